@@ -1,0 +1,25 @@
+//! Compiles the .proto files with protox, so that no protoc is needed.
+
+use std::{error::Error, path::Path};
+
+const SERVICES: [&str; 4] = [
+    "adytum/session/v1/session.proto",
+    "adytum/broker/v1/broker.proto",
+    "tensorflow_serving/apis/prediction_service.proto",
+    "tensorflow_serving/apis/model_service.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let root = Path::new("proto");
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(SERVICES.map(|file| root.join(file)), [root])?;
+    tonic_prost_build::configure()
+        // A tensor's bytes are shared with the message buffer, not copied.
+        .bytes(".tensorflow.TensorProto.tensor_content")
+        // Answers are byte-identical for equal content.
+        .btree_map(".")
+        // Secret values must not print.
+        .skip_debug(["adytum.broker.v1.Secret", "adytum.broker.v1.PutSecret"])
+        .compile_fds(descriptors)?;
+    Ok(())
+}

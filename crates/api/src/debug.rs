@@ -1,0 +1,35 @@
+//! `Debug` for the messages that carry secret values: everything but the value.
+
+use std::fmt;
+
+use crate::broker::{PutSecret, Secret};
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PutSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutSecret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_do_not_print() {
+        let secret = Secret { name: "model_key".into(), kind: 1, value: b"sesame".to_vec(), version: 3 };
+        let put = PutSecret { name: "model_key".into(), value: b"sesame".to_vec() };
+        let printed = format!("{secret:?} {put:?}");
+        assert!(printed.contains("model_key"));
+        assert!(!printed.contains("sesame") && !printed.contains("115, 101, 115"));
+    }
+}

@@ -1,0 +1,104 @@
+//! What verified evidence says, normalised over TEEs.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    measurement::{
+        Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, TdxMeasurement,
+        WorkloadIdentity,
+    },
+    trust::Vendor,
+};
+
+/// The kinds of TEE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum TeeKind {
+    /// Intel SGX enclave.
+    Sgx,
+    /// Intel TDX guest.
+    Tdx,
+    /// AMD SEV-SNP guest.
+    Snp,
+}
+
+/// How current a platform's trusted computing base is (Intel TCB Info v3,
+/// `tcbStatus`, after the merge with the QE's). There is no value for "revoked":
+/// revoked evidence does not become claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "Intel's own names")]
+pub enum TcbStatus {
+    UpToDate,
+    SWHardeningNeeded,
+    ConfigurationNeeded,
+    ConfigurationAndSWHardeningNeeded,
+    OutOfDate,
+    OutOfDateConfigurationNeeded,
+}
+
+/// What verified evidence says. Only [`crate::verifier::Verifier`] makes these
+/// from evidence; nothing in here has been judged yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who stands behind the root that the evidence chains to.
+    pub vendor: Vendor,
+    /// That root's key.
+    pub root_key_id: RootKeyId,
+    /// The program may be read by a debugger.
+    pub debug: bool,
+    /// How current the platform is.
+    pub tcb_status: TcbStatus,
+    /// Security advisories that apply to it.
+    pub advisory_ids: BTreeSet<String>,
+    /// The machine.
+    pub platform: Platform,
+    /// What the program bound into the evidence.
+    pub report_data: ReportData,
+    /// What was measured.
+    pub measured: Measured,
+}
+
+/// Which machine it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Platform {
+    /// SGX, TDX: the PPID of the CPU package; SEV-SNP: the chip id. Hexadecimal.
+    pub id: String,
+    /// SGX, TDX only.
+    pub fmspc: Option<Fmspc>,
+}
+
+/// What was measured, as the TEE at hand does it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "tee", rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the field names are those of Intel's and AMD's manuals")]
+pub enum Measured {
+    Sgx { mr_enclave: MrEnclave, mr_signer: MrSigner, isv_prod_id: u16, isv_svn: u16, config_svn: u16 },
+    Tdx { mr_td: TdxMeasurement, mr_config_id: TdxMeasurement, rtmr: [TdxMeasurement; 4] },
+    Snp { measurement: SnpMeasurement, host_data: HostData, vmpl: u32 },
+}
+
+impl Claims {
+    /// The kind of TEE.
+    pub fn tee(&self) -> TeeKind {
+        match self.measured {
+            Measured::Sgx { .. } => TeeKind::Sgx,
+            Measured::Tdx { .. } => TeeKind::Tdx,
+            Measured::Snp { .. } => TeeKind::Snp,
+        }
+    }
+
+    /// Does the evidence carry this workload identity where this TEE carries it?
+    /// SGX: MRENCLAVE; TDX: MRCONFIGID, padded with zeros; SEV-SNP: HOST_DATA.
+    pub fn carries(&self, identity: WorkloadIdentity) -> bool {
+        match &self.measured {
+            Measured::Sgx { mr_enclave, .. } => mr_enclave.0 == identity.0,
+            Measured::Tdx { mr_config_id, .. } => {
+                mr_config_id.0[..32] == identity.0 && mr_config_id.0[32..] == [0; 16]
+            }
+            Measured::Snp { host_data, .. } => host_data.0 == identity.0,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What a peer may cost before it is accepted.
+
+use std::time::Duration;
+
+/// Limits of one side's handshakes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The whole handshake: TLS and attestation.
+    pub handshake_timeout: Duration,
+    /// The largest attestation message, in bytes.
+    pub maximum_message_length: usize,
+    /// Acceptor only: handshakes in flight at once.
+    pub maximum_handshakes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            maximum_message_length: 128 * 1024,
+            maximum_handshakes: 256,
+        }
+    }
+}
