@@ -1,1 +1,39 @@
-//! Skeleton.
+//! A software SGX platform. **It protects nothing**: every key lies in a
+//! directory or in this process, and the platform believes what it is told about
+//! the programs that it attests to.
+//!
+//! Its quotes go through exactly the code that real quotes go through
+//! (DESIGN, invariant 1): a development root stands where Intel's stands, and
+//! below it is the same chain of certificates, revocation lists, TCB
+//! information, QE identity and quotes. A verifier that was not given this root
+//! by name refuses all of it.
+//!
+//! * [`Platform`] is the machine, in memory or in a directory.
+//! * [`SimAttester`] and [`RemoteSimAttester`] produce evidence on it;
+//!   [`open_attester`] makes either from the text of a flag.
+//! * [`service`] serves its collateral as a PCCS does, and quotes.
+//! * [`Faults`] are what may be wrong with it, for tests.
+
+#![forbid(unsafe_code)]
+
+mod attester;
+mod certificates;
+mod collateral_source;
+mod dates;
+mod directory;
+mod documents;
+mod endorsements;
+mod error;
+mod hardware;
+mod keys;
+mod platform;
+mod quoting;
+
+pub use attester::{PLATFORM_NAME, SimAttester, default_mr_signer, identity_of_this_program};
+pub use certificates::ROOT_COMMON_NAME;
+pub use collateral_source::SimCollateralSource;
+pub use directory::{COLLATERAL_DIRECTORY, ROOT_CERTIFICATE_FILE};
+pub use endorsements::{COLLATERAL_LIFETIME, Faults, PublishedTcbStatus, RENEWAL_MARGIN};
+pub use error::SimError;
+pub use platform::{Platform, PlatformBuilder};
+pub use quoting::Program;

@@ -1,0 +1,55 @@
+//! A simulated platform's collateral without a network.
+
+use std::sync::Arc;
+
+use adytum_evidence::{
+    claims::TeeKind,
+    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+};
+use async_trait::async_trait;
+
+use crate::platform::Platform;
+
+/// Knows the collateral of one or more simulated platforms.
+#[derive(Clone, Debug)]
+pub struct SimCollateralSource {
+    platforms: Vec<Arc<Platform>>,
+}
+
+impl SimCollateralSource {
+    /// Knows one platform.
+    pub fn new(platform: Arc<Platform>) -> Self {
+        Self { platforms: vec![platform] }
+    }
+
+    /// Knows one more. Of two platforms of one family the first is found.
+    #[must_use]
+    pub fn and(mut self, platform: Arc<Platform>) -> Self {
+        self.platforms.push(platform);
+        self
+    }
+}
+
+#[async_trait]
+impl CollateralSource for SimCollateralSource {
+    async fn collateral(
+        &self,
+        request: &CollateralRequest,
+    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        self.platforms
+            .iter()
+            .find(|platform| {
+                request.tee == TeeKind::Sgx
+                    && request.fmspc == platform.fmspc()
+                    && request.ca == platform.pck_ca()
+            })
+            .map(|platform| platform.collateral())
+            .ok_or_else(|| CollateralError::Missing {
+                origin: "of the simulated platform".to_owned(),
+                what: format!(
+                    "collateral for {:?} of family {} certified by {:?}",
+                    request.tee, request.fmspc, request.ca
+                ),
+            })
+    }
+}

@@ -1,0 +1,119 @@
+//! What Intel publishes about a platform, for a simulated one: TCB information,
+//! the quoting enclave's identity, revocation lists.
+
+use std::time::Duration;
+
+use adytum_evidence::{clock::UnixSeconds, collateral::QuoteCollateralV3};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    certificates::{Chain, Validity},
+    dates::parse_rfc3339,
+    documents::{QeIdentity, TcbInfo},
+    error::SimError,
+    hardware::Hardware,
+};
+
+/// How long collateral is valid, as Intel's is.
+pub const COLLATERAL_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Collateral is renewed when less than this is left of it.
+pub const RENEWAL_MARGIN: Duration = Duration::from_secs(10 * 24 * 60 * 60);
+
+/// Collateral is dated back by this much, so that a verifier whose clock is a
+/// little behind does not find it issued in the future.
+const BACKDATED: Duration = Duration::from_secs(60 * 60);
+
+/// What TCB information says of a platform (Intel's names), "revoked" included:
+/// unlike [`adytum_evidence::claims::TcbStatus`] this is what a signer publishes,
+/// not what a verifier accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "Intel's own names")]
+pub enum PublishedTcbStatus {
+    #[default]
+    UpToDate,
+    SWHardeningNeeded,
+    ConfigurationNeeded,
+    ConfigurationAndSWHardeningNeeded,
+    OutOfDate,
+    OutOfDateConfigurationNeeded,
+    Revoked,
+}
+
+impl PublishedTcbStatus {
+    /// Is there a newer TCB level than the platform's?
+    pub(crate) fn superseded(self) -> bool {
+        matches!(self, Self::OutOfDate | Self::OutOfDateConfigurationNeeded | Self::Revoked)
+    }
+
+    pub(crate) fn advisories(self) -> &'static [&'static str] {
+        if self == Self::UpToDate { &[] } else { &["ADYTUM-SIMULATION-00001"] }
+    }
+}
+
+/// What is wrong with a platform, on purpose. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// The PCK certificate is on the PCK CA's revocation list.
+    pub pck_revoked: bool,
+    /// The PCK CA is on the root's revocation list.
+    pub pck_ca_revoked: bool,
+    /// The platform's level in the TCB information.
+    pub tcb_status: PublishedTcbStatus,
+    /// The quoting enclave's level in its identity. Intel publishes no
+    /// `SWHardeningNeeded` for it, so verifiers refuse that.
+    pub qe_status: PublishedTcbStatus,
+    /// All collateral expired thirty days ago, and is not renewed.
+    pub collateral_expired: bool,
+}
+
+/// Issues the collateral of a platform.
+pub(crate) fn issue(
+    chain: &Chain,
+    hardware: &Hardware,
+    faults: Faults,
+    now: UnixSeconds,
+) -> Result<(QuoteCollateralV3, Validity), SimError> {
+    let age = if faults.collateral_expired { 2 * COLLATERAL_LIFETIME } else { BACKDATED };
+    let issued = UnixSeconds(now.0.saturating_sub(age.as_secs()));
+    let validity = Validity { issued, next_update: issued.plus(COLLATERAL_LIFETIME) };
+
+    let tcb_info = json(&TcbInfo::new(hardware, faults.tcb_status, validity))?;
+    let qe_identity = json(&QeIdentity::new(faults.qe_status, validity))?;
+    let signer = &chain.tcb_signer.key;
+    let collateral = QuoteCollateralV3 {
+        pck_crl_issuer_chain: chain.pck_crl_issuer_chain_pem(),
+        root_ca_crl: chain.root_crl(validity, faults.pck_ca_revoked)?,
+        pck_crl: chain.pck_crl(hardware, validity, faults.pck_revoked)?,
+        tcb_info_issuer_chain: chain.tcb_signer_chain_pem(),
+        tcb_info_signature: signer.sign(tcb_info.as_bytes())?.to_vec(),
+        tcb_info,
+        qe_identity_issuer_chain: chain.tcb_signer_chain_pem(),
+        qe_identity_signature: signer.sign(qe_identity.as_bytes())?.to_vec(),
+        qe_identity,
+        // The quote carries it.
+        pck_certificate_chain: None,
+    };
+    Ok((collateral, validity))
+}
+
+/// When the collateral was issued and is due, from its TCB information; `None`
+/// where that says neither.
+pub(crate) fn validity_of(collateral: &QuoteCollateralV3) -> Option<Validity> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Dates {
+        issue_date: String,
+        next_update: String,
+    }
+    let dates: Dates = serde_json::from_str(&collateral.tcb_info).ok()?;
+    Some(Validity {
+        issued: parse_rfc3339(&dates.issue_date)?,
+        next_update: parse_rfc3339(&dates.next_update)?,
+    })
+}
+
+fn json(document: &impl Serialize) -> Result<String, SimError> {
+    serde_json::to_string(document).map_err(|error| SimError::cryptography("write collateral", error))
+}
