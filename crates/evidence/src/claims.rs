@@ -12,6 +12,16 @@ use crate::{
     trust::Vendor,
 };
 
+impl std::fmt::Display for TeeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Sgx => "sgx",
+            Self::Tdx => "tdx",
+            Self::Snp => "snp",
+        })
+    }
+}
+
 /// The kinds of TEE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -37,6 +47,49 @@ pub enum TcbStatus {
     ConfigurationAndSWHardeningNeeded,
     OutOfDate,
     OutOfDateConfigurationNeeded,
+    TDRelaunchAdvised,
+    TDRelaunchAdvisedConfigurationNeeded,
+}
+
+impl TcbStatus {
+    /// Every status, best first.
+    pub const ALL: [Self; 8] = [
+        Self::UpToDate,
+        Self::SWHardeningNeeded,
+        Self::ConfigurationNeeded,
+        Self::ConfigurationAndSWHardeningNeeded,
+        Self::TDRelaunchAdvised,
+        Self::TDRelaunchAdvisedConfigurationNeeded,
+        Self::OutOfDate,
+        Self::OutOfDateConfigurationNeeded,
+    ];
+}
+
+impl std::fmt::Display for TcbStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The variants bear Intel's names.
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::str::FromStr for TcbStatus {
+    type Err = UnknownTcbStatus;
+
+    fn from_str(text: &str) -> Result<Self, UnknownTcbStatus> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.to_string() == text)
+            .ok_or_else(|| UnknownTcbStatus(text.to_owned()))
+    }
+}
+
+/// A text that is no TCB status that evidence may have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown TCB status {0:?}; known are {known}", known = known_statuses())]
+pub struct UnknownTcbStatus(pub String);
+
+fn known_statuses() -> String {
+    TcbStatus::ALL.map(|status| status.to_string()).join(", ")
 }
 
 /// What verified evidence says. Only [`crate::verifier::Verifier`] makes these
@@ -47,7 +100,8 @@ pub struct Claims {
     pub vendor: Vendor,
     /// That root's key.
     pub root_key_id: RootKeyId,
-    /// The program may be read by a debugger.
+    /// The program may be read by a debugger (SGX: the DEBUG attribute; TDX: any
+    /// bit of the group "TD under debug", profiling included).
     pub debug: bool,
     /// How current the platform is.
     pub tcb_status: TcbStatus,
@@ -64,7 +118,8 @@ pub struct Claims {
 /// Which machine it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// SGX, TDX: the PPID of the CPU package; SEV-SNP: the chip id. Hexadecimal.
+    /// SGX, TDX: the PPID of the CPU package; SEV-SNP: the chip id. Lower-case
+    /// hexadecimal.
     pub id: String,
     /// SGX, TDX only.
     pub fmspc: Option<Fmspc>,

@@ -1,11 +1,19 @@
 //! Endorsements: what vendors publish so that evidence can be verified.
 
-use std::sync::Arc;
+mod directory;
+pub(crate) mod validity;
+
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 pub use dcap_qvl::QuoteCollateralV3;
 
+pub use self::directory::DirectorySource;
 use crate::{claims::TeeKind, measurement::Fmspc};
+
+/// The largest collateral read, in bytes, over all its parts. Intel's largest
+/// today is below 100 KiB.
+pub const MAXIMUM_COLLATERAL_LENGTH: usize = 2 * 1024 * 1024;
 
 /// Which collateral a quote needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +33,22 @@ pub enum PckCa {
     Processor,
     /// Multi-package machines.
     Platform,
+}
+
+impl fmt::Display for PckCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Processor => "processor",
+            Self::Platform => "platform",
+        })
+    }
+}
+
+impl fmt::Display for CollateralRequest {
+    /// As in `sgx-00a067110000-processor`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.tee, self.fmspc, self.ca)
+    }
 }
 
 /// Where collateral comes from. It is signed, so the source is not trusted.
@@ -52,7 +76,9 @@ pub enum CollateralError {
         reason: String,
     },
     /// The source answered, but has nothing for this platform.
-    #[error("collateral source {origin} has no {what}")]
+    #[error(
+        "collateral source {origin} has no {what}; register the platform with the PCCS, or add the file to the directory"
+    )]
     Missing {
         /// The URL or directory.
         origin: String,
@@ -60,7 +86,7 @@ pub enum CollateralError {
         what: String,
     },
     /// The source answered with something that is not collateral.
-    #[error("collateral source {origin}: {what} is malformed: {reason}")]
+    #[error("collateral source {origin}: {what} is malformed: {reason}; fetch it anew from its vendor")]
     Malformed {
         /// The URL or directory.
         origin: String,
@@ -69,4 +95,20 @@ pub enum CollateralError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl CollateralError {
+    /// Stable code for logs, metrics and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "collateral-unreachable",
+            Self::Missing { .. } => "collateral-missing",
+            Self::Malformed { .. } => "collateral-malformed",
+        }
+    }
+
+    /// May the same request be answered later?
+    pub fn retry(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
 }

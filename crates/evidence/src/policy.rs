@@ -1,65 +1,149 @@
 //! Reference values: which claims are acceptable.
 
-use std::{collections::BTreeSet, fmt};
+mod judgement;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::judgement::{Failure, PolicyRefusal};
 use crate::{
-    claims::{Claims, TcbStatus, TeeKind},
+    claims::{TcbStatus, TeeKind},
     measurement::{HostData, MrEnclave, MrSigner, SnpMeasurement, TdxMeasurement, WorkloadIdentity},
     trust::Vendor,
 };
 
 /// Which claims are acceptable. Every rule must hold; an empty set of a rule
-/// marked "any" means that it is not checked. A policy that pins no code at all
-/// does not parse: see [`PolicyError::PinsNothing`].
+/// that says so is not checked.
+///
+/// Rules about measurements apply to the kind of TEE that has them. For each
+/// kind it accepts, a policy must pin code, or it does not parse
+/// ([`PolicyError::PinsNothing`]) and refuses everything:
+/// - SGX: `identity` or `mr_enclave`; or `mr_signer` with `allow_any_program`;
+/// - TDX: `mr_td`. What the guest's firmware loads is in `rtmr`; `identity` is
+///   what the host passed in MRCONFIGID, and means something only together with
+///   a guest that is pinned and enforces it;
+/// - SEV-SNP: `snp_measurement`, and HOST_DATA is likewise the host's word.
+///
+/// In TOML:
+/// ```toml
+/// vendors = ["intel"]
+/// tee = ["sgx"]
+/// mr_enclave = ["0101010101010101010101010101010101010101010101010101010101010101"]
+/// minimum_isv_svn = 3
+/// tcb_status = ["UpToDate", "SWHardeningNeeded"]
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Unchecked")]
 pub struct Policy {
     /// Whose hardware; never empty.
     pub vendors: BTreeSet<Vendor>,
     /// Kinds of TEE; never empty.
     pub tee: BTreeSet<TeeKind>,
-    /// Workload identities, wherever the TEE at hand carries them.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    /// Workload identities, wherever the TEE at hand carries them; empty is any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub identity: BTreeSet<WorkloadIdentity>,
-    /// SGX.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    /// SGX; empty is any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub mr_enclave: BTreeSet<MrEnclave>,
-    /// SGX. A signer alone pins its key's owner, not the code.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    /// SGX; empty is any. A signer alone pins its key's owner, not the code.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub mr_signer: BTreeSet<MrSigner>,
     /// SGX.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub isv_prod_id: Option<u16>,
     /// SGX: the lowest ISV SVN accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub minimum_isv_svn: Option<u16>,
-    /// TDX.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    /// TDX; empty is any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub mr_td: BTreeSet<TdxMeasurement>,
     /// TDX: what each RTMR may be, in order; an empty set is any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rtmr: Option<[BTreeSet<TdxMeasurement>; 4]>,
-    /// SEV-SNP.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    /// SEV-SNP; empty is any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub snp_measurement: BTreeSet<SnpMeasurement>,
-    /// SEV-SNP.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    /// SEV-SNP; empty is any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub host_data: BTreeSet<HostData>,
-    /// TCB statuses accepted; by default only `UpToDate`.
-    #[serde(default = "only_up_to_date")]
+    /// TCB statuses accepted; by default only `UpToDate`; never empty.
     pub tcb_status: BTreeSet<TcbStatus>,
     /// Accept programs that a debugger can read. They have no secrets.
-    #[serde(default)]
     pub allow_debug: bool,
+    /// Accept any program that `mr_signer` signed, whatever it does.
+    #[serde(skip_serializing_if = "is_false")]
+    pub allow_any_program: bool,
     /// Machines, by [`crate::claims::Platform::id`]; empty is any.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub platforms: BTreeSet<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A policy as written, before its rules are checked against each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    vendors: BTreeSet<Vendor>,
+    tee: BTreeSet<TeeKind>,
+    #[serde(default)]
+    identity: BTreeSet<WorkloadIdentity>,
+    #[serde(default)]
+    mr_enclave: BTreeSet<MrEnclave>,
+    #[serde(default)]
+    mr_signer: BTreeSet<MrSigner>,
+    isv_prod_id: Option<u16>,
+    minimum_isv_svn: Option<u16>,
+    #[serde(default)]
+    mr_td: BTreeSet<TdxMeasurement>,
+    rtmr: Option<[BTreeSet<TdxMeasurement>; 4]>,
+    #[serde(default)]
+    snp_measurement: BTreeSet<SnpMeasurement>,
+    #[serde(default)]
+    host_data: BTreeSet<HostData>,
+    #[serde(default = "only_up_to_date")]
+    tcb_status: BTreeSet<TcbStatus>,
+    #[serde(default)]
+    allow_debug: bool,
+    #[serde(default)]
+    allow_any_program: bool,
+    #[serde(default)]
+    platforms: BTreeSet<String>,
 }
 
 fn only_up_to_date() -> BTreeSet<TcbStatus> {
     BTreeSet::from([TcbStatus::UpToDate])
+}
+
+impl TryFrom<Unchecked> for Policy {
+    type Error = PolicyError;
+
+    fn try_from(written: Unchecked) -> Result<Self, PolicyError> {
+        Self {
+            vendors: written.vendors,
+            tee: written.tee,
+            identity: written.identity,
+            mr_enclave: written.mr_enclave,
+            mr_signer: written.mr_signer,
+            isv_prod_id: written.isv_prod_id,
+            minimum_isv_svn: written.minimum_isv_svn,
+            mr_td: written.mr_td,
+            rtmr: written.rtmr,
+            snp_measurement: written.snp_measurement,
+            host_data: written.host_data,
+            tcb_status: written.tcb_status,
+            allow_debug: written.allow_debug,
+            allow_any_program: written.allow_any_program,
+            platforms: written.platforms,
+        }
+        .validated()
+    }
 }
 
 /// Why a document is not a policy.
@@ -67,51 +151,109 @@ fn only_up_to_date() -> BTreeSet<TcbStatus> {
 #[non_exhaustive]
 pub enum PolicyError {
     /// No rule says which code is meant.
-    #[error("the policy pins no code for {tee:?}: give an identity or a measurement")]
+    #[error("the policy pins no code for {tee}: give {}", pins(*.tee))]
     PinsNothing {
         /// The kind of TEE that any program would pass on.
         tee: TeeKind,
     },
     /// A set that must not be empty is.
-    #[error("the policy's {rule} is empty, so nothing could pass")]
+    #[error("the policy's {rule} is empty, so nothing could pass: give at least one")]
     Empty {
         /// The rule.
         rule: &'static str,
     },
+    /// A platform's id is not hexadecimal.
+    #[error("the policy's platforms: expected a PPID or chip id as hexadecimal digits, found {found:?}")]
+    Platform {
+        /// What was found.
+        found: String,
+    },
+    /// `allow_any_program` without a signer would accept anything.
+    #[error("the policy's allow_any_program needs mr_signer: name whose programs are meant")]
+    AnyProgramOfAnyone,
 }
 
-/// One rule that did not hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The rule's name: the field of [`Policy`].
-    pub rule: String,
-    /// What the policy wants.
-    pub wanted: String,
-    /// What the claims say.
-    pub got: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: wanted {}, got {}", self.rule, self.wanted, self.got)
+impl PolicyError {
+    /// Stable code for logs, metrics and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::PinsNothing { .. } => "policy-pins-nothing",
+            Self::Empty { .. } => "policy-empty-rule",
+            Self::Platform { .. } => "policy-platform",
+            Self::AnyProgramOfAnyone => "policy-any-program",
+        }
     }
 }
 
-/// Every rule that did not hold; never empty.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", join(.failures))]
-pub struct PolicyRefusal {
-    /// The rules, in the order of [`Policy`]'s fields.
-    pub failures: Vec<Failure>,
-}
-
-fn join(failures: &[Failure]) -> String {
-    failures.iter().map(Failure::to_string).collect::<Vec<_>>().join("; ")
+fn pins(tee: TeeKind) -> &'static str {
+    match tee {
+        TeeKind::Sgx => "identity or mr_enclave (or mr_signer with allow_any_program = true)",
+        TeeKind::Tdx => "mr_td (MRCONFIGID, and so identity, is the host's word without it)",
+        TeeKind::Snp => "snp_measurement (HOST_DATA, and so identity, is the host's word without it)",
+    }
 }
 
 impl Policy {
-    /// Judges claims by every rule.
-    pub fn judge(&self, _claims: &Claims) -> Result<(), PolicyRefusal> {
-        Err(PolicyRefusal { failures: Vec::new() })
+    /// The policy for one workload identity on one kind of TEE: debug
+    /// forbidden, TCB up to date, any machine. Complete for SGX; on TDX and
+    /// SEV-SNP it refuses everything until `mr_td` or `snp_measurement` pins
+    /// the guest that carries the identity.
+    pub fn for_identity(vendor: Vendor, tee: TeeKind, identity: WorkloadIdentity) -> Self {
+        Self {
+            vendors: BTreeSet::from([vendor]),
+            tee: BTreeSet::from([tee]),
+            identity: BTreeSet::from([identity]),
+            mr_enclave: BTreeSet::new(),
+            mr_signer: BTreeSet::new(),
+            isv_prod_id: None,
+            minimum_isv_svn: None,
+            mr_td: BTreeSet::new(),
+            rtmr: None,
+            snp_measurement: BTreeSet::new(),
+            host_data: BTreeSet::new(),
+            tcb_status: only_up_to_date(),
+            allow_debug: false,
+            allow_any_program: false,
+            platforms: BTreeSet::new(),
+        }
+    }
+
+    /// This policy, if its rules make sense together: what parsing checks. For
+    /// policies put together in code.
+    pub fn validated(mut self) -> Result<Self, PolicyError> {
+        for (rule, empty) in [
+            ("vendors", self.vendors.is_empty()),
+            ("tee", self.tee.is_empty()),
+            ("tcb_status", self.tcb_status.is_empty()),
+        ] {
+            if empty {
+                return Err(PolicyError::Empty { rule });
+            }
+        }
+        if self.allow_any_program && self.mr_signer.is_empty() {
+            return Err(PolicyError::AnyProgramOfAnyone);
+        }
+        if let Some(&tee) = self.tee.iter().find(|&&tee| !self.pins_code(tee)) {
+            return Err(PolicyError::PinsNothing { tee });
+        }
+        let not_hexadecimal =
+            |id: &&String| id.is_empty() || !id.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if let Some(found) = self.platforms.iter().find(not_hexadecimal) {
+            return Err(PolicyError::Platform { found: found.clone() });
+        }
+        self.platforms = self.platforms.iter().map(|id| id.to_ascii_lowercase()).collect();
+        Ok(self)
+    }
+
+    /// Do the rules say which code is meant on this kind of TEE?
+    fn pins_code(&self, tee: TeeKind) -> bool {
+        match tee {
+            TeeKind::Sgx => {
+                let signer = self.allow_any_program && !self.mr_signer.is_empty();
+                signer || !self.identity.is_empty() || !self.mr_enclave.is_empty()
+            }
+            TeeKind::Tdx => !self.mr_td.is_empty(),
+            TeeKind::Snp => !self.snp_measurement.is_empty(),
+        }
     }
 }

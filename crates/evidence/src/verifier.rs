@@ -1,86 +1,228 @@
 //! The side that turns evidence into claims.
 
-use std::sync::Arc;
+mod chain;
+mod diagnosis;
+mod error;
+mod quote;
+mod signature;
 
-use crate::{
-    attester::AttesterError,
-    claims::Claims,
-    clock::Clock,
-    collateral::{CollateralError, CollateralSource, QuoteCollateralV3},
-    evidence::Evidence,
+use std::{fmt, sync::Arc};
+
+use dcap_qvl::{
+    quote::{EnclaveReport, Report, TDReport10},
+    verify::{QuoteVerifier, VerifiedReport},
 };
 
-/// Verifies evidence against explicit roots, at the time its clock says.
+pub use self::{
+    error::VerificationError,
+    quote::{DcapQuote, parse_dcap},
+};
+pub use crate::trust::TrustRoot;
+use crate::{
+    claims::{Claims, Measured, Platform, UnknownTcbStatus},
+    clock::Clock,
+    collateral::{CollateralSource, QuoteCollateralV3},
+    evidence::{Evidence, EvidenceFormat},
+    measurement::{MrEnclave, MrSigner, ReportData, TdxMeasurement},
+    trust::{RootCertificate, is_simulation},
+    verifier::signature::Cryptography,
+};
+
+/// Verifies evidence against explicit roots, at the time its clock says. Made
+/// once and used for every peer.
 pub struct Verifier {
-    roots: Vec<TrustRoot>,
+    roots: Vec<Root>,
     collateral: Arc<dyn CollateralSource>,
     clock: Arc<dyn Clock>,
 }
 
-/// A root that evidence may chain to.
-#[derive(Clone, PartialEq, Eq)]
-pub struct TrustRoot {
-    _skeleton: (),
+struct Root {
+    trusted: TrustRoot,
+    dcap: QuoteVerifier<Cryptography>,
 }
 
-impl TrustRoot {
-    /// Intel's SGX root CA (SGX and TDX).
-    pub fn intel() -> Self {
-        Self { _skeleton: () }
-    }
-
-    /// The root of a software platform, from its certificate in DER.
-    #[cfg(feature = "simulation")]
-    pub fn simulation(_root_certificate_der: &[u8]) -> Result<Self, VerificationError> {
-        Ok(Self { _skeleton: () })
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.roots()).finish()
     }
 }
 
 impl Verifier {
     /// A verifier that trusts these roots and no other.
     pub fn new(roots: Vec<TrustRoot>, collateral: Arc<dyn CollateralSource>, clock: Arc<dyn Clock>) -> Self {
+        let roots = roots
+            .into_iter()
+            .map(|trusted| Root {
+                // Debug is let through here so that the policy can judge it
+                // with every other rule; `Policy` forbids it unless told.
+                dcap: QuoteVerifier::new_with_config(trusted.certificate_der().to_vec()).allow_debug(true),
+                trusted,
+            })
+            .collect();
         Self { roots, collateral, clock }
     }
 
+    /// The roots trusted.
+    pub fn roots(&self) -> impl Iterator<Item = &TrustRoot> {
+        self.roots.iter().map(|root| &root.trusted)
+    }
+
     /// Fetches the collateral that this evidence needs and verifies it.
-    pub async fn verify(&self, _evidence: &Evidence) -> Result<Claims, VerificationError> {
-        let _ = (&self.roots, &self.collateral, &self.clock);
-        Err(VerificationError::Skeleton)
+    pub async fn verify(&self, evidence: &Evidence) -> Result<Claims, VerificationError> {
+        let quote = read(evidence)?;
+        // Before anything is fetched on a stranger's behalf.
+        let root = self.root_of(&quote)?;
+        let collateral = self.collateral.collateral(&quote.request).await?;
+        self.verify_quote(root, evidence, &quote, &collateral)
     }
 
     /// Verifies with collateral at hand; for synchronous callers.
     pub fn verify_with(
         &self,
-        _evidence: &Evidence,
-        _collateral: &QuoteCollateralV3,
+        evidence: &Evidence,
+        collateral: &QuoteCollateralV3,
     ) -> Result<Claims, VerificationError> {
-        Err(VerificationError::Skeleton)
+        let quote = read(evidence)?;
+        let root = self.root_of(&quote)?;
+        self.verify_quote(root, evidence, &quote, collateral)
+    }
+
+    /// The trusted root that this quote claims to chain to.
+    fn root_of(&self, quote: &DcapQuote) -> Result<&Root, VerificationError> {
+        let [_, _, der] = &quote.pck_chain;
+        let found =
+            RootCertificate::parse(der).map_err(|reason| quote::malformed("root certificate", reason))?;
+        let root =
+            self.roots.iter().find(|root| root.trusted.root_key_id() == found.key_id).ok_or_else(|| {
+                VerificationError::UntrustedRoot {
+                    found: found.key_id,
+                    simulated: is_simulation(&found.subject),
+                    subject: found.subject,
+                    trusted: self.roots().map(TrustRoot::to_string).collect(),
+                }
+            })?;
+        same_root(der, &root.trusted)
+            .map_err(|reason| VerificationError::Invalid { what: "root certificate", reason })?;
+        Ok(root)
+    }
+
+    fn verify_quote(
+        &self,
+        root: &Root,
+        evidence: &Evidence,
+        quote: &DcapQuote,
+        collateral: &QuoteCollateralV3,
+    ) -> Result<Claims, VerificationError> {
+        let now = self.clock.now();
+        // The quote's own PCK chain counts: collateral serves a whole platform
+        // family, and one reader must not take what another does not see.
+        let own;
+        let collateral = if collateral.pck_certificate_chain.is_some() {
+            own = QuoteCollateralV3 { pck_certificate_chain: None, ..collateral.clone() };
+            &own
+        } else {
+            collateral
+        };
+        let report = root
+            .dcap
+            .verify(&evidence.bytes, collateral, now.0)
+            .map_err(|error| diagnosis::explain(&format!("{error:#}"), quote, collateral, now))?;
+        check_issuer_chains(quote, collateral, &root.trusted)?;
+        claims(&root.trusted, quote, report)
     }
 }
 
-/// Why evidence did not become claims.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum VerificationError {
-    /// To be replaced.
-    #[error("skeleton")]
-    Skeleton,
-    /// Collateral.
-    #[error(transparent)]
-    Collateral(#[from] CollateralError),
-    /// Attester.
-    #[error(transparent)]
-    Attester(#[from] AttesterError),
+fn read(evidence: &Evidence) -> Result<DcapQuote, VerificationError> {
+    match evidence.format {
+        EvidenceFormat::DcapQuote => parse_dcap(&evidence.bytes),
+        EvidenceFormat::SnpReport => Err(VerificationError::Unsupported {
+            found: "an AMD SEV-SNP report".to_owned(),
+            supported: "Intel DCAP quotes of SGX and TDX; SEV-SNP is not verified by this version",
+        }),
+    }
 }
 
-impl VerificationError {
-    /// Stable code for logs, metrics and answers.
-    pub fn code(&self) -> &'static str {
-        "skeleton"
-    }
+/// The issuer's certificate and the root's, from an issuer chain of collateral.
+pub(crate) fn parse_issuer_chain(text: &str) -> Result<[Vec<u8>; 2], String> {
+    chain::parse::<2>(text.as_bytes())
+}
 
-    /// May the same evidence pass later?
-    pub fn retry(&self) -> bool {
-        false
+/// Intel has published its root more than once with the same key: another
+/// certificate is the same root if that key has signed it.
+fn same_root(der: &[u8], trusted: &TrustRoot) -> Result<(), String> {
+    if der == trusted.certificate_der() {
+        return Ok(());
     }
+    signature::issued_by(der, trusted.certificate_der())
+}
+
+/// Checks what `dcap-qvl` does not read of the issuers' chains in collateral:
+/// the roots, and the chain of the PCK CRL (whose signature it checks against
+/// the quote's own PCK CA).
+fn check_issuer_chains(
+    quote: &DcapQuote,
+    collateral: &QuoteCollateralV3,
+    trusted: &TrustRoot,
+) -> Result<(), VerificationError> {
+    let invalid = |what| move |reason| VerificationError::CollateralInvalid { what, reason };
+    for (what, text) in [
+        ("TCB info issuer chain", &collateral.tcb_info_issuer_chain),
+        ("QE identity issuer chain", &collateral.qe_identity_issuer_chain),
+        ("PCK CRL issuer chain", &collateral.pck_crl_issuer_chain),
+    ] {
+        let [issuer, root] = parse_issuer_chain(text).map_err(invalid(what))?;
+        same_root(&root, trusted).map_err(invalid(what))?;
+        // `dcap-qvl` has verified the issuers of TCB info and QE identity, and
+        // the PCK CA as it lies in the quote.
+        if what == "PCK CRL issuer chain" && issuer != quote.pck_chain[1] {
+            signature::issued_by(&issuer, trusted.certificate_der()).map_err(invalid(what))?;
+        }
+    }
+    Ok(())
+}
+
+fn claims(root: &TrustRoot, quote: &DcapQuote, report: VerifiedReport) -> Result<Claims, VerificationError> {
+    let (measured, debug, report_data) = match &report.report {
+        Report::SgxEnclave(report) => (sgx(report), report.attributes[0] & 2 != 0, report.report_data),
+        Report::TD10(report) => tdx(report),
+        Report::TD15(report) => tdx(&report.base),
+        Report::TD15Ex(report) => tdx(&report.base.base),
+    };
+    let tcb_status = report.status.parse().map_err(|error: UnknownTcbStatus| {
+        VerificationError::CollateralInvalid { what: "TCB info", reason: error.to_string() }
+    })?;
+    Ok(Claims {
+        vendor: root.vendor(),
+        root_key_id: root.root_key_id(),
+        debug,
+        tcb_status,
+        advisory_ids: report.advisory_ids.into_iter().collect(),
+        platform: Platform { id: hex::encode(report.ppid), fmspc: Some(quote.request.fmspc) },
+        report_data: ReportData(report_data),
+        measured,
+    })
+}
+
+fn sgx(report: &EnclaveReport) -> Measured {
+    // CONFIGSVN, bytes 260 and 261 of the report (Intel SDM volume 3D, REPORT),
+    // begins what dcap-qvl calls reserved.
+    let [low, high, ..] = report.reserved4;
+    Measured::Sgx {
+        mr_enclave: MrEnclave(report.mr_enclave),
+        mr_signer: MrSigner(report.mr_signer),
+        isv_prod_id: report.isv_prod_id,
+        isv_svn: report.isv_svn,
+        config_svn: u16::from_le_bytes([low, high]),
+    }
+}
+
+fn tdx(report: &TDReport10) -> (Measured, bool, [u8; 64]) {
+    let measured = Measured::Tdx {
+        mr_td: TdxMeasurement(report.mr_td),
+        mr_config_id: TdxMeasurement(report.mr_config_id),
+        rtmr: [report.rt_mr0, report.rt_mr1, report.rt_mr2, report.rt_mr3].map(TdxMeasurement),
+    };
+    // Byte 0 of TDATTRIBUTES is the group "TD under debug": any bit in it lets
+    // the host read the guest (Intel TDX Module ABI specification, TD_ATTRIBUTES).
+    (measured, report.td_attributes[0] != 0, report.report_data)
 }

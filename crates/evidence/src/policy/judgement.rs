@@ -1,0 +1,143 @@
+//! Claims held against a policy: every rule that failed, wanted and got.
+
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Display},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, pins};
+use crate::claims::{Claims, Measured};
+
+/// One rule that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The rule's name: the field of [`Policy`].
+    pub rule: String,
+    /// What the policy wants.
+    pub wanted: String,
+    /// What the claims say.
+    pub got: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: wanted {}, got {}", self.rule, self.wanted, self.got)
+    }
+}
+
+/// Every rule that did not hold; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", join(.failures))]
+pub struct PolicyRefusal {
+    /// The rules, in the order of [`Policy`]'s fields.
+    pub failures: Vec<Failure>,
+}
+
+impl PolicyRefusal {
+    /// Stable code for logs, metrics and answers.
+    pub fn code(&self) -> &'static str {
+        "policy-refused"
+    }
+}
+
+fn join(failures: &[Failure]) -> String {
+    failures.iter().map(Failure::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[derive(Default)]
+struct Failures(Vec<Failure>);
+
+impl Failures {
+    fn add(&mut self, rule: &str, wanted: impl Display, got: impl Display) {
+        self.0.push(Failure { rule: rule.to_owned(), wanted: wanted.to_string(), got: got.to_string() });
+    }
+
+    /// One of these; an empty set is any.
+    fn one_of<T: Ord + Display>(&mut self, rule: &str, wanted: &BTreeSet<T>, got: &T) {
+        if !wanted.is_empty() {
+            self.member(rule, wanted, got);
+        }
+    }
+
+    /// One of these; an empty set holds nothing.
+    fn member<T: Ord + Display>(&mut self, rule: &str, wanted: &BTreeSet<T>, got: &T) {
+        if !wanted.contains(got) {
+            self.add(rule, alternatives(wanted), got);
+        }
+    }
+}
+
+fn alternatives<T: Display>(values: &BTreeSet<T>) -> String {
+    match values.iter().map(T::to_string).collect::<Vec<_>>().as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        many => format!("one of {}", many.join(", ")),
+    }
+}
+
+impl Policy {
+    /// Judges claims by every rule.
+    pub fn judge(&self, claims: &Claims) -> Result<(), PolicyRefusal> {
+        let mut failures = Failures::default();
+        failures.member("vendors", &self.vendors, &claims.vendor);
+        failures.member("tee", &self.tee, &claims.tee());
+        self.judge_identity(claims, &mut failures);
+        self.judge_measurements(claims, &mut failures);
+        failures.member("tcb_status", &self.tcb_status, &claims.tcb_status);
+        if claims.debug && !self.allow_debug {
+            failures.add("allow_debug", "a program that no debugger can read", "debug");
+        }
+        if !self.platforms.is_empty() {
+            let got = claims.platform.id.to_ascii_lowercase();
+            if !self.platforms.iter().any(|id| id.eq_ignore_ascii_case(&got)) {
+                failures.add("platforms", alternatives(&self.platforms), got);
+            }
+        }
+        if failures.0.is_empty() { Ok(()) } else { Err(PolicyRefusal { failures: failures.0 }) }
+    }
+
+    fn judge_identity(&self, claims: &Claims, failures: &mut Failures) {
+        let got = match &claims.measured {
+            Measured::Sgx { mr_enclave, .. } => format!("mr_enclave {mr_enclave}"),
+            Measured::Tdx { mr_config_id, .. } => format!("mr_config_id {mr_config_id}"),
+            Measured::Snp { host_data, .. } => format!("host_data {host_data}"),
+        };
+        if !self.identity.is_empty() && !self.identity.iter().any(|&identity| claims.carries(identity)) {
+            failures.add("identity", alternatives(&self.identity), got);
+        } else if !self.pins_code(claims.tee()) {
+            // Only a policy put together in code gets here: deny by default.
+            failures.add("identity", format!("a policy with {}", pins(claims.tee())), "a policy without");
+        }
+    }
+
+    fn judge_measurements(&self, claims: &Claims, failures: &mut Failures) {
+        match &claims.measured {
+            Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_svn: _ } => {
+                failures.one_of("mr_enclave", &self.mr_enclave, mr_enclave);
+                failures.one_of("mr_signer", &self.mr_signer, mr_signer);
+                if let Some(wanted) = self.isv_prod_id.filter(|wanted| wanted != isv_prod_id) {
+                    failures.add("isv_prod_id", wanted, isv_prod_id);
+                }
+                if let Some(wanted) = self.minimum_isv_svn.filter(|wanted| isv_svn < wanted) {
+                    failures.add("minimum_isv_svn", format!("at least {wanted}"), isv_svn);
+                }
+            }
+            Measured::Tdx { mr_td, rtmr, mr_config_id: _ } => {
+                failures.one_of("mr_td", &self.mr_td, mr_td);
+                for (index, (wanted, got)) in self.rtmr.iter().flatten().zip(rtmr).enumerate() {
+                    failures.one_of(&format!("rtmr[{index}]"), wanted, got);
+                }
+            }
+            Measured::Snp { measurement, host_data, vmpl } => {
+                failures.one_of("snp_measurement", &self.snp_measurement, measurement);
+                failures.one_of("host_data", &self.host_data, host_data);
+                // Another level is not the guest's kernel (AMD 56860, VMPL).
+                if *vmpl != 0 {
+                    failures.add("vmpl", 0, vmpl);
+                }
+            }
+        }
+    }
+}

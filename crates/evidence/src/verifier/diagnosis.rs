@@ -1,0 +1,168 @@
+//! Why verification failed. `dcap-qvl` decides; this says what its decision
+//! rests on, from the dates, signatures and revocation lists themselves where
+//! they tell, and from its message where they don't. Runs after a failure only.
+
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
+
+use super::{DcapQuote, VerificationError, chain, signature};
+use crate::{
+    clock::UnixSeconds,
+    collateral::{CollateralError, QuoteCollateralV3, validity},
+};
+
+/// The error that stands for `dcap-qvl`'s `message`.
+pub(super) fn explain(
+    message: &str,
+    quote: &DcapQuote,
+    collateral: &QuoteCollateralV3,
+    now: UnixSeconds,
+) -> VerificationError {
+    match validity::parts(collateral) {
+        Err((what, reason)) => {
+            return CollateralError::Malformed { origin: "given".to_owned(), what: what.to_owned(), reason }
+                .into();
+        }
+        Ok(parts) => {
+            for part in parts {
+                if now > part.until {
+                    return VerificationError::CollateralExpired { what: part.what, until: part.until, now };
+                }
+                if now < part.from {
+                    return VerificationError::CollateralNotYetValid {
+                        what: part.what,
+                        from: part.from,
+                        now,
+                    };
+                }
+            }
+        }
+    }
+    for (what, der) in ["PCK certificate", "PCK CA certificate"].into_iter().zip(&quote.pck_chain) {
+        if let Ok(part) = validity::certificate(what, der)
+            && !(part.from..=part.until).contains(&now)
+        {
+            return VerificationError::EvidenceValidity { what, from: part.from, until: part.until, now };
+        }
+    }
+    if message.contains("CertRevoked") {
+        return revoked(quote, collateral);
+    }
+    from_message(message, quote, collateral)
+}
+
+/// Which certificate is on a list.
+fn revoked(quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationError {
+    let [pck, ca, root] = &quote.pck_chain;
+    let signer =
+        |text: &str| chain::parse::<2>(text.as_bytes()).map(|[signer, _]| signer).unwrap_or_default();
+    let tcb = signer(&collateral.tcb_info_issuer_chain);
+    let qe = signer(&collateral.qe_identity_issuer_chain);
+    for (what, der, crl) in [
+        ("the root certificate", root, &collateral.root_ca_crl),
+        ("the TCB info signing certificate", &tcb, &collateral.root_ca_crl),
+        ("the QE identity signing certificate", &qe, &collateral.root_ca_crl),
+        ("the PCK CA certificate", ca, &collateral.root_ca_crl),
+        ("the platform's PCK certificate", pck, &collateral.pck_crl),
+    ] {
+        let (Ok(certificate), Ok((_, crl))) =
+            (signature::x509(der), CertificateRevocationList::from_der(crl))
+        else {
+            continue;
+        };
+        let serial = certificate.raw_serial();
+        let same = |listed: &[u8]| significant(listed) == significant(serial);
+        if crl.iter_revoked_certificates().any(|listed| same(listed.raw_serial())) {
+            return VerificationError::Revoked { what, serial: hex::encode(serial) };
+        }
+    }
+    VerificationError::Revoked { what: "a certificate of the chain", serial: String::new() }
+}
+
+fn significant(integer: &[u8]) -> &[u8] {
+    let zeros = integer.iter().take_while(|&&byte| byte == 0).count();
+    integer.get(zeros..).unwrap_or_default()
+}
+
+fn from_message(message: &str, quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationError {
+    let has = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    let reason = message.to_owned();
+    let collateral_invalid = |what, reason| VerificationError::CollateralInvalid { what, reason };
+    if has(&["TCB status is invalid: Revoked"]) {
+        return VerificationError::TcbRevoked { reason };
+    }
+    if has(&[
+        "No matching TCB level",
+        "No TDX module identity",
+        "below minimum required",
+        "No TCB levels",
+        "Failed to evaluate the current TDX TCB",
+    ]) {
+        return VerificationError::TcbNotMatched { reason };
+    }
+    if has(&["for tcb_info in quote_collateral"]) {
+        return collateral_invalid("TCB info", "its signature does not hold".to_owned());
+    }
+    if has(&["for qe_identity in quote_collateral"]) {
+        return collateral_invalid("QE identity", "its signature does not hold".to_owned());
+    }
+    if has(&["root CA CRL"]) {
+        return collateral_invalid("root CA CRL", reason);
+    }
+    if has(&["Crl", "PCK CRL", "UnknownRevocationStatus"]) {
+        return collateral_invalid("PCK CRL", reason);
+    }
+    if has(&["Fmspc mismatch", "TCB info in the collateral", "TCB Info", "TdxModule", "tdxModule"]) {
+        return collateral_invalid("TCB info", reason);
+    }
+    if has(&["QE Identity"]) {
+        return collateral_invalid("QE identity", reason);
+    }
+    if has(&["Failed to verify certificate chain", "Too many intermediate"]) {
+        return broken_chain(&reason, quote, collateral);
+    }
+    if has(&[
+        "Reserved bits in TD attributes",
+        "TD migration is enabled",
+        "SERVTD_EXT is enabled",
+        "SEPT_VE_DISABLE is not enabled",
+        "Invalid MR service TD",
+        "SEAMATTRIBUTES",
+    ]) {
+        return VerificationError::Configuration { reason };
+    }
+    let what = if has(&["ISV enclave report signature"]) {
+        "signature over header and body"
+    } else if has(&["QE report hash mismatch", "Invalid QE auth data"]) {
+        "attestation key"
+    } else if has(&[
+        "qe_report",
+        "QE report",
+        "QE MRSIGNER",
+        "QE ISVPRODID",
+        "QE MISCSELECT",
+        "QE ATTRIBUTES",
+    ]) {
+        "QE report"
+    } else {
+        "quote"
+    };
+    VerificationError::Invalid { what, reason }
+}
+
+/// Which of the three chains does not hold: `dcap-qvl` names none.
+fn broken_chain(reason: &str, quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationError {
+    let [_, _, root] = &quote.pck_chain;
+    for (what, text) in [
+        ("TCB info issuer chain", &collateral.tcb_info_issuer_chain),
+        ("QE identity issuer chain", &collateral.qe_identity_issuer_chain),
+    ] {
+        let broken = match chain::parse::<2>(text.as_bytes()) {
+            Ok([signer, _]) => signature::issued_by(&signer, root).err(),
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = broken {
+            return VerificationError::CollateralInvalid { what, reason };
+        }
+    }
+    VerificationError::Invalid { what: "PCK certificate chain", reason: reason.to_owned() }
+}
