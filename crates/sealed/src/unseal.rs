@@ -1,0 +1,356 @@
+//! Unsealing: a genuine statement and ciphertext in, plaintext out, only if
+//! length and digest are exactly the stated ones.
+//!
+//! Nothing here decides whether to believe a statement: the functions take a
+//! [`GenuineStatement`], which only a rule makes.
+
+use std::{
+    cell::Cell,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use adytum_evidence::measurement::Sha256Digest;
+use age::{DecryptError, Decryptor, stream::StreamReader};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{keys::ModelIdentity, rule::GenuineStatement, seal::CHUNK, secret_bytes::SecretBytes};
+
+/// The longest age header that is read, in bytes: over a hundred recipients.
+pub const MAXIMUM_HEADER_LENGTH: u64 = 16 * 1024;
+
+/// Bytes that age adds to each chunk (Poly1305's tag).
+const TAG: u64 = 16;
+
+/// Decrypts into memory: one allocation of exactly the stated size, which must
+/// not exceed `maximum_size` bytes. Besides it, this needs less than 256 KiB.
+pub fn open_in_memory(
+    ciphertext: impl Read,
+    genuine: &GenuineStatement,
+    identities: &[ModelIdentity],
+    maximum_size: u64,
+) -> Result<SecretBytes, UnsealError> {
+    let size = genuine.statement().size;
+    if size > maximum_size {
+        return Err(UnsealError::TooLarge { size, limit: maximum_size });
+    }
+    // The key is tried before memory is taken.
+    let reader = decryptor(ciphertext, identities)?;
+    let capacity = usize::try_from(size).map_err(|_| UnsealError::OutOfMemory { size })?;
+    let mut secret = SecretBytes::with_room(capacity).map_err(|_| UnsealError::OutOfMemory { size })?;
+    let mut payload = Payload::new(reader, genuine);
+    while payload.remaining > 0 {
+        let length = payload.next_length();
+        payload.fill(secret.extend(length))?;
+    }
+    payload.finish()?;
+    Ok(secret)
+}
+
+/// Decrypts into a writer, in constant memory. What was written is NOT to be
+/// used unless `Ok` is returned: the digest is known at the end only.
+/// `progress` is told the number of plaintext bytes done so far.
+pub fn unseal_to_writer(
+    ciphertext: impl Read,
+    genuine: &GenuineStatement,
+    identities: &[ModelIdentity],
+    mut plaintext: impl Write,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), UnsealError> {
+    let mut payload = Payload::new(decryptor(ciphertext, identities)?, genuine);
+    let mut buffer = Zeroizing::new(vec![0; CHUNK]);
+    while payload.remaining > 0 {
+        let length = payload.next_length();
+        payload.fill(&mut buffer[..length])?;
+        plaintext.write_all(&buffer[..length]).map_err(UnsealError::Write)?;
+        progress(genuine.statement().size - payload.remaining);
+    }
+    payload.finish()?;
+    plaintext.flush().map_err(UnsealError::Write)
+}
+
+/// Decrypts into a file of mode 0600 that must not exist yet. It gets its name
+/// only after length and digest matched. For owners' own machines: a replica
+/// has no business with it (DESIGN, invariant 4).
+pub fn unseal_to_file(
+    ciphertext: impl Read,
+    genuine: &GenuineStatement,
+    identities: &[ModelIdentity],
+    path: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), UnsealError> {
+    if path.symlink_metadata().is_ok() {
+        return Err(UnsealError::Exists { path: path.to_owned() });
+    }
+    let at = |source| UnsealError::File { path: path.to_owned(), source };
+    let Some(name) = path.file_name() else {
+        return Err(at(io::Error::new(io::ErrorKind::InvalidInput, "not a file's name")));
+    };
+    let mut unfinished_name = std::ffi::OsString::from(".");
+    unfinished_name.push(name);
+    unfinished_name.push(format!(".unsealing-{}", std::process::id()));
+    let unfinished = path.with_file_name(unfinished_name);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(at)?;
+    let _guard = Removed(&unfinished);
+    unseal_to_writer(ciphertext, genuine, identities, &file, progress)?;
+    file.sync_all().map_err(at)?;
+    // A link, unlike a rename, fails if somebody took the name in between.
+    fs::hard_link(&unfinished, path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => UnsealError::Exists { path: path.to_owned() },
+        _ => at(source),
+    })?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new("."))).and_then(|opened| opened.sync_all()).map_err(at)
+}
+
+struct Removed<'a>(&'a Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+/// How many bytes the ciphertext of a plaintext of `size` bytes has after its
+/// header: nonce, chunks, a tag for each.
+pub(crate) fn payload_length(size: u64) -> u64 {
+    let chunks = size.div_ceil(CHUNK as u64).max(1);
+    size.saturating_add(chunks.saturating_mul(TAG)).saturating_add(16)
+}
+
+/// A reader that stops after a number of bytes that can be changed from
+/// outside: `age` reads headers without a limit of its own.
+struct Limited<R> {
+    inner: R,
+    remaining: Rc<Cell<u64>>,
+}
+
+impl<R: BufRead> BufRead for Limited<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let limit = usize::try_from(self.remaining.get()).unwrap_or(usize::MAX);
+        if limit == 0 {
+            return Ok(&[]);
+        }
+        let available = self.inner.fill_buf()?;
+        Ok(&available[..available.len().min(limit)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.remaining.set(self.remaining.get().saturating_sub(count as u64));
+        self.inner.consume(count);
+    }
+}
+
+impl<R: BufRead> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let limit = usize::try_from(self.remaining.get()).unwrap_or(usize::MAX);
+        let length = buffer.len().min(limit);
+        if length == 0 {
+            return Ok(0);
+        }
+        let count = self.inner.read(&mut buffer[..length])?;
+        self.remaining.set(self.remaining.get().saturating_sub(count as u64));
+        Ok(count)
+    }
+}
+
+/// Reads the header and finds the file's key in it.
+fn decryptor<'a, R: Read + 'a>(
+    ciphertext: R,
+    identities: &[ModelIdentity],
+) -> Result<StreamReader<impl Read + use<'a, R>>, UnsealError> {
+    let remaining = Rc::new(Cell::new(MAXIMUM_HEADER_LENGTH));
+    let limited = Limited { inner: BufReader::new(ciphertext), remaining: Rc::clone(&remaining) };
+    let decryptor = Decryptor::new_buffered(limited).map_err(|error| match error {
+        _ if remaining.get() == 0 => UnsealError::HeaderTooLong,
+        DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => UnsealError::Truncated,
+        DecryptError::Io(error) => UnsealError::Read(error),
+        DecryptError::UnknownFormat => UnsealError::Header { reason: "not version 1 of the age format" },
+        _ => UnsealError::Header { reason: "not an age header" },
+    })?;
+    // What follows is bounded by what the statement says.
+    remaining.set(u64::MAX);
+    decryptor.decrypt(identities.iter().map(ModelIdentity::as_age)).map_err(|error| match error {
+        DecryptError::InvalidMac => UnsealError::Header { reason: "its MAC does not match" },
+        DecryptError::NoMatchingKeys | DecryptError::KeyDecryptionFailed => UnsealError::WrongKey {
+            tried: identities.iter().map(|identity| identity.recipient().to_string()).collect(),
+        },
+        DecryptError::Io(error) => UnsealError::Read(error),
+        _ => UnsealError::Header { reason: "its recipients are malformed" },
+    })
+}
+
+/// The plaintext, counted and hashed on the way out.
+struct Payload<'a, R> {
+    reader: R,
+    remaining: u64,
+    digest: Sha256,
+    genuine: &'a GenuineStatement,
+}
+
+impl<'a, R: Read> Payload<'a, R> {
+    fn new(reader: R, genuine: &'a GenuineStatement) -> Self {
+        Self { reader, remaining: genuine.statement().size, digest: Sha256::new(), genuine }
+    }
+
+    /// How much to take next: a chunk or the rest.
+    fn next_length(&self) -> usize {
+        usize::try_from(self.remaining).map_or(CHUNK, |remaining| remaining.min(CHUNK))
+    }
+
+    fn fill(&mut self, mut buffer: &mut [u8]) -> Result<(), UnsealError> {
+        while !buffer.is_empty() {
+            let count = self.read(buffer)?;
+            if count == 0 {
+                let stated = self.genuine.statement().size;
+                return Err(UnsealError::Shorter { stated, found: stated - self.remaining });
+            }
+            self.digest.update(&buffer[..count]);
+            self.remaining -= count as u64;
+            buffer = &mut buffer[count..];
+        }
+        Ok(())
+    }
+
+    /// Nothing may follow, and the digest must be the stated one.
+    fn finish(mut self) -> Result<(), UnsealError> {
+        let mut one = Zeroizing::new([0]);
+        if self.read(&mut one[..])? > 0 {
+            return Err(UnsealError::Longer { stated: self.genuine.statement().size });
+        }
+        let found = Sha256Digest(self.digest.finalize().into());
+        let stated = self.genuine.statement().sha256;
+        if found != stated {
+            return Err(UnsealError::Digest { stated, found });
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, UnsealError> {
+        loop {
+            return match self.reader.read(buffer) {
+                Ok(count) => Ok(count),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => continue,
+                    io::ErrorKind::UnexpectedEof => Err(UnsealError::Truncated),
+                    io::ErrorKind::InvalidData => Err(UnsealError::Altered),
+                    _ => Err(UnsealError::Read(error)),
+                },
+            };
+        }
+    }
+}
+
+/// Why there is no plaintext.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsealError {
+    /// More than the caller wants to hold.
+    #[error("the model has {size} bytes, the limit is {limit}; raise the limit if that is meant")]
+    TooLarge {
+        /// The stated size, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The system gives no memory.
+    #[error("no memory for a model of {size} bytes; give the replica more, or serve a smaller model")]
+    OutOfMemory {
+        /// The stated size, in bytes.
+        size: u64,
+    },
+    /// A header without an end.
+    #[error("the age header is longer than {MAXIMUM_HEADER_LENGTH} bytes; this is not a sealed model")]
+    HeaderTooLong,
+    /// Not an age file, or its header was altered.
+    #[error("the age header is invalid: {reason}; the file is not a sealed model, or it was altered")]
+    Header {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Sealed to somebody else, or its header was altered.
+    #[error(
+        "the model is not sealed to this key; tried {}; check which recipient it was sealed to",
+        tried.join(", ")
+    )]
+    WrongKey {
+        /// The recipients whose identities were tried.
+        tried: Vec<String>,
+    },
+    /// The ciphertext ends early.
+    #[error("the ciphertext is truncated; copy the sealed model again")]
+    Truncated,
+    /// A chunk does not authenticate.
+    #[error("the ciphertext was altered: a chunk does not authenticate; copy the sealed model again")]
+    Altered,
+    /// A valid ciphertext of less than was stated.
+    #[error("the plaintext has {found} bytes, the statement says {stated}; this is another ciphertext")]
+    Shorter {
+        /// The statement's size, in bytes.
+        stated: u64,
+        /// What came, in bytes.
+        found: u64,
+    },
+    /// A valid ciphertext of more than was stated.
+    #[error(
+        "the plaintext has more than the {stated} bytes that the statement says; this is another ciphertext"
+    )]
+    Longer {
+        /// The statement's size, in bytes.
+        stated: u64,
+    },
+    /// A valid ciphertext of something else.
+    #[error("the plaintext's SHA-256 is {found}, the statement says {stated}; this is another model")]
+    Digest {
+        /// The statement's.
+        stated: Sha256Digest,
+        /// The plaintext's.
+        found: Sha256Digest,
+    },
+    /// The ciphertext can't be read.
+    #[error("reading the ciphertext failed: {0}")]
+    Read(#[source] io::Error),
+    /// The plaintext can't be written.
+    #[error("writing the plaintext failed: {0}")]
+    Write(#[source] io::Error),
+    /// Nothing is overwritten.
+    #[error("{} exists already; name a file that does not", path.display())]
+    Exists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A file can't be opened or made.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl UnsealError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "unseal-too-large",
+            Self::OutOfMemory { .. } => "unseal-out-of-memory",
+            Self::HeaderTooLong => "unseal-header-too-long",
+            Self::Header { .. } => "unseal-header",
+            Self::WrongKey { .. } => "unseal-wrong-key",
+            Self::Truncated => "unseal-truncated",
+            Self::Altered => "unseal-altered",
+            Self::Shorter { .. } => "unseal-shorter",
+            Self::Longer { .. } => "unseal-longer",
+            Self::Digest { .. } => "unseal-digest",
+            Self::Read(_) => "unseal-read",
+            Self::Write(_) => "unseal-write",
+            Self::Exists { .. } => "unseal-exists",
+            Self::File { .. } => "unseal-file",
+        }
+    }
+}
