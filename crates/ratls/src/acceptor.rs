@@ -2,32 +2,51 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use adytum_evidence::verifier::Verifier;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    task::{JoinError, JoinSet},
+    time::{Instant, Sleep, sleep},
 };
-use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 
+pub use crate::stream::AttestedStream;
 use crate::{
     claims::PeerJudge,
+    error::SessionError,
+    handshake::{
+        Attempt,
+        server::{self, ServerIdentity},
+    },
     limits::Limits,
-    session::{LocalAttestation, SessionInfo},
+    session::LocalAttestation,
+    tls::{self, TlsIdentity},
 };
+
+/// How long a server's key is used for new sessions.
+const KEY_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Pauses after the system refused to accept a connection (no file descriptors,
+/// no memory): the first, and the longest that doubling leads to.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What an accepting side needs.
 #[derive(Clone)]
 pub struct AcceptorConfiguration {
     /// Verifies clients' evidence.
     pub verifier: Arc<Verifier>,
-    /// Decides which clients may open a session at all.
+    /// Decides which clients with evidence may open a session at all. Clients
+    /// without evidence always may; services tell them apart by
+    /// [`crate::session::Peer`].
     pub judge: Arc<dyn PeerJudge>,
     /// What this side shows.
     pub local: LocalAttestation,
@@ -39,56 +58,176 @@ pub struct AcceptorConfiguration {
 #[derive(Clone)]
 pub struct AttestedAcceptor {
     configuration: Arc<AcceptorConfiguration>,
-}
-
-/// A stream on which both handshakes are done.
-pub struct AttestedStream {
-    stream: TlsStream<TcpStream>,
-    info: SessionInfo,
+    identity: Arc<Mutex<Option<(Instant, Arc<ServerIdentity>)>>>,
 }
 
 impl AttestedAcceptor {
     /// An acceptor with this configuration.
     pub fn new(configuration: AcceptorConfiguration) -> Self {
-        Self { configuration: Arc::new(configuration) }
+        Self { configuration: Arc::new(configuration), identity: Arc::default() }
     }
 
     /// Accepted sessions, for tonic's `serve_with_incoming_shutdown`. Handshakes
     /// run side by side; one that fails is logged and never ends the stream.
-    pub fn incoming(self, _listener: TcpListener) -> impl Stream<Item = io::Result<AttestedStream>> {
-        let _ = self.configuration;
-        tokio_stream::empty()
+    /// Beyond [`Limits::maximum_handshakes`] a connection is closed at once.
+    /// Dropping the stream ends the handshakes under way.
+    pub fn incoming(self, listener: TcpListener) -> impl Stream<Item = io::Result<AttestedStream>> {
+        self.incoming_from(listener)
+    }
+
+    fn incoming_from<L: Listener>(self, listener: L) -> Incoming<L> {
+        Incoming {
+            acceptor: self,
+            listener,
+            handshakes: JoinSet::new(),
+            pause: None,
+            next_pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Both handshakes on one TCP connection.
+    pub async fn accept(&self, stream: TcpStream) -> Result<AttestedStream, SessionError> {
+        let unknown = |source| SessionError::Io { peer: "an unknown address".to_owned(), source };
+        let address = stream.peer_addr().map_err(unknown)?;
+        stream.set_nodelay(true).map_err(|source| SessionError::Io { peer: address.to_string(), source })?;
+        self.accept_over(stream, address).await
+    }
+
+    /// Both handshakes on any connection. `address` is for messages and for
+    /// [`crate::session::SessionInfo`].
+    pub async fn accept_over<S>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+    ) -> Result<AttestedStream<S>, SessionError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let attempt = Attempt {
+            peer: address.to_string(),
+            address,
+            started: Instant::now(),
+            limit: self.configuration.limits.handshake_timeout,
+        };
+        let identity = self.identity().map_err(|e| attempt.local(e))?;
+        server::accept(&self.configuration, &identity, &attempt, stream).await
+    }
+
+    /// The current key, made in memory when there is none or it is old.
+    fn identity(&self) -> Result<Arc<ServerIdentity>, String> {
+        let mut current = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, identity)) = &*current
+            && made.elapsed() < KEY_LIFETIME
+        {
+            return Ok(identity.clone());
+        }
+        let tls = TlsIdentity::generate()?;
+        let config = tls::server_config(&tls).map_err(|e| e.to_string())?;
+        let identity = Arc::new(ServerIdentity { tls, config: Arc::new(config) });
+        *current = Some((Instant::now(), identity.clone()));
+        Ok(identity)
     }
 }
 
-impl Connected for AttestedStream {
-    type ConnectInfo = SessionInfo;
+/// Where TCP connections come from: a listener, or in tests one that fails.
+trait Listener: Unpin {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>>;
+}
 
-    fn connect_info(&self) -> SessionInfo {
-        self.info.clone()
+impl Listener for TcpListener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        TcpListener::poll_accept(self, cx)
     }
 }
 
-impl AsyncRead for AttestedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+/// The stream of [`AttestedAcceptor::incoming`].
+struct Incoming<L> {
+    acceptor: AttestedAcceptor,
+    listener: L,
+    handshakes: JoinSet<Option<AttestedStream>>,
+    pause: Option<Pin<Box<Sleep>>>,
+    next_pause: Duration,
+}
+
+impl<L: Listener> Incoming<L> {
+    /// Starts handshakes until no connection waits.
+    fn poll_connections(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return;
+                }
+                self.pause = None;
+            }
+            match self.listener.poll_accept(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok((stream, address))) => {
+                    self.next_pause = FIRST_PAUSE;
+                    self.start(stream, address);
+                }
+                // The connection was gone before it was accepted: nobody's fault.
+                Poll::Ready(Err(error)) if is_of_the_connection(&error) => {}
+                Poll::Ready(Err(error)) => {
+                    tracing::error!(%error, pause = ?self.next_pause, "accepting a connection failed");
+                    self.pause = Some(Box::pin(sleep(self.next_pause)));
+                    self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, stream: TcpStream, address: SocketAddr) {
+        let maximum = self.acceptor.configuration.limits.maximum_handshakes;
+        if self.handshakes.len() >= maximum {
+            tracing::warn!(%address, maximum, code = "overloaded", "too many handshakes: connection closed");
+            return;
+        }
+        let acceptor = self.acceptor.clone();
+        self.handshakes.spawn(async move {
+            match acceptor.accept(stream).await {
+                Ok(stream) => Some(stream),
+                Err(error) => {
+                    tracing::warn!(%address, code = error.code(), %error, "no attested session");
+                    None
+                }
+            }
+        });
     }
 }
 
-impl AsyncWrite for AttestedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
+/// A panic in one handshake is that connection's end and no other's.
+fn finished(result: Result<Option<AttestedStream>, JoinError>) -> Option<AttestedStream> {
+    result.unwrap_or_else(|error| {
+        tracing::error!(%error, "a handshake ended abnormally");
+        None
+    })
+}
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl<L: Listener> Stream for Incoming<L> {
+    type Item = io::Result<AttestedStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            // Finished ones first: they make room for those that wait.
+            while let Poll::Ready(Some(result)) = this.handshakes.poll_join_next(cx) {
+                if let Some(stream) = finished(result) {
+                    return Poll::Ready(Some(Ok(stream)));
+                }
+            }
+            let before = this.handshakes.len();
+            this.poll_connections(cx);
+            if this.handshakes.len() == before {
+                return Poll::Pending;
+            }
+            // New ones have to be polled once to know whom to wake.
+        }
     }
 }

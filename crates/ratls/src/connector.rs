@@ -1,16 +1,49 @@
 //! The side that connects.
 
-use std::sync::Arc;
+use std::{
+    future::{Ready, ready},
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use adytum_evidence::verifier::Verifier;
-use tonic::transport::Channel;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+    time::{Instant, timeout},
+};
+use tonic::{Status, transport::Channel};
+use tower::Service;
 
 use crate::{
     claims::PeerJudge,
-    error::{Refusal, SessionError},
+    error::SessionError,
+    handshake::{Attempt, client},
     limits::Limits,
     session::{LocalAttestation, SessionInfo},
+    stream::AttestedStream,
+    tls::{self, TlsIdentity},
 };
+
+/// The URI under which requests go out. It names nobody: who the peer is was
+/// settled by attestation.
+const ORIGIN: &str = "https://attested-session";
+
+/// HTTP/2 flow control (RFC 9113 section 5.2): enough for a large message at a
+/// good rate without a stop at each 64 KiB.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const MAXIMUM_HEADER_LIST: u32 = 16 * 1024;
+
+/// A dead connection is noticed after the two together.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a connecting side needs.
 #[derive(Clone)]
@@ -29,10 +62,13 @@ pub struct ConnectorConfiguration {
 #[derive(Clone)]
 pub struct AttestedConnector {
     configuration: Arc<ConnectorConfiguration>,
+    /// For sides without a TEE: the same for every session.
+    without_identity: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 /// One open session with a gRPC channel on it. The channel never reconnects: a
 /// broken session is an error, and a new one attests anew.
+#[derive(Debug)]
 pub struct AttestedSession {
     /// For tonic's generated clients.
     pub channel: Channel,
@@ -43,15 +79,132 @@ pub struct AttestedSession {
 impl AttestedConnector {
     /// A connector with this configuration.
     pub fn new(configuration: ConnectorConfiguration) -> Self {
-        Self { configuration: Arc::new(configuration) }
+        Self { configuration: Arc::new(configuration), without_identity: Arc::default() }
     }
 
-    /// Connects to `address` (`host:port`) and attests.
+    /// Connects to `address` (`host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`),
+    /// attests, and opens a gRPC channel on the session.
     pub async fn session(&self, address: &str) -> Result<AttestedSession, SessionError> {
-        let _ = &self.configuration;
-        Err(SessionError::Refused {
+        let stream = self.connect(address).await?;
+        let info = stream.info().clone();
+        let endpoint = Channel::from_static(ORIGIN)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_header_list_size(MAXIMUM_HEADER_LIST)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        let once = OneConnection { stream: Some(TokioIo::new(stream)), peer: address.to_owned() };
+        let channel = Channel::connect(once, endpoint).await.map_err(|error| SessionError::Io {
             peer: address.to_owned(),
-            refusal: Refusal { code: "skeleton".to_owned(), message: String::new(), retry: false },
-        })
+            source: io::Error::other(error),
+        })?;
+        Ok(AttestedSession { channel, info })
+    }
+
+    /// Connects to `address` and attests; the stream is the caller's.
+    pub async fn connect(&self, address: &str) -> Result<AttestedStream, SessionError> {
+        let started = Instant::now();
+        let limit = self.configuration.limits.handshake_timeout;
+        let stream = match timeout(limit, open(address, started + limit)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => return Err(SessionError::Io { peer: address.to_owned(), source }),
+            Err(_) => {
+                return Err(SessionError::Timeout { peer: address.to_owned(), limit, step: "connecting" });
+            }
+        };
+        let failed = |source| SessionError::Io { peer: address.to_owned(), source };
+        let peer_address = stream.peer_addr().map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        self.attest(stream, address, peer_address, started).await
+    }
+
+    /// Attests on a connection that is already there, such as one through a
+    /// proxy. `address` is for messages, `peer_address` for [`SessionInfo`].
+    pub async fn connect_over<S>(
+        &self,
+        stream: S,
+        address: &str,
+        peer_address: SocketAddr,
+    ) -> Result<AttestedStream<S>, SessionError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.attest(stream, address, peer_address, Instant::now()).await
+    }
+
+    async fn attest<S>(
+        &self,
+        stream: S,
+        address: &str,
+        peer_address: SocketAddr,
+        started: Instant,
+    ) -> Result<AttestedStream<S>, SessionError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let limit = self.configuration.limits.handshake_timeout;
+        let attempt = Attempt { peer: address.to_owned(), address: peer_address, started, limit };
+        let (identity, config) = match &self.configuration.local {
+            // A fresh key for each session.
+            Some(_) => {
+                let identity = TlsIdentity::generate().map_err(|e| attempt.local(e))?;
+                let config = tls::client_config(Some(&identity)).map_err(|e| attempt.local(e))?;
+                (Some(identity), Arc::new(config))
+            }
+            None => (None, self.config_without_identity().map_err(|e| attempt.local(e))?),
+        };
+        client::connect(&self.configuration, identity.as_ref(), config, &attempt, stream).await
+    }
+
+    fn config_without_identity(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+        if let Some(config) = self.without_identity.get() {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(tls::client_config(None)?);
+        Ok(self.without_identity.get_or_init(|| config).clone())
+    }
+}
+
+/// Opens a TCP connection to the first address of the name that answers. A
+/// silent address gets its share of the time, not all of it.
+async fn open(address: &str, deadline: Instant) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = lookup_host(address).await?.collect();
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (tried, candidate) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        match timeout(share, TcpStream::connect(candidate)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("{candidate} does not answer")),
+        }
+    }
+    Err(last)
+}
+
+/// A connector that has one connection to give. tonic asks for another when that
+/// one breaks, and gets an error: a session is never replaced behind the
+/// caller's back.
+struct OneConnection {
+    stream: Option<TokioIo<AttestedStream>>,
+    peer: String,
+}
+
+impl Service<Uri> for OneConnection {
+    type Response = TokioIo<AttestedStream>;
+    type Error = Status;
+    type Future = Ready<Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _origin: Uri) -> Self::Future {
+        ready(self.stream.take().ok_or_else(|| {
+            Status::unavailable(format!(
+                "the attested session with {} is over; open a new one, which attests anew",
+                self.peer
+            ))
+        }))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use adytum_evidence::attester::AttesterError;
+
 /// A refusal as it is told to the peer (message `Refusal`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -12,6 +14,18 @@ pub struct Refusal {
     pub message: String,
     /// May the same request pass later?
     pub retry: bool,
+}
+
+impl Refusal {
+    /// A refusal that trying again does not change.
+    pub fn permanent(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), retry: false }
+    }
+
+    /// A refusal that may not be one later.
+    pub fn temporary(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), retry: true }
+    }
 }
 
 /// Why a session did not come about.
@@ -36,6 +50,17 @@ pub enum SessionError {
         /// Which step was waited for.
         step: &'static str,
     },
+    /// The TLS handshake failed: most often the peer speaks something else.
+    #[error(
+        "{peer}: no TLS 1.3 session of protocol adytum-ra/1: {source}; check that the address is that of \
+         an attested service"
+    )]
+    Tls {
+        /// The address.
+        peer: String,
+        /// What TLS said.
+        source: rustls::Error,
+    },
     /// This side refuses the peer.
     #[error("{peer} was refused: {refusal}")]
     Refused {
@@ -52,4 +77,54 @@ pub enum SessionError {
         /// Why, in the peer's words.
         refusal: Refusal,
     },
+    /// This side's TEE gave no evidence.
+    #[error("no evidence for the session with {peer}: {source}")]
+    Attester {
+        /// The address.
+        peer: String,
+        /// What went wrong.
+        source: AttesterError,
+    },
+    /// This side could not prepare the session.
+    #[error("preparing a session with {peer}: {reason}")]
+    Local {
+        /// The address.
+        peer: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl SessionError {
+    /// Stable code for logs, metrics and answers.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Io { .. } => "connection-failed",
+            Self::Timeout { .. } => "handshake-timeout",
+            Self::Tls { .. } => "tls-failed",
+            Self::Refused { refusal, .. } | Self::RefusedByPeer { refusal, .. } => &refusal.code,
+            Self::Attester { source, .. } => source.code(),
+            Self::Local { .. } => "session-setup-failed",
+        }
+    }
+
+    /// May the same attempt succeed later?
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Timeout { .. } => true,
+            Self::Tls { .. } | Self::Local { .. } => false,
+            Self::Refused { refusal, .. } | Self::RefusedByPeer { refusal, .. } => refusal.retry,
+            Self::Attester { source, .. } => !matches!(source, AttesterError::NoTee { .. }),
+        }
+    }
+
+    /// An error of the stream under TLS, or of TLS itself: tokio-rustls reports
+    /// both as I/O errors.
+    pub(crate) fn from_stream(peer: &str, source: io::Error) -> Self {
+        let tls = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).cloned();
+        match tls {
+            Some(source) => Self::Tls { peer: peer.to_owned(), source },
+            None => Self::Io { peer: peer.to_owned(), source },
+        }
+    }
 }

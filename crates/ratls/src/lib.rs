@@ -10,8 +10,13 @@ pub mod acceptor;
 pub mod claims;
 pub mod connector;
 pub mod error;
+pub mod handshake;
 pub mod limits;
 pub mod session;
+mod stream;
+mod tls;
+
+pub use stream::AttestedStream;
 
 /// ALPN protocol name of attested session v1.
 pub const ALPN: &[u8] = b"adytum-ra/1";

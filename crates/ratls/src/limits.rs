@@ -5,11 +5,12 @@ use std::time::Duration;
 /// Limits of one side's handshakes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The whole handshake: TLS and attestation.
+    /// The whole handshake: name resolution, connection, TLS and attestation.
     pub handshake_timeout: Duration,
     /// The largest attestation message, in bytes.
     pub maximum_message_length: usize,
-    /// Acceptor only: handshakes in flight at once.
+    /// Acceptor only: handshakes in flight at once. A connection beyond it is
+    /// closed at once, so that its peer knows at once and tries again.
     pub maximum_handshakes: usize,
 }
 

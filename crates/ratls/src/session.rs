@@ -1,6 +1,6 @@
 //! What an accepted session is to the code above it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use adytum_evidence::{attester::Attester, claims::Claims};
 use bytes::Bytes;
@@ -29,8 +29,9 @@ pub enum Peer {
     Unattested,
 }
 
-/// An open session. tonic hands it to services as the connection's info.
-#[derive(Clone, Debug)]
+/// An open session. tonic hands it to services as the connection's info: a
+/// handler reads it with `request.extensions().get::<SessionInfo>()`.
+#[derive(Clone)]
 pub struct SessionInfo {
     /// Who is at the other end.
     pub peer: Peer,
@@ -39,4 +40,14 @@ pub struct SessionInfo {
     /// 32 bytes from the TLS exporter under a label of its own, equal on both
     /// sides and on no other connection: what requests are signed over.
     pub request_binding: Arc<Zeroizing<[u8; 32]>>,
+}
+
+impl fmt::Debug for SessionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the request binding: it comes out of the session's secrets.
+        f.debug_struct("SessionInfo")
+            .field("peer", &self.peer)
+            .field("peer_address", &self.peer_address)
+            .finish_non_exhaustive()
+    }
 }

@@ -1,0 +1,135 @@
+//! The attestation that follows the TLS handshake, step by step.
+//!
+//! [`message`] reads and writes the four messages, [`binding`] computes what
+//! evidence is bound to, `client` and `server` put the steps in order. The first
+//! two are public so that attacks and other implementations can be written
+//! against them; nothing in them grants anything.
+
+pub mod binding;
+pub(crate) mod client;
+pub mod message;
+pub(crate) mod server;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use adytum_evidence::{evidence::Evidence, verifier::Verifier};
+use bytes::Bytes;
+use subtle::ConstantTimeEq;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    claims::PeerJudge,
+    error::{Refusal, SessionError},
+    handshake::binding::{Binding, Role},
+    session::{LocalAttestation, Peer},
+};
+
+/// How long a refused peer may take to read why, and how much of what it still
+/// sends is read: a connection closed over unread bytes is reset, and the reset
+/// can overtake the refusal.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const REFUSAL_DRAIN: usize = 256 * 1024;
+
+/// The peer and the time it has.
+#[derive(Clone)]
+pub(crate) struct Attempt {
+    pub(crate) peer: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) started: Instant,
+    pub(crate) limit: Duration,
+}
+
+impl Attempt {
+    /// Runs one step within what is left of the time.
+    pub(crate) async fn step<T, E>(
+        &self,
+        step: &'static str,
+        work: impl Future<Output = Result<T, E>>,
+        failed: impl FnOnce(&Self, E) -> SessionError,
+    ) -> Result<T, SessionError> {
+        match timeout_at(self.started + self.limit, work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(failed(self, error)),
+            Err(_) => Err(SessionError::Timeout { peer: self.peer.clone(), limit: self.limit, step }),
+        }
+    }
+
+    pub(crate) fn stream_error(&self, source: std::io::Error) -> SessionError {
+        SessionError::from_stream(&self.peer, source)
+    }
+
+    pub(crate) fn message_error(&self, error: message::MessageError) -> SessionError {
+        match error {
+            message::MessageError::Io(source) => self.stream_error(source),
+            other => self.refused(other.refusal()),
+        }
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) -> SessionError {
+        SessionError::Refused { peer: self.peer.clone(), refusal }
+    }
+
+    pub(crate) fn refused_by_peer(&self, refusal: Refusal) -> SessionError {
+        SessionError::RefusedByPeer { peer: self.peer.clone(), refusal }
+    }
+
+    pub(crate) fn local(&self, reason: impl ToString) -> SessionError {
+        SessionError::Local { peer: self.peer.clone(), reason: reason.to_string() }
+    }
+}
+
+/// This side's evidence and claims, bound to the session.
+async fn collect(
+    attempt: &Attempt,
+    local: &LocalAttestation,
+    binding: &Binding,
+    role: Role,
+) -> Result<(Evidence, Bytes), SessionError> {
+    let claims = (local.claims)();
+    if claims.len() > message::MAXIMUM_CLAIMS_LENGTH {
+        return Err(attempt.local(format!(
+            "own claims have {} bytes, at most {} are allowed",
+            claims.len(),
+            message::MAXIMUM_CLAIMS_LENGTH
+        )));
+    }
+    let report_data = binding.report_data(role, &claims);
+    let evidence = attempt
+        .step("collecting evidence", local.attester.evidence(report_data), |attempt, source| {
+            SessionError::Attester { peer: attempt.peer.clone(), source }
+        })
+        .await?;
+    Ok((evidence, claims))
+}
+
+/// The one place where a peer's evidence is accepted: verified, bound to exactly
+/// this session, role, pair of keys and claims, and judged.
+async fn accept_evidence(
+    attempt: &Attempt,
+    verifier: &Verifier,
+    judge: &Arc<dyn PeerJudge>,
+    binding: &Binding,
+    role: Role,
+    evidence: &Evidence,
+    session_claims: Bytes,
+) -> Result<Peer, SessionError> {
+    let claims = attempt
+        .step("verifying the peer's evidence", verifier.verify(evidence), |attempt, error| {
+            attempt.refused(Refusal {
+                code: error.code().to_owned(),
+                message: error.to_string(),
+                retry: error.retry(),
+            })
+        })
+        .await?;
+    let expected = binding.report_data(role, &session_claims);
+    if !bool::from(expected.0.ct_eq(&claims.report_data.0)) {
+        return Err(attempt.refused(Refusal::permanent(
+            "evidence-not-bound",
+            "the evidence is genuine but was not made for this session: it is bound to another connection, \
+             key, role or other claims. Somebody may be relaying or replaying it",
+        )));
+    }
+    judge.judge(&claims, &session_claims).map_err(|refusal| attempt.refused(refusal))?;
+    Ok(Peer::Attested { claims: Box::new(claims), session_claims })
+}

@@ -1,0 +1,201 @@
+//! The accepting side's steps.
+
+use std::{io, sync::Arc};
+
+use adytum_api::session as wire;
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    Attempt, REFUSAL_DRAIN, REFUSAL_TIMEOUT, accept_evidence,
+    binding::{Binding, Nonce, Role},
+    collect,
+    message::{
+        ClientAnswer, MAXIMUM_HELLO_LENGTH, parse_client_attestation, parse_client_hello, read_message,
+        wire_evidence, wire_refusal, write_message,
+    },
+};
+use crate::{
+    acceptor::AcceptorConfiguration,
+    error::{Refusal, SessionError},
+    session::{Peer, SessionInfo},
+    stream::AttestedStream,
+    tls::{TlsFacts, TlsIdentity},
+};
+
+/// A key with the TLS configuration that shows it.
+pub(crate) struct ServerIdentity {
+    pub(crate) tls: TlsIdentity,
+    pub(crate) config: Arc<ServerConfig>,
+}
+
+/// Which message a refusal travels in.
+#[derive(Clone, Copy)]
+enum Answer {
+    ServerAttestation,
+    SessionResult,
+}
+
+/// TLS handshake and attestation on one connection.
+pub(crate) async fn accept<S>(
+    configuration: &AcceptorConfiguration,
+    identity: &ServerIdentity,
+    attempt: &Attempt,
+    stream: S,
+) -> Result<AttestedStream<S>, SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut stream = attempt
+        .step(
+            "TLS handshake",
+            TlsAcceptor::from(identity.config.clone()).accept(stream),
+            Attempt::stream_error,
+        )
+        .await?;
+    let facts = TlsFacts::of(stream.get_ref().1).map_err(|refusal| attempt.refused(refusal))?;
+
+    let mut answer = Answer::ServerAttestation;
+    match attest(configuration, identity, attempt, &facts, &mut stream, &mut answer).await {
+        Ok(peer) => {
+            let request_binding = facts.request_binding;
+            Ok(AttestedStream::new(
+                stream,
+                SessionInfo { peer, peer_address: attempt.address, request_binding },
+            ))
+        }
+        Err(error) => {
+            if let Some(refusal) = for_peer(&error) {
+                // The peer may be gone or deaf; the error below is what counts.
+                let _ = timeout(REFUSAL_TIMEOUT, refuse(&mut stream, answer, &refusal)).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn attest<S>(
+    configuration: &AcceptorConfiguration,
+    identity: &ServerIdentity,
+    attempt: &Attempt,
+    facts: &TlsFacts,
+    stream: &mut S,
+    answer: &mut Answer,
+) -> Result<Peer, SessionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let maximum = configuration.limits.maximum_message_length;
+    let hello = attempt
+        .step(
+            "waiting for ClientHello",
+            read_message(stream, "ClientHello", MAXIMUM_HELLO_LENGTH),
+            Attempt::message_error,
+        )
+        .await?;
+    let binding = Binding {
+        client_nonce: parse_client_hello(&hello).map_err(|e| attempt.message_error(e))?,
+        server_nonce: Nonce::generate().map_err(|e| attempt.local(e))?,
+        exporter: facts.exporter.clone(),
+        client_key: facts.peer_key,
+        server_key: identity.tls.key_digest(),
+    };
+
+    let (evidence, claims) = collect(attempt, &configuration.local, &binding, Role::Server).await?;
+    let attestation = wire::ServerAttestation {
+        nonce: binding.server_nonce.0.to_vec(),
+        evidence: Some(wire_evidence(evidence).map_err(|e| attempt.local(e))?),
+        claims: claims.into(),
+        refusal: None,
+    };
+    attempt
+        .step("sending ServerAttestation", write_message(stream, &attestation), Attempt::stream_error)
+        .await?;
+    *answer = Answer::SessionResult;
+
+    let bytes = attempt
+        .step(
+            "waiting for ClientAttestation",
+            read_message(stream, "ClientAttestation", maximum),
+            Attempt::message_error,
+        )
+        .await?;
+    let peer = match parse_client_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
+        ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal)),
+        ClientAnswer::Unattested if facts.peer_key.is_some() => {
+            return Err(attempt.refused(Refusal::permanent(
+                "certificate-without-evidence",
+                "expected evidence from a client that shows a certificate, found none",
+            )));
+        }
+        ClientAnswer::Unattested => Peer::Unattested,
+        // Evidence that is bound to no key of the client's could be anybody's.
+        ClientAnswer::Attestation { .. } if facts.peer_key.is_none() => {
+            return Err(attempt.refused(Refusal::permanent(
+                "evidence-without-certificate",
+                "expected a certificate from a client that gives evidence, found none",
+            )));
+        }
+        ClientAnswer::Attestation { evidence, claims } => {
+            accept_evidence(
+                attempt,
+                &configuration.verifier,
+                &configuration.judge,
+                &binding,
+                Role::Client,
+                &evidence,
+                claims,
+            )
+            .await?
+        }
+    };
+    attempt
+        .step(
+            "sending SessionResult",
+            write_message(stream, &wire::SessionResult { refusal: None }),
+            Attempt::stream_error,
+        )
+        .await?;
+    Ok(peer)
+}
+
+/// What the peer is told, if anything.
+fn for_peer(error: &SessionError) -> Option<Refusal> {
+    match error {
+        SessionError::Refused { refusal, .. } => Some(refusal.clone()),
+        SessionError::Attester { .. } | SessionError::Local { .. } => {
+            Some(Refusal::temporary("attestation-unavailable", ""))
+        }
+        // The peer that refused knows; one that is silent or gone is not told.
+        _ => None,
+    }
+}
+
+/// Tells the peer and waits until it has closed, so that no reset overtakes the
+/// message.
+async fn refuse<S>(stream: &mut S, answer: Answer, refusal: &Refusal) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let refusal = Some(wire_refusal(refusal));
+    match answer {
+        Answer::ServerAttestation => {
+            write_message(stream, &wire::ServerAttestation { refusal, ..Default::default() }).await?;
+        }
+        Answer::SessionResult => write_message(stream, &wire::SessionResult { refusal }).await?,
+    }
+    stream.shutdown().await?;
+    let mut buffer = [0; 4096];
+    let mut left = REFUSAL_DRAIN;
+    loop {
+        let read = stream.read(&mut buffer).await?;
+        if read == 0 || read > left {
+            return Ok(());
+        }
+        left -= read;
+    }
+}
