@@ -1,0 +1,144 @@
+//! What an owner does with the `adytum` command: manifest, secrets, sealed models.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use crate::stage::{Broker, Stage, word_with};
+
+/// What an owner gave out for one workload that serves one model.
+pub struct Provisioned {
+    /// What clients trust.
+    pub server_crt: PathBuf,
+    /// Whom models are sealed to.
+    pub recipient: String,
+}
+
+/// Signs and applies a manifest that lets the workload of this identity have
+/// `ssl_config` and `model_key` and load `model`, and uploads both.
+pub async fn provision(stage: &Stage, broker: &Broker, model: &str, identity: &str) -> Result<Provisioned> {
+    let file = |name: &str| broker.directory().join(name);
+    let text = |path: &Path| path.display().to_string();
+    let model_key = file("model.key");
+    let printed = stage.run_adytum(["model-key", "new", "--out", &text(&model_key)]).await?;
+    let recipient = word_with(&printed, "age1")?;
+    apply_manifest(stage, broker, &manifest(stage, broker, model, identity, 1, 1)?).await?;
+
+    let ssl_config = file("ssl.cfg");
+    let server_crt = file("server.crt");
+    let new = [
+        "ssl-config",
+        "new",
+        "--host",
+        "localhost",
+        "--crt",
+        &text(&server_crt),
+        "--out",
+        &text(&ssl_config),
+    ];
+    stage.run_adytum(new).await?;
+    put_secret(stage, broker, "ssl_config", &ssl_config).await?;
+    put_secret(stage, broker, "model_key", &model_key).await?;
+    // The broker has them now; nobody else needs them.
+    fs::remove_file(ssl_config)?;
+    fs::remove_file(model_key)?;
+    Ok(Provisioned { server_crt, recipient })
+}
+
+/// Signs a manifest and applies it.
+pub async fn apply_manifest(stage: &Stage, broker: &Broker, text: &str) -> Result<()> {
+    let path = broker.directory().join("manifest.toml");
+    fs::write(&path, text)?;
+    let path = path.display().to_string();
+    let owner = broker.owner_key().display().to_string();
+    let signatures = format!("{path}.sig");
+    if Path::new(&signatures).exists() {
+        fs::remove_file(&signatures)?;
+    }
+    stage.run_adytum(["manifest", "sign", &path, "--owner", &owner]).await?;
+    stage.run_adytum(stage.with_broker(broker, &["manifest", "apply", &path, "--owner", &owner])).await?;
+    Ok(())
+}
+
+/// Uploads a secret from a file.
+pub async fn put_secret(stage: &Stage, broker: &Broker, name: &str, file: &Path) -> Result<()> {
+    let (file, owner) = (file.display().to_string(), broker.owner_key().display().to_string());
+    let words = ["secret", "put", name, "--from-file", &file, "--owner", &owner];
+    stage.run_adytum(stage.with_broker(broker, &words)).await?;
+    Ok(())
+}
+
+/// Seals an ONNX model into `models/VERSION`.
+pub async fn seal(
+    stage: &Stage,
+    broker: &Broker,
+    onnx: &Path,
+    model: &str,
+    version: u64,
+    recipient: &str,
+    models: &Path,
+) -> Result<()> {
+    stage
+        .run_adytum([
+            "seal".to_owned(),
+            onnx.display().to_string(),
+            format!("--model={model}"),
+            format!("--version={version}"),
+            format!("--recipient={recipient}"),
+            format!("--owner={}", broker.owner_key().display()),
+            format!("--out={}", models.display()),
+        ])
+        .await?;
+    Ok(())
+}
+
+/// A manifest in which one workload has two secrets and may load one model.
+pub fn manifest(
+    stage: &Stage,
+    broker: &Broker,
+    model: &str,
+    identity: &str,
+    version: u64,
+    minimum_model_version: u64,
+) -> Result<String> {
+    let root = fs::read_to_string(stage.root_certificate())?;
+    Ok(format!(
+        r#"format = "adytum manifest v1"
+genesis = "{genesis}"
+version = {version}
+
+[trust]
+simulation_roots = ["""
+{root}"""]
+
+[[workload]]
+name = "{model}"
+models = ["{model}"]
+
+[workload.policy]
+vendors = ["simulation"]
+tee = ["sgx"]
+identity = ["{identity}"]
+
+[[secret]]
+name = "ssl_config"
+kind = "opaque"
+workloads = ["{model}"]
+
+[[secret]]
+name = "model_key"
+kind = "age-identity"
+workloads = ["{model}"]
+
+[[model]]
+name = "{model}"
+signers = ["{owner}"]
+minimum_version = {minimum_model_version}
+"#,
+        genesis = broker.genesis_digest(),
+        owner = broker.owner(),
+    ))
+}
