@@ -2,6 +2,8 @@
 //! plaintext and little more. Measured as the peak of this process, so there is
 //! one test in this file.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::{
     fs,
     io::{self, Read},
