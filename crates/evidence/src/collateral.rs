@@ -1,6 +1,9 @@
 //! Endorsements: what vendors publish so that evidence can be verified.
 
+mod cached;
 mod directory;
+mod http_get;
+mod pccs;
 pub(crate) mod validity;
 
 use std::{fmt, sync::Arc};
@@ -8,8 +11,12 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 pub use dcap_qvl::QuoteCollateralV3;
 
-pub use self::directory::DirectorySource;
-use crate::{claims::TeeKind, measurement::Fmspc};
+pub use self::{cached::CachedSource, directory::DirectorySource, pccs::PccsSource};
+use crate::{
+    claims::TeeKind,
+    clock::{Clock, SystemClock},
+    measurement::Fmspc,
+};
 
 /// The largest collateral read, in bytes, over all its parts. Intel's largest
 /// today is below 100 KiB.
@@ -61,10 +68,46 @@ pub trait CollateralSource: Send + Sync {
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError>;
 }
 
+/// The source that a text names, with a cache before it, by the host's clock:
+/// - `http://host:8081` or `https://host:8081/sgx/certification/v4/`: a PCCS
+///   ([`PccsSource`]);
+/// - `file:///directory`: a directory ([`DirectorySource`]).
+pub fn from_url(text: &str) -> Result<Arc<dyn CollateralSource>, CollateralError> {
+    from_url_with_clock(text, Arc::new(SystemClock))
+}
+
+/// [`from_url`] by another clock.
+pub fn from_url_with_clock(
+    text: &str,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn CollateralSource>, CollateralError> {
+    let text = text.trim();
+    if let Some(directory) = text.strip_prefix("file://") {
+        if !directory.starts_with('/') {
+            return Err(CollateralError::Url {
+                found: text.to_owned(),
+                reason: "its directory is not absolute".to_owned(),
+            });
+        }
+        return Ok(Arc::new(CachedSource::new(DirectorySource::new(directory), clock)));
+    }
+    Ok(Arc::new(CachedSource::new(PccsSource::new(text)?, clock)))
+}
+
 /// Why there is no collateral.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollateralError {
+    /// A text that names no source.
+    #[error(
+        "collateral source {found:?}: {reason}; give http://HOST:PORT, https://HOST:PORT or file:///DIRECTORY"
+    )]
+    Url {
+        /// The text.
+        found: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The source can't be reached; trying again may help.
     #[error(
         "collateral source {origin} is unreachable: {reason}; check PCCS_URL and the network, then retry"
@@ -101,6 +144,7 @@ impl CollateralError {
     /// Stable code for logs, metrics and answers.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Url { .. } => "collateral-url",
             Self::Unreachable { .. } => "collateral-unreachable",
             Self::Missing { .. } => "collateral-missing",
             Self::Malformed { .. } => "collateral-malformed",

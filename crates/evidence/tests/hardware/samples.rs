@@ -18,14 +18,14 @@ use async_trait::async_trait;
 use cargo_metadata::{CargoOpt, MetadataCommand};
 
 /// When the collateral of the SGX and TDX v4 samples was valid.
-pub const JUNE_2025: UnixSeconds = UnixSeconds(1_750_464_000);
+pub(crate) const JUNE_2025: UnixSeconds = UnixSeconds(1_750_464_000);
 
 /// A quote and what belongs to it.
 #[derive(Clone)]
-pub struct Sample {
-    pub quote: Vec<u8>,
-    pub collateral: QuoteCollateralV3,
-    pub time: UnixSeconds,
+pub(crate) struct Sample {
+    pub(crate) quote: Vec<u8>,
+    pub(crate) collateral: QuoteCollateralV3,
+    pub(crate) time: UnixSeconds,
 }
 
 impl Sample {
@@ -40,42 +40,42 @@ impl Sample {
     }
 
     /// SGX, quote version 3, Processor CA.
-    pub fn sgx() -> Self {
+    pub(crate) fn sgx() -> Self {
         Self::load("sgx_quote", "sgx_quote_collateral.json", JUNE_2025.0)
     }
 
     /// TDX, quote version 4, TD report 1.0.
-    pub fn tdx_v4() -> Self {
+    pub(crate) fn tdx_v4() -> Self {
         Self::load("tdx_quote", "tdx_quote_collateral.json", JUNE_2025.0)
     }
 
     /// TDX, quote version 5, TD report 1.5 extended.
-    pub fn tdx_v5() -> Self {
+    pub(crate) fn tdx_v5() -> Self {
         Self::load("tdx_quote_td15ex", "tdx_quote_td15ex_collateral.json", 1_791_590_400)
     }
 
     /// TDX, quote version 5, of a platform older than every TCB level.
-    pub fn tdx_v5_outdated() -> Self {
+    pub(crate) fn tdx_v5_outdated() -> Self {
         Self::load("tdx_quote_outdated", "tdx_quote_outdated_collateral.json", 1_771_545_600)
     }
 
-    pub fn evidence(&self) -> Evidence {
+    pub(crate) fn evidence(&self) -> Evidence {
         Evidence::dcap_quote(self.quote.clone())
     }
 
     /// A verifier at the time of the sample that trusts Intel.
-    pub fn verifier(&self) -> Verifier {
+    pub(crate) fn verifier(&self) -> Verifier {
         verifier_at(self.time)
     }
 }
 
 /// A verifier that trusts Intel, at this time, and has no collateral of its own.
-pub fn verifier_at(time: UnixSeconds) -> Verifier {
+pub(crate) fn verifier_at(time: UnixSeconds) -> Verifier {
     Verifier::new(vec![TrustRoot::intel()], Arc::new(NoCollateral), Arc::new(FixedClock::new(time)))
 }
 
 /// For calls that bring their collateral.
-pub struct NoCollateral;
+pub(crate) struct NoCollateral;
 
 #[async_trait]
 impl CollateralSource for NoCollateral {
@@ -111,7 +111,7 @@ fn dcap_samples() -> &'static Path {
 }
 
 /// A file of the vectors beside the project, looked for upwards from this crate.
-pub fn vector(name: &str) -> Option<Vec<u8>> {
+pub(crate) fn vector(name: &str) -> Option<Vec<u8>> {
     let found = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .map(|folder| folder.join("shared/vectors").join(name))

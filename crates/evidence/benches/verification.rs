@@ -1,0 +1,52 @@
+//! What one verification costs, in processor time: `cargo bench -p
+//! adytum-evidence`. The baseline is `dcap-qvl` alone, on ring.
+
+#![expect(clippy::print_stdout, reason = "the report")]
+
+use std::{fs, hint::black_box};
+
+use adytum_evidence::verifier::parse_dcap;
+use dcap_qvl::{configs::RingConfig, verify::QuoteVerifier};
+
+#[path = "../tests/hardware/samples.rs"]
+#[allow(dead_code, reason = "shared with the tests")]
+mod samples;
+
+use samples::Sample;
+
+const ROUNDS: u32 = 2000;
+
+fn main() {
+    for (name, sample) in
+        [("SGX v3", Sample::sgx()), ("TDX v4", Sample::tdx_v4()), ("TDX v5", Sample::tdx_v5())]
+    {
+        let dcap = QuoteVerifier::new_prod().with_config::<RingConfig>();
+        measure(name, "dcap-qvl on ring", || {
+            let now = sample.time.0;
+            drop(black_box(dcap.verify(&sample.quote, &sample.collateral, now)));
+        });
+        let (verifier, evidence) = (sample.verifier(), sample.evidence());
+        measure(name, "Verifier", || {
+            drop(black_box(verifier.verify_with(&evidence, &sample.collateral)));
+        });
+        measure(name, "parse_dcap", || {
+            drop(black_box(parse_dcap(&evidence.bytes)));
+        });
+    }
+}
+
+fn measure(sample: &str, what: &str, mut run: impl FnMut()) {
+    (0..100).for_each(|_| run());
+    let start = processor_time();
+    (0..ROUNDS).for_each(|_| run());
+    let each = (processor_time() - start) / f64::from(ROUNDS);
+    println!("{sample:8} {what:18} {each:8.1} us");
+}
+
+/// Microseconds that this thread has run: other work on the machine does not
+/// count (Linux, Documentation/scheduler/sched-stats.rst).
+fn processor_time() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|number| number.parse::<f64>().ok());
+    nanoseconds.unwrap_or_default() / 1000.0
+}
