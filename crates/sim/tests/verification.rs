@@ -1,5 +1,7 @@
 //! Quotes of a simulated platform in the verifier that real quotes go through.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics fails")]
+
 use std::sync::Arc;
 
 use adytum_evidence::{

@@ -1,0 +1,113 @@
+//! Simulation asked for by name, as flags say it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use adytum_evidence::{attester::Attester, measurement::WorkloadIdentity};
+
+use crate::{
+    attester::SimAttester,
+    error::SimError,
+    platform::Platform,
+    remote::{RemoteSimAttester, service_url},
+};
+
+/// The location in the value of a `--tee` flag that asks for simulation
+/// (`simulation=LOCATION`), or `None` where it asks for something else.
+pub fn parse_tee(text: &str) -> Option<&str> {
+    text.strip_prefix("simulation=")
+}
+
+/// An attester on the simulated platform at `location`: the directory of a
+/// platform that exists, or `http://HOST:PORT` of a running `adytum-sim`. Each
+/// quote takes `quote_latency`.
+pub async fn open_attester(
+    location: &str,
+    identity: WorkloadIdentity,
+    quote_latency: Duration,
+) -> Result<Arc<dyn Attester>, SimError> {
+    Ok(match location.parse()? {
+        Location::Service(url) => {
+            Arc::new(RemoteSimAttester::connect(&url, identity).await?.quote_latency(quote_latency))
+        }
+        Location::Directory(directory) => {
+            let platform = Platform::open(directory)?;
+            Arc::new(SimAttester::new(platform, identity).quote_latency(quote_latency))
+        }
+    })
+}
+
+/// Where a simulated platform is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In a directory that this process can read.
+    Directory(PathBuf),
+    /// Behind an `adytum-sim` at this URL.
+    Service(String),
+}
+
+impl std::str::FromStr for Location {
+    type Err = SimError;
+
+    fn from_str(text: &str) -> Result<Self, SimError> {
+        if text.contains("://") {
+            service_url(text).map(Self::Service)
+        } else if text.is_empty() || text.contains('\0') {
+            Err(SimError::Location { text: text.to_owned() })
+        } else {
+            Ok(Self::Directory(text.into()))
+        }
+    }
+}
+
+/// Reads a quote latency: a whole number with the unit `us`, `ms` or `s`, such as
+/// `20ms`; at most one minute. For clap's `value_parser`.
+pub fn parse_quote_latency(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|character: char| !character.is_ascii_digit());
+    let latency = digits.parse::<u64>().ok().and_then(|number| match &text[digits.len()..] {
+        "us" => Some(Duration::from_micros(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "" if number == 0 => Some(Duration::ZERO),
+        _ => None,
+    });
+    latency
+        .filter(|latency| *latency <= Duration::from_secs(60))
+        .ok_or_else(|| format!("expected a time of at most 60s, such as 20ms, found {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_simulation_by_name_is_simulation() {
+        assert_eq!(parse_tee("simulation=/tmp/platform"), Some("/tmp/platform"));
+        for other in ["", "auto", "simulation", "sgx", "Simulation=/tmp", "occlum=simulation=/tmp"] {
+            assert_eq!(parse_tee(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn locations_are_directories_or_http_urls() {
+        let parse = |text: &str| text.parse::<Location>();
+        assert_eq!(parse("a/b").unwrap(), Location::Directory("a/b".into()));
+        for url in ["http://127.0.0.1:1", "http://127.0.0.1:1/"] {
+            assert_eq!(parse(url).unwrap(), Location::Service("http://127.0.0.1:1".into()));
+        }
+        for bad in ["", "https://host", "http://", "http://host/path", "http://host/?q", "ftp://host", "a\0"]
+        {
+            assert_eq!(parse(bad).unwrap_err().code(), "simulation-location", "{bad}");
+        }
+    }
+
+    #[test]
+    fn latencies_have_units() {
+        assert_eq!(parse_quote_latency("20ms"), Ok(Duration::from_millis(20)));
+        assert_eq!(parse_quote_latency("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(parse_quote_latency("150us"), Ok(Duration::from_micros(150)));
+        assert_eq!(parse_quote_latency("0"), Ok(Duration::ZERO));
+        for bad in ["", "20", "ms", "-1ms", "1.5ms", "61s", "20 ms", "20é", "99999999999999999999s"] {
+            assert!(parse_quote_latency(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! `adytum-sim --platform DIR [--quote-latency 20ms] LISTEN`: a simulated
+//! platform as a service.
+
+#![forbid(unsafe_code)]
+
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+
+use adytum_sim::{Platform, parse_quote_latency, service};
+use anyhow::Context as _;
+use clap::Parser;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// A software SGX platform with a PCCS. It protects nothing.
+#[derive(Parser)]
+#[command(name = "adytum-sim", version)]
+struct Arguments {
+    /// The platform's directory; where there is none, a platform is made in it.
+    #[arg(long, value_name = "DIR")]
+    platform: PathBuf,
+    /// How long each quote takes, such as 20ms: hardware is not fast.
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_quote_latency)]
+    quote_latency: Duration,
+    /// Address and port to listen on; port 0 is any free one.
+    #[arg(value_name = "LISTEN")]
+    listen: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+
+    // Before the first log line, so that a signal at any moment ends it cleanly.
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
+
+    let platform = Platform::create_or_open(&arguments.platform)?;
+    let listener = TcpListener::bind(&arguments.listen)
+        .await
+        .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
+    tracing::warn!(
+        platform = %arguments.platform.display(),
+        "SIMULATION. This is not a TEE and protects nothing: anyone who reaches this service, or reads the platform's directory, can have any quote"
+    );
+    tracing::info!("Simulated TEE platform listening on {}", listener.local_addr()?);
+
+    service::serve(listener, platform, arguments.quote_latency, async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("Simulated TEE platform ends");
+    })
+    .await
+    .context("the service failed")
+}
