@@ -6,8 +6,8 @@
 
 Writes, beside this file, model.onnx, labels.txt and sample images of the
 held-out test split, and prints the accuracy that the written model reaches on
-all of that split. Takes half a minute on one core. The seed is fixed: the same versions
-of numpy and of its linear algebra library give the same file.
+all of that split. Takes half a minute on one core. The seed is fixed: the same
+versions of numpy and of its linear algebra library give the same file.
 
 The network is written out in numpy, gradients included, so that retraining
 needs no deep-learning framework. Activations are NHWC here, as in the served
