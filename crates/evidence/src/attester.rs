@@ -1,9 +1,24 @@
 //! The side that produces evidence.
 
+mod detection;
+#[cfg(test)]
+mod emulation;
+mod files;
+mod gramine;
+mod occlum;
+mod occlum_ioctl;
+mod tsm;
+
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::{evidence::Evidence, measurement::ReportData};
+pub use self::{
+    detection::detect,
+    gramine::{GRAMINE_DIRECTORY, Gramine},
+    occlum::{OCCLUM_DEVICE, Occlum},
+    tsm::{TSM_DIRECTORY, Tsm},
+};
+use crate::{evidence::Evidence, measurement::ReportData, verifier::parse_dcap};
 
 /// Produces evidence about the program that runs here.
 #[async_trait]
@@ -69,6 +84,42 @@ impl AttesterError {
             Self::NoTee { .. } => "attester-no-tee",
             Self::Interface { .. } => "attester-interface",
             Self::Answer { .. } => "attester-answer",
+        }
+    }
+}
+
+/// Platforms' interfaces block, for tens of milliseconds where a quoting
+/// enclave or the host is asked.
+async fn blocking<T: Send + 'static>(
+    interface: &'static str,
+    work: impl FnOnce() -> Result<T, AttesterError> + Send + 'static,
+) -> Result<T, AttesterError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(AttesterError::Interface {
+            interface: interface.to_owned(),
+            operation: "wait for the answer",
+            reason: error.to_string(),
+        })
+    })
+}
+
+/// A platform's answer, if it is a quote over this report data. A peer would
+/// find out as well, but could not say so where it can be mended.
+fn checked_dcap_quote(
+    interface: &str,
+    quote: Vec<u8>,
+    report_data: ReportData,
+) -> Result<Evidence, AttesterError> {
+    let answer = |expected: &str, found: String| AttesterError::Answer {
+        interface: interface.to_owned(),
+        expected: expected.to_owned(),
+        found,
+    };
+    let parsed = parse_dcap(&quote).map_err(|error| answer("a DCAP quote", error.to_string()))?;
+    match parsed.report_data(&quote) {
+        Some(found) if found == report_data => Ok(Evidence::dcap_quote(quote)),
+        _ => {
+            Err(answer("a quote over the report data asked for", "a quote over other report data".to_owned()))
         }
     }
 }

@@ -70,8 +70,10 @@ impl Verifier {
     /// Fetches the collateral that this evidence needs and verifies it.
     pub async fn verify(&self, evidence: &Evidence) -> Result<Claims, VerificationError> {
         let quote = read(evidence)?;
-        // Before anything is fetched on a stranger's behalf.
         let root = self.root_of(&quote)?;
+        // Before anything is fetched on a stranger's behalf: who has no genuine
+        // PCK certificate can't make this verifier ask for whatever they like.
+        vouched(&quote)?;
         let collateral = self.collateral.collateral(&quote.request).await?;
         self.verify_quote(root, evidence, &quote, &collateral)
     }
@@ -140,6 +142,14 @@ fn read(evidence: &Evidence) -> Result<DcapQuote, VerificationError> {
             supported: "Intel DCAP quotes of SGX and TDX; SEV-SNP is not verified by this version",
         }),
     }
+}
+
+/// Do the signatures of the PCK chain hold, up to the root in it?
+fn vouched(quote: &DcapQuote) -> Result<(), VerificationError> {
+    let [pck, ca, root] = &quote.pck_chain;
+    signature::issued_by(pck, ca)
+        .and_then(|()| signature::issued_by(ca, root))
+        .map_err(|reason| VerificationError::Invalid { what: "PCK certificate chain", reason })
 }
 
 /// The issuer's certificate and the root's, from an issuer chain of collateral.

@@ -15,11 +15,12 @@ use crate::{
     claims::TeeKind,
     collateral::{CollateralRequest, PckCa},
     evidence::MAXIMUM_EVIDENCE_LENGTH,
-    measurement::Fmspc,
+    measurement::{Fmspc, ReportData},
 };
 
 const HEADER: usize = 48;
 const ENCLAVE_REPORT: usize = 384;
+const TD_REPORT_10: usize = 584;
 const TEE_SGX: u32 = 0;
 const TEE_TDX: u32 = 0x81;
 const ECDSA_P256: u16 = 2;
@@ -41,6 +42,17 @@ pub struct DcapQuote {
     pub request: CollateralRequest,
     /// Where each structure lies, in order and without gaps.
     pub structures: Vec<(&'static str, Range<usize>)>,
+}
+
+impl DcapQuote {
+    /// The report data in the body of `bytes`, the quote that this was taken from.
+    pub fn report_data(&self, bytes: &[u8]) -> Option<ReportData> {
+        let body = self.structures.iter().find(|(what, _)| *what == "body")?.1.start;
+        // The end of the SGX report and of the TD report 1.0, which later TD
+        // reports begin with.
+        let offset = body + if self.tee == TeeKind::Sgx { ENCLAVE_REPORT - 64 } else { TD_REPORT_10 - 64 };
+        ReportData::try_from(bytes.get(offset..offset + 64)?).ok()
+    }
 }
 
 /// Takes a DCAP quote apart.
@@ -70,12 +82,12 @@ pub fn parse_dcap(bytes: &[u8]) -> Result<DcapQuote, VerificationError> {
     }
     match version {
         3 => reader.take("body", ENCLAVE_REPORT)?,
-        4 => reader.take("body", 584)?,
+        4 => reader.take("body", TD_REPORT_10)?,
         _ => {
             let descriptor = reader.take("body descriptor", 6)?;
             let (kind, size) = (u16_at(descriptor, 0), u32_at(descriptor, 2));
             let expected = match kind {
-                2 => 584,
+                2 => TD_REPORT_10,
                 3 => 648,
                 4 => 885,
                 _ => return Err(unsupported(format!("body type {kind}"))),

@@ -2,11 +2,7 @@
 //! of the published `dcap-qvl` crate, found through `cargo metadata`, and the
 //! vectors beside the project where they are present.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
-};
+use std::{fs, path::Path, sync::Arc};
 
 use adytum_evidence::{
     clock::{FixedClock, UnixSeconds},
@@ -15,7 +11,11 @@ use adytum_evidence::{
     verifier::{TrustRoot, Verifier},
 };
 use async_trait::async_trait;
-use cargo_metadata::{CargoOpt, MetadataCommand};
+
+#[path = "folder.rs"]
+mod folder;
+
+use folder::dcap_samples;
 
 /// When the collateral of the SGX and TDX v4 samples was valid.
 pub(crate) const JUNE_2025: UnixSeconds = UnixSeconds(1_750_464_000);
@@ -85,29 +85,6 @@ impl CollateralSource for NoCollateral {
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
         Err(CollateralError::Missing { origin: "nowhere".to_owned(), what: request.to_string() })
     }
-}
-
-fn dcap_samples() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let metadata = |options: &[&str]| {
-            MetadataCommand::new()
-                .manifest_path(&manifest)
-                .features(CargoOpt::SomeFeatures(Vec::new()))
-                .other_options(options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
-                .exec()
-        };
-        // What these tests were built from is on this machine already; crates
-        // for other platforms need not be.
-        let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-        let found = metadata(&["--offline", "--filter-platform", &host])
-            .or_else(|_| metadata(&["--offline"]))
-            .or_else(|_| metadata(&[]))
-            .unwrap();
-        let package = found.packages.iter().find(|package| package.name.as_str() == "dcap-qvl").unwrap();
-        package.manifest_path.parent().unwrap().as_std_path().join("sample")
-    })
 }
 
 /// A file of the vectors beside the project, looked for upwards from this crate.
