@@ -4,16 +4,27 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod key_file;
+mod model_key;
+mod output;
+mod owner;
 mod predict;
+mod progress;
+mod seal;
+#[cfg(feature = "simulation")]
+mod simulation;
+mod ssl_config;
+mod unseal;
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// Confidential inference: found a broker, seal models, give out secrets, ask a
 /// served model.
 #[derive(Debug, Parser)]
-#[command(name = "adytum", version, propagate_version = true)]
+#[command(name = "adytum", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,23 +32,68 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Owners' signing keys.
+    #[command(subcommand)]
+    Owner(owner::Action),
+    /// Keys that models are sealed to.
+    #[command(subcommand)]
+    ModelKey(model_key::Action),
+    /// Encrypt and sign a model.
+    Seal(seal::Args),
+    /// Verify and decrypt a sealed model, on an owner's machine.
+    Unseal(unseal::Args),
+    /// Certificates and keys for the model server's TLS.
+    #[command(subcommand)]
+    SslConfig(ssl_config::Action),
     /// Classify images with a served model.
     Predict(predict::Args),
     /// Measure a served model's throughput and latency.
     Bench(bench::Args),
+    /// Software TEE platforms. They protect nothing.
+    #[cfg(feature = "simulation")]
+    #[command(subcommand)]
+    Simulation(simulation::Action),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Predict(args) => predict::run(args).await,
-        Command::Bench(args) => bench::run(args).await,
-    };
-    match outcome {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .init();
+    match run(arguments.command).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough.
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("adytum: {error:#}");
+            eprintln!("adytum: {}", output::error_line(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Owner(action) => owner::run(action),
+        Command::ModelKey(action) => model_key::run(action),
+        Command::Seal(args) => seal::run(args),
+        Command::Unseal(args) => unseal::run(args),
+        Command::SslConfig(action) => ssl_config::run(action),
+        Command::Predict(args) => predict::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
+        #[cfg(feature = "simulation")]
+        Command::Simulation(action) => simulation::run(action),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        super::Arguments::command().debug_assert();
     }
 }

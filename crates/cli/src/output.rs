@@ -1,0 +1,69 @@
+//! What the command prints: results on standard output, one line for an error.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+/// Prints a line. Unlike `println!` it does not panic when nobody reads on.
+pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// Prints a text that has its line feeds already.
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Is this error about our own output being closed?
+pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .last()
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An error and its causes as one line, each said once: many of our errors say
+/// their cause themselves.
+pub(crate) fn error_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = one_line(&cause.to_string());
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
+}
+
+/// Joins the lines of a message, without those that only point at a column.
+fn one_line(text: &str) -> String {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| line.chars().any(|c| !matches!(c, '|' | '^' | '-' | ' ')))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_says_each_thing_once() {
+        let error = Err::<(), _>(anyhow!("no such file"))
+            .context("reading failed: no such file")
+            .context("owner's key a.pem")
+            .unwrap_err();
+        assert_eq!(error_line(&error), "owner's key a.pem: reading failed: no such file");
+        let error = anyhow!("TOML parse error at line 1\n  |\n1 | x =\n  | ^\nmissing value\n");
+        assert_eq!(error_line(&error), "TOML parse error at line 1; 1 | x =; missing value");
+    }
+}

@@ -1,0 +1,82 @@
+//! `adytum ssl-config new`: the server's certificate and TensorFlow Serving's
+//! SSLConfig with its key, as the reference deployment's script makes them.
+
+use std::{
+    fs::OpenOptions,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args as ClapArgs, Subcommand};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256,
+};
+use zeroize::Zeroizing;
+
+/// Make what a TLS server needs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Make a key, a self-signed certificate for clients (server.crt) and the
+    /// SSLConfig that is given to the broker as the secret ssl_config.
+    New(NewArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NewArgs {
+    /// A name or address that clients use; may be given several times.
+    #[arg(long = "host", default_value = "localhost", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// Where the certificate goes: clients trust exactly this file.
+    #[arg(long, default_value = "server.crt", value_name = "FILE")]
+    crt: PathBuf,
+    /// Where the SSLConfig with the private key goes (mode 0600).
+    #[arg(long, default_value = "ssl.cfg", value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(crate) fn run(action: Action) -> Result<()> {
+    let Action::New(args) = action;
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("make a key")?;
+    let certificate = parameters(&args.hosts)?.self_signed(&key).context("sign the certificate")?.pem();
+    let private = Zeroizing::new(key.serialize_pem());
+    let text = Zeroizing::new(format!(
+        "server_key: \"{}\"\nserver_cert: \"{}\"\nclient_verify: false\n",
+        *Zeroizing::new(private.replace('\n', "\\n")),
+        certificate.replace('\n', "\\n"),
+    ));
+    write_new(&args.out, text.as_bytes(), 0o600)?;
+    write_new(&args.crt, certificate.as_bytes(), 0o644)?;
+    println!("{}: certificate for {}", args.crt.display(), args.hosts.join(", "));
+    println!("{}: SSLConfig with its key; give it to the broker, then delete it", args.out.display());
+    Ok(())
+}
+
+fn parameters(hosts: &[String]) -> Result<CertificateParams> {
+    let [first, ..] = hosts else { bail!("give a --host") };
+    if hosts.iter().any(|host| host.trim().is_empty()) {
+        bail!("a --host is empty; give a name or an address");
+    }
+    let mut parameters = CertificateParams::new(hosts.to_vec()).context("--host")?;
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, first.clone());
+    parameters.distinguished_name = name;
+    // Not a CA: whoever has its key can be this server and nothing else.
+    parameters.is_ca = IsCa::ExplicitNoCa;
+    parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    Ok(parameters)
+}
+
+/// Creates a file that must not exist yet.
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .with_context(|| format!("create {}; it is never overwritten", path.display()))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(|| format!("write {}", path.display()))
+}
