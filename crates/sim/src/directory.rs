@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificates::{Certificate, Certified, Chain},
-    endorsements::Faults,
     error::SimError,
+    faults::Faults,
     hardware::Hardware,
     keys::SigningKey,
 };
@@ -178,7 +178,9 @@ impl Directory {
 
     /// Reads a platform and checks that its parts belong together.
     pub(crate) fn read(&self) -> Result<Contents, SimError> {
-        if !self.holds_platform() {
+        let description = self.0.join(DESCRIPTION_FILE);
+        // Told apart from a directory that may not be read.
+        if !description.try_exists().map_err(|error| file_error("look for", &description, error))? {
             return Err(SimError::Missing { path: self.0.clone() });
         }
         let text = self.get(DESCRIPTION_FILE)?;
@@ -273,7 +275,14 @@ impl Directory {
             .truncate(true)
             .mode(mode)
             .open(&new)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|mut file| {
+                if mode == PRIVATE {
+                    // What an earlier process left may be there with another mode.
+                    file.set_permissions(fs::Permissions::from_mode(PRIVATE))?;
+                }
+                file.write_all(bytes)?;
+                file.sync_all()
+            })
             .and_then(|()| fs::rename(&new, &path));
         written.map_err(|error| {
             // Best effort: the error that matters is the first.

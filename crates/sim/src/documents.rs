@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     certificates::Validity,
     dates::rfc3339,
-    endorsements::PublishedTcbStatus,
+    faults::PublishedTcbStatus,
     hardware::{Hardware, PCE_ID},
     quoting,
 };

@@ -11,6 +11,7 @@ use crate::{
     dates::parse_rfc3339,
     documents::{QeIdentity, TcbInfo},
     error::SimError,
+    faults::Faults,
     hardware::Hardware,
 };
 
@@ -23,50 +24,6 @@ pub const RENEWAL_MARGIN: Duration = Duration::from_secs(10 * 24 * 60 * 60);
 /// Collateral is dated back by this much, so that a verifier whose clock is a
 /// little behind does not find it issued in the future.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
-
-/// What TCB information says of a platform (Intel's names), "revoked" included:
-/// unlike [`adytum_evidence::claims::TcbStatus`] this is what a signer publishes,
-/// not what a verifier accepts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "Intel's own names")]
-pub enum PublishedTcbStatus {
-    #[default]
-    UpToDate,
-    SWHardeningNeeded,
-    ConfigurationNeeded,
-    ConfigurationAndSWHardeningNeeded,
-    OutOfDate,
-    OutOfDateConfigurationNeeded,
-    Revoked,
-}
-
-impl PublishedTcbStatus {
-    /// Is there a newer TCB level than the platform's?
-    pub(crate) fn superseded(self) -> bool {
-        matches!(self, Self::OutOfDate | Self::OutOfDateConfigurationNeeded | Self::Revoked)
-    }
-
-    pub(crate) fn advisories(self) -> &'static [&'static str] {
-        if self == Self::UpToDate { &[] } else { &["ADYTUM-SIMULATION-00001"] }
-    }
-}
-
-/// What is wrong with a platform, on purpose. The default is nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Faults {
-    /// The PCK certificate is on the PCK CA's revocation list.
-    pub pck_revoked: bool,
-    /// The PCK CA is on the root's revocation list.
-    pub pck_ca_revoked: bool,
-    /// The platform's level in the TCB information.
-    pub tcb_status: PublishedTcbStatus,
-    /// The quoting enclave's level in its identity. Intel publishes no
-    /// `SWHardeningNeeded` for it, so verifiers refuse that.
-    pub qe_status: PublishedTcbStatus,
-    /// All collateral expired thirty days ago, and is not renewed.
-    pub collateral_expired: bool,
-}
 
 /// Issues the collateral of a platform.
 pub(crate) fn issue(

@@ -24,6 +24,7 @@ mod directory;
 mod documents;
 mod endorsements;
 mod error;
+mod faults;
 mod hardware;
 mod keys;
 mod location;
@@ -36,8 +37,9 @@ pub use attester::{PLATFORM_NAME, SimAttester, default_mr_signer, identity_of_th
 pub use certificates::ROOT_COMMON_NAME;
 pub use collateral_source::SimCollateralSource;
 pub use directory::{COLLATERAL_DIRECTORY, ROOT_CERTIFICATE_FILE};
-pub use endorsements::{COLLATERAL_LIFETIME, Faults, PublishedTcbStatus, RENEWAL_MARGIN};
+pub use endorsements::{COLLATERAL_LIFETIME, RENEWAL_MARGIN};
 pub use error::SimError;
+pub use faults::{Faults, PublishedTcbStatus};
 pub use location::{Location, open_attester, parse_quote_latency, parse_tee};
 pub use platform::{Platform, PlatformBuilder};
 pub use quoting::Program;

@@ -5,7 +5,7 @@
 
 use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
-use adytum_sim::{Platform, parse_quote_latency, service};
+use adytum_sim::{Faults, Platform, parse_quote_latency, service};
 use anyhow::Context as _;
 use clap::Parser;
 use tokio::{
@@ -23,6 +23,10 @@ struct Arguments {
     /// How long each quote takes, such as 20ms: hardware is not fast.
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = parse_quote_latency)]
     quote_latency: Duration,
+    /// What shall be wrong with the platform, from now on: none, pck-revoked,
+    /// pck-ca-revoked, collateral-expired, tcb=STATUS, qe=STATUS. May be repeated.
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<String>,
     /// Address and port to listen on; port 0 is any free one.
     #[arg(value_name = "LISTEN")]
     listen: String,
@@ -43,7 +47,16 @@ async fn main() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
 
+    let faults = arguments
+        .faults
+        .iter()
+        .try_fold(Faults::default(), |faults, name| faults.with(name))
+        .map_err(|reason| anyhow::anyhow!("--fault: {reason}"))?;
     let platform = Platform::create_or_open(&arguments.platform)?;
+    if !arguments.faults.is_empty() {
+        platform.set_faults(faults)?;
+        tracing::warn!(?faults, "the platform is faulty on purpose");
+    }
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;

@@ -22,8 +22,11 @@ use crate::{
     service::{ErrorReply, ProgramRequest, QuoteRequest, SealingKeyReply},
 };
 
-/// How long one request may take; a service imitates slow hardware with less.
+/// How long one request may take; a service imitates slow hardware with at most
+/// half of it.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Attests that a workload runs on the simulated platform at a URL.
 #[derive(Clone)]
@@ -48,7 +51,9 @@ impl RemoteSimAttester {
             config_svn: 0,
             debug: false,
         };
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
         let operation = "fetching the sealing key";
         let answer = post(&client, &service, "sealing-key", operation, &program).await?;
         let sealing_key = serde_json::from_slice::<SealingKeyReply>(&answer)

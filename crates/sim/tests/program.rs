@@ -11,7 +11,7 @@ use adytum_evidence::{
     attester::Attester as _,
     measurement::{ReportData, WorkloadIdentity},
 };
-use adytum_sim::{Platform, RemoteSimAttester};
+use adytum_sim::{Faults, Platform, PublishedTcbStatus, RemoteSimAttester};
 use dcap_qvl::verify::QuoteVerifier;
 
 struct Running {
@@ -81,6 +81,23 @@ async fn it_makes_a_platform_serves_it_and_ends_on_a_signal() {
 }
 
 #[test]
+fn faults_are_set_and_taken_away_by_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("platform");
+    let platform = path.to_str().unwrap();
+    let faulty = Faults { pck_revoked: true, tcb_status: PublishedTcbStatus::OutOfDate, ..Faults::default() };
+    for (flags, expected) in [
+        (vec!["--fault", "pck-revoked", "--fault", "tcb=OutOfDate"], faulty),
+        (vec![], faulty),
+        (vec!["--fault", "none"], Faults::default()),
+    ] {
+        let arguments = [vec!["--platform", platform, "127.0.0.1:0"], flags].concat();
+        start(&arguments).wait_for(LISTENING);
+        assert_eq!(Platform::open(&path).unwrap().faults(), expected, "{arguments:?}");
+    }
+}
+
+#[test]
 fn what_it_can_not_do_it_says() {
     let directory = tempfile::tempdir().unwrap();
     let platform = directory.path().join("platform");
@@ -94,6 +111,7 @@ fn what_it_can_not_do_it_says() {
         (vec!["--platform", file.to_str().unwrap(), "127.0.0.1:0"], "file"),
         (vec!["--platform", directory.path().to_str().unwrap(), "127.0.0.1:0"], "already exists"),
         (vec!["--platform", platform, "--quote-latency", "fast", "127.0.0.1:0"], "such as 20ms"),
+        (vec!["--platform", platform, "--fault", "rust", "127.0.0.1:0"], "expected none, pck-revoked"),
         (vec!["127.0.0.1:0"], "--platform"),
     ] {
         let mut running = start(&arguments);

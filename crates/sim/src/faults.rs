@@ -1,0 +1,97 @@
+//! What may be wrong with a simulated platform, on purpose.
+
+use serde::{Deserialize, Serialize};
+
+/// What TCB information says of a platform (Intel's names), "revoked" included:
+/// unlike [`adytum_evidence::claims::TcbStatus`] this is what a signer publishes,
+/// not what a verifier accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "Intel's own names")]
+pub enum PublishedTcbStatus {
+    #[default]
+    UpToDate,
+    SWHardeningNeeded,
+    ConfigurationNeeded,
+    ConfigurationAndSWHardeningNeeded,
+    OutOfDate,
+    OutOfDateConfigurationNeeded,
+    Revoked,
+}
+
+impl PublishedTcbStatus {
+    /// Is there a newer TCB level than the platform's?
+    pub(crate) fn superseded(self) -> bool {
+        matches!(self, Self::OutOfDate | Self::OutOfDateConfigurationNeeded | Self::Revoked)
+    }
+
+    pub(crate) fn advisories(self) -> &'static [&'static str] {
+        if self == Self::UpToDate { &[] } else { &["ADYTUM-SIMULATION-00001"] }
+    }
+}
+
+/// What is wrong with a platform, on purpose. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// The PCK certificate is on the PCK CA's revocation list.
+    pub pck_revoked: bool,
+    /// The PCK CA is on the root's revocation list.
+    pub pck_ca_revoked: bool,
+    /// The platform's level in the TCB information.
+    pub tcb_status: PublishedTcbStatus,
+    /// The quoting enclave's level in its identity. Intel publishes no
+    /// `SWHardeningNeeded` for it, so verifiers refuse that.
+    pub qe_status: PublishedTcbStatus,
+    /// All collateral expired thirty days ago, and is not renewed.
+    pub collateral_expired: bool,
+}
+
+impl Faults {
+    /// Adds the fault of this name: `pck-revoked`, `pck-ca-revoked`,
+    /// `collateral-expired`, `tcb=STATUS` or `qe=STATUS` with Intel's names of
+    /// statuses; `none` takes all away. The error says what was expected.
+    pub fn with(self, name: &str) -> Result<Self, String> {
+        let status = |text: &str| {
+            serde_json::from_value(serde_json::Value::from(text)).map_err(|_| {
+                format!("expected a status such as UpToDate, OutOfDate or Revoked, found {text:?}")
+            })
+        };
+        Ok(match name.split_once('=') {
+            None if name == "none" => Self::default(),
+            None if name == "pck-revoked" => Self { pck_revoked: true, ..self },
+            None if name == "pck-ca-revoked" => Self { pck_ca_revoked: true, ..self },
+            None if name == "collateral-expired" => Self { collateral_expired: true, ..self },
+            Some(("tcb", text)) => Self { tcb_status: status(text)?, ..self },
+            Some(("qe", text)) => Self { qe_status: status(text)?, ..self },
+            _ => {
+                return Err(format!(
+                    "expected none, pck-revoked, pck-ca-revoked, collateral-expired, tcb=STATUS or qe=STATUS, \
+                     found {name:?}"
+                ));
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_have_names() {
+        let all = ["pck-revoked", "pck-ca-revoked", "collateral-expired", "tcb=OutOfDate", "qe=Revoked"];
+        let faults = all.iter().try_fold(Faults::default(), |faults, name| faults.with(name)).unwrap();
+        let expected = Faults {
+            pck_revoked: true,
+            pck_ca_revoked: true,
+            collateral_expired: true,
+            tcb_status: PublishedTcbStatus::OutOfDate,
+            qe_status: PublishedTcbStatus::Revoked,
+        };
+        assert_eq!(faults, expected);
+        assert_eq!(faults.with("none"), Ok(Faults::default()));
+        for bad in ["", "revoked", "tcb", "tcb=", "tcb=uptodate", "ca=Revoked", "pck-revoked=1"] {
+            assert!(faults.with(bad).is_err(), "{bad}");
+        }
+    }
+}
