@@ -1,1 +1,25 @@
-//! Skeleton.
+//! The model server: TensorFlow Serving's API over ONNX models.
+//!
+//! From the outside in: [`server`] accepts connections ([`connection`],
+//! [`tls`]), [`service`] answers requests, [`tensor`] checks and converts what
+//! they carry, [`models`] knows which versions there are, [`scheduler`] decides
+//! when and on how many cores a run happens, [`engine`] does it. [`run`] is the
+//! binary's main job, from the command line ([`flags`]) to the drained server.
+
+#![forbid(unsafe_code)]
+
+pub mod connection;
+pub mod engine;
+pub mod error;
+pub mod flags;
+pub mod limits;
+pub mod loading;
+pub mod models;
+pub mod onnx;
+pub mod run;
+pub mod scheduler;
+pub mod server;
+pub mod service;
+pub mod status;
+pub mod tensor;
+pub mod tls;

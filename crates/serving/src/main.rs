@@ -1,0 +1,38 @@
+//! The model server's binary.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use adytum_serving::{
+    flags::Flags,
+    run::{self, ServeError},
+};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    flags.log.start();
+    match serve(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(code = error.code(), "{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn serve(flags: &Flags) -> Result<(), ServeError> {
+    let configuration = run::measured_configuration(flags)?;
+    if let Some(configuration) = &configuration {
+        run::confine(configuration)?;
+    }
+    run::run(flags, configuration.as_ref(), |line| {
+        // Nobody may be reading; that is no reason to stop serving.
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    })
+}

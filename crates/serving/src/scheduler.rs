@@ -1,0 +1,131 @@
+//! Who runs when, and on how many cores.
+//!
+//! One request alone is run on all cores: its latency is what counts. Many at
+//! once are run one core each, which gives the most answers per second, since a
+//! model never uses two cores twice as well as one. A run so short that handing
+//! it to another thread would cost more than it saves is done at once by the
+//! thread that received the request, if that is one of ours.
+
+mod estimate;
+mod inline;
+mod queue;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use crate::engine::Threads;
+pub use estimate::CostEstimate;
+pub use inline::enter as enter_inline;
+use queue::{Job, Queue};
+
+/// Runs predicted to be shorter than this are done where they arrive.
+pub const INLINE_LIMIT: Duration = Duration::from_micros(200);
+
+/// Why a run did not happen or did not end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// The queue is full.
+    #[error("{queued} requests are waiting already; at most {limit} may")]
+    Overloaded {
+        /// Requests waiting.
+        queued: usize,
+        /// The most that may wait.
+        limit: usize,
+    },
+    /// The work panicked.
+    #[error("the model's run panicked")]
+    Panicked,
+    /// The scheduler has been stopped.
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+/// Runs work on the machine's cores.
+#[derive(Clone)]
+pub struct Scheduler {
+    queue: Arc<Queue>,
+}
+
+/// Stops the scheduler's threads when dropped; what is queued is dropped.
+pub struct SchedulerGuard {
+    queue: Arc<Queue>,
+}
+
+impl Drop for SchedulerGuard {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Scheduler {
+    /// Starts the threads. At most `queue_limit` requests wait.
+    pub fn start(cores: NonZeroUsize, queue_limit: usize) -> std::io::Result<(Self, SchedulerGuard)> {
+        let queue = Arc::new(Queue::new(cores.get(), queue_limit));
+        let guard = SchedulerGuard { queue: Arc::clone(&queue) };
+        let all = Threads::new(cores.get());
+        for index in 0..cores.get() {
+            let queue = Arc::clone(&queue);
+            let all = all.clone();
+            std::thread::Builder::new().name(format!("model-{index}")).spawn(move || {
+                let single = Threads::new(1);
+                single.enter(|| queue.work(&single, &all));
+            })?;
+        }
+        Ok((Self { queue }, guard))
+    }
+
+    /// Runs `work` and gives its result. `predicted` is how long it is expected
+    /// to take on one core, if that is known. If the caller goes away before
+    /// the work has begun, it is never done.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        predicted: Option<Duration>,
+        work: impl FnOnce(&Threads) -> T + Send + 'static,
+    ) -> Result<T, ScheduleError> {
+        if predicted.is_some_and(|predicted| predicted < INLINE_LIMIT)
+            && let Some(threads) = inline::threads()
+        {
+            return catch_unwind(AssertUnwindSafe(|| work(&threads))).map_err(|_| ScheduleError::Panicked);
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.queue.submit(predicted, Instant::now(), Work { sender, work: Some(work) })?;
+        // The sender is dropped without a result when the work panicked or the
+        // queue was closed.
+        receiver.await.unwrap_or_else(|_| {
+            Err(if self.queue.is_closed() { ScheduleError::Stopped } else { ScheduleError::Panicked })
+        })
+    }
+
+    /// Requests waiting and running.
+    pub fn load(&self) -> usize {
+        self.queue.load()
+    }
+}
+
+struct Work<T, F> {
+    sender: oneshot::Sender<Result<T, ScheduleError>>,
+    work: Option<F>,
+}
+
+impl<T: Send, F: FnOnce(&Threads) -> T + Send> Job for Work<T, F> {
+    fn is_wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    fn run(mut self: Box<Self>, threads: &Threads) {
+        let Some(work) = self.work.take() else { return };
+        let result = catch_unwind(AssertUnwindSafe(|| work(threads))).map_err(|_| ScheduleError::Panicked);
+        // Nobody may be waiting any more.
+        let _ = self.sender.send(result);
+    }
+}

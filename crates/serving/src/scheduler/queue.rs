@@ -1,0 +1,131 @@
+//! The queue between the threads that receive requests and those that run
+//! models.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::ScheduleError;
+use crate::engine::Threads;
+
+/// Something to run.
+pub(super) trait Job: Send {
+    /// Whether anybody still waits for the result.
+    fn is_wanted(&self) -> bool;
+
+    /// Runs it; does not panic.
+    fn run(self: Box<Self>, threads: &Threads);
+}
+
+struct Queued {
+    job: Box<dyn Job>,
+    /// Whether it may have all cores.
+    wide: bool,
+}
+
+struct State {
+    waiting: VecDeque<Queued>,
+    running: usize,
+    /// When two requests were last in the house at once, and for how long
+    /// after that a request does not count as alone.
+    crowded: Option<(Instant, Duration)>,
+    closed: bool,
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    cores: usize,
+    limit: usize,
+}
+
+/// How long "many at once" is remembered at least.
+const SHORTEST_MEMORY: Duration = Duration::from_millis(20);
+
+impl Queue {
+    pub(super) fn new(cores: usize, limit: usize) -> Self {
+        let state = State { waiting: VecDeque::new(), running: 0, crowded: None, closed: false };
+        Self { state: Mutex::new(state), ready: Condvar::new(), cores, limit }
+    }
+
+    /// No code panics while it holds the lock; if one did, the state would
+    /// still be whole.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn submit(
+        &self,
+        predicted: Option<Duration>,
+        now: Instant,
+        job: impl Job + 'static,
+    ) -> Result<(), ScheduleError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(ScheduleError::Stopped);
+        }
+        if state.waiting.len() >= self.limit {
+            // What nobody waits for any more must not keep others out.
+            state.waiting.retain(|queued| queued.job.is_wanted());
+        }
+        if state.waiting.len() >= self.limit {
+            return Err(ScheduleError::Overloaded { queued: state.waiting.len(), limit: self.limit });
+        }
+        let alone = state.running == 0 && state.waiting.is_empty();
+        if !alone {
+            // Two clients that ask in turn meet only sometimes: remember it for
+            // the time of two runs.
+            let memory = predicted.unwrap_or_default().saturating_mul(2).max(SHORTEST_MEMORY);
+            state.crowded = Some((now, memory));
+        }
+        let recently_crowded =
+            state.crowded.is_some_and(|(when, memory)| now.saturating_duration_since(when) < memory);
+        let wide = self.cores > 1 && alone && !recently_crowded;
+        state.waiting.push_back(Queued { job: Box::new(job), wide });
+        drop(state);
+        self.ready.notify_one();
+        Ok(())
+    }
+
+    /// A worker: runs jobs until the queue is closed. `single` is the pool of
+    /// the calling thread, `all` that of all cores.
+    pub(super) fn work(&self, single: &Threads, all: &Threads) {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return;
+            }
+            let Some(queued) = state.waiting.pop_front() else {
+                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if !queued.job.is_wanted() {
+                continue;
+            }
+            state.running += 1;
+            drop(state);
+            queued.job.run(if queued.wide { all } else { single });
+            state = self.lock();
+            state.running -= 1;
+        }
+    }
+
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.waiting.clear();
+        drop(state);
+        self.ready.notify_all();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    pub(super) fn load(&self) -> usize {
+        let state = self.lock();
+        state.running + state.waiting.len()
+    }
+}

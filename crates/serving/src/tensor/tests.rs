@@ -1,0 +1,176 @@
+//! Tests of decoding and encoding.
+
+use adytum_api::tensorflow::{DataType, TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
+use proptest::prelude::*;
+
+use super::*;
+use crate::onnx::signature::TensorSpecification;
+
+const LIMIT: usize = 1 << 20;
+
+fn specification(element_type: ElementType, shape: &[Option<usize>]) -> TensorSpecification {
+    TensorSpecification {
+        name: "x".to_owned(),
+        element_type: Some(element_type),
+        shape: Some(shape.to_vec()),
+    }
+}
+
+fn any_shape(element_type: ElementType) -> TensorSpecification {
+    TensorSpecification { name: "x".to_owned(), element_type: Some(element_type), shape: None }
+}
+
+fn proto(data_type: DataType, sizes: &[i64]) -> TensorProto {
+    TensorProto {
+        dtype: data_type.into(),
+        tensor_shape: Some(TensorShapeProto {
+            dim: sizes.iter().map(|size| Dim { size: *size, name: String::new() }).collect(),
+            unknown_rank: false,
+        }),
+        ..TensorProto::default()
+    }
+}
+
+#[test]
+fn content_and_typed_values_give_the_same() {
+    let values = [1.5_f32, -2.0, 0.0, 7.25];
+    let mut content = proto(DataType::DtFloat, &[2, 2]);
+    content.tensor_content = values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into();
+    let mut typed = proto(DataType::DtFloat, &[2, 2]);
+    typed.float_val = values.to_vec();
+    let specification = specification(ElementType::Float, &[None, Some(2)]);
+    let expected = Tensor::new(vec![2, 2], Elements::Float(values.to_vec())).unwrap();
+    assert_eq!(decode(content, &specification, LIMIT).unwrap(), expected);
+    assert_eq!(decode(typed, &specification, LIMIT).unwrap(), expected);
+}
+
+#[test]
+fn the_last_value_fills_the_shape() {
+    let mut typed = proto(DataType::DtInt64, &[4]);
+    typed.int64_val = vec![3, 5];
+    let tensor = decode(typed, &any_shape(ElementType::Int64), LIMIT).unwrap();
+    assert_eq!(tensor.elements(), &Elements::Int64(vec![3, 5, 5, 5]));
+    let tensor = decode(proto(DataType::DtBool, &[2]), &any_shape(ElementType::Bool), LIMIT).unwrap();
+    assert_eq!(tensor.elements(), &Elements::Bool(vec![false, false]));
+}
+
+#[test]
+fn quantized_types_are_their_integers() {
+    let mut typed = proto(DataType::DtQuint8, &[2]);
+    typed.int_val = vec![0, 255];
+    let tensor = decode(typed, &any_shape(ElementType::Uint8), LIMIT).unwrap();
+    assert_eq!(tensor.elements(), &Elements::Uint8(vec![0, 255]));
+}
+
+#[test]
+fn what_does_not_fit_names_what_was_expected() {
+    let image = specification(ElementType::Float, &[None, Some(224), Some(224), Some(3)]);
+    let code = |proto, specification: &TensorSpecification| {
+        let error = decode(proto, specification, LIMIT).unwrap_err();
+        (error.code(), error.to_string())
+    };
+    let (kind, message) = code(proto(DataType::DtFloat, &[1, 224, 224]), &image);
+    assert_eq!(kind, "tensor-wrong-shape");
+    assert!(message.contains("[?,224,224,3]") && message.contains("[1,224,224]"), "{message}");
+    let (kind, message) = code(proto(DataType::DtUint8, &[1, 224, 224, 3]), &image);
+    assert_eq!((kind, message.as_str()), ("tensor-wrong-type", "expected to be float but uint8 is provided"));
+    for unsupported in [DataType::DtString, DataType::DtComplex64, DataType::DtResource, DataType::DtInvalid]
+    {
+        let (kind, message) = code(proto(unsupported, &[1]), &image);
+        assert_eq!(kind, "tensor-unsupported-type");
+        assert!(message.contains("float") && message.contains(unsupported.as_str_name()), "{message}");
+    }
+    let flat = any_shape(ElementType::Int32);
+    let mut short = proto(DataType::DtInt32, &[3]);
+    short.tensor_content = vec![0_u8; 11].into();
+    let (kind, message) = code(short, &flat);
+    assert_eq!(kind, "tensor-content-length");
+    assert!(message.contains("expected 12") && message.contains("found 11"), "{message}");
+    let mut many = proto(DataType::DtInt32, &[3]);
+    many.int_val = vec![0; 4];
+    assert_eq!(code(many, &flat).0, "tensor-value-count");
+    let mut elsewhere = proto(DataType::DtInt32, &[3]);
+    elsewhere.float_val = vec![0.0; 3];
+    assert_eq!(code(elsewhere, &flat).0, "tensor-value-field");
+    let mut wide = proto(DataType::DtInt8, &[1]);
+    wide.int_val = vec![128];
+    assert_eq!(code(wide, &any_shape(ElementType::Int8)).0, "tensor-value-range");
+}
+
+#[test]
+fn impossible_shapes_are_refused_before_memory_is_taken() {
+    let any = any_shape(ElementType::Float);
+    for (sizes, code) in [
+        (vec![-1], "tensor-invalid-shape"),
+        (vec![i64::MIN, 2], "tensor-invalid-shape"),
+        (vec![i64::MAX, i64::MAX], "tensor-too-large"),
+        (vec![1 << 32, 1 << 32], "tensor-too-large"),
+        (vec![1 << 40], "tensor-too-large"),
+        (vec![0, i64::MAX, i64::MAX], "tensor-too-large"),
+        (vec![(1 << 18) + 1], "tensor-too-large"),
+        (vec![1; 255], "tensor-invalid-shape"),
+    ] {
+        let mut huge = proto(DataType::DtFloat, &sizes);
+        huge.float_val = vec![1.0];
+        assert_eq!(decode(huge, &any, LIMIT).unwrap_err().code(), code, "{sizes:?}");
+    }
+    let mut unknown = proto(DataType::DtFloat, &[]);
+    unknown.tensor_shape = Some(TensorShapeProto { dim: Vec::new(), unknown_rank: true });
+    assert_eq!(decode(unknown, &any, LIMIT).unwrap_err().code(), "tensor-invalid-shape");
+}
+
+fn any_proto() -> impl Strategy<Value = TensorProto> {
+    let sizes = proptest::collection::vec(prop_oneof![0_i64..5, any::<i64>()], 0..5);
+    let content = proptest::collection::vec(any::<u8>(), 0..64);
+    let values = (
+        proptest::collection::vec(any::<f32>(), 0..6),
+        proptest::collection::vec(any::<i32>(), 0..6),
+        proptest::collection::vec(any::<i64>(), 0..6),
+        proptest::collection::vec(any::<bool>(), 0..6),
+    );
+    (0..26_i32, sizes, content, values)
+        .prop_map(|(dtype, sizes, content, (floats, ints, longs, bools))| TensorProto {
+            dtype,
+            tensor_content: content.into(),
+            float_val: floats,
+            half_val: ints.clone(),
+            int_val: ints,
+            int64_val: longs,
+            bool_val: bools,
+            ..proto(DataType::DtInvalid, &sizes)
+        })
+        .prop_map(|mut proto| {
+            if proto.tensor_content.len() % 3 == 0 {
+                proto.tensor_content.clear();
+            }
+            proto
+        })
+}
+
+proptest! {
+    #[test]
+    fn any_tensor_is_decoded_or_refused(proto in any_proto(), index in 0..ElementType::ALL.len()) {
+        let mut specification = any_shape(ElementType::ALL[index]);
+        if index % 2 == 0 {
+            specification.element_type = None;
+        }
+        if let Ok(tensor) = decode(proto, &specification, 4096) {
+            let count: usize = tensor.shape().iter().product();
+            prop_assert_eq!(count, tensor.elements().len());
+            prop_assert!(count * tensor.elements().element_type().size() <= 4096);
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded(index in 0..ElementType::ALL.len(), bytes in proptest::collection::vec(0..2_u8, 64), rows in 1..3_usize) {
+        let element_type = ElementType::ALL[index];
+        let columns = 64 / element_type.size() / rows;
+        let mut content = proto(element_type.to_tensorflow(), &[rows as i64, columns as i64]);
+        content.tensor_content = bytes[..rows * columns * element_type.size()].to_vec().into();
+        let specification = any_shape(element_type);
+        let tensor = decode(content, &specification, LIMIT).unwrap();
+        let encoded = encode(tensor.clone());
+        prop_assert!(encoded.tensor_content.is_empty());
+        prop_assert_eq!(decode(encoded, &specification, LIMIT).unwrap(), tensor);
+    }
+}
