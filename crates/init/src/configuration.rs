@@ -1,0 +1,279 @@
+//! The measured configuration of a workload.
+//!
+//! It says what the workload is, besides its code: which program with which
+//! arguments, environment and libraries; which broker it trusts; which secrets
+//! it fetches and where they go. Its digest is part of the workload's identity
+//! ([`adytum_evidence::identity`]), so a host that changes it gets another
+//! workload, to which no broker gives anything.
+//!
+//! What a host may vary is not in here, and is not trusted: addresses, clock,
+//! log level.
+
+mod canonical;
+mod destination;
+mod document;
+mod error;
+mod reference;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use adytum_api::names::SecretName;
+use adytum_evidence::{
+    measurement::{Sha256Digest, WorkloadIdentity},
+    policy::Policy,
+};
+use adytum_ratls::claims::GenesisDigest;
+use serde::Serialize;
+
+pub use self::{
+    destination::{AbsolutePath, Owner, PathError, ReloadSignal, SecretDestination},
+    error::ConfigurationError,
+    reference::BROKER_VARIABLE as REFERENCE_BROKER_VARIABLE,
+};
+use crate::{environment::EnvironmentRules, pattern::ArgumentRules};
+
+/// The format's name: the first field of every configuration.
+pub const FORMAT: &str = "adytum workload v1";
+/// Where the configuration is unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/adytum/workload.toml";
+/// Where Occlum's init has its configuration; read if there is none at
+/// [`DEFAULT_PATH`].
+pub const DEFAULT_REFERENCE_PATH: &str = "/etc/init_ra_conf.json";
+/// The longest configuration, in bytes.
+pub const MAXIMUM_LENGTH: u64 = 1024 * 1024;
+
+/// What is measured of a workload besides its code. Made by parsing only, so
+/// what is in here has been checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MeasuredConfiguration {
+    pub(crate) program: Option<PinnedProgram>,
+    pub(crate) arguments: ArgumentRules,
+    pub(crate) environment: EnvironmentRules,
+    pub(crate) libraries: BTreeMap<AbsolutePath, Sha256Digest>,
+    pub(crate) broker: PinnedBroker,
+    pub(crate) secrets: BTreeMap<SecretName, SecretRule>,
+    pub(crate) storage: Storage,
+    pub(crate) allow_plain_models: bool,
+    /// Occlum's file names the broker's address as well. It is untrusted and
+    /// not measured.
+    #[serde(skip)]
+    pub(crate) broker_address: Option<String>,
+}
+
+/// The program that init starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PinnedProgram {
+    /// Where it is.
+    pub path: AbsolutePath,
+    /// What it is.
+    pub sha256: Sha256Digest,
+}
+
+/// The one broker that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PinnedBroker {
+    /// Which founding.
+    pub genesis: GenesisDigest,
+    /// Which code on which platforms: one of these must accept it. Never empty.
+    pub policies: Vec<Policy>,
+    /// The root of the software platform, in DER, if a policy accepts one.
+    #[serde(with = "hex_option")]
+    pub simulation_root: Option<Vec<u8>>,
+}
+
+/// One secret to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecretRule {
+    /// Where it goes.
+    pub destination: SecretDestination,
+    /// Whose the file is; init's own by default.
+    pub owner: Owner,
+    /// What the program is sent after a renewal.
+    pub reload_signal: Option<ReloadSignal>,
+}
+
+/// What the configuration says about file systems.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Storage {
+    /// Mounts that a Gramine manifest, itself measured, declares as tmpfs.
+    pub tmpfs: BTreeSet<AbsolutePath>,
+}
+
+/// Digests that a workload's identity is made of, and the identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Measurement {
+    /// Of init's binary.
+    pub init: Sha256Digest,
+    /// Of the program's binary.
+    pub program: Sha256Digest,
+    /// Of the canonical configuration.
+    pub configuration: Sha256Digest,
+    /// Of all three.
+    pub identity: WorkloadIdentity,
+}
+
+impl MeasuredConfiguration {
+    /// Reads the TOML form (docs/measured-configuration.md).
+    pub fn parse(text: &str) -> Result<Self, ConfigurationError> {
+        document::parse(text)
+    }
+
+    /// Reads Occlum's `init_ra_conf.json` with the additional field `adytum`,
+    /// which names at least the broker's genesis.
+    pub fn parse_reference(text: &str) -> Result<Self, ConfigurationError> {
+        reference::parse(text)
+    }
+
+    /// Reads a file; one whose name ends in `.json` is Occlum's.
+    pub fn load(path: &Path) -> Result<Self, ConfigurationError> {
+        let unreadable = |source| ConfigurationError::Unreadable { path: path.to_owned(), source };
+        let mut text = String::new();
+        let length = File::open(path)
+            .and_then(|file| file.take(MAXIMUM_LENGTH + 1).read_to_string(&mut text))
+            .map_err(unreadable)?;
+        if length as u64 > MAXIMUM_LENGTH {
+            return Err(ConfigurationError::TooLong { path: path.to_owned() });
+        }
+        if path.extension().is_some_and(|extension| extension == "json") {
+            Self::parse_reference(&text)
+        } else {
+            Self::parse(&text)
+        }
+    }
+
+    /// The path to load: the one given; else [`DEFAULT_PATH`]; else, if only
+    /// that is there, [`DEFAULT_REFERENCE_PATH`].
+    pub fn path(given: Option<&Path>) -> PathBuf {
+        match given {
+            Some(path) => path.to_owned(),
+            None if !Path::new(DEFAULT_PATH).exists() && Path::new(DEFAULT_REFERENCE_PATH).exists() => {
+                DEFAULT_REFERENCE_PATH.into()
+            }
+            None => DEFAULT_PATH.into(),
+        }
+    }
+
+    /// The bytes that are measured; see docs/measured-configuration.md. Two
+    /// files have the same canonical form exactly if they mean the same.
+    pub fn canonical(&self) -> Vec<u8> {
+        canonical::encode(self)
+    }
+
+    /// The digest of [`MeasuredConfiguration::canonical`].
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of_bytes(&self.canonical())
+    }
+
+    /// The identity of the workload with this configuration. Where init is a
+    /// library in the program, both digests are that of the one binary.
+    pub fn identity(&self, init: Sha256Digest, program: Sha256Digest) -> WorkloadIdentity {
+        WorkloadIdentity::of(init, program, &self.canonical())
+    }
+
+    /// The program that init starts; `None` where init is a library in it.
+    pub fn program(&self) -> Option<&PinnedProgram> {
+        self.program.as_ref()
+    }
+
+    /// Which arguments pass.
+    pub fn arguments(&self) -> &ArgumentRules {
+        &self.arguments
+    }
+
+    /// Which environment variables pass.
+    pub fn environment(&self) -> &EnvironmentRules {
+        &self.environment
+    }
+
+    /// Libraries that may be loaded at run time.
+    pub fn libraries(&self) -> &BTreeMap<AbsolutePath, Sha256Digest> {
+        &self.libraries
+    }
+
+    /// The one broker that may be asked.
+    pub fn broker(&self) -> &PinnedBroker {
+        &self.broker
+    }
+
+    /// The secrets to fetch.
+    pub fn secrets(&self) -> &BTreeMap<SecretName, SecretRule> {
+        &self.secrets
+    }
+
+    /// The secret that goes to this file. A program that has init as a library
+    /// takes it from memory instead of opening the file.
+    pub fn secret_at(&self, path: &Path) -> Option<&SecretName> {
+        let is_it = |rule: &SecretRule| match &rule.destination {
+            SecretDestination::File(file) => file.as_path() == path,
+            _ => false,
+        };
+        self.secrets.iter().find(|(_, rule)| is_it(rule)).map(|(name, _)| name)
+    }
+
+    /// What is said about file systems.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// May models be loaded that are not sealed?
+    pub fn allow_plain_models(&self) -> bool {
+        self.allow_plain_models
+    }
+
+    /// The broker's address, where Occlum's file names one. Untrusted.
+    pub fn broker_address(&self) -> Option<&str> {
+        self.broker_address.as_deref()
+    }
+}
+
+/// Computes a workload's identity from files, as the workload itself does: what
+/// an owner writes into the manifest. `program_path` is the program that init
+/// starts; where init is a library in the program, it is that program, and so is
+/// `init_path`.
+pub fn measure(
+    configuration_path: &Path,
+    init_path: &Path,
+    program_path: &Path,
+) -> Result<Measurement, ConfigurationError> {
+    let configuration = MeasuredConfiguration::load(configuration_path)?;
+    let digest = |path: &Path| {
+        Sha256Digest::of_file(path)
+            .map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })
+    };
+    let (init, program) = (digest(init_path)?, digest(program_path)?);
+    if let Some(pinned) = configuration.program()
+        && pinned.sha256 != program
+    {
+        return Err(ConfigurationError::Program {
+            path: program_path.to_owned(),
+            wanted: pinned.sha256,
+            found: program,
+        });
+    }
+    Ok(Measurement {
+        init,
+        program,
+        configuration: configuration.digest(),
+        identity: configuration.identity(init, program),
+    })
+}
+
+mod hex_option {
+    use serde::{Serialize, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's interface")]
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        bytes.as_ref().map(hex::encode).serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

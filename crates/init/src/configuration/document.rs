@@ -1,0 +1,230 @@
+//! The TOML form of a measured configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use adytum_api::names::SecretName;
+use adytum_evidence::{measurement::Sha256Digest, policy::Policy, trust::Vendor};
+use adytum_ratls::claims::GenesisDigest;
+use serde::Deserialize;
+
+use super::{
+    AbsolutePath, ConfigurationError, FORMAT, MeasuredConfiguration, Owner, PinnedBroker, PinnedProgram,
+    ReloadSignal, SecretDestination, SecretRule, Storage,
+};
+use crate::{
+    environment::EnvironmentRules,
+    pattern::{ArgumentRule, ArgumentRules},
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: String,
+    #[serde(default)]
+    allow_plain_models: bool,
+    #[serde(default)]
+    program: ProgramTable,
+    #[serde(default)]
+    environment: EnvironmentRules,
+    #[serde(default, rename = "library")]
+    libraries: Vec<LibraryTable>,
+    broker: BrokerTable,
+    #[serde(default, rename = "secret")]
+    secrets: Vec<SecretTable>,
+    #[serde(default)]
+    storage: StorageTable,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ProgramTable {
+    path: Option<AbsolutePath>,
+    sha256: Option<Sha256Digest>,
+    /// May be there.
+    arguments: Vec<ArgumentRule>,
+    /// Must be there.
+    required_arguments: Vec<ArgumentRule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LibraryTable {
+    path: AbsolutePath,
+    sha256: Sha256Digest,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BrokerTable {
+    genesis: GenesisDigest,
+    simulation_root: Option<String>,
+    policy: Policy,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretTable {
+    name: SecretName,
+    path: Option<SecretDestination>,
+    user: Option<u32>,
+    group: Option<u32>,
+    reload_signal: Option<ReloadSignal>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct StorageTable {
+    tmpfs: BTreeSet<AbsolutePath>,
+}
+
+/// Only the format, so that a later format is named and not torn apart.
+#[derive(Deserialize)]
+struct Head {
+    format: Option<String>,
+}
+
+pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationError> {
+    let malformed = |error: toml::de::Error| ConfigurationError::Malformed { reason: error.to_string() };
+    let head: Head = toml::from_str(text).map_err(malformed)?;
+    if let Some(found) = head.format
+        && found != FORMAT
+    {
+        return Err(ConfigurationError::Format { found });
+    }
+    let document: Document = toml::from_str(text).map_err(malformed)?;
+    debug_assert_eq!(document.format, FORMAT);
+    let mut secrets = BTreeMap::new();
+    for secret in document.secrets {
+        let rule = SecretRule {
+            destination: secret.path.unwrap_or(SecretDestination::Memory),
+            owner: Owner { user: secret.user, group: secret.group },
+            reload_signal: secret.reload_signal,
+        };
+        add_secret(&mut secrets, secret.name, rule)?;
+    }
+    let (program, arguments) = document.program.pin()?;
+    Ok(MeasuredConfiguration {
+        program,
+        arguments,
+        environment: checked(document.environment)?,
+        libraries: libraries(document.libraries)?,
+        broker: broker(
+            document.broker.genesis,
+            vec![document.broker.policy],
+            document.broker.simulation_root.as_deref(),
+        )?,
+        secrets,
+        storage: document.storage.into(),
+        allow_plain_models: document.allow_plain_models,
+        broker_address: None,
+    })
+}
+
+fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
+    ConfigurationError::Field { field: field.into(), reason: reason.into() }
+}
+
+impl ProgramTable {
+    pub(super) fn pin(self) -> Result<(Option<PinnedProgram>, ArgumentRules), ConfigurationError> {
+        let program = match (self.path, self.sha256) {
+            (Some(path), Some(sha256)) => Some(PinnedProgram { path, sha256 }),
+            (None, None) => None,
+            _ => return Err(invalid("program", "path and sha256 go together: give both or neither")),
+        };
+        Ok((program, ArgumentRules { required: self.required_arguments, optional: self.arguments }))
+    }
+}
+
+impl From<StorageTable> for Storage {
+    fn from(table: StorageTable) -> Self {
+        Self { tmpfs: table.tmpfs }
+    }
+}
+
+pub(super) fn checked(rules: EnvironmentRules) -> Result<EnvironmentRules, ConfigurationError> {
+    for (name, value) in &rules.set {
+        if value.contains('\0') {
+            return Err(invalid(format!("environment.set.{name}"), "a value has no NUL byte"));
+        }
+        if rules.allow.contains(name) {
+            return Err(invalid(
+                format!("environment.allow {name}"),
+                "it is pinned under environment.set as well",
+            ));
+        }
+    }
+    Ok(rules)
+}
+
+pub(super) fn libraries(
+    tables: Vec<LibraryTable>,
+) -> Result<BTreeMap<AbsolutePath, Sha256Digest>, ConfigurationError> {
+    let mut libraries = BTreeMap::new();
+    for LibraryTable { path, sha256 } in tables {
+        if libraries.insert(path.clone(), sha256).is_some() {
+            return Err(invalid(format!("library {path}"), "it is listed twice"));
+        }
+    }
+    Ok(libraries)
+}
+
+pub(super) fn broker(
+    genesis: GenesisDigest,
+    policies: Vec<Policy>,
+    simulation_root: Option<&str>,
+) -> Result<PinnedBroker, ConfigurationError> {
+    let simulated = policies.iter().any(|policy| policy.vendors.contains(&Vendor::Simulation));
+    let simulation_root = match (simulation_root, simulated) {
+        (None, false) => None,
+        (Some(text), true) => Some(certificate(text)?),
+        (Some(_), false) => {
+            return Err(invalid(
+                "broker.simulation_root",
+                "no policy names the vendor simulation, so no simulated platform is trusted; remove the root",
+            ));
+        }
+        (None, true) => {
+            return Err(invalid(
+                "broker.policy",
+                "it names the vendor simulation; give the software platform's root certificate (PEM) as \
+                 broker.simulation_root",
+            ));
+        }
+    };
+    Ok(PinnedBroker { genesis, policies, simulation_root })
+}
+
+fn certificate(text: &str) -> Result<Vec<u8>, ConfigurationError> {
+    let reason = match pem::parse_many(text).as_deref() {
+        Ok([block]) if block.tag() == "CERTIFICATE" => return Ok(block.contents().to_vec()),
+        Ok([block]) => format!("a PEM block {:?}", block.tag()),
+        Ok(blocks) => format!("{} PEM blocks", blocks.len()),
+        Err(error) => error.to_string(),
+    };
+    Err(invalid("broker.simulation_root", format!("expected one certificate in PEM, found {reason}")))
+}
+
+pub(super) fn add_secret(
+    secrets: &mut BTreeMap<SecretName, SecretRule>,
+    name: SecretName,
+    rule: SecretRule,
+) -> Result<(), ConfigurationError> {
+    let field = format!("secret {name}");
+    let is_file = matches!(rule.destination, SecretDestination::File(_));
+    if !is_file && rule.owner != Owner::default() {
+        return Err(invalid(field, "user and group are for secrets that have a file as path"));
+    }
+    if !is_file && rule.reload_signal.is_some() {
+        return Err(invalid(field, "reload_signal is for secrets that have a file as path"));
+    }
+    let taken = secrets.iter().find(|(_, other)| {
+        other.destination == rule.destination && rule.destination != SecretDestination::Memory
+    });
+    if let Some((other, _)) = taken {
+        return Err(invalid(field, format!("{other} has the same path {}", rule.destination)));
+    }
+    if secrets.insert(name, rule).is_some() {
+        return Err(invalid(field, "it is listed twice"));
+    }
+    Ok(())
+}

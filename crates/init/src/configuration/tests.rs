@@ -1,0 +1,344 @@
+use adytum_evidence::trust::Vendor;
+use proptest::prelude::*;
+
+use super::*;
+
+const GENESIS: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+const DIGEST: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+
+fn minimal() -> String {
+    format!(
+        "format = \"adytum workload v1\"\n[broker]\ngenesis = \"{GENESIS}\"\n[broker.policy]\n\
+         vendors = [\"intel\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{DIGEST}\"]\n"
+    )
+}
+
+pub(crate) fn with_secrets(names: &[&str]) -> MeasuredConfiguration {
+    let secrets: String = names.iter().map(|name| format!("[[secret]]\nname = \"{name}\"\n")).collect();
+    MeasuredConfiguration::parse(&format!("{}{secrets}", minimal())).unwrap()
+}
+
+fn full() -> String {
+    format!(
+        r#"
+format = "adytum workload v1"
+allow_plain_models = false
+
+[program]
+path = "/usr/bin/server"
+sha256 = "{DIGEST}"
+arguments = ["--port={{number}}", ["--log", "{{name}}"]]
+required_arguments = ["--model_name={{name}}"]
+
+[environment]
+allow = ["TZ", "LANG"]
+set = {{ OMP_NUM_THREADS = "1" }}
+
+[[library]]
+path = "/lib/libc.so.6"
+sha256 = "{DIGEST}"
+
+[[library]]
+path = "/lib/ld.so"
+sha256 = "{GENESIS}"
+
+[broker]
+genesis = "{GENESIS}"
+
+[broker.policy]
+vendors = ["intel"]
+tee = ["sgx"]
+mr_enclave = ["{DIGEST}"]
+
+[[secret]]
+name = "ssl_config"
+path = "/run/adytum/tls.cfg"
+user = 1000
+reload_signal = "HUP"
+
+[[secret]]
+name = "model_key"
+
+[storage]
+tmpfs = ["/run/adytum"]
+"#
+    )
+}
+
+fn code(text: &str) -> &'static str {
+    MeasuredConfiguration::parse(text).unwrap_err().code()
+}
+
+#[test]
+fn everything_said_is_read() {
+    let read = MeasuredConfiguration::parse(&full()).unwrap();
+    assert_eq!(read.program().unwrap().path.as_str(), "/usr/bin/server");
+    assert_eq!(read.arguments().required.len(), 1);
+    assert_eq!(read.arguments().optional.len(), 2);
+    assert_eq!(read.libraries().len(), 2);
+    assert_eq!(read.broker().genesis.to_string(), GENESIS);
+    let secret = &read.secrets()["ssl_config"];
+    assert_eq!(secret.owner, Owner { user: Some(1000), group: None });
+    assert_eq!(secret.reload_signal, Some(ReloadSignal::Hup));
+    assert_eq!(read.secrets()["model_key"].destination, SecretDestination::Memory);
+    assert_eq!(read.secret_at(Path::new("/run/adytum/tls.cfg")).unwrap().as_str(), "ssl_config");
+    assert_eq!(read.secret_at(Path::new("/etc/other")), None);
+    assert!(!read.allow_plain_models());
+}
+
+/// The canonical form is a format: a changed byte is another identity of every
+/// workload. If this fails, the format's name has to change.
+#[test]
+fn the_canonical_form_is_this_one() {
+    let canonical = String::from_utf8(MeasuredConfiguration::parse(&full()).unwrap().canonical()).unwrap();
+    let expected = concat!(
+        r#"{"allow_plain_models":false,"#,
+        r#""arguments":{"optional":[["--port={number}"],["--log","{name}"]],"required":[["--model_name={name}"]]},"#,
+        r#""broker":{"genesis":"1111111111111111111111111111111111111111111111111111111111111111","#,
+        r#""policies":[{"allow_debug":false,"#,
+        r#""mr_enclave":["2222222222222222222222222222222222222222222222222222222222222222"],"#,
+        r#""tcb_status":["UpToDate"],"tee":["sgx"],"vendors":["intel"]}],"simulation_root":null},"#,
+        r#""environment":{"allow":["LANG","TZ"],"set":{"OMP_NUM_THREADS":"1"}},"#,
+        r#""format":"adytum workload v1","#,
+        r#""libraries":{"/lib/ld.so":"1111111111111111111111111111111111111111111111111111111111111111","#,
+        r#""/lib/libc.so.6":"2222222222222222222222222222222222222222222222222222222222222222"},"#,
+        r#""program":{"path":"/usr/bin/server","#,
+        r#""sha256":"2222222222222222222222222222222222222222222222222222222222222222"},"#,
+        r#""secrets":{"model_key":{"destination":"memory","owner":{"group":null,"user":null},"reload_signal":null},"#,
+        r#""ssl_config":{"destination":"/run/adytum/tls.cfg","owner":{"group":null,"user":1000},"reload_signal":"HUP"}},"#,
+        r#""storage":{"tmpfs":["/run/adytum"]}}"#,
+    );
+    assert_eq!(canonical, expected);
+}
+
+#[test]
+fn spelling_does_not_matter() {
+    let digest = |text: &str| MeasuredConfiguration::parse(text).unwrap().digest();
+    let original = digest(&full());
+    for (from, to) in [
+        ("[storage]", "# a comment\n\n[storage]"),
+        ("allow = [\"TZ\", \"LANG\"]", "allow = [\n  'LANG',\n  'TZ',\n]"),
+        ("allow_plain_models = false\n", ""),
+        ("name = \"model_key\"", "name = \"model_key\"\npath = \"memory\""),
+        ("\"--port={number}\"", "[\"--port={number}\"]"),
+        ("mr_enclave = [", "allow_debug = false\nmr_enclave = ["),
+        ("tee = [\"sgx\"]", "tee = [\"sgx\"]\ntcb_status = [\"UpToDate\"]"),
+    ] {
+        let changed = full().replace(from, to);
+        assert_ne!(changed, full(), "{from}");
+        assert_eq!(digest(&changed), original, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn meaning_matters() {
+    let digest = |text: &str| MeasuredConfiguration::parse(text).unwrap().digest();
+    let mut seen = BTreeSet::from([digest(&full())]);
+    for (from, to) in [
+        ("allow_plain_models = false", "allow_plain_models = true"),
+        ("/usr/bin/server", "/usr/bin/other"),
+        ("--port={number}", "--port=*"),
+        ("--model_name={name}\"", "--model_name={name}\", \"x\""),
+        ("[\"--port={number}\", [\"--log\", \"{name}\"]]", "[[\"--log\", \"{name}\"], \"--port={number}\"]"),
+        ("[\"--log\", \"{name}\"]", "\"--log\", \"{name}\""),
+        ("\"TZ\", ", ""),
+        ("OMP_NUM_THREADS = \"1\"", "OMP_NUM_THREADS = \"2\""),
+        ("/lib/libc.so.6", "/lib/libm.so.6"),
+        ("genesis = \"1111", "genesis = \"1112"),
+        ("mr_enclave = [\"2222", "mr_enclave = [\"2223"),
+        ("tee = [\"sgx\"]", "tee = [\"sgx\"]\nallow_debug = true"),
+        ("tls.cfg", "tls2.cfg"),
+        ("user = 1000", "user = 1001"),
+        ("user = 1000", "group = 1000"),
+        ("HUP", "USR1"),
+        ("name = \"model_key\"", "name = \"model_key\"\npath = \"fd:3\""),
+        ("name = \"model_key\"", "name = \"model_key2\""),
+        ("tmpfs = [\"/run/adytum\"]", "tmpfs = [\"/run\"]"),
+    ] {
+        let changed = full().replace(from, to);
+        assert_ne!(changed, full(), "{from}");
+        assert!(seen.insert(digest(&changed)), "{from} -> {to} is measured like another");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    assert_eq!(code(&full().replace("workload v1", "workload v2")), "configuration-format");
+    for (from, to) in [
+        ("allow_plain_models", "allow_plain_model"),
+        ("required_arguments", "required"),
+        ("reload_signal = \"HUP\"", "reload_signal = \"KILL\""),
+        ("\"TZ\"", "\"LD_PRELOAD\""),
+        ("--port={number}", "--port={nummer}"),
+        ("format = \"adytum workload v1\"", ""),
+        ("/run/adytum/tls.cfg", "/run/../tls.cfg"),
+        ("name = \"model_key\"", "name = \"../model_key\""),
+        (GENESIS, "11"),
+        ("mr_enclave", "platforms"),
+    ] {
+        assert_eq!(code(&full().replace(from, to)), "configuration-malformed", "{from} -> {to}");
+    }
+    for (from, to) in [
+        ("/lib/ld.so", "/lib/libc.so.6"),
+        ("name = \"model_key\"", "name = \"ssl_config\""),
+        ("name = \"model_key\"", "name = \"model_key\"\npath = \"/run/adytum/tls.cfg\""),
+        ("name = \"model_key\"", "name = \"model_key\"\nuser = 1"),
+        ("name = \"model_key\"", "name = \"model_key\"\npath = \"fd:3\"\nreload_signal = \"HUP\""),
+        ("\"TZ\"", "\"OMP_NUM_THREADS\""),
+        ("path = \"/usr/bin/server\"", ""),
+        ("vendors = [\"intel\"]", "vendors = [\"simulation\"]"),
+        ("[broker.policy]", "simulation_root = \"x\"\n[broker.policy]"),
+    ] {
+        assert_eq!(code(&full().replace(from, to)), "configuration-invalid", "{from} -> {to}");
+    }
+}
+
+const SGX_MR: &str = "3333333333333333333333333333333333333333333333333333333333333333";
+
+fn reference() -> String {
+    format!(
+        r#"{{
+  "kms_server": "localhost:50051",
+  "kms_keys": [{{"key": "ssl_config", "path": "/etc/tf_ssl.cfg"}}],
+  "ra_config": {{
+    "verify_mr_enclave": "on",
+    "verify_mr_signer": "off",
+    "verify_isv_prod_id": "off",
+    "verify_isv_svn": "on",
+    "verify_config_svn": "off",
+    "verify_enclave_debuggable": "on",
+    "sgx_mrs": [{{
+      "mr_enclave": "{SGX_MR}", "mr_signer": "", "isv_prod_id": 0, "isv_svn": 2, "config_svn": 0,
+      "debuggable": false
+    }}]
+  }},
+  "adytum": {{"genesis": "{GENESIS}"}}
+}}"#
+    )
+}
+
+#[test]
+fn occlums_file_becomes_a_measured_configuration() {
+    let read = MeasuredConfiguration::parse_reference(&reference()).unwrap();
+    assert_eq!(read.broker_address(), Some("localhost:50051"));
+    assert_eq!(read.secret_at(Path::new("/etc/tf_ssl.cfg")).unwrap().as_str(), "ssl_config");
+    let policy = &read.broker().policies[0];
+    assert_eq!(policy.mr_enclave, BTreeSet::from([SGX_MR.parse().unwrap()]));
+    assert_eq!(policy.vendors, BTreeSet::from([Vendor::Intel]));
+    assert!(policy.mr_signer.is_empty() && !policy.allow_debug);
+    assert_eq!(policy.minimum_isv_svn, Some(2));
+    // The address is the host's to choose.
+    let moved = reference().replace("localhost:50051", "elsewhere:1");
+    assert_eq!(MeasuredConfiguration::parse_reference(&moved).unwrap().digest(), read.digest());
+}
+
+#[test]
+fn occlums_file_must_pin_code_and_genesis() {
+    let code = |from: &str, to: &str| {
+        let changed = reference().replace(from, to);
+        assert_ne!(changed, reference(), "{from}");
+        MeasuredConfiguration::parse_reference(&changed).unwrap_err().code()
+    };
+    let addition = format!(",\n  \"adytum\": {{\"genesis\": \"{GENESIS}\"}}");
+    assert_eq!(code(&addition, ""), "configuration-genesis-missing");
+    assert_eq!(code(&format!("\"genesis\": \"{GENESIS}\""), ""), "configuration-genesis-missing");
+    for (from, to) in [
+        ("\"verify_mr_enclave\": \"on\"", "\"verify_mr_enclave\": \"off\""),
+        ("\"verify_config_svn\": \"off\"", "\"verify_config_svn\": \"on\""),
+        ("\"debuggable\": false", "\"debuggable\": true"),
+        (SGX_MR, ""),
+        ("\"verify_mr_signer\": \"off\"", "\"verify_mr_signer\": \"on\""),
+    ] {
+        assert_eq!(code(from, to), "configuration-pins-nothing", "{from} -> {to}");
+    }
+    assert_eq!(code("verify_isv_svn", "verify_isv"), "configuration-malformed");
+    assert_eq!(code("{\"genesis\"", "{\"allow_everything\": true, \"genesis\""), "configuration-malformed");
+}
+
+#[test]
+fn several_entries_are_several_policies() {
+    let entry = format!("{{\"mr_enclave\": \"{DIGEST}\"}}, {{\n      \"mr_enclave\"");
+    let two = reference().replace("{\n      \"mr_enclave\"", &entry);
+    assert_eq!(MeasuredConfiguration::parse_reference(&two).unwrap().broker().policies.len(), 2);
+}
+
+#[test]
+fn files_are_loaded_by_their_kind() {
+    let directory = tempfile::tempdir().unwrap();
+    let (toml, json) = (directory.path().join("w.toml"), directory.path().join("init_ra_conf.json"));
+    std::fs::write(&toml, full()).unwrap();
+    std::fs::write(&json, reference()).unwrap();
+    assert!(MeasuredConfiguration::load(&toml).unwrap().program().is_some());
+    assert_eq!(MeasuredConfiguration::load(&json).unwrap().broker_address(), Some("localhost:50051"));
+    let missing = MeasuredConfiguration::load(&directory.path().join("none")).unwrap_err();
+    assert_eq!(missing.code(), "configuration-unreadable");
+    std::fs::write(&toml, "#".repeat(1024 * 1024 + 1)).unwrap();
+    assert_eq!(MeasuredConfiguration::load(&toml).unwrap_err().code(), "configuration-too-long");
+    assert_eq!(MeasuredConfiguration::path(Some(&toml)), toml);
+}
+
+#[test]
+fn measuring_is_what_the_workload_does_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("program"), "program").unwrap();
+    std::fs::write(path("init"), "init").unwrap();
+    let program = Sha256Digest::of_bytes(b"program");
+    std::fs::write(path("w.toml"), full().replacen(DIGEST, &program.to_string(), 1)).unwrap();
+    let measured = measure(&path("w.toml"), &path("init"), &path("program")).unwrap();
+    let configuration = MeasuredConfiguration::load(&path("w.toml")).unwrap();
+    assert_eq!(measured.identity, configuration.identity(Sha256Digest::of_bytes(b"init"), program));
+    assert_eq!(measured.configuration, configuration.digest());
+    std::fs::write(path("program"), "prograM").unwrap();
+    assert_eq!(
+        measure(&path("w.toml"), &path("init"), &path("program")).unwrap_err().code(),
+        "program-mismatch"
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
+        let _ = MeasuredConfiguration::parse(&text);
+        let _ = MeasuredConfiguration::parse_reference(&text);
+    }
+
+    #[test]
+    fn a_changed_file_is_read_or_refused(position in 0usize..1200, byte in 0u8..128) {
+        for text in [full(), reference()] {
+            let mut bytes = text.into_bytes();
+            let length = bytes.len();
+            bytes[position % length] = byte;
+            if let Ok(text) = String::from_utf8(bytes) {
+                let _ = MeasuredConfiguration::parse(&text);
+                let _ = MeasuredConfiguration::parse_reference(&text);
+            }
+        }
+    }
+
+    /// Two configurations are measured alike exactly if they are equal.
+    #[test]
+    fn canonical_forms_are_equal_exactly_if_meanings_are(
+        left in configurations(), right in configurations(),
+    ) {
+        let read = |text: &str| MeasuredConfiguration::parse(text).unwrap();
+        let (left, right) = (read(&left), read(&right));
+        prop_assert_eq!(left == right, left.canonical() == right.canonical());
+    }
+}
+
+/// Small choices, so that equal ones come up.
+fn configurations() -> impl Strategy<Value = String> {
+    let quoted = prop::sample::select(vec!["\"a\"", "\"a\\u0001\"", "\"\\\"\"", "\"ü\"", "'a'", "\"a \""]);
+    let lists = prop::collection::vec(prop::sample::select(vec!["'x'", "['x']", "['x', 'y']", "'y'"]), 0..3);
+    let names = prop::collection::vec(prop::sample::select(vec!["A", "B"]), 0..3);
+    (quoted, lists, names, any::<bool>()).prop_map(|(value, list, names, plain)| {
+        let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        format!(
+            "allow_plain_models = {plain}\n{}\n[program]\narguments = [{}]\n[environment]\nallow = [{}]\nset.X = {value}\n",
+            minimal(),
+            list.join(","),
+            names.join(","),
+        )
+    })
+}

@@ -1,0 +1,135 @@
+//! Where secrets go, for programs that want them as files or descriptors.
+//!
+//! [`Places::prepare`] looks at every destination before the broker is asked: a
+//! secret that has no safe place is not fetched. [`Places::deliver`] then puts
+//! them there.
+
+mod file;
+mod memory;
+mod storage;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
+};
+
+use adytum_api::names::SecretName;
+
+pub use self::{file::SecretFile, memory::SecretDescriptor, storage::MountTable};
+use crate::{
+    configuration::{MeasuredConfiguration, SecretDestination},
+    secret::Released,
+    tee::Platform,
+};
+
+/// Why a secret can't go where the configuration says.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeliveryError {
+    /// The directory may be seen or kept by the host.
+    #[error("{} is no place for a secret: {reason}", directory.display())]
+    Unsafe {
+        /// The directory.
+        directory: PathBuf,
+        /// What was found, what was expected, what to do.
+        reason: String,
+    },
+    /// The system refused.
+    #[error("{operation} {}: {source}", path.display())]
+    System {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The descriptor is taken.
+    #[error(
+        "descriptor {number} is open already; start adytum-init without it, or choose another fd:N and measure \
+         the configuration anew"
+    )]
+    Taken {
+        /// The descriptor.
+        number: u32,
+    },
+    /// A program started by init can't read init's memory.
+    #[error(
+        "secret {name} has no path: a program that init starts can't reach it; give it a path, or fd:N, and \
+         measure the configuration anew"
+    )]
+    NoPlace {
+        /// The secret.
+        name: SecretName,
+    },
+}
+
+impl DeliveryError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unsafe { .. } => "storage-unsafe",
+            Self::System { .. } => "storage-failed",
+            Self::Taken { .. } => "descriptor-taken",
+            Self::NoPlace { .. } => "secret-without-place",
+        }
+    }
+}
+
+/// The places of all secrets of a configuration, looked at and found fit. Files
+/// that were delivered are removed when this is dropped.
+#[derive(Debug)]
+pub struct Places {
+    files: BTreeMap<SecretName, SecretFile>,
+    descriptors: BTreeMap<SecretName, SecretDescriptor>,
+}
+
+impl Places {
+    /// Looks at every destination. Descriptors are reserved, so call this
+    /// before anything else opens files.
+    pub fn prepare(configuration: &MeasuredConfiguration, platform: Platform) -> Result<Self, DeliveryError> {
+        let mut places = Self { files: BTreeMap::new(), descriptors: BTreeMap::new() };
+        for (name, rule) in configuration.secrets() {
+            match &rule.destination {
+                SecretDestination::Memory => return Err(DeliveryError::NoPlace { name: name.clone() }),
+                SecretDestination::Descriptor(number) => {
+                    places.descriptors.insert(name.clone(), SecretDescriptor::reserve(*number)?);
+                }
+                SecretDestination::File(_) => {}
+            }
+        }
+        // After the descriptors: opening directories takes the lowest free ones.
+        for (name, rule) in configuration.secrets() {
+            if let SecretDestination::File(path) = &rule.destination {
+                let file = SecretFile::prepare(path, rule.owner, platform, configuration.storage())?;
+                places.files.insert(name.clone(), file);
+            }
+        }
+        Ok(places)
+    }
+
+    /// Puts every secret where it belongs. Called again after a renewal, it
+    /// replaces the files atomically; descriptors keep what they have.
+    pub fn deliver(&mut self, released: &Released) -> Result<(), DeliveryError> {
+        for (name, file) in &mut self.files {
+            if let Some(secret) = released.secrets.get(name) {
+                file.replace(secret)?;
+                tracing::info!(secret = %name, version = secret.version(), "secret written to {}", file.path());
+            }
+        }
+        for (name, descriptor) in &mut self.descriptors {
+            if let Some(secret) = released.secrets.get(name) {
+                descriptor.fill(secret)?;
+                tracing::info!(secret = %name, version = secret.version(), "secret in descriptor {}", descriptor.number());
+            }
+        }
+        Ok(())
+    }
+
+    /// The descriptors that the program inherits, each already at its number.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.descriptors.values().map(SecretDescriptor::as_fd)
+    }
+}

@@ -1,0 +1,181 @@
+//! One attempt: an attested session with the pinned broker, and the request.
+
+use std::{sync::Arc, time::Duration};
+
+use adytum_api::{
+    broker::{GetSecretsRequest, GetSecretsResponse, key_broker_client::KeyBrokerClient},
+    names::SecretName,
+};
+use adytum_evidence::{claims::Claims, verifier::Verifier};
+use adytum_ratls::{
+    claims::{BrokerPin, PeerJudge},
+    connector::{AttestedConnector, ConnectorConfiguration},
+    error::{Refusal, SessionError},
+    limits::Limits,
+    session::LocalAttestation,
+};
+use async_trait::async_trait;
+use tonic::Code;
+
+use super::AttemptError;
+use crate::configuration::MeasuredConfiguration;
+
+/// How long the broker may take to answer within a session.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// The largest answer, in bytes.
+const MAXIMUM_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Gives secrets, or says why not.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// All of these, or none.
+    async fn secrets(&self, names: &[&SecretName]) -> Result<GetSecretsResponse, AttemptError>;
+}
+
+/// The pinned broker at an address.
+pub struct AttestedBroker {
+    connector: AttestedConnector,
+    address: String,
+}
+
+impl AttestedBroker {
+    /// Whoever answers at `address` (`host:port`) must be the broker that the
+    /// configuration pins.
+    pub fn new(
+        configuration: &MeasuredConfiguration,
+        address: String,
+        verifier: Arc<Verifier>,
+        local: LocalAttestation,
+    ) -> Self {
+        let connector = AttestedConnector::new(ConnectorConfiguration {
+            verifier,
+            judge: Arc::new(AnyOf::pinned(configuration)),
+            local: Some(local),
+            limits: Limits::default(),
+        });
+        Self { connector, address }
+    }
+}
+
+#[async_trait]
+impl Broker for AttestedBroker {
+    async fn secrets(&self, names: &[&SecretName]) -> Result<GetSecretsResponse, AttemptError> {
+        let session = self.connector.session(&self.address).await?;
+        let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
+        let names = names.iter().map(ToString::to_string).collect();
+        let answer =
+            tokio::time::timeout(ANSWER_LIMIT, client.get_secrets(GetSecretsRequest { names })).await;
+        match answer {
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => {
+                Err(AttemptError::Refused { peer: self.address.clone(), refusal: refusal(&status) })
+            }
+            Err(_) => Err(SessionError::Timeout {
+                peer: self.address.clone(),
+                limit: ANSWER_LIMIT,
+                step: "the answer to GetSecrets",
+            }
+            .into()),
+        }
+    }
+}
+
+/// Reads a refusal out of a gRPC status.
+fn refusal(status: &tonic::Status) -> Refusal {
+    let text = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
+    let by_status = matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Cancelled
+    );
+    let retry = match text("adytum-retry") {
+        Some("true") => true,
+        Some("false") => false,
+        _ => by_status,
+    };
+    let code = text("adytum-code").map_or_else(|| kebab_case(status.code()), str::to_owned);
+    Refusal { code, message: status.message().to_owned(), retry }
+}
+
+/// `PermissionDenied` as `grpc-permission-denied`.
+fn kebab_case(code: Code) -> String {
+    let mut text = "grpc".to_owned();
+    for character in format!("{code:?}").chars() {
+        if character.is_ascii_uppercase() {
+            text.push('-');
+        }
+        text.push(character.to_ascii_lowercase());
+    }
+    text
+}
+
+/// Accepts a broker that one of several pins accepts. Never empty, since a
+/// configuration has at least one policy.
+#[derive(Clone, Debug)]
+pub struct AnyOf(Vec<BrokerPin>);
+
+impl AnyOf {
+    /// The pins of a configuration.
+    pub fn pinned(configuration: &MeasuredConfiguration) -> Self {
+        let broker = configuration.broker();
+        let pin = |policy: &_| BrokerPin { policy: Clone::clone(policy), genesis: broker.genesis };
+        Self(broker.policies.iter().map(pin).collect())
+    }
+}
+
+impl PeerJudge for AnyOf {
+    fn judge(&self, claims: &Claims, session_claims: &[u8]) -> Result<(), Refusal> {
+        let mut refusals = Vec::new();
+        for pin in &self.0 {
+            match pin.judge(claims, session_claims) {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refusals.push(refusal),
+            }
+        }
+        // The code matters more than the order: a broker of another genesis that
+        // one policy accepts is not to be reported as other code.
+        let index = refusals.iter().position(|refusal| refusal.code == "genesis-mismatch").unwrap_or(0);
+        let mut refusals: Vec<Refusal> = refusals.into_iter().collect();
+        Err(if index < refusals.len() {
+            refusals.swap_remove(index)
+        } else {
+            Refusal::permanent("policy-refused", "the configuration pins no broker")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::{Status, metadata::MetadataMap};
+
+    use super::*;
+
+    #[test]
+    fn the_brokers_own_code_counts() {
+        let mut metadata = MetadataMap::new();
+        metadata.insert("adytum-code", "policy-refused".parse().unwrap());
+        metadata.insert("adytum-retry", "false".parse().unwrap());
+        let status = Status::with_metadata(Code::Unavailable, "no", metadata);
+        assert_eq!(
+            refusal(&status),
+            Refusal { code: "policy-refused".to_owned(), message: "no".to_owned(), retry: false }
+        );
+    }
+
+    #[test]
+    fn without_it_the_status_decides() {
+        for (code, retry) in [
+            (Code::Unavailable, true),
+            (Code::ResourceExhausted, true),
+            (Code::PermissionDenied, false),
+            (Code::NotFound, false),
+            (Code::Internal, false),
+        ] {
+            assert_eq!(refusal(&Status::new(code, "")).retry, retry, "{code:?}");
+        }
+        assert_eq!(refusal(&Status::permission_denied("")).code, "grpc-permission-denied");
+    }
+}

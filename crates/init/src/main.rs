@@ -1,0 +1,130 @@
+//! `adytum-init -- PROGRAM ARGS`: fetches the secrets of a measured
+//! configuration and starts the program that it pins.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::{OsStr, OsString},
+    path::Path,
+    process::ExitCode,
+};
+
+use adytum_init::{
+    InitError, Program,
+    arguments::AttestationArguments,
+    configuration::MeasuredConfiguration,
+    delivery::Places,
+    hardening,
+    logging::LogArguments,
+    process::{Signals, Supervised, signal_exit_code},
+    program::VerifiedProgram,
+    tee,
+};
+use clap::Parser;
+
+const EXIT_CODES: &str = "\
+Exit codes, where init ends by itself:
+  64   wrong flags
+  69   the broker was not reached in time (--fetch-timeout)
+  71   the system or the TEE refused something
+  73   a secret has no safe place
+  77   the broker refused, or is not the one that is pinned
+  78   configuration, program, argument, environment variable or library outside the pins
+Otherwise the program's own code, or 128 and the number of the signal that ended it.";
+
+/// Fetches secrets from a key broker and starts a program with them
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(flatten)]
+    attestation: AttestationArguments,
+
+    #[command(flatten)]
+    logs: LogArguments,
+
+    /// The program, as the measured configuration pins it, and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM ARGS")]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A pipe that closed early is no reason for another message.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
+        }
+    };
+    arguments.logs.start();
+    match run(&arguments) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            tracing::error!(code = error.code(), "{error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<u8, InitError> {
+    hardening::forbid_core_dumps()?;
+    let path = MeasuredConfiguration::path(arguments.attestation.configuration.as_deref());
+    let configuration = MeasuredConfiguration::load(&path)?;
+    let prepared = Prepared::new(arguments, &configuration)?;
+    // One thread, this one: the program's life hangs on the thread that starts it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| InitError::System { operation: "starting the runtime", source })?;
+    runtime.block_on(prepared.run(arguments, &configuration))
+}
+
+/// Everything that can be refused before anything is asked for.
+struct Prepared {
+    program: VerifiedProgram,
+    arguments: Vec<OsString>,
+    environment: BTreeMap<OsString, OsString>,
+    places: Places,
+}
+
+impl Prepared {
+    fn new(arguments: &Arguments, configuration: &MeasuredConfiguration) -> Result<Self, InitError> {
+        let (program, rest) = arguments.command.split_first().unwrap_or((const { &OsString::new() }, &[]));
+        configuration.arguments().check(rest.iter().map(OsString::as_os_str))?;
+        let host: Vec<(OsString, OsString)> = env::vars_os().collect();
+        let pairs = || host.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        configuration.environment().check(pairs())?;
+        let platform = tee::platform(&arguments.attestation)?;
+        // First of what opens files: secrets have fixed descriptors.
+        let places = Places::prepare(configuration, platform)?;
+        let program = VerifiedProgram::open(configuration, Path::new(OsStr::new(program)), platform)?;
+        let environment = configuration.environment().confined(pairs());
+        Ok(Self { program, arguments: rest.to_vec(), environment, places })
+    }
+
+    async fn run(
+        mut self,
+        arguments: &Arguments,
+        configuration: &MeasuredConfiguration,
+    ) -> Result<u8, InitError> {
+        let mut signals = Signals::handle()?;
+        let unlock =
+            adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.program.digest()));
+        let released = tokio::select! {
+            released = unlock => released?,
+            signal = signals.next_ending() => {
+                tracing::info!("{signal} before the program was started");
+                return Ok(signal_exit_code(signal));
+            }
+        };
+        self.places.deliver(&released)?;
+        drop(released);
+        let running = Supervised::start(&self.program, &self.arguments, &self.environment, &self.places)?;
+        tracing::info!(pid = %running.pid(), program = %self.program.path().display(), "started");
+        let code = running.wait(&mut signals).await;
+        tracing::info!(code, "the program has ended");
+        Ok(code)
+    }
+}

@@ -1,0 +1,234 @@
+//! The parent process: starts the program, passes signals on, reaps, and ends as
+//! the program ends.
+//!
+//! It may be process 1 of a container, for which the kernel has no defaults: a
+//! signal that nobody handles is lost, and every orphan is its child. Elsewhere
+//! it asks to be a subreaper, so that it is the same there.
+//!
+//! The program has a process group of its own, so that a terminal's signals
+//! reach it once, through init. If init is killed, the kernel kills the program.
+//! When the program has ended, what it left running is killed: it may hold
+//! secrets, and nobody watches it any more.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    process::Command,
+    task::Poll,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{Signal, kill, killpg},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, getpid},
+};
+use tokio::signal::unix::{self, SignalKind};
+
+use crate::{delivery::Places, error::InitError, program::VerifiedProgram, syscall};
+
+/// Signals that are passed on.
+const FORWARDED: [Signal; 8] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGWINCH,
+];
+/// Of those, the ones that ask a process to end.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+
+/// The signals of this process. From the moment that this is made, none of them
+/// has its default effect.
+#[derive(Debug)]
+pub struct Signals {
+    streams: Vec<(Signal, unix::Signal)>,
+}
+
+impl Signals {
+    /// Handles all forwarded signals and SIGCHLD.
+    pub fn handle() -> Result<Self, InitError> {
+        let open = |signal: Signal| {
+            let kind = SignalKind::from_raw(signal as i32);
+            unix::signal(kind).map(|stream| (signal, stream))
+        };
+        let streams: io::Result<_> = FORWARDED.into_iter().chain([Signal::SIGCHLD]).map(open).collect();
+        let streams =
+            streams.map_err(|source| InitError::System { operation: "handling signals", source })?;
+        Ok(Self { streams })
+    }
+
+    /// The next signal.
+    pub async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|context| {
+            for (signal, stream) in &mut self.streams {
+                if let Poll::Ready(Some(())) = stream.poll_recv(context) {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The next signal that asks a process to end; others are dropped. For the
+    /// time before there is a program.
+    pub async fn next_ending(&mut self) -> Signal {
+        loop {
+            let signal = self.next().await;
+            if ENDING.contains(&signal) {
+                return signal;
+            }
+        }
+    }
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Supervised {
+    program: Pid,
+}
+
+/// How a program ended, as an exit code: its own, or 128 and the signal's number.
+fn exit_code(status: WaitStatus) -> Option<(Pid, u8)> {
+    match status {
+        WaitStatus::Exited(pid, code) => Some((pid, u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
+        WaitStatus::Signaled(pid, signal, _) => Some((pid, signal_exit_code(signal))),
+        _ => None,
+    }
+}
+
+/// 128 and the signal's number.
+pub fn signal_exit_code(signal: Signal) -> u8 {
+    u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
+}
+
+impl Supervised {
+    /// Starts the program, with these arguments and exactly this environment.
+    ///
+    /// Call it from the thread that lives as long as this process does: the
+    /// kernel takes the end of the starting thread for that of the parent.
+    pub fn start(
+        program: &VerifiedProgram,
+        arguments: &[OsString],
+        environment: &BTreeMap<OsString, OsString>,
+        places: &Places,
+    ) -> Result<Self, InitError> {
+        prctl::set_child_subreaper(true).or_else(|errno| match errno {
+            // Not Linux' own kernel: then there are no orphans to adopt either.
+            Errno::EINVAL | Errno::ENOSYS => Ok(()),
+            errno => {
+                Err(InitError::System { operation: "prctl(PR_SET_CHILD_SUBREAPER)", source: errno.into() })
+            }
+        })?;
+        let mut command = Command::new(program.executable());
+        command.arg0(program.path()).args(arguments).env_clear().envs(environment).process_group(0);
+        let inherited = places.descriptors().map(|descriptor| descriptor.as_raw_fd()).collect();
+        syscall::prepare_child(&mut command, getpid(), inherited);
+        let child = command
+            .spawn()
+            .map_err(|source| InitError::System { operation: "starting the program", source })?;
+        let program = i32::try_from(child.id()).map(Pid::from_raw).map_err(|_| InitError::System {
+            operation: "starting the program",
+            source: io::ErrorKind::InvalidData.into(),
+        })?;
+        // `child` is dropped without being waited for: this process reaps all its
+        // children in one place.
+        Ok(Self { program })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.program
+    }
+
+    /// Waits until the program has ended, passing on every signal and reaping
+    /// every child; then ends what it left running. Gives its exit code.
+    pub async fn wait(&self, signals: &mut Signals) -> u8 {
+        loop {
+            if let Some(code) = self.reap() {
+                end_descendants(self.program).await;
+                return code;
+            }
+            match signals.next().await {
+                Signal::SIGCHLD => {}
+                // It may have ended already; then it is reaped next.
+                signal => drop(kill(self.program, signal)),
+            }
+        }
+    }
+
+    /// Reaps every child that has ended; the program's exit code if it was one.
+    fn reap(&self) -> Option<u8> {
+        let mut code = None;
+        while let Some((pid, ended)) = reap_one() {
+            if pid == self.program {
+                code = Some(ended);
+            } else {
+                tracing::debug!(%pid, code = ended, "reaped an orphan");
+            }
+        }
+        code
+    }
+}
+
+/// Reaps one child that has ended.
+fn reap_one() -> Option<(Pid, u8)> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+            Ok(status) => {
+                if let Some(ended) = exit_code(status) {
+                    return Some(ended);
+                }
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                tracing::error!("waitpid: {errno}");
+                return None;
+            }
+        }
+    }
+}
+
+/// Kills what the program left running, until nothing is left.
+async fn end_descendants(program: Pid) {
+    const ROUNDS: u32 = 200;
+    const PAUSE: Duration = Duration::from_millis(10);
+    let _ = killpg(program, Signal::SIGKILL);
+    for _ in 0..ROUNDS {
+        while reap_one().is_some() {}
+        let children = children();
+        if children.is_empty() {
+            return;
+        }
+        // Those whose parent ends by this become children of this process, and
+        // are found in the next round.
+        for child in children {
+            tracing::warn!(pid = %child, "the program left a process running; killing it");
+            let _ = kill(child, Signal::SIGKILL);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    tracing::error!("processes that the program left running could not be ended");
+}
+
+/// The children of this process (proc_pid_task(5), `children`); none on a kernel
+/// that does not say.
+fn children() -> Vec<Pid> {
+    let mut children = Vec::new();
+    for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        children.extend(text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw));
+    }
+    children
+}

@@ -1,0 +1,199 @@
+//! The TEE at hand, and what is needed to verify the broker's.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use adytum_evidence::{
+    attester::{Attester, AttesterError},
+    clock::Clock,
+    collateral::{CachedSource, CollateralSource, DirectorySource, PccsSource},
+    measurement::Sha256Digest,
+    trust::Vendor,
+    verifier::{TrustRoot, Verifier},
+};
+
+use crate::{
+    Program,
+    arguments::{AttestationArguments, TeeChoice},
+    configuration::MeasuredConfiguration,
+    error::InitError,
+};
+
+/// What kind of place this process runs in: decides where secrets may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// The Occlum LibOS in an SGX enclave.
+    Occlum,
+    /// The Gramine LibOS in an SGX enclave.
+    Gramine,
+    /// A guest that TDX or SEV-SNP protects.
+    ConfidentialVm,
+    /// Nothing protects it.
+    Simulation,
+}
+
+/// The TEE at hand.
+#[derive(Clone)]
+pub struct Tee {
+    /// Produces evidence.
+    pub attester: Arc<dyn Attester>,
+    /// What kind of place it is.
+    pub platform: Platform,
+}
+
+impl Tee {
+    /// Finds the TEE that the flags ask for.
+    pub async fn find(
+        arguments: &AttestationArguments,
+        configuration: &MeasuredConfiguration,
+        program: Program,
+    ) -> Result<Self, InitError> {
+        match &arguments.tee {
+            TeeChoice::Simulation(platform) => {
+                let attester = simulation(platform, arguments, configuration, program).await?;
+                Ok(Self { attester, platform: Platform::Simulation })
+            }
+            _ if !arguments.quote_latency.is_zero() => Err(InitError::Flag(
+                "--quote-latency is for --tee simulation=DIRECTORY: hardware takes its own time".to_owned(),
+            )),
+            choice => hardware(choice),
+        }
+    }
+}
+
+/// What kind of place the flags ask for, found without talking to anybody.
+pub fn platform(arguments: &AttestationArguments) -> Result<Platform, InitError> {
+    match &arguments.tee {
+        TeeChoice::Simulation(_) => Ok(Platform::Simulation),
+        choice => hardware(choice).map(|tee| tee.platform),
+    }
+}
+
+fn hardware(choice: &TeeChoice) -> Result<Tee, InitError> {
+    let looked_for = match choice {
+        TeeChoice::Occlum => "/dev/sgx",
+        TeeChoice::Gramine => "/dev/attestation",
+        TeeChoice::Tsm => "/sys/kernel/config/tsm",
+        _ => "/dev/attestation, /dev/sgx and /sys/kernel/config/tsm",
+    };
+    Err(AttesterError::NoTee { looked_for: looked_for.to_owned() }.into())
+}
+
+#[cfg(feature = "simulation")]
+async fn simulation(
+    platform: &str,
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+    program: Program,
+) -> Result<Arc<dyn Attester>, InitError> {
+    let this = || {
+        Sha256Digest::of_this_program()
+            .map_err(|source| InitError::System { operation: "measuring this program", source })
+    };
+    let init = this()?;
+    let program = match program {
+        Program::This => init,
+        Program::Child(digest) => digest,
+    };
+    let identity = configuration.identity(init, program);
+    tracing::warn!(%identity, "SIMULATION: nothing here is protected from the host");
+    let attester = adytum_sim::open_attester(platform, identity, arguments.quote_latency).await;
+    Ok(attester.map_err(AttesterError::from)?)
+}
+
+#[cfg(not(feature = "simulation"))]
+async fn simulation(
+    _: &str,
+    _: &AttestationArguments,
+    _: &MeasuredConfiguration,
+    _: Program,
+) -> Result<Arc<dyn Attester>, InitError> {
+    Err(InitError::Flag("this build has no simulation: it is a production build".to_owned()))
+}
+
+/// The address of the broker: the flag or its environment variables; else what
+/// Occlum's file says.
+pub fn broker_address(
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+) -> Result<String, InitError> {
+    let from_reference = || std::env::var(crate::configuration::REFERENCE_BROKER_VARIABLE).ok();
+    arguments
+        .broker
+        .clone()
+        .or_else(from_reference)
+        .or_else(|| configuration.broker_address().map(str::to_owned))
+        .filter(|address| !address.is_empty())
+        .ok_or_else(|| {
+            InitError::Flag(
+                "no broker: give its address with --broker HOST:PORT, ADYTUM_BROKER or \
+                 OCCLUM_INIT_RA_KMS_SERVER"
+                    .to_owned(),
+            )
+        })
+}
+
+/// A verifier that trusts the roots of the vendors whom the configuration's
+/// broker policies name, and no other.
+pub fn verifier(
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<Verifier>, InitError> {
+    let broker = configuration.broker();
+    let vendors: BTreeSet<Vendor> =
+        broker.policies.iter().flat_map(|policy| policy.vendors.iter().copied()).collect();
+    let mut roots = Vec::new();
+    for vendor in vendors {
+        match vendor {
+            Vendor::Intel => roots.push(TrustRoot::intel()),
+            Vendor::Simulation => roots.push(simulation_root(broker.simulation_root.as_deref())?),
+            other => {
+                return Err(InitError::Flag(format!(
+                    "the measured configuration trusts {other}, which this build can't verify; remove it from \
+                     broker.policy.vendors"
+                )));
+            }
+        }
+    }
+    Ok(Arc::new(Verifier::new(roots, collateral(arguments, clock.clone())?, clock)))
+}
+
+#[cfg(feature = "simulation")]
+fn simulation_root(certificate: Option<&[u8]>) -> Result<TrustRoot, InitError> {
+    Ok(TrustRoot::simulation(certificate.unwrap_or_default())?)
+}
+
+#[cfg(not(feature = "simulation"))]
+fn simulation_root(_: Option<&[u8]>) -> Result<TrustRoot, InitError> {
+    Err(InitError::Flag(
+        "the measured configuration trusts a simulated platform, and this is a production build without \
+         simulation"
+            .to_owned(),
+    ))
+}
+
+fn collateral(
+    arguments: &AttestationArguments,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn CollateralSource>, InitError> {
+    let missing = || {
+        InitError::Flag(
+            "no collateral to verify the broker with: give --collateral or PCCS_URL, the URL of a PCCS or a \
+             directory"
+                .to_owned(),
+        )
+    };
+    let default = match &arguments.tee {
+        #[cfg(feature = "simulation")]
+        TeeChoice::Simulation(url) if url.contains("://") => Some(url.clone()),
+        #[cfg(feature = "simulation")]
+        TeeChoice::Simulation(directory) => Some(format!("{directory}/{}", adytum_sim::COLLATERAL_DIRECTORY)),
+        _ => None,
+    };
+    let place =
+        arguments.collateral.clone().filter(|place| !place.is_empty()).or(default).ok_or_else(missing)?;
+    if place.contains("://") {
+        return Ok(Arc::new(CachedSource::new(PccsSource::new(&place)?, clock)));
+    }
+    Ok(Arc::new(DirectorySource::new(place)))
+}
