@@ -58,7 +58,7 @@ pub struct AcceptorConfiguration {
 #[derive(Clone)]
 pub struct AttestedAcceptor {
     configuration: Arc<AcceptorConfiguration>,
-    identity: Arc<Mutex<Option<(Instant, Arc<ServerIdentity>)>>>,
+    identity: Arc<Mutex<Option<Arc<ServerIdentity>>>>,
 }
 
 impl AttestedAcceptor {
@@ -116,15 +116,15 @@ impl AttestedAcceptor {
     /// The current key, made in memory when there is none or it is old.
     fn identity(&self) -> Result<Arc<ServerIdentity>, String> {
         let mut current = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((made, identity)) = &*current
-            && made.elapsed() < KEY_LIFETIME
+        if let Some(identity) = &*current
+            && identity.made.elapsed() < KEY_LIFETIME
         {
             return Ok(identity.clone());
         }
         let tls = TlsIdentity::generate()?;
         let config = tls::server_config(&tls).map_err(|e| e.to_string())?;
-        let identity = Arc::new(ServerIdentity { tls, config: Arc::new(config) });
-        *current = Some((Instant::now(), identity.clone()));
+        let identity = Arc::new(ServerIdentity { tls, config: Arc::new(config), made: Instant::now() });
+        *current = Some(identity.clone());
         Ok(identity)
     }
 }
@@ -231,3 +231,7 @@ impl<L: Listener> Stream for Incoming<L> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "acceptor_tests.rs"]
+mod tests;

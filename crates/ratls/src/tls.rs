@@ -31,18 +31,15 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use crate::{ALPN, error::Refusal};
+use crate::{
+    ALPN,
+    error::Refusal,
+    handshake::binding::{REQUEST_LABEL, SESSION_LABEL},
+};
 
 /// The largest certificate accepted, in bytes. A self-signed P-256 certificate
 /// has less than 512.
 pub(crate) const MAXIMUM_CERTIFICATE_LENGTH: usize = 4096;
-
-/// Exporter label of what goes into report data.
-pub(crate) const SESSION_LABEL: &[u8] = b"EXPORTER-adytum-session-v1";
-
-/// Exporter label of what requests are signed over. Another label than
-/// [`SESSION_LABEL`], so that neither value stands for the other.
-pub(crate) const REQUEST_LABEL: &[u8] = b"EXPORTER-adytum-request-v1";
 
 /// Signature schemes of the two kinds of key that sessions use.
 const SCHEMES: [SignatureScheme; 2] = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519];

@@ -11,6 +11,13 @@ use zeroize::Zeroizing;
 /// Separates these digests from every other use of SHA-512.
 const DOMAIN: &[u8] = b"adytum session v1";
 
+/// TLS exporter label (RFC 8446 section 7.5) of what goes into report data.
+pub const SESSION_LABEL: &[u8] = b"EXPORTER-adytum-session-v1";
+
+/// TLS exporter label of what requests are signed over. Another label than
+/// [`SESSION_LABEL`], so that neither value stands for the other.
+pub const REQUEST_LABEL: &[u8] = b"EXPORTER-adytum-request-v1";
+
 /// 32 bytes from a cryptographic random generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nonce(pub [u8; 32]);
@@ -55,7 +62,7 @@ pub struct Binding {
     pub client_nonce: Nonce,
     /// The server's fresh nonce.
     pub server_nonce: Nonce,
-    /// 32 bytes of the TLS exporter, label "EXPORTER-adytum-session-v1", no context.
+    /// 32 bytes of the TLS exporter, label [`SESSION_LABEL`], no context.
     pub exporter: Zeroizing<[u8; 32]>,
     /// SHA-256 of the client's SubjectPublicKeyInfo; `None` without a certificate.
     pub client_key: Option<Sha256Digest>,

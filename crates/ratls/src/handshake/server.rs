@@ -6,7 +6,7 @@ use adytum_api::session as wire;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -31,6 +31,7 @@ use crate::{
 pub(crate) struct ServerIdentity {
     pub(crate) tls: TlsIdentity,
     pub(crate) config: Arc<ServerConfig>,
+    pub(crate) made: Instant,
 }
 
 /// Which message a refusal travels in.

@@ -1,0 +1,186 @@
+//! Peers whose evidence is genuine and bound, but who are not who was meant.
+
+use std::sync::Arc;
+
+use adytum_evidence::{
+    claims::{Claims, TeeKind},
+    clock::SystemClock,
+    policy::Policy,
+    trust::Vendor,
+    verifier::{TrustRoot, Verifier},
+};
+use adytum_ratls::{
+    acceptor::{AcceptorConfiguration, AttestedAcceptor},
+    claims::{BrokerPin, PeerJudge},
+    connector::{AttestedConnector, ConnectorConfiguration},
+    error::{Refusal, SessionError},
+    session::LocalAttestation,
+};
+use adytum_sim::{Platform, SimAttester};
+use bytes::Bytes;
+
+use crate::{
+    raw,
+    world::{GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_claims, refusal, refusal_by_peer},
+};
+
+/// Both ends' results of one attempt.
+async fn attempt(
+    connector: AttestedConnector,
+    acceptor: AttestedAcceptor,
+) -> (Result<(), SessionError>, Result<(), SessionError>) {
+    let (ours, theirs) = raw::pipe();
+    let (client, server) = tokio::join!(
+        connector.connect_over(ours, "broker", address()),
+        acceptor.accept_over(theirs, address())
+    );
+    (client.map(drop), server.map(drop))
+}
+
+/// Defence: the genesis in `BrokerPin`. The same genuine code, founded by
+/// somebody else; seen by a replica and by an owner's tool.
+#[tokio::test]
+async fn a_genuine_broker_of_another_genesis_is_refused() {
+    let world = World::new();
+    for connector in [world.replica(), world.tool()] {
+        let impostor = AttestedAcceptor::new(AcceptorConfiguration {
+            local: world.local(crate::world::BROKER, broker_claims(OTHER_GENESIS)),
+            ..world.accepting()
+        });
+        let (client, server) = attempt(connector, impostor).await;
+        let refusal = refusal(client);
+        assert_eq!(refusal.code, "genesis-mismatch");
+        assert!(!refusal.retry);
+        assert!(refusal.message.contains(&GENESIS.to_string()), "{refusal}");
+        assert!(refusal.message.contains(&OTHER_GENESIS.to_string()), "{refusal}");
+        // The impostor learns that it was refused, not for what.
+        let told = refusal_by_peer(server);
+        assert_eq!(told.code, "genesis-mismatch");
+        assert!(!told.message.contains(&GENESIS.to_string()), "{told}");
+    }
+}
+
+/// Defence: `BrokerClaims::decode` is exact.
+#[tokio::test]
+async fn a_broker_without_readable_claims_is_refused() {
+    let world = World::new();
+    let second = [&broker_claims(OTHER_GENESIS)[..], &broker_claims(GENESIS)].concat();
+    for claims in [Bytes::new(), Bytes::from_static(b"genesis"), second.into()] {
+        let local = world.local(crate::world::BROKER, claims);
+        let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
+        let (client, _) = attempt(world.tool(), acceptor).await;
+        assert_eq!(refusal(client).code, "claims-malformed");
+    }
+}
+
+/// Defence: the policy in `BrokerPin`. Every rule that failed is named.
+#[tokio::test]
+async fn another_program_with_the_right_genesis_is_refused_with_every_reason() {
+    let world = World::new();
+    let attester = SimAttester::new(world.platform.clone(), REPLICA).debug(true);
+    let local =
+        LocalAttestation { attester: Arc::new(attester), claims: Arc::new(|| broker_claims(GENESIS)) };
+    let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
+    let (client, server) = attempt(world.replica(), acceptor).await;
+    let refusal = refusal(client);
+    assert_eq!(refusal.code, "policy-refused");
+    for part in ["identity", &crate::world::BROKER.to_string(), &REPLICA.to_string(), "debug"] {
+        assert!(refusal.message.contains(part), "{part} is not in: {refusal}");
+    }
+    let told = refusal_by_peer(server);
+    assert!(!told.message.contains(&crate::world::BROKER.to_string()), "{told}");
+}
+
+/// Where only vendors' roots are trusted.
+fn production(world: &World) -> Arc<Verifier> {
+    let source = Arc::new(world.platform.collateral_source());
+    Arc::new(Verifier::new(vec![TrustRoot::intel()], source, Arc::new(SystemClock)))
+}
+
+/// Defence: the verifier's explicit roots; nothing falls back to simulation. The
+/// judge would accept simulation, so the roots alone refuse it.
+#[tokio::test]
+async fn a_simulated_broker_is_refused_where_only_vendor_roots_are_trusted() {
+    let world = World::new();
+    for local in [None, Some(world.local(REPLICA, Bytes::new()))] {
+        let connector = AttestedConnector::new(ConnectorConfiguration {
+            verifier: production(&world),
+            local,
+            ..world.connecting()
+        });
+        let (client, server) = attempt(connector, world.acceptor()).await;
+        assert_eq!(refusal(client).code, "untrusted-root");
+        assert_eq!(refusal_by_peer(server).code, "untrusted-root");
+    }
+}
+
+/// Defence: as above, on the accepting side.
+#[tokio::test]
+async fn a_simulated_client_is_refused_where_only_vendor_roots_are_trusted() {
+    let world = World::new();
+    let acceptor =
+        AttestedAcceptor::new(AcceptorConfiguration { verifier: production(&world), ..world.accepting() });
+    let (client, server) = attempt(world.replica(), acceptor).await;
+    let told = refusal_by_peer(client);
+    assert_eq!(told.code, "untrusted-root");
+    // The peer learns nothing of the roots that are trusted here.
+    assert!(!told.message.to_lowercase().contains("intel"), "{told}");
+    assert_eq!(refusal(server).code, "untrusted-root");
+}
+
+/// Defence: as above, for a software platform that somebody else made.
+#[tokio::test]
+async fn another_simulated_platform_is_refused() {
+    let world = World::new();
+    let foreign = Platform::ephemeral().unwrap();
+    let local = LocalAttestation {
+        attester: Arc::new(SimAttester::new(foreign, crate::world::BROKER)),
+        claims: Arc::new(|| broker_claims(GENESIS)),
+    };
+    let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
+    let (client, _) = attempt(world.tool(), acceptor).await;
+    assert_eq!(refusal(client).code, "untrusted-root");
+}
+
+/// Refuses everybody, in words that strangers must not read.
+struct Nobody;
+
+impl PeerJudge for Nobody {
+    fn judge(&self, _claims: &Claims, session_claims: &[u8]) -> Result<(), Refusal> {
+        assert_eq!(session_claims, b"who I am");
+        Err(Refusal::temporary("not-now", "only 10.0.0.7 runs model alpha"))
+    }
+}
+
+/// Defence: the acceptor asks its judge, and tells the peer codes only.
+#[tokio::test]
+async fn a_client_that_the_servers_judge_refuses_gets_a_code_and_no_words() {
+    let world = World::new();
+    let acceptor =
+        AttestedAcceptor::new(AcceptorConfiguration { judge: Arc::new(Nobody), ..world.accepting() });
+    let connector = AttestedConnector::new(ConnectorConfiguration {
+        local: Some(world.local(REPLICA, Bytes::from_static(b"who I am"))),
+        ..world.connecting()
+    });
+    let (client, server) = attempt(connector, acceptor).await;
+    let told = refusal_by_peer(client);
+    assert_eq!((told.code.as_str(), told.retry), ("not-now", true));
+    assert!(!told.message.contains("alpha"), "{told}");
+    assert_eq!(refusal(server).message, "only 10.0.0.7 runs model alpha");
+}
+
+/// A pin on a vendor is a pin: simulated evidence that verified is still not
+/// Intel's.
+#[tokio::test]
+async fn a_policy_for_real_hardware_refuses_simulated_evidence_that_verified() {
+    let world = World::new();
+    let policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, crate::world::BROKER);
+    let connector = AttestedConnector::new(ConnectorConfiguration {
+        judge: Arc::new(BrokerPin { policy, genesis: GENESIS }),
+        ..world.connecting()
+    });
+    let (client, _) = attempt(connector, world.acceptor()).await;
+    let refusal = refusal(client);
+    assert_eq!(refusal.code, "policy-refused");
+    assert!(refusal.message.contains("vendor"), "{refusal}");
+}
