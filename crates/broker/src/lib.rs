@@ -1,1 +1,40 @@
-//! Skeleton.
+//! The key broker: it gives secrets to programs that have proved what they are,
+//! as owners have laid down, and to nobody else.
+//!
+//! - [`genesis`] founds a broker; [`manifest`] says what it does; [`approval`]
+//!   and [`command`] are how owners agree to a change.
+//! - [`decide`] is the decision, [`release`] and [`administration`] act on it,
+//!   [`events`] records what happened.
+//! - [`state`] is what a broker holds, [`store`] where it is kept, [`secrets`]
+//!   what a value is, [`trust`] whose evidence counts.
+//! - [`broker`] puts them together; [`server`] and [`service`] serve it;
+//!   [`status`] turns errors into gRPC statuses.
+//! - [`reference`] reads the reference deployment's files; [`measured`] is what
+//!   of all this a broker's evidence shows.
+
+#![forbid(unsafe_code)]
+
+pub mod administration;
+pub mod approval;
+pub mod broker;
+pub mod command;
+pub mod decide;
+pub mod events;
+mod executed;
+#[cfg(test)]
+mod fixture;
+pub mod genesis;
+pub mod manifest;
+pub mod measured;
+pub mod reference;
+pub mod release;
+pub mod secrets;
+pub mod server;
+pub mod service;
+pub mod state;
+pub mod status;
+pub mod store;
+pub mod trust;
+
+pub use broker::{Broker, BrokerConfiguration};
+pub use server::{ServerLimits, serve};

@@ -1,0 +1,141 @@
+//! The flags.
+
+use std::{path::PathBuf, str::FromStr};
+
+use adytum_api::names::WorkloadName;
+use clap::{Parser, ValueEnum};
+
+/// The key broker: it gives secrets to programs that have proved what they are,
+/// as its owners have laid down.
+#[derive(Debug, Parser)]
+#[command(name = "adytum-broker", version)]
+pub(crate) struct Arguments {
+    /// The document that founds this broker.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: PathBuf,
+    /// Address and port to listen on; port 0 is any free one.
+    #[arg(value_name = "LISTEN", default_value = "localhost:50051")]
+    pub(crate) listen: String,
+    /// The TEE it runs in: auto, occlum, gramine, tsm, or, where it is built in,
+    /// simulation=DIRECTORY or simulation=URL, which protects nothing.
+    #[arg(long, value_name = "TEE", default_value = "auto")]
+    pub(crate) tee: TeeChoice,
+    /// How long a simulated quote takes, such as 20ms.
+    #[cfg(feature = "simulation")]
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = adytum_sim::parse_quote_latency)]
+    pub(crate) quote_latency: std::time::Duration,
+    /// Where collateral for workloads' evidence comes from: the URL of a PCCS, or
+    /// a directory.
+    #[arg(long, value_name = "URL|DIRECTORY", env = "PCCS_URL")]
+    pub(crate) collateral: Option<String>,
+    /// Where the encrypted state is kept. Without it, nothing outlives the process.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) state_directory: Option<PathBuf>,
+    /// Load the reference deployment's RA configuration (verify_*, sgx_mrs).
+    #[arg(long, value_name = "ra_config.json", requires = "reference_secrets")]
+    pub(crate) reference_config: Option<PathBuf>,
+    /// The reference deployment's secrets ({"name": "base64"}).
+    #[arg(long, value_name = "secrets.json", requires = "reference_config")]
+    pub(crate) reference_secrets: Option<PathBuf>,
+    /// Trust this simulated platform for the workloads of --reference-config.
+    #[cfg(feature = "simulation")]
+    #[arg(long, value_name = "root.pem", requires = "reference_config")]
+    pub(crate) reference_simulation_root: Option<PathBuf>,
+    /// Accept an entry of --reference-config that checks the signer and not the
+    /// code, by its name (reference-1, reference-2...). May be repeated.
+    #[arg(long, value_name = "NAME", requires = "reference_config")]
+    pub(crate) accept_signer_only: Vec<WorkloadName>,
+    /// Accept an entry of --reference-config that lets debug enclaves pass, by
+    /// its name. May be repeated.
+    #[arg(long, value_name = "NAME", requires = "reference_config")]
+    pub(crate) accept_debug: Vec<WorkloadName>,
+    /// The form of log lines; RUST_LOG says how much is logged.
+    #[arg(long, value_enum, default_value_t, env = "ADYTUM_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which TEE attests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TeeChoice {
+    /// The one that is there.
+    Auto,
+    /// Occlum's device.
+    Occlum,
+    /// Gramine's pseudo-files.
+    Gramine,
+    /// The kernel's interface in a confidential guest.
+    Tsm,
+    /// A software platform, by its directory or URL.
+    #[cfg(feature = "simulation")]
+    Simulation(String),
+}
+
+impl FromStr for TeeChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "occlum" => Ok(Self::Occlum),
+            "gramine" => Ok(Self::Gramine),
+            "tsm" => Ok(Self::Tsm),
+            _ => match text.strip_prefix("simulation=").filter(|location| !location.is_empty()) {
+                #[cfg(feature = "simulation")]
+                Some(location) => Ok(Self::Simulation(location.to_owned())),
+                #[cfg(not(feature = "simulation"))]
+                Some(_) => Err("this is a production build: it has no simulation".to_owned()),
+                None => {
+                    Err("expected auto, occlum, gramine, tsm, simulation=DIRECTORY or simulation=URL"
+                        .to_owned())
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_hold_together() {
+        Arguments::command().debug_assert();
+        let arguments = Arguments::parse_from(["adytum-broker", "--genesis", "g.toml"]);
+        assert_eq!(arguments.listen, "localhost:50051");
+        assert_eq!(arguments.tee, TeeChoice::Auto);
+    }
+
+    #[test]
+    fn the_reference_flags_come_together() {
+        let parse = |flags: &[&str]| {
+            Arguments::try_parse_from([&["adytum-broker", "--genesis", "g"], flags].concat()).is_ok()
+        };
+        assert!(parse(&["--reference-config", "a", "--reference-secrets", "b"]));
+        assert!(!parse(&["--reference-config", "a"]));
+        assert!(!parse(&["--reference-secrets", "b"]));
+        assert!(!parse(&["--accept-debug", "reference-1"]));
+    }
+
+    #[test]
+    fn simulation_is_asked_for_by_name_and_place() {
+        for text in ["simulation", "simulation=", "Simulation=/tmp", "sim=/tmp", ""] {
+            assert!(text.parse::<TeeChoice>().is_err(), "{text}");
+        }
+        #[cfg(feature = "simulation")]
+        assert_eq!("simulation=/tmp".parse(), Ok(TeeChoice::Simulation("/tmp".into())));
+        #[cfg(not(feature = "simulation"))]
+        assert!("simulation=/tmp".parse::<TeeChoice>().unwrap_err().contains("production build"));
+    }
+}

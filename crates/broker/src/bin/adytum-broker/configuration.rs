@@ -1,0 +1,77 @@
+//! The files that the flags name.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use adytum_broker::{
+    genesis::{self, Genesis},
+    reference::{self, Accepted, Reference},
+};
+use adytum_evidence::verifier::TrustRoot;
+use anyhow::Context as _;
+use zeroize::Zeroizing;
+
+use crate::arguments::Arguments;
+
+pub(crate) fn genesis(path: &Path) -> anyhow::Result<Genesis> {
+    let text = read(path, genesis::MAXIMUM_LENGTH)?;
+    Genesis::parse(&text).with_context(|| path.display().to_string())
+}
+
+/// The reference configuration, if the flags ask for one.
+pub(crate) fn reference(arguments: &Arguments) -> anyhow::Result<Option<Reference>> {
+    let (Some(path), Some(secrets)) = (&arguments.reference_config, &arguments.reference_secrets) else {
+        return Ok(None);
+    };
+    let accepted = Accepted {
+        signer_only: arguments.accept_signer_only.iter().cloned().collect(),
+        debug: arguments.accept_debug.iter().cloned().collect(),
+    };
+    let loaded = Reference::parse(
+        &read(path, reference::MAXIMUM_LENGTH)?,
+        &read(secrets, reference::MAXIMUM_LENGTH)?,
+        &accepted,
+        reference_roots(arguments)?,
+    )
+    .with_context(|| format!("{} and {}", path.display(), secrets.display()))?;
+    tracing::warn!(
+        workloads = loaded.workloads.len(),
+        secrets = loaded.secrets.len(),
+        digest = %loaded.digest(),
+        "A REFERENCE CONFIGURATION IS LOADED: whoever starts this broker decides, without owners' signatures, \
+         who gets the secrets in it. The broker's measurement shows it. Move them to a signed manifest"
+    );
+    for workload in &accepted.signer_only {
+        tracing::warn!(%workload, "accepted by name: any program of its signer gets the reference secrets");
+    }
+    for workload in &accepted.debug {
+        tracing::warn!(%workload, "accepted by name: enclaves whose memory the host can read get the reference secrets");
+    }
+    Ok(Some(loaded))
+}
+
+#[cfg(feature = "simulation")]
+fn reference_roots(arguments: &Arguments) -> anyhow::Result<Vec<TrustRoot>> {
+    let mut roots = vec![TrustRoot::intel()];
+    if let Some(path) = &arguments.reference_simulation_root {
+        let context = || path.display().to_string();
+        let text = read(path, genesis::MAXIMUM_LENGTH)?;
+        let root = pem::parse(text.as_bytes()).with_context(context)?;
+        roots.push(TrustRoot::simulation(root.contents()).with_context(context)?);
+    }
+    Ok(roots)
+}
+
+#[cfg(not(feature = "simulation"))]
+fn reference_roots(_arguments: &Arguments) -> anyhow::Result<Vec<TrustRoot>> {
+    Ok(vec![TrustRoot::intel()])
+}
+
+/// Reads a text of at most `limit` bytes and a byte more, which the parser then
+/// refuses by its own words.
+fn read(path: &Path, limit: usize) -> anyhow::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(limit.min(64 * 1024)));
+    File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_string(&mut text))
+        .with_context(|| format!("{} can't be read", path.display()))?;
+    Ok(text)
+}

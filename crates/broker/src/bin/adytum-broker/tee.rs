@@ -1,0 +1,84 @@
+//! The TEE that the flags name, and the collateral for those of others.
+
+use std::sync::Arc;
+
+use adytum_broker::measured::MeasuredConfiguration;
+use adytum_evidence::{
+    attester::{self, Attester, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm},
+    clock::Clock,
+    collateral::{CachedSource, CollateralSource, DirectorySource, from_url_with_clock},
+};
+use anyhow::Context as _;
+
+use crate::arguments::{Arguments, TeeChoice};
+
+/// What the broker attests with, and what it verifies with.
+pub(crate) struct Tee {
+    pub(crate) attester: Arc<dyn Attester>,
+    pub(crate) collateral: Arc<dyn CollateralSource>,
+}
+
+/// Opens the TEE. `measured` is what a simulated one is told of this program;
+/// hardware has measured it itself.
+pub(crate) async fn open(
+    arguments: &Arguments,
+    #[cfg_attr(not(feature = "simulation"), expect(unused_variables, reason = "hardware measures"))]
+    measured: &MeasuredConfiguration,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Tee> {
+    let attester: Arc<dyn Attester> = match &arguments.tee {
+        TeeChoice::Auto => attester::detect()?,
+        TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
+        TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
+        TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
+        #[cfg(feature = "simulation")]
+        TeeChoice::Simulation(location) => return simulation(location, arguments, measured, clock).await,
+    };
+    #[cfg(feature = "simulation")]
+    anyhow::ensure!(
+        arguments.quote_latency.is_zero(),
+        "--quote-latency is for --tee simulation=...: hardware takes its own time"
+    );
+    let collateral = named_collateral(arguments, clock)?.context(
+        "no collateral to verify workloads with: give --collateral or PCCS_URL, the URL of a PCCS or a directory",
+    )?;
+    Ok(Tee { attester, collateral })
+}
+
+fn named_collateral(
+    arguments: &Arguments,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Option<Arc<dyn CollateralSource>>> {
+    let Some(place) = arguments.collateral.as_deref().map(str::trim).filter(|place| !place.is_empty()) else {
+        return Ok(None);
+    };
+    if place.contains("://") {
+        return Ok(Some(from_url_with_clock(place, clock)?));
+    }
+    Ok(Some(Arc::new(CachedSource::new(DirectorySource::new(place), clock))))
+}
+
+#[cfg(feature = "simulation")]
+async fn simulation(
+    location: &str,
+    arguments: &Arguments,
+    measured: &MeasuredConfiguration,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Tee> {
+    use adytum_evidence::measurement::Sha256Digest;
+
+    let program = Sha256Digest::of_this_program().context("this program can't be measured")?;
+    let identity = measured.identity(program);
+    tracing::warn!(%identity, %location, "SIMULATION: nothing here is protected from the host");
+    let attester = adytum_sim::open_attester(location, identity, arguments.quote_latency).await?;
+    let collateral = match named_collateral(arguments, clock.clone())? {
+        Some(collateral) => collateral,
+        None => match location.parse()? {
+            adytum_sim::Location::Service(url) => from_url_with_clock(&url, clock)?,
+            adytum_sim::Location::Directory(directory) => {
+                Arc::new(adytum_sim::Platform::open(directory)?.collateral_source())
+            }
+        },
+    };
+    Ok(Tee { attester, collateral })
+}

@@ -1,0 +1,229 @@
+//! One broker: its genesis, its state, and what it needs to serve.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use adytum_api::broker as wire;
+use adytum_evidence::{
+    attester::{Attester, AttesterError},
+    clock::Clock,
+    collateral::CollateralSource,
+    measurement::Sha256Digest,
+    verifier::{TrustRoot, Verifier},
+};
+use adytum_ratls::{
+    claims::{BrokerClaims, GenesisDigest},
+    session::LocalAttestation,
+};
+use tokio::sync::watch;
+
+use crate::{
+    events::EventSink,
+    executed::Executed,
+    genesis::Genesis,
+    manifest::ManifestError,
+    reference::Reference,
+    state::State,
+    store::{Store, StoreError},
+};
+
+/// What a broker is made of.
+pub struct BrokerConfiguration {
+    /// Its founding.
+    pub genesis: Genesis,
+    /// Its TEE.
+    pub attester: Arc<dyn Attester>,
+    /// Where collateral for workloads' evidence comes from.
+    pub collateral: Arc<dyn CollateralSource>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where its state is kept.
+    pub store: Box<dyn Store>,
+    /// Where events are recorded.
+    pub events: Arc<dyn EventSink>,
+    /// The reference configuration, if one was asked for.
+    pub reference: Option<Reference>,
+}
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its state can't be read or written.
+    #[error("the broker's state: {0}")]
+    Store(#[from] StoreError),
+    /// The manifest in its state is not acceptable.
+    #[error("the manifest in the broker's state: {0}")]
+    Manifest(#[from] ManifestError),
+    /// Its TEE fails.
+    #[error(transparent)]
+    Attester(#[from] AttesterError),
+}
+
+impl StartError {
+    /// Stable code for logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Manifest(error) => error.code(),
+            Self::Attester(error) => error.code(),
+        }
+    }
+}
+
+/// One running broker.
+pub struct Broker {
+    genesis: Genesis,
+    digest: GenesisDigest,
+    attester: Arc<dyn Attester>,
+    collateral: Arc<dyn CollateralSource>,
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn Store>,
+    events: Arc<dyn EventSink>,
+    reference: Option<Reference>,
+    state: RwLock<Arc<State>>,
+    verifier: watch::Sender<Arc<Verifier>>,
+    /// Held while a change is decided, committed and published: changes follow
+    /// one another.
+    changes: tokio::sync::Mutex<()>,
+    executed: Mutex<Executed>,
+}
+
+impl Broker {
+    /// Takes up the state that the store has, or begins one, and counts this
+    /// start in the epoch. Blocks on the disk.
+    pub fn start(configuration: BrokerConfiguration) -> Result<Arc<Self>, StartError> {
+        let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
+            configuration;
+        let mut state = match store.load()? {
+            Some(snapshot) => State::restore(&genesis, snapshot)?,
+            None => State::default(),
+        };
+        state.epoch = state.epoch.saturating_add(1);
+        store.commit(&state.snapshot())?;
+        if !store.durable() {
+            tracing::warn!(
+                "the broker's state is in memory only: manifest and secrets are gone when this process ends"
+            );
+        }
+        let first = verifier(&state, reference.as_ref(), &collateral, &clock);
+        let broker = Self {
+            digest: genesis.digest(),
+            genesis,
+            attester,
+            collateral,
+            clock,
+            store: Arc::from(store),
+            events,
+            reference,
+            state: RwLock::new(Arc::new(state)),
+            verifier: watch::Sender::new(Arc::new(first)),
+            changes: tokio::sync::Mutex::new(()),
+            executed: Mutex::new(Executed::default()),
+        };
+        Ok(Arc::new(broker))
+    }
+
+    /// Its founding.
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The digest of its founding.
+    pub fn genesis_digest(&self) -> GenesisDigest {
+        self.digest
+    }
+
+    /// What it holds now.
+    pub fn state(&self) -> Arc<State> {
+        // A panic elsewhere can't have left a state half replaced: it is one pointer.
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The reference configuration, if one was loaded.
+    pub fn reference(&self) -> Option<&Reference> {
+        self.reference.as_ref()
+    }
+
+    /// What it says of itself in a session.
+    pub fn claims(&self) -> BrokerClaims {
+        BrokerClaims { genesis: self.digest, head: self.state().head() }
+    }
+
+    /// What it shows in sessions: its TEE's evidence and its claims, made anew
+    /// for each.
+    pub fn local_attestation(self: &Arc<Self>) -> LocalAttestation {
+        let broker = Arc::clone(self);
+        LocalAttestation {
+            attester: Arc::clone(&self.attester),
+            claims: Arc::new(move || broker.claims().encode()),
+        }
+    }
+
+    /// The verifier of workloads' evidence; another one follows when a manifest
+    /// changes whom the broker trusts.
+    pub fn verifier(&self) -> watch::Receiver<Arc<Verifier>> {
+        self.verifier.subscribe()
+    }
+
+    /// Public facts. The manifest is not among them: who gave no evidence learns
+    /// nothing about which names exist (DESIGN, invariant 9); owners get it by a
+    /// signed command.
+    pub fn status(&self) -> wire::GetStatusResponse {
+        let state = self.state();
+        wire::GetStatusResponse {
+            genesis: self.genesis.to_toml().into_bytes(),
+            manifest_version: state.manifest_version(),
+            manifest: Vec::new(),
+            manifest_signatures: Vec::new(),
+            epoch: state.epoch,
+        }
+    }
+
+    pub(crate) fn events(&self) -> &dyn EventSink {
+        self.events.as_ref()
+    }
+
+    pub(crate) async fn lock_changes(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changes.lock().await
+    }
+
+    /// Commits a state, then makes it the one in force. The caller holds the
+    /// lock of [`Broker::lock_changes`].
+    pub(crate) async fn replace_state(&self, next: State) -> Result<(), StoreError> {
+        let store = Arc::clone(&self.store);
+        let next = Arc::new(next);
+        let committed = Arc::clone(&next);
+        tokio::task::spawn_blocking(move || store.commit(&committed.snapshot()))
+            .await
+            .unwrap_or(Err(StoreError::Interrupted))?;
+        let trust_changed = self.state().roots() != next.roots();
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        if trust_changed {
+            let verifier = verifier(&next, self.reference.as_ref(), &self.collateral, &self.clock);
+            self.verifier.send_replace(Arc::new(verifier));
+        }
+        Ok(())
+    }
+
+    /// Remembers that a command was carried out; false if it was before.
+    pub(crate) fn first_execution(&self, command: Sha256Digest) -> bool {
+        self.executed.lock().unwrap_or_else(PoisonError::into_inner).insert(command)
+    }
+}
+
+/// Trusts what the manifest and the reference configuration trust; which of
+/// them counts for which workload is decided for each request.
+fn verifier(
+    state: &State,
+    reference: Option<&Reference>,
+    collateral: &Arc<dyn CollateralSource>,
+    clock: &Arc<dyn Clock>,
+) -> Verifier {
+    let mut roots: Vec<TrustRoot> = state.roots().to_vec();
+    for root in reference.map_or(&[][..], |reference| &reference.roots) {
+        if !roots.contains(root) {
+            roots.push(root.clone());
+        }
+    }
+    Verifier::new(roots, Arc::clone(collateral), Arc::clone(clock))
+}

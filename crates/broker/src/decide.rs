@@ -1,0 +1,308 @@
+//! The decision: claims and rules in, secrets or a refusal out. Nothing here
+//! waits, writes or looks anything up, so that a decision can be explained
+//! without a running broker.
+//!
+//! Deny by default: a secret goes to a peer only if the manifest names the
+//! secret, and names for it a workload whose policy the peer's claims meet.
+
+mod explanation;
+
+use std::{collections::BTreeMap, fmt};
+
+use adytum_api::names::{SecretName, WorkloadName};
+use adytum_evidence::{claims::Claims, policy::Failure};
+use adytum_sealed::rule::ModelRule;
+
+use crate::{
+    manifest::admission::Admitted,
+    reference::Reference,
+    secrets::{SecretKind, SecretValue, StoredSecret},
+    trust,
+};
+
+/// The rules in force.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    /// The manifest, if there is one yet.
+    pub admitted: Option<&'a Admitted>,
+    /// The reference configuration, if one was loaded.
+    pub reference: Option<&'a Reference>,
+}
+
+/// A workload, and which rules name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Workload {
+    /// The manifest's.
+    Manifest(WorkloadName),
+    /// The reference configuration's.
+    Reference(WorkloadName),
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifest(name) => write!(f, "workload {name}"),
+            Self::Reference(name) => write!(f, "workload {name} of the reference configuration"),
+        }
+    }
+}
+
+/// A workload that the peer is not, and every rule that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Which.
+    pub workload: Workload,
+    /// Every rule that failed; never empty.
+    pub failures: Vec<Failure>,
+}
+
+/// Secrets that the peer may have.
+#[derive(Clone, Debug)]
+pub struct Grant<'a> {
+    /// In the order asked for.
+    pub secrets: Vec<GrantedSecret<'a>>,
+    /// The workloads that the peer is.
+    pub matched: Vec<Workload>,
+    /// The models that those may load.
+    pub models: Vec<&'a ModelRule>,
+}
+
+/// One secret that the peer may have.
+#[derive(Clone, Debug)]
+pub struct GrantedSecret<'a> {
+    /// Its name.
+    pub name: SecretName,
+    /// Its kind.
+    pub kind: SecretKind,
+    /// Its value.
+    pub value: &'a SecretValue,
+    /// The value's version.
+    pub version: u64,
+    /// As which workload the peer gets it.
+    pub by: Workload,
+}
+
+/// What became of one name of a refused request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It would have been released, had the others been.
+    Withheld {
+        /// As which workload.
+        by: Workload,
+    },
+    /// It would have been released, and has no value yet.
+    NoValue {
+        /// As which workload.
+        by: Workload,
+    },
+    /// No workload that may have it is this peer.
+    Refused {
+        /// Every one that may, and why it is not this peer.
+        mismatches: Vec<Mismatch>,
+    },
+    /// No rule names it.
+    Unknown,
+}
+
+/// Why nothing is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Each name asked for, and what became of it.
+    pub verdicts: Vec<(SecretName, Verdict)>,
+    /// The workloads that the peer is.
+    pub matched: Vec<Workload>,
+    /// The workloads that the peer is not; those come first that it is least
+    /// unlike.
+    pub mismatches: Vec<Mismatch>,
+    /// The evidence chains to no root that is trusted now.
+    pub untrusted: bool,
+}
+
+/// The reason that decides the answer, the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The evidence chains to no root that is trusted now.
+    EvidenceNotTrusted,
+    /// The peer is none of the workloads. Whether the names exist makes no
+    /// difference to the answer.
+    NoWorkload,
+    /// The peer is a workload, and another one's secret was asked for.
+    SecretRefused,
+    /// A name that no rule has.
+    SecretUnknown,
+    /// A secret without a value yet.
+    SecretHasNoValue,
+}
+
+impl Reason {
+    /// Stable code for logs and answers.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::EvidenceNotTrusted => "evidence-not-trusted",
+            Self::NoWorkload => "policy-refused",
+            Self::SecretRefused => "secret-refused",
+            Self::SecretUnknown => "secret-unknown",
+            Self::SecretHasNoValue => "secret-has-no-value",
+        }
+    }
+}
+
+impl Refusal {
+    /// The reason that decides the answer.
+    pub fn reason(&self) -> Reason {
+        let any = |test: fn(&Verdict) -> bool| self.verdicts.iter().any(|(_, verdict)| test(verdict));
+        if self.untrusted {
+            Reason::EvidenceNotTrusted
+        } else if self.matched.is_empty() {
+            Reason::NoWorkload
+        } else if any(|verdict| matches!(verdict, Verdict::Refused { .. })) {
+            Reason::SecretRefused
+        } else if any(|verdict| *verdict == Verdict::Unknown) {
+            Reason::SecretUnknown
+        } else {
+            Reason::SecretHasNoValue
+        }
+    }
+}
+
+/// Decides whether a peer with these claims may have all of these secrets.
+/// `held` are the values that the broker holds under the manifest's names.
+pub fn decide<'a>(
+    rules: Rules<'a>,
+    held: &'a BTreeMap<SecretName, StoredSecret>,
+    claims: &Claims,
+    names: &[SecretName],
+) -> Result<Grant<'a>, Refusal> {
+    let judged = Judged::new(rules, claims);
+    let verdicts: Vec<_> =
+        names.iter().map(|name| (name.clone(), judged.verdict(rules, held, name))).collect();
+    let trusted = judged.trusted;
+    if trusted
+        && !judged.matched.is_empty()
+        && let Some(secrets) = verdicts
+            .iter()
+            .map(|(name, verdict)| match verdict {
+                Err(_) => None,
+                Ok((by, stored)) => Some(GrantedSecret {
+                    name: name.clone(),
+                    kind: stored.kind,
+                    value: stored.value.as_ref()?,
+                    version: stored.version,
+                    by: by.clone(),
+                }),
+            })
+            .collect()
+    {
+        let models = judged.models(rules);
+        return Ok(Grant { secrets, matched: judged.matched, models });
+    }
+    let verdicts = verdicts
+        .into_iter()
+        .map(|(name, verdict)| (name, verdict.map_or_else(|no| no, |(by, _)| Verdict::Withheld { by })))
+        .collect();
+    Err(Refusal { verdicts, matched: judged.matched, mismatches: judged.mismatches, untrusted: !trusted })
+}
+
+/// The peer held against every workload.
+struct Judged {
+    trusted: bool,
+    matched: Vec<Workload>,
+    mismatches: Vec<Mismatch>,
+}
+
+impl Judged {
+    fn new(rules: Rules<'_>, claims: &Claims) -> Self {
+        let mut judged = Self { trusted: false, matched: Vec::new(), mismatches: Vec::new() };
+        if let Some(admitted) = rules.admitted {
+            let trusted = trust::accepts(&admitted.roots, claims);
+            judged.trusted |= trusted;
+            for (name, workload) in &admitted.manifest.workloads {
+                let mut failures = match workload.policy.judge(claims) {
+                    Ok(()) => Vec::new(),
+                    Err(refusal) => refusal.failures,
+                };
+                if !trusted {
+                    failures.insert(0, untrusted_root(&admitted.roots, claims));
+                }
+                judged.add(Workload::Manifest(name.clone()), failures);
+            }
+        }
+        if let Some(reference) = rules.reference {
+            let trusted = trust::accepts(&reference.roots, claims);
+            judged.trusted |= trusted;
+            for (name, entry) in &reference.workloads {
+                let mut failures = entry.failures(claims);
+                if !trusted {
+                    failures.insert(0, untrusted_root(&reference.roots, claims));
+                }
+                judged.add(Workload::Reference(name.clone()), failures);
+            }
+        }
+        judged.mismatches.sort_by_key(|mismatch| mismatch.failures.len());
+        judged
+    }
+
+    fn add(&mut self, workload: Workload, failures: Vec<Failure>) {
+        if failures.is_empty() {
+            self.matched.push(workload);
+        } else {
+            self.mismatches.push(Mismatch { workload, failures });
+        }
+    }
+
+    /// `Ok` if the peer may have this secret and the broker holds it.
+    fn verdict<'a>(
+        &self,
+        rules: Rules<'a>,
+        held: &'a BTreeMap<SecretName, StoredSecret>,
+        name: &SecretName,
+    ) -> Result<(Workload, &'a StoredSecret), Verdict> {
+        // A name that the manifest has is the manifest's alone.
+        if let Some(rule) = rules.admitted.and_then(|admitted| admitted.manifest.secrets.get(name)) {
+            let may = |workload: &Workload| match workload {
+                Workload::Manifest(name) => rule.workloads.contains(name),
+                Workload::Reference(_) => false,
+            };
+            let by = self.find(may)?;
+            // A value of another kind was accepted under another rule.
+            let stored = held.get(name).filter(|stored| stored.kind == rule.kind && stored.value.is_some());
+            return stored.map(|stored| (by.clone(), stored)).ok_or(Verdict::NoValue { by });
+        }
+        let stored = rules.reference.and_then(|reference| reference.secrets.get(name));
+        let stored = stored.ok_or(Verdict::Unknown)?;
+        Ok((self.find(|workload| matches!(workload, Workload::Reference(_)))?, stored))
+    }
+
+    fn find(&self, may: impl Fn(&Workload) -> bool) -> Result<Workload, Verdict> {
+        self.matched.iter().find(|workload| may(workload)).cloned().ok_or_else(|| Verdict::Refused {
+            mismatches: self.mismatches.iter().filter(|mismatch| may(&mismatch.workload)).cloned().collect(),
+        })
+    }
+
+    fn models<'a>(&self, rules: Rules<'a>) -> Vec<&'a ModelRule> {
+        let Some(admitted) = rules.admitted else { return Vec::new() };
+        let manifest = &admitted.manifest;
+        let may_load = |rule: &&ModelRule| {
+            self.matched.iter().any(|workload| match workload {
+                Workload::Manifest(name) => {
+                    manifest.workloads.get(name).is_some_and(|workload| workload.models.contains(&rule.name))
+                }
+                Workload::Reference(_) => false,
+            })
+        };
+        manifest.models.values().filter(may_load).collect()
+    }
+}
+
+fn untrusted_root(roots: &[adytum_evidence::verifier::TrustRoot], claims: &Claims) -> Failure {
+    let wanted: Vec<String> = roots.iter().map(|root| root.root_key_id().to_string()).collect();
+    Failure {
+        rule: "root".to_owned(),
+        wanted: format!("one of [{}]", wanted.join(", ")),
+        got: format!("{} ({})", claims.root_key_id, claims.vendor),
+    }
+}
+
+#[cfg(test)]
+#[path = "decide/tests.rs"]
+mod tests;

@@ -1,0 +1,140 @@
+//! A refusal in words, of bounded length: it travels in a gRPC header.
+
+use std::fmt::Write;
+
+use super::{Mismatch, Reason, Refusal, Verdict, Workload};
+
+/// The longest explanation, in bytes. With percent-encoding it stays under the
+/// 16 KiB of headers that HTTP/2 clients accept.
+pub(super) const MAXIMUM_LENGTH: usize = 4096;
+
+impl Refusal {
+    /// What was expected, what was found, what to do, in at most
+    /// [`MAXIMUM_LENGTH`] bytes. A peer that is no workload learns nothing about
+    /// which names exist: its answer does not depend on them.
+    pub fn explanation(&self) -> String {
+        let mut text = Bounded::default();
+        match self.reason() {
+            Reason::EvidenceNotTrusted => {
+                text.push(
+                    "the root that this evidence chains to is no longer trusted by the manifest; \
+                     the owners decide in [trust] which roots count",
+                );
+            }
+            Reason::NoWorkload => {
+                text.push("this program is none of the workloads that may have secrets. ");
+                mismatches(&mut text, &self.mismatches);
+                text.push(
+                    ". If this program is meant to have them, the owners add its values to a workload's policy",
+                );
+            }
+            Reason::SecretRefused => {
+                matched(&mut text, &self.matched);
+                for (name, verdict) in &self.verdicts {
+                    if let Verdict::Refused { mismatches: who } = verdict {
+                        text.push(&format!(". The secret {name} is for others: "));
+                        mismatches(&mut text, who);
+                    }
+                }
+                text.push(". The owners decide in `workloads` of a [[secret]] who may have it");
+            }
+            Reason::SecretUnknown => {
+                matched(&mut text, &self.matched);
+                names(&mut text, ", and there is no secret named ", &self.verdicts, &Verdict::Unknown);
+                text.push("; check the name, or have the owners add it to the manifest");
+            }
+            Reason::SecretHasNoValue => {
+                matched(&mut text, &self.matched);
+                text.push(", and these secrets have no value yet: ");
+                let without = self
+                    .verdicts
+                    .iter()
+                    .filter(|(_, verdict)| matches!(verdict, Verdict::NoValue { .. }))
+                    .map(|(name, _)| name.to_string());
+                text.push(&without.collect::<Vec<_>>().join(", "));
+                text.push("; try again once an owner has put one");
+            }
+        }
+        text.finish()
+    }
+}
+
+fn names(
+    text: &mut Bounded,
+    before: &str,
+    verdicts: &[(adytum_api::names::SecretName, Verdict)],
+    wanted: &Verdict,
+) {
+    let names = verdicts.iter().filter(|(_, verdict)| verdict == wanted).map(|(name, _)| name.to_string());
+    text.push(before);
+    text.push(&names.collect::<Vec<_>>().join(", "));
+}
+
+fn matched(text: &mut Bounded, workloads: &[Workload]) {
+    text.push("this program is ");
+    text.push(&workloads.iter().map(Workload::to_string).collect::<Vec<_>>().join(" and "));
+}
+
+fn mismatches(text: &mut Bounded, mismatches: &[Mismatch]) {
+    if mismatches.is_empty() {
+        text.push("there are none");
+    }
+    for (index, mismatch) in mismatches.iter().enumerate() {
+        if text.full() {
+            text.push_end(&format!(" ... and {} more workloads", mismatches.len() - index));
+            return;
+        }
+        if index > 0 {
+            text.push("; ");
+        }
+        let mut one = format!("not {}: ", mismatch.workload);
+        for (index, failure) in mismatch.failures.iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            let _ =
+                write!(one, "{separator}{} (wanted {}, got {})", failure.rule, failure.wanted, failure.got);
+        }
+        text.push(&one);
+    }
+}
+
+/// A text that stops growing near [`MAXIMUM_LENGTH`] and says so.
+#[derive(Default)]
+struct Bounded {
+    text: String,
+    cut: bool,
+}
+
+/// Room kept for the words that say how much is missing.
+const RESERVE: usize = 128;
+
+impl Bounded {
+    fn full(&self) -> bool {
+        self.cut || self.text.len() >= MAXIMUM_LENGTH - RESERVE
+    }
+
+    fn push(&mut self, more: &str) {
+        if self.cut {
+            return;
+        }
+        let room = MAXIMUM_LENGTH - RESERVE - self.text.len().min(MAXIMUM_LENGTH - RESERVE);
+        if more.len() <= room {
+            self.text.push_str(more);
+        } else {
+            self.text.push_str(&more[..more.floor_char_boundary(room)]);
+            self.cut = true;
+        }
+    }
+
+    /// Into the reserve; what does not fit is left out.
+    fn push_end(&mut self, more: &str) {
+        self.cut = true;
+        if self.text.len() + more.len() <= MAXIMUM_LENGTH {
+            self.text.push_str(more);
+        }
+    }
+
+    fn finish(self) -> String {
+        // One line, and nothing that a terminal would act on.
+        self.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+}

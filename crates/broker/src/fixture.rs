@@ -1,0 +1,239 @@
+//! What the unit tests of administration and release share: a broker without a
+//! network, and sessions as an acceptor would hand them over.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use adytum_api::broker::{Command, CommandResult, SignedCommand, command};
+use adytum_evidence::{
+    attester::{Attester, AttesterError, SealingKey},
+    claims::{Claims, Measured, Platform, TcbStatus},
+    clock::SystemClock,
+    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+    evidence::Evidence,
+    measurement::{MrEnclave, MrSigner, ReportData},
+    trust::Vendor,
+    verifier::TrustRoot,
+};
+use adytum_ratls::session::{Peer, SessionInfo};
+use adytum_sealed::signing::OwnerSigningKey;
+use async_trait::async_trait;
+use prost::Message;
+use zeroize::Zeroizing;
+
+use crate::{
+    administration::AdministrationError,
+    broker::{Broker, BrokerConfiguration},
+    events::{Event, EventSink, RecordError},
+    genesis::Genesis,
+    manifest::SignedManifest,
+    reference::Reference,
+    store::{MemoryOnly, Store},
+};
+
+struct NoTee;
+
+#[async_trait]
+impl Attester for NoTee {
+    async fn evidence(&self, _report_data: ReportData) -> Result<Evidence, AttesterError> {
+        Err(AttesterError::NoTee { looked_for: "nothing".into() })
+    }
+
+    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
+        Ok(None)
+    }
+
+    fn platform(&self) -> &'static str {
+        "none"
+    }
+}
+
+#[async_trait]
+impl CollateralSource for NoTee {
+    async fn collateral(
+        &self,
+        _request: &CollateralRequest,
+    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        Err(CollateralError::Missing { origin: "nowhere".into(), what: "anything".into() })
+    }
+}
+
+/// Keeps events, or refuses them.
+#[derive(Default)]
+pub(crate) struct Events {
+    pub(crate) recorded: Mutex<Vec<Event>>,
+    pub(crate) full: Mutex<bool>,
+}
+
+impl Events {
+    pub(crate) fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.recorded.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl EventSink for Events {
+    async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
+        if *self.full.lock().unwrap() {
+            return Err(RecordError { reason: "full".into() });
+        }
+        self.recorded.lock().unwrap().extend_from_slice(events);
+        Ok(())
+    }
+}
+
+pub(crate) struct Fixture {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) owners: Vec<OwnerSigningKey>,
+    pub(crate) events: Arc<Events>,
+}
+
+pub(crate) fn broker(owners: usize, threshold: usize) -> Fixture {
+    broker_with(owners, threshold, Box::new(MemoryOnly), None)
+}
+
+pub(crate) fn broker_with(
+    owners: usize,
+    threshold: usize,
+    store: Box<dyn Store>,
+    reference: Option<Reference>,
+) -> Fixture {
+    let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
+    let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
+    let events = Arc::new(Events::default());
+    let broker = Broker::start(BrokerConfiguration {
+        genesis,
+        attester: Arc::new(NoTee),
+        collateral: Arc::new(NoTee),
+        clock: Arc::new(SystemClock),
+        store,
+        events: events.clone(),
+        reference,
+    })
+    .unwrap();
+    Fixture { broker, owners, events }
+}
+
+/// The session of an owner's tool; `binding` tells sessions apart.
+pub(crate) fn owner_session(binding: u8) -> SessionInfo {
+    SessionInfo {
+        peer: Peer::Unattested,
+        peer_address: "127.0.0.1:1".parse().unwrap(),
+        request_binding: Arc::new(Zeroizing::new([binding; 32])),
+    }
+}
+
+/// The session of a workload on Intel's hardware.
+pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
+    let claims = Claims {
+        vendor: Vendor::Intel,
+        root_key_id: TrustRoot::intel().root_key_id(),
+        debug: false,
+        tcb_status: TcbStatus::UpToDate,
+        advisory_ids: BTreeSet::new(),
+        platform: Platform { id: "00".into(), fmspc: None },
+        report_data: ReportData([0; 64]),
+        measured: Measured::Sgx {
+            mr_enclave: MrEnclave([mr_enclave; 32]),
+            mr_signer: MrSigner([0; 32]),
+            isv_prod_id: 0,
+            isv_svn: 0,
+            config_svn: 0,
+        },
+    };
+    SessionInfo {
+        peer: Peer::Attested { claims: Box::new(claims), session_claims: Default::default() },
+        ..owner_session(200)
+    }
+}
+
+impl Fixture {
+    /// A manifest with the workload "serving" (MRENCLAVE 01..) and the secrets
+    /// "model_key" and "ssl_config" for it, and "spare" for "other" (02..).
+    pub(crate) fn manifest(&self, version: u64) -> SignedManifest {
+        let mut signed = SignedManifest::unsigned(manifest_text(&self.broker, version));
+        self.owners.iter().for_each(|owner| signed.sign(owner).unwrap());
+        signed
+    }
+
+    pub(crate) fn sign(
+        &self,
+        session: &SessionInfo,
+        version: u64,
+        command: command::Command,
+        keys: &[&OwnerSigningKey],
+    ) -> SignedCommand {
+        let genesis = self.broker.genesis_digest();
+        crate::command::sign(&session.request_binding, genesis, version, command, keys)
+    }
+
+    /// Every owner signs a command for this session and the state in force.
+    pub(crate) async fn execute(
+        &self,
+        session: &SessionInfo,
+        command: command::Command,
+    ) -> Result<CommandResult, AdministrationError> {
+        let version = self.broker.state().manifest_version();
+        let keys: Vec<_> = self.owners.iter().collect();
+        let signed = self.sign(session, version, command, &keys);
+        self.broker.execute(session, signed).await
+    }
+
+    /// With manifest 1 in force.
+    pub(crate) async fn with_manifest(self) -> Self {
+        self.execute(&owner_session(1), apply(&self.manifest(1))).await.unwrap();
+        self
+    }
+}
+
+fn manifest_text(broker: &Broker, version: u64) -> String {
+    let workload = |name: &str, mr_enclave: u8| {
+        format!(
+            "[[workload]]\nname = \"{name}\"\n[workload.policy]\nvendors = [\"intel\"]\ntee = [\"sgx\"]\n\
+             mr_enclave = [\"{}\"]\n\n",
+            hex::encode([mr_enclave; 32])
+        )
+    };
+    let secret = |name: &str, kind: &str, workload: &str| {
+        format!("[[secret]]\nname = \"{name}\"\nkind = \"{kind}\"\nworkloads = [\"{workload}\"]\n\n")
+    };
+    [
+        format!(
+            "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n\n[trust]\n\
+             vendors = [\"intel\"]\n\n",
+            broker.genesis_digest()
+        ),
+        workload("serving", 1),
+        workload("other", 2),
+        secret("model_key", "age-identity", "serving"),
+        secret("ssl_config", "opaque", "serving"),
+        secret("spare", "opaque", "other"),
+    ]
+    .concat()
+}
+
+pub(crate) fn apply(manifest: &SignedManifest) -> command::Command {
+    command::Command::ApplyManifest(adytum_api::broker::ApplyManifest {
+        manifest: manifest.text.clone().into_bytes(),
+        signatures: manifest.approvals.iter().map(crate::approval::OwnerApproval::to_wire).collect(),
+    })
+}
+
+pub(crate) fn put(name: &str, value: &[u8]) -> command::Command {
+    let (name, value) = (name.to_owned(), value.to_vec());
+    command::Command::PutSecret(adytum_api::broker::PutSecret { name, value })
+}
+
+pub(crate) fn remove(name: &str) -> command::Command {
+    command::Command::RemoveSecret(adytum_api::broker::RemoveSecret { name: name.to_owned() })
+}
+
+pub(crate) fn list() -> command::Command {
+    command::Command::ListSecrets(adytum_api::broker::ListSecrets {})
+}
+
+pub(crate) fn encoded(command: command::Command) -> Vec<u8> {
+    Command { command: Some(command) }.encode_to_vec()
+}

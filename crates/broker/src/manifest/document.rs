@@ -1,0 +1,91 @@
+//! The manifest as it is written (TOML). Owners' tools build one from these
+//! types; reading goes through [`super::Manifest::parse`].
+
+use adytum_api::names::{ModelName, SecretName, WorkloadName};
+use adytum_evidence::{policy::Policy, trust::Vendor};
+use adytum_ratls::claims::GenesisDigest;
+use adytum_sealed::rule::ModelRule;
+use serde::{Deserialize, Serialize};
+
+use super::{FORMAT, ManifestError};
+use crate::secrets::SecretKind;
+
+/// The whole document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The broker it is for.
+    pub genesis: GenesisDigest,
+    /// At least 1, and higher than that of the manifest it replaces.
+    pub version: u64,
+    /// `[trust]`.
+    pub trust: TrustTable,
+    /// `[[workload]]`.
+    #[serde(default, rename = "workload", skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<WorkloadTable>,
+    /// `[[secret]]`.
+    #[serde(default, rename = "secret", skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretTable>,
+    /// `[[model]]`.
+    #[serde(default, rename = "model", skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelRule>,
+}
+
+/// `[trust]`: whose evidence counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustTable {
+    /// "intel", "amd", "simulation".
+    pub vendors: Vec<Vendor>,
+    /// Root certificates of software platforms (PEM); needed if, and allowed
+    /// only if, `vendors` names simulation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub simulation_roots: Vec<String>,
+}
+
+/// `[[workload]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadTable {
+    /// Its name.
+    pub name: WorkloadName,
+    /// The models it may load.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelName>,
+    /// Which evidence shows it.
+    pub policy: Policy,
+}
+
+/// `[[secret]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretTable {
+    /// Its name.
+    pub name: SecretName,
+    /// What its value is.
+    pub kind: SecretKind,
+    /// Who may have it.
+    pub workloads: Vec<WorkloadName>,
+}
+
+impl Document {
+    /// An empty manifest of this version for this broker, to be filled.
+    pub fn new(genesis: GenesisDigest, version: u64) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            genesis,
+            version,
+            trust: TrustTable::default(),
+            workloads: Vec::new(),
+            secrets: Vec::new(),
+            models: Vec::new(),
+        }
+    }
+
+    /// The document as text.
+    pub fn to_toml(&self) -> Result<String, ManifestError> {
+        toml::to_string_pretty(self).map_err(|error| ManifestError::Syntax { reason: error.to_string() })
+    }
+}

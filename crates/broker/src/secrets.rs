@@ -1,0 +1,178 @@
+//! Secrets: their kinds, and values that are wiped and never print.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use adytum_api::broker;
+use adytum_sealed::signing::OwnerPublicKey;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// The longest value, in bytes.
+pub const MAXIMUM_VALUE_LENGTH: usize = 64 * 1024;
+
+/// What a secret's value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SecretKind {
+    /// Bytes that an owner uploaded.
+    Opaque,
+    /// An age X25519 identity: it opens sealed models.
+    AgeIdentity,
+}
+
+impl SecretKind {
+    /// The wire form.
+    pub fn to_wire(self) -> broker::SecretKind {
+        match self {
+            Self::Opaque => broker::SecretKind::Opaque,
+            Self::AgeIdentity => broker::SecretKind::AgeIdentity,
+        }
+    }
+
+    /// Reads the wire form; `None` for a kind that this version doesn't know.
+    pub fn from_wire(wire: i32) -> Option<Self> {
+        match broker::SecretKind::try_from(wire).ok()? {
+            broker::SecretKind::Unspecified => None,
+            broker::SecretKind::Opaque => Some(Self::Opaque),
+            broker::SecretKind::AgeIdentity => Some(Self::AgeIdentity),
+        }
+    }
+}
+
+impl fmt::Display for SecretKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Opaque => "opaque",
+            Self::AgeIdentity => "age-identity",
+        })
+    }
+}
+
+/// A value of its kind. Wiped when the last holder lets go of it; never prints.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(Arc<Zeroizing<Vec<u8>>>);
+
+impl SecretValue {
+    /// Takes bytes as a value of this kind.
+    pub fn parse(kind: SecretKind, bytes: Zeroizing<Vec<u8>>) -> Result<Self, ValueError> {
+        if bytes.is_empty() {
+            return Err(ValueError::Empty);
+        }
+        if bytes.len() > MAXIMUM_VALUE_LENGTH {
+            return Err(ValueError::TooLong { found: bytes.len() });
+        }
+        match kind {
+            SecretKind::Opaque => Ok(Self(Arc::new(bytes))),
+            SecretKind::AgeIdentity => {
+                let text = std::str::from_utf8(&bytes).map_err(|_| ValueError::NotAnAgeIdentity)?.trim();
+                age::x25519::Identity::from_str(text).map_err(|_| ValueError::NotAnAgeIdentity)?;
+                Ok(Self(Arc::new(Zeroizing::new(text.as_bytes().to_vec()))))
+            }
+        }
+    }
+
+    /// The bytes.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretValue({} bytes)", self.0.len())
+    }
+}
+
+/// What the broker holds under a secret's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSecret {
+    /// The kind that the value was accepted as.
+    pub kind: SecretKind,
+    /// The value; `None` once it was removed.
+    pub value: Option<SecretValue>,
+    /// Counts the values that the name has had; goes on after a removal.
+    pub version: u64,
+    /// The owners who agreed to the last change.
+    pub changed_by: Vec<OwnerPublicKey>,
+}
+
+/// Why bytes are no value. Says nothing of the bytes themselves.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValueError {
+    /// No bytes.
+    #[error("the value is empty")]
+    Empty,
+    /// Longer than [`MAXIMUM_VALUE_LENGTH`].
+    #[error("the value has {found} bytes; at most {MAXIMUM_VALUE_LENGTH} are allowed")]
+    TooLong {
+        /// Bytes found.
+        found: usize,
+    },
+    /// Not one age X25519 identity.
+    #[error(
+        "the secret's kind is age-identity and the value is not one age X25519 identity; expected the line \
+         \"AGE-SECRET-KEY-1...\" alone, as `age-keygen` writes it"
+    )]
+    NotAnAgeIdentity,
+}
+
+impl ValueError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "secret-value-empty",
+            Self::TooLong { .. } => "secret-value-too-long",
+            Self::NotAnAgeIdentity => "secret-value-not-an-age-identity",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use age::secrecy::ExposeSecret;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(kind: SecretKind, bytes: &[u8]) -> Result<SecretValue, &'static str> {
+        SecretValue::parse(kind, Zeroizing::new(bytes.to_vec())).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn values_are_judged_by_their_kind() {
+        let identity = age::x25519::Identity::generate().to_string();
+        let identity = identity.expose_secret();
+        let line = format!("{identity}\n");
+        assert_eq!(
+            parse(SecretKind::AgeIdentity, line.as_bytes()).unwrap().expose(),
+            identity.as_bytes(),
+            "kept without the line's end"
+        );
+        let mut other = identity.to_owned().into_bytes();
+        other[20] ^= 1;
+        for bytes in [&b"sesame"[..], &other, &[0xff, 0xfe], identity.repeat(2).as_bytes()] {
+            assert_eq!(parse(SecretKind::AgeIdentity, bytes), Err("secret-value-not-an-age-identity"));
+        }
+        assert_eq!(parse(SecretKind::Opaque, b""), Err("secret-value-empty"));
+        assert!(parse(SecretKind::Opaque, &vec![0; MAXIMUM_VALUE_LENGTH]).is_ok());
+        assert_eq!(
+            parse(SecretKind::Opaque, &vec![0; MAXIMUM_VALUE_LENGTH + 1]),
+            Err("secret-value-too-long")
+        );
+    }
+
+    #[test]
+    fn values_do_not_print() {
+        let value = parse(SecretKind::Opaque, b"sesame").unwrap();
+        assert_eq!(format!("{value:?}"), "SecretValue(6 bytes)");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_value_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(SecretKind::AgeIdentity, &bytes);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The gRPC services: thin; what they do is in [`crate::release`] and
+//! [`crate::administration`].
+
+mod administration;
+mod key_broker;
+
+use std::sync::Arc;
+
+use adytum_api::broker::{
+    broker_administration_server::BrokerAdministrationServer, key_broker_server::KeyBrokerServer,
+};
+use adytum_ratls::session::SessionInfo;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tonic::{Request, Status};
+
+use crate::{broker::Broker, command::MAXIMUM_BODY_LENGTH, status};
+
+/// The longest request to either service, in bytes: a command of the greatest
+/// length and its signatures.
+pub const MAXIMUM_REQUEST_LENGTH: usize = MAXIMUM_BODY_LENGTH + 16 * 1024;
+/// The longest request for secrets, in bytes.
+const MAXIMUM_RELEASE_REQUEST_LENGTH: usize = 16 * 1024;
+
+/// Both services of a broker.
+#[derive(Clone)]
+pub(crate) struct Services {
+    broker: Arc<Broker>,
+    admission: Arc<Semaphore>,
+}
+
+impl Services {
+    /// With so many requests in progress at once.
+    pub(crate) fn new(broker: Arc<Broker>, maximum_requests: usize) -> Self {
+        Self { broker, admission: Arc::new(Semaphore::new(maximum_requests)) }
+    }
+
+    pub(crate) fn key_broker(&self) -> KeyBrokerServer<Self> {
+        KeyBrokerServer::new(self.clone()).max_decoding_message_size(MAXIMUM_RELEASE_REQUEST_LENGTH)
+    }
+
+    pub(crate) fn administration(&self) -> BrokerAdministrationServer<Self> {
+        BrokerAdministrationServer::new(self.clone()).max_decoding_message_size(MAXIMUM_REQUEST_LENGTH)
+    }
+
+    /// Refuses at once rather than queueing: who is admitted keeps his latency.
+    fn admit(&self) -> Result<SemaphorePermit<'_>, Status> {
+        self.admission.try_acquire().map_err(|_| status::overloaded())
+    }
+}
+
+fn session<T>(request: &Request<T>) -> Result<SessionInfo, Status> {
+    request.extensions().get::<SessionInfo>().cloned().ok_or_else(status::no_session)
+}

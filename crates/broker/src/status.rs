@@ -1,0 +1,101 @@
+//! From errors to gRPC statuses: the one place. Each carries its stable code in
+//! the metadata `adytum-code`, and whether to try again in `adytum-retry`.
+
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+use crate::{
+    administration::AdministrationError, approval::ApprovalError, decide::Reason, manifest::ManifestError,
+    release::ReleaseError,
+};
+
+/// The metadata key of the stable code.
+pub const CODE: &str = "adytum-code";
+/// The metadata key that says "true" if the same request may pass later.
+pub const RETRY: &str = "adytum-retry";
+
+/// The code of an answer to a request on a connection without an attested
+/// session: a mistake in the wiring of the server.
+pub const NO_SESSION: &str = "no-attested-session";
+/// The code of an answer to a request that came when too many were in progress.
+pub const OVERLOADED: &str = "overloaded";
+
+fn status(code: Code, message: impl Into<String>, stable: &'static str, retry: bool) -> Status {
+    let mut metadata = MetadataMap::new();
+    metadata.insert(CODE, MetadataValue::from_static(stable));
+    metadata.insert(RETRY, MetadataValue::from_static(if retry { "true" } else { "false" }));
+    Status::with_metadata(code, message, metadata)
+}
+
+/// The answer without an attested session.
+pub(crate) fn no_session() -> Status {
+    status(Code::Internal, "this connection carries no attested session", NO_SESSION, false)
+}
+
+/// The answer when too many requests are in progress.
+pub(crate) fn overloaded() -> Status {
+    let message = "the broker has as many requests in progress as it takes; try again shortly";
+    status(Code::ResourceExhausted, message, OVERLOADED, true)
+}
+
+impl From<ReleaseError> for Status {
+    fn from(error: ReleaseError) -> Self {
+        let code = match &error {
+            ReleaseError::EvidenceRequired => Code::Unauthenticated,
+            ReleaseError::TooManyNames { .. }
+            | ReleaseError::Name(_)
+            | ReleaseError::DuplicateName { .. } => Code::InvalidArgument,
+            ReleaseError::Refused(refusal) => match refusal.reason() {
+                Reason::EvidenceNotTrusted => Code::Unauthenticated,
+                Reason::NoWorkload | Reason::SecretRefused => Code::PermissionDenied,
+                Reason::SecretUnknown => Code::NotFound,
+                Reason::SecretHasNoValue => Code::FailedPrecondition,
+            },
+            ReleaseError::Record(_) => Code::Unavailable,
+        };
+        status(code, error.to_string(), error.code(), error.retry())
+    }
+}
+
+impl From<AdministrationError> for Status {
+    fn from(error: AdministrationError) -> Self {
+        let code = match &error {
+            AdministrationError::FromWorkload => Code::PermissionDenied,
+            AdministrationError::Command(_) | AdministrationError::Value { .. } => Code::InvalidArgument,
+            AdministrationError::Approval(error) => approval(error),
+            AdministrationError::StaleManifest { .. } | AdministrationError::Replayed => Code::Aborted,
+            AdministrationError::Manifest(error) => manifest(error),
+            AdministrationError::SecretNotNamed { .. } => Code::FailedPrecondition,
+            AdministrationError::TotalTooLarge { .. } => Code::ResourceExhausted,
+            AdministrationError::NoValue { .. } => Code::NotFound,
+            AdministrationError::Store(_) | AdministrationError::Record(_) => Code::Unavailable,
+        };
+        let message: String = error.to_string().chars().take(4096).collect();
+        status(code, message, error.code(), error.retry())
+    }
+}
+
+fn approval(error: &ApprovalError) -> Code {
+    match error {
+        ApprovalError::Unsigned { .. } => Code::Unauthenticated,
+        ApprovalError::TooMany { .. } | ApprovalError::Malformed(_) => Code::InvalidArgument,
+        ApprovalError::Stranger { .. }
+        | ApprovalError::SameOwnerTwice { .. }
+        | ApprovalError::Invalid { .. }
+        | ApprovalError::BelowThreshold { .. } => Code::PermissionDenied,
+    }
+}
+
+fn manifest(error: &ManifestError) -> Code {
+    match error {
+        ManifestError::Older { .. }
+        | ManifestError::Replayed { .. }
+        | ManifestError::OtherGenesis { .. }
+        | ManifestError::Simulation
+        | ManifestError::VendorUnsupported { .. } => Code::FailedPrecondition,
+        ManifestError::Signatures { source, .. } => approval(source),
+        _ => Code::InvalidArgument,
+    }
+}

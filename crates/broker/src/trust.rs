@@ -1,0 +1,54 @@
+//! Whose evidence counts: from a manifest's `[trust]` to the verifier's roots.
+
+use adytum_evidence::{claims::Claims, trust::Vendor, verifier::TrustRoot};
+
+use crate::manifest::{ManifestError, Trust};
+
+const PEM_LABEL: &str = "CERTIFICATE";
+
+/// The roots that evidence may chain to under this trust.
+pub fn roots(trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
+    let mut roots = Vec::new();
+    for vendor in &trust.vendors {
+        match vendor {
+            Vendor::Intel => roots.push(TrustRoot::intel()),
+            Vendor::Simulation => roots.extend(simulation_roots(trust)?),
+            other => return Err(ManifestError::VendorUnsupported { vendor: other.to_string() }),
+        }
+    }
+    Ok(roots)
+}
+
+/// Does this evidence chain to one of these roots? Sessions outlive manifests,
+/// so the answer is asked anew for each request.
+pub fn accepts(roots: &[TrustRoot], claims: &Claims) -> bool {
+    roots.iter().any(|root| root.vendor() == claims.vendor && root.root_key_id() == claims.root_key_id)
+}
+
+/// Reads one certificate in PEM.
+pub(crate) fn root_from_pem(text: &str) -> Result<Vec<u8>, String> {
+    let document = pem::parse(text).map_err(|error| format!("not a certificate in PEM: {error}"))?;
+    if document.tag() != PEM_LABEL {
+        return Err(format!("not a certificate but PEM with the label {:?}", document.tag()));
+    }
+    let der = document.into_contents();
+    #[cfg(feature = "simulation")]
+    TrustRoot::simulation(&der).map_err(|error| error.to_string())?;
+    Ok(der)
+}
+
+#[cfg(feature = "simulation")]
+fn simulation_roots(trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
+    trust
+        .simulation_roots
+        .iter()
+        .map(|der| {
+            TrustRoot::simulation(der).map_err(|error| ManifestError::Syntax { reason: error.to_string() })
+        })
+        .collect()
+}
+
+#[cfg(not(feature = "simulation"))]
+fn simulation_roots(_trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
+    Err(ManifestError::Simulation)
+}
