@@ -5,10 +5,12 @@
 //! the peer signs the TLS handshake with that key (CertificateVerify, RFC 8446
 //! section 4.4.3) and that its evidence is bound to that key's digest.
 
+mod session_key;
+
 use std::sync::{Arc, LazyLock};
 
 use adytum_evidence::measurement::Sha256Digest;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{CertificateParams, DistinguishedName, DnType};
 use rustls::{
     CertificateError, ClientConfig, ConnectionCommon, DigitallySignedStruct, DistinguishedName as RootHint,
     Error, OtherError, ProtocolVersion, ServerConfig, SignatureScheme,
@@ -21,7 +23,7 @@ use rustls::{
         aws_lc_rs::{self, cipher_suite, kx_group},
         verify_tls13_signature,
     },
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime},
     server::{
         NoServerSessionStorage, ParsedCertificate,
         danger::{ClientCertVerified, ClientCertVerifier},
@@ -31,6 +33,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
+use self::session_key::SessionKey;
 use crate::{
     ALPN,
     error::Refusal,
@@ -66,18 +69,14 @@ pub(crate) struct TlsIdentity {
 
 impl TlsIdentity {
     pub(crate) fn generate() -> Result<Self, String> {
-        let pair =
-            KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| format!("making a key: {e}"))?;
+        let key = SessionKey::generate().ok_or("making a key failed")?;
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, "adytum session");
         let certificate =
-            parameters.self_signed(&pair).map_err(|e| format!("making a certificate: {e}"))?.der().clone();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pair.serialize_der()));
-        let key =
-            PROVIDER.key_provider.load_private_key(key).map_err(|e| format!("loading the new key: {e}"))?;
+            parameters.self_signed(&key).map_err(|e| format!("making a certificate: {e}"))?.der().clone();
         let key_digest = key_digest(&certificate).map_err(|e| format!("reading the new certificate: {e}"))?;
-        let certified = CertifiedKey::new(vec![certificate], key);
+        let certified = CertifiedKey::new(vec![certificate], Arc::new(key));
         Ok(Self { resolver: Arc::new(SingleCertAndKey::from(certified)), key_digest })
     }
 
