@@ -173,8 +173,6 @@ impl Broker {
         wire::GetStatusResponse {
             genesis: self.genesis.to_toml().into_bytes(),
             manifest_version: state.manifest_version(),
-            manifest: Vec::new(),
-            manifest_signatures: Vec::new(),
             epoch: state.epoch,
         }
     }

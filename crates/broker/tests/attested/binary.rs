@@ -1,0 +1,239 @@
+//! The binary itself: its ready line, its measurement, its logs, its end.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use adytum_broker::measured::MeasuredConfiguration;
+use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
+use adytum_sim::Platform;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::world::{World, apply, execute, fetch, identity, put};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_adytum-broker");
+const SECRET: &str = "open sesame, the cave of the forty";
+
+struct Stage {
+    directory: TempDir,
+    world: World,
+}
+
+struct Process {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut world = World::new(1, 1);
+        world.platform = Platform::create(directory.path().join("platform")).unwrap();
+        fs::write(directory.path().join("genesis.toml"), world.genesis.to_toml()).unwrap();
+        Self { directory, world }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .env_remove("PCCS_URL")
+            .env_remove("ADYTUM_LOG_FORMAT")
+            .env("RUST_LOG", "debug")
+            .arg("--genesis")
+            .arg(self.path("genesis.toml"))
+            .arg(format!("--tee=simulation={}", self.path("platform").display()))
+            .args(flags)
+            .arg("127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn start(&self, flags: &[&str]) -> Process {
+        let mut child = self.command(flags).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap();
+        let Some(line) = line else {
+            panic!("{:?}", child.wait_with_output().await);
+        };
+        let address = line.strip_prefix("Server listening on ").expect(&line).parse().unwrap();
+        Process { child, address }
+    }
+
+    /// Runs it to its end, which is expected to be an error.
+    async fn fail(&self, flags: &[&str]) -> String {
+        let output = timeout(Duration::from_secs(30), self.command(flags).output()).await.unwrap().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        assert!(output.stdout.is_empty(), "it was never ready: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn identity(&self, reference: Option<Sha256Digest>) -> WorkloadIdentity {
+        let program = Sha256Digest::of_file(Path::new(BINARY)).unwrap();
+        MeasuredConfiguration { reference }.identity(program)
+    }
+}
+
+impl Process {
+    async fn terminate(self) -> Output {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().unwrap().try_into().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        timeout(Duration::from_secs(20), self.child.wait_with_output()).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn it_serves_survives_a_restart_ends_cleanly_and_logs_no_secret() {
+    let stage = Stage::new();
+    let state = stage.path("state").display().to_string();
+    let flags = ["--state-directory", &state, "--log-format", "json"];
+    let world = &stage.world;
+    let process = stage.start(&flags).await;
+    let connector = world.connector(None, stage.identity(None));
+    let owner = connector.session(&process.address.to_string()).await.unwrap();
+    execute(&owner, world.command(&owner, 0, apply(&world.signed(&world.document(1))))).await.unwrap();
+    execute(&owner, world.command(&owner, 1, put("ssl_config", SECRET.as_bytes()))).await.unwrap();
+    let first = process.terminate().await;
+
+    let process = stage.start(&flags).await;
+    let connect = async |program: &str| {
+        let connector = world.connector(Some(world.attester(program)), stage.identity(None));
+        connector.session(&process.address.to_string()).await.unwrap()
+    };
+    let replica = connect("serving").await;
+    assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, SECRET.as_bytes());
+    fetch(&connect("tampered").await, &["ssl_config"]).await.unwrap_err();
+    let second = process.terminate().await;
+
+    for output in [&first, &second] {
+        assert!(output.status.success(), "{output:?}");
+    }
+    let logs = String::from_utf8([first.stderr, second.stderr].concat()).unwrap();
+    let audit: Vec<serde_json::Value> = logs
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .filter(|line: &serde_json::Value| line["target"] == "adytum::audit")
+        .collect();
+    let decisions: Vec<_> = audit.iter().map(|event| event["fields"]["decision"].as_str().unwrap()).collect();
+    assert_eq!(decisions, ["executed", "executed", "granted", "refused"]);
+    let granted = &audit[2]["fields"];
+    assert_eq!(granted["secret"], "ssl_config");
+    assert_eq!(granted["rule"], "workload serving");
+    assert_eq!(granted["manifest_version"], 1);
+    assert_eq!(granted["mr_enclave"], identity("serving").to_string());
+    assert_eq!(granted["claims_digest"].as_str().unwrap().len(), 64);
+    assert_eq!(audit[3]["fields"]["mr_enclave"], identity("tampered").to_string());
+    assert_eq!(audit[3]["fields"]["code"], "secret-refused");
+    for form in [
+        SECRET.to_owned(),
+        hex::encode(SECRET),
+        format!("{:?}", SECRET.as_bytes()).trim_matches(['[', ']']).to_owned(),
+    ] {
+        assert!(!logs.contains(&form), "{form}");
+    }
+}
+
+#[tokio::test]
+async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_the_measurement() {
+    let stage = Stage::new();
+    let configuration = |verify: &str| {
+        serde_json::json!({
+            "verify_mr_enclave": verify, "verify_mr_signer": "on", "verify_isv_prod_id": "off",
+            "verify_isv_svn": "off", "verify_config_svn": "off", "verify_enclave_debuggable": "on",
+            "sgx_mrs": [{
+                "mr_enclave": identity("occlum").to_string(),
+                "mr_signer": adytum_sim::default_mr_signer().to_string(),
+                "isv_prod_id": 0, "isv_svn": 0, "config_svn": 0, "debuggable": false
+            }]
+        })
+        .to_string()
+    };
+    let write = |name: &str, text: &str| {
+        fs::write(stage.path(name), text).unwrap();
+        stage.path(name).display().to_string()
+    };
+    let strict = write("strict.json", &configuration("on"));
+    let weak = write("weak.json", &configuration("off"));
+    let secrets = write("secrets.json", r#"{"ssl_config": "b3BlbiBzZXNhbWU="}"#);
+    let root = write("root.pem", stage.world.platform.root_certificate_pem());
+    let base = ["--reference-secrets", secrets.as_str(), "--reference-simulation-root", root.as_str()];
+
+    let refused = stage.fail(&[&["--reference-config", &weak], &base[..]].concat()).await;
+    assert!(refused.contains("--accept-signer-only reference-1"), "{refused}");
+    let accepted = ["--reference-config", &weak, "--accept-signer-only", "reference-1"];
+    let process = stage.start(&[&accepted, &base[..]].concat()).await;
+    let output = process.terminate().await;
+    let logs = String::from_utf8(output.stderr).unwrap();
+    assert!(logs.contains("A REFERENCE CONFIGURATION IS LOADED"), "{logs}");
+
+    let process = stage.start(&[&["--reference-config", &strict], &base[..]].concat()).await;
+    // It is not the broker that the owners measured.
+    let world = &stage.world;
+    let session = |identity| async move {
+        let connector = world.connector(Some(world.attester("occlum")), identity);
+        connector.session(&process.address.to_string()).await
+    };
+    let refusal = session(stage.identity(None)).await.unwrap_err();
+    assert_eq!(refusal.code(), "policy-refused");
+    let reference = adytum_broker::reference::Reference::parse(
+        &configuration("on"),
+        "{}",
+        &Default::default(),
+        vec![adytum_evidence::verifier::TrustRoot::intel(), world.platform.trust_root().unwrap()],
+    );
+    let shown = stage.identity(Some(reference.unwrap().digest()));
+    let replica = session(shown).await.unwrap();
+    assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
+}
+
+#[tokio::test]
+async fn broken_beginnings_say_why() {
+    let stage = Stage::new();
+    let state = stage.path("state").display().to_string();
+    let process = stage.start(&["--state-directory", &state]).await;
+    let second = stage.fail(&["--state-directory", &state]).await;
+    assert!(second.contains("in use by another broker"), "{second}");
+    process.terminate().await;
+
+    let file = stage.path("state").join("state");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2 + 40;
+    bytes[middle] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let changed = stage.fail(&["--state-directory", &state]).await;
+    assert!(changed.contains("does not open: it was changed"), "{changed}");
+
+    fs::write(stage.path("genesis.toml"), "owners = []").unwrap();
+    let genesis = stage.fail(&[]).await;
+    assert!(genesis.contains("genesis.toml") && genesis.contains("missing field"), "{genesis}");
+}
+
+#[tokio::test]
+async fn without_a_tee_it_does_not_fall_back_to_simulation() {
+    let stage = Stage::new();
+    let output = Command::new(BINARY)
+        .env_remove("PCCS_URL")
+        .arg("--genesis")
+        .arg(stage.path("genesis.toml"))
+        .args(["--tee=gramine", "--collateral=/nowhere", "127.0.0.1:0"])
+        .output()
+        .await
+        .unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/attestation"), "{output:?}");
+}

@@ -1,0 +1,90 @@
+//! What peers may cost.
+
+use std::time::Duration;
+
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
+use crate::world::{World, eventually, execute, fetch, put, stable};
+
+#[tokio::test]
+async fn a_session_beyond_the_limit_is_closed_and_the_others_go_on() {
+    let mut world = World::new(1, 1);
+    world.limits.maximum_sessions = 2;
+    let running = world.start().await;
+    world.provision(&running).await;
+    let first =
+        eventually("a session is free", async || world.replica("serving", running.address).await.ok()).await;
+    let second =
+        eventually("a session is free", async || world.replica("serving", running.address).await.ok()).await;
+    assert!(world.replica("serving", running.address).await.is_err());
+    for session in [&first, &second] {
+        fetch(session, &["ssl_config"]).await.unwrap();
+    }
+    drop((first, second));
+    eventually("the sessions are free again", async || world.replica("serving", running.address).await.ok())
+        .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_beyond_the_limit_is_refused_and_the_session_lives() {
+    let world = World::new(1, 1);
+    let running = world.start().await;
+    world.provision(&running).await;
+    let owner = world.owner(running.address).await;
+    let huge = world.command(&owner, 1, put("ssl_config", &vec![0; 3 << 20]));
+    assert_eq!(execute(&owner, huge).await.unwrap_err().code(), tonic::Code::OutOfRange);
+    let large = world.command(&owner, 1, put("ssl_config", &vec![0; 1 << 20]));
+    assert_eq!(stable(&execute(&owner, large).await.unwrap_err()).1, "secret-value-too-long");
+    let many = vec!["name-of-a-secret"; 10_000];
+    let replica = world.replica("serving", running.address).await.unwrap();
+    assert_eq!(fetch(&replica, &many).await.unwrap_err().code(), tonic::Code::OutOfRange);
+    fetch(&replica, &["ssl_config"]).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn overload_is_answered_at_once() {
+    let mut world = World::new(1, 1);
+    world.limits.maximum_requests = 0;
+    let running = world.start().await;
+    let owner = world.owner(running.address).await;
+    let status = fetch(&owner, &["any"]).await.unwrap_err();
+    assert_eq!(stable(&status), (tonic::Code::ResourceExhausted, "overloaded".into(), true));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_who_say_nothing_hold_nobody_up() {
+    let mut world = World::new(1, 1);
+    world.limits.handshakes.maximum_handshakes = 8;
+    world.limits.handshakes.handshake_timeout = Duration::from_millis(300);
+    let running = world.start().await;
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    // Each is closed: those beyond the limit at once, the rest when their time is up.
+    for stream in &mut silent {
+        let mut byte = [0];
+        let ended = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut byte)).await;
+        assert!(matches!(ended, Ok(Ok(0) | Err(_))), "{ended:?}");
+    }
+    world.provision(&running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_shutdown_ends_idle_sessions_and_accepts_no_more() {
+    let world = World::new(1, 1);
+    let running = world.start().await;
+    world.provision(&running).await;
+    let replica = world.replica("serving", running.address).await.unwrap();
+    fetch(&replica, &["ssl_config"]).await.unwrap();
+    let address = running.address;
+    tokio::time::timeout(Duration::from_secs(5), running.stop())
+        .await
+        .expect("idle sessions don't hold it up");
+    assert!(fetch(&replica, &["ssl_config"]).await.is_err());
+    assert!(world.replica("serving", address).await.is_err());
+}

@@ -1,0 +1,266 @@
+//! A simulated platform, a broker on it, and those who talk to it.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use adytum_api::broker::{
+    ApplyManifest, CommandResult, GetSecretsRequest, GetSecretsResponse, PutSecret, SignedCommand,
+    broker_administration_client::BrokerAdministrationClient, command, key_broker_client::KeyBrokerClient,
+};
+use adytum_broker::{
+    Broker, BrokerConfiguration, ServerLimits,
+    approval::OwnerApproval,
+    events::LoggedEvents,
+    genesis::Genesis,
+    manifest::{
+        SignedManifest,
+        document::{Document, SecretTable, WorkloadTable},
+    },
+    reference::Reference,
+    secrets::SecretKind,
+    serve,
+    store::{MemoryOnly, SealedFile, Store},
+};
+use adytum_evidence::{
+    attester::Attester,
+    clock::SystemClock,
+    measurement::{Sha256Digest, WorkloadIdentity},
+    policy::Policy,
+    trust::Vendor,
+    verifier::Verifier,
+};
+use adytum_ratls::{
+    claims::BrokerPin,
+    connector::{AttestedConnector, AttestedSession, ConnectorConfiguration},
+    error::SessionError,
+    limits::Limits,
+    session::LocalAttestation,
+};
+use adytum_sealed::signing::OwnerSigningKey;
+use adytum_sim::{Platform, SimAttester};
+use bytes::Bytes;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::{Code, Request, Status};
+
+/// The identity of a program with these bytes.
+pub(crate) fn identity(program: &str) -> WorkloadIdentity {
+    let digest = Sha256Digest::of_bytes(program.as_bytes());
+    WorkloadIdentity::of(digest, digest, b"test")
+}
+
+/// A policy for one program on a simulated platform.
+pub(crate) fn policy(identity: WorkloadIdentity) -> Policy {
+    toml::from_str(&format!("vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n"))
+        .unwrap()
+}
+
+pub(crate) struct World {
+    pub(crate) platform: Arc<Platform>,
+    pub(crate) owners: Vec<OwnerSigningKey>,
+    pub(crate) genesis: Genesis,
+    pub(crate) limits: ServerLimits,
+    pub(crate) reference: Option<Reference>,
+}
+
+/// A broker that serves.
+pub(crate) struct Running {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap();
+    }
+}
+
+impl World {
+    pub(crate) fn new(owners: usize, threshold: usize) -> Self {
+        let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
+        let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
+        let platform = Platform::ephemeral().unwrap();
+        Self { platform, owners, genesis, limits: ServerLimits::default(), reference: None }
+    }
+
+    pub(crate) fn attester(&self, program: &str) -> Arc<dyn Attester> {
+        Arc::new(SimAttester::new(self.platform.clone(), identity(program)))
+    }
+
+    pub(crate) async fn start(&self) -> Running {
+        self.start_with(Box::new(MemoryOnly)).await
+    }
+
+    /// A broker whose state lies in this directory, sealed on the platform.
+    pub(crate) async fn start_in(&self, directory: &Path) -> Running {
+        self.start_with(Box::new(self.store(directory))).await
+    }
+
+    pub(crate) fn store(&self, directory: &Path) -> SealedFile {
+        let key = self.attester("broker").sealing_key().unwrap().unwrap();
+        SealedFile::open(directory, self.genesis.digest(), key).unwrap()
+    }
+
+    async fn start_with(&self, store: Box<dyn Store>) -> Running {
+        let broker = Broker::start(BrokerConfiguration {
+            genesis: self.genesis.clone(),
+            attester: self.attester("broker"),
+            collateral: Arc::new(self.platform.collateral_source()),
+            clock: Arc::new(SystemClock),
+            store,
+            events: Arc::new(LoggedEvents),
+            reference: self.reference.clone(),
+        })
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let (served, limits) = (broker.clone(), self.limits);
+        let serving = tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            serve(listener, served, limits, stopped).await.unwrap();
+        });
+        Running { broker, address, stop, serving }
+    }
+
+    pub(crate) fn verifier(&self) -> Arc<Verifier> {
+        Arc::new(Verifier::new(
+            vec![self.platform.trust_root().unwrap()],
+            Arc::new(self.platform.collateral_source()),
+            Arc::new(SystemClock),
+        ))
+    }
+
+    pub(crate) fn connector(
+        &self,
+        attester: Option<Arc<dyn Attester>>,
+        broker: WorkloadIdentity,
+    ) -> AttestedConnector {
+        let claims: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(Bytes::new);
+        AttestedConnector::new(ConnectorConfiguration {
+            verifier: self.verifier(),
+            judge: Arc::new(BrokerPin { policy: policy(broker), genesis: self.genesis.digest() }),
+            local: attester.map(|attester| LocalAttestation { attester, claims }),
+            limits: Limits::default(),
+        })
+    }
+
+    /// An owner's tool.
+    pub(crate) async fn owner(&self, address: SocketAddr) -> AttestedSession {
+        self.connector(None, identity("broker")).session(&address.to_string()).await.unwrap()
+    }
+
+    /// A replica that runs this program.
+    pub(crate) async fn replica(
+        &self,
+        program: &str,
+        address: SocketAddr,
+    ) -> Result<AttestedSession, SessionError> {
+        self.replica_with(self.attester(program), address).await
+    }
+
+    pub(crate) async fn replica_with(
+        &self,
+        attester: Arc<dyn Attester>,
+        address: SocketAddr,
+    ) -> Result<AttestedSession, SessionError> {
+        self.connector(Some(attester), identity("broker")).session(&address.to_string()).await
+    }
+
+    /// "model_key" and "ssl_config" for the program "serving", trusting the
+    /// platform.
+    pub(crate) fn document(&self, version: u64) -> Document {
+        let mut document = Document::new(self.genesis.digest(), version);
+        document.trust.vendors = vec![Vendor::Simulation];
+        document.trust.simulation_roots = vec![self.platform.root_certificate_pem().to_owned()];
+        document.workloads = vec![WorkloadTable {
+            name: "serving".parse().unwrap(),
+            models: Vec::new(),
+            policy: policy(identity("serving")),
+        }];
+        let secret = |name: &str, kind| SecretTable {
+            name: name.parse().unwrap(),
+            kind,
+            workloads: vec!["serving".parse().unwrap()],
+        };
+        document.secrets =
+            vec![secret("model_key", SecretKind::AgeIdentity), secret("ssl_config", SecretKind::Opaque)];
+        document
+    }
+
+    pub(crate) fn signed(&self, document: &Document) -> SignedManifest {
+        let mut signed = SignedManifest::unsigned(document.to_toml().unwrap());
+        self.owners.iter().for_each(|owner| signed.sign(owner).unwrap());
+        signed
+    }
+
+    pub(crate) fn command(
+        &self,
+        session: &AttestedSession,
+        version: u64,
+        command: command::Command,
+    ) -> SignedCommand {
+        let keys: Vec<_> = self.owners.iter().collect();
+        let genesis = self.genesis.digest();
+        adytum_broker::command::sign(&session.info.request_binding, genesis, version, command, &keys)
+    }
+
+    /// With the manifest in force and "ssl_config" set.
+    pub(crate) async fn provision(&self, running: &Running) {
+        let owner = self.owner(running.address).await;
+        let apply = apply(&self.signed(&self.document(1)));
+        execute(&owner, self.command(&owner, 0, apply)).await.unwrap();
+        execute(&owner, self.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    }
+}
+
+pub(crate) fn apply(manifest: &SignedManifest) -> command::Command {
+    command::Command::ApplyManifest(ApplyManifest {
+        manifest: manifest.text.clone().into_bytes(),
+        signatures: manifest.approvals.iter().map(OwnerApproval::to_wire).collect(),
+    })
+}
+
+pub(crate) fn put(name: &str, value: &[u8]) -> command::Command {
+    command::Command::PutSecret(PutSecret { name: name.to_owned(), value: value.to_vec() })
+}
+
+pub(crate) async fn execute(
+    session: &AttestedSession,
+    command: SignedCommand,
+) -> Result<CommandResult, Status> {
+    let mut client = BrokerAdministrationClient::new(session.channel.clone());
+    client.execute(Request::new(command)).await.map(tonic::Response::into_inner)
+}
+
+pub(crate) async fn fetch(session: &AttestedSession, names: &[&str]) -> Result<GetSecretsResponse, Status> {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut client = KeyBrokerClient::new(session.channel.clone());
+    client.get_secrets(Request::new(GetSecretsRequest { names })).await.map(tonic::Response::into_inner)
+}
+
+/// What a refusal says to a machine.
+pub(crate) fn stable(status: &Status) -> (Code, String, bool) {
+    let text = |key: &str| match status.metadata().get(key) {
+        Some(value) => value.to_str().unwrap().to_owned(),
+        None => panic!("no {key} in {status:?}"),
+    };
+    (status.code(), text("adytum-code"), text("adytum-retry") == "true")
+}
+
+/// Asks until it is so; for what happens beside the test.
+pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("not within 20 s: {what}"))
+}
