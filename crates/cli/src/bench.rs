@@ -1,10 +1,76 @@
-//! `adytum bench`.
+//! `adytum bench`: measures a served model, as the reference deployment's
+//! benchmark does.
+
+use std::{io::Write, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+
+use adytum_client::{
+    bench::{self, Amount, Observer, Plan},
+    image,
+};
+use anyhow::{Result, bail};
+
+use crate::{
+    output,
+    predict::target::{Target, duration},
+};
 
 /// Arguments of `adytum bench`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// The JPEG or PNG image to send.
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+    /// Tasks at the same time, each with a connection of its own.
+    #[arg(long, default_value = "8", value_name = "COUNT")]
+    cnum: NonZeroUsize,
+    /// Requests of each task.
+    #[arg(long = "loop", default_value = "100", value_name = "COUNT", conflicts_with = "duration",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    loops: u64,
+    /// Measure for this time instead, as 10s or 2m.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Requests of each task before the measurement.
+    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    warmup: u64,
+    /// Print the summary only.
+    #[arg(long)]
+    quiet: bool,
+    /// Print the summary as one JSON object and nothing else.
+    #[arg(long)]
+    json: bool,
+}
 
-/// Runs it.
-pub(crate) async fn run(_args: Args) -> anyhow::Result<()> {
-    anyhow::bail!("`adytum bench` is being written")
+/// Runs it. Failed requests are counted, and make the command fail in the end.
+pub(crate) async fn run(args: Args) -> Result<()> {
+    let picture = image::read(&args.image)?;
+    let (client, input) = args.target.connect().await?;
+    let request = args.target.model().request(&input, input.tensor(&picture)?);
+    drop(client);
+
+    let observer: Observer = if args.quiet || args.json {
+        Arc::new(|_| {})
+    } else {
+        Arc::new(|query| {
+            // When nobody reads on, the summary's line will say so.
+            let _ = writeln!(std::io::stdout().lock(), "{query}");
+        })
+    };
+    let plan = Plan {
+        tasks: args.cnum,
+        amount: args.duration.map_or(Amount::Requests(args.loops), Amount::Duration),
+        warm_up: args.warmup,
+    };
+    let report = bench::run(&args.target.server, &args.target.options(), &request, &plan, observer).await?;
+    if args.json {
+        output::line(serde_json::to_string(&report)?)?;
+    } else {
+        output::line(&report)?;
+    }
+    if report.failed > 0 {
+        bail!("{} of {} requests failed", report.failed, report.failed + report.answered);
+    }
+    Ok(())
 }

@@ -3,14 +3,22 @@
 
 #![forbid(unsafe_code)]
 
+mod attested;
 mod bench;
+mod broker;
+mod collateral;
+mod genesis;
+mod interrupt;
 mod key_file;
+mod manifest;
+mod measure;
 mod model_key;
 mod output;
 mod owner;
 mod predict;
 mod progress;
 mod seal;
+mod secret;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ssl_config;
@@ -35,6 +43,20 @@ enum Command {
     /// Owners' signing keys.
     #[command(subcommand)]
     Owner(owner::Action),
+    /// The document that founds a broker.
+    #[command(subcommand)]
+    Genesis(genesis::Action),
+    /// Identities of workloads and brokers, from their files.
+    Measure(measure::Args),
+    /// Which workloads exist and what each may have.
+    #[command(subcommand)]
+    Manifest(manifest::Action),
+    /// Is it the broker that is meant, and how does it stand?
+    #[command(subcommand)]
+    Broker(broker::Action),
+    /// Secrets at a broker.
+    #[command(subcommand)]
+    Secret(secret::Action),
     /// Keys that models are sealed to.
     #[command(subcommand)]
     ModelKey(model_key::Action),
@@ -77,6 +99,11 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Owner(action) => owner::run(action),
+        Command::Genesis(action) => genesis::run(action),
+        Command::Measure(args) => measure::run(args),
+        Command::Manifest(action) => manifest::run(action).await,
+        Command::Broker(action) => broker::run(action).await,
+        Command::Secret(action) => secret::run(action).await,
         Command::ModelKey(action) => model_key::run(action),
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),

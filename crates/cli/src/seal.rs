@@ -9,8 +9,9 @@ use adytum_sealed::{
     statement::FileName,
 };
 use anyhow::{Context, bail};
+use tokio::task::block_in_place;
 
-use crate::{key_file, output, progress};
+use crate::{interrupt::Interruptible, key_file, output, progress};
 
 /// Encrypt a model to a recipient and sign what it is.
 ///
@@ -51,8 +52,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     let bar = progress::bytes(metadata.len(), "sealing");
     let options = SealOptions { model: args.model, version: args.version, file_name: FileName::model_onnx() };
-    let sealed = seal_to_directory(plaintext, &args.out, &recipient, &owner, &options, &mut |done| {
-        bar.set_position(done);
+    let plaintext = Interruptible::new(plaintext)?;
+    let sealed = block_in_place(|| {
+        let mut progress = |done| bar.set_position(done);
+        seal_to_directory(plaintext, &args.out, &recipient, &owner, &options, &mut progress)
     });
     bar.finish_and_clear();
     let (directory, statement) = sealed?;

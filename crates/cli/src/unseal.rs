@@ -14,8 +14,10 @@ use adytum_sealed::{
     unseal::unseal_to_file,
 };
 use anyhow::{Context, bail};
+use tokio::task::block_in_place;
 
 use crate::{
+    interrupt::Interruptible,
     key_file::{self, OwnerReference},
     output, progress,
 };
@@ -65,7 +67,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let genuine = rule.judge(&statement).with_context(|| format!("{} is refused", directory.display()))?;
     let file = File::open(&ciphertext).with_context(|| format!("{} can't be read", ciphertext.display()))?;
     let bar = progress::bytes(statement.size, "unsealing");
-    let unsealed = unseal_to_file(file, &genuine, &[identity], &args.out, &mut |done| bar.set_position(done));
+    let file = Interruptible::new(file)?;
+    let unsealed = block_in_place(|| {
+        let mut progress = |done| bar.set_position(done);
+        unseal_to_file(file, &genuine, &[identity], &args.out, &mut progress)
+    });
     bar.finish_and_clear();
     unsealed.with_context(|| ciphertext.display().to_string())?;
     output::line(format_args!(
@@ -82,11 +88,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 /// The one sealed model in a version's directory.
 fn sealed_model(directory: &Path) -> anyhow::Result<(Statement, PathBuf)> {
     let Scan { candidates, refused } = scan_one(directory);
-    for candidate in candidates {
-        match candidate.content {
-            Content::Sealed { statement, ciphertext } => return Ok((*statement, ciphertext)),
-            Content::Plain { file } => bail!("{} is not sealed; there is nothing to unseal", file.display()),
-        }
+    match candidates.into_iter().next().map(|candidate| candidate.content) {
+        Some(Content::Sealed { statement, ciphertext }) => return Ok((*statement, ciphertext)),
+        Some(Content::Plain { file }) => bail!("{} is not sealed, so nothing is to unseal", file.display()),
+        None => {}
     }
     let reasons = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     bail!("no sealed model: {reasons}; give a directory BASE/VERSION that `adytum seal` wrote")

@@ -1,0 +1,58 @@
+//! `adytum genesis`: the document that founds a broker.
+
+use std::path::PathBuf;
+
+use adytum_broker::genesis::Genesis;
+use clap::Subcommand;
+
+use crate::{
+    attested::read_genesis,
+    key_file::{self, OwnerReference},
+    output,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Found a broker. Prints the genesis digest, which is its identity for ever.
+    New {
+        /// An owner: public key, or the file of the key; once for each.
+        #[arg(long = "owner", value_name = "PUBLIC KEY", required = true)]
+        owners: Vec<OwnerReference>,
+        /// How many owners must agree to every change.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+        threshold: usize,
+        /// Where the document goes; never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Print what a genesis document says, and its digest.
+    Show {
+        /// The document.
+        file: PathBuf,
+        /// Print the digest only.
+        #[arg(long)]
+        digest: bool,
+    },
+}
+
+pub(crate) fn run(action: Action) -> anyhow::Result<()> {
+    match action {
+        Action::New { owners, threshold, out } => {
+            let owners = owners.iter().map(OwnerReference::public_key).collect::<Result<Vec<_>, _>>()?;
+            let genesis = Genesis::found(owners, threshold)?;
+            key_file::write_new(&out, genesis.to_toml().as_bytes(), 0o644)?;
+            output::line(genesis.digest())
+        }
+        Action::Show { file, digest: true } => output::line(read_genesis(&file)?.digest()),
+        Action::Show { file, digest: false } => {
+            let genesis = read_genesis(&file)?;
+            output::line(format_args!("digest     {}", genesis.digest()))?;
+            output::line(format_args!(
+                "threshold  {} of {} owner(s)",
+                genesis.threshold(),
+                genesis.owners().len()
+            ))?;
+            genesis.owners().iter().try_for_each(|owner| output::line(format_args!("owner      {owner}")))
+        }
+    }
+}

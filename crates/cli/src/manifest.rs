@@ -1,0 +1,178 @@
+//! `adytum manifest`: which workloads exist and what each may have.
+
+use std::path::{Path, PathBuf};
+
+use adytum_api::broker::{ApplyManifest, GetManifest, command};
+use adytum_broker::{
+    approval::{self, OwnerApproval},
+    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, signed::ManifestFields},
+};
+use adytum_sealed::signing::Purpose;
+use anyhow::{Context, bail};
+use clap::Subcommand;
+
+use crate::{attested::Access, key_file, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Read a manifest and say what it grants.
+    Check {
+        /// The manifest.
+        file: PathBuf,
+    },
+    /// Add owners' signatures to the file beside a manifest.
+    Sign {
+        /// The manifest.
+        file: PathBuf,
+        /// An owner's key; may be given several times.
+        #[arg(long = "owner", value_name = "FILE", required = true)]
+        owners: Vec<PathBuf>,
+        /// The file of signatures; the manifest's name and .sig by default.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Give a manifest to the broker.
+    Apply(ApplyArgs),
+    /// Print the manifest that is in force, after verifying who signed it.
+    Get {
+        /// Write it here instead, and the signatures beside it in FILE.sig;
+        /// never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArgs {
+    /// The manifest.
+    file: PathBuf,
+    /// The file of signatures; the manifest's name and .sig by default, if it is
+    /// there.
+    #[arg(long, value_name = "FILE")]
+    signatures: Option<PathBuf>,
+    // The owners who send it sign it, too.
+    #[command(flatten)]
+    access: Access,
+}
+
+pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
+    match action {
+        Action::Check { file } => check(&file),
+        Action::Sign { file, owners, out } => sign(&file, &owners, out),
+        Action::Apply(args) => apply(args).await,
+        Action::Get { out, access } => get(out, access).await,
+    }
+}
+
+fn check(file: &Path) -> anyhow::Result<()> {
+    let manifest = Manifest::parse(&read(file)?).with_context(|| file.display().to_string())?;
+    output::line(format_args!("genesis   {}", manifest.genesis))?;
+    output::line(format_args!("version   {}", manifest.version))?;
+    for (name, workload) in &manifest.workloads {
+        output::line(format_args!("workload  {name}: models {}", list(&workload.models)))?;
+    }
+    for (name, secret) in &manifest.secrets {
+        output::line(format_args!("secret    {name} ({}): for {}", secret.kind, list(&secret.workloads)))?;
+    }
+    for (name, rule) in &manifest.models {
+        output::line(format_args!(
+            "model     {name}: {} signer(s) from version {}, {} digest(s)",
+            rule.signers.len(),
+            rule.minimum_version,
+            rule.digests.len()
+        ))?;
+    }
+    Ok(())
+}
+
+fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn sign(file: &Path, owners: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
+    let out = out.unwrap_or_else(|| beside(file));
+    let mut signed = load(file, &out, out.exists())?;
+    for owner in owners {
+        let key = key_file::owner_key(owner)?;
+        signed.sign(&key).with_context(|| file.display().to_string())?;
+        output::line(format_args!("{}: signed by {}", out.display(), key.public_key()))?;
+    }
+    // Beside the old one and renamed, so that no signature is lost half way.
+    let unfinished = beside(&out).with_extension("new");
+    std::fs::write(&unfinished, signed.signatures_to_text())
+        .and_then(|()| std::fs::rename(&unfinished, &out))
+        .with_context(|| format!("{} can't be written", out.display()))
+}
+
+async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
+    let beside = beside(&args.file);
+    let (signatures, wanted) = match &args.signatures {
+        Some(path) => (path, true),
+        None => (&beside, beside.exists()),
+    };
+    let mut signed = load(&args.file, signatures, wanted)?;
+    let manifest = Manifest::parse(&signed.text).with_context(|| args.file.display().to_string())?;
+
+    let (mut session, owners) = args.access.open().await?;
+    if manifest.genesis != session.genesis().digest() {
+        bail!(
+            "{} is for the broker of genesis {}, this is the broker of genesis {}",
+            args.file.display(),
+            manifest.genesis,
+            session.genesis().digest()
+        );
+    }
+    for owner in &owners {
+        signed.sign(owner).with_context(|| args.file.display().to_string())?;
+    }
+    let command = command::Command::ApplyManifest(ApplyManifest {
+        manifest: signed.text.into_bytes(),
+        signatures: signed.approvals.iter().map(OwnerApproval::to_wire).collect(),
+    });
+    let result = session.execute(command, &owners).await?;
+    output::line(format_args!("manifest version {} is in force", result.manifest_version))
+}
+
+async fn get(out: Option<PathBuf>, access: Access) -> anyhow::Result<()> {
+    let (mut session, owners) = access.open().await?;
+    let answer = session.execute(command::Command::GetManifest(GetManifest {}), &owners).await?;
+    if answer.manifest.is_empty() {
+        bail!("the broker has no manifest yet; give it one with `adytum manifest apply`");
+    }
+    let signed = SignedManifest {
+        text: String::from_utf8(answer.manifest).context("the broker's manifest")?,
+        approvals: OwnerApproval::from_wire(&answer.manifest_signatures)?,
+    };
+    let manifest = Manifest::parse(&signed.text).context("the broker's manifest")?;
+    let fields = ManifestFields::new(&manifest, &signed.text);
+    let genesis = session.genesis();
+    approval::agreed(genesis, genesis.threshold(), Purpose::Manifest, &fields.fields(), &signed.approvals)
+        .context("the broker's manifest")?;
+    let Some(out) = out else { return output::text(&signed.text) };
+    key_file::write_new(&out, signed.text.as_bytes(), 0o644)?;
+    key_file::write_new(&beside(&out), signed.signatures_to_text().as_bytes(), 0o644)?;
+    output::line(format_args!("{}: version {}", out.display(), manifest.version))
+}
+
+/// The manifest with the signatures that are there already.
+fn load(file: &Path, signatures: &Path, has_signatures: bool) -> anyhow::Result<SignedManifest> {
+    let text = read(file)?;
+    if !has_signatures {
+        return Ok(SignedManifest::unsigned(text));
+    }
+    let lines = read(signatures)?;
+    SignedManifest::from_texts(&text, &lines).with_context(|| signatures.display().to_string())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    Ok(key_file::read_text(file, MAXIMUM_LENGTH as u64)?.to_string())
+}
+
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}

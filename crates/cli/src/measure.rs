@@ -1,0 +1,60 @@
+//! `adytum measure`: the identity of a workload or a broker, from its files,
+//! before anything runs.
+
+use std::path::PathBuf;
+
+use adytum_broker::measured::MeasuredConfiguration;
+use adytum_evidence::measurement::Sha256Digest;
+use anyhow::Context;
+use serde_json::json;
+
+use crate::output;
+
+/// Compute an identity as the TEE will show it.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["program", "broker"])))]
+pub(crate) struct Args {
+    /// The workload's measured configuration.
+    #[arg(long, value_name = "FILE", required_unless_present = "broker", conflicts_with = "broker")]
+    configuration: Option<PathBuf>,
+    /// The workload's program.
+    #[arg(long, value_name = "FILE", requires = "configuration")]
+    program: Option<PathBuf>,
+    /// The init that starts it; the program itself by default, where init is a
+    /// library in it.
+    #[arg(long, value_name = "FILE", requires = "program")]
+    init: Option<PathBuf>,
+    /// A broker's binary, instead of a workload.
+    #[arg(long, value_name = "FILE")]
+    broker: Option<PathBuf>,
+    /// Print what the identity is made of, as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(broker) = &args.broker {
+        let program =
+            Sha256Digest::of_file(broker).with_context(|| format!("{} can't be read", broker.display()))?;
+        let configuration = MeasuredConfiguration::default();
+        let identity = configuration.identity(program);
+        if args.json {
+            return output::line(json!({
+                "identity": identity,
+                "init": program,
+                "program": program,
+                "configuration": Sha256Digest::of_bytes(&configuration.canonical()),
+            }));
+        }
+        return output::line(identity);
+    }
+    let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
+        anyhow::bail!("give --configuration and --program, or --broker");
+    };
+    let init = args.init.as_ref().unwrap_or(program);
+    let measurement = adytum_init::configuration::measure(configuration, init, program)?;
+    if args.json {
+        return output::line(serde_json::to_string(&measurement)?);
+    }
+    output::line(measurement.identity)
+}

@@ -1,0 +1,109 @@
+//! Flags that say which server and which model are asked: the same for
+//! `predict` and `bench`.
+
+use std::{path::PathBuf, time::Duration};
+
+use adytum_client::{Client, ClientError, ClientOptions, ImageInput, ModelSelector, ServerAddress};
+
+/// Which server and which model.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    /// The model server, as HOST:PORT.
+    #[arg(long, default_value = "localhost:9000", value_name = "ADDRESS")]
+    pub(crate) server: ServerAddress,
+    /// The server's certificate in PEM: TLS that trusts exactly it. Without it
+    /// nothing is encrypted.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) crt: Option<PathBuf>,
+    /// The name in the server's certificate, where it isn't the host of --server.
+    #[arg(long, value_name = "NAME", requires = "crt")]
+    server_name: Option<String>,
+    /// The longest time a request may take.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
+    timeout: Duration,
+    /// The model's name.
+    #[arg(long, default_value = "resnet", value_name = "NAME")]
+    model: String,
+    /// The model's version; by default the server's choice.
+    #[arg(long, value_name = "NUMBER")]
+    model_version: Option<i64>,
+    /// The model's signature.
+    #[arg(long, default_value = ModelSelector::DEFAULT_SIGNATURE, value_name = "NAME")]
+    signature: String,
+    /// The input that takes the image, where the signature has several.
+    #[arg(long, value_name = "NAME")]
+    input: Option<String>,
+}
+
+impl Target {
+    /// How to connect.
+    pub(crate) fn options(&self) -> ClientOptions {
+        ClientOptions {
+            certificate: self.crt.clone(),
+            server_name: self.server_name.clone(),
+            timeout: self.timeout,
+        }
+    }
+
+    /// What to ask.
+    pub(crate) fn model(&self) -> ModelSelector {
+        ModelSelector {
+            name: self.model.clone(),
+            version: self.model_version,
+            signature: self.signature.clone(),
+        }
+    }
+
+    /// Connects and learns how the model wants its image.
+    pub(crate) async fn connect(&self) -> Result<(Client, ImageInput), ClientError> {
+        let client = Client::connect(&self.server, &self.options()).await?;
+        let signature = client.signature(&self.model()).await?;
+        let input = ImageInput::of(&signature, self.input.as_deref())?;
+        Ok((client, input))
+    }
+}
+
+/// A time as `500ms`, `10s`, `2m` or `1.5h`, more than nothing.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let wanted = "give a number with its unit, as in 500ms, 10s, 2m or 1h";
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or(wanted)?;
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wanted.to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| wanted)?;
+    match Duration::try_from_secs_f64(number * seconds) {
+        // gRPC's own limit of 8 digits of hours is far beyond a day.
+        Ok(duration) if duration > Duration::from_hours(24) => Err("at most 24h are allowed".to_owned()),
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(wanted.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("0.5s", 500),
+            ("24h", 86_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in
+            ["", "10", "s", "10 s", "-1s", "0s", "1d", "1.2.3s", "25h", "999999999999999999999h", "١s"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

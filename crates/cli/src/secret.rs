@@ -1,0 +1,112 @@
+//! `adytum secret`: give secrets to the broker, list them, take them away.
+
+use std::{io, path::PathBuf};
+
+use adytum_api::{
+    broker::{ListSecrets, PutSecret, RemoveSecret, command},
+    names::SecretName,
+};
+use adytum_broker::secrets::{MAXIMUM_VALUE_LENGTH, SecretKind};
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{attested::Access, key_file, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Give a secret that the manifest names a value.
+    Put {
+        /// The secret's name.
+        name: SecretName,
+        /// The value's file, or - for standard input. A value is never an
+        /// argument: those are seen by everybody on this machine.
+        #[arg(long, value_name = "FILE|-")]
+        from_file: PathBuf,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// List secrets, without their values.
+    List {
+        #[command(flatten)]
+        access: Access,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the broker forget a secret's value.
+    Rm {
+        /// The secret's name.
+        name: SecretName,
+        #[command(flatten)]
+        access: Access,
+    },
+}
+
+pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
+    match action {
+        Action::Put { name, from_file, access } => {
+            let mut value = read_value(&from_file).context("the secret's value")?;
+            let put = PutSecret { name: name.to_string(), value: std::mem::take(&mut *value) };
+            let result = access.execute(command::Command::PutSecret(put)).await?;
+            output::line(format_args!("{name}: version {}", result.secret_version))
+        }
+        Action::List { access, json } => {
+            let result = access.execute(command::Command::ListSecrets(ListSecrets {})).await?;
+            list(&result.secrets, json)
+        }
+        Action::Rm { name, access } => {
+            let remove = RemoveSecret { name: name.to_string() };
+            access.execute(command::Command::RemoveSecret(remove)).await?;
+            output::line(format_args!("{name}: the value is gone"))
+        }
+    }
+}
+
+fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let limit = MAXIMUM_VALUE_LENGTH as u64;
+    let value = if file.as_os_str() == "-" {
+        key_file::read_limited(io::stdin().lock(), limit).context("standard input")?
+    } else {
+        key_file::read_bytes(file, limit)?
+    };
+    if value.is_empty() {
+        bail!("{} is empty", file.display());
+    }
+    Ok(value)
+}
+
+fn list(secrets: &[adytum_api::broker::SecretSummary], as_json: bool) -> anyhow::Result<()> {
+    let kind =
+        |wire| SecretKind::from_wire(wire).map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
+    if as_json {
+        let rows: Vec<_> = secrets
+            .iter()
+            .map(|secret| {
+                json!({
+                    "name": secret.name,
+                    "kind": kind(secret.kind),
+                    "version": secret.version,
+                    "workloads": secret.workloads,
+                })
+            })
+            .collect();
+        return output::line(json!(rows));
+    }
+    let width = secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0).max(4);
+    output::line(format_args!("{:width$}  {:12}  {:7}  workloads", "name", "kind", "version"))?;
+    for secret in secrets {
+        let version = match secret.version {
+            0 => "unset".to_owned(),
+            version => version.to_string(),
+        };
+        output::line(format_args!(
+            "{:width$}  {:12}  {version:7}  {}",
+            secret.name,
+            kind(secret.kind),
+            secret.workloads.join(", ")
+        ))?;
+    }
+    Ok(())
+}
