@@ -111,6 +111,7 @@ genesis = "{genesis}"
 version = {version}
 
 [trust]
+vendors = ["simulation"]
 simulation_roots = ["""
 {root}"""]
 

@@ -1,2 +1,36 @@
-//! Skeleton.
-fn main() {}
+//! `cargo xtask`: the chores of this project that are programs.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod demo;
+mod model;
+
+use clap::Parser;
+
+/// Chores: the demo, benchmarks, example models.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Run the main job on this machine in a simulated TEE.
+    Demo(demo::Arguments),
+    /// Run the benchmarks, each against its baseline.
+    Bench(bench::Arguments),
+    /// Write an example model.
+    Model(model::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Bench(arguments) => bench::run(arguments).await,
+        Command::Model(arguments) => model::run(arguments),
+    }
+}

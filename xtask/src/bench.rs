@@ -1,0 +1,37 @@
+//! `cargo xtask bench`: builds what is measured and runs the benchmarks.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use tokio::process::Command;
+
+use crate::demo::{build, workspace_root};
+
+/// Run the benchmarks, each against its baseline in the same run.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// What `adytum-benches` takes, such as a part of a benchmark's name.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> Result<()> {
+    let root = workspace_root()?;
+    let binaries = build(&root).await?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(&root)
+        .args(["run", "--release", "--locked", "--quiet", "--package", "adytum-benches", "--"])
+        .arg("--binaries")
+        .arg(binaries)
+        .arg("--report")
+        .arg(root.join("target/bench/report.json"))
+        .args(arguments.arguments)
+        .stdin(Stdio::null())
+        .status()
+        .await
+        .context("run cargo run")?;
+    ensure!(status.success(), "the benchmarks ended with {status}");
+    Ok(())
+}
