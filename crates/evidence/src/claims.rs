@@ -128,6 +128,7 @@ pub struct Platform {
 /// What was measured, as the TEE at hand does it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tee", rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "one of them a session")]
 #[expect(missing_docs, reason = "the field names are those of Intel's and AMD's manuals")]
 pub enum Measured {
     Sgx { mr_enclave: MrEnclave, mr_signer: MrSigner, isv_prod_id: u16, isv_svn: u16, config_svn: u16 },

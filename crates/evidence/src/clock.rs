@@ -62,7 +62,7 @@ fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     let leap_days = before / 4 - before / 100 + before / 400;
     let months: u64 = lengths.iter().take(usize::try_from(month - 1).ok()?).sum();
     // 719162 days lie before 1970-01-01, counted the same way.
-    Some((before * 365 + leap_days + months + day - 1).checked_sub(719_162)?)
+    (before * 365 + leap_days + months + day - 1).checked_sub(719_162)
 }
 
 impl fmt::Display for UnixSeconds {

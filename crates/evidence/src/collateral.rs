@@ -68,6 +68,16 @@ pub trait CollateralSource: Send + Sync {
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError>;
 }
 
+#[async_trait]
+impl<S: CollateralSource + ?Sized> CollateralSource for Arc<S> {
+    async fn collateral(
+        &self,
+        request: &CollateralRequest,
+    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        (**self).collateral(request).await
+    }
+}
+
 /// The source that a text names, with a cache before it, by the host's clock:
 /// - `http://host:8081` or `https://host:8081/sgx/certification/v4/`: a PCCS
 ///   ([`PccsSource`]);

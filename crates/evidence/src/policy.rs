@@ -74,16 +74,11 @@ pub struct Policy {
     /// Accept programs that a debugger can read. They have no secrets.
     pub allow_debug: bool,
     /// Accept any program that `mr_signer` signed, whatever it does.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_any_program: bool,
     /// Machines, by [`crate::claims::Platform::id`]; empty is any.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub platforms: BTreeSet<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// A policy as written, before its rules are checked against each other.

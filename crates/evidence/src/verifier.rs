@@ -136,7 +136,11 @@ impl Verifier {
 
 fn read(evidence: &Evidence) -> Result<DcapQuote, VerificationError> {
     match evidence.format {
-        EvidenceFormat::DcapQuote => parse_dcap(&evidence.bytes),
+        EvidenceFormat::DcapQuote if evidence.endorsements.is_empty() => parse_dcap(&evidence.bytes),
+        EvidenceFormat::DcapQuote => Err(quote::malformed(
+            "endorsements",
+            format!("expected none with a DCAP quote, found {} bytes", evidence.endorsements.len()),
+        )),
         EvidenceFormat::SnpReport => Err(VerificationError::Unsupported {
             found: "an AMD SEV-SNP report".to_owned(),
             supported: "Intel DCAP quotes of SGX and TDX; SEV-SNP is not verified by this version",

@@ -71,6 +71,12 @@ impl Kernel for Configfs {
     }
 }
 
+/// `outblob`, and `auxblob` where the provider has one.
+struct Blobs {
+    out: Vec<u8>,
+    aux: Vec<u8>,
+}
+
 /// A report directory that goes when it is dropped.
 struct Report<'a> {
     kernel: &'a dyn Kernel,
@@ -122,9 +128,9 @@ impl<'a> Report<'a> {
         text.parse().map_err(|_| self.answer("generation", "a number", format!("{text:?}")))
     }
 
-    /// `outblob` and `auxblob` for these bytes, or `None` when somebody else
+    /// The kernel's answer for these bytes, or `None` when somebody else
     /// wrote to the report meanwhile.
-    fn blobs(&self, report_data: ReportData) -> Result<Option<(Vec<u8>, Vec<u8>)>, AttesterError> {
+    fn blobs(&self, report_data: ReportData) -> Result<Option<Blobs>, AttesterError> {
         let before = self.generation()?;
         self.kernel.write(&self.path("inblob"), report_data.as_bytes())?;
         let out = self.read("outblob", MAXIMUM_EVIDENCE_LENGTH)?;
@@ -132,7 +138,7 @@ impl<'a> Report<'a> {
             Provider::Snp => self.read("auxblob", MAXIMUM_EVIDENCE_LENGTH)?,
             Provider::Tdx => Vec::new(),
         };
-        Ok((self.generation()? == before + 1).then_some((out, aux)))
+        Ok((self.generation()? == before.saturating_add(1)).then_some(Blobs { out, aux }))
     }
 }
 
@@ -169,7 +175,7 @@ fn collect(
 ) -> Result<Evidence, AttesterError> {
     let report = Report::new(kernel)?;
     for _ in 0..ATTEMPTS {
-        let Some((out, aux)) = report.blobs(report_data)? else { continue };
+        let Some(Blobs { out, aux }) = report.blobs(report_data)? else { continue };
         let interface = report.path("outblob").display().to_string();
         return match provider {
             Provider::Tdx => checked_dcap_quote(&interface, out, report_data),

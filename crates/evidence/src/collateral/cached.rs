@@ -107,10 +107,10 @@ impl<S: CollateralSource + 'static> CollateralSource for CachedSource<S> {
         {
             // Somebody else's fetch may have ended in the meantime.
             let state = lock(&entry.state);
-            if state.fetches != seen {
-                if let Some(outcome) = &state.last {
-                    return outcome.clone();
-                }
+            if state.fetches != seen
+                && let Some(outcome) = &state.last
+            {
+                return outcome.clone();
             }
         }
         self.inner.fetch(request, &entry).await

@@ -1,6 +1,6 @@
 //! From when until when the parts of collateral are valid.
 
-use serde::Deserialize;
+use dcap_qvl::{QeIdentity, TcbInfo};
 use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Certificate};
 
 use super::QuoteCollateralV3;
@@ -20,19 +20,12 @@ pub(crate) struct Part {
 /// A part that can't be read, and why.
 pub(crate) type Unreadable = (&'static str, String);
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Dates {
-    issue_date: String,
-    next_update: String,
-}
-
 /// Every dated part: TCB info, QE identity, both CRLs, and the certificates
 /// that signed them. Nothing is verified.
 pub(crate) fn parts(collateral: &QuoteCollateralV3) -> Result<Vec<Part>, Unreadable> {
     let mut parts = vec![
-        json("TCB info", &collateral.tcb_info)?,
-        json("QE identity", &collateral.qe_identity)?,
+        tcb_info(&collateral.tcb_info)?,
+        qe_identity(&collateral.qe_identity)?,
         crl("root CA CRL", &collateral.root_ca_crl)?,
         crl("PCK CRL", &collateral.pck_crl)?,
     ];
@@ -55,12 +48,23 @@ pub(crate) fn parts(collateral: &QuoteCollateralV3) -> Result<Vec<Part>, Unreada
     Ok(parts)
 }
 
-fn json(what: &'static str, text: &str) -> Result<Part, Unreadable> {
-    let dates: Dates = serde_json::from_str(text).map_err(|error| (what, error.to_string()))?;
+fn tcb_info(text: &str) -> Result<Part, Unreadable> {
+    let what = "TCB info";
+    let info: TcbInfo = serde_json::from_str(text).map_err(|error| (what, error.to_string()))?;
+    dated(what, &info.issue_date, &info.next_update)
+}
+
+fn qe_identity(text: &str) -> Result<Part, Unreadable> {
+    let what = "QE identity";
+    let identity: QeIdentity = serde_json::from_str(text).map_err(|error| (what, error.to_string()))?;
+    dated(what, &identity.issue_date, &identity.next_update)
+}
+
+fn dated(what: &'static str, issued: &str, next_update: &str) -> Result<Part, Unreadable> {
     let date = |text: &str| {
         UnixSeconds::parse_rfc3339(text).ok_or_else(|| (what, format!("{text:?} is no date in UTC")))
     };
-    Ok(Part { what, from: date(&dates.issue_date)?, until: date(&dates.next_update)? })
+    Ok(Part { what, from: date(issued)?, until: date(next_update)? })
 }
 
 fn crl(what: &'static str, der: &[u8]) -> Result<Part, Unreadable> {

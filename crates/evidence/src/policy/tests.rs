@@ -1,1 +1,289 @@
 //! Tests of parsing and of judging.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    claims::{Claims, Measured, Platform},
+    measurement::{ReportData, RootKeyId},
+};
+
+fn sgx() -> Claims {
+    Claims {
+        vendor: Vendor::Intel,
+        root_key_id: RootKeyId([0; 48]),
+        debug: false,
+        tcb_status: TcbStatus::UpToDate,
+        advisory_ids: BTreeSet::new(),
+        platform: Platform { id: "ab".repeat(16), fmspc: None },
+        report_data: ReportData([0; 64]),
+        measured: Measured::Sgx {
+            mr_enclave: MrEnclave([1; 32]),
+            mr_signer: MrSigner([2; 32]),
+            isv_prod_id: 3,
+            isv_svn: 4,
+            config_svn: 0,
+        },
+    }
+}
+
+fn tdx() -> Claims {
+    let mut mr_config_id = [0; 48];
+    mr_config_id[..32].fill(1);
+    Claims {
+        measured: Measured::Tdx {
+            mr_td: TdxMeasurement([5; 48]),
+            mr_config_id: TdxMeasurement(mr_config_id),
+            rtmr: [6, 7, 8, 9].map(|byte| TdxMeasurement([byte; 48])),
+        },
+        ..sgx()
+    }
+}
+
+fn snp() -> Claims {
+    Claims {
+        vendor: Vendor::Amd,
+        measured: Measured::Snp {
+            measurement: SnpMeasurement([10; 48]),
+            host_data: HostData([1; 32]),
+            vmpl: 0,
+        },
+        ..sgx()
+    }
+}
+
+const IDENTITY: WorkloadIdentity = WorkloadIdentity([1; 32]);
+
+/// Pins everything that the three claims above have.
+fn full() -> Policy {
+    Policy {
+        vendors: BTreeSet::from([Vendor::Intel, Vendor::Amd]),
+        tee: BTreeSet::from([TeeKind::Sgx, TeeKind::Tdx, TeeKind::Snp]),
+        mr_enclave: BTreeSet::from([MrEnclave([1; 32])]),
+        mr_signer: BTreeSet::from([MrSigner([2; 32])]),
+        isv_prod_id: Some(3),
+        minimum_isv_svn: Some(4),
+        mr_td: BTreeSet::from([TdxMeasurement([5; 48])]),
+        rtmr: Some([6, 7, 8, 9].map(|byte| BTreeSet::from([TdxMeasurement([byte; 48])]))),
+        snp_measurement: BTreeSet::from([SnpMeasurement([10; 48])]),
+        host_data: BTreeSet::from([HostData([1; 32])]),
+        platforms: BTreeSet::from(["ab".repeat(16)]),
+        ..Policy::for_identity(Vendor::Intel, TeeKind::Sgx, IDENTITY)
+    }
+    .validated()
+    .unwrap()
+}
+
+fn rules(policy: &Policy, claims: &Claims) -> Vec<String> {
+    match policy.judge(claims) {
+        Ok(()) => Vec::new(),
+        Err(refusal) => {
+            assert!(!refusal.failures.is_empty());
+            refusal.failures.into_iter().map(|failure| failure.rule).collect()
+        }
+    }
+}
+
+#[test]
+fn what_is_pinned_passes() {
+    for claims in [sgx(), tdx(), snp()] {
+        assert_eq!(full().judge(&claims), Ok(()));
+    }
+}
+
+#[test]
+fn every_rule_that_fails_is_named_in_order_with_wanted_and_got() {
+    let claims = Claims {
+        vendor: Vendor::Simulation,
+        debug: true,
+        tcb_status: TcbStatus::OutOfDate,
+        platform: Platform { id: "cd".repeat(16), fmspc: None },
+        measured: Measured::Sgx {
+            mr_enclave: MrEnclave([21; 32]),
+            mr_signer: MrSigner([22; 32]),
+            isv_prod_id: 23,
+            isv_svn: 3,
+            config_svn: 0,
+        },
+        ..sgx()
+    };
+    let policy = Policy { tee: BTreeSet::from([TeeKind::Tdx]), ..full() };
+    let refusal = policy.judge(&claims).unwrap_err();
+    let expected = [
+        ("vendors", "one of intel, amd".to_owned(), "simulation".to_owned()),
+        ("tee", "tdx".to_owned(), "sgx".to_owned()),
+        ("identity", "01".repeat(32), format!("mr_enclave {}", "15".repeat(32))),
+        ("mr_enclave", "01".repeat(32), "15".repeat(32)),
+        ("mr_signer", "02".repeat(32), "16".repeat(32)),
+        ("isv_prod_id", "3".to_owned(), "23".to_owned()),
+        ("minimum_isv_svn", "at least 4".to_owned(), "3".to_owned()),
+        ("tcb_status", "UpToDate".to_owned(), "OutOfDate".to_owned()),
+        ("allow_debug", "a program that no debugger can read".to_owned(), "debug".to_owned()),
+        ("platforms", "ab".repeat(16), "cd".repeat(16)),
+    ]
+    .map(|(rule, wanted, got)| Failure { rule: rule.to_owned(), wanted, got });
+    assert_eq!(refusal.failures, expected);
+    assert!(refusal.to_string().starts_with("vendors: wanted one of intel, amd, got simulation; tee:"));
+    assert_eq!(refusal.code(), "policy-refused");
+}
+
+#[test]
+fn each_rule_alone_refuses() {
+    let altered = |change: fn(&mut Claims)| {
+        let mut claims = sgx();
+        change(&mut claims);
+        rules(&full(), &claims)
+    };
+    assert_eq!(altered(|claims| claims.debug = true), ["allow_debug"]);
+    assert_eq!(altered(|claims| claims.tcb_status = TcbStatus::SWHardeningNeeded), ["tcb_status"]);
+    assert_eq!(altered(|claims| claims.platform.id = String::new()), ["platforms"]);
+    assert_eq!(altered(|claims| claims.vendor = Vendor::Simulation), ["vendors"]);
+
+    let altered = |change: fn(&mut [TdxMeasurement; 4], &mut TdxMeasurement)| {
+        let mut claims = tdx();
+        if let Measured::Tdx { rtmr, mr_td, .. } = &mut claims.measured {
+            change(rtmr, mr_td);
+        }
+        rules(&full(), &claims)
+    };
+    assert_eq!(altered(|_, mr_td| mr_td.0[47] ^= 1), ["mr_td"]);
+    assert_eq!(altered(|rtmr, _| rtmr[0].0[0] ^= 1), ["rtmr[0]"]);
+    assert_eq!(altered(|rtmr, _| rtmr.swap(2, 3)), ["rtmr[2]", "rtmr[3]"]);
+
+    let mut claims = snp();
+    claims.measured =
+        Measured::Snp { measurement: SnpMeasurement([0; 48]), host_data: HostData([0; 32]), vmpl: 2 };
+    assert_eq!(rules(&full(), &claims), ["identity", "snp_measurement", "host_data", "vmpl"]);
+}
+
+#[test]
+fn rules_of_one_tee_are_not_applied_to_another() {
+    // A TDX guest has no MRENCLAVE; the policy says so for SGX only.
+    let policy = Policy { identity: BTreeSet::new(), ..full() };
+    assert_eq!(rules(&policy, &tdx()), [""; 0]);
+    assert_eq!(rules(&policy, &snp()), [""; 0]);
+}
+
+#[test]
+fn an_identity_must_be_carried_whole() {
+    let mut claims = tdx();
+    if let Measured::Tdx { mr_config_id, .. } = &mut claims.measured {
+        mr_config_id.0[47] = 1;
+    }
+    assert_eq!(rules(&full(), &claims), ["identity"]);
+}
+
+#[test]
+fn debug_passes_only_by_name() {
+    let claims = Claims { debug: true, ..sgx() };
+    assert_eq!(rules(&full(), &claims), ["allow_debug"]);
+    assert_eq!(rules(&Policy { allow_debug: true, ..full() }, &claims), [""; 0]);
+}
+
+#[test]
+fn a_policy_that_pins_no_code_refuses_everything_and_does_not_validate() {
+    for (tee, claims) in [(TeeKind::Sgx, sgx()), (TeeKind::Tdx, tdx()), (TeeKind::Snp, snp())] {
+        let open = Policy {
+            vendors: BTreeSet::from([Vendor::Intel, Vendor::Amd]),
+            identity: BTreeSet::new(),
+            ..Policy::for_identity(Vendor::Intel, tee, IDENTITY)
+        };
+        assert_eq!(rules(&open, &claims), ["identity"], "{tee}");
+        assert_eq!(open.validated(), Err(PolicyError::PinsNothing { tee }));
+    }
+    // What the host passes in pins no guest.
+    for (tee, claims) in [(TeeKind::Tdx, tdx()), (TeeKind::Snp, snp())] {
+        let vendor = claims.vendor;
+        let policy = Policy::for_identity(vendor, tee, IDENTITY);
+        assert_eq!(rules(&policy, &claims), ["identity"], "{tee}");
+        assert_eq!(policy.validated(), Err(PolicyError::PinsNothing { tee }));
+    }
+    Policy::for_identity(Vendor::Intel, TeeKind::Sgx, IDENTITY).validated().unwrap();
+}
+
+#[test]
+fn a_signer_alone_pins_code_only_by_name() {
+    let signer = Policy {
+        identity: BTreeSet::new(),
+        mr_signer: BTreeSet::from([MrSigner([2; 32])]),
+        ..Policy::for_identity(Vendor::Intel, TeeKind::Sgx, IDENTITY)
+    };
+    assert_eq!(rules(&signer, &sgx()), ["identity"]);
+    assert_eq!(signer.clone().validated(), Err(PolicyError::PinsNothing { tee: TeeKind::Sgx }));
+    let by_name = Policy { allow_any_program: true, ..signer }.validated().unwrap();
+    assert_eq!(by_name.judge(&sgx()), Ok(()));
+    let anyone = Policy { mr_signer: BTreeSet::new(), ..by_name };
+    assert_eq!(anyone.validated(), Err(PolicyError::AnyProgramOfAnyone));
+}
+
+const WRITTEN: &str = r#"
+vendors = ["intel"]
+tee = ["sgx"]
+mr_enclave = ["0101010101010101010101010101010101010101010101010101010101010101"]
+minimum_isv_svn = 3
+tcb_status = ["UpToDate", "SWHardeningNeeded"]
+platforms = ["ABABABABABABABABABABABABABABABAB"]
+"#;
+
+#[test]
+fn toml_and_json_read_back() {
+    let policy: Policy = toml::from_str(WRITTEN).unwrap();
+    assert_eq!(policy.judge(&sgx()), Ok(()));
+    for policy in [policy, full(), Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, IDENTITY)] {
+        let text = toml::to_string(&policy).unwrap();
+        assert_eq!(toml::from_str::<Policy>(&text).unwrap(), policy, "{text}");
+        let text = serde_json::to_string(&policy).unwrap();
+        assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy, "{text}");
+    }
+}
+
+#[test]
+fn by_default_debug_is_forbidden_and_the_tcb_up_to_date() {
+    let written = WRITTEN.replace(r#"tcb_status = ["UpToDate", "SWHardeningNeeded"]"#, "");
+    let policy: Policy = toml::from_str(&written).unwrap();
+    assert_eq!(policy.tcb_status, BTreeSet::from([TcbStatus::UpToDate]));
+    assert!(!policy.allow_debug && !policy.allow_any_program);
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_is_said() {
+    for (from, to, reason) in [
+        (r#"["intel"]"#, "[]", "vendors is empty"),
+        (r#"["intel"]"#, r#"["acme"]"#, "acme"),
+        (r#"["sgx"]"#, "[]", "tee is empty"),
+        (r#"["sgx"]"#, r#"["sgx", "tdx"]"#, "pins no code for tdx: give mr_td"),
+        ("mr_enclave", "mr_encalve", "mr_encalve"),
+        (r#"mr_enclave = ["01"#, r#"mr_enclave = ["0x"#, "'x'"),
+        (r#"["UpToDate", "SWHardeningNeeded"]"#, "[]", "tcb_status is empty"),
+        (r#""UpToDate""#, r#""Revoked""#, "Revoked"),
+        ("ABAB", "PPID", "expected a PPID or chip id"),
+        ("minimum_isv_svn = 3", "allow_any_program = true", "needs mr_signer"),
+        ("minimum_isv_svn = 3", "minimum_isv_svn = 70000", "70000"),
+    ] {
+        let error = toml::from_str::<Policy>(&WRITTEN.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(reason), "{to}: {error}");
+    }
+    let nothing =
+        WRITTEN.lines().filter(|line| !line.starts_with("mr_enclave")).collect::<Vec<_>>().join("\n");
+    let error = toml::from_str::<Policy>(&nothing).unwrap_err().to_string();
+    assert!(error.contains("pins no code for sgx: give identity or mr_enclave"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,300}") {
+        let _ = toml::from_str::<Policy>(&text);
+        let _ = serde_json::from_str::<Policy>(&text);
+    }
+
+    #[test]
+    fn another_enclave_never_passes(bytes in any::<[u8; 32]>()) {
+        prop_assume!(bytes != [1; 32]);
+        let mut claims = sgx();
+        if let Measured::Sgx { mr_enclave, .. } = &mut claims.measured {
+            *mr_enclave = MrEnclave(bytes);
+        }
+        let policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, IDENTITY);
+        prop_assert_eq!(rules(&policy, &claims), ["identity"]);
+    }
+}

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use adytum_evidence::{
     claims::{Measured, TcbStatus, TeeKind},
-    evidence::{Evidence, EvidenceFormat},
+    measurement::{MrEnclave, TdxMeasurement},
+    policy::Policy,
     trust::Vendor,
-    verifier::{TrustRoot, VerificationError, Verifier, parse_dcap},
+    verifier::{TrustRoot, parse_dcap},
 };
 
-use crate::samples::{Sample, vector};
+use crate::samples::Sample;
 
 #[test]
 fn sgx_quote_becomes_claims() {
@@ -27,15 +28,30 @@ fn sgx_quote_becomes_claims() {
     assert_eq!(claims.platform.fmspc.unwrap().to_string(), "00a067110000");
     assert_eq!(claims.platform.id.len(), 32);
     assert!(claims.report_data.0.starts_with(b"Hello, world!"));
-    println!("{claims:#?}");
+    // MRENCLAVE and MRSIGNER lie at bytes 64 and 128 of the report.
+    let bytes = |at: usize| <[u8; 32]>::try_from(&sample.quote[48 + at..][..32]).unwrap();
+    let Measured::Sgx { mr_enclave, mr_signer, .. } = claims.measured else { panic!("{claims:?}") };
+    assert_eq!((mr_enclave.0, mr_signer.0), (bytes(64), bytes(128)));
 }
 
 #[test]
 fn tdx_quotes_become_claims() {
-    for sample in [Sample::tdx_v4(), Sample::tdx_v5()] {
+    // The TD report follows the header, in version 5 after a descriptor.
+    for (sample, body) in [(Sample::tdx_v4(), 48), (Sample::tdx_v5(), 54)] {
         let claims = sample.verifier().verify_with(&sample.evidence(), &sample.collateral).unwrap();
         assert_eq!(claims.tee(), TeeKind::Tdx);
-        println!("{claims:#?}");
+        assert_eq!(claims.vendor, Vendor::Intel);
+        assert!(!claims.debug);
+        assert_eq!(claims.report_data.0, sample.quote[body + 520..][..64]);
+        let field = |at: usize| TdxMeasurement::try_from(&sample.quote[body + at..][..48]).unwrap();
+        assert_eq!(
+            claims.measured,
+            Measured::Tdx {
+                mr_td: field(136),
+                mr_config_id: field(184),
+                rtmr: [field(328), field(376), field(424), field(472)],
+            }
+        );
     }
 }
 
@@ -46,4 +62,35 @@ fn a_platform_older_than_every_level_is_named_so() {
     assert_eq!(error.code(), "tcb-not-matched", "{error}");
     assert!(error.to_string().contains("No matching TCB level"), "{error}");
     assert!(!error.retry());
+}
+
+#[test]
+fn every_byte_of_a_quote_belongs_to_a_structure() {
+    for sample in [Sample::sgx(), Sample::tdx_v4(), Sample::tdx_v5(), Sample::tdx_v5_outdated()] {
+        let mut end = 0;
+        for (what, range) in parse_dcap(&sample.quote).unwrap().structures {
+            assert_eq!(range.start, end, "{what}");
+            end = range.end;
+        }
+        assert_eq!(end, sample.quote.len());
+    }
+}
+
+#[test]
+fn genuine_hardware_is_not_enough_for_the_policy() {
+    let sample = Sample::sgx();
+    let claims = sample.verifier().verify_with(&sample.evidence(), &sample.collateral).unwrap();
+    let Measured::Sgx { mr_enclave, .. } = claims.measured else { panic!("{claims:?}") };
+
+    let mut policy = Policy::for_identity(
+        Vendor::Intel,
+        TeeKind::Sgx,
+        adytum_evidence::measurement::WorkloadIdentity(mr_enclave.0),
+    );
+    let refusal = policy.judge(&claims).unwrap_err();
+    assert_eq!(refusal.to_string(), "tcb_status: wanted UpToDate, got ConfigurationAndSWHardeningNeeded");
+    policy.tcb_status.insert(TcbStatus::ConfigurationAndSWHardeningNeeded);
+    policy.judge(&claims).unwrap();
+    policy.mr_enclave.insert(MrEnclave([1; 32]));
+    assert_eq!(policy.judge(&claims).unwrap_err().failures[0].rule, "mr_enclave");
 }

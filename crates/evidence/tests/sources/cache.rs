@@ -1,0 +1,267 @@
+//! Collateral kept while it is valid.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use adytum_evidence::{
+    attester::Attester,
+    claims::TeeKind,
+    clock::{FixedClock, UnixSeconds},
+    collateral::{
+        CachedSource, CollateralError, CollateralRequest, CollateralSource, PckCa, QuoteCollateralV3,
+    },
+    evidence::Evidence,
+    measurement::{Fmspc, ReportData, WorkloadIdentity},
+    verifier::{Verifier, parse_dcap},
+};
+use adytum_sim::{COLLATERAL_LIFETIME, Platform, SimAttester};
+use async_trait::async_trait;
+
+const NOW: UnixSeconds = UnixSeconds(1_780_000_000);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A source that counts, can be down, and takes its time.
+struct Source {
+    collateral: Mutex<Arc<QuoteCollateralV3>>,
+    down: AtomicBool,
+    fetches: AtomicUsize,
+}
+
+#[async_trait]
+impl CollateralSource for Source {
+    async fn collateral(
+        &self,
+        request: &CollateralRequest,
+    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if self.down.load(Ordering::SeqCst) {
+            return Err(CollateralError::Unreachable {
+                origin: request.to_string(),
+                reason: "down".to_owned(),
+            });
+        }
+        Ok(self.collateral.lock().unwrap().clone())
+    }
+}
+
+struct Scene {
+    platform: Arc<Platform>,
+    clock: Arc<FixedClock>,
+    source: Arc<Source>,
+    cached: CachedSource<Arc<Source>>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let clock = Arc::new(FixedClock::new(NOW));
+        let platform = Platform::builder().clock(clock.clone()).ephemeral().unwrap();
+        let source = Arc::new(Source {
+            collateral: Mutex::new(platform.collateral()),
+            down: AtomicBool::new(false),
+            fetches: AtomicUsize::new(0),
+        });
+        let cached = CachedSource::new(Arc::clone(&source), clock.clone());
+        Self { platform, clock, source, cached }
+    }
+
+    fn request(&self) -> CollateralRequest {
+        CollateralRequest { tee: TeeKind::Sgx, fmspc: self.platform.fmspc(), ca: self.platform.pck_ca() }
+    }
+
+    async fn get(&self) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        self.cached.collateral(&self.request()).await
+    }
+
+    fn at(&self, since_start: Duration) {
+        self.clock.set(NOW.plus(since_start));
+    }
+
+    fn fetches(&self) -> usize {
+        self.source.fetches.load(Ordering::SeqCst)
+    }
+
+    fn down(&self, down: bool) {
+        self.source.down.store(down, Ordering::SeqCst);
+    }
+
+    /// The source has newer collateral from here on.
+    fn publish(&self) -> Arc<QuoteCollateralV3> {
+        self.platform.renew_collateral(adytum_evidence::clock::Clock::now(&*self.clock)).unwrap();
+        let fresh = self.platform.collateral();
+        *self.source.collateral.lock().unwrap() = Arc::clone(&fresh);
+        fresh
+    }
+}
+
+/// Background work gets its turn (the time is paused, so this costs none).
+async fn a_while() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn kept_while_fresh() {
+    let scene = Scene::new();
+    let first = scene.get().await.unwrap();
+    for hours in [0, 1, 23] {
+        scene.at(hours * HOUR);
+        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &first));
+    }
+    a_while().await;
+    assert_eq!(scene.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_at_once_is_served_by_one_fetch() {
+    let scene = Scene::new();
+    let answers = futures_util::future::join_all((0..50).map(|_| scene.get())).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(scene.fetches(), 1);
+
+    // A failure is shared as well, and the next who asks tries anew.
+    let scene = Scene::new();
+    scene.down(true);
+    let answers = futures_util::future::join_all((0..50).map(|_| scene.get())).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(CollateralError::retry)));
+    assert_eq!(scene.fetches(), 1);
+    scene.down(false);
+    scene.get().await.unwrap();
+    assert_eq!(scene.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshed_in_the_background_before_it_expires() {
+    let scene = Scene::new();
+    let first = scene.get().await.unwrap();
+    scene.at(2 * DAY);
+    let fresh = scene.publish();
+    // Who asks does not wait.
+    for _ in 0..10 {
+        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &first));
+    }
+    a_while().await;
+    assert_eq!(scene.fetches(), 2);
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn served_to_its_end_when_the_source_is_down_and_not_beyond() {
+    let scene = Scene::new();
+    let first = scene.get().await.unwrap();
+    scene.down(true);
+    for days in 1..29 {
+        scene.at(days * DAY);
+        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &first), "day {days}");
+        a_while().await;
+    }
+    // Tried, but not at each request.
+    let tried = scene.fetches();
+    assert!((3..=60).contains(&tried), "{tried}");
+    for _ in 0..100 {
+        scene.get().await.unwrap();
+        a_while().await;
+    }
+    assert_eq!(scene.fetches(), tried);
+
+    scene.at(COLLATERAL_LIFETIME + DAY);
+    let error = scene.get().await.unwrap_err();
+    assert_eq!(error.code(), "collateral-unreachable");
+    scene.down(false);
+    let fresh = scene.publish();
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_falls_behind_does_not_replace_what_is_newer() {
+    let scene = Scene::new();
+    let old = scene.get().await.unwrap();
+    scene.at(2 * DAY);
+    let fresh = scene.publish();
+    scene.get().await.unwrap();
+    a_while().await;
+    // Back to the old one, still valid.
+    *scene.source.collateral.lock().unwrap() = old;
+    scene.at(4 * DAY);
+    scene.get().await.unwrap();
+    a_while().await;
+    assert_eq!(scene.fetches(), 3);
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_collateral_is_handed_on_for_the_verifier_to_name_and_not_kept() {
+    let scene = Scene::new();
+    scene.at(COLLATERAL_LIFETIME + DAY);
+    let expired = scene.get().await.unwrap();
+    let fresh = scene.publish();
+    assert!(!Arc::ptr_eq(&expired, &fresh));
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn families_are_kept_apart_and_not_without_limit() {
+    let scene = Scene::new();
+    for number in 0..1000u32 {
+        let [a, b, c, d] = number.to_be_bytes();
+        let request = CollateralRequest { fmspc: Fmspc([a, b, c, d, 0, 0]), ..scene.request() };
+        scene.cached.collateral(&request).await.unwrap();
+    }
+    assert_eq!(scene.fetches(), 1000);
+    for ca in [PckCa::Processor, PckCa::Platform] {
+        for tee in [TeeKind::Sgx, TeeKind::Tdx] {
+            let request = CollateralRequest { tee, ca, ..scene.request() };
+            scene.cached.collateral(&request).await.unwrap();
+        }
+    }
+    assert_eq!(scene.fetches(), 1004);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_cause_no_fetch() {
+    let scene = Scene::new();
+    let verifier = Verifier::new(
+        vec![scene.platform.trust_root().unwrap()],
+        Arc::new(scene.source.clone()),
+        scene.clock.clone(),
+    );
+    // Another platform's quote, with the trusted root's certificate put in: the
+    // root's certificate is public, its signature is not to be had.
+    let stranger = Platform::builder().clock(scene.clock.clone()).ephemeral().unwrap();
+    let quote = |platform: &Arc<Platform>| {
+        let attester = SimAttester::new(Arc::clone(platform), WorkloadIdentity([1; 32]));
+        async move { attester.evidence(ReportData([2; 64])).await.unwrap().bytes }
+    };
+    let (genuine, forged) = (quote(&scene.platform).await, quote(&stranger).await);
+    let chain = |quote: &[u8]| {
+        let structures = parse_dcap(quote).unwrap().structures;
+        structures.into_iter().find(|(what, _)| *what == "PCK chain").unwrap().1
+    };
+    let split = |quote: &[u8]| {
+        let text = String::from_utf8(quote[chain(quote)].to_vec()).unwrap();
+        text.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (ours, theirs) = (split(&genuine), split(&forged));
+    // With the trusted root alone, and with the trusted CA as well.
+    for certificates in [[&theirs[0], &theirs[1], &ours[2]], [&theirs[0], &ours[1], &ours[2]]] {
+        let text = certificates.map(String::as_str).concat();
+        let at = chain(&forged);
+        let mut bytes = forged[..at.start - 4].to_vec();
+        bytes.extend((text.len() as u32).to_le_bytes());
+        bytes.extend(text.as_bytes());
+        // The length of the authentication data lies after header and report.
+        let length = (bytes.len() - 48 - 384 - 4) as u32;
+        bytes[48 + 384..][..4].copy_from_slice(&length.to_le_bytes());
+        let error = verifier.verify(&Evidence::dcap_quote(bytes)).await.unwrap_err();
+        assert_eq!(error.code(), "evidence-invalid", "{error}");
+        assert!(error.to_string().contains("not signed by"), "{error}");
+    }
+    assert_eq!(scene.fetches(), 0);
+    verifier.verify(&Evidence::dcap_quote(genuine)).await.unwrap();
+    assert_eq!(scene.fetches(), 1);
+}

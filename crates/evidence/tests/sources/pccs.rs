@@ -1,0 +1,183 @@
+//! A PCCS that is genuine, down, hostile, or behind TLS.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use adytum_evidence::{
+    attester::Attester,
+    claims::TeeKind,
+    clock::SystemClock,
+    collateral::{CollateralError, CollateralRequest, CollateralSource, PccsSource, from_url_with_clock},
+    measurement::{ReportData, WorkloadIdentity},
+    verifier::Verifier,
+};
+use adytum_sim::{Platform, SimAttester, service};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::server::{Reply, Server};
+
+const CHAIN: &str = "-----BEGIN%20CERTIFICATE-----%0A";
+const TCB: &[u8] = br#"{"tcbInfo":{"id":"SGX"},"signature":"00ff"}"#;
+const QE: &[u8] = br#"{"enclaveIdentity":{"id":"QE"},"signature":"00ff"}"#;
+
+fn request(platform: &Platform) -> CollateralRequest {
+    CollateralRequest { tee: TeeKind::Sgx, fmspc: platform.fmspc(), ca: platform.pck_ca() }
+}
+
+/// The four answers of a PCCS, well-formed.
+fn sound() -> HashMap<&'static str, Reply> {
+    let ok = |headers: &[(&str, &str)], body: &[u8]| Reply::http("200 OK", headers, body);
+    HashMap::from([
+        ("pckcrl", ok(&[("SGX-PCK-CRL-Issuer-Chain", CHAIN)], b"\x30\x00")),
+        ("rootcacrl", ok(&[], b"3000")),
+        ("tcb", ok(&[("TCB-Info-Issuer-Chain", CHAIN)], TCB)),
+        ("identity", ok(&[("SGX-Enclave-Identity-Issuer-Chain", CHAIN)], QE)),
+    ])
+}
+
+async fn fetch(server: &Server) -> Result<(), CollateralError> {
+    let platform = Platform::ephemeral().unwrap();
+    PccsSource::new(&server.url).unwrap().collateral(&request(&platform)).await.map(|_| ())
+}
+
+async fn serve(platform: &Arc<Platform>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(service::serve(listener, Arc::clone(platform), Duration::ZERO, std::future::pending()));
+    url
+}
+
+async fn verify(platform: &Arc<Platform>, url: &str) {
+    let clock = Arc::new(SystemClock);
+    let source = from_url_with_clock(url, clock.clone()).unwrap();
+    let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock);
+    let attester = SimAttester::new(Arc::clone(platform), WorkloadIdentity([1; 32]));
+    let evidence = attester.evidence(ReportData([2; 64])).await.unwrap();
+    verifier.verify(&evidence).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_genuine_pccs_serves_what_verifies_however_its_url_is_written() {
+    let platform = Platform::ephemeral().unwrap();
+    let url = serve(&platform).await;
+    for path in ["", "/", "/sgx/certification/v4", "/sgx/certification/v4/"] {
+        verify(&platform, &format!("{url}{path}")).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_served_is_kept_to_the_byte() {
+    let server = Server::new(sound()).await;
+    let platform = Platform::ephemeral().unwrap();
+    let collateral = PccsSource::new(&server.url).unwrap().collateral(&request(&platform)).await.unwrap();
+    assert_eq!(collateral.tcb_info, r#"{"id":"SGX"}"#);
+    assert_eq!(collateral.tcb_info_signature, [0, 0xff]);
+    assert_eq!(collateral.pck_crl_issuer_chain, "-----BEGIN CERTIFICATE-----\n");
+    assert_eq!(collateral.root_ca_crl, collateral.pck_crl);
+}
+
+#[tokio::test]
+async fn every_answer_that_is_not_collateral_has_its_code() {
+    let ok = |body: &[u8]| Reply::http("200 OK", &[("TCB-Info-Issuer-Chain", CHAIN)], body);
+    for (path, reply, code, retry) in [
+        ("tcb", Reply::status("404 Not Found"), "collateral-missing", false),
+        ("tcb", Reply::status("461 Unknown Platform"), "collateral-missing", false),
+        ("pckcrl", Reply::status("503 Service Unavailable"), "collateral-unreachable", true),
+        ("identity", Reply::status("429 Too Many Requests"), "collateral-unreachable", true),
+        // Not followed: a PCCS has no business elsewhere.
+        (
+            "rootcacrl",
+            Reply::http("302 Found", &[("location", "http://127.0.0.1/")], b""),
+            "collateral-malformed",
+            false,
+        ),
+        ("tcb", ok(b"<html>"), "collateral-malformed", false),
+        ("tcb", ok(b"{}"), "collateral-malformed", false),
+        ("tcb", ok(br#"{"tcbInfo":{},"signature":"xyz"}"#), "collateral-malformed", false),
+        ("tcb", Reply::http("200 OK", &[], TCB), "collateral-malformed", false),
+        (
+            "tcb",
+            Reply::http("200 OK", &[("TCB-Info-Issuer-Chain", "%zz")], TCB),
+            "collateral-malformed",
+            false,
+        ),
+        ("tcb", Reply::Bytes(b"SSH-2.0-OpenSSH\r\n".to_vec()), "collateral-unreachable", true),
+        ("tcb", Reply::Bytes(Vec::new()), "collateral-unreachable", true),
+    ] {
+        let mut replies = sound();
+        replies.insert(path, reply);
+        let error = fetch(&Server::new(replies).await).await.unwrap_err();
+        assert_eq!((error.code(), error.retry()), (code, retry), "{path}: {error}");
+        assert!(error.to_string().contains("http://127.0.0.1:"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_and_a_head_without_end_are_cut_off() {
+    let endless_body = Reply::Flood(
+        b"HTTP/1.1 200 OK\r\nTCB-Info-Issuer-Chain: x\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n"
+            .to_vec(),
+    );
+    let endless_head = Reply::Flood(b"HTTP/1.1 200 OK\r\nTCB-Info-Issuer-Chain: ".to_vec());
+    for reply in [endless_body, endless_head] {
+        let mut replies = sound();
+        replies.insert("tcb", reply);
+        let error = fetch(&Server::new(replies).await).await.unwrap_err();
+        assert_eq!(error.code(), "collateral-unreachable", "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_is_given_up() {
+    let mut replies = sound();
+    replies.insert("identity", Reply::Silence);
+    let error = fetch(&Server::new(replies).await).await.unwrap_err();
+    assert_eq!(error.code(), "collateral-unreachable", "{error}");
+    assert!(error.to_string().contains("no complete answer within 15 s"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    // A port that was free a moment ago.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let platform = Platform::ephemeral().unwrap();
+    let error = PccsSource::new(&url).unwrap().collateral(&request(&platform)).await.unwrap_err();
+    assert_eq!(error.code(), "collateral-unreachable", "{error}");
+    assert!(error.retry());
+    assert!(error.to_string().contains("check PCCS_URL"), "{error}");
+}
+
+#[tokio::test]
+async fn https_works_with_a_self_signed_certificate() {
+    let platform = Platform::ephemeral().unwrap();
+    let plain = serve(&platform).await.trim_start_matches("http://").to_owned();
+
+    let own = rcgen::generate_simple_self_signed(vec!["pccs.example".to_owned()]).unwrap();
+    let configuration =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], own.signing_key.into())
+            .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(configuration));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/sgx/certification/v4/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, plain) = (acceptor.clone(), plain.clone());
+            tokio::spawn(async move {
+                let mut tls = acceptor.accept(stream).await.unwrap();
+                let mut pccs = TcpStream::connect(plain).await.unwrap();
+                let _ = copy_bidirectional(&mut tls, &mut pccs).await;
+            });
+        }
+    });
+    verify(&platform, &url).await;
+}
