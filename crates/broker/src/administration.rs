@@ -172,7 +172,8 @@ impl Broker {
             return Err(AdministrationError::StaleManifest { signed: signed.manifest_version, current });
         }
         let (what, secret) = (command.verb(), command.secret().cloned());
-        if command.changes() && !self.first_execution(fields.digest()) {
+        let changes = command.changes();
+        if changes && self.executed().contains(&fields.digest()) {
             return Err(AdministrationError::Replayed);
         }
         let result = match command {
@@ -186,6 +187,10 @@ impl Broker {
             }
             OwnerCommand::RemoveSecret { name } => self.commit(remove_secret(&state, name, &owners)?).await?,
         };
+        if changes {
+            // Only now: what failed may be tried again as it is.
+            self.executed().insert(fields.digest());
+        }
         let manifest_version = result.manifest_version;
         let executed = Event::Executed {
             who: who(session),

@@ -1,13 +1,12 @@
 //! One broker: its genesis, its state, and what it needs to serve.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use adytum_api::broker as wire;
 use adytum_evidence::{
     attester::{Attester, AttesterError},
     clock::Clock,
     collateral::CollateralSource,
-    measurement::Sha256Digest,
     verifier::{TrustRoot, Verifier},
 };
 use adytum_ratls::{
@@ -203,9 +202,9 @@ impl Broker {
         Ok(())
     }
 
-    /// Remembers that a command was carried out; false if it was before.
-    pub(crate) fn first_execution(&self, command: Sha256Digest) -> bool {
-        self.executed.lock().unwrap_or_else(PoisonError::into_inner).insert(command)
+    /// The commands carried out so far.
+    pub(crate) fn executed(&self) -> MutexGuard<'_, Executed> {
+        self.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,7 +14,7 @@ pub mod signed;
 use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::{ModelName, SecretName, WorkloadName};
-use adytum_evidence::{claims::Claims, policy::Policy, trust::Vendor};
+use adytum_evidence::{policy::Policy, trust::Vendor};
 use adytum_ratls::claims::GenesisDigest;
 use adytum_sealed::rule::ModelRule;
 
@@ -78,15 +78,6 @@ impl Manifest {
     /// Reads a manifest and checks that it holds together.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         check::check(text)
-    }
-
-    /// The workloads whose policy these claims meet. The caller has made sure
-    /// that the evidence chains to a root this manifest trusts.
-    pub fn matching<'a>(&'a self, claims: &'a Claims) -> impl Iterator<Item = &'a WorkloadName> {
-        self.workloads
-            .iter()
-            .filter(|(_, workload)| workload.policy.judge(claims).is_ok())
-            .map(|(name, _)| name)
     }
 }
 

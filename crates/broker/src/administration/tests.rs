@@ -188,3 +188,83 @@ async fn statuses_carry_code_and_retry() {
     assert_eq!(status.metadata().get("adytum-code").unwrap(), "secret-not-in-manifest");
     assert_eq!(status.metadata().get("adytum-retry").unwrap(), "false");
 }
+
+/// A store whose disk is full while `full` is set.
+#[derive(Clone, Default)]
+struct FullDisk(Arc<std::sync::atomic::AtomicBool>);
+
+impl crate::store::Store for FullDisk {
+    fn load(&self) -> Result<Option<crate::store::Snapshot>, StoreError> {
+        Ok(None)
+    }
+
+    fn commit(&self, _snapshot: &crate::store::Snapshot) -> Result<(), StoreError> {
+        if self.0.load(std::sync::atomic::Ordering::SeqCst) {
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(StoreError::Io { path: "state".into(), operation: "writing", source });
+        }
+        Ok(())
+    }
+
+    fn durable(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_committed_is_not_in_force_and_may_be_tried_again() {
+    let disk = FullDisk::default();
+    let fixture = crate::fixture::broker_with(1, 1, Box::new(disk.clone()), None).with_manifest().await;
+    let session = owner_session(3);
+    disk.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    let error = fixture.execute(&session, put("ssl_config", b"one")).await.unwrap_err();
+    assert_eq!((error.code(), error.retry()), ("store-io", true));
+    let error = fixture.execute(&session, apply(&fixture.manifest(2))).await.unwrap_err();
+    assert_eq!(error.code(), "store-io");
+    assert_eq!((fixture.broker.state().total_length(), fixture.broker.state().manifest_version()), (0, 1));
+    disk.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    let put = fixture.execute(&session, put("ssl_config", b"one")).await.unwrap();
+    assert_eq!(put.secret_version, 1);
+}
+
+#[tokio::test]
+async fn all_secrets_together_have_a_limit() {
+    let fixture = broker(1, 1).with_manifest().await;
+    let mut state = (*fixture.broker.state()).clone();
+    let value = SecretValue::parse(
+        crate::secrets::SecretKind::Opaque,
+        zeroize::Zeroizing::new(vec![0; crate::secrets::MAXIMUM_VALUE_LENGTH]),
+    )
+    .unwrap();
+    for n in 0..MAXIMUM_TOTAL_LENGTH / crate::secrets::MAXIMUM_VALUE_LENGTH {
+        let kind = crate::secrets::SecretKind::Opaque;
+        let stored = StoredSecret { kind, value: Some(value.clone()), version: 1, changed_by: Vec::new() };
+        state.secrets.insert(format!("secret-{n}").parse().unwrap(), stored);
+    }
+    let put = |state: &State, name: &str, bytes: &[u8]| {
+        let value = SecretBytes(zeroize::Zeroizing::new(bytes.to_vec()));
+        put_secret(state, name.parse().unwrap(), value, &BTreeSet::new()).map_err(|error| error.code())
+    };
+    assert_eq!(put(&state, "ssl_config", b"x").err(), Some("secrets-too-large"));
+    state.secrets.remove("secret-0");
+    let next = put(&state, "ssl_config", &[0; 64 * 1024]).unwrap().next;
+    // A new value takes the place of the old one.
+    assert!(put(&next, "ssl_config", &[1; 64 * 1024]).is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_changes_at_once_none_is_lost() {
+    let fixture = broker(1, 1).with_manifest().await;
+    let sessions: Vec<_> = (10..42).map(owner_session).collect();
+    let values: Vec<_> = (0..32).map(|n| vec![n; 4]).collect();
+    let fixture = Arc::new(fixture);
+    let mut puts = tokio::task::JoinSet::new();
+    for (session, value) in sessions.into_iter().zip(values) {
+        let fixture = fixture.clone();
+        puts.spawn(async move { fixture.execute(&session, put("ssl_config", &value)).await });
+    }
+    let results = puts.join_all().await;
+    let mut versions: Vec<_> = results.into_iter().map(|put| put.unwrap().secret_version).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=32).collect::<Vec<_>>());
+}
