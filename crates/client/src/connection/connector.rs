@@ -1,0 +1,120 @@
+//! Opens TCP and TLS connections for tonic's channel.
+
+use std::{
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, client::Resumption, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{ConnectError, ServerAddress, TrustedCertificates};
+use crate::error::ClientError;
+
+/// How long TCP and TLS together may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// A TCP connection, or TLS on one.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Opens connections to one server, always the same way.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    server: ServerAddress,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Connector {
+    /// With `certificate` TLS 1.3 that trusts this file only, else plain TCP.
+    pub(crate) fn new(
+        server: ServerAddress,
+        certificate: Option<&Path>,
+        server_name: Option<&str>,
+    ) -> Result<Self, ClientError> {
+        let tls = match certificate {
+            None => None,
+            Some(path) => {
+                let name = server_name.unwrap_or_else(|| server.host());
+                let name = ServerName::try_from(name.to_owned()).map_err(|_| ClientError::Address {
+                    text: name.to_owned(),
+                    problem: "its host is not a name that a certificate can have",
+                })?;
+                Some((TlsConnector::from(Arc::new(tls_config(path)?)), name))
+            }
+        };
+        Ok(Self { server, tls })
+    }
+
+    async fn connect(self) -> Result<TokioIo<Box<dyn Stream>>, ConnectError> {
+        let server = self.server.to_string();
+        match timeout(CONNECT_LIMIT, self.connect_unlimited()).await {
+            Ok(result) => result.map(TokioIo::new),
+            Err(_) => Err(ConnectError::TimedOut { server, seconds: CONNECT_LIMIT.as_secs() }),
+        }
+    }
+
+    async fn connect_unlimited(self) -> Result<Box<dyn Stream>, ConnectError> {
+        let server = self.server.to_string();
+        let addresses: Vec<_> = tokio::net::lookup_host((self.server.host(), self.server.port()))
+            .await
+            .map_err(|error| ConnectError::Resolve { server: server.clone(), problem: error.to_string() })?
+            .collect();
+        if addresses.is_empty() {
+            return Err(ConnectError::Resolve { server, problem: "it has no address".to_owned() });
+        }
+        let tcp = TcpStream::connect(addresses.as_slice())
+            .await
+            .map_err(|error| ConnectError::from_tcp(server.clone(), &error))?;
+        tcp.set_nodelay(true).map_err(|error| ConnectError::from_tcp(server.clone(), &error))?;
+        match self.tls {
+            None => Ok(Box::new(tcp)),
+            Some((connector, name)) => match connector.connect(name, tcp).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(ConnectError::from_handshake(server, &error)),
+            },
+        }
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<Box<dyn Stream>>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
+    }
+}
+
+fn tls_config(certificate: &Path) -> Result<ClientConfig, ClientError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let trusted = TrustedCertificates::read(certificate, &provider)?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| ClientError::CertificateFile {
+            path: certificate.to_owned(),
+            problem: format!("TLS can't be set up: {error}"),
+        })?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(trusted))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}

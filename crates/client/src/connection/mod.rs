@@ -1,0 +1,12 @@
+//! Connections to a model server.
+
+mod address;
+mod certificate;
+mod connector;
+mod error;
+
+pub use address::ServerAddress;
+pub use certificate::TrustError;
+pub(crate) use certificate::TrustedCertificates;
+pub(crate) use connector::Connector;
+pub use error::ConnectError;
