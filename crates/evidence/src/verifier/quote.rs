@@ -8,9 +8,10 @@
 
 use std::ops::Range;
 
-use dcap_qvl::config::{ParsedCert, X509Codec};
-
-use super::{VerificationError, chain, signature::Cryptography};
+use super::{
+    VerificationError, chain,
+    signature::{self, Cryptography},
+};
 use crate::{
     claims::TeeKind,
     collateral::{CollateralRequest, PckCa},
@@ -141,12 +142,14 @@ fn request(tee: TeeKind, pck: &[u8]) -> Result<CollateralRequest, VerificationEr
     let bad = |reason: String| malformed("PCK certificate", reason);
     let extension = dcap_qvl::intel::parse_pck_extension_with::<Cryptography>(pck)
         .map_err(|error| bad(format!("{error:#}")))?;
-    let certificate = <Cryptography as dcap_qvl::config::Config>::X509::from_der(pck)
-        .map_err(|error| bad(format!("{error:#}")))?;
-    let ca = match certificate.pck_ca() {
-        Some(dcap_qvl::config::PckCa::Processor) => PckCa::Processor,
-        Some(dcap_qvl::config::PckCa::Platform) => PckCa::Platform,
-        None => return Err(malformed("PCK certificate", "issued by neither PCK CA".to_owned())),
+    let certificate = signature::x509(pck).map_err(bad)?;
+    // "Intel SGX PCK Processor CA" and "Intel SGX PCK Platform CA".
+    let issuer = certificate.issuer().as_raw();
+    let named = |name: &[u8]| issuer.windows(name.len()).any(|window| window == name);
+    let ca = match (named(b"PCK Processor CA"), named(b"PCK Platform CA")) {
+        (true, false) => PckCa::Processor,
+        (false, true) => PckCa::Platform,
+        _ => return Err(bad(format!("issued by {}, which is no PCK CA", certificate.issuer()))),
     };
     Ok(CollateralRequest { tee, fmspc: Fmspc(extension.fmspc), ca })
 }
