@@ -123,4 +123,15 @@ mod tests {
     fn the_arguments_fit_together() {
         super::Arguments::command().debug_assert();
     }
+
+    #[test]
+    fn simulation_is_there_exactly_when_it_was_built_in() {
+        let mut command = super::Arguments::command();
+        command.build();
+        let has = cfg!(feature = "simulation");
+        assert_eq!(command.find_subcommand("simulation").is_some(), has);
+        let verify = command.find_subcommand("broker").unwrap().find_subcommand("verify").unwrap();
+        let flag = verify.get_arguments().any(|flag| flag.get_long() == Some("trust-simulation"));
+        assert_eq!(flag, has);
+    }
 }
