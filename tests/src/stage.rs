@@ -167,9 +167,21 @@ impl Stage {
     /// and judges this broker.
     pub fn with_broker(&self, broker: &Broker, words: &[&str]) -> Vec<String> {
         let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        arguments.extend([
-            "--broker".into(),
-            broker.address.clone(),
+        arguments.extend(["--broker".into(), broker.address.clone()]);
+        arguments.extend(self.judgement_arguments(broker));
+        arguments
+    }
+
+    /// The words by which the owner's tool verifies that this broker answers at
+    /// `address`.
+    pub fn verification_of(&self, broker: &Broker, address: &str) -> Vec<String> {
+        let mut arguments = vec!["broker".to_owned(), "verify".to_owned(), address.to_owned()];
+        arguments.extend(self.judgement_arguments(broker));
+        arguments
+    }
+
+    fn judgement_arguments(&self, broker: &Broker) -> Vec<String> {
+        vec![
             "--genesis".into(),
             broker.genesis().display().to_string(),
             "--broker-policy".into(),
@@ -178,8 +190,7 @@ impl Stage {
             self.root_certificate().display().to_string(),
             "--collateral".into(),
             self.pccs_url.clone(),
-        ]);
-        arguments
+        ]
     }
 
     /// Writes the measured configuration of a replica that serves from this

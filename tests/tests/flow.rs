@@ -116,7 +116,7 @@ async fn a_replica_with_one_changed_byte_is_refused_and_told_why() -> Result<()>
     let tampered = site.stage.directory().join("tampered");
     tampered_copy(&site.stage.binary("adytum-serving"), &tampered)?;
     let output = refused(site.stage.spawn_replica("replica", &site.replica(&tampered)).await?).await?;
-    ensure!(output.contains("identity: wanted"), "{output}");
+    ensure!(output.contains("policy-refused") && output.contains("identity (wanted"), "{output}");
     ensure!(output.contains(&site.configuration.identity), "{output}");
     site.stop([]).await;
     Ok(())
@@ -131,7 +131,7 @@ async fn a_replica_with_another_configuration_is_refused() -> Result<()> {
     let binary = site.stage.binary("adytum-serving");
     let replica = Replica { configuration: &changed, ..site.replica(&binary) };
     let output = refused(site.stage.spawn_replica("replica", &replica).await?).await?;
-    ensure!(output.contains("identity: wanted"), "{output}");
+    ensure!(output.contains("policy-refused") && output.contains("identity (wanted"), "{output}");
     site.stop([]).await;
     Ok(())
 }
@@ -146,12 +146,7 @@ async fn a_genuine_broker_of_another_genesis_is_refused_by_replica_and_owner() -
     ensure!(output.contains("genesis-mismatch"), "{output}");
 
     // The owner's tool, led to the impostor's address.
-    let mut arguments = site.stage.with_broker(&site.broker, &["broker", "verify"]);
-    for argument in &mut arguments {
-        if argument == site.broker.address() {
-            *argument = impostor.address().to_owned();
-        }
-    }
+    let arguments = site.stage.verification_of(&site.broker, impostor.address());
     let output = run_refused(site.stage.adytum(arguments)).await?;
     ensure!(output.contains("genesis-mismatch"), "{output}");
     impostor.stop().await;
@@ -171,7 +166,8 @@ async fn models_that_the_host_made_are_refused() -> Result<()> {
     owner::seal(&site.stage, &host, &onnx, "digits", 9, &site.provisioned.recipient, &models).await?;
     let replica = Replica { models: &models, ..site.replica(&binary) };
     let output = refused(site.stage.spawn_replica("host-sealed", &replica).await?).await?;
-    ensure!(output.contains(site.broker.owner()), "{output}");
+    ensure!(output.contains("not genuine") && output.contains("signer: wanted"), "{output}");
+    ensure!(output.contains(host.owner()), "{output}");
     host.stop().await;
 
     // Plain, with a higher number, beside the genuine one: the genuine one is

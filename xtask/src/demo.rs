@@ -133,7 +133,7 @@ async fn tell(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
     let broker = &*cast.broker.insert(stage.found_broker("broker").await?);
     step("an owner founds a broker", &format!("genesis {}", short(broker.genesis_digest())));
     step("the broker runs in the TEE", &format!("Server listening on {}", broker.address()));
-    let verified = stage.run_adytum(stage.with_broker(broker, &["broker", "verify"])).await?;
+    let verified = stage.run_adytum(stage.verification_of(broker, broker.address())).await?;
     step("the owner's tool verified it", verified.lines().next().unwrap_or_default().trim());
 
     let configuration = stage.configure_replica("replica", broker).await?;
