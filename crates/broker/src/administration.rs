@@ -114,7 +114,7 @@ impl AdministrationError {
 
     /// May the same command pass later?
     pub fn retry(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Io { .. }) | Self::Record(_))
+        matches!(self, Self::Record(_)) || matches!(self, Self::Store(error) if error.retry())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     manifest::ManifestError,
     reference::Reference,
     state::State,
-    store::{Store, StoreError},
+    store::{Committed, Loaded, Store, StoreError},
 };
 
 /// What a broker is made of.
@@ -35,8 +35,8 @@ pub struct BrokerConfiguration {
     pub collateral: Arc<dyn CollateralSource>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// Where its state is kept.
-    pub store: Box<dyn Store>,
+    /// Where its state is kept, and what lay there.
+    pub store: (Store, Loaded),
     /// Where events are recorded.
     pub events: Arc<dyn EventSink>,
     /// The reference configuration, if one was asked for.
@@ -76,7 +76,7 @@ pub struct Broker {
     attester: Arc<dyn Attester>,
     collateral: Arc<dyn CollateralSource>,
     clock: Arc<dyn Clock>,
-    store: Arc<dyn Store>,
+    store: Store,
     events: Arc<dyn EventSink>,
     reference: Option<Reference>,
     state: RwLock<Arc<State>>,
@@ -88,17 +88,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Takes up the state that the store has, or begins one, and counts this
-    /// start in the epoch. Blocks on the disk.
+    /// Takes up the state that the store had. Opening the store has counted this
+    /// start in the epoch.
     pub fn start(configuration: BrokerConfiguration) -> Result<Arc<Self>, StartError> {
         let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
             configuration;
-        let mut state = match store.load()? {
-            Some(snapshot) => State::restore(&genesis, snapshot)?,
-            None => State::default(),
-        };
-        state.epoch = state.epoch.saturating_add(1);
-        store.commit(&state.snapshot())?;
+        let (store, loaded) = store;
+        let state = State::restore(&genesis, loaded.snapshot)?;
         if !store.durable() {
             tracing::warn!(
                 "the broker's state is in memory only: manifest and secrets are gone when this process ends"
@@ -111,7 +107,7 @@ impl Broker {
             attester,
             collateral,
             clock,
-            store: Arc::from(store),
+            store,
             events,
             reference,
             state: RwLock::new(Arc::new(state)),
@@ -145,7 +141,7 @@ impl Broker {
 
     /// What it says of itself in a session.
     pub fn claims(&self) -> BrokerClaims {
-        BrokerClaims { genesis: self.digest, head: self.state().head() }
+        BrokerClaims { genesis: self.digest, head: self.store.head() }
     }
 
     /// What it shows in sessions: its TEE's evidence and its claims, made anew
@@ -176,6 +172,11 @@ impl Broker {
         }
     }
 
+    /// Where its state is kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub(crate) fn events(&self) -> &dyn EventSink {
         self.events.as_ref()
     }
@@ -186,20 +187,16 @@ impl Broker {
 
     /// Commits a state, then makes it the one in force. The caller holds the
     /// lock of [`Broker::lock_changes`].
-    pub(crate) async fn replace_state(&self, next: State) -> Result<(), StoreError> {
-        let store = Arc::clone(&self.store);
+    pub(crate) async fn replace_state(&self, next: State) -> Result<Committed, StoreError> {
+        let committed = self.store.commit(next.changes_since(&self.state())).await?;
         let next = Arc::new(next);
-        let committed = Arc::clone(&next);
-        tokio::task::spawn_blocking(move || store.commit(&committed.snapshot()))
-            .await
-            .unwrap_or(Err(StoreError::Interrupted))?;
         let trust_changed = self.state().roots() != next.roots();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         if trust_changed {
             let verifier = verifier(&next, self.reference.as_ref(), &self.collateral, &self.clock);
             self.verifier.send_replace(Arc::new(verifier));
         }
-        Ok(())
+        Ok(committed)
     }
 
     /// The commands carried out so far.

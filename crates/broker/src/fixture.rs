@@ -17,7 +17,10 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::TrustRoot,
 };
-use adytum_ratls::session::{Peer, SessionInfo};
+use adytum_ratls::{
+    claims::GenesisDigest,
+    session::{Peer, SessionInfo},
+};
 use adytum_sealed::signing::OwnerSigningKey;
 use async_trait::async_trait;
 use prost::Message;
@@ -30,7 +33,7 @@ use crate::{
     genesis::Genesis,
     manifest::SignedManifest,
     reference::Reference,
-    store::{MemoryOnly, Store},
+    store::{Loaded, Store},
 };
 
 struct NoTee;
@@ -91,18 +94,23 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn broker(owners: usize, threshold: usize) -> Fixture {
-    broker_with(owners, threshold, Box::new(MemoryOnly), None)
+    broker_with(owners, threshold, in_memory, None)
+}
+
+pub(crate) fn in_memory(genesis: GenesisDigest) -> (Store, Loaded) {
+    Store::in_memory(genesis).unwrap()
 }
 
 pub(crate) fn broker_with(
     owners: usize,
     threshold: usize,
-    store: Box<dyn Store>,
+    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
     reference: Option<Reference>,
 ) -> Fixture {
     let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
     let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
     let events = Arc::new(Events::default());
+    let store = store(genesis.digest());
     let broker = Broker::start(BrokerConfiguration {
         genesis,
         attester: Arc::new(NoTee),

@@ -2,9 +2,8 @@ use tonic::{Code, Status};
 
 use super::*;
 use crate::{
-    fixture::{Fixture, broker, broker_with, owner_session, put, workload_session},
+    fixture::{Fixture, broker, broker_with, in_memory, owner_session, put, workload_session},
     reference::{Accepted, Reference},
-    store::MemoryOnly,
 };
 
 async fn provisioned() -> Fixture {
@@ -130,7 +129,7 @@ async fn a_reference_configuration_serves_before_and_beside_a_manifest() {
     let roots = vec![adytum_evidence::verifier::TrustRoot::intel()];
     let reference =
         Reference::parse(&configuration.to_string(), secrets, &Accepted::default(), roots).unwrap();
-    let fixture = broker_with(1, 1, Box::new(MemoryOnly), Some(reference));
+    let fixture = broker_with(1, 1, in_memory, Some(reference));
     let ask = async |enclave, name: &str| {
         let asked = fixture.broker.release(&workload_session(enclave), &names(&[name])).await;
         asked.map(|answer| answer.secrets[0].value.clone()).map_err(|error| error.code())

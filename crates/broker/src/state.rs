@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use adytum_api::names::SecretName;
 use adytum_evidence::verifier::TrustRoot;
-use adytum_ratls::claims::StateHead;
 
 use crate::{
     genesis::Genesis,
@@ -13,7 +12,7 @@ use crate::{
         admission::{Admitted, admit},
     },
     secrets::StoredSecret,
-    store::Snapshot,
+    store::{Change, Snapshot},
 };
 
 /// The most bytes of secret values that a broker holds.
@@ -40,13 +39,14 @@ impl State {
         Ok(Self { epoch: snapshot.epoch, admitted, secrets: snapshot.secrets })
     }
 
-    /// What a store keeps of it.
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            epoch: self.epoch,
-            manifest: self.signed_manifest().cloned(),
-            secrets: self.secrets.clone(),
-        }
+    /// What a store must keep so that this state follows `former`.
+    pub fn changes_since(&self, former: &Self) -> Change {
+        let manifest = (self.manifest_version() != former.manifest_version())
+            .then(|| self.signed_manifest().cloned().map(|signed| (self.manifest_version(), signed)))
+            .flatten();
+        let secrets = self.secrets.iter().filter(|(name, secret)| former.secrets.get(*name) != Some(*secret));
+        let secrets = secrets.map(|(name, secret)| (name.clone(), secret.clone())).collect();
+        Change { manifest, secrets, ..Change::default() }
     }
 
     /// The manifest in force.
@@ -76,15 +76,5 @@ impl State {
             .filter_map(|secret| secret.value.as_ref())
             .map(|value| value.expose().len())
             .sum()
-    }
-
-    /// What the broker tells of its state in a session.
-    pub fn head(&self) -> StateHead {
-        StateHead {
-            epoch: self.epoch,
-            manifest_version: self.manifest_version(),
-            audit_size: 0,
-            audit_hash: None,
-        }
     }
 }

@@ -1,18 +1,62 @@
-//! Where a broker's state outlives the process: a small boundary, so that the
-//! way it is kept can change without the broker noticing.
+//! Where a broker's state outlives the process: a `redb` database whose every
+//! value is encrypted under the root key and bound to its place (`row`).
+//!
+//! 1. [`LockedStore::open`] takes the state directory and finds out whose it is.
+//!    Its envelope, bytes that need no root key, can be read and written then.
+//! 2. [`LockedStore::unlock`] checks every row that a broker takes up, counts the
+//!    start in the epoch, and gives a [`Store`] and what it [`Loaded`].
+//! 3. [`Store::commit`] keeps a [`Change`], or only audit records with
+//!    [`Store::append_audit`]; it answers when the change survives a loss of
+//!    power. Many at once are committed together.
+//! 4. [`Store::close`] marks the shutdown as planned.
+//!
+//! What no encryption on this machine can do is notice that the host has put the
+//! whole file of yesterday back: for that, [`Committed::head`] is remembered
+//! elsewhere. Single rows of yesterday are noticed.
 
+mod backup;
+mod change;
 mod encoding;
-mod file;
+mod engine;
+mod error;
+mod loading;
+mod locked;
+mod row;
+mod storage;
+mod tables;
+mod writer;
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, PoisonError},
+};
 
 use adytum_api::names::SecretName;
-use adytum_ratls::claims::GenesisDigest;
+use adytum_evidence::measurement::Sha256Digest;
+use adytum_ratls::claims::{GenesisDigest, StateHead};
+use redb::{Database, ReadableDatabase, ReadableTable};
+use zeroize::Zeroizing;
 
-pub use self::file::SealedFile;
+pub use self::{
+    backup::{backup, restore},
+    change::{Change, Committed, Item, MAXIMUM_CHANGE_LENGTH, StoredRecord},
+    error::StoreError,
+    loading::Loaded,
+    locked::{FILE, LockedStore, MAXIMUM_ENVELOPE_LENGTH},
+    row::{RootKey, record_hash},
+};
+use self::{
+    encoding::decode_manifest,
+    engine::{ITEM, manifest_place, read_record},
+    row::Place,
+    tables::{AUDIT, Fault, ITEMS, MANIFESTS, guarded, io_error},
+    writer::Shared,
+};
 use crate::{manifest::SignedManifest, secrets::StoredSecret};
 
-/// What is kept. Its manifest is unverified: see [`crate::state::State::restore`].
+/// What is taken up at a start. Its manifest is unverified: see
+/// [`crate::state::State::restore`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Counts the broker's starts.
@@ -23,129 +67,157 @@ pub struct Snapshot {
     pub secrets: BTreeMap<SecretName, StoredSecret>,
 }
 
-/// Keeps snapshots. The caller calls one method at a time, on a thread that may
-/// block.
-pub trait Store: Send + Sync {
-    /// The last snapshot committed; `None` before the first.
-    fn load(&self) -> Result<Option<Snapshot>, StoreError>;
+/// An open store. Clones are the same store; it closes with the last of them.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
 
-    /// Replaces the snapshot, wholly or not at all. When it returns `Ok`, the
-    /// new one survives a loss of power.
-    fn commit(&self, snapshot: &Snapshot) -> Result<(), StoreError>;
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.0.storage.path()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens a store on the disk: [`LockedStore::open`], then
+    /// [`LockedStore::unlock`].
+    pub fn open(
+        directory: &Path,
+        genesis: GenesisDigest,
+        root: &RootKey,
+    ) -> Result<(Self, Loaded), StoreError> {
+        LockedStore::open(directory, genesis)?.unlock(root)
+    }
+
+    /// A new store in memory, for platforms without a sealing key. It keeps the
+    /// last few thousand audit records.
+    pub fn in_memory(genesis: GenesisDigest) -> Result<(Self, Loaded), StoreError> {
+        LockedStore::in_memory(genesis)?.unlock(&RootKey::generate()?)
+    }
 
     /// Does anything survive the process?
-    fn durable(&self) -> bool;
-}
-
-/// Keeps nothing: for platforms without a sealing key. The broker itself holds
-/// the state while it runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct MemoryOnly;
-
-impl Store for MemoryOnly {
-    fn load(&self) -> Result<Option<Snapshot>, StoreError> {
-        Ok(None)
+    pub fn durable(&self) -> bool {
+        self.0.storage.durable()
     }
 
-    fn commit(&self, _snapshot: &Snapshot) -> Result<(), StoreError> {
-        Ok(())
+    /// Keeps a change, wholly or not at all. When it returns `Ok`, the change
+    /// survives a loss of power; after an error it is not in force. Changes that
+    /// depend on each other must wait for each other.
+    ///
+    /// A caller that stops waiting does not take its change back.
+    pub async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
+        self.0.commit(change).await
     }
 
-    fn durable(&self) -> bool {
-        false
+    /// Keeps audit records, in order, all or none. The store numbers and links
+    /// them: see [`record_hash`].
+    pub async fn append_audit(&self, records: Vec<Vec<u8>>) -> Result<Committed, StoreError> {
+        self.commit(Change::audit(records)).await
+    }
+
+    /// Marks the shutdown as planned. Changes that come later are refused.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.0.close().await
+    }
+
+    /// The head of all that was committed.
+    pub fn head(&self) -> StateHead {
+        self.0.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// At most `count` audit records from number `first` on, in order. Each is
+    /// authentic; whether they follow each other, their hashes tell. Blocks on the
+    /// disk.
+    pub fn records(&self, first: u64, count: usize) -> Result<Vec<StoredRecord>, StoreError> {
+        self.read(|database, path| {
+            let transaction = database.begin_read()?;
+            let table = transaction.open_table(AUDIT)?;
+            let mut records = Vec::new();
+            for entry in table.range(first..)?.take(count) {
+                let (number, row) = entry?;
+                let number = number.value();
+                let record =
+                    read_record(&self.0.cipher, number, row.value()).ok_or_else(|| StoreError::Damaged {
+                        path: path.to_owned(),
+                        record: format!("the audit record {number}"),
+                    })?;
+                records.push(record);
+            }
+            Ok(records)
+        })
+    }
+
+    /// The hash of an audit record; `None` if there is none of this number.
+    /// Blocks on the disk.
+    pub fn record_hash(&self, number: u64) -> Result<Option<Sha256Digest>, StoreError> {
+        let found = self.records(number, 1)?;
+        Ok(found.first().filter(|record| record.number == number).map(|record| record.hash))
+    }
+
+    /// The versions of all manifests there ever were, in order. Blocks on the
+    /// disk.
+    pub fn manifest_versions(&self) -> Result<Vec<u64>, StoreError> {
+        self.read(|database, _| {
+            let transaction = database.begin_read()?;
+            let table = transaction.open_table(MANIFESTS)?;
+            let versions = table.iter()?.map(|entry| entry.map(|(version, _)| version.value()));
+            Ok(versions.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// A manifest that is or was in force. Blocks on the disk.
+    pub fn manifest(&self, version: u64) -> Result<Option<SignedManifest>, StoreError> {
+        self.read(|database, path| {
+            let transaction = database.begin_read()?;
+            let Some(row) = transaction.open_table(MANIFESTS)?.get(version)? else { return Ok(None) };
+            let key = version.to_be_bytes();
+            let damaged = |_| StoreError::Damaged {
+                path: path.to_owned(),
+                record: format!("the manifest version {version}"),
+            };
+            let opened = self.0.cipher.open(manifest_place(&key), false, row.value()).map_err(damaged)?;
+            let contents = |reason| StoreError::Contents { path: path.to_owned(), reason };
+            Ok(Some(decode_manifest(&opened.value).map_err(contents)?))
+        })
+    }
+
+    /// A value of [`Change::items`]. Blocks on the disk.
+    pub fn item(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        self.read(|database, path| {
+            let transaction = database.begin_read()?;
+            let key = self.0.cipher.name_key(ITEM, name);
+            let Some(row) = transaction.open_table(ITEMS)?.get(key.as_slice())? else { return Ok(None) };
+            let damaged =
+                |_| StoreError::Damaged { path: path.to_owned(), record: format!("the item {name}") };
+            let place = Place { table: ITEM, key: &key };
+            Ok(Some(self.0.cipher.open(place, true, row.value()).map_err(damaged)?.value))
+        })
+    }
+
+    /// Reads a value of the envelope: see [`LockedStore::envelope`]. Blocks on the
+    /// disk.
+    pub fn envelope(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        locked::read_envelope(self.0.storage.path(), &*self.open_database()?, name)
+    }
+
+    /// Puts a value into the envelope, durably. Blocks on the disk, and on a
+    /// commit in progress.
+    pub fn set_envelope(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        locked::write_envelope(self.0.storage.path(), &*self.open_database()?, name, value)
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Database, &Path) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let database = self.open_database()?;
+        let path = self.0.storage.path();
+        guarded(path, "reading", || work(&database, path))
+    }
+
+    fn open_database(&self) -> Result<Arc<Database>, StoreError> {
+        let failed = || io_error(self.0.storage.path(), "reading", std::io::Error::other("it failed before"));
+        self.0.slot.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(failed)
     }
 }
 
-/// Why state can't be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// The file system failed.
-    #[error("{path}: {operation} failed: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried.
-        operation: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Another process uses the directory.
-    #[error("{path} is in use by another broker; stop it, or name another state directory")]
-    InUse {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// Not a state file at all.
-    #[error(
-        "{path} is not a broker's state: {found}; restore the file, or name an empty state directory to found \
-         its state anew"
-    )]
-    NotState {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        found: String,
-    },
-    /// The state of a broker of another genesis.
-    #[error("{path} is the state of the broker with genesis {found}; this broker's is {expected}")]
-    OtherGenesis {
-        /// The file.
-        path: PathBuf,
-        /// This broker's.
-        expected: GenesisDigest,
-        /// The file's.
-        found: GenesisDigest,
-    },
-    /// The file does not open under this broker's sealing key.
-    #[error(
-        "{path} does not open: it was changed, or sealed by another broker binary or on another CPU; restore \
-         the file, or start the binary that wrote it on the machine where it ran"
-    )]
-    Unsealing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is genuine and this program can't read what is in it.
-    #[error("{path} is genuine but {reason}; start the version of the broker that wrote it")]
-    Contents {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// More than a store holds.
-    #[error("the state has {found} bytes; at most {limit} are allowed")]
-    TooLarge {
-        /// Bytes found.
-        found: u64,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// The thread that committed ended before it was done.
-    #[error("the commit broke off")]
-    Interrupted,
-    /// The cryptographic library failed.
-    #[error("{operation} failed in the cryptographic library")]
-    Cryptography {
-        /// What was tried.
-        operation: &'static str,
-    },
-}
-
-impl StoreError {
-    /// Stable code for logs and answers.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Io { .. } => "store-io",
-            Self::InUse { .. } => "store-in-use",
-            Self::NotState { .. } => "store-not-state",
-            Self::OtherGenesis { .. } => "store-other-genesis",
-            Self::Unsealing { .. } => "store-unsealing",
-            Self::Contents { .. } => "store-contents",
-            Self::TooLarge { .. } => "store-too-large",
-            Self::Interrupted => "store-interrupted",
-            Self::Cryptography { .. } => "store-cryptography",
-        }
-    }
-}
+#[cfg(test)]
+pub(crate) mod tests;
+#[cfg(test)]
+pub(crate) use tests::disk::Disk;

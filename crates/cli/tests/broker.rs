@@ -14,7 +14,7 @@ use std::{
 
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve,
-    store::MemoryOnly,
+    store::Store,
 };
 use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
 use adytum_sealed::signing::OwnerSigningKey;
@@ -48,7 +48,7 @@ impl Stage {
             attester: Arc::new(SimAttester::new(Arc::clone(&platform), IDENTITY)),
             collateral: Arc::new(platform.collateral_source()),
             clock: Arc::new(SystemClock),
-            store: Box::new(MemoryOnly),
+            store: Store::in_memory(genesis.digest()).unwrap(),
             events: Arc::new(LoggedEvents),
             reference: None,
         })

@@ -189,40 +189,19 @@ async fn statuses_carry_code_and_retry() {
     assert_eq!(status.metadata().get("adytum-retry").unwrap(), "false");
 }
 
-/// A store whose disk is full while `full` is set.
-#[derive(Clone, Default)]
-struct FullDisk(Arc<std::sync::atomic::AtomicBool>);
-
-impl crate::store::Store for FullDisk {
-    fn load(&self) -> Result<Option<crate::store::Snapshot>, StoreError> {
-        Ok(None)
-    }
-
-    fn commit(&self, _snapshot: &crate::store::Snapshot) -> Result<(), StoreError> {
-        if self.0.load(std::sync::atomic::Ordering::SeqCst) {
-            let source = std::io::ErrorKind::StorageFull.into();
-            return Err(StoreError::Io { path: "state".into(), operation: "writing", source });
-        }
-        Ok(())
-    }
-
-    fn durable(&self) -> bool {
-        true
-    }
-}
-
 #[tokio::test]
 async fn what_is_not_committed_is_not_in_force_and_may_be_tried_again() {
-    let disk = FullDisk::default();
-    let fixture = crate::fixture::broker_with(1, 1, Box::new(disk.clone()), None).with_manifest().await;
+    let disk = crate::store::Disk::default();
+    let open = |genesis| disk.open(genesis);
+    let fixture = crate::fixture::broker_with(1, 1, open, None).with_manifest().await;
     let session = owner_session(3);
-    disk.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    disk.fill(true);
     let error = fixture.execute(&session, put("ssl_config", b"one")).await.unwrap_err();
-    assert_eq!((error.code(), error.retry()), ("store-io", true));
+    assert_eq!((error.code(), error.retry()), ("store-full", true));
     let error = fixture.execute(&session, apply(&fixture.manifest(2))).await.unwrap_err();
-    assert_eq!(error.code(), "store-io");
+    assert_eq!(error.code(), "store-full");
     assert_eq!((fixture.broker.state().total_length(), fixture.broker.state().manifest_version()), (0, 1));
-    disk.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    disk.fill(false);
     let put = fixture.execute(&session, put("ssl_config", b"one")).await.unwrap();
     assert_eq!(put.secret_version, 1);
 }

@@ -210,13 +210,14 @@ async fn broken_beginnings_say_why() {
     assert!(second.contains("in use by another broker"), "{second}");
     process.terminate().await;
 
-    let file = stage.path("state").join("state");
-    let mut bytes = fs::read(&file).unwrap();
-    let middle = bytes.len() / 2 + 40;
-    bytes[middle] ^= 1;
+    let file = stage.path("state").join(adytum_broker::store::FILE);
+    let bytes = fs::read(&file).unwrap();
+    // Something in every page.
+    let bytes: Vec<u8> =
+        bytes.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at % 512 == 300)).collect();
     fs::write(&file, &bytes).unwrap();
     let changed = stage.fail(&["--state-directory", &state]).await;
-    assert!(changed.contains("does not open: it was changed"), "{changed}");
+    assert!(changed.contains("is damaged at"), "{changed}");
 
     fs::write(stage.path("genesis.toml"), "owners = []").unwrap();
     let genesis = stage.fail(&[]).await;

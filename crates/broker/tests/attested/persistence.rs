@@ -7,22 +7,22 @@ use adytum_broker::{
     broker::StartError,
     events::LoggedEvents,
     genesis::Genesis,
-    store::{SealedFile, Store},
+    store::{Change, FILE, Loaded, LockedStore, Store},
 };
-use adytum_evidence::clock::SystemClock;
+use adytum_evidence::{attester::Attester, clock::SystemClock};
 use adytum_sealed::signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester};
 use tempfile::TempDir;
 
 use crate::world::{World, execute, fetch, identity, put};
 
-fn restart(world: &World, store: SealedFile) -> Result<Arc<Broker>, StartError> {
+fn restart(world: &World, store: (Store, Loaded)) -> Result<Arc<Broker>, StartError> {
     Broker::start(BrokerConfiguration {
         genesis: world.genesis.clone(),
         attester: world.attester("broker"),
         collateral: Arc::new(world.platform.collateral_source()),
         clock: Arc::new(SystemClock),
-        store: Box::new(store),
+        store,
         events: Arc::new(LoggedEvents),
         reference: None,
     })
@@ -49,7 +49,7 @@ async fn manifest_secrets_and_versions_survive_a_restart() {
     running.stop().await;
 
     // Not a word of it is readable on the disk.
-    let bytes = fs::read(directory.path().join("state")).unwrap();
+    let bytes = fs::read(directory.path().join(FILE)).unwrap();
     for text in ["open sesame", "next", "ssl_config", "serving"] {
         assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");
     }
@@ -59,9 +59,8 @@ async fn manifest_secrets_and_versions_survive_a_restart() {
 /// lock, a moment longer.
 async fn eventually_started(world: &World, directory: &TempDir) -> crate::world::Running {
     let digest = world.genesis.digest();
-    let key = world.attester("broker").sealing_key().unwrap().unwrap();
     crate::world::eventually("the directory is free", async || {
-        SealedFile::open(directory.path(), digest, key.clone()).ok()
+        LockedStore::open(directory.path(), digest).ok()
     })
     .await;
     world.start_in(directory.path()).await
@@ -71,35 +70,35 @@ async fn eventually_started(world: &World, directory: &TempDir) -> crate::world:
 async fn state_that_was_changed_or_is_anothers_is_an_error_and_not_an_empty_broker() {
     let world = World::new(1, 1);
     let directory = TempDir::new().unwrap();
-    restart(&world, world.store(directory.path())).unwrap();
-    let path = directory.path().join("state");
+    let open = |genesis, attester: &dyn Attester| {
+        let key = attester.sealing_key().unwrap().unwrap();
+        Store::open(directory.path(), genesis, &key.into()).map(drop).map_err(|error| error.code())
+    };
+    let (broker, genesis) = (world.attester("broker"), world.genesis.digest());
+    assert_eq!(open(genesis, &*broker), Ok(()));
+    let path = directory.path().join(FILE);
     let good = fs::read(&path).unwrap();
-    let code = |store: SealedFile| restart(&world, store).err().map(|error| error.code());
 
-    let mut flipped = good.clone();
-    *flipped.last_mut().unwrap() ^= 1;
+    // Every page has something of it.
+    let flipped: Vec<u8> =
+        good.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at % 512 == 300)).collect();
     fs::write(&path, &flipped).unwrap();
-    assert_eq!(code(world.store(directory.path())), Some("store-unsealing"));
+    assert_eq!(open(genesis, &*broker), Err("store-damaged"));
     fs::write(&path, &good).unwrap();
 
     // Another broker of the same owner on the same machine.
     let owner = OwnerSigningKey::generate().unwrap();
     let other = Genesis::found([owner.public_key()], 1).unwrap().digest();
-    let key = world.attester("broker").sealing_key().unwrap().unwrap();
-    let foreign = SealedFile::open(directory.path(), other, key).unwrap();
-    assert_eq!(foreign.load().unwrap_err().code(), "store-other-genesis");
-    drop(foreign);
+    assert_eq!(open(other, &*broker), Err("store-other-genesis"));
 
     // Another binary of the broker, and another machine.
     for attester in [
         world.attester("broker, one byte changed"),
         Arc::new(SimAttester::new(Platform::ephemeral().unwrap(), identity("broker"))),
     ] {
-        let key = attester.sealing_key().unwrap().unwrap();
-        let store = SealedFile::open(directory.path(), world.genesis.digest(), key).unwrap();
-        assert_eq!(code(store), Some("store-unsealing"));
+        assert_eq!(open(genesis, &*attester), Err("store-unsealing"));
     }
-    assert_eq!(code(world.store(directory.path())), None);
+    assert_eq!(open(genesis, &*broker), Ok(()));
 }
 
 #[tokio::test]
@@ -108,11 +107,11 @@ async fn a_manifest_in_the_state_is_admitted_anew() {
     // that the owners did not sign.
     let world = World::new(1, 1);
     let directory = TempDir::new().unwrap();
-    let store = world.store(directory.path());
+    let (store, _) = world.store(directory.path());
     let mut forged = world.signed(&world.document(1));
     forged.text.push_str("# changed\n");
-    let snapshot = adytum_broker::store::Snapshot { manifest: Some(forged), ..Default::default() };
-    store.commit(&snapshot).unwrap();
-    let error = restart(&world, store).err().unwrap();
+    store.commit(Change { manifest: Some((1, forged)), ..Change::default() }).await.unwrap();
+    drop(store);
+    let error = restart(&world, world.store(directory.path())).err().unwrap();
     assert_eq!(error.code(), "manifest-signature-invalid");
 }

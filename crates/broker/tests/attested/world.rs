@@ -18,7 +18,7 @@ use adytum_broker::{
     reference::Reference,
     secrets::SecretKind,
     serve,
-    store::{MemoryOnly, SealedFile, Store},
+    store::{Loaded, Store},
 };
 use adytum_evidence::{
     attester::Attester,
@@ -89,20 +89,20 @@ impl World {
     }
 
     pub(crate) async fn start(&self) -> Running {
-        self.start_with(Box::new(MemoryOnly)).await
+        self.start_with(Store::in_memory(self.genesis.digest()).unwrap()).await
     }
 
     /// A broker whose state lies in this directory, sealed on the platform.
     pub(crate) async fn start_in(&self, directory: &Path) -> Running {
-        self.start_with(Box::new(self.store(directory))).await
+        self.start_with(self.store(directory)).await
     }
 
-    pub(crate) fn store(&self, directory: &Path) -> SealedFile {
+    pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
         let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        SealedFile::open(directory, self.genesis.digest(), key).unwrap()
+        Store::open(directory, self.genesis.digest(), &key.into()).unwrap()
     }
 
-    async fn start_with(&self, store: Box<dyn Store>) -> Running {
+    async fn start_with(&self, store: (Store, Loaded)) -> Running {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
             attester: self.attester("broker"),

@@ -16,7 +16,7 @@ use adytum_broker::{
     events::LoggedEvents,
     measured::MeasuredConfiguration,
     serve,
-    store::{MemoryOnly, SealedFile, Store},
+    store::{Loaded, Store},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock};
 use adytum_ratls::claims::GenesisDigest;
@@ -54,6 +54,10 @@ async fn main() -> anyhow::Result<()> {
         tee = tee.attester.platform(),
         "this is the broker of this genesis"
     );
+    // Before the store counts a start: a port that is taken is none.
+    let listener = TcpListener::bind(&arguments.listen)
+        .await
+        .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
     let store = open_store(&arguments, tee.attester.as_ref(), genesis.digest())?;
     let broker = Broker::start(BrokerConfiguration {
         genesis,
@@ -73,9 +77,6 @@ async fn main() -> anyhow::Result<()> {
         "state is loaded"
     );
 
-    let listener = TcpListener::bind(&arguments.listen)
-        .await
-        .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
     // Those who deploy it wait for this very line.
     let ready = format!("Server listening on {}\n", listener.local_addr()?);
     let mut stdout = io::stdout().lock();
@@ -83,6 +84,7 @@ async fn main() -> anyhow::Result<()> {
     let _ = stdout.write_all(ready.as_bytes()).and_then(|()| stdout.flush());
     drop(stdout);
 
+    let store = broker.store().clone();
     serve(listener, broker, ServerLimits::default(), async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -90,6 +92,7 @@ async fn main() -> anyhow::Result<()> {
         }
     })
     .await?;
+    store.close().await.context("the shutdown can't be recorded")?;
     tracing::info!("the broker has ended");
     Ok(())
 }
@@ -121,17 +124,17 @@ fn open_store(
     arguments: &Arguments,
     attester: &dyn Attester,
     genesis: GenesisDigest,
-) -> anyhow::Result<Box<dyn Store>> {
+) -> anyhow::Result<(Store, Loaded)> {
     let Some(directory) = &arguments.state_directory else {
         tracing::warn!("no --state-directory: nothing outlives this process");
-        return Ok(Box::new(MemoryOnly));
+        return Ok(Store::in_memory(genesis)?);
     };
     let Some(key) = attester.sealing_key().context("the TEE's sealing key")? else {
         tracing::warn!(
             tee = attester.platform(),
             "this TEE has no sealing key, so --state-directory is not used: nothing outlives this process"
         );
-        return Ok(Box::new(MemoryOnly));
+        return Ok(Store::in_memory(genesis)?);
     };
-    Ok(Box::new(SealedFile::open(directory, genesis, key)?))
+    Ok(Store::open(directory, genesis, &key.into())?)
 }

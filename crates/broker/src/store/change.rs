@@ -1,0 +1,83 @@
+//! What a caller asks a store to keep, and what it gets for an answer.
+
+use adytum_api::names::SecretName;
+use adytum_evidence::{clock::UnixSeconds, measurement::Sha256Digest};
+use adytum_ratls::claims::StateHead;
+use zeroize::Zeroizing;
+
+use crate::{manifest::SignedManifest, secrets::StoredSecret};
+
+/// The longest change, in bytes.
+pub const MAXIMUM_CHANGE_LENGTH: usize = 8 * 1024 * 1024;
+
+/// Kept wholly or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// A manifest and its version, higher than the one in force. Former ones are
+    /// kept: see `Store::manifest`.
+    pub manifest: Option<(u64, SignedManifest)>,
+    /// Secrets: each replaces all that the store has under its name.
+    pub secrets: Vec<(SecretName, StoredSecret)>,
+    /// Other values by name; `None` removes one.
+    pub items: Vec<(&'static str, Option<Item>)>,
+    /// Raises the floor under the clock.
+    pub clock_floor: Option<UnixSeconds>,
+    /// An owner confirmed the state after an unplanned restart.
+    pub confirmed: bool,
+    /// Audit records, in order. The store numbers and links them.
+    pub audit: Vec<Vec<u8>>,
+}
+
+/// A value of no kind that the store knows. Never prints.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Item(pub Zeroizing<Vec<u8>>);
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Item({} bytes)", self.0.len())
+    }
+}
+
+impl Change {
+    /// Only these audit records.
+    pub fn audit(records: Vec<Vec<u8>>) -> Self {
+        Self { audit: records, ..Self::default() }
+    }
+
+    /// Is there anything in it but audit records?
+    pub(super) fn touches_state(&self) -> bool {
+        self.manifest.is_some() || !self.secrets.is_empty() || !self.items.is_empty() || self.confirmed
+    }
+
+    /// Its length in bytes, about.
+    pub(super) fn length(&self) -> usize {
+        let manifest = self.manifest.as_ref().map_or(0, |(_, signed)| signed.text.len() + 4096);
+        let value = |secret: &StoredSecret| secret.value.as_ref().map_or(0, |value| value.expose().len());
+        let secrets = self.secrets.iter().map(|(name, secret)| name.as_str().len() + value(secret) + 512);
+        let items = self.items.iter().map(|(_, item)| item.as_ref().map_or(0, |item| item.0.len()) + 256);
+        let audit = self.audit.iter().map(|record| record.len() + 128);
+        manifest + secrets.chain(items).chain(audit).sum::<usize>()
+    }
+}
+
+/// A change that survives a loss of power.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The head of the state with it.
+    pub head: StateHead,
+    /// The number of its first audit record, if it has one.
+    pub first_record: Option<u64>,
+}
+
+/// An audit record as the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// From 1.
+    pub number: u64,
+    /// The hash of the record before; `None` for the first.
+    pub previous: Option<Sha256Digest>,
+    /// What was appended.
+    pub bytes: Vec<u8>,
+    /// [`super::record_hash`] of all these.
+    pub hash: Sha256Digest,
+}

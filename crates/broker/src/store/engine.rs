@@ -1,0 +1,310 @@
+//! Transactions: many changes in one, applied to the database and to the row
+//! that says how it stands.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use adytum_evidence::measurement::Sha256Digest;
+use redb::{Database, ReadableDatabase, ReadableTable, Table};
+
+use super::{
+    Change, Committed, StoreError, StoredRecord,
+    encoding::{StateRow, encode_manifest, encode_secret},
+    row::{Element, Place, RowCipher, record_hash, toggle},
+    storage::Storage,
+    tables::{AUDIT, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
+};
+
+pub(super) const STATE_KEY: &str = "state";
+/// In the header of a store that was restored from a backup and not started since.
+pub(super) const RESTORED: &str = "restored";
+/// A store in memory keeps so many audit records: it must not fill the memory.
+const KEPT_IN_MEMORY: u64 = 4096;
+
+/// The database, while it is open.
+pub(super) type Slot = RwLock<Option<Arc<Database>>>;
+
+/// Applies changes. One thread has it.
+pub(super) struct Engine {
+    storage: Arc<dyn Storage>,
+    cipher: Arc<RowCipher>,
+    slot: Arc<Slot>,
+    current: StateRow,
+    /// The last transaction failed and may be on the disk all the same.
+    uncertain: Option<Uncertain>,
+    diverged: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Uncertain {
+    touches_state: bool,
+}
+
+impl Engine {
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        cipher: Arc<RowCipher>,
+        slot: Arc<Slot>,
+        current: StateRow,
+    ) -> Self {
+        Self { storage, cipher, slot, current, uncertain: None, diverged: false }
+    }
+
+    pub(super) fn current(&self) -> &StateRow {
+        &self.current
+    }
+
+    fn path(&self) -> PathBuf {
+        self.storage.path().to_owned()
+    }
+
+    /// Commits these changes in one transaction. `finish` has the last word on
+    /// the state row. After an error, nothing of them is in force.
+    pub(super) fn commit(
+        &mut self,
+        changes: &[&Change],
+        finish: impl FnOnce(&mut StateRow),
+    ) -> Result<Vec<Committed>, StoreError> {
+        let database = self.database()?;
+        let path = self.path();
+        let applied = guarded(&path, "committing", || self.apply(&database, changes, finish));
+        drop(database);
+        match applied {
+            Ok((next, committed)) => {
+                self.current = next;
+                Ok(committed)
+            }
+            Err(error) => {
+                let touches_state = changes.iter().any(|change| change.touches_state());
+                self.uncertain = Some(Uncertain { touches_state });
+                *self.slot.write().unwrap_or_else(PoisonError::into_inner) = None;
+                // Only an open database can tell whether the change is in it.
+                if let Err(again) = self.database() {
+                    tracing::error!(code = again.code(), error = %again, "the store can't be opened again yet");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The open database; after a failure it is opened anew.
+    fn database(&mut self) -> Result<Arc<Database>, StoreError> {
+        if self.diverged {
+            return Err(StoreError::Diverged { path: self.path() });
+        }
+        if let Some(database) = self.slot.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            return Ok(Arc::clone(database));
+        }
+        let path = self.path();
+        let database = guarded(&path, "opening", || Ok(self.storage.open()?))?;
+        let found = read_state(&path, &self.cipher, &database)?.ok_or_else(|| StoreError::Damaged {
+            path: path.clone(),
+            record: "the state row, which is missing".to_owned(),
+        })?;
+        let uncertain = self.uncertain.take();
+        match (found.generation.checked_sub(self.current.generation), uncertain) {
+            (Some(0), _) => {}
+            // Records without the answer that would have followed them do no harm.
+            (Some(1), Some(Uncertain { touches_state: false })) => self.current = found,
+            (Some(1), Some(Uncertain { touches_state: true })) => {
+                self.diverged = true;
+                return Err(StoreError::Diverged { path });
+            }
+            _ => return Err(StoreError::Mixed { path, reason: "the file was exchanged".to_owned() }),
+        }
+        let database = Arc::new(database);
+        *self.slot.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&database));
+        Ok(database)
+    }
+
+    fn apply(
+        &self,
+        database: &Database,
+        changes: &[&Change],
+        finish: impl FnOnce(&mut StateRow),
+    ) -> Result<(StateRow, Vec<Committed>), Fault> {
+        let mut next = self.current.clone();
+        next.generation += 1;
+        let mut committed = Vec::with_capacity(changes.len());
+        let transaction = database.begin_write()?;
+        {
+            let mut manifests = transaction.open_table(MANIFESTS)?;
+            let mut secrets = transaction.open_table(SECRETS)?;
+            let mut items = transaction.open_table(ITEMS)?;
+            let mut audit = transaction.open_table(AUDIT)?;
+            for change in changes {
+                if let Some((version, signed)) = &change.manifest {
+                    let former = next.manifest_version;
+                    if let Some(row) = manifests.get(former)? {
+                        let key = former.to_be_bytes();
+                        toggle(&mut next.rows, &self.cipher.element(manifest_place(&key), row.value()));
+                    }
+                    let key = version.to_be_bytes();
+                    let row = self.cipher.seal(manifest_place(&key), None, &encode_manifest(signed))?;
+                    toggle(&mut next.rows, &self.cipher.element(manifest_place(&key), &row));
+                    manifests.insert(*version, row.as_slice())?;
+                    next.manifest_version = *version;
+                }
+                for (name, secret) in &change.secrets {
+                    let key = self.cipher.name_key(SECRET, name.as_str());
+                    let (from, to) = (secret_key(&key, 0), secret_key(&key, u64::MAX));
+                    self.remove(&mut next.rows, &mut secrets, SECRET, &from, &to)?;
+                    let key = secret_key(&key, secret.version);
+                    let place = Place { table: SECRET, key: &key };
+                    let row = self.cipher.seal(place, Some(name.as_str()), &encode_secret(secret))?;
+                    toggle(&mut next.rows, &self.cipher.element(place, &row));
+                    secrets.insert(key.as_slice(), row.as_slice())?;
+                }
+                for (name, item) in &change.items {
+                    let key = self.cipher.name_key(ITEM, name);
+                    self.remove(&mut next.rows, &mut items, ITEM, &key, &key)?;
+                    if let Some(item) = item {
+                        let place = Place { table: ITEM, key: &key };
+                        let row = self.cipher.seal(place, Some(name), &item.0)?;
+                        toggle(&mut next.rows, &self.cipher.element(place, &row));
+                        items.insert(key.as_slice(), row.as_slice())?;
+                    }
+                }
+                if let Some(floor) = change.clock_floor {
+                    next.clock_floor = next.clock_floor.max(floor.0);
+                }
+                if change.confirmed {
+                    next.unconfirmed = false;
+                }
+                let first_record = (!change.audit.is_empty()).then_some(next.audit_size + 1);
+                for record in &change.audit {
+                    self.append(&mut next, &mut audit, record)?;
+                }
+                committed.push(Committed { head: next.head(), first_record });
+            }
+            finish(&mut next);
+            let mut state = transaction.open_table(STATE)?;
+            let row = self.cipher.seal(state_place(), None, &next.encode())?;
+            state.insert(STATE_KEY, row.as_slice())?;
+        }
+        transaction.commit()?;
+        Ok((next, committed))
+    }
+
+    fn append(
+        &self,
+        next: &mut StateRow,
+        audit: &mut Table<'_, u64, &'static [u8]>,
+        record: &[u8],
+    ) -> Result<(), Fault> {
+        let number = next.audit_size + 1;
+        let mut plain = Vec::with_capacity(32 + record.len());
+        plain.extend_from_slice(&next.audit_hash.map_or([0; 32], |hash| hash.0));
+        plain.extend_from_slice(record);
+        let key = number.to_be_bytes();
+        let row = self.cipher.seal(audit_place(&key), None, &plain)?;
+        audit.insert(number, row.as_slice())?;
+        if !self.storage.durable()
+            && let Some(old) = number.checked_sub(KEPT_IN_MEMORY)
+        {
+            audit.remove(old)?;
+        }
+        next.audit_hash = Some(record_hash(number, next.audit_hash, record));
+        next.audit_size = number;
+        Ok(())
+    }
+
+    fn remove(
+        &self,
+        rows: &mut Element,
+        table: &mut Table<'_, &'static [u8], &'static [u8]>,
+        name: &'static str,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<(), Fault> {
+        let keys = table
+            .range::<&[u8]>(from..=to)?
+            .map(|entry| entry.map(|(key, _)| key.value().to_vec()))
+            .collect::<Result<Vec<_>, _>>()?;
+        for key in keys {
+            if let Some(row) = table.remove(key.as_slice())? {
+                toggle(rows, &self.cipher.element(Place { table: name, key: &key }, row.value()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a start: the first transaction of a process.
+    pub(super) fn start(&mut self, unconfirmed: bool) -> Result<(), StoreError> {
+        self.commit(&[&Change::default()], |state| {
+            state.epoch = state.epoch.saturating_add(1);
+            state.clean = false;
+            state.unconfirmed = unconfirmed;
+        })?;
+        let database = self.database()?;
+        guarded(&self.path(), "committing", || {
+            let restored = {
+                let transaction = database.begin_read()?;
+                transaction.open_table(HEADER)?.get(RESTORED)?.is_some()
+            };
+            if restored {
+                let transaction = database.begin_write()?;
+                transaction.open_table(HEADER)?.remove(RESTORED)?;
+                transaction.commit()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+pub(super) const SECRET: &str = "secrets";
+pub(super) const ITEM: &str = "items";
+
+pub(super) fn state_place() -> Place<'static> {
+    Place { table: "state", key: STATE_KEY.as_bytes() }
+}
+
+pub(super) fn manifest_place(key: &[u8; 8]) -> Place<'_> {
+    Place { table: "manifests", key }
+}
+
+pub(super) fn audit_place(key: &[u8; 8]) -> Place<'_> {
+    Place { table: "audit", key }
+}
+
+pub(super) fn secret_key(name: &[u8; 32], version: u64) -> [u8; 40] {
+    let mut key = [0; 40];
+    let (left, right) = key.split_at_mut(32);
+    left.copy_from_slice(name);
+    right.copy_from_slice(&version.to_be_bytes());
+    key
+}
+
+/// The state row; `None` in a store that was never started.
+pub(super) fn read_state(
+    path: &std::path::Path,
+    cipher: &RowCipher,
+    database: &Database,
+) -> Result<Option<StateRow>, StoreError> {
+    guarded(path, "reading", || {
+        let transaction = database.begin_read()?;
+        let table = match transaction.open_table(STATE) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(row) = table.get(STATE_KEY)? else { return Ok(None) };
+        let damaged = |_| StoreError::Damaged { path: path.to_owned(), record: "the state row".to_owned() };
+        let opened = cipher.open(state_place(), false, row.value()).map_err(damaged)?;
+        let state = StateRow::decode(&opened.value)
+            .map_err(|reason| StoreError::Contents { path: path.to_owned(), reason })?;
+        Ok(Some(state))
+    })
+}
+
+/// Opens one row of the audit table.
+pub(super) fn read_record(cipher: &RowCipher, number: u64, row: &[u8]) -> Option<StoredRecord> {
+    let key = number.to_be_bytes();
+    let opened = cipher.open(audit_place(&key), false, row).ok()?;
+    let (previous, bytes) = opened.value.split_first_chunk::<32>()?;
+    let previous = (number > 1).then_some(Sha256Digest(*previous));
+    let hash = record_hash(number, previous, bytes);
+    Some(StoredRecord { number, previous, bytes: bytes.to_vec(), hash })
+}

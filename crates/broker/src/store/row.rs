@@ -1,0 +1,348 @@
+//! Rows: each encrypted and bound to its place, so that a host can neither read
+//! one, nor change one, nor put one where another was.
+//!
+//! ```text
+//! salt (24) ‖ [length of the name (2) ‖ AES-256-GCM(name)] ‖ AES-256-GCM(value)
+//! ```
+//! Each row has a random salt and so a key of its own: HMAC-SHA256 of the salt
+//! under the store's row key, which HKDF-SHA256 (RFC 5869) derives from the root
+//! key and the genesis. Under that key the name has nonce 0, the value nonce 1;
+//! no number of rows wears it out. The associated data are format, table, key
+//! in the table and, for the value, the name.
+
+use adytum_evidence::{attester::SealingKey, identity::LengthPrefixed};
+use adytum_ratls::claims::GenesisDigest;
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    constant_time, hkdf, hmac, rand,
+};
+use zeroize::Zeroizing;
+
+use super::StoreError;
+
+pub(super) const FORMAT: &[u8] = b"adytum store v2";
+const SALT: usize = 24;
+const TAG: usize = 16;
+const NAME_NONCE: u8 = 0;
+const VALUE_NONCE: u8 = 1;
+
+/// The key under which everything in a store is encrypted.
+#[derive(Clone)]
+pub struct RootKey(pub Zeroizing<[u8; 32]>);
+
+impl RootKey {
+    /// A new one, from the cryptographic random generator.
+    pub fn generate() -> Result<Self, StoreError> {
+        let mut key = Zeroizing::new([0; 32]);
+        rand::fill(key.as_mut_slice())
+            .map_err(|_| StoreError::Cryptography { operation: "random generation" })?;
+        Ok(Self(key))
+    }
+}
+
+impl From<SealingKey> for RootKey {
+    fn from(key: SealingKey) -> Self {
+        Self(key.0)
+    }
+}
+
+impl std::fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RootKey(..)")
+    }
+}
+
+/// Where a row belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) table: &'static str,
+    pub(super) key: &'a [u8],
+}
+
+impl Place<'_> {
+    fn associated_data(&self, part: &[u8], name: &[u8]) -> Vec<u8> {
+        let fields = [FORMAT, self.table.as_bytes(), self.key, part, name];
+        let mut data = Vec::with_capacity(fields.iter().map(|field| field.len() + 8).sum());
+        for field in fields {
+            data.extend_from_slice(&(field.len() as u64).to_be_bytes());
+            data.extend_from_slice(field);
+        }
+        data
+    }
+}
+
+/// A row that does not open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DoesNotOpen {
+    /// The name in it, if at least that opens.
+    pub(super) name: Option<String>,
+}
+
+/// An opened row.
+pub(super) struct Opened {
+    /// Empty for rows without a name.
+    pub(super) name: String,
+    pub(super) value: Zeroizing<Vec<u8>>,
+}
+
+/// What a row adds to the digest of a store's rows.
+pub(super) type Element = [u8; 32];
+
+/// The keys of one store.
+pub(super) struct RowCipher {
+    rows: hmac::Key,
+    names: hmac::Key,
+    elements: hmac::Key,
+    check: [u8; 32],
+}
+
+struct Length;
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+impl RowCipher {
+    pub(super) fn new(root: &RootKey, genesis: GenesisDigest) -> Result<Self, StoreError> {
+        let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, &genesis.0.0).extract(root.0.as_slice());
+        let derive = |purpose: &str| {
+            let mut bytes = Zeroizing::new([0; 32]);
+            extracted
+                .expand(&[FORMAT, purpose.as_bytes()], Length)
+                .and_then(|okm| okm.fill(bytes.as_mut_slice()))
+                .map_err(|_| StoreError::Cryptography { operation: "deriving the store's keys" })?;
+            Ok::<_, StoreError>(bytes)
+        };
+        let key =
+            |purpose| Ok::<_, StoreError>(hmac::Key::new(hmac::HMAC_SHA256, derive(purpose)?.as_slice()));
+        Ok(Self {
+            rows: key("rows")?,
+            names: key("names")?,
+            elements: key("elements")?,
+            check: *derive("check")?,
+        })
+    }
+
+    /// Tells in the file, to those who have it, whether a key is the right one.
+    pub(super) fn check(&self) -> &[u8; 32] {
+        &self.check
+    }
+
+    pub(super) fn checks(&self, found: &[u8]) -> bool {
+        constant_time::verify_slices_are_equal(&self.check, found).is_ok()
+    }
+
+    /// A name as a key in a table: nobody reads it in the file.
+    pub(super) fn name_key(&self, table: &str, name: &str) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.names);
+        context.update(&(table.len() as u64).to_be_bytes());
+        context.update(table.as_bytes());
+        context.update(name.as_bytes());
+        digest(context.sign().as_ref())
+    }
+
+    pub(super) fn seal(
+        &self,
+        place: Place<'_>,
+        name: Option<&str>,
+        value: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        let failed = |operation| move |_| StoreError::Cryptography { operation };
+        let mut salt = [0; SALT];
+        rand::fill(&mut salt).map_err(failed("random generation"))?;
+        let key = self.key(&salt).map_err(failed("deriving a row's key"))?;
+        let mut row = Vec::with_capacity(SALT + 2 + TAG + name.map_or(0, str::len) + value.len() + TAG);
+        row.extend_from_slice(&salt);
+        let append = |row: &mut Vec<u8>, number, data: &[u8], plain: &[u8]| {
+            let from = row.len();
+            row.extend_from_slice(plain);
+            let tag = key
+                .seal_in_place_separate_tag(nonce(number), Aad::from(data), &mut row[from..])
+                .map_err(failed("encrypting a row"))?;
+            row.extend_from_slice(tag.as_ref());
+            Ok::<_, StoreError>(())
+        };
+        if let Some(name) = name {
+            let length = u16::try_from(name.len())
+                .map_err(|_| StoreError::TooLarge { found: name.len(), limit: usize::from(u16::MAX) })?;
+            row.extend_from_slice(&length.to_be_bytes());
+            append(&mut row, NAME_NONCE, &place.associated_data(b"name", b""), name.as_bytes())?;
+        }
+        let data = place.associated_data(b"value", name.unwrap_or_default().as_bytes());
+        append(&mut row, VALUE_NONCE, &data, value)?;
+        Ok(row)
+    }
+
+    /// Opens a row; `named` says whether it is one with a name.
+    pub(super) fn open(&self, place: Place<'_>, named: bool, row: &[u8]) -> Result<Opened, DoesNotOpen> {
+        let unnamed = || DoesNotOpen { name: None };
+        let (salt, mut rest) = row.split_at_checked(SALT).ok_or_else(unnamed)?;
+        let key = self.key(salt).map_err(|_| unnamed())?;
+        let mut name = String::new();
+        if named {
+            let (length, after) = rest.split_first_chunk::<2>().ok_or_else(unnamed)?;
+            let length = usize::from(u16::from_be_bytes(*length)) + TAG;
+            let (sealed, after) = after.split_at_checked(length).ok_or_else(unnamed)?;
+            let data = place.associated_data(b"name", b"");
+            let mut opened = decrypt(&key, NAME_NONCE, &data, sealed).ok_or_else(unnamed)?;
+            name = String::from_utf8(std::mem::take(&mut *opened)).map_err(|_| unnamed())?;
+            rest = after;
+        }
+        let data = place.associated_data(b"value", name.as_bytes());
+        match decrypt(&key, VALUE_NONCE, &data, rest) {
+            Some(value) => Ok(Opened { name, value }),
+            None => Err(DoesNotOpen { name: named.then_some(name) }),
+        }
+    }
+
+    /// A row's part in the digest over all rows: the salt and the value's tag
+    /// stand for the whole of it, since only this store's keys make another.
+    pub(super) fn element(&self, place: Place<'_>, row: &[u8]) -> Element {
+        let mut context = hmac::Context::with_key(&self.elements);
+        for field in [place.table.as_bytes(), place.key] {
+            context.update(&(field.len() as u64).to_be_bytes());
+            context.update(field);
+        }
+        context.update(&row[..row.len().min(SALT)]);
+        context.update(&row[row.len().saturating_sub(TAG)..]);
+        digest(context.sign().as_ref())
+    }
+
+    fn key(&self, salt: &[u8]) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
+        let bytes = hmac::sign(&self.rows, salt);
+        UnboundKey::new(&AES_256_GCM, bytes.as_ref()).map(LessSafeKey::new)
+    }
+}
+
+/// Adds an element to a digest of a set, or takes it out again. The digest
+/// never lies open, so exclusive-or of a keyed function serves (MSet-XOR-Hash,
+/// Clarke et al. 2003).
+pub(super) fn toggle(set: &mut Element, element: &Element) {
+    set.iter_mut().zip(element).for_each(|(byte, other)| *byte ^= other);
+}
+
+fn decrypt(key: &LessSafeKey, number: u8, data: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(sealed.to_vec());
+    let length = key.open_in_place(nonce(number), Aad::from(data), &mut bytes).ok()?.len();
+    bytes.truncate(length);
+    Some(bytes)
+}
+
+/// Each row has a key of its own, under which each nonce is used once.
+fn nonce(number: u8) -> Nonce {
+    let mut bytes = [0; NONCE_LEN];
+    bytes[NONCE_LEN - 1] = number;
+    Nonce::assume_unique_for_key(bytes)
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    digest
+}
+
+/// The link of an audit record to all before it: SHA-256 over the
+/// length-prefixed "adytum audit record v1", number (eight bytes, big-endian),
+/// hash of the previous record (empty for the first) and the record's bytes.
+pub fn record_hash(
+    number: u64,
+    previous: Option<adytum_evidence::measurement::Sha256Digest>,
+    bytes: &[u8],
+) -> adytum_evidence::measurement::Sha256Digest {
+    let mut hasher = LengthPrefixed::<sha2::Sha256>::new();
+    hasher.field(b"adytum audit record v1");
+    hasher.field(&number.to_be_bytes());
+    hasher.field(previous.as_ref().map_or(&[][..], |hash| &hash.0));
+    hasher.field(bytes);
+    adytum_evidence::measurement::Sha256Digest(hasher.finish().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use adytum_evidence::measurement::Sha256Digest;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cipher(key: u8, genesis: u8) -> RowCipher {
+        let genesis = GenesisDigest(Sha256Digest([genesis; 32]));
+        RowCipher::new(&RootKey(Zeroizing::new([key; 32])), genesis).unwrap()
+    }
+
+    const PLACE: Place<'static> = Place { table: "secrets", key: b"key" };
+
+    #[test]
+    fn a_row_opens_in_its_place_only() {
+        let cipher = cipher(1, 1);
+        let row = cipher.seal(PLACE, Some("model_key"), b"sesame").unwrap();
+        let opened = cipher.open(PLACE, true, &row).unwrap();
+        assert_eq!((opened.name.as_str(), opened.value.as_slice()), ("model_key", &b"sesame"[..]));
+        for place in [Place { table: "items", ..PLACE }, Place { key: b"kez", ..PLACE }] {
+            assert!(cipher.open(place, true, &row).is_err());
+        }
+        assert!(cipher.open(PLACE, false, &row).is_err());
+        assert!(self::cipher(2, 1).open(PLACE, true, &row).is_err());
+        assert!(self::cipher(1, 2).open(PLACE, true, &row).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed_and_the_name_told_where_it_can_be() {
+        let cipher = cipher(1, 1);
+        let row = cipher.seal(PLACE, Some("model_key"), b"sesame").unwrap();
+        let named = SALT + 2 + "model_key".len() + TAG;
+        for bit in 0..row.len() * 8 {
+            let mut bad = row.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let Err(error) = cipher.open(PLACE, true, &bad) else { panic!("bit {bit}") };
+            assert_eq!(error.name.is_some(), bit / 8 >= named, "bit {bit}");
+        }
+        for length in 0..row.len() {
+            assert!(cipher.open(PLACE, true, &row[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_value_can_not_be_joined_to_another_name() {
+        let cipher = cipher(1, 1);
+        let (a, b) = (cipher.seal(PLACE, Some("a"), b"1"), cipher.seal(PLACE, Some("b"), b"2"));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        let name = SALT + 2 + 1 + TAG;
+        assert!(cipher.open(PLACE, true, &[&a[..name], &b[name..]].concat()).is_err());
+    }
+
+    #[test]
+    fn equal_rows_differ_and_nothing_is_readable() {
+        let cipher = cipher(1, 1);
+        let rows: Vec<_> =
+            (0..2).map(|_| cipher.seal(PLACE, Some("model_key"), b"sesame").unwrap()).collect();
+        assert_ne!(rows[0], rows[1]);
+        for text in [&b"sesame"[..], b"model_key"] {
+            assert!(!rows[0].windows(text.len()).any(|window| window == text));
+        }
+        assert_ne!(cipher.element(PLACE, &rows[0]), cipher.element(PLACE, &rows[1]));
+        assert_ne!(cipher.name_key("secrets", "a"), cipher.name_key("items", "a"));
+    }
+
+    #[test]
+    fn each_field_of_a_record_is_in_its_hash() {
+        let previous = Sha256Digest([1; 32]);
+        let hashes = [
+            record_hash(1, None, b"a"),
+            record_hash(2, None, b"a"),
+            record_hash(1, Some(previous), b"a"),
+            record_hash(1, None, b"b"),
+        ];
+        for (at, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..at].contains(hash));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_no_row(row in proptest::collection::vec(any::<u8>(), 0..200), named: bool) {
+            prop_assert!(cipher(1, 1).open(PLACE, named, &row).is_err());
+        }
+    }
+}

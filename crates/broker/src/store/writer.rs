@@ -1,0 +1,173 @@
+//! Group commit: one thread takes what many callers want to change, commits all
+//! that has come meanwhile in one transaction, and answers each when it is
+//! durable.
+
+use std::{
+    fs::File,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    thread::JoinHandle,
+};
+
+use adytum_ratls::claims::StateHead;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
+    engine::{Engine, Slot},
+    row::RowCipher,
+    storage::Storage,
+};
+
+/// So many callers wait in the queue; one more waits to enter it.
+const QUEUE: usize = 1024;
+/// So many changes are committed together, at most.
+const MAXIMUM_GROUP: usize = 1024;
+/// So many bytes are committed together, or one change.
+const MAXIMUM_GROUP_LENGTH: usize = 8 * 1024 * 1024;
+
+pub(super) enum Message {
+    Commit(Box<Change>, oneshot::Sender<Result<Committed, StoreError>>),
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// What the handles share.
+pub(super) struct Shared {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) cipher: Arc<RowCipher>,
+    pub(super) slot: Arc<Slot>,
+    pub(super) head: Arc<RwLock<StateHead>>,
+    queue: Mutex<Option<mpsc::Sender<Message>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    _lock: Option<File>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // The thread ends when nobody can ask it any more; the file and the
+        // directory are free when this returns.
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(super) fn start(
+    engine: Engine,
+    storage: Arc<dyn Storage>,
+    cipher: Arc<RowCipher>,
+    slot: Arc<Slot>,
+    lock: Option<File>,
+) -> Result<Store, StoreError> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let head = Arc::new(RwLock::new(engine.current().head()));
+    let published = Arc::clone(&head);
+    let thread = std::thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || Writer { engine, head: published, closed: false }.run(receiver))
+        .map_err(|source| super::tables::io_error(storage.path(), "starting its thread", source))?;
+    Ok(Store(Arc::new(Shared {
+        storage,
+        cipher,
+        slot,
+        head,
+        queue: Mutex::new(Some(sender)),
+        thread: Mutex::new(Some(thread)),
+        _lock: lock,
+    })))
+}
+
+impl Shared {
+    pub(super) async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
+        let found = change.length();
+        if found > MAXIMUM_CHANGE_LENGTH {
+            return Err(StoreError::TooLarge { found, limit: MAXIMUM_CHANGE_LENGTH });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Commit(Box::new(change), answer)).await?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Close(answer)).await?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn send(&self, message: Message) -> Result<(), StoreError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        queue.ok_or(StoreError::Closed)?.send(message).await.map_err(|_| StoreError::Closed)
+    }
+}
+
+struct Writer {
+    engine: Engine,
+    head: Arc<RwLock<StateHead>>,
+    closed: bool,
+}
+
+type Waiting = (Box<Change>, oneshot::Sender<Result<Committed, StoreError>>);
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut group: Vec<Waiting> = Vec::new();
+            let mut length = 0;
+            let mut next = Some(first);
+            let mut closing = None;
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Commit(change, answer) => {
+                        length += change.length();
+                        group.push((change, answer));
+                    }
+                    Message::Close(answer) => closing = Some(answer),
+                }
+                if closing.is_none() && group.len() < MAXIMUM_GROUP && length < MAXIMUM_GROUP_LENGTH {
+                    next = queue.try_recv().ok();
+                }
+            }
+            self.commit(group);
+            if let Some(answer) = closing {
+                let _ = answer.send(self.close());
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Waiting>) {
+        if group.is_empty() {
+            return;
+        }
+        let result = if self.closed {
+            Err(StoreError::Closed)
+        } else {
+            let changes: Vec<&Change> = group.iter().map(|(change, _)| &**change).collect();
+            self.engine.commit(&changes, |_| {})
+        };
+        // Also after a failure: records may be on the disk that nobody was told of.
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = self.engine.current().head();
+        // A caller that went away does not want the answer.
+        match result {
+            Ok(committed) => {
+                for ((_, answer), committed) in group.into_iter().zip(committed) {
+                    let _ = answer.send(Ok(committed));
+                }
+            }
+            Err(error) => {
+                tracing::error!(code = error.code(), %error, changes = group.len(), "a commit failed");
+                for (_, answer) in group {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if self.closed {
+            return Ok(());
+        }
+        self.engine.commit(&[&Change::default()], |state| state.clean = true)?;
+        self.closed = true;
+        Ok(())
+    }
+}
