@@ -44,7 +44,7 @@ pub enum TrustError {
     /// It is for another name.
     #[error(
         "the server's certificate is for {presented}, not for {wanted}; connect by that name, or give \
-         the name that is meant as the server name"
+         the name that is meant (--server-name)"
     )]
     WrongName {
         /// The name that was connected to.

@@ -1,0 +1,268 @@
+//! `adytum predict` and `adytum bench` as programs, against a model server in
+//! this process: every line they print and every error they end with.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
+// The server is the one that the library's own tests use.
+#[path = "../../client/tests/server/mod.rs"]
+mod server;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+use server::{Behaviour, Identity, ModelServer, scored};
+use tempfile::TempDir;
+use tonic::Status;
+
+/// What a run of the command printed.
+struct Run {
+    success: bool,
+    output: String,
+    error: String,
+}
+
+impl Run {
+    async fn of(arguments: &[&str]) -> Self {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_adytum"))
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        Self {
+            success: output.status.success(),
+            output: String::from_utf8(output.stdout).unwrap(),
+            error: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    fn succeeded(self) -> String {
+        assert!(self.success && self.error.is_empty(), "{}", self.error);
+        self.output
+    }
+
+    /// One line of error and nothing else.
+    #[track_caller]
+    fn failed(self) -> String {
+        assert!(!self.success, "{}", self.output);
+        assert_eq!(self.error.lines().count(), 1, "{}", self.error);
+        assert!(self.error.starts_with("adytum: "), "{}", self.error);
+        self.error
+    }
+}
+
+/// A server, its certificate, and images for it.
+struct Site {
+    server: ModelServer,
+    identity: Identity,
+    directory: TempDir,
+}
+
+impl Site {
+    async fn new(behaviour: Behaviour) -> Self {
+        let identity = Identity::new(&["localhost"]);
+        let server = ModelServer::start(behaviour, Some(&identity)).await;
+        Self { server, identity, directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// An 8x8 grey PNG that the server takes for this class.
+    fn image(&self, class: u8) -> String {
+        let path = self.directory.path().join(format!("{class}.png"));
+        image::GrayImage::from_pixel(8, 8, image::Luma([class * 26])).save(&path).unwrap();
+        path.display().to_string()
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    async fn run(&self, verb: &str, more: &[&str]) -> Run {
+        let (target, crt) = (self.server.target("localhost"), self.identity.crt());
+        let crt = crt.to_str().unwrap();
+        let mut arguments = vec![verb, "--server", &target, "--crt", crt];
+        arguments.extend(more);
+        Run::of(&arguments).await
+    }
+}
+
+#[tokio::test]
+async fn predict_prints_the_reference_clients_lines() {
+    let site = Site::new(Behaviour::default()).await;
+    let output = site.run("predict", &["--image", &site.image(4)]).await.succeeded();
+    assert_eq!(output, "Prediction class:  4\nProbability:  0.75\n");
+    assert_eq!(site.server.seen().last().model_spec.unwrap().name, "resnet");
+}
+
+#[tokio::test]
+async fn predict_says_more_when_asked() {
+    let site = Site::new(Behaviour::default()).await;
+    let names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    let labels = site.file("labels.txt", &names.join("\n"));
+    let (four, nine) = (site.image(4), site.image(9));
+    let output = site
+        .run("predict", &["--image", &four, "--image", &nine, "--labels", &labels, "--top", "2"])
+        .await
+        .succeeded();
+    let second = "0.05000000074505806";
+    assert_eq!(
+        output,
+        format!(
+            "Image:  {four}\nPrediction class:  4\nLabel:  four\nProbability:  0.75\n2. class 5 (five): {second}\n\
+             Image:  {nine}\nPrediction class:  9\nLabel:  nine\nProbability:  0.75\n2. class 0 (zero): {second}\n"
+        )
+    );
+
+    let output = site
+        .run("predict", &["--image", &four, "--labels", &labels, "--json", "--top", "2"])
+        .await
+        .succeeded();
+    let json: serde_json::Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(
+        (&json["class"], &json["label"], &json["probability"]),
+        (&"4".into(), &"four".into(), &0.75.into())
+    );
+    assert_eq!(json["top"].as_array().unwrap().len(), 2);
+    assert_eq!(output.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn the_wanted_model_is_asked_for() {
+    let site = Site::new(Behaviour::default()).await;
+    let more =
+        ["--model", "digits", "--model-version", "3", "--output", "probabilities", "--image", &site.image(1)];
+    site.run("predict", &more).await.succeeded();
+    let request = site.server.seen().last();
+    assert_eq!(request.output_filter, ["probabilities"]);
+    let model = request.model_spec.unwrap();
+    assert_eq!(model.name, "digits");
+    assert_eq!(format!("{:?}", model.version_choice.unwrap()), "Version(3)");
+}
+
+#[tokio::test]
+async fn every_failure_is_one_clear_line() {
+    let site = Site::new(Behaviour::default()).await;
+    let image = site.image(1);
+    let text = site.file("text.png", "not an image");
+    let few = site.file("labels.txt", "one\ntwo\n");
+    let missing = path_text(&site.directory.path().join("missing.png"));
+    for (more, words) in [
+        (vec!["--image", &text], "not a JPEG or PNG image"),
+        (vec!["--image", &missing], "missing.png: No such file"),
+        (vec!["--image", &image, "--model", "missing"], "answered NotFound: Servable not found"),
+        (vec!["--image", &image, "--signature", "other"], "no signature \"other\"; it has serving_default"),
+        (vec!["--image", &image, "--input", "other"], "no input \"other\"; it has image"),
+        (vec!["--image", &image, "--output", "other"], "no output \"other\"; it has probabilities"),
+        (vec!["--image", &image, "--labels", &few], "2 labels for 10 classes"),
+        (vec!["--image", &image, "--labels", &missing], "missing.png: No such file"),
+        (vec!["--image", &image, "--server-name", "elsewhere"], "is for localhost, not for elsewhere"),
+    ] {
+        let error = site.run("predict", &more).await.failed();
+        assert!(error.contains(words), "{more:?}: {error}");
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn the_wrong_certificate_no_server_and_a_silent_one_are_told_apart() {
+    let site = Site::new(Behaviour { stalls: true, ..Behaviour::default() }).await;
+    let image = site.image(1);
+    let target = site.server.target("localhost");
+
+    let other = Identity::new(&["localhost"]);
+    let crt: PathBuf = other.crt();
+    let error = Run::of(&["predict", "--server", &target, "--crt", crt.to_str().unwrap(), "--image", &image])
+        .await
+        .failed();
+    assert!(error.contains("is not the trusted one"), "{error}");
+
+    let error = site.run("predict", &["--image", &image, "--timeout", "300ms"]).await.failed();
+    assert!(error.contains("no answer from localhost") && error.contains("within 300ms"), "{error}");
+
+    site.server.stop().await;
+    let error = Run::of(&["predict", "--server", &target, "--image", &image]).await.failed();
+    assert!(error.contains("connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn bench_prints_the_reference_benchmarks_lines() {
+    let site = Site::new(Behaviour::default()).await;
+    let image = site.image(2);
+    let more = ["--cnum", "2", "--loop", "3", "--image", &image];
+    let output = site.run("bench", &more).await.succeeded();
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(lines.len(), 6 + 3, "{output}");
+    for line in &lines[..6] {
+        let rest = line.strip_prefix("query: secure channel, task ").unwrap();
+        let (task, rest) = rest.split_once(", loop_idx ").unwrap();
+        let (index, rest) = rest.split_once(", latency(ms) ").unwrap();
+        let (latency, tps) = rest.split_once(", tps: ").unwrap();
+        assert!(task.parse::<u32>().unwrap() < 2 && index.parse::<u32>().unwrap() < 3, "{line}");
+        assert!(latency.parse::<f64>().unwrap() > 0.0 && tps.parse::<f64>().unwrap() > 0.0, "{line}");
+    }
+    let rest = lines[6].strip_prefix("summary: cnum 2, e2e time(s) ").unwrap();
+    let (seconds, rest) = rest.split_once(", average latency(ms) ").unwrap();
+    let (average, tps) = rest.split_once(", tps: ").unwrap();
+    for number in [seconds, average, tps] {
+        assert!(number.parse::<f64>().unwrap() > 0.0, "{}", lines[6]);
+    }
+    assert!(lines[7].starts_with("latency(ms): p50 "), "{output}");
+    assert_eq!(lines[8], "requests: 6 answered, 0 failed");
+    // Five of warm-up for each task.
+    assert_eq!(site.server.seen().predictions(), 2 * (5 + 3));
+
+    let quiet = site.run("bench", &[&more[..], &["--quiet"]].concat()).await.succeeded();
+    assert_eq!(quiet.lines().count(), 3, "{quiet}");
+    let more = ["--cnum", "2", "--duration", "50ms", "--warmup", "1", "--json", "--image", &image];
+    let json: serde_json::Value = serde_json::from_str(&site.run("bench", &more).await.succeeded()).unwrap();
+    assert!(json["tps"].as_f64().unwrap() > 0.0, "{json}");
+    assert!(json["latency_ms"]["p99"].as_f64().unwrap() > 0.0, "{json}");
+    assert_eq!((&json["cnum"], &json["failed"]), (&2.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn bench_fails_when_requests_failed() {
+    let behaviour = Behaviour {
+        predict: Arc::new(|number, _| match number {
+            0 => Ok(scored("p", &[1.0])),
+            _ => Err(Status::resource_exhausted("full")),
+        }),
+        ..Behaviour::default()
+    };
+    let site = Site::new(behaviour).await;
+    let more = ["--cnum", "1", "--loop", "2", "--warmup", "1", "--image", &site.image(2)];
+    let run = site.run("bench", &more).await;
+    assert!(
+        run.output.contains("\nrequests: 0 answered, 2 failed\nerror resource-exhausted: 2\n"),
+        "{}",
+        run.output
+    );
+    assert!(run.failed().contains("2 of 2 requests failed"));
+}
+
+#[tokio::test]
+async fn senseless_flags_are_refused() {
+    for (more, words) in [
+        (&["bench", "--image", "x", "--loop", "0"][..], "--loop"),
+        (&["bench", "--image", "x", "--cnum", "0"], "--cnum"),
+        (&["bench", "--image", "x", "--duration", "0s"], "500ms, 10s, 2m"),
+        (&["bench", "--image", "x", "--loop", "1", "--duration", "1s"], "cannot be used with"),
+        (&["predict"], "--image"),
+        (&["predict", "--image", "x", "--top", "0"], "--top"),
+        (&["predict", "--image", "x", "--server", "localhost"], "it has no port"),
+        (&["predict", "--image", "x", "--server-name", "y"], "--crt"),
+    ] {
+        let run = Run::of(more).await;
+        assert!(!run.success && run.error.contains(words), "{more:?}: {}", run.error);
+    }
+}
