@@ -2,18 +2,21 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
+    time::Sleep,
 };
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
@@ -42,19 +45,46 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// How long a connection that is closed waits for the other end to close too.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// An accepted connection.
+///
+/// Closing lingers: what the client still sends is read and dropped until it
+/// closes its end. A socket closed with unread data resets the connection, and
+/// the client may then lose the answers and the GOAWAY that were sent before.
 pub struct Connection {
     stream: Stream,
+    linger: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
 impl Connection {
     pub(crate) fn plain(stream: TcpStream, place: Place) -> Self {
-        Self { stream: Stream::Plain(stream), _place: place }
+        Self { stream: Stream::Plain(stream), linger: None, _place: place }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, place: Place) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), _place: place }
+        Self { stream: Stream::Tls(Box::new(stream)), linger: None, _place: place }
+    }
+
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if linger.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        loop {
+            let mut dropped = [MaybeUninit::uninit(); 4096];
+            let mut buffer = ReadBuf::uninit(&mut dropped);
+            let read = match &mut self.stream {
+                Stream::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+                Stream::Tls(stream) => Pin::new(stream.get_mut().0).poll_read(context, &mut buffer),
+            };
+            match ready!(read) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
     }
 }
 
@@ -115,9 +145,12 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+        if self.linger.is_none() {
+            ready!(match &mut self.stream {
+                Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+                Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
+            })?;
         }
+        self.poll_linger(context).map(Ok)
     }
 }

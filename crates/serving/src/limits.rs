@@ -181,7 +181,7 @@ mod tests {
         let second = memory.take(4 * UNIT - 1).unwrap();
         assert!(matches!(memory.take(3 * UNIT), Err(RequestError::MemoryInUse { .. })));
         drop(first);
-        memory.take(3 * UNIT).unwrap();
+        drop(memory.take(3 * UNIT).unwrap());
         drop(second);
         let error = memory.take(4 * UNIT + 1).err().unwrap();
         assert_eq!(error.to_string(), "Received message larger than max (4097 vs. 4096)");

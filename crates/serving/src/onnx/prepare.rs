@@ -77,7 +77,7 @@ pub fn prepare(mut file: Vec<u8>) -> Result<PreparedModel, OnnxError> {
 }
 
 fn tensor_name(index: usize) -> String {
-    format!("tensor-{index}")
+    format!("tensor-{index}.data")
 }
 
 struct Splitter<'a> {

@@ -112,6 +112,14 @@ impl Queue {
         }
     }
 
+    /// What a worker does, until nothing waits.
+    #[cfg(test)]
+    pub(super) fn run_waiting(&self, single: &Threads, all: &Threads) {
+        while let Some(queued) = { self.lock().waiting.pop_front() } {
+            queued.job.run(if queued.wide { all } else { single });
+        }
+    }
+
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

@@ -1,1 +1,97 @@
-//! Tests.
+//! Tests of who runs when and on how many cores.
+
+use std::{
+    num::NonZeroUsize,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use super::{queue::Job, *};
+
+fn start(cores: usize, limit: usize) -> (Scheduler, SchedulerGuard) {
+    Scheduler::start(NonZeroUsize::new(cores).unwrap(), limit).unwrap()
+}
+
+/// Jobs that only say how many cores they got.
+struct Probe(mpsc::Sender<usize>);
+
+impl Job for Probe {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn run(self: Box<Self>, threads: &Threads) {
+        self.0.send(threads.count()).unwrap();
+    }
+}
+
+#[test]
+fn alone_on_all_cores_and_together_on_one_each() {
+    // No worker runs here: what is decided is decided when work is submitted.
+    let queue = Queue::new(4, 10);
+    let (sender, widths) = mpsc::channel();
+    let cost = Some(Duration::from_millis(50));
+    let start = Instant::now();
+    let submit = |after: u64| queue.submit(cost, start + Duration::from_millis(after), Probe(sender.clone()));
+    submit(0).unwrap();
+    submit(1).unwrap();
+    submit(2).unwrap();
+    queue.run_waiting(&Threads::new(1), &Threads::new(4));
+    // Others were here 100 ms ago, the time of two runs: not alone yet.
+    submit(101).unwrap();
+    queue.run_waiting(&Threads::new(1), &Threads::new(4));
+    submit(103).unwrap();
+    queue.run_waiting(&Threads::new(1), &Threads::new(4));
+    assert_eq!(widths.try_iter().collect::<Vec<_>>(), [4, 1, 1, 1, 4]);
+}
+
+#[tokio::test]
+async fn a_panic_is_an_error_and_the_thread_goes_on() {
+    let (scheduler, _guard) = start(1, 10);
+    let panicked = scheduler.run(None, |_| panic!("as the test wants it")).await;
+    assert_eq!(panicked, Err::<(), _>(ScheduleError::Panicked));
+    assert_eq!(scheduler.run(None, |threads| threads.count()).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_stopped_scheduler_says_so() {
+    let (scheduler, guard) = start(1, 10);
+    drop(guard);
+    assert_eq!(scheduler.run(None, |_| ()).await, Err(ScheduleError::Stopped));
+}
+
+#[test]
+fn short_runs_stay_on_their_thread_if_it_is_one_of_ours() {
+    let (scheduler, _guard) = start(2, 10);
+    let here = || std::thread::current().id();
+    let run = |predicted| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(scheduler.run(predicted, move |_| here())).unwrap()
+    };
+    let (short, long) = (Some(INLINE_LIMIT / 2), Some(INLINE_LIMIT * 2));
+    enter_inline(|| {
+        assert_eq!(run(short), here());
+        assert_ne!(run(long), here());
+        assert_ne!(run(None), here());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let panicked = runtime.block_on(scheduler.run(short, |_| panic!("as the test wants it")));
+        assert_eq!(panicked, Err::<(), _>(ScheduleError::Panicked));
+    });
+    assert_ne!(run(short), here());
+}
+
+#[test]
+fn the_estimate_follows_what_it_sees() {
+    let cost = CostEstimate::default();
+    assert_eq!(cost.predict(100), None);
+    cost.observe(100, Duration::from_micros(200));
+    assert_eq!(cost.predict(100), Some(Duration::from_micros(200)));
+    assert_eq!(cost.predict(1000), Some(Duration::from_micros(2000)));
+    for _ in 0..100 {
+        cost.observe(100, Duration::from_micros(50));
+    }
+    let predicted = cost.predict(100).unwrap();
+    assert!(predicted.abs_diff(Duration::from_micros(50)) < Duration::from_micros(5), "{predicted:?}");
+    cost.observe(0, Duration::MAX);
+    assert!(cost.predict(usize::MAX).is_some());
+}

@@ -1,0 +1,208 @@
+//! The real binary: its lines, its exit codes, and that it drains.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use support::{
+    onnx,
+    server::{channel, float_tensor, request},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+/// A process that is ended whatever becomes of the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
+    }
+
+    /// The exit code, once it has ended.
+    async fn end(&mut self) -> Option<i32> {
+        for _ in 0..2000 {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the server did not end");
+    }
+}
+
+fn command(base: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adytum-serving"));
+    command
+        .env_clear()
+        .arg("--port=0")
+        .arg("--model_name=m")
+        .arg(format!("--model_base_path={}", base.display()))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Starts the server and gives its port, which it says in its one line.
+fn start(base: &Path) -> (Process, u16) {
+    let mut process = Process(command(base, &["--allow_plain_models"]).spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = line
+        .strip_prefix("Running gRPC ModelServer at 0.0.0.0:")
+        .and_then(|rest| rest.strip_suffix(" ...\n"))
+        .unwrap_or_else(|| panic!("{line:?}"));
+    (process, port.parse().unwrap())
+}
+
+fn write(base: &Path, file: &[u8]) {
+    fs::create_dir_all(base.join("1")).unwrap();
+    fs::write(base.join("1/model.onnx"), file).unwrap();
+}
+
+/// `y = x x x ...`: long for large x, short for small ones.
+fn products() -> Vec<u8> {
+    let names: Vec<String> = (0..9).map(|index| format!("x{index}")).collect();
+    let mut nodes = vec![onnx::node("MatMul", &["x", "x"], &["x0"], &[])];
+    for pair in names.windows(2) {
+        nodes.push(onnx::node("MatMul", &[&pair[0], "x"], &[&pair[1]], &[]));
+    }
+    nodes.push(onnx::node("ReduceSum", &["x8"], &["y"], &[]));
+    onnx::model(
+        &nodes,
+        &[onnx::value("x", onnx::FLOAT, &[-1, -1])],
+        &[onnx::value("y", onnx::FLOAT, &[1, 1])],
+        &[],
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_drains_without_a_failed_request() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &products());
+    let (mut process, port) = start(base.path());
+    let address = ([127, 0, 0, 1], port).into();
+    let mut health = HealthClient::new(channel(address).await);
+    let state = health.check(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
+    assert_eq!(state.status, 1, "serving");
+
+    // Small requests all the time, on several connections.
+    let (stopping, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut loops = Vec::new();
+    for _ in 0..4 {
+        let mut client = PredictionServiceClient::new(channel(address).await);
+        let (stopping, answered) = (Arc::clone(&stopping), Arc::clone(&answered));
+        loops.push(tokio::spawn(async move {
+            loop {
+                match client.predict(request("m", "x", float_tensor(&[2, 2], &[1.0; 4]))).await {
+                    Ok(_) => answered.fetch_add(1, Ordering::SeqCst),
+                    // The only ways in which a request may fail, and only now: it
+                    // was never sent, as its connection had been closed, or no
+                    // new connection could be made.
+                    Err(status) => {
+                        assert!(stopping.load(Ordering::SeqCst), "before the signal: {status:?}");
+                        let text = format!("{status:?}");
+                        let never_sent = text.contains("Canceled, \"connection closed\"")
+                            || text.contains("ConnectionRefused");
+                        assert!(never_sent, "{text}");
+                        return;
+                    }
+                };
+            }
+        }));
+    }
+    // And one that is certainly being worked on when the signal comes.
+    let mut client = PredictionServiceClient::new(channel(address).await);
+    let (mut other, large) = (client.clone(), vec![0.001_f32; 800 * 800]);
+    let mut long =
+        Box::pin(async move { client.predict(request("m", "x", float_tensor(&[800, 800], &large))).await });
+    assert!(futures_util::poll!(&mut long).is_pending());
+    let long = tokio::spawn(long);
+    // Sent after it on the same connection, so the long one has come when this
+    // is answered.
+    other.predict(request("m", "x", float_tensor(&[2, 2], &[1.0; 4]))).await.unwrap();
+    while answered.load(Ordering::SeqCst) < 50 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stopping.store(true, Ordering::SeqCst);
+    process.signal(Signal::SIGTERM);
+    long.await.unwrap().unwrap();
+    for task in loops {
+        task.await.unwrap();
+    }
+    assert_eq!(process.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn sigterm_without_requests_ends_at_once_even_with_idle_connections() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &onnx::arithmetic());
+    let (mut process, port) = start(base.path());
+    let _idle = channel(([127, 0, 0, 1], port).into()).await;
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.end().await, Some(0));
+}
+
+fn failure(base: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut process = Process(command(base, arguments).spawn().unwrap());
+    let mut output = String::new();
+    process.0.stderr.take().unwrap().read_to_string(&mut output).unwrap();
+    (process.0.wait().unwrap().code(), output)
+}
+
+#[test]
+fn what_cannot_be_served_ends_with_its_reason() {
+    let base = tempfile::tempdir().unwrap();
+    let allow = "--allow_plain_models";
+    let (code, output) = failure(base.path(), &[]);
+    assert_eq!(code, Some(78), "{output}");
+    assert!(output.contains("--allow_plain_models") && output.contains("no-models-allowed"), "{output}");
+    let (code, output) = failure(base.path(), &[allow]);
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("no-servable-version"), "{output}");
+    write(base.path(), b"hello");
+    let (_, output) = failure(base.path(), &[allow]);
+    assert!(output.contains("onnx-malformed"), "{output}");
+    let (_, output) = failure(base.path(), &[allow, "--rest_api_port=8501"]);
+    assert!(output.contains("REST API is not offered yet"), "{output}");
+    let (code, output) = failure(base.path(), &[allow, "--no_such_flag"]);
+    assert!(code != Some(0) && output.contains("--no_such_flag"), "{output}");
+    let (_, output) = failure(base.path(), &[allow, "--ssl_config_file=/nonexistent/tls.cfg"]);
+    assert!(output.contains("/nonexistent/tls.cfg"), "{output}");
+    let ssl = base.path().join("tls.cfg");
+    fs::write(&ssl, "server_key: \"sesame\" server_kert: \"x\"").unwrap();
+    let (_, output) = failure(base.path(), &[allow, &format!("--ssl_config_file={}", ssl.display())]);
+    assert!(output.contains("server_kert") && !output.contains("sesame"), "{output}");
+    let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = format!("--port={}", taken.local_addr().unwrap().port());
+    let mut process = Command::new(env!("CARGO_BIN_EXE_adytum-serving"));
+    let path = format!("--model_base_path={}", base.path().display());
+    let output = process.env_clear().args([allow, &port, &path]).output().unwrap();
+    let output = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.contains("choose another with --port"), "{output}");
+}
