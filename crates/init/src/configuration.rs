@@ -47,6 +47,10 @@ pub const DEFAULT_REFERENCE_PATH: &str = "/etc/init_ra_conf.json";
 /// The longest configuration, in bytes.
 pub const MAXIMUM_LENGTH: u64 = 1024 * 1024;
 
+/// The most secrets that one workload may fetch: a broker answers no request
+/// for more.
+pub const MAXIMUM_SECRETS: usize = 32;
+
 /// What is measured of a workload besides its code. Made by parsing only, so
 /// what is in here has been checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -17,7 +17,8 @@ use std::{
 
 use adytum_api::names::SecretName;
 
-pub use self::{file::SecretFile, memory::SecretDescriptor, storage::MountTable};
+pub(crate) use self::storage::refuse_shared;
+pub use self::{file::SecretFile, memory::SecretDescriptor};
 use crate::{
     configuration::{MeasuredConfiguration, SecretDestination},
     secret::Released,

@@ -100,6 +100,8 @@ impl FetchError {
             Self::Refused(AttemptError::Session(
                 SessionError::Attester { .. } | SessionError::Local { .. },
             )) => exit_code::SYSTEM,
+            // Whatever listens there is no broker.
+            Self::Refused(AttemptError::Session(SessionError::Tls { .. })) => exit_code::UNREACHABLE,
             Self::Refused(_) => exit_code::REFUSED,
             Self::Unreachable { .. } => exit_code::UNREACHABLE,
         }

@@ -80,6 +80,9 @@ pub async fn unlock(
     program: Program,
 ) -> Result<Released, InitError> {
     let tee = Tee::find(arguments, configuration, program).await?;
+    if program == Program::This {
+        program::check_mapped_libraries(configuration, tee.platform)?;
+    }
     unlock_with(&tee, arguments, configuration).await
 }
 

@@ -28,7 +28,10 @@ impl LogArguments {
     /// otherwise. Later calls do nothing.
     pub fn start(&self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(io::stderr);
         // An error means that a subscriber is there already.
         let _ = match self.log_format {
             LogFormat::Text => logs.with_target(false).try_init(),

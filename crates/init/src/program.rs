@@ -34,6 +34,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     configuration::MeasuredConfiguration,
+    delivery,
     error::{InitError, ProgramError},
     tee::Platform,
 };
@@ -81,6 +82,9 @@ impl VerifiedProgram {
             return Err(ProgramError::Digest { path: path.to_owned(), wanted, found: digest }.into());
         }
         check_libraries(configuration)?;
+        if platform == Platform::ConfidentialVm {
+            check_mounts(configuration)?;
+        }
         let program = Self { path: path.to_owned(), digest, image };
         loading::check(configuration, &program)?;
         Ok(program)
@@ -114,6 +118,46 @@ pub fn check_libraries(configuration: &MeasuredConfiguration) -> Result<(), Prog
             return Err(ProgramError::Digest { path: path.clone().into(), wanted: *wanted, found });
         }
     }
+    Ok(())
+}
+
+/// In a confidential VM, libraries must not lie where the host can change them
+/// after they were checked.
+fn check_mounts(configuration: &MeasuredConfiguration) -> Result<(), ProgramError> {
+    for path in configuration.libraries().keys() {
+        let path = path.as_path();
+        let file =
+            File::open(path).map_err(|source| ProgramError::Unreadable { path: path.to_owned(), source })?;
+        delivery::refuse_shared(&file)
+            .map_err(|reason| ProgramError::Format { path: path.to_owned(), reason })?;
+    }
+    Ok(())
+}
+
+/// For a program that has init as a library: refuses if a file is mapped for
+/// execution into this process that is neither its own binary nor pinned.
+///
+/// A LibOS measures all files of its image, so there is nothing to refuse. In a
+/// confidential VM every library must be pinned. In simulation, where nothing is
+/// protected, a configuration without any library is let through with a warning,
+/// so that a development build, which is linked dynamically, runs.
+pub fn check_mapped_libraries(
+    configuration: &MeasuredConfiguration,
+    platform: Platform,
+) -> Result<(), ProgramError> {
+    let strict = match platform {
+        Platform::Occlum | Platform::Gramine => return Ok(()),
+        Platform::ConfidentialVm => true,
+        Platform::Simulation => !configuration.libraries().is_empty(),
+    };
+    if platform == Platform::ConfidentialVm {
+        check_mounts(configuration)?;
+    }
+    let Some(unpinned) = loading::first_unpinned_mapping(configuration)? else { return Ok(()) };
+    if strict {
+        return Err(unpinned);
+    }
+    tracing::warn!("{unpinned}; outside of simulation this is refused");
     Ok(())
 }
 

@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError},
+    attester::{
+        self, Attester, AttesterError, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm,
+    },
     clock::Clock,
-    collateral::{CachedSource, CollateralSource, DirectorySource, PccsSource},
-    measurement::Sha256Digest,
+    collateral::{self, CachedSource, CollateralSource, DirectorySource},
     trust::Vendor,
     verifier::{TrustRoot, Verifier},
 };
@@ -68,14 +69,28 @@ pub fn platform(arguments: &AttestationArguments) -> Result<Platform, InitError>
     }
 }
 
+/// The TEE of this machine or LibOS. It measured this program before it ran.
 fn hardware(choice: &TeeChoice) -> Result<Tee, InitError> {
-    let looked_for = match choice {
-        TeeChoice::Occlum => "/dev/sgx",
-        TeeChoice::Gramine => "/dev/attestation",
-        TeeChoice::Tsm => "/sys/kernel/config/tsm",
-        _ => "/dev/attestation, /dev/sgx and /sys/kernel/config/tsm",
+    let attester: Arc<dyn Attester> = match choice {
+        TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
+        TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
+        TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
+        _ => attester::detect()?,
     };
-    Err(AttesterError::NoTee { looked_for: looked_for.to_owned() }.into())
+    let platform = match attester.platform() {
+        "occlum" => Platform::Occlum,
+        "gramine" => Platform::Gramine,
+        "tdx" | "snp" => Platform::ConfidentialVm,
+        other => {
+            return Err(AttesterError::Answer {
+                interface: "the TEE's interface".to_owned(),
+                expected: "occlum, gramine, tdx or snp".to_owned(),
+                found: other.to_owned(),
+            }
+            .into());
+        }
+    };
+    Ok(Tee { attester, platform })
 }
 
 #[cfg(feature = "simulation")]
@@ -86,7 +101,7 @@ async fn simulation(
     program: Program,
 ) -> Result<Arc<dyn Attester>, InitError> {
     let this = || {
-        Sha256Digest::of_this_program()
+        adytum_evidence::measurement::Sha256Digest::of_this_program()
             .map_err(|source| InitError::System { operation: "measuring this program", source })
     };
     let init = this()?;
@@ -95,7 +110,6 @@ async fn simulation(
         Program::Child(digest) => digest,
     };
     let identity = configuration.identity(init, program);
-    tracing::warn!(%identity, "SIMULATION: nothing here is protected from the host");
     let attester = adytum_sim::open_attester(platform, identity, arguments.quote_latency).await;
     Ok(attester.map_err(AttesterError::from)?)
 }
@@ -155,7 +169,7 @@ pub fn verifier(
             }
         }
     }
-    Ok(Arc::new(Verifier::new(roots, collateral(arguments, clock.clone())?, clock)))
+    Ok(Arc::new(Verifier::new(roots, collateral_source(arguments, clock.clone())?, clock)))
 }
 
 #[cfg(feature = "simulation")]
@@ -172,7 +186,7 @@ fn simulation_root(_: Option<&[u8]>) -> Result<TrustRoot, InitError> {
     ))
 }
 
-fn collateral(
+fn collateral_source(
     arguments: &AttestationArguments,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn CollateralSource>, InitError> {
@@ -193,7 +207,7 @@ fn collateral(
     let place =
         arguments.collateral.clone().filter(|place| !place.is_empty()).or(default).ok_or_else(missing)?;
     if place.contains("://") {
-        return Ok(Arc::new(CachedSource::new(PccsSource::new(&place)?, clock)));
+        return Ok(collateral::from_url_with_clock(&place, clock)?);
     }
-    Ok(Arc::new(DirectorySource::new(place)))
+    Ok(Arc::new(CachedSource::new(DirectorySource::new(place), clock)))
 }

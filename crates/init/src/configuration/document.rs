@@ -8,8 +8,8 @@ use adytum_ratls::claims::GenesisDigest;
 use serde::Deserialize;
 
 use super::{
-    AbsolutePath, ConfigurationError, FORMAT, MeasuredConfiguration, Owner, PinnedBroker, PinnedProgram,
-    ReloadSignal, SecretDestination, SecretRule, Storage,
+    AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner, PinnedBroker,
+    PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
 };
 use crate::{
     environment::EnvironmentRules,
@@ -210,6 +210,9 @@ pub(super) fn add_secret(
     rule: SecretRule,
 ) -> Result<(), ConfigurationError> {
     let field = format!("secret {name}");
+    if secrets.len() == MAXIMUM_SECRETS {
+        return Err(invalid(field, format!("a workload may have at most {MAXIMUM_SECRETS} secrets")));
+    }
     let is_file = matches!(rule.destination, SecretDestination::File(_));
     if !is_file && rule.owner != Owner::default() {
         return Err(invalid(field, "user and group are for secrets that have a file as path"));

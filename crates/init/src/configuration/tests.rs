@@ -193,6 +193,15 @@ fn what_is_wrong_is_named() {
     }
 }
 
+#[test]
+fn more_secrets_than_a_broker_gives_are_refused() {
+    let names: Vec<String> = (0..=MAXIMUM_SECRETS).map(|number| format!("s{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(with_secrets(&names[1..]).secrets().len(), MAXIMUM_SECRETS);
+    let text = names.iter().map(|name| format!("[[secret]]\nname = \"{name}\"\n")).collect::<String>();
+    assert_eq!(code(&format!("{}{text}", minimal())), "configuration-invalid");
+}
+
 const SGX_MR: &str = "3333333333333333333333333333333333333333333333333333333333333333";
 
 fn reference() -> String {

@@ -12,8 +12,8 @@
 //!   nothing is protected.
 
 use std::{
-    fs,
-    os::fd::{AsRawFd, OwnedFd},
+    fs::{self, File},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     path::Path,
 };
 
@@ -93,9 +93,31 @@ pub(super) fn open(
     Ok(opened)
 }
 
+/// Types of mounts whose content the host may change at any time.
+const SHARED_FILE_SYSTEMS: [&str; 9] =
+    ["virtiofs", "9p", "nfs", "nfs4", "cifs", "smb3", "ceph", "vboxsf", "vmhgfs"];
+
+/// Refuses a file of a confidential VM that the host may change while it is in
+/// use.
+pub(crate) fn refuse_shared(file: &File) -> Result<(), String> {
+    let table = MountTable::of_this_process()?;
+    table.refuse_shared(mount_id(file.as_raw_fd())?)
+}
+
+/// The mount that an open file is on (proc_pid_fdinfo(5)).
+fn mount_id(descriptor: RawFd) -> Result<u64, String> {
+    let path = format!("/proc/self/fdinfo/{descriptor}");
+    let information = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    information
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:"))
+        .and_then(|id| id.trim().parse().ok())
+        .ok_or_else(|| format!("{path} names no mount"))
+}
+
 /// What the guest's kernel says about its mounts and its swap.
 #[derive(Clone, Debug)]
-pub struct MountTable {
+pub(crate) struct MountTable {
     mount_info: String,
     swaps: String,
 }
@@ -104,22 +126,17 @@ impl MountTable {
     /// Reads `/proc/self/mountinfo` and `/proc/swaps`.
     fn of_this_process() -> Result<Self, String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-        Ok(Self { mount_info: read("/proc/self/mountinfo")?, swaps: read("/proc/swaps").unwrap_or_default() })
+        // A kernel built without swap has no such file.
+        let swaps = if Path::new("/proc/swaps").exists() { read("/proc/swaps")? } else { String::new() };
+        Ok(Self { mount_info: read("/proc/self/mountinfo")?, swaps })
     }
 
     fn check(&self, directory: &OwnedFd) -> Result<(), String> {
-        let path = format!("/proc/self/fdinfo/{}", directory.as_raw_fd());
-        let information = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-        let id = information
-            .lines()
-            .find_map(|line| line.strip_prefix("mnt_id:"))
-            .and_then(|id| id.trim().parse().ok())
-            .ok_or_else(|| format!("{path} names no mount"))?;
-        self.judge(id)
+        self.judge(mount_id(directory.as_raw_fd())?)
     }
 
-    /// May secrets lie on the mount of this id (proc_pid_mountinfo(5))?
-    fn judge(&self, id: u64) -> Result<(), String> {
+    /// The type and the options of a mount (proc_pid_mountinfo(5)).
+    fn mount(&self, id: u64) -> Result<(&str, &str), String> {
         let mount = self
             .mount_info
             .lines()
@@ -128,8 +145,25 @@ impl MountTable {
         let (_, after) =
             mount.split_once(" - ").ok_or_else(|| format!("the mount {mount:?} is malformed"))?;
         let mut fields = after.split(' ');
-        let (kind, _source, options) = (fields.next(), fields.next(), fields.next().unwrap_or_default());
-        let kind = kind.unwrap_or_default();
+        let (kind, _source, options) = (fields.next(), fields.next(), fields.next());
+        Ok((kind.unwrap_or_default(), options.unwrap_or_default()))
+    }
+
+    /// May the host change what is on the mount of this id?
+    fn refuse_shared(&self, id: u64) -> Result<(), String> {
+        let (kind, _) = self.mount(id)?;
+        if SHARED_FILE_SYSTEMS.contains(&kind) || kind.starts_with("fuse") {
+            return Err(format!(
+                "it is on a mount of type {kind}, so the host may change it after it was checked; put it into the \
+                 guest's own image"
+            ));
+        }
+        Ok(())
+    }
+
+    /// May secrets lie on the mount of this id?
+    fn judge(&self, id: u64) -> Result<(), String> {
+        let (kind, options) = self.mount(id)?;
         if !MEMORY_FILE_SYSTEMS.contains(&kind) {
             return Err(format!(
                 "it is a mount of type {kind}, which may be shared with the host; mount a tmpfs of the guest there"
@@ -137,11 +171,9 @@ impl MountTable {
         }
         let swapped = self.swaps.lines().skip(1).any(|line| !line.trim().is_empty());
         if kind == "tmpfs" && swapped && !options.split(',').any(|option| option == "noswap") {
-            return Err(
-                "the guest swaps, and a tmpfs may be swapped out to the host's disk; switch swap off, or \
-                        mount the tmpfs with noswap"
-                    .to_owned(),
-            );
+            let reason = "the guest swaps, and a tmpfs may be swapped out to the host's disk; switch swap off, or \
+                          mount the tmpfs with noswap";
+            return Err(reason.to_owned());
         }
         Ok(())
     }
@@ -171,6 +203,15 @@ mod tests {
         assert!(judge(23, NO_SWAP).unwrap_err().contains("virtiofs"));
         assert!(judge(24, NO_SWAP).unwrap_err().contains("9p"));
         assert!(judge(99, NO_SWAP).is_err());
+    }
+
+    #[test]
+    fn a_library_on_a_shared_mount_is_refused() {
+        let table = MountTable { mount_info: MOUNTS.to_owned(), swaps: String::new() };
+        assert_eq!(table.refuse_shared(22), Ok(()));
+        assert!(table.refuse_shared(23).unwrap_err().contains("virtiofs"));
+        assert!(table.refuse_shared(24).is_err());
+        assert_eq!(refuse_shared(&File::open("/proc/self/exe").unwrap()), Ok(()));
     }
 
     #[test]

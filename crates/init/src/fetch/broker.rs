@@ -128,22 +128,17 @@ impl AnyOf {
 
 impl PeerJudge for AnyOf {
     fn judge(&self, claims: &Claims, session_claims: &[u8]) -> Result<(), Refusal> {
-        let mut refusals = Vec::new();
-        for pin in &self.0 {
+        let mut reason = Refusal::permanent("policy-refused", "the configuration pins no broker");
+        for (index, pin) in self.0.iter().enumerate() {
             match pin.judge(claims, session_claims) {
                 Ok(()) => return Ok(()),
-                Err(refusal) => refusals.push(refusal),
+                // The first pin's reason, unless a later one accepts the code and
+                // misses the genesis only: that says more.
+                Err(refusal) if index == 0 || refusal.code == "genesis-mismatch" => reason = refusal,
+                Err(_) => {}
             }
         }
-        // The code matters more than the order: a broker of another genesis that
-        // one policy accepts is not to be reported as other code.
-        let index = refusals.iter().position(|refusal| refusal.code == "genesis-mismatch").unwrap_or(0);
-        let mut refusals: Vec<Refusal> = refusals.into_iter().collect();
-        Err(if index < refusals.len() {
-            refusals.swap_remove(index)
-        } else {
-            Refusal::permanent("policy-refused", "the configuration pins no broker")
-        })
+        Err(reason)
     }
 }
 

@@ -140,8 +140,7 @@ fn check_answer(
             String::from_utf8_lossy(&answer.stderr).trim()
         )));
     }
-    let pinned: BTreeSet<PathBuf> =
-        configuration.libraries().keys().filter_map(|path| fs::canonicalize(path.as_path()).ok()).collect();
+    let pinned = canonical_libraries(configuration);
     for taken in listed(&String::from_utf8_lossy(&answer.stdout)) {
         let taken = taken.map_err(|name| not_pinned(path, &name))?;
         let is_pinned = fs::canonicalize(&taken).is_ok_and(|file| pinned.contains(&file));
@@ -150,6 +149,40 @@ fn check_answer(
         }
     }
     Ok(())
+}
+
+/// The pinned files by the paths that links lead to.
+fn canonical_libraries(configuration: &MeasuredConfiguration) -> BTreeSet<PathBuf> {
+    configuration.libraries().keys().filter_map(|path| fs::canonicalize(path.as_path()).ok()).collect()
+}
+
+/// The first file mapped for execution into this process that is neither its
+/// binary nor a pinned library, as an error.
+pub(super) fn first_unpinned_mapping(
+    configuration: &MeasuredConfiguration,
+) -> Result<Option<ProgramError>, ProgramError> {
+    let read = |path: &str| {
+        fs::read_to_string(path).map_err(|source| ProgramError::Unreadable { path: path.into(), source })
+    };
+    let link = |path: &str| {
+        fs::read_link(path).map_err(|source| ProgramError::Unreadable { path: path.into(), source })
+    };
+    let binary = link("/proc/self/exe")?;
+    let maps = read("/proc/self/maps")?;
+    let pinned = canonical_libraries(configuration);
+    let unpinned = executable_mappings(&maps).find(|file| **file != *binary && !pinned.contains(*file));
+    Ok(unpinned.map(|file| not_pinned(&binary, &file.display().to_string())))
+}
+
+/// The files mapped for execution (proc_pid_maps(5)).
+fn executable_mappings(maps: &str) -> impl Iterator<Item = &Path> {
+    maps.lines().filter_map(|line| {
+        let mut fields = line.splitn(6, ' ');
+        let permissions = fields.nth(1)?;
+        let name = fields.nth(3)?.trim_start();
+        // Other names are the kernel's: [vdso], [stack], or nothing.
+        (permissions.contains('x') && name.starts_with('/')).then(|| Path::new(name))
+    })
 }
 
 /// The files in the answer of `--list`: `name => path (address)`, or
@@ -173,6 +206,19 @@ fn listed(answer: &str) -> Vec<Result<String, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mappings_are_read() {
+        let maps = "\
+55d0-55d1 r-xp 00001000 fd:00 131    /usr/bin/a program
+7f00-7f01 r--p 00000000 fd:00 132    /usr/lib/data
+7f02-7f03 r-xp 00000000 fd:00 133    /usr/lib/libc.so.6
+7f04-7f05 r-xp 00000000 00:00 0      [vdso]
+7f06-7f07 rwxp 00000000 00:00 0
+";
+        let files: Vec<&Path> = executable_mappings(maps).collect();
+        assert_eq!(files, [Path::new("/usr/bin/a program"), Path::new("/usr/lib/libc.so.6")]);
+    }
 
     #[test]
     fn answers_of_both_loaders_are_read() {

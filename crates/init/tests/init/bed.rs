@@ -1,0 +1,367 @@
+//! A simulated platform, a broker in this process, and `adytum-init` as another.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use adytum_api::broker::{ApplyManifest, PutSecret, command};
+use adytum_broker::{
+    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis,
+    manifest::SignedManifest, measured::MeasuredConfiguration as BrokerMeasured, serve, store::Store,
+};
+use adytum_evidence::{
+    clock::SystemClock,
+    measurement::{Sha256Digest, WorkloadIdentity},
+};
+use adytum_init::configuration::measure;
+use adytum_ratls::session::{Peer, SessionInfo};
+use adytum_sealed::signing::OwnerSigningKey;
+use adytum_sim::{Platform, SimAttester};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpListener,
+    process::{Child, Command},
+    task::JoinHandle,
+    time::timeout,
+};
+use zeroize::Zeroizing;
+
+/// Nothing here takes this long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn init_binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_adytum-init"))
+}
+
+/// A directory on a tmpfs, or a reason to skip the test.
+pub(crate) fn memory_directory() -> Option<tempfile::TempDir> {
+    let is_tmpfs = nix::sys::statfs::statfs("/dev/shm")
+        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
+    let directory = is_tmpfs.then(|| tempfile::tempdir_in("/dev/shm").ok()).flatten();
+    if directory.is_none() {
+        println!("SKIPPED: /dev/shm is no writable tmpfs");
+    }
+    directory
+}
+
+/// `/bin/sh`, its digest, and the libraries it loads, which are those of this
+/// test's own C library; or a reason to skip.
+pub(crate) struct Shell {
+    pub(crate) sha256: Sha256Digest,
+    pub(crate) libraries: Vec<PathBuf>,
+}
+
+impl Shell {
+    pub(crate) const PATH: &'static str = "/bin/sh";
+
+    pub(crate) fn find() -> Option<Self> {
+        let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"]
+            .into_iter()
+            .map(PathBuf::from)
+            .find(|path| path.exists());
+        let is_elf = fs::read(Self::PATH).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+        let (Some(loader), true) = (loader, is_elf) else {
+            println!("SKIPPED: no /bin/sh of a glibc system");
+            return None;
+        };
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let mapped = maps.lines().filter_map(|line| line.split_whitespace().nth(5)).map(PathBuf::from);
+        let libc = mapped.filter(|path| path.file_name().is_some_and(|name| name == "libc.so.6"));
+        let libraries: BTreeSet<PathBuf> = libc.chain([loader]).collect();
+        let sha256 = Sha256Digest::of_file(Path::new(Self::PATH)).unwrap();
+        Some(Self { sha256, libraries: libraries.into_iter().collect() })
+    }
+
+    fn toml(&self) -> String {
+        let library = |path: &PathBuf| {
+            let digest = Sha256Digest::of_file(path).unwrap();
+            format!("[[library]]\npath = \"{}\"\nsha256 = \"{digest}\"\n", path.display())
+        };
+        self.libraries.iter().map(library).collect()
+    }
+}
+
+/// What a test's configuration says; the rest is the bed's.
+#[derive(Clone, Default)]
+pub(crate) struct Workload {
+    /// Tables that come first, such as `[environment]`.
+    pub(crate) tables: String,
+    /// `[[secret]]` tables.
+    pub(crate) secrets: String,
+}
+
+pub(crate) struct Bed {
+    pub(crate) directory: tempfile::TempDir,
+    platform: Arc<Platform>,
+    owner: OwnerSigningKey,
+    genesis: Genesis,
+    pub(crate) shell: Shell,
+}
+
+pub(crate) struct RunningBroker {
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for RunningBroker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Bed {
+    pub(crate) fn new() -> Option<Self> {
+        let shell = Shell::find()?;
+        let directory = tempfile::tempdir().unwrap();
+        let platform = Platform::create(directory.path().join("platform")).unwrap();
+        let owner = OwnerSigningKey::generate().unwrap();
+        let genesis = Genesis::found([owner.public_key()], 1).unwrap();
+        Some(Self { directory, platform, owner, genesis, shell })
+    }
+
+    pub(crate) fn genesis(&self) -> Genesis {
+        self.genesis.clone()
+    }
+
+    fn broker_identity() -> WorkloadIdentity {
+        BrokerMeasured::default().identity(Sha256Digest::of_this_program().unwrap())
+    }
+
+    /// Writes a measured configuration for `/bin/sh -c SCRIPT`, and gives its
+    /// path.
+    pub(crate) fn configuration(&self, name: &str, workload: &Workload) -> PathBuf {
+        let root = self.platform.root_certificate_pem();
+        let text = format!(
+            "format = \"adytum workload v1\"\n{}\n[program]\npath = \"{}\"\nsha256 = \"{}\"\n\
+             required_arguments = [[\"-c\", \"*\"]]\narguments = [\"extra\"]\n{}\n[broker]\ngenesis = \"{}\"\n\
+             simulation_root = \"\"\"\n{root}\"\"\"\n[broker.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\n\
+             identity = [\"{}\"]\n{}\n",
+            workload.tables,
+            Shell::PATH,
+            self.shell.sha256,
+            self.shell.toml(),
+            self.genesis.digest(),
+            Self::broker_identity(),
+            workload.secrets,
+        );
+        let path = self.directory.path().join(format!("{name}.toml"));
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A broker on a free port that gives `ssl_config` and `model_key` to this
+    /// workload.
+    pub(crate) async fn broker(&self, configuration: &Path) -> RunningBroker {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.broker_on(listener, configuration, &self.genesis).await
+    }
+
+    /// A broker that gives its secrets to this identity.
+    pub(crate) async fn broker_for(&self, identity: WorkloadIdentity) -> RunningBroker {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.start(listener, identity, &self.genesis).await
+    }
+
+    /// A broker of another genesis, otherwise the same.
+    pub(crate) async fn foreign_broker(&self, configuration: &Path) -> RunningBroker {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let genesis = Genesis::found([self.owner.public_key()], 1).unwrap();
+        self.broker_on(listener, configuration, &genesis).await
+    }
+
+    pub(crate) async fn broker_on(
+        &self,
+        listener: TcpListener,
+        configuration: &Path,
+        genesis: &Genesis,
+    ) -> RunningBroker {
+        let identity = measure(configuration, init_binary(), Path::new(Shell::PATH)).unwrap().identity;
+        self.start(listener, identity, genesis).await
+    }
+
+    async fn start(
+        &self,
+        listener: TcpListener,
+        identity: WorkloadIdentity,
+        genesis: &Genesis,
+    ) -> RunningBroker {
+        let broker = Broker::start(BrokerConfiguration {
+            genesis: genesis.clone(),
+            attester: Arc::new(SimAttester::new(self.platform.clone(), Self::broker_identity())),
+            collateral: Arc::new(self.platform.collateral_source()),
+            clock: Arc::new(SystemClock),
+            store: Store::in_memory(genesis.digest()).unwrap(),
+            events: Arc::new(LoggedEvents),
+            reference: None,
+        })
+        .unwrap();
+        self.provision(&broker, identity).await;
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            serve(listener, broker, ServerLimits::default(), std::future::pending()).await.unwrap();
+        });
+        RunningBroker { address, task }
+    }
+
+    async fn provision(&self, broker: &Arc<Broker>, identity: WorkloadIdentity) {
+        let root = self.platform.root_certificate_pem();
+        let secret = |name: &str| {
+            format!("[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"shell\"]\n")
+        };
+        let text = format!(
+            "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n[trust]\nvendors = [\"simulation\"]\n\
+             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[[workload]]\nname = \"shell\"\n[workload.policy]\n\
+             vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}",
+            broker.genesis_digest(),
+            secret("ssl_config"),
+            secret("model_key"),
+        );
+        let mut manifest = SignedManifest::unsigned(text);
+        manifest.sign(&self.owner).unwrap();
+        let signatures = manifest.approvals.iter().map(|approval| approval.to_wire()).collect();
+        let manifest = manifest.text.clone().into_bytes();
+        self.command(broker, 1, 0, command::Command::ApplyManifest(ApplyManifest { manifest, signatures }))
+            .await;
+        for (session, name, value) in [(2, "ssl_config", "sesame"), (3, "model_key", "mellon")] {
+            let put = PutSecret { name: name.to_owned(), value: value.as_bytes().to_vec() };
+            self.command(broker, session, 1, command::Command::PutSecret(put)).await;
+        }
+    }
+
+    async fn command(&self, broker: &Arc<Broker>, session: u8, version: u64, command: command::Command) {
+        let session = SessionInfo {
+            peer: Peer::Unattested,
+            peer_address: ([127, 0, 0, 1], 1).into(),
+            request_binding: Arc::new(Zeroizing::new([session; 32])),
+        };
+        let signed = adytum_broker::command::sign(
+            &session.request_binding,
+            broker.genesis_digest(),
+            version,
+            command,
+            &[&self.owner],
+        );
+        broker.execute(&session, signed).await.unwrap();
+    }
+
+    /// `adytum-init` with the bed's flags, for `/bin/sh -c SCRIPT`.
+    pub(crate) fn init(&self, configuration: &Path, broker: SocketAddr, script: &str) -> Init {
+        let mut command = Command::new(init_binary());
+        command
+            .env_clear()
+            .arg(format!("--configuration={}", configuration.display()))
+            .arg(format!("--broker={broker}"))
+            .arg(format!("--tee=simulation={}", self.directory.path().join("platform").display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        Init { command, program: vec![Shell::PATH.to_owned(), "-c".to_owned(), script.to_owned()] }
+    }
+}
+
+/// A start of `adytum-init` being put together.
+pub(crate) struct Init {
+    pub(crate) command: Command,
+    pub(crate) program: Vec<String>,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    /// It ended by itself with this exit code and this stable code.
+    pub(crate) fn assert_refused(&self, exit: i32, code: &str) {
+        assert_eq!(self.code(), exit, "{self:?}");
+        assert!(self.stderr.contains(code), "no {code} in {self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+    }
+}
+
+impl Init {
+    pub(crate) fn flag(mut self, flag: &str) -> Self {
+        self.command.arg(flag);
+        self
+    }
+
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn program(mut self, words: &[&str]) -> Self {
+        self.program = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    pub(crate) fn start(mut self) -> Child {
+        self.command.arg("--").args(&self.program).spawn().unwrap()
+    }
+
+    pub(crate) async fn run(self) -> Ended {
+        ended(self.start()).await
+    }
+}
+
+/// Waits for the end of a process and reads what it said.
+pub(crate) async fn ended(child: Child) -> Ended {
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it ends").unwrap();
+    Ended {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Reads standard output up to this text.
+pub(crate) async fn read_until(child: &mut Child, text: &str) -> String {
+    let stdout = child.stdout.as_mut().unwrap();
+    let mut read = String::new();
+    let reading = async {
+        while !read.contains(text) {
+            let mut byte = [0];
+            if stdout.read(&mut byte).await.unwrap() == 0 {
+                break;
+            }
+            read.push(char::from(byte[0]));
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("it says something");
+    if !read.contains(text) {
+        let mut stderr = String::new();
+        child.stderr.as_mut().unwrap().read_to_string(&mut stderr).await.unwrap();
+        panic!("it said {read:?} and not {text:?}; its log: {stderr}");
+    }
+    read
+}
+
+/// Is there a process of this id, and is it no zombie?
+pub(crate) fn is_running(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}

@@ -1,0 +1,193 @@
+//! The whole way against a real broker in this process.
+
+use std::{fs, path::Path};
+
+use adytum_evidence::measurement::Sha256Digest;
+use adytum_init::{Program, arguments::AttestationArguments, configuration::MeasuredConfiguration};
+use clap::Parser;
+use tokio::net::TcpListener;
+
+use crate::bed::{Bed, Workload, ended, eventually, is_running, memory_directory};
+
+fn secret_file(name: &str, directory: &Path) -> String {
+    format!("[[secret]]\nname = \"{name}\"\npath = \"{}\"\n", directory.join(name).display())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_reach_the_program_and_nobody_after_it() {
+    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
+    let workload = Workload {
+        tables: "[environment]\nallow = [\"GREETING\"]\nset = { THREADS = \"1\" }\n".to_owned(),
+        secrets: format!(
+            "{}[[secret]]\nname = \"model_key\"\npath = \"fd:5\"\n",
+            secret_file("ssl_config", memory.path())
+        ),
+    };
+    let configuration = bed.configuration("workload", &workload);
+    let broker = bed.broker(&configuration).await;
+    let file = memory.path().join("ssl_config");
+    let script = format!(
+        "cat {0}; echo; stat -c %a {0}; cat <&5; echo; cat /proc/self/fd/5; echo; env; echo dumps $(ulimit -H -c); \
+         echo $0 $#; (echo x >&5) 2>/dev/null || echo sealed; echo done",
+        file.display()
+    );
+    let ended = bed
+        .init(&configuration, broker.address, &script)
+        .environment("GREETING", "hello")
+        .environment("KUBERNETES_PORT", "tcp://1")
+        .environment("PATH", "/usr/bin:/bin")
+        .run()
+        .await;
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines[..3], ["sesame", "400", "mellon"], "{ended:?}");
+    for expected in ["GREETING=hello", "THREADS=1", "dumps 0", "/bin/sh 0", "sealed", "done"] {
+        assert!(lines.contains(&expected), "no {expected} in {ended:?}");
+    }
+    for cleared in ["KUBERNETES", "PATH=/usr/bin:/bin", "ADYTUM", "LD_"] {
+        assert!(!ended.stdout.contains(cleared), "{cleared} in {ended:?}");
+    }
+    assert!(!ended.stderr.contains("sesame") && !ended.stderr.contains("mellon"), "{ended:?}");
+    // A secret doesn't outlive its program.
+    assert!(fs::read_dir(memory.path()).unwrap().next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_of_another_genesis_is_refused_at_once() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    let broker = bed.foreign_broker(&configuration).await;
+    let ended = bed.init(&configuration, broker.address, "echo started").run().await;
+    ended.assert_refused(77, "genesis-mismatch");
+    assert!(!ended.stderr.contains("no secrets yet") && ended.stdout.is_empty(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workload_that_nobody_named_is_refused_at_once() {
+    let Some(bed) = Bed::new() else { return };
+    let named = bed.configuration("named", &Workload::default());
+    let broker = bed.broker(&named).await;
+    let workload = Workload { tables: "allow_plain_models = true\n".to_owned(), ..Workload::default() };
+    let other = bed.configuration("other", &workload);
+    let ended = bed.init(&other, broker.address, "echo started").run().await;
+    assert_eq!(ended.code(), 77, "{ended:?}");
+    assert!(!ended.stderr.contains("no secrets yet") && ended.stdout.is_empty(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_nobody_granted_is_refused() {
+    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
+    let workload = Workload { secrets: secret_file("other_key", memory.path()), ..Workload::default() };
+    let configuration = bed.configuration("workload", &workload);
+    let broker = bed.broker(&configuration).await;
+    let ended = bed.init(&configuration, broker.address, "echo started").run().await;
+    assert_eq!(ended.code(), 77, "{ended:?}");
+    assert!(ended.stdout.is_empty(), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_comes_late_is_waited_for() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    // Bound, and refusing: closed again as soon as its address is known.
+    let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = first.local_addr().unwrap();
+    let log = bed.directory.path().join("log");
+    let mut init = bed.init(&configuration, address, "echo started");
+    init.command.stderr(fs::File::create(&log).unwrap());
+    drop(first);
+    let child = init.start();
+    eventually("it says that it waits", || {
+        fs::read_to_string(&log).is_ok_and(|text| text.contains("no secrets yet"))
+    })
+    .await;
+    let listener = TcpListener::bind(address).await.unwrap();
+    let genesis = bed.genesis();
+    let _broker = bed.broker_on(listener, &configuration, &genesis).await;
+    let ended = ended(child).await;
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_to_wait_is_kept() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let ended = bed.init(&configuration, address, "echo started").flag("--fetch-timeout=1ms").run().await;
+    ended.assert_refused(69, "connection-failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_can_be_stopped_while_it_waits() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let child = bed.init(&configuration, listener.local_addr().unwrap(), "echo started").start();
+    // It is in the handshake, which nobody answers.
+    let _connection = listener.accept().await.unwrap();
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = ended(child).await;
+    assert_eq!(ended.code(), 128 + 15, "{ended:?}");
+    assert!(!is_running(pid));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn occlums_variable_names_the_broker_too() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    let broker = bed.broker(&configuration).await;
+    let mut init = bed.init(&configuration, broker.address, "echo started");
+    init.command = tokio::process::Command::new(crate::bed::init_binary());
+    init.command
+        .env_clear()
+        .env("OCCLUM_INIT_RA_KMS_SERVER", broker.address.to_string())
+        .arg(format!("--configuration={}", configuration.display()))
+        .arg(format!("--tee=simulation={}", bed.directory.path().join("platform").display()))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let ended = init.run().await;
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{ended:?}");
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    attestation: AttestationArguments,
+}
+
+/// As a library: the program is this test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_a_library_the_identity_is_that_of_this_program() {
+    let Some(mut bed) = Bed::new() else { return };
+    let pinned = bed.configuration("pinned", &Workload::default());
+    bed.shell.libraries.clear();
+    let secrets = "[[secret]]\nname = \"model_key\"\n".to_owned();
+    let path = bed.configuration("workload", &Workload { secrets, ..Workload::default() });
+    let this = Sha256Digest::of_this_program().unwrap();
+    let configuration = MeasuredConfiguration::load(&path).unwrap();
+    let broker = bed.broker_for(configuration.identity(this, this)).await;
+    let flags = Flags::parse_from([
+        "test".to_owned(),
+        format!("--broker={}", broker.address),
+        format!("--tee=simulation={}", bed.directory.path().join("platform").display()),
+    ])
+    .attestation;
+    let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap();
+    assert_eq!(released.secrets["model_key"].as_bytes(), b"mellon");
+    assert_eq!(released.manifest_version, 1);
+
+    // One bit of the program's digest, and it is another workload.
+    let mut other = this;
+    other.0[0] ^= 1;
+    let error = adytum_init::unlock(&flags, &configuration, Program::Child(other)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 77, "{error}");
+
+    // This test maps more libraries than the shell's, which are all that this
+    // configuration pins.
+    let pinned = MeasuredConfiguration::load(&pinned).unwrap();
+    let error = adytum_init::unlock(&flags, &pinned, Program::This).await.unwrap_err();
+    assert_eq!((error.code(), error.exit_code()), ("library-not-pinned", 78), "{error}");
+}

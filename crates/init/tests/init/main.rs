@@ -1,0 +1,10 @@
+//! `adytum-init` as a process: what it refuses, what it starts, how it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bed;
+mod confinement;
+mod delivery;
+mod flow;
+mod refusals;
+mod supervision;

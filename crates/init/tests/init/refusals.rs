@@ -1,0 +1,196 @@
+//! What is outside the pins is refused before anything is asked for: the
+//! listener in the broker's place sees no connection.
+
+use std::{fs, path::Path, time::Duration};
+
+use tokio::net::TcpListener;
+
+use crate::bed::{Bed, Ended, Init, Workload};
+
+/// Runs init against a listener, and makes sure that nobody came.
+async fn unasked(bed: &Bed, workload: &Workload, change: impl FnOnce(Init) -> Init) -> Ended {
+    let configuration = bed.configuration("workload", workload);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let init = change(bed.init(&configuration, listener.local_addr().unwrap(), "echo started"));
+    let ended = init.run().await;
+    // Whoever connected before init ended is in the backlog now.
+    let came = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+    assert!(came.is_err(), "init connected: {ended:?}");
+    assert!(!ended.stdout.contains("started"), "{ended:?}");
+    ended
+}
+
+/// The test above can fail: an init with nothing to refuse does connect.
+#[tokio::test]
+async fn an_init_with_nothing_to_refuse_connects() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let child = bed.init(&configuration, listener.local_addr().unwrap(), "echo started").start();
+    tokio::time::timeout(crate::bed::PATIENCE, listener.accept()).await.expect("it connects").unwrap();
+    drop(child);
+}
+
+#[tokio::test]
+async fn an_argument_outside_the_pins() {
+    let Some(bed) = Bed::new() else { return };
+    for words in [
+        &["/bin/sh", "-c", "echo started", "other"][..],
+        &["/bin/sh", "-x", "-c", "echo started"],
+        &["/bin/sh", "extra", "extra", "-c", "echo started"],
+        &["/bin/sh"],
+        &["/bin/sh", "extra"],
+    ] {
+        let ended = unasked(&bed, &Workload::default(), |init| init.program(words)).await;
+        ended.assert_refused(78, "argument-refused");
+    }
+}
+
+#[tokio::test]
+async fn another_program() {
+    let Some(bed) = Bed::new() else { return };
+    // The same file by another path is another program: paths decide what a
+    // program finds beside itself.
+    for path in ["/usr/bin/env", "/bin/./sh", "sh", "", "/no/such/file"] {
+        let ended =
+            unasked(&bed, &Workload::default(), |init| init.program(&[path, "-c", "echo started"])).await;
+        ended.assert_refused(78, "program-not-pinned");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_program() {
+    let Some(mut bed) = Bed::new() else { return };
+    bed.shell.sha256.0[0] ^= 1;
+    let ended = unasked(&bed, &Workload::default(), |init| init).await;
+    ended.assert_refused(78, "program-mismatch");
+}
+
+#[tokio::test]
+async fn a_script_in_the_programs_place() {
+    let Some(bed) = Bed::new() else { return };
+    let script = bed.directory.path().join("script");
+    fs::write(&script, "#!/bin/sh\necho started\n").unwrap();
+    let digest = adytum_evidence::measurement::Sha256Digest::of_file(&script).unwrap();
+    let configuration = bed.configuration("workload", &Workload::default());
+    let text = fs::read_to_string(&configuration).unwrap();
+    let text = text.replacen("path = \"/bin/sh\"", &format!("path = \"{}\"", script.display()), 1).replacen(
+        &bed.shell.sha256.to_string(),
+        &digest.to_string(),
+        1,
+    );
+    fs::write(&configuration, text).unwrap();
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    let init = bed.init(&configuration, nobody, "").program(&[script.to_str().unwrap(), "-c", "x"]);
+    init.run().await.assert_refused(78, "program-format");
+}
+
+#[tokio::test]
+async fn the_loaders_variables() {
+    let Some(bed) = Bed::new() else { return };
+    for name in ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "GLIBC_TUNABLES"] {
+        let ended = unasked(&bed, &Workload::default(), |init| init.environment(name, "/none")).await;
+        ended.assert_refused(78, "environment-refused");
+    }
+}
+
+#[tokio::test]
+async fn another_value_of_a_pinned_variable() {
+    let Some(bed) = Bed::new() else { return };
+    let tables = "[environment]\nset = { THREADS = \"1\" }\n".to_owned();
+    let workload = Workload { tables, ..Workload::default() };
+    let ended = unasked(&bed, &workload, |init| init.environment("THREADS", "9")).await;
+    ended.assert_refused(78, "environment-refused");
+}
+
+#[tokio::test]
+async fn a_library_that_is_not_pinned() {
+    let Some(mut bed) = Bed::new() else { return };
+    let libraries = std::mem::take(&mut bed.shell.libraries);
+    // Each alone is not enough.
+    for missing in 0..libraries.len() {
+        bed.shell.libraries = libraries.clone();
+        let left_out = bed.shell.libraries.remove(missing);
+        let ended = unasked(&bed, &Workload::default(), |init| init).await;
+        ended.assert_refused(78, "library-not-pinned");
+        let name = left_out.file_name().unwrap().to_str().unwrap();
+        assert!(ended.stderr.contains(name), "{ended:?}");
+    }
+}
+
+/// A pinned library of the right name in another place than the loader looks.
+#[tokio::test]
+async fn a_library_that_the_loader_would_not_take() {
+    let Some(mut bed) = Bed::new() else { return };
+    let libc = bed.shell.libraries.iter().position(|path| path.ends_with("libc.so.6")).unwrap();
+    let copy = bed.directory.path().join("libc.so.6");
+    fs::copy(&bed.shell.libraries[libc], &copy).unwrap();
+    bed.shell.libraries[libc] = copy;
+    let ended = unasked(&bed, &Workload::default(), |init| init).await;
+    ended.assert_refused(78, "library-not-pinned");
+}
+
+#[tokio::test]
+async fn a_changed_library() {
+    let Some(bed) = Bed::new() else { return };
+    let library = bed.directory.path().join("libother.so");
+    fs::write(&library, "changed").unwrap();
+    let digest = adytum_evidence::measurement::Sha256Digest::of_bytes(b"original");
+    let tables = String::new();
+    let secrets = format!("[[library]]\npath = \"{}\"\nsha256 = \"{digest}\"\n", library.display());
+    let ended = unasked(&bed, &Workload { tables, secrets }, |init| init).await;
+    ended.assert_refused(78, "program-mismatch");
+}
+
+#[tokio::test]
+async fn a_secret_that_has_no_safe_place() {
+    let Some(bed) = Bed::new() else { return };
+    let secret = |path: &Path| Workload {
+        secrets: format!("[[secret]]\nname = \"ssl_config\"\npath = \"{}\"\n", path.display()),
+        ..Workload::default()
+    };
+    // On a disk, or on procfs where there is no disk.
+    for directory in [Path::new(env!("CARGO_TARGET_TMPDIR")), Path::new("/proc/self")] {
+        let kind = nix::sys::statfs::statfs(directory).unwrap().filesystem_type();
+        if kind == nix::sys::statfs::TMPFS_MAGIC {
+            println!("SKIPPED: {} is a tmpfs", directory.display());
+            continue;
+        }
+        let ended = unasked(&bed, &secret(&directory.join("secret")), |init| init).await;
+        ended.assert_refused(73, "storage-unsafe");
+    }
+    let ended = unasked(&bed, &secret(Path::new("/no/such/directory/secret")), |init| init).await;
+    ended.assert_refused(73, "storage-failed");
+    let nowhere =
+        Workload { secrets: "[[secret]]\nname = \"ssl_config\"\n".to_owned(), ..Workload::default() };
+    unasked(&bed, &nowhere, |init| init).await.assert_refused(73, "secret-without-place");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_none() {
+    let Some(bed) = Bed::new() else { return };
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    let path = bed.directory.path().join("none.toml");
+    bed.init(&path, nobody, "").run().await.assert_refused(78, "configuration-unreadable");
+    fs::write(&path, "format = \"adytum workload v9\"").unwrap();
+    bed.init(&path, nobody, "").run().await.assert_refused(78, "configuration-format");
+    let reference = bed.directory.path().join("init_ra_conf.json");
+    fs::write(
+        &reference,
+        r#"{"kms_keys": [], "ra_config": {"verify_mr_enclave": "on", "verify_mr_signer": "off",
+            "verify_isv_prod_id": "off", "verify_isv_svn": "off", "sgx_mrs": []}}"#,
+    )
+    .unwrap();
+    bed.init(&reference, nobody, "").run().await.assert_refused(78, "configuration-genesis-missing");
+}
+
+#[tokio::test]
+async fn wrong_flags() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    let nobody = "127.0.0.1:9".parse().unwrap();
+    let ended = bed.init(&configuration, nobody, "").flag("--no-such-flag").run().await;
+    assert_eq!(ended.code(), 64, "{ended:?}");
+    let ended = bed.init(&configuration, nobody, "").flag("--fetch-timeout=soon").run().await;
+    assert_eq!(ended.code(), 64, "{ended:?}");
+}
