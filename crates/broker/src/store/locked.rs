@@ -40,7 +40,7 @@ pub struct LockedStore {
     genesis: GenesisDigest,
     // Held as long as the store lives: two brokers on one file would each undo
     // the other's changes.
-    lock: Option<File>,
+    lock: Option<DirectoryLock>,
 }
 
 impl std::fmt::Debug for LockedStore {
@@ -82,7 +82,7 @@ impl LockedStore {
     pub(super) fn on(
         storage: Arc<dyn Storage>,
         genesis: GenesisDigest,
-        lock: Option<File>,
+        lock: Option<DirectoryLock>,
     ) -> Result<Self, StoreError> {
         let path = storage.path().to_owned();
         let database = guarded(&path, "opening", || {
@@ -188,8 +188,19 @@ pub(super) fn write_envelope(
     })
 }
 
+/// A state directory that is this process's.
+pub(super) struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing alone is not enough: a program that is being started may hold a
+        // copy of the descriptor for a moment more.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes the directory for this process, and makes it first if need be.
-pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -211,7 +222,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, StoreError> {
             tracing::debug!(%error, path = %path.display(), "the state directory can't be locked");
         }
     }
-    Ok(lock)
+    Ok(DirectoryLock(lock))
 }
 
 pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {

@@ -4,7 +4,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::secrets::{SecretKind, SecretValue};
 
+mod backups;
+mod damage;
 pub(crate) mod disk;
+mod kill;
+mod power;
 
 use disk::{Disk, genesis, root};
 

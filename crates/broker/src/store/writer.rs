@@ -3,7 +3,6 @@
 //! durable.
 
 use std::{
-    fs::File,
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread::JoinHandle,
 };
@@ -14,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
     engine::{Engine, Slot},
+    locked::DirectoryLock,
     row::RowCipher,
     storage::Storage,
 };
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) head: Arc<RwLock<StateHead>>,
     queue: Mutex<Option<mpsc::Sender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    _lock: Option<File>,
+    _lock: Option<DirectoryLock>,
 }
 
 impl Drop for Shared {
@@ -57,7 +57,7 @@ pub(super) fn start(
     storage: Arc<dyn Storage>,
     cipher: Arc<RowCipher>,
     slot: Arc<Slot>,
-    lock: Option<File>,
+    lock: Option<DirectoryLock>,
 ) -> Result<Store, StoreError> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let head = Arc::new(RwLock::new(engine.current().head()));

@@ -1,6 +1,8 @@
 //! The broker over real attested sessions on loopback: its workloads, owners and
 //! attackers run on a simulated platform.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
 mod administration;
 mod binary;
 mod limits;

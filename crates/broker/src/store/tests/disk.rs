@@ -88,6 +88,11 @@ impl Disk {
         self.state().syncs_fail = fail;
     }
 
+    /// Puts another file in its place.
+    pub(crate) fn exchange(&self, bytes: Vec<u8>) {
+        self.state().bytes = bytes;
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         self.state().bytes.clone()
     }
