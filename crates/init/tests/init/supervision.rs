@@ -84,7 +84,7 @@ async fn what_the_program_left_running_ends_with_it() {
     let Some(bed) = Bed::new() else { return };
     // One in the program's process group, one in a session of its own.
     let script = "sleep 1000 & echo first $!; setsid sh -c 'echo second $$; exec sleep 1000' & \
-                  while ! grep -qs sleep /proc/$!/cmdline; do sleep 0.02; done; exit 5";
+                  while ! grep -qs ^sleep /proc/$!/cmdline; do sleep 0.02; done; exit 5";
     let (child, _broker) = start(&bed, script).await;
     let ended = ended(child).await;
     assert_eq!(ended.code(), 5, "{ended:?}");
