@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use tokio::process::Command;
 
-use crate::demo::{build, workspace_root};
+use crate::{
+    demo::{build, workspace_root},
+    model,
+};
 
 /// Run the benchmarks, each against its baseline in the same run.
 #[derive(Debug, Args)]
@@ -19,6 +22,10 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let root = workspace_root()?;
     let binaries = build(&root).await?;
+    let resnet50 = root.join("target/bench/resnet50.onnx");
+    if !resnet50.is_file() {
+        model::write_resnet50(&resnet50)?;
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(&root)
@@ -27,6 +34,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
         .arg(binaries)
         .arg("--report")
         .arg(root.join("target/bench/report.json"))
+        .arg("--resnet50")
+        .arg(&resnet50)
         .args(arguments.arguments)
         .stdin(Stdio::null())
         .status()

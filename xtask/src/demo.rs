@@ -270,7 +270,9 @@ async fn refusal(process: &mut Process) -> Result<String> {
     if status.success() {
         bail!("the replica was expected to be refused:\n{}", lines.join("\n"));
     }
-    Ok(lines.last().cloned().unwrap_or_default().trim().to_owned())
+    let last = lines.last().map(String::as_str).unwrap_or_default();
+    // Without the time and the level.
+    Ok(last.split_once("ERROR ").map_or(last, |(_, words)| words).trim().to_owned())
 }
 
 async fn benchmark(stage: &Stage, digits: &Path, crt: &Path, ports: &[u16]) -> Result<()> {

@@ -40,11 +40,18 @@ enum Model {
 /// Runs the subcommand.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.model {
-        Model::Resnet50 { out, seed } => {
-            let written = write_file(&resnet::graph(&Architecture::RESNET_50, seed), &out)?;
-            println!("{}: {} bytes, sha256 {}", out.display(), written.bytes, written.digest);
-        }
+        Model::Resnet50 { out, seed } => write(&out, seed),
     }
+}
+
+/// Writes the ResNet-50 that the benchmarks serve.
+pub(crate) fn write_resnet50(out: &Path) -> anyhow::Result<()> {
+    write(out, 0)
+}
+
+fn write(out: &Path, seed: u64) -> anyhow::Result<()> {
+    let written = write_file(&resnet::graph(&Architecture::RESNET_50, seed), out)?;
+    println!("{}: {} bytes, sha256 {}", out.display(), written.bytes, written.digest);
     Ok(())
 }
 
