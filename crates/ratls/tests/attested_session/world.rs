@@ -172,7 +172,7 @@ pub async fn serve(acceptor: AttestedAcceptor, mirror: Mirror) -> (SocketAddr, J
 }
 
 pub async fn ask(channel: tonic::transport::Channel, name: &str) -> Result<Secret, Status> {
-    let request = GetSecretsRequest { names: vec![name.to_owned()] };
+    let request = GetSecretsRequest { names: vec![name.to_owned()], ..Default::default() };
     let response = KeyBrokerClient::new(channel).get_secrets(request).await?;
     Ok(response.into_inner().secrets.remove(0))
 }
