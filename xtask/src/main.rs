@@ -6,6 +6,8 @@ mod bench;
 mod demo;
 mod model;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// Chores: the demo, benchmarks, example models.
@@ -27,10 +29,18 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Causes in one line, without a stack: this is for people.
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

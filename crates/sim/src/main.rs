@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use adytum_sim::{Faults, Platform, parse_quote_latency, service};
 use anyhow::Context as _;
@@ -33,7 +33,18 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Causes in one line, without a stack: this is for people.
+        Err(error) => {
+            eprintln!("adytum-sim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(

@@ -8,17 +8,22 @@ mod tee;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
+    process::ExitCode,
     sync::Arc,
 };
 
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits,
+    clock::{FloorClock, keep_floor},
     events::LoggedEvents,
     measured::MeasuredConfiguration,
     serve,
     store::{Loaded, Store},
 };
-use adytum_evidence::{attester::Attester, clock::SystemClock};
+use adytum_evidence::{
+    attester::Attester,
+    clock::{Clock as _, SystemClock},
+};
 use adytum_ratls::claims::GenesisDigest;
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -34,7 +39,18 @@ use tokio::{
 use self::arguments::{Arguments, LogFormat};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        // Causes in one line, without a stack: this is for people.
+        Err(error) => {
+            eprintln!("adytum-broker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     start_logs(arguments.log_format);
     forbid_core_dumps();
@@ -45,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
     let genesis = configuration::genesis(&arguments.genesis)?;
     let reference = configuration::reference(&arguments)?;
     let measured = MeasuredConfiguration { reference: reference.as_ref().map(|loaded| loaded.digest()) };
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(FloorClock::new(Arc::new(SystemClock), None));
     let tee = tee::open(&arguments, &measured, clock.clone()).await?;
     tracing::info!(
         genesis = %genesis.digest(),
@@ -59,11 +75,14 @@ async fn main() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
     let store = open_store(&arguments, tee.attester.as_ref(), genesis.digest())?;
+    if let Some(floor) = store.1.clock_floor {
+        clock.saw(floor);
+    }
     let broker = Broker::start(BrokerConfiguration {
         genesis,
         attester: tee.attester,
         collateral: tee.collateral,
-        clock,
+        clock: clock.clone(),
         store,
         events: Arc::new(LoggedEvents),
         reference,
@@ -85,6 +104,8 @@ async fn main() -> anyhow::Result<()> {
     drop(stdout);
 
     let store = broker.store().clone();
+    let (kept, keeping) = (clock.clone(), store.clone());
+    tokio::spawn(async move { keep_floor(&kept, &keeping).await });
     serve(listener, broker, ServerLimits::default(), async move {
         tokio::select! {
             _ = terminate.recv() => {}
