@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use crate::{engine::RunError, scheduler::ScheduleError, tensor::TensorError};
+use crate::{engine::RunError, scheduler::ScheduleError, tensor::TensorError, wire::WireError};
 
 /// What is wrong with a request, or with serving it. The texts are TensorFlow
 /// Serving's where it has one, since clients match on them.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
+    /// Not a `PredictRequest`.
+    #[error("not a PredictRequest: {0}")]
+    Malformed(#[from] WireError),
     /// No `model_spec`.
     #[error("Missing ModelSpec")]
     MissingModelSpec,
@@ -122,6 +125,7 @@ impl RequestError {
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Malformed(_) => "request-malformed",
             Self::MissingModelSpec => "missing-model-spec",
             Self::ServableNotFound { .. } => "servable-not-found",
             Self::ModelNotFound { .. } => "model-not-found",

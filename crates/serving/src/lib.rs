@@ -6,7 +6,7 @@
 //! when and on how many cores a run happens, [`engine`] does it. [`run`] is the
 //! binary's main job, from the command line ([`flags`]) to the drained server.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod connection;
 pub mod engine;
@@ -14,6 +14,7 @@ pub mod error;
 pub mod flags;
 pub mod limits;
 pub mod loading;
+pub mod memory;
 pub mod models;
 pub mod onnx;
 pub mod run;
@@ -23,3 +24,4 @@ pub mod service;
 pub mod status;
 pub mod tensor;
 pub mod tls;
+pub mod wire;

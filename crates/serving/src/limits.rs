@@ -40,10 +40,20 @@ impl RequestMemory {
         Self { units: Arc::new(Semaphore::new(units)), limit: units.saturating_mul(UNIT), message_limit }
     }
 
+    /// The largest message in bytes.
+    pub fn message_limit(&self) -> usize {
+        self.message_limit
+    }
+
     fn take(&self, length: usize) -> Result<OwnedSemaphorePermit, RequestError> {
         if length > self.message_limit {
             return Err(RequestError::MessageTooLarge { length, limit: self.message_limit });
         }
+        self.reserve(length)
+    }
+
+    /// Takes `length` bytes until the permit is dropped.
+    pub fn reserve(&self, length: usize) -> Result<OwnedSemaphorePermit, RequestError> {
         u32::try_from(length.div_ceil(UNIT))
             .ok()
             .and_then(|units| Arc::clone(&self.units).try_acquire_many_owned(units).ok())

@@ -8,20 +8,16 @@
 pub mod convolutions;
 pub mod prepare;
 pub mod signature;
-pub mod wire;
+
+use crate::wire::WireError;
 
 /// Why a file can't be served as an ONNX model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
     /// Not a protocol buffer, or cut off.
-    #[error("not an ONNX model: {reason} at byte {offset}")]
-    Malformed {
-        /// What is wrong.
-        reason: &'static str,
-        /// Where, from the file's beginning.
-        offset: usize,
-    },
+    #[error("not an ONNX model: {0}")]
+    Malformed(#[from] WireError),
     /// A model without a graph.
     #[error("the ONNX model has no graph")]
     NoGraph,
@@ -76,7 +72,7 @@ impl OnnxError {
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed { .. } => "onnx-malformed",
+            Self::Malformed(_) => "onnx-malformed",
             Self::NoGraph => "onnx-no-graph",
             Self::ExternalData { .. } => "onnx-external-data",
             Self::TooDeep { .. } => "onnx-too-deep",

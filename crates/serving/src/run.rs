@@ -21,7 +21,9 @@ use zeroize::Zeroizing;
 use crate::{
     engine::RtenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
+    limits::RequestMemory,
     loading::{LoadingError, ModelSource, load_highest},
+    memory,
     models::Models,
     scheduler::Scheduler,
     server::{Drained, Server, ServerOptions},
@@ -142,6 +144,7 @@ pub fn run(
     configuration: Option<&MeasuredConfiguration>,
     announce: impl FnOnce(&str),
 ) -> Result<(), ServeError> {
+    memory::limit_retention(flags.compatibility.cores().get());
     for name in flags.compatibility.check()? {
         tracing::warn!("--{name} is accepted but has no effect here");
     }
@@ -199,10 +202,9 @@ async fn serve(
     let models = Models::default();
     models.declare(&source.name);
     let limit = usize::try_from(flags.max_message_bytes).unwrap_or(usize::MAX);
-    let services = Services::new(Inference { models: models.clone(), scheduler, tensor_limit: limit });
+    let memory = RequestMemory::new(usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX), limit);
+    let services = Services::new(Inference { models: models.clone(), scheduler, memory });
     let options = ServerOptions {
-        message_limit: limit,
-        request_memory: usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX),
         connection_limit: flags.max_connections.get(),
         ..ServerOptions::new(flags.compatibility.serving_threads())
     };
@@ -242,7 +244,10 @@ async fn load(source: ModelSource, models: &Models, retries: u32, pause: Duratio
         let (source, models) = (Arc::clone(&source), models.clone());
         let loaded = tokio::task::spawn_blocking(move || load_highest(&source, &RtenEngine, &models)).await;
         match loaded {
-            Ok(Ok(_)) => break,
+            Ok(Ok(_)) => {
+                memory::give_back();
+                break;
+            }
             Ok(Err(error)) if attempt >= retries => return Err(error.into()),
             Ok(Err(error)) => tracing::warn!(code = error.code(), "{error}; trying again in {pause:?}"),
             Err(error) => {

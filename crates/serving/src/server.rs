@@ -19,9 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adytum_api::tensorflow::serving::{
-    model_service_server::ModelServiceServer, prediction_service_server::PredictionServiceServer,
-};
+use adytum_api::tensorflow::serving::model_service_server::ModelServiceServer;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -35,9 +33,8 @@ use tonic_health::{
 
 use crate::{
     connection::{Connection, Place},
-    limits::RequestMemory,
     scheduler,
-    service::Services,
+    service::{PredictionServer, SMALL_MESSAGE, Services},
 };
 
 /// HTTP/2 flow-control window of a stream: an image batch comes without waiting
@@ -59,10 +56,6 @@ const HANDOVER: usize = 64;
 pub struct ServerOptions {
     /// Serving threads.
     pub threads: NonZeroUsize,
-    /// The largest message in bytes.
-    pub message_limit: usize,
-    /// The memory for all requests together in bytes.
-    pub request_memory: usize,
     /// Connections open at once; more wait in the kernel's queue.
     pub connection_limit: usize,
     /// Requests open at once on a connection.
@@ -76,8 +69,6 @@ impl ServerOptions {
     pub fn new(threads: NonZeroUsize) -> Self {
         Self {
             threads,
-            message_limit: 64 << 20,
-            request_memory: 256 << 20,
             connection_limit: 4096,
             stream_limit: 256,
             handshake_timeout: Duration::from_secs(10),
@@ -118,7 +109,6 @@ struct Worker {
     tls: Option<TlsAcceptor>,
     services: Services,
     health: HealthReporter,
-    memory: RequestMemory,
     options: ServerOptions,
     stop: watch::Receiver<bool>,
 }
@@ -136,7 +126,6 @@ impl Server {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let health = HealthReporter::new();
-        let memory = RequestMemory::new(options.request_memory, options.message_limit);
         let mut server = Self { address, health, stop, threads: Vec::new(), counts: Vec::new() };
         let mut handovers = Vec::new();
         for index in 0..options.threads.get() {
@@ -150,7 +139,6 @@ impl Server {
                 tls: tls.clone().map(TlsAcceptor::from),
                 services: services.clone(),
                 health: server.health.clone(),
-                memory: memory.clone(),
                 options: options.clone(),
                 stop: stopped.clone(),
             };
@@ -215,18 +203,16 @@ impl Worker {
     }
 
     async fn serve(self) -> Result<(), tonic::transport::Error> {
-        let Self { connections, tls, services, health, memory, options, mut stop, .. } = self;
+        let Self { connections, tls, services, health, options, mut stop, .. } = self;
         if self.index == 0 {
             set_health(&health, false).await;
         }
         let (ready, incoming) = mpsc::channel(HANDOVER);
         let timeout = options.handshake_timeout;
         let handshakes = tokio::spawn(hand_over(connections, tls, ready, timeout));
-        let limit = options.message_limit;
-        let prediction = PredictionServiceServer::new(services.clone())
-            .max_decoding_message_size(limit)
-            .max_encoding_message_size(usize::MAX);
-        let model = ModelServiceServer::new(services).max_decoding_message_size(limit);
+        let memory = services.memory().clone();
+        let prediction = PredictionServer::new(services.clone());
+        let model = ModelServiceServer::new(services).max_decoding_message_size(SMALL_MESSAGE);
         let health =
             tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(health));
         let result = tonic::transport::Server::builder()

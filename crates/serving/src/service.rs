@@ -1,22 +1,28 @@
 //! TensorFlow Serving's gRPC services.
 
 mod metadata;
+mod method;
 mod model_status;
 mod predict;
+mod request;
 
 use std::sync::Arc;
 
 use adytum_api::tensorflow::serving::{
-    GetModelMetadataRequest, GetModelMetadataResponse, GetModelStatusRequest, GetModelStatusResponse,
-    ModelSpec, PredictRequest, PredictResponse, model_service_server::ModelService,
-    model_spec::VersionChoice, prediction_service_server::PredictionService,
+    GetModelStatusRequest, GetModelStatusResponse, ModelSpec, model_service_server::ModelService,
+    model_spec::VersionChoice,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{error::RequestError, models::Models, scheduler::Scheduler};
+use crate::{error::RequestError, limits::RequestMemory, models::Models, scheduler::Scheduler};
+
+pub use method::PredictionServer;
 
 /// The signature that every model has: its graph's inputs and outputs.
 pub const DEFAULT_SIGNATURE: &str = "serving_default";
+
+/// The largest request that carries no tensors, in bytes.
+pub const SMALL_MESSAGE: usize = 64 << 10;
 
 /// Everything that answering takes.
 #[derive(Clone)]
@@ -25,8 +31,8 @@ pub struct Inference {
     pub models: Models,
     /// Runs them.
     pub scheduler: Scheduler,
-    /// The most bytes of tensors that a request may unfold to.
-    pub tensor_limit: usize,
+    /// The memory that requests may take.
+    pub memory: RequestMemory,
 }
 
 /// The services.
@@ -36,6 +42,11 @@ pub struct Services {
 }
 
 impl Services {
+    /// What requests may take.
+    pub fn memory(&self) -> &RequestMemory {
+        &self.inference.memory
+    }
+
     /// Services on these models.
     pub fn new(inference: Inference) -> Self {
         Self { inference: Arc::new(inference) }
@@ -57,20 +68,6 @@ fn target(specification: Option<ModelSpec>) -> Result<Target, RequestError> {
         Some(VersionChoice::VersionLabel(label)) => return Err(RequestError::VersionLabel { label }),
     };
     Ok(Target { name: specification.name, version, signature: specification.signature_name })
-}
-
-#[tonic::async_trait]
-impl PredictionService for Services {
-    async fn predict(&self, request: Request<PredictRequest>) -> Result<Response<PredictResponse>, Status> {
-        Ok(Response::new(predict::predict(&self.inference, request.into_inner()).await?))
-    }
-
-    async fn get_model_metadata(
-        &self,
-        request: Request<GetModelMetadataRequest>,
-    ) -> Result<Response<GetModelMetadataResponse>, Status> {
-        Ok(Response::new(metadata::metadata(&self.inference.models, request.into_inner())?))
-    }
 }
 
 #[tonic::async_trait]

@@ -12,7 +12,8 @@ fn code(error: &RequestError) -> Code {
     match error {
         RequestError::ServableNotFound { .. } | RequestError::ModelNotFound { .. } => Code::NotFound,
         RequestError::SignatureNotFound { .. } => Code::FailedPrecondition,
-        RequestError::MissingModelSpec
+        RequestError::Malformed(_)
+        | RequestError::MissingModelSpec
         | RequestError::VersionLabel { .. }
         | RequestError::InputNames { .. }
         | RequestError::OutputName { .. }

@@ -4,14 +4,17 @@
 mod decode;
 mod elements;
 mod encode;
+mod error;
 pub mod half;
+mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub use decode::{TensorError, decode};
+pub use decode::EncodedTensor;
 pub use elements::{ElementType, Elements};
 pub use encode::encode;
+pub use error::TensorError;
 
 /// A dense tensor, row-major. The number of elements is the product of the
 /// shape.

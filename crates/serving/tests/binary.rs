@@ -1,6 +1,6 @@
 //! The real binary: its lines, its exit codes, and that it drains.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 

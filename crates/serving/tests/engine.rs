@@ -1,6 +1,6 @@
 //! The engine: what is loaded and refused, and what comes out.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 
@@ -183,7 +183,7 @@ fn what_is_no_servable_model_is_refused_with_its_reason() {
     let nowhere = onnx::model(&[], &[onnx::value("x", FLOAT, &[1])], &[], &[]);
     assert_eq!(refusal(nowhere).0, "engine-load");
     let mut external = onnx::initializer("w", FLOAT, &[1], &[]);
-    adytum_serving::onnx::wire::put_number(&mut external, 14, 1);
+    adytum_serving::wire::put_number(&mut external, 14, 1);
     let (code, message) = refusal(onnx::model(
         &[onnx::node("Add", &["x", "w"], &["y"], &[])],
         &[onnx::value("x", FLOAT, &[1])],

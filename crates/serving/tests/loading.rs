@@ -1,6 +1,6 @@
 //! Which version is served, and why the others are not.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! The API, over real connections.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 
@@ -19,7 +19,7 @@ use prost::Message;
 use support::{
     fakes::{Gated, Panicking},
     onnx,
-    server::{channel, float_tensor, options, request, specification, start},
+    server::{Limits, channel, float_tensor, limits, request, specification, start},
 };
 use tonic::{Code, Status};
 
@@ -34,7 +34,7 @@ fn assert_status(status: &Status, code: Code, parts: &[&str]) {
 
 #[tokio::test]
 async fn an_answer_has_typed_values_and_the_version() {
-    let running = start(options(), 8, None);
+    let running = start(limits(), None);
     running.serve("m", 123, onnx::arithmetic());
     let mut client = running.client().await;
     let tensor = float_tensor(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -60,7 +60,7 @@ async fn an_answer_has_typed_values_and_the_version() {
 
 #[tokio::test]
 async fn wrong_requests_get_tensorflow_servings_codes() {
-    let running = start(options(), 8, None);
+    let running = start(limits(), None);
     running.serve("m", 1, onnx::arithmetic());
     let mut client = running.client().await;
     let good = || request("m", "x", float_tensor(&[1, 3], &[1.0, 2.0, 3.0]));
@@ -126,7 +126,7 @@ async fn wrong_requests_get_tensorflow_servings_codes() {
 
 #[tokio::test]
 async fn metadata_describes_the_signature() {
-    let running = start(options(), 8, None);
+    let running = start(limits(), None);
     running.serve("m", 5, onnx::arithmetic());
     let mut client = running.client().await;
     let ask = |fields: &[&str]| GetModelMetadataRequest {
@@ -155,7 +155,7 @@ async fn metadata_describes_the_signature() {
 
 #[tokio::test]
 async fn statuses_tell_what_became_of_each_version() {
-    let running = start(options(), 8, None);
+    let running = start(limits(), None);
     running.models.declare("m");
     let mut predict = running.client().await;
     let good = || request("m", "x", float_tensor(&[1, 3], &[1.0, 2.0, 3.0]));
@@ -193,7 +193,7 @@ async fn statuses_tell_what_became_of_each_version() {
 
 #[tokio::test]
 async fn what_the_engine_cannot_do_is_an_answer_not_a_crash() {
-    let running = start(options(), 8, None);
+    let running = start(limits(), None);
     running.serve_loaded("panics", 1, Box::new(Panicking::new()));
     running.serve("int64", 1, onnx::identity(onnx::INT64));
     let mut client = running.client().await;
@@ -211,9 +211,8 @@ async fn what_the_engine_cannot_do_is_an_answer_not_a_crash() {
 
 #[tokio::test]
 async fn large_messages_pass_and_larger_ones_are_refused() {
-    let mut limits = options();
-    limits.message_limit = 8 << 20;
-    let running = start(limits, 8, None);
+    let limits = Limits { message_limit: 8 << 20, ..limits() };
+    let running = start(limits, None);
     running.serve("m", 1, onnx::identity(onnx::FLOAT));
     let mut client = running.client().await;
     let values = vec![0.5_f32; 2 << 20];
@@ -233,7 +232,7 @@ async fn large_messages_pass_and_larger_ones_are_refused() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once() {
-    let running = start(options(), 2, None);
+    let running = start(Limits { queue: 2, ..limits() }, None);
     let gated = Gated::new();
     running.serve_loaded("m", 1, Box::new(gated.clone()));
     let client = running.client().await;
@@ -261,7 +260,7 @@ async fn a_full_queue_refuses_at_once() {
 
 #[tokio::test]
 async fn requests_that_nobody_waits_for_are_not_run() {
-    let running = start(options(), 8, None);
+    let running = start(limits(), None);
     let gated = Gated::new();
     running.serve_loaded("m", 1, Box::new(gated.clone()));
     let client = running.client().await;
@@ -300,10 +299,8 @@ async fn requests_that_nobody_waits_for_are_not_run() {
 
 #[tokio::test]
 async fn memory_for_requests_is_bounded_over_connections() {
-    let mut limits = options();
-    limits.message_limit = 1 << 20;
-    limits.request_memory = 2 << 20;
-    let running = start(limits, 8, None);
+    let limits = Limits { message_limit: 1 << 20, request_memory: 2 << 20, ..limits() };
+    let running = start(limits, None);
     let gated = Gated::new();
     running.serve_loaded("m", 1, Box::new(gated.clone()));
     let values = vec![0.0_f32; 200_000];
@@ -320,6 +317,12 @@ async fn memory_for_requests_is_bounded_over_connections() {
         gated.wait_for_runs(count).await;
     }
     let status = ask(running.client().await).await.unwrap_err();
+    assert_status(&status, Code::ResourceExhausted, &["2097152 bytes"]);
+    // A small message whose one value stands for many takes as much.
+    let mut client = running.client().await;
+    let mut unfolding = float_tensor(&[200_000], &[]);
+    unfolding.float_val = vec![1.0];
+    let status = client.predict(request("m", "x", unfolding)).await.unwrap_err();
     assert_status(&status, Code::ResourceExhausted, &["2097152 bytes"]);
     gated.open();
     for request in accepted {

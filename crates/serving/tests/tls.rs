@@ -1,6 +1,6 @@
 //! TLS, over real connections.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod support;
 
@@ -11,7 +11,7 @@ use adytum_serving::tls::ssl_config::SslConfig;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::{
     onnx,
-    server::{Running, client_tls, float_tensor, options, request, start, tls_channel},
+    server::{Running, client_tls, float_tensor, limits, request, start, tls_channel},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -37,7 +37,7 @@ async fn ask(channel: Result<Channel, tonic::transport::Error>) -> Result<Vec<f3
 }
 
 fn serving(ssl: &SslConfig) -> Running {
-    let running = start(options(), 8, Some(ssl));
+    let running = start(limits(), Some(ssl));
     running.serve("m", 1, onnx::arithmetic());
     running
 }

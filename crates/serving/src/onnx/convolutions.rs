@@ -10,10 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    OnnxError,
-    wire::{put_bytes, put_number},
-};
+use super::OnnxError;
+use crate::wire::{put_bytes, put_number};
 
 /// The attributes of a node that matter here.
 #[derive(Debug, Default)]

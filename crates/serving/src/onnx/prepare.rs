@@ -17,8 +17,8 @@ use super::{
     OnnxError,
     convolutions::{self, NodeSummary},
     signature::{self, Signature},
-    wire::{Fields, Value, push_integers, put_bytes, put_number, text},
 };
+use crate::wire::{Fields, Value, push_integers, put_bytes, put_number, text};
 
 /// How deep graphs may be nested in the bodies of `If` and `Loop`.
 pub const MAXIMUM_DEPTH: usize = 16;

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, ops::Range};
 
-use super::{
-    OnnxError,
+use super::OnnxError;
+use crate::{
+    tensor::ElementType,
     wire::{Fields, text},
 };
-use crate::tensor::ElementType;
 
 /// An input or output of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,32 +1,37 @@
 //! `PredictionService.Predict`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use adytum_api::tensorflow::{
-    TensorProto,
-    serving::{ModelSpec, PredictRequest, PredictResponse, model_spec::VersionChoice},
-};
+use adytum_api::tensorflow::serving::{ModelSpec, PredictResponse, model_spec::VersionChoice};
+use bytes::Bytes;
 
-use super::{DEFAULT_SIGNATURE, Inference, target};
+use super::{DEFAULT_SIGNATURE, Inference, request::PredictCall, target};
 use crate::{
     error::RequestError,
-    models::Servable,
-    tensor::{Tensor, decode, encode},
+    models::{Servable, count_elements},
+    tensor::{EncodedTensor, Tensor, encode},
 };
 
-pub(super) async fn predict(
-    inference: &Inference,
-    request: PredictRequest,
-) -> Result<PredictResponse, RequestError> {
-    let target = target(request.model_spec)?;
+pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<PredictResponse, RequestError> {
+    let call = PredictCall::parse(&message)?;
+    let target = target(call.model_spec)?;
     let servable = inference.models.servable(&target.name, target.version)?;
     if !matches!(target.signature.as_str(), "" | DEFAULT_SIGNATURE) {
         return Err(RequestError::SignatureNotFound { name: target.signature });
     }
-    let inputs = inputs(&servable, request.inputs, inference.tensor_limit)?;
-    let outputs = outputs(&servable, request.output_filter)?;
+    let encoded = inputs(&servable, &call.inputs, inference.memory.message_limit())?;
+    let outputs = outputs(&servable, call.output_filter)?;
+    // The message has its memory; values that stand for many need more.
+    let size = encoded.iter().map(|(_, tensor)| tensor.size()).fold(0, usize::saturating_add);
+    let _held = match size.saturating_sub(message.len()) {
+        0 => None,
+        more => Some(inference.memory.reserve(more)?),
+    };
+    let inputs = read(encoded)?;
+    drop(call.inputs);
+    drop(message);
 
-    let predicted = servable.cost().predict(crate::models::count_elements(&inputs));
+    let predicted = servable.cost().predict(count_elements(&inputs));
     let running = Arc::clone(&servable);
     let wanted = outputs.clone();
     let answers =
@@ -43,34 +48,47 @@ pub(super) async fn predict(
     })
 }
 
-/// The tensors in the order of the signature's inputs.
-fn inputs(
-    servable: &Servable,
-    mut sent: BTreeMap<String, TensorProto>,
+/// A tensor and the name of its input.
+type Named<'a> = (&'a str, EncodedTensor<'a>);
+
+/// The tensors in the order of the signature's inputs, checked against it.
+fn inputs<'a>(
+    servable: &'a Servable,
+    sent: &[(&'a str, &'a [u8])],
     limit: usize,
-) -> Result<Vec<Tensor>, RequestError> {
+) -> Result<Vec<Named<'a>>, RequestError> {
     let expected = &servable.signature().inputs;
-    if sent.len() != expected.len() || !expected.iter().all(|input| sent.contains_key(&input.name)) {
+    let find = |name: &str| sent.iter().find(|(sent, _)| *sent == name);
+    if sent.len() != expected.len() || !expected.iter().all(|input| find(&input.name).is_some()) {
         return Err(RequestError::InputNames {
-            sent: sent.into_keys().take(64).collect(),
+            sent: sent.iter().map(|(name, _)| (*name).to_owned()).collect(),
             expected: servable.input_names(),
         });
     }
-    let mut tensors = Vec::with_capacity(expected.len());
     let mut left = limit;
-    for input in expected {
-        let proto = sent.remove(&input.name).unwrap_or_default();
-        let tensor = decode(proto, input, left)
-            .map_err(|source| RequestError::Tensor { input: input.name.clone(), source })?;
-        let elements = tensor.elements();
-        left = left.saturating_sub(elements.len().saturating_mul(elements.element_type().size()));
-        tensors.push(tensor);
-    }
-    Ok(tensors)
+    expected
+        .iter()
+        .filter_map(|input| find(&input.name).map(|(_, message)| (input, *message)))
+        .map(|(input, message)| {
+            let tensor = EncodedTensor::parse(message, input, left)
+                .map_err(|source| RequestError::Tensor { input: input.name.clone(), source })?;
+            left = left.saturating_sub(tensor.size());
+            Ok((input.name.as_str(), tensor))
+        })
+        .collect()
+}
+
+fn read(encoded: Vec<Named<'_>>) -> Result<Vec<Tensor>, RequestError> {
+    encoded
+        .into_iter()
+        .map(|(input, tensor)| {
+            tensor.read().map_err(|source| RequestError::Tensor { input: input.to_owned(), source })
+        })
+        .collect()
 }
 
 /// The indices of the outputs wanted: all of them without a filter.
-fn outputs(servable: &Servable, filter: Vec<String>) -> Result<Vec<usize>, RequestError> {
+fn outputs(servable: &Servable, filter: Vec<&str>) -> Result<Vec<usize>, RequestError> {
     let outputs = &servable.signature().outputs;
     if filter.is_empty() {
         return Ok((0..outputs.len()).collect());
@@ -78,8 +96,15 @@ fn outputs(servable: &Servable, filter: Vec<String>) -> Result<Vec<usize>, Reque
     let mut wanted = Vec::with_capacity(filter.len().min(outputs.len()));
     for name in filter {
         match outputs.iter().position(|output| output.name == name) {
-            None => return Err(RequestError::OutputName { name, expected: servable.output_names() }),
-            Some(index) if wanted.contains(&index) => return Err(RequestError::DuplicateOutput { name }),
+            None => {
+                return Err(RequestError::OutputName {
+                    name: name.to_owned(),
+                    expected: servable.output_names(),
+                });
+            }
+            Some(index) if wanted.contains(&index) => {
+                return Err(RequestError::DuplicateOutput { name: name.to_owned() });
+            }
             Some(index) => wanted.push(index),
         }
     }

@@ -2,11 +2,20 @@
 
 use adytum_api::tensorflow::{DataType, TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 use crate::onnx::signature::TensorSpecification;
 
 const LIMIT: usize = 1 << 20;
+
+fn decode(
+    proto: TensorProto,
+    specification: &TensorSpecification,
+    limit: usize,
+) -> Result<Tensor, TensorError> {
+    EncodedTensor::parse(&proto.encode_to_vec(), specification, limit)?.read()
+}
 
 fn specification(element_type: ElementType, shape: &[Option<usize>]) -> TensorSpecification {
     TensorSpecification {
@@ -147,7 +156,56 @@ fn any_proto() -> impl Strategy<Value = TensorProto> {
         })
 }
 
+#[test]
+fn unpacked_and_split_values_are_values_too() {
+    let specification = any_shape(ElementType::Int32);
+    let mut message = proto(DataType::DtInt32, &[4]).encode_to_vec();
+    crate::wire::put_number(&mut message, 7, 1);
+    crate::wire::put_bytes(&mut message, 7, &[2, 3]);
+    crate::wire::put_number(&mut message, 7, u64::from(u32::MAX));
+    let tensor = EncodedTensor::parse(&message, &specification, LIMIT).unwrap().read().unwrap();
+    assert_eq!(tensor.elements(), &Elements::Int32(vec![1, 2, 3, -1]));
+    crate::wire::put_bytes(&mut message, 7, &[0x80]);
+    let error = EncodedTensor::parse(&message, &specification, LIMIT).unwrap().read().unwrap_err();
+    assert_eq!(error.code(), "tensor-malformed");
+}
+
 proptest! {
+    #[test]
+    fn any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+        for element_type in ElementType::ALL {
+            let parsed = EncodedTensor::parse(&bytes, &any_shape(*element_type), 4096);
+            let _ = parsed.and_then(EncodedTensor::read);
+        }
+    }
+
+    #[test]
+    fn generated_code_reads_the_same(mut proto in any_proto()) {
+        // What prost reads of the same bytes, element by element.
+        proto.tensor_content.clear();
+        proto.tensor_shape = Some(TensorShapeProto { dim: vec![Dim { size: 6, name: String::new() }], unknown_rank: false });
+        proto.float_val.resize(6, 0.5);
+        proto.int64_val.resize(6, -7);
+        proto.bool_val.resize(6, true);
+        let again = TensorProto::decode(proto.encode_to_vec().as_slice()).unwrap();
+        for (data_type, expected) in [
+            (DataType::DtFloat, Elements::Float(again.float_val)),
+            (DataType::DtInt64, Elements::Int64(again.int64_val)),
+            (DataType::DtBool, Elements::Bool(again.bool_val)),
+        ] {
+            proto.dtype = data_type.into();
+            let specification = any_shape(expected.element_type());
+            let tensor = decode(proto.clone(), &specification, LIMIT).unwrap();
+            let bits = |elements: &Elements| match elements {
+                // NaN is unequal to itself.
+                Elements::Float(values) => values.iter().map(|value| i64::from(value.to_bits())).collect(),
+                Elements::Int64(values) => values.clone(),
+                Elements::Bool(values) => values.iter().map(|value| i64::from(*value)).collect::<Vec<_>>(),
+                other => panic!("{other:?}"),
+            };
+            prop_assert_eq!(bits(tensor.elements()), bits(&expected));
+        }
+    }
     #[test]
     fn any_tensor_is_decoded_or_refused(proto in any_proto(), index in 0..ElementType::ALL.len()) {
         let mut specification = any_shape(ElementType::ALL[index]);

@@ -17,6 +17,7 @@ use adytum_api::tensorflow::{
 };
 use adytum_serving::{
     engine::{Engine, LoadedModel, RtenEngine},
+    limits::RequestMemory,
     models::{Models, Servable, VersionState},
     scheduler::{Scheduler, SchedulerGuard},
     server::{Server, ServerOptions},
@@ -36,19 +37,27 @@ pub struct Running {
     _guard: SchedulerGuard,
 }
 
-/// The usual limits, with two threads.
-pub fn options() -> ServerOptions {
-    ServerOptions::new(NonZeroUsize::new(2).unwrap())
+/// What a test sets.
+pub struct Limits {
+    pub message_limit: usize,
+    pub request_memory: usize,
+    pub queue: usize,
+}
+
+/// More than most tests need.
+pub fn limits() -> Limits {
+    Limits { message_limit: 64 << 20, request_memory: 256 << 20, queue: 8 }
 }
 
 /// Starts a server on a free port of the loopback interface.
-pub fn start(options: ServerOptions, queue: usize, ssl: Option<&SslConfig>) -> Running {
-    let (scheduler, guard) = Scheduler::start(NonZeroUsize::new(2).unwrap(), queue).unwrap();
+pub fn start(limits: Limits, ssl: Option<&SslConfig>) -> Running {
+    let options = ServerOptions::new(NonZeroUsize::new(2).unwrap());
+    let (scheduler, guard) = Scheduler::start(NonZeroUsize::new(2).unwrap(), limits.queue).unwrap();
     let models = Models::default();
     let services = Services::new(Inference {
         models: models.clone(),
         scheduler: scheduler.clone(),
-        tensor_limit: options.message_limit,
+        memory: RequestMemory::new(limits.request_memory, limits.message_limit),
     });
     let tls = ssl.map(|ssl| Arc::new(server_configuration(ssl).unwrap()));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -1,11 +1,22 @@
 //! Protocol buffers on the wire
 //! (<https://protobuf.dev/programming-guides/encoding/>): a reader that gives
-//! each field's place in the file, and the few writers needed to put a changed
-//! message together again.
+//! each field's place and copies nothing, and the few writers needed to put a
+//! changed message together again.
+//!
+//! Models and requests are read with it: both can be many times larger in the
+//! types that generated code would make of them.
 
 use std::ops::Range;
 
-use super::OnnxError;
+/// Bytes that are no message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} at byte {offset}")]
+pub struct WireError {
+    /// What is wrong.
+    pub reason: &'static str,
+    /// Where, from the beginning of the outermost message.
+    pub offset: usize,
+}
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +78,17 @@ impl<'a> Fields<'a> {
         Self { data, position: range.start.min(end), end }
     }
 
-    fn malformed(&self, reason: &'static str) -> OnnxError {
-        OnnxError::Malformed { reason, offset: self.position }
+    fn malformed(&self, reason: &'static str) -> WireError {
+        WireError { reason, offset: self.position }
     }
 
-    fn varint(&mut self) -> Result<u64, OnnxError> {
+    /// Whether nothing is left.
+    pub fn is_at_end(&self) -> bool {
+        self.position >= self.end
+    }
+
+    /// Reads a varint: for the contents of packed fields.
+    pub fn varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let byte = match self.data.get(self.position) {
@@ -91,7 +108,7 @@ impl<'a> Fields<'a> {
         Err(self.malformed("a number has more than 10 bytes"))
     }
 
-    fn take(&mut self, length: u64) -> Result<Range<usize>, OnnxError> {
+    fn take(&mut self, length: u64) -> Result<Range<usize>, WireError> {
         let start = self.position;
         match usize::try_from(length).ok().and_then(|length| start.checked_add(length)) {
             Some(end) if end <= self.end => {
@@ -102,7 +119,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn field(&mut self) -> Result<Field, OnnxError> {
+    fn field(&mut self) -> Result<Field, WireError> {
         let start = self.position;
         let tag = self.varint()?;
         let value = match tag & 7 {
@@ -123,7 +140,7 @@ impl<'a> Fields<'a> {
 }
 
 impl Iterator for Fields<'_> {
-    type Item = Result<Field, OnnxError>;
+    type Item = Result<Field, WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.position >= self.end {
@@ -147,17 +164,17 @@ pub fn text(data: &[u8], field: &Field) -> String {
 }
 
 /// Adds the integers of a repeated field, packed or not.
-pub fn push_integers(data: &[u8], field: &Field, into: &mut Vec<i64>) -> Result<(), OnnxError> {
+pub fn push_integers(data: &[u8], field: &Field, into: &mut Vec<i64>) -> Result<(), WireError> {
     match &field.value {
         Value::Varint(value) => into.push(value.cast_signed()),
         Value::Bytes(range) => {
             let mut packed = Fields::within(data, range.clone());
-            while packed.position < packed.end {
+            while !packed.is_at_end() {
                 into.push(packed.varint()?.cast_signed());
             }
         }
         Value::Fixed(range) => {
-            return Err(OnnxError::Malformed { reason: "a number is not a varint", offset: range.start });
+            return Err(WireError { reason: "a number is not a varint", offset: range.start });
         }
     }
     Ok(())
