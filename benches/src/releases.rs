@@ -73,7 +73,7 @@ impl Workload {
     pub(crate) async fn flow(&self) -> Result<()> {
         let session = self.connector.session(&self.address).await?;
         let answer = KeyBrokerClient::new(session.channel)
-            .get_secrets(GetSecretsRequest { names: vec![self.secret.clone()] })
+            .get_secrets(GetSecretsRequest { names: vec![self.secret.clone()], ..Default::default() })
             .await?
             .into_inner();
         ensure!(answer.secrets.len() == 1 && !answer.secrets[0].value.is_empty(), "no secret was released");

@@ -12,6 +12,7 @@ use adytum_sealed::signing::{OwnerPublicKey, Purpose};
 use crate::{
     approval::{ApprovalError, OwnerApproval, agreed},
     broker::Broker,
+    confirmation::SeenError,
     command::{CommandError, CommandFields, OwnerCommand, SecretBytes},
     events::{AttestedWho, Event, RecordError, Who},
     genesis::Genesis,
@@ -85,6 +86,14 @@ pub enum AdministrationError {
         /// The secret.
         name: SecretName,
     },
+    /// After an unplanned restart no owner has confirmed the state yet.
+    #[error(
+        "the broker restarted unplanned and changes nothing until an owner confirms its state with `adytum broker          confirm`"
+    )]
+    AwaitingConfirmation,
+    /// The head confirmed is not this state's.
+    #[error(transparent)]
+    Seen(#[from] SeenError),
     /// The change can't be kept, so it was not made.
     #[error("the change was not made: {0}")]
     Store(#[from] StoreError),
@@ -107,6 +116,8 @@ impl AdministrationError {
             Self::Value { source, .. } => source.code(),
             Self::TotalTooLarge { .. } => "secrets-too-large",
             Self::NoValue { .. } => "secret-has-no-value",
+            Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::Seen(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Record(_) => "audit-unavailable",
         }
@@ -176,7 +187,14 @@ impl Broker {
         if changes && self.executed().contains(&fields.digest()) {
             return Err(AdministrationError::Replayed);
         }
-        let result = match command {
+        if changes && self.awaiting_confirmation() {
+            return Err(AdministrationError::AwaitingConfirmation);
+        }
+        let mut result = match command {
+            OwnerCommand::ConfirmState { head } => {
+                self.confirm(&head).await?;
+                CommandResult { manifest_version: current, ..CommandResult::default() }
+            }
             OwnerCommand::ListSecrets => list(&state),
             OwnerCommand::GetManifest => manifest(&state),
             OwnerCommand::ApplyManifest(signed) => {
@@ -200,6 +218,7 @@ impl Broker {
             manifest_version,
         };
         self.events().record(&[executed]).await?;
+        result.head = Some((&self.store().head()).into());
         Ok(result)
     }
 

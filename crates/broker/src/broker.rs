@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     events::EventSink,
+    confirmation::Confirmation,
     executed::Executed,
     genesis::Genesis,
     manifest::ManifestError,
@@ -85,6 +86,7 @@ pub struct Broker {
     /// one another.
     changes: tokio::sync::Mutex<()>,
     executed: Mutex<Executed>,
+    confirmation: Confirmation,
 }
 
 impl Broker {
@@ -94,7 +96,8 @@ impl Broker {
         let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
             configuration;
         let (store, loaded) = store;
-        let state = State::restore(&genesis, loaded.snapshot)?;
+        let state = State::restore(&genesis, loaded.snapshot.clone())?;
+        let confirmation = Confirmation::after(&loaded, &state);
         if !store.durable() {
             tracing::warn!(
                 "the broker's state is in memory only: manifest and secrets are gone when this process ends"
@@ -114,6 +117,7 @@ impl Broker {
             verifier: watch::Sender::new(Arc::new(first)),
             changes: tokio::sync::Mutex::new(()),
             executed: Mutex::new(Executed::default()),
+            confirmation,
         };
         Ok(Arc::new(broker))
     }
@@ -169,7 +173,12 @@ impl Broker {
             genesis: self.genesis.to_toml().into_bytes(),
             manifest_version: state.manifest_version(),
             epoch: state.epoch,
+            awaiting_confirmation: self.awaiting_confirmation(),
         }
+    }
+
+    pub(crate) fn confirmation(&self) -> &Confirmation {
+        &self.confirmation
     }
 
     /// Where its state is kept.

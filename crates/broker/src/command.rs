@@ -9,7 +9,7 @@ use adytum_api::{
     names::{NameError, SecretName},
 };
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::GenesisDigest;
+use adytum_ratls::claims::{BrokerClaimsError, GenesisDigest, StateHead};
 use adytum_sealed::signing::{OwnerSigningKey, Purpose};
 use prost::Message;
 use zeroize::Zeroizing;
@@ -102,6 +102,11 @@ pub enum OwnerCommand {
     ListSecrets,
     /// Show the manifest in force.
     GetManifest,
+    /// Confirm the state after an unplanned restart.
+    ConfirmState {
+        /// The head that the owner saw.
+        head: StateHead,
+    },
 }
 
 /// Bytes of a secret that don't print.
@@ -135,6 +140,9 @@ pub enum CommandError {
     /// A name that is none.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A head in it is none.
+    #[error("the head in the command: {0}")]
+    Head(BrokerClaimsError),
     /// The manifest in it is not text.
     #[error("the manifest in the command is not UTF-8 text")]
     ManifestText,
@@ -151,6 +159,7 @@ impl CommandError {
             Self::Encoding { .. } => "command-encoding",
             Self::Unknown => "command-unknown",
             Self::Name(_) => "name-malformed",
+            Self::Head(error) => error.code(),
             Self::ManifestText => "manifest-syntax",
             Self::ManifestSignature(error) => error.code(),
         }
@@ -179,6 +188,10 @@ impl OwnerCommand {
             command::Command::RemoveSecret(remove) => Ok(Self::RemoveSecret { name: remove.name.parse()? }),
             command::Command::ListSecrets(_) => Ok(Self::ListSecrets),
             command::Command::GetManifest(_) => Ok(Self::GetManifest),
+            command::Command::ConfirmState(confirm) => {
+                let head = confirm.head.unwrap_or_default().try_into().map_err(CommandError::Head)?;
+                Ok(Self::ConfirmState { head })
+            }
         }
     }
 
@@ -190,6 +203,7 @@ impl OwnerCommand {
             Self::RemoveSecret { .. } => "remove-secret",
             Self::ListSecrets => "list-secrets",
             Self::GetManifest => "get-manifest",
+            Self::ConfirmState { .. } => "confirm-state",
         }
     }
 
@@ -197,13 +211,19 @@ impl OwnerCommand {
     pub fn secret(&self) -> Option<&SecretName> {
         match self {
             Self::PutSecret { name, .. } | Self::RemoveSecret { name } => Some(name),
-            Self::ApplyManifest(_) | Self::ListSecrets | Self::GetManifest => None,
+            Self::ApplyManifest(_)
+            | Self::ListSecrets
+            | Self::GetManifest
+            | Self::ConfirmState { .. } => None,
         }
     }
 
     /// Does it change what the broker holds?
     pub fn changes(&self) -> bool {
-        !matches!(self, Self::ListSecrets | Self::GetManifest)
+        !matches!(
+            self,
+            Self::ListSecrets | Self::GetManifest | Self::ConfirmState { .. }
+        )
     }
 }
 

@@ -5,8 +5,11 @@
 //!   and [`command`] are how owners agree to a change.
 //! - [`decide`] is the decision, [`release`] and [`administration`] act on it,
 //!   [`events`] records what happened.
+//! - [`confirmation`] is what happens when nobody here can know which state is the
+//!   newest.
 //! - [`state`] is what a broker holds, [`store`] where it is kept, [`secrets`]
-//!   what a value is, [`trust`] whose evidence counts.
+//!   what a value is, [`trust`] whose evidence counts, [`clock`] what time it is
+//!   at least.
 //! - [`broker`] puts them together; [`server`] and [`service`] serve it;
 //!   [`status`] turns errors into gRPC statuses.
 //! - [`reference`] reads the reference deployment's files; [`measured`] is what
@@ -17,7 +20,9 @@
 pub mod administration;
 pub mod approval;
 pub mod broker;
+pub mod clock;
 pub mod command;
+pub mod confirmation;
 pub mod decide;
 pub mod events;
 mod executed;

@@ -44,6 +44,8 @@ pub struct Manifest {
     pub secrets: BTreeMap<SecretName, SecretRule>,
     /// What may be loaded as each model.
     pub models: BTreeMap<ModelName, ModelRule>,
+    /// What follows an unplanned restart.
+    pub unplanned_restart: document::UnplannedRestart,
 }
 
 /// Whose evidence counts under a manifest.

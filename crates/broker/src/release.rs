@@ -10,6 +10,7 @@ use adytum_sealed::rule::ModelRule;
 
 use crate::{
     broker::Broker,
+    confirmation::SeenError,
     decide::{Grant, Mismatch, Reason, Refusal, Rules, Verdict, decide},
     events::{AttestedWho, Event, RecordError, Who},
 };
@@ -48,6 +49,14 @@ pub enum ReleaseError {
     /// The rules say no.
     #[error("{}", .0.explanation())]
     Refused(Box<Refusal>),
+    /// After an unplanned restart no owner has confirmed the state yet.
+    #[error(
+        "the broker restarted unplanned and waits for an owner to confirm its state with `adytum broker confirm`"
+    )]
+    AwaitingConfirmation,
+    /// The broker's state does not continue the one that the peer has seen.
+    #[error(transparent)]
+    Seen(#[from] SeenError),
     /// The event could not be recorded, so nothing was released.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -62,6 +71,8 @@ impl ReleaseError {
             Self::Name(_) => "name-malformed",
             Self::DuplicateName { .. } => "name-duplicate",
             Self::Refused(refusal) => refusal.reason().code(),
+            Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::Seen(error) => error.code(),
             Self::Record(_) => "audit-unavailable",
         }
     }
@@ -70,7 +81,8 @@ impl ReleaseError {
     pub fn retry(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.reason() == Reason::SecretHasNoValue,
-            Self::Record(_) => true,
+            Self::Record(_) | Self::AwaitingConfirmation => true,
+            Self::Seen(error) => error.retry(),
             _ => false,
         }
     }
@@ -89,6 +101,9 @@ impl Broker {
             return Err(ReleaseError::EvidenceRequired);
         };
         let names = parse_names(names)?;
+        if self.awaiting_confirmation() {
+            return Err(ReleaseError::AwaitingConfirmation);
+        }
         let state = self.state();
         let rules = Rules { admitted: state.admitted.as_deref(), reference: self.reference() };
         let manifest_version = state.manifest_version();

@@ -7,7 +7,7 @@ use tonic::{
 };
 
 use crate::{
-    administration::AdministrationError, approval::ApprovalError, decide::Reason, manifest::ManifestError,
+    administration::AdministrationError, approval::ApprovalError, confirmation::SeenError, decide::Reason, manifest::ManifestError,
     release::ReleaseError,
 };
 
@@ -53,7 +53,8 @@ impl From<ReleaseError> for Status {
                 Reason::SecretUnknown => Code::NotFound,
                 Reason::SecretHasNoValue => Code::FailedPrecondition,
             },
-            ReleaseError::Record(_) => Code::Unavailable,
+            ReleaseError::Record(_) | ReleaseError::AwaitingConfirmation => Code::Unavailable,
+            ReleaseError::Seen(error) => seen(error),
         };
         status(code, error.to_string(), error.code(), error.retry())
     }
@@ -70,10 +71,27 @@ impl From<AdministrationError> for Status {
             AdministrationError::SecretNotNamed { .. } => Code::FailedPrecondition,
             AdministrationError::TotalTooLarge { .. } => Code::ResourceExhausted,
             AdministrationError::NoValue { .. } => Code::NotFound,
+            AdministrationError::AwaitingConfirmation => Code::FailedPrecondition,
+            AdministrationError::Seen(error) => seen(error),
             AdministrationError::Store(_) | AdministrationError::Record(_) => Code::Unavailable,
         };
         let message: String = error.to_string().chars().take(4096).collect();
         status(code, message, error.code(), error.retry())
+    }
+}
+
+impl From<SeenError> for Status {
+    fn from(error: SeenError) -> Self {
+        status(seen(&error), error.to_string(), error.code(), error.retry())
+    }
+}
+
+fn seen(error: &SeenError) -> Code {
+    match error {
+        SeenError::Malformed(_) => Code::InvalidArgument,
+        SeenError::Head(_) => Code::FailedPrecondition,
+        SeenError::Stale { .. } => Code::Aborted,
+        SeenError::Store(_) => Code::Unavailable,
     }
 }
 

@@ -20,8 +20,9 @@ use adytum_evidence::{
     verifier::Verifier,
 };
 use adytum_ratls::{
-    claims::{BrokerClaims, BrokerPin},
+    claims::{BrokerClaims, BrokerPin, StateHead},
     connector::{AttestedConnector, AttestedSession, ConnectorConfiguration},
+    heads::{HeadMemory, follows},
     limits::Limits,
     session::Peer,
 };
@@ -56,6 +57,11 @@ pub(crate) struct Pin {
     /// directory.
     #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
     collateral: Option<String>,
+    /// Where the highest state seen of each broker is remembered, so that an older
+    /// one that somebody puts back is noticed. By default adytum/heads.json in
+    /// $XDG_STATE_HOME or ~/.local/state.
+    #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
+    heads: Option<PathBuf>,
     /// Trust this simulated platform too: its root certificate. It protects
     /// nothing.
     #[cfg(feature = "simulation")]
@@ -91,6 +97,13 @@ impl Access {
         Ok((self.target.open().await?, owners))
     }
 
+    /// Opens a session whatever is remembered of the broker's state.
+    pub(crate) async fn open_any_state(&self) -> anyhow::Result<(Session, Vec<OwnerSigningKey>)> {
+        let owners =
+            self.owners.iter().map(|path| key_file::owner_key(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok((self.target.pin.open_any_state(&self.target.broker).await?, owners))
+    }
+
     /// Sends one command.
     pub(crate) async fn execute(&self, command: command::Command) -> anyhow::Result<CommandResult> {
         let (mut session, owners) = self.open().await?;
@@ -108,8 +121,28 @@ impl Target {
 impl Pin {
     /// Connects and verifies; nothing but the handshake has been sent when this
     /// returns.
+    ///
+    /// The broker's state must be the newest that was seen of it, and continue it.
     pub(crate) async fn open(&self, address: &str) -> anyhow::Result<Session> {
+        let mut session = self.open_any_state(address).await?;
+        if let Some(seen) = &session.seen {
+            follows(seen, &session.broker.head)?;
+            session.status().await?;
+        }
+        let head = session.broker.head.clone();
+        session.remember(&head)?;
+        Ok(session)
+    }
+
+    /// Opens a session whatever is remembered of the broker's state.
+    pub(crate) async fn open_any_state(&self, address: &str) -> anyhow::Result<Session> {
         let genesis = read_genesis(&self.genesis)?;
+        let memory = self.memory();
+        // Before the session: another tool may see a higher head meanwhile.
+        let seen = match &memory {
+            Some(memory) => memory.seen(genesis.digest())?,
+            None => None,
+        };
         let simulation = self.simulation_root()?;
         let pin = BrokerPin { policy: self.policy(simulation.is_some())?, genesis: genesis.digest() };
         let roots = [TrustRoot::intel()].into_iter().chain(simulation).collect();
@@ -121,7 +154,22 @@ impl Pin {
             limits: Limits::default(),
         });
         let session = connector.session(address).await?;
-        Session::new(session, genesis)
+        Session::new(session, genesis, memory, seen)
+    }
+
+    fn memory(&self) -> Option<HeadMemory> {
+        let path = self.heads.clone().or_else(|| {
+            let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            let state =
+                variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+            Some(state.join("adytum").join("heads.json"))
+        });
+        if path.is_none() {
+            tracing::warn!(
+                "neither --heads nor HOME is set: an older state of the broker that somebody puts back goes unnoticed"
+            );
+        }
+        path.map(HeadMemory::new)
     }
 
     fn policy(&self, simulation: bool) -> anyhow::Result<Policy> {
@@ -185,6 +233,9 @@ pub(crate) struct Session {
     client: BrokerAdministrationClient<Channel>,
     request_binding: Arc<zeroize::Zeroizing<[u8; 32]>>,
     genesis: Genesis,
+    memory: Option<HeadMemory>,
+    /// The highest head seen before.
+    seen: Option<StateHead>,
     /// What its evidence says.
     pub(crate) claims: Claims,
     /// What it says itself.
@@ -192,7 +243,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(session: AttestedSession, genesis: Genesis) -> anyhow::Result<Self> {
+    fn new(
+        session: AttestedSession,
+        genesis: Genesis,
+        memory: Option<HeadMemory>,
+        seen: Option<StateHead>,
+    ) -> anyhow::Result<Self> {
         let Peer::Attested { claims, session_claims } = session.info.peer else {
             bail!("the broker gave no evidence");
         };
@@ -202,6 +258,8 @@ impl Session {
             client: BrokerAdministrationClient::new(session.channel),
             request_binding: session.info.request_binding,
             genesis,
+            memory,
+            seen,
             claims: *claims,
             broker,
         })
@@ -212,9 +270,28 @@ impl Session {
         &self.genesis
     }
 
-    /// The broker's public facts.
+    fn remember(&mut self, head: &StateHead) -> anyhow::Result<()> {
+        if let Some(memory) = &self.memory {
+            memory.remember(self.genesis.digest(), head)?;
+        }
+        self.seen = Some(head.clone());
+        Ok(())
+    }
+
+    /// Takes the broker's state for the newest, whatever was seen before.
+    pub(crate) fn accept_rollback(&mut self) -> anyhow::Result<()> {
+        if let Some(memory) = &self.memory {
+            memory.replace(self.genesis.digest(), &self.broker.head)?;
+        }
+        self.seen = Some(self.broker.head.clone());
+        Ok(())
+    }
+
+    /// The broker's public facts. It refuses if its state does not continue the one
+    /// that was seen.
     pub(crate) async fn status(&mut self) -> anyhow::Result<GetStatusResponse> {
-        let answer = self.client.get_status(Request::new(GetStatusRequest {})).await;
+        let seen = self.seen.as_ref().map(Into::into);
+        let answer = self.client.get_status(Request::new(GetStatusRequest { seen })).await;
         Ok(answer.map_err(|status| explain(&status))?.into_inner())
     }
 
@@ -233,7 +310,11 @@ impl Session {
         let keys: Vec<&OwnerSigningKey> = owners.iter().collect();
         let signed = sign(&self.request_binding, self.genesis.digest(), version, command, &keys);
         let answer = self.client.execute(Request::new(signed)).await;
-        Ok(answer.map_err(|status| explain(&status))?.into_inner())
+        let answer = answer.map_err(|status| explain(&status))?.into_inner();
+        if let Some(head) = answer.head.clone() {
+            self.remember(&StateHead::try_from(head).context("the head in the broker's answer")?)?;
+        }
+        Ok(answer)
     }
 }
 

@@ -1,21 +1,58 @@
 //! `adytum broker`: is it the broker that is meant, and how does it stand?
 
+use std::path::PathBuf;
+
+use adytum_api::broker::{ConfirmState, command};
+use adytum_broker::store;
 use adytum_evidence::claims::{Claims, Measured};
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
-    attested::{Pin, Session},
+    attested::{Access, Pin, Session},
     output,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Verify a broker: its code, its platform, its founding. Sends nothing.
+    /// Verify a broker: its code, its platform, its founding, its state. Sends no
+    /// command.
     Verify(Args),
     /// Verify a broker and print its public state. The manifest is for owners:
     /// see `adytum manifest get`.
     Status(Args),
+    /// Confirm that a broker's state is the newest there is, after it restarted
+    /// unplanned or its state came from a backup. Any one owner may.
+    Confirm(Confirm),
+    /// Copy the state of a broker that does not run. What is copied stays
+    /// encrypted: neither this nor `restore` needs a key.
+    Backup {
+        /// Where the broker keeps its state.
+        #[arg(long, value_name = "DIRECTORY")]
+        state_directory: PathBuf,
+        /// Where the copy goes; never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Put a backup into an empty state directory. Once the broker runs again, it
+    /// waits for `confirm`, unless its manifest says otherwise.
+    Restore {
+        /// Where the broker keeps its state.
+        #[arg(long, value_name = "DIRECTORY")]
+        state_directory: PathBuf,
+        /// The backup.
+        backup: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Confirm {
+    #[command(flatten)]
+    access: Access,
+    /// The state is older than one seen before, and that is meant: a backup was
+    /// restored. Forget the newer one.
+    #[arg(long)]
+    accept_rollback: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +71,33 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Verify(args) => verify(args).await,
         Action::Status(args) => status(args).await,
+        Action::Confirm(args) => confirm(args).await,
+        Action::Backup { state_directory, out } => {
+            let genesis = store::backup(&state_directory, &out)?;
+            output::line(format_args!("{} is a backup of the broker with genesis {genesis}", out.display()))
+        }
+        Action::Restore { state_directory, backup } => {
+            let genesis = store::restore(&backup, &state_directory)?;
+            output::line(format_args!(
+                "{} has the state of the broker with genesis {genesis}",
+                state_directory.display()
+            ))
+        }
     }
+}
+
+async fn confirm(args: Confirm) -> anyhow::Result<()> {
+    let (mut session, owners) = if args.accept_rollback {
+        let (mut session, owners) = args.access.open_any_state().await?;
+        session.accept_rollback()?;
+        (session, owners)
+    } else {
+        args.access.open().await?
+    };
+    let head = session.broker.head.clone();
+    let command = command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
+    session.execute(command, &owners).await?;
+    output::line(format_args!("confirmed: {head}"))
 }
 
 async fn verify(args: Args) -> anyhow::Result<()> {
@@ -65,6 +128,7 @@ async fn status(args: Args) -> anyhow::Result<()> {
     if args.json {
         let mut head = head(&session);
         head["manifest_version"] = json!(status.manifest_version);
+        head["awaiting_confirmation"] = json!(status.awaiting_confirmation);
         return output::line(json!({ "address": args.broker, "broker": head }));
     }
     output::line(format_args!("genesis           {}", session.broker.genesis))?;
@@ -72,7 +136,11 @@ async fn status(args: Args) -> anyhow::Result<()> {
     match status.manifest_version {
         0 => output::line("manifest version  none yet; give one with `adytum manifest apply`"),
         version => output::line(format_args!("manifest version  {version}")),
+    }?;
+    if status.awaiting_confirmation {
+        output::line("WAITS             for an owner: `adytum broker confirm`")?;
     }
+    Ok(())
 }
 
 fn head(session: &Session) -> serde_json::Value {

@@ -96,6 +96,12 @@ fn date_of(days: u64) -> Option<(u64, u64, u64)> {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> UnixSeconds;
+
+    /// Is told the date of something whose signature a verifier has just checked,
+    /// and which can't be from the future. A clock may keep to it.
+    fn saw(&self, date: UnixSeconds) {
+        let _ = date;
+    }
 }
 
 /// The host's clock.

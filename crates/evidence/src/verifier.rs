@@ -6,7 +6,10 @@ mod error;
 mod quote;
 mod signature;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use dcap_qvl::{
     quote::{EnclaveReport, Report, TDReport10},
@@ -21,10 +24,10 @@ pub use crate::trust::TrustRoot;
 use crate::{
     claims::{Claims, Measured, Platform, UnknownTcbStatus},
     clock::Clock,
-    collateral::{CollateralSource, QuoteCollateralV3},
+    collateral::{CollateralSource, QuoteCollateralV3, validity::issued},
     evidence::{Evidence, EvidenceFormat},
     measurement::{MrEnclave, MrSigner, ReportData, TdxMeasurement},
-    trust::{RootCertificate, is_simulation},
+    trust::{RootCertificate, Vendor, is_simulation},
     verifier::signature::Cryptography,
 };
 
@@ -34,6 +37,8 @@ pub struct Verifier {
     roots: Vec<Root>,
     collateral: Arc<dyn CollateralSource>,
     clock: Arc<dyn Clock>,
+    /// The signature of the TCB info whose date the clock was told last.
+    dated: Mutex<String>,
 }
 
 struct Root {
@@ -59,7 +64,7 @@ impl Verifier {
                 trusted,
             })
             .collect();
-        Self { roots, collateral, clock }
+        Self { roots, collateral, clock, dated: Mutex::default() }
     }
 
     /// The roots trusted.
@@ -130,7 +135,28 @@ impl Verifier {
             .verify(&evidence.bytes, collateral, now.0)
             .map_err(|error| diagnosis::explain(&format!("{error:#}"), quote, collateral, now))?;
         check_issuer_chains(quote, collateral, &root.trusted)?;
+        self.tell_date(root, collateral);
         claims(&root.trusted, quote, report)
+    }
+
+    /// Tells the clock when this collateral, which verified, was issued.
+    fn tell_date(&self, root: &Root, collateral: &QuoteCollateralV3) {
+        // Whoever has a software platform could sign any date: that must not move
+        // the clock for those who trust hardware too.
+        let simulated = |root: &Root| root.trusted.vendor() == Vendor::Simulation;
+        if simulated(root) && !self.roots.iter().all(simulated) {
+            return;
+        }
+        let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
+        let signature = hex::encode(&collateral.tcb_info_signature);
+        if *dated == signature {
+            return;
+        }
+        if let Ok(date) = issued(collateral) {
+            *dated = signature;
+            drop(dated);
+            self.clock.saw(date);
+        }
     }
 }
 

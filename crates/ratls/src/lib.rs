@@ -11,6 +11,7 @@ pub mod claims;
 pub mod connector;
 pub mod error;
 pub mod handshake;
+pub mod heads;
 pub mod limits;
 pub mod session;
 mod stream;

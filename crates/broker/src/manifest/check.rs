@@ -37,7 +37,15 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
             reason: "no workload may load it; name it in the `models` of one, or remove it".to_owned(),
         });
     }
-    Ok(Manifest { genesis: document.genesis, version: document.version, trust, workloads, secrets, models })
+    Ok(Manifest {
+        genesis: document.genesis,
+        version: document.version,
+        trust,
+        workloads,
+        secrets,
+        models,
+        unplanned_restart: document.restart.unplanned,
+    })
 }
 
 fn trust(places: &Places<'_>, table: TrustTable) -> Result<Trust, ManifestError> {

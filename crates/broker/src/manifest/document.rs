@@ -31,6 +31,37 @@ pub struct Document {
     /// `[[model]]`.
     #[serde(default, rename = "model", skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelRule>,
+    /// `[restart]`.
+    #[serde(default, skip_serializing_if = "RestartTable::is_default")]
+    pub restart: RestartTable,
+}
+
+/// `[restart]`: what the broker does after it ended otherwise than in good order,
+/// or was restored from a backup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestartTable {
+    /// "wait" or "serve".
+    #[serde(default)]
+    pub unplanned: UnplannedRestart,
+}
+
+impl RestartTable {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What follows an unplanned restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnplannedRestart {
+    /// Nothing is released until an owner confirms that the state is the newest.
+    #[default]
+    Wait,
+    /// Secrets are released at once: whoever can put an older state back and
+    /// restart the broker gets it to release by that.
+    Serve,
 }
 
 /// `[trust]`: whose evidence counts.
@@ -81,6 +112,7 @@ impl Document {
             workloads: Vec::new(),
             secrets: Vec::new(),
             models: Vec::new(),
+            restart: RestartTable::default(),
         }
     }
 

@@ -4,17 +4,23 @@ use adytum_api::broker::{
     CommandResult, GetStatusRequest, GetStatusResponse, SignedCommand,
     broker_administration_server::BrokerAdministration,
 };
+use adytum_ratls::claims::StateHead;
 use tonic::{Request, Response, Status};
 
 use super::{Services, session};
+use crate::confirmation::SeenError;
 
 #[tonic::async_trait]
 impl BrokerAdministration for Services {
     async fn get_status(
         &self,
-        _request: Request<GetStatusRequest>,
+        request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
         let _admitted = self.admit()?;
+        if let Some(seen) = request.into_inner().seen {
+            let seen = StateHead::try_from(seen).map_err(SeenError::from)?;
+            self.broker.continues(&seen).await?;
+        }
         Ok(Response::new(self.broker.status()))
     }
 

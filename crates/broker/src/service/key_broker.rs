@@ -1,9 +1,11 @@
 //! `KeyBroker`: for workloads.
 
 use adytum_api::broker::{GetSecretsRequest, GetSecretsResponse, key_broker_server::KeyBroker};
+use adytum_ratls::{claims::StateHead, session::Peer};
 use tonic::{Request, Response, Status};
 
 use super::{Services, session};
+use crate::confirmation::SeenError;
 
 #[tonic::async_trait]
 impl KeyBroker for Services {
@@ -13,7 +15,12 @@ impl KeyBroker for Services {
     ) -> Result<Response<GetSecretsResponse>, Status> {
         let _admitted = self.admit()?;
         let session = session(&request)?;
-        let answer = self.broker.release(&session, &request.into_inner().names).await?;
+        let request = request.into_inner();
+        if let (Peer::Attested { .. }, Some(seen)) = (&session.peer, request.seen) {
+            let seen = StateHead::try_from(seen).map_err(SeenError::from)?;
+            self.broker.continues(&seen).await?;
+        }
+        let answer = self.broker.release(&session, &request.names).await?;
         Ok(Response::new(answer))
     }
 }

@@ -108,7 +108,7 @@ async fn the_status_is_public_and_says_nothing_of_names() {
     world.provision(&running).await;
     let owner = world.owner(running.address).await;
     let mut client = BrokerAdministrationClient::new(owner.channel.clone());
-    let status = client.get_status(Request::new(GetStatusRequest {})).await.unwrap().into_inner();
+    let status = client.get_status(Request::new(GetStatusRequest::default())).await.unwrap().into_inner();
     let founded = Genesis::parse(std::str::from_utf8(&status.genesis).unwrap()).unwrap();
     assert_eq!(founded.digest(), world.genesis.digest());
     assert_eq!((status.manifest_version, status.epoch), (1, 1));

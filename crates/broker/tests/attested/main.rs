@@ -8,4 +8,5 @@ mod binary;
 mod limits;
 mod persistence;
 mod release;
+mod rollback;
 mod world;

@@ -73,6 +73,13 @@ impl Running {
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.serving.await.unwrap();
+        self.broker.store().close().await.unwrap();
+    }
+
+    /// Ends it without a shutdown in good order.
+    pub(crate) async fn crash(self) {
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap();
     }
 }
 
@@ -102,7 +109,7 @@ impl World {
         Store::open(directory, self.genesis.digest(), &key.into()).unwrap()
     }
 
-    async fn start_with(&self, store: (Store, Loaded)) -> Running {
+    pub(crate) async fn start_with(&self, store: (Store, Loaded)) -> Running {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
             attester: self.attester("broker"),
@@ -239,7 +246,10 @@ pub(crate) async fn execute(
 pub(crate) async fn fetch(session: &AttestedSession, names: &[&str]) -> Result<GetSecretsResponse, Status> {
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     let mut client = KeyBrokerClient::new(session.channel.clone());
-    client.get_secrets(Request::new(GetSecretsRequest { names })).await.map(tonic::Response::into_inner)
+    client
+        .get_secrets(Request::new(GetSecretsRequest { names, ..Default::default() }))
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 /// What a refusal says to a machine.

@@ -48,6 +48,12 @@ pub(crate) fn parts(collateral: &QuoteCollateralV3) -> Result<Vec<Part>, Unreada
     Ok(parts)
 }
 
+/// When the signed TCB info and QE identity were issued: the later of the two.
+pub(crate) fn issued(collateral: &QuoteCollateralV3) -> Result<UnixSeconds, Unreadable> {
+    let (tcb_info, identity) = (tcb_info(&collateral.tcb_info)?, qe_identity(&collateral.qe_identity)?);
+    Ok(tcb_info.from.max(identity.from))
+}
+
 fn tcb_info(text: &str) -> Result<Part, Unreadable> {
     let what = "TCB info";
     let info: TcbInfo = serde_json::from_str(text).map_err(|error| (what, error.to_string()))?;

@@ -11,6 +11,7 @@ use adytum_ratls::{
     claims::{BrokerPin, PeerJudge},
     connector::{AttestedConnector, ConnectorConfiguration},
     error::{Refusal, SessionError},
+    heads::HeadGuard,
     limits::Limits,
     session::LocalAttestation,
 };
@@ -35,6 +36,9 @@ pub trait Broker: Send + Sync {
 /// The pinned broker at an address.
 pub struct AttestedBroker {
     connector: AttestedConnector,
+    /// Remembers the broker's state while this process runs: who renews notices
+    /// that an older one was put back.
+    guard: Arc<HeadGuard<AnyOf>>,
     address: String,
 }
 
@@ -47,24 +51,26 @@ impl AttestedBroker {
         verifier: Arc<Verifier>,
         local: LocalAttestation,
     ) -> Self {
+        let guard = Arc::new(HeadGuard::new(AnyOf::pinned(configuration)));
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier,
-            judge: Arc::new(AnyOf::pinned(configuration)),
+            judge: guard.clone(),
             local: Some(local),
             limits: Limits::default(),
         });
-        Self { connector, address }
+        Self { connector, guard, address }
     }
 }
 
 #[async_trait]
 impl Broker for AttestedBroker {
     async fn secrets(&self, names: &[&SecretName]) -> Result<GetSecretsResponse, AttemptError> {
+        let seen = self.guard.seen().as_ref().map(Into::into);
         let session = self.connector.session(&self.address).await?;
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
         let names = names.iter().map(ToString::to_string).collect();
         let answer =
-            tokio::time::timeout(ANSWER_LIMIT, client.get_secrets(GetSecretsRequest { names })).await;
+            tokio::time::timeout(ANSWER_LIMIT, client.get_secrets(GetSecretsRequest { names, seen })).await;
         match answer {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => {

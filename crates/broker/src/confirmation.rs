@@ -1,0 +1,137 @@
+//! Which state is the newest: what the broker itself can't know, and asks of
+//! those who remember.
+//!
+//! After an unplanned restart (it was killed, the machine died, or a backup was
+//! restored) the state on the disk may be an older one that the host has put
+//! there. Unless the manifest says otherwise, the broker then releases nothing
+//! until an owner, whose tool remembers the highest head it has seen, confirms.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use adytum_ratls::{
+    claims::StateHead,
+    heads::{HeadError, follows},
+};
+
+use crate::{
+    broker::Broker,
+    manifest::document::UnplannedRestart,
+    state::State,
+    store::{Change, Committed, Loaded, StoreError},
+};
+
+/// Does the broker wait for an owner?
+#[derive(Debug)]
+pub(crate) struct Confirmation(AtomicBool);
+
+impl Confirmation {
+    /// After this start. Without a manifest there is nothing to wait for: no
+    /// secret is released by it.
+    pub(crate) fn after(loaded: &Loaded, state: &State) -> Self {
+        let wait = state.manifest().is_some_and(|m| m.unplanned_restart == UnplannedRestart::Wait);
+        let unconfirmed = loaded.unconfirmed;
+        if unconfirmed && wait {
+            tracing::warn!(
+                code = "awaiting-confirmation",
+                planned = loaded.planned,
+                "the broker was not shut down in good order, or its state comes from a backup: it releases nothing \
+                 until an owner confirms the state with `adytum broker confirm`"
+            );
+        } else if unconfirmed {
+            tracing::warn!("the restart was unplanned; the broker serves at once, as its manifest says");
+        }
+        Self(AtomicBool::new(unconfirmed && wait))
+    }
+
+    pub(crate) fn awaited(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Why a head that a peer has seen does not stand.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeenError {
+    /// Not a head.
+    #[error("the head in the request: {0}")]
+    Malformed(#[from] adytum_ratls::claims::BrokerClaimsError),
+    /// This broker's state does not continue it.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The state confirmed is one from before a restart or a manifest.
+    #[error(
+        "the command confirms {confirmed}, and the broker is at {current}; look at that and confirm again"
+    )]
+    Stale {
+        /// The head in the command.
+        confirmed: StateHead,
+        /// The broker's.
+        current: StateHead,
+    },
+    /// It can't be looked up.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SeenError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(error) => error.code(),
+            Self::Head(error) => error.code(),
+            Self::Stale { .. } => "confirmation-stale",
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// May the same request pass later?
+    pub fn retry(&self) -> bool {
+        matches!(self, Self::Store(error) if error.retry())
+    }
+}
+
+impl Broker {
+    /// Does the broker wait for an owner to confirm its state?
+    pub fn awaiting_confirmation(&self) -> bool {
+        self.confirmation().awaited()
+    }
+
+    /// Does the state continue the one that a peer has seen? A head tells that it
+    /// is not older; that it is not another, the audit log tells.
+    pub async fn continues(&self, seen: &StateHead) -> Result<(), SeenError> {
+        let current = self.store().head();
+        follows(seen, &current)?;
+        if seen.audit_size == 0 || seen.audit_size == current.audit_size {
+            return Ok(());
+        }
+        let (store, number) = (self.store().clone(), seen.audit_size);
+        let hash = tokio::task::spawn_blocking(move || store.record_hash(number))
+            .await
+            .map_err(|_| StoreError::Closed)??;
+        // A store in memory forgets old records, and ends with the process.
+        let forgotten = hash.is_none() && !self.store().durable();
+        if !forgotten && hash != seen.audit_hash {
+            return Err(HeadError::Forked { seen: seen.clone(), found: current }.into());
+        }
+        Ok(())
+    }
+
+    /// An owner says that this head is of the newest state there is. The caller
+    /// has verified the owner, and holds the lock on changes.
+    ///
+    /// `audit` is its record, kept together with the confirmation.
+    pub(crate) async fn confirm(
+        &self,
+        head: &StateHead,
+        audit: Vec<Vec<u8>>,
+    ) -> Result<Committed, SeenError> {
+        self.continues(head).await?;
+        let current = self.store().head();
+        if (head.epoch, head.manifest_version) != (current.epoch, current.manifest_version) {
+            return Err(SeenError::Stale { confirmed: head.clone(), current });
+        }
+        let committed = self.store().commit(Change { confirmed: true, audit, ..Change::default() }).await?;
+        self.confirmation().0.store(false, Ordering::SeqCst);
+        Ok(committed)
+    }
+}
