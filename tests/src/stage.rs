@@ -190,6 +190,8 @@ impl Stage {
             self.root_certificate().display().to_string(),
             "--collateral".into(),
             self.pccs_url.clone(),
+            "--heads".into(),
+            broker.directory.join("heads.json").display().to_string(),
         ]
     }
 

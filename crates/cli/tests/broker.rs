@@ -13,8 +13,7 @@ use std::{
 };
 
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve,
-    store::Store,
+    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
 };
 use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
 use adytum_sealed::signing::OwnerSigningKey;
@@ -81,6 +80,8 @@ impl Stage {
             IDENTITY.to_string(),
             "--trust-simulation".into(),
             self.path("platform/root.pem"),
+            "--heads".into(),
+            self.path("heads.json"),
         ]);
         arguments
     }
