@@ -1,0 +1,74 @@
+//! The four messages of an attested session: what is accepted has one encoding.
+
+#![no_main]
+
+use adytum_api::session as wire;
+use adytum_ratls::{
+    error::Refusal,
+    handshake::message::{
+        ClientAnswer, ServerAnswer, parse_client_attestation, parse_client_hello, parse_server_attestation,
+        parse_session_result, wire_evidence,
+    },
+};
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+
+/// As it came; `None` where control characters of its text were replaced.
+fn wire_refusal(refusal: Refusal) -> Option<wire::Refusal> {
+    assert!(!refusal.code.is_empty());
+    assert!(!refusal.message.chars().any(char::is_control));
+    let Refusal { code, message, retry } = refusal;
+    (!message.contains('\u{fffd}')).then_some(wire::Refusal { code, message, retry })
+}
+
+fn same(message: &impl Message, bytes: &[u8]) {
+    assert_eq!(message.encode_to_vec(), bytes);
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(nonce) = parse_client_hello(bytes) {
+        same(&wire::ClientHello { nonce: nonce.0.to_vec() }, bytes);
+    }
+    match parse_server_attestation(bytes) {
+        Ok(ServerAnswer::Attestation { nonce, evidence, claims }) => {
+            let evidence = wire_evidence(evidence).expect("it came in this form");
+            let message = wire::ServerAttestation {
+                nonce: nonce.0.to_vec(),
+                evidence: Some(evidence),
+                claims: claims.to_vec(),
+                refusal: None,
+            };
+            same(&message, bytes);
+        }
+        Ok(ServerAnswer::Refusal(refusal)) => {
+            if let Some(refusal) = wire_refusal(refusal) {
+                same(&wire::ServerAttestation { refusal: Some(refusal), ..Default::default() }, bytes);
+            }
+        }
+        Err(_) => {}
+    }
+    match parse_client_attestation(bytes) {
+        Ok(ClientAnswer::Attestation { evidence, claims }) => {
+            let evidence = wire_evidence(evidence).expect("it came in this form");
+            let message =
+                wire::ClientAttestation { evidence: Some(evidence), claims: claims.to_vec(), refusal: None };
+            same(&message, bytes);
+        }
+        Ok(ClientAnswer::Unattested) => assert!(bytes.is_empty()),
+        Ok(ClientAnswer::Refusal(refusal)) => {
+            if let Some(refusal) = wire_refusal(refusal) {
+                same(&wire::ClientAttestation { refusal: Some(refusal), ..Default::default() }, bytes);
+            }
+        }
+        Err(_) => {}
+    }
+    match parse_session_result(bytes) {
+        Ok(None) => assert!(bytes.is_empty()),
+        Ok(Some(refusal)) => {
+            if let Some(refusal) = wire_refusal(refusal) {
+                same(&wire::SessionResult { refusal: Some(refusal) }, bytes);
+            }
+        }
+        Err(_) => {}
+    }
+});

@@ -1,0 +1,33 @@
+//! Tensors of requests, and of answers: what is accepted has as many elements as
+//! its shape says, within the limit, and survives encoding.
+
+#![no_main]
+
+use adytum_serving::{
+    onnx::signature::TensorSpecification,
+    tensor::{EncodedTensor, encode},
+};
+use libfuzzer_sys::fuzz_target;
+use prost::Message;
+
+const LIMIT: usize = 1 << 20;
+
+fuzz_target!(|message: &[u8]| {
+    let mut specification = TensorSpecification { name: "x".to_owned(), element_type: None, shape: None };
+    let Ok(encoded) = EncodedTensor::parse(message, &specification, LIMIT) else { return };
+    let size = encoded.size();
+    assert!(size <= LIMIT);
+    let Ok(tensor) = encoded.read() else { return };
+    let count: usize = tensor.shape().iter().product();
+    assert_eq!(tensor.elements().len(), count);
+    assert_eq!(count * tensor.elements().element_type().size(), size);
+
+    // Bytes are compared, not numbers: NaN is not equal to itself.
+    specification.element_type = Some(tensor.elements().element_type());
+    specification.shape = Some(tensor.shape().iter().copied().map(Some).collect());
+    let bytes = encode(tensor).encode_to_vec();
+    let again = EncodedTensor::parse(&bytes, &specification, LIMIT)
+        .and_then(EncodedTensor::read)
+        .expect("what is encoded is read");
+    assert_eq!(encode(again).encode_to_vec(), bytes);
+});
