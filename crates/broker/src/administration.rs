@@ -11,9 +11,10 @@ use adytum_sealed::signing::{OwnerPublicKey, Purpose};
 
 use crate::{
     approval::{ApprovalError, OwnerApproval, agreed},
+    audit::export::entry,
     broker::Broker,
-    confirmation::SeenError,
     command::{CommandError, CommandFields, OwnerCommand, SecretBytes},
+    confirmation::SeenError,
     events::{AttestedWho, Event, RecordError, Who},
     genesis::Genesis,
     manifest::{ManifestError, SignedManifest, admission::admit},
@@ -119,13 +120,17 @@ impl AdministrationError {
             Self::AwaitingConfirmation => "awaiting-confirmation",
             Self::Seen(error) => error.code(),
             Self::Store(error) => error.code(),
-            Self::Record(_) => "audit-unavailable",
+            Self::Record(error) => error.code,
         }
     }
 
     /// May the same command pass later?
     pub fn retry(&self) -> bool {
-        matches!(self, Self::Record(_)) || matches!(self, Self::Store(error) if error.retry())
+        match self {
+            Self::Record(error) => error.retry(),
+            Self::Store(error) => error.retry(),
+            _ => false,
+        }
     }
 }
 
@@ -138,17 +143,22 @@ impl Broker {
         session: &SessionInfo,
         command: SignedCommand,
     ) -> Result<CommandResult, AdministrationError> {
-        let mut verb = None;
-        let result = self.authorise_and_execute(session, command, &mut verb).await;
+        let mut asked = Asked::default();
+        let result = self.authorise_and_execute(session, command, &mut asked).await;
         if let Err(error) = &result {
             let refused = Event::CommandRefused {
                 who: who(session),
-                command: verb,
+                owners: asked.owners,
+                command: asked.verb,
                 code: error.code(),
                 reason: error.to_string(),
                 manifest_version: self.state().manifest_version(),
             };
-            self.events().record(&[refused]).await?;
+            let recorded = self.record(&[refused]).await;
+            // A store that fails is why: that is what the owner must know.
+            if !matches!(error, AdministrationError::Store(_) | AdministrationError::Record(_)) {
+                recorded?;
+            }
         }
         result
     }
@@ -157,14 +167,14 @@ impl Broker {
         &self,
         session: &SessionInfo,
         signed: SignedCommand,
-        verb: &mut Option<&'static str>,
+        asked: &mut Asked,
     ) -> Result<CommandResult, AdministrationError> {
         if !matches!(session.peer, Peer::Unattested) {
             return Err(AdministrationError::FromWorkload);
         }
         let body = zeroize::Zeroizing::new(signed.body);
         let command = OwnerCommand::parse(&body)?;
-        *verb = Some(command.verb());
+        asked.verb = Some(command.verb());
         let approvals = OwnerApproval::from_wire(&signed.signatures)?;
         let fields = CommandFields::new(
             &session.request_binding,
@@ -173,7 +183,12 @@ impl Broker {
             &body,
         );
         let needed = if command.changes() { self.genesis().threshold() } else { 1 };
-        let owners = agreed(self.genesis(), needed, Purpose::Command, &fields.fields(), &approvals)?;
+        let owners = agreed(self.genesis(), needed, Purpose::Command, &fields.fields(), &approvals);
+        // Owners did sign, if too few.
+        if matches!(owners, Ok(_) | Err(ApprovalError::BelowThreshold { .. })) {
+            asked.owners = approvals.iter().map(|approval| approval.owner).collect();
+        }
+        let owners = owners?;
 
         // From here on one change at a time, against the state that it sees.
         let _guard = self.lock_changes().await;
@@ -190,42 +205,73 @@ impl Broker {
         if changes && self.awaiting_confirmation() {
             return Err(AdministrationError::AwaitingConfirmation);
         }
+        let executed = |manifest_version| Event::Executed {
+            who: who(session),
+            owners: owners.iter().copied().collect(),
+            command: what,
+            secret: secret.clone(),
+            manifest_version,
+        };
+        if !changes {
+            self.record(&[executed(current)]).await?;
+        }
         let mut result = match command {
             OwnerCommand::ConfirmState { head } => {
-                self.confirm(&head).await?;
+                let event = executed(current);
+                let records = self.audit().prepare(std::slice::from_ref(&event)).await?;
+                let committed = self.confirm(&head, records).await?;
+                self.recorded(&committed, event).await?;
                 CommandResult { manifest_version: current, ..CommandResult::default() }
             }
             OwnerCommand::ListSecrets => list(&state),
             OwnerCommand::GetManifest => manifest(&state),
+            OwnerCommand::ReadAudit { first, count } => {
+                let (records, checkpoint) = self.audit().read(first, count).await?;
+                CommandResult {
+                    manifest_version: current,
+                    audit: records.into_iter().map(entry).collect(),
+                    audit_checkpoint: checkpoint,
+                    ..CommandResult::default()
+                }
+            }
             OwnerCommand::ApplyManifest(signed) => {
-                self.commit(apply_manifest(self.genesis(), &state, signed)?).await?
+                self.commit(apply_manifest(self.genesis(), &state, signed)?, executed).await?
             }
             OwnerCommand::PutSecret { name, value } => {
-                self.commit(put_secret(&state, name, value, &owners)?).await?
+                self.commit(put_secret(&state, name, value, &owners)?, executed).await?
             }
-            OwnerCommand::RemoveSecret { name } => self.commit(remove_secret(&state, name, &owners)?).await?,
+            OwnerCommand::RemoveSecret { name } => {
+                self.commit(remove_secret(&state, name, &owners)?, executed).await?
+            }
         };
         if changes {
             // Only now: what failed may be tried again as it is.
             self.executed().insert(fields.digest());
         }
-        let manifest_version = result.manifest_version;
-        let executed = Event::Executed {
-            who: who(session),
-            owners: owners.into_iter().collect(),
-            command: what,
-            secret,
-            manifest_version,
-        };
-        self.events().record(&[executed]).await?;
         result.head = Some((&self.store().head()).into());
         Ok(result)
     }
 
-    async fn commit(&self, change: Change) -> Result<CommandResult, AdministrationError> {
-        self.replace_state(change.next).await?;
+    /// The change and its record are kept together, or neither is.
+    async fn commit(
+        &self,
+        change: Change,
+        executed: impl Fn(u64) -> Event,
+    ) -> Result<CommandResult, AdministrationError> {
+        let event = executed(change.result.manifest_version);
+        let records = self.audit().prepare(std::slice::from_ref(&event)).await?;
+        let committed = self.replace_state(change.next, records).await?;
+        self.recorded(&committed, event).await?;
         Ok(change.result)
     }
+}
+
+/// What is known of a command when it is refused.
+#[derive(Default)]
+struct Asked {
+    verb: Option<&'static str>,
+    /// Who validly signed it.
+    owners: Vec<OwnerPublicKey>,
 }
 
 /// The state after a change, and the answer to the command.

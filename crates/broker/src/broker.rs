@@ -16,14 +16,15 @@ use adytum_ratls::{
 use tokio::sync::watch;
 
 use crate::{
-    events::EventSink,
+    audit::{AuditLimits, AuditLog},
     confirmation::Confirmation,
+    events::{Event, EventSink, RecordError},
     executed::Executed,
     genesis::Genesis,
     manifest::ManifestError,
     reference::Reference,
     state::State,
-    store::{Committed, Loaded, Store, StoreError},
+    store::{Change, Committed, Loaded, Store, StoreError},
 };
 
 /// What a broker is made of.
@@ -87,12 +88,21 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
     executed: Mutex<Executed>,
     confirmation: Confirmation,
+    audit: AuditLog,
 }
 
 impl Broker {
     /// Takes up the state that the store had. Opening the store has counted this
     /// start in the epoch.
     pub fn start(configuration: BrokerConfiguration) -> Result<Arc<Self>, StartError> {
+        Self::start_with(configuration, AuditLimits::default())
+    }
+
+    /// [`Self::start`] with an audit log of this size.
+    pub fn start_with(
+        configuration: BrokerConfiguration,
+        limits: AuditLimits,
+    ) -> Result<Arc<Self>, StartError> {
         let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
             configuration;
         let (store, loaded) = store;
@@ -104,8 +114,10 @@ impl Broker {
             );
         }
         let first = verifier(&state, reference.as_ref(), &collateral, &clock);
+        let digest = genesis.digest();
+        let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
         let broker = Self {
-            digest: genesis.digest(),
+            digest,
             genesis,
             attester,
             collateral,
@@ -118,6 +130,7 @@ impl Broker {
             changes: tokio::sync::Mutex::new(()),
             executed: Mutex::new(Executed::default()),
             confirmation,
+            audit,
         };
         Ok(Arc::new(broker))
     }
@@ -174,6 +187,7 @@ impl Broker {
             manifest_version: state.manifest_version(),
             epoch: state.epoch,
             awaiting_confirmation: self.awaiting_confirmation(),
+            audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
         }
     }
 
@@ -186,18 +200,36 @@ impl Broker {
         &self.store
     }
 
-    pub(crate) fn events(&self) -> &dyn EventSink {
-        self.events.as_ref()
+    /// Its audit log.
+    pub fn audit(&self) -> &AuditLog {
+        &self.audit
+    }
+
+    /// Records these events, all or none. What can't be recorded is not done.
+    pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
+        self.audit.record(events).await?;
+        self.events.record(events).await
+    }
+
+    /// To be called when an event's record was committed with what it is about.
+    pub(crate) async fn recorded(&self, committed: &Committed, event: Event) -> Result<(), RecordError> {
+        self.audit.committed(&committed.head).await;
+        self.events.record(&[event]).await
     }
 
     pub(crate) async fn lock_changes(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.changes.lock().await
     }
 
-    /// Commits a state, then makes it the one in force. The caller holds the
-    /// lock of [`Broker::lock_changes`].
-    pub(crate) async fn replace_state(&self, next: State) -> Result<Committed, StoreError> {
-        let committed = self.store.commit(next.changes_since(&self.state())).await?;
+    /// Commits a state together with audit records, then makes it the one in
+    /// force. The caller holds the lock of [`Broker::lock_changes`].
+    pub(crate) async fn replace_state(
+        &self,
+        next: State,
+        audit: Vec<Vec<u8>>,
+    ) -> Result<Committed, StoreError> {
+        let change = Change { audit, ..next.changes_since(&self.state()) };
+        let committed = self.store.commit(change).await?;
         let next = Arc::new(next);
         let trust_changed = self.state().roots() != next.roots();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);

@@ -107,6 +107,13 @@ pub enum OwnerCommand {
         /// The head that the owner saw.
         head: StateHead,
     },
+    /// Show part of the audit log.
+    ReadAudit {
+        /// The number of the first record; 0: the last ones.
+        first: u64,
+        /// How many.
+        count: u32,
+    },
 }
 
 /// Bytes of a secret that don't print.
@@ -192,6 +199,7 @@ impl OwnerCommand {
                 let head = confirm.head.unwrap_or_default().try_into().map_err(CommandError::Head)?;
                 Ok(Self::ConfirmState { head })
             }
+            command::Command::ReadAudit(read) => Ok(Self::ReadAudit { first: read.first, count: read.count }),
         }
     }
 
@@ -204,6 +212,7 @@ impl OwnerCommand {
             Self::ListSecrets => "list-secrets",
             Self::GetManifest => "get-manifest",
             Self::ConfirmState { .. } => "confirm-state",
+            Self::ReadAudit { .. } => "read-audit",
         }
     }
 
@@ -214,7 +223,8 @@ impl OwnerCommand {
             Self::ApplyManifest(_)
             | Self::ListSecrets
             | Self::GetManifest
-            | Self::ConfirmState { .. } => None,
+            | Self::ConfirmState { .. }
+            | Self::ReadAudit { .. } => None,
         }
     }
 
@@ -222,7 +232,7 @@ impl OwnerCommand {
     pub fn changes(&self) -> bool {
         !matches!(
             self,
-            Self::ListSecrets | Self::GetManifest | Self::ConfirmState { .. }
+            Self::ListSecrets | Self::GetManifest | Self::ConfirmState { .. } | Self::ReadAudit { .. }
         )
     }
 }

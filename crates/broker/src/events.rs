@@ -104,6 +104,8 @@ pub enum Event {
     CommandRefused {
         /// To whom.
         who: Who,
+        /// The owners who validly signed it, if enough of it was right to tell.
+        owners: Vec<OwnerPublicKey>,
         /// What, where it could be read.
         command: Option<&'static str>,
         /// Stable code.
@@ -119,8 +121,17 @@ pub enum Event {
 #[derive(Debug, thiserror::Error)]
 #[error("the audit event could not be recorded: {reason}")]
 pub struct RecordError {
+    /// Stable code for logs and answers.
+    pub code: &'static str,
     /// Why.
     pub reason: String,
+}
+
+impl RecordError {
+    /// May the same request pass later, without anybody doing anything?
+    pub fn retry(&self) -> bool {
+        self.code != crate::audit::log::FULL
+    }
 }
 
 /// Records events. What can't be recorded is not done: a secret is released
@@ -194,12 +205,13 @@ fn log(event: &Event) {
             secret = secret.as_ref().map(tracing::field::display),
             manifest_version
         ),
-        Event::CommandRefused { who, command, code, reason, manifest_version } => emit!(
+        Event::CommandRefused { who, owners, command, code, reason, manifest_version } => emit!(
             WARN,
             who,
             "command refused",
             decision = "refused",
             command,
+            owners = %owners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             code,
             reason = %reason,
             manifest_version

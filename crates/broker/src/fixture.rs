@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     administration::AdministrationError,
+    audit::AuditLimits,
     broker::{Broker, BrokerConfiguration},
     events::{Event, EventSink, RecordError},
     genesis::Genesis,
@@ -80,7 +81,7 @@ impl Events {
 impl EventSink for Events {
     async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
         if *self.full.lock().unwrap() {
-            return Err(RecordError { reason: "full".into() });
+            return Err(RecordError { code: crate::audit::log::UNAVAILABLE, reason: "full".into() });
         }
         self.recorded.lock().unwrap().extend_from_slice(events);
         Ok(())
@@ -107,11 +108,21 @@ pub(crate) fn broker_with(
     store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
     reference: Option<Reference>,
 ) -> Fixture {
+    broker_limited(owners, threshold, store, reference, AuditLimits::default())
+}
+
+pub(crate) fn broker_limited(
+    owners: usize,
+    threshold: usize,
+    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    reference: Option<Reference>,
+    limits: AuditLimits,
+) -> Fixture {
     let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
     let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
     let events = Arc::new(Events::default());
     let store = store(genesis.digest());
-    let broker = Broker::start(BrokerConfiguration {
+    let configuration = BrokerConfiguration {
         genesis,
         attester: Arc::new(NoTee),
         collateral: Arc::new(NoTee),
@@ -119,8 +130,8 @@ pub(crate) fn broker_with(
         store,
         events: events.clone(),
         reference,
-    })
-    .unwrap();
+    };
+    let broker = Broker::start_with(configuration, limits).unwrap();
     Fixture { broker, owners, events }
 }
 

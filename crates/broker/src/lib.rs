@@ -4,7 +4,7 @@
 //! - [`genesis`] founds a broker; [`manifest`] says what it does; [`approval`]
 //!   and [`command`] are how owners agree to a change.
 //! - [`decide`] is the decision, [`release`] and [`administration`] act on it,
-//!   [`events`] records what happened.
+//!   [`events`] says what happened, [`audit`] keeps it.
 //! - [`confirmation`] is what happens when nobody here can know which state is the
 //!   newest.
 //! - [`state`] is what a broker holds, [`store`] where it is kept, [`secrets`]
@@ -19,6 +19,7 @@
 
 pub mod administration;
 pub mod approval;
+pub mod audit;
 pub mod broker;
 pub mod clock;
 pub mod command;

@@ -73,7 +73,7 @@ impl ReleaseError {
             Self::Refused(refusal) => refusal.reason().code(),
             Self::AwaitingConfirmation => "awaiting-confirmation",
             Self::Seen(error) => error.code(),
-            Self::Record(_) => "audit-unavailable",
+            Self::Record(error) => error.code,
         }
     }
 
@@ -81,7 +81,8 @@ impl ReleaseError {
     pub fn retry(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.reason() == Reason::SecretHasNoValue,
-            Self::Record(_) | Self::AwaitingConfirmation => true,
+            Self::Record(error) => error.retry(),
+            Self::AwaitingConfirmation => true,
             Self::Seen(error) => error.retry(),
             _ => false,
         }
@@ -98,12 +99,23 @@ impl Broker {
         // Before the names are looked at: a peer without evidence learns nothing.
         let Peer::Attested { claims, .. } = &session.peer else {
             tracing::debug!(peer = %session.peer_address, "secrets asked for without evidence");
+            self.audit().count(ReleaseError::EvidenceRequired.code());
             return Err(ReleaseError::EvidenceRequired);
         };
-        let names = parse_names(names)?;
-        if self.awaiting_confirmation() {
-            return Err(ReleaseError::AwaitingConfirmation);
-        }
+        let names = match self.admissible(names) {
+            Ok(names) => names,
+            Err(error) => {
+                let refused = Event::Refused {
+                    who: who(session, claims),
+                    secret: None,
+                    code: error.code(),
+                    rule: error.to_string(),
+                    manifest_version: self.state().manifest_version(),
+                };
+                self.record(&[refused]).await?;
+                return Err(error);
+            }
+        };
         let state = self.state();
         let rules = Rules { admitted: state.admitted.as_deref(), reference: self.reference() };
         let manifest_version = state.manifest_version();
@@ -113,9 +125,17 @@ impl Broker {
             Ok(grant) => granted(&who, grant, manifest_version),
             Err(refusal) => refused(&who, refusal, manifest_version),
         };
-        self.events().record(&events).await?;
+        self.record(&events).await?;
         let grant = decision.map_err(|refusal| ReleaseError::Refused(Box::new(refusal)))?;
         Ok(answer(&grant, manifest_version))
+    }
+
+    /// What can be said of a request before any rule is looked at.
+    fn admissible(&self, names: &[String]) -> Result<Vec<SecretName>, ReleaseError> {
+        if self.awaiting_confirmation() {
+            return Err(ReleaseError::AwaitingConfirmation);
+        }
+        parse_names(names)
     }
 }
 

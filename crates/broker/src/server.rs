@@ -65,6 +65,28 @@ pub async fn serve(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    // What can't be recorded now, a grant will find out; owners can still look.
+    if let Err(error) = broker.audit().begin().await {
+        tracing::warn!(code = error.code, %error, "this start is not in the audit log yet");
+    }
+    let summaries = tokio::spawn({
+        let broker = Arc::clone(&broker);
+        async move { broker.audit().keep_summarising().await }
+    });
+    let served = serve_sessions(listener, Arc::clone(&broker), limits, shutdown).await;
+    summaries.abort();
+    if let Err(error) = broker.audit().summarise().await {
+        tracing::warn!(code = error.code, %error, "the last summary of refusals is not in the audit log");
+    }
+    served
+}
+
+async fn serve_sessions(
+    listener: TcpListener,
+    broker: Arc<Broker>,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     let services = Services::new(Arc::clone(&broker), limits.maximum_requests);
     let sessions = sessions(listener, broker, limits);
     let (stop, stopped) = watch::channel(false);

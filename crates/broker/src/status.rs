@@ -7,8 +7,8 @@ use tonic::{
 };
 
 use crate::{
-    administration::AdministrationError, approval::ApprovalError, confirmation::SeenError, decide::Reason, manifest::ManifestError,
-    release::ReleaseError,
+    administration::AdministrationError, approval::ApprovalError, confirmation::SeenError, decide::Reason,
+    events::RecordError, manifest::ManifestError, release::ReleaseError,
 };
 
 /// The metadata key of the stable code.
@@ -53,7 +53,8 @@ impl From<ReleaseError> for Status {
                 Reason::SecretUnknown => Code::NotFound,
                 Reason::SecretHasNoValue => Code::FailedPrecondition,
             },
-            ReleaseError::Record(_) | ReleaseError::AwaitingConfirmation => Code::Unavailable,
+            ReleaseError::Record(error) => record(error),
+            ReleaseError::AwaitingConfirmation => Code::Unavailable,
             ReleaseError::Seen(error) => seen(error),
         };
         status(code, error.to_string(), error.code(), error.retry())
@@ -73,7 +74,8 @@ impl From<AdministrationError> for Status {
             AdministrationError::NoValue { .. } => Code::NotFound,
             AdministrationError::AwaitingConfirmation => Code::FailedPrecondition,
             AdministrationError::Seen(error) => seen(error),
-            AdministrationError::Store(_) | AdministrationError::Record(_) => Code::Unavailable,
+            AdministrationError::Store(_) => Code::Unavailable,
+            AdministrationError::Record(error) => record(error),
         };
         let message: String = error.to_string().chars().take(4096).collect();
         status(code, message, error.code(), error.retry())
@@ -93,6 +95,10 @@ fn seen(error: &SeenError) -> Code {
         SeenError::Stale { .. } => Code::Aborted,
         SeenError::Store(_) => Code::Unavailable,
     }
+}
+
+fn record(error: &RecordError) -> Code {
+    if error.retry() { Code::Unavailable } else { Code::ResourceExhausted }
 }
 
 fn approval(error: &ApprovalError) -> Code {

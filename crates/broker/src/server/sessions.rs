@@ -13,6 +13,7 @@ use adytum_evidence::verifier::Verifier;
 use adytum_ratls::{
     acceptor::{AcceptorConfiguration, AttestedAcceptor, AttestedStream},
     claims::AnyEvidence,
+    error::SessionError,
     session::SessionInfo,
 };
 use tokio::{
@@ -80,20 +81,28 @@ impl Accepting {
         let maximum = self.limits.handshakes.maximum_handshakes;
         if handshakes.len() >= maximum {
             tracing::warn!(maximum, code = "overloaded", "too many handshakes: connection closed");
+            self.broker.audit().count("overloaded");
             return;
         }
         let Ok(permit) = Arc::clone(&self.admission).try_acquire_owned() else {
             let maximum = self.limits.maximum_sessions;
             tracing::warn!(maximum, code = "overloaded", "too many sessions: connection closed");
+            self.broker.audit().count("overloaded");
             return;
         };
         let acceptor = self.acceptor();
+        let broker = Arc::clone(&self.broker);
         handshakes.spawn(async move {
             let address = stream.peer_addr().ok();
             match acceptor.accept(stream).await {
                 Ok(stream) => Some(Session { stream, _permit: permit }),
                 Err(error) => {
                     tracing::warn!(peer = ?address, code = error.code(), %error, "no attested session");
+                    // A peer's own words are not for the log.
+                    broker.audit().count(match &error {
+                        SessionError::RefusedByPeer { .. } => "refused-by-peer",
+                        error => error.code(),
+                    });
                     None
                 }
             }
