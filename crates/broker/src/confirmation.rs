@@ -64,9 +64,9 @@ pub enum SeenError {
     )]
     Stale {
         /// The head in the command.
-        confirmed: StateHead,
+        confirmed: Box<StateHead>,
         /// The broker's.
-        current: StateHead,
+        current: Box<StateHead>,
     },
     /// It can't be looked up.
     #[error(transparent)]
@@ -111,7 +111,7 @@ impl Broker {
         // A store in memory forgets old records, and ends with the process.
         let forgotten = hash.is_none() && !self.store().durable();
         if !forgotten && hash != seen.audit_hash {
-            return Err(HeadError::Forked { seen: seen.clone(), found: current }.into());
+            return Err(HeadError::Forked { seen: Box::new(seen.clone()), found: Box::new(current) }.into());
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Broker {
         self.continues(head).await?;
         let current = self.store().head();
         if (head.epoch, head.manifest_version) != (current.epoch, current.manifest_version) {
-            return Err(SeenError::Stale { confirmed: head.clone(), current });
+            return Err(SeenError::Stale { confirmed: Box::new(head.clone()), current: Box::new(current) });
         }
         let committed = self.store().commit(Change { confirmed: true, audit, ..Change::default() }).await?;
         self.confirmation().0.store(false, Ordering::SeqCst);

@@ -55,9 +55,9 @@ pub enum HeadError {
         /// What is lower.
         field: &'static str,
         /// The head remembered.
-        seen: StateHead,
+        seen: Box<StateHead>,
         /// The head that the broker shows.
-        found: StateHead,
+        found: Box<StateHead>,
     },
     /// The state is another one than that which was seen: two brokers go on from
     /// one copy.
@@ -67,9 +67,9 @@ pub enum HeadError {
     )]
     Forked {
         /// The head remembered.
-        seen: StateHead,
+        seen: Box<StateHead>,
         /// The head that the broker shows.
-        found: StateHead,
+        found: Box<StateHead>,
     },
     /// The file of heads can't be read or written.
     #[error("{path}: {operation} failed: {reason}")]
@@ -112,10 +112,14 @@ pub fn follows(seen: &StateHead, found: &StateHead) -> Result<(), HeadError> {
         ("number of audit records", seen.audit_size, found.audit_size),
     ];
     if let Some((field, _, _)) = fields.iter().find(|(_, seen, found)| found < seen) {
-        return Err(HeadError::Rollback { field, seen: seen.clone(), found: found.clone() });
+        return Err(HeadError::Rollback {
+            field,
+            seen: Box::new(seen.clone()),
+            found: Box::new(found.clone()),
+        });
     }
     if seen.audit_size == found.audit_size && seen.audit_hash != found.audit_hash {
-        return Err(HeadError::Forked { seen: seen.clone(), found: found.clone() });
+        return Err(HeadError::Forked { seen: Box::new(seen.clone()), found: Box::new(found.clone()) });
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use adytum_ratls::claims::StateHead;
@@ -64,7 +65,7 @@ pub(super) fn start(
     let published = Arc::clone(&head);
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
-        .spawn(move || Writer { engine, head: published, closed: false }.run(receiver))
+        .spawn(move || Writer { engine, former: 0, head: published, closed: false }.run(receiver))
         .map_err(|source| super::tables::io_error(storage.path(), "starting its thread", source))?;
     Ok(Store(Arc::new(Shared {
         storage,
@@ -100,8 +101,15 @@ impl Shared {
     }
 }
 
+/// How often the thread looks for callers who were answered and come again, and
+/// how long it sleeps in between: a small part of what a sync takes.
+const LOOKS: u32 = 4;
+const PAUSE: Duration = Duration::from_micros(50);
+
 struct Writer {
     engine: Engine,
+    /// How many changes were committed together last.
+    former: usize,
     head: Arc<RwLock<StateHead>>,
     closed: bool,
 }
@@ -115,6 +123,7 @@ impl Writer {
             let mut length = 0;
             let mut next = Some(first);
             let mut closing = None;
+            let mut looks = LOOKS;
             while let Some(message) = next.take() {
                 match message {
                     Message::Commit(change, answer) => {
@@ -125,8 +134,16 @@ impl Writer {
                 }
                 if closing.is_none() && group.len() < MAXIMUM_GROUP && length < MAXIMUM_GROUP_LENGTH {
                     next = queue.try_recv().ok();
+                    // Callers come in step: without a moment's patience every
+                    // other group would be a small one.
+                    while next.is_none() && group.len() < self.former && looks > 0 {
+                        looks -= 1;
+                        std::thread::sleep(PAUSE);
+                        next = queue.try_recv().ok();
+                    }
                 }
             }
+            self.former = group.len();
             self.commit(group);
             if let Some(answer) = closing {
                 let _ = answer.send(self.close());
