@@ -1,6 +1,8 @@
 //! Why a request got no answer. [`crate::status`] makes gRPC statuses of these.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+use tonic::Status;
 
 use crate::{engine::RunError, scheduler::ScheduleError, tensor::TensorError, wire::WireError};
 
@@ -105,6 +107,29 @@ pub enum RequestError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A compressed message.
+    #[error("the message is compressed; expected it as it is (grpc-encoding identity)")]
+    Compressed,
+    /// A call without its message.
+    #[error("the request ended before its message was complete")]
+    NoMessage,
+    /// A message that stopped coming.
+    #[error("nothing came of the request's message for {limit:?}")]
+    Stalled {
+        /// How long is waited.
+        limit: Duration,
+    },
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Connection(#[source] Box<Status>),
+    /// An answer that gRPC can't carry.
+    #[error(
+        "the answer has {length} bytes, more than gRPC can carry; ask for fewer outputs or a smaller batch"
+    )]
+    AnswerTooLarge {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// Requests being received and worked on fill the memory set aside for them.
     #[error("the {limit} bytes set aside for requests are in use; try again")]
     MemoryInUse {
@@ -143,6 +168,11 @@ impl RequestError {
             Self::Schedule(ScheduleError::Panicked) => "engine-panicked",
             Self::Schedule(ScheduleError::Stopped) => "stopping",
             Self::MessageTooLarge { .. } => "message-too-large",
+            Self::Compressed => "compressed",
+            Self::NoMessage => "no-message",
+            Self::Stalled { .. } => "stalled",
+            Self::Connection(_) => "connection",
+            Self::AnswerTooLarge { .. } => "answer-too-large",
             Self::MemoryInUse { .. } => "memory-in-use",
             Self::TooMany { .. } => "too-many",
         }

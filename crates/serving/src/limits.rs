@@ -5,21 +5,21 @@
 //! share, and given back when the answer is ready; a request for which nothing
 //! is left is refused at once.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
-};
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use bytes::{Bytes, BytesMut};
+use http_body::Body as HttpBody;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
-use tower::{Layer, Service};
 
 use crate::error::RequestError;
+
+/// The bytes before a gRPC message: a flag and the length.
+pub const PREFIX_LENGTH: usize = 5;
+
+/// A request of which nothing comes for this long is given up, so that nobody
+/// can hold the budget with a promise.
+pub const STALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// The budget is counted in units of this many bytes, since a semaphore has
 /// only so many permits.
@@ -45,13 +45,6 @@ impl RequestMemory {
         self.message_limit
     }
 
-    fn take(&self, length: usize) -> Result<OwnedSemaphorePermit, RequestError> {
-        if length > self.message_limit {
-            return Err(RequestError::MessageTooLarge { length, limit: self.message_limit });
-        }
-        self.reserve(length)
-    }
-
     /// Takes `length` bytes until the permit is dropped.
     pub fn reserve(&self, length: usize) -> Result<OwnedSemaphorePermit, RequestError> {
         u32::try_from(length.div_ceil(UNIT))
@@ -61,139 +54,150 @@ impl RequestMemory {
     }
 }
 
-impl<S> Layer<S> for RequestMemory {
-    type Service = Budgeted<S>;
-
-    fn layer(&self, inner: S) -> Budgeted<S> {
-        Budgeted { inner, memory: self.clone() }
-    }
+/// Reads the one message of a unary call. Its memory is held by the permit.
+pub async fn read_message(
+    body: Body,
+    memory: &RequestMemory,
+) -> Result<(Bytes, OwnedSemaphorePermit), RequestError> {
+    read(body, memory, STALL_LIMIT).await
 }
 
-/// A service whose requests take their memory from the budget.
-#[derive(Clone)]
-pub struct Budgeted<S> {
-    inner: S,
-    memory: RequestMemory,
-}
-
-/// Held from the first byte of a message to the answer.
-type Held = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
-
-impl<S> Service<http::Request<Body>> for Budgeted<S>
+async fn read<B>(
+    mut body: B,
+    memory: &RequestMemory,
+    stall: Duration,
+) -> Result<(Bytes, OwnedSemaphorePermit), RequestError>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes, Error = Status> + Unpin,
 {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let held = Held::default();
-        let memory = self.memory.clone();
-        let holder = Arc::clone(&held);
-        let request = request.map(|body| {
-            Body::new(BudgetedBody { inner: body, memory, held: holder, header: Header::default() })
-        });
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = answer.await;
-            drop(held);
-            answer
-        })
+    let mut prefix = Prefix::default();
+    let mut held: Option<(OwnedSemaphorePermit, BytesMut, usize)> = None;
+    loop {
+        let next = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+        let frame = match tokio::time::timeout(stall, next).await {
+            Err(_) => return Err(RequestError::Stalled { limit: stall }),
+            Ok(None) => return Err(RequestError::NoMessage),
+            Ok(Some(frame)) => frame.map_err(|status| RequestError::Connection(status.into()))?,
+        };
+        // Trailers: nothing follows.
+        let Ok(mut data) = frame.into_data() else { return Err(RequestError::NoMessage) };
+        if held.is_none() {
+            let Some(length) = prefix.push(&mut data)? else { continue };
+            if length > memory.message_limit {
+                return Err(RequestError::MessageTooLarge { length, limit: memory.message_limit });
+            }
+            let permit = memory.reserve(length)?;
+            if data.len() >= length {
+                // Whole in one frame, as small ones are: no copy.
+                return Ok((data.split_to(length), permit));
+            }
+            held = Some((permit, BytesMut::with_capacity(length), length));
+        }
+        if let Some((permit, mut message, length)) = held.take() {
+            let missing = length - message.len();
+            message.extend_from_slice(data.get(..missing).unwrap_or(&data));
+            if message.len() == length {
+                return Ok((message.freeze(), permit));
+            }
+            held = Some((permit, message, length));
+        }
     }
 }
 
-/// The five bytes before a gRPC message: a flag and the length.
 #[derive(Default)]
-struct Header {
-    bytes: [u8; 5],
+struct Prefix {
+    bytes: [u8; PREFIX_LENGTH],
     read: usize,
 }
 
-impl Header {
-    /// The message's length, once, when the header is complete.
-    fn push(&mut self, mut data: &[u8]) -> Option<usize> {
-        while let Some(slot) = self.bytes.get_mut(self.read) {
-            if !data.has_remaining() {
-                return None;
-            }
-            *slot = data.get_u8();
-            self.read += 1;
-            if self.read == 5 {
-                let [_, length @ ..] = self.bytes;
-                return usize::try_from(u32::from_be_bytes(length)).ok();
-            }
+impl Prefix {
+    /// Takes its bytes off the front of `data`; gives the message's length once
+    /// it is complete.
+    fn push(&mut self, data: &mut Bytes) -> Result<Option<usize>, RequestError> {
+        let taken = data.split_to(data.len().min(PREFIX_LENGTH - self.read));
+        for (slot, byte) in self.bytes.iter_mut().skip(self.read).zip(&taken) {
+            *slot = *byte;
         }
-        None
-    }
-}
-
-struct BudgetedBody {
-    inner: Body,
-    memory: RequestMemory,
-    held: Held,
-    header: Header,
-}
-
-impl HttpBody for BudgetedBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-            && let Some(length) = self.header.push(data)
-        {
-            match self.memory.take(length) {
-                Ok(permit) => *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit),
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
-            }
+        self.read += taken.len();
+        let [flag, length @ ..] = self.bytes;
+        match (self.read, flag) {
+            (PREFIX_LENGTH, 0) => Ok(usize::try_from(u32::from_be_bytes(length)).ok()),
+            (PREFIX_LENGTH, _) => Err(RequestError::Compressed),
+            _ => Ok(None),
         }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::VecDeque,
+        task::{Context, Poll},
+    };
+
+    use http_body::Frame;
+
     use super::*;
 
-    #[test]
-    fn the_length_is_read_across_frames() {
-        let mut header = Header::default();
-        assert_eq!(header.push(&[0, 0]), None);
-        assert_eq!(header.push(&[]), None);
-        assert_eq!(header.push(&[1, 2]), None);
-        assert_eq!(header.push(&[3, 9, 9]), Some(0x0001_0203));
-        assert_eq!(header.push(&[1, 2, 3, 4, 5]), None, "only once");
+    /// Frames, and then the end or silence.
+    struct Frames(VecDeque<&'static [u8]>, bool);
+
+    impl HttpBody for Frames {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            match (self.0.pop_front(), self.1) {
+                (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data))))),
+                (None, false) => Poll::Ready(None),
+                (None, true) => Poll::Pending,
+            }
+        }
+    }
+
+    async fn read_frames(frames: &[&'static [u8]], silent: bool) -> Result<Bytes, RequestError> {
+        let memory = RequestMemory::new(10 * UNIT, 4 * UNIT);
+        let body = Frames(frames.iter().copied().collect(), silent);
+        read(body, &memory, STALL_LIMIT).await.map(|(message, _)| message)
+    }
+
+    #[tokio::test]
+    async fn a_message_is_put_together_from_any_frames() {
+        for frames in [
+            &[&b"\0\0\0\0\x03abc"[..]][..],
+            &[b"\0\0\0\0\x03abcdef"],
+            &[b"\0\0", b"", b"\0\0\x03", b"abc"],
+            &[b"\0\0\0\0\x03a", b"b", b"", b"cd"],
+        ] {
+            assert_eq!(read_frames(frames, true).await.unwrap(), b"abc"[..], "{frames:?}");
+        }
+        assert_eq!(read_frames(&[b"\0\0\0\0\0"], true).await.unwrap(), b""[..]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_message_is_refused() {
+        let code =
+            async |frames: &[&'static [u8]], silent| read_frames(frames, silent).await.err().unwrap().code();
+        assert_eq!(code(&[], false).await, "no-message");
+        assert_eq!(code(&[b"\0\0\0\0\x03ab"], false).await, "no-message");
+        assert_eq!(code(&[b"\x01\0\0\0\x03abc"], false).await, "compressed");
+        assert_eq!(code(&[b"\0\0\0\x10\x01"], false).await, "message-too-large");
+        assert_eq!(code(&[b"\0\xff\xff\xff\xff"], false).await, "message-too-large");
+        assert_eq!(code(&[b"\0\0\0\0\x03ab"], true).await, "stalled");
     }
 
     #[test]
     fn the_budget_is_shared_and_given_back() {
         let memory = RequestMemory::new(10 * UNIT, 4 * UNIT);
-        let first = memory.take(4 * UNIT).unwrap();
-        let second = memory.take(4 * UNIT - 1).unwrap();
-        assert!(matches!(memory.take(3 * UNIT), Err(RequestError::MemoryInUse { .. })));
+        let first = memory.reserve(4 * UNIT).unwrap();
+        let second = memory.reserve(4 * UNIT - 1).unwrap();
+        assert!(matches!(memory.reserve(3 * UNIT), Err(RequestError::MemoryInUse { .. })));
         drop(first);
-        drop(memory.take(3 * UNIT).unwrap());
+        drop(memory.reserve(3 * UNIT).unwrap());
         drop(second);
-        let error = memory.take(4 * UNIT + 1).err().unwrap();
-        assert_eq!(error.to_string(), "Received message larger than max (4097 vs. 4096)");
+        drop(memory.reserve(10 * UNIT).unwrap());
     }
 }

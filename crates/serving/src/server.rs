@@ -11,25 +11,30 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use adytum_api::tensorflow::serving::model_service_server::ModelServiceServer;
+use futures_util::FutureExt;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{body::Body, server::NamedService, service::Routes};
 use tonic_health::{
     ServingStatus,
     server::{HealthReporter, HealthService},
 };
+use tower::Service;
 
 use crate::{
     connection::{Connection, Place},
@@ -126,6 +131,8 @@ impl Server {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let health = HealthReporter::new();
+        // Nobody else has it yet, so this never waits.
+        let _ = set_health(&health, false).now_or_never();
         let mut server = Self { address, health, stop, threads: Vec::new(), counts: Vec::new() };
         let mut handovers = Vec::new();
         for index in 0..options.threads.get() {
@@ -204,34 +211,57 @@ impl Worker {
 
     async fn serve(self) -> Result<(), tonic::transport::Error> {
         let Self { connections, tls, services, health, options, mut stop, .. } = self;
-        if self.index == 0 {
-            set_health(&health, false).await;
-        }
         let (ready, incoming) = mpsc::channel(HANDOVER);
         let timeout = options.handshake_timeout;
         let handshakes = tokio::spawn(hand_over(connections, tls, ready, timeout));
-        let memory = services.memory().clone();
         let prediction = PredictionServer::new(services.clone());
         let model = ModelServiceServer::new(services).max_decoding_message_size(SMALL_MESSAGE);
         let health =
             tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(health));
+        let others = Routes::new(model).add_service(health).prepare();
+        let root = Root { prediction, others };
         let result = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(options.stream_limit)
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-            .layer(memory)
-            .add_service(prediction)
-            .add_service(model)
-            .add_service(health)
-            .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async move {
+            .serve_with_incoming_shutdown(root, ReceiverStream::new(incoming), async move {
                 // An error means that the server itself is gone.
                 let _ = stop.wait_for(|stop| *stop).await;
             })
             .await;
         handshakes.abort();
         result
+    }
+}
+
+/// Predictions go the shortest way, everything else through tonic's router.
+#[derive(Clone)]
+struct Root {
+    prediction: PredictionServer,
+    others: Routes,
+}
+
+impl Service<http::Request<Body>> for Root {
+    type Response = http::Response<Body>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        // Both are always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/'));
+        if service.is_some_and(|(name, _)| name == PredictionServer::NAME) {
+            let answer = self.prediction.call(request);
+            Box::pin(async { answer.await.map_err(Into::into) })
+        } else {
+            let answer = self.others.call(request);
+            Box::pin(async { answer.await.map_err(Into::into) })
+        }
     }
 }
 

@@ -42,11 +42,6 @@ pub struct Services {
 }
 
 impl Services {
-    /// What requests may take.
-    pub fn memory(&self) -> &RequestMemory {
-        &self.inference.memory
-    }
-
     /// Services on these models.
     pub fn new(inference: Inference) -> Self {
         Self { inference: Arc::new(inference) }

@@ -13,6 +13,7 @@ fn code(error: &RequestError) -> Code {
         RequestError::ServableNotFound { .. } | RequestError::ModelNotFound { .. } => Code::NotFound,
         RequestError::SignatureNotFound { .. } => Code::FailedPrecondition,
         RequestError::Malformed(_)
+        | RequestError::NoMessage
         | RequestError::MissingModelSpec
         | RequestError::VersionLabel { .. }
         | RequestError::InputNames { .. }
@@ -26,7 +27,11 @@ fn code(error: &RequestError) -> Code {
         RequestError::Run(RunError::Engine { .. }) | RequestError::Schedule(ScheduleError::Panicked) => {
             Code::Internal
         }
+        RequestError::Compressed => Code::Unimplemented,
+        RequestError::Stalled { .. } => Code::DeadlineExceeded,
+        RequestError::Connection(status) => status.code(),
         RequestError::MessageTooLarge { .. }
+        | RequestError::AnswerTooLarge { .. }
         | RequestError::MemoryInUse { .. }
         | RequestError::Schedule(ScheduleError::Overloaded { .. }) => Code::ResourceExhausted,
         RequestError::Loading { .. } | RequestError::Schedule(ScheduleError::Stopped) => Code::Unavailable,

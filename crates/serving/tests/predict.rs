@@ -14,7 +14,7 @@ use adytum_api::tensorflow::{
     },
     tensor_info::Encoding,
 };
-use adytum_serving::{models::VersionState, status::ERROR_CODE_KEY};
+use adytum_serving::{models::VersionState, server::Drained, status::ERROR_CODE_KEY};
 use prost::Message;
 use support::{
     fakes::{Gated, Panicking},
@@ -22,6 +22,9 @@ use support::{
     server::{Limits, channel, float_tensor, limits, request, specification, start},
 };
 use tonic::{Code, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 #[track_caller]
 fn assert_status(status: &Status, code: Code, parts: &[&str]) {
@@ -122,6 +125,48 @@ async fn wrong_requests_get_tensorflow_servings_codes() {
 
     // After all of these the connection still works.
     client.predict(good()).await.unwrap();
+}
+
+#[tokio::test]
+async fn health_follows_the_server() {
+    let running = start(limits(), None);
+    let mut client = HealthClient::new(channel(running.server.address()).await);
+    let service = "tensorflow.serving.PredictionService";
+    let mut check = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        client.check(request).await.map(|answer| answer.into_inner().status())
+    };
+    assert_eq!(check("").await.unwrap(), ServingStatus::NotServing);
+    assert_eq!(check(service).await.unwrap(), ServingStatus::NotServing);
+    running.server.set_serving(true).await;
+    assert_eq!(check("").await.unwrap(), ServingStatus::Serving);
+    assert_eq!(check(service).await.unwrap(), ServingStatus::Serving);
+    assert_eq!(check("other").await.unwrap_err().code(), Code::NotFound);
+
+    // Whoever watches is told when the server begins to drain.
+    let mut watching = HealthClient::new(channel(running.server.address()).await);
+    let mut states =
+        watching.watch(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
+    assert_eq!(states.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let draining = tokio::spawn(running.server.drain(Duration::from_secs(30)));
+    assert_eq!(states.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    drop((states, watching));
+    assert_eq!(draining.await.unwrap(), Drained::Completely);
+}
+
+#[tokio::test]
+async fn a_drain_ends_in_time_even_if_requests_do_not() {
+    let running = start(limits(), None);
+    let gated = Gated::new();
+    running.serve_loaded("m", 1, Box::new(gated.clone()));
+    let mut client = running.client().await;
+    let stuck =
+        tokio::spawn(async move { client.predict(request("m", "x", float_tensor(&[1], &[1.0]))).await });
+    gated.wait_for_runs(1).await;
+    let drained = running.server.drain(Duration::from_millis(50)).await;
+    assert_eq!(drained, Drained::TimedOut { connections: 1 });
+    gated.open();
+    stuck.await.unwrap().unwrap();
 }
 
 #[tokio::test]
