@@ -209,6 +209,7 @@ impl Broker {
             who: who(session),
             owners: owners.iter().copied().collect(),
             command: what,
+            changes,
             secret: secret.clone(),
             manifest_version,
         };

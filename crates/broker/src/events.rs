@@ -95,6 +95,8 @@ pub enum Event {
         owners: Vec<OwnerPublicKey>,
         /// What.
         command: &'static str,
+        /// Did it change what the broker holds?
+        changes: bool,
         /// About which secret.
         secret: Option<SecretName>,
         /// The manifest in force afterwards.
@@ -195,7 +197,7 @@ fn log(event: &Event) {
             rule = %rule,
             manifest_version
         ),
-        Event::Executed { who, owners, command, secret, manifest_version } => emit!(
+        Event::Executed { who, owners, command, secret, manifest_version, .. } => emit!(
             INFO,
             who,
             "command executed",

@@ -105,14 +105,7 @@ impl Broker {
         let names = match self.admissible(names) {
             Ok(names) => names,
             Err(error) => {
-                let refused = Event::Refused {
-                    who: who(session, claims),
-                    secret: None,
-                    code: error.code(),
-                    rule: error.to_string(),
-                    manifest_version: self.state().manifest_version(),
-                };
-                self.record(&[refused]).await?;
+                self.refuse(session, error.code(), error.to_string()).await?;
                 return Err(error);
             }
         };
@@ -128,6 +121,20 @@ impl Broker {
         self.record(&events).await?;
         let grant = decision.map_err(|refusal| ReleaseError::Refused(Box::new(refusal)))?;
         Ok(answer(&grant, manifest_version))
+    }
+
+    /// Records that a request was refused before any rule was looked at, if the
+    /// peer of this session has accepted evidence.
+    pub(crate) async fn refuse(
+        &self,
+        session: &SessionInfo,
+        code: &'static str,
+        reason: String,
+    ) -> Result<(), ReleaseError> {
+        let Peer::Attested { claims, .. } = &session.peer else { return Ok(()) };
+        let (who, manifest_version) = (who(session, claims), self.state().manifest_version());
+        let refused = Event::Refused { who, secret: None, code, rule: reason, manifest_version };
+        Ok(self.record(&[refused]).await?)
     }
 
     /// What can be said of a request before any rule is looked at.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod attested;
+mod audit;
 mod bench;
 mod broker;
 mod collateral;
@@ -57,6 +58,9 @@ enum Command {
     /// Secrets at a broker.
     #[command(subcommand)]
     Secret(secret::Action),
+    /// What a broker granted, refused and was told to do.
+    #[command(subcommand)]
+    Audit(audit::Action),
     /// Keys that models are sealed to.
     #[command(subcommand)]
     ModelKey(model_key::Action),
@@ -104,6 +108,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Manifest(action) => manifest::run(action).await,
         Command::Broker(action) => broker::run(action).await,
         Command::Secret(action) => secret::run(action).await,
+        Command::Audit(action) => audit::run(action).await,
         Command::ModelKey(action) => model_key::run(action),
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),

@@ -38,7 +38,8 @@ pub const UNAVAILABLE: &str = "audit-unavailable";
 pub struct AuditLimits {
     /// Records; beyond them nothing is granted.
     pub records: u64,
-    /// So many of them are kept for grants: refusals are only counted then.
+    /// So many of them are kept for grants: refusals, and what owners only read,
+    /// are only counted then.
     pub kept_for_grants: u64,
     /// Further ones for what owners do, so that they can still revoke.
     pub kept_for_owners: u64,
@@ -249,7 +250,7 @@ impl AuditLog {
         // In memory, old records make room for new ones.
         let below = |limit: u64| !self.store.durable() || size < limit;
         let AuditLimits { records, kept_for_grants, kept_for_owners, .. } = self.limits;
-        let refused = |code| {
+        let spared = |code| {
             if below(records.saturating_sub(kept_for_grants)) {
                 Place::Recorded
             } else {
@@ -258,16 +259,18 @@ impl AuditLog {
         };
         match event {
             Event::Granted { .. } if below(records) => Place::Recorded,
+            // One owner alone may read, and must not keep secrets from workloads.
+            Event::Executed { changes: false, command, .. } => spared(command),
             Event::Executed { .. } if below(records.saturating_add(kept_for_owners)) => Place::Recorded,
             Event::Granted { .. } | Event::Executed { .. } => Place::Full,
-            Event::Refused { code, .. } => refused(code),
+            Event::Refused { code, .. } => spared(code),
             // Whoever has neither evidence nor an owner's key is a stranger.
             Event::CommandRefused { who, owners, code, .. }
                 if owners.is_empty() && who.attested.is_none() =>
             {
                 Place::Counted(code)
             }
-            Event::CommandRefused { code, .. } => refused(code),
+            Event::CommandRefused { code, .. } => spared(code),
         }
     }
 
@@ -275,8 +278,8 @@ impl AuditLog {
         RecordError {
             code: FULL,
             reason: format!(
-                "the audit log has {} records, as many as it may have; export it, then start the broker with a \
-                 higher limit",
+                "the audit log has {} records, as many as it may have; start the broker with a higher \
+                 --audit-limit",
                 self.store.head().audit_size
             ),
         }

@@ -49,14 +49,16 @@ pub(super) fn what(event: &Event) -> What {
             reason: text(rule),
             manifest_version: *manifest_version,
         }),
-        Event::Executed { who, owners, command, secret, manifest_version } => What::Command(AuditCommand {
-            peer: Some(peer(who)),
-            owners: owners.iter().map(|owner| owner.0.to_vec()).collect(),
-            command: (*command).to_owned(),
-            secret: secret.as_ref().map(ToString::to_string).unwrap_or_default(),
-            manifest_version: *manifest_version,
-            ..AuditCommand::default()
-        }),
+        Event::Executed { who, owners, command, secret, manifest_version, .. } => {
+            What::Command(AuditCommand {
+                peer: Some(peer(who)),
+                owners: owners.iter().map(|owner| owner.0.to_vec()).collect(),
+                command: (*command).to_owned(),
+                secret: secret.as_ref().map(ToString::to_string).unwrap_or_default(),
+                manifest_version: *manifest_version,
+                ..AuditCommand::default()
+            })
+        }
         Event::CommandRefused { who, owners, command, code, reason, manifest_version } => {
             What::Command(AuditCommand {
                 peer: Some(peer(who)),

@@ -17,8 +17,15 @@ impl KeyBroker for Services {
         let session = session(&request)?;
         let request = request.into_inner();
         if let (Peer::Attested { .. }, Some(seen)) = (&session.peer, request.seen) {
-            let seen = StateHead::try_from(seen).map_err(SeenError::from)?;
-            self.broker.continues(&seen).await?;
+            let seen = StateHead::try_from(seen).map_err(SeenError::from);
+            let continues = match seen {
+                Ok(seen) => self.broker.continues(&seen).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = continues {
+                self.broker.refuse(&session, error.code(), error.to_string()).await?;
+                return Err(error.into());
+            }
         }
         let answer = self.broker.release(&session, &request.names).await?;
         Ok(Response::new(answer))

@@ -31,6 +31,10 @@ pub(crate) struct Arguments {
     /// Where the encrypted state is kept. Without it, nothing outlives the process.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) state_directory: Option<PathBuf>,
+    /// How many records the audit log may have. Beyond them no secret is given out;
+    /// half of them are kept for grants.
+    #[arg(long, value_name = "RECORDS", default_value_t = 16_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    pub(crate) audit_limit: u64,
     /// Load the reference deployment's RA configuration (verify_*, sgx_mrs).
     #[arg(long, value_name = "ra_config.json", requires = "reference_secrets")]
     pub(crate) reference_config: Option<PathBuf>,

@@ -14,6 +14,7 @@ use std::{
 
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits,
+    audit::AuditLimits,
     clock::{FloorClock, keep_floor},
     events::LoggedEvents,
     measured::MeasuredConfiguration,
@@ -78,7 +79,7 @@ async fn run() -> anyhow::Result<()> {
     if let Some(floor) = store.1.clock_floor {
         clock.saw(floor);
     }
-    let broker = Broker::start(BrokerConfiguration {
+    let configuration = BrokerConfiguration {
         genesis,
         attester: tee.attester,
         collateral: tee.collateral,
@@ -86,8 +87,13 @@ async fn run() -> anyhow::Result<()> {
         store,
         events: Arc::new(LoggedEvents),
         reference,
-    })
-    .context("the broker can't start")?;
+    };
+    let audit = AuditLimits {
+        records: arguments.audit_limit,
+        kept_for_grants: arguments.audit_limit / 2,
+        ..AuditLimits::default()
+    };
+    let broker = Broker::start_with(configuration, audit).context("the broker can't start")?;
     let state = broker.state();
     tracing::info!(
         epoch = state.epoch,
