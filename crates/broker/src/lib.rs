@@ -12,7 +12,7 @@
 //!   at least.
 //! - [`broker`] puts them together; [`server`] and [`service`] serve it;
 //!   [`status`] turns errors into gRPC statuses.
-//! - [`reference`] reads the reference deployment's files; [`measured`] is what
+//! - [`mod@reference`] reads the reference deployment's files; [`measured`] is what
 //!   of all this a broker's evidence shows.
 
 #![forbid(unsafe_code)]
