@@ -30,6 +30,10 @@ use queue::{Job, Queue};
 /// Runs predicted to be shorter than this are done where they arrive.
 pub const INLINE_LIMIT: Duration = Duration::from_micros(200);
 
+/// Runs predicted to be shorter than this on one core gain nothing from more:
+/// waking the other cores and waiting for them costs as much.
+pub const WORTH_ALL_CORES: Duration = Duration::from_millis(1);
+
 /// Why a run did not happen or did not end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

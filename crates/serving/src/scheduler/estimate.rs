@@ -28,6 +28,9 @@ impl CostEstimate {
         let after = match before {
             0 => observed,
             _ => {
+                // One slow run is more likely a thread that had to wait for its
+                // core than a model that has become slow.
+                let observed = observed.min(before.saturating_mul(2));
                 (before / SMOOTHING).saturating_mul(SMOOTHING - 1).saturating_add(observed / SMOOTHING).max(1)
             }
         };

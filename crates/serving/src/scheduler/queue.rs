@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::ScheduleError;
+use super::{ScheduleError, WORTH_ALL_CORES};
 use crate::engine::Threads;
 
 /// Something to run.
@@ -82,7 +82,8 @@ impl Queue {
         }
         let recently_crowded =
             state.crowded.is_some_and(|(when, memory)| now.saturating_duration_since(when) < memory);
-        let wide = self.cores > 1 && alone && !recently_crowded;
+        let worth = predicted.is_none_or(|predicted| predicted >= WORTH_ALL_CORES);
+        let wide = self.cores > 1 && alone && !recently_crowded && worth;
         state.waiting.push_back(Queued { job: Box::new(job), wide });
         drop(state);
         self.ready.notify_one();

@@ -45,6 +45,17 @@ fn alone_on_all_cores_and_together_on_one_each() {
     assert_eq!(widths.try_iter().collect::<Vec<_>>(), [4, 1, 1, 1, 4]);
 }
 
+#[test]
+fn short_runs_and_a_single_core_need_no_other_cores() {
+    for (cores, cost) in [(4, Some(WORTH_ALL_CORES / 2)), (1, None)] {
+        let queue = Queue::new(cores, 10);
+        let (sender, widths) = mpsc::channel();
+        queue.submit(cost, Instant::now(), Probe(sender)).unwrap();
+        queue.run_waiting(&Threads::new(1), &Threads::new(4));
+        assert_eq!(widths.recv(), Ok(1));
+    }
+}
+
 #[tokio::test]
 async fn a_panic_is_an_error_and_the_thread_goes_on() {
     let (scheduler, _guard) = start(1, 10);
@@ -92,6 +103,9 @@ fn the_estimate_follows_what_it_sees() {
     }
     let predicted = cost.predict(100).unwrap();
     assert!(predicted.abs_diff(Duration::from_micros(50)) < Duration::from_micros(5), "{predicted:?}");
+    cost.observe(100, Duration::from_secs(1));
+    let predicted = cost.predict(100).unwrap();
+    assert!(predicted < Duration::from_micros(60), "one slow run changes little: {predicted:?}");
     cost.observe(0, Duration::MAX);
     assert!(cost.predict(usize::MAX).is_some());
 }
