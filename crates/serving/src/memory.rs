@@ -2,15 +2,13 @@
 //!
 //! By default glibc has eight arenas a core, and each keeps what was once used
 //! in it: with a run's buffers of some ten megabytes that is more than half of
-//! a ResNet-50 again, in an enclave whose memory is fixed. With few arenas the
-//! next run on any thread uses what the last one left.
+//! a ResNet-50 again, in an enclave whose memory is fixed. With one arena a core
+//! the next run on any thread uses what the last one left. (With fewer, threads
+//! that serve small models wait for each other's lock.)
 //!
 //! Other C libraries have no such settings, and nothing is done there.
 
 #![allow(unsafe_code)]
-
-/// One arena for this many cores: threads wait for each other a little more.
-const CORES_AN_ARENA: usize = 4;
 
 /// Unused memory at the heap's end above this is given back: 8 MiB.
 const TRIM_THRESHOLD: i32 = 8 << 20;
@@ -22,7 +20,7 @@ const MAP_THRESHOLD: i32 = 32 << 20;
 
 /// Sets the limits. To be called before threads are started.
 pub fn limit_retention(cores: usize) {
-    let arenas = i32::try_from(cores.div_ceil(CORES_AN_ARENA)).unwrap_or(1);
+    let arenas = i32::try_from(cores).unwrap_or(i32::MAX);
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (parameter, value) in [
         (libc::M_ARENA_MAX, arenas),
