@@ -37,7 +37,8 @@ pub fn limit_retention(cores: usize) {
     let _ = (arenas, TRIM_THRESHOLD, MAP_THRESHOLD);
 }
 
-/// Gives back what is free: after a model was loaded or unloaded.
+/// Gives back what is free: after a model was loaded or unloaded, and when runs
+/// have ended.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim(3) takes the allocator's own locks and touches only

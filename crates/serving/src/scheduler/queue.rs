@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{ScheduleError, WORTH_ALL_CORES};
-use crate::engine::Threads;
+use crate::{engine::Threads, memory};
 
 /// Something to run.
 pub(super) trait Job: Send {
@@ -28,6 +28,8 @@ struct Queued {
 struct State {
     waiting: VecDeque<Queued>,
     running: usize,
+    /// Whether anything ran since memory was last given back.
+    used: bool,
     /// When two requests were last in the house at once, and for how long
     /// after that a request does not count as alone.
     crowded: Option<(Instant, Duration)>,
@@ -41,12 +43,16 @@ pub(super) struct Queue {
     limit: usize,
 }
 
+/// After this long without a run, the memory that runs left is given back. The
+/// next run pays for it with a millisecond or two.
+const IDLE: Duration = Duration::from_millis(500);
+
 /// How long "many at once" is remembered at least.
 const SHORTEST_MEMORY: Duration = Duration::from_millis(20);
 
 impl Queue {
     pub(super) fn new(cores: usize, limit: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), running: 0, crowded: None, closed: false };
+        let state = State { waiting: VecDeque::new(), running: 0, used: false, crowded: None, closed: false };
         Self { state: Mutex::new(state), ready: Condvar::new(), cores, limit }
     }
 
@@ -99,18 +105,35 @@ impl Queue {
                 return;
             }
             let Some(queued) = state.waiting.pop_front() else {
-                state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.wait(state);
                 continue;
             };
             if !queued.job.is_wanted() {
                 continue;
             }
             state.running += 1;
+            state.used = true;
             drop(state);
             queued.job.run(if queued.wide { all } else { single });
             state = self.lock();
             state.running -= 1;
         }
+    }
+
+    /// Waits for a job; may return without one.
+    fn wait<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if !state.used {
+            return self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let (mut state, timeout) =
+            self.ready.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+        let idle = timeout.timed_out() && state.running == 0 && state.waiting.is_empty();
+        if idle && std::mem::take(&mut state.used) {
+            drop(state);
+            memory::give_back();
+            state = self.lock();
+        }
+        state
     }
 
     /// What a worker does, until nothing waits.
