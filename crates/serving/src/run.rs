@@ -1,7 +1,6 @@
 //! The binary's main job: from flags to a server that was drained.
 
 use std::{
-    convert::Infallible,
     fs, io,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -34,9 +33,6 @@ use crate::{
 
 /// The secret that opens sealed models.
 const MODEL_KEY: &str = "model_key";
-
-/// How often it is looked whether runs have ended.
-const IDLE_CHECK: Duration = Duration::from_millis(500);
 
 /// The longest `SSLConfig`, in bytes.
 const LONGEST_SSL_CONFIG: u64 = 1 << 20;
@@ -207,7 +203,6 @@ async fn serve(
     models.declare(&source.name);
     let limit = usize::try_from(flags.max_message_bytes).unwrap_or(usize::MAX);
     let memory = RequestMemory::new(usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX), limit);
-    let idle = scheduler.clone();
     let services = Services::new(Inference { models: models.clone(), scheduler, memory });
     let options = ServerOptions {
         connection_limit: flags.max_connections.get(),
@@ -230,10 +225,7 @@ async fn serve(
     server.set_serving(true).await;
     announce(&format!("Running gRPC ModelServer at 0.0.0.0:{} ...", server.address().port()));
 
-    let signal = tokio::select! {
-        signal = stopped => signal,
-        never = give_back_when_idle(&idle) => match never {},
-    };
+    let signal = stopped.await;
     tracing::info!(signal, timeout = ?flags.drain_timeout, "draining");
     match server.drain(flags.drain_timeout).await {
         Drained::Completely => tracing::info!("drained"),
@@ -242,24 +234,6 @@ async fn serve(
         }
     }
     Ok(())
-}
-
-/// Gives back what the last runs used once none is waiting or running: an
-/// enclave's memory is fixed, and buffers of large models are.
-async fn give_back_when_idle(scheduler: &Scheduler) -> Infallible {
-    let mut busy = false;
-    loop {
-        tokio::time::sleep(IDLE_CHECK).await;
-        match scheduler.load() {
-            0 if busy => {
-                busy = false;
-                // Takes the allocator's locks for some milliseconds.
-                let _ = tokio::task::spawn_blocking(memory::give_back).await;
-            }
-            0 => {}
-            _ => busy = true,
-        }
-    }
 }
 
 /// Loads the model on a thread of its own, so that health is answered and
