@@ -26,7 +26,13 @@ mod tests {
 
     #[test]
     fn values_do_not_print() {
-        let secret = Secret { name: "model_key".into(), kind: 1, value: b"sesame".to_vec(), version: 3 };
+        let secret = Secret {
+            name: "model_key".into(),
+            kind: 1,
+            value: b"sesame".to_vec(),
+            version: 3,
+            ..Default::default()
+        };
         let put = PutSecret { name: "model_key".into(), value: b"sesame".to_vec() };
         let printed = format!("{secret:?} {put:?}");
         assert!(printed.contains("model_key"));

@@ -231,10 +231,12 @@ fn answer(grant: &Grant<'_>, manifest_version: u64) -> broker::GetSecretsRespons
                 kind: secret.kind.to_wire().into(),
                 value: secret.value.expose().to_vec(),
                 version: secret.version,
+                ..broker::Secret::default()
             })
             .collect(),
         models: grant.models.iter().map(|rule| model(rule)).collect(),
         manifest_version,
+        ..broker::GetSecretsResponse::default()
     }
 }
 

@@ -19,6 +19,12 @@ pub enum SecretKind {
     Opaque,
     /// An age X25519 identity: it opens sealed models.
     AgeIdentity,
+    /// Bytes made in the broker; no person has seen them.
+    Random,
+    /// A certificate that the broker issues for a key made in the replica.
+    TlsCertificate,
+    /// The same, delivered as TensorFlow Serving's SSLConfig.
+    SslConfig,
 }
 
 impl SecretKind {
@@ -27,6 +33,9 @@ impl SecretKind {
         match self {
             Self::Opaque => broker::SecretKind::Opaque,
             Self::AgeIdentity => broker::SecretKind::AgeIdentity,
+            Self::Random => broker::SecretKind::Random,
+            Self::TlsCertificate => broker::SecretKind::TlsCertificate,
+            Self::SslConfig => broker::SecretKind::SslConfig,
         }
     }
 
@@ -36,6 +45,9 @@ impl SecretKind {
             broker::SecretKind::Unspecified => None,
             broker::SecretKind::Opaque => Some(Self::Opaque),
             broker::SecretKind::AgeIdentity => Some(Self::AgeIdentity),
+            broker::SecretKind::Random => Some(Self::Random),
+            broker::SecretKind::TlsCertificate => Some(Self::TlsCertificate),
+            broker::SecretKind::SslConfig => Some(Self::SslConfig),
         }
     }
 }
@@ -45,6 +57,9 @@ impl fmt::Display for SecretKind {
         f.pad(match self {
             Self::Opaque => "opaque",
             Self::AgeIdentity => "age-identity",
+            Self::Random => "random",
+            Self::TlsCertificate => "tls-certificate",
+            Self::SslConfig => "ssl-config",
         })
     }
 }
@@ -68,6 +83,9 @@ impl SecretValue {
                 let text = std::str::from_utf8(&bytes).map_err(|_| ValueError::NotAnAgeIdentity)?.trim();
                 age::x25519::Identity::from_str(text).map_err(|_| ValueError::NotAnAgeIdentity)?;
                 Ok(Self(Arc::new(Zeroizing::new(text.as_bytes().to_vec()))))
+            }
+            SecretKind::Random | SecretKind::TlsCertificate | SecretKind::SslConfig => {
+                Err(ValueError::NotUploaded { kind })
             }
         }
     }
@@ -116,6 +134,12 @@ pub enum ValueError {
          \"AGE-SECRET-KEY-1...\" alone, as `age-keygen` writes it"
     )]
     NotAnAgeIdentity,
+    /// The broker makes values of this kind itself.
+    #[error("values of the kind {kind} are made by the broker and never uploaded")]
+    NotUploaded {
+        /// The kind.
+        kind: SecretKind,
+    },
 }
 
 impl ValueError {
@@ -125,6 +149,7 @@ impl ValueError {
             Self::Empty => "secret-value-empty",
             Self::TooLong { .. } => "secret-value-too-long",
             Self::NotAnAgeIdentity => "secret-value-not-an-age-identity",
+            Self::NotUploaded { .. } => "secret-value-not-uploaded",
         }
     }
 }

@@ -138,12 +138,23 @@ mod tests {
     use super::*;
 
     fn secret(name: &str) -> wire::Secret {
-        wire::Secret { name: name.to_owned(), kind: 1, value: b"sesame".to_vec(), version: 1 }
+        wire::Secret {
+            name: name.to_owned(),
+            kind: 1,
+            value: b"sesame".to_vec(),
+            version: 1,
+            ..Default::default()
+        }
     }
 
     fn read(secrets: Vec<wire::Secret>, asked: &[&str]) -> Result<Released, AnswerError> {
         let asked: Vec<SecretName> = asked.iter().map(|name| name.parse().unwrap()).collect();
-        let answer = wire::GetSecretsResponse { secrets, models: Vec::new(), manifest_version: 7 };
+        let answer = wire::GetSecretsResponse {
+            secrets,
+            models: Vec::new(),
+            manifest_version: 7,
+            ..Default::default()
+        };
         Released::from_wire(answer, &asked.iter().collect::<Vec<_>>())
     }
 

@@ -48,7 +48,7 @@ impl Renewing {
     async fn renew(&self, running: &Running) -> Result<Result<Vec<u8>, Status>, SessionError> {
         let seen = self.guard.seen().as_ref().map(Into::into);
         let session = self.connector.session(&running.address.to_string()).await?;
-        let request = GetSecretsRequest { names: vec!["ssl_config".to_owned()], seen };
+        let request = GetSecretsRequest { names: vec!["ssl_config".to_owned()], seen, ..Default::default() };
         let answer = KeyBrokerClient::new(session.channel).get_secrets(Request::new(request)).await;
         Ok(answer.map(|answer| answer.into_inner().secrets.remove(0).value))
     }

@@ -69,8 +69,11 @@ impl Broker for AttestedBroker {
         let session = self.connector.session(&self.address).await?;
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
         let names = names.iter().map(ToString::to_string).collect();
-        let answer =
-            tokio::time::timeout(ANSWER_LIMIT, client.get_secrets(GetSecretsRequest { names, seen })).await;
+        let answer = tokio::time::timeout(
+            ANSWER_LIMIT,
+            client.get_secrets(GetSecretsRequest { names, seen, ..Default::default() }),
+        )
+        .await;
         match answer {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => {

@@ -27,9 +27,15 @@ impl<F: Fn() -> AttemptError + Send + Sync> Broker for Script<F> {
         }
         let secrets = names
             .iter()
-            .map(|name| Secret { name: name.to_string(), kind: 1, value: b"sesame".to_vec(), version: 1 })
+            .map(|name| Secret {
+                name: name.to_string(),
+                kind: 1,
+                value: b"sesame".to_vec(),
+                version: 1,
+                ..Default::default()
+            })
             .collect();
-        Ok(GetSecretsResponse { secrets, models: Vec::new(), manifest_version: 1 })
+        Ok(GetSecretsResponse { secrets, models: Vec::new(), manifest_version: 1, ..Default::default() })
     }
 }
 

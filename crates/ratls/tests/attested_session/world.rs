@@ -155,7 +155,8 @@ impl KeyBroker for Mirror {
             Peer::Attested { claims, .. } if claims.carries(REPLICA) => "replica".to_owned(),
             Peer::Attested { .. } => "other".to_owned(),
         };
-        let secret = Secret { name, kind: 1, value: info.request_binding.to_vec(), version: 1 };
+        let secret =
+            Secret { name, kind: 1, value: info.request_binding.to_vec(), version: 1, ..Default::default() };
         Ok(Response::new(GetSecretsResponse { secrets: vec![secret], ..Default::default() }))
     }
 }
