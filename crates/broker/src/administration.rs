@@ -18,9 +18,14 @@ use crate::{
     events::{AttestedWho, Event, RecordError, Who},
     genesis::Genesis,
     manifest::{ManifestError, SignedManifest, admission::admit},
+    root_key::arrangement::ArrangementError,
     secrets::{SecretValue, StoredSecret, ValueError},
     state::{MAXIMUM_TOTAL_LENGTH, State},
-    store::StoreError,
+    store::{self, StoreError},
+    succession::{
+        authorisation::{AuthorisationError, SignedAuthorisation},
+        fence::AUTHORISATION,
+    },
 };
 
 /// Why a command is not carried out.
@@ -92,6 +97,22 @@ pub enum AdministrationError {
         "the broker restarted unplanned and changes nothing until an owner confirms its state with `adytum broker          confirm`"
     )]
     AwaitingConfirmation,
+    /// The secrets would be lost with this machine, and nobody has said that this is
+    /// meant.
+    #[error(
+        "nobody could recover the secrets if this machine were lost: name recipients in the manifest's [recovery] \
+         (make their keys with `adytum recovery-key new`), or write `unrecoverable = true` there"
+    )]
+    RecoveryNotArranged,
+    /// Recovery can't be arranged.
+    #[error(transparent)]
+    Recovery(#[from] ArrangementError),
+    /// The upgrade authorisation is refused.
+    #[error(transparent)]
+    Upgrade(#[from] AuthorisationError),
+    /// The root key went to another broker.
+    #[error("this broker handed its root key to the next one and changes nothing any more: go to that one")]
+    Fenced,
     /// The head confirmed is not this state's.
     #[error(transparent)]
     Seen(#[from] SeenError),
@@ -118,6 +139,10 @@ impl AdministrationError {
             Self::TotalTooLarge { .. } => "secrets-too-large",
             Self::NoValue { .. } => "secret-has-no-value",
             Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::RecoveryNotArranged => "recovery-not-arranged",
+            Self::Recovery(error) => error.code(),
+            Self::Upgrade(error) => error.code(),
+            Self::Fenced => "fenced",
             Self::Seen(error) => error.code(),
             Self::Store(error) => error.code(),
             Self::Record(error) => error.code,
@@ -129,6 +154,7 @@ impl AdministrationError {
         match self {
             Self::Record(error) => error.retry(),
             Self::Store(error) => error.retry(),
+            Self::Recovery(ArrangementError::Attester(_)) => true,
             _ => false,
         }
     }
@@ -156,7 +182,10 @@ impl Broker {
             };
             let recorded = self.record(&[refused]).await;
             // A store that fails is why: that is what the owner must know.
-            if !matches!(error, AdministrationError::Store(_) | AdministrationError::Record(_)) {
+            if !matches!(
+                error,
+                AdministrationError::Store(_) | AdministrationError::Record(_) | AdministrationError::Fenced
+            ) {
                 recorded?;
             }
         }
@@ -171,6 +200,9 @@ impl Broker {
     ) -> Result<CommandResult, AdministrationError> {
         if !matches!(session.peer, Peer::Unattested) {
             return Err(AdministrationError::FromWorkload);
+        }
+        if self.is_fenced() {
+            return Err(AdministrationError::Fenced);
         }
         let body = zeroize::Zeroizing::new(signed.body);
         let command = OwnerCommand::parse(&body)?;
@@ -192,6 +224,9 @@ impl Broker {
 
         // From here on one change at a time, against the state that it sees.
         let _guard = self.lock_changes().await;
+        if self.is_fenced() {
+            return Err(AdministrationError::Fenced);
+        }
         let state = self.state();
         let current = state.manifest_version();
         if signed.manifest_version != current {
@@ -244,6 +279,15 @@ impl Broker {
             OwnerCommand::RemoveSecret { name } => {
                 self.commit(remove_secret(&state, name, &owners)?, executed).await?
             }
+            OwnerCommand::AuthoriseUpgrade(signed) => {
+                let event = executed(current);
+                let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+                let items = vec![(AUTHORISATION, self.authorisation_item(signed)?)];
+                let committed =
+                    self.store().commit(store::Change { items, audit, ..Default::default() }).await?;
+                self.recorded(&committed, event).await?;
+                CommandResult { manifest_version: current, ..CommandResult::default() }
+            }
         };
         if changes {
             // Only now: what failed may be tried again as it is.
@@ -259,11 +303,24 @@ impl Broker {
         change: Change,
         executed: impl Fn(u64) -> Event,
     ) -> Result<CommandResult, AdministrationError> {
+        let mut beside = self.arrange_for(&change.next).await?;
         let event = executed(change.result.manifest_version);
-        let records = self.audit().prepare(std::slice::from_ref(&event)).await?;
-        let committed = self.replace_state(change.next, records).await?;
+        beside.audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+        let committed = self.replace_state(change.next, beside).await?;
         self.recorded(&committed, event).await?;
         Ok(change.result)
+    }
+
+    /// The authorisation as it is kept, if enough owners signed it; `None`
+    /// withdraws the former one.
+    fn authorisation_item(
+        &self,
+        signed: Option<SignedAuthorisation>,
+    ) -> Result<Option<store::Item>, AdministrationError> {
+        let Some(signed) = signed else { return Ok(None) };
+        signed.read(self.genesis_digest())?;
+        signed.approved_by(self.genesis())?;
+        Ok(Some(store::Item(zeroize::Zeroizing::new(signed.to_file()?.into_bytes()))))
     }
 }
 

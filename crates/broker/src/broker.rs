@@ -25,6 +25,7 @@ use crate::{
     reference::Reference,
     state::State,
     store::{Change, Committed, Loaded, Store, StoreError},
+    succession::handing::Succession,
 };
 
 /// What a broker is made of.
@@ -88,6 +89,7 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
     executed: Mutex<Executed>,
     confirmation: Confirmation,
+    succession: Succession,
     audit: AuditLog,
 }
 
@@ -130,6 +132,7 @@ impl Broker {
             changes: tokio::sync::Mutex::new(()),
             executed: Mutex::new(Executed::default()),
             confirmation,
+            succession: Succession::default(),
             audit,
         };
         Ok(Arc::new(broker))
@@ -188,7 +191,17 @@ impl Broker {
             epoch: state.epoch,
             awaiting_confirmation: self.awaiting_confirmation(),
             audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
+            recovery: None,
         }
+    }
+
+    /// Its TEE.
+    pub(crate) fn attester(&self) -> &dyn Attester {
+        &*self.attester
+    }
+
+    pub(crate) fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     pub(crate) fn confirmation(&self) -> &Confirmation {
@@ -221,14 +234,12 @@ impl Broker {
         self.changes.lock().await
     }
 
-    /// Commits a state together with audit records, then makes it the one in
-    /// force. The caller holds the lock of [`Broker::lock_changes`].
-    pub(crate) async fn replace_state(
-        &self,
-        next: State,
-        audit: Vec<Vec<u8>>,
-    ) -> Result<Committed, StoreError> {
-        let change = Change { audit, ..next.changes_since(&self.state()) };
+    /// Commits a state together with what belongs to it (audit records, items, the
+    /// envelope), then makes it the one in force. The caller holds the lock of
+    /// [`Broker::lock_changes`].
+    pub(crate) async fn replace_state(&self, next: State, beside: Change) -> Result<Committed, StoreError> {
+        let Change { audit, items, envelope, .. } = beside;
+        let change = Change { audit, items, envelope, ..next.changes_since(&self.state()) };
         let committed = self.store.commit(change).await?;
         let next = Arc::new(next);
         let trust_changed = self.state().roots() != next.roots();

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     approval::{ApprovalError, OwnerApproval},
     manifest::SignedManifest,
+    succession::authorisation::SignedAuthorisation,
 };
 
 /// The longest command body, in bytes: a manifest of the greatest length and
@@ -107,6 +108,8 @@ pub enum OwnerCommand {
         /// The head that the owner saw.
         head: StateHead,
     },
+    /// Let the broker hand its root key to the next one; `None` withdraws that.
+    AuthoriseUpgrade(Option<SignedAuthorisation>),
     /// Show part of the audit log.
     ReadAudit {
         /// The number of the first record; 0: the last ones.
@@ -153,8 +156,11 @@ pub enum CommandError {
     /// The manifest in it is not text.
     #[error("the manifest in the command is not UTF-8 text")]
     ManifestText,
-    /// A signature of the manifest in it can't be read.
-    #[error("the manifest in the command: {0}")]
+    /// The upgrade authorisation in it is not text.
+    #[error("the upgrade authorisation in the command is not UTF-8 text")]
+    UpgradeText,
+    /// A signature of the document in it can't be read.
+    #[error("the document in the command: {0}")]
     ManifestSignature(ApprovalError),
 }
 
@@ -168,6 +174,7 @@ impl CommandError {
             Self::Name(_) => "name-malformed",
             Self::Head(error) => error.code(),
             Self::ManifestText => "manifest-syntax",
+            Self::UpgradeText => "upgrade-authorisation-syntax",
             Self::ManifestSignature(error) => error.code(),
         }
     }
@@ -199,6 +206,16 @@ impl OwnerCommand {
                 let head = confirm.head.unwrap_or_default().try_into().map_err(CommandError::Head)?;
                 Ok(Self::ConfirmState { head })
             }
+            command::Command::AuthoriseUpgrade(authorise) => {
+                let text =
+                    String::from_utf8(authorise.authorisation).map_err(|_| CommandError::UpgradeText)?;
+                if text.is_empty() {
+                    return Ok(Self::AuthoriseUpgrade(None));
+                }
+                let approvals = OwnerApproval::from_wire(&authorise.signatures)
+                    .map_err(CommandError::ManifestSignature)?;
+                Ok(Self::AuthoriseUpgrade(Some(SignedAuthorisation { text, approvals })))
+            }
             command::Command::ReadAudit(read) => Ok(Self::ReadAudit { first: read.first, count: read.count }),
         }
     }
@@ -212,6 +229,8 @@ impl OwnerCommand {
             Self::ListSecrets => "list-secrets",
             Self::GetManifest => "get-manifest",
             Self::ConfirmState { .. } => "confirm-state",
+            Self::AuthoriseUpgrade(Some(_)) => "authorise-upgrade",
+            Self::AuthoriseUpgrade(None) => "withdraw-upgrade",
             Self::ReadAudit { .. } => "read-audit",
         }
     }
@@ -224,6 +243,7 @@ impl OwnerCommand {
             | Self::ListSecrets
             | Self::GetManifest
             | Self::ConfirmState { .. }
+            | Self::AuthoriseUpgrade(_)
             | Self::ReadAudit { .. } => None,
         }
     }

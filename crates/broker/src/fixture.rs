@@ -221,7 +221,7 @@ fn manifest_text(broker: &Broker, version: u64) -> String {
     [
         format!(
             "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n\n[trust]\n\
-             vendors = [\"intel\"]\n\n",
+             vendors = [\"intel\"]\n\n[recovery]\nunrecoverable = true\n\n",
             broker.genesis_digest()
         ),
         workload("serving", 1),

@@ -9,6 +9,7 @@ pub mod admission;
 mod check;
 pub mod document;
 mod error;
+mod recovery;
 pub mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use adytum_ratls::claims::GenesisDigest;
 use adytum_sealed::rule::ModelRule;
 
 pub use self::{error::ManifestError, signed::SignedManifest};
-use crate::secrets::SecretKind;
+use crate::{root_key::sharing::RecoveryRecipient, secrets::SecretKind};
 
 /// The value of `format` in a manifest of this version.
 pub const FORMAT: &str = "adytum manifest v1";
@@ -46,6 +47,23 @@ pub struct Manifest {
     pub models: BTreeMap<ModelName, ModelRule>,
     /// What follows an unplanned restart.
     pub unplanned_restart: document::UnplannedRestart,
+    /// How the root key comes back; `None` while that is not laid down.
+    pub recovery: Option<RecoveryRule>,
+}
+
+/// How the root key comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecoveryRule {
+    /// Shares of a recovery key.
+    Shares {
+        /// How many must come together; 1 to the number of recipients.
+        threshold: u8,
+        /// Who has one each; distinct, at most
+        /// [`MAXIMUM_RECIPIENTS`](crate::root_key::sharing::MAXIMUM_RECIPIENTS).
+        recipients: Vec<RecoveryRecipient>,
+    },
+    /// Not at all: the owners have said so.
+    Unrecoverable,
 }
 
 /// Whose evidence counts under a manifest.

@@ -7,10 +7,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use adytum_ratls::limits::Limits;
 use tokio::{net::TcpListener, sync::watch};
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 
-use self::sessions::sessions;
-use crate::{broker::Broker, service::Services};
+use self::sessions::{Host, sessions};
+use crate::{
+    broker::Broker,
+    service::{Services, StandbyServices},
+    standby::Standby,
+};
 
 /// What peers may cost.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +92,47 @@ async fn serve_sessions(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let services = Services::new(Arc::clone(&broker), limits.maximum_requests);
-    let sessions = sessions(listener, broker, limits);
+    let routes = Routes::new(services.key_broker())
+        .add_service(services.administration())
+        .add_service(services.recovery())
+        .add_service(services.succession());
+    let host = Host {
+        verifier: broker.verifier(),
+        local: broker.local_attestation(),
+        count: Arc::new(move |code| broker.audit().count(code)),
+    };
+    serve_routes(listener, host, routes, limits, shutdown).await
+}
+
+/// Serves a broker without its root key until `shutdown` is done.
+pub async fn serve_standby(
+    listener: TcpListener,
+    standby: Arc<Standby>,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let services = StandbyServices::new(Arc::clone(&standby), limits.maximum_requests);
+    let routes = Routes::new(services.key_broker())
+        .add_service(services.administration())
+        .add_service(services.recovery())
+        .add_service(services.succession());
+    let host = Host {
+        verifier: standby.verifier(),
+        local: standby.local_attestation(),
+        // There is no audit log: its log lines are all that is left of a stranger.
+        count: Arc::new(|_| {}),
+    };
+    serve_routes(listener, host, routes, limits, shutdown).await
+}
+
+async fn serve_routes(
+    listener: TcpListener,
+    host: Host,
+    routes: Routes,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let sessions = sessions(listener, host, limits);
     let (stop, stopped) = watch::channel(false);
     let serving = Server::builder()
         .timeout(limits.request_timeout)
@@ -99,8 +143,7 @@ async fn serve_sessions(
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .http2_max_header_list_size(16 * 1024)
-        .add_service(services.key_broker())
-        .add_service(services.administration())
+        .add_routes(routes)
         .serve_with_incoming_shutdown(sessions, wait(stopped));
     tokio::pin!(serving, shutdown);
     tokio::select! {

@@ -18,12 +18,15 @@ mod output;
 mod owner;
 mod predict;
 mod progress;
+mod recovery;
+mod recovery_key;
 mod seal;
 mod secret;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ssl_config;
 mod unseal;
+mod upgrade;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -64,6 +67,9 @@ enum Command {
     /// Keys that models are sealed to.
     #[command(subcommand)]
     ModelKey(model_key::Action),
+    /// Keys that bring a broker's root key back.
+    #[command(subcommand)]
+    RecoveryKey(recovery_key::Action),
     /// Encrypt and sign a model.
     Seal(seal::Args),
     /// Verify and decrypt a sealed model, on an owner's machine.
@@ -110,6 +116,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Secret(action) => secret::run(action).await,
         Command::Audit(action) => audit::run(action).await,
         Command::ModelKey(action) => model_key::run(action),
+        Command::RecoveryKey(action) => recovery_key::run(action),
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),
         Command::SslConfig(action) => ssl_config::run(action),

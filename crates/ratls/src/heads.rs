@@ -353,6 +353,16 @@ impl<J: PeerJudge> PeerJudge for HeadGuard<J> {
             .map_err(|error| Refusal::permanent(error.code(), format!("the broker's claims: {error}")))?
             .head;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.is_none() {
+            // It releases nothing; that its state is older can't be said of it.
+            return match seen.as_ref() {
+                None => Ok(()),
+                Some(_) => Err(Refusal::temporary(
+                    "broker-without-state",
+                    "the broker's state is not open: it awaits recovery; see `adytum broker status`",
+                )),
+            };
+        }
         if let Some(seen) = seen.as_ref() {
             follows(seen, &found).map_err(|error| Refusal::permanent(error.code(), error.to_string()))?;
         }

@@ -11,6 +11,7 @@ use super::{
     FORMAT, MAXIMUM_LENGTH, Manifest, ManifestError, SecretRule, Trust, Workload,
     document::{Document, SecretTable, TrustTable, WorkloadTable},
     error::Place,
+    recovery,
 };
 
 pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
@@ -45,6 +46,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         secrets,
         models,
         unplanned_restart: document.restart.unplanned,
+        recovery: document.recovery.map(recovery::rule).transpose()?,
     })
 }
 

@@ -14,7 +14,7 @@ use adytum_ratls::{
     acceptor::{AcceptorConfiguration, AttestedAcceptor, AttestedStream},
     claims::AnyEvidence,
     error::SessionError,
-    session::SessionInfo,
+    session::{LocalAttestation, SessionInfo},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -26,22 +26,30 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use super::ServerLimits;
-use crate::broker::Broker;
 
 /// How long no connection is accepted after accepting one failed, as it does
 /// when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Whose sessions they are.
+pub(super) struct Host {
+    /// Verifies peers' evidence; another follows when the trust changes.
+    pub(super) verifier: watch::Receiver<Arc<Verifier>>,
+    /// What is shown to them.
+    pub(super) local: LocalAttestation,
+    /// Counts those who were turned away, by code.
+    pub(super) count: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
 /// Accepts sessions until the stream is dropped.
 pub(super) fn sessions(
     listener: TcpListener,
-    broker: Arc<Broker>,
+    host: Host,
     limits: ServerLimits,
 ) -> ReceiverStream<io::Result<Session>> {
     let (sender, receiver) = mpsc::channel(64);
-    let verifier = broker.verifier();
     let admission = Arc::new(Semaphore::new(limits.maximum_sessions));
-    let mut accepting = Accepting { broker, limits, verifier, admission, acceptor: None };
+    let mut accepting = Accepting { host, limits, admission, acceptor: None };
     tokio::spawn(async move {
         let mut handshakes: JoinSet<Option<Session>> = JoinSet::new();
         loop {
@@ -69,9 +77,8 @@ pub(super) fn sessions(
 }
 
 struct Accepting {
-    broker: Arc<Broker>,
+    host: Host,
     limits: ServerLimits,
-    verifier: watch::Receiver<Arc<Verifier>>,
     admission: Arc<Semaphore>,
     acceptor: Option<AttestedAcceptor>,
 }
@@ -81,17 +88,17 @@ impl Accepting {
         let maximum = self.limits.handshakes.maximum_handshakes;
         if handshakes.len() >= maximum {
             tracing::warn!(maximum, code = "overloaded", "too many handshakes: connection closed");
-            self.broker.audit().count("overloaded");
+            (self.host.count)("overloaded");
             return;
         }
         let Ok(permit) = Arc::clone(&self.admission).try_acquire_owned() else {
             let maximum = self.limits.maximum_sessions;
             tracing::warn!(maximum, code = "overloaded", "too many sessions: connection closed");
-            self.broker.audit().count("overloaded");
+            (self.host.count)("overloaded");
             return;
         };
         let acceptor = self.acceptor();
-        let broker = Arc::clone(&self.broker);
+        let count = Arc::clone(&self.host.count);
         handshakes.spawn(async move {
             let address = stream.peer_addr().ok();
             match acceptor.accept(stream).await {
@@ -99,7 +106,7 @@ impl Accepting {
                 Err(error) => {
                     tracing::warn!(peer = ?address, code = error.code(), %error, "no attested session");
                     // A peer's own words are not for the log.
-                    broker.audit().count(match &error {
+                    count(match &error {
                         SessionError::RefusedByPeer { .. } => "refused-by-peer",
                         error => error.code(),
                     });
@@ -112,14 +119,14 @@ impl Accepting {
     /// The acceptor under the trust in force: an acceptor's verifier is fixed,
     /// so another follows when a manifest changes whom the broker trusts.
     fn acceptor(&mut self) -> AttestedAcceptor {
-        let changed = self.verifier.has_changed().unwrap_or(false);
+        let changed = self.host.verifier.has_changed().unwrap_or(false);
         match &self.acceptor {
             Some(acceptor) if !changed => acceptor.clone(),
             _ => {
                 let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
-                    verifier: self.verifier.borrow_and_update().clone(),
+                    verifier: self.host.verifier.borrow_and_update().clone(),
                     judge: Arc::new(AnyEvidence),
-                    local: self.broker.local_attestation(),
+                    local: self.host.local.clone(),
                     limits: self.limits.handshakes,
                 });
                 self.acceptor.insert(acceptor).clone()

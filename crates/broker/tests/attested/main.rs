@@ -8,6 +8,8 @@ mod audit;
 mod binary;
 mod limits;
 mod persistence;
+mod recovery;
 mod release;
 mod rollback;
+mod standing_by;
 mod world;

@@ -13,12 +13,13 @@ use adytum_broker::{
     genesis::Genesis,
     manifest::{
         SignedManifest,
-        document::{Document, SecretTable, WorkloadTable},
+        document::{Document, RecoveryTable, SecretTable, WorkloadTable},
     },
     reference::Reference,
+    root_key::opening::{self, Opening},
     secrets::SecretKind,
     serve,
-    store::{Loaded, Store},
+    store::{Loaded, LockedStore, Store},
 };
 use adytum_evidence::{
     attester::Attester,
@@ -105,14 +106,22 @@ impl World {
     }
 
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
-        let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        Store::open(directory, self.genesis.digest(), &key.into()).unwrap()
+        let sealing = self.attester("broker").sealing_key().unwrap();
+        match opening::open(LockedStore::open(directory, self.genesis.digest()).unwrap(), sealing) {
+            Ok(Opening::Open(store)) => *store,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) async fn start_with(&self, store: (Store, Loaded)) -> Running {
+        self.start_program("broker", store).await
+    }
+
+    /// A broker of this code.
+    pub(crate) async fn start_program(&self, program: &str, store: (Store, Loaded)) -> Running {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
-            attester: self.attester("broker"),
+            attester: self.attester(program),
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store,
@@ -120,6 +129,10 @@ impl World {
             reference: self.reference.clone(),
         })
         .unwrap();
+        self.serve(broker).await
+    }
+
+    pub(crate) async fn serve(&self, broker: Arc<Broker>) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -195,6 +208,7 @@ impl World {
         };
         document.secrets =
             vec![secret("model_key", SecretKind::AgeIdentity), secret("ssl_config", SecretKind::Opaque)];
+        document.recovery = Some(RecoveryTable::unrecoverable());
         document
     }
 
