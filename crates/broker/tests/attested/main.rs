@@ -12,4 +12,5 @@ mod recovery;
 mod release;
 mod rollback;
 mod standing_by;
+mod succession;
 mod world;
