@@ -63,11 +63,11 @@ pub(crate) struct Pin {
     /// $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
-    /// Trust this simulated platform too: its root certificate; may be given several
-    /// times. It protects nothing.
+    /// Trust this simulated platform too: its root certificate. It protects
+    /// nothing.
     #[cfg(feature = "simulation")]
     #[arg(long, value_name = "ROOT.pem")]
-    trust_simulation: Vec<PathBuf>,
+    trust_simulation: Option<PathBuf>,
 }
 
 /// Which broker, and what it must prove.
@@ -175,8 +175,13 @@ impl Pin {
 
     /// Verifies evidence against the roots that are trusted.
     pub(crate) fn verifier(&self) -> anyhow::Result<Arc<Verifier>> {
-        let roots = [TrustRoot::intel()].into_iter().chain(self.simulation_roots()?).collect();
-        let source = collateral::source(self.collateral.as_deref(), self.simulation_paths())?;
+        self.verifier_on(self.simulation_path())
+    }
+
+    /// Verifies evidence against vendors' roots and that of this simulated platform.
+    pub(crate) fn verifier_on(&self, simulation: Option<&Path>) -> anyhow::Result<Arc<Verifier>> {
+        let roots = [TrustRoot::intel()].into_iter().chain(simulation_root(simulation)?).collect();
+        let source = collateral::source(self.collateral.as_deref(), simulation)?;
         Ok(Arc::new(Verifier::new(roots, source, Arc::new(SystemClock))))
     }
 
@@ -197,7 +202,7 @@ impl Pin {
 
     /// Which code the broker may have.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
-        let simulation = !self.simulation_paths().is_empty();
+        let simulation = self.simulation_path().is_some();
         let Some(path) = &self.broker_policy else {
             let vendor = if simulation { Vendor::Simulation } else { Vendor::Intel };
             let [first, ..] = self.measurements.as_slice() else {
@@ -219,36 +224,35 @@ impl Pin {
     }
 
     #[cfg(feature = "simulation")]
-    fn simulation_paths(&self) -> &[PathBuf] {
-        &self.trust_simulation
+    fn simulation_path(&self) -> Option<&Path> {
+        self.trust_simulation.as_deref()
     }
 
     #[cfg(not(feature = "simulation"))]
-    fn simulation_paths(&self) -> &[PathBuf] {
-        &[]
+    fn simulation_path(&self) -> Option<&Path> {
+        None
     }
 
-    /// The root certificates of the simulated platforms that are trusted, in PEM.
-    pub(crate) fn simulation_certificates(&self) -> anyhow::Result<Vec<String>> {
-        let read = |path: &PathBuf| Ok(key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?.to_string());
-        self.simulation_paths().iter().map(read).collect()
+    /// The root certificate of the simulated platform that is trusted, in PEM.
+    pub(crate) fn simulation_certificate(&self) -> anyhow::Result<Option<String>> {
+        let read = |path| Ok(key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?.to_string());
+        self.simulation_path().map(read).transpose()
     }
+}
 
-    #[cfg(feature = "simulation")]
-    fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
-        let paths = self.simulation_paths().iter();
-        let root = |(path, text): (&PathBuf, String)| {
-            let certificate = pem::parse(&text).with_context(|| format!("{} is not PEM", path.display()))?;
-            TrustRoot::simulation(certificate.contents())
-                .with_context(|| format!("{} is no simulated platform's root", path.display()))
-        };
-        paths.zip(self.simulation_certificates()?).map(root).collect()
-    }
+#[cfg(feature = "simulation")]
+fn simulation_root(path: Option<&Path>) -> anyhow::Result<Option<TrustRoot>> {
+    let Some(path) = path else { return Ok(None) };
+    let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
+    let certificate = pem::parse(text.as_str()).with_context(|| format!("{} is not PEM", path.display()))?;
+    let root = TrustRoot::simulation(certificate.contents())
+        .with_context(|| format!("{} is no simulated platform's root", path.display()))?;
+    Ok(Some(root))
+}
 
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
-        Ok(Vec::new())
-    }
+#[cfg(not(feature = "simulation"))]
+fn simulation_root(_path: Option<&Path>) -> anyhow::Result<Option<TrustRoot>> {
+    Ok(None)
 }
 
 /// Reads a policy.

@@ -6,10 +6,12 @@ use adytum_api::broker as wire;
 use super::{
     arrangement::{self, Arrangement, ArrangementError},
     opening,
+    recovery::Recovered,
 };
 use crate::{
     administration::AdministrationError,
     broker::Broker,
+    events::{Event, RecordError, Who},
     manifest::RecoveryRule,
     state::State,
     store::{Change, Item, StoreError},
@@ -55,6 +57,16 @@ impl Broker {
         self.store().commit(change).await?;
         tracing::info!("the recovery key was made anew and its shares wrapped to their recipients");
         Ok(())
+    }
+
+    /// Records who brought the root key back. Before anything is served.
+    pub async fn record_recovery(&self, by: &Recovered) -> Result<(), RecordError> {
+        let event = Event::Recovered {
+            who: Who { address: by.from, attested: None },
+            recipients: by.recipients.clone(),
+            manifest_version: self.state().manifest_version(),
+        };
+        self.record(&[event]).await
     }
 
     fn is_arranged(&self, rule: &RecoveryRule) -> Result<bool, StoreError> {

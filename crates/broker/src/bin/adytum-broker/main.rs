@@ -21,6 +21,7 @@ use adytum_broker::{
     events::LoggedEvents,
     measured::MeasuredConfiguration,
     reference::Reference,
+    root_key::recovery::RecoveredState,
     serve,
     server::serve_standby,
     standby::{Cause, Standby},
@@ -136,7 +137,10 @@ async fn run_broker(
         broker.succeed(handed).await.context("the state of the former broker can't be taken up")?;
         tracing::info!("took over from the former broker");
     }
-    if let Err(error) = broker.keep_arranged(recovered || handed.is_some()).await {
+    if let Some(by) = &recovered {
+        broker.record_recovery(by).await.context("the recovery can't be recorded")?;
+    }
+    if let Err(error) = broker.keep_arranged(recovered.is_some() || handed.is_some()).await {
         tracing::error!(code = error.code(), %error, "recovery is not arranged as the manifest says");
     }
     let state = broker.state();
@@ -213,9 +217,11 @@ async fn stand_by(
     serve_standby(port.listener()?, Arc::new(standby), ServerLimits::default(), stop).await?;
     let Some(awaiting) = awaiting else { return Ok(None) };
     let opened = tokio::task::spawn_blocking(move || awaiting.open()).await?;
-    let Some(store) = opened.transpose().context("the recovered state")? else { return Ok(None) };
+    let Some(RecoveredState { store, by }) = opened.transpose().context("the recovered state")? else {
+        return Ok(None);
+    };
     tracing::info!("the root key is recovered");
-    Ok(Some(Box::new(OpenState { store, handed: None, recovered: true })))
+    Ok(Some(Box::new(OpenState { store, handed: None, recovered: Some(by) })))
 }
 
 /// The port, through all that the broker is meanwhile.
