@@ -62,6 +62,14 @@ pub enum InitError {
     /// The way of the secrets.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
+    /// The port for probes.
+    #[error("health port {port}: {source}; choose another, or 0 for none")]
+    HealthPort {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system.
     #[error("{operation}: {source}")]
     System {
@@ -167,6 +175,7 @@ impl InitError {
             Self::TrustRoot(error) => error.code(),
             Self::Fetch(error) => error.code(),
             Self::Delivery(error) => error.code(),
+            Self::HealthPort { .. } => "health-port",
             Self::System { .. } => "system-failed",
         }
     }
@@ -183,7 +192,7 @@ impl InitError {
             Self::Collateral(_) => exit_code::UNREACHABLE,
             Self::Fetch(error) => error.exit_code(),
             Self::Delivery(_) => exit_code::DELIVERY,
-            Self::Attester(_) | Self::System { .. } => exit_code::SYSTEM,
+            Self::Attester(_) | Self::HealthPort { .. } | Self::System { .. } => exit_code::SYSTEM,
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod environment;
 pub mod error;
 pub mod fetch;
 pub mod hardening;
+pub mod health;
 pub mod logging;
 pub mod pattern;
 pub mod process;
@@ -39,6 +40,7 @@ pub mod program;
 mod secret;
 mod syscall;
 pub mod tee;
+pub mod termination;
 
 use std::sync::Arc;
 

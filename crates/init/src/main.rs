@@ -9,18 +9,20 @@ use std::{
     ffi::{OsStr, OsString},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use adytum_init::{
     InitError, Program,
-    arguments::AttestationArguments,
+    arguments::{AttestationArguments, parse_seconds},
     configuration::MeasuredConfiguration,
     delivery::Places,
     hardening,
+    health::{Health, HealthPort},
     logging::LogArguments,
     process::{Signals, Supervised, signal_exit_code},
     program::VerifiedProgram,
-    tee,
+    tee, termination,
 };
 use clap::Parser;
 
@@ -44,6 +46,15 @@ struct Arguments {
     #[command(flatten)]
     logs: LogArguments,
 
+    /// Port for probes, plain HTTP, status only: /healthz and /readyz. 0: none
+    #[arg(long, value_name = "PORT", default_value_t = 0, env = "ADYTUM_HEALTH_PORT")]
+    health_port: u16,
+
+    /// SIGTERM is passed on to the program after so many seconds, while probes
+    /// say at once that this replica is not ready
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
+    drain_delay: Duration,
+
     /// The program, as the measured configuration pins it, and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM ARGS")]
     command: Vec<OsString>,
@@ -63,6 +74,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!(code = error.code(), "{error}");
+            termination::report(error.code(), &error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -110,6 +122,8 @@ impl Prepared {
         configuration: &MeasuredConfiguration,
     ) -> Result<u8, InitError> {
         let mut signals = Signals::handle()?;
+        let health = Health::default();
+        let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
         let unlock =
             adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.program.digest()));
         let released = tokio::select! {
@@ -123,7 +137,8 @@ impl Prepared {
         drop(released);
         let running = Supervised::start(&self.program, &self.arguments, &self.environment, &self.places)?;
         tracing::info!(pid = %running.pid(), program = %self.program.path().display(), "started");
-        let code = running.wait(&mut signals).await;
+        health.set_ready();
+        let code = running.wait(&mut signals, &health, arguments.drain_delay).await;
         tracing::info!(code, "the program has ended");
         Ok(code)
     }

@@ -13,7 +13,9 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    fs,
+    future::pending,
+    io,
     os::{fd::AsRawFd, unix::process::CommandExt},
     process::Command,
     task::Poll,
@@ -29,9 +31,18 @@ use nix::{
     },
     unistd::{Pid, getpid},
 };
-use tokio::signal::unix::{self, SignalKind};
+use tokio::{
+    signal::unix::{self, SignalKind},
+    time::{Instant, sleep_until},
+};
 
-use crate::{delivery::Places, error::InitError, program::VerifiedProgram, syscall};
+use crate::{
+    delivery::Places,
+    error::InitError,
+    health::{DrainReason, Health},
+    program::VerifiedProgram,
+    syscall,
+};
 
 /// Signals that are passed on.
 const FORWARDED: [Signal; 8] = [
@@ -98,6 +109,25 @@ pub struct Supervised {
     program: Pid,
 }
 
+/// What became of the wish that the program end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Termination {
+    NotAsked,
+    /// It is passed on then.
+    At(Instant),
+    PassedOn,
+}
+
+impl Termination {
+    /// Waits until it is to be passed on; for ever if it isn't.
+    async fn due(self) {
+        match self {
+            Self::At(moment) => sleep_until(moment).await,
+            Self::NotAsked | Self::PassedOn => pending().await,
+        }
+    }
+}
+
 /// How a program ended, as an exit code: its own, or 128 and the signal's number.
 fn exit_code(status: WaitStatus) -> Option<(Pid, u8)> {
     match status {
@@ -153,18 +183,42 @@ impl Supervised {
 
     /// Waits until the program has ended, passing on every signal and reaping
     /// every child; then ends what it left running. Gives its exit code.
-    pub async fn wait(&self, signals: &mut Signals) -> u8 {
+    ///
+    /// The first SIGTERM is passed on after `delay` only, while `health` says at
+    /// once that no more requests should come; a second one doesn't wait.
+    pub async fn wait(&self, signals: &mut Signals, health: &Health, delay: Duration) -> u8 {
+        let mut termination = Termination::NotAsked;
         loop {
             if let Some(code) = self.reap() {
                 end_descendants(self.program).await;
                 return code;
             }
-            match signals.next().await {
+            let signal = tokio::select! {
+                signal = signals.next() => signal,
+                () = termination.due() => Signal::SIGTERM,
+            };
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
+                health.drain(DrainReason::Stopped);
+            }
+            match signal {
                 Signal::SIGCHLD => {}
-                // It may have ended already; then it is reaped next.
-                signal => drop(kill(self.program, signal)),
+                Signal::SIGTERM if termination == Termination::NotAsked && !delay.is_zero() => {
+                    tracing::info!(?delay, "SIGTERM: passed on after the delay");
+                    termination = Termination::At(Instant::now() + delay);
+                }
+                Signal::SIGTERM => {
+                    termination = Termination::PassedOn;
+                    self.send(signal);
+                }
+                signal => self.send(signal),
             }
         }
+    }
+
+    /// Sends a signal to the program. It may have ended already; then it is
+    /// reaped next.
+    pub fn send(&self, signal: Signal) {
+        let _ = kill(self.program, signal);
     }
 
     /// Reaps every child that has ended; the program's exit code if it was one.

@@ -51,7 +51,17 @@ pub fn limits() -> Limits {
 
 /// Starts a server on a free port of the loopback interface.
 pub fn start(limits: Limits, ssl: Option<&SslConfig>) -> Running {
-    let options = ServerOptions::new(NonZeroUsize::new(2).unwrap());
+    start_with(limits, ssl, |_| {})
+}
+
+/// As [`start`], with other options.
+pub fn start_with(
+    limits: Limits,
+    ssl: Option<&SslConfig>,
+    change: impl FnOnce(&mut ServerOptions),
+) -> Running {
+    let mut options = ServerOptions::new(NonZeroUsize::new(2).unwrap());
+    change(&mut options);
     let (scheduler, guard) = Scheduler::start(NonZeroUsize::new(2).unwrap(), limits.queue).unwrap();
     let models = Models::default();
     let services = Services::new(Inference {
