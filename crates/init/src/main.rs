@@ -13,10 +13,10 @@ use std::{
 };
 
 use adytum_init::{
-    InitError, Program,
-    arguments::{AttestationArguments, parse_seconds},
+    InitError, Program, Unlocked,
+    arguments::{AttestationArguments, parse_duration, parse_seconds},
     configuration::MeasuredConfiguration,
-    delivery::Places,
+    delivery::{DeliveryError, Places},
     hardening,
     health::{Health, HealthPort},
     logging::LogArguments,
@@ -29,10 +29,10 @@ use clap::Parser;
 const EXIT_CODES: &str = "\
 Exit codes, where init ends by itself:
   64   wrong flags
-  69   the broker was not reached in time (--fetch-timeout)
+  69   the broker was not reached in time (--fetch-timeout; later: lease and grace)
   71   the system or the TEE refused something
   73   a secret has no safe place
-  77   the broker refused, or is not the one that is pinned
+  77   the broker refused, then or at a renewal, or is not the one that is pinned
   78   configuration, program, argument, environment variable or library outside the pins
 Otherwise the program's own code, or 128 and the number of the signal that ended it.";
 
@@ -54,6 +54,11 @@ struct Arguments {
     /// say at once that this replica is not ready
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
     drain_delay: Duration,
+
+    /// How long the program may take to end after SIGTERM when the broker no longer
+    /// grants its secrets, as in 30s; then it is killed
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    drain_timeout: Duration,
 
     /// The program, as the measured configuration pins it, and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM ARGS")]
@@ -126,8 +131,8 @@ impl Prepared {
         let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
         let unlock =
             adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.program.digest()));
-        let released = tokio::select! {
-            released = unlock => released?,
+        let Unlocked { released, renewal } = tokio::select! {
+            unlocked = unlock => unlocked?,
             signal = signals.next_ending() => {
                 tracing::info!("{signal} before the program was started");
                 return Ok(signal_exit_code(signal));
@@ -138,8 +143,25 @@ impl Prepared {
         let running = Supervised::start(&self.program, &self.arguments, &self.environment, &self.places)?;
         tracing::info!(pid = %running.pid(), program = %self.program.path().display(), "started");
         health.set_ready();
-        let code = running.wait(&mut signals, &health, arguments.drain_delay).await;
+        let renewal = renewal.run(|changed| {
+            self.places.deliver(changed)?;
+            for signal in configuration.reload_signals(changed.secrets.keys()) {
+                tracing::info!(%signal, "telling the program to read its secrets again");
+                running.send(signal);
+            }
+            Ok::<_, DeliveryError>(())
+        });
+        let end = tokio::select! {
+            code = running.wait(&mut signals, &health, arguments.drain_delay) => {
+                tracing::info!(code, "the program has ended");
+                return Ok(code);
+            }
+            end = renewal => end,
+        };
+        health.drain(end.drain_reason());
+        tracing::error!(code = end.code(), "ending the program: {end}");
+        let code = running.end(&mut signals, &health, arguments.drain_timeout).await;
         tracing::info!(code, "the program has ended");
-        Ok(code)
+        Err(end.into())
     }
 }

@@ -11,6 +11,7 @@
 //! secrets, and nobody watches it any more.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     ffi::OsString,
     fs,
@@ -33,7 +34,7 @@ use nix::{
 };
 use tokio::{
     signal::unix::{self, SignalKind},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -107,6 +108,8 @@ impl Signals {
 #[derive(Debug)]
 pub struct Supervised {
     program: Pid,
+    /// Its exit code, once it was reaped: then the process id is no longer its.
+    ended: Cell<Option<u8>>,
 }
 
 /// What became of the wish that the program end.
@@ -173,7 +176,7 @@ impl Supervised {
         })?;
         // `child` is dropped without being waited for: this process reaps all its
         // children in one place.
-        Ok(Self { program })
+        Ok(Self { program, ended: Cell::new(None) })
     }
 
     /// Its process id.
@@ -215,23 +218,37 @@ impl Supervised {
         }
     }
 
-    /// Sends a signal to the program. It may have ended already; then it is
-    /// reaped next.
-    pub fn send(&self, signal: Signal) {
-        let _ = kill(self.program, signal);
+    /// Ends the program: SIGTERM, and SIGKILL if it is still there after `limit`.
+    /// Gives its exit code.
+    pub async fn end(&self, signals: &mut Signals, health: &Health, limit: Duration) -> u8 {
+        self.send(Signal::SIGTERM);
+        if let Ok(code) = timeout(limit, self.wait(signals, health, Duration::ZERO)).await {
+            return code;
+        }
+        tracing::warn!(?limit, "the program did not end in time; killing it");
+        self.send(Signal::SIGKILL);
+        self.wait(signals, health, Duration::ZERO).await
     }
 
-    /// Reaps every child that has ended; the program's exit code if it was one.
+    /// Sends a signal to the program, unless it has ended. If it has and was not
+    /// reaped yet, nothing happens.
+    pub fn send(&self, signal: Signal) {
+        if self.ended.get().is_none() {
+            let _ = kill(self.program, signal);
+        }
+    }
+
+    /// Reaps every child that has ended; the program's exit code if it was one,
+    /// now or before.
     fn reap(&self) -> Option<u8> {
-        let mut code = None;
         while let Some((pid, ended)) = reap_one() {
             if pid == self.program {
-                code = Some(ended);
+                self.ended.set(Some(ended));
             } else {
                 tracing::debug!(%pid, code = ended, "reaped an orphan");
             }
         }
-        code
+        self.ended.get()
     }
 }
 

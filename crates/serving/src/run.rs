@@ -4,21 +4,25 @@ mod error;
 mod secrets;
 
 use std::{
+    future::pending,
     io,
     net::{Ipv4Addr, TcpListener},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
+use adytum_api::names::SecretName;
 use adytum_init::{
-    InitError, Program,
+    InitError, Program, Released,
     configuration::MeasuredConfiguration,
     health::{DrainReason, Health, HealthPort},
+    renewal::{LeaseEnd, Renewal},
     unlock,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+    time::sleep,
 };
 
 pub use self::error::ServeError;
@@ -32,6 +36,7 @@ use crate::{
     scheduler::Scheduler,
     server::{Drained, Server, ServerOptions},
     service::{Inference, Services},
+    tls::{TlsError, TlsSwitch},
 };
 
 /// Reads the measured configuration: the one given, else one of the usual
@@ -92,18 +97,21 @@ async fn serve(
     let health = Health::default();
     let _port = HealthPort::open(flags.health_port, health.clone()).await?;
 
-    let released = match configuration {
+    let unlocked = match configuration {
         None => None,
         Some(configuration) => tokio::select! {
-            released = unlock(&flags.attestation, configuration, Program::This) => Some(released?),
+            unlocked = unlock(&flags.attestation, configuration, Program::This) => Some(unlocked?),
             signal = ending.signal() => {
                 tracing::info!(signal, "stopped before there were keys");
                 return Ok(());
             }
         },
     };
-    let tls = secrets::tls(flags, configuration, released.as_ref())?;
+    let (released, renewal) = unlocked.map(|unlocked| (unlocked.released, unlocked.renewal)).unzip();
+    let ssl_secret = configuration.map(|all| secrets::ssl_secret(flags, all)).transpose()?.flatten();
+    let tls = secrets::tls(flags, ssl_secret, released.as_ref())?.map(TlsSwitch::new);
     let source = secrets::source(flags, allow_plain, released)?;
+    let mut lease = pin!(keep(renewal, ssl_secret, tls.clone()));
 
     let cores = flags.compatibility.cores();
     let (scheduler, _running) = Scheduler::start(cores, flags.max_queued_requests.get())
@@ -131,22 +139,50 @@ async fn serve(
             tracing::info!(signal, "stopped before there was a model");
             return Ok(());
         }
+        end = &mut lease => return Err(InitError::from(end).into()),
     }
     server.set_serving(true).await;
     health.set_ready();
     announce(&format!("Running gRPC ModelServer at 0.0.0.0:{} ...", server.address().port()));
 
-    let signal = ending.signal().await;
-    tracing::info!(signal, delay = ?flags.drain_delay, timeout = ?flags.drain_timeout, "draining");
-    health.drain(DrainReason::Stopped);
-    server.set_serving(false).await;
-    // Until whoever sends requests has heard that this replica is not ready, it
-    // serves them. A second signal means now.
-    if let Ok(signal) = timeout(flags.drain_delay, ending.signal()).await {
-        tracing::info!(signal, "again: no more requests are accepted");
+    let end = tokio::select! {
+        signal = ending.signal() => {
+            tracing::info!(signal, delay = ?flags.drain_delay, timeout = ?flags.drain_timeout, "draining");
+            health.drain(DrainReason::Stopped);
+            server.set_serving(false).await;
+            // Until whoever sends requests has heard that this replica is not
+            // ready, it serves them. A second signal means now.
+            tokio::select! {
+                () = sleep(flags.drain_delay) => {}
+                signal = ending.signal() => tracing::info!(signal, "again: no more requests are accepted"),
+                _ = &mut lease => {}
+            }
+            None
+        }
+        end = &mut lease => Some(end),
+    };
+    if let Some(end) = &end {
+        tracing::error!(code = end.code(), timeout = ?flags.drain_timeout, "draining: {end}");
+        health.drain(end.drain_reason());
     }
     drain(server, flags.drain_timeout).await;
-    Ok(())
+    end.map_or(Ok(()), |end| Err(InitError::from(end).into()))
+}
+
+/// Renews what was released for as long as the broker grants it, and puts what
+/// changes in place. Without a broker this never ends.
+async fn keep(renewal: Option<Renewal>, ssl_secret: Option<&SecretName>, tls: Option<TlsSwitch>) -> LeaseEnd {
+    let Some(renewal) = renewal else { return pending().await };
+    let apply = |changed: &Released| {
+        let secret = ssl_secret.and_then(|name| changed.secrets.get(name));
+        if let (Some(tls), Some(secret)) = (&tls, secret) {
+            tls.replace(Arc::new(secrets::server_configuration(secret)?));
+            tracing::info!(version = secret.version(), "new connections get the new certificate");
+        }
+        // A new key for models counts when the next one is loaded.
+        Ok::<_, TlsError>(())
+    };
+    renewal.run(apply).await
 }
 
 async fn drain(server: Server, timeout: Duration) {

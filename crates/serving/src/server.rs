@@ -23,12 +23,11 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::worker::Worker;
-use crate::{scheduler, service::Services};
+use crate::{scheduler, service::Services, tls::TlsSwitch};
 
 /// Connections waiting for a serving thread.
 const HANDOVER: usize = 64;
@@ -79,7 +78,6 @@ pub struct Server {
     address: SocketAddr,
     health: HealthReporter,
     stop: watch::Sender<bool>,
-    tls: Option<watch::Sender<Arc<ServerConfig>>>,
     threads: Vec<JoinHandle<()>>,
     counts: Vec<Arc<AtomicUsize>>,
 }
@@ -89,7 +87,7 @@ impl Server {
     /// [`Self::set_serving`].
     pub fn start(
         listener: TcpListener,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<TlsSwitch>,
         services: Services,
         options: ServerOptions,
     ) -> io::Result<Self> {
@@ -99,8 +97,7 @@ impl Server {
         let health = HealthReporter::new();
         // Nobody else has it yet, so this never waits.
         let _ = set_health(&health, false).now_or_never();
-        let tls = tls.map(watch::Sender::new);
-        let mut server = Self { address, health, stop, tls, threads: Vec::new(), counts: Vec::new() };
+        let mut server = Self { address, health, stop, threads: Vec::new(), counts: Vec::new() };
         let mut handovers = Vec::new();
         for index in 0..options.threads.get() {
             let (sender, connections) = mpsc::channel(HANDOVER);
@@ -110,7 +107,7 @@ impl Server {
             let worker = Worker {
                 index,
                 connections,
-                tls: server.tls.as_ref().map(watch::Sender::subscribe),
+                tls: tls.clone(),
                 services: services.clone(),
                 health: server.health.clone(),
                 options: options.clone(),
@@ -131,16 +128,6 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// From now on new connections get this key and certificate; those that are
-    /// open live on. Says whether it did so: a server that was started without
-    /// TLS stays without.
-    pub fn replace_tls(&self, tls: Arc<ServerConfig>) -> bool {
-        self.tls.as_ref().is_some_and(|current| {
-            current.send_replace(tls);
-            true
-        })
     }
 
     /// Sets the health of the server and of each of its services.

@@ -2,8 +2,9 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
+use adytum_api::names::SecretName;
 use adytum_init::{
-    Released,
+    Released, SecretValue,
     configuration::{MeasuredConfiguration, SecretDestination},
 };
 use adytum_sealed::keys::ModelIdentity;
@@ -48,19 +49,19 @@ pub(super) fn source(
     Ok(source)
 }
 
-/// TLS from the secret whose path is `--ssl_config_file`, or else from that file.
-pub(super) fn tls(
+/// The secret whose path is `--ssl_config_file`. Every secret must have a use here.
+pub(super) fn ssl_secret<'a>(
     flags: &Flags,
-    configuration: Option<&MeasuredConfiguration>,
-    released: Option<&Released>,
-) -> Result<Option<Arc<ServerConfig>>, ServeError> {
-    let mut text = None;
-    for (name, rule) in configuration.into_iter().flat_map(MeasuredConfiguration::secrets) {
+    configuration: &'a MeasuredConfiguration,
+) -> Result<Option<&'a SecretName>, ServeError> {
+    let mut found = None;
+    for (name, rule) in configuration.secrets() {
         match &rule.destination {
             SecretDestination::Memory => {}
-            SecretDestination::File(path) if flags.ssl_config_file.as_deref() == Some(path.as_path()) => {
-                let secret = released.and_then(|released| released.secrets.get(name));
-                text = secret.map(|secret| Zeroizing::new(secret.as_bytes().to_vec()));
+            SecretDestination::File(path)
+                if rule.key_path.is_none() && flags.ssl_config_file.as_deref() == Some(path.as_path()) =>
+            {
+                found = Some(name);
             }
             other => {
                 let destination = other.to_string();
@@ -68,14 +69,36 @@ pub(super) fn tls(
             }
         }
     }
-    let text = match (text, &flags.ssl_config_file) {
-        (Some(text), _) => text,
+    Ok(found)
+}
+
+/// TLS from that secret, or else from the file of that name.
+pub(super) fn tls(
+    flags: &Flags,
+    ssl_secret: Option<&SecretName>,
+    released: Option<&Released>,
+) -> Result<Option<Arc<ServerConfig>>, ServeError> {
+    let secret = released.and_then(|released| released.secrets.get(ssl_secret?));
+    let configuration = match (secret, &flags.ssl_config_file) {
+        (Some(secret), _) => server_configuration(secret)?,
         (None, None) => return Ok(None),
-        (None, Some(path)) => read_ssl_config(path)
-            .map_err(|source| ServeError::SslConfigFile { path: path.clone(), source })?,
+        (None, Some(path)) => {
+            let text = read_ssl_config(path)
+                .map_err(|source| ServeError::SslConfigFile { path: path.clone(), source })?;
+            tls::server_configuration(&SslConfig::parse(&text).map_err(TlsError::from)?)?
+        }
     };
-    let ssl = SslConfig::parse(&text).map_err(TlsError::from)?;
-    Ok(Some(Arc::new(tls::server_configuration(&ssl)?)))
+    Ok(Some(Arc::new(configuration)))
+}
+
+/// TLS from a secret: an `SSLConfig`, or a certificate and its key.
+pub(super) fn server_configuration(secret: &SecretValue) -> Result<ServerConfig, TlsError> {
+    let Some((chain, key)) = secret.chain_and_key() else {
+        return tls::server_configuration(&SslConfig::parse(secret.as_bytes())?);
+    };
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let ssl = SslConfig { server_key: text(key).into(), server_cert: text(chain), ..SslConfig::default() };
+    tls::server_configuration(&ssl)
 }
 
 fn read_ssl_config(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -1,9 +1,8 @@
 //! A serving thread: hands shakes and serves the connections it is given.
 
-use std::{future::pending, pin::pin, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use rustls::ServerConfig;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -16,6 +15,7 @@ use super::{ServerOptions, age, root::Root};
 use crate::{
     connection::{Connection, Place},
     service::Services,
+    tls::TlsSwitch,
 };
 
 /// HTTP/2 flow-control window of a stream: an image batch comes without waiting
@@ -39,7 +39,7 @@ pub(super) struct Accepted {
 pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) connections: mpsc::Receiver<Accepted>,
-    pub(super) tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    pub(super) tls: Option<TlsSwitch>,
     pub(super) services: Services,
     pub(super) health: HealthReporter,
     pub(super) options: ServerOptions,
@@ -87,7 +87,7 @@ impl Worker {
         server: tonic::transport::Server,
         root: Root,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));
+        let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
         let (timeout, age) = (self.options.handshake_timeout, self.options.connection_age);
         let mut stop = self.stop.clone();
         async move {
