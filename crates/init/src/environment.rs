@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 const LOADER_VARIABLES: [&str; 4] = ["GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "NLSPATH"];
 
 /// What init itself reads. Untrusted: addresses and how much is logged.
-pub const HOST_VARIABLES: [&str; 5] =
-    ["ADYTUM_BROKER", "OCCLUM_INIT_RA_KMS_SERVER", "PCCS_URL", "ADYTUM_LOG_FORMAT", "RUST_LOG"];
+pub const HOST_VARIABLES: [&str; 6] =
+    ["ADYTUM_BROKER", "OCCLUM_INIT_RA_KMS_SERVER", "PCCS_URL", "ADYTUM_TEE", "ADYTUM_LOG_FORMAT", "RUST_LOG"];
 
 /// Does this variable make the loader run other code?
 pub fn is_loader_variable(name: &OsStr) -> bool {

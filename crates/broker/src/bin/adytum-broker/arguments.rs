@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     pub(crate) listen: String,
     /// The TEE it runs in: auto, occlum, gramine, tsm, or, where it is built in,
     /// simulation=DIRECTORY or simulation=URL, which protects nothing.
-    #[arg(long, value_name = "TEE", default_value = "auto")]
+    #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]
     pub(crate) tee: TeeChoice,
     /// How long a simulated quote takes, such as 20ms.
     #[cfg(feature = "simulation")]
