@@ -19,7 +19,8 @@ disabled_plugins = [
   address = "/run/containerd/containerd.sock.ttrpc"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$pause_image"
-  restrict_oom_score_adj = false
+  # To lower a score takes CAP_SYS_RESOURCE, which root of a sandbox may lack.
+  restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "$cni_programs"
     conf_dir = "$state/config/cni"
@@ -72,6 +73,7 @@ cgroupDriver: cgroupfs
 cgroupRoot: /$cgroup
 failCgroupV1: false
 failSwapOn: false
+oomScoreAdj: 0
 clusterDomain: cluster.local
 clusterDNS: [$service_dns]
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
@@ -88,6 +90,7 @@ kind: KubeProxyConfiguration
 mode: iptables
 clusterCIDR: $pod_range
 hostnameOverride: $node_name
+oomScoreAdj: 0
 clientConnection: {kubeconfig: $state/kubeconfig/proxy}
 healthzBindAddress: 127.0.0.1:10256
 metricsBindAddress: 127.0.0.1:10249
