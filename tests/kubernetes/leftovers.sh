@@ -7,8 +7,9 @@
 set -euo pipefail
 
 found() {
-    # Programs of a cluster, of this one or of another.
-    ps -eo comm= | awk '/^(containerd|etcd|kube|pause|coredns|runc|nsenter|unshare)/' |
+    # Programs of a cluster, of this one or of another. What has ended and waits
+    # for this machine's first process to take note is none.
+    ps -eo stat=,comm= | awk '$1 !~ /^Z/ && $2 ~ /^(containerd|etcd|kube|pause|coredns|runc|nsenter|unshare)/ { print $2 }' |
         sort | uniq -c | sed 's/^/process /' || true
     awk '{ print "mount", $5, $9 }' /proc/self/mountinfo | sort
     ip -o link | awk -F': ' '{ sub(/@.*/, "", $2); print "link", $2 }' | sort

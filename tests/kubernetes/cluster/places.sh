@@ -5,8 +5,11 @@
 components_source=$here/components
 manifests=$here/manifests
 
-kubernetes_version=v1.35.4
-coredns_image=adytum.invalid/coredns:1.13.1
+# The version of a module that the components are built from.
+pinned() { awk -v module="$1" '$1 == module && $2 ~ /^v/ { print $2; exit }' "$components_source/go.mod"; }
+
+kubernetes_version=$(pinned k8s.io/kubernetes)
+coredns_image=adytum.invalid/coredns:$(pinned github.com/coredns/coredns)
 pause_image=adytum.invalid/pause:1
 smoke_image=adytum.invalid/smoke:1
 
