@@ -26,6 +26,8 @@ source "$here/cluster/control_plane.sh"
 source "$here/cluster/runtime.sh"
 # shellcheck source=cluster/addons.sh
 source "$here/cluster/addons.sh"
+# shellcheck source=cluster/metrics.sh
+source "$here/cluster/metrics.sh"
 # shellcheck source=cluster/own.sh
 source "$here/cluster/own.sh"
 # shellcheck source=cluster/kind.sh
@@ -41,7 +43,7 @@ cluster.sh: a Kubernetes cluster for tests
     cluster.sh down                  stop it and remove all that it left
     cluster.sh status                what runs; exit code 0 if the cluster answers
     cluster.sh environment           lines for a shell: KUBECONFIG, PATH with kubectl
-    cluster.sh images-load FILE...   load image archives (docker save, OCI) into the node
+    cluster.sh images-load FILE...   load image archives (docker save's format) into the node
     cluster.sh run -- COMMAND...     run a command where the node's ports are on localhost,
                                      as `docker run --network host` does on a real node
     cluster.sh kubelet-restart       end the kubelet at once and start it again

@@ -115,6 +115,21 @@ kubelet_restarted() {
     "$here/cluster.sh" kubelet-restart && rollout smoke && [[ $before == "$(pods '{.metadata.uid} {.status.containerStatuses[0].restartCount}')" ]] && by_name
 }
 
+measured() { kubectl -n smoke top pods | grep -q '^smoke-.*m .*Mi'; }
+
+# Under load the autoscaler adds the fourth replica.
+autoscaled() {
+    kubectl -n smoke autoscale deployment smoke --min 3 --max 4 --cpu 20% >/dev/null
+    local load
+    (while :; do fetch "$service/burn" >/dev/null 2>&1 || true; done) &
+    load=$!
+    local result=0
+    eventually 120 endpoints_are 4 || result=1
+    kill "$load"
+    wait "$load" 2>/dev/null || true
+    return "$result"
+}
+
 removed() { kubectl delete namespace smoke --timeout 90s >/dev/null; }
 
 "$here/cluster.sh" images-load "$ADYTUM_CLUSTER_IMAGES/smoke.tar"
@@ -144,5 +159,7 @@ check "the pod with the volume becomes ready" rollout keeper
 check "its volume is writable for a user that isn't root" found "http://$(keeper):8080" state "disk, writable"
 check "a pod that asks for more EPC than there is stays pending" eventually 20 refused_epc
 check "the kubelet ends and comes back, pods live on" kubelet_restarted
+check "CPU and memory of pods are measured" eventually 60 measured
+check "the autoscaler adds a replica under load" autoscaled
 check "the namespace can be deleted" removed
 echo "$passed passed, 0 failed"

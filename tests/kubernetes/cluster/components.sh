@@ -6,7 +6,7 @@ go_needed=1.25 # what go.mod says
 go_package=1.25.5 # what is installed where there is none
 installed_go=$cache/go/go/bin/go
 
-programs="etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet node-certificates"
+programs="etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics-server node-certificates"
 
 # The folder of the built programs: another source, another folder.
 components_directory() {

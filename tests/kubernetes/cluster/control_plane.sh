@@ -7,7 +7,7 @@ make_certificates() {
     "$bin/node-certificates" -directory "$state/pki" -node "$node_name" \
         -addresses "$(node_address),127.0.0.1,$service_api" || fail "the certificates can't be made"
     local name
-    for name in admin controller-manager scheduler proxy node; do
+    for name in admin controller-manager scheduler proxy node metrics-server; do
         kubeconfig_of "$name" >"$state/kubeconfig/$name"
         chmod 600 "$state/kubeconfig/$name"
     done
@@ -51,6 +51,10 @@ start_control_plane() {
         --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" \
         --kubelet-certificate-authority "$pki/ca.crt" --kubelet-preferred-address-types InternalIP \
         --kubelet-client-certificate "$pki/apiserver-kubelet.crt" --kubelet-client-key "$pki/apiserver-kubelet.key" \
+        --requestheader-client-ca-file "$pki/ca.crt" --requestheader-allowed-names aggregator \
+        --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group \
+        --requestheader-extra-headers-prefix X-Remote-Extra- \
+        --proxy-client-cert-file "$pki/aggregator.crt" --proxy-client-key-file "$pki/aggregator.key" \
         --service-account-issuer https://kubernetes.default.svc.cluster.local \
         --service-account-signing-key-file "$pki/service-accounts.key" \
         --service-account-key-file "$pki/service-accounts.key"

@@ -63,6 +63,7 @@ start_node() {
     advertise_sgx "$node_name"
     wait_for_sgx "$node_name"
     wait_for_names
+    start_metrics_server
 }
 
 # Everything but the state folder itself, which the lock is on.
@@ -102,7 +103,7 @@ own_status() {
     fi
     use_components
     local name
-    for name in containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy; do
+    for name in containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy metrics-server; do
         if node_lives && program_lives "$name"; then
             echo "$name: runs"
         else

@@ -38,6 +38,7 @@ var programs = map[string]func(){
 	"kube-scheduler":          func() { run(scheduler.NewSchedulerCommand()) },
 	"kubectl":                 runKubectl,
 	"kubelet":                 func() { run(kubelet.NewKubeletCommand(context.Background())) },
+	"metrics-server":          func() { run(newMetricsServer()) },
 	"node-certificates":       runCertificates,
 }
 
