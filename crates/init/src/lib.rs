@@ -25,6 +25,7 @@
 #![deny(unsafe_code)]
 
 pub mod arguments;
+pub mod bundles;
 pub mod configuration;
 mod confinement;
 pub mod delivery;

@@ -3,30 +3,27 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::{OsStr, OsString},
-    path::Path,
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf, process::ExitCode};
 
+use adytum_evidence::measurement::Sha256Digest;
 use adytum_init::{
     InitError, Program,
     arguments::AttestationArguments,
+    bundles::Bundles,
     configuration::MeasuredConfiguration,
     delivery::Places,
     hardening,
     logging::LogArguments,
     process::{Signals, Supervised, signal_exit_code},
-    program::VerifiedProgram,
-    tee,
+    program::{self, VerifiedProgram},
+    tee::{self, Platform},
 };
 use clap::Parser;
 
 const EXIT_CODES: &str = "\
 Exit codes, where init ends by itself:
   64   wrong flags
+  65   a bundle is not what the broker's manifest says, or malformed
   69   the broker was not reached in time (--fetch-timeout)
   71   the system or the TEE refused something
   73   a secret has no safe place
@@ -83,10 +80,15 @@ fn run(arguments: &Arguments) -> Result<u8, InitError> {
 
 /// Everything that can be refused before anything is asked for.
 struct Prepared {
-    program: VerifiedProgram,
+    /// `None` if it comes in a bundle.
+    program: Option<VerifiedProgram>,
+    path: PathBuf,
+    digest: Sha256Digest,
+    platform: Platform,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     places: Places,
+    bundles: Bundles,
 }
 
 impl Prepared {
@@ -99,9 +101,14 @@ impl Prepared {
         let platform = tee::platform(&arguments.attestation)?;
         // First of what opens files: secrets have fixed descriptors.
         let places = Places::prepare(configuration, platform)?;
-        let program = VerifiedProgram::open(configuration, Path::new(OsStr::new(program)), platform)?;
-        let environment = configuration.environment().confined(pairs());
-        Ok(Self { program, arguments: rest.to_vec(), environment, places })
+        let bundles = Bundles::prepare(configuration, platform)?;
+        let path = PathBuf::from(program);
+        let digest = program::pinned(configuration, &path)?.sha256;
+        let program = (!program::comes_in_bundle(configuration))
+            .then(|| VerifiedProgram::open(configuration, &path, platform))
+            .transpose()?;
+        let (arguments, environment) = (rest.to_vec(), configuration.environment().confined(pairs()));
+        Ok(Self { program, path, digest, platform, arguments, environment, places, bundles })
     }
 
     async fn run(
@@ -110,8 +117,7 @@ impl Prepared {
         configuration: &MeasuredConfiguration,
     ) -> Result<u8, InitError> {
         let mut signals = Signals::handle()?;
-        let unlock =
-            adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.program.digest()));
+        let unlock = adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.digest));
         let released = tokio::select! {
             released = unlock => released?,
             signal = signals.next_ending() => {
@@ -119,10 +125,15 @@ impl Prepared {
                 return Ok(signal_exit_code(signal));
             }
         };
+        self.bundles.unpack(configuration, &released)?;
+        let program = match self.program.take() {
+            Some(program) => program,
+            None => VerifiedProgram::open(configuration, &self.path, self.platform)?,
+        };
         self.places.deliver(&released)?;
         drop(released);
-        let running = Supervised::start(&self.program, &self.arguments, &self.environment, &self.places)?;
-        tracing::info!(pid = %running.pid(), program = %self.program.path().display(), "started");
+        let running = Supervised::start(&program, &self.arguments, &self.environment, &self.places)?;
+        tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
         let code = running.wait(&mut signals).await;
         tracing::info!(code, "the program has ended");
         Ok(code)
