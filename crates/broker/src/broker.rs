@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use adytum_api::broker as wire;
 use adytum_evidence::{
     attester::{Attester, AttesterError},
-    clock::Clock,
+    clock::{Clock, UnixSeconds},
     collateral::CollateralSource,
     verifier::{TrustRoot, Verifier},
 };
@@ -21,9 +21,8 @@ use crate::{
     events::{Event, EventSink, RecordError},
     executed::Executed,
     genesis::Genesis,
-    manifest::ManifestError,
     reference::Reference,
-    state::State,
+    state::{RestoreError, State},
     store::{Change, Committed, Loaded, Store, StoreError},
 };
 
@@ -52,9 +51,9 @@ pub enum StartError {
     /// Its state can't be read or written.
     #[error("the broker's state: {0}")]
     Store(#[from] StoreError),
-    /// The manifest in its state is not acceptable.
-    #[error("the manifest in the broker's state: {0}")]
-    Manifest(#[from] ManifestError),
+    /// What lies in its store is no state of this broker.
+    #[error(transparent)]
+    State(#[from] RestoreError),
     /// Its TEE fails.
     #[error(transparent)]
     Attester(#[from] AttesterError),
@@ -65,7 +64,7 @@ impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Store(error) => error.code(),
-            Self::Manifest(error) => error.code(),
+            Self::State(error) => error.code(),
             Self::Attester(error) => error.code(),
         }
     }
@@ -106,7 +105,7 @@ impl Broker {
         let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
             configuration;
         let (store, loaded) = store;
-        let state = State::restore(&genesis, loaded.snapshot.clone())?;
+        let state = State::restore(&genesis, loaded.snapshot.clone(), &store)?;
         let confirmation = Confirmation::after(&loaded, &state);
         if !store.durable() {
             tracing::warn!(
@@ -151,6 +150,11 @@ impl Broker {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What time it is, by the broker's clock.
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
     /// The reference configuration, if one was loaded.
     pub fn reference(&self) -> Option<&Reference> {
         self.reference.as_ref()
@@ -186,6 +190,11 @@ impl Broker {
             genesis: self.genesis.to_toml().into_bytes(),
             manifest_version: state.manifest_version(),
             epoch: state.epoch,
+            certificate_authority: state
+                .authority
+                .as_ref()
+                .map(|authority| authority.bundle(self.now()).into_bytes())
+                .unwrap_or_default(),
             awaiting_confirmation: self.awaiting_confirmation(),
             audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
         }
@@ -221,14 +230,9 @@ impl Broker {
         self.changes.lock().await
     }
 
-    /// Commits a state together with audit records, then makes it the one in
-    /// force. The caller holds the lock of [`Broker::lock_changes`].
-    pub(crate) async fn replace_state(
-        &self,
-        next: State,
-        audit: Vec<Vec<u8>>,
-    ) -> Result<Committed, StoreError> {
-        let change = Change { audit, ..next.changes_since(&self.state()) };
+    /// Commits the change that leads to this state, then makes it the one in force. The
+    /// caller holds the lock of [`Broker::lock_changes`].
+    pub(crate) async fn replace_state(&self, next: State, change: Change) -> Result<Committed, StoreError> {
         let committed = self.store.commit(change).await?;
         let next = Arc::new(next);
         let trust_changed = self.state().roots() != next.roots();

@@ -14,7 +14,7 @@ use adytum_evidence::{claims::Claims, policy::Failure};
 use adytum_sealed::rule::ModelRule;
 
 use crate::{
-    manifest::admission::Admitted,
+    manifest::{DEFAULT_LEASE, Lease, SecretRule, admission::Admitted},
     reference::Reference,
     secrets::{SecretKind, SecretValue, StoredSecret},
     trust,
@@ -65,6 +65,8 @@ pub struct Grant<'a> {
     pub matched: Vec<Workload>,
     /// The models that those may load.
     pub models: Vec<&'a ModelRule>,
+    /// For how long all of it may be used: the least of every secret's.
+    pub lease: Lease,
 }
 
 /// One secret that the peer may have.
@@ -78,6 +80,8 @@ pub struct GrantedSecret<'a> {
     pub value: &'a SecretValue,
     /// The value's version.
     pub version: u64,
+    /// The manifest's rule; `None` for what the reference configuration has.
+    pub rule: Option<&'a SecretRule>,
     /// As which workload the peer gets it.
     pub by: Workload,
 }
@@ -92,6 +96,11 @@ pub enum Verdict {
     },
     /// It would have been released, and has no value yet.
     NoValue {
+        /// As which workload.
+        by: Workload,
+    },
+    /// It would have been released, and an owner took its value away.
+    Removed {
         /// As which workload.
         by: Workload,
     },
@@ -130,6 +139,8 @@ pub enum Reason {
     SecretRefused,
     /// A name that no rule has.
     SecretUnknown,
+    /// A secret whose value an owner took away.
+    SecretRemoved,
     /// A secret without a value yet.
     SecretHasNoValue,
 }
@@ -142,6 +153,7 @@ impl Reason {
             Self::NoWorkload => "policy-refused",
             Self::SecretRefused => "secret-refused",
             Self::SecretUnknown => "secret-unknown",
+            Self::SecretRemoved => "secret-removed",
             Self::SecretHasNoValue => "secret-has-no-value",
         }
     }
@@ -159,6 +171,8 @@ impl Refusal {
             Reason::SecretRefused
         } else if any(|verdict| *verdict == Verdict::Unknown) {
             Reason::SecretUnknown
+        } else if any(|verdict| matches!(verdict, Verdict::Removed { .. })) {
+            Reason::SecretRemoved
         } else {
             Reason::SecretHasNoValue
         }
@@ -183,24 +197,35 @@ pub fn decide<'a>(
             .iter()
             .map(|(name, verdict)| match verdict {
                 Err(_) => None,
-                Ok((by, stored)) => Some(GrantedSecret {
+                Ok(may) => Some(GrantedSecret {
                     name: name.clone(),
-                    kind: stored.kind,
-                    value: stored.value.as_ref()?,
-                    version: stored.version,
-                    by: by.clone(),
+                    kind: may.stored.kind,
+                    value: may.stored.value.as_ref()?,
+                    version: may.stored.version,
+                    rule: may.rule,
+                    by: may.by.clone(),
                 }),
             })
-            .collect()
+            .collect::<Option<Vec<_>>>()
     {
         let models = judged.models(rules);
-        return Ok(Grant { secrets, matched: judged.matched, models });
+        let otherwise = rules.admitted.map_or(DEFAULT_LEASE, |admitted| admitted.manifest.lease);
+        let leases = secrets.iter().map(|secret| secret.rule.map_or(otherwise, |rule| rule.lease));
+        let lease = leases.reduce(Lease::least).unwrap_or(otherwise);
+        return Ok(Grant { secrets, matched: judged.matched, models, lease });
     }
     let verdicts = verdicts
         .into_iter()
-        .map(|(name, verdict)| (name, verdict.map_or_else(|no| no, |(by, _)| Verdict::Withheld { by })))
+        .map(|(name, verdict)| (name, verdict.map_or_else(|no| no, |may| Verdict::Withheld { by: may.by })))
         .collect();
     Err(Refusal { verdicts, matched: judged.matched, mismatches: judged.mismatches, untrusted: !trusted })
+}
+
+/// That a peer may have a secret, and as whom.
+struct May<'a> {
+    by: Workload,
+    stored: &'a StoredSecret,
+    rule: Option<&'a SecretRule>,
 }
 
 /// The peer held against every workload.
@@ -256,7 +281,7 @@ impl Judged {
         rules: Rules<'a>,
         held: &'a BTreeMap<SecretName, StoredSecret>,
         name: &SecretName,
-    ) -> Result<(Workload, &'a StoredSecret), Verdict> {
+    ) -> Result<May<'a>, Verdict> {
         // A name that the manifest has is the manifest's alone.
         if let Some(rule) = rules.admitted.and_then(|admitted| admitted.manifest.secrets.get(name)) {
             let may = |workload: &Workload| match workload {
@@ -265,12 +290,16 @@ impl Judged {
             };
             let by = self.find(may)?;
             // A value of another kind was accepted under another rule.
-            let stored = held.get(name).filter(|stored| stored.kind == rule.kind && stored.value.is_some());
-            return stored.map(|stored| (by.clone(), stored)).ok_or(Verdict::NoValue { by });
+            return match held.get(name).filter(|stored| stored.kind == rule.kind()) {
+                Some(stored) if stored.value.is_some() => Ok(May { by, stored, rule: Some(rule) }),
+                Some(_) => Err(Verdict::Removed { by }),
+                None => Err(Verdict::NoValue { by }),
+            };
         }
         let stored = rules.reference.and_then(|reference| reference.secrets.get(name));
         let stored = stored.ok_or(Verdict::Unknown)?;
-        Ok((self.find(|workload| matches!(workload, Workload::Reference(_)))?, stored))
+        let by = self.find(|workload| matches!(workload, Workload::Reference(_)))?;
+        Ok(May { by, stored, rule: None })
     }
 
     fn find(&self, may: impl Fn(&Workload) -> bool) -> Result<Workload, Verdict> {

@@ -1,10 +1,11 @@
 //! The key broker: it gives secrets to programs that have proved what they are,
 //! as owners have laid down, and to nobody else.
 //!
-//! - [`genesis`] founds a broker; [`manifest`] says what it does; [`approval`]
-//!   and [`command`] are how owners agree to a change.
+//! - [`genesis`] founds a broker; [`manifest`] says what it does; [`roles`] who may
+//!   change that; [`approval`] and [`command`] are how owners agree to a change.
 //! - [`decide`] is the decision, [`release`] and [`administration`] act on it,
 //!   [`events`] says what happened, [`audit`] keeps it.
+//! - [`certificate_authority`] issues certificates for keys made in replicas.
 //! - [`confirmation`] is what happens when nobody here can know which state is the
 //!   newest.
 //! - [`state`] is what a broker holds, [`store`] where it is kept, [`secrets`]
@@ -21,6 +22,7 @@ pub mod administration;
 pub mod approval;
 pub mod audit;
 pub mod broker;
+pub mod certificate_authority;
 pub mod clock;
 pub mod command;
 pub mod confirmation;
@@ -34,6 +36,7 @@ pub mod manifest;
 pub mod measured;
 pub mod reference;
 pub mod release;
+pub mod roles;
 pub mod secrets;
 pub mod server;
 pub mod service;

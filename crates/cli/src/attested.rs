@@ -1,6 +1,8 @@
 //! Sessions with a broker. The broker proves which code it is and who founded
 //! it before anything is sent to it.
 
+mod owners;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,6 +32,7 @@ use adytum_sealed::signing::OwnerSigningKey;
 use anyhow::{Context, anyhow, bail};
 use tonic::{Request, Status, transport::Channel};
 
+pub(crate) use self::owners::signed_manifest;
 use crate::{collateral, key_file};
 
 /// More than any genesis document or policy has, in bytes.
@@ -82,8 +85,9 @@ pub(crate) struct Target {
 /// Which broker, and in whose name.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Access {
-    /// An owner's key; as many as the genesis demands.
-    #[arg(long = "owner", value_name = "FILE", required = true)]
+    /// An owner's key; as many as must agree. For what only reads, one owner's or
+    /// auditor's.
+    #[arg(long = "owner", visible_alias = "auditor", value_name = "FILE", required = true)]
     owners: Vec<PathBuf>,
     #[command(flatten)]
     target: Target,
@@ -295,17 +299,13 @@ impl Session {
         Ok(answer.map_err(|status| explain(&status))?.into_inner())
     }
 
-    /// Has these owners sign a command for this session and sends it.
+    /// Has these owners sign a command for this session and sends it. Whether they are
+    /// owners, the broker says: a manifest may have replaced those of the genesis.
     pub(crate) async fn execute(
         &mut self,
         command: command::Command,
         owners: &[OwnerSigningKey],
     ) -> anyhow::Result<CommandResult> {
-        for owner in owners {
-            if !self.genesis.owners().contains(&owner.public_key()) {
-                bail!("{} is not an owner in the genesis of this broker", owner.public_key());
-            }
-        }
         let version = self.status().await?.manifest_version;
         let keys: Vec<&OwnerSigningKey> = owners.iter().collect();
         let signed = sign(&self.request_binding, self.genesis.digest(), version, command, &keys);

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use adytum_api::broker::{ConfirmState, command};
+use adytum_api::broker::{ConfirmState, RotateCertificateAuthority, command};
 use adytum_broker::store;
 use adytum_evidence::claims::{Claims, Measured};
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    output,
+    key_file, output,
 };
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,20 @@ pub(crate) enum Action {
     /// Verify a broker and print its public state. The manifest is for owners:
     /// see `adytum manifest get`.
     Status(Args),
+    /// Verify a broker and print the certificate of its certificate authority (PEM):
+    /// what clients trust who connect to replicas. Former ones follow until they
+    /// expire.
+    Ca {
+        #[command(flatten)]
+        args: CaArgs,
+    },
+    /// Give a broker's certificate authority another key. Replicas fetch new
+    /// certificates within a third of their lease, which clients that know only the
+    /// former authority accept, too.
+    RotateCa {
+        #[command(flatten)]
+        access: Access,
+    },
     /// Confirm that a broker's state is the newest there is, after it restarted
     /// unplanned or its state came from a backup. Any one owner may.
     Confirm(Confirm),
@@ -56,6 +71,18 @@ pub(crate) struct Confirm {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct CaArgs {
+    /// The broker's address.
+    #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    broker: String,
+    #[command(flatten)]
+    pin: Pin,
+    /// Write it here instead; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The broker's address.
     #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
@@ -71,6 +98,8 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Verify(args) => verify(args).await,
         Action::Status(args) => status(args).await,
+        Action::Ca { args } => ca(args).await,
+        Action::RotateCa { access } => rotate_ca(access).await,
         Action::Confirm(args) => confirm(args).await,
         Action::Backup { state_directory, out } => {
             let genesis = store::backup(&state_directory, &out)?;
@@ -98,6 +127,31 @@ async fn confirm(args: Confirm) -> anyhow::Result<()> {
     let command = command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
     session.execute(command, &owners).await?;
     output::line(format_args!("confirmed: {head}"))
+}
+
+async fn ca(args: CaArgs) -> anyhow::Result<()> {
+    let mut session = args.pin.open(&args.broker).await?;
+    let certificates = session.status().await?.certificate_authority;
+    if certificates.is_empty() {
+        bail!(
+            "the broker has no certificate authority yet: it makes one with the first manifest that has a secret of the \
+             kind tls-certificate or ssl-config"
+        );
+    }
+    let certificates = String::from_utf8(certificates).context("the broker's certificates")?;
+    let Some(out) = args.out else { return output::text(&certificates) };
+    key_file::write_new(&out, certificates.as_bytes(), 0o644)?;
+    output::line(format_args!(
+        "{}: {} certificate(s)",
+        out.display(),
+        certificates.matches("BEGIN CERTIFICATE").count()
+    ))
+}
+
+async fn rotate_ca(access: Access) -> anyhow::Result<()> {
+    let rotate = RotateCertificateAuthority {};
+    access.execute(command::Command::RotateCertificateAuthority(rotate)).await?;
+    output::line("the certificate authority has another key; give clients what `adytum broker ca` prints now")
 }
 
 async fn verify(args: Args) -> anyhow::Result<()> {

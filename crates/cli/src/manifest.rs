@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use adytum_api::broker::{ApplyManifest, GetManifest, command};
 use adytum_broker::{
-    approval::{self, OwnerApproval},
-    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, signed::ManifestFields},
+    approval::OwnerApproval,
+    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, admission::agreed},
 };
-use adytum_sealed::signing::Purpose;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use crate::{attested::Access, key_file, output};
+use crate::{
+    attested::{Access, signed_manifest},
+    key_file, output,
+};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
@@ -70,11 +72,24 @@ fn check(file: &Path) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&read(file)?).with_context(|| file.display().to_string())?;
     output::line(format_args!("genesis   {}", manifest.genesis))?;
     output::line(format_args!("version   {}", manifest.version))?;
+    if let Some(roles) = &manifest.roles {
+        if let Some(owners) = &roles.owners {
+            let (threshold, keys) = (owners.threshold(), owners.keys());
+            output::line(format_args!("owners    from now on {threshold} of {}", list(keys)))?;
+        }
+        output::line(format_args!("auditors  from now on {}", list(&roles.auditors)))?;
+    }
     for (name, workload) in &manifest.workloads {
         output::line(format_args!("workload  {name}: models {}", list(&workload.models)))?;
     }
     for (name, secret) in &manifest.secrets {
-        output::line(format_args!("secret    {name} ({}): for {}", secret.kind, list(&secret.workloads)))?;
+        output::line(format_args!(
+            "secret    {name} ({}): for {}; lease {}, grace {}",
+            secret.kind(),
+            list(&secret.workloads),
+            secret.lease.duration,
+            secret.lease.grace
+        ))?;
     }
     for (name, rule) in &manifest.models {
         output::line(format_args!(
@@ -138,19 +153,14 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
 
 async fn get(out: Option<PathBuf>, access: Access) -> anyhow::Result<()> {
     let (mut session, owners) = access.open().await?;
-    let answer = session.execute(command::Command::GetManifest(GetManifest {}), &owners).await?;
+    let answer = session.execute(command::Command::GetManifest(GetManifest::default()), &owners).await?;
     if answer.manifest.is_empty() {
         bail!("the broker has no manifest yet; give it one with `adytum manifest apply`");
     }
-    let signed = SignedManifest {
-        text: String::from_utf8(answer.manifest).context("the broker's manifest")?,
-        approvals: OwnerApproval::from_wire(&answer.manifest_signatures)?,
-    };
+    let signed = signed_manifest(answer)?;
     let manifest = Manifest::parse(&signed.text).context("the broker's manifest")?;
-    let fields = ManifestFields::new(&manifest, &signed.text);
-    let genesis = session.genesis();
-    approval::agreed(genesis, genesis.threshold(), Purpose::Manifest, &fields.fields(), &signed.approvals)
-        .context("the broker's manifest")?;
+    let roles = session.roles_before(manifest.version, &owners).await?;
+    agreed(session.genesis(), &roles.owners, &signed).context("the broker's manifest")?;
     let Some(out) = out else { return output::text(&signed.text) };
     key_file::write_new(&out, signed.text.as_bytes(), 0o644)?;
     key_file::write_new(&beside(&out), signed.signatures_to_text().as_bytes(), 0o644)?;

@@ -29,6 +29,7 @@ use adytum_evidence::{
     policy::Policy,
 };
 use adytum_ratls::claims::GenesisDigest;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 pub use self::{
@@ -104,6 +105,9 @@ pub struct PinnedBroker {
 pub struct SecretRule {
     /// Where it goes.
     pub destination: SecretDestination,
+    /// Of a certificate: where its key goes, if not into the same file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_path: Option<AbsolutePath>,
     /// Whose the file is; init's own by default.
     pub owner: Owner,
     /// What the program is sent after a renewal.
@@ -242,6 +246,11 @@ impl MeasuredConfiguration {
             _ => false,
         };
         self.secrets.iter().find(|(_, rule)| is_it(rule)).map(|(name, _)| name)
+    }
+
+    /// What tells the program that these secrets have changed, each signal once.
+    pub fn reload_signals<'a>(&self, changed: impl Iterator<Item = &'a SecretName>) -> BTreeSet<Signal> {
+        changed.filter_map(|name| self.secrets.get(name)?.reload_signal).map(Signal::from).collect()
     }
 
     /// What is said about file systems.

@@ -9,7 +9,7 @@ use adytum_evidence::{
 
 use crate::{
     bundles::UnpackError, configuration::ConfigurationError, delivery::DeliveryError,
-    environment::EnvironmentRefusal, fetch::FetchError, pattern::ArgumentRefusal,
+    environment::EnvironmentRefusal, fetch::FetchError, pattern::ArgumentRefusal, renewal::LeaseEnd,
 };
 
 /// Exit codes of `adytum-init` where it ends by itself; after
@@ -67,6 +67,17 @@ pub enum InitError {
     /// A bundle.
     #[error(transparent)]
     Bundle(#[from] UnpackError),
+    /// The right to the secrets is over.
+    #[error(transparent)]
+    Lease(Box<LeaseEnd>),
+    /// The port for probes.
+    #[error("health port {port}: {source}; choose another, or 0 for none")]
+    HealthPort {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system.
     #[error("{operation}: {source}")]
     System {
@@ -75,6 +86,12 @@ pub enum InitError {
         /// What it said.
         source: io::Error,
     },
+}
+
+impl From<LeaseEnd> for InitError {
+    fn from(end: LeaseEnd) -> Self {
+        Self::Lease(Box::new(end))
+    }
 }
 
 /// Why a program is not the one that the configuration pins.
@@ -179,6 +196,8 @@ impl InitError {
             Self::Fetch(error) => error.code(),
             Self::Delivery(error) => error.code(),
             Self::Bundle(error) => error.code(),
+            Self::Lease(end) => end.code(),
+            Self::HealthPort { .. } => "health-port",
             Self::System { .. } => "system-failed",
         }
     }
@@ -194,9 +213,10 @@ impl InitError {
             | Self::TrustRoot(_) => exit_code::CONFIGURATION,
             Self::Collateral(_) => exit_code::UNREACHABLE,
             Self::Fetch(error) => error.exit_code(),
+            Self::Lease(end) => end.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,
             Self::Bundle(_) => exit_code::BUNDLE,
-            Self::Attester(_) | Self::System { .. } => exit_code::SYSTEM,
+            Self::Attester(_) | Self::HealthPort { .. } | Self::System { .. } => exit_code::SYSTEM,
         }
     }
 }

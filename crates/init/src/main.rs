@@ -3,20 +3,22 @@
 
 #![forbid(unsafe_code)]
 
-use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use adytum_evidence::measurement::Sha256Digest;
 use adytum_init::{
-    InitError, Program,
-    arguments::AttestationArguments,
+    InitError, Program, Unlocked,
+    arguments::{AttestationArguments, parse_duration, parse_seconds},
     bundles::Bundles,
     configuration::MeasuredConfiguration,
-    delivery::Places,
+    delivery::{DeliveryError, Places},
     hardening,
+    health::{Health, HealthPort},
     logging::LogArguments,
     process::{Signals, Supervised, signal_exit_code},
     program::{self, VerifiedProgram},
     tee::{self, Platform},
+    termination,
 };
 use clap::Parser;
 
@@ -24,10 +26,10 @@ const EXIT_CODES: &str = "\
 Exit codes, where init ends by itself:
   64   wrong flags
   65   a bundle is not what the broker's manifest says, or malformed
-  69   the broker was not reached in time (--fetch-timeout)
+  69   the broker was not reached in time (--fetch-timeout; later: lease and grace)
   71   the system or the TEE refused something
   73   a secret has no safe place
-  77   the broker refused, or is not the one that is pinned
+  77   the broker refused, then or at a renewal, or is not the one that is pinned
   78   configuration, program, argument, environment variable or library outside the pins
 Otherwise the program's own code, or 128 and the number of the signal that ended it.";
 
@@ -40,6 +42,20 @@ struct Arguments {
 
     #[command(flatten)]
     logs: LogArguments,
+
+    /// Port for probes, plain HTTP, status only: /healthz and /readyz. 0: none
+    #[arg(long, value_name = "PORT", default_value_t = 0, env = "ADYTUM_HEALTH_PORT")]
+    health_port: u16,
+
+    /// SIGTERM is passed on to the program after so many seconds, while probes
+    /// say at once that this replica is not ready
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
+    drain_delay: Duration,
+
+    /// How long the program may take to end after SIGTERM when the broker no longer
+    /// grants its secrets, as in 30s; then it is killed
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    drain_timeout: Duration,
 
     /// The program, as the measured configuration pins it, and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM ARGS")]
@@ -60,6 +76,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!(code = error.code(), "{error}");
+            termination::report(error.code(), &error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -117,9 +134,11 @@ impl Prepared {
         configuration: &MeasuredConfiguration,
     ) -> Result<u8, InitError> {
         let mut signals = Signals::handle()?;
+        let health = Health::default();
+        let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
         let unlock = adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.digest));
-        let released = tokio::select! {
-            released = unlock => released?,
+        let Unlocked { released, renewal } = tokio::select! {
+            unlocked = unlock => unlocked?,
             signal = signals.next_ending() => {
                 tracing::info!("{signal} before the program was started");
                 return Ok(signal_exit_code(signal));
@@ -134,8 +153,26 @@ impl Prepared {
         drop(released);
         let running = Supervised::start(&program, &self.arguments, &self.environment, &self.places)?;
         tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
-        let code = running.wait(&mut signals).await;
+        health.set_ready();
+        let renewal = renewal.run(|changed| {
+            self.places.deliver(changed)?;
+            for signal in configuration.reload_signals(changed.secrets.keys()) {
+                tracing::info!(%signal, "telling the program to read its secrets again");
+                running.send(signal);
+            }
+            Ok::<_, DeliveryError>(())
+        });
+        let end = tokio::select! {
+            code = running.wait(&mut signals, &health, arguments.drain_delay) => {
+                tracing::info!(code, "the program has ended");
+                return Ok(code);
+            }
+            end = renewal => end,
+        };
+        health.drain(end.drain_reason());
+        tracing::error!(code = end.code(), "ending the program: {end}");
+        let code = running.end(&mut signals, &health, arguments.drain_timeout).await;
         tracing::info!(code, "the program has ended");
-        Ok(code)
+        Err(end.into())
     }
 }

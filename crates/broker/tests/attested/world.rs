@@ -188,10 +188,8 @@ impl World {
             models: Vec::new(),
             policy: policy(identity("serving")),
         }];
-        let secret = |name: &str, kind| SecretTable {
-            name: name.parse().unwrap(),
-            kind,
-            workloads: vec!["serving".parse().unwrap()],
+        let secret = |name: &str, kind| {
+            SecretTable::new(name.parse().unwrap(), kind, vec!["serving".parse().unwrap()])
         };
         document.secrets =
             vec![secret("model_key", SecretKind::AgeIdentity), secret("ssl_config", SecretKind::Opaque)];

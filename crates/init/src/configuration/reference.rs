@@ -129,7 +129,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     let mut secrets = BTreeMap::new();
     for Key { key, path } in document.kms_keys {
         let destination = SecretDestination::File(path);
-        let rule = SecretRule { destination, owner: Owner::default(), reload_signal: None };
+        let rule = SecretRule { destination, key_path: None, owner: Owner::default(), reload_signal: None };
         document::add_secret(&mut secrets, key, rule)?;
     }
     // The reference's init fetches the key of an encrypted image without a word in

@@ -126,7 +126,7 @@ where
         )
         .await?;
     let peer = match parse_client_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
-        ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal)),
+        ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         ClientAnswer::Unattested if facts.peer_key.is_some() => {
             return Err(attempt.refused(Refusal::permanent(
                 "certificate-without-evidence",
