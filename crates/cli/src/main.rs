@@ -72,9 +72,9 @@ enum Command {
     /// Keys that models are sealed to.
     #[command(subcommand)]
     ModelKey(model_key::Action),
-    /// Encrypt and sign a model.
+    /// Encrypt and sign a model, or a directory as a bundle.
     Seal(seal::Args),
-    /// Verify and decrypt a sealed model, on an owner's machine.
+    /// Verify and decrypt a sealed model or bundle, on an owner's machine.
     Unseal(unseal::Args),
     /// Certificates and keys for the model server's TLS.
     #[command(subcommand)]

@@ -9,6 +9,7 @@
 //! What a host may vary is not in here, and is not trusted: addresses, clock,
 //! log level.
 
+mod bundle;
 mod canonical;
 mod destination;
 mod document;
@@ -22,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adytum_api::names::SecretName;
+use adytum_api::names::{ModelName, SecretName};
 use adytum_evidence::{
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
@@ -32,6 +33,7 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 
 pub use self::{
+    bundle::BundleRule,
     destination::{AbsolutePath, Owner, PathError, ReloadSignal, SecretDestination},
     error::ConfigurationError,
     reference::BROKER_VARIABLE as REFERENCE_BROKER_VARIABLE,
@@ -52,6 +54,9 @@ pub const MAXIMUM_LENGTH: u64 = 1024 * 1024;
 /// for more.
 pub const MAXIMUM_SECRETS: usize = 32;
 
+/// The most bundles that one workload may unpack.
+pub const MAXIMUM_BUNDLES: usize = 32;
+
 /// What is measured of a workload besides its code. Made by parsing only, so
 /// what is in here has been checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +67,10 @@ pub struct MeasuredConfiguration {
     pub(crate) libraries: BTreeMap<AbsolutePath, Sha256Digest>,
     pub(crate) broker: PinnedBroker,
     pub(crate) secrets: BTreeMap<SecretName, SecretRule>,
+    /// Left out where there are none: workloads without bundles are measured as
+    /// they were before there were any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) bundles: BTreeMap<ModelName, BundleRule>,
     pub(crate) storage: Storage,
     pub(crate) allow_plain_models: bool,
     /// Occlum's file names the broker's address as well. It is untrusted and
@@ -211,6 +220,22 @@ impl MeasuredConfiguration {
     /// The secrets to fetch.
     pub fn secrets(&self) -> &BTreeMap<SecretName, SecretRule> {
         &self.secrets
+    }
+
+    /// The bundles to unpack.
+    pub fn bundles(&self) -> &BTreeMap<ModelName, BundleRule> {
+        &self.bundles
+    }
+
+    /// Is this the secret that opens a bundle?
+    pub fn opens_bundle(&self, secret: &SecretName) -> bool {
+        self.bundles.values().any(|bundle| bundle.secret == *secret)
+    }
+
+    /// Does this path lie in a bundle, so that there is nothing before that is
+    /// unpacked?
+    pub fn is_in_bundle(&self, path: &Path) -> bool {
+        self.bundles.values().any(|bundle| path.starts_with(bundle.path.as_path()))
     }
 
     /// The secret that goes to this file. A program that has init as a library

@@ -7,6 +7,7 @@
 mod file;
 mod memory;
 mod storage;
+mod tree;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,7 @@ use std::{
 use adytum_api::names::SecretName;
 
 pub(crate) use self::storage::refuse_shared;
-pub use self::{file::SecretFile, memory::SecretDescriptor};
+pub use self::{file::SecretFile, memory::SecretDescriptor, tree::BundlePlace};
 use crate::{
     configuration::{MeasuredConfiguration, SecretDestination},
     secret::{Released, SecretKind, SecretValue},
@@ -56,6 +57,16 @@ pub enum DeliveryError {
         /// The descriptor.
         number: u32,
     },
+    /// Something that init did not make lies where a bundle is to go.
+    #[error(
+        "{} is there already, and is no bundle that init unpacked; remove it, or choose another path and measure the \
+         configuration anew",
+        path.display()
+    )]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+    },
     /// A program started by init can't read init's memory.
     #[error(
         "secret {name} has no path: a program that init starts can't reach it; give it a path, or fd:N, and \
@@ -85,6 +96,7 @@ impl DeliveryError {
             Self::Unsafe { .. } => "storage-unsafe",
             Self::System { .. } => "storage-failed",
             Self::Taken { .. } => "descriptor-taken",
+            Self::Occupied { .. } => "storage-occupied",
             Self::NoPlace { .. } => "secret-without-place",
             Self::NoKey { .. } => "secret-without-key",
         }
@@ -126,6 +138,8 @@ impl Places {
         let mut places = Self { files: BTreeMap::new(), descriptors: BTreeMap::new() };
         for (name, rule) in configuration.secrets() {
             match &rule.destination {
+                // What opens a bundle is init's own business.
+                SecretDestination::Memory if configuration.opens_bundle(name) => {}
                 SecretDestination::Memory => return Err(DeliveryError::NoPlace { name: name.clone() }),
                 SecretDestination::Descriptor(number) => {
                     places.descriptors.insert(name.clone(), SecretDescriptor::reserve(*number)?);

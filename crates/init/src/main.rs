@@ -3,32 +3,29 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::{OsStr, OsString},
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
+use adytum_evidence::measurement::Sha256Digest;
 use adytum_init::{
     InitError, Program, Unlocked,
     arguments::{AttestationArguments, parse_duration, parse_seconds},
+    bundles::Bundles,
     configuration::MeasuredConfiguration,
     delivery::{DeliveryError, Places},
     hardening,
     health::{Health, HealthPort},
     logging::LogArguments,
     process::{Signals, Supervised, signal_exit_code},
-    program::VerifiedProgram,
-    tee, termination,
+    program::{self, VerifiedProgram},
+    tee::{self, Platform},
+    termination,
 };
 use clap::Parser;
 
 const EXIT_CODES: &str = "\
 Exit codes, where init ends by itself:
   64   wrong flags
+  65   a bundle is not what the broker's manifest says, or malformed
   69   the broker was not reached in time (--fetch-timeout; later: lease and grace)
   71   the system or the TEE refused something
   73   a secret has no safe place
@@ -100,10 +97,15 @@ fn run(arguments: &Arguments) -> Result<u8, InitError> {
 
 /// Everything that can be refused before anything is asked for.
 struct Prepared {
-    program: VerifiedProgram,
+    /// `None` if it comes in a bundle.
+    program: Option<VerifiedProgram>,
+    path: PathBuf,
+    digest: Sha256Digest,
+    platform: Platform,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     places: Places,
+    bundles: Bundles,
 }
 
 impl Prepared {
@@ -116,9 +118,14 @@ impl Prepared {
         let platform = tee::platform(&arguments.attestation)?;
         // First of what opens files: secrets have fixed descriptors.
         let places = Places::prepare(configuration, platform)?;
-        let program = VerifiedProgram::open(configuration, Path::new(OsStr::new(program)), platform)?;
-        let environment = configuration.environment().confined(pairs());
-        Ok(Self { program, arguments: rest.to_vec(), environment, places })
+        let bundles = Bundles::prepare(configuration, platform)?;
+        let path = PathBuf::from(program);
+        let digest = program::pinned(configuration, &path)?.sha256;
+        let program = (!program::comes_in_bundle(configuration))
+            .then(|| VerifiedProgram::open(configuration, &path, platform))
+            .transpose()?;
+        let (arguments, environment) = (rest.to_vec(), configuration.environment().confined(pairs()));
+        Ok(Self { program, path, digest, platform, arguments, environment, places, bundles })
     }
 
     async fn run(
@@ -129,8 +136,7 @@ impl Prepared {
         let mut signals = Signals::handle()?;
         let health = Health::default();
         let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
-        let unlock =
-            adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.program.digest()));
+        let unlock = adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.digest));
         let Unlocked { released, renewal } = tokio::select! {
             unlocked = unlock => unlocked?,
             signal = signals.next_ending() => {
@@ -138,10 +144,15 @@ impl Prepared {
                 return Ok(signal_exit_code(signal));
             }
         };
+        self.bundles.unpack(configuration, &released)?;
+        let program = match self.program.take() {
+            Some(program) => program,
+            None => VerifiedProgram::open(configuration, &self.path, self.platform)?,
+        };
         self.places.deliver(&released)?;
         drop(released);
-        let running = Supervised::start(&self.program, &self.arguments, &self.environment, &self.places)?;
-        tracing::info!(pid = %running.pid(), program = %self.program.path().display(), "started");
+        let running = Supervised::start(&program, &self.arguments, &self.environment, &self.places)?;
+        tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
         health.set_ready();
         let renewal = renewal.run(|changed| {
             self.places.deliver(changed)?;

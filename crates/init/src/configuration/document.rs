@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{
     AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner, PinnedBroker,
     PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
+    bundle::{self, BundleTable},
 };
 use crate::{
     environment::EnvironmentRules,
@@ -33,6 +34,8 @@ struct Document {
     secrets: Vec<SecretTable>,
     #[serde(default)]
     storage: StorageTable,
+    #[serde(default, rename = "bundle")]
+    bundles: Vec<BundleTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -105,7 +108,9 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         add_secret(&mut secrets, secret.name, rule)?;
     }
     let (program, arguments) = document.program.pin()?;
+    let bundles = bundle::bundles(document.bundles, &secrets)?;
     Ok(MeasuredConfiguration {
+        bundles,
         program,
         arguments,
         environment: checked(document.environment)?,
@@ -122,7 +127,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     })
 }
 
-fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
+pub(super) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
     ConfigurationError::Field { field: field.into(), reason: reason.into() }
 }
 
