@@ -28,6 +28,7 @@ use crate::{
     reference::Reference,
     state::{RestoreError, State},
     store::{Change, Committed, Loaded, Store, StoreError},
+    succession::handing::Succession,
 };
 
 /// What a broker is made of.
@@ -91,8 +92,9 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
     executed: Mutex<Executed>,
     confirmation: Confirmation,
+    succession: Succession,
     audit: AuditLog,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     draining: AtomicBool,
 }
 
@@ -121,7 +123,7 @@ impl Broker {
         let first = verifier(&state, reference.as_ref(), &collateral, &clock);
         let digest = genesis.digest();
         let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
-        let metrics = Metrics::new(store.activity());
+        let metrics = Arc::new(Metrics::new(store.activity()));
         let broker = Self {
             digest,
             genesis,
@@ -136,6 +138,7 @@ impl Broker {
             changes: tokio::sync::Mutex::new(()),
             executed: Mutex::new(Executed::default()),
             confirmation,
+            succession: Succession::default(),
             audit,
             metrics,
             draining: AtomicBool::new(false),
@@ -206,7 +209,17 @@ impl Broker {
                 .unwrap_or_default(),
             awaiting_confirmation: self.awaiting_confirmation(),
             audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
+            recovery: None,
         }
+    }
+
+    /// Its TEE.
+    pub(crate) fn attester(&self) -> &dyn Attester {
+        &*self.attester
+    }
+
+    pub(crate) fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     pub(crate) fn confirmation(&self) -> &Confirmation {
@@ -224,7 +237,7 @@ impl Broker {
     }
 
     /// What it counts.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

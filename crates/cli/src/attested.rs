@@ -9,8 +9,9 @@ use std::{
 };
 
 use adytum_api::broker::{
-    CommandResult, GetStatusRequest, GetStatusResponse,
-    broker_administration_client::BrokerAdministrationClient, command,
+    CommandResult, GetStatusRequest, GetStatusResponse, RecoveryStatus, SupplyShareRequest,
+    broker_administration_client::BrokerAdministrationClient, broker_recovery_client::BrokerRecoveryClient,
+    command,
 };
 use adytum_broker::{command::sign, genesis::Genesis};
 use adytum_evidence::{
@@ -65,11 +66,11 @@ pub(crate) struct Pin {
     /// $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
-    /// Trust this simulated platform too: its root certificate. It protects
-    /// nothing.
+    /// Trust this simulated platform too: its root certificate; may be given several
+    /// times. It protects nothing.
     #[cfg(feature = "simulation")]
     #[arg(long, value_name = "ROOT.pem")]
-    trust_simulation: Option<PathBuf>,
+    trust_simulation: Vec<PathBuf>,
 }
 
 /// Which broker, and what it must prove.
@@ -101,7 +102,7 @@ pub(crate) struct PinFiles {
     pub(crate) collateral: Option<String>,
     pub(crate) heads: PathBuf,
     #[cfg(feature = "simulation")]
-    pub(crate) trust_simulation: Option<PathBuf>,
+    pub(crate) trust_simulation: Vec<PathBuf>,
 }
 
 impl From<PinFiles> for Pin {
@@ -138,6 +139,11 @@ impl Access {
         Ok((self.target.pin.open_any_state(&self.target.broker).await?, owners))
     }
 
+    /// Which broker.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Sends one command.
     pub(crate) async fn execute(&self, command: command::Command) -> anyhow::Result<CommandResult> {
         let (mut session, owners) = self.open().await?;
@@ -150,6 +156,16 @@ impl Target {
     pub(crate) async fn open(&self) -> anyhow::Result<Session> {
         self.pin.open(&self.broker).await
     }
+
+    /// Opens a session whatever is remembered of the broker's state.
+    pub(crate) async fn open_any_state(&self) -> anyhow::Result<Session> {
+        self.pin.open_any_state(&self.broker).await
+    }
+
+    /// What the broker must prove.
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
 }
 
 impl Pin {
@@ -159,6 +175,9 @@ impl Pin {
     /// The broker's state must be the newest that was seen of it, and continue it.
     pub(crate) async fn open(&self, address: &str) -> anyhow::Result<Session> {
         let mut session = self.open_any_state(address).await?;
+        if session.broker.head.is_none() {
+            bail!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
+        }
         if let Some(seen) = &session.seen {
             follows(seen, &session.broker.head)?;
             session.status().await?;
@@ -177,18 +196,22 @@ impl Pin {
             Some(memory) => memory.seen(genesis.digest())?,
             None => None,
         };
-        let simulation = self.simulation_root()?;
-        let pin = BrokerPin { policy: self.policy(simulation.is_some())?, genesis: genesis.digest() };
-        let roots = [TrustRoot::intel()].into_iter().chain(simulation).collect();
-        let source = collateral::source(self.collateral.as_deref(), self.simulation_path())?;
+        let pin = BrokerPin { policy: self.policy()?, genesis: genesis.digest() };
         let connector = AttestedConnector::new(ConnectorConfiguration {
-            verifier: Arc::new(Verifier::new(roots, source, Arc::new(SystemClock))),
+            verifier: self.verifier()?,
             judge: Arc::new(pin),
             local: None,
             limits: Limits::default(),
         });
         let session = connector.session(address).await?;
         Session::new(session, genesis, memory, seen)
+    }
+
+    /// Verifies evidence against the roots that are trusted.
+    pub(crate) fn verifier(&self) -> anyhow::Result<Arc<Verifier>> {
+        let roots = [TrustRoot::intel()].into_iter().chain(self.simulation_roots()?).collect();
+        let source = collateral::source(self.collateral.as_deref(), self.simulation_paths())?;
+        Ok(Arc::new(Verifier::new(roots, source, Arc::new(SystemClock))))
     }
 
     fn memory(&self) -> Option<HeadMemory> {
@@ -206,7 +229,9 @@ impl Pin {
         path.map(HeadMemory::new)
     }
 
-    fn policy(&self, simulation: bool) -> anyhow::Result<Policy> {
+    /// Which code the broker may have.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
+        let simulation = !self.simulation_paths().is_empty();
         let Some(path) = &self.broker_policy else {
             let vendor = if simulation { Vendor::Simulation } else { Vendor::Intel };
             let [first, ..] = self.measurements.as_slice() else {
@@ -216,9 +241,7 @@ impl Pin {
             policy.identity.extend(&self.measurements);
             return Ok(policy);
         };
-        let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
-        let policy: Policy =
-            toml::from_str(&text).with_context(|| format!("{} is not a policy", path.display()))?;
+        let policy = read_policy(path)?;
         if policy.vendors.contains(&Vendor::Simulation) && !simulation {
             bail!(
                 "{} accepts simulation, but no simulated platform is trusted; name one with \
@@ -230,30 +253,42 @@ impl Pin {
     }
 
     #[cfg(feature = "simulation")]
-    fn simulation_path(&self) -> Option<&Path> {
-        self.trust_simulation.as_deref()
+    fn simulation_paths(&self) -> &[PathBuf] {
+        &self.trust_simulation
     }
 
     #[cfg(not(feature = "simulation"))]
-    fn simulation_path(&self) -> Option<&Path> {
-        None
+    fn simulation_paths(&self) -> &[PathBuf] {
+        &[]
+    }
+
+    /// The root certificates of the simulated platforms that are trusted, in PEM.
+    pub(crate) fn simulation_certificates(&self) -> anyhow::Result<Vec<String>> {
+        let read = |path: &PathBuf| Ok(key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?.to_string());
+        self.simulation_paths().iter().map(read).collect()
     }
 
     #[cfg(feature = "simulation")]
-    fn simulation_root(&self) -> anyhow::Result<Option<TrustRoot>> {
-        let Some(path) = &self.trust_simulation else { return Ok(None) };
-        let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
-        let certificate =
-            pem::parse(text.as_str()).with_context(|| format!("{} is not PEM", path.display()))?;
-        let root = TrustRoot::simulation(certificate.contents())
-            .with_context(|| format!("{} is no simulated platform's root", path.display()))?;
-        Ok(Some(root))
+    fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
+        let paths = self.simulation_paths().iter();
+        let root = |(path, text): (&PathBuf, String)| {
+            let certificate = pem::parse(&text).with_context(|| format!("{} is not PEM", path.display()))?;
+            TrustRoot::simulation(certificate.contents())
+                .with_context(|| format!("{} is no simulated platform's root", path.display()))
+        };
+        paths.zip(self.simulation_certificates()?).map(root).collect()
     }
 
     #[cfg(not(feature = "simulation"))]
-    fn simulation_root(&self) -> anyhow::Result<Option<TrustRoot>> {
-        Ok(None)
+    fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
+        Ok(Vec::new())
     }
+}
+
+/// Reads a policy.
+pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
+    toml::from_str(&text).with_context(|| format!("{} is not a policy", path.display()))
 }
 
 /// Reads a genesis document.
@@ -265,6 +300,7 @@ pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
 /// An open session with the broker that was meant.
 pub(crate) struct Session {
     client: BrokerAdministrationClient<Channel>,
+    recovery: BrokerRecoveryClient<Channel>,
     request_binding: Arc<zeroize::Zeroizing<[u8; 32]>>,
     genesis: Genesis,
     memory: Option<HeadMemory>,
@@ -286,10 +322,12 @@ impl Session {
         let Peer::Attested { claims, session_claims } = session.info.peer else {
             bail!("the broker gave no evidence");
         };
+        let recovery = BrokerRecoveryClient::new(session.channel.clone());
         // The pin has read them already.
         let broker = BrokerClaims::decode(&session_claims).context("the broker's claims")?;
         Ok(Self {
             client: BrokerAdministrationClient::new(session.channel),
+            recovery,
             request_binding: session.info.request_binding,
             genesis,
             memory,
@@ -325,8 +363,25 @@ impl Session {
     /// that was seen.
     pub(crate) async fn status(&mut self) -> anyhow::Result<GetStatusResponse> {
         let seen = self.seen.as_ref().map(Into::into);
-        let answer = self.client.get_status(Request::new(GetStatusRequest { seen })).await;
+        let answer = self.client.get_status(Request::new(GetStatusRequest { seen, recovery: false })).await;
         Ok(answer.map_err(|status| explain(&status))?.into_inner())
+    }
+
+    /// How the broker's root key comes back. Nothing is compared with what was seen
+    /// of its state: a broker that awaits recovery has none to show.
+    pub(crate) async fn recovery(&mut self) -> anyhow::Result<RecoveryStatus> {
+        let request = GetStatusRequest { seen: None, recovery: true };
+        let answer = self.client.get_status(Request::new(request)).await;
+        Ok(answer.map_err(|status| explain(&status))?.into_inner().recovery.unwrap_or_default())
+    }
+
+    /// Gives the broker a share.
+    pub(crate) async fn supply_share(
+        &mut self,
+        request: SupplyShareRequest,
+    ) -> anyhow::Result<RecoveryStatus> {
+        let answer = self.recovery.supply_share(Request::new(request)).await;
+        Ok(answer.map_err(|status| explain(&status))?.into_inner().status.unwrap_or_default())
     }
 
     /// Has these owners sign a command for this session and sends it. Whether they are

@@ -20,6 +20,8 @@ mod owner;
 mod predict;
 mod progress;
 mod provision;
+mod recovery;
+mod recovery_key;
 mod reference_client;
 mod seal;
 mod secret;
@@ -27,6 +29,7 @@ mod secret;
 mod simulation;
 mod ssl_config;
 mod unseal;
+mod upgrade;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -72,6 +75,9 @@ enum Command {
     /// Keys that models are sealed to.
     #[command(subcommand)]
     ModelKey(model_key::Action),
+    /// Keys that bring a broker's root key back.
+    #[command(subcommand)]
+    RecoveryKey(recovery_key::Action),
     /// Encrypt and sign a model, or a directory as a bundle.
     Seal(seal::Args),
     /// Verify and decrypt a sealed model or bundle, on an owner's machine.
@@ -126,6 +132,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit(action) => audit::run(action).await,
         Command::Provision(args) => provision::run(args).await,
         Command::ModelKey(action) => model_key::run(action),
+        Command::RecoveryKey(action) => recovery_key::run(action),
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),
         Command::SslConfig(action) => ssl_config::run(action),

@@ -13,12 +13,13 @@ use adytum_broker::{
     genesis::Genesis,
     manifest::{
         SignedManifest,
-        document::{Document, SecretTable, WorkloadTable},
+        document::{Document, RecoveryTable, SecretTable, WorkloadTable},
     },
     reference::Reference,
+    root_key::opening::{self, Opening},
     secrets::SecretKind,
     serve,
-    store::{Loaded, Store},
+    store::{Loaded, LockedStore, Store},
 };
 use adytum_evidence::{
     attester::Attester,
@@ -110,20 +111,31 @@ impl World {
 
     /// [`Self::start_in`], unless another broker still has the directory.
     pub(crate) async fn try_start_in(&self, directory: &Path) -> Option<Running> {
-        let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        let store = Store::open(directory, self.genesis.digest(), &key.into()).ok()?;
-        Some(self.start_with(store).await)
+        let locked = LockedStore::open(directory, self.genesis.digest()).ok()?;
+        Some(self.start_with(self.unsealed(locked)).await)
     }
 
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
-        let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        Store::open(directory, self.genesis.digest(), &key.into()).unwrap()
+        self.unsealed(LockedStore::open(directory, self.genesis.digest()).unwrap())
+    }
+
+    fn unsealed(&self, locked: LockedStore) -> (Store, Loaded) {
+        let sealing = self.attester("broker").sealing_key().unwrap();
+        match opening::open(locked, sealing) {
+            Ok(Opening::Open(store)) => *store,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) async fn start_with(&self, store: (Store, Loaded)) -> Running {
+        self.start_program("broker", store).await
+    }
+
+    /// A broker of this code.
+    pub(crate) async fn start_program(&self, program: &str, store: (Store, Loaded)) -> Running {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
-            attester: self.attester.clone().unwrap_or_else(|| self.attester("broker")),
+            attester: self.attester.clone().unwrap_or_else(|| self.attester(program)),
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store,
@@ -131,6 +143,10 @@ impl World {
             reference: self.reference.clone(),
         })
         .unwrap();
+        self.serve(broker).await
+    }
+
+    pub(crate) async fn serve(&self, broker: Arc<Broker>) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -204,6 +220,7 @@ impl World {
         };
         document.secrets =
             vec![secret("model_key", SecretKind::AgeIdentity), secret("ssl_config", SecretKind::Opaque)];
+        document.recovery = Some(RecoveryTable::unrecoverable());
         document
     }
 
