@@ -116,7 +116,7 @@ impl Directory {
         let uploaded = manifest
             .secrets
             .iter()
-            .filter(|(_, rule)| matches!(rule.kind, SecretKind::Opaque | SecretKind::AgeIdentity));
+            .filter(|(_, rule)| matches!(rule.kind(), SecretKind::Opaque | SecretKind::AgeIdentity));
         uploaded
             .map(|(name, _)| {
                 let file = self.private(Path::new("secrets").join(name.as_str()));
@@ -146,7 +146,7 @@ async fn bring_into_force(
         );
     }
     if version == manifest.version {
-        let answer = session.execute(command::Command::GetManifest(GetManifest {}), owners).await?;
+        let answer = session.execute(command::Command::GetManifest(GetManifest::default()), owners).await?;
         if answer.manifest != signed.text.as_bytes() {
             bail!(
                 "the broker has another manifest of version {version}; give this one a higher version and sign it again"
