@@ -7,6 +7,7 @@
 #   private/   may not: the owner's key, secrets/NAME for the broker, platform/ of a simulation
 #   plain/     the models as they are before they are sealed
 #   models/    the sealed models
+#   manifest-more.toml, if it is there, is added to the manifest: [leases], further workloads...
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -207,13 +208,17 @@ manifest() {
         "$genesis" "$1" "$vendors"
     [[ -z $simulation ]] || printf 'simulation_roots = ["""\n%s\n"""]\n' "$(<"$public/simulation-root.pem")"
     printf '\n[[workload]]\nname = "tf-demo"\nmodels = ["digits", "resnet"]\n\n[workload.policy]\n%s\n' \
-        "$(policy "$workload_policy" "$identity" 'the workload' -w)"
+        "$workload_rules"
     local name
     printf '\n[[secret]]\nname = "ssl_config"\nkind = "opaque"\nworkloads = ["tf-demo"]\n'
     printf '\n[[secret]]\nname = "model_key"\nkind = "age-identity"\nworkloads = ["tf-demo"]\n'
     for name in digits resnet; do
         printf '\n[[model]]\nname = "%s"\nsigners = ["%s"]\nminimum_version = 1\n' "$name" "$owner"
     done
+    if [[ -f $directory/manifest-more.toml ]]; then
+        echo
+        cat "$directory/manifest-more.toml"
+    fi
 }
 
 # Signs a manifest with a higher version if it says anything else than before.
@@ -235,6 +240,7 @@ models
 broker
 workload >"$public/workload.toml"
 identity=$("$adytum" measure --configuration "$public/workload.toml" --program "$binaries/adytum-serving")
+workload_rules=$(policy "$workload_policy" "$identity" 'the workload' -w)
 sign_manifest
 version=$(sed -n 's/^version = //p' "$public/manifest.toml" | head -n 1)
 echo "owner's directory  $directory"
