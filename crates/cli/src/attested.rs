@@ -15,11 +15,9 @@ use adytum_api::broker::{
 use adytum_broker::{command::sign, genesis::Genesis};
 use adytum_evidence::{
     claims::{Claims, TeeKind},
-    clock::SystemClock,
     measurement::WorkloadIdentity,
     policy::Policy,
-    trust::{TrustRoot, Vendor},
-    verifier::Verifier,
+    trust::Vendor,
 };
 use adytum_ratls::{
     claims::{BrokerClaims, BrokerPin, StateHead},
@@ -33,7 +31,7 @@ use anyhow::{Context, anyhow, bail};
 use tonic::{Request, Status, transport::Channel};
 
 pub(crate) use self::owners::signed_manifest;
-use crate::{collateral, key_file};
+use crate::{key_file, trusted::Trusted};
 
 /// More than any genesis document or policy has, in bytes.
 const MAXIMUM_DOCUMENT_LENGTH: u64 = 1024 * 1024;
@@ -45,7 +43,7 @@ pub(crate) struct Pin {
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
     /// Which code it may be: a policy in TOML.
-    #[arg(long, visible_alias = "policy", value_name = "FILE", required_unless_present = "measurements")]
+    #[arg(long, visible_alias = "policy", value_name = "FILE")]
     broker_policy: Option<PathBuf>,
     /// Which code it may be: an SGX enclave of this identity, as `adytum measure
     /// --broker` prints it; may be given several times.
@@ -56,20 +54,13 @@ pub(crate) struct Pin {
         conflicts_with = "broker_policy"
     )]
     measurements: Vec<WorkloadIdentity>,
-    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
-    /// directory.
-    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
-    collateral: Option<String>,
+    #[command(flatten)]
+    trusted: Trusted,
     /// Where the highest state seen of each broker is remembered, so that an older
     /// one that somebody puts back is noticed. By default adytum/heads.json in
     /// $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
-    /// Trust this simulated platform too: its root certificate. It protects
-    /// nothing.
-    #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "ROOT.pem")]
-    trust_simulation: Option<PathBuf>,
 }
 
 /// Which broker, and what it must prove.
@@ -115,6 +106,35 @@ impl Access {
     }
 }
 
+/// As [`Access`], for commands that need a broker only when `--broker` is given:
+/// then the rest is required as well.
+#[derive(Debug)]
+pub(crate) struct AccessOnRequest(pub(crate) Option<Access>);
+
+impl clap::FromArgMatches for AccessOnRequest {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        // The environment may name a broker for all other commands.
+        let asked = matches.value_source("broker") == Some(clap::parser::ValueSource::CommandLine);
+        asked.then(|| Access::from_arg_matches(matches)).transpose().map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for AccessOnRequest {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        // "For update": nothing is required.
+        <Access as clap::Args>::augment_args_for_update(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
 impl Target {
     /// Opens a session: see [`Pin::open`].
     pub(crate) async fn open(&self) -> anyhow::Result<Session> {
@@ -147,12 +167,10 @@ impl Pin {
             Some(memory) => memory.seen(genesis.digest())?,
             None => None,
         };
-        let simulation = self.simulation_root()?;
+        let simulation = self.trusted.simulation_root()?;
         let pin = BrokerPin { policy: self.policy(simulation.is_some())?, genesis: genesis.digest() };
-        let roots = [TrustRoot::intel()].into_iter().chain(simulation).collect();
-        let source = collateral::source(self.collateral.as_deref(), self.simulation_path())?;
         let connector = AttestedConnector::new(ConnectorConfiguration {
-            verifier: Arc::new(Verifier::new(roots, source, Arc::new(SystemClock))),
+            verifier: Arc::new(self.trusted.verifier()?),
             judge: Arc::new(pin),
             local: None,
             limits: Limits::default(),
@@ -197,32 +215,6 @@ impl Pin {
             );
         }
         Ok(policy)
-    }
-
-    #[cfg(feature = "simulation")]
-    fn simulation_path(&self) -> Option<&Path> {
-        self.trust_simulation.as_deref()
-    }
-
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_path(&self) -> Option<&Path> {
-        None
-    }
-
-    #[cfg(feature = "simulation")]
-    fn simulation_root(&self) -> anyhow::Result<Option<TrustRoot>> {
-        let Some(path) = &self.trust_simulation else { return Ok(None) };
-        let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
-        let certificate =
-            pem::parse(text.as_str()).with_context(|| format!("{} is not PEM", path.display()))?;
-        let root = TrustRoot::simulation(certificate.contents())
-            .with_context(|| format!("{} is no simulated platform's root", path.display()))?;
-        Ok(Some(root))
-    }
-
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_root(&self) -> anyhow::Result<Option<TrustRoot>> {
-        Ok(None)
     }
 }
 

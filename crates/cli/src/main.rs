@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod broker;
 mod collateral;
+mod evidence;
 mod genesis;
 mod interrupt;
 mod key_file;
@@ -23,6 +24,7 @@ mod secret;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ssl_config;
+mod trusted;
 mod unseal;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -49,6 +51,9 @@ enum Command {
     Genesis(genesis::Action),
     /// Identities of workloads and brokers, from their files.
     Measure(measure::Args),
+    /// Evidence as a file.
+    #[command(subcommand)]
+    Evidence(evidence::Action),
     /// Which workloads exist and what each may have.
     #[command(subcommand)]
     Manifest(manifest::Action),
@@ -105,6 +110,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Owner(action) => owner::run(action),
         Command::Genesis(action) => genesis::run(action),
         Command::Measure(args) => measure::run(args),
+        Command::Evidence(action) => evidence::run(action).await,
         Command::Manifest(action) => manifest::run(action).await,
         Command::Broker(action) => broker::run(action).await,
         Command::Secret(action) => secret::run(action).await,

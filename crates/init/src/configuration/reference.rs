@@ -137,7 +137,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     for bundle in &addition.bundles {
         if !secrets.contains_key(bundle.secret()) {
             let (destination, owner) = (SecretDestination::Memory, Owner::default());
-            let rule = SecretRule { destination, owner, reload_signal: None };
+            let rule = SecretRule { destination, key_path: None, owner, reload_signal: None };
             document::add_secret(&mut secrets, bundle.secret().clone(), rule)?;
         }
     }
