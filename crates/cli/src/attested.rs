@@ -16,10 +16,9 @@ use adytum_api::broker::{
 use adytum_broker::{command::sign, genesis::Genesis};
 use adytum_evidence::{
     claims::{Claims, TeeKind},
-    clock::SystemClock,
     measurement::WorkloadIdentity,
     policy::Policy,
-    trust::{TrustRoot, Vendor},
+    trust::Vendor,
     verifier::Verifier,
 };
 use adytum_ratls::{
@@ -34,7 +33,7 @@ use anyhow::{Context, anyhow, bail};
 use tonic::{Request, Status, transport::Channel};
 
 pub(crate) use self::owners::signed_manifest;
-use crate::{collateral, key_file};
+use crate::{key_file, trusted::Trusted};
 
 /// More than any genesis document or policy has, in bytes.
 const MAXIMUM_DOCUMENT_LENGTH: u64 = 1024 * 1024;
@@ -46,7 +45,7 @@ pub(crate) struct Pin {
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
     /// Which code it may be: a policy in TOML.
-    #[arg(long, visible_alias = "policy", value_name = "FILE", required_unless_present = "measurements")]
+    #[arg(long, visible_alias = "policy", value_name = "FILE")]
     broker_policy: Option<PathBuf>,
     /// Which code it may be: an SGX enclave of this identity, as `adytum measure
     /// --broker` prints it; may be given several times.
@@ -57,20 +56,13 @@ pub(crate) struct Pin {
         conflicts_with = "broker_policy"
     )]
     measurements: Vec<WorkloadIdentity>,
-    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
-    /// directory.
-    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
-    collateral: Option<String>,
+    #[command(flatten)]
+    trusted: Trusted,
     /// Where the highest state seen of each broker is remembered, so that an older
     /// one that somebody puts back is noticed. By default adytum/heads.json in
     /// $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
-    /// Trust this simulated platform too: its root certificate; may be given several
-    /// times. It protects nothing.
-    #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "ROOT.pem")]
-    trust_simulation: Vec<PathBuf>,
 }
 
 /// Which broker, and what it must prove.
@@ -99,10 +91,8 @@ pub(crate) struct Access {
 pub(crate) struct PinFiles {
     pub(crate) genesis: PathBuf,
     pub(crate) broker_policy: PathBuf,
-    pub(crate) collateral: Option<String>,
+    pub(crate) trusted: Trusted,
     pub(crate) heads: PathBuf,
-    #[cfg(feature = "simulation")]
-    pub(crate) trust_simulation: Vec<PathBuf>,
 }
 
 impl From<PinFiles> for Pin {
@@ -111,10 +101,8 @@ impl From<PinFiles> for Pin {
             genesis: files.genesis,
             broker_policy: Some(files.broker_policy),
             measurements: Vec::new(),
-            collateral: files.collateral,
+            trusted: files.trusted,
             heads: Some(files.heads),
-            #[cfg(feature = "simulation")]
-            trust_simulation: files.trust_simulation,
         }
     }
 }
@@ -148,6 +136,35 @@ impl Access {
     pub(crate) async fn execute(&self, command: command::Command) -> anyhow::Result<CommandResult> {
         let (mut session, owners) = self.open().await?;
         session.execute(command, &owners).await
+    }
+}
+
+/// As [`Access`], for commands that need a broker only when `--broker` is given:
+/// then the rest is required as well.
+#[derive(Debug)]
+pub(crate) struct AccessOnRequest(pub(crate) Option<Access>);
+
+impl clap::FromArgMatches for AccessOnRequest {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        // The environment may name a broker for all other commands.
+        let asked = matches.value_source("broker") == Some(clap::parser::ValueSource::CommandLine);
+        asked.then(|| Access::from_arg_matches(matches)).transpose().map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for AccessOnRequest {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        // "For update": nothing is required.
+        <Access as clap::Args>::augment_args_for_update(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
     }
 }
 
@@ -209,9 +226,12 @@ impl Pin {
 
     /// Verifies evidence against the roots that are trusted.
     pub(crate) fn verifier(&self) -> anyhow::Result<Arc<Verifier>> {
-        let roots = [TrustRoot::intel()].into_iter().chain(self.simulation_roots()?).collect();
-        let source = collateral::source(self.collateral.as_deref(), self.simulation_paths())?;
-        Ok(Arc::new(Verifier::new(roots, source, Arc::new(SystemClock))))
+        Ok(Arc::new(self.trusted.verifier()?))
+    }
+
+    /// Whose evidence counts.
+    pub(crate) fn trusted(&self) -> &Trusted {
+        &self.trusted
     }
 
     fn memory(&self) -> Option<HeadMemory> {
@@ -231,7 +251,7 @@ impl Pin {
 
     /// Which code the broker may have.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
-        let simulation = !self.simulation_paths().is_empty();
+        let simulation = self.trusted.simulation();
         let Some(path) = &self.broker_policy else {
             let vendor = if simulation { Vendor::Simulation } else { Vendor::Intel };
             let [first, ..] = self.measurements.as_slice() else {
@@ -250,38 +270,6 @@ impl Pin {
             );
         }
         Ok(policy)
-    }
-
-    #[cfg(feature = "simulation")]
-    fn simulation_paths(&self) -> &[PathBuf] {
-        &self.trust_simulation
-    }
-
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_paths(&self) -> &[PathBuf] {
-        &[]
-    }
-
-    /// The root certificates of the simulated platforms that are trusted, in PEM.
-    pub(crate) fn simulation_certificates(&self) -> anyhow::Result<Vec<String>> {
-        let read = |path: &PathBuf| Ok(key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?.to_string());
-        self.simulation_paths().iter().map(read).collect()
-    }
-
-    #[cfg(feature = "simulation")]
-    fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
-        let paths = self.simulation_paths().iter();
-        let root = |(path, text): (&PathBuf, String)| {
-            let certificate = pem::parse(&text).with_context(|| format!("{} is not PEM", path.display()))?;
-            TrustRoot::simulation(certificate.contents())
-                .with_context(|| format!("{} is no simulated platform's root", path.display()))
-        };
-        paths.zip(self.simulation_certificates()?).map(root).collect()
-    }
-
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
-        Ok(Vec::new())
     }
 }
 

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use adytum_api::broker::{ConfirmState, RecoveryStatus, RotateCertificateAuthority, command};
 use adytum_broker::store;
-use adytum_evidence::claims::{Claims, Measured};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    key_file, output, recovery, upgrade,
+    evidence, key_file, output, recovery, upgrade,
 };
 
 #[derive(Debug, Subcommand)]
@@ -171,7 +170,7 @@ async fn verify(args: Args) -> anyhow::Result<()> {
     }
     output::line(format_args!("{} is the broker that is meant", args.broker))?;
     output::line(format_args!("genesis      {}", session.broker.genesis))?;
-    for (name, value) in described(&session.claims) {
+    for (name, value) in evidence::described(&session.claims) {
         output::line(format_args!("{name:<12} {value}"))?;
     }
     output::line(format_args!(
@@ -240,29 +239,4 @@ fn head(session: &Session) -> serde_json::Value {
         "audit_size": head.audit_size,
         "audit_hash": head.audit_hash.map(|hash| hash.to_string()),
     })
-}
-
-/// What evidence says, for people.
-fn described(claims: &Claims) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("platform", format!("{} {}", claims.vendor, claims.platform.id))];
-    match &claims.measured {
-        Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, .. } => lines.extend([
-            ("mr_enclave", mr_enclave.to_string()),
-            ("mr_signer", mr_signer.to_string()),
-            ("product", format!("{isv_prod_id}, security version {isv_svn}")),
-        ]),
-        Measured::Tdx { mr_td, mr_config_id, .. } => {
-            lines.extend([("mr_td", mr_td.to_string()), ("mr_config_id", mr_config_id.to_string())]);
-        }
-        Measured::Snp { measurement, host_data, .. } => {
-            lines.extend([("measurement", measurement.to_string()), ("host_data", host_data.to_string())]);
-        }
-    }
-    let advisories = match claims.advisory_ids.len() {
-        0 => String::new(),
-        _ => format!(" ({})", claims.advisory_ids.iter().cloned().collect::<Vec<_>>().join(", ")),
-    };
-    lines.push(("tcb", format!("{:?}{advisories}", claims.tcb_status)));
-    lines.push(("debug", if claims.debug { "on: a debugger reads everything" } else { "off" }.to_owned()));
-    lines
 }

@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod broker;
 mod collateral;
+mod evidence;
 mod genesis;
 mod init_data;
 mod interrupt;
@@ -28,6 +29,7 @@ mod secret;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ssl_config;
+mod trusted;
 mod unseal;
 mod upgrade;
 
@@ -58,6 +60,9 @@ enum Command {
     /// What a confidential guest of Kata Containers may run.
     #[command(subcommand)]
     InitData(init_data::Action),
+    /// Evidence as a file.
+    #[command(subcommand)]
+    Evidence(evidence::Action),
     /// Which workloads exist and what each may have.
     #[command(subcommand)]
     Manifest(manifest::Action),
@@ -126,6 +131,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Genesis(action) => genesis::run(action),
         Command::Measure(args) => measure::run(args),
         Command::InitData(action) => init_data::run(action),
+        Command::Evidence(action) => evidence::run(action).await,
         Command::Manifest(action) => manifest::run(action).await,
         Command::Broker(action) => broker::run(action).await,
         Command::Secret(action) => secret::run(action).await,

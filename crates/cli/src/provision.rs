@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::{
     attested::{Access, PinFiles, Session},
     manifest, output, secret,
+    trusted::Trusted,
 };
 
 /// Give a broker everything that an owner's directory holds for it.
@@ -40,10 +41,8 @@ pub(crate) struct Args {
     /// An owner's key; as many as the genesis demands. By default private/owner.pem.
     #[arg(long = "owner", value_name = "FILE")]
     owners: Vec<PathBuf>,
-    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
-    /// directory.
-    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
-    collateral: Option<String>,
+    #[command(flatten)]
+    trusted: Trusted,
     /// Where the highest state seen of each broker is remembered. By default
     /// private/heads.json.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
@@ -51,11 +50,6 @@ pub(crate) struct Args {
     /// Upload secrets that have a value already, too.
     #[arg(long)]
     replace: bool,
-    /// Trust this simulated platform too: its root certificate. It protects
-    /// nothing.
-    #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "ROOT.pem")]
-    trust_simulation: Vec<PathBuf>,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -84,10 +78,8 @@ impl Args {
         let pin = PinFiles {
             genesis: directory.public("genesis.toml"),
             broker_policy: directory.public("broker-policy.toml"),
-            collateral: self.collateral,
+            trusted: self.trusted,
             heads: self.heads.unwrap_or_else(|| directory.private("heads.json")),
-            #[cfg(feature = "simulation")]
-            trust_simulation: self.trust_simulation,
         };
         Access::from_files(owners, self.broker, pin)
     }

@@ -434,3 +434,40 @@ async fn one_command_provisions_a_broker_from_an_owners_directory() {
     stage.write("owner/public/genesis.toml", &other.to_toml());
     assert!(fails(provision).await.contains("genesis-mismatch"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_listed_compared_and_shown_again() {
+    let stage = Stage::new(1, 1).await;
+    let owned = |words: &[&str]| {
+        let mut arguments = stage.pinned(words);
+        arguments.extend(["--owner".into(), stage.path("owner0.pem")]);
+        arguments
+    };
+    let none = succeeds(owned(&["manifest", "history"])).await;
+    assert!(none.contains("no manifest yet"), "{none}");
+    let first = stage.write("first.toml", &stage.manifest(1));
+    assert!(fails(owned(&["manifest", "diff", &first])).await.contains("no manifest yet"));
+    succeeds(owned(&["manifest", "apply", &first])).await;
+
+    let who = "workloads = [\"digits\"]";
+    let leased = stage.manifest(2).replacen(who, &format!("{who}\nlease = \"10m\""), 1);
+    let second = stage.write("second.toml", &leased);
+    let said = succeeds(owned(&["manifest", "diff", &second])).await;
+    assert!(said.starts_with("version  1 -> 2\n~ secret ssl_config\n    lease: + 10m\n"), "{said}");
+    assert!(
+        fails(owned(&["manifest", "diff", &first, &second])).await.contains("one manifest with --broker")
+    );
+    succeeds(owned(&["manifest", "apply", &second])).await;
+
+    let key = succeeds(vec!["owner".into(), "show".into(), stage.path("owner0.pem")]).await;
+    let history = succeeds(owned(&["manifest", "history"])).await;
+    let lines: Vec<&str> = history.lines().collect();
+    assert!(lines[0].starts_with("version 2 ") && lines[1].starts_with("version 1 "), "{history}");
+    assert!(lines.iter().all(|line| line.ends_with(&format!("signed by {}", key.trim()))), "{history}");
+    let json = succeeds(owned(&["manifest", "history", "--count", "1", "--json"])).await;
+    let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((parsed.as_array().unwrap().len(), &parsed[0]["version"]), (1, &serde_json::json!(2)));
+    assert_eq!(succeeds(owned(&["manifest", "get", "--version", "1"])).await, stage.manifest(1));
+    assert_eq!(succeeds(owned(&["manifest", "get"])).await, leased);
+    assert!(fails(owned(&["manifest", "get", "--version", "9"])).await.contains("refused"));
+}

@@ -28,6 +28,11 @@ pub struct AttestationArguments {
     #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]
     pub tee: TeeChoice,
 
+    /// Write evidence of this workload here when it starts, for `adytum manifest
+    /// new` and `explain`. It is no secret
+    #[arg(long, value_name = "FILE")]
+    pub write_evidence: Option<PathBuf>,
+
     /// Simulation only: how long a quote takes, as in 20ms, to imitate hardware
     #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
     pub quote_latency: Duration,

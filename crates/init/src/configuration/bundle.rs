@@ -90,9 +90,13 @@ pub(super) fn bundles(
                 format!("its path and that of bundle {other}, {}, overlap", rule.path),
             ));
         }
-        let within = secrets.iter().find(|(_, rule)| match &rule.destination {
-            SecretDestination::File(secret) => secret.as_path().starts_with(path.as_path()),
-            _ => false,
+        let is_within = |file: &AbsolutePath| file.as_path().starts_with(path.as_path());
+        let within = secrets.iter().find(|(_, rule)| {
+            let file = match &rule.destination {
+                SecretDestination::File(file) => Some(file),
+                _ => None,
+            };
+            file.into_iter().chain(&rule.key_path).any(is_within)
         });
         if let Some((other, _)) = within {
             return Err(invalid(

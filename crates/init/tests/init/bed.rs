@@ -18,6 +18,7 @@ use adytum_broker::{
 use adytum_evidence::{
     clock::SystemClock,
     measurement::{Sha256Digest, WorkloadIdentity},
+    verifier::{TrustRoot, Verifier},
 };
 use adytum_init::configuration::measure;
 use adytum_ratls::session::{Peer, SessionInfo};
@@ -140,6 +141,13 @@ impl Bed {
 
     pub(crate) fn genesis(&self) -> Genesis {
         self.genesis.clone()
+    }
+
+    /// Trusts this bed's platform.
+    pub(crate) fn verifier(&self) -> Verifier {
+        let root = pem::parse(self.platform.root_certificate_pem()).unwrap();
+        let roots = vec![TrustRoot::simulation(root.contents()).unwrap()];
+        Verifier::new(roots, Arc::new(self.platform.collateral_source()), Arc::new(SystemClock))
     }
 
     fn broker_identity() -> WorkloadIdentity {
