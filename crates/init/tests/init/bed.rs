@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -101,11 +104,14 @@ pub(crate) struct Bed {
     platform: Arc<Platform>,
     owner: OwnerSigningKey,
     genesis: Genesis,
+    /// Numbers of sessions in which an owner commands.
+    sessions: AtomicU8,
     pub(crate) shell: Shell,
 }
 
 pub(crate) struct RunningBroker {
     pub(crate) address: SocketAddr,
+    broker: Arc<Broker>,
     task: JoinHandle<()>,
 }
 
@@ -122,7 +128,7 @@ impl Bed {
         let platform = Platform::create(directory.path().join("platform")).unwrap();
         let owner = OwnerSigningKey::generate().unwrap();
         let genesis = Genesis::found([owner.public_key()], 1).unwrap();
-        Some(Self { directory, platform, owner, genesis, shell })
+        Some(Self { directory, platform, owner, genesis, sessions: AtomicU8::new(100), shell })
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
@@ -203,24 +209,28 @@ impl Bed {
         .unwrap();
         self.provision(&broker, identity).await;
         let address = listener.local_addr().unwrap();
+        let serving = broker.clone();
         let task = tokio::spawn(async move {
-            serve(listener, broker, ServerLimits::default(), std::future::pending()).await.unwrap();
+            serve(listener, serving, ServerLimits::default(), std::future::pending()).await.unwrap();
         });
-        RunningBroker { address, task }
+        RunningBroker { address, broker, task }
     }
 
     async fn provision(&self, broker: &Arc<Broker>, identity: WorkloadIdentity) {
         let root = self.platform.root_certificate_pem();
-        let secret = |name: &str| {
-            format!("[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"shell\"]\n")
+        let secret = |name: &str, kind: &str| {
+            format!("[[secret]]\nname = \"{name}\"\nkind = \"{kind}\"\nworkloads = [\"shell\"]\n")
         };
         let text = format!(
             "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n[trust]\nvendors = [\"simulation\"]\n\
-             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[[workload]]\nname = \"shell\"\n[workload.policy]\n\
-             vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}",
+             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[leases]\nduration = \"10s\"\n[[workload]]\nname = \"shell\"\n[workload.policy]\n\
+             vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{}{}[secret.certificate]\ndns_names = [\"localhost\"]\nusages = [\"server\"]\n\
+             lifetime = \"24h\"\n",
             broker.genesis_digest(),
-            secret("ssl_config"),
-            secret("model_key"),
+            secret("ssl_config", "opaque"),
+            secret("model_key", "opaque"),
+            secret("random_key", "random"),
+            secret("tls", "tls-certificate"),
         );
         let mut manifest = SignedManifest::unsigned(text);
         manifest.sign(&self.owner).unwrap();
@@ -232,6 +242,12 @@ impl Bed {
             let put = PutSecret { name: name.to_owned(), value: value.as_bytes().to_vec() };
             self.command(broker, session, 1, command::Command::PutSecret(put)).await;
         }
+    }
+
+    /// An owner's command, after those of the provisioning.
+    pub(crate) async fn order(&self, running: &RunningBroker, command: command::Command) {
+        let session = self.sessions.fetch_add(1, Ordering::SeqCst);
+        self.command(&running.broker, session, 1, command).await;
     }
 
     async fn command(&self, broker: &Arc<Broker>, session: u8, version: u64, command: command::Command) {

@@ -7,4 +7,5 @@ mod confinement;
 mod delivery;
 mod flow;
 mod refusals;
+mod renewal;
 mod supervision;
