@@ -1,6 +1,9 @@
 //! One broker: its genesis, its state, and what it needs to serve.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use adytum_api::broker as wire;
 use adytum_evidence::{
@@ -21,6 +24,7 @@ use crate::{
     events::{Event, EventSink, RecordError},
     executed::Executed,
     genesis::Genesis,
+    metrics::Metrics,
     reference::Reference,
     state::{RestoreError, State},
     store::{Change, Committed, Loaded, Store, StoreError},
@@ -88,6 +92,8 @@ pub struct Broker {
     executed: Mutex<Executed>,
     confirmation: Confirmation,
     audit: AuditLog,
+    metrics: Metrics,
+    draining: AtomicBool,
 }
 
 impl Broker {
@@ -115,6 +121,7 @@ impl Broker {
         let first = verifier(&state, reference.as_ref(), &collateral, &clock);
         let digest = genesis.digest();
         let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
+        let metrics = Metrics::new(store.activity());
         let broker = Self {
             digest,
             genesis,
@@ -130,6 +137,8 @@ impl Broker {
             executed: Mutex::new(Executed::default()),
             confirmation,
             audit,
+            metrics,
+            draining: AtomicBool::new(false),
         };
         Ok(Arc::new(broker))
     }
@@ -212,6 +221,21 @@ impl Broker {
     /// Its audit log.
     pub fn audit(&self) -> &AuditLog {
         &self.audit
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Does it end, and take nothing new?
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// From now on it ends.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Records these events, all or none. What can't be recorded is not done.

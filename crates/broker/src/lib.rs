@@ -13,6 +13,8 @@
 //!   at least.
 //! - [`broker`] puts them together; [`server`] and [`service`] serve it;
 //!   [`status`] turns errors into gRPC statuses.
+//! - [`health`] and [`metrics`] are for those who run it; [`trace_context`] ties its
+//!   log to theirs.
 //! - [`mod@reference`] reads the reference deployment's files; [`measured`] is what
 //!   of all this a broker's evidence shows.
 
@@ -32,8 +34,10 @@ mod executed;
 #[cfg(test)]
 mod fixture;
 pub mod genesis;
+pub mod health;
 pub mod manifest;
 pub mod measured;
+pub mod metrics;
 pub mod reference;
 pub mod release;
 pub mod roles;
@@ -43,7 +47,8 @@ pub mod service;
 pub mod state;
 pub mod status;
 pub mod store;
+pub mod trace_context;
 pub mod trust;
 
 pub use broker::{Broker, BrokerConfiguration};
-pub use server::{ServerLimits, serve};
+pub use server::{PeerLimits, QuoteLimits, RequestLimits, ServerLimits, serve};

@@ -10,7 +10,6 @@ use adytum_api::broker::{
     broker_administration_server::BrokerAdministrationServer, key_broker_server::KeyBrokerServer,
 };
 use adytum_ratls::session::SessionInfo;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Status};
 
 use crate::{broker::Broker, command::MAXIMUM_BODY_LENGTH, status};
@@ -25,13 +24,13 @@ const MAXIMUM_RELEASE_REQUEST_LENGTH: usize = 16 * 1024;
 #[derive(Clone)]
 pub(crate) struct Services {
     broker: Arc<Broker>,
-    admission: Arc<Semaphore>,
 }
 
 impl Services {
-    /// With so many requests in progress at once.
-    pub(crate) fn new(broker: Arc<Broker>, maximum_requests: usize) -> Self {
-        Self { broker, admission: Arc::new(Semaphore::new(maximum_requests)) }
+    /// The services of this broker. Admission is before them: see
+    /// [`crate::server`].
+    pub(crate) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
     }
 
     pub(crate) fn key_broker(&self) -> KeyBrokerServer<Self> {
@@ -40,11 +39,6 @@ impl Services {
 
     pub(crate) fn administration(&self) -> BrokerAdministrationServer<Self> {
         BrokerAdministrationServer::new(self.clone()).max_decoding_message_size(MAXIMUM_REQUEST_LENGTH)
-    }
-
-    /// Refuses at once rather than queueing: who is admitted keeps his latency.
-    fn admit(&self) -> Result<SemaphorePermit<'_>, Status> {
-        self.admission.try_acquire().map_err(|_| status::overloaded())
     }
 }
 

@@ -93,7 +93,37 @@ pub(crate) struct Access {
     target: Target,
 }
 
+/// What the flags of [`Pin`] say, for a verb that knows it from elsewhere.
+#[derive(Debug)]
+pub(crate) struct PinFiles {
+    pub(crate) genesis: PathBuf,
+    pub(crate) broker_policy: PathBuf,
+    pub(crate) collateral: Option<String>,
+    pub(crate) heads: PathBuf,
+    #[cfg(feature = "simulation")]
+    pub(crate) trust_simulation: Option<PathBuf>,
+}
+
+impl From<PinFiles> for Pin {
+    fn from(files: PinFiles) -> Self {
+        Self {
+            genesis: files.genesis,
+            broker_policy: Some(files.broker_policy),
+            measurements: Vec::new(),
+            collateral: files.collateral,
+            heads: Some(files.heads),
+            #[cfg(feature = "simulation")]
+            trust_simulation: files.trust_simulation,
+        }
+    }
+}
+
 impl Access {
+    /// Access by an owner's files instead of flags.
+    pub(crate) fn from_files(owners: Vec<PathBuf>, broker: String, pin: PinFiles) -> Self {
+        Self { owners, target: Target { broker, pin: pin.into() } }
+    }
+
     /// Reads the keys, then opens a session: see [`Pin::open`].
     pub(crate) async fn open(&self) -> anyhow::Result<(Session, Vec<OwnerSigningKey>)> {
         let owners =

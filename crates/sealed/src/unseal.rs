@@ -18,7 +18,13 @@ use age::{DecryptError, Decryptor, stream::StreamReader};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{keys::ModelIdentity, rule::GenuineStatement, seal::CHUNK, secret_bytes::SecretBytes};
+use crate::{
+    bundle::{self, BundleError, Plaintext, Progress, Sink, Summary},
+    keys::ModelIdentity,
+    rule::GenuineStatement,
+    seal::CHUNK,
+    secret_bytes::SecretBytes,
+};
 
 /// The longest age header that is read, in bytes: over a hundred recipients.
 pub const MAXIMUM_HEADER_LENGTH: u64 = 16 * 1024;
@@ -71,6 +77,21 @@ pub fn unseal_to_writer(
     }
     payload.finish()?;
     plaintext.flush().map_err(UnsealError::Write)
+}
+
+/// Decrypts and reads a bundle's archive, in constant memory: see
+/// [`crate::bundle::GenuineBundle::unseal`].
+pub(crate) fn unseal_archive(
+    ciphertext: impl Read,
+    genuine: &GenuineStatement,
+    identities: &[ModelIdentity],
+    sink: &mut impl Sink,
+    progress: Progress<'_>,
+) -> Result<Summary, BundleError> {
+    let mut payload = Payload::new(decryptor(ciphertext, identities)?, genuine);
+    let summary = bundle::read(&mut payload, sink, progress)?;
+    payload.finish()?;
+    Ok(summary)
 }
 
 /// Decrypts into a file of mode 0600 that must not exist yet. It gets its name
@@ -242,6 +263,16 @@ impl<'a, R: Read> Payload<'a, R> {
                 },
             };
         }
+    }
+}
+
+impl<R: Read> Plaintext for Payload<'_, R> {
+    fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), UnsealError> {
+        Payload::fill(self, buffer)
     }
 }
 

@@ -5,14 +5,14 @@
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adytum_ratls::claims::StateHead;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
+    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreActivity, StoreError,
     engine::{Engine, Slot},
     locked::DirectoryLock,
     row::RowCipher,
@@ -37,6 +37,7 @@ pub(super) struct Shared {
     pub(super) cipher: Arc<RowCipher>,
     pub(super) slot: Arc<Slot>,
     pub(super) head: Arc<RwLock<StateHead>>,
+    pub(super) activity: StoreActivity,
     queue: Mutex<Option<mpsc::Sender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     _lock: Option<DirectoryLock>,
@@ -63,15 +64,21 @@ pub(super) fn start(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let head = Arc::new(RwLock::new(engine.current().head()));
     let published = Arc::clone(&head);
+    let activity = StoreActivity::default();
+    let counting = activity.clone();
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
-        .spawn(move || Writer { engine, former: 0, head: published, closed: false }.run(receiver))
+        .spawn(move || {
+            let writer = Writer { engine, former: 0, head: published, activity: counting, closed: false };
+            writer.run(receiver);
+        })
         .map_err(|source| super::tables::io_error(storage.path(), "starting its thread", source))?;
     Ok(Store(Arc::new(Shared {
         storage,
         cipher,
         slot,
         head,
+        activity,
         queue: Mutex::new(Some(sender)),
         thread: Mutex::new(Some(thread)),
         _lock: lock,
@@ -95,6 +102,12 @@ impl Shared {
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Is its thread there to commit anything?
+    pub(super) fn listens(&self) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().is_some_and(|queue| !queue.is_closed())
+    }
+
     async fn send(&self, message: Message) -> Result<(), StoreError> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         queue.ok_or(StoreError::Closed)?.send(message).await.map_err(|_| StoreError::Closed)
@@ -111,6 +124,7 @@ struct Writer {
     /// How many changes were committed together last.
     former: usize,
     head: Arc<RwLock<StateHead>>,
+    activity: StoreActivity,
     closed: bool,
 }
 
@@ -155,6 +169,7 @@ impl Writer {
         if group.is_empty() {
             return;
         }
+        let began = Instant::now();
         let result = if self.closed {
             Err(StoreError::Closed)
         } else {
@@ -166,11 +181,15 @@ impl Writer {
         // A caller that went away does not want the answer.
         match result {
             Ok(committed) => {
+                self.activity.committed(committed.len(), began.elapsed());
                 for ((_, answer), committed) in group.into_iter().zip(committed) {
                     let _ = answer.send(Ok(committed));
                 }
             }
             Err(error) => {
+                if !self.closed {
+                    self.activity.failed();
+                }
                 tracing::error!(code = error.code(), %error, changes = group.len(), "a commit failed");
                 for (_, answer) in group {
                     let _ = answer.send(Err(error.clone()));

@@ -6,8 +6,11 @@
 mod administration;
 mod audit;
 mod binary;
+mod health;
 mod limits;
+mod overload;
 mod persistence;
 mod release;
+mod reload;
 mod rollback;
 mod world;

@@ -9,7 +9,7 @@ use adytum_api::broker::{
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits,
     approval::OwnerApproval,
-    events::LoggedEvents,
+    events::{EventSink, LoggedEvents},
     genesis::Genesis,
     manifest::{
         SignedManifest,
@@ -59,6 +59,9 @@ pub(crate) struct World {
     pub(crate) genesis: Genesis,
     pub(crate) limits: ServerLimits,
     pub(crate) reference: Option<Reference>,
+    pub(crate) events: Arc<dyn EventSink>,
+    /// The broker's, if it is not to be the platform's.
+    pub(crate) attester: Option<Arc<dyn Attester>>,
 }
 
 /// A broker that serves.
@@ -88,7 +91,8 @@ impl World {
         let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
         let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
         let platform = Platform::ephemeral().unwrap();
-        Self { platform, owners, genesis, limits: ServerLimits::default(), reference: None }
+        let (limits, events) = (ServerLimits::default(), Arc::new(LoggedEvents));
+        Self { platform, owners, genesis, limits, reference: None, events, attester: None }
     }
 
     pub(crate) fn attester(&self, program: &str) -> Arc<dyn Attester> {
@@ -104,6 +108,13 @@ impl World {
         self.start_with(self.store(directory)).await
     }
 
+    /// [`Self::start_in`], unless another broker still has the directory.
+    pub(crate) async fn try_start_in(&self, directory: &Path) -> Option<Running> {
+        let key = self.attester("broker").sealing_key().unwrap().unwrap();
+        let store = Store::open(directory, self.genesis.digest(), &key.into()).ok()?;
+        Some(self.start_with(store).await)
+    }
+
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
         let key = self.attester("broker").sealing_key().unwrap().unwrap();
         Store::open(directory, self.genesis.digest(), &key.into()).unwrap()
@@ -112,11 +123,11 @@ impl World {
     pub(crate) async fn start_with(&self, store: (Store, Loaded)) -> Running {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
-            attester: self.attester("broker"),
+            attester: self.attester.clone().unwrap_or_else(|| self.attester("broker")),
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store,
-            events: Arc::new(LoggedEvents),
+            events: Arc::clone(&self.events),
             reference: self.reference.clone(),
         })
         .unwrap();

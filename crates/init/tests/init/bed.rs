@@ -99,9 +99,22 @@ pub(crate) struct Workload {
 pub(crate) struct Bed {
     pub(crate) directory: tempfile::TempDir,
     platform: Arc<Platform>,
-    owner: OwnerSigningKey,
+    pub(crate) owner: OwnerSigningKey,
     genesis: Genesis,
     pub(crate) shell: Shell,
+    /// What the manifest has besides `ssl_config` and `model_key`.
+    pub(crate) provision: Provision,
+}
+
+/// More for the manifest and the broker.
+#[derive(Clone, Default)]
+pub(crate) struct Provision {
+    /// Names, kinds and values of secrets.
+    pub(crate) secrets: Vec<(&'static str, &'static str, String)>,
+    /// Names of models.
+    pub(crate) models: Vec<&'static str>,
+    /// `[[model]]` tables.
+    pub(crate) tables: String,
 }
 
 pub(crate) struct RunningBroker {
@@ -122,7 +135,7 @@ impl Bed {
         let platform = Platform::create(directory.path().join("platform")).unwrap();
         let owner = OwnerSigningKey::generate().unwrap();
         let genesis = Genesis::found([owner.public_key()], 1).unwrap();
-        Some(Self { directory, platform, owner, genesis, shell })
+        Some(Self { directory, platform, owner, genesis, shell, provision: Provision::default() })
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
@@ -211,16 +224,19 @@ impl Bed {
 
     async fn provision(&self, broker: &Arc<Broker>, identity: WorkloadIdentity) {
         let root = self.platform.root_certificate_pem();
-        let secret = |name: &str| {
-            format!("[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"shell\"]\n")
+        let secret = |name: &str, kind: &str| {
+            format!("[[secret]]\nname = \"{name}\"\nkind = \"{kind}\"\nworkloads = [\"shell\"]\n")
         };
+        let more: String = self.provision.secrets.iter().map(|(name, kind, _)| secret(name, kind)).collect();
         let text = format!(
             "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n[trust]\nvendors = [\"simulation\"]\n\
-             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[[workload]]\nname = \"shell\"\n[workload.policy]\n\
-             vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}",
+             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[[workload]]\nname = \"shell\"\nmodels = {:?}\n\
+             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{more}{}",
             broker.genesis_digest(),
-            secret("ssl_config"),
-            secret("model_key"),
+            self.provision.models,
+            secret("ssl_config", "opaque"),
+            secret("model_key", "opaque"),
+            self.provision.tables,
         );
         let mut manifest = SignedManifest::unsigned(text);
         manifest.sign(&self.owner).unwrap();
@@ -228,8 +244,9 @@ impl Bed {
         let manifest = manifest.text.clone().into_bytes();
         self.command(broker, 1, 0, command::Command::ApplyManifest(ApplyManifest { manifest, signatures }))
             .await;
-        for (session, name, value) in [(2, "ssl_config", "sesame"), (3, "model_key", "mellon")] {
-            let put = PutSecret { name: name.to_owned(), value: value.as_bytes().to_vec() };
+        let first = [("ssl_config", "", "sesame".to_owned()), ("model_key", "", "mellon".to_owned())];
+        for (session, (name, _, value)) in (2..).zip(first.iter().chain(&self.provision.secrets)) {
+            let put = PutSecret { name: (*name).to_owned(), value: value.as_bytes().to_vec() };
             self.command(broker, session, 1, command::Command::PutSecret(put)).await;
         }
     }

@@ -30,6 +30,7 @@ fn released(value: &[u8], version: u64) -> Released {
         secrets: BTreeMap::from([("key".parse().unwrap(), secret)]),
         models: Vec::new(),
         manifest_version: 1,
+        lease: None,
     }
 }
 

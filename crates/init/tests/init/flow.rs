@@ -175,7 +175,7 @@ async fn as_a_library_the_identity_is_that_of_this_program() {
         format!("--tee=simulation={}", bed.directory.path().join("platform").display()),
     ])
     .attestation;
-    let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap();
+    let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap().released;
     assert_eq!(released.secrets["model_key"].as_bytes(), b"mellon");
     assert_eq!(released.manifest_version, 1);
 

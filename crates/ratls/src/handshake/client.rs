@@ -79,7 +79,7 @@ where
     let (server_nonce, evidence, session_claims) =
         match parse_server_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
             ServerAnswer::Attestation { nonce, evidence, claims } => (nonce, evidence, claims),
-            ServerAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal)),
+            ServerAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         };
     let binding = Binding {
         client_nonce,
@@ -140,7 +140,7 @@ where
         )
         .await?;
     match parse_session_result(&bytes).map_err(|e| attempt.message_error(e))? {
-        Some(refusal) => Err(attempt.refused_by_peer(refusal)),
+        Some(refusal) => Err(attempt.refused_by_peer(refusal, true)),
         None => Ok(peer),
     }
 }

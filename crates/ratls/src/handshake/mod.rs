@@ -69,8 +69,8 @@ impl Attempt {
         SessionError::Refused { peer: self.peer.clone(), refusal }
     }
 
-    pub(crate) fn refused_by_peer(&self, refusal: Refusal) -> SessionError {
-        SessionError::RefusedByPeer { peer: self.peer.clone(), refusal }
+    pub(crate) fn refused_by_peer(&self, refusal: Refusal, verified: bool) -> SessionError {
+        SessionError::RefusedByPeer { peer: self.peer.clone(), refusal, verified }
     }
 
     pub(crate) fn local(&self, reason: impl ToString) -> SessionError {

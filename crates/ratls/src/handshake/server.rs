@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use adytum_api::session as wire;
+use adytum_evidence::attester::AttesterError;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -126,7 +127,7 @@ where
         )
         .await?;
     let peer = match parse_client_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
-        ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal)),
+        ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         ClientAnswer::Unattested if facts.peer_key.is_some() => {
             return Err(attempt.refused(Refusal::permanent(
                 "certificate-without-evidence",
@@ -168,6 +169,9 @@ where
 fn for_peer(error: &SessionError) -> Option<Refusal> {
     match error {
         SessionError::Refused { refusal, .. } => Some(refusal.clone()),
+        SessionError::Attester { source: AttesterError::Overloaded, .. } => {
+            Some(Refusal::temporary(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
+        }
         SessionError::Attester { .. } | SessionError::Local { .. } => {
             Some(Refusal::temporary("attestation-unavailable", ""))
         }

@@ -4,19 +4,24 @@
 
 mod arguments;
 mod configuration;
+mod limits;
+mod logs;
+mod reload;
 mod tee;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
 
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits,
+    Broker, BrokerConfiguration,
     audit::AuditLimits,
     clock::{FloorClock, keep_floor},
     events::LoggedEvents,
+    health::{self, Health},
     measured::MeasuredConfiguration,
     serve,
     store::{Loaded, Store},
@@ -30,14 +35,14 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use nix::sys::{
     prctl,
-    resource::{Resource, setrlimit},
+    resource::{Resource, getrlimit, setrlimit},
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-use self::arguments::{Arguments, LogFormat};
+use self::{arguments::Arguments, logs::Logs};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -53,12 +58,17 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    start_logs(arguments.log_format);
+    let logs = Logs::start(arguments.log_format, arguments.log_filter_file.as_deref())?;
     forbid_core_dumps();
+    allow_many_files();
     // Before anything else takes time, so that a signal at any moment ends it cleanly.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
 
+    let hangup = signal(SignalKind::hangup()).context("SIGHUP can't be handled")?;
+
+    let health = Health::default();
+    serve_health(&arguments, &health).await?;
     let genesis = configuration::genesis(&arguments.genesis)?;
     let reference = configuration::reference(&arguments)?;
     let measured = MeasuredConfiguration { reference: reference.as_ref().map(|loaded| loaded.digest()) };
@@ -71,6 +81,7 @@ async fn run() -> anyhow::Result<()> {
         tee = tee.attester.platform(),
         "this is the broker of this genesis"
     );
+    tokio::spawn(reload::on_signal(hangup, logs, Arc::clone(&tee.collateral)));
     // Before the store counts a start: a port that is taken is none.
     let listener = TcpListener::bind(&arguments.listen)
         .await
@@ -102,17 +113,14 @@ async fn run() -> anyhow::Result<()> {
         "state is loaded"
     );
 
+    health.of(Arc::clone(&broker));
     // Those who deploy it wait for this very line.
-    let ready = format!("Server listening on {}\n", listener.local_addr()?);
-    let mut stdout = io::stdout().lock();
-    // Nobody may be reading; that is no reason not to serve.
-    let _ = stdout.write_all(ready.as_bytes()).and_then(|()| stdout.flush());
-    drop(stdout);
+    say("Server listening on", listener.local_addr()?);
 
     let store = broker.store().clone();
     let (kept, keeping) = (clock.clone(), store.clone());
     tokio::spawn(async move { keep_floor(&kept, &keeping).await });
-    serve(listener, broker, ServerLimits::default(), async move {
+    serve(listener, broker, arguments.limits.limits(), async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -124,15 +132,30 @@ async fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
+/// Serves probes and metrics from now on, if a flag asks for it.
+async fn serve_health(arguments: &Arguments, health: &Health) -> anyhow::Result<()> {
+    let Some(address) = &arguments.health_listen else { return Ok(()) };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address} (--health-listen); is the port taken?"))?;
+    say("Health listening on", listener.local_addr()?);
+    tokio::spawn(health::server::serve(listener, health.clone()));
+    Ok(())
+}
+
+/// Nobody may be reading; that is no reason not to serve.
+fn say(what: &str, address: SocketAddr) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(format!("{what} {address}\n").as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Each session is a file descriptor. What the host lets this process have is up
+/// to it.
+fn allow_many_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, maximum)| setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the number of open files can't be raised");
     }
 }
 
