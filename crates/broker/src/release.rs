@@ -3,6 +3,8 @@
 
 mod answer;
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
 mod certificate_tests;
 
 use adytum_api::{
