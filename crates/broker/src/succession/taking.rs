@@ -226,3 +226,49 @@ impl std::fmt::Debug for Handed {
         f.debug_struct("Handed").field("address", &self.address).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adytum_evidence::{claims::TeeKind, measurement::WorkloadIdentity, policy::Policy, trust::Vendor};
+    use adytum_ratls::session::Peer;
+
+    use super::*;
+    use crate::{
+        fixture::{broker, workload_session},
+        manifest::document::TrustTable,
+        succession::authorisation::Document,
+    };
+
+    /// A host that answers in the former broker's place, with code of its own that
+    /// its own document names, knows the root key that it gives.
+    #[tokio::test]
+    async fn a_successor_goes_on_only_with_what_the_owners_in_force_signed() {
+        let fixture = broker(2, 2).with_manifest().await;
+        let genesis = fixture.broker.genesis_digest();
+        let policy = |byte| Policy::for_identity(Vendor::Intel, TeeKind::Sgx, WorkloadIdentity([byte; 32]));
+        let trust = TrustTable { vendors: vec![Vendor::Intel], simulation_roots: Vec::new() };
+        let text = Document::new(genesis, trust, policy(66), policy(1)).to_toml().unwrap();
+        let mut signed = SignedAuthorisation::unsigned(text);
+        let Peer::Attested { claims, .. } = workload_session(66).peer else { panic!() };
+        for (owners, code) in
+            [(0, Some("signature-missing")), (1, Some("signatures-below-threshold")), (2, None)]
+        {
+            if owners > 0 {
+                signed.sign(genesis, &fixture.owners[owners - 1]);
+            }
+            let handed = Handed {
+                root: RootKey::generate().unwrap(),
+                head: fixture.broker.store().head(),
+                authorisation: signed.read(genesis).unwrap(),
+                signed: signed.clone(),
+                successor: [1; 32],
+                genesis,
+                claims: (*claims).clone(),
+                address: "127.0.0.1:1".parse().unwrap(),
+            };
+            let found = handed.owners(fixture.broker.genesis()).map(|owners| owners.len());
+            assert_eq!(found.map_err(|error| error.code()).err(), code, "{owners} owners");
+            assert_eq!(fixture.broker.succeed(&handed).await.is_err(), code.is_some());
+        }
+    }
+}

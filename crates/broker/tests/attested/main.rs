@@ -16,4 +16,5 @@ mod release;
 mod reload;
 mod rollback;
 mod standing_by;
+mod succession;
 mod world;
