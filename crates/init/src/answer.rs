@@ -67,7 +67,7 @@ pub(crate) struct Answer {
     pub(crate) items: BTreeMap<SecretName, Item>,
     pub(crate) models: Vec<ModelRule>,
     pub(crate) manifest_version: u64,
-    pub(crate) lease: Option<Lease>,
+    pub(crate) lease: Lease,
 }
 
 /// A secret as it came, its value in a type that wipes itself.
@@ -117,11 +117,14 @@ impl Answer {
         let models = answer.models.into_iter().map(model_rule).collect::<Result<_, _>>();
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let lease = Lease { duration: seconds(answer.lease_seconds), grace: seconds(answer.grace_seconds) };
+        if lease.duration.is_zero() {
+            return Err(AnswerError::new("it says nothing about a lease"));
+        }
         Ok(Self {
             items,
             models: models.map_err(AnswerError::new)?,
             manifest_version: answer.manifest_version,
-            lease: Some(lease).filter(|lease| !lease.duration.is_zero()),
+            lease,
         })
     }
 }
@@ -207,7 +210,8 @@ mod tests {
         key: Option<&CertificateKey>,
     ) -> Result<Answer, AnswerError> {
         let asked: Vec<SecretName> = asked.iter().map(|name| name.parse().unwrap()).collect();
-        let answer = wire::GetSecretsResponse { secrets, manifest_version: 7, ..Default::default() };
+        let answer =
+            wire::GetSecretsResponse { secrets, manifest_version: 7, lease_seconds: 1, ..Default::default() };
         Answer::from_wire(answer, &asked.iter().collect::<Vec<_>>(), key)
     }
 
@@ -225,7 +229,7 @@ mod tests {
     #[test]
     fn an_answer_has_what_was_asked_for() {
         let answer = read(vec![secret("a"), secret("b")], &["a", "b"]).unwrap();
-        assert_eq!((answer.manifest_version, answer.lease), (7, None));
+        assert_eq!(answer.manifest_version, 7);
         assert_eq!(bytes(&answer, "a"), b"sesame");
     }
 
@@ -250,7 +254,9 @@ mod tests {
     fn a_lease_is_read() {
         let answer = wire::GetSecretsResponse { lease_seconds: 600, grace_seconds: 30, ..Default::default() };
         let lease = Lease { duration: Duration::from_secs(600), grace: Duration::from_secs(30) };
-        assert_eq!(Answer::from_wire(answer, &[], None).unwrap().lease, Some(lease));
+        assert_eq!(Answer::from_wire(answer, &[], None).unwrap().lease, lease);
+        let without = wire::GetSecretsResponse { grace_seconds: 30, ..Default::default() };
+        assert!(Answer::from_wire(without, &[], None).unwrap_err().reason.contains("lease"));
     }
 
     #[test]

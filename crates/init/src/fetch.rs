@@ -93,11 +93,6 @@ impl AttemptError {
             _ => false,
         }
     }
-
-    /// An answer that says nothing about a lease, after one that did.
-    pub(crate) fn without_lease() -> Self {
-        AnswerError::new("it says nothing about a lease, and an earlier one did").into()
-    }
 }
 
 /// Why there are no secrets.

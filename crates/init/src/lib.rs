@@ -125,8 +125,8 @@ pub async fn unlock_with(
         manifest_version = released.manifest_version,
         secrets = released.secrets.len(),
         models = released.models.len(),
-        lease_seconds = released.lease.map(|lease| lease.duration.as_secs()),
-        grace_seconds = released.lease.map(|lease| lease.grace.as_secs()),
+        lease_seconds = released.lease.duration.as_secs(),
+        grace_seconds = released.lease.grace.as_secs(),
         "the broker released the secrets"
     );
     Ok(unlocked)

@@ -103,41 +103,41 @@ impl Term {
 pub struct Renewal<B = AttestedBroker> {
     fetcher: Fetcher<B>,
     backoff: Backoff,
-    term: Option<Term>,
+    term: Term,
 }
 
 impl<B> fmt::Debug for Renewal<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renewal").field("lease", &self.term.map(|term| term.lease)).finish_non_exhaustive()
+        f.debug_struct("Renewal").field("lease", &self.term.lease).finish_non_exhaustive()
     }
 }
 
 impl<B: Broker> Renewal<B> {
-    pub(crate) fn new(fetcher: Fetcher<B>, backoff: Backoff, lease: Option<Lease>, since: Instant) -> Self {
-        Self { fetcher, backoff, term: lease.map(|lease| Term { lease, since }) }
+    pub(crate) fn new(fetcher: Fetcher<B>, backoff: Backoff, lease: Lease, since: Instant) -> Self {
+        Self { fetcher, backoff, term: Term { lease, since } }
     }
 
     /// Renews until that is over, and says why. `apply` gets what each renewal
     /// changed, and puts it in place or fails; then the same is tried again with
-    /// the next renewal. Without a lease this never ends.
+    /// the next renewal.
     ///
     /// Cancelling the future ends the renewing, and nothing else.
     pub async fn run<E: fmt::Display>(
         mut self,
         mut apply: impl FnMut(&Released) -> Result<(), E>,
     ) -> LeaseEnd {
-        let Some(mut term) = self.term else { return std::future::pending().await };
         loop {
-            sleep_until(self.next(term)).await;
-            match self.renew(term, &mut apply).await {
-                Ok(renewed) => term = renewed,
+            sleep_until(self.next()).await;
+            match self.renew(&mut apply).await {
+                Ok(renewed) => self.term = renewed,
                 Err(end) => return end,
             }
         }
     }
 
     /// When to ask again: at a third of the lease, or when a certificate is due.
-    fn next(&mut self, term: Term) -> Instant {
+    fn next(&mut self) -> Instant {
+        let term = self.term;
         let interval = term.interval(self.backoff.fraction());
         let renewal = term.since + interval;
         let due = self.fetcher.certificate_due().map_or(renewal, |due| due.min(renewal));
@@ -147,22 +147,20 @@ impl<B: Broker> Renewal<B> {
 
     async fn renew<E: fmt::Display>(
         &mut self,
-        term: Term,
         apply: &mut impl FnMut(&Released) -> Result<(), E>,
     ) -> Result<Term, LeaseEnd> {
+        let term = self.term;
         self.backoff.restrict(term.longest_delay());
         let mut last = None;
         let mut on_grace = false;
         loop {
             let Ok(attempt) = timeout_at(term.end(), self.fetcher.attempt()).await else { break };
             let error = match attempt {
-                Ok((answer, asked)) => match answer.lease {
-                    Some(lease) => {
-                        self.take(answer, asked, apply);
-                        return Ok(Term { lease, since: asked });
-                    }
-                    None => AttemptError::without_lease(),
-                },
+                Ok((answer, asked)) => {
+                    let lease = answer.lease;
+                    self.take(answer, asked, apply);
+                    return Ok(Term { lease, since: asked });
+                }
                 Err(error) if error.is_revocation() => return Err(LeaseEnd::Revoked(error)),
                 Err(error) => error,
             };

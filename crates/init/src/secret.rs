@@ -121,8 +121,8 @@ pub struct Released {
     pub models: Vec<ModelRule>,
     /// The manifest that says so.
     pub manifest_version: u64,
-    /// For how long; for ever if the broker says nothing about it.
-    pub lease: Option<Lease>,
+    /// For how long.
+    pub lease: Lease,
 }
 
 #[cfg(test)]

@@ -41,7 +41,13 @@ impl<F: Fn() -> AttemptError + Send + Sync> Broker for Script<F> {
                 ..Default::default()
             })
             .collect();
-        Ok(GetSecretsResponse { secrets, models: Vec::new(), manifest_version: 1, ..Default::default() })
+        Ok(GetSecretsResponse {
+            secrets,
+            models: Vec::new(),
+            manifest_version: 1,
+            lease_seconds: 60,
+            ..Default::default()
+        })
     }
 }
 

@@ -328,17 +328,6 @@ async fn a_shorter_lease_is_kept_from_the_answer_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_says_nothing_about_leases_is_not_asked_again() {
-    let broker = FakeBroker::new(&[("model_key", wire::SecretKind::Opaque)]);
-    broker.set(Mood::SaysNoLease);
-    let unlocked = broker.unlock(&["model_key"]).await;
-    let kept = keep(&broker, unlocked.renewal, &Applied::default());
-    until(&broker, 365 * 24 * 3600).await;
-    assert!(!kept.is_finished());
-    assert_eq!(broker.requests().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_certificate_is_requested_at_first_and_when_a_third_of_it_is_left() {
     let broker = FakeBroker::new(&[
         ("ssl_config", wire::SecretKind::SslConfig),

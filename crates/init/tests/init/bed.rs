@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -102,6 +105,8 @@ pub(crate) struct Bed {
     platform: Arc<Platform>,
     pub(crate) owner: OwnerSigningKey,
     genesis: Genesis,
+    /// Numbers of sessions in which an owner commands.
+    sessions: AtomicU8,
     pub(crate) shell: Shell,
     /// What the manifest has besides `ssl_config` and `model_key`.
     pub(crate) provision: Provision,
@@ -120,6 +125,7 @@ pub(crate) struct Provision {
 
 pub(crate) struct RunningBroker {
     pub(crate) address: SocketAddr,
+    broker: Arc<Broker>,
     task: JoinHandle<()>,
 }
 
@@ -136,7 +142,8 @@ impl Bed {
         let platform = Platform::create(directory.path().join("platform")).unwrap();
         let owner = OwnerSigningKey::generate().unwrap();
         let genesis = Genesis::found([owner.public_key()], 1).unwrap();
-        Some(Self { directory, platform, owner, genesis, shell, provision: Provision::default() })
+        let provision = Provision::default();
+        Some(Self { directory, platform, owner, genesis, sessions: AtomicU8::new(100), shell, provision })
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
@@ -224,10 +231,11 @@ impl Bed {
         .unwrap();
         self.provision(&broker, identity).await;
         let address = listener.local_addr().unwrap();
+        let serving = broker.clone();
         let task = tokio::spawn(async move {
-            serve(listener, broker, ServerLimits::default(), std::future::pending()).await.unwrap();
+            serve(listener, serving, ServerLimits::default(), std::future::pending()).await.unwrap();
         });
-        RunningBroker { address, task }
+        RunningBroker { address, broker, task }
     }
 
     async fn provision(&self, broker: &Arc<Broker>, identity: WorkloadIdentity) {
@@ -238,12 +246,15 @@ impl Bed {
         let more: String = self.provision.secrets.iter().map(|(name, kind, _)| secret(name, kind)).collect();
         let text = format!(
             "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n[trust]\nvendors = [\"simulation\"]\n\
-             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[[workload]]\nname = \"shell\"\nmodels = {:?}\n\
-             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{more}{}",
+             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[leases]\nduration = \"10s\"\n[[workload]]\nname = \"shell\"\nmodels = {:?}\n\
+             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{}{}[secret.certificate]\n\
+             dns_names = [\"localhost\"]\nusages = [\"server\"]\nlifetime = \"24h\"\n{more}{}",
             broker.genesis_digest(),
             self.provision.models,
             secret("ssl_config", "opaque"),
             secret("model_key", "opaque"),
+            secret("random_key", "random"),
+            secret("tls", "tls-certificate"),
             self.provision.tables,
         );
         let mut manifest = SignedManifest::unsigned(text);
@@ -257,6 +268,17 @@ impl Bed {
             let put = PutSecret { name: (*name).to_owned(), value: value.as_bytes().to_vec() };
             self.command(broker, session, 1, command::Command::PutSecret(put)).await;
         }
+    }
+
+    /// The certificates of a broker's authority (PEM).
+    pub(crate) fn authority(&self, running: &RunningBroker) -> Vec<u8> {
+        running.broker.status().certificate_authority
+    }
+
+    /// An owner's command, after those of the provisioning.
+    pub(crate) async fn order(&self, running: &RunningBroker, command: command::Command) {
+        let session = self.sessions.fetch_add(1, Ordering::SeqCst);
+        self.command(&running.broker, session, 1, command).await;
     }
 
     async fn command(&self, broker: &Arc<Broker>, session: u8, version: u64, command: command::Command) {

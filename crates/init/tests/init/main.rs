@@ -9,4 +9,5 @@ mod delivery;
 mod flow;
 mod nginx;
 mod refusals;
+mod renewal;
 mod supervision;
