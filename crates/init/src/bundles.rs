@@ -5,7 +5,14 @@
 //! [`Bundles::unpack`] opens them with secrets that it released, if the rules it
 //! released accept their statements.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use adytum_api::names::{ModelName, SecretName};
 use adytum_sealed::{
@@ -53,6 +60,12 @@ pub enum UnpackError {
         /// What is wrong.
         source: BundleError,
     },
+    /// The work ended without a result.
+    #[error("unpacking ended without a result: {reason}; look into the log above")]
+    Aborted {
+        /// What the runtime said.
+        reason: String,
+    },
     /// The place.
     #[error("bundle {name}: {source}")]
     Place {
@@ -69,6 +82,7 @@ impl UnpackError {
         match self {
             Self::NoRule { .. } => "bundle-rule-missing",
             Self::Key { .. } => "bundle-key",
+            Self::Aborted { .. } => "bundle-unpack-aborted",
             Self::Bundle { source, .. } => source.code(),
             Self::Place { source, .. } => source.code(),
         }
@@ -94,18 +108,40 @@ impl Bundles {
         Ok(Self { places })
     }
 
-    /// Unpacks every bundle, or none is left. Blocks while it reads and writes.
-    pub fn unpack(
-        &mut self,
+    /// Unpacks every bundle, or none is left. It works on a thread of its own, so
+    /// that signals and probes are answered meanwhile.
+    ///
+    /// Dropping the future ends the work soon, and removes what was unpacked;
+    /// dropping the runtime waits for that.
+    pub async fn unpack(
+        mut self,
         configuration: &MeasuredConfiguration,
-        released: &Released,
-    ) -> Result<(), UnpackError> {
-        for (name, rule) in configuration.bundles() {
-            if let Some(place) = self.places.get_mut(name) {
-                unpack(name, rule, place, released)?;
-            }
+        released: Released,
+    ) -> Result<(Self, Released), UnpackError> {
+        if self.places.is_empty() {
+            return Ok((self, released));
         }
-        Ok(())
+        let stop = StopOnDrop::default();
+        let (stopped, rules) = (Arc::clone(&stop.0), configuration.bundles().clone());
+        let work = tokio::task::spawn_blocking(move || {
+            for (name, rule) in &rules {
+                if let Some(place) = self.places.get_mut(name) {
+                    unpack(name, rule, place, &released, &stopped)?;
+                }
+            }
+            Ok((self, released))
+        });
+        work.await.unwrap_or_else(|error| Err(UnpackError::Aborted { reason: error.to_string() }))
+    }
+}
+
+/// Tells the thread that nobody waits for it any more.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +162,12 @@ fn unpack(
     rule: &BundleRule,
     place: &mut BundlePlace,
     released: &Released,
+    stopped: &AtomicBool,
 ) -> Result<(), UnpackError> {
+    let mut progress = |_| match stopped.load(Ordering::Relaxed) {
+        true => Err(io::Error::other("nobody waits for the bundle any more")),
+        false => Ok(()),
+    };
     let bundle = |source| UnpackError::Bundle { name: name.clone(), source };
     let Some(accepted) = released.models.iter().find(|model| model.name == *name) else {
         return Err(UnpackError::NoRule { name: name.clone() });
@@ -138,7 +179,7 @@ fn unpack(
     let sealed = SealedBundle::open(rule.file.as_path()).map_err(bundle)?;
     let genuine = sealed.judge(accepted).map_err(bundle)?;
     let made = place.fill(|tree| {
-        genuine.unseal(&[identity], rule.maximum_size, tree, &mut |_| Ok(())).map_err(Failure::Bundle)
+        genuine.unseal(&[identity], rule.maximum_size, tree, &mut progress).map_err(Failure::Bundle)
     });
     let summary = made.map_err(|failure| match failure {
         Failure::Place(source) => UnpackError::Place { name: name.clone(), source },

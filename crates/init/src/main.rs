@@ -144,7 +144,14 @@ impl Prepared {
                 return Ok(signal_exit_code(signal));
             }
         };
-        self.bundles.unpack(configuration, &released)?;
+        // Kept until the program has ended: then the trees are removed.
+        let (_bundles, released) = tokio::select! {
+            unpacked = self.bundles.unpack(configuration, released) => unpacked?,
+            signal = signals.next_ending() => {
+                tracing::info!("{signal} before the program was started");
+                return Ok(signal_exit_code(signal));
+            }
+        };
         let program = match self.program.take() {
             Some(program) => program,
             None => VerifiedProgram::open(configuration, &self.path, self.platform)?,

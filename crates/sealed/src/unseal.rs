@@ -127,10 +127,17 @@ pub(crate) fn unseal_archive(
     sink: &mut impl Sink,
     progress: Progress<'_>,
 ) -> Result<Summary, BundleError> {
-    let mut payload = Payload::new(decryptor(ciphertext, identities)?, genuine);
-    let summary = bundle::read(&mut payload, sink, progress)?;
-    payload.finish()?;
+    let payload = Payload::new(decryptor(ciphertext, identities)?, genuine);
+    let mut archive = Archive { payload, digest: Sha256::new() };
+    let summary = bundle::read(&mut archive, sink, progress)?;
+    archive.payload.finish(archive.digest)?;
     Ok(summary)
+}
+
+/// A bundle's archive, hashed on the way out.
+struct Archive<'a, R> {
+    payload: Payload<'a, R>,
+    digest: Sha256,
 }
 
 /// Decrypts into a file of mode 0600 that must not exist yet. It gets its name
@@ -303,13 +310,15 @@ impl<'a, R: Read> Payload<'a, R> {
     }
 }
 
-impl<R: Read> Plaintext for Payload<'_, R> {
+impl<R: Read> Plaintext for Archive<'_, R> {
     fn remaining(&self) -> u64 {
-        self.remaining
+        self.payload.remaining
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), UnsealError> {
-        Payload::fill(self, buffer)
+        self.payload.fill(buffer)?;
+        self.digest.update(&*buffer);
+        Ok(())
     }
 }
 

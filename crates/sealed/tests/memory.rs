@@ -107,7 +107,7 @@ fn bundle_in_constant_memory(owner: &OwnerSigningKey, identity: &ModelIdentity, 
         ModelRule { name, signers: [owner.public_key()].into(), minimum_version: 0, digests: [].into() };
     let genuine = SealedBundle::open(&file).unwrap().judge(&rule).unwrap();
     let mut counted = Counted(0);
-    genuine.unseal(&[identity.clone()], u64::MAX, &mut counted, &mut |_| Ok(())).unwrap();
+    genuine.unseal(std::slice::from_ref(identity), u64::MAX, &mut counted, &mut |_| Ok(())).unwrap();
     assert_eq!(counted.0, SIZE);
     assert_growth("unsealing a bundle", before, 8 * MIB);
 }

@@ -142,8 +142,8 @@ impl Bed {
         let platform = Platform::create(directory.path().join("platform")).unwrap();
         let owner = OwnerSigningKey::generate().unwrap();
         let genesis = Genesis::found([owner.public_key()], 1).unwrap();
-        let (sessions, provision) = (AtomicU8::new(100), Provision::default());
-        Some(Self { directory, platform, owner, genesis, sessions, shell, provision })
+        let provision = Provision::default();
+        Some(Self { directory, platform, owner, genesis, sessions: AtomicU8::new(100), shell, provision })
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
@@ -247,8 +247,8 @@ impl Bed {
         let text = format!(
             "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n[trust]\nvendors = [\"simulation\"]\n\
              simulation_roots = [\"\"\"\n{root}\"\"\"]\n[leases]\nduration = \"10s\"\n[[workload]]\nname = \"shell\"\nmodels = {:?}\n\
-             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{}{}\
-             [secret.certificate]\ndns_names = [\"localhost\"]\nusages = [\"server\"]\nlifetime = \"24h\"\n{more}{}",
+             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{}{}[secret.certificate]\n\
+             dns_names = [\"localhost\"]\nusages = [\"server\"]\nlifetime = \"24h\"\n{more}{}",
             broker.genesis_digest(),
             self.provision.models,
             secret("ssl_config", "opaque"),
@@ -268,6 +268,11 @@ impl Bed {
             let put = PutSecret { name: (*name).to_owned(), value: value.as_bytes().to_vec() };
             self.command(broker, session, 1, command::Command::PutSecret(put)).await;
         }
+    }
+
+    /// The certificates of a broker's authority (PEM).
+    pub(crate) fn authority(&self, running: &RunningBroker) -> Vec<u8> {
+        running.broker.status().certificate_authority
     }
 
     /// An owner's command, after those of the provisioning.

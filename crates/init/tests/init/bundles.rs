@@ -5,11 +5,17 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use adytum_init::{
+    Lease, Released, SecretKind, SecretValue, bundles::Bundles, configuration::MeasuredConfiguration,
+    tee::Platform,
+};
 use adytum_sealed::{
     bundle::seal_bundle,
     keys::ModelIdentity,
+    rule::ModelRule,
     seal::{SealOptions, seal},
     signing::OwnerSigningKey,
     statement::FileName,
@@ -219,7 +225,7 @@ async fn a_bundle_without_a_safe_and_free_place() {
         let configuration = bed.bed.configuration("workload", &bed.workload_at(place, ""));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ended = bed.bed.init(&configuration, listener.local_addr().unwrap(), "echo started").run().await;
-        let came = tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
+        let came = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
         assert!(came.is_err(), "init connected: {ended:?}");
         ended
     };
@@ -286,4 +292,39 @@ async fn the_program_may_come_in_the_bundle() {
     let ended = start(&[program, "-c", "echo started"]).await;
     ended.assert_refused(78, "program-mismatch");
     assert!(bed.names().is_empty(), "{:?} is left", bed.names());
+}
+
+/// Whoever gives up waiting leaves nothing behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unpacking_that_nobody_waits_for_ends_and_leaves_nothing() {
+    let Some(bed) = BundleBed::new() else { return };
+    fs::File::create(bed.tree().join("large")).unwrap().set_len(16 << 20).unwrap();
+    bed.seal();
+    let path = bed.bed.configuration("workload", &bed.workload());
+    let configuration = MeasuredConfiguration::load(&path).unwrap();
+    let bundles = Bundles::prepare(&configuration, Platform::Simulation).unwrap();
+    let key = SecretValue::new(bed.identity.to_text().as_bytes().to_vec(), SecretKind::AgeIdentity, 1);
+    let rule = ModelRule {
+        name: "web".parse().unwrap(),
+        signers: [bed.bed.owner.public_key()].into(),
+        minimum_version: 0,
+        digests: [].into(),
+    };
+    let released = Released {
+        secrets: [("image_key".parse().unwrap(), key)].into(),
+        models: vec![rule],
+        manifest_version: 1,
+        lease: Lease { duration: Duration::from_secs(60), grace: Duration::ZERO },
+    };
+    let mut unpacking = Box::pin(bundles.unpack(&configuration, released));
+    // Until it has begun; then nobody waits any more.
+    let begun = eventually("it has begun", || !bed.names().is_empty());
+    tokio::select! {
+        biased;
+        // On a fast machine it is done first; what it made goes all the same.
+        _ = &mut unpacking => {}
+        () = begun => {}
+    }
+    drop(unpacking);
+    eventually("nothing is left", || bed.names().is_empty()).await;
 }

@@ -75,7 +75,7 @@ impl House {
         let genuine = SealedBundle::open(file)?.judge(rule)?;
         fs::create_dir(to).unwrap();
         let mut tree = TreeWriter::new(fs::File::open(to).unwrap().into(), Ownership::default()).unwrap();
-        genuine.unseal(&[self.identity.clone()], LIMIT, &mut tree, &mut |_| Ok(())).map(|_| ())
+        genuine.unseal(std::slice::from_ref(&self.identity), LIMIT, &mut tree, &mut |_| Ok(())).map(|_| ())
     }
 
     /// Unpacks into a fresh directory beside which there is something to protect.

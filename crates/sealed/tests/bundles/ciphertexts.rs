@@ -166,6 +166,7 @@ fn work_can_be_stopped() {
     seal_bundle(&tree, &out, &recipient, &house.owner, &name, 3, &mut |_| Ok(())).unwrap();
     let genuine = SealedBundle::open(&out).unwrap().judge(&house.rule(0)).unwrap();
     let mut rebuilt = crate::bed::Rebuilt::default();
-    let error = genuine.unseal(&[house.identity.clone()], LIMIT, &mut rebuilt, &mut |_| Err(stop()));
+    let error =
+        genuine.unseal(std::slice::from_ref(&house.identity), LIMIT, &mut rebuilt, &mut |_| Err(stop()));
     assert_eq!(error.unwrap_err().code(), "bundle-stopped");
 }
