@@ -1,11 +1,14 @@
 //! One broker: its genesis, its state, and what it needs to serve.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use adytum_api::broker as wire;
 use adytum_evidence::{
     attester::{Attester, AttesterError},
-    clock::Clock,
+    clock::{Clock, UnixSeconds},
     collateral::CollateralSource,
     verifier::{TrustRoot, Verifier},
 };
@@ -21,9 +24,9 @@ use crate::{
     events::{Event, EventSink, RecordError},
     executed::Executed,
     genesis::Genesis,
-    manifest::ManifestError,
+    metrics::Metrics,
     reference::Reference,
-    state::State,
+    state::{RestoreError, State},
     store::{Change, Committed, Loaded, Store, StoreError},
     succession::handing::Succession,
 };
@@ -53,9 +56,9 @@ pub enum StartError {
     /// Its state can't be read or written.
     #[error("the broker's state: {0}")]
     Store(#[from] StoreError),
-    /// The manifest in its state is not acceptable.
-    #[error("the manifest in the broker's state: {0}")]
-    Manifest(#[from] ManifestError),
+    /// What lies in its store is no state of this broker.
+    #[error(transparent)]
+    State(#[from] RestoreError),
     /// Its TEE fails.
     #[error(transparent)]
     Attester(#[from] AttesterError),
@@ -66,7 +69,7 @@ impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Store(error) => error.code(),
-            Self::Manifest(error) => error.code(),
+            Self::State(error) => error.code(),
             Self::Attester(error) => error.code(),
         }
     }
@@ -91,6 +94,8 @@ pub struct Broker {
     confirmation: Confirmation,
     succession: Succession,
     audit: AuditLog,
+    metrics: Arc<Metrics>,
+    draining: AtomicBool,
 }
 
 impl Broker {
@@ -108,7 +113,7 @@ impl Broker {
         let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
             configuration;
         let (store, loaded) = store;
-        let state = State::restore(&genesis, loaded.snapshot.clone())?;
+        let state = State::restore(&genesis, loaded.snapshot.clone(), &store)?;
         let confirmation = Confirmation::after(&loaded, &state);
         if !store.durable() {
             tracing::warn!(
@@ -118,6 +123,7 @@ impl Broker {
         let first = verifier(&state, reference.as_ref(), &collateral, &clock);
         let digest = genesis.digest();
         let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
+        let metrics = Arc::new(Metrics::new(store.activity()));
         let broker = Self {
             digest,
             genesis,
@@ -134,6 +140,8 @@ impl Broker {
             confirmation,
             succession: Succession::default(),
             audit,
+            metrics,
+            draining: AtomicBool::new(false),
         };
         Ok(Arc::new(broker))
     }
@@ -152,6 +160,11 @@ impl Broker {
     pub fn state(&self) -> Arc<State> {
         // A panic elsewhere can't have left a state half replaced: it is one pointer.
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What time it is, by the broker's clock.
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.clock.now()
     }
 
     /// The reference configuration, if one was loaded.
@@ -189,6 +202,11 @@ impl Broker {
             genesis: self.genesis.to_toml().into_bytes(),
             manifest_version: state.manifest_version(),
             epoch: state.epoch,
+            certificate_authority: state
+                .authority
+                .as_ref()
+                .map(|authority| authority.bundle(self.now()).into_bytes())
+                .unwrap_or_default(),
             awaiting_confirmation: self.awaiting_confirmation(),
             audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
             recovery: None,
@@ -218,6 +236,21 @@ impl Broker {
         &self.audit
     }
 
+    /// What it counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Does it end, and take nothing new?
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// From now on it ends.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
     /// Records these events, all or none. What can't be recorded is not done.
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
         self.audit.record(events).await?;
@@ -234,12 +267,9 @@ impl Broker {
         self.changes.lock().await
     }
 
-    /// Commits a state together with what belongs to it (audit records, items, the
-    /// envelope), then makes it the one in force. The caller holds the lock of
-    /// [`Broker::lock_changes`].
-    pub(crate) async fn replace_state(&self, next: State, beside: Change) -> Result<Committed, StoreError> {
-        let Change { audit, items, envelope, .. } = beside;
-        let change = Change { audit, items, envelope, ..next.changes_since(&self.state()) };
+    /// Commits the change that leads to this state, then makes it the one in force. The
+    /// caller holds the lock of [`Broker::lock_changes`].
+    pub(crate) async fn replace_state(&self, next: State, change: Change) -> Result<Committed, StoreError> {
         let committed = self.store.commit(change).await?;
         let next = Arc::new(next);
         let trust_changed = self.state().roots() != next.roots();

@@ -1,6 +1,12 @@
 //! The server: attested sessions in, gRPC on them, limits on everything that a
 //! peer can make grow.
 
+pub(crate) mod admission;
+mod handshakes;
+mod noise;
+mod peers;
+mod quotes;
+mod session;
 mod sessions;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -9,9 +15,14 @@ use adytum_ratls::limits::Limits;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{service::Routes, transport::Server};
 
-use self::sessions::{Host, sessions};
+use self::{
+    admission::Admission,
+    sessions::{Host, sessions},
+};
+pub use self::{admission::RequestLimits, peers::PeerLimits, quotes::QuoteLimits};
 use crate::{
     broker::Broker,
+    metrics::Metrics,
     service::{Services, StandbyServices},
     standby::Standby,
 };
@@ -19,12 +30,23 @@ use crate::{
 /// What peers may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Of handshakes; a connection beyond their number is closed at once.
+    /// Of handshakes; a connection beyond their number is closed at once, unless
+    /// one that began `handshake_grace` ago can give way to it.
     pub handshakes: Limits,
+    /// How long a handshake has for itself when others wait.
+    pub handshake_grace: Duration,
     /// Open sessions; one more is closed at once.
     pub maximum_sessions: usize,
+    /// Open sessions of peers that gave no evidence; one more is closed at once.
+    pub maximum_unattested_sessions: usize,
+    /// How long such a session lives.
+    pub unattested_lifetime: Duration,
+    /// Of one address.
+    pub peers: PeerLimits,
+    /// Of the TEE.
+    pub quotes: QuoteLimits,
     /// Requests in progress over all sessions; one more is refused at once.
-    pub maximum_requests: usize,
+    pub requests: RequestLimits,
     /// Requests in progress on one session.
     pub maximum_streams: u32,
     /// The longest that one request may take.
@@ -40,9 +62,14 @@ pub struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            handshakes: Limits::default(),
+            handshakes: Limits { maximum_handshakes: 512, ..Limits::default() },
+            handshake_grace: Duration::from_secs(2),
             maximum_sessions: 4096,
-            maximum_requests: 512,
+            maximum_unattested_sessions: 256,
+            unattested_lifetime: Duration::from_secs(300),
+            peers: PeerLimits::default(),
+            quotes: QuoteLimits::default(),
+            requests: RequestLimits::default(),
             maximum_streams: 32,
             request_timeout: Duration::from_secs(30),
             keepalive_interval: Duration::from_secs(60),
@@ -73,16 +100,30 @@ pub async fn serve(
     if let Err(error) = broker.audit().begin().await {
         tracing::warn!(code = error.code, %error, "this start is not in the audit log yet");
     }
-    let summaries = tokio::spawn({
+    let background = tokio::spawn({
         let broker = Arc::clone(&broker);
-        async move { broker.audit().keep_summarising().await }
+        async move { tokio::join!(broker.audit().keep_summarising(), keep_probing(&broker)) }
     });
     let served = serve_sessions(listener, Arc::clone(&broker), limits, shutdown).await;
-    summaries.abort();
+    background.abort();
     if let Err(error) = broker.audit().summarise().await {
         tracing::warn!(code = error.code, %error, "the last summary of refusals is not in the audit log");
     }
     served
+}
+
+/// How often a store that failed is tried again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A broker that is not ready gets no requests by which it would find out that
+/// its store works again.
+async fn keep_probing(broker: &Broker) {
+    loop {
+        tokio::time::sleep(PROBE_INTERVAL).await;
+        if !broker.store().works() && broker.store().probe().await.is_ok() {
+            tracing::info!("the store works again");
+        }
+    }
 }
 
 async fn serve_sessions(
@@ -91,17 +132,23 @@ async fn serve_sessions(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let services = Services::new(Arc::clone(&broker), limits.maximum_requests);
+    let services = Services::new(Arc::clone(&broker));
     let routes = Routes::new(services.key_broker())
         .add_service(services.administration())
         .add_service(services.recovery())
         .add_service(services.succession());
+    let counting = Arc::clone(&broker);
     let host = Host {
         verifier: broker.verifier(),
         local: broker.local_attestation(),
-        count: Arc::new(move |code| broker.audit().count(code)),
+        metrics: Arc::clone(broker.metrics()),
+        count: Arc::new(move |code| counting.audit().count(code)),
     };
-    serve_routes(listener, host, routes, limits, shutdown).await
+    serve_routes(listener, host, routes, limits, async move {
+        shutdown.await;
+        broker.drain();
+    })
+    .await
 }
 
 /// Serves a broker without its root key until `shutdown` is done.
@@ -111,7 +158,7 @@ pub async fn serve_standby(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let services = StandbyServices::new(Arc::clone(&standby), limits.maximum_requests);
+    let services = StandbyServices::new(Arc::clone(&standby));
     let routes = Routes::new(services.key_broker())
         .add_service(services.administration())
         .add_service(services.recovery())
@@ -119,6 +166,7 @@ pub async fn serve_standby(
     let host = Host {
         verifier: standby.verifier(),
         local: standby.local_attestation(),
+        metrics: Arc::new(Metrics::without_store()),
         // There is no audit log: its log lines are all that is left of a stranger.
         count: Arc::new(|_| {}),
     };
@@ -132,6 +180,7 @@ async fn serve_routes(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
+    let admission = Admission::new(Arc::clone(&host.metrics), limits.requests);
     let sessions = sessions(listener, host, limits);
     let (stop, stopped) = watch::channel(false);
     let serving = Server::builder()
@@ -143,6 +192,7 @@ async fn serve_routes(
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .http2_max_header_list_size(16 * 1024)
+        .layer(admission)
         .add_routes(routes)
         .serve_with_incoming_shutdown(sessions, wait(stopped));
     tokio::pin!(serving, shutdown);

@@ -13,7 +13,6 @@ use adytum_api::broker::{
     broker_succession_server::BrokerSuccessionServer, key_broker_server::KeyBrokerServer,
 };
 use adytum_ratls::session::SessionInfo;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Status};
 
 pub(crate) use self::standby::StandbyServices;
@@ -29,13 +28,13 @@ const MAXIMUM_RELEASE_REQUEST_LENGTH: usize = 16 * 1024;
 #[derive(Clone)]
 pub(crate) struct Services {
     broker: Arc<Broker>,
-    admission: Arc<Semaphore>,
 }
 
 impl Services {
-    /// With so many requests in progress at once.
-    pub(crate) fn new(broker: Arc<Broker>, maximum_requests: usize) -> Self {
-        Self { broker, admission: Arc::new(Semaphore::new(maximum_requests)) }
+    /// The services of this broker. Admission is before them: see
+    /// [`crate::server`].
+    pub(crate) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
     }
 
     pub(crate) fn key_broker(&self) -> KeyBrokerServer<Self> {
@@ -52,11 +51,6 @@ impl Services {
 
     pub(crate) fn succession(&self) -> BrokerSuccessionServer<Self> {
         BrokerSuccessionServer::new(self.clone()).max_decoding_message_size(MAXIMUM_RELEASE_REQUEST_LENGTH)
-    }
-
-    /// Refuses at once rather than queueing: who is admitted keeps his latency.
-    fn admit(&self) -> Result<SemaphorePermit<'_>, Status> {
-        self.admission.try_acquire().map_err(|_| status::overloaded())
     }
 }
 

@@ -9,11 +9,13 @@ use tonic::{
 use crate::{
     administration::AdministrationError,
     approval::ApprovalError,
+    certificate_authority::AuthorityError,
     confirmation::SeenError,
     decide::Reason,
     events::RecordError,
     manifest::ManifestError,
     release::ReleaseError,
+    roles::RoleError,
     root_key::{arrangement::ArrangementError, recovery::SupplyError},
     standby::StandbyError,
     succession::{authorisation::AuthorisationError, fence::HandOverError},
@@ -106,12 +108,15 @@ impl From<ReleaseError> for Status {
             | ReleaseError::DuplicateName { .. } => Code::InvalidArgument,
             ReleaseError::Refused(refusal) => match refusal.reason() {
                 Reason::EvidenceNotTrusted => Code::Unauthenticated,
-                Reason::NoWorkload | Reason::SecretRefused => Code::PermissionDenied,
+                Reason::NoWorkload | Reason::SecretRefused | Reason::SecretRemoved => Code::PermissionDenied,
                 Reason::SecretUnknown => Code::NotFound,
                 Reason::SecretHasNoValue => Code::FailedPrecondition,
             },
             ReleaseError::Record(error) => record(error),
             ReleaseError::AwaitingConfirmation | ReleaseError::Fenced => Code::Unavailable,
+            ReleaseError::CertificateRequest(_) => Code::InvalidArgument,
+            ReleaseError::Authority(AuthorityError::Expired { .. }) => Code::FailedPrecondition,
+            ReleaseError::Authority(_) => Code::Internal,
             ReleaseError::Seen(error) => seen(error),
         };
         status(code, error.to_string(), error.code(), error.retry())
@@ -123,12 +128,17 @@ impl From<AdministrationError> for Status {
         let code = match &error {
             AdministrationError::FromWorkload => Code::PermissionDenied,
             AdministrationError::Command(_) | AdministrationError::Value { .. } => Code::InvalidArgument,
-            AdministrationError::Approval(error) => approval(error),
+            AdministrationError::Role(RoleError::Approval(error)) => approval(error),
+            AdministrationError::Role(RoleError::NotAllowed { .. }) => Code::PermissionDenied,
             AdministrationError::StaleManifest { .. } | AdministrationError::Replayed => Code::Aborted,
             AdministrationError::Manifest(error) => manifest(error),
-            AdministrationError::SecretNotNamed { .. } => Code::FailedPrecondition,
+            AdministrationError::SecretNotNamed { .. } | AdministrationError::NotMadeHere { .. } => {
+                Code::FailedPrecondition
+            }
+            AdministrationError::NoAuthority => Code::FailedPrecondition,
+            AdministrationError::Authority(_) => Code::Internal,
             AdministrationError::TotalTooLarge { .. } => Code::ResourceExhausted,
-            AdministrationError::NoValue { .. } => Code::NotFound,
+            AdministrationError::NoValue { .. } | AdministrationError::NoManifest { .. } => Code::NotFound,
             AdministrationError::AwaitingConfirmation | AdministrationError::RecoveryNotArranged => {
                 Code::FailedPrecondition
             }

@@ -14,6 +14,7 @@
 //! whole file of yesterday back: for that, [`Committed::head`] is remembered
 //! elsewhere. Single rows of yesterday are noticed.
 
+mod activity;
 mod backup;
 mod change;
 mod encoding;
@@ -38,6 +39,7 @@ use adytum_ratls::claims::{GenesisDigest, StateHead};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use zeroize::Zeroizing;
 
+pub(crate) use self::activity::StoreActivity;
 pub use self::{
     backup::{backup, restore},
     change::{Change, Committed, Item, MAXIMUM_CHANGE_LENGTH, StoredRecord},
@@ -124,6 +126,21 @@ impl Store {
     /// Marks the shutdown as planned. Changes that come later are refused.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.close().await
+    }
+
+    /// Was the last change kept? After a failure [`Self::probe`] finds out whether
+    /// it has passed.
+    pub fn works(&self) -> bool {
+        self.0.activity.works() && self.0.listens()
+    }
+
+    /// Keeps an empty change, to see whether the store works.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.commit(Change::default()).await.map(drop)
+    }
+
+    pub(crate) fn activity(&self) -> &StoreActivity {
+        &self.0.activity
     }
 
     /// [`Self::close`], and gives file and directory free for another broker while

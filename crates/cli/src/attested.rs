@@ -1,6 +1,8 @@
 //! Sessions with a broker. The broker proves which code it is and who founded
 //! it before anything is sent to it.
 
+mod owners;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,10 +16,9 @@ use adytum_api::broker::{
 use adytum_broker::{command::sign, genesis::Genesis};
 use adytum_evidence::{
     claims::{Claims, TeeKind},
-    clock::SystemClock,
     measurement::WorkloadIdentity,
     policy::Policy,
-    trust::{TrustRoot, Vendor},
+    trust::Vendor,
     verifier::Verifier,
 };
 use adytum_ratls::{
@@ -31,7 +32,8 @@ use adytum_sealed::signing::OwnerSigningKey;
 use anyhow::{Context, anyhow, bail};
 use tonic::{Request, Status, transport::Channel};
 
-use crate::{collateral, key_file};
+pub(crate) use self::owners::signed_manifest;
+use crate::{key_file, trusted::Trusted};
 
 /// More than any genesis document or policy has, in bytes.
 const MAXIMUM_DOCUMENT_LENGTH: u64 = 1024 * 1024;
@@ -43,7 +45,7 @@ pub(crate) struct Pin {
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
     /// Which code it may be: a policy in TOML.
-    #[arg(long, visible_alias = "policy", value_name = "FILE", required_unless_present = "measurements")]
+    #[arg(long, visible_alias = "policy", value_name = "FILE")]
     broker_policy: Option<PathBuf>,
     /// Which code it may be: an SGX enclave of this identity, as `adytum measure
     /// --broker` prints it; may be given several times.
@@ -54,20 +56,13 @@ pub(crate) struct Pin {
         conflicts_with = "broker_policy"
     )]
     measurements: Vec<WorkloadIdentity>,
-    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
-    /// directory.
-    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
-    collateral: Option<String>,
+    #[command(flatten)]
+    trusted: Trusted,
     /// Where the highest state seen of each broker is remembered, so that an older
     /// one that somebody puts back is noticed. By default adytum/heads.json in
     /// $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
-    /// Trust this simulated platform too: its root certificate. It protects
-    /// nothing.
-    #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "ROOT.pem")]
-    trust_simulation: Option<PathBuf>,
 }
 
 /// Which broker, and what it must prove.
@@ -83,14 +78,41 @@ pub(crate) struct Target {
 /// Which broker, and in whose name.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Access {
-    /// An owner's key; as many as the genesis demands.
-    #[arg(long = "owner", value_name = "FILE", required = true)]
+    /// An owner's key; as many as must agree. For what only reads, one owner's or
+    /// auditor's.
+    #[arg(long = "owner", visible_alias = "auditor", value_name = "FILE", required = true)]
     owners: Vec<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
 
+/// What the flags of [`Pin`] say, for a verb that knows it from elsewhere.
+#[derive(Debug)]
+pub(crate) struct PinFiles {
+    pub(crate) genesis: PathBuf,
+    pub(crate) broker_policy: PathBuf,
+    pub(crate) trusted: Trusted,
+    pub(crate) heads: PathBuf,
+}
+
+impl From<PinFiles> for Pin {
+    fn from(files: PinFiles) -> Self {
+        Self {
+            genesis: files.genesis,
+            broker_policy: Some(files.broker_policy),
+            measurements: Vec::new(),
+            trusted: files.trusted,
+            heads: Some(files.heads),
+        }
+    }
+}
+
 impl Access {
+    /// Access by an owner's files instead of flags.
+    pub(crate) fn from_files(owners: Vec<PathBuf>, broker: String, pin: PinFiles) -> Self {
+        Self { owners, target: Target { broker, pin: pin.into() } }
+    }
+
     /// Reads the keys, then opens a session: see [`Pin::open`].
     pub(crate) async fn open(&self) -> anyhow::Result<(Session, Vec<OwnerSigningKey>)> {
         let owners =
@@ -114,6 +136,35 @@ impl Access {
     pub(crate) async fn execute(&self, command: command::Command) -> anyhow::Result<CommandResult> {
         let (mut session, owners) = self.open().await?;
         session.execute(command, &owners).await
+    }
+}
+
+/// As [`Access`], for commands that need a broker only when `--broker` is given:
+/// then the rest is required as well.
+#[derive(Debug)]
+pub(crate) struct AccessOnRequest(pub(crate) Option<Access>);
+
+impl clap::FromArgMatches for AccessOnRequest {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        // The environment may name a broker for all other commands.
+        let asked = matches.value_source("broker") == Some(clap::parser::ValueSource::CommandLine);
+        asked.then(|| Access::from_arg_matches(matches)).transpose().map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for AccessOnRequest {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        // "For update": nothing is required.
+        <Access as clap::Args>::augment_args_for_update(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
     }
 }
 
@@ -175,14 +226,12 @@ impl Pin {
 
     /// Verifies evidence against the roots that are trusted.
     pub(crate) fn verifier(&self) -> anyhow::Result<Arc<Verifier>> {
-        self.verifier_on(self.simulation_path())
+        Ok(Arc::new(self.trusted.verifier()?))
     }
 
-    /// Verifies evidence against vendors' roots and that of this simulated platform.
-    pub(crate) fn verifier_on(&self, simulation: Option<&Path>) -> anyhow::Result<Arc<Verifier>> {
-        let roots = [TrustRoot::intel()].into_iter().chain(simulation_root(simulation)?).collect();
-        let source = collateral::source(self.collateral.as_deref(), simulation)?;
-        Ok(Arc::new(Verifier::new(roots, source, Arc::new(SystemClock))))
+    /// Whose evidence counts.
+    pub(crate) fn trusted(&self) -> &Trusted {
+        &self.trusted
     }
 
     fn memory(&self) -> Option<HeadMemory> {
@@ -202,7 +251,7 @@ impl Pin {
 
     /// Which code the broker may have.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
-        let simulation = self.simulation_path().is_some();
+        let simulation = self.trusted.simulation();
         let Some(path) = &self.broker_policy else {
             let vendor = if simulation { Vendor::Simulation } else { Vendor::Intel };
             let [first, ..] = self.measurements.as_slice() else {
@@ -222,37 +271,6 @@ impl Pin {
         }
         Ok(policy)
     }
-
-    #[cfg(feature = "simulation")]
-    fn simulation_path(&self) -> Option<&Path> {
-        self.trust_simulation.as_deref()
-    }
-
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_path(&self) -> Option<&Path> {
-        None
-    }
-
-    /// The root certificate of the simulated platform that is trusted, in PEM.
-    pub(crate) fn simulation_certificate(&self) -> anyhow::Result<Option<String>> {
-        let read = |path| Ok(key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?.to_string());
-        self.simulation_path().map(read).transpose()
-    }
-}
-
-#[cfg(feature = "simulation")]
-fn simulation_root(path: Option<&Path>) -> anyhow::Result<Option<TrustRoot>> {
-    let Some(path) = path else { return Ok(None) };
-    let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
-    let certificate = pem::parse(text.as_str()).with_context(|| format!("{} is not PEM", path.display()))?;
-    let root = TrustRoot::simulation(certificate.contents())
-        .with_context(|| format!("{} is no simulated platform's root", path.display()))?;
-    Ok(Some(root))
-}
-
-#[cfg(not(feature = "simulation"))]
-fn simulation_root(_path: Option<&Path>) -> anyhow::Result<Option<TrustRoot>> {
-    Ok(None)
 }
 
 /// Reads a policy.
@@ -354,17 +372,13 @@ impl Session {
         Ok(answer.map_err(|status| explain(&status))?.into_inner().status.unwrap_or_default())
     }
 
-    /// Has these owners sign a command for this session and sends it.
+    /// Has these owners sign a command for this session and sends it. Whether they are
+    /// owners, the broker says: a manifest may have replaced those of the genesis.
     pub(crate) async fn execute(
         &mut self,
         command: command::Command,
         owners: &[OwnerSigningKey],
     ) -> anyhow::Result<CommandResult> {
-        for owner in owners {
-            if !self.genesis.owners().contains(&owner.public_key()) {
-                bail!("{} is not an owner in the genesis of this broker", owner.public_key());
-            }
-        }
         let version = self.status().await?.manifest_version;
         let keys: Vec<&OwnerSigningKey> = owners.iter().collect();
         let signed = sign(&self.request_binding, self.genesis.digest(), version, command, &keys);

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use adytum_api::broker::{ConfirmState, RecoveryStatus, command};
+use adytum_api::broker::{ConfirmState, RecoveryStatus, RotateCertificateAuthority, command};
 use adytum_broker::store;
-use adytum_evidence::claims::{Claims, Measured};
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    output, recovery, upgrade,
+    evidence, key_file, output, recovery, upgrade,
 };
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +21,20 @@ pub(crate) enum Action {
     /// Verify a broker and print its public state. The manifest is for owners:
     /// see `adytum manifest get`.
     Status(Args),
+    /// Verify a broker and print the certificate of its certificate authority (PEM):
+    /// what clients trust who connect to replicas. Former ones follow until they
+    /// expire.
+    Ca {
+        #[command(flatten)]
+        args: CaArgs,
+    },
+    /// Give a broker's certificate authority another key. Replicas fetch new
+    /// certificates within a third of their lease, which clients that know only the
+    /// former authority accept, too.
+    RotateCa {
+        #[command(flatten)]
+        access: Access,
+    },
     /// Confirm that a broker's state is the newest there is, after it restarted
     /// unplanned or its state came from a backup. Any one owner may.
     Confirm(Confirm),
@@ -62,6 +76,18 @@ pub(crate) struct Confirm {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct CaArgs {
+    /// The broker's address.
+    #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    broker: String,
+    #[command(flatten)]
+    pin: Pin,
+    /// Write it here instead; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The broker's address.
     #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
@@ -77,6 +103,8 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Verify(args) => verify(args).await,
         Action::Status(args) => status(args).await,
+        Action::Ca { args } => ca(args).await,
+        Action::RotateCa { access } => rotate_ca(access).await,
         Action::Confirm(args) => confirm(args).await,
         Action::Recover(args) => recovery::run(args).await,
         Action::AuthoriseUpgrade(args) => upgrade::run(args).await,
@@ -108,6 +136,31 @@ async fn confirm(args: Confirm) -> anyhow::Result<()> {
     output::line(format_args!("confirmed: {head}"))
 }
 
+async fn ca(args: CaArgs) -> anyhow::Result<()> {
+    let mut session = args.pin.open(&args.broker).await?;
+    let certificates = session.status().await?.certificate_authority;
+    if certificates.is_empty() {
+        bail!(
+            "the broker has no certificate authority yet: it makes one with the first manifest that has a secret of the \
+             kind tls-certificate or ssl-config"
+        );
+    }
+    let certificates = String::from_utf8(certificates).context("the broker's certificates")?;
+    let Some(out) = args.out else { return output::text(&certificates) };
+    key_file::write_new(&out, certificates.as_bytes(), 0o644)?;
+    output::line(format_args!(
+        "{}: {} certificate(s)",
+        out.display(),
+        certificates.matches("BEGIN CERTIFICATE").count()
+    ))
+}
+
+async fn rotate_ca(access: Access) -> anyhow::Result<()> {
+    let rotate = RotateCertificateAuthority {};
+    access.execute(command::Command::RotateCertificateAuthority(rotate)).await?;
+    output::line("the certificate authority has another key; give clients what `adytum broker ca` prints now")
+}
+
 async fn verify(args: Args) -> anyhow::Result<()> {
     let session = args.pin.open(&args.broker).await?;
     if args.json {
@@ -117,7 +170,7 @@ async fn verify(args: Args) -> anyhow::Result<()> {
     }
     output::line(format_args!("{} is the broker that is meant", args.broker))?;
     output::line(format_args!("genesis      {}", session.broker.genesis))?;
-    for (name, value) in described(&session.claims) {
+    for (name, value) in evidence::described(&session.claims) {
         output::line(format_args!("{name:<12} {value}"))?;
     }
     output::line(format_args!(
@@ -186,29 +239,4 @@ fn head(session: &Session) -> serde_json::Value {
         "audit_size": head.audit_size,
         "audit_hash": head.audit_hash.map(|hash| hash.to_string()),
     })
-}
-
-/// What evidence says, for people.
-fn described(claims: &Claims) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("platform", format!("{} {}", claims.vendor, claims.platform.id))];
-    match &claims.measured {
-        Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, .. } => lines.extend([
-            ("mr_enclave", mr_enclave.to_string()),
-            ("mr_signer", mr_signer.to_string()),
-            ("product", format!("{isv_prod_id}, security version {isv_svn}")),
-        ]),
-        Measured::Tdx { mr_td, mr_config_id, .. } => {
-            lines.extend([("mr_td", mr_td.to_string()), ("mr_config_id", mr_config_id.to_string())]);
-        }
-        Measured::Snp { measurement, host_data, .. } => {
-            lines.extend([("measurement", measurement.to_string()), ("host_data", host_data.to_string())]);
-        }
-    }
-    let advisories = match claims.advisory_ids.len() {
-        0 => String::new(),
-        _ => format!(" ({})", claims.advisory_ids.iter().cloned().collect::<Vec<_>>().join(", ")),
-    };
-    lines.push(("tcb", format!("{:?}{advisories}", claims.tcb_status)));
-    lines.push(("debug", if claims.debug { "on: a debugger reads everything" } else { "off" }.to_owned()));
-    lines
 }

@@ -1,6 +1,6 @@
 //! `adytum broker recover`: bring a broker's root key back with a share of it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use adytum_api::broker::{RecoveryStatus, SupplyShareRequest};
 use adytum_broker::root_key::arrangement::Arrangement;
@@ -36,12 +36,12 @@ pub(crate) struct Recover {
 
 impl Recover {
     /// Verifies who made the shares.
-    fn verifier(&self) -> anyhow::Result<Arc<Verifier>> {
+    fn verifier(&self) -> anyhow::Result<Verifier> {
         #[cfg(feature = "simulation")]
         if let Some(root) = &self.arranged_on {
-            return self.target.pin().verifier_on(Some(root));
+            return crate::trusted::Trusted::verifier_on(root);
         }
-        self.target.pin().verifier()
+        self.target.pin().trusted().verifier()
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
         None => args.target.pin().policy()?,
     };
     let genesis = session.genesis().digest();
-    arrangement.verify(genesis, &*args.verifier()?, &policy).await?;
+    arrangement.verify(genesis, &args.verifier()?, &policy).await?;
     let recipient = identity.recipient();
     let wrapped = arrangement
         .share_of(&recipient)

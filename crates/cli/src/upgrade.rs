@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Authorise) -> anyhow::Result<()> {
     let present = pin.policy()?;
     let trust = TrustTable {
         vendors: present.vendors.iter().copied().collect(),
-        simulation_roots: pin.simulation_certificate()?.into_iter().collect(),
+        simulation_roots: pin.trusted().simulation_certificates()?,
     };
     let (mut session, owners) = args.access.open().await?;
     let genesis = session.genesis().digest();

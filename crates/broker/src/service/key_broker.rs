@@ -13,10 +13,10 @@ impl KeyBroker for Services {
         &self,
         request: Request<GetSecretsRequest>,
     ) -> Result<Response<GetSecretsResponse>, Status> {
-        let _admitted = self.admit()?;
         let session = session(&request)?;
-        let request = request.into_inner();
-        if let (Peer::Attested { .. }, Some(seen)) = (&session.peer, request.seen) {
+        let mut request = request.into_inner();
+        let renewal = request.seen.is_some();
+        if let (Peer::Attested { .. }, Some(seen)) = (&session.peer, request.seen.take()) {
             let seen = StateHead::try_from(seen).map_err(SeenError::from);
             let continues = match seen {
                 Ok(seen) => self.broker.continues(&seen).await,
@@ -27,7 +27,10 @@ impl KeyBroker for Services {
                 return Err(error.into());
             }
         }
-        let answer = self.broker.release(&session, &request.names).await?;
+        let answer = self.broker.release(&session, &request).await?;
+        if renewal {
+            self.broker.metrics().lease_renewals.inc();
+        }
         Ok(Response::new(answer))
     }
 }

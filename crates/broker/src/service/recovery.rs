@@ -27,7 +27,6 @@ impl BrokerSuccession for Services {
         &self,
         request: Request<TakeOverRequest>,
     ) -> Result<Response<TakeOverResponse>, Status> {
-        let _admitted = self.admit()?;
         let session = session(&request)?;
         Ok(Response::new(self.broker.hand_over(&session, request.into_inner()).await?))
     }

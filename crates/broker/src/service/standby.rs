@@ -10,23 +10,20 @@ use adytum_api::broker::{
     broker_succession_server::{BrokerSuccession, BrokerSuccessionServer},
     key_broker_server::{KeyBroker, KeyBrokerServer},
 };
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::{MAXIMUM_RELEASE_REQUEST_LENGTH, MAXIMUM_REQUEST_LENGTH, session};
-use crate::{standby::Standby, status};
+use crate::standby::Standby;
 
 /// All services, most of which say why there is no answer.
 #[derive(Clone)]
 pub(crate) struct StandbyServices {
     standby: Arc<Standby>,
-    admission: Arc<Semaphore>,
 }
 
 impl StandbyServices {
-    /// With so many requests in progress at once.
-    pub(crate) fn new(standby: Arc<Standby>, maximum_requests: usize) -> Self {
-        Self { standby, admission: Arc::new(Semaphore::new(maximum_requests)) }
+    pub(crate) fn new(standby: Arc<Standby>) -> Self {
+        Self { standby }
     }
 
     pub(crate) fn key_broker(&self) -> KeyBrokerServer<Self> {
@@ -62,7 +59,6 @@ impl BrokerAdministration for StandbyServices {
         &self,
         _request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        let _admitted = self.admission.try_acquire().map_err(|_| status::overloaded())?;
         Ok(Response::new(self.standby.status()))
     }
 
@@ -79,7 +75,6 @@ impl BrokerRecovery for StandbyServices {
         &self,
         request: Request<SupplyShareRequest>,
     ) -> Result<Response<SupplyShareResponse>, Status> {
-        let _admitted = self.admission.try_acquire().map_err(|_| status::overloaded())?;
         let peer = session(&request)?.peer_address;
         match self.standby.supply(peer, request.into_inner()).await? {
             Ok(status) => Ok(Response::new(SupplyShareResponse { status: Some(status) })),
@@ -97,7 +92,6 @@ impl BrokerSuccession for StandbyServices {
         &self,
         request: Request<TakeOverRequest>,
     ) -> Result<Response<TakeOverResponse>, Status> {
-        let _admitted = self.admission.try_acquire().map_err(|_| status::overloaded())?;
         let session = session(&request)?;
         Ok(Response::new(self.standby.hand_over(&session, request.get_ref())??))
     }

@@ -5,14 +5,14 @@
 use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adytum_ratls::claims::StateHead;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
+    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreActivity, StoreError,
     engine::{Engine, Slot},
     locked::DirectoryLock,
     row::RowCipher,
@@ -41,6 +41,7 @@ pub(super) struct Shared {
     pub(super) cipher: Arc<RowCipher>,
     pub(super) slot: Arc<Slot>,
     pub(super) head: Arc<RwLock<StateHead>>,
+    pub(super) activity: StoreActivity,
     queue: Mutex<Option<mpsc::Sender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     lock: Mutex<Option<DirectoryLock>>,
@@ -67,9 +68,14 @@ pub(super) fn start(
     let (sender, receiver) = mpsc::channel(QUEUE);
     let head = Arc::new(RwLock::new(engine.current().head()));
     let published = Arc::clone(&head);
+    let activity = StoreActivity::default();
+    let counting = activity.clone();
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
-        .spawn(move || Writer { engine, former: 0, head: published, closed: false }.run(receiver))
+        .spawn(move || {
+            let writer = Writer { engine, former: 0, head: published, activity: counting, closed: false };
+            writer.run(receiver);
+        })
         .map_err(|source| super::tables::io_error(storage.path(), "starting its thread", source))?;
     Ok(Store(Arc::new(Shared {
         storage,
@@ -77,6 +83,7 @@ pub(super) fn start(
         cipher,
         slot,
         head,
+        activity,
         queue: Mutex::new(Some(sender)),
         thread: Mutex::new(Some(thread)),
         lock: Mutex::new(lock),
@@ -104,6 +111,12 @@ impl Shared {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Close(answer)).await?;
         answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Is its thread there to commit anything?
+    pub(super) fn listens(&self) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().is_some_and(|queue| !queue.is_closed())
     }
 
     /// Once it is closed: closes the file and frees the directory. Waits for those
@@ -148,6 +161,7 @@ struct Writer {
     /// How many changes were committed together last.
     former: usize,
     head: Arc<RwLock<StateHead>>,
+    activity: StoreActivity,
     closed: bool,
 }
 
@@ -198,6 +212,7 @@ impl Writer {
         if group.is_empty() {
             return;
         }
+        let began = Instant::now();
         let result = if self.closed {
             Err(StoreError::Closed)
         } else {
@@ -210,11 +225,15 @@ impl Writer {
         // A caller that went away does not want the answer.
         match result {
             Ok(committed) => {
+                self.activity.committed(committed.len(), began.elapsed());
                 for ((_, answer), committed) in group.into_iter().zip(committed) {
                     let _ = answer.send(Ok(committed));
                 }
             }
             Err(error) => {
+                if !self.closed {
+                    self.activity.failed();
+                }
                 tracing::error!(code = error.code(), %error, changes = group.len(), "a commit failed");
                 for (_, answer) in group {
                     let _ = answer.send(Err(error.clone()));

@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     approval::{ApprovalError, OwnerApproval, agreed},
-    genesis::{Genesis, MAXIMUM_OWNERS},
+    genesis::MAXIMUM_OWNERS,
     manifest::{ManifestError, Trust, document::TrustTable},
+    roles::Owners,
     trust,
 };
 
@@ -178,10 +179,14 @@ impl SignedAuthorisation {
     }
 
     /// The owners who signed it, if they are enough of those in force.
-    pub fn approved_by(&self, genesis: &Genesis) -> Result<BTreeSet<OwnerPublicKey>, AuthorisationError> {
-        let fields = fields(genesis.digest(), &self.text);
+    pub fn approved_by(
+        &self,
+        genesis: GenesisDigest,
+        owners: &Owners,
+    ) -> Result<BTreeSet<OwnerPublicKey>, AuthorisationError> {
+        let fields = fields(genesis, &self.text);
         let fields = [fields[0].as_slice(), fields[1].as_slice()];
-        Ok(agreed(genesis, genesis.threshold(), Purpose::Upgrade, &fields, &self.approvals)?)
+        Ok(agreed(owners.keys(), owners.threshold(), Purpose::Upgrade, &fields, &self.approvals)?)
     }
 
     /// Adds an owner's signature; a former one of the same owner is replaced.
@@ -255,6 +260,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::genesis::Genesis;
 
     fn policy(byte: u8) -> Policy {
         Policy::for_identity(Vendor::Intel, TeeKind::Sgx, WorkloadIdentity([byte; 32]))
@@ -272,7 +278,7 @@ mod tests {
         let other = Genesis::found(keys[..2].iter().map(OwnerSigningKey::public_key), 2).unwrap();
         let mut signed = SignedAuthorisation::unsigned(document(&genesis).to_toml().unwrap());
         let code = |signed: &SignedAuthorisation, genesis: &Genesis| {
-            signed.approved_by(genesis).map(drop).map_err(|error| error.code())
+            signed.approved_by(genesis.digest(), genesis.founders()).map(drop).map_err(|error| error.code())
         };
         assert_eq!(code(&signed, &genesis), Err("signature-missing"));
         signed.sign(genesis.digest(), &keys[0]);

@@ -95,7 +95,7 @@ impl Broker {
             return Err(HandOverError::NotAuthorised);
         }
         // Owners may have been replaced since it was given.
-        signed.approved_by(self.genesis())?;
+        signed.approved_by(self.genesis_digest(), &self.state().roles.owners)?;
         // Sessions outlive manifests.
         if !trust::accepts(self.state().roots(), claims) {
             return Err(HandOverError::Untrusted);
@@ -164,7 +164,7 @@ impl Broker {
     pub async fn succeed(&self, handed: &super::taking::Handed) -> Result<(), SucceedError> {
         let event = Event::Executed {
             who: Who { address: handed.address, attested: Some(AttestedWho::new(&handed.claims)) },
-            owners: handed.owners(self.genesis())?,
+            owners: handed.owners(&self.state().roles.owners)?,
             command: "take-over",
             changes: true,
             secret: None,

@@ -32,7 +32,7 @@ use super::{
     fence::{FENCE, FenceRecord},
 };
 use crate::{
-    genesis::Genesis,
+    roles::Owners,
     root_key::{RootKey, opening},
     store::{Loaded, LockedStore, Store, StoreError},
 };
@@ -216,8 +216,8 @@ impl Handed {
     }
 
     /// The owners in force who authorised it.
-    pub(crate) fn owners(&self, genesis: &Genesis) -> Result<Vec<OwnerPublicKey>, AuthorisationError> {
-        Ok(self.signed.approved_by(genesis)?.into_iter().collect())
+    pub(crate) fn owners(&self, in_force: &Owners) -> Result<Vec<OwnerPublicKey>, AuthorisationError> {
+        Ok(self.signed.approved_by(self.genesis, in_force)?.into_iter().collect())
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
                 claims: (*claims).clone(),
                 address: "127.0.0.1:1".parse().unwrap(),
             };
-            let found = handed.owners(fixture.broker.genesis()).map(|owners| owners.len());
+            let found = handed.owners(fixture.broker.genesis().founders()).map(|owners| owners.len());
             assert_eq!(found.map_err(|error| error.code()).err(), code, "{owners} owners");
             assert_eq!(fixture.broker.succeed(&handed).await.is_err(), code.is_some());
         }

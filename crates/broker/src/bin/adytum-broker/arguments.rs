@@ -5,6 +5,8 @@ use std::{path::PathBuf, str::FromStr};
 use adytum_api::names::WorkloadName;
 use clap::{Parser, ValueEnum};
 
+use crate::limits::LimitArguments;
+
 /// The key broker: it gives secrets to programs that have proved what they are,
 /// as its owners have laid down.
 #[derive(Debug, Parser)]
@@ -18,7 +20,7 @@ pub(crate) struct Arguments {
     pub(crate) listen: String,
     /// The TEE it runs in: auto, occlum, gramine, tsm, or, where it is built in,
     /// simulation=DIRECTORY or simulation=URL, which protects nothing.
-    #[arg(long, value_name = "TEE", default_value = "auto")]
+    #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]
     pub(crate) tee: TeeChoice,
     /// How long a simulated quote takes, such as 20ms.
     #[cfg(feature = "simulation")]
@@ -60,6 +62,17 @@ pub(crate) struct Arguments {
     /// its name. May be repeated.
     #[arg(long, value_name = "NAME", requires = "reference_config")]
     pub(crate) accept_debug: Vec<WorkloadName>,
+    /// Address and port for probes and metrics (/healthz, /readyz, /metrics), plain
+    /// HTTP; port 0 is any free one. Without it there is none.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) health_listen: Option<String>,
+    /// A file with the log filter, read at the start instead of RUST_LOG and again
+    /// with each SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_filter_file: Option<PathBuf>,
+    /// What peers may cost.
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
     /// The form of log lines; RUST_LOG says how much is logged.
     #[arg(long, value_enum, default_value_t, env = "ADYTUM_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,

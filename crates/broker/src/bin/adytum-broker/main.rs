@@ -4,21 +4,26 @@
 
 mod arguments;
 mod configuration;
+mod limits;
+mod logs;
+mod reload;
 mod state;
 mod tee;
 
 use std::{
     future::Future,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
 
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits,
+    Broker, BrokerConfiguration,
     audit::AuditLimits,
     clock::{FloorClock, keep_floor},
     events::LoggedEvents,
+    health::{self, Health, NotReady},
     measured::MeasuredConfiguration,
     reference::Reference,
     root_key::recovery::RecoveredState,
@@ -33,7 +38,7 @@ use clap::Parser as _;
 use futures_util::FutureExt as _;
 use nix::sys::{
     prctl,
-    resource::{Resource, setrlimit},
+    resource::{Resource, getrlimit, setrlimit},
 };
 use tokio::{
     net::TcpListener,
@@ -41,7 +46,8 @@ use tokio::{
 };
 
 use self::{
-    arguments::{Arguments, LogFormat},
+    arguments::Arguments,
+    logs::Logs,
     state::{Found, Founded, OpenState},
 };
 
@@ -59,12 +65,17 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    start_logs(arguments.log_format);
+    let logs = Logs::start(arguments.log_format, arguments.log_filter_file.as_deref())?;
     forbid_core_dumps();
+    allow_many_files();
     // Before anything else takes time, so that a signal at any moment ends it cleanly.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
 
+    let hangup = signal(SignalKind::hangup()).context("SIGHUP can't be handled")?;
+
+    let health = Health::default();
+    serve_health(&arguments, &health).await?;
     let genesis = configuration::genesis(&arguments.genesis)?;
     let reference = configuration::reference(&arguments)?;
     let measured = MeasuredConfiguration { reference: reference.as_ref().map(|loaded| loaded.digest()) };
@@ -77,11 +88,12 @@ async fn run() -> anyhow::Result<()> {
         tee = tee.attester.platform(),
         "this is the broker of this genesis"
     );
+    tokio::spawn(reload::on_signal(hangup, logs, Arc::clone(&tee.collateral)));
     // Before the store counts a start: a port that is taken is none.
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
-    let port = Port::new(listener)?;
+    let port = Port::new(listener, health)?;
     let ending = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -92,14 +104,14 @@ async fn run() -> anyhow::Result<()> {
     let founded = Founded { genesis, tee, clock };
     let state = match state::open(&arguments, &founded).await? {
         Found::Open(state) => state,
-        Found::Standby(cause) => match stand_by(&port, &founded, cause, ending.clone()).await? {
+        Found::Standby(cause) => match stand_by(&arguments, &port, &founded, cause, ending.clone()).await? {
             Some(state) => state,
             None => return Ok(()),
         },
     };
     let fenced = run_broker(&arguments, &port, &founded, reference, *state, ending.clone()).await?;
     if let Some(fenced) = fenced {
-        stand_by(&port, &founded, Cause::Fenced(fenced), ending).await?;
+        stand_by(&arguments, &port, &founded, Cause::Fenced(fenced), ending).await?;
     }
     Ok(())
 }
@@ -150,6 +162,7 @@ async fn run_broker(
         secrets = state.secrets.len(),
         "state is loaded"
     );
+
     let store = broker.store().clone();
     let (kept, keeping) = (clock.clone(), store.clone());
     let keeping = tokio::spawn(async move { keep_floor(&kept, &keeping).await });
@@ -161,8 +174,9 @@ async fn run_broker(
             fenced = fencing.handed_over() => drop(tell.send(fenced)),
         }
     };
+    port.health.of(Arc::clone(&broker));
     port.ready();
-    serve(port.listener()?, broker, ServerLimits::default(), stop).await?;
+    serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
     keeping.abort();
     if let Ok(fenced) = fenced.await {
         return Ok(Some(fenced));
@@ -175,6 +189,7 @@ async fn run_broker(
 /// A broker without its root key. Ends with the process, or when the key is back:
 /// then with the open state.
 async fn stand_by(
+    arguments: &Arguments,
     port: &Port,
     founded: &Founded,
     cause: Cause,
@@ -201,6 +216,10 @@ async fn stand_by(
         founded.clock.clone(),
         cause,
     );
+    port.health.waits(match standby.cause() {
+        Cause::Awaiting(_) => NotReady::AwaitingRecovery,
+        Cause::Fenced(_) => NotReady::Fenced,
+    });
     port.ready();
     let recovered = async {
         match &awaiting {
@@ -214,7 +233,7 @@ async fn stand_by(
             () = recovered => {}
         }
     };
-    serve_standby(port.listener()?, Arc::new(standby), ServerLimits::default(), stop).await?;
+    serve_standby(port.listener()?, Arc::new(standby), arguments.limits.limits(), stop).await?;
     let Some(awaiting) = awaiting else { return Ok(None) };
     let opened = tokio::task::spawn_blocking(move || awaiting.open()).await?;
     let Some(RecoveredState { store, by }) = opened.transpose().context("the recovered state")? else {
@@ -227,12 +246,14 @@ async fn stand_by(
 /// The port, through all that the broker is meanwhile.
 struct Port {
     listener: std::net::TcpListener,
+    /// What the other port tells meanwhile.
+    health: Health,
     told: std::sync::Once,
 }
 
 impl Port {
-    fn new(listener: TcpListener) -> anyhow::Result<Self> {
-        Ok(Self { listener: listener.into_std()?, told: std::sync::Once::new() })
+    fn new(listener: TcpListener, health: Health) -> anyhow::Result<Self> {
+        Ok(Self { listener: listener.into_std()?, health, told: std::sync::Once::new() })
     }
 
     fn listener(&self) -> anyhow::Result<TcpListener> {
@@ -242,23 +263,37 @@ impl Port {
     /// Those who deploy it wait for this very line.
     fn ready(&self) {
         self.told.call_once(|| {
-            let Ok(address) = self.listener.local_addr() else { return };
-            let mut stdout = io::stdout().lock();
-            // Nobody may be reading; that is no reason not to serve.
-            let _ = writeln!(stdout, "Server listening on {address}").and_then(|()| stdout.flush());
+            if let Ok(address) = self.listener.local_addr() {
+                say("Server listening on", address);
+            }
         });
     }
 }
 
-fn start_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
+/// Serves probes and metrics from now on, if a flag asks for it.
+async fn serve_health(arguments: &Arguments, health: &Health) -> anyhow::Result<()> {
+    let Some(address) = &arguments.health_listen else { return Ok(()) };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address} (--health-listen); is the port taken?"))?;
+    say("Health listening on", listener.local_addr()?);
+    tokio::spawn(health::server::serve(listener, health.clone()));
+    Ok(())
+}
+
+/// Nobody may be reading; that is no reason not to serve.
+fn say(what: &str, address: SocketAddr) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(format!("{what} {address}\n").as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Each session is a file descriptor. What the host lets this process have is up
+/// to it.
+fn allow_many_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, maximum)| setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the number of open files can't be raised");
     }
 }
 
