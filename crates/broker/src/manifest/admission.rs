@@ -23,6 +23,20 @@ pub struct Admitted {
     pub candidates: Candidates,
 }
 
+impl Admitted {
+    /// A manifest, who signed it, and the roots that it trusts. Whether that is
+    /// enough, [`admit`] decides.
+    pub fn new(
+        manifest: Manifest,
+        signed: SignedManifest,
+        owners: BTreeSet<OwnerPublicKey>,
+        roots: Vec<TrustRoot>,
+    ) -> Self {
+        let candidates = Candidates::new(&manifest.workloads);
+        Self { manifest, signed, owners, roots, candidates }
+    }
+}
+
 /// Admits a manifest that is for this broker, newer than the one in force
 /// (`current`; 0: none), signed by as many of the owners in force as must agree,
 /// and trusts nothing that this build can't verify.
@@ -41,8 +55,7 @@ pub fn admit(
         return Err(ManifestError::Replayed { current });
     }
     let roots = trust::roots(&manifest.trust)?;
-    let candidates = Candidates::new(&manifest.workloads);
-    Ok(Admitted { manifest, signed, owners, roots, candidates })
+    Ok(Admitted::new(manifest, signed, owners, roots))
 }
 
 /// Reads a manifest that is for this broker and signed by as many of these owners

@@ -109,7 +109,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let report = match verifier.verify(&evidence).await {
         Ok(claims) => {
             let signed = SignedManifest::unsigned(text);
-            let admitted = Admitted { manifest, signed, owners: [].into(), roots };
+            let admitted = Admitted::new(manifest, signed, [].into(), roots);
             judged(&admitted, claims, &names, !args.secrets.is_empty())
         }
         // What is not evidence against the peer is no answer about it.
