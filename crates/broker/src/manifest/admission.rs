@@ -24,16 +24,16 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// A manifest, who signed it, and the roots that it trusts. Whether that is
-    /// enough, [`admit`] decides.
-    pub fn new(
+    /// A manifest as if these owners had agreed to it: to explain what it would
+    /// grant, without a broker.
+    pub fn assumed(
         manifest: Manifest,
         signed: SignedManifest,
         owners: BTreeSet<OwnerPublicKey>,
-        roots: Vec<TrustRoot>,
-    ) -> Self {
+    ) -> Result<Self, ManifestError> {
+        let roots = trust::roots(&manifest.trust)?;
         let candidates = Candidates::new(&manifest.workloads);
-        Self { manifest, signed, owners, roots, candidates }
+        Ok(Self { manifest, signed, owners, roots, candidates })
     }
 }
 
@@ -54,8 +54,7 @@ pub fn admit(
     if version == current {
         return Err(ManifestError::Replayed { current });
     }
-    let roots = trust::roots(&manifest.trust)?;
-    Ok(Admitted::new(manifest, signed, owners, roots))
+    Admitted::assumed(manifest, signed, owners)
 }
 
 /// Reads a manifest that is for this broker and signed by as many of these owners
