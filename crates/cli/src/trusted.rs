@@ -46,7 +46,6 @@ impl Trusted {
     }
 
     #[cfg(not(feature = "simulation"))]
-    #[expect(clippy::unused_self, reason = "as with the feature")]
     fn simulation_path(&self) -> Option<&Path> {
         None
     }
@@ -67,7 +66,6 @@ impl Trusted {
 
     /// The root of the simulated platform, if one is trusted.
     #[cfg(not(feature = "simulation"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature")]
     pub(crate) fn simulation_root(&self) -> anyhow::Result<Option<TrustRoot>> {
         Ok(None)
     }

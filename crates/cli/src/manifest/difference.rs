@@ -248,7 +248,7 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
     if let (Some(was), Some(is)) = (threshold(old), threshold(new))
         && is < was
     {
-        reasons.push(format!("{is} owners must agree instead of {was}"));
+        reasons.push(format!("the number of owners who must agree falls from {was} to {is}"));
     }
     for (name, workload) in &new.workloads {
         let before = old.workloads.get(name).map(|workload| &workload.policy);
@@ -278,4 +278,66 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
         }
     }
     reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(rest: &str) -> Read {
+        let (genesis, code, key) = ("1".repeat(64), "2".repeat(64), "3".repeat(64));
+        let text = format!(
+            "format = \"adytum manifest v1\"\ngenesis = \"{genesis}\"\nversion = 1\n[trust]\nvendors = [\"intel\"]\n\
+             [[workload]]\nname = \"digits\"\nmodels = [\"digits\"]\n[workload.policy]\nvendors = [\"intel\"]\n\
+             tee = [\"sgx\"]\nmr_enclave = [\"{code}\"]\nPOLICY\n[[model]]\nname = \"digits\"\n\
+             signers = [\"ed25519:{key}\"]\nminimum_version = FLOOR\n{rest}"
+        );
+        let (text, floor) = match rest.contains("# floor 2") {
+            true => (text, "2"),
+            false => (text, "3"),
+        };
+        let policy =
+            if rest.contains("# old platforms") { "tcb_status = [\"UpToDate\", \"OutOfDate\"]" } else { "" };
+        Read::parse(&text.replace("FLOOR", floor).replace("POLICY", policy)).unwrap()
+    }
+
+    fn weaker(old: &str, new: &str) -> Vec<String> {
+        Difference::between(&manifest(old), &manifest(new)).weaker
+    }
+
+    fn owners(threshold: usize) -> String {
+        let key = |digit: &str| format!("\"ed25519:{}\"", digit.repeat(64));
+        format!("[owners]\nthreshold = {threshold}\nkeys = [{}, {}]\n", key("4"), key("5"))
+    }
+
+    #[test]
+    fn what_lets_in_more_is_named_and_what_lets_in_less_is_not() {
+        for (strict, loose, expected) in [
+            ("", "# floor 2", "version 2 may be loaded again, the floor was 3"),
+            ("", "# old platforms", "TCB status OutOfDate"),
+            ("", "[restart]\nunplanned = \"serve\"\n", "serves without an owner's word"),
+            (&owners(2), &owners(1), "falls from 2 to 1"),
+        ] {
+            let reasons = weaker(strict, loose);
+            assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");
+            assert!(weaker(loose, strict).is_empty(), "{expected}");
+            assert!(weaker(loose, loose).is_empty() && weaker(strict, strict).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_value_that_changes_is_there_twice() {
+        let difference = Difference::between(&manifest(""), &manifest("# floor 2"));
+        assert_eq!(
+            difference.changed,
+            [Change {
+                subject: "model digits".to_owned(),
+                field: "minimum_version".to_owned(),
+                removed: ["3".to_owned()].into(),
+                added: ["2".to_owned()].into(),
+            }]
+        );
+        assert!(!difference.is_empty());
+        assert!(Difference::between(&manifest(""), &manifest("# a comment")).is_empty());
+    }
 }

@@ -211,3 +211,83 @@ fn models(
     };
     Ok(names.into_iter().map(rule).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use adytum_evidence::{
+        claims::Platform,
+        measurement::{MrEnclave, MrSigner, ReportData, RootKeyId, TdxMeasurement},
+    };
+
+    use super::*;
+
+    fn claims(measured: Measured) -> Claims {
+        Claims {
+            vendor: Vendor::Intel,
+            root_key_id: RootKeyId([1; 48]),
+            debug: false,
+            tcb_status: TcbStatus::UpToDate,
+            advisory_ids: BTreeSet::new(),
+            platform: Platform { id: "ab".to_owned(), fmspc: None },
+            report_data: ReportData([0; 64]),
+            measured,
+        }
+    }
+
+    fn enclave() -> Measured {
+        let (mr_enclave, mr_signer) = (MrEnclave([2; 32]), MrSigner([3; 32]));
+        Measured::Sgx { mr_enclave, mr_signer, isv_prod_id: 0, isv_svn: 0, config_svn: 0 }
+    }
+
+    fn guest(config: [u8; 48]) -> Measured {
+        let rtmr = [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48]));
+        Measured::Tdx { mr_td: TdxMeasurement([8; 48]), mr_config_id: TdxMeasurement(config), rtmr }
+    }
+
+    #[test]
+    fn a_draft_accepts_what_it_was_made_from_and_no_other_code() {
+        let mut identity = [0; 48];
+        identity[..32].fill(9);
+        for measured in [enclave(), guest([0; 48]), guest(identity)] {
+            let claims = claims(measured);
+            let (policy, notes) = policy_of(&claims).unwrap();
+            policy.judge(&claims).unwrap();
+            assert!(notes.is_empty());
+            let others = [
+                Measured::Sgx {
+                    mr_enclave: MrEnclave([9; 32]),
+                    mr_signer: MrSigner([3; 32]),
+                    isv_prod_id: 0,
+                    isv_svn: 0,
+                    config_svn: 0,
+                },
+                Measured::Tdx {
+                    mr_td: TdxMeasurement([9; 48]),
+                    mr_config_id: TdxMeasurement(identity),
+                    rtmr: [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48])),
+                },
+                Measured::Tdx {
+                    mr_td: TdxMeasurement([8; 48]),
+                    mr_config_id: TdxMeasurement(identity),
+                    rtmr: [4, 5, 6, 9].map(|byte| TdxMeasurement([byte; 48])),
+                },
+            ];
+            for other in others {
+                let other = Claims { measured: other, ..claims.clone() };
+                assert!(policy.judge(&other).is_err(), "{other:?}");
+            }
+        }
+        let (policy, _) = policy_of(&claims(guest(identity))).unwrap();
+        assert!(policy.judge(&claims(guest([0; 48]))).is_err(), "the identity is pinned too");
+    }
+
+    #[test]
+    fn a_debugger_is_refused_and_an_old_platform_is_spoken_of() {
+        let debug = Claims { debug: true, ..claims(enclave()) };
+        assert!(policy_of(&debug).unwrap_err().to_string().contains("debugger"));
+        let old = Claims { tcb_status: TcbStatus::OutOfDate, ..claims(enclave()) };
+        let (policy, notes) = policy_of(&old).unwrap();
+        policy.judge(&old).unwrap();
+        assert!(notes[0].contains("OutOfDate"), "{notes:?}");
+    }
+}
