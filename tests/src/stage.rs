@@ -25,6 +25,7 @@ pub struct Stage {
     pccs_url: String,
     platform: Process,
     quote_latency: Option<Duration>,
+    log_filter: Option<String>,
 }
 
 impl Stage {
@@ -46,12 +47,22 @@ impl Stage {
             pccs_url: format!("http://{address}"),
             platform,
             quote_latency: None,
+            log_filter: None,
         })
     }
 
     /// Imitates a TEE that takes this long for a quote, in what starts from now on.
     pub fn set_quote_latency(&mut self, latency: Duration) {
         self.quote_latency = Some(latency);
+    }
+
+    /// What is logged (`RUST_LOG`) by what starts from now on.
+    pub fn set_log_filter(&mut self, filter: &str) {
+        self.log_filter = Some(filter.to_owned());
+    }
+
+    fn log_environment(&self) -> Option<(&str, &str)> {
+        self.log_filter.as_deref().map(|filter| ("RUST_LOG", filter))
     }
 
     /// Where everything lies.
@@ -83,6 +94,7 @@ impl Stage {
     pub fn adytum<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new(self.binary("adytum"));
         command.current_dir(&self.directory).env_remove("RUST_LOG").env_remove("PCCS_URL");
+        command.envs(self.log_environment());
         command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         command
     }
@@ -151,6 +163,7 @@ impl Stage {
         let mut command = Command::new(self.binary("adytum-broker"));
         command
             .env_remove("PCCS_URL")
+            .envs(self.log_environment())
             .arg("--genesis")
             .arg(broker.genesis())
             .args(self.attestation_arguments())
@@ -219,6 +232,7 @@ impl Stage {
         let mut command = Command::new(replica.binary);
         command
             .env_clear()
+            .envs(self.log_environment())
             .arg("--port=0")
             .arg(format!("--model_name={}", replica.model))
             .arg(format!("--model_base_path={}", replica.models.display()))

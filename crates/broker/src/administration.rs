@@ -26,9 +26,14 @@ use crate::{
     events::{AttestedWho, Event, RecordError, Who},
     manifest::ManifestError,
     roles::RoleError,
+    root_key::arrangement::ArrangementError,
     secrets::{SecretKind, ValueError},
     state::MAXIMUM_TOTAL_LENGTH,
     store::{self, StoreError},
+    succession::{
+        authorisation::{AuthorisationError, SignedAuthorisation},
+        fence::AUTHORISATION,
+    },
 };
 
 /// Why a command is not carried out.
@@ -117,6 +122,22 @@ pub enum AdministrationError {
         "the broker restarted unplanned and changes nothing until an owner confirms its state with `adytum broker          confirm`"
     )]
     AwaitingConfirmation,
+    /// The secrets would be lost with this machine, and nobody has said that this is
+    /// meant.
+    #[error(
+        "nobody could recover the secrets if this machine were lost: name recipients in the manifest's [recovery] \
+         (make their keys with `adytum recovery-key new`), or write `unrecoverable = true` there"
+    )]
+    RecoveryNotArranged,
+    /// Recovery can't be arranged.
+    #[error(transparent)]
+    Recovery(#[from] ArrangementError),
+    /// The upgrade authorisation is refused.
+    #[error(transparent)]
+    Upgrade(#[from] AuthorisationError),
+    /// The root key went to another broker.
+    #[error("this broker handed its root key to the next one and changes nothing any more: go to that one")]
+    Fenced,
     /// The head confirmed is not this state's.
     #[error(transparent)]
     Seen(#[from] SeenError),
@@ -151,6 +172,10 @@ impl AdministrationError {
             Self::TotalTooLarge { .. } => "secrets-too-large",
             Self::NoValue { .. } => "secret-has-no-value",
             Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::RecoveryNotArranged => "recovery-not-arranged",
+            Self::Recovery(error) => error.code(),
+            Self::Upgrade(error) => error.code(),
+            Self::Fenced => "fenced",
             Self::Seen(error) => error.code(),
             Self::Authority(error) => error.code(),
             Self::NoAuthority => "no-certificate-authority",
@@ -164,6 +189,7 @@ impl AdministrationError {
         match self {
             Self::Record(error) => error.retry(),
             Self::Store(error) => error.retry(),
+            Self::Recovery(ArrangementError::Attester(_)) => true,
             _ => false,
         }
     }
@@ -190,7 +216,10 @@ impl Broker {
             };
             let recorded = self.record(&[refused]).await;
             // A store that fails is why: that is what the owner must know.
-            if !matches!(error, AdministrationError::Store(_) | AdministrationError::Record(_)) {
+            if !matches!(
+                error,
+                AdministrationError::Store(_) | AdministrationError::Record(_) | AdministrationError::Fenced
+            ) {
                 recorded?;
             }
         }
@@ -205,6 +234,9 @@ impl Broker {
     ) -> Result<CommandResult, AdministrationError> {
         if !matches!(session.peer, Peer::Unattested) {
             return Err(AdministrationError::FromWorkload);
+        }
+        if self.is_fenced() {
+            return Err(AdministrationError::Fenced);
         }
         let body = zeroize::Zeroizing::new(signed.body);
         let command = OwnerCommand::parse(&body)?;
@@ -229,6 +261,9 @@ impl Broker {
 
         // From here on one change at a time, against the state that it sees.
         let _guard = self.lock_changes().await;
+        if self.is_fenced() {
+            return Err(AdministrationError::Fenced);
+        }
         let state = self.state();
         if !Arc::ptr_eq(&roles, &state.roles) {
             // Another manifest came meanwhile, and with it perhaps other owners.
@@ -296,6 +331,15 @@ impl Broker {
             OwnerCommand::RotateCertificateAuthority => {
                 self.commit(changes::rotate_authority(made, &state)?, executed).await?
             }
+            OwnerCommand::AuthoriseUpgrade(signed) => {
+                let event = executed(current);
+                let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+                let items = vec![(AUTHORISATION, self.authorisation_item(signed)?)];
+                let committed =
+                    self.store().commit(store::Change { items, audit, ..Default::default() }).await?;
+                self.recorded(&committed, event).await?;
+                CommandResult { manifest_version: current, ..CommandResult::default() }
+            }
         };
         if changing {
             // Only now: what failed may be tried again as it is.
@@ -311,12 +355,27 @@ impl Broker {
         change: Change,
         executed: impl Fn(u64) -> Event,
     ) -> Result<CommandResult, AdministrationError> {
+        let mut beside = self.arrange_for(&change.next).await?;
         let event = executed(change.result.manifest_version);
-        let kept = change.next.changes_since(&self.state())?;
-        let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
-        let committed = self.replace_state(change.next, store::Change { audit, ..kept }).await?;
+        let mut kept = change.next.changes_since(&self.state())?;
+        kept.items.append(&mut beside.items);
+        kept.envelope.append(&mut beside.envelope);
+        kept.audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+        let committed = self.replace_state(change.next, kept).await?;
         self.recorded(&committed, event).await?;
         Ok(change.result)
+    }
+
+    /// The authorisation as it is kept, if enough owners signed it; `None`
+    /// withdraws the former one.
+    fn authorisation_item(
+        &self,
+        signed: Option<SignedAuthorisation>,
+    ) -> Result<Option<store::Item>, AdministrationError> {
+        let Some(signed) = signed else { return Ok(None) };
+        signed.read(self.genesis_digest())?;
+        signed.approved_by(self.genesis_digest(), &self.state().roles.owners)?;
+        Ok(Some(store::Item(zeroize::Zeroizing::new(signed.to_file()?.into_bytes()))))
     }
 }
 

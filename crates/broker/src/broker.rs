@@ -1,6 +1,9 @@
 //! One broker: its genesis, its state, and what it needs to serve.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use adytum_api::broker as wire;
 use adytum_evidence::{
@@ -21,9 +24,11 @@ use crate::{
     events::{Event, EventSink, RecordError},
     executed::Executed,
     genesis::Genesis,
+    metrics::Metrics,
     reference::Reference,
     state::{RestoreError, State},
     store::{Change, Committed, Loaded, Store, StoreError},
+    succession::handing::Succession,
 };
 
 /// What a broker is made of.
@@ -87,7 +92,10 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
     executed: Mutex<Executed>,
     confirmation: Confirmation,
+    succession: Succession,
     audit: AuditLog,
+    metrics: Arc<Metrics>,
+    draining: AtomicBool,
 }
 
 impl Broker {
@@ -115,6 +123,7 @@ impl Broker {
         let first = verifier(&state, reference.as_ref(), &collateral, &clock);
         let digest = genesis.digest();
         let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
+        let metrics = Arc::new(Metrics::new(store.activity()));
         let broker = Self {
             digest,
             genesis,
@@ -129,7 +138,10 @@ impl Broker {
             changes: tokio::sync::Mutex::new(()),
             executed: Mutex::new(Executed::default()),
             confirmation,
+            succession: Succession::default(),
             audit,
+            metrics,
+            draining: AtomicBool::new(false),
         };
         Ok(Arc::new(broker))
     }
@@ -197,7 +209,17 @@ impl Broker {
                 .unwrap_or_default(),
             awaiting_confirmation: self.awaiting_confirmation(),
             audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
+            recovery: None,
         }
+    }
+
+    /// Its TEE.
+    pub(crate) fn attester(&self) -> &dyn Attester {
+        &*self.attester
+    }
+
+    pub(crate) fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     pub(crate) fn confirmation(&self) -> &Confirmation {
@@ -212,6 +234,21 @@ impl Broker {
     /// Its audit log.
     pub fn audit(&self) -> &AuditLog {
         &self.audit
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Does it end, and take nothing new?
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// From now on it ends.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// Records these events, all or none. What can't be recorded is not done.

@@ -18,6 +18,7 @@ use crate::{
     approval::{ApprovalError, OwnerApproval},
     manifest::SignedManifest,
     roles::Needs,
+    succession::authorisation::SignedAuthorisation,
 };
 
 /// The longest command body, in bytes: a manifest of the greatest length and
@@ -127,6 +128,8 @@ pub enum OwnerCommand {
         /// The head that the owner saw.
         head: StateHead,
     },
+    /// Let the broker hand its root key to the next one; `None` withdraws that.
+    AuthoriseUpgrade(Option<SignedAuthorisation>),
     /// Show part of the audit log.
     ReadAudit {
         /// The number of the first record; 0: the last ones.
@@ -173,8 +176,11 @@ pub enum CommandError {
     /// The manifest in it is not text.
     #[error("the manifest in the command is not UTF-8 text")]
     ManifestText,
-    /// A signature of the manifest in it can't be read.
-    #[error("the manifest in the command: {0}")]
+    /// The upgrade authorisation in it is not text.
+    #[error("the upgrade authorisation in the command is not UTF-8 text")]
+    UpgradeText,
+    /// A signature of the document in it can't be read.
+    #[error("the document in the command: {0}")]
     ManifestSignature(ApprovalError),
 }
 
@@ -188,6 +194,7 @@ impl CommandError {
             Self::Name(_) => "name-malformed",
             Self::Head(error) => error.code(),
             Self::ManifestText => "manifest-syntax",
+            Self::UpgradeText => "upgrade-authorisation-syntax",
             Self::ManifestSignature(error) => error.code(),
         }
     }
@@ -225,6 +232,16 @@ impl OwnerCommand {
                 let head = confirm.head.unwrap_or_default().try_into().map_err(CommandError::Head)?;
                 Ok(Self::ConfirmState { head })
             }
+            command::Command::AuthoriseUpgrade(authorise) => {
+                let text =
+                    String::from_utf8(authorise.authorisation).map_err(|_| CommandError::UpgradeText)?;
+                if text.is_empty() {
+                    return Ok(Self::AuthoriseUpgrade(None));
+                }
+                let approvals = OwnerApproval::from_wire(&authorise.signatures)
+                    .map_err(CommandError::ManifestSignature)?;
+                Ok(Self::AuthoriseUpgrade(Some(SignedAuthorisation { text, approvals })))
+            }
             command::Command::ReadAudit(read) => Ok(Self::ReadAudit { first: read.first, count: read.count }),
         }
     }
@@ -241,6 +258,8 @@ impl OwnerCommand {
             Self::GetManifest { .. } => "get-manifest",
             Self::ListManifests { .. } => "list-manifests",
             Self::ConfirmState { .. } => "confirm-state",
+            Self::AuthoriseUpgrade(Some(_)) => "authorise-upgrade",
+            Self::AuthoriseUpgrade(None) => "withdraw-upgrade",
             Self::ReadAudit { .. } => "read-audit",
         }
     }
@@ -257,6 +276,7 @@ impl OwnerCommand {
             | Self::GetManifest { .. }
             | Self::ListManifests { .. }
             | Self::ConfirmState { .. }
+            | Self::AuthoriseUpgrade(_)
             | Self::ReadAudit { .. } => None,
         }
     }
@@ -268,7 +288,8 @@ impl OwnerCommand {
             | Self::PutSecret { .. }
             | Self::RemoveSecret { .. }
             | Self::RotateSecret { .. }
-            | Self::RotateCertificateAuthority => Needs::Threshold,
+            | Self::RotateCertificateAuthority
+            | Self::AuthoriseUpgrade(_) => Needs::Threshold,
             Self::ConfirmState { .. } => Needs::OneOwner,
             Self::ListSecrets
             | Self::GetManifest { .. }

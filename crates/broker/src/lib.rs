@@ -11,8 +11,13 @@
 //! - [`state`] is what a broker holds, [`store`] where it is kept, [`secrets`]
 //!   what a value is, [`trust`] whose evidence counts, [`clock`] what time it is
 //!   at least.
+//! - [`root_key`] is the key to all that is kept, and how it comes back;
+//!   [`succession`] is how another broker gets it. [`standby`] is a broker without
+//!   it.
 //! - [`broker`] puts them together; [`server`] and [`service`] serve it;
 //!   [`status`] turns errors into gRPC statuses.
+//! - [`health`] and [`metrics`] are for those who run it; [`trace_context`] ties its
+//!   log to theirs.
 //! - [`mod@reference`] reads the reference deployment's files; [`measured`] is what
 //!   of all this a broker's evidence shows.
 
@@ -32,18 +37,24 @@ mod executed;
 #[cfg(test)]
 mod fixture;
 pub mod genesis;
+pub mod health;
 pub mod manifest;
 pub mod measured;
+pub mod metrics;
 pub mod reference;
 pub mod release;
 pub mod roles;
+pub mod root_key;
 pub mod secrets;
 pub mod server;
 pub mod service;
+pub mod standby;
 pub mod state;
 pub mod status;
 pub mod store;
+pub mod succession;
+pub mod trace_context;
 pub mod trust;
 
 pub use broker::{Broker, BrokerConfiguration};
-pub use server::{ServerLimits, serve};
+pub use server::{PeerLimits, QuoteLimits, RequestLimits, ServerLimits, serve};

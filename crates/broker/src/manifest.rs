@@ -12,6 +12,7 @@ mod check;
 pub mod document;
 pub mod duration;
 mod error;
+mod recovery;
 pub mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ use self::{
     duration::WrittenDuration,
 };
 pub use self::{error::ManifestError, signed::SignedManifest};
-use crate::{roles::RolesRule, secrets::SecretKind};
+use crate::{roles::RolesRule, root_key::sharing::RecoveryRecipient, secrets::SecretKind};
 
 /// The value of `format` in a manifest of this version.
 pub const FORMAT: &str = "adytum manifest v1";
@@ -67,6 +68,23 @@ pub struct Manifest {
     pub models: BTreeMap<ModelName, ModelRule>,
     /// What follows an unplanned restart.
     pub unplanned_restart: document::UnplannedRestart,
+    /// How the root key comes back; `None` while that is not laid down.
+    pub recovery: Option<RecoveryRule>,
+}
+
+/// How the root key comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecoveryRule {
+    /// Shares of a recovery key.
+    Shares {
+        /// How many must come together; 1 to the number of recipients.
+        threshold: u8,
+        /// Who has one each; distinct, at most
+        /// [`MAXIMUM_RECIPIENTS`](crate::root_key::sharing::MAXIMUM_RECIPIENTS).
+        recipients: Vec<RecoveryRecipient>,
+    },
+    /// Not at all: the owners have said so.
+    Unrecoverable,
 }
 
 /// Whose evidence counts under a manifest.

@@ -3,6 +3,8 @@
 
 mod answer;
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
 mod certificate_tests;
 
 use adytum_api::{
@@ -66,6 +68,9 @@ pub enum ReleaseError {
         "the broker restarted unplanned and waits for an owner to confirm its state with `adytum broker confirm`"
     )]
     AwaitingConfirmation,
+    /// The root key went to another broker.
+    #[error("this broker handed its root key to the next one and releases nothing any more: go to that one")]
+    Fenced,
     /// The broker's state does not continue the one that the peer has seen.
     #[error(transparent)]
     Seen(#[from] SeenError),
@@ -86,6 +91,7 @@ impl ReleaseError {
             Self::CertificateRequest(error) => error.code(),
             Self::Authority(error) => error.code(),
             Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::Fenced => "fenced",
             Self::Seen(error) => error.code(),
             Self::Record(error) => error.code,
         }
@@ -96,7 +102,7 @@ impl ReleaseError {
         match self {
             Self::Refused(refusal) => refusal.reason() == Reason::SecretHasNoValue,
             Self::Record(error) => error.retry(),
-            Self::AwaitingConfirmation | Self::Authority(_) => true,
+            Self::AwaitingConfirmation | Self::Fenced | Self::Authority(_) => true,
             Self::Seen(error) => error.retry(),
             _ => false,
         }
@@ -117,6 +123,10 @@ impl Broker {
             self.audit().count(ReleaseError::EvidenceRequired.code());
             return Err(ReleaseError::EvidenceRequired);
         };
+        // Not even recorded: its log is closed.
+        if self.is_fenced() {
+            return Err(ReleaseError::Fenced);
+        }
         let names = match self.admissible(&request.names) {
             Ok(names) => names,
             Err(error) => {

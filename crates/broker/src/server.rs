@@ -1,26 +1,52 @@
 //! The server: attested sessions in, gRPC on them, limits on everything that a
 //! peer can make grow.
 
+pub(crate) mod admission;
+mod handshakes;
+mod noise;
+mod peers;
+mod quotes;
+mod session;
 mod sessions;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use adytum_ratls::limits::Limits;
 use tokio::{net::TcpListener, sync::watch};
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 
-use self::sessions::sessions;
-use crate::{broker::Broker, service::Services};
+use self::{
+    admission::Admission,
+    sessions::{Host, sessions},
+};
+pub use self::{admission::RequestLimits, peers::PeerLimits, quotes::QuoteLimits};
+use crate::{
+    broker::Broker,
+    metrics::Metrics,
+    service::{Services, StandbyServices},
+    standby::Standby,
+};
 
 /// What peers may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Of handshakes; a connection beyond their number is closed at once.
+    /// Of handshakes; a connection beyond their number is closed at once, unless
+    /// one that began `handshake_grace` ago can give way to it.
     pub handshakes: Limits,
+    /// How long a handshake has for itself when others wait.
+    pub handshake_grace: Duration,
     /// Open sessions; one more is closed at once.
     pub maximum_sessions: usize,
+    /// Open sessions of peers that gave no evidence; one more is closed at once.
+    pub maximum_unattested_sessions: usize,
+    /// How long such a session lives.
+    pub unattested_lifetime: Duration,
+    /// Of one address.
+    pub peers: PeerLimits,
+    /// Of the TEE.
+    pub quotes: QuoteLimits,
     /// Requests in progress over all sessions; one more is refused at once.
-    pub maximum_requests: usize,
+    pub requests: RequestLimits,
     /// Requests in progress on one session.
     pub maximum_streams: u32,
     /// The longest that one request may take.
@@ -36,9 +62,14 @@ pub struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            handshakes: Limits::default(),
+            handshakes: Limits { maximum_handshakes: 512, ..Limits::default() },
+            handshake_grace: Duration::from_secs(2),
             maximum_sessions: 4096,
-            maximum_requests: 512,
+            maximum_unattested_sessions: 256,
+            unattested_lifetime: Duration::from_secs(300),
+            peers: PeerLimits::default(),
+            quotes: QuoteLimits::default(),
+            requests: RequestLimits::default(),
             maximum_streams: 32,
             request_timeout: Duration::from_secs(30),
             keepalive_interval: Duration::from_secs(60),
@@ -69,16 +100,30 @@ pub async fn serve(
     if let Err(error) = broker.audit().begin().await {
         tracing::warn!(code = error.code, %error, "this start is not in the audit log yet");
     }
-    let summaries = tokio::spawn({
+    let background = tokio::spawn({
         let broker = Arc::clone(&broker);
-        async move { broker.audit().keep_summarising().await }
+        async move { tokio::join!(broker.audit().keep_summarising(), keep_probing(&broker)) }
     });
     let served = serve_sessions(listener, Arc::clone(&broker), limits, shutdown).await;
-    summaries.abort();
+    background.abort();
     if let Err(error) = broker.audit().summarise().await {
         tracing::warn!(code = error.code, %error, "the last summary of refusals is not in the audit log");
     }
     served
+}
+
+/// How often a store that failed is tried again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A broker that is not ready gets no requests by which it would find out that
+/// its store works again.
+async fn keep_probing(broker: &Broker) {
+    loop {
+        tokio::time::sleep(PROBE_INTERVAL).await;
+        if !broker.store().works() && broker.store().probe().await.is_ok() {
+            tracing::info!("the store works again");
+        }
+    }
 }
 
 async fn serve_sessions(
@@ -87,8 +132,56 @@ async fn serve_sessions(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let services = Services::new(Arc::clone(&broker), limits.maximum_requests);
-    let sessions = sessions(listener, broker, limits);
+    let services = Services::new(Arc::clone(&broker));
+    let routes = Routes::new(services.key_broker())
+        .add_service(services.administration())
+        .add_service(services.recovery())
+        .add_service(services.succession());
+    let counting = Arc::clone(&broker);
+    let host = Host {
+        verifier: broker.verifier(),
+        local: broker.local_attestation(),
+        metrics: Arc::clone(broker.metrics()),
+        count: Arc::new(move |code| counting.audit().count(code)),
+    };
+    serve_routes(listener, host, routes, limits, async move {
+        shutdown.await;
+        broker.drain();
+    })
+    .await
+}
+
+/// Serves a broker without its root key until `shutdown` is done.
+pub async fn serve_standby(
+    listener: TcpListener,
+    standby: Arc<Standby>,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let services = StandbyServices::new(Arc::clone(&standby));
+    let routes = Routes::new(services.key_broker())
+        .add_service(services.administration())
+        .add_service(services.recovery())
+        .add_service(services.succession());
+    let host = Host {
+        verifier: standby.verifier(),
+        local: standby.local_attestation(),
+        metrics: Arc::new(Metrics::without_store()),
+        // There is no audit log: its log lines are all that is left of a stranger.
+        count: Arc::new(|_| {}),
+    };
+    serve_routes(listener, host, routes, limits, shutdown).await
+}
+
+async fn serve_routes(
+    listener: TcpListener,
+    host: Host,
+    routes: Routes,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let admission = Admission::new(Arc::clone(&host.metrics), limits.requests);
+    let sessions = sessions(listener, host, limits);
     let (stop, stopped) = watch::channel(false);
     let serving = Server::builder()
         .timeout(limits.request_timeout)
@@ -99,8 +192,8 @@ async fn serve_sessions(
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .http2_max_header_list_size(16 * 1024)
-        .add_service(services.key_broker())
-        .add_service(services.administration())
+        .layer(admission)
+        .add_routes(routes)
         .serve_with_incoming_shutdown(sessions, wait(stopped));
     tokio::pin!(serving, shutdown);
     tokio::select! {

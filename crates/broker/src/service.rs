@@ -3,16 +3,19 @@
 
 mod administration;
 mod key_broker;
+mod recovery;
+mod standby;
 
 use std::sync::Arc;
 
 use adytum_api::broker::{
-    broker_administration_server::BrokerAdministrationServer, key_broker_server::KeyBrokerServer,
+    broker_administration_server::BrokerAdministrationServer, broker_recovery_server::BrokerRecoveryServer,
+    broker_succession_server::BrokerSuccessionServer, key_broker_server::KeyBrokerServer,
 };
 use adytum_ratls::session::SessionInfo;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Status};
 
+pub(crate) use self::standby::StandbyServices;
 use crate::{broker::Broker, command::MAXIMUM_BODY_LENGTH, status};
 
 /// The longest request to either service, in bytes: a command of the greatest
@@ -25,13 +28,13 @@ const MAXIMUM_RELEASE_REQUEST_LENGTH: usize = 16 * 1024;
 #[derive(Clone)]
 pub(crate) struct Services {
     broker: Arc<Broker>,
-    admission: Arc<Semaphore>,
 }
 
 impl Services {
-    /// With so many requests in progress at once.
-    pub(crate) fn new(broker: Arc<Broker>, maximum_requests: usize) -> Self {
-        Self { broker, admission: Arc::new(Semaphore::new(maximum_requests)) }
+    /// The services of this broker. Admission is before them: see
+    /// [`crate::server`].
+    pub(crate) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker }
     }
 
     pub(crate) fn key_broker(&self) -> KeyBrokerServer<Self> {
@@ -42,9 +45,12 @@ impl Services {
         BrokerAdministrationServer::new(self.clone()).max_decoding_message_size(MAXIMUM_REQUEST_LENGTH)
     }
 
-    /// Refuses at once rather than queueing: who is admitted keeps his latency.
-    fn admit(&self) -> Result<SemaphorePermit<'_>, Status> {
-        self.admission.try_acquire().map_err(|_| status::overloaded())
+    pub(crate) fn recovery(&self) -> BrokerRecoveryServer<Self> {
+        BrokerRecoveryServer::new(self.clone()).max_decoding_message_size(MAXIMUM_RELEASE_REQUEST_LENGTH)
+    }
+
+    pub(crate) fn succession(&self) -> BrokerSuccessionServer<Self> {
+        BrokerSuccessionServer::new(self.clone()).max_decoding_message_size(MAXIMUM_RELEASE_REQUEST_LENGTH)
     }
 }
 

@@ -9,8 +9,9 @@ use std::{
 };
 
 use adytum_api::broker::{
-    CommandResult, GetStatusRequest, GetStatusResponse,
-    broker_administration_client::BrokerAdministrationClient, command,
+    CommandResult, GetStatusRequest, GetStatusResponse, RecoveryStatus, SupplyShareRequest,
+    broker_administration_client::BrokerAdministrationClient, broker_recovery_client::BrokerRecoveryClient,
+    command,
 };
 use adytum_broker::{command::sign, genesis::Genesis};
 use adytum_evidence::{
@@ -18,6 +19,7 @@ use adytum_evidence::{
     measurement::WorkloadIdentity,
     policy::Policy,
     trust::Vendor,
+    verifier::Verifier,
 };
 use adytum_ratls::{
     claims::{BrokerClaims, BrokerPin, StateHead},
@@ -84,7 +86,33 @@ pub(crate) struct Access {
     target: Target,
 }
 
+/// What the flags of [`Pin`] say, for a verb that knows it from elsewhere.
+#[derive(Debug)]
+pub(crate) struct PinFiles {
+    pub(crate) genesis: PathBuf,
+    pub(crate) broker_policy: PathBuf,
+    pub(crate) trusted: Trusted,
+    pub(crate) heads: PathBuf,
+}
+
+impl From<PinFiles> for Pin {
+    fn from(files: PinFiles) -> Self {
+        Self {
+            genesis: files.genesis,
+            broker_policy: Some(files.broker_policy),
+            measurements: Vec::new(),
+            trusted: files.trusted,
+            heads: Some(files.heads),
+        }
+    }
+}
+
 impl Access {
+    /// Access by an owner's files instead of flags.
+    pub(crate) fn from_files(owners: Vec<PathBuf>, broker: String, pin: PinFiles) -> Self {
+        Self { owners, target: Target { broker, pin: pin.into() } }
+    }
+
     /// Reads the keys, then opens a session: see [`Pin::open`].
     pub(crate) async fn open(&self) -> anyhow::Result<(Session, Vec<OwnerSigningKey>)> {
         let owners =
@@ -97,6 +125,11 @@ impl Access {
         let owners =
             self.owners.iter().map(|path| key_file::owner_key(path)).collect::<Result<Vec<_>, _>>()?;
         Ok((self.target.pin.open_any_state(&self.target.broker).await?, owners))
+    }
+
+    /// Which broker.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Sends one command.
@@ -140,6 +173,16 @@ impl Target {
     pub(crate) async fn open(&self) -> anyhow::Result<Session> {
         self.pin.open(&self.broker).await
     }
+
+    /// Opens a session whatever is remembered of the broker's state.
+    pub(crate) async fn open_any_state(&self) -> anyhow::Result<Session> {
+        self.pin.open_any_state(&self.broker).await
+    }
+
+    /// What the broker must prove.
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
 }
 
 impl Pin {
@@ -149,6 +192,9 @@ impl Pin {
     /// The broker's state must be the newest that was seen of it, and continue it.
     pub(crate) async fn open(&self, address: &str) -> anyhow::Result<Session> {
         let mut session = self.open_any_state(address).await?;
+        if session.broker.head.is_none() {
+            bail!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
+        }
         if let Some(seen) = &session.seen {
             follows(seen, &session.broker.head)?;
             session.status().await?;
@@ -167,16 +213,25 @@ impl Pin {
             Some(memory) => memory.seen(genesis.digest())?,
             None => None,
         };
-        let simulation = self.trusted.simulation_root()?;
-        let pin = BrokerPin { policy: self.policy(simulation.is_some())?, genesis: genesis.digest() };
+        let pin = BrokerPin { policy: self.policy()?, genesis: genesis.digest() };
         let connector = AttestedConnector::new(ConnectorConfiguration {
-            verifier: Arc::new(self.trusted.verifier()?),
+            verifier: self.verifier()?,
             judge: Arc::new(pin),
             local: None,
             limits: Limits::default(),
         });
         let session = connector.session(address).await?;
         Session::new(session, genesis, memory, seen)
+    }
+
+    /// Verifies evidence against the roots that are trusted.
+    pub(crate) fn verifier(&self) -> anyhow::Result<Arc<Verifier>> {
+        Ok(Arc::new(self.trusted.verifier()?))
+    }
+
+    /// Whose evidence counts.
+    pub(crate) fn trusted(&self) -> &Trusted {
+        &self.trusted
     }
 
     fn memory(&self) -> Option<HeadMemory> {
@@ -194,7 +249,9 @@ impl Pin {
         path.map(HeadMemory::new)
     }
 
-    fn policy(&self, simulation: bool) -> anyhow::Result<Policy> {
+    /// Which code the broker may have.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
+        let simulation = self.trusted.simulation();
         let Some(path) = &self.broker_policy else {
             let vendor = if simulation { Vendor::Simulation } else { Vendor::Intel };
             let [first, ..] = self.measurements.as_slice() else {
@@ -204,9 +261,7 @@ impl Pin {
             policy.identity.extend(&self.measurements);
             return Ok(policy);
         };
-        let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
-        let policy: Policy =
-            toml::from_str(&text).with_context(|| format!("{} is not a policy", path.display()))?;
+        let policy = read_policy(path)?;
         if policy.vendors.contains(&Vendor::Simulation) && !simulation {
             bail!(
                 "{} accepts simulation, but no simulated platform is trusted; name one with \
@@ -218,6 +273,12 @@ impl Pin {
     }
 }
 
+/// Reads a policy.
+pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
+    toml::from_str(&text).with_context(|| format!("{} is not a policy", path.display()))
+}
+
 /// Reads a genesis document.
 pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
@@ -227,6 +288,7 @@ pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
 /// An open session with the broker that was meant.
 pub(crate) struct Session {
     client: BrokerAdministrationClient<Channel>,
+    recovery: BrokerRecoveryClient<Channel>,
     request_binding: Arc<zeroize::Zeroizing<[u8; 32]>>,
     genesis: Genesis,
     memory: Option<HeadMemory>,
@@ -248,10 +310,12 @@ impl Session {
         let Peer::Attested { claims, session_claims } = session.info.peer else {
             bail!("the broker gave no evidence");
         };
+        let recovery = BrokerRecoveryClient::new(session.channel.clone());
         // The pin has read them already.
         let broker = BrokerClaims::decode(&session_claims).context("the broker's claims")?;
         Ok(Self {
             client: BrokerAdministrationClient::new(session.channel),
+            recovery,
             request_binding: session.info.request_binding,
             genesis,
             memory,
@@ -287,8 +351,25 @@ impl Session {
     /// that was seen.
     pub(crate) async fn status(&mut self) -> anyhow::Result<GetStatusResponse> {
         let seen = self.seen.as_ref().map(Into::into);
-        let answer = self.client.get_status(Request::new(GetStatusRequest { seen })).await;
+        let answer = self.client.get_status(Request::new(GetStatusRequest { seen, recovery: false })).await;
         Ok(answer.map_err(|status| explain(&status))?.into_inner())
+    }
+
+    /// How the broker's root key comes back. Nothing is compared with what was seen
+    /// of its state: a broker that awaits recovery has none to show.
+    pub(crate) async fn recovery(&mut self) -> anyhow::Result<RecoveryStatus> {
+        let request = GetStatusRequest { seen: None, recovery: true };
+        let answer = self.client.get_status(Request::new(request)).await;
+        Ok(answer.map_err(|status| explain(&status))?.into_inner().recovery.unwrap_or_default())
+    }
+
+    /// Gives the broker a share.
+    pub(crate) async fn supply_share(
+        &mut self,
+        request: SupplyShareRequest,
+    ) -> anyhow::Result<RecoveryStatus> {
+        let answer = self.recovery.supply_share(Request::new(request)).await;
+        Ok(answer.map_err(|status| explain(&status))?.into_inner().status.unwrap_or_default())
     }
 
     /// Has these owners sign a command for this session and sends it. Whether they are

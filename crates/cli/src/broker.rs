@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adytum_api::broker::{ConfirmState, RotateCertificateAuthority, command};
+use adytum_api::broker::{ConfirmState, RecoveryStatus, RotateCertificateAuthority, command};
 use adytum_broker::store;
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    evidence, key_file, output,
+    evidence, key_file, output, recovery, upgrade,
 };
 
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,12 @@ pub(crate) enum Action {
     /// Confirm that a broker's state is the newest there is, after it restarted
     /// unplanned or its state came from a backup. Any one owner may.
     Confirm(Confirm),
+    /// Give a broker whose root key is not on its machine the share that was made for
+    /// a recovery key. As many holders as the manifest says each do so.
+    Recover(recovery::Recover),
+    /// Let the broker hand its root key to the next one, of another code. As many
+    /// owners as for any change.
+    AuthoriseUpgrade(upgrade::Authorise),
     /// Copy the state of a broker that does not run. What is copied stays
     /// encrypted: neither this nor `restore` needs a key.
     Backup {
@@ -100,6 +106,8 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
         Action::Ca { args } => ca(args).await,
         Action::RotateCa { access } => rotate_ca(access).await,
         Action::Confirm(args) => confirm(args).await,
+        Action::Recover(args) => recovery::run(args).await,
+        Action::AuthoriseUpgrade(args) => upgrade::run(args).await,
         Action::Backup { state_directory, out } => {
             let genesis = store::backup(&state_directory, &out)?;
             output::line(format_args!("{} is a backup of the broker with genesis {genesis}", out.display()))
@@ -176,6 +184,11 @@ async fn verify(args: Args) -> anyhow::Result<()> {
 }
 
 async fn status(args: Args) -> anyhow::Result<()> {
+    let mut session = args.pin.open_any_state(&args.broker).await?;
+    let recovery = session.recovery().await?;
+    if recovery.awaiting || recovery.fenced {
+        return without_key(&args, &session, &recovery);
+    }
     let mut session = args.pin.open(&args.broker).await?;
     let status = session.status().await?;
     if args.json {
@@ -194,6 +207,27 @@ async fn status(args: Args) -> anyhow::Result<()> {
         output::line("WAITS             for an owner: `adytum broker confirm`")?;
     }
     Ok(())
+}
+
+/// A broker that has no root key, and so no state to speak of.
+fn without_key(args: &Args, session: &Session, recovery: &RecoveryStatus) -> anyhow::Result<()> {
+    if args.json {
+        let genesis = session.broker.genesis.to_string();
+        let broker = json!({
+            "genesis": genesis,
+            "awaiting_recovery": recovery.awaiting,
+            "fenced": recovery.fenced,
+            "threshold": recovery.threshold,
+            "supplied": recovery.supplied,
+        });
+        return output::line(json!({ "address": args.broker, "broker": broker }));
+    }
+    output::line(format_args!("genesis           {}", session.broker.genesis))?;
+    if recovery.fenced {
+        return output::line("FENCED            its root key went to the next broker");
+    }
+    output::line("WAITS             for recovery: `adytum broker recover`")?;
+    output::line(format_args!("shares            {}", recovery::held(recovery)))
 }
 
 fn head(session: &Session) -> serde_json::Value {

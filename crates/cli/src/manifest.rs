@@ -235,7 +235,7 @@ async fn get(version: u64, out: Option<PathBuf>, access: Access) -> anyhow::Resu
 }
 
 /// The manifest with the signatures that are there already.
-fn load(file: &Path, signatures: &Path, has_signatures: bool) -> anyhow::Result<SignedManifest> {
+pub(crate) fn load(file: &Path, signatures: &Path, has_signatures: bool) -> anyhow::Result<SignedManifest> {
     let text = read(file)?;
     if !has_signatures {
         return Ok(SignedManifest::unsigned(text));
@@ -248,7 +248,8 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(key_file::read_text(file, MAXIMUM_LENGTH as u64)?.to_string())
 }
 
-fn beside(file: &Path) -> PathBuf {
+/// Where the signatures of a manifest lie.
+pub(crate) fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".sig");
     name.into()

@@ -81,7 +81,8 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     }
 }
 
-fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+/// Reads a value from a file, or from standard input.
+pub(crate) fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let limit = MAXIMUM_VALUE_LENGTH as u64;
     let value = if file.as_os_str() == "-" {
         key_file::read_limited(io::stdin().lock(), limit).context("standard input")?

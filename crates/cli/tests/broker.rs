@@ -372,6 +372,69 @@ async fn a_manifest_for_another_broker_is_not_sent() {
     assert!(message.contains("changed.toml") && message.contains("line 3"), "{message}");
 }
 
+/// An owner's directory, as `deploy/owner.sh` lays it out.
+fn owners_directory(stage: &Stage) -> String {
+    for part in ["owner/public", "owner/private/secrets"] {
+        fs::create_dir_all(stage.path(part)).unwrap();
+    }
+    fs::copy(stage.path("owner0.pem"), stage.path("owner/private/owner.pem")).unwrap();
+    fs::copy(stage.path("genesis.toml"), stage.path("owner/public/genesis.toml")).unwrap();
+    let policy = format!("vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{IDENTITY}\"]\n");
+    stage.write("owner/public/broker-policy.toml", &policy);
+    stage.write("owner/public/manifest.toml", &stage.manifest(1));
+    stage.write("owner/private/secrets/ssl_config", "server_key: \"x\"\n");
+    stage.path("owner")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_provisions_a_broker_from_an_owners_directory() {
+    let stage = Stage::new(1, 1).await;
+    let directory = owners_directory(&stage);
+    let provision: Vec<String> = [
+        "provision",
+        "--owner-directory",
+        &directory,
+        "--broker",
+        &stage.address,
+        "--trust-simulation",
+        &stage.path("platform/root.pem"),
+    ]
+    .map(str::to_owned)
+    .into();
+
+    // Nothing is sent while something is missing.
+    assert!(fails(provision.clone()).await.contains("model_key"));
+    let key = stage.path("owner/private/secrets/model_key");
+    succeeds(vec!["model-key".into(), "new".into(), "--out".into(), key]).await;
+    let list = stage.pinned(&["secret", "list", "--owner", &stage.path("owner0.pem")]);
+    assert!(!succeeds(list.clone()).await.contains("ssl_config"));
+
+    let said = succeeds(provision.clone()).await;
+    for line in ["manifest version 1 is in force\n", "ssl_config: version 1\n", "model_key: version 1\n"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let said = succeeds(provision.clone()).await;
+    for line in ["version 1 is in force already", "ssl_config: version 1 is there already"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let mut replace = provision.clone();
+    replace.push("--replace".to_owned());
+    assert!(succeeds(replace).await.contains("ssl_config: version 2\n"));
+
+    // The same version with another text is not what is in force; an older one neither.
+    stage.write("owner/public/manifest.toml", &stage.manifest(1).replace(&"2e".repeat(32), &"3e".repeat(32)));
+    assert!(fails(provision.clone()).await.contains("another manifest of version 1"));
+    stage.write("owner/public/manifest.toml", &stage.manifest(2));
+    assert!(succeeds(provision.clone()).await.contains("manifest version 2 is in force\n"));
+    stage.write("owner/public/manifest.toml", &stage.manifest(1));
+    assert!(fails(provision.clone()).await.contains("higher version"));
+
+    // A genuine broker that somebody else founded gets nothing.
+    let other = Genesis::found(stage.genesis.owners().iter().copied(), 1).unwrap();
+    stage.write("owner/public/genesis.toml", &other.to_toml());
+    assert!(fails(provision).await.contains("genesis-mismatch"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_are_listed_compared_and_shown_again() {
     let stage = Stage::new(1, 1).await;

@@ -75,6 +75,9 @@ pub enum AttesterError {
         /// What came.
         found: String,
     },
+    /// More evidence is asked for at once than may wait.
+    #[error("as many quotes are being made as this side lets wait; try again shortly")]
+    Overloaded,
 }
 
 impl AttesterError {
@@ -84,6 +87,7 @@ impl AttesterError {
             Self::NoTee { .. } => "attester-no-tee",
             Self::Interface { .. } => "attester-interface",
             Self::Answer { .. } => "attester-answer",
+            Self::Overloaded => "overloaded",
         }
     }
 }

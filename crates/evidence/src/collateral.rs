@@ -66,6 +66,10 @@ pub trait CollateralSource: Send + Sync {
         &self,
         request: &CollateralRequest,
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError>;
+
+    /// What is kept is fetched anew with its next use, and served until that has
+    /// succeeded. A source that keeps nothing has nothing to do.
+    fn refresh(&self) {}
 }
 
 #[async_trait]
@@ -75,6 +79,10 @@ impl<S: CollateralSource + ?Sized> CollateralSource for Arc<S> {
         request: &CollateralRequest,
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
         (**self).collateral(request).await
+    }
+
+    fn refresh(&self) {
+        (**self).refresh();
     }
 }
 

@@ -25,7 +25,7 @@ pub struct AttestationArguments {
 
     /// The TEE: auto, occlum, gramine, tsm, or simulation=DIRECTORY where the
     /// build has it. Simulation is never chosen by itself
-    #[arg(long, value_name = "TEE", default_value = "auto")]
+    #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]
     pub tee: TeeChoice,
 
     /// Write evidence of this workload here when it starts, for `adytum manifest

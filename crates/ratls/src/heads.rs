@@ -362,6 +362,16 @@ impl<J: PeerJudge> PeerJudge for HeadGuard<J> {
         let found = BrokerClaims::decode(session_claims)
             .map_err(|error| Refusal::permanent(error.code(), format!("the broker's claims: {error}")))?
             .head;
+        if found.is_none() {
+            // It releases nothing; that its state is older can't be said of it.
+            return match self.seen() {
+                None => Ok(()),
+                Some(_) => Err(Refusal::temporary(
+                    "broker-without-state",
+                    "the broker's state is not open: it awaits recovery; see `adytum broker status`",
+                )),
+            };
+        }
         self.observe(found).map_err(|error| Refusal::permanent(error.code(), error.to_string()))
     }
 }

@@ -6,7 +6,7 @@ use adytum_evidence::verifier::TrustRoot;
 use adytum_sealed::signing::{OwnerPublicKey, Purpose};
 
 use super::{Manifest, ManifestError, SignedManifest, signed::ManifestFields};
-use crate::{approval, genesis::Genesis, roles::Owners, trust};
+use crate::{approval, decide::candidates::Candidates, genesis::Genesis, roles::Owners, trust};
 
 /// A manifest that the owners agreed to.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Admitted {
     pub owners: BTreeSet<OwnerPublicKey>,
     /// The roots that it trusts.
     pub roots: Vec<TrustRoot>,
+    /// Its workloads, by their code.
+    pub candidates: Candidates,
 }
 
 /// Admits a manifest that is for this broker, newer than the one in force
@@ -39,7 +41,8 @@ pub fn admit(
         return Err(ManifestError::Replayed { current });
     }
     let roots = trust::roots(&manifest.trust)?;
-    Ok(Admitted { manifest, signed, owners, roots })
+    let candidates = Candidates::new(&manifest.workloads);
+    Ok(Admitted { manifest, signed, owners, roots, candidates })
 }
 
 /// Reads a manifest that is for this broker and signed by as many of these owners

@@ -14,6 +14,7 @@ use super::{
     FORMAT, MAXIMUM_LENGTH, MAXIMUM_SECRETS, MAXIMUM_WORKLOADS, Manifest, ManifestError, Trust, Workload,
     document::{Document, TrustTable, WorkloadTable},
     error::Place,
+    recovery,
 };
 
 pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
@@ -61,6 +62,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         secrets,
         models,
         unplanned_restart: document.restart.unplanned,
+        recovery: document.recovery.map(recovery::rule).transpose()?,
     })
 }
 

@@ -46,6 +46,38 @@ pub struct Document {
     /// `[restart]`.
     #[serde(default, skip_serializing_if = "RestartTable::is_default")]
     pub restart: RestartTable,
+    /// `[recovery]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryTable>,
+}
+
+/// `[recovery]`: who brings the root key back when the machine that has it sealed
+/// is lost. Either shares, or the word that there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryTable {
+    /// How many recipients must come together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u8>,
+    /// age X25519 recipients (`age1..`), each of whom gets one share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// Whoever loses the machine loses the secrets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrecoverable: bool,
+}
+
+impl RecoveryTable {
+    /// So many of these recipients.
+    pub fn shares(threshold: u8, recipients: impl IntoIterator<Item = impl ToString>) -> Self {
+        let recipients = recipients.into_iter().map(|recipient| recipient.to_string()).collect();
+        Self { threshold: Some(threshold), recipients, unrecoverable: false }
+    }
+
+    /// Nobody can.
+    pub fn unrecoverable() -> Self {
+        Self { unrecoverable: true, ..Self::default() }
+    }
 }
 
 /// `[restart]`: what the broker does after it ended otherwise than in good order,
@@ -213,6 +245,7 @@ impl Document {
             secrets: Vec::new(),
             models: Vec::new(),
             restart: RestartTable::default(),
+            recovery: None,
         }
     }
 

@@ -112,6 +112,12 @@ pub enum ManifestError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What `[recovery]` says can't be carried out.
+    #[error("[recovery]: {reason}")]
+    Recovery {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Simulation is named and this build has none of it.
     #[error(
         "the manifest trusts simulated platforms, which protect nothing, and this is a production build that \
@@ -171,6 +177,7 @@ impl ManifestError {
             Self::TooMany { .. } => "manifest-too-many",
             Self::Owners { .. } => "manifest-owners",
             Self::Root { .. } => "manifest-root",
+            Self::Recovery { .. } => "manifest-recovery",
             Self::Simulation => "manifest-names-simulation",
             Self::VendorUnsupported { .. } => "manifest-vendor-unsupported",
             Self::OtherGenesis { .. } => "manifest-other-genesis",

@@ -1,62 +1,86 @@
 //! Accepts sessions, each attested under the trust in force when its connection
 //! was accepted.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use adytum_evidence::verifier::Verifier;
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor, AttestedStream},
+    acceptor::{AcceptorConfiguration, AttestedAcceptor},
     claims::AnyEvidence,
     error::SessionError,
-    session::SessionInfo,
+    session::{LocalAttestation, Peer},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
-    task::JoinSet,
+    time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
 
-use super::ServerLimits;
-use crate::broker::Broker;
+use super::{
+    ServerLimits,
+    handshakes::Handshakes,
+    noise::Noise,
+    peers::{PeerPlace, Peers},
+    quotes::LimitedAttester,
+    session::{Session, Unattested},
+};
+use crate::{
+    metrics::{Metrics, Present},
+    status::OVERLOADED,
+};
 
 /// How long no connection is accepted after accepting one failed, as it does
 /// when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Counts by code.
+type Count = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Whose sessions they are.
+pub(super) struct Host {
+    /// Verifies peers' evidence; another follows when the trust changes.
+    pub(super) verifier: watch::Receiver<Arc<Verifier>>,
+    /// What is shown to them.
+    pub(super) local: LocalAttestation,
+    /// Counts what becomes of them.
+    pub(super) metrics: Arc<Metrics>,
+    /// Counts those who were turned away in the audit log, by code.
+    pub(super) count: Count,
+}
+
 /// Accepts sessions until the stream is dropped.
 pub(super) fn sessions(
     listener: TcpListener,
-    broker: Arc<Broker>,
+    host: Host,
     limits: ServerLimits,
 ) -> ReceiverStream<io::Result<Session>> {
     let (sender, receiver) = mpsc::channel(64);
-    let verifier = broker.verifier();
-    let admission = Arc::new(Semaphore::new(limits.maximum_sessions));
-    let mut accepting = Accepting { broker, limits, verifier, admission, acceptor: None };
+    let LocalAttestation { attester, claims } = host.local;
+    let attester = Arc::new(LimitedAttester::new(attester, Arc::clone(&host.metrics), limits.quotes));
+    let mut accepting = Accepting {
+        host: Host { local: LocalAttestation { attester, claims }, ..host },
+        peers: Peers::new(limits.peers),
+        noise: Arc::default(),
+        sessions: Arc::new(Semaphore::new(limits.maximum_sessions)),
+        unattested: Arc::new(Semaphore::new(limits.maximum_unattested_sessions)),
+        acceptor: None,
+        limits,
+    };
     tokio::spawn(async move {
-        let mut handshakes: JoinSet<Option<Session>> = JoinSet::new();
+        let mut handshakes = Handshakes::new(limits.handshakes.maximum_handshakes, limits.handshake_grace);
         loop {
             tokio::select! {
                 () = sender.closed() => return,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => accepting.start(stream, &mut handshakes),
+                    Ok((stream, address)) => accepting.start(stream, address.ip(), &mut handshakes),
                     Err(error) => {
                         tracing::warn!(%error, "accepting a connection failed");
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
-                Some(done) = handshakes.join_next() => {
-                    // A handshake that panicked has touched no other.
-                    if let Ok(Some(session)) = done
+                Some(session) = handshakes.next() => {
+                    if let Some(session) = session
                         && sender.send(Ok(session)).await.is_err()
                     {
                         return;
@@ -69,57 +93,69 @@ pub(super) fn sessions(
 }
 
 struct Accepting {
-    broker: Arc<Broker>,
+    host: Host,
     limits: ServerLimits,
-    verifier: watch::Receiver<Arc<Verifier>>,
-    admission: Arc<Semaphore>,
+    peers: Arc<Peers>,
+    noise: Arc<Noise>,
+    sessions: Arc<Semaphore>,
+    unattested: Arc<Semaphore>,
     acceptor: Option<AttestedAcceptor>,
 }
 
 impl Accepting {
-    fn start(&mut self, stream: TcpStream, handshakes: &mut JoinSet<Option<Session>>) {
-        let maximum = self.limits.handshakes.maximum_handshakes;
-        if handshakes.len() >= maximum {
-            tracing::warn!(maximum, code = "overloaded", "too many handshakes: connection closed");
-            self.broker.audit().count("overloaded");
-            return;
-        }
-        let Ok(permit) = Arc::clone(&self.admission).try_acquire_owned() else {
-            let maximum = self.limits.maximum_sessions;
-            tracing::warn!(maximum, code = "overloaded", "too many sessions: connection closed");
-            self.broker.audit().count("overloaded");
-            return;
-        };
-        let acceptor = self.acceptor();
-        let broker = Arc::clone(&self.broker);
-        handshakes.spawn(async move {
-            let address = stream.peer_addr().ok();
-            match acceptor.accept(stream).await {
-                Ok(stream) => Some(Session { stream, _permit: permit }),
-                Err(error) => {
-                    tracing::warn!(peer = ?address, code = error.code(), %error, "no attested session");
-                    // A peer's own words are not for the log.
-                    broker.audit().count(match &error {
-                        SessionError::RefusedByPeer { .. } => "refused-by-peer",
-                        error => error.code(),
-                    });
-                    None
-                }
+    fn start(&mut self, stream: TcpStream, address: IpAddr, handshakes: &mut Handshakes) {
+        let now = Instant::now();
+        let admitted = self.peers.handshake(address, now).and_then(|place| {
+            let session = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| "sessions")?;
+            if handshakes.full() && !handshakes.make_room(now) {
+                return Err("handshakes");
             }
+            Ok((place, session))
+        });
+        let (place, permit) = match admitted {
+            Ok(admitted) => admitted,
+            Err(limit) => return self.turn_away(limit, address),
+        };
+        let attempt = HandshakeAttempt {
+            acceptor: self.acceptor(),
+            metrics: Arc::clone(&self.host.metrics),
+            count: Arc::clone(&self.host.count),
+            peers: Arc::clone(&self.peers),
+            noise: Arc::clone(&self.noise),
+            unattested: Arc::clone(&self.unattested),
+            lifetime: self.limits.unattested_lifetime,
+            outcome: Outcome::new(Arc::clone(&self.host.metrics)),
+            _place: place,
+        };
+        handshakes.start(now, attempt.run(stream, address, permit));
+    }
+
+    /// Closes a connection before anything is spent on it. The peer sees it closed
+    /// at once and tries again.
+    fn turn_away(&self, limit: &'static str, address: IpAddr) {
+        if let Some(suppressed) = self.noise.may_write(Instant::now()) {
+            tracing::warn!(%address, limit, code = OVERLOADED, suppressed, "too many connections: closed");
+        }
+        (self.host.count)(OVERLOADED);
+        self.host.metrics.turned_away(match limit {
+            "peer-rate" => "overloaded-peer-rate",
+            "peer-handshakes" => "overloaded-peer-handshakes",
+            "sessions" => "overloaded-sessions",
+            _ => "overloaded-handshakes",
         });
     }
 
     /// The acceptor under the trust in force: an acceptor's verifier is fixed,
     /// so another follows when a manifest changes whom the broker trusts.
     fn acceptor(&mut self) -> AttestedAcceptor {
-        let changed = self.verifier.has_changed().unwrap_or(false);
+        let changed = self.host.verifier.has_changed().unwrap_or(false);
         match &self.acceptor {
             Some(acceptor) if !changed => acceptor.clone(),
             _ => {
                 let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
-                    verifier: self.verifier.borrow_and_update().clone(),
+                    verifier: self.host.verifier.borrow_and_update().clone(),
                     judge: Arc::new(AnyEvidence),
-                    local: self.broker.local_attestation(),
+                    local: self.host.local.clone(),
                     limits: self.limits.handshakes,
                 });
                 self.acceptor.insert(acceptor).clone()
@@ -128,52 +164,82 @@ impl Accepting {
     }
 }
 
-/// A session that counts against the limit while it is open.
-pub(super) struct Session {
-    stream: AttestedStream,
-    _permit: OwnedSemaphorePermit,
+/// One handshake and what it holds while it lasts.
+struct HandshakeAttempt {
+    acceptor: AttestedAcceptor,
+    metrics: Arc<Metrics>,
+    count: Count,
+    peers: Arc<Peers>,
+    noise: Arc<Noise>,
+    unattested: Arc<Semaphore>,
+    lifetime: Duration,
+    outcome: Outcome,
+    _place: PeerPlace,
 }
 
-impl Connected for Session {
-    type ConnectInfo = SessionInfo;
-
-    fn connect_info(&self) -> SessionInfo {
-        self.stream.connect_info()
+impl HandshakeAttempt {
+    async fn run(
+        mut self,
+        stream: TcpStream,
+        address: IpAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<Session> {
+        let stream = match self.acceptor.accept(stream).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                if let Some(suppressed) = self.noise.may_write(Instant::now()) {
+                    tracing::warn!(peer = %address, code = error.code(), %error, suppressed, "no attested session");
+                }
+                // A peer's own words are neither for the audit log nor for metrics.
+                let code = match &error {
+                    SessionError::RefusedByPeer { .. } => "refused-by-peer",
+                    error => error.code(),
+                };
+                (self.count)(code);
+                self.outcome.code = Some(code.to_owned());
+                return None;
+            }
+        };
+        let metrics = Arc::clone(&self.metrics);
+        let info = stream.info();
+        let attested = matches!(info.peer, Peer::Attested { .. });
+        let unattested = if attested {
+            None
+        } else {
+            let place = self.peers.unattested_session(address, Instant::now());
+            let permit = Arc::clone(&self.unattested).try_acquire_owned().ok();
+            let (Some(place), Some(permit)) = (place, permit) else {
+                tracing::debug!(peer = %address, code = OVERLOADED, "too many sessions without evidence: closed");
+                (self.count)(OVERLOADED);
+                self.outcome.code = Some("overloaded-unattested".to_owned());
+                return None;
+            };
+            Some(Unattested::new(self.lifetime, place, permit, Present::in_(&metrics.unattested_sessions)))
+        };
+        tracing::debug!(session = %info.id(), peer = %info.peer_address, attested, "session accepted");
+        self.outcome.code = Some("accepted".to_owned());
+        Some(Session::new(stream, unattested, permit, Present::in_(&metrics.sessions)))
     }
 }
 
-impl AsyncRead for Session {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+/// Counts what became of a handshake, also of one that was given up.
+struct Outcome {
+    metrics: Arc<Metrics>,
+    began: Instant,
+    code: Option<String>,
+    _present: Present,
+}
+
+impl Outcome {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        let present = Present::in_(&metrics.handshakes_in_flight);
+        Self { metrics, began: Instant::now(), code: None, _present: present }
     }
 }
 
-impl AsyncWrite for Session {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        let code = self.code.as_deref().unwrap_or("gave-way");
+        self.metrics.handshake(code, self.began.elapsed());
     }
 }

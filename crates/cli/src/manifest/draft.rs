@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         None => (measured_policy(&args)?, Vec::new()),
     };
     let mut document = Document::new(genesis.digest(), args.version);
-    document.trust = trust(&policy, args.trusted.simulation_root()?.as_ref());
+    document.trust = trust(&policy, &args.trusted.simulation_roots()?);
     let models = models(&args, configuration.as_ref(), &mut notes)?;
     let workload = args.workload.clone();
     document.workloads.push(WorkloadTable {
@@ -167,7 +167,7 @@ fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
     let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
         bail!("give --from-evidence, or --configuration and --program");
     };
-    if args.trusted.simulation_root()?.is_none() {
+    if !args.trusted.simulation() {
         bail!(
             "only a simulated platform (--trust-simulation) shows the identity of a program as it is measured from its \
              files; on hardware MRENCLAVE or MRTD come from the build, so start the replica once with --write-evidence \
@@ -178,12 +178,12 @@ fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
     Ok(Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, measured.identity))
 }
 
-fn trust(policy: &Policy, simulation: Option<&TrustRoot>) -> TrustTable {
+fn trust(policy: &Policy, simulation: &[TrustRoot]) -> TrustTable {
     let simulated = policy.vendors.contains(&Vendor::Simulation);
     let root = |root: &TrustRoot| pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der()));
     TrustTable {
         vendors: policy.vendors.iter().copied().collect(),
-        simulation_roots: simulation.filter(|_| simulated).map(root).into_iter().collect(),
+        simulation_roots: simulation.iter().filter(|_| simulated).map(root).collect(),
     }
 }
 

@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&text).with_context(|| args.file.display().to_string())?;
     let roots = trust::roots(&manifest.trust).with_context(|| args.file.display().to_string())?;
     let evidence = evidence::read(&args.evidence)?;
-    let source = collateral::source(args.collateral.as_deref(), None)?;
+    let source = collateral::source(args.collateral.as_deref(), &[])?;
     let verifier = Verifier::new(roots.clone(), source, Arc::new(SystemClock));
     let names = match args.secrets.as_slice() {
         [] => manifest.secrets.keys().cloned().collect(),

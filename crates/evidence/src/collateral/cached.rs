@@ -115,6 +115,15 @@ impl<S: CollateralSource + 'static> CollateralSource for CachedSource<S> {
         }
         self.inner.fetch(request, &entry).await
     }
+
+    fn refresh(&self) {
+        let now = self.inner.clock.now();
+        for entry in lock(&self.inner.entries).values() {
+            if let Some(kept) = &mut lock(&entry.state).kept {
+                kept.refresh_at = now;
+            }
+        }
+    }
 }
 
 impl<S: CollateralSource + 'static> CachedSource<S> {

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Attempt, REFUSAL_TIMEOUT, accept_evidence,
+    Attempt, Demands, REFUSAL_TIMEOUT, accept_evidence,
     binding::{Binding, Nonce, Role},
     collect,
     message::{
@@ -91,8 +91,7 @@ where
 
     let verify = accept_evidence(
         attempt,
-        &configuration.verifier,
-        &configuration.judge,
+        Demands { verifier: &configuration.verifier, judge: &configuration.judge, replays: None },
         &binding,
         Role::Server,
         &evidence,

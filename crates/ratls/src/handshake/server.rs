@@ -3,6 +3,7 @@
 use std::{io, sync::Arc};
 
 use adytum_api::session as wire;
+use adytum_evidence::attester::AttesterError;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -11,13 +12,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Attempt, REFUSAL_DRAIN, REFUSAL_TIMEOUT, accept_evidence,
+    Attempt, Demands, REFUSAL_DRAIN, REFUSAL_TIMEOUT, accept_evidence,
     binding::{Binding, Nonce, Role},
     collect,
     message::{
         ClientAnswer, MAXIMUM_HELLO_LENGTH, parse_client_attestation, parse_client_hello, read_message,
         wire_evidence, wire_refusal, write_message,
     },
+    replays::Replays,
 };
 use crate::{
     acceptor::AcceptorConfiguration,
@@ -32,6 +34,8 @@ pub(crate) struct ServerIdentity {
     pub(crate) tls: TlsIdentity,
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) made: Instant,
+    /// Clients' evidence bound to this key.
+    pub(crate) replays: Replays,
 }
 
 /// Which message a refusal travels in.
@@ -144,8 +148,11 @@ where
         ClientAnswer::Attestation { evidence, claims } => {
             accept_evidence(
                 attempt,
-                &configuration.verifier,
-                &configuration.judge,
+                Demands {
+                    verifier: &configuration.verifier,
+                    judge: &configuration.judge,
+                    replays: Some(&identity.replays),
+                },
                 &binding,
                 Role::Client,
                 &evidence,
@@ -168,6 +175,9 @@ where
 fn for_peer(error: &SessionError) -> Option<Refusal> {
     match error {
         SessionError::Refused { refusal, .. } => Some(refusal.clone()),
+        SessionError::Attester { source: AttesterError::Overloaded, .. } => {
+            Some(Refusal::temporary(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
+        }
         SessionError::Attester { .. } | SessionError::Local { .. } => {
             Some(Refusal::temporary("attestation-unavailable", ""))
         }

@@ -5,6 +5,8 @@ use std::{path::PathBuf, str::FromStr};
 use adytum_api::names::WorkloadName;
 use clap::{Parser, ValueEnum};
 
+use crate::limits::LimitArguments;
+
 /// The key broker: it gives secrets to programs that have proved what they are,
 /// as its owners have laid down.
 #[derive(Debug, Parser)]
@@ -18,7 +20,7 @@ pub(crate) struct Arguments {
     pub(crate) listen: String,
     /// The TEE it runs in: auto, occlum, gramine, tsm, or, where it is built in,
     /// simulation=DIRECTORY or simulation=URL, which protects nothing.
-    #[arg(long, value_name = "TEE", default_value = "auto")]
+    #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]
     pub(crate) tee: TeeChoice,
     /// How long a simulated quote takes, such as 20ms.
     #[cfg(feature = "simulation")]
@@ -31,6 +33,13 @@ pub(crate) struct Arguments {
     /// Where the encrypted state is kept. Without it, nothing outlives the process.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) state_directory: Option<PathBuf>,
+    /// Take the root key over from the broker at this address, unless the state
+    /// directory opens here already. From then on that one releases nothing.
+    #[arg(long, value_name = "HOST:PORT", requires_all = ["upgrade_authorisation", "state_directory"])]
+    pub(crate) take_over_from: Option<String>,
+    /// The owners' leave for that: what `adytum broker authorise-upgrade` wrote.
+    #[arg(long, value_name = "FILE", requires = "take_over_from")]
+    pub(crate) upgrade_authorisation: Option<PathBuf>,
     /// How many records the audit log may have. Beyond them no secret is given out;
     /// half of them are kept for grants.
     #[arg(long, value_name = "RECORDS", default_value_t = 16_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
@@ -53,6 +62,17 @@ pub(crate) struct Arguments {
     /// its name. May be repeated.
     #[arg(long, value_name = "NAME", requires = "reference_config")]
     pub(crate) accept_debug: Vec<WorkloadName>,
+    /// Address and port for probes and metrics (/healthz, /readyz, /metrics), plain
+    /// HTTP; port 0 is any free one. Without it there is none.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) health_listen: Option<String>,
+    /// A file with the log filter, read at the start instead of RUST_LOG and again
+    /// with each SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log_filter_file: Option<PathBuf>,
+    /// What peers may cost.
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
     /// The form of log lines; RUST_LOG says how much is logged.
     #[arg(long, value_enum, default_value_t, env = "ADYTUM_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
@@ -130,6 +150,19 @@ mod tests {
         assert!(!parse(&["--reference-config", "a"]));
         assert!(!parse(&["--reference-secrets", "b"]));
         assert!(!parse(&["--accept-debug", "reference-1"]));
+    }
+
+    #[test]
+    fn a_take_over_needs_the_owners_leave_and_a_place_for_the_state() {
+        let parse = |flags: &[&str]| {
+            Arguments::try_parse_from([&["adytum-broker", "--genesis", "g"], flags].concat()).is_ok()
+        };
+        let all = ["--take-over-from", "a:1", "--upgrade-authorisation", "b", "--state-directory", "c"];
+        assert!(parse(&all));
+        for missing in [0, 2, 4] {
+            let rest: Vec<&str> = [&all[..missing], &all[missing + 2..]].concat();
+            assert!(!parse(&rest), "{rest:?}");
+        }
     }
 
     #[test]

@@ -4,40 +4,51 @@
 
 mod arguments;
 mod configuration;
+mod limits;
+mod logs;
+mod reload;
+mod state;
 mod tee;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    future::Future,
+    io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
 
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits,
+    Broker, BrokerConfiguration,
     audit::AuditLimits,
     clock::{FloorClock, keep_floor},
     events::LoggedEvents,
+    health::{self, Health, NotReady},
     measured::MeasuredConfiguration,
+    reference::Reference,
     serve,
-    store::{Loaded, Store},
+    server::serve_standby,
+    standby::{Cause, Standby},
+    succession::fence::Fenced,
 };
-use adytum_evidence::{
-    attester::Attester,
-    clock::{Clock as _, SystemClock},
-};
-use adytum_ratls::claims::GenesisDigest;
+use adytum_evidence::clock::{Clock as _, SystemClock};
 use anyhow::Context as _;
 use clap::Parser as _;
+use futures_util::FutureExt as _;
 use nix::sys::{
     prctl,
-    resource::{Resource, setrlimit},
+    resource::{Resource, getrlimit, setrlimit},
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
 
-use self::arguments::{Arguments, LogFormat};
+use self::{
+    arguments::Arguments,
+    logs::Logs,
+    state::{Found, Founded, OpenState},
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -53,12 +64,17 @@ async fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    start_logs(arguments.log_format);
+    let logs = Logs::start(arguments.log_format, arguments.log_filter_file.as_deref())?;
     forbid_core_dumps();
+    allow_many_files();
     // Before anything else takes time, so that a signal at any moment ends it cleanly.
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be handled")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be handled")?;
 
+    let hangup = signal(SignalKind::hangup()).context("SIGHUP can't be handled")?;
+
+    let health = Health::default();
+    serve_health(&arguments, &health).await?;
     let genesis = configuration::genesis(&arguments.genesis)?;
     let reference = configuration::reference(&arguments)?;
     let measured = MeasuredConfiguration { reference: reference.as_ref().map(|loaded| loaded.digest()) };
@@ -71,18 +87,52 @@ async fn run() -> anyhow::Result<()> {
         tee = tee.attester.platform(),
         "this is the broker of this genesis"
     );
+    tokio::spawn(reload::on_signal(hangup, logs, Arc::clone(&tee.collateral)));
     // Before the store counts a start: a port that is taken is none.
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
-    let store = open_store(&arguments, tee.attester.as_ref(), genesis.digest())?;
+    let port = Port::new(listener, health)?;
+    let ending = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    .shared();
+    let founded = Founded { genesis, tee, clock };
+    let state = match state::open(&arguments, &founded).await? {
+        Found::Open(state) => state,
+        Found::Standby(cause) => match stand_by(&arguments, &port, &founded, cause, ending.clone()).await? {
+            Some(state) => state,
+            None => return Ok(()),
+        },
+    };
+    let fenced = run_broker(&arguments, &port, &founded, reference, *state, ending.clone()).await?;
+    if let Some(fenced) = fenced {
+        stand_by(&arguments, &port, &founded, Cause::Fenced(fenced), ending).await?;
+    }
+    Ok(())
+}
+
+/// A broker that has its state. Ends with the process, or when the root key was
+/// handed over: then what is left is given back.
+async fn run_broker(
+    arguments: &Arguments,
+    port: &Port,
+    founded: &Founded,
+    reference: Option<Reference>,
+    OpenState { store, handed, recovered }: OpenState,
+    ending: impl Future<Output = ()>,
+) -> anyhow::Result<Option<Arc<Fenced>>> {
+    let clock = &founded.clock;
     if let Some(floor) = store.1.clock_floor {
         clock.saw(floor);
     }
     let configuration = BrokerConfiguration {
-        genesis,
-        attester: tee.attester,
-        collateral: tee.collateral,
+        genesis: founded.genesis.clone(),
+        attester: Arc::clone(&founded.tee.attester),
+        collateral: Arc::clone(&founded.tee.collateral),
         clock: clock.clone(),
         store,
         events: Arc::new(LoggedEvents),
@@ -94,6 +144,13 @@ async fn run() -> anyhow::Result<()> {
         ..AuditLimits::default()
     };
     let broker = Broker::start_with(configuration, audit).context("the broker can't start")?;
+    if let Some(handed) = &handed {
+        broker.succeed(handed).await.context("the state of the former broker can't be taken up")?;
+        tracing::info!("took over from the former broker");
+    }
+    if let Err(error) = broker.keep_arranged(recovered || handed.is_some()).await {
+        tracing::error!(code = error.code(), %error, "recovery is not arranged as the manifest says");
+    }
     let state = broker.state();
     tracing::info!(
         epoch = state.epoch,
@@ -102,37 +159,135 @@ async fn run() -> anyhow::Result<()> {
         "state is loaded"
     );
 
-    // Those who deploy it wait for this very line.
-    let ready = format!("Server listening on {}\n", listener.local_addr()?);
-    let mut stdout = io::stdout().lock();
-    // Nobody may be reading; that is no reason not to serve.
-    let _ = stdout.write_all(ready.as_bytes()).and_then(|()| stdout.flush());
-    drop(stdout);
-
     let store = broker.store().clone();
     let (kept, keeping) = (clock.clone(), store.clone());
-    tokio::spawn(async move { keep_floor(&kept, &keeping).await });
-    serve(listener, broker, ServerLimits::default(), async move {
+    let keeping = tokio::spawn(async move { keep_floor(&kept, &keeping).await });
+    let fencing = Arc::clone(&broker);
+    let (tell, fenced) = tokio::sync::oneshot::channel();
+    let stop = async move {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = ending => {}
+            fenced = fencing.handed_over() => drop(tell.send(fenced)),
         }
-    })
-    .await?;
+    };
+    port.health.of(Arc::clone(&broker));
+    port.ready();
+    serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
+    keeping.abort();
+    if let Ok(fenced) = fenced.await {
+        return Ok(Some(fenced));
+    }
     store.close().await.context("the shutdown can't be recorded")?;
     tracing::info!("the broker has ended");
+    Ok(None)
+}
+
+/// A broker without its root key. Ends with the process, or when the key is back:
+/// then with the open state.
+async fn stand_by(
+    arguments: &Arguments,
+    port: &Port,
+    founded: &Founded,
+    cause: Cause,
+    ending: impl Future<Output = ()>,
+) -> anyhow::Result<Option<Box<OpenState>>> {
+    let awaiting = match &cause {
+        Cause::Awaiting(awaiting) => {
+            tracing::error!(
+                code = "awaiting-recovery",
+                threshold = awaiting.arrangement().threshold(),
+                "the root key is not on this machine: nothing is answered until it is recovered with `adytum broker recover`"
+            );
+            Some(Arc::clone(awaiting))
+        }
+        Cause::Fenced(_) => {
+            tracing::warn!(code = "fenced", "the root key went to the next broker: nothing is answered here");
+            None
+        }
+    };
+    let standby = Standby::new(
+        founded.genesis.clone(),
+        Arc::clone(&founded.tee.attester),
+        Arc::clone(&founded.tee.collateral),
+        founded.clock.clone(),
+        cause,
+    );
+    port.health.waits(match standby.cause() {
+        Cause::Awaiting(_) => NotReady::AwaitingRecovery,
+        Cause::Fenced(_) => NotReady::Fenced,
+    });
+    port.ready();
+    let recovered = async {
+        match &awaiting {
+            Some(awaiting) => awaiting.recovered().await,
+            None => std::future::pending().await,
+        }
+    };
+    let stop = async {
+        tokio::select! {
+            () = ending => {}
+            () = recovered => {}
+        }
+    };
+    serve_standby(port.listener()?, Arc::new(standby), arguments.limits.limits(), stop).await?;
+    let Some(awaiting) = awaiting else { return Ok(None) };
+    let opened = tokio::task::spawn_blocking(move || awaiting.open()).await?;
+    let Some(store) = opened.transpose().context("the recovered state")? else { return Ok(None) };
+    tracing::info!("the root key is recovered");
+    Ok(Some(Box::new(OpenState { store, handed: None, recovered: true })))
+}
+
+/// The port, through all that the broker is meanwhile.
+struct Port {
+    listener: std::net::TcpListener,
+    /// What the other port tells meanwhile.
+    health: Health,
+    told: std::sync::Once,
+}
+
+impl Port {
+    fn new(listener: TcpListener, health: Health) -> anyhow::Result<Self> {
+        Ok(Self { listener: listener.into_std()?, health, told: std::sync::Once::new() })
+    }
+
+    fn listener(&self) -> anyhow::Result<TcpListener> {
+        Ok(TcpListener::from_std(self.listener.try_clone()?)?)
+    }
+
+    /// Those who deploy it wait for this very line.
+    fn ready(&self) {
+        self.told.call_once(|| {
+            if let Ok(address) = self.listener.local_addr() {
+                say("Server listening on", address);
+            }
+        });
+    }
+}
+
+/// Serves probes and metrics from now on, if a flag asks for it.
+async fn serve_health(arguments: &Arguments, health: &Health) -> anyhow::Result<()> {
+    let Some(address) = &arguments.health_listen else { return Ok(()) };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address} (--health-listen); is the port taken?"))?;
+    say("Health listening on", listener.local_addr()?);
+    tokio::spawn(health::server::serve(listener, health.clone()));
     Ok(())
 }
 
-fn start_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => logs.init(),
-        LogFormat::Json => logs.json().init(),
+/// Nobody may be reading; that is no reason not to serve.
+fn say(what: &str, address: SocketAddr) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(format!("{what} {address}\n").as_bytes()).and_then(|()| stdout.flush());
+}
+
+/// Each session is a file descriptor. What the host lets this process have is up
+/// to it.
+fn allow_many_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, maximum)| setrlimit(Resource::RLIMIT_NOFILE, maximum, maximum));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the number of open files can't be raised");
     }
 }
 
@@ -145,23 +300,4 @@ fn forbid_core_dumps() {
     if let Err(error) = prctl::set_dumpable(false) {
         tracing::debug!(%error, "this process can't be made undumpable");
     }
-}
-
-fn open_store(
-    arguments: &Arguments,
-    attester: &dyn Attester,
-    genesis: GenesisDigest,
-) -> anyhow::Result<(Store, Loaded)> {
-    let Some(directory) = &arguments.state_directory else {
-        tracing::warn!("no --state-directory: nothing outlives this process");
-        return Ok(Store::in_memory(genesis)?);
-    };
-    let Some(key) = attester.sealing_key().context("the TEE's sealing key")? else {
-        tracing::warn!(
-            tee = attester.platform(),
-            "this TEE has no sealing key, so --state-directory is not used: nothing outlives this process"
-        );
-        return Ok(Store::in_memory(genesis)?);
-    };
-    Ok(Store::open(directory, genesis, &key.into())?)
 }

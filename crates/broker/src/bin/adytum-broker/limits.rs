@@ -1,0 +1,128 @@
+//! The flags that say what peers may cost.
+
+use std::time::Duration;
+
+use adytum_broker::{PeerLimits, QuoteLimits, RequestLimits, ServerLimits};
+use adytum_ratls::limits::Limits;
+use clap::{Args, value_parser};
+
+/// What peers may cost. The defaults suit a cluster of some thousand replicas,
+/// all behind one address if need be.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArguments {
+    /// Handshakes in flight.
+    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = value_parser!(u32).range(1..))]
+    max_handshakes: u32,
+    /// The longest that a handshake may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(1..=600))]
+    handshake_timeout: u64,
+    /// How old a handshake is that gives way to a new one when there are too many.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = value_parser!(u64).range(..=600_000))]
+    handshake_grace: u64,
+    /// Open sessions.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4096, value_parser = value_parser!(u32).range(1..))]
+    max_sessions: u32,
+    /// Open sessions of peers that gave no evidence, such as owners' tools.
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
+    max_unattested_sessions: u32,
+    /// How long such a session lives.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
+    unattested_lifetime: u64,
+    /// Requests for secrets in progress.
+    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = value_parser!(u32).range(1..))]
+    max_requests: u32,
+    /// Owners' requests in progress; each may take 2 MiB of memory.
+    #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = value_parser!(u32).range(1..))]
+    max_owner_requests: u32,
+    /// Requests in progress on one session.
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = value_parser!(u32).range(1..))]
+    max_streams: u32,
+    /// The longest that one request may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=600))]
+    request_timeout: u64,
+    /// Quotes that the TEE is asked for at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
+    max_quotes: u32,
+    /// Handshakes that wait for the TEE; one more is refused at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 320)]
+    max_waiting_quotes: u32,
+    /// Connections a second from one address (of IPv6: one /64), on average; 0 is no
+    /// limit. Behind a translation of addresses a whole cluster is one address.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    peer_rate: u32,
+    /// Connections at once from one address after a pause.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4000, value_parser = value_parser!(u32).range(1..))]
+    peer_burst: u32,
+    /// Handshakes in flight from one address.
+    #[arg(long, value_name = "NUMBER", default_value_t = 384, value_parser = value_parser!(u32).range(1..))]
+    peer_handshakes: u32,
+    /// Open sessions without evidence from one address.
+    #[arg(long, value_name = "NUMBER", default_value_t = 128, value_parser = value_parser!(u32).range(1..))]
+    peer_unattested_sessions: u32,
+    /// How long requests in progress may take to end after SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(..=600))]
+    drain_timeout: u64,
+}
+
+impl LimitArguments {
+    pub(crate) fn limits(&self) -> ServerLimits {
+        ServerLimits {
+            handshakes: Limits {
+                handshake_timeout: Duration::from_secs(self.handshake_timeout),
+                maximum_handshakes: size(self.max_handshakes),
+                ..Limits::default()
+            },
+            handshake_grace: Duration::from_millis(self.handshake_grace),
+            maximum_sessions: size(self.max_sessions),
+            maximum_unattested_sessions: size(self.max_unattested_sessions),
+            unattested_lifetime: Duration::from_secs(self.unattested_lifetime),
+            peers: PeerLimits {
+                rate: self.peer_rate,
+                burst: self.peer_burst,
+                handshakes: size(self.peer_handshakes),
+                unattested_sessions: size(self.peer_unattested_sessions),
+            },
+            quotes: QuoteLimits { at_once: size(self.max_quotes), waiting: size(self.max_waiting_quotes) },
+            requests: RequestLimits {
+                release: size(self.max_requests),
+                administration: size(self.max_owner_requests),
+            },
+            maximum_streams: self.max_streams,
+            request_timeout: Duration::from_secs(self.request_timeout),
+            drain: Duration::from_secs(self.drain_timeout),
+            ..ServerLimits::default()
+        }
+    }
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        limits: LimitArguments,
+    }
+
+    #[test]
+    fn without_flags_they_are_the_servers_own() {
+        let limits = Alone::parse_from(["broker"]).limits.limits();
+        assert_eq!(format!("{limits:?}"), format!("{:?}", ServerLimits::default()));
+    }
+
+    #[test]
+    fn zero_is_refused_where_it_would_serve_nobody() {
+        for flag in ["--max-handshakes", "--max-sessions", "--max-requests", "--max-quotes", "--peer-burst"] {
+            assert!(Alone::try_parse_from(["broker", flag, "0"]).is_err(), "{flag}");
+        }
+        assert_eq!(Alone::parse_from(["broker", "--peer-rate", "0"]).limits.limits().peers.rate, 0);
+    }
+}

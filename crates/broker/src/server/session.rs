@@ -1,0 +1,109 @@
+//! A session that counts against limits while it is open.
+
+use std::{
+    future::Future as _,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use adytum_ratls::{acceptor::AttestedStream, session::SessionInfo};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
+};
+use tonic::transport::server::Connected;
+
+use super::peers::PeerPlace;
+use crate::metrics::Present;
+
+/// An accepted session.
+pub(super) struct Session {
+    stream: AttestedStream,
+    unattested: Option<Unattested>,
+    _permit: OwnedSemaphorePermit,
+    _present: Present,
+}
+
+/// What a session without evidence holds besides. Anybody can open one, so each
+/// has its time: owners' tools need seconds.
+pub(super) struct Unattested {
+    end: Pin<Box<Sleep>>,
+    _place: PeerPlace,
+    _permit: OwnedSemaphorePermit,
+    _present: Present,
+}
+
+impl Unattested {
+    pub(super) fn new(
+        lifetime: Duration,
+        place: PeerPlace,
+        permit: OwnedSemaphorePermit,
+        present: Present,
+    ) -> Self {
+        Self { end: Box::pin(sleep(lifetime)), _place: place, _permit: permit, _present: present }
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        stream: AttestedStream,
+        unattested: Option<Unattested>,
+        permit: OwnedSemaphorePermit,
+        present: Present,
+    ) -> Self {
+        Self { stream, unattested, _permit: permit, _present: present }
+    }
+}
+
+impl Connected for Session {
+    type ConnectInfo = SessionInfo;
+
+    fn connect_info(&self) -> SessionInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Session {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(unattested) = &mut self.unattested
+            && unattested.end.as_mut().poll(cx).is_ready()
+        {
+            // As if the peer had said that it is done.
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Session {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

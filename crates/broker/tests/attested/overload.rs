@@ -1,0 +1,343 @@
+//! Peers that cost too much: what they get, and that nobody else pays for it.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use adytum_api::broker::{CommandResult, SignedCommand};
+use adytum_broker::events::{Event, EventSink, LoggedEvents, RecordError};
+use adytum_evidence::{
+    attester::{Attester, AttesterError, SealingKey},
+    evidence::Evidence,
+    measurement::ReportData,
+};
+use async_trait::async_trait;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tonic::Code;
+
+use crate::{
+    binary::Stage,
+    health::{get, value},
+    world::{World, apply, eventually, execute, fetch, identity, put, stable},
+};
+
+/// A TEE that makes a quote only when it is let.
+struct Slow {
+    attester: Arc<dyn Attester>,
+    let_through: Semaphore,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Attester for Slow {
+    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.let_through.acquire().await.unwrap().forget();
+        self.attester.evidence(report_data).await
+    }
+
+    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
+        self.attester.sealing_key()
+    }
+
+    fn platform(&self) -> &'static str {
+        "slow"
+    }
+}
+
+#[tokio::test]
+async fn more_quotes_than_may_wait_are_refused_at_once_and_the_others_come() {
+    let mut world = World::new(1, 1);
+    let slow = Arc::new(Slow {
+        attester: world.attester("broker"),
+        let_through: Semaphore::new(0),
+        asked: AtomicUsize::new(0),
+    });
+    world.attester = Some(slow.clone());
+    world.limits.quotes.at_once = 2;
+    world.limits.quotes.waiting = 1;
+    let running = world.start().await;
+    let address = running.address;
+    let connect = || {
+        let owner = world.connector(None, identity("broker"));
+        tokio::spawn(async move { owner.session(&address.to_string()).await })
+    };
+    let admitted = [connect(), connect(), connect()];
+    let in_flight = || running.broker.metrics().encode(&running.broker);
+    eventually("two are made, one waits", async || {
+        let metrics = in_flight();
+        let full = value(&metrics, "adytum_broker_quotes_in_flight") == Some(2.0)
+            && value(&metrics, "adytum_broker_quotes_waiting") == Some(1.0);
+        full.then_some(())
+    })
+    .await;
+    let refused = timeout(Duration::from_secs(5), connect()).await.expect("at once").unwrap().unwrap_err();
+    assert_eq!((refused.code(), refused.retry()), ("overloaded", true), "{refused}");
+    assert_eq!(slow.asked.load(Ordering::SeqCst), 2);
+    slow.let_through.add_permits(3);
+    for one in admitted {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(value(&in_flight(), "adytum_broker_quotes_in_flight"), Some(0.0));
+    running.stop().await;
+}
+
+/// Panics when it is to record what is about this secret.
+struct Panicking(&'static str);
+
+#[async_trait]
+impl EventSink for Panicking {
+    async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
+        for event in events {
+            if let Event::Refused { secret: Some(secret), .. } = event {
+                assert_ne!(secret.to_string(), self.0, "injected");
+            }
+        }
+        LoggedEvents.record(events).await
+    }
+}
+
+/// A TEE that panics every other time.
+struct Faulty(Arc<dyn Attester>, AtomicUsize);
+
+#[async_trait]
+impl Attester for Faulty {
+    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
+        assert_eq!(self.1.fetch_add(1, Ordering::SeqCst) % 2, 0, "injected");
+        self.0.evidence(report_data).await
+    }
+
+    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
+        self.0.sealing_key()
+    }
+
+    fn platform(&self) -> &'static str {
+        "faulty"
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_one_connection_touches_no_other() {
+    let mut world = World::new(1, 1);
+    world.events = Arc::new(Panicking("poison"));
+    world.attester = Some(Arc::new(Faulty(world.attester("broker"), AtomicUsize::new(0))));
+    world.limits.requests.release = 4;
+    world.limits.maximum_sessions = 4;
+    let running = world.start().await;
+    world.provision(&running).await;
+    // Every other handshake panics; the ones between them are served.
+    for _ in 0..8 {
+        world.replica("serving", running.address).await.unwrap_err();
+        let victim = world.replica("serving", running.address).await.unwrap();
+        world.replica("serving", running.address).await.unwrap_err();
+        let other = world.replica("serving", running.address).await.unwrap();
+        fetch(&victim, &["poison"]).await.unwrap_err();
+        fetch(&other, &["ssl_config"]).await.unwrap();
+    }
+    // What the panics held was given back.
+    eventually("nothing is in flight", async || {
+        let metrics = running.broker.metrics().encode(&running.broker);
+        let empty = ["requests_in_flight", "handshakes_in_flight", "quotes_in_flight", "sessions"]
+            .iter()
+            .all(|gauge| value(&metrics, &format!("adytum_broker_{gauge}")) == Some(0.0));
+        empty.then_some(())
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_has_its_share_and_another_has_its_own() {
+    let mut world = World::new(1, 1);
+    world.limits.peers.rate = 1;
+    world.limits.peers.burst = 3;
+    let running = world.start().await;
+    for _ in 0..50 {
+        let mut stream = from("127.0.0.2", running.address).await.unwrap();
+        stream.write_all(b"nonsense").await.ok();
+        // Closed, sooner or later.
+        let _ = stream.read(&mut [0; 64]).await;
+    }
+    let metrics = running.broker.metrics().encode(&running.broker);
+    let refused = value(&metrics, "adytum_broker_handshakes_total{code=\"overloaded-peer-rate\"}");
+    assert!(refused.unwrap() >= 30.0, "{metrics}");
+    // The other address has its own share.
+    world.provision(&running).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_without_evidence_are_few_and_short() {
+    let mut world = World::new(1, 1);
+    world.limits.maximum_unattested_sessions = 2;
+    world.limits.unattested_lifetime = Duration::from_secs(2);
+    let running = world.start().await;
+    world.provision(&running).await;
+    let all_gone = async || {
+        let metrics = running.broker.metrics().encode(&running.broker);
+        (value(&metrics, "adytum_broker_unattested_sessions") == Some(0.0)).then_some(())
+    };
+    eventually("the owner's session has ended", all_gone).await;
+    let first = world.owner(running.address).await;
+    let second = world.owner(running.address).await;
+    // The session itself is accepted, the connection closed: nothing can be asked.
+    let third = world.connector(None, identity("broker")).session(&running.address.to_string()).await;
+    if let Ok(third) = third {
+        fetch(&third, &["any"]).await.unwrap_err();
+    }
+    // Workloads are not concerned.
+    let replica = world.replica("serving", running.address).await.unwrap();
+    assert_eq!(stable(&fetch(&first, &["any"]).await.unwrap_err()).1, "evidence-required");
+    eventually("they end", all_gone).await;
+    fetch(&replica, &["ssl_config"]).await.unwrap();
+    drop((first, second));
+    running.stop().await;
+}
+
+/// Connects from this address of the loopback network.
+async fn from(local: &str, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(local.parse().unwrap(), 0))?;
+    socket.connect(to).await
+}
+
+/// What one hostile connection does, and how it ends.
+async fn attack(kind: usize, address: SocketAddr) {
+    let local = format!("127.0.0.{}", 2 + kind / 4 % 8);
+    let Ok(mut stream) = from(&local, address).await else { return };
+    let _ = match kind % 4 {
+        // Says nothing.
+        0 => Ok(()),
+        // Something else than TLS.
+        1 => stream.write_all(&[b'A'; 4096]).await,
+        // The beginning of a TLS record, and no end.
+        2 => stream.write_all(&[22, 3, 1, 64, 0, 1, 0]).await,
+        // Byte by byte.
+        _ => {
+            async {
+                for byte in [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3] {
+                    stream.write_all(&[byte]).await?;
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
+            .await
+        }
+    };
+    let _ = stream.read(&mut [0; 64]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_served() {
+    const CONNECTIONS: usize = 4000;
+    const AT_ONCE: usize = 600;
+    let (_, maximum) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, maximum, maximum).unwrap();
+    let stage = Stage::new();
+    let flags = [
+        "--health-listen=127.0.0.1:0",
+        "--max-handshakes=256",
+        "--peer-handshakes=128",
+        "--handshake-timeout=5",
+        "--handshake-grace=500",
+        "--peer-rate=100",
+        "--peer-burst=200",
+    ];
+    let process = stage.start(&flags).await;
+    let (address, health) = (process.address, process.health.unwrap());
+    let world = &stage.world;
+    let owner_connector = world.connector(None, stage.identity(None));
+    let owner = owner_connector.session(&address.to_string()).await.unwrap();
+    execute(&owner, world.command(&owner, 0, apply(&world.signed(&world.document(1))))).await.unwrap();
+    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    let before = get(health, "/metrics").await.1;
+
+    let (next, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let attackers: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let (next, stop) = (Arc::clone(&next), Arc::clone(&stop));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    attack(next.fetch_add(1, Ordering::SeqCst), address).await;
+                }
+            })
+        })
+        .collect();
+    // Meanwhile, again and again, a replica.
+    let connector = world.connector(Some(world.attester("serving")), stage.identity(None));
+    let (mut served, mut files, mut resident) = (0, 0f64, 0f64);
+    let crowd = async {
+        while served < 5 || next.load(Ordering::SeqCst) < CONNECTIONS {
+            let flow = async {
+                let session = connector.session(&address.to_string()).await.ok()?;
+                fetch(&session, &["ssl_config"]).await.ok()
+            };
+            // One that is turned away in the crowd tries again, as replicas do.
+            served += usize::from(flow.await.is_some());
+            let metrics = get(health, "/metrics").await.1;
+            files = files.max(value(&metrics, "process_open_fds").unwrap());
+            resident = resident.max(value(&metrics, "process_resident_memory_bytes").unwrap());
+        }
+    };
+    timeout(Duration::from_secs(180), crowd).await.expect("honest flows end in the crowd");
+    stop.store(true, Ordering::SeqCst);
+    for attacker in attackers {
+        timeout(Duration::from_secs(60), attacker).await.expect("each hostile connection ends").unwrap();
+    }
+    let resident_before = value(&before, "process_resident_memory_bytes").unwrap();
+    assert!(files < 400.0, "{files} open files");
+    assert!(resident - resident_before < 64e6, "{resident_before} bytes became {resident}");
+    // The one who was there before was never disturbed, and new ones are served.
+    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
+    let session = connector.session(&address.to_string()).await.unwrap();
+    fetch(&session, &["ssl_config"]).await.unwrap();
+    assert_eq!(get(health, "/readyz").await.0, 200);
+    let output = process.terminate().await;
+    let logged = String::from_utf8_lossy(&output.stderr).lines().count();
+    assert!(output.status.success() && logged < CONNECTIONS / 2, "{logged} lines");
+}
+
+#[tokio::test]
+async fn owners_bodies_that_never_end_are_few() {
+    let mut world = World::new(1, 1);
+    world.limits.requests.administration = 1;
+    world.limits.request_timeout = Duration::from_secs(2);
+    let running = world.start().await;
+    world.provision(&running).await;
+    let slow = world.owner(running.address).await;
+    let endless = tokio_stream::pending::<SignedCommand>();
+    let mut client = tonic::client::Grpc::new(slow.channel.clone());
+    client.ready().await.unwrap();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(
+        "/adytum.broker.v1.BrokerAdministration/Execute",
+    );
+    let codec = tonic_prost::ProstCodec::<SignedCommand, CommandResult>::default();
+    let request = tonic::Request::new(endless);
+    let held = tokio::spawn(async move { client.client_streaming(request, path, codec).await });
+    let owner = world.owner(running.address).await;
+    let ask = || execute(&owner, world.command(&owner, 1, put("ssl_config", b"open barley")));
+    // While its body is awaited, another is refused at once...
+    eventually("the place is taken", async || {
+        let refused = ask().await.err()?;
+        assert_eq!(stable(&refused), (Code::ResourceExhausted, "overloaded".into(), true));
+        Some(())
+    })
+    .await;
+    // ... workloads are served...
+    let replica = world.replica("serving", running.address).await.unwrap();
+    fetch(&replica, &["ssl_config"]).await.unwrap();
+    // ... and when its time is up the place is free.
+    held.await.unwrap().unwrap_err();
+    eventually("the place is free", async || ask().await.ok()).await;
+    running.stop().await;
+}
