@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::{SecretName, WorkloadName};
 use adytum_broker::manifest::{
-    Manifest,
+    Manifest, RecoveryRule,
     document::{Document, UnplannedRestart},
 };
 use adytum_evidence::{claims::TcbStatus, measurement::Sha256Digest, trust::Vendor};
@@ -250,6 +250,7 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
     {
         reasons.push(format!("the number of owners who must agree falls from {was} to {is}"));
     }
+    reasons.extend(weaker_recovery(old.recovery.as_ref(), new.recovery.as_ref()));
     for (name, workload) in &new.workloads {
         let before = old.workloads.get(name).map(|workload| &workload.policy);
         let policy = &workload.policy;
@@ -280,8 +281,25 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
     reasons
 }
 
+fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Option<String> {
+    match (old, new) {
+        (
+            Some(RecoveryRule::Shares { threshold: was, .. }),
+            Some(RecoveryRule::Shares { threshold: is, .. }),
+        ) if is < was => {
+            Some(format!("the number of shares that recover the root key falls from {was} to {is}"))
+        }
+        (Some(RecoveryRule::Shares { .. }) | None, Some(RecoveryRule::Unrecoverable)) => {
+            Some("whoever loses the broker's machine loses the secrets".to_owned())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use adytum_broker::root_key::sharing::RecoveryIdentity;
+
     use super::*;
 
     fn manifest(rest: &str) -> Read {
@@ -305,6 +323,12 @@ mod tests {
         Difference::between(&manifest(old), &manifest(new)).weaker
     }
 
+    fn recovery(threshold: u8) -> String {
+        let text = || RecoveryIdentity::generate().recipient();
+        let (one, two) = (text(), text());
+        format!("[recovery]\nthreshold = {threshold}\nrecipients = [\"{one}\", \"{two}\"]\n")
+    }
+
     fn owners(threshold: usize) -> String {
         let key = |digit: &str| format!("\"ed25519:{}\"", digit.repeat(64));
         format!("[owners]\nthreshold = {threshold}\nkeys = [{}, {}]\n", key("4"), key("5"))
@@ -316,7 +340,9 @@ mod tests {
             ("", "# floor 2", "version 2 may be loaded again, the floor was 3"),
             ("", "# old platforms", "TCB status OutOfDate"),
             ("", "[restart]\nunplanned = \"serve\"\n", "serves without an owner's word"),
-            (&owners(2), &owners(1), "falls from 2 to 1"),
+            (&owners(2), &owners(1), "the number of owners who must agree falls from 2 to 1"),
+            (&recovery(2), &recovery(1), "the number of shares that recover the root key falls from 2 to 1"),
+            (&recovery(2), "[recovery]\nunrecoverable = true\n", "loses the secrets"),
         ] {
             let reasons = weaker(strict, loose);
             assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");

@@ -7,8 +7,9 @@ use adytum_api::names::{ModelName, WorkloadName};
 use adytum_broker::{
     manifest::{
         Manifest,
-        document::{Document, SecretTable, TrustTable, WorkloadTable},
+        document::{Document, RecoveryTable, SecretTable, TrustTable, WorkloadTable},
     },
+    root_key::sharing::RecoveryRecipient,
     secrets::SecretKind,
 };
 use adytum_evidence::{
@@ -67,6 +68,13 @@ pub(crate) struct Args {
     /// given several times.
     #[arg(long = "signer", value_name = "PUBLIC KEY")]
     signers: Vec<OwnerReference>,
+    /// Who gets a share of the recovery key (age1.., `adytum recovery-key new`); may
+    /// be given several times.
+    #[arg(long = "recovery-recipient", value_name = "RECIPIENT")]
+    recovery_recipients: Vec<RecoveryRecipient>,
+    /// How many of them must come together; all of them by default.
+    #[arg(long, value_name = "NUMBER", requires = "recovery_recipients")]
+    recovery_threshold: Option<u8>,
     #[command(flatten)]
     trusted: Trusted,
     /// Write it here instead of to standard output; never overwritten.
@@ -110,6 +118,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             document.secrets.push(SecretTable::new(name.clone(), kind, vec![workload.clone()]));
         }
     }
+    document.recovery = recovery(&args, &mut notes)?;
     let mut text = String::from("# A draft of `adytum manifest new`: read it before you sign it.\n");
     for note in notes {
         text.push_str(&format!("# {note}\n"));
@@ -176,6 +185,21 @@ fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
     }
     let measured = measure(configuration, args.init.as_ref().unwrap_or(program), program)?;
     Ok(Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, measured.identity))
+}
+
+/// Without it a broker takes no secret.
+fn recovery(args: &Args, notes: &mut Vec<String>) -> anyhow::Result<Option<RecoveryTable>> {
+    let recipients = &args.recovery_recipients;
+    if recipients.is_empty() {
+        notes.push(
+            "There is no [recovery] yet, so a broker that keeps its state takes no secret: name recipients \
+             (--recovery-recipient)."
+                .to_owned(),
+        );
+        return Ok(None);
+    }
+    let all = u8::try_from(recipients.len()).context("--recovery-recipient: too many")?;
+    Ok(Some(RecoveryTable::shares(args.recovery_threshold.unwrap_or(all), recipients)))
 }
 
 fn trust(policy: &Policy, simulation: &[TrustRoot]) -> TrustTable {
