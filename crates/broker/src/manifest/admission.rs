@@ -23,6 +23,20 @@ pub struct Admitted {
     pub candidates: Candidates,
 }
 
+impl Admitted {
+    /// A manifest as if these owners had agreed to it: to explain what it would
+    /// grant, without a broker.
+    pub fn assumed(
+        manifest: Manifest,
+        signed: SignedManifest,
+        owners: BTreeSet<OwnerPublicKey>,
+    ) -> Result<Self, ManifestError> {
+        let roots = trust::roots(&manifest.trust)?;
+        let candidates = Candidates::new(&manifest.workloads);
+        Ok(Self { manifest, signed, owners, roots, candidates })
+    }
+}
+
 /// Admits a manifest that is for this broker, newer than the one in force
 /// (`current`; 0: none), signed by as many of the owners in force as must agree,
 /// and trusts nothing that this build can't verify.
@@ -40,9 +54,7 @@ pub fn admit(
     if version == current {
         return Err(ManifestError::Replayed { current });
     }
-    let roots = trust::roots(&manifest.trust)?;
-    let candidates = Candidates::new(&manifest.workloads);
-    Ok(Admitted { manifest, signed, owners, roots, candidates })
+    Admitted::assumed(manifest, signed, owners)
 }
 
 /// Reads a manifest that is for this broker and signed by as many of these owners

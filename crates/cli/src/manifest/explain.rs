@@ -7,7 +7,6 @@ use adytum_api::names::SecretName;
 use adytum_broker::{
     decide::{Mismatch, Rules, Verdict, decide},
     manifest::{Manifest, SignedManifest, admission::Admitted},
-    trust,
 };
 use adytum_evidence::{
     claims::Claims,
@@ -98,20 +97,18 @@ impl From<&Mismatch> for MismatchReport {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let text = read(&args.file)?;
     let manifest = Manifest::parse(&text).with_context(|| args.file.display().to_string())?;
-    let roots = trust::roots(&manifest.trust).with_context(|| args.file.display().to_string())?;
+    let signed = SignedManifest::unsigned(text);
+    let admitted = Admitted::assumed(manifest, signed, [].into());
+    let admitted = admitted.with_context(|| args.file.display().to_string())?;
     let evidence = evidence::read(&args.evidence)?;
     let source = collateral::source(args.collateral.as_deref(), &[])?;
-    let verifier = Verifier::new(roots.clone(), source, Arc::new(SystemClock));
+    let verifier = Verifier::new(admitted.roots.clone(), source, Arc::new(SystemClock));
     let names = match args.secrets.as_slice() {
-        [] => manifest.secrets.keys().cloned().collect(),
+        [] => admitted.manifest.secrets.keys().cloned().collect(),
         names => names.to_vec(),
     };
     let report = match verifier.verify(&evidence).await {
-        Ok(claims) => {
-            let signed = SignedManifest::unsigned(text);
-            let admitted = Admitted { manifest, signed, owners: [].into(), roots };
-            judged(&admitted, claims, &names, !args.secrets.is_empty())
-        }
+        Ok(claims) => judged(&admitted, claims, &names, !args.secrets.is_empty()),
         // What is not evidence against the peer is no answer about it.
         Err(error @ VerificationError::Collateral(_)) => return Err(error.into()),
         Err(error) => refused(&error, names),
