@@ -38,6 +38,9 @@ use crate::{key_file, trusted::Trusted};
 /// More than any genesis document or policy has, in bytes.
 const MAXIMUM_DOCUMENT_LENGTH: u64 = 1024 * 1024;
 
+/// The longest answer, in bytes: the list of as many secrets as a manifest can have.
+const MAXIMUM_ANSWER: usize = 16 * 1024 * 1024;
+
 /// What a broker must prove.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pin {
@@ -314,7 +317,8 @@ impl Session {
         // The pin has read them already.
         let broker = BrokerClaims::decode(&session_claims).context("the broker's claims")?;
         Ok(Self {
-            client: BrokerAdministrationClient::new(session.channel),
+            client: BrokerAdministrationClient::new(session.channel)
+                .max_decoding_message_size(MAXIMUM_ANSWER),
             recovery,
             request_binding: session.info.request_binding,
             genesis,

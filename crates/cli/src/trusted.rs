@@ -62,7 +62,6 @@ impl Trusted {
     }
 
     #[cfg(not(feature = "simulation"))]
-    #[expect(clippy::unused_self, reason = "as with the feature")]
     fn simulation_paths(&self) -> &[PathBuf] {
         &[]
     }
@@ -83,7 +82,6 @@ impl Trusted {
 
     /// The roots of the simulated platforms that are trusted.
     #[cfg(not(feature = "simulation"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature")]
     pub(crate) fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
         Ok(Vec::new())
     }

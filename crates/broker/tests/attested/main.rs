@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod binary;
 mod health;
+mod large;
 mod limits;
 mod overload;
 mod persistence;
