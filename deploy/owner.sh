@@ -4,7 +4,7 @@
 # Run again, it makes what is missing and measures what has changed.
 #
 #   public/    may be known: genesis, policies, measured configuration, manifest, server.crt
-#   private/   may not: the owner's key, secrets/NAME for the broker, platform/ of a simulation
+#   private/   may not: the owner's key, the recovery key, secrets/NAME for the broker, platform/ of a simulation
 #   plain/     the models as they are before they are sealed
 #   models/    the sealed models
 #   manifest-more.toml, if it is there, is added to the manifest: [leases], further workloads...
@@ -71,6 +71,9 @@ keys() {
     [[ -f $private/secrets/model_key ]] ||
         "$adytum" model-key new --out "$private/secrets/model_key" >/dev/null
     recipient=$("$adytum" model-key show "$private/secrets/model_key")
+    # Brings the broker's root key back when its node is lost: keep it elsewhere.
+    [[ -f $private/recovery.key ]] || "$adytum" recovery-key new --out "$private/recovery.key" >/dev/null
+    recovery=$("$adytum" recovery-key show "$private/recovery.key")
     if [[ ! -f $private/secrets/ssl_config ]]; then
         "$adytum" ssl-config new "${names[@]/#/--host=}" \
             --crt "$public/server.crt" --out "$private/secrets/ssl_config" >/dev/null
@@ -207,6 +210,7 @@ manifest() {
     printf 'format = "adytum manifest v1"\ngenesis = "%s"\nversion = %s\n\n[trust]\nvendors = [%s]\n' \
         "$genesis" "$1" "$vendors"
     [[ -z $simulation ]] || printf 'simulation_roots = ["""\n%s\n"""]\n' "$(<"$public/simulation-root.pem")"
+    printf '\n[recovery]\nthreshold = 1\nrecipients = ["%s"]\n' "$recovery"
     printf '\n[[workload]]\nname = "tf-demo"\nmodels = ["digits", "resnet"]\n\n[workload.policy]\n%s\n' \
         "$workload_rules"
     local name
