@@ -1,11 +1,13 @@
 //! `adytum-broker --genesis FILE [LISTEN]`: the key broker.
 
-#![forbid(unsafe_code)]
+// One module needs an interface of the C library.
+#![deny(unsafe_code)]
 
 mod arguments;
 mod configuration;
 mod limits;
 mod logs;
+mod memory;
 mod reload;
 mod tee;
 
@@ -120,6 +122,7 @@ async fn run() -> anyhow::Result<()> {
     let store = broker.store().clone();
     let (kept, keeping) = (clock.clone(), store.clone());
     tokio::spawn(async move { keep_floor(&kept, &keeping).await });
+    tokio::spawn(memory::keep_giving_back(Arc::clone(&broker)));
     serve(listener, broker, arguments.limits.limits(), async move {
         tokio::select! {
             _ = terminate.recv() => {}
