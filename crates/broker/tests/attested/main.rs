@@ -6,6 +6,7 @@
 mod administration;
 mod audit;
 mod binary;
+mod clock;
 mod health;
 mod limits;
 mod overload;

@@ -22,7 +22,7 @@ use adytum_broker::{
 };
 use adytum_evidence::{
     attester::Attester,
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
     trust::Vendor,
@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) limits: ServerLimits,
     pub(crate) reference: Option<Reference>,
     pub(crate) events: Arc<dyn EventSink>,
+    /// The broker's.
+    pub(crate) clock: Arc<dyn Clock>,
     /// The broker's, if it is not to be the platform's.
     pub(crate) attester: Option<Arc<dyn Attester>>,
 }
@@ -92,7 +94,16 @@ impl World {
         let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
         let platform = Platform::ephemeral().unwrap();
         let (limits, events) = (ServerLimits::default(), Arc::new(LoggedEvents));
-        Self { platform, owners, genesis, limits, reference: None, events, attester: None }
+        Self {
+            platform,
+            owners,
+            genesis,
+            limits,
+            reference: None,
+            events,
+            clock: Arc::new(SystemClock),
+            attester: None,
+        }
     }
 
     pub(crate) fn attester(&self, program: &str) -> Arc<dyn Attester> {
@@ -110,9 +121,12 @@ impl World {
 
     /// [`Self::start_in`], unless another broker still has the directory.
     pub(crate) async fn try_start_in(&self, directory: &Path) -> Option<Running> {
+        Some(self.start_with(self.try_store(directory)?).await)
+    }
+
+    pub(crate) fn try_store(&self, directory: &Path) -> Option<(Store, Loaded)> {
         let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        let store = Store::open(directory, self.genesis.digest(), &key.into()).ok()?;
-        Some(self.start_with(store).await)
+        Store::open(directory, self.genesis.digest(), &key.into()).ok()
     }
 
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
@@ -125,7 +139,7 @@ impl World {
             genesis: self.genesis.clone(),
             attester: self.attester.clone().unwrap_or_else(|| self.attester("broker")),
             collateral: Arc::new(self.platform.collateral_source()),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock),
             store,
             events: Arc::clone(&self.events),
             reference: self.reference.clone(),
