@@ -35,8 +35,8 @@ impl Trusted {
     /// Verifies evidence of one simulated platform, by its root and by the collateral
     /// that lies beside it: another platform's would not fit.
     #[cfg(feature = "simulation")]
-    pub(crate) fn verifier_on(root: &PathBuf) -> anyhow::Result<Verifier> {
-        let alone = Self { collateral: None, trust_simulation: vec![root.clone()] };
+    pub(crate) fn verifier_on(root: &std::path::Path) -> anyhow::Result<Verifier> {
+        let alone = Self { collateral: None, trust_simulation: vec![root.to_owned()] };
         alone.verifier()
     }
 

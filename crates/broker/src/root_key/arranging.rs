@@ -28,7 +28,8 @@ impl Broker {
             return Ok(Change::default());
         }
         let rule = next.manifest().and_then(|manifest| manifest.recovery.as_ref());
-        let holds_secrets = next.secrets.values().any(|secret| secret.value.is_some());
+        let holds_secrets =
+            next.authority.is_some() || next.secrets.values().any(|secret| secret.value.is_some());
         if rule.is_none() && holds_secrets {
             return Err(AdministrationError::RecoveryNotArranged);
         }
