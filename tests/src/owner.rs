@@ -115,6 +115,10 @@ vendors = ["simulation"]
 simulation_roots = ["""
 {root}"""]
 
+[recovery]
+threshold = 1
+recipients = ["{recovery}"]
+
 [[workload]]
 name = "{model}"
 models = ["{model}"]
@@ -141,5 +145,6 @@ minimum_version = {minimum_model_version}
 "#,
         genesis = broker.genesis_digest(),
         owner = broker.owner(),
+        recovery = broker.recovery(),
     ))
 }

@@ -125,6 +125,8 @@ impl Stage {
         self.run_adytum(["owner", "new", "--out", &path("owner.pem")]).await?;
         let owner = self.run_adytum(["owner", "show", &path("owner.pem")]).await?;
         let owner = word_with(&owner, "ed25519:")?;
+        let recovery = self.run_adytum(["recovery-key", "new", "--out", &path("recovery.key")]).await?;
+        let recovery = word_with(&recovery, "age1")?;
         self.run_adytum([
             "genesis",
             "new",
@@ -150,6 +152,7 @@ impl Stage {
             name: name.to_owned(),
             directory,
             owner,
+            recovery,
             genesis_digest,
             address: String::new(),
             process: None,
@@ -160,7 +163,16 @@ impl Stage {
 
     /// Starts a founded broker, anew if it ran before.
     pub async fn start_broker(&self, broker: &mut Broker) -> Result<()> {
-        let mut command = Command::new(self.binary("adytum-broker"));
+        let mut process = self.spawn_broker(broker, &self.binary("adytum-broker"), &[]).await?;
+        broker.address = process.wait_for("Server listening on ", START).await?;
+        broker.process = Some(process);
+        Ok(())
+    }
+
+    /// Starts a broker of this founding with this binary and these further flags on
+    /// the founded broker's state; it is not awaited.
+    pub async fn spawn_broker(&self, broker: &Broker, binary: &Path, flags: &[&str]) -> Result<Process> {
+        let mut command = Command::new(binary);
         command
             .env_remove("PCCS_URL")
             .envs(self.log_environment())
@@ -168,12 +180,10 @@ impl Stage {
             .arg(broker.genesis())
             .args(self.attestation_arguments())
             .arg("--state-directory")
-            .arg(broker.directory.join("state"))
+            .arg(broker.state())
+            .args(flags)
             .arg("127.0.0.1:0");
-        let mut process = Process::start(&broker.name, command, &self.directory).await?;
-        broker.address = process.wait_for("Server listening on ", START).await?;
-        broker.process = Some(process);
-        Ok(())
+        Process::start(&broker.name, command, &self.directory).await
     }
 
     /// The words of an `adytum` command followed by the arguments by which it finds
@@ -264,6 +274,7 @@ pub struct Broker {
     name: String,
     directory: PathBuf,
     owner: String,
+    recovery: String,
     genesis_digest: String,
     address: String,
     process: Option<Process>,
@@ -278,6 +289,11 @@ impl Broker {
     /// The genesis file.
     pub fn genesis(&self) -> PathBuf {
         self.directory.join("genesis.toml")
+    }
+
+    /// Where its state lies.
+    pub fn state(&self) -> PathBuf {
+        self.directory.join("state")
     }
 
     /// The genesis digest in hexadecimal.
@@ -298,6 +314,12 @@ impl Broker {
     /// The owner's public key.
     pub fn owner(&self) -> &str {
         &self.owner
+    }
+
+    /// Who alone can bring its root key back: an age recipient, whose identity is in
+    /// `recovery.key`.
+    pub fn recovery(&self) -> &str {
+        &self.recovery
     }
 
     /// Where its files lie.

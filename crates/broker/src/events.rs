@@ -11,6 +11,8 @@ use adytum_evidence::{
 use adytum_sealed::signing::OwnerPublicKey;
 use async_trait::async_trait;
 
+use crate::root_key::sharing::RecoveryRecipient;
+
 /// The target of all of them in `tracing`.
 pub const TARGET: &str = "adytum::audit";
 
@@ -100,6 +102,15 @@ pub enum Event {
         /// About which secret.
         secret: Option<SecretName>,
         /// The manifest in force afterwards.
+        manifest_version: u64,
+    },
+    /// The root key was brought back.
+    Recovered {
+        /// Who supplied the last share.
+        who: Who,
+        /// Whose shares they were.
+        recipients: Vec<RecoveryRecipient>,
+        /// The manifest in force.
         manifest_version: u64,
     },
     /// A command was refused.
@@ -205,6 +216,15 @@ fn log(event: &Event) {
             command,
             owners = %owners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             secret = secret.as_ref().map(tracing::field::display),
+            manifest_version
+        ),
+        Event::Recovered { who, recipients, manifest_version } => emit!(
+            INFO,
+            who,
+            "root key recovered",
+            decision = "executed",
+            command = "recover",
+            recipients = %recipients.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             manifest_version
         ),
         Event::CommandRefused { who, owners, command, code, reason, manifest_version } => emit!(

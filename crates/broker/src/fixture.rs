@@ -268,7 +268,7 @@ fn preamble(broker: &Broker, version: u64) -> String {
     };
     format!(
         "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n\n[trust]\n\
-         vendors = [\"intel\"]\n\n{}{}",
+         vendors = [\"intel\"]\n\n[recovery]\nunrecoverable = true\n\n{}{}",
         broker.genesis_digest(),
         workload("serving", 1),
         workload("other", 2),

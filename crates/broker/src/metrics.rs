@@ -119,6 +119,11 @@ impl Metrics {
         Self::new(&StoreActivity::default())
     }
 
+    /// Sessions that are open now.
+    pub fn open_sessions(&self) -> i64 {
+        self.sessions.get()
+    }
+
     /// A connection was turned away before a handshake.
     pub(crate) fn turned_away(&self, code: &str) {
         self.handshakes.count(code);

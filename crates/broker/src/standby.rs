@@ -2,7 +2,7 @@
 //! releases and changes nothing. Either its key must come back by shares, or it
 //! went to another broker.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use adytum_api::broker as wire;
 use adytum_evidence::{
@@ -131,11 +131,12 @@ impl Standby {
     /// Takes a share: see [`Awaiting::supply`].
     pub(crate) async fn supply(
         &self,
+        from: SocketAddr,
         request: wire::SupplyShareRequest,
     ) -> Result<Result<wire::RecoveryStatus, SupplyError>, StandbyError> {
         let Cause::Awaiting(awaiting) = &self.cause else { return Err(StandbyError::Fenced) };
         let awaiting = Arc::clone(awaiting);
-        let supplied = tokio::task::spawn_blocking(move || awaiting.supply(request)).await;
+        let supplied = tokio::task::spawn_blocking(move || awaiting.supply(from, request)).await;
         Ok(supplied.unwrap_or(Err(SupplyError::Store(crate::store::StoreError::Closed))))
     }
 

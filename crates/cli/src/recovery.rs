@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use adytum_api::broker::{RecoveryStatus, SupplyShareRequest};
 use adytum_broker::root_key::arrangement::Arrangement;
+use adytum_evidence::verifier::Verifier;
 use anyhow::{Context, bail};
 
 use crate::{
-    attested::{Pin, Target, read_policy},
+    attested::{Target, read_policy},
     key_file, output,
 };
 
@@ -24,13 +25,28 @@ pub(crate) struct Recover {
     /// present one may have: a policy in TOML.
     #[arg(long, value_name = "FILE")]
     arranged_by: Option<PathBuf>,
+    /// The simulated platform on which the shares were made, if it is another than
+    /// that of --trust-simulation: its root certificate. It protects nothing.
+    #[cfg(feature = "simulation")]
+    #[arg(long, value_name = "ROOT.pem")]
+    arranged_on: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
 
+impl Recover {
+    /// Verifies who made the shares.
+    fn verifier(&self) -> anyhow::Result<Verifier> {
+        #[cfg(feature = "simulation")]
+        if let Some(root) = &self.arranged_on {
+            return crate::trusted::Trusted::verifier_on(root);
+        }
+        self.target.pin().trusted().verifier()
+    }
+}
+
 pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     let identity = key_file::recovery_identity(&args.recovery_key)?;
-    let pin: &Pin = args.target.pin();
     let mut session = args.target.open_any_state().await?;
     let status = session.recovery().await?;
     if status.fenced {
@@ -44,10 +60,10 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     // not be sent as a share.
     let policy = match &args.arranged_by {
         Some(path) => read_policy(path)?,
-        None => pin.policy()?,
+        None => args.target.pin().policy()?,
     };
     let genesis = session.genesis().digest();
-    arrangement.verify(genesis, &*pin.verifier()?, &policy).await?;
+    arrangement.verify(genesis, &args.verifier()?, &policy).await?;
     let recipient = identity.recipient();
     let wrapped = arrangement
         .share_of(&recipient)

@@ -32,6 +32,14 @@ impl Trusted {
         Ok(Verifier::new(roots, self.source()?, Arc::new(SystemClock)))
     }
 
+    /// Verifies evidence of one simulated platform, by its root and by the collateral
+    /// that lies beside it: another platform's would not fit.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn verifier_on(root: &std::path::Path) -> anyhow::Result<Verifier> {
+        let alone = Self { collateral: None, trust_simulation: vec![root.to_owned()] };
+        alone.verifier()
+    }
+
     /// Where collateral comes from.
     pub(crate) fn source(&self) -> anyhow::Result<Arc<dyn CollateralSource>> {
         collateral::source(self.collateral.as_deref(), self.simulation_paths())
@@ -54,7 +62,6 @@ impl Trusted {
     }
 
     #[cfg(not(feature = "simulation"))]
-    #[expect(clippy::unused_self, reason = "as with the feature")]
     fn simulation_paths(&self) -> &[PathBuf] {
         &[]
     }
@@ -75,7 +82,6 @@ impl Trusted {
 
     /// The roots of the simulated platforms that are trusted.
     #[cfg(not(feature = "simulation"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "as with the feature")]
     pub(crate) fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
         Ok(Vec::new())
     }

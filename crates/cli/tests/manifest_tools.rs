@@ -134,6 +134,14 @@ fn a_draft_grants_what_its_evidence_needs() {
     {
         assert!(said.contains(expected), "no {expected} in {said}");
     }
+    // Nobody yet who could recover it; then somebody.
+    assert!(text.contains("# There is no [recovery] yet"), "{text}");
+    let recipient = succeeds(&["recovery-key", "new", "--out", &desk.path("recovery.txt")]);
+    let mut recoverable = desk.draft(&["--from-evidence", &evidence], "recoverable.toml");
+    recoverable.extend(["--recovery-recipient".to_owned(), recipient.trim().to_owned()]);
+    succeeds(&words(&recoverable));
+    let text = fs::read_to_string(desk.path("recoverable.toml")).unwrap();
+    assert!(text.contains("[recovery]\nthreshold = 1") && !text.contains("There is no [recovery]"), "{text}");
     // The same workload from its files.
     let program = desk.path("program");
     succeeds(&words(&desk.draft(&["--program", &program], "measured.toml")));

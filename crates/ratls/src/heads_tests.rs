@@ -89,6 +89,46 @@ fn a_file_that_is_none_is_an_error_and_not_forgotten() {
     }
 }
 
+fn any_claims() -> Claims {
+    use adytum_evidence::{
+        claims::{Measured, Platform, TcbStatus},
+        measurement::{MrEnclave, MrSigner, ReportData},
+        trust::{TrustRoot, Vendor},
+    };
+    Claims {
+        vendor: Vendor::Intel,
+        root_key_id: TrustRoot::intel().root_key_id(),
+        debug: false,
+        tcb_status: TcbStatus::UpToDate,
+        advisory_ids: Default::default(),
+        platform: Platform { id: "00".into(), fmspc: None },
+        report_data: ReportData([0; 64]),
+        measured: Measured::Sgx {
+            mr_enclave: MrEnclave([1; 32]),
+            mr_signer: MrSigner([0; 32]),
+            isv_prod_id: 0,
+            isv_svn: 0,
+            config_svn: 0,
+        },
+    }
+}
+
+#[test]
+fn a_broker_without_its_state_is_one_to_come_back_to_and_its_head_is_not_remembered() {
+    let guard = HeadGuard::new(crate::claims::AnyEvidence);
+    let judge = |head: StateHead| {
+        let claims = BrokerClaims { genesis: genesis(1), head }.encode();
+        guard.judge(&any_claims(), &claims).map_err(|refusal| (refusal.code, refusal.retry))
+    };
+    assert_eq!(judge(StateHead::none()), Ok(()), "who has seen nothing has nothing to miss");
+    assert_eq!(guard.seen(), None);
+    assert_eq!(judge(head(3, 2, 10, 1)), Ok(()));
+    assert_eq!(judge(StateHead::none()), Err(("broker-without-state".into(), true)));
+    assert_eq!(guard.seen(), Some(head(3, 2, 10, 1)));
+    assert_eq!(judge(head(2, 2, 10, 1)), Err(("state-rolled-back".into(), false)));
+    assert_eq!(judge(head(4, 2, 11, 1)), Ok(()));
+}
+
 #[test]
 fn many_at_once_lose_nothing() {
     let directory = Directory::new("concurrent");

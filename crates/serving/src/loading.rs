@@ -1,6 +1,6 @@
 //! Finding the model's versions and loading the highest genuine one.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, num::NonZeroUsize, path::PathBuf};
 
 use adytum_sealed::{
     directory::{ScanError, scan},
@@ -29,6 +29,8 @@ pub struct ModelSource {
     pub allow_plain: bool,
     /// The largest model in bytes.
     pub size_limit: u64,
+    /// Cores to run it on.
+    pub cores: NonZeroUsize,
 }
 
 /// Why nothing can be served.
@@ -157,5 +159,5 @@ fn load_version(
             fs::read(file)?
         }
     };
-    Ok(Servable::new(source.name.clone(), number(candidate), engine.load(file)?))
+    Ok(Servable::new(source.name.clone(), number(candidate), engine.load(file)?, source.cores))
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, num::NonZeroUsize, path::Path};
 
 use adytum_sealed::{
     keys::ModelIdentity,
@@ -54,6 +54,7 @@ fn plain_source(base: &Path, allow_plain: bool) -> ModelSource {
         identities: Vec::new(),
         allow_plain,
         size_limit: 1 << 20,
+        cores: NonZeroUsize::MIN,
     }
 }
 

@@ -59,6 +59,16 @@ pub(super) fn what(event: &Event) -> What {
                 ..AuditCommand::default()
             })
         }
+        Event::Recovered { who, recipients, manifest_version } => What::Command(AuditCommand {
+            peer: Some(peer(who)),
+            command: "recover".to_owned(),
+            manifest_version: *manifest_version,
+            reason: text(&format!(
+                "with the shares of {}",
+                recipients.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            )),
+            ..AuditCommand::default()
+        }),
         Event::CommandRefused { who, owners, command, code, reason, manifest_version } => {
             What::Command(AuditCommand {
                 peer: Some(peer(who)),

@@ -6,10 +6,12 @@ use adytum_api::broker as wire;
 use super::{
     arrangement::{self, Arrangement, ArrangementError},
     opening,
+    recovery::Recovered,
 };
 use crate::{
     administration::AdministrationError,
     broker::Broker,
+    events::{Event, RecordError, Who},
     manifest::RecoveryRule,
     state::State,
     store::{Change, Item, StoreError},
@@ -26,7 +28,8 @@ impl Broker {
             return Ok(Change::default());
         }
         let rule = next.manifest().and_then(|manifest| manifest.recovery.as_ref());
-        let holds_secrets = next.secrets.values().any(|secret| secret.value.is_some());
+        let holds_secrets =
+            next.authority.is_some() || next.secrets.values().any(|secret| secret.value.is_some());
         if rule.is_none() && holds_secrets {
             return Err(AdministrationError::RecoveryNotArranged);
         }
@@ -55,6 +58,16 @@ impl Broker {
         self.store().commit(change).await?;
         tracing::info!("the recovery key was made anew and its shares wrapped to their recipients");
         Ok(())
+    }
+
+    /// Records who brought the root key back. Before anything is served.
+    pub async fn record_recovery(&self, by: &Recovered) -> Result<(), RecordError> {
+        let event = Event::Recovered {
+            who: Who { address: by.from, attested: None },
+            recipients: by.recipients.clone(),
+            manifest_version: self.state().manifest_version(),
+        };
+        self.record(&[event]).await
     }
 
     fn is_arranged(&self, rule: &RecoveryRule) -> Result<bool, StoreError> {

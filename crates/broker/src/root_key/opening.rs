@@ -48,18 +48,25 @@ pub fn open(locked: LockedStore, sealing: Option<SealingKey>) -> Result<Opening,
     let known = sealed
         .zip(sealing.as_ref())
         .and_then(|(sealed, key)| sealing::open(&key.0, Purpose::Start, locked.genesis(), &sealed));
+    if locked.is_new()? {
+        // A start that was cut short may have sealed one already.
+        let root = match known {
+            Some(root) => root,
+            None => {
+                let root = RootKey::generate()?;
+                if let Some(key) = &sealing {
+                    seal(&locked, key, &root)?;
+                }
+                root
+            }
+        };
+        return Ok(Opening::Open(Box::new(locked.unlock(&root)?)));
+    }
     if let Some(root) = known
         && locked.opens_with(&root)?
     {
         if let Some(fenced) = Fenced::found(&locked, &root)? {
             return Ok(Opening::Fenced(Box::new(fenced)));
-        }
-        return Ok(Opening::Open(Box::new(locked.unlock(&root)?)));
-    }
-    if locked.is_new()? {
-        let root = RootKey::generate()?;
-        if let Some(key) = &sealing {
-            seal(&locked, key, &root)?;
         }
         return Ok(Opening::Open(Box::new(locked.unlock(&root)?)));
     }

@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,7 +39,24 @@ pub struct Awaiting {
 struct Progress {
     locked: Option<LockedStore>,
     supplied: BTreeMap<RecoveryRecipient, Share>,
-    root: Option<RootKey>,
+    root: Option<(RootKey, Recovered)>,
+}
+
+/// Who brought a root key back: to be recorded once there is a log to record it in.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Who supplied the last share.
+    pub from: SocketAddr,
+    /// Whose shares they were.
+    pub recipients: Vec<RecoveryRecipient>,
+}
+
+/// A state that was recovered.
+pub struct RecoveredState {
+    /// The store, open.
+    pub store: (Store, Loaded),
+    /// Who brought its root key back.
+    pub by: Recovered,
 }
 
 /// Why a share is not taken.
@@ -125,7 +143,11 @@ impl Awaiting {
     /// Takes a share. With the last that is needed the root key is put together,
     /// tried on the store and sealed for the next start here; then all shares are
     /// wiped. Blocks on the disk.
-    pub fn supply(&self, request: wire::SupplyShareRequest) -> Result<wire::RecoveryStatus, SupplyError> {
+    pub fn supply(
+        &self,
+        from: SocketAddr,
+        request: wire::SupplyShareRequest,
+    ) -> Result<wire::RecoveryStatus, SupplyError> {
         let bytes = Zeroizing::new(request.share);
         if request.arrangement != self.arrangement.id() {
             return Err(SupplyError::OtherArrangement);
@@ -142,18 +164,19 @@ impl Awaiting {
         if progress.root.is_some() {
             return Err(SupplyError::Recovered);
         }
-        tracing::info!(%recipient, "a share of the recovery key was supplied");
+        tracing::info!(%recipient, peer = %from, "a share of the recovery key was supplied");
         progress.supplied.insert(recipient, share);
         if progress.supplied.len() >= usize::from(self.arrangement.threshold()) {
-            self.put_together(&mut progress)?;
+            self.put_together(from, &mut progress)?;
         }
         drop(progress);
         Ok(self.status())
     }
 
-    fn put_together(&self, progress: &mut Progress) -> Result<(), SupplyError> {
+    fn put_together(&self, from: SocketAddr, progress: &mut Progress) -> Result<(), SupplyError> {
         let supplied = std::mem::take(&mut progress.supplied);
-        let recipients = supplied.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let by = Recovered { from, recipients: supplied.keys().cloned().collect() };
+        let recipients = by.recipients.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let shares: Vec<Share> = supplied.into_values().collect();
         let root = self.arrangement.recover(self.genesis, &shares);
         drop(shares);
@@ -168,7 +191,7 @@ impl Awaiting {
         if let Some(key) = &self.sealing {
             opening::seal(locked, key, &root)?;
         }
-        progress.root = Some(root);
+        progress.root = Some((root, by));
         self.recovered.notify_one();
         Ok(())
     }
@@ -180,11 +203,11 @@ impl Awaiting {
 
     /// Opens the store with the recovered key; `None` while it is not there. Can
     /// be done once. Blocks on the disk.
-    pub fn open(&self) -> Option<Result<(Store, Loaded), StoreError>> {
+    pub fn open(&self) -> Option<Result<RecoveredState, StoreError>> {
         let mut progress = self.progress();
-        let root = progress.root.clone()?;
+        let (root, by) = progress.root.clone()?;
         let locked = progress.locked.take()?;
-        Some(locked.unlock(&root))
+        Some(locked.unlock(&root).map(|store| RecoveredState { store, by }))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -197,5 +220,11 @@ impl std::fmt::Debug for Awaiting {
         f.debug_struct("Awaiting")
             .field("arrangement", &hex::encode(self.arrangement.id()))
             .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for RecoveredState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecoveredState").field("by", &self.by).finish_non_exhaustive()
     }
 }

@@ -76,7 +76,7 @@ impl BrokerRecovery for StandbyServices {
         request: Request<SupplyShareRequest>,
     ) -> Result<Response<SupplyShareResponse>, Status> {
         let peer = session(&request)?.peer_address;
-        match self.standby.supply(request.into_inner()).await? {
+        match self.standby.supply(peer, request.into_inner()).await? {
             Ok(status) => Ok(Response::new(SupplyShareResponse { status: Some(status) })),
             Err(error) => {
                 tracing::warn!(%peer, code = error.code(), %error, "a share was refused");

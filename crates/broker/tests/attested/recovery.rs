@@ -103,8 +103,15 @@ async fn enough_shares_bring_everything_back_on_another_cpu() {
     let late = send(&owner, supply(&arrangement, &keys[1])).await.unwrap_err();
     assert_eq!(stable(&late).1, "recovered-already");
 
-    let running = world.start_with(awaiting.open().unwrap().unwrap()).await;
+    let recovered = awaiting.open().unwrap().unwrap();
+    let running = world.start_with(recovered.store).await;
     waiting.stop().await;
+    running.broker.record_recovery(&recovered.by).await.unwrap();
+    let last = running.broker.store().records(1, 1000).unwrap().pop().unwrap();
+    let last = format!("{:?}", adytum_broker::audit::record::decode(&last.bytes).unwrap());
+    for holder in [&keys[0], &keys[2]] {
+        assert!(last.contains("recover") && last.contains(holder.recipient().as_str()), "{last}");
+    }
     running.broker.keep_arranged(true).await.unwrap();
     // Whether the disk was the newest, an owner says.
     assert!(running.broker.awaiting_confirmation());
@@ -332,8 +339,9 @@ async fn a_tee_without_a_sealing_key_has_its_state_back_after_a_recovery() {
         let Opening::Awaiting(awaiting) = awaiting else { panic!() };
         let cause = Cause::Awaiting(awaiting.into());
         let Cause::Awaiting(awaiting) = &cause else { panic!() };
-        awaiting.supply(supply(awaiting.arrangement(), &keys[1])).unwrap();
-        let (store, loaded) = awaiting.open().unwrap().unwrap();
+        let from = "127.0.0.1:1".parse().unwrap();
+        awaiting.supply(from, supply(awaiting.arrangement(), &keys[1])).unwrap();
+        let (store, loaded) = awaiting.open().unwrap().unwrap().store;
         assert!(loaded.unconfirmed);
         assert_eq!(loaded.snapshot.secrets["ssl_config"].value.as_ref().unwrap().expose(), b"open sesame");
         store.close().await.unwrap();

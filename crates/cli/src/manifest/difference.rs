@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::{SecretName, WorkloadName};
 use adytum_broker::manifest::{
-    Manifest,
+    Manifest, RecoveryRule,
     document::{Document, UnplannedRestart},
 };
 use adytum_evidence::{claims::TcbStatus, measurement::Sha256Digest, trust::Vendor};
@@ -248,8 +248,9 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
     if let (Some(was), Some(is)) = (threshold(old), threshold(new))
         && is < was
     {
-        reasons.push(format!("{is} owners must agree instead of {was}"));
+        reasons.push(format!("the number of owners who must agree falls from {was} to {is}"));
     }
+    reasons.extend(weaker_recovery(old.recovery.as_ref(), new.recovery.as_ref()));
     for (name, workload) in &new.workloads {
         let before = old.workloads.get(name).map(|workload| &workload.policy);
         let policy = &workload.policy;
@@ -278,4 +279,91 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
         }
     }
     reasons
+}
+
+fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Option<String> {
+    match (old, new) {
+        (
+            Some(RecoveryRule::Shares { threshold: was, .. }),
+            Some(RecoveryRule::Shares { threshold: is, .. }),
+        ) if is < was => {
+            Some(format!("the number of shares that recover the root key falls from {was} to {is}"))
+        }
+        (Some(RecoveryRule::Shares { .. }) | None, Some(RecoveryRule::Unrecoverable)) => {
+            Some("whoever loses the broker's machine loses the secrets".to_owned())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adytum_broker::root_key::sharing::RecoveryIdentity;
+
+    use super::*;
+
+    fn manifest(rest: &str) -> Read {
+        let (genesis, code, key) = ("1".repeat(64), "2".repeat(64), "3".repeat(64));
+        let text = format!(
+            "format = \"adytum manifest v1\"\ngenesis = \"{genesis}\"\nversion = 1\n[trust]\nvendors = [\"intel\"]\n\
+             [[workload]]\nname = \"digits\"\nmodels = [\"digits\"]\n[workload.policy]\nvendors = [\"intel\"]\n\
+             tee = [\"sgx\"]\nmr_enclave = [\"{code}\"]\nPOLICY\n[[model]]\nname = \"digits\"\n\
+             signers = [\"ed25519:{key}\"]\nminimum_version = FLOOR\n{rest}"
+        );
+        let (text, floor) = match rest.contains("# floor 2") {
+            true => (text, "2"),
+            false => (text, "3"),
+        };
+        let policy =
+            if rest.contains("# old platforms") { "tcb_status = [\"UpToDate\", \"OutOfDate\"]" } else { "" };
+        Read::parse(&text.replace("FLOOR", floor).replace("POLICY", policy)).unwrap()
+    }
+
+    fn weaker(old: &str, new: &str) -> Vec<String> {
+        Difference::between(&manifest(old), &manifest(new)).weaker
+    }
+
+    fn recovery(threshold: u8) -> String {
+        let text = || RecoveryIdentity::generate().recipient();
+        let (one, two) = (text(), text());
+        format!("[recovery]\nthreshold = {threshold}\nrecipients = [\"{one}\", \"{two}\"]\n")
+    }
+
+    fn owners(threshold: usize) -> String {
+        let key = |digit: &str| format!("\"ed25519:{}\"", digit.repeat(64));
+        format!("[owners]\nthreshold = {threshold}\nkeys = [{}, {}]\n", key("4"), key("5"))
+    }
+
+    #[test]
+    fn what_lets_in_more_is_named_and_what_lets_in_less_is_not() {
+        for (strict, loose, expected) in [
+            ("", "# floor 2", "version 2 may be loaded again, the floor was 3"),
+            ("", "# old platforms", "TCB status OutOfDate"),
+            ("", "[restart]\nunplanned = \"serve\"\n", "serves without an owner's word"),
+            (&owners(2), &owners(1), "the number of owners who must agree falls from 2 to 1"),
+            (&recovery(2), &recovery(1), "the number of shares that recover the root key falls from 2 to 1"),
+            (&recovery(2), "[recovery]\nunrecoverable = true\n", "loses the secrets"),
+        ] {
+            let reasons = weaker(strict, loose);
+            assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");
+            assert!(weaker(loose, strict).is_empty(), "{expected}");
+            assert!(weaker(loose, loose).is_empty() && weaker(strict, strict).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_value_that_changes_is_there_twice() {
+        let difference = Difference::between(&manifest(""), &manifest("# floor 2"));
+        assert_eq!(
+            difference.changed,
+            [Change {
+                subject: "model digits".to_owned(),
+                field: "minimum_version".to_owned(),
+                removed: ["3".to_owned()].into(),
+                added: ["2".to_owned()].into(),
+            }]
+        );
+        assert!(!difference.is_empty());
+        assert!(Difference::between(&manifest(""), &manifest("# a comment")).is_empty());
+    }
 }

@@ -7,8 +7,9 @@ use adytum_api::names::{ModelName, WorkloadName};
 use adytum_broker::{
     manifest::{
         Manifest,
-        document::{Document, SecretTable, TrustTable, WorkloadTable},
+        document::{Document, RecoveryTable, SecretTable, TrustTable, WorkloadTable},
     },
+    root_key::sharing::RecoveryRecipient,
     secrets::SecretKind,
 };
 use adytum_evidence::{
@@ -67,6 +68,13 @@ pub(crate) struct Args {
     /// given several times.
     #[arg(long = "signer", value_name = "PUBLIC KEY")]
     signers: Vec<OwnerReference>,
+    /// Who gets a share of the recovery key (age1.., `adytum recovery-key new`); may
+    /// be given several times.
+    #[arg(long = "recovery-recipient", value_name = "RECIPIENT")]
+    recovery_recipients: Vec<RecoveryRecipient>,
+    /// How many of them must come together; all of them by default.
+    #[arg(long, value_name = "NUMBER", requires = "recovery_recipients")]
+    recovery_threshold: Option<u8>,
     #[command(flatten)]
     trusted: Trusted,
     /// Write it here instead of to standard output; never overwritten.
@@ -110,6 +118,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             document.secrets.push(SecretTable::new(name.clone(), kind, vec![workload.clone()]));
         }
     }
+    document.recovery = recovery(&args, &mut notes)?;
     let mut text = String::from("# A draft of `adytum manifest new`: read it before you sign it.\n");
     for note in notes {
         text.push_str(&format!("# {note}\n"));
@@ -178,6 +187,21 @@ fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
     Ok(Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, measured.identity))
 }
 
+/// Without it a broker takes no secret.
+fn recovery(args: &Args, notes: &mut Vec<String>) -> anyhow::Result<Option<RecoveryTable>> {
+    let recipients = &args.recovery_recipients;
+    if recipients.is_empty() {
+        notes.push(
+            "There is no [recovery] yet, so a broker that keeps its state takes no secret: name recipients \
+             (--recovery-recipient)."
+                .to_owned(),
+        );
+        return Ok(None);
+    }
+    let all = u8::try_from(recipients.len()).context("--recovery-recipient: too many")?;
+    Ok(Some(RecoveryTable::shares(args.recovery_threshold.unwrap_or(all), recipients)))
+}
+
 fn trust(policy: &Policy, simulation: &[TrustRoot]) -> TrustTable {
     let simulated = policy.vendors.contains(&Vendor::Simulation);
     let root = |root: &TrustRoot| pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der()));
@@ -210,4 +234,84 @@ fn models(
         digests: BTreeSet::new(),
     };
     Ok(names.into_iter().map(rule).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use adytum_evidence::{
+        claims::Platform,
+        measurement::{MrEnclave, MrSigner, ReportData, RootKeyId, TdxMeasurement},
+    };
+
+    use super::*;
+
+    fn claims(measured: Measured) -> Claims {
+        Claims {
+            vendor: Vendor::Intel,
+            root_key_id: RootKeyId([1; 48]),
+            debug: false,
+            tcb_status: TcbStatus::UpToDate,
+            advisory_ids: BTreeSet::new(),
+            platform: Platform { id: "ab".to_owned(), fmspc: None },
+            report_data: ReportData([0; 64]),
+            measured,
+        }
+    }
+
+    fn enclave() -> Measured {
+        let (mr_enclave, mr_signer) = (MrEnclave([2; 32]), MrSigner([3; 32]));
+        Measured::Sgx { mr_enclave, mr_signer, isv_prod_id: 0, isv_svn: 0, config_svn: 0 }
+    }
+
+    fn guest(config: [u8; 48]) -> Measured {
+        let rtmr = [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48]));
+        Measured::Tdx { mr_td: TdxMeasurement([8; 48]), mr_config_id: TdxMeasurement(config), rtmr }
+    }
+
+    #[test]
+    fn a_draft_accepts_what_it_was_made_from_and_no_other_code() {
+        let mut identity = [0; 48];
+        identity[..32].fill(9);
+        for measured in [enclave(), guest([0; 48]), guest(identity)] {
+            let claims = claims(measured);
+            let (policy, notes) = policy_of(&claims).unwrap();
+            policy.judge(&claims).unwrap();
+            assert!(notes.is_empty());
+            let others = [
+                Measured::Sgx {
+                    mr_enclave: MrEnclave([9; 32]),
+                    mr_signer: MrSigner([3; 32]),
+                    isv_prod_id: 0,
+                    isv_svn: 0,
+                    config_svn: 0,
+                },
+                Measured::Tdx {
+                    mr_td: TdxMeasurement([9; 48]),
+                    mr_config_id: TdxMeasurement(identity),
+                    rtmr: [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48])),
+                },
+                Measured::Tdx {
+                    mr_td: TdxMeasurement([8; 48]),
+                    mr_config_id: TdxMeasurement(identity),
+                    rtmr: [4, 5, 6, 9].map(|byte| TdxMeasurement([byte; 48])),
+                },
+            ];
+            for other in others {
+                let other = Claims { measured: other, ..claims.clone() };
+                assert!(policy.judge(&other).is_err(), "{other:?}");
+            }
+        }
+        let (policy, _) = policy_of(&claims(guest(identity))).unwrap();
+        assert!(policy.judge(&claims(guest([0; 48]))).is_err(), "the identity is pinned too");
+    }
+
+    #[test]
+    fn a_debugger_is_refused_and_an_old_platform_is_spoken_of() {
+        let debug = Claims { debug: true, ..claims(enclave()) };
+        assert!(policy_of(&debug).unwrap_err().to_string().contains("debugger"));
+        let old = Claims { tcb_status: TcbStatus::OutOfDate, ..claims(enclave()) };
+        let (policy, notes) = policy_of(&old).unwrap();
+        policy.judge(&old).unwrap();
+        assert!(notes[0].contains("OutOfDate"), "{notes:?}");
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
+    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -16,6 +17,10 @@ use crate::{
 /// The largest input that a warm-up makes up, in elements: 16 Mi.
 const LARGEST_WARM_UP: usize = 16 << 20;
 
+/// A first run that takes this long says enough of what a run costs: it is far from
+/// where the cost decides anything.
+const LONG: Duration = Duration::from_millis(20);
+
 /// A version that answers requests.
 pub struct Servable {
     name: String,
@@ -25,40 +30,44 @@ pub struct Servable {
 }
 
 impl Servable {
-    /// A loaded model. It is run twice with zeros, so that the first request
-    /// does not pay for what happens once, and to learn what a run costs.
-    pub fn new(name: String, version: i64, model: Box<dyn LoadedModel>) -> Self {
+    /// A loaded model. It is run with zeros, so that the first request does not pay
+    /// for what happens once, and to learn what a run costs: first on all `cores`,
+    /// since somebody waits for it; and once more on one, if that was short.
+    pub fn new(name: String, version: i64, model: Box<dyn LoadedModel>, cores: NonZeroUsize) -> Self {
         let servable = Self { name, version, model, cost: CostEstimate::default() };
-        servable.warm_up();
+        if servable.warm_up(cores.get()).is_none() {
+            tracing::debug!(model = servable.name, version, "no warm-up: zeros don't run");
+        } else {
+            let one_core = servable.cost.predict(count_declared(servable.signature()));
+            tracing::info!(model = servable.name, version, ?one_core, "warmed up");
+        }
         servable
     }
 
-    fn warm_up(&self) {
-        let threads = Threads::new(1);
-        let outputs: Vec<usize> = (0..self.signature().outputs.len()).collect();
-        for run in 0..2 {
-            let inputs: Option<Vec<Tensor>> = self.signature().inputs.iter().map(made_up).collect();
-            let Some(inputs) = inputs else { return };
-            let elements = count(&inputs);
-            let started = Instant::now();
-            // A model that can't run on zeros or on one example is not wrong.
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                threads.enter(|| self.model.run(inputs, &outputs, &threads))
-            }));
-            if !matches!(result, Ok(Ok(_))) {
-                tracing::debug!(model = self.name, version = self.version, "no warm-up: zeros don't run");
-                return;
-            }
-            if run > 0 {
-                self.cost.observe(elements, started.elapsed());
-            }
+    /// A model that can't run on zeros or on one example is not wrong, but nothing
+    /// is learned of it.
+    fn warm_up(&self, cores: usize) -> Option<()> {
+        let (elements, took) = self.run_once(&Threads::new(cores))?;
+        if took < LONG {
+            let (elements, took) = self.run_once(&Threads::new(1))?;
+            self.cost.observe(elements, took);
+        } else {
+            // At most so long on one core.
+            let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+            self.cost.observe(elements, took.saturating_mul(cores));
         }
-        tracing::info!(
-            model = self.name,
-            version = self.version,
-            one_core = ?self.cost.predict(count_declared(self.signature())),
-            "warmed up"
-        );
+        Some(())
+    }
+
+    /// How many elements zeros have, and how long they took.
+    fn run_once(&self, threads: &Threads) -> Option<(usize, Duration)> {
+        let outputs: Vec<usize> = (0..self.signature().outputs.len()).collect();
+        let inputs = self.signature().inputs.iter().map(made_up).collect::<Option<Vec<Tensor>>>()?;
+        let elements = count(&inputs);
+        let started = Instant::now();
+        let result =
+            catch_unwind(AssertUnwindSafe(|| threads.enter(|| self.model.run(inputs, &outputs, threads))));
+        matches!(result, Ok(Ok(_))).then(|| (elements, started.elapsed()))
     }
 
     /// The model's name.

@@ -37,6 +37,7 @@ pub(super) fn source(
         identities: Vec::new(),
         allow_plain,
         size_limit: flags.max_model_bytes,
+        cores: flags.compatibility.cores(),
     };
     // Its secrets are wiped at this function's end.
     if let Some(released) = released {

@@ -84,7 +84,7 @@ impl Running {
 
     /// Serves a model of any engine.
     pub fn serve_loaded(&self, name: &str, version: i64, model: Box<dyn LoadedModel>) {
-        let servable = Servable::new(name.to_owned(), version, model);
+        let servable = Servable::new(name.to_owned(), version, model, NonZeroUsize::MIN);
         self.models.set(name, version, VersionState::Available(servable.into()));
     }
 

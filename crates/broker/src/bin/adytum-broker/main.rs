@@ -1,11 +1,13 @@
 //! `adytum-broker --genesis FILE [LISTEN]`: the key broker.
 
-#![forbid(unsafe_code)]
+// One module needs an interface of the C library.
+#![deny(unsafe_code)]
 
 mod arguments;
 mod configuration;
 mod limits;
 mod logs;
+mod memory;
 mod reload;
 mod state;
 mod tee;
@@ -26,6 +28,7 @@ use adytum_broker::{
     health::{self, Health, NotReady},
     measured::MeasuredConfiguration,
     reference::Reference,
+    root_key::recovery::RecoveredState,
     serve,
     server::serve_standby,
     standby::{Cause, Standby},
@@ -148,7 +151,10 @@ async fn run_broker(
         broker.succeed(handed).await.context("the state of the former broker can't be taken up")?;
         tracing::info!("took over from the former broker");
     }
-    if let Err(error) = broker.keep_arranged(recovered || handed.is_some()).await {
+    if let Some(by) = &recovered {
+        broker.record_recovery(by).await.context("the recovery can't be recorded")?;
+    }
+    if let Err(error) = broker.keep_arranged(recovered.is_some() || handed.is_some()).await {
         tracing::error!(code = error.code(), %error, "recovery is not arranged as the manifest says");
     }
     let state = broker.state();
@@ -162,6 +168,7 @@ async fn run_broker(
     let store = broker.store().clone();
     let (kept, keeping) = (clock.clone(), store.clone());
     let keeping = tokio::spawn(async move { keep_floor(&kept, &keeping).await });
+    let giving_back = tokio::spawn(memory::keep_giving_back(Arc::clone(&broker)));
     let fencing = Arc::clone(&broker);
     let (tell, fenced) = tokio::sync::oneshot::channel();
     let stop = async move {
@@ -174,6 +181,7 @@ async fn run_broker(
     port.ready();
     serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
     keeping.abort();
+    giving_back.abort();
     if let Ok(fenced) = fenced.await {
         return Ok(Some(fenced));
     }
@@ -232,9 +240,11 @@ async fn stand_by(
     serve_standby(port.listener()?, Arc::new(standby), arguments.limits.limits(), stop).await?;
     let Some(awaiting) = awaiting else { return Ok(None) };
     let opened = tokio::task::spawn_blocking(move || awaiting.open()).await?;
-    let Some(store) = opened.transpose().context("the recovered state")? else { return Ok(None) };
+    let Some(RecoveredState { store, by }) = opened.transpose().context("the recovered state")? else {
+        return Ok(None);
+    };
     tracing::info!("the root key is recovered");
-    Ok(Some(Box::new(OpenState { store, handed: None, recovered: true })))
+    Ok(Some(Box::new(OpenState { store, handed: None, recovered: Some(by) })))
 }
 
 /// The port, through all that the broker is meanwhile.

@@ -6,7 +6,10 @@ use std::{path::Path, sync::Arc};
 use adytum_broker::{
     clock::FloorClock,
     genesis::Genesis,
-    root_key::opening::{self, Opening},
+    root_key::{
+        opening::{self, Opening},
+        recovery::Recovered,
+    },
     standby::Cause,
     store::{Loaded, LockedStore, Store, StoreError},
     succession::taking::{Handed, TakeOver},
@@ -28,8 +31,8 @@ pub(crate) struct OpenState {
     pub(crate) store: (Store, Loaded),
     /// From whom it was taken over, if it was just now.
     pub(crate) handed: Option<Handed>,
-    /// It was recovered just now.
-    pub(crate) recovered: bool,
+    /// By whom it was recovered, if it was just now.
+    pub(crate) recovered: Option<Recovered>,
 }
 
 /// What a start finds.
@@ -40,7 +43,7 @@ pub(crate) enum Found {
 
 /// Opens the state, or says why it can't be.
 pub(crate) async fn open(arguments: &Arguments, founded: &Founded) -> anyhow::Result<Found> {
-    let open = |store, handed| Found::Open(Box::new(OpenState { store, handed, recovered: false }));
+    let open = |store, handed| Found::Open(Box::new(OpenState { store, handed, recovered: None }));
     let genesis = founded.genesis.digest();
     let Some(directory) = &arguments.state_directory else {
         tracing::warn!("no --state-directory: nothing outlives this process");
