@@ -2,9 +2,10 @@
 
 use std::{error::Error, path::Path};
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "adytum/session/v1/session.proto",
     "adytum/broker/v1/broker.proto",
+    "adytum/broker/v1/succession.proto",
     "tensorflow_serving/apis/prediction_service.proto",
     "tensorflow_serving/apis/model_service.proto",
 ];
@@ -19,7 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Answers are byte-identical for equal content.
         .btree_map(".")
         // Secret values must not print.
-        .skip_debug(["adytum.broker.v1.Secret", "adytum.broker.v1.PutSecret"])
+        .skip_debug([
+            "adytum.broker.v1.Secret",
+            "adytum.broker.v1.PutSecret",
+            "adytum.broker.v1.SupplyShareRequest",
+            "adytum.broker.v1.TakeOverResponse",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

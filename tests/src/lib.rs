@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod leaks;
 pub mod owner;
 pub mod process;
 pub mod stage;

@@ -4,6 +4,7 @@
 
 mod bench;
 mod demo;
+mod image;
 mod model;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Write an example model.
     Model(model::Arguments),
+    /// What goes into container images, and what must not.
+    Image(image::Arguments),
 }
 
 #[tokio::main]
@@ -34,6 +37,7 @@ async fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
+        Command::Image(arguments) => image::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::broker::{PutSecret, Secret};
+use crate::broker::{PutSecret, Secret, SupplyShareRequest, TakeOverResponse};
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,6 +20,18 @@ impl fmt::Debug for PutSecret {
     }
 }
 
+impl fmt::Debug for SupplyShareRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SupplyShareRequest").field("recipient", &self.recipient).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TakeOverResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TakeOverResponse").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,7 +46,9 @@ mod tests {
             ..Default::default()
         };
         let put = PutSecret { name: "model_key".into(), value: b"sesame".to_vec() };
-        let printed = format!("{secret:?} {put:?}");
+        let share = SupplyShareRequest { share: b"sesame".to_vec(), ..Default::default() };
+        let handed = TakeOverResponse { root_key: b"sesame".to_vec(), head: None };
+        let printed = format!("{secret:?} {put:?} {share:?} {handed:?}");
         assert!(printed.contains("model_key"));
         assert!(!printed.contains("sesame") && !printed.contains("115, 101, 115"));
     }

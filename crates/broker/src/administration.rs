@@ -1,26 +1,39 @@
-//! Administration: commands that owners signed.
+//! Administration: commands that owners signed, and auditors as far as they may.
+//!
+//! `changes` makes the state that follows a command; `reading` answers those that
+//! change nothing.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod changes;
+mod reading;
+
+use std::sync::Arc;
 
 use adytum_api::{
-    broker::{CommandResult, SecretSummary, SignedCommand},
+    broker::{CommandResult, SignedCommand},
     names::SecretName,
 };
 use adytum_ratls::session::{Peer, SessionInfo};
-use adytum_sealed::signing::{OwnerPublicKey, Purpose};
+use adytum_sealed::signing::OwnerPublicKey;
 
+use self::changes::{Change, Made};
 use crate::{
-    approval::{ApprovalError, OwnerApproval, agreed},
+    approval::{ApprovalError, OwnerApproval},
     audit::export::entry,
     broker::Broker,
-    command::{CommandError, CommandFields, OwnerCommand, SecretBytes},
+    certificate_authority::AuthorityError,
+    command::{CommandError, CommandFields, OwnerCommand},
     confirmation::SeenError,
     events::{AttestedWho, Event, RecordError, Who},
-    genesis::Genesis,
-    manifest::{ManifestError, SignedManifest, admission::admit},
-    secrets::{SecretValue, StoredSecret, ValueError},
-    state::{MAXIMUM_TOTAL_LENGTH, State},
-    store::StoreError,
+    manifest::ManifestError,
+    roles::RoleError,
+    root_key::arrangement::ArrangementError,
+    secrets::{SecretKind, ValueError},
+    state::MAXIMUM_TOTAL_LENGTH,
+    store::{self, StoreError},
+    succession::{
+        authorisation::{AuthorisationError, SignedAuthorisation},
+        fence::AUTHORISATION,
+    },
 };
 
 /// Why a command is not carried out.
@@ -34,9 +47,9 @@ pub enum AdministrationError {
     /// The body can't be read.
     #[error(transparent)]
     Command(#[from] CommandError),
-    /// The owners did not agree to it, here and now.
-    #[error("the command: {0}")]
-    Approval(#[from] ApprovalError),
+    /// Those who must did not agree to it, here and now.
+    #[error(transparent)]
+    Role(#[from] RoleError),
     /// Signed for another state of the rules.
     #[error(
         "the command was signed for manifest version {signed}, and version {current} is in force; look at what \
@@ -73,6 +86,23 @@ pub enum AdministrationError {
         /// Why.
         source: ValueError,
     },
+    /// Only values that the broker makes can be made anew.
+    #[error(
+        "the secret {name} is of the kind {kind}, whose values come from owners; give it a new one with \
+         `adytum secret put`"
+    )]
+    NotMadeHere {
+        /// The secret.
+        name: SecretName,
+        /// Its kind.
+        kind: SecretKind,
+    },
+    /// There was no such manifest.
+    #[error("there is no manifest version {version}, and there was none")]
+    NoManifest {
+        /// The version asked for.
+        version: u64,
+    },
     /// The values together would exceed [`MAXIMUM_TOTAL_LENGTH`].
     #[error(
         "with this value the secrets would have {found} bytes; at most {MAXIMUM_TOTAL_LENGTH} are allowed"
@@ -92,9 +122,31 @@ pub enum AdministrationError {
         "the broker restarted unplanned and changes nothing until an owner confirms its state with `adytum broker          confirm`"
     )]
     AwaitingConfirmation,
+    /// The secrets would be lost with this machine, and nobody has said that this is
+    /// meant.
+    #[error(
+        "nobody could recover the secrets if this machine were lost: name recipients in the manifest's [recovery] \
+         (make their keys with `adytum recovery-key new`), or write `unrecoverable = true` there"
+    )]
+    RecoveryNotArranged,
+    /// Recovery can't be arranged.
+    #[error(transparent)]
+    Recovery(#[from] ArrangementError),
+    /// The upgrade authorisation is refused.
+    #[error(transparent)]
+    Upgrade(#[from] AuthorisationError),
+    /// The root key went to another broker.
+    #[error("this broker handed its root key to the next one and changes nothing any more: go to that one")]
+    Fenced,
     /// The head confirmed is not this state's.
     #[error(transparent)]
     Seen(#[from] SeenError),
+    /// The certificate authority fails.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The manifest in force wants no certificates issued.
+    #[error("the broker has no certificate authority: no manifest had a certificate to issue yet")]
+    NoAuthority,
     /// The change can't be kept, so it was not made.
     #[error("the change was not made: {0}")]
     Store(#[from] StoreError),
@@ -109,16 +161,24 @@ impl AdministrationError {
         match self {
             Self::FromWorkload => "command-from-workload",
             Self::Command(error) => error.code(),
-            Self::Approval(error) => error.code(),
+            Self::Role(error) => error.code(),
             Self::StaleManifest { .. } => "command-stale-manifest-version",
             Self::Replayed => "command-replayed",
             Self::Manifest(error) => error.code(),
             Self::SecretNotNamed { .. } => "secret-not-in-manifest",
             Self::Value { source, .. } => source.code(),
+            Self::NotMadeHere { .. } => "secret-not-made-here",
+            Self::NoManifest { .. } => "manifest-version-unknown",
             Self::TotalTooLarge { .. } => "secrets-too-large",
             Self::NoValue { .. } => "secret-has-no-value",
             Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::RecoveryNotArranged => "recovery-not-arranged",
+            Self::Recovery(error) => error.code(),
+            Self::Upgrade(error) => error.code(),
+            Self::Fenced => "fenced",
             Self::Seen(error) => error.code(),
+            Self::Authority(error) => error.code(),
+            Self::NoAuthority => "no-certificate-authority",
             Self::Store(error) => error.code(),
             Self::Record(error) => error.code,
         }
@@ -129,15 +189,15 @@ impl AdministrationError {
         match self {
             Self::Record(error) => error.retry(),
             Self::Store(error) => error.retry(),
+            Self::Recovery(ArrangementError::Attester(_)) => true,
             _ => false,
         }
     }
 }
 
 impl Broker {
-    /// Carries out a command if the owners agreed to it for this session, this
-    /// broker and the manifest in force. Changes need the genesis' threshold of
-    /// owners; reading needs one.
+    /// Carries out a command if those agreed to it, for this session, this broker and
+    /// the manifest in force, whose word it needs: see [`OwnerCommand::needs`].
     pub async fn execute(
         &self,
         session: &SessionInfo,
@@ -156,7 +216,10 @@ impl Broker {
             };
             let recorded = self.record(&[refused]).await;
             // A store that fails is why: that is what the owner must know.
-            if !matches!(error, AdministrationError::Store(_) | AdministrationError::Record(_)) {
+            if !matches!(
+                error,
+                AdministrationError::Store(_) | AdministrationError::Record(_) | AdministrationError::Fenced
+            ) {
                 recorded?;
             }
         }
@@ -172,50 +235,65 @@ impl Broker {
         if !matches!(session.peer, Peer::Unattested) {
             return Err(AdministrationError::FromWorkload);
         }
+        if self.is_fenced() {
+            return Err(AdministrationError::Fenced);
+        }
         let body = zeroize::Zeroizing::new(signed.body);
         let command = OwnerCommand::parse(&body)?;
         asked.verb = Some(command.verb());
-        let approvals = OwnerApproval::from_wire(&signed.signatures)?;
+        let approvals = OwnerApproval::from_wire(&signed.signatures).map_err(RoleError::from)?;
         let fields = CommandFields::new(
             &session.request_binding,
             self.genesis_digest(),
             signed.manifest_version,
             &body,
         );
-        let needed = if command.changes() { self.genesis().threshold() } else { 1 };
-        let owners = agreed(self.genesis(), needed, Purpose::Command, &fields.fields(), &approvals);
-        // Owners did sign, if too few.
-        if matches!(owners, Ok(_) | Err(ApprovalError::BelowThreshold { .. })) {
+        let roles = Arc::clone(&self.state().roles);
+        let mut owners = roles.allow(command.needs(), &fields.fields(), &approvals);
+        // The signatures are good, if too few or of the wrong people.
+        if let Ok(_)
+        | Err(RoleError::NotAllowed { .. } | RoleError::Approval(ApprovalError::BelowThreshold { .. })) =
+            &owners
+        {
             asked.owners = approvals.iter().map(|approval| approval.owner).collect();
         }
-        let owners = owners?;
+        owners.as_ref().map_err(RoleError::clone)?;
 
         // From here on one change at a time, against the state that it sees.
         let _guard = self.lock_changes().await;
+        if self.is_fenced() {
+            return Err(AdministrationError::Fenced);
+        }
         let state = self.state();
+        if !Arc::ptr_eq(&roles, &state.roles) {
+            // Another manifest came meanwhile, and with it perhaps other owners.
+            owners = state.roles.allow(command.needs(), &fields.fields(), &approvals);
+        }
+        let owners = owners?;
         let current = state.manifest_version();
         if signed.manifest_version != current {
             return Err(AdministrationError::StaleManifest { signed: signed.manifest_version, current });
         }
         let (what, secret) = (command.verb(), command.secret().cloned());
-        let changes = command.changes();
-        if changes && self.executed().contains(&fields.digest()) {
+        let changing = command.changes();
+        if changing && self.executed().contains(&fields.digest()) {
             return Err(AdministrationError::Replayed);
         }
-        if changes && self.awaiting_confirmation() {
+        if changing && self.awaiting_confirmation() {
             return Err(AdministrationError::AwaitingConfirmation);
         }
         let executed = |manifest_version| Event::Executed {
             who: who(session),
             owners: owners.iter().copied().collect(),
             command: what,
-            changes,
+            changes: changing,
             secret: secret.clone(),
             manifest_version,
         };
-        if !changes {
+        if !changing {
             self.record(&[executed(current)]).await?;
         }
+        let made = Made { genesis: self.genesis(), now: self.now() };
         let mut result = match command {
             OwnerCommand::ConfirmState { head } => {
                 let event = executed(current);
@@ -224,8 +302,11 @@ impl Broker {
                 self.recorded(&committed, event).await?;
                 CommandResult { manifest_version: current, ..CommandResult::default() }
             }
-            OwnerCommand::ListSecrets => list(&state),
-            OwnerCommand::GetManifest => manifest(&state),
+            OwnerCommand::ListSecrets => reading::secrets(&state),
+            OwnerCommand::GetManifest { version } => reading::manifest(&state, self.store(), version).await?,
+            OwnerCommand::ListManifests { before, count, changing_owners } => {
+                reading::history(&state, self.store(), before, count, changing_owners).await?
+            }
             OwnerCommand::ReadAudit { first, count } => {
                 let (records, checkpoint) = self.audit().read(first, count).await?;
                 CommandResult {
@@ -236,16 +317,31 @@ impl Broker {
                 }
             }
             OwnerCommand::ApplyManifest(signed) => {
-                self.commit(apply_manifest(self.genesis(), &state, signed)?, executed).await?
+                self.commit(changes::apply_manifest(made, &state, signed)?, executed).await?
             }
             OwnerCommand::PutSecret { name, value } => {
-                self.commit(put_secret(&state, name, value, &owners)?, executed).await?
+                self.commit(changes::put_secret(&state, name, value, &owners)?, executed).await?
             }
             OwnerCommand::RemoveSecret { name } => {
-                self.commit(remove_secret(&state, name, &owners)?, executed).await?
+                self.commit(changes::remove_secret(&state, name, &owners)?, executed).await?
+            }
+            OwnerCommand::RotateSecret { name } => {
+                self.commit(changes::rotate_secret(made, &state, name, &owners)?, executed).await?
+            }
+            OwnerCommand::RotateCertificateAuthority => {
+                self.commit(changes::rotate_authority(made, &state)?, executed).await?
+            }
+            OwnerCommand::AuthoriseUpgrade(signed) => {
+                let event = executed(current);
+                let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+                let items = vec![(AUTHORISATION, self.authorisation_item(signed)?)];
+                let committed =
+                    self.store().commit(store::Change { items, audit, ..Default::default() }).await?;
+                self.recorded(&committed, event).await?;
+                CommandResult { manifest_version: current, ..CommandResult::default() }
             }
         };
-        if changes {
+        if changing {
             // Only now: what failed may be tried again as it is.
             self.executed().insert(fields.digest());
         }
@@ -259,11 +355,27 @@ impl Broker {
         change: Change,
         executed: impl Fn(u64) -> Event,
     ) -> Result<CommandResult, AdministrationError> {
+        let mut beside = self.arrange_for(&change.next).await?;
         let event = executed(change.result.manifest_version);
-        let records = self.audit().prepare(std::slice::from_ref(&event)).await?;
-        let committed = self.replace_state(change.next, records).await?;
+        let mut kept = change.next.changes_since(&self.state())?;
+        kept.items.append(&mut beside.items);
+        kept.envelope.append(&mut beside.envelope);
+        kept.audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+        let committed = self.replace_state(change.next, kept).await?;
         self.recorded(&committed, event).await?;
         Ok(change.result)
+    }
+
+    /// The authorisation as it is kept, if enough owners signed it; `None`
+    /// withdraws the former one.
+    fn authorisation_item(
+        &self,
+        signed: Option<SignedAuthorisation>,
+    ) -> Result<Option<store::Item>, AdministrationError> {
+        let Some(signed) = signed else { return Ok(None) };
+        signed.read(self.genesis_digest())?;
+        signed.approved_by(self.genesis_digest(), &self.state().roles.owners)?;
+        Ok(Some(store::Item(zeroize::Zeroizing::new(signed.to_file()?.into_bytes()))))
     }
 }
 
@@ -275,120 +387,6 @@ struct Asked {
     owners: Vec<OwnerPublicKey>,
 }
 
-/// The state after a change, and the answer to the command.
-struct Change {
-    next: State,
-    result: CommandResult,
-}
-
-fn apply_manifest(
-    genesis: &Genesis,
-    state: &State,
-    signed: SignedManifest,
-) -> Result<Change, AdministrationError> {
-    let admitted = admit(genesis, state.manifest_version(), signed)?;
-    let manifest_version = admitted.manifest.version;
-    let next = State { admitted: Some(Arc::new(admitted)), ..state.clone() };
-    Ok(Change { next, result: CommandResult { manifest_version, ..CommandResult::default() } })
-}
-
-fn put_secret(
-    state: &State,
-    name: SecretName,
-    value: SecretBytes,
-    owners: &BTreeSet<OwnerPublicKey>,
-) -> Result<Change, AdministrationError> {
-    let manifest_version = state.manifest_version();
-    let rule = state.manifest().and_then(|manifest| manifest.secrets.get(&name));
-    let Some(rule) = rule else {
-        return Err(AdministrationError::SecretNotNamed { name, manifest_version });
-    };
-    let value = SecretValue::parse(rule.kind, value.0)
-        .map_err(|source| AdministrationError::Value { name: name.clone(), source })?;
-    let former = state.secrets.get(&name);
-    let freed = former.and_then(|former| former.value.as_ref()).map_or(0, |value| value.expose().len());
-    let found = state.total_length() - freed + value.expose().len();
-    if found > MAXIMUM_TOTAL_LENGTH {
-        return Err(AdministrationError::TotalTooLarge { found });
-    }
-    let version = former.map_or(0, |former| former.version).saturating_add(1);
-    let stored = StoredSecret {
-        kind: rule.kind,
-        value: Some(value),
-        version,
-        changed_by: owners.iter().copied().collect(),
-    };
-    let mut next = state.clone();
-    next.secrets.insert(name, stored);
-    let result = CommandResult { manifest_version, secret_version: version, ..CommandResult::default() };
-    Ok(Change { next, result })
-}
-
-fn remove_secret(
-    state: &State,
-    name: SecretName,
-    owners: &BTreeSet<OwnerPublicKey>,
-) -> Result<Change, AdministrationError> {
-    let mut next = state.clone();
-    match next.secrets.get_mut(&name) {
-        Some(stored) if stored.value.is_some() => {
-            stored.value = None;
-            stored.changed_by = owners.iter().copied().collect();
-            let secret_version = stored.version;
-            let manifest_version = state.manifest_version();
-            let result = CommandResult { manifest_version, secret_version, ..CommandResult::default() };
-            Ok(Change { next, result })
-        }
-        _ => Err(AdministrationError::NoValue { name }),
-    }
-}
-
-/// Every secret that the manifest names or that has a value; no values.
-fn list(state: &State) -> CommandResult {
-    let rules = state.manifest().map(|manifest| &manifest.secrets);
-    let named = rules.into_iter().flatten().map(|(name, rule)| {
-        let version = match state.secrets.get(name) {
-            Some(stored) if stored.value.is_some() && stored.kind == rule.kind => stored.version,
-            _ => 0,
-        };
-        SecretSummary {
-            name: name.to_string(),
-            kind: rule.kind.to_wire().into(),
-            version,
-            workloads: rule.workloads.iter().map(ToString::to_string).collect(),
-        }
-    });
-    let unnamed = state
-        .secrets
-        .iter()
-        .filter(|(name, stored)| {
-            stored.value.is_some() && !rules.is_some_and(|rules| rules.contains_key(*name))
-        })
-        .map(|(name, stored)| SecretSummary {
-            name: name.to_string(),
-            kind: stored.kind.to_wire().into(),
-            version: stored.version,
-            workloads: Vec::new(),
-        });
-    CommandResult {
-        manifest_version: state.manifest_version(),
-        secrets: named.chain(unnamed).collect(),
-        ..CommandResult::default()
-    }
-}
-
-fn manifest(state: &State) -> CommandResult {
-    let signed = state.signed_manifest();
-    CommandResult {
-        manifest_version: state.manifest_version(),
-        manifest: signed.map(|signed| signed.text.clone().into_bytes()).unwrap_or_default(),
-        manifest_signatures: signed
-            .map(|signed| signed.approvals.iter().map(OwnerApproval::to_wire).collect())
-            .unwrap_or_default(),
-        ..CommandResult::default()
-    }
-}
-
 fn who(session: &SessionInfo) -> Who {
     let attested = match &session.peer {
         Peer::Attested { claims, .. } => Some(AttestedWho::new(claims)),
@@ -397,5 +395,9 @@ fn who(session: &SessionInfo) -> Who {
     Who { address: session.peer_address, attested }
 }
 
+#[cfg(test)]
+mod made_tests;
+#[cfg(test)]
+mod owner_tests;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,11 @@
-//! Owners' agreement: enough distinct owners of the genesis signed the same
-//! bytes.
+//! Owners' agreement: enough distinct owners signed the same bytes.
 
 use std::collections::BTreeSet;
 
 use adytum_api::broker;
 use adytum_sealed::signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
 
-use crate::genesis::{Genesis, MAXIMUM_OWNERS};
+use crate::genesis::MAXIMUM_OWNERS;
 
 /// One owner's signature and whose it is said to be. Not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl OwnerApproval {
 #[non_exhaustive]
 pub enum ApprovalError {
     /// No signature at all.
-    #[error("it is not signed; {needed} owner(s) of the genesis must sign it")]
+    #[error("it is not signed; {needed} owner(s) must sign it")]
     Unsigned {
         /// How many owners must sign.
         needed: usize,
@@ -63,8 +62,8 @@ pub enum ApprovalError {
     /// A key or signature of the wrong length.
     #[error("a signature can't be read: {0}")]
     Malformed(#[from] KeyError),
-    /// A key that the genesis does not name.
-    #[error("{signer} signed it, who is not an owner in the genesis of this broker")]
+    /// The key of nobody who counts now.
+    #[error("{signer} signed it, who is not an owner of this broker, or no longer")]
     Stranger {
         /// The key.
         signer: OwnerPublicKey,
@@ -85,7 +84,7 @@ pub enum ApprovalError {
         signer: OwnerPublicKey,
     },
     /// Too few owners.
-    #[error("{found} owner(s) signed it; the genesis demands {needed}")]
+    #[error("{found} owner(s) signed it; {needed} must")]
     BelowThreshold {
         /// How many must sign.
         needed: usize,
@@ -109,11 +108,11 @@ impl ApprovalError {
     }
 }
 
-/// Who agreed, if at least `needed` distinct owners signed these fields. One
-/// signature that is not an owner's, or not valid, refuses the whole: nobody
-/// sends such by mistake.
+/// Who agreed, if at least `needed` distinct ones of these keys signed these fields.
+/// One signature by another key, or not valid, refuses the whole: nobody sends such
+/// by mistake.
 pub fn agreed(
-    genesis: &Genesis,
+    keys: &BTreeSet<OwnerPublicKey>,
     needed: usize,
     purpose: Purpose,
     fields: &[&[u8]],
@@ -128,7 +127,7 @@ pub fn agreed(
     let mut signers = BTreeSet::new();
     for approval in approvals {
         let signer = approval.owner;
-        if !genesis.owners().contains(&signer) {
+        if !keys.contains(&signer) {
             return Err(ApprovalError::Stranger { signer });
         }
         if !signers.insert(signer) {
@@ -163,9 +162,9 @@ mod tests {
     #[test]
     fn a_threshold_of_distinct_owners_is_agreement_and_nothing_less() {
         let [a, b, thief] = keys();
-        let genesis = Genesis::found([a.public_key(), b.public_key()], 2).unwrap();
+        let owners = BTreeSet::from([a.public_key(), b.public_key()]);
         let judge = |approvals: &[OwnerApproval]| {
-            agreed(&genesis, 2, Purpose::Manifest, FIELDS, approvals).map_err(|error| error.code())
+            agreed(&owners, 2, Purpose::Manifest, FIELDS, approvals).map_err(|error| error.code())
         };
         assert_eq!(judge(&[sign(&a), sign(&b)]).unwrap().len(), 2);
         assert_eq!(judge(&[]), Err("signature-missing"));

@@ -8,7 +8,7 @@ use std::sync::{
 use adytum_api::broker as wire;
 use adytum_evidence::{
     attester::{Attester, AttesterError},
-    clock::Clock,
+    clock::{Clock, UnixSeconds},
     collateral::CollateralSource,
     verifier::{TrustRoot, Verifier},
 };
@@ -24,11 +24,11 @@ use crate::{
     events::{Event, EventSink, RecordError},
     executed::Executed,
     genesis::Genesis,
-    manifest::ManifestError,
     metrics::Metrics,
     reference::Reference,
-    state::State,
+    state::{RestoreError, State},
     store::{Change, Committed, Loaded, Store, StoreError},
+    succession::handing::Succession,
 };
 
 /// What a broker is made of.
@@ -56,9 +56,9 @@ pub enum StartError {
     /// Its state can't be read or written.
     #[error("the broker's state: {0}")]
     Store(#[from] StoreError),
-    /// The manifest in its state is not acceptable.
-    #[error("the manifest in the broker's state: {0}")]
-    Manifest(#[from] ManifestError),
+    /// What lies in its store is no state of this broker.
+    #[error(transparent)]
+    State(#[from] RestoreError),
     /// Its TEE fails.
     #[error(transparent)]
     Attester(#[from] AttesterError),
@@ -69,7 +69,7 @@ impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Store(error) => error.code(),
-            Self::Manifest(error) => error.code(),
+            Self::State(error) => error.code(),
             Self::Attester(error) => error.code(),
         }
     }
@@ -92,8 +92,9 @@ pub struct Broker {
     changes: tokio::sync::Mutex<()>,
     executed: Mutex<Executed>,
     confirmation: Confirmation,
+    succession: Succession,
     audit: AuditLog,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
     draining: AtomicBool,
 }
 
@@ -112,7 +113,7 @@ impl Broker {
         let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
             configuration;
         let (store, loaded) = store;
-        let state = State::restore(&genesis, loaded.snapshot.clone())?;
+        let state = State::restore(&genesis, loaded.snapshot.clone(), &store)?;
         let confirmation = Confirmation::after(&loaded, &state);
         if !store.durable() {
             tracing::warn!(
@@ -122,7 +123,7 @@ impl Broker {
         let first = verifier(&state, reference.as_ref(), &collateral, &clock);
         let digest = genesis.digest();
         let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
-        let metrics = Metrics::new(store.activity());
+        let metrics = Arc::new(Metrics::new(store.activity()));
         let broker = Self {
             digest,
             genesis,
@@ -137,6 +138,7 @@ impl Broker {
             changes: tokio::sync::Mutex::new(()),
             executed: Mutex::new(Executed::default()),
             confirmation,
+            succession: Succession::default(),
             audit,
             metrics,
             draining: AtomicBool::new(false),
@@ -158,6 +160,11 @@ impl Broker {
     pub fn state(&self) -> Arc<State> {
         // A panic elsewhere can't have left a state half replaced: it is one pointer.
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What time it is, by the broker's clock.
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.clock.now()
     }
 
     /// The reference configuration, if one was loaded.
@@ -195,9 +202,24 @@ impl Broker {
             genesis: self.genesis.to_toml().into_bytes(),
             manifest_version: state.manifest_version(),
             epoch: state.epoch,
+            certificate_authority: state
+                .authority
+                .as_ref()
+                .map(|authority| authority.bundle(self.now()).into_bytes())
+                .unwrap_or_default(),
             awaiting_confirmation: self.awaiting_confirmation(),
             audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
+            recovery: None,
         }
+    }
+
+    /// Its TEE.
+    pub(crate) fn attester(&self) -> &dyn Attester {
+        &*self.attester
+    }
+
+    pub(crate) fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     pub(crate) fn confirmation(&self) -> &Confirmation {
@@ -215,7 +237,7 @@ impl Broker {
     }
 
     /// What it counts.
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
@@ -245,14 +267,9 @@ impl Broker {
         self.changes.lock().await
     }
 
-    /// Commits a state together with audit records, then makes it the one in
-    /// force. The caller holds the lock of [`Broker::lock_changes`].
-    pub(crate) async fn replace_state(
-        &self,
-        next: State,
-        audit: Vec<Vec<u8>>,
-    ) -> Result<Committed, StoreError> {
-        let change = Change { audit, ..next.changes_since(&self.state()) };
+    /// Commits the change that leads to this state, then makes it the one in force. The
+    /// caller holds the lock of [`Broker::lock_changes`].
+    pub(crate) async fn replace_state(&self, next: State, change: Change) -> Result<Committed, StoreError> {
         let committed = self.store.commit(change).await?;
         let next = Arc::new(next);
         let trust_changed = self.state().roots() != next.roots();

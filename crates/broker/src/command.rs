@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 use crate::{
     approval::{ApprovalError, OwnerApproval},
     manifest::SignedManifest,
+    roles::Needs,
+    succession::authorisation::SignedAuthorisation,
 };
 
 /// The longest command body, in bytes: a manifest of the greatest length and
@@ -98,15 +100,36 @@ pub enum OwnerCommand {
         /// Which.
         name: SecretName,
     },
+    /// Have the broker make a new value.
+    RotateSecret {
+        /// Of which secret.
+        name: SecretName,
+    },
+    /// Give the certificate authority another key.
+    RotateCertificateAuthority,
     /// List secrets, without values.
     ListSecrets,
-    /// Show the manifest in force.
-    GetManifest,
+    /// Show a manifest.
+    GetManifest {
+        /// Which; 0: the one in force.
+        version: u64,
+    },
+    /// List the manifests there ever were.
+    ListManifests {
+        /// Only versions below this one; 0: all.
+        before: u64,
+        /// How many.
+        count: u32,
+        /// Only those that changed who the owners and auditors are.
+        changing_owners: bool,
+    },
     /// Confirm the state after an unplanned restart.
     ConfirmState {
         /// The head that the owner saw.
         head: StateHead,
     },
+    /// Let the broker hand its root key to the next one; `None` withdraws that.
+    AuthoriseUpgrade(Option<SignedAuthorisation>),
     /// Show part of the audit log.
     ReadAudit {
         /// The number of the first record; 0: the last ones.
@@ -153,8 +176,11 @@ pub enum CommandError {
     /// The manifest in it is not text.
     #[error("the manifest in the command is not UTF-8 text")]
     ManifestText,
-    /// A signature of the manifest in it can't be read.
-    #[error("the manifest in the command: {0}")]
+    /// The upgrade authorisation in it is not text.
+    #[error("the upgrade authorisation in the command is not UTF-8 text")]
+    UpgradeText,
+    /// A signature of the document in it can't be read.
+    #[error("the document in the command: {0}")]
     ManifestSignature(ApprovalError),
 }
 
@@ -168,6 +194,7 @@ impl CommandError {
             Self::Name(_) => "name-malformed",
             Self::Head(error) => error.code(),
             Self::ManifestText => "manifest-syntax",
+            Self::UpgradeText => "upgrade-authorisation-syntax",
             Self::ManifestSignature(error) => error.code(),
         }
     }
@@ -193,11 +220,27 @@ impl OwnerCommand {
                 Ok(Self::PutSecret { name: put.name.parse()?, value })
             }
             command::Command::RemoveSecret(remove) => Ok(Self::RemoveSecret { name: remove.name.parse()? }),
+            command::Command::RotateSecret(rotate) => Ok(Self::RotateSecret { name: rotate.name.parse()? }),
+            command::Command::RotateCertificateAuthority(_) => Ok(Self::RotateCertificateAuthority),
             command::Command::ListSecrets(_) => Ok(Self::ListSecrets),
-            command::Command::GetManifest(_) => Ok(Self::GetManifest),
+            command::Command::GetManifest(get) => Ok(Self::GetManifest { version: get.version }),
+            command::Command::ListManifests(list) => {
+                let adytum_api::broker::ListManifests { before, count, changing_owners } = list;
+                Ok(Self::ListManifests { before, count, changing_owners })
+            }
             command::Command::ConfirmState(confirm) => {
                 let head = confirm.head.unwrap_or_default().try_into().map_err(CommandError::Head)?;
                 Ok(Self::ConfirmState { head })
+            }
+            command::Command::AuthoriseUpgrade(authorise) => {
+                let text =
+                    String::from_utf8(authorise.authorisation).map_err(|_| CommandError::UpgradeText)?;
+                if text.is_empty() {
+                    return Ok(Self::AuthoriseUpgrade(None));
+                }
+                let approvals = OwnerApproval::from_wire(&authorise.signatures)
+                    .map_err(CommandError::ManifestSignature)?;
+                Ok(Self::AuthoriseUpgrade(Some(SignedAuthorisation { text, approvals })))
             }
             command::Command::ReadAudit(read) => Ok(Self::ReadAudit { first: read.first, count: read.count }),
         }
@@ -209,9 +252,14 @@ impl OwnerCommand {
             Self::ApplyManifest(_) => "apply-manifest",
             Self::PutSecret { .. } => "put-secret",
             Self::RemoveSecret { .. } => "remove-secret",
+            Self::RotateSecret { .. } => "rotate-secret",
+            Self::RotateCertificateAuthority => "rotate-certificate-authority",
             Self::ListSecrets => "list-secrets",
-            Self::GetManifest => "get-manifest",
+            Self::GetManifest { .. } => "get-manifest",
+            Self::ListManifests { .. } => "list-manifests",
             Self::ConfirmState { .. } => "confirm-state",
+            Self::AuthoriseUpgrade(Some(_)) => "authorise-upgrade",
+            Self::AuthoriseUpgrade(None) => "withdraw-upgrade",
             Self::ReadAudit { .. } => "read-audit",
         }
     }
@@ -219,21 +267,40 @@ impl OwnerCommand {
     /// The secret it is about.
     pub fn secret(&self) -> Option<&SecretName> {
         match self {
-            Self::PutSecret { name, .. } | Self::RemoveSecret { name } => Some(name),
+            Self::PutSecret { name, .. } | Self::RemoveSecret { name } | Self::RotateSecret { name } => {
+                Some(name)
+            }
             Self::ApplyManifest(_)
+            | Self::RotateCertificateAuthority
             | Self::ListSecrets
-            | Self::GetManifest
+            | Self::GetManifest { .. }
+            | Self::ListManifests { .. }
             | Self::ConfirmState { .. }
+            | Self::AuthoriseUpgrade(_)
             | Self::ReadAudit { .. } => None,
+        }
+    }
+
+    /// Whose word it needs.
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::ApplyManifest(_)
+            | Self::PutSecret { .. }
+            | Self::RemoveSecret { .. }
+            | Self::RotateSecret { .. }
+            | Self::RotateCertificateAuthority
+            | Self::AuthoriseUpgrade(_) => Needs::Threshold,
+            Self::ConfirmState { .. } => Needs::OneOwner,
+            Self::ListSecrets
+            | Self::GetManifest { .. }
+            | Self::ListManifests { .. }
+            | Self::ReadAudit { .. } => Needs::OneReader,
         }
     }
 
     /// Does it change what the broker holds?
     pub fn changes(&self) -> bool {
-        !matches!(
-            self,
-            Self::ListSecrets | Self::GetManifest | Self::ConfirmState { .. } | Self::ReadAudit { .. }
-        )
+        self.needs() == Needs::Threshold
     }
 }
 

@@ -5,16 +5,20 @@
 //! Deny by default: a secret goes to a peer only if the manifest names the
 //! secret, and names for it a workload whose policy the peer's claims meet.
 
+pub mod candidates;
 mod explanation;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use adytum_api::names::{SecretName, WorkloadName};
 use adytum_evidence::{claims::Claims, policy::Failure};
 use adytum_sealed::rule::ModelRule;
 
 use crate::{
-    manifest::admission::Admitted,
+    manifest::{DEFAULT_LEASE, Lease, SecretRule, admission::Admitted},
     reference::Reference,
     secrets::{SecretKind, SecretValue, StoredSecret},
     trust,
@@ -65,6 +69,8 @@ pub struct Grant<'a> {
     pub matched: Vec<Workload>,
     /// The models that those may load.
     pub models: Vec<&'a ModelRule>,
+    /// For how long all of it may be used: the least of every secret's.
+    pub lease: Lease,
 }
 
 /// One secret that the peer may have.
@@ -78,6 +84,8 @@ pub struct GrantedSecret<'a> {
     pub value: &'a SecretValue,
     /// The value's version.
     pub version: u64,
+    /// The manifest's rule; `None` for what the reference configuration has.
+    pub rule: Option<&'a SecretRule>,
     /// As which workload the peer gets it.
     pub by: Workload,
 }
@@ -92,6 +100,11 @@ pub enum Verdict {
     },
     /// It would have been released, and has no value yet.
     NoValue {
+        /// As which workload.
+        by: Workload,
+    },
+    /// It would have been released, and an owner took its value away.
+    Removed {
         /// As which workload.
         by: Workload,
     },
@@ -130,6 +143,8 @@ pub enum Reason {
     SecretRefused,
     /// A name that no rule has.
     SecretUnknown,
+    /// A secret whose value an owner took away.
+    SecretRemoved,
     /// A secret without a value yet.
     SecretHasNoValue,
 }
@@ -142,6 +157,7 @@ impl Reason {
             Self::NoWorkload => "policy-refused",
             Self::SecretRefused => "secret-refused",
             Self::SecretUnknown => "secret-unknown",
+            Self::SecretRemoved => "secret-removed",
             Self::SecretHasNoValue => "secret-has-no-value",
         }
     }
@@ -159,6 +175,8 @@ impl Refusal {
             Reason::SecretRefused
         } else if any(|verdict| *verdict == Verdict::Unknown) {
             Reason::SecretUnknown
+        } else if any(|verdict| matches!(verdict, Verdict::Removed { .. })) {
+            Reason::SecretRemoved
         } else {
             Reason::SecretHasNoValue
         }
@@ -173,81 +191,107 @@ pub fn decide<'a>(
     claims: &Claims,
     names: &[SecretName],
 ) -> Result<Grant<'a>, Refusal> {
-    let judged = Judged::new(rules, claims);
-    let verdicts: Vec<_> =
-        names.iter().map(|name| (name.clone(), judged.verdict(rules, held, name))).collect();
-    let trusted = judged.trusted;
-    if trusted
-        && !judged.matched.is_empty()
-        && let Some(secrets) = verdicts
-            .iter()
-            .map(|(name, verdict)| match verdict {
-                Err(_) => None,
-                Ok((by, stored)) => Some(GrantedSecret {
-                    name: name.clone(),
-                    kind: stored.kind,
-                    value: stored.value.as_ref()?,
-                    version: stored.version,
-                    by: by.clone(),
-                }),
-            })
-            .collect()
-    {
+    let judged = Judged::matching(rules, claims);
+    if let Some(secrets) = judged.secrets(rules, held, names) {
         let models = judged.models(rules);
-        return Ok(Grant { secrets, matched: judged.matched, models });
+        let otherwise = rules.admitted.map_or(DEFAULT_LEASE, |admitted| admitted.manifest.lease);
+        let leases = secrets.iter().map(|secret| secret.rule.map_or(otherwise, |rule| rule.lease));
+        let lease = leases.reduce(Lease::least).unwrap_or(otherwise);
+        return Ok(Grant { secrets, matched: judged.matched, models, lease });
     }
-    let verdicts = verdicts
-        .into_iter()
-        .map(|(name, verdict)| (name, verdict.map_or_else(|no| no, |(by, _)| Verdict::Withheld { by })))
-        .collect();
-    Err(Refusal { verdicts, matched: judged.matched, mismatches: judged.mismatches, untrusted: !trusted })
+    let judged = judged.explained(rules, claims);
+    let verdict = |name| match judged.verdict(rules, held, name) {
+        Ok(may) => Verdict::Withheld { by: may.by },
+        Err(verdict) => verdict,
+    };
+    let verdicts = names.iter().map(|name| (name.clone(), verdict(name))).collect();
+    let Judged { trusted, matched, mismatches } = judged;
+    Err(Refusal { verdicts, matched, mismatches, untrusted: !trusted })
 }
 
-/// The peer held against every workload.
+/// That a peer may have a secret, and as whom.
+struct May<'a> {
+    by: Workload,
+    stored: &'a StoredSecret,
+    rule: Option<&'a SecretRule>,
+}
+
+/// The peer held against the workloads.
 struct Judged {
     trusted: bool,
     matched: Vec<Workload>,
+    /// Empty until [`Judged::explained`].
     mismatches: Vec<Mismatch>,
 }
 
 impl Judged {
-    fn new(rules: Rules<'_>, claims: &Claims) -> Self {
+    /// Which workloads the peer is, and nothing of why it is none of the others.
+    fn matching(rules: Rules<'_>, claims: &Claims) -> Self {
         let mut judged = Self { trusted: false, matched: Vec::new(), mismatches: Vec::new() };
-        if let Some(admitted) = rules.admitted {
-            let trusted = trust::accepts(&admitted.roots, claims);
-            judged.trusted |= trusted;
-            for (name, workload) in &admitted.manifest.workloads {
-                let mut failures = match workload.policy.judge(claims) {
-                    Ok(()) => Vec::new(),
-                    Err(refusal) => refusal.failures,
-                };
-                if !trusted {
-                    failures.insert(0, untrusted_root(&admitted.roots, claims));
-                }
-                judged.add(Workload::Manifest(name.clone()), failures);
-            }
+        if let Some(admitted) = rules.admitted
+            && trust::accepts(&admitted.roots, claims)
+        {
+            judged.trusted = true;
+            let workloads = &admitted.manifest.workloads;
+            let accepts = |name: &&WorkloadName| {
+                workloads.get(*name).is_some_and(|workload| workload.policy.judge(claims).is_ok())
+            };
+            let matched = admitted.candidates.of(claims).filter(accepts);
+            judged.matched.extend(matched.cloned().map(Workload::Manifest));
         }
-        if let Some(reference) = rules.reference {
-            let trusted = trust::accepts(&reference.roots, claims);
-            judged.trusted |= trusted;
-            for (name, entry) in &reference.workloads {
-                let mut failures = entry.failures(claims);
-                if !trusted {
-                    failures.insert(0, untrusted_root(&reference.roots, claims));
-                }
-                judged.add(Workload::Reference(name.clone()), failures);
-            }
+        if let Some(reference) = rules.reference
+            && trust::accepts(&reference.roots, claims)
+        {
+            judged.trusted = true;
+            let matched = reference.workloads.iter().filter(|(_, entry)| entry.failures(claims).is_empty());
+            judged.matched.extend(matched.map(|(name, _)| Workload::Reference(name.clone())));
         }
-        judged.mismatches.sort_by_key(|mismatch| mismatch.failures.len());
+        judged.matched.sort();
         judged
     }
 
-    fn add(&mut self, workload: Workload, failures: Vec<Failure>) {
-        if failures.is_empty() {
-            self.matched.push(workload);
-        } else {
+    /// With every rule that says why the peer is none of the others.
+    fn explained(mut self, rules: Rules<'_>, claims: &Claims) -> Self {
+        if let Some(admitted) = rules.admitted {
+            let untrusted = untrusted_root(&admitted.roots, claims);
+            for (name, workload) in &admitted.manifest.workloads {
+                let failures = workload.policy.judge(claims).err().map(|refusal| refusal.failures);
+                self.add(Workload::Manifest(name.clone()), &untrusted, failures.unwrap_or_default());
+            }
+        }
+        if let Some(reference) = rules.reference {
+            let untrusted = untrusted_root(&reference.roots, claims);
+            for (name, entry) in &reference.workloads {
+                self.add(Workload::Reference(name.clone()), &untrusted, entry.failures(claims));
+            }
+        }
+        self.mismatches.sort_by_key(|mismatch| mismatch.failures.len());
+        self
+    }
+
+    fn add(&mut self, workload: Workload, untrusted: &Option<Failure>, failures: Vec<Failure>) {
+        let failures: Vec<_> = untrusted.iter().cloned().chain(failures).collect();
+        if !failures.is_empty() {
             self.mismatches.push(Mismatch { workload, failures });
         }
+    }
+
+    /// The secrets, if the peer may have all of them and the broker holds them.
+    fn secrets<'a>(
+        &self,
+        rules: Rules<'a>,
+        held: &'a BTreeMap<SecretName, StoredSecret>,
+        names: &[SecretName],
+    ) -> Option<Vec<GrantedSecret<'a>>> {
+        if self.matched.is_empty() {
+            return None;
+        }
+        let one = |name: &SecretName| {
+            let May { by, stored, rule } = self.verdict(rules, held, name).ok()?;
+            let (value, version) = (stored.value.as_ref()?, stored.version);
+            Some(GrantedSecret { name: name.clone(), kind: stored.kind, value, version, rule, by })
+        };
+        names.iter().map(one).collect()
     }
 
     /// `Ok` if the peer may have this secret and the broker holds it.
@@ -256,7 +300,7 @@ impl Judged {
         rules: Rules<'a>,
         held: &'a BTreeMap<SecretName, StoredSecret>,
         name: &SecretName,
-    ) -> Result<(Workload, &'a StoredSecret), Verdict> {
+    ) -> Result<May<'a>, Verdict> {
         // A name that the manifest has is the manifest's alone.
         if let Some(rule) = rules.admitted.and_then(|admitted| admitted.manifest.secrets.get(name)) {
             let may = |workload: &Workload| match workload {
@@ -265,12 +309,16 @@ impl Judged {
             };
             let by = self.find(may)?;
             // A value of another kind was accepted under another rule.
-            let stored = held.get(name).filter(|stored| stored.kind == rule.kind && stored.value.is_some());
-            return stored.map(|stored| (by.clone(), stored)).ok_or(Verdict::NoValue { by });
+            return match held.get(name).filter(|stored| stored.kind == rule.kind()) {
+                Some(stored) if stored.value.is_some() => Ok(May { by, stored, rule: Some(rule) }),
+                Some(_) => Err(Verdict::Removed { by }),
+                None => Err(Verdict::NoValue { by }),
+            };
         }
         let stored = rules.reference.and_then(|reference| reference.secrets.get(name));
         let stored = stored.ok_or(Verdict::Unknown)?;
-        Ok((self.find(|workload| matches!(workload, Workload::Reference(_)))?, stored))
+        let by = self.find(|workload| matches!(workload, Workload::Reference(_)))?;
+        Ok(May { by, stored, rule: None })
     }
 
     fn find(&self, may: impl Fn(&Workload) -> bool) -> Result<Workload, Verdict> {
@@ -282,25 +330,26 @@ impl Judged {
     fn models<'a>(&self, rules: Rules<'a>) -> Vec<&'a ModelRule> {
         let Some(admitted) = rules.admitted else { return Vec::new() };
         let manifest = &admitted.manifest;
-        let may_load = |rule: &&ModelRule| {
-            self.matched.iter().any(|workload| match workload {
-                Workload::Manifest(name) => {
-                    manifest.workloads.get(name).is_some_and(|workload| workload.models.contains(&rule.name))
-                }
-                Workload::Reference(_) => false,
-            })
+        let may_load = |workload: &Workload| match workload {
+            Workload::Manifest(name) => manifest.workloads.get(name).map(|workload| &workload.models),
+            Workload::Reference(_) => None,
         };
-        manifest.models.values().filter(may_load).collect()
+        let names: BTreeSet<_> = self.matched.iter().filter_map(may_load).flatten().collect();
+        names.into_iter().filter_map(|name| manifest.models.get(name)).collect()
     }
 }
 
-fn untrusted_root(roots: &[adytum_evidence::verifier::TrustRoot], claims: &Claims) -> Failure {
+/// The rule that fails if the evidence chains to none of these roots.
+fn untrusted_root(roots: &[adytum_evidence::verifier::TrustRoot], claims: &Claims) -> Option<Failure> {
+    if trust::accepts(roots, claims) {
+        return None;
+    }
     let wanted: Vec<String> = roots.iter().map(|root| root.root_key_id().to_string()).collect();
-    Failure {
+    Some(Failure {
         rule: "root".to_owned(),
         wanted: format!("one of [{}]", wanted.join(", ")),
         got: format!("{} ({})", claims.root_key_id, claims.vendor),
-    }
+    })
 }
 
 #[cfg(test)]

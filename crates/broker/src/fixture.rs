@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use adytum_api::broker::{Command, CommandResult, SignedCommand, command};
+use adytum_api::broker::{Command, CommandResult, GetSecretsRequest, SignedCommand, command};
 use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey},
     claims::{Claims, Measured, Platform, TcbStatus},
@@ -120,6 +120,16 @@ pub(crate) fn broker_limited(
 ) -> Fixture {
     let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
     let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
+    start(genesis, owners, store, reference, limits)
+}
+
+fn start(
+    genesis: Genesis,
+    owners: Vec<OwnerSigningKey>,
+    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    reference: Option<Reference>,
+    limits: AuditLimits,
+) -> Fixture {
     let events = Arc::new(Events::default());
     let store = store(genesis.digest());
     let configuration = BrokerConfiguration {
@@ -142,6 +152,12 @@ pub(crate) fn owner_session(binding: u8) -> SessionInfo {
         peer_address: "127.0.0.1:1".parse().unwrap(),
         request_binding: Arc::new(Zeroizing::new([binding; 32])),
     }
+}
+
+/// A request for these secrets and no certificate.
+pub(crate) fn names(names: &[&str]) -> GetSecretsRequest {
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    GetSecretsRequest { names, ..GetSecretsRequest::default() }
 }
 
 /// The session of a workload on Intel's hardware.
@@ -200,6 +216,41 @@ impl Fixture {
         self.broker.execute(session, signed).await
     }
 
+    /// A broker that takes up what this one, which ends, has left.
+    pub(crate) fn restarted(self, store: impl FnOnce(GenesisDigest) -> (Store, Loaded)) -> Self {
+        let Self { broker, owners, .. } = self;
+        let genesis = broker.genesis().clone();
+        drop(broker);
+        start(genesis, owners, store, None, AuditLimits::default())
+    }
+
+    /// An owner confirms the state after an unplanned restart.
+    pub(crate) async fn confirm(&self) {
+        let head = Some((&self.broker.store().head()).into());
+        let confirm = command::Command::ConfirmState(adytum_api::broker::ConfirmState { head });
+        self.execute(&owner_session(90), confirm).await.unwrap();
+    }
+
+    /// A manifest with the workloads "serving" and "other" and this besides.
+    pub(crate) fn text(&self, version: u64, body: &str) -> String {
+        format!("{}{body}", preamble(&self.broker, version))
+    }
+
+    /// Every owner signs and applies [`Self::text`].
+    pub(crate) async fn install(
+        &self,
+        version: u64,
+        body: &str,
+    ) -> Result<CommandResult, AdministrationError> {
+        self.install_text(&self.text(version, body)).await
+    }
+
+    pub(crate) async fn install_text(&self, text: &str) -> Result<CommandResult, AdministrationError> {
+        let mut signed = SignedManifest::unsigned(text);
+        self.owners.iter().for_each(|owner| signed.sign(owner).unwrap());
+        self.execute(&owner_session(91), apply(&signed)).await
+    }
+
     /// With manifest 1 in force.
     pub(crate) async fn with_manifest(self) -> Self {
         self.execute(&owner_session(1), apply(&self.manifest(1))).await.unwrap();
@@ -207,7 +258,7 @@ impl Fixture {
     }
 }
 
-fn manifest_text(broker: &Broker, version: u64) -> String {
+fn preamble(broker: &Broker, version: u64) -> String {
     let workload = |name: &str, mr_enclave: u8| {
         format!(
             "[[workload]]\nname = \"{name}\"\n[workload.policy]\nvendors = [\"intel\"]\ntee = [\"sgx\"]\n\
@@ -215,17 +266,21 @@ fn manifest_text(broker: &Broker, version: u64) -> String {
             hex::encode([mr_enclave; 32])
         )
     };
+    format!(
+        "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n\n[trust]\n\
+         vendors = [\"intel\"]\n\n{}{}",
+        broker.genesis_digest(),
+        workload("serving", 1),
+        workload("other", 2),
+    )
+}
+
+fn manifest_text(broker: &Broker, version: u64) -> String {
     let secret = |name: &str, kind: &str, workload: &str| {
         format!("[[secret]]\nname = \"{name}\"\nkind = \"{kind}\"\nworkloads = [\"{workload}\"]\n\n")
     };
     [
-        format!(
-            "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n\n[trust]\n\
-             vendors = [\"intel\"]\n\n",
-            broker.genesis_digest()
-        ),
-        workload("serving", 1),
-        workload("other", 2),
+        preamble(broker, version),
         secret("model_key", "age-identity", "serving"),
         secret("ssl_config", "opaque", "serving"),
         secret("spare", "opaque", "other"),

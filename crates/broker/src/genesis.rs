@@ -10,6 +10,8 @@ use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::roles::{Owners, OwnersError};
+
 /// The value of `format` in a genesis document of this version.
 pub const FORMAT: &str = "adytum genesis v1";
 /// The most owners that a broker may have.
@@ -22,8 +24,7 @@ pub const MAXIMUM_LENGTH: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Genesis {
     id: Sha256Digest,
-    owners: BTreeSet<OwnerPublicKey>,
-    threshold: usize,
+    founders: Owners,
 }
 
 /// The document as it is written.
@@ -128,33 +129,23 @@ impl Genesis {
     }
 
     fn check(id: Sha256Digest, owners: Vec<OwnerPublicKey>, threshold: u64) -> Result<Self, GenesisError> {
-        if owners.is_empty() {
-            return Err(GenesisError::NoOwner);
-        }
-        if owners.len() > MAXIMUM_OWNERS {
-            return Err(GenesisError::TooManyOwners { found: owners.len() });
-        }
-        let mut set = BTreeSet::new();
-        for owner in owners {
-            if !set.insert(owner) {
-                return Err(GenesisError::DuplicateOwner { owner });
-            }
-        }
-        match usize::try_from(threshold) {
-            Ok(reachable) if (1..=set.len()).contains(&reachable) => {
-                Ok(Self { id, owners: set, threshold: reachable })
-            }
-            _ => Err(GenesisError::Threshold { found: threshold, owners: set.len() }),
-        }
+        let founders = Owners::new(owners, threshold).map_err(|error| match error {
+            OwnersError::None => GenesisError::NoOwner,
+            OwnersError::TooMany { found } => GenesisError::TooManyOwners { found },
+            OwnersError::Duplicate { owner } => GenesisError::DuplicateOwner { owner },
+            OwnersError::Threshold { found, owners } => GenesisError::Threshold { found, owners },
+        })?;
+        Ok(Self { id, founders })
     }
 
     /// The document as text. Reading it again gives the same digest.
     pub fn to_toml(&self) -> String {
-        let owners: String = self.owners.iter().map(|owner| format!("    \"{owner}\",\n")).collect();
+        let owners: String = self.owners().iter().map(|owner| format!("    \"{owner}\",\n")).collect();
         format!(
             "format = \"{FORMAT}\"\nid = \"{}\"\n# So many owners must sign every change.\nthreshold = {}\n\
              owners = [\n{owners}]\n",
-            self.id, self.threshold
+            self.id,
+            self.threshold()
         )
     }
 
@@ -165,21 +156,27 @@ impl Genesis {
         let mut hasher = LengthPrefixed::<Sha256>::new();
         hasher.field(FORMAT.as_bytes());
         hasher.field(&self.id.0);
-        hasher.field(&(self.threshold as u64).to_be_bytes());
-        for owner in &self.owners {
+        hasher.field(&(self.threshold() as u64).to_be_bytes());
+        for owner in self.owners() {
             hasher.field(&owner.0);
         }
         GenesisDigest(Sha256Digest(hasher.finish().into()))
     }
 
-    /// The owners.
-    pub fn owners(&self) -> &BTreeSet<OwnerPublicKey> {
-        &self.owners
+    /// The first owners and their threshold. Who the owners are now, a manifest may
+    /// have changed: see [`crate::state::State::roles`].
+    pub fn founders(&self) -> &Owners {
+        &self.founders
     }
 
-    /// How many owners must sign a change; 1 to the number of owners.
+    /// The first owners.
+    pub fn owners(&self) -> &BTreeSet<OwnerPublicKey> {
+        self.founders.keys()
+    }
+
+    /// How many of them must sign a change; 1 to their number.
     pub fn threshold(&self) -> usize {
-        self.threshold
+        self.founders.threshold()
     }
 }
 

@@ -14,6 +14,12 @@ pub enum NotReady {
     /// It has not taken up its state yet.
     #[error("the broker is starting")]
     Starting,
+    /// Its root key is not on this machine.
+    #[error("the root key has to be recovered with `adytum broker recover`")]
+    AwaitingRecovery,
+    /// Its root key went to another broker.
+    #[error("the root key was handed over: the next broker serves")]
+    Fenced,
     /// After an unplanned restart no owner has confirmed the state yet.
     #[error("the restart was unplanned, and an owner has to confirm the state with `adytum broker confirm`")]
     AwaitingConfirmation,
@@ -30,6 +36,8 @@ impl NotReady {
     pub fn code(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::AwaitingRecovery => "awaiting-recovery",
+            Self::Fenced => "fenced",
             Self::AwaitingConfirmation => "awaiting-confirmation",
             Self::StoreFailed => "store-failed",
             Self::Draining => "draining",
@@ -40,7 +48,9 @@ impl NotReady {
 impl Broker {
     /// Would a workload that is entitled to a secret get it?
     pub fn readiness(&self) -> Result<(), NotReady> {
-        if self.draining() {
+        if self.is_fenced() {
+            Err(NotReady::Fenced)
+        } else if self.draining() {
             Err(NotReady::Draining)
         } else if !self.store().works() {
             Err(NotReady::StoreFailed)

@@ -119,6 +119,11 @@ impl Metrics {
         self.sessions.get()
     }
 
+    /// Of a broker without its root key.
+    pub(crate) fn without_store() -> Self {
+        Self::new(&StoreActivity::default())
+    }
+
     /// A connection was turned away before a handshake.
     pub(crate) fn turned_away(&self, code: &str) {
         self.handshakes.count(code);

@@ -1,4 +1,11 @@
-//! Release: what a workload gets, recorded before it is given.
+//! Release: what a workload gets, recorded before it is given. `answer` puts it
+//! together, certificates included.
+
+mod answer;
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod certificate_tests;
 
 use adytum_api::{
     broker,
@@ -6,10 +13,11 @@ use adytum_api::{
 };
 use adytum_evidence::claims::Claims;
 use adytum_ratls::session::{Peer, SessionInfo};
-use adytum_sealed::rule::ModelRule;
 
+use self::answer::Certificates;
 use crate::{
     broker::Broker,
+    certificate_authority::{AuthorityError, RequestError},
     confirmation::SeenError,
     decide::{Grant, Mismatch, Reason, Refusal, Rules, Verdict, decide},
     events::{AttestedWho, Event, RecordError, Who},
@@ -49,11 +57,20 @@ pub enum ReleaseError {
     /// The rules say no.
     #[error("{}", .0.explanation())]
     Refused(Box<Refusal>),
+    /// The certificate request can't be answered.
+    #[error(transparent)]
+    CertificateRequest(#[from] RequestError),
+    /// The certificate authority fails.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// After an unplanned restart no owner has confirmed the state yet.
     #[error(
         "the broker restarted unplanned and waits for an owner to confirm its state with `adytum broker confirm`"
     )]
     AwaitingConfirmation,
+    /// The root key went to another broker.
+    #[error("this broker handed its root key to the next one and releases nothing any more: go to that one")]
+    Fenced,
     /// The broker's state does not continue the one that the peer has seen.
     #[error(transparent)]
     Seen(#[from] SeenError),
@@ -71,7 +88,10 @@ impl ReleaseError {
             Self::Name(_) => "name-malformed",
             Self::DuplicateName { .. } => "name-duplicate",
             Self::Refused(refusal) => refusal.reason().code(),
+            Self::CertificateRequest(error) => error.code(),
+            Self::Authority(error) => error.code(),
             Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::Fenced => "fenced",
             Self::Seen(error) => error.code(),
             Self::Record(error) => error.code,
         }
@@ -82,7 +102,7 @@ impl ReleaseError {
         match self {
             Self::Refused(refusal) => refusal.reason() == Reason::SecretHasNoValue,
             Self::Record(error) => error.retry(),
-            Self::AwaitingConfirmation => true,
+            Self::AwaitingConfirmation | Self::Fenced | Self::Authority(_) => true,
             Self::Seen(error) => error.retry(),
             _ => false,
         }
@@ -90,11 +110,12 @@ impl ReleaseError {
 }
 
 impl Broker {
-    /// Releases all named secrets to the peer of this session, or none.
+    /// Releases all named secrets to the peer of this session, or none. The head that
+    /// the peer has seen is the caller's to look at: [`Broker::continues`].
     pub async fn release(
         &self,
         session: &SessionInfo,
-        names: &[String],
+        request: &broker::GetSecretsRequest,
     ) -> Result<broker::GetSecretsResponse, ReleaseError> {
         // Before the names are looked at: a peer without evidence learns nothing.
         let Peer::Attested { claims, .. } = &session.peer else {
@@ -102,7 +123,11 @@ impl Broker {
             self.audit().count(ReleaseError::EvidenceRequired.code());
             return Err(ReleaseError::EvidenceRequired);
         };
-        let names = match self.admissible(names) {
+        // Not even recorded: its log is closed.
+        if self.is_fenced() {
+            return Err(ReleaseError::Fenced);
+        }
+        let names = match self.admissible(&request.names) {
             Ok(names) => names,
             Err(error) => {
                 self.refuse(session, error.code(), error.to_string()).await?;
@@ -114,13 +139,25 @@ impl Broker {
         let manifest_version = state.manifest_version();
         let decision = decide(rules, &state.secrets, claims, &names);
         let who = who(session, claims);
-        let events = match &decision {
-            Ok(grant) => granted(&who, grant, manifest_version),
-            Err(refusal) => refused(&who, refusal, manifest_version),
+        let grant = match decision {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                self.record(&refused(&who, &refusal, manifest_version)).await?;
+                return Err(ReleaseError::Refused(Box::new(refusal)));
+            }
         };
-        self.record(&events).await?;
-        let grant = decision.map_err(|refusal| ReleaseError::Refused(Box::new(refusal)))?;
-        Ok(answer(&grant, manifest_version))
+        let authority = state.authority.as_deref();
+        let certificates =
+            match Certificates::issue(authority, &grant, &request.certificate_request, self.now()) {
+                Ok(certificates) => certificates,
+                Err(error) => {
+                    self.refuse(session, error.code(), error.to_string()).await?;
+                    return Err(error);
+                }
+            };
+        self.record(&granted(&who, &grant, &certificates, manifest_version)).await?;
+        let head = Some((&self.store().head()).into());
+        Ok(broker::GetSecretsResponse { head, ..certificates.answer(&grant, manifest_version) })
     }
 
     /// Records that a request was refused before any rule was looked at, if the
@@ -165,7 +202,12 @@ fn who(session: &SessionInfo, claims: &Claims) -> Who {
     Who { address: session.peer_address, attested: Some(AttestedWho::new(claims)) }
 }
 
-fn granted(who: &Who, grant: &Grant<'_>, manifest_version: u64) -> Vec<Event> {
+fn granted(
+    who: &Who,
+    grant: &Grant<'_>,
+    certificates: &Certificates<'_>,
+    manifest_version: u64,
+) -> Vec<Event> {
     if grant.secrets.is_empty() {
         let rule = grant.matched.first().map(ToString::to_string).unwrap_or_default();
         let who = who.clone();
@@ -175,7 +217,7 @@ fn granted(who: &Who, grant: &Grant<'_>, manifest_version: u64) -> Vec<Event> {
         who: who.clone(),
         secret: Some(secret.name.clone()),
         secret_version: secret.version,
-        rule: secret.by.to_string(),
+        rule: format!("{}{}", secret.by, certificates.described(secret)),
         manifest_version,
     };
     grant.secrets.iter().map(one).collect()
@@ -198,6 +240,7 @@ fn refused(who: &Who, refusal: &Refusal, manifest_version: u64) -> Vec<Event> {
         .map(|(name, verdict)| {
             let (code, rule) = match verdict {
                 Verdict::Withheld { by } => ("secret-withheld", format!("{by}; another name was refused")),
+                Verdict::Removed { by } => (Reason::SecretRemoved.code(), by.to_string()),
                 Verdict::NoValue { by } => (Reason::SecretHasNoValue.code(), by.to_string()),
                 Verdict::Refused { mismatches } => (Reason::SecretRefused.code(), describe(mismatches)),
                 Verdict::Unknown => (Reason::SecretUnknown.code(), "no rule names it".to_owned()),
@@ -219,34 +262,6 @@ fn describe(mismatches: &[Mismatch]) -> String {
         text.push_str(&format!("; and {} more", mismatches.len() - SHOWN));
     }
     text
-}
-
-fn answer(grant: &Grant<'_>, manifest_version: u64) -> broker::GetSecretsResponse {
-    broker::GetSecretsResponse {
-        secrets: grant
-            .secrets
-            .iter()
-            .map(|secret| broker::Secret {
-                name: secret.name.to_string(),
-                kind: secret.kind.to_wire().into(),
-                value: secret.value.expose().to_vec(),
-                version: secret.version,
-                ..broker::Secret::default()
-            })
-            .collect(),
-        models: grant.models.iter().map(|rule| model(rule)).collect(),
-        manifest_version,
-        ..broker::GetSecretsResponse::default()
-    }
-}
-
-fn model(rule: &ModelRule) -> broker::ModelRule {
-    broker::ModelRule {
-        name: rule.name.to_string(),
-        signers: rule.signers.iter().map(|signer| signer.0.to_vec()).collect(),
-        minimum_version: rule.minimum_version,
-        digests: rule.digests.iter().map(|digest| digest.0.to_vec()).collect(),
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use tonic::{Code, Status};
 
 use super::*;
 use crate::{
-    fixture::{Fixture, broker, broker_with, in_memory, owner_session, put, workload_session},
+    fixture::{Fixture, broker, broker_with, in_memory, names, owner_session, put, workload_session},
     reference::{Accepted, Reference},
 };
 
@@ -12,10 +12,6 @@ async fn provisioned() -> Fixture {
     fixture.execute(&owner_session(2), put("spare", b"spare")).await.unwrap();
     fixture.events.take();
     fixture
-}
-
-fn names(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 async fn refuse(fixture: &Fixture, session: &SessionInfo, asked: &[&str]) -> Status {
@@ -113,7 +109,7 @@ async fn requests_have_limits() {
 #[tokio::test]
 async fn model_rules_alone_can_be_asked_for_by_workloads_only() {
     let fixture = provisioned().await;
-    assert!(fixture.broker.release(&workload_session(1), &[]).await.is_ok());
+    assert!(fixture.broker.release(&workload_session(1), &names(&[])).await.is_ok());
     let status = refuse(&fixture, &workload_session(9), &[]).await;
     assert_eq!(stable(&status).1, "policy-refused");
 }

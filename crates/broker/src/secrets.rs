@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use adytum_api::broker;
+use adytum_evidence::measurement::Sha256Digest;
 use adytum_sealed::signing::OwnerPublicKey;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -90,6 +91,30 @@ impl SecretValue {
         }
     }
 
+    /// New random bytes.
+    pub fn random(length: usize) -> Result<Self, ValueError> {
+        let mut bytes = Zeroizing::new(vec![0; length]);
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| ValueError::Random)?;
+        Ok(Self(Arc::new(bytes)))
+    }
+
+    /// What stands for the value of a certificate: the digest of the terms on which it
+    /// is issued.
+    pub(crate) fn terms(digest: Sha256Digest) -> Self {
+        Self(Arc::new(Zeroizing::new(digest.0.to_vec())))
+    }
+
+    /// A value of this kind as a store kept it.
+    pub(crate) fn stored(kind: SecretKind, bytes: Zeroizing<Vec<u8>>) -> Result<Self, ValueError> {
+        match kind {
+            SecretKind::Opaque | SecretKind::AgeIdentity => Self::parse(kind, bytes),
+            SecretKind::Random | SecretKind::TlsCertificate | SecretKind::SslConfig => {
+                // Any bytes are of these kinds; the limits are those of all values.
+                Self::parse(SecretKind::Opaque, bytes)
+            }
+        }
+    }
+
     /// The bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -107,7 +132,8 @@ impl fmt::Debug for SecretValue {
 pub struct StoredSecret {
     /// The kind that the value was accepted as.
     pub kind: SecretKind,
-    /// The value; `None` once it was removed.
+    /// The value; `None` once it was removed. Of certificates, which are issued anew
+    /// for every key, the digest of the terms on which they are.
     pub value: Option<SecretValue>,
     /// Counts the values that the name has had; goes on after a removal.
     pub version: u64,
@@ -134,8 +160,13 @@ pub enum ValueError {
          \"AGE-SECRET-KEY-1...\" alone, as `age-keygen` writes it"
     )]
     NotAnAgeIdentity,
+    /// The system's random generator failed.
+    #[error("the system's random generator failed, so no value could be made")]
+    Random,
     /// The broker makes values of this kind itself.
-    #[error("values of the kind {kind} are made by the broker and never uploaded")]
+    #[error(
+        "values of the kind {kind} are made by the broker and never uploaded; for a new one, `adytum secret rotate`"
+    )]
     NotUploaded {
         /// The kind.
         kind: SecretKind,
@@ -149,6 +180,7 @@ impl ValueError {
             Self::Empty => "secret-value-empty",
             Self::TooLong { .. } => "secret-value-too-long",
             Self::NotAnAgeIdentity => "secret-value-not-an-age-identity",
+            Self::Random => "secret-value-random",
             Self::NotUploaded { .. } => "secret-value-not-uploaded",
         }
     }

@@ -13,11 +13,19 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use adytum_ratls::limits::Limits;
 use tokio::{net::TcpListener, sync::watch};
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 
-use self::{admission::Admission, sessions::sessions};
+use self::{
+    admission::Admission,
+    sessions::{Host, sessions},
+};
 pub use self::{admission::RequestLimits, peers::PeerLimits, quotes::QuoteLimits};
-use crate::{broker::Broker, service::Services};
+use crate::{
+    broker::Broker,
+    metrics::Metrics,
+    service::{Services, StandbyServices},
+    standby::Standby,
+};
 
 /// What peers may cost.
 #[derive(Clone, Copy, Debug)]
@@ -125,8 +133,55 @@ async fn serve_sessions(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let services = Services::new(Arc::clone(&broker));
-    let admission = Admission::new(Arc::clone(&broker), limits.requests);
-    let sessions = sessions(listener, Arc::clone(&broker), limits);
+    let routes = Routes::new(services.key_broker())
+        .add_service(services.administration())
+        .add_service(services.recovery())
+        .add_service(services.succession());
+    let counting = Arc::clone(&broker);
+    let host = Host {
+        verifier: broker.verifier(),
+        local: broker.local_attestation(),
+        metrics: Arc::clone(broker.metrics()),
+        count: Arc::new(move |code| counting.audit().count(code)),
+    };
+    serve_routes(listener, host, routes, limits, async move {
+        shutdown.await;
+        broker.drain();
+    })
+    .await
+}
+
+/// Serves a broker without its root key until `shutdown` is done.
+pub async fn serve_standby(
+    listener: TcpListener,
+    standby: Arc<Standby>,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let services = StandbyServices::new(Arc::clone(&standby));
+    let routes = Routes::new(services.key_broker())
+        .add_service(services.administration())
+        .add_service(services.recovery())
+        .add_service(services.succession());
+    let host = Host {
+        verifier: standby.verifier(),
+        local: standby.local_attestation(),
+        metrics: Arc::new(Metrics::without_store()),
+        // There is no audit log: its log lines are all that is left of a stranger.
+        count: Arc::new(|_| {}),
+    };
+    serve_routes(listener, host, routes, limits, shutdown).await
+}
+
+async fn serve_routes(
+    listener: TcpListener,
+    host: Host,
+    routes: Routes,
+    limits: ServerLimits,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let admission = Admission::new(Arc::clone(&host.metrics), limits.requests);
+    let sessions = sessions(listener, host, limits);
     let (stop, stopped) = watch::channel(false);
     let serving = Server::builder()
         .timeout(limits.request_timeout)
@@ -138,15 +193,13 @@ async fn serve_sessions(
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .http2_max_header_list_size(16 * 1024)
         .layer(admission)
-        .add_service(services.key_broker())
-        .add_service(services.administration())
+        .add_routes(routes)
         .serve_with_incoming_shutdown(sessions, wait(stopped));
     tokio::pin!(serving, shutdown);
     tokio::select! {
         ended = &mut serving => return Ok(ended?),
         () = &mut shutdown => {}
     }
-    broker.drain();
     tracing::info!("shutting down: no new sessions, requests in progress end");
     stop.send_replace(true);
     match tokio::time::timeout(limits.drain, serving).await {

@@ -3,15 +3,19 @@
 
 mod administration;
 mod key_broker;
+mod recovery;
+mod standby;
 
 use std::sync::Arc;
 
 use adytum_api::broker::{
-    broker_administration_server::BrokerAdministrationServer, key_broker_server::KeyBrokerServer,
+    broker_administration_server::BrokerAdministrationServer, broker_recovery_server::BrokerRecoveryServer,
+    broker_succession_server::BrokerSuccessionServer, key_broker_server::KeyBrokerServer,
 };
 use adytum_ratls::session::SessionInfo;
 use tonic::{Request, Status};
 
+pub(crate) use self::standby::StandbyServices;
 use crate::{broker::Broker, command::MAXIMUM_BODY_LENGTH, status};
 
 /// The longest request to either service, in bytes: a command of the greatest
@@ -39,6 +43,14 @@ impl Services {
 
     pub(crate) fn administration(&self) -> BrokerAdministrationServer<Self> {
         BrokerAdministrationServer::new(self.clone()).max_decoding_message_size(MAXIMUM_REQUEST_LENGTH)
+    }
+
+    pub(crate) fn recovery(&self) -> BrokerRecoveryServer<Self> {
+        BrokerRecoveryServer::new(self.clone()).max_decoding_message_size(MAXIMUM_RELEASE_REQUEST_LENGTH)
+    }
+
+    pub(crate) fn succession(&self) -> BrokerSuccessionServer<Self> {
+        BrokerSuccessionServer::new(self.clone()).max_decoding_message_size(MAXIMUM_RELEASE_REQUEST_LENGTH)
     }
 }
 

@@ -3,16 +3,19 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use adytum_api::names::SecretName;
-use adytum_evidence::verifier::TrustRoot;
+use adytum_evidence::{measurement::Sha256Digest, verifier::TrustRoot};
+use zeroize::Zeroizing;
 
 use crate::{
+    certificate_authority::{self, AuthorityError, CertificateAuthority},
     genesis::Genesis,
     manifest::{
         Manifest, ManifestError, SignedManifest,
         admission::{Admitted, admit},
     },
+    roles::{ChainError, RoleChange, Roles, changes},
     secrets::StoredSecret,
-    store::{Change, Snapshot},
+    store::{Change, Item, Snapshot, Store, StoreError},
 };
 
 /// The most bytes of secret values that a broker holds.
@@ -20,7 +23,7 @@ pub const MAXIMUM_TOTAL_LENGTH: usize = 64 * 1024 * 1024;
 
 /// One state: never changed, only replaced by the next. Cloning is cheap beside
 /// a commit: manifest and values are shared.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// Counts the broker's starts.
     pub epoch: u64,
@@ -29,24 +32,110 @@ pub struct State {
     /// By name. A value is kept when a manifest stops naming its secret, and is
     /// released to nobody until one names it again.
     pub secrets: BTreeMap<SecretName, StoredSecret>,
+    /// Who owns the broker and who may look.
+    pub roles: Arc<Roles>,
+    /// The manifests that changed that.
+    pub role_changes: Arc<[RoleChange]>,
+    /// What issues certificates, once a manifest had something to issue.
+    pub authority: Option<Arc<CertificateAuthority>>,
+}
+
+/// Why what lies in a store is no state of this broker.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// It can't be read.
+    #[error("the broker's state: {0}")]
+    Store(#[from] StoreError),
+    /// The manifest in it is not acceptable.
+    #[error("the manifest in the broker's state: {0}")]
+    Manifest(#[from] ManifestError),
+    /// Who the owners are does not follow from it.
+    #[error("the owners in the broker's state: {0}")]
+    Owners(#[from] ChainError),
+    /// Its certificate authority can't be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+}
+
+impl RestoreError {
+    /// Stable code for logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Manifest(error) => error.code(),
+            Self::Owners(error) => error.code(),
+            Self::Authority(error) => error.code(),
+        }
+    }
 }
 
 impl State {
-    /// Takes a snapshot up again. Its manifest is admitted anew: what lies on a
-    /// disk is not better than what comes over the network.
-    pub fn restore(genesis: &Genesis, snapshot: Snapshot) -> Result<Self, ManifestError> {
-        let admitted = snapshot.manifest.map(|signed| admit(genesis, 0, signed)).transpose()?.map(Arc::new);
-        Ok(Self { epoch: snapshot.epoch, admitted, secrets: snapshot.secrets })
+    /// Takes a snapshot up again. Its manifest is admitted anew, and so is every one
+    /// that changed the owners: what lies on a disk is not better than what comes
+    /// over the network. Blocks on the disk.
+    pub fn restore(genesis: &Genesis, snapshot: Snapshot, store: &Store) -> Result<Self, RestoreError> {
+        let role_changes: Arc<[RoleChange]> = match store.item(changes::ITEM)? {
+            Some(list) => changes::decode(&list)?.into(),
+            None => Arc::default(),
+        };
+        let mut roles = Roles::founding(genesis.founders());
+        let in_force =
+            snapshot.manifest.as_ref().map(|signed| Sha256Digest::of_bytes(signed.text.as_bytes()));
+        for change in role_changes.iter().filter(|change| Some(change.text) != in_force) {
+            let RoleChange { version, .. } = *change;
+            let signed = store.manifest(version)?.ok_or(ChainError::Missing { version })?;
+            roles = roles.follow(genesis, *change, &signed)?;
+        }
+        let admit = |signed| admit(genesis, &roles.owners, 0, signed);
+        let admitted = snapshot.manifest.clone().map(admit).transpose()?.map(Arc::new);
+        if let Some(admitted) = &admitted {
+            let (version, rule) = (admitted.manifest.version, admitted.manifest.roles.as_ref());
+            // The list and the manifest in force must agree, and nothing comes after it.
+            let listed = role_changes.last().is_some_and(|last| last.version == version);
+            if listed != rule.is_some() || role_changes.last().is_some_and(|last| last.version > version) {
+                return Err(ChainError::Missing { version }.into());
+            }
+            roles = roles.after(rule);
+        }
+        let authority = store.item(certificate_authority::ITEM)?;
+        let authority = authority.map(|kept| CertificateAuthority::decode(&kept)).transpose()?.map(Arc::new);
+        let Snapshot { epoch, secrets, manifest: _ } = snapshot;
+        Ok(Self { epoch, admitted, secrets, roles: Arc::new(roles), role_changes, authority })
     }
 
     /// What a store must keep so that this state follows `former`.
-    pub fn changes_since(&self, former: &Self) -> Change {
+    pub fn changes_since(&self, former: &Self) -> Result<Change, AuthorityError> {
         let manifest = (self.manifest_version() != former.manifest_version())
             .then(|| self.signed_manifest().cloned().map(|signed| (self.manifest_version(), signed)))
             .flatten();
         let secrets = self.secrets.iter().filter(|(name, secret)| former.secrets.get(*name) != Some(*secret));
         let secrets = secrets.map(|(name, secret)| (name.clone(), secret.clone())).collect();
-        Change { manifest, secrets, ..Change::default() }
+        let mut items = Vec::new();
+        if self.role_changes != former.role_changes {
+            let list = Zeroizing::new(changes::encode(&self.role_changes));
+            items.push((changes::ITEM, Some(Item(list))));
+        }
+        if let Some(authority) = &self.authority
+            && !former.authority.as_ref().is_some_and(|former| Arc::ptr_eq(authority, former))
+        {
+            items.push((certificate_authority::ITEM, Some(Item(authority.encode()?))));
+        }
+        Ok(Change { manifest, secrets, items, ..Change::default() })
+    }
+
+    /// Once this manifest is in force; secrets are not looked at.
+    #[must_use]
+    pub fn with_manifest(&self, admitted: Admitted) -> Self {
+        let mut next = self.clone();
+        if let Some(rule) = &admitted.manifest.roles {
+            let (version, text) = (admitted.manifest.version, admitted.signed.text.as_bytes());
+            let change = RoleChange { version, text: Sha256Digest::of_bytes(text) };
+            next.roles = Arc::new(self.roles.after(Some(rule)));
+            next.role_changes = self.role_changes.iter().copied().chain([change]).collect();
+        }
+        next.admitted = Some(Arc::new(admitted));
+        next
     }
 
     /// The manifest in force.

@@ -7,8 +7,18 @@ use tonic::{
 };
 
 use crate::{
-    administration::AdministrationError, approval::ApprovalError, confirmation::SeenError, decide::Reason,
-    events::RecordError, manifest::ManifestError, release::ReleaseError,
+    administration::AdministrationError,
+    approval::ApprovalError,
+    certificate_authority::AuthorityError,
+    confirmation::SeenError,
+    decide::Reason,
+    events::RecordError,
+    manifest::ManifestError,
+    release::ReleaseError,
+    roles::RoleError,
+    root_key::{arrangement::ArrangementError, recovery::SupplyError},
+    standby::StandbyError,
+    succession::{authorisation::AuthorisationError, fence::HandOverError},
 };
 
 /// The metadata key of the stable code.
@@ -21,6 +31,8 @@ pub const RETRY: &str = "adytum-retry";
 pub const NO_SESSION: &str = "no-attested-session";
 /// The code of an answer to a request that came when too many were in progress.
 pub const OVERLOADED: &str = "overloaded";
+/// The code of an answer to a share that nobody waits for.
+pub const NOT_AWAITING_RECOVERY: &str = "not-awaiting-recovery";
 
 fn status(code: Code, message: impl Into<String>, stable: &'static str, retry: bool) -> Status {
     let mut metadata = MetadataMap::new();
@@ -40,6 +52,53 @@ pub(crate) fn overloaded() -> Status {
     status(Code::ResourceExhausted, message, OVERLOADED, true)
 }
 
+/// The answer to a share that nobody waits for.
+pub(crate) fn not_awaiting_recovery() -> Status {
+    let message = "this broker has its root key and takes no share";
+    status(Code::FailedPrecondition, message, NOT_AWAITING_RECOVERY, false)
+}
+
+impl From<StandbyError> for Status {
+    fn from(error: StandbyError) -> Self {
+        status(Code::Unavailable, error.to_string(), error.code(), true)
+    }
+}
+
+impl From<SupplyError> for Status {
+    fn from(error: SupplyError) -> Self {
+        let code = match &error {
+            SupplyError::OtherArrangement | SupplyError::Recovered | SupplyError::DoNotOpen { .. } => {
+                Code::FailedPrecondition
+            }
+            SupplyError::UnknownRecipient { .. } => Code::NotFound,
+            SupplyError::Sharing(_) => Code::InvalidArgument,
+            SupplyError::Wrong { .. } => Code::PermissionDenied,
+            SupplyError::Store(_) => Code::Unavailable,
+        };
+        let retry = matches!(&error, SupplyError::Store(error) if error.retry());
+        status(code, error.to_string(), error.code(), retry)
+    }
+}
+
+impl From<HandOverError> for Status {
+    fn from(error: HandOverError) -> Self {
+        let code = match &error {
+            HandOverError::EvidenceRequired => Code::Unauthenticated,
+            HandOverError::Malformed { .. } | HandOverError::Claims(_) => Code::InvalidArgument,
+            HandOverError::NotAuthorised
+            | HandOverError::Policy(_)
+            | HandOverError::Untrusted
+            | HandOverError::OtherGenesis { .. } => Code::PermissionDenied,
+            HandOverError::Authorisation(error) => authorisation(error),
+            HandOverError::Fenced => Code::FailedPrecondition,
+            HandOverError::AwaitingConfirmation | HandOverError::Store(_) => Code::Unavailable,
+            HandOverError::Record(error) => record(error),
+        };
+        let message: String = error.to_string().chars().take(4096).collect();
+        status(code, message, error.code(), error.retry())
+    }
+}
+
 impl From<ReleaseError> for Status {
     fn from(error: ReleaseError) -> Self {
         let code = match &error {
@@ -49,12 +108,15 @@ impl From<ReleaseError> for Status {
             | ReleaseError::DuplicateName { .. } => Code::InvalidArgument,
             ReleaseError::Refused(refusal) => match refusal.reason() {
                 Reason::EvidenceNotTrusted => Code::Unauthenticated,
-                Reason::NoWorkload | Reason::SecretRefused => Code::PermissionDenied,
+                Reason::NoWorkload | Reason::SecretRefused | Reason::SecretRemoved => Code::PermissionDenied,
                 Reason::SecretUnknown => Code::NotFound,
                 Reason::SecretHasNoValue => Code::FailedPrecondition,
             },
             ReleaseError::Record(error) => record(error),
-            ReleaseError::AwaitingConfirmation => Code::Unavailable,
+            ReleaseError::AwaitingConfirmation | ReleaseError::Fenced => Code::Unavailable,
+            ReleaseError::CertificateRequest(_) => Code::InvalidArgument,
+            ReleaseError::Authority(AuthorityError::Expired { .. }) => Code::FailedPrecondition,
+            ReleaseError::Authority(_) => Code::Internal,
             ReleaseError::Seen(error) => seen(error),
         };
         status(code, error.to_string(), error.code(), error.retry())
@@ -66,13 +128,26 @@ impl From<AdministrationError> for Status {
         let code = match &error {
             AdministrationError::FromWorkload => Code::PermissionDenied,
             AdministrationError::Command(_) | AdministrationError::Value { .. } => Code::InvalidArgument,
-            AdministrationError::Approval(error) => approval(error),
+            AdministrationError::Role(RoleError::Approval(error)) => approval(error),
+            AdministrationError::Role(RoleError::NotAllowed { .. }) => Code::PermissionDenied,
             AdministrationError::StaleManifest { .. } | AdministrationError::Replayed => Code::Aborted,
             AdministrationError::Manifest(error) => manifest(error),
-            AdministrationError::SecretNotNamed { .. } => Code::FailedPrecondition,
+            AdministrationError::SecretNotNamed { .. } | AdministrationError::NotMadeHere { .. } => {
+                Code::FailedPrecondition
+            }
+            AdministrationError::NoAuthority => Code::FailedPrecondition,
+            AdministrationError::Authority(_) => Code::Internal,
             AdministrationError::TotalTooLarge { .. } => Code::ResourceExhausted,
-            AdministrationError::NoValue { .. } => Code::NotFound,
-            AdministrationError::AwaitingConfirmation => Code::FailedPrecondition,
+            AdministrationError::NoValue { .. } | AdministrationError::NoManifest { .. } => Code::NotFound,
+            AdministrationError::AwaitingConfirmation | AdministrationError::RecoveryNotArranged => {
+                Code::FailedPrecondition
+            }
+            AdministrationError::Fenced => Code::Unavailable,
+            AdministrationError::Recovery(error) => match error {
+                ArrangementError::Attester(_) | ArrangementError::Store(_) => Code::Unavailable,
+                _ => Code::Internal,
+            },
+            AdministrationError::Upgrade(error) => authorisation(error),
             AdministrationError::Seen(error) => seen(error),
             AdministrationError::Store(_) => Code::Unavailable,
             AdministrationError::Record(error) => record(error),
@@ -99,6 +174,14 @@ fn seen(error: &SeenError) -> Code {
 
 fn record(error: &RecordError) -> Code {
     if error.retry() { Code::Unavailable } else { Code::ResourceExhausted }
+}
+
+fn authorisation(error: &AuthorisationError) -> Code {
+    match error {
+        AuthorisationError::Approval(error) => approval(error),
+        AuthorisationError::OtherGenesis { .. } => Code::FailedPrecondition,
+        _ => Code::InvalidArgument,
+    }
 }
 
 fn approval(error: &ApprovalError) -> Code {

@@ -46,15 +46,15 @@ pub use self::{
     error::StoreError,
     loading::Loaded,
     locked::{FILE, LockedStore, MAXIMUM_ENVELOPE_LENGTH},
-    row::{RootKey, record_hash},
+    row::record_hash,
 };
 use self::{
     encoding::decode_manifest,
-    engine::{ITEM, manifest_place, read_record},
-    row::Place,
-    tables::{AUDIT, Fault, ITEMS, MANIFESTS, guarded, io_error},
+    engine::{manifest_place, read_item, read_record},
+    tables::{AUDIT, Fault, MANIFESTS, guarded, io_error},
     writer::Shared,
 };
+pub use crate::root_key::RootKey;
 use crate::{manifest::SignedManifest, secrets::StoredSecret};
 
 /// What is taken up at a start. Its manifest is unverified: see
@@ -110,6 +110,13 @@ impl Store {
         self.0.commit(change).await
     }
 
+    /// Keeps a change after which there is none: later ones are refused, in the
+    /// order in which they came. The shutdown counts as planned. After an error the
+    /// store goes on.
+    pub(crate) async fn commit_last(&self, change: Change) -> Result<Committed, StoreError> {
+        self.0.commit_last(change).await
+    }
+
     /// Keeps audit records, in order, all or none. The store numbers and links
     /// them: see [`record_hash`].
     pub async fn append_audit(&self, records: Vec<Vec<u8>>) -> Result<Committed, StoreError> {
@@ -134,6 +141,19 @@ impl Store {
 
     pub(crate) fn activity(&self) -> &StoreActivity {
         &self.0.activity
+    }
+
+    /// [`Self::close`], and gives file and directory free for another broker while
+    /// handles are left. Nothing is read any more either.
+    pub(crate) async fn release(&self) -> Result<(), StoreError> {
+        self.close().await?;
+        let shared = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || shared.release()).await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The key under which all of it is encrypted.
+    pub(crate) fn root_key(&self) -> &RootKey {
+        &self.0.root
     }
 
     /// The head of all that was committed.
@@ -199,15 +219,7 @@ impl Store {
 
     /// A value of [`Change::items`]. Blocks on the disk.
     pub fn item(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        self.read(|database, path| {
-            let transaction = database.begin_read()?;
-            let key = self.0.cipher.name_key(ITEM, name);
-            let Some(row) = transaction.open_table(ITEMS)?.get(key.as_slice())? else { return Ok(None) };
-            let damaged =
-                |_| StoreError::Damaged { path: path.to_owned(), record: format!("the item {name}") };
-            let place = Place { table: ITEM, key: &key };
-            Ok(Some(self.0.cipher.open(place, true, row.value()).map_err(damaged)?.value))
-        })
+        read_item(self.0.storage.path(), &*self.open_database()?, &self.0.cipher, name)
     }
 
     /// Reads a value of the envelope: see [`LockedStore::envelope`]. Blocks on the

@@ -1,22 +1,24 @@
 //! Sessions with a broker. The broker proves which code it is and who founded
 //! it before anything is sent to it.
 
+mod owners;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use adytum_api::broker::{
-    CommandResult, GetStatusRequest, GetStatusResponse,
-    broker_administration_client::BrokerAdministrationClient, command,
+    CommandResult, GetStatusRequest, GetStatusResponse, RecoveryStatus, SupplyShareRequest,
+    broker_administration_client::BrokerAdministrationClient, broker_recovery_client::BrokerRecoveryClient,
+    command,
 };
 use adytum_broker::{command::sign, genesis::Genesis};
 use adytum_evidence::{
     claims::{Claims, TeeKind},
-    clock::SystemClock,
     measurement::WorkloadIdentity,
     policy::Policy,
-    trust::{TrustRoot, Vendor},
+    trust::Vendor,
     verifier::Verifier,
 };
 use adytum_ratls::{
@@ -30,7 +32,8 @@ use adytum_sealed::signing::OwnerSigningKey;
 use anyhow::{Context, anyhow, bail};
 use tonic::{Request, Status, transport::Channel};
 
-use crate::{collateral, key_file};
+pub(crate) use self::owners::signed_manifest;
+use crate::{key_file, trusted::Trusted};
 
 /// More than any genesis document or policy has, in bytes.
 const MAXIMUM_DOCUMENT_LENGTH: u64 = 1024 * 1024;
@@ -42,7 +45,7 @@ pub(crate) struct Pin {
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
     /// Which code it may be: a policy in TOML.
-    #[arg(long, visible_alias = "policy", value_name = "FILE", required_unless_present = "measurements")]
+    #[arg(long, visible_alias = "policy", value_name = "FILE")]
     broker_policy: Option<PathBuf>,
     /// Which code it may be: an SGX enclave of this identity, as `adytum measure
     /// --broker` prints it; may be given several times.
@@ -53,20 +56,13 @@ pub(crate) struct Pin {
         conflicts_with = "broker_policy"
     )]
     measurements: Vec<WorkloadIdentity>,
-    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
-    /// directory.
-    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
-    collateral: Option<String>,
+    #[command(flatten)]
+    trusted: Trusted,
     /// Where the highest state seen of each broker is remembered, so that an older
     /// one that somebody puts back is noticed. By default adytum/heads.json in
     /// $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
-    /// Trust this simulated platform too: its root certificate. It protects
-    /// nothing.
-    #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "ROOT.pem")]
-    trust_simulation: Option<PathBuf>,
 }
 
 /// Which broker, and what it must prove.
@@ -82,14 +78,41 @@ pub(crate) struct Target {
 /// Which broker, and in whose name.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Access {
-    /// An owner's key; as many as the genesis demands.
-    #[arg(long = "owner", value_name = "FILE", required = true)]
+    /// An owner's key; as many as must agree. For what only reads, one owner's or
+    /// auditor's.
+    #[arg(long = "owner", visible_alias = "auditor", value_name = "FILE", required = true)]
     owners: Vec<PathBuf>,
     #[command(flatten)]
     target: Target,
 }
 
+/// What the flags of [`Pin`] say, for a verb that knows it from elsewhere.
+#[derive(Debug)]
+pub(crate) struct PinFiles {
+    pub(crate) genesis: PathBuf,
+    pub(crate) broker_policy: PathBuf,
+    pub(crate) trusted: Trusted,
+    pub(crate) heads: PathBuf,
+}
+
+impl From<PinFiles> for Pin {
+    fn from(files: PinFiles) -> Self {
+        Self {
+            genesis: files.genesis,
+            broker_policy: Some(files.broker_policy),
+            measurements: Vec::new(),
+            trusted: files.trusted,
+            heads: Some(files.heads),
+        }
+    }
+}
+
 impl Access {
+    /// Access by an owner's files instead of flags.
+    pub(crate) fn from_files(owners: Vec<PathBuf>, broker: String, pin: PinFiles) -> Self {
+        Self { owners, target: Target { broker, pin: pin.into() } }
+    }
+
     /// Reads the keys, then opens a session: see [`Pin::open`].
     pub(crate) async fn open(&self) -> anyhow::Result<(Session, Vec<OwnerSigningKey>)> {
         let owners =
@@ -104,6 +127,11 @@ impl Access {
         Ok((self.target.pin.open_any_state(&self.target.broker).await?, owners))
     }
 
+    /// Which broker.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Sends one command.
     pub(crate) async fn execute(&self, command: command::Command) -> anyhow::Result<CommandResult> {
         let (mut session, owners) = self.open().await?;
@@ -111,10 +139,49 @@ impl Access {
     }
 }
 
+/// As [`Access`], for commands that need a broker only when `--broker` is given:
+/// then the rest is required as well.
+#[derive(Debug)]
+pub(crate) struct AccessOnRequest(pub(crate) Option<Access>);
+
+impl clap::FromArgMatches for AccessOnRequest {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        // The environment may name a broker for all other commands.
+        let asked = matches.value_source("broker") == Some(clap::parser::ValueSource::CommandLine);
+        asked.then(|| Access::from_arg_matches(matches)).transpose().map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for AccessOnRequest {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        // "For update": nothing is required.
+        <Access as clap::Args>::augment_args_for_update(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
 impl Target {
     /// Opens a session: see [`Pin::open`].
     pub(crate) async fn open(&self) -> anyhow::Result<Session> {
         self.pin.open(&self.broker).await
+    }
+
+    /// Opens a session whatever is remembered of the broker's state.
+    pub(crate) async fn open_any_state(&self) -> anyhow::Result<Session> {
+        self.pin.open_any_state(&self.broker).await
+    }
+
+    /// What the broker must prove.
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
     }
 }
 
@@ -125,6 +192,9 @@ impl Pin {
     /// The broker's state must be the newest that was seen of it, and continue it.
     pub(crate) async fn open(&self, address: &str) -> anyhow::Result<Session> {
         let mut session = self.open_any_state(address).await?;
+        if session.broker.head.is_none() {
+            bail!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
+        }
         if let Some(seen) = &session.seen {
             follows(seen, &session.broker.head)?;
             session.status().await?;
@@ -143,18 +213,25 @@ impl Pin {
             Some(memory) => memory.seen(genesis.digest())?,
             None => None,
         };
-        let simulation = self.simulation_root()?;
-        let pin = BrokerPin { policy: self.policy(simulation.is_some())?, genesis: genesis.digest() };
-        let roots = [TrustRoot::intel()].into_iter().chain(simulation).collect();
-        let source = collateral::source(self.collateral.as_deref(), self.simulation_path())?;
+        let pin = BrokerPin { policy: self.policy()?, genesis: genesis.digest() };
         let connector = AttestedConnector::new(ConnectorConfiguration {
-            verifier: Arc::new(Verifier::new(roots, source, Arc::new(SystemClock))),
+            verifier: self.verifier()?,
             judge: Arc::new(pin),
             local: None,
             limits: Limits::default(),
         });
         let session = connector.session(address).await?;
         Session::new(session, genesis, memory, seen)
+    }
+
+    /// Verifies evidence against the roots that are trusted.
+    pub(crate) fn verifier(&self) -> anyhow::Result<Arc<Verifier>> {
+        Ok(Arc::new(self.trusted.verifier()?))
+    }
+
+    /// Whose evidence counts.
+    pub(crate) fn trusted(&self) -> &Trusted {
+        &self.trusted
     }
 
     fn memory(&self) -> Option<HeadMemory> {
@@ -172,7 +249,9 @@ impl Pin {
         path.map(HeadMemory::new)
     }
 
-    fn policy(&self, simulation: bool) -> anyhow::Result<Policy> {
+    /// Which code the broker may have.
+    pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
+        let simulation = self.trusted.simulation();
         let Some(path) = &self.broker_policy else {
             let vendor = if simulation { Vendor::Simulation } else { Vendor::Intel };
             let [first, ..] = self.measurements.as_slice() else {
@@ -182,9 +261,7 @@ impl Pin {
             policy.identity.extend(&self.measurements);
             return Ok(policy);
         };
-        let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
-        let policy: Policy =
-            toml::from_str(&text).with_context(|| format!("{} is not a policy", path.display()))?;
+        let policy = read_policy(path)?;
         if policy.vendors.contains(&Vendor::Simulation) && !simulation {
             bail!(
                 "{} accepts simulation, but no simulated platform is trusted; name one with \
@@ -194,32 +271,12 @@ impl Pin {
         }
         Ok(policy)
     }
+}
 
-    #[cfg(feature = "simulation")]
-    fn simulation_path(&self) -> Option<&Path> {
-        self.trust_simulation.as_deref()
-    }
-
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_path(&self) -> Option<&Path> {
-        None
-    }
-
-    #[cfg(feature = "simulation")]
-    fn simulation_root(&self) -> anyhow::Result<Option<TrustRoot>> {
-        let Some(path) = &self.trust_simulation else { return Ok(None) };
-        let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
-        let certificate =
-            pem::parse(text.as_str()).with_context(|| format!("{} is not PEM", path.display()))?;
-        let root = TrustRoot::simulation(certificate.contents())
-            .with_context(|| format!("{} is no simulated platform's root", path.display()))?;
-        Ok(Some(root))
-    }
-
-    #[cfg(not(feature = "simulation"))]
-    fn simulation_root(&self) -> anyhow::Result<Option<TrustRoot>> {
-        Ok(None)
-    }
+/// Reads a policy.
+pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let text = key_file::read_text(path, MAXIMUM_DOCUMENT_LENGTH)?;
+    toml::from_str(&text).with_context(|| format!("{} is not a policy", path.display()))
 }
 
 /// Reads a genesis document.
@@ -231,6 +288,7 @@ pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
 /// An open session with the broker that was meant.
 pub(crate) struct Session {
     client: BrokerAdministrationClient<Channel>,
+    recovery: BrokerRecoveryClient<Channel>,
     request_binding: Arc<zeroize::Zeroizing<[u8; 32]>>,
     genesis: Genesis,
     memory: Option<HeadMemory>,
@@ -252,10 +310,12 @@ impl Session {
         let Peer::Attested { claims, session_claims } = session.info.peer else {
             bail!("the broker gave no evidence");
         };
+        let recovery = BrokerRecoveryClient::new(session.channel.clone());
         // The pin has read them already.
         let broker = BrokerClaims::decode(&session_claims).context("the broker's claims")?;
         Ok(Self {
             client: BrokerAdministrationClient::new(session.channel),
+            recovery,
             request_binding: session.info.request_binding,
             genesis,
             memory,
@@ -291,21 +351,34 @@ impl Session {
     /// that was seen.
     pub(crate) async fn status(&mut self) -> anyhow::Result<GetStatusResponse> {
         let seen = self.seen.as_ref().map(Into::into);
-        let answer = self.client.get_status(Request::new(GetStatusRequest { seen })).await;
+        let answer = self.client.get_status(Request::new(GetStatusRequest { seen, recovery: false })).await;
         Ok(answer.map_err(|status| explain(&status))?.into_inner())
     }
 
-    /// Has these owners sign a command for this session and sends it.
+    /// How the broker's root key comes back. Nothing is compared with what was seen
+    /// of its state: a broker that awaits recovery has none to show.
+    pub(crate) async fn recovery(&mut self) -> anyhow::Result<RecoveryStatus> {
+        let request = GetStatusRequest { seen: None, recovery: true };
+        let answer = self.client.get_status(Request::new(request)).await;
+        Ok(answer.map_err(|status| explain(&status))?.into_inner().recovery.unwrap_or_default())
+    }
+
+    /// Gives the broker a share.
+    pub(crate) async fn supply_share(
+        &mut self,
+        request: SupplyShareRequest,
+    ) -> anyhow::Result<RecoveryStatus> {
+        let answer = self.recovery.supply_share(Request::new(request)).await;
+        Ok(answer.map_err(|status| explain(&status))?.into_inner().status.unwrap_or_default())
+    }
+
+    /// Has these owners sign a command for this session and sends it. Whether they are
+    /// owners, the broker says: a manifest may have replaced those of the genesis.
     pub(crate) async fn execute(
         &mut self,
         command: command::Command,
         owners: &[OwnerSigningKey],
     ) -> anyhow::Result<CommandResult> {
-        for owner in owners {
-            if !self.genesis.owners().contains(&owner.public_key()) {
-                bail!("{} is not an owner in the genesis of this broker", owner.public_key());
-            }
-        }
         let version = self.status().await?.manifest_version;
         let keys: Vec<&OwnerSigningKey> = owners.iter().collect();
         let signed = sign(&self.request_binding, self.genesis.digest(), version, command, &keys);

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use adytum_api::broker::{ConfirmState, command};
+use adytum_api::broker::{ConfirmState, RecoveryStatus, RotateCertificateAuthority, command};
 use adytum_broker::store;
-use adytum_evidence::claims::{Claims, Measured};
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    output,
+    evidence, key_file, output, recovery, upgrade,
 };
 
 #[derive(Debug, Subcommand)]
@@ -21,9 +21,29 @@ pub(crate) enum Action {
     /// Verify a broker and print its public state. The manifest is for owners:
     /// see `adytum manifest get`.
     Status(Args),
+    /// Verify a broker and print the certificate of its certificate authority (PEM):
+    /// what clients trust who connect to replicas. Former ones follow until they
+    /// expire.
+    Ca {
+        #[command(flatten)]
+        args: CaArgs,
+    },
+    /// Give a broker's certificate authority another key. Replicas fetch new
+    /// certificates within a third of their lease, which clients that know only the
+    /// former authority accept, too.
+    RotateCa {
+        #[command(flatten)]
+        access: Access,
+    },
     /// Confirm that a broker's state is the newest there is, after it restarted
     /// unplanned or its state came from a backup. Any one owner may.
     Confirm(Confirm),
+    /// Give a broker whose root key is not on its machine the share that was made for
+    /// a recovery key. As many holders as the manifest says each do so.
+    Recover(recovery::Recover),
+    /// Let the broker hand its root key to the next one, of another code. As many
+    /// owners as for any change.
+    AuthoriseUpgrade(upgrade::Authorise),
     /// Copy the state of a broker that does not run. What is copied stays
     /// encrypted: neither this nor `restore` needs a key.
     Backup {
@@ -56,6 +76,18 @@ pub(crate) struct Confirm {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct CaArgs {
+    /// The broker's address.
+    #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    broker: String,
+    #[command(flatten)]
+    pin: Pin,
+    /// Write it here instead; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The broker's address.
     #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
@@ -71,7 +103,11 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Verify(args) => verify(args).await,
         Action::Status(args) => status(args).await,
+        Action::Ca { args } => ca(args).await,
+        Action::RotateCa { access } => rotate_ca(access).await,
         Action::Confirm(args) => confirm(args).await,
+        Action::Recover(args) => recovery::run(args).await,
+        Action::AuthoriseUpgrade(args) => upgrade::run(args).await,
         Action::Backup { state_directory, out } => {
             let genesis = store::backup(&state_directory, &out)?;
             output::line(format_args!("{} is a backup of the broker with genesis {genesis}", out.display()))
@@ -100,6 +136,31 @@ async fn confirm(args: Confirm) -> anyhow::Result<()> {
     output::line(format_args!("confirmed: {head}"))
 }
 
+async fn ca(args: CaArgs) -> anyhow::Result<()> {
+    let mut session = args.pin.open(&args.broker).await?;
+    let certificates = session.status().await?.certificate_authority;
+    if certificates.is_empty() {
+        bail!(
+            "the broker has no certificate authority yet: it makes one with the first manifest that has a secret of the \
+             kind tls-certificate or ssl-config"
+        );
+    }
+    let certificates = String::from_utf8(certificates).context("the broker's certificates")?;
+    let Some(out) = args.out else { return output::text(&certificates) };
+    key_file::write_new(&out, certificates.as_bytes(), 0o644)?;
+    output::line(format_args!(
+        "{}: {} certificate(s)",
+        out.display(),
+        certificates.matches("BEGIN CERTIFICATE").count()
+    ))
+}
+
+async fn rotate_ca(access: Access) -> anyhow::Result<()> {
+    let rotate = RotateCertificateAuthority {};
+    access.execute(command::Command::RotateCertificateAuthority(rotate)).await?;
+    output::line("the certificate authority has another key; give clients what `adytum broker ca` prints now")
+}
+
 async fn verify(args: Args) -> anyhow::Result<()> {
     let session = args.pin.open(&args.broker).await?;
     if args.json {
@@ -109,7 +170,7 @@ async fn verify(args: Args) -> anyhow::Result<()> {
     }
     output::line(format_args!("{} is the broker that is meant", args.broker))?;
     output::line(format_args!("genesis      {}", session.broker.genesis))?;
-    for (name, value) in described(&session.claims) {
+    for (name, value) in evidence::described(&session.claims) {
         output::line(format_args!("{name:<12} {value}"))?;
     }
     output::line(format_args!(
@@ -123,6 +184,11 @@ async fn verify(args: Args) -> anyhow::Result<()> {
 }
 
 async fn status(args: Args) -> anyhow::Result<()> {
+    let mut session = args.pin.open_any_state(&args.broker).await?;
+    let recovery = session.recovery().await?;
+    if recovery.awaiting || recovery.fenced {
+        return without_key(&args, &session, &recovery);
+    }
     let mut session = args.pin.open(&args.broker).await?;
     let status = session.status().await?;
     if args.json {
@@ -143,6 +209,27 @@ async fn status(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A broker that has no root key, and so no state to speak of.
+fn without_key(args: &Args, session: &Session, recovery: &RecoveryStatus) -> anyhow::Result<()> {
+    if args.json {
+        let genesis = session.broker.genesis.to_string();
+        let broker = json!({
+            "genesis": genesis,
+            "awaiting_recovery": recovery.awaiting,
+            "fenced": recovery.fenced,
+            "threshold": recovery.threshold,
+            "supplied": recovery.supplied,
+        });
+        return output::line(json!({ "address": args.broker, "broker": broker }));
+    }
+    output::line(format_args!("genesis           {}", session.broker.genesis))?;
+    if recovery.fenced {
+        return output::line("FENCED            its root key went to the next broker");
+    }
+    output::line("WAITS             for recovery: `adytum broker recover`")?;
+    output::line(format_args!("shares            {}", recovery::held(recovery)))
+}
+
 fn head(session: &Session) -> serde_json::Value {
     let head = &session.broker.head;
     json!({
@@ -152,29 +239,4 @@ fn head(session: &Session) -> serde_json::Value {
         "audit_size": head.audit_size,
         "audit_hash": head.audit_hash.map(|hash| hash.to_string()),
     })
-}
-
-/// What evidence says, for people.
-fn described(claims: &Claims) -> Vec<(&'static str, String)> {
-    let mut lines = vec![("platform", format!("{} {}", claims.vendor, claims.platform.id))];
-    match &claims.measured {
-        Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, .. } => lines.extend([
-            ("mr_enclave", mr_enclave.to_string()),
-            ("mr_signer", mr_signer.to_string()),
-            ("product", format!("{isv_prod_id}, security version {isv_svn}")),
-        ]),
-        Measured::Tdx { mr_td, mr_config_id, .. } => {
-            lines.extend([("mr_td", mr_td.to_string()), ("mr_config_id", mr_config_id.to_string())]);
-        }
-        Measured::Snp { measurement, host_data, .. } => {
-            lines.extend([("measurement", measurement.to_string()), ("host_data", host_data.to_string())]);
-        }
-    }
-    let advisories = match claims.advisory_ids.len() {
-        0 => String::new(),
-        _ => format!(" ({})", claims.advisory_ids.iter().cloned().collect::<Vec<_>>().join(", ")),
-    };
-    lines.push(("tcb", format!("{:?}{advisories}", claims.tcb_status)));
-    lines.push(("debug", if claims.debug { "on: a debugger reads everything" } else { "off" }.to_owned()));
-    lines
 }

@@ -11,20 +11,38 @@ use std::{
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Reads until somebody interrupts this process.
-pub(crate) struct Interruptible<R> {
-    inner: R,
-    interrupted: Arc<AtomicBool>,
-}
+/// Knows whether somebody has interrupted this process.
+pub(crate) struct Interrupt(Arc<AtomicBool>);
 
-impl<R> Interruptible<R> {
-    /// From here on SIGINT and SIGTERM make reading fail; a second one ends the
+impl Interrupt {
+    /// From here on SIGINT and SIGTERM are taken note of; a second one ends the
     /// process at once.
-    pub(crate) fn new(inner: R) -> io::Result<Self> {
+    pub(crate) fn watch() -> io::Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         tokio::spawn(watch(interrupt, terminate, Arc::clone(&interrupted)));
-        Ok(Self { inner, interrupted })
+        Ok(Self(interrupted))
+    }
+
+    /// An error if this process was interrupted.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("interrupted; nothing was left behind")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Reads until somebody interrupts this process.
+pub(crate) struct Interruptible<R> {
+    inner: R,
+    interrupt: Interrupt,
+}
+
+impl<R> Interruptible<R> {
+    /// See [`Interrupt::watch`]; from here on a signal makes reading fail.
+    pub(crate) fn new(inner: R) -> io::Result<Self> {
+        Ok(Self { inner, interrupt: Interrupt::watch()? })
     }
 }
 
@@ -45,9 +63,7 @@ impl<R: Read> Read for Interruptible<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Asked after reading: that is what takes time.
         let count = self.inner.read(buffer)?;
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err(io::Error::other("interrupted; nothing was left behind"));
-        }
+        self.interrupt.check()?;
         Ok(count)
     }
 }

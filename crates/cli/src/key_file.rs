@@ -8,6 +8,7 @@ use std::{
     str::FromStr,
 };
 
+use adytum_broker::root_key::sharing::{RecoveryIdentity, SharingError};
 use adytum_sealed::{
     keys::{ModelIdentity, ModelKeyError},
     signing::{KeyError, OwnerPublicKey, OwnerSigningKey},
@@ -76,6 +77,14 @@ pub(crate) fn model_identity(path: &Path) -> anyhow::Result<ModelIdentity> {
     let identity = text.parse().map_err(|error: ModelKeyError| {
         anyhow!("{}: {error}; make a key with `adytum model-key new`", path.display())
     })?;
+    warn_if_others_can_read(path);
+    Ok(identity)
+}
+
+/// Reads a recovery key.
+pub(crate) fn recovery_identity(path: &Path) -> anyhow::Result<RecoveryIdentity> {
+    let text = read_text(path, MAXIMUM_LENGTH).context("the recovery key")?;
+    let identity = text.parse().map_err(|error: SharingError| anyhow!("{}: {error}", path.display()))?;
     warn_if_others_can_read(path);
     Ok(identity)
 }

@@ -8,7 +8,9 @@ mod audit;
 mod bench;
 mod broker;
 mod collateral;
+mod evidence;
 mod genesis;
+mod init_data;
 mod interrupt;
 mod key_file;
 mod manifest;
@@ -18,12 +20,18 @@ mod output;
 mod owner;
 mod predict;
 mod progress;
+mod provision;
+mod recovery;
+mod recovery_key;
+mod reference_client;
 mod seal;
 mod secret;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ssl_config;
+mod trusted;
 mod unseal;
+mod upgrade;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -49,6 +57,12 @@ enum Command {
     Genesis(genesis::Action),
     /// Identities of workloads and brokers, from their files.
     Measure(measure::Args),
+    /// What a confidential guest of Kata Containers may run.
+    #[command(subcommand)]
+    InitData(init_data::Action),
+    /// Evidence as a file.
+    #[command(subcommand)]
+    Evidence(evidence::Action),
     /// Which workloads exist and what each may have.
     #[command(subcommand)]
     Manifest(manifest::Action),
@@ -61,12 +75,17 @@ enum Command {
     /// What a broker granted, refused and was told to do.
     #[command(subcommand)]
     Audit(audit::Action),
+    /// Give a broker everything that an owner's directory holds for it.
+    Provision(provision::Args),
     /// Keys that models are sealed to.
     #[command(subcommand)]
     ModelKey(model_key::Action),
-    /// Encrypt and sign a model.
+    /// Keys that bring a broker's root key back.
+    #[command(subcommand)]
+    RecoveryKey(recovery_key::Action),
+    /// Encrypt and sign a model, or a directory as a bundle.
     Seal(seal::Args),
-    /// Verify and decrypt a sealed model, on an owner's machine.
+    /// Verify and decrypt a sealed model or bundle, on an owner's machine.
     Unseal(unseal::Args),
     /// Certificates and keys for the model server's TLS.
     #[command(subcommand)]
@@ -83,7 +102,13 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match reference_client::translated(std::env::args_os()) {
+        Ok(words) => Arguments::parse_from(words),
+        Err(error) => {
+            eprintln!("python3: {error}");
+            return ExitCode::from(2);
+        }
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
@@ -105,11 +130,15 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Owner(action) => owner::run(action),
         Command::Genesis(action) => genesis::run(action),
         Command::Measure(args) => measure::run(args),
+        Command::InitData(action) => init_data::run(action),
+        Command::Evidence(action) => evidence::run(action).await,
         Command::Manifest(action) => manifest::run(action).await,
         Command::Broker(action) => broker::run(action).await,
         Command::Secret(action) => secret::run(action).await,
         Command::Audit(action) => audit::run(action).await,
+        Command::Provision(args) => provision::run(args).await,
         Command::ModelKey(action) => model_key::run(action),
+        Command::RecoveryKey(action) => recovery_key::run(action),
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),
         Command::SslConfig(action) => ssl_config::run(action),

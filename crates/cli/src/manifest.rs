@@ -1,25 +1,43 @@
 //! `adytum manifest`: which workloads exist and what each may have.
 
+mod difference;
+mod draft;
+mod explain;
+mod history;
+
 use std::path::{Path, PathBuf};
 
 use adytum_api::broker::{ApplyManifest, GetManifest, command};
 use adytum_broker::{
-    approval::{self, OwnerApproval},
-    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, signed::ManifestFields},
+    approval::OwnerApproval,
+    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, admission::agreed},
 };
-use adytum_sealed::signing::Purpose;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use crate::{attested::Access, key_file, output};
+use crate::{
+    attested::{Access, AccessOnRequest, signed_manifest},
+    key_file, output,
+};
+
+use self::difference::Difference;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
+    /// Draft one from evidence, or from a program and its configuration.
+    New(draft::Args),
     /// Read a manifest and say what it grants.
     Check {
         /// The manifest.
         file: PathBuf,
     },
+    /// Say what changes from one manifest to another, or from the one in force at a
+    /// broker.
+    Diff(DiffArgs),
+    /// Say what a manifest gives to evidence, and why not more; no broker is needed.
+    Explain(explain::Args),
+    /// Which manifests there were, and who signed them.
+    History(history::Args),
     /// Add owners' signatures to the file beside a manifest.
     Sign {
         /// The manifest.
@@ -33,8 +51,12 @@ pub(crate) enum Action {
     },
     /// Give a manifest to the broker.
     Apply(ApplyArgs),
-    /// Print the manifest that is in force, after verifying who signed it.
+    /// Print the manifest that is in force, or another that was, after verifying who
+    /// signed it.
     Get {
+        /// The version; the one in force by default.
+        #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+        version: u64,
         /// Write it here instead, and the signatures beside it in FILE.sig;
         /// never overwritten.
         #[arg(long, value_name = "FILE")]
@@ -57,12 +79,28 @@ pub(crate) struct ApplyArgs {
     access: Access,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct DiffArgs {
+    /// The old manifest and the new one; or, with --broker, the new one alone.
+    #[arg(value_name = "OLD NEW", required = true, num_args = 1..=2)]
+    files: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    access: AccessOnRequest,
+}
+
 pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
+        Action::New(args) => draft::run(args).await,
         Action::Check { file } => check(&file),
+        Action::Diff(args) => diff(args).await,
+        Action::Explain(args) => explain::run(args).await,
+        Action::History(args) => history::run(args).await,
         Action::Sign { file, owners, out } => sign(&file, &owners, out),
         Action::Apply(args) => apply(args).await,
-        Action::Get { out, access } => get(out, access).await,
+        Action::Get { version, out, access } => get(version, out, access).await,
     }
 }
 
@@ -70,11 +108,24 @@ fn check(file: &Path) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&read(file)?).with_context(|| file.display().to_string())?;
     output::line(format_args!("genesis   {}", manifest.genesis))?;
     output::line(format_args!("version   {}", manifest.version))?;
+    if let Some(roles) = &manifest.roles {
+        if let Some(owners) = &roles.owners {
+            let (threshold, keys) = (owners.threshold(), owners.keys());
+            output::line(format_args!("owners    from now on {threshold} of {}", list(keys)))?;
+        }
+        output::line(format_args!("auditors  from now on {}", list(&roles.auditors)))?;
+    }
     for (name, workload) in &manifest.workloads {
         output::line(format_args!("workload  {name}: models {}", list(&workload.models)))?;
     }
     for (name, secret) in &manifest.secrets {
-        output::line(format_args!("secret    {name} ({}): for {}", secret.kind, list(&secret.workloads)))?;
+        output::line(format_args!(
+            "secret    {name} ({}): for {}; lease {}, grace {}",
+            secret.kind(),
+            list(&secret.workloads),
+            secret.lease.duration,
+            secret.lease.grace
+        ))?;
     }
     for (name, rule) in &manifest.models {
         output::line(format_args!(
@@ -136,21 +187,47 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
     output::line(format_args!("manifest version {} is in force", result.manifest_version))
 }
 
-async fn get(out: Option<PathBuf>, access: Access) -> anyhow::Result<()> {
+async fn diff(args: DiffArgs) -> anyhow::Result<()> {
+    let file =
+        |path: &Path| difference::Read::parse(&read(path)?).with_context(|| path.display().to_string());
+    let (old, new) = match (args.files.as_slice(), &args.access.0) {
+        ([old, new], None) => (file(old)?, file(new)?),
+        // Read before anything is asked.
+        ([new], Some(access)) => {
+            let new = file(new)?;
+            let (signed, _) = fetch(0, access).await?;
+            (difference::Read::parse(&signed.text).context("the broker's manifest")?, new)
+        }
+        ([_], None) => bail!("give two manifests, or one and --broker with --owner, --genesis and so on"),
+        _ => bail!("give one manifest with --broker, or two without"),
+    };
+    let difference = Difference::between(&old, &new);
+    match args.json {
+        true => output::line(serde_json::to_string(&difference)?),
+        false => difference.print(),
+    }
+}
+
+/// A manifest of the broker's (0: the one in force), verified under the owners of
+/// its time.
+async fn fetch(version: u64, access: &Access) -> anyhow::Result<(SignedManifest, Manifest)> {
     let (mut session, owners) = access.open().await?;
-    let answer = session.execute(command::Command::GetManifest(GetManifest {}), &owners).await?;
+    let answer = session.execute(command::Command::GetManifest(GetManifest { version }), &owners).await?;
     if answer.manifest.is_empty() {
         bail!("the broker has no manifest yet; give it one with `adytum manifest apply`");
     }
-    let signed = SignedManifest {
-        text: String::from_utf8(answer.manifest).context("the broker's manifest")?,
-        approvals: OwnerApproval::from_wire(&answer.manifest_signatures)?,
-    };
+    let signed = signed_manifest(answer)?;
     let manifest = Manifest::parse(&signed.text).context("the broker's manifest")?;
-    let fields = ManifestFields::new(&manifest, &signed.text);
-    let genesis = session.genesis();
-    approval::agreed(genesis, genesis.threshold(), Purpose::Manifest, &fields.fields(), &signed.approvals)
-        .context("the broker's manifest")?;
+    if version != 0 && manifest.version != version {
+        bail!("asked for version {version}, the broker answered with version {}", manifest.version);
+    }
+    let roles = session.roles_before(manifest.version, &owners).await?;
+    agreed(session.genesis(), &roles.owners, &signed).context("the broker's manifest")?;
+    Ok((signed, manifest))
+}
+
+async fn get(version: u64, out: Option<PathBuf>, access: Access) -> anyhow::Result<()> {
+    let (signed, manifest) = fetch(version, &access).await?;
     let Some(out) = out else { return output::text(&signed.text) };
     key_file::write_new(&out, signed.text.as_bytes(), 0o644)?;
     key_file::write_new(&beside(&out), signed.signatures_to_text().as_bytes(), 0o644)?;
@@ -158,7 +235,7 @@ async fn get(out: Option<PathBuf>, access: Access) -> anyhow::Result<()> {
 }
 
 /// The manifest with the signatures that are there already.
-fn load(file: &Path, signatures: &Path, has_signatures: bool) -> anyhow::Result<SignedManifest> {
+pub(crate) fn load(file: &Path, signatures: &Path, has_signatures: bool) -> anyhow::Result<SignedManifest> {
     let text = read(file)?;
     if !has_signatures {
         return Ok(SignedManifest::unsigned(text));
@@ -171,7 +248,8 @@ fn read(file: &Path) -> anyhow::Result<String> {
     Ok(key_file::read_text(file, MAXIMUM_LENGTH as u64)?.to_string())
 }
 
-fn beside(file: &Path) -> PathBuf {
+/// Where the signatures of a manifest lie.
+pub(crate) fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".sig");
     name.into()

@@ -5,6 +5,8 @@ use std::{
     io::{self, Write},
 };
 
+use adytum_sealed::statement::Statement;
+
 /// Prints a line. Unlike `println!` it does not panic when nobody reads on.
 pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
     writeln!(io::stdout().lock(), "{text}")?;
@@ -15,6 +17,14 @@ pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
 pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(())
+}
+
+/// A sealed model or bundle in a few words.
+pub(crate) fn sealed(statement: &Statement) -> String {
+    format!(
+        "{} version {}, {} bytes, sha256 {}, signed by {}",
+        statement.model, statement.version, statement.size, statement.sha256, statement.signer
+    )
 }
 
 /// Is this error about our own output being closed?

@@ -1,31 +1,40 @@
-//! `adytum seal`: encrypt and sign a model.
+//! `adytum seal`: encrypt and sign a model, or a directory as a bundle.
 
 use std::{fs::File, path::PathBuf};
 
 use adytum_api::names::ModelName;
 use adytum_sealed::{
+    bundle::seal_bundle,
     keys::ModelRecipient,
     seal::{SealOptions, seal_to_directory},
+    signing::OwnerSigningKey,
     statement::FileName,
 };
 use anyhow::{Context, bail};
 use tokio::task::block_in_place;
 
-use crate::{interrupt::Interruptible, key_file, output, progress};
+use crate::{
+    interrupt::{Interrupt, Interruptible},
+    key_file, output, progress,
+};
 
-/// Encrypt a model to a recipient and sign what it is.
+/// Encrypt a model or a directory to a recipient and sign what it is.
 ///
-/// Writes OUT/VERSION/model.onnx.age and OUT/VERSION/model.seal. The standard
-/// age tool opens the first; the second says, signed by an owner, which model
-/// it must turn out to be.
+/// Of a model it writes OUT/VERSION/model.onnx.age and OUT/VERSION/model.seal, of
+/// a directory OUT and OUT.seal. The standard age tool opens the first; the
+/// second says, signed by an owner, which model or bundle it must turn out to be.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("name").required(true).args(["model", "bundle"])))]
 pub(crate) struct Args {
-    /// The model.
-    #[arg(value_name = "MODEL.onnx")]
-    file: PathBuf,
+    /// The model's file, or the bundle's directory.
+    #[arg(value_name = "MODEL.onnx|DIRECTORY")]
+    what: PathBuf,
     /// The model's name, as clients and the manifest call it.
     #[arg(long, value_name = "NAME")]
-    model: ModelName,
+    model: Option<ModelName>,
+    /// The bundle's name, as the measured configuration and the manifest call it.
+    #[arg(long, value_name = "NAME")]
+    bundle: Option<ModelName>,
     /// Its version; higher than every version sealed before.
     #[arg(long, value_name = "NUMBER")]
     version: u64,
@@ -36,36 +45,75 @@ pub(crate) struct Args {
     /// The key of the owner who answers for it.
     #[arg(long, value_name = "FILE")]
     owner: PathBuf,
-    /// The model directory; VERSION is made in it.
-    #[arg(long, value_name = "BASE")]
+    /// Of a model: the model directory; VERSION is made in it. Of a bundle: the
+    /// file; never overwritten.
+    #[arg(long, value_name = "BASE|FILE")]
     out: PathBuf,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let recipient: ModelRecipient = args.recipient.parse().context("--recipient")?;
     let owner = key_file::owner_key(&args.owner)?;
-    let failed = || format!("the model {} can't be read", args.file.display());
-    let plaintext = File::open(&args.file).with_context(failed)?;
-    let metadata = plaintext.metadata().with_context(failed)?;
-    if metadata.is_dir() {
-        bail!("{} is a directory; give the model's file", args.file.display());
+    let metadata = args.what.metadata().with_context(|| format!("{} can't be read", args.what.display()))?;
+    match (&args.model, &args.bundle) {
+        (Some(model), _) if !metadata.is_dir() => {
+            seal_model(&args, model, metadata.len(), &recipient, &owner)
+        }
+        (_, Some(bundle)) if metadata.is_dir() => seal_directory(&args, bundle, &recipient, &owner),
+        (Some(_), _) => bail!(
+            "{} is a directory; give the model's file, or seal the directory with --bundle NAME",
+            args.what.display()
+        ),
+        _ => bail!(
+            "{} is a file; give the bundle's directory, or seal a model with --model NAME",
+            args.what.display()
+        ),
     }
-    let bar = progress::bytes(metadata.len(), "sealing");
-    let options = SealOptions { model: args.model, version: args.version, file_name: FileName::model_onnx() };
+}
+
+fn seal_model(
+    args: &Args,
+    model: &ModelName,
+    length: u64,
+    recipient: &ModelRecipient,
+    owner: &OwnerSigningKey,
+) -> anyhow::Result<()> {
+    let failed = || format!("the model {} can't be read", args.what.display());
+    let plaintext = File::open(&args.what).with_context(failed)?;
+    let bar = progress::bytes(length, "sealing");
+    let options =
+        SealOptions { model: model.clone(), version: args.version, file_name: FileName::model_onnx() };
     let plaintext = Interruptible::new(plaintext)?;
     let sealed = block_in_place(|| {
         let mut progress = |done| bar.set_position(done);
-        seal_to_directory(plaintext, &args.out, &recipient, &owner, &options, &mut progress)
+        seal_to_directory(plaintext, &args.out, recipient, owner, &options, &mut progress)
     });
     bar.finish_and_clear();
     let (directory, statement) = sealed?;
+    output::line(format_args!("{}: {}", directory.display(), output::sealed(&statement)))
+}
+
+fn seal_directory(
+    args: &Args,
+    name: &ModelName,
+    recipient: &ModelRecipient,
+    owner: &OwnerSigningKey,
+) -> anyhow::Result<()> {
+    let bar = progress::bytes_so_far("sealing");
+    let interrupt = Interrupt::watch()?;
+    let sealed = block_in_place(|| {
+        let mut progress = |done| {
+            bar.set_position(done);
+            interrupt.check()
+        };
+        seal_bundle(&args.what, &args.out, recipient, owner, name, args.version, &mut progress)
+    });
+    bar.finish_and_clear();
+    let (statement, summary) = sealed?;
     output::line(format_args!(
-        "{}: {} version {}, {} bytes, sha256 {}, signed by {}",
-        directory.display(),
-        statement.model,
-        statement.version,
-        statement.size,
-        statement.sha256,
-        statement.signer
+        "{}: {}, {} entries",
+        args.out.display(),
+        output::sealed(&statement),
+        summary.entries
     ))
 }

@@ -1,12 +1,15 @@
-//! `adytum secret`: give secrets to the broker, list them, take them away.
+//! `adytum secret`: give secrets to the broker, list them, renew them, take them away.
 
 use std::{io, path::PathBuf};
 
 use adytum_api::{
-    broker::{ListSecrets, PutSecret, RemoveSecret, command},
+    broker::{ListSecrets, PutSecret, RemoveSecret, RotateSecret, SecretSummary, command},
     names::SecretName,
 };
-use adytum_broker::secrets::{MAXIMUM_VALUE_LENGTH, SecretKind};
+use adytum_broker::{
+    manifest::duration::WrittenDuration,
+    secrets::{MAXIMUM_VALUE_LENGTH, SecretKind},
+};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
@@ -35,7 +38,16 @@ pub(crate) enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Have the broker forget a secret's value.
+    /// Have the broker make a new value of a secret of the kind random, or issue new
+    /// certificates of a tls-certificate or ssl-config. Running replicas fetch them
+    /// within a third of the lease.
+    Rotate {
+        /// The secret's name.
+        name: SecretName,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// Have the broker forget a secret's value. Workloads are refused it from then on.
     Rm {
         /// The secret's name.
         name: SecretName,
@@ -56,6 +68,11 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
             let result = access.execute(command::Command::ListSecrets(ListSecrets {})).await?;
             list(&result.secrets, json)
         }
+        Action::Rotate { name, access } => {
+            let rotate = RotateSecret { name: name.to_string() };
+            let result = access.execute(command::Command::RotateSecret(rotate)).await?;
+            output::line(format_args!("{name}: version {}", result.secret_version))
+        }
         Action::Rm { name, access } => {
             let remove = RemoveSecret { name: name.to_string() };
             access.execute(command::Command::RemoveSecret(remove)).await?;
@@ -64,7 +81,8 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     }
 }
 
-fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+/// Reads a value from a file, or from standard input.
+pub(crate) fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let limit = MAXIMUM_VALUE_LENGTH as u64;
     let value = if file.as_os_str() == "-" {
         key_file::read_limited(io::stdin().lock(), limit).context("standard input")?
@@ -77,7 +95,7 @@ fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     Ok(value)
 }
 
-fn list(secrets: &[adytum_api::broker::SecretSummary], as_json: bool) -> anyhow::Result<()> {
+fn list(secrets: &[SecretSummary], as_json: bool) -> anyhow::Result<()> {
     let kind =
         |wire| SecretKind::from_wire(wire).map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
     if as_json {
@@ -88,23 +106,38 @@ fn list(secrets: &[adytum_api::broker::SecretSummary], as_json: bool) -> anyhow:
                     "name": secret.name,
                     "kind": kind(secret.kind),
                     "version": secret.version,
+                    "removed": secret.removed,
                     "workloads": secret.workloads,
+                    "lease_seconds": secret.lease_seconds,
+                    "grace_seconds": secret.grace_seconds,
                 })
             })
             .collect();
         return output::line(json!(rows));
     }
     let width = secrets.iter().map(|secret| secret.name.len()).max().unwrap_or(0).max(4);
-    output::line(format_args!("{:width$}  {:12}  {:7}  workloads", "name", "kind", "version"))?;
+    let header = format_args!(
+        "{:width$}  {:15}  {:7}  {:5}  {:5}  workloads",
+        "name", "kind", "version", "lease", "grace"
+    );
+    output::line(header)?;
     for secret in secrets {
-        let version = match secret.version {
-            0 => "unset".to_owned(),
-            version => version.to_string(),
+        let version = match (secret.version, secret.removed) {
+            (_, true) => "removed".to_owned(),
+            (0, false) => "unset".to_owned(),
+            (version, false) => version.to_string(),
+        };
+        // The manifest in force says nothing of a secret that it does not name.
+        let duration = |seconds| match secret.workloads.as_slice() {
+            [] => "-".to_owned(),
+            _ => WrittenDuration::from_seconds(seconds).to_string(),
         };
         output::line(format_args!(
-            "{:width$}  {:12}  {version:7}  {}",
+            "{:width$}  {:15}  {version:7}  {:5}  {:5}  {}",
             secret.name,
             kind(secret.kind),
+            duration(secret.lease_seconds),
+            duration(secret.grace_seconds),
             secret.workloads.join(", ")
         ))?;
     }

@@ -1,14 +1,18 @@
-//! `adytum unseal`: verify and decrypt a sealed model, on an owner's machine.
+//! `adytum unseal`: verify and decrypt a sealed model or bundle, on an owner's
+//! machine.
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use adytum_api::names::ModelName;
 use adytum_sealed::{
+    bundle::{GenuineBundle, Ownership, SealedBundle, TreeWriter},
     directory::{Content, Scan, scan_one},
+    keys::ModelIdentity,
     rule::ModelRule,
     statement::Statement,
     unseal::unseal_to_file,
@@ -17,20 +21,21 @@ use anyhow::{Context, bail};
 use tokio::task::block_in_place;
 
 use crate::{
-    interrupt::Interruptible,
+    interrupt::{Interrupt, Interruptible},
     key_file::{self, OwnerReference},
     output, progress,
 };
 
-/// Verify whose model it is and decrypt it.
+/// Verify whose model or bundle it is and decrypt it.
 ///
-/// Nothing is decrypted before the signature was verified, and the file gets
-/// its name only after length and digest matched.
+/// Nothing is decrypted before the signature was verified, and the file or
+/// directory gets its name only after length and digest matched.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The version's directory, with model.onnx.age and model.seal in it.
-    #[arg(value_name = "BASE/VERSION")]
-    directory: PathBuf,
+    /// Of a model: the version's directory, with model.onnx.age and model.seal in
+    /// it. Of a bundle: the file, with FILE.seal beside it.
+    #[arg(value_name = "BASE/VERSION|FILE")]
+    what: PathBuf,
     /// The model key (age identity).
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
@@ -41,29 +46,43 @@ pub(crate) struct Args {
     /// The model's name that is expected; any by default.
     #[arg(long, value_name = "NAME")]
     model: Option<ModelName>,
+    /// The bundle's name that is expected; any by default.
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    bundle: Option<ModelName>,
     /// The lowest version that is accepted.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     minimum_version: u64,
-    /// Where the plaintext goes (mode 0600); never overwritten.
-    #[arg(long, value_name = "FILE")]
+    /// Where the model goes (mode 0600), or the directory that the bundle becomes;
+    /// never overwritten.
+    #[arg(long, value_name = "FILE|DIRECTORY")]
     out: PathBuf,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let identity = key_file::model_identity(&args.identity)?;
     let signers = args.signers.iter().map(OwnerReference::public_key).collect::<Result<BTreeSet<_>, _>>()?;
-    // A name such as "." says no version; the directory's own name does.
-    let directory = args
-        .directory
-        .canonicalize()
-        .with_context(|| format!("the directory {} can't be read", args.directory.display()))?;
-    let (statement, ciphertext) = sealed_model(&directory)?;
-    let rule = ModelRule {
-        name: args.model.unwrap_or_else(|| statement.model.clone()),
-        signers,
+    let rule = |name: &Option<ModelName>, statement: &Statement| ModelRule {
+        name: name.as_ref().unwrap_or(&statement.model).clone(),
+        signers: signers.clone(),
         minimum_version: args.minimum_version,
         digests: BTreeSet::new(),
     };
+    if args.bundle.is_some() || args.what.is_file() {
+        if args.model.is_some() {
+            bail!("{} is a file; a model is sealed as a directory BASE/VERSION", args.what.display());
+        }
+        let sealed = SealedBundle::open(&args.what)?;
+        let rule = rule(&args.bundle, sealed.statement());
+        let genuine = sealed.judge(&rule).with_context(|| format!("{} is refused", args.what.display()))?;
+        return unseal_bundle(&genuine, identity, &args.out);
+    }
+    // A name such as "." says no version; the directory's own name does.
+    let directory = args
+        .what
+        .canonicalize()
+        .with_context(|| format!("the directory {} can't be read", args.what.display()))?;
+    let (statement, ciphertext) = sealed_model(&directory)?;
+    let rule = rule(&args.model, &statement);
     let genuine = rule.judge(&statement).with_context(|| format!("{} is refused", directory.display()))?;
     let file = File::open(&ciphertext).with_context(|| format!("{} can't be read", ciphertext.display()))?;
     let bar = progress::bytes(statement.size, "unsealing");
@@ -74,14 +93,43 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     });
     bar.finish_and_clear();
     unsealed.with_context(|| ciphertext.display().to_string())?;
+    output::line(format_args!("{}: {}", args.out.display(), output::sealed(&statement)))
+}
+
+fn unseal_bundle(genuine: &GenuineBundle, identity: ModelIdentity, out: &Path) -> anyhow::Result<()> {
+    let statement = genuine.genuine_statement().statement();
+    if out.symlink_metadata().is_ok() {
+        bail!("{} exists already; name a directory that does not", out.display());
+    }
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Beside its place, readable for nobody else, and removed unless it gets its
+    // name: the digest is known at the end only.
+    let unfinished = tempfile::Builder::new()
+        .prefix(".unsealing-")
+        .tempdir_in(parent)
+        .with_context(|| format!("{} can't be written to", parent.display()))?;
+    let root = unfinished.path().join("tree");
+    fs::create_dir(&root)?;
+    let mut tree = TreeWriter::new(File::open(&root)?.into(), Ownership::default())?;
+    let bar = progress::bytes(statement.size, "unsealing");
+    let interrupt = Interrupt::watch()?;
+    let unsealed = block_in_place(|| {
+        let mut progress = |done| {
+            bar.set_position(done);
+            interrupt.check()
+        };
+        genuine.unseal(&[identity], u64::MAX, &mut tree, &mut progress)
+    });
+    bar.finish_and_clear();
+    let summary = unsealed?;
+    // As a model's file: for the owner's eyes.
+    fs::set_permissions(&root, Permissions::from_mode(0o700))?;
+    fs::rename(&root, out).with_context(|| format!("{} can't be made", out.display()))?;
     output::line(format_args!(
-        "{}: {} version {}, {} bytes, sha256 {}, signed by {}",
-        args.out.display(),
-        statement.model,
-        statement.version,
-        statement.size,
-        statement.sha256,
-        statement.signer
+        "{}: {}, {} entries",
+        out.display(),
+        output::sealed(statement),
+        summary.entries
     ))
 }
 
@@ -94,5 +142,7 @@ fn sealed_model(directory: &Path) -> anyhow::Result<(Statement, PathBuf)> {
         None => {}
     }
     let reasons = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    bail!("no sealed model: {reasons}; give a directory BASE/VERSION that `adytum seal` wrote")
+    bail!(
+        "no sealed model: {reasons}; give a directory BASE/VERSION, or a bundle's file, that `adytum seal` wrote"
+    )
 }

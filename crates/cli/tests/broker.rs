@@ -310,14 +310,14 @@ async fn an_owner_provisions_a_broker() {
 
     let listed = succeeds(stage.pinned(&["secret", "list", "--owner", &owner])).await;
     let words: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert!(words.contains(&vec!["ssl_config", "opaque", "3", "digits"]), "{listed}");
-    assert!(words.contains(&vec!["model_key", "age-identity", "1", "digits"]), "{listed}");
+    assert!(words.contains(&vec!["ssl_config", "opaque", "3", "1h", "0s", "digits"]), "{listed}");
+    assert!(words.contains(&vec!["model_key", "age-identity", "1", "1h", "0s", "digits"]), "{listed}");
     let json = succeeds(stage.pinned(&["secret", "list", "--json", "--owner", &owner])).await;
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap().as_array().unwrap().len(), 2);
 
     succeeds(stage.pinned(&["secret", "rm", "ssl_config", "--owner", &owner])).await;
     let listed = succeeds(stage.pinned(&["secret", "list", "--owner", &owner])).await;
-    assert!(listed.contains("unset"), "{listed}");
+    assert!(listed.contains("removed"), "{listed}");
 
     let status = succeeds(stage.pinned(&["broker", "status", &stage.address])).await;
     assert!(status.contains("manifest version  1") && !status.contains("ssl_config"), "{status}");
@@ -350,12 +350,12 @@ async fn owners_must_agree() {
     let apply = stage.pinned(&["manifest", "apply", &manifest, "--owner", &owners[1], "--owner", &owners[2]]);
     succeeds(apply).await;
 
-    // A stranger's key never reaches the broker.
+    // A stranger's signature counts for nothing.
     let stranger = stage.path("stranger.pem");
     let new = ["owner", "new", "--out", &stranger].map(str::to_owned);
     succeeds(new.to_vec()).await;
     let message = fails(stage.pinned(&["secret", "list", "--owner", &stranger])).await;
-    assert!(message.contains("not an owner in the genesis"), "{message}");
+    assert!(message.contains("not an owner of this broker"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,4 +370,104 @@ async fn a_manifest_for_another_broker_is_not_sent() {
     let changed = stage.write("changed.toml", &stage.manifest(1).replace("version = 1", "version = one"));
     let message = fails(vec!["manifest".into(), "check".into(), changed]).await;
     assert!(message.contains("changed.toml") && message.contains("line 3"), "{message}");
+}
+
+/// An owner's directory, as `deploy/owner.sh` lays it out.
+fn owners_directory(stage: &Stage) -> String {
+    for part in ["owner/public", "owner/private/secrets"] {
+        fs::create_dir_all(stage.path(part)).unwrap();
+    }
+    fs::copy(stage.path("owner0.pem"), stage.path("owner/private/owner.pem")).unwrap();
+    fs::copy(stage.path("genesis.toml"), stage.path("owner/public/genesis.toml")).unwrap();
+    let policy = format!("vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{IDENTITY}\"]\n");
+    stage.write("owner/public/broker-policy.toml", &policy);
+    stage.write("owner/public/manifest.toml", &stage.manifest(1));
+    stage.write("owner/private/secrets/ssl_config", "server_key: \"x\"\n");
+    stage.path("owner")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_provisions_a_broker_from_an_owners_directory() {
+    let stage = Stage::new(1, 1).await;
+    let directory = owners_directory(&stage);
+    let provision: Vec<String> = [
+        "provision",
+        "--owner-directory",
+        &directory,
+        "--broker",
+        &stage.address,
+        "--trust-simulation",
+        &stage.path("platform/root.pem"),
+    ]
+    .map(str::to_owned)
+    .into();
+
+    // Nothing is sent while something is missing.
+    assert!(fails(provision.clone()).await.contains("model_key"));
+    let key = stage.path("owner/private/secrets/model_key");
+    succeeds(vec!["model-key".into(), "new".into(), "--out".into(), key]).await;
+    let list = stage.pinned(&["secret", "list", "--owner", &stage.path("owner0.pem")]);
+    assert!(!succeeds(list.clone()).await.contains("ssl_config"));
+
+    let said = succeeds(provision.clone()).await;
+    for line in ["manifest version 1 is in force\n", "ssl_config: version 1\n", "model_key: version 1\n"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let said = succeeds(provision.clone()).await;
+    for line in ["version 1 is in force already", "ssl_config: version 1 is there already"] {
+        assert!(said.contains(line), "{said}");
+    }
+    let mut replace = provision.clone();
+    replace.push("--replace".to_owned());
+    assert!(succeeds(replace).await.contains("ssl_config: version 2\n"));
+
+    // The same version with another text is not what is in force; an older one neither.
+    stage.write("owner/public/manifest.toml", &stage.manifest(1).replace(&"2e".repeat(32), &"3e".repeat(32)));
+    assert!(fails(provision.clone()).await.contains("another manifest of version 1"));
+    stage.write("owner/public/manifest.toml", &stage.manifest(2));
+    assert!(succeeds(provision.clone()).await.contains("manifest version 2 is in force\n"));
+    stage.write("owner/public/manifest.toml", &stage.manifest(1));
+    assert!(fails(provision.clone()).await.contains("higher version"));
+
+    // A genuine broker that somebody else founded gets nothing.
+    let other = Genesis::found(stage.genesis.owners().iter().copied(), 1).unwrap();
+    stage.write("owner/public/genesis.toml", &other.to_toml());
+    assert!(fails(provision).await.contains("genesis-mismatch"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_listed_compared_and_shown_again() {
+    let stage = Stage::new(1, 1).await;
+    let owned = |words: &[&str]| {
+        let mut arguments = stage.pinned(words);
+        arguments.extend(["--owner".into(), stage.path("owner0.pem")]);
+        arguments
+    };
+    let none = succeeds(owned(&["manifest", "history"])).await;
+    assert!(none.contains("no manifest yet"), "{none}");
+    let first = stage.write("first.toml", &stage.manifest(1));
+    assert!(fails(owned(&["manifest", "diff", &first])).await.contains("no manifest yet"));
+    succeeds(owned(&["manifest", "apply", &first])).await;
+
+    let who = "workloads = [\"digits\"]";
+    let leased = stage.manifest(2).replacen(who, &format!("{who}\nlease = \"10m\""), 1);
+    let second = stage.write("second.toml", &leased);
+    let said = succeeds(owned(&["manifest", "diff", &second])).await;
+    assert!(said.starts_with("version  1 -> 2\n~ secret ssl_config\n    lease: + 10m\n"), "{said}");
+    assert!(
+        fails(owned(&["manifest", "diff", &first, &second])).await.contains("one manifest with --broker")
+    );
+    succeeds(owned(&["manifest", "apply", &second])).await;
+
+    let key = succeeds(vec!["owner".into(), "show".into(), stage.path("owner0.pem")]).await;
+    let history = succeeds(owned(&["manifest", "history"])).await;
+    let lines: Vec<&str> = history.lines().collect();
+    assert!(lines[0].starts_with("version 2 ") && lines[1].starts_with("version 1 "), "{history}");
+    assert!(lines.iter().all(|line| line.ends_with(&format!("signed by {}", key.trim()))), "{history}");
+    let json = succeeds(owned(&["manifest", "history", "--count", "1", "--json"])).await;
+    let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((parsed.as_array().unwrap().len(), &parsed[0]["version"]), (1, &serde_json::json!(2)));
+    assert_eq!(succeeds(owned(&["manifest", "get", "--version", "1"])).await, stage.manifest(1));
+    assert_eq!(succeeds(owned(&["manifest", "get"])).await, leased);
+    assert!(fails(owned(&["manifest", "get", "--version", "9"])).await.contains("refused"));
 }

@@ -243,6 +243,67 @@ fn what_is_not_genuine_is_not_unsealed() {
     assert!(message.contains("give a directory BASE/VERSION"), "{message}");
 }
 
+/// A directory, sealed as version 3 of the bundle `web`: its tree and its file.
+fn sealed_bundle(sealed: &Sealed) -> (String, String) {
+    let (tree, file) = (sealed.folder.path("tree"), sealed.folder.path("web.bundle"));
+    fs::create_dir_all(format!("{tree}/etc")).unwrap();
+    fs::write(format!("{tree}/etc/conf"), "answer = 42\n").unwrap();
+    let mut arguments = sealed.seal_arguments("3", &file);
+    (arguments[1], arguments[2], arguments[3]) = (&tree, "--bundle", "web");
+    let said = succeeds(&arguments);
+    assert!(said.contains("web version 3, 2560 bytes") && said.contains("2 entries"), "{said}");
+    assert!(fails(&arguments).contains("exists already"));
+    (tree, file)
+}
+
+#[test]
+fn a_bundle_is_sealed_and_unsealed() {
+    let sealed = Sealed::keys();
+    let (_, file) = sealed_bundle(&sealed);
+    let out = sealed.folder.path("out");
+    let said = succeeds(&sealed.unseal_arguments(&file, &out));
+    assert!(said.contains("web version 3") && said.contains("2 entries"), "{said}");
+    assert_eq!(fs::read_to_string(format!("{out}/etc/conf")).unwrap(), "answer = 42\n");
+    assert_eq!(mode(&out), 0o700);
+    assert!(fails(&sealed.unseal_arguments(&file, &out)).contains("exists already"));
+}
+
+#[test]
+fn a_bundle_that_is_not_genuine_is_not_unsealed() {
+    let sealed = Sealed::keys();
+    let (tree, file) = sealed_bundle(&sealed);
+    let out = sealed.folder.path("out");
+    let refused = |more: &[&str]| {
+        let message = fails(&[&sealed.unseal_arguments(&file, &out)[..], more].concat());
+        let left = fs::read_dir(sealed.folder.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| name.to_str().unwrap().contains("seal")).collect();
+        assert!(!Path::new(&out).exists() && left == ["web.bundle.seal"], "{message}: {left:?}");
+        message
+    };
+    assert!(refused(&["--bundle", "mail"]).contains("name: wanted mail, got web"));
+    assert!(refused(&["--minimum-version", "4"]).contains("version: wanted at least 4, got 3"));
+    assert!(refused(&["--model", "web"]).contains("is a file; a model is sealed as a directory"));
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    assert!(refused(&[]).contains("altered"));
+
+    // Files and directories, each sealed by its own flag.
+    let another = sealed.folder.path("another");
+    let mut arguments = sealed.seal_arguments("3", &another);
+    arguments[1] = &tree;
+    assert!(fails(&arguments).contains("seal the directory with --bundle"));
+    let mut arguments = sealed.seal_arguments("3", &another);
+    arguments[2] = "--bundle";
+    assert!(fails(&arguments).contains("seal a model with --model"));
+    std::os::unix::fs::symlink("/etc/passwd", format!("{tree}/link")).unwrap();
+    let mut arguments = sealed.seal_arguments("3", &another);
+    (arguments[1], arguments[2], arguments[3]) = (&tree, "--bundle", "web");
+    assert!(fails(&arguments).contains("leads to \"/etc/passwd\", out of the bundle"));
+    assert!(!Path::new(&another).exists());
+}
+
 #[test]
 fn an_interrupted_seal_leaves_nothing() {
     use std::{io::Write, process::Stdio, time::Duration};

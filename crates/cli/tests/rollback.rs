@@ -15,8 +15,9 @@ use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits,
     events::LoggedEvents,
     genesis::Genesis,
+    root_key::opening::{self, Opening},
     serve,
-    store::{FILE, LockedStore, Store},
+    store::{FILE, LockedStore},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock, measurement::WorkloadIdentity};
 use adytum_sealed::signing::OwnerSigningKey;
@@ -74,13 +75,16 @@ impl Stage {
         let state = self.path(state);
         self.free(&state).await;
         let attester = SimAttester::new(Arc::clone(&self.platform), IDENTITY);
-        let key = attester.sealing_key().unwrap().unwrap();
+        let locked = LockedStore::open(&state, self.genesis.digest()).unwrap();
+        let Ok(Opening::Open(store)) = opening::open(locked, attester.sealing_key().unwrap()) else {
+            panic!()
+        };
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
             attester: Arc::new(attester),
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::new(SystemClock),
-            store: Store::open(&state, self.genesis.digest(), &key.into()).unwrap(),
+            store: *store,
             events: Arc::new(LoggedEvents),
             reference: None,
         })

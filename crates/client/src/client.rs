@@ -18,7 +18,7 @@ use adytum_api::tensorflow::{
         prediction_service_client::PredictionServiceClient,
     },
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::{
     Code, Request, Response, Status,
     transport::{Channel, Endpoint},
@@ -36,6 +36,18 @@ pub const MAXIMUM_MESSAGE_LENGTH: usize = 64 << 20;
 
 /// HTTP/2 windows, in bytes: a batch of images must not wait for a round trip.
 const WINDOW: u32 = 4 << 20;
+
+/// How long a call that got no answer waits before each time it is sent anew, if
+/// its connection was lost or can't be opened again. A replica that ends takes
+/// some connections with it, and for a moment new ones may still be led to it;
+/// all repeats together must outlast that moment.
+pub const REPEATS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 
 /// How to connect and how long to wait.
 #[derive(Clone, Debug)]
@@ -95,9 +107,10 @@ impl ModelSelector {
 
 /// One connection to a model server. Clones share it.
 ///
-/// A connection that the server closed is opened again, and a call that it took
-/// with it is sent once more: predictions have no effects, so twice is as good
-/// as once. [`Client::repeated`] counts how often.
+/// A connection that was lost is opened again, and a call that it took with it is
+/// sent anew, as [`REPEATS`] lays down: predictions have no effects, so twice is
+/// as good as once. What the server answered is never asked for again.
+/// [`Client::repeated`] counts how often a call was sent anew.
 #[derive(Clone)]
 pub struct Client {
     service: PredictionServiceClient<Channel>,
@@ -182,16 +195,19 @@ impl Client {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let both = async {
-            match send(self.timeout).await {
-                Err(status) if was_lost(&status) => {
-                    self.repeated.fetch_add(1, Ordering::Relaxed);
-                    send(self.timeout).await
+        let all = async {
+            let mut pauses = REPEATS.iter();
+            loop {
+                match (send(self.timeout).await, pauses.next()) {
+                    (Err(status), Some(pause)) if was_lost(&status) => {
+                        sleep(*pause).await;
+                        self.repeated.fetch_add(1, Ordering::Relaxed);
+                    }
+                    (last, _) => return last,
                 }
-                first => first,
             }
         };
-        match timeout(self.timeout, both).await {
+        match timeout(self.timeout, all).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.error(&status)),
             Err(_) => Err(self.deadline()),
@@ -227,10 +243,11 @@ fn limited<T>(message: T, timeout: Duration) -> Request<T> {
     request
 }
 
-/// Did the connection break under the call? What the server answered has no
-/// source; what this side found out has one.
+/// Did the connection break under the call, or could it not be opened again?
+/// What the server answered has no source; what this side found out has one.
 fn was_lost(status: &Status) -> bool {
-    status.source().is_some_and(|source| find::<ConnectError>(source).is_none()) && !is_local_timeout(status)
+    let lost = |source| find::<ConnectError>(source).is_none_or(ConnectError::may_pass);
+    status.source().is_some_and(lost) && !is_local_timeout(status)
 }
 
 /// tonic's own clock, which runs beside ours.

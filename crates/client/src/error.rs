@@ -29,7 +29,7 @@ pub enum ClientError {
     /// There is no connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection broke while a request was on it, twice.
+    /// The connection broke while a request was on it, each time it was sent.
     #[error("the connection to {server} broke: {problem}; {advice}")]
     Broken {
         /// The server.

@@ -33,7 +33,7 @@ mod labels;
 pub mod ranking;
 mod signature;
 
-pub use client::{Client, ClientOptions, MAXIMUM_MESSAGE_LENGTH, ModelSelector};
+pub use client::{Client, ClientOptions, MAXIMUM_MESSAGE_LENGTH, ModelSelector, REPEATS};
 pub use connection::{ConnectError, ServerAddress, TrustError};
 pub use error::ClientError;
 pub use image::ImageError;

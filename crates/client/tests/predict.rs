@@ -203,6 +203,31 @@ async fn a_lost_connection_is_opened_again() {
     assert_eq!(error.code(), "connection-refused", "{error}");
 }
 
+/// A replica that ends takes connections with it, and some new ones are led to it
+/// for a moment.
+#[tokio::test]
+async fn a_call_outlasts_a_replica_that_ends() {
+    let server = ModelServer::start(Behaviour::default(), None).await;
+    let client = connect(&server, &ClientOptions::default()).await.unwrap();
+    classify(&client, "digits", 0).await.unwrap();
+    server.close_next(3);
+    server.drop_connections();
+    classify(&client, "digits", 0).await.unwrap();
+    assert!(client.repeated() >= 3, "{}", client.repeated());
+    assert_eq!(server.seen().predictions(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_given_up() {
+    let server = ModelServer::start(Behaviour::default(), None).await;
+    let client = connect(&server, &ClientOptions::default()).await.unwrap();
+    server.close_next(usize::MAX);
+    server.drop_connections();
+    let error = classify(&client, "digits", 0).await.unwrap_err();
+    assert_eq!(error.code(), "connection-broken", "{error}");
+    assert_eq!(client.repeated(), adytum_client::REPEATS.len() as u64);
+}
+
 #[tokio::test]
 async fn an_endless_answer_is_cut_off() {
     // 68 MiB of scores.

@@ -25,8 +25,13 @@ pub struct AttestationArguments {
 
     /// The TEE: auto, occlum, gramine, tsm, or simulation=DIRECTORY where the
     /// build has it. Simulation is never chosen by itself
-    #[arg(long, value_name = "TEE", default_value = "auto")]
+    #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]
     pub tee: TeeChoice,
+
+    /// Write evidence of this workload here when it starts, for `adytum manifest
+    /// new` and `explain`. It is no secret
+    #[arg(long, value_name = "FILE")]
+    pub write_evidence: Option<PathBuf>,
 
     /// Simulation only: how long a quote takes, as in 20ms, to imitate hardware
     #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
@@ -106,6 +111,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(microseconds).map(Duration::from_micros).ok_or_else(error)
 }
 
+/// Reads a duration in whole seconds, or with a unit as [`parse_duration`] does.
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).or_else(|_| parse_duration(text))
+}
+
 /// Takes the flags of [`AttestationArguments`], and those named in `others`, out
 /// of a program's own arguments: what is left is what the measured
 /// configuration has to allow. A flag's value is either in the same argument
@@ -176,6 +186,9 @@ mod tests {
     fn durations_have_a_unit() {
         assert_eq!(parse_duration("20ms"), Ok(Duration::from_millis(20)));
         assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_seconds("20"), Ok(Duration::from_secs(20)));
+        assert_eq!(parse_seconds("20ms"), Ok(Duration::from_millis(20)));
+        assert!(parse_seconds("-1").is_err());
         for text in ["", "20", "ms", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
         }

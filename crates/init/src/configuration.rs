@@ -9,6 +9,7 @@
 //! What a host may vary is not in here, and is not trusted: addresses, clock,
 //! log level.
 
+mod bundle;
 mod canonical;
 mod destination;
 mod document;
@@ -22,15 +23,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adytum_api::names::SecretName;
+use adytum_api::names::{ModelName, SecretName};
 use adytum_evidence::{
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
 };
 use adytum_ratls::claims::GenesisDigest;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 pub use self::{
+    bundle::BundleRule,
     destination::{AbsolutePath, Owner, PathError, ReloadSignal, SecretDestination},
     error::ConfigurationError,
     reference::BROKER_VARIABLE as REFERENCE_BROKER_VARIABLE,
@@ -51,6 +54,9 @@ pub const MAXIMUM_LENGTH: u64 = 1024 * 1024;
 /// for more.
 pub const MAXIMUM_SECRETS: usize = 32;
 
+/// The most bundles that one workload may unpack.
+pub const MAXIMUM_BUNDLES: usize = 32;
+
 /// What is measured of a workload besides its code. Made by parsing only, so
 /// what is in here has been checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,6 +67,10 @@ pub struct MeasuredConfiguration {
     pub(crate) libraries: BTreeMap<AbsolutePath, Sha256Digest>,
     pub(crate) broker: PinnedBroker,
     pub(crate) secrets: BTreeMap<SecretName, SecretRule>,
+    /// Left out where there are none: workloads without bundles are measured as
+    /// they were before there were any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) bundles: BTreeMap<ModelName, BundleRule>,
     pub(crate) storage: Storage,
     pub(crate) allow_plain_models: bool,
     /// Occlum's file names the broker's address as well. It is untrusted and
@@ -95,6 +105,9 @@ pub struct PinnedBroker {
 pub struct SecretRule {
     /// Where it goes.
     pub destination: SecretDestination,
+    /// Of a certificate: where its key goes, if not into the same file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_path: Option<AbsolutePath>,
     /// Whose the file is; init's own by default.
     pub owner: Owner,
     /// What the program is sent after a renewal.
@@ -209,6 +222,22 @@ impl MeasuredConfiguration {
         &self.secrets
     }
 
+    /// The bundles to unpack.
+    pub fn bundles(&self) -> &BTreeMap<ModelName, BundleRule> {
+        &self.bundles
+    }
+
+    /// Is this the secret that opens a bundle?
+    pub fn opens_bundle(&self, secret: &SecretName) -> bool {
+        self.bundles.values().any(|bundle| bundle.secret == *secret)
+    }
+
+    /// Does this path lie in a bundle, so that there is nothing before that is
+    /// unpacked?
+    pub fn is_in_bundle(&self, path: &Path) -> bool {
+        self.bundles.values().any(|bundle| path.starts_with(bundle.path.as_path()))
+    }
+
     /// The secret that goes to this file. A program that has init as a library
     /// takes it from memory instead of opening the file.
     pub fn secret_at(&self, path: &Path) -> Option<&SecretName> {
@@ -217,6 +246,11 @@ impl MeasuredConfiguration {
             _ => false,
         };
         self.secrets.iter().find(|(_, rule)| is_it(rule)).map(|(name, _)| name)
+    }
+
+    /// What tells the program that these secrets have changed, each signal once.
+    pub fn reload_signals<'a>(&self, changed: impl Iterator<Item = &'a SecretName>) -> BTreeSet<Signal> {
+        changed.filter_map(|name| self.secrets.get(name)?.reload_signal).map(Signal::from).collect()
     }
 
     /// What is said about file systems.

@@ -45,6 +45,9 @@ pub fn confine_this_process(
     if let Some(pinned) = configuration.program() {
         return Err(ProgramError::Pinned { pinned: pinned.path.to_string() }.into());
     }
+    if !configuration.bundles().is_empty() {
+        return Err(ProgramError::Bundles.into());
+    }
     check_arguments_of_this_process(configuration, host_flags)?;
     let environment: BTreeMap<OsString, OsString> = env::vars_os().collect();
     let pairs = || environment.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));

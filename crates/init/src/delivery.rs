@@ -7,6 +7,7 @@
 mod file;
 mod memory;
 mod storage;
+mod tree;
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +19,10 @@ use std::{
 use adytum_api::names::SecretName;
 
 pub(crate) use self::storage::refuse_shared;
-pub use self::{file::SecretFile, memory::SecretDescriptor};
+pub use self::{file::SecretFile, memory::SecretDescriptor, tree::BundlePlace};
 use crate::{
     configuration::{MeasuredConfiguration, SecretDestination},
-    secret::Released,
+    secret::{Released, SecretKind, SecretValue},
     tee::Platform,
 };
 
@@ -56,6 +57,16 @@ pub enum DeliveryError {
         /// The descriptor.
         number: u32,
     },
+    /// Something that init did not make lies where a bundle is to go.
+    #[error(
+        "{} is there already, and is no bundle that init unpacked; remove it, or choose another path and measure the \
+         configuration anew",
+        path.display()
+    )]
+    Occupied {
+        /// The place.
+        path: PathBuf,
+    },
     /// A program started by init can't read init's memory.
     #[error(
         "secret {name} has no path: a program that init starts can't reach it; give it a path, or fd:N, and \
@@ -64,6 +75,17 @@ pub enum DeliveryError {
     NoPlace {
         /// The secret.
         name: SecretName,
+    },
+    /// It has no key of its own.
+    #[error(
+        "the measured configuration has a key_path for {name}, but the broker gave a value of the kind {kind:?}: only \
+         a tls-certificate is a certificate and a key; remove key_path, or change the kind in the manifest"
+    )]
+    NoKey {
+        /// The secret.
+        name: SecretName,
+        /// Its kind.
+        kind: SecretKind,
     },
 }
 
@@ -74,8 +96,30 @@ impl DeliveryError {
             Self::Unsafe { .. } => "storage-unsafe",
             Self::System { .. } => "storage-failed",
             Self::Taken { .. } => "descriptor-taken",
+            Self::Occupied { .. } => "storage-occupied",
             Self::NoPlace { .. } => "secret-without-place",
+            Self::NoKey { .. } => "secret-without-key",
         }
+    }
+}
+
+/// One file, or two: a certificate chain and its key.
+#[derive(Debug)]
+struct FilePlace {
+    file: SecretFile,
+    key: Option<SecretFile>,
+}
+
+impl FilePlace {
+    /// Each file is replaced atomically; of two, the key comes first, and who
+    /// reads them is told when both are there.
+    fn replace(&mut self, name: &SecretName, secret: &SecretValue) -> Result<(), DeliveryError> {
+        let Some(key_file) = &mut self.key else { return self.file.replace(secret.as_bytes()) };
+        let (chain, key) = secret
+            .chain_and_key()
+            .ok_or_else(|| DeliveryError::NoKey { name: name.clone(), kind: secret.kind() })?;
+        key_file.replace(key)?;
+        self.file.replace(chain)
     }
 }
 
@@ -83,7 +127,7 @@ impl DeliveryError {
 /// that were delivered are removed when this is dropped.
 #[derive(Debug)]
 pub struct Places {
-    files: BTreeMap<SecretName, SecretFile>,
+    files: BTreeMap<SecretName, FilePlace>,
     descriptors: BTreeMap<SecretName, SecretDescriptor>,
 }
 
@@ -94,6 +138,8 @@ impl Places {
         let mut places = Self { files: BTreeMap::new(), descriptors: BTreeMap::new() };
         for (name, rule) in configuration.secrets() {
             match &rule.destination {
+                // What opens a bundle is init's own business.
+                SecretDestination::Memory if configuration.opens_bundle(name) => {}
                 SecretDestination::Memory => return Err(DeliveryError::NoPlace { name: name.clone() }),
                 SecretDestination::Descriptor(number) => {
                     places.descriptors.insert(name.clone(), SecretDescriptor::reserve(*number)?);
@@ -104,8 +150,9 @@ impl Places {
         // After the descriptors: opening directories takes the lowest free ones.
         for (name, rule) in configuration.secrets() {
             if let SecretDestination::File(path) = &rule.destination {
-                let file = SecretFile::prepare(path, rule.owner, platform, configuration.storage())?;
-                places.files.insert(name.clone(), file);
+                let prepare = |path| SecretFile::prepare(path, rule.owner, platform, configuration.storage());
+                let key = rule.key_path.as_ref().map(prepare).transpose()?;
+                places.files.insert(name.clone(), FilePlace { file: prepare(path)?, key });
             }
         }
         Ok(places)
@@ -114,10 +161,11 @@ impl Places {
     /// Puts every secret where it belongs. Called again after a renewal, it
     /// replaces the files atomically; descriptors keep what they have.
     pub fn deliver(&mut self, released: &Released) -> Result<(), DeliveryError> {
-        for (name, file) in &mut self.files {
+        for (name, place) in &mut self.files {
             if let Some(secret) = released.secrets.get(name) {
-                file.replace(secret)?;
-                tracing::info!(secret = %name, version = secret.version(), "secret written to {}", file.path());
+                place.replace(name, secret)?;
+                let path = place.file.path();
+                tracing::info!(secret = %name, version = secret.version(), "secret written to {path}");
             }
         }
         for (name, descriptor) in &mut self.descriptors {

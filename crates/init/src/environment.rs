@@ -21,9 +21,18 @@ use serde::{Deserialize, Serialize};
 /// iconv(3), locale(7)).
 const LOADER_VARIABLES: [&str; 4] = ["GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", "NLSPATH"];
 
-/// What init itself reads. Untrusted: addresses and how much is logged.
-pub const HOST_VARIABLES: [&str; 5] =
-    ["ADYTUM_BROKER", "OCCLUM_INIT_RA_KMS_SERVER", "PCCS_URL", "ADYTUM_LOG_FORMAT", "RUST_LOG"];
+/// What init itself reads. Untrusted: addresses, how much is logged, where
+/// Kubernetes looks for status.
+pub const HOST_VARIABLES: [&str; 8] = [
+    "ADYTUM_BROKER",
+    "OCCLUM_INIT_RA_KMS_SERVER",
+    "PCCS_URL",
+    "ADYTUM_TEE",
+    "ADYTUM_LOG_FORMAT",
+    "RUST_LOG",
+    "ADYTUM_HEALTH_PORT",
+    crate::termination::VARIABLE,
+];
 
 /// Does this variable make the loader run other code?
 pub fn is_loader_variable(name: &OsStr) -> bool {

@@ -8,14 +8,16 @@ use adytum_evidence::{
 };
 
 use crate::{
-    configuration::ConfigurationError, delivery::DeliveryError, environment::EnvironmentRefusal,
-    fetch::FetchError, pattern::ArgumentRefusal,
+    bundles::UnpackError, configuration::ConfigurationError, delivery::DeliveryError,
+    environment::EnvironmentRefusal, fetch::FetchError, pattern::ArgumentRefusal, renewal::LeaseEnd,
 };
 
 /// Exit codes of `adytum-init` where it ends by itself; after
 /// sysexits.h. Otherwise it ends with the program's own code, or with 128 and
 /// the number of the signal that ended the program.
 pub mod exit_code {
+    /// A bundle is not what the broker's rule says, or malformed (EX_DATAERR).
+    pub const BUNDLE: u8 = 65;
     /// The program could not be started, or the system refused something.
     pub const SYSTEM: u8 = 71;
     /// A secret could not be put where the configuration says (EX_CANTCREAT).
@@ -62,6 +64,20 @@ pub enum InitError {
     /// The way of the secrets.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
+    /// A bundle.
+    #[error(transparent)]
+    Bundle(#[from] UnpackError),
+    /// The right to the secrets is over.
+    #[error(transparent)]
+    Lease(Box<LeaseEnd>),
+    /// The port for probes.
+    #[error("health port {port}: {source}; choose another, or 0 for none")]
+    HealthPort {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system.
     #[error("{operation}: {source}")]
     System {
@@ -72,6 +88,12 @@ pub enum InitError {
     },
 }
 
+impl From<LeaseEnd> for InitError {
+    fn from(end: LeaseEnd) -> Self {
+        Self::Lease(Box::new(end))
+    }
+}
+
 /// Why a program is not the one that the configuration pins.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,6 +101,12 @@ pub enum ProgramError {
     /// The configuration pins none.
     #[error("the measured configuration pins no program; add [program] with path and sha256")]
     NotPinned,
+    /// There are bundles where nobody would unpack them.
+    #[error(
+        "the measured configuration has bundles, which adytum-init unpacks for a program that it starts; this program \
+         has init in itself; remove them"
+    )]
+    Bundles,
     /// It pins one where init is a library in the program itself.
     #[error(
         "the measured configuration pins the program {pinned} for init to start, but this program has init in \
@@ -144,7 +172,7 @@ impl ProgramError {
     /// Stable code for logs and answers.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotPinned | Self::Pinned { .. } | Self::Path { .. } => "program-not-pinned",
+            Self::NotPinned | Self::Bundles | Self::Pinned { .. } | Self::Path { .. } => "program-not-pinned",
             Self::Unreadable { .. } => "program-unreadable",
             Self::Digest { .. } => "program-mismatch",
             Self::Format { .. } => "program-format",
@@ -167,6 +195,9 @@ impl InitError {
             Self::TrustRoot(error) => error.code(),
             Self::Fetch(error) => error.code(),
             Self::Delivery(error) => error.code(),
+            Self::Bundle(error) => error.code(),
+            Self::Lease(end) => end.code(),
+            Self::HealthPort { .. } => "health-port",
             Self::System { .. } => "system-failed",
         }
     }
@@ -182,8 +213,10 @@ impl InitError {
             | Self::TrustRoot(_) => exit_code::CONFIGURATION,
             Self::Collateral(_) => exit_code::UNREACHABLE,
             Self::Fetch(error) => error.exit_code(),
-            Self::Delivery(_) => exit_code::DELIVERY,
-            Self::Attester(_) | Self::System { .. } => exit_code::SYSTEM,
+            Self::Lease(end) => end.exit_code(),
+            Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,
+            Self::Bundle(_) => exit_code::BUNDLE,
+            Self::Attester(_) | Self::HealthPort { .. } | Self::System { .. } => exit_code::SYSTEM,
         }
     }
 }

@@ -8,21 +8,31 @@
 mod backoff;
 mod broker;
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use adytum_api::names::SecretName;
+use adytum_evidence::clock::Clock;
 use adytum_ratls::error::{Refusal, SessionError};
 use tokio::time::Instant;
+use tonic::Code;
 
 pub use self::{
     backoff::{Backoff, Jitter, RandomJitter},
     broker::{AnyOf, AttestedBroker, Broker},
 };
 use crate::{
+    answer::{Answer, AnswerError},
+    certificate::{CertificateKey, KeyError},
     configuration::MeasuredConfiguration,
     error::exit_code,
-    secret::{AnswerError, Released},
+    holdings::Holdings,
+    renewal::Renewal,
+    secret::Released,
 };
+
+/// The broker's code for a secret without a value. To a replica that waits for
+/// its first value it means "later"; to one that had a value, "no longer".
+const SECRET_HAS_NO_VALUE: &str = "secret-has-no-value";
 
 /// Why one attempt brought no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +46,17 @@ pub enum AttemptError {
     Refused {
         /// The address.
         peer: String,
+        /// How it answered.
+        status: Code,
         /// Its reason.
         refusal: Refusal,
     },
     /// The broker answered with something else.
     #[error(transparent)]
     Answer(#[from] AnswerError),
+    /// No key for a certificate.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl AttemptError {
@@ -51,6 +66,7 @@ impl AttemptError {
             Self::Session(error) => error.code(),
             Self::Refused { refusal, .. } => &refusal.code,
             Self::Answer(_) => "answer-malformed",
+            Self::Key(_) => "certificate-key-failed",
         }
     }
 
@@ -59,7 +75,22 @@ impl AttemptError {
         match self {
             Self::Session(error) => error.retry(),
             Self::Refused { refusal, .. } => refusal.retry,
-            Self::Answer(_) => false,
+            Self::Answer(_) | Self::Key(_) => false,
+        }
+    }
+
+    /// Does the broker itself, once it has proved to be the pinned one, say that
+    /// this replica may no longer have what it has? Whatever else goes wrong, a
+    /// stranger may have caused: then the lease decides.
+    pub fn is_revocation(&self) -> bool {
+        match self {
+            Self::Refused { status, refusal, .. } => {
+                let says_no =
+                    matches!(status, Code::PermissionDenied | Code::NotFound | Code::Unauthenticated);
+                says_no && !refusal.retry || refusal.code == SECRET_HAS_NO_VALUE
+            }
+            Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => !refusal.retry,
+            _ => false,
         }
     }
 }
@@ -108,39 +139,62 @@ impl FetchError {
     }
 }
 
-/// Fetches the secrets of a configuration.
+/// What was released, and what keeps it so.
+pub struct Unlocked<B = AttestedBroker> {
+    /// The secrets and more.
+    pub released: Released,
+    /// Is to be run as long as they are used.
+    pub renewal: Renewal<B>,
+}
+
+impl<B> fmt::Debug for Unlocked<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unlocked").field("released", &self.released).field("renewal", &self.renewal).finish()
+    }
+}
+
+/// Fetches the secrets of a configuration, for the first time and again.
 pub struct Fetcher<B> {
     broker: B,
-    backoff: Backoff,
-    limit: Option<Duration>,
+    names: Vec<SecretName>,
+    holdings: Holdings,
+    clock: Arc<dyn Clock>,
 }
 
 impl<B: Broker> Fetcher<B> {
-    /// Asks this broker; without a limit, for ever.
-    pub fn new(broker: B, backoff: Backoff, limit: Option<Duration>) -> Self {
-        Self { broker, backoff, limit }
+    /// Asks this broker for all secrets that the configuration names. The clock
+    /// only ever makes a certificate be replaced earlier.
+    pub fn new(broker: B, configuration: &MeasuredConfiguration, clock: Arc<dyn Clock>) -> Self {
+        let names = configuration.secrets().keys().cloned().collect();
+        Self { broker, names, holdings: Holdings::default(), clock }
     }
 
-    /// Fetches all secrets that the configuration names. Time is tokio's.
-    pub async fn fetch(&mut self, configuration: &MeasuredConfiguration) -> Result<Released, FetchError> {
-        let names: Vec<&SecretName> = configuration.secrets().keys().collect();
+    /// Fetches for the first time, within `limit`; without one, tries for ever.
+    /// Time is tokio's.
+    pub async fn fetch(
+        mut self,
+        mut backoff: Backoff,
+        limit: Option<Duration>,
+    ) -> Result<Unlocked<B>, FetchError> {
         let start = Instant::now();
-        self.backoff.reset();
+        backoff.reset();
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let error = match self.broker.secrets(&names).await {
-                Ok(answer) => match Released::from_wire(answer, &names) {
-                    Ok(released) => return Ok(released),
-                    Err(error) => return Err(FetchError::Refused(error.into())),
-                },
+            let error = match self.attempt().await {
+                Ok((answer, asked)) => {
+                    let released = self.changes(answer);
+                    self.record(&released, asked);
+                    let renewal = Renewal::new(self, backoff, released.lease, asked);
+                    return Ok(Unlocked { released, renewal });
+                }
                 Err(error) => error,
             };
             if !error.retry() {
                 return Err(FetchError::Refused(error));
             }
-            let delay = self.backoff.next_delay();
-            if let Some(limit) = self.limit
+            let delay = backoff.next_delay();
+            if let Some(limit) = limit
                 && start.elapsed() + delay > limit
             {
                 return Err(FetchError::Unreachable { limit, attempts, last: error });
@@ -153,6 +207,47 @@ impl<B: Broker> Fetcher<B> {
             );
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// One attempt: the answer, and when it was asked for.
+    pub(crate) async fn attempt(&self) -> Result<(Answer, Instant), AttemptError> {
+        let asked = Instant::now();
+        let wanted = self.holdings.wants_certificate(asked) && !self.names.is_empty();
+        let answer = self.ask(wanted).await?;
+        if self.holdings.complete(&answer) {
+            return Ok((answer, asked));
+        }
+        // A certificate that this replica doesn't have, or no longer the same.
+        let asked = Instant::now();
+        let answer = self.ask(true).await?;
+        if !self.holdings.complete(&answer) {
+            return Err(AnswerError::new("a certificate was requested and did not come").into());
+        }
+        Ok((answer, asked))
+    }
+
+    /// Each request for a certificate is for a key of its own.
+    async fn ask(&self, certificate: bool) -> Result<Answer, AttemptError> {
+        let names: Vec<&SecretName> = self.names.iter().collect();
+        let key = if certificate { Some(CertificateKey::generate()?) } else { None };
+        let request = key.as_ref().map(CertificateKey::request).transpose()?;
+        let answer = self.broker.secrets(&names, request).await?;
+        Ok(Answer::from_wire(answer, &names, key.as_ref())?)
+    }
+
+    /// The part of an answer that changes something.
+    pub(crate) fn changes(&self, answer: Answer) -> Released {
+        self.holdings.changes(answer)
+    }
+
+    /// Remembers that this is in place.
+    pub(crate) fn record(&mut self, released: &Released, asked: Instant) {
+        self.holdings.record(released, asked, self.clock.now());
+    }
+
+    /// When the next certificate is to be replaced.
+    pub(crate) fn certificate_due(&self) -> Option<Instant> {
+        self.holdings.certificate_due()
     }
 }
 

@@ -11,20 +11,27 @@
 //! let path = MeasuredConfiguration::path(arguments.configuration.as_deref());
 //! let configuration = MeasuredConfiguration::load(&path)?;
 //! adytum_init::confine_this_process(&configuration, &["log-format"])?;
-//! let released = adytum_init::unlock(arguments, &configuration, adytum_init::Program::This).await?;
-//! let key = released.secrets["model_key"].as_bytes();
+//! let unlocked = adytum_init::unlock(arguments, &configuration, adytum_init::Program::This).await?;
+//! let key = unlocked.released.secrets["model_key"].as_bytes();
 //! # let _ = key;
+//! // Beside the work, as long as it lasts: keeps the lease, and hands in what changes.
+//! let end = unlocked.renewal.run(|_changed| Ok::<_, std::convert::Infallible>(())).await;
+//! # let _ = end;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Order of things, each before the next: the configuration; arguments,
 //! environment, program and libraries against it; the places that secrets go to;
-//! the TEE; the broker, which is verified before it is asked.
+//! the TEE; the broker, which is verified before it is asked. Then, as long as the
+//! program runs, the lease ([`renewal`]).
 
 #![deny(unsafe_code)]
 
+mod answer;
 pub mod arguments;
+pub mod bundles;
+pub mod certificate;
 pub mod configuration;
 mod confinement;
 pub mod delivery;
@@ -32,13 +39,18 @@ pub mod environment;
 pub mod error;
 pub mod fetch;
 pub mod hardening;
+pub mod health;
+mod holdings;
 pub mod logging;
 pub mod pattern;
 pub mod process;
 pub mod program;
+pub mod renewal;
 mod secret;
+mod ssl_config;
 mod syscall;
 pub mod tee;
+pub mod termination;
 
 use std::sync::Arc;
 
@@ -47,10 +59,12 @@ use adytum_ratls::session::LocalAttestation;
 use bytes::Bytes;
 
 pub use self::{
+    answer::AnswerError,
     configuration::{Measurement, measure},
     confinement::{check_arguments_of_this_process, confine_this_process},
     error::InitError,
-    secret::{AnswerError, Released, SecretKind, SecretValue},
+    fetch::Unlocked,
+    secret::{Lease, Released, SecretKind, SecretValue},
 };
 use crate::{
     arguments::AttestationArguments,
@@ -68,7 +82,7 @@ pub enum Program {
     Child(Sha256Digest),
 }
 
-/// Fetches the secrets of a configuration: finds the TEE, verifies the broker,
+/// Fetches the secrets of a configuration, with what keeps the right to them: finds the TEE, verifies the broker,
 /// asks, and tries again while trying again makes sense. Secrets whose
 /// destination is a file or a descriptor are returned as well;
 /// [`delivery::Places`] puts them there.
@@ -78,7 +92,7 @@ pub async fn unlock(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
     program: Program,
-) -> Result<Released, InitError> {
+) -> Result<Unlocked, InitError> {
     let tee = Tee::find(arguments, configuration, program).await?;
     if program == Program::This {
         program::check_mapped_libraries(configuration, tee.platform)?;
@@ -91,7 +105,7 @@ pub async fn unlock_with(
     tee: &Tee,
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
-) -> Result<Released, InitError> {
+) -> Result<Unlocked, InitError> {
     let address = tee::broker_address(arguments, configuration)?;
     let verifier = tee::verifier(arguments, configuration, Arc::new(SystemClock))?;
     // A workload says nothing about itself that its evidence does not.
@@ -104,13 +118,16 @@ pub async fn unlock_with(
         configuration.secrets().len()
     );
     let broker = AttestedBroker::new(configuration, address, verifier, local);
-    let mut fetcher = Fetcher::new(broker, Backoff::default(), arguments.fetch_timeout);
-    let released = fetcher.fetch(configuration).await?;
+    let fetcher = Fetcher::new(broker, configuration, Arc::new(SystemClock));
+    let unlocked = fetcher.fetch(Backoff::default(), arguments.fetch_timeout).await?;
+    let released = &unlocked.released;
     tracing::info!(
         manifest_version = released.manifest_version,
         secrets = released.secrets.len(),
         models = released.models.len(),
+        lease_seconds = released.lease.duration.as_secs(),
+        grace_seconds = released.lease.grace.as_secs(),
         "the broker released the secrets"
     );
-    Ok(released)
+    Ok(unlocked)
 }

@@ -3,34 +3,33 @@
 
 #![forbid(unsafe_code)]
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::{OsStr, OsString},
-    path::Path,
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
+use adytum_evidence::measurement::Sha256Digest;
 use adytum_init::{
-    InitError, Program,
-    arguments::AttestationArguments,
+    InitError, Program, Unlocked,
+    arguments::{AttestationArguments, parse_duration, parse_seconds},
+    bundles::Bundles,
     configuration::MeasuredConfiguration,
-    delivery::Places,
+    delivery::{DeliveryError, Places},
     hardening,
+    health::{Health, HealthPort},
     logging::LogArguments,
     process::{Signals, Supervised, signal_exit_code},
-    program::VerifiedProgram,
-    tee,
+    program::{self, VerifiedProgram},
+    tee::{self, Platform},
+    termination,
 };
 use clap::Parser;
 
 const EXIT_CODES: &str = "\
 Exit codes, where init ends by itself:
   64   wrong flags
-  69   the broker was not reached in time (--fetch-timeout)
+  65   a bundle is not what the broker's manifest says, or malformed
+  69   the broker was not reached in time (--fetch-timeout; later: lease and grace)
   71   the system or the TEE refused something
   73   a secret has no safe place
-  77   the broker refused, or is not the one that is pinned
+  77   the broker refused, then or at a renewal, or is not the one that is pinned
   78   configuration, program, argument, environment variable or library outside the pins
 Otherwise the program's own code, or 128 and the number of the signal that ended it.";
 
@@ -43,6 +42,20 @@ struct Arguments {
 
     #[command(flatten)]
     logs: LogArguments,
+
+    /// Port for probes, plain HTTP, status only: /healthz and /readyz. 0: none
+    #[arg(long, value_name = "PORT", default_value_t = 0, env = "ADYTUM_HEALTH_PORT")]
+    health_port: u16,
+
+    /// SIGTERM is passed on to the program after so many seconds, while probes
+    /// say at once that this replica is not ready
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
+    drain_delay: Duration,
+
+    /// How long the program may take to end after SIGTERM when the broker no longer
+    /// grants its secrets, as in 30s; then it is killed
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    drain_timeout: Duration,
 
     /// The program, as the measured configuration pins it, and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM ARGS")]
@@ -63,6 +76,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!(code = error.code(), "{error}");
+            termination::report(error.code(), &error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -83,10 +97,15 @@ fn run(arguments: &Arguments) -> Result<u8, InitError> {
 
 /// Everything that can be refused before anything is asked for.
 struct Prepared {
-    program: VerifiedProgram,
+    /// `None` if it comes in a bundle.
+    program: Option<VerifiedProgram>,
+    path: PathBuf,
+    digest: Sha256Digest,
+    platform: Platform,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     places: Places,
+    bundles: Bundles,
 }
 
 impl Prepared {
@@ -99,9 +118,14 @@ impl Prepared {
         let platform = tee::platform(&arguments.attestation)?;
         // First of what opens files: secrets have fixed descriptors.
         let places = Places::prepare(configuration, platform)?;
-        let program = VerifiedProgram::open(configuration, Path::new(OsStr::new(program)), platform)?;
-        let environment = configuration.environment().confined(pairs());
-        Ok(Self { program, arguments: rest.to_vec(), environment, places })
+        let bundles = Bundles::prepare(configuration, platform)?;
+        let path = PathBuf::from(program);
+        let digest = program::pinned(configuration, &path)?.sha256;
+        let program = (!program::comes_in_bundle(configuration))
+            .then(|| VerifiedProgram::open(configuration, &path, platform))
+            .transpose()?;
+        let (arguments, environment) = (rest.to_vec(), configuration.environment().confined(pairs()));
+        Ok(Self { program, path, digest, platform, arguments, environment, places, bundles })
     }
 
     async fn run(
@@ -110,21 +134,52 @@ impl Prepared {
         configuration: &MeasuredConfiguration,
     ) -> Result<u8, InitError> {
         let mut signals = Signals::handle()?;
-        let unlock =
-            adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.program.digest()));
-        let released = tokio::select! {
-            released = unlock => released?,
+        let health = Health::default();
+        let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
+        let unlock = adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.digest));
+        let Unlocked { released, renewal } = tokio::select! {
+            unlocked = unlock => unlocked?,
             signal = signals.next_ending() => {
                 tracing::info!("{signal} before the program was started");
                 return Ok(signal_exit_code(signal));
             }
         };
+        // Kept until the program has ended: then the trees are removed.
+        let (_bundles, released) = tokio::select! {
+            unpacked = self.bundles.unpack(configuration, released) => unpacked?,
+            signal = signals.next_ending() => {
+                tracing::info!("{signal} before the program was started");
+                return Ok(signal_exit_code(signal));
+            }
+        };
+        let program = match self.program.take() {
+            Some(program) => program,
+            None => VerifiedProgram::open(configuration, &self.path, self.platform)?,
+        };
         self.places.deliver(&released)?;
         drop(released);
-        let running = Supervised::start(&self.program, &self.arguments, &self.environment, &self.places)?;
-        tracing::info!(pid = %running.pid(), program = %self.program.path().display(), "started");
-        let code = running.wait(&mut signals).await;
+        let running = Supervised::start(&program, &self.arguments, &self.environment, &self.places)?;
+        tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
+        health.set_ready();
+        let renewal = renewal.run(|changed| {
+            self.places.deliver(changed)?;
+            for signal in configuration.reload_signals(changed.secrets.keys()) {
+                tracing::info!(%signal, "telling the program to read its secrets again");
+                running.send(signal);
+            }
+            Ok::<_, DeliveryError>(())
+        });
+        let end = tokio::select! {
+            code = running.wait(&mut signals, &health, arguments.drain_delay) => {
+                tracing::info!(code, "the program has ended");
+                return Ok(code);
+            }
+            end = renewal => end,
+        };
+        health.drain(end.drain_reason());
+        tracing::error!(code = end.code(), "ending the program: {end}");
+        let code = running.end(&mut signals, &health, arguments.drain_timeout).await;
         tracing::info!(code, "the program has ended");
-        Ok(code)
+        Err(end.into())
     }
 }

@@ -11,9 +11,12 @@
 //! secrets, and nobody watches it any more.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    fs,
+    future::pending,
+    io,
     os::{fd::AsRawFd, unix::process::CommandExt},
     process::Command,
     task::Poll,
@@ -29,9 +32,18 @@ use nix::{
     },
     unistd::{Pid, getpid},
 };
-use tokio::signal::unix::{self, SignalKind};
+use tokio::{
+    signal::unix::{self, SignalKind},
+    time::{Instant, sleep_until, timeout},
+};
 
-use crate::{delivery::Places, error::InitError, program::VerifiedProgram, syscall};
+use crate::{
+    delivery::Places,
+    error::InitError,
+    health::{DrainReason, Health},
+    program::VerifiedProgram,
+    syscall,
+};
 
 /// Signals that are passed on.
 const FORWARDED: [Signal; 8] = [
@@ -96,6 +108,27 @@ impl Signals {
 #[derive(Debug)]
 pub struct Supervised {
     program: Pid,
+    /// Its exit code, once it was reaped: then the process id is no longer its.
+    ended: Cell<Option<u8>>,
+}
+
+/// What became of the wish that the program end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Termination {
+    NotAsked,
+    /// It is passed on then.
+    At(Instant),
+    PassedOn,
+}
+
+impl Termination {
+    /// Waits until it is to be passed on; for ever if it isn't.
+    async fn due(self) {
+        match self {
+            Self::At(moment) => sleep_until(moment).await,
+            Self::NotAsked | Self::PassedOn => pending().await,
+        }
+    }
 }
 
 /// How a program ended, as an exit code: its own, or 128 and the signal's number.
@@ -143,7 +176,7 @@ impl Supervised {
         })?;
         // `child` is dropped without being waited for: this process reaps all its
         // children in one place.
-        Ok(Self { program })
+        Ok(Self { program, ended: Cell::new(None) })
     }
 
     /// Its process id.
@@ -153,31 +186,69 @@ impl Supervised {
 
     /// Waits until the program has ended, passing on every signal and reaping
     /// every child; then ends what it left running. Gives its exit code.
-    pub async fn wait(&self, signals: &mut Signals) -> u8 {
+    ///
+    /// The first SIGTERM is passed on after `delay` only, while `health` says at
+    /// once that no more requests should come; a second one doesn't wait.
+    pub async fn wait(&self, signals: &mut Signals, health: &Health, delay: Duration) -> u8 {
+        let mut termination = Termination::NotAsked;
         loop {
             if let Some(code) = self.reap() {
                 end_descendants(self.program).await;
                 return code;
             }
-            match signals.next().await {
+            let signal = tokio::select! {
+                signal = signals.next() => signal,
+                () = termination.due() => Signal::SIGTERM,
+            };
+            if matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT) {
+                health.drain(DrainReason::Stopped);
+            }
+            match signal {
                 Signal::SIGCHLD => {}
-                // It may have ended already; then it is reaped next.
-                signal => drop(kill(self.program, signal)),
+                Signal::SIGTERM if termination == Termination::NotAsked && !delay.is_zero() => {
+                    tracing::info!(?delay, "SIGTERM: passed on after the delay");
+                    termination = Termination::At(Instant::now() + delay);
+                }
+                Signal::SIGTERM => {
+                    termination = Termination::PassedOn;
+                    self.send(signal);
+                }
+                signal => self.send(signal),
             }
         }
     }
 
-    /// Reaps every child that has ended; the program's exit code if it was one.
+    /// Ends the program: SIGTERM, and SIGKILL if it is still there after `limit`.
+    /// Gives its exit code.
+    pub async fn end(&self, signals: &mut Signals, health: &Health, limit: Duration) -> u8 {
+        self.send(Signal::SIGTERM);
+        if let Ok(code) = timeout(limit, self.wait(signals, health, Duration::ZERO)).await {
+            return code;
+        }
+        tracing::warn!(?limit, "the program did not end in time; killing it");
+        self.send(Signal::SIGKILL);
+        self.wait(signals, health, Duration::ZERO).await
+    }
+
+    /// Sends a signal to the program, unless it has ended. If it has and was not
+    /// reaped yet, nothing happens.
+    pub fn send(&self, signal: Signal) {
+        if self.ended.get().is_none() {
+            let _ = kill(self.program, signal);
+        }
+    }
+
+    /// Reaps every child that has ended; the program's exit code if it was one,
+    /// now or before.
     fn reap(&self) -> Option<u8> {
-        let mut code = None;
         while let Some((pid, ended)) = reap_one() {
             if pid == self.program {
-                code = Some(ended);
+                self.ended.set(Some(ended));
             } else {
                 tracing::debug!(%pid, code = ended, "reaped an orphan");
             }
         }
-        code
+        self.ended.get()
     }
 }
 

@@ -33,7 +33,7 @@ use nix::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    configuration::MeasuredConfiguration,
+    configuration::{MeasuredConfiguration, PinnedProgram},
     delivery,
     error::{InitError, ProgramError},
     tee::Platform,
@@ -59,12 +59,7 @@ impl VerifiedProgram {
         path: &Path,
         platform: Platform,
     ) -> Result<Self, InitError> {
-        let pinned = configuration.program().ok_or(ProgramError::NotPinned)?;
-        // As bytes: for paths, `/a/./b` and `/a/b` are equal.
-        if path.as_os_str() != pinned.path.as_str() {
-            let pinned = pinned.path.to_string();
-            return Err(ProgramError::Path { pinned, found: path.to_owned() }.into());
-        }
+        let pinned = pinned(configuration, path)?;
         let unreadable = |source| ProgramError::Unreadable { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
@@ -107,6 +102,29 @@ impl VerifiedProgram {
             None => self.path.clone(),
         }
     }
+}
+
+/// The pinned program, if it is the one at this path.
+pub fn pinned<'a>(
+    configuration: &'a MeasuredConfiguration,
+    path: &Path,
+) -> Result<&'a PinnedProgram, ProgramError> {
+    let pinned = configuration.program().ok_or(ProgramError::NotPinned)?;
+    // As bytes: for paths, `/a/./b` and `/a/b` are equal.
+    if path.as_os_str() != pinned.path.as_str() {
+        return Err(ProgramError::Path { pinned: pinned.path.to_string(), found: path.to_owned() });
+    }
+    Ok(pinned)
+}
+
+/// Does the program, or a library that it loads, come in a bundle, so that it
+/// can be looked at only when that is unpacked?
+pub fn comes_in_bundle(configuration: &MeasuredConfiguration) -> bool {
+    let program = configuration.program().map(|program| &program.path);
+    program
+        .into_iter()
+        .chain(configuration.libraries().keys())
+        .any(|path| configuration.is_in_bundle(path.as_path()))
 }
 
 /// Holds every library that the configuration pins against its digest.

@@ -1,14 +1,12 @@
 //! Secrets in memory, and what a broker released.
 
-use std::{collections::BTreeMap, fmt, mem};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
-use adytum_api::{
-    broker as wire,
-    names::{NameError, SecretName},
-};
-use adytum_evidence::measurement::Sha256Digest;
-use adytum_sealed::{rule::ModelRule, signing::OwnerPublicKey};
+use adytum_api::names::SecretName;
+use adytum_sealed::rule::ModelRule;
 use zeroize::Zeroizing;
+
+use crate::{certificate::Validity, ssl_config::SslConfig};
 
 /// What kind of value a secret has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +16,20 @@ pub enum SecretKind {
     Opaque,
     /// An age X25519 identity: unlocks sealed models.
     AgeIdentity,
+    /// Bytes made in the broker.
+    Random,
+    /// A certificate chain that the broker issued, and its key, which was made
+    /// here; both in PEM, the chain first.
+    TlsCertificate,
+    /// As `TlsCertificate`, as the text of TensorFlow Serving's `SSLConfig`.
+    SslConfig,
+}
+
+impl SecretKind {
+    /// Is its key made here?
+    pub fn is_certificate(self) -> bool {
+        matches!(self, Self::TlsCertificate | Self::SslConfig)
+    }
 }
 
 /// A secret's value. Wiped when dropped; never printed; not cloned by accident.
@@ -25,17 +37,47 @@ pub struct SecretValue {
     bytes: Zeroizing<Vec<u8>>,
     kind: SecretKind,
     version: u64,
+    validity: Option<Validity>,
+    /// Of `TlsCertificate`: where the key begins.
+    key_at: Option<usize>,
 }
 
 impl SecretValue {
     /// Takes the bytes over.
     pub fn new(bytes: Vec<u8>, kind: SecretKind, version: u64) -> Self {
-        Self { bytes: Zeroizing::new(bytes), kind, version }
+        Self::from_zeroizing(Zeroizing::new(bytes), kind, version)
+    }
+
+    pub(crate) fn from_zeroizing(bytes: Zeroizing<Vec<u8>>, kind: SecretKind, version: u64) -> Self {
+        Self { bytes, kind, version, validity: None, key_at: None }
+    }
+
+    /// A chain and its key, one after the other.
+    pub(crate) fn certificate(chain: &str, key: &str, version: u64, validity: Validity) -> Self {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(chain.len() + 1 + key.len()));
+        bytes.extend_from_slice(chain.as_bytes());
+        if !chain.ends_with('\n') {
+            bytes.push(b'\n');
+        }
+        let key_at = Some(bytes.len());
+        bytes.extend_from_slice(key.as_bytes());
+        Self { bytes, kind: SecretKind::TlsCertificate, version, validity: Some(validity), key_at }
+    }
+
+    /// An `SSLConfig`.
+    pub(crate) fn ssl_config(config: &SslConfig<'_>, version: u64, validity: Validity) -> Self {
+        let bytes = config.to_text();
+        Self { bytes, kind: SecretKind::SslConfig, version, validity: Some(validity), key_at: None }
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Of a `TlsCertificate`: the chain, and the key.
+    pub fn chain_and_key(&self) -> Option<(&[u8], &[u8])> {
+        self.key_at.and_then(|at| self.bytes.split_at_checked(at))
     }
 
     /// What kind of value it is.
@@ -47,6 +89,11 @@ impl SecretValue {
     pub fn version(&self) -> u64 {
         self.version
     }
+
+    /// Of certificates: from when to when.
+    pub fn validity(&self) -> Option<Validity> {
+        self.validity
+    }
 }
 
 impl fmt::Debug for SecretValue {
@@ -55,135 +102,49 @@ impl fmt::Debug for SecretValue {
     }
 }
 
+/// For how long what was released may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// From the moment of asking; it is renewed at a third of this.
+    pub duration: Duration,
+    /// Longer, while no broker can be reached.
+    pub grace: Duration,
+}
+
 /// What a broker released to this workload.
 #[derive(Debug)]
 pub struct Released {
-    /// Every secret of the measured configuration.
+    /// At the start, every secret of the measured configuration; at a renewal,
+    /// those that have changed.
     pub secrets: BTreeMap<SecretName, SecretValue>,
     /// Which plaintexts may be loaded as models.
     pub models: Vec<ModelRule>,
     /// The manifest that says so.
     pub manifest_version: u64,
-}
-
-/// What is wrong with a broker's answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the broker's answer is malformed: {reason}; the broker and this program are of different versions")]
-pub struct AnswerError {
-    /// What was expected and what was found.
-    pub reason: String,
-}
-
-impl Released {
-    /// Reads an answer: exactly the secrets asked for, each once.
-    pub(crate) fn from_wire(
-        mut answer: wire::GetSecretsResponse,
-        asked: &[&SecretName],
-    ) -> Result<Self, AnswerError> {
-        let malformed = |reason: String| AnswerError { reason };
-        // Moved into types that wipe themselves before anything can fail.
-        let values: Vec<(String, i32, Zeroizing<Vec<u8>>, u64)> = answer
-            .secrets
-            .iter_mut()
-            .map(|secret| {
-                let value = Zeroizing::new(mem::take(&mut secret.value));
-                (mem::take(&mut secret.name), secret.kind, value, secret.version)
-            })
-            .collect();
-        let mut secrets = BTreeMap::new();
-        for (name, kind, bytes, version) in values {
-            let name: SecretName = name.parse().map_err(|error: NameError| malformed(error.to_string()))?;
-            if !asked.contains(&&name) {
-                return Err(malformed(format!("secret {name} was not asked for")));
-            }
-            let kind = match wire::SecretKind::try_from(kind) {
-                Ok(wire::SecretKind::Opaque) => SecretKind::Opaque,
-                Ok(wire::SecretKind::AgeIdentity) => SecretKind::AgeIdentity,
-                _ => return Err(malformed(format!("secret {name} has the unknown kind {kind}"))),
-            };
-            let value = SecretValue { bytes, kind, version };
-            if secrets.insert(name.clone(), value).is_some() {
-                return Err(malformed(format!("secret {name} came twice")));
-            }
-        }
-        if let Some(missing) = asked.iter().find(|name| !secrets.contains_key(**name)) {
-            return Err(malformed(format!("secret {missing} is missing")));
-        }
-        let models =
-            answer.models.into_iter().map(model_rule).collect::<Result<_, _>>().map_err(malformed)?;
-        Ok(Self { secrets, models, manifest_version: answer.manifest_version })
-    }
-}
-
-fn model_rule(rule: wire::ModelRule) -> Result<ModelRule, String> {
-    let signer = |key: &Vec<u8>| {
-        let key = key.as_slice().try_into().map_err(|_| format!("a signer's key has {} bytes", key.len()))?;
-        Ok::<_, String>(OwnerPublicKey(key))
-    };
-    Ok(ModelRule {
-        name: rule.name.parse().map_err(|error: NameError| error.to_string())?,
-        signers: rule.signers.iter().map(signer).collect::<Result<_, _>>()?,
-        minimum_version: rule.minimum_version,
-        digests: rule
-            .digests
-            .iter()
-            .map(|digest| Sha256Digest::try_from(digest.as_slice()))
-            .collect::<Result<_, _>>()
-            .map_err(|error| error.to_string())?,
-    })
+    /// For how long.
+    pub lease: Lease,
 }
 
 #[cfg(test)]
 mod tests {
+    use adytum_evidence::clock::UnixSeconds;
+
     use super::*;
 
-    fn secret(name: &str) -> wire::Secret {
-        wire::Secret {
-            name: name.to_owned(),
-            kind: 1,
-            value: b"sesame".to_vec(),
-            version: 1,
-            ..Default::default()
-        }
-    }
-
-    fn read(secrets: Vec<wire::Secret>, asked: &[&str]) -> Result<Released, AnswerError> {
-        let asked: Vec<SecretName> = asked.iter().map(|name| name.parse().unwrap()).collect();
-        let answer = wire::GetSecretsResponse {
-            secrets,
-            models: Vec::new(),
-            manifest_version: 7,
-            ..Default::default()
-        };
-        Released::from_wire(answer, &asked.iter().collect::<Vec<_>>())
-    }
-
     #[test]
-    fn an_answer_has_what_was_asked_for() {
-        let released = read(vec![secret("a"), secret("b")], &["a", "b"]).unwrap();
-        assert_eq!(released.manifest_version, 7);
-        assert_eq!(released.secrets["a"].as_bytes(), b"sesame");
-    }
-
-    #[test]
-    fn an_answer_with_more_less_or_other_is_refused() {
-        let unknown_kind = wire::Secret { kind: 99, ..secret("a") };
-        for (secrets, asked) in [
-            (vec![secret("a")], &["a", "b"][..]),
-            (vec![secret("a"), secret("b")], &["a"]),
-            (vec![secret("a"), secret("a")], &["a"]),
-            (vec![secret("../a")], &["a"]),
-            (vec![unknown_kind], &["a"]),
-        ] {
-            let error = read(secrets, asked).unwrap_err();
-            assert!(!error.to_string().contains("sesame"));
+    fn a_certificate_and_its_key_are_one_file_or_two() {
+        let validity = Validity { not_before: UnixSeconds(0), not_after: UnixSeconds(1) };
+        for chain in ["chain", "chain\n"] {
+            let value = SecretValue::certificate(chain, "key\n", 1, validity);
+            assert_eq!(value.as_bytes(), b"chain\nkey\n");
+            assert_eq!(value.chain_and_key(), Some((&b"chain\n"[..], &b"key\n"[..])));
         }
+        assert!(SecretValue::new(b"x".to_vec(), SecretKind::Opaque, 1).chain_and_key().is_none());
     }
 
     #[test]
     fn a_value_does_not_print() {
-        let released = read(vec![secret("a")], &["a"]).unwrap();
-        let text = format!("{released:?}");
+        let text = format!("{:?}", SecretValue::new(b"sesame".to_vec(), SecretKind::Opaque, 1));
         assert!(text.contains("version 1") && !text.contains("sesame") && !text.contains("115"), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! The TEE at hand, and what is needed to verify the broker's.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use adytum_evidence::{
     attester::{
@@ -8,9 +8,13 @@ use adytum_evidence::{
     },
     clock::Clock,
     collateral::{self, CachedSource, CollateralSource, DirectorySource},
+    evidence::Evidence,
+    identity::LengthPrefixed,
+    measurement::ReportData,
     trust::Vendor,
     verifier::{TrustRoot, Verifier},
 };
+use sha2::Sha512;
 
 use crate::{
     Program,
@@ -48,17 +52,43 @@ impl Tee {
         configuration: &MeasuredConfiguration,
         program: Program,
     ) -> Result<Self, InitError> {
-        match &arguments.tee {
+        let tee = match &arguments.tee {
             TeeChoice::Simulation(platform) => {
                 let attester = simulation(platform, arguments, configuration, program).await?;
-                Ok(Self { attester, platform: Platform::Simulation })
+                Self { attester, platform: Platform::Simulation }
             }
-            _ if !arguments.quote_latency.is_zero() => Err(InitError::Flag(
-                "--quote-latency is for --tee simulation=DIRECTORY: hardware takes its own time".to_owned(),
-            )),
-            choice => hardware(choice),
+            _ if !arguments.quote_latency.is_zero() => {
+                return Err(InitError::Flag(
+                    "--quote-latency is for --tee simulation=DIRECTORY: hardware takes its own time"
+                        .to_owned(),
+                ));
+            }
+            choice => hardware(choice)?,
+        };
+        if let Some(path) = &arguments.write_evidence {
+            write_evidence(&tee, path).await?;
         }
+        Ok(tee)
     }
+}
+
+/// Evidence for a file, for people and tools to look at. What is bound into it is a
+/// fixed text, so it stands for no session.
+pub async fn evidence_for_file(attester: &dyn Attester) -> Result<Evidence, AttesterError> {
+    let mut bound = LengthPrefixed::<Sha512>::new();
+    bound.field(b"adytum evidence for a file v1");
+    attester.evidence(ReportData(bound.finish().into())).await
+}
+
+/// Writes evidence where the host wants it. It is the host's own wish, and no
+/// reason not to serve.
+async fn write_evidence(tee: &Tee, path: &Path) -> Result<(), AttesterError> {
+    let evidence = evidence_for_file(&*tee.attester).await?;
+    match std::fs::write(path, &evidence.bytes) {
+        Ok(()) => tracing::info!("evidence written to {}", path.display()),
+        Err(error) => tracing::warn!("no evidence written to {}: {error}", path.display()),
+    }
+    Ok(())
 }
 
 /// What kind of place the flags ask for, found without talking to anybody.

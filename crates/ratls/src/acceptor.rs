@@ -24,6 +24,7 @@ use crate::{
     error::SessionError,
     handshake::{
         Attempt,
+        replays::Replays,
         server::{self, ServerIdentity},
     },
     limits::Limits,
@@ -123,7 +124,12 @@ impl AttestedAcceptor {
         }
         let tls = TlsIdentity::generate()?;
         let config = tls::server_config(&tls).map_err(|e| e.to_string())?;
-        let identity = Arc::new(ServerIdentity { tls, config: Arc::new(config), made: Instant::now() });
+        let identity = Arc::new(ServerIdentity {
+            tls,
+            config: Arc::new(config),
+            made: Instant::now(),
+            replays: Replays::default(),
+        });
         *current = Some(identity.clone());
         Ok(identity)
     }

@@ -47,6 +47,19 @@ pub struct StateHead {
     pub audit_hash: Option<Sha256Digest>,
 }
 
+impl StateHead {
+    /// That of a broker whose state is not open: it awaits recovery, or is about
+    /// to take over from another. An open state has an epoch of at least 1.
+    pub const fn none() -> Self {
+        Self { epoch: 0, manifest_version: 0, audit_size: 0, audit_hash: None }
+    }
+
+    /// Is it that of a broker whose state is not open?
+    pub fn is_none(&self) -> bool {
+        self.epoch == 0
+    }
+}
+
 /// A broker's claims (message `BrokerClaims`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerClaims {

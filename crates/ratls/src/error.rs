@@ -76,6 +76,8 @@ pub enum SessionError {
         peer: String,
         /// Why, in the peer's words.
         refusal: Refusal,
+        /// Had the peer proved before who it is? Else anybody may have said this.
+        verified: bool,
     },
     /// This side's TEE gave no evidence.
     #[error("no evidence for the session with {peer}: {source}")]

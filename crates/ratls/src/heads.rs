@@ -340,6 +340,16 @@ impl<J> HeadGuard<J> {
         Self { judge, seen: Mutex::new(None) }
     }
 
+    /// Is told a later head within a session: that of an answer.
+    pub fn observe(&self, found: StateHead) -> Result<(), HeadError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.as_ref() {
+            follows(seen, &found)?;
+        }
+        *seen = Some(found);
+        Ok(())
+    }
+
     /// The last head accepted.
     pub fn seen(&self) -> Option<StateHead> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -352,12 +362,17 @@ impl<J: PeerJudge> PeerJudge for HeadGuard<J> {
         let found = BrokerClaims::decode(session_claims)
             .map_err(|error| Refusal::permanent(error.code(), format!("the broker's claims: {error}")))?
             .head;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = seen.as_ref() {
-            follows(seen, &found).map_err(|error| Refusal::permanent(error.code(), error.to_string()))?;
+        if found.is_none() {
+            // It releases nothing; that its state is older can't be said of it.
+            return match self.seen() {
+                None => Ok(()),
+                Some(_) => Err(Refusal::temporary(
+                    "broker-without-state",
+                    "the broker's state is not open: it awaits recovery; see `adytum broker status`",
+                )),
+            };
         }
-        *seen = Some(found);
-        Ok(())
+        self.observe(found).map_err(|error| Refusal::permanent(error.code(), error.to_string()))
     }
 }
 

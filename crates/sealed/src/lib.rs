@@ -12,10 +12,12 @@
 //! 4. it decrypts: [`unseal::open_in_memory`] hands out
 //!    [`secret_bytes::SecretBytes`] only if length and digest are the stated ones.
 //!
-//! The format and the reasoning are in `docs/sealed-models.md`.
+//! The format and the reasoning are in `docs/sealed-models.md`. A directory tree
+//! is sealed alike: see [`bundle`].
 
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod directory;
 mod file;
 pub mod keys;

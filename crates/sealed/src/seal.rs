@@ -10,7 +10,7 @@ use std::{
 
 use adytum_api::names::ModelName;
 use adytum_evidence::measurement::Sha256Digest;
-use age::Encryptor;
+use age::{Encryptor, stream::StreamWriter};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -46,15 +46,8 @@ pub fn seal(
     options: &SealOptions,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Statement, SealError> {
-    if options.version > MAXIMUM_VERSION {
-        return Err(SealError::Version { found: options.version });
-    }
-    let encryptor = Encryptor::with_recipients(iter::once(recipient.as_age()))
-        .map_err(|_| SealError::Recipient { recipient: recipient.clone() })?;
-    let mut output = encryptor.wrap_output(ciphertext).map_err(SealError::Write)?;
+    let mut sealing = Sealing::begin(ciphertext, recipient, options.version)?;
     let mut buffer = Zeroizing::new(vec![0; CHUNK]);
-    let mut digest = Sha256::new();
-    let mut size = 0;
     loop {
         let count = match plaintext.read(&mut buffer) {
             Ok(0) => break,
@@ -62,18 +55,58 @@ pub fn seal(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(SealError::Read(error)),
         };
-        digest.update(&buffer[..count]);
-        output.write_all(&buffer[..count]).map_err(SealError::Write)?;
-        size += count as u64;
-        progress(size);
+        sealing.write_all(&buffer[..count]).map_err(SealError::Write)?;
+        progress(sealing.size);
     }
-    if size == 0 {
-        return Err(SealError::Empty);
+    sealing.finish(signer, options)
+}
+
+/// Encrypts what is written to it, counts and hashes.
+pub(crate) struct Sealing<W: Write> {
+    output: StreamWriter<W>,
+    digest: Sha256,
+    size: u64,
+}
+
+impl<W: Write> Sealing<W> {
+    /// Begins a ciphertext; `version` is only looked at.
+    pub(crate) fn begin(ciphertext: W, recipient: &ModelRecipient, version: u64) -> Result<Self, SealError> {
+        if version > MAXIMUM_VERSION {
+            return Err(SealError::Version { found: version });
+        }
+        let encryptor = Encryptor::with_recipients(iter::once(recipient.as_age()))
+            .map_err(|_| SealError::Recipient { recipient: recipient.clone() })?;
+        let output = encryptor.wrap_output(ciphertext).map_err(SealError::Write)?;
+        Ok(Self { output, digest: Sha256::new(), size: 0 })
     }
-    output.finish().and_then(|mut ciphertext| ciphertext.flush()).map_err(SealError::Write)?;
-    let sha256 = Sha256Digest(digest.finalize().into());
-    let SealOptions { model, version, file_name } = options.clone();
-    Ok(Statement::sign(signer, model, version, file_name, size, sha256))
+
+    /// Ends the ciphertext and signs what was in it.
+    pub(crate) fn finish(
+        self,
+        signer: &OwnerSigningKey,
+        options: &SealOptions,
+    ) -> Result<Statement, SealError> {
+        if self.size == 0 {
+            return Err(SealError::Empty);
+        }
+        self.output.finish().and_then(|mut ciphertext| ciphertext.flush()).map_err(SealError::Write)?;
+        let sha256 = Sha256Digest(self.digest.finalize().into());
+        let SealOptions { model, version, file_name } = options.clone();
+        Ok(Statement::sign(signer, model, version, file_name, self.size, sha256))
+    }
+}
+
+impl<W: Write> Write for Sealing<W> {
+    fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        let count = self.output.write(plaintext)?;
+        self.digest.update(&plaintext[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
 }
 
 /// Seals into `base/VERSION/`, which must not exist yet. The directory appears

@@ -22,6 +22,9 @@ pub enum Purpose {
     Command,
     /// A sealed model's statement.
     Seal,
+    /// Leave for a broker to hand its root key over: fields genesis, digest of the
+    /// text.
+    Upgrade,
 }
 
 impl Purpose {
@@ -30,6 +33,7 @@ impl Purpose {
             Self::Manifest => b"adytum manifest v1",
             Self::Command => b"adytum owner command v1",
             Self::Seal => b"adytum seal v1",
+            Self::Upgrade => b"adytum upgrade authorisation v1",
         }
     }
 

@@ -152,6 +152,11 @@ impl FileName {
         Self("model.onnx".to_owned())
     }
 
+    /// The name of every bundle's archive: see [`crate::bundle`].
+    pub fn bundle_tar() -> Self {
+        Self(crate::bundle::ARCHIVE_FILE.to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

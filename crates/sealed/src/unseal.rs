@@ -11,6 +11,8 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     rc::Rc,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
 };
 
 use adytum_evidence::measurement::Sha256Digest;
@@ -18,7 +20,13 @@ use age::{DecryptError, Decryptor, stream::StreamReader};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{keys::ModelIdentity, rule::GenuineStatement, seal::CHUNK, secret_bytes::SecretBytes};
+use crate::{
+    bundle::{self, BundleError, Plaintext, Progress, Sink, Summary},
+    keys::ModelIdentity,
+    rule::GenuineStatement,
+    seal::CHUNK,
+    secret_bytes::SecretBytes,
+};
 
 /// The longest age header that is read, in bytes: over a hundred recipients.
 pub const MAXIMUM_HEADER_LENGTH: u64 = 16 * 1024;
@@ -26,8 +34,16 @@ pub const MAXIMUM_HEADER_LENGTH: u64 = 16 * 1024;
 /// Bytes that age adds to each chunk (Poly1305's tag).
 const TAG: u64 = 16;
 
+/// What is decrypted before it is handed on to be hashed, in bytes: what a core's
+/// cache holds, and few enough handovers.
+const BATCH: usize = 4 * CHUNK;
+
+/// Batches that may wait to be hashed. They lie in the plaintext's own memory.
+const WAITING: usize = 64;
+
 /// Decrypts into memory: one allocation of exactly the stated size, which must
-/// not exceed `maximum_size` bytes. Besides it, this needs less than 256 KiB.
+/// not exceed `maximum_size` bytes. Besides it, this needs less than 256 KiB, and
+/// a thread while it lasts.
 pub fn open_in_memory(
     ciphertext: impl Read,
     genuine: &GenuineStatement,
@@ -42,13 +58,40 @@ pub fn open_in_memory(
     let reader = decryptor(ciphertext, identities)?;
     let capacity = usize::try_from(size).map_err(|_| UnsealError::OutOfMemory { size })?;
     let mut secret = SecretBytes::with_room(capacity).map_err(|_| UnsealError::OutOfMemory { size })?;
-    let mut payload = Payload::new(reader, genuine);
-    while payload.remaining > 0 {
-        let length = payload.next_length();
-        payload.fill(secret.extend(length))?;
-    }
-    payload.finish()?;
+    let payload = Payload::new(reader, genuine);
+    let plaintext = secret.extend(capacity);
+    let (sender, batches) = sync_channel(WAITING);
+    // Decrypting and hashing take about as long, so each has a thread.
+    thread::scope(|scope| {
+        match thread::Builder::new().name("hash".to_owned()).spawn_scoped(scope, || hash(batches)) {
+            Ok(hashing) => {
+                // The sender ends with this, and so the hashing.
+                let decrypted = decrypt(payload, plaintext, sender);
+                let digest = hashing.join().map_err(|_| UnsealError::Thread(io::Error::other("it panicked")));
+                decrypted?.finish(digest?)
+            }
+            Err(error) => Err(UnsealError::Thread(error)),
+        }
+    })?;
     Ok(secret)
+}
+
+/// Fills `plaintext` and hands each batch of it on as soon as it is there.
+fn decrypt<'genuine, 'plaintext, R: Read>(
+    mut payload: Payload<'genuine, R>,
+    plaintext: &'plaintext mut [u8],
+    hashing: SyncSender<&'plaintext [u8]>,
+) -> Result<Payload<'genuine, R>, UnsealError> {
+    for batch in plaintext.chunks_mut(BATCH) {
+        payload.fill(batch)?;
+        // It fails only if the hashing has panicked, which shows at its end.
+        let _ = hashing.send(batch);
+    }
+    Ok(payload)
+}
+
+fn hash(batches: Receiver<&[u8]>) -> Sha256 {
+    batches.iter().fold(Sha256::new(), |digest, batch| digest.chain_update(batch))
 }
 
 /// Decrypts into a writer, in constant memory. What was written is NOT to be
@@ -63,14 +106,38 @@ pub fn unseal_to_writer(
 ) -> Result<(), UnsealError> {
     let mut payload = Payload::new(decryptor(ciphertext, identities)?, genuine);
     let mut buffer = Zeroizing::new(vec![0; CHUNK]);
+    let mut digest = Sha256::new();
     while payload.remaining > 0 {
         let length = payload.next_length();
         payload.fill(&mut buffer[..length])?;
+        digest.update(&buffer[..length]);
         plaintext.write_all(&buffer[..length]).map_err(UnsealError::Write)?;
         progress(genuine.statement().size - payload.remaining);
     }
-    payload.finish()?;
+    payload.finish(digest)?;
     plaintext.flush().map_err(UnsealError::Write)
+}
+
+/// Decrypts and reads a bundle's archive, in constant memory: see
+/// [`crate::bundle::GenuineBundle::unseal`].
+pub(crate) fn unseal_archive(
+    ciphertext: impl Read,
+    genuine: &GenuineStatement,
+    identities: &[ModelIdentity],
+    sink: &mut impl Sink,
+    progress: Progress<'_>,
+) -> Result<Summary, BundleError> {
+    let payload = Payload::new(decryptor(ciphertext, identities)?, genuine);
+    let mut archive = Archive { payload, digest: Sha256::new() };
+    let summary = bundle::read(&mut archive, sink, progress)?;
+    archive.payload.finish(archive.digest)?;
+    Ok(summary)
+}
+
+/// A bundle's archive, hashed on the way out.
+struct Archive<'a, R> {
+    payload: Payload<'a, R>,
+    digest: Sha256,
 }
 
 /// Decrypts into a file of mode 0600 that must not exist yet. It gets its name
@@ -184,17 +251,16 @@ fn decryptor<'a, R: Read + 'a>(
     })
 }
 
-/// The plaintext, counted and hashed on the way out.
+/// The plaintext, counted on the way out.
 struct Payload<'a, R> {
     reader: R,
     remaining: u64,
-    digest: Sha256,
     genuine: &'a GenuineStatement,
 }
 
 impl<'a, R: Read> Payload<'a, R> {
     fn new(reader: R, genuine: &'a GenuineStatement) -> Self {
-        Self { reader, remaining: genuine.statement().size, digest: Sha256::new(), genuine }
+        Self { reader, remaining: genuine.statement().size, genuine }
     }
 
     /// How much to take next: a chunk or the rest.
@@ -209,7 +275,6 @@ impl<'a, R: Read> Payload<'a, R> {
                 let stated = self.genuine.statement().size;
                 return Err(UnsealError::Shorter { stated, found: stated - self.remaining });
             }
-            self.digest.update(&buffer[..count]);
             self.remaining -= count as u64;
             buffer = &mut buffer[count..];
         }
@@ -217,12 +282,12 @@ impl<'a, R: Read> Payload<'a, R> {
     }
 
     /// Nothing may follow, and the digest must be the stated one.
-    fn finish(mut self) -> Result<(), UnsealError> {
+    fn finish(mut self, digest: Sha256) -> Result<(), UnsealError> {
         let mut one = Zeroizing::new([0]);
         if self.read(&mut one[..])? > 0 {
             return Err(UnsealError::Longer { stated: self.genuine.statement().size });
         }
-        let found = Sha256Digest(self.digest.finalize().into());
+        let found = Sha256Digest(digest.finalize().into());
         let stated = self.genuine.statement().sha256;
         if found != stated {
             return Err(UnsealError::Digest { stated, found });
@@ -242,6 +307,18 @@ impl<'a, R: Read> Payload<'a, R> {
                 },
             };
         }
+    }
+}
+
+impl<R: Read> Plaintext for Archive<'_, R> {
+    fn remaining(&self) -> u64 {
+        self.payload.remaining
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), UnsealError> {
+        self.payload.fill(buffer)?;
+        self.digest.update(&*buffer);
+        Ok(())
     }
 }
 
@@ -314,6 +391,9 @@ pub enum UnsealError {
     /// The ciphertext can't be read.
     #[error("reading the ciphertext failed: {0}")]
     Read(#[source] io::Error),
+    /// The system gives no thread.
+    #[error("no thread to hash the model on: {0}; let the replica have more threads")]
+    Thread(#[source] io::Error),
     /// The plaintext can't be written.
     #[error("writing the plaintext failed: {0}")]
     Write(#[source] io::Error),
@@ -348,6 +428,7 @@ impl UnsealError {
             Self::Longer { .. } => "unseal-longer",
             Self::Digest { .. } => "unseal-digest",
             Self::Read(_) => "unseal-read",
+            Self::Thread(_) => "unseal-thread",
             Self::Write(_) => "unseal-write",
             Self::Exists { .. } => "unseal-exists",
             Self::File { .. } => "unseal-file",

@@ -1,4 +1,4 @@
-//! Sealing and unsealing need constant memory, and opening in memory needs the
+//! Sealing and unsealing, of models and of bundles, need constant memory, and opening in memory needs the
 //! plaintext and little more. Measured as the peak of this process, so there is
 //! one test in this file.
 
@@ -10,6 +10,7 @@ use std::{
 };
 
 use adytum_sealed::{
+    bundle::{LinkTarget, SealedBundle, Sink, seal_bundle},
     keys::ModelIdentity,
     rule::ModelRule,
     seal::{SealOptions, seal},
@@ -83,12 +84,62 @@ fn memory_stays_constant() {
     piped(&mut |reader| unseal_to_writer(reader, &genuine, &identities, io::sink(), &mut |_| {}).unwrap());
     assert_growth("unsealing", before, 8 * MIB);
 
+    bundle_in_constant_memory(&owner, &identity, before);
+
     piped(&mut |reader| {
         let secret = open_in_memory(reader, &genuine, &identities, SIZE).unwrap();
         let vector = secret.into_vec();
         assert_eq!((vector.len() as u64, vector.capacity() as u64), (SIZE, SIZE));
     });
     assert_growth("opening in memory", before, SIZE + 8 * MIB);
+}
+
+/// A file of holes: it takes no room on the disk, and all of it in an archive.
+fn bundle_in_constant_memory(owner: &OwnerSigningKey, identity: &ModelIdentity, before: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let (tree, file) = (directory.path().join("tree"), directory.path().join("bundle"));
+    fs::create_dir(&tree).unwrap();
+    fs::File::create(tree.join("big")).unwrap().set_len(SIZE).unwrap();
+    let name = "big".parse().unwrap();
+    seal_bundle(&tree, &file, &identity.recipient(), owner, &name, 1, &mut |_| Ok(())).unwrap();
+    assert_growth("sealing a bundle", before, 8 * MIB);
+    let rule =
+        ModelRule { name, signers: [owner.public_key()].into(), minimum_version: 0, digests: [].into() };
+    let genuine = SealedBundle::open(&file).unwrap().judge(&rule).unwrap();
+    let mut counted = Counted(0);
+    genuine.unseal(std::slice::from_ref(identity), u64::MAX, &mut counted, &mut |_| Ok(())).unwrap();
+    assert_eq!(counted.0, SIZE);
+    assert_growth("unsealing a bundle", before, 8 * MIB);
+}
+
+/// Counts the bytes of files.
+struct Counted(u64);
+
+impl Sink for Counted {
+    fn enter(&mut self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _: &str, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn content(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0 += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn link(&mut self, _: &str, _: &LinkTarget) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn assert_growth(what: &str, before: u64, allowed: u64) {

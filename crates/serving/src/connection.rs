@@ -15,7 +15,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, oneshot},
     time::Sleep,
 };
 use tokio_rustls::server::TlsStream;
@@ -57,15 +57,25 @@ pub struct Connection {
     stream: Stream,
     linger: Option<Pin<Box<Sleep>>>,
     _place: Place,
+    /// Tells by being dropped that the connection is gone.
+    _end: Option<oneshot::Sender<()>>,
 }
 
 impl Connection {
     pub(crate) fn plain(stream: TcpStream, place: Place) -> Self {
-        Self { stream: Stream::Plain(stream), linger: None, _place: place }
+        Self { stream: Stream::Plain(stream), linger: None, _place: place, _end: None }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, place: Place) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), linger: None, _place: place }
+        Self { stream: Stream::Tls(Box::new(stream)), linger: None, _place: place, _end: None }
+    }
+
+    /// The connection, and a future that ends when it is gone.
+    pub(crate) fn with_end(mut self) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (end, ended) = oneshot::channel();
+        self._end = Some(end);
+        // Nothing is ever sent.
+        (self, async { drop(ended.await) })
     }
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {

@@ -4,15 +4,23 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use adytum_init::{
-    arguments::{AttestationArguments, parse_duration},
+    arguments::{AttestationArguments, parse_duration, parse_seconds},
     logging::LogArguments,
 };
 use clap::{Args, Parser};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
-pub const HOST_FLAGS: [&str; 5] =
-    ["log-format", "drain_timeout", "request_memory_bytes", "max_queued_requests", "max_connections"];
+pub const HOST_FLAGS: [&str; 8] = [
+    "log-format",
+    "health_port",
+    "drain_delay",
+    "drain_timeout",
+    "max_connection_age",
+    "request_memory_bytes",
+    "max_queued_requests",
+    "max_connections",
+];
 
 /// The model server: TensorFlow Serving's API over sealed ONNX models.
 #[derive(Clone, Debug, Parser)]
@@ -58,7 +66,21 @@ pub struct Flags {
     #[arg(long, value_name = "NUMBER", default_value = "4096")]
     pub max_connections: NonZeroUsize,
 
-    /// How long requests may take to end after SIGTERM, as in 30s
+    /// Port for probes, plain HTTP, status only: /healthz and /readyz. 0: none
+    #[arg(long, value_name = "PORT", default_value_t = 0, env = "ADYTUM_HEALTH_PORT")]
+    pub health_port: u16,
+
+    /// A connection ends gracefully at this age in seconds, a tenth more or less,
+    /// so that clients open new ones, to other replicas too. 0: never
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
+    pub max_connection_age: Duration,
+
+    /// How long connections and requests are still accepted after SIGTERM, in
+    /// seconds, while probes say already that this replica is not ready
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
+    pub drain_delay: Duration,
+
+    /// How long requests may take to end after that, as in 30s
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub drain_timeout: Duration,
 

@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use adytum_init::termination;
 use adytum_serving::{
     flags::Flags,
     run::{self, ServeError},
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(code = error.code(), "{error}");
+            termination::report(error.code(), &error);
             ExitCode::from(error.exit_code())
         }
     }

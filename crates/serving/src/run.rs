@@ -1,124 +1,43 @@
 //! The binary's main job: from flags to a server that was drained.
 
+mod error;
+mod secrets;
+
 use std::{
-    fs, io,
+    future::pending,
+    io,
     net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
+use adytum_api::names::SecretName;
 use adytum_init::{
     InitError, Program, Released,
-    configuration::{MeasuredConfiguration, SecretDestination},
+    configuration::MeasuredConfiguration,
+    health::{DrainReason, Health, HealthPort},
+    renewal::{LeaseEnd, Renewal},
     unlock,
 };
-use adytum_sealed::keys::{ModelIdentity, ModelKeyError};
-use rustls::ServerConfig;
-use tokio::signal::unix::{SignalKind, signal};
-use zeroize::Zeroizing;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 
+pub use self::error::ServeError;
 use crate::{
     engine::RtenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
     limits::RequestMemory,
-    loading::{LoadingError, ModelSource, load_highest},
+    loading::{ModelSource, load_highest},
     memory,
     models::Models,
     scheduler::Scheduler,
     server::{Drained, Server, ServerOptions},
     service::{Inference, Services},
-    tls::{self, TlsError, ssl_config::SslConfig},
+    tls::{TlsError, TlsSwitch},
 };
-
-/// The secret that opens sealed models.
-const MODEL_KEY: &str = "model_key";
-
-/// The longest `SSLConfig`, in bytes.
-const LONGEST_SSL_CONFIG: u64 = 1 << 20;
-
-/// Why the server ended.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// A flag.
-    #[error(transparent)]
-    Flag(#[from] FlagError),
-    /// The measured configuration, or what it asks for.
-    #[error(transparent)]
-    Init(#[from] InitError),
-    /// The port.
-    #[error("port {port}: {source}; choose another with --port")]
-    Listen {
-        /// The port.
-        port: u16,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The `SSLConfig` file.
-    #[error("--ssl_config_file {}: {source}", path.display())]
-    SslConfigFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A secret without a use.
-    #[error(
-        "the measured configuration puts the secret {name} at {destination}, but this server takes secrets in \
-         memory and as --ssl_config_file only"
-    )]
-    Destination {
-        /// The secret.
-        name: String,
-        /// Where it should go.
-        destination: String,
-    },
-    /// The `SSLConfig`'s content.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The model's key.
-    #[error("the secret {MODEL_KEY}: {0}")]
-    ModelKey(#[source] ModelKeyError),
-    /// The model.
-    #[error(transparent)]
-    Loading(#[from] LoadingError),
-    /// The system.
-    #[error("{operation}: {source}")]
-    System {
-        /// What was tried.
-        operation: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-impl ServeError {
-    /// A stable code.
-    pub fn code(&self) -> &str {
-        match self {
-            Self::Flag(error) => error.code(),
-            Self::Init(error) => error.code(),
-            Self::Listen { .. } => "listen",
-            Self::SslConfigFile { .. } => "ssl-config-unreadable",
-            Self::Destination { .. } => "secret-destination",
-            Self::Tls(error) => error.code(),
-            Self::ModelKey(error) => error.code(),
-            Self::Loading(error) => error.code(),
-            Self::System { .. } => "system-failed",
-        }
-    }
-
-    /// What the process ends with (sysexits.h, as init does).
-    pub fn exit_code(&self) -> u8 {
-        use adytum_init::error::exit_code;
-        match self {
-            Self::Init(error) => error.exit_code(),
-            Self::Flag(_) | Self::Destination { .. } => exit_code::CONFIGURATION,
-            _ => 1,
-        }
-    }
-}
 
 /// Reads the measured configuration: the one given, else one of the usual
 /// places, else none.
@@ -174,27 +93,25 @@ async fn serve(
     announce: impl FnOnce(&str),
 ) -> Result<(), ServeError> {
     let system = |operation| move |source| ServeError::System { operation, source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("waiting for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("waiting for SIGINT"))?;
-    let mut stopped = std::pin::pin!(async {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    });
+    let mut ending = Ending::handle().map_err(system("handling signals"))?;
+    let health = Health::default();
+    let _port = HealthPort::open(flags.health_port, health.clone()).await?;
 
-    let released = match configuration {
+    let unlocked = match configuration {
         None => None,
         Some(configuration) => tokio::select! {
-            released = unlock(&flags.attestation, configuration, Program::This) => Some(released?),
-            signal = &mut stopped => {
+            unlocked = unlock(&flags.attestation, configuration, Program::This) => Some(unlocked?),
+            signal = ending.signal() => {
                 tracing::info!(signal, "stopped before there were keys");
                 return Ok(());
             }
         },
     };
-    let tls = tls(flags, configuration, released.as_ref())?;
-    let source = source(flags, allow_plain, released)?;
+    let (released, renewal) = unlocked.map(|unlocked| (unlocked.released, unlocked.renewal)).unzip();
+    let ssl_secret = configuration.map(|all| secrets::ssl_secret(flags, all)).transpose()?.flatten();
+    let tls = secrets::tls(flags, ssl_secret, released.as_ref())?.map(TlsSwitch::new);
+    let source = secrets::source(flags, allow_plain, released)?;
+    let mut lease = pin!(keep(renewal, ssl_secret, tls.clone()));
 
     let cores = flags.compatibility.cores();
     let (scheduler, _running) = Scheduler::start(cores, flags.max_queued_requests.get())
@@ -206,6 +123,7 @@ async fn serve(
     let services = Services::new(Inference { models: models.clone(), scheduler, memory });
     let options = ServerOptions {
         connection_limit: flags.max_connections.get(),
+        connection_age: Some(flags.max_connection_age).filter(|age| !age.is_zero()),
         ..ServerOptions::new(flags.compatibility.serving_threads())
     };
     if tls.is_none() {
@@ -217,23 +135,83 @@ async fn serve(
     let pause = Duration::from_micros(flags.compatibility.load_retry_interval_micros);
     tokio::select! {
         loaded = load(source, &models, retries, pause) => loaded?,
-        signal = &mut stopped => {
+        signal = ending.signal() => {
             tracing::info!(signal, "stopped before there was a model");
             return Ok(());
         }
+        end = &mut lease => return Err(InitError::from(end).into()),
     }
     server.set_serving(true).await;
+    health.set_ready();
     announce(&format!("Running gRPC ModelServer at 0.0.0.0:{} ...", server.address().port()));
 
-    let signal = stopped.await;
-    tracing::info!(signal, timeout = ?flags.drain_timeout, "draining");
-    match server.drain(flags.drain_timeout).await {
+    let end = tokio::select! {
+        signal = ending.signal() => {
+            tracing::info!(signal, delay = ?flags.drain_delay, timeout = ?flags.drain_timeout, "draining");
+            health.drain(DrainReason::Stopped);
+            server.set_serving(false).await;
+            // Until whoever sends requests has heard that this replica is not
+            // ready, it serves them. A second signal means now.
+            tokio::select! {
+                () = sleep(flags.drain_delay) => {}
+                signal = ending.signal() => tracing::info!(signal, "again: no more requests are accepted"),
+                _ = &mut lease => {}
+            }
+            None
+        }
+        end = &mut lease => Some(end),
+    };
+    if let Some(end) = &end {
+        tracing::error!(code = end.code(), timeout = ?flags.drain_timeout, "draining: {end}");
+        health.drain(end.drain_reason());
+    }
+    drain(server, flags.drain_timeout).await;
+    end.map_or(Ok(()), |end| Err(InitError::from(end).into()))
+}
+
+/// Renews what was released for as long as the broker grants it, and puts what
+/// changes in place. Without a broker this never ends.
+async fn keep(renewal: Option<Renewal>, ssl_secret: Option<&SecretName>, tls: Option<TlsSwitch>) -> LeaseEnd {
+    let Some(renewal) = renewal else { return pending().await };
+    let apply = |changed: &Released| {
+        let secret = ssl_secret.and_then(|name| changed.secrets.get(name));
+        if let (Some(tls), Some(secret)) = (&tls, secret) {
+            tls.replace(Arc::new(secrets::server_configuration(secret)?));
+            tracing::info!(version = secret.version(), "new connections get the new certificate");
+        }
+        // A new key for models counts when the next one is loaded.
+        Ok::<_, TlsError>(())
+    };
+    renewal.run(apply).await
+}
+
+async fn drain(server: Server, timeout: Duration) {
+    match server.drain(timeout).await {
         Drained::Completely => tracing::info!("drained"),
         Drained::TimedOut { connections } => {
             tracing::warn!(connections, "time is up; connections that are still open are cut");
         }
     }
-    Ok(())
+}
+
+/// The signals that ask the server to end.
+struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    fn handle() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one's name.
+    async fn signal(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Loads the model on a thread of its own, so that health is answered and
@@ -258,63 +236,4 @@ async fn load(source: ModelSource, models: &Models, retries: u32, pause: Duratio
         tokio::time::sleep(pause).await;
     }
     Ok(())
-}
-
-/// The model's place, and what the broker released for it.
-fn source(flags: &Flags, allow_plain: bool, released: Option<Released>) -> Result<ModelSource, ServeError> {
-    let mut source = ModelSource {
-        name: flags.model_name.clone(),
-        base: flags.model_base_path.clone(),
-        rule: None,
-        identities: Vec::new(),
-        allow_plain,
-        size_limit: flags.max_model_bytes,
-    };
-    // Its secrets are wiped at this function's end.
-    if let Some(released) = released {
-        if let Some(key) = released.secrets.get(MODEL_KEY) {
-            let text = std::str::from_utf8(key.as_bytes()).unwrap_or_default();
-            source.identities.push(text.parse::<ModelIdentity>().map_err(ServeError::ModelKey)?);
-        }
-        source.rule = released.models.into_iter().find(|rule| rule.name.as_str() == flags.model_name);
-    }
-    Ok(source)
-}
-
-/// TLS from the secret whose path is `--ssl_config_file`, or else from that file.
-fn tls(
-    flags: &Flags,
-    configuration: Option<&MeasuredConfiguration>,
-    released: Option<&Released>,
-) -> Result<Option<Arc<ServerConfig>>, ServeError> {
-    let mut text = None;
-    for (name, rule) in configuration.into_iter().flat_map(MeasuredConfiguration::secrets) {
-        match &rule.destination {
-            SecretDestination::Memory => {}
-            SecretDestination::File(path) if flags.ssl_config_file.as_deref() == Some(path.as_path()) => {
-                let secret = released.and_then(|released| released.secrets.get(name));
-                text = secret.map(|secret| Zeroizing::new(secret.as_bytes().to_vec()));
-            }
-            other => {
-                let destination = other.to_string();
-                return Err(ServeError::Destination { name: name.to_string(), destination });
-            }
-        }
-    }
-    let text = match (text, &flags.ssl_config_file) {
-        (Some(text), _) => text,
-        (None, None) => return Ok(None),
-        (None, Some(path)) => read_ssl_config(path)
-            .map_err(|source| ServeError::SslConfigFile { path: path.clone(), source })?,
-    };
-    let ssl = SslConfig::parse(&text).map_err(TlsError::from)?;
-    Ok(Some(Arc::new(tls::server_configuration(&ssl)?)))
-}
-
-fn read_ssl_config(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let length = fs::metadata(path)?.len();
-    if length > LONGEST_SSL_CONFIG {
-        return Err(io::Error::other(format!("{length} bytes are more than any SSLConfig has")));
-    }
-    fs::read(path).map(Zeroizing::new)
 }

@@ -6,54 +6,30 @@
 //! are run by the scheduler's threads, so that connections stay responsive.
 
 mod acceptor;
+mod age;
+mod root;
+mod worker;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
     num::NonZeroUsize,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use adytum_api::tensorflow::serving::model_service_server::ModelServiceServer;
 use futures_util::FutureExt;
-use tokio::{
-    net::TcpStream,
-    sync::{mpsc, watch},
-};
-use tokio_rustls::TlsAcceptor;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{body::Body, server::NamedService, service::Routes};
-use tonic_health::{
-    ServingStatus,
-    server::{HealthReporter, HealthService},
-};
-use tower::Service;
+use tokio::sync::{mpsc, watch};
+use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{
-    connection::{Connection, Place},
-    scheduler,
-    service::{PredictionServer, SMALL_MESSAGE, Services},
-};
+use self::worker::Worker;
+use crate::{scheduler, service::Services, tls::TlsSwitch};
 
-/// HTTP/2 flow-control window of a stream: an image batch comes without waiting
-/// for a window update at each of 64 KiB.
-const STREAM_WINDOW: u32 = 2 << 20;
-
-/// HTTP/2 flow-control window of a connection.
-const CONNECTION_WINDOW: u32 = 8 << 20;
-
-/// A connection on which nothing comes is asked for a sign of life after this.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Connections waiting for a serving thread, and for a serving thread's tonic.
+/// Connections waiting for a serving thread.
 const HANDOVER: usize = 64;
 
 /// What a server allows.
@@ -67,6 +43,9 @@ pub struct ServerOptions {
     pub stream_limit: u32,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// A connection ends after this, a tenth more or less, once its requests are
+    /// answered; the client opens a new one, which may reach another replica.
+    pub connection_age: Option<Duration>,
 }
 
 impl ServerOptions {
@@ -77,6 +56,7 @@ impl ServerOptions {
             connection_limit: 4096,
             stream_limit: 256,
             handshake_timeout: Duration::from_secs(10),
+            connection_age: None,
         }
     }
 }
@@ -102,28 +82,12 @@ pub struct Server {
     counts: Vec<Arc<AtomicUsize>>,
 }
 
-/// What a serving thread gets of an accepted connection.
-struct Accepted {
-    stream: std::net::TcpStream,
-    place: Place,
-}
-
-struct Worker {
-    index: usize,
-    connections: mpsc::Receiver<Accepted>,
-    tls: Option<TlsAcceptor>,
-    services: Services,
-    health: HealthReporter,
-    options: ServerOptions,
-    stop: watch::Receiver<bool>,
-}
-
 impl Server {
     /// Starts to serve on `listener`. Health is `NOT_SERVING` until
     /// [`Self::set_serving`].
     pub fn start(
         listener: TcpListener,
-        tls: Option<Arc<rustls::ServerConfig>>,
+        tls: Option<TlsSwitch>,
         services: Services,
         options: ServerOptions,
     ) -> io::Result<Self> {
@@ -143,7 +107,7 @@ impl Server {
             let worker = Worker {
                 index,
                 connections,
-                tls: tls.clone().map(TlsAcceptor::from),
+                tls: tls.clone(),
                 services: services.clone(),
                 health: server.health.clone(),
                 options: options.clone(),
@@ -193,107 +157,5 @@ async fn set_health(health: &HealthReporter, serving: bool) {
     let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
     for service in ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"] {
         health.set_service_status(service, status).await;
-    }
-}
-
-impl Worker {
-    fn run(self) {
-        let index = self.index;
-        let result = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())
-            .and_then(|runtime| runtime.block_on(self.serve()).map_err(|error| error.to_string()));
-        if let Err(error) = result {
-            tracing::error!(thread = index, error, "a serving thread ended");
-        }
-    }
-
-    async fn serve(self) -> Result<(), tonic::transport::Error> {
-        let Self { connections, tls, services, health, options, mut stop, .. } = self;
-        let (ready, incoming) = mpsc::channel(HANDOVER);
-        let timeout = options.handshake_timeout;
-        let handshakes = tokio::spawn(hand_over(connections, tls, ready, timeout));
-        let prediction = PredictionServer::new(services.clone());
-        let model = ModelServiceServer::new(services).max_decoding_message_size(SMALL_MESSAGE);
-        let health =
-            tonic_health::pb::health_server::HealthServer::new(HealthService::from_health_reporter(health));
-        let others = Routes::new(model).add_service(health).prepare();
-        let root = Root { prediction, others };
-        let result = tonic::transport::Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_concurrent_streams(options.stream_limit)
-            .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-            .serve_with_incoming_shutdown(root, ReceiverStream::new(incoming), async move {
-                // An error means that the server itself is gone.
-                let _ = stop.wait_for(|stop| *stop).await;
-            })
-            .await;
-        handshakes.abort();
-        result
-    }
-}
-
-/// Predictions go the shortest way, everything else through tonic's router.
-#[derive(Clone)]
-struct Root {
-    prediction: PredictionServer,
-    others: Routes,
-}
-
-impl Service<http::Request<Body>> for Root {
-    type Response = http::Response<Body>;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        // Both are always ready.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/'));
-        if service.is_some_and(|(name, _)| name == PredictionServer::NAME) {
-            let answer = self.prediction.call(request);
-            Box::pin(async { answer.await.map_err(Into::into) })
-        } else {
-            let answer = self.others.call(request);
-            Box::pin(async { answer.await.map_err(Into::into) })
-        }
-    }
-}
-
-/// Shakes hands on new connections, each in a task of its own.
-async fn hand_over(
-    mut connections: mpsc::Receiver<Accepted>,
-    tls: Option<TlsAcceptor>,
-    ready: mpsc::Sender<io::Result<Connection>>,
-    timeout: Duration,
-) {
-    while let Some(Accepted { stream, place }) = connections.recv().await {
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection was lost on its way to its thread");
-                continue;
-            }
-        };
-        let ready = ready.clone();
-        let Some(tls) = tls.clone() else {
-            // The receiver is gone when the server drains.
-            let _ = ready.send(Ok(Connection::plain(stream, place))).await;
-            continue;
-        };
-        tokio::spawn(async move {
-            match tokio::time::timeout(timeout, tls.accept(stream)).await {
-                Ok(Ok(stream)) => {
-                    let _ = ready.send(Ok(Connection::tls(stream, place))).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                Err(_) => tracing::debug!("a TLS handshake took too long"),
-            }
-        });
     }
 }

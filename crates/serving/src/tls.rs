@@ -16,6 +16,8 @@ use rustls::{
     version::TLS13,
 };
 
+use tokio::sync::watch;
+
 use ssl_config::{SslConfig, SslConfigError};
 
 /// Why no TLS can be served with an `SSLConfig`.
@@ -53,6 +55,28 @@ impl TlsError {
             Self::Pem { .. } => "ssl-config-pem",
             Self::Unusable { .. } => "ssl-config-unusable",
         }
+    }
+}
+
+/// What new connections of a server get, which may be replaced while it runs;
+/// those that are open keep what they have. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct TlsSwitch(Arc<watch::Sender<Arc<ServerConfig>>>);
+
+impl TlsSwitch {
+    /// With this to begin with.
+    pub fn new(configuration: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(watch::Sender::new(configuration)))
+    }
+
+    /// What the next connection gets.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// From now on new connections get this.
+    pub fn replace(&self, configuration: Arc<ServerConfig>) {
+        self.0.send_replace(configuration);
     }
 }
 

@@ -6,7 +6,8 @@ mod support;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -70,7 +71,12 @@ fn command(base: &Path, arguments: &[&str]) -> Command {
 
 /// Starts the server and gives its port, which it says in its one line.
 fn start(base: &Path) -> (Process, u16) {
-    let mut process = Process(command(base, &["--allow_plain_models"]).spawn().unwrap());
+    start_with(base, &[])
+}
+
+fn start_with(base: &Path, arguments: &[&str]) -> (Process, u16) {
+    let arguments: Vec<&str> = ["--allow_plain_models"].iter().chain(arguments).copied().collect();
+    let mut process = Process(command(base, &arguments).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let port = line
@@ -166,6 +172,109 @@ async fn sigterm_without_requests_ends_at_once_even_with_idle_connections() {
     let _idle = channel(([127, 0, 0, 1], port).into()).await;
     process.signal(Signal::SIGINT);
     assert_eq!(process.end().await, Some(0));
+}
+
+/// A port that was free a moment ago: 0 means that there is no health port.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The status line and the body of what the health port answers.
+fn probe(port: u16, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// Waits until the health port says what it should.
+async fn until_ready_is(port: u16, wanted: &str) {
+    for _ in 0..2000 {
+        if probe(port, "/readyz").0.contains(wanted) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never {wanted}: {:?}", probe(port, "/readyz"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_sigterm_it_is_unready_and_serves_until_the_delay_is_over() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &onnx::arithmetic());
+    let health = free_port();
+    let (mut process, port) =
+        start_with(base.path(), &["--drain_delay=600", &format!("--health_port={health}")]);
+    assert_eq!(probe(health, "/healthz").0, "HTTP/1.1 200 OK");
+    assert_eq!(probe(health, "/readyz"), ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+    let address = ([127, 0, 0, 1], port).into();
+    let mut open = PredictionServiceClient::new(channel(address).await);
+    let ask = || request("m", "x", float_tensor(&[1, 3], &[1.0, 2.0, 3.0]));
+    open.predict(ask()).await.unwrap();
+
+    process.signal(Signal::SIGTERM);
+    until_ready_is(health, "503").await;
+    assert_eq!(probe(health, "/healthz").0, "HTTP/1.1 200 OK");
+    let mut grpc = HealthClient::new(channel(address).await);
+    let state = grpc.check(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
+    assert_eq!(state.status, 2, "not serving");
+    // On connections old and new.
+    open.predict(ask()).await.unwrap();
+    PredictionServiceClient::new(channel(address).await).predict(ask()).await.unwrap();
+
+    // A second signal means now.
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_delay_ends_by_itself() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &onnx::arithmetic());
+    let (mut process, _) = start_with(base.path(), &["--drain_delay=200ms"]);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_not_ready_without_a_model_and_says_why_it_ended() {
+    let base = tempfile::tempdir().unwrap();
+    let (health, message) = (free_port(), base.path().join("termination-log"));
+    // Tries again for ever until there is a model.
+    let arguments =
+        ["--allow_plain_models", "--max_num_load_retries=1000000", "--load_retry_interval_micros=10000"];
+    let mut process = Process(
+        command(base.path(), &arguments)
+            .env("ADYTUM_HEALTH_PORT", health.to_string())
+            .env("ADYTUM_TERMINATION_LOG", &message)
+            .spawn()
+            .unwrap(),
+    );
+    for _ in 0..2000 {
+        if TcpStream::connect(("127.0.0.1", health)).is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(probe(health, "/readyz").1, "starting\n");
+    write(base.path(), &onnx::arithmetic());
+    until_ready_is(health, "200").await;
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end().await, Some(0));
+    assert!(!message.exists(), "it ended in good order");
+
+    fs::write(base.path().join("1/model.onnx"), b"hello").unwrap();
+    let mut process = Process(
+        command(base.path(), &["--allow_plain_models"])
+            .env("ADYTUM_TERMINATION_LOG", &message)
+            .spawn()
+            .unwrap(),
+    );
+    assert_eq!(process.end().await, Some(1));
+    let said = fs::read_to_string(&message).unwrap();
+    assert!(said.starts_with("no-servable-version: ") && said.lines().count() == 1, "{said}");
 }
 
 fn failure(base: &Path, arguments: &[&str]) -> (Option<i32>, String) {

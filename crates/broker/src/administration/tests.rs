@@ -1,9 +1,20 @@
+use std::collections::BTreeSet;
+
 use adytum_api::broker::{GetManifest, command};
 use adytum_sealed::signing::OwnerSigningKey;
 use tonic::{Code, Status};
 
-use super::*;
-use crate::fixture::{Fixture, apply, broker, encoded, list, owner_session, put, remove, workload_session};
+use super::{changes::put_secret, *};
+use crate::fixture::{
+    Fixture, apply, broker, encoded, list, names, owner_session, put, remove, workload_session,
+};
+use crate::{
+    command::SecretBytes,
+    genesis::Genesis,
+    manifest::SignedManifest,
+    secrets::{SecretValue, StoredSecret},
+    state::State,
+};
 
 async fn code(fixture: &Fixture, session: &SessionInfo, signed: SignedCommand) -> &'static str {
     let error = fixture.broker.execute(session, signed).await.unwrap_err();
@@ -52,7 +63,7 @@ async fn the_manifest_is_shown_to_an_owner_and_not_in_the_status() {
     let public = format!("{status:?}");
     assert!(!public.contains("serving") && !public.contains("model_key"));
     let session = owner_session(3);
-    let show = command::Command::GetManifest(GetManifest {});
+    let show = command::Command::GetManifest(GetManifest::default());
     let signed = fixture.sign(&session, 1, show.clone(), &[&fixture.owners[0]]);
     let shown = fixture.broker.execute(&session, signed).await.unwrap();
     assert_eq!(shown.manifest, fixture.manifest(1).text.as_bytes());
@@ -169,13 +180,13 @@ async fn a_secret_that_a_manifest_stops_naming_is_kept_and_released_to_nobody() 
     without.text.replace_range(start..end, "");
     without.sign(&fixture.owners[0]).unwrap();
     fixture.execute(&session, apply(&without)).await.unwrap();
-    let refused = fixture.broker.release(&workload_session(1), &["ssl_config".into()]).await.unwrap_err();
+    let refused = fixture.broker.release(&workload_session(1), &names(&["ssl_config"])).await.unwrap_err();
     assert_eq!(refused.code(), "secret-unknown");
     let listed = fixture.execute(&session, list()).await.unwrap();
     let kept = listed.secrets.iter().find(|secret| secret.name == "ssl_config").unwrap();
     assert_eq!((kept.version, kept.workloads.len()), (1, 0));
     fixture.execute(&session, apply(&fixture.manifest(3))).await.unwrap();
-    let released = fixture.broker.release(&workload_session(1), &["ssl_config".into()]).await.unwrap();
+    let released = fixture.broker.release(&workload_session(1), &names(&["ssl_config"])).await.unwrap();
     assert_eq!(released.secrets[0].value, b"one");
 }
 

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     events::{AttestedWho, Event, Who},
     fixture::{
-        Fixture, apply, broker, broker_limited, broker_with, in_memory, list, owner_session, put, remove,
-        workload_session,
+        Fixture, apply, broker, broker_limited, broker_with, in_memory, list, names, owner_session, put,
+        remove, workload_session,
     },
     store::{Disk, Store},
 };
@@ -87,10 +87,6 @@ async fn provisioned(fixture: Fixture) -> Fixture {
     let fixture = fixture.with_manifest().await;
     fixture.execute(&owner_session(2), put("ssl_config", b"open sesame")).await.unwrap();
     fixture
-}
-
-fn names(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 #[tokio::test]

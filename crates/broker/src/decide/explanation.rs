@@ -43,6 +43,13 @@ impl Refusal {
                 names(&mut text, ", and there is no secret named ", &self.verdicts, &Verdict::Unknown);
                 text.push("; check the name, or have the owners add it to the manifest");
             }
+            Reason::SecretRemoved => {
+                matched(&mut text, &self.matched);
+                text.push(", and an owner took the values of these secrets away: ");
+                let removed =
+                    self.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Removed { .. }));
+                text.push(&removed.map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", "));
+            }
             Reason::SecretHasNoValue => {
                 matched(&mut text, &self.matched);
                 text.push(", and these secrets have no value yet: ");

@@ -43,7 +43,7 @@ fn admitted(body: &str) -> Admitted {
     );
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    admit(&genesis, 0, signed).unwrap()
+    admit(&genesis, genesis.founders(), 0, signed).unwrap()
 }
 
 fn workload(name: &str, mr_enclave: u8, models: &str) -> String {

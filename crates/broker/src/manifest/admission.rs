@@ -6,7 +6,7 @@ use adytum_evidence::verifier::TrustRoot;
 use adytum_sealed::signing::{OwnerPublicKey, Purpose};
 
 use super::{Manifest, ManifestError, SignedManifest, signed::ManifestFields};
-use crate::{approval, genesis::Genesis, trust};
+use crate::{approval, decide::candidates::Candidates, genesis::Genesis, roles::Owners, trust};
 
 /// A manifest that the owners agreed to.
 #[derive(Clone, Debug)]
@@ -19,12 +19,51 @@ pub struct Admitted {
     pub owners: BTreeSet<OwnerPublicKey>,
     /// The roots that it trusts.
     pub roots: Vec<TrustRoot>,
+    /// Its workloads, by their code.
+    pub candidates: Candidates,
+}
+
+impl Admitted {
+    /// A manifest as if these owners had agreed to it: to explain what it would
+    /// grant, without a broker.
+    pub fn assumed(
+        manifest: Manifest,
+        signed: SignedManifest,
+        owners: BTreeSet<OwnerPublicKey>,
+    ) -> Result<Self, ManifestError> {
+        let roots = trust::roots(&manifest.trust)?;
+        let candidates = Candidates::new(&manifest.workloads);
+        Ok(Self { manifest, signed, owners, roots, candidates })
+    }
 }
 
 /// Admits a manifest that is for this broker, newer than the one in force
-/// (`current`; 0: none), signed by as many distinct owners as the genesis
-/// demands, and trusts nothing that this build can't verify.
-pub fn admit(genesis: &Genesis, current: u64, signed: SignedManifest) -> Result<Admitted, ManifestError> {
+/// (`current`; 0: none), signed by as many of the owners in force as must agree,
+/// and trusts nothing that this build can't verify.
+pub fn admit(
+    genesis: &Genesis,
+    owners: &Owners,
+    current: u64,
+    signed: SignedManifest,
+) -> Result<Admitted, ManifestError> {
+    let (manifest, owners) = agreed(genesis, owners, &signed)?;
+    let version = manifest.version;
+    if version < current {
+        return Err(ManifestError::Older { current, found: version });
+    }
+    if version == current {
+        return Err(ManifestError::Replayed { current });
+    }
+    Admitted::assumed(manifest, signed, owners)
+}
+
+/// Reads a manifest that is for this broker and signed by as many of these owners
+/// as must agree, whether it is in force or was once. Who signed is the second half.
+pub fn agreed(
+    genesis: &Genesis,
+    owners: &Owners,
+    signed: &SignedManifest,
+) -> Result<(Manifest, BTreeSet<OwnerPublicKey>), ManifestError> {
     let manifest = Manifest::parse(&signed.text)?;
     let expected = genesis.digest();
     if manifest.genesis != expected {
@@ -32,20 +71,13 @@ pub fn admit(genesis: &Genesis, current: u64, signed: SignedManifest) -> Result<
     }
     let version = manifest.version;
     let fields = ManifestFields::new(&manifest, &signed.text);
-    let owners = approval::agreed(
-        genesis,
-        genesis.threshold(),
+    let signers = approval::agreed(
+        owners.keys(),
+        owners.threshold(),
         Purpose::Manifest,
         &fields.fields(),
         &signed.approvals,
     )
     .map_err(|source| ManifestError::Signatures { version, source })?;
-    if version < current {
-        return Err(ManifestError::Older { current, found: version });
-    }
-    if version == current {
-        return Err(ManifestError::Replayed { current });
-    }
-    let roots = trust::roots(&manifest.trust)?;
-    Ok(Admitted { manifest, signed, owners, roots })
+    Ok((manifest, signers))
 }

@@ -1,16 +1,20 @@
 //! From text to a manifest that holds together.
 
+mod places;
+mod roles;
+mod secrets;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::{ModelName, WorkloadName};
 use adytum_evidence::trust::Vendor;
-use serde::Deserialize;
-use toml::Spanned;
 
+use self::places::{Places, Section};
 use super::{
-    FORMAT, MAXIMUM_LENGTH, Manifest, ManifestError, SecretRule, Trust, Workload,
-    document::{Document, SecretTable, TrustTable, WorkloadTable},
+    FORMAT, MAXIMUM_LENGTH, MAXIMUM_SECRETS, MAXIMUM_WORKLOADS, Manifest, ManifestError, Trust, Workload,
+    document::{Document, TrustTable, WorkloadTable},
     error::Place,
+    recovery,
 };
 
 pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
@@ -25,11 +29,22 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
     if document.version == 0 {
         return Err(ManifestError::VersionZero);
     }
+    for (section, found, limit) in [
+        ("workload", document.workloads.len(), MAXIMUM_WORKLOADS),
+        ("secret", document.secrets.len(), MAXIMUM_SECRETS),
+        ("model", document.models.len(), MAXIMUM_WORKLOADS),
+    ] {
+        if found > limit {
+            return Err(ManifestError::TooMany { section, found, limit });
+        }
+    }
     let places = Places { text };
     let trust = trust(&places, document.trust)?;
     let models = models(&places, document.models)?;
     let workloads = workloads(&places, document.workloads, &trust, &models)?;
-    let secrets = secrets(&places, document.secrets, &workloads)?;
+    let roles = document.owners.map(|table| roles::roles(&places, table)).transpose()?;
+    let lease = secrets::leases(&places, document.leases)?;
+    let secrets = secrets::secrets(&places, document.secrets, &workloads, lease)?;
     let loadable = |name: &&ModelName| workloads.values().any(|workload| workload.models.contains(*name));
     if let Some(name) = models.keys().find(|name| !loadable(name)) {
         return Err(ManifestError::WithoutEffect {
@@ -41,15 +56,18 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         genesis: document.genesis,
         version: document.version,
         trust,
+        roles,
+        lease,
         workloads,
         secrets,
         models,
         unplanned_restart: document.restart.unplanned,
+        recovery: document.recovery.map(recovery::rule).transpose()?,
     })
 }
 
 fn trust(places: &Places<'_>, table: TrustTable) -> Result<Trust, ManifestError> {
-    let place = |field| Place { table: "[trust]".to_owned(), line: places.trust(), field };
+    let place = |field| places.of_table("trust", field);
     let vendors = distinct(table.vendors, || place("vendors"))?;
     if vendors.is_empty() {
         return Err(ManifestError::WithoutEffect {
@@ -132,36 +150,6 @@ fn workloads(
     Ok(workloads)
 }
 
-fn secrets(
-    places: &Places<'_>,
-    tables: Vec<SecretTable>,
-    workloads: &BTreeMap<WorkloadName, Workload>,
-) -> Result<BTreeMap<adytum_api::names::SecretName, SecretRule>, ManifestError> {
-    let mut secrets = BTreeMap::new();
-    for SecretTable { name, kind, workloads: who } in tables {
-        let place = |field| places.of(Section::Secret, name.as_str(), field);
-        let who = distinct(who, || place("workloads"))?;
-        if who.is_empty() {
-            return Err(ManifestError::WithoutEffect {
-                place: place("workloads"),
-                reason: "nobody may have this secret; name a workload, or remove it".to_owned(),
-            });
-        }
-        if let Some(unknown) = who.iter().find(|workload| !workloads.contains_key(*workload)) {
-            return Err(ManifestError::Dangling {
-                place: place("workloads"),
-                kind: "[[workload]]",
-                name: unknown.to_string(),
-            });
-        }
-        if secrets.contains_key(&name) {
-            return Err(duplicate(places, Section::Secret, name.as_str()));
-        }
-        secrets.insert(name, SecretRule { kind, workloads: who });
-    }
-    Ok(secrets)
-}
-
 fn distinct<T: Ord + ToString>(
     items: Vec<T>,
     place: impl Fn() -> Place,
@@ -178,65 +166,4 @@ fn distinct<T: Ord + ToString>(
 
 fn duplicate(places: &Places<'_>, section: Section, name: &str) -> ManifestError {
     ManifestError::Duplicate { place: places.of(section, name, "name"), name: name.to_owned() }
-}
-
-#[derive(Clone, Copy)]
-enum Section {
-    Workload,
-    Secret,
-    Model,
-}
-
-/// Finds lines for error messages. The text is read a second time for that, and
-/// only when there is an error to report.
-struct Places<'a> {
-    text: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Tables {
-    trust: Option<Spanned<toml::Table>>,
-    #[serde(default)]
-    workload: Vec<Spanned<toml::Table>>,
-    #[serde(default)]
-    secret: Vec<Spanned<toml::Table>>,
-    #[serde(default)]
-    model: Vec<Spanned<toml::Table>>,
-}
-
-impl Places<'_> {
-    fn tables(&self) -> Option<Tables> {
-        toml::from_str(self.text).ok()
-    }
-
-    fn line(&self, table: &Spanned<toml::Table>) -> usize {
-        let before = self.text.get(..table.span().start).unwrap_or_default();
-        before.bytes().filter(|byte| *byte == b'\n').count() + 1
-    }
-
-    fn trust(&self) -> Option<usize> {
-        self.tables()?.trust.map(|table| self.line(&table))
-    }
-
-    /// The last table of this section with this name: of two with one name, the
-    /// second is the one to look at.
-    fn of(&self, section: Section, name: &str, field: &'static str) -> Place {
-        let line = self.tables().and_then(|tables| {
-            let tables = match section {
-                Section::Workload => tables.workload,
-                Section::Secret => tables.secret,
-                Section::Model => tables.model,
-            };
-            let named = |table: &&Spanned<toml::Table>| {
-                table.get_ref().get("name").and_then(toml::Value::as_str) == Some(name)
-            };
-            tables.iter().rfind(named).map(|table| self.line(table))
-        });
-        let section = match section {
-            Section::Workload => "workload",
-            Section::Secret => "secret",
-            Section::Model => "model",
-        };
-        Place { table: format!("{section} {name:?}"), line, field }
-    }
 }

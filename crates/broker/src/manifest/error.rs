@@ -5,7 +5,7 @@ use std::fmt;
 use adytum_ratls::claims::GenesisDigest;
 
 use super::{FORMAT, MAXIMUM_LENGTH};
-use crate::approval::ApprovalError;
+use crate::{approval::ApprovalError, roles::OwnersError};
 
 /// Where in a manifest something is: a table, its line, and a field of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +78,43 @@ pub enum ManifestError {
         /// Why.
         reason: String,
     },
+    /// A field is missing, or its value is out of bounds.
+    #[error("{place}: {reason}")]
+    Value {
+        /// Where.
+        place: Place,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// More tables of one kind than a manifest may have.
+    #[error("the manifest has {found} tables [[{section}]]; at most {limit} are allowed")]
+    TooMany {
+        /// Of which.
+        section: &'static str,
+        /// How many.
+        found: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// Its owners can't own a broker.
+    #[error("{place}: {source}")]
+    Owners {
+        /// Where.
+        place: Place,
+        /// Why.
+        source: OwnersError,
+    },
     /// A root certificate can't be read, is missing, or is not wanted.
     #[error("{place}: {reason}")]
     Root {
         /// Where.
         place: Place,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What `[recovery]` says can't be carried out.
+    #[error("[recovery]: {reason}")]
+    Recovery {
         /// What is wrong with it.
         reason: String,
     },
@@ -141,7 +173,11 @@ impl ManifestError {
             Self::Duplicate { .. } => "manifest-duplicate",
             Self::Dangling { .. } => "manifest-dangling-name",
             Self::WithoutEffect { .. } => "manifest-without-effect",
+            Self::Value { .. } => "manifest-value",
+            Self::TooMany { .. } => "manifest-too-many",
+            Self::Owners { .. } => "manifest-owners",
             Self::Root { .. } => "manifest-root",
+            Self::Recovery { .. } => "manifest-recovery",
             Self::Simulation => "manifest-names-simulation",
             Self::VendorUnsupported { .. } => "manifest-vendor-unsupported",
             Self::OtherGenesis { .. } => "manifest-other-genesis",

@@ -60,7 +60,7 @@ fn a_manifest_is_read_and_written() {
     assert_eq!(manifest.version, 1);
     assert_eq!(manifest.secrets.len(), 2);
     let rule = &manifest.secrets["model_key"];
-    assert_eq!(rule.kind, SecretKind::AgeIdentity);
+    assert_eq!(rule.kind(), SecretKind::AgeIdentity);
     assert_eq!(rule.workloads.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["serving"]);
     assert_eq!(manifest.models["resnet"].minimum_version, 3);
 
@@ -143,7 +143,7 @@ fn what_does_not_hold_together_is_refused_and_located() {
         (sample.replace("version = 1", "version = 0"), "manifest-version-zero", "0"),
         (sample.replace("manifest v1", "manifest v2"), "manifest-format", "manifest v2"),
         (sample.replace("kind = ", "knid = "), "manifest-syntax", "line 18"),
-        (sample.replace("\"opaque\"", "\"random\""), "manifest-syntax", "line 23"),
+        (sample.replace("\"opaque\"", "\"opqaue\""), "manifest-syntax", "line 23"),
         (sample.replace("mr_enclave = ", "#"), "manifest-syntax", "line"),
         (sample.replace("[trust]\nvendors = [\"intel\"]", ""), "manifest-syntax", "trust"),
         (sample.replace("name = \"serving\"", "name = \"../x\""), "manifest-syntax", "line 9"),
@@ -166,7 +166,9 @@ fn the_owners_signatures_over_genesis_version_and_text_admit_it() {
         keys.iter().for_each(|key| signed.sign(key).unwrap());
         signed
     };
-    let code = |current, signed| admit(&genesis, current, signed).map(|_| ()).map_err(|error| error.code());
+    let code = |current, signed| {
+        admit(&genesis, genesis.founders(), current, signed).map(|_| ()).map_err(|error| error.code())
+    };
     let good = signed(&genesis, 5, &[&a, &b]);
     assert_eq!(code(0, good.clone()), Ok(()));
     assert_eq!(code(4, good.clone()), Ok(()));
@@ -247,7 +249,7 @@ fn a_production_build_follows_no_manifest_that_names_simulation() {
     );
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    let error = admit(&genesis, 0, signed).unwrap_err();
+    let error = admit(&genesis, genesis.founders(), 0, signed).unwrap_err();
     assert_eq!(error.code(), "manifest-names-simulation");
 }
 
@@ -259,7 +261,10 @@ fn a_vendor_without_a_verifier_is_refused() {
         text(genesis.digest(), 1).replacen("vendors = [\"intel\"]", "vendors = [\"intel\", \"amd\"]", 1);
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    assert_eq!(admit(&genesis, 0, signed).unwrap_err().code(), "manifest-vendor-unsupported");
+    assert_eq!(
+        admit(&genesis, genesis.founders(), 0, signed).unwrap_err().code(),
+        "manifest-vendor-unsupported"
+    );
 }
 
 proptest! {

@@ -22,8 +22,7 @@ use tower::{Layer, Service as TowerService};
 use tracing::Instrument as _;
 
 use crate::{
-    broker::Broker,
-    metrics::Present,
+    metrics::{Metrics, Present},
     status::{self, CODE, RETRY},
     trace_context::TraceParent,
 };
@@ -70,15 +69,15 @@ impl Default for RequestLimits {
 /// Puts [`Admitting`] before a service.
 #[derive(Clone)]
 pub(super) struct Admission {
-    broker: Arc<Broker>,
+    metrics: Arc<Metrics>,
     release: Arc<Semaphore>,
     administration: Arc<Semaphore>,
 }
 
 impl Admission {
-    pub(super) fn new(broker: Arc<Broker>, limits: RequestLimits) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, limits: RequestLimits) -> Self {
         Self {
-            broker,
+            metrics,
             release: Arc::new(Semaphore::new(limits.release)),
             administration: Arc::new(Semaphore::new(limits.administration)),
         }
@@ -123,8 +122,8 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let service = Service::of(request.uri().path());
-        let broker = Arc::clone(&self.admission.broker);
-        let outcome = Outcome { broker, service, began: Instant::now(), code: None };
+        let metrics = Arc::clone(&self.admission.metrics);
+        let outcome = Outcome { metrics, service, began: Instant::now(), code: None };
         let Some(permit) = self.admission.admit(service) else {
             outcome.ended(status::OVERLOADED.to_owned());
             return Box::pin(async { Ok(status::overloaded().into_http()) });
@@ -133,7 +132,7 @@ where
         let answer = self.inner.call(request);
         let answered = async move {
             let _permit = permit;
-            let _present = Present::in_(&outcome.broker.metrics().requests_in_flight);
+            let _present = Present::in_(&outcome.metrics.requests_in_flight);
             let mut response = answer.await;
             if let Ok(response) = &mut response {
                 outcome.ended(code_of(response.headers_mut()));
@@ -175,7 +174,7 @@ fn code_of(fields: &mut HeaderMap) -> String {
 /// Counts what became of a request, also when its peer went away or its time was
 /// up.
 struct Outcome {
-    broker: Arc<Broker>,
+    metrics: Arc<Metrics>,
     service: Service,
     began: Instant,
     code: Option<String>,
@@ -190,6 +189,6 @@ impl Outcome {
 impl Drop for Outcome {
     fn drop(&mut self) {
         let code = self.code.as_deref().unwrap_or("abandoned");
-        self.broker.metrics().request(self.service, code, self.began.elapsed());
+        self.metrics.request(self.service, code, self.began.elapsed());
     }
 }

@@ -12,7 +12,7 @@ use adytum_evidence::{
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use crate::{broker::Broker, metrics::Present};
+use crate::metrics::{Metrics, Present};
 
 /// How many quotes at once.
 #[derive(Clone, Copy, Debug)]
@@ -32,17 +32,17 @@ impl Default for QuoteLimits {
 /// An attester within limits.
 pub(super) struct LimitedAttester {
     attester: Arc<dyn Attester>,
-    broker: Arc<Broker>,
+    metrics: Arc<Metrics>,
     at_once: Semaphore,
     /// Being made or waiting.
     admitted: Semaphore,
 }
 
 impl LimitedAttester {
-    pub(super) fn new(attester: Arc<dyn Attester>, broker: Arc<Broker>, limits: QuoteLimits) -> Self {
+    pub(super) fn new(attester: Arc<dyn Attester>, metrics: Arc<Metrics>, limits: QuoteLimits) -> Self {
         Self {
             attester,
-            broker,
+            metrics,
             at_once: Semaphore::new(limits.at_once),
             admitted: Semaphore::new(limits.at_once.saturating_add(limits.waiting)),
         }
@@ -52,7 +52,7 @@ impl LimitedAttester {
 #[async_trait]
 impl Attester for LimitedAttester {
     async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        let metrics = self.broker.metrics();
+        let metrics = &self.metrics;
         let _admitted = self.admitted.try_acquire().map_err(|_| AttesterError::Overloaded)?;
         let waiting = Present::in_(&metrics.quotes_waiting);
         let _turn = self.at_once.acquire().await.map_err(|_| AttesterError::Overloaded)?;

@@ -25,31 +25,47 @@ use super::{
     quotes::LimitedAttester,
     session::{Session, Unattested},
 };
-use crate::{broker::Broker, metrics::Present, status::OVERLOADED};
+use crate::{
+    metrics::{Metrics, Present},
+    status::OVERLOADED,
+};
 
 /// How long no connection is accepted after accepting one failed, as it does
 /// when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Counts by code.
+type Count = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Whose sessions they are.
+pub(super) struct Host {
+    /// Verifies peers' evidence; another follows when the trust changes.
+    pub(super) verifier: watch::Receiver<Arc<Verifier>>,
+    /// What is shown to them.
+    pub(super) local: LocalAttestation,
+    /// Counts what becomes of them.
+    pub(super) metrics: Arc<Metrics>,
+    /// Counts those who were turned away in the audit log, by code.
+    pub(super) count: Count,
+}
+
 /// Accepts sessions until the stream is dropped.
 pub(super) fn sessions(
     listener: TcpListener,
-    broker: Arc<Broker>,
+    host: Host,
     limits: ServerLimits,
 ) -> ReceiverStream<io::Result<Session>> {
     let (sender, receiver) = mpsc::channel(64);
-    let LocalAttestation { attester, claims } = broker.local_attestation();
-    let attester = Arc::new(LimitedAttester::new(attester, Arc::clone(&broker), limits.quotes));
+    let LocalAttestation { attester, claims } = host.local;
+    let attester = Arc::new(LimitedAttester::new(attester, Arc::clone(&host.metrics), limits.quotes));
     let mut accepting = Accepting {
-        verifier: broker.verifier(),
-        local: LocalAttestation { attester, claims },
+        host: Host { local: LocalAttestation { attester, claims }, ..host },
         peers: Peers::new(limits.peers),
         noise: Arc::default(),
         sessions: Arc::new(Semaphore::new(limits.maximum_sessions)),
         unattested: Arc::new(Semaphore::new(limits.maximum_unattested_sessions)),
         acceptor: None,
         limits,
-        broker,
     };
     tokio::spawn(async move {
         let mut handshakes = Handshakes::new(limits.handshakes.maximum_handshakes, limits.handshake_grace);
@@ -77,10 +93,8 @@ pub(super) fn sessions(
 }
 
 struct Accepting {
-    broker: Arc<Broker>,
+    host: Host,
     limits: ServerLimits,
-    verifier: watch::Receiver<Arc<Verifier>>,
-    local: LocalAttestation,
     peers: Arc<Peers>,
     noise: Arc<Noise>,
     sessions: Arc<Semaphore>,
@@ -104,12 +118,13 @@ impl Accepting {
         };
         let attempt = HandshakeAttempt {
             acceptor: self.acceptor(),
-            broker: Arc::clone(&self.broker),
+            metrics: Arc::clone(&self.host.metrics),
+            count: Arc::clone(&self.host.count),
             peers: Arc::clone(&self.peers),
             noise: Arc::clone(&self.noise),
             unattested: Arc::clone(&self.unattested),
             lifetime: self.limits.unattested_lifetime,
-            outcome: Outcome::new(Arc::clone(&self.broker)),
+            outcome: Outcome::new(Arc::clone(&self.host.metrics)),
             _place: place,
         };
         handshakes.start(now, attempt.run(stream, address, permit));
@@ -121,8 +136,8 @@ impl Accepting {
         if let Some(suppressed) = self.noise.may_write(Instant::now()) {
             tracing::warn!(%address, limit, code = OVERLOADED, suppressed, "too many connections: closed");
         }
-        self.broker.audit().count(OVERLOADED);
-        self.broker.metrics().turned_away(match limit {
+        (self.host.count)(OVERLOADED);
+        self.host.metrics.turned_away(match limit {
             "peer-rate" => "overloaded-peer-rate",
             "peer-handshakes" => "overloaded-peer-handshakes",
             "sessions" => "overloaded-sessions",
@@ -133,14 +148,14 @@ impl Accepting {
     /// The acceptor under the trust in force: an acceptor's verifier is fixed,
     /// so another follows when a manifest changes whom the broker trusts.
     fn acceptor(&mut self) -> AttestedAcceptor {
-        let changed = self.verifier.has_changed().unwrap_or(false);
+        let changed = self.host.verifier.has_changed().unwrap_or(false);
         match &self.acceptor {
             Some(acceptor) if !changed => acceptor.clone(),
             _ => {
                 let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
-                    verifier: self.verifier.borrow_and_update().clone(),
+                    verifier: self.host.verifier.borrow_and_update().clone(),
                     judge: Arc::new(AnyEvidence),
-                    local: self.local.clone(),
+                    local: self.host.local.clone(),
                     limits: self.limits.handshakes,
                 });
                 self.acceptor.insert(acceptor).clone()
@@ -152,7 +167,8 @@ impl Accepting {
 /// One handshake and what it holds while it lasts.
 struct HandshakeAttempt {
     acceptor: AttestedAcceptor,
-    broker: Arc<Broker>,
+    metrics: Arc<Metrics>,
+    count: Count,
     peers: Arc<Peers>,
     noise: Arc<Noise>,
     unattested: Arc<Semaphore>,
@@ -179,12 +195,12 @@ impl HandshakeAttempt {
                     SessionError::RefusedByPeer { .. } => "refused-by-peer",
                     error => error.code(),
                 };
-                self.broker.audit().count(code);
+                (self.count)(code);
                 self.outcome.code = Some(code.to_owned());
                 return None;
             }
         };
-        let metrics = self.broker.metrics();
+        let metrics = Arc::clone(&self.metrics);
         let info = stream.info();
         let attested = matches!(info.peer, Peer::Attested { .. });
         let unattested = if attested {
@@ -194,7 +210,7 @@ impl HandshakeAttempt {
             let permit = Arc::clone(&self.unattested).try_acquire_owned().ok();
             let (Some(place), Some(permit)) = (place, permit) else {
                 tracing::debug!(peer = %address, code = OVERLOADED, "too many sessions without evidence: closed");
-                self.broker.audit().count(OVERLOADED);
+                (self.count)(OVERLOADED);
                 self.outcome.code = Some("overloaded-unattested".to_owned());
                 return None;
             };
@@ -208,22 +224,22 @@ impl HandshakeAttempt {
 
 /// Counts what became of a handshake, also of one that was given up.
 struct Outcome {
-    broker: Arc<Broker>,
+    metrics: Arc<Metrics>,
     began: Instant,
     code: Option<String>,
     _present: Present,
 }
 
 impl Outcome {
-    fn new(broker: Arc<Broker>) -> Self {
-        let present = Present::in_(&broker.metrics().handshakes_in_flight);
-        Self { broker, began: Instant::now(), code: None, _present: present }
+    fn new(metrics: Arc<Metrics>) -> Self {
+        let present = Present::in_(&metrics.handshakes_in_flight);
+        Self { metrics, began: Instant::now(), code: None, _present: present }
     }
 }
 
 impl Drop for Outcome {
     fn drop(&mut self) {
         let code = self.code.as_deref().unwrap_or("gave-way");
-        self.broker.metrics().handshake(code, self.began.elapsed());
+        self.metrics.handshake(code, self.began.elapsed());
     }
 }

@@ -16,11 +16,16 @@ impl BrokerAdministration for Services {
         &self,
         request: Request<GetStatusRequest>,
     ) -> Result<Response<GetStatusResponse>, Status> {
-        if let Some(seen) = request.into_inner().seen {
+        let GetStatusRequest { seen, recovery } = request.into_inner();
+        if let Some(seen) = seen {
             let seen = StateHead::try_from(seen).map_err(SeenError::from)?;
             self.broker.continues(&seen).await?;
         }
-        Ok(Response::new(self.broker.status()))
+        let mut status = self.broker.status();
+        if recovery {
+            status.recovery = Some(self.broker.recovery_status().await?);
+        }
+        Ok(Response::new(status))
     }
 
     async fn execute(&self, request: Request<SignedCommand>) -> Result<Response<CommandResult>, Status> {

@@ -14,9 +14,9 @@ impl KeyBroker for Services {
         request: Request<GetSecretsRequest>,
     ) -> Result<Response<GetSecretsResponse>, Status> {
         let session = session(&request)?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let renewal = request.seen.is_some();
-        if let (Peer::Attested { .. }, Some(seen)) = (&session.peer, request.seen) {
+        if let (Peer::Attested { .. }, Some(seen)) = (&session.peer, request.seen.take()) {
             let seen = StateHead::try_from(seen).map_err(SeenError::from);
             let continues = match seen {
                 Ok(seen) => self.broker.continues(&seen).await,
@@ -27,7 +27,7 @@ impl KeyBroker for Services {
                 return Err(error.into());
             }
         }
-        let answer = self.broker.release(&session, &request.names).await?;
+        let answer = self.broker.release(&session, &request).await?;
         if renewal {
             self.broker.metrics().lease_renewals.inc();
         }

@@ -20,6 +20,8 @@ pub struct Change {
     pub secrets: Vec<(SecretName, StoredSecret)>,
     /// Other values by name; `None` removes one.
     pub items: Vec<(&'static str, Option<Item>)>,
+    /// Values of the envelope by name: see [`super::LockedStore::envelope`].
+    pub envelope: Vec<(&'static str, Option<Vec<u8>>)>,
     /// Raises the floor under the clock.
     pub clock_floor: Option<UnixSeconds>,
     /// An owner confirmed the state after an unplanned restart.
@@ -46,7 +48,11 @@ impl Change {
 
     /// Is there anything in it but audit records?
     pub(super) fn touches_state(&self) -> bool {
-        self.manifest.is_some() || !self.secrets.is_empty() || !self.items.is_empty() || self.confirmed
+        self.manifest.is_some()
+            || !self.secrets.is_empty()
+            || !self.items.is_empty()
+            || !self.envelope.is_empty()
+            || self.confirmed
     }
 
     /// Its length in bytes, about.
@@ -55,8 +61,9 @@ impl Change {
         let value = |secret: &StoredSecret| secret.value.as_ref().map_or(0, |value| value.expose().len());
         let secrets = self.secrets.iter().map(|(name, secret)| name.as_str().len() + value(secret) + 512);
         let items = self.items.iter().map(|(_, item)| item.as_ref().map_or(0, |item| item.0.len()) + 256);
+        let envelope = self.envelope.iter().map(|(_, value)| value.as_ref().map_or(0, Vec::len) + 256);
         let audit = self.audit.iter().map(|record| record.len() + 128);
-        manifest + secrets.chain(items).chain(audit).sum::<usize>()
+        manifest + secrets.chain(items).chain(envelope).chain(audit).sum::<usize>()
     }
 }
 

@@ -177,7 +177,7 @@ pub(super) fn decode_secret(name: &SecretName, bytes: &[u8]) -> Result<StoredSec
     let value = record
         .value
         .take()
-        .map(|value| SecretValue::parse(kind, Zeroizing::new(value)))
+        .map(|value| SecretValue::stored(kind, Zeroizing::new(value)))
         .transpose()
         .map_err(|error| format!("the secret {name}: {error}"))?;
     let changed_by = record

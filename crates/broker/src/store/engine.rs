@@ -8,13 +8,14 @@ use std::{
 
 use adytum_evidence::measurement::Sha256Digest;
 use redb::{Database, ReadableDatabase, ReadableTable, Table};
+use zeroize::Zeroizing;
 
 use super::{
     Change, Committed, StoreError, StoredRecord,
     encoding::{StateRow, encode_manifest, encode_secret},
     row::{Element, Place, RowCipher, record_hash, toggle},
     storage::Storage,
-    tables::{AUDIT, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
+    tables::{AUDIT, ENVELOPE, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
 };
 
 pub(super) const STATE_KEY: &str = "state";
@@ -133,6 +134,7 @@ impl Engine {
             let mut manifests = transaction.open_table(MANIFESTS)?;
             let mut secrets = transaction.open_table(SECRETS)?;
             let mut items = transaction.open_table(ITEMS)?;
+            let mut envelope = transaction.open_table(ENVELOPE)?;
             let mut audit = transaction.open_table(AUDIT)?;
             for change in changes {
                 if let Some((version, signed)) = &change.manifest {
@@ -165,6 +167,12 @@ impl Engine {
                         let row = self.cipher.seal(place, Some(name), &item.0)?;
                         toggle(&mut next.rows, &self.cipher.element(place, &row));
                         items.insert(key.as_slice(), row.as_slice())?;
+                    }
+                }
+                for (name, value) in &change.envelope {
+                    match value {
+                        Some(value) => drop(envelope.insert(*name, value.as_slice())?),
+                        None => drop(envelope.remove(*name)?),
                     }
                 }
                 if let Some(floor) = change.clock_floor {
@@ -296,6 +304,28 @@ pub(super) fn read_state(
         let state = StateRow::decode(&opened.value)
             .map_err(|reason| StoreError::Contents { path: path.to_owned(), reason })?;
         Ok(Some(state))
+    })
+}
+
+/// An item by its name.
+pub(super) fn read_item(
+    path: &std::path::Path,
+    database: &Database,
+    cipher: &RowCipher,
+    name: &str,
+) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+    guarded(path, "reading", || {
+        let transaction = database.begin_read()?;
+        let table = match transaction.open_table(ITEMS) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let key = cipher.name_key(ITEM, name);
+        let Some(row) = table.get(key.as_slice())? else { return Ok(None) };
+        let damaged = |_| StoreError::Damaged { path: path.to_owned(), record: format!("the item {name}") };
+        let place = Place { table: ITEM, key: &key };
+        Ok(Some(cipher.open(place, true, row.value()).map_err(damaged)?.value))
     })
 }
 

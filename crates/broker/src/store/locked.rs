@@ -8,12 +8,13 @@ use std::{
 };
 
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::GenesisDigest;
+use adytum_ratls::claims::{GenesisDigest, StateHead};
 use redb::{Database, ReadableDatabase};
+use zeroize::Zeroizing;
 
 use super::{
     Loaded, RootKey, Store, StoreError,
-    engine::{Engine, RESTORED},
+    engine::{Engine, RESTORED, read_item},
     loading::load,
     row::{FORMAT, RowCipher},
     storage::{Memory, Storage, StoreFile},
@@ -31,6 +32,9 @@ const GENESIS_KEY: &str = "genesis";
 const CHECK_KEY: &str = "check";
 /// The most bytes of one value of the envelope.
 pub const MAXIMUM_ENVELOPE_LENGTH: usize = 1024 * 1024;
+
+/// What a store holds, its head, and some of its items.
+type Peeked<const N: usize> = (Loaded, StateHead, [Option<Zeroizing<Vec<u8>>>; N]);
 
 /// A store that is this broker's and whose root key is not there yet. What lies
 /// in its envelope can be read and written; the rest opens with [`Self::unlock`].
@@ -67,6 +71,14 @@ impl LockedStore {
         Self::on(storage, genesis, Some(lock))
     }
 
+    /// Opens the store in `directory`, which must be there. Blocks on the disk.
+    pub fn open_existing(directory: &Path, genesis: GenesisDigest) -> Result<Self, StoreError> {
+        if !exists(&directory.join(FILE))? {
+            return Err(StoreError::NoState { path: directory.to_owned() });
+        }
+        Self::open(directory, genesis)
+    }
+
     /// A store in memory, which ends with the process.
     pub fn in_memory(genesis: GenesisDigest) -> Result<Self, StoreError> {
         let storage = Arc::new(Memory);
@@ -100,6 +112,52 @@ impl LockedStore {
     /// Does it outlive the process?
     pub fn durable(&self) -> bool {
         self.storage.durable()
+    }
+
+    /// Whose it is.
+    pub fn genesis(&self) -> GenesisDigest {
+        self.genesis
+    }
+
+    /// Is it this root key that it was begun with?
+    pub(crate) fn opens_with(&self, root: &RootKey) -> Result<bool, StoreError> {
+        let cipher = RowCipher::new(root, self.genesis)?;
+        Ok(self.header(CHECK_KEY)?.is_some_and(|check| cipher.checks(&check)))
+    }
+
+    /// Checks all rows and reads items, without counting a start.
+    pub(crate) fn peek<const N: usize>(
+        &self,
+        root: &RootKey,
+        items: [&str; N],
+    ) -> Result<Peeked<N>, StoreError> {
+        let cipher = RowCipher::new(root, self.genesis)?;
+        let (state, loaded) = load(self.storage.path(), &cipher, &self.database)?;
+        let mut values = [const { None }; N];
+        for (value, name) in values.iter_mut().zip(items) {
+            *value = read_item(self.storage.path(), &self.database, &cipher, name)?;
+        }
+        Ok((loaded, state.head(), values))
+    }
+
+    /// Has the next start taken for one from a backup: unplanned.
+    pub(crate) fn mark_restored(&self) -> Result<(), StoreError> {
+        guarded(self.storage.path(), "committing", || {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(HEADER)?.insert(RESTORED, &b"1"[..])?;
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// The error of a store whose key can't be had.
+    pub(crate) fn unsealing(&self) -> StoreError {
+        StoreError::Unsealing { path: self.storage.path().to_owned() }
+    }
+
+    /// The error of a store that is genuine and can't be read.
+    pub(crate) fn contents(&self, reason: String) -> StoreError {
+        StoreError::Contents { path: self.storage.path().to_owned(), reason }
     }
 
     /// Has a root key never been used with it?
@@ -143,7 +201,8 @@ impl LockedStore {
         let mut engine = Engine::new(self.storage.clone(), cipher.clone(), slot.clone(), current);
         engine.start(loaded.unconfirmed)?;
         loaded.snapshot.epoch = engine.current().epoch;
-        let store = writer::start(engine, self.storage, cipher, slot, self.lock)?;
+        let keys = (root.clone(), cipher);
+        let store = writer::start(engine, self.storage, keys, slot, self.lock)?;
         Ok((store, loaded))
     }
 

@@ -10,7 +10,7 @@
 //! no number of rows wears it out. The associated data are format, table, key
 //! in the table and, for the value, the name.
 
-use adytum_evidence::{attester::SealingKey, identity::LengthPrefixed};
+use adytum_evidence::identity::LengthPrefixed;
 use adytum_ratls::claims::GenesisDigest;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -19,38 +19,13 @@ use aws_lc_rs::{
 use zeroize::Zeroizing;
 
 use super::StoreError;
+use crate::root_key::RootKey;
 
 pub(super) const FORMAT: &[u8] = b"adytum store v2";
 const SALT: usize = 24;
 const TAG: usize = 16;
 const NAME_NONCE: u8 = 0;
 const VALUE_NONCE: u8 = 1;
-
-/// The key under which everything in a store is encrypted.
-#[derive(Clone)]
-pub struct RootKey(pub Zeroizing<[u8; 32]>);
-
-impl RootKey {
-    /// A new one, from the cryptographic random generator.
-    pub fn generate() -> Result<Self, StoreError> {
-        let mut key = Zeroizing::new([0; 32]);
-        rand::fill(key.as_mut_slice())
-            .map_err(|_| StoreError::Cryptography { operation: "random generation" })?;
-        Ok(Self(key))
-    }
-}
-
-impl From<SealingKey> for RootKey {
-    fn from(key: SealingKey) -> Self {
-        Self(key.0)
-    }
-}
-
-impl std::fmt::Debug for RootKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RootKey(..)")
-    }
-}
 
 /// Where a row belongs.
 #[derive(Clone, Copy, Debug)]

@@ -18,6 +18,7 @@ use super::{
     row::RowCipher,
     storage::Storage,
 };
+use crate::root_key::RootKey;
 
 /// So many callers wait in the queue; one more waits to enter it.
 const QUEUE: usize = 1024;
@@ -28,19 +29,22 @@ const MAXIMUM_GROUP_LENGTH: usize = 8 * 1024 * 1024;
 
 pub(super) enum Message {
     Commit(Box<Change>, oneshot::Sender<Result<Committed, StoreError>>),
+    /// The same, and nothing after it.
+    CommitLast(Box<Change>, oneshot::Sender<Result<Committed, StoreError>>),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// What the handles share.
 pub(super) struct Shared {
     pub(super) storage: Arc<dyn Storage>,
+    pub(super) root: RootKey,
     pub(super) cipher: Arc<RowCipher>,
     pub(super) slot: Arc<Slot>,
     pub(super) head: Arc<RwLock<StateHead>>,
     pub(super) activity: StoreActivity,
     queue: Mutex<Option<mpsc::Sender<Message>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    _lock: Option<DirectoryLock>,
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl Drop for Shared {
@@ -57,7 +61,7 @@ impl Drop for Shared {
 pub(super) fn start(
     engine: Engine,
     storage: Arc<dyn Storage>,
-    cipher: Arc<RowCipher>,
+    (root, cipher): (RootKey, Arc<RowCipher>),
     slot: Arc<Slot>,
     lock: Option<DirectoryLock>,
 ) -> Result<Store, StoreError> {
@@ -75,13 +79,14 @@ pub(super) fn start(
         .map_err(|source| super::tables::io_error(storage.path(), "starting its thread", source))?;
     Ok(Store(Arc::new(Shared {
         storage,
+        root,
         cipher,
         slot,
         head,
         activity,
         queue: Mutex::new(Some(sender)),
         thread: Mutex::new(Some(thread)),
-        _lock: lock,
+        lock: Mutex::new(lock),
     })))
 }
 
@@ -93,6 +98,12 @@ impl Shared {
         }
         let (answer, answered) = oneshot::channel();
         self.send(Message::Commit(Box::new(change), answer)).await?;
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    pub(super) async fn commit_last(&self, change: Change) -> Result<Committed, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::CommitLast(Box::new(change), answer)).await?;
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -108,6 +119,30 @@ impl Shared {
         queue.as_ref().is_some_and(|queue| !queue.is_closed())
     }
 
+    /// Once it is closed: closes the file and frees the directory. Waits for those
+    /// who read; blocks.
+    pub(super) fn release(&self) -> Result<(), StoreError> {
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let database = self.slot.write().unwrap_or_else(PoisonError::into_inner).take();
+        // A database writes once more when it is closed: not into a file that
+        // another broker has opened meanwhile.
+        let mut shared = database;
+        let mut waited = Duration::ZERO;
+        while let Some(database) = shared.take() {
+            if let Err(still) = Arc::try_unwrap(database).map(drop) {
+                if waited >= RELEASE {
+                    let busy = std::io::Error::other("it is still being read");
+                    return Err(super::tables::io_error(self.storage.path(), "closing", busy));
+                }
+                std::thread::sleep(PAUSE);
+                waited += PAUSE;
+                shared = Some(still);
+            }
+        }
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+
     async fn send(&self, message: Message) -> Result<(), StoreError> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         queue.ok_or(StoreError::Closed)?.send(message).await.map_err(|_| StoreError::Closed)
@@ -118,6 +153,8 @@ impl Shared {
 /// how long it sleeps in between: a small part of what a sync takes.
 const LOOKS: u32 = 4;
 const PAUSE: Duration = Duration::from_micros(50);
+/// How long those who read may take when the file is to be closed.
+const RELEASE: Duration = Duration::from_secs(10);
 
 struct Writer {
     engine: Engine,
@@ -137,6 +174,7 @@ impl Writer {
             let mut length = 0;
             let mut next = Some(first);
             let mut closing = None;
+            let mut last = false;
             let mut looks = LOOKS;
             while let Some(message) = next.take() {
                 match message {
@@ -144,9 +182,14 @@ impl Writer {
                         length += change.length();
                         group.push((change, answer));
                     }
+                    Message::CommitLast(change, answer) => {
+                        group.push((change, answer));
+                        last = true;
+                    }
                     Message::Close(answer) => closing = Some(answer),
                 }
-                if closing.is_none() && group.len() < MAXIMUM_GROUP && length < MAXIMUM_GROUP_LENGTH {
+                if closing.is_none() && !last && group.len() < MAXIMUM_GROUP && length < MAXIMUM_GROUP_LENGTH
+                {
                     next = queue.try_recv().ok();
                     // Callers come in step: without a moment's patience every
                     // other group would be a small one.
@@ -158,14 +201,14 @@ impl Writer {
                 }
             }
             self.former = group.len();
-            self.commit(group);
+            self.commit(group, last);
             if let Some(answer) = closing {
                 let _ = answer.send(self.close());
             }
         }
     }
 
-    fn commit(&mut self, group: Vec<Waiting>) {
+    fn commit(&mut self, group: Vec<Waiting>, last: bool) {
         if group.is_empty() {
             return;
         }
@@ -174,8 +217,9 @@ impl Writer {
             Err(StoreError::Closed)
         } else {
             let changes: Vec<&Change> = group.iter().map(|(change, _)| &**change).collect();
-            self.engine.commit(&changes, |_| {})
+            self.engine.commit(&changes, |state| state.clean |= last)
         };
+        self.closed |= last && result.is_ok();
         // Also after a failure: records may be on the disk that nobody was told of.
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = self.engine.current().head();
         // A caller that went away does not want the answer.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 mod administration;
+mod answers;
 mod audit;
 mod binary;
 mod clock;
@@ -11,7 +12,10 @@ mod health;
 mod limits;
 mod overload;
 mod persistence;
+mod recovery;
 mod release;
 mod reload;
 mod rollback;
+mod standing_by;
+mod succession;
 mod world;

@@ -7,6 +7,7 @@ use adytum_broker::{
     broker::StartError,
     events::LoggedEvents,
     genesis::Genesis,
+    root_key::opening,
     store::{Change, FILE, Loaded, LockedStore, Store},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock};
@@ -71,8 +72,10 @@ async fn state_that_was_changed_or_is_anothers_is_an_error_and_not_an_empty_brok
     let world = World::new(1, 1);
     let directory = TempDir::new().unwrap();
     let open = |genesis, attester: &dyn Attester| {
-        let key = attester.sealing_key().unwrap().unwrap();
-        Store::open(directory.path(), genesis, &key.into()).map(drop).map_err(|error| error.code())
+        LockedStore::open(directory.path(), genesis)
+            .and_then(|locked| opening::open(locked, attester.sealing_key().unwrap()))
+            .map(drop)
+            .map_err(|error| error.code())
     };
     let (broker, genesis) = (world.attester("broker"), world.genesis.digest());
     assert_eq!(open(genesis, &*broker), Ok(()));

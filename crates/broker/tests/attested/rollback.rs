@@ -111,7 +111,8 @@ async fn an_old_file_restored_is_refused_by_owners_and_renewing_replicas() {
     // itself says that it does not continue what was seen.
     let seen = Some((&acknowledged).into());
     let mut client = BrokerAdministrationClient::new(owner.channel.clone());
-    let refused = client.get_status(Request::new(GetStatusRequest { seen })).await.unwrap_err();
+    let refused =
+        client.get_status(Request::new(GetStatusRequest { seen, recovery: false })).await.unwrap_err();
     assert_eq!(stable(&refused), (Code::FailedPrecondition, "state-rolled-back".to_owned(), false));
     running.stop().await;
 

@@ -13,12 +13,13 @@ use adytum_broker::{
     genesis::Genesis,
     manifest::{
         SignedManifest,
-        document::{Document, SecretTable, WorkloadTable},
+        document::{Document, RecoveryTable, SecretTable, WorkloadTable},
     },
     reference::Reference,
+    root_key::opening::{self, Opening},
     secrets::SecretKind,
     serve,
-    store::{Loaded, Store},
+    store::{Loaded, LockedStore, Store},
 };
 use adytum_evidence::{
     attester::Attester,
@@ -125,19 +126,31 @@ impl World {
     }
 
     pub(crate) fn try_store(&self, directory: &Path) -> Option<(Store, Loaded)> {
-        let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        Store::open(directory, self.genesis.digest(), &key.into()).ok()
+        let locked = LockedStore::open(directory, self.genesis.digest()).ok()?;
+        Some(self.unsealed(locked))
     }
 
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
-        let key = self.attester("broker").sealing_key().unwrap().unwrap();
-        Store::open(directory, self.genesis.digest(), &key.into()).unwrap()
+        self.unsealed(LockedStore::open(directory, self.genesis.digest()).unwrap())
+    }
+
+    fn unsealed(&self, locked: LockedStore) -> (Store, Loaded) {
+        let sealing = self.attester("broker").sealing_key().unwrap();
+        match opening::open(locked, sealing) {
+            Ok(Opening::Open(store)) => *store,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) async fn start_with(&self, store: (Store, Loaded)) -> Running {
+        self.start_program("broker", store).await
+    }
+
+    /// A broker of this code.
+    pub(crate) async fn start_program(&self, program: &str, store: (Store, Loaded)) -> Running {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
-            attester: self.attester.clone().unwrap_or_else(|| self.attester("broker")),
+            attester: self.attester.clone().unwrap_or_else(|| self.attester(program)),
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::clone(&self.clock),
             store,
@@ -145,6 +158,10 @@ impl World {
             reference: self.reference.clone(),
         })
         .unwrap();
+        self.serve(broker).await
+    }
+
+    pub(crate) async fn serve(&self, broker: Arc<Broker>) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -213,13 +230,12 @@ impl World {
             models: Vec::new(),
             policy: policy(identity("serving")),
         }];
-        let secret = |name: &str, kind| SecretTable {
-            name: name.parse().unwrap(),
-            kind,
-            workloads: vec!["serving".parse().unwrap()],
+        let secret = |name: &str, kind| {
+            SecretTable::new(name.parse().unwrap(), kind, vec!["serving".parse().unwrap()])
         };
         document.secrets =
             vec![secret("model_key", SecretKind::AgeIdentity), secret("ssl_config", SecretKind::Opaque)];
+        document.recovery = Some(RecoveryTable::unrecoverable());
         document
     }
 

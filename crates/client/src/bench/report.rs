@@ -75,7 +75,7 @@ pub struct Report {
     pub latency_ms: Latency,
     /// Failed requests by the code of their error.
     pub errors: BTreeMap<&'static str, u64>,
-    /// Requests that were sent twice because their connection broke.
+    /// How often a request was sent anew because its connection was lost.
     pub repeated: u64,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for Report {
         write!(f, "\nlatency(ms): p50 {p50:.3}, p90 {p90:.3}, p99 {p99:.3}, max {max:.3}")?;
         write!(f, "\nrequests: {} answered, {} failed", self.answered, self.failed)?;
         if self.repeated > 0 {
-            write!(f, ", {} sent twice after a lost connection", self.repeated)?;
+            write!(f, ", {} sent anew after a lost connection", self.repeated)?;
         }
         for (code, count) in &self.errors {
             write!(f, "\nerror {code}: {count}")?;

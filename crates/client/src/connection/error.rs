@@ -98,6 +98,12 @@ impl ConnectError {
         )
     }
 
+    /// May another attempt find another server behind the same address? One that
+    /// ends may still take a connection and close it in the handshake.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.is_transient() || matches!(self, Self::Handshake { .. })
+    }
+
     /// From the error of a TCP connection.
     pub(crate) fn from_tcp(server: String, error: &io::Error) -> Self {
         match error.kind() {

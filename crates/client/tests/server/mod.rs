@@ -94,6 +94,7 @@ fn shape(sizes: &[i64]) -> TensorShapeProto {
 pub(crate) struct Seen {
     predictions: AtomicUsize,
     connections: AtomicUsize,
+    closed: AtomicUsize,
     last: Mutex<Option<PredictRequest>>,
 }
 
@@ -214,6 +215,10 @@ impl ModelServer {
         let accepting = async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 counted.connections.fetch_add(1, Ordering::SeqCst);
+                let decremented = |left: usize| left.checked_sub(1);
+                if counted.closed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decremented).is_ok() {
+                    continue;
+                }
                 let stream: Box<dyn Duplex> = match &acceptor {
                     None => Box::new(tcp),
                     Some(acceptor) => match acceptor.accept(tcp).await {
@@ -257,6 +262,11 @@ impl ModelServer {
     /// Cuts every open connection, as a host that dies does.
     pub(crate) fn drop_connections(&self) {
         self.drop_connections.send_replace(());
+    }
+
+    /// Closes so many of the next connections at once.
+    pub(crate) fn close_next(&self, count: usize) {
+        self.seen.closed.store(count, Ordering::SeqCst);
     }
 
     /// Stops; the port is free afterwards.

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::{
     AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner, PinnedBroker,
     PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
+    bundle::{self, BundleTable},
 };
 use crate::{
     environment::EnvironmentRules,
@@ -33,6 +34,8 @@ struct Document {
     secrets: Vec<SecretTable>,
     #[serde(default)]
     storage: StorageTable,
+    #[serde(default, rename = "bundle")]
+    bundles: Vec<BundleTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -66,6 +69,7 @@ struct BrokerTable {
 struct SecretTable {
     name: SecretName,
     path: Option<SecretDestination>,
+    key_path: Option<AbsolutePath>,
     user: Option<u32>,
     group: Option<u32>,
     reload_signal: Option<ReloadSignal>,
@@ -97,13 +101,16 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     for secret in document.secrets {
         let rule = SecretRule {
             destination: secret.path.unwrap_or(SecretDestination::Memory),
+            key_path: secret.key_path,
             owner: Owner { user: secret.user, group: secret.group },
             reload_signal: secret.reload_signal,
         };
         add_secret(&mut secrets, secret.name, rule)?;
     }
     let (program, arguments) = document.program.pin()?;
+    let bundles = bundle::bundles(document.bundles, &secrets)?;
     Ok(MeasuredConfiguration {
+        bundles,
         program,
         arguments,
         environment: checked(document.environment)?,
@@ -120,7 +127,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     })
 }
 
-fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
+pub(super) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
     ConfigurationError::Field { field: field.into(), reason: reason.into() }
 }
 
@@ -204,6 +211,15 @@ fn certificate(text: &str) -> Result<Vec<u8>, ConfigurationError> {
     Err(invalid("broker.simulation_root", format!("expected one certificate in PEM, found {reason}")))
 }
 
+impl SecretRule {
+    /// Everywhere it goes to, memory aside.
+    fn places(&self) -> Vec<SecretDestination> {
+        let key = self.key_path.clone().map(SecretDestination::File);
+        let whole = Some(self.destination.clone()).filter(|place| *place != SecretDestination::Memory);
+        whole.into_iter().chain(key).collect()
+    }
+}
+
 pub(super) fn add_secret(
     secrets: &mut BTreeMap<SecretName, SecretRule>,
     name: SecretName,
@@ -220,11 +236,20 @@ pub(super) fn add_secret(
     if !is_file && rule.reload_signal.is_some() {
         return Err(invalid(field, "reload_signal is for secrets that have a file as path"));
     }
-    let taken = secrets.iter().find(|(_, other)| {
-        other.destination == rule.destination && rule.destination != SecretDestination::Memory
-    });
-    if let Some((other, _)) = taken {
-        return Err(invalid(field, format!("{other} has the same path {}", rule.destination)));
+    if !is_file && rule.key_path.is_some() {
+        return Err(invalid(field, "key_path is for secrets that have a file as path"));
+    }
+    let places = rule.places();
+    if places.len() == 2 && places.first() == places.last() {
+        return Err(invalid(
+            field,
+            "path and key_path are the same; leave key_path out to have both in one file",
+        ));
+    }
+    for place in places {
+        if let Some((other, _)) = secrets.iter().find(|(_, other)| other.places().contains(&place)) {
+            return Err(invalid(field, format!("{other} has the same path {place}")));
+        }
     }
     if secrets.insert(name, rule).is_some() {
         return Err(invalid(field, "it is listed twice"));

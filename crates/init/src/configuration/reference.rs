@@ -27,6 +27,7 @@ use serde::Deserialize;
 
 use super::{
     AbsolutePath, ConfigurationError, MeasuredConfiguration, Owner, SecretDestination, SecretRule,
+    bundle::{self, BundleTable},
     document::{self, LibraryTable, ProgramTable, StorageTable},
 };
 use crate::environment::EnvironmentRules;
@@ -107,6 +108,8 @@ struct Addition {
     libraries: Vec<LibraryTable>,
     #[serde(default)]
     storage: StorageTable,
+    #[serde(default, rename = "bundle")]
+    bundles: Vec<BundleTable>,
 }
 
 fn intel() -> BTreeSet<Vendor> {
@@ -126,11 +129,22 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     let mut secrets = BTreeMap::new();
     for Key { key, path } in document.kms_keys {
         let destination = SecretDestination::File(path);
-        let rule = SecretRule { destination, owner: Owner::default(), reload_signal: None };
+        let rule = SecretRule { destination, key_path: None, owner: Owner::default(), reload_signal: None };
         document::add_secret(&mut secrets, key, rule)?;
     }
+    // The reference's init fetches the key of an encrypted image without a word in
+    // `kms_keys`, and so is it here.
+    for bundle in &addition.bundles {
+        if !secrets.contains_key(bundle.secret()) {
+            let (destination, owner) = (SecretDestination::Memory, Owner::default());
+            let rule = SecretRule { destination, key_path: None, owner, reload_signal: None };
+            document::add_secret(&mut secrets, bundle.secret().clone(), rule)?;
+        }
+    }
     let (program, arguments) = addition.program.pin()?;
+    let bundles = bundle::bundles(addition.bundles, &secrets)?;
     Ok(MeasuredConfiguration {
+        bundles,
         program,
         arguments,
         environment: document::checked(addition.environment)?,

@@ -202,6 +202,83 @@ fn more_secrets_than_a_broker_gives_are_refused() {
     assert_eq!(code(&format!("{}{text}", minimal())), "configuration-invalid");
 }
 
+fn with_bundles(bundles: &str) -> String {
+    let secrets =
+        "[[secret]]\nname = \"image_key\"\n[[secret]]\nname = \"tls\"\npath = \"/run/tls/key.pem\"\n";
+    format!("{}{secrets}{bundles}", minimal())
+}
+
+fn bundle(name: &str, path: &str, rest: &str) -> String {
+    format!("[[bundle]]\nname = \"{name}\"\nfile = \"/srv/{name}.bundle\"\npath = \"{path}\"\n{rest}\n")
+}
+
+#[test]
+fn bundles_are_measured_but_for_where_the_host_put_them() {
+    let text = with_bundles(&bundle("web", "/run/web", "user = 33\nmaximum_size = 1000"));
+    let read = MeasuredConfiguration::parse(&text).unwrap();
+    let rule = &read.bundles()["web"];
+    assert_eq!((rule.file.as_str(), rule.path.as_str()), ("/srv/web.bundle", "/run/web"));
+    assert_eq!((rule.secret.as_str(), rule.maximum_size), ("image_key", 1000));
+    assert_eq!(rule.owner, Owner { user: Some(33), group: None });
+    assert!(read.opens_bundle(&"image_key".parse().unwrap()) && !read.opens_bundle(&"tls".parse().unwrap()));
+    assert!(read.is_in_bundle(Path::new("/run/web/bin/x")) && !read.is_in_bundle(Path::new("/run/webs")));
+    let canonical = String::from_utf8(read.canonical()).unwrap();
+    let expected = concat!(
+        r#""bundles":{"web":{"maximum_size":1000,"owner":{"group":null,"user":33},"path":"/run/web","#,
+        r#""secret":"image_key"}}"#
+    );
+    assert!(canonical.contains(expected), "{canonical}");
+    let moved = text.replace("/srv/web.bundle", "/elsewhere");
+    assert_eq!(MeasuredConfiguration::parse(&moved).unwrap().digest(), read.digest());
+    for (from, to) in [
+        ("/run/web", "/run/wab"),
+        ("user = 33", "user = 34"),
+        ("1000", "1001"),
+        ("name = \"web\"", "name = \"wob\""),
+        ("maximum_size", "secret = \"tls\"\nmaximum_size"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(MeasuredConfiguration::parse(&changed).unwrap().digest(), read.digest(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn bundles_that_contradict_something_are_named() {
+    for bundles in [
+        bundle("web", "/", ""),
+        bundle("web", "/run/web", "secret = \"other\""),
+        bundle("web", "/run", ""),
+        bundle("web", "/run/tls", ""),
+        bundle("web", "/run/web", "") + &bundle("web", "/run/other", ""),
+        bundle("web", "/run/web", "") + &bundle("mail", "/run/web", ""),
+        bundle("web", "/run/web", "") + &bundle("mail", "/run/web/mail", ""),
+        bundle("web", "/run/web/x", "") + &bundle("mail", "/run/web", ""),
+        (0..=MAXIMUM_BUNDLES)
+            .map(|number| bundle(&format!("b{number}"), &format!("/b/{number}"), ""))
+            .collect(),
+    ] {
+        assert_eq!(code(&with_bundles(&bundles)), "configuration-invalid", "{bundles}");
+    }
+    for bundles in
+        [bundle("web", "run/web", ""), bundle("web", "/run/../web", ""), bundle("web", "/a", "x = 1")]
+    {
+        assert_eq!(code(&with_bundles(&bundles)), "configuration-malformed", "{bundles}");
+    }
+}
+
+/// As the reference's init does it: the key of an image is fetched without a word
+/// in `kms_keys`.
+#[test]
+fn occlums_file_names_bundles_and_fetches_image_key_for_them() {
+    let bundles =
+        r#""bundle": [{"name": "image", "file": "/image.bundle", "path": "/run/image"}], "genesis""#;
+    let text = reference().replace("\"genesis\"", bundles);
+    let read = MeasuredConfiguration::parse_reference(&text).unwrap();
+    assert_eq!(read.bundles()["image"].secret.as_str(), "image_key");
+    assert_eq!(read.secrets()["image_key"].destination, SecretDestination::Memory);
+    assert_eq!(read.secrets().len(), 2);
+}
+
 const SGX_MR: &str = "3333333333333333333333333333333333333333333333333333333333333333";
 
 fn reference() -> String {

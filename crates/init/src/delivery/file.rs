@@ -15,7 +15,6 @@ use nix::{
 use super::{DeliveryError, storage};
 use crate::{
     configuration::{AbsolutePath, Owner, Storage},
-    secret::SecretValue,
     tee::Platform,
 };
 
@@ -60,7 +59,7 @@ impl SecretFile {
 
     /// Writes the secret, or a newer one in the place of an older. A reader
     /// sees the one or the other, never a part.
-    pub fn replace(&mut self, secret: &SecretValue) -> Result<(), DeliveryError> {
+    pub fn replace(&mut self, secret: &[u8]) -> Result<(), DeliveryError> {
         let temporary = OsString::from(format!(".adytum-{:032x}", rand::random::<u128>()));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let opened = openat(&self.directory, temporary.as_os_str(), flags, Mode::S_IRUSR)
@@ -76,7 +75,7 @@ impl SecretFile {
         written
     }
 
-    fn write(&self, opened: OwnedFd, secret: &SecretValue) -> Result<(), DeliveryError> {
+    fn write(&self, opened: OwnedFd, secret: &[u8]) -> Result<(), DeliveryError> {
         let mut file = File::from(opened);
         if self.owner != Owner::default() {
             let (user, group) = (self.owner.user.map(Uid::from_raw), self.owner.group.map(Gid::from_raw));
@@ -84,7 +83,7 @@ impl SecretFile {
         }
         // Whatever the umask took away from the mode of creation.
         fchmod(&file, Mode::S_IRUSR).map_err(self.system("setting mode 0400 of"))?;
-        file.write_all(secret.as_bytes()).map_err(|source| DeliveryError::System {
+        file.write_all(secret).map_err(|source| DeliveryError::System {
             operation: "writing",
             path: self.path.clone().into(),
             source,

@@ -46,12 +46,24 @@ impl Backoff {
         self.attempt = 0;
     }
 
+    /// From the beginning, with no delay longer than this.
+    pub(crate) fn restrict(&mut self, cap: Duration) {
+        self.reset();
+        self.cap = cap;
+        self.first = Self::FIRST.min(cap);
+    }
+
+    /// A part of something, by chance: from 0 to 1.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        self.jitter.fraction().clamp(0.0, 1.0)
+    }
+
     /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
         let factor = 1u32.checked_shl(self.attempt).unwrap_or(u32::MAX);
         self.attempt = self.attempt.saturating_add(1);
         let limit = self.first.saturating_mul(factor).min(self.cap);
-        limit.mul_f64(self.jitter.fraction().clamp(0.0, 1.0))
+        limit.mul_f64(self.fraction())
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use adytum_api::{
-    broker::{GetSecretsRequest, GetSecretsResponse, key_broker_client::KeyBrokerClient},
+    broker::{self as wire, GetSecretsRequest, GetSecretsResponse, key_broker_client::KeyBrokerClient},
     names::SecretName,
 };
 use adytum_evidence::{claims::Claims, verifier::Verifier};
 use adytum_ratls::{
-    claims::{BrokerPin, PeerJudge},
+    claims::{BrokerPin, PeerJudge, StateHead},
     connector::{AttestedConnector, ConnectorConfiguration},
     error::{Refusal, SessionError},
     heads::HeadGuard,
@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use tonic::Code;
 
 use super::AttemptError;
-use crate::configuration::MeasuredConfiguration;
+use crate::{answer::AnswerError, configuration::MeasuredConfiguration};
 
 /// How long the broker may take to answer within a session.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -29,8 +29,13 @@ const MAXIMUM_ANSWER: usize = 16 * 1024 * 1024;
 /// Gives secrets, or says why not.
 #[async_trait]
 pub trait Broker: Send + Sync {
-    /// All of these, or none.
-    async fn secrets(&self, names: &[&SecretName]) -> Result<GetSecretsResponse, AttemptError>;
+    /// All of these, or none; certificates for the key of the request (PKCS#10
+    /// in DER), if there is one.
+    async fn secrets(
+        &self,
+        names: &[&SecretName],
+        certificate_request: Option<Vec<u8>>,
+    ) -> Result<GetSecretsResponse, AttemptError>;
 }
 
 /// The pinned broker at an address.
@@ -60,25 +65,43 @@ impl AttestedBroker {
         });
         Self { connector, guard, address }
     }
+
+    /// Remembers the head of the state that the answer's own record is part of.
+    fn remember(&self, head: Option<wire::StateHead>) -> Result<(), AttemptError> {
+        let Some(head) = head else { return Ok(()) };
+        let head =
+            StateHead::try_from(head).map_err(|error| AnswerError::new(format!("its head: {error}")))?;
+        self.guard.observe(head).map_err(|error| {
+            let refusal = Refusal::permanent(error.code(), error.to_string());
+            SessionError::Refused { peer: self.address.clone(), refusal }.into()
+        })
+    }
 }
 
 #[async_trait]
 impl Broker for AttestedBroker {
-    async fn secrets(&self, names: &[&SecretName]) -> Result<GetSecretsResponse, AttemptError> {
+    async fn secrets(
+        &self,
+        names: &[&SecretName],
+        certificate_request: Option<Vec<u8>>,
+    ) -> Result<GetSecretsResponse, AttemptError> {
         let seen = self.guard.seen().as_ref().map(Into::into);
         let session = self.connector.session(&self.address).await?;
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
         let names = names.iter().map(ToString::to_string).collect();
-        let answer = tokio::time::timeout(
-            ANSWER_LIMIT,
-            client.get_secrets(GetSecretsRequest { names, seen, ..Default::default() }),
-        )
-        .await;
-        match answer {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => {
-                Err(AttemptError::Refused { peer: self.address.clone(), refusal: refusal(&status) })
+        let certificate_request = certificate_request.unwrap_or_default();
+        let request = GetSecretsRequest { names, certificate_request, seen };
+        match tokio::time::timeout(ANSWER_LIMIT, client.get_secrets(request)).await {
+            Ok(Ok(answer)) => {
+                let mut answer = answer.into_inner();
+                self.remember(answer.head.take())?;
+                Ok(answer)
             }
+            Ok(Err(status)) => Err(AttemptError::Refused {
+                peer: self.address.clone(),
+                status: status.code(),
+                refusal: refusal(&status),
+            }),
             Err(_) => Err(SessionError::Timeout {
                 peer: self.address.clone(),
                 limit: ANSWER_LIMIT,

@@ -9,6 +9,8 @@ use std::{
 use adytum_api::broker::{GetSecretsResponse, Secret};
 use async_trait::async_trait;
 
+use adytum_evidence::clock::{FixedClock, UnixSeconds};
+
 use super::*;
 use crate::configuration::tests::with_secrets;
 
@@ -21,7 +23,11 @@ struct Script<F> {
 
 #[async_trait]
 impl<F: Fn() -> AttemptError + Send + Sync> Broker for Script<F> {
-    async fn secrets(&self, names: &[&SecretName]) -> Result<GetSecretsResponse, AttemptError> {
+    async fn secrets(
+        &self,
+        names: &[&SecretName],
+        _: Option<Vec<u8>>,
+    ) -> Result<GetSecretsResponse, AttemptError> {
         if self.attempts.fetch_add(1, Ordering::SeqCst) < self.failures {
             return Err((self.failure)());
         }
@@ -35,7 +41,13 @@ impl<F: Fn() -> AttemptError + Send + Sync> Broker for Script<F> {
                 ..Default::default()
             })
             .collect();
-        Ok(GetSecretsResponse { secrets, models: Vec::new(), manifest_version: 1, ..Default::default() })
+        Ok(GetSecretsResponse {
+            secrets,
+            models: Vec::new(),
+            manifest_version: 1,
+            lease_seconds: 60,
+            ..Default::default()
+        })
     }
 }
 
@@ -59,7 +71,7 @@ fn refused() -> AttemptError {
 
 fn overloaded() -> AttemptError {
     let refusal = Refusal::temporary("overloaded", "later");
-    AttemptError::Refused { peer: "broker:1".to_owned(), refusal }
+    AttemptError::Refused { peer: "broker:1".to_owned(), status: Code::Unavailable, refusal }
 }
 
 struct Outcome {
@@ -73,7 +85,9 @@ async fn run(failures: u64, failure: fn() -> AttemptError, limit: Option<Duratio
     let broker = Script { attempts: attempts.clone(), failures, failure };
     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
     let start = Instant::now();
-    let result = Fetcher::new(broker, backoff, limit).fetch(&with_secrets(&["ssl_config"])).await;
+    let fetcher =
+        Fetcher::new(broker, &with_secrets(&["ssl_config"]), Arc::new(FixedClock::new(UnixSeconds(0))));
+    let result = fetcher.fetch(backoff, limit).await.map(|unlocked| unlocked.released);
     Outcome { result, attempts: attempts.load(Ordering::SeqCst), seconds: start.elapsed().as_secs() }
 }
 

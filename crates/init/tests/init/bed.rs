@@ -6,7 +6,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,7 @@ use adytum_broker::{
 use adytum_evidence::{
     clock::SystemClock,
     measurement::{Sha256Digest, WorkloadIdentity},
+    verifier::{TrustRoot, Verifier},
 };
 use adytum_init::configuration::measure;
 use adytum_ratls::session::{Peer, SessionInfo};
@@ -99,13 +103,29 @@ pub(crate) struct Workload {
 pub(crate) struct Bed {
     pub(crate) directory: tempfile::TempDir,
     platform: Arc<Platform>,
-    owner: OwnerSigningKey,
+    pub(crate) owner: OwnerSigningKey,
     genesis: Genesis,
+    /// Numbers of sessions in which an owner commands.
+    sessions: AtomicU8,
     pub(crate) shell: Shell,
+    /// What the manifest has besides `ssl_config` and `model_key`.
+    pub(crate) provision: Provision,
+}
+
+/// More for the manifest and the broker.
+#[derive(Clone, Default)]
+pub(crate) struct Provision {
+    /// Names, kinds and values of secrets.
+    pub(crate) secrets: Vec<(&'static str, &'static str, String)>,
+    /// Names of models.
+    pub(crate) models: Vec<&'static str>,
+    /// `[[model]]` tables.
+    pub(crate) tables: String,
 }
 
 pub(crate) struct RunningBroker {
     pub(crate) address: SocketAddr,
+    broker: Arc<Broker>,
     task: JoinHandle<()>,
 }
 
@@ -122,11 +142,19 @@ impl Bed {
         let platform = Platform::create(directory.path().join("platform")).unwrap();
         let owner = OwnerSigningKey::generate().unwrap();
         let genesis = Genesis::found([owner.public_key()], 1).unwrap();
-        Some(Self { directory, platform, owner, genesis, shell })
+        let provision = Provision::default();
+        Some(Self { directory, platform, owner, genesis, sessions: AtomicU8::new(100), shell, provision })
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
         self.genesis.clone()
+    }
+
+    /// Trusts this bed's platform.
+    pub(crate) fn verifier(&self) -> Verifier {
+        let root = pem::parse(self.platform.root_certificate_pem()).unwrap();
+        let roots = vec![TrustRoot::simulation(root.contents()).unwrap()];
+        Verifier::new(roots, Arc::new(self.platform.collateral_source()), Arc::new(SystemClock))
     }
 
     fn broker_identity() -> WorkloadIdentity {
@@ -203,24 +231,31 @@ impl Bed {
         .unwrap();
         self.provision(&broker, identity).await;
         let address = listener.local_addr().unwrap();
+        let serving = broker.clone();
         let task = tokio::spawn(async move {
-            serve(listener, broker, ServerLimits::default(), std::future::pending()).await.unwrap();
+            serve(listener, serving, ServerLimits::default(), std::future::pending()).await.unwrap();
         });
-        RunningBroker { address, task }
+        RunningBroker { address, broker, task }
     }
 
     async fn provision(&self, broker: &Arc<Broker>, identity: WorkloadIdentity) {
         let root = self.platform.root_certificate_pem();
-        let secret = |name: &str| {
-            format!("[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"shell\"]\n")
+        let secret = |name: &str, kind: &str| {
+            format!("[[secret]]\nname = \"{name}\"\nkind = \"{kind}\"\nworkloads = [\"shell\"]\n")
         };
+        let more: String = self.provision.secrets.iter().map(|(name, kind, _)| secret(name, kind)).collect();
         let text = format!(
             "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n[trust]\nvendors = [\"simulation\"]\n\
-             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[[workload]]\nname = \"shell\"\n[workload.policy]\n\
-             vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}",
+             simulation_roots = [\"\"\"\n{root}\"\"\"]\n[leases]\nduration = \"10s\"\n[[workload]]\nname = \"shell\"\nmodels = {:?}\n\
+             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{}{}[secret.certificate]\n\
+             dns_names = [\"localhost\"]\nusages = [\"server\"]\nlifetime = \"24h\"\n{more}{}",
             broker.genesis_digest(),
-            secret("ssl_config"),
-            secret("model_key"),
+            self.provision.models,
+            secret("ssl_config", "opaque"),
+            secret("model_key", "opaque"),
+            secret("random_key", "random"),
+            secret("tls", "tls-certificate"),
+            self.provision.tables,
         );
         let mut manifest = SignedManifest::unsigned(text);
         manifest.sign(&self.owner).unwrap();
@@ -228,10 +263,22 @@ impl Bed {
         let manifest = manifest.text.clone().into_bytes();
         self.command(broker, 1, 0, command::Command::ApplyManifest(ApplyManifest { manifest, signatures }))
             .await;
-        for (session, name, value) in [(2, "ssl_config", "sesame"), (3, "model_key", "mellon")] {
-            let put = PutSecret { name: name.to_owned(), value: value.as_bytes().to_vec() };
+        let first = [("ssl_config", "", "sesame".to_owned()), ("model_key", "", "mellon".to_owned())];
+        for (session, (name, _, value)) in (2..).zip(first.iter().chain(&self.provision.secrets)) {
+            let put = PutSecret { name: (*name).to_owned(), value: value.as_bytes().to_vec() };
             self.command(broker, session, 1, command::Command::PutSecret(put)).await;
         }
+    }
+
+    /// The certificates of a broker's authority (PEM).
+    pub(crate) fn authority(&self, running: &RunningBroker) -> Vec<u8> {
+        running.broker.status().certificate_authority
+    }
+
+    /// An owner's command, after those of the provisioning.
+    pub(crate) async fn order(&self, running: &RunningBroker, command: command::Command) {
+        let session = self.sessions.fetch_add(1, Ordering::SeqCst);
+        self.command(&running.broker, session, 1, command).await;
     }
 
     async fn command(&self, broker: &Arc<Broker>, session: u8, version: u64, command: command::Command) {

@@ -54,6 +54,18 @@ async fn run(tables: &str, arguments: &[&str], variables: &[(&str, &str)]) -> En
     ended(child).await
 }
 
+/// Nobody would unpack them.
+#[tokio::test]
+async fn bundles_are_refused_where_init_is_a_library() {
+    let tables = "[[secret]]\nname = \"image_key\"\n[[bundle]]\nname = \"web\"\nfile = \"/srv/web\"\npath = \"/run/web\"\n";
+    let ended = run(tables, &PROGRAM, &[]).await;
+    assert_eq!(ended.code(), 78, "{ended:?}");
+    assert!(
+        ended.stdout.contains("refused program-not-pinned") && ended.stdout.contains("has bundles"),
+        "{ended:?}"
+    );
+}
+
 #[tokio::test]
 async fn the_environment_is_cleared() {
     let variables = [("ALLOWED", "yes"), ("OTHER", "no"), ("PATH", "/x"), ("PCCS_URL", "http://p")];

@@ -6,10 +6,12 @@ use std::{
     io::Read,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
+    time::Duration,
 };
 
 use adytum_init::{
-    Released, SecretKind, SecretValue, configuration::MeasuredConfiguration, delivery::Places, tee::Platform,
+    Lease, Released, SecretKind, SecretValue, configuration::MeasuredConfiguration, delivery::Places,
+    tee::Platform,
 };
 
 use crate::bed::memory_directory;
@@ -30,6 +32,7 @@ fn released(value: &[u8], version: u64) -> Released {
         secrets: BTreeMap::from([("key".parse().unwrap(), secret)]),
         models: Vec::new(),
         manifest_version: 1,
+        lease: Lease { duration: Duration::from_secs(60), grace: Duration::ZERO },
     }
 }
 

@@ -175,7 +175,7 @@ async fn as_a_library_the_identity_is_that_of_this_program() {
         format!("--tee=simulation={}", bed.directory.path().join("platform").display()),
     ])
     .attestation;
-    let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap();
+    let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap().released;
     assert_eq!(released.secrets["model_key"].as_bytes(), b"mellon");
     assert_eq!(released.manifest_version, 1);
 
@@ -190,4 +190,24 @@ async fn as_a_library_the_identity_is_that_of_this_program() {
     let pinned = MeasuredConfiguration::load(&pinned).unwrap();
     let error = adytum_init::unlock(&flags, &pinned, Program::This).await.unwrap_err();
     assert_eq!((error.code(), error.exit_code()), ("library-not-pinned", 78), "{error}");
+}
+
+/// Evidence in a file, also of a workload that nobody named: to be named by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_writes_its_evidence_before_it_is_refused() {
+    let Some(bed) = Bed::new() else { return };
+    let named = bed.configuration("named", &Workload::default());
+    let broker = bed.broker(&named).await;
+    let workload = Workload { tables: "allow_plain_models = true\n".to_owned(), ..Workload::default() };
+    let other = bed.configuration("other", &workload);
+    let out = bed.directory.path().join("evidence");
+    let flag = format!("--write-evidence={}", out.display());
+    let ended = bed.init(&other, broker.address, "echo started").flag(&flag).run().await;
+    assert_eq!(ended.code(), 77, "{ended:?}");
+    let evidence = adytum_evidence::evidence::Evidence::dcap_quote(fs::read(&out).unwrap());
+    let claims = bed.verifier().verify(&evidence).await.unwrap();
+    let shell = Path::new(crate::bed::Shell::PATH);
+    let identity =
+        adytum_init::configuration::measure(&other, crate::bed::init_binary(), shell).unwrap().identity;
+    assert!(claims.carries(identity));
 }

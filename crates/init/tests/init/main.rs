@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bed;
+mod bundles;
 mod confinement;
 mod delivery;
 mod flow;
+mod nginx;
 mod refusals;
+mod renewal;
 mod supervision;

@@ -11,7 +11,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Attempt, REFUSAL_TIMEOUT, accept_evidence,
+    Attempt, Demands, REFUSAL_TIMEOUT, accept_evidence,
     binding::{Binding, Nonce, Role},
     collect,
     message::{
@@ -79,7 +79,7 @@ where
     let (server_nonce, evidence, session_claims) =
         match parse_server_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
             ServerAnswer::Attestation { nonce, evidence, claims } => (nonce, evidence, claims),
-            ServerAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal)),
+            ServerAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         };
     let binding = Binding {
         client_nonce,
@@ -91,8 +91,7 @@ where
 
     let verify = accept_evidence(
         attempt,
-        &configuration.verifier,
-        &configuration.judge,
+        Demands { verifier: &configuration.verifier, judge: &configuration.judge, replays: None },
         &binding,
         Role::Server,
         &evidence,
@@ -140,7 +139,7 @@ where
         )
         .await?;
     match parse_session_result(&bytes).map_err(|e| attempt.message_error(e))? {
-        Some(refusal) => Err(attempt.refused_by_peer(refusal)),
+        Some(refusal) => Err(attempt.refused_by_peer(refusal, true)),
         None => Ok(peer),
     }
 }

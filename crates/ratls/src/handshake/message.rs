@@ -289,6 +289,7 @@ pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
     let message = match code.as_str() {
         "message-malformed" | "message-too-long" => "a message did not follow attested session v1",
         "evidence-not-bound" => "the evidence is not bound to this session",
+        "evidence-replayed" => "the evidence is that of an earlier session",
         "attestation-unavailable" => "this side can't attest now; try again later",
         "genesis-mismatch" => "the broker has another genesis than the one that was pinned",
         "policy-refused" => {

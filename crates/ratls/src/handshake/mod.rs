@@ -8,6 +8,7 @@
 pub mod binding;
 pub(crate) mod client;
 pub mod message;
+pub(crate) mod replays;
 pub(crate) mod server;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -20,7 +21,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     claims::PeerJudge,
     error::{Refusal, SessionError},
-    handshake::binding::{Binding, Role},
+    handshake::{
+        binding::{Binding, Role},
+        replays::Replays,
+    },
     session::{LocalAttestation, Peer},
 };
 
@@ -69,8 +73,8 @@ impl Attempt {
         SessionError::Refused { peer: self.peer.clone(), refusal }
     }
 
-    pub(crate) fn refused_by_peer(&self, refusal: Refusal) -> SessionError {
-        SessionError::RefusedByPeer { peer: self.peer.clone(), refusal }
+    pub(crate) fn refused_by_peer(&self, refusal: Refusal, verified: bool) -> SessionError {
+        SessionError::RefusedByPeer { peer: self.peer.clone(), refusal, verified }
     }
 
     pub(crate) fn local(&self, reason: impl ToString) -> SessionError {
@@ -102,17 +106,26 @@ async fn collect(
     Ok((evidence, claims))
 }
 
+/// What a side demands of its peer's evidence.
+#[derive(Clone, Copy)]
+struct Demands<'a> {
+    verifier: &'a Verifier,
+    judge: &'a Arc<dyn PeerJudge>,
+    /// Evidence that was accepted before, where that is remembered.
+    replays: Option<&'a Replays>,
+}
+
 /// The one place where a peer's evidence is accepted: verified, bound to exactly
 /// this session, role, pair of keys and claims, and judged.
 async fn accept_evidence(
     attempt: &Attempt,
-    verifier: &Verifier,
-    judge: &Arc<dyn PeerJudge>,
+    demands: Demands<'_>,
     binding: &Binding,
     role: Role,
     evidence: &Evidence,
     session_claims: Bytes,
 ) -> Result<Peer, SessionError> {
+    let Demands { verifier, judge, replays } = demands;
     let claims = attempt
         .step("verifying the peer's evidence", verifier.verify(evidence), |attempt, error| {
             attempt.refused(Refusal {
@@ -124,6 +137,12 @@ async fn accept_evidence(
         .await?;
     let expected = binding.report_data(role, &session_claims);
     if !bool::from(expected.0.ct_eq(&claims.report_data.0)) {
+        if replays.is_some_and(|replays| replays.knows(&claims.report_data)) {
+            return Err(attempt.refused(Refusal::permanent(
+                "evidence-replayed",
+                "the evidence is that of an earlier session. Somebody is replaying it",
+            )));
+        }
         return Err(attempt.refused(Refusal::permanent(
             "evidence-not-bound",
             "the evidence is genuine but was not made for this session: it is bound to another connection, \
@@ -131,5 +150,8 @@ async fn accept_evidence(
         )));
     }
     judge.judge(&claims, &session_claims).map_err(|refusal| attempt.refused(refusal))?;
+    if let Some(replays) = replays {
+        replays.remember(&expected);
+    }
     Ok(Peer::Attested { claims: Box::new(claims), session_claims })
 }

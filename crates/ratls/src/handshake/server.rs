@@ -12,13 +12,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Attempt, REFUSAL_DRAIN, REFUSAL_TIMEOUT, accept_evidence,
+    Attempt, Demands, REFUSAL_DRAIN, REFUSAL_TIMEOUT, accept_evidence,
     binding::{Binding, Nonce, Role},
     collect,
     message::{
         ClientAnswer, MAXIMUM_HELLO_LENGTH, parse_client_attestation, parse_client_hello, read_message,
         wire_evidence, wire_refusal, write_message,
     },
+    replays::Replays,
 };
 use crate::{
     acceptor::AcceptorConfiguration,
@@ -33,6 +34,8 @@ pub(crate) struct ServerIdentity {
     pub(crate) tls: TlsIdentity,
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) made: Instant,
+    /// Clients' evidence bound to this key.
+    pub(crate) replays: Replays,
 }
 
 /// Which message a refusal travels in.
@@ -127,7 +130,7 @@ where
         )
         .await?;
     let peer = match parse_client_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
-        ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal)),
+        ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         ClientAnswer::Unattested if facts.peer_key.is_some() => {
             return Err(attempt.refused(Refusal::permanent(
                 "certificate-without-evidence",
@@ -145,8 +148,11 @@ where
         ClientAnswer::Attestation { evidence, claims } => {
             accept_evidence(
                 attempt,
-                &configuration.verifier,
-                &configuration.judge,
+                Demands {
+                    verifier: &configuration.verifier,
+                    judge: &configuration.judge,
+                    replays: Some(&identity.replays),
+                },
                 &binding,
                 Role::Client,
                 &evidence,

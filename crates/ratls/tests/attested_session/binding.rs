@@ -264,8 +264,8 @@ async fn a_clients_evidence_of_an_earlier_session_is_refused() {
         match round {
             0 => assert!(result.is_ok() && told.is_none()),
             _ => {
-                assert_eq!(refusal(result).code, "evidence-not-bound");
-                assert_eq!(told.unwrap().code, "evidence-not-bound");
+                assert_eq!(refusal(result).code, "evidence-replayed");
+                assert_eq!(told.unwrap().code, "evidence-replayed");
             }
         }
     }

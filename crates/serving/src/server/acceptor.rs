@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::Accepted;
+use super::worker::Accepted;
 use crate::connection::Place;
 
 /// After a failed accept (no file descriptors left, say) this long is waited.

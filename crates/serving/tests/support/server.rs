@@ -22,7 +22,7 @@ use adytum_serving::{
     scheduler::{Scheduler, SchedulerGuard},
     server::{Server, ServerOptions},
     service::{Inference, Services},
-    tls::{server_configuration, ssl_config::SslConfig},
+    tls::{TlsSwitch, server_configuration, ssl_config::SslConfig},
 };
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
@@ -34,6 +34,7 @@ pub struct Running {
     pub server: Server,
     pub models: Models,
     pub scheduler: Scheduler,
+    pub tls: Option<TlsSwitch>,
     _guard: SchedulerGuard,
 }
 
@@ -51,7 +52,17 @@ pub fn limits() -> Limits {
 
 /// Starts a server on a free port of the loopback interface.
 pub fn start(limits: Limits, ssl: Option<&SslConfig>) -> Running {
-    let options = ServerOptions::new(NonZeroUsize::new(2).unwrap());
+    start_with(limits, ssl, |_| {})
+}
+
+/// As [`start`], with other options.
+pub fn start_with(
+    limits: Limits,
+    ssl: Option<&SslConfig>,
+    change: impl FnOnce(&mut ServerOptions),
+) -> Running {
+    let mut options = ServerOptions::new(NonZeroUsize::new(2).unwrap());
+    change(&mut options);
     let (scheduler, guard) = Scheduler::start(NonZeroUsize::new(2).unwrap(), limits.queue).unwrap();
     let models = Models::default();
     let services = Services::new(Inference {
@@ -59,10 +70,10 @@ pub fn start(limits: Limits, ssl: Option<&SslConfig>) -> Running {
         scheduler: scheduler.clone(),
         memory: RequestMemory::new(limits.request_memory, limits.message_limit),
     });
-    let tls = ssl.map(|ssl| Arc::new(server_configuration(ssl).unwrap()));
+    let tls = ssl.map(|ssl| TlsSwitch::new(Arc::new(server_configuration(ssl).unwrap())));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let server = Server::start(listener, tls, services, options).unwrap();
-    Running { server, models, scheduler, _guard: guard }
+    let server = Server::start(listener, tls.clone(), services, options).unwrap();
+    Running { server, models, scheduler, tls, _guard: guard }
 }
 
 impl Running {

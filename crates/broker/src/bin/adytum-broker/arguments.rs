@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     pub(crate) listen: String,
     /// The TEE it runs in: auto, occlum, gramine, tsm, or, where it is built in,
     /// simulation=DIRECTORY or simulation=URL, which protects nothing.
-    #[arg(long, value_name = "TEE", default_value = "auto")]
+    #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]
     pub(crate) tee: TeeChoice,
     /// How long a simulated quote takes, such as 20ms.
     #[cfg(feature = "simulation")]
@@ -33,6 +33,13 @@ pub(crate) struct Arguments {
     /// Where the encrypted state is kept. Without it, nothing outlives the process.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) state_directory: Option<PathBuf>,
+    /// Take the root key over from the broker at this address, unless the state
+    /// directory opens here already. From then on that one releases nothing.
+    #[arg(long, value_name = "HOST:PORT", requires_all = ["upgrade_authorisation", "state_directory"])]
+    pub(crate) take_over_from: Option<String>,
+    /// The owners' leave for that: what `adytum broker authorise-upgrade` wrote.
+    #[arg(long, value_name = "FILE", requires = "take_over_from")]
+    pub(crate) upgrade_authorisation: Option<PathBuf>,
     /// How many records the audit log may have. Beyond them no secret is given out;
     /// half of them are kept for grants.
     #[arg(long, value_name = "RECORDS", default_value_t = 16_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
@@ -143,6 +150,19 @@ mod tests {
         assert!(!parse(&["--reference-config", "a"]));
         assert!(!parse(&["--reference-secrets", "b"]));
         assert!(!parse(&["--accept-debug", "reference-1"]));
+    }
+
+    #[test]
+    fn a_take_over_needs_the_owners_leave_and_a_place_for_the_state() {
+        let parse = |flags: &[&str]| {
+            Arguments::try_parse_from([&["adytum-broker", "--genesis", "g"], flags].concat()).is_ok()
+        };
+        let all = ["--take-over-from", "a:1", "--upgrade-authorisation", "b", "--state-directory", "c"];
+        assert!(parse(&all));
+        for missing in [0, 2, 4] {
+            let rest: Vec<&str> = [&all[..missing], &all[missing + 2..]].concat();
+            assert!(!parse(&rest), "{rest:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{fs::File, io::Read as _, path::Path};
 use adytum_broker::{
     genesis::{self, Genesis},
     reference::{self, Accepted, Reference},
+    succession::authorisation::{self, SignedAuthorisation},
 };
 use adytum_evidence::verifier::TrustRoot;
 use anyhow::Context as _;
@@ -15,6 +16,11 @@ use crate::arguments::Arguments;
 pub(crate) fn genesis(path: &Path) -> anyhow::Result<Genesis> {
     let text = read(path, genesis::MAXIMUM_LENGTH)?;
     Genesis::parse(&text).with_context(|| path.display().to_string())
+}
+
+pub(crate) fn upgrade_authorisation(path: &Path) -> anyhow::Result<SignedAuthorisation> {
+    let text = read(path, authorisation::MAXIMUM_LENGTH)?;
+    SignedAuthorisation::from_file(&text).with_context(|| path.display().to_string())
 }
 
 /// The reference configuration, if the flags ask for one.

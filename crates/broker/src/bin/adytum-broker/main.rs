@@ -9,9 +9,11 @@ mod limits;
 mod logs;
 mod memory;
 mod reload;
+mod state;
 mod tee;
 
 use std::{
+    future::Future,
     io::{self, Write as _},
     net::SocketAddr,
     process::ExitCode,
@@ -23,18 +25,18 @@ use adytum_broker::{
     audit::AuditLimits,
     clock::{FloorClock, keep_floor},
     events::LoggedEvents,
-    health::{self, Health},
+    health::{self, Health, NotReady},
     measured::MeasuredConfiguration,
+    reference::Reference,
     serve,
-    store::{Loaded, Store},
+    server::serve_standby,
+    standby::{Cause, Standby},
+    succession::fence::Fenced,
 };
-use adytum_evidence::{
-    attester::Attester,
-    clock::{Clock as _, SystemClock},
-};
-use adytum_ratls::claims::GenesisDigest;
+use adytum_evidence::clock::{Clock as _, SystemClock};
 use anyhow::Context as _;
 use clap::Parser as _;
+use futures_util::FutureExt as _;
 use nix::sys::{
     prctl,
     resource::{Resource, getrlimit, setrlimit},
@@ -44,7 +46,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use self::{arguments::Arguments, logs::Logs};
+use self::{
+    arguments::Arguments,
+    logs::Logs,
+    state::{Found, Founded, OpenState},
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -88,14 +94,47 @@ async fn run() -> anyhow::Result<()> {
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
-    let store = open_store(&arguments, tee.attester.as_ref(), genesis.digest())?;
+    let port = Port::new(listener, health)?;
+    let ending = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    .shared();
+    let founded = Founded { genesis, tee, clock };
+    let state = match state::open(&arguments, &founded).await? {
+        Found::Open(state) => state,
+        Found::Standby(cause) => match stand_by(&arguments, &port, &founded, cause, ending.clone()).await? {
+            Some(state) => state,
+            None => return Ok(()),
+        },
+    };
+    let fenced = run_broker(&arguments, &port, &founded, reference, *state, ending.clone()).await?;
+    if let Some(fenced) = fenced {
+        stand_by(&arguments, &port, &founded, Cause::Fenced(fenced), ending).await?;
+    }
+    Ok(())
+}
+
+/// A broker that has its state. Ends with the process, or when the root key was
+/// handed over: then what is left is given back.
+async fn run_broker(
+    arguments: &Arguments,
+    port: &Port,
+    founded: &Founded,
+    reference: Option<Reference>,
+    OpenState { store, handed, recovered }: OpenState,
+    ending: impl Future<Output = ()>,
+) -> anyhow::Result<Option<Arc<Fenced>>> {
+    let clock = &founded.clock;
     if let Some(floor) = store.1.clock_floor {
         clock.saw(floor);
     }
     let configuration = BrokerConfiguration {
-        genesis,
-        attester: tee.attester,
-        collateral: tee.collateral,
+        genesis: founded.genesis.clone(),
+        attester: Arc::clone(&founded.tee.attester),
+        collateral: Arc::clone(&founded.tee.collateral),
         clock: clock.clone(),
         store,
         events: Arc::new(LoggedEvents),
@@ -107,6 +146,13 @@ async fn run() -> anyhow::Result<()> {
         ..AuditLimits::default()
     };
     let broker = Broker::start_with(configuration, audit).context("the broker can't start")?;
+    if let Some(handed) = &handed {
+        broker.succeed(handed).await.context("the state of the former broker can't be taken up")?;
+        tracing::info!("took over from the former broker");
+    }
+    if let Err(error) = broker.keep_arranged(recovered || handed.is_some()).await {
+        tracing::error!(code = error.code(), %error, "recovery is not arranged as the manifest says");
+    }
     let state = broker.state();
     tracing::info!(
         epoch = state.epoch,
@@ -115,24 +161,111 @@ async fn run() -> anyhow::Result<()> {
         "state is loaded"
     );
 
-    health.of(Arc::clone(&broker));
-    // Those who deploy it wait for this very line.
-    say("Server listening on", listener.local_addr()?);
-
     let store = broker.store().clone();
     let (kept, keeping) = (clock.clone(), store.clone());
-    tokio::spawn(async move { keep_floor(&kept, &keeping).await });
-    tokio::spawn(memory::keep_giving_back(Arc::clone(&broker)));
-    serve(listener, broker, arguments.limits.limits(), async move {
+    let keeping = tokio::spawn(async move { keep_floor(&kept, &keeping).await });
+    let giving_back = tokio::spawn(memory::keep_giving_back(Arc::clone(&broker)));
+    let fencing = Arc::clone(&broker);
+    let (tell, fenced) = tokio::sync::oneshot::channel();
+    let stop = async move {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = ending => {}
+            fenced = fencing.handed_over() => drop(tell.send(fenced)),
         }
-    })
-    .await?;
+    };
+    port.health.of(Arc::clone(&broker));
+    port.ready();
+    serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
+    keeping.abort();
+    giving_back.abort();
+    if let Ok(fenced) = fenced.await {
+        return Ok(Some(fenced));
+    }
     store.close().await.context("the shutdown can't be recorded")?;
     tracing::info!("the broker has ended");
-    Ok(())
+    Ok(None)
+}
+
+/// A broker without its root key. Ends with the process, or when the key is back:
+/// then with the open state.
+async fn stand_by(
+    arguments: &Arguments,
+    port: &Port,
+    founded: &Founded,
+    cause: Cause,
+    ending: impl Future<Output = ()>,
+) -> anyhow::Result<Option<Box<OpenState>>> {
+    let awaiting = match &cause {
+        Cause::Awaiting(awaiting) => {
+            tracing::error!(
+                code = "awaiting-recovery",
+                threshold = awaiting.arrangement().threshold(),
+                "the root key is not on this machine: nothing is answered until it is recovered with `adytum broker recover`"
+            );
+            Some(Arc::clone(awaiting))
+        }
+        Cause::Fenced(_) => {
+            tracing::warn!(code = "fenced", "the root key went to the next broker: nothing is answered here");
+            None
+        }
+    };
+    let standby = Standby::new(
+        founded.genesis.clone(),
+        Arc::clone(&founded.tee.attester),
+        Arc::clone(&founded.tee.collateral),
+        founded.clock.clone(),
+        cause,
+    );
+    port.health.waits(match standby.cause() {
+        Cause::Awaiting(_) => NotReady::AwaitingRecovery,
+        Cause::Fenced(_) => NotReady::Fenced,
+    });
+    port.ready();
+    let recovered = async {
+        match &awaiting {
+            Some(awaiting) => awaiting.recovered().await,
+            None => std::future::pending().await,
+        }
+    };
+    let stop = async {
+        tokio::select! {
+            () = ending => {}
+            () = recovered => {}
+        }
+    };
+    serve_standby(port.listener()?, Arc::new(standby), arguments.limits.limits(), stop).await?;
+    let Some(awaiting) = awaiting else { return Ok(None) };
+    let opened = tokio::task::spawn_blocking(move || awaiting.open()).await?;
+    let Some(store) = opened.transpose().context("the recovered state")? else { return Ok(None) };
+    tracing::info!("the root key is recovered");
+    Ok(Some(Box::new(OpenState { store, handed: None, recovered: true })))
+}
+
+/// The port, through all that the broker is meanwhile.
+struct Port {
+    listener: std::net::TcpListener,
+    /// What the other port tells meanwhile.
+    health: Health,
+    told: std::sync::Once,
+}
+
+impl Port {
+    fn new(listener: TcpListener, health: Health) -> anyhow::Result<Self> {
+        Ok(Self { listener: listener.into_std()?, health, told: std::sync::Once::new() })
+    }
+
+    fn listener(&self) -> anyhow::Result<TcpListener> {
+        Ok(TcpListener::from_std(self.listener.try_clone()?)?)
+    }
+
+    /// Those who deploy it wait for this very line.
+    fn ready(&self) {
+        self.told.call_once(|| {
+            if let Ok(address) = self.listener.local_addr() {
+                say("Server listening on", address);
+            }
+        });
+    }
 }
 
 /// Serves probes and metrics from now on, if a flag asks for it.
@@ -171,23 +304,4 @@ fn forbid_core_dumps() {
     if let Err(error) = prctl::set_dumpable(false) {
         tracing::debug!(%error, "this process can't be made undumpable");
     }
-}
-
-fn open_store(
-    arguments: &Arguments,
-    attester: &dyn Attester,
-    genesis: GenesisDigest,
-) -> anyhow::Result<(Store, Loaded)> {
-    let Some(directory) = &arguments.state_directory else {
-        tracing::warn!("no --state-directory: nothing outlives this process");
-        return Ok(Store::in_memory(genesis)?);
-    };
-    let Some(key) = attester.sealing_key().context("the TEE's sealing key")? else {
-        tracing::warn!(
-            tee = attester.platform(),
-            "this TEE has no sealing key, so --state-directory is not used: nothing outlives this process"
-        );
-        return Ok(Store::in_memory(genesis)?);
-    };
-    Ok(Store::open(directory, genesis, &key.into())?)
 }

@@ -1,0 +1,341 @@
+//! The root key lives through the loss of its machine, and only those who were
+//! named bring it back.
+
+use std::{path::Path, sync::Arc};
+
+use adytum_api::broker::ConfirmState;
+use adytum_broker::{
+    manifest::document::{Document, RecoveryTable},
+    root_key::{
+        arrangement::Arrangement,
+        opening::{self, Opening},
+        sharing::RecoveryIdentity,
+    },
+    standby::Cause,
+    store::{LockedStore, RootKey, Store},
+};
+use adytum_evidence::{clock::SystemClock, verifier::Verifier};
+use adytum_ratls::session::Peer;
+use adytum_sim::Platform;
+use tempfile::TempDir;
+use tonic::Code;
+
+use crate::{
+    standing_by::{Waiting, recovery, reopen, send, supply, unwrapped},
+    world::{Running, World, apply, execute, fetch, identity, policy, put, stable},
+};
+
+fn keys() -> [RecoveryIdentity; 3] {
+    std::array::from_fn(|_| RecoveryIdentity::generate())
+}
+
+/// Two platforms are trusted: the present one and the one that follows it.
+fn document(world: &World, version: u64, next: &Platform, recovery: RecoveryTable) -> Document {
+    let mut document = world.document(version);
+    document.trust.simulation_roots.push(next.root_certificate_pem().to_owned());
+    document.recovery = Some(recovery);
+    document
+}
+
+fn table(threshold: u8, keys: &[RecoveryIdentity]) -> RecoveryTable {
+    RecoveryTable::shares(threshold, keys.iter().map(RecoveryIdentity::recipient))
+}
+
+/// A broker in this directory with "ssl_config", which 2 of these 3 can recover.
+async fn provisioned(world: &World, home: &Path, next: &Platform, keys: &[RecoveryIdentity]) -> Running {
+    let running = world.start_in(home).await;
+    let owner = world.owner(running.address).await;
+    let manifest = world.signed(&document(world, 1, next, table(2, keys)));
+    execute(&owner, world.command(&owner, 0, apply(&manifest))).await.unwrap();
+    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    running
+}
+
+fn verifier(platform: &Arc<Platform>) -> Verifier {
+    let roots = vec![platform.trust_root().unwrap()];
+    Verifier::new(roots, Arc::new(platform.collateral_source()), Arc::new(SystemClock))
+}
+
+async fn confirm(world: &World, running: &Running) {
+    let owner = world.owner(running.address).await;
+    let Peer::Attested { session_claims, .. } = &owner.info.peer else { panic!() };
+    let head = adytum_ratls::claims::BrokerClaims::decode(session_claims).unwrap().head;
+    let confirm =
+        adytum_api::broker::command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
+    let version = running.broker.state().manifest_version();
+    execute(&owner, world.command(&owner, version, confirm)).await.unwrap();
+}
+
+#[tokio::test]
+async fn enough_shares_bring_everything_back_on_another_cpu() {
+    let mut world = World::new(1, 1);
+    let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
+    provisioned(&world, home.path(), &other, &keys).await.stop().await;
+
+    // The machine is lost; another one has its disk.
+    let lost = std::mem::replace(&mut world.platform, other);
+    let (waiting, awaiting) = Waiting::for_recovery(&world, home.path()).await;
+    let owner = world.owner(waiting.address).await;
+    let status = recovery(&owner).await;
+    assert!(status.awaiting && !status.fenced && status.supplied.is_empty());
+    assert_eq!(status.threshold, 2);
+    let arrangement = Arrangement::decode(&status.arrangement).unwrap();
+    // A broker made it, there and for this genesis.
+    arrangement.verify(world.genesis.digest(), &verifier(&lost), &policy(identity("broker"))).await.unwrap();
+
+    // Nothing else is answered.
+    let expected = (Code::Unavailable, "awaiting-recovery".to_owned(), true);
+    let replica = world.replica("serving", waiting.address).await.unwrap();
+    assert_eq!(stable(&fetch(&replica, &["ssl_config"]).await.unwrap_err()), expected);
+    let refused = execute(&owner, world.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap_err();
+    assert_eq!(stable(&refused), expected);
+
+    // One share is not enough, however often it comes.
+    for _ in 0..3 {
+        let status = send(&owner, supply(&arrangement, &keys[2])).await.unwrap();
+        assert!(status.awaiting);
+        assert_eq!(status.supplied, [keys[2].recipient().to_string()]);
+    }
+    assert!(awaiting.open().is_none());
+    let status = send(&owner, supply(&arrangement, &keys[0])).await.unwrap();
+    assert!(!status.awaiting && status.supplied.is_empty(), "the shares are wiped");
+    awaiting.recovered().await;
+    let late = send(&owner, supply(&arrangement, &keys[1])).await.unwrap_err();
+    assert_eq!(stable(&late).1, "recovered-already");
+
+    let running = world.start_with(awaiting.open().unwrap().unwrap()).await;
+    waiting.stop().await;
+    running.broker.keep_arranged(true).await.unwrap();
+    // Whether the disk was the newest, an owner says.
+    assert!(running.broker.awaiting_confirmation());
+    let replica = world.replica("serving", running.address).await.unwrap();
+    let refused = fetch(&replica, &["ssl_config"]).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "awaiting-confirmation");
+    confirm(&world, &running).await;
+    let answer = fetch(&replica, &["ssl_config"]).await.unwrap();
+    assert_eq!((answer.secrets[0].value.as_slice(), answer.secrets[0].version), (&b"open sesame"[..], 1));
+    running.stop().await;
+
+    // It is this machine's now: it opens here without anybody, and not there.
+    drop((owner, replica));
+    let Ok(Opening::Open(opened)) = reopen(&world, "broker", home.path()).await else { panic!() };
+    assert!(!opened.1.unconfirmed);
+    drop(opened);
+    world.platform = lost;
+    let (waiting, awaiting) = Waiting::for_recovery(&world, home.path()).await;
+    // Shares that were supplied once open nothing any more.
+    let owner = world.owner(waiting.address).await;
+    let refused = send(&owner, supply(&arrangement, &keys[0])).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "share-of-other-arrangement");
+    assert_ne!(awaiting.arrangement().id(), arrangement.id());
+    waiting.stop().await;
+}
+
+#[tokio::test]
+async fn wrong_shares_are_refused_and_named() {
+    let mut world = World::new(1, 1);
+    let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
+    let running = provisioned(&world, home.path(), &other, &keys).await;
+    let owner = world.owner(running.address).await;
+    let former = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
+    // [recovery] changes: another holder for the third one.
+    let thief = RecoveryIdentity::generate();
+    let next = [&keys[0], &keys[1], &thief].map(RecoveryIdentity::recipient);
+    let document = document(&world, 2, &other, RecoveryTable::shares(2, next));
+    execute(&owner, world.command(&owner, 1, apply(&world.signed(&document)))).await.unwrap();
+    let present = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
+    assert_ne!(present.id(), former.id());
+    // A broker with its key takes no share.
+    let refused = send(&owner, supply(&present, &keys[0])).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "not-awaiting-recovery");
+    drop(owner);
+    running.stop().await;
+
+    // A share of another broker of the same owners.
+    let (elsewhere, theirs) = (World::new(1, 1), TempDir::new().unwrap());
+    let running = provisioned(&elsewhere, theirs.path(), &other, &keys).await;
+    let owner = elsewhere.owner(running.address).await;
+    let foreign = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
+    running.stop().await;
+
+    world.platform = other;
+    let (waiting, awaiting) = Waiting::for_recovery(&world, home.path()).await;
+    let session = world.owner(waiting.address).await;
+    let own = supply(&present, &keys[0]);
+    let of = |arrangement: &Arrangement, share: Vec<u8>| {
+        let mut request = own.clone();
+        (request.arrangement, request.share) = (arrangement.id().to_vec(), share);
+        request
+    };
+    let share = |arrangement, key| unwrapped(arrangement, key).expose().to_vec();
+    let wrapped = present.share_of(&keys[0].recipient()).unwrap().wrapped.clone();
+    let mut stranger = own.clone();
+    stranger.recipient = keys[2].recipient().to_string();
+    let mut flipped = own.share.clone();
+    flipped[20] ^= 1;
+    for (request, code) in [
+        // Shares of the former recipients, sent as what they are, and passed off as new.
+        (of(&former, share(&former, &keys[0])), "share-of-other-arrangement"),
+        (of(&present, share(&former, &keys[0])), "share-wrong"),
+        (supply(&foreign, &keys[0]), "share-of-other-arrangement"),
+        (of(&present, share(&foreign, &keys[0])), "share-wrong"),
+        // Who was replaced, and another holder's share under this name.
+        (stranger, "share-recipient-unknown"),
+        (of(&present, share(&present, &keys[1])), "share-wrong"),
+        (of(&present, flipped), "share-wrong"),
+        (of(&present, vec![7; 33]), "share-wrong"),
+        // A thief with the wrapped share and without the identity.
+        (of(&present, wrapped), "share-malformed"),
+        (of(&present, Vec::new()), "share-malformed"),
+    ] {
+        let refused = send(&session, request).await.unwrap_err();
+        assert_eq!(stable(&refused).1, code);
+        if code == "share-wrong" {
+            assert!(refused.message().contains(&keys[0].recipient().to_string()), "{refused}");
+        }
+    }
+    assert!(keys[0].unwrap(&present.share_of(&thief.recipient()).unwrap().wrapped).is_err());
+    assert!(awaiting.status().supplied.is_empty(), "none of them counts");
+    send(&session, own.clone()).await.unwrap();
+    assert!(!send(&session, supply(&present, &thief)).await.unwrap().awaiting);
+    waiting.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_host_put_in_the_place_of_an_arrangement_is_noticed() {
+    let world = World::new(1, 1);
+    let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
+    let running = provisioned(&world, home.path(), &other, &keys).await;
+    let owner = world.owner(running.address).await;
+    let genuine = recovery(&owner).await.arrangement;
+
+    // The host's own program makes a store with a root key that the host knows, and
+    // wraps shares of it to the very recipients: a holder must not supply them.
+    let (forger, theirs) = (&world, TempDir::new().unwrap());
+    let sealing = forger.attester("the host's program").sealing_key().unwrap();
+    let locked = LockedStore::open(theirs.path(), world.genesis.digest()).unwrap();
+    let Ok(Opening::Open(store)) = opening::open(locked, sealing) else { panic!() };
+    let forging = forger.start_program("the host's program", *store).await;
+    let session = forger
+        .connector(None, identity("the host's program"))
+        .session(&forging.address.to_string())
+        .await
+        .unwrap();
+    let manifest = world.signed(&document(&world, 1, &other, table(2, &keys)));
+    execute(&session, world.command(&session, 0, apply(&manifest))).await.unwrap();
+    let forged = Arrangement::decode(&recovery(&session).await.arrangement).unwrap();
+    // It opens with the holder's key, as anything does that is encrypted to it.
+    unwrapped(&forged, &keys[0]);
+    let verify = async |arrangement: &Arrangement, genesis| {
+        let (verifier, policy) = (verifier(&world.platform), policy(identity("broker")));
+        arrangement.verify(genesis, &verifier, &policy).await.map(drop).map_err(|error| error.code())
+    };
+    let genesis = world.genesis.digest();
+    assert_eq!(verify(&forged, genesis).await, Err("recovery-by-other-program"));
+    // The genuine evidence beside other shares, and for another genesis.
+    let genuine_one = Arrangement::decode(&genuine).unwrap();
+    assert_eq!(verify(&genuine_one, genesis).await, Ok(()));
+    assert_eq!(
+        verify(&genuine_one, World::new(1, 1).genesis.digest()).await,
+        Err("recovery-evidence-not-bound")
+    );
+    let mut mixed = <adytum_api::broker::RecoveryArrangement as prost::Message>::decode(&*genuine).unwrap();
+    let other_one =
+        <adytum_api::broker::RecoveryArrangement as prost::Message>::decode(&*forged.encode()).unwrap();
+    mixed.shares[0] = other_one.shares[0].clone();
+    let mixed = Arrangement::decode(&prost::Message::encode_to_vec(&mixed)).unwrap();
+    assert_eq!(verify(&mixed, genesis).await, Err("recovery-evidence-not-bound"));
+    // On a platform that nobody trusts.
+    let elsewhere = genuine_one.verify(genesis, &verifier(&other), &policy(identity("broker"))).await;
+    assert_eq!(elsewhere.unwrap_err().code(), "untrusted-root");
+    forging.stop().await;
+    drop(owner);
+
+    // In the genuine broker's file, the next start sees that it is not its own.
+    running.broker.store().set_envelope("recovery", &forged.encode()).unwrap();
+    running.stop().await;
+    let Ok(Opening::Open(store)) = reopen(&world, "broker", home.path()).await else { panic!() };
+    let running = world.start_with(*store).await;
+    running.broker.keep_arranged(false).await.unwrap();
+    let owner = world.owner(running.address).await;
+    let renewed = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
+    assert_eq!(verify(&renewed, genesis).await, Ok(()));
+    // And leaves alone what is.
+    running.broker.keep_arranged(false).await.unwrap();
+    assert_eq!(recovery(&owner).await.arrangement, renewed.encode());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn no_secret_is_kept_that_nobody_could_recover() {
+    let world = World::new(1, 1);
+    let home = TempDir::new().unwrap();
+    let running = world.start_in(home.path()).await;
+    let owner = world.owner(running.address).await;
+    let mut silent = world.document(1);
+    silent.recovery = None;
+    execute(&owner, world.command(&owner, 0, apply(&world.signed(&silent)))).await.unwrap();
+    let refused = execute(&owner, world.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap_err();
+    let expected = (Code::FailedPrecondition, "recovery-not-arranged".to_owned(), false);
+    assert_eq!(stable(&refused), expected);
+    assert!(refused.message().contains("[recovery]"), "{refused}");
+    // Said by name, it is the owners' business.
+    execute(&owner, world.command(&owner, 1, apply(&world.signed(&world.document(2))))).await.unwrap();
+    execute(&owner, world.command(&owner, 2, put("ssl_config", b"x"))).await.unwrap();
+    // It can't be dropped in silence while there are secrets.
+    silent.version = 3;
+    let refused = execute(&owner, world.command(&owner, 2, apply(&world.signed(&silent)))).await.unwrap_err();
+    assert_eq!(stable(&refused), expected);
+    assert!(recovery(&owner).await.arrangement.is_empty());
+    running.stop().await;
+
+    // What ends with the process anyway asks for nothing.
+    let running = world.start().await;
+    let owner = world.owner(running.address).await;
+    silent.version = 1;
+    execute(&owner, world.command(&owner, 0, apply(&world.signed(&silent)))).await.unwrap();
+    execute(&owner, world.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_root_key_is_its_own_and_a_store_without_shares_stays_shut_elsewhere() {
+    let mut world = World::new(1, 1);
+    let home = TempDir::new().unwrap();
+    let running = world.start_in(home.path()).await;
+    world.provision(&running).await;
+    running.stop().await;
+    // It is not the sealing key.
+    let sealing = world.attester("broker").sealing_key().unwrap().unwrap();
+    let shut = Store::open(home.path(), world.genesis.digest(), &RootKey(sealing.0)).map(drop).unwrap_err();
+    assert_eq!(shut.code(), "store-unsealing");
+    world.platform = Platform::ephemeral().unwrap();
+    let error = reopen(&world, "broker", home.path()).await.unwrap_err();
+    assert_eq!(error.code(), "store-unsealing");
+}
+
+#[tokio::test]
+async fn a_tee_without_a_sealing_key_has_its_state_back_after_a_recovery() {
+    let world = World::new(1, 1);
+    let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
+    let open = || opening::open(LockedStore::open(home.path(), world.genesis.digest()).unwrap(), None);
+    let Ok(Opening::Open(store)) = open() else { panic!() };
+    let running = world.start_with(*store).await;
+    let owner = world.owner(running.address).await;
+    let manifest = world.signed(&document(&world, 1, &other, table(1, &keys)));
+    execute(&owner, world.command(&owner, 0, apply(&manifest))).await.unwrap();
+    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    drop(owner);
+    running.stop().await;
+    for _ in 0..2 {
+        let awaiting = crate::world::eventually("the directory is free", async || open().ok()).await;
+        let Opening::Awaiting(awaiting) = awaiting else { panic!() };
+        let cause = Cause::Awaiting(awaiting.into());
+        let Cause::Awaiting(awaiting) = &cause else { panic!() };
+        awaiting.supply(supply(awaiting.arrangement(), &keys[1])).unwrap();
+        let (store, loaded) = awaiting.open().unwrap().unwrap();
+        assert!(loaded.unconfirmed);
+        assert_eq!(loaded.snapshot.secrets["ssl_config"].value.as_ref().unwrap().expose(), b"open sesame");
+        store.close().await.unwrap();
+    }
+}

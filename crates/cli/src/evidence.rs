@@ -1,0 +1,150 @@
+//! `adytum evidence`: evidence as a file, for `adytum manifest new` and `explain`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use adytum_evidence::{
+    attester::{self, Attester, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm},
+    claims::{Claims, Measured},
+    evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
+};
+use adytum_init::arguments::TeeChoice;
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::{key_file, output, trusted::Trusted};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// Write evidence to a file.
+    ///
+    /// It is evidence of what this TEE measured: in a confidential VM of the guest,
+    /// in an enclave of this command. A replica in an enclave writes its own:
+    /// `adytum-init --write-evidence FILE`, and so does `adytum-serving`.
+    Collect(Collect),
+    /// Verify evidence and print what it says.
+    Show {
+        /// A quote, as `collect` and `--write-evidence` write it.
+        file: PathBuf,
+        #[command(flatten)]
+        trusted: Trusted,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Collect {
+    /// The TEE: auto, occlum, gramine, tsm, or simulation=DIRECTORY where the build
+    /// has it.
+    #[arg(long, value_name = "TEE", default_value = "auto")]
+    tee: TeeChoice,
+    /// Simulation only: the measured configuration of the workload that is meant.
+    #[arg(long, value_name = "FILE", requires = "program")]
+    configuration: Option<PathBuf>,
+    /// Simulation only: its program.
+    #[arg(long, value_name = "FILE", requires = "configuration")]
+    program: Option<PathBuf>,
+    /// Simulation only: the init that starts it; the program itself by default.
+    #[arg(long, value_name = "FILE", requires = "program")]
+    init: Option<PathBuf>,
+    /// Where the evidence goes; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
+    match action {
+        Action::Collect(args) => collect(args).await,
+        Action::Show { file, trusted, json } => show(&file, &trusted, json).await,
+    }
+}
+
+async fn collect(args: Collect) -> anyhow::Result<()> {
+    let attester = attester(&args).await?;
+    let evidence = adytum_init::tee::evidence_for_file(&*attester).await?;
+    key_file::write_new(&args.out, &evidence.bytes, 0o644)?;
+    output::line(format_args!("{}: evidence from {}", args.out.display(), attester.platform()))
+}
+
+async fn attester(args: &Collect) -> anyhow::Result<Arc<dyn Attester>> {
+    if let TeeChoice::Simulation(platform) = &args.tee {
+        let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
+            bail!("a simulated platform measures nothing by itself; give --configuration and --program");
+        };
+        return simulated(platform, configuration, args.init.as_ref().unwrap_or(program), program).await;
+    }
+    if args.configuration.is_some() {
+        bail!("--configuration is for --tee simulation=DIRECTORY; a TEE measures by itself");
+    }
+    Ok(match &args.tee {
+        TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
+        TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
+        TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
+        _ => attester::detect()?,
+    })
+}
+
+#[cfg(feature = "simulation")]
+async fn simulated(
+    platform: &str,
+    configuration: &Path,
+    init: &Path,
+    program: &Path,
+) -> anyhow::Result<Arc<dyn Attester>> {
+    let measured = adytum_init::configuration::measure(configuration, init, program)?;
+    eprintln!("adytum: a simulated platform protects nothing");
+    Ok(adytum_sim::open_attester(platform, measured.identity, std::time::Duration::ZERO).await?)
+}
+
+#[cfg(not(feature = "simulation"))]
+async fn simulated(_: &str, _: &Path, _: &Path, _: &Path) -> anyhow::Result<Arc<dyn Attester>> {
+    bail!("this build has no simulation: it is a production build")
+}
+
+/// Reads a quote.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Evidence> {
+    let bytes = key_file::read_bytes(file, MAXIMUM_EVIDENCE_LENGTH as u64).context("the evidence")?;
+    Ok(Evidence::dcap_quote(bytes.to_vec()))
+}
+
+async fn show(file: &Path, trusted: &Trusted, json: bool) -> anyhow::Result<()> {
+    let claims =
+        trusted.verifier()?.verify(&read(file)?).await.with_context(|| file.display().to_string())?;
+    if json {
+        return output::line(json!({ "claims": serde_json::to_value(&claims)? }));
+    }
+    for (name, value) in described(&claims) {
+        output::line(format_args!("{name:<12} {value}"))?;
+    }
+    Ok(())
+}
+
+/// What evidence says, for people.
+pub(crate) fn described(claims: &Claims) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("platform", format!("{} {}", claims.vendor, claims.platform.id))];
+    match &claims.measured {
+        Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, .. } => lines.extend([
+            ("mr_enclave", mr_enclave.to_string()),
+            ("mr_signer", mr_signer.to_string()),
+            ("product", format!("{isv_prod_id}, security version {isv_svn}")),
+        ]),
+        Measured::Tdx { mr_td, mr_config_id, .. } => {
+            lines.extend([("mr_td", mr_td.to_string()), ("mr_config_id", mr_config_id.to_string())]);
+        }
+        Measured::Snp { measurement, host_data, .. } => {
+            lines.extend([("measurement", measurement.to_string()), ("host_data", host_data.to_string())]);
+        }
+    }
+    let advisories = match claims.advisory_ids.len() {
+        0 => String::new(),
+        _ => format!(" ({})", claims.advisory_ids.iter().cloned().collect::<Vec<_>>().join(", ")),
+    };
+    lines.push(("tcb", format!("{:?}{advisories}", claims.tcb_status)));
+    lines.push(("debug", if claims.debug { "on: a debugger reads everything" } else { "off" }.to_owned()));
+    lines
+}

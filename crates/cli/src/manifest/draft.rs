@@ -1,0 +1,213 @@
+//! `adytum manifest new`: a draft from evidence or from what `adytum measure`
+//! computes.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use adytum_api::names::{ModelName, WorkloadName};
+use adytum_broker::{
+    manifest::{
+        Manifest,
+        document::{Document, SecretTable, TrustTable, WorkloadTable},
+    },
+    secrets::SecretKind,
+};
+use adytum_evidence::{
+    claims::{Claims, Measured, TcbStatus, TeeKind},
+    measurement::WorkloadIdentity,
+    policy::Policy,
+    trust::{TrustRoot, Vendor},
+};
+use adytum_init::configuration::{MeasuredConfiguration, measure};
+use adytum_sealed::rule::ModelRule;
+use anyhow::{Context, bail};
+
+use crate::{
+    attested::read_genesis,
+    evidence,
+    key_file::{self, OwnerReference},
+    output,
+    trusted::Trusted,
+};
+
+/// Draft a manifest.
+///
+/// It has the workload whose evidence is given, or whose program and configuration
+/// are, with the secrets that a measured configuration names. Read it before you
+/// sign it: evidence says what runs, not that it should.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["from_evidence", "program"])))]
+pub(crate) struct Args {
+    /// The genesis of the broker that it is for.
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// The manifest's version: higher than that of the one in force.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    version: u64,
+    /// The workload's name.
+    #[arg(long, value_name = "NAME")]
+    workload: WorkloadName,
+    /// Evidence of a replica, as `--write-evidence` and `adytum evidence collect`
+    /// write it.
+    #[arg(long, value_name = "FILE")]
+    from_evidence: Option<PathBuf>,
+    /// The workload's measured configuration: which secrets and bundles there are.
+    #[arg(long, value_name = "FILE", required_unless_present = "from_evidence")]
+    configuration: Option<PathBuf>,
+    /// The workload's program, to be measured (simulated platforms only).
+    #[arg(long, value_name = "FILE", requires = "configuration")]
+    program: Option<PathBuf>,
+    /// The init that starts it; the program itself by default.
+    #[arg(long, value_name = "FILE", requires = "program")]
+    init: Option<PathBuf>,
+    /// A model that it may load; may be given several times. Bundles of the
+    /// configuration are among them.
+    #[arg(long = "model", value_name = "NAME", requires = "signers")]
+    models: Vec<ModelName>,
+    /// Who seals its models and bundles: public key, or the file of the key; may be
+    /// given several times.
+    #[arg(long = "signer", value_name = "PUBLIC KEY")]
+    signers: Vec<OwnerReference>,
+    #[command(flatten)]
+    trusted: Trusted,
+    /// Write it here instead of to standard output; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let genesis = read_genesis(&args.genesis)?;
+    let configuration = args.configuration.as_deref().map(MeasuredConfiguration::load).transpose()?;
+    let (policy, mut notes) = match &args.from_evidence {
+        Some(file) => {
+            let evidence = evidence::read(file)?;
+            let claims = args.trusted.verifier()?.verify(&evidence).await;
+            policy_of(&claims.with_context(|| file.display().to_string())?)?
+        }
+        None => (measured_policy(&args)?, Vec::new()),
+    };
+    let mut document = Document::new(genesis.digest(), args.version);
+    document.trust = trust(&policy, &args.trusted.simulation_roots()?);
+    let models = models(&args, configuration.as_ref(), &mut notes)?;
+    let workload = args.workload.clone();
+    document.workloads.push(WorkloadTable {
+        name: workload.clone(),
+        models: models.iter().map(|rule| rule.name.clone()).collect(),
+        policy,
+    });
+    document.models = models;
+    if let Some(configuration) = &configuration {
+        for name in configuration.secrets().keys() {
+            // Only what opens a bundle tells its kind.
+            let kind = match configuration.opens_bundle(name) {
+                true => SecretKind::AgeIdentity,
+                false => {
+                    notes.push(format!(
+                        "The kind of secret {name} is a guess: see docs/manifest.md for the others."
+                    ));
+                    SecretKind::Opaque
+                }
+            };
+            document.secrets.push(SecretTable::new(name.clone(), kind, vec![workload.clone()]));
+        }
+    }
+    let mut text = String::from("# A draft of `adytum manifest new`: read it before you sign it.\n");
+    for note in notes {
+        text.push_str(&format!("# {note}\n"));
+    }
+    text.push('\n');
+    text.push_str(&document.to_toml()?);
+    Manifest::parse(&text).context("the draft")?;
+    let Some(out) = &args.out else { return output::text(&text) };
+    key_file::write_new(out, text.as_bytes(), 0o644)?;
+    output::line(format_args!("{}: a draft; see `adytum manifest check` and `sign`", out.display()))
+}
+
+/// The policy that exactly this code on an up-to-date platform meets, and what to
+/// say about it.
+fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
+    if claims.debug {
+        bail!(
+            "the evidence is of a program that a debugger can read: it must have no secrets; start it without debug"
+        );
+    }
+    let unpinned = WorkloadIdentity([0; 32]);
+    let mut policy = Policy::for_identity(claims.vendor, claims.tee(), unpinned);
+    policy.identity.clear();
+    match &claims.measured {
+        Measured::Sgx { mr_enclave, .. } => {
+            policy.mr_enclave.insert(*mr_enclave);
+        }
+        Measured::Tdx { mr_td, mr_config_id, rtmr } => {
+            policy.mr_td.insert(*mr_td);
+            policy.rtmr = Some(rtmr.map(|register| BTreeSet::from([register])));
+            if let Some(identity) = mr_config_id.0.first_chunk::<32>().filter(|bytes| **bytes != [0; 32]) {
+                let identity = WorkloadIdentity(*identity);
+                if claims.carries(identity) {
+                    policy.identity.insert(identity);
+                }
+            }
+        }
+        Measured::Snp { measurement, .. } => {
+            policy.snp_measurement.insert(*measurement);
+        }
+    }
+    let mut notes = Vec::new();
+    if claims.tcb_status != TcbStatus::UpToDate {
+        policy.tcb_status.insert(claims.tcb_status);
+        notes.push(format!(
+            "The platform's TCB is {}, so the policy accepts that. Update the platform, or know why not.",
+            claims.tcb_status
+        ));
+    }
+    Ok((policy.validated()?, notes))
+}
+
+/// The policy for what `adytum measure` computes.
+fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
+    let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
+        bail!("give --from-evidence, or --configuration and --program");
+    };
+    if !args.trusted.simulation() {
+        bail!(
+            "only a simulated platform (--trust-simulation) shows the identity of a program as it is measured from its \
+             files; on hardware MRENCLAVE or MRTD come from the build, so start the replica once with --write-evidence \
+             FILE and give that to --from-evidence"
+        );
+    }
+    let measured = measure(configuration, args.init.as_ref().unwrap_or(program), program)?;
+    Ok(Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, measured.identity))
+}
+
+fn trust(policy: &Policy, simulation: &[TrustRoot]) -> TrustTable {
+    let simulated = policy.vendors.contains(&Vendor::Simulation);
+    let root = |root: &TrustRoot| pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der()));
+    TrustTable {
+        vendors: policy.vendors.iter().copied().collect(),
+        simulation_roots: simulation.iter().filter(|_| simulated).map(root).collect(),
+    }
+}
+
+fn models(
+    args: &Args,
+    configuration: Option<&MeasuredConfiguration>,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Vec<ModelRule>> {
+    let signers = args.signers.iter().map(OwnerReference::public_key).collect::<Result<BTreeSet<_>, _>>()?;
+    let bundles = configuration.into_iter().flat_map(|configuration| configuration.bundles().keys());
+    let names: BTreeSet<&ModelName> = args.models.iter().chain(bundles).collect();
+    if signers.is_empty() {
+        for name in names {
+            notes.push(format!(
+                "Nobody is named who seals the bundle {name} (--signer), so no [[model]] accepts it."
+            ));
+        }
+        return Ok(Vec::new());
+    }
+    let rule = |name: &ModelName| ModelRule {
+        name: name.clone(),
+        signers: signers.clone(),
+        minimum_version: 0,
+        digests: BTreeSet::new(),
+    };
+    Ok(names.into_iter().map(rule).collect())
+}

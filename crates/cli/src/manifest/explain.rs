@@ -1,0 +1,251 @@
+//! `adytum manifest explain`: what a manifest gives to evidence, and why not more,
+//! by the broker's own decision and without a broker.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use adytum_api::names::SecretName;
+use adytum_broker::{
+    decide::{Mismatch, Rules, Verdict, decide},
+    manifest::{Manifest, SignedManifest, admission::Admitted},
+};
+use adytum_evidence::{
+    claims::Claims,
+    clock::SystemClock,
+    policy::Failure,
+    verifier::{VerificationError, Verifier},
+};
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::read;
+use crate::{collateral, evidence, output};
+
+/// Say, secret by secret, whether a manifest grants it to this evidence, and why
+/// not.
+///
+/// Ends with 0 if every secret that was asked for is granted; without --secret, if
+/// the evidence is that of a workload. Nothing is sent anywhere; whether owners
+/// signed the manifest makes no difference here.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The manifest.
+    file: PathBuf,
+    /// Evidence of a replica, as `--write-evidence` and `adytum evidence collect`
+    /// write it.
+    #[arg(long, value_name = "FILE")]
+    evidence: PathBuf,
+    /// A secret that is asked for; may be given several times. All of the
+    /// manifest's by default.
+    #[arg(long = "secret", value_name = "NAME")]
+    secrets: Vec<SecretName>,
+    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
+    /// directory.
+    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
+    collateral: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    granted: bool,
+    evidence: EvidenceReport,
+    workloads: Vec<String>,
+    /// Why it is not each of the others.
+    mismatches: Vec<MismatchReport>,
+    secrets: Vec<SecretReport>,
+    models: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct EvidenceReport {
+    accepted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<Claims>,
+}
+
+#[derive(Debug, Serialize)]
+struct SecretReport {
+    name: SecretName,
+    granted: bool,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mismatches: Vec<MismatchReport>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct MismatchReport {
+    workload: String,
+    failures: Vec<Failure>,
+}
+
+impl From<&Mismatch> for MismatchReport {
+    fn from(mismatch: &Mismatch) -> Self {
+        Self { workload: mismatch.workload.to_string(), failures: mismatch.failures.clone() }
+    }
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let text = read(&args.file)?;
+    let manifest = Manifest::parse(&text).with_context(|| args.file.display().to_string())?;
+    let signed = SignedManifest::unsigned(text);
+    let admitted = Admitted::assumed(manifest, signed, [].into());
+    let admitted = admitted.with_context(|| args.file.display().to_string())?;
+    let evidence = evidence::read(&args.evidence)?;
+    let source = collateral::source(args.collateral.as_deref(), &[])?;
+    let verifier = Verifier::new(admitted.roots.clone(), source, Arc::new(SystemClock));
+    let names = match args.secrets.as_slice() {
+        [] => admitted.manifest.secrets.keys().cloned().collect(),
+        names => names.to_vec(),
+    };
+    let report = match verifier.verify(&evidence).await {
+        Ok(claims) => judged(&admitted, claims, &names, !args.secrets.is_empty()),
+        // What is not evidence against the peer is no answer about it.
+        Err(error @ VerificationError::Collateral(_)) => return Err(error.into()),
+        Err(error) => refused(&error, names),
+    };
+    if args.json {
+        output::line(serde_json::to_string(&report)?)?;
+    } else {
+        print(&report)?;
+    }
+    if !report.granted {
+        bail!("refused: see the reasons above");
+    }
+    Ok(())
+}
+
+/// The broker's decision, for each name by itself.
+fn judged(admitted: &Admitted, claims: Claims, names: &[SecretName], asked: bool) -> Report {
+    let rules = Rules { admitted: Some(admitted), reference: None };
+    // A broker that holds no value yet says of each secret whether it might go to
+    // this peer.
+    let nothing = BTreeMap::new();
+    let (workloads, mismatches, models): (Vec<String>, _, _) = match decide(rules, &nothing, &claims, &[]) {
+        Ok(grant) => (
+            grant.matched.iter().map(ToString::to_string).collect(),
+            Vec::new(),
+            grant.models.iter().map(|rule| rule.name.to_string()).collect(),
+        ),
+        Err(refusal) => (Vec::new(), refusal.mismatches.iter().map(Into::into).collect(), Vec::new()),
+    };
+    let secrets: Vec<SecretReport> = names
+        .iter()
+        .map(|name| {
+            let kind = admitted.manifest.secrets.get(name).map(|rule| rule.kind().to_string());
+            let verdict = decide(rules, &nothing, &claims, std::slice::from_ref(name))
+                .err()
+                .and_then(|refusal| refusal.verdicts.into_iter().next())
+                .map(|(_, verdict)| verdict);
+            let report = |granted, code, by, mismatches| SecretReport {
+                name: name.clone(),
+                granted,
+                code,
+                kind: kind.clone(),
+                by,
+                mismatches,
+            };
+            match verdict {
+                Some(Verdict::NoValue { by } | Verdict::Withheld { by } | Verdict::Removed { by }) => {
+                    report(true, "granted", Some(by.to_string()), Vec::new())
+                }
+                Some(Verdict::Refused { mismatches }) => {
+                    report(false, "secret-refused", None, mismatches.iter().map(Into::into).collect())
+                }
+                Some(Verdict::Unknown) | None => report(false, "secret-unknown", None, Vec::new()),
+            }
+        })
+        .collect();
+    let all = secrets.iter().all(|secret| secret.granted);
+    let granted = if asked { all } else { !workloads.is_empty() };
+    let evidence = EvidenceReport { accepted: true, code: None, reason: None, claims: Some(claims) };
+    Report { granted, evidence, workloads, mismatches, secrets, models }
+}
+
+fn refused(error: &VerificationError, names: Vec<SecretName>) -> Report {
+    let secret = |name| SecretReport {
+        name,
+        granted: false,
+        code: "evidence-refused",
+        kind: None,
+        by: None,
+        mismatches: Vec::new(),
+    };
+    Report {
+        granted: false,
+        evidence: EvidenceReport {
+            accepted: false,
+            code: Some(error.code()),
+            reason: Some(error.to_string()),
+            claims: None,
+        },
+        workloads: Vec::new(),
+        mismatches: Vec::new(),
+        secrets: names.into_iter().map(secret).collect(),
+        models: Vec::new(),
+    }
+}
+
+fn print(report: &Report) -> anyhow::Result<()> {
+    match (&report.evidence.claims, &report.evidence.reason) {
+        (Some(claims), _) => {
+            for (name, value) in evidence::described(claims) {
+                output::line(format_args!("evidence  {name}: {value}"))?;
+            }
+        }
+        (None, reason) => {
+            let code = report.evidence.code.unwrap_or_default();
+            output::line(format_args!(
+                "evidence  refused ({code}): {}",
+                reason.as_deref().unwrap_or_default()
+            ))?;
+        }
+    }
+    for workload in &report.workloads {
+        output::line(format_args!("is        {workload}"))?;
+    }
+    for mismatch in &report.mismatches {
+        output::line(format_args!("is not    {}", failures(mismatch)))?;
+    }
+    for secret in &report.secrets {
+        let name = &secret.name;
+        match (&secret.by, secret.code) {
+            (Some(by), _) => {
+                let kind = secret.kind.as_deref().unwrap_or_default();
+                output::line(format_args!("granted   {name} ({kind}): as {by}"))?;
+            }
+            (None, "secret-unknown") => {
+                output::line(format_args!("refused   {name}: the manifest has no secret of this name"))?;
+            }
+            (None, "evidence-refused") => {
+                output::line(format_args!("refused   {name}: there is no evidence"))?
+            }
+            (None, _) => {
+                let why: Vec<String> = secret.mismatches.iter().map(failures).collect();
+                output::line(format_args!("refused   {name}: is not {}", why.join("; is not ")))?;
+            }
+        }
+    }
+    for model in &report.models {
+        output::line(format_args!("may load  {model}"))?;
+    }
+    Ok(())
+}
+
+fn failures(mismatch: &MismatchReport) -> String {
+    let failures: Vec<String> = mismatch
+        .failures
+        .iter()
+        .map(|failure| format!("{} (wanted {}, got {})", failure.rule, failure.wanted, failure.got))
+        .collect();
+    format!("{}: {}", mismatch.workload, failures.join(", "))
+}

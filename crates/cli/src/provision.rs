@@ -1,0 +1,180 @@
+//! `adytum provision`: gives a broker what an owner's directory holds for it,
+//! over one attested session, in one command.
+//!
+//! The directory is laid out as `deploy/owner.sh` makes it: what may be known in
+//! `public/`, what may not in `private/`, where `secrets/NAME` is the value of
+//! the secret of that name.
+
+use std::path::{Path, PathBuf};
+
+use adytum_api::{
+    broker::{ApplyManifest, GetManifest, ListSecrets, PutSecret, command},
+    names::SecretName,
+};
+use adytum_broker::{
+    approval::OwnerApproval,
+    manifest::{Manifest, SignedManifest},
+    secrets::SecretKind,
+};
+use adytum_sealed::signing::OwnerSigningKey;
+use anyhow::{Context, bail};
+use zeroize::Zeroizing;
+
+use crate::{
+    attested::{Access, PinFiles, Session},
+    manifest, output, secret,
+    trusted::Trusted,
+};
+
+/// Give a broker everything that an owner's directory holds for it.
+///
+/// Verifies the broker, applies the signed manifest unless it is in force, and
+/// uploads the secrets that have no value yet. Run again, it changes nothing.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The owner's directory, with public/ and private/.
+    #[arg(long, value_name = "DIRECTORY")]
+    owner_directory: PathBuf,
+    /// The broker's address.
+    #[arg(long, value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    broker: String,
+    /// An owner's key; as many as the genesis demands. By default private/owner.pem.
+    #[arg(long = "owner", value_name = "FILE")]
+    owners: Vec<PathBuf>,
+    #[command(flatten)]
+    trusted: Trusted,
+    /// Where the highest state seen of each broker is remembered. By default
+    /// private/heads.json.
+    #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
+    heads: Option<PathBuf>,
+    /// Upload secrets that have a value already, too.
+    #[arg(long)]
+    replace: bool,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let directory = Directory(args.owner_directory.clone());
+    // What is missing here is said before the broker is bothered.
+    let signed = directory.signed_manifest()?;
+    let manifest = Manifest::parse(&signed.text).context("the manifest")?;
+    let values = directory.values(&manifest)?;
+
+    let replace = args.replace;
+    let (mut session, owners) = args.access(&directory).open().await?;
+    output::line(format_args!(
+        "verified: the broker's code and platform, and its genesis {}",
+        manifest.genesis
+    ))?;
+    if session.status().await?.awaiting_confirmation {
+        bail!("the broker waits for an owner's word that its state is the newest: `adytum broker confirm`");
+    }
+    bring_into_force(&mut session, &owners, signed, &manifest).await?;
+    upload(&mut session, &owners, values, replace).await
+}
+
+impl Args {
+    fn access(self, directory: &Directory) -> Access {
+        let owners = if self.owners.is_empty() { vec![directory.private("owner.pem")] } else { self.owners };
+        let pin = PinFiles {
+            genesis: directory.public("genesis.toml"),
+            broker_policy: directory.public("broker-policy.toml"),
+            trusted: self.trusted,
+            heads: self.heads.unwrap_or_else(|| directory.private("heads.json")),
+        };
+        Access::from_files(owners, self.broker, pin)
+    }
+}
+
+/// An owner's directory.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn public(&self, name: &str) -> PathBuf {
+        self.0.join("public").join(name)
+    }
+
+    fn private(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join("private").join(name)
+    }
+
+    fn signed_manifest(&self) -> anyhow::Result<SignedManifest> {
+        let file = self.public("manifest.toml");
+        let signatures = manifest::beside(&file);
+        manifest::load(&file, &signatures, signatures.exists())
+    }
+
+    /// The values of those secrets that owners upload.
+    fn values(&self, manifest: &Manifest) -> anyhow::Result<Values> {
+        let uploaded = manifest
+            .secrets
+            .iter()
+            .filter(|(_, rule)| matches!(rule.kind(), SecretKind::Opaque | SecretKind::AgeIdentity));
+        uploaded
+            .map(|(name, _)| {
+                let file = self.private(Path::new("secrets").join(name.as_str()));
+                let value = secret::read_value(&file).with_context(|| format!("the secret {name}"))?;
+                Ok((name.clone(), value))
+            })
+            .collect()
+    }
+}
+
+/// Secrets to upload.
+type Values = Vec<(SecretName, Zeroizing<Vec<u8>>)>;
+
+/// Applies the manifest unless it is in force.
+async fn bring_into_force(
+    session: &mut Session,
+    owners: &[OwnerSigningKey],
+    mut signed: SignedManifest,
+    manifest: &Manifest,
+) -> anyhow::Result<()> {
+    let version = session.status().await?.manifest_version;
+    if version > manifest.version {
+        bail!(
+            "the broker's manifest has version {version}, this one version {}; give this one a higher version and sign \
+             it again",
+            manifest.version
+        );
+    }
+    if version == manifest.version {
+        let answer = session.execute(command::Command::GetManifest(GetManifest::default()), owners).await?;
+        if answer.manifest != signed.text.as_bytes() {
+            bail!(
+                "the broker has another manifest of version {version}; give this one a higher version and sign it again"
+            );
+        }
+        return output::line(format_args!("manifest version {version} is in force already"));
+    }
+    for owner in owners {
+        signed.sign(owner).context("the manifest")?;
+    }
+    let command = command::Command::ApplyManifest(ApplyManifest {
+        manifest: signed.text.into_bytes(),
+        signatures: signed.approvals.iter().map(OwnerApproval::to_wire).collect(),
+    });
+    let result = session.execute(command, owners).await?;
+    output::line(format_args!("manifest version {} is in force", result.manifest_version))
+}
+
+/// Uploads the values that the broker does not have, or all.
+async fn upload(
+    session: &mut Session,
+    owners: &[OwnerSigningKey],
+    values: Values,
+    replace: bool,
+) -> anyhow::Result<()> {
+    let known = session.execute(command::Command::ListSecrets(ListSecrets {}), owners).await?.secrets;
+    for (name, mut value) in values {
+        let version =
+            known.iter().find(|secret| secret.name == name.as_str()).map_or(0, |secret| secret.version);
+        if version > 0 && !replace {
+            output::line(format_args!("{name}: version {version} is there already"))?;
+            continue;
+        }
+        let put = PutSecret { name: name.to_string(), value: std::mem::take(&mut *value) };
+        let result = session.execute(command::Command::PutSecret(put), owners).await?;
+        output::line(format_args!("{name}: version {}", result.secret_version))?;
+    }
+    Ok(())
+}

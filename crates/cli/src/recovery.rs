@@ -1,0 +1,92 @@
+//! `adytum broker recover`: bring a broker's root key back with a share of it.
+
+use std::path::PathBuf;
+
+use adytum_api::broker::{RecoveryStatus, SupplyShareRequest};
+use adytum_broker::root_key::arrangement::Arrangement;
+use anyhow::{Context, bail};
+
+use crate::{
+    attested::{Pin, Target, read_policy},
+    key_file, output,
+};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Recover {
+    /// The recovery key: an identity that `adytum recovery-key new` made.
+    #[arg(long, value_name = "FILE")]
+    recovery_key: PathBuf,
+    /// Only see whether the key opens the share that the broker has for it. Sends
+    /// nothing; do it whenever the manifest's [recovery] changes.
+    #[arg(long)]
+    check: bool,
+    /// Which code the broker had that made the shares, if it is another than the
+    /// present one may have: a policy in TOML.
+    #[arg(long, value_name = "FILE")]
+    arranged_by: Option<PathBuf>,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
+    let identity = key_file::recovery_identity(&args.recovery_key)?;
+    let pin: &Pin = args.target.pin();
+    let mut session = args.target.open_any_state().await?;
+    let status = session.recovery().await?;
+    if status.fenced {
+        bail!("this broker handed its root key to the next one; there is nothing to recover here");
+    }
+    if status.arrangement.is_empty() {
+        bail!("this broker has no shares: its manifest names no recipients in [recovery]");
+    }
+    let arrangement = Arrangement::decode(&status.arrangement)?;
+    // Encryption is no authorship: what the host itself encrypted to this key must
+    // not be sent as a share.
+    let policy = match &args.arranged_by {
+        Some(path) => read_policy(path)?,
+        None => pin.policy()?,
+    };
+    let genesis = session.genesis().digest();
+    arrangement.verify(genesis, &*pin.verifier()?, &policy).await?;
+    let recipient = identity.recipient();
+    let wrapped = arrangement
+        .share_of(&recipient)
+        .with_context(|| format!("the broker has no share for {recipient}; its manifest names others"))?;
+    let share = identity.unwrap(&wrapped.wrapped)?;
+    if !arrangement.is_share(genesis, wrapped, &share) {
+        bail!(
+            "what opens with this key is not the share that the broker made: somebody changed its state file"
+        );
+    }
+    if args.check {
+        return output::line(format_args!(
+            "{recipient} has a share; {} of {} recipients recover the root key",
+            arrangement.threshold(),
+            arrangement.shares().len()
+        ));
+    }
+    if !status.awaiting {
+        bail!("this broker has its root key and takes no share; see whether yours is right with --check");
+    }
+    let request = SupplyShareRequest {
+        arrangement: arrangement.id().to_vec(),
+        recipient: recipient.to_string(),
+        share: share.expose().to_vec(),
+    };
+    let status = session.supply_share(request).await?;
+    match status.awaiting {
+        true => output::line(held(&status)),
+        false => output::line(
+            "the root key is recovered; now an owner confirms that the state is the newest: `adytum broker confirm`",
+        ),
+    }
+}
+
+/// How far a recovery is, for people.
+pub(crate) fn held(status: &RecoveryStatus) -> String {
+    let supplied = match status.supplied.as_slice() {
+        [] => "none yet".to_owned(),
+        some => some.join(", "),
+    };
+    format!("{} of {} shares are there: {supplied}", status.supplied.len(), status.threshold)
+}

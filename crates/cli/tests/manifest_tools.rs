@@ -1,0 +1,295 @@
+//! The real binary: manifests drafted, compared and explained, without a broker.
+
+#![cfg(feature = "simulation")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+/// A simulated platform, an owner, a genesis, and a workload.
+struct Desk {
+    directory: tempfile::TempDir,
+    digest: String,
+}
+
+fn adytum(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_adytum"))
+        .args(arguments)
+        .env_remove("PCCS_URL")
+        .env_remove("ADYTUM_BROKER")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn succeeds(arguments: &[&str]) -> String {
+    let output = adytum(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a run that failed said, on both streams.
+fn fails(arguments: &[&str]) -> (String, String) {
+    let output = adytum(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?} did not fail as it should: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    (String::from_utf8(output.stdout).unwrap(), stderr)
+}
+
+impl Desk {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut desk = Self { directory, digest: String::new() };
+        succeeds(&["simulation", "new", &desk.path("platform")]);
+        succeeds(&["owner", "new", "--out", &desk.path("owner.pem")]);
+        let (owner, genesis) = (desk.path("owner.pem"), desk.path("genesis.toml"));
+        desk.digest = succeeds(&["genesis", "new", "--owner", &owner, "--out", &genesis]).trim().to_owned();
+        desk.write("program", "a program");
+        desk.write("other", "another program");
+        let configuration = format!(
+            "format = \"adytum workload v1\"\n[broker]\ngenesis = \"{}\"\n[broker.policy]\nvendors = [\"intel\"]\n\
+             tee = [\"sgx\"]\nmr_enclave = [\"{}\"]\n[[secret]]\nname = \"ssl_config\"\n[[secret]]\nname = \"image_key\"\n\
+             [[bundle]]\nname = \"web\"\nfile = \"/srv/web\"\npath = \"/run/web\"\n",
+            desk.digest,
+            "1f".repeat(32)
+        );
+        desk.write("workload.toml", &configuration);
+        desk
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// Evidence of this program.
+    fn evidence(&self, program: &str) -> String {
+        let out = self.path(&format!("{program}.quote"));
+        let tee = format!("simulation={}", self.path("platform"));
+        let (configuration, program) = (self.path("workload.toml"), self.path(program));
+        let mut arguments = vec!["evidence", "collect", "--tee", &tee, "--out", &out];
+        arguments.extend(["--configuration", &configuration, "--program", &program]);
+        succeeds(&arguments);
+        out
+    }
+
+    /// A draft from one source.
+    fn draft(&self, source: &[&str], out: &str) -> Vec<String> {
+        let (genesis, root) = (self.path("genesis.toml"), self.path("platform/root.pem"));
+        let mut arguments = vec!["manifest", "new", "--genesis", &genesis, "--workload", "web"];
+        let (configuration, owner, out) =
+            (self.path("workload.toml"), self.path("owner.pem"), self.path(out));
+        arguments.extend([
+            "--configuration",
+            &configuration,
+            "--signer",
+            &owner,
+            "--trust-simulation",
+            &root,
+        ]);
+        arguments.extend(["--out", &out]);
+        arguments.extend(source);
+        arguments.iter().map(ToString::to_string).collect()
+    }
+
+    fn explain(&self, manifest: &str, evidence: &str, more: &[&str]) -> Vec<String> {
+        let collateral = self.path("platform/collateral");
+        let arguments =
+            ["manifest", "explain", manifest, "--evidence", evidence, "--collateral", &collateral];
+        arguments.iter().chain(more).map(ToString::to_string).collect()
+    }
+}
+
+fn words(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn a_draft_grants_what_its_evidence_needs() {
+    let desk = Desk::new();
+    let evidence = desk.evidence("program");
+    let said = succeeds(&words(&desk.draft(&["--from-evidence", &evidence], "drafted.toml")));
+    assert!(said.contains("drafted.toml: a draft"), "{said}");
+    let drafted = desk.path("drafted.toml");
+    let checked = succeeds(&["manifest", "check", &drafted]);
+    assert!(
+        checked.contains("image_key (age-identity)") && checked.contains("ssl_config (opaque)"),
+        "{checked}"
+    );
+    let text = fs::read_to_string(&drafted).unwrap();
+    assert!(
+        text.contains("mr_enclave = [") && text.contains("# The kind of secret ssl_config is a guess"),
+        "{text}"
+    );
+
+    let said = succeeds(&words(&desk.explain(&drafted, &evidence, &[])));
+    for expected in ["is        workload web", "granted   image_key", "granted   ssl_config", "may load  web"]
+    {
+        assert!(said.contains(expected), "no {expected} in {said}");
+    }
+    // The same workload from its files.
+    let program = desk.path("program");
+    succeeds(&words(&desk.draft(&["--program", &program], "measured.toml")));
+    let measured = desk.path("measured.toml");
+    succeeds(&words(&desk.explain(&measured, &evidence, &["--secret", "ssl_config"])));
+    // Never overwritten; and on standard output without --out.
+    let (_, stderr) = fails(&words(&desk.draft(&["--from-evidence", &evidence], "drafted.toml")));
+    assert!(stderr.contains("never overwritten"), "{stderr}");
+}
+
+#[test]
+fn a_refusal_is_explained_secret_by_secret() {
+    let desk = Desk::new();
+    let (evidence, other) = (desk.evidence("program"), desk.evidence("other"));
+    succeeds(&words(&desk.draft(&["--from-evidence", &evidence], "m.toml")));
+    let text = fs::read_to_string(desk.path("m.toml")).unwrap();
+    let two = format!(
+        "{text}\n[[workload]]\nname = \"mail\"\n[workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\n\
+         mr_enclave = [\"{}\"]\n[[secret]]\nname = \"mail_key\"\nkind = \"opaque\"\nworkloads = [\"mail\"]\n",
+        "3d".repeat(32)
+    );
+    let manifest = desk.write("two.toml", &two);
+
+    // Another program: nothing.
+    let (said, stderr) = fails(&words(&desk.explain(&manifest, &other, &[])));
+    assert!(said.contains("is not    workload web: mr_enclave (wanted"), "{said}");
+    assert!(
+        said.contains("refused   ssl_config: is not workload web") && !said.contains("granted"),
+        "{said}"
+    );
+    assert!(stderr.contains("refused"), "{stderr}");
+
+    // The right program: its own, and not another's.
+    let said = succeeds(&words(&desk.explain(&manifest, &evidence, &[])));
+    assert!(said.contains("refused   mail_key: is not workload mail: mr_enclave (wanted"), "{said}");
+    let (said, _) = fails(&words(&desk.explain(&manifest, &evidence, &["--secret", "mail_key", "--json"])));
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["granted"], false);
+    assert_eq!(report["workloads"][0], "workload web");
+    assert_eq!(report["secrets"][0]["code"], "secret-refused");
+    assert_eq!(report["secrets"][0]["mismatches"][0]["failures"][0]["rule"], "mr_enclave");
+    let (said, _) = fails(&words(&desk.explain(&manifest, &evidence, &["--secret", "nobodys"])));
+    assert!(said.contains("refused   nobodys: the manifest has no secret of this name"), "{said}");
+
+    // Evidence that is none, or of a platform that the manifest does not trust.
+    let mut bytes = fs::read(&evidence).unwrap();
+    bytes[120] ^= 1;
+    let altered = desk.path("altered");
+    fs::write(&altered, bytes).unwrap();
+    let (said, _) = fails(&words(&desk.explain(&manifest, &altered, &["--json"])));
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["evidence"]["accepted"], false, "{said}");
+    assert_eq!(report["secrets"][0]["code"], "evidence-refused");
+    let intel = two.replace("vendors = [\"simulation\"]", "vendors = [\"intel\"]");
+    let start = intel.find("simulation_roots").unwrap();
+    let end = start + intel[start..].find("\n\n").unwrap();
+    let intel = desk.write("intel.toml", &format!("{}{}", &intel[..start], &intel[end..]));
+    let (said, _) = fails(&words(&desk.explain(&intel, &evidence, &[])));
+    assert!(said.contains("evidence  refused (") && said.contains("untrusted root"), "{said}");
+    // No collateral is no answer about the peer.
+    let nowhere = desk.path("nowhere");
+    let mut arguments = desk.explain(&manifest, &evidence, &[]);
+    arguments[6] = nowhere;
+    let (said, stderr) = fails(&words(&arguments));
+    assert!(said.is_empty() && stderr.contains("collateral"), "{stderr}");
+}
+
+#[test]
+fn drafts_that_would_mislead_are_not_made() {
+    let desk = Desk::new();
+    let evidence = desk.evidence("program");
+    let untrusted = |source: &[&str]| {
+        let mut arguments = desk.draft(source, "m.toml");
+        let position = arguments.iter().position(|argument| argument == "--trust-simulation").unwrap();
+        arguments.drain(position..position + 2);
+        arguments.extend(["--collateral".to_owned(), desk.path("platform/collateral")]);
+        fails(&words(&arguments)).1
+    };
+    assert!(untrusted(&["--from-evidence", &evidence]).contains("untrusted root"));
+    let program = desk.path("program");
+    let stderr = untrusted(&["--program", &program]);
+    assert!(stderr.contains("--from-evidence"), "{stderr}");
+    let garbage = desk.write("garbage", "hello");
+    let (_, stderr) = fails(&words(&desk.draft(&["--from-evidence", &garbage], "m.toml")));
+    assert!(stderr.contains("malformed evidence"), "{stderr}");
+    assert!(!std::path::Path::new(&desk.path("m.toml")).exists());
+}
+
+#[test]
+fn evidence_is_shown_and_never_overwritten() {
+    let desk = Desk::new();
+    let evidence = desk.evidence("program");
+    let root = desk.path("platform/root.pem");
+    let said = succeeds(&["evidence", "show", &evidence, "--trust-simulation", &root]);
+    assert!(said.contains("mr_enclave") && said.contains("platform     simulation"), "{said}");
+    let json = succeeds(&["evidence", "show", &evidence, "--trust-simulation", &root, "--json"]);
+    let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let (configuration, program) = (desk.path("workload.toml"), desk.path("program"));
+    let measured = succeeds(&["measure", "--configuration", &configuration, "--program", &program]);
+    assert_eq!(parsed["claims"]["measured"]["mr_enclave"], measured.trim());
+    let tee = format!("simulation={}", desk.path("platform"));
+    let (_, stderr) = fails(&["evidence", "collect", "--tee", &tee, "--out", &desk.path("x")]);
+    assert!(stderr.contains("give --configuration and --program"), "{stderr}");
+}
+
+#[test]
+fn a_difference_is_one_of_meaning() {
+    let desk = Desk::new();
+    let evidence = desk.evidence("program");
+    succeeds(&words(&desk.draft(&["--from-evidence", &evidence], "old.toml")));
+    let old = desk.path("old.toml");
+    let text = fs::read_to_string(&old).unwrap();
+
+    // Comments, white space and the version mean nothing else.
+    let same = desk.write(
+        "same.toml",
+        &format!("# another text\n{}", text.replacen("version = 1", "version   =  2", 1)),
+    );
+    let said = succeeds(&["manifest", "diff", &old, &same]);
+    assert_eq!(said, "version  1 -> 2\nnothing else differs in meaning\n");
+
+    let new = text
+        .replacen("version = 1", "version = 2", 1)
+        .replacen(
+            "name = \"ssl_config\"\nkind = \"opaque\"\nworkloads = [\"web\"]",
+            "name = \"ssl_config\"\nkind = \"opaque\"\nworkloads = [\"mail\", \"web\"]",
+            1,
+        )
+        .replacen("[[secret]]\nname = \"image_key\"\nkind = \"age-identity\"\nworkloads = [\"web\"]", "", 1)
+        + &format!(
+            "\n[[workload]]\nname = \"mail\"\n[workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\n\
+             mr_enclave = [\"{}\"]\nallow_debug = true\n",
+            "3d".repeat(32)
+        );
+    assert!(new.contains("\"mail\", \"web\"") && !new.contains("image_key\""), "{new}");
+    let new = desk.write("new.toml", &new);
+    let said = succeeds(&["manifest", "diff", &old, &new]);
+    for expected in [
+        "+ workload mail\n",
+        "- secret image_key\n",
+        "~ secret ssl_config\n    workloads: + mail\n",
+        "gains    workload mail: ssl_config\n",
+        "loses    workload web: image_key\n",
+        "WEAKER   workload mail: programs that a debugger can read are accepted\n",
+    ] {
+        assert!(said.contains(expected), "no {expected:?} in {said}");
+    }
+    // And back.
+    let said = succeeds(&["manifest", "diff", &new, &old, "--json"]);
+    let parsed: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(parsed["gains"]["web"][0], "image_key");
+    assert_eq!(parsed["loses"]["mail"][0], "ssl_config");
+    assert_eq!(parsed["removed"][0], "workload mail");
+    assert!(parsed["weaker"].as_array().unwrap().is_empty());
+    let (_, stderr) = fails(&["manifest", "diff", &old]);
+    assert!(stderr.contains("--broker"), "{stderr}");
+    let broken = desk.write("broken.toml", "version = 1");
+    assert!(fails(&["manifest", "diff", &old, &broken]).1.contains("broken.toml"));
+}

@@ -1,0 +1,209 @@
+//! The port for probes: plain HTTP, status only. It is open to everybody in the
+//! cluster, so it says nothing that an attacker could use, takes no input but a
+//! path, and can't be made to hold much.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinHandle},
+    time::timeout,
+};
+
+use super::{Health, Readiness};
+use crate::error::InitError;
+
+/// Connections at once. One more ends the oldest, so that silent peers can't keep
+/// a probe waiting.
+const CONNECTIONS: usize = 64;
+/// How long one connection may take, from its first byte to its last.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
+/// The longest head of a request, in bytes; hyper takes no less.
+const LONGEST_HEAD: usize = 8 * 1024;
+/// After a failed accept (no file descriptors left, say) this long is waited.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// An open port for probes; it closes when this is dropped.
+#[derive(Debug)]
+pub struct HealthPort {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl HealthPort {
+    /// Opens the port on all interfaces and answers on it from a task of this
+    /// runtime. No port for 0.
+    pub async fn open(port: u16, health: Health) -> Result<Option<Self>, InitError> {
+        if port == 0 {
+            return Ok(None);
+        }
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+            .await
+            .map_err(|source| InitError::HealthPort { port, source })?;
+        Self::on(listener, health).map(Some).map_err(|source| InitError::HealthPort { port, source })
+    }
+
+    /// Answers on a listener that is there already.
+    pub fn on(listener: TcpListener, health: Health) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self { address, task: tokio::spawn(accept(listener, health)) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for HealthPort {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, health: Health) {
+    let mut answering: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if answering.len() == CONNECTIONS
+                    && let Some(oldest) = answering.pop_front()
+                {
+                    oldest.abort();
+                }
+                // Whoever is slow is cut off; there is nobody to tell.
+                let answer = timeout(CONNECTION_LIMIT, answer_one(stream, health.clone()));
+                answering.push_back(tokio::spawn(answer).abort_handle());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection on the health port failed");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn answer_one(stream: TcpStream, health: Health) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), health.readiness());
+        async { Ok::<_, Infallible>(answer) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CONNECTION_LIMIT)
+        .max_buf_size(LONGEST_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection to the health port failed");
+    }
+}
+
+fn answer(method: &Method, path: &str, readiness: Readiness) -> Response<Full<Bytes>> {
+    let (status, text) = match (path, readiness) {
+        ("/healthz" | "/readyz", _) if method != Method::GET && method != Method::HEAD => {
+            (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned())
+        }
+        ("/healthz", _) => (StatusCode::OK, "alive\n".to_owned()),
+        ("/readyz", Readiness::Ready) => (StatusCode::OK, "ready\n".to_owned()),
+        ("/readyz", other) => (StatusCode::SERVICE_UNAVAILABLE, format!("{other}\n")),
+        _ => (StatusCode::NOT_FOUND, "there are /healthz and /readyz\n".to_owned()),
+    };
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::{super::DrainReason, *};
+
+    async fn open(health: &Health) -> HealthPort {
+        HealthPort::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), health.clone()).unwrap()
+    }
+
+    async fn exchange(port: &HealthPort, request: &str) -> String {
+        let mut stream = TcpStream::connect(port.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn get(port: &HealthPort, path: &str) -> String {
+        exchange(port, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+    }
+
+    #[tokio::test]
+    async fn readiness_is_told_as_it_is() {
+        let health = Health::default();
+        let port = open(&health).await;
+        let alive = get(&port, "/healthz").await;
+        assert!(alive.starts_with("HTTP/1.1 200 ") && alive.ends_with("\r\n\r\nalive\n"), "{alive}");
+        let starting = get(&port, "/readyz").await;
+        assert!(starting.starts_with("HTTP/1.1 503 ") && starting.ends_with("starting\n"), "{starting}");
+        health.set_ready();
+        assert!(get(&port, "/readyz").await.starts_with("HTTP/1.1 200 "));
+        health.drain(DrainReason::Revoked);
+        let draining = get(&port, "/readyz").await;
+        assert!(draining.starts_with("HTTP/1.1 503 ") && draining.contains("no longer grants"), "{draining}");
+        assert!(get(&port, "/healthz").await.starts_with("HTTP/1.1 200 "), "it drains, and lives");
+    }
+
+    #[tokio::test]
+    async fn nothing_else_is_offered() {
+        let port = open(&Health::default()).await;
+        for path in ["/", "/metrics", "/readyz/", "/healthz/../readyz"] {
+            assert!(get(&port, path).await.starts_with("HTTP/1.1 404 "), "{path}");
+        }
+        let posted = exchange(&port, "POST /readyz HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(posted.starts_with("HTTP/1.1 405 "), "{posted}");
+        let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(2 * LONGEST_HEAD));
+        let mut stream = TcpStream::connect(port.address()).await.unwrap();
+        // The port may close before all of it was sent.
+        let _ = stream.write_all(long.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_while_silent_peers_hold_connections() {
+        let health = Health::default();
+        let port = open(&health).await;
+        let mut silent = Vec::new();
+        for _ in 0..2 * CONNECTIONS {
+            silent.push(TcpStream::connect(port.address()).await.unwrap());
+        }
+        assert!(get(&port, "/healthz").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn port_0_means_none() {
+        assert!(HealthPort::open(0, Health::default()).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,218 @@
+//! The right to what a broker released, kept as long as the broker grants it.
+//!
+//! At a third of the lease everything is asked for again; what has changed is
+//! put in place. A broker that refuses ends the matter at once. While none can
+//! be reached it is tried again, until lease and grace are over. All of this is
+//! counted on a monotonic clock, from the moment of asking, so never longer than
+//! the broker's own count.
+//!
+//! Each renewal opens a session of its own, and so attests anew: the broker then
+//! holds no memory for replicas that have nothing to ask, and a replica whose
+//! platform is no longer trusted is noticed within a third of its lease.
+
+use std::{fmt, time::Duration};
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::{
+    answer::Answer,
+    error::exit_code,
+    fetch::{AttemptError, AttestedBroker, Backoff, Broker, Fetcher},
+    health::DrainReason,
+    secret::{Lease, Released},
+};
+
+/// Why this replica may no longer use what it got.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseEnd {
+    /// The broker says no.
+    #[error("the broker no longer grants what this replica has: {0}")]
+    Revoked(#[source] AttemptError),
+    /// Nobody said anything for too long.
+    #[error(
+        "the lease of {} seconds and its grace of {} are over, and no broker renewed it; the last attempt: {}; \
+         check that the broker runs and can be reached",
+        lease.duration.as_secs(),
+        lease.grace.as_secs(),
+        last.as_ref().map_or_else(|| "not answered in time".to_owned(), ToString::to_string)
+    )]
+    Expired {
+        /// The lease that is over.
+        lease: Lease,
+        /// Why the last attempt failed, if one did.
+        last: Option<AttemptError>,
+    },
+}
+
+impl LeaseEnd {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Revoked(_) => "lease-revoked",
+            Self::Expired { .. } => "lease-expired",
+        }
+    }
+
+    /// What a process that ends by this ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Revoked(_) => exit_code::REFUSED,
+            Self::Expired { .. } => exit_code::UNREACHABLE,
+        }
+    }
+
+    /// What probes are told.
+    pub fn drain_reason(&self) -> DrainReason {
+        match self {
+            Self::Revoked(_) => DrainReason::Revoked,
+            Self::Expired { .. } => DrainReason::LeaseExpired,
+        }
+    }
+}
+
+/// A lease, and since when.
+#[derive(Clone, Copy)]
+struct Term {
+    lease: Lease,
+    since: Instant,
+}
+
+impl Term {
+    fn expiry(self) -> Instant {
+        self.since + self.lease.duration
+    }
+
+    fn end(self) -> Instant {
+        self.expiry() + self.lease.grace
+    }
+
+    /// How long until it is renewed; a little earlier by chance, so that replicas
+    /// that started together don't stay together.
+    fn interval(self, fraction: f64) -> Duration {
+        self.lease.duration.div_f64(3.0).mul_f64(0.9 + 0.1 * fraction)
+    }
+
+    /// No delay between attempts is longer.
+    fn longest_delay(self) -> Duration {
+        (self.lease.duration / 10).min(Backoff::CAP)
+    }
+}
+
+/// Keeps a lease; made with the first answer of a broker.
+pub struct Renewal<B = AttestedBroker> {
+    fetcher: Fetcher<B>,
+    backoff: Backoff,
+    term: Term,
+}
+
+impl<B> fmt::Debug for Renewal<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewal").field("lease", &self.term.lease).finish_non_exhaustive()
+    }
+}
+
+impl<B: Broker> Renewal<B> {
+    pub(crate) fn new(fetcher: Fetcher<B>, backoff: Backoff, lease: Lease, since: Instant) -> Self {
+        Self { fetcher, backoff, term: Term { lease, since } }
+    }
+
+    /// Renews until that is over, and says why. `apply` gets what each renewal
+    /// changed, and puts it in place or fails; then the same is tried again with
+    /// the next renewal.
+    ///
+    /// Cancelling the future ends the renewing, and nothing else.
+    pub async fn run<E: fmt::Display>(
+        mut self,
+        mut apply: impl FnMut(&Released) -> Result<(), E>,
+    ) -> LeaseEnd {
+        loop {
+            sleep_until(self.next()).await;
+            match self.renew(&mut apply).await {
+                Ok(renewed) => self.term = renewed,
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// When to ask again: at a third of the lease, or when a certificate is due.
+    fn next(&mut self) -> Instant {
+        let term = self.term;
+        let interval = term.interval(self.backoff.fraction());
+        let renewal = term.since + interval;
+        let due = self.fetcher.certificate_due().map_or(renewal, |due| due.min(renewal));
+        // A certificate that is due and does not come is no reason to hurry.
+        due.max(Instant::now() + interval / 10)
+    }
+
+    async fn renew<E: fmt::Display>(
+        &mut self,
+        apply: &mut impl FnMut(&Released) -> Result<(), E>,
+    ) -> Result<Term, LeaseEnd> {
+        let term = self.term;
+        self.backoff.restrict(term.longest_delay());
+        let mut last = None;
+        let mut on_grace = false;
+        loop {
+            let Ok(attempt) = timeout_at(term.end(), self.fetcher.attempt()).await else { break };
+            let error = match attempt {
+                Ok((answer, asked)) => {
+                    let lease = answer.lease;
+                    self.take(answer, asked, apply);
+                    return Ok(Term { lease, since: asked });
+                }
+                Err(error) if error.is_revocation() => return Err(LeaseEnd::Revoked(error)),
+                Err(error) => error,
+            };
+            let delay = self.backoff.next_delay();
+            tracing::warn!(
+                code = error.code(),
+                retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+                "the lease was not renewed: {error}"
+            );
+            if !on_grace && Instant::now() >= term.expiry() {
+                on_grace = true;
+                tracing::warn!(
+                    code = "lease-on-grace",
+                    grace_seconds = term.lease.grace.as_secs(),
+                    "the lease is over and no broker was reached: going on for the grace that the manifest allows"
+                );
+            }
+            last = Some(error);
+            let next = Instant::now() + delay;
+            sleep_until(next.min(term.end())).await;
+            if next >= term.end() {
+                break;
+            }
+        }
+        Err(LeaseEnd::Expired { lease: term.lease, last })
+    }
+
+    fn take<E: fmt::Display>(
+        &mut self,
+        answer: Answer,
+        asked: Instant,
+        apply: &mut impl FnMut(&Released) -> Result<(), E>,
+    ) {
+        let changed = self.fetcher.changes(answer);
+        let (count, manifest_version) = (changed.secrets.len(), changed.manifest_version);
+        match apply(&changed) {
+            Ok(()) => {
+                self.fetcher.record(&changed, asked);
+                if count > 0 {
+                    tracing::info!(code = "secrets-renewed", changed = count, manifest_version, "renewed");
+                } else {
+                    tracing::debug!(code = "lease-renewed", manifest_version, "renewed");
+                }
+            }
+            Err(error) => tracing::error!(
+                code = "renewal-not-applied",
+                changed = count,
+                "what has changed could not be put in place, and is asked for again with the next renewal: {error}"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

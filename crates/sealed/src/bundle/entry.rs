@@ -1,0 +1,286 @@
+//! One entry of a bundle, and its header in the one form that is accepted.
+
+use tar::{EntryType, Header};
+
+use super::{
+    BLOCK, MAXIMUM_FILE_SIZE,
+    path::{EntryPath, LinkTarget, printable},
+};
+
+/// Modes, as git has them: who may read is the business of the place a bundle is
+/// unpacked to.
+pub(super) const PLAIN_MODE: u32 = 0o644;
+pub(super) const EXECUTABLE_MODE: u32 = 0o755;
+const LINK_MODE: u32 = 0o777;
+/// Set-user-id, set-group-id, sticky.
+pub(super) const SPECIAL_BITS: u32 = 0o7000;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it lies.
+    pub path: EntryPath,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A directory.
+    Directory,
+    /// A regular file; its content follows.
+    File {
+        /// May it be executed?
+        executable: bool,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it leads.
+        target: LinkTarget,
+    },
+}
+
+impl Entry {
+    /// Its header: a ustar header in which everything that is not said by path
+    /// and kind is zero. Two trees of the same content have the same archive.
+    pub fn to_header(&self) -> [u8; BLOCK] {
+        let mut header = Header::new_ustar();
+        let (kind, mode, size) = match &self.kind {
+            EntryKind::Directory => (EntryType::Directory, EXECUTABLE_MODE, 0),
+            EntryKind::File { executable: false, size } => (EntryType::Regular, PLAIN_MODE, *size),
+            EntryKind::File { executable: true, size } => (EntryType::Regular, EXECUTABLE_MODE, *size),
+            EntryKind::Link { .. } => (EntryType::Symlink, LINK_MODE, 0),
+        };
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        let (prefix, name) = self.path.prefix_and_name();
+        if let Some(ustar) = header.as_ustar_mut() {
+            ustar.name[..name.len()].copy_from_slice(name.as_bytes());
+            ustar.prefix[..prefix.len()].copy_from_slice(prefix.as_bytes());
+            if let EntryKind::Link { target } = &self.kind {
+                ustar.linkname[..target.as_str().len()].copy_from_slice(target.as_str().as_bytes());
+            }
+            ustar.set_device_major(0);
+            ustar.set_device_minor(0);
+        }
+        header.set_cksum();
+        *header.as_bytes()
+    }
+
+    /// Reads a header. Only what [`Entry::to_header`] writes is accepted.
+    pub fn from_header(block: &[u8; BLOCK]) -> Result<Self, EntryError> {
+        let header = Header::from_byte_slice(block);
+        if header.as_ustar().is_none() {
+            return Err(EntryError::NotUstar);
+        }
+        let shown = || printable(&String::from_utf8_lossy(&header.path_bytes()));
+        match header.entry_type() {
+            EntryType::Regular | EntryType::Directory | EntryType::Symlink => {}
+            EntryType::Link => return Err(EntryError::HardLink { path: shown() }),
+            EntryType::Char | EntryType::Block => return Err(EntryError::Device { path: shown() }),
+            EntryType::Fifo => return Err(EntryError::Fifo { path: shown() }),
+            EntryType::GNUSparse => return Err(EntryError::Sparse { path: shown() }),
+            EntryType::XHeader
+            | EntryType::XGlobalHeader
+            | EntryType::GNULongName
+            | EntryType::GNULongLink => {
+                return Err(EntryError::Extension { path: shown() });
+            }
+            other => return Err(EntryError::Kind { path: shown(), found: other.as_byte() }),
+        }
+        let mode = header.mode().map_err(|_| EntryError::NotCanonical { path: shown() })?;
+        if mode & SPECIAL_BITS != 0 {
+            return Err(EntryError::SpecialBits { path: shown(), mode });
+        }
+        let path = EntryPath::parse(&header.path_bytes())?;
+        let not_canonical = || EntryError::NotCanonical { path: path.to_string() };
+        let kind = match header.entry_type() {
+            EntryType::Directory => EntryKind::Directory,
+            EntryType::Symlink => {
+                let target = header.link_name_bytes().unwrap_or_default();
+                EntryKind::Link { target: LinkTarget::parse(&path, &target)? }
+            }
+            _ => {
+                let size = header.entry_size().map_err(|_| not_canonical())?;
+                if size > MAXIMUM_FILE_SIZE {
+                    return Err(EntryError::TooLarge { path: path.to_string(), size });
+                }
+                EntryKind::File { executable: mode == EXECUTABLE_MODE, size }
+            }
+        };
+        let entry = Self { path, kind };
+        if entry.to_header() != *block {
+            return Err(EntryError::NotCanonical { path: entry.path.to_string() });
+        }
+        Ok(entry)
+    }
+}
+
+/// Why an entry has no place in a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// It would lie anywhere.
+    #[error("{path:?} is an absolute path; in a bundle all paths are relative to its root")]
+    Absolute {
+        /// The path.
+        path: String,
+    },
+    /// It would lie outside.
+    #[error("{path:?} has \"..\" in it, which leads out of the bundle")]
+    Parent {
+        /// The path.
+        path: String,
+    },
+    /// Empty, or with an empty component, a `.`, a control character.
+    #[error(
+        "{path:?} is not a plain path: expected names with single slashes between them, none of them \".\", without \
+         control characters"
+    )]
+    Spelling {
+        /// The path.
+        path: String,
+    },
+    /// Not UTF-8.
+    #[error("{path:?} is not UTF-8; rename it")]
+    NotText {
+        /// The path, as far as it is text.
+        path: String,
+    },
+    /// More than a header holds.
+    #[error(
+        "{path:?} is too long: a name and a link's target have at most 100 bytes, what is before the last 100 bytes \
+         of a path at most 155"
+    )]
+    TooLong {
+        /// The path.
+        path: String,
+    },
+    /// Too many directories in each other.
+    #[error("{path:?} lies more than {} directories deep", super::MAXIMUM_DEPTH)]
+    TooDeep {
+        /// The path.
+        path: String,
+    },
+    /// A link that leads, or might lead, out.
+    #[error(
+        "the link {path:?} leads to {target:?}, out of the bundle; a target is relative, with \"..\" at its beginning \
+         only"
+    )]
+    LinkOutside {
+        /// The link.
+        path: String,
+        /// Where it leads.
+        target: String,
+    },
+    /// A second name for a file.
+    #[error("{path:?} is a hard link; a bundle has none")]
+    HardLink {
+        /// The path.
+        path: String,
+    },
+    /// A device.
+    #[error("{path:?} is a device; a bundle has directories, regular files and symbolic links")]
+    Device {
+        /// The path.
+        path: String,
+    },
+    /// A named pipe.
+    #[error("{path:?} is a named pipe; a bundle has directories, regular files and symbolic links")]
+    Fifo {
+        /// The path.
+        path: String,
+    },
+    /// A socket.
+    #[error("{path:?} is a socket; a bundle has directories, regular files and symbolic links")]
+    Socket {
+        /// The path.
+        path: String,
+    },
+    /// A file with holes.
+    #[error("{path:?} is a sparse file, which may become far larger than it is; a bundle has none")]
+    Sparse {
+        /// The path.
+        path: String,
+    },
+    /// A header that says something about the next one.
+    #[error("{path:?} is an extension header of tar; a bundle has none")]
+    Extension {
+        /// The path.
+        path: String,
+    },
+    /// Anything else.
+    #[error(
+        "{path:?} is of the unknown kind {found:#04x}; a bundle has directories, regular files and symbolic links"
+    )]
+    Kind {
+        /// The path.
+        path: String,
+        /// Tar's type byte.
+        found: u8,
+    },
+    /// Set-user-id and the like.
+    #[error(
+        "{path:?} has mode {mode:o}: set-user-id, set-group-id and sticky bits have no place in a bundle; take them \
+         away with chmod"
+    )]
+    SpecialBits {
+        /// The path.
+        path: String,
+        /// Its mode.
+        mode: u32,
+    },
+    /// More than a header says.
+    #[error("{path:?} has {size} bytes, at most {MAXIMUM_FILE_SIZE} are allowed")]
+    TooLarge {
+        /// The path.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Not a ustar header.
+    #[error("not a header of a ustar archive; seal the directory with `adytum seal`")]
+    NotUstar,
+    /// Another spelling than the one that is accepted.
+    #[error(
+        "the header of {path:?} is not in the form that `adytum seal` writes (modes 0644 and 0755, no owner, no time); \
+         seal the directory with it"
+    )]
+    NotCanonical {
+        /// The path.
+        path: String,
+    },
+}
+
+impl EntryError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Absolute { .. } => "bundle-path-absolute",
+            Self::Parent { .. } => "bundle-path-parent",
+            Self::Spelling { .. } => "bundle-path-spelling",
+            Self::NotText { .. } => "bundle-path-not-utf8",
+            Self::TooLong { .. } => "bundle-path-too-long",
+            Self::TooDeep { .. } => "bundle-path-too-deep",
+            Self::LinkOutside { .. } => "bundle-link-outside",
+            Self::HardLink { .. } => "bundle-hard-link",
+            Self::Device { .. } => "bundle-device",
+            Self::Fifo { .. } => "bundle-fifo",
+            Self::Socket { .. } => "bundle-socket",
+            Self::Sparse { .. } => "bundle-sparse",
+            Self::Extension { .. } => "bundle-extension",
+            Self::Kind { .. } => "bundle-entry-kind",
+            Self::SpecialBits { .. } => "bundle-special-bits",
+            Self::TooLarge { .. } => "bundle-file-too-large",
+            Self::NotUstar => "bundle-header-not-ustar",
+            Self::NotCanonical { .. } => "bundle-header-not-canonical",
+        }
+    }
+}

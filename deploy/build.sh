@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# Builds the container images of the broker, the model server and the client, and
+# first of all what their owner has: see owner.sh.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+# shellcheck source=images/engine.sh
+source "$here/images/engine.sh"
+# shellcheck source=images/binaries.sh
+source "$here/images/binaries.sh"
+
+usage() {
+    cat <<'END'
+Build Occlum TF examples container images for k8s deployment.
+usage: build.sh [OPTION]...
+    -r <container image registry> the container image registry
+    -g <tag> container image tag
+    -h <usage> usage help
+    -s simulate the TEE, which protects nothing: also builds adytum_sim
+    -m <model> what is served as "resnet": resnet50 (default), digits or an ONNX file
+    -d <directory> the owner's directory (default: deploy/owner)
+    -n <name> a further name or address in the server's certificate; may be repeated
+    -p <file> the policy that tells the broker (TOML), for hardware
+    -w <file> the policy that tells the workload (TOML), for hardware
+    -o <directory> also write each image as an archive (docker load, ctr images import)
+    --check-reproducible build a second time, from a copy of the commit elsewhere, and compare
+END
+}
+
+registry=demo tag=latest simulation='' model=resnet50 owner=$here/owner archives='' check=''
+owner_options=()
+words=()
+for word in "$@"; do
+    if [[ $word == --check-reproducible ]]; then check=yes; else words+=("$word"); fi
+done
+set -- "${words[@]}"
+while getopts 'r:g:hsm:d:n:p:w:o:' option; do
+    case $option in
+        r) registry=$OPTARG ;;
+        g) tag=$OPTARG ;;
+        s) simulation=yes ;;
+        m) model=$OPTARG ;;
+        d) owner=$OPTARG ;;
+        n | p | w) owner_options+=("-$option" "$OPTARG") ;;
+        o) archives=$OPTARG ;;
+        h)
+            usage
+            exit 0
+            ;;
+        *)
+            usage >&2
+            exit 2
+            ;;
+    esac
+done
+shift $((OPTIND - 1))
+# Absolute, since not everything runs in this directory.
+owner=$(realpath -m "$owner")
+[[ -z $archives ]] || archives=$(realpath -m "$archives")
+[[ ! -f $model ]] || model=$(realpath "$model")
+if (($# > 0)); then
+    echo "build.sh: what is '$1'?" >&2
+    usage >&2
+    exit 2
+fi
+
+fail() {
+    echo "build.sh: $*" >&2
+    exit 1
+}
+
+command -v cargo >/dev/null || fail "a Rust toolchain is needed: cargo is not there"
+engine=''
+find_engine
+target_directory=${CARGO_TARGET_DIR:-$root/target}
+work=$target_directory/images
+binaries=$work/bin/${simulation:+simulation}
+[[ -n $simulation ]] || binaries=$work/bin/production
+epoch=$(source_date "$root")
+revision=$(source_revision "$root")
+if [[ -n $simulation ]]; then
+    tee=simulation=http://adytum-sim:8081
+    images=(init_ra_server tf_demo tf_demo_client adytum_sim)
+else
+    tee=auto
+    images=(init_ra_server tf_demo tf_demo_client)
+fi
+
+# put SOURCE CONTEXT PATH: a file, or a directory, into an image's context.
+put() {
+    mkdir -p "$2/$(dirname "$3")"
+    cp -r --no-preserve=mode,ownership,timestamps "$1" "$2/$3"
+}
+
+# What every image has: its users, how names are looked up, what it is made of.
+put_system() {
+    local package=$1 program=$2
+    mkdir -p "$program/etc" "$program/usr/bin" "$program/usr/share/doc/adytum"
+    echo 'adytum:x:65532:65532:adytum:/:/sbin/nologin' >"$program/etc/passwd"
+    echo 'adytum:x:65532:' >"$program/etc/group"
+    echo 'hosts: files dns' >"$program/etc/nsswitch.conf"
+    install -m 0755 "$binaries/$package" "$program/usr/bin/$package"
+    install -m 0644 "$root/LICENSE" "$program/usr/share/doc/adytum/LICENSE"
+    install -m 0644 "$work/sbom/$package.cdx.json" "$program/usr/share/doc/adytum/sbom.cdx.json"
+}
+
+# context IMAGE: makes the directory that the image is built from; program/ is
+# the same for every owner, owner/ is not.
+context() {
+    local at=$work/context/$1
+    rm -rf "$at"
+    mkdir -p "$at/program" "$at/owner"
+    case $1 in
+        init_ra_server)
+            put_system adytum-broker "$at/program"
+            put "$owner/public/genesis.toml" "$at/owner" etc/adytum/genesis.toml
+            ;;
+        tf_demo)
+            put_system adytum-serving "$at/program"
+            put "$owner/public/workload.toml" "$at/owner" etc/adytum/workload.toml
+            put "$owner/models" "$at/owner" models
+            ;;
+        tf_demo_client)
+            put_system adytum "$at/program"
+            ln -s adytum "$at/program/usr/bin/python3"
+            put "$work/cat.jpg" "$at/program" demo/cat.jpg
+            put "$root/examples/digits/images" "$at/program" demo/digits
+            put "$owner/public/server.crt" "$at/owner" demo/server.crt
+            ;;
+        adytum_sim) put_system adytum-sim "$at/program" ;;
+    esac
+    # Neither the mode nor the date of a file may depend on who built it.
+    find "$at" -type d -exec chmod 0755 {} +
+    find "$at" -type f ! -path '*/usr/bin/*' -exec chmod 0644 {} +
+    find "$at" -exec touch --no-dereference --date="@$epoch" {} +
+}
+
+# build_one IMAGE ARCHIVE
+build_one() {
+    local name=$registry/$1:$tag arguments=()
+    context "$1"
+    case $1 in init_ra_server | tf_demo) arguments=(--build-arg "TEE=$tee") ;; esac
+    [[ -z $simulation ]] || arguments+=(--label "adytum.simulation=protects nothing")
+    build_image "$name" "$here/images/$1.Containerfile" "$work/context/$1" "$epoch" "${arguments[@]}" \
+        --label "org.opencontainers.image.version=$tag" \
+        --label "org.opencontainers.image.revision=$revision" \
+        --label "org.opencontainers.image.created=$(date --utc --date="@$epoch" +%Y-%m-%dT%H:%M:%SZ)"
+    save_image "$name" "$2"
+    install -m 0644 "$work/context/$1/program/usr/share/doc/adytum/sbom.cdx.json" "${2%.tar}.cdx.json"
+}
+
+# megabytes PATH...: of all files below, in millions of bytes.
+megabytes() {
+    find "$@" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.1f MB", sum / 1e6 }'
+}
+
+size() {
+    local at=$work/context/$1
+    if [[ $1 == tf_demo ]]; then
+        echo "$(megabytes "$at/program" "$at/owner/etc") and $(megabytes "$at/owner/models") of sealed models"
+    else
+        megabytes "$at"
+    fi
+}
+
+# build_all SOURCE TARGET_DIRECTORY TAG: the images from this source; sets `ids`.
+build_all() {
+    local package image
+    tag=$3
+    ids=() files=()
+    mkdir -p "$work/sbom" "$out"
+    build_binaries "$1" "$2" "$binaries" "$simulation"
+    (
+        cd "$root"
+        for package in adytum adytum-broker adytum-serving ${simulation:+adytum-sim}; do
+            write_sbom "$package" "$work/sbom/$package.cdx.json" "$simulation"
+        done
+        cargo xtask image picture --out "$work/cat.jpg"
+    )
+    "$here/owner.sh" -d "$owner" -b "$binaries" -m "$model" ${simulation:+-s} "${owner_options[@]}"
+    for image in "${images[@]}"; do
+        build_one "$image" "$out/$image.tar"
+        files+=("$out/$image.tar")
+        ids+=("$(image_id "$registry/$image:$tag")")
+    done
+}
+
+# The same commit in another place, with nothing that was built before, must give
+# the same images. The owner's directory is an input of both.
+check_reproducible() {
+    local first=("${ids[@]}") other index same=yes
+    [[ $revision != *-changed && $revision != unknown ]] || fail "what is built is no commit: commit first"
+    other=$(mktemp -d)
+    # shellcheck disable=SC2064 # the directory of now
+    trap "rm -rf '$other'" EXIT
+    mkdir "$other/source"
+    git -C "$root" archive "$revision" | tar -x -C "$other/source"
+    work=$other/images binaries=$other/bin out=$other/archives
+    build_all "$other/source" "$other/target" "$tag"
+    for index in "${!images[@]}"; do
+        if [[ ${first[index]} == "${ids[index]}" ]]; then
+            echo "reproducible: ${images[index]} sha256:${ids[index]}"
+        else
+            echo "NOT reproducible: ${images[index]} sha256:${first[index]}, then sha256:${ids[index]}"
+            same=''
+        fi
+    done
+    [[ -n $same ]] || fail "two builds of $revision differ"
+}
+
+echo "Adytum images $registry/*:$tag from $revision, with $engine"
+[[ -z $simulation ]] || echo "SIMULATION: these images protect nothing"
+out=${archives:-$work/archives}
+ids=() files=()
+build_all "$root" "$target_directory" "$tag"
+
+# No image leaves here with a secret or a plain model in it.
+(cd "$root" && cargo xtask image search --secrets "$owner/private" \
+    --model "$owner/plain/resnet.onnx" --model "$owner/plain/digits.onnx" "${files[@]}") ||
+    fail "an image holds a secret: it is not to be shipped"
+
+echo
+for index in "${!images[@]}"; do
+    printf '%-34s sha256:%s  %s\n' "$registry/${images[index]}:$tag" "${ids[index]}" "$(size "${images[index]}")"
+done
+[[ -z $archives ]] || echo "archives and SBOMs: $archives"
+[[ -z $check ]] || check_reproducible

@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# The container engine at hand: docker, podman or buildah. Sourced by build.sh.
+
+# Sets `engine`. A docker client that reaches no engine counts as absent.
+find_engine() {
+    local candidate
+    for candidate in ${ADYTUM_ENGINE:-docker podman buildah}; do
+        command -v "$candidate" >/dev/null || continue
+        case $candidate in
+            docker) docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || continue ;;
+            podman) podman info >/dev/null 2>&1 || continue ;;
+            buildah)
+                # Overlay mounts are not to be had everywhere; plain copies are.
+                buildah info >/dev/null 2>&1 || export STORAGE_DRIVER=vfs
+                buildah info >/dev/null 2>&1 || continue
+                ;;
+            *)
+                echo "build.sh: ADYTUM_ENGINE is '$candidate'; it may be docker, podman or buildah" >&2
+                return 1
+                ;;
+        esac
+        engine=$candidate
+        return
+    done
+    echo "build.sh: no container engine: install docker, podman or buildah (Debian: apt-get install buildah)" >&2
+    return 1
+}
+
+# build_image NAME CONTAINERFILE CONTEXT EPOCH [OPTION...]
+# Every date in the image is EPOCH, and nothing says where or with what it was
+# built, so that equal inputs give an equal image.
+build_image() {
+    local name=$1 file=$2 context=$3 epoch=$4
+    shift 4
+    case $engine in
+        docker)
+            DOCKER_BUILDKIT=1 docker build --quiet --provenance=false --build-arg "SOURCE_DATE_EPOCH=$epoch" \
+                --file "$file" --tag "$name" "$@" "$context" >/dev/null
+            ;;
+        podman)
+            podman build --quiet --timestamp "$epoch" --identity-label=false --isolation=chroot \
+                --file "$file" --tag "$name" "$@" "$context" >/dev/null
+            ;;
+        buildah)
+            buildah build --quiet --timestamp "$epoch" --identity-label=false --isolation=chroot \
+                --file "$file" --tag "$name" "$@" "$context" >/dev/null
+            ;;
+    esac
+}
+
+# save_image NAME FILE: as `docker save` writes it; `docker load`, `podman load`
+# and `ctr images import` read it.
+save_image() {
+    rm -f "$2"
+    case $engine in
+        docker) docker save --output "$2" "$1" ;;
+        podman) podman save --quiet --format docker-archive --output "$2" "$1" ;;
+        buildah) buildah push --quiet "$1" "docker-archive:$2:$1" ;;
+    esac
+}
+
+# The image's id: the digest of its configuration, which names the digests of its
+# layers. Unlike the digest of a manifest it does not depend on compression.
+image_id() {
+    local id
+    case $engine in
+        docker) id=$(docker image inspect --format '{{.Id}}' "$1") ;;
+        podman) id=$(podman image inspect --format '{{.Id}}' "$1") ;;
+        buildah) id=$(buildah inspect --type image --format '{{.FromImageID}}' "$1") ;;
+    esac
+    echo "${id#sha256:}"
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# The reference deployment's walkthrough, done with our images on a real cluster,
+# and what a cluster does to a service besides: scaling, restarts, kills, and an
+# administrator who reads everything. A line a check; ends with 1 at the first
+# that fails. See README.md and docs/kubernetes.md.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+# shellcheck source=walkthrough/check.sh
+source "$here/walkthrough/check.sh"
+# shellcheck source=walkthrough/deploy.sh
+source "$here/walkthrough/deploy.sh"
+# shellcheck source=walkthrough/requests.sh
+source "$here/walkthrough/requests.sh"
+# shellcheck source=walkthrough/scaling.sh
+source "$here/walkthrough/scaling.sh"
+# shellcheck source=walkthrough/disruptions.sh
+source "$here/walkthrough/disruptions.sh"
+# shellcheck source=walkthrough/impostors.sh
+source "$here/walkthrough/impostors.sh"
+# shellcheck source=walkthrough/secrets.sh
+source "$here/walkthrough/secrets.sh"
+
+usage() {
+    cat <<'END_OF_USAGE'
+Do the reference's walkthrough on a real cluster, and test what follows.
+usage: walkthrough.sh [OPTION]... [PART]...
+    -b <directory> archives that deploy/build.sh -s -o wrote (default: build them)
+    -d <directory> the owner's directory that they were built with
+    -k keep the cluster up in the end
+    -h usage help
+parts, in this order (default: all):
+    basics        deploy, the two log lines, predict, benchmark
+    scaling       three replicas against one; how fast a replica starts
+    disruptions   rolling restart, kills, a kubelet's restart under load
+    impostors     programs that are not the measured ones
+    secrets       what a cluster administrator can read
+END_OF_USAGE
+}
+
+archives='' owner=$root/target/walkthrough/owner keep='' namespace=adytum tag=0.29.6
+while getopts 'b:d:kh' option; do
+    case $option in
+        b) archives=$(realpath "$OPTARG") ;;
+        d) owner=$(realpath -m "$OPTARG") ;;
+        k) keep=yes ;;
+        h)
+            usage
+            exit 0
+            ;;
+        *)
+            usage >&2
+            exit 2
+            ;;
+    esac
+done
+shift $((OPTIND - 1))
+all=(basics scaling disruptions impostors secrets)
+parts=("${@:-${all[@]}}")
+for part in "${parts[@]}"; do
+    [[ " ${all[*]} " == *" $part "* ]] || {
+        echo "walkthrough.sh: there is no part '$part'" >&2
+        usage >&2
+        exit 2
+    }
+done
+
+work=$(mktemp -d)
+# The output of everything that runs beside, and the names of what to end.
+beside=()
+end() {
+    local process
+    for process in "${beside[@]}"; do kill "$process" 2>/dev/null || true; done
+    rm -rf "$work"
+    [[ -n $keep ]] || "$here/cluster.sh" down
+}
+trap end EXIT
+
+build_images
+bring_up
+deploy
+for part in "${parts[@]}"; do
+    echo "== $part"
+    "part_$part"
+done
+echo
+[[ ! -s $work/figures ]] || cat "$work/figures"
+echo "$passed passed, 0 failed"

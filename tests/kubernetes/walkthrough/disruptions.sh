@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# What a cluster does to a service, under load: no request may fail beyond the
+# client's documented repeats (adytum_client::REPEATS). Sourced by walkthrough.sh.
+
+part_disruptions() {
+    check "three replicas" replicas 3
+    check "a rolling restart fails no request" undisturbed 40s restart_rolling
+    check "a pod that is deleted at once fails no request" undisturbed 30s kill_pod
+    check "a broker that is killed fails no request, and waits for its owner" undisturbed 30s kill_broker
+    check "the owner confirms the broker's state" confirm
+    check "a kubelet that is restarted fails no request" undisturbed 40s restart_kubelet
+    check "ready and serving in the end" rolled_out
+}
+
+# undisturbed TIME ACTION: under load from before to after the action.
+undisturbed() {
+    load "$work/disturbed" --cnum 6 --duration "$1" 2>"$work/disturbed.error" &
+    local loading=$!
+    beside+=("$loading")
+    sleep 3
+    "$2" || return
+    if ! wait "$loading"; then
+        cat "$work/disturbed" "$work/disturbed.error"
+        return 1
+    fi
+    local failed
+    failed=$(of "$work/disturbed" failed)
+    figure "${2//_/ }: answered, failed, sent anew" \
+        "$(of "$work/disturbed" answered), $failed, $(of "$work/disturbed" repeated)"
+    [[ $failed == 0 ]]
+}
+
+restart_rolling() {
+    kubectl rollout restart deployment/tf-demo-deployment >/dev/null && rolled_out
+}
+
+kill_pod() {
+    kubectl delete pod "$(newest_pod tf-demo)" --grace-period=0 --force >/dev/null 2>&1
+    eventually 60 pods_are 3 && rolled_out
+}
+
+kill_broker() {
+    local before
+    before=$(broker_pod)
+    kubectl delete pod "$before" --grace-period=0 --force >/dev/null 2>&1
+    eventually 60 another_broker "$before"
+}
+another_broker() { [[ $(broker_pod) != "$1" ]] && logged init-ra-server "Server listening on"; }
+
+restart_kubelet() { "$here/cluster.sh" kubelet-restart; }
+
+# An unplanned end may be a host's that put an older state back: see docs/operate.md.
+confirm() {
+    eventually 30 logged init-ra-server awaiting-confirmation || return
+    "$root/deploy/provision.sh" -s -d "$owner" -n "$namespace" -a "$programs/adytum" -y
+}
