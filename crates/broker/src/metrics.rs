@@ -114,14 +114,14 @@ impl Metrics {
         }
     }
 
-    /// Of a broker without its root key.
-    pub(crate) fn without_store() -> Self {
-        Self::new(&StoreActivity::default())
-    }
-
     /// Sessions that are open now.
     pub fn open_sessions(&self) -> i64 {
         self.sessions.get()
+    }
+
+    /// Of a broker without its root key.
+    pub(crate) fn without_store() -> Self {
+        Self::new(&StoreActivity::default())
     }
 
     /// A connection was turned away before a handshake.

@@ -126,7 +126,8 @@ impl World {
     }
 
     pub(crate) fn try_store(&self, directory: &Path) -> Option<(Store, Loaded)> {
-        Some(self.unsealed(LockedStore::open(directory, self.genesis.digest()).ok()?))
+        let locked = LockedStore::open(directory, self.genesis.digest()).ok()?;
+        Some(self.unsealed(locked))
     }
 
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
