@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A Kubernetes cluster for tests: one that is told, kind's, or one node of our
 # own. See README.md.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -43,7 +44,7 @@ cluster.sh: a Kubernetes cluster for tests
     cluster.sh down                  stop it and remove all that it left
     cluster.sh status                what runs; exit code 0 if the cluster answers
     cluster.sh environment           lines for a shell: KUBECONFIG, PATH with kubectl
-    cluster.sh images-load FILE...   load image archives (docker save's format) into the node
+    cluster.sh images-load FILE...   load image archives (docker save, OCI) into the node
     cluster.sh run -- COMMAND...     run a command where the node's ports are on localhost,
                                      as `docker run --network host` does on a real node
     cluster.sh kubelet-restart       end the kubelet at once and start it again

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks that a cluster of cluster.sh (a node of our own, up) does all that the
 # deployment asks of a cluster. Prints a line a check; ends with 1 at the first
-# that fails. Takes about a minute.
+# that fails. Takes a bit more than a minute.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -84,8 +84,8 @@ scaled() { kubectl -n smoke scale deployment/smoke --replicas "$1" >/dev/null &&
 unready() {
     local address
     address=$(pods '{.status.podIP}' | head -n 1)
-    fetch "http://$address:8080/ready/no" && eventually 20 endpoints_are 2 &&
-        fetch "http://$address:8080/ready/yes" && eventually 20 endpoints_are 3
+    fetch "http://$address:8080/ready/no" >/dev/null && eventually 20 endpoints_are 2 &&
+        fetch "http://$address:8080/ready/yes" >/dev/null && eventually 20 endpoints_are 3
 }
 
 restarts() { pods '{.status.containerStatuses[0].restartCount}' | awk '{ sum += $1 } END { print sum + 0 }'; }
@@ -93,7 +93,7 @@ restarts_are() { [[ $(restarts) == "$1" ]]; }
 revived() {
     local address
     address=$(pods '{.status.podIP}' | head -n 1)
-    fetch "http://$address:8080/live/no" && eventually 40 restarts_are 1 && eventually 20 endpoints_are 3
+    fetch "http://$address:8080/live/no" >/dev/null && eventually 40 restarts_are 1 && eventually 20 endpoints_are 3
 }
 
 restarted() {

@@ -72,7 +72,7 @@ build_components() {
 compile_components() {
     local directory=$1 go flags="-s -w" package
     go=$(find_go)
-    say "compiling Kubernetes $kubernetes_version (once; about a quarter of an hour of CPU time) into $directory"
+    say "compiling Kubernetes $kubernetes_version (once; about ten minutes of CPU time) into $directory"
     # The version is compiled in: the programs compare theirs with each other's.
     for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
         flags+=" -X $package.gitVersion=$kubernetes_version -X $package.gitTreeState=clean"
@@ -81,7 +81,7 @@ compile_components() {
     done
     rm -rf "$directory.new"
     mkdir -p "$directory.new/bin" "$directory.new/images"
-    # No debug information: it is half of the work and nobody looks at it.
+    # No debug information: nobody debugs these programs here.
     (
         cd "$components_source"
         CGO_ENABLED=0 GOFLAGS=-mod=readonly GOTOOLCHAIN=local GOWORK=off nice -n 5 "$go" build -trimpath \

@@ -29,8 +29,8 @@ install_packages() {
     fi
     local result=0
     {
-        apt-get update -qq &&
-            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        apt-get update -qq -o DPkg::Lock::Timeout=300 &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends \
                 containerd runc containernetworking-plugins iptables iproute2 util-linux procps hostname tar
     } >"$state/logs/packages.log" 2>&1 || result=$?
     [[ -z $made ]] || rm -f "$policy"

@@ -47,11 +47,25 @@ END
 node_ctr() { in_node ctr --address /run/containerd/containerd.sock --namespace k8s.io "$@"; }
 
 load_image() {
-    local archive
-    archive=$(realpath "$1")
-    [[ -r $archive ]] || fail "no such image archive: $1"
-    # The node sees the same files as we do, except under its own folders.
-    node_ctr images import - <"$archive" >&2 || fail "containerd can't import $1"
+    local archive=$1
+    [[ -r $archive ]] || fail "no such image archive: $archive"
+    # By standard input: the node has folders of its own where the archive may lie.
+    node_ctr images import - <"$archive" >&2 || fail "containerd can't import $archive"
+    name_images_as_pods_do
+}
+
+# A pod's "demo/x" means docker.io/demo/x; archives of podman and buildah say
+# localhost/demo/x, or demo/x alone. Such images get the full name too.
+name_images_as_pods_do() {
+    local name full
+    for name in $(node_ctr images ls -q); do
+        case $name in
+            sha256:* | *.*/* | *:*/*) continue ;;
+        esac
+        full=${name#localhost/}
+        [[ $full == */* ]] || full=library/$full
+        node_ctr images tag --force "$name" "docker.io/$full" >/dev/null || fail "image $name can't be named docker.io/$full"
+    done
 }
 
 write_kubelet_configuration() {
