@@ -83,7 +83,7 @@ keys() {
     fi
     if [[ -n $simulation ]]; then
         install -m 0644 "$private/platform/root.pem" "$public/simulation-root.pem"
-        simulation_secret >"$private/simulation-platform.yaml"
+        (umask 077 && simulation_secret >"$private/simulation-platform.yaml")
     fi
 }
 
@@ -240,6 +240,8 @@ sign_manifest() {
 }
 
 keys
+# What others can't read is what images are searched for.
+chmod 0600 "$private/owner.pem" "$private/secrets"/*
 models
 broker
 workload >"$public/workload.toml"

@@ -16,19 +16,21 @@ usage: provision.sh [OPTION]...
     -a <file> the adytum command (default: the one that build.sh built)
     -c <url or directory> where to get collateral (default with -s: the simulated platform's)
     -r upload secrets that have a value already, too
+    -y confirm that the broker's state is the newest, after an unplanned restart
     -s trust the owner's simulated platform, which protects nothing
     -h usage help
 END
 }
 
 owner=$here/owner adytum='' options=() kubectl=(kubectl) simulation=''
-while getopts 'd:n:a:c:rsh' option; do
+while getopts 'd:n:a:c:rysh' option; do
     case $option in
         d) owner=$OPTARG ;;
         n) kubectl+=(--namespace "$OPTARG") ;;
         a) adytum=$OPTARG ;;
         c) options+=(--collateral "$OPTARG") ;;
         r) options+=(--replace) ;;
+        y) options+=(--confirm) ;;
         s) simulation=yes ;;
         h)
             usage

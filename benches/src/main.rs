@@ -3,21 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+mod broker;
 mod echo;
 mod in_process;
-mod releases;
 mod report;
 mod serving;
 mod wire;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 
 use adytum_tests::stage::Stage;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    releases::Workload,
     report::Report,
     serving::{Site, resnet50, small},
 };
@@ -37,8 +36,12 @@ struct Arguments {
     /// The digits model.
     #[arg(long, value_name = "FILE", default_value = "examples/digits/model.onnx")]
     digits: PathBuf,
-    /// Only benchmarks whose group has this in its name: resnet50, small, releases.
+    /// Only benchmarks whose group has this in its name: releases, refetch,
+    /// broker-memory, broker-full, broker-start, store, small, resnet50.
     filter: Option<String>,
+    /// After how many sessions the broker's memory is looked at.
+    #[arg(long, value_name = "NUMBER", default_value_t = 53_000)]
+    sessions: usize,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -66,11 +69,11 @@ async fn main() -> Result<()> {
     let binaries = arguments.binaries.canonicalize().context("--binaries")?;
     let mut report = Report::default();
 
-    for (group, latency) in [("releases", 0), ("releases-quote20ms", 20)] {
+    for group in broker::GROUPS {
         if wanted(group) {
             let place = directory.path().join(group);
             fs::create_dir(&place)?;
-            release(&mut report, &place, &binaries, &arguments, Duration::from_millis(latency)).await?;
+            broker::run(group, &mut report, &place, &binaries, arguments.sessions).await?;
         }
     }
     for (group, model, onnx) in
@@ -95,45 +98,5 @@ async fn main() -> Result<()> {
     report.print();
     report.write(&arguments.report)?;
     println!("\nwritten to {}", arguments.report.display());
-    Ok(())
-}
-
-/// `broker.*`: flows at several numbers of clients.
-async fn release(
-    report: &mut Report,
-    place: &std::path::Path,
-    binaries: &std::path::Path,
-    arguments: &Arguments,
-    quote_latency: Duration,
-) -> Result<()> {
-    let mut stage = Stage::start(place, binaries).await?;
-    let suffix = match quote_latency.as_millis() {
-        0 => String::new(),
-        milliseconds => {
-            stage.set_quote_latency(quote_latency);
-            format!(".quote{milliseconds}ms")
-        }
-    };
-    let mut broker = stage.found_broker("broker").await?;
-    let site = Site::prepare(&stage, &broker, "digits", &arguments.digits.canonicalize()?).await?;
-    let workload = Workload::new(&stage, &broker, site.identity().parse()?, "ssl_config", quote_latency)?;
-    workload.run(4, Duration::from_secs(1)).await?;
-    for clients in [1, 4, 16, 256] {
-        let found = workload.run(clients, Duration::from_secs(5)).await?;
-        let headline = clients == 16 && suffix.is_empty();
-        let remark = format!(
-            "{clients} clients, p50 {:.1} ms, p99 {:.1} ms{}",
-            found.p50.as_secs_f64() * 1e3,
-            found.p99.as_secs_f64() * 1e3,
-            if headline { "; bar: 400" } else { "" }
-        );
-        let name = match headline {
-            true => "broker.releases_per_s".to_owned(),
-            false => format!("broker.releases_per_s{suffix}.clients{clients}"),
-        };
-        report.figure(&name, found.per_second, "1/s", &remark);
-    }
-    broker.stop().await;
-    stage.stop().await;
     Ok(())
 }

@@ -91,11 +91,6 @@ impl<'a> Site<'a> {
     pub(crate) fn certificate(&self) -> Result<String> {
         fs::read_to_string(&self.provisioned.server_crt).context("server.crt")
     }
-
-    /// The identity that the manifest admits, in hexadecimal.
-    pub(crate) fn identity(&self) -> &str {
-        &self.configuration.identity
-    }
 }
 
 /// `serving.resnet50.*`.

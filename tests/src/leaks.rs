@@ -8,6 +8,7 @@ mod needles;
 use std::{
     collections::BTreeSet,
     fmt, fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -48,9 +49,13 @@ impl fmt::Display for Finding {
 }
 
 impl Secrets {
-    /// Every file below a directory is a secret.
+    /// Every file below a directory that only its owner may read is a secret. (The
+    /// certificates of a simulated platform lie beside their keys.)
     pub fn add_directory(&mut self, directory: &Path) -> Result<()> {
         for path in files_below(directory)? {
+            if path.metadata()?.permissions().mode() & 0o077 != 0 {
+                continue;
+            }
             let value = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
             self.add(&path.display().to_string(), &value);
         }

@@ -203,6 +203,14 @@ impl Stage {
         arguments
     }
 
+    /// The certificate that clients trust, in PEM, of the authority that this broker
+    /// is.
+    pub async fn certificate_authority(&self, broker: &Broker) -> Result<String> {
+        let mut words = vec!["broker".to_owned(), "ca".to_owned(), broker.address.clone()];
+        words.extend(self.judgement_arguments(broker));
+        self.run_adytum(words).await
+    }
+
     fn judgement_arguments(&self, broker: &Broker) -> Vec<String> {
         vec![
             "--genesis".into(),

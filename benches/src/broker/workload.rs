@@ -1,11 +1,12 @@
-//! Complete attest-and-release flows: a new TLS 1.3 connection with a fresh key,
-//! both ends' evidence made and verified, one secret released, closed.
+//! A workload that asks: complete attest-and-release flows (a new TLS 1.3
+//! connection with a fresh key, both ends' evidence made and verified, one secret
+//! released, closed), and the same secret again on a session that stays.
 
 use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use adytum_evidence::{
 };
 use adytum_ratls::{
     claims::BrokerPin,
-    connector::{AttestedConnector, ConnectorConfiguration},
+    connector::{AttestedConnector, AttestedSession, ConnectorConfiguration},
     limits::Limits,
     session::LocalAttestation,
 };
@@ -24,12 +25,28 @@ use adytum_sim::{Platform, SimAttester};
 use adytum_tests::stage::{Broker, Stage};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use tonic::transport::Channel;
 
 /// What one run found.
-pub(crate) struct Releases {
+pub(crate) struct Found {
+    pub(crate) flows: usize,
     pub(crate) per_second: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
+}
+
+impl Found {
+    fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> Result<Self> {
+        ensure!(!latencies.is_empty(), "no flow ended");
+        latencies.sort();
+        let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
+        Ok(Self {
+            flows: latencies.len(),
+            per_second: latencies.len() as f64 / elapsed.as_secs_f64(),
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+        })
+    }
 }
 
 /// A workload that asks for secrets as a replica does.
@@ -49,51 +66,54 @@ impl Workload {
         secret: &str,
         quote_latency: Duration,
     ) -> Result<Self> {
-        let platform = Platform::open(stage.platform_directory())?;
-        let policy: Policy =
-            toml::from_str(&fs::read_to_string(broker.policy())?).context("broker policy")?;
-        let verifier = Verifier::new(
-            vec![platform.trust_root()?],
-            collateral::from_url(stage.pccs_url())?,
-            Arc::new(SystemClock),
-        );
-        let connector = AttestedConnector::new(ConnectorConfiguration {
-            verifier: Arc::new(verifier),
-            judge: Arc::new(BrokerPin { policy, genesis: broker.genesis_digest().parse()? }),
-            local: Some(LocalAttestation {
-                attester: Arc::new(SimAttester::new(platform, identity).quote_latency(quote_latency)),
-                claims: Arc::new(Bytes::new),
-            }),
-            limits: Limits::default(),
-        });
+        let attester = SimAttester::new(Platform::open(stage.platform_directory())?, identity);
+        let connector = connector(stage, broker, Some(attester.quote_latency(quote_latency)))?;
         Ok(Self { connector, address: broker.address().to_owned(), secret: secret.to_owned() })
     }
 
-    /// One complete flow.
-    pub(crate) async fn flow(&self) -> Result<()> {
-        let session = self.connector.session(&self.address).await?;
-        let answer = KeyBrokerClient::new(session.channel)
-            .get_secrets(GetSecretsRequest { names: vec![self.secret.clone()], ..Default::default() })
-            .await?
-            .into_inner();
+    fn request(&self) -> GetSecretsRequest {
+        GetSecretsRequest { names: vec![self.secret.clone()], ..Default::default() }
+    }
+
+    async fn fetch(&self, channel: Channel) -> Result<()> {
+        let answer = KeyBrokerClient::new(channel).get_secrets(self.request()).await?.into_inner();
         ensure!(answer.secrets.len() == 1 && !answer.secrets[0].value.is_empty(), "no secret was released");
         Ok(())
     }
 
+    /// One complete flow.
+    async fn flow(&self) -> Result<()> {
+        let session = self.connector.session(&self.address).await?;
+        self.fetch(session.channel).await
+    }
+
     /// Flows from `clients` tasks for `duration`.
-    pub(crate) async fn run(&self, clients: usize, duration: Duration) -> Result<Releases> {
-        let done = Arc::new(AtomicU64::new(0));
+    pub(crate) async fn run(&self, clients: usize, duration: Duration) -> Result<Found> {
+        let start = Instant::now();
+        let more = Arc::new(move || start.elapsed() < duration);
+        self.flows(clients, more).await
+    }
+
+    /// So many flows from `clients` tasks.
+    pub(crate) async fn run_flows(&self, clients: usize, number: usize) -> Result<Found> {
+        let begun = AtomicUsize::new(0);
+        self.flows(clients, Arc::new(move || begun.fetch_add(1, Ordering::Relaxed) < number)).await
+    }
+
+    async fn flows<F>(&self, clients: usize, more: Arc<F>) -> Result<Found>
+    where
+        F: Fn() -> bool + Send + Sync + 'static,
+    {
         let start = Instant::now();
         let tasks: Vec<_> = (0..clients)
             .map(|_| {
-                let (workload, done) = (self.clone(), Arc::clone(&done));
+                let (workload, more) = (self.clone(), Arc::clone(&more));
                 tokio::spawn(async move {
                     let mut latencies = Vec::new();
-                    while start.elapsed() < duration {
+                    while more() {
                         let begin = Instant::now();
                         workload.flow().await?;
                         latencies.push(begin.elapsed());
-                        done.fetch_add(1, Ordering::Relaxed);
                     }
                     Ok::<_, anyhow::Error>(latencies)
                 })
@@ -103,14 +123,72 @@ impl Workload {
         for task in tasks {
             latencies.extend(task.await??);
         }
-        let elapsed = start.elapsed().as_secs_f64();
-        latencies.sort();
-        let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
-        ensure!(!latencies.is_empty(), "no flow ended");
-        Ok(Releases {
-            per_second: done.load(Ordering::Relaxed) as f64 / elapsed,
-            p50: quantile(0.5),
-            p99: quantile(0.99),
-        })
+        Found::of(latencies, start.elapsed())
     }
+
+    /// So many attested sessions, on each of which a secret was fetched.
+    pub(crate) async fn hold(&self, number: usize) -> Result<Vec<AttestedSession>> {
+        let mut held = Vec::with_capacity(number);
+        for _ in 0..number {
+            let session = self.connector.session(&self.address).await?;
+            self.fetch(session.channel.clone()).await?;
+            held.push(session);
+        }
+        Ok(held)
+    }
+
+    /// The same secret again and again: on each of `sessions` attested sessions,
+    /// `in_flight` requests at once.
+    pub(crate) async fn refetch(
+        &self,
+        sessions: usize,
+        in_flight: usize,
+        duration: Duration,
+    ) -> Result<Found> {
+        let sessions = self.hold(sessions).await?;
+        let start = Instant::now();
+        let tasks: Vec<_> = sessions
+            .iter()
+            .flat_map(|session| std::iter::repeat_n(session, in_flight))
+            .map(|session| {
+                let (workload, channel) = (self.clone(), session.channel.clone());
+                tokio::spawn(async move {
+                    let mut latencies = Vec::new();
+                    while start.elapsed() < duration {
+                        let begin = Instant::now();
+                        workload.fetch(channel.clone()).await?;
+                        latencies.push(begin.elapsed());
+                    }
+                    Ok::<_, anyhow::Error>(latencies)
+                })
+            })
+            .collect();
+        let mut latencies = Vec::new();
+        for task in tasks {
+            latencies.extend(task.await??);
+        }
+        Found::of(latencies, start.elapsed())
+    }
+}
+
+/// Connects to this broker, which it verifies; with evidence of its own or without.
+pub(crate) fn connector(
+    stage: &Stage,
+    broker: &Broker,
+    attester: Option<SimAttester>,
+) -> Result<AttestedConnector> {
+    let platform = Platform::open(stage.platform_directory())?;
+    let policy: Policy = toml::from_str(&fs::read_to_string(broker.policy())?).context("broker policy")?;
+    let verifier = Verifier::new(
+        vec![platform.trust_root()?],
+        collateral::from_url(stage.pccs_url())?,
+        Arc::new(SystemClock),
+    );
+    Ok(AttestedConnector::new(ConnectorConfiguration {
+        verifier: Arc::new(verifier),
+        judge: Arc::new(BrokerPin { policy, genesis: broker.genesis_digest().parse()? }),
+        local: attester
+            .map(|attester| LocalAttestation { attester: Arc::new(attester), claims: Arc::new(Bytes::new) }),
+        limits: Limits::default(),
+    }))
 }

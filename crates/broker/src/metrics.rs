@@ -114,6 +114,11 @@ impl Metrics {
         }
     }
 
+    /// Sessions that are open now.
+    pub fn open_sessions(&self) -> i64 {
+        self.sessions.get()
+    }
+
     /// Of a broker without its root key.
     pub(crate) fn without_store() -> Self {
         Self::new(&StoreActivity::default())

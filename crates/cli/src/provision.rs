@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use adytum_api::{
-    broker::{ApplyManifest, GetManifest, ListSecrets, PutSecret, command},
+    broker::{ApplyManifest, ConfirmState, GetManifest, ListSecrets, PutSecret, command},
     names::SecretName,
 };
 use adytum_broker::{
@@ -47,6 +47,10 @@ pub(crate) struct Args {
     /// private/heads.json.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
+    /// After an unplanned restart: confirm that the broker's state, which continues
+    /// the highest that was seen, is the newest.
+    #[arg(long)]
+    confirm: bool,
     /// Upload secrets that have a value already, too.
     #[arg(long)]
     replace: bool,
@@ -59,14 +63,23 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&signed.text).context("the manifest")?;
     let values = directory.values(&manifest)?;
 
-    let replace = args.replace;
+    let (replace, confirm) = (args.replace, args.confirm);
     let (mut session, owners) = args.access(&directory).open().await?;
     output::line(format_args!(
         "verified: the broker's code and platform, and its genesis {}",
         manifest.genesis
     ))?;
     if session.status().await?.awaiting_confirmation {
-        bail!("the broker waits for an owner's word that its state is the newest: `adytum broker confirm`");
+        if !confirm {
+            bail!(
+                "the broker waits for an owner's word that its state is the newest: give --confirm, or use `adytum \
+                 broker confirm`"
+            );
+        }
+        let head = session.broker.head.clone();
+        let command = command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
+        session.execute(command, &owners).await?;
+        output::line(format_args!("confirmed: {head}"))?;
     }
     bring_into_force(&mut session, &owners, signed, &manifest).await?;
     upload(&mut session, &owners, values, replace).await

@@ -127,6 +127,7 @@ fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
 pub(crate) mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
     use rcgen::{
         BasicConstraints, CertificateSigningRequestParams, CertifiedIssuer, IsCa, Issuer,
         KeyPair as RcgenPair,
@@ -183,5 +184,25 @@ pub(crate) mod tests {
         let read =
             EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_ASN1_SIGNING, block.contents()).unwrap();
         assert_eq!(read.public_key().as_ref(), key.0.public_key().as_ref());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let key = CertificateKey::generate().unwrap();
+            prop_assert!(key.check(&bytes).is_err());
+            let framed = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(&bytes));
+            prop_assert!(key.check(framed.as_bytes()).is_err());
+        }
+
+        #[test]
+        fn a_changed_chain_is_for_this_key_or_refused(position in 0usize..2000, byte in 0u8..128) {
+            let (authority, key) = (Authority::new(), CertificateKey::generate().unwrap());
+            let chain = authority.issue(&key.request().unwrap(), 1_000_000, Duration::from_secs(600));
+            let mut bytes = chain.into_bytes();
+            let length = bytes.len();
+            bytes[position % length] = byte;
+            let _ = key.check(&bytes);
+        }
     }
 }

@@ -9,20 +9,17 @@ use zeroize::Zeroizing;
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
 impl SecretBytes {
-    /// Nothing yet, and room for exactly `capacity` bytes.
-    pub(crate) fn with_room(capacity: usize) -> Result<Self, TryReserveError> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(capacity)?;
-        Ok(Self(Zeroizing::new(bytes)))
+    /// So many zeros.
+    pub(crate) fn zeros(length: usize) -> Result<Self, TryReserveError> {
+        // Memory that the system has zeroed already needs no pass of its own, but
+        // the request for it can't fail, so it is tried before.
+        Vec::<u8>::new().try_reserve_exact(length)?;
+        Ok(Self(Zeroizing::new(vec![0; length])))
     }
 
-    /// Appends `length` zeros and gives them to write into. The caller stays
-    /// within the room: growing would leave an unwiped copy behind.
-    pub(crate) fn extend(&mut self, length: usize) -> &mut [u8] {
-        let start = self.0.len();
-        debug_assert!(start + length <= self.0.capacity());
-        self.0.resize(start + length, 0);
-        &mut self.0[start..]
+    /// To be written into, never grown: that would leave an unwiped copy behind.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 
     /// The bytes.
@@ -65,8 +62,8 @@ mod tests {
 
     #[test]
     fn becomes_a_vector_without_a_copy() {
-        let mut secret = SecretBytes::with_room(6).unwrap();
-        secret.extend(6).copy_from_slice(b"sesame");
+        let mut secret = SecretBytes::zeros(6).unwrap();
+        secret.as_mut_slice().copy_from_slice(b"sesame");
         let address = secret.as_slice().as_ptr();
         assert_eq!(format!("{secret:?}"), "SecretBytes(6 bytes)");
         let vector = secret.into_vec();
@@ -76,6 +73,6 @@ mod tests {
 
     #[test]
     fn too_much_is_an_error_not_an_abort() {
-        assert!(SecretBytes::with_room(usize::MAX / 2).is_err());
+        assert!(SecretBytes::zeros(usize::MAX / 2).is_err());
     }
 }

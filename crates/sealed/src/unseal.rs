@@ -57,9 +57,9 @@ pub fn open_in_memory(
     // The key is tried before memory is taken.
     let reader = decryptor(ciphertext, identities)?;
     let capacity = usize::try_from(size).map_err(|_| UnsealError::OutOfMemory { size })?;
-    let mut secret = SecretBytes::with_room(capacity).map_err(|_| UnsealError::OutOfMemory { size })?;
+    let mut secret = SecretBytes::zeros(capacity).map_err(|_| UnsealError::OutOfMemory { size })?;
     let payload = Payload::new(reader, genuine);
-    let plaintext = secret.extend(capacity);
+    let plaintext = secret.as_mut_slice();
     let (sender, batches) = sync_channel(WAITING);
     // Decrypting and hashing take about as long, so each has a thread.
     thread::scope(|scope| {

@@ -123,6 +123,8 @@ own_environment() {
     printf 'export PATH=%q:"$PATH"\n' "$bin"
     printf 'export ADYTUM_NODE_ADDRESS=%q\n' "$(node_address)"
     printf 'export ADYTUM_CLUSTER_IMAGES=%q\n' "$(dirname "$bin")/images"
+    # Whoever owns the node reads all of its files.
+    printf 'export ADYTUM_CLUSTER_FILES=%q\n' "$state"
 }
 
 own_images_load() {

@@ -8,7 +8,7 @@ use anyhow::{bail, ensure};
 /// Look for an owner's secrets in image archives and directories.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// The owner's private directory: every file in it is a secret.
+    /// The owner's private directory: every file that others may not read is a secret.
     #[arg(long = "secrets", value_name = "DIRECTORY", required = true)]
     secrets: Vec<PathBuf>,
     /// A model that only sealed copies may be had of.

@@ -269,6 +269,53 @@ fn other_terms_have_another_digest() {
     assert_ne!(other.terms(&Contents::TlsCertificate(base.clone()), &base), terms(&base)[0]);
 }
 
+/// What OpenSSL says, by its strict rules (Python's default), or `None` where it is not
+/// installed.
+fn openssl_verifies(roots: &str, chain: &str, name: &str) -> Option<Result<(), String>> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let output = std::process::Command::new("openssl")
+        .args(["verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", name])
+        .args(["-attime", &NOW.0.to_string(), "-CAfile"])
+        .arg(file("roots.pem", roots))
+        .arg("-untrusted")
+        .arg(file("chain.pem", chain))
+        .arg(file("leaf.pem", chain))
+        .output();
+    match output {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        output => {
+            let output = output.unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            Some(if output.status.success() { Ok(()) } else { Err(said) })
+        }
+    }
+}
+
+#[test]
+fn openssl_accepts_what_is_issued_by_its_strict_rules() {
+    let first = authority();
+    let second = first.rotated(genesis(), NOW).unwrap();
+    let key = plain(&KeyPair::generate().unwrap());
+    let issued = first.issue(&rule(), &key, NOW).unwrap();
+    let Some(accepted) = openssl_verifies(&first.bundle(NOW), &issued.chain, "tf-demo-svc") else {
+        println!("SKIPPED: openssl is not installed");
+        return;
+    };
+    accepted.unwrap();
+    let verify = |roots: &str, chain: &str, name: &str| openssl_verifies(roots, chain, name).unwrap();
+    verify(&first.bundle(NOW), &issued.chain, "localhost").unwrap_err();
+    verify(&second.certificate.pem(), &issued.chain, "tf-demo-svc").unwrap_err();
+    let issued = second.issue(&rule(), &key, NOW).unwrap();
+    for roots in [first.bundle(NOW), second.bundle(NOW), second.certificate.pem()] {
+        verify(&roots, &issued.chain, "tf-demo-svc").unwrap();
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_a_request_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

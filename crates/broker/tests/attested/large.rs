@@ -26,7 +26,7 @@ async fn ten_thousand_secrets_of_a_thousand_workloads_are_served() {
         })
         .collect();
     // Every second one is made by the broker.
-    let kind = |number: usize| if number % 2 == 0 { SecretKind::Random } else { SecretKind::Opaque };
+    let kind = |number: usize| if number.is_multiple_of(2) { SecretKind::Random } else { SecretKind::Opaque };
     let secret = |number: usize| {
         let who = workload(number % WORKLOADS).parse().unwrap();
         SecretTable::new(format!("secret-{number}").parse().unwrap(), kind(number), vec![who])

@@ -7,6 +7,7 @@ mod administration;
 mod answers;
 mod audit;
 mod binary;
+mod clock;
 mod health;
 mod large;
 mod limits;

@@ -23,7 +23,7 @@ use adytum_broker::{
 };
 use adytum_evidence::{
     attester::Attester,
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
     trust::Vendor,
@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) limits: ServerLimits,
     pub(crate) reference: Option<Reference>,
     pub(crate) events: Arc<dyn EventSink>,
+    /// The broker's.
+    pub(crate) clock: Arc<dyn Clock>,
     /// The broker's, if it is not to be the platform's.
     pub(crate) attester: Option<Arc<dyn Attester>>,
 }
@@ -93,7 +95,16 @@ impl World {
         let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
         let platform = Platform::ephemeral().unwrap();
         let (limits, events) = (ServerLimits::default(), Arc::new(LoggedEvents));
-        Self { platform, owners, genesis, limits, reference: None, events, attester: None }
+        Self {
+            platform,
+            owners,
+            genesis,
+            limits,
+            reference: None,
+            events,
+            clock: Arc::new(SystemClock),
+            attester: None,
+        }
     }
 
     pub(crate) fn attester(&self, program: &str) -> Arc<dyn Attester> {
@@ -111,8 +122,12 @@ impl World {
 
     /// [`Self::start_in`], unless another broker still has the directory.
     pub(crate) async fn try_start_in(&self, directory: &Path) -> Option<Running> {
+        Some(self.start_with(self.try_store(directory)?).await)
+    }
+
+    pub(crate) fn try_store(&self, directory: &Path) -> Option<(Store, Loaded)> {
         let locked = LockedStore::open(directory, self.genesis.digest()).ok()?;
-        Some(self.start_with(self.unsealed(locked)).await)
+        Some(self.unsealed(locked))
     }
 
     pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
@@ -137,7 +152,7 @@ impl World {
             genesis: self.genesis.clone(),
             attester: self.attester.clone().unwrap_or_else(|| self.attester(program)),
             collateral: Arc::new(self.platform.collateral_source()),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock),
             store,
             events: Arc::clone(&self.events),
             reference: self.reference.clone(),

@@ -83,7 +83,9 @@ async fn orphans_are_reaped() {
 async fn what_the_program_left_running_ends_with_it() {
     let Some(bed) = Bed::new() else { return };
     // One in the program's process group, one in a session of its own.
-    let script = "sleep 1000 & echo first $!; setsid sh -c 'echo second $$; exec sleep 1000' & \
+    // (It begins with a colon since grep finds a line in each argument of a command
+    // line, and this one is not to be taken for the sleep that is waited for.)
+    let script = ": ; sleep 1000 & echo first $!; setsid sh -c 'echo second $$; exec sleep 1000' & \
                   while ! grep -qs ^sleep /proc/$!/cmdline; do sleep 0.02; done; exit 5";
     let (child, _broker) = start(&bed, script).await;
     let ended = ended(child).await;

@@ -1,11 +1,13 @@
 //! `adytum-broker --genesis FILE [LISTEN]`: the key broker.
 
-#![forbid(unsafe_code)]
+// One module needs an interface of the C library.
+#![deny(unsafe_code)]
 
 mod arguments;
 mod configuration;
 mod limits;
 mod logs;
+mod memory;
 mod reload;
 mod state;
 mod tee;
@@ -166,6 +168,7 @@ async fn run_broker(
     let store = broker.store().clone();
     let (kept, keeping) = (clock.clone(), store.clone());
     let keeping = tokio::spawn(async move { keep_floor(&kept, &keeping).await });
+    let giving_back = tokio::spawn(memory::keep_giving_back(Arc::clone(&broker)));
     let fencing = Arc::clone(&broker);
     let (tell, fenced) = tokio::sync::oneshot::channel();
     let stop = async move {
@@ -178,6 +181,7 @@ async fn run_broker(
     port.ready();
     serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
     keeping.abort();
+    giving_back.abort();
     if let Ok(fenced) = fenced.await {
         return Ok(Some(fenced));
     }

@@ -1,0 +1,133 @@
+//! A broker with a manifest and secrets, put there as its owner would.
+
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
+
+use adytum_api::broker::{
+    ApplyManifest, PutSecret, broker_administration_client::BrokerAdministrationClient, command::Command,
+};
+use adytum_broker::{approval::OwnerApproval, command::sign, manifest::SignedManifest};
+use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
+use adytum_sealed::signing::OwnerSigningKey;
+use adytum_tests::stage::{Broker, Stage};
+use anyhow::{Context, Result};
+
+use super::workload::{Workload, connector};
+
+/// How much a broker holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) workloads: usize,
+    pub(super) secrets: usize,
+}
+
+pub(super) const SMALL: Size = Size { workloads: 1, secrets: 1 };
+pub(super) const FULL: Size = Size { workloads: 1000, secrets: 10_000 };
+
+pub(super) struct Site {
+    stage: Stage,
+    broker: Broker,
+    size: Size,
+    latency: Duration,
+    workload: Workload,
+}
+
+impl Site {
+    /// Founds a broker and fills it.
+    pub(super) async fn start(place: &Path, binaries: &Path, latency: Duration, size: Size) -> Result<Self> {
+        let mut stage = Stage::start(place, binaries).await?;
+        if !latency.is_zero() {
+            stage.set_quote_latency(latency);
+        }
+        let broker = stage.found_broker("broker").await?;
+        fill(&stage, &broker, size).await?;
+        let workload = workload(&stage, &broker, size, latency)?;
+        Ok(Self { stage, broker, size, latency, workload })
+    }
+
+    /// The workload that asks: the last of the manifest, for the last secret.
+    pub(super) fn workload(&self) -> &Workload {
+        &self.workload
+    }
+
+    /// Of the broker.
+    pub(super) fn process_id(&mut self) -> Result<u32> {
+        self.broker.process().and_then(|process| process.id()).context("the broker has ended")
+    }
+
+    /// Ends the broker in good order.
+    pub(super) async fn stop_broker(&mut self) {
+        self.broker.stop().await;
+    }
+
+    /// Starts it again; returns when it is ready.
+    pub(super) async fn start_broker(&mut self) -> Result<()> {
+        self.stage.start_broker(&mut self.broker).await?;
+        self.workload = workload(&self.stage, &self.broker, self.size, self.latency)?;
+        Ok(())
+    }
+
+    pub(super) async fn stop(mut self) {
+        self.broker.stop().await;
+        self.stage.stop().await;
+    }
+}
+
+fn workload(stage: &Stage, broker: &Broker, size: Size, latency: Duration) -> Result<Workload> {
+    let secret = secret_name(size.secrets - 1);
+    Workload::new(stage, broker, identity(size.workloads - 1), &secret, latency)
+}
+
+fn identity(number: usize) -> WorkloadIdentity {
+    let digest = Sha256Digest::of_bytes(format!("workload {number}").as_bytes());
+    WorkloadIdentity::of(digest, digest, b"benchmark")
+}
+
+fn secret_name(number: usize) -> String {
+    format!("secret-{number}")
+}
+
+fn manifest(stage: &Stage, broker: &Broker, size: Size) -> Result<String> {
+    let root = fs::read_to_string(stage.root_certificate())?;
+    let genesis = broker.genesis_digest();
+    let mut text = format!(
+        "format = \"adytum manifest v1\"\ngenesis = \"{genesis}\"\nversion = 1\n\n[trust]\nvendors = \
+         [\"simulation\"]\nsimulation_roots = [\"\"\"\n{root}\"\"\"]\n\n"
+    );
+    for number in 0..size.workloads {
+        write!(
+            text,
+            "[[workload]]\nname = \"w{number}\"\n[workload.policy]\nvendors = [\"simulation\"]\ntee = \
+             [\"sgx\"]\nidentity = [\"{}\"]\n\n",
+            identity(number)
+        )?;
+    }
+    for number in 0..size.secrets {
+        let name = secret_name(number);
+        // The last of both belong together.
+        let workload = size.workloads - 1 - (size.secrets - 1 - number) % size.workloads;
+        write!(text, "[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"w{workload}\"]\n\n")?;
+    }
+    Ok(text)
+}
+
+/// Applies the manifest and puts every secret, on one session.
+async fn fill(stage: &Stage, broker: &Broker, size: Size) -> Result<()> {
+    let owner = OwnerSigningKey::from_pem(&fs::read_to_string(broker.owner_key())?)?;
+    let session = connector(stage, broker, None)?.session(broker.address()).await?;
+    let genesis = broker.genesis_digest().parse()?;
+    let mut client = BrokerAdministrationClient::new(session.channel.clone());
+    let mut signed = SignedManifest::unsigned(manifest(stage, broker, size)?);
+    signed.sign(&owner)?;
+    let apply = Command::ApplyManifest(ApplyManifest {
+        manifest: signed.text.clone().into_bytes(),
+        signatures: signed.approvals.iter().map(OwnerApproval::to_wire).collect(),
+    });
+    let binding = &session.info.request_binding;
+    client.execute(sign(binding, genesis, 0, apply, &[&owner])).await?;
+    for number in 0..size.secrets {
+        let value = format!("the value of secret number {number:08}, which is 64 bytes long...");
+        let put = Command::PutSecret(PutSecret { name: secret_name(number), value: value.into_bytes() });
+        client.execute(sign(binding, genesis, 1, put, &[&owner])).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! What many sessions used is given back when they have ended. glibc keeps what
+//! was freed in the middle of its heaps; in an enclave, whose memory is fixed,
+//! nobody else can have it then. Other C libraries have no such call.
+
+#![allow(unsafe_code)]
+
+use std::{sync::Arc, time::Duration};
+
+use adytum_broker::Broker;
+
+/// How often it is looked.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// So many sessions must have ended: giving back costs some milliseconds.
+const WORTH: i64 = 64;
+
+/// Gives back again and again.
+pub(crate) async fn keep_giving_back(broker: Arc<Broker>) {
+    let mut most = 0;
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let open = broker.metrics().open_sessions();
+        most = most.max(open);
+        if most - open >= WORTH {
+            // Not on a thread that answers requests.
+            let _ = tokio::task::spawn_blocking(give_back).await;
+            most = open;
+        }
+    }
+}
+
+fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim(3) takes the allocator's own locks and touches only
+    // memory that is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
