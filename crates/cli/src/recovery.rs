@@ -18,7 +18,7 @@ pub(crate) struct Recover {
     #[arg(long, value_name = "FILE")]
     recovery_key: PathBuf,
     /// Only see whether the key opens the share that the broker has for it. Sends
-    /// nothing; do it whenever the manifest's [recovery] changes.
+    /// nothing; do it whenever the manifest's `[recovery]` changes.
     #[arg(long)]
     check: bool,
     /// Which code the broker had that made the shares, if it is another than the

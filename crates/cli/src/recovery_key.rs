@@ -12,7 +12,7 @@ use crate::{key_file, output};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Make a key. Prints its recipient (age1..), for [recovery] in the manifest.
+    /// Make a key. Prints its recipient (age1..), for `[recovery]` in the manifest.
     New {
         /// Where the identity goes (mode 0600); never overwritten. Keep it offline.
         #[arg(long, value_name = "FILE")]
