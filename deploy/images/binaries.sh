@@ -44,7 +44,7 @@ build_binaries() {
     for package in "${packages[@]}"; do
         install -m 0755 "$target_directory/$triple/image/$package" "$out/$package"
         # Nothing is there to load a library from.
-        if ldd "$out/$package" >/dev/null 2>&1; then
+        if ldd "$out/$package" 2>/dev/null | grep -q '\.so'; then
             echo "build.sh: $package is not static" >&2
             return 1
         fi
