@@ -115,6 +115,10 @@ vendors = ["simulation"]
 simulation_roots = ["""
 {root}"""]
 
+# What is lost with this machine can be made anew.
+[recovery]
+unrecoverable = true
+
 [[workload]]
 name = "{model}"
 models = ["{model}"]
