@@ -91,7 +91,7 @@ fn manifest(stage: &Stage, broker: &Broker, size: Size) -> Result<String> {
     let genesis = broker.genesis_digest();
     let mut text = format!(
         "format = \"adytum manifest v1\"\ngenesis = \"{genesis}\"\nversion = 1\n\n[trust]\nvendors = \
-         [\"simulation\"]\nsimulation_roots = [\"\"\"\n{root}\"\"\"]\n\n"
+         [\"simulation\"]\nsimulation_roots = [\"\"\"\n{root}\"\"\"]\n\n[recovery]\nunrecoverable = true\n\n"
     );
     for number in 0..size.workloads {
         write!(
