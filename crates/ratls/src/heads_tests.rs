@@ -167,3 +167,15 @@ proptest! {
         let _ = HeadMemory::new(&path).seen(genesis(1));
     }
 }
+
+#[test]
+fn the_head_of_an_answer_is_remembered_and_may_not_go_back() {
+    let guard = HeadGuard::new(());
+    assert_eq!(guard.seen(), None);
+    guard.observe(head(1, 1, 5, 5)).unwrap();
+    assert_eq!(guard.observe(head(1, 1, 4, 4)).unwrap_err().code(), "state-rolled-back");
+    assert_eq!(guard.observe(head(1, 1, 5, 6)).unwrap_err().code(), "state-forked");
+    assert_eq!(guard.seen(), Some(head(1, 1, 5, 5)), "what is refused is not remembered");
+    guard.observe(head(1, 2, 6, 6)).unwrap();
+    assert_eq!(guard.seen(), Some(head(1, 2, 6, 6)));
+}
