@@ -96,6 +96,9 @@ impl Verifier {
 
     /// The trusted root that this quote claims to chain to.
     fn root_of(&self, quote: &DcapQuote) -> Result<&Root, VerificationError> {
+        if self.roots.is_empty() {
+            return Err(VerificationError::NothingTrusted);
+        }
         let [_, _, der] = &quote.pck_chain;
         let found =
             RootCertificate::parse(der).map_err(|reason| quote::malformed("root certificate", reason))?;

@@ -21,6 +21,19 @@ async fn a_workload_that_attests_gets_its_secret() {
     running.stop().await;
 }
 
+/// Replicas may be started before the owners have come.
+#[tokio::test]
+async fn before_the_first_manifest_a_workload_is_told_to_come_again() {
+    let world = World::new(1, 1);
+    let running = world.start().await;
+    let early = world.replica("serving", running.address).await.unwrap_err();
+    assert_eq!((early.code(), early.retry()), ("nothing-trusted-yet", true), "{early}");
+    world.provision(&running).await;
+    let replica = world.replica("serving", running.address).await.unwrap();
+    fetch(&replica, &["ssl_config"]).await.unwrap();
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn one_changed_byte_of_the_program_is_refused_with_the_reason() {
     let world = World::new(1, 1);

@@ -27,6 +27,11 @@ pub enum VerificationError {
         /// What would do.
         supported: &'static str,
     },
+    /// No root is trusted at all, as before a broker's first manifest.
+    #[error(
+        "nobody's evidence is trusted here yet: whose counts, a broker's first manifest says; apply one, and try again"
+    )]
+    NothingTrusted,
     /// The evidence chains to a root that is not trusted here.
     #[error("untrusted root: {}", untrusted_root(.found, .subject, *.simulated, .trusted))]
     UntrustedRoot {
@@ -166,6 +171,7 @@ impl VerificationError {
         match self {
             Self::Malformed { .. } => "evidence-malformed",
             Self::Unsupported { .. } => "evidence-unsupported",
+            Self::NothingTrusted => "nothing-trusted-yet",
             Self::UntrustedRoot { .. } => "untrusted-root",
             Self::Invalid { .. } => "evidence-invalid",
             Self::EvidenceValidity { .. } => "evidence-outside-validity",
@@ -183,10 +189,11 @@ impl VerificationError {
     }
 
     /// May the same evidence pass later without anything done about it here?
-    /// True where only the collateral or its source stands in the way.
+    /// True where only the collateral or its source stands in the way, or nothing has
+    /// been laid down yet.
     pub fn retry(&self) -> bool {
         match self {
-            Self::CollateralExpired { .. } => true,
+            Self::CollateralExpired { .. } | Self::NothingTrusted => true,
             Self::Collateral(error) => error.retry(),
             _ => false,
         }
