@@ -41,6 +41,14 @@ figure() {
     printf '%-52s %s\n' "$1" "$2" >>"$work/figures"
 }
 
+# met GOAL COMMAND...: is a goal met? Speed is measured, not asserted: this machine may
+# do other things.
+met() {
+    local goal=$1
+    shift
+    if "$@"; then figure "  goal: $goal" met; else figure "  goal: $goal" MISSED; fi
+}
+
 # at_least VALUE BOUND, at_most VALUE BOUND: of decimal numbers.
 at_least() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a >= b) }'; }
 at_most() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a <= b) }'; }
