@@ -30,7 +30,7 @@ usage: walkthrough.sh [OPTION]... [PART]...
     -d <directory> the owner's directory that they were built with
     -k keep the cluster up in the end
     -h usage help
-parts, in this order (default: all):
+parts, in this order (default: all; basics always):
     basics        deploy, the two log lines, predict, benchmark
     scaling       three replicas against one; how fast a replica starts
     disruptions   rolling restart, kills, a kubelet's restart under load
@@ -58,6 +58,7 @@ done
 shift $((OPTIND - 1))
 all=(basics scaling disruptions impostors secrets)
 parts=("${@:-${all[@]}}")
+[[ ${parts[0]} == basics ]] || parts=(basics "${parts[@]}")
 for part in "${parts[@]}"; do
     [[ " ${all[*]} " == *" $part "* ]] || {
         echo "walkthrough.sh: there is no part '$part'" >&2

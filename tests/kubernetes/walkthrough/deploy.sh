@@ -18,7 +18,9 @@ bring_up() {
     environment=$("$here/cluster.sh" up)
     eval "$environment"
     "$here/cluster.sh" images-load "$archives"/*.tar
-    kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace" >/dev/null
+    # What a run before this one left on a cluster that was kept.
+    kubectl delete namespace "$namespace" --ignore-not-found --timeout 120s >/dev/null
+    kubectl create namespace "$namespace" >/dev/null
     # For all that follows, provision.sh too.
     cp "$KUBECONFIG" "$work/kubeconfig"
     export KUBECONFIG=$work/kubeconfig

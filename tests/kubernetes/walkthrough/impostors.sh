@@ -35,11 +35,11 @@ restarted_impostors() {
         awk '{ sum += $1 } END { print sum + 0 }') -ge $1 ]]
 }
 
-terminated_with() {
+termination_messages() {
     kubectl get pods -l app=impostor \
-        -o 'jsonpath={.items[*].status.containerStatuses[*].lastState.terminated.message}{.items[*].status.containerStatuses[*].state.terminated.message}' |
-        grep -q "$1"
+        -o 'jsonpath={.items[*].status.containerStatuses[*].lastState.terminated.message}{.items[*].status.containerStatuses[*].state.terminated.message}'
 }
+terminated_with() { termination_messages | grep -q "$1"; }
 
 wrong_measurement() {
     impostor 1
@@ -47,8 +47,8 @@ wrong_measurement() {
         kubectl get pods -l app=impostor -o yaml | tail -n 60
         return 1
     }
-    kubectl get pods -l app=impostor -o 'jsonpath={.items[0].status.containerStatuses[0].lastState.terminated.message}' |
-        cut -c 1-300 | sed 's/^/    /'
+    termination_messages | cut -c 1-300 | sed 's/^/    /'
+    echo
     kubectl logs -l app=impostor --tail=20 | grep -q policy-refused &&
         [[ $(kubectl get deployment impostor -o 'jsonpath={.status.readyReplicas}') == "" ]]
 }

@@ -35,8 +35,8 @@ benchmark() {
 
 stranger_refused() {
     "$programs/adytum" ssl-config new --host=localhost --crt "$work/stranger.crt" --out "$work/stranger.cfg" >/dev/null
-    ! load "$work/stranger" --crt "$work/stranger.crt" --cnum 1 --loop 1 2>"$work/stranger.error" &&
-        grep -qi certificate "$work/stranger.error"
+    ! certificate=$work/stranger.crt load "$work/stranger" --cnum 1 --loop 1 2>"$work/stranger.error" &&
+        grep -i certificate "$work/stranger.error" | sed 's/^/    /' | grep .
 }
 
 # load REPORT OPTION...: a closed loop against the service; its summary as JSON.
@@ -44,7 +44,7 @@ stranger_refused() {
 load() {
     local report=$1
     shift
-    "$here/cluster.sh" run -- "$programs/adytum" bench --server localhost:31001 --crt "$owner/public/server.crt" \
+    "$here/cluster.sh" run -- "$programs/adytum" bench --server localhost:31001 --crt "${certificate:-$owner/public/server.crt}" \
         --image "$root/target/images/cat.jpg" --json --warmup 1 "$@" >"$report"
 }
 
