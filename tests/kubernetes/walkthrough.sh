@@ -32,7 +32,8 @@ usage: walkthrough.sh [OPTION]... [PART]...
     -h usage help
 parts, in this order (default: all; basics always):
     basics        deploy, the two log lines, predict, benchmark
-    scaling       three replicas against one; how fast a replica starts
+    scaling       three replicas against one
+    starting      how fast replicas start, and clients find them
     disruptions   rolling restart, kills, a kubelet's restart under load
     impostors     programs that are not the measured ones
     secrets       what a cluster administrator can read
@@ -56,7 +57,7 @@ while getopts 'b:d:kh' option; do
     esac
 done
 shift $((OPTIND - 1))
-all=(basics scaling disruptions impostors secrets)
+all=(basics scaling starting disruptions impostors secrets)
 parts=("${@:-${all[@]}}")
 [[ ${parts[0]} == basics ]] || parts=(basics "${parts[@]}")
 for part in "${parts[@]}"; do
