@@ -70,7 +70,9 @@ async fn only_the_root_that_was_asked_for_by_name_is_trusted() {
     let platform = builder().ephemeral().unwrap();
     let other = builder().ephemeral().unwrap();
     let intel = TrustRoot::intel();
-    for roots in [vec![intel.clone()], vec![other.trust_root().unwrap()], vec![]] {
+    let nobody = verify_with(&platform, &verifier(vec![], platform.collateral_source())).await.unwrap_err();
+    assert_eq!(nobody.code(), "nothing-trusted-yet", "{nobody}");
+    for roots in [vec![intel.clone()], vec![other.trust_root().unwrap()]] {
         let error = verify_with(&platform, &verifier(roots, platform.collateral_source())).await.unwrap_err();
         assert_eq!(error.code(), "untrusted-root", "{error}");
         assert!(error.to_string().contains("simulated platform"), "{error}");

@@ -147,7 +147,7 @@ pub enum VerificationError {
 }
 
 fn untrusted_root(found: &RootKeyId, subject: &str, simulated: bool, trusted: &[String]) -> String {
-    let trusted = if trusted.is_empty() { "none".to_owned() } else { trusted.join(", ") };
+    let trusted = trusted.join(", ");
     if simulated {
         format!(
             "this is a simulated platform ({subject}, key {found}), which protects nothing, and only these roots \
