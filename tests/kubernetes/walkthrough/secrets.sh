@@ -29,6 +29,9 @@ gathered() {
             [[ ! -d $ADYTUM_CLUSTER_FILES/$place ]] ||
                 cp -r --no-preserve=mode,ownership "$ADYTUM_CLUSTER_FILES/$place" "$all/node/" 2>/dev/null || true
         done
+        # What can't be copied is a socket or a mount; these two must be there.
+        [[ -n $(find "$all/node/etcd" -name db -size +0) && -n $(find "$all/node/volumes" -name store.redb -size +0) ]] ||
+            return
     fi
     [[ $(find "$all/objects" -type f -size +0 | wc -l) -ge 10 && $(find "$all/logs" -type f -size +0 | wc -l) -ge 3 ]]
 }
