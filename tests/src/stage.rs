@@ -247,6 +247,16 @@ impl Stage {
 
     /// Starts a replica with this binary; it is not awaited.
     pub async fn spawn_replica(&self, name: &str, replica: &Replica<'_>) -> Result<Process> {
+        self.spawn_replica_with(name, replica, &[]).await
+    }
+
+    /// As [`Self::spawn_replica`], with further flags.
+    pub async fn spawn_replica_with(
+        &self,
+        name: &str,
+        replica: &Replica<'_>,
+        flags: &[&str],
+    ) -> Result<Process> {
         let mut command = Command::new(replica.binary);
         command
             .env_clear()
@@ -258,6 +268,7 @@ impl Stage {
             .arg(format!("--configuration={}", replica.configuration.display()))
             .arg(format!("--broker={}", replica.broker))
             .args(self.attestation_arguments())
+            .args(flags)
             .stdin(Stdio::null());
         Process::start(name, command, &self.directory).await
     }

@@ -12,7 +12,7 @@ use std::{
 
 use adytum_api::names::SecretName;
 use adytum_broker::{
-    decide::{Rules, decide},
+    decide::{Listing, Rules, decide},
     genesis::Genesis,
     manifest::{
         Manifest, SignedManifest,
@@ -109,11 +109,14 @@ fn measure(workloads: usize, secrets: usize) {
     let last = workloads - 1;
     let own = [format!("secret-{last}").parse().unwrap()];
     let peer = claims(last);
-    println!("  granted          {:?}", time(|| assert!(decide(rules, &held, &peer, &own).is_ok())));
+    println!(
+        "  granted          {:?}",
+        time(|| assert!(decide(rules, &held, &peer, &own, Listing::BRIEF).is_ok()))
+    );
     let other = [format!("secret-{}", last.saturating_sub(1)).parse().unwrap()];
-    println!("  refused          {:?}", time(|| drop(decide(rules, &held, &peer, &other))));
+    println!("  refused          {:?}", time(|| drop(decide(rules, &held, &peer, &other, Listing::BRIEF))));
     let stranger = claims(workloads + 1);
-    println!("  of no workload   {:?}", time(|| drop(decide(rules, &held, &stranger, &own))));
+    println!("  of no workload   {:?}", time(|| drop(decide(rules, &held, &stranger, &own, Listing::BRIEF))));
     println!("  copied           {:?}", time(|| drop(held.clone())));
 }
 

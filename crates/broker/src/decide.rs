@@ -7,6 +7,7 @@
 
 pub mod candidates;
 mod explanation;
+mod mismatch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,9 +15,11 @@ use std::{
 };
 
 use adytum_api::names::{SecretName, WorkloadName};
-use adytum_evidence::{claims::Claims, policy::Failure};
+use adytum_evidence::claims::Claims;
 use adytum_sealed::rule::ModelRule;
 
+use self::mismatch::Unlike;
+pub use self::mismatch::{Listing, Mismatch, Mismatches};
 use crate::{
     manifest::{DEFAULT_LEASE, Lease, SecretRule, admission::Admitted},
     reference::Reference,
@@ -49,15 +52,6 @@ impl fmt::Display for Workload {
             Self::Reference(name) => write!(f, "workload {name} of the reference configuration"),
         }
     }
-}
-
-/// A workload that the peer is not, and every rule that says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mismatch {
-    /// Which.
-    pub workload: Workload,
-    /// Every rule that failed; never empty.
-    pub failures: Vec<Failure>,
 }
 
 /// Secrets that the peer may have.
@@ -110,8 +104,8 @@ pub enum Verdict {
     },
     /// No workload that may have it is this peer.
     Refused {
-        /// Every one that may, and why it is not this peer.
-        mismatches: Vec<Mismatch>,
+        /// Those that may, and why they are not this peer.
+        mismatches: Mismatches,
     },
     /// No rule names it.
     Unknown,
@@ -124,9 +118,8 @@ pub struct Refusal {
     pub verdicts: Vec<(SecretName, Verdict)>,
     /// The workloads that the peer is.
     pub matched: Vec<Workload>,
-    /// The workloads that the peer is not; those come first that it is least
-    /// unlike.
-    pub mismatches: Vec<Mismatch>,
+    /// The workloads that the peer is not.
+    pub mismatches: Mismatches,
     /// The evidence chains to no root that is trusted now.
     pub untrusted: bool,
 }
@@ -184,12 +177,14 @@ impl Refusal {
 }
 
 /// Decides whether a peer with these claims may have all of these secrets.
-/// `held` are the values that the broker holds under the manifest's names.
+/// `held` are the values that the broker holds under the manifest's names; a refusal
+/// names the workloads that `listing` asks for.
 pub fn decide<'a>(
     rules: Rules<'a>,
     held: &'a BTreeMap<SecretName, StoredSecret>,
     claims: &Claims,
     names: &[SecretName],
+    listing: Listing,
 ) -> Result<Grant<'a>, Refusal> {
     let judged = Judged::matching(rules, claims);
     if let Some(secrets) = judged.secrets(rules, held, names) {
@@ -199,13 +194,20 @@ pub fn decide<'a>(
         let lease = leases.reduce(Lease::least).unwrap_or(otherwise);
         return Ok(Grant { secrets, matched: judged.matched, models, lease });
     }
-    let judged = judged.explained(rules, claims);
+    let unlike = Unlike::of(rules, claims);
     let verdict = |name| match judged.verdict(rules, held, name) {
         Ok(may) => Verdict::Withheld { by: may.by },
-        Err(verdict) => verdict,
+        Err(Denied::Refused(rule)) => {
+            let may = |workload: &Workload| may_have(rule, workload);
+            Verdict::Refused { mismatches: unlike.nearest(listing.each_secret, may) }
+        }
+        Err(Denied::NoValue { by }) => Verdict::NoValue { by },
+        Err(Denied::Removed { by }) => Verdict::Removed { by },
+        Err(Denied::Unknown) => Verdict::Unknown,
     };
     let verdicts = names.iter().map(|name| (name.clone(), verdict(name))).collect();
-    let Judged { trusted, matched, mismatches } = judged;
+    let mismatches = unlike.nearest(listing.workloads, |_| true);
+    let Judged { trusted, matched } = judged;
     Err(Refusal { verdicts, matched, mismatches, untrusted: !trusted })
 }
 
@@ -216,25 +218,46 @@ struct May<'a> {
     rule: Option<&'a SecretRule>,
 }
 
-/// The peer held against the workloads.
+/// Why a peer may not have a secret.
+enum Denied<'a> {
+    /// None of the workloads that it is may; the manifest's rule, or `None` for what
+    /// the reference configuration has.
+    Refused(Option<&'a SecretRule>),
+    Removed {
+        by: Workload,
+    },
+    NoValue {
+        by: Workload,
+    },
+    Unknown,
+}
+
+/// May this workload have the secret of this rule? Without one it is the reference
+/// configuration's.
+fn may_have(rule: Option<&SecretRule>, workload: &Workload) -> bool {
+    match (rule, workload) {
+        (Some(rule), Workload::Manifest(name)) => rule.workloads.contains(name),
+        (None, Workload::Reference(_)) => true,
+        _ => false,
+    }
+}
+
+/// The workloads that the peer is.
 struct Judged {
     trusted: bool,
     matched: Vec<Workload>,
-    /// Empty until [`Judged::explained`].
-    mismatches: Vec<Mismatch>,
 }
 
 impl Judged {
-    /// Which workloads the peer is, and nothing of why it is none of the others.
     fn matching(rules: Rules<'_>, claims: &Claims) -> Self {
-        let mut judged = Self { trusted: false, matched: Vec::new(), mismatches: Vec::new() };
+        let mut judged = Self { trusted: false, matched: Vec::new() };
         if let Some(admitted) = rules.admitted
             && trust::accepts(&admitted.roots, claims)
         {
             judged.trusted = true;
             let workloads = &admitted.manifest.workloads;
             let accepts = |name: &&WorkloadName| {
-                workloads.get(*name).is_some_and(|workload| workload.policy.judge(claims).is_ok())
+                workloads.get(*name).is_some_and(|workload| workload.policy.count_failures(claims) == 0)
             };
             let matched = admitted.candidates.of(claims).filter(accepts);
             judged.matched.extend(matched.cloned().map(Workload::Manifest));
@@ -248,32 +271,6 @@ impl Judged {
         }
         judged.matched.sort();
         judged
-    }
-
-    /// With every rule that says why the peer is none of the others.
-    fn explained(mut self, rules: Rules<'_>, claims: &Claims) -> Self {
-        if let Some(admitted) = rules.admitted {
-            let untrusted = untrusted_root(&admitted.roots, claims);
-            for (name, workload) in &admitted.manifest.workloads {
-                let failures = workload.policy.judge(claims).err().map(|refusal| refusal.failures);
-                self.add(Workload::Manifest(name.clone()), &untrusted, failures.unwrap_or_default());
-            }
-        }
-        if let Some(reference) = rules.reference {
-            let untrusted = untrusted_root(&reference.roots, claims);
-            for (name, entry) in &reference.workloads {
-                self.add(Workload::Reference(name.clone()), &untrusted, entry.failures(claims));
-            }
-        }
-        self.mismatches.sort_by_key(|mismatch| mismatch.failures.len());
-        self
-    }
-
-    fn add(&mut self, workload: Workload, untrusted: &Option<Failure>, failures: Vec<Failure>) {
-        let failures: Vec<_> = untrusted.iter().cloned().chain(failures).collect();
-        if !failures.is_empty() {
-            self.mismatches.push(Mismatch { workload, failures });
-        }
     }
 
     /// The secrets, if the peer may have all of them and the broker holds them.
@@ -300,31 +297,25 @@ impl Judged {
         rules: Rules<'a>,
         held: &'a BTreeMap<SecretName, StoredSecret>,
         name: &SecretName,
-    ) -> Result<May<'a>, Verdict> {
+    ) -> Result<May<'a>, Denied<'a>> {
         // A name that the manifest has is the manifest's alone.
         if let Some(rule) = rules.admitted.and_then(|admitted| admitted.manifest.secrets.get(name)) {
-            let may = |workload: &Workload| match workload {
-                Workload::Manifest(name) => rule.workloads.contains(name),
-                Workload::Reference(_) => false,
-            };
-            let by = self.find(may)?;
+            let by = self.find(Some(rule))?;
             // A value of another kind was accepted under another rule.
             return match held.get(name).filter(|stored| stored.kind == rule.kind()) {
                 Some(stored) if stored.value.is_some() => Ok(May { by, stored, rule: Some(rule) }),
-                Some(_) => Err(Verdict::Removed { by }),
-                None => Err(Verdict::NoValue { by }),
+                Some(_) => Err(Denied::Removed { by }),
+                None => Err(Denied::NoValue { by }),
             };
         }
         let stored = rules.reference.and_then(|reference| reference.secrets.get(name));
-        let stored = stored.ok_or(Verdict::Unknown)?;
-        let by = self.find(|workload| matches!(workload, Workload::Reference(_)))?;
-        Ok(May { by, stored, rule: None })
+        let stored = stored.ok_or(Denied::Unknown)?;
+        Ok(May { by: self.find(None)?, stored, rule: None })
     }
 
-    fn find(&self, may: impl Fn(&Workload) -> bool) -> Result<Workload, Verdict> {
-        self.matched.iter().find(|workload| may(workload)).cloned().ok_or_else(|| Verdict::Refused {
-            mismatches: self.mismatches.iter().filter(|mismatch| may(&mismatch.workload)).cloned().collect(),
-        })
+    fn find<'a>(&self, rule: Option<&'a SecretRule>) -> Result<Workload, Denied<'a>> {
+        let may = |workload: &&Workload| may_have(rule, workload);
+        self.matched.iter().find(may).cloned().ok_or(Denied::Refused(rule))
     }
 
     fn models<'a>(&self, rules: Rules<'a>) -> Vec<&'a ModelRule> {
@@ -337,19 +328,6 @@ impl Judged {
         let names: BTreeSet<_> = self.matched.iter().filter_map(may_load).flatten().collect();
         names.into_iter().filter_map(|name| manifest.models.get(name)).collect()
     }
-}
-
-/// The rule that fails if the evidence chains to none of these roots.
-fn untrusted_root(roots: &[adytum_evidence::verifier::TrustRoot], claims: &Claims) -> Option<Failure> {
-    if trust::accepts(roots, claims) {
-        return None;
-    }
-    let wanted: Vec<String> = roots.iter().map(|root| root.root_key_id().to_string()).collect();
-    Some(Failure {
-        rule: "root".to_owned(),
-        wanted: format!("one of [{}]", wanted.join(", ")),
-        got: format!("{} ({})", claims.root_key_id, claims.vendor),
-    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::{
     broker::Broker,
     certificate_authority::{AuthorityError, RequestError},
     confirmation::SeenError,
-    decide::{Grant, Mismatch, Reason, Refusal, Rules, Verdict, decide},
+    decide::{Grant, Listing, Mismatches, Reason, Refusal, Rules, Verdict, decide},
     events::{AttestedWho, Event, RecordError, Who},
 };
 
@@ -137,7 +137,7 @@ impl Broker {
         let state = self.state();
         let rules = Rules { admitted: state.admitted.as_deref(), reference: self.reference() };
         let manifest_version = state.manifest_version();
-        let decision = decide(rules, &state.secrets, claims, &names);
+        let decision = decide(rules, &state.secrets, claims, &names, Listing::BRIEF);
         let who = who(session, claims);
         let grant = match decision {
             Ok(grant) => grant,
@@ -251,15 +251,16 @@ fn refused(who: &Who, refusal: &Refusal, manifest_version: u64) -> Vec<Event> {
 }
 
 /// The nearest few: an event has a bounded length too.
-fn describe(mismatches: &[Mismatch]) -> String {
+fn describe(Mismatches { nearest, more }: &Mismatches) -> String {
     const SHOWN: usize = 4;
-    let shown = mismatches.iter().take(SHOWN).map(|mismatch| {
+    let shown = nearest.iter().take(SHOWN).map(|mismatch| {
         let failures: Vec<String> = mismatch.failures.iter().map(ToString::to_string).collect();
         format!("not {}: {}", mismatch.workload, failures.join(", "))
     });
     let mut text = shown.collect::<Vec<_>>().join("; ");
-    if mismatches.len() > SHOWN {
-        text.push_str(&format!("; and {} more", mismatches.len() - SHOWN));
+    let more = nearest.len().saturating_sub(SHOWN) + more;
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
     }
     text
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::{key_file, output, trusted::Trusted};
+use crate::{key_file, output, replica::Replica, trusted::Trusted};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
@@ -28,7 +28,10 @@ pub(crate) enum Action {
     /// Verify evidence and print what it says.
     Show {
         /// A quote, as `collect` and `--write-evidence` write it.
-        file: PathBuf,
+        #[arg(required_unless_present = "address", conflicts_with = "address")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        replica: Replica,
         #[command(flatten)]
         trusted: Trusted,
         /// Print JSON.
@@ -60,7 +63,9 @@ pub(crate) struct Collect {
 pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Collect(args) => collect(args).await,
-        Action::Show { file, trusted, json } => show(&file, &trusted, json).await,
+        Action::Show { file, replica, trusted, json } => {
+            show(file.as_deref(), &replica, &trusted, json).await
+        }
     }
 }
 
@@ -112,9 +117,8 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Evidence> {
     Ok(Evidence::dcap_quote(bytes.to_vec()))
 }
 
-async fn show(file: &Path, trusted: &Trusted, json: bool) -> anyhow::Result<()> {
-    let claims =
-        trusted.verifier()?.verify(&read(file)?).await.with_context(|| file.display().to_string())?;
+async fn show(file: Option<&Path>, replica: &Replica, trusted: &Trusted, json: bool) -> anyhow::Result<()> {
+    let claims = claims(file, replica, trusted).await?;
     if json {
         return output::line(json!({ "claims": serde_json::to_value(&claims)? }));
     }
@@ -122,6 +126,19 @@ async fn show(file: &Path, trusted: &Trusted, json: bool) -> anyhow::Result<()> 
         output::line(format_args!("{name:<12} {value}"))?;
     }
     Ok(())
+}
+
+/// What the evidence in a file or of a replica says, once it is verified.
+pub(crate) async fn claims(
+    file: Option<&Path>,
+    replica: &Replica,
+    trusted: &Trusted,
+) -> anyhow::Result<Claims> {
+    let verifier = trusted.verifier()?;
+    match file {
+        Some(file) => verifier.verify(&read(file)?).await.with_context(|| file.display().to_string()),
+        None => Ok(replica.claims(verifier).await.context("give a file, or --replica")??),
+    }
 }
 
 /// What evidence says, for people.

@@ -24,6 +24,7 @@ mod provision;
 mod recovery;
 mod recovery_key;
 mod reference_client;
+mod replica;
 mod seal;
 mod secret;
 #[cfg(feature = "simulation")]

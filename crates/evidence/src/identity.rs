@@ -4,13 +4,21 @@
 //! in TDX and SEV-SNP guests this value is carried by MRCONFIGID or HOST_DATA;
 //! the simulated platform puts it where MRENCLAVE stands.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io::{self, BufReader},
+    path::Path,
+};
 
 use sha2::{Digest, Sha256};
 
 use crate::measurement::{Sha256Digest, WorkloadIdentity};
 
 const DOMAIN: &[u8] = b"adytum workload v1";
+
+/// How much of a file is read at once, in bytes: few calls, and it stays in the
+/// processor's cache.
+const READ_LENGTH: usize = 128 * 1024;
 
 impl WorkloadIdentity {
     /// SHA-256 over the length-prefixed domain, digest of init's binary, digest
@@ -37,7 +45,8 @@ impl Sha256Digest {
     /// The digest of a file's contents, read in constant memory.
     pub fn of_file(path: &Path) -> io::Result<Self> {
         let mut hasher = Sha256::new();
-        io::copy(&mut File::open(path)?, &mut HashWriter(&mut hasher))?;
+        let mut file = BufReader::with_capacity(READ_LENGTH, File::open(path)?);
+        io::copy(&mut file, &mut HashWriter(&mut hasher))?;
         Ok(Self(hasher.finalize().into()))
     }
 

@@ -33,6 +33,11 @@ pub struct AttestationArguments {
     #[arg(long, value_name = "FILE")]
     pub write_evidence: Option<PathBuf>,
 
+    /// Show evidence of this workload here to whoever asks, for `adytum manifest new
+    /// --replica` and `explain --replica`; nothing else is given there
+    #[arg(long, value_name = "HOST:PORT", env = "ADYTUM_EVIDENCE_LISTEN")]
+    pub evidence_listen: Option<String>,
+
     /// Simulation only: how long a quote takes, as in 20ms, to imitate hardware
     #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = parse_duration)]
     pub quote_latency: Duration,

@@ -78,6 +78,14 @@ pub enum InitError {
         /// What the system said.
         source: io::Error,
     },
+    /// The port for evidence.
+    #[error("--evidence-listen {address}: {source}; give HOST:PORT with a port that is free")]
+    EvidencePort {
+        /// What was asked for.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system.
     #[error("{operation}: {source}")]
     System {
@@ -198,6 +206,7 @@ impl InitError {
             Self::Bundle(error) => error.code(),
             Self::Lease(end) => end.code(),
             Self::HealthPort { .. } => "health-port",
+            Self::EvidencePort { .. } => "evidence-port",
             Self::System { .. } => "system-failed",
         }
     }
@@ -216,7 +225,9 @@ impl InitError {
             Self::Lease(end) => end.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,
             Self::Bundle(_) => exit_code::BUNDLE,
-            Self::Attester(_) | Self::HealthPort { .. } | Self::System { .. } => exit_code::SYSTEM,
+            Self::Attester(_) | Self::HealthPort { .. } | Self::EvidencePort { .. } | Self::System { .. } => {
+                exit_code::SYSTEM
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     certificate::{CertificateKey, KeyError},
     configuration::MeasuredConfiguration,
     error::exit_code,
+    evidence_port::EvidencePort,
     holdings::Holdings,
     renewal::Renewal,
     secret::Released,
@@ -145,11 +146,17 @@ pub struct Unlocked<B = AttestedBroker> {
     pub released: Released,
     /// Is to be run as long as they are used.
     pub renewal: Renewal<B>,
+    /// Shows evidence as long as it is kept, if it was asked for.
+    pub evidence_port: Option<EvidencePort>,
 }
 
 impl<B> fmt::Debug for Unlocked<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unlocked").field("released", &self.released).field("renewal", &self.renewal).finish()
+        f.debug_struct("Unlocked")
+            .field("released", &self.released)
+            .field("renewal", &self.renewal)
+            .field("evidence_port", &self.evidence_port)
+            .finish()
     }
 }
 
@@ -186,7 +193,7 @@ impl<B: Broker> Fetcher<B> {
                     let released = self.changes(answer);
                     self.record(&released, asked);
                     let renewal = Renewal::new(self, backoff, released.lease, asked);
-                    return Ok(Unlocked { released, renewal });
+                    return Ok(Unlocked { released, renewal, evidence_port: None });
                 }
                 Err(error) => error,
             };

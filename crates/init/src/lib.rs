@@ -37,6 +37,7 @@ mod confinement;
 pub mod delivery;
 pub mod environment;
 pub mod error;
+pub mod evidence_port;
 pub mod fetch;
 pub mod hardening;
 pub mod health;
@@ -69,6 +70,7 @@ pub use self::{
 use crate::{
     arguments::AttestationArguments,
     configuration::MeasuredConfiguration,
+    evidence_port::EvidencePort,
     fetch::{AttestedBroker, Backoff, Fetcher},
     tee::Tee,
 };
@@ -97,10 +99,14 @@ pub async fn unlock(
     if program == Program::This {
         program::check_mapped_libraries(configuration, tee.platform)?;
     }
-    unlock_with(&tee, arguments, configuration).await
+    let evidence_port = match &arguments.evidence_listen {
+        Some(at) => Some(EvidencePort::open(at, &tee).await?),
+        None => None,
+    };
+    Ok(Unlocked { evidence_port, ..unlock_with(&tee, arguments, configuration).await? })
 }
 
-/// As [`unlock`], with a TEE already found.
+/// As [`unlock`], with a TEE already found and no port for evidence.
 pub async fn unlock_with(
     tee: &Tee,
     arguments: &AttestationArguments,

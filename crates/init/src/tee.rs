@@ -15,6 +15,12 @@ use adytum_evidence::{
     verifier::{TrustRoot, Verifier},
 };
 use sha2::Sha512;
+#[cfg(feature = "simulation")]
+use {
+    adytum_sim::SimError,
+    std::time::Duration,
+    tokio::time::{Instant, sleep},
+};
 
 use crate::{
     Program,
@@ -22,6 +28,10 @@ use crate::{
     configuration::MeasuredConfiguration,
     error::InitError,
 };
+
+/// Between two attempts to reach the service of a simulated platform.
+#[cfg(feature = "simulation")]
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What kind of place this process runs in: decides where secrets may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +150,19 @@ async fn simulation(
         Program::Child(digest) => digest,
     };
     let identity = configuration.identity(init, program);
-    let attester = adytum_sim::open_attester(platform, identity, arguments.quote_latency).await;
-    Ok(attester.map_err(AttesterError::from)?)
+    // The service of a simulated platform is a pod like others: it may come later.
+    let began = Instant::now();
+    loop {
+        match adytum_sim::open_attester(platform, identity, arguments.quote_latency).await {
+            Err(error @ SimError::Unreachable { .. })
+                if arguments.fetch_timeout.is_none_or(|limit| began.elapsed() < limit) =>
+            {
+                tracing::warn!(code = error.code(), "waiting for the simulated platform: {error}");
+                sleep(PAUSE).await;
+            }
+            attester => return Ok(attester.map_err(AttesterError::from)?),
+        }
+    }
 }
 
 #[cfg(not(feature = "simulation"))]

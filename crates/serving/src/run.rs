@@ -107,7 +107,10 @@ async fn serve(
             }
         },
     };
-    let (released, renewal) = unlocked.map(|unlocked| (unlocked.released, unlocked.renewal)).unzip();
+    let (released, renewal, _evidence_port) = match unlocked {
+        Some(it) => (Some(it.released), Some(it.renewal), it.evidence_port),
+        None => (None, None, None),
+    };
     let ssl_secret = configuration.map(|all| secrets::ssl_secret(flags, all)).transpose()?.flatten();
     let tls = secrets::tls(flags, ssl_secret, released.as_ref())?.map(TlsSwitch::new);
     let source = secrets::source(flags, allow_plain, released)?;

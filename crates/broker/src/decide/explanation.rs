@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Mismatch, Reason, Refusal, Verdict, Workload};
+use super::{Mismatches, Reason, Refusal, Verdict, Workload};
 
 /// The longest explanation, in bytes. With percent-encoding it stays under the
 /// 16 KiB of headers that HTTP/2 clients accept.
@@ -82,13 +82,13 @@ fn matched(text: &mut Bounded, workloads: &[Workload]) {
     text.push(&workloads.iter().map(Workload::to_string).collect::<Vec<_>>().join(" and "));
 }
 
-fn mismatches(text: &mut Bounded, mismatches: &[Mismatch]) {
-    if mismatches.is_empty() {
+fn mismatches(text: &mut Bounded, Mismatches { nearest, more }: &Mismatches) {
+    if nearest.is_empty() && *more == 0 {
         text.push("there are none");
     }
-    for (index, mismatch) in mismatches.iter().enumerate() {
+    for (index, mismatch) in nearest.iter().enumerate() {
         if text.full() {
-            text.push_end(&format!(" ... and {} more workloads", mismatches.len() - index));
+            text.push_end(&format!(" ... and {} more workloads", nearest.len() - index + more));
             return;
         }
         if index > 0 {
@@ -101,6 +101,9 @@ fn mismatches(text: &mut Bounded, mismatches: &[Mismatch]) {
                 write!(one, "{separator}{} (wanted {}, got {})", failure.rule, failure.wanted, failure.got);
         }
         text.push(&one);
+    }
+    if *more > 0 {
+        text.push(&format!(" ... and {more} more workloads"));
     }
 }
 

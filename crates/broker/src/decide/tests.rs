@@ -95,7 +95,7 @@ fn ask<'a>(
     claims: &Claims,
     asked: &[&str],
 ) -> Result<Grant<'a>, Refusal> {
-    decide(Rules { admitted: Some(admitted), reference: None }, held, claims, &names(asked))
+    decide(Rules { admitted: Some(admitted), reference: None }, held, claims, &names(asked), Listing::BRIEF)
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn evidence_under_a_root_that_is_no_longer_trusted_is_worth_nothing() {
         assert!(!refusal.explanation().contains("serving"));
     }
     let no_rules = Rules { admitted: None, reference: None };
-    let refusal = decide(no_rules, &held, &claims(1), &names(&["model_key"])).unwrap_err();
+    let refusal = decide(no_rules, &held, &claims(1), &names(&["model_key"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::EvidenceNotTrusted);
 }
 
@@ -203,10 +203,10 @@ fn a_reference_configuration_serves_its_own_secrets_to_its_own_workloads() {
     let reference = reference(r#"{"ssl_config": "c2VzYW1l"}"#, 5);
     let held = BTreeMap::new();
     let rules = Rules { admitted: None, reference: Some(&reference) };
-    let grant = decide(rules, &held, &claims(5), &names(&["ssl_config"])).unwrap();
+    let grant = decide(rules, &held, &claims(5), &names(&["ssl_config"]), Listing::BRIEF).unwrap();
     assert_eq!(grant.secrets[0].value.expose(), b"sesame");
     assert!(matches!(grant.secrets[0].by, Workload::Reference(_)));
-    let refusal = decide(rules, &held, &claims(6), &names(&["ssl_config"])).unwrap_err();
+    let refusal = decide(rules, &held, &claims(6), &names(&["ssl_config"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::NoWorkload);
     assert!(refusal.explanation().contains("reference-1"));
 }
@@ -217,7 +217,7 @@ fn a_reference_configuration_never_weakens_a_manifest() {
     let reference = reference(r#"{"model_key": "Zm9yZ2Vk", "own": "b3du"}"#, 5);
     let (admitted, held) = (two_workloads(), held());
     let rules = Rules { admitted: Some(&admitted), reference: Some(&reference) };
-    let ask = |claims: &Claims, asked: &[&str]| decide(rules, &held, claims, &names(asked));
+    let ask = |claims: &Claims, asked: &[&str]| decide(rules, &held, claims, &names(asked), Listing::BRIEF);
 
     // Its workload gets none of the manifest's secrets, named by the file or not.
     for secret in ["model_key", "shared", "others"] {
@@ -228,7 +228,7 @@ fn a_reference_configuration_never_weakens_a_manifest() {
     assert_eq!(grant.secrets[0].value.expose(), b"model_key");
     // A name of the manifest without a value is not filled from the file.
     let nothing = BTreeMap::new();
-    let refusal = decide(rules, &nothing, &claims(1), &names(&["model_key"])).unwrap_err();
+    let refusal = decide(rules, &nothing, &claims(1), &names(&["model_key"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::SecretHasNoValue);
     // The manifest's workload is not given the file's secrets either.
     assert_eq!(ask(&claims(1), &["own"]).unwrap_err().reason(), Reason::SecretRefused);
@@ -242,6 +242,6 @@ fn a_reference_workload_named_like_a_manifests_is_not_it() {
     let body = [workload("reference-1", 1, ""), secret("model_key", "\"reference-1\"")].concat();
     let (admitted, held) = (admitted(&body), held());
     let rules = Rules { admitted: Some(&admitted), reference: Some(&reference) };
-    let refusal = decide(rules, &held, &claims(5), &names(&["model_key"])).unwrap_err();
+    let refusal = decide(rules, &held, &claims(5), &names(&["model_key"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::SecretRefused);
 }

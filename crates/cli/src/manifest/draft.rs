@@ -27,6 +27,7 @@ use crate::{
     evidence,
     key_file::{self, OwnerReference},
     output,
+    replica::Replica,
     trusted::Trusted,
 };
 
@@ -36,7 +37,7 @@ use crate::{
 /// are, with the secrets that a measured configuration names. Read it before you
 /// sign it: evidence says what runs, not that it should.
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("source").required(true).args(["from_evidence", "program"])))]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["from_evidence", "address", "program"])))]
 pub(crate) struct Args {
     /// The genesis of the broker that it is for.
     #[arg(long, value_name = "FILE")]
@@ -51,8 +52,10 @@ pub(crate) struct Args {
     /// write it.
     #[arg(long, value_name = "FILE")]
     from_evidence: Option<PathBuf>,
+    #[command(flatten)]
+    replica: Replica,
     /// The workload's measured configuration: which secrets and bundles there are.
-    #[arg(long, value_name = "FILE", required_unless_present = "from_evidence")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["from_evidence", "address"])]
     configuration: Option<PathBuf>,
     /// The workload's program, to be measured (simulated platforms only).
     #[arg(long, value_name = "FILE", requires = "configuration")]
@@ -85,13 +88,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let genesis = read_genesis(&args.genesis)?;
     let configuration = args.configuration.as_deref().map(MeasuredConfiguration::load).transpose()?;
-    let (policy, mut notes) = match &args.from_evidence {
-        Some(file) => {
-            let evidence = evidence::read(file)?;
-            let claims = args.trusted.verifier()?.verify(&evidence).await;
-            policy_of(&claims.with_context(|| file.display().to_string())?)?
+    let (policy, mut notes) = match args.program {
+        None => {
+            let file = args.from_evidence.as_deref();
+            policy_of(&evidence::claims(file, &args.replica, &args.trusted).await?)?
         }
-        None => (measured_policy(&args)?, Vec::new()),
+        Some(_) => (measured_policy(&args)?, Vec::new()),
     };
     let mut document = Document::new(genesis.digest(), args.version);
     document.trust = trust(&policy, &args.trusted.simulation_roots()?);
@@ -174,13 +176,13 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
 /// The policy for what `adytum measure` computes.
 fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
     let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
-        bail!("give --from-evidence, or --configuration and --program");
+        bail!("give --from-evidence or --replica, or --configuration and --program");
     };
     if !args.trusted.simulation() {
         bail!(
             "only a simulated platform (--trust-simulation) shows the identity of a program as it is measured from its \
-             files; on hardware MRENCLAVE or MRTD come from the build, so start the replica once with --write-evidence \
-             FILE and give that to --from-evidence"
+             files; on hardware MRENCLAVE or MRTD come from the build, so start the replica with --evidence-listen and \
+             give --replica, or with --write-evidence and give --from-evidence"
         );
     }
     let measured = measure(configuration, args.init.as_ref().unwrap_or(program), program)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use adytum_api::names::SecretName;
 use adytum_broker::{
-    decide::{Mismatch, Rules, Verdict, decide},
+    decide::{Listing, Mismatch, Rules, Verdict, decide},
     manifest::{Manifest, SignedManifest, admission::Admitted},
 };
 use adytum_evidence::{
@@ -14,11 +14,12 @@ use adytum_evidence::{
     policy::Failure,
     verifier::{VerificationError, Verifier},
 };
+use adytum_ratls::error::SessionError;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::read;
-use crate::{collateral, evidence, output};
+use crate::{collateral, evidence, output, replica::Replica};
 
 /// Say, secret by secret, whether a manifest grants it to this evidence, and why
 /// not.
@@ -32,8 +33,10 @@ pub(crate) struct Args {
     file: PathBuf,
     /// Evidence of a replica, as `--write-evidence` and `adytum evidence collect`
     /// write it.
-    #[arg(long, value_name = "FILE")]
-    evidence: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "address", conflicts_with = "address")]
+    evidence: Option<PathBuf>,
+    #[command(flatten)]
+    replica: Replica,
     /// A secret that is asked for; may be given several times. All of the
     /// manifest's by default.
     #[arg(long = "secret", value_name = "NAME")]
@@ -62,7 +65,7 @@ struct Report {
 struct EvidenceReport {
     accepted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'static str>,
+    code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,18 +103,31 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let signed = SignedManifest::unsigned(text);
     let admitted = Admitted::assumed(manifest, signed, [].into());
     let admitted = admitted.with_context(|| args.file.display().to_string())?;
-    let evidence = evidence::read(&args.evidence)?;
+    let evidence = args.evidence.as_deref().map(evidence::read).transpose()?;
     let source = collateral::source(args.collateral.as_deref(), &[])?;
     let verifier = Verifier::new(admitted.roots.clone(), source, Arc::new(SystemClock));
     let names = match args.secrets.as_slice() {
         [] => admitted.manifest.secrets.keys().cloned().collect(),
         names => names.to_vec(),
     };
-    let report = match verifier.verify(&evidence).await {
+    let claims = match evidence {
+        Some(evidence) => match verifier.verify(&evidence).await {
+            Ok(claims) => Ok(claims),
+            // What is not evidence against the peer is no answer about it.
+            Err(error @ VerificationError::Collateral(_)) => return Err(error.into()),
+            Err(error) => Err((error.code().to_owned(), error.to_string())),
+        },
+        None => match args.replica.claims(verifier).await.context("give --evidence or --replica")? {
+            Ok(claims) => Ok(claims),
+            Err(SessionError::Refused { refusal, .. }) if !refusal.retry => {
+                Err((refusal.code, refusal.message))
+            }
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let report = match claims {
         Ok(claims) => judged(&admitted, claims, &names, !args.secrets.is_empty()),
-        // What is not evidence against the peer is no answer about it.
-        Err(error @ VerificationError::Collateral(_)) => return Err(error.into()),
-        Err(error) => refused(&error, names),
+        Err((code, reason)) => refused(code, reason, names),
     };
     if args.json {
         output::line(serde_json::to_string(&report)?)?;
@@ -130,19 +146,22 @@ fn judged(admitted: &Admitted, claims: Claims, names: &[SecretName], asked: bool
     // A broker that holds no value yet says of each secret whether it might go to
     // this peer.
     let nothing = BTreeMap::new();
-    let (workloads, mismatches, models): (Vec<String>, _, _) = match decide(rules, &nothing, &claims, &[]) {
-        Ok(grant) => (
-            grant.matched.iter().map(ToString::to_string).collect(),
-            Vec::new(),
-            grant.models.iter().map(|rule| rule.name.to_string()).collect(),
-        ),
-        Err(refusal) => (Vec::new(), refusal.mismatches.iter().map(Into::into).collect(), Vec::new()),
-    };
+    let (workloads, mismatches, models): (Vec<String>, _, _) =
+        match decide(rules, &nothing, &claims, &[], Listing::WHOLE) {
+            Ok(grant) => (
+                grant.matched.iter().map(ToString::to_string).collect(),
+                Vec::new(),
+                grant.models.iter().map(|rule| rule.name.to_string()).collect(),
+            ),
+            Err(refusal) => {
+                (Vec::new(), refusal.mismatches.nearest.iter().map(Into::into).collect(), Vec::new())
+            }
+        };
     let secrets: Vec<SecretReport> = names
         .iter()
         .map(|name| {
             let kind = admitted.manifest.secrets.get(name).map(|rule| rule.kind().to_string());
-            let verdict = decide(rules, &nothing, &claims, std::slice::from_ref(name))
+            let verdict = decide(rules, &nothing, &claims, std::slice::from_ref(name), Listing::WHOLE)
                 .err()
                 .and_then(|refusal| refusal.verdicts.into_iter().next())
                 .map(|(_, verdict)| verdict);
@@ -159,7 +178,7 @@ fn judged(admitted: &Admitted, claims: Claims, names: &[SecretName], asked: bool
                     report(true, "granted", Some(by.to_string()), Vec::new())
                 }
                 Some(Verdict::Refused { mismatches }) => {
-                    report(false, "secret-refused", None, mismatches.iter().map(Into::into).collect())
+                    report(false, "secret-refused", None, mismatches.nearest.iter().map(Into::into).collect())
                 }
                 Some(Verdict::Unknown) | None => report(false, "secret-unknown", None, Vec::new()),
             }
@@ -171,7 +190,7 @@ fn judged(admitted: &Admitted, claims: Claims, names: &[SecretName], asked: bool
     Report { granted, evidence, workloads, mismatches, secrets, models }
 }
 
-fn refused(error: &VerificationError, names: Vec<SecretName>) -> Report {
+fn refused(code: String, reason: String, names: Vec<SecretName>) -> Report {
     let secret = |name| SecretReport {
         name,
         granted: false,
@@ -182,12 +201,7 @@ fn refused(error: &VerificationError, names: Vec<SecretName>) -> Report {
     };
     Report {
         granted: false,
-        evidence: EvidenceReport {
-            accepted: false,
-            code: Some(error.code()),
-            reason: Some(error.to_string()),
-            claims: None,
-        },
+        evidence: EvidenceReport { accepted: false, code: Some(code), reason: Some(reason), claims: None },
         workloads: Vec::new(),
         mismatches: Vec::new(),
         secrets: names.into_iter().map(secret).collect(),
@@ -203,7 +217,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
             }
         }
         (None, reason) => {
-            let code = report.evidence.code.unwrap_or_default();
+            let code = report.evidence.code.as_deref().unwrap_or_default();
             output::line(format_args!(
                 "evidence  refused ({code}): {}",
                 reason.as_deref().unwrap_or_default()

@@ -46,45 +46,77 @@ fn join(failures: &[Failure]) -> String {
     failures.iter().map(Failure::to_string).collect::<Vec<_>>().join("; ")
 }
 
-#[derive(Default)]
-struct Failures(Vec<Failure>);
-
-impl Failures {
-    fn add(&mut self, rule: &str, wanted: impl Display, got: impl Display) {
-        self.0.push(Failure { rule: rule.to_owned(), wanted: wanted.to_string(), got: got.to_string() });
-    }
+/// Where rules that fail go. To write down what was wanted and got takes much longer
+/// than to find that they differ, so that is left to whoever wants to read it.
+trait Failures {
+    fn add(&mut self, rule: impl Display, wanted: impl Display, got: impl Display);
 
     /// One of these; an empty set is any.
-    fn one_of<T: Ord + Display>(&mut self, rule: &str, wanted: &BTreeSet<T>, got: &T) {
+    fn one_of<T: Ord + Display>(&mut self, rule: impl Display, wanted: &BTreeSet<T>, got: &T) {
         if !wanted.is_empty() {
             self.member(rule, wanted, got);
         }
     }
 
     /// One of these; an empty set holds nothing.
-    fn member<T: Ord + Display>(&mut self, rule: &str, wanted: &BTreeSet<T>, got: &T) {
+    fn member<T: Ord + Display>(&mut self, rule: impl Display, wanted: &BTreeSet<T>, got: &T) {
         if !wanted.contains(got) {
             self.add(rule, alternatives(wanted), got);
         }
     }
 }
 
-fn alternatives<T: Display>(values: &BTreeSet<T>) -> String {
-    match values.iter().map(T::to_string).collect::<Vec<_>>().as_slice() {
-        [] => "nothing".to_owned(),
-        [one] => one.clone(),
-        many => format!("one of {}", many.join(", ")),
+#[derive(Default)]
+struct Listed(Vec<Failure>);
+
+impl Failures for Listed {
+    fn add(&mut self, rule: impl Display, wanted: impl Display, got: impl Display) {
+        self.0.push(Failure { rule: rule.to_string(), wanted: wanted.to_string(), got: got.to_string() });
     }
+}
+
+#[derive(Default)]
+struct Counted(usize);
+
+impl Failures for Counted {
+    fn add(&mut self, _: impl Display, _: impl Display, _: impl Display) {
+        self.0 += 1;
+    }
+}
+
+fn alternatives<T: Display>(values: &BTreeSet<T>) -> impl Display {
+    fmt::from_fn(move |f| {
+        if values.is_empty() {
+            return f.write_str("nothing");
+        }
+        f.write_str(if values.len() == 1 { "" } else { "one of " })?;
+        values.iter().enumerate().try_for_each(|(index, value)| {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            value.fmt(f)
+        })
+    })
 }
 
 impl Policy {
     /// Judges claims by every rule.
     pub fn judge(&self, claims: &Claims) -> Result<(), PolicyRefusal> {
-        let mut failures = Failures::default();
+        let mut failures = Listed::default();
+        self.hold(claims, &mut failures);
+        if failures.0.is_empty() { Ok(()) } else { Err(PolicyRefusal { failures: failures.0 }) }
+    }
+
+    /// How many rules fail: 0 if the claims meet the policy.
+    pub fn count_failures(&self, claims: &Claims) -> usize {
+        let mut failures = Counted::default();
+        self.hold(claims, &mut failures);
+        failures.0
+    }
+
+    fn hold(&self, claims: &Claims, failures: &mut impl Failures) {
         failures.member("vendors", &self.vendors, &claims.vendor);
         failures.member("tee", &self.tee, &claims.tee());
-        self.judge_identity(claims, &mut failures);
-        self.judge_measurements(claims, &mut failures);
+        self.judge_identity(claims, failures);
+        self.judge_measurements(claims, failures);
         failures.member("tcb_status", &self.tcb_status, &claims.tcb_status);
         if claims.debug && !self.allow_debug {
             failures.add("allow_debug", "a program that no debugger can read", "debug");
@@ -95,24 +127,27 @@ impl Policy {
                 failures.add("platforms", alternatives(&self.platforms), got);
             }
         }
-        if failures.0.is_empty() { Ok(()) } else { Err(PolicyRefusal { failures: failures.0 }) }
     }
 
-    fn judge_identity(&self, claims: &Claims, failures: &mut Failures) {
-        let got = match &claims.measured {
-            Measured::Sgx { mr_enclave, .. } => format!("mr_enclave {mr_enclave}"),
-            Measured::Tdx { mr_config_id, .. } => format!("mr_config_id {mr_config_id}"),
-            Measured::Snp { host_data, .. } => format!("host_data {host_data}"),
-        };
+    fn judge_identity(&self, claims: &Claims, failures: &mut impl Failures) {
+        let got = fmt::from_fn(|f| match &claims.measured {
+            Measured::Sgx { mr_enclave, .. } => write!(f, "mr_enclave {mr_enclave}"),
+            Measured::Tdx { mr_config_id, .. } => write!(f, "mr_config_id {mr_config_id}"),
+            Measured::Snp { host_data, .. } => write!(f, "host_data {host_data}"),
+        });
         if !self.identity.is_empty() && !self.identity.iter().any(|&identity| claims.carries(identity)) {
             failures.add("identity", alternatives(&self.identity), got);
         } else if !self.pins_code(claims.tee()) {
             // Only a policy put together in code gets here: deny by default.
-            failures.add("identity", format!("a policy with {}", pins(claims.tee())), "a policy without");
+            failures.add(
+                "identity",
+                format_args!("a policy with {}", pins(claims.tee())),
+                "a policy without",
+            );
         }
     }
 
-    fn judge_measurements(&self, claims: &Claims, failures: &mut Failures) {
+    fn judge_measurements(&self, claims: &Claims, failures: &mut impl Failures) {
         match &claims.measured {
             Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_svn: _ } => {
                 failures.one_of("mr_enclave", &self.mr_enclave, mr_enclave);
@@ -121,13 +156,13 @@ impl Policy {
                     failures.add("isv_prod_id", wanted, isv_prod_id);
                 }
                 if let Some(wanted) = self.minimum_isv_svn.filter(|wanted| isv_svn < wanted) {
-                    failures.add("minimum_isv_svn", format!("at least {wanted}"), isv_svn);
+                    failures.add("minimum_isv_svn", format_args!("at least {wanted}"), isv_svn);
                 }
             }
             Measured::Tdx { mr_td, rtmr, mr_config_id: _ } => {
                 failures.one_of("mr_td", &self.mr_td, mr_td);
                 for (index, (wanted, got)) in self.rtmr.iter().flatten().zip(rtmr).enumerate() {
-                    failures.one_of(&format!("rtmr[{index}]"), wanted, got);
+                    failures.one_of(format_args!("rtmr[{index}]"), wanted, got);
                 }
             }
             Measured::Snp { measurement, host_data, vmpl } => {

@@ -20,14 +20,21 @@ use crate::{
     tensor::{ElementType, Elements, Tensor, half},
 };
 
+/// Up to this size, in bytes, a model's weights are kept a second time, in the order
+/// in which the processor takes them. Of a larger one a run takes so long that packing
+/// them each time is little, and the copy would be much.
+const PREPACKED: usize = 8 * 1024 * 1024;
+
 /// The engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RtenEngine;
 
 impl Engine for RtenEngine {
     fn load(&self, file: Vec<u8>) -> Result<Box<dyn LoadedModel>, LoadError> {
+        let small = file.len() <= PREPACKED;
         let prepared = prepare(file)?;
         let mut options = ModelOptions::with_all_ops();
+        options.prepack_weights(small);
         for (name, bytes) in prepared.tensors {
             options.external_data(&name, bytes);
         }

@@ -82,7 +82,17 @@ async fn run() -> anyhow::Result<()> {
     let reference = configuration::reference(&arguments)?;
     let measured = MeasuredConfiguration { reference: reference.as_ref().map(|loaded| loaded.digest()) };
     let clock = Arc::new(FloorClock::new(Arc::new(SystemClock), None));
-    let tee = tee::open(&arguments, &measured, clock.clone()).await?;
+    let ending = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    .shared();
+    let tee = tokio::select! {
+        tee = tee::open(&arguments, &measured, clock.clone()) => tee?,
+        () = ending.clone() => return Ok(()),
+    };
     tracing::info!(
         genesis = %genesis.digest(),
         owners = genesis.owners().len(),
@@ -96,13 +106,6 @@ async fn run() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
     let port = Port::new(listener, health)?;
-    let ending = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    }
-    .shared();
     let founded = Founded { genesis, tee, clock };
     let state = match state::open(&arguments, &founded).await? {
         Found::Open(state) => state,

@@ -66,19 +66,42 @@ async fn simulation(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Tee> {
     use adytum_evidence::measurement::Sha256Digest;
+    use adytum_sim::{Location, Platform, RemoteSimAttester, SimAttester, SimError};
 
-    let program = Sha256Digest::of_this_program().context("this program can't be measured")?;
-    let identity = measured.identity(program);
-    tracing::warn!(%identity, %location, "SIMULATION: nothing here is protected from the host");
-    let attester = adytum_sim::open_attester(location, identity, arguments.quote_latency).await?;
-    let collateral = match named_collateral(arguments, clock.clone())? {
-        Some(collateral) => collateral,
-        None => match location.parse()? {
-            adytum_sim::Location::Service(url) => from_url_with_clock(&url, clock)?,
-            adytum_sim::Location::Directory(directory) => {
-                Arc::new(adytum_sim::Platform::open(directory)?.collateral_source())
-            }
-        },
+    /// Between two attempts to reach the platform's service.
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+
+    // Most of a simulated start, and most of that is waited for beside the rest.
+    let measuring = tokio::task::spawn_blocking(Sha256Digest::of_this_program);
+    let identity = async {
+        let program = measuring.await?.context("this program can't be measured")?;
+        let identity = measured.identity(program);
+        tracing::warn!(%identity, %location, "SIMULATION: nothing here is protected from the host");
+        anyhow::Ok(identity)
     };
-    Ok(Tee { attester, collateral })
+    let named = named_collateral(arguments, clock.clone())?;
+    let latency = arguments.quote_latency;
+    Ok(match location.parse()? {
+        Location::Service(url) => {
+            let identity = identity.await?;
+            // A pod like others: it may come later.
+            let attester = loop {
+                match RemoteSimAttester::connect(&url, identity).await {
+                    Err(error @ SimError::Unreachable { .. }) => {
+                        tracing::warn!(code = error.code(), "waiting for the simulated platform: {error}");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    attester => break attester?.quote_latency(latency),
+                }
+            };
+            let collateral = named.map_or_else(|| from_url_with_clock(&url, clock), Ok)?;
+            Tee { attester: Arc::new(attester), collateral }
+        }
+        Location::Directory(directory) => {
+            let platform = Platform::open(directory)?;
+            let collateral = named.unwrap_or_else(|| Arc::new(platform.collateral_source()));
+            let attester = SimAttester::new(platform, identity.await?);
+            Tee { attester: Arc::new(attester.quote_latency(latency)), collateral }
+        }
+    })
 }

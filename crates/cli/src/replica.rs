@@ -1,0 +1,65 @@
+//! Evidence of a replica that runs, from the port that `--evidence-listen` opens.
+
+use std::{sync::Arc, time::Duration};
+
+use adytum_evidence::{claims::Claims, verifier::Verifier};
+use adytum_init::arguments::parse_duration;
+use adytum_ratls::{
+    claims::AnyEvidence,
+    connector::{AttestedConnector, ConnectorConfiguration},
+    error::SessionError,
+    limits::Limits,
+    session::Peer,
+};
+use tokio::time::{Instant, sleep};
+
+/// Between two attempts to reach a replica that is not there yet.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Which replica.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replica {
+    /// A replica that runs, where it listens with `--evidence-listen`: its evidence is
+    /// taken from an attested session.
+    #[arg(long = "replica", value_name = "HOST:PORT")]
+    pub(crate) address: Option<String>,
+    /// How long to try again while nobody listens there, as in 5m: a replica that the
+    /// broker refuses shows its evidence only between two starts.
+    #[arg(long, value_name = "DURATION", requires = "address", default_value = "0", hide_default_value = true,
+          value_parser = parse_duration)]
+    wait: Duration,
+}
+
+impl Replica {
+    /// What the replica's evidence says, if one was named.
+    pub(crate) async fn claims(&self, verifier: Verifier) -> Option<Result<Claims, SessionError>> {
+        let address = self.address.as_deref()?;
+        let connector = AttestedConnector::new(ConnectorConfiguration {
+            verifier: Arc::new(verifier),
+            // Who it is, is what is asked.
+            judge: Arc::new(AnyEvidence),
+            local: None,
+            limits: Limits::default(),
+        });
+        let began = Instant::now();
+        loop {
+            match connector.connect(address).await {
+                Ok(stream) => {
+                    let Peer::Attested { claims, .. } = stream.info().peer.clone() else {
+                        return Some(Err(SessionError::Local {
+                            peer: address.to_owned(),
+                            reason: "the session opened without evidence".to_owned(),
+                        }));
+                    };
+                    return Some(Ok(*claims));
+                }
+                Err(SessionError::Io { .. } | SessionError::Timeout { .. })
+                    if began.elapsed() < self.wait =>
+                {
+                    sleep(PAUSE).await;
+                }
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
