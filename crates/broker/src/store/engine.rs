@@ -7,13 +7,13 @@ use std::{
 };
 
 use adytum_evidence::measurement::Sha256Digest;
-use redb::{Database, ReadableDatabase, ReadableTable, Table};
+use redb::{Database, Key, ReadableDatabase, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
 use zeroize::Zeroizing;
 
 use super::{
     Change, Committed, StoreError, StoredRecord,
     encoding::{StateRow, encode_manifest, encode_secret},
-    row::{Element, Place, RowCipher, record_hash, toggle},
+    row::{Element, Place, RowCipher, Sealing, record_hash, toggle},
     storage::Storage,
     tables::{AUDIT, ENVELOPE, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
 };
@@ -131,20 +131,31 @@ impl Engine {
         let mut committed = Vec::with_capacity(changes.len());
         let transaction = database.begin_write()?;
         {
-            let mut manifests = transaction.open_table(MANIFESTS)?;
-            let mut secrets = transaction.open_table(SECRETS)?;
-            let mut items = transaction.open_table(ITEMS)?;
-            let mut envelope = transaction.open_table(ENVELOPE)?;
-            let mut audit = transaction.open_table(AUDIT)?;
+            let mut sealing = self.cipher.sealing()?;
+            // A table that is opened is written; most changes are audit records only.
+            let mut manifests = Lazy::new(&transaction, MANIFESTS);
+            let mut secrets = Lazy::new(&transaction, SECRETS);
+            let mut items = Lazy::new(&transaction, ITEMS);
+            let mut envelope = Lazy::new(&transaction, ENVELOPE);
+            let mut audit = Lazy::new(&transaction, AUDIT);
+            if next.generation == 1 {
+                // Whoever reads a store that was started finds each of them.
+                manifests.open()?;
+                secrets.open()?;
+                items.open()?;
+                envelope.open()?;
+                audit.open()?;
+            }
             for change in changes {
                 if let Some((version, signed)) = &change.manifest {
+                    let manifests = manifests.open()?;
                     let former = next.manifest_version;
                     if let Some(row) = manifests.get(former)? {
                         let key = former.to_be_bytes();
                         toggle(&mut next.rows, &self.cipher.element(manifest_place(&key), row.value()));
                     }
                     let key = version.to_be_bytes();
-                    let row = self.cipher.seal(manifest_place(&key), None, &encode_manifest(signed))?;
+                    let row = sealing.seal(manifest_place(&key), None, &encode_manifest(signed))?;
                     toggle(&mut next.rows, &self.cipher.element(manifest_place(&key), &row));
                     manifests.insert(*version, row.as_slice())?;
                     next.manifest_version = *version;
@@ -152,27 +163,29 @@ impl Engine {
                 for (name, secret) in &change.secrets {
                     let key = self.cipher.name_key(SECRET, name.as_str());
                     let (from, to) = (secret_key(&key, 0), secret_key(&key, u64::MAX));
-                    self.remove(&mut next.rows, &mut secrets, SECRET, &from, &to)?;
+                    let secrets = secrets.open()?;
+                    self.remove(&mut next.rows, secrets, SECRET, &from, &to)?;
                     let key = secret_key(&key, secret.version);
                     let place = Place { table: SECRET, key: &key };
-                    let row = self.cipher.seal(place, Some(name.as_str()), &encode_secret(secret))?;
+                    let row = sealing.seal(place, Some(name.as_str()), &encode_secret(secret))?;
                     toggle(&mut next.rows, &self.cipher.element(place, &row));
                     secrets.insert(key.as_slice(), row.as_slice())?;
                 }
                 for (name, item) in &change.items {
                     let key = self.cipher.name_key(ITEM, name);
-                    self.remove(&mut next.rows, &mut items, ITEM, &key, &key)?;
+                    let items = items.open()?;
+                    self.remove(&mut next.rows, items, ITEM, &key, &key)?;
                     if let Some(item) = item {
                         let place = Place { table: ITEM, key: &key };
-                        let row = self.cipher.seal(place, Some(name), &item.0)?;
+                        let row = sealing.seal(place, Some(name), &item.0)?;
                         toggle(&mut next.rows, &self.cipher.element(place, &row));
                         items.insert(key.as_slice(), row.as_slice())?;
                     }
                 }
                 for (name, value) in &change.envelope {
                     match value {
-                        Some(value) => drop(envelope.insert(*name, value.as_slice())?),
-                        None => drop(envelope.remove(*name)?),
+                        Some(value) => drop(envelope.open()?.insert(*name, value.as_slice())?),
+                        None => drop(envelope.open()?.remove(*name)?),
                     }
                 }
                 if let Some(floor) = change.clock_floor {
@@ -183,13 +196,13 @@ impl Engine {
                 }
                 let first_record = (!change.audit.is_empty()).then_some(next.audit_size + 1);
                 for record in &change.audit {
-                    self.append(&mut next, &mut audit, record)?;
+                    self.append(&mut next, audit.open()?, &mut sealing, record)?;
                 }
                 committed.push(Committed { head: next.head(), first_record });
             }
             finish(&mut next);
             let mut state = transaction.open_table(STATE)?;
-            let row = self.cipher.seal(state_place(), None, &next.encode())?;
+            let row = sealing.seal(state_place(), None, &next.encode())?;
             state.insert(STATE_KEY, row.as_slice())?;
         }
         transaction.commit()?;
@@ -200,6 +213,7 @@ impl Engine {
         &self,
         next: &mut StateRow,
         audit: &mut Table<'_, u64, &'static [u8]>,
+        sealing: &mut Sealing,
         record: &[u8],
     ) -> Result<(), Fault> {
         let number = next.audit_size + 1;
@@ -207,7 +221,7 @@ impl Engine {
         plain.extend_from_slice(&next.audit_hash.map_or([0; 32], |hash| hash.0));
         plain.extend_from_slice(record);
         let key = number.to_be_bytes();
-        let row = self.cipher.seal(audit_place(&key), None, &plain)?;
+        let row = sealing.seal(audit_place(&key), None, &plain)?;
         audit.insert(number, row.as_slice())?;
         if !self.storage.durable()
             && let Some(old) = number.checked_sub(KEPT_IN_MEMORY)
@@ -259,6 +273,26 @@ impl Engine {
             }
             Ok(())
         })
+    }
+}
+
+/// A table of a transaction, opened when it is needed first.
+struct Lazy<'t, K: Key + 'static, V: Value + 'static> {
+    transaction: &'t WriteTransaction,
+    definition: TableDefinition<'static, K, V>,
+    table: Option<Table<'t, K, V>>,
+}
+
+impl<'t, K: Key + 'static, V: Value + 'static> Lazy<'t, K, V> {
+    fn new(transaction: &'t WriteTransaction, definition: TableDefinition<'static, K, V>) -> Self {
+        Self { transaction, definition, table: None }
+    }
+
+    fn open(&mut self) -> Result<&mut Table<'t, K, V>, Fault> {
+        match &mut self.table {
+            Some(table) => Ok(table),
+            none => Ok(none.insert(self.transaction.open_table(self.definition)?)),
+        }
     }
 }
 

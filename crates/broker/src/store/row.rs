@@ -2,13 +2,14 @@
 //! one, nor change one, nor put one where another was.
 //!
 //! ```text
-//! salt (24) ‖ [length of the name (2) ‖ AES-256-GCM(name)] ‖ AES-256-GCM(value)
+//! salt (24) ‖ number (4) ‖ [length of the name (2) ‖ AES-256-GCM(name)] ‖ AES-256-GCM(value)
 //! ```
-//! Each row has a random salt and so a key of its own: HMAC-SHA256 of the salt
-//! under the store's row key, which HKDF-SHA256 (RFC 5869) derives from the root
-//! key and the genesis. Under that key the name has nonce 0, the value nonce 1;
-//! no number of rows wears it out. The associated data are format, table, key
-//! in the table and, for the value, the name.
+//! Each transaction has a random salt and so a key of its own: HMAC-SHA256 of the
+//! salt under the store's row key, which HKDF-SHA256 (RFC 5869) derives from the
+//! root key and the genesis. Under that key its rows are numbered (big-endian): a
+//! nonce is the row's number and 0 for the name or 1 for the value; no number of
+//! transactions wears the row key out. The associated data are format, table, key in
+//! the table and, for the value, the name.
 
 use adytum_evidence::identity::LengthPrefixed;
 use adytum_ratls::claims::GenesisDigest;
@@ -21,8 +22,10 @@ use zeroize::Zeroizing;
 use super::StoreError;
 use crate::root_key::RootKey;
 
-pub(super) const FORMAT: &[u8] = b"adytum store v2";
+pub(super) const FORMAT: &[u8] = b"adytum store v3";
 const SALT: usize = 24;
+/// Salt and number: no two rows of a store begin alike.
+const HEAD: usize = SALT + 4;
 const TAG: usize = 16;
 const NAME_NONCE: u8 = 0;
 const VALUE_NONCE: u8 = 1;
@@ -118,24 +121,86 @@ impl RowCipher {
         digest(context.sign().as_ref())
     }
 
+    /// What encrypts the rows of one transaction.
+    pub(super) fn sealing(&self) -> Result<Sealing, StoreError> {
+        let failed = |operation| move |_| StoreError::Cryptography { operation };
+        let mut salt = [0; SALT];
+        rand::fill(&mut salt).map_err(failed("random generation"))?;
+        let key = self.key(&salt).map_err(failed("deriving a transaction's key"))?;
+        Ok(Sealing { salt, key, rows: 0 })
+    }
+
+    /// Opens a row; `named` says whether it is one with a name.
+    pub(super) fn open(&self, place: Place<'_>, named: bool, row: &[u8]) -> Result<Opened, DoesNotOpen> {
+        let unnamed = || DoesNotOpen { name: None };
+        let (salt, rest) = row.split_at_checked(SALT).ok_or_else(unnamed)?;
+        let (number, mut rest) = rest.split_first_chunk::<4>().ok_or_else(unnamed)?;
+        let key = self.key(salt).map_err(|_| unnamed())?;
+        let mut name = String::new();
+        if named {
+            let (length, after) = rest.split_first_chunk::<2>().ok_or_else(unnamed)?;
+            let length = usize::from(u16::from_be_bytes(*length)) + TAG;
+            let (sealed, after) = after.split_at_checked(length).ok_or_else(unnamed)?;
+            let data = place.associated_data(b"name", b"");
+            let mut opened = decrypt(&key, nonce(*number, NAME_NONCE), &data, sealed).ok_or_else(unnamed)?;
+            name = String::from_utf8(std::mem::take(&mut *opened)).map_err(|_| unnamed())?;
+            rest = after;
+        }
+        let data = place.associated_data(b"value", name.as_bytes());
+        match decrypt(&key, nonce(*number, VALUE_NONCE), &data, rest) {
+            Some(value) => Ok(Opened { name, value }),
+            None => Err(DoesNotOpen { name: named.then_some(name) }),
+        }
+    }
+
+    /// A row's part in the digest over all rows: its head and the value's tag stand
+    /// for the whole of it, since only this store's keys make another.
+    pub(super) fn element(&self, place: Place<'_>, row: &[u8]) -> Element {
+        let mut context = hmac::Context::with_key(&self.elements);
+        for field in [place.table.as_bytes(), place.key] {
+            context.update(&(field.len() as u64).to_be_bytes());
+            context.update(field);
+        }
+        context.update(&row[..row.len().min(HEAD)]);
+        context.update(&row[row.len().saturating_sub(TAG)..]);
+        digest(context.sign().as_ref())
+    }
+
+    fn key(&self, salt: &[u8]) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
+        let bytes = hmac::sign(&self.rows, salt);
+        UnboundKey::new(&AES_256_GCM, bytes.as_ref()).map(LessSafeKey::new)
+    }
+}
+
+/// Encrypts the rows of one transaction, and of no other.
+pub(super) struct Sealing {
+    salt: [u8; SALT],
+    key: LessSafeKey,
+    rows: u32,
+}
+
+impl Sealing {
     pub(super) fn seal(
-        &self,
+        &mut self,
         place: Place<'_>,
         name: Option<&str>,
         value: &[u8],
     ) -> Result<Vec<u8>, StoreError> {
-        let failed = |operation| move |_| StoreError::Cryptography { operation };
-        let mut salt = [0; SALT];
-        rand::fill(&mut salt).map_err(failed("random generation"))?;
-        let key = self.key(&salt).map_err(failed("deriving a row's key"))?;
-        let mut row = Vec::with_capacity(SALT + 2 + TAG + name.map_or(0, str::len) + value.len() + TAG);
-        row.extend_from_slice(&salt);
-        let append = |row: &mut Vec<u8>, number, data: &[u8], plain: &[u8]| {
+        let number = self.rows.to_be_bytes();
+        self.rows = self
+            .rows
+            .checked_add(1)
+            .ok_or(StoreError::Cryptography { operation: "numbering a transaction's rows" })?;
+        let mut row = Vec::with_capacity(HEAD + 2 + TAG + name.map_or(0, str::len) + value.len() + TAG);
+        row.extend_from_slice(&self.salt);
+        row.extend_from_slice(&number);
+        let append = |row: &mut Vec<u8>, part, data: &[u8], plain: &[u8]| {
             let from = row.len();
             row.extend_from_slice(plain);
-            let tag = key
-                .seal_in_place_separate_tag(nonce(number), Aad::from(data), &mut row[from..])
-                .map_err(failed("encrypting a row"))?;
+            let tag = self
+                .key
+                .seal_in_place_separate_tag(nonce(number, part), Aad::from(data), &mut row[from..])
+                .map_err(|_| StoreError::Cryptography { operation: "encrypting a row" })?;
             row.extend_from_slice(tag.as_ref());
             Ok::<_, StoreError>(())
         };
@@ -149,46 +214,6 @@ impl RowCipher {
         append(&mut row, VALUE_NONCE, &data, value)?;
         Ok(row)
     }
-
-    /// Opens a row; `named` says whether it is one with a name.
-    pub(super) fn open(&self, place: Place<'_>, named: bool, row: &[u8]) -> Result<Opened, DoesNotOpen> {
-        let unnamed = || DoesNotOpen { name: None };
-        let (salt, mut rest) = row.split_at_checked(SALT).ok_or_else(unnamed)?;
-        let key = self.key(salt).map_err(|_| unnamed())?;
-        let mut name = String::new();
-        if named {
-            let (length, after) = rest.split_first_chunk::<2>().ok_or_else(unnamed)?;
-            let length = usize::from(u16::from_be_bytes(*length)) + TAG;
-            let (sealed, after) = after.split_at_checked(length).ok_or_else(unnamed)?;
-            let data = place.associated_data(b"name", b"");
-            let mut opened = decrypt(&key, NAME_NONCE, &data, sealed).ok_or_else(unnamed)?;
-            name = String::from_utf8(std::mem::take(&mut *opened)).map_err(|_| unnamed())?;
-            rest = after;
-        }
-        let data = place.associated_data(b"value", name.as_bytes());
-        match decrypt(&key, VALUE_NONCE, &data, rest) {
-            Some(value) => Ok(Opened { name, value }),
-            None => Err(DoesNotOpen { name: named.then_some(name) }),
-        }
-    }
-
-    /// A row's part in the digest over all rows: the salt and the value's tag
-    /// stand for the whole of it, since only this store's keys make another.
-    pub(super) fn element(&self, place: Place<'_>, row: &[u8]) -> Element {
-        let mut context = hmac::Context::with_key(&self.elements);
-        for field in [place.table.as_bytes(), place.key] {
-            context.update(&(field.len() as u64).to_be_bytes());
-            context.update(field);
-        }
-        context.update(&row[..row.len().min(SALT)]);
-        context.update(&row[row.len().saturating_sub(TAG)..]);
-        digest(context.sign().as_ref())
-    }
-
-    fn key(&self, salt: &[u8]) -> Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
-        let bytes = hmac::sign(&self.rows, salt);
-        UnboundKey::new(&AES_256_GCM, bytes.as_ref()).map(LessSafeKey::new)
-    }
 }
 
 /// Adds an element to a digest of a set, or takes it out again. The digest
@@ -198,17 +223,18 @@ pub(super) fn toggle(set: &mut Element, element: &Element) {
     set.iter_mut().zip(element).for_each(|(byte, other)| *byte ^= other);
 }
 
-fn decrypt(key: &LessSafeKey, number: u8, data: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+fn decrypt(key: &LessSafeKey, nonce: Nonce, data: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(sealed.to_vec());
-    let length = key.open_in_place(nonce(number), Aad::from(data), &mut bytes).ok()?.len();
+    let length = key.open_in_place(nonce, Aad::from(data), &mut bytes).ok()?.len();
     bytes.truncate(length);
     Some(bytes)
 }
 
-/// Each row has a key of its own, under which each nonce is used once.
-fn nonce(number: u8) -> Nonce {
+/// Each transaction has a key of its own, under which each row has another number.
+fn nonce(row: [u8; 4], part: u8) -> Nonce {
     let mut bytes = [0; NONCE_LEN];
-    bytes[NONCE_LEN - 1] = number;
+    bytes[..row.len()].copy_from_slice(&row);
+    bytes[NONCE_LEN - 1] = part;
     Nonce::assume_unique_for_key(bytes)
 }
 
@@ -248,10 +274,28 @@ mod tests {
 
     const PLACE: Place<'static> = Place { table: "secrets", key: b"key" };
 
+    fn seal(cipher: &RowCipher, name: &str, value: &[u8]) -> Vec<u8> {
+        cipher.sealing().unwrap().seal(PLACE, Some(name), value).unwrap()
+    }
+
+    #[test]
+    fn rows_of_one_transaction_and_of_two_have_different_nonces() {
+        let cipher = cipher(1, 1);
+        let mut sealing = cipher.sealing().unwrap();
+        let mut heads: Vec<_> =
+            (0..3).map(|_| sealing.seal(PLACE, None, b"sesame").unwrap()[..HEAD].to_vec()).collect();
+        heads.push(seal(&cipher, "model_key", b"sesame")[..HEAD].to_vec());
+        let salts: std::collections::BTreeSet<_> = heads.iter().map(|head| head[..SALT].to_vec()).collect();
+        assert_eq!(salts.len(), 2);
+        heads.sort();
+        heads.dedup();
+        assert_eq!(heads.len(), 4);
+    }
+
     #[test]
     fn a_row_opens_in_its_place_only() {
         let cipher = cipher(1, 1);
-        let row = cipher.seal(PLACE, Some("model_key"), b"sesame").unwrap();
+        let row = seal(&cipher, "model_key", b"sesame");
         let opened = cipher.open(PLACE, true, &row).unwrap();
         assert_eq!((opened.name.as_str(), opened.value.as_slice()), ("model_key", &b"sesame"[..]));
         for place in [Place { table: "items", ..PLACE }, Place { key: b"kez", ..PLACE }] {
@@ -265,8 +309,8 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_noticed_and_the_name_told_where_it_can_be() {
         let cipher = cipher(1, 1);
-        let row = cipher.seal(PLACE, Some("model_key"), b"sesame").unwrap();
-        let named = SALT + 2 + "model_key".len() + TAG;
+        let row = seal(&cipher, "model_key", b"sesame");
+        let named = HEAD + 2 + "model_key".len() + TAG;
         for bit in 0..row.len() * 8 {
             let mut bad = row.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -281,17 +325,20 @@ mod tests {
     #[test]
     fn a_value_can_not_be_joined_to_another_name() {
         let cipher = cipher(1, 1);
-        let (a, b) = (cipher.seal(PLACE, Some("a"), b"1"), cipher.seal(PLACE, Some("b"), b"2"));
+        let mut sealing = cipher.sealing().unwrap();
+        let (a, b) = (sealing.seal(PLACE, Some("a"), b"1"), sealing.seal(PLACE, Some("b"), b"2"));
         let (a, b) = (a.unwrap(), b.unwrap());
-        let name = SALT + 2 + 1 + TAG;
+        let name = HEAD + 2 + 1 + TAG;
         assert!(cipher.open(PLACE, true, &[&a[..name], &b[name..]].concat()).is_err());
     }
 
     #[test]
     fn equal_rows_differ_and_nothing_is_readable() {
         let cipher = cipher(1, 1);
+        // In one transaction; that is the harder case.
+        let mut sealing = cipher.sealing().unwrap();
         let rows: Vec<_> =
-            (0..2).map(|_| cipher.seal(PLACE, Some("model_key"), b"sesame").unwrap()).collect();
+            (0..2).map(|_| sealing.seal(PLACE, Some("model_key"), b"sesame").unwrap()).collect();
         assert_ne!(rows[0], rows[1]);
         for text in [&b"sesame"[..], b"model_key"] {
             assert!(!rows[0].windows(text.len()).any(|window| window == text));
