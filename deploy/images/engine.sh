@@ -28,17 +28,18 @@ find_engine() {
 
 # build_image NAME CONTAINERFILE CONTEXT EPOCH [OPTION...]
 # Every date in the image is EPOCH, and nothing says where or with what it was
-# built, so that equal inputs give an equal image.
+# built, so that equal inputs give an equal image. Nothing comes out of a cache:
+# there it would still have the date of the commit that it was built for first.
 build_image() {
     local name=$1 file=$2 context=$3 epoch=$4
     shift 4
     case $engine in
         docker)
-            DOCKER_BUILDKIT=1 docker build --quiet --provenance=false --build-arg "SOURCE_DATE_EPOCH=$epoch" \
+            DOCKER_BUILDKIT=1 docker build --quiet --no-cache --provenance=false --build-arg "SOURCE_DATE_EPOCH=$epoch" \
                 --file "$file" --tag "$name" "$@" "$context" >/dev/null
             ;;
         podman)
-            podman build --quiet --timestamp "$epoch" --identity-label=false --isolation=chroot \
+            podman build --quiet --no-cache --layers=false --timestamp "$epoch" --identity-label=false --isolation=chroot \
                 --file "$file" --tag "$name" "$@" "$context" >/dev/null
             ;;
         buildah)
