@@ -15,12 +15,6 @@ use adytum_evidence::{
     verifier::{TrustRoot, Verifier},
 };
 use sha2::Sha512;
-#[cfg(feature = "simulation")]
-use {
-    adytum_sim::SimError,
-    std::time::Duration,
-    tokio::time::{Instant, sleep},
-};
 
 use crate::{
     Program,
@@ -28,10 +22,6 @@ use crate::{
     configuration::MeasuredConfiguration,
     error::InitError,
 };
-
-/// Between two attempts to reach the service of a simulated platform.
-#[cfg(feature = "simulation")]
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// What kind of place this process runs in: decides where secrets may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,19 +140,8 @@ async fn simulation(
         Program::Child(digest) => digest,
     };
     let identity = configuration.identity(init, program);
-    // The service of a simulated platform is a pod like others: it may come later.
-    let began = Instant::now();
-    loop {
-        match adytum_sim::open_attester(platform, identity, arguments.quote_latency).await {
-            Err(error @ SimError::Unreachable { .. })
-                if arguments.fetch_timeout.is_none_or(|limit| began.elapsed() < limit) =>
-            {
-                tracing::warn!(code = error.code(), "waiting for the simulated platform: {error}");
-                sleep(PAUSE).await;
-            }
-            attester => return Ok(attester.map_err(AttesterError::from)?),
-        }
-    }
+    let open = || adytum_sim::open_attester(platform, identity, arguments.quote_latency);
+    Ok(adytum_sim::when_there(arguments.fetch_timeout, open).await.map_err(AttesterError::from)?)
 }
 
 #[cfg(not(feature = "simulation"))]

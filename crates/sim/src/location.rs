@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use adytum_evidence::{attester::Attester, measurement::WorkloadIdentity};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     attester::SimAttester,
@@ -40,6 +41,33 @@ pub async fn open_attester(
             Arc::new(SimAttester::new(platform, identity).quote_latency(quote_latency))
         }
     })
+}
+
+/// Between two attempts to reach a platform's service.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Attempts something that needs a platform's service until one answers, for as long
+/// as `patience` says or for ever: in a cluster the service is a pod like others and
+/// may come later. Every other error is final. Time is tokio's.
+pub async fn when_there<T, F>(
+    patience: Option<Duration>,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, SimError>
+where
+    F: Future<Output = Result<T, SimError>>,
+{
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Err(error @ SimError::Unreachable { .. })
+                if patience.is_none_or(|patience| began.elapsed() < patience) =>
+            {
+                tracing::warn!(code = error.code(), "waiting for the simulated platform: {error}");
+                sleep(PAUSE).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Where a simulated platform is.

@@ -106,18 +106,3 @@ async fn quotes_are_made_in_parallel() {
         assert_eq!(verified.report.as_sgx().unwrap().report_data, [number; 64]);
     }
 }
-
-/// Not a test of correctness: `cargo test -p adytum-sim --test attester -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "prints how long a quote takes"]
-async fn quote_time() {
-    let attester = SimAttester::new(Platform::ephemeral().unwrap(), IDENTITY);
-    let count = 20_000;
-    let start = std::time::Instant::now();
-    for number in 0..count {
-        let mut report_data = ReportData([0; 64]);
-        report_data.0[..4].copy_from_slice(&u32::to_le_bytes(number));
-        attester.evidence(report_data).await.unwrap();
-    }
-    println!("{:.1} us a quote", start.elapsed().as_secs_f64() * 1e6 / f64::from(count));
-}

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use adytum_evidence::{
     attester::Attester as _,
     claims::{Claims, Measured, TcbStatus},
-    clock::{FixedClock, SystemClock, UnixSeconds},
+    clock::{FixedClock, UnixSeconds},
     collateral::{CollateralSource, DirectorySource, PccsSource, PckCa},
     measurement::{Fmspc, MrSigner, ReportData, WorkloadIdentity},
     trust::Vendor,
@@ -160,26 +160,4 @@ async fn the_pccs_is_what_a_pccs_source_reads() {
         assert_eq!(error.code(), "collateral-missing", "{error}");
         server.abort();
     }
-}
-
-/// Not a test of correctness: `cargo test -p adytum-sim --test evidence -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "prints how long a quote and its verification take"]
-async fn attestation_time() {
-    let platform = Platform::ephemeral().unwrap();
-    let attester = SimAttester::new(platform.clone(), IDENTITY);
-    let verifier = Verifier::new(
-        vec![platform.trust_root().unwrap()],
-        Arc::new(platform.collateral_source()),
-        Arc::new(SystemClock),
-    );
-    let count = 2_000;
-    let start = std::time::Instant::now();
-    for number in 0..count {
-        let mut report_data = REPORT_DATA;
-        report_data.0[..4].copy_from_slice(&u32::to_le_bytes(number));
-        let evidence = attester.evidence(report_data).await.unwrap();
-        assert_eq!(verifier.verify(&evidence).await.unwrap().report_data, report_data);
-    }
-    println!("{:.0} us a quote and its verification", start.elapsed().as_secs_f64() * 1e6 / f64::from(count));
 }

@@ -10,7 +10,7 @@ use adytum_evidence::{
     collateral::{PckCa, QuoteCollateralV3},
     measurement::{ReportData, WorkloadIdentity},
 };
-use adytum_sim::{Platform, RemoteSimAttester, SimAttester, SimError, open_attester, service};
+use adytum_sim::{Platform, RemoteSimAttester, SimAttester, SimError, open_attester, service, when_there};
 use axum::body::Body;
 use dcap_qvl::verify::QuoteVerifier;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -236,6 +236,52 @@ async fn a_service_that_is_gone_or_is_another_is_named() {
         assert_eq!(error.code(), code, "{reply:?}: {error}");
         impostor.await.unwrap();
     }
+}
+
+/// A listener behind which nobody is: it takes connections and ends them.
+async fn absent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[tokio::test]
+async fn a_service_that_comes_late_is_waited_for() {
+    let (listener, url) = absent().await;
+    let waiting = tokio::spawn(async move {
+        when_there(None, || RemoteSimAttester::connect(&url, IDENTITY)).await.map(|_| ())
+    });
+    for _ in 0..2 {
+        drop(listener.accept().await.unwrap());
+    }
+    let platform = Platform::ephemeral().unwrap();
+    let server = tokio::spawn(service::serve(listener, platform, Duration::ZERO, std::future::pending()));
+    waiting.await.unwrap().unwrap();
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_service_is_waited_for_no_longer_than_said_and_a_wrong_one_not_at_all() {
+    let (listener, url) = absent().await;
+    let attempts = std::cell::Cell::new(0);
+    let connect = || {
+        attempts.set(attempts.get() + 1);
+        RemoteSimAttester::connect(&url, IDENTITY)
+    };
+    drop(listener);
+    let error = when_there(Some(Duration::ZERO), connect).await.unwrap_err();
+    assert_eq!((error.code(), attempts.get()), ("simulation-unreachable", 1));
+
+    let (listener, url) = absent().await;
+    let impostor = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).await;
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    });
+    let error = when_there(None, || RemoteSimAttester::connect(&url, IDENTITY)).await.unwrap_err();
+    assert_eq!(error.code(), "simulation-answer");
+    impostor.await.unwrap();
 }
 
 #[tokio::test]

@@ -111,6 +111,37 @@ fn a_workload_gets_what_the_manifest_names_for_it() {
     assert!(grant.models.is_empty(), "a workload gets its own models only");
 }
 
+/// However many workloads there are, a refusal describes the nearest few, and says how
+/// many more there are.
+#[test]
+fn of_many_workloads_the_nearest_are_described_and_the_rest_counted() {
+    let mut text: Vec<String> = (0..100).map(|number| workload(&format!("w{number}"), 3, "")).collect();
+    // One of them is less unlike than the others.
+    let far = "tee = [\"sgx\"]\n";
+    assert!(text[7].contains(far), "{}", text[7]);
+    (0..100).filter(|number| *number != 7).for_each(|number| {
+        text[number] = text[number].replace(far, &format!("{far}isv_prod_id = 9\n"));
+    });
+    let all: Vec<String> = (0..100).map(|number| format!("\"w{number}\"")).collect();
+    text.push(secret("model_key", &all.join(", ")));
+    let (admitted, held) = (admitted(&text.concat()), held());
+    let rules = Rules { admitted: Some(&admitted), reference: None };
+    let refused = |listing| decide(rules, &held, &claims(1), &names(&["model_key"]), listing).unwrap_err();
+    let whole = refused(Listing::WHOLE);
+    assert_eq!((whole.mismatches.nearest.len(), whole.mismatches.more), (100, 0));
+    assert!(whole.mismatches.nearest.is_sorted_by_key(|mismatch| mismatch.failures.len()));
+    let brief = refused(Listing::BRIEF);
+    let Listing { workloads, each_secret } = Listing::BRIEF;
+    assert_eq!(brief.mismatches.nearest, whole.mismatches.nearest[..workloads]);
+    assert_eq!(brief.mismatches.more, 100 - workloads);
+    let Verdict::Refused { mismatches } = &brief.verdicts[0].1 else { panic!("{brief:?}") };
+    assert_eq!(mismatches.nearest, whole.mismatches.nearest[..each_secret]);
+    assert_eq!(mismatches.more, 100 - each_secret);
+    let text = brief.explanation();
+    assert!(text.contains("not workload w7:") && text.contains("more workloads"), "{text}");
+    assert_eq!(brief.reason(), whole.reason());
+}
+
 #[test]
 fn all_or_none_and_each_reason_is_its_own() {
     let (admitted, held) = (two_workloads(), held());

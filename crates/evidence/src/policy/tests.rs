@@ -75,13 +75,16 @@ fn full() -> Policy {
 }
 
 fn rules(policy: &Policy, claims: &Claims) -> Vec<String> {
-    match policy.judge(claims) {
+    let rules: Vec<String> = match policy.judge(claims) {
         Ok(()) => Vec::new(),
         Err(refusal) => {
             assert!(!refusal.failures.is_empty());
             refusal.failures.into_iter().map(|failure| failure.rule).collect()
         }
-    }
+    };
+    // To count and to describe is one judgement.
+    assert_eq!(policy.count_failures(claims), rules.len());
+    rules
 }
 
 #[test]

@@ -192,6 +192,18 @@ async fn as_a_library_the_identity_is_that_of_this_program() {
     assert_eq!((error.code(), error.exit_code()), ("library-not-pinned", 78), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_for_evidence_that_is_taken_is_named() {
+    let Some(bed) = Bed::new() else { return };
+    let configuration = bed.configuration("workload", &Workload::default());
+    let broker = bed.broker(&configuration).await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let flag = format!("--evidence-listen={}", taken.local_addr().unwrap());
+    let ended = bed.init(&configuration, broker.address, "echo started").flag(&flag).run().await;
+    ended.assert_refused(71, "evidence-port");
+    assert!(ended.stdout.is_empty(), "{ended:?}");
+}
+
 /// Evidence in a file, also of a workload that nobody named: to be named by it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_writes_its_evidence_before_it_is_refused() {

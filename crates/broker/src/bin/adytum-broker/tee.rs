@@ -66,10 +66,7 @@ async fn simulation(
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Tee> {
     use adytum_evidence::measurement::Sha256Digest;
-    use adytum_sim::{Location, Platform, RemoteSimAttester, SimAttester, SimError};
-
-    /// Between two attempts to reach the platform's service.
-    const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+    use adytum_sim::{Location, Platform, RemoteSimAttester, SimAttester};
 
     // Most of a simulated start, and most of that is waited for beside the rest.
     let measuring = tokio::task::spawn_blocking(Sha256Digest::of_this_program);
@@ -84,16 +81,8 @@ async fn simulation(
     Ok(match location.parse()? {
         Location::Service(url) => {
             let identity = identity.await?;
-            // A pod like others: it may come later.
-            let attester = loop {
-                match RemoteSimAttester::connect(&url, identity).await {
-                    Err(error @ SimError::Unreachable { .. }) => {
-                        tracing::warn!(code = error.code(), "waiting for the simulated platform: {error}");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    attester => break attester?.quote_latency(latency),
-                }
-            };
+            let connect = || RemoteSimAttester::connect(&url, identity);
+            let attester = adytum_sim::when_there(None, connect).await?.quote_latency(latency);
             let collateral = named.map_or_else(|| from_url_with_clock(&url, clock), Ok)?;
             Tee { attester: Arc::new(attester), collateral }
         }
