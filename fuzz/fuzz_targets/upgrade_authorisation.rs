@@ -2,16 +2,18 @@
 
 #![no_main]
 
-use adytum_broker::{genesis::Genesis, succession::authorisation::SignedAuthorisation};
+use adytum_broker::{genesis::Genesis, roles::Owners, succession::authorisation::SignedAuthorisation};
 use adytum_sealed::signing::OwnerPublicKey;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let genesis = Genesis::found([OwnerPublicKey([1; 32])], 1).expect("one owner found a broker");
+    let key = OwnerPublicKey([1; 32]);
+    let genesis = Genesis::found([key], 1).expect("one owner found a broker");
+    let owners = Owners::new([key], 1).expect("one owner is enough");
     if let Ok(signed) = SignedAuthorisation::from_file(text) {
         let file = signed.to_file().expect("what was read prints");
         assert_eq!(SignedAuthorisation::from_file(&file).expect("what is printed is read"), signed);
-        assert!(signed.approved_by(&genesis).is_err());
+        assert!(signed.approved_by(genesis.digest(), &owners).is_err());
     }
     let _ = SignedAuthorisation::unsigned(text).read(genesis.digest());
 });

@@ -30,8 +30,9 @@ use crate::{
 /// What peers may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Of handshakes; a connection beyond their number is closed at once, unless
-    /// one that began `handshake_grace` ago can give way to it.
+    /// Of handshakes. A connection beyond their number is closed at once, unless
+    /// one can give way to it: of an address that has more, or, among addresses
+    /// with equally many, one that began `handshake_grace` ago.
     pub handshakes: Limits,
     /// How long a handshake has for itself when others wait.
     pub handshake_grace: Duration,

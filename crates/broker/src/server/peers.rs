@@ -38,7 +38,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub(super) enum PeerKey {
     V4([u8; 4]),
     /// A network of 64 bits: an address has no cost within it.
     V6([u8; 8]),
@@ -46,8 +46,8 @@ enum Key {
     Others,
 }
 
-impl Key {
-    fn of(address: IpAddr) -> Self {
+impl PeerKey {
+    pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
             IpAddr::V6(address) => Self::V6(network(address)),
@@ -92,7 +92,7 @@ pub(super) struct Peers {
 
 #[derive(Debug)]
 struct Table {
-    peers: HashMap<Key, Peer>,
+    peers: HashMap<PeerKey, Peer>,
     swept: Option<Instant>,
 }
 
@@ -107,8 +107,15 @@ enum Held {
 #[derive(Debug)]
 pub(super) struct PeerPlace {
     peers: Arc<Peers>,
-    key: Key,
+    key: PeerKey,
     held: Held,
+}
+
+impl PeerPlace {
+    /// Whom it is counted for.
+    pub(super) fn key(&self) -> PeerKey {
+        self.key
+    }
 }
 
 impl Peers {
@@ -124,7 +131,7 @@ impl Peers {
     ) -> Result<PeerPlace, &'static str> {
         let limits = self.limits;
         let mut table = self.lock();
-        let key = table.place(Key::of(address), &limits, now);
+        let key = table.place(PeerKey::of(address), &limits, now);
         let peer = table.peer(key, &limits, now);
         peer.refill(&limits, now);
         if limits.rate > 0 && peer.tokens < 1.0 {
@@ -144,7 +151,7 @@ impl Peers {
     pub(super) fn unattested_session(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<PeerPlace> {
         let limits = self.limits;
         let mut table = self.lock();
-        let key = table.place(Key::of(address), &limits, now);
+        let key = table.place(PeerKey::of(address), &limits, now);
         let peer = table.peer(key, &limits, now);
         if peer.unattested_sessions >= limits.unattested_sessions {
             return None;
@@ -160,7 +167,7 @@ impl Peers {
 
 impl Table {
     /// Where this address is counted.
-    fn place(&mut self, key: Key, limits: &PeerLimits, now: Instant) -> Key {
+    fn place(&mut self, key: PeerKey, limits: &PeerLimits, now: Instant) -> PeerKey {
         if self.peers.contains_key(&key) || self.peers.len() < MAXIMUM_PEERS {
             return key;
         }
@@ -171,10 +178,10 @@ impl Table {
                 !peer.idle(limits)
             });
         }
-        if self.peers.len() < MAXIMUM_PEERS { key } else { Key::Others }
+        if self.peers.len() < MAXIMUM_PEERS { key } else { PeerKey::Others }
     }
 
-    fn peer(&mut self, key: Key, limits: &PeerLimits, now: Instant) -> &mut Peer {
+    fn peer(&mut self, key: PeerKey, limits: &PeerLimits, now: Instant) -> &mut Peer {
         let tokens = f64::from(limits.burst);
         let new = Peer { tokens, refilled: now, handshakes: 0, unattested_sessions: 0 };
         self.peers.entry(key).or_insert(new)
@@ -257,7 +264,7 @@ mod tests {
         assert!(peers.handshake(address("12.0.0.1"), later).is_ok());
         let table = peers.lock();
         assert!(table.peers.len() <= 3, "{}", table.peers.len());
-        assert_eq!(table.peers.get(&Key::of(address("10.0.0.1"))).map(|peer| peer.handshakes), Some(1));
+        assert_eq!(table.peers.get(&PeerKey::of(address("10.0.0.1"))).map(|peer| peer.handshakes), Some(1));
         drop(table);
         drop(held);
     }

@@ -107,7 +107,7 @@ impl Accepting {
         let now = Instant::now();
         let admitted = self.peers.handshake(address, now).and_then(|place| {
             let session = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| "sessions")?;
-            if handshakes.full() && !handshakes.make_room(now) {
+            if handshakes.full() && !handshakes.make_room(now, place.key()) {
                 return Err("handshakes");
             }
             Ok((place, session))
@@ -116,6 +116,7 @@ impl Accepting {
             Ok(admitted) => admitted,
             Err(limit) => return self.turn_away(limit, address),
         };
+        let peer = place.key();
         let attempt = HandshakeAttempt {
             acceptor: self.acceptor(),
             metrics: Arc::clone(&self.host.metrics),
@@ -127,7 +128,7 @@ impl Accepting {
             outcome: Outcome::new(Arc::clone(&self.host.metrics)),
             _place: place,
         };
-        handshakes.start(now, attempt.run(stream, address, permit));
+        handshakes.start(now, peer, attempt.run(stream, address, permit));
     }
 
     /// Closes a connection before anything is spent on it. The peer sees it closed

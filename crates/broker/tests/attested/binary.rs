@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    sync::mpsc::{self, UnboundedReceiver},
     time::timeout,
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Stage {
 
 pub(crate) struct Process {
     pub(crate) child: Child,
+    /// What it logs is read while it runs: a full pipe would hold it up.
+    pub(crate) logs: UnboundedReceiver<String>,
     pub(crate) address: SocketAddr,
     /// Of probes and metrics.
     pub(crate) health: Option<SocketAddr>,
@@ -68,19 +71,26 @@ impl Stage {
 
     pub(crate) async fn start(&self, flags: &[&str]) -> Process {
         let mut child = self.command(flags).spawn().unwrap();
+        let (sender, mut logs) = mpsc::unbounded_channel();
+        let mut logged = BufReader::new(child.stderr.take().unwrap()).lines();
+        tokio::spawn(async move {
+            while let Some(line) = logged.next_line().await.unwrap() {
+                let _ = sender.send(line);
+            }
+        });
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         let mut health = None;
         loop {
             let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap();
             let Some(line) = line else {
-                panic!("{:?}", child.wait_with_output().await);
+                panic!("{:?}, having logged {:#?}", child.wait().await, rest(&mut logs).await);
             };
             if let Some(address) = line.strip_prefix("Health listening on ") {
                 health = Some(address.parse().unwrap());
                 continue;
             }
             let address = line.strip_prefix("Server listening on ").expect(&line).parse().unwrap();
-            return Process { child, address, health };
+            return Process { child, logs, address, health };
         }
     }
 
@@ -98,11 +108,25 @@ impl Stage {
     }
 }
 
+/// The lines that were not read yet, until there are no more.
+async fn rest(logs: &mut UnboundedReceiver<String>) -> String {
+    let mut lines = String::new();
+    while let Some(line) = logs.recv().await {
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines
+}
+
 impl Process {
-    pub(crate) async fn terminate(self) -> Output {
+    pub(crate) async fn terminate(mut self) -> Output {
         let pid = nix::unistd::Pid::from_raw(self.child.id().unwrap().try_into().unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        timeout(Duration::from_secs(20), self.child.wait_with_output()).await.unwrap().unwrap()
+        let end = async {
+            let output = self.child.wait_with_output().await.unwrap();
+            Output { stderr: rest(&mut self.logs).await.into_bytes(), ..output }
+        };
+        timeout(Duration::from_secs(20), end).await.unwrap()
     }
 }
 

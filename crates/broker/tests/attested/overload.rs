@@ -234,7 +234,9 @@ async fn attack(kind: usize, address: SocketAddr) {
             .await
         }
     };
-    let _ = stream.read(&mut [0; 64]).await;
+    // The broker ends it; but a connection that the kernel lost in the crowd has
+    // nobody who would.
+    let _ = timeout(Duration::from_secs(20), stream.read(&mut [0; 64])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,7 +250,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
         "--health-listen=127.0.0.1:0",
         "--max-handshakes=256",
         "--peer-handshakes=128",
-        "--handshake-timeout=5",
+        "--handshake-timeout=10",
         "--handshake-grace=500",
         "--peer-rate=100",
         "--peer-burst=200",
@@ -273,7 +275,8 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
             })
         })
         .collect();
-    // Meanwhile, again and again, a replica.
+    // Meanwhile, again and again, a replica, from an address that has fewer
+    // handshakes under way than any of theirs.
     let connector = world.connector(Some(world.attester("serving")), stage.identity(None));
     let (mut served, mut files, mut resident) = (0, 0f64, 0f64);
     let crowd = async {

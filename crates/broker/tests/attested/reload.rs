@@ -7,7 +7,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
 use tonic::Request;
 
 use crate::{
@@ -32,15 +32,16 @@ async fn a_hangup_reads_the_log_filter_again_and_a_broken_one_changes_nothing() 
     fs::write(&filter, "warn\n").unwrap();
     let flags = [format!("--log-filter-file={}", filter.display()), "--log-format=json".to_owned()];
     let mut process = stage.start(&flags.each_ref().map(String::as_str)).await;
-    let mut lines = BufReader::new(process.child.stderr.take().unwrap()).lines();
+    let (_, silent) = mpsc::unbounded_channel();
+    let mut lines = std::mem::replace(&mut process.logs, silent);
     let pid = Pid::from_raw(process.child.id().unwrap().try_into().unwrap());
     let hang_up = || kill(pid, Signal::SIGHUP).unwrap();
     // Waits for such a line; gives what came before.
     let mut until = async |needle: &str| {
         let mut before = Vec::new();
         loop {
-            let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
-            let line = line.unwrap_or_else(|_| panic!("no {needle} after {before:?}")).unwrap().unwrap();
+            let line = tokio::time::timeout(Duration::from_secs(30), lines.recv()).await;
+            let line = line.unwrap_or_else(|_| panic!("no {needle} after {before:?}")).unwrap();
             if line.contains(needle) {
                 return before;
             }
