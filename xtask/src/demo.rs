@@ -95,8 +95,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     outcome
 }
 
+/// The checkout that this was started in: a target directory may be shared by many,
+/// so where it was compiled says nothing.
 pub(crate) fn workspace_root() -> Result<PathBuf> {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).context("xtask lies in the workspace")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").context("start this with `cargo xtask`")?;
+    Path::new(&package).parent().map(Path::to_owned).context("xtask lies in the workspace")
 }
 
 /// Builds the binaries and says where they are.
