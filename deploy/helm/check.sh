@@ -1,23 +1,13 @@
 #!/usr/bin/env bash
 # Lints the chart, renders it for every kind of TEE, checks its values' schema, and
-# compares it with the Kustomize overlays: both must say the same. Needs kubectl;
-# helm is compiled from its Go module, once, unless it is installed.
+# compares it with the Kustomize overlays: both must say the same. Needs kubectl,
+# and Go where helm is not installed.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 overlays=$(dirname "$here")/overlays
 chart=$here/adytum
-helm_version=v3.21.4
-
-find_helm() {
-    if command -v helm >/dev/null; then
-        helm=helm
-        return
-    fi
-    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/adytum-helm/$helm_version
-    helm=$cache/helm
-    [[ -x $helm ]] || GOBIN=$cache GOFLAGS=-trimpath go install "helm.sh/helm/v3/cmd/helm@$helm_version"
-}
+helm=$here/helm.sh
 
 fail() {
     echo "check.sh: $*" >&2
@@ -58,7 +48,6 @@ refused() {
     fi
 }
 
-find_helm
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/kubernetes" "$work/overlays"
