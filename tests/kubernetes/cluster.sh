@@ -27,6 +27,8 @@ source "$here/cluster/control_plane.sh"
 source "$here/cluster/runtime.sh"
 # shellcheck source=cluster/addons.sh
 source "$here/cluster/addons.sh"
+# shellcheck source=cluster/policies.sh
+source "$here/cluster/policies.sh"
 # shellcheck source=cluster/metrics.sh
 source "$here/cluster/metrics.sh"
 # shellcheck source=cluster/own.sh

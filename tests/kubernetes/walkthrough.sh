@@ -19,8 +19,12 @@ source "$here/walkthrough/scaling.sh"
 source "$here/walkthrough/disruptions.sh"
 # shellcheck source=walkthrough/impostors.sh
 source "$here/walkthrough/impostors.sh"
+# shellcheck source=walkthrough/network.sh
+source "$here/walkthrough/network.sh"
 # shellcheck source=walkthrough/secrets.sh
 source "$here/walkthrough/secrets.sh"
+# shellcheck source=walkthrough/chart.sh
+source "$here/walkthrough/chart.sh"
 
 usage() {
     cat <<'END_OF_USAGE'
@@ -36,7 +40,9 @@ parts, in this order (default: all; basics always):
     starting      how fast replicas start, and clients find them
     disruptions   rolling restart, kills, a kubelet's restart under load
     impostors     programs that are not the measured ones
+    network       what the network policies let through
     secrets       what a cluster administrator can read
+    chart         the same by Helm, with a HorizontalPodAutoscaler
 END_OF_USAGE
 }
 
@@ -57,7 +63,7 @@ while getopts 'b:d:kh' option; do
     esac
 done
 shift $((OPTIND - 1))
-all=(basics scaling starting disruptions impostors secrets)
+all=(basics scaling starting disruptions impostors network secrets chart)
 parts=("${@:-${all[@]}}")
 [[ ${parts[0]} == basics ]] || parts=(basics "${parts[@]}")
 for part in "${parts[@]}"; do

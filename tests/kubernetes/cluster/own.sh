@@ -60,6 +60,7 @@ start_node() {
     start_kubelet
     start_kube_proxy
     wait_for_node
+    start_network_policies
     advertise_sgx "$node_name"
     wait_for_sgx "$node_name"
     wait_for_names
@@ -103,7 +104,7 @@ own_status() {
     fi
     use_components
     local name
-    for name in containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy metrics-server; do
+    for name in containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy network-policies metrics-server; do
         if node_lives && program_lives "$name"; then
             echo "$name: runs"
         else
@@ -119,8 +120,11 @@ own_environment() {
     use_components
     # For a shell: eval "$(cluster.sh environment)"
     printf 'export KUBECONFIG=%q\n' "$state/kubeconfig/admin"
+    local go
+    # Helm, if it isn't installed, is compiled too.
+    go=$(existing_go) || go=
     # shellcheck disable=SC2016 # expanded in that shell
-    printf 'export PATH=%q:"$PATH"\n' "$bin"
+    printf 'export PATH=%q:"$PATH"%s\n' "$bin" "${go:+:$(dirname "$go")}"
     printf 'export ADYTUM_NODE_ADDRESS=%q\n' "$(node_address)"
     printf 'export ADYTUM_CLUSTER_IMAGES=%q\n' "$(dirname "$bin")/images"
     # Whoever owns the node reads all of its files.

@@ -16,7 +16,7 @@ impostor() {
 import json, sys
 genuine = json.load(open(sys.argv[1]))
 pod = genuine["spec"]["template"]
-pod["metadata"]["labels"]["app"] = "impostor"
+pod["metadata"]["labels"] = {"app": "impostor", "adytum/workload": "true"}
 pod["spec"].pop("topologySpreadConstraints", None)
 pod["spec"]["volumes"] = [{"name": "impostor", "configMap": {"name": "impostor"}}]
 container = pod["spec"]["containers"][0]

@@ -2,15 +2,23 @@
 # Requests from the client image, and load. Sourced by walkthrough.sh.
 
 # client NAME COMMAND...: what `docker run --rm --network host IMAGE COMMAND...` is
-# on a node.
+# on a node. Its output is its log: who attaches to a short program can come too late.
 client() {
-    local name=$1
+    local name=$1 ended=1
     shift
-    kubectl run "$name" --image "demo/tf_demo_client:$tag" --image-pull-policy IfNotPresent --restart Never \
-        --rm --attach --quiet --pod-running-timeout 60s \
+    kubectl run "$name" --image "demo/tf_demo_client:$tag" --image-pull-policy IfNotPresent --restart Never --quiet \
         --overrides '{"spec": {"hostNetwork": true, "automountServiceAccountToken": false}}' \
-        --command -- "$@"
+        --command -- "$@" >/dev/null || return 1
+    eventually 120 client_ended "$name" && kubectl logs "$name" && ended=0
+    [[ $(phase "$name") == Succeeded ]] || ended=1
+    kubectl delete pod "$name" --wait=false >/dev/null
+    eventually 60 absent "$name" || ended=1
+    return $ended
 }
+
+phase() { kubectl get pod "$1" -o jsonpath='{.status.phase}'; }
+client_ended() { [[ $(phase "$1") =~ ^(Succeeded|Failed)$ ]]; }
+absent() { [[ -z $(kubectl get pod "$1" --ignore-not-found -o name) ]]; }
 
 classifies() {
     local answer

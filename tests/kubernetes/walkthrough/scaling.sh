@@ -66,7 +66,7 @@ scales() {
 # are opened anew: after a while all three work.
 rebalanced() {
     set_argument max_connection_age 10 && replicas 1 || return
-    load "$work/rebalanced" --cnum 12 --duration 75s &
+    load "$work/rebalanced" --cnum 12 --duration 75s --timeout 60s &
     local loading=$!
     beside+=("$loading")
     replicas 3 && eventually 60 all_work || return

@@ -80,6 +80,7 @@ func makeCertificates(directory, node string, addresses []string) error {
 		{name: "kubelet", commonName: "kubelet", usage: x509.ExtKeyUsageServerAuth, names: []string{node}, addresses: addresses},
 		{name: "metrics-server-serving", commonName: "metrics-server", usage: x509.ExtKeyUsageServerAuth, names: []string{"metrics-server.kube-system.svc"}},
 		{name: "metrics-server", commonName: "system:metrics-server"},
+		{name: "network-policies", commonName: "system:network-policies"},
 		{name: "aggregator", commonName: "aggregator"},
 		{name: "admin", commonName: "admin", organization: []string{"system:masters"}},
 		{name: "apiserver-kubelet", commonName: "apiserver-kubelet", organization: []string{"system:masters"}},

@@ -39,6 +39,7 @@ var programs = map[string]func(){
 	"kubectl":                 runKubectl,
 	"kubelet":                 func() { run(kubelet.NewKubeletCommand(context.Background())) },
 	"metrics-server":          func() { run(newMetricsServer()) },
+	"network-policies":        func() { run(newNetworkPolicies()) },
 	"node-certificates":       runCertificates,
 }
 
