@@ -4,7 +4,8 @@
 # Run again, it makes what is missing and measures what has changed.
 #
 #   public/    may be known: genesis, policies, measured configuration, manifest, server.crt
-#   private/   may not: the owner's key, the recovery key, secrets/NAME for the broker, platform/ of a simulation
+#   private/   may not: the owner's key, the recovery key, secrets/NAME for the broker, platform/ of a simulation;
+#              and server-names, the names in server.crt
 #   plain/     the models as they are before they are sealed
 #   models/    the sealed models
 #   manifest-more.toml, if it is there, is added to the manifest: [leases], further workloads...
@@ -19,7 +20,8 @@ usage: owner.sh [OPTION]...
     -d <directory> the owner's directory (default: deploy/owner)
     -b <directory> the programs that are going to run, to be measured
     -m <model> what is served as "resnet": resnet50, digits or an ONNX file
-    -n <name> a further name or address in the server's certificate; may be repeated
+    -n <name> a further name or address in the server's certificate; may be repeated. It counts when the
+       certificate is made: a name that an existing one lacks is refused
     -p <file> the policy that tells the broker (TOML), for hardware
     -w <file> the policy that tells the workload (TOML), for hardware
     -s simulate the TEE, which protects nothing
@@ -28,13 +30,13 @@ END
 }
 
 directory=$root/deploy/owner binaries='' model=resnet50 simulation='' broker_policy='' workload_policy=''
-names=(localhost tf-demo-svc 127.0.0.1)
+names=(localhost tf-demo-svc 127.0.0.1) further_names=()
 while getopts 'd:b:m:n:p:w:sh' option; do
     case $option in
         d) directory=$OPTARG ;;
         b) binaries=$OPTARG ;;
         m) model=$OPTARG ;;
-        n) names+=("$OPTARG") ;;
+        n) further_names+=("$OPTARG") ;;
         p) broker_policy=$OPTARG ;;
         w) workload_policy=$OPTARG ;;
         s) simulation=yes ;;
@@ -74,10 +76,7 @@ keys() {
     # Brings the broker's root key back when its node is lost: keep it elsewhere.
     [[ -f $private/recovery.key ]] || "$adytum" recovery-key new --out "$private/recovery.key" >/dev/null
     recovery=$("$adytum" recovery-key show "$private/recovery.key")
-    if [[ ! -f $private/secrets/ssl_config ]]; then
-        "$adytum" ssl-config new "${names[@]/#/--host=}" \
-            --crt "$public/server.crt" --out "$private/secrets/ssl_config" >/dev/null
-    fi
+    server_certificate
     if [[ -n $simulation && ! -f $private/platform/platform.json ]]; then
         "$adytum" simulation new "$private/platform" >/dev/null
     fi
@@ -85,6 +84,30 @@ keys() {
         install -m 0644 "$private/platform/root.pem" "$public/simulation-root.pem"
         (umask 077 && simulation_secret >"$private/simulation-platform.yaml")
     fi
+}
+
+# The server's certificate and its key, both or neither, with the names that were asked for.
+server_certificate() {
+    local crt=$public/server.crt key=$private/secrets/ssl_config file=$private/server-names
+    local all=("${names[@]}" "${further_names[@]}") known name
+    if [[ ! -e $crt && ! -e $key ]]; then
+        # First the names: a certificate that is there has the names in this file.
+        printf '%s\n' "${all[@]}" >"$file"
+        "$adytum" ssl-config new "${all[@]/#/--host=}" --crt "$crt" --out "$key" >/dev/null
+        return
+    fi
+    [[ -f $key ]] ||
+        fail "$crt is there without its key $key: bring that back, or remove the certificate to have both made"
+    [[ -f $crt ]] ||
+        fail "$key is there without its certificate $crt: bring that back, or remove the key to have both made"
+    # A certificate without the file has the names that every one has, and maybe others.
+    known=$(printf '%s\n' "${names[@]}")
+    [[ ! -f $file ]] || known=$(<"$file")
+    for name in "${further_names[@]}"; do
+        grep -qxF -- "$name" <<<"$known" ||
+            fail "$crt exists, and -n has no effect on it: it is for ${known//$'\n'/, }, as far as is known," \
+                "and not for $name. Leave -n out, or remove $crt and $key to have both made anew"
+    done
 }
 
 # The simulated platform's keys, for its pod: the one Secret that a simulation has.

@@ -2,7 +2,7 @@
 //! SSLConfig with its key, as the reference deployment's script makes them.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -39,6 +39,15 @@ pub(crate) struct NewArgs {
 
 pub(crate) fn run(action: Action) -> Result<()> {
     let Action::New(args) = action;
+    for path in [&args.out, &args.crt] {
+        // A link that leads nowhere is something, too.
+        if fs::symlink_metadata(path).is_ok() {
+            bail!(
+                "{} exists already and is never overwritten; name another file, or move that one away",
+                path.display()
+            );
+        }
+    }
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("make a key")?;
     let certificate = parameters(&args.hosts)?.self_signed(&key).context("sign the certificate")?.pem();
     let private = Zeroizing::new(key.serialize_pem());
@@ -48,7 +57,10 @@ pub(crate) fn run(action: Action) -> Result<()> {
         certificate.replace('\n', "\\n"),
     ));
     write_new(&args.out, text.as_bytes(), 0o600)?;
-    write_new(&args.crt, certificate.as_bytes(), 0o644)?;
+    write_new(&args.crt, certificate.as_bytes(), 0o644).inspect_err(|_| {
+        // A key without its certificate would be taken for the whole pair.
+        let _ = fs::remove_file(&args.out);
+    })?;
     println!("{}: certificate for {}", args.crt.display(), args.hosts.join(", "));
     println!("{}: SSLConfig with its key; give it to the broker, then delete it", args.out.display());
     Ok(())
@@ -70,13 +82,17 @@ fn parameters(hosts: &[String]) -> Result<CertificateParams> {
     Ok(parameters)
 }
 
-/// Creates a file that must not exist yet.
+/// Creates a file that must not exist yet, whole or not at all.
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(path)
-        .with_context(|| format!("create {}; it is never overwritten", path.display()))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(|| format!("write {}", path.display()))
+        .with_context(|| format!("create {}", path.display()))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written.with_context(|| format!("write {}", path.display()))
 }

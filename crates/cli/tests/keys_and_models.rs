@@ -85,6 +85,37 @@ fn keys_are_private_and_never_overwritten() {
 }
 
 #[test]
+fn a_server_certificate_and_its_key_are_made_both_or_neither() {
+    fn new<'a>(crt: &'a str, out: &'a str) -> [&'a str; 6] {
+        ["ssl-config", "new", "--crt", crt, "--out", out]
+    }
+    let folder = Folder::new();
+    let (crt, out) = (folder.path("server.crt"), folder.path("ssl.cfg"));
+    let (second_crt, second_out) = (folder.path("second.crt"), folder.path("second.cfg"));
+    let none = |path: &str| assert!(!Path::new(path).exists(), "{path}");
+
+    // The second file can't be written: the first is taken away again.
+    let message = fails(&new(&folder.path("no/such/place"), &out));
+    assert!(message.contains("no/such/place") && message.contains("No such file or directory"), "{message}");
+    none(&out);
+    let message = fails(&new(&out, &out));
+    assert!(message.contains("File exists"), "{message}");
+    none(&out);
+
+    succeeds(&new(&crt, &out));
+    assert_eq!(mode(&out), 0o600);
+    let read = || [&crt, &out].map(|path| fs::read(path).unwrap());
+    let before = read();
+    for arguments in [new(&crt, &second_out), new(&second_crt, &out), new(&crt, &out)] {
+        let message = fails(&arguments);
+        assert!(message.contains("exists already and is never overwritten"), "{message}");
+    }
+    none(&second_crt);
+    none(&second_out);
+    assert_eq!(read(), before);
+}
+
+#[test]
 fn a_key_that_others_can_read_is_warned_about() {
     let folder = Folder::new();
     let path = folder.path("owner.pem");

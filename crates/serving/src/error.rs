@@ -119,6 +119,12 @@ pub enum RequestError {
         /// How long is waited.
         limit: Duration,
     },
+    /// A message that comes too slowly.
+    #[error("the request's message comes too slowly; expected {rate} bytes a second on average")]
+    TooSlow {
+        /// Bytes a second.
+        rate: u64,
+    },
     /// The connection failed.
     #[error("the connection failed: {0}")]
     Connection(#[source] Box<Status>),
@@ -171,6 +177,7 @@ impl RequestError {
             Self::Compressed => "compressed",
             Self::NoMessage => "no-message",
             Self::Stalled { .. } => "stalled",
+            Self::TooSlow { .. } => "too-slow",
             Self::Connection(_) => "connection",
             Self::AnswerTooLarge { .. } => "answer-too-large",
             Self::MemoryInUse { .. } => "memory-in-use",

@@ -1,15 +1,19 @@
 //! Limits on what clients can make the server hold.
 //!
-//! gRPC frames a message by its length, so the memory that a request will take
-//! is known before it comes. It is taken from a budget that all connections
-//! share, and given back when the answer is ready; a request for which nothing
-//! is left is refused at once.
+//! The memory of requests comes from a budget that all connections share, and is
+//! given back when the answer is ready. gRPC says a message's length before the
+//! message: one for which not enough is left is refused at once. But the length
+//! is only a promise, so memory is taken as the bytes come, at most twice what has
+//! come, and they must come fast enough.
 
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body as HttpBody;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 use tonic::{Status, body::Body};
 
 use crate::error::RequestError;
@@ -18,8 +22,13 @@ use crate::error::RequestError;
 pub const PREFIX_LENGTH: usize = 5;
 
 /// A request of which nothing comes for this long is given up, so that nobody
-/// can hold the budget with a promise.
+/// can hold the budget by waiting.
 pub const STALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// A message may take [`STALL_LIMIT`], and a second more for each time that this
+/// many of its bytes have come: nobody can hold the budget with a byte now and
+/// then.
+pub const SLOWEST_RATE: u64 = 64 << 10;
 
 /// The budget is counted in units of this many bytes, since a semaphore has
 /// only so many permits.
@@ -52,6 +61,22 @@ impl RequestMemory {
             .and_then(|units| Arc::clone(&self.units).try_acquire_many_owned(units).ok())
             .ok_or(RequestError::MemoryInUse { limit: self.limit })
     }
+
+    /// A permit for nothing yet, to begin a message of `length` bytes with: only
+    /// if there is room for all of it now.
+    fn begin(&self, length: usize) -> Result<OwnedSemaphorePermit, RequestError> {
+        if length.div_ceil(UNIT) > self.units.available_permits() {
+            return Err(RequestError::MemoryInUse { limit: self.limit });
+        }
+        self.reserve(0)
+    }
+
+    /// Makes the permit one for `length` bytes, if it is for less.
+    fn grow(&self, permit: &mut OwnedSemaphorePermit, length: usize) -> Result<(), RequestError> {
+        let missing = length.div_ceil(UNIT).saturating_sub(permit.num_permits());
+        permit.merge(self.reserve(missing.saturating_mul(UNIT))?);
+        Ok(())
+    }
 }
 
 /// Reads the one message of a unary call. Its memory is held by the permit.
@@ -71,36 +96,71 @@ where
     B: HttpBody<Data = Bytes, Error = Status> + Unpin,
 {
     let mut prefix = Prefix::default();
-    let mut held: Option<(OwnedSemaphorePermit, BytesMut, usize)> = None;
+    let mut arriving: Option<Arriving> = None;
+    let started = Instant::now();
+    let mut heard = started;
     loop {
+        let received = arriving.as_ref().map_or(0, |message| message.bytes.len());
+        let stalled = heard + stall;
+        let late = started + stall + longest_time(received);
         let next = poll_fn(|context| Pin::new(&mut body).poll_frame(context));
-        let frame = match tokio::time::timeout(stall, next).await {
+        let frame = match timeout_at(stalled.min(late), next).await {
+            Err(_) if late < stalled => return Err(RequestError::TooSlow { rate: SLOWEST_RATE }),
             Err(_) => return Err(RequestError::Stalled { limit: stall }),
             Ok(None) => return Err(RequestError::NoMessage),
             Ok(Some(frame)) => frame.map_err(|status| RequestError::Connection(status.into()))?,
         };
+        heard = Instant::now();
         // Trailers: nothing follows.
         let Ok(mut data) = frame.into_data() else { return Err(RequestError::NoMessage) };
-        if held.is_none() {
+        if arriving.is_none() {
             let Some(length) = prefix.push(&mut data)? else { continue };
             if length > memory.message_limit {
                 return Err(RequestError::MessageTooLarge { length, limit: memory.message_limit });
             }
-            let permit = memory.reserve(length)?;
             if data.len() >= length {
                 // Whole in one frame, as small ones are: no copy.
+                let permit = memory.reserve(length)?;
                 return Ok((data.split_to(length), permit));
             }
-            held = Some((permit, BytesMut::with_capacity(length), length));
+            arriving = Some(Arriving { length, bytes: Vec::new(), permit: memory.begin(length)? });
         }
-        if let Some((permit, mut message, length)) = held.take() {
-            let missing = length - message.len();
-            message.extend_from_slice(data.get(..missing).unwrap_or(&data));
-            if message.len() == length {
-                return Ok((message.freeze(), permit));
-            }
-            held = Some((permit, message, length));
+        if let Some(message) = &mut arriving {
+            message.push(&data, memory)?;
         }
+        if let Some(whole) = arriving.take_if(|message| message.bytes.len() == message.length) {
+            return Ok((whole.bytes.into(), whole.permit));
+        }
+    }
+}
+
+/// How long this many bytes may take, beside [`STALL_LIMIT`].
+fn longest_time(bytes: usize) -> Duration {
+    Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST_RATE)
+}
+
+/// A message that has come in part.
+struct Arriving {
+    length: usize,
+    bytes: Vec<u8>,
+    /// For the capacity of `bytes`.
+    permit: OwnedSemaphorePermit,
+}
+
+impl Arriving {
+    /// Adds what belongs to the message.
+    fn push(&mut self, data: &[u8], memory: &RequestMemory) -> Result<(), RequestError> {
+        let missing = self.length - self.bytes.len();
+        let part = data.get(..missing).unwrap_or(data);
+        let received = self.bytes.len() + part.len();
+        if received > self.bytes.capacity() {
+            // Twice, so that what was received is not moved with each frame.
+            let room = received.saturating_mul(2).min(self.length);
+            memory.grow(&mut self.permit, room)?;
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(part);
+        Ok(())
     }
 }
 
@@ -132,7 +192,7 @@ impl Prefix {
 mod tests {
     use std::{
         collections::VecDeque,
-        task::{Context, Poll},
+        task::{Context, Poll, ready},
     };
 
     use http_body::Frame;
@@ -156,6 +216,42 @@ mod tests {
                 (None, true) => Poll::Pending,
             }
         }
+    }
+
+    /// Frames, and a pause before each but the first.
+    struct Paced {
+        frames: VecDeque<Bytes>,
+        pause: tokio::time::Interval,
+    }
+
+    impl HttpBody for Paced {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            ready!(self.pause.poll_tick(context));
+            Poll::Ready(self.frames.pop_front().map(|data| Ok(Frame::data(data))))
+        }
+    }
+
+    /// Reads a message of which `step` bytes come after each pause; gives its
+    /// length or the error's code, and how long that took.
+    async fn read_paced(
+        length: usize,
+        step: usize,
+        pause: Duration,
+    ) -> (Result<usize, &'static str>, Duration) {
+        let prefix = [&[0_u8][..], &u32::try_from(length).unwrap().to_be_bytes()].concat();
+        let mut frames = VecDeque::from([Bytes::from(prefix)]);
+        frames.extend(vec![7_u8; length].chunks(step).map(Bytes::copy_from_slice));
+        let memory = RequestMemory::new(4 << 20, 1 << 20);
+        let body = Paced { frames, pause: tokio::time::interval(pause) };
+        let started = Instant::now();
+        let message = read(body, &memory, STALL_LIMIT).await;
+        (message.map(|(message, _)| message.len()).map_err(|error| error.code()), started.elapsed())
     }
 
     async fn read_frames(frames: &[&'static [u8]], silent: bool) -> Result<Bytes, RequestError> {
@@ -187,6 +283,59 @@ mod tests {
         assert_eq!(code(&[b"\0\0\0\x10\x01"], false).await, "message-too-large");
         assert_eq!(code(&[b"\0\xff\xff\xff\xff"], false).await, "message-too-large");
         assert_eq!(code(&[b"\0\0\0\0\x03ab"], true).await, "stalled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_only_trickles_is_given_up() {
+        let seconds = Duration::from_secs;
+        // A byte is in time each time, but nothing ever comes of them.
+        let (message, took) = read_paced(4096, 1, seconds(9)).await;
+        assert_eq!(message, Err("too-slow"));
+        assert!(took < seconds(11), "{took:?}");
+        // What has come gives more time, as much as it is worth.
+        let (message, took) = read_paced(1 << 20, 16 << 10, Duration::from_millis(800)).await;
+        assert_eq!(message, Err("too-slow"));
+        assert!(took > seconds(14) && took < seconds(15), "{took:?}");
+        // Above the rate a message may take longer than nothing may come.
+        let (message, took) = read_paced(1 << 20, 16 << 10, Duration::from_millis(200)).await;
+        assert_eq!(message, Ok(1 << 20));
+        assert!(took > STALL_LIMIT, "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_announcement_takes_nothing_from_others() {
+        let memory = RequestMemory::new(10 * UNIT, 4 * UNIT);
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            let (memory, body) = (memory.clone(), Frames([&b"\0\0\0\x10\0"[..], b"a"].into(), true));
+            waiting.push(tokio::spawn(async move { read(body, &memory, STALL_LIMIT).await.map(drop) }));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let whole = Frames([&b"\0\0\0\x10\0"[..], &[7_u8; 3 * UNIT], &[7_u8; UNIT]].into(), true);
+        let (message, _) = read(whole, &memory, STALL_LIMIT).await.unwrap();
+        assert_eq!(message.len(), 4 * UNIT);
+        for request in waiting {
+            assert_eq!(request.await.unwrap().unwrap_err().code(), "stalled");
+        }
+        assert_eq!(memory.units.available_permits(), 10);
+    }
+
+    #[test]
+    fn memory_is_taken_as_a_message_comes() {
+        let memory = RequestMemory::new(10 * UNIT, 4 * UNIT);
+        let permit = memory.begin(4 * UNIT).unwrap();
+        let mut message = Arriving { length: 4 * UNIT, bytes: Vec::new(), permit };
+        assert_eq!(memory.units.available_permits(), 10);
+        message.push(&[7; UNIT], &memory).unwrap();
+        assert_eq!(memory.units.available_permits(), 8);
+        let others = memory.reserve(8 * UNIT).unwrap();
+        message.push(&[7; UNIT], &memory).unwrap();
+        assert!(matches!(message.push(&[7; UNIT], &memory), Err(RequestError::MemoryInUse { .. })));
+        assert!(matches!(memory.begin(UNIT), Err(RequestError::MemoryInUse { .. })));
+        drop(others);
+        message.push(&[7; 3 * UNIT], &memory).unwrap();
+        assert_eq!((message.bytes.len(), message.permit.num_permits()), (4 * UNIT, 4));
+        assert_eq!(memory.units.available_permits(), 6);
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn code(error: &RequestError) -> Code {
             Code::Internal
         }
         RequestError::Compressed => Code::Unimplemented,
-        RequestError::Stalled { .. } => Code::DeadlineExceeded,
+        RequestError::Stalled { .. } | RequestError::TooSlow { .. } => Code::DeadlineExceeded,
         RequestError::Connection(status) => status.code(),
         RequestError::MessageTooLarge { .. }
         | RequestError::AnswerTooLarge { .. }

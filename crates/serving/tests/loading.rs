@@ -138,6 +138,19 @@ fn nothing_is_served_without_a_rule_a_key_or_a_model() {
 }
 
 #[test]
+fn while_the_key_changes_models_of_both_keys_are_loaded() {
+    let base = tempfile::tempdir().unwrap();
+    let (old, new) = (Owner::new(), Owner::new());
+    let mut source = old.source(base.path(), 0);
+    source.identities.push(new.identity.clone());
+    old.seal(base.path(), 1, &old.signing, &onnx::arithmetic());
+    assert_eq!(load(&source).1.unwrap(), 1);
+    // The same owner's, sealed to the new key.
+    new.seal(base.path(), 2, &old.signing, &onnx::arithmetic());
+    assert_eq!(load(&source).1.unwrap(), 2);
+}
+
+#[test]
 fn plain_models_are_served_where_they_are_allowed() {
     let base = tempfile::tempdir().unwrap();
     for version in [2, 10, 9] {

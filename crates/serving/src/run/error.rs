@@ -5,7 +5,6 @@ use std::{io, path::PathBuf};
 use adytum_init::InitError;
 use adytum_sealed::keys::ModelKeyError;
 
-use super::secrets::MODEL_KEY;
 use crate::{flags::FlagError, loading::LoadingError, tls::TlsError};
 
 /// Why the server ended.
@@ -48,9 +47,14 @@ pub enum ServeError {
     /// The `SSLConfig`'s content.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The model's key.
-    #[error("the secret {MODEL_KEY}: {0}")]
-    ModelKey(#[source] ModelKeyError),
+    /// A model's key.
+    #[error("the secret {name}: {source}")]
+    ModelKey {
+        /// The secret.
+        name: String,
+        /// What is wrong with it.
+        source: ModelKeyError,
+    },
     /// The model.
     #[error(transparent)]
     Loading(#[from] LoadingError),
@@ -74,7 +78,7 @@ impl ServeError {
             Self::SslConfigFile { .. } => "ssl-config-unreadable",
             Self::Destination { .. } => "secret-destination",
             Self::Tls(error) => error.code(),
-            Self::ModelKey(error) => error.code(),
+            Self::ModelKey { source, .. } => source.code(),
             Self::Loading(error) => error.code(),
             Self::System { .. } => "system-failed",
         }

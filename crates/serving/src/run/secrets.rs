@@ -1,10 +1,10 @@
 //! What the released secrets are for.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 use adytum_api::names::SecretName;
 use adytum_init::{
-    Released, SecretValue,
+    Released, SecretKind, SecretValue,
     configuration::{MeasuredConfiguration, SecretDestination},
 };
 use adytum_sealed::keys::ModelIdentity;
@@ -18,8 +18,8 @@ use crate::{
     tls::{self, TlsError, ssl_config::SslConfig},
 };
 
-/// The secret that opens sealed models.
-pub(super) const MODEL_KEY: &str = "model_key";
+/// The secret that opens sealed models, whatever its kind is.
+const MODEL_KEY: &str = "model_key";
 
 /// The longest `SSLConfig`, in bytes.
 const LONGEST_SSL_CONFIG: u64 = 1 << 20;
@@ -41,13 +41,24 @@ pub(super) fn source(
     };
     // Its secrets are wiped at this function's end.
     if let Some(released) = released {
-        if let Some(key) = released.secrets.get(MODEL_KEY) {
-            let text = std::str::from_utf8(key.as_bytes()).unwrap_or_default();
-            source.identities.push(text.parse::<ModelIdentity>().map_err(ServeError::ModelKey)?);
-        }
+        source.identities = identities(&released.secrets)?;
         source.rule = released.models.into_iter().find(|rule| rule.name.as_str() == flags.model_name);
     }
     Ok(source)
+}
+
+/// What opens sealed models: [`MODEL_KEY`], and every other age identity, so that
+/// models of the old key and of the new one can be loaded while the key changes.
+fn identities(secrets: &BTreeMap<SecretName, SecretValue>) -> Result<Vec<ModelIdentity>, ServeError> {
+    secrets
+        .iter()
+        .filter(|(name, secret)| name.as_str() == MODEL_KEY || secret.kind() == SecretKind::AgeIdentity)
+        .map(|(name, secret)| {
+            let text = std::str::from_utf8(secret.as_bytes()).unwrap_or_default();
+            text.parse::<ModelIdentity>()
+                .map_err(|source| ServeError::ModelKey { name: name.to_string(), source })
+        })
+        .collect()
 }
 
 /// The secret whose path is `--ssl_config_file`. Every secret must have a use here.
@@ -108,4 +119,60 @@ fn read_ssl_config(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
         return Err(io::Error::other(format!("{length} bytes are more than any SSLConfig has")));
     }
     fs::read(path).map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use adytum_init::Lease;
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn source_with(secrets: &[(&str, SecretKind, &str)]) -> Result<ModelSource, ServeError> {
+        let value = |kind, text: &str| SecretValue::new(text.as_bytes().to_vec(), kind, 1);
+        let secrets: BTreeMap<SecretName, SecretValue> =
+            secrets.iter().map(|(name, kind, text)| (name.parse().unwrap(), value(*kind, text))).collect();
+        let lease = Lease { duration: Duration::from_secs(600), grace: Duration::ZERO };
+        let released = Released { secrets, models: Vec::new(), manifest_version: 1, lease };
+        let flags = Flags::try_parse_from(["adytum-serving", "--model_base_path=/models/m"]).unwrap();
+        source(&flags, false, Some(released))
+    }
+
+    #[test]
+    fn every_age_identity_opens_models() {
+        let identities = [(); 4].map(|()| ModelIdentity::generate());
+        let [first, second, third, opaque] = identities.each_ref().map(ModelIdentity::to_text);
+        let source = source_with(&[
+            ("an_earlier_name", SecretKind::AgeIdentity, &third),
+            ("model_key", SecretKind::AgeIdentity, &first),
+            ("model_key_2", SecretKind::AgeIdentity, &second),
+            // Nobody said that this one opens anything.
+            ("notes", SecretKind::Opaque, &opaque),
+            ("ssl_config", SecretKind::Opaque, "server_key: \"\""),
+        ]);
+        let taken: Vec<_> = source.unwrap().identities.iter().map(ModelIdentity::recipient).collect();
+        let expected = [2, 0, 1].map(|index: usize| identities[index].recipient());
+        assert_eq!(taken, expected);
+    }
+
+    #[test]
+    fn the_model_key_may_be_of_any_kind_and_may_be_missing() {
+        let identity = ModelIdentity::generate();
+        let source = source_with(&[("model_key", SecretKind::Opaque, &identity.to_text())]).unwrap();
+        assert_eq!(source.identities.len(), 1);
+        assert!(source_with(&[]).unwrap().identities.is_empty());
+    }
+
+    #[test]
+    fn an_identity_that_is_none_is_named() {
+        for name in ["model_key", "model_key_2"] {
+            let error = source_with(&[(name, SecretKind::AgeIdentity, "sesame")]).err().unwrap();
+            assert_eq!(error.code(), "model-identity-malformed");
+            let message = error.to_string();
+            assert!(message.starts_with(&format!("the secret {name}: ")), "{message}");
+            assert!(!message.contains("sesame"), "{message}");
+        }
+    }
 }
