@@ -14,9 +14,16 @@ fail() {
     exit 1
 }
 
+# Confidential guests take images by digest, so those of both sides are named so.
+digest=sha256:$(printf '5a%.0s' {1..32})
+
 render() {
+    local images=()
+    if [[ $1 == tdx || $1 == snp ]]; then
+        images=(--set "broker.image=demo/init_ra_server@$digest" --set "serving.image=demo/tf_demo@$digest")
+    fi
     "$helm" template adytum "$chart" --set "tee=$1" --set broker.initData=QQ== --set serving.initData=QQ== \
-        --kube-version 1.30.0 --skip-tests "${@:2}"
+        "${images[@]}" --kube-version 1.30.0 --skip-tests "${@:2}"
 }
 
 # One form for both: Kustomize sorts objects and fields, and what Helm marks its
@@ -64,6 +71,13 @@ for tee in tdx snp; do
   value: QQ==
 END
     done
+    cat >>"$work/overlays/$tee/kustomization.yaml" <<END
+images:
+  - name: demo/init_ra_server
+    digest: $digest
+  - name: demo/tf_demo
+    digest: $digest
+END
 done
 
 "$helm" lint --strict "$chart" --set tee=simulation
@@ -74,12 +88,24 @@ render simulation --set serving.autoscaling.enabled=true | grep -q 'kind: Horizo
     fail "autoscaling renders no HorizontalPodAutoscaler"
 render sgx --set-string broker.genesis='format = "x"' | grep -q 'name: adytum-genesis' ||
     fail "a genesis renders no ConfigMap"
+# An image of its own for one part leaves the others as they are.
+render sgx --set broker.image=demo/init_ra_server:former >"$work/images"
+grep -q 'image: demo/init_ra_server:former$' "$work/images" || fail "broker.image is not rendered"
+grep -q 'image: demo/tf_demo:[0-9.]*$' "$work/images" || fail "broker.image changes the model servers' image"
 # What the schema or the chart must refuse.
 refused hope
 refused sgx --set serving.replicas=-1
 refused sgx --set pccsUrl=ftp://pccs
 refused sgx --set unknown=1
 refused tdx --set broker.initData=
+for tee in tdx snp; do
+    # By a tag, which is what no image of its own gives, too.
+    refused "$tee" --set broker.image=
+    refused "$tee" --set serving.image=
+    refused "$tee" --set broker.image=demo/init_ra_server:0.29.6
+    refused "$tee" --set serving.image=demo/tf_demo@sha256:5a
+done
+refused sgx --set 'broker.image=demo image'
 # A simulation that does not say so on every object is none of ours.
 objects=$(render simulation | grep -c '^kind:')
 named=$(render simulation | grep -c '^    adytum/tee: simulation')

@@ -7,6 +7,15 @@ fixed: one of each a namespace.
 {{ .root.Values.images.registry }}/{{ .name }}:{{ .root.Values.images.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
+{{/* The image of a part that may name its own. With a confidential guest it is named by digest, as in its init-data. */}}
+{{- define "adytum.part-image" -}}
+{{- $image := .image | default (include "adytum.image" .) }}
+{{- if and (has .root.Values.tee (list "tdx" "snp")) (not (regexMatch "@sha256:[0-9a-f]{64}$" $image)) }}
+{{- fail (printf "%s.image: %s: expected NAME@sha256:.. with tee: %s, since a tag can be moved and the guest's policy names a digest" .key $image .root.Values.tee) }}
+{{- end }}
+{{- $image }}
+{{- end }}
+
 {{- define "adytum.labels" -}}
 app: {{ .app }}
 app.kubernetes.io/name: {{ .app }}
