@@ -15,6 +15,7 @@ usage: provision.sh [OPTION]...
     -n <namespace> the broker's namespace (default: kubectl's)
     -a <file> the adytum command (default: the one that build.sh built)
     -c <url or directory> where to get collateral (default with -s: the simulated platform's)
+    -m <file> where the highest state seen of each broker is remembered (default: where all of adytum's commands do)
     -r upload secrets that have a value already, too
     -y confirm that the broker's state is the newest, after an unplanned restart
     -s trust the owner's simulated platform, which protects nothing
@@ -23,12 +24,13 @@ END
 }
 
 owner=$here/owner adytum='' options=() kubectl=(kubectl) simulation=''
-while getopts 'd:n:a:c:rysh' option; do
+while getopts 'd:n:a:c:m:rysh' option; do
     case $option in
         d) owner=$OPTARG ;;
         n) kubectl+=(--namespace "$OPTARG") ;;
         a) adytum=$OPTARG ;;
         c) options+=(--collateral "$OPTARG") ;;
+        m) options+=(--heads "$OPTARG") ;;
         r) options+=(--replace) ;;
         y) options+=(--confirm) ;;
         s) simulation=yes ;;

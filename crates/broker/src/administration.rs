@@ -23,6 +23,7 @@ use crate::{
     certificate_authority::AuthorityError,
     command::{CommandError, CommandFields, OwnerCommand},
     confirmation::SeenError,
+    detached::to_its_end,
     events::{AttestedWho, Event, RecordError, Who},
     manifest::ManifestError,
     roles::RoleError,
@@ -197,8 +198,18 @@ impl AdministrationError {
 
 impl Broker {
     /// Carries out a command if those agreed to it, for this session, this broker and
-    /// the manifest in force, whose word it needs: see [`OwnerCommand::needs`].
+    /// the manifest in force, whose word it needs: see [`OwnerCommand::needs`]. Once
+    /// begun it is carried out to its end, whether or not anybody waits for that.
     pub async fn execute(
+        self: &Arc<Self>,
+        session: &SessionInfo,
+        command: SignedCommand,
+    ) -> Result<CommandResult, AdministrationError> {
+        let (broker, session) = (Arc::clone(self), session.clone());
+        to_its_end(async move { broker.execute_or_record(&session, command).await }).await
+    }
+
+    async fn execute_or_record(
         &self,
         session: &SessionInfo,
         command: SignedCommand,
@@ -276,6 +287,9 @@ impl Broker {
         }
         let (what, secret) = (command.verb(), command.secret().cloned());
         let changing = command.changes();
+        // It changes no state that others' commands are signed for, and is recorded
+        // with what it does nevertheless.
+        let confirming = matches!(command, OwnerCommand::ConfirmState { .. });
         if changing && self.executed().contains(&fields.digest()) {
             return Err(AdministrationError::Replayed);
         }
@@ -286,11 +300,11 @@ impl Broker {
             who: who(session),
             owners: owners.iter().copied().collect(),
             command: what,
-            changes: changing,
+            changes: changing || confirming,
             secret: secret.clone(),
             manifest_version,
         };
-        if !changing {
+        if !changing && !confirming {
             self.record(&[executed(current)]).await?;
         }
         let made = Made { genesis: self.genesis(), now: self.now() };

@@ -4,7 +4,9 @@
 //! After an unplanned restart (it was killed, the machine died, or a backup was
 //! restored) the state on the disk may be an older one that the host has put
 //! there. Unless the manifest says otherwise, the broker then releases nothing
-//! until an owner, whose tool remembers the highest head it has seen, confirms.
+//! until an owner, whose tool remembers the highest head it has seen, confirms. A
+//! copy that the host kept from a shutdown in good order looks planned: who wants no
+//! such start to go unnoticed has the broker wait after planned ones too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +17,7 @@ use adytum_ratls::{
 
 use crate::{
     broker::Broker,
-    manifest::document::UnplannedRestart,
+    manifest::document::{PlannedRestart, UnplannedRestart},
     state::State,
     store::{Change, Committed, Loaded, StoreError},
 };
@@ -28,9 +30,20 @@ impl Confirmation {
     /// After this start. Without a manifest there is nothing to wait for: no
     /// secret is released by it.
     pub(crate) fn after(loaded: &Loaded, state: &State) -> Self {
-        let wait = state.manifest().is_some_and(|m| m.unplanned_restart == UnplannedRestart::Wait);
+        let Some(manifest) = state.manifest() else { return Self(AtomicBool::new(false)) };
         let unconfirmed = loaded.unconfirmed;
-        if unconfirmed && wait {
+        let wait = if unconfirmed {
+            manifest.unplanned_restart == UnplannedRestart::Wait
+        } else {
+            manifest.planned_restart == PlannedRestart::Wait
+        };
+        if !unconfirmed && wait {
+            tracing::warn!(
+                code = "awaiting-confirmation",
+                "the manifest says that an owner confirms the state after every start: nothing is released until \
+                 `adytum broker confirm`"
+            );
+        } else if wait {
             tracing::warn!(
                 code = "awaiting-confirmation",
                 planned = loaded.planned,
@@ -40,7 +53,7 @@ impl Confirmation {
         } else if unconfirmed {
             tracing::warn!("the restart was unplanned; the broker serves at once, as its manifest says");
         }
-        Self(AtomicBool::new(unconfirmed && wait))
+        Self(AtomicBool::new(wait))
     }
 
     pub(crate) fn awaited(&self) -> bool {

@@ -10,8 +10,9 @@ use adytum_evidence::{
 };
 use adytum_sealed::signing::OwnerPublicKey;
 use async_trait::async_trait;
+use tokio::time::Instant;
 
-use crate::root_key::sharing::RecoveryRecipient;
+use crate::{noise::Noise, root_key::sharing::RecoveryRecipient};
 
 /// The target of all of them in `tracing`.
 pub const TARGET: &str = "adytum::audit";
@@ -155,14 +156,26 @@ pub trait EventSink: Send + Sync {
     async fn record(&self, events: &[Event]) -> Result<(), RecordError>;
 }
 
-/// Records events in the log, under the target [`TARGET`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LoggedEvents;
+/// Records events in the log, under the target [`TARGET`]; of commands that nobody
+/// signed some a second.
+#[derive(Debug, Default)]
+pub struct LoggedEvents {
+    noise: Noise,
+}
 
 #[async_trait]
 impl EventSink for LoggedEvents {
     async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
-        events.iter().for_each(log);
+        for event in events {
+            // Anybody can send commands that nobody signed.
+            if matches!(event, Event::CommandRefused { owners, .. } if owners.is_empty()) {
+                let Some(suppressed) = self.noise.may_write(Instant::now()) else { continue };
+                if suppressed > 0 {
+                    tracing::warn!(target: TARGET, suppressed, "commands that no owner signed were refused");
+                }
+            }
+            log(event);
+        }
         Ok(())
     }
 }

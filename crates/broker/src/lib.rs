@@ -32,6 +32,7 @@ pub mod clock;
 pub mod command;
 pub mod confirmation;
 pub mod decide;
+mod detached;
 pub mod events;
 mod executed;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub mod health;
 pub mod manifest;
 pub mod measured;
 pub mod metrics;
+mod noise;
 pub mod reference;
 pub mod release;
 pub mod roles;

@@ -68,6 +68,8 @@ pub struct Manifest {
     pub models: BTreeMap<ModelName, ModelRule>,
     /// What follows an unplanned restart.
     pub unplanned_restart: document::UnplannedRestart,
+    /// What follows a planned one.
+    pub planned_restart: document::PlannedRestart,
     /// How the root key comes back; `None` while that is not laid down.
     pub recovery: Option<RecoveryRule>,
 }

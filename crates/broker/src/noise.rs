@@ -13,7 +13,7 @@ const LINES: u32 = 20;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(super) struct Noise(Mutex<Interval>);
+pub(crate) struct Noise(Mutex<Interval>);
 
 #[derive(Debug, Default)]
 struct Interval {
@@ -24,7 +24,7 @@ struct Interval {
 
 impl Noise {
     /// May a line be written? If so, how many were not since the last one.
-    pub(super) fn may_write(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn may_write(&self, now: Instant) -> Option<u64> {
         let mut interval = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if interval.began.is_none_or(|began| now.saturating_duration_since(began) >= INTERVAL) {
             interval.began = Some(now);

@@ -7,6 +7,8 @@ mod answer_tests;
 #[cfg(test)]
 mod certificate_tests;
 
+use std::sync::Arc;
+
 use adytum_api::{
     broker,
     names::{NameError, SecretName},
@@ -21,11 +23,15 @@ use crate::{
     confirmation::SeenError,
     decide::{Grant, Listing, Mismatches, Reason, Refusal, Rules, Verdict, decide},
     events::{AttestedWho, Event, RecordError, Who},
+    state::State,
 };
 
 /// The most names in one request: the answer stays within the message limit
 /// that gRPC clients have by default (32 x 64 KiB = 2 MiB).
 pub const MAXIMUM_NAMES: usize = 32;
+
+/// How often one request is decided anew because the state changed meanwhile.
+const DECISIONS: usize = 8;
 
 /// Why nothing is released.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,9 @@ pub enum ReleaseError {
         "the broker restarted unplanned and waits for an owner to confirm its state with `adytum broker confirm`"
     )]
     AwaitingConfirmation,
+    /// The state changed each time while the answer was recorded.
+    #[error("the broker's rules change faster than it can answer; try again shortly")]
+    Changing,
     /// The root key went to another broker.
     #[error("this broker handed its root key to the next one and releases nothing any more: go to that one")]
     Fenced,
@@ -91,6 +100,7 @@ impl ReleaseError {
             Self::CertificateRequest(error) => error.code(),
             Self::Authority(error) => error.code(),
             Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::Changing => "state-changing",
             Self::Fenced => "fenced",
             Self::Seen(error) => error.code(),
             Self::Record(error) => error.code,
@@ -102,7 +112,7 @@ impl ReleaseError {
         match self {
             Self::Refused(refusal) => refusal.reason() == Reason::SecretHasNoValue,
             Self::Record(error) => error.retry(),
-            Self::AwaitingConfirmation | Self::Fenced | Self::Authority(_) => true,
+            Self::AwaitingConfirmation | Self::Changing | Self::Fenced | Self::Authority(_) => true,
             Self::Seen(error) => error.retry(),
             _ => false,
         }
@@ -134,10 +144,28 @@ impl Broker {
                 return Err(error);
             }
         };
-        let state = self.state();
+        for _ in 0..DECISIONS {
+            let state = self.state();
+            let answer = self.release_under(&state, session, claims, &names, request).await?;
+            // What was decided before a change is not given out after it.
+            if Arc::ptr_eq(&state, &self.state()) {
+                return Ok(answer);
+            }
+        }
+        Err(ReleaseError::Changing)
+    }
+
+    async fn release_under(
+        &self,
+        state: &State,
+        session: &SessionInfo,
+        claims: &Claims,
+        names: &[SecretName],
+        request: &broker::GetSecretsRequest,
+    ) -> Result<broker::GetSecretsResponse, ReleaseError> {
         let rules = Rules { admitted: state.admitted.as_deref(), reference: self.reference() };
         let manifest_version = state.manifest_version();
-        let decision = decide(rules, &state.secrets, claims, &names, Listing::BRIEF);
+        let decision = decide(rules, &state.secrets, claims, names, Listing::BRIEF);
         let who = who(session, claims);
         let grant = match decision {
             Ok(grant) => grant,

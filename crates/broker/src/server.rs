@@ -3,7 +3,6 @@
 
 pub(crate) mod admission;
 mod handshakes;
-mod noise;
 mod peers;
 mod quotes;
 mod session;
@@ -11,9 +10,9 @@ mod sessions;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use adytum_ratls::limits::Limits;
+use adytum_ratls::{limits::Limits, session::SessionInfo};
 use tokio::{net::TcpListener, sync::watch};
-use tonic::{service::Routes, transport::Server};
+use tonic::{Status, service::Routes, transport::Server};
 
 use self::{
     admission::Admission,
@@ -23,6 +22,7 @@ pub use self::{admission::RequestLimits, peers::PeerLimits, quotes::QuoteLimits}
 use crate::{
     broker::Broker,
     metrics::Metrics,
+    release::ReleaseError,
     service::{Services, StandbyServices},
     standby::Standby,
 };
@@ -38,9 +38,12 @@ pub struct ServerLimits {
     pub handshake_grace: Duration,
     /// Open sessions; one more is closed at once.
     pub maximum_sessions: usize,
+    /// How long a session lives before it takes no further request: what its
+    /// peer's evidence said is not believed for ever. Requests in progress end.
+    pub session_lifetime: Duration,
     /// Open sessions of peers that gave no evidence; one more is closed at once.
     pub maximum_unattested_sessions: usize,
-    /// How long such a session lives.
+    /// How long such a session lives; its end is abrupt.
     pub unattested_lifetime: Duration,
     /// Of one address.
     pub peers: PeerLimits,
@@ -50,8 +53,10 @@ pub struct ServerLimits {
     pub requests: RequestLimits,
     /// Requests in progress on one session.
     pub maximum_streams: u32,
-    /// The longest that one request may take.
+    /// The longest that one request may take...
     pub request_timeout: Duration,
+    /// ... and its body alone, until its end.
+    pub body_timeout: Duration,
     /// A silent peer is asked for a sign of life at this interval...
     pub keepalive_interval: Duration,
     /// ... and dropped when it gives none for so long.
@@ -66,6 +71,7 @@ impl Default for ServerLimits {
             handshakes: Limits { maximum_handshakes: 512, ..Limits::default() },
             handshake_grace: Duration::from_secs(2),
             maximum_sessions: 4096,
+            session_lifetime: Duration::from_secs(600),
             maximum_unattested_sessions: 256,
             unattested_lifetime: Duration::from_secs(300),
             peers: PeerLimits::default(),
@@ -73,6 +79,7 @@ impl Default for ServerLimits {
             requests: RequestLimits::default(),
             maximum_streams: 32,
             request_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(5),
             keepalive_interval: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(10),
@@ -138,12 +145,18 @@ async fn serve_sessions(
         .add_service(services.administration())
         .add_service(services.recovery())
         .add_service(services.succession());
-    let counting = Arc::clone(&broker);
+    let (counting, refusing) = (Arc::clone(&broker), Arc::clone(&broker));
     let host = Host {
         verifier: broker.verifier(),
         local: broker.local_attestation(),
         metrics: Arc::clone(broker.metrics()),
         count: Arc::new(move |code| counting.audit().count(code)),
+        without_evidence: Arc::new(move |session: &SessionInfo| {
+            tracing::debug!(peer = %session.peer_address, "secrets asked for without evidence");
+            refusing.audit().count(ReleaseError::EvidenceRequired.code());
+            Status::from(ReleaseError::EvidenceRequired)
+        }),
+        noise: Arc::default(),
     };
     serve_routes(listener, host, routes, limits, async move {
         shutdown.await;
@@ -159,7 +172,7 @@ pub async fn serve_standby(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let services = StandbyServices::new(Arc::clone(&standby));
+    let (services, refusing) = (StandbyServices::new(Arc::clone(&standby)), Arc::clone(&standby));
     let routes = Routes::new(services.key_broker())
         .add_service(services.administration())
         .add_service(services.recovery())
@@ -170,6 +183,9 @@ pub async fn serve_standby(
         metrics: Arc::new(Metrics::without_store()),
         // There is no audit log: its log lines are all that is left of a stranger.
         count: Arc::new(|_| {}),
+        // Evidence would not help.
+        without_evidence: Arc::new(move |_: &SessionInfo| Status::from(refusing.refusal())),
+        noise: Arc::clone(standby.noise()),
     };
     serve_routes(listener, host, routes, limits, shutdown).await
 }
@@ -181,11 +197,14 @@ async fn serve_routes(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let admission = Admission::new(Arc::clone(&host.metrics), limits.requests);
+    let admission = Admission::new(&host, &limits);
     let sessions = sessions(listener, host, limits);
     let (stop, stopped) = watch::channel(false);
     let serving = Server::builder()
         .timeout(limits.request_timeout)
+        // Without a grace: tonic ends a connection abruptly if it is given one. A peer
+        // that does not go meets the end of its session.
+        .max_connection_age(limits.session_lifetime)
         .max_concurrent_streams(limits.maximum_streams)
         .concurrency_limit_per_connection(limits.maximum_streams as usize)
         .initial_stream_window_size(1 << 20)

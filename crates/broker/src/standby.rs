@@ -15,10 +15,11 @@ use adytum_ratls::{
     claims::{BrokerClaims, StateHead},
     session::{LocalAttestation, Peer, SessionInfo},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     genesis::Genesis,
+    noise::Noise,
     root_key::recovery::{Awaiting, SupplyError},
     succession::fence::{Fenced, HandOverError, Successor},
 };
@@ -28,6 +29,7 @@ pub struct Standby {
     genesis: Genesis,
     attester: Arc<dyn Attester>,
     verifier: watch::Sender<Arc<Verifier>>,
+    noise: Arc<Noise>,
     cause: Cause,
 }
 
@@ -84,7 +86,7 @@ impl Standby {
             roots.push(TrustRoot::intel());
         }
         let verifier = watch::Sender::new(Arc::new(Verifier::new(roots, collateral, clock)));
-        Self { genesis, attester, verifier, cause }
+        Self { genesis, attester, verifier, noise: Arc::default(), cause }
     }
 
     /// Why it is one.
@@ -103,6 +105,11 @@ impl Standby {
     /// The verifier of peers' evidence.
     pub(crate) fn verifier(&self) -> watch::Receiver<Arc<Verifier>> {
         self.verifier.subscribe()
+    }
+
+    /// Limits the log lines that strangers cause.
+    pub(crate) fn noise(&self) -> &Arc<Noise> {
+        &self.noise
     }
 
     /// What it shows in sessions.
@@ -152,8 +159,11 @@ impl Standby {
         };
         let answer = Successor::parse(request)
             .and_then(|successor| fenced.hand_over(&successor, claims, session_claims));
-        if let Err(error) = &answer {
-            tracing::warn!(peer = %session.peer_address, code = error.code(), %error, "no root key handed over");
+        if let Err(error) = &answer
+            && let Some(suppressed) = self.noise.may_write(Instant::now())
+        {
+            let (peer, code) = (session.peer_address, error.code());
+            tracing::warn!(%peer, code, %error, suppressed, "no root key handed over");
         }
         Ok(answer)
     }

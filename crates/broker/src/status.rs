@@ -113,7 +113,9 @@ impl From<ReleaseError> for Status {
                 Reason::SecretHasNoValue => Code::FailedPrecondition,
             },
             ReleaseError::Record(error) => record(error),
-            ReleaseError::AwaitingConfirmation | ReleaseError::Fenced => Code::Unavailable,
+            ReleaseError::AwaitingConfirmation | ReleaseError::Changing | ReleaseError::Fenced => {
+                Code::Unavailable
+            }
             ReleaseError::CertificateRequest(_) => Code::InvalidArgument,
             ReleaseError::Authority(AuthorityError::Expired { .. }) => Code::FailedPrecondition,
             ReleaseError::Authority(_) => Code::Internal,

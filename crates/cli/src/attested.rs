@@ -145,13 +145,19 @@ impl Access {
 /// As [`Access`], for commands that need a broker only when `--broker` is given:
 /// then the rest is required as well.
 #[derive(Debug)]
-pub(crate) struct AccessOnRequest(pub(crate) Option<Access>);
+pub(crate) struct AccessOnRequest {
+    /// With `--broker`.
+    pub(crate) access: Option<Access>,
+    /// The genesis document, if one is named, with or without `--broker`.
+    pub(crate) genesis: Option<PathBuf>,
+}
 
 impl clap::FromArgMatches for AccessOnRequest {
     fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
         // The environment may name a broker for all other commands.
         let asked = matches.value_source("broker") == Some(clap::parser::ValueSource::CommandLine);
-        asked.then(|| Access::from_arg_matches(matches)).transpose().map(Self)
+        let access = asked.then(|| Access::from_arg_matches(matches)).transpose()?;
+        Ok(Self { access, genesis: matches.get_one::<PathBuf>("genesis").cloned() })
     }
 
     fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
@@ -195,9 +201,7 @@ impl Pin {
     /// The broker's state must be the newest that was seen of it, and continue it.
     pub(crate) async fn open(&self, address: &str) -> anyhow::Result<Session> {
         let mut session = self.open_any_state(address).await?;
-        if session.broker.head.is_none() {
-            bail!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
-        }
+        session.require_state()?;
         if let Some(seen) = &session.seen {
             follows(seen, &session.broker.head)?;
             session.status().await?;
@@ -238,12 +242,7 @@ impl Pin {
     }
 
     fn memory(&self) -> Option<HeadMemory> {
-        let path = self.heads.clone().or_else(|| {
-            let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-            let state =
-                variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
-            Some(state.join("adytum").join("heads.json"))
-        });
+        let path = self.heads.clone().or_else(common_heads);
         if path.is_none() {
             tracing::warn!(
                 "neither --heads nor HOME is set: an older state of the broker that somebody puts back goes unnoticed"
@@ -274,6 +273,14 @@ impl Pin {
         }
         Ok(policy)
     }
+}
+
+/// Where all verbs remember heads, unless a flag or the environment names another
+/// file.
+pub(crate) fn common_heads() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+    Some(state.join("adytum").join("heads.json"))
 }
 
 /// Reads a policy.
@@ -342,12 +349,11 @@ impl Session {
         Ok(())
     }
 
-    /// Takes the broker's state for the newest, whatever was seen before.
-    pub(crate) fn accept_rollback(&mut self) -> anyhow::Result<()> {
-        if let Some(memory) = &self.memory {
-            memory.replace(self.genesis.digest(), &self.broker.head)?;
+    /// Refuses a broker that has no state to show.
+    fn require_state(&self) -> anyhow::Result<()> {
+        if self.broker.head.is_none() {
+            bail!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
         }
-        self.seen = Some(self.broker.head.clone());
         Ok(())
     }
 
@@ -383,15 +389,47 @@ impl Session {
         command: command::Command,
         owners: &[OwnerSigningKey],
     ) -> anyhow::Result<CommandResult> {
+        let (answer, head) = self.send(command, owners).await?;
+        if let Some(head) = head {
+            self.remember(&head)?;
+        }
+        Ok(answer)
+    }
+
+    /// As [`Session::execute`], with the broker's state taken for the newest, whatever
+    /// was seen before. That is forgotten only after the command succeeded: else a
+    /// refused command would have any older state accepted later.
+    pub(crate) async fn execute_after_rollback(
+        &mut self,
+        command: command::Command,
+        owners: &[OwnerSigningKey],
+    ) -> anyhow::Result<CommandResult> {
+        self.require_state()?;
+        let shown = self.broker.head.clone();
+        self.seen = Some(shown.clone());
+        let (answer, head) = self.send(command, owners).await?;
+        let head = head.unwrap_or_else(|| shown.clone());
+        follows(&shown, &head)?;
+        if let Some(memory) = &self.memory {
+            memory.replace(self.genesis.digest(), &head)?;
+        }
+        self.seen = Some(head);
+        Ok(answer)
+    }
+
+    /// Sends a command; the head in its answer is not remembered yet.
+    async fn send(
+        &mut self,
+        command: command::Command,
+        owners: &[OwnerSigningKey],
+    ) -> anyhow::Result<(CommandResult, Option<StateHead>)> {
         let version = self.status().await?.manifest_version;
         let keys: Vec<&OwnerSigningKey> = owners.iter().collect();
         let signed = sign(&self.request_binding, self.genesis.digest(), version, command, &keys);
         let answer = self.client.execute(Request::new(signed)).await;
         let answer = answer.map_err(|status| explain(&status))?.into_inner();
-        if let Some(head) = answer.head.clone() {
-            self.remember(&StateHead::try_from(head).context("the head in the broker's answer")?)?;
-        }
-        Ok(answer)
+        let head = answer.head.clone().map(StateHead::try_from).transpose();
+        Ok((answer, head.context("the head in the broker's answer")?))
     }
 }
 

@@ -123,16 +123,15 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
 }
 
 async fn confirm(args: Confirm) -> anyhow::Result<()> {
-    let (mut session, owners) = if args.accept_rollback {
-        let (mut session, owners) = args.access.open_any_state().await?;
-        session.accept_rollback()?;
-        (session, owners)
-    } else {
-        args.access.open().await?
-    };
+    let (mut session, owners) =
+        if args.accept_rollback { args.access.open_any_state().await? } else { args.access.open().await? };
     let head = session.broker.head.clone();
     let command = command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
-    session.execute(command, &owners).await?;
+    if args.accept_rollback {
+        session.execute_after_rollback(command, &owners).await?;
+    } else {
+        session.execute(command, &owners).await?;
+    }
     output::line(format_args!("confirmed: {head}"))
 }
 

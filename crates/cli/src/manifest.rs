@@ -11,16 +11,17 @@ use adytum_api::broker::{ApplyManifest, GetManifest, command};
 use adytum_broker::{
     approval::OwnerApproval,
     manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, admission::agreed},
+    roles::Owners,
 };
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
 use crate::{
-    attested::{Access, AccessOnRequest, signed_manifest},
+    attested::{Access, AccessOnRequest, read_genesis, signed_manifest},
     key_file, output,
 };
 
-use self::difference::Difference;
+use self::difference::{Difference, Threshold};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
@@ -81,7 +82,8 @@ pub(crate) struct ApplyArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
-    /// The old manifest and the new one; or, with --broker, the new one alone.
+    /// The old manifest and the new one; or, with --broker, the new one alone. With
+    /// --genesis, owners of two manifests are compared with the founders, too.
     #[arg(value_name = "OLD NEW", required = true, num_args = 1..=2)]
     files: Vec<PathBuf>,
     /// Print JSON.
@@ -190,18 +192,24 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
 async fn diff(args: DiffArgs) -> anyhow::Result<()> {
     let file =
         |path: &Path| difference::Read::parse(&read(path)?).with_context(|| path.display().to_string());
-    let (old, new) = match (args.files.as_slice(), &args.access.0) {
-        ([old, new], None) => (file(old)?, file(new)?),
+    let (old, new, before) = match (args.files.as_slice(), &args.access.access) {
+        ([old, new], None) => {
+            let (old, new) = (file(old)?, file(new)?);
+            let genesis = args.access.genesis.as_deref().map(read_genesis).transpose()?;
+            let before = old.threshold(genesis.as_ref())?;
+            (old, new, before)
+        }
         // Read before anything is asked.
         ([new], Some(access)) => {
             let new = file(new)?;
-            let (signed, _) = fetch(0, access).await?;
-            (difference::Read::parse(&signed.text).context("the broker's manifest")?, new)
+            let (signed, _, owners) = fetch(0, access).await?;
+            let old = difference::Read::parse(&signed.text).context("the broker's manifest")?;
+            (old, new, Threshold::InForce(owners.threshold()))
         }
         ([_], None) => bail!("give two manifests, or one and --broker with --owner, --genesis and so on"),
         _ => bail!("give one manifest with --broker, or two without"),
     };
-    let difference = Difference::between(&old, &new);
+    let difference = Difference::between(&old, &new, before);
     match args.json {
         true => output::line(serde_json::to_string(&difference)?),
         false => difference.print(),
@@ -209,8 +217,8 @@ async fn diff(args: DiffArgs) -> anyhow::Result<()> {
 }
 
 /// A manifest of the broker's (0: the one in force), verified under the owners of
-/// its time.
-async fn fetch(version: u64, access: &Access) -> anyhow::Result<(SignedManifest, Manifest)> {
+/// its time, and the owners from it on.
+async fn fetch(version: u64, access: &Access) -> anyhow::Result<(SignedManifest, Manifest, Owners)> {
     let (mut session, owners) = access.open().await?;
     let answer = session.execute(command::Command::GetManifest(GetManifest { version }), &owners).await?;
     if answer.manifest.is_empty() {
@@ -223,11 +231,12 @@ async fn fetch(version: u64, access: &Access) -> anyhow::Result<(SignedManifest,
     }
     let roles = session.roles_before(manifest.version, &owners).await?;
     agreed(session.genesis(), &roles.owners, &signed).context("the broker's manifest")?;
-    Ok((signed, manifest))
+    let owners = roles.after(manifest.roles.as_ref()).owners;
+    Ok((signed, manifest, owners))
 }
 
 async fn get(version: u64, out: Option<PathBuf>, access: Access) -> anyhow::Result<()> {
-    let (signed, manifest) = fetch(version, &access).await?;
+    let (signed, manifest, _) = fetch(version, &access).await?;
     let Some(out) = out else { return output::text(&signed.text) };
     key_file::write_new(&out, signed.text.as_bytes(), 0o644)?;
     key_file::write_new(&beside(&out), signed.signatures_to_text().as_bytes(), 0o644)?;

@@ -5,7 +5,10 @@
 //! `public/`, what may not in `private/`, where `secrets/NAME` is the value of
 //! the secret of that name.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use adytum_api::{
     broker::{ApplyManifest, ConfirmState, GetManifest, ListSecrets, PutSecret, command},
@@ -16,12 +19,13 @@ use adytum_broker::{
     manifest::{Manifest, SignedManifest},
     secrets::SecretKind,
 };
+use adytum_ratls::heads::HeadMemory;
 use adytum_sealed::signing::OwnerSigningKey;
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
 use crate::{
-    attested::{Access, PinFiles, Session},
+    attested::{Access, PinFiles, Session, common_heads},
     manifest, output, secret,
     trusted::Trusted,
 };
@@ -43,8 +47,9 @@ pub(crate) struct Args {
     owners: Vec<PathBuf>,
     #[command(flatten)]
     trusted: Trusted,
-    /// Where the highest state seen of each broker is remembered. By default
-    /// private/heads.json.
+    /// Where the highest state seen of each broker is remembered. By default, as for
+    /// all verbs, adytum/heads.json in $XDG_STATE_HOME or ~/.local/state; what a
+    /// former version remembered in private/heads.json is merged into it.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
     /// After an unplanned restart: confirm that the broker's state, which continues
@@ -64,7 +69,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let values = directory.values(&manifest)?;
 
     let (replace, confirm) = (args.replace, args.confirm);
-    let (mut session, owners) = args.access(&directory).open().await?;
+    let (mut session, owners) = args.access(&directory)?.open().await?;
     output::line(format_args!(
         "verified: the broker's code and platform, and its genesis {}",
         manifest.genesis
@@ -86,15 +91,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 impl Args {
-    fn access(self, directory: &Directory) -> Access {
+    fn access(self, directory: &Directory) -> anyhow::Result<Access> {
+        let heads = match self.heads {
+            Some(chosen) => chosen,
+            None => directory.heads()?,
+        };
         let owners = if self.owners.is_empty() { vec![directory.private("owner.pem")] } else { self.owners };
         let pin = PinFiles {
             genesis: directory.public("genesis.toml"),
             broker_policy: directory.public("broker-policy.toml"),
             trusted: self.trusted,
-            heads: self.heads.unwrap_or_else(|| directory.private("heads.json")),
+            heads,
         };
-        Access::from_files(owners, self.broker, pin)
+        Ok(Access::from_files(owners, self.broker, pin))
     }
 }
 
@@ -108,6 +117,29 @@ impl Directory {
 
     fn private(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join("private").join(name)
+    }
+
+    /// The memory that all verbs share. This verb once had its own, in the directory:
+    /// what that holds is merged, and the file renamed, so that a rollback which the
+    /// owner accepts later is not refused for its sake.
+    fn heads(&self) -> anyhow::Result<PathBuf> {
+        let own = self.private("heads.json");
+        // Without a home there is no shared one.
+        let Some(common) = common_heads() else { return Ok(own) };
+        if own.symlink_metadata().is_ok() {
+            HeadMemory::new(&common).merge(&HeadMemory::new(&own)).with_context(|| {
+                format!(
+                    "{} can't be merged into {}; remove it if what it remembers is not the broker's newest state",
+                    own.display(),
+                    common.display()
+                )
+            })?;
+            let merged = self.private("heads.json.merged");
+            fs::rename(&own, &merged)
+                .with_context(|| format!("{} can't be renamed to {}", own.display(), merged.display()))?;
+            output::line(format_args!("merged {} into {}", own.display(), common.display()))?;
+        }
+        Ok(common)
     }
 
     fn signed_manifest(&self) -> anyhow::Result<SignedManifest> {

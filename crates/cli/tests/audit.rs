@@ -38,7 +38,7 @@ impl Stage {
             attester: Arc::new(SimAttester::new(Arc::clone(&platform), IDENTITY)),
             collateral: Arc::new(platform.collateral_source()),
             clock: Arc::new(SystemClock),
-            events: Arc::new(LoggedEvents),
+            events: Arc::new(LoggedEvents::default()),
             reference: None,
         })
         .unwrap();

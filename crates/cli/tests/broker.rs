@@ -15,7 +15,11 @@ use std::{
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
 };
-use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
+use adytum_evidence::{
+    clock::SystemClock,
+    measurement::{Sha256Digest, WorkloadIdentity},
+};
+use adytum_ratls::{claims::StateHead, heads::HeadMemory};
 use adytum_sealed::signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester};
 use tokio::net::TcpListener;
@@ -48,7 +52,7 @@ impl Stage {
             collateral: Arc::new(platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store: Store::in_memory(genesis.digest()).unwrap(),
-            events: Arc::new(LoggedEvents),
+            events: Arc::new(LoggedEvents::default()),
             reference: None,
         })
         .unwrap();
@@ -128,19 +132,24 @@ digests = ["{}"]
     }
 }
 
-/// Runs the binary beside the broker's tasks.
+fn command(arguments: Vec<String>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adytum"));
+    command.args(arguments);
+    for variable in ["PCCS_URL", "ADYTUM_BROKER", "ADYTUM_HEADS", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
 async fn adytum(arguments: Vec<String>, input: &'static str) -> Output {
+    run(command(arguments), input).await
+}
+
+/// Runs the binary beside the broker's tasks.
+async fn run(mut command: Command, input: &'static str) -> Output {
     tokio::task::spawn_blocking(move || {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_adytum"))
-            .args(arguments)
-            .env_remove("PCCS_URL")
-            .env_remove("ADYTUM_BROKER")
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pipes.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         child.wait_with_output().unwrap()
     })
@@ -350,6 +359,13 @@ async fn owners_must_agree() {
     let apply = stage.pinned(&["manifest", "apply", &manifest, "--owner", &owners[1], "--owner", &owners[2]]);
     succeeds(apply).await;
 
+    // A manifest that names no owners keeps them: another is compared with those.
+    let key = succeeds(vec!["owner".into(), "show".into(), owners[0].clone()]).await;
+    let alone = format!("{}\n[owners]\nthreshold = 1\nkeys = [\"{}\"]\n", stage.manifest(2), key.trim());
+    let alone = stage.write("alone.toml", &alone);
+    let said = succeeds(stage.pinned(&["manifest", "diff", &alone, "--owner", &owners[0]])).await;
+    assert!(said.contains("WEAKER   the number of owners who must agree falls from 2 to 1\n"), "{said}");
+
     // A stranger's signature counts for nothing.
     let stranger = stage.path("stranger.pem");
     let new = ["owner", "new", "--out", &stranger].map(str::to_owned);
@@ -386,21 +402,26 @@ fn owners_directory(stage: &Stage) -> String {
     stage.path("owner")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_command_provisions_a_broker_from_an_owners_directory() {
-    let stage = Stage::new(1, 1).await;
-    let directory = owners_directory(&stage);
-    let provision: Vec<String> = [
+/// `adytum provision` from such a directory, which is made.
+fn provisioning(stage: &Stage) -> Vec<String> {
+    [
         "provision",
         "--owner-directory",
-        &directory,
+        &owners_directory(stage),
         "--broker",
         &stage.address,
         "--trust-simulation",
         &stage.path("platform/root.pem"),
     ]
     .map(str::to_owned)
-    .into();
+    .into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_command_provisions_a_broker_from_an_owners_directory() {
+    let stage = Stage::new(1, 1).await;
+    let mut provision = provisioning(&stage);
+    provision.extend(["--heads".into(), stage.path("heads.json")]);
 
     // Nothing is sent while something is missing.
     assert!(fails(provision.clone()).await.contains("model_key"));
@@ -433,6 +454,60 @@ async fn one_command_provisions_a_broker_from_an_owners_directory() {
     let other = Genesis::found(stage.genesis.owners().iter().copied(), 1).unwrap();
     stage.write("owner/public/genesis.toml", &other.to_toml());
     assert!(fails(provision).await.contains("genesis-mismatch"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provision_and_all_other_verbs_remember_in_one_place() {
+    let stage = Stage::new(1, 1).await;
+    let provision = provisioning(&stage);
+    let key = stage.path("owner/private/secrets/model_key");
+    succeeds(vec!["model-key".into(), "new".into(), "--out".into(), key]).await;
+    let owner = stage.path("owner0.pem");
+    let list = without(stage.pinned(&["secret", "list", "--owner", &owner]), "--heads");
+    let accept = ["broker", "confirm", "--accept-rollback", "--broker", &stage.address, "--owner", &owner];
+    let accept = without(stage.pinned(&accept), "--heads");
+    let remembering = |arguments: &[String]| {
+        let mut command = command(arguments.to_vec());
+        command.env("XDG_STATE_HOME", stage.path("remembered"));
+        run(command, "")
+    };
+    let own = stage.path("owner/private/heads.json");
+    let common = HeadMemory::new(stage.path("remembered/adytum/heads.json"));
+    let genesis = stage.genesis.digest();
+
+    let output = remembering(&provision).await;
+    assert!(output.status.success(), "{output:?}");
+    assert!(common.seen(genesis).unwrap().is_some() && !Path::new(&own).exists());
+
+    // As a former version left it, which has seen more.
+    let audit_hash = Some(Sha256Digest([9; 32]));
+    let more = StateHead { epoch: 9, manifest_version: 9, audit_size: 99, audit_hash };
+    HeadMemory::new(&own).remember(genesis, &more).unwrap();
+    // With a file that is named, only that one counts.
+    let mut named = provision.clone();
+    named.extend(["--heads".into(), stage.path("heads.json")]);
+    succeeds(named).await;
+    assert!(Path::new(&own).exists());
+    for arguments in [&provision, &list, &provision] {
+        let output = remembering(arguments).await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && stderr.contains("rolled back"), "{stderr}");
+        assert_eq!(common.seen(genesis).unwrap(), Some(more.clone()));
+        assert!(!Path::new(&own).exists() && Path::new(&format!("{own}.merged")).exists());
+    }
+    // What an owner accepts by one verb, all others accept.
+    for arguments in [&accept, &provision, &list] {
+        let output = remembering(arguments).await;
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    // Of two states of which neither continues the other, an owner must choose.
+    let other = StateHead { epoch: 9, manifest_version: 0, audit_size: 0, audit_hash: None };
+    HeadMemory::new(&own).remember(genesis, &other).unwrap();
+    let output = remembering(&provision).await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && stderr.contains("can't be merged"), "{stderr}");
+    assert!(Path::new(&own).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ impl Stage {
             collateral: Arc::new(platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store: Store::in_memory(genesis.digest()).unwrap(),
-            events: Arc::new(LoggedEvents),
+            events: Arc::new(LoggedEvents::default()),
             reference: None,
         })
         .unwrap();

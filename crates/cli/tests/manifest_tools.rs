@@ -296,6 +296,25 @@ fn a_difference_is_one_of_meaning() {
     assert_eq!(parsed["loses"]["mail"][0], "ssl_config");
     assert_eq!(parsed["removed"][0], "workload mail");
     assert!(parsed["weaker"].as_array().unwrap().is_empty());
+    // Who the owners were before, a manifest that names none does not say.
+    let owner = succeeds(&["owner", "show", &desk.path("owner.pem")]);
+    let owners = format!("{text}\n[owners]\nthreshold = 1\nkeys = [\"{}\"]\n", owner.trim());
+    let owners = desk.write("owners.toml", &owners.replacen("version = 1", "version = 2", 1));
+    let said = succeeds(&["manifest", "diff", &old, &owners]);
+    let warning = "the number of owners who must agree becomes 1, and what it was is unknown";
+    assert!(said.contains(&format!("WEAKER   {warning}")), "{said}");
+    let said = succeeds(&["manifest", "diff", &old, &owners, "--json"]);
+    let parsed: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(parsed["weaker"][0].as_str().unwrap().starts_with(warning), "{said}");
+    // Before the first manifest they are the founders.
+    let genesis = desk.path("genesis.toml");
+    let said = succeeds(&["manifest", "diff", &old, &owners, "--genesis", &genesis]);
+    assert!(said.contains("+ owners\n") && !said.contains("WEAKER"), "{said}");
+    let elsewhere = Desk::new();
+    let (_, stderr) =
+        fails(&["manifest", "diff", &old, &owners, "--genesis", &elsewhere.path("genesis.toml")]);
+    assert!(stderr.contains("is for the broker of genesis"), "{stderr}");
+
     let (_, stderr) = fails(&["manifest", "diff", &old]);
     assert!(stderr.contains("--broker"), "{stderr}");
     let broken = desk.write("broken.toml", "version = 1");

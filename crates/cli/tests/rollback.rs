@@ -85,7 +85,7 @@ impl Stage {
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store: *store,
-            events: Arc::new(LoggedEvents),
+            events: Arc::new(LoggedEvents::default()),
             reference: None,
         })
         .unwrap();
@@ -191,6 +191,16 @@ async fn a_restored_backup_is_refused_until_the_owner_accepts_it() {
         assert!(text.contains("rolled back"), "{text}");
         assert!(text.contains("Seen: epoch 2,") && text.contains("Found: epoch 2,"), "{text}");
     }
+    // A command that is refused forgets nothing.
+    let stranger = ["owner", "new", "--out", &stage.text("stranger.pem")].map(str::to_owned);
+    said(&adytum(stranger.to_vec()).await);
+    let remembered = fs::read(stage.path("heads.json")).unwrap();
+    let strange = ["confirm", "--accept-rollback", "--owner", &stage.text("stranger.pem")];
+    let text = refused(&stage.broker(&strange, &running).await);
+    assert!(text.contains("not an owner of this broker"), "{text}");
+    assert_eq!(fs::read(stage.path("heads.json")).unwrap(), remembered);
+    let text = refused(&stage.broker(&["status"], &running).await);
+    assert!(text.contains("forked") || text.contains("rolled back"), "{text}");
     let accept = ["confirm", "--accept-rollback", "--owner", &stage.text("owner.pem")];
     said(&stage.broker(&accept, &running).await);
     said(&stage.broker(&["status"], &running).await);

@@ -93,7 +93,8 @@ impl AttesterError {
 }
 
 /// Platforms' interfaces block, for tens of milliseconds where a quoting
-/// enclave or the host is asked.
+/// enclave or the host is asked. Work that has begun goes on to its end, also when
+/// its caller is gone: who limits how much there is must wait for that end.
 async fn blocking<T: Send + 'static>(
     interface: &'static str,
     work: impl FnOnce() -> Result<T, AttesterError> + Send + 'static,

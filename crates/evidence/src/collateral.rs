@@ -68,8 +68,19 @@ pub trait CollateralSource: Send + Sync {
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError>;
 
     /// What is kept is fetched anew with its next use, and served until that has
-    /// succeeded. A source that keeps nothing has nothing to do.
+    /// succeeded. What comes replaces it, unless what is kept has verified and what
+    /// comes was issued before it. A source that keeps nothing has nothing to do.
     fn refresh(&self) {}
+
+    /// Is told that evidence has verified with this collateral, which it gave.
+    fn verified(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        let _ = (request, collateral);
+    }
+
+    /// Is told that verification failed because of this collateral, which it gave.
+    fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        let _ = (request, collateral);
+    }
 }
 
 #[async_trait]
@@ -83,6 +94,14 @@ impl<S: CollateralSource + ?Sized> CollateralSource for Arc<S> {
 
     fn refresh(&self) {
         (**self).refresh();
+    }
+
+    fn verified(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        (**self).verified(request, collateral);
+    }
+
+    fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        (**self).refused(request, collateral);
     }
 }
 

@@ -39,6 +39,7 @@
 #![deny(unsafe_code)]
 
 pub mod attester;
+mod certificate_name;
 pub mod claims;
 pub mod clock;
 pub mod collateral;

@@ -22,9 +22,10 @@ use crate::{
 /// kind it accepts, a policy must pin code, or it does not parse
 /// ([`PolicyError::PinsNothing`]) and refuses everything:
 /// - SGX: `identity` or `mr_enclave`; or `mr_signer` with `allow_any_program`;
-/// - TDX: `mr_td`. What the guest's firmware loads is in `rtmr`; `identity` is
-///   what the host passed in MRCONFIGID, and means something only together with
-///   a guest that is pinned and enforces it;
+/// - TDX: `mr_td`, which is the guest's firmware, and registers 1 and 2 of `rtmr`, in
+///   which that firmware measures kernel and command line; or `mr_td` with
+///   `allow_any_kernel`. `identity` is what the host passed in MRCONFIGID, and means
+///   something only together with a guest that is pinned and enforces it;
 /// - SEV-SNP: `snp_measurement`, and HOST_DATA is likewise the host's word.
 ///
 /// In TOML:
@@ -60,7 +61,9 @@ pub struct Policy {
     /// TDX; empty is any.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub mr_td: BTreeSet<TdxMeasurement>,
-    /// TDX: what each RTMR may be, in order; an empty set is any.
+    /// TDX: what each RTMR may be, in order; an empty set is any. Firmware measures its
+    /// configuration into RTMR0, the kernel into RTMR1, its command line and initial
+    /// file system into RTMR2 (TDX Virtual Firmware Design Guide, section 8.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtmr: Option<[BTreeSet<TdxMeasurement>; 4]>,
     /// SEV-SNP; empty is any.
@@ -76,6 +79,10 @@ pub struct Policy {
     /// Accept any program that `mr_signer` signed, whatever it does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_any_program: bool,
+    /// TDX: accept whatever kernel and command line `mr_td`'s firmware loads. For guests
+    /// whose `mr_td` covers those itself.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_any_kernel: bool,
     /// Machines, by [`crate::claims::Platform::id`]; empty is any.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub platforms: BTreeSet<String>,
@@ -109,6 +116,8 @@ struct Unchecked {
     #[serde(default)]
     allow_any_program: bool,
     #[serde(default)]
+    allow_any_kernel: bool,
+    #[serde(default)]
     platforms: BTreeSet<String>,
 }
 
@@ -135,6 +144,7 @@ impl TryFrom<Unchecked> for Policy {
             tcb_status: written.tcb_status,
             allow_debug: written.allow_debug,
             allow_any_program: written.allow_any_program,
+            allow_any_kernel: written.allow_any_kernel,
             platforms: written.platforms,
         }
         .validated()
@@ -183,7 +193,10 @@ impl PolicyError {
 fn pins(tee: TeeKind) -> &'static str {
     match tee {
         TeeKind::Sgx => "identity or mr_enclave (or mr_signer with allow_any_program = true)",
-        TeeKind::Tdx => "mr_td (MRCONFIGID, and so identity, is the host's word without it)",
+        TeeKind::Tdx => {
+            "mr_td, and rtmr with registers 1 and 2, the kernel's (or allow_any_kernel = true); MRCONFIGID, and so \
+             identity, is the host's word without them"
+        }
         TeeKind::Snp => "snp_measurement (HOST_DATA, and so identity, is the host's word without it)",
     }
 }
@@ -209,6 +222,7 @@ impl Policy {
             tcb_status: only_up_to_date(),
             allow_debug: false,
             allow_any_program: false,
+            allow_any_kernel: false,
             platforms: BTreeSet::new(),
         }
     }
@@ -247,7 +261,12 @@ impl Policy {
                 let signer = self.allow_any_program && !self.mr_signer.is_empty();
                 signer || !self.identity.is_empty() || !self.mr_enclave.is_empty()
             }
-            TeeKind::Tdx => !self.mr_td.is_empty(),
+            TeeKind::Tdx => {
+                let kernel = self.rtmr.as_ref().is_some_and(|[_, kernel, command_line, _]| {
+                    !kernel.is_empty() && !command_line.is_empty()
+                });
+                !self.mr_td.is_empty() && (kernel || self.allow_any_kernel)
+            }
             TeeKind::Snp => !self.snp_measurement.is_empty(),
         }
     }

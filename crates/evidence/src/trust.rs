@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha384};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::measurement::RootKeyId;
 #[cfg(feature = "simulation")]
 use crate::verifier::VerificationError;
+use crate::{certificate_name::printable, measurement::RootKeyId};
 
 /// Who stands behind a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -149,12 +149,12 @@ impl RootCertificate {
         if certificate.subject().as_raw() != certificate.issuer().as_raw() {
             return Err(format!(
                 "the certificate of {} is issued by {}, so it is not a root",
-                certificate.subject(),
-                certificate.issuer()
+                printable(certificate.subject()),
+                printable(certificate.issuer())
             ));
         }
         Ok(Self {
-            subject: certificate.subject().to_string(),
+            subject: printable(certificate.subject()),
             key_id: RootKeyId(Sha384::digest(&certificate.public_key().subject_public_key.data).into()),
         })
     }

@@ -80,7 +80,13 @@ impl Verifier {
         // PCK certificate can't make this verifier ask for whatever they like.
         vouched(&quote)?;
         let collateral = self.collateral.collateral(&quote.request).await?;
-        self.verify_quote(root, evidence, &quote, &collateral)
+        let verified = self.verify_quote(root, evidence, &quote, &collateral);
+        match &verified {
+            Ok(_) if self.proves(root) => self.collateral.verified(&quote.request, &collateral),
+            Err(error) if blames_collateral(error) => self.collateral.refused(&quote.request, &collateral),
+            _ => {}
+        }
+        verified
     }
 
     /// Verifies with collateral at hand; for synchronous callers.
@@ -142,12 +148,17 @@ impl Verifier {
         claims(&root.trusted, quote, report)
     }
 
+    /// Does what verified under this root say something about dates? Whoever has a
+    /// software platform could sign any: that must not move the clock, or stand in
+    /// the way of newer collateral, for those who trust hardware too.
+    fn proves(&self, root: &Root) -> bool {
+        let simulated = |root: &Root| root.trusted.vendor() == Vendor::Simulation;
+        !simulated(root) || self.roots.iter().all(simulated)
+    }
+
     /// Tells the clock when this collateral, which verified, was issued.
     fn tell_date(&self, root: &Root, collateral: &QuoteCollateralV3) {
-        // Whoever has a software platform could sign any date: that must not move
-        // the clock for those who trust hardware too.
-        let simulated = |root: &Root| root.trusted.vendor() == Vendor::Simulation;
-        if simulated(root) && !self.roots.iter().all(simulated) {
+        if !self.proves(root) {
             return;
         }
         let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,6 +186,17 @@ fn read(evidence: &Evidence) -> Result<DcapQuote, VerificationError> {
             supported: "Intel DCAP quotes of SGX and TDX; SEV-SNP is not verified by this version",
         }),
     }
+}
+
+/// May other collateral make the difference?
+fn blames_collateral(error: &VerificationError) -> bool {
+    matches!(
+        error,
+        VerificationError::CollateralExpired { .. }
+            | VerificationError::CollateralNotYetValid { .. }
+            | VerificationError::CollateralInvalid { .. }
+            | VerificationError::Collateral(_)
+    )
 }
 
 /// Do the signatures of the PCK chain hold, up to the root in it?

@@ -60,6 +60,18 @@ pub enum AttemptError {
     Key(#[from] KeyError),
 }
 
+/// What a broker says of a replica's evidence that no trouble of its own can be the
+/// cause of. That its collateral is missing, or its clock is wrong, says nothing
+/// about the replica.
+const VERDICTS: [&str; 6] = [
+    "untrusted-root",
+    "evidence-invalid",
+    "platform-revoked",
+    "tcb-revoked",
+    "tcb-not-matched",
+    "configuration-unsafe",
+];
+
 impl AttemptError {
     /// Stable code for logs and answers.
     pub fn code(&self) -> &str {
@@ -90,7 +102,9 @@ impl AttemptError {
                     matches!(status, Code::PermissionDenied | Code::NotFound | Code::Unauthenticated);
                 says_no && !refusal.retry || refusal.code == SECRET_HAS_NO_VALUE
             }
-            Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => !refusal.retry,
+            Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => {
+                VERDICTS.contains(&refusal.code.as_str())
+            }
             _ => false,
         }
     }

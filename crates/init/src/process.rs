@@ -25,10 +25,10 @@ use std::{
 
 use nix::{
     errno::Errno,
+    libc,
     sys::{
         prctl,
         signal::{Signal, kill, killpg},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, getpid},
 };
@@ -131,13 +131,17 @@ impl Termination {
     }
 }
 
-/// How a program ended, as an exit code: its own, or 128 and the signal's number.
-fn exit_code(status: WaitStatus) -> Option<(Pid, u8)> {
-    match status {
-        WaitStatus::Exited(pid, code) => Some((pid, u8::try_from(code & 0xff).unwrap_or(u8::MAX))),
-        WaitStatus::Signaled(pid, signal, _) => Some((pid, signal_exit_code(signal))),
-        _ => None,
-    }
+/// How a program ended, as an exit code: its own, or 128 and the signal's number,
+/// whether that signal has a name or not. `None` if it only stopped.
+fn exit_code(status: libc::c_int) -> Option<u8> {
+    let code = if libc::WIFEXITED(status) {
+        libc::WEXITSTATUS(status)
+    } else if libc::WIFSIGNALED(status) {
+        128 + libc::WTERMSIG(status)
+    } else {
+        return None;
+    };
+    Some(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// 128 and the signal's number.
@@ -255,14 +259,15 @@ impl Supervised {
 /// Reaps one child that has ended.
 fn reap_one() -> Option<(Pid, u8)> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
-            Ok(status) => {
+        match syscall::reap_child() {
+            Ok(None) | Err(Errno::ECHILD) => return None,
+            Ok(Some((pid, status))) => {
                 if let Some(ended) = exit_code(status) {
-                    return Some(ended);
+                    return Some((pid, ended));
                 }
             }
             Err(Errno::EINTR) => {}
+            // No child is gone by this: the kernel gives either an error or a child.
             Err(errno) => {
                 tracing::error!("waitpid: {errno}");
                 return None;
@@ -302,4 +307,23 @@ fn children() -> Vec<Pid> {
         children.extend(text.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw));
     }
     children
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_has_a_code() {
+        for code in [0, 3, 255] {
+            assert_eq!(exit_code(code << 8), u8::try_from(code).ok());
+        }
+        // Real-time signals too, which have no name, and with or without a core dump.
+        for signal in 1..=libc::SIGRTMAX() {
+            let code = u8::try_from(128 + signal).ok();
+            assert_eq!((exit_code(signal), exit_code(signal | 0x80)), (code, code), "{signal}");
+        }
+        let stopped = (libc::SIGSTOP << 8) | 0x7f;
+        assert_eq!(exit_code(stopped), None);
+    }
 }

@@ -1,4 +1,4 @@
-//! The two calls that Rust can't check, each behind a safe function.
+//! The calls that Rust can't check, each behind a safe function.
 
 #![allow(unsafe_code)]
 
@@ -14,6 +14,7 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, fcntl},
+    libc,
     sys::{
         prctl,
         signal::{SigSet, Signal},
@@ -27,6 +28,19 @@ pub(crate) fn duplicate_from(descriptor: BorrowedFd<'_>, lowest: RawFd) -> Resul
     let copy = fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
     // SAFETY: the call has just made this descriptor, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Reaps a child that has ended, if there is one: its process id and its status
+/// as the kernel says it (waitpid(2)).
+///
+/// Not nix' `waitpid`: it fails for a signal that it has no name for, as the
+/// real-time signals, when the child is gone already.
+pub(crate) fn reap_child() -> Result<Option<(Pid, libc::c_int)>, Errno> {
+    let mut status: libc::c_int = 0;
+    // SAFETY: the kernel writes nothing but `status`, which is this function's
+    // own and outlives the call.
+    let pid = Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) })?;
+    Ok((pid != 0).then_some((Pid::from_raw(pid), status)))
 }
 
 /// Has the child, between fork and exec: ask the kernel for SIGKILL when its

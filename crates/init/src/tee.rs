@@ -1,6 +1,13 @@
 //! The TEE at hand, and what is needed to verify the broker's.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
 
 use adytum_evidence::{
     attester::{
@@ -14,6 +21,7 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::{TrustRoot, Verifier},
 };
+use nix::fcntl::OFlag;
 use sha2::Sha512;
 
 use crate::{
@@ -84,11 +92,29 @@ pub async fn evidence_for_file(attester: &dyn Attester) -> Result<Evidence, Atte
 /// reason not to serve.
 async fn write_evidence(tee: &Tee, path: &Path) -> Result<(), AttesterError> {
     let evidence = evidence_for_file(&*tee.attester).await?;
-    match std::fs::write(path, &evidence.bytes) {
+    match write_new(path, &evidence.bytes) {
         Ok(()) => tracing::info!("evidence written to {}", path.display()),
-        Err(error) => tracing::warn!("no evidence written to {}: {error}", path.display()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tracing::warn!(
+            code = "evidence-file-exists",
+            "no evidence written to {}: it exists and is not overwritten; remove it or choose another name",
+            path.display()
+        ),
+        Err(error) => {
+            tracing::warn!(
+                code = "evidence-not-written",
+                "no evidence written to {}: {error}",
+                path.display()
+            );
+        }
     }
     Ok(())
+}
+
+/// Writes a file that was not there. The host names the path, and nothing
+/// measures it, so nothing that exists is changed by it.
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let flags = OFlag::O_NOFOLLOW.bits();
+    OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(path)?.write_all(bytes)
 }
 
 /// What kind of place the flags ask for, found without talking to anybody.
@@ -240,4 +266,23 @@ fn collateral_source(
         return Ok(collateral::from_url_with_clock(&place, clock)?);
     }
     Ok(Arc::new(CachedSource::new(DirectorySource::new(place), clock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_exists_is_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("file"), directory.path().join("link"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(write_new(&link, b"evidence").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!path.exists(), "not through a link either");
+        write_new(&path, b"evidence").unwrap();
+        assert_eq!(write_new(&path, b"other").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"evidence");
+    }
 }

@@ -228,20 +228,22 @@ impl HeadMemory {
     /// meanwhile, stays: so what was seen is looked up before a session is opened
     /// ([`HeadMemory::seen`]), and compared ([`follows`]) when it is open.
     pub fn remember(&self, genesis: GenesisDigest, head: &StateHead) -> Result<(), HeadError> {
+        self.update(|brokers| keep_higher(brokers, genesis, head))
+    }
+
+    /// Remembers what another memory holds, too: of each broker the higher head.
+    /// Refused, and nothing is changed, if of two heads neither follows the other.
+    pub fn merge(&self, other: &Self) -> Result<(), HeadError> {
+        let others = other.read()?.brokers;
         self.update(|brokers| {
-            let known = brokers.get(&genesis).map(StateHead::from);
-            if let Some(known) = known
-                && let Err(error) = follows(&known, head)
-            {
-                return follows(head, &known).map_err(|_| error);
-            }
-            brokers.insert(genesis, head.clone().into());
-            Ok(())
+            others
+                .into_iter()
+                .try_for_each(|(genesis, head)| keep_higher(brokers, genesis, &StateHead::from(head)))
         })
     }
 
-    /// Remembers this head and forgets a higher one: for owners who restored a
-    /// backup.
+    /// Remembers this head, durably, and forgets a higher one: for owners who
+    /// restored a backup.
     pub fn replace(&self, genesis: GenesisDigest, head: &StateHead) -> Result<(), HeadError> {
         self.update(|brokers| {
             brokers.insert(genesis, head.clone().into());
@@ -255,8 +257,7 @@ impl HeadMemory {
     ) -> Result<(), HeadError> {
         let failed = |operation| move |error: io::Error| self.io(operation, &error);
         if let Some(directory) = self.path.parent().filter(|directory| *directory != Path::new("")) {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(directory).map_err(failed("making its directory"))?;
+            make_directory(directory).map_err(failed("making its directory"))?;
         }
         let lock = self.beside(".lock");
         let lock = OpenOptions::new()
@@ -280,7 +281,7 @@ impl HeadMemory {
             .open(&new)
             .map_err(failed("writing"))?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed("writing"))?;
-        fs::rename(&new, &self.path).map_err(failed("writing"))
+        fs::rename(&new, &self.path).and_then(|()| sync_parent(&self.path)).map_err(failed("writing"))
     }
 
     fn read(&self) -> Result<Document, HeadError> {
@@ -313,6 +314,36 @@ impl HeadMemory {
     fn io(&self, operation: &'static str, error: &io::Error) -> HeadError {
         HeadError::Io { path: self.path.clone(), operation, reason: error.to_string() }
     }
+}
+
+/// Of what is known of this broker and this head, the higher one stays.
+fn keep_higher(
+    brokers: &mut BTreeMap<GenesisDigest, Head>,
+    genesis: GenesisDigest,
+    head: &StateHead,
+) -> Result<(), HeadError> {
+    let known = brokers.get(&genesis).map(StateHead::from);
+    if let Some(known) = known
+        && let Err(error) = follows(&known, head)
+    {
+        return follows(head, &known).map_err(|_| error);
+    }
+    brokers.insert(genesis, head.clone().into());
+    Ok(())
+}
+
+/// Makes a directory and those above it, durably.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    missing.into_iter().try_for_each(sync_parent)
+}
+
+/// A name outlives a loss of power once its directory is on the disk.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all())
 }
 
 impl From<&Head> for StateHead {

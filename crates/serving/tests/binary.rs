@@ -242,6 +242,7 @@ async fn the_delay_ends_by_itself() {
 async fn it_is_not_ready_without_a_model_and_says_why_it_ended() {
     let base = tempfile::tempdir().unwrap();
     let (health, message) = (free_port(), base.path().join("termination-log"));
+    fs::write(&message, "").unwrap();
     // Tries again for ever until there is a model.
     let arguments =
         ["--allow_plain_models", "--max_num_load_retries=1000000", "--load_retry_interval_micros=10000"];
@@ -263,7 +264,7 @@ async fn it_is_not_ready_without_a_model_and_says_why_it_ended() {
     until_ready_is(health, "200").await;
     process.signal(Signal::SIGTERM);
     assert_eq!(process.end().await, Some(0));
-    assert!(!message.exists(), "it ended in good order");
+    assert_eq!(fs::read_to_string(&message).unwrap(), "", "it ended in good order");
 
     fs::write(base.path().join("1/model.onnx"), b"hello").unwrap();
     let mut process = Process(

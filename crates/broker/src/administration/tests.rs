@@ -258,3 +258,28 @@ async fn of_many_changes_at_once_none_is_lost() {
     versions.sort_unstable();
     assert_eq!(versions, (1..=32).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_command_is_in_force_once_it_is_kept_although_its_connection_broke() {
+    let fixture = broker(2, 2).with_manifest().await;
+    let session = owner_session(3);
+    let before = fixture.broker.store().head();
+    let keys: Vec<_> = fixture.owners.iter().collect();
+    let signed = fixture.sign(&session, 1, put("ssl_config", b"one"), &keys);
+    {
+        let mut asked = Box::pin(fixture.broker.execute(&session, signed));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asked.as_mut().poll(&mut context).is_pending());
+        // The connection breaks: nobody waits any more.
+    }
+    let in_force = async {
+        while fixture.broker.store().head() == before
+            || !fixture.broker.state().secrets.contains_key("ssl_config")
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), in_force)
+        .await
+        .expect("what is kept is in force");
+}

@@ -130,6 +130,7 @@ mod tests {
                         mr_td,
                         snp_measurement,
                         allow_any_program,
+                        allow_any_kernel: true,
                         ..Policy::for_identity(vendor, TeeKind::Sgx, WorkloadIdentity([0; 32]))
                     }
                 },

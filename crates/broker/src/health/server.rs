@@ -1,7 +1,7 @@
 //! The health port: plain HTTP, three pages, limits of its own, so that neither
 //! port can starve the other.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
     Router,
@@ -17,14 +17,15 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    task::{AbortHandle, yield_now},
     time::timeout,
 };
 
 use super::Health;
 use crate::metrics::MEDIA_TYPE;
 
-/// Connections at once; one more is closed at once.
+/// Connections at once. One more ends the oldest, so that silent peers can't keep
+/// a probe waiting.
 const MAXIMUM_CONNECTIONS: usize = 64;
 /// The longest that a connection lives: probes and scrapes are short.
 const LIFETIME: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ pub async fn serve(listener: TcpListener, health: Health) -> Infallible {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(health);
-    let places = Arc::new(Semaphore::new(MAXIMUM_CONNECTIONS));
+    let mut served = VecDeque::with_capacity(MAXIMUM_CONNECTIONS);
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -54,15 +55,27 @@ pub async fn serve(listener: TcpListener, health: Health) -> Infallible {
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::debug!(maximum = MAXIMUM_CONNECTIONS, "too many connections on the health port");
-            continue;
-        };
-        let pages = pages.clone();
-        tokio::spawn(async move {
-            let _place = place;
-            connection(stream, pages).await;
-        });
+        make_room(&mut served);
+        served.push_back(tokio::spawn(connection(stream, pages.clone())).abort_handle());
+        // Each has its turn before the next is accepted: a probe that has asked is
+        // answered, however many wait behind it.
+        yield_now().await;
+    }
+}
+
+/// Leaves room for one connection more: forgets those that have ended, and ends
+/// the oldest if that is not enough.
+fn make_room(served: &mut VecDeque<AbortHandle>) {
+    if served.len() < MAXIMUM_CONNECTIONS {
+        return;
+    }
+    served.retain(|connection| !connection.is_finished());
+    if served.len() < MAXIMUM_CONNECTIONS {
+        return;
+    }
+    if let Some(oldest) = served.pop_front() {
+        tracing::debug!(maximum = MAXIMUM_CONNECTIONS, "too many connections on the health port");
+        oldest.abort();
     }
 }
 

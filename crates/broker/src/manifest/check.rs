@@ -62,6 +62,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         secrets,
         models,
         unplanned_restart: document.restart.unplanned,
+        planned_restart: document.restart.planned,
         recovery: document.recovery.map(recovery::rule).transpose()?,
     })
 }

@@ -80,14 +80,17 @@ impl RecoveryTable {
     }
 }
 
-/// `[restart]`: what the broker does after it ended otherwise than in good order,
-/// or was restored from a backup.
+/// `[restart]`: what the broker does after it ended: in good order; or otherwise, or
+/// when it was restored from a backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestartTable {
     /// "wait" or "serve".
     #[serde(default)]
     pub unplanned: UnplannedRestart,
+    /// "serve" or "wait".
+    #[serde(default, skip_serializing_if = "PlannedRestart::is_default")]
+    pub planned: PlannedRestart,
 }
 
 impl RestartTable {
@@ -106,6 +109,24 @@ pub enum UnplannedRestart {
     /// Secrets are released at once: whoever can put an older state back and
     /// restart the broker gets it to release by that.
     Serve,
+}
+
+/// What follows a planned restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlannedRestart {
+    /// Secrets are released at once: whoever kept a copy of the state from a shutdown
+    /// in good order can put that back.
+    #[default]
+    Serve,
+    /// Nothing is released until an owner confirms that the state is the newest.
+    Wait,
+}
+
+impl PlannedRestart {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `[owners]`: who owns the broker and who may look, from this version on. A

@@ -11,10 +11,11 @@ use super::{
 use crate::{
     administration::AdministrationError,
     broker::Broker,
-    events::{Event, RecordError, Who},
+    events::{Event, Who},
     manifest::RecoveryRule,
     state::State,
     store::{Change, Item, StoreError},
+    succession::fence::{AUTHORISATION, FENCE},
 };
 
 impl Broker {
@@ -60,14 +61,21 @@ impl Broker {
         Ok(())
     }
 
-    /// Records who brought the root key back. Before anything is served.
-    pub async fn record_recovery(&self, by: &Recovered) -> Result<(), RecordError> {
+    /// Records who brought the root key back, and takes a fence away. Before anything is
+    /// served.
+    pub async fn record_recovery(&self, by: &Recovered) -> Result<(), AdministrationError> {
         let event = Event::Recovered {
             who: Who { address: by.from, attested: None },
             recipients: by.recipients.clone(),
             manifest_version: self.state().manifest_version(),
         };
-        self.record(&[event]).await
+        let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+        // Whoever brings the key back means this store to go on: a fence in it is of a
+        // handover whose successor was lost.
+        let items = vec![(FENCE, None), (AUTHORISATION, None)];
+        let committed = self.store().commit(Change { items, audit, ..Change::default() }).await?;
+        self.recorded(&committed, event).await?;
+        Ok(())
     }
 
     fn is_arranged(&self, rule: &RecoveryRule) -> Result<bool, StoreError> {

@@ -2,25 +2,36 @@
 //! of their bodies is taken in. One beyond is refused at once rather than queued:
 //! who is admitted keeps his latency. What becomes of each is counted here, and
 //! what is logged of it stands in a span that names session and trace.
+//!
+//! Who can open a session can ask, so no session and no address gets all places,
+//! and a place is not held for a body that does not come.
 
 use std::{
+    collections::HashMap,
     future::Future,
+    hash::Hash,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use adytum_ratls::session::SessionInfo;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use adytum_ratls::session::{Peer, SessionId, SessionInfo};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 use tonic::{
-    Code,
+    Code, Status,
     body::Body,
     codegen::http::{HeaderMap, HeaderValue, Request, Response},
 };
 use tower::{Layer, Service as TowerService};
 use tracing::Instrument as _;
 
+use super::{
+    ServerLimits,
+    peers::PeerKey,
+    sessions::{Host, WithoutEvidence},
+};
 use crate::{
     metrics::{Metrics, Present},
     status::{self, CODE, RETRY},
@@ -51,18 +62,97 @@ impl Service {
     }
 }
 
-/// Requests in progress over all sessions.
+/// The one request for which evidence is needed whatever it says.
+const GET_SECRETS: &str = "/adytum.broker.v1.KeyBroker/GetSecrets";
+
+/// Requests in progress over all sessions. One session gets at most a quarter of
+/// each, and one address half of the latter two, but at least one.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
-    /// Of workloads.
+    /// Of workloads. A whole cluster of them may have one address.
     pub release: usize,
-    /// Of all others. Each may be as long as a command.
+    /// Of owners. Each may be as long as a command.
     pub administration: usize,
+    /// That supply shares or take the root key over. They have places of their
+    /// own: what strangers do to owners' must not keep a broker from recovering.
+    pub recovery: usize,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { release: 512, administration: 16 }
+        Self { release: 512, administration: 16, recovery: 8 }
+    }
+}
+
+/// The places for requests of one kind.
+#[derive(Debug)]
+struct Places {
+    all: usize,
+    of_session: usize,
+    of_address: usize,
+    taken: Mutex<Taken>,
+}
+
+/// Who has no place is not in the tables: they are never longer than the places
+/// are many.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_session: HashMap<SessionId, usize>,
+    by_address: HashMap<PeerKey, usize>,
+}
+
+impl Places {
+    fn new(all: usize, of_address: usize) -> Arc<Self> {
+        Arc::new(Self { all, of_session: (all / 4).max(1), of_address, taken: Mutex::default() })
+    }
+
+    /// One address gets half of them.
+    fn shared_by_addresses(all: usize) -> Arc<Self> {
+        Self::new(all, (all / 2).max(1))
+    }
+
+    fn take(self: &Arc<Self>, session: SessionId, address: PeerKey) -> Option<Place> {
+        let mut taken = self.lock();
+        let of_session = taken.by_session.get(&session).copied().unwrap_or_default();
+        let of_address = taken.by_address.get(&address).copied().unwrap_or_default();
+        if taken.all >= self.all || of_session >= self.of_session || of_address >= self.of_address {
+            return None;
+        }
+        taken.all += 1;
+        taken.by_session.insert(session, of_session + 1);
+        taken.by_address.insert(address, of_address + 1);
+        Some(Place { places: Arc::clone(self), session, address })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place of one request, given back when it is dropped.
+#[derive(Debug)]
+struct Place {
+    places: Arc<Places>,
+    session: SessionId,
+    address: PeerKey,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.lock();
+        taken.all = taken.all.saturating_sub(1);
+        give_back(&mut taken.by_session, &self.session);
+        give_back(&mut taken.by_address, &self.address);
+    }
+}
+
+fn give_back<K: Eq + Hash>(taken: &mut HashMap<K, usize>, key: &K) {
+    if let Some(places) = taken.get_mut(key) {
+        *places = places.saturating_sub(1);
+        if *places == 0 {
+            taken.remove(key);
+        }
     }
 }
 
@@ -70,25 +160,50 @@ impl Default for RequestLimits {
 #[derive(Clone)]
 pub(super) struct Admission {
     metrics: Arc<Metrics>,
-    release: Arc<Semaphore>,
-    administration: Arc<Semaphore>,
+    without_evidence: WithoutEvidence,
+    release: Arc<Places>,
+    administration: Arc<Places>,
+    recovery: Arc<Places>,
+    body_timeout: Duration,
 }
 
 impl Admission {
-    pub(super) fn new(metrics: Arc<Metrics>, limits: RequestLimits) -> Self {
+    pub(super) fn new(host: &Host, limits: &ServerLimits) -> Self {
+        let RequestLimits { release, administration, recovery } = limits.requests;
         Self {
-            metrics,
-            release: Arc::new(Semaphore::new(limits.release)),
-            administration: Arc::new(Semaphore::new(limits.administration)),
+            metrics: Arc::clone(&host.metrics),
+            without_evidence: Arc::clone(&host.without_evidence),
+            release: Places::new(release, usize::MAX),
+            administration: Places::shared_by_addresses(administration),
+            recovery: Places::shared_by_addresses(recovery),
+            body_timeout: limits.body_timeout,
         }
     }
 
-    fn admit(&self, service: Service) -> Option<OwnedSemaphorePermit> {
-        let places = match service {
+    /// The place of a request, or why it gets none.
+    fn admit(&self, service: Service, request: &Request<Body>) -> Result<Place, Status> {
+        let session = request.extensions().get::<SessionInfo>().ok_or_else(status::no_session)?;
+        let path = request.uri().path();
+        // Anybody can ask without evidence, and workloads pay for no place of theirs.
+        if path == GET_SECRETS && matches!(session.peer, Peer::Unattested) {
+            return Err(span(service, request).in_scope(|| (self.without_evidence)(session)));
+        }
+        let address = PeerKey::of(session.peer_address.ip());
+        self.places(service, path).take(session.id(), address).ok_or_else(status::overloaded)
+    }
+
+    fn places(&self, service: Service, path: &str) -> &Arc<Places> {
+        let is_of = |prefix: &str| path.starts_with(prefix);
+        match service {
             Service::Release => &self.release,
+            Service::Administration
+                if is_of("/adytum.broker.v1.BrokerRecovery/")
+                    || is_of("/adytum.broker.v1.BrokerSuccession/") =>
+            {
+                &self.recovery
+            }
             Service::Administration => &self.administration,
-        };
-        Arc::clone(places).try_acquire_owned().ok()
+        }
     }
 }
 
@@ -124,14 +239,19 @@ where
         let service = Service::of(request.uri().path());
         let metrics = Arc::clone(&self.admission.metrics);
         let outcome = Outcome { metrics, service, began: Instant::now(), code: None };
-        let Some(permit) = self.admission.admit(service) else {
-            outcome.ended(status::OVERLOADED.to_owned());
-            return Box::pin(async { Ok(status::overloaded().into_http()) });
+        let place = match self.admission.admit(service, &request) {
+            Ok(place) => place,
+            Err(refused) => {
+                let mut response: Response<Body> = refused.into_http();
+                outcome.ended(code_of(response.headers_mut()));
+                return Box::pin(async move { Ok(response) });
+            }
         };
         let span = span(service, &request);
-        let answer = self.inner.call(request);
+        let body_timeout = self.admission.body_timeout;
+        let answer = self.inner.call(request.map(|body| Body::new(TimelyBody::new(body, body_timeout))));
         let answered = async move {
-            let _permit = permit;
+            let _place = place;
             let _present = Present::in_(&outcome.metrics.requests_in_flight);
             let mut response = answer.await;
             if let Ok(response) = &mut response {
@@ -140,6 +260,44 @@ where
             response
         };
         Box::pin(answered.instrument(span))
+    }
+}
+
+/// The body of a request, which fails if its end does not come in time. Who answers
+/// drops it when it was read: how long an answer takes is not its concern.
+struct TimelyBody {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+}
+
+impl TimelyBody {
+    fn new(body: Body, timeout: Duration) -> Self {
+        Self { body, end: Box::pin(sleep(timeout)) }
+    }
+}
+
+impl HttpBody for TimelyBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        // First, so that one who always has a little more is late too.
+        if self.end.as_mut().poll(cx).is_ready() {
+            let late = "the request's body did not come in time; try again";
+            return Poll::Ready(Some(Err(Status::deadline_exceeded(late))));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -162,6 +320,7 @@ fn code_of(fields: &mut HeaderMap) -> String {
     }
     let (code, retry) = match fields.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())) {
         None | Some(Code::Ok) => return "ok".to_owned(),
+        Some(Code::DeadlineExceeded) => ("body-late", "true"),
         Some(Code::OutOfRange) => ("message-too-long", "false"),
         Some(Code::Unimplemented) => ("method-unknown", "false"),
         Some(_) => ("message-malformed", "false"),
@@ -190,5 +349,54 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         let code = self.code.as_deref().unwrap_or("abandoned");
         self.metrics.request(self.service, code, self.began.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(number: u8) -> SessionId {
+        crate::fixture::owner_session(number).id()
+    }
+
+    fn address(number: u8) -> PeerKey {
+        PeerKey::of([10, 0, 0, number].into())
+    }
+
+    fn taken(places: &Arc<Places>, session: SessionId, address: PeerKey) -> Vec<Place> {
+        std::iter::from_fn(|| places.take(session, address)).collect()
+    }
+
+    #[test]
+    fn no_session_and_no_address_gets_all_places() {
+        let places = Places::shared_by_addresses(16);
+        let mut held = taken(&places, session(1), address(1));
+        assert_eq!(held.len(), 4);
+        held.extend(taken(&places, session(2), address(1)));
+        held.extend(taken(&places, session(3), address(1)));
+        assert_eq!(held.len(), 8);
+        held.extend(taken(&places, session(4), address(2)));
+        held.extend(taken(&places, session(5), address(3)));
+        held.extend(taken(&places, session(6), address(4)));
+        assert_eq!(held.len(), 16);
+        // What is given back is free for anybody, and nothing is left of who had it.
+        drop(held.remove(0));
+        held.extend(taken(&places, session(6), address(4)));
+        assert_eq!(held.len(), 16);
+        drop(held);
+        let left = places.lock();
+        assert!(left.all == 0 && left.by_session.is_empty() && left.by_address.is_empty());
+    }
+
+    #[test]
+    fn few_places_are_at_least_one_each() {
+        let places = Places::shared_by_addresses(1);
+        let held = taken(&places, session(1), address(1));
+        assert_eq!((held.len(), taken(&places, session(2), address(2)).len()), (1, 0));
+        assert!(Places::shared_by_addresses(0).take(session(1), address(1)).is_none());
+        let release = Places::new(512, usize::MAX);
+        let held: Vec<_> = (1..=4).flat_map(|n| taken(&release, session(n), address(1))).collect();
+        assert_eq!(held.len(), 512);
     }
 }

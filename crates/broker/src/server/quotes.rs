@@ -1,6 +1,9 @@
 //! The TEE makes few quotes at a time, each takes long, and anybody who connects
 //! asks for one. So few are asked for at once, few handshakes wait, and one more
 //! is refused at once: who waits still gets an answer in time.
+//!
+//! A quote that has begun can't be taken back, and one that hangs holds a thread:
+//! it keeps its place until it ends, whether or not its handshake still waits.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,7 +13,7 @@ use adytum_evidence::{
     measurement::ReportData,
 };
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::metrics::{Metrics, Present};
 
@@ -33,9 +36,9 @@ impl Default for QuoteLimits {
 pub(super) struct LimitedAttester {
     attester: Arc<dyn Attester>,
     metrics: Arc<Metrics>,
-    at_once: Semaphore,
+    at_once: Arc<Semaphore>,
     /// Being made or waiting.
-    admitted: Semaphore,
+    admitted: Arc<Semaphore>,
 }
 
 impl LimitedAttester {
@@ -43,8 +46,8 @@ impl LimitedAttester {
         Self {
             attester,
             metrics,
-            at_once: Semaphore::new(limits.at_once),
-            admitted: Semaphore::new(limits.at_once.saturating_add(limits.waiting)),
+            at_once: Arc::new(Semaphore::new(limits.at_once)),
+            admitted: Arc::new(Semaphore::new(limits.at_once.saturating_add(limits.waiting))),
         }
     }
 }
@@ -52,16 +55,34 @@ impl LimitedAttester {
 #[async_trait]
 impl Attester for LimitedAttester {
     async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        let metrics = &self.metrics;
-        let _admitted = self.admitted.try_acquire().map_err(|_| AttesterError::Overloaded)?;
+        let metrics = Arc::clone(&self.metrics);
+        let admitted =
+            Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| AttesterError::Overloaded)?;
         let waiting = Present::in_(&metrics.quotes_waiting);
-        let _turn = self.at_once.acquire().await.map_err(|_| AttesterError::Overloaded)?;
+        let turn = Arc::clone(&self.at_once).acquire_owned().await.map_err(|_| AttesterError::Overloaded)?;
         drop(waiting);
-        let _making = Present::in_(&metrics.quotes_in_flight);
-        let began = Instant::now();
-        let evidence = self.attester.evidence(report_data).await;
-        metrics.quote_seconds.observe(began.elapsed().as_secs_f64());
-        evidence
+        let held = (admitted, turn, Present::in_(&metrics.quotes_in_flight));
+        let attester = Arc::clone(&self.attester);
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            // Nobody wants it any more.
+            if answer.is_closed() {
+                return;
+            }
+            let began = Instant::now();
+            let evidence = attester.evidence(report_data).await;
+            metrics.quote_seconds.observe(began.elapsed().as_secs_f64());
+            drop(held);
+            // An error means that the handshake has ended meanwhile.
+            let _ = answer.send(evidence);
+        });
+        answered.await.unwrap_or_else(|_| {
+            Err(AttesterError::Interface {
+                interface: self.attester.platform().to_owned(),
+                operation: "make a quote",
+                reason: "it ended abnormally".to_owned(),
+            })
+        })
     }
 
     fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
@@ -70,5 +91,114 @@ impl Attester for LimitedAttester {
 
     fn platform(&self) -> &'static str {
         self.attester.platform()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    };
+
+    use tokio::{task::JoinHandle, time::timeout};
+
+    use super::*;
+
+    /// A TEE whose quotes begin at once, and fail when they are let.
+    struct Hanging {
+        begun: AtomicUsize,
+        ends: Semaphore,
+    }
+
+    #[async_trait]
+    impl Attester for Hanging {
+        async fn evidence(&self, _report_data: ReportData) -> Result<Evidence, AttesterError> {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            self.ends.acquire().await.unwrap().forget();
+            Err(AttesterError::NoTee { looked_for: "nothing".to_owned() })
+        }
+
+        fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
+            Ok(None)
+        }
+
+        fn platform(&self) -> &'static str {
+            "hanging"
+        }
+    }
+
+    struct Scene {
+        tee: Arc<Hanging>,
+        metrics: Arc<Metrics>,
+        limited: Arc<LimitedAttester>,
+    }
+
+    impl Scene {
+        fn new(at_once: usize, waiting: usize) -> Self {
+            let tee = Arc::new(Hanging { begun: AtomicUsize::new(0), ends: Semaphore::new(0) });
+            let metrics = Arc::new(Metrics::without_store());
+            let limits = QuoteLimits { at_once, waiting };
+            let attester: Arc<dyn Attester> = tee.clone();
+            let limited = Arc::new(LimitedAttester::new(attester, Arc::clone(&metrics), limits));
+            Self { tee, metrics, limited }
+        }
+
+        /// A handshake that asks for a quote.
+        fn ask(&self) -> JoinHandle<Result<Evidence, AttesterError>> {
+            let limited = Arc::clone(&self.limited);
+            tokio::spawn(async move { limited.evidence(ReportData([0; 64])).await })
+        }
+
+        async fn code(&self) -> &'static str {
+            let asked = timeout(Duration::from_secs(5), self.ask()).await.expect("an answer at once");
+            asked.unwrap().unwrap_err().code()
+        }
+
+        fn begun(&self) -> usize {
+            self.tee.begun.load(Ordering::SeqCst)
+        }
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        let waiting = async {
+            while !condition() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(5), waiting).await.expect("it comes to that");
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_frees_no_place_while_the_quote_is_made() {
+        let scene = Scene::new(1, 0);
+        let asked = scene.ask();
+        until(|| scene.begun() == 1).await;
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        assert_eq!(scene.code().await, "overloaded");
+        assert_eq!((scene.begun(), scene.metrics.quotes_in_flight.get()), (1, 1));
+        // The end of the quote frees it.
+        scene.tee.ends.add_permits(2);
+        until(|| scene.metrics.quotes_in_flight.get() == 0).await;
+        assert_eq!(scene.code().await, "attester-no-tee");
+        assert_eq!((scene.begun(), scene.metrics.quotes_in_flight.get()), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_before_the_quote_has_begun_costs_none() {
+        let scene = Scene::new(1, 1);
+        let first = scene.ask();
+        until(|| scene.begun() == 1).await;
+        let second = scene.ask();
+        until(|| scene.metrics.quotes_waiting.get() == 1).await;
+        assert_eq!(scene.code().await, "overloaded");
+        second.abort();
+        assert!(second.await.unwrap_err().is_cancelled());
+        assert_eq!(scene.metrics.quotes_waiting.get(), 0);
+        scene.tee.ends.add_permits(2);
+        assert_eq!(first.await.unwrap().unwrap_err().code(), "attester-no-tee");
+        assert_eq!(scene.code().await, "attester-no-tee");
+        assert_eq!(scene.begun(), 2);
     }
 }

@@ -19,42 +19,44 @@ use tonic::transport::server::Connected;
 use super::peers::PeerPlace;
 use crate::metrics::Present;
 
-/// An accepted session.
+/// An accepted session. Each has its end: who stays is judged by what was so when
+/// it was opened.
 pub(super) struct Session {
     stream: AttestedStream,
-    unattested: Option<Unattested>,
+    end: Pin<Box<Sleep>>,
+    _unattested: Option<Unattested>,
     _permit: OwnedSemaphorePermit,
     _present: Present,
 }
 
-/// What a session without evidence holds besides. Anybody can open one, so each
-/// has its time: owners' tools need seconds.
+/// What a session without evidence holds besides. Anybody can open one.
 pub(super) struct Unattested {
-    end: Pin<Box<Sleep>>,
     _place: PeerPlace,
     _permit: OwnedSemaphorePermit,
     _present: Present,
 }
 
 impl Unattested {
-    pub(super) fn new(
-        lifetime: Duration,
-        place: PeerPlace,
-        permit: OwnedSemaphorePermit,
-        present: Present,
-    ) -> Self {
-        Self { end: Box::pin(sleep(lifetime)), _place: place, _permit: permit, _present: present }
+    pub(super) fn new(place: PeerPlace, permit: OwnedSemaphorePermit, present: Present) -> Self {
+        Self { _place: place, _permit: permit, _present: present }
     }
 }
 
 impl Session {
     pub(super) fn new(
         stream: AttestedStream,
+        lifetime: Duration,
         unattested: Option<Unattested>,
         permit: OwnedSemaphorePermit,
         present: Present,
     ) -> Self {
-        Self { stream, unattested, _permit: permit, _present: present }
+        Self {
+            stream,
+            end: Box::pin(sleep(lifetime)),
+            _unattested: unattested,
+            _permit: permit,
+            _present: present,
+        }
     }
 }
 
@@ -72,9 +74,7 @@ impl AsyncRead for Session {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(unattested) = &mut self.unattested
-            && unattested.end.as_mut().poll(cx).is_ready()
-        {
+        if self.end.as_mut().poll(cx).is_ready() {
             // As if the peer had said that it is done.
             return Poll::Ready(Ok(()));
         }

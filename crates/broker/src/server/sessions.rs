@@ -8,7 +8,7 @@ use adytum_ratls::{
     acceptor::{AcceptorConfiguration, AttestedAcceptor},
     claims::AnyEvidence,
     error::SessionError,
-    session::{LocalAttestation, Peer},
+    session::{LocalAttestation, Peer, SessionInfo},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,17 +16,18 @@ use tokio::{
     time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 
 use super::{
     ServerLimits,
     handshakes::Handshakes,
-    noise::Noise,
     peers::{PeerPlace, Peers},
     quotes::LimitedAttester,
     session::{Session, Unattested},
 };
 use crate::{
     metrics::{Metrics, Present},
+    noise::Noise,
     status::OVERLOADED,
 };
 
@@ -36,6 +37,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Counts by code.
 type Count = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Counts a request for secrets on a session without evidence, and says no.
+pub(super) type WithoutEvidence = Arc<dyn Fn(&SessionInfo) -> Status + Send + Sync>;
 
 /// Whose sessions they are.
 pub(super) struct Host {
@@ -47,6 +51,10 @@ pub(super) struct Host {
     pub(super) metrics: Arc<Metrics>,
     /// Counts those who were turned away in the audit log, by code.
     pub(super) count: Count,
+    /// Answers requests for secrets of peers without evidence.
+    pub(super) without_evidence: WithoutEvidence,
+    /// Limits the log lines that strangers cause.
+    pub(super) noise: Arc<Noise>,
 }
 
 /// Accepts sessions until the stream is dropped.
@@ -61,7 +69,6 @@ pub(super) fn sessions(
     let mut accepting = Accepting {
         host: Host { local: LocalAttestation { attester, claims }, ..host },
         peers: Peers::new(limits.peers),
-        noise: Arc::default(),
         sessions: Arc::new(Semaphore::new(limits.maximum_sessions)),
         unattested: Arc::new(Semaphore::new(limits.maximum_unattested_sessions)),
         acceptor: None,
@@ -96,7 +103,6 @@ struct Accepting {
     host: Host,
     limits: ServerLimits,
     peers: Arc<Peers>,
-    noise: Arc<Noise>,
     sessions: Arc<Semaphore>,
     unattested: Arc<Semaphore>,
     acceptor: Option<AttestedAcceptor>,
@@ -122,9 +128,12 @@ impl Accepting {
             metrics: Arc::clone(&self.host.metrics),
             count: Arc::clone(&self.host.count),
             peers: Arc::clone(&self.peers),
-            noise: Arc::clone(&self.noise),
+            noise: Arc::clone(&self.host.noise),
             unattested: Arc::clone(&self.unattested),
-            lifetime: self.limits.unattested_lifetime,
+            // gRPC says goodbye when the time is up; requests in progress may still end,
+            // and then there is no more, whatever the peer does.
+            attested_lifetime: self.limits.session_lifetime.saturating_add(self.limits.request_timeout),
+            unattested_lifetime: self.limits.unattested_lifetime,
             outcome: Outcome::new(Arc::clone(&self.host.metrics)),
             _place: place,
         };
@@ -134,7 +143,7 @@ impl Accepting {
     /// Closes a connection before anything is spent on it. The peer sees it closed
     /// at once and tries again.
     fn turn_away(&self, limit: &'static str, address: IpAddr) {
-        if let Some(suppressed) = self.noise.may_write(Instant::now()) {
+        if let Some(suppressed) = self.host.noise.may_write(Instant::now()) {
             tracing::warn!(%address, limit, code = OVERLOADED, suppressed, "too many connections: closed");
         }
         (self.host.count)(OVERLOADED);
@@ -173,7 +182,8 @@ struct HandshakeAttempt {
     peers: Arc<Peers>,
     noise: Arc<Noise>,
     unattested: Arc<Semaphore>,
-    lifetime: Duration,
+    attested_lifetime: Duration,
+    unattested_lifetime: Duration,
     outcome: Outcome,
     _place: PeerPlace,
 }
@@ -204,8 +214,8 @@ impl HandshakeAttempt {
         let metrics = Arc::clone(&self.metrics);
         let info = stream.info();
         let attested = matches!(info.peer, Peer::Attested { .. });
-        let unattested = if attested {
-            None
+        let (lifetime, unattested) = if attested {
+            (self.attested_lifetime, None)
         } else {
             let place = self.peers.unattested_session(address, Instant::now());
             let permit = Arc::clone(&self.unattested).try_acquire_owned().ok();
@@ -215,11 +225,12 @@ impl HandshakeAttempt {
                 self.outcome.code = Some("overloaded-unattested".to_owned());
                 return None;
             };
-            Some(Unattested::new(self.lifetime, place, permit, Present::in_(&metrics.unattested_sessions)))
+            let present = Present::in_(&metrics.unattested_sessions);
+            (self.unattested_lifetime, Some(Unattested::new(place, permit, present)))
         };
         tracing::debug!(session = %info.id(), peer = %info.peer_address, attested, "session accepted");
         self.outcome.code = Some("accepted".to_owned());
-        Some(Session::new(stream, unattested, permit, Present::in_(&metrics.sessions)))
+        Some(Session::new(stream, lifetime, unattested, permit, Present::in_(&metrics.sessions)))
     }
 }
 

@@ -10,6 +10,7 @@ use adytum_api::broker::{
     broker_succession_server::{BrokerSuccession, BrokerSuccessionServer},
     key_broker_server::{KeyBroker, KeyBrokerServer},
 };
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::{MAXIMUM_RELEASE_REQUEST_LENGTH, MAXIMUM_REQUEST_LENGTH, session};
@@ -79,7 +80,9 @@ impl BrokerRecovery for StandbyServices {
         match self.standby.supply(peer, request.into_inner()).await? {
             Ok(status) => Ok(Response::new(SupplyShareResponse { status: Some(status) })),
             Err(error) => {
-                tracing::warn!(%peer, code = error.code(), %error, "a share was refused");
+                if let Some(suppressed) = self.standby.noise().may_write(Instant::now()) {
+                    tracing::warn!(%peer, code = error.code(), %error, suppressed, "a share was refused");
+                }
                 Err(error.into())
             }
         }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     broker::Broker,
+    detached::to_its_end,
     events::{AttestedWho, Event, Who},
     release::ReleaseError,
     store::{Change, StoreError},
@@ -51,7 +52,19 @@ impl Broker {
 
     /// Hands the root key to the peer of this session, if the owners authorised
     /// that: fences itself first, durably. Its store is closed when this returns.
+    ///
+    /// Once begun it goes on to its end: a successor whose connection breaks asks
+    /// again, and finds a broker that knows that it is fenced.
     pub async fn hand_over(
+        self: &Arc<Self>,
+        session: &SessionInfo,
+        request: wire::TakeOverRequest,
+    ) -> Result<wire::TakeOverResponse, HandOverError> {
+        let (broker, session) = (Arc::clone(self), session.clone());
+        to_its_end(async move { broker.hand_over_or_refuse(&session, request).await }).await
+    }
+
+    async fn hand_over_or_refuse(
         &self,
         session: &SessionInfo,
         request: wire::TakeOverRequest,
@@ -133,14 +146,13 @@ impl Broker {
             Ok(committed) => committed,
             Err(error) => {
                 // Unless the fence is on the disk after all: then the store takes
-                // no change any more, and the next start finds it.
-                self.succession().closing.store(false, Ordering::SeqCst);
+                // no change any more, and the next start finds it. A store that is
+                // closed takes none either: this process ends.
+                let closed = matches!(error, StoreError::Closed);
+                self.succession().closing.store(closed, Ordering::SeqCst);
                 return Err(error.into());
             }
         };
-        if let Err(error) = self.store().release().await {
-            tracing::warn!(code = error.code(), %error, "the state directory is free only when this process ends");
-        }
         let fenced = Arc::new(Fenced {
             genesis: self.genesis_digest(),
             root: self.store().root_key().clone(),
@@ -151,6 +163,9 @@ impl Broker {
         });
         let answer = fenced.answer();
         let _ = self.succession().fenced.set(fenced);
+        if let Err(error) = self.store().release().await {
+            tracing::warn!(code = error.code(), %error, "the state directory is free only when this process ends");
+        }
         self.succession().notify.notify_waiters();
         tracing::warn!(
             peer = %session.peer_address,

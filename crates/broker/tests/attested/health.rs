@@ -1,6 +1,14 @@
 //! The health port: it tells the truth, it tells no names, and it has limits.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use adytum_broker::health::{Health, NotReady, server};
 use adytum_evidence::claims::Claims;
@@ -14,6 +22,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 use crate::world::{World, eventually, fetch, put};
@@ -159,19 +168,12 @@ async fn hostile_peers_add_no_series_and_no_secret_is_named() {
 async fn the_health_port_outlives_those_who_hold_its_connections() {
     let health = Health::default();
     let address = port(&health).await;
-    // More than it takes; those beyond are closed, the silent ones time out.
+    // More than it takes; the oldest are closed, the other silent ones time out.
     let mut silent = Vec::new();
     for _ in 0..100 {
         silent.push(TcpStream::connect(address).await.unwrap());
     }
-    eventually("somebody who asks is answered", async || {
-        let mut stream = TcpStream::connect(address).await.ok()?;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n").await.ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.ok()?;
-        answer.starts_with("HTTP/1.1 200").then_some(())
-    })
-    .await;
+    assert_eq!(get(address, "/healthz").await, (200, "ok\n".into()));
     // An endless head is refused.
     let mut stream = TcpStream::connect(address).await.unwrap();
     let flood = async {
@@ -184,4 +186,33 @@ async fn the_health_port_outlives_those_who_hold_its_connections() {
     };
     let ended = tokio::time::timeout(Duration::from_secs(30), flood).await;
     assert!(matches!(ended, Ok(Err(_))), "{ended:?}");
+}
+
+/// A liveness probe that fails has the broker restarted.
+#[tokio::test]
+async fn probes_are_answered_while_somebody_takes_every_place_again_and_again() {
+    let health = Health::default();
+    let address = port(&health).await;
+    let closed = Arc::new(AtomicUsize::new(0));
+    let mut holders = JoinSet::<()>::new();
+    for _ in 0..80 {
+        let closed = Arc::clone(&closed);
+        holders.spawn(async move {
+            loop {
+                if let Ok(mut silent) = TcpStream::connect(address).await {
+                    let mut nothing = Vec::new();
+                    let _ = silent.read_to_end(&mut nothing).await;
+                    closed.fetch_add(1, Ordering::Relaxed);
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    eventually("every place is taken", async || (closed.load(Ordering::Relaxed) > 80).then_some(())).await;
+    let probes = async {
+        while closed.load(Ordering::Relaxed) < 1000 {
+            assert_eq!(get(address, "/healthz").await, (200, "ok\n".into()));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), probes).await.unwrap();
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
-use crate::world::{World, eventually, execute, fetch, put, stable};
+use crate::world::{World, eventually, execute, fetch, identity, put, stable};
 
 #[tokio::test]
 async fn a_session_beyond_the_limit_is_closed_and_the_others_go_on() {
@@ -48,9 +51,49 @@ async fn overload_is_answered_at_once() {
     let mut world = World::new(1, 1);
     world.limits.requests.release = 0;
     let running = world.start().await;
-    let owner = world.owner(running.address).await;
-    let status = fetch(&owner, &["any"]).await.unwrap_err();
+    world.provision(&running).await;
+    let replica = world.replica("serving", running.address).await.unwrap();
+    let status = fetch(&replica, &["ssl_config"]).await.unwrap_err();
     assert_eq!(stable(&status), (tonic::Code::ResourceExhausted, "overloaded".into(), true));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_attested_session_ends_and_whoever_goes_on_attests_anew() {
+    let mut world = World::new(1, 1);
+    world.limits.session_lifetime = Duration::from_secs(3);
+    let running = world.start().await;
+    world.provision(&running).await;
+    let replica = world.replica("serving", running.address).await.unwrap();
+    fetch(&replica, &["ssl_config"]).await.unwrap();
+    let all_over = async || (running.broker.metrics().open_sessions() == 0).then_some(());
+    eventually("it is over", all_over).await;
+    fetch(&replica, &["ssl_config"]).await.unwrap_err();
+    let next = world.replica("serving", running.address).await.unwrap();
+    fetch(&next, &["ssl_config"]).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_attested_session_ends_whatever_its_peer_does() {
+    let mut world = World::new(1, 1);
+    world.limits.session_lifetime = Duration::from_secs(2);
+    world.limits.request_timeout = Duration::from_secs(1);
+    let running = world.start().await;
+    let manifest = crate::world::apply(&world.signed(&world.document(1)));
+    let owner = world.owner(running.address).await;
+    execute(&owner, world.command(&owner, 0, manifest)).await.unwrap();
+    drop(owner);
+    let open = || running.broker.metrics().open_sessions();
+    eventually("the owner's is over", async || (open() == 0).then_some(())).await;
+    let connector = world.connector(Some(world.attester("serving")), identity("broker"));
+    let mut silent = connector.connect(&running.address.to_string()).await.unwrap();
+    // The beginning of HTTP/2; to the broker's goodbye it has no answer.
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    silent.flush().await.unwrap();
+    eventually("it is there", async || (open() == 1).then_some(())).await;
+    eventually("it is over", async || (open() == 0).then_some(())).await;
+    drop(silent);
     running.stop().await;
 }
 

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use adytum_api::broker::{CommandResult, SignedCommand};
+use adytum_api::broker::{
+    CommandResult, SignedCommand, SupplyShareRequest, TakeOverRequest,
+    broker_recovery_client::BrokerRecoveryClient, broker_succession_client::BrokerSuccessionClient,
+};
 use adytum_broker::events::{Event, EventSink, LoggedEvents, RecordError};
 use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey},
@@ -23,7 +26,7 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
-use tonic::Code;
+use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery, transport::Channel};
 
 use crate::{
     binary::Stage,
@@ -103,7 +106,7 @@ impl EventSink for Panicking {
                 assert_ne!(secret.to_string(), self.0, "injected");
             }
         }
-        LoggedEvents.record(events).await
+        LoggedEvents::default().record(events).await
     }
 }
 
@@ -315,6 +318,17 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
     assert!(output.status.success() && logged < CONNECTIONS / 2, "{logged} lines");
 }
 
+const EXECUTE: &str = "/adytum.broker.v1.BrokerAdministration/Execute";
+
+/// Sends the head of a request, and never a body.
+async fn without_end(channel: Channel, path: &'static str) -> Result<(), Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let codec = tonic_prost::ProstCodec::<SignedCommand, CommandResult>::default();
+    let endless = Request::new(tokio_stream::pending::<SignedCommand>());
+    client.client_streaming(endless, PathAndQuery::from_static(path), codec).await.map(drop)
+}
+
 #[tokio::test]
 async fn owners_bodies_that_never_end_are_few() {
     let mut world = World::new(1, 1);
@@ -323,15 +337,7 @@ async fn owners_bodies_that_never_end_are_few() {
     let running = world.start().await;
     world.provision(&running).await;
     let slow = world.owner(running.address).await;
-    let endless = tokio_stream::pending::<SignedCommand>();
-    let mut client = tonic::client::Grpc::new(slow.channel.clone());
-    client.ready().await.unwrap();
-    let path = tonic::codegen::http::uri::PathAndQuery::from_static(
-        "/adytum.broker.v1.BrokerAdministration/Execute",
-    );
-    let codec = tonic_prost::ProstCodec::<SignedCommand, CommandResult>::default();
-    let request = tonic::Request::new(endless);
-    let held = tokio::spawn(async move { client.client_streaming(request, path, codec).await });
+    let held = tokio::spawn(without_end(slow.channel.clone(), EXECUTE));
     let owner = world.owner(running.address).await;
     let ask = || execute(&owner, world.command(&owner, 1, put("ssl_config", b"open barley")));
     // While its body is awaited, another is refused at once...
@@ -347,5 +353,86 @@ async fn owners_bodies_that_never_end_are_few() {
     // ... and when its time is up the place is free.
     held.await.unwrap().unwrap_err();
     eventually("the place is free", async || ask().await.ok()).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn one_session_that_floods_owners_places_leaves_some_to_others() {
+    let mut world = World::new(1, 1);
+    world.limits.body_timeout = Duration::from_secs(1);
+    let running = world.start().await;
+    world.provision(&running).await;
+    let hostile = world.owner(running.address).await;
+    let flood: Vec<_> = (0..32)
+        .map(|_| {
+            let channel = hostile.channel.clone();
+            tokio::spawn(async move {
+                loop {
+                    let _ = without_end(channel.clone(), EXECUTE).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            })
+        })
+        .collect();
+    eventually("it has what one session gets", async || {
+        let metrics = running.broker.metrics().encode(&running.broker);
+        (value(&metrics, "adytum_broker_requests_in_flight") == Some(4.0)).then_some(())
+    })
+    .await;
+    let owner = world.owner(running.address).await;
+    for round in 0..20 {
+        let command = world.command(&owner, 1, put("ssl_config", format!("open {round}").as_bytes()));
+        execute(&owner, command).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
+    // A body that does not come gives its place back.
+    let late = timeout(Duration::from_secs(10), without_end(owner.channel.clone(), EXECUTE)).await;
+    let late = late.expect("within its time").unwrap_err();
+    assert_eq!(stable(&late), (Code::DeadlineExceeded, "body-late".into(), true));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn without_evidence_no_place_of_workloads_is_taken() {
+    let mut world = World::new(1, 1);
+    world.limits.requests.release = 1;
+    let running = world.start().await;
+    world.provision(&running).await;
+    let stranger = world.owner(running.address).await;
+    let ask = without_end(stranger.channel.clone(), "/adytum.broker.v1.KeyBroker/GetSecrets");
+    let refused = timeout(Duration::from_secs(3), ask).await.expect("at once").unwrap_err();
+    assert_eq!(stable(&refused), (Code::Unauthenticated, "evidence-required".into(), false));
+    let asked = fetch(&stranger, &["ssl_config"]).await.unwrap_err();
+    assert_eq!((stable(&asked), asked.message()), (stable(&refused), refused.message()));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn shares_and_successors_have_places_of_their_own() {
+    let mut world = World::new(1, 1);
+    world.limits.requests.administration = 1;
+    world.limits.body_timeout = Duration::from_secs(20);
+    let running = world.start().await;
+    world.provision(&running).await;
+    let slow = world.owner(running.address).await;
+    let held = tokio::spawn(without_end(slow.channel.clone(), EXECUTE));
+    let other = world.owner(running.address).await;
+    let mut round = 0;
+    eventually("the place is taken", async || {
+        round += 1;
+        let command = world.command(&other, 1, put("ssl_config", format!("open {round}").as_bytes()));
+        let refused = execute(&other, command).await.err()?;
+        assert_eq!(stable(&refused).1, "overloaded");
+        Some(())
+    })
+    .await;
+    let mut recovery = BrokerRecoveryClient::new(other.channel.clone());
+    let answer = recovery.supply_share(Request::new(SupplyShareRequest::default())).await.unwrap_err();
+    assert_eq!(stable(&answer).1, "not-awaiting-recovery");
+    let mut succession = BrokerSuccessionClient::new(other.channel.clone());
+    let answer = succession.take_over(Request::new(TakeOverRequest::default())).await.unwrap_err();
+    assert_eq!(stable(&answer).1, "evidence-required");
+    held.abort();
     running.stop().await;
 }

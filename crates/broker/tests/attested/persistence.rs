@@ -24,7 +24,7 @@ fn restart(world: &World, store: (Store, Loaded)) -> Result<Arc<Broker>, StartEr
         collateral: Arc::new(world.platform.collateral_source()),
         clock: Arc::new(SystemClock),
         store,
-        events: Arc::new(LoggedEvents),
+        events: Arc::new(LoggedEvents::default()),
         reference: None,
     })
 }

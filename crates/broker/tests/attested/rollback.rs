@@ -8,7 +8,7 @@ use adytum_api::broker::{
     broker_administration_client::BrokerAdministrationClient, command, key_broker_client::KeyBrokerClient,
 };
 use adytum_broker::{
-    manifest::document::UnplannedRestart,
+    manifest::document::{PlannedRestart, UnplannedRestart},
     store::{self, LockedStore},
 };
 use adytum_ratls::{
@@ -233,6 +233,28 @@ async fn a_manifest_may_say_that_the_broker_serves_at_once() {
     let running = start(&world, home.path()).await;
     assert!(!running.broker.awaiting_confirmation());
     let replica = world.replica("serving", running.address).await.unwrap();
+    assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_copy_from_a_planned_shutdown_is_not_released_from_where_the_manifest_says_so() {
+    let world = World::new(1, 1);
+    let home = TempDir::new().unwrap();
+    let running = start(&world, home.path()).await;
+    let mut document = world.document(1);
+    document.restart.planned = PlannedRestart::Wait;
+    let owner = world.owner(running.address).await;
+    execute(&owner, world.command(&owner, 0, apply(&world.signed(&document)))).await.unwrap();
+    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    running.stop().await;
+    let running = start(&world, home.path()).await;
+    let replica = world.replica("serving", running.address).await.unwrap();
+    let refused = fetch(&replica, &["ssl_config"]).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "awaiting-confirmation");
+    let owner = world.owner(running.address).await;
+    let now = head(&owner);
+    execute(&owner, world.command(&owner, 1, confirm(&now))).await.unwrap();
     assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
     running.stop().await;
 }

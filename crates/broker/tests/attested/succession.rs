@@ -93,7 +93,7 @@ async fn succeed(world: &World, handed: &Handed, store: (Store, Loaded)) -> Runn
         collateral: Arc::new(world.platform.collateral_source()),
         clock: Arc::new(SystemClock),
         store,
-        events: Arc::new(LoggedEvents),
+        events: Arc::new(LoggedEvents::default()),
         reference: None,
     })
     .unwrap();

@@ -94,7 +94,7 @@ impl World {
         let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
         let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
         let platform = Platform::ephemeral().unwrap();
-        let (limits, events) = (ServerLimits::default(), Arc::new(LoggedEvents));
+        let (limits, events) = (ServerLimits::default(), Arc::new(LoggedEvents::default()));
         Self {
             platform,
             owners,

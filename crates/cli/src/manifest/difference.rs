@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::{SecretName, WorkloadName};
-use adytum_broker::manifest::{
-    Manifest, RecoveryRule,
-    document::{Document, UnplannedRestart},
+use adytum_broker::{
+    genesis::Genesis,
+    manifest::{
+        Manifest, RecoveryRule,
+        document::{Document, PlannedRestart, UnplannedRestart},
+    },
 };
 use adytum_evidence::{claims::TcbStatus, measurement::Sha256Digest, trust::Vendor};
+use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -52,6 +56,24 @@ impl Read {
         Ok(Self { manifest, subjects })
     }
 
+    /// How many owners must agree once this manifest is in force, as far as it and
+    /// the genesis tell.
+    pub(super) fn threshold(&self, genesis: Option<&Genesis>) -> anyhow::Result<Threshold> {
+        if let Some(genesis) = genesis
+            && genesis.digest() != self.manifest.genesis
+        {
+            bail!("the old manifest is for the broker of genesis {}, not of this one", self.manifest.genesis);
+        }
+        let named = self.manifest.roles.as_ref().and_then(|roles| roles.owners.as_ref());
+        Ok(match (named, genesis) {
+            (Some(owners), _) => Threshold::InForce(owners.threshold()),
+            // No manifest before the first can have changed the founders.
+            (None, Some(genesis)) if self.manifest.version == 1 => Threshold::InForce(genesis.threshold()),
+            (None, Some(genesis)) => Threshold::Founding(genesis.threshold()),
+            (None, None) => Threshold::Unknown,
+        })
+    }
+
     /// Who may have which secret.
     fn access(&self) -> BTreeMap<&WorkloadName, BTreeSet<&SecretName>> {
         let mut access: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
@@ -62,6 +84,18 @@ impl Read {
         }
         access
     }
+}
+
+/// How many owners must agree before the new manifest is in force. A manifest without
+/// `[owners]` keeps those that there are, so its text alone does not tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Threshold {
+    /// So many.
+    InForce(usize),
+    /// So many at the founding; a manifest may have changed it since.
+    Founding(usize),
+    /// Nothing is known of it.
+    Unknown,
 }
 
 /// Every value in a table, under its field's name with dots.
@@ -128,11 +162,11 @@ struct Change {
 
 impl Difference {
     /// From one manifest to another.
-    pub(super) fn between(old: &Read, new: &Read) -> Self {
+    pub(super) fn between(old: &Read, new: &Read, before: Threshold) -> Self {
         let is_new = |(subject, _): &(&String, &_)| !old.subjects.contains_key(*subject);
         let owned = |(subject, fields): (&String, &BTreeMap<_, _>)| (subject.clone(), fields.clone());
         let removed = old.subjects.keys().filter(|subject| !new.subjects.contains_key(*subject));
-        let (before, after) = (old.access(), new.access());
+        let (had, has) = (old.access(), new.access());
         Self {
             old_version: old.manifest.version,
             new_version: new.manifest.version,
@@ -140,9 +174,9 @@ impl Difference {
             added: new.subjects.iter().filter(is_new).map(owned).collect(),
             removed: removed.cloned().collect(),
             changed: changes(&old.subjects, &new.subjects),
-            gains: more(&before, &after),
-            loses: more(&after, &before),
-            weaker: weaker(&old.manifest, &new.manifest),
+            gains: more(&had, &has),
+            loses: more(&has, &had),
+            weaker: weaker(&old.manifest, &new.manifest, before),
         }
     }
 
@@ -234,7 +268,7 @@ fn more(
 }
 
 /// What lets in more than before: to be looked at before signing.
-fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
+fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
     let mut reasons = Vec::new();
     if new.trust.vendors.contains(&Vendor::Simulation) && !old.trust.vendors.contains(&Vendor::Simulation) {
         reasons.push("simulated platforms are trusted, which protect nothing".to_owned());
@@ -242,14 +276,10 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
     if new.unplanned_restart == UnplannedRestart::Serve && old.unplanned_restart != UnplannedRestart::Serve {
         reasons.push("after an unplanned restart the broker serves without an owner's word".to_owned());
     }
-    let threshold = |manifest: &Manifest| {
-        manifest.roles.as_ref().and_then(|roles| roles.owners.as_ref()).map(|owners| owners.threshold())
-    };
-    if let (Some(was), Some(is)) = (threshold(old), threshold(new))
-        && is < was
-    {
-        reasons.push(format!("the number of owners who must agree falls from {was} to {is}"));
+    if new.planned_restart == PlannedRestart::Serve && old.planned_restart != PlannedRestart::Serve {
+        reasons.push("after a planned restart the broker serves without an owner's word".to_owned());
     }
+    reasons.extend(weaker_owners(before, new));
     reasons.extend(weaker_recovery(old.recovery.as_ref(), new.recovery.as_ref()));
     for (name, workload) in &new.workloads {
         let before = old.workloads.get(name).map(|workload| &workload.policy);
@@ -259,6 +289,9 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
         }
         if policy.allow_any_program && !before.is_some_and(|before| before.allow_any_program) {
             reasons.push(format!("workload {name}: any program of the signer is accepted"));
+        }
+        if policy.allow_any_kernel && !before.is_some_and(|before| before.allow_any_kernel) {
+            reasons.push(format!("workload {name}: any kernel that the guest's firmware loads is accepted"));
         }
         let statuses = policy.tcb_status.iter().filter(|status| {
             **status != TcbStatus::UpToDate
@@ -281,6 +314,24 @@ fn weaker(old: &Manifest, new: &Manifest) -> Vec<String> {
     reasons
 }
 
+/// A threshold that may be lower is named as well: whoever signs must find out.
+fn weaker_owners(before: Threshold, new: &Manifest) -> Option<String> {
+    let is = new.roles.as_ref()?.owners.as_ref()?.threshold();
+    match before {
+        Threshold::InForce(was) if is < was => {
+            Some(format!("the number of owners who must agree falls from {was} to {is}"))
+        }
+        Threshold::Founding(was) if is < was => Some(format!(
+            "the number of owners who must agree falls from {was}, as the genesis has it, to {is}"
+        )),
+        Threshold::InForce(_) => None,
+        Threshold::Founding(_) | Threshold::Unknown => Some(format!(
+            "the number of owners who must agree becomes {is}, and what it was is unknown, for the old manifest names \
+             no owners; compare with the broker's manifest (--broker), or give --genesis with the first one"
+        )),
+    }
+}
+
 fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Option<String> {
     match (old, new) {
         (
@@ -299,6 +350,7 @@ fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Op
 #[cfg(test)]
 mod tests {
     use adytum_broker::root_key::sharing::RecoveryIdentity;
+    use adytum_sealed::signing::OwnerSigningKey;
 
     use super::*;
 
@@ -319,8 +371,13 @@ mod tests {
         Read::parse(&text.replace("FLOOR", floor).replace("POLICY", policy)).unwrap()
     }
 
+    /// By what the two texts say.
+    fn between(old: &Read, new: &Read) -> Difference {
+        Difference::between(old, new, old.threshold(None).unwrap())
+    }
+
     fn weaker(old: &str, new: &str) -> Vec<String> {
-        Difference::between(&manifest(old), &manifest(new)).weaker
+        between(&manifest(old), &manifest(new)).weaker
     }
 
     fn recovery(threshold: u8) -> String {
@@ -353,7 +410,7 @@ mod tests {
 
     #[test]
     fn a_value_that_changes_is_there_twice() {
-        let difference = Difference::between(&manifest(""), &manifest("# floor 2"));
+        let difference = between(&manifest(""), &manifest("# floor 2"));
         assert_eq!(
             difference.changed,
             [Change {
@@ -364,6 +421,44 @@ mod tests {
             }]
         );
         assert!(!difference.is_empty());
-        assert!(Difference::between(&manifest(""), &manifest("# a comment")).is_empty());
+        assert!(between(&manifest(""), &manifest("# a comment")).is_empty());
+    }
+
+    #[test]
+    fn owners_named_for_the_first_time_are_compared_with_those_before() {
+        let old = manifest("");
+        let weaker = |new: &str, before| Difference::between(&old, &manifest(new), before).weaker;
+        for (before, expected) in [
+            (Threshold::InForce(2), "falls from 2 to 1"),
+            (Threshold::Founding(2), "falls from 2, as the genesis has it, to 1"),
+            (Threshold::Founding(1), "becomes 1, and what it was is unknown"),
+            (Threshold::Unknown, "becomes 1, and what it was is unknown"),
+        ] {
+            let reasons = weaker(&owners(1), before);
+            assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");
+            assert!(weaker("", before).is_empty(), "who keeps the owners weakens nothing");
+        }
+        assert!(weaker(&owners(1), Threshold::InForce(1)).is_empty());
+        assert!(weaker(&owners(2), Threshold::InForce(1)).is_empty());
+    }
+
+    #[test]
+    fn the_genesis_tells_the_threshold_of_the_first_manifest() {
+        let keys = [0; 3].map(|_| OwnerSigningKey::generate().unwrap().public_key());
+        let genesis = Genesis::found(keys, 2).unwrap();
+        let read = |version: u64, rest: &str| {
+            let text = format!(
+                "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n[trust]\n\
+                 vendors = [\"intel\"]\n{rest}",
+                genesis.digest()
+            );
+            Read::parse(&text).unwrap()
+        };
+        assert!(matches!(read(1, "").threshold(Some(&genesis)).unwrap(), Threshold::InForce(2)));
+        assert!(matches!(read(2, "").threshold(Some(&genesis)).unwrap(), Threshold::Founding(2)));
+        assert!(matches!(read(2, &owners(1)).threshold(Some(&genesis)).unwrap(), Threshold::InForce(1)));
+        assert!(matches!(read(1, "").threshold(None).unwrap(), Threshold::Unknown));
+        // Another broker's genesis tells nothing.
+        assert!(manifest("").threshold(Some(&genesis)).is_err());
     }
 }

@@ -4,13 +4,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use async_trait::async_trait;
+use aws_lc_rs::rand;
 
 use super::{Attester, AttesterError, SealingKey, blocking, checked_dcap_quote, files};
 use crate::{
@@ -23,6 +21,8 @@ pub const TSM_DIRECTORY: &str = "/sys/kernel/config/tsm/report";
 
 /// A report asked for again when somebody else wrote to it meanwhile.
 const ATTEMPTS: usize = 3;
+/// How many names for a report directory are tried.
+const NAMES: usize = 4;
 
 /// Evidence from the kernel of a confidential guest.
 pub struct Tsm {
@@ -85,12 +85,18 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(kernel: &'a dyn Kernel) -> Result<Self, AttesterError> {
-        static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("adytum-{}-{number}", std::process::id());
-        let path = kernel.attribute(&name, "");
-        kernel.create(&name).map_err(|error| files::failed(&path, "make the report directory", &error))?;
-        Ok(Self { kernel, name })
+        let mut tried = 1;
+        loop {
+            let name = random_name()?;
+            match kernel.create(&name) {
+                Ok(()) => return Ok(Self { kernel, name }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < NAMES => tried += 1,
+                Err(error) => {
+                    let path = kernel.attribute(&name, "");
+                    return Err(files::failed(&path, "make the report directory", &error));
+                }
+            }
+        }
     }
 
     fn read(&self, attribute: &str, limit: usize) -> Result<Vec<u8>, AttesterError> {
@@ -140,6 +146,18 @@ impl<'a> Report<'a> {
         };
         Ok((self.generation()? == before.saturating_add(1)).then_some(Blobs { out, aux }))
     }
+}
+
+/// Containers share the directory, each with a process 1, and a process that was
+/// killed leaves its reports behind: nothing that a process knows is unique.
+fn random_name() -> Result<String, AttesterError> {
+    let mut bytes = [0u8; 8];
+    rand::fill(&mut bytes).map_err(|error| AttesterError::Interface {
+        interface: "the random number generator".to_owned(),
+        operation: "name a report directory",
+        reason: error.to_string(),
+    })?;
+    Ok(format!("adytum-{}", hex::encode(bytes)))
 }
 
 impl Drop for Report<'_> {

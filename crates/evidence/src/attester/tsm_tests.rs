@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, atomic::AtomicUsize},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::*;
@@ -19,11 +22,22 @@ struct FakeKernel {
     intruder: AtomicUsize,
     /// Reading `outblob` fails.
     broken: bool,
+    /// So many names are taken, whatever they are.
+    taken: AtomicUsize,
+    /// Every name that was tried.
+    names: Mutex<Vec<String>>,
 }
 
 impl FakeKernel {
     fn new(provider: &'static str) -> Self {
-        Self { provider, reports: Mutex::default(), intruder: AtomicUsize::new(0), broken: false }
+        Self {
+            provider,
+            reports: Mutex::default(),
+            intruder: AtomicUsize::new(0),
+            broken: false,
+            taken: AtomicUsize::new(0),
+            names: Mutex::default(),
+        }
     }
 
     fn left_over(&self) -> usize {
@@ -38,6 +52,11 @@ fn names(path: &Path) -> (String, String) {
 
 impl Kernel for FakeKernel {
     fn create(&self, report: &str) -> io::Result<()> {
+        self.names.lock().unwrap().push(report.to_owned());
+        if self.taken.load(Ordering::SeqCst) > 0 {
+            self.taken.fetch_sub(1, Ordering::SeqCst);
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         let mut reports = self.reports.lock().unwrap();
         if reports.insert(report.to_owned(), (0, Vec::new())).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -128,6 +147,21 @@ async fn a_failure_leaves_no_directory_either() {
     assert_eq!(error.code(), "attester-interface");
     assert!(error.to_string().contains("busy"), "{error}");
     assert_eq!(kernel.left_over(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_replaced_by_another_a_few_times() {
+    for (taken, outcome) in [(1, true), (3, true), (4, false)] {
+        let kernel = Arc::new(FakeKernel::new("tdx_guest"));
+        let tsm = Tsm::with(Arc::clone(&kernel) as _).unwrap();
+        kernel.taken.store(taken, Ordering::SeqCst);
+        let evidence = tsm.evidence(REPORT_DATA).await;
+        assert_eq!(evidence.is_ok(), outcome, "{taken}: {evidence:?}");
+        assert_eq!(kernel.left_over(), 0);
+        let names = kernel.names.lock().unwrap();
+        let different: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+    }
 }
 
 #[test]

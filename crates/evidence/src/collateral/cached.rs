@@ -2,14 +2,18 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::watch;
 
-use super::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3, validity};
+use super::{
+    CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3,
+    validity::{self, Part},
+};
 use crate::clock::{Clock, UnixSeconds};
 
 /// Platform families kept. A fleet has a handful.
@@ -17,47 +21,66 @@ const MAXIMUM_ENTRIES: usize = 64;
 /// Collateral is fetched anew at this age even though it is valid for longer:
 /// vendors publish revocations before the next update is due.
 const REFRESH_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// A refresh that failed is tried again after this time.
+/// After a fetch, however it ended, the next follows at the soonest after this
+/// time while there is something to serve.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
+/// The same for collateral that verification has refused: it serves nobody.
+const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(30);
+/// Who needs collateral that is not there waits this long. A handshake has 10 s
+/// by default, and shall end with the reason rather than by its own limit.
+const WAIT_LIMIT: Duration = Duration::from_secs(8);
+
+type Outcome = Result<Arc<QuoteCollateralV3>, CollateralError>;
+/// A fetch under way; holds its outcome once it has ended.
+type Fetch = watch::Receiver<Option<Outcome>>;
 
 /// Keeps what another source gives until the earliest `nextUpdate` of its
 /// parts, by the clock handed in.
 ///
 /// One fetch is under way for each platform family at a time; whoever else
-/// needs the same waits for it. When kept collateral is a day old, or has only a
-/// quarter of its time left, it is fetched anew in the background while the old
-/// is served; and the old is served to its end when the source fails.
+/// needs the same waits for it, and it goes on when they give up. When kept
+/// collateral is a day old, or has only a quarter of its time left, it is fetched
+/// anew in the background while the old is served; and the old is served to its
+/// end when the source fails.
+///
+/// The newest issue counts, not the latest end. What has a document that was
+/// issued before the one in collateral that has verified never replaces it: that
+/// would undo revocations. What verification refuses is fetched anew soon, and
+/// gives way to whatever comes then, else to what has verified before.
 pub struct CachedSource<S: ?Sized> {
     inner: Arc<Inner<S>>,
 }
 
 struct Inner<S: ?Sized> {
     clock: Arc<dyn Clock>,
-    entries: Mutex<HashMap<CollateralRequest, Arc<Entry>>>,
+    entries: Mutex<HashMap<CollateralRequest, Arc<Mutex<State>>>>,
     source: S,
-}
-
-#[derive(Default)]
-struct Entry {
-    state: Mutex<State>,
-    /// Held while fetching.
-    fetching: AsyncMutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     kept: Option<Kept>,
-    /// Counts fetches that ended, so that who waited for one knows its outcome.
-    fetches: u64,
-    last: Option<Result<Arc<QuoteCollateralV3>, CollateralError>>,
+    /// The last that verification held with: the measure of what is older.
+    proven: Option<Kept>,
+    under_way: Option<Fetch>,
+    /// Asked for by hand: what comes next replaces what has not verified,
+    /// whatever its date.
+    replace: bool,
+    /// That was asked for during a fetch, which may have read the former answer.
+    again: bool,
 }
 
 #[derive(Clone)]
 struct Kept {
     collateral: Arc<QuoteCollateralV3>,
+    parts: Vec<Part>,
     from: UnixSeconds,
     until: UnixSeconds,
+    /// When a fetch last ended.
+    fetched: UnixSeconds,
     refresh_at: UnixSeconds,
+    /// Verification failed because of it, and has never held with it.
+    suspect: bool,
 }
 
 impl Kept {
@@ -67,12 +90,26 @@ impl Kept {
         let from = parts.iter().map(|part| part.from).max()?;
         let until = parts.iter().map(|part| part.until).min()?;
         let quarter = until.0.saturating_sub(from.0) / 4;
-        let refresh_at = UnixSeconds(until.0.saturating_sub(quarter)).min(now.plus(REFRESH_AFTER));
-        Some(Self { collateral: Arc::clone(collateral), from, until, refresh_at })
+        let refresh_at = UnixSeconds(until.0.saturating_sub(quarter))
+            .min(now.plus(REFRESH_AFTER))
+            // The source may have nothing newer than what is near its end.
+            .max(now.plus(RETRY_AFTER_FAILURE));
+        let collateral = Arc::clone(collateral);
+        Some(Self { collateral, parts, from, until, fetched: now, refresh_at, suspect: false })
     }
 
     fn is_valid(&self, now: UnixSeconds) -> bool {
         (self.from..=self.until).contains(&now)
+    }
+
+    /// Is it to be served? What is suspect is, until it may be fetched again: the
+    /// verifier says what is wrong with it.
+    fn serves(&self, now: UnixSeconds) -> bool {
+        self.is_valid(now) && (!self.suspect || now < self.refresh_at)
+    }
+
+    fn is(&self, collateral: &Arc<QuoteCollateralV3>) -> bool {
+        Arc::ptr_eq(&self.collateral, collateral)
     }
 }
 
@@ -91,71 +128,86 @@ impl<S: CollateralSource + 'static> CollateralSource for CachedSource<S> {
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
         let now = self.inner.clock.now();
         let entry = self.inner.entry(request, now);
-        let seen = {
-            let state = lock(&entry.state);
-            match state.kept.as_ref().filter(|kept| kept.is_valid(now)) {
-                Some(kept) => {
-                    if now >= kept.refresh_at {
-                        self.refresh_in_background(request, &entry);
-                    }
-                    return Ok(Arc::clone(&kept.collateral));
+        let fetch = {
+            let mut state = lock(&entry);
+            let served = state.kept.as_ref().filter(|kept| kept.serves(now));
+            let served = served.map(|kept| (Arc::clone(&kept.collateral), now >= kept.refresh_at));
+            if let Some((collateral, due)) = served {
+                if due {
+                    self.fetch(request, &entry, &mut state);
                 }
-                None => state.fetches,
+                return Ok(collateral);
             }
+            self.fetch(request, &entry, &mut state)
         };
-        let _fetching = entry.fetching.lock().await;
-        {
-            // Somebody else's fetch may have ended in the meantime.
-            let state = lock(&entry.state);
-            if state.fetches != seen
-                && let Some(outcome) = &state.last
-            {
-                return outcome.clone();
-            }
-        }
-        self.inner.fetch(request, &entry).await
+        awaited(request, fetch).await
     }
 
     fn refresh(&self) {
         let now = self.inner.clock.now();
         for entry in lock(&self.inner.entries).values() {
-            if let Some(kept) = &mut lock(&entry.state).kept {
-                kept.refresh_at = now;
-            }
+            lock(entry).refresh(now);
+        }
+    }
+
+    fn verified(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        if let Some(entry) = self.inner.existing(request) {
+            lock(&entry).verified(collateral);
+        }
+    }
+
+    fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        if let Some(entry) = self.inner.existing(request) {
+            lock(&entry).refused(collateral);
         }
     }
 }
 
 impl<S: CollateralSource + 'static> CachedSource<S> {
-    fn refresh_in_background(&self, request: &CollateralRequest, entry: &Arc<Entry>) {
-        let (inner, entry, request) = (Arc::clone(&self.inner), Arc::clone(entry), request.clone());
-        // Not more than one at a time; who comes second has nothing to do.
-        if entry.fetching.try_lock().is_err() {
-            return;
+    /// The fetch under way, or one that begins now. It has a task of its own, so
+    /// that it does not end with the handshake that needed it first.
+    fn fetch(&self, request: &CollateralRequest, entry: &Arc<Mutex<State>>, state: &mut State) -> Fetch {
+        // One whose task was ended from outside has no sender any more.
+        if let Some(fetch) = state.under_way.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
+            return fetch.clone();
         }
+        let (sender, fetch) = watch::channel(None);
+        state.under_way = Some(fetch.clone());
+        let (inner, entry, request) = (Arc::clone(&self.inner), Arc::clone(entry), request.clone());
         tokio::spawn(async move {
-            let Ok(_fetching) = entry.fetching.try_lock() else { return };
+            let fetched = inner.source.collateral(&request).await;
             let now = inner.clock.now();
-            if lock(&entry.state).kept.as_ref().is_some_and(|kept| now < kept.refresh_at) {
-                return;
-            }
-            if let Err(error) = inner.fetch(&request, &entry).await {
-                tracing::warn!(%request, %error, code = error.code(), "collateral not refreshed; serving what is kept");
-            }
+            let outcome = lock(&entry).ended(&request, fetched, now);
+            // An error means that nobody waits any more.
+            let _ = sender.send(Some(outcome));
         });
+        fetch
     }
 }
 
-impl<S: CollateralSource + ?Sized> Inner<S> {
-    fn entry(&self, request: &CollateralRequest, now: UnixSeconds) -> Arc<Entry> {
+async fn awaited(request: &CollateralRequest, mut fetch: Fetch) -> Outcome {
+    let failed = |reason| CollateralError::Unreachable { origin: format!("for {request}"), reason };
+    let outcome = async { fetch.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) };
+    match tokio::time::timeout(WAIT_LIMIT, outcome).await {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => Err(failed("the fetch ended abnormally".to_owned())),
+        Err(_) => Err(failed(format!("no answer within {} s; it is still awaited", WAIT_LIMIT.as_secs()))),
+    }
+}
+
+impl<S: ?Sized> Inner<S> {
+    fn existing(&self, request: &CollateralRequest) -> Option<Arc<Mutex<State>>> {
+        lock(&self.entries).get(request).cloned()
+    }
+
+    fn entry(&self, request: &CollateralRequest, now: UnixSeconds) -> Arc<Mutex<State>> {
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(request) {
             return Arc::clone(entry);
         }
         if entries.len() >= MAXIMUM_ENTRIES {
             // First what is of no use, then whatever.
-            entries
-                .retain(|_, entry| lock(&entry.state).kept.as_ref().is_some_and(|kept| kept.is_valid(now)));
+            entries.retain(|_, entry| lock(entry).kept.as_ref().is_some_and(|kept| kept.is_valid(now)));
             if entries.len() >= MAXIMUM_ENTRIES
                 && let Some(any) = entries.keys().next().cloned()
             {
@@ -164,49 +216,105 @@ impl<S: CollateralSource + ?Sized> Inner<S> {
         }
         Arc::clone(entries.entry(request.clone()).or_default())
     }
-
-    /// The caller holds `entry.fetching`.
-    async fn fetch(
-        &self,
-        request: &CollateralRequest,
-        entry: &Entry,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        let fetched = self.source.collateral(request).await;
-        let now = self.clock.now();
-        let mut state = lock(&entry.state);
-        let outcome = state.outcome(fetched, now);
-        state.fetches += 1;
-        state.last = Some(outcome.clone());
-        outcome
-    }
 }
 
 impl State {
-    fn outcome(
-        &mut self,
-        fetched: Result<Arc<QuoteCollateralV3>, CollateralError>,
-        now: UnixSeconds,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        let old = self.kept.as_mut().filter(|kept| kept.is_valid(now));
+    fn refresh(&mut self, now: UnixSeconds) {
+        self.replace = true;
+        self.again = self.under_way.is_some();
+        if let Some(kept) = &mut self.kept {
+            kept.refresh_at = now;
+        }
+    }
+
+    fn verified(&mut self, collateral: &Arc<QuoteCollateralV3>) {
+        if self.proven.as_ref().is_some_and(|proven| proven.is(collateral)) {
+            return;
+        }
+        if let Some(kept) = self.kept.as_mut().filter(|kept| kept.is(collateral)) {
+            kept.suspect = false;
+            self.proven = Some(kept.clone());
+        }
+    }
+
+    /// What has verified once is genuine: then it may as well be the evidence, and
+    /// anybody can send that.
+    fn refused(&mut self, collateral: &Arc<QuoteCollateralV3>) {
+        let proven = self.proven.as_ref().is_some_and(|proven| proven.is(collateral));
+        if let Some(kept) = self.kept.as_mut().filter(|kept| kept.is(collateral)) {
+            kept.suspect = !proven;
+            let after = if proven { RETRY_AFTER_FAILURE } else { RETRY_AFTER_REFUSAL };
+            kept.refresh_at = kept.refresh_at.min(kept.fetched.plus(after));
+        }
+    }
+
+    /// A fetch has ended so.
+    fn ended(&mut self, request: &CollateralRequest, fetched: Outcome, now: UnixSeconds) -> Outcome {
+        self.under_way = None;
+        let outcome = self.outcome(request, fetched, now);
+        if mem::take(&mut self.again) {
+            self.replace = true;
+            if let Some(kept) = &mut self.kept {
+                kept.refresh_at = now;
+            }
+        }
+        outcome
+    }
+
+    fn outcome(&mut self, request: &CollateralRequest, fetched: Outcome, now: UnixSeconds) -> Outcome {
         let collateral = match fetched {
             Ok(collateral) => collateral,
             Err(error) => {
-                if let Some(old) = old {
-                    old.refresh_at = now.plus(RETRY_AFTER_FAILURE);
-                }
-                return Err(error);
+                let Some(held) = self.fall_back(now) else { return Err(error) };
+                tracing::warn!(%request, %error, code = error.code(), "collateral not refreshed; serving what is kept");
+                return Ok(held);
             }
         };
-        let fresh = Kept::new(&collateral, now);
-        if let Some(old) = old
-            && fresh.as_ref().is_none_or(|fresh| fresh.until < old.until)
-        {
-            // A source that has fallen behind does not replace what is newer.
-            old.refresh_at = now.plus(RETRY_AFTER_FAILURE);
-            return Ok(Arc::clone(&old.collateral));
+        let Some(fresh) = Kept::new(&collateral, now) else {
+            let Some(held) = self.fall_back(now) else {
+                self.kept = None;
+                return Ok(collateral);
+            };
+            tracing::warn!(%request, code = "collateral-malformed", "collateral not refreshed; serving what is kept");
+            return Ok(held);
+        };
+        let asked = mem::take(&mut self.replace);
+        if let Some((older, held)) = self.older(&fresh, asked, now) {
+            tracing::warn!(
+                %request,
+                what = older.what,
+                fetched = %older.from,
+                kept = %held.from,
+                code = "collateral-older",
+                "the source serves an older issue than the one kept, which stays; a restart would forget it"
+            );
+            // When what has verified is past its end, the verifier says so.
+            let kept = self.fall_back(now);
+            let kept = kept.or_else(|| self.proven.as_ref().map(|proven| Arc::clone(&proven.collateral)));
+            return Ok(kept.unwrap_or(collateral));
         }
-        self.kept = fresh;
+        self.kept = Some(fresh);
         Ok(collateral)
+    }
+
+    /// A document of `fresh` that is older than one of what it may not replace,
+    /// and that one. What lies in the future by the clock is no measure.
+    fn older(&self, fresh: &Kept, asked: bool, now: UnixSeconds) -> Option<(Part, Part)> {
+        let proven = self.proven.as_ref().filter(|proven| proven.from <= now);
+        let kept = self.kept.as_ref().filter(|kept| !asked && !kept.suspect && kept.is_valid(now));
+        [proven, kept].into_iter().flatten().find_map(|held| validity::older(&fresh.parts, &held.parts))
+    }
+
+    /// Goes on with what is kept, or else with what has verified before, until the
+    /// next try.
+    fn fall_back(&mut self, now: UnixSeconds) -> Option<Arc<QuoteCollateralV3>> {
+        if !self.kept.as_ref().is_some_and(|kept| kept.is_valid(now) && !kept.suspect) {
+            self.kept = Some(self.proven.as_ref().filter(|proven| proven.is_valid(now))?.clone());
+        }
+        let kept = self.kept.as_mut()?;
+        kept.fetched = now;
+        kept.refresh_at = now.plus(RETRY_AFTER_FAILURE);
+        Some(Arc::clone(&kept.collateral))
     }
 }
 

@@ -20,6 +20,10 @@ pub(crate) struct Part {
 /// A part that can't be read, and why.
 pub(crate) type Unreadable = (&'static str, String);
 
+/// How many of [`parts`], from the first on, are documents that their issuer
+/// publishes again and again; the rest are certificates.
+const DOCUMENTS: usize = 4;
+
 /// Every dated part: TCB info, QE identity, both CRLs, and the certificates
 /// that signed them. Nothing is verified.
 pub(crate) fn parts(collateral: &QuoteCollateralV3) -> Result<Vec<Part>, Unreadable> {
@@ -46,6 +50,13 @@ pub(crate) fn parts(collateral: &QuoteCollateralV3) -> Result<Vec<Part>, Unreada
         }
     }
     Ok(parts)
+}
+
+/// The first document among the parts `fresh` that was issued before the same one
+/// among `held`, and that one.
+pub(crate) fn older(fresh: &[Part], held: &[Part]) -> Option<(Part, Part)> {
+    let mut documents = fresh.iter().zip(held).take(DOCUMENTS);
+    documents.find(|(fresh, held)| fresh.from < held.from).map(|(fresh, held)| (*fresh, *held))
 }
 
 /// When the signed TCB info and QE identity were issued: the later of the two.

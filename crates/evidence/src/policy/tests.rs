@@ -245,7 +245,7 @@ fn by_default_debug_is_forbidden_and_the_tcb_up_to_date() {
     let written = WRITTEN.replace(r#"tcb_status = ["UpToDate", "SWHardeningNeeded"]"#, "");
     let policy: Policy = toml::from_str(&written).unwrap();
     assert_eq!(policy.tcb_status, BTreeSet::from([TcbStatus::UpToDate]));
-    assert!(!policy.allow_debug && !policy.allow_any_program);
+    assert!(!policy.allow_debug && !policy.allow_any_program && !policy.allow_any_kernel);
 }
 
 #[test]
@@ -289,4 +289,22 @@ proptest! {
         let policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, IDENTITY);
         prop_assert_eq!(rules(&policy, &claims), ["identity"]);
     }
+}
+
+#[test]
+fn firmware_alone_does_not_pin_a_tdx_guest() {
+    let measurement = |byte| BTreeSet::from([TdxMeasurement([byte; 48])]);
+    let firmware = Policy {
+        mr_td: measurement(5),
+        ..Policy::for_identity(Vendor::Intel, TeeKind::Tdx, WorkloadIdentity([1; 32]))
+    };
+    let with = |rtmr| Policy { rtmr: Some(rtmr), ..firmware.clone() }.validated();
+    let nothing = BTreeSet::new;
+    let pins_nothing = Err(PolicyError::PinsNothing { tee: TeeKind::Tdx });
+    assert_eq!(firmware.clone().validated(), pins_nothing);
+    // The host boots its own kernel on the genuine firmware, or gives it other words.
+    assert_eq!(with([measurement(6), nothing(), measurement(8), measurement(9)]), pins_nothing);
+    assert_eq!(with([measurement(6), measurement(7), nothing(), measurement(9)]), pins_nothing);
+    assert!(with([nothing(), measurement(7), measurement(8), nothing()]).is_ok());
+    assert!(Policy { allow_any_kernel: true, ..firmware }.validated().is_ok());
 }

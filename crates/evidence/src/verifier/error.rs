@@ -192,10 +192,13 @@ impl VerificationError {
     /// True where only the collateral or its source stands in the way, or nothing has
     /// been laid down yet.
     pub fn retry(&self) -> bool {
-        match self {
-            Self::CollateralExpired { .. } | Self::NothingTrusted => true,
-            Self::Collateral(error) => error.retry(),
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::CollateralExpired { .. }
+                | Self::CollateralNotYetValid { .. }
+                | Self::CollateralInvalid { .. }
+                | Self::Collateral(_)
+                | Self::NothingTrusted
+        )
     }
 }

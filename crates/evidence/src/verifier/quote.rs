@@ -13,6 +13,7 @@ use super::{
     signature::{self, Cryptography},
 };
 use crate::{
+    certificate_name::printable,
     claims::TeeKind,
     collateral::{CollateralRequest, PckCa},
     evidence::MAXIMUM_EVIDENCE_LENGTH,
@@ -149,7 +150,7 @@ fn request(tee: TeeKind, pck: &[u8]) -> Result<CollateralRequest, VerificationEr
     let ca = match (named(b"PCK Processor CA"), named(b"PCK Platform CA")) {
         (true, false) => PckCa::Processor,
         (false, true) => PckCa::Platform,
-        _ => return Err(bad(format!("issued by {}, which is no PCK CA", certificate.issuer()))),
+        _ => return Err(bad(format!("issued by {}, which is no PCK CA", printable(certificate.issuer())))),
     };
     Ok(CollateralRequest { tee, fmspc: Fmspc(extension.fmspc), ca })
 }

@@ -18,6 +18,8 @@ use dcap_qvl::{
 use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::certificate_name::printable;
+
 /// `dcap-qvl`'s configuration: its own readers, our cryptography.
 pub(crate) struct Cryptography;
 
@@ -152,10 +154,14 @@ pub(super) fn issued_by(certificate: &[u8], issuer: &[u8]) -> Result<(), String>
     let certificate = x509(certificate)?;
     let issuer = x509(issuer)?;
     if certificate.issuer().as_raw() != issuer.subject().as_raw() {
-        return Err(format!("{} is issued by {}", certificate.subject(), certificate.issuer()));
+        return Err(format!(
+            "{} is issued by {}",
+            printable(certificate.subject()),
+            printable(certificate.issuer())
+        ));
     }
     if certificate.signature_algorithm != certificate.tbs_certificate.signature {
-        return Err(format!("{} names two signature algorithms", certificate.subject()));
+        return Err(format!("{} names two signature algorithms", printable(certificate.subject())));
     }
     EcdsaP256Sha256
         .verify_signature(
@@ -163,7 +169,9 @@ pub(super) fn issued_by(certificate: &[u8], issuer: &[u8]) -> Result<(), String>
             certificate.tbs_certificate.as_ref(),
             &certificate.signature_value.data,
         )
-        .map_err(|_| format!("{} is not signed by {}", certificate.subject(), issuer.subject()))
+        .map_err(|_| {
+            format!("{} is not signed by {}", printable(certificate.subject()), printable(issuer.subject()))
+        })
 }
 
 /// A certificate and nothing after it.

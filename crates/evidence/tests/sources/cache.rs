@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -17,12 +17,13 @@ use adytum_evidence::{
     },
     evidence::Evidence,
     measurement::{Fmspc, ReportData, WorkloadIdentity},
-    verifier::{Verifier, parse_dcap},
+    verifier::{VerificationError, Verifier, parse_dcap},
 };
 use adytum_sim::{COLLATERAL_LIFETIME, Platform, SimAttester};
 use async_trait::async_trait;
 
 const NOW: UnixSeconds = UnixSeconds(1_780_000_000);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -30,6 +31,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 struct Source {
     collateral: Mutex<Arc<QuoteCollateralV3>>,
     down: AtomicBool,
+    panics: AtomicBool,
+    /// How long an answer takes, in milliseconds.
+    takes: AtomicU64,
     fetches: AtomicUsize,
 }
 
@@ -40,7 +44,8 @@ impl CollateralSource for Source {
         request: &CollateralRequest,
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(self.takes.load(Ordering::SeqCst))).await;
+        assert!(!self.panics.load(Ordering::SeqCst), "injected");
         if self.down.load(Ordering::SeqCst) {
             return Err(CollateralError::Unreachable {
                 origin: request.to_string(),
@@ -55,7 +60,7 @@ struct Scene {
     platform: Arc<Platform>,
     clock: Arc<FixedClock>,
     source: Arc<Source>,
-    cached: CachedSource<Arc<Source>>,
+    cached: Arc<CachedSource<Arc<Source>>>,
 }
 
 impl Scene {
@@ -65,9 +70,11 @@ impl Scene {
         let source = Arc::new(Source {
             collateral: Mutex::new(platform.collateral()),
             down: AtomicBool::new(false),
+            panics: AtomicBool::new(false),
+            takes: AtomicU64::new(100),
             fetches: AtomicUsize::new(0),
         });
-        let cached = CachedSource::new(Arc::clone(&source), clock.clone());
+        let cached = Arc::new(CachedSource::new(Arc::clone(&source), clock.clone()));
         Self { platform, clock, source, cached }
     }
 
@@ -91,6 +98,23 @@ impl Scene {
         self.source.down.store(down, Ordering::SeqCst);
     }
 
+    fn takes(&self, time: Duration) {
+        self.source.takes.store(time.as_millis().try_into().unwrap(), Ordering::SeqCst);
+    }
+
+    fn serve(&self, collateral: &Arc<QuoteCollateralV3>) {
+        *self.source.collateral.lock().unwrap() = Arc::clone(collateral);
+    }
+
+    /// Verifies a quote of the platform with what the cache gives.
+    async fn verify(&self) -> Result<(), VerificationError> {
+        let roots = vec![self.platform.trust_root().unwrap()];
+        let verifier = Verifier::new(roots, self.cached.clone(), self.clock.clone());
+        let attester = SimAttester::new(Arc::clone(&self.platform), WorkloadIdentity([1; 32]));
+        let evidence = attester.evidence(ReportData([2; 64])).await.unwrap();
+        verifier.verify(&evidence).await.map(|_| ())
+    }
+
     /// The source has newer collateral from here on.
     fn publish(&self) -> Arc<QuoteCollateralV3> {
         self.platform.renew_collateral(adytum_evidence::clock::Clock::now(&*self.clock)).unwrap();
@@ -98,6 +122,21 @@ impl Scene {
         *self.source.collateral.lock().unwrap() = Arc::clone(&fresh);
         fresh
     }
+}
+
+/// The same with a signature that does not hold.
+fn forged(genuine: &QuoteCollateralV3) -> Arc<QuoteCollateralV3> {
+    let mut forged = genuine.clone();
+    forged.tcb_info_signature[7] ^= 1;
+    Arc::new(forged)
+}
+
+/// The same with TCB info that ends at another time; its signature does not hold.
+fn ending(genuine: &QuoteCollateralV3, until: UnixSeconds) -> Arc<QuoteCollateralV3> {
+    let (before, after) = genuine.tcb_info.split_once("\"nextUpdate\":\"").unwrap();
+    let (_, after) = after.split_once('"').unwrap();
+    let tcb_info = format!("{before}\"nextUpdate\":\"{until}\"{after}");
+    Arc::new(QuoteCollateralV3 { tcb_info, ..genuine.clone() })
 }
 
 /// Background work gets its turn (the time is paused, so this costs none).
@@ -186,12 +225,176 @@ async fn a_source_that_falls_behind_does_not_replace_what_is_newer() {
     scene.get().await.unwrap();
     a_while().await;
     // Back to the old one, still valid.
-    *scene.source.collateral.lock().unwrap() = old;
+    scene.serve(&old);
     scene.at(4 * DAY);
     scene.get().await.unwrap();
     a_while().await;
     assert_eq!(scene.fetches(), 3);
     assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_issue_counts_even_if_it_ends_earlier() {
+    let scene = Scene::new();
+    scene.get().await.unwrap();
+    scene.at(2 * DAY);
+    let emergency = ending(&scene.publish(), NOW.plus(9 * DAY));
+    scene.serve(&emergency);
+    scene.get().await.unwrap();
+    a_while().await;
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &emergency));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_document_that_is_older_is_enough() {
+    let scene = Scene::new();
+    let old = scene.get().await.unwrap();
+    scene.at(2 * DAY);
+    let fresh = scene.publish();
+    scene.verify().await.unwrap();
+    a_while().await;
+    scene.verify().await.unwrap();
+    // Newer TCB info, and the revocation list from before.
+    scene.at(4 * DAY);
+    let mixed = QuoteCollateralV3 { pck_crl: old.pck_crl.clone(), ..(*scene.publish()).clone() };
+    scene.serve(&Arc::new(mixed));
+    scene.verify().await.unwrap();
+    a_while().await;
+    assert_eq!(scene.fetches(), 3);
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_verification_refuses_gives_way_whatever_its_dates() {
+    let scene = Scene::new();
+    let genuine = scene.platform.collateral();
+    scene.at(2 * DAY);
+    scene.serve(&forged(&scene.publish()));
+    assert_eq!(scene.verify().await.unwrap_err().code(), "collateral-invalid");
+    // The source has recovered. It is not asked with each handshake...
+    scene.serve(&genuine);
+    assert_eq!(scene.verify().await.unwrap_err().code(), "collateral-invalid");
+    assert_eq!(scene.fetches(), 1);
+    // ... but soon.
+    scene.at(2 * DAY + MINUTE);
+    scene.verify().await.unwrap();
+    assert_eq!(scene.fetches(), 2);
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &genuine));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgery_in_between_opens_no_way_back_behind_what_has_verified() {
+    for down in [false, true] {
+        let scene = Scene::new();
+        let old = scene.platform.collateral();
+        scene.at(2 * DAY);
+        let fresh = scene.publish();
+        scene.verify().await.unwrap();
+        scene.at(4 * DAY);
+        scene.serve(&forged(&scene.publish()));
+        scene.verify().await.unwrap();
+        a_while().await;
+        assert_eq!(scene.verify().await.unwrap_err().code(), "collateral-invalid");
+        // Then the old one, genuine and still valid, or nothing.
+        scene.serve(&old);
+        scene.down(down);
+        scene.at(4 * DAY + MINUTE);
+        scene.verify().await.unwrap();
+        assert_eq!(scene.fetches(), 3);
+        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn asked_for_by_hand_it_replaces_what_has_not_verified() {
+    for verified in [false, true] {
+        let scene = Scene::new();
+        let old = scene.platform.collateral();
+        scene.at(2 * DAY);
+        let fresh = scene.publish();
+        scene.get().await.unwrap();
+        if verified {
+            scene.verify().await.unwrap();
+        }
+        scene.serve(&old);
+        scene.cached.refresh();
+        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+        a_while().await;
+        assert_eq!(scene.fetches(), 2);
+        let expected = if verified { &fresh } else { &old };
+        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), expected), "{verified}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn asked_for_by_hand_during_a_fetch_it_is_fetched_once_more() {
+    let scene = Scene::new();
+    scene.get().await.unwrap();
+    scene.at(2 * DAY);
+    scene.get().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    scene.cached.refresh();
+    a_while().await;
+    assert_eq!(scene.fetches(), 2);
+    let fresh = scene.publish();
+    scene.get().await.unwrap();
+    a_while().await;
+    assert_eq!(scene.fetches(), 3);
+    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+}
+
+#[tokio::test(start_paused = true)]
+async fn near_its_end_it_is_not_fetched_with_each_request() {
+    let scene = Scene::new();
+    scene.get().await.unwrap();
+    scene.at(25 * DAY);
+    for _ in 0..10 {
+        scene.get().await.unwrap();
+        a_while().await;
+    }
+    assert_eq!(scene.fetches(), 2);
+    scene.at(25 * DAY + 6 * MINUTE);
+    scene.get().await.unwrap();
+    a_while().await;
+    assert_eq!(scene.fetches(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_goes_on_when_who_needed_it_has_gone() {
+    let scene = Scene::new();
+    scene.takes(Duration::from_secs(3));
+    tokio::time::timeout(Duration::from_secs(1), scene.get()).await.unwrap_err();
+    // Who comes then waits for what is left of it.
+    let began = tokio::time::Instant::now();
+    scene.get().await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
+    scene.get().await.unwrap();
+    assert_eq!(scene.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_source_is_unreachable_before_a_handshake_ends_and_its_answer_is_kept() {
+    let scene = Scene::new();
+    scene.takes(Duration::from_secs(12));
+    let began = tokio::time::Instant::now();
+    let error = scene.get().await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!((error.code(), error.retry()), ("collateral-unreachable", true), "{error}");
+    assert!(error.to_string().contains("no answer within 8 s"), "{error}");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    scene.get().await.unwrap();
+    assert_eq!(scene.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_is_an_error_and_the_next_tries_anew() {
+    let scene = Scene::new();
+    scene.source.panics.store(true, Ordering::SeqCst);
+    let error = scene.get().await.unwrap_err();
+    assert_eq!(error.code(), "collateral-unreachable", "{error}");
+    scene.source.panics.store(false, Ordering::SeqCst);
+    scene.get().await.unwrap();
+    assert_eq!(scene.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]

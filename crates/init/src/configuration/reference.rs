@@ -209,6 +209,7 @@ fn policies(
             tcb_status: tcb_status.clone(),
             allow_debug: false,
             allow_any_program: false,
+            allow_any_kernel: false,
             platforms: BTreeSet::new(),
         });
     }

@@ -50,6 +50,8 @@ enum Mood {
     Unverified,
     /// The broker refuses this replica's evidence.
     RefusesEvidence,
+    /// The broker can't verify this replica's evidence now.
+    LacksCollateral,
     Overloaded,
     Broken,
     SaysNoLease,
@@ -177,6 +179,10 @@ impl Broker for FakeBroker {
                 let refusal = Refusal::permanent("genesis-mismatch", "");
                 Err(SessionError::Refused { peer: peer(), refusal }.into())
             }
+            Mood::LacksCollateral => {
+                let refusal = Refusal::permanent("collateral-missing", "");
+                Err(SessionError::RefusedByPeer { peer: peer(), refusal, verified: true }.into())
+            }
             Mood::Unverified | Mood::RefusesEvidence => {
                 let refusal = Refusal::permanent("evidence-invalid", "");
                 let verified = mood == Mood::RefusesEvidence;
@@ -258,6 +264,7 @@ async fn without_a_broker_it_ends_with_the_grace_and_not_before() {
         Mood::Silent,
         Mood::Stranger,
         Mood::Unverified,
+        Mood::LacksCollateral,
         Mood::Overloaded,
         Mood::Broken,
         Mood::SaysNoLease,

@@ -225,7 +225,7 @@ impl Bed {
             collateral: Arc::new(self.platform.collateral_source()),
             clock: Arc::new(SystemClock),
             store: Store::in_memory(genesis.digest()).unwrap(),
-            events: Arc::new(LoggedEvents),
+            events: Arc::new(LoggedEvents::default()),
             reference: None,
         })
         .unwrap();

@@ -222,4 +222,10 @@ async fn a_replica_writes_its_evidence_before_it_is_refused() {
     let identity =
         adytum_init::configuration::measure(&other, crate::bed::init_binary(), shell).unwrap().identity;
     assert!(claims.carries(identity));
+
+    // The path is the host's choice, so what is there stays as it is.
+    fs::write(&out, "untouched").unwrap();
+    let ended = bed.init(&other, broker.address, "echo started").flag(&flag).run().await;
+    ended.assert_refused(77, "evidence-file-exists");
+    assert_eq!(fs::read_to_string(&out).unwrap(), "untouched");
 }

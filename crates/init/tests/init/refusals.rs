@@ -46,6 +46,30 @@ async fn an_argument_outside_the_pins() {
     }
 }
 
+/// The host names the file, so init neither makes nor overwrites one, nor writes
+/// there what the host says.
+#[tokio::test]
+async fn the_termination_message_goes_to_an_empty_file_in_inits_own_words() {
+    let Some(bed) = Bed::new() else { return };
+    let message = bed.directory.path().join("termination-log");
+    let words = ["/bin/sh", "-c", "echo started", "words-of-the-host"];
+    let refused = async || {
+        let log = |init: Init| init.environment("ADYTUM_TERMINATION_LOG", message.to_str().unwrap());
+        let ended = unasked(&bed, &Workload::default(), |init| log(init).program(&words)).await;
+        ended.assert_refused(78, "argument-refused");
+        assert!(ended.stderr.contains("words-of-the-host"), "{ended:?}");
+    };
+    refused().await;
+    assert!(!message.exists());
+    fs::write(&message, "").unwrap();
+    refused().await;
+    let said = fs::read_to_string(&message).unwrap();
+    assert!(said.starts_with("argument-refused: ") && said.lines().count() == 1, "{said}");
+    assert!(!said.contains("words-of-the-host"), "{said}");
+    refused().await;
+    assert_eq!(fs::read_to_string(&message).unwrap(), said);
+}
+
 #[tokio::test]
 async fn another_program() {
     let Some(bed) = Bed::new() else { return };

@@ -66,6 +66,7 @@ async fn what_an_owner_rotates_reaches_the_program_and_what_he_removes_ends_it()
     let configuration = bed.configuration("workload", &workload(memory.path()));
     let broker = bed.broker(&configuration).await;
     let message = bed.directory.path().join("termination-log");
+    fs::write(&message, "").unwrap();
     let mut child = bed
         .init(&configuration, broker.address, SCRIPT)
         .environment("PATH", "/usr/bin:/bin")

@@ -32,9 +32,16 @@ fn number(text: &str, word: &str) -> i32 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_ends_as_the_program_ends() {
     let Some(bed) = Bed::new() else { return };
-    for (script, code) in
-        [("exit 0", 0), ("exit 3", 3), ("exit 255", 255), ("kill -9 $$", 137), ("kill -15 $$", 143)]
-    {
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 3", 3),
+        ("exit 255", 255),
+        ("kill -9 $$", 137),
+        ("kill -15 $$", 143),
+        // Real-time signals, the first and the last: nix has no names for them.
+        ("kill -34 $$", 162),
+        ("kill -64 $$", 192),
+    ] {
         let (child, _broker) = start(&bed, script).await;
         let ended = ended(child).await;
         assert_eq!(ended.code(), code, "{script}: {ended:?}");

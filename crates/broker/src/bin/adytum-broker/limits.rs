@@ -23,6 +23,9 @@ pub(crate) struct LimitArguments {
     /// Open sessions.
     #[arg(long, value_name = "NUMBER", default_value_t = 4096, value_parser = value_parser!(u32).range(1..))]
     max_sessions: u32,
+    /// How long a session lives before it takes no further request.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = value_parser!(u64).range(1..=86_400))]
+    session_lifetime: u64,
     /// Open sessions of peers that gave no evidence, such as owners' tools.
     #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
     max_unattested_sessions: u32,
@@ -35,12 +38,18 @@ pub(crate) struct LimitArguments {
     /// Owners' requests in progress; each may take 2 MiB of memory.
     #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = value_parser!(u32).range(1..))]
     max_owner_requests: u32,
+    /// Requests in progress that supply shares or take the root key over.
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = value_parser!(u32).range(1..))]
+    max_recovery_requests: u32,
     /// Requests in progress on one session.
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = value_parser!(u32).range(1..))]
     max_streams: u32,
     /// The longest that one request may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=600))]
     request_timeout: u64,
+    /// The longest that a request's body may take to come.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]
+    body_timeout: u64,
     /// Quotes that the TEE is asked for at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
     max_quotes: u32,
@@ -75,6 +84,7 @@ impl LimitArguments {
             },
             handshake_grace: Duration::from_millis(self.handshake_grace),
             maximum_sessions: size(self.max_sessions),
+            session_lifetime: Duration::from_secs(self.session_lifetime),
             maximum_unattested_sessions: size(self.max_unattested_sessions),
             unattested_lifetime: Duration::from_secs(self.unattested_lifetime),
             peers: PeerLimits {
@@ -87,9 +97,11 @@ impl LimitArguments {
             requests: RequestLimits {
                 release: size(self.max_requests),
                 administration: size(self.max_owner_requests),
+                recovery: size(self.max_recovery_requests),
             },
             maximum_streams: self.max_streams,
             request_timeout: Duration::from_secs(self.request_timeout),
+            body_timeout: Duration::from_secs(self.body_timeout),
             drain: Duration::from_secs(self.drain_timeout),
             ..ServerLimits::default()
         }

@@ -141,7 +141,7 @@ async fn run_broker(
         collateral: Arc::clone(&founded.tee.collateral),
         clock: clock.clone(),
         store,
-        events: Arc::new(LoggedEvents),
+        events: Arc::new(LoggedEvents::default()),
         reference,
     };
     let audit = AuditLimits {
