@@ -24,6 +24,7 @@ use adytum_ratls::{
 use adytum_sealed::signing::OwnerSigningKey;
 use async_trait::async_trait;
 use prost::Message;
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -68,6 +69,8 @@ impl CollateralSource for NoTee {
 #[derive(Default)]
 pub(crate) struct Events {
     pub(crate) recorded: Mutex<Vec<Event>>,
+    /// Holds the next grant up: tells that it is there, then waits.
+    pub(crate) hold: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
     pub(crate) full: Mutex<bool>,
 }
 
@@ -82,6 +85,13 @@ impl EventSink for Events {
     async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
         if *self.full.lock().unwrap() {
             return Err(RecordError { code: crate::audit::log::UNAVAILABLE, reason: "full".into() });
+        }
+        if events.iter().any(|event| matches!(event, Event::Granted { .. })) {
+            let held = self.hold.lock().unwrap().take();
+            if let Some((there, go_on)) = held {
+                let _ = there.send(());
+                let _ = go_on.await;
+            }
         }
         self.recorded.lock().unwrap().extend_from_slice(events);
         Ok(())

@@ -109,3 +109,21 @@ async fn who_is_no_workload_can_not_tell_what_there_is() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_was_decided_before_a_revocation_is_not_given_out_after_it() {
+    let fixture = std::sync::Arc::new(provisioned(&Disk::default()).await);
+    let ((there, is_there), (go_on, wait)) =
+        (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());
+    *fixture.events.hold.lock().unwrap() = Some((there, wait));
+    let asking = {
+        let fixture = fixture.clone();
+        tokio::spawn(async move { fixture.broker.release(&workload_session(1), &names(&["mine"])).await })
+    };
+    // The grant is recorded, and not given out yet.
+    is_there.await.unwrap();
+    fixture.execute(&owner_session(3), remove("mine")).await.unwrap();
+    go_on.send(()).unwrap();
+    let refused = asking.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), "secret-removed");
+}

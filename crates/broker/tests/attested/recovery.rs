@@ -22,6 +22,7 @@ use tonic::Code;
 
 use crate::{
     standing_by::{Waiting, recovery, reopen, send, supply, unwrapped},
+    succession::{NEXT, ask, authorisation, authorise},
     world::{Running, World, apply, execute, fetch, identity, policy, put, stable},
 };
 
@@ -346,4 +347,35 @@ async fn a_tee_without_a_sealing_key_has_its_state_back_after_a_recovery() {
         assert_eq!(loaded.snapshot.secrets["ssl_config"].value.as_ref().unwrap().expose(), b"open sesame");
         store.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_state_whose_successor_was_lost_comes_back_by_shares_and_stays() {
+    let (world, other, keys) = (World::new(1, 1), Platform::ephemeral().unwrap(), keys());
+    let home = TempDir::new().unwrap();
+    let running = provisioned(&world, home.path(), &other, &keys).await;
+    let owner = world.owner(running.address).await;
+    let signed = authorisation(&world);
+    execute(&owner, world.command(&owner, 1, authorise(&signed))).await.unwrap();
+    drop(owner);
+    // The successor has the key, and its machine is gone before it takes the state up.
+    drop(ask(&world, world.attester(NEXT), running.address, &signed).await.unwrap());
+    running.crash().await;
+    assert!(matches!(reopen(&world, "broker", home.path()).await, Ok(Opening::Fenced(_))));
+
+    let third = || Some(adytum_evidence::attester::SealingKey(zeroize::Zeroizing::new([7; 32])));
+    let open = || opening::open(LockedStore::open(home.path(), world.genesis.digest()).ok()?, third()).ok();
+    let awaiting = crate::world::eventually("the directory is free", async || open()).await;
+    let Opening::Awaiting(awaiting) = awaiting else { panic!("{awaiting:?}") };
+    for key in &keys[..2] {
+        awaiting.supply("127.0.0.1:1".parse().unwrap(), supply(awaiting.arrangement(), key)).unwrap();
+    }
+    let recovered = awaiting.open().unwrap().unwrap();
+    let running = world.start_with(recovered.store).await;
+    running.broker.record_recovery(&recovered.by).await.unwrap();
+    assert!(running.broker.awaiting_confirmation());
+    confirm(&world, &running).await;
+    running.stop().await;
+    let again = crate::world::eventually("the directory is free", async || open()).await;
+    assert!(matches!(again, Opening::Open(_)), "{again:?}");
 }

@@ -30,10 +30,10 @@ use crate::{
     world::{Running, World, apply, execute, fetch, identity, policy, put, stable},
 };
 
-const NEXT: &str = "broker, next version";
+pub(crate) const NEXT: &str = "broker, next version";
 
 /// Leave for the code [`NEXT`], signed by all owners, for this world's broker.
-fn authorisation(world: &World) -> SignedAuthorisation {
+pub(crate) fn authorisation(world: &World) -> SignedAuthorisation {
     let trust = TrustTable {
         vendors: vec![Vendor::Simulation],
         simulation_roots: vec![world.platform.root_certificate_pem().to_owned()],
@@ -45,7 +45,7 @@ fn authorisation(world: &World) -> SignedAuthorisation {
     signed
 }
 
-fn authorise(signed: &SignedAuthorisation) -> command::Command {
+pub(crate) fn authorise(signed: &SignedAuthorisation) -> command::Command {
     command::Command::AuthoriseUpgrade(AuthoriseUpgrade {
         authorisation: signed.text.clone().into_bytes(),
         signatures: signed.approvals.iter().map(OwnerApproval::to_wire).collect(),
@@ -62,7 +62,7 @@ async fn authorised(world: &World, home: &Path) -> (Running, SignedAuthorisation
     (running, signed)
 }
 
-async fn ask(
+pub(crate) async fn ask(
     world: &World,
     attester: Arc<dyn Attester>,
     from: SocketAddr,
@@ -386,4 +386,24 @@ async fn a_broker_that_awaits_confirmation_hands_nothing_over() {
     let refused = execute(&owner, world.command(&owner, 1, apply(&world.signed(&world.document(2))))).await;
     assert_eq!(stable(&refused.unwrap_err()).1, "awaiting-confirmation");
     running.stop().await;
+}
+
+/// A successor whose connection breaks at whatever moment gets the key when it asks
+/// again, from a broker that knows that it is fenced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_leaves_no_broker_between() {
+    for step in 0..12 {
+        let world = World::new(1, 1);
+        let home = TempDir::new().unwrap();
+        let (former, signed) = authorised(&world, home.path()).await;
+        let asked = ask(&world, world.attester(NEXT), former.address, &signed);
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(20 + 4 * step), asked).await;
+        let handed = ask(&world, world.attester(NEXT), former.address, &signed).await;
+        handed.unwrap_or_else(|error| panic!("step {step}: {error}"));
+        let fenced = former.broker.handed_over();
+        tokio::time::timeout(std::time::Duration::from_secs(10), fenced)
+            .await
+            .expect("it knows that it is fenced");
+        former.crash().await;
+    }
 }
