@@ -26,6 +26,7 @@ mod tests {
     use std::{
         sync::Arc,
         task::{Context, Waker},
+        time::Duration,
     };
 
     use tokio::sync::Notify;
@@ -43,7 +44,7 @@ mod tests {
         assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         drop(asked);
         go_on.notify_one();
-        done.notified().await;
+        tokio::time::timeout(Duration::from_secs(10), done.notified()).await.expect("it went on");
     }
 
     #[tokio::test]
