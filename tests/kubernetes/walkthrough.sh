@@ -33,6 +33,7 @@ usage: walkthrough.sh [OPTION]... [PART]...
     -b <directory> archives that deploy/build.sh -s -o wrote (default: build them)
     -d <directory> the owner's directory that they were built with
     -k keep the cluster up in the end
+    -q quick: what is measured is measured once
     -h usage help
 parts, in this order (default: all; basics always):
     basics        deploy, the two log lines, predict, benchmark
@@ -46,12 +47,13 @@ parts, in this order (default: all; basics always):
 END_OF_USAGE
 }
 
-archives='' owner=$root/target/walkthrough/owner keep='' namespace=adytum tag=0.29.6
-while getopts 'b:d:kh' option; do
+archives='' owner=$root/target/walkthrough/owner keep='' quick='' namespace=adytum tag=0.29.6
+while getopts 'b:d:kqh' option; do
     case $option in
         b) archives=$(realpath "$OPTARG") ;;
         d) owner=$(realpath -m "$OPTARG") ;;
         k) keep=yes ;;
+        q) quick=1 ;;
         h)
             usage
             exit 0
