@@ -129,9 +129,7 @@ impl Broker {
     ) -> Result<broker::GetSecretsResponse, ReleaseError> {
         // Before the names are looked at: a peer without evidence learns nothing.
         let Peer::Attested { claims, .. } = &session.peer else {
-            tracing::debug!(peer = %session.peer_address, "secrets asked for without evidence");
-            self.audit().count(ReleaseError::EvidenceRequired.code());
-            return Err(ReleaseError::EvidenceRequired);
+            return Err(self.without_evidence(session));
         };
         // Not even recorded: its log is closed.
         if self.is_fenced() {
@@ -153,6 +151,13 @@ impl Broker {
             }
         }
         Err(ReleaseError::Changing)
+    }
+
+    /// Counts a request for secrets of a peer that gave no evidence; gives the answer.
+    pub(crate) fn without_evidence(&self, session: &SessionInfo) -> ReleaseError {
+        tracing::debug!(peer = %session.peer_address, "secrets asked for without evidence");
+        self.audit().count(ReleaseError::EvidenceRequired.code());
+        ReleaseError::EvidenceRequired
     }
 
     async fn release_under(

@@ -22,7 +22,6 @@ pub use self::{admission::RequestLimits, peers::PeerLimits, quotes::QuoteLimits}
 use crate::{
     broker::Broker,
     metrics::Metrics,
-    release::ReleaseError,
     service::{Services, StandbyServices},
     standby::Standby,
 };
@@ -151,11 +150,7 @@ async fn serve_sessions(
         local: broker.local_attestation(),
         metrics: Arc::clone(broker.metrics()),
         count: Arc::new(move |code| counting.audit().count(code)),
-        without_evidence: Arc::new(move |session: &SessionInfo| {
-            tracing::debug!(peer = %session.peer_address, "secrets asked for without evidence");
-            refusing.audit().count(ReleaseError::EvidenceRequired.code());
-            Status::from(ReleaseError::EvidenceRequired)
-        }),
+        without_evidence: Arc::new(move |session: &SessionInfo| refusing.without_evidence(session).into()),
         noise: Arc::default(),
     };
     serve_routes(listener, host, routes, limits, async move {

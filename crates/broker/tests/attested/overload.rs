@@ -369,7 +369,7 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
             tokio::spawn(async move {
                 loop {
                     let _ = without_end(channel.clone(), EXECUTE).await;
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::task::yield_now().await;
                 }
             })
         })
@@ -380,10 +380,17 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
     })
     .await;
     let owner = world.owner(running.address).await;
-    for round in 0..20 {
+    // Until it has lost its places twice, and taken them again.
+    let late = || {
+        let metrics = running.broker.metrics().encode(&running.broker);
+        let series = "adytum_broker_requests_total{service=\"administration\",code=\"body-late\"}";
+        value(&metrics, series).unwrap_or_default()
+    };
+    let mut round = 0;
+    while late() < 8.0 {
         let command = world.command(&owner, 1, put("ssl_config", format!("open {round}").as_bytes()));
         execute(&owner, command).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        round += 1;
     }
     flood.iter().for_each(tokio::task::JoinHandle::abort);
     // A body that does not come gives its place back.

@@ -1,0 +1,9 @@
+//! The real binary against a broker on a simulated platform.
+
+#![cfg(feature = "simulation")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+mod manifests;
+mod provisioning;
+mod stage;
+mod verification;

@@ -1,0 +1,182 @@
+//! A broker in this process, and the real binary that is run against it.
+
+use std::{
+    fs,
+    io::Write,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+};
+
+use adytum_broker::{
+    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
+};
+use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
+use adytum_sealed::signing::OwnerSigningKey;
+use adytum_sim::{Platform, SimAttester};
+use tokio::net::TcpListener;
+
+pub(crate) const IDENTITY: WorkloadIdentity = WorkloadIdentity([0xb0; 32]);
+
+/// A broker in this process, and what its owners know of it.
+pub(crate) struct Stage {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) address: String,
+    pub(crate) genesis: Genesis,
+}
+
+impl Stage {
+    /// With owners `owner0.pem`, `owner1.pem`, and so on.
+    pub(crate) async fn new(owners: usize, threshold: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let platform = Platform::create(directory.path().join("platform")).unwrap();
+        let keys = (0..owners).map(|number| {
+            let key = OwnerSigningKey::generate().unwrap();
+            let path = directory.path().join(format!("owner{number}.pem"));
+            fs::write(path, key.to_pem().unwrap().as_bytes()).unwrap();
+            key.public_key()
+        });
+        let genesis = Genesis::found(keys, threshold).unwrap();
+        fs::write(directory.path().join("genesis.toml"), genesis.to_toml()).unwrap();
+        let broker = Broker::start(BrokerConfiguration {
+            genesis: genesis.clone(),
+            attester: Arc::new(SimAttester::new(Arc::clone(&platform), IDENTITY)),
+            collateral: Arc::new(platform.collateral_source()),
+            clock: Arc::new(SystemClock),
+            store: Store::in_memory(genesis.digest()).unwrap(),
+            events: Arc::new(LoggedEvents::default()),
+            reference: None,
+        })
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(serve(listener, broker, ServerLimits::default(), std::future::pending()));
+        Self { directory, address, genesis }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    /// The flags that find this broker and hold it to what it must be.
+    pub(crate) fn pinned(&self, words: &[&str]) -> Vec<String> {
+        let mut arguments: Vec<String> = words.iter().map(ToString::to_string).collect();
+        if words[0] != "broker" {
+            arguments.extend(["--broker".into(), self.address.clone()]);
+        }
+        arguments.extend([
+            "--genesis".into(),
+            self.path("genesis.toml"),
+            "--broker-measurement".into(),
+            IDENTITY.to_string(),
+            "--trust-simulation".into(),
+            self.path("platform/root.pem"),
+            "--heads".into(),
+            self.path("heads.json"),
+        ]);
+        arguments
+    }
+
+    pub(crate) fn manifest(&self, version: u64) -> String {
+        format!(
+            r#"format = "adytum manifest v1"
+genesis = "{}"
+version = {version}
+
+[trust]
+vendors = ["simulation"]
+simulation_roots = ["""
+{}"""]
+
+[[workload]]
+name = "digits"
+models = ["digits"]
+
+[workload.policy]
+vendors = ["simulation"]
+tee = ["sgx"]
+identity = ["{}"]
+
+[[secret]]
+name = "ssl_config"
+kind = "opaque"
+workloads = ["digits"]
+
+[[secret]]
+name = "model_key"
+kind = "age-identity"
+workloads = ["digits"]
+
+[[model]]
+name = "digits"
+digests = ["{}"]
+"#,
+            self.genesis.digest(),
+            fs::read_to_string(self.path("platform/root.pem")).unwrap(),
+            "1f".repeat(32),
+            "2e".repeat(32),
+        )
+    }
+}
+
+pub(crate) fn command(arguments: Vec<String>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adytum"));
+    command.args(arguments);
+    for variable in ["PCCS_URL", "ADYTUM_BROKER", "ADYTUM_HEADS", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+pub(crate) async fn adytum(arguments: Vec<String>, input: &'static str) -> Output {
+    run(command(arguments), input).await
+}
+
+/// Runs the binary beside the broker's tasks.
+pub(crate) async fn run(mut command: Command, input: &'static str) -> Output {
+    tokio::task::spawn_blocking(move || {
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = pipes.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    })
+    .await
+    .unwrap()
+}
+
+pub(crate) async fn succeeds_with(arguments: Vec<String>, input: &'static str) -> String {
+    let output = adytum(arguments, input).await;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+pub(crate) async fn succeeds(arguments: Vec<String>) -> String {
+    succeeds_with(arguments, "").await
+}
+
+pub(crate) async fn fails(arguments: Vec<String>) -> String {
+    let output = adytum(arguments, "").await;
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.trim_end().lines().filter(|line| !line.contains("warning")).count(), 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+/// With another value for one flag.
+pub(crate) fn with(mut arguments: Vec<String>, flag: &str, value: &str) -> Vec<String> {
+    let position = arguments.iter().position(|argument| argument == flag).unwrap();
+    arguments[position + 1] = value.to_owned();
+    arguments
+}
+
+pub(crate) fn without(mut arguments: Vec<String>, flag: &str) -> Vec<String> {
+    let position = arguments.iter().position(|argument| argument == flag).unwrap();
+    arguments.drain(position..position + 2);
+    arguments
+}
