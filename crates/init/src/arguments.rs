@@ -29,7 +29,7 @@ pub struct AttestationArguments {
     pub tee: TeeChoice,
 
     /// Write evidence of this workload here when it starts, for `adytum manifest
-    /// new` and `explain`. It is no secret
+    /// new` and `explain`: a new file, none is overwritten. It is no secret
     #[arg(long, value_name = "FILE")]
     pub write_evidence: Option<PathBuf>,
 
