@@ -106,10 +106,11 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
 pub(crate) async fn build(root: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--release", "--locked", "--quiet", "--bins"]);
+    command.current_dir(root).args(["build", "--release", "--locked", "--bins"]);
     for package in ["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"] {
         command.args(["--package", package]);
     }
+    // Cargo says what it does: the first time it takes minutes.
     let status = command.stdin(Stdio::null()).kill_on_drop(true).status().await.context("run cargo build")?;
     ensure!(status.success(), "cargo build ended with {status}");
     // xtask itself was built into the directory in question.
