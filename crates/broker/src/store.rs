@@ -15,6 +15,7 @@
 //! elsewhere. Single rows of yesterday are noticed.
 
 mod activity;
+mod audit_rows;
 mod backup;
 mod change;
 mod encoding;
@@ -50,7 +51,7 @@ pub use self::{
 };
 use self::{
     encoding::decode_manifest,
-    engine::{manifest_place, read_item, read_record},
+    engine::{manifest_place, read_item},
     tables::{AUDIT, Fault, MANIFESTS, guarded, io_error},
     writer::Shared,
 };
@@ -167,19 +168,7 @@ impl Store {
     pub fn records(&self, first: u64, count: usize) -> Result<Vec<StoredRecord>, StoreError> {
         self.read(|database, path| {
             let transaction = database.begin_read()?;
-            let table = transaction.open_table(AUDIT)?;
-            let mut records = Vec::new();
-            for entry in table.range(first..)?.take(count) {
-                let (number, row) = entry?;
-                let number = number.value();
-                let record =
-                    read_record(&self.0.cipher, number, row.value()).ok_or_else(|| StoreError::Damaged {
-                        path: path.to_owned(),
-                        record: format!("the audit record {number}"),
-                    })?;
-                records.push(record);
-            }
-            Ok(records)
+            audit_rows::read(path, &self.0.cipher, &transaction.open_table(AUDIT)?, first, count)
         })
     }
 

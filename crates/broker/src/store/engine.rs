@@ -6,14 +6,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use adytum_evidence::measurement::Sha256Digest;
 use redb::{Database, Key, ReadableDatabase, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
 use zeroize::Zeroizing;
 
 use super::{
-    Change, Committed, StoreError, StoredRecord,
+    Change, Committed, StoreError, audit_rows,
     encoding::{StateRow, encode_manifest, encode_secret},
-    row::{Element, Place, RowCipher, Sealing, record_hash, toggle},
+    row::{Element, Place, RowCipher, toggle},
     storage::Storage,
     tables::{AUDIT, ENVELOPE, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
 };
@@ -21,8 +20,6 @@ use super::{
 pub(super) const STATE_KEY: &str = "state";
 /// In the header of a store that was restored from a backup and not started since.
 pub(super) const RESTORED: &str = "restored";
-/// A store in memory keeps so many audit records: it must not fill the memory.
-const KEPT_IN_MEMORY: u64 = 4096;
 
 /// The database, while it is open.
 pub(super) type Slot = RwLock<Option<Arc<Database>>>;
@@ -138,6 +135,7 @@ impl Engine {
             let mut items = Lazy::new(&transaction, ITEMS);
             let mut envelope = Lazy::new(&transaction, ENVELOPE);
             let mut audit = Lazy::new(&transaction, AUDIT);
+            let mut filling = audit_rows::Filling::default();
             if next.generation == 1 {
                 // Whoever reads a store that was started finds each of them.
                 manifests.open()?;
@@ -196,9 +194,19 @@ impl Engine {
                 }
                 let first_record = (!change.audit.is_empty()).then_some(next.audit_size + 1);
                 for record in &change.audit {
-                    self.append(&mut next, audit.open()?, &mut sealing, record)?;
+                    if !filling.has_room(record) {
+                        filling.keep(audit.open()?, &mut sealing)?;
+                    }
+                    filling.append(&mut next, record)?;
                 }
                 committed.push(Committed { head: next.head(), first_record });
+            }
+            if !filling.is_empty() {
+                let audit = audit.open()?;
+                filling.keep(audit, &mut sealing)?;
+                if !self.storage.durable() {
+                    audit_rows::forget(audit, next.audit_size)?;
+                }
             }
             finish(&mut next);
             let mut state = transaction.open_table(STATE)?;
@@ -207,30 +215,6 @@ impl Engine {
         }
         transaction.commit()?;
         Ok((next, committed))
-    }
-
-    fn append(
-        &self,
-        next: &mut StateRow,
-        audit: &mut Table<'_, u64, &'static [u8]>,
-        sealing: &mut Sealing,
-        record: &[u8],
-    ) -> Result<(), Fault> {
-        let number = next.audit_size + 1;
-        let mut plain = Vec::with_capacity(32 + record.len());
-        plain.extend_from_slice(&next.audit_hash.map_or([0; 32], |hash| hash.0));
-        plain.extend_from_slice(record);
-        let key = number.to_be_bytes();
-        let row = sealing.seal(audit_place(&key), None, &plain)?;
-        audit.insert(number, row.as_slice())?;
-        if !self.storage.durable()
-            && let Some(old) = number.checked_sub(KEPT_IN_MEMORY)
-        {
-            audit.remove(old)?;
-        }
-        next.audit_hash = Some(record_hash(number, next.audit_hash, record));
-        next.audit_size = number;
-        Ok(())
     }
 
     fn remove(
@@ -307,10 +291,6 @@ pub(super) fn manifest_place(key: &[u8; 8]) -> Place<'_> {
     Place { table: "manifests", key }
 }
 
-pub(super) fn audit_place(key: &[u8; 8]) -> Place<'_> {
-    Place { table: "audit", key }
-}
-
 pub(super) fn secret_key(name: &[u8; 32], version: u64) -> [u8; 40] {
     let mut key = [0; 40];
     let (left, right) = key.split_at_mut(32);
@@ -361,14 +341,4 @@ pub(super) fn read_item(
         let place = Place { table: ITEM, key: &key };
         Ok(Some(cipher.open(place, true, row.value()).map_err(damaged)?.value))
     })
-}
-
-/// Opens one row of the audit table.
-pub(super) fn read_record(cipher: &RowCipher, number: u64, row: &[u8]) -> Option<StoredRecord> {
-    let key = number.to_be_bytes();
-    let opened = cipher.open(audit_place(&key), false, row).ok()?;
-    let (previous, bytes) = opened.value.split_first_chunk::<32>()?;
-    let previous = (number > 1).then_some(Sha256Digest(*previous));
-    let hash = record_hash(number, previous, bytes);
-    Some(StoredRecord { number, previous, bytes: bytes.to_vec(), hash })
 }

@@ -8,9 +8,9 @@ use adytum_evidence::clock::UnixSeconds;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 use super::{
-    Snapshot, StoreError,
+    Snapshot, StoreError, audit_rows,
     encoding::{StateRow, decode_manifest, decode_secret},
-    engine::{ITEM, SECRET, manifest_place, read_record, read_state},
+    engine::{ITEM, SECRET, manifest_place, read_state},
     row::{DoesNotOpen, Element, Place, RowCipher, toggle},
     tables::{AUDIT, Fault, ITEMS, Keyed, MANIFESTS, SECRETS, guarded},
 };
@@ -101,7 +101,7 @@ impl Loading<'_> {
             let reason = "manifest, secrets and other values are not those of its last change".to_owned();
             return Err(StoreError::Mixed { path: self.path.to_owned(), reason }.into());
         }
-        self.last_record(transaction)?;
+        audit_rows::check_last(self.path, self.cipher, &transaction.open_table(AUDIT)?, self.state)?;
         Ok(Snapshot { epoch: self.state.epoch, manifest, secrets })
     }
 
@@ -147,28 +147,6 @@ impl Loading<'_> {
             .open(manifest_place(&key), false, row.value())
             .map_err(|_| self.damaged(format!("the manifest version {version}")))?;
         Ok(Some(decode_manifest(&opened.value).map_err(|reason| self.contents(reason))?))
-    }
-
-    /// The last audit record must be the one that the state row names.
-    fn last_record(&self, transaction: &ReadTransaction) -> Result<(), Fault> {
-        let size = self.state.audit_size;
-        let audit = transaction.open_table(AUDIT)?;
-        if let Some((last, _)) = audit.last()?
-            && last.value() > size
-        {
-            return Err(self.damaged(format!("the audit record {}", last.value())).into());
-        }
-        if size == 0 {
-            return Ok(());
-        }
-        let hash = audit
-            .get(size)?
-            .and_then(|row| read_record(self.cipher, size, row.value()))
-            .map(|record| record.hash);
-        if hash.is_none() || hash != self.state.audit_hash {
-            return Err(self.damaged(format!("the audit record {size}")).into());
-        }
-        Ok(())
     }
 
     fn damaged(&self, record: String) -> StoreError {

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::StoreError;
 use crate::root_key::RootKey;
 
-pub(super) const FORMAT: &[u8] = b"adytum store v3";
+pub(super) const FORMAT: &[u8] = b"adytum store v4";
 const SALT: usize = 24;
 /// Salt and number: no two rows of a store begin alike.
 const HEAD: usize = SALT + 4;

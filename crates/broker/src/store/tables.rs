@@ -27,7 +27,7 @@ pub(super) const MANIFESTS: Numbered = TableDefinition::new("manifests");
 pub(super) const SECRETS: Keyed = TableDefinition::new("secrets");
 /// Other values, by the keyed hash of the name.
 pub(super) const ITEMS: Keyed = TableDefinition::new("items");
-/// Audit records, by number, from 1.
+/// Audit records, by the number of the first in a row, from 1.
 pub(super) const AUDIT: Numbered = TableDefinition::new("audit");
 
 /// What goes wrong inside a transaction.

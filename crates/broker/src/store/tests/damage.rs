@@ -229,6 +229,13 @@ async fn single_records_of_another_time_or_place_are_refused() {
         .unwrap_err();
         assert!(error.to_string().contains("audit record"), "{error}");
     }
+    // A row of the log comes where other records are, or is not there.
+    let error = edit(&filled().await, |transaction| {
+        let mut table = transaction.open_table(AUDIT).unwrap();
+        let row = table.first().unwrap().unwrap().1.value().to_vec();
+        table.insert(20, row.as_slice()).unwrap();
+    });
+    assert!(error.unwrap_err().to_string().contains("the audit record 20"));
     // Untouched, it opens.
     let (store, loaded) = edit(&after, |_| {}).unwrap();
     assert_eq!((store.head().manifest_version, values(&loaded).len()), (2, 2));
