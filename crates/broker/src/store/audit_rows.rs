@@ -219,7 +219,8 @@ mod tests {
     /// Both genuine: the host kept one from before a loss of power.
     #[test]
     fn rows_that_overlap_are_refused() {
-        let database = redb::Builder::new().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let database =
+            redb::Builder::new().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
         let transaction = database.begin_write().unwrap();
         let mut table = transaction.open_table(AUDIT).unwrap();
         let three = [&[0; HASH][..], &[0; 12]].concat();

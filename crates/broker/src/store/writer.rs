@@ -73,9 +73,7 @@ pub(super) fn start(
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
         .spawn(move || {
-            // Without it pauses are longer, and groups come a little later.
-            let _ = nix::sys::prctl::set_timerslack(SLACK);
-            let writer = Writer { engine, former: 0, head: published, activity: counting, closed: false };
+            let writer = Writer { engine, known: 0, head: published, activity: counting, closed: false };
             writer.run(receiver);
         })
         .map_err(|source| super::tables::io_error(storage.path(), "starting its thread", source))?;
@@ -151,20 +149,19 @@ impl Shared {
     }
 }
 
-/// How often the thread looks for callers who were answered and come again, and
-/// how long it sleeps in between: a small part of what a sync takes.
-const LOOKS: u32 = 10;
-const PAUSE: Duration = Duration::from_micros(20);
-/// How late the thread may be woken, in nanoseconds: Linux' 50 us for all who don't say
-/// would be longer than the pause (PR_SET_TIMERSLACK, prctl(2)).
-const SLACK: u64 = 1_000;
-/// How long those who read may take when the file is to be closed.
+/// How long the thread looks for the next caller who was answered and comes again: a small
+/// part of what a sync takes. It only gives way meanwhile: to be woken from a sleep takes
+/// longer than their coming where processors are virtual.
+const PATIENCE: Duration = Duration::from_micros(100);
+/// How long those who read may take when the file is to be closed, and how often that
+/// is looked at.
 const RELEASE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_micros(20);
 
 struct Writer {
     engine: Engine,
-    /// How many changes were committed together last.
-    former: usize,
+    /// How many callers were there last: answered, or waiting meanwhile.
+    known: usize,
     head: Arc<RwLock<StateHead>>,
     activity: StoreActivity,
     closed: bool,
@@ -180,7 +177,6 @@ impl Writer {
             let mut next = Some(first);
             let mut closing = None;
             let mut last = false;
-            let mut looks = LOOKS;
             while let Some(message) = next.take() {
                 match message {
                     Message::Commit(change, answer) => {
@@ -198,22 +194,21 @@ impl Writer {
                     next = queue.try_recv().ok();
                     // Callers come in step: without a moment's patience every
                     // other group would be a small one.
-                    while next.is_none() && group.len() < self.former && looks > 0 {
-                        looks -= 1;
-                        std::thread::sleep(PAUSE);
+                    let looked = Instant::now();
+                    while next.is_none() && group.len() < self.known && looked.elapsed() < PATIENCE {
+                        std::thread::yield_now();
                         next = queue.try_recv().ok();
                     }
                 }
             }
-            self.former = group.len();
-            self.commit(group, last);
+            self.commit(group, last, &queue);
             if let Some(answer) = closing {
                 let _ = answer.send(self.close());
             }
         }
     }
 
-    fn commit(&mut self, group: Vec<Waiting>, last: bool) {
+    fn commit(&mut self, group: Vec<Waiting>, last: bool, queue: &mpsc::Receiver<Message>) {
         if group.is_empty() {
             return;
         }
@@ -227,6 +222,7 @@ impl Writer {
         self.closed |= last && result.is_ok();
         // Also after a failure: records may be on the disk that nobody was told of.
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = self.engine.current().head();
+        self.known = group.len() + queue.len();
         // A caller that went away does not want the answer.
         match result {
             Ok(committed) => {
