@@ -73,7 +73,14 @@ pub(super) fn start(
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
         .spawn(move || {
-            let writer = Writer { engine, known: 0, head: published, activity: counting, closed: false };
+            let writer = Writer {
+                engine,
+                known: 0,
+                took: Duration::ZERO,
+                head: published,
+                activity: counting,
+                closed: false,
+            };
             writer.run(receiver);
         })
         .map_err(|source| super::tables::io_error(storage.path(), "starting its thread", source))?;
@@ -153,6 +160,9 @@ impl Shared {
 /// part of what a sync takes. It only gives way meanwhile: to be woken from a sleep takes
 /// longer than their coming where processors are virtual.
 const PATIENCE: Duration = Duration::from_micros(100);
+/// And for all of them no longer than this part of what the last transaction took: who
+/// comes later than that is better served by the next one.
+const PART: u32 = 4;
 /// How long those who read may take when the file is to be closed, and how often that
 /// is looked at.
 const RELEASE: Duration = Duration::from_secs(10);
@@ -162,6 +172,8 @@ struct Writer {
     engine: Engine,
     /// How many callers were there last: answered, or waiting meanwhile.
     known: usize,
+    /// How long the last transaction took.
+    took: Duration,
     head: Arc<RwLock<StateHead>>,
     activity: StoreActivity,
     closed: bool,
@@ -177,6 +189,7 @@ impl Writer {
             let mut next = Some(first);
             let mut closing = None;
             let mut last = false;
+            let began = Instant::now();
             while let Some(message) = next.take() {
                 match message {
                     Message::Commit(change, answer) => {
@@ -195,7 +208,11 @@ impl Writer {
                     // Callers come in step: without a moment's patience every
                     // other group would be a small one.
                     let looked = Instant::now();
-                    while next.is_none() && group.len() < self.known && looked.elapsed() < PATIENCE {
+                    while next.is_none()
+                        && group.len() < self.known
+                        && looked.elapsed() < PATIENCE
+                        && began.elapsed() < self.took / PART
+                    {
                         std::thread::yield_now();
                         next = queue.try_recv().ok();
                     }
@@ -223,10 +240,11 @@ impl Writer {
         // Also after a failure: records may be on the disk that nobody was told of.
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = self.engine.current().head();
         self.known = group.len() + queue.len();
+        self.took = began.elapsed();
         // A caller that went away does not want the answer.
         match result {
             Ok(committed) => {
-                self.activity.committed(committed.len(), began.elapsed());
+                self.activity.committed(committed.len(), self.took);
                 for ((_, answer), committed) in group.into_iter().zip(committed) {
                     let _ = answer.send(Ok(committed));
                 }
