@@ -3,21 +3,15 @@
 #![cfg(feature = "simulation")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod hosted;
+
 use std::{
     fs,
     process::{Command, Output, Stdio},
-    sync::Arc,
 };
 
-use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
-};
-use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
 use adytum_sealed::signing::OwnerSigningKey;
-use adytum_sim::{Platform, SimAttester};
-use tokio::net::TcpListener;
-
-const IDENTITY: WorkloadIdentity = WorkloadIdentity([0xb0; 32]);
+use hosted::IDENTITY;
 
 struct Stage {
     directory: tempfile::TempDir,
@@ -26,25 +20,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let platform = Platform::create(directory.path().join("platform")).unwrap();
-        let key = OwnerSigningKey::generate().unwrap();
-        fs::write(directory.path().join("owner.pem"), key.to_pem().unwrap().as_bytes()).unwrap();
-        let genesis = Genesis::found([key.public_key()], 1).unwrap();
-        fs::write(directory.path().join("genesis.toml"), genesis.to_toml()).unwrap();
-        let broker = Broker::start(BrokerConfiguration {
-            store: Store::in_memory(genesis.digest()).unwrap(),
-            genesis,
-            attester: Arc::new(SimAttester::new(Arc::clone(&platform), IDENTITY)),
-            collateral: Arc::new(platform.collateral_source()),
-            clock: Arc::new(SystemClock),
-            events: Arc::new(LoggedEvents::default()),
-            reference: None,
-        })
-        .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(serve(listener, broker, ServerLimits::default(), std::future::pending()));
+        let (directory, address, _) = hosted::host(&["owner.pem"], 1).await;
         Self { directory, address }
     }
 

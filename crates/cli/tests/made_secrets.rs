@@ -4,21 +4,16 @@
 #![cfg(feature = "simulation")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod hosted;
+
 use std::{
     fs,
     process::{Command, Output, Stdio},
-    sync::Arc,
 };
 
-use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
-};
-use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
+use adytum_broker::genesis::Genesis;
 use adytum_sealed::signing::OwnerSigningKey;
-use adytum_sim::{Platform, SimAttester};
-use tokio::net::TcpListener;
-
-const IDENTITY: WorkloadIdentity = WorkloadIdentity([0xb0; 32]);
+use hosted::IDENTITY;
 
 /// A broker in this process whose owner is `owner.pem`; `next.pem` and
 /// `auditor.pem` are nobody yet.
@@ -30,30 +25,10 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let platform = Platform::create(home.path().join("platform")).unwrap();
-        let key = |name: &str| {
-            let key = OwnerSigningKey::generate().unwrap();
-            fs::write(home.path().join(name), key.to_pem().unwrap().as_bytes()).unwrap();
-            key.public_key()
-        };
-        let genesis = Genesis::found([key("owner.pem")], 1).unwrap();
-        key("next.pem");
-        key("auditor.pem");
-        fs::write(home.path().join("genesis.toml"), genesis.to_toml()).unwrap();
-        let broker = Broker::start(BrokerConfiguration {
-            genesis: genesis.clone(),
-            attester: Arc::new(SimAttester::new(Arc::clone(&platform), IDENTITY)),
-            collateral: Arc::new(platform.collateral_source()),
-            clock: Arc::new(SystemClock),
-            store: Store::in_memory(genesis.digest()).unwrap(),
-            events: Arc::new(LoggedEvents::default()),
-            reference: None,
-        })
-        .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(serve(listener, broker, ServerLimits::default(), std::future::pending()));
+        let (home, address, genesis) = hosted::host(&["owner.pem"], 1).await;
+        for name in ["next.pem", "auditor.pem"] {
+            hosted::new_key(home.path(), name);
+        }
         Self { home, address, genesis }
     }
 

@@ -12,9 +12,9 @@ scratch_image() {
         *) fail "no name for the architecture $(uname -m) in images" ;;
     esac
     work=$(mktemp -d)
-    mkdir "$work/root" "$work/image"
-    cp "$program" "$work/root/$file"
-    deterministic_tar "$work/root" "$work/image/layer.tar"
+    mkdir "$work/content" "$work/image"
+    cp "$program" "$work/content/$file"
+    deterministic_tar "$work/content" "$work/image/layer.tar"
     layer_digest=$(sha256sum "$work/image/layer.tar" | cut -d' ' -f1)
     cat >"$work/image/config.json" <<END
 {"architecture":"$architecture","os":"linux","created":"1970-01-01T00:00:00Z",

@@ -24,6 +24,8 @@ use super::{
 /// who asks for one record reads the whole row. A longer record has a row of its own.
 const ROW: usize = 16 * 1024;
 const HASH: usize = 32;
+/// Of the length before each record.
+const LENGTH: usize = 4;
 /// A store in memory keeps so many audit records, and those that lie in a row with
 /// the oldest of them: it must not fill the memory.
 const KEPT_IN_MEMORY: u64 = 4096;
@@ -44,7 +46,7 @@ pub(super) struct Filling {
 impl Filling {
     /// Has it room for this record?
     pub(super) fn has_room(&self, record: &[u8]) -> bool {
-        self.plain.is_empty() || self.plain.len() + 4 + record.len() <= ROW
+        self.plain.is_empty() || self.plain.len() + LENGTH + record.len() <= ROW
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -111,10 +113,10 @@ pub(super) fn read(
         && let Some((key, row)) = rows.next().transpose()?
     {
         let key = key.value();
-        let lie = (key >= end).then(|| open(cipher, key, row.value())).flatten();
-        let lie = lie.ok_or_else(|| damaged(path, key))?;
-        end = key.saturating_add(lie.len() as u64);
-        let wanted = lie.into_iter().filter(|record| record.number >= first);
+        let found = (key >= end).then(|| open(cipher, key, row.value())).flatten();
+        let found = found.ok_or_else(|| damaged(path, key))?;
+        end = key.saturating_add(found.len() as u64);
+        let wanted = found.into_iter().filter(|record| record.number >= first);
         records.extend(wanted.take(count - records.len()));
     }
     Ok(records)
@@ -152,7 +154,7 @@ fn open(cipher: &RowCipher, first: u64, row: &[u8]) -> Option<Vec<StoredRecord>>
     let mut previous = (first > 1).then_some(Sha256Digest(*previous));
     let (mut number, mut records) = (first, Vec::new());
     loop {
-        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (length, after) = rest.split_first_chunk::<LENGTH>()?;
         let (bytes, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
         let hash = record_hash(number, previous, bytes);
         records.push(StoredRecord { number, previous, bytes: bytes.to_vec(), hash });

@@ -3,6 +3,8 @@
 #![cfg(feature = "simulation")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+#[path = "../hosted/mod.rs"]
+mod hosted;
 mod manifests;
 mod provisioning;
 mod stage;

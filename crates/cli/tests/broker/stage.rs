@@ -4,18 +4,12 @@ use std::{
     fs,
     io::Write,
     process::{Command, Output, Stdio},
-    sync::Arc,
 };
 
-use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
-};
-use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
-use adytum_sealed::signing::OwnerSigningKey;
-use adytum_sim::{Platform, SimAttester};
-use tokio::net::TcpListener;
+use adytum_broker::genesis::Genesis;
 
-pub(crate) const IDENTITY: WorkloadIdentity = WorkloadIdentity([0xb0; 32]);
+pub(crate) use crate::hosted::IDENTITY;
+use crate::hosted::host;
 
 /// A broker in this process, and what its owners know of it.
 pub(crate) struct Stage {
@@ -27,29 +21,9 @@ pub(crate) struct Stage {
 impl Stage {
     /// With owners `owner0.pem`, `owner1.pem`, and so on.
     pub(crate) async fn new(owners: usize, threshold: usize) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let platform = Platform::create(directory.path().join("platform")).unwrap();
-        let keys = (0..owners).map(|number| {
-            let key = OwnerSigningKey::generate().unwrap();
-            let path = directory.path().join(format!("owner{number}.pem"));
-            fs::write(path, key.to_pem().unwrap().as_bytes()).unwrap();
-            key.public_key()
-        });
-        let genesis = Genesis::found(keys, threshold).unwrap();
-        fs::write(directory.path().join("genesis.toml"), genesis.to_toml()).unwrap();
-        let broker = Broker::start(BrokerConfiguration {
-            genesis: genesis.clone(),
-            attester: Arc::new(SimAttester::new(Arc::clone(&platform), IDENTITY)),
-            collateral: Arc::new(platform.collateral_source()),
-            clock: Arc::new(SystemClock),
-            store: Store::in_memory(genesis.digest()).unwrap(),
-            events: Arc::new(LoggedEvents::default()),
-            reference: None,
-        })
-        .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tokio::spawn(serve(listener, broker, ServerLimits::default(), std::future::pending()));
+        let names: Vec<_> = (0..owners).map(|number| format!("owner{number}.pem")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let (directory, address, genesis) = host(&names, threshold).await;
         Self { directory, address, genesis }
     }
 
