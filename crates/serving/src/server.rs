@@ -111,7 +111,6 @@ impl Server {
                 services: services.clone(),
                 health: server.health.clone(),
                 options: options.clone(),
-                stop: stopped.clone(),
             };
             server.spawn(format!("serve-{index}"), move || scheduler::enter_inline(|| worker.run()))?;
         }

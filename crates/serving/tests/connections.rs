@@ -23,13 +23,14 @@ use rustls::pki_types::ServerName;
 use support::{
     fakes::Gated,
     onnx,
-    server::{channel, client_tls, float_tensor, limits, request, start, start_with},
+    server::{channel, client_tls, float_tensor, limits, request, start, start_on, start_with},
 };
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinHandle};
 use tonic::{
     Status,
     transport::{Channel, Endpoint, Uri},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// A channel that opens a new connection whenever its last one has ended, and
 /// counts them.
@@ -125,6 +126,42 @@ async fn a_request_that_outlives_its_connections_age_is_answered() {
     }
     gated.open();
     asked.await.unwrap().unwrap();
+}
+
+/// Clients whose connections the kernel made, and nobody accepted yet, when the
+/// server ends: a port that is closed would reset them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_wait_when_the_server_ends_are_served_or_told_to_go() {
+    for _ in 0..20 {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut asked = Vec::new();
+        for _ in 0..32 {
+            let mut client = HealthClient::new(channel(address).await);
+            asked.push(tokio::spawn(async move { client.check(HealthCheckRequest::default()).await }));
+        }
+        let running = start_on(listener, limits(), None, |_| {});
+        assert_eq!(running.server.drain(Duration::from_secs(20)).await, Drained::Completely);
+        for answer in asked {
+            // Or the client was so late that it found the port closed.
+            if let Err(status) = answer.await.unwrap() {
+                let refused = format!("{status:?}").contains("ConnectionRefused");
+                assert!(never_processed(&status) || refused, "{status:?}");
+            }
+        }
+    }
+}
+
+/// A connection on which nothing is said holds up neither its place nor the end.
+#[tokio::test]
+async fn silent_connections_are_closed() {
+    let running = start_with(limits(), None, |options| options.handshake_timeout = Duration::from_millis(50));
+    let mut silent = TcpStream::connect(running.server.address()).await.unwrap();
+    assert_eq!(silent.read(&mut [0; 8]).await.unwrap(), 0);
+
+    let running = start(limits(), None);
+    let _silent = TcpStream::connect(running.server.address()).await.unwrap();
+    assert_eq!(running.server.drain(Duration::from_secs(8)).await, Drained::Completely);
 }
 
 fn self_signed() -> (SslConfig, rcgen::Certificate) {

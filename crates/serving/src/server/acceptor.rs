@@ -1,7 +1,9 @@
 //! Accepts connections and gives each to the serving thread that has the fewest.
 
 use std::{
-    net::TcpListener,
+    io,
+    net::{TcpListener, TcpStream},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit as Permit, Semaphore, mpsc, watch};
 
 use super::worker::Accepted;
 use crate::connection::Place;
@@ -19,7 +21,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 type Handover = (mpsc::Sender<Accepted>, Arc<AtomicUsize>);
 
-/// Runs until `stop` says so.
+/// Runs until `stop` says so. Serving threads learn from its end, which drops the
+/// `handovers`, that no more connections come: only then are the clients of the
+/// open ones told to go, so that those who connect anew find the port closed and
+/// not a connection that nobody will accept.
 pub(super) fn run(
     listener: TcpListener,
     handovers: Vec<Handover>,
@@ -33,50 +38,94 @@ pub(super) fn run(
             return;
         }
     };
-    runtime.block_on(async {
-        tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => {}
-            () = accept(listener, &handovers, limit) => {}
-        }
-    });
+    let acceptor = Acceptor { handovers, places: Arc::new(Semaphore::new(limit)) };
+    runtime.block_on(acceptor.run(listener, async {
+        // An error means that the server itself is gone.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }));
 }
 
-async fn accept(listener: TcpListener, handovers: &[Handover], limit: usize) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "connections can't be accepted");
-            return;
-        }
-    };
-    let places = Arc::new(Semaphore::new(limit));
-    loop {
-        let Ok(permit) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+struct Acceptor {
+    handovers: Vec<Handover>,
+    places: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                tokio::time::sleep(PAUSE).await;
-                continue;
+                tracing::error!(%error, "connections can't be accepted");
+                return;
             }
         };
-        // Answers are written whole: waiting for more to send only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+        let mut stop = pin!(stop);
+        loop {
+            // A connection that was accepted is always handed over, so `stop` is
+            // only looked at between two.
+            let (stream, place) = tokio::select! {
+                () = &mut stop => break,
+                accepted = self.accept(&listener) => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "accepting a connection failed");
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            if !self.hand_over(stream, place).await {
+                return;
+            }
         }
-        let Some((thread, count)) = handovers.iter().min_by_key(|(_, count)| count.load(Ordering::Relaxed))
-        else {
-            return;
-        };
-        match stream.into_std() {
-            Ok(stream) => {
-                let place = Place::new(Arc::clone(count), permit);
-                if thread.send(Accepted { stream, place }).await.is_err() {
-                    tracing::error!("a serving thread is gone");
+        match listener.into_std() {
+            Ok(listener) => self.accept_waiting(&listener).await,
+            Err(error) => tracing::warn!(%error, "connections that wait are not accepted"),
+        }
+    }
+
+    /// The next connection, once there is a place for it.
+    async fn accept(&self, listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, Permit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok((stream.into_std()?, place))
+    }
+
+    /// The connections that the kernel has made already: a port that is closed
+    /// resets them, whatever their clients have sent.
+    async fn accept_waiting(&self, listener: &TcpListener) {
+        while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection that waits is not accepted");
                     return;
                 }
+            };
+            if !self.hand_over(stream, place).await {
+                return;
             }
-            Err(error) => tracing::warn!(%error, "a connection was lost"),
         }
+    }
+
+    /// Gives a connection to a thread; false if there is none any more.
+    async fn hand_over(&self, stream: TcpStream, permit: Permit) -> bool {
+        // Answers are written whole: waiting for more to send only delays them.
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)) {
+            tracing::debug!(%error, "a connection was lost");
+            return true;
+        }
+        let Some((thread, count)) =
+            self.handovers.iter().min_by_key(|(_, count)| count.load(Ordering::Relaxed))
+        else {
+            return false;
+        };
+        let place = Place::new(Arc::clone(count), permit);
+        if thread.send(Accepted { stream, place }).await.is_err() {
+            tracing::error!("a serving thread is gone");
+            return false;
+        }
+        true
     }
 }

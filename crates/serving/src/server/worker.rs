@@ -1,11 +1,11 @@
 //! A serving thread: hands shakes and serves the connections it is given.
 
-use std::{future::pending, pin::pin, time::Duration};
+use std::{future::pending, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -29,6 +29,10 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A handshake that is under way when the server ends has this long: its client
+/// is then told to go by HTTP/2's GOAWAY, and knows that nothing was lost.
+const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
+
 /// What a serving thread gets of an accepted connection.
 pub(super) struct Accepted {
     pub(super) stream: std::net::TcpStream,
@@ -43,11 +47,10 @@ pub(super) struct Worker {
     pub(super) services: Services,
     pub(super) health: HealthReporter,
     pub(super) options: ServerOptions,
-    pub(super) stop: watch::Receiver<bool>,
 }
 
 impl Worker {
-    /// Runs until the server stops and every request is answered.
+    /// Runs until no more connections come and every request is answered.
     pub(super) fn run(self) {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.serve()),
@@ -63,38 +66,40 @@ impl Worker {
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
         let root = Root::new(self.services.clone(), self.health.clone());
-        let mut stopped = self.stop.clone();
-        let mut stopped = pin!(stopped.wait_for(|stop| *stop));
+        let (leave, leaving) = watch::channel(false);
         let mut served = JoinSet::new();
         loop {
             tokio::select! {
-                // An error means that the server itself is gone.
-                _ = &mut stopped => break,
                 accepted = self.connections.recv() => {
                     let Some(accepted) = accepted else { break };
-                    served.spawn(self.connection(accepted, server.clone(), root.clone()));
+                    served.spawn(self.connection(accepted, server.clone(), root.clone(), leaving.clone()));
                 }
                 Some(_) = served.join_next(), if !served.is_empty() => {}
             }
         }
+        // It fails if no connection is left to hear it.
+        let _ = leave.send(true);
         while served.join_next().await.is_some() {}
     }
 
-    /// Shakes hands on a connection and serves it to its end.
+    /// Shakes hands on a connection and serves it to its end, which comes in good
+    /// order once it should be `leaving`.
     fn connection(
         &self,
         accepted: Accepted,
         server: tonic::transport::Server,
         root: Root,
+        mut leaving: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
         let (timeout, age) = (self.options.handshake_timeout, self.options.connection_age);
-        let mut stop = self.stop.clone();
         async move {
             let shaken = tokio::select! {
                 shaken = tokio::time::timeout(timeout, shake_hands(accepted, tls)) => shaken,
-                // No request has come yet.
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = async {
+                    let _ = leaving.wait_for(|leaving| *leaving).await;
+                    tokio::time::sleep(LAST_HANDSHAKE).await;
+                } => return,
             };
             let (connection, gone) = match shaken {
                 Ok(Some(connection)) => connection.with_end(),
@@ -104,17 +109,25 @@ impl Worker {
                     return;
                 }
             };
+            let (taken, was_taken) = oneshot::channel();
             let end = async move {
+                // An end that comes before tonic has taken the connection would
+                // drop it. An error means that all is over anyway.
+                let _ = was_taken.await;
                 tokio::select! {
                     () = gone => {}
-                    _ = stop.wait_for(|stop| *stop) => {}
+                    _ = leaving.wait_for(|leaving| *leaving) => {}
                     () = outlived(age) => {}
                 }
             };
             // tonic ends all connections of a server together, and these end one
             // by one: so each has a server of its own, which has nothing else to
             // accept.
-            let only = stream::iter([Ok::<_, std::io::Error>(connection)]).chain(stream::pending());
+            let only = stream::once(async move {
+                let _ = taken.send(());
+                Ok::<_, std::io::Error>(connection)
+            })
+            .chain(stream::pending());
             if let Err(error) = server.serve_with_incoming_shutdown(root, only, end).await {
                 tracing::debug!(%error, "a connection ended");
             }
@@ -122,6 +135,8 @@ impl Worker {
     }
 }
 
+/// Shakes hands, or without TLS waits for a first byte: a connection on which
+/// nothing was said holds up neither a place nor the server's end.
 async fn shake_hands(accepted: Accepted, tls: Option<TlsAcceptor>) -> Option<Connection> {
     let Accepted { stream, place } = accepted;
     let stream = match TcpStream::from_std(stream) {
@@ -131,7 +146,10 @@ async fn shake_hands(accepted: Accepted, tls: Option<TlsAcceptor>) -> Option<Con
             return None;
         }
     };
-    let Some(tls) = tls else { return Some(Connection::plain(stream, place)) };
+    let Some(tls) = tls else {
+        stream.readable().await.ok()?;
+        return Some(Connection::plain(stream, place));
+    };
     match tls.accept(stream).await {
         Ok(stream) => Some(Connection::tls(stream, place)),
         Err(error) => {

@@ -61,6 +61,16 @@ pub fn start_with(
     ssl: Option<&SslConfig>,
     change: impl FnOnce(&mut ServerOptions),
 ) -> Running {
+    start_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), limits, ssl, change)
+}
+
+/// As [`start_with`], on a port that was opened before.
+pub fn start_on(
+    listener: TcpListener,
+    limits: Limits,
+    ssl: Option<&SslConfig>,
+    change: impl FnOnce(&mut ServerOptions),
+) -> Running {
     let mut options = ServerOptions::new(NonZeroUsize::new(2).unwrap());
     change(&mut options);
     let (scheduler, guard) = Scheduler::start(NonZeroUsize::new(2).unwrap(), limits.queue).unwrap();
@@ -71,7 +81,6 @@ pub fn start_with(
         memory: RequestMemory::new(limits.request_memory, limits.message_limit),
     });
     let tls = ssl.map(|ssl| TlsSwitch::new(Arc::new(server_configuration(ssl).unwrap())));
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let server = Server::start(listener, tls.clone(), services, options).unwrap();
     Running { server, models, scheduler, tls, _guard: guard }
 }
