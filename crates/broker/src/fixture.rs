@@ -176,7 +176,7 @@ pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,
-        tcb_status: TcbStatus::UpToDate,
+        tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
         platform: Platform { id: "00".into(), fmspc: None },
         report_data: ReportData([0; 64]),

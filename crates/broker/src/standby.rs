@@ -82,8 +82,10 @@ impl Standby {
         };
         // Whoever comes is told to come again, rather than refused; that is all that
         // is given to anybody.
-        if !roots.contains(&TrustRoot::intel()) {
-            roots.push(TrustRoot::intel());
+        for root in TrustRoot::amd().chain([TrustRoot::intel()]) {
+            if !roots.contains(&root) {
+                roots.push(root);
+            }
         }
         let verifier = watch::Sender::new(Arc::new(Verifier::new(roots, collateral, clock)));
         Self { genesis, attester, verifier, noise: Arc::default(), cause }

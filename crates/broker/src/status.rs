@@ -202,8 +202,7 @@ fn manifest(error: &ManifestError) -> Code {
         ManifestError::Older { .. }
         | ManifestError::Replayed { .. }
         | ManifestError::OtherGenesis { .. }
-        | ManifestError::Simulation
-        | ManifestError::VendorUnsupported { .. } => Code::FailedPrecondition,
+        | ManifestError::Simulation => Code::FailedPrecondition,
         ManifestError::Signatures { source, .. } => approval(source),
         _ => Code::InvalidArgument,
     }

@@ -11,9 +11,8 @@ pub fn roots(trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
     let mut roots = Vec::new();
     for vendor in &trust.vendors {
         match vendor {
-            Vendor::Intel => roots.push(TrustRoot::intel()),
             Vendor::Simulation => roots.extend(simulation_roots(trust)?),
-            other => return Err(ManifestError::VendorUnsupported { vendor: other.to_string() }),
+            known => roots.extend(TrustRoot::of_vendor(*known)),
         }
     }
     Ok(roots)

@@ -2,32 +2,44 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use adytum_evidence::collateral::{
-    CollateralError, CollateralRequest, CollateralSource, DirectorySource, QuoteCollateralV3, from_url,
+use adytum_evidence::{
+    clock::{Clock, SystemClock},
+    collateral::{
+        CollateralError, CollateralRequest, CollateralSource, DirectorySource, QuoteCollateralV3, from_places,
+    },
 };
 use anyhow::bail;
 
-/// The source that was asked for; else the directories beside simulated platforms'
-/// roots, where those platforms put their own.
-pub(crate) fn source(
-    given: Option<&str>,
-    simulation_roots: &[PathBuf],
-) -> anyhow::Result<Arc<dyn CollateralSource>> {
-    // An empty PCCS_URL means the same as none.
-    match given.filter(|given| !given.is_empty()) {
-        Some(url) if url.contains("://") => Ok(from_url(url)?),
-        Some(directory) => Ok(Arc::new(DirectorySource::new(directory))),
-        None => {
-            let beside = simulation_roots.iter().filter_map(|root| Some(root.parent()?.join("collateral")));
-            let sources: Vec<_> = beside.filter(|place| place.is_dir()).map(DirectorySource::new).collect();
-            if sources.is_empty() {
-                bail!(
-                    "evidence can't be verified without collateral; name a PCCS or a directory with \
-                     --collateral or in PCCS_URL"
-                );
-            }
-            Ok(Arc::new(AnyOf(sources)))
+/// Where to get what vendors publish to verify evidence.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Places {
+    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
+    /// directory.
+    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
+    collateral: Option<String>,
+    /// SEV-SNP: where to get AMD's certificates, a KDS (URL) or a directory; by default
+    /// the directory that --collateral names, else AMD's own KDS.
+    #[arg(long, env = "AMD_KDS_URL", value_name = "URL|DIRECTORY")]
+    amd_kds: Option<String>,
+}
+
+impl Places {
+    /// The source that was asked for; else the directories beside simulated platforms'
+    /// roots, where those platforms put their own.
+    pub(crate) fn source(&self, simulation_roots: &[PathBuf]) -> anyhow::Result<Arc<dyn CollateralSource>> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        if let Some(source) = from_places(self.collateral.as_deref(), self.amd_kds.as_deref(), &clock)? {
+            return Ok(source);
         }
+        let beside = simulation_roots.iter().filter_map(|root| Some(root.parent()?.join("collateral")));
+        let sources: Vec<_> = beside.filter(|place| place.is_dir()).map(DirectorySource::new).collect();
+        if sources.is_empty() {
+            bail!(
+                "evidence can't be verified without collateral; name a PCCS or a directory with --collateral or in \
+                 PCCS_URL, or for SEV-SNP a KDS or a directory with --amd-kds or in AMD_KDS_URL"
+            );
+        }
+        Ok(Arc::new(AnyOf(sources)))
     }
 }
 

@@ -55,6 +55,10 @@ pub(crate) struct Collect {
     /// Simulation only: the init that starts it; the program itself by default.
     #[arg(long, value_name = "FILE", requires = "program")]
     init: Option<PathBuf>,
+    /// SEV-SNP: where to get this chip's certificate if the host does not give it, a KDS
+    /// (URL) or a directory; by default AMD's own KDS.
+    #[arg(long, env = "AMD_KDS_URL", value_name = "URL|DIRECTORY")]
+    amd_kds: Option<String>,
     /// Where the evidence goes; never overwritten.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -72,7 +76,7 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
 async fn collect(args: Collect) -> anyhow::Result<()> {
     let attester = attester(&args).await?;
     let evidence = adytum_init::tee::evidence_for_file(&*attester).await?;
-    key_file::write_new(&args.out, &evidence.bytes, 0o644)?;
+    key_file::write_new(&args.out, &evidence.to_file(), 0o644)?;
     output::line(format_args!("{}: evidence from {}", args.out.display(), attester.platform()))
 }
 
@@ -86,12 +90,13 @@ async fn attester(args: &Collect) -> anyhow::Result<Arc<dyn Attester>> {
     if args.configuration.is_some() {
         bail!("--configuration is for --tee simulation=DIRECTORY; a TEE measures by itself");
     }
-    Ok(match &args.tee {
+    let attester: Arc<dyn Attester> = match &args.tee {
         TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
         TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
         TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
         _ => attester::detect()?,
-    })
+    };
+    Ok(attester::endorsed(attester, None, args.amd_kds.as_deref())?)
 }
 
 #[cfg(feature = "simulation")]
@@ -111,10 +116,10 @@ async fn simulated(_: &str, _: &Path, _: &Path, _: &Path) -> anyhow::Result<Arc<
     bail!("this build has no simulation: it is a production build")
 }
 
-/// Reads a quote.
+/// Reads a quote, or a SEV-SNP report with its certificates.
 pub(crate) fn read(file: &Path) -> anyhow::Result<Evidence> {
-    let bytes = key_file::read_bytes(file, MAXIMUM_EVIDENCE_LENGTH as u64).context("the evidence")?;
-    Ok(Evidence::dcap_quote(bytes.to_vec()))
+    let bytes = key_file::read_bytes(file, 2 * MAXIMUM_EVIDENCE_LENGTH as u64).context("the evidence")?;
+    Ok(Evidence::from_file(bytes.to_vec()))
 }
 
 async fn show(file: Option<&Path>, replica: &Replica, trusted: &Trusted, json: bool) -> anyhow::Result<()> {
@@ -153,15 +158,20 @@ pub(crate) fn described(claims: &Claims) -> Vec<(&'static str, String)> {
         Measured::Tdx { mr_td, mr_config_id, .. } => {
             lines.extend([("mr_td", mr_td.to_string()), ("mr_config_id", mr_config_id.to_string())]);
         }
-        Measured::Snp { measurement, host_data, .. } => {
-            lines.extend([("measurement", measurement.to_string()), ("host_data", host_data.to_string())]);
-        }
+        Measured::Snp { measurement, host_data, vmpl, tcb } => lines.extend([
+            ("measurement", measurement.to_string()),
+            ("host_data", host_data.to_string()),
+            ("vmpl", vmpl.to_string()),
+            ("firmware", tcb.to_string()),
+        ]),
     }
     let advisories = match claims.advisory_ids.len() {
         0 => String::new(),
         _ => format!(" ({})", claims.advisory_ids.iter().cloned().collect::<Vec<_>>().join(", ")),
     };
-    lines.push(("tcb", format!("{:?}{advisories}", claims.tcb_status)));
+    if let Some(status) = claims.tcb_status {
+        lines.push(("tcb", format!("{status}{advisories}")));
+    }
     lines.push(("debug", if claims.debug { "on: a debugger reads everything" } else { "off" }.to_owned()));
     lines
 }

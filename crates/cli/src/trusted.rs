@@ -6,18 +6,16 @@ use adytum_evidence::{
     clock::SystemClock, collateral::CollateralSource, trust::TrustRoot, verifier::Verifier,
 };
 
-use crate::{collateral, key_file};
+use crate::{collateral::Places, key_file};
 
 /// More than any certificate has, in bytes.
 const MAXIMUM_CERTIFICATE_LENGTH: u64 = 64 * 1024;
 
-/// Whose evidence counts: Intel's, and simulated platforms' if any are named.
+/// Whose evidence counts: Intel's, AMD's, and simulated platforms' if any are named.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trusted {
-    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
-    /// directory.
-    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
-    collateral: Option<String>,
+    #[command(flatten)]
+    places: Places,
     /// Trust this simulated platform too: its root certificate; may be given several
     /// times. It protects nothing.
     #[cfg(feature = "simulation")]
@@ -28,7 +26,8 @@ pub(crate) struct Trusted {
 impl Trusted {
     /// Verifies evidence by these roots.
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
-        let roots = [TrustRoot::intel()].into_iter().chain(self.simulation_roots()?).collect();
+        let vendors = [TrustRoot::intel()].into_iter().chain(TrustRoot::amd());
+        let roots = vendors.chain(self.simulation_roots()?).collect();
         Ok(Verifier::new(roots, self.source()?, Arc::new(SystemClock)))
     }
 
@@ -36,13 +35,13 @@ impl Trusted {
     /// that lies beside it: another platform's would not fit.
     #[cfg(feature = "simulation")]
     pub(crate) fn verifier_on(root: &std::path::Path) -> anyhow::Result<Verifier> {
-        let alone = Self { collateral: None, trust_simulation: vec![root.to_owned()] };
+        let alone = Self { places: Places::default(), trust_simulation: vec![root.to_owned()] };
         alone.verifier()
     }
 
     /// Where collateral comes from.
     pub(crate) fn source(&self) -> anyhow::Result<Arc<dyn CollateralSource>> {
-        collateral::source(self.collateral.as_deref(), self.simulation_paths())
+        self.places.source(self.simulation_paths())
     }
 
     /// Is a simulated platform trusted?

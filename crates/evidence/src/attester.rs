@@ -3,6 +3,7 @@
 mod detection;
 #[cfg(test)]
 mod emulation;
+mod endorsed;
 mod files;
 mod gramine;
 mod occlum;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 pub use self::{
     detection::detect,
+    endorsed::{Endorsed, endorsed},
     gramine::{GRAMINE_DIRECTORY, Gramine},
     occlum::{OCCLUM_DEVICE, Occlum},
     tsm::{TSM_DIRECTORY, Tsm},

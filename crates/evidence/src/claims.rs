@@ -9,6 +9,7 @@ use crate::{
         Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, TdxMeasurement,
         WorkloadIdentity,
     },
+    snp::SnpTcb,
     trust::Vendor,
 };
 
@@ -101,10 +102,13 @@ pub struct Claims {
     /// That root's key.
     pub root_key_id: RootKeyId,
     /// The program may be read by a debugger (SGX: the DEBUG attribute; TDX: any
-    /// bit of the group "TD under debug", profiling included).
+    /// bit of the group "TD under debug", profiling included; SEV-SNP: DEBUG in the
+    /// guest's policy).
     pub debug: bool,
-    /// How current the platform is.
-    pub tcb_status: TcbStatus,
+    /// How current the platform is, in Intel's words. AMD publishes no such verdict: a
+    /// SEV-SNP guest's firmware is among what is measured, for a policy to judge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcb_status: Option<TcbStatus>,
     /// Security advisories that apply to it.
     pub advisory_ids: BTreeSet<String>,
     /// The machine.
@@ -128,12 +132,11 @@ pub struct Platform {
 /// What was measured, as the TEE at hand does it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tee", rename_all = "kebab-case")]
-#[expect(clippy::large_enum_variant, reason = "one of them a session")]
 #[expect(missing_docs, reason = "the field names are those of Intel's and AMD's manuals")]
 pub enum Measured {
     Sgx { mr_enclave: MrEnclave, mr_signer: MrSigner, isv_prod_id: u16, isv_svn: u16, config_svn: u16 },
     Tdx { mr_td: TdxMeasurement, mr_config_id: TdxMeasurement, rtmr: [TdxMeasurement; 4] },
-    Snp { measurement: SnpMeasurement, host_data: HostData, vmpl: u32 },
+    Snp { measurement: SnpMeasurement, host_data: HostData, vmpl: u32, tcb: SnpTcb },
 }
 
 impl Claims {

@@ -1,8 +1,11 @@
 //! Endorsements: what vendors publish so that evidence can be verified.
 
+mod amd;
+mod by_vendor;
 mod cached;
 mod directory;
 mod http_get;
+mod kds;
 mod pccs;
 pub(crate) mod validity;
 
@@ -11,7 +14,14 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 pub use dcap_qvl::QuoteCollateralV3;
 
-pub use self::{cached::CachedSource, directory::DirectorySource, pccs::PccsSource};
+pub use self::{
+    amd::{SnpCollateral, SnpRequest, VcekRequest},
+    by_vendor::ByVendor,
+    cached::CachedSource,
+    directory::DirectorySource,
+    kds::{AMD_KDS, KdsSource},
+    pccs::PccsSource,
+};
 use crate::{
     claims::TeeKind,
     clock::{Clock, SystemClock},
@@ -61,7 +71,7 @@ impl fmt::Display for CollateralRequest {
 /// Where collateral comes from. It is signed, so the source is not trusted.
 #[async_trait]
 pub trait CollateralSource: Send + Sync {
-    /// The collateral for quotes of this kind.
+    /// The collateral for DCAP quotes of this kind.
     async fn collateral(
         &self,
         request: &CollateralRequest,
@@ -80,6 +90,27 @@ pub trait CollateralSource: Send + Sync {
     /// Is told that verification failed because of this collateral, which it gave.
     fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
         let _ = (request, collateral);
+    }
+
+    /// The collateral for SEV-SNP reports of this kind. By default there is none.
+    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
+        Err(CollateralError::NoSource { what: request.to_string() })
+    }
+
+    /// [`Self::verified`] for a SEV-SNP report.
+    fn snp_verified(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
+        let _ = (request, collateral);
+    }
+
+    /// [`Self::refused`] for a SEV-SNP report.
+    fn snp_refused(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
+        let _ = (request, collateral);
+    }
+
+    /// The certificate of a chip's endorsement key, in DER, for the guest on it whose
+    /// host does not give it. By default there is none.
+    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
+        Err(CollateralError::NoSource { what: request.to_string() })
     }
 }
 
@@ -103,6 +134,78 @@ impl<S: CollateralSource + ?Sized> CollateralSource for Arc<S> {
     fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
         (**self).refused(request, collateral);
     }
+
+    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
+        (**self).snp(request).await
+    }
+
+    fn snp_verified(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
+        (**self).snp_verified(request, collateral);
+    }
+
+    fn snp_refused(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
+        (**self).snp_refused(request, collateral);
+    }
+
+    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
+        (**self).vcek(request).await
+    }
+}
+
+/// The sources that flags and variables name, each an URL or a directory and with a
+/// cache before it; `None` if they name none.
+/// - `intel`: a PCCS, or a directory ([`DirectorySource`]);
+/// - `amd`: a KDS, or a directory. By default it is the directory that `intel` names,
+///   else AMD's own service ([`AMD_KDS`]).
+pub fn from_places(
+    intel: Option<&str>,
+    amd: Option<&str>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<Arc<dyn CollateralSource>>, CollateralError> {
+    let named =
+        |place: Option<&str>| place.map(str::trim).filter(|place| !place.is_empty()).map(str::to_owned);
+    let (intel, amd) = (named(intel), named(amd));
+    let amd_source = match (&amd, &intel) {
+        (None, None) => return Ok(None),
+        (None, Some(place)) if !is_url(place) => return Ok(Some(from_place(place, clock)?)),
+        (None, Some(_)) => AMD_KDS,
+        (Some(place), _) => place,
+    };
+    let amd = if is_url(amd_source) {
+        Arc::new(CachedSource::new(KdsSource::new(amd_source)?, Arc::clone(clock)))
+    } else {
+        from_place(amd_source, clock)?
+    };
+    let intel = match intel {
+        Some(place) => from_place(&place, clock)?,
+        None => Arc::new(Nowhere),
+    };
+    Ok(Some(Arc::new(ByVendor { intel, amd })))
+}
+
+/// Has what is published for no vendor.
+struct Nowhere;
+
+#[async_trait]
+impl CollateralSource for Nowhere {
+    async fn collateral(
+        &self,
+        request: &CollateralRequest,
+    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        Err(CollateralError::NoSource { what: request.to_string() })
+    }
+}
+
+fn is_url(place: &str) -> bool {
+    place.contains("://") && !place.starts_with("file://")
+}
+
+/// [`from_url_with_clock`], or a directory's path.
+fn from_place(place: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn CollateralSource>, CollateralError> {
+    if place.contains("://") {
+        return from_url_with_clock(place, Arc::clone(clock));
+    }
+    Ok(Arc::new(CachedSource::new(DirectorySource::new(place), Arc::clone(clock))))
 }
 
 /// The source that a text names, with a cache before it, by the host's clock:
@@ -145,6 +248,15 @@ pub enum CollateralError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nobody said where to get it.
+    #[error(
+        "there is no source of {what}: name a PCCS or a directory in PCCS_URL, and for SEV-SNP a KDS or a directory in \
+         AMD_KDS_URL"
+    )]
+    NoSource {
+        /// What was asked for.
+        what: String,
+    },
     /// The source can't be reached; trying again may help.
     #[error(
         "collateral source {origin} is unreachable: {reason}; check PCCS_URL and the network, then retry"
@@ -182,6 +294,7 @@ impl CollateralError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Url { .. } => "collateral-url",
+            Self::NoSource { .. } => "collateral-no-source",
             Self::Unreachable { .. } => "collateral-unreachable",
             Self::Missing { .. } => "collateral-missing",
             Self::Malformed { .. } => "collateral-malformed",

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::snp::REPORT_LENGTH;
+
 /// The largest evidence accepted, in bytes. A DCAP quote has about 5 KiB, a
 /// SEV-SNP report with its certificates less than 16 KiB.
 pub const MAXIMUM_EVIDENCE_LENGTH: usize = 32 * 1024;
@@ -33,10 +35,53 @@ impl Evidence {
     pub fn dcap_quote(bytes: Vec<u8>) -> Self {
         Self { format: EvidenceFormat::DcapQuote, bytes, endorsements: Vec::new() }
     }
+
+    /// A SEV-SNP report and the certificate table that came with it.
+    pub fn snp_report(bytes: Vec<u8>, endorsements: Vec<u8>) -> Self {
+        Self { format: EvidenceFormat::SnpReport, bytes, endorsements }
+    }
+
+    /// Evidence from the content of a file, as [`Self::to_file`] writes it: a DCAP
+    /// quote, or a SEV-SNP report with a certificate table or nothing after it.
+    pub fn from_file(mut bytes: Vec<u8>) -> Self {
+        // Both begin with their version: a quote's has two bytes, and the two after it
+        // are the kind of its key, which is never 0.
+        let report = bytes.len() >= REPORT_LENGTH && bytes[0] != 0 && bytes[1..4] == [0; 3];
+        if !report {
+            return Self::dcap_quote(bytes);
+        }
+        let endorsements = bytes.split_off(REPORT_LENGTH);
+        Self::snp_report(bytes, endorsements)
+    }
+
+    /// The content of a file that holds it.
+    pub fn to_file(&self) -> Vec<u8> {
+        [&self.bytes[..], &self.endorsements].concat()
+    }
 }
 
 impl fmt::Debug for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Evidence({:?}, {} bytes)", self.format, self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_as_they_are_written() {
+        let mut report = vec![0; REPORT_LENGTH];
+        report[0] = 3;
+        let quote = [&[3, 0, 2, 0][..], &[0; 5000]].concat();
+        for evidence in [
+            Evidence::dcap_quote(quote),
+            Evidence::dcap_quote(b"no quote".to_vec()),
+            Evidence::snp_report(report.clone(), Vec::new()),
+            Evidence::snp_report(report, vec![7; 30]),
+        ] {
+            assert_eq!(Evidence::from_file(evidence.to_file()), evidence);
+        }
     }
 }

@@ -28,8 +28,9 @@
 //! # }
 //! ```
 //!
-//! Readers of untrusted bytes, for fuzzing: [`verifier::parse_dcap`] and
-//! [`verifier::Verifier::verify_with`] for evidence and collateral, serde's
+//! Readers of untrusted bytes, for fuzzing: [`verifier::parse_dcap`],
+//! [`verifier::Verifier::verify_with`], [`snp::parse_report`] and
+//! [`verifier::Verifier::verify_snp_with`] for evidence and collateral, serde's
 //! `Deserialize` of [`policy::Policy`], [`clock::UnixSeconds::parse_rfc3339`].
 //!
 //! Without the cargo feature `simulation` there is no way to trust any root but
@@ -47,5 +48,6 @@ pub mod evidence;
 pub mod identity;
 pub mod measurement;
 pub mod policy;
+pub mod snp;
 pub mod trust;
 pub mod verifier;

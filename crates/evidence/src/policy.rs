@@ -12,6 +12,7 @@ pub use self::judgement::{Failure, PolicyRefusal};
 use crate::{
     claims::{TcbStatus, TeeKind},
     measurement::{HostData, MrEnclave, MrSigner, SnpMeasurement, TdxMeasurement, WorkloadIdentity},
+    snp::SnpTcb,
     trust::Vendor,
 };
 
@@ -26,7 +27,9 @@ use crate::{
 ///   which that firmware measures kernel and command line; or `mr_td` with
 ///   `allow_any_kernel`. `identity` is what the host passed in MRCONFIGID, and means
 ///   something only together with a guest that is pinned and enforces it;
-/// - SEV-SNP: `snp_measurement`, and HOST_DATA is likewise the host's word.
+/// - SEV-SNP: `snp_measurement`, and HOST_DATA is likewise the host's word; and
+///   `minimum_snp_tcb`, the oldest firmware that is good enough, since AMD publishes no
+///   verdict on it as Intel does (`tcb_status`).
 ///
 /// In TOML:
 /// ```toml
@@ -72,7 +75,11 @@ pub struct Policy {
     /// SEV-SNP; empty is any.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub host_data: BTreeSet<HostData>,
-    /// TCB statuses accepted; by default only `UpToDate`; never empty.
+    /// SEV-SNP: the lowest levels of the processor's firmware that are accepted, of the
+    /// firmware that runs, that it reports, and under which the guest was launched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimum_snp_tcb: Option<SnpTcb>,
+    /// SGX and TDX: TCB statuses accepted; by default only `UpToDate`; never empty.
     pub tcb_status: BTreeSet<TcbStatus>,
     /// Accept programs that a debugger can read. They have no secrets.
     pub allow_debug: bool,
@@ -109,6 +116,7 @@ struct Unchecked {
     snp_measurement: BTreeSet<SnpMeasurement>,
     #[serde(default)]
     host_data: BTreeSet<HostData>,
+    minimum_snp_tcb: Option<SnpTcb>,
     #[serde(default = "only_up_to_date")]
     tcb_status: BTreeSet<TcbStatus>,
     #[serde(default)]
@@ -141,6 +149,7 @@ impl TryFrom<Unchecked> for Policy {
             rtmr: written.rtmr,
             snp_measurement: written.snp_measurement,
             host_data: written.host_data,
+            minimum_snp_tcb: written.minimum_snp_tcb,
             tcb_status: written.tcb_status,
             allow_debug: written.allow_debug,
             allow_any_program: written.allow_any_program,
@@ -173,6 +182,12 @@ pub enum PolicyError {
         /// What was found.
         found: String,
     },
+    /// No rule says which firmware of an AMD processor is too old.
+    #[error(
+        "the policy accepts snp whatever the processor's firmware: give minimum_snp_tcb = {{ bootloader = ..., tee = ..., \
+         snp = ..., microcode = ... }}, the levels of AMD's latest security bulletins"
+    )]
+    AnySnpTcb,
     /// `allow_any_program` without a signer would accept anything.
     #[error("the policy's allow_any_program needs mr_signer: name whose programs are meant")]
     AnyProgramOfAnyone,
@@ -185,6 +200,7 @@ impl PolicyError {
             Self::PinsNothing { .. } => "policy-pins-nothing",
             Self::Empty { .. } => "policy-empty-rule",
             Self::Platform { .. } => "policy-platform",
+            Self::AnySnpTcb => "policy-any-snp-tcb",
             Self::AnyProgramOfAnyone => "policy-any-program",
         }
     }
@@ -219,6 +235,7 @@ impl Policy {
             rtmr: None,
             snp_measurement: BTreeSet::new(),
             host_data: BTreeSet::new(),
+            minimum_snp_tcb: None,
             tcb_status: only_up_to_date(),
             allow_debug: false,
             allow_any_program: false,
@@ -244,6 +261,9 @@ impl Policy {
         }
         if let Some(&tee) = self.tee.iter().find(|&&tee| !self.pins_code(tee)) {
             return Err(PolicyError::PinsNothing { tee });
+        }
+        if self.tee.contains(&TeeKind::Snp) && self.minimum_snp_tcb.is_none() {
+            return Err(PolicyError::AnySnpTcb);
         }
         let not_hexadecimal =
             |id: &&String| id.is_empty() || !id.bytes().all(|digit| digit.is_ascii_hexdigit());

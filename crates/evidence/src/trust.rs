@@ -8,7 +8,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 #[cfg(feature = "simulation")]
 use crate::verifier::VerificationError;
-use crate::{certificate_name::printable, measurement::RootKeyId};
+use crate::{certificate_name::printable, measurement::RootKeyId, snp::SnpProduct};
 
 /// Who stands behind a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,7 +59,8 @@ pub struct UnknownVendor(pub String);
 pub struct TrustRoot {
     vendor: Vendor,
     root_key_id: RootKeyId,
-    certificate: Arc<[u8]>,
+    /// In DER; AMD's come with collateral and are known by their keys.
+    certificate: Option<Arc<[u8]>>,
 }
 
 /// Intel's SGX root CA, as published at
@@ -78,7 +79,25 @@ const INTEL_ROOT_KEY_ID: RootKeyId = RootKeyId([
 impl TrustRoot {
     /// Intel's SGX root CA (SGX and TDX).
     pub fn intel() -> Self {
-        Self { vendor: Vendor::Intel, root_key_id: INTEL_ROOT_KEY_ID, certificate: INTEL_ROOT.into() }
+        Self { vendor: Vendor::Intel, root_key_id: INTEL_ROOT_KEY_ID, certificate: Some(INTEL_ROOT.into()) }
+    }
+
+    /// AMD's roots, one for each family of processors (SEV-SNP).
+    pub fn amd() -> impl Iterator<Item = Self> {
+        SnpProduct::ALL.into_iter().map(|product| Self {
+            vendor: Vendor::Amd,
+            root_key_id: product.root_key_id(),
+            certificate: None,
+        })
+    }
+
+    /// The roots of a vendor that this crate knows; none of simulated platforms.
+    pub fn of_vendor(vendor: Vendor) -> Vec<Self> {
+        match vendor {
+            Vendor::Intel => vec![Self::intel()],
+            Vendor::Amd => Self::amd().collect(),
+            Vendor::Simulation => Vec::new(),
+        }
     }
 
     /// The root of a software platform, from its certificate in DER. It must be
@@ -96,7 +115,7 @@ impl TrustRoot {
         Ok(Self {
             vendor: Vendor::Simulation,
             root_key_id: certificate.key_id,
-            certificate: root_certificate_der.into(),
+            certificate: Some(root_certificate_der.into()),
         })
     }
 
@@ -110,9 +129,13 @@ impl TrustRoot {
         self.root_key_id
     }
 
-    /// Its certificate in DER.
-    pub fn certificate_der(&self) -> &[u8] {
-        &self.certificate
+    /// Its certificate in DER; none of AMD's, which is known by its key.
+    pub fn certificate_der(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+
+    pub(crate) fn certificate(&self) -> Option<&Arc<[u8]>> {
+        self.certificate.as_ref()
     }
 }
 

@@ -5,6 +5,7 @@ mod diagnosis;
 mod error;
 mod quote;
 mod signature;
+mod snp;
 
 use std::{
     fmt,
@@ -23,12 +24,12 @@ pub use self::{
 pub use crate::trust::TrustRoot;
 use crate::{
     claims::{Claims, Measured, Platform, UnknownTcbStatus},
-    clock::Clock,
-    collateral::{CollateralSource, QuoteCollateralV3, validity::issued},
+    clock::{Clock, UnixSeconds},
+    collateral::{CollateralSource, QuoteCollateralV3, SnpCollateral, validity},
     evidence::{Evidence, EvidenceFormat},
-    measurement::{MrEnclave, MrSigner, ReportData, TdxMeasurement},
+    measurement::{MrEnclave, MrSigner, ReportData, RootKeyId, TdxMeasurement},
     trust::{RootCertificate, Vendor, is_simulation},
-    verifier::signature::Cryptography,
+    verifier::{signature::Cryptography, snp::SnpEvidence},
 };
 
 /// Verifies evidence against explicit roots, at the time its clock says. Made
@@ -37,13 +38,21 @@ pub struct Verifier {
     roots: Vec<Root>,
     collateral: Arc<dyn CollateralSource>,
     clock: Arc<dyn Clock>,
-    /// The signature of the TCB info whose date the clock was told last.
-    dated: Mutex<String>,
+    /// The signed document whose date the clock was told last.
+    dated: Mutex<Vec<u8>>,
 }
 
 struct Root {
     trusted: TrustRoot,
-    dcap: QuoteVerifier<Cryptography>,
+    /// None of AMD's, which sign no such quotes.
+    dcap: Option<DcapRoot>,
+}
+
+/// What DCAP quotes that chain to a root are verified with.
+struct DcapRoot {
+    verifier: QuoteVerifier<Cryptography>,
+    /// In DER.
+    certificate: Arc<[u8]>,
 }
 
 impl fmt::Debug for Verifier {
@@ -58,9 +67,12 @@ impl Verifier {
         let roots = roots
             .into_iter()
             .map(|trusted| Root {
-                // Debug is let through here so that the policy can judge it
-                // with every other rule; `Policy` forbids it unless told.
-                dcap: QuoteVerifier::new_with_config(trusted.certificate_der().to_vec()).allow_debug(true),
+                dcap: trusted.certificate().map(|certificate| DcapRoot {
+                    // Debug is let through here so that the policy can judge it
+                    // with every other rule; `Policy` forbids it unless told.
+                    verifier: QuoteVerifier::new_with_config(certificate.to_vec()).allow_debug(true),
+                    certificate: Arc::clone(certificate),
+                }),
                 trusted,
             })
             .collect();
@@ -74,7 +86,14 @@ impl Verifier {
 
     /// Fetches the collateral that this evidence needs and verifies it.
     pub async fn verify(&self, evidence: &Evidence) -> Result<Claims, VerificationError> {
-        let quote = read(evidence)?;
+        match evidence.format {
+            EvidenceFormat::DcapQuote => self.verify_dcap(evidence).await,
+            EvidenceFormat::SnpReport => self.verify_snp(evidence).await,
+        }
+    }
+
+    async fn verify_dcap(&self, evidence: &Evidence) -> Result<Claims, VerificationError> {
+        let quote = read_dcap(evidence)?;
         let root = self.root_of(&quote)?;
         // Before anything is fetched on a stranger's behalf: who has no genuine
         // PCK certificate can't make this verifier ask for whatever they like.
@@ -82,49 +101,114 @@ impl Verifier {
         let collateral = self.collateral.collateral(&quote.request).await?;
         let verified = self.verify_quote(root, evidence, &quote, &collateral);
         match &verified {
-            Ok(_) if self.proves(root) => self.collateral.verified(&quote.request, &collateral),
+            Ok(_) if self.proves(root.0) => self.collateral.verified(&quote.request, &collateral),
             Err(error) if blames_collateral(error) => self.collateral.refused(&quote.request, &collateral),
             _ => {}
         }
         verified
     }
 
-    /// Verifies with collateral at hand; for synchronous callers.
+    async fn verify_snp(&self, evidence: &Evidence) -> Result<Claims, VerificationError> {
+        let read = SnpEvidence::read(evidence)?;
+        let request = read.request();
+        self.check_product(&read)?;
+        // There is one answer for each kind of processor, whatever a stranger sends.
+        let collateral = self.collateral.snp(&request).await?;
+        let verified = self.verify_report(&read, &collateral);
+        match &verified {
+            Ok((root, _)) if self.proves(root) => self.collateral.snp_verified(&request, &collateral),
+            Err(error) if blames_collateral(error) => self.collateral.snp_refused(&request, &collateral),
+            _ => {}
+        }
+        verified.map(|(_, claims)| claims)
+    }
+
+    /// Verifies a SEV-SNP report with collateral at hand; for synchronous callers.
+    pub fn verify_snp_with(
+        &self,
+        evidence: &Evidence,
+        collateral: &SnpCollateral,
+    ) -> Result<Claims, VerificationError> {
+        let read = SnpEvidence::read(evidence)?;
+        self.check_product(&read)?;
+        self.verify_report(&read, collateral).map(|(_, claims)| claims)
+    }
+
+    /// Can a report of this processor chain to a root that is trusted? AMD's roots
+    /// are known by their keys; what a simulated one signs, only its certificate tells.
+    fn check_product(&self, read: &SnpEvidence<'_>) -> Result<(), VerificationError> {
+        if self.roots.is_empty() {
+            return Err(VerificationError::NothingTrusted);
+        }
+        let product = read.request().product;
+        let found = product.root_key_id();
+        let may_be = |root: &TrustRoot| match root.vendor() {
+            Vendor::Intel => false,
+            Vendor::Amd => root.root_key_id() == found,
+            Vendor::Simulation => true,
+        };
+        if self.roots().any(may_be) {
+            return Ok(());
+        }
+        Err(self.untrusted(found, format!("AMD's root of {product} processors")))
+    }
+
+    fn verify_report(
+        &self,
+        read: &SnpEvidence<'_>,
+        collateral: &SnpCollateral,
+    ) -> Result<(&Root, Claims), VerificationError> {
+        let found = snp::root_of(collateral)?;
+        let root = self
+            .roots
+            .iter()
+            .find(|root| root.trusted.vendor() != Vendor::Intel && root.trusted.root_key_id() == found.key_id)
+            .ok_or_else(|| self.untrusted(found.key_id, found.subject))?;
+        let claims = read.verify(&root.trusted, collateral, self.clock.now())?;
+        self.tell_date(root, &collateral.crl, || validity::crl_issued(&collateral.crl));
+        Ok((root, claims))
+    }
+
+    fn untrusted(&self, found: RootKeyId, subject: String) -> VerificationError {
+        VerificationError::UntrustedRoot {
+            found,
+            simulated: is_simulation(&subject),
+            subject,
+            trusted: self.roots().map(TrustRoot::to_string).collect(),
+        }
+    }
+
+    /// Verifies a DCAP quote with collateral at hand; for synchronous callers.
     pub fn verify_with(
         &self,
         evidence: &Evidence,
         collateral: &QuoteCollateralV3,
     ) -> Result<Claims, VerificationError> {
-        let quote = read(evidence)?;
+        let quote = read_dcap(evidence)?;
         let root = self.root_of(&quote)?;
         self.verify_quote(root, evidence, &quote, collateral)
     }
 
     /// The trusted root that this quote claims to chain to.
-    fn root_of(&self, quote: &DcapQuote) -> Result<&Root, VerificationError> {
+    fn root_of(&self, quote: &DcapQuote) -> Result<(&Root, &DcapRoot), VerificationError> {
         if self.roots.is_empty() {
             return Err(VerificationError::NothingTrusted);
         }
         let [_, _, der] = &quote.pck_chain;
         let found =
             RootCertificate::parse(der).map_err(|reason| quote::malformed("root certificate", reason))?;
-        let root =
-            self.roots.iter().find(|root| root.trusted.root_key_id() == found.key_id).ok_or_else(|| {
-                VerificationError::UntrustedRoot {
-                    found: found.key_id,
-                    simulated: is_simulation(&found.subject),
-                    subject: found.subject,
-                    trusted: self.roots().map(TrustRoot::to_string).collect(),
-                }
-            })?;
-        same_root(der, &root.trusted)
+        let mut roots = self.roots.iter().filter_map(|root| Some((root, root.dcap.as_ref()?)));
+        let (root, dcap) = roots
+            .find(|(root, _)| root.trusted.root_key_id() == found.key_id)
+            .ok_or_else(|| self.untrusted(found.key_id, found.subject))?;
+        same_root(der, &dcap.certificate)
             .map_err(|reason| VerificationError::Invalid { what: "root certificate", reason })?;
-        Ok(root)
+        Ok((root, dcap))
     }
 
     fn verify_quote(
         &self,
-        root: &Root,
+        (root, dcap): (&Root, &DcapRoot),
         evidence: &Evidence,
         quote: &DcapQuote,
         collateral: &QuoteCollateralV3,
@@ -139,12 +223,12 @@ impl Verifier {
         } else {
             collateral
         };
-        let report = root
-            .dcap
+        let report = dcap
+            .verifier
             .verify(&evidence.bytes, collateral, now.0)
             .map_err(|error| diagnosis::explain(&format!("{error:#}"), quote, collateral, now))?;
-        check_issuer_chains(quote, collateral, &root.trusted)?;
-        self.tell_date(root, collateral);
+        check_issuer_chains(quote, collateral, &dcap.certificate)?;
+        self.tell_date(root, &collateral.tcb_info_signature, || validity::issued(collateral));
         claims(&root.trusted, quote, report)
     }
 
@@ -156,36 +240,43 @@ impl Verifier {
         !simulated(root) || self.roots.iter().all(simulated)
     }
 
-    /// Tells the clock when this collateral, which verified, was issued.
-    fn tell_date(&self, root: &Root, collateral: &QuoteCollateralV3) {
+    /// Tells the clock when collateral that verified, and has this document in it,
+    /// was issued.
+    fn tell_date(
+        &self,
+        root: &Root,
+        document: &[u8],
+        issued: impl FnOnce() -> Result<UnixSeconds, validity::Unreadable>,
+    ) {
         if !self.proves(root) {
             return;
         }
         let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
-        let signature = hex::encode(&collateral.tcb_info_signature);
-        if *dated == signature {
+        if *dated == document {
             return;
         }
-        if let Ok(date) = issued(collateral) {
-            *dated = signature;
+        if let Ok(date) = issued() {
+            *dated = document.to_vec();
             drop(dated);
             self.clock.saw(date);
         }
     }
 }
 
-fn read(evidence: &Evidence) -> Result<DcapQuote, VerificationError> {
-    match evidence.format {
-        EvidenceFormat::DcapQuote if evidence.endorsements.is_empty() => parse_dcap(&evidence.bytes),
-        EvidenceFormat::DcapQuote => Err(quote::malformed(
+fn read_dcap(evidence: &Evidence) -> Result<DcapQuote, VerificationError> {
+    if evidence.format != EvidenceFormat::DcapQuote {
+        return Err(VerificationError::Unsupported {
+            found: "a SEV-SNP report".to_owned(),
+            supported: "DCAP quotes, with collateral for them",
+        });
+    }
+    if !evidence.endorsements.is_empty() {
+        return Err(quote::malformed(
             "endorsements",
             format!("expected none with a DCAP quote, found {} bytes", evidence.endorsements.len()),
-        )),
-        EvidenceFormat::SnpReport => Err(VerificationError::Unsupported {
-            found: "an AMD SEV-SNP report".to_owned(),
-            supported: "Intel DCAP quotes of SGX and TDX; SEV-SNP is not verified by this version",
-        }),
+        ));
     }
+    parse_dcap(&evidence.bytes)
 }
 
 /// May other collateral make the difference?
@@ -214,11 +305,11 @@ pub(crate) fn parse_issuer_chain(text: &str) -> Result<[Vec<u8>; 2], String> {
 
 /// Intel has published its root more than once with the same key: another
 /// certificate is the same root if that key has signed it.
-fn same_root(der: &[u8], trusted: &TrustRoot) -> Result<(), String> {
-    if der == trusted.certificate_der() {
+fn same_root(der: &[u8], trusted: &[u8]) -> Result<(), String> {
+    if der == trusted {
         return Ok(());
     }
-    signature::issued_by(der, trusted.certificate_der())
+    signature::issued_by(der, trusted)
 }
 
 /// Checks what `dcap-qvl` does not read of the issuers' chains in collateral:
@@ -227,7 +318,7 @@ fn same_root(der: &[u8], trusted: &TrustRoot) -> Result<(), String> {
 fn check_issuer_chains(
     quote: &DcapQuote,
     collateral: &QuoteCollateralV3,
-    trusted: &TrustRoot,
+    trusted: &[u8],
 ) -> Result<(), VerificationError> {
     let invalid = |what| move |reason| VerificationError::CollateralInvalid { what, reason };
     for (what, text) in [
@@ -240,7 +331,7 @@ fn check_issuer_chains(
         // `dcap-qvl` has verified the issuers of TCB info and QE identity, and
         // the PCK CA as it lies in the quote.
         if what == "PCK CRL issuer chain" && issuer != quote.pck_chain[1] {
-            signature::issued_by(&issuer, trusted.certificate_der()).map_err(invalid(what))?;
+            signature::issued_by(&issuer, trusted).map_err(invalid(what))?;
         }
     }
     Ok(())
@@ -260,7 +351,7 @@ fn claims(root: &TrustRoot, quote: &DcapQuote, report: VerifiedReport) -> Result
         vendor: root.vendor(),
         root_key_id: root.root_key_id(),
         debug,
-        tcb_status,
+        tcb_status: Some(tcb_status),
         advisory_ids: report.advisory_ids.into_iter().collect(),
         platform: Platform { id: hex::encode(report.ppid), fmspc: Some(quote.request.fmspc) },
         report_data: ReportData(report_data),

@@ -23,6 +23,11 @@ pub struct AttestationArguments {
     #[arg(long, value_name = "URL|DIRECTORY", env = "PCCS_URL")]
     pub collateral: Option<String>,
 
+    /// SEV-SNP: where AMD's certificates come from, the URL of a KDS or a directory
+    /// [default: a directory that --collateral names, else AMD's own KDS]
+    #[arg(long, value_name = "URL|DIRECTORY", env = "AMD_KDS_URL")]
+    pub amd_kds: Option<String>,
+
     /// The TEE: auto, occlum, gramine, tsm, or simulation=DIRECTORY where the
     /// build has it. Simulation is never chosen by itself
     #[arg(long, value_name = "TEE", default_value = "auto", env = "ADYTUM_TEE")]

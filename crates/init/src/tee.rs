@@ -14,7 +14,7 @@ use adytum_evidence::{
         self, Attester, AttesterError, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm,
     },
     clock::Clock,
-    collateral::{self, CachedSource, CollateralSource, DirectorySource},
+    collateral::{self, CollateralSource},
     evidence::Evidence,
     identity::LengthPrefixed,
     measurement::ReportData,
@@ -71,7 +71,11 @@ impl Tee {
                         .to_owned(),
                 ));
             }
-            choice => hardware(choice)?,
+            choice => {
+                let Self { attester, platform } = hardware(choice)?;
+                let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
+                Self { attester: attester::endorsed(attester, intel, amd)?, platform }
+            }
         };
         if let Some(path) = &arguments.write_evidence {
             write_evidence(&tee, path).await?;
@@ -92,7 +96,7 @@ pub async fn evidence_for_file(attester: &dyn Attester) -> Result<Evidence, Atte
 /// reason not to serve.
 async fn write_evidence(tee: &Tee, path: &Path) -> Result<(), AttesterError> {
     let evidence = evidence_for_file(&*tee.attester).await?;
-    match write_new(path, &evidence.bytes) {
+    match write_new(path, &evidence.to_file()) {
         Ok(()) => tracing::info!("evidence written to {}", path.display()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tracing::warn!(
             code = "evidence-file-exists",
@@ -215,14 +219,8 @@ pub fn verifier(
     let mut roots = Vec::new();
     for vendor in vendors {
         match vendor {
-            Vendor::Intel => roots.push(TrustRoot::intel()),
             Vendor::Simulation => roots.push(simulation_root(broker.simulation_root.as_deref())?),
-            other => {
-                return Err(InitError::Flag(format!(
-                    "the measured configuration trusts {other}, which this build can't verify; remove it from \
-                     broker.policy.vendors"
-                )));
-            }
+            known => roots.extend(TrustRoot::of_vendor(known)),
         }
     }
     Ok(Arc::new(Verifier::new(roots, collateral_source(arguments, clock.clone())?, clock)))
@@ -249,7 +247,7 @@ fn collateral_source(
     let missing = || {
         InitError::Flag(
             "no collateral to verify the broker with: give --collateral or PCCS_URL, the URL of a PCCS or a \
-             directory"
+             directory; or --amd-kds or AMD_KDS_URL, if it runs on SEV-SNP"
                 .to_owned(),
         )
     };
@@ -260,12 +258,8 @@ fn collateral_source(
         TeeChoice::Simulation(directory) => Some(format!("{directory}/{}", adytum_sim::COLLATERAL_DIRECTORY)),
         _ => None,
     };
-    let place =
-        arguments.collateral.clone().filter(|place| !place.is_empty()).or(default).ok_or_else(missing)?;
-    if place.contains("://") {
-        return Ok(collateral::from_url_with_clock(&place, clock)?);
-    }
-    Ok(Arc::new(CachedSource::new(DirectorySource::new(place), clock)))
+    let given = arguments.collateral.clone().filter(|place| !place.is_empty()).or(default);
+    collateral::from_places(given.as_deref(), arguments.amd_kds.as_deref(), &clock)?.ok_or_else(missing)
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ fn any_claims() -> Claims {
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,
-        tcb_status: TcbStatus::UpToDate,
+        tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: Default::default(),
         platform: Platform { id: "00".into(), fmspc: None },
         report_data: ReportData([0; 64]),

@@ -13,6 +13,7 @@
 //!   [`open_attester`] makes either from the text of a flag.
 //! * [`service`] serves its collateral as a PCCS does, and quotes.
 //! * [`Faults`] are what may be wrong with it, for tests.
+//! * [`snp`] is a chip of the other vendor, for tests.
 
 #![forbid(unsafe_code)]
 
@@ -32,6 +33,7 @@ mod platform;
 mod quoting;
 mod remote;
 pub mod service;
+pub mod snp;
 
 pub use attester::{PLATFORM_NAME, SimAttester, default_mr_signer, identity_of_this_program};
 pub use certificates::ROOT_COMMON_NAME;

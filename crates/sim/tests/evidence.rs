@@ -53,7 +53,7 @@ async fn claims_say_what_the_platform_was_told_and_that_it_is_simulated() {
             .await
             .unwrap();
         assert_eq!(claims.vendor, Vendor::Simulation);
-        assert_eq!(claims.tcb_status, TcbStatus::UpToDate);
+        assert_eq!(claims.tcb_status, Some(TcbStatus::UpToDate));
         assert_eq!(claims.platform.id, platform.id());
         assert_eq!(claims.platform.fmspc, Some(platform.fmspc()));
         assert_eq!(claims.report_data, REPORT_DATA);
@@ -97,7 +97,7 @@ async fn every_fault_has_its_code() {
     }
     let outdated = faults(Faults { tcb_status: PublishedTcbStatus::OutOfDate, ..sound });
     let claims = verify(&outdated).await.unwrap();
-    assert_eq!(claims.tcb_status, TcbStatus::OutOfDate);
+    assert_eq!(claims.tcb_status, Some(TcbStatus::OutOfDate));
     assert_eq!(claims.advisory_ids, BTreeSet::from(["ADYTUM-SIMULATION-00001".to_owned()]));
 }
 

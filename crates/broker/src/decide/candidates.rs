@@ -88,6 +88,7 @@ mod tests {
             HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, TdxMeasurement,
             WorkloadIdentity,
         },
+        snp::SnpTcb,
         trust::Vendor,
     };
     use proptest::prelude::*;
@@ -107,6 +108,8 @@ mod tests {
         proptest::sample::subsequence(vec![TeeKind::Sgx, TeeKind::Tdx, TeeKind::Snp], 0..=3)
             .prop_map(|kinds| kinds.into_iter().collect())
     }
+
+    const TCB: SnpTcb = SnpTcb { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 115 };
 
     /// Also policies that would not parse.
     fn policy() -> impl Strategy<Value = Policy> {
@@ -131,6 +134,7 @@ mod tests {
                         snp_measurement,
                         allow_any_program,
                         allow_any_kernel: true,
+                        minimum_snp_tcb: Some(TCB),
                         ..Policy::for_identity(vendor, TeeKind::Sgx, WorkloadIdentity([0; 32]))
                     }
                 },
@@ -158,13 +162,14 @@ mod tests {
                     measurement: SnpMeasurement([code; 48]),
                     host_data: HostData([other; 32]),
                     vmpl: 0,
+                    tcb: TCB,
                 },
             };
             Claims {
                 vendor: Vendor::Intel,
                 root_key_id: RootKeyId([0; 48]),
                 debug: false,
-                tcb_status: TcbStatus::UpToDate,
+                tcb_status: Some(TcbStatus::UpToDate),
                 advisory_ids: BTreeSet::new(),
                 platform: Platform { id: "00".into(), fmspc: None },
                 report_data: ReportData([0; 64]),

@@ -20,7 +20,7 @@ fn claims(mr_enclave: u8) -> Claims {
         vendor: Vendor::Intel,
         root_key_id: adytum_evidence::verifier::TrustRoot::intel().root_key_id(),
         debug: false,
-        tcb_status: TcbStatus::UpToDate,
+        tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
         platform: Platform { id: "00".into(), fmspc: None },
         report_data: ReportData([0; 64]),

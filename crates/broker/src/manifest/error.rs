@@ -124,12 +124,6 @@ pub enum ManifestError {
          has no simulation; remove \"simulation\" from [trust] and from every policy, and sign again"
     )]
     Simulation,
-    /// A vendor whose evidence this build can't verify.
-    #[error("the manifest trusts {vendor}, whose evidence this build can't verify; remove it from [trust]")]
-    VendorUnsupported {
-        /// The vendor.
-        vendor: String,
-    },
     /// A manifest for another broker.
     #[error("the manifest is for the broker with genesis {found}; this one's is {expected}")]
     OtherGenesis {
@@ -179,7 +173,6 @@ impl ManifestError {
             Self::Root { .. } => "manifest-root",
             Self::Recovery { .. } => "manifest-recovery",
             Self::Simulation => "manifest-names-simulation",
-            Self::VendorUnsupported { .. } => "manifest-vendor-unsupported",
             Self::OtherGenesis { .. } => "manifest-other-genesis",
             Self::Older { .. } => "manifest-older",
             Self::Replayed { .. } => "manifest-replayed",

@@ -45,7 +45,7 @@ fn claims() -> Claims {
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,
-        tcb_status: TcbStatus::UpToDate,
+        tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
         platform: Platform { id: "00".into(), fmspc: None },
         report_data: ReportData([0; 64]),
@@ -112,7 +112,7 @@ fn debug_enclaves_and_platforms_out_of_date_do_not_pass() {
     let reference = parse(&configuration(|_| {}), "{}", &Accepted::default()).unwrap();
     assert_eq!(reference.matching(&claims()).count(), 1);
     assert_eq!(reference.matching(&Claims { debug: true, ..claims() }).count(), 0);
-    let outdated = Claims { tcb_status: TcbStatus::OutOfDate, ..claims() };
+    let outdated = Claims { tcb_status: Some(TcbStatus::OutOfDate), ..claims() };
     assert_eq!(reference.matching(&outdated).count(), 0);
 }
 

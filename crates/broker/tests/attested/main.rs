@@ -17,6 +17,7 @@ mod recovery;
 mod release;
 mod reload;
 mod rollback;
+mod snp;
 mod standing_by;
 mod succession;
 mod world;

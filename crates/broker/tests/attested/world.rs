@@ -24,6 +24,7 @@ use adytum_broker::{
 use adytum_evidence::{
     attester::Attester,
     clock::{Clock, SystemClock},
+    collateral::{ByVendor, CollateralSource},
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
     trust::Vendor,
@@ -37,7 +38,7 @@ use adytum_ratls::{
     session::LocalAttestation,
 };
 use adytum_sealed::signing::OwnerSigningKey;
-use adytum_sim::{Platform, SimAttester};
+use adytum_sim::{Platform, SimAttester, snp::SnpPlatform};
 use bytes::Bytes;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Code, Request, Status};
@@ -65,6 +66,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<dyn Clock>,
     /// The broker's, if it is not to be the platform's.
     pub(crate) attester: Option<Arc<dyn Attester>>,
+    /// A machine of the other vendor.
+    pub(crate) snp: Option<Arc<SnpPlatform>>,
 }
 
 /// A broker that serves.
@@ -104,6 +107,7 @@ impl World {
             events,
             clock: Arc::new(SystemClock),
             attester: None,
+            snp: None,
         }
     }
 
@@ -151,7 +155,7 @@ impl World {
         let broker = Broker::start(BrokerConfiguration {
             genesis: self.genesis.clone(),
             attester: self.attester.clone().unwrap_or_else(|| self.attester(program)),
-            collateral: Arc::new(self.platform.collateral_source()),
+            collateral: self.collateral(),
             clock: Arc::clone(&self.clock),
             store,
             events: Arc::clone(&self.events),
@@ -159,6 +163,14 @@ impl World {
         })
         .unwrap();
         self.serve(broker).await
+    }
+
+    fn collateral(&self) -> Arc<dyn CollateralSource> {
+        let intel = Arc::new(self.platform.collateral_source());
+        match &self.snp {
+            Some(platform) => Arc::new(ByVendor { intel, amd: Arc::clone(platform) as _ }),
+            None => intel,
+        }
     }
 
     pub(crate) async fn serve(&self, broker: Arc<Broker>) -> Running {

@@ -4,6 +4,7 @@ use adytum_evidence::{
     claims::{Claims, Measured, Platform, TcbStatus, TeeKind},
     measurement::{HostData, ReportData, SnpMeasurement, TdxMeasurement},
     policy::Policy,
+    snp::SnpTcb,
     trust::{TrustRoot, Vendor},
 };
 
@@ -23,6 +24,8 @@ fn identity_of(container: &Container) -> WorkloadIdentity {
     identity(container.document().unwrap().as_bytes())
 }
 
+const TCB: SnpTcb = SnpTcb { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 115 };
+
 const GUEST: [u8; 48] = [0xa1; 48];
 
 /// What verified evidence of a genuine guest with this document would say.
@@ -35,13 +38,18 @@ fn claims(tee: TeeKind, guest: [u8; 48], document: WorkloadIdentity) -> Claims {
             mr_config_id: TdxMeasurement(mr_config_id),
             rtmr: [TdxMeasurement([0; 48]); 4],
         },
-        _ => Measured::Snp { measurement: SnpMeasurement(guest), host_data: HostData(document.0), vmpl: 0 },
+        _ => Measured::Snp {
+            measurement: SnpMeasurement(guest),
+            host_data: HostData(document.0),
+            vmpl: 0,
+            tcb: TCB,
+        },
     };
     Claims {
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,
-        tcb_status: TcbStatus::UpToDate,
+        tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
         platform: Platform { id: "00".to_owned(), fmspc: None },
         report_data: ReportData([0; 64]),
@@ -56,6 +64,7 @@ fn policy(tee: TeeKind) -> Policy {
     let zero = || BTreeSet::from([TdxMeasurement([0; 48])]);
     policy.rtmr = Some([zero(), zero(), zero(), zero()]);
     policy.snp_measurement.insert(SnpMeasurement(GUEST));
+    policy.minimum_snp_tcb = Some(TCB);
     policy.validated().unwrap()
 }
 

@@ -293,6 +293,14 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
         if policy.allow_any_kernel && !before.is_some_and(|before| before.allow_any_kernel) {
             reasons.push(format!("workload {name}: any kernel that the guest's firmware loads is accepted"));
         }
+        if let (Some(before), Some(after)) =
+            (before.and_then(|before| before.minimum_snp_tcb), policy.minimum_snp_tcb)
+            && (!after.reaches(&before) || after.fmc < before.fmc)
+        {
+            reasons.push(format!(
+                "workload {name}: older firmware is accepted, {after}, where the minimum was {before}"
+            ));
+        }
         let statuses = policy.tcb_status.iter().filter(|status| {
             **status != TcbStatus::UpToDate
                 && !before.is_some_and(|before| before.tcb_status.contains(*status))

@@ -158,16 +158,25 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
                 }
             }
         }
-        Measured::Snp { measurement, .. } => {
+        Measured::Snp { measurement, host_data, tcb, .. } => {
             policy.snp_measurement.insert(*measurement);
+            policy.minimum_snp_tcb = Some(*tcb);
+            if host_data.0 != [0; 32] {
+                policy.identity.insert(WorkloadIdentity(host_data.0));
+            }
         }
     }
     let mut notes = Vec::new();
-    if claims.tcb_status != TcbStatus::UpToDate {
-        policy.tcb_status.insert(claims.tcb_status);
+    if let Some(status) = claims.tcb_status.filter(|status| *status != TcbStatus::UpToDate) {
+        policy.tcb_status.insert(status);
         notes.push(format!(
-            "The platform's TCB is {}, so the policy accepts that. Update the platform, or know why not.",
-            claims.tcb_status
+            "The platform's TCB is {status}, so the policy accepts that. Update the platform, or know why not."
+        ));
+    }
+    if let Some(minimum) = policy.minimum_snp_tcb {
+        notes.push(format!(
+            "The platform's firmware is {minimum}, so the policy accepts that and newer. AMD's security bulletins say \
+             what is new enough."
         ));
     }
     Ok((policy.validated()?, notes))
@@ -206,10 +215,10 @@ fn recovery(args: &Args, notes: &mut Vec<String>) -> anyhow::Result<Option<Recov
 
 fn trust(policy: &Policy, simulation: &[TrustRoot]) -> TrustTable {
     let simulated = policy.vendors.contains(&Vendor::Simulation);
-    let root = |root: &TrustRoot| pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der()));
+    let root = |root: &TrustRoot| Some(pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der()?)));
     TrustTable {
         vendors: policy.vendors.iter().copied().collect(),
-        simulation_roots: simulation.iter().filter(|_| simulated).map(root).collect(),
+        simulation_roots: simulation.iter().filter(|_| simulated).filter_map(root).collect(),
     }
 }
 
@@ -252,7 +261,7 @@ mod tests {
             vendor: Vendor::Intel,
             root_key_id: RootKeyId([1; 48]),
             debug: false,
-            tcb_status: TcbStatus::UpToDate,
+            tcb_status: Some(TcbStatus::UpToDate),
             advisory_ids: BTreeSet::new(),
             platform: Platform { id: "ab".to_owned(), fmspc: None },
             report_data: ReportData([0; 64]),
@@ -311,7 +320,7 @@ mod tests {
     fn a_debugger_is_refused_and_an_old_platform_is_spoken_of() {
         let debug = Claims { debug: true, ..claims(enclave()) };
         assert!(policy_of(&debug).unwrap_err().to_string().contains("debugger"));
-        let old = Claims { tcb_status: TcbStatus::OutOfDate, ..claims(enclave()) };
+        let old = Claims { tcb_status: Some(TcbStatus::OutOfDate), ..claims(enclave()) };
         let (policy, notes) = policy_of(&old).unwrap();
         policy.judge(&old).unwrap();
         assert!(notes[0].contains("OutOfDate"), "{notes:?}");

@@ -19,7 +19,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::read;
-use crate::{collateral, evidence, output, replica::Replica};
+use crate::{collateral::Places, evidence, output, replica::Replica};
 
 /// Say, secret by secret, whether a manifest grants it to this evidence, and why
 /// not.
@@ -41,10 +41,8 @@ pub(crate) struct Args {
     /// manifest's by default.
     #[arg(long = "secret", value_name = "NAME")]
     secrets: Vec<SecretName>,
-    /// Where to get what vendors publish to verify evidence: a PCCS (URL) or a
-    /// directory.
-    #[arg(long, env = "PCCS_URL", value_name = "URL|DIRECTORY")]
-    collateral: Option<String>,
+    #[command(flatten)]
+    places: Places,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -104,7 +102,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let admitted = Admitted::assumed(manifest, signed, [].into());
     let admitted = admitted.with_context(|| args.file.display().to_string())?;
     let evidence = args.evidence.as_deref().map(evidence::read).transpose()?;
-    let source = collateral::source(args.collateral.as_deref(), &[])?;
+    let source = args.places.source(&[])?;
     let verifier = Verifier::new(admitted.roots.clone(), source, Arc::new(SystemClock));
     let names = match args.secrets.as_slice() {
         [] => admitted.manifest.secrets.keys().cloned().collect(),

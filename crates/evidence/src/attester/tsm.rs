@@ -12,7 +12,7 @@ use aws_lc_rs::rand;
 
 use super::{Attester, AttesterError, SealingKey, blocking, checked_dcap_quote, files};
 use crate::{
-    evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH},
+    evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     measurement::ReportData,
 };
 
@@ -222,7 +222,7 @@ fn snp_report(
             found: format!("{} bytes with other report data", report.len()),
         });
     }
-    Ok(Evidence { format: EvidenceFormat::SnpReport, bytes: report, endorsements: certificates })
+    Ok(Evidence::snp_report(report, certificates))
 }
 
 #[async_trait]

@@ -122,7 +122,7 @@ async fn a_sev_snp_guest_gets_its_report_with_certificates() {
     let tsm = Tsm::with(Arc::clone(&kernel) as _).unwrap();
     assert_eq!(tsm.platform(), "snp");
     let evidence = tsm.evidence(REPORT_DATA).await.unwrap();
-    assert_eq!(evidence.format, EvidenceFormat::SnpReport);
+    assert_eq!(evidence.format, crate::evidence::EvidenceFormat::SnpReport);
     assert_eq!(evidence.endorsements, b"certificates");
     assert_eq!(kernel.left_over(), 0);
 }

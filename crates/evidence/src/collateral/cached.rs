@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    fmt,
+    hash::Hash,
     mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -11,8 +13,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
-    CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3,
-    validity::{self, Part},
+    CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3, SnpCollateral, SnpRequest,
+    VcekRequest,
+    validity::{self, Part, Unreadable},
 };
 use crate::clock::{Clock, UnixSeconds};
 
@@ -30,9 +33,9 @@ const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// by default, and shall end with the reason rather than by its own limit.
 const WAIT_LIMIT: Duration = Duration::from_secs(8);
 
-type Outcome = Result<Arc<QuoteCollateralV3>, CollateralError>;
+type Outcome<C> = Result<Arc<C>, CollateralError>;
 /// A fetch under way; holds its outcome once it has ended.
-type Fetch = watch::Receiver<Option<Outcome>>;
+type Fetch<C> = watch::Receiver<Option<Outcome<C>>>;
 
 /// Keeps what another source gives until the earliest `nextUpdate` of its
 /// parts, by the clock handed in.
@@ -47,22 +50,75 @@ type Fetch = watch::Receiver<Option<Outcome>>;
 /// issued before the one in collateral that has verified never replaces it: that
 /// would undo revocations. What verification refuses is fetched anew soon, and
 /// gives way to whatever comes then, else to what has verified before.
-pub struct CachedSource<S: ?Sized> {
-    inner: Arc<Inner<S>>,
+///
+/// Chips' endorsement keys are not kept: each guest asks for its own only.
+pub struct CachedSource<S> {
+    source: Arc<S>,
+    dcap: Cache<S, QuoteCollateralV3>,
+    snp: Cache<S, SnpCollateral>,
 }
 
-struct Inner<S: ?Sized> {
+/// What a vendor publishes, in parts that are dated.
+#[async_trait]
+trait Published: Sized + Send + Sync + 'static {
+    type Request: Clone + Eq + Hash + fmt::Display + Send + Sync + 'static;
+
+    /// How many of the parts, from the first on, are documents that their issuer
+    /// publishes again and again; the rest are certificates.
+    const DOCUMENTS: usize;
+
+    fn parts(&self) -> Result<Vec<Part>, Unreadable>;
+
+    async fn fetch<S: CollateralSource>(source: &S, request: &Self::Request) -> Outcome<Self>;
+}
+
+#[async_trait]
+impl Published for QuoteCollateralV3 {
+    type Request = CollateralRequest;
+
+    const DOCUMENTS: usize = 4;
+
+    fn parts(&self) -> Result<Vec<Part>, Unreadable> {
+        validity::parts(self)
+    }
+
+    async fn fetch<S: CollateralSource>(source: &S, request: &Self::Request) -> Outcome<Self> {
+        source.collateral(request).await
+    }
+}
+
+#[async_trait]
+impl Published for SnpCollateral {
+    type Request = SnpRequest;
+
+    const DOCUMENTS: usize = 1;
+
+    fn parts(&self) -> Result<Vec<Part>, Unreadable> {
+        validity::snp_parts(self)
+    }
+
+    async fn fetch<S: CollateralSource>(source: &S, request: &Self::Request) -> Outcome<Self> {
+        source.snp(request).await
+    }
+}
+
+struct Cache<S, C: Published> {
+    inner: Arc<Inner<S, C>>,
+}
+
+type Entries<C> = HashMap<<C as Published>::Request, Arc<Mutex<State<C>>>>;
+
+struct Inner<S, C: Published> {
     clock: Arc<dyn Clock>,
-    entries: Mutex<HashMap<CollateralRequest, Arc<Mutex<State>>>>,
-    source: S,
+    entries: Mutex<Entries<C>>,
+    source: Arc<S>,
 }
 
-#[derive(Default)]
-struct State {
-    kept: Option<Kept>,
+struct State<C> {
+    kept: Option<Kept<C>>,
     /// The last that verification held with: the measure of what is older.
-    proven: Option<Kept>,
-    under_way: Option<Fetch>,
+    proven: Option<Kept<C>>,
+    under_way: Option<Fetch<C>>,
     /// Asked for by hand: what comes next replaces what has not verified,
     /// whatever its date.
     replace: bool,
@@ -70,9 +126,14 @@ struct State {
     again: bool,
 }
 
-#[derive(Clone)]
-struct Kept {
-    collateral: Arc<QuoteCollateralV3>,
+impl<C> Default for State<C> {
+    fn default() -> Self {
+        Self { kept: None, proven: None, under_way: None, replace: false, again: false }
+    }
+}
+
+struct Kept<C> {
+    collateral: Arc<C>,
     parts: Vec<Part>,
     from: UnixSeconds,
     until: UnixSeconds,
@@ -83,10 +144,16 @@ struct Kept {
     suspect: bool,
 }
 
-impl Kept {
+impl<C> Clone for Kept<C> {
+    fn clone(&self) -> Self {
+        Self { collateral: Arc::clone(&self.collateral), parts: self.parts.clone(), ..*self }
+    }
+}
+
+impl<C: Published> Kept<C> {
     /// `None` for what can't be read: the verifier says what is wrong with it.
-    fn new(collateral: &Arc<QuoteCollateralV3>, now: UnixSeconds) -> Option<Self> {
-        let parts = validity::parts(collateral).ok()?;
+    fn new(collateral: &Arc<C>, now: UnixSeconds) -> Option<Self> {
+        let parts = collateral.parts().ok()?;
         let from = parts.iter().map(|part| part.from).max()?;
         let until = parts.iter().map(|part| part.until).min()?;
         let quarter = until.0.saturating_sub(from.0) / 4;
@@ -108,15 +175,20 @@ impl Kept {
         self.is_valid(now) && (!self.suspect || now < self.refresh_at)
     }
 
-    fn is(&self, collateral: &Arc<QuoteCollateralV3>) -> bool {
+    fn is(&self, collateral: &Arc<C>) -> bool {
         Arc::ptr_eq(&self.collateral, collateral)
     }
 }
 
-impl<S> CachedSource<S> {
+impl<S: CollateralSource + 'static> CachedSource<S> {
     /// Keeps what `source` gives.
     pub fn new(source: S, clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::new(Inner { clock, entries: Mutex::default(), source }) }
+        let source = Arc::new(source);
+        Self {
+            dcap: Cache::new(Arc::clone(&source), Arc::clone(&clock)),
+            snp: Cache::new(Arc::clone(&source), clock),
+            source,
+        }
     }
 }
 
@@ -126,6 +198,45 @@ impl<S: CollateralSource + 'static> CollateralSource for CachedSource<S> {
         &self,
         request: &CollateralRequest,
     ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        self.dcap.get(request).await
+    }
+
+    fn refresh(&self) {
+        self.dcap.refresh();
+        self.snp.refresh();
+    }
+
+    fn verified(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        self.dcap.verified(request, collateral);
+    }
+
+    fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+        self.dcap.refused(request, collateral);
+    }
+
+    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
+        self.snp.get(request).await
+    }
+
+    fn snp_verified(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
+        self.snp.verified(request, collateral);
+    }
+
+    fn snp_refused(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
+        self.snp.refused(request, collateral);
+    }
+
+    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
+        self.source.vcek(request).await
+    }
+}
+
+impl<S: CollateralSource + 'static, C: Published> Cache<S, C> {
+    fn new(source: Arc<S>, clock: Arc<dyn Clock>) -> Self {
+        Self { inner: Arc::new(Inner { clock, entries: Mutex::default(), source }) }
+    }
+
+    async fn get(&self, request: &C::Request) -> Outcome<C> {
         let now = self.inner.clock.now();
         let entry = self.inner.entry(request, now);
         let fetch = {
@@ -150,23 +261,21 @@ impl<S: CollateralSource + 'static> CollateralSource for CachedSource<S> {
         }
     }
 
-    fn verified(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+    fn verified(&self, request: &C::Request, collateral: &Arc<C>) {
         if let Some(entry) = self.inner.existing(request) {
             lock(&entry).verified(collateral);
         }
     }
 
-    fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
+    fn refused(&self, request: &C::Request, collateral: &Arc<C>) {
         if let Some(entry) = self.inner.existing(request) {
             lock(&entry).refused(collateral);
         }
     }
-}
 
-impl<S: CollateralSource + 'static> CachedSource<S> {
     /// The fetch under way, or one that begins now. It has a task of its own, so
     /// that it does not end with the handshake that needed it first.
-    fn fetch(&self, request: &CollateralRequest, entry: &Arc<Mutex<State>>, state: &mut State) -> Fetch {
+    fn fetch(&self, request: &C::Request, entry: &Arc<Mutex<State<C>>>, state: &mut State<C>) -> Fetch<C> {
         // One whose task was ended from outside has no sender any more.
         if let Some(fetch) = state.under_way.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
             return fetch.clone();
@@ -175,7 +284,7 @@ impl<S: CollateralSource + 'static> CachedSource<S> {
         state.under_way = Some(fetch.clone());
         let (inner, entry, request) = (Arc::clone(&self.inner), Arc::clone(entry), request.clone());
         tokio::spawn(async move {
-            let fetched = inner.source.collateral(&request).await;
+            let fetched = C::fetch(&*inner.source, &request).await;
             let now = inner.clock.now();
             let outcome = lock(&entry).ended(&request, fetched, now);
             // An error means that nobody waits any more.
@@ -185,7 +294,7 @@ impl<S: CollateralSource + 'static> CachedSource<S> {
     }
 }
 
-async fn awaited(request: &CollateralRequest, mut fetch: Fetch) -> Outcome {
+async fn awaited<C>(request: &impl fmt::Display, mut fetch: Fetch<C>) -> Outcome<C> {
     let failed = |reason| CollateralError::Unreachable { origin: format!("for {request}"), reason };
     let outcome = async { fetch.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) };
     match tokio::time::timeout(WAIT_LIMIT, outcome).await {
@@ -195,12 +304,12 @@ async fn awaited(request: &CollateralRequest, mut fetch: Fetch) -> Outcome {
     }
 }
 
-impl<S: ?Sized> Inner<S> {
-    fn existing(&self, request: &CollateralRequest) -> Option<Arc<Mutex<State>>> {
+impl<S, C: Published> Inner<S, C> {
+    fn existing(&self, request: &C::Request) -> Option<Arc<Mutex<State<C>>>> {
         lock(&self.entries).get(request).cloned()
     }
 
-    fn entry(&self, request: &CollateralRequest, now: UnixSeconds) -> Arc<Mutex<State>> {
+    fn entry(&self, request: &C::Request, now: UnixSeconds) -> Arc<Mutex<State<C>>> {
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(request) {
             return Arc::clone(entry);
@@ -218,7 +327,7 @@ impl<S: ?Sized> Inner<S> {
     }
 }
 
-impl State {
+impl<C: Published> State<C> {
     fn refresh(&mut self, now: UnixSeconds) {
         self.replace = true;
         self.again = self.under_way.is_some();
@@ -227,7 +336,7 @@ impl State {
         }
     }
 
-    fn verified(&mut self, collateral: &Arc<QuoteCollateralV3>) {
+    fn verified(&mut self, collateral: &Arc<C>) {
         if self.proven.as_ref().is_some_and(|proven| proven.is(collateral)) {
             return;
         }
@@ -239,7 +348,7 @@ impl State {
 
     /// What has verified once is genuine: then it may as well be the evidence, and
     /// anybody can send that.
-    fn refused(&mut self, collateral: &Arc<QuoteCollateralV3>) {
+    fn refused(&mut self, collateral: &Arc<C>) {
         let proven = self.proven.as_ref().is_some_and(|proven| proven.is(collateral));
         if let Some(kept) = self.kept.as_mut().filter(|kept| kept.is(collateral)) {
             kept.suspect = !proven;
@@ -249,7 +358,7 @@ impl State {
     }
 
     /// A fetch has ended so.
-    fn ended(&mut self, request: &CollateralRequest, fetched: Outcome, now: UnixSeconds) -> Outcome {
+    fn ended(&mut self, request: &C::Request, fetched: Outcome<C>, now: UnixSeconds) -> Outcome<C> {
         self.under_way = None;
         let outcome = self.outcome(request, fetched, now);
         if mem::take(&mut self.again) {
@@ -261,7 +370,7 @@ impl State {
         outcome
     }
 
-    fn outcome(&mut self, request: &CollateralRequest, fetched: Outcome, now: UnixSeconds) -> Outcome {
+    fn outcome(&mut self, request: &C::Request, fetched: Outcome<C>, now: UnixSeconds) -> Outcome<C> {
         let collateral = match fetched {
             Ok(collateral) => collateral,
             Err(error) => {
@@ -299,15 +408,21 @@ impl State {
 
     /// A document of `fresh` that is older than one of what it may not replace,
     /// and that one. What lies in the future by the clock is no measure.
-    fn older(&self, fresh: &Kept, asked: bool, now: UnixSeconds) -> Option<(Part, Part)> {
+    fn older(&self, fresh: &Kept<C>, asked: bool, now: UnixSeconds) -> Option<(Part, Part)> {
         let proven = self.proven.as_ref().filter(|proven| proven.from <= now);
         let kept = self.kept.as_ref().filter(|kept| !asked && !kept.suspect && kept.is_valid(now));
-        [proven, kept].into_iter().flatten().find_map(|held| validity::older(&fresh.parts, &held.parts))
+        [proven, kept].into_iter().flatten().find_map(|held| {
+            let documents = fresh.parts.iter().zip(&held.parts).take(C::DOCUMENTS);
+            documents
+                .filter(|(fresh, held)| fresh.from < held.from)
+                .map(|(fresh, held)| (*fresh, *held))
+                .next()
+        })
     }
 
     /// Goes on with what is kept, or else with what has verified before, until the
     /// next try.
-    fn fall_back(&mut self, now: UnixSeconds) -> Option<Arc<QuoteCollateralV3>> {
+    fn fall_back(&mut self, now: UnixSeconds) -> Option<Arc<C>> {
         if !self.kept.as_ref().is_some_and(|kept| kept.is_valid(now) && !kept.suspect) {
             self.kept = Some(self.proven.as_ref().filter(|proven| proven.is_valid(now))?.clone());
         }

@@ -20,6 +20,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use super::CollateralError;
+
 /// From the first byte to the last of one request, its connection included.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 /// Intel's largest answer, a TCB info of TDX, has about 20 KiB; CRLs grow.
@@ -34,8 +36,62 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
 }
 
+/// A service's address, as somebody gave it.
+pub(super) struct Base {
+    /// Scheme, host, port and a path, which does not end in a slash.
+    pub(super) url: String,
+    /// The host alone.
+    pub(super) host: String,
+}
+
+impl Base {
+    pub(super) fn new(url: &str) -> Result<Self, CollateralError> {
+        let malformed = |reason: String| CollateralError::Url { found: url.to_owned(), reason };
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| malformed(error.to_string()))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(malformed("it is neither http nor https".to_owned()));
+        }
+        if uri.query().is_some() {
+            return Err(malformed("it has a query".to_owned()));
+        }
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| malformed("it has no host".to_owned()))?;
+        Ok(Self { host: host.to_owned(), url: url.trim_end_matches('/').to_owned() })
+    }
+}
+
+/// Fetches `what` from `url`; whatever is not that is an error.
+pub(super) async fn fetch(what: &str, url: &str) -> Result<Answer, CollateralError> {
+    let unreachable = |reason: String| CollateralError::Unreachable { origin: url.to_owned(), reason };
+    let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| unreachable(error.to_string()))?;
+    let answer = get(&uri).await.map_err(unreachable)?;
+    match answer.status {
+        StatusCode::OK => Ok(answer),
+        // A PCCS answers 404 for an unknown FMSPC, Intel's PCS and AMD's KDS as well;
+        // 400 where it finds the FMSPC malformed; 461, 462 and 463 where the platform
+        // or its cache is unknown.
+        status @ (StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
+            Err(CollateralError::Missing { origin: url.to_owned(), what: format!("{what} ({status})") })
+        }
+        status if matches!(status.as_u16(), 461..=463) => {
+            Err(CollateralError::Missing { origin: url.to_owned(), what: format!("{what} ({status})") })
+        }
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            Err(unreachable(format!("it answered {status}")))
+        }
+        status => Err(malformed(url, what, format!("expected status 200, found {status}"))),
+    }
+}
+
+/// An answer that is not what was asked for.
+pub(super) fn malformed(url: &str, what: &str, reason: String) -> CollateralError {
+    CollateralError::Malformed { origin: url.to_owned(), what: what.to_owned(), reason }
+}
+
 /// Fetches `uri`; the error says what went wrong on the way.
-pub(super) async fn get(uri: &Uri) -> Result<Answer, String> {
+async fn get(uri: &Uri) -> Result<Answer, String> {
     match tokio::time::timeout(TIME_LIMIT, connect_and_get(uri)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no complete answer within {} s", TIME_LIMIT.as_secs())),

@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
     CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3,
-    http_get::{self, Answer},
+    http_get::{Answer, Base, fetch, malformed},
 };
 
 /// Intel's PCS has no path for its root CRL; it lies here instead, as the root
@@ -30,52 +29,18 @@ impl PccsSource {
     /// The PCCS at this URL: `http://host:8081`, or with the path that other
     /// software wants written, `https://host:8081/sgx/certification/v4/`.
     pub fn new(url: &str) -> Result<Self, CollateralError> {
-        let malformed = |reason: String| CollateralError::Url { found: url.to_owned(), reason };
-        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| malformed(error.to_string()))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(malformed("it is neither http nor https".to_owned()));
-        }
-        if uri.query().is_some() {
-            return Err(malformed("it has a query".to_owned()));
-        }
-        let host = uri
-            .host()
-            .filter(|host| !host.is_empty())
-            .ok_or_else(|| malformed("it has no host".to_owned()))?;
-        let base = url.trim_end_matches('/');
+        let Base { url: base, host } = Base::new(url)?;
         let base = ["/sgx/certification/v4", "/tdx/certification/v4"]
             .into_iter()
             .find_map(|path| base.strip_suffix(path))
-            .unwrap_or(base);
-        Ok(Self { host: host.to_owned(), base: base.trim_end_matches('/').to_owned() })
-    }
-
-    async fn get(&self, what: &str, url: &str) -> Result<Answer, CollateralError> {
-        let unreachable = |reason: String| CollateralError::Unreachable { origin: url.to_owned(), reason };
-        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| unreachable(error.to_string()))?;
-        let answer = http_get::get(&uri).await.map_err(unreachable)?;
-        match answer.status {
-            StatusCode::OK => Ok(answer),
-            // A PCCS answers 404 for an unknown FMSPC, Intel's PCS as well; 400
-            // where it finds the FMSPC malformed; 461, 462 and 463 where the
-            // platform or its cache is unknown.
-            status @ (StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => {
-                Err(CollateralError::Missing { origin: url.to_owned(), what: format!("{what} ({status})") })
-            }
-            status if matches!(status.as_u16(), 461..=463) => {
-                Err(CollateralError::Missing { origin: url.to_owned(), what: format!("{what} ({status})") })
-            }
-            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                Err(unreachable(format!("it answered {status}")))
-            }
-            status => Err(malformed(url, what, format!("expected status 200, found {status}"))),
-        }
+            .unwrap_or(&base);
+        Ok(Self { host, base: base.trim_end_matches('/').to_owned() })
     }
 
     async fn pck_crl(&self, request: &CollateralRequest) -> Result<(Vec<u8>, String), CollateralError> {
         let what = "PCK CRL";
         let url = format!("{}/sgx/certification/v4/pckcrl?ca={}&encoding=der", self.base, request.ca);
-        let answer = self.get(what, &url).await?;
+        let answer = fetch(what, &url).await?;
         let chain = issuer_chain(&answer, &["SGX-PCK-CRL-Issuer-Chain"])
             .map_err(|reason| malformed(&url, what, reason))?;
         Ok((der(&answer.body), chain))
@@ -89,7 +54,7 @@ impl PccsSource {
             own = format!("{}/sgx/certification/v4/rootcacrl", self.base);
             &own
         };
-        Ok(der(&self.get("root CA CRL", url).await?.body))
+        Ok(der(&fetch("root CA CRL", url).await?.body))
     }
 
     async fn tcb_info(&self, request: &CollateralRequest) -> Result<Signed, CollateralError> {
@@ -101,7 +66,7 @@ impl PccsSource {
         }
         let what = "TCB info";
         let url = format!("{}/{}/certification/v4/tcb?fmspc={}", self.base, request.tee, request.fmspc);
-        let answer = self.get(what, &url).await?;
+        let answer = fetch(what, &url).await?;
         let read = || {
             let TcbInfo { body, signature } = parse(&answer.body)?;
             let chain = issuer_chain(&answer, &["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"])?;
@@ -119,7 +84,7 @@ impl PccsSource {
         }
         let what = "QE identity";
         let url = format!("{}/{}/certification/v4/qe/identity", self.base, request.tee);
-        let answer = self.get(what, &url).await?;
+        let answer = fetch(what, &url).await?;
         let read = || {
             let QeIdentity { body, signature } = parse(&answer.body)?;
             let chain = issuer_chain(&answer, &["SGX-Enclave-Identity-Issuer-Chain"])?;
@@ -168,10 +133,6 @@ impl Signed {
         let signature = hex::decode(signature).map_err(|error| format!("signature: {error}"))?;
         Ok(Self { body: body.get().to_owned(), signature, chain })
     }
-}
-
-fn malformed(url: &str, what: &str, reason: String) -> CollateralError {
-    CollateralError::Malformed { origin: url.to_owned(), what: what.to_owned(), reason }
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {

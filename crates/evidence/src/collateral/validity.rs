@@ -3,7 +3,7 @@
 use dcap_qvl::{QeIdentity, TcbInfo};
 use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, X509Certificate};
 
-use super::QuoteCollateralV3;
+use super::{QuoteCollateralV3, SnpCollateral};
 use crate::{clock::UnixSeconds, verifier::parse_issuer_chain};
 
 /// A dated part of collateral.
@@ -19,10 +19,6 @@ pub(crate) struct Part {
 
 /// A part that can't be read, and why.
 pub(crate) type Unreadable = (&'static str, String);
-
-/// How many of [`parts`], from the first on, are documents that their issuer
-/// publishes again and again; the rest are certificates.
-const DOCUMENTS: usize = 4;
 
 /// Every dated part: TCB info, QE identity, both CRLs, and the certificates
 /// that signed them. Nothing is verified.
@@ -52,11 +48,18 @@ pub(crate) fn parts(collateral: &QuoteCollateralV3) -> Result<Vec<Part>, Unreada
     Ok(parts)
 }
 
-/// The first document among the parts `fresh` that was issued before the same one
-/// among `held`, and that one.
-pub(crate) fn older(fresh: &[Part], held: &[Part]) -> Option<(Part, Part)> {
-    let mut documents = fresh.iter().zip(held).take(DOCUMENTS);
-    documents.find(|(fresh, held)| fresh.from < held.from).map(|(fresh, held)| (*fresh, *held))
+/// Every dated part of AMD's: the CRL, and the certificates. Nothing is verified.
+pub(crate) fn snp_parts(collateral: &SnpCollateral) -> Result<Vec<Part>, Unreadable> {
+    Ok(vec![
+        crl("AMD CRL", &collateral.crl)?,
+        certificate("AMD issuer certificate", &collateral.issuer)?,
+        certificate("AMD root certificate", &collateral.root)?,
+    ])
+}
+
+/// When AMD's CRL was issued.
+pub(crate) fn crl_issued(der: &[u8]) -> Result<UnixSeconds, Unreadable> {
+    Ok(crl("AMD CRL", der)?.from)
 }
 
 /// When the signed TCB info and QE identity were issued: the later of the two.

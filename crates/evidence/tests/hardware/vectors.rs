@@ -46,7 +46,7 @@ fn a_real_debug_enclave_is_claimed_as_one_and_refused_by_the_policy() {
     assert!(claims.debug);
     let Measured::Sgx { mr_enclave, .. } = claims.measured else { panic!("{claims:?}") };
     let mut policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, WorkloadIdentity(mr_enclave.0));
-    policy.tcb_status.insert(claims.tcb_status);
+    policy.tcb_status.insert(claims.tcb_status.unwrap());
     assert_eq!(policy.judge(&claims).unwrap_err().failures[0].rule, "allow_debug");
     policy.allow_debug = true;
     policy.judge(&claims).unwrap();

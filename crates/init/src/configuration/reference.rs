@@ -206,6 +206,7 @@ fn policies(
             rtmr: None,
             snp_measurement: BTreeSet::new(),
             host_data: BTreeSet::new(),
+            minimum_snp_tcb: None,
             tcb_status: tcb_status.clone(),
             allow_debug: false,
             allow_any_program: false,

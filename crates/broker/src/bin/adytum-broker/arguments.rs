@@ -30,6 +30,10 @@ pub(crate) struct Arguments {
     /// a directory.
     #[arg(long, value_name = "URL|DIRECTORY", env = "PCCS_URL")]
     pub(crate) collateral: Option<String>,
+    /// SEV-SNP: where AMD's certificates come from, the URL of a KDS or a directory; by
+    /// default a directory that --collateral names, else AMD's own KDS.
+    #[arg(long, value_name = "URL|DIRECTORY", env = "AMD_KDS_URL")]
+    pub(crate) amd_kds: Option<String>,
     /// Where the encrypted state is kept. Without it, nothing outlives the process.
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) state_directory: Option<PathBuf>,

@@ -6,7 +6,7 @@ use adytum_broker::measured::MeasuredConfiguration;
 use adytum_evidence::{
     attester::{self, Attester, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm},
     clock::Clock,
-    collateral::{CachedSource, CollateralSource, DirectorySource, from_url_with_clock},
+    collateral::{CollateralSource, from_places},
 };
 use anyhow::Context as _;
 
@@ -40,22 +40,18 @@ pub(crate) async fn open(
         "--quote-latency is for --tee simulation=...: hardware takes its own time"
     );
     let collateral = named_collateral(arguments, clock)?.context(
-        "no collateral to verify workloads with: give --collateral or PCCS_URL, the URL of a PCCS or a directory",
+        "no collateral to verify workloads with: give --collateral or PCCS_URL, the URL of a PCCS or a directory; \
+         or --amd-kds or AMD_KDS_URL, if they run on SEV-SNP",
     )?;
-    Ok(Tee { attester, collateral })
+    let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
+    Ok(Tee { attester: attester::endorsed(attester, intel, amd)?, collateral })
 }
 
 fn named_collateral(
     arguments: &Arguments,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Option<Arc<dyn CollateralSource>>> {
-    let Some(place) = arguments.collateral.as_deref().map(str::trim).filter(|place| !place.is_empty()) else {
-        return Ok(None);
-    };
-    if place.contains("://") {
-        return Ok(Some(from_url_with_clock(place, clock)?));
-    }
-    Ok(Some(Arc::new(CachedSource::new(DirectorySource::new(place), clock))))
+    Ok(from_places(arguments.collateral.as_deref(), arguments.amd_kds.as_deref(), &clock)?)
 }
 
 #[cfg(feature = "simulation")]
@@ -83,7 +79,10 @@ async fn simulation(
             let identity = identity.await?;
             let connect = || RemoteSimAttester::connect(&url, identity);
             let attester = adytum_sim::when_there(None, connect).await?.quote_latency(latency);
-            let collateral = named.map_or_else(|| from_url_with_clock(&url, clock), Ok)?;
+            let collateral = match named {
+                Some(named) => named,
+                None => adytum_evidence::collateral::from_url_with_clock(&url, clock)?,
+            };
             Tee { attester: Arc::new(attester), collateral }
         }
         Location::Directory(directory) => {

@@ -1,0 +1,8 @@
+//! SEV-SNP reports, from a chip in software whose certificates have AMD's form.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics fails")]
+
+mod attacks;
+mod chip;
+mod genuine;
+mod sources;

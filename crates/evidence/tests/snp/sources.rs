@@ -1,0 +1,176 @@
+//! Where AMD's certificates come from: a KDS, a directory, and what guests do whose
+//! host gives them none.
+
+use std::{fs, sync::Arc};
+
+use adytum_evidence::{
+    attester::{Attester, AttesterError, Endorsed, SealingKey},
+    clock::{Clock, SystemClock},
+    collateral::{CollateralSource, SnpRequest, VcekRequest, from_places},
+    evidence::Evidence,
+    measurement::ReportData,
+    snp::{Endorser, SnpProduct},
+    verifier::Verifier,
+};
+use adytum_sim::snp::SnpPlatform;
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+};
+
+use crate::chip::{REPORT_DATA, evidence, guest};
+
+/// A guest whose host gives it no certificates.
+struct Poor(Arc<SnpPlatform>);
+
+#[async_trait]
+impl Attester for Poor {
+    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
+        let evidence = self.0.evidence(&guest(), report_data).unwrap();
+        Ok(Evidence::snp_report(evidence.bytes, Vec::new()))
+    }
+
+    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
+        Ok(None)
+    }
+
+    fn platform(&self) -> &'static str {
+        "snp"
+    }
+}
+
+fn pem(platform: &SnpPlatform) -> String {
+    let collateral = platform.published();
+    [&collateral.issuer, &collateral.root]
+        .map(|der| {
+            format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+        })
+        .concat()
+}
+
+/// A KDS of one platform, at this address, and the paths that it was asked for.
+async fn kds(platform: Arc<SnpPlatform>) -> (String, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, paths) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let path = head.split(' ').nth(1).unwrap();
+            let body = match path.rsplit('/').next().unwrap() {
+                "cert_chain" => pem(&platform).into_bytes(),
+                "crl" => platform.published().crl.clone(),
+                _ => platform.endorsement().to_vec(),
+            };
+            asked.send(path.to_owned()).unwrap();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+        }
+    });
+    (url, paths)
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+#[tokio::test]
+async fn a_guest_without_certificates_gets_its_own_and_who_verifies_the_rest() {
+    for product in [SnpProduct::Genoa, SnpProduct::Turin] {
+        let platform = SnpPlatform::ephemeral(product, Endorser::Vcek).unwrap();
+        let (url, mut paths) = kds(Arc::clone(&platform)).await;
+        let source = from_places(None, Some(&url), &clock()).unwrap().unwrap();
+        let attester = Endorsed::new(Arc::new(Poor(Arc::clone(&platform))), Arc::clone(&source));
+        let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock());
+        for _ in 0..3 {
+            let evidence = attester.evidence(REPORT_DATA).await.unwrap();
+            verifier.verify(&evidence).await.unwrap();
+        }
+        let mut asked = Vec::new();
+        while let Ok(path) = paths.try_recv() {
+            asked.push(path);
+        }
+        asked.sort();
+        // Each once, however often it is needed.
+        let (chip, levels) = if product == SnpProduct::Turin {
+            (hex::encode(&platform.chip_id()[..8]), "fmcSPL=03&blSPL=00&teeSPL=08&snpSPL=04&ucodeSPL=210")
+        } else {
+            (hex::encode(platform.chip_id()), "blSPL=03&teeSPL=00&snpSPL=08&ucodeSPL=210")
+        };
+        let mut expected = [
+            format!("/vcek/v1/{product}/{chip}?{levels}"),
+            format!("/vcek/v1/{product}/cert_chain"),
+            format!("/vcek/v1/{product}/crl"),
+        ];
+        expected.sort();
+        assert_eq!(asked, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_serves_both_vendors() {
+    let platform = SnpPlatform::ephemeral(SnpProduct::Milan, Endorser::Vcek).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().to_str().unwrap();
+    for text in [place.to_owned(), format!("file://{place}")] {
+        let source = from_places(Some(&text), None, &clock()).unwrap().unwrap();
+        let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock());
+        let error = verifier.verify(&evidence(&platform)).await.unwrap_err();
+        assert_eq!(error.code(), "collateral-missing", "{error}");
+        assert!(error.to_string().contains("snp-milan-vcek"), "{error}");
+    }
+
+    fs::write(directory.path().join("snp-milan-vcek.pem"), pem(&platform)).unwrap();
+    fs::write(directory.path().join("snp-milan-vcek.crl"), &platform.published().crl).unwrap();
+    let source = from_places(Some(place), None, &clock()).unwrap().unwrap();
+    let verifier = Verifier::new(vec![platform.trust_root().unwrap()], Arc::clone(&source), clock());
+    verifier.verify(&evidence(&platform)).await.unwrap();
+
+    // And chips' certificates, for guests without.
+    let request = VcekRequest {
+        product: SnpProduct::Milan,
+        chip_id: *platform.chip_id(),
+        reported_tcb: [3, 0, 8, 4, 0, 0, 8, 210],
+    };
+    assert_eq!(source.vcek(&request).await.unwrap_err().code(), "collateral-missing");
+    fs::write(directory.path().join(format!("{request}.der")), platform.endorsement()).unwrap();
+    assert_eq!(*source.vcek(&request).await.unwrap(), *platform.endorsement());
+}
+
+#[tokio::test]
+async fn a_directory_with_something_else_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("snp-genoa-vlek.pem"), "no certificates").unwrap();
+    fs::write(directory.path().join("snp-genoa-vlek.crl"), "no list").unwrap();
+    let source = from_places(None, directory.path().to_str(), &clock()).unwrap().unwrap();
+    let request = SnpRequest { product: SnpProduct::Genoa, endorser: Endorser::Vlek };
+    assert_eq!(source.snp(&request).await.unwrap_err().code(), "collateral-malformed");
+}
+
+#[tokio::test]
+async fn nowhere_to_get_it_from_is_said() {
+    assert!(from_places(None, Some(" "), &clock()).unwrap().is_none());
+    assert_eq!(from_places(None, Some("ftp://host"), &clock()).err().unwrap().code(), "collateral-url");
+    // A service that is down.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let platform = SnpPlatform::ephemeral(SnpProduct::Milan, Endorser::Vcek).unwrap();
+    let source = from_places(None, Some(&url), &clock()).unwrap().unwrap();
+    let attester = Endorsed::new(Arc::new(Poor(Arc::clone(&platform))), Arc::clone(&source));
+    let error = attester.evidence(REPORT_DATA).await.unwrap_err();
+    assert!(error.to_string().contains("VCEK certificate, which the host did not give"), "{error}");
+    let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock());
+    let error = verifier.verify(&evidence(&platform)).await.unwrap_err();
+    assert_eq!(error.code(), "collateral-unreachable", "{error}");
+    assert!(error.retry());
+}
