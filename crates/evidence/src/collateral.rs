@@ -259,7 +259,7 @@ pub enum CollateralError {
     },
     /// The source can't be reached; trying again may help.
     #[error(
-        "collateral source {origin} is unreachable: {reason}; check PCCS_URL and the network, then retry"
+        "collateral source {origin} is unreachable: {reason}; check PCCS_URL (SEV-SNP: AMD_KDS_URL) and the network, then retry"
     )]
     Unreachable {
         /// The URL or directory.
