@@ -8,7 +8,8 @@ use std::{
 
 use aws_lc_rs::{
     digest,
-    signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey},
+    error::Unspecified,
+    signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey, VerificationAlgorithm},
 };
 use dcap_qvl::{
     config::{Config, CryptoProvider},
@@ -53,15 +54,31 @@ fn hash<const LENGTH: usize>(algorithm: &'static digest::Algorithm, data: &[u8])
 }
 
 /// ECDSA on P-256 with SHA-256, the one algorithm of Intel's attestation.
+#[derive(Debug)]
+struct EcdsaP256Sha256;
+
+/// Has this key signed this message?
 ///
 /// Of the nine signatures behind a quote eight are the same for every quote of
 /// a platform: those of certificates, CRLs, TCB info, QE identity and the QE
 /// report. A signature once found good is recognised by a digest over key,
 /// message and signature, and not computed again. Whether a *valid* signature
 /// still counts (dates, revocation, TCB) is not remembered: it is decided anew
-/// each time.
-#[derive(Debug)]
-struct EcdsaP256Sha256;
+/// each time. A key is used with one algorithm only, so that is not in the digest.
+pub(super) fn verify(
+    algorithm: &'static dyn VerificationAlgorithm,
+    public_key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), Unspecified> {
+    let triple = Triple::of(public_key, message, signature);
+    if lock(&VERIFIED).contains(&triple) {
+        return Ok(());
+    }
+    UnparsedPublicKey::new(algorithm, public_key).verify(message, signature)?;
+    lock(&VERIFIED).insert(triple);
+    Ok(())
+}
 
 impl SignatureVerificationAlgorithm for EcdsaP256Sha256 {
     fn verify_signature(
@@ -70,15 +87,7 @@ impl SignatureVerificationAlgorithm for EcdsaP256Sha256 {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), InvalidSignature> {
-        let triple = Triple::of(public_key, message, signature);
-        if lock(&VERIFIED).contains(&triple) {
-            return Ok(());
-        }
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key)
-            .verify(message, signature)
-            .map_err(|_| InvalidSignature)?;
-        lock(&VERIFIED).insert(triple);
-        Ok(())
+        verify(&ECDSA_P256_SHA256_ASN1, public_key, message, signature).map_err(|_| InvalidSignature)
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
