@@ -92,10 +92,13 @@ render sgx --set-string broker.genesis='format = "x"' | grep -q 'name: adytum-ge
 render sgx --set broker.image=demo/init_ra_server:former >"$work/images"
 grep -q 'image: demo/init_ra_server:former$' "$work/images" || fail "broker.image is not rendered"
 grep -q 'image: demo/tf_demo:[0-9.]*$' "$work/images" || fail "broker.image changes the model servers' image"
+mirrors=$(render snp --set amdKdsUrl=http://kds.example | grep -c 'value: http://kds.example$')
+[[ $mirrors == 2 ]] || fail "amdKdsUrl is rendered $mirrors times, not for broker and model servers"
 # What the schema or the chart must refuse.
 refused hope
 refused sgx --set serving.replicas=-1
 refused sgx --set pccsUrl=ftp://pccs
+refused snp --set amdKdsUrl=kds
 refused sgx --set unknown=1
 refused tdx --set broker.initData=
 for tee in tdx snp; do
