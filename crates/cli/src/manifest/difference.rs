@@ -374,9 +374,17 @@ mod tests {
             true => (text, "2"),
             false => (text, "3"),
         };
-        let policy =
-            if rest.contains("# old platforms") { "tcb_status = [\"UpToDate\", \"OutOfDate\"]" } else { "" };
-        Read::parse(&text.replace("FLOOR", floor).replace("POLICY", policy)).unwrap()
+        let firmware = |fmc, microcode| {
+            format!("minimum_snp_tcb = {{ {fmc} bootloader = 3, tee = 0, snp = 8, microcode = {microcode} }}")
+        };
+        let policy = match rest {
+            "# old platforms" => "tcb_status = [\"UpToDate\", \"OutOfDate\"]".to_owned(),
+            "# firmware" => firmware("fmc = 1,", 200),
+            "# old firmware" => firmware("fmc = 1,", 199),
+            "# any fmc" => firmware("", 200),
+            _ => String::new(),
+        };
+        Read::parse(&text.replace("FLOOR", floor).replace("POLICY", &policy)).unwrap()
     }
 
     /// By what the two texts say.
@@ -404,6 +412,8 @@ mod tests {
         for (strict, loose, expected) in [
             ("", "# floor 2", "version 2 may be loaded again, the floor was 3"),
             ("", "# old platforms", "TCB status OutOfDate"),
+            ("# firmware", "# old firmware", "older firmware is accepted"),
+            ("# firmware", "# any fmc", "older firmware is accepted"),
             ("", "[restart]\nunplanned = \"serve\"\n", "serves without an owner's word"),
             (&owners(2), &owners(1), "the number of owners who must agree falls from 2 to 1"),
             (&recovery(2), &recovery(1), "the number of shares that recover the root key falls from 2 to 1"),

@@ -251,7 +251,8 @@ fn models(
 mod tests {
     use adytum_evidence::{
         claims::Platform,
-        measurement::{MrEnclave, MrSigner, ReportData, RootKeyId, TdxMeasurement},
+        measurement::{HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, TdxMeasurement},
+        snp::SnpTcb,
     };
 
     use super::*;
@@ -314,6 +315,29 @@ mod tests {
         }
         let (policy, _) = policy_of(&claims(guest(identity))).unwrap();
         assert!(policy.judge(&claims(guest([0; 48]))).is_err(), "the identity is pinned too");
+    }
+
+    #[test]
+    fn a_draft_from_a_report_pins_guest_host_data_and_firmware() {
+        let tcb = SnpTcb { fmc: None, bootloader: 10, tee: 0, snp: 23, microcode: 84 };
+        let of = |measurement, host_data, tcb| Claims {
+            tcb_status: None,
+            ..claims(Measured::Snp {
+                measurement: SnpMeasurement([measurement; 48]),
+                host_data: HostData([host_data; 32]),
+                vmpl: 0,
+                tcb,
+            })
+        };
+        let (policy, notes) = policy_of(&of(4, 9, tcb)).unwrap();
+        policy.judge(&of(4, 9, tcb)).unwrap();
+        policy.judge(&of(4, 9, SnpTcb { microcode: 85, ..tcb })).unwrap();
+        assert!(notes.len() == 1 && notes[0].contains("microcode 84"), "{notes:?}");
+        for other in [of(5, 9, tcb), of(4, 8, tcb), of(4, 9, SnpTcb { snp: 22, ..tcb })] {
+            assert!(policy.judge(&other).is_err(), "{other:?}");
+        }
+        // A guest that was given nothing: nothing is pinned that the host would say.
+        policy_of(&of(4, 0, tcb)).unwrap().0.judge(&of(4, 0, tcb)).unwrap();
     }
 
     #[test]
