@@ -118,7 +118,8 @@ context() {
             ;;
         tf_demo)
             put_system adytum-serving "$at/program"
-            put "$owner/public/workload.toml" "$at/owner" etc/adytum/workload.toml
+            [[ ! -f $owner/public/workload.toml ]] ||
+                put "$owner/public/workload.toml" "$at/owner" etc/adytum/workload.toml
             put "$owner/models" "$at/owner" models
             ;;
         tf_demo_client)
@@ -158,7 +159,9 @@ megabytes() {
 size() {
     local at=$work/context/$1
     if [[ $1 == tf_demo ]]; then
-        echo "$(megabytes "$at/program" "$at/owner/etc") and $(megabytes "$at/owner/models") of sealed models"
+        local without=("$at/program")
+        [[ ! -d $at/owner/etc ]] || without+=("$at/owner/etc")
+        echo "$(megabytes "${without[@]}") and $(megabytes "$at/owner/models") of sealed models"
     else
         megabytes "$at"
     fi
@@ -225,4 +228,18 @@ for index in "${!images[@]}"; do
     printf '%-34s sha256:%s  %s\n' "$registry/${images[index]}:$tag" "${ids[index]}" "$(size "${images[index]}")"
 done
 [[ -z $archives ]] || echo "archives and SBOMs: $archives"
+if [[ ! -f $owner/public/workload.toml ]]; then
+    cat <<'END'
+
+tf_demo is not finished: it must say which broker is meant, and that is known once init_ra_server is in its TEE. Until
+then it ends with "no-models-allowed". Have the broker measured, and build again with -p FILE: see "On hardware" in
+docs/kubernetes.md. To try all of it on any machine, simulate: -s.
+END
+elif [[ -z $simulation && ! " ${owner_options[*]} " =~ " -w " ]]; then
+    cat <<'END'
+
+There is no manifest for these images yet: it must say how tf_demo is told, which is known once it is in its TEE. Have it
+measured, and build again with -w FILE too: see "On hardware" in docs/kubernetes.md.
+END
+fi
 [[ -z $check ]] || check_reproducible

@@ -3,6 +3,10 @@
 # model, measured configurations and the signed manifest, in one directory.
 # Run again, it makes what is missing and measures what has changed.
 #
+# On hardware a TEE says what it measured only once an image is there, so not all of
+# it can be made at first: without -p no measured configuration, without that or -w no
+# manifest. It says what is missing.
+#
 #   public/    may be known: genesis, policies, measured configuration, manifest, server.crt
 #   private/   may not: the owner's key, the recovery key, secrets/NAME for the broker, platform/ of a simulation;
 #              and server-names, the names in server.crt
@@ -174,22 +178,13 @@ simulated() {
     printf 'vendors = ["simulation"]\ntee = ["sgx"]\nidentity = ["%s"]\n' "$1"
 }
 
-# policy FILE IDENTITY WHO OPTION: the policy that was given, or the simulation's.
+# policy FILE IDENTITY: the policy that was given, or the simulation's; else nothing.
 policy() {
     if [[ -n $1 ]]; then
         cat "$1"
     elif [[ -n $simulation ]]; then
         simulated "$2"
-    else
-        fail "how is $3 told on your platform? give a policy ($4 FILE, see docs/kubernetes.md), or simulate (-s)"
     fi
-}
-
-broker() {
-    local measurement
-    measurement=$("$adytum" measure --broker "$binaries/adytum-broker")
-    policy "$broker_policy" "$measurement" 'the broker' -p >"$public/broker-policy.toml.new"
-    mv "$public/broker-policy.toml.new" "$public/broker-policy.toml"
 }
 
 # The flags of the reference, and the host's own (docs/measured-configuration.md).
@@ -228,9 +223,11 @@ END
 
 # manifest VERSION
 manifest() {
-    local vendors='"intel"'
-    [[ -z $simulation ]] || vendors='"simulation"'
-    printf 'format = "adytum manifest v1"\ngenesis = "%s"\nversion = %s\n\n[trust]\nvendors = [%s]\n' \
+    local vendors
+    # Those whose machines the workload may run on, as its policy has them.
+    vendors=$(sed -n 's/^vendors *= *\(\[[^]]*\]\).*/\1/p' <<<"$workload_rules" | head -n 1)
+    [[ -n $vendors ]] || fail "the workload's policy has no line vendors = [...]"
+    printf 'format = "adytum manifest v1"\ngenesis = "%s"\nversion = %s\n\n[trust]\nvendors = %s\n' \
         "$genesis" "$1" "$vendors"
     [[ -z $simulation ]] || printf 'simulation_roots = ["""\n%s\n"""]\n' "$(<"$public/simulation-root.pem")"
     printf '\n[recovery]\nthreshold = 1\nrecipients = ["%s"]\n' "$recovery"
@@ -266,14 +263,25 @@ keys
 # What others can't read is what images are searched for.
 chmod 0600 "$private/owner.pem" "$private/secrets"/*
 models
-broker
-workload >"$public/workload.toml"
-identity=$("$adytum" measure --configuration "$public/workload.toml" --program "$binaries/adytum-serving")
-workload_rules=$(policy "$workload_policy" "$identity" 'the workload' -w)
-sign_manifest
-version=$(sed -n 's/^version = //p' "$public/manifest.toml" | head -n 1)
 echo "owner's directory  $directory"
 echo "genesis            $genesis"
-echo "broker             $(sed -n 's/^identity = //p' "$public/broker-policy.toml")"
+measurement=$("$adytum" measure --broker "$binaries/adytum-broker")
+broker_rules=$(policy "$broker_policy" "$measurement")
+if [[ -z $broker_rules ]]; then
+    # What an earlier run made for another broker is not this one's.
+    rm -f "$public/broker-policy.toml" "$public/workload.toml"
+    echo 'broker             not told yet: -p FILE'
+    exit
+fi
+echo "$broker_rules" >"$public/broker-policy.toml"
+echo "broker             $(grep -m 1 -E '^(identity|mr_enclave|mr_td|snp_measurement) = ' <<<"$broker_rules")"
+workload >"$public/workload.toml"
+identity=$("$adytum" measure --configuration "$public/workload.toml" --program "$binaries/adytum-serving")
 echo "workload           $identity"
-echo "manifest           version $version"
+workload_rules=$(policy "$workload_policy" "$identity")
+if [[ -z $workload_rules ]]; then
+    echo 'manifest           not made yet: -w FILE'
+    exit
+fi
+sign_manifest
+echo "manifest           version $(sed -n 's/^version = //p' "$public/manifest.toml" | head -n 1)"
