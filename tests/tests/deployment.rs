@@ -233,12 +233,56 @@ async fn an_owners_directory_keeps_what_it_has() -> Result<()> {
     Ok(())
 }
 
+/// On hardware a program is told by what its TEE measured, which is known only once its
+/// image is there: what depends on it is left out until it is given, never guessed, and
+/// what a simulation left is not taken for it.
 #[tokio::test]
-async fn a_build_for_hardware_does_not_guess_who_the_broker_is() -> Result<()> {
-    let directory = tempfile::tempdir()?;
+async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing() -> Result<()> {
+    let site = Site::prepare().await?;
+    fs::remove_file(site.owner("public/manifest.toml"))?;
+    let policy = site.directory.path().join("policy.toml");
+    fs::write(
+        &policy,
+        format!(
+            "vendors = [\"amd\"]\ntee = [\"snp\"]\nsnp_measurement = [\"{}\"]\n\
+             minimum_snp_tcb = {{ bootloader = 10, tee = 0, snp = 23, microcode = 84 }}\n",
+            "a1".repeat(48)
+        ),
+    )?;
+    let prepared = async |options: &[&str]| {
+        let mut command = Command::new(root().join("deploy/owner.sh"));
+        command.args(["-m", "digits"]).arg("-d").arg(site.owner("")).arg("-b").arg(&site.binaries);
+        for option in options {
+            command.arg(option).arg(&policy);
+        }
+        run(command).await
+    };
+    let there = |file: &str| site.owner("public").join(file).exists();
+
+    let said = prepared(&[]).await?;
+    ensure!(said.contains("not told yet: -p FILE"), "{said}");
+    ensure!(!there("workload.toml") && !there("broker-policy.toml") && !there("manifest.toml"));
+
+    let said = prepared(&["-p"]).await?;
+    ensure!(said.contains("not made yet: -w FILE") && said.contains(&"a1".repeat(48)), "{said}");
+    let workload = fs::read_to_string(site.owner("public/workload.toml"))?;
+    ensure!(workload.contains("vendors = [\"amd\"]") && !workload.contains("simulation"), "{workload}");
+    ensure!(!there("manifest.toml"));
+
+    let said = prepared(&["-p", "-w"]).await?;
+    ensure!(said.contains("version 1"), "{said}");
+    let manifest = fs::read_to_string(site.owner("public/manifest.toml"))?;
+    ensure!(manifest.contains("[trust]\nvendors = [\"amd\"]\n") && there("manifest.toml.sig"), "{manifest}");
+    let mut check = site.command("adytum");
+    check.args(["manifest", "check"]).arg(site.owner("public/manifest.toml"));
+    run(check).await?;
+
+    // A policy that is none is refused when it is used.
+    fs::write(&policy, "tee = [\"snp\"]\n")?;
     let mut command = Command::new(root().join("deploy/owner.sh"));
-    command.args(["-m", "digits"]).arg("-d").arg(directory.path()).arg("-b").arg(built_binaries().await?);
+    command.args(["-m", "digits"]).arg("-d").arg(site.owner("")).arg("-b").arg(&site.binaries);
+    command.arg("-p").arg(&policy);
     let refusal = run_refused(command).await?;
-    ensure!(refusal.contains("give a policy (-p FILE") && refusal.contains("simulate (-s)"), "{refusal}");
+    ensure!(refusal.contains("missing field `vendors`"), "{refusal}");
     Ok(())
 }

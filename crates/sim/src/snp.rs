@@ -5,7 +5,7 @@
 mod certificates;
 mod guest;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey},
@@ -58,7 +58,9 @@ pub struct SnpPlatform {
     tcb: [u8; 8],
     key: EcdsaKeyPair,
     endorsement: Vec<u8>,
-    collateral: Arc<SnpCollateral>,
+    root: Authority,
+    issuer: Authority,
+    collateral: Mutex<Arc<SnpCollateral>>,
 }
 
 impl SnpPlatform {
@@ -95,7 +97,8 @@ impl SnpPlatform {
         )?;
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &key)
             .map_err(|error| SimError::cryptography("read the endorsement key", error))?;
-        let collateral = SnpCollateral { issuer: issuer.certificate, root: root.certificate, crl };
+        let collateral =
+            SnpCollateral { issuer: issuer.certificate.clone(), root: root.certificate.clone(), crl };
         Ok(Arc::new(Self {
             product,
             endorser,
@@ -103,19 +106,39 @@ impl SnpPlatform {
             tcb,
             key,
             endorsement: certificate,
-            collateral: Arc::new(collateral),
+            root,
+            issuer,
+            collateral: Mutex::new(Arc::new(collateral)),
         }))
     }
 
     /// The root, for those who trust it by name.
     pub fn trust_root(&self) -> Result<TrustRoot, SimError> {
-        TrustRoot::simulation(&self.collateral.root)
+        TrustRoot::simulation(&self.root.certificate)
             .map_err(|error| SimError::cryptography("read the root certificate", error))
     }
 
     /// The certificates and CRL above the endorsement key.
     pub fn published(&self) -> Arc<SnpCollateral> {
-        Arc::clone(&self.collateral)
+        Arc::clone(&self.collateral.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on this is published.
+    pub fn publish(&self, collateral: Arc<SnpCollateral>) {
+        *self.collateral.lock().unwrap_or_else(PoisonError::into_inner) = collateral;
+    }
+
+    /// From here on a CRL of these dates is published, in which the issuer is revoked or
+    /// is not.
+    pub fn publish_crl(
+        &self,
+        validity: (UnixSeconds, UnixSeconds),
+        issuer_revoked: bool,
+    ) -> Result<(), SimError> {
+        let revoked = issuer_revoked.then_some(&self.issuer);
+        let crl = self.root.revocation_list(Validity::of(Some(validity)), revoked)?;
+        self.publish(Arc::new(SnpCollateral { crl, ..(*self.published()).clone() }));
+        Ok(())
     }
 
     /// The endorsement key's certificate, in DER.
@@ -163,7 +186,7 @@ impl CollateralSource for SnpPlatform {
 
     async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
         if (request.product, request.endorser) == (self.product, self.endorser) {
-            return Ok(Arc::clone(&self.collateral));
+            return Ok(self.published());
         }
         Err(missing(request.to_string()))
     }

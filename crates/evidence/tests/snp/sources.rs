@@ -1,12 +1,12 @@
 //! Where AMD's certificates come from: a KDS, a directory, and what guests do whose
 //! host gives them none.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use adytum_evidence::{
     attester::{Attester, AttesterError, Endorsed, SealingKey},
-    clock::{Clock, SystemClock},
-    collateral::{CollateralSource, SnpRequest, VcekRequest, from_places},
+    clock::{Clock, FixedClock, SystemClock},
+    collateral::{CachedSource, CollateralSource, SnpRequest, VcekRequest, from_places},
     evidence::Evidence,
     measurement::ReportData,
     snp::{Endorser, SnpProduct},
@@ -173,4 +173,37 @@ async fn nowhere_to_get_it_from_is_said() {
     let error = verifier.verify(&evidence(&platform)).await.unwrap_err();
     assert_eq!(error.code(), "collateral-unreachable", "{error}");
     assert!(error.retry());
+}
+
+/// A list from before a revocation, still valid, never takes the place of the one after
+/// it: whoever serves it could undo revocations.
+#[tokio::test(start_paused = true)]
+async fn an_older_crl_does_not_undo_a_revocation() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let start = SystemClock.now();
+    let clock = Arc::new(FixedClock::new(start));
+    let at = |days: u32| start.plus(DAY * days);
+    let platform = SnpPlatform::ephemeral(SnpProduct::Milan, Endorser::Vcek).unwrap();
+    let cached = Arc::new(CachedSource::new(Arc::clone(&platform), clock.clone()));
+    let verifier = Verifier::new(vec![platform.trust_root().unwrap()], cached, clock.clone());
+    let evidence = evidence(&platform);
+    // Twice, since what is a day old is served while it is fetched anew.
+    let verified = async || {
+        let _ = verifier.verify(&evidence).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        verifier.verify(&evidence).await.map(drop).map_err(|error| error.code())
+    };
+    platform.publish_crl((start, at(60)), false).unwrap();
+    let before = platform.published();
+    assert_eq!(verified().await, Ok(()));
+
+    platform.publish_crl((at(1), at(61)), true).unwrap();
+    clock.set(at(2));
+    assert_eq!(verified().await, Err("platform-revoked"));
+
+    platform.publish(before);
+    for days in [4, 8, 50] {
+        clock.set(at(days));
+        assert_eq!(verified().await, Err("platform-revoked"), "after {days} days");
+    }
 }
