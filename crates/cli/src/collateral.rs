@@ -8,7 +8,7 @@ use adytum_evidence::{
         CollateralError, CollateralRequest, CollateralSource, DirectorySource, QuoteCollateralV3, from_places,
     },
 };
-use anyhow::bail;
+use anyhow::Context as _;
 
 /// Where to get what vendors publish to verify evidence.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -24,22 +24,17 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The source that was asked for; else the directories beside simulated platforms'
-    /// roots, where those platforms put their own.
+    /// The source that was asked for; where none is named, the directories beside
+    /// simulated platforms' roots, where those platforms put their own.
     pub(crate) fn source(&self, simulation_roots: &[PathBuf]) -> anyhow::Result<Arc<dyn CollateralSource>> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        if let Some(source) = from_places(self.collateral.as_deref(), self.amd_kds.as_deref(), &clock)? {
-            return Ok(source);
-        }
         let beside = simulation_roots.iter().filter_map(|root| Some(root.parent()?.join("collateral")));
-        let sources: Vec<_> = beside.filter(|place| place.is_dir()).map(DirectorySource::new).collect();
-        if sources.is_empty() {
-            bail!(
-                "evidence can't be verified without collateral; name a PCCS or a directory with --collateral or in \
-                 PCCS_URL, or for SEV-SNP a KDS or a directory with --amd-kds or in AMD_KDS_URL"
-            );
-        }
-        Ok(Arc::new(AnyOf(sources)))
+        let beside: Vec<_> = beside.filter(|place| place.is_dir()).map(DirectorySource::new).collect();
+        let beside = (!beside.is_empty()).then(|| Arc::new(AnyOf(beside)) as Arc<dyn CollateralSource>);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        from_places(self.collateral.as_deref(), self.amd_kds.as_deref(), beside, &clock)?.context(
+            "evidence can't be verified without collateral; name a PCCS or a directory with --collateral or in \
+             PCCS_URL, or for SEV-SNP a KDS or a directory with --amd-kds or in AMD_KDS_URL",
+        )
     }
 }
 

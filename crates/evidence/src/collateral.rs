@@ -153,20 +153,22 @@ impl<S: CollateralSource + ?Sized> CollateralSource for Arc<S> {
 }
 
 /// The sources that flags and variables name, each an URL or a directory and with a
-/// cache before it; `None` if they name none.
-/// - `intel`: a PCCS, or a directory ([`DirectorySource`]);
+/// cache before it; `None` if there are none.
+/// - `intel`: a PCCS, or a directory ([`DirectorySource`]). If it is not named,
+///   `otherwise` is used in its place: what simulated platforms have themselves;
 /// - `amd`: a KDS, or a directory. By default it is the directory that `intel` names,
 ///   else AMD's own service ([`AMD_KDS`]).
 pub fn from_places(
     intel: Option<&str>,
     amd: Option<&str>,
+    otherwise: Option<Arc<dyn CollateralSource>>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Option<Arc<dyn CollateralSource>>, CollateralError> {
     let named =
         |place: Option<&str>| place.map(str::trim).filter(|place| !place.is_empty()).map(str::to_owned);
     let (intel, amd) = (named(intel), named(amd));
     let amd_source = match (&amd, &intel) {
-        (None, None) => return Ok(None),
+        (None, None) => return Ok(otherwise),
         (None, Some(place)) if !is_url(place) => return Ok(Some(from_place(place, clock)?)),
         (None, Some(_)) => AMD_KDS,
         (Some(place), _) => place,
@@ -178,7 +180,7 @@ pub fn from_places(
     };
     let intel = match intel {
         Some(place) => from_place(&place, clock)?,
-        None => Arc::new(Nowhere),
+        None => otherwise.unwrap_or_else(|| Arc::new(Nowhere)),
     };
     Ok(Some(Arc::new(ByVendor { intel, amd })))
 }

@@ -259,7 +259,7 @@ fn collateral_source(
         _ => None,
     };
     let given = arguments.collateral.clone().filter(|place| !place.is_empty()).or(default);
-    collateral::from_places(given.as_deref(), arguments.amd_kds.as_deref(), &clock)?.ok_or_else(missing)
+    collateral::from_places(given.as_deref(), arguments.amd_kds.as_deref(), None, &clock)?.ok_or_else(missing)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub fn endorsed(
         return Ok(attester);
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let source = match from_places(intel, amd, &clock)? {
+    let source = match from_places(intel, amd, None, &clock)? {
         Some(source) => source,
         None => Arc::new(KdsSource::new(AMD_KDS)?),
     };

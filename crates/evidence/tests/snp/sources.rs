@@ -8,11 +8,11 @@ use adytum_evidence::{
     clock::{Clock, FixedClock, SystemClock},
     collateral::{CachedSource, CollateralSource, SnpRequest, VcekRequest, from_places},
     evidence::Evidence,
-    measurement::ReportData,
+    measurement::{ReportData, WorkloadIdentity},
     snp::{Endorser, SnpProduct},
     verifier::Verifier,
 };
-use adytum_sim::snp::SnpPlatform;
+use adytum_sim::{Platform, SimAttester, snp::SnpPlatform};
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::{
@@ -21,7 +21,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::chip::{REPORT_DATA, evidence, guest};
+use crate::chip::{REPORT_DATA, evidence, guest, milan};
 
 /// A guest whose host gives it no certificates.
 struct Poor(Arc<SnpPlatform>);
@@ -88,7 +88,7 @@ async fn a_guest_without_certificates_gets_its_own_and_who_verifies_the_rest() {
     for product in [SnpProduct::Genoa, SnpProduct::Turin] {
         let platform = SnpPlatform::ephemeral(product, Endorser::Vcek).unwrap();
         let (url, mut paths) = kds(Arc::clone(&platform)).await;
-        let source = from_places(None, Some(&url), &clock()).unwrap().unwrap();
+        let source = from_places(None, Some(&url), None, &clock()).unwrap().unwrap();
         let attester = Endorsed::new(Arc::new(Poor(Arc::clone(&platform))), Arc::clone(&source));
         let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock());
         for _ in 0..3 {
@@ -122,7 +122,7 @@ async fn a_directory_serves_both_vendors() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().to_str().unwrap();
     for text in [place.to_owned(), format!("file://{place}")] {
-        let source = from_places(Some(&text), None, &clock()).unwrap().unwrap();
+        let source = from_places(Some(&text), None, None, &clock()).unwrap().unwrap();
         let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock());
         let error = verifier.verify(&evidence(&platform)).await.unwrap_err();
         assert_eq!(error.code(), "collateral-missing", "{error}");
@@ -131,7 +131,7 @@ async fn a_directory_serves_both_vendors() {
 
     fs::write(directory.path().join("snp-milan-vcek.pem"), pem(&platform)).unwrap();
     fs::write(directory.path().join("snp-milan-vcek.crl"), &platform.published().crl).unwrap();
-    let source = from_places(Some(place), None, &clock()).unwrap().unwrap();
+    let source = from_places(Some(place), None, None, &clock()).unwrap().unwrap();
     let verifier = Verifier::new(vec![platform.trust_root().unwrap()], Arc::clone(&source), clock());
     verifier.verify(&evidence(&platform)).await.unwrap();
 
@@ -146,26 +146,46 @@ async fn a_directory_serves_both_vendors() {
     assert_eq!(*source.vcek(&request).await.unwrap(), *platform.endorsement());
 }
 
+/// Who says where AMD's come from does not lose those of a simulated platform.
+#[tokio::test]
+async fn what_a_simulated_platform_has_itself_stays_beside_amds() {
+    let (quoting, chip) = (Platform::ephemeral().unwrap(), milan());
+    let own: Arc<dyn CollateralSource> = Arc::new(quoting.collateral_source());
+    let (url, _paths) = kds(Arc::clone(&chip)).await;
+    let roots = vec![quoting.trust_root().unwrap(), chip.trust_root().unwrap()];
+    let quote = SimAttester::new(Arc::clone(&quoting), WorkloadIdentity([1; 32])).evidence(REPORT_DATA).await;
+    let quote = quote.unwrap();
+    let source = from_places(None, Some(&url), Some(Arc::clone(&own)), &clock()).unwrap().unwrap();
+    let both = Verifier::new(roots.clone(), source, clock());
+    both.verify(&quote).await.unwrap();
+    both.verify(&evidence(&chip)).await.unwrap();
+    // And alone it is all there is.
+    let source = from_places(None, None, Some(own), &clock()).unwrap().unwrap();
+    let alone = Verifier::new(roots, source, clock());
+    alone.verify(&quote).await.unwrap();
+    assert_eq!(alone.verify(&evidence(&chip)).await.unwrap_err().code(), "collateral-no-source");
+}
+
 #[tokio::test]
 async fn a_directory_with_something_else_says_so() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("snp-genoa-vlek.pem"), "no certificates").unwrap();
     fs::write(directory.path().join("snp-genoa-vlek.crl"), "no list").unwrap();
-    let source = from_places(None, directory.path().to_str(), &clock()).unwrap().unwrap();
+    let source = from_places(None, directory.path().to_str(), None, &clock()).unwrap().unwrap();
     let request = SnpRequest { product: SnpProduct::Genoa, endorser: Endorser::Vlek };
     assert_eq!(source.snp(&request).await.unwrap_err().code(), "collateral-malformed");
 }
 
 #[tokio::test]
 async fn nowhere_to_get_it_from_is_said() {
-    assert!(from_places(None, Some(" "), &clock()).unwrap().is_none());
-    assert_eq!(from_places(None, Some("ftp://host"), &clock()).err().unwrap().code(), "collateral-url");
+    assert!(from_places(None, Some(" "), None, &clock()).unwrap().is_none());
+    assert_eq!(from_places(None, Some("ftp://host"), None, &clock()).err().unwrap().code(), "collateral-url");
     // A service that is down.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let platform = SnpPlatform::ephemeral(SnpProduct::Milan, Endorser::Vcek).unwrap();
-    let source = from_places(None, Some(&url), &clock()).unwrap().unwrap();
+    let source = from_places(None, Some(&url), None, &clock()).unwrap().unwrap();
     let attester = Endorsed::new(Arc::new(Poor(Arc::clone(&platform))), Arc::clone(&source));
     let error = attester.evidence(REPORT_DATA).await.unwrap_err();
     assert!(error.to_string().contains("VCEK certificate, which the host did not give"), "{error}");

@@ -39,19 +39,12 @@ pub(crate) async fn open(
         arguments.quote_latency.is_zero(),
         "--quote-latency is for --tee simulation=...: hardware takes its own time"
     );
-    let collateral = named_collateral(arguments, clock)?.context(
+    let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
+    let collateral = from_places(intel, amd, None, &clock)?.context(
         "no collateral to verify workloads with: give --collateral or PCCS_URL, the URL of a PCCS or a directory; \
          or --amd-kds or AMD_KDS_URL, if they run on SEV-SNP",
     )?;
-    let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
     Ok(Tee { attester: attester::endorsed(attester, intel, amd)?, collateral })
-}
-
-fn named_collateral(
-    arguments: &Arguments,
-    clock: Arc<dyn Clock>,
-) -> anyhow::Result<Option<Arc<dyn CollateralSource>>> {
-    Ok(from_places(arguments.collateral.as_deref(), arguments.amd_kds.as_deref(), &clock)?)
 }
 
 #[cfg(feature = "simulation")]
@@ -61,7 +54,7 @@ async fn simulation(
     measured: &MeasuredConfiguration,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Tee> {
-    use adytum_evidence::measurement::Sha256Digest;
+    use adytum_evidence::{collateral::from_url_with_clock, measurement::Sha256Digest};
     use adytum_sim::{Location, Platform, RemoteSimAttester, SimAttester};
 
     // Most of a simulated start, and most of that is waited for beside the rest.
@@ -72,22 +65,23 @@ async fn simulation(
         tracing::warn!(%identity, %location, "SIMULATION: nothing here is protected from the host");
         anyhow::Ok(identity)
     };
-    let named = named_collateral(arguments, clock.clone())?;
+    // What the flags name, and else what the platform has itself.
+    let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
+    let collateral = |own: Arc<dyn CollateralSource>| {
+        Ok::<_, anyhow::Error>(from_places(intel, amd, Some(Arc::clone(&own)), &clock)?.unwrap_or(own))
+    };
     let latency = arguments.quote_latency;
     Ok(match location.parse()? {
         Location::Service(url) => {
             let identity = identity.await?;
             let connect = || RemoteSimAttester::connect(&url, identity);
             let attester = adytum_sim::when_there(None, connect).await?.quote_latency(latency);
-            let collateral = match named {
-                Some(named) => named,
-                None => adytum_evidence::collateral::from_url_with_clock(&url, clock)?,
-            };
+            let collateral = collateral(from_url_with_clock(&url, Arc::clone(&clock))?)?;
             Tee { attester: Arc::new(attester), collateral }
         }
         Location::Directory(directory) => {
             let platform = Platform::open(directory)?;
-            let collateral = named.unwrap_or_else(|| Arc::new(platform.collateral_source()));
+            let collateral = collateral(Arc::new(platform.collateral_source()))?;
             let attester = SimAttester::new(platform, identity.await?);
             Tee { attester: Arc::new(attester.quote_latency(latency)), collateral }
         }
