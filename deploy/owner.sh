@@ -259,6 +259,12 @@ sign_manifest() {
     "$adytum" manifest sign "$file" --owner "$private/owner.pem" >/dev/null
 }
 
+# Until one is made for what is built now: a former manifest, without its signatures,
+# keeps the version that the next one follows, and can't be applied.
+unsigned() {
+    rm -f "$public/manifest.toml.sig"
+}
+
 keys
 # What others can't read is what images are searched for.
 chmod 0600 "$private/owner.pem" "$private/secrets"/*
@@ -270,6 +276,7 @@ broker_rules=$(policy "$broker_policy" "$measurement")
 if [[ -z $broker_rules ]]; then
     # What an earlier run made for another broker is not this one's.
     rm -f "$public/broker-policy.toml" "$public/workload.toml"
+    unsigned
     echo 'broker             not told yet: -p FILE'
     exit
 fi
@@ -280,6 +287,7 @@ identity=$("$adytum" measure --configuration "$public/workload.toml" --program "
 echo "workload           $identity"
 workload_rules=$(policy "$workload_policy" "$identity")
 if [[ -z $workload_rules ]]; then
+    unsigned
     echo 'manifest           not made yet: -w FILE'
     exit
 fi
