@@ -24,7 +24,8 @@ use crate::{
     command::{CommandError, CommandFields, OwnerCommand},
     confirmation::SeenError,
     detached::to_its_end,
-    events::{AttestedWho, Event, RecordError, Who},
+    audit::sink::RecordError,
+    events::{AttestedWho, Event, Who},
     manifest::ManifestError,
     roles::RoleError,
     root_key::arrangement::ArrangementError,
@@ -181,7 +182,7 @@ impl AdministrationError {
             Self::Authority(error) => error.code(),
             Self::NoAuthority => "no-certificate-authority",
             Self::Store(error) => error.code(),
-            Self::Record(error) => error.code,
+            Self::Record(error) => error.code(),
         }
     }
 

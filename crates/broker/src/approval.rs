@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use adytum_api::broker;
 use adytum_sealed::signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
 
-use crate::genesis::MAXIMUM_OWNERS;
+/// The most owners that a broker may have.
+pub const MAXIMUM_OWNERS: usize = 64;
 
 /// One owner's signature and whose it is said to be. Not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod counted;
 pub mod export;
 pub mod log;
 pub mod record;
+pub mod sink;
 pub mod verify;
 
 pub use log::{AuditLimits, AuditLog};

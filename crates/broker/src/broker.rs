@@ -1,5 +1,7 @@
 //! One broker: its genesis, its state, and what it needs to serve.
 
+mod observation;
+
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock,
     atomic::{AtomicBool, Ordering},
@@ -20,15 +22,15 @@ use tokio::sync::watch;
 
 use crate::{
     audit::{AuditLimits, AuditLog},
-    confirmation::Confirmation,
-    events::{Event, EventSink, RecordError},
+    audit::sink::{EventSink, RecordError},
+    events::Event,
     executed::Executed,
     genesis::Genesis,
     metrics::Metrics,
     reference::Reference,
-    state::{RestoreError, State},
+    state::{Confirmation, RestoreError, State},
     store::{Change, Committed, Loaded, Store, StoreError},
-    succession::handing::Succession,
+    succession::fence::Succession,
 };
 
 /// What a broker is made of.

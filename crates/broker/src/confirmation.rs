@@ -8,8 +8,6 @@
 //! copy that the host kept from a shutdown in good order looks planned: who wants no
 //! such start to go unnoticed has the broker wait after planned ones too.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use adytum_ratls::{
     claims::StateHead,
     heads::{HeadError, follows},
@@ -17,49 +15,8 @@ use adytum_ratls::{
 
 use crate::{
     broker::Broker,
-    manifest::document::{PlannedRestart, UnplannedRestart},
-    state::State,
-    store::{Change, Committed, Loaded, StoreError},
+    store::{Change, Committed, StoreError},
 };
-
-/// Does the broker wait for an owner?
-#[derive(Debug)]
-pub(crate) struct Confirmation(AtomicBool);
-
-impl Confirmation {
-    /// After this start. Without a manifest there is nothing to wait for: no
-    /// secret is released by it.
-    pub(crate) fn after(loaded: &Loaded, state: &State) -> Self {
-        let Some(manifest) = state.manifest() else { return Self(AtomicBool::new(false)) };
-        let unconfirmed = loaded.unconfirmed;
-        let wait = if unconfirmed {
-            manifest.unplanned_restart == UnplannedRestart::Wait
-        } else {
-            manifest.planned_restart == PlannedRestart::Wait
-        };
-        if !unconfirmed && wait {
-            tracing::warn!(
-                code = "awaiting-confirmation",
-                "the manifest says that an owner confirms the state after every start: nothing is released until \
-                 `adytum broker confirm`"
-            );
-        } else if wait {
-            tracing::warn!(
-                code = "awaiting-confirmation",
-                planned = loaded.planned,
-                "the broker was not shut down in good order, or its state comes from a backup: it releases nothing \
-                 until an owner confirms the state with `adytum broker confirm`"
-            );
-        } else if unconfirmed {
-            tracing::warn!("the restart was unplanned; the broker serves at once, as its manifest says");
-        }
-        Self(AtomicBool::new(wait))
-    }
-
-    pub(crate) fn awaited(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
 
 /// Why a head that a peer has seen does not stand.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +101,7 @@ impl Broker {
             return Err(SeenError::Stale { confirmed: Box::new(head.clone()), current: Box::new(current) });
         }
         let committed = self.store().commit(Change { confirmed: true, audit, ..Change::default() }).await?;
-        self.confirmation().0.store(false, Ordering::SeqCst);
+        self.confirmation().given();
         Ok(committed)
     }
 }

@@ -31,7 +31,8 @@ use crate::{
     administration::AdministrationError,
     audit::AuditLimits,
     broker::{Broker, BrokerConfiguration},
-    events::{Event, EventSink, RecordError},
+    audit::sink::{EventSink, RecordError, RecordErrorKind},
+    events::Event,
     genesis::Genesis,
     manifest::SignedManifest,
     reference::Reference,
@@ -84,7 +85,7 @@ impl Events {
 impl EventSink for Events {
     async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
         if *self.full.lock().unwrap() {
-            return Err(RecordError { code: crate::audit::log::UNAVAILABLE, reason: "full".into() });
+            return Err(RecordError { kind: RecordErrorKind::Unavailable, reason: "full".into() });
         }
         if events.iter().any(|event| matches!(event, Event::Granted { .. })) {
             let held = self.hold.lock().unwrap().take();

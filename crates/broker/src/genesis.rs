@@ -10,12 +10,13 @@ use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::roles::{Owners, OwnersError};
+use crate::{
+    approval::MAXIMUM_OWNERS,
+    roles::{Owners, OwnersError},
+};
 
 /// The value of `format` in a genesis document of this version.
 pub const FORMAT: &str = "adytum genesis v1";
-/// The most owners that a broker may have.
-pub const MAXIMUM_OWNERS: usize = 64;
 /// The longest genesis document, in bytes.
 pub const MAXIMUM_LENGTH: usize = 16 * 1024;
 

@@ -5,8 +5,6 @@ pub mod server;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::broker::Broker;
-
 /// Why a broker is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -45,21 +43,12 @@ impl NotReady {
     }
 }
 
-impl Broker {
-    /// Would a workload that is entitled to a secret get it?
-    pub fn readiness(&self) -> Result<(), NotReady> {
-        if self.is_fenced() {
-            Err(NotReady::Fenced)
-        } else if self.draining() {
-            Err(NotReady::Draining)
-        } else if !self.store().works() {
-            Err(NotReady::StoreFailed)
-        } else if self.awaiting_confirmation() {
-            Err(NotReady::AwaitingConfirmation)
-        } else {
-            Ok(())
-        }
-    }
+/// A broker as the health port sees it.
+pub trait Observed: Send + Sync {
+    /// Ready, or why not.
+    fn readiness(&self) -> Result<(), NotReady>;
+    /// Its metrics in the text form of OpenMetrics.
+    fn metrics_text(&self) -> String;
 }
 
 /// What the health port tells, from before there is a broker until its end.
@@ -69,7 +58,7 @@ pub struct Health(Arc<RwLock<Phase>>);
 enum Phase {
     /// There is no broker yet.
     Before(NotReady),
-    Broker(Arc<Broker>),
+    Broker(Arc<dyn Observed>),
 }
 
 impl Default for Health {
@@ -85,7 +74,7 @@ impl Health {
     }
 
     /// From now on this broker is asked.
-    pub fn of(&self, broker: Arc<Broker>) {
+    pub fn of(&self, broker: Arc<dyn Observed>) {
         self.set(Phase::Broker(broker));
     }
 
@@ -99,12 +88,12 @@ impl Health {
 
     /// The broker's metrics in the text form of OpenMetrics; none before there is
     /// one.
-    pub fn metrics(&self) -> String {
+    pub fn metrics_text(&self) -> String {
         let broker = match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             Phase::Before(_) => return "# EOF\n".to_owned(),
             Phase::Broker(broker) => Arc::clone(broker),
         };
-        broker.metrics().encode(&broker)
+        broker.metrics()
     }
 
     fn set(&self, phase: Phase) {

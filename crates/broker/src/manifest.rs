@@ -13,6 +13,7 @@ pub mod document;
 pub mod duration;
 mod error;
 mod recovery;
+pub(crate) mod roots;
 pub mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,21 +73,6 @@ pub struct Manifest {
     pub planned_restart: document::PlannedRestart,
     /// How the root key comes back; `None` while that is not laid down.
     pub recovery: Option<RecoveryRule>,
-}
-
-/// How the root key comes back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecoveryRule {
-    /// Shares of a recovery key.
-    Shares {
-        /// How many must come together; 1 to the number of recipients.
-        threshold: u8,
-        /// Who has one each; distinct, at most
-        /// [`MAXIMUM_RECIPIENTS`](crate::root_key::sharing::MAXIMUM_RECIPIENTS).
-        recipients: Vec<RecoveryRecipient>,
-    },
-    /// Not at all: the owners have said so.
-    Unrecoverable,
 }
 
 /// Whose evidence counts under a manifest.

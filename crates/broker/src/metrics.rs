@@ -7,6 +7,7 @@
 
 mod codes;
 mod process;
+mod store_activity;
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -18,7 +19,7 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
+        histogram::Histogram,
         info::Info,
     },
     registry::{Registry, Unit},
@@ -27,11 +28,25 @@ use prometheus_client::{
 use self::{
     codes::{CodeCounter, RequestCounter},
     process::Process,
+    store_activity::durations,
 };
-use crate::{broker::Broker, server::admission::Service, store::StoreActivity};
+pub(crate) use self::{codes::Service, store_activity::StoreActivity};
 
 /// The media type of [`Metrics::encode`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a broker says of itself when its metrics are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Records in the audit log.
+    pub(crate) audit_size: u64,
+    /// Version of the manifest in force; 0 is none.
+    pub(crate) manifest_version: u64,
+    /// How often it was started.
+    pub(crate) epoch: u64,
+    /// Is it ready?
+    pub(crate) ready: bool,
+}
 
 /// The metrics of one broker.
 pub struct Metrics {
@@ -146,12 +161,11 @@ impl Metrics {
     }
 
     /// All of them in the text form of OpenMetrics.
-    pub fn encode(&self, broker: &Broker) -> String {
-        self.audit_records.set(signed(broker.store().head().audit_size));
-        let state = broker.state();
-        self.manifest_version.set(signed(state.manifest_version()));
-        self.epoch.set(signed(state.epoch));
-        self.ready.set(i64::from(broker.readiness().is_ok()));
+    pub(crate) fn encode(&self, reading: Reading) -> String {
+        self.audit_records.set(signed(reading.audit_size));
+        self.manifest_version.set(signed(reading.manifest_version));
+        self.epoch.set(signed(reading.epoch));
+        self.ready.set(i64::from(reading.ready));
         self.process.look();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut encoded = String::new();
@@ -175,11 +189,6 @@ fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
     let counter = Counter::default();
     registry.register(name, help, counter.clone());
     counter
-}
-
-/// Buckets from a tenth of a millisecond to 26 seconds.
-pub(crate) fn durations() -> Histogram {
-    Histogram::new(exponential_buckets(0.0001, 4.0, 10))
 }
 
 fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {

@@ -22,7 +22,8 @@ use crate::{
     certificate_authority::{AuthorityError, RequestError},
     confirmation::SeenError,
     decide::{Grant, Listing, Mismatches, Reason, Refusal, Rules, Verdict, decide},
-    events::{AttestedWho, Event, RecordError, Who},
+    audit::sink::RecordError,
+    events::{AttestedWho, Event, Who},
     state::State,
 };
 
@@ -103,7 +104,7 @@ impl ReleaseError {
             Self::Changing => "state-changing",
             Self::Fenced => "fenced",
             Self::Seen(error) => error.code(),
-            Self::Record(error) => error.code,
+            Self::Record(error) => error.code(),
         }
     }
 

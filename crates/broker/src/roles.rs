@@ -12,8 +12,7 @@ use std::collections::BTreeSet;
 use adytum_sealed::signing::{OwnerPublicKey, Purpose};
 
 use crate::{
-    approval::{ApprovalError, OwnerApproval, agreed},
-    genesis::MAXIMUM_OWNERS,
+    approval::{ApprovalError, MAXIMUM_OWNERS, OwnerApproval, agreed},
 };
 
 pub use self::changes::{ChainError, RoleChange};

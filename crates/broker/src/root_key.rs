@@ -22,18 +22,15 @@ use adytum_ratls::claims::GenesisDigest;
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
-use crate::store::StoreError;
-
 /// The key under which everything in a store is encrypted.
 #[derive(Clone)]
 pub struct RootKey(pub Zeroizing<[u8; 32]>);
 
 impl RootKey {
     /// A new one, from the cryptographic random generator.
-    pub fn generate() -> Result<Self, StoreError> {
+    pub fn generate() -> Result<Self, KeyError> {
         let mut key = Zeroizing::new([0; 32]);
-        rand::fill(key.as_mut_slice())
-            .map_err(|_| StoreError::Cryptography { operation: "random generation" })?;
+        rand::fill(key.as_mut_slice()).map_err(|_| KeyError { operation: "random generation" })?;
         Ok(Self(key))
     }
 
@@ -46,6 +43,36 @@ impl RootKey {
 impl std::fmt::Debug for RootKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("RootKey(..)")
+    }
+}
+
+/// How the root key comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecoveryRule {
+    /// Shares of a recovery key.
+    Shares {
+        /// How many must come together; 1 to the number of recipients.
+        threshold: u8,
+        /// Who has one each; distinct, at most
+        /// [`MAXIMUM_RECIPIENTS`](sharing::MAXIMUM_RECIPIENTS).
+        recipients: Vec<RecoveryRecipient>,
+    },
+    /// Not at all: the owners have said so.
+    Unrecoverable,
+}
+
+/// The cryptographic library failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} failed in the cryptographic library; try again, and look at the machine if it goes on")]
+pub struct KeyError {
+    /// The operation that failed.
+    pub operation: &'static str,
+}
+
+impl KeyError {
+    /// Stable code for logs and answers.
+    pub fn code(self) -> &'static str {
+        "cryptography-failed"
     }
 }
 

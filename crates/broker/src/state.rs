@@ -1,6 +1,12 @@
 //! What a broker holds while it runs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use adytum_api::names::SecretName;
 use adytum_evidence::{measurement::Sha256Digest, verifier::TrustRoot};
@@ -12,10 +18,11 @@ use crate::{
     manifest::{
         Manifest, ManifestError, SignedManifest,
         admission::{Admitted, admit},
+        document::{PlannedRestart, UnplannedRestart},
     },
     roles::{ChainError, RoleChange, Roles, changes},
     secrets::StoredSecret,
-    store::{Change, Item, Snapshot, Store, StoreError},
+    store::{Change, Item, Loaded, Snapshot, Store, StoreError},
 };
 
 /// The most bytes of secret values that a broker holds.
@@ -165,5 +172,49 @@ impl State {
             .filter_map(|secret| secret.value.as_ref())
             .map(|value| value.expose().len())
             .sum()
+    }
+}
+
+/// Does the broker wait for an owner?
+#[derive(Debug)]
+pub(crate) struct Confirmation(AtomicBool);
+
+impl Confirmation {
+    /// After this start. Without a manifest there is nothing to wait for: no
+    /// secret is released by it.
+    pub(crate) fn after(loaded: &Loaded, state: &State) -> Self {
+        let Some(manifest) = state.manifest() else { return Self(AtomicBool::new(false)) };
+        let unconfirmed = loaded.unconfirmed;
+        let wait = if unconfirmed {
+            manifest.unplanned_restart == UnplannedRestart::Wait
+        } else {
+            manifest.planned_restart == PlannedRestart::Wait
+        };
+        if !unconfirmed && wait {
+            tracing::warn!(
+                code = "awaiting-confirmation",
+                "the manifest says that an owner confirms the state after every start: nothing is released until \
+                 `adytum broker confirm`"
+            );
+        } else if wait {
+            tracing::warn!(
+                code = "awaiting-confirmation",
+                planned = loaded.planned,
+                "the broker was not shut down in good order, or its state comes from a backup: it releases nothing \
+                 until an owner confirms the state with `adytum broker confirm`"
+            );
+        } else if unconfirmed {
+            tracing::warn!("the restart was unplanned; the broker serves at once, as its manifest says");
+        }
+        Self(AtomicBool::new(wait))
+    }
+
+    /// An owner has confirmed the state.
+    pub(crate) fn given(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn awaited(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
     }
 }

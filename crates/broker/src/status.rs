@@ -12,7 +12,7 @@ use crate::{
     certificate_authority::AuthorityError,
     confirmation::SeenError,
     decide::Reason,
-    events::RecordError,
+    audit::sink::RecordError,
     manifest::ManifestError,
     release::ReleaseError,
     roles::RoleError,
@@ -146,7 +146,7 @@ impl From<AdministrationError> for Status {
             }
             AdministrationError::Fenced => Code::Unavailable,
             AdministrationError::Recovery(error) => match error {
-                ArrangementError::Attester(_) | ArrangementError::Store(_) => Code::Unavailable,
+                ArrangementError::Attester(_) | ArrangementError::Key(_) => Code::Unavailable,
                 _ => Code::Internal,
             },
             AdministrationError::Upgrade(error) => authorisation(error),

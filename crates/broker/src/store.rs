@@ -14,10 +14,10 @@
 //! whole file of yesterday back: for that, [`Committed::head`] is remembered
 //! elsewhere. Single rows of yesterday are noticed.
 
-mod activity;
 mod audit_rows;
 mod backup;
 mod change;
+mod directory_lock;
 mod encoding;
 mod engine;
 mod error;
@@ -40,14 +40,12 @@ use adytum_ratls::claims::{GenesisDigest, StateHead};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use zeroize::Zeroizing;
 
-pub(crate) use self::activity::StoreActivity;
 pub use self::{
     backup::{backup, restore},
-    change::{Change, Committed, Item, MAXIMUM_CHANGE_LENGTH, StoredRecord},
+    change::{Change, Committed, Item, MAXIMUM_CHANGE_LENGTH},
     error::StoreError,
     loading::Loaded,
     locked::{FILE, LockedStore, MAXIMUM_ENVELOPE_LENGTH},
-    row::record_hash,
 };
 use self::{
     encoding::decode_manifest,
@@ -56,7 +54,9 @@ use self::{
     writer::Shared,
 };
 pub use crate::root_key::RootKey;
-use crate::{manifest::SignedManifest, secrets::StoredSecret};
+use crate::{
+    audit::record::StoredRecord, manifest::SignedManifest, metrics::StoreActivity, secrets::StoredSecret,
+};
 
 /// What is taken up at a start. Its manifest is unverified: see
 /// [`crate::state::State::restore`].
@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// Keeps audit records, in order, all or none. The store numbers and links
-    /// them: see [`record_hash`].
+    /// them: see [`record_hash`](crate::audit::record::record_hash).
     pub async fn append_audit(&self, records: Vec<Vec<u8>>) -> Result<Committed, StoreError> {
         self.commit(Change::audit(records)).await
     }

@@ -4,8 +4,6 @@ use adytum_evidence::{claims::Claims, trust::Vendor, verifier::TrustRoot};
 
 use crate::manifest::{ManifestError, Trust};
 
-const PEM_LABEL: &str = "CERTIFICATE";
-
 /// The roots that evidence may chain to under this trust.
 pub fn roots(trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
     let mut roots = Vec::new();
@@ -22,18 +20,6 @@ pub fn roots(trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
 /// so the answer is asked anew for each request.
 pub fn accepts(roots: &[TrustRoot], claims: &Claims) -> bool {
     roots.iter().any(|root| root.vendor() == claims.vendor && root.root_key_id() == claims.root_key_id)
-}
-
-/// Reads one certificate in PEM.
-pub(crate) fn root_from_pem(text: &str) -> Result<Vec<u8>, String> {
-    let document = pem::parse(text).map_err(|error| format!("not a certificate in PEM: {error}"))?;
-    if document.tag() != PEM_LABEL {
-        return Err(format!("not a certificate but PEM with the label {:?}", document.tag()));
-    }
-    let der = document.into_contents();
-    #[cfg(feature = "simulation")]
-    TrustRoot::simulation(&der).map_err(|error| error.to_string())?;
-    Ok(der)
 }
 
 #[cfg(feature = "simulation")]

@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     checkpoint::CheckpointPublicKey,
-    record::{self, Told},
+    record::{self, StoredRecord, Told, record_hash},
 };
-use crate::store::{StoredRecord, record_hash};
 
 const FORMAT: &str = "adytum audit export v1";
 

@@ -16,21 +16,19 @@ use tokio::sync::OnceCell;
 use super::{
     checkpoint::{CheckpointKey, CheckpointPublicKey},
     counted::Counted,
-    record,
+    record::{self, StoredRecord},
 };
 use crate::{
-    events::{Event, RecordError},
-    store::{Change, Item, Store, StoreError, StoredRecord},
+    root_key::KeyError,
+    audit::sink::{RecordError, RecordErrorKind},
+    events::Event,
+    store::{Change, Item, Store, StoreError},
 };
 
 /// Where the checkpoint key lies in the store.
 const KEY: &str = "audit/checkpoint-key";
 /// The most records in one answer.
 pub const MAXIMUM_PAGE: u32 = 256;
-/// The code of a grant that the log has no space for.
-pub const FULL: &str = "audit-full";
-/// The code of what could not be recorded now.
-pub const UNAVAILABLE: &str = "audit-unavailable";
 
 /// How large a log becomes, counted in records of at most
 /// [`record::MAXIMUM_RECORD_LENGTH`] bytes; a common one has 300.
@@ -93,7 +91,7 @@ impl AuditLog {
         epoch: u64,
         limits: AuditLimits,
     ) -> Result<Self, StoreError> {
-        let failed = || StoreError::Cryptography { operation: "the audit log's checkpoint key" };
+        let failed = || StoreError::from(KeyError { operation: "the audit log's checkpoint key" });
         let key = match store.item(KEY)? {
             Some(bytes) => CheckpointKey::from_bytes(&bytes),
             None => CheckpointKey::generate(),
@@ -135,7 +133,7 @@ impl AuditLog {
 
     fn key_item(&self) -> Result<Item, RecordError> {
         let failed =
-            || unavailable(&StoreError::Cryptography { operation: "the audit log's checkpoint key" });
+            || unavailable(&StoreError::from(KeyError { operation: "the audit log's checkpoint key" }));
         self.key.to_bytes().map(Item).ok_or_else(failed)
     }
 
@@ -218,7 +216,7 @@ impl AuditLog {
         loop {
             tokio::time::sleep(self.limits.summary_interval).await;
             if let Err(error) = self.summarise().await {
-                tracing::warn!(code = error.code, %error, "refusals are counted and not recorded yet");
+                tracing::warn!(code = error.code(), %error, "refusals are counted and not recorded yet");
             }
         }
     }
@@ -280,7 +278,7 @@ impl AuditLog {
 
     fn full(&self) -> RecordError {
         RecordError {
-            code: FULL,
+            kind: RecordErrorKind::Full,
             reason: format!(
                 "the audit log has {} records, as many as it may have; start the broker with a higher \
                  --audit-limit",
@@ -291,5 +289,5 @@ impl AuditLog {
 }
 
 fn unavailable(error: &StoreError) -> RecordError {
-    RecordError { code: UNAVAILABLE, reason: error.to_string() }
+    RecordError { kind: RecordErrorKind::Unavailable, reason: error.to_string() }
 }

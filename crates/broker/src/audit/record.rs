@@ -4,9 +4,10 @@
 use adytum_api::broker::{
     AuditCheckpoint, AuditCommand, AuditGrant, AuditPeer, AuditRecord, AuditRefusal, audit_record::What,
 };
-use adytum_evidence::clock::UnixSeconds;
+use adytum_evidence::{clock::UnixSeconds, identity::LengthPrefixed, measurement::Sha256Digest};
 use prost::Message;
 use serde::Serialize;
+use sha2::Sha256;
 
 use crate::events::{Event, Who};
 
@@ -16,6 +17,35 @@ pub const MAXIMUM_RECORD_LENGTH: usize = 4096;
 const MAXIMUM_TEXT: usize = 1024;
 /// The longest description of a platform, in bytes.
 const MAXIMUM_FIELD: usize = 256;
+
+/// An audit record as a store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// From 1.
+    pub number: u64,
+    /// The hash of the record before; `None` for the first.
+    pub previous: Option<Sha256Digest>,
+    /// What was appended.
+    pub bytes: Vec<u8>,
+    /// [`record_hash`] of all these.
+    pub hash: Sha256Digest,
+}
+
+/// The link of an audit record to all before it: SHA-256 over the
+/// length-prefixed "adytum audit record v1", number (eight bytes, big-endian),
+/// hash of the previous record (empty for the first) and the record's bytes.
+pub fn record_hash(
+    number: u64,
+    previous: Option<Sha256Digest>,
+    bytes: &[u8],
+) -> Sha256Digest {
+    let mut hasher = LengthPrefixed::<Sha256>::new();
+    hasher.field(b"adytum audit record v1");
+    hasher.field(&number.to_be_bytes());
+    hasher.field(previous.as_ref().map_or(&[][..], |hash| &hash.0));
+    hasher.field(bytes);
+    Sha256Digest(hasher.finish().into())
+}
 
 /// A record's canonical encoding.
 pub fn encode(time: UnixSeconds, what: What) -> Vec<u8> {
@@ -259,5 +289,24 @@ fn peer_fields(peer: Option<AuditPeer>) -> Fields {
         measurement: peer.measurement,
         platform: peer.platform,
         ..Fields::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_of_a_record_is_in_its_hash() {
+        let previous = Sha256Digest([1; 32]);
+        let hashes = [
+            record_hash(1, None, b"a"),
+            record_hash(2, None, b"a"),
+            record_hash(1, Some(previous), b"a"),
+            record_hash(1, None, b"b"),
+        ];
+        for (at, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..at].contains(hash));
+        }
     }
 }

@@ -13,9 +13,8 @@ use adytum_ratls::claims::GenesisDigest;
 use super::{
     checkpoint::CheckpointPublicKey,
     export::{Header, parse},
-    record,
+    record::{self, StoredRecord},
 };
-use crate::store::StoredRecord;
 
 /// The longest line, in bytes.
 const MAXIMUM_LINE: u64 = 64 * 1024;

@@ -8,11 +8,11 @@ use super::{
     checkpoint::{CheckpointKey, CheckpointPublicKey},
     export::{Header, line, parse},
     log::AuditLimits,
-    record::{decode, encode},
+    record::{StoredRecord, decode, encode},
     tests::{exported, genesis, granted, log_in},
     verify::{Expected, VerifyError, verify},
 };
-use crate::store::{Disk, StoredRecord};
+use crate::store::Disk;
 
 /// Of a broker with that genesis: its export's lines, its key, its head.
 struct Log {

@@ -92,7 +92,7 @@ fn trust(places: &Places<'_>, table: TrustTable) -> Result<Trust, ManifestError>
     }
     let mut simulation_roots = Vec::new();
     for text in table.simulation_roots {
-        let der = crate::trust::root_from_pem(&text).map_err(root)?;
+        let der = root_from_pem(&text).map_err(root)?;
         if simulation_roots.contains(&der) {
             return Err(root("one certificate stands there twice".to_owned()));
         }

@@ -5,8 +5,7 @@ use adytum_sealed::signing::{OwnerPublicKey, OwnerSignature, OwnerSigningKey, Pu
 
 use super::{Manifest, ManifestError};
 use crate::{
-    approval::{ApprovalError, OwnerApproval},
-    genesis::MAXIMUM_OWNERS,
+    approval::{ApprovalError, MAXIMUM_OWNERS, OwnerApproval},
 };
 
 /// The first line of a file of signatures.

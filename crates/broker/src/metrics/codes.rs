@@ -12,7 +12,24 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::server::admission::Service;
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    /// Workloads' requests for secrets: small and many.
+    Release,
+    /// All others: few, and as long as a command may be.
+    Administration,
+}
+
+impl Service {
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Administration => "administration",
+        }
+    }
+}
 
 /// The most codes that one counter tells apart.
 pub(super) const MAXIMUM_CODES: usize = 64;

@@ -26,11 +26,10 @@ use prost::Message;
 use sha2::{Sha256, Sha512};
 
 use super::{
-    RootKey,
+    KeyError, RecoveryRule, RootKey,
     sealing::{self, Purpose},
     sharing::{self, MAXIMUM_RECIPIENTS, MAXIMUM_WRAPPED_LENGTH, RecoveryRecipient, Share},
 };
-use crate::{manifest::RecoveryRule, store::StoreError};
 
 /// Where it lies in the store's envelope.
 pub(crate) const ENVELOPE: &str = "recovery";
@@ -76,7 +75,7 @@ pub enum ArrangementError {
     Attester(#[from] AttesterError),
     /// The cryptographic library failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Key(#[from] KeyError),
     /// Its evidence is not valid.
     #[error("the evidence that a broker made this arrangement for recovery: {0}")]
     Evidence(#[from] VerificationError),
@@ -100,7 +99,7 @@ impl ArrangementError {
         match self {
             Self::Malformed { .. } => "recovery-malformed",
             Self::Attester(_) => "recovery-without-evidence",
-            Self::Store(error) => error.code(),
+            Self::Key(error) => error.code(),
             Self::Evidence(error) => error.code(),
             Self::NotBound => "recovery-evidence-not-bound",
             Self::Policy(_) => "recovery-by-other-program",
@@ -128,7 +127,7 @@ impl Arrangement {
         genesis: GenesisDigest,
         (threshold, recipients): (u8, &[RecoveryRecipient]),
         simulation_roots: Vec<Vec<u8>>,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, KeyError> {
         let id = *RootKey::generate()?.0;
         let key = RootKey::generate()?.0;
         let sealed_root_key = sealing::seal(&key, Purpose::Recovery(&id), genesis, root)?;
@@ -137,7 +136,7 @@ impl Arrangement {
             let (digest, wrapped) = (share.digest(genesis, &id), share.wrap(recipient)?);
             Ok(WrappedShare { recipient: recipient.clone(), digest, wrapped })
         });
-        let shares = shares.collect::<Result<_, StoreError>>()?;
+        let shares = shares.collect::<Result<_, KeyError>>()?;
         let evidence = Evidence::dcap_quote(Vec::new());
         Ok(Self { id, threshold, shares, sealed_root_key, evidence, simulation_roots })
     }

@@ -5,7 +5,7 @@ use adytum_api::broker as wire;
 
 use super::{
     arrangement::{self, Arrangement, ArrangementError},
-    opening,
+    sealing,
     recovery::Recovered,
 };
 use crate::{
@@ -129,6 +129,8 @@ impl Broker {
         &self,
     ) -> Result<(&'static str, Option<Vec<u8>>), crate::succession::handing::SucceedError> {
         let key = self.attester().sealing_key()?;
-        Ok(opening::sealed(self.store(), key.as_ref(), self.genesis_digest())?)
+        let (genesis, root) = (self.genesis_digest(), self.store().root_key());
+        let sealed = key.map(|key| sealing::for_next_start(&key, genesis, root)).transpose();
+        Ok((sealing::ENVELOPE, sealed.map_err(StoreError::from)?))
     }
 }

@@ -1,22 +1,17 @@
 //! What a start finds in the state directory, and so what state the broker is in.
 
 use adytum_evidence::attester::SealingKey;
-use adytum_ratls::claims::GenesisDigest;
-use zeroize::Zeroizing;
 
 use super::{
     RootKey,
     arrangement::{self, Arrangement},
     recovery::Awaiting,
-    sealing::{self, Purpose},
+    sealing,
 };
 use crate::{
     store::{Loaded, LockedStore, Store, StoreError},
     succession::fence::Fenced,
 };
-
-/// Where the root key lies in the store's envelope, sealed for the next start.
-const ENVELOPE: &str = "root-key";
 
 /// What a start finds.
 pub enum Opening {
@@ -44,10 +39,10 @@ impl std::fmt::Debug for Opening {
 /// Without a sealing key (`None`), what is written is readable again only after a
 /// recovery or a handover.
 pub fn open(locked: LockedStore, sealing: Option<SealingKey>) -> Result<Opening, StoreError> {
-    let sealed = locked.envelope(ENVELOPE)?;
+    let sealed = locked.envelope(sealing::ENVELOPE)?;
     let known = sealed
         .zip(sealing.as_ref())
-        .and_then(|(sealed, key)| sealing::open(&key.0, Purpose::Start, locked.genesis(), &sealed));
+        .and_then(|(sealed, key)| sealing::at_start(key, locked.genesis(), &sealed));
     if locked.is_new()? {
         // A start that was cut short may have sealed one already.
         let root = match known {
@@ -55,7 +50,8 @@ pub fn open(locked: LockedStore, sealing: Option<SealingKey>) -> Result<Opening,
             None => {
                 let root = RootKey::generate()?;
                 if let Some(key) = &sealing {
-                    seal(&locked, key, &root)?;
+                    let sealed = sealing::for_next_start(key, locked.genesis(), &root)?;
+                    locked.set_envelope(sealing::ENVELOPE, &sealed)?;
                 }
                 root
             }
@@ -76,25 +72,4 @@ pub fn open(locked: LockedStore, sealing: Option<SealingKey>) -> Result<Opening,
     let arrangement =
         Arrangement::decode(&arrangement).map_err(|error| locked.contents(error.to_string()))?;
     Ok(Opening::Awaiting(Box::new(Awaiting::new(locked, arrangement, sealing))))
-}
-
-/// Seals the root key for the next start here, durably. Before a store is opened.
-pub(crate) fn seal(locked: &LockedStore, key: &SealingKey, root: &RootKey) -> Result<(), StoreError> {
-    locked.set_envelope(ENVELOPE, &sealing::seal(&key.0, Purpose::Start, locked.genesis(), root)?)
-}
-
-/// What seals the root key for the next start here, or takes a former seal away:
-/// to be committed with the change that needs it.
-pub(crate) fn sealed(
-    store: &Store,
-    key: Option<&SealingKey>,
-    genesis: GenesisDigest,
-) -> Result<(&'static str, Option<Vec<u8>>), StoreError> {
-    let seal = |key: &SealingKey| sealing::seal(&key.0, Purpose::Start, genesis, store.root_key());
-    Ok((ENVELOPE, key.map(seal).transpose()?))
-}
-
-/// A number by which a TEE is known without its sealing key being shown.
-pub(crate) fn identity_of(key: &SealingKey) -> Option<Zeroizing<[u8; 32]>> {
-    sealing::expand(&key.0, b"", b"adytum successor v1").ok()
 }

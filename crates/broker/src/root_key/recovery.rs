@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::{
     RootKey,
     arrangement::Arrangement,
-    opening,
+    sealing,
     sharing::{RecoveryRecipient, Share, SharingError},
 };
 use crate::store::{Loaded, LockedStore, Store, StoreError};
@@ -189,7 +189,7 @@ impl Awaiting {
         // confirms it, as after any unplanned restart.
         locked.mark_restored()?;
         if let Some(key) = &self.sealing {
-            opening::seal(locked, key, &root)?;
+            locked.set_envelope(sealing::ENVELOPE, &sealing::for_next_start(key, self.genesis, &root)?)?;
         }
         progress.root = Some((root, by));
         self.recovered.notify_one();

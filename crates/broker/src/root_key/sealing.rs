@@ -8,6 +8,7 @@
 //! number of sealings wears that one out. The associated data are purpose and
 //! genesis: what is sealed for another broker does not open.
 
+use adytum_evidence::attester::SealingKey;
 use adytum_ratls::claims::GenesisDigest;
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -15,14 +16,16 @@ use aws_lc_rs::{
 };
 use zeroize::Zeroizing;
 
-use super::{RootKey, context};
-use crate::store::StoreError;
+use super::{KeyError, RootKey, context};
+
+/// Where the root key lies in the store's envelope, sealed for the next start.
+pub const ENVELOPE: &str = "root-key";
 
 const SALT: usize = 32;
 
 /// What a root key is sealed for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Purpose<'a> {
+pub(super) enum Purpose<'a> {
     /// For this code on this CPU.
     Start,
     /// For those who hold shares of this arrangement.
@@ -39,27 +42,46 @@ impl Purpose<'_> {
 }
 
 /// Seals a root key under this key.
-pub(crate) fn seal(
+pub(super) fn seal(
     key: &[u8; 32],
     purpose: Purpose<'_>,
     genesis: GenesisDigest,
     root: &RootKey,
-) -> Result<Vec<u8>, StoreError> {
+) -> Result<Vec<u8>, KeyError> {
     let mut sealed = vec![0; SALT];
-    rand::fill(&mut sealed).map_err(|_| StoreError::Cryptography { operation: "random generation" })?;
+    rand::fill(&mut sealed).map_err(|_| KeyError { operation: "random generation" })?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(root.0.len() + AES_256_GCM.tag_len()));
     bytes.extend_from_slice(root.0.as_slice());
     derive(key, &sealed)
         .and_then(|key| {
             key.seal_in_place_append_tag(nonce(), Aad::from(purpose.context(genesis)), &mut *bytes)
         })
-        .map_err(|_| StoreError::Cryptography { operation: "sealing the root key" })?;
+        .map_err(|_| KeyError { operation: "sealing the root key" })?;
     sealed.extend_from_slice(&bytes);
     Ok(sealed)
 }
 
+/// Seals a root key for the next start of this code on this CPU.
+pub fn for_next_start(
+    key: &SealingKey,
+    genesis: GenesisDigest,
+    root: &RootKey,
+) -> Result<Vec<u8>, KeyError> {
+    seal(&key.0, Purpose::Start, genesis, root)
+}
+
+/// Opens what [`for_next_start`] wrote; `None` for anything else.
+pub fn at_start(key: &SealingKey, genesis: GenesisDigest, sealed: &[u8]) -> Option<RootKey> {
+    open(&key.0, Purpose::Start, genesis, sealed)
+}
+
+/// A number by which a TEE is known without its sealing key being shown.
+pub fn identity_of(key: &SealingKey) -> Option<Zeroizing<[u8; 32]>> {
+    expand(&key.0, b"", b"adytum successor v1").ok()
+}
+
 /// Opens what [`seal`] wrote; `None` for anything else.
-pub(crate) fn open(
+pub(super) fn open(
     key: &[u8; 32],
     purpose: Purpose<'_>,
     genesis: GenesisDigest,
@@ -81,7 +103,7 @@ impl hkdf::KeyType for Length {
 }
 
 /// 32 bytes that only who has the key can have, for this use.
-pub(crate) fn expand(
+fn expand(
     key: &[u8; 32],
     salt: &[u8],
     use_: &[u8],

@@ -12,7 +12,6 @@ use sha2::Sha256;
 use vsss_rs::Gf256;
 use zeroize::Zeroizing;
 
-use crate::store::StoreError;
 
 /// The most recipients.
 pub const MAXIMUM_RECIPIENTS: usize = 32;
@@ -132,8 +131,8 @@ impl Share {
     }
 
     /// Encrypts it to a recipient, in the age format.
-    pub(crate) fn wrap(&self, recipient: &RecoveryRecipient) -> Result<Vec<u8>, StoreError> {
-        let failed = StoreError::Cryptography { operation: "encrypting a share" };
+    pub(crate) fn wrap(&self, recipient: &RecoveryRecipient) -> Result<Vec<u8>, KeyError> {
+        let failed = KeyError { operation: "encrypting a share" };
         let recipient: x25519::Recipient = recipient.0.parse().map_err(|_| failed.clone())?;
         age::encrypt(&recipient, &self.0).map_err(|_| failed)
     }
@@ -148,8 +147,8 @@ impl fmt::Debug for Share {
 /// Shares a key: any `threshold` of the `count` shares give it again. Both are
 /// from a [`RecoveryRule`](crate::manifest::RecoveryRule), so 1 to
 /// [`MAXIMUM_RECIPIENTS`].
-pub(crate) fn split(key: &[u8; 32], threshold: u8, count: usize) -> Result<Vec<Share>, StoreError> {
-    let failed = StoreError::Cryptography { operation: "sharing the recovery key" };
+pub(crate) fn split(key: &[u8; 32], threshold: u8, count: usize) -> Result<Vec<Share>, KeyError> {
+    let failed = KeyError { operation: "sharing the recovery key" };
     // Who alone may recover has the key itself: a polynomial of degree 0.
     let shares = if threshold == 1 {
         let one = |number: u8| [&[number], key.as_slice()].concat();

@@ -33,33 +33,15 @@ use super::{
     sessions::{Host, WithoutEvidence},
 };
 use crate::{
-    metrics::{Metrics, Present},
+    metrics::{Metrics, Present, Service},
     status::{self, CODE, RETRY},
     trace_context::TraceParent,
 };
 
-/// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Service {
-    /// Workloads' requests for secrets: small and many.
-    Release,
-    /// All others: few, and as long as a command may be.
-    Administration,
-}
-
-impl Service {
-    fn of(path: &str) -> Self {
-        let release = path.strip_prefix("/adytum.broker.v1.KeyBroker/").is_some();
-        if release { Self::Release } else { Self::Administration }
-    }
-
-    /// Its name in metrics and logs.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Administration => "administration",
-        }
-    }
+/// What a request to this path is for.
+fn service_of(path: &str) -> Service {
+    let release = path.strip_prefix("/adytum.broker.v1.KeyBroker/").is_some();
+    if release { Service::Release } else { Service::Administration }
 }
 
 /// The one request for which evidence is needed whatever it says.
@@ -236,7 +218,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let service = Service::of(request.uri().path());
+        let service = service_of(request.uri().path());
         let metrics = Arc::clone(&self.admission.metrics);
         let outcome = Outcome { metrics, service, began: Instant::now(), code: None };
         let place = match self.admission.admit(service, &request) {

@@ -14,11 +14,12 @@ use adytum_evidence::measurement::Sha256Digest;
 use redb::{ReadableTable, Table};
 
 use super::{
-    StoreError, StoredRecord,
+    StoreError,
     encoding::StateRow,
-    row::{Place, RowCipher, Sealing, record_hash},
+    row::{Place, RowCipher, Sealing},
     tables::Fault,
 };
+use crate::audit::record::{StoredRecord, record_hash};
 
 /// A row is full with so many bytes: what is damaged together is lost together, and
 /// who asks for one record reads the whole row. A longer record has a row of its own.

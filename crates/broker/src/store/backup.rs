@@ -8,8 +8,9 @@ use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, Tabl
 
 use super::{
     LockedStore, Store, StoreError,
+    directory_lock::lock,
     engine::RESTORED,
-    locked::{FILE, appear, exists, genesis_of, lock, not_empty},
+    locked::{FILE, appear, exists, genesis_of, not_empty},
     storage::{Storage, StoreFile},
     tables::{AUDIT, ENVELOPE, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
 };

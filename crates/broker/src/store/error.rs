@@ -4,6 +4,8 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use adytum_ratls::claims::GenesisDigest;
 
+use crate::root_key::KeyError;
+
 /// Why state can't be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -132,11 +134,8 @@ pub enum StoreError {
     #[error("the broker is shutting down, so nothing is changed any more")]
     Closed,
     /// The cryptographic library failed.
-    #[error("{operation} failed in the cryptographic library")]
-    Cryptography {
-        /// What was tried.
-        operation: &'static str,
-    },
+    #[error(transparent)]
+    Cryptography(#[from] KeyError),
 }
 
 impl StoreError {
@@ -158,7 +157,7 @@ impl StoreError {
             Self::TooLarge { .. } => "store-too-large",
             Self::Diverged { .. } => "store-diverged",
             Self::Closed => "store-closed",
-            Self::Cryptography { .. } => "store-cryptography",
+            Self::Cryptography(error) => error.code(),
         }
     }
 

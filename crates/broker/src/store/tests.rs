@@ -2,7 +2,10 @@ use adytum_sealed::signing::OwnerPublicKey;
 use tempfile::TempDir;
 
 use super::*;
-use crate::secrets::{SecretKind, SecretValue};
+use crate::{
+    audit::record::record_hash,
+    secrets::{SecretKind, SecretValue},
+};
 
 mod backups;
 mod damage;

@@ -12,13 +12,13 @@ use adytum_ratls::claims::StateHead;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreActivity, StoreError,
+    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
+    directory_lock::DirectoryLock,
     engine::{Engine, Slot},
-    locked::DirectoryLock,
     row::RowCipher,
     storage::Storage,
 };
-use crate::root_key::RootKey;
+use crate::{metrics::StoreActivity, root_key::RootKey};
 
 /// So many callers wait in the queue; one more waits to enter it.
 const QUEUE: usize = 1024;

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use crate::{
-    approval::{ApprovalError, OwnerApproval, agreed},
-    genesis::MAXIMUM_OWNERS,
+    approval::{ApprovalError, MAXIMUM_OWNERS, OwnerApproval, agreed},
     manifest::{ManifestError, Trust, document::TrustTable},
     roles::Owners,
     trust,
@@ -242,7 +241,7 @@ fn fields(genesis: GenesisDigest, text: &str) -> [[u8; 32]; 2] {
 
 fn roots(table: TrustTable) -> Result<Vec<TrustRoot>, AuthorisationError> {
     let wrong = |reason: String| AuthorisationError::Trust { reason };
-    let simulation_roots = table.simulation_roots.iter().map(|text| trust::root_from_pem(text));
+    let simulation_roots = table.simulation_roots.iter().map(|text| root_from_pem(text));
     let trust = Trust {
         vendors: table.vendors.into_iter().collect(),
         simulation_roots: simulation_roots.collect::<Result<_, _>>().map_err(wrong)?,

@@ -2,6 +2,8 @@
 //! encrypted item of the store, so a host can take it away only by putting back
 //! the whole file of before, which those who have seen a later head notice.
 
+use std::sync::{Arc, OnceLock, atomic::AtomicBool};
+
 use adytum_api::broker as wire;
 use adytum_evidence::{
     claims::Claims,
@@ -11,6 +13,7 @@ use adytum_evidence::{
 };
 use adytum_ratls::claims::{BrokerClaims, BrokerClaimsError, GenesisDigest, StateHead};
 use prost::Message;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::authorisation::{AuthorisationError, SignedAuthorisation};
@@ -89,7 +92,7 @@ pub enum HandOverError {
     Store(#[from] StoreError),
     /// The handover can't be recorded, so it was not made.
     #[error(transparent)]
-    Record(#[from] crate::events::RecordError),
+    Record(#[from] crate::audit::sink::RecordError),
 }
 
 impl HandOverError {
@@ -107,7 +110,7 @@ impl HandOverError {
             Self::Fenced => "fenced",
             Self::AwaitingConfirmation => "awaiting-confirmation",
             Self::Store(error) => error.code(),
-            Self::Record(error) => error.code,
+            Self::Record(error) => error.code(),
         }
     }
 
@@ -219,6 +222,15 @@ impl std::fmt::Debug for Fenced {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fenced").field("genesis", &self.genesis).finish_non_exhaustive()
     }
+}
+
+/// Has the broker handed its root key over?
+#[derive(Default)]
+pub(crate) struct Succession {
+    /// From the moment before the fence is kept.
+    pub(crate) closing: AtomicBool,
+    pub(crate) fenced: OnceLock<Arc<Fenced>>,
+    pub(crate) notify: Notify,
 }
 
 /// The fence as an item.

@@ -1,14 +1,10 @@
 //! The side that hands over.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use adytum_api::broker as wire;
 use adytum_evidence::claims::Claims;
 use adytum_ratls::session::{Peer, SessionInfo};
-use tokio::sync::Notify;
 
 use super::{
     authorisation::SignedAuthorisation,
@@ -22,15 +18,6 @@ use crate::{
     store::{Change, StoreError},
     trust,
 };
-
-/// Has the broker handed its root key over?
-#[derive(Default)]
-pub(crate) struct Succession {
-    /// From the moment before the fence is kept.
-    closing: AtomicBool,
-    fenced: OnceLock<Arc<Fenced>>,
-    notify: Notify,
-}
 
 impl Broker {
     /// Does it release nothing any more, because its root key went to another or is
@@ -216,5 +203,5 @@ pub enum SucceedError {
     Store(#[from] StoreError),
     /// It can't be recorded.
     #[error(transparent)]
-    Record(#[from] crate::events::RecordError),
+    Record(#[from] crate::audit::sink::RecordError),
 }

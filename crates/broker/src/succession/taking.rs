@@ -160,7 +160,7 @@ impl TakeOver<'_> {
     /// The same whenever this code asks on this CPU. Without a sealing key, another
     /// each time: what such a TEE was given and lost, it does not get again.
     fn successor(&self) -> Result<[u8; 32], TakeOverError> {
-        let known = self.attester.sealing_key()?.as_ref().and_then(opening::identity_of);
+        let known = self.attester.sealing_key()?.as_ref().and_then(sealing::identity_of);
         Ok(match known {
             Some(id) => *id,
             None => *RootKey::generate()?.0,

@@ -35,7 +35,7 @@ async fn a_clock_set_back_before_a_restart_stops_at_the_floor_that_was_kept() {
     world.provision(&running).await;
     assert_eq!(*clock.floor().borrow(), UnixSeconds(0), "nothing signed was seen yet");
     let commits = || {
-        let metrics = running.broker.metrics().encode(&running.broker);
+        let metrics = running.broker.metrics_text();
         value(&metrics, "adytum_broker_store_commits_total").unwrap()
     };
     let before = commits();

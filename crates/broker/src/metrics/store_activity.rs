@@ -8,9 +8,15 @@ use std::{
     time::Duration,
 };
 
-use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
+use prometheus_client::metrics::{
+    counter::Counter,
+    histogram::{Histogram, exponential_buckets},
+};
 
-use crate::metrics::durations;
+/// Buckets from a tenth of a millisecond to 26 seconds.
+pub(super) fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 4.0, 10))
+}
 
 /// Counts of one store. Clones count together.
 #[derive(Clone)]
@@ -39,20 +45,20 @@ impl Default for StoreActivity {
 }
 
 impl StoreActivity {
-    pub(super) fn committed(&self, changes: usize, took: Duration) {
+    pub(crate) fn committed(&self, changes: usize, took: Duration) {
         self.commits.inc();
         self.changes.inc_by(u64::try_from(changes).unwrap_or(u64::MAX));
         self.seconds.observe(took.as_secs_f64());
         self.failed.store(false, Ordering::SeqCst);
     }
 
-    pub(super) fn failed(&self) {
+    pub(crate) fn failed(&self) {
         self.failures.inc();
         self.failed.store(true, Ordering::SeqCst);
     }
 
     /// Was the last transaction made durable?
-    pub(super) fn works(&self) -> bool {
+    pub(crate) fn works(&self) -> bool {
         !self.failed.load(Ordering::SeqCst)
     }
 }
