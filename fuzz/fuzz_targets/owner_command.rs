@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_broker::command::OwnerCommand;
+use adytum_governance::command::OwnerCommand;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| match OwnerCommand::parse(body) {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod canonical;
 mod debug;
 pub mod names;
 

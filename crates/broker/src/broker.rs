@@ -1,6 +1,24 @@
-//! One broker: its genesis, its state, and what it needs to serve.
+//! One broker: its genesis, its state, and what it needs to serve. What it does is in the
+//! modules of its verbs:
+//!
+//! - [`release`] gives secrets, [`administration`] carries out owners' commands, each to
+//!   its end (`detached`) and once in a session (`executed`).
+//! - [`confirmation`] is what happens when nobody here can know which state is the
+//!   newest.
+//! - `arranging` prepares recovery, `handing` hands the root key to the next broker.
+//! - `observation` is what the operator sees.
+//!
+//! [`state`] is what it holds.
 
+pub mod administration;
+mod arranging;
+pub mod confirmation;
+mod detached;
+mod executed;
+pub mod handing;
 mod observation;
+pub mod release;
+pub mod state;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -14,23 +32,27 @@ use adytum_evidence::{
     collateral::CollateralSource,
     verifier::{TrustRoot, Verifier},
 };
-use adytum_ratls::{
-    claims::{BrokerClaims, GenesisDigest},
-    session::LocalAttestation,
+use adytum_governance::{
+    announcement::BrokerAnnouncement,
+    audit::events::Event,
+    genesis::{Genesis, GenesisDigest},
+    occlum::Reference,
 };
+use adytum_ratls::session::LocalAttestation;
 use tokio::sync::watch;
 
-use crate::{
-    audit::{AuditLimits, AuditLog},
-    audit::sink::{EventSink, RecordError},
-    events::Event,
+use self::{
     executed::Executed,
-    genesis::Genesis,
-    metrics::Metrics,
-    reference::Reference,
     state::{Confirmation, RestoreError, State},
+};
+use crate::{
+    audit::{
+        AuditLimits, AuditLog,
+        sink::{EventSink, RecordError},
+    },
+    start::fence::Succession,
     store::{Change, Committed, Loaded, Store, StoreError},
-    succession::fence::Succession,
+    telemetry::metrics::Metrics,
 };
 
 /// What a broker is made of.
@@ -175,17 +197,17 @@ impl Broker {
     }
 
     /// What it says of itself in a session.
-    pub fn claims(&self) -> BrokerClaims {
-        BrokerClaims { genesis: self.digest, head: self.store.head() }
+    pub fn announcement(&self) -> BrokerAnnouncement {
+        BrokerAnnouncement { genesis: self.digest, head: self.store.head() }
     }
 
-    /// What it shows in sessions: its TEE's evidence and its claims, made anew
-    /// for each.
+    /// What it shows in sessions: its TEE's evidence and its announcement, made
+    /// for each again.
     pub fn local_attestation(self: &Arc<Self>) -> LocalAttestation {
         let broker = Arc::clone(self);
         LocalAttestation {
             attester: Arc::clone(&self.attester),
-            claims: Arc::new(move || broker.claims().encode()),
+            announcement: Arc::new(move || broker.announcement().encode()),
         }
     }
 

@@ -17,25 +17,25 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::TrustRoot,
 };
-use adytum_ratls::{
-    claims::GenesisDigest,
-    session::{Peer, SessionInfo},
+use adytum_governance::{
+    audit::events::Event,
+    genesis::{Genesis, GenesisDigest},
+    manifest::SignedManifest,
+    occlum::Reference,
 };
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_ratls::session::{Peer, SessionInfo};
+use adytum_signing::OwnerSigningKey;
 use async_trait::async_trait;
 use prost::Message;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::{
-    administration::AdministrationError,
-    audit::AuditLimits,
-    broker::{Broker, BrokerConfiguration},
-    audit::sink::{EventSink, RecordError, RecordErrorKind},
-    events::Event,
-    genesis::Genesis,
-    manifest::SignedManifest,
-    reference::Reference,
+    audit::{
+        AuditLimits,
+        sink::{EventSink, RecordError, RecordErrorKind},
+    },
+    broker::{Broker, BrokerConfiguration, administration::AdministrationError},
     store::{Loaded, Store},
 };
 
@@ -190,7 +190,7 @@ pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
         },
     };
     SessionInfo {
-        peer: Peer::Attested { claims: Box::new(claims), session_claims: Default::default() },
+        peer: Peer::Attested { claims: Box::new(claims), announcement: Default::default() },
         ..owner_session(200)
     }
 }
@@ -212,7 +212,7 @@ impl Fixture {
         keys: &[&OwnerSigningKey],
     ) -> SignedCommand {
         let genesis = self.broker.genesis_digest();
-        crate::command::sign(&session.request_binding, genesis, version, command, keys)
+        adytum_governance::command::sign(&session.request_binding, genesis, version, command, keys)
     }
 
     /// Every owner signs a command for this session and the state in force.
@@ -302,7 +302,11 @@ fn manifest_text(broker: &Broker, version: u64) -> String {
 pub(crate) fn apply(manifest: &SignedManifest) -> command::Command {
     command::Command::ApplyManifest(adytum_api::broker::ApplyManifest {
         manifest: manifest.text.clone().into_bytes(),
-        signatures: manifest.approvals.iter().map(crate::approval::OwnerApproval::to_wire).collect(),
+        signatures: manifest
+            .approvals
+            .iter()
+            .map(adytum_governance::approval::OwnerApproval::to_wire)
+            .collect(),
     })
 }
 

@@ -36,7 +36,10 @@ use std::{
 
 use adytum_api::names::SecretName;
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::{GenesisDigest, StateHead};
+use adytum_governance::{
+    audit::record::StoredRecord, genesis::GenesisDigest, head::StateHead, manifest::SignedManifest,
+    recovery::root_key::RootKey, secrets::StoredSecret,
+};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use zeroize::Zeroizing;
 
@@ -53,13 +56,10 @@ use self::{
     tables::{AUDIT, Fault, MANIFESTS, guarded, io_error},
     writer::Shared,
 };
-pub use crate::root_key::RootKey;
-use crate::{
-    audit::record::StoredRecord, manifest::SignedManifest, metrics::StoreActivity, secrets::StoredSecret,
-};
+use crate::telemetry::metrics::StoreActivity;
 
 /// What is taken up at a start. Its manifest is unverified: see
-/// [`crate::state::State::restore`].
+/// [`crate::broker::state::State::restore`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Counts the broker's starts.
@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// Keeps audit records, in order, all or none. The store numbers and links
-    /// them: see [`record_hash`](crate::audit::record::record_hash).
+    /// them: see [`record_hash`](adytum_governance::audit::record::record_hash).
     pub async fn append_audit(&self, records: Vec<Vec<u8>>) -> Result<Committed, StoreError> {
         self.commit(Change::audit(records)).await
     }

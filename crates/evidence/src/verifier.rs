@@ -21,6 +21,7 @@ pub use self::{
     error::VerificationError,
     quote::{DcapQuote, parse_dcap},
 };
+use self::{signature::Cryptography, snp::SnpEvidence};
 pub use crate::trust::TrustRoot;
 use crate::{
     claims::{Claims, Measured, Platform, UnknownTcbStatus},
@@ -29,7 +30,6 @@ use crate::{
     evidence::{Evidence, EvidenceFormat},
     measurement::{MrEnclave, MrSigner, ReportData, RootKeyId, TdxMeasurement},
     trust::{RootCertificate, Vendor, is_simulation},
-    verifier::{signature::Cryptography, snp::SnpEvidence},
 };
 
 /// Verifies evidence against explicit roots, at the time its clock says. Made

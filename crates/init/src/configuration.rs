@@ -28,7 +28,7 @@ use adytum_evidence::{
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
 };
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 

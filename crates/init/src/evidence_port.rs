@@ -7,9 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use adytum_evidence::{clock::SystemClock, collateral::DirectorySource, verifier::Verifier};
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    claims::AnyEvidence,
-    limits::Limits,
+    acceptor::AttestedAcceptor, configuration::AcceptorConfiguration, judge::AnyEvidence, limits::Limits,
     session::LocalAttestation,
 };
 use bytes::Bytes;
@@ -39,7 +37,10 @@ impl EvidencePort {
         let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
             verifier: Arc::new(nobody),
             judge: Arc::new(AnyEvidence),
-            local: LocalAttestation { attester: Arc::clone(&tee.attester), claims: Arc::new(Bytes::new) },
+            local: LocalAttestation {
+                attester: Arc::clone(&tee.attester),
+                announcement: Arc::new(Bytes::new),
+            },
             limits: Limits { maximum_handshakes: HANDSHAKES, ..Limits::default() },
         });
         tracing::info!(%address, "showing evidence to whoever asks");

@@ -18,7 +18,7 @@ use tonic::Code;
 
 pub use self::{
     backoff::{Backoff, Jitter, RandomJitter},
-    broker::{AnyOf, AttestedBroker, Broker},
+    broker::{AttestedBroker, Broker},
 };
 use crate::{
     answer::{Answer, AnswerError},

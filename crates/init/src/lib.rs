@@ -59,7 +59,7 @@ use adytum_evidence::{clock::SystemClock, measurement::Sha256Digest};
 use adytum_ratls::session::LocalAttestation;
 use bytes::Bytes;
 
-pub use self::{
+pub use crate::{
     answer::AnswerError,
     configuration::{Measurement, measure},
     confinement::{check_arguments_of_this_process, confine_this_process},
@@ -115,7 +115,7 @@ pub async fn unlock_with(
     let address = tee::broker_address(arguments, configuration)?;
     let verifier = tee::verifier(arguments, configuration, Arc::new(SystemClock))?;
     // A workload says nothing about itself that its evidence does not.
-    let local = LocalAttestation { attester: tee.attester.clone(), claims: Arc::new(Bytes::new) };
+    let local = LocalAttestation { attester: tee.attester.clone(), announcement: Arc::new(Bytes::new) };
     tracing::info!(
         broker = address,
         genesis = %configuration.broker().genesis,

@@ -35,9 +35,8 @@ use zeroize::Zeroizing;
 
 use self::session_key::SessionKey;
 use crate::{
-    ALPN,
     error::Refusal,
-    handshake::binding::{REQUEST_LABEL, SESSION_LABEL},
+    protocol::{ALPN, REQUEST_LABEL, SESSION_LABEL},
 };
 
 /// The largest certificate accepted, in bytes. A self-signed P-256 certificate

@@ -25,6 +25,5 @@ pub mod rule;
 pub mod seal;
 pub mod secret_bytes;
 pub mod select;
-pub mod signing;
 pub mod statement;
 pub mod unseal;

@@ -10,6 +10,7 @@ use std::{
 
 use adytum_api::names::ModelName;
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_signing::OwnerSigningKey;
 use age::{Encryptor, stream::StreamWriter};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -17,7 +18,6 @@ use zeroize::Zeroizing;
 use crate::{
     directory::STATEMENT_FILE,
     keys::ModelRecipient,
-    signing::OwnerSigningKey,
     statement::{FileName, MAXIMUM_VERSION, Statement},
 };
 

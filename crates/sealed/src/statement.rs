@@ -4,9 +4,8 @@ use std::{fmt, str::FromStr};
 
 use adytum_api::names::ModelName;
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
 use serde::{Deserialize, Serialize};
-
-use crate::signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
 
 /// What the field `format` says.
 pub const FORMAT: &str = "adytum seal v1";

@@ -10,25 +10,27 @@ use std::{
 
 use adytum_api::broker::{AuditCheckpoint, AuditStart, AuditSummary, audit_record::What};
 use adytum_evidence::clock::Clock;
-use adytum_ratls::claims::{GenesisDigest, StateHead};
+use adytum_governance::{
+    audit::{
+        checkpoint::{CheckpointKey, CheckpointPublicKey},
+        events::Event,
+        record::{self, StoredRecord},
+    },
+    command::MAXIMUM_AUDIT_PAGE,
+    genesis::GenesisDigest,
+    head::StateHead,
+    recovery::root_key::KeyError,
+};
 use tokio::sync::OnceCell;
 
 use super::{
-    checkpoint::{CheckpointKey, CheckpointPublicKey},
     counted::Counted,
-    record::{self, StoredRecord},
+    sink::{RecordError, RecordErrorKind},
 };
-use crate::{
-    root_key::KeyError,
-    audit::sink::{RecordError, RecordErrorKind},
-    events::Event,
-    store::{Change, Item, Store, StoreError},
-};
+use crate::store::{Change, Item, Store, StoreError};
 
 /// Where the checkpoint key lies in the store.
 const KEY: &str = "audit/checkpoint-key";
-/// The most records in one answer.
-pub const MAXIMUM_PAGE: u32 = 256;
 
 /// How large a log becomes, counted in records of at most
 /// [`record::MAXIMUM_RECORD_LENGTH`] bytes; a common one has 300.
@@ -229,7 +231,7 @@ impl AuditLog {
         count: u32,
     ) -> Result<(Vec<StoredRecord>, Option<AuditCheckpoint>), StoreError> {
         let head = self.store.head();
-        let count = u64::from(count.clamp(1, MAXIMUM_PAGE));
+        let count = u64::from(count.clamp(1, MAXIMUM_AUDIT_PAGE));
         let last_ones = head.audit_size.saturating_sub(count - 1).max(1);
         let first = if first == 0 { last_ones } else { first };
         // No further than the checkpoint.

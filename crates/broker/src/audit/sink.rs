@@ -1,9 +1,10 @@
 //! Where events go: the log that the broker keeps, and the lines that it writes.
 
+use adytum_governance::audit::events::Event;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::{events::Event, noise::Noise};
+use crate::telemetry::noise::Noise;
 
 /// The target of events in `tracing`.
 pub const TARGET: &str = "adytum::audit";

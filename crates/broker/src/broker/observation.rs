@@ -1,7 +1,7 @@
 //! What those see of a broker who run it.
 
 use super::Broker;
-use crate::{
+use crate::telemetry::{
     health::{NotReady, Observed},
     metrics::Reading,
 };

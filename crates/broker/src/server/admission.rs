@@ -31,12 +31,10 @@ use super::{
     ServerLimits,
     peers::PeerKey,
     sessions::{Host, WithoutEvidence},
-};
-use crate::{
-    metrics::{Metrics, Present, Service},
     status::{self, CODE, RETRY},
     trace_context::TraceParent,
 };
+use crate::telemetry::metrics::{Metrics, Present, Service};
 
 /// What a request to this path is for.
 fn service_of(path: &str) -> Service {

@@ -15,7 +15,7 @@ use adytum_evidence::{
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::metrics::{Metrics, Present};
+use crate::telemetry::metrics::{Metrics, Present};
 
 /// How many quotes at once.
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@ use tokio::{
 use tonic::transport::server::Connected;
 
 use super::peers::PeerPlace;
-use crate::metrics::Present;
+use crate::telemetry::metrics::Present;
 
 /// An accepted session. Each has its end: who stays is judged by what was so when
 /// it was opened.

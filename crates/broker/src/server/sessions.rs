@@ -5,9 +5,10 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use adytum_evidence::verifier::Verifier;
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    claims::AnyEvidence,
+    acceptor::AttestedAcceptor,
+    configuration::AcceptorConfiguration,
     error::SessionError,
+    judge::AnyEvidence,
     session::{LocalAttestation, Peer, SessionInfo},
 };
 use tokio::{
@@ -24,11 +25,11 @@ use super::{
     peers::{PeerPlace, Peers},
     quotes::LimitedAttester,
     session::{Session, Unattested},
+    status::OVERLOADED,
 };
-use crate::{
+use crate::telemetry::{
     metrics::{Metrics, Present},
     noise::Noise,
-    status::OVERLOADED,
 };
 
 /// How long no connection is accepted after accepting one failed, as it does
@@ -64,10 +65,10 @@ pub(super) fn sessions(
     limits: ServerLimits,
 ) -> ReceiverStream<io::Result<Session>> {
     let (sender, receiver) = mpsc::channel(64);
-    let LocalAttestation { attester, claims } = host.local;
+    let LocalAttestation { attester, announcement } = host.local;
     let attester = Arc::new(LimitedAttester::new(attester, Arc::clone(&host.metrics), limits.quotes));
     let mut accepting = Accepting {
-        host: Host { local: LocalAttestation { attester, claims }, ..host },
+        host: Host { local: LocalAttestation { attester, announcement }, ..host },
         peers: Peers::new(limits.peers),
         sessions: Arc::new(Semaphore::new(limits.maximum_sessions)),
         unattested: Arc::new(Semaphore::new(limits.maximum_unattested_sessions)),

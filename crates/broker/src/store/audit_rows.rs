@@ -11,6 +11,7 @@
 use std::path::Path;
 
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_governance::audit::record::{StoredRecord, record_hash};
 use redb::{ReadableTable, Table};
 
 use super::{
@@ -19,7 +20,6 @@ use super::{
     row::{Place, RowCipher, Sealing},
     tables::Fault,
 };
-use crate::audit::record::{StoredRecord, record_hash};
 
 /// A row is full with so many bytes: what is damaged together is lost together, and
 /// who asks for one record reads the whole row. A longer record has a row of its own.
@@ -168,11 +168,11 @@ fn open(cipher: &RowCipher, first: u64, row: &[u8]) -> Option<Vec<StoredRecord>>
 
 #[cfg(test)]
 mod tests {
-    use adytum_ratls::claims::GenesisDigest;
+    use adytum_governance::{genesis::GenesisDigest, recovery::root_key::RootKey};
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::{root_key::RootKey, store::tables::AUDIT};
+    use crate::store::tables::AUDIT;
 
     fn cipher() -> RowCipher {
         let genesis = GenesisDigest(Sha256Digest([1; 32]));

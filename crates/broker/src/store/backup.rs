@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
 
 use super::{

@@ -2,10 +2,8 @@
 
 use adytum_api::names::SecretName;
 use adytum_evidence::clock::UnixSeconds;
-use adytum_ratls::claims::StateHead;
+use adytum_governance::{head::StateHead, manifest::SignedManifest, secrets::StoredSecret};
 use zeroize::Zeroizing;
-
-use crate::{manifest::SignedManifest, secrets::StoredSecret};
 
 /// The longest change, in bytes.
 pub const MAXIMUM_CHANGE_LENGTH: usize = 8 * 1024 * 1024;

@@ -2,9 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use adytum_ratls::claims::GenesisDigest;
-
-use crate::root_key::KeyError;
+use adytum_governance::{genesis::GenesisDigest, recovery::root_key::KeyError};
 
 /// Why state can't be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -85,7 +83,7 @@ pub enum StoreError {
     },
     /// Bytes were changed outside the broker.
     #[error(
-        "{path} is damaged at {record}; restore a backup with `adytum broker restore`, or put back the file that \
+        "{path} is damaged at {record}; restore a backup with `adytum-broker restore`, or put back the file that \
          the broker wrote"
     )]
     Damaged {

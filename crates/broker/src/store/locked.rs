@@ -7,12 +7,12 @@ use std::{
 };
 
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::{GenesisDigest, StateHead};
+use adytum_governance::{genesis::GenesisDigest, head::StateHead, recovery::root_key::RootKey};
 use redb::{Database, ReadableDatabase};
 use zeroize::Zeroizing;
 
 use super::{
-    Loaded, RootKey, Store, StoreError,
+    Loaded, Store, StoreError,
     directory_lock::{DirectoryLock, lock},
     engine::{Engine, RESTORED, read_item},
     loading::load,

@@ -11,8 +11,10 @@
 //! transactions wears the row key out. The associated data are format, table, key in
 //! the table and, for the value, the name.
 
-use adytum_evidence::identity::LengthPrefixed;
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::{
+    genesis::GenesisDigest,
+    recovery::root_key::{KeyError, RootKey},
+};
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     constant_time, hkdf, hmac, rand,
@@ -20,7 +22,6 @@ use aws_lc_rs::{
 use zeroize::Zeroizing;
 
 use super::StoreError;
-use crate::root_key::{KeyError, RootKey};
 
 pub(super) const FORMAT: &[u8] = b"adytum store v4";
 const SALT: usize = 24;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adytum_ratls::claims::StateHead;
+use adytum_governance::{head::StateHead, recovery::root_key::RootKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
     row::RowCipher,
     storage::Storage,
 };
-use crate::{metrics::StoreActivity, root_key::RootKey};
+use crate::telemetry::metrics::StoreActivity;
 
 /// So many callers wait in the queue; one more waits to enter it.
 const QUEUE: usize = 1024;

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
-use adytum_broker::measured::MeasuredConfiguration;
+use adytum_broker::store::LockedStore;
 use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
+use adytum_governance::measured::MeasuredConfiguration;
 use adytum_sim::Platform;
 use tempfile::TempDir;
 use tokio::{
@@ -223,7 +224,7 @@ async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_t
     };
     let refusal = session(stage.identity(None)).await.unwrap_err();
     assert_eq!(refusal.code(), "policy-refused");
-    let reference = adytum_broker::reference::Reference::parse(
+    let reference = adytum_governance::occlum::Reference::parse(
         &configuration("on"),
         "{}",
         &Default::default(),
@@ -270,4 +271,38 @@ async fn without_a_tee_it_does_not_fall_back_to_simulation() {
         .unwrap();
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/attestation"), "{output:?}");
+}
+
+async fn offline(words: &[&str]) -> Output {
+    Command::new(BINARY).args(words).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_state_is_backed_up_and_restored_by_the_binary_itself() {
+    let stage = Stage::new();
+    let text = |name: &str| stage.path(name).to_str().unwrap().to_owned();
+    let backup = async |from: &str, out: &str| {
+        offline(&["backup", "--state-directory", &text(from), "--out", &text(out)]).await
+    };
+    let restore =
+        async |to: &str, from: &str| offline(&["restore", "--state-directory", &text(to), &text(from)]).await;
+    let refused = |output: Output, reason: &str| {
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(reason), "{said}");
+    };
+    let done = |output: Output| {
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && said.contains(&stage.world.genesis.digest().to_string()),
+            "{said}"
+        );
+    };
+    let locked = LockedStore::open(&stage.path("state"), stage.world.genesis.digest()).unwrap();
+    refused(backup("state", "backup.redb").await, "in use by another broker");
+    drop(locked);
+    done(backup("state", "backup.redb").await);
+    refused(backup("state", "backup.redb").await, "there already");
+    refused(backup("nowhere", "other.redb").await, "holds no broker's state");
+    refused(restore("state", "backup.redb").await, "there already");
+    done(restore("restored", "backup.redb").await);
 }

@@ -13,12 +13,13 @@ use adytum_api::broker::{
     CommandResult, SignedCommand, SupplyShareRequest, TakeOverRequest,
     broker_recovery_client::BrokerRecoveryClient, broker_succession_client::BrokerSuccessionClient,
 };
-use adytum_broker::events::{Event, EventSink, LoggedEvents, RecordError};
+use adytum_broker::audit::sink::{EventSink, LoggedEvents, RecordError};
 use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey},
     evidence::Evidence,
     measurement::ReportData,
 };
+use adytum_governance::audit::events::Event;
 use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use adytum_broker::reference::{Accepted, Reference};
 use adytum_evidence::verifier::TrustRoot;
+use adytum_governance::occlum::{Accepted, Reference};
 use adytum_sim::{Platform, SimAttester};
 use tonic::Code;
 

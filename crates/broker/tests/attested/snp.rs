@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use adytum_broker::manifest::document::WorkloadTable;
 use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey},
     evidence::Evidence,
@@ -11,6 +10,7 @@ use adytum_evidence::{
     policy::Policy,
     snp::{Endorser, SnpProduct},
 };
+use adytum_governance::manifest::document::WorkloadTable;
 use adytum_sim::snp::{SnpAttester, SnpGuest, SnpPlatform};
 use async_trait::async_trait;
 use tonic::Code;

@@ -4,15 +4,16 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use adytum_api::names::SecretName;
-use adytum_broker::{
-    decide::{Listing, Mismatch, Rules, Verdict, decide},
-    manifest::{Manifest, SignedManifest, admission::Admitted},
-};
 use adytum_evidence::{
     claims::Claims,
     clock::SystemClock,
     policy::Failure,
     verifier::{VerificationError, Verifier},
+};
+use adytum_governance::{
+    decide::{Listing, Mismatch, Rules, Verdict, decide},
+    manifest::{Manifest, SignedManifest},
+    rules::Admitted,
 };
 use adytum_ratls::error::SessionError;
 use anyhow::{Context, bail};

@@ -3,10 +3,11 @@
 use std::{fs, path::Path, sync::Arc};
 
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
+    Broker, BrokerConfiguration, ServerLimits, audit::sink::LoggedEvents, serve, store::Store,
 };
 use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
-use adytum_sealed::signing::{OwnerPublicKey, OwnerSigningKey};
+use adytum_governance::genesis::Genesis;
+use adytum_signing::{OwnerPublicKey, OwnerSigningKey};
 use adytum_sim::{Platform, SimAttester};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

@@ -3,8 +3,8 @@
 
 use std::{fs, path::Path};
 
-use super::*;
-use crate::{snp::certificate_table, verifier::chain};
+use super::{chain, *};
+use crate::snp::certificate_table;
 
 #[test]
 fn levels_are_whole_numbers_of_a_byte() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::SecretName;
 use adytum_evidence::{measurement::Sha256Digest, policy::Policy, trust::Vendor};
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use serde::Deserialize;
 
 use super::{

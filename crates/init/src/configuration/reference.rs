@@ -22,7 +22,7 @@ use adytum_evidence::{
     policy::Policy,
     trust::Vendor,
 };
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use serde::Deserialize;
 
 use super::{

@@ -7,11 +7,17 @@ use adytum_api::{
     names::SecretName,
 };
 use adytum_evidence::{claims::Claims, verifier::Verifier};
-use adytum_ratls::{
-    claims::{BrokerPin, PeerJudge, StateHead},
-    connector::{AttestedConnector, ConnectorConfiguration},
-    error::{Refusal, SessionError},
+use adytum_governance::{
+    announcement::BrokerAnnouncement,
+    head::StateHead,
     heads::HeadGuard,
+    pin::{BrokerPin, PinError},
+};
+use adytum_ratls::{
+    configuration::ConnectorConfiguration,
+    connector::AttestedConnector,
+    error::{Refusal, SessionError},
+    judge::PeerJudge,
     limits::Limits,
     session::LocalAttestation,
 };
@@ -43,7 +49,7 @@ pub struct AttestedBroker {
     connector: AttestedConnector,
     /// Remembers the broker's state while this process runs: who renews notices
     /// that an older one was put back.
-    guard: Arc<HeadGuard<AnyOf>>,
+    pinned: Arc<PinnedBrokers>,
     address: String,
 }
 
@@ -56,14 +62,14 @@ impl AttestedBroker {
         verifier: Arc<Verifier>,
         local: LocalAttestation,
     ) -> Self {
-        let guard = Arc::new(HeadGuard::new(AnyOf::pinned(configuration)));
+        let pinned = Arc::new(PinnedBrokers::of(configuration));
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier,
-            judge: guard.clone(),
+            judge: pinned.clone(),
             local: Some(local),
             limits: Limits::default(),
         });
-        Self { connector, guard, address }
+        Self { connector, pinned, address }
     }
 
     /// Remembers the head of the state that the answer's own record is part of.
@@ -71,7 +77,7 @@ impl AttestedBroker {
         let Some(head) = head else { return Ok(()) };
         let head =
             StateHead::try_from(head).map_err(|error| AnswerError::new(format!("its head: {error}")))?;
-        self.guard.observe(head).map_err(|error| {
+        self.pinned.seen.observe(head).map_err(|error| {
             let refusal = Refusal::permanent(error.code(), error.to_string());
             SessionError::Refused { peer: self.address.clone(), refusal }.into()
         })
@@ -85,7 +91,7 @@ impl Broker for AttestedBroker {
         names: &[&SecretName],
         certificate_request: Option<Vec<u8>>,
     ) -> Result<GetSecretsResponse, AttemptError> {
-        let seen = self.guard.seen().as_ref().map(Into::into);
+        let seen = self.pinned.seen.seen().as_ref().map(Into::into);
         let session = self.connector.session(&self.address).await?;
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
         let names = names.iter().map(ToString::to_string).collect();
@@ -144,33 +150,47 @@ fn kebab_case(code: Code) -> String {
     text
 }
 
-/// Accepts a broker that one of several pins accepts. Never empty, since a
-/// configuration has at least one policy.
-#[derive(Clone, Debug)]
-pub struct AnyOf(Vec<BrokerPin>);
-
-impl AnyOf {
-    /// The pins of a configuration.
-    pub fn pinned(configuration: &MeasuredConfiguration) -> Self {
-        let broker = configuration.broker();
-        let pin = |policy: &_| BrokerPin { policy: Clone::clone(policy), genesis: broker.genesis };
-        Self(broker.policies.iter().map(pin).collect())
-    }
+/// Accepts a broker that one of the configuration's pins accepts, unless it shows an older
+/// state than before. A configuration has at least one pin.
+#[derive(Debug)]
+struct PinnedBrokers {
+    pins: Vec<BrokerPin>,
+    seen: HeadGuard,
 }
 
-impl PeerJudge for AnyOf {
-    fn judge(&self, claims: &Claims, session_claims: &[u8]) -> Result<(), Refusal> {
+impl PinnedBrokers {
+    /// The pins of a configuration.
+    fn of(configuration: &MeasuredConfiguration) -> Self {
+        let broker = configuration.broker();
+        let pin = |policy: &_| BrokerPin { policy: Clone::clone(policy), genesis: broker.genesis };
+        Self { pins: broker.policies.iter().map(pin).collect(), seen: HeadGuard::default() }
+    }
+
+    fn pinned(&self, claims: &Claims, announcement: &[u8]) -> Result<BrokerAnnouncement, Refusal> {
         let mut reason = Refusal::permanent("policy-refused", "the configuration pins no broker");
-        for (index, pin) in self.0.iter().enumerate() {
-            match pin.judge(claims, session_claims) {
-                Ok(()) => return Ok(()),
+        for (index, pin) in self.pins.iter().enumerate() {
+            match pin.judge(claims, announcement) {
+                Ok(announcement) => return Ok(announcement),
                 // The first pin's reason, unless a later one accepts the code and
                 // misses the genesis only: that says more.
-                Err(refusal) if index == 0 || refusal.code == "genesis-mismatch" => reason = refusal,
+                Err(error) if index == 0 || matches!(error, PinError::OtherGenesis { .. }) => {
+                    reason = Refusal::permanent(error.code(), error.to_string());
+                }
                 Err(_) => {}
             }
         }
         Err(reason)
+    }
+}
+
+impl PeerJudge for PinnedBrokers {
+    fn judge(&self, claims: &Claims, announcement: &[u8]) -> Result<(), Refusal> {
+        let announced = self.pinned(claims, announcement)?;
+        self.seen.accept(announced.head).map_err(|error| Refusal {
+            code: error.code().to_owned(),
+            message: error.to_string(),
+            retry: error.retry(),
+        })
     }
 }
 

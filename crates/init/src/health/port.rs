@@ -142,7 +142,7 @@ fn answer(method: &Method, path: &str, readiness: Readiness) -> Response<Full<By
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::{super::DrainReason, *};
+    use crate::health::{DrainReason, port::*};
 
     async fn open(health: &Health) -> HealthPort {
         HealthPort::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), health.clone()).unwrap()

@@ -17,9 +17,9 @@ use adytum_sealed::{
     keys::ModelIdentity,
     rule::ModelRule,
     seal::{SealOptions, seal},
-    signing::OwnerSigningKey,
     statement::FileName,
 };
+use adytum_signing::OwnerSigningKey;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -18,7 +18,7 @@ fn server(change: impl FnOnce(&mut wire::ServerAttestation)) -> Result<ServerAns
     let mut message = wire::ServerAttestation {
         nonce: vec![2; 32],
         evidence: Some(quote(100)),
-        claims: b"claims".to_vec(),
+        announcement: b"claims".to_vec(),
         refusal: None,
     };
     change(&mut message);
@@ -26,8 +26,11 @@ fn server(change: impl FnOnce(&mut wire::ServerAttestation)) -> Result<ServerAns
 }
 
 fn client(change: impl FnOnce(&mut wire::ClientAttestation)) -> Result<ClientAnswer, MessageError> {
-    let mut message =
-        wire::ClientAttestation { evidence: Some(quote(100)), claims: b"claims".to_vec(), refusal: None };
+    let mut message = wire::ClientAttestation {
+        evidence: Some(quote(100)),
+        announcement: b"claims".to_vec(),
+        refusal: None,
+    };
     change(&mut message);
     parse_client_attestation(&message.encode_to_vec())
 }
@@ -58,8 +61,8 @@ fn nonces_of_other_lengths_are_refused() {
 
 #[test]
 fn oversize_and_empty_fields_are_refused() {
-    is_malformed(server(|message| message.claims = vec![0; MAXIMUM_CLAIMS_LENGTH + 1]));
-    is_malformed(client(|message| message.claims = vec![0; MAXIMUM_CLAIMS_LENGTH + 1]));
+    is_malformed(server(|message| message.announcement = vec![0; MAXIMUM_ANNOUNCEMENT_LENGTH + 1]));
+    is_malformed(client(|message| message.announcement = vec![0; MAXIMUM_ANNOUNCEMENT_LENGTH + 1]));
     is_malformed(server(|message| message.evidence = Some(quote(MAXIMUM_EVIDENCE_LENGTH + 1))));
     is_malformed(client(|message| message.evidence = Some(quote(MAXIMUM_EVIDENCE_LENGTH + 1))));
     is_malformed(server(|message| message.evidence = Some(quote(0))));
@@ -77,7 +80,7 @@ fn unknown_evidence_formats_are_refused() {
     }
 }
 
-/// Defence: a client that gives no evidence claims nothing.
+/// Defence: a client that gives no evidence announces nothing.
 #[test]
 fn claims_without_evidence_are_refused() {
     is_malformed(client(|message| message.evidence = None));
@@ -182,10 +185,10 @@ proptest! {
         let _ = parse_session_result(&bytes);
         match parse_client_attestation(&bytes) {
             Ok(ClientAnswer::Unattested) => prop_assert!(bytes.is_empty()),
-            Ok(ClientAnswer::Attestation { evidence, claims }) => {
+            Ok(ClientAnswer::Attestation { evidence, announcement }) => {
                 let back = wire::ClientAttestation {
                     evidence: Some(wire_evidence(evidence).unwrap()),
-                    claims: claims.to_vec(),
+                    announcement: announcement.to_vec(),
                     refusal: None,
                 };
                 prop_assert_eq!(back.encode_to_vec(), bytes);
@@ -200,7 +203,7 @@ proptest! {
         let message = wire::ServerAttestation {
             nonce: vec![2; 32],
             evidence: Some(quote(100)),
-            claims: b"claims".to_vec(),
+            announcement: b"claims".to_vec(),
             refusal: None,
         };
         let good = message.encode_to_vec();
@@ -217,14 +220,14 @@ proptest! {
     fn cut_or_extended_messages_are_refused(cut in 1usize..100, tail in proptest::collection::vec(any::<u8>(), 1..20)) {
         let message = wire::ClientAttestation {
             evidence: Some(quote(90)),
-            claims: b"some claims".to_vec(),
+            announcement: b"some claims".to_vec(),
             refusal: None,
         };
         let good = message.encode_to_vec();
         let extended = [&good[..], &tail].concat();
-        if let Ok(ClientAnswer::Attestation { claims, .. }) = parse_client_attestation(&good[..good.len() - cut]) {
-            // Cut exactly before the claims, the rest is a message of its own.
-            prop_assert!(claims.is_empty());
+        if let Ok(ClientAnswer::Attestation { announcement, .. }) = parse_client_attestation(&good[..good.len() - cut]) {
+            // Cut exactly before the announcement, the rest is a message of its own.
+            prop_assert!(announcement.is_empty());
         }
         prop_assert!(parse_client_attestation(&extended).is_err());
     }

@@ -22,7 +22,7 @@ use super::{
     replays::Replays,
 };
 use crate::{
-    acceptor::AcceptorConfiguration,
+    configuration::AcceptorConfiguration,
     error::{Refusal, SessionError},
     session::{Peer, SessionInfo},
     stream::AttestedStream,
@@ -110,11 +110,11 @@ where
         server_key: identity.tls.key_digest(),
     };
 
-    let (evidence, claims) = collect(attempt, &configuration.local, &binding, Role::Server).await?;
+    let (evidence, announcement) = collect(attempt, &configuration.local, &binding, Role::Server).await?;
     let attestation = wire::ServerAttestation {
         nonce: binding.server_nonce.0.to_vec(),
         evidence: Some(wire_evidence(evidence).map_err(|e| attempt.local(e))?),
-        claims: claims.into(),
+        announcement: announcement.into(),
         refusal: None,
     };
     attempt
@@ -145,7 +145,7 @@ where
                 "expected a certificate from a client that gives evidence, found none",
             )));
         }
-        ClientAnswer::Attestation { evidence, claims } => {
+        ClientAnswer::Attestation { evidence, announcement } => {
             accept_evidence(
                 attempt,
                 Demands {
@@ -156,7 +156,7 @@ where
                 &binding,
                 Role::Client,
                 &evidence,
-                claims,
+                announcement,
             )
             .await?
         }

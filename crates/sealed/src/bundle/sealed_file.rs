@@ -12,6 +12,7 @@ use std::{
 };
 
 use adytum_api::names::ModelName;
+use adytum_signing::OwnerSigningKey;
 
 use super::{ARCHIVE_FILE, BundleError, PackError, Progress, Sink, Summary, pack};
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
     keys::{ModelIdentity, ModelRecipient},
     rule::{GenuineStatement, ModelRule},
     seal::{SealOptions, Sealing},
-    signing::OwnerSigningKey,
     statement::{FileName, MAXIMUM_STATEMENT_LENGTH, Statement},
     unseal::{MAXIMUM_HEADER_LENGTH, UnsealError, payload_length, unseal_archive},
 };

@@ -10,7 +10,11 @@ use crate::limits::LimitArguments;
 /// The key broker: it gives secrets to programs that have proved what they are,
 /// as its owners have laid down.
 #[derive(Debug, Parser)]
-#[command(name = "adytum-broker", version)]
+#[command(
+    name = "adytum-broker",
+    version,
+    after_help = "For the state of a broker that does not run: `adytum-broker backup --help`, `adytum-broker restore --help`."
+)]
 pub(crate) struct Arguments {
     /// The document that founds this broker.
     #[arg(long, value_name = "FILE")]

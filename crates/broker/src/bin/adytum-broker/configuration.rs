@@ -2,12 +2,12 @@
 
 use std::{fs::File, io::Read as _, path::Path};
 
-use adytum_broker::{
-    genesis::{self, Genesis},
-    reference::{self, Accepted, Reference},
-    succession::authorisation::{self, SignedAuthorisation},
-};
 use adytum_evidence::verifier::TrustRoot;
+use adytum_governance::{
+    authorisation::{self, SignedAuthorisation},
+    genesis::{self, Genesis},
+    occlum::{self, Accepted, Reference},
+};
 use anyhow::Context as _;
 use zeroize::Zeroizing;
 
@@ -33,8 +33,8 @@ pub(crate) fn reference(arguments: &Arguments) -> anyhow::Result<Option<Referenc
         debug: arguments.accept_debug.iter().cloned().collect(),
     };
     let loaded = Reference::parse(
-        &read(path, reference::MAXIMUM_LENGTH)?,
-        &read(secrets, reference::MAXIMUM_LENGTH)?,
+        &read(path, occlum::MAXIMUM_LENGTH)?,
+        &read(secrets, occlum::MAXIMUM_LENGTH)?,
         &accepted,
         reference_roots(arguments)?,
     )

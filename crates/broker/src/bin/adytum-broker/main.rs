@@ -8,6 +8,7 @@ mod configuration;
 mod limits;
 mod logs;
 mod memory;
+mod offline;
 mod reload;
 mod state;
 mod tee;
@@ -22,19 +23,19 @@ use std::{
 
 use adytum_broker::{
     Broker, BrokerConfiguration,
-    audit::AuditLimits,
+    audit::{AuditLimits, sink::LoggedEvents},
     clock::{FloorClock, keep_floor},
-    events::LoggedEvents,
-    health::{self, Health, NotReady},
-    measured::MeasuredConfiguration,
-    reference::Reference,
-    root_key::recovery::RecoveredState,
     serve,
     server::serve_standby,
-    standby::{Cause, Standby},
-    succession::fence::Fenced,
+    start::{
+        fence::Fenced,
+        recovery::RecoveredState,
+        standby::{Cause, Standby},
+    },
+    telemetry::health::{self, Health, NotReady},
 };
 use adytum_evidence::clock::{Clock as _, SystemClock};
+use adytum_governance::{measured::MeasuredConfiguration, occlum::Reference};
 use anyhow::Context as _;
 use clap::Parser as _;
 use futures_util::FutureExt as _;
@@ -50,6 +51,7 @@ use tokio::{
 use self::{
     arguments::Arguments,
     logs::Logs,
+    offline::Offline,
     state::{Found, Founded, OpenState},
 };
 
@@ -66,6 +68,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<()> {
+    if let Some(offline) = Offline::asked_for() {
+        return offline.run();
+    }
     let arguments = Arguments::parse();
     let logs = Logs::start(arguments.log_format, arguments.log_filter_file.as_deref())?;
     forbid_core_dumps();

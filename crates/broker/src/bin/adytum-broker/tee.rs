@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use adytum_broker::measured::MeasuredConfiguration;
 use adytum_evidence::{
     attester::{self, Attester, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm},
     clock::Clock,
     collateral::{CollateralSource, from_places},
 };
+use adytum_governance::measured::MeasuredConfiguration;
 use anyhow::Context as _;
 
 use crate::arguments::{Arguments, TeeChoice};
