@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_governance::occlum::{Accepted, Reference};
+use adytum_governance::occlum::{Accepted, OcclumConfiguration};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,9 +14,9 @@ const CONFIGURATION: &str = r#"{
 }"#;
 
 fuzz_target!(|text: &str| {
-    let parse = |text: &str| Reference::parse(CONFIGURATION, text, &Accepted::default(), Vec::new());
-    let Ok(reference) = parse(text) else { return };
-    let printed: serde_json::Map<String, serde_json::Value> = reference
+    let parse = |text: &str| OcclumConfiguration::parse(CONFIGURATION, text, &Accepted::default(), Vec::new());
+    let Ok(occlum) = parse(text) else { return };
+    let printed: serde_json::Map<String, serde_json::Value> = occlum
         .secrets
         .iter()
         .map(|(name, secret)| {
@@ -26,5 +26,5 @@ fuzz_target!(|text: &str| {
         })
         .collect();
     let again = parse(&serde_json::Value::from(printed).to_string()).expect("what is printed is read");
-    assert_eq!(again.secrets, reference.secrets);
+    assert_eq!(again.secrets, occlum.secrets);
 });

@@ -3,16 +3,16 @@
 
 #![no_main]
 
-use adytum_governance::occlum::{Accepted, Reference};
+use adytum_governance::occlum::{Accepted, OcclumConfiguration};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let Ok(reference) = Reference::parse(text, "{}", &Accepted::default(), Vec::new()) else { return };
-    assert!(!reference.workloads.is_empty());
-    for entry in reference.workloads.values() {
+    let Ok(occlum) = OcclumConfiguration::parse(text, "{}", &Accepted::default(), Vec::new()) else { return };
+    assert!(!occlum.workloads.is_empty());
+    for entry in occlum.workloads.values() {
         assert!(entry.mr_enclave.is_some());
         assert_eq!(entry.debuggable, Some(false));
     }
-    let again = Reference::parse(text, "{}", &Accepted::default(), Vec::new()).expect("as before");
-    assert_eq!(again.digest(), reference.digest());
+    let again = OcclumConfiguration::parse(text, "{}", &Accepted::default(), Vec::new()).expect("as before");
+    assert_eq!(again.digest(), occlum.digest());
 });

@@ -105,7 +105,7 @@ fn measure(workloads: usize, secrets: usize) {
             (format!("secret-{number}").parse().unwrap(), stored)
         })
         .collect();
-    let rules = Rules { admitted: Some(&admitted), reference: None };
+    let rules = Rules { admitted: Some(&admitted), occlum: None };
     let last = workloads - 1;
     let own = [format!("secret-{last}").parse().unwrap()];
     let peer = claims(last);

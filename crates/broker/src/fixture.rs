@@ -21,7 +21,7 @@ use adytum_governance::{
     audit::events::Event,
     genesis::{Genesis, GenesisDigest},
     manifest::SignedManifest,
-    occlum::Reference,
+    occlum::OcclumConfiguration,
 };
 use adytum_ratls::session::{Peer, SessionInfo};
 use adytum_signing::OwnerSigningKey;
@@ -117,28 +117,28 @@ pub(crate) fn broker_with(
     owners: usize,
     threshold: usize,
     store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
 ) -> Fixture {
-    broker_limited(owners, threshold, store, reference, AuditLimits::default())
+    broker_limited(owners, threshold, store, occlum, AuditLimits::default())
 }
 
 pub(crate) fn broker_limited(
     owners: usize,
     threshold: usize,
     store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
     let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
     let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
-    start(genesis, owners, store, reference, limits)
+    start(genesis, owners, store, occlum, limits)
 }
 
 fn start(
     genesis: Genesis,
     owners: Vec<OwnerSigningKey>,
     store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
     let events = Arc::new(Events::default());
@@ -150,7 +150,7 @@ fn start(
         clock: Arc::new(SystemClock),
         store,
         events: events.clone(),
-        reference,
+        occlum,
     };
     let broker = Broker::start_with(configuration, limits).unwrap();
     Fixture { broker, owners, events }

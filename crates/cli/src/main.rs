@@ -16,6 +16,7 @@ mod key_file;
 mod manifest;
 mod measure;
 mod model_key;
+mod occlum_client;
 mod output;
 mod owner;
 mod predict;
@@ -23,7 +24,6 @@ mod progress;
 mod provision;
 mod recovery;
 mod recovery_key;
-mod reference_client;
 mod replica;
 mod seal;
 mod secret;
@@ -103,7 +103,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = match reference_client::translated(std::env::args_os()) {
+    let arguments = match occlum_client::translated(std::env::args_os()) {
         Ok(words) => Arguments::parse_from(words),
         Err(error) => {
             eprintln!("python3: {error}");

@@ -86,7 +86,7 @@ impl Stage {
             clock: Arc::new(SystemClock),
             store: *store,
             events: Arc::new(LoggedEvents::default()),
-            reference: None,
+            occlum: None,
         })
         .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -21,7 +21,7 @@ use self::mismatch::Unlike;
 pub use self::mismatch::{Listing, Mismatch, Mismatches};
 use crate::{
     manifest::{DEFAULT_LEASE, Lease, SecretRule},
-    occlum::Reference,
+    occlum::OcclumConfiguration,
     rules::Admitted,
     secrets::{SecretKind, SecretValue, StoredSecret},
     trust,
@@ -32,8 +32,8 @@ use crate::{
 pub struct Rules<'a> {
     /// The manifest, if there is one yet.
     pub admitted: Option<&'a Admitted>,
-    /// The reference configuration, if one was loaded.
-    pub reference: Option<&'a Reference>,
+    /// The Occlum configuration, if one was loaded.
+    pub occlum: Option<&'a OcclumConfiguration>,
 }
 
 /// A workload, and which rules name it.
@@ -41,15 +41,15 @@ pub struct Rules<'a> {
 pub enum Workload {
     /// The manifest's.
     Manifest(WorkloadName),
-    /// The reference configuration's.
-    Reference(WorkloadName),
+    /// The Occlum configuration's.
+    Occlum(WorkloadName),
 }
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Manifest(name) => write!(f, "workload {name}"),
-            Self::Reference(name) => write!(f, "workload {name} of the reference configuration"),
+            Self::Occlum(name) => write!(f, "workload {name} of the Occlum configuration"),
         }
     }
 }
@@ -78,7 +78,7 @@ pub struct GrantedSecret<'a> {
     pub value: &'a SecretValue,
     /// The value's version.
     pub version: u64,
-    /// The manifest's rule; `None` for what the reference configuration has.
+    /// The manifest's rule; `None` for what the Occlum configuration has.
     pub rule: Option<&'a SecretRule>,
     /// As which workload the peer gets it.
     pub by: Workload,
@@ -221,7 +221,7 @@ struct May<'a> {
 /// Why a peer may not have a secret.
 enum Denied<'a> {
     /// None of the workloads that it is may; the manifest's rule, or `None` for what
-    /// the reference configuration has.
+    /// the Occlum configuration has.
     Refused(Option<&'a SecretRule>),
     Removed {
         by: Workload,
@@ -232,12 +232,12 @@ enum Denied<'a> {
     Unknown,
 }
 
-/// May this workload have the secret of this rule? Without one it is the reference
+/// May this workload have the secret of this rule? Without one it is the Occlum
 /// configuration's.
 fn may_have(rule: Option<&SecretRule>, workload: &Workload) -> bool {
     match (rule, workload) {
         (Some(rule), Workload::Manifest(name)) => rule.workloads.contains(name),
-        (None, Workload::Reference(_)) => true,
+        (None, Workload::Occlum(_)) => true,
         _ => false,
     }
 }
@@ -262,12 +262,12 @@ impl Judged {
             let matched = admitted.candidates.of(claims).filter(accepts);
             judged.matched.extend(matched.cloned().map(Workload::Manifest));
         }
-        if let Some(reference) = rules.reference
-            && trust::accepts(&reference.roots, claims)
+        if let Some(occlum) = rules.occlum
+            && trust::accepts(&occlum.roots, claims)
         {
             judged.trusted = true;
-            let matched = reference.workloads.iter().filter(|(_, entry)| entry.failures(claims).is_empty());
-            judged.matched.extend(matched.map(|(name, _)| Workload::Reference(name.clone())));
+            let matched = occlum.workloads.iter().filter(|(_, entry)| entry.failures(claims).is_empty());
+            judged.matched.extend(matched.map(|(name, _)| Workload::Occlum(name.clone())));
         }
         judged.matched.sort();
         judged
@@ -308,7 +308,7 @@ impl Judged {
                 None => Err(Denied::NoValue { by }),
             };
         }
-        let stored = rules.reference.and_then(|reference| reference.secrets.get(name));
+        let stored = rules.occlum.and_then(|occlum| occlum.secrets.get(name));
         let stored = stored.ok_or(Denied::Unknown)?;
         Ok(May { by: self.find(None)?, stored, rule: None })
     }
@@ -323,7 +323,7 @@ impl Judged {
         let manifest = &admitted.manifest;
         let may_load = |workload: &Workload| match workload {
             Workload::Manifest(name) => manifest.workloads.get(name).map(|workload| &workload.models),
-            Workload::Reference(_) => None,
+            Workload::Occlum(_) => None,
         };
         let names: BTreeSet<_> = self.matched.iter().filter_map(may_load).flatten().collect();
         names.into_iter().filter_map(|name| manifest.models.get(name)).collect()

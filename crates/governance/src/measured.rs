@@ -1,7 +1,7 @@
 //! What is measured of a broker besides its binary.
 //!
 //! The genesis is not: it is in the broker's claims, and whoever talks to a
-//! broker pins it there. The reference configuration is: a host that starts a
+//! broker pins it there. The Occlum configuration is: a host that starts a
 //! broker with one shows another measurement than the owners expect.
 
 use adytum_evidence::{
@@ -16,9 +16,9 @@ const FORMAT: &[u8] = b"adytum broker measured configuration v1";
 /// The measured configuration of a broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MeasuredConfiguration {
-    /// The digest of the reference configuration and of what was accepted of it
+    /// The digest of the Occlum configuration and of what was accepted of it
     /// by name; `None` when it was started without one.
-    pub reference: Option<Sha256Digest>,
+    pub occlum: Option<Sha256Digest>,
 }
 
 impl MeasuredConfiguration {
@@ -26,10 +26,10 @@ impl MeasuredConfiguration {
     pub fn canonical(&self) -> Vec<u8> {
         let mut hasher = LengthPrefixed::<Sha256>::new();
         hasher.field(FORMAT);
-        match &self.reference {
-            None => hasher.field(b"no reference configuration"),
+        match &self.occlum {
+            None => hasher.field(b"no Occlum configuration"),
             Some(digest) => {
-                hasher.field(b"reference configuration");
+                hasher.field(b"Occlum configuration");
                 hasher.field(&digest.0);
             }
         }
@@ -48,9 +48,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reference_configuration_shows() {
+    fn an_occlum_configuration_shows() {
         let program = Sha256Digest::of_bytes(b"broker");
-        let identity = |reference| MeasuredConfiguration { reference }.identity(program);
+        let identity = |occlum| MeasuredConfiguration { occlum }.identity(program);
         let one = Some(Sha256Digest::of_bytes(b"one"));
         let two = Some(Sha256Digest::of_bytes(b"two"));
         assert_ne!(identity(None), identity(one));

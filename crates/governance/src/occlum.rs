@@ -1,4 +1,4 @@
-//! The reference deployment's configuration: Occlum's RA verify JSON and its
+//! An Occlum deployment's configuration: Occlum's RA verify JSON and its
 //! secrets JSON, for those who come from there.
 //!
 //! It loads only when it is asked for, it is part of the broker's measurement,
@@ -36,10 +36,10 @@ pub struct Accepted {
     pub debug: BTreeSet<WorkloadName>,
 }
 
-/// A loaded reference configuration.
+/// A loaded Occlum configuration.
 #[derive(Clone, Debug)]
-pub struct Reference {
-    /// One workload for each entry of `sgx_mrs`: "reference-1", "reference-2"...
+pub struct OcclumConfiguration {
+    /// One workload for each entry of `sgx_mrs`: "occlum-1", "occlum-2"...
     pub workloads: BTreeMap<WorkloadName, Entry>,
     /// Each is available to each of the workloads.
     pub secrets: BTreeMap<SecretName, StoredSecret>,
@@ -48,10 +48,10 @@ pub struct Reference {
     digest: Sha256Digest,
 }
 
-/// Why a reference configuration does not load.
+/// Why an Occlum configuration does not load.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReferenceError {
+pub enum OcclumError {
     /// A file is longer than [`MAXIMUM_LENGTH`].
     #[error("the {file} has {found} bytes; at most {MAXIMUM_LENGTH} are allowed")]
     TooLong {
@@ -140,25 +140,25 @@ pub enum ReferenceError {
     },
 }
 
-impl ReferenceError {
+impl OcclumError {
     /// Stable code for logs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::TooLong { .. } => "reference-too-long",
-            Self::Syntax { .. } => "reference-syntax",
-            Self::NoEntry => "reference-no-entry",
-            Self::TooMany { .. } => "reference-too-many",
-            Self::Value { .. } => "reference-value",
-            Self::PinsNothing { .. } => "reference-pins-nothing",
-            Self::SignerOnly { .. } => "reference-signer-only",
-            Self::Debug { .. } => "reference-debug",
-            Self::AcceptedInVain { .. } => "reference-accepted-in-vain",
-            Self::Secret { .. } => "reference-secret",
+            Self::TooLong { .. } => "occlum-too-long",
+            Self::Syntax { .. } => "occlum-syntax",
+            Self::NoEntry => "occlum-no-entry",
+            Self::TooMany { .. } => "occlum-too-many",
+            Self::Value { .. } => "occlum-value",
+            Self::PinsNothing { .. } => "occlum-pins-nothing",
+            Self::SignerOnly { .. } => "occlum-signer-only",
+            Self::Debug { .. } => "occlum-debug",
+            Self::AcceptedInVain { .. } => "occlum-accepted-in-vain",
+            Self::Secret { .. } => "occlum-secret",
         }
     }
 }
 
-impl Reference {
+impl OcclumConfiguration {
     /// Reads both files' texts. `roots` are those that the workloads' evidence
     /// may chain to: the files say nothing of them.
     pub fn parse(
@@ -166,10 +166,10 @@ impl Reference {
         secrets: &str,
         accepted: &Accepted,
         roots: Vec<TrustRoot>,
-    ) -> Result<Self, ReferenceError> {
-        for (file, text) in [("reference configuration", configuration), ("reference secrets", secrets)] {
+    ) -> Result<Self, OcclumError> {
+        for (file, text) in [("Occlum configuration", configuration), ("Occlum secrets", secrets)] {
             if text.len() > MAXIMUM_LENGTH {
-                return Err(ReferenceError::TooLong { file, found: text.len() });
+                return Err(OcclumError::TooLong { file, found: text.len() });
             }
         }
         let entries = json::entries(configuration)?;
@@ -195,26 +195,22 @@ impl Reference {
     }
 }
 
-fn workload_name(index: usize) -> Result<WorkloadName, ReferenceError> {
-    format!("reference-{}", index + 1).parse().map_err(|error| ReferenceError::Syntax {
-        file: "reference configuration",
-        reason: format!("{error}"),
-    })
+fn workload_name(index: usize) -> Result<WorkloadName, OcclumError> {
+    format!("occlum-{}", index + 1)
+        .parse()
+        .map_err(|error| OcclumError::Syntax { file: "Occlum configuration", reason: format!("{error}") })
 }
 
-fn check_accepted(
-    workloads: &BTreeMap<WorkloadName, Entry>,
-    accepted: &Accepted,
-) -> Result<(), ReferenceError> {
+fn check_accepted(workloads: &BTreeMap<WorkloadName, Entry>, accepted: &Accepted) -> Result<(), OcclumError> {
     for (workload, entry) in workloads {
         if entry.pins_nothing() {
-            return Err(ReferenceError::PinsNothing { workload: workload.clone() });
+            return Err(OcclumError::PinsNothing { workload: workload.clone() });
         }
         if entry.signer_only() && !accepted.signer_only.contains(workload) {
-            return Err(ReferenceError::SignerOnly { workload: workload.clone() });
+            return Err(OcclumError::SignerOnly { workload: workload.clone() });
         }
         if entry.lets_debug_pass() && !accepted.debug.contains(workload) {
-            return Err(ReferenceError::Debug { workload: workload.clone() });
+            return Err(OcclumError::Debug { workload: workload.clone() });
         }
     }
     accepted_in_vain("accept-signer-only", &accepted.signer_only, workloads, Entry::signer_only)?;
@@ -226,23 +222,23 @@ fn accepted_in_vain(
     names: &BTreeSet<WorkloadName>,
     workloads: &BTreeMap<WorkloadName, Entry>,
     weak: impl Fn(&Entry) -> bool,
-) -> Result<(), ReferenceError> {
+) -> Result<(), OcclumError> {
     for workload in names {
         let reason = match workloads.get(workload) {
-            None => "there is no such entry; entries are named reference-1, reference-2... in their order",
+            None => "there is no such entry; entries are named occlum-1, occlum-2... in their order",
             Some(entry) if !weak(entry) => "this entry does not need it; remove the flag",
             Some(_) => continue,
         };
-        return Err(ReferenceError::AcceptedInVain { flag, workload: workload.clone(), reason });
+        return Err(OcclumError::AcceptedInVain { flag, workload: workload.clone(), reason });
     }
     Ok(())
 }
 
-fn secret_values(text: &str) -> Result<BTreeMap<SecretName, StoredSecret>, ReferenceError> {
+fn secret_values(text: &str) -> Result<BTreeMap<SecretName, StoredSecret>, OcclumError> {
     let mut secrets = BTreeMap::new();
     for (name, bytes) in json::secrets(text)? {
         let value = SecretValue::parse(SecretKind::Opaque, bytes).map_err(|error: ValueError| {
-            ReferenceError::Secret { name: name.to_string(), reason: error.to_string() }
+            OcclumError::Secret { name: name.to_string(), reason: error.to_string() }
         })?;
         let stored =
             StoredSecret { kind: SecretKind::Opaque, value: Some(value), version: 1, changed_by: Vec::new() };

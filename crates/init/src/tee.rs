@@ -190,11 +190,11 @@ pub fn broker_address(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
 ) -> Result<String, InitError> {
-    let from_reference = || std::env::var(crate::configuration::REFERENCE_BROKER_VARIABLE).ok();
+    let from_occlum = || std::env::var(crate::configuration::OCCLUM_BROKER_VARIABLE).ok();
     arguments
         .broker
         .clone()
-        .or_else(from_reference)
+        .or_else(from_occlum)
         .or_else(|| configuration.broker_address().map(str::to_owned))
         .filter(|address| !address.is_empty())
         .ok_or_else(|| {

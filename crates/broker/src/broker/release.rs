@@ -171,7 +171,7 @@ impl Broker {
         names: &[SecretName],
         request: &broker::GetSecretsRequest,
     ) -> Result<broker::GetSecretsResponse, ReleaseError> {
-        let rules = Rules { admitted: state.admitted.as_deref(), reference: self.reference() };
+        let rules = Rules { admitted: state.admitted.as_deref(), occlum: self.occlum() };
         let manifest_version = state.manifest_version();
         let decision = decide(rules, &state.secrets, claims, names, Listing::BRIEF);
         let who = who(session, claims);

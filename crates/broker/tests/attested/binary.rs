@@ -103,9 +103,9 @@ impl Stage {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    pub(crate) fn identity(&self, reference: Option<Sha256Digest>) -> WorkloadIdentity {
+    pub(crate) fn identity(&self, occlum: Option<Sha256Digest>) -> WorkloadIdentity {
         let program = Sha256Digest::of_file(Path::new(BINARY)).unwrap();
-        MeasuredConfiguration { reference }.identity(program)
+        MeasuredConfiguration { occlum }.identity(program)
     }
 }
 
@@ -183,7 +183,7 @@ async fn it_serves_survives_a_restart_ends_cleanly_and_logs_no_secret() {
 }
 
 #[tokio::test]
-async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_the_measurement() {
+async fn an_occlum_configuration_needs_names_for_its_weaknesses_and_shows_in_the_measurement() {
     let stage = Stage::new();
     let configuration = |verify: &str| {
         serde_json::json!({
@@ -205,17 +205,17 @@ async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_t
     let weak = write("weak.json", &configuration("off"));
     let secrets = write("secrets.json", r#"{"ssl_config": "b3BlbiBzZXNhbWU="}"#);
     let root = write("root.pem", stage.world.platform.root_certificate_pem());
-    let base = ["--reference-secrets", secrets.as_str(), "--reference-simulation-root", root.as_str()];
+    let base = ["--occlum-secrets", secrets.as_str(), "--occlum-simulation-root", root.as_str()];
 
-    let refused = stage.fail(&[&["--reference-config", &weak], &base[..]].concat()).await;
-    assert!(refused.contains("--accept-signer-only reference-1"), "{refused}");
-    let accepted = ["--reference-config", &weak, "--accept-signer-only", "reference-1"];
+    let refused = stage.fail(&[&["--occlum-config", &weak], &base[..]].concat()).await;
+    assert!(refused.contains("--accept-signer-only occlum-1"), "{refused}");
+    let accepted = ["--occlum-config", &weak, "--accept-signer-only", "occlum-1"];
     let process = stage.start(&[&accepted, &base[..]].concat()).await;
     let output = process.terminate().await;
     let logs = String::from_utf8(output.stderr).unwrap();
-    assert!(logs.contains("A REFERENCE CONFIGURATION IS LOADED"), "{logs}");
+    assert!(logs.contains("AN OCCLUM CONFIGURATION IS LOADED"), "{logs}");
 
-    let process = stage.start(&[&["--reference-config", &strict], &base[..]].concat()).await;
+    let process = stage.start(&[&["--occlum-config", &strict], &base[..]].concat()).await;
     // It is not the broker that the owners measured.
     let world = &stage.world;
     let session = |identity| async move {
@@ -224,13 +224,13 @@ async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_t
     };
     let refusal = session(stage.identity(None)).await.unwrap_err();
     assert_eq!(refusal.code(), "policy-refused");
-    let reference = adytum_governance::occlum::Reference::parse(
+    let occlum = adytum_governance::occlum::OcclumConfiguration::parse(
         &configuration("on"),
         "{}",
         &Default::default(),
         vec![adytum_evidence::verifier::TrustRoot::intel(), world.platform.trust_root().unwrap()],
     );
-    let shown = stage.identity(Some(reference.unwrap().digest()));
+    let shown = stage.identity(Some(occlum.unwrap().digest()));
     let replica = session(shown).await.unwrap();
     assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
 }

@@ -25,7 +25,7 @@ fn restart(world: &World, store: (Store, Loaded)) -> Result<Arc<Broker>, StartEr
         clock: Arc::new(SystemClock),
         store,
         events: Arc::new(LoggedEvents::default()),
-        reference: None,
+        occlum: None,
     })
 }
 

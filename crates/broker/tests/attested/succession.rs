@@ -96,7 +96,7 @@ async fn succeed(world: &World, handed: &Handed, store: (Store, Loaded)) -> Runn
         clock: Arc::new(SystemClock),
         store,
         events: Arc::new(LoggedEvents::default()),
-        reference: None,
+        occlum: None,
     })
     .unwrap();
     broker.succeed(handed).await.unwrap();

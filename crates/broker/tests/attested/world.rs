@@ -30,7 +30,7 @@ use adytum_governance::{
         SignedManifest,
         document::{Document, RecoveryTable, SecretTable, WorkloadTable},
     },
-    occlum::Reference,
+    occlum::OcclumConfiguration,
     pin::BrokerPin,
     secrets::SecretKind,
 };
@@ -64,7 +64,7 @@ pub(crate) struct World {
     pub(crate) owners: Vec<OwnerSigningKey>,
     pub(crate) genesis: Genesis,
     pub(crate) limits: ServerLimits,
-    pub(crate) reference: Option<Reference>,
+    pub(crate) occlum: Option<OcclumConfiguration>,
     pub(crate) events: Arc<dyn EventSink>,
     /// The broker's.
     pub(crate) clock: Arc<dyn Clock>,
@@ -107,7 +107,7 @@ impl World {
             owners,
             genesis,
             limits,
-            reference: None,
+            occlum: None,
             events,
             clock: Arc::new(SystemClock),
             attester: None,
@@ -163,7 +163,7 @@ impl World {
             clock: Arc::clone(&self.clock),
             store,
             events: Arc::clone(&self.events),
-            reference: self.reference.clone(),
+            occlum: self.occlum.clone(),
         })
         .unwrap();
         self.serve(broker).await

@@ -141,7 +141,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// The broker's decision, for each name by itself.
 fn judged(admitted: &Admitted, claims: Claims, names: &[SecretName], asked: bool) -> Report {
-    let rules = Rules { admitted: Some(admitted), reference: None };
+    let rules = Rules { admitted: Some(admitted), occlum: None };
     // A broker that holds no value yet says of each secret whether it might go to
     // this peer.
     let nothing = BTreeMap::new();

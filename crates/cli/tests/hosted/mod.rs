@@ -30,7 +30,7 @@ pub(crate) async fn host(owners: &[&str], threshold: usize) -> (TempDir, String,
         clock: Arc::new(SystemClock),
         store: Store::in_memory(genesis.digest()).unwrap(),
         events: Arc::new(LoggedEvents::default()),
-        reference: None,
+        occlum: None,
     })
     .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -63,10 +63,10 @@ impl<'a> Unlike<'a> {
                 add(failures, Workload::Manifest(name.clone()));
             }
         }
-        if let Some(reference) = rules.reference {
-            let untrusted = usize::from(!trust::accepts(&reference.roots, claims));
-            for (name, entry) in &reference.workloads {
-                add(untrusted + entry.failures(claims).len(), Workload::Reference(name.clone()));
+        if let Some(occlum) = rules.occlum {
+            let untrusted = usize::from(!trust::accepts(&occlum.roots, claims));
+            for (name, entry) in &occlum.workloads {
+                add(untrusted + entry.failures(claims).len(), Workload::Occlum(name.clone()));
             }
         }
         workloads.sort();
@@ -93,10 +93,10 @@ impl<'a> Unlike<'a> {
                 let untrusted = admitted.and_then(|admitted| untrusted_root(&admitted.roots, claims));
                 (untrusted, refusal.map(|refusal| refusal.failures).unwrap_or_default())
             }
-            Workload::Reference(name) => {
-                let reference = self.rules.reference;
-                let found = reference.and_then(|reference| reference.workloads.get(name));
-                let untrusted = reference.and_then(|reference| untrusted_root(&reference.roots, claims));
+            Workload::Occlum(name) => {
+                let occlum = self.rules.occlum;
+                let found = occlum.and_then(|occlum| occlum.workloads.get(name));
+                let untrusted = occlum.and_then(|occlum| untrusted_root(&occlum.roots, claims));
                 (untrusted, found.map(|entry| entry.failures(claims)).unwrap_or_default())
             }
         };

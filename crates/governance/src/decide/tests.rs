@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     genesis::Genesis,
     manifest::SignedManifest,
-    occlum::{Accepted, Reference},
+    occlum::{Accepted, OcclumConfiguration},
     rules::admit,
 };
 
@@ -96,7 +96,7 @@ fn ask<'a>(
     claims: &Claims,
     asked: &[&str],
 ) -> Result<Grant<'a>, Refusal> {
-    decide(Rules { admitted: Some(admitted), reference: None }, held, claims, &names(asked), Listing::BRIEF)
+    decide(Rules { admitted: Some(admitted), occlum: None }, held, claims, &names(asked), Listing::BRIEF)
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn of_many_workloads_the_nearest_are_described_and_the_rest_counted() {
     let all: Vec<String> = (0..100).map(|number| format!("\"w{number}\"")).collect();
     text.push(secret("model_key", &all.join(", ")));
     let (admitted, held) = (admitted(&text.concat()), held());
-    let rules = Rules { admitted: Some(&admitted), reference: None };
+    let rules = Rules { admitted: Some(&admitted), occlum: None };
     let refused = |listing| decide(rules, &held, &claims(1), &names(&["model_key"]), listing).unwrap_err();
     let whole = refused(Listing::WHOLE);
     assert_eq!((whole.mismatches.nearest.len(), whole.mismatches.more), (100, 0));
@@ -191,7 +191,7 @@ fn evidence_under_a_root_that_is_no_longer_trusted_is_worth_nothing() {
         assert_eq!(refusal.reason(), Reason::EvidenceNotTrusted);
         assert!(!refusal.explanation().contains("serving"));
     }
-    let no_rules = Rules { admitted: None, reference: None };
+    let no_rules = Rules { admitted: None, occlum: None };
     let refusal = decide(no_rules, &held, &claims(1), &names(&["model_key"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::EvidenceNotTrusted);
 }
@@ -220,35 +220,36 @@ fn explanations_are_bounded_and_show_the_nearest_first() {
     assert!(text.contains("more workloads"), "{text}");
 }
 
-fn reference(names_and_values: &str, mr_enclave: u8) -> Reference {
+fn occlum(names_and_values: &str, mr_enclave: u8) -> OcclumConfiguration {
     let configuration = serde_json::json!({
         "verify_mr_enclave": "on", "verify_mr_signer": "off", "verify_isv_prod_id": "off",
         "verify_isv_svn": "off", "verify_config_svn": "off", "verify_enclave_debuggable": "on",
         "sgx_mrs": [{ "mr_enclave": hex::encode([mr_enclave; 32]), "debuggable": false }]
     });
     let roots = vec![adytum_evidence::verifier::TrustRoot::intel()];
-    Reference::parse(&configuration.to_string(), names_and_values, &Accepted::default(), roots).unwrap()
+    OcclumConfiguration::parse(&configuration.to_string(), names_and_values, &Accepted::default(), roots)
+        .unwrap()
 }
 
 #[test]
-fn a_reference_configuration_serves_its_own_secrets_to_its_own_workloads() {
-    let reference = reference(r#"{"ssl_config": "c2VzYW1l"}"#, 5);
+fn an_occlum_configuration_serves_its_own_secrets_to_its_own_workloads() {
+    let occlum = occlum(r#"{"ssl_config": "c2VzYW1l"}"#, 5);
     let held = BTreeMap::new();
-    let rules = Rules { admitted: None, reference: Some(&reference) };
+    let rules = Rules { admitted: None, occlum: Some(&occlum) };
     let grant = decide(rules, &held, &claims(5), &names(&["ssl_config"]), Listing::BRIEF).unwrap();
     assert_eq!(grant.secrets[0].value.expose(), b"sesame");
-    assert!(matches!(grant.secrets[0].by, Workload::Reference(_)));
+    assert!(matches!(grant.secrets[0].by, Workload::Occlum(_)));
     let refusal = decide(rules, &held, &claims(6), &names(&["ssl_config"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::NoWorkload);
-    assert!(refusal.explanation().contains("reference-1"));
+    assert!(refusal.explanation().contains("occlum-1"));
 }
 
 #[test]
-fn a_reference_configuration_never_weakens_a_manifest() {
+fn an_occlum_configuration_never_weakens_a_manifest() {
     // The file names a secret of the manifest, and an enclave of its own.
-    let reference = reference(r#"{"model_key": "Zm9yZ2Vk", "own": "b3du"}"#, 5);
+    let occlum = occlum(r#"{"model_key": "Zm9yZ2Vk", "own": "b3du"}"#, 5);
     let (admitted, held) = (two_workloads(), held());
-    let rules = Rules { admitted: Some(&admitted), reference: Some(&reference) };
+    let rules = Rules { admitted: Some(&admitted), occlum: Some(&occlum) };
     let ask = |claims: &Claims, asked: &[&str]| decide(rules, &held, claims, &names(asked), Listing::BRIEF);
 
     // Its workload gets none of the manifest's secrets, named by the file or not.
@@ -270,10 +271,10 @@ fn a_reference_configuration_never_weakens_a_manifest() {
 
 #[test]
 fn a_reference_workload_named_like_a_manifests_is_not_it() {
-    let reference = reference("{}", 5);
-    let body = [workload("reference-1", 1, ""), secret("model_key", "\"reference-1\"")].concat();
+    let occlum = occlum("{}", 5);
+    let body = [workload("occlum-1", 1, ""), secret("model_key", "\"occlum-1\"")].concat();
     let (admitted, held) = (admitted(&body), held());
-    let rules = Rules { admitted: Some(&admitted), reference: Some(&reference) };
+    let rules = Rules { admitted: Some(&admitted), occlum: Some(&occlum) };
     let refusal = decide(rules, &held, &claims(5), &names(&["model_key"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::SecretRefused);
 }

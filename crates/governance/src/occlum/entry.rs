@@ -15,7 +15,7 @@ pub struct Entry {
     pub mr_signer: Option<MrSigner>,
     /// The product.
     pub isv_prod_id: Option<u16>,
-    /// The security version: by equality, as the reference does it.
+    /// The security version: by equality, as Occlum does it.
     pub isv_svn: Option<u16>,
     /// The configuration's security version: by equality.
     pub config_svn: Option<u16>,
@@ -24,7 +24,7 @@ pub struct Entry {
 }
 
 /// The files say nothing of the TCB. A platform that needs a configuration or
-/// that its software be hardened passes, as it does in the reference; one that
+/// that its software be hardened passes, as it does in Occlum; one that
 /// lacks Intel's updates does not.
 const ACCEPTED_TCB: [TcbStatus; 4] = [
     TcbStatus::UpToDate,

@@ -10,7 +10,7 @@ use serde::{
 };
 use zeroize::Zeroizing;
 
-use super::{Entry, MAXIMUM_ENTRIES, MAXIMUM_SECRETS, ReferenceError};
+use super::{Entry, MAXIMUM_ENTRIES, MAXIMUM_SECRETS, OcclumError};
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -67,27 +67,27 @@ struct Measurements {
     debuggable: bool,
 }
 
-const CONFIGURATION: &str = "reference configuration";
-const SECRETS: &str = "reference secrets";
+const CONFIGURATION: &str = "Occlum configuration";
+const SECRETS: &str = "Occlum secrets";
 
 /// The entries of an RA verify configuration, in their order.
-pub(super) fn entries(text: &str) -> Result<Vec<Entry>, ReferenceError> {
+pub(super) fn entries(text: &str) -> Result<Vec<Entry>, OcclumError> {
     let configuration: Configuration = serde_json::from_str(text)
-        .map_err(|error| ReferenceError::Syntax { file: CONFIGURATION, reason: error.to_string() })?;
+        .map_err(|error| OcclumError::Syntax { file: CONFIGURATION, reason: error.to_string() })?;
     if configuration.sgx_mrs.is_empty() {
-        return Err(ReferenceError::NoEntry);
+        return Err(OcclumError::NoEntry);
     }
     let found = configuration.sgx_mrs.len();
     if found > MAXIMUM_ENTRIES {
-        return Err(ReferenceError::TooMany { what: "entries in sgx_mrs", found, limit: MAXIMUM_ENTRIES });
+        return Err(OcclumError::TooMany { what: "entries in sgx_mrs", found, limit: MAXIMUM_ENTRIES });
     }
     let entry = |(index, measurements)| entry(&configuration, index, measurements);
     configuration.sgx_mrs.iter().enumerate().map(entry).collect()
 }
 
-fn entry(switches: &Configuration, index: usize, said: &Measurements) -> Result<Entry, ReferenceError> {
-    let value = |field, reason: String| ReferenceError::Value {
-        workload: format!("reference-{}", index + 1),
+fn entry(switches: &Configuration, index: usize, said: &Measurements) -> Result<Entry, OcclumError> {
+    let value = |field, reason: String| OcclumError::Value {
+        workload: format!("occlum-{}", index + 1),
         field,
         reason,
     };
@@ -159,16 +159,16 @@ impl<'de> Deserialize<'de> for SecretText {
 pub(super) type NamedValues = Vec<(SecretName, Zeroizing<Vec<u8>>)>;
 
 /// The secrets of a secrets file.
-pub(super) fn secrets(text: &str) -> Result<NamedValues, ReferenceError> {
+pub(super) fn secrets(text: &str) -> Result<NamedValues, OcclumError> {
     let Pairs(pairs) = serde_json::from_str(text)
-        .map_err(|error| ReferenceError::Syntax { file: SECRETS, reason: error.to_string() })?;
+        .map_err(|error| OcclumError::Syntax { file: SECRETS, reason: error.to_string() })?;
     if pairs.len() > MAXIMUM_SECRETS {
-        return Err(ReferenceError::TooMany { what: "secrets", found: pairs.len(), limit: MAXIMUM_SECRETS });
+        return Err(OcclumError::TooMany { what: "secrets", found: pairs.len(), limit: MAXIMUM_SECRETS });
     }
     let mut seen = BTreeSet::new();
     let mut secrets = Vec::new();
     for (text, encoded) in pairs {
-        let refuse = |reason: String| ReferenceError::Secret {
+        let refuse = |reason: String| OcclumError::Secret {
             name: format!("{:?}", text.chars().take(128).collect::<String>()),
             reason,
         };

@@ -28,8 +28,12 @@ fn configuration(change: impl FnOnce(&mut Value)) -> String {
     value.to_string()
 }
 
-fn parse(configuration: &str, secrets: &str, accepted: &Accepted) -> Result<Reference, ReferenceError> {
-    Reference::parse(configuration, secrets, accepted, vec![TrustRoot::intel()])
+fn parse(
+    configuration: &str,
+    secrets: &str,
+    accepted: &Accepted,
+) -> Result<OcclumConfiguration, OcclumError> {
+    OcclumConfiguration::parse(configuration, secrets, accepted, vec![TrustRoot::intel()])
 }
 
 fn code(configuration: &str) -> &'static str {
@@ -76,14 +80,14 @@ fn every_on_field_is_compared_by_equality_and_off_fields_are_not() {
             })
         };
         let accepted = |on: bool| Accepted {
-            signer_only: (!on && field == "mr_enclave").then(|| name("reference-1")).into_iter().collect(),
+            signer_only: (!on && field == "mr_enclave").then(|| name("occlum-1")).into_iter().collect(),
             ..Accepted::default()
         };
-        let reference = parse(&text("on"), "{}", &accepted(true)).unwrap();
-        let failures = reference.workloads[&name("reference-1")].failures(&claims());
+        let occlum = parse(&text("on"), "{}", &accepted(true)).unwrap();
+        let failures = occlum.workloads[&name("occlum-1")].failures(&claims());
         assert_eq!(failures.iter().map(|failure| failure.rule.as_str()).collect::<Vec<_>>(), [field]);
-        let reference = parse(&text("off"), "{}", &accepted(false)).unwrap();
-        assert_eq!(reference.matching(&claims()).count(), 1, "{field} off");
+        let occlum = parse(&text("off"), "{}", &accepted(false)).unwrap();
+        assert_eq!(occlum.matching(&claims()).count(), 1, "{field} off");
     }
 }
 
@@ -103,35 +107,35 @@ fn any_entry_that_matches_passes() {
         other["mr_enclave"] = json!("cc".repeat(32));
         value["sgx_mrs"].as_array_mut().unwrap().insert(0, other);
     });
-    let reference = parse(&text, "{}", &Accepted::default()).unwrap();
-    assert_eq!(reference.matching(&claims()).collect::<Vec<_>>(), [&name("reference-2")]);
+    let occlum = parse(&text, "{}", &Accepted::default()).unwrap();
+    assert_eq!(occlum.matching(&claims()).collect::<Vec<_>>(), [&name("occlum-2")]);
 }
 
 #[test]
 fn debug_enclaves_and_platforms_out_of_date_do_not_pass() {
-    let reference = parse(&configuration(|_| {}), "{}", &Accepted::default()).unwrap();
-    assert_eq!(reference.matching(&claims()).count(), 1);
-    assert_eq!(reference.matching(&Claims { debug: true, ..claims() }).count(), 0);
+    let occlum = parse(&configuration(|_| {}), "{}", &Accepted::default()).unwrap();
+    assert_eq!(occlum.matching(&claims()).count(), 1);
+    assert_eq!(occlum.matching(&Claims { debug: true, ..claims() }).count(), 0);
     let outdated = Claims { tcb_status: Some(TcbStatus::OutOfDate), ..claims() };
-    assert_eq!(reference.matching(&outdated).count(), 0);
+    assert_eq!(occlum.matching(&outdated).count(), 0);
 }
 
 #[test]
 fn entries_that_check_no_code_or_accept_debug_must_be_accepted_by_name() {
     let signer_only = configuration(|value| value["verify_mr_enclave"] = json!("off"));
-    assert_eq!(code(&signer_only), "reference-signer-only");
-    let accepted = Accepted { signer_only: [name("reference-1")].into(), ..Accepted::default() };
+    assert_eq!(code(&signer_only), "occlum-signer-only");
+    let accepted = Accepted { signer_only: [name("occlum-1")].into(), ..Accepted::default() };
     assert!(parse(&signer_only, "{}", &accepted).is_ok());
 
     let debug = configuration(|value| value["sgx_mrs"][0]["debuggable"] = json!(true));
     let unchecked = configuration(|value| value["verify_enclave_debuggable"] = json!("off"));
     for text in [&debug, &unchecked] {
-        assert_eq!(code(text), "reference-debug");
-        let accepted = Accepted { debug: [name("reference-1")].into(), ..Accepted::default() };
+        assert_eq!(code(text), "occlum-debug");
+        let accepted = Accepted { debug: [name("occlum-1")].into(), ..Accepted::default() };
         assert!(parse(text, "{}", &accepted).is_ok());
         // Accepting one weakness does not accept the other.
-        let wrong = Accepted { signer_only: [name("reference-1")].into(), ..Accepted::default() };
-        assert_eq!(parse(text, "{}", &wrong).unwrap_err().code(), "reference-debug");
+        let wrong = Accepted { signer_only: [name("occlum-1")].into(), ..Accepted::default() };
+        assert_eq!(parse(text, "{}", &wrong).unwrap_err().code(), "occlum-debug");
     }
 }
 
@@ -141,18 +145,18 @@ fn no_flag_accepts_an_entry_that_anybody_passes() {
         value["verify_mr_enclave"] = json!("off");
         value["verify_mr_signer"] = json!("off");
     });
-    let all = Accepted { signer_only: [name("reference-1")].into(), debug: [name("reference-1")].into() };
+    let all = Accepted { signer_only: [name("occlum-1")].into(), debug: [name("occlum-1")].into() };
     for accepted in [Accepted::default(), all] {
-        assert_eq!(parse(&text, "{}", &accepted).unwrap_err().code(), "reference-pins-nothing");
+        assert_eq!(parse(&text, "{}", &accepted).unwrap_err().code(), "occlum-pins-nothing");
     }
 }
 
 #[test]
 fn names_accepted_in_vain_are_errors() {
-    for workload in ["reference-1", "reference-2"] {
+    for workload in ["occlum-1", "occlum-2"] {
         let accepted = Accepted { signer_only: [name(workload)].into(), ..Accepted::default() };
         let error = parse(&configuration(|_| {}), "{}", &accepted).unwrap_err();
-        assert_eq!(error.code(), "reference-accepted-in-vain");
+        assert_eq!(error.code(), "occlum-accepted-in-vain");
     }
 }
 
@@ -163,26 +167,26 @@ fn older_files_without_the_newer_switches_are_read_strictly() {
         map.remove("verify_config_svn");
         map.remove("verify_enclave_debuggable");
     });
-    let reference = parse(&text, "{}", &Accepted::default()).unwrap();
-    assert_eq!(reference.matching(&Claims { debug: true, ..claims() }).count(), 0);
+    let occlum = parse(&text, "{}", &Accepted::default()).unwrap();
+    assert_eq!(occlum.matching(&Claims { debug: true, ..claims() }).count(), 0);
 }
 
 #[test]
 fn malformed_files_say_where() {
     for (text, code_wanted) in [
-        (String::new(), "reference-syntax"),
-        (configuration(|value| value["verify_mr_enclave"] = json!("yes")), "reference-syntax"),
-        (configuration(|value| value["verify_mrenclave"] = json!("on")), "reference-syntax"),
-        (configuration(|value| value["sgx_mrs"] = json!([])), "reference-no-entry"),
-        (configuration(|value| value["sgx_mrs"][0]["mr_enclave"] = json!("")), "reference-value"),
-        (configuration(|value| value["sgx_mrs"][0]["isv_svn"] = json!(70000)), "reference-syntax"),
-        (" ".repeat(MAXIMUM_LENGTH + 1), "reference-too-long"),
+        (String::new(), "occlum-syntax"),
+        (configuration(|value| value["verify_mr_enclave"] = json!("yes")), "occlum-syntax"),
+        (configuration(|value| value["verify_mrenclave"] = json!("on")), "occlum-syntax"),
+        (configuration(|value| value["sgx_mrs"] = json!([])), "occlum-no-entry"),
+        (configuration(|value| value["sgx_mrs"][0]["mr_enclave"] = json!("")), "occlum-value"),
+        (configuration(|value| value["sgx_mrs"][0]["isv_svn"] = json!(70000)), "occlum-syntax"),
+        (" ".repeat(MAXIMUM_LENGTH + 1), "occlum-too-long"),
         (
             configuration(|value| {
                 let entry = value["sgx_mrs"][0].clone();
                 value["sgx_mrs"] = Value::Array(vec![entry; MAXIMUM_ENTRIES + 1]);
             }),
-            "reference-too-many",
+            "occlum-too-many",
         ),
     ] {
         assert_eq!(code(&text), code_wanted);
@@ -197,8 +201,8 @@ fn malformed_files_say_where() {
 #[test]
 fn secrets_are_base64_once_each_and_errors_do_not_quote_them() {
     let read = |secrets: &str| parse(&configuration(|_| {}), secrets, &Accepted::default());
-    let reference = read(r#"{"ssl_config": "c2VzYW1l", "image_key": "MTItMzQ=\n"}"#).unwrap();
-    let value = reference.secrets[&"ssl_config".parse::<SecretName>().unwrap()].value.clone().unwrap();
+    let occlum = read(r#"{"ssl_config": "c2VzYW1l", "image_key": "MTItMzQ=\n"}"#).unwrap();
+    let value = occlum.secrets[&"ssl_config".parse::<SecretName>().unwrap()].value.clone().unwrap();
     assert_eq!(value.expose(), b"sesame");
     for secrets in [
         r#"{"ssl_config": "sesame!"}"#,
@@ -219,7 +223,8 @@ fn the_measured_digest_follows_configuration_roots_and_acceptance() {
     let base = parse(&configuration(|_| {}), "{}", &Accepted::default()).unwrap().digest();
     let other = configuration(|value| value["sgx_mrs"][0]["isv_svn"] = json!(9));
     assert_ne!(parse(&other, "{}", &Accepted::default()).unwrap().digest(), base);
-    let rootless = Reference::parse(&configuration(|_| {}), "{}", &Accepted::default(), vec![]).unwrap();
+    let rootless =
+        OcclumConfiguration::parse(&configuration(|_| {}), "{}", &Accepted::default(), vec![]).unwrap();
     assert_ne!(rootless.digest(), base);
     let with_secret = parse(&configuration(|_| {}), r#"{"a": "YQ=="}"#, &Accepted::default()).unwrap();
     assert_eq!(with_secret.digest(), base, "a public measurement says nothing of secrets");
@@ -229,9 +234,9 @@ fn the_measured_digest_follows_configuration_roots_and_acceptance() {
 fn a_tdx_guest_is_no_enclave() {
     let zero = adytum_evidence::measurement::TdxMeasurement([0; 48]);
     let measured = Measured::Tdx { mr_td: zero, mr_config_id: zero, rtmr: [zero; 4] };
-    let reference = parse(&configuration(|_| {}), "{}", &Accepted::default()).unwrap();
+    let occlum = parse(&configuration(|_| {}), "{}", &Accepted::default()).unwrap();
     let claims = Claims { measured, root_key_id: RootKeyId([0; 48]), ..claims() };
-    assert_eq!(reference.matching(&claims).count(), 0);
+    assert_eq!(occlum.matching(&claims).count(), 0);
 }
 
 proptest! {

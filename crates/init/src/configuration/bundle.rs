@@ -35,7 +35,7 @@ pub(super) struct BundleTable {
     name: ModelName,
     file: AbsolutePath,
     path: AbsolutePath,
-    /// As the reference deployment calls it.
+    /// As Occlum's example calls it.
     #[serde(default = "image_key")]
     secret: SecretName,
     user: Option<u32>,

@@ -54,7 +54,7 @@ pub enum ConfigurationError {
     GenesisMissing,
     /// Occlum's `ra_config` would accept other code than one program's.
     #[error("init_ra_conf.json's ra_config: {reason}")]
-    ReferenceRules {
+    OcclumRules {
         /// Which switch, and what to do.
         reason: String,
     },
@@ -83,7 +83,7 @@ impl ConfigurationError {
             Self::Format { .. } => "configuration-format",
             Self::Field { .. } => "configuration-invalid",
             Self::GenesisMissing => "configuration-genesis-missing",
-            Self::ReferenceRules { .. } => "configuration-pins-nothing",
+            Self::OcclumRules { .. } => "configuration-pins-nothing",
             Self::Program { .. } => "program-mismatch",
         }
     }

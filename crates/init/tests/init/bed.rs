@@ -228,7 +228,7 @@ impl Bed {
             clock: Arc::new(SystemClock),
             store: Store::in_memory(genesis.digest()).unwrap(),
             events: Arc::new(LoggedEvents::default()),
-            reference: None,
+            occlum: None,
         })
         .unwrap();
         self.provision(&broker, identity).await;

@@ -52,23 +52,23 @@ pub(crate) struct Arguments {
     /// half of them are kept for grants.
     #[arg(long, value_name = "RECORDS", default_value_t = 16_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
     pub(crate) audit_limit: u64,
-    /// Load the reference deployment's RA configuration (verify_*, sgx_mrs).
-    #[arg(long, value_name = "ra_config.json", requires = "reference_secrets")]
-    pub(crate) reference_config: Option<PathBuf>,
-    /// The reference deployment's secrets ({"name": "base64"}).
-    #[arg(long, value_name = "secrets.json", requires = "reference_config")]
-    pub(crate) reference_secrets: Option<PathBuf>,
-    /// Trust this simulated platform for the workloads of --reference-config.
+    /// Load an Occlum deployment's RA configuration (verify_*, sgx_mrs).
+    #[arg(long, value_name = "ra_config.json", requires = "occlum_secrets")]
+    pub(crate) occlum_config: Option<PathBuf>,
+    /// An Occlum deployment's secrets ({"name": "base64"}).
+    #[arg(long, value_name = "secrets.json", requires = "occlum_config")]
+    pub(crate) occlum_secrets: Option<PathBuf>,
+    /// Trust this simulated platform for the workloads of --occlum-config.
     #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "root.pem", requires = "reference_config")]
-    pub(crate) reference_simulation_root: Option<PathBuf>,
-    /// Accept an entry of --reference-config that checks the signer and not the
-    /// code, by its name (reference-1, reference-2...). May be repeated.
-    #[arg(long, value_name = "NAME", requires = "reference_config")]
+    #[arg(long, value_name = "root.pem", requires = "occlum_config")]
+    pub(crate) occlum_simulation_root: Option<PathBuf>,
+    /// Accept an entry of --occlum-config that checks the signer and not the
+    /// code, by its name (occlum-1, occlum-2...). May be repeated.
+    #[arg(long, value_name = "NAME", requires = "occlum_config")]
     pub(crate) accept_signer_only: Vec<WorkloadName>,
-    /// Accept an entry of --reference-config that lets debug enclaves pass, by
+    /// Accept an entry of --occlum-config that lets debug enclaves pass, by
     /// its name. May be repeated.
-    #[arg(long, value_name = "NAME", requires = "reference_config")]
+    #[arg(long, value_name = "NAME", requires = "occlum_config")]
     pub(crate) accept_debug: Vec<WorkloadName>,
     /// Address and port for probes and metrics (/healthz, /readyz, /metrics), plain
     /// HTTP; port 0 is any free one. Without it there is none.
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_flags_come_together() {
+    fn the_occlum_flags_come_together() {
         let parse = |flags: &[&str]| {
             Arguments::try_parse_from([&["adytum-broker", "--genesis", "g"], flags].concat()).is_ok()
         };
-        assert!(parse(&["--reference-config", "a", "--reference-secrets", "b"]));
-        assert!(!parse(&["--reference-config", "a"]));
-        assert!(!parse(&["--reference-secrets", "b"]));
-        assert!(!parse(&["--accept-debug", "reference-1"]));
+        assert!(parse(&["--occlum-config", "a", "--occlum-secrets", "b"]));
+        assert!(!parse(&["--occlum-config", "a"]));
+        assert!(!parse(&["--occlum-secrets", "b"]));
+        assert!(!parse(&["--accept-debug", "occlum-1"]));
     }
 
     #[test]

@@ -35,7 +35,7 @@ use adytum_broker::{
     telemetry::health::{self, Health, NotReady},
 };
 use adytum_evidence::clock::{Clock as _, SystemClock};
-use adytum_governance::{measured::MeasuredConfiguration, occlum::Reference};
+use adytum_governance::{measured::MeasuredConfiguration, occlum::OcclumConfiguration};
 use anyhow::Context as _;
 use clap::Parser as _;
 use futures_util::FutureExt as _;
@@ -84,8 +84,8 @@ async fn run() -> anyhow::Result<()> {
     let health = Health::default();
     serve_health(&arguments, &health).await?;
     let genesis = configuration::genesis(&arguments.genesis)?;
-    let reference = configuration::reference(&arguments)?;
-    let measured = MeasuredConfiguration { reference: reference.as_ref().map(|loaded| loaded.digest()) };
+    let occlum = configuration::occlum(&arguments)?;
+    let measured = MeasuredConfiguration { occlum: occlum.as_ref().map(|loaded| loaded.digest()) };
     let clock = Arc::new(FloorClock::new(Arc::new(SystemClock), None));
     let ending = async move {
         tokio::select! {
@@ -119,7 +119,7 @@ async fn run() -> anyhow::Result<()> {
             None => return Ok(()),
         },
     };
-    let fenced = run_broker(&arguments, &port, &founded, reference, *state, ending.clone()).await?;
+    let fenced = run_broker(&arguments, &port, &founded, occlum, *state, ending.clone()).await?;
     if let Some(fenced) = fenced {
         stand_by(&arguments, &port, &founded, Cause::Fenced(fenced), ending).await?;
     }
@@ -132,7 +132,7 @@ async fn run_broker(
     arguments: &Arguments,
     port: &Port,
     founded: &Founded,
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
     OpenState { store, handed, recovered }: OpenState,
     ending: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<Arc<Fenced>>> {
@@ -147,7 +147,7 @@ async fn run_broker(
         clock: clock.clone(),
         store,
         events: Arc::new(LoggedEvents::default()),
-        reference,
+        occlum,
     };
     let audit = AuditLimits {
         records: arguments.audit_limit,

@@ -1,4 +1,4 @@
-use adytum_governance::occlum::{Accepted, Reference};
+use adytum_governance::occlum::{Accepted, OcclumConfiguration};
 use tonic::{Code, Status};
 
 use super::*;
@@ -113,7 +113,7 @@ async fn model_rules_alone_can_be_asked_for_by_workloads_only() {
 }
 
 #[tokio::test]
-async fn a_reference_configuration_serves_before_and_beside_a_manifest() {
+async fn an_occlum_configuration_serves_before_and_beside_a_manifest() {
     let configuration = serde_json::json!({
         "verify_mr_enclave": "on", "verify_mr_signer": "off", "verify_isv_prod_id": "off",
         "verify_isv_svn": "off", "verify_config_svn": "off", "verify_enclave_debuggable": "on",
@@ -121,9 +121,9 @@ async fn a_reference_configuration_serves_before_and_beside_a_manifest() {
     });
     let secrets = r#"{"ssl_config": "Zm9yZ2Vk", "own": "b3du"}"#;
     let roots = vec![adytum_evidence::verifier::TrustRoot::intel()];
-    let reference =
-        Reference::parse(&configuration.to_string(), secrets, &Accepted::default(), roots).unwrap();
-    let fixture = broker_with(1, 1, in_memory, Some(reference));
+    let occlum =
+        OcclumConfiguration::parse(&configuration.to_string(), secrets, &Accepted::default(), roots).unwrap();
+    let fixture = broker_with(1, 1, in_memory, Some(occlum));
     let ask = async |enclave, name: &str| {
         let asked = fixture.broker.release(&workload_session(enclave), &names(&[name])).await;
         asked.map(|answer| answer.secrets[0].value.clone()).map_err(|error| error.code())

@@ -3,7 +3,7 @@
 # below target/, where the end-to-end tests look for it.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-environment=../../target/reference-client
+environment=../../target/occlum-client
 
 if [ -x "$environment/bin/python" ] && "$environment/bin/python" -c 'import grpc, grpc_tools, numpy, PIL' 2>/dev/null; then
     exit 0

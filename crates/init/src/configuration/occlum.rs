@@ -4,7 +4,7 @@
 //! where the switches would let anybody in:
 //!
 //! - `verify_mr_enclave` must be on. A signer alone pins the owner of a key, and
-//!   the reference's default signing key is a public file.
+//!   Occlum's default signing key is a public file.
 //! - A debug enclave is never accepted: its memory can be read.
 //! - `isv_svn` is the lowest accepted, not the only one: with the enclave's
 //!   measurement pinned, a higher one is the same code.
@@ -61,7 +61,7 @@ struct Rules {
     verify_isv_svn: Switch,
     #[serde(default)]
     verify_config_svn: Switch,
-    /// Off accepts debug enclaves too in the reference, and not here.
+    /// Off accepts debug enclaves too in Occlum, and not here.
     #[serde(default, rename = "verify_enclave_debuggable")]
     _verify_enclave_debuggable: Switch,
     sgx_mrs: Vec<Entry>,
@@ -132,7 +132,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         let rule = SecretRule { destination, key_path: None, owner: Owner::default(), reload_signal: None };
         document::add_secret(&mut secrets, key, rule)?;
     }
-    // The reference's init fetches the key of an encrypted image without a word in
+    // Occlum's init fetches the key of an encrypted image without a word in
     // `kms_keys`, and so is it here.
     for bundle in &addition.bundles {
         if !secrets.contains_key(bundle.secret()) {
@@ -157,13 +157,13 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     })
 }
 
-/// One policy for each entry; any that accepts is enough, as in the reference.
+/// One policy for each entry; any that accepts is enough, as in Occlum.
 fn policies(
     rules: &Rules,
     vendors: &BTreeSet<Vendor>,
     tcb_status: &BTreeSet<TcbStatus>,
 ) -> Result<Vec<Policy>, ConfigurationError> {
-    let refused = |reason: String| Err(ConfigurationError::ReferenceRules { reason });
+    let refused = |reason: String| Err(ConfigurationError::OcclumRules { reason });
     if rules.verify_mr_enclave != Switch::On {
         return refused(
             "verify_mr_enclave is not \"on\", so the broker's code would not be checked; switch it on and give \
@@ -187,7 +187,7 @@ fn policies(
                 "sgx_mrs[{index}] asks for a debug enclave, whose memory anybody can read; set debuggable to false"
             ));
         }
-        let wrong = |error: adytum_evidence::measurement::HexError| ConfigurationError::ReferenceRules {
+        let wrong = |error: adytum_evidence::measurement::HexError| ConfigurationError::OcclumRules {
             reason: format!("sgx_mrs[{index}]: {error}"),
         };
         let on = |switch| switch == Switch::On;

@@ -1,4 +1,4 @@
-//! A client that isn't ours: the reference deployment's Python client and
+//! A client that isn't ours: Occlum's Python client and
 //! benchmark, over grpcio, against a sealed ResNet-50.
 
 use std::{
@@ -18,16 +18,16 @@ fn here() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Python of `tests/reference_client/install.sh`, if it was run.
+/// The Python of `tests/occlum_client/install.sh`, if it was run.
 fn python() -> Option<PathBuf> {
-    let python = here().join("../target/reference-client/bin/python");
+    let python = here().join("../target/occlum-client/bin/python");
     python.is_file().then_some(python)
 }
 
 #[tokio::test]
-async fn the_reference_client_and_benchmark_get_their_answers() -> Result<()> {
+async fn the_occlum_client_and_benchmark_get_their_answers() -> Result<()> {
     let Some(python) = python() else {
-        println!("SKIPPED: no Python client; tests/reference_client/install.sh installs it");
+        println!("SKIPPED: no Python client; tests/occlum_client/install.sh installs it");
         return Ok(());
     };
     let binaries = built_binaries().await?;
@@ -66,7 +66,7 @@ async fn the_reference_client_and_benchmark_get_their_answers() -> Result<()> {
         let mut command = Command::new(&python);
         command
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .arg(here().join("reference_client").join(script))
+            .arg(here().join("occlum_client").join(script))
             .arg(format!("--server=localhost:{port}"))
             .arg("--crt")
             .arg(&provisioned.server_crt)

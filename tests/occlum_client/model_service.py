@@ -22,7 +22,7 @@ def _compile():
     import grpc_tools
     from grpc_tools import protoc
 
-    out = tempfile.mkdtemp(prefix="reference-client-")
+    out = tempfile.mkdtemp(prefix="occlum-client-")
     atexit.register(shutil.rmtree, out, ignore_errors=True)
     well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
     files = [
