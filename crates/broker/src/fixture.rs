@@ -11,7 +11,7 @@ use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey},
     claims::{Claims, Measured, Platform, TcbStatus},
     clock::SystemClock,
-    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
     evidence::Evidence,
     measurement::{MrEnclave, MrSigner, ReportData},
     trust::Vendor,
@@ -57,10 +57,7 @@ impl Attester for NoTee {
 
 #[async_trait]
 impl CollateralSource for NoTee {
-    async fn collateral(
-        &self,
-        _request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, _request: &CollateralRequest) -> Result<Collateral, CollateralError> {
         Err(CollateralError::Missing { origin: "nowhere".into(), what: "anything".into() })
     }
 }

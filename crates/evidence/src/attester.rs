@@ -20,7 +20,7 @@ pub use self::{
     occlum::{OCCLUM_DEVICE, Occlum},
     tsm::{TSM_DIRECTORY, Tsm},
 };
-use crate::{evidence::Evidence, measurement::ReportData, verifier::parse_dcap};
+use crate::{dcap::parse_dcap, evidence::Evidence, measurement::ReportData};
 
 /// Produces evidence about the program that runs here.
 #[async_trait]

@@ -9,13 +9,13 @@
 use std::ops::Range;
 
 use super::{
-    VerificationError, chain,
-    signature::{self, Cryptography},
+    collateral::{DcapRequest, PckCa},
+    cryptography::Cryptography,
 };
 use crate::{
-    certificate_name::printable,
+    certificate::{chain, printable, x509},
     claims::TeeKind,
-    collateral::{CollateralRequest, PckCa},
+    error::VerificationError,
     evidence::MAXIMUM_EVIDENCE_LENGTH,
     measurement::{Fmspc, ReportData},
 };
@@ -41,7 +41,7 @@ pub struct DcapQuote {
     /// The PCK certificate, the CA's, the root's, each in DER.
     pub pck_chain: [Vec<u8>; 3],
     /// What collateral it needs.
-    pub request: CollateralRequest,
+    pub request: DcapRequest,
     /// Where each structure lies, in order and without gaps.
     pub structures: Vec<(&'static str, Range<usize>)>,
 }
@@ -139,11 +139,11 @@ pub fn parse_dcap(bytes: &[u8]) -> Result<DcapQuote, VerificationError> {
     Ok(DcapQuote { tee, version, pck_chain, request, structures: reader.structures })
 }
 
-fn request(tee: TeeKind, pck: &[u8]) -> Result<CollateralRequest, VerificationError> {
+fn request(tee: TeeKind, pck: &[u8]) -> Result<DcapRequest, VerificationError> {
     let bad = |reason: String| malformed("PCK certificate", reason);
     let extension = dcap_qvl::intel::parse_pck_extension_with::<Cryptography>(pck)
         .map_err(|error| bad(format!("{error:#}")))?;
-    let certificate = signature::x509(pck).map_err(bad)?;
+    let certificate = x509(pck).map_err(bad)?;
     // "Intel SGX PCK Processor CA" and "Intel SGX PCK Platform CA".
     let issuer = certificate.issuer().as_raw();
     let named = |name: &[u8]| issuer.windows(name.len()).any(|window| window == name);
@@ -152,7 +152,7 @@ fn request(tee: TeeKind, pck: &[u8]) -> Result<CollateralRequest, VerificationEr
         (false, true) => PckCa::Platform,
         _ => return Err(bad(format!("issued by {}, which is no PCK CA", printable(certificate.issuer())))),
     };
-    Ok(CollateralRequest { tee, fmspc: Fmspc(extension.fmspc), ca })
+    Ok(DcapRequest { tee, fmspc: Fmspc(extension.fmspc), ca })
 }
 
 pub(super) fn malformed(what: &'static str, reason: String) -> VerificationError {

@@ -1,8 +1,7 @@
 //! Why evidence did not become claims.
 
-use crate::{
-    attester::AttesterError, clock::UnixSeconds, collateral::CollateralError, measurement::RootKeyId,
-};
+use super::CollateralError;
+use crate::{clock::UnixSeconds, measurement::RootKeyId};
 
 /// Why evidence did not become claims. Each kind has a stable code, and says
 /// what was found and what to do.
@@ -141,9 +140,6 @@ pub enum VerificationError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The attester failed.
-    #[error(transparent)]
-    Attester(#[from] AttesterError),
 }
 
 fn untrusted_root(found: &RootKeyId, subject: &str, simulated: bool, trusted: &[String]) -> String {
@@ -184,21 +180,24 @@ impl VerificationError {
             Self::TcbNotMatched { .. } => "tcb-not-matched",
             Self::Configuration { .. } => "configuration-unsafe",
             Self::TrustRoot { .. } => "trust-root-malformed",
-            Self::Attester(error) => error.code(),
         }
     }
 
-    /// May the same evidence pass later without anything done about it here?
-    /// True where only the collateral or its source stands in the way, or nothing has
-    /// been laid down yet.
-    pub fn retry(&self) -> bool {
+    /// May other collateral make the difference?
+    pub(crate) fn blames_collateral(&self) -> bool {
         matches!(
             self,
             Self::CollateralExpired { .. }
                 | Self::CollateralNotYetValid { .. }
                 | Self::CollateralInvalid { .. }
                 | Self::Collateral(_)
-                | Self::NothingTrusted
         )
+    }
+
+    /// May the same evidence pass later without anything done about it here?
+    /// True where only the collateral or its source stands in the way, or nothing has
+    /// been laid down yet.
+    pub fn retry(&self) -> bool {
+        self.blames_collateral() || matches!(self, Self::NothingTrusted)
     }
 }

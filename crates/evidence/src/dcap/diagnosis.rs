@@ -4,10 +4,15 @@
 
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use super::{DcapQuote, VerificationError, chain, signature};
+use super::{
+    collateral::{self, QuoteCollateralV3},
+    cryptography::issued_by,
+    quote::DcapQuote,
+};
 use crate::{
+    certificate::{chain::parse_issuer_chain, validity, x509},
     clock::UnixSeconds,
-    collateral::{CollateralError, QuoteCollateralV3, validity},
+    error::{CollateralError, VerificationError},
 };
 
 /// The error that stands for `dcap-qvl`'s `message`.
@@ -17,7 +22,7 @@ pub(super) fn explain(
     collateral: &QuoteCollateralV3,
     now: UnixSeconds,
 ) -> VerificationError {
-    match validity::parts(collateral) {
+    match collateral::parts(collateral) {
         Err((what, reason)) => {
             return CollateralError::Malformed { origin: "given".to_owned(), what: what.to_owned(), reason }
                 .into();
@@ -53,8 +58,7 @@ pub(super) fn explain(
 /// Which certificate is on a list.
 fn revoked(quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationError {
     let [pck, ca, root] = &quote.pck_chain;
-    let signer =
-        |text: &str| chain::parse::<2>(text.as_bytes()).map(|[signer, _]| signer).unwrap_or_default();
+    let signer = |text: &str| parse_issuer_chain(text).map(|[signer, _]| signer).unwrap_or_default();
     let tcb = signer(&collateral.tcb_info_issuer_chain);
     let qe = signer(&collateral.qe_identity_issuer_chain);
     for (what, der, crl) in [
@@ -64,9 +68,7 @@ fn revoked(quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationErr
         ("the PCK CA certificate", ca, &collateral.root_ca_crl),
         ("the platform's PCK certificate", pck, &collateral.pck_crl),
     ] {
-        let (Ok(certificate), Ok((_, crl))) =
-            (signature::x509(der), CertificateRevocationList::from_der(crl))
-        else {
+        let (Ok(certificate), Ok((_, crl))) = (x509(der), CertificateRevocationList::from_der(crl)) else {
             continue;
         };
         let serial = certificate.raw_serial();
@@ -156,8 +158,8 @@ fn broken_chain(reason: &str, quote: &DcapQuote, collateral: &QuoteCollateralV3)
         ("TCB info issuer chain", &collateral.tcb_info_issuer_chain),
         ("QE identity issuer chain", &collateral.qe_identity_issuer_chain),
     ] {
-        let broken = match chain::parse::<2>(text.as_bytes()) {
-            Ok([signer, _]) => signature::issued_by(&signer, root).err(),
+        let broken = match parse_issuer_chain(text) {
+            Ok([signer, _]) => issued_by(&signer, root).err(),
             Err(reason) => Some(reason),
         };
         if let Some(reason) = broken {
