@@ -88,3 +88,8 @@ impl ConfigurationError {
         }
     }
 }
+
+/// The refusal of a field.
+pub(super) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
+    ConfigurationError::Field { field: field.into(), reason: reason.into() }
+}
