@@ -8,7 +8,7 @@ use std::{
 
 use adytum_api::broker::{Command, CommandResult, GetSecretsRequest, SignedCommand, command};
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     claims::{Claims, Measured, Platform, TcbStatus},
     clock::SystemClock,
     collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
@@ -50,8 +50,8 @@ impl Attester for NoTee {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "none"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

@@ -2,6 +2,7 @@
 //! and its verification, which `dcap-qvl` does (Intel SGX ECDSA QuoteLibReference;
 //! Intel TDX DCAP Quoting Library API).
 
+mod cause;
 mod collateral;
 mod cryptography;
 mod diagnosis;

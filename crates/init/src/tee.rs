@@ -10,9 +10,7 @@ use std::{
 };
 
 use adytum_evidence::{
-    attester::{
-        self, Attester, AttesterError, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm,
-    },
+    attester::{self, Attester, AttesterError, TeeInterface, TeePlatform},
     clock::Clock,
     collateral::{self, CollateralError, CollateralSource},
     evidence::Evidence,
@@ -110,8 +108,8 @@ impl Tee {
                         .to_owned(),
                 ));
             }
-            choice => {
-                let Self { attester, platform } = hardware(choice)?;
+            TeeChoice::Hardware(interface) => {
+                let Self { attester, platform } = hardware(*interface)?;
                 let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
                 Self { attester: attester::endorsed(attester, intel, amd)?, platform }
             }
@@ -164,27 +162,23 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn platform(arguments: &AttestationArguments) -> Result<Platform, TeeError> {
     match &arguments.tee {
         TeeChoice::Simulation(_) => Ok(Platform::Simulation),
-        choice => hardware(choice).map(|tee| tee.platform),
+        TeeChoice::Hardware(interface) => hardware(*interface).map(|tee| tee.platform),
     }
 }
 
 /// The TEE of this machine or LibOS. It measured this program before it ran.
-fn hardware(choice: &TeeChoice) -> Result<Tee, TeeError> {
-    let attester: Arc<dyn Attester> = match choice {
-        TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
-        TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
-        TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
-        _ => attester::detect()?,
-    };
+fn hardware(interface: TeeInterface) -> Result<Tee, TeeError> {
+    let attester = interface.open()?;
     let platform = match attester.platform() {
-        "occlum" => Platform::Occlum,
-        "gramine" => Platform::Gramine,
-        "tdx" | "snp" => Platform::ConfidentialVm,
-        other => {
+        TeePlatform::Occlum => Platform::Occlum,
+        TeePlatform::Gramine => Platform::Gramine,
+        TeePlatform::Tdx | TeePlatform::Snp => Platform::ConfidentialVm,
+        // Nothing falls back to simulation.
+        TeePlatform::Simulation => {
             return Err(AttesterError::Answer {
                 interface: "the TEE's interface".to_owned(),
                 expected: "occlum, gramine, tdx or snp".to_owned(),
-                found: other.to_owned(),
+                found: "simulation".to_owned(),
             }
             .into());
         }

@@ -66,7 +66,7 @@ pub async fn unlock_with(
     tracing::info!(
         broker = address,
         genesis = %configuration.broker().genesis,
-        platform = tee.attester.platform(),
+        platform = %tee.attester.platform(),
         "asking the broker for {} secrets",
         configuration.secrets().len()
     );

@@ -8,7 +8,7 @@ mod guest;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     clock::UnixSeconds,
     collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource, SnpCollateral},
     evidence::Evidence,
@@ -219,7 +219,7 @@ impl Attester for SnpAttester {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        crate::PLATFORM_NAME
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }

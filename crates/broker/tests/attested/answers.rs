@@ -12,7 +12,7 @@ use adytum_broker::{
     secrets::SecretKind,
 };
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
@@ -62,8 +62,8 @@ impl Attester for Tampering {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "tampering"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

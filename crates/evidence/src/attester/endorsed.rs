@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Attester, AttesterError, SealingKey};
+use super::{Attester, AttesterError, SealingKey, TeePlatform};
 use crate::{
     clock::{Clock, SystemClock},
     collateral::{Collateral, CollateralError, CollateralSource, from_places},
@@ -23,7 +23,7 @@ pub fn endorsed(
     intel: Option<&str>,
     amd: Option<&str>,
 ) -> Result<Arc<dyn Attester>, CollateralError> {
-    if attester.platform() != "snp" {
+    if attester.platform() != TeePlatform::Snp {
         return Ok(attester);
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -81,7 +81,7 @@ impl Attester for Endorsed {
             return Ok(evidence);
         }
         let answer = |found: String| AttesterError::Answer {
-            interface: self.platform().to_owned(),
+            interface: self.platform().to_string(),
             expected: "a SEV-SNP report and a certificate table".to_owned(),
             found,
         };
@@ -110,7 +110,7 @@ impl Attester for Endorsed {
         self.attester.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
+    fn platform(&self) -> TeePlatform {
         self.attester.platform()
     }
 }
@@ -138,8 +138,8 @@ mod tests {
             Ok(None)
         }
 
-        fn platform(&self) -> &'static str {
-            "snp"
+        fn platform(&self) -> TeePlatform {
+            TeePlatform::Snp
         }
     }
 

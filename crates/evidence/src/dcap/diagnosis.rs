@@ -1,10 +1,11 @@
 //! Why verification failed. `dcap-qvl` decides; this says what its decision
 //! rests on, from the dates, signatures and revocation lists themselves where
-//! they tell, and from its message where they don't. Runs after a failure only.
+//! they tell, and from its error where they don't. Runs after a failure only.
 
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use super::{
+    cause::Cause,
     collateral::{self, QuoteCollateralV3},
     cryptography::issued_by,
     quote::DcapQuote,
@@ -15,9 +16,9 @@ use crate::{
     error::{CollateralError, VerificationError},
 };
 
-/// The error that stands for `dcap-qvl`'s `message`.
+/// Our own error in the place of `dcap-qvl`'s.
 pub(super) fn explain(
-    message: &str,
+    error: &anyhow::Error,
     quote: &DcapQuote,
     collateral: &QuoteCollateralV3,
     now: UnixSeconds,
@@ -49,10 +50,7 @@ pub(super) fn explain(
             return VerificationError::EvidenceValidity { what, from: part.from, until: part.until, now };
         }
     }
-    if message.contains("CertRevoked") {
-        return revoked(quote, collateral);
-    }
-    from_message(message, quote, collateral)
+    described(Cause::of(error), format!("{error:#}"), quote, collateral)
 }
 
 /// Which certificate is on a list.
@@ -85,70 +83,24 @@ fn significant(integer: &[u8]) -> &[u8] {
     integer.get(zeros..).unwrap_or_default()
 }
 
-fn from_message(message: &str, quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationError {
-    let has = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-    let reason = message.to_owned();
-    let collateral_invalid = |what, reason| VerificationError::CollateralInvalid { what, reason };
-    if has(&["TCB status is invalid: Revoked"]) {
-        return VerificationError::TcbRevoked { reason };
+fn described(
+    cause: Cause,
+    reason: String,
+    quote: &DcapQuote,
+    collateral: &QuoteCollateralV3,
+) -> VerificationError {
+    match cause {
+        Cause::CertificateRevoked => revoked(quote, collateral),
+        Cause::TcbRevoked => VerificationError::TcbRevoked { reason },
+        Cause::TcbNotMatched => VerificationError::TcbNotMatched { reason },
+        Cause::CollateralSignature(what) => {
+            VerificationError::CollateralInvalid { what, reason: "its signature does not hold".to_owned() }
+        }
+        Cause::Collateral(what) => VerificationError::CollateralInvalid { what, reason },
+        Cause::Chain => broken_chain(&reason, quote, collateral),
+        Cause::Configuration => VerificationError::Configuration { reason },
+        Cause::Quote(what) => VerificationError::Invalid { what, reason },
     }
-    if has(&[
-        "No matching TCB level",
-        "No TDX module identity",
-        "below minimum required",
-        "No TCB levels",
-        "Failed to evaluate the current TDX TCB",
-    ]) {
-        return VerificationError::TcbNotMatched { reason };
-    }
-    if has(&["for tcb_info in quote_collateral"]) {
-        return collateral_invalid("TCB info", "its signature does not hold".to_owned());
-    }
-    if has(&["for qe_identity in quote_collateral"]) {
-        return collateral_invalid("QE identity", "its signature does not hold".to_owned());
-    }
-    if has(&["root CA CRL"]) {
-        return collateral_invalid("root CA CRL", reason);
-    }
-    if has(&["Crl", "PCK CRL", "UnknownRevocationStatus"]) {
-        return collateral_invalid("PCK CRL", reason);
-    }
-    if has(&["Fmspc mismatch", "TCB info in the collateral", "TCB Info", "TdxModule", "tdxModule"]) {
-        return collateral_invalid("TCB info", reason);
-    }
-    if has(&["QE Identity"]) {
-        return collateral_invalid("QE identity", reason);
-    }
-    if has(&["Failed to verify certificate chain", "Too many intermediate"]) {
-        return broken_chain(&reason, quote, collateral);
-    }
-    if has(&[
-        "Reserved bits in TD attributes",
-        "TD migration is enabled",
-        "SERVTD_EXT is enabled",
-        "SEPT_VE_DISABLE is not enabled",
-        "Invalid MR service TD",
-        "SEAMATTRIBUTES",
-    ]) {
-        return VerificationError::Configuration { reason };
-    }
-    let what = if has(&["ISV enclave report signature"]) {
-        "signature over header and body"
-    } else if has(&["QE report hash mismatch", "Invalid QE auth data"]) {
-        "attestation key"
-    } else if has(&[
-        "qe_report",
-        "QE report",
-        "QE MRSIGNER",
-        "QE ISVPRODID",
-        "QE MISCSELECT",
-        "QE ATTRIBUTES",
-    ]) {
-        "QE report"
-    } else {
-        "quote"
-    };
-    VerificationError::Invalid { what, reason }
 }
 
 /// Which of the three chains does not hold: `dcap-qvl` names none.

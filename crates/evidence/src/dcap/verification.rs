@@ -124,7 +124,7 @@ impl ReadQuote<'_> {
         let report = root
             .verifier
             .verify(self.bytes, collateral, now.0)
-            .map_err(|error| diagnosis::explain(&format!("{error:#}"), quote, collateral, now))?;
+            .map_err(|error| diagnosis::explain(&error, quote, collateral, now))?;
         check_issuer_chains(quote, collateral, &root.certificate)?;
         claims(&root.trusted, quote, report)
     }

@@ -4,7 +4,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, Endorsed, SealingKey},
+    attester::{Attester, AttesterError, Endorsed, SealingKey, TeePlatform},
     clock::{Clock, FixedClock, SystemClock},
     collateral::{
         CachedSource, Collateral, CollateralRequest, CollateralSource, SnpRequest, VcekRequest, from_places,
@@ -39,8 +39,8 @@ impl Attester for Poor {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "snp"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Snp
     }
 }
 
