@@ -151,6 +151,13 @@ fixed_bytes!(
     6
 );
 
+impl RootKeyId {
+    /// The beginning, enough to tell one from another by eye.
+    pub(crate) fn short(&self) -> String {
+        hex::encode(&self.0[..8])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

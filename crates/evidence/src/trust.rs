@@ -1,6 +1,6 @@
 //! Whose signatures count: the roots that evidence may chain to.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use crate::{
     certificate::{printable, x509},
@@ -108,6 +108,15 @@ impl TrustRoot {
         self.certificate.as_deref()
     }
 
+    /// What it is called in messages: a vendor has few roots, and anyone can make a
+    /// simulated one.
+    fn name(&self) -> String {
+        match self.vendor {
+            Vendor::Simulation => format!("simulation {}", self.root_key_id.short()),
+            vendor => vendor.to_string(),
+        }
+    }
+
     pub(crate) fn certificate(&self) -> Option<&Arc<[u8]>> {
         self.certificate.as_ref()
     }
@@ -148,7 +157,7 @@ impl TrustedRoots {
             found,
             simulated: is_simulation(&subject),
             subject,
-            trusted: self.iter().map(TrustRoot::to_string).collect(),
+            trusted: self.iter().map(TrustRoot::name).collect::<BTreeSet<_>>().into_iter().collect(),
         }
     }
 
@@ -186,5 +195,28 @@ impl RootCertificate {
             subject: printable(certificate.subject()),
             key_id: RootKeyId(Sha384::digest(&certificate.public_key().subject_public_key.data).into()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_of_a_root_is_short_and_names_what_to_do() {
+        let vendors = [Vendor::Intel, Vendor::Amd].into_iter().flat_map(TrustRoot::of_vendor);
+        let roots = TrustedRoots::new(vendors.collect());
+        let key = RootKeyId([0xab; 48]);
+        let subject = "CN=Adytum SIMULATION root CA - protects nothing, O=Adytum SIMULATION";
+        let error = roots.untrusted(key, subject.to_owned()).to_string();
+        assert!(error.contains("simulated platform (key abababababababab)"), "{error}");
+        assert!(
+            error.contains("--trust-simulation") && error.contains("trusted here: amd, intel."),
+            "{error}"
+        );
+        assert!(error.len() < 350, "{} letters: {error}", error.len());
+        let error = roots.untrusted(key, "CN=ARK-Naples".to_owned()).to_string();
+        assert!(error.contains("CN=ARK-Naples") && error.contains("vendors"), "{error}");
+        assert!(error.len() < 350, "{} letters: {error}", error.len());
     }
 }

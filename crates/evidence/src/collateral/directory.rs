@@ -94,14 +94,22 @@ fn file(path: &Path, what: &str) -> Result<Vec<u8>, CollateralError> {
     let origin = path.display().to_string();
     match bounded(path) {
         Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(CollateralError::Missing { origin, what: what.to_owned() })
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(path, what)),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             Err(CollateralError::Malformed { origin, what: what.to_owned(), reason: error.to_string() })
         }
         Err(error) => Err(CollateralError::Unreachable { origin, reason: error.to_string() }),
     }
+}
+
+/// A file is not there, or not even its directory.
+fn missing(path: &Path, what: &str) -> CollateralError {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    if directory.is_dir() {
+        return CollateralError::Missing { origin: path.display().to_string(), what: what.to_owned() };
+    }
+    let what = path.file_name().unwrap_or_default().display().to_string();
+    CollateralError::NoDirectory { directory: directory.display().to_string(), what }
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {

@@ -65,6 +65,12 @@ pub fn parse_dcap(bytes: &[u8]) -> Result<DcapQuote, VerificationError> {
             format!("expected at most {MAXIMUM_EVIDENCE_LENGTH} bytes, found {}", bytes.len()),
         ));
     }
+    if bytes.starts_with(b"-----BEGIN ") {
+        return Err(malformed(
+            "quote",
+            "it is text in PEM (\"-----BEGIN ...\"), and a quote is binary".to_owned(),
+        ));
+    }
     let mut reader = Reader { bytes, position: 0, structures: Vec::with_capacity(16) };
     let header = reader.take("header", HEADER)?;
     let version = u16_at(header, 0);
@@ -213,4 +219,19 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_pem_is_named_as_what_it_is() {
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", "MIIB".repeat(400));
+        let error = parse_dcap(pem.as_bytes()).unwrap_err();
+        assert_eq!(error.code(), "evidence-malformed");
+        let text = error.to_string();
+        assert!(text.contains("PEM") && !text.contains("version"), "{text}");
+        assert!(text.contains("adytum evidence collect"), "{text}");
+    }
 }

@@ -43,6 +43,17 @@ pub enum CollateralError {
         /// What was asked for.
         what: String,
     },
+    /// There is no such directory.
+    #[error(
+        "there is no collateral directory {directory}; create it and put {what} there, or correct --collateral or \
+         PCCS_URL (SEV-SNP: --amd-kds or AMD_KDS_URL)"
+    )]
+    NoDirectory {
+        /// The directory.
+        directory: String,
+        /// The file that was looked for in it.
+        what: String,
+    },
     /// The source answered with something that is not collateral.
     #[error("collateral source {origin}: {what} is malformed: {reason}; fetch it anew from its vendor")]
     Malformed {
@@ -63,6 +74,7 @@ impl CollateralError {
             Self::NoSource { .. } => "collateral-no-source",
             Self::Unreachable { .. } => "collateral-unreachable",
             Self::Missing { .. } => "collateral-missing",
+            Self::NoDirectory { .. } => "collateral-no-directory",
             Self::Malformed { .. } => "collateral-malformed",
         }
     }

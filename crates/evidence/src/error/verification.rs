@@ -10,7 +10,8 @@ use crate::{clock::UnixSeconds, measurement::RootKeyId};
 pub enum VerificationError {
     /// The bytes are not evidence of the stated format.
     #[error(
-        "malformed evidence: {what}: {reason}; the peer must send exactly what its TEE's quoting service returned"
+        "malformed evidence: {what}: {reason}; send exactly what the TEE's quoting service returned, or give the file \
+         that `adytum evidence collect` or --write-evidence wrote"
     )]
     Malformed {
         /// The structure.
@@ -28,7 +29,8 @@ pub enum VerificationError {
     },
     /// No root is trusted at all, as before a broker's first manifest.
     #[error(
-        "nobody's evidence is trusted here yet: whose counts, a broker's first manifest says; apply one, and try again"
+        "no root is trusted here yet, so no evidence can be verified; a broker's first manifest names the vendors that \
+         it trusts: apply one with `adytum manifest apply`, then try again"
     )]
     NothingTrusted,
     /// The evidence chains to a root that is not trusted here.
@@ -40,7 +42,7 @@ pub enum VerificationError {
         subject: String,
         /// It calls itself a simulated platform's.
         simulated: bool,
-        /// The roots trusted, each as vendor and key id.
+        /// The roots trusted, by vendor; a simulated one with the beginning of its key id.
         trusted: Vec<String>,
     },
     /// A signature or a certificate chain does not hold.
@@ -143,16 +145,17 @@ pub enum VerificationError {
 }
 
 fn untrusted_root(found: &RootKeyId, subject: &str, simulated: bool, trusted: &[String]) -> String {
-    let trusted = trusted.join(", ");
+    let (key, trusted) = (found.short(), trusted.join(", "));
     if simulated {
         format!(
-            "this is a simulated platform ({subject}, key {found}), which protects nothing, and only these roots \
-             are trusted: {trusted}; attest from real hardware, or ask for simulation by name on both sides"
+            "the evidence is of a simulated platform (key {key}), which protects nothing; trusted here: {trusted}. \
+             Attest on hardware, or trust this platform's root by name: with --trust-simulation of `adytum`, in \
+             simulation_roots of a manifest, in simulation_root of a measured configuration"
         )
     } else {
         format!(
-            "the evidence chains to {subject} with key {found}, and only these roots are trusted: {trusted}; \
-             refuse the peer, or trust that root if it is the vendor's"
+            "the evidence chains to {subject} (key {key}); trusted here: {trusted}. Refuse the peer; if the root is a \
+             vendor's own, name the vendor in `vendors` of the manifest's [trust] or of the policy"
         )
     }
 }

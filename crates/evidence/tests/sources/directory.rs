@@ -61,6 +61,23 @@ async fn every_way_a_file_can_be_wrong_has_its_code() {
     assert_eq!(code().await, ("collateral-unreachable", true));
 }
 
+#[tokio::test]
+async fn a_directory_that_is_not_there_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let platform = Platform::ephemeral().unwrap();
+    let away = directory.path().join("away");
+    let source = DirectorySource::new(&away);
+    let error = source.collateral(&request(&platform).into()).await.unwrap_err();
+    assert_eq!(error.code(), "collateral-no-directory", "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("directory {};", away.display())), "{text}");
+    assert!(text.contains("--collateral") && text.contains(".json"), "{text}");
+    // From there on it is the file that is missing.
+    fs::create_dir(&away).unwrap();
+    let error = source.collateral(&request(&platform).into()).await.unwrap_err();
+    assert_eq!(error.code(), "collateral-missing", "{error}");
+}
+
 #[test]
 fn texts_that_name_no_source_are_refused() {
     for text in ["", "collateral", "file://collateral", "file:/collateral", "ftp://host", "http://", "https:"]
