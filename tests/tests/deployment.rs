@@ -259,7 +259,7 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
     let there = |file: &str| site.owner("public").join(file).exists();
 
     let said = prepared(&[]).await?;
-    ensure!(said.contains("not told yet: -p FILE"), "{said}");
+    ensure!(said.contains("not identified yet: -p FILE"), "{said}");
     ensure!(!there("workload.toml") && !there("broker-policy.toml"));
     ensure!(!there("manifest.toml.sig"), "the simulation's manifest could be applied");
 

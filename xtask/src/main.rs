@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-mod demo;
 mod image;
 mod model;
 
@@ -11,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Chores: the demo, benchmarks, example models.
+/// Chores: benchmarks, example models, images.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -21,8 +20,6 @@ struct Arguments {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Run the main job on this machine in a simulated TEE.
-    Demo(demo::Arguments),
     /// Run the benchmarks, each against its baseline.
     Bench(bench::Arguments),
     /// Write an example model.
@@ -34,7 +31,6 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Demo(arguments) => demo::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
         Command::Image(arguments) => image::run(arguments),
@@ -44,7 +40,7 @@ async fn main() -> ExitCode {
         // Causes in one line, without a stack: this is for people.
         Err(error) => {
             eprintln!("xtask: {error:#}");
-            demo::exit_code(&error)
+            ExitCode::FAILURE
         }
     }
 }

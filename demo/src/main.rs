@@ -1,41 +1,65 @@
 //! `cargo demo`: the whole system on this machine, from an owner's key to an
-//! answer, and what happens to those who should not get one.
+//! answer, and how a tampered replica and another owner's broker are refused.
+
+#![forbid(unsafe_code)]
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{ExitCode, Stdio},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
 use adytum_tests::{
-    owner,
+    build, owner,
     process::Process,
     stage::{Broker, Replica, Stage, tampered_copy},
 };
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::Parser;
 use serde::Deserialize;
-use tokio::{
-    process::Command,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How long a refused replica may take to say so and end.
 const REFUSAL: Duration = Duration::from_secs(20);
 
-/// Run the main job on this machine in a simulated TEE.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {
-    /// Leave everything running and say how to call it.
+/// Runs the whole system on this machine, in a simulated TEE.
+#[derive(Debug, Parser)]
+#[command(name = "cargo demo", bin_name = "cargo demo")]
+struct Arguments {
+    /// Leave everything running and print a command that uses it.
     #[arg(long)]
     keep: bool,
-    /// Where files go; by default a directory that is removed in the end.
+    /// The directory for all files; by default a new one, which is removed at the end.
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
 }
 
-/// Everything that runs, so that it can be ended whatever happens.
+/// How the demo ended.
+enum Outcome {
+    Shown,
+    /// By this signal. Everything that was started has been stopped.
+    Interrupted(SignalKind),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(Outcome::Shown) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted(signal)) => {
+            eprintln!("cargo demo: interrupted; everything that was started has been stopped");
+            // As a shell reports a program that a signal ended.
+            ExitCode::from(u8::try_from(128 + signal.as_raw_value()).unwrap_or(1))
+        }
+        // Causes in one line, without a stack: people read this.
+        Err(error) => {
+            eprintln!("cargo demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything that runs. It is ended however the demo ends.
 #[derive(Default)]
 struct Cast {
     stage: Option<Stage>,
@@ -58,27 +82,9 @@ impl Cast {
     }
 }
 
-/// A signal ended the work.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted; everything that was started has been stopped")]
-pub(crate) struct Interrupted(SignalKind);
-
-impl Interrupted {
-    /// 128 and the signal's number, as a shell reports a process that a signal ended.
-    fn exit_code(&self) -> Option<u8> {
-        u8::try_from(128 + self.0.as_raw_value()).ok()
-    }
-}
-
-/// What a process ends with that failed so.
-pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let interrupted = error.downcast_ref::<Interrupted>().and_then(Interrupted::exit_code);
-    interrupted.map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
-pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let root = workspace_root()?;
-    let binaries = build(&root).await?;
+async fn run(arguments: Arguments) -> Result<Outcome> {
+    let root = build::workspace_root()?;
+    let binaries = build::binaries(&root).await?;
     let temporary;
     let directory = match (&arguments.directory, arguments.keep) {
         (Some(directory), _) => directory.clone(),
@@ -92,48 +98,26 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let directory = directory.canonicalize()?;
 
     let mut cast = Cast::default();
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let began = Instant::now();
     let outcome = tokio::select! {
-        outcome = tell(&root, &binaries, &directory, arguments.keep, &mut cast) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Interrupted(SignalKind::interrupt()).into()),
-        _ = terminate.recv() => Err(Interrupted(SignalKind::terminate()).into()),
+        shown = show(&root, &binaries, &directory, arguments.keep, &mut cast) => shown.map(|()| Outcome::Shown),
+        _ = interrupt.recv() => Ok(Outcome::Interrupted(SignalKind::interrupt())),
+        _ = terminate.recv() => Ok(Outcome::Interrupted(SignalKind::terminate())),
     };
-    if arguments.keep && outcome.is_ok() {
+    if arguments.keep && matches!(outcome, Ok(Outcome::Shown)) {
         println!("\nPress ctrl-C to stop everything.");
         tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     }
     cast.stop().await;
-    if outcome.is_ok() {
+    if matches!(outcome, Ok(Outcome::Shown)) {
         step("everything is stopped", &format!("{:.1} s", began.elapsed().as_secs_f64()));
     }
     outcome
-}
-
-/// The checkout that this was started in: a target directory may be shared by many,
-/// so where it was compiled says nothing.
-pub(crate) fn workspace_root() -> Result<PathBuf> {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").context("start this with `cargo xtask`")?;
-    Path::new(&package).parent().map(Path::to_owned).context("xtask lies in the workspace")
-}
-
-/// Builds the binaries and says where they are.
-pub(crate) async fn build(root: &Path) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(root).args(["build", "--release", "--locked", "--bins"]);
-    for package in ["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"] {
-        command.args(["--package", package]);
-    }
-    // Cargo says what it does: the first time it takes minutes.
-    let status = command.stdin(Stdio::null()).kill_on_drop(true).status().await.context("run cargo build")?;
-    ensure!(status.success(), "cargo build ended with {status}");
-    // xtask itself was built into the directory in question.
-    let this = std::env::current_exe()?;
-    this.parent().map(Path::to_owned).context("a program lies in a directory")
 }
 
 fn step(title: &str, detail: &str) {
@@ -144,7 +128,7 @@ fn refused(title: &str, detail: &str) {
     println!("\u{2717} {title}:\n    {detail}");
 }
 
-async fn tell(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: &mut Cast) -> Result<()> {
+async fn show(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: &mut Cast) -> Result<()> {
     println!("Adytum on one machine. The TEE is simulated: it protects nothing. The cryptography is real.\n");
     let digits = root.join("examples/digits");
 
@@ -153,7 +137,7 @@ async fn tell(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
 
     // The owner's side.
     let broker = &*cast.broker.insert(stage.found_broker("broker").await?);
-    step("an owner founds a broker", &format!("genesis {}", short(broker.genesis_digest())));
+    step("an owner creates a broker", &format!("genesis {}", short(broker.genesis_digest())));
     step("the broker runs in the TEE", &format!("Server listening on {}", broker.address()));
     let verified = stage.run_adytum(stage.verification_of(broker, broker.address())).await?;
     step("the owner's tool verified it", verified.lines().next().unwrap_or_default().trim());
@@ -193,7 +177,7 @@ async fn tell(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
     let crt = provisioned.server_crt;
     classify(stage, &digits, &crt, port).await?;
 
-    // Those who should get nothing.
+    // Two that must get nothing.
     let tampered = directory.join("adytum-serving-tampered");
     tampered_copy(&serving, &tampered)?;
     let mut process =
@@ -205,7 +189,7 @@ async fn tell(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
     let misled = Replica { broker: impostor.address(), ..genuine };
     let mut process = stage.spawn_replica("replica-misled", &misled).await?;
     let reason = refusal(&mut process).await?;
-    refused("a genuine broker that somebody else founded is refused by the replica", &reason);
+    refused("a genuine broker that another owner created is refused by the replica", &reason);
 
     // More replicas.
     let mut ports = vec![port];
@@ -286,7 +270,7 @@ fn label(image: &Path) -> Result<String> {
     name.split('-').nth(1).map(str::to_owned).with_context(|| format!("no label in {name}"))
 }
 
-/// Waits for a replica that must be refused and gives its own words.
+/// Waits until a replica that must be refused has ended, and gives its last line.
 async fn refusal(process: &mut Process) -> Result<String> {
     let (status, lines) = process.wait_for_end(REFUSAL).await?;
     if status.success() {
@@ -305,6 +289,7 @@ async fn benchmark(stage: &Stage, digits: &Path, crt: &Path, ports: &[u16]) -> R
         "a short benchmark, 4 clients a replica",
         &format!("1 replica {one:.0} predictions a second, 3 replicas {three:.0} (on the same cores)"),
     );
+    println!("    This build is made to be ready soon: docs/performance.md has figures of an optimised one.");
     Ok(())
 }
 
