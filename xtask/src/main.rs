@@ -4,8 +4,14 @@
 
 mod bench;
 mod demo;
+#[cfg(feature = "checks")]
+mod house;
 mod image;
 mod model;
+#[cfg(feature = "checks")]
+mod page;
+#[cfg(feature = "checks")]
+mod sources;
 
 use std::process::ExitCode;
 
@@ -29,6 +35,9 @@ enum Command {
     Model(model::Arguments),
     /// What goes into container images, and what must not.
     Image(image::Arguments),
+    /// Check that imports between modules go one way.
+    #[cfg(feature = "checks")]
+    House(house::Arguments),
 }
 
 #[tokio::main]
@@ -38,6 +47,8 @@ async fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
         Command::Image(arguments) => image::run(arguments),
+        #[cfg(feature = "checks")]
+        Command::House(arguments) => house::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
