@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+#[cfg(feature = "checks")]
+mod codes;
 mod demo;
 #[cfg(feature = "checks")]
 mod house;
@@ -10,6 +12,8 @@ mod image;
 mod model;
 #[cfg(feature = "checks")]
 mod page;
+#[cfg(feature = "checks")]
+mod problem;
 #[cfg(feature = "checks")]
 mod sources;
 
@@ -35,6 +39,9 @@ enum Command {
     Model(model::Arguments),
     /// What goes into container images, and what must not.
     Image(image::Arguments),
+    /// Check that each code is explained, and write the catalogue.
+    #[cfg(feature = "checks")]
+    Codes(codes::Arguments),
     /// Check that imports between modules go one way.
     #[cfg(feature = "checks")]
     House(house::Arguments),
@@ -47,6 +54,8 @@ async fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
         Command::Image(arguments) => image::run(arguments),
+        #[cfg(feature = "checks")]
+        Command::Codes(arguments) => codes::run(arguments),
         #[cfg(feature = "checks")]
         Command::House(arguments) => house::run(arguments),
     };

@@ -17,10 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, MetadataCommand, TargetKind};
 
-pub(crate) use self::{
-    configured::only_in_tests,
-    module::{ModuleId, ModuleTree, attributes_of},
-};
+pub(crate) use self::module::{Module, ModuleId, ModuleTree};
 
 /// All packages of the workspace.
 pub(crate) struct Workspace {
@@ -45,6 +42,8 @@ pub(crate) struct Package {
 pub(crate) struct Crate {
     /// The package's name, with the binary's for a binary beside a library.
     pub(crate) name: String,
+    /// The program's name; `None` for a library.
+    pub(crate) program: Option<String>,
     /// The file with its root module.
     pub(crate) root: PathBuf,
 }
@@ -78,9 +77,12 @@ impl Workspace {
                 })
                 .map(|target| {
                     let library = package.targets.iter().any(|other| other.kind.contains(&TargetKind::Lib));
-                    let beside = library && target.kind.contains(&TargetKind::Bin);
-                    let name = if beside { format!("{name} ({})", target.name) } else { name.clone() };
-                    Crate { name, root: target.src_path.clone().into_std_path_buf() }
+                    let program = target.kind.contains(&TargetKind::Bin).then(|| target.name.clone());
+                    let name = match &program {
+                        Some(program) if library => format!("{name} ({program})"),
+                        _ => name.clone(),
+                    };
+                    Crate { name, program, root: target.src_path.clone().into_std_path_buf() }
                 })
                 .collect();
             packages.push(Package { name, imports, crates });

@@ -9,6 +9,7 @@ mod bench;
 mod broker;
 mod collateral;
 mod evidence;
+mod explain;
 mod genesis;
 mod init_data;
 mod interrupt;
@@ -95,6 +96,8 @@ enum Command {
     Predict(predict::Args),
     /// Measure a served model's throughput and latency.
     Bench(bench::Args),
+    /// The meaning of a code and the next step.
+    Explain(explain::Args),
     /// Software TEE platforms. They protect nothing.
     #[cfg(feature = "simulation")]
     #[command(subcommand)]
@@ -145,6 +148,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::SslConfig(action) => ssl_config::run(action),
         Command::Predict(args) => predict::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "simulation")]
         Command::Simulation(action) => simulation::run(action),
     }

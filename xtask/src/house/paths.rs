@@ -11,7 +11,6 @@ use syn::{
 };
 
 use super::names::imports;
-use crate::sources::{attributes_of, only_in_tests};
 
 /// A path, as it is written.
 pub(super) struct Found {
@@ -32,7 +31,7 @@ pub(super) enum Kind {
     Plain,
 }
 
-/// All paths of these items, without those of code that exists only in tests.
+/// All paths of these items.
 pub(super) fn paths(items: &[Item]) -> Vec<Found> {
     let mut reader = Reader { found: Vec::new(), blocks: Vec::new() };
     for item in items {
@@ -201,36 +200,6 @@ fn parts(path: &Path) -> Vec<String> {
 }
 
 impl<'ast> Visit<'ast> for Reader {
-    fn visit_item(&mut self, item: &'ast Item) {
-        if !only_in_tests(attributes_of(item)) {
-            visit::visit_item(self, item);
-        }
-    }
-
-    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        if !only_in_tests(&item.attrs) {
-            visit::visit_impl_item_fn(self, item);
-        }
-    }
-
-    fn visit_field(&mut self, field: &'ast syn::Field) {
-        if !only_in_tests(&field.attrs) {
-            visit::visit_field(self, field);
-        }
-    }
-
-    fn visit_variant(&mut self, variant: &'ast syn::Variant) {
-        if !only_in_tests(&variant.attrs) {
-            visit::visit_variant(self, variant);
-        }
-    }
-
-    fn visit_local(&mut self, local: &'ast syn::Local) {
-        if !only_in_tests(&local.attrs) {
-            visit::visit_local(self, local);
-        }
-    }
-
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.add_use(item);
     }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use syn::{Attribute, Expr, Item, Lit, Meta};
 
-use super::configured::only_in_tests;
+use super::configured::{only_in_tests, without_tests};
 
 /// A module, by its place in its tree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,7 +30,7 @@ pub(crate) struct Module {
     /// The attributes of its file or of its inline declaration: its documentation,
     /// above all.
     pub(crate) attributes: Vec<Attribute>,
-    /// Its items, without those that exist only in tests and without the modules.
+    /// Its items, without the modules and without what exists only in tests.
     pub(crate) items: Vec<Item>,
 }
 
@@ -115,10 +115,8 @@ impl ModuleTree {
             Some("") => name.clone(),
             Some(outer) => format!("{outer}::{name}"),
         };
-        let (declared, items): (Vec<_>, Vec<_>) = items
-            .into_iter()
-            .filter(|item| !only_in_tests(attributes_of(item)))
-            .partition(|item| matches!(item, Item::Mod(_)));
+        let (declared, items): (Vec<_>, Vec<_>) =
+            without_tests(items).into_iter().partition(|item| matches!(item, Item::Mod(_)));
         let file = place.file.clone();
         self.modules.push(Module { path, name, parent, children: Vec::new(), file, attributes, items });
         if let Some(parent) = parent {
@@ -176,26 +174,4 @@ fn path_attribute(attributes: &[Attribute]) -> Option<String> {
         },
         _ => None,
     })
-}
-
-/// The attributes of an item of any kind.
-pub(crate) fn attributes_of(item: &Item) -> &[Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::ExternCrate(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::ForeignMod(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::TraitAlias(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Union(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
-    }
 }
