@@ -1,15 +1,15 @@
 //! `cargo xtask codes`: the catalogue of codes, made from the sources.
 //!
-//! # What is a code
+//! # Codes
 //!
-//! - what `fn code(&self)` of a type returns: literals and constants, by variant.
+//! - a text that `fn code(&self)` of a type returns: a literal or a constant, by variant.
 //!   An arm that asks another type (`Self::X(error) => error.code()`) is followed
 //!   there; a function is followed into its body;
-//! - what is given to a refusal (`Refusal::permanent`), to a field `code`, or to a
+//! - a code that is given to a refusal (`Refusal::permanent`), to a field `code`, or to a
 //!   log line (`code = ..`): a constant with documentation, or a code that a variant
 //!   explains.
 //!
-//! # What explains it
+//! # Explanations
 //!
 //! The documentation comment of the variant (of the type, of the constant):
 //!
@@ -27,7 +27,7 @@
 //! type. If several variants have one code, one of them explains it; the others say
 //! `See: Type::Variant`, apart from those in the same `match` arm.
 //!
-//! # What else is checked
+//! # Names
 //!
 //! Next steps and messages name only commands, flags, files, fields and
 //! environment variables that exist. The programs' own `--help` says which commands

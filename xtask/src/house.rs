@@ -1,13 +1,13 @@
 //! `cargo xtask house`: no circles between the modules of a crate.
 //!
-//! # What counts as an import
+//! # Imports
 //!
 //! Module `a` imports module `b` if any path in `a` names something that `b`
 //! defines: in a `use`, an expression, a type, a pattern, a bound, an `impl`, the
 //! arguments of a macro or of an attribute (derives, conditions and lints aside;
 //! serde's strings are read). Re-exports, renames and globs are followed to the
 //! module that defines the item, so going round by a facade hides nothing. A `use`
-//! of a module is no import by itself: what is used through it counts. A glob of a
+//! of a module is no import by itself: only a use of its items counts. A glob of a
 //! module is one.
 //!
 //! Two directions are free:
@@ -16,7 +16,7 @@
 //! - from a module to what is below it: that is how a module is divided into parts.
 //!
 //! Every other circle is an error, between modules and between folders: a folder
-//! is a module with all that is below it, and is compared with those beside it.
+//! is a module with all that is below it, and is compared with its neighbours.
 //!
 //! Not seen: which method a call names (`x.method()`), for that takes types; what
 //! macros of other crates write. Left out: code that exists only in tests.
@@ -33,7 +33,7 @@ mod paths;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{collections::BTreeMap, fmt::Write};
 
 use anyhow::{Result, bail};
 
@@ -152,7 +152,7 @@ fn draw(crates: &[(String, Vec<Vec<String>>)]) -> String {
 
 /// Reads one crate, for tests of this check.
 #[cfg(test)]
-fn circles_of(root: &Path) -> Vec<Circle> {
+fn circles_of(root: &std::path::Path) -> Vec<Circle> {
     let tree = ModuleTree::read(&root.join("lib.rs")).unwrap();
     let imports = Imports::read(&tree);
     imports.circles(root)

@@ -15,6 +15,8 @@ mod page;
 #[cfg(feature = "checks")]
 mod problem;
 #[cfg(feature = "checks")]
+mod prose;
+#[cfg(feature = "checks")]
 mod sources;
 
 use std::process::ExitCode;
@@ -37,11 +39,14 @@ enum Command {
     Bench(bench::Arguments),
     /// Write an example model.
     Model(model::Arguments),
-    /// What goes into container images, and what must not.
+    /// The contents of container images.
     Image(image::Arguments),
     /// Check that each code is explained, and write the catalogue.
     #[cfg(feature = "checks")]
     Codes(codes::Arguments),
+    /// Check that texts for people are plain English.
+    #[cfg(feature = "checks")]
+    Prose(prose::Arguments),
     /// Check that imports between modules go one way.
     #[cfg(feature = "checks")]
     House(house::Arguments),
@@ -56,6 +61,8 @@ async fn main() -> ExitCode {
         Command::Image(arguments) => image::run(arguments),
         #[cfg(feature = "checks")]
         Command::Codes(arguments) => codes::run(arguments),
+        #[cfg(feature = "checks")]
+        Command::Prose(arguments) => prose::run(arguments),
         #[cfg(feature = "checks")]
         Command::House(arguments) => house::run(arguments),
     };

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-/// A generated part: what is between `<!-- name -->` and `<!-- /name -->`.
+/// A generated part: the lines between `<!-- name -->` and `<!-- /name -->`.
 pub(crate) struct Section {
     /// The page, from the workspace's root.
     pub(crate) file: &'static str,

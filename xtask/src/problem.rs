@@ -1,4 +1,4 @@
-//! What is wrong, and where.
+//! A fault and its place.
 
 use std::{fmt, path::PathBuf};
 
@@ -15,7 +15,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What is wrong at a place, and what to write instead.
+/// A fault at a place, and what to write instead.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Problem {
     pub(crate) place: Place,

@@ -21,9 +21,9 @@ pub(crate) use self::module::{Module, ModuleId, ModuleTree};
 
 /// All packages of the workspace.
 pub(crate) struct Workspace {
-    /// Where it lies.
+    /// The directory with the workspace's manifest.
     pub(crate) root: PathBuf,
-    /// Sorted by name.
+    /// All packages, sorted by name.
     pub(crate) packages: Vec<Package>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Package {
 
 /// A library or a binary.
 pub(crate) struct Crate {
-    /// The package's name, with the binary's for a binary beside a library.
+    /// The package's name, with the binary's for a binary that has a library.
     pub(crate) name: String,
     /// The program's name; `None` for a library.
     pub(crate) program: Option<String>,

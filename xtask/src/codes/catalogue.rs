@@ -2,49 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::{self, Write},
-    str::FromStr,
+    fmt::Write,
 };
 
 use serde::Serialize;
 
-use super::source::Source;
+use super::{retry::Retry, source::Source};
 use crate::problem::Problem;
-
-/// May the same attempt succeed later?
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Retry {
-    /// It may, at once.
-    Yes,
-    /// Only after the next step is done.
-    No,
-    /// It may after some time: something else has to happen or to end.
-    Later,
-}
-
-impl FromStr for Retry {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "yes" => Ok(Self::Yes),
-            "no" => Ok(Self::No),
-            "later" => Ok(Self::Later),
-            _ => Err(()),
-        }
-    }
-}
-
-impl fmt::Display for Retry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Yes => "yes",
-            Self::No => "no",
-            Self::Later => "later",
-        })
-    }
-}
 
 /// A code and what is known of it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

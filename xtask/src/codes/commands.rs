@@ -14,7 +14,6 @@ use anyhow::{Context, Result, bail};
 pub(crate) struct Syntax {
     /// Its flags, with their dashes.
     pub(super) flags: BTreeSet<String>,
-    /// Its own commands.
     pub(super) commands: BTreeMap<String, Syntax>,
 }
 
@@ -107,9 +106,7 @@ impl Syntax {
                 Some(rest) => rest.split_once(", ").map(|(_, long)| long),
                 None => None,
             };
-            if let Some(flag) =
-                long.filter(|_| !listing && line.starts_with(' ')).and_then(super::names::flag)
-            {
+            if let Some(flag) = long.filter(|_| !listing && line.starts_with(' ')).and_then(flag) {
                 self.flags.insert(flag.to_owned());
             }
         }
@@ -127,6 +124,14 @@ impl Syntax {
 fn command_name(text: &str) -> Option<String> {
     let name = text.split(' ').next()?;
     (name.starts_with(|letter: char| letter.is_ascii_lowercase()) && name != "help").then(|| name.to_owned())
+}
+
+/// The flag that a text starts with, such as `--out`.
+pub(super) fn flag(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("--")?;
+    let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-' && letter != '_');
+    let name = rest.get(..end.unwrap_or(rest.len()))?.trim_end_matches('-');
+    (!name.is_empty()).then(|| text.get(..name.len() + 2)).flatten()
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use syn::{Attribute, Expr, Lit, Meta};
 
-use super::catalogue::Retry;
+use super::retry::Retry;
 
 /// The parts of a documentation comment that the catalogue shows.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Documentation {
-    /// The first paragraph.
+    /// The first paragraph, with links as plain text.
     pub(super) meaning: String,
     /// The paragraph that starts with `Do: `.
     pub(super) next_step: Option<String>,

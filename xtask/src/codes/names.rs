@@ -6,13 +6,11 @@ use std::{
     path::Path,
 };
 
-use super::commands::{Programs, Syntax};
+use super::commands::{Programs, Syntax, flag};
 
-/// What may be named.
+/// Everything that a text may name.
 pub(super) struct Names<'a> {
-    /// The workspace's root.
     pub(super) root: &'a Path,
-    /// Our programs.
     pub(super) programs: &'a Programs,
     /// Words with underscores that the sources use as names: fields, keys,
     /// environment variables.
@@ -25,8 +23,15 @@ pub(super) struct Names<'a> {
 const DIRECTORIES: [&str; 8] =
     ["docs/", "deploy/", "examples/", "tests/", "crates/", "xtask/", "benches/", "fuzz/"];
 
+/// Names of other people's software, with whose they are.
+const FOREIGN: [(&str, &str); 3] = [
+    ("init_ra_conf", "Occlum's section of the configuration of its init"),
+    ("resnet_client_grpc", "a client of TensorFlow Serving"),
+    ("save_as_external_data", "a parameter of ONNX's Python package"),
+];
+
 impl Names<'_> {
-    /// What is wrong with a text that a crate writes.
+    /// The faults of a text that a crate writes.
     pub(super) fn check(&self, text: &str, package: &str) -> Vec<String> {
         let mut problems = Vec::new();
         if text.contains("  ") {
@@ -39,7 +44,11 @@ impl Names<'_> {
             let is_file = DIRECTORIES.iter().any(|directory| word.starts_with(directory));
             if is_file && !self.root.join(word).exists() {
                 problems.push(format!("there is no file {word}"));
-            } else if !is_file && is_name(word) && !self.words.contains(word) {
+            } else if !is_file
+                && is_name(word)
+                && !self.words.contains(word)
+                && !FOREIGN.iter().any(|(name, _)| *name == word)
+            {
                 problems.push(format!("there is no field, key or variable {word}"));
             }
         }
@@ -127,14 +136,6 @@ fn follows(word: &str) -> bool {
         "first", "again",
     ]
     .contains(&word)
-}
-
-/// The flag that a text starts with, such as `--out`.
-pub(super) fn flag(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix("--")?;
-    let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-' && letter != '_');
-    let name = rest.get(..end.unwrap_or(rest.len()))?.trim_end_matches('-');
-    (!name.is_empty()).then(|| text.get(..name.len() + 2)).flatten()
 }
 
 /// The words of a text, without punctuation around them.

@@ -1,7 +1,45 @@
-//! What `fn retry` answers for a variant, where that can be read without knowing
-//! what the variant holds.
+//! May the same attempt succeed later? And the answer of a `fn retry` for a variant,
+//! where that can be read without knowing what the variant holds.
 
+use std::{fmt, str::FromStr};
+
+use serde::Serialize;
 use syn::{BinOp, Block, Expr, Lit, Pat, Stmt, Token, UnOp, parse::Parser};
+
+/// May the same attempt succeed later?
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Retry {
+    /// It may, at once.
+    Yes,
+    /// Only after the next step is done.
+    No,
+    /// It may after some time: something else has to happen or to end.
+    Later,
+}
+
+impl FromStr for Retry {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "yes" => Ok(Self::Yes),
+            "no" => Ok(Self::No),
+            "later" => Ok(Self::Later),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Later => "later",
+        })
+    }
+}
 
 /// What this body of `fn retry(&self)` answers for a variant; `None` if that
 /// depends on more.

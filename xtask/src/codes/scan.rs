@@ -19,7 +19,6 @@ use crate::{
 
 /// A crate's modules and whose they are.
 pub(super) struct Scanned {
-    /// The package.
     pub(super) package: String,
     /// The modules of one of its crates.
     pub(super) tree: ModuleTree,

@@ -1,14 +1,12 @@
 //! A place that gives a code.
 
-use super::{catalogue::Retry, documentation::Documentation};
+use super::{documentation::Documentation, retry::Retry};
 use crate::problem::{Place, Problem};
 
 /// A variant, a type or a constant with a code.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
-    /// The code.
     pub(super) code: String,
-    /// The crate.
     pub(super) package: String,
     /// The variant, type or constant, such as `BundleError::TooLarge`.
     pub(super) owner: String,
@@ -16,9 +14,8 @@ pub(super) struct Source {
     pub(super) place: Place,
     /// Where the code is written: variants of one `match` arm share it.
     pub(super) arm: Place,
-    /// What is written above it.
     pub(super) documentation: Documentation,
-    /// What is written above its type, of which only `Retry:` counts.
+    /// The type's own documentation, of which only `Retry:` counts.
     pub(super) type_documentation: Documentation,
     /// What the type's `fn retry` answers, where that is plain.
     pub(super) computed_retry: Option<bool>,

@@ -43,10 +43,10 @@ impl Reader {
             }
             Expr::Reference(inner) => self.add(&inner.expr),
             Expr::Paren(inner) => self.add(&inner.expr),
-            Expr::MethodCall(call) => {
-                if ["to_owned", "to_string", "into"].iter().any(|name| call.method == name) {
-                    self.add(&call.receiver);
-                }
+            Expr::MethodCall(call)
+                if ["to_owned", "to_string", "into"].iter().any(|name| call.method == name) =>
+            {
+                self.add(&call.receiver);
             }
             Expr::Call(call) => {
                 let wraps = |path: &syn::ExprPath| {

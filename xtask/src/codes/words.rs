@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use anyhow::{Context, Result};
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens as _;
-use syn::{Fields, Item, ItemEnum, ItemStruct, LitStr, visit::Visit};
+use syn::{Fields, ItemEnum, ItemStruct, LitStr, visit::Visit};
 
 use crate::sources::ModuleTree;
 
@@ -17,7 +17,7 @@ pub(super) fn add_words(tree: &ModuleTree, words: &mut BTreeSet<String>) {
     for module in &tree.modules {
         for item in &module.items {
             reader.visit_item(item);
-            reader.add_literals(item.to_token_stream(), false);
+            reader.add_literals(item.to_token_stream());
         }
     }
 }
@@ -45,12 +45,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn add_literals(&mut self, tokens: TokenStream, in_attribute: bool) {
-        let mut previous = None;
+    /// Texts that are one name.
+    fn add_literals(&mut self, tokens: TokenStream) {
         for token in tokens {
-            let hash = matches!(&previous, Some(TokenTree::Punct(found)) if found.as_char() == '#');
-            match &token {
-                TokenTree::Group(group) => self.add_literals(group.stream(), in_attribute || hash),
+            match token {
+                TokenTree::Group(group) => self.add_literals(group.stream()),
                 TokenTree::Literal(literal) => {
                     if let Ok(text) = syn::parse_str::<LitStr>(&literal.to_string()) {
                         let text = text.value();
@@ -61,7 +60,6 @@ impl Reader<'_> {
                 }
                 TokenTree::Ident(_) | TokenTree::Punct(_) => {}
             }
-            previous = Some(token);
         }
     }
 }
@@ -97,10 +95,6 @@ impl<'ast> Visit<'ast> for Reader<'_> {
                 self.words.extend(fields);
             }
         }
-    }
-
-    fn visit_item(&mut self, item: &'ast Item) {
-        syn::visit::visit_item(self, item);
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    /// So many nodes, without imports.
+    /// That number of nodes, without imports.
     pub(super) fn new(nodes: usize) -> Self {
         Self { imports: vec![BTreeSet::new(); nodes] }
     }

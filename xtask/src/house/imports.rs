@@ -35,7 +35,7 @@ pub(super) struct Imports<'a> {
 /// A circle, with one way round it.
 #[derive(Debug)]
 pub(super) struct Circle {
-    /// What goes round: modules, or modules with all below them.
+    /// The kind of its members: modules, or folders.
     pub(super) of: Level,
     /// All that take part, sorted.
     pub(super) members: Vec<String>,
@@ -75,7 +75,7 @@ impl<'a> Imports<'a> {
                     let to = match definition {
                         Definition::Type(to) | Definition::Other(to) => to,
                         Definition::Module(to) if path.kind == Kind::Glob => to,
-                        // The name of a module: what is used through it counts.
+                        // The name of a module: only a use of its items counts.
                         Definition::Module(_) => continue,
                     };
                     if tree.within(from, to) || tree.within(to, from) {

@@ -12,7 +12,7 @@ use crate::sources::{ModuleId, ModuleTree};
 pub(super) enum Definition {
     /// A module itself.
     Module(ModuleId),
-    /// A type or a trait: what follows in a path is its own.
+    /// A type or a trait: it defines the rest of a path.
     Type(ModuleId),
     /// A function, a constant, a macro.
     Other(ModuleId),
@@ -47,13 +47,16 @@ struct Glob {
     private: bool,
 }
 
+/// The imports that are being followed: a module's, by name and number; `None` for
+/// its globs.
+type Visited = Vec<(ModuleId, String, Option<usize>)>;
+
 /// One name that a `use` brings, or everything.
 pub(super) struct Import {
     /// The whole path of what is imported. A leading `::` is an empty first part.
     pub(super) path: Vec<String>,
     /// The name it has here; `None` for a glob.
     pub(super) name: Option<String>,
-    /// The line.
     pub(super) line: usize,
 }
 
@@ -127,12 +130,7 @@ impl<'a> Names<'a> {
         self.follow(path, from, &mut Vec::new())
     }
 
-    fn follow(
-        &self,
-        path: &[String],
-        from: ModuleId,
-        visited: &mut Vec<(ModuleId, String)>,
-    ) -> Vec<Definition> {
+    fn follow(&self, path: &[String], from: ModuleId, visited: &mut Visited) -> Vec<Definition> {
         let Some((first, rest)) = path.split_first() else { return Vec::new() };
         let mut found = match first.as_str() {
             "crate" | "$crate" => vec![Definition::Module(ModuleId(0))],
@@ -171,25 +169,30 @@ impl<'a> Names<'a> {
         module: ModuleId,
         name: &str,
         viewer: ModuleId,
-        visited: &mut Vec<(ModuleId, String)>,
+        visited: &mut Visited,
     ) -> Vec<Definition> {
-        let here = (module, name.to_owned());
-        if visited.contains(&here) {
-            return Vec::new();
-        }
-        visited.push(here);
         let Some(scope) = self.scopes.get(module.0) else { return Vec::new() };
         let visible = |private: bool| !private || self.tree.within(viewer, module);
         let mut found = Vec::new();
-        for binding in scope.names.get(name).into_iter().flatten() {
+        for (index, binding) in scope.names.get(name).into_iter().flatten().enumerate() {
             if visible(binding.private) {
                 match &binding.meaning {
                     Meaning::Definition(definition) => found.push(*definition),
-                    Meaning::Import(path) => found.extend(self.follow(path, module, visited)),
+                    Meaning::Import(path) => {
+                        // `use messages::messages` goes by its own name, and not round.
+                        let here = (module, name.to_owned(), Some(index));
+                        if !visited.contains(&here) {
+                            visited.push(here);
+                            found.extend(self.follow(path, module, visited));
+                            visited.pop();
+                        }
+                    }
                 }
             }
         }
-        if found.is_empty() {
+        let here = (module, name.to_owned(), None);
+        if found.is_empty() && !visited.contains(&here) {
+            visited.push(here);
             for glob in scope.globs.iter().filter(|glob| visible(glob.private)) {
                 for definition in self.follow(&glob.path, module, visited) {
                     match definition {
@@ -201,8 +204,8 @@ impl<'a> Names<'a> {
                     }
                 }
             }
+            visited.pop();
         }
-        visited.pop();
         if found.is_empty() && scope.calls_macros {
             // The compiler knows the name, so a macro has defined it.
             found.push(Definition::Type(module));

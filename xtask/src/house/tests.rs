@@ -100,6 +100,30 @@ fn a_reexport_hides_no_circle() {
 }
 
 #[test]
+fn a_reexport_may_have_its_modules_name() {
+    assert_circle(
+        &[
+            ("lib.rs", "mod a { mod deep; pub use self::deep::deep; } mod b;"),
+            ("a/deep.rs", "pub fn deep() { crate::b::b() }"),
+            ("b.rs", "use crate::a::deep; pub fn b() { deep() }"),
+        ],
+        "a::deep b",
+    );
+}
+
+#[test]
+fn globs_of_one_another_are_a_circle_and_end() {
+    assert_circle(
+        &[
+            ("lib.rs", "mod a; mod b;"),
+            ("a.rs", "pub use crate::b::*;"),
+            ("b.rs", "pub use crate::a::*; fn b(_: X) {}"),
+        ],
+        "a b",
+    );
+}
+
+#[test]
 fn what_a_parent_reexports_is_its_childs() {
     let files = [
         ("lib.rs", "mod a { mod one; mod two; pub use self::{one::One, two::Two}; }"),

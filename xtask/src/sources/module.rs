@@ -25,11 +25,7 @@ pub(crate) struct Module {
     pub(crate) parent: Option<ModuleId>,
     /// The modules that it declares.
     pub(crate) children: Vec<ModuleId>,
-    /// Its file.
     pub(crate) file: PathBuf,
-    /// The attributes of its file or of its inline declaration: its documentation,
-    /// above all.
-    pub(crate) attributes: Vec<Attribute>,
     /// Its items, without the modules and without what exists only in tests.
     pub(crate) items: Vec<Item>,
 }
@@ -98,17 +94,10 @@ impl ModuleTree {
         if only_in_tests(&file.attrs) {
             return Ok(());
         }
-        self.add(name, parent, place, file.attrs, file.items)
+        self.add(name, parent, place, file.items)
     }
 
-    fn add(
-        &mut self,
-        name: String,
-        parent: Option<ModuleId>,
-        place: Place,
-        attributes: Vec<Attribute>,
-        items: Vec<Item>,
-    ) -> Result<()> {
+    fn add(&mut self, name: String, parent: Option<ModuleId>, place: Place, items: Vec<Item>) -> Result<()> {
         let id = ModuleId(self.modules.len());
         let path = match parent.map(|parent| self.get(parent).path.as_str()) {
             None => String::new(),
@@ -118,7 +107,7 @@ impl ModuleTree {
         let (declared, items): (Vec<_>, Vec<_>) =
             without_tests(items).into_iter().partition(|item| matches!(item, Item::Mod(_)));
         let file = place.file.clone();
-        self.modules.push(Module { path, name, parent, children: Vec::new(), file, attributes, items });
+        self.modules.push(Module { path, name, parent, children: Vec::new(), file, items });
         if let Some(parent) = parent {
             #[expect(clippy::indexing_slicing, reason = "ids come from this tree, which only grows")]
             self.modules[parent.0].children.push(id);
@@ -130,7 +119,7 @@ impl ModuleTree {
                 Some((_, items)) => {
                     let inside = place.children.join(&name);
                     let place = Place { file: place.file.clone(), children: inside.clone(), paths: inside };
-                    self.add(name, Some(id), place, item.attrs, items)?;
+                    self.add(name, Some(id), place, items)?;
                 }
                 None => {
                     let place = match path_attribute(&item.attrs) {
