@@ -3,8 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod codes;
+mod house;
 mod image;
 mod model;
+mod page;
+mod problem;
+mod prose;
+mod sources;
 
 use std::process::ExitCode;
 
@@ -24,8 +30,14 @@ enum Command {
     Bench(bench::Arguments),
     /// Write an example model.
     Model(model::Arguments),
-    /// What goes into container images, and what must not.
+    /// The contents of container images.
     Image(image::Arguments),
+    /// Check that each code is explained, and write the catalogue.
+    Codes(codes::Arguments),
+    /// Check that texts for people are plain English.
+    Prose(prose::Arguments),
+    /// Check that imports between modules go one way.
+    House(house::Arguments),
 }
 
 #[tokio::main]
@@ -34,6 +46,9 @@ async fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
         Command::Image(arguments) => image::run(arguments),
+        Command::Codes(arguments) => codes::run(arguments),
+        Command::Prose(arguments) => prose::run(arguments),
+        Command::House(arguments) => house::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

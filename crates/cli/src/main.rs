@@ -9,6 +9,7 @@ mod bench;
 mod broker;
 mod collateral;
 mod evidence;
+mod explain;
 mod genesis;
 mod init_data;
 mod interrupt;
@@ -96,6 +97,8 @@ enum Command {
     Predict(predict::Args),
     /// Measure a served model's throughput and latency.
     Bench(bench::Args),
+    /// The meaning of a code and the next step.
+    Explain(explain::Args),
     /// Software TEE platforms. They protect nothing.
     #[cfg(feature = "simulation")]
     #[command(subcommand)]
@@ -147,6 +150,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::SslConfig(action) => ssl_config::run(action),
         Command::Predict(args) => predict::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "simulation")]
         Command::Simulation(action) => simulation::run(action),
     }

@@ -1,10 +1,10 @@
-//! `cargo xtask image`: what `deploy/build.sh` needs beside a container engine.
+//! `cargo xtask image`: what `deploy/build.sh` needs in addition to a container engine.
 
 mod picture;
 mod sbom;
 mod search;
 
-/// What goes into container images, and what must not.
+/// The contents of container images.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

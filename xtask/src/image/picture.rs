@@ -1,5 +1,5 @@
 //! The sample picture of the client's image: a cat, drawn here, so that nothing
-//! is fetched and nobody's photograph is copied.
+//! is fetched and no photograph is copied.
 
 use std::{fs::File, io::BufWriter, path::PathBuf};
 
@@ -44,7 +44,7 @@ fn cat() -> RgbImage {
 }
 
 /// The colour at a point; both coordinates from -1 to 1, y downwards, and the
-/// face symmetric in x. What is in front comes first.
+/// face symmetric in x. The parts in front come first.
 fn colour(x: f32, y: f32) -> [f32; 3] {
     let side = x.abs();
     let is_whisker = (0.2..0.85).contains(&side)

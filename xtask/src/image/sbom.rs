@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// The platform that it is built for.
     #[arg(long, value_name = "TRIPLE")]
     target: String,
-    /// What else is linked in, as NAME=VERSION=LICENCE: cargo doesn't know.
+    /// A further linked component that cargo doesn't know, as NAME=VERSION=LICENCE.
     #[arg(long = "linked", value_name = "NAME=VERSION=LICENCE", value_parser = linked)]
     linked: Vec<Linked>,
     /// The file to write.

@@ -55,7 +55,7 @@ fn write(out: &Path, seed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What has been written.
+/// A file as it was written.
 struct Written {
     bytes: u64,
     digest: String,
@@ -77,7 +77,7 @@ fn write_file(graph: &Graph, path: &Path) -> anyhow::Result<Written> {
         .and_then(|written| fs::rename(&partial, path).map(|()| written))
         .with_context(|| format!("can't write {}", path.display()));
     if result.is_err() {
-        // Whatever is left of it is of no use; the first error is the one to tell.
+        // A partial file is of no use; the first error is the one to report.
         let _ = fs::remove_file(&partial);
     }
     result
@@ -135,7 +135,7 @@ mod tests {
         assert_ne!(other.digest, first.digest);
         assert_eq!(other.bytes, first.bytes);
 
-        // Whoever changes what a seed means changes everybody's digests.
+        // Another meaning of a seed would change all digests that users have.
         assert_eq!(first.digest, "b8943d98ef26c472e00e3e9807b36d43bdf82c9573f415f081d2e733e2a73321");
 
         let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();

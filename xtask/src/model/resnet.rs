@@ -28,7 +28,6 @@ pub(super) struct Architecture {
     width: usize,
     /// Bottleneck blocks of each stage.
     blocks: &'static [usize],
-    /// Classes.
     classes: usize,
 }
 

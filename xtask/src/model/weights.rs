@@ -10,7 +10,6 @@ pub(super) enum Fill {
     /// Rows of `row` elements, uniform in `-bound..bound` before the row's mean
     /// is taken away.
     Centred {
-        /// The bound.
         bound: f32,
         /// Elements of a row.
         row: usize,
