@@ -1,4 +1,4 @@
-//! A broker's claims: what is accepted has one encoding.
+//! A broker's announcement: what is accepted has one encoding.
 
 #![no_main]
 
@@ -6,7 +6,7 @@ use adytum_governance::announcement::BrokerAnnouncement;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(claims) = BrokerAnnouncement::decode(bytes) {
-        assert_eq!(claims.encode(), bytes);
+    if let Ok(announcement) = BrokerAnnouncement::decode(bytes) {
+        assert_eq!(announcement.encode(), bytes);
     }
 });

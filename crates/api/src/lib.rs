@@ -10,6 +10,7 @@
 pub mod canonical;
 mod debug;
 pub mod names;
+pub mod refusal;
 
 /// Attested session v1: messages before the first byte of HTTP/2.
 pub mod session {

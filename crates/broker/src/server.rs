@@ -2,12 +2,13 @@
 //! peer can make grow.
 //!
 //! - `peers`, `handshakes`, `sessions` and `session` are for connections, `quotes` for the
-//!   TEE's time, `admission` for requests.
+//!   TEE's time, `admission` for requests; `overload` says what is turned away.
 //! - [`service`] has the gRPC services, [`status`] turns errors into gRPC statuses,
 //!   [`trace_context`] ties the broker's log to its callers'.
 
 mod admission;
 mod handshakes;
+mod overload;
 mod peers;
 mod quotes;
 pub mod service;
@@ -155,7 +156,7 @@ async fn serve_sessions(
         metrics: Arc::clone(broker.metrics()),
         count: Arc::new(move |code| counting.audit().count(code)),
         without_evidence: Arc::new(move |session: &SessionInfo| refusing.without_evidence(session).into()),
-        noise: Arc::default(),
+        log_limiter: Arc::default(),
     };
     serve_routes(listener, host, routes, limits, async move {
         shutdown.await;
@@ -184,7 +185,7 @@ pub async fn serve_standby(
         count: Arc::new(|_| {}),
         // Evidence would not help.
         without_evidence: Arc::new(move |_: &SessionInfo| Status::from(refusing.refusal())),
-        noise: Arc::clone(standby.noise()),
+        log_limiter: Arc::clone(standby.log_limiter()),
     };
     serve_routes(listener, host, routes, limits, shutdown).await
 }

@@ -14,7 +14,7 @@ use adytum_governance::{
     audit::{
         checkpoint::CheckpointPublicKey,
         export::{Header, entry_line},
-        record::{decode, tell},
+        record::{decode, describe},
         verify::{Expected, Verified, verify},
     },
     command::MAXIMUM_AUDIT_PAGE,
@@ -141,7 +141,7 @@ async fn tail(access: &Access, number: u32, as_json: bool) -> anyhow::Result<()>
     }
     verify(text.as_bytes(), &log.expected(checkpoint_key, first)).context("the broker's answer")?;
     for entry in &entries {
-        if as_json { output::line(line(entry)?)? } else { output::line(told(entry)?)? }
+        if as_json { output::line(line(entry)?)? } else { output::line(described(entry)?)? }
     }
     Ok(())
 }
@@ -151,15 +151,15 @@ fn line(entry: &AuditEntry) -> anyhow::Result<String> {
 }
 
 /// A record for people: what it is about, without what is seldom looked at.
-fn told(entry: &AuditEntry) -> anyhow::Result<String> {
+fn described(entry: &AuditEntry) -> anyhow::Result<String> {
     let record = decode(&entry.record).with_context(|| format!("record {} can't be read", entry.number))?;
-    let told = tell(&record);
-    let fields = told.fields().into_iter().map(|(name, value)| {
+    let record = describe(&record);
+    let fields = record.fields().into_iter().map(|(name, value)| {
         // Control characters of a peer would reach the terminal.
         let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         format!("  {name}={value}")
     });
-    Ok(format!("{:<6} {}  {:<15}{}", entry.number, told.time, told.kind, fields.collect::<String>()))
+    Ok(format!("{:<6} {}  {:<15}{}", entry.number, record.time, record.kind, fields.collect::<String>()))
 }
 
 async fn export(access: &Access, out: &Path, from: u64) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     approval::{ApprovalError, OwnerApproval},
+    audit::events::CommandName,
     authorisation::SignedAuthorisation,
     genesis::GenesisDigest,
     head::{MalformedHead, StateHead},
@@ -250,21 +251,21 @@ impl OwnerCommand {
         }
     }
 
-    /// A name for logs.
-    pub fn verb(&self) -> &'static str {
+    /// Its name in the audit log.
+    pub fn name(&self) -> CommandName {
         match self {
-            Self::ApplyManifest(_) => "apply-manifest",
-            Self::PutSecret { .. } => "put-secret",
-            Self::RemoveSecret { .. } => "remove-secret",
-            Self::RotateSecret { .. } => "rotate-secret",
-            Self::RotateCertificateAuthority => "rotate-certificate-authority",
-            Self::ListSecrets => "list-secrets",
-            Self::GetManifest { .. } => "get-manifest",
-            Self::ListManifests { .. } => "list-manifests",
-            Self::ConfirmState { .. } => "confirm-state",
-            Self::AuthoriseUpgrade(Some(_)) => "authorise-upgrade",
-            Self::AuthoriseUpgrade(None) => "withdraw-upgrade",
-            Self::ReadAudit { .. } => "read-audit",
+            Self::ApplyManifest(_) => CommandName::ApplyManifest,
+            Self::PutSecret { .. } => CommandName::PutSecret,
+            Self::RemoveSecret { .. } => CommandName::RemoveSecret,
+            Self::RotateSecret { .. } => CommandName::RotateSecret,
+            Self::RotateCertificateAuthority => CommandName::RotateCertificateAuthority,
+            Self::ListSecrets => CommandName::ListSecrets,
+            Self::GetManifest { .. } => CommandName::GetManifest,
+            Self::ListManifests { .. } => CommandName::ListManifests,
+            Self::ConfirmState { .. } => CommandName::ConfirmState,
+            Self::AuthoriseUpgrade(Some(_)) => CommandName::AuthoriseUpgrade,
+            Self::AuthoriseUpgrade(None) => CommandName::WithdrawUpgrade,
+            Self::ReadAudit { .. } => CommandName::ReadAudit,
         }
     }
 

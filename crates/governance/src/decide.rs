@@ -17,7 +17,7 @@ use adytum_api::names::{SecretName, WorkloadName};
 use adytum_evidence::claims::Claims;
 use adytum_sealed::rule::ModelRule;
 
-use self::mismatch::Unlike;
+use self::mismatch::OtherWorkloads;
 pub use self::mismatch::{Listing, Mismatch, Mismatches};
 use crate::{
     manifest::{DEFAULT_LEASE, Lease, SecretRule},
@@ -194,32 +194,32 @@ pub fn decide<'a>(
         let lease = leases.reduce(Lease::least).unwrap_or(otherwise);
         return Ok(Grant { secrets, matched: judged.matched, models, lease });
     }
-    let unlike = Unlike::of(rules, claims);
+    let others = OtherWorkloads::of(rules, claims);
     let verdict = |name| match judged.verdict(rules, held, name) {
         Ok(may) => Verdict::Withheld { by: may.by },
-        Err(Denied::Refused(rule)) => {
+        Err(Denial::Refused(rule)) => {
             let may = |workload: &Workload| may_have(rule, workload);
-            Verdict::Refused { mismatches: unlike.nearest(listing.each_secret, may) }
+            Verdict::Refused { mismatches: others.nearest(listing.each_secret, may) }
         }
-        Err(Denied::NoValue { by }) => Verdict::NoValue { by },
-        Err(Denied::Removed { by }) => Verdict::Removed { by },
-        Err(Denied::Unknown) => Verdict::Unknown,
+        Err(Denial::NoValue { by }) => Verdict::NoValue { by },
+        Err(Denial::Removed { by }) => Verdict::Removed { by },
+        Err(Denial::Unknown) => Verdict::Unknown,
     };
     let verdicts = names.iter().map(|name| (name.clone(), verdict(name))).collect();
-    let mismatches = unlike.nearest(listing.workloads, |_| true);
+    let mismatches = others.nearest(listing.workloads, |_| true);
     let Judged { trusted, matched } = judged;
     Err(Refusal { verdicts, matched, mismatches, untrusted: !trusted })
 }
 
 /// That a peer may have a secret, and as whom.
-struct May<'a> {
+struct Entitlement<'a> {
     by: Workload,
     stored: &'a StoredSecret,
     rule: Option<&'a SecretRule>,
 }
 
 /// Why a peer may not have a secret.
-enum Denied<'a> {
+enum Denial<'a> {
     /// None of the workloads that it is may; the manifest's rule, or `None` for what
     /// the Occlum configuration has.
     Refused(Option<&'a SecretRule>),
@@ -284,7 +284,7 @@ impl Judged {
             return None;
         }
         let one = |name: &SecretName| {
-            let May { by, stored, rule } = self.verdict(rules, held, name).ok()?;
+            let Entitlement { by, stored, rule } = self.verdict(rules, held, name).ok()?;
             let (value, version) = (stored.value.as_ref()?, stored.version);
             Some(GrantedSecret { name: name.clone(), kind: stored.kind, value, version, rule, by })
         };
@@ -297,25 +297,25 @@ impl Judged {
         rules: Rules<'a>,
         held: &'a BTreeMap<SecretName, StoredSecret>,
         name: &SecretName,
-    ) -> Result<May<'a>, Denied<'a>> {
+    ) -> Result<Entitlement<'a>, Denial<'a>> {
         // A name that the manifest has is the manifest's alone.
         if let Some(rule) = rules.admitted.and_then(|admitted| admitted.manifest.secrets.get(name)) {
             let by = self.find(Some(rule))?;
             // A value of another kind was accepted under another rule.
             return match held.get(name).filter(|stored| stored.kind == rule.kind()) {
-                Some(stored) if stored.value.is_some() => Ok(May { by, stored, rule: Some(rule) }),
-                Some(_) => Err(Denied::Removed { by }),
-                None => Err(Denied::NoValue { by }),
+                Some(stored) if stored.value.is_some() => Ok(Entitlement { by, stored, rule: Some(rule) }),
+                Some(_) => Err(Denial::Removed { by }),
+                None => Err(Denial::NoValue { by }),
             };
         }
         let stored = rules.occlum.and_then(|occlum| occlum.secrets.get(name));
-        let stored = stored.ok_or(Denied::Unknown)?;
-        Ok(May { by: self.find(None)?, stored, rule: None })
+        let stored = stored.ok_or(Denial::Unknown)?;
+        Ok(Entitlement { by: self.find(None)?, stored, rule: None })
     }
 
-    fn find<'a>(&self, rule: Option<&'a SecretRule>) -> Result<Workload, Denied<'a>> {
+    fn find<'a>(&self, rule: Option<&'a SecretRule>) -> Result<Workload, Denial<'a>> {
         let may = |workload: &&Workload| may_have(rule, workload);
-        self.matched.iter().find(may).cloned().ok_or(Denied::Refused(rule))
+        self.matched.iter().find(may).cloned().ok_or(Denial::Refused(rule))
     }
 
     fn models<'a>(&self, rules: Rules<'a>) -> Vec<&'a ModelRule> {

@@ -10,11 +10,10 @@ mod broker;
 
 use std::{sync::Arc, time::Duration};
 
-use adytum_api::names::SecretName;
+use adytum_api::{names::SecretName, refusal::RefusalKind};
 use adytum_evidence::clock::Clock;
 use adytum_ratls::error::{Refusal, SessionError};
 use tokio::time::Instant;
-use tonic::Code;
 
 pub use self::{
     backoff::{Backoff, Jitter, RandomJitter},
@@ -29,10 +28,6 @@ use crate::{
     secret::Released,
 };
 
-/// The broker's code for a secret without a value. To a replica that waits for
-/// its first value it means "later"; to one that had a value, "no longer".
-const SECRET_HAS_NO_VALUE: &str = "secret-has-no-value";
-
 /// Why one attempt brought no secrets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -45,8 +40,6 @@ pub enum AttemptError {
     Refused {
         /// The address.
         peer: String,
-        /// How it answered.
-        status: Code,
         /// Its reason.
         refusal: Refusal,
     },
@@ -57,18 +50,6 @@ pub enum AttemptError {
     #[error(transparent)]
     Key(#[from] KeyError),
 }
-
-/// What a broker says of a replica's evidence that no trouble of its own can be the
-/// cause of. That its collateral is missing, or its clock is wrong, says nothing
-/// about the replica.
-const VERDICTS: [&str; 6] = [
-    "untrusted-root",
-    "evidence-invalid",
-    "platform-revoked",
-    "tcb-revoked",
-    "tcb-not-matched",
-    "configuration-unsafe",
-];
 
 impl AttemptError {
     /// Stable code for logs and answers.
@@ -91,17 +72,14 @@ impl AttemptError {
     }
 
     /// Does the broker itself, once it has proved to be the pinned one, say that
-    /// this replica may no longer have what it has? Whatever else goes wrong, a
+    /// this replica may no longer have what it has? A secret without a value is such a
+    /// verdict: to a replica that waits for its first value it means "later". Whatever else goes wrong, a
     /// stranger may have caused: then the lease decides.
     pub fn is_revocation(&self) -> bool {
         match self {
-            Self::Refused { status, refusal, .. } => {
-                let says_no =
-                    matches!(status, Code::PermissionDenied | Code::NotFound | Code::Unauthenticated);
-                says_no && !refusal.retry || refusal.code == SECRET_HAS_NO_VALUE
-            }
-            Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => {
-                VERDICTS.contains(&refusal.code.as_str())
+            Self::Refused { refusal, .. }
+            | Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => {
+                refusal.kind == RefusalKind::Verdict
             }
             _ => false,
         }

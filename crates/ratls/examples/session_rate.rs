@@ -97,7 +97,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         verifier,
         judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
             let judged = pin.judge(claims, announcement).map(drop);
-            judged.map_err(|error| Refusal::permanent(error.code(), error.to_string()))
+            judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
         }),
         local: Some(local(replica, Bytes::new())),
         limits: Limits::default(),

@@ -260,7 +260,7 @@ impl AuditLog {
         match event {
             Event::Granted { .. } if below(records) => Place::Recorded,
             // One owner alone may read, and must not keep secrets from workloads.
-            Event::Executed { changes: false, command, .. } => spared(command),
+            Event::Executed { changes: false, command, .. } => spared(command.as_str()),
             Event::Executed { .. } | Event::Recovered { .. }
                 if below(records.saturating_add(kept_for_owners)) =>
             {

@@ -1,10 +1,10 @@
 //! Where events go: the log that the broker keeps, and the lines that it writes.
 
-use adytum_governance::audit::events::Event;
+use adytum_governance::audit::events::{CommandName, Event};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::telemetry::noise::Noise;
+use crate::telemetry::log_limiter::LogLimiter;
 
 /// The target of events in `tracing`.
 pub const TARGET: &str = "adytum::audit";
@@ -55,7 +55,7 @@ pub trait EventSink: Send + Sync {
 /// signed some a second.
 #[derive(Debug, Default)]
 pub struct LoggedEvents {
-    noise: Noise,
+    log_limiter: LogLimiter,
 }
 
 #[async_trait]
@@ -64,7 +64,7 @@ impl EventSink for LoggedEvents {
         for event in events {
             // Anybody can send commands that nobody signed.
             if matches!(event, Event::CommandRefused { owners, .. } if owners.is_empty()) {
-                let Some(suppressed) = self.noise.may_write(Instant::now()) else { continue };
+                let Some(suppressed) = self.log_limiter.may_write(Instant::now()) else { continue };
                 if suppressed > 0 {
                     tracing::warn!(target: TARGET, suppressed, "commands that no owner signed were refused");
                 }
@@ -121,7 +121,7 @@ fn log(event: &Event) {
             who,
             "command executed",
             decision = "executed",
-            command,
+            command = command.as_str(),
             owners = %owners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             secret = secret.as_ref().map(tracing::field::display),
             manifest_version
@@ -131,7 +131,7 @@ fn log(event: &Event) {
             who,
             "root key recovered",
             decision = "executed",
-            command = "recover",
+            command = CommandName::Recover.as_str(),
             recipients = %recipients.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             manifest_version
         ),
@@ -140,7 +140,7 @@ fn log(event: &Event) {
             who,
             "command refused",
             decision = "refused",
-            command,
+            command = command.map(CommandName::as_str),
             owners = %owners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             code,
             reason = %reason,

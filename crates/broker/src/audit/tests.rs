@@ -7,7 +7,7 @@ use adytum_evidence::{
 };
 use adytum_governance::{
     audit::{
-        events::{AttestedWho, Event, Who},
+        events::{AttestedWho, CommandName, Event, Who},
         export::{Header, line},
         record::{MAXIMUM_RECORD_LENGTH, decode, encode, what},
         verify::{Expected, Verified, verify},
@@ -379,7 +379,7 @@ fn the_longest_events_fit_in_a_record() {
         Event::Executed {
             who: who.clone(),
             owners: vec![key; 64],
-            command: "apply-manifest",
+            command: CommandName::ApplyManifest,
             changes: true,
             secret,
             manifest_version,
@@ -387,7 +387,7 @@ fn the_longest_events_fit_in_a_record() {
         Event::CommandRefused {
             who: Who { attested: None, ..who },
             owners: vec![key; 64],
-            command: Some("apply-manifest"),
+            command: Some(CommandName::ApplyManifest),
             code,
             reason: long,
             manifest_version,

@@ -6,7 +6,7 @@
 mod changes;
 mod reading;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use adytum_api::{
     broker::{CommandResult, SignedCommand},
@@ -14,22 +14,25 @@ use adytum_api::{
 };
 use adytum_governance::{
     approval::{ApprovalError, OwnerApproval},
-    audit::{
-        events::{AttestedWho, Event, Who},
-        export::entry,
-    },
+    audit::events::{AttestedWho, CommandName, Event, Who},
     authorisation::{AuthorisationError, SignedAuthorisation},
     command::{CommandError, CommandFields, OwnerCommand},
+    head::StateHead,
     manifest::ManifestError,
     recovery::arrangement::ArrangementError,
-    roles::RoleError,
+    roles::{RoleError, Roles},
     secrets::{SecretKind, ValueError},
 };
 use adytum_ratls::session::{Peer, SessionInfo};
 use adytum_signing::OwnerPublicKey;
 
-use self::changes::{Change, Made};
-use super::{Broker, confirmation::SeenError, detached::to_its_end, state::MAXIMUM_TOTAL_LENGTH};
+use self::changes::{Change, ValueMaker};
+use super::{
+    Broker,
+    confirmation::SeenError,
+    detached::to_its_end,
+    state::{MAXIMUM_TOTAL_LENGTH, State},
+};
 use crate::{
     audit::sink::RecordError,
     certificate_authority::AuthorityError,
@@ -120,7 +123,7 @@ pub enum AdministrationError {
     },
     /// After an unplanned restart no owner has confirmed the state yet.
     #[error(
-        "the broker restarted unplanned and changes nothing until an owner confirms its state with `adytum broker          confirm`"
+        "the broker restarted unplanned and changes nothing until an owner confirms its state with `adytum broker confirm`"
     )]
     AwaitingConfirmation,
     /// The secrets would be lost with this machine, and nobody has said that this is
@@ -214,13 +217,13 @@ impl Broker {
         session: &SessionInfo,
         command: SignedCommand,
     ) -> Result<CommandResult, AdministrationError> {
-        let mut asked = Asked::default();
-        let result = self.authorise_and_execute(session, command, &mut asked).await;
+        let mut attempt = CommandAttempt::default();
+        let result = self.authorise_and_execute(session, command, &mut attempt).await;
         if let Err(error) = &result {
             let refused = Event::CommandRefused {
                 who: who(session),
-                owners: asked.owners,
-                command: asked.verb,
+                owners: attempt.owners,
+                command: attempt.name,
                 code: error.code(),
                 reason: error.to_string(),
                 manifest_version: self.state().manifest_version(),
@@ -241,121 +244,37 @@ impl Broker {
         &self,
         session: &SessionInfo,
         signed: SignedCommand,
-        asked: &mut Asked,
+        attempt: &mut CommandAttempt,
     ) -> Result<CommandResult, AdministrationError> {
-        if !matches!(session.peer, Peer::Unattested) {
-            return Err(AdministrationError::FromWorkload);
-        }
-        if self.is_fenced() {
-            return Err(AdministrationError::Fenced);
-        }
-        let body = zeroize::Zeroizing::new(signed.body);
-        let command = OwnerCommand::parse(&body)?;
-        asked.verb = Some(command.verb());
-        let approvals = OwnerApproval::from_wire(&signed.signatures).map_err(RoleError::from)?;
-        let fields = CommandFields::new(
-            &session.request_binding,
-            self.genesis_digest(),
-            signed.manifest_version,
-            &body,
-        );
+        let request = self.read(session, signed, attempt)?;
         let roles = Arc::clone(&self.state().roles);
-        let mut owners = roles.allow(command.needs(), &fields.fields(), &approvals);
-        // The signatures are good, if too few or of the wrong people.
-        if let Ok(_)
-        | Err(RoleError::NotAllowed { .. } | RoleError::Approval(ApprovalError::BelowThreshold { .. })) =
-            &owners
-        {
-            asked.owners = approvals.iter().map(|approval| approval.owner).collect();
-        }
-        owners.as_ref().map_err(RoleError::clone)?;
-
+        let owners = request.allowed_by(&roles);
+        attempt.signed(&request, &owners);
+        let owners = owners?;
         // From here on one change at a time, against the state that it sees.
         let _guard = self.lock_changes().await;
         if self.is_fenced() {
             return Err(AdministrationError::Fenced);
         }
         let state = self.state();
-        if !Arc::ptr_eq(&roles, &state.roles) {
-            // Another manifest came meanwhile, and with it perhaps other owners.
-            owners = state.roles.allow(command.needs(), &fields.fields(), &approvals);
-        }
-        let owners = owners?;
-        let current = state.manifest_version();
-        if signed.manifest_version != current {
-            return Err(AdministrationError::StaleManifest { signed: signed.manifest_version, current });
-        }
-        let (what, secret) = (command.verb(), command.secret().cloned());
-        let changing = command.changes();
-        // It changes no state that others' commands are signed for, and is recorded
-        // with what it does nevertheless.
-        let confirming = matches!(command, OwnerCommand::ConfirmState { .. });
-        if changing && self.executed().contains(&fields.digest()) {
-            return Err(AdministrationError::Replayed);
-        }
-        if changing && self.awaiting_confirmation() {
-            return Err(AdministrationError::AwaitingConfirmation);
-        }
-        let executed = |manifest_version| Event::Executed {
+        // Another manifest may have come meanwhile, and with it perhaps other owners.
+        let owners =
+            if Arc::ptr_eq(&roles, &state.roles) { owners } else { request.allowed_by(&state.roles)? };
+        self.check_order(&request, &state)?;
+        let SignedRequest { command, fields, .. } = request;
+        let changes = command.changes();
+        let execution = Execution {
             who: who(session),
-            owners: owners.iter().copied().collect(),
-            command: what,
-            changes: changing || confirming,
-            secret: secret.clone(),
-            manifest_version,
+            owners,
+            state,
+            command: command.name(),
+            secret: command.secret().cloned(),
+            // A confirmation changes no state that others' commands are signed for, and
+            // is recorded with what it does nevertheless.
+            changes: changes || matches!(command, OwnerCommand::ConfirmState { .. }),
         };
-        if !changing && !confirming {
-            self.record(&[executed(current)]).await?;
-        }
-        let made = Made { genesis: self.genesis(), now: self.now() };
-        let mut result = match command {
-            OwnerCommand::ConfirmState { head } => {
-                let event = executed(current);
-                let records = self.audit().prepare(std::slice::from_ref(&event)).await?;
-                let committed = self.confirm(&head, records).await?;
-                self.recorded(&committed, event).await?;
-                CommandResult { manifest_version: current, ..CommandResult::default() }
-            }
-            OwnerCommand::ListSecrets => reading::secrets(&state),
-            OwnerCommand::GetManifest { version } => reading::manifest(&state, self.store(), version).await?,
-            OwnerCommand::ListManifests { before, count, changing_owners } => {
-                reading::history(&state, self.store(), before, count, changing_owners).await?
-            }
-            OwnerCommand::ReadAudit { first, count } => {
-                let (records, checkpoint) = self.audit().read(first, count).await?;
-                CommandResult {
-                    manifest_version: current,
-                    audit: records.into_iter().map(entry).collect(),
-                    audit_checkpoint: checkpoint,
-                    ..CommandResult::default()
-                }
-            }
-            OwnerCommand::ApplyManifest(signed) => {
-                self.commit(changes::apply_manifest(made, &state, signed)?, executed).await?
-            }
-            OwnerCommand::PutSecret { name, value } => {
-                self.commit(changes::put_secret(&state, name, value, &owners)?, executed).await?
-            }
-            OwnerCommand::RemoveSecret { name } => {
-                self.commit(changes::remove_secret(&state, name, &owners)?, executed).await?
-            }
-            OwnerCommand::RotateSecret { name } => {
-                self.commit(changes::rotate_secret(made, &state, name, &owners)?, executed).await?
-            }
-            OwnerCommand::RotateCertificateAuthority => {
-                self.commit(changes::rotate_authority(made, &state)?, executed).await?
-            }
-            OwnerCommand::AuthoriseUpgrade(signed) => {
-                let event = executed(current);
-                let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
-                let items = vec![(AUTHORISATION, self.authorisation_item(signed)?)];
-                let committed =
-                    self.store().commit(store::Change { items, audit, ..Default::default() }).await?;
-                self.recorded(&committed, event).await?;
-                CommandResult { manifest_version: current, ..CommandResult::default() }
-            }
-        };
-        if changing {
+        let mut result = self.carry_out(command, &execution).await?;
+        if changes {
             // Only now: what failed may be tried again as it is.
             self.executed().insert(fields.digest());
         }
@@ -363,21 +282,123 @@ impl Broker {
         Ok(result)
     }
 
+    /// Reads a command of an owner's tool. Nothing is authorised yet.
+    fn read(
+        &self,
+        session: &SessionInfo,
+        signed: SignedCommand,
+        attempt: &mut CommandAttempt,
+    ) -> Result<SignedRequest, AdministrationError> {
+        if !matches!(session.peer, Peer::Unattested) {
+            return Err(AdministrationError::FromWorkload);
+        }
+        if self.is_fenced() {
+            return Err(AdministrationError::Fenced);
+        }
+        let SignedCommand { body, manifest_version, signatures } = signed;
+        let body = zeroize::Zeroizing::new(body);
+        let command = OwnerCommand::parse(&body)?;
+        attempt.name = Some(command.name());
+        let approvals = OwnerApproval::from_wire(&signatures).map_err(RoleError::from)?;
+        let fields =
+            CommandFields::new(&session.request_binding, self.genesis_digest(), manifest_version, &body);
+        Ok(SignedRequest { command, fields, approvals, manifest_version })
+    }
+
+    /// Is the command signed for this state, and was it not carried out before?
+    fn check_order(&self, request: &SignedRequest, state: &State) -> Result<(), AdministrationError> {
+        let (signed, current) = (request.manifest_version, state.manifest_version());
+        if signed != current {
+            return Err(AdministrationError::StaleManifest { signed, current });
+        }
+        if request.command.changes() {
+            if self.executed().contains(&request.fields.digest()) {
+                return Err(AdministrationError::Replayed);
+            }
+            if self.awaiting_confirmation() {
+                return Err(AdministrationError::AwaitingConfirmation);
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out a command that is authorised. The caller holds the lock on changes.
+    async fn carry_out(
+        &self,
+        command: OwnerCommand,
+        execution: &Execution,
+    ) -> Result<CommandResult, AdministrationError> {
+        let (state, owners) = (&execution.state, &execution.owners);
+        if !execution.changes {
+            self.record(&[execution.event(state.manifest_version())]).await?;
+        }
+        let maker = ValueMaker { genesis: self.genesis(), now: self.now() };
+        let change = match command {
+            OwnerCommand::ConfirmState { head } => return self.confirm_state(&head, execution).await,
+            OwnerCommand::AuthoriseUpgrade(signed) => {
+                return self.keep_authorisation(signed, execution).await;
+            }
+            OwnerCommand::ListSecrets => return Ok(reading::secrets(state)),
+            OwnerCommand::GetManifest { version } => {
+                return reading::manifest(state, self.store(), version).await;
+            }
+            OwnerCommand::ListManifests { before, count, changing_owners } => {
+                return reading::history(state, self.store(), before, count, changing_owners).await;
+            }
+            OwnerCommand::ReadAudit { first, count } => {
+                return reading::audit(state, self.audit(), first, count).await;
+            }
+            OwnerCommand::ApplyManifest(signed) => changes::apply_manifest(maker, state, signed)?,
+            OwnerCommand::PutSecret { name, value } => changes::put_secret(state, name, value, owners)?,
+            OwnerCommand::RemoveSecret { name } => changes::remove_secret(state, name, owners)?,
+            OwnerCommand::RotateSecret { name } => changes::rotate_secret(maker, state, name, owners)?,
+            OwnerCommand::RotateCertificateAuthority => changes::rotate_authority(maker, state)?,
+        };
+        self.commit(change, execution).await
+    }
+
     /// The change and its record are kept together, or neither is.
     async fn commit(
         &self,
         change: Change,
-        executed: impl Fn(u64) -> Event,
+        execution: &Execution,
     ) -> Result<CommandResult, AdministrationError> {
-        let mut beside = self.arrange_for(&change.next).await?;
-        let event = executed(change.result.manifest_version);
-        let mut kept = change.next.changes_since(&self.state())?;
-        kept.items.append(&mut beside.items);
-        kept.envelope.append(&mut beside.envelope);
+        let mut recovery = self.arrange_for(&change.next).await?;
+        let event = execution.event(change.result.manifest_version);
+        let mut kept = change.next.changes_since(&execution.state)?;
+        kept.items.append(&mut recovery.items);
+        kept.envelope.append(&mut recovery.envelope);
         kept.audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
         let committed = self.replace_state(change.next, kept).await?;
         self.recorded(&committed, event).await?;
         Ok(change.result)
+    }
+
+    async fn confirm_state(
+        &self,
+        head: &StateHead,
+        execution: &Execution,
+    ) -> Result<CommandResult, AdministrationError> {
+        let manifest_version = execution.state.manifest_version();
+        let event = execution.event(manifest_version);
+        let records = self.audit().prepare(std::slice::from_ref(&event)).await?;
+        let committed = self.confirm(head, records).await?;
+        self.recorded(&committed, event).await?;
+        Ok(CommandResult { manifest_version, ..CommandResult::default() })
+    }
+
+    async fn keep_authorisation(
+        &self,
+        signed: Option<SignedAuthorisation>,
+        execution: &Execution,
+    ) -> Result<CommandResult, AdministrationError> {
+        let manifest_version = execution.state.manifest_version();
+        let event = execution.event(manifest_version);
+        let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
+        let items = vec![(AUTHORISATION, self.authorisation_item(signed)?)];
+        let committed = self.store().commit(store::Change { items, audit, ..Default::default() }).await?;
+        self.recorded(&committed, event).await?;
+        Ok(CommandResult { manifest_version, ..CommandResult::default() })
     }
 
     /// The authorisation as it is kept, if enough owners signed it; `None`
@@ -393,12 +414,66 @@ impl Broker {
     }
 }
 
+/// A command that can be read, and the signatures on it.
+struct SignedRequest {
+    command: OwnerCommand,
+    fields: CommandFields,
+    approvals: Vec<OwnerApproval>,
+    /// The manifest in force when it was signed.
+    manifest_version: u64,
+}
+
+impl SignedRequest {
+    /// The owners (or auditors) who signed it, if they may do this under these roles.
+    fn allowed_by(&self, roles: &Roles) -> Result<BTreeSet<OwnerPublicKey>, RoleError> {
+        roles.allow(self.command.needs(), &self.fields.fields(), &self.approvals)
+    }
+}
+
+/// For whom a command is carried out, and against which state.
+struct Execution {
+    who: Who,
+    owners: BTreeSet<OwnerPublicKey>,
+    state: Arc<State>,
+    command: CommandName,
+    secret: Option<SecretName>,
+    /// Does it change what the broker holds?
+    changes: bool,
+}
+
+impl Execution {
+    /// The event, with this manifest in force afterwards.
+    fn event(&self, manifest_version: u64) -> Event {
+        Event::Executed {
+            who: self.who.clone(),
+            owners: self.owners.iter().copied().collect(),
+            command: self.command,
+            changes: self.changes,
+            secret: self.secret.clone(),
+            manifest_version,
+        }
+    }
+}
+
 /// What is known of a command when it is refused.
 #[derive(Default)]
-struct Asked {
-    verb: Option<&'static str>,
-    /// Who validly signed it.
+struct CommandAttempt {
+    name: Option<CommandName>,
+    /// The owners whose signatures are valid.
     owners: Vec<OwnerPublicKey>,
+}
+
+impl CommandAttempt {
+    /// Takes note of who signed. The signatures are good also where they are too few or of
+    /// the wrong people.
+    fn signed(&mut self, request: &SignedRequest, allowed: &Result<BTreeSet<OwnerPublicKey>, RoleError>) {
+        if let Ok(_)
+        | Err(RoleError::NotAllowed { .. } | RoleError::Approval(ApprovalError::BelowThreshold { .. })) =
+            allowed
+        {
+            self.owners = request.approvals.iter().map(|approval| approval.owner).collect();
+        }
+    }
 }
 
 fn who(session: &SessionInfo) -> Who {

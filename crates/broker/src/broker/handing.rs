@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use adytum_api::broker as wire;
 use adytum_evidence::claims::Claims;
 use adytum_governance::{
-    audit::events::{AttestedWho, Event, Who},
+    audit::events::{AttestedWho, CommandName, Event, Who},
     authorisation::SignedAuthorisation,
     trust,
 };
@@ -116,7 +116,7 @@ impl Broker {
         let event = Event::Executed {
             who: Who { address: session.peer_address, attested: Some(AttestedWho::new(claims)) },
             owners: signed.approvals.iter().map(|approval| approval.owner).collect(),
-            command: "hand-over",
+            command: CommandName::HandOver,
             changes: true,
             secret: None,
             manifest_version: self.state().manifest_version(),
@@ -165,7 +165,7 @@ impl Broker {
         let event = Event::Executed {
             who: Who { address: handed.address, attested: Some(AttestedWho::new(&handed.claims)) },
             owners: handed.owners(&self.state().roles.owners)?,
-            command: "take-over",
+            command: CommandName::TakeOver,
             changes: true,
             secret: None,
             manifest_version: self.state().manifest_version(),

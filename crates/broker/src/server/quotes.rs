@@ -15,7 +15,7 @@ use adytum_evidence::{
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::telemetry::metrics::{Metrics, Present};
+use crate::telemetry::metrics::{GaugeGuard, Metrics};
 
 /// How many quotes at once.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +58,10 @@ impl Attester for LimitedAttester {
         let metrics = Arc::clone(&self.metrics);
         let admitted =
             Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| AttesterError::Overloaded)?;
-        let waiting = Present::in_(&metrics.quotes_waiting);
+        let waiting = GaugeGuard::enter(&metrics.quotes_waiting);
         let turn = Arc::clone(&self.at_once).acquire_owned().await.map_err(|_| AttesterError::Overloaded)?;
         drop(waiting);
-        let held = (admitted, turn, Present::in_(&metrics.quotes_in_flight));
+        let held = (admitted, turn, GaugeGuard::enter(&metrics.quotes_in_flight));
         let attester = Arc::clone(&self.attester);
         let (answer, answered) = oneshot::channel();
         tokio::spawn(async move {

@@ -1,6 +1,7 @@
-//! From errors to gRPC statuses: the one place. Each carries its stable code in
-//! the metadata `adytum-code`, and whether to try again in `adytum-retry`.
+//! From errors to gRPC statuses: the one place. Each carries in its metadata the stable
+//! code, whether to try again, and what kind of refusal it is ([`adytum_api::refusal`]).
 
+use adytum_api::refusal::{CODE, KIND, RETRY, RefusalKind};
 use adytum_governance::{
     approval::ApprovalError, authorisation::AuthorisationError, decide::Reason, manifest::ManifestError,
     recovery::arrangement::ArrangementError, roles::RoleError,
@@ -10,6 +11,7 @@ use tonic::{
     metadata::{MetadataMap, MetadataValue},
 };
 
+use super::overload::Overload;
 use crate::{
     audit::sink::RecordError,
     broker::{administration::AdministrationError, confirmation::SeenError, release::ReleaseError},
@@ -17,24 +19,37 @@ use crate::{
     start::{fence::HandOverError, recovery::SupplyError, standby::StandbyError},
 };
 
-/// The metadata key of the stable code.
-pub const CODE: &str = "adytum-code";
-/// The metadata key that says "true" if the same request may pass later.
-pub const RETRY: &str = "adytum-retry";
-
 /// The code of an answer to a request on a connection without an attested
 /// session: a mistake in the wiring of the server.
 pub const NO_SESSION: &str = "no-attested-session";
-/// The code of an answer to a request that came when too many were in progress.
-pub const OVERLOADED: &str = "overloaded";
 /// The code of an answer to a share that nobody waits for.
 pub const NOT_AWAITING_RECOVERY: &str = "not-awaiting-recovery";
 
 fn status(code: Code, message: impl Into<String>, stable: &'static str, retry: bool) -> Status {
+    status_of_kind(kind_of(code), code, message, stable, retry)
+}
+
+fn status_of_kind(
+    kind: RefusalKind,
+    code: Code,
+    message: impl Into<String>,
+    stable: &'static str,
+    retry: bool,
+) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(CODE, MetadataValue::from_static(stable));
     metadata.insert(RETRY, MetadataValue::from_static(if retry { "true" } else { "false" }));
+    metadata.insert(KIND, MetadataValue::from_static(kind.as_str()));
     Status::with_metadata(code, message, metadata)
+}
+
+/// What a refusal with this status is about, unless its error says otherwise.
+fn kind_of(code: Code) -> RefusalKind {
+    match code {
+        Code::Unauthenticated | Code::PermissionDenied | Code::NotFound => RefusalKind::Verdict,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::Aborted => RefusalKind::Request,
+        _ => RefusalKind::Outage,
+    }
 }
 
 /// The answer without an attested session.
@@ -45,7 +60,7 @@ pub(crate) fn no_session() -> Status {
 /// The answer when too many requests are in progress.
 pub(crate) fn overloaded() -> Status {
     let message = "the broker has as many requests in progress as it takes; try again shortly";
-    status(Code::ResourceExhausted, message, OVERLOADED, true)
+    status(Code::ResourceExhausted, message, Overload::Requests.code(), true)
 }
 
 /// The answer to a share that nobody waits for.
@@ -117,7 +132,14 @@ impl From<ReleaseError> for Status {
             ReleaseError::Authority(_) => Code::Internal,
             ReleaseError::Seen(error) => seen(error),
         };
-        status(code, error.to_string(), error.code(), error.retry())
+        let kind = match &error {
+            // Rules name the secret and the workload, and there is no value to give.
+            ReleaseError::Refused(_) => RefusalKind::Verdict,
+            // The state or the authority of the broker is at fault, not the peer.
+            ReleaseError::Seen(SeenError::Head(_)) | ReleaseError::Authority(_) => RefusalKind::Outage,
+            _ => kind_of(code),
+        };
+        status_of_kind(kind, code, error.to_string(), error.code(), error.retry())
     }
 }
 
@@ -157,7 +179,9 @@ impl From<AdministrationError> for Status {
 
 impl From<SeenError> for Status {
     fn from(error: SeenError) -> Self {
-        status(seen(&error), error.to_string(), error.code(), error.retry())
+        let code = seen(&error);
+        let kind = if matches!(error, SeenError::Head(_)) { RefusalKind::Outage } else { kind_of(code) };
+        status_of_kind(kind, code, error.to_string(), error.code(), error.retry())
     }
 }
 

@@ -19,14 +19,14 @@ use super::{
     fence::{Fenced, HandOverError, Successor},
     recovery::{Awaiting, SupplyError},
 };
-use crate::telemetry::noise::Noise;
+use crate::telemetry::log_limiter::LogLimiter;
 
 /// A broker without its root key.
 pub struct Standby {
     genesis: Genesis,
     attester: Arc<dyn Attester>,
     verifier: watch::Sender<Arc<Verifier>>,
-    noise: Arc<Noise>,
+    log_limiter: Arc<LogLimiter>,
     cause: Cause,
 }
 
@@ -85,7 +85,7 @@ impl Standby {
             }
         }
         let verifier = watch::Sender::new(Arc::new(Verifier::new(roots, collateral, clock)));
-        Self { genesis, attester, verifier, noise: Arc::default(), cause }
+        Self { genesis, attester, verifier, log_limiter: Arc::default(), cause }
     }
 
     /// Why it is one.
@@ -107,8 +107,8 @@ impl Standby {
     }
 
     /// Limits the log lines that strangers cause.
-    pub(crate) fn noise(&self) -> &Arc<Noise> {
-        &self.noise
+    pub(crate) fn log_limiter(&self) -> &Arc<LogLimiter> {
+        &self.log_limiter
     }
 
     /// What it shows in sessions.
@@ -162,7 +162,7 @@ impl Standby {
         let answer = Successor::parse(request)
             .and_then(|successor| fenced.hand_over(&successor, claims, announcement));
         if let Err(error) = &answer
-            && let Some(suppressed) = self.noise.may_write(Instant::now())
+            && let Some(suppressed) = self.log_limiter.may_write(Instant::now())
         {
             let (peer, code) = (session.peer_address, error.code());
             tracing::warn!(%peer, code, %error, suppressed, "no root key handed over");

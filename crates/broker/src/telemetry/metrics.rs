@@ -193,16 +193,16 @@ fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
 }
 
 /// Adds one while it lives.
-pub(crate) struct Present(Gauge);
+pub(crate) struct GaugeGuard(Gauge);
 
-impl Present {
-    pub(crate) fn in_(gauge: &Gauge) -> Self {
+impl GaugeGuard {
+    pub(crate) fn enter(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Present {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

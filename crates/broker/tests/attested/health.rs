@@ -102,7 +102,7 @@ struct Hostile(String);
 
 impl PeerJudge for Hostile {
     fn judge(&self, _: &Claims, _: &[u8]) -> Result<(), Refusal> {
-        Err(Refusal::permanent(&self.0, "hostile"))
+        Err(Refusal::verdict(&self.0, "hostile"))
     }
 }
 

@@ -3,9 +3,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use adytum_api::broker::{
-    ConfirmState, GetSecretsRequest, GetStatusRequest,
-    broker_administration_client::BrokerAdministrationClient, command, key_broker_client::KeyBrokerClient,
+use adytum_api::{
+    broker::{
+        ConfirmState, GetSecretsRequest, GetStatusRequest,
+        broker_administration_client::BrokerAdministrationClient, command,
+        key_broker_client::KeyBrokerClient,
+    },
+    refusal::RefusalKind,
 };
 use adytum_broker::store::{self, LockedStore};
 use adytum_evidence::claims::Claims;
@@ -46,11 +50,12 @@ impl Renewing {
             judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
                 let announced = pin.judge(claims, announcement);
                 let announced =
-                    announced.map_err(|error| Refusal::permanent(error.code(), error.to_string()))?;
+                    announced.map_err(|error| Refusal::verdict(error.code(), error.to_string()))?;
                 seen.accept(announced.head).map_err(|error| Refusal {
                     code: error.code().to_owned(),
                     message: error.to_string(),
                     retry: error.retry(),
+                    kind: RefusalKind::Verdict,
                 })
             }),
             local: Some(LocalAttestation { attester, announcement: Arc::new(Bytes::new) }),

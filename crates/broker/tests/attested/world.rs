@@ -210,7 +210,7 @@ impl World {
             verifier: self.verifier(),
             judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
                 let judged = pin.judge(claims, announcement).map(drop);
-                judged.map_err(|error| Refusal::permanent(error.code(), error.to_string()))
+                judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
             }),
             local: attester.map(|attester| LocalAttestation { attester, announcement }),
             limits: Limits::default(),

@@ -56,6 +56,64 @@ impl AttestedWho {
     }
 }
 
+/// What owners have a broker do, and what is done with its root key, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandName {
+    /// A manifest is installed.
+    ApplyManifest,
+    /// A secret gets a value.
+    PutSecret,
+    /// A secret's value is forgotten.
+    RemoveSecret,
+    /// The broker makes a new value.
+    RotateSecret,
+    /// The certificate authority gets another key.
+    RotateCertificateAuthority,
+    /// Secrets are listed, without values.
+    ListSecrets,
+    /// A manifest is shown.
+    GetManifest,
+    /// The manifests there ever were are listed.
+    ListManifests,
+    /// The state is confirmed after an unplanned restart.
+    ConfirmState,
+    /// The root key may be handed to the next broker.
+    AuthoriseUpgrade,
+    /// The root key may not be handed over any more.
+    WithdrawUpgrade,
+    /// Part of the audit log is shown.
+    ReadAudit,
+    /// The root key is brought back by shares.
+    Recover,
+    /// The root key is handed to another broker.
+    HandOver,
+    /// The root key of another broker is taken over.
+    TakeOver,
+}
+
+impl CommandName {
+    /// As it is recorded and logged.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ApplyManifest => "apply-manifest",
+            Self::PutSecret => "put-secret",
+            Self::RemoveSecret => "remove-secret",
+            Self::RotateSecret => "rotate-secret",
+            Self::RotateCertificateAuthority => "rotate-certificate-authority",
+            Self::ListSecrets => "list-secrets",
+            Self::GetManifest => "get-manifest",
+            Self::ListManifests => "list-manifests",
+            Self::ConfirmState => "confirm-state",
+            Self::AuthoriseUpgrade => "authorise-upgrade",
+            Self::WithdrawUpgrade => "withdraw-upgrade",
+            Self::ReadAudit => "read-audit",
+            Self::Recover => "recover",
+            Self::HandOver => "hand-over",
+            Self::TakeOver => "take-over",
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -92,7 +150,7 @@ pub enum Event {
         /// The owners who signed it.
         owners: Vec<OwnerPublicKey>,
         /// What.
-        command: &'static str,
+        command: CommandName,
         /// Did it change what the broker holds?
         changes: bool,
         /// About which secret.
@@ -116,7 +174,7 @@ pub enum Event {
         /// The owners who validly signed it, if enough of it was right to tell.
         owners: Vec<OwnerPublicKey>,
         /// What, where it could be read.
-        command: Option<&'static str>,
+        command: Option<CommandName>,
         /// Stable code.
         code: &'static str,
         /// In words.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     checkpoint::CheckpointPublicKey,
-    record::{self, StoredRecord, Told, record_hash},
+    record::{self, ReadableRecord, StoredRecord, record_hash},
 };
 use crate::genesis::GenesisDigest;
 
@@ -85,7 +85,7 @@ struct RecordLine<'a> {
     previous: Option<String>,
     hash: String,
     record: String,
-    event: &'a Told,
+    event: &'a ReadableRecord,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +98,7 @@ struct ReadLine {
 /// The line of a record, without the line feed; `None` if the bytes are no
 /// record.
 pub fn line(number: u64, previous: Option<Sha256Digest>, bytes: &[u8]) -> Option<String> {
-    let event = record::tell(&record::decode(bytes)?);
+    let event = record::describe(&record::decode(bytes)?);
     let line = RecordLine {
         number,
         previous: previous.map(|hash| hash.to_string()),

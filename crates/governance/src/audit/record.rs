@@ -9,7 +9,7 @@ use prost::Message;
 use serde::Serialize;
 use sha2::Sha256;
 
-use super::events::{Event, Who};
+use super::events::{CommandName, Event, Who};
 
 /// The longest record, in bytes.
 pub const MAXIMUM_RECORD_LENGTH: usize = 4096;
@@ -79,7 +79,7 @@ pub fn what(event: &Event) -> What {
             What::Command(AuditCommand {
                 peer: Some(peer(who)),
                 owners: owners.iter().map(|owner| owner.0.to_vec()).collect(),
-                command: (*command).to_owned(),
+                command: command.as_str().to_owned(),
                 secret: secret.as_ref().map(ToString::to_string).unwrap_or_default(),
                 manifest_version: *manifest_version,
                 ..AuditCommand::default()
@@ -87,7 +87,7 @@ pub fn what(event: &Event) -> What {
         }
         Event::Recovered { who, recipients, manifest_version } => What::Command(AuditCommand {
             peer: Some(peer(who)),
-            command: "recover".to_owned(),
+            command: CommandName::Recover.as_str().to_owned(),
             manifest_version: *manifest_version,
             reason: text(&format!(
                 "with the shares of {}",
@@ -99,7 +99,7 @@ pub fn what(event: &Event) -> What {
             What::Command(AuditCommand {
                 peer: Some(peer(who)),
                 owners: owners.iter().map(|owner| owner.0.to_vec()).collect(),
-                command: command.unwrap_or_default().to_owned(),
+                command: command.map(CommandName::as_str).unwrap_or_default().to_owned(),
                 secret: String::new(),
                 manifest_version: *manifest_version,
                 code: (*code).to_owned(),
@@ -132,7 +132,7 @@ fn bounded(text: &str, limit: usize) -> String {
 
 /// A record in words: what its encoding says, as JSON of one order.
 #[derive(Debug, Default, Serialize)]
-pub struct Told {
+pub struct ReadableRecord {
     /// When, by the broker's clock.
     pub time: String,
     /// What happened: start, grant, refusal, command, command-refused, summary,
@@ -142,7 +142,7 @@ pub struct Told {
     fields: Fields,
 }
 
-impl Told {
+impl ReadableRecord {
     /// Names and values of all that the record says beside time and kind.
     pub fn fields(&self) -> Vec<(String, String)> {
         let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(&self.fields) else {
@@ -212,7 +212,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// Puts a record into words.
-pub fn tell(record: &AuditRecord) -> Told {
+pub fn describe(record: &AuditRecord) -> ReadableRecord {
     let key = |bytes: &[u8]| format!("ed25519:{}", hex::encode(bytes));
     let (kind, fields) = match record.what.clone() {
         None => ("nothing", Fields::default()),
@@ -273,7 +273,7 @@ pub fn tell(record: &AuditRecord) -> Told {
             ("checkpoint", Fields { size, hash, signature, ..Fields::default() })
         }
     };
-    Told { time: UnixSeconds(record.time).to_string(), kind, fields }
+    ReadableRecord { time: UnixSeconds(record.time).to_string(), kind, fields }
 }
 
 fn peer_fields(peer: Option<AuditPeer>) -> Fields {

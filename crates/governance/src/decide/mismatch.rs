@@ -42,13 +42,13 @@ impl Listing {
 
 /// The workloads that a peer is not, the nearest first, each with the number of rules
 /// that say so.
-pub(super) struct Unlike<'a> {
+pub(super) struct OtherWorkloads<'a> {
     rules: Rules<'a>,
     claims: &'a Claims,
     workloads: Vec<(usize, Workload)>,
 }
 
-impl<'a> Unlike<'a> {
+impl<'a> OtherWorkloads<'a> {
     pub(super) fn of(rules: Rules<'a>, claims: &'a Claims) -> Self {
         let mut workloads = Vec::new();
         let mut add = |failures, workload: Workload| {

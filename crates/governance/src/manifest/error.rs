@@ -181,7 +181,7 @@ impl ManifestError {
                 ApprovalError::Stranger { .. } => "manifest-signed-by-stranger",
                 ApprovalError::SameOwnerTwice { .. } => "manifest-signed-by-same-owner-twice",
                 ApprovalError::Invalid { .. } => "manifest-signature-invalid",
-                ApprovalError::BelowThreshold { .. } => "manifest-below-threshold",
+                ApprovalError::BelowThreshold { .. } => "signatures-below-threshold",
             },
         }
     }

@@ -176,7 +176,7 @@ fn the_owners_signatures_over_genesis_version_and_text_admit_it() {
     assert_eq!(code(6, good.clone()), Err("manifest-older"));
     assert_eq!(code(0, signed(&other, 5, &[&a, &b])), Err("manifest-other-genesis"));
     assert_eq!(code(0, signed(&genesis, 5, &[])), Err("manifest-unsigned"));
-    assert_eq!(code(0, signed(&genesis, 5, &[&a])), Err("manifest-below-threshold"));
+    assert_eq!(code(0, signed(&genesis, 5, &[&a])), Err("signatures-below-threshold"));
     assert_eq!(code(0, signed(&genesis, 5, &[&a, &thief])), Err("manifest-signed-by-stranger"));
     let mut twice = signed(&genesis, 5, &[&a]);
     twice.approvals.push(twice.approvals[0]);

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use adytum_api::{
     broker::{self as wire, GetSecretsRequest, GetSecretsResponse, key_broker_client::KeyBrokerClient},
     names::SecretName,
+    refusal::{CODE, KIND, RETRY, RefusalKind},
 };
 use adytum_evidence::{claims::Claims, verifier::Verifier};
 use adytum_governance::{
@@ -78,7 +79,7 @@ impl AttestedBroker {
         let head =
             StateHead::try_from(head).map_err(|error| AnswerError::new(format!("its head: {error}")))?;
         self.pinned.seen.observe(head).map_err(|error| {
-            let refusal = Refusal::permanent(error.code(), error.to_string());
+            let refusal = Refusal::verdict(error.code(), error.to_string());
             SessionError::Refused { peer: self.address.clone(), refusal }.into()
         })
     }
@@ -103,11 +104,9 @@ impl Broker for AttestedBroker {
                 self.remember(answer.head.take())?;
                 Ok(answer)
             }
-            Ok(Err(status)) => Err(AttemptError::Refused {
-                peer: self.address.clone(),
-                status: status.code(),
-                refusal: refusal(&status),
-            }),
+            Ok(Err(status)) => {
+                Err(AttemptError::Refused { peer: self.address.clone(), refusal: refusal(&status) })
+            }
             Err(_) => Err(SessionError::Timeout {
                 peer: self.address.clone(),
                 limit: ANSWER_LIMIT,
@@ -129,13 +128,15 @@ fn refusal(status: &tonic::Status) -> Refusal {
             | Code::Aborted
             | Code::Cancelled
     );
-    let retry = match text("adytum-retry") {
+    let retry = match text(RETRY) {
         Some("true") => true,
         Some("false") => false,
         _ => by_status,
     };
-    let code = text("adytum-code").map_or_else(|| kebab_case(status.code()), str::to_owned);
-    Refusal { code, message: status.message().to_owned(), retry }
+    let code = text(CODE).map_or_else(|| kebab_case(status.code()), str::to_owned);
+    // A status that says nothing of its kind is no broker's: it judges nobody.
+    let kind = text(KIND).and_then(RefusalKind::from_name).unwrap_or(RefusalKind::Outage);
+    Refusal { code, message: status.message().to_owned(), retry, kind }
 }
 
 /// `PermissionDenied` as `grpc-permission-denied`.
@@ -167,14 +168,14 @@ impl PinnedBrokers {
     }
 
     fn pinned(&self, claims: &Claims, announcement: &[u8]) -> Result<BrokerAnnouncement, Refusal> {
-        let mut reason = Refusal::permanent("policy-refused", "the configuration pins no broker");
+        let mut reason = Refusal::verdict("policy-refused", "the configuration pins no broker");
         for (index, pin) in self.pins.iter().enumerate() {
             match pin.judge(claims, announcement) {
                 Ok(announcement) => return Ok(announcement),
                 // The first pin's reason, unless a later one accepts the code and
                 // misses the genesis only: that says more.
                 Err(error) if index == 0 || matches!(error, PinError::OtherGenesis { .. }) => {
-                    reason = Refusal::permanent(error.code(), error.to_string());
+                    reason = Refusal::verdict(error.code(), error.to_string());
                 }
                 Err(_) => {}
             }
@@ -187,9 +188,8 @@ impl PeerJudge for PinnedBrokers {
     fn judge(&self, claims: &Claims, announcement: &[u8]) -> Result<(), Refusal> {
         let announced = self.pinned(claims, announcement)?;
         self.seen.accept(announced.head).map_err(|error| Refusal {
-            code: error.code().to_owned(),
-            message: error.to_string(),
             retry: error.retry(),
+            ..Refusal::verdict(error.code(), error.to_string())
         })
     }
 }
@@ -203,13 +203,11 @@ mod tests {
     #[test]
     fn the_brokers_own_code_counts() {
         let mut metadata = MetadataMap::new();
-        metadata.insert("adytum-code", "policy-refused".parse().unwrap());
-        metadata.insert("adytum-retry", "false".parse().unwrap());
+        metadata.insert(CODE, "policy-refused".parse().unwrap());
+        metadata.insert(RETRY, "false".parse().unwrap());
+        metadata.insert(KIND, "verdict".parse().unwrap());
         let status = Status::with_metadata(Code::Unavailable, "no", metadata);
-        assert_eq!(
-            refusal(&status),
-            Refusal { code: "policy-refused".to_owned(), message: "no".to_owned(), retry: false }
-        );
+        assert_eq!(refusal(&status), Refusal::verdict("policy-refused", "no"));
     }
 
     #[test]
@@ -223,6 +221,7 @@ mod tests {
         ] {
             assert_eq!(refusal(&Status::new(code, "")).retry, retry, "{code:?}");
         }
-        assert_eq!(refusal(&Status::permission_denied("")).code, "grpc-permission-denied");
+        let bare = refusal(&Status::permission_denied(""));
+        assert_eq!((bare.code.as_str(), bare.kind), ("grpc-permission-denied", RefusalKind::Outage));
     }
 }

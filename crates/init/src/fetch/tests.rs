@@ -65,13 +65,13 @@ fn unreachable() -> AttemptError {
 }
 
 fn refused() -> AttemptError {
-    let refusal = Refusal::permanent("genesis-mismatch", "somebody else's");
+    let refusal = Refusal::verdict("genesis-mismatch", "somebody else's");
     SessionError::Refused { peer: "broker:1".to_owned(), refusal }.into()
 }
 
 fn overloaded() -> AttemptError {
-    let refusal = Refusal::temporary("overloaded", "later");
-    AttemptError::Refused { peer: "broker:1".to_owned(), status: Code::Unavailable, refusal }
+    let refusal = Refusal::outage("overloaded", "later");
+    AttemptError::Refused { peer: "broker:1".to_owned(), refusal }
 }
 
 struct Outcome {

@@ -8,7 +8,7 @@
 
 use std::io;
 
-use adytum_api::{canonical, session as wire};
+use adytum_api::{canonical, refusal::RefusalKind, session as wire};
 use adytum_evidence::evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH};
 use bytes::Bytes;
 use prost::Message;
@@ -69,7 +69,7 @@ impl MessageError {
 
     /// As it is told to the peer.
     pub(crate) fn refusal(&self) -> Refusal {
-        Refusal::permanent(self.code(), self.to_string())
+        Refusal::request(self.code(), self.to_string())
     }
 }
 
@@ -206,7 +206,9 @@ fn refusal(message: wire::Refusal) -> Result<Refusal, String> {
         ));
     }
     let text = message.message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    Ok(Refusal { code: message.code, message: text, retry: message.retry })
+    let kind = RefusalKind::from_wire(message.kind)
+        .ok_or_else(|| format!("expected a refusal's kind, found {}", message.kind))?;
+    Ok(Refusal { code: message.code, message: text, retry: message.retry, kind })
 }
 
 /// Reads message 1, sent by the client.
@@ -297,7 +299,8 @@ pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
         "evidence-without-certificate" => "a client that gives evidence shows a certificate",
         _ => "the log of the refusing side says why",
     };
-    wire::Refusal { code, message: message.to_owned(), retry: refusal.retry }
+    let kind = refusal.kind.to_wire().into();
+    wire::Refusal { code, message: message.to_owned(), retry: refusal.retry, kind }
 }
 
 #[cfg(test)]

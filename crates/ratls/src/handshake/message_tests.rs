@@ -1,3 +1,4 @@
+use adytum_api::refusal::RefusalKind;
 use proptest::prelude::*;
 
 use super::*;
@@ -11,7 +12,12 @@ fn quote(length: usize) -> wire::Evidence {
 }
 
 fn why() -> wire::Refusal {
-    wire::Refusal { code: "policy-refused".into(), message: "no".into(), retry: true }
+    wire::Refusal {
+        code: "policy-refused".into(),
+        message: "no".into(),
+        retry: true,
+        kind: wire::RefusalKind::Verdict.into(),
+    }
 }
 
 fn server(change: impl FnOnce(&mut wire::ServerAttestation)) -> Result<ServerAnswer, MessageError> {
@@ -105,6 +111,9 @@ fn refusals_are_bounded_and_cannot_write_to_a_terminal() {
     for code in ["", "Upper", "a b", "é", "x\n", &"a".repeat(65)] {
         is_malformed(parse(wire::Refusal { code: code.into(), ..why() }));
     }
+    for kind in [-1, 0, 4, i32::MAX] {
+        is_malformed(parse(wire::Refusal { kind, ..why() }));
+    }
     is_malformed(parse(wire::Refusal { message: "m".repeat(MAXIMUM_REFUSAL_TEXT + 1), ..why() }));
     let shown = parse(wire::Refusal { message: "a\u{1b}[2J\nb".into(), ..why() }).unwrap().unwrap();
     assert_eq!(shown.message, "a\u{fffd}[2J\u{fffd}b");
@@ -130,15 +139,15 @@ fn anything_behind_or_inside_a_message_is_refused() {
 /// what was wanted or found.
 #[test]
 fn a_peer_is_not_told_what_was_wanted() {
-    let refusal = Refusal::permanent("policy-refused", "mr_enclave: wanted ab12, got cd34");
+    let refusal = Refusal::verdict("policy-refused", "mr_enclave: wanted ab12, got cd34");
     let told = wire_refusal(&refusal);
     assert_eq!(told.code, "policy-refused");
     assert!(!told.message.contains("ab12") && !told.message.contains("cd34"));
-    assert_eq!(wire_refusal(&Refusal::permanent("Not A Code", "")).code, "refused");
+    assert_eq!(wire_refusal(&Refusal::verdict("Not A Code", "")).code, "refused");
     for code in ["policy-refused", "x", "evidence-not-bound"] {
-        let message = wire::SessionResult { refusal: Some(wire_refusal(&Refusal::temporary(code, "m"))) };
+        let message = wire::SessionResult { refusal: Some(wire_refusal(&Refusal::outage(code, "m"))) };
         let back = parse_session_result(&message.encode_to_vec()).unwrap().unwrap();
-        assert!(back.code == code && back.retry);
+        assert!(back.code == code && back.retry && back.kind == RefusalKind::Outage);
     }
 }
 

@@ -128,22 +128,18 @@ async fn accept_evidence(
     let Demands { verifier, judge, replays } = demands;
     let claims = attempt
         .step("verifying the peer's evidence", verifier.verify(evidence), |attempt, error| {
-            attempt.refused(Refusal {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-                retry: error.retry(),
-            })
+            attempt.refused(Refusal::from(&error))
         })
         .await?;
     let expected = binding.report_data(role, &announcement);
     if !bool::from(expected.0.ct_eq(&claims.report_data.0)) {
         if replays.is_some_and(|replays| replays.knows(&claims.report_data)) {
-            return Err(attempt.refused(Refusal::permanent(
+            return Err(attempt.refused(Refusal::request(
                 "evidence-replayed",
                 "the evidence is that of an earlier session. Somebody is replaying it",
             )));
         }
-        return Err(attempt.refused(Refusal::permanent(
+        return Err(attempt.refused(Refusal::request(
             "evidence-not-bound",
             "the evidence is genuine but was not made for this session: it is bound to another connection, \
              key, role or announcement. Somebody may be relaying or replaying it",

@@ -132,7 +132,7 @@ where
     let peer = match parse_client_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
         ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         ClientAnswer::Unattested if facts.peer_key.is_some() => {
-            return Err(attempt.refused(Refusal::permanent(
+            return Err(attempt.refused(Refusal::request(
                 "certificate-without-evidence",
                 "expected evidence from a client that shows a certificate, found none",
             )));
@@ -140,7 +140,7 @@ where
         ClientAnswer::Unattested => Peer::Unattested,
         // Evidence that is bound to no key of the client's could be anybody's.
         ClientAnswer::Attestation { .. } if facts.peer_key.is_none() => {
-            return Err(attempt.refused(Refusal::permanent(
+            return Err(attempt.refused(Refusal::request(
                 "evidence-without-certificate",
                 "expected a certificate from a client that gives evidence, found none",
             )));
@@ -176,10 +176,10 @@ fn for_peer(error: &SessionError) -> Option<Refusal> {
     match error {
         SessionError::Refused { refusal, .. } => Some(refusal.clone()),
         SessionError::Attester { source: AttesterError::Overloaded, .. } => {
-            Some(Refusal::temporary(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
+            Some(Refusal::outage(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
         }
         SessionError::Attester { .. } | SessionError::Local { .. } => {
-            Some(Refusal::temporary("attestation-unavailable", ""))
+            Some(Refusal::outage("attestation-unavailable", ""))
         }
         // The peer that refused knows; one that is silent or gone is not told.
         _ => None,

@@ -259,8 +259,12 @@ async fn a_servers_refusal_is_the_callers_error() {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
             let mut raw = reach(step, &world, theirs).await;
-            let refusal =
-                Some(wire::Refusal { code: "overloaded".into(), message: "later".into(), retry: true });
+            let refusal = Some(wire::Refusal {
+                code: "overloaded".into(),
+                message: "later".into(),
+                retry: true,
+                kind: wire::RefusalKind::Outage.into(),
+            });
             match step {
                 Step::Hello => raw.send(&wire::ServerAttestation { refusal, ..Default::default() }).await,
                 Step::Attested => raw.send(&wire::SessionResult { refusal }).await,

@@ -152,7 +152,7 @@ struct Nobody;
 impl PeerJudge for Nobody {
     fn judge(&self, _claims: &Claims, announcement: &[u8]) -> Result<(), Refusal> {
         assert_eq!(announcement, b"who I am");
-        Err(Refusal::temporary("not-now", "only 10.0.0.7 runs model alpha"))
+        Err(Refusal::outage("not-now", "only 10.0.0.7 runs model alpha"))
     }
 }
 

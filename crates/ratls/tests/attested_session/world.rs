@@ -116,7 +116,7 @@ pub fn pin(genesis: GenesisDigest) -> impl PeerJudge {
 pub fn pinned(pin: BrokerPin) -> impl PeerJudge {
     move |claims: &Claims, announcement: &[u8]| {
         let judged = pin.judge(claims, announcement).map(drop);
-        judged.map_err(|error| Refusal::permanent(error.code(), error.to_string()))
+        judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
     }
 }
 

@@ -25,22 +25,22 @@ pub(super) struct Change {
     pub(super) result: CommandResult,
 }
 
-/// What the broker makes values with.
+/// Makes values: whose certificate authority, and when.
 #[derive(Clone, Copy)]
-pub(super) struct Made<'a> {
+pub(super) struct ValueMaker<'a> {
     pub(super) genesis: &'a Genesis,
     pub(super) now: UnixSeconds,
 }
 
 pub(super) fn apply_manifest(
-    made: Made<'_>,
+    maker: ValueMaker<'_>,
     state: &State,
     signed: SignedManifest,
 ) -> Result<Change, AdministrationError> {
-    let admitted = admit(made.genesis, &state.roles.owners, state.manifest_version(), signed)?;
+    let admitted = admit(maker.genesis, &state.roles.owners, state.manifest_version(), signed)?;
     let manifest_version = admitted.manifest.version;
     let mut next = state.with_manifest(admitted);
-    make_values(made, &mut next)?;
+    make_values(maker, &mut next)?;
     Ok(Change { next, result: CommandResult { manifest_version, ..CommandResult::default() } })
 }
 
@@ -48,7 +48,7 @@ pub(super) fn apply_manifest(
 /// values of new names, of another kind than before, of another length; certificates
 /// on other terms, of which only the version is kept. What an owner removed stays away
 /// until an owner rotates it.
-fn make_values(made: Made<'_>, state: &mut State) -> Result<(), AdministrationError> {
+fn make_values(maker: ValueMaker<'_>, state: &mut State) -> Result<(), AdministrationError> {
     let Some(admitted) = state.admitted.clone() else { return Ok(()) };
     for (name, rule) in &admitted.manifest.secrets {
         let kind = rule.kind();
@@ -61,7 +61,7 @@ fn make_values(made: Made<'_>, state: &mut State) -> Result<(), AdministrationEr
         let held = held.and_then(|held| held.value.clone());
         let value = match (&rule.contents, &held) {
             (Contents::Random { length }, Some(held)) if held.expose().len() == *length => continue,
-            (contents, _) => make(made, state, name, contents)?,
+            (contents, _) => make(maker, state, name, contents)?,
         };
         if held.as_ref() != Some(&value) {
             keep(state, name.clone(), kind, value, &admitted.owners);
@@ -73,7 +73,7 @@ fn make_values(made: Made<'_>, state: &mut State) -> Result<(), AdministrationEr
 /// A new value, or for certificates the terms on which they are issued now. The first
 /// certificate needs an authority, which is made, too.
 fn make(
-    made: Made<'_>,
+    maker: ValueMaker<'_>,
     state: &mut State,
     name: &SecretName,
     contents: &Contents,
@@ -88,7 +88,7 @@ fn make(
         Contents::TlsCertificate(rule) | Contents::SslConfig(rule, _) => {
             let authority = match &state.authority {
                 Some(authority) => Arc::clone(authority),
-                None => Arc::new(CertificateAuthority::found(made.genesis.digest(), made.now)?),
+                None => Arc::new(CertificateAuthority::found(maker.genesis.digest(), maker.now)?),
             };
             state.authority = Some(Arc::clone(&authority));
             Ok(SecretValue::terms(authority.terms(contents, rule)))
@@ -157,7 +157,7 @@ pub(super) fn remove_secret(
 }
 
 pub(super) fn rotate_secret(
-    made: Made<'_>,
+    maker: ValueMaker<'_>,
     state: &State,
     name: SecretName,
     owners: &BTreeSet<OwnerPublicKey>,
@@ -169,7 +169,7 @@ pub(super) fn rotate_secret(
     };
     let kind = rule.kind();
     let mut next = state.clone();
-    let value = make(made, &mut next, &name, &rule.contents)?;
+    let value = make(maker, &mut next, &name, &rule.contents)?;
     let secret_version = keep(&mut next, name, kind, value, owners);
     within_total(&next)?;
     Ok(Change {
@@ -180,11 +180,11 @@ pub(super) fn rotate_secret(
 
 /// Another key for the certificate authority. What was issued under the former one is
 /// out of date, so that replicas fetch it anew.
-pub(super) fn rotate_authority(made: Made<'_>, state: &State) -> Result<Change, AdministrationError> {
+pub(super) fn rotate_authority(maker: ValueMaker<'_>, state: &State) -> Result<Change, AdministrationError> {
     let authority = state.authority.as_ref().ok_or(AdministrationError::NoAuthority)?;
     let mut next = state.clone();
-    next.authority = Some(Arc::new(authority.rotated(made.genesis.digest(), made.now)?));
-    make_values(made, &mut next)?;
+    next.authority = Some(Arc::new(authority.rotated(maker.genesis.digest(), maker.now)?));
+    make_values(maker, &mut next)?;
     let manifest_version = state.manifest_version();
     Ok(Change { next, result: CommandResult { manifest_version, ..CommandResult::default() } })
 }

@@ -76,7 +76,7 @@ async fn the_others_replace_an_owner_whose_key_is_lost() {
     let next = &key();
     by(&fixture, apply(&signed(&fixture.text(1, SECRET), &[a, b])), &[a, b]).await.unwrap();
     let change = fixture.text(2, &format!("{SECRET}{}", owners(2, &[a, b, next])));
-    assert_eq!(code(&fixture, apply(&signed(&change, &[a])), &[a, b]).await, "manifest-below-threshold");
+    assert_eq!(code(&fixture, apply(&signed(&change, &[a])), &[a, b]).await, "signatures-below-threshold");
     by(&fixture, apply(&signed(&change, &[a, b])), &[a, b]).await.unwrap();
     by(&fixture, put("key", b"x"), &[b, next]).await.unwrap();
     // Whoever found the lost key has found nothing.
@@ -92,7 +92,7 @@ async fn the_threshold_is_the_one_in_force() {
     assert_eq!(code(&fixture, put("key", b"x"), &[a]).await, "signatures-below-threshold");
     by(&fixture, put("key", b"x"), &[a, b]).await.unwrap();
     let lower = fixture.text(2, &format!("{SECRET}{}", owners(1, &[a, b])));
-    assert_eq!(code(&fixture, apply(&signed(&lower, &[a])), &[a, b]).await, "manifest-below-threshold");
+    assert_eq!(code(&fixture, apply(&signed(&lower, &[a])), &[a, b]).await, "signatures-below-threshold");
     by(&fixture, apply(&signed(&lower, &[a, b])), &[a, b]).await.unwrap();
     by(&fixture, put("key", b"y"), &[b]).await.unwrap();
 }

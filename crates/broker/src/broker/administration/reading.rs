@@ -2,10 +2,11 @@
 
 use adytum_api::broker::{CommandResult, ManifestSummary, SecretSummary};
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_governance::{approval::OwnerApproval, manifest::SignedManifest};
+use adytum_governance::{approval::OwnerApproval, audit::export::entry, manifest::SignedManifest};
 
 use super::AdministrationError;
 use crate::{
+    audit::AuditLog,
     broker::state::State,
     store::{Store, StoreError},
 };
@@ -101,6 +102,23 @@ pub(super) async fn history(
     })
     .await?;
     Ok(CommandResult { manifest_version: state.manifest_version(), manifests, ..CommandResult::default() })
+}
+
+/// At most `count` audit records from number `first` on (0: the last ones), and a
+/// checkpoint over all there are.
+pub(super) async fn audit(
+    state: &State,
+    log: &AuditLog,
+    first: u64,
+    count: u32,
+) -> Result<CommandResult, AdministrationError> {
+    let (records, checkpoint) = log.read(first, count).await?;
+    Ok(CommandResult {
+        manifest_version: state.manifest_version(),
+        audit: records.into_iter().map(entry).collect(),
+        audit_checkpoint: checkpoint,
+        ..CommandResult::default()
+    })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -144,7 +144,7 @@ async fn a_manifest_needs_its_own_signatures_besides_the_commands() {
     };
     let mut lone = fixture.manifest(2);
     lone.approvals.truncate(1);
-    assert_eq!(execute(&lone).await.unwrap_err(), "manifest-below-threshold");
+    assert_eq!(execute(&lone).await.unwrap_err(), "signatures-below-threshold");
     assert_eq!(execute(&fixture.manifest(1)).await.unwrap_err(), "manifest-replayed");
     assert_eq!(execute(&fixture.manifest(4)).await.unwrap().manifest_version, 4);
     assert_eq!(execute(&fixture.manifest(3)).await.unwrap_err(), "manifest-older");

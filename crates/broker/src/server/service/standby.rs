@@ -80,7 +80,7 @@ impl BrokerRecovery for StandbyServices {
         match self.standby.supply(peer, request.into_inner()).await? {
             Ok(status) => Ok(Response::new(SupplyShareResponse { status: Some(status) })),
             Err(error) => {
-                if let Some(suppressed) = self.standby.noise().may_write(Instant::now()) {
+                if let Some(suppressed) = self.standby.log_limiter().may_write(Instant::now()) {
                     tracing::warn!(%peer, code = error.code(), %error, suppressed, "a share was refused");
                 }
                 Err(error.into())

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 const LINES: u32 = 20;
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Limits the log lines that strangers cause.
 #[derive(Debug, Default)]
-pub(crate) struct Noise(Mutex<Interval>);
+pub(crate) struct LogLimiter(Mutex<Interval>);
 
 #[derive(Debug, Default)]
 struct Interval {
@@ -22,7 +23,7 @@ struct Interval {
     suppressed: u64,
 }
 
-impl Noise {
+impl LogLimiter {
     /// May a line be written? If so, how many were not since the last one.
     pub(crate) fn may_write(&self, now: Instant) -> Option<u64> {
         let mut interval = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,10 +46,10 @@ mod tests {
 
     #[test]
     fn lines_are_few_and_none_is_forgotten() {
-        let (noise, start) = (Noise::default(), Instant::now());
-        let written = (0..1000).filter_map(|_| noise.may_write(start)).collect::<Vec<_>>();
+        let (limiter, start) = (LogLimiter::default(), Instant::now());
+        let written = (0..1000).filter_map(|_| limiter.may_write(start)).collect::<Vec<_>>();
         assert_eq!(written, vec![0; LINES as usize]);
-        assert_eq!(noise.may_write(start + INTERVAL), Some(1000 - u64::from(LINES)));
-        assert_eq!(noise.may_write(start + INTERVAL), Some(0));
+        assert_eq!(limiter.may_write(start + INTERVAL), Some(1000 - u64::from(LINES)));
+        assert_eq!(limiter.may_write(start + INTERVAL), Some(0));
     }
 }
