@@ -327,3 +327,19 @@ async fn bench(stage: &Stage, image: &Path, crt: &Path, ports: &[u16]) -> Result
 fn short(digest: &str) -> String {
     digest.chars().take(16).chain(['\u{2026}']).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_ends_the_demo_as_a_shell_reports_it() {
+        for (signal, code) in [(SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)] {
+            assert_eq!(Interrupted(signal).exit_code(), Some(code));
+            let error = anyhow::Error::from(Interrupted(signal));
+            assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(code)));
+        }
+        let other = exit_code(&anyhow::anyhow!("something else"));
+        assert_eq!(format!("{other:?}"), format!("{:?}", ExitCode::FAILURE));
+    }
+}
