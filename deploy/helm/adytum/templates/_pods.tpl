@@ -104,3 +104,15 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 {{- end }}
+
+{{/* Where collateral comes from, as peers of a network policy: with tee: simulation the
+simulated platform, which is a PCCS too. */}}
+{{- define "adytum.collateralPeers" -}}
+{{- if eq .Values.tee "simulation" -}}
+- podSelector:
+    matchLabels:
+      app: adytum-sim
+{{- else -}}
+{{- toYaml .Values.networkPolicies.collateral }}
+{{- end -}}
+{{- end }}
