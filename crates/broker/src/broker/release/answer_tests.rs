@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use adytum_api::refusal::{KIND, RefusalKind};
 use tonic::{Code, Status};
 
 use super::*;
-use crate::{
-    fixture::{Fixture, broker_with, names, owner_session, put, remove, workload_session},
-    store::Disk,
-};
+use crate::{fixture::{Fixture, broker_with, names, owner_session, put, remove, workload_session}, store::Disk};
 
 /// "mine" has a value, "empty" has none, "gone" was removed, "other" is another
 /// workload's.
@@ -42,7 +40,11 @@ async fn ask(fixture: &Fixture, session: &SessionInfo, request: &broker::GetSecr
 /// All of a status that a peer sees.
 fn seen(status: &Status) -> (Code, String, String, String) {
     let text = |key| status.metadata().get(key).unwrap().to_str().unwrap().to_owned();
-    assert_eq!(status.metadata().len(), 2);
+    assert_eq!(status.metadata().len(), 3);
+    let kind = RefusalKind::from_name(&text(KIND));
+    // What a workload is refused for what it is, and only that, is a verdict.
+    let judged = !matches!(status.code(), Code::InvalidArgument | Code::Unavailable);
+    assert_eq!(kind == Some(RefusalKind::Verdict), judged, "{status:?}");
     (status.code(), text("adytum-code"), text("adytum-retry"), status.message().to_owned())
 }
 
