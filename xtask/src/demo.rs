@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
@@ -58,6 +58,24 @@ impl Cast {
     }
 }
 
+/// A signal ended the work.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; everything that was started has been stopped")]
+pub(crate) struct Interrupted(SignalKind);
+
+impl Interrupted {
+    /// 128 and the signal's number, as a shell reports a process that a signal ended.
+    fn exit_code(&self) -> Option<u8> {
+        u8::try_from(128 + self.0.as_raw_value()).ok()
+    }
+}
+
+/// What a process ends with that failed so.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let interrupted = error.downcast_ref::<Interrupted>().and_then(Interrupted::exit_code);
+    interrupted.map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let root = workspace_root()?;
     let binaries = build(&root).await?;
@@ -78,8 +96,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let began = Instant::now();
     let outcome = tokio::select! {
         outcome = tell(&root, &binaries, &directory, arguments.keep, &mut cast) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; everything that was started has been stopped")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("terminated; everything that was started has been stopped")),
+        _ = tokio::signal::ctrl_c() => Err(Interrupted(SignalKind::interrupt()).into()),
+        _ = terminate.recv() => Err(Interrupted(SignalKind::terminate()).into()),
     };
     if arguments.keep && outcome.is_ok() {
         println!("\nPress ctrl-C to stop everything.");
@@ -323,4 +341,20 @@ async fn bench(stage: &Stage, image: &Path, crt: &Path, ports: &[u16]) -> Result
 
 fn short(digest: &str) -> String {
     digest.chars().take(16).chain(['\u{2026}']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_ends_the_demo_as_a_shell_reports_it() {
+        for (signal, code) in [(SignalKind::interrupt(), 130), (SignalKind::terminate(), 143)] {
+            assert_eq!(Interrupted(signal).exit_code(), Some(code));
+            let error = anyhow::Error::from(Interrupted(signal));
+            assert_eq!(format!("{:?}", exit_code(&error)), format!("{:?}", ExitCode::from(code)));
+        }
+        let other = exit_code(&anyhow::anyhow!("something else"));
+        assert_eq!(format!("{other:?}"), format!("{:?}", ExitCode::FAILURE));
+    }
 }

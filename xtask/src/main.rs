@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
         // Causes in one line, without a stack: this is for people.
         Err(error) => {
             eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
+            demo::exit_code(&error)
         }
     }
 }

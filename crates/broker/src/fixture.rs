@@ -8,10 +8,10 @@ use std::{
 
 use adytum_api::broker::{Command, CommandResult, GetSecretsRequest, SignedCommand, command};
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     claims::{Claims, Measured, Platform, TcbStatus},
     clock::SystemClock,
-    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
     evidence::Evidence,
     measurement::{MrEnclave, MrSigner, ReportData},
     trust::Vendor,
@@ -51,17 +51,14 @@ impl Attester for NoTee {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "none"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
 #[async_trait]
 impl CollateralSource for NoTee {
-    async fn collateral(
-        &self,
-        _request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, _request: &CollateralRequest) -> Result<Collateral, CollateralError> {
         Err(CollateralError::Missing { origin: "nowhere".into(), what: "anything".into() })
     }
 }

@@ -145,10 +145,7 @@ async fn verify(args: Args) -> anyhow::Result<()> {
         "state        epoch {}, manifest version {}, {} audit record(s)",
         session.broker.head.epoch, session.broker.head.manifest_version, session.broker.head.audit_size
     ))?;
-    if session.claims.vendor == adytum_evidence::trust::Vendor::Simulation {
-        output::line("WARNING      the platform is simulated and protects nothing")?;
-    }
-    Ok(())
+    evidence::warn_of_simulation(&session.claims)
 }
 
 async fn status(args: Args) -> anyhow::Result<()> {

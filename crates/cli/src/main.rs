@@ -34,8 +34,9 @@ mod trusted;
 mod unseal;
 mod upgrade;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -112,7 +113,8 @@ async fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        // On a terminal only, and not where NO_COLOR is set.
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .init();
     match run(arguments.command).await {
@@ -121,7 +123,7 @@ async fn main() -> ExitCode {
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("adytum: {}", output::error_line(&error));
-            ExitCode::FAILURE
+            interrupt::exit_code().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }

@@ -8,6 +8,7 @@ mod files;
 mod gramine;
 mod occlum;
 mod occlum_ioctl;
+mod platform;
 mod tsm;
 
 use async_trait::async_trait;
@@ -18,9 +19,10 @@ pub use self::{
     endorsed::{Endorsed, endorsed},
     gramine::{GRAMINE_DIRECTORY, Gramine},
     occlum::{OCCLUM_DEVICE, Occlum},
+    platform::{TeeInterface, TeePlatform, UnknownTee},
     tsm::{TSM_DIRECTORY, Tsm},
 };
-use crate::{evidence::Evidence, measurement::ReportData, verifier::parse_dcap};
+use crate::{dcap::parse_dcap, evidence::Evidence, measurement::ReportData};
 
 /// Produces evidence about the program that runs here.
 #[async_trait]
@@ -33,8 +35,8 @@ pub trait Attester: Send + Sync {
     /// thing.
     fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError>;
 
-    /// A name for logs, such as "occlum", "tdx", "simulation".
-    fn platform(&self) -> &'static str;
+    /// What it is.
+    fn platform(&self) -> TeePlatform;
 }
 
 /// 32 bytes known to this code on this CPU only.

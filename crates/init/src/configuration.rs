@@ -279,11 +279,16 @@ pub fn measure(
     program_path: &Path,
 ) -> Result<Measurement, ConfigurationError> {
     let configuration = MeasuredConfiguration::load(configuration_path)?;
-    let digest = |path: &Path| {
-        Sha256Digest::of_file(path)
-            .map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })
+    let digest = |path: &Path, flag| {
+        Sha256Digest::of_file(path).map_err(|source| ConfigurationError::NotMeasured {
+            path: path.to_owned(),
+            flag,
+            source,
+        })
     };
-    let (init, program) = (digest(init_path)?, digest(program_path)?);
+    // The program first: where it is its own init, its flag is the one to correct.
+    let program = digest(program_path, "--program")?;
+    let init = digest(init_path, "--init")?;
     if let Some(pinned) = configuration.program()
         && pinned.sha256 != program
     {

@@ -8,7 +8,7 @@
 mod backoff;
 mod broker;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use adytum_api::{names::SecretName, refusal::RefusalKind};
 use adytum_evidence::clock::Clock;
@@ -23,10 +23,8 @@ use crate::{
     answer::{Answer, AnswerError},
     certificate::{CertificateKey, KeyError},
     configuration::MeasuredConfiguration,
-    error::exit_code,
-    evidence_port::EvidencePort,
+    exit_code,
     holdings::Holdings,
-    renewal::Renewal,
     secret::Released,
 };
 
@@ -132,26 +130,6 @@ impl FetchError {
     }
 }
 
-/// What was released, and what keeps it so.
-pub struct Unlocked<B = AttestedBroker> {
-    /// The secrets and more.
-    pub released: Released,
-    /// Is to be run as long as they are used.
-    pub renewal: Renewal<B>,
-    /// Shows evidence as long as it is kept, if it was asked for.
-    pub evidence_port: Option<EvidencePort>,
-}
-
-impl<B> fmt::Debug for Unlocked<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unlocked")
-            .field("released", &self.released)
-            .field("renewal", &self.renewal)
-            .field("evidence_port", &self.evidence_port)
-            .finish()
-    }
-}
-
 /// Fetches the secrets of a configuration, for the first time and again.
 pub struct Fetcher<B> {
     broker: B,
@@ -168,13 +146,13 @@ impl<B: Broker> Fetcher<B> {
         Self { broker, names, holdings: Holdings::default(), clock }
     }
 
-    /// Fetches for the first time, within `limit`; without one, tries for ever.
-    /// Time is tokio's.
+    /// Fetches for the first time, within `limit`; without one, tries for ever. Gives
+    /// what was released, and when it was asked for. Time is tokio's.
     pub async fn fetch(
-        mut self,
-        mut backoff: Backoff,
+        &mut self,
+        backoff: &mut Backoff,
         limit: Option<Duration>,
-    ) -> Result<Unlocked<B>, FetchError> {
+    ) -> Result<(Released, Instant), FetchError> {
         let start = Instant::now();
         backoff.reset();
         let mut attempts = 0;
@@ -184,19 +162,21 @@ impl<B: Broker> Fetcher<B> {
                 Ok((answer, asked)) => {
                     let released = self.changes(answer);
                     self.record(&released, asked);
-                    let renewal = Renewal::new(self, backoff, released.lease, asked);
-                    return Ok(Unlocked { released, renewal, evidence_port: None });
+                    return Ok((released, asked));
                 }
                 Err(error) => error,
             };
             if !error.retry() {
                 return Err(FetchError::Refused(error));
             }
-            let delay = backoff.next_delay();
-            if let Some(limit) = limit
-                && start.elapsed() + delay > limit
-            {
-                return Err(FetchError::Unreachable { limit, attempts, last: error });
+            let mut delay = backoff.next_delay();
+            if let Some(limit) = limit {
+                let left = limit.saturating_sub(start.elapsed());
+                if left.is_zero() {
+                    return Err(FetchError::Unreachable { limit, attempts, last: error });
+                }
+                // The last attempt is at the end of the time, whatever chance says.
+                delay = delay.min(left);
             }
             tracing::warn!(
                 code = error.code(),

@@ -21,6 +21,7 @@ pub mod bundle;
 pub mod directory;
 mod file;
 pub mod keys;
+mod layout;
 pub mod rule;
 pub mod seal;
 pub mod secret_bytes;

@@ -6,6 +6,7 @@ mod elements;
 mod encode;
 mod error;
 pub mod half;
+mod specification;
 mod values;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use decode::EncodedTensor;
 pub use elements::{ElementType, Elements};
 pub use encode::encode;
 pub use error::TensorError;
+pub use specification::TensorSpecification;
 
 /// A dense tensor, row-major. The number of elements is the product of the
 /// shape.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adytum_evidence::{
     claims::TeeKind,
-    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
 };
 use async_trait::async_trait;
 
@@ -30,12 +30,19 @@ impl SimCollateralSource {
     }
 }
 
+impl Platform {
+    /// This platform's collateral, from memory.
+    pub fn collateral_source(self: &Arc<Self>) -> SimCollateralSource {
+        SimCollateralSource::new(Arc::clone(self))
+    }
+}
+
 #[async_trait]
 impl CollateralSource for SimCollateralSource {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+        let CollateralRequest::Dcap(request) = request else {
+            return Err(CollateralError::NoSource { what: request.to_string() });
+        };
         self.platforms
             .iter()
             .find(|platform| {
@@ -43,7 +50,7 @@ impl CollateralSource for SimCollateralSource {
                     && request.fmspc == platform.fmspc()
                     && request.ca == platform.pck_ca()
             })
-            .map(|platform| platform.collateral())
+            .map(|platform| Collateral::Dcap(platform.collateral()))
             .ok_or_else(|| CollateralError::Missing {
                 origin: "of the simulated platform".to_owned(),
                 what: format!(

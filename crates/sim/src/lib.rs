@@ -20,6 +20,7 @@
 mod attester;
 mod certificates;
 mod collateral_source;
+mod crafted;
 mod dates;
 mod directory;
 mod documents;
@@ -35,7 +36,7 @@ mod remote;
 pub mod service;
 pub mod snp;
 
-pub use attester::{PLATFORM_NAME, SimAttester, default_mr_signer, identity_of_this_program};
+pub use attester::{SimAttester, default_mr_signer, identity_of_this_program};
 pub use certificates::ROOT_COMMON_NAME;
 pub use collateral_source::SimCollateralSource;
 pub use directory::{COLLATERAL_DIRECTORY, ROOT_CERTIFICATE_FILE};

@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificates::{Chain, Validity},
-    collateral_source::SimCollateralSource,
     directory::{COLLATERAL_DIRECTORY, Contents, Directory, ROOT_CERTIFICATE_FILE},
     endorsements::{self, RENEWAL_MARGIN},
     error::SimError,
@@ -256,6 +255,14 @@ impl Platform {
         Ok(Arc::new(platform))
     }
 
+    pub(crate) fn quoting_enclave(&self) -> &QuotingEnclave {
+        &self.quoting_enclave
+    }
+
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
     /// A quote over a report of this program, made at once.
     pub fn quote(&self, program: &Program, report_data: ReportData) -> Result<Vec<u8>, SimError> {
         self.quoting_enclave.quote(program, report_data)
@@ -335,12 +342,6 @@ impl Platform {
         // An `Issued` is replaced whole, so a poisoned lock still guards a good one.
         self.issued.read().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// This platform's collateral, from memory.
-    pub fn collateral_source(self: &Arc<Self>) -> SimCollateralSource {
-        SimCollateralSource::new(Arc::clone(self))
-    }
-
     /// The root to give to a verifier that shall trust this platform.
     pub fn trust_root(&self) -> Result<TrustRoot, SimError> {
         TrustRoot::simulation(self.root_certificate_der())

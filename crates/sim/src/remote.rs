@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     measurement::{ReportData, WorkloadIdentity},
 };
@@ -17,7 +17,7 @@ use hyper_util::{
 use serde::Serialize;
 
 use crate::{
-    attester::{PLATFORM_NAME, default_mr_signer},
+    attester::default_mr_signer,
     error::SimError,
     service::{ErrorReply, ProgramRequest, QuoteRequest, SealingKeyReply},
 };
@@ -91,8 +91,8 @@ impl Attester for RemoteSimAttester {
         Ok(Some(self.sealing_key.clone()))
     }
 
-    fn platform(&self) -> &'static str {
-        PLATFORM_NAME
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

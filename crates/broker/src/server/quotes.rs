@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Instant};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
@@ -78,7 +78,7 @@ impl Attester for LimitedAttester {
         });
         answered.await.unwrap_or_else(|_| {
             Err(AttesterError::Interface {
-                interface: self.attester.platform().to_owned(),
+                interface: self.attester.platform().to_string(),
                 operation: "make a quote",
                 reason: "it ended abnormally".to_owned(),
             })
@@ -89,7 +89,7 @@ impl Attester for LimitedAttester {
         self.attester.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
+    fn platform(&self) -> TeePlatform {
         self.attester.platform()
     }
 }
@@ -123,8 +123,8 @@ mod tests {
             Ok(None)
         }
 
-        fn platform(&self) -> &'static str {
-            "hanging"
+        fn platform(&self) -> TeePlatform {
+            TeePlatform::Simulation
         }
     }
 

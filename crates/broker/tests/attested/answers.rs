@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use adytum_api::broker::{GetSecretsRequest, RotateSecret, command, key_broker_client::KeyBrokerClient};
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
@@ -62,8 +62,8 @@ impl Attester for Tampering {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "tampering"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

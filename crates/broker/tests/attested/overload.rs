@@ -15,7 +15,7 @@ use adytum_api::broker::{
 };
 use adytum_broker::audit::sink::{EventSink, LoggedEvents, RecordError};
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
@@ -54,8 +54,8 @@ impl Attester for Slow {
         self.attester.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
-        "slow"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
@@ -125,8 +125,8 @@ impl Attester for Faulty {
         self.0.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
-        "faulty"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

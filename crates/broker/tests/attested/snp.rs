@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::{HostData, ReportData, Sha256Digest, SnpMeasurement},
     policy::Policy,
@@ -95,8 +95,8 @@ impl Attester for Hostile {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "hostile"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

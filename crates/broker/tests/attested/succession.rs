@@ -326,8 +326,8 @@ impl Attester for OtherCpu {
         Ok(Some(adytum_evidence::attester::SealingKey(zeroize::Zeroizing::new([9; 32]))))
     }
 
-    fn platform(&self) -> &'static str {
-        "another CPU"
+    fn platform(&self) -> adytum_evidence::attester::TeePlatform {
+        adytum_evidence::attester::TeePlatform::Simulation
     }
 }
 

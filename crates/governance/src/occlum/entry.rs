@@ -1,7 +1,7 @@
 //! One entry of `sgx_mrs`: an enclave that may have the secrets.
 
 use adytum_evidence::{
-    claims::{Claims, Measured, TcbStatus},
+    claims::{Claims, Measured, TcbStatus, TeeKind},
     measurement::{MrEnclave, MrSigner},
     policy::Failure,
 };
@@ -50,7 +50,7 @@ impl Entry {
     pub fn failures(&self, claims: &Claims) -> Vec<Failure> {
         let Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_svn } = &claims.measured
         else {
-            return vec![failure("tee", "sgx", claims.tee())];
+            return vec![failure("tee", TeeKind::Sgx.to_string(), claims.tee())];
         };
         let mut failures = Vec::new();
         check(&mut failures, "mr_enclave", self.mr_enclave.as_ref(), mr_enclave);

@@ -382,6 +382,23 @@ fn measuring_is_what_the_workload_does_itself() {
     );
 }
 
+#[test]
+fn a_file_to_measure_that_is_not_there_is_named_with_its_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("w.toml"), full()).unwrap();
+    std::fs::write(path("program"), "program").unwrap();
+    for (init, program, flag) in
+        [("program", "away", "--program"), ("away", "away", "--program"), ("away", "program", "--init")]
+    {
+        let error = measure(&path("w.toml"), &path(init), &path(program)).unwrap_err();
+        assert_eq!(error.code(), "program-unreadable");
+        let text = error.to_string();
+        assert!(text.contains("away") && text.ends_with(&format!("with {flag}")), "{text}");
+        assert!(!text.contains("--configuration"), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC{0,200}") {

@@ -15,11 +15,7 @@ use async_trait::async_trait;
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::*;
-use crate::{
-    certificate::tests::Authority,
-    configuration::tests::with_secrets,
-    fetch::{Jitter, Unlocked},
-};
+use crate::{certificate::tests::Authority, configuration::tests::with_secrets, fetch::Jitter};
 
 const LEASE: u64 = 600;
 const GRACE: u64 = 60;
@@ -72,6 +68,11 @@ struct FakeBroker {
     start: Instant,
 }
 
+struct Unlocked {
+    released: Released,
+    renewal: Renewal<FakeBroker>,
+}
+
 impl FakeBroker {
     fn new(secrets: &[(&'static str, wire::SecretKind)]) -> Self {
         let secret = |(name, kind): &(&'static str, wire::SecretKind)| (*name, (*kind, b"first".to_vec(), 1));
@@ -105,10 +106,12 @@ impl FakeBroker {
         self.world.lock().unwrap().requests.iter().map(|(at, key)| (*at, key.is_some())).collect()
     }
 
-    async fn unlock(&self, names: &[&str]) -> Unlocked<Self> {
-        let fetcher = Fetcher::new(self.clone(), &with_secrets(names), self.clock.clone());
-        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
-        fetcher.fetch(backoff, None).await.unwrap()
+    async fn unlock(&self, names: &[&str]) -> Unlocked {
+        let mut fetcher = Fetcher::new(self.clone(), &with_secrets(names), self.clock.clone());
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
+        let (released, asked) = fetcher.fetch(&mut backoff, None).await.unwrap();
+        let renewal = Renewal::new(fetcher, backoff, released.lease, asked);
+        Unlocked { released, renewal }
     }
 
     fn answer(&self, names: &[&SecretName], request: Option<&[u8]>) -> GetSecretsResponse {

@@ -10,7 +10,7 @@ use std::{
 
 use adytum_init::{
     Lease, Released, SecretKind, SecretValue, bundles::Bundles, configuration::MeasuredConfiguration,
-    tee::Platform,
+    platform::Platform,
 };
 use adytum_sealed::{
     bundle::seal_bundle,

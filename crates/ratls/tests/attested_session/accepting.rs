@@ -9,7 +9,7 @@ use std::{
 };
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
@@ -96,8 +96,8 @@ impl Attester for Shaky {
     fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
         Ok(None)
     }
-    fn platform(&self) -> &'static str {
-        "shaky"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
@@ -133,8 +133,8 @@ impl Attester for Broken {
     fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
         Ok(None)
     }
-    fn platform(&self) -> &'static str {
-        "broken"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

@@ -9,9 +9,9 @@ use std::{
 
 use crate::{
     engine::{LoadedModel, RunError, Threads},
-    onnx::signature::{Signature, TensorSpecification},
+    onnx::signature::Signature,
     scheduler::CostEstimate,
-    tensor::{ElementType, Tensor},
+    tensor::{ElementType, Tensor, TensorSpecification},
 };
 
 /// The largest input that a warm-up makes up, in elements: 16 Mi.

@@ -7,8 +7,8 @@ use std::sync::{
 
 use adytum_serving::{
     engine::{LoadedModel, RunError, Threads},
-    onnx::signature::{Signature, TensorSpecification},
-    tensor::{ElementType, Tensor},
+    onnx::signature::Signature,
+    tensor::{ElementType, Tensor, TensorSpecification},
 };
 
 fn signature() -> Signature {

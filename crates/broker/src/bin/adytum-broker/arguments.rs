@@ -3,6 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use adytum_api::names::WorkloadName;
+use adytum_evidence::attester::{TeeInterface, UnknownTee};
 use clap::{Parser, ValueEnum};
 
 use crate::limits::LimitArguments;
@@ -99,14 +100,8 @@ pub(crate) enum LogFormat {
 /// Which TEE attests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TeeChoice {
-    /// The one that is there.
-    Auto,
-    /// Occlum's device.
-    Occlum,
-    /// Gramine's pseudo-files.
-    Gramine,
-    /// The kernel's interface in a confidential guest.
-    Tsm,
+    /// Hardware, by its interface.
+    Hardware(TeeInterface),
     /// A software platform, by its directory or URL.
     #[cfg(feature = "simulation")]
     Simulation(String),
@@ -116,21 +111,12 @@ impl FromStr for TeeChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "occlum" => Ok(Self::Occlum),
-            "gramine" => Ok(Self::Gramine),
-            "tsm" => Ok(Self::Tsm),
-            _ => match text.strip_prefix("simulation=").filter(|location| !location.is_empty()) {
-                #[cfg(feature = "simulation")]
-                Some(location) => Ok(Self::Simulation(location.to_owned())),
-                #[cfg(not(feature = "simulation"))]
-                Some(_) => Err("this is a production build: it has no simulation".to_owned()),
-                None => {
-                    Err("expected auto, occlum, gramine, tsm, simulation=DIRECTORY or simulation=URL"
-                        .to_owned())
-                }
-            },
+        match text.strip_prefix("simulation=").filter(|location| !location.is_empty()) {
+            #[cfg(feature = "simulation")]
+            Some(location) => Ok(Self::Simulation(location.to_owned())),
+            #[cfg(not(feature = "simulation"))]
+            Some(_) => Err("this is a production build: it has no simulation".to_owned()),
+            None => text.parse().map(Self::Hardware).map_err(|error: UnknownTee| error.to_string()),
         }
     }
 }
@@ -146,7 +132,7 @@ mod tests {
         Arguments::command().debug_assert();
         let arguments = Arguments::parse_from(["adytum-broker", "--genesis", "g.toml"]);
         assert_eq!(arguments.listen, "localhost:50051");
-        assert_eq!(arguments.tee, TeeChoice::Auto);
+        assert_eq!(arguments.tee, TeeChoice::Hardware(TeeInterface::Auto));
     }
 
     #[test]

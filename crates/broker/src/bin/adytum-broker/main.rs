@@ -102,7 +102,7 @@ async fn run() -> anyhow::Result<()> {
         genesis = %genesis.digest(),
         owners = genesis.owners().len(),
         threshold = genesis.threshold(),
-        tee = tee.attester.platform(),
+        tee = %tee.attester.platform(),
         "this is the broker of this genesis"
     );
     tokio::spawn(reload::on_signal(hangup, logs, Arc::clone(&tee.collateral)));

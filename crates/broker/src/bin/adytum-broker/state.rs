@@ -53,7 +53,7 @@ pub(crate) async fn open(arguments: &Arguments, founded: &Founded) -> anyhow::Re
     let sealing = attester.sealing_key().context("the TEE's sealing key")?;
     if sealing.is_none() {
         tracing::warn!(
-            tee = attester.platform(),
+            tee = %attester.platform(),
             "this TEE has no sealing key: after a restart the root key must be recovered with shares, or taken over"
         );
     }

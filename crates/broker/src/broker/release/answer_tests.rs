@@ -6,7 +6,10 @@ use adytum_api::refusal::{KIND, RefusalKind};
 use tonic::{Code, Status};
 
 use super::*;
-use crate::{fixture::{Fixture, broker_with, names, owner_session, put, remove, workload_session}, store::Disk};
+use crate::{
+    fixture::{Fixture, broker_with, names, owner_session, put, remove, workload_session},
+    store::Disk,
+};
 
 /// "mine" has a value, "empty" has none, "gone" was removed, "other" is another
 /// workload's.

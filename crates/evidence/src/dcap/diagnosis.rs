@@ -1,23 +1,29 @@
 //! Why verification failed. `dcap-qvl` decides; this says what its decision
 //! rests on, from the dates, signatures and revocation lists themselves where
-//! they tell, and from its message where they don't. Runs after a failure only.
+//! they tell, and from its error where they don't. Runs after a failure only.
 
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use super::{DcapQuote, VerificationError, chain, signature};
+use super::{
+    cause::Cause,
+    collateral::{self, QuoteCollateralV3},
+    cryptography::issued_by,
+    quote::DcapQuote,
+};
 use crate::{
+    certificate::{chain::parse_issuer_chain, validity, x509},
     clock::UnixSeconds,
-    collateral::{CollateralError, QuoteCollateralV3, validity},
+    error::{CollateralError, VerificationError},
 };
 
-/// The error that stands for `dcap-qvl`'s `message`.
+/// Our own error in the place of `dcap-qvl`'s.
 pub(super) fn explain(
-    message: &str,
+    error: &anyhow::Error,
     quote: &DcapQuote,
     collateral: &QuoteCollateralV3,
     now: UnixSeconds,
 ) -> VerificationError {
-    match validity::parts(collateral) {
+    match collateral::parts(collateral) {
         Err((what, reason)) => {
             return CollateralError::Malformed { origin: "given".to_owned(), what: what.to_owned(), reason }
                 .into();
@@ -44,17 +50,13 @@ pub(super) fn explain(
             return VerificationError::EvidenceValidity { what, from: part.from, until: part.until, now };
         }
     }
-    if message.contains("CertRevoked") {
-        return revoked(quote, collateral);
-    }
-    from_message(message, quote, collateral)
+    described(Cause::of(error), format!("{error:#}"), quote, collateral)
 }
 
 /// Which certificate is on a list.
 fn revoked(quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationError {
     let [pck, ca, root] = &quote.pck_chain;
-    let signer =
-        |text: &str| chain::parse::<2>(text.as_bytes()).map(|[signer, _]| signer).unwrap_or_default();
+    let signer = |text: &str| parse_issuer_chain(text).map(|[signer, _]| signer).unwrap_or_default();
     let tcb = signer(&collateral.tcb_info_issuer_chain);
     let qe = signer(&collateral.qe_identity_issuer_chain);
     for (what, der, crl) in [
@@ -64,9 +66,7 @@ fn revoked(quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationErr
         ("the PCK CA certificate", ca, &collateral.root_ca_crl),
         ("the platform's PCK certificate", pck, &collateral.pck_crl),
     ] {
-        let (Ok(certificate), Ok((_, crl))) =
-            (signature::x509(der), CertificateRevocationList::from_der(crl))
-        else {
+        let (Ok(certificate), Ok((_, crl))) = (x509(der), CertificateRevocationList::from_der(crl)) else {
             continue;
         };
         let serial = certificate.raw_serial();
@@ -83,70 +83,24 @@ fn significant(integer: &[u8]) -> &[u8] {
     integer.get(zeros..).unwrap_or_default()
 }
 
-fn from_message(message: &str, quote: &DcapQuote, collateral: &QuoteCollateralV3) -> VerificationError {
-    let has = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-    let reason = message.to_owned();
-    let collateral_invalid = |what, reason| VerificationError::CollateralInvalid { what, reason };
-    if has(&["TCB status is invalid: Revoked"]) {
-        return VerificationError::TcbRevoked { reason };
+fn described(
+    cause: Cause,
+    reason: String,
+    quote: &DcapQuote,
+    collateral: &QuoteCollateralV3,
+) -> VerificationError {
+    match cause {
+        Cause::CertificateRevoked => revoked(quote, collateral),
+        Cause::TcbRevoked => VerificationError::TcbRevoked { reason },
+        Cause::TcbNotMatched => VerificationError::TcbNotMatched { reason },
+        Cause::CollateralSignature(what) => {
+            VerificationError::CollateralInvalid { what, reason: "its signature does not hold".to_owned() }
+        }
+        Cause::Collateral(what) => VerificationError::CollateralInvalid { what, reason },
+        Cause::Chain => broken_chain(&reason, quote, collateral),
+        Cause::Configuration => VerificationError::Configuration { reason },
+        Cause::Quote(what) => VerificationError::Invalid { what, reason },
     }
-    if has(&[
-        "No matching TCB level",
-        "No TDX module identity",
-        "below minimum required",
-        "No TCB levels",
-        "Failed to evaluate the current TDX TCB",
-    ]) {
-        return VerificationError::TcbNotMatched { reason };
-    }
-    if has(&["for tcb_info in quote_collateral"]) {
-        return collateral_invalid("TCB info", "its signature does not hold".to_owned());
-    }
-    if has(&["for qe_identity in quote_collateral"]) {
-        return collateral_invalid("QE identity", "its signature does not hold".to_owned());
-    }
-    if has(&["root CA CRL"]) {
-        return collateral_invalid("root CA CRL", reason);
-    }
-    if has(&["Crl", "PCK CRL", "UnknownRevocationStatus"]) {
-        return collateral_invalid("PCK CRL", reason);
-    }
-    if has(&["Fmspc mismatch", "TCB info in the collateral", "TCB Info", "TdxModule", "tdxModule"]) {
-        return collateral_invalid("TCB info", reason);
-    }
-    if has(&["QE Identity"]) {
-        return collateral_invalid("QE identity", reason);
-    }
-    if has(&["Failed to verify certificate chain", "Too many intermediate"]) {
-        return broken_chain(&reason, quote, collateral);
-    }
-    if has(&[
-        "Reserved bits in TD attributes",
-        "TD migration is enabled",
-        "SERVTD_EXT is enabled",
-        "SEPT_VE_DISABLE is not enabled",
-        "Invalid MR service TD",
-        "SEAMATTRIBUTES",
-    ]) {
-        return VerificationError::Configuration { reason };
-    }
-    let what = if has(&["ISV enclave report signature"]) {
-        "signature over header and body"
-    } else if has(&["QE report hash mismatch", "Invalid QE auth data"]) {
-        "attestation key"
-    } else if has(&[
-        "qe_report",
-        "QE report",
-        "QE MRSIGNER",
-        "QE ISVPRODID",
-        "QE MISCSELECT",
-        "QE ATTRIBUTES",
-    ]) {
-        "QE report"
-    } else {
-        "quote"
-    };
-    VerificationError::Invalid { what, reason }
 }
 
 /// Which of the three chains does not hold: `dcap-qvl` names none.
@@ -156,8 +110,8 @@ fn broken_chain(reason: &str, quote: &DcapQuote, collateral: &QuoteCollateralV3)
         ("TCB info issuer chain", &collateral.tcb_info_issuer_chain),
         ("QE identity issuer chain", &collateral.qe_identity_issuer_chain),
     ] {
-        let broken = match chain::parse::<2>(text.as_bytes()) {
-            Ok([signer, _]) => signature::issued_by(&signer, root).err(),
+        let broken = match parse_issuer_chain(text) {
+            Ok([signer, _]) => issued_by(&signer, root).err(),
             Err(reason) => Some(reason),
         };
         if let Some(reason) = broken {

@@ -3,8 +3,8 @@
 
 use std::{fs, path::Path};
 
-use super::{chain, *};
-use crate::snp::certificate_table;
+use super::*;
+use crate::{certificate::chain, snp::certificate_table};
 
 #[test]
 fn levels_are_whole_numbers_of_a_byte() {
@@ -153,7 +153,7 @@ fn without_amds_crl_nothing_is_verified() {
     let read = SnpEvidence::read(&evidence).unwrap();
     for crl in [Vec::new(), issuer.clone()] {
         let collateral = SnpCollateral { issuer: issuer.clone(), root: root.clone(), crl };
-        let error = read.verify(&trusted[0], &collateral, JANUARY_2025).unwrap_err();
+        let error = read.claims(&trusted[0], &collateral, JANUARY_2025).unwrap_err();
         assert_eq!(error.code(), "collateral-invalid", "{error}");
     }
 }

@@ -15,20 +15,24 @@ use x509_parser::{
 };
 
 use super::{
-    VerificationError,
-    signature::{self, x509},
+    certificate_table::CertificateTable,
+    collateral::{self, SnpCollateral, SnpRequest},
+    product::{Endorser, SnpProduct},
+    report::{SnpReport, parse_report},
 };
 use crate::{
-    certificate_name::printable,
+    certificate::{
+        printable,
+        validity::{self, Part},
+        x509,
+    },
     claims::{Claims, Measured, Platform},
     clock::UnixSeconds,
-    collateral::{
-        SnpCollateral, SnpRequest,
-        validity::{self, Part},
-    },
+    error::VerificationError,
     evidence::Evidence,
-    snp::{CertificateTable, Endorser, SnpProduct, SnpReport, SnpTcb, parse_report},
-    trust::{RootCertificate, TrustRoot},
+    measurement::SnpTcb,
+    signature,
+    trust::{RootCertificate, TrustRoot, TrustedRoots, Vendor},
 };
 
 /// RSASSA-PSS (RFC 8017), the one algorithm of AMD's certificates.
@@ -43,7 +47,7 @@ const HARDWARE_ID: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.4);
 
 /// A report with the certificate of the key that signed it, both read and neither
 /// verified.
-pub(super) struct SnpEvidence<'a> {
+pub(crate) struct SnpEvidence<'a> {
     evidence: &'a Evidence,
     report: SnpReport,
     /// In DER.
@@ -52,7 +56,7 @@ pub(super) struct SnpEvidence<'a> {
 }
 
 impl<'a> SnpEvidence<'a> {
-    pub(super) fn read(evidence: &'a Evidence) -> Result<Self, VerificationError> {
+    pub(crate) fn read(evidence: &'a Evidence) -> Result<Self, VerificationError> {
         let report = parse_report(&evidence.bytes)?;
         let malformed = |what| move |reason| VerificationError::Malformed { what, reason };
         let table =
@@ -91,13 +95,48 @@ impl<'a> SnpEvidence<'a> {
     }
 
     /// What is needed to verify it.
-    pub(super) fn request(&self) -> SnpRequest {
+    pub(crate) fn request(&self) -> SnpRequest {
         SnpRequest { product: self.product, endorser: self.report.endorser }
+    }
+
+    /// Can a report of this processor chain to a root that is trusted? AMD's roots are
+    /// known by their keys. Which processor a simulated root signs for is known only from
+    /// its certificate, which comes with collateral.
+    pub(crate) fn may_chain_to(&self, trusted: &TrustedRoots) -> Result<(), VerificationError> {
+        trusted.any()?;
+        let found = self.product.root_key_id();
+        let may_be = |root: &TrustRoot| match root.vendor() {
+            Vendor::Intel => false,
+            Vendor::Amd => root.root_key_id() == found,
+            Vendor::Simulation => true,
+        };
+        if trusted.iter().any(may_be) {
+            return Ok(());
+        }
+        Err(trusted.untrusted(found, format!("AMD's root of {} processors", self.product)))
+    }
+
+    /// The claims, if everything holds at this time, under the trusted root that is in
+    /// collateral.
+    pub(crate) fn verify(
+        &self,
+        trusted: &TrustedRoots,
+        collateral: &SnpCollateral,
+        now: UnixSeconds,
+    ) -> Result<Claims, VerificationError> {
+        let found = RootCertificate::parse(&collateral.root).map_err(|reason| {
+            VerificationError::CollateralInvalid { what: "AMD root certificate", reason }
+        })?;
+        let root = trusted
+            .iter()
+            .find(|root| root.vendor() != Vendor::Intel && root.root_key_id() == found.key_id)
+            .ok_or_else(|| trusted.untrusted(found.key_id, found.subject))?;
+        self.claims(root, collateral, now)
     }
 
     /// The claims, if everything holds: chain, dates, revocation, the report's
     /// signature, and that the key is this chip's and this TCB's.
-    pub(super) fn verify(
+    fn claims(
         &self,
         root: &TrustRoot,
         collateral: &SnpCollateral,
@@ -238,14 +277,14 @@ fn check_collateral(collateral: &SnpCollateral, now: UnixSeconds) -> Result<(), 
     let issuer = x509(&collateral.issuer).map_err(invalid("AMD issuer certificate"))?;
     issued_by(&collateral.root, &root).map_err(invalid("AMD root certificate"))?;
     issued_by(&collateral.issuer, &root).map_err(invalid("AMD issuer certificate"))?;
-    for part in validity::snp_parts(collateral).map_err(|(what, reason)| invalid(what)(reason))? {
+    for part in collateral::parts(collateral).map_err(|(what, reason)| invalid(what)(reason))? {
         check_date(&part, now)?;
     }
     check_revocation(&issuer, &root, &collateral.crl)
 }
 
 fn check_date(part: &Part, now: UnixSeconds) -> Result<(), VerificationError> {
-    let Part { what, from, until } = *part;
+    let Part { what, from, until, .. } = *part;
     if now < from {
         return Err(VerificationError::CollateralNotYetValid { what, from, now });
     }
@@ -329,12 +368,6 @@ fn is_whole(der: &[u8], signed: &[u8], signature: &[u8]) -> bool {
     })
 }
 
-/// What the root in collateral says of itself.
-pub(super) fn root_of(collateral: &SnpCollateral) -> Result<RootCertificate, VerificationError> {
-    RootCertificate::parse(&collateral.root)
-        .map_err(|reason| VerificationError::CollateralInvalid { what: "AMD root certificate", reason })
-}
-
 #[cfg(test)]
-#[path = "snp_tests.rs"]
+#[path = "verification_tests.rs"]
 mod tests;

@@ -1,8 +1,7 @@
 //! Why evidence did not become claims.
 
-use crate::{
-    attester::AttesterError, clock::UnixSeconds, collateral::CollateralError, measurement::RootKeyId,
-};
+use super::CollateralError;
+use crate::{clock::UnixSeconds, measurement::RootKeyId};
 
 /// Why evidence did not become claims. Each kind has a stable code, and says
 /// what was found and what to do.
@@ -11,7 +10,8 @@ use crate::{
 pub enum VerificationError {
     /// The bytes are not evidence of the stated format.
     #[error(
-        "malformed evidence: {what}: {reason}; the peer must send exactly what its TEE's quoting service returned"
+        "malformed evidence: {what}: {reason}; send exactly what the TEE's quoting service returned, or give the file \
+         that `adytum evidence collect` or --write-evidence wrote"
     )]
     Malformed {
         /// The structure.
@@ -29,7 +29,8 @@ pub enum VerificationError {
     },
     /// No root is trusted at all, as before a broker's first manifest.
     #[error(
-        "nobody's evidence is trusted here yet: whose counts, a broker's first manifest says; apply one, and try again"
+        "no root is trusted here yet, so no evidence can be verified; a broker's first manifest names the vendors that \
+         it trusts: apply one with `adytum manifest apply`, then try again"
     )]
     NothingTrusted,
     /// The evidence chains to a root that is not trusted here.
@@ -41,7 +42,7 @@ pub enum VerificationError {
         subject: String,
         /// It calls itself a simulated platform's.
         simulated: bool,
-        /// The roots trusted, each as vendor and key id.
+        /// The roots trusted, by vendor; a simulated one with the beginning of its key id.
         trusted: Vec<String>,
     },
     /// A signature or a certificate chain does not hold.
@@ -141,22 +142,20 @@ pub enum VerificationError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The attester failed.
-    #[error(transparent)]
-    Attester(#[from] AttesterError),
 }
 
 fn untrusted_root(found: &RootKeyId, subject: &str, simulated: bool, trusted: &[String]) -> String {
-    let trusted = trusted.join(", ");
+    let (key, trusted) = (found.short(), trusted.join(", "));
     if simulated {
         format!(
-            "this is a simulated platform ({subject}, key {found}), which protects nothing, and only these roots \
-             are trusted: {trusted}; attest from real hardware, or ask for simulation by name on both sides"
+            "the evidence is of a simulated platform (key {key}), which protects nothing; trusted here: {trusted}. \
+             Attest on hardware, or trust this platform's root by name: with --trust-simulation of `adytum`, in \
+             simulation_roots of a manifest, in simulation_root of a measured configuration"
         )
     } else {
         format!(
-            "the evidence chains to {subject} with key {found}, and only these roots are trusted: {trusted}; \
-             refuse the peer, or trust that root if it is the vendor's"
+            "the evidence chains to {subject} (key {key}); trusted here: {trusted}. Refuse the peer; if the root is a \
+             vendor's own, name the vendor in `vendors` of the manifest's [trust] or of the policy"
         )
     }
 }
@@ -184,21 +183,24 @@ impl VerificationError {
             Self::TcbNotMatched { .. } => "tcb-not-matched",
             Self::Configuration { .. } => "configuration-unsafe",
             Self::TrustRoot { .. } => "trust-root-malformed",
-            Self::Attester(error) => error.code(),
         }
     }
 
-    /// May the same evidence pass later without anything done about it here?
-    /// True where only the collateral or its source stands in the way, or nothing has
-    /// been laid down yet.
-    pub fn retry(&self) -> bool {
+    /// May other collateral make the difference?
+    pub(crate) fn blames_collateral(&self) -> bool {
         matches!(
             self,
             Self::CollateralExpired { .. }
                 | Self::CollateralNotYetValid { .. }
                 | Self::CollateralInvalid { .. }
                 | Self::Collateral(_)
-                | Self::NothingTrusted
         )
+    }
+
+    /// May the same evidence pass later without anything done about it here?
+    /// True where only the collateral or its source stands in the way, or nothing has
+    /// been laid down yet.
+    pub fn retry(&self) -> bool {
+        self.blames_collateral() || matches!(self, Self::NothingTrusted)
     }
 }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3,
+use super::collateral::{DcapRequest, QuoteCollateralV3};
+use crate::{
+    error::CollateralError,
     http_get::{Answer, Base, fetch, malformed},
 };
 
@@ -37,7 +37,7 @@ impl PccsSource {
         Ok(Self { host, base: base.trim_end_matches('/').to_owned() })
     }
 
-    async fn pck_crl(&self, request: &CollateralRequest) -> Result<(Vec<u8>, String), CollateralError> {
+    async fn pck_crl(&self, request: &DcapRequest) -> Result<(Vec<u8>, String), CollateralError> {
         let what = "PCK CRL";
         let url = format!("{}/sgx/certification/v4/pckcrl?ca={}&encoding=der", self.base, request.ca);
         let answer = fetch(what, &url).await?;
@@ -57,7 +57,7 @@ impl PccsSource {
         Ok(der(&fetch("root CA CRL", url).await?.body))
     }
 
-    async fn tcb_info(&self, request: &CollateralRequest) -> Result<Signed, CollateralError> {
+    async fn tcb_info(&self, request: &DcapRequest) -> Result<Signed, CollateralError> {
         #[derive(Deserialize)]
         struct TcbInfo<'a> {
             #[serde(borrow, rename = "tcbInfo")]
@@ -75,7 +75,7 @@ impl PccsSource {
         read().map_err(|reason| malformed(&url, what, reason))
     }
 
-    async fn qe_identity(&self, request: &CollateralRequest) -> Result<Signed, CollateralError> {
+    async fn qe_identity(&self, request: &DcapRequest) -> Result<Signed, CollateralError> {
         #[derive(Deserialize)]
         struct QeIdentity<'a> {
             #[serde(borrow, rename = "enclaveIdentity")]
@@ -92,14 +92,9 @@ impl PccsSource {
         };
         read().map_err(|reason| malformed(&url, what, reason))
     }
-}
 
-#[async_trait]
-impl CollateralSource for PccsSource {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    /// Fetches the collateral for DCAP quotes of this kind.
+    pub async fn fetch(&self, request: &DcapRequest) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
         let ((pck_crl, pck_crl_issuer_chain), root_ca_crl, tcb_info, qe_identity) = tokio::try_join!(
             self.pck_crl(request),
             self.root_crl(),

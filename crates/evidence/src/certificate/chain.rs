@@ -38,6 +38,11 @@ pub(crate) fn parse<const LENGTH: usize>(text: &[u8]) -> Result<[Vec<u8>; LENGTH
     certificates.try_into().map_err(|_| format!("expected {LENGTH} certificates, found {found}"))
 }
 
+/// The issuer's certificate and the root's, from an issuer chain of collateral.
+pub(crate) fn parse_issuer_chain(text: &str) -> Result<[Vec<u8>; 2], String> {
+    parse::<2>(text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -9,13 +9,13 @@
 use std::ops::Range;
 
 use super::{
-    VerificationError, chain,
-    signature::{self, Cryptography},
+    collateral::{DcapRequest, PckCa},
+    cryptography::Cryptography,
 };
 use crate::{
-    certificate_name::printable,
+    certificate::{chain, printable, x509},
     claims::TeeKind,
-    collateral::{CollateralRequest, PckCa},
+    error::VerificationError,
     evidence::MAXIMUM_EVIDENCE_LENGTH,
     measurement::{Fmspc, ReportData},
 };
@@ -41,7 +41,7 @@ pub struct DcapQuote {
     /// The PCK certificate, the CA's, the root's, each in DER.
     pub pck_chain: [Vec<u8>; 3],
     /// What collateral it needs.
-    pub request: CollateralRequest,
+    pub request: DcapRequest,
     /// Where each structure lies, in order and without gaps.
     pub structures: Vec<(&'static str, Range<usize>)>,
 }
@@ -63,6 +63,12 @@ pub fn parse_dcap(bytes: &[u8]) -> Result<DcapQuote, VerificationError> {
         return Err(malformed(
             "quote",
             format!("expected at most {MAXIMUM_EVIDENCE_LENGTH} bytes, found {}", bytes.len()),
+        ));
+    }
+    if bytes.starts_with(b"-----BEGIN ") {
+        return Err(malformed(
+            "quote",
+            "it is text in PEM (\"-----BEGIN ...\"), and a quote is binary".to_owned(),
         ));
     }
     let mut reader = Reader { bytes, position: 0, structures: Vec::with_capacity(16) };
@@ -139,11 +145,11 @@ pub fn parse_dcap(bytes: &[u8]) -> Result<DcapQuote, VerificationError> {
     Ok(DcapQuote { tee, version, pck_chain, request, structures: reader.structures })
 }
 
-fn request(tee: TeeKind, pck: &[u8]) -> Result<CollateralRequest, VerificationError> {
+fn request(tee: TeeKind, pck: &[u8]) -> Result<DcapRequest, VerificationError> {
     let bad = |reason: String| malformed("PCK certificate", reason);
     let extension = dcap_qvl::intel::parse_pck_extension_with::<Cryptography>(pck)
         .map_err(|error| bad(format!("{error:#}")))?;
-    let certificate = signature::x509(pck).map_err(bad)?;
+    let certificate = x509(pck).map_err(bad)?;
     // "Intel SGX PCK Processor CA" and "Intel SGX PCK Platform CA".
     let issuer = certificate.issuer().as_raw();
     let named = |name: &[u8]| issuer.windows(name.len()).any(|window| window == name);
@@ -152,7 +158,7 @@ fn request(tee: TeeKind, pck: &[u8]) -> Result<CollateralRequest, VerificationEr
         (false, true) => PckCa::Platform,
         _ => return Err(bad(format!("issued by {}, which is no PCK CA", printable(certificate.issuer())))),
     };
-    Ok(CollateralRequest { tee, fmspc: Fmspc(extension.fmspc), ca })
+    Ok(DcapRequest { tee, fmspc: Fmspc(extension.fmspc), ca })
 }
 
 pub(super) fn malformed(what: &'static str, reason: String) -> VerificationError {
@@ -213,4 +219,19 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_pem_is_named_as_what_it_is() {
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", "MIIB".repeat(400));
+        let error = parse_dcap(pem.as_bytes()).unwrap_err();
+        assert_eq!(error.code(), "evidence-malformed");
+        let text = error.to_string();
+        assert!(text.contains("PEM") && !text.contains("version"), "{text}");
+        assert!(text.contains("adytum evidence collect"), "{text}");
+    }
 }

@@ -3,7 +3,11 @@
 
 use std::fmt;
 
-use crate::snp::{Endorser, SnpProduct};
+use super::product::{Endorser, SnpProduct};
+use crate::{
+    certificate::validity::{self, Part, Unreadable},
+    clock::UnixSeconds,
+};
 
 /// Which of AMD's hierarchies is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +67,20 @@ impl fmt::Display for VcekRequest {
         let request = SnpRequest { product: self.product, endorser: Endorser::Vcek };
         write!(f, "{request}-{}-{}", self.hardware_id(), hex::encode(self.reported_tcb))
     }
+}
+
+/// Every dated part: the CRL, and the certificates. Nothing is verified.
+pub(crate) fn parts(collateral: &SnpCollateral) -> Result<Vec<Part>, Unreadable> {
+    Ok(vec![
+        validity::crl("AMD CRL", &collateral.crl)?,
+        validity::certificate("AMD issuer certificate", &collateral.issuer)?,
+        validity::certificate("AMD root certificate", &collateral.root)?,
+    ])
+}
+
+/// When the CRL was issued.
+pub(crate) fn issued(collateral: &SnpCollateral) -> Result<UnixSeconds, Unreadable> {
+    Ok(validity::crl("AMD CRL", &collateral.crl)?.from)
 }
 
 #[cfg(test)]

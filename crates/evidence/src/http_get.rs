@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::CollateralError;
+use crate::error::CollateralError;
 
 /// From the first byte to the last of one request, its connection included.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -30,22 +30,22 @@ const BODY_LIMIT: usize = 512 * 1024;
 const HEADER_LIMIT: usize = 64 * 1024;
 
 /// An answer read whole.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// A service's address, as somebody gave it.
-pub(super) struct Base {
+pub(crate) struct Base {
     /// Scheme, host, port and a path, which does not end in a slash.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// The host alone.
-    pub(super) host: String,
+    pub(crate) host: String,
 }
 
 impl Base {
-    pub(super) fn new(url: &str) -> Result<Self, CollateralError> {
+    pub(crate) fn new(url: &str) -> Result<Self, CollateralError> {
         let malformed = |reason: String| CollateralError::Url { found: url.to_owned(), reason };
         let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| malformed(error.to_string()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
@@ -63,7 +63,7 @@ impl Base {
 }
 
 /// Fetches `what` from `url`; whatever is not that is an error.
-pub(super) async fn fetch(what: &str, url: &str) -> Result<Answer, CollateralError> {
+pub(crate) async fn fetch(what: &str, url: &str) -> Result<Answer, CollateralError> {
     let unreachable = |reason: String| CollateralError::Unreachable { origin: url.to_owned(), reason };
     let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| unreachable(error.to_string()))?;
     let answer = get(&uri).await.map_err(unreachable)?;
@@ -86,7 +86,7 @@ pub(super) async fn fetch(what: &str, url: &str) -> Result<Answer, CollateralErr
 }
 
 /// An answer that is not what was asked for.
-pub(super) fn malformed(url: &str, what: &str, reason: String) -> CollateralError {
+pub(crate) fn malformed(url: &str, what: &str, reason: String) -> CollateralError {
     CollateralError::Malformed { origin: url.to_owned(), what: what.to_owned(), reason }
 }
 

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::{
-    CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3, SnpCollateral, SnpRequest,
-    VcekRequest,
-    http_get::{self, malformed},
+    collateral::{SnpCollateral, SnpRequest, VcekRequest},
+    product::SnpProduct,
 };
 use crate::{
-    snp::{SnpProduct, SnpTcb},
-    verifier::parse_issuer_chain,
+    certificate::chain::parse_issuer_chain,
+    error::CollateralError,
+    http_get::{self, malformed},
+    measurement::SnpTcb,
 };
 
 /// AMD's own service.
@@ -36,18 +35,9 @@ impl KdsSource {
         let SnpRequest { product, endorser } = request;
         format!("{}/{}/v1/{product}/{what}", self.base, endorser.to_string().to_lowercase())
     }
-}
 
-#[async_trait]
-impl CollateralSource for KdsSource {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        Err(CollateralError::NoSource { what: request.to_string() })
-    }
-
-    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
+    /// Fetches the certificates above endorsement keys of this kind, and their CRL.
+    pub async fn fetch(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
         let (chain_url, crl_url) = (self.at(request, "cert_chain"), self.at(request, "crl"));
         let (chain, crl) = tokio::try_join!(
             http_get::fetch("AMD certificate chain", &chain_url),
@@ -60,7 +50,8 @@ impl CollateralSource for KdsSource {
         Ok(Arc::new(SnpCollateral { issuer, root, crl: crl.body.to_vec() }))
     }
 
-    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
+    /// Fetches the certificate of a chip's endorsement key, in DER.
+    pub async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
         let SnpTcb { fmc, bootloader, tee, snp, microcode } =
             SnpTcb::read(request.product, request.reported_tcb);
         let fmc = match (request.product, fmc) {
