@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use adytum_api::refusal::{KIND, RefusalKind};
 use tonic::{Code, Status};
 
 use super::*;
@@ -42,7 +43,11 @@ async fn ask(fixture: &Fixture, session: &SessionInfo, request: &broker::GetSecr
 /// All of a status that a peer sees.
 fn seen(status: &Status) -> (Code, String, String, String) {
     let text = |key| status.metadata().get(key).unwrap().to_str().unwrap().to_owned();
-    assert_eq!(status.metadata().len(), 2);
+    assert_eq!(status.metadata().len(), 3);
+    let kind = RefusalKind::from_name(&text(KIND));
+    // What a workload is refused for what it is, and only that, is a verdict.
+    let judged = !matches!(status.code(), Code::InvalidArgument | Code::Unavailable);
+    assert_eq!(kind == Some(RefusalKind::Verdict), judged, "{status:?}");
     (status.code(), text("adytum-code"), text("adytum-retry"), status.message().to_owned())
 }
 
