@@ -1,28 +1,38 @@
 //! The side that produces evidence.
 
+#[cfg(feature = "collect")]
 mod detection;
-#[cfg(test)]
+#[cfg(all(test, feature = "collect"))]
 mod emulation;
+#[cfg(feature = "collect")]
 mod endorsed;
+#[cfg(feature = "collect")]
 mod files;
+#[cfg(feature = "collect")]
 mod gramine;
+#[cfg(feature = "collect")]
 mod occlum;
+#[cfg(feature = "collect")]
 mod occlum_ioctl;
 mod platform;
+#[cfg(feature = "collect")]
 mod tsm;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::platform::{TeeInterface, TeePlatform, UnknownTee};
+#[cfg(feature = "collect")]
 pub use self::{
     detection::detect,
     endorsed::{Endorsed, endorsed},
     gramine::{GRAMINE_DIRECTORY, Gramine},
     occlum::{OCCLUM_DEVICE, Occlum},
-    platform::{TeeInterface, TeePlatform, UnknownTee},
     tsm::{TSM_DIRECTORY, Tsm},
 };
-use crate::{dcap::parse_dcap, evidence::Evidence, measurement::ReportData};
+#[cfg(feature = "collect")]
+use crate::dcap::parse_dcap;
+use crate::{evidence::Evidence, measurement::ReportData};
 
 /// Produces evidence about the program that runs here.
 #[async_trait]
@@ -99,6 +109,7 @@ impl AttesterError {
 /// Platforms' interfaces block, for tens of milliseconds where a quoting
 /// enclave or the host is asked. Work that has begun goes on to its end, also when
 /// its caller is gone: who limits how much there is must wait for that end.
+#[cfg(feature = "collect")]
 async fn blocking<T: Send + 'static>(
     interface: &'static str,
     work: impl FnOnce() -> Result<T, AttesterError> + Send + 'static,
@@ -114,6 +125,7 @@ async fn blocking<T: Send + 'static>(
 
 /// A platform's answer, if it is a quote over this report data. A peer would
 /// find out as well, but could not say so where it can be mended.
+#[cfg(feature = "collect")]
 fn checked_dcap_quote(
     interface: &str,
     quote: Vec<u8>,

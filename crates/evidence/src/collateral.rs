@@ -3,23 +3,35 @@
 //! it, with the sources that know every kind.
 
 mod by_vendor;
+#[cfg(feature = "collect")]
 mod cached;
+#[cfg(feature = "collect")]
 mod directory;
 mod kinds;
+#[cfg(feature = "collect")]
 mod places;
+#[cfg(feature = "collect")]
 mod services;
 mod source;
 
 pub use self::{
     by_vendor::ByVendor,
-    cached::CachedSource,
-    directory::{DirectorySource, MAXIMUM_COLLATERAL_LENGTH},
     kinds::{Collateral, CollateralRef, CollateralRequest},
-    places::{from_places, from_url, from_url_with_clock},
     source::CollateralSource,
 };
+#[cfg(feature = "collect")]
+pub use self::{
+    cached::CachedSource,
+    directory::{DirectorySource, MAXIMUM_COLLATERAL_LENGTH},
+    places::{from_places, from_url, from_url_with_clock},
+};
+#[cfg(feature = "collect")]
 pub use crate::{
-    dcap::{DcapRequest, PccsSource, PckCa, QuoteCollateralV3},
+    dcap::PccsSource,
+    snp::{AMD_KDS, KdsSource},
+};
+pub use crate::{
+    dcap::{DcapRequest, PckCa, QuoteCollateralV3},
     error::CollateralError,
-    snp::{AMD_KDS, KdsSource, SnpCollateral, SnpRequest, VcekRequest},
+    snp::{SnpCollateral, SnpRequest, VcekRequest},
 };

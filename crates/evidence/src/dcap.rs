@@ -6,14 +6,16 @@ mod cause;
 mod collateral;
 mod cryptography;
 mod diagnosis;
+#[cfg(feature = "collect")]
 mod pccs;
 mod quote;
 mod root;
 mod verification;
 
+#[cfg(feature = "collect")]
+pub use self::pccs::PccsSource;
 pub use self::{
     collateral::{DcapRequest, PckCa, QuoteCollateralV3},
-    pccs::PccsSource,
     quote::{DcapQuote, parse_dcap},
 };
 pub(crate) use self::{

@@ -46,6 +46,7 @@ pub mod collateral;
 mod dcap;
 mod error;
 pub mod evidence;
+#[cfg(feature = "collect")]
 mod http_get;
 pub mod identity;
 pub mod measurement;

@@ -5,16 +5,18 @@
 
 mod certificate_table;
 mod collateral;
+#[cfg(feature = "collect")]
 mod kds;
 mod product;
 mod report;
 mod tcb;
 mod verification;
 
+#[cfg(feature = "collect")]
+pub use self::kds::{AMD_KDS, KdsSource};
 pub use self::{
     certificate_table::{CertificateTable, single as certificate_table},
     collateral::{SnpCollateral, SnpRequest, VcekRequest},
-    kds::{AMD_KDS, KdsSource},
     product::{Endorser, SnpProduct},
     report::{SnpReport, parse_report},
 };

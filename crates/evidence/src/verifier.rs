@@ -33,7 +33,7 @@ pub struct Verifier {
 /// Evidence that is read and that may chain to a trusted root.
 enum ReadEvidence<'a> {
     Dcap(ReadQuote<'a>),
-    Snp(SnpEvidence<'a>),
+    Snp(Box<SnpEvidence<'a>>),
 }
 
 impl fmt::Debug for Verifier {
@@ -92,7 +92,7 @@ impl Verifier {
             EvidenceFormat::SnpReport => {
                 let read = SnpEvidence::read(evidence)?;
                 read.may_chain_to(&self.roots)?;
-                Ok(ReadEvidence::Snp(read))
+                Ok(ReadEvidence::Snp(Box::new(read)))
             }
         }
     }

@@ -11,7 +11,7 @@
 //! * [`Platform`] is the machine, in memory or in a directory.
 //! * [`SimAttester`] and [`RemoteSimAttester`] produce evidence on it;
 //!   [`open_attester`] makes either from the text of a flag.
-//! * [`service`] serves its collateral as a PCCS does, and quotes.
+//! * `service`, a feature, serves its collateral as a PCCS does, and quotes.
 //! * [`Faults`] are what may be wrong with it, for tests.
 //! * [`snp`] is a chip of the other vendor, for tests.
 
@@ -30,9 +30,11 @@ mod faults;
 mod hardware;
 mod keys;
 mod location;
+mod messages;
 mod platform;
 mod quoting;
 mod remote;
+#[cfg(feature = "service")]
 pub mod service;
 pub mod snp;
 

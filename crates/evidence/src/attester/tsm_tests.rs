@@ -8,7 +8,8 @@ use std::{
     },
 };
 
-use super::{emulation::tdx_quote, *};
+use super::*;
+use crate::attester::emulation::tdx_quote;
 
 const REPORT_DATA: ReportData = ReportData([9; 64]);
 

@@ -87,6 +87,7 @@ impl Collateral {
     }
 
     /// Is it the very same answer, at the same place in memory?
+    #[cfg(feature = "collect")]
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Dcap(one), Self::Dcap(other)) => Arc::ptr_eq(one, other),
@@ -97,6 +98,7 @@ impl Collateral {
     }
 
     /// Every dated part. Nothing is verified.
+    #[cfg(feature = "collect")]
     pub(crate) fn parts(&self) -> Result<Vec<Part>, Unreadable> {
         match self {
             Self::Dcap(collateral) => dcap::parts(collateral),

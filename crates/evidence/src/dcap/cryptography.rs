@@ -7,7 +7,7 @@ use dcap_qvl::{
     signature::DerSigEncoder,
     x509::X509CertBackend,
 };
-use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 
 use crate::{
     certificate::{printable, x509},

@@ -16,12 +16,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::{error::SimError, platform::Platform};
-
-pub(crate) use quotes::{ProgramRequest, QuoteRequest, SealingKeyReply};
+use crate::{error::SimError, messages::ErrorReply, platform::Platform};
 
 /// The largest request body, in bytes; a quote request has less than 500.
 pub const MAXIMUM_REQUEST_LENGTH: usize = 4096;
@@ -88,13 +85,6 @@ async fn limit_time(State(service): State<Service>, request: Request, next: Next
 async fn root_certificate(State(service): State<Service>) -> Response {
     ([("content-type", "application/x-pem-file")], service.platform.root_certificate_pem().to_owned())
         .into_response()
-}
-
-/// The body of an answer that refuses.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ErrorReply {
-    pub(crate) code: String,
-    pub(crate) message: String,
 }
 
 /// An answer that refuses: the one place where errors become HTTP.
