@@ -74,7 +74,7 @@ const RUNTIME_VARIABLES: [&str; 9] = [
 pub(crate) enum Action {
     /// Write the document for one container. Prints its digest, which is the
     /// workload identity for the manifest.
-    New(NewArgs),
+    New(Box<NewArgs>),
     /// Print the digest of a document.
     Digest {
         /// The document.
@@ -149,7 +149,7 @@ fn parse_capability(text: &str) -> Result<String, String> {
 
 pub(crate) fn run(action: Action) -> anyhow::Result<()> {
     match action {
-        Action::New(args) => new(args),
+        Action::New(args) => new(*args),
         Action::Digest { file } => {
             let document = key_file::read_bytes(&file, 1024 * 1024)?;
             output::line(identity(&document))

@@ -2,7 +2,8 @@
 
 #[cfg(feature = "collect")]
 mod detection;
-#[cfg(all(test, feature = "collect"))]
+#[cfg(test)]
+#[cfg(feature = "collect")]
 mod emulation;
 #[cfg(feature = "collect")]
 mod endorsed;
