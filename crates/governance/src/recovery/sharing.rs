@@ -134,7 +134,7 @@ impl Share {
     /// Encrypts it to a recipient, in the age format.
     pub(crate) fn wrap(&self, recipient: &RecoveryRecipient) -> Result<Vec<u8>, KeyError> {
         let failed = KeyError { operation: "encrypting a share" };
-        let recipient: x25519::Recipient = recipient.0.parse().map_err(|_| failed.clone())?;
+        let recipient: x25519::Recipient = recipient.0.parse().map_err(|_| failed)?;
         age::encrypt(&recipient, &self.0).map_err(|_| failed)
     }
 }
@@ -153,13 +153,13 @@ pub(crate) fn split(key: &[u8; 32], threshold: u8, count: usize) -> Result<Vec<S
     // Who alone may recover has the key itself: a polynomial of degree 0.
     let shares = if threshold == 1 {
         let one = |number: u8| [&[number], key.as_slice()].concat();
-        (1..=u8::try_from(count).map_err(|_| failed.clone())?).map(one).collect()
+        (1..=u8::try_from(count).map_err(|_| failed)?).map(one).collect()
     } else {
-        Gf256::split_bytes(usize::from(threshold), count, key, rand::rng()).map_err(|_| failed.clone())?
+        Gf256::split_bytes(usize::from(threshold), count, key, rand::rng()).map_err(|_| failed)?
     };
     shares
         .into_iter()
-        .map(|share| Share::from_bytes(&Zeroizing::new(share)).map_err(|_| failed.clone()))
+        .map(|share| Share::from_bytes(&Zeroizing::new(share)).map_err(|_| failed))
         .collect()
 }
 
