@@ -157,10 +157,7 @@ pub(crate) fn split(key: &[u8; 32], threshold: u8, count: usize) -> Result<Vec<S
     } else {
         Gf256::split_bytes(usize::from(threshold), count, key, rand::rng()).map_err(|_| failed)?
     };
-    shares
-        .into_iter()
-        .map(|share| Share::from_bytes(&Zeroizing::new(share)).map_err(|_| failed))
-        .collect()
+    shares.into_iter().map(|share| Share::from_bytes(&Zeroizing::new(share)).map_err(|_| failed)).collect()
 }
 
 /// Puts shares together. Any as many as the threshold give the key; others give
