@@ -3,10 +3,7 @@
 
 #![no_main]
 
-use adytum_serving::{
-    onnx::signature::TensorSpecification,
-    tensor::{EncodedTensor, encode},
-};
+use adytum_serving::tensor::{EncodedTensor, TensorSpecification, encode};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 

@@ -5,12 +5,14 @@
 //! errors and logs. It finds:
 //! - words and turns that readers stumble over: the list in `rules.rs`;
 //! - in pages, sentences of more than 40 words;
-//! - documentation of a field in three words or fewer, such as "Why.".
+//! - documentation of a field in three words or fewer, such as "Why.";
+//! - public items without documentation, fields aside.
 //!
 //! Each finding says what to write instead. A use that is right has its place in
 //! `allowed.rs`, with a reason. Code in backquotes is not read.
 
 mod allowed;
+mod documented;
 mod fields;
 mod rules;
 mod text;
@@ -118,6 +120,10 @@ impl<'a> Checker<'a> {
                     for sentence in of_text(&message.text, message.line) {
                         self.check(&file, &sentence, None);
                     }
+                }
+                for (line, name) in documented::undocumented(&module.items) {
+                    let text = format!("the public {name} has no documentation; write what it is or does");
+                    self.problems.push(Problem { place: Place { file: file.clone(), line }, text });
                 }
                 for (line, words) in fields::short(&module.items) {
                     let text = format!(

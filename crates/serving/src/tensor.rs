@@ -1,11 +1,11 @@
-//! Tensors in the server: what came out of a request, checked, and what goes
-//! into an answer.
+//! Tensors in the server: checked ones of a request, and those of an answer.
 
 mod decode;
 mod elements;
 mod encode;
 mod error;
 pub mod half;
+mod specification;
 mod values;
 
 #[cfg(test)]
@@ -15,6 +15,7 @@ pub use decode::EncodedTensor;
 pub use elements::{ElementType, Elements};
 pub use encode::encode;
 pub use error::TensorError;
+pub use specification::TensorSpecification;
 
 /// A dense tensor, row-major. The number of elements is the product of the
 /// shape.

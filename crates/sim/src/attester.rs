@@ -15,7 +15,7 @@ use crate::{error::SimError, platform::Platform, quoting::Program};
 pub const PLATFORM_NAME: &str = "simulation";
 
 /// Attests that a workload runs on a simulated platform. Nothing is measured:
-/// the platform believes what it is told.
+/// the platform signs any claims that it is given.
 #[derive(Clone)]
 pub struct SimAttester {
     platform: Arc<Platform>,

@@ -30,6 +30,13 @@ impl SimCollateralSource {
     }
 }
 
+impl Platform {
+    /// This platform's collateral, from memory.
+    pub fn collateral_source(self: &Arc<Self>) -> SimCollateralSource {
+        SimCollateralSource::new(Arc::clone(self))
+    }
+}
+
 #[async_trait]
 impl CollateralSource for SimCollateralSource {
     async fn collateral(

@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificates::{Chain, Validity},
-    collateral_source::SimCollateralSource,
     directory::{COLLATERAL_DIRECTORY, Contents, Directory, ROOT_CERTIFICATE_FILE},
     endorsements::{self, RENEWAL_MARGIN},
     error::SimError,
@@ -283,7 +282,7 @@ impl Platform {
         Arc::clone(&self.read_issued().collateral)
     }
 
-    /// Issues collateral anew, dated by `now`, also in the directory.
+    /// Issues collateral again, dated by `now`, also in the directory.
     pub fn renew_collateral(&self, now: UnixSeconds) -> Result<(), SimError> {
         let faults = self.faults();
         self.issue(faults, now)
@@ -298,7 +297,7 @@ impl Platform {
         self.issue(faults, self.clock.now())
     }
 
-    /// What is wrong with the platform.
+    /// The faults that the platform has on purpose.
     pub fn faults(&self) -> Faults {
         self.read_issued().faults
     }
@@ -334,11 +333,6 @@ impl Platform {
     fn read_issued(&self) -> std::sync::RwLockReadGuard<'_, Issued> {
         // An `Issued` is replaced whole, so a poisoned lock still guards a good one.
         self.issued.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// This platform's collateral, from memory.
-    pub fn collateral_source(self: &Arc<Self>) -> SimCollateralSource {
-        SimCollateralSource::new(Arc::clone(self))
     }
 
     /// The root to give to a verifier that shall trust this platform.

@@ -54,6 +54,7 @@ const TURNS: &[Turn] = &[
         "say who decides, or where it is written",
     ),
     turn(r"\bhow [a-z]+( [a-z]+)? (stands?|stood)\b|\bdoes it stand\b", "\"the state of ..\""),
+    turn(r"\bDESIGN(\.md)?\b", "ARCHITECTURE.md, or no place: DESIGN is not in the repository"),
     turn(r"\b(is|are|was|were) to be had\b", "\"is available\", \"can be fetched\""),
 ];
 
@@ -135,6 +136,7 @@ mod tests {
             ("Confidential inference: found a broker", "found a broker"),
             ("nobody's evidence is trusted here yet: whose counts, a manifest says", "nobody's"),
             ("nobody's evidence is trusted here yet: whose counts, a manifest says", "whose counts"),
+            ("(DESIGN, invariant 1)", "DESIGN"),
             ("Whoever dies at any step: at most one of both releases", "Whoever"),
             ("no statement speaks of this file", "speaks of"),
             ("{path:?} is said to have 4 bytes", "is said to"),

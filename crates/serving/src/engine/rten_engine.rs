@@ -13,11 +13,8 @@ use rten_tensor::{Layout, Tensor as EngineTensor};
 
 use super::{Engine, LoadError, LoadedModel, RunError, Threads};
 use crate::{
-    onnx::{
-        prepare::prepare,
-        signature::{Signature, TensorSpecification},
-    },
-    tensor::{ElementType, Elements, Tensor, half},
+    onnx::{prepare::prepare, signature::Signature},
+    tensor::{ElementType, Elements, Tensor, TensorSpecification, half},
 };
 
 /// Up to this size, in bytes, a model's weights are kept a second time, in the order

@@ -9,9 +9,9 @@ use std::{
 
 use crate::{
     engine::{LoadedModel, RunError, Threads},
-    onnx::signature::{Signature, TensorSpecification},
+    onnx::signature::Signature,
     scheduler::CostEstimate,
-    tensor::{ElementType, Tensor},
+    tensor::{ElementType, Tensor, TensorSpecification},
 };
 
 /// The largest input that a warm-up makes up, in elements: 16 Mi.
@@ -95,7 +95,7 @@ impl Servable {
         self.signature().outputs.iter().map(|output| output.name.clone()).collect()
     }
 
-    /// What runs cost.
+    /// The estimated cost of a run.
     pub fn cost(&self) -> &CostEstimate {
         &self.cost
     }

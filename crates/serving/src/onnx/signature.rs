@@ -1,24 +1,12 @@
-//! What a model's inputs and outputs are.
+//! A model's inputs and outputs.
 
 use std::{collections::BTreeSet, ops::Range};
 
 use super::OnnxError;
 use crate::{
-    tensor::ElementType,
+    tensor::{ElementType, TensorSpecification},
     wire::{Fields, text},
 };
-
-/// An input or output of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorSpecification {
-    /// Its name in the graph.
-    pub name: String,
-    /// The type of its elements; unknown for outputs without a declaration.
-    pub element_type: Option<ElementType>,
-    /// Its dimensions, `None` for one that may vary; `None` when even their
-    /// number is unknown.
-    pub shape: Option<Vec<Option<usize>>>,
-}
 
 /// All inputs and outputs, in the graph's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use adytum_api::tensorflow::{
 use prost::Message;
 
 use super::{DEFAULT_SIGNATURE, target};
-use crate::{error::RequestError, models::Models, onnx::signature::TensorSpecification};
+use crate::{error::RequestError, models::Models, tensor::TensorSpecification};
 
 const SIGNATURE_DEFINITION: &str = "signature_def";
 const TYPE_URL: &str = "type.googleapis.com/tensorflow.serving.SignatureDefMap";

@@ -10,14 +10,11 @@ use std::ops::Range;
 use adytum_api::tensorflow::DataType;
 
 use super::{
-    ElementType, Tensor, TensorError,
+    ElementType, Tensor, TensorError, TensorSpecification,
     error::{describe_found, describe_shape},
     values::{FieldValues, from_content},
 };
-use crate::{
-    onnx::signature::TensorSpecification,
-    wire::{Fields, Value, WireError},
-};
+use crate::wire::{Fields, Value, WireError};
 
 /// TensorFlow's own limit (`TensorShape::MaxDimensions`).
 const MAXIMUM_RANK: usize = 254;

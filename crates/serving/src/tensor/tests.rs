@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::onnx::signature::TensorSpecification;
 
 const LIMIT: usize = 1 << 20;
 

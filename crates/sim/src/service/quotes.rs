@@ -14,7 +14,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use super::{Refusal, Service};
+use super::{Service, refusal::Refusal};
 use crate::{attester::default_mr_signer, quoting::Program};
 
 /// What a program says that it is. All but the identity may be left out.
@@ -46,7 +46,7 @@ pub(crate) struct QuoteRequest {
 /// [`ProgramRequest`].
 #[derive(Serialize, Deserialize, ZeroizeOnDrop)]
 pub(crate) struct SealingKeyReply {
-    /// 64 hexadecimal digits.
+    /// The digest as 64 hexadecimal digits.
     sealing_key: String,
 }
 
@@ -100,10 +100,4 @@ async fn sealing_key(
     let Json(request) = request?;
     let key = service.platform.sealing_key(&Program::from(&request))?;
     Ok(Json(SealingKeyReply { sealing_key: hex::encode(*key.0) }))
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), "bad-request", rejection.body_text())
-    }
 }
