@@ -3,20 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-#[cfg(feature = "checks")]
 mod codes;
 mod demo;
-#[cfg(feature = "checks")]
 mod house;
 mod image;
 mod model;
-#[cfg(feature = "checks")]
 mod page;
-#[cfg(feature = "checks")]
 mod problem;
-#[cfg(feature = "checks")]
 mod prose;
-#[cfg(feature = "checks")]
 mod sources;
 
 use std::process::ExitCode;
@@ -42,13 +36,10 @@ enum Command {
     /// The contents of container images.
     Image(image::Arguments),
     /// Check that each code is explained, and write the catalogue.
-    #[cfg(feature = "checks")]
     Codes(codes::Arguments),
     /// Check that texts for people are plain English.
-    #[cfg(feature = "checks")]
     Prose(prose::Arguments),
     /// Check that imports between modules go one way.
-    #[cfg(feature = "checks")]
     House(house::Arguments),
 }
 
@@ -59,11 +50,8 @@ async fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
         Command::Image(arguments) => image::run(arguments),
-        #[cfg(feature = "checks")]
         Command::Codes(arguments) => codes::run(arguments),
-        #[cfg(feature = "checks")]
         Command::Prose(arguments) => prose::run(arguments),
-        #[cfg(feature = "checks")]
         Command::House(arguments) => house::run(arguments),
     };
     match outcome {
