@@ -21,8 +21,8 @@ usage: build.sh [OPTION]...
     -m <model> what is served as "resnet": resnet50 (default), digits or an ONNX file
     -d <directory> the owner's directory (default: deploy/owner)
     -n <name> a further name or address in the server's certificate; may be repeated
-    -p <file> the policy that tells the broker (TOML), for hardware
-    -w <file> the policy that tells the workload (TOML), for hardware
+    -p <file> the policy that identifies the broker (TOML), for hardware
+    -w <file> the policy that identifies the workload (TOML), for hardware
     -o <directory> also write each image as an archive (docker load, ctr images import)
     --check-reproducible build a second time, from a copy of the commit elsewhere, and compare
 END
@@ -60,7 +60,7 @@ owner=$(realpath -m "$owner")
 [[ -z $archives ]] || archives=$(realpath -m "$archives")
 [[ ! -f $model ]] || model=$(realpath "$model")
 if (($# > 0)); then
-    echo "build.sh: what is '$1'?" >&2
+    echo "build.sh: unexpected argument '$1'" >&2
     usage >&2
     exit 2
 fi
@@ -231,15 +231,15 @@ done
 if [[ ! -f $owner/public/workload.toml ]]; then
     cat <<'END'
 
-tf_demo is not finished: it must say which broker is meant, and that is known once init_ra_server is in its TEE. Until
-then it ends with "no-models-allowed". Have the broker measured, and build again with -p FILE: see "On hardware" in
-docs/kubernetes.md. To try all of it on any machine, simulate: -s.
+tf_demo is not finished: it must pin the broker's measurement, which is known once init_ra_server is in its TEE. Until then
+it ends with "no-models-allowed". Measure the broker and build again with -p FILE: see "On hardware" in
+docs/kubernetes.md. To try everything on any machine, simulate: -s.
 END
 elif [[ -z $simulation && ! " ${owner_options[*]} " =~ " -w " ]]; then
     cat <<'END'
 
-There is no manifest for these images yet: it must say how tf_demo is told, which is known once it is in its TEE. Have it
-measured, and build again with -w FILE too: see "On hardware" in docs/kubernetes.md.
+There is no manifest for these images yet: it must pin tf_demo's measurement, which is known once tf_demo is in its TEE.
+Measure it, and build again with -w FILE too: see "On hardware" in docs/kubernetes.md.
 END
 fi
 [[ -z $check ]] || check_reproducible

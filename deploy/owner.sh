@@ -26,8 +26,8 @@ usage: owner.sh [OPTION]...
     -m <model> what is served as "resnet": resnet50, digits or an ONNX file
     -n <name> a further name or address in the server's certificate; may be repeated. It counts when the
        certificate is made: a name that an existing one lacks is refused
-    -p <file> the policy that tells the broker (TOML), for hardware
-    -w <file> the policy that tells the workload (TOML), for hardware
+    -p <file> the policy that identifies the broker (TOML), for hardware
+    -w <file> the policy that identifies the workload (TOML), for hardware
     -s simulate the TEE, which protects nothing
     -h usage help
 END
@@ -110,7 +110,7 @@ server_certificate() {
     for name in "${further_names[@]}"; do
         grep -qxF -- "$name" <<<"$known" ||
             fail "$crt exists, and -n has no effect on it: it is for ${known//$'\n'/, }, as far as is known," \
-                "and not for $name. Leave -n out, or remove $crt and $key to have both made anew"
+                "and not for $name. Leave -n out, or remove $crt and $key to have both made again"
     done
 }
 
@@ -173,7 +173,7 @@ models() {
     seal digits 1
 }
 
-# Prints the policy that tells a program in simulation by its identity.
+# Prints the policy that identifies a program in simulation by its identity.
 simulated() {
     printf 'vendors = ["simulation"]\ntee = ["sgx"]\nidentity = ["%s"]\n' "$1"
 }
@@ -259,8 +259,8 @@ sign_manifest() {
     "$adytum" manifest sign "$file" --owner "$private/owner.pem" >/dev/null
 }
 
-# Until one is made for what is built now: a former manifest, without its signatures,
-# keeps the version that the next one follows, and can't be applied.
+# Until a manifest is made for the present build: the previous one, without its signatures,
+# keeps the version that the next one follows, and cannot be applied.
 unsigned() {
     rm -f "$public/manifest.toml.sig"
 }
@@ -277,7 +277,7 @@ if [[ -z $broker_rules ]]; then
     # What an earlier run made for another broker is not this one's.
     rm -f "$public/broker-policy.toml" "$public/workload.toml"
     unsigned
-    echo 'broker             not told yet: -p FILE'
+    echo 'broker             not identified yet: -p FILE'
     exit
 fi
 echo "$broker_rules" >"$public/broker-policy.toml"

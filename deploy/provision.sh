@@ -55,7 +55,7 @@ if [[ ! -x $adytum ]]; then
     exit 1
 fi
 if [[ -n $simulation ]]; then
-    # Its collateral lies beside its root, and is renewed when it is due.
+    # Its collateral lies next to its root, and is renewed when it is due.
     options+=(--trust-simulation "$("$adytum" simulation root "$owner/private/platform")")
 fi
 

@@ -15,6 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let descriptors = protox::compile(SERVICES.map(|file| root.join(file)), [root])?;
     tonic_prost_build::configure()
+        .client_mod_attribute(".", "#[cfg(feature = \"services\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"services\")]")
         // A tensor's bytes are shared with the message buffer, not copied.
         .bytes(".tensorflow.TensorProto.tensor_content")
         // Answers are byte-identical for equal content.

@@ -1,28 +1,49 @@
 # shellcheck shell=bash
 # The container engine at hand: docker, podman or buildah. Sourced by build.sh.
 
-# Sets `engine`. A docker client that reaches no engine counts as absent.
+# Sets `engine`. An engine counts only if it works: a docker client without its
+# daemon builds nothing.
 find_engine() {
-    local candidate
+    local candidate reason idle=()
     for candidate in ${ADYTUM_ENGINE:-docker podman buildah}; do
-        command -v "$candidate" >/dev/null || continue
         case $candidate in
-            docker) docker version --format '{{.Server.Version}}' >/dev/null 2>&1 || continue ;;
-            podman) podman info >/dev/null 2>&1 || continue ;;
-            buildah)
-                # Overlay mounts are not to be had everywhere; plain copies are.
-                buildah info >/dev/null 2>&1 || export STORAGE_DRIVER=vfs
-                buildah info >/dev/null 2>&1 || continue
-                ;;
+            docker | podman | buildah) ;;
             *)
                 echo "build.sh: ADYTUM_ENGINE is '$candidate'; it may be docker, podman or buildah" >&2
                 return 1
                 ;;
         esac
-        engine=$candidate
-        return
+        command -v "$candidate" >/dev/null || continue
+        if reason=$(engine_works "$candidate"); then
+            # Overlay mounts are not to be had everywhere; plain copies are.
+            [[ -z $reason ]] || export STORAGE_DRIVER=$reason
+            engine=$candidate
+            return
+        fi
+        idle+=("$candidate is installed but does not work: ${reason:-it gave no reason}")
     done
-    echo "build.sh: no container engine: install docker, podman or buildah (Debian: apt-get install buildah)" >&2
+    if ((${#idle[@]})); then
+        printf 'build.sh: %s\n' "${idle[@]}" >&2
+        echo "build.sh: start it (docker: its daemon, 'systemctl start docker'), or install buildah, which needs no daemon" >&2
+    else
+        echo "build.sh: no container engine: install docker, podman or buildah (Debian: apt-get install buildah)" >&2
+    fi
+    return 1
+}
+
+# engine_works ENGINE: prints the storage driver that it needs, if not its own; or
+# fails and prints the last line of what the engine said.
+engine_works() {
+    local said
+    case $1 in
+        docker) said=$(docker version --format '{{.Server.Version}}' 2>&1) && return ;;
+        podman) said=$(podman info 2>&1) && return ;;
+        buildah)
+            buildah info >/dev/null 2>&1 && return
+            said=$(STORAGE_DRIVER=vfs buildah info 2>&1) && echo vfs && return
+            ;;
+    esac
+    tail -n 1 <<<"$said"
     return 1
 }
 

@@ -6,13 +6,8 @@
 use std::sync::LazyLock;
 
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_sealed::{
-    keys::ModelIdentity,
-    rule::{GenuineStatement, ModelRule},
-    signing::{OwnerPublicKey, OwnerSignature},
-    statement::{FileName, Statement},
-    unseal::{open_in_memory, unseal_to_writer},
-};
+use adytum_sealed::{keys::ModelIdentity, rule::{GenuineStatement, ModelRule}, statement::{FileName, Statement}, unseal::{open_in_memory, unseal_to_writer}};
+use adytum_signing::{OwnerPublicKey, OwnerSignature};
 use libfuzzer_sys::fuzz_target;
 
 /// Of no use but here: its 32 bytes are all 0x42.

@@ -2,10 +2,7 @@
 
 #![no_main]
 
-use adytum_broker::audit::{
-    export::Header,
-    verify::{Expected, verify},
-};
+use adytum_governance::audit::{export::Header, verify::{Expected, verify}};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

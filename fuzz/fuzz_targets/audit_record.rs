@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_broker::audit::{export, record};
+use adytum_governance::audit::{export, record};
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 

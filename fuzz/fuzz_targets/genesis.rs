@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_broker::genesis::Genesis;
+use adytum_governance::genesis::Genesis;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -2,10 +2,8 @@
 
 #![no_main]
 
-use adytum_sealed::{
-    keys::{ModelIdentity, ModelRecipient},
-    signing::{OwnerPublicKey, OwnerSigningKey},
-};
+use adytum_sealed::keys::{ModelIdentity, ModelRecipient};
+use adytum_signing::{OwnerPublicKey, OwnerSigningKey};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

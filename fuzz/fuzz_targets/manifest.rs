@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use adytum_broker::manifest::{Manifest, document::Document};
+use adytum_governance::manifest::{Manifest, document::Document};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_broker::manifest::SignedManifest;
+use adytum_governance::manifest::SignedManifest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

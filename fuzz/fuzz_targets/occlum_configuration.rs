@@ -7,7 +7,7 @@ use adytum_init::configuration::MeasuredConfiguration;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let Ok(configuration) = MeasuredConfiguration::parse_reference(text) else { return };
+    let Ok(configuration) = MeasuredConfiguration::parse_occlum(text) else { return };
     assert!(!configuration.broker().policies.is_empty());
     for policy in &configuration.broker().policies {
         assert!(!policy.mr_enclave.is_empty());

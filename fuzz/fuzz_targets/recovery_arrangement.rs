@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_broker::root_key::arrangement::Arrangement;
+use adytum_governance::recovery::arrangement::Arrangement;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -17,8 +17,9 @@ use prost::Message;
 fn wire_refusal(refusal: Refusal) -> Option<wire::Refusal> {
     assert!(!refusal.code.is_empty());
     assert!(!refusal.message.chars().any(char::is_control));
-    let Refusal { code, message, retry } = refusal;
-    (!message.contains('\u{fffd}')).then_some(wire::Refusal { code, message, retry })
+    let Refusal { code, message, retry, kind } = refusal;
+    let kind = kind.to_wire().into();
+    (!message.contains('\u{fffd}')).then_some(wire::Refusal { code, message, retry, kind })
 }
 
 fn same(message: &impl Message, bytes: &[u8]) {
@@ -30,12 +31,12 @@ fuzz_target!(|bytes: &[u8]| {
         same(&wire::ClientHello { nonce: nonce.0.to_vec() }, bytes);
     }
     match parse_server_attestation(bytes) {
-        Ok(ServerAnswer::Attestation { nonce, evidence, claims }) => {
+        Ok(ServerAnswer::Attestation { nonce, evidence, announcement }) => {
             let evidence = wire_evidence(evidence).expect("it came in this form");
             let message = wire::ServerAttestation {
                 nonce: nonce.0.to_vec(),
                 evidence: Some(evidence),
-                claims: claims.to_vec(),
+                announcement: announcement.to_vec(),
                 refusal: None,
             };
             same(&message, bytes);
@@ -48,10 +49,10 @@ fuzz_target!(|bytes: &[u8]| {
         Err(_) => {}
     }
     match parse_client_attestation(bytes) {
-        Ok(ClientAnswer::Attestation { evidence, claims }) => {
+        Ok(ClientAnswer::Attestation { evidence, announcement }) => {
             let evidence = wire_evidence(evidence).expect("it came in this form");
             let message =
-                wire::ClientAttestation { evidence: Some(evidence), claims: claims.to_vec(), refusal: None };
+                wire::ClientAttestation { evidence: Some(evidence), announcement: announcement.to_vec(), refusal: None };
             same(&message, bytes);
         }
         Ok(ClientAnswer::Unattested) => assert!(bytes.is_empty()),

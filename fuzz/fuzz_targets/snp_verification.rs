@@ -23,5 +23,5 @@ fuzz_target!(|parts: (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>)| {
         Arc::new(DirectorySource::new("/nonexistent")),
         Arc::new(FixedClock::new(UnixSeconds(1_735_689_600))),
     );
-    assert!(verifier.verify_snp_with(&evidence, &SnpCollateral { issuer, root, crl }).is_err());
+    assert!(verifier.verify_with(&evidence, &SnpCollateral { issuer, root, crl }).is_err());
 });

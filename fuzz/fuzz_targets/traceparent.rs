@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_broker::trace_context::TraceParent;
+use adytum_broker::server::trace_context::TraceParent;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use adytum_broker::{genesis::Genesis, roles::Owners, succession::authorisation::SignedAuthorisation};
-use adytum_sealed::signing::OwnerPublicKey;
+use adytum_governance::{authorisation::SignedAuthorisation, genesis::Genesis, roles::Owners};
+use adytum_signing::OwnerPublicKey;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

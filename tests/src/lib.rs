@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod build;
+#[cfg(feature = "leaks")]
 pub mod leaks;
 pub mod owner;
 pub mod process;

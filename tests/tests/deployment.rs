@@ -42,7 +42,7 @@ fn changed(mut arguments: Vec<String>, changes: &[(&str, &str)]) -> Result<Vec<S
 }
 
 #[test]
-fn the_yaml_has_the_references_names_and_not_its_privileges() -> Result<()> {
+fn the_yaml_has_the_examples_names_and_not_its_privileges() -> Result<()> {
     let broker = yaml("occlum_init_ra_server.yaml")?;
     for line in [
         "  name: init-ra-server-deployment",
@@ -92,7 +92,7 @@ fn the_yaml_has_the_references_names_and_not_its_privileges() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_usage_is_the_references() -> Result<()> {
+async fn the_usage_is_the_examples() -> Result<()> {
     let mut command = Command::new(root().join("deploy/build.sh"));
     command.arg("-h");
     let usage = run(command).await?;
@@ -187,7 +187,7 @@ async fn what_an_owner_prepares_is_what_the_yaml_starts() -> Result<()> {
     let (mut serving, rest) = site.start("serving", serving, "Running gRPC ModelServer at 0.0.0.0:").await?;
     let port = rest.split_whitespace().next().unwrap_or_default();
 
-    // As the client's image does it: by the name of the reference's script.
+    // As the client's image does it: by the name of Occlum's script.
     let python = site.directory.path().join("python3");
     std::os::unix::fs::symlink(site.binaries.join("adytum"), &python)?;
     let image = root().join("examples/digits/images/digit-7-0870.png");
@@ -259,7 +259,7 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
     let there = |file: &str| site.owner("public").join(file).exists();
 
     let said = prepared(&[]).await?;
-    ensure!(said.contains("not told yet: -p FILE"), "{said}");
+    ensure!(said.contains("not identified yet: -p FILE"), "{said}");
     ensure!(!there("workload.toml") && !there("broker-policy.toml"));
     ensure!(!there("manifest.toml.sig"), "the simulation's manifest could be applied");
 

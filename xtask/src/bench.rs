@@ -2,14 +2,12 @@
 
 use std::process::Stdio;
 
+use adytum_tests::build;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use tokio::process::Command;
 
-use crate::{
-    demo::{build, workspace_root},
-    model,
-};
+use crate::model;
 
 /// Run the benchmarks, each against its baseline in the same run.
 #[derive(Debug, Args)]
@@ -20,8 +18,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let root = workspace_root()?;
-    let binaries = build(&root).await?;
+    let root = build::workspace_root()?;
+    let binaries = build::binaries(&root).await?;
+    ensure!(
+        binaries.ends_with("release"),
+        "what is measured must be optimised, found a build in {}: start this with `cargo xtask bench`",
+        binaries.display()
+    );
     let resnet50 = root.join("target/bench/resnet50.onnx");
     if !resnet50.is_file() {
         model::write_resnet50(&resnet50)?;

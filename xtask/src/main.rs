@@ -4,7 +4,6 @@
 
 mod bench;
 mod codes;
-mod demo;
 mod house;
 mod image;
 mod model;
@@ -17,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Chores: the demo, benchmarks, example models.
+/// Chores: benchmarks, example models, images.
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -27,8 +26,6 @@ struct Arguments {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Run the main job on this machine in a simulated TEE.
-    Demo(demo::Arguments),
     /// Run the benchmarks, each against its baseline.
     Bench(bench::Arguments),
     /// Write an example model.
@@ -46,7 +43,6 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Demo(arguments) => demo::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
         Command::Image(arguments) => image::run(arguments),

@@ -5,9 +5,9 @@ use std::{fmt::Write as _, fs, path::Path, time::Duration};
 use adytum_api::broker::{
     ApplyManifest, PutSecret, broker_administration_client::BrokerAdministrationClient, command::Command,
 };
-use adytum_broker::{approval::OwnerApproval, command::sign, manifest::SignedManifest};
 use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::{approval::OwnerApproval, command::sign, manifest::SignedManifest};
+use adytum_signing::OwnerSigningKey;
 use adytum_tests::stage::{Broker, Stage};
 use anyhow::{Context, Result};
 

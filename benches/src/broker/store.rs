@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adytum_broker::store::{RootKey, Store};
+use adytum_broker::store::Store;
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::{genesis::GenesisDigest, recovery::root_key::RootKey};
 use anyhow::Result;
 use redb::{Database, TableDefinition};
 use zeroize::Zeroizing;

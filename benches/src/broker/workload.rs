@@ -13,11 +13,14 @@ use std::{
 
 use adytum_api::broker::{GetSecretsRequest, key_broker_client::KeyBrokerClient};
 use adytum_evidence::{
-    clock::SystemClock, collateral, measurement::WorkloadIdentity, policy::Policy, verifier::Verifier,
+    claims::Claims, clock::SystemClock, collateral, measurement::WorkloadIdentity, policy::Policy,
+    verifier::Verifier,
 };
+use adytum_governance::pin::BrokerPin;
 use adytum_ratls::{
-    claims::BrokerPin,
-    connector::{AttestedConnector, AttestedSession, ConnectorConfiguration},
+    configuration::ConnectorConfiguration,
+    connector::{AttestedConnector, AttestedSession},
+    error::Refusal,
     limits::Limits,
     session::LocalAttestation,
 };
@@ -184,11 +187,17 @@ pub(crate) fn connector(
         collateral::from_url(stage.pccs_url())?,
         Arc::new(SystemClock),
     );
+    let pin = BrokerPin { policy, genesis: broker.genesis_digest().parse()? };
     Ok(AttestedConnector::new(ConnectorConfiguration {
         verifier: Arc::new(verifier),
-        judge: Arc::new(BrokerPin { policy, genesis: broker.genesis_digest().parse()? }),
-        local: attester
-            .map(|attester| LocalAttestation { attester: Arc::new(attester), claims: Arc::new(Bytes::new) }),
+        judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
+            let judged = pin.judge(claims, announcement).map(drop);
+            judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
+        }),
+        local: attester.map(|attester| LocalAttestation {
+            attester: Arc::new(attester),
+            announcement: Arc::new(Bytes::new),
+        }),
         limits: Limits::default(),
     }))
 }

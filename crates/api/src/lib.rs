@@ -4,31 +4,36 @@
 //! Generated messages carry raw bytes and strings. Whoever receives one parses
 //! its fields into the types of [`names`] (and those of the crate that owns the
 //! subject) before acting on them.
+//!
+//! The feature `services` has the services' clients and servers; without it, this is
+//! messages only.
 
 #![forbid(unsafe_code)]
 
+pub mod canonical;
 mod debug;
 pub mod names;
+pub mod refusal;
 
 /// Attested session v1: messages before the first byte of HTTP/2.
 pub mod session {
     #![allow(missing_docs, unreachable_pub, clippy::all)]
-    tonic::include_proto!("adytum.session.v1");
+    include!(concat!(env!("OUT_DIR"), "/adytum.session.v1.rs"));
 }
 
 /// The key broker's services.
 pub mod broker {
     #![allow(missing_docs, unreachable_pub, clippy::all)]
-    tonic::include_proto!("adytum.broker.v1");
+    include!(concat!(env!("OUT_DIR"), "/adytum.broker.v1.rs"));
 }
 
 /// TensorFlow's messages, as far as serving numeric tensors needs them.
 pub mod tensorflow {
     #![allow(missing_docs, unreachable_pub, clippy::all)]
-    tonic::include_proto!("tensorflow");
+    include!(concat!(env!("OUT_DIR"), "/tensorflow.rs"));
 
     /// TensorFlow Serving's services.
     pub mod serving {
-        tonic::include_proto!("tensorflow.serving");
+        include!(concat!(env!("OUT_DIR"), "/tensorflow.serving.rs"));
     }
 }

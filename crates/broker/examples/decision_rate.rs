@@ -11,23 +11,23 @@ use std::{
 };
 
 use adytum_api::names::SecretName;
-use adytum_broker::{
-    decide::{Listing, Rules, decide},
-    genesis::Genesis,
-    manifest::{
-        Manifest, SignedManifest,
-        admission::{Admitted, admit},
-        document::{Document, SecretTable, WorkloadTable},
-    },
-    secrets::{SecretKind, SecretValue, StoredSecret},
-};
 use adytum_evidence::{
     claims::{Claims, Measured, Platform, TcbStatus, TeeKind},
     measurement::{MrEnclave, MrSigner, ReportData, WorkloadIdentity},
     policy::Policy,
     trust::{TrustRoot, Vendor},
 };
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::{
+    decide::{Listing, Rules, decide},
+    genesis::Genesis,
+    manifest::{
+        Manifest, SignedManifest,
+        document::{Document, SecretTable, WorkloadTable},
+    },
+    rules::{Admitted, admit},
+    secrets::{SecretKind, SecretValue, StoredSecret},
+};
+use adytum_signing::OwnerSigningKey;
 use zeroize::Zeroizing;
 
 const TIME: Duration = Duration::from_secs(1);
@@ -105,7 +105,7 @@ fn measure(workloads: usize, secrets: usize) {
             (format!("secret-{number}").parse().unwrap(), stored)
         })
         .collect();
-    let rules = Rules { admitted: Some(&admitted), reference: None };
+    let rules = Rules { admitted: Some(&admitted), occlum: None };
     let last = workloads - 1;
     let own = [format!("secret-{last}").parse().unwrap()];
     let peer = claims(last);

@@ -1,18 +1,14 @@
-//! The audit log: a hash chain of records in the store, signed checkpoints over
-//! it, and what an export of it proves. See docs/audit.md.
+//! The audit log that a broker keeps: a hash chain of records in the store, with signed
+//! checkpoints over it. See docs/audit.md. Records, exports and their proof are in
+//! `adytum_governance::audit`.
 //!
 //! - [`log`] records events before they have an effect, within limits that keep
-//!   space for grants; [`counted`] is what strangers get instead of records.
-//! - [`record`] is a record's one encoding, [`checkpoint`] the broker's word for
-//!   the log up to a record.
-//! - [`export`] is the log as a file, [`verify`] finds what was done to one.
+//!   space for grants; `counted` is what strangers get instead of records.
+//! - [`sink`] is where events go besides.
 
-pub mod checkpoint;
 mod counted;
-pub mod export;
 pub mod log;
-pub mod record;
-pub mod verify;
+pub mod sink;
 
 pub use log::{AuditLimits, AuditLog};
 

@@ -1,4 +1,24 @@
-//! One broker: its genesis, its state, and what it needs to serve.
+//! One broker: its genesis, its state, and what it needs to serve. What it does is in the
+//! modules of its verbs:
+//!
+//! - [`release`] gives secrets, [`administration`] carries out owners' commands, each to
+//!   its end (`detached`) and once in a session (`executed`).
+//! - [`confirmation`] is what happens when nobody here can know which state is the
+//!   newest.
+//! - `arranging` prepares recovery, `handing` hands the root key to the next broker.
+//! - `observation` is what the operator sees.
+//!
+//! [`state`] is what it holds.
+
+pub mod administration;
+mod arranging;
+pub mod confirmation;
+mod detached;
+mod executed;
+pub mod handing;
+mod observation;
+pub mod release;
+pub mod state;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -12,23 +32,27 @@ use adytum_evidence::{
     collateral::CollateralSource,
     verifier::{TrustRoot, Verifier},
 };
-use adytum_ratls::{
-    claims::{BrokerClaims, GenesisDigest},
-    session::LocalAttestation,
+use adytum_governance::{
+    announcement::BrokerAnnouncement,
+    audit::events::Event,
+    genesis::{Genesis, GenesisDigest},
+    occlum::OcclumConfiguration,
 };
+use adytum_ratls::session::LocalAttestation;
 use tokio::sync::watch;
 
-use crate::{
-    audit::{AuditLimits, AuditLog},
-    confirmation::Confirmation,
-    events::{Event, EventSink, RecordError},
+use self::{
     executed::Executed,
-    genesis::Genesis,
-    metrics::Metrics,
-    reference::Reference,
-    state::{RestoreError, State},
+    state::{Confirmation, RestoreError, State},
+};
+use crate::{
+    audit::{
+        AuditLimits, AuditLog,
+        sink::{EventSink, RecordError},
+    },
+    start::fence::Succession,
     store::{Change, Committed, Loaded, Store, StoreError},
-    succession::handing::Succession,
+    telemetry::metrics::Metrics,
 };
 
 /// What a broker is made of.
@@ -45,8 +69,8 @@ pub struct BrokerConfiguration {
     pub store: (Store, Loaded),
     /// Where events are recorded.
     pub events: Arc<dyn EventSink>,
-    /// The reference configuration, if one was asked for.
-    pub reference: Option<Reference>,
+    /// The Occlum configuration, if one was asked for.
+    pub occlum: Option<OcclumConfiguration>,
 }
 
 /// Why a broker does not start.
@@ -84,7 +108,7 @@ pub struct Broker {
     clock: Arc<dyn Clock>,
     store: Store,
     events: Arc<dyn EventSink>,
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
     state: RwLock<Arc<State>>,
     verifier: watch::Sender<Arc<Verifier>>,
     /// Held while a change is decided, committed and published: changes follow
@@ -110,7 +134,7 @@ impl Broker {
         configuration: BrokerConfiguration,
         limits: AuditLimits,
     ) -> Result<Arc<Self>, StartError> {
-        let BrokerConfiguration { genesis, attester, collateral, clock, store, events, reference } =
+        let BrokerConfiguration { genesis, attester, collateral, clock, store, events, occlum } =
             configuration;
         let (store, loaded) = store;
         let state = State::restore(&genesis, loaded.snapshot.clone(), &store)?;
@@ -120,7 +144,7 @@ impl Broker {
                 "the broker's state is in memory only: manifest and secrets are gone when this process ends"
             );
         }
-        let first = verifier(&state, reference.as_ref(), &collateral, &clock);
+        let first = verifier(&state, occlum.as_ref(), &collateral, &clock);
         let digest = genesis.digest();
         let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
         let metrics = Arc::new(Metrics::new(store.activity()));
@@ -132,7 +156,7 @@ impl Broker {
             clock,
             store,
             events,
-            reference,
+            occlum,
             state: RwLock::new(Arc::new(state)),
             verifier: watch::Sender::new(Arc::new(first)),
             changes: tokio::sync::Mutex::new(()),
@@ -167,23 +191,23 @@ impl Broker {
         self.clock.now()
     }
 
-    /// The reference configuration, if one was loaded.
-    pub fn reference(&self) -> Option<&Reference> {
-        self.reference.as_ref()
+    /// The Occlum configuration, if one was loaded.
+    pub fn occlum(&self) -> Option<&OcclumConfiguration> {
+        self.occlum.as_ref()
     }
 
     /// What it says of itself in a session.
-    pub fn claims(&self) -> BrokerClaims {
-        BrokerClaims { genesis: self.digest, head: self.store.head() }
+    pub fn announcement(&self) -> BrokerAnnouncement {
+        BrokerAnnouncement { genesis: self.digest, head: self.store.head() }
     }
 
-    /// What it shows in sessions: its TEE's evidence and its claims, made anew
-    /// for each.
+    /// What it shows in sessions: its TEE's evidence and its announcement, made
+    /// for each again.
     pub fn local_attestation(self: &Arc<Self>) -> LocalAttestation {
         let broker = Arc::clone(self);
         LocalAttestation {
             attester: Arc::clone(&self.attester),
-            claims: Arc::new(move || broker.claims().encode()),
+            announcement: Arc::new(move || broker.announcement().encode()),
         }
     }
 
@@ -275,7 +299,7 @@ impl Broker {
         let trust_changed = self.state().roots() != next.roots();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         if trust_changed {
-            let verifier = verifier(&next, self.reference.as_ref(), &self.collateral, &self.clock);
+            let verifier = verifier(&next, self.occlum.as_ref(), &self.collateral, &self.clock);
             self.verifier.send_replace(Arc::new(verifier));
         }
         Ok(committed)
@@ -287,16 +311,16 @@ impl Broker {
     }
 }
 
-/// Trusts what the manifest and the reference configuration trust; which of
+/// Trusts what the manifest and the Occlum configuration trust; which of
 /// them counts for which workload is decided for each request.
 fn verifier(
     state: &State,
-    reference: Option<&Reference>,
+    occlum: Option<&OcclumConfiguration>,
     collateral: &Arc<dyn CollateralSource>,
     clock: &Arc<dyn Clock>,
 ) -> Verifier {
     let mut roots: Vec<TrustRoot> = state.roots().to_vec();
-    for root in reference.map_or(&[][..], |reference| &reference.roots) {
+    for root in occlum.map_or(&[][..], |occlum| &occlum.roots) {
         if !roots.contains(root) {
             roots.push(root.clone());
         }

@@ -3,7 +3,7 @@
 //!
 //! A replica sends a PKCS#10 request over its attested session ([`request`]); nothing
 //! but the public key is taken from it. What stands in the certificate, the manifest
-//! says ([`crate::manifest::certificate::CertificateRule`]). The authority is made with the first manifest that has
+//! says ([`adytum_governance::manifest::certificate::CertificateRule`]). The authority is made with the first manifest that has
 //! something to issue, and kept ([`record`]) like a secret.
 //!
 //! When its key is replaced, the former one signs a certificate for the new one, which
@@ -18,7 +18,7 @@ mod request;
 use std::{fmt, time::Duration};
 
 use adytum_evidence::{clock::UnixSeconds, measurement::Sha256Digest};
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyUsagePurpose};
 
 pub use self::{

@@ -8,33 +8,34 @@ use std::{
 
 use adytum_api::broker::{Command, CommandResult, GetSecretsRequest, SignedCommand, command};
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     claims::{Claims, Measured, Platform, TcbStatus},
     clock::SystemClock,
-    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
     evidence::Evidence,
     measurement::{MrEnclave, MrSigner, ReportData},
     trust::Vendor,
     verifier::TrustRoot,
 };
-use adytum_ratls::{
-    claims::GenesisDigest,
-    session::{Peer, SessionInfo},
+use adytum_governance::{
+    audit::events::Event,
+    genesis::{Genesis, GenesisDigest},
+    manifest::SignedManifest,
+    occlum::OcclumConfiguration,
 };
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_ratls::session::{Peer, SessionInfo};
+use adytum_signing::OwnerSigningKey;
 use async_trait::async_trait;
 use prost::Message;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::{
-    administration::AdministrationError,
-    audit::AuditLimits,
-    broker::{Broker, BrokerConfiguration},
-    events::{Event, EventSink, RecordError},
-    genesis::Genesis,
-    manifest::SignedManifest,
-    reference::Reference,
+    audit::{
+        AuditLimits,
+        sink::{EventSink, RecordError, RecordErrorKind},
+    },
+    broker::{Broker, BrokerConfiguration, administration::AdministrationError},
     store::{Loaded, Store},
 };
 
@@ -50,17 +51,14 @@ impl Attester for NoTee {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "none"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
 #[async_trait]
 impl CollateralSource for NoTee {
-    async fn collateral(
-        &self,
-        _request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, _request: &CollateralRequest) -> Result<Collateral, CollateralError> {
         Err(CollateralError::Missing { origin: "nowhere".into(), what: "anything".into() })
     }
 }
@@ -84,7 +82,7 @@ impl Events {
 impl EventSink for Events {
     async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
         if *self.full.lock().unwrap() {
-            return Err(RecordError { code: crate::audit::log::UNAVAILABLE, reason: "full".into() });
+            return Err(RecordError { kind: RecordErrorKind::Unavailable, reason: "full".into() });
         }
         if events.iter().any(|event| matches!(event, Event::Granted { .. })) {
             let held = self.hold.lock().unwrap().take();
@@ -116,28 +114,28 @@ pub(crate) fn broker_with(
     owners: usize,
     threshold: usize,
     store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
 ) -> Fixture {
-    broker_limited(owners, threshold, store, reference, AuditLimits::default())
+    broker_limited(owners, threshold, store, occlum, AuditLimits::default())
 }
 
 pub(crate) fn broker_limited(
     owners: usize,
     threshold: usize,
     store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
     let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
     let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
-    start(genesis, owners, store, reference, limits)
+    start(genesis, owners, store, occlum, limits)
 }
 
 fn start(
     genesis: Genesis,
     owners: Vec<OwnerSigningKey>,
     store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
     let events = Arc::new(Events::default());
@@ -149,7 +147,7 @@ fn start(
         clock: Arc::new(SystemClock),
         store,
         events: events.clone(),
-        reference,
+        occlum,
     };
     let broker = Broker::start_with(configuration, limits).unwrap();
     Fixture { broker, owners, events }
@@ -189,7 +187,7 @@ pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
         },
     };
     SessionInfo {
-        peer: Peer::Attested { claims: Box::new(claims), session_claims: Default::default() },
+        peer: Peer::Attested { claims: Box::new(claims), announcement: Default::default() },
         ..owner_session(200)
     }
 }
@@ -211,7 +209,7 @@ impl Fixture {
         keys: &[&OwnerSigningKey],
     ) -> SignedCommand {
         let genesis = self.broker.genesis_digest();
-        crate::command::sign(&session.request_binding, genesis, version, command, keys)
+        adytum_governance::command::sign(&session.request_binding, genesis, version, command, keys)
     }
 
     /// Every owner signs a command for this session and the state in force.
@@ -301,7 +299,11 @@ fn manifest_text(broker: &Broker, version: u64) -> String {
 pub(crate) fn apply(manifest: &SignedManifest) -> command::Command {
     command::Command::ApplyManifest(adytum_api::broker::ApplyManifest {
         manifest: manifest.text.clone().into_bytes(),
-        signatures: manifest.approvals.iter().map(crate::approval::OwnerApproval::to_wire).collect(),
+        signatures: manifest
+            .approvals
+            .iter()
+            .map(adytum_governance::approval::OwnerApproval::to_wire)
+            .collect(),
     })
 }
 

@@ -1,12 +1,21 @@
 //! The server: attested sessions in, gRPC on them, limits on everything that a
 //! peer can make grow.
+//!
+//! - `peers`, `handshakes`, `sessions` and `session` are for connections, `quotes` for the
+//!   TEE's time, `admission` for requests; `overload` says what is turned away.
+//! - [`service`] has the gRPC services, [`status`] turns errors into gRPC statuses,
+//!   [`trace_context`] ties the broker's log to its callers'.
 
-pub(crate) mod admission;
+mod admission;
 mod handshakes;
+mod overload;
 mod peers;
 mod quotes;
+pub mod service;
 mod session;
 mod sessions;
+pub mod status;
+pub mod trace_context;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -16,15 +25,11 @@ use tonic::{Status, service::Routes, transport::Server};
 
 use self::{
     admission::Admission,
+    service::{Services, StandbyServices},
     sessions::{Host, sessions},
 };
 pub use self::{admission::RequestLimits, peers::PeerLimits, quotes::QuoteLimits};
-use crate::{
-    broker::Broker,
-    metrics::Metrics,
-    service::{Services, StandbyServices},
-    standby::Standby,
-};
+use crate::{broker::Broker, start::standby::Standby, telemetry::metrics::Metrics};
 
 /// What peers may cost.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +110,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     // What can't be recorded now, a grant will find out; owners can still look.
     if let Err(error) = broker.audit().begin().await {
-        tracing::warn!(code = error.code, %error, "this start is not in the audit log yet");
+        tracing::warn!(code = error.code(), %error, "this start is not in the audit log yet");
     }
     let background = tokio::spawn({
         let broker = Arc::clone(&broker);
@@ -114,7 +119,7 @@ pub async fn serve(
     let served = serve_sessions(listener, Arc::clone(&broker), limits, shutdown).await;
     background.abort();
     if let Err(error) = broker.audit().summarise().await {
-        tracing::warn!(code = error.code, %error, "the last summary of refusals is not in the audit log");
+        tracing::warn!(code = error.code(), %error, "the last summary of refusals is not in the audit log");
     }
     served
 }
@@ -151,7 +156,7 @@ async fn serve_sessions(
         metrics: Arc::clone(broker.metrics()),
         count: Arc::new(move |code| counting.audit().count(code)),
         without_evidence: Arc::new(move |session: &SessionInfo| refusing.without_evidence(session).into()),
-        noise: Arc::default(),
+        log_limiter: Arc::default(),
     };
     serve_routes(listener, host, routes, limits, async move {
         shutdown.await;
@@ -180,7 +185,7 @@ pub async fn serve_standby(
         count: Arc::new(|_| {}),
         // Evidence would not help.
         without_evidence: Arc::new(move |_: &SessionInfo| Status::from(refusing.refusal())),
-        noise: Arc::clone(standby.noise()),
+        log_limiter: Arc::clone(standby.log_limiter()),
     };
     serve_routes(listener, host, routes, limits, shutdown).await
 }

@@ -14,10 +14,10 @@
 //! whole file of yesterday back: for that, [`Committed::head`] is remembered
 //! elsewhere. Single rows of yesterday are noticed.
 
-mod activity;
 mod audit_rows;
 mod backup;
 mod change;
+mod directory_lock;
 mod encoding;
 mod engine;
 mod error;
@@ -36,18 +36,19 @@ use std::{
 
 use adytum_api::names::SecretName;
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::{GenesisDigest, StateHead};
+use adytum_governance::{
+    audit::record::StoredRecord, genesis::GenesisDigest, head::StateHead, manifest::SignedManifest,
+    recovery::root_key::RootKey, secrets::StoredSecret,
+};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use zeroize::Zeroizing;
 
-pub(crate) use self::activity::StoreActivity;
 pub use self::{
     backup::{backup, restore},
-    change::{Change, Committed, Item, MAXIMUM_CHANGE_LENGTH, StoredRecord},
+    change::{Change, Committed, Item, MAXIMUM_CHANGE_LENGTH},
     error::StoreError,
     loading::Loaded,
     locked::{FILE, LockedStore, MAXIMUM_ENVELOPE_LENGTH},
-    row::record_hash,
 };
 use self::{
     encoding::decode_manifest,
@@ -55,11 +56,10 @@ use self::{
     tables::{AUDIT, Fault, MANIFESTS, guarded, io_error},
     writer::Shared,
 };
-pub use crate::root_key::RootKey;
-use crate::{manifest::SignedManifest, secrets::StoredSecret};
+use crate::telemetry::metrics::StoreActivity;
 
 /// What is taken up at a start. Its manifest is unverified: see
-/// [`crate::state::State::restore`].
+/// [`crate::broker::state::State::restore`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Counts the broker's starts.
@@ -119,7 +119,7 @@ impl Store {
     }
 
     /// Keeps audit records, in order, all or none. The store numbers and links
-    /// them: see [`record_hash`].
+    /// them: see [`record_hash`](adytum_governance::audit::record::record_hash).
     pub async fn append_audit(&self, records: Vec<Vec<u8>>) -> Result<Committed, StoreError> {
         self.commit(Change::audit(records)).await
     }

@@ -13,7 +13,6 @@ use adytum_api::broker::{
     broker_administration_client::BrokerAdministrationClient, broker_recovery_client::BrokerRecoveryClient,
     command,
 };
-use adytum_broker::{command::sign, genesis::Genesis};
 use adytum_evidence::{
     claims::{Claims, TeeKind},
     measurement::WorkloadIdentity,
@@ -21,14 +20,22 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::Verifier,
 };
+use adytum_governance::{
+    announcement::BrokerAnnouncement,
+    command::sign,
+    genesis::Genesis,
+    head::{StateHead, follows},
+    heads::HeadMemory,
+    pin::BrokerPin,
+};
 use adytum_ratls::{
-    claims::{BrokerClaims, BrokerPin, StateHead},
-    connector::{AttestedConnector, AttestedSession, ConnectorConfiguration},
-    heads::{HeadMemory, follows},
+    configuration::ConnectorConfiguration,
+    connector::{AttestedConnector, AttestedSession},
+    error::Refusal,
     limits::Limits,
     session::Peer,
 };
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, anyhow, bail};
 use tonic::{Request, Status, transport::Channel};
 
@@ -223,7 +230,10 @@ impl Pin {
         let pin = BrokerPin { policy: self.policy()?, genesis: genesis.digest() };
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier: self.verifier()?,
-            judge: Arc::new(pin),
+            judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
+                let judged = pin.judge(claims, announcement).map(drop);
+                judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
+            }),
             local: None,
             limits: Limits::default(),
         });
@@ -307,7 +317,7 @@ pub(crate) struct Session {
     /// What its evidence says.
     pub(crate) claims: Claims,
     /// What it says itself.
-    pub(crate) broker: BrokerClaims,
+    pub(crate) broker: BrokerAnnouncement,
 }
 
 impl Session {
@@ -317,12 +327,12 @@ impl Session {
         memory: Option<HeadMemory>,
         seen: Option<StateHead>,
     ) -> anyhow::Result<Self> {
-        let Peer::Attested { claims, session_claims } = session.info.peer else {
+        let Peer::Attested { claims, announcement } = session.info.peer else {
             bail!("the broker gave no evidence");
         };
         let recovery = BrokerRecoveryClient::new(session.channel.clone());
         // The pin has read them already.
-        let broker = BrokerClaims::decode(&session_claims).context("the broker's claims")?;
+        let broker = BrokerAnnouncement::decode(&announcement).context("the broker's claims")?;
         Ok(Self {
             client: BrokerAdministrationClient::new(session.channel)
                 .max_decoding_message_size(MAXIMUM_ANSWER),

@@ -9,16 +9,18 @@ use std::{
 };
 
 use adytum_api::broker::{AuditCheckpoint, AuditEntry, CommandResult, ReadAudit, command};
-use adytum_broker::audit::{
-    checkpoint::CheckpointPublicKey,
-    export::{Header, entry_line},
-    log::MAXIMUM_PAGE,
-    record::{decode, tell},
-    verify::{Expected, Verified, verify},
-};
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::GenesisDigest;
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::{
+    audit::{
+        checkpoint::CheckpointPublicKey,
+        export::{Header, entry_line},
+        record::{decode, describe},
+        verify::{Expected, Verified, verify},
+    },
+    command::MAXIMUM_AUDIT_PAGE,
+    genesis::GenesisDigest,
+};
+use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
 use serde_json::json;
@@ -35,7 +37,7 @@ pub(crate) enum Action {
         #[command(flatten)]
         access: Access,
         /// How many.
-        #[arg(long, short, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAXIMUM_PAGE)))]
+        #[arg(long, short, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAXIMUM_AUDIT_PAGE)))]
         number: u32,
         /// Print JSON, one record a line, as an export has them.
         #[arg(long)]
@@ -139,7 +141,7 @@ async fn tail(access: &Access, number: u32, as_json: bool) -> anyhow::Result<()>
     }
     verify(text.as_bytes(), &log.expected(checkpoint_key, first)).context("the broker's answer")?;
     for entry in &entries {
-        if as_json { output::line(line(entry)?)? } else { output::line(told(entry)?)? }
+        if as_json { output::line(line(entry)?)? } else { output::line(described(entry)?)? }
     }
     Ok(())
 }
@@ -149,15 +151,15 @@ fn line(entry: &AuditEntry) -> anyhow::Result<String> {
 }
 
 /// A record for people: what it is about, without what is seldom looked at.
-fn told(entry: &AuditEntry) -> anyhow::Result<String> {
+fn described(entry: &AuditEntry) -> anyhow::Result<String> {
     let record = decode(&entry.record).with_context(|| format!("record {} can't be read", entry.number))?;
-    let told = tell(&record);
-    let fields = told.fields().into_iter().map(|(name, value)| {
+    let record = describe(&record);
+    let fields = record.fields().into_iter().map(|(name, value)| {
         // Control characters of a peer would reach the terminal.
         let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         format!("  {name}={value}")
     });
-    Ok(format!("{:<6} {}  {:<15}{}", entry.number, told.time, told.kind, fields.collect::<String>()))
+    Ok(format!("{:<6} {}  {:<15}{}", entry.number, record.time, record.kind, fields.collect::<String>()))
 }
 
 async fn export(access: &Access, out: &Path, from: u64) -> anyhow::Result<()> {
@@ -190,7 +192,7 @@ async fn export(access: &Access, out: &Path, from: u64) -> anyhow::Result<()> {
 /// Writes the log as it is now; gives what it must agree with.
 async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<Expected> {
     let mut file = BufWriter::new(file);
-    let (mut page, checkpoint) = log.read(from, MAXIMUM_PAGE).await?;
+    let (mut page, checkpoint) = log.read(from, MAXIMUM_AUDIT_PAGE).await?;
     let checkpoint_key = log.checkpoint_key().await?;
     let last = checkpoint.size;
     // A broker without a disk has forgotten its first records.
@@ -210,7 +212,7 @@ async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<Expected>
         if next > last {
             break;
         }
-        page = log.read(next, MAXIMUM_PAGE).await?.0;
+        page = log.read(next, MAXIMUM_AUDIT_PAGE).await?.0;
         if page.is_empty() {
             bail!("the broker answered without record {next}");
         }

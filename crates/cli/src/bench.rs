@@ -1,4 +1,4 @@
-//! `adytum bench`: measures a served model, as the reference deployment's
+//! `adytum bench`: measures a served model, as Occlum's
 //! benchmark does.
 
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};

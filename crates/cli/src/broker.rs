@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use adytum_api::broker::{ConfirmState, RecoveryStatus, RotateCertificateAuthority, command};
-use adytum_broker::store;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
@@ -44,25 +43,6 @@ pub(crate) enum Action {
     /// Let the broker hand its root key to the next one, of another code. As many
     /// owners as for any change.
     AuthoriseUpgrade(upgrade::Authorise),
-    /// Copy the state of a broker that does not run. What is copied stays
-    /// encrypted: neither this nor `restore` needs a key.
-    Backup {
-        /// Where the broker keeps its state.
-        #[arg(long, value_name = "DIRECTORY")]
-        state_directory: PathBuf,
-        /// Where the copy goes; never overwritten.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
-    /// Put a backup into an empty state directory. Once the broker runs again, it
-    /// waits for `confirm`, unless its manifest says otherwise.
-    Restore {
-        /// Where the broker keeps its state.
-        #[arg(long, value_name = "DIRECTORY")]
-        state_directory: PathBuf,
-        /// The backup.
-        backup: PathBuf,
-    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,17 +88,6 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
         Action::Confirm(args) => confirm(args).await,
         Action::Recover(args) => recovery::run(args).await,
         Action::AuthoriseUpgrade(args) => upgrade::run(args).await,
-        Action::Backup { state_directory, out } => {
-            let genesis = store::backup(&state_directory, &out)?;
-            output::line(format_args!("{} is a backup of the broker with genesis {genesis}", out.display()))
-        }
-        Action::Restore { state_directory, backup } => {
-            let genesis = store::restore(&backup, &state_directory)?;
-            output::line(format_args!(
-                "{} has the state of the broker with genesis {genesis}",
-                state_directory.display()
-            ))
-        }
     }
 }
 
@@ -176,10 +145,7 @@ async fn verify(args: Args) -> anyhow::Result<()> {
         "state        epoch {}, manifest version {}, {} audit record(s)",
         session.broker.head.epoch, session.broker.head.manifest_version, session.broker.head.audit_size
     ))?;
-    if session.claims.vendor == adytum_evidence::trust::Vendor::Simulation {
-        output::line("WARNING      the platform is simulated and protects nothing")?;
-    }
-    Ok(())
+    evidence::warn_of_simulation(&session.claims)
 }
 
 async fn status(args: Args) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use adytum_evidence::{
     clock::{Clock, SystemClock},
     collateral::{
-        CollateralError, CollateralRequest, CollateralSource, DirectorySource, QuoteCollateralV3, from_places,
+        Collateral, CollateralError, CollateralRequest, CollateralSource, DirectorySource, from_places,
     },
 };
 use anyhow::Context as _;
@@ -43,10 +43,10 @@ struct AnyOf(Vec<DirectorySource>);
 
 #[async_trait::async_trait]
 impl CollateralSource for AnyOf {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+        let CollateralRequest::Dcap(_) = request else {
+            return Err(CollateralError::NoSource { what: request.to_string() });
+        };
         let mut answer = Err(CollateralError::Missing {
             origin: "no directory".to_owned(),
             what: "collateral".to_owned(),

@@ -6,9 +6,10 @@ use std::{
 };
 
 use adytum_evidence::{
-    attester::{self, Attester, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm},
+    attester::{self, Attester},
     claims::{Claims, Measured},
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
+    trust::Vendor,
 };
 use adytum_init::arguments::TeeChoice;
 use anyhow::{Context, bail};
@@ -81,22 +82,19 @@ async fn collect(args: Collect) -> anyhow::Result<()> {
 }
 
 async fn attester(args: &Collect) -> anyhow::Result<Arc<dyn Attester>> {
-    if let TeeChoice::Simulation(platform) = &args.tee {
-        let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
-            bail!("a simulated platform measures nothing by itself; give --configuration and --program");
-        };
-        return simulated(platform, configuration, args.init.as_ref().unwrap_or(program), program).await;
-    }
+    let interface = match &args.tee {
+        TeeChoice::Hardware(interface) => interface,
+        TeeChoice::Simulation(platform) => {
+            let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
+                bail!("a simulated platform measures nothing by itself; give --configuration and --program");
+            };
+            return simulated(platform, configuration, args.init.as_ref().unwrap_or(program), program).await;
+        }
+    };
     if args.configuration.is_some() {
         bail!("--configuration is for --tee simulation=DIRECTORY; a TEE measures by itself");
     }
-    let attester: Arc<dyn Attester> = match &args.tee {
-        TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
-        TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
-        TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
-        _ => attester::detect()?,
-    };
-    Ok(attester::endorsed(attester, None, args.amd_kds.as_deref())?)
+    Ok(attester::endorsed(interface.open()?, None, args.amd_kds.as_deref())?)
 }
 
 #[cfg(feature = "simulation")]
@@ -130,7 +128,15 @@ async fn show(file: Option<&Path>, replica: &Replica, trusted: &Trusted, json: b
     for (name, value) in described(&claims) {
         output::line(format_args!("{name:<12} {value}"))?;
     }
-    Ok(())
+    warn_of_simulation(&claims)
+}
+
+/// Says so if the evidence is of a simulated platform.
+pub(crate) fn warn_of_simulation(claims: &Claims) -> anyhow::Result<()> {
+    match claims.vendor {
+        Vendor::Simulation => output::line("WARNING      the platform is simulated and protects nothing"),
+        _ => Ok(()),
+    }
 }
 
 /// What the evidence in a file or of a replica says, once it is verified.

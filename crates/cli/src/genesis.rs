@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adytum_broker::genesis::Genesis;
+use adytum_governance::genesis::Genesis;
 use clap::Subcommand;
 
 use crate::{

@@ -7,10 +7,16 @@
 //! digest is the workload identity that the broker checks, together with the
 //! measurement of the guest itself, without which the agent could be any.
 //!
-//! The policy was written from the agent's public interface. No agent has ever
-//! enforced it. Whoever relies on it should first compare it with what `genpolicy`,
-//! which comes with Kata Containers, makes for the same pod.
+//! The policy was written from the agent's public interface. Tests evaluate it with the
+//! interpreter that the agent uses; no agent has ever enforced it. Compare it with what
+//! `genpolicy`, which comes with Kata Containers, makes for the same pod before you rely
+//! on it: both pin the image, command, environment, mounts, user, groups, capabilities,
+//! working directory, privileges, namespaces and the paths that are hidden. `genpolicy`
+//! also pins annotations and the version of the OCI specification, which change nothing
+//! in the guest.
 
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;
 
@@ -68,7 +74,7 @@ const RUNTIME_VARIABLES: [&str; 9] = [
 pub(crate) enum Action {
     /// Write the document for one container. Prints its digest, which is the
     /// workload identity for the manifest.
-    New(NewArgs),
+    New(Box<NewArgs>),
     /// Print the digest of a document.
     Digest {
         /// The document.
@@ -93,6 +99,22 @@ pub(crate) struct NewArgs {
     /// A place where a volume may be mounted, beside what every container has.
     #[arg(long = "mount", value_name = "PATH")]
     mounts: Vec<String>,
+    /// The user and group that the program runs as: `runAsUser` and `runAsGroup`.
+    #[arg(long, value_name = "UID:GID", default_value = "65532:65532")]
+    user: User,
+    /// A further group of the program (`supplementalGroups`, `fsGroup`); may be given several times.
+    #[arg(long = "group", value_name = "GID")]
+    groups: Vec<u32>,
+    /// A capability that the container may have, such as CAP_NET_BIND_SERVICE; may be given
+    /// several times. None by default (`drop: [ALL]`).
+    #[arg(long = "capability", value_name = "NAME", value_parser = parse_capability)]
+    capabilities: Vec<String>,
+    /// The directory that the program starts in: the image's `WORKDIR`, or `workingDir`.
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    directory: String,
+    /// The container may write to its root: without `readOnlyRootFilesystem`.
+    #[arg(long)]
+    writable_root: bool,
     /// Where the document goes; never overwritten.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -101,9 +123,33 @@ pub(crate) struct NewArgs {
     patch: Option<PathBuf>,
 }
 
+/// A user and its group, by number.
+#[derive(Clone, Copy, Debug)]
+struct User {
+    user: u32,
+    group: u32,
+}
+
+impl std::str::FromStr for User {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
+        let (user, group) = text.split_once(':').ok_or("expected UID:GID, such as 65532:65532")?;
+        Ok(Self { user: number(user)?, group: number(group)? })
+    }
+}
+
+fn parse_capability(text: &str) -> Result<String, String> {
+    let named = text.strip_prefix("CAP_").is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    });
+    if named { Ok(text.to_owned()) } else { Err("expected a name such as CAP_NET_BIND_SERVICE".to_owned()) }
+}
+
 pub(crate) fn run(action: Action) -> anyhow::Result<()> {
     match action {
-        Action::New(args) => new(args),
+        Action::New(args) => new(*args),
         Action::Digest { file } => {
             let document = key_file::read_bytes(&file, 1024 * 1024)?;
             output::line(identity(&document))
@@ -154,6 +200,11 @@ struct Container {
     variables: BTreeSet<String>,
     free_variables: BTreeSet<String>,
     mounts: BTreeSet<String>,
+    user: User,
+    groups: BTreeSet<u32>,
+    capabilities: BTreeSet<String>,
+    directory: String,
+    readonly_root: bool,
 }
 
 impl TryFrom<NewArgs> for Container {
@@ -182,7 +233,17 @@ impl TryFrom<NewArgs> for Container {
                 "--mount {mount}: expected an absolute path without a slash at its end"
             );
         }
+        ensure!(
+            args.directory.starts_with('/') && !args.directory.contains(".."),
+            "--directory {}: expected an absolute path",
+            args.directory
+        );
         Ok(Self {
+            user: args.user,
+            groups: args.groups.into_iter().collect(),
+            capabilities: args.capabilities.into_iter().collect(),
+            directory: args.directory,
+            readonly_root: !args.writable_root,
             image: args.image,
             words: args.words,
             variables: args.variables.into_iter().collect(),
@@ -219,6 +280,12 @@ impl Container {
             "kernel_mounts": kernel_mounts,
             "files": RUNTIME_FILES,
             "volumes": self.mounts,
+            "user": self.user.user,
+            "group": self.user.group,
+            "groups": self.groups,
+            "capabilities": self.capabilities,
+            "directory": self.directory,
+            "readonly_root": self.readonly_root,
         });
         let mut policy = String::from(POLICY);
         writeln!(policy, "\nallowed := {}", serde_json::to_string_pretty(&allowed)?)?;

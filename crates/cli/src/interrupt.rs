@@ -5,11 +5,23 @@ use std::{
     io::{self, Read},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The number of the signal that interrupted this process; 0 for none.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// What this process ends with if a signal interrupted its work: 128 and the signal's
+/// number, as a shell reports a process that a signal ended.
+pub(crate) fn exit_code() -> Option<u8> {
+    match SIGNAL.load(Ordering::Relaxed) {
+        0 => None,
+        signal => u8::try_from(128 + signal).ok(),
+    }
+}
 
 /// Knows whether somebody has interrupted this process.
 pub(crate) struct Interrupt(Arc<AtomicBool>);
@@ -48,13 +60,13 @@ impl<R> Interruptible<R> {
 
 async fn watch(mut interrupt: Signal, mut terminate: Signal, interrupted: Arc<AtomicBool>) {
     loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        let signal = tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+        };
+        SIGNAL.store(signal.as_raw_value(), Ordering::Relaxed);
         if interrupted.swap(true, Ordering::Relaxed) {
-            // As a shell tells it of a process that a signal ended.
-            std::process::exit(130);
+            std::process::exit(128 + signal.as_raw_value());
         }
     }
 }

@@ -8,11 +8,9 @@ use std::{
     str::FromStr,
 };
 
-use adytum_broker::root_key::sharing::{RecoveryIdentity, SharingError};
-use adytum_sealed::{
-    keys::{ModelIdentity, ModelKeyError},
-    signing::{KeyError, OwnerPublicKey, OwnerSigningKey},
-};
+use adytum_governance::recovery::sharing::{RecoveryIdentity, SharingError};
+use adytum_sealed::keys::{ModelIdentity, ModelKeyError};
+use adytum_signing::{KeyError, OwnerPublicKey, OwnerSigningKey};
 use anyhow::{Context, anyhow, bail};
 use zeroize::Zeroizing;
 

@@ -17,6 +17,7 @@ mod key_file;
 mod manifest;
 mod measure;
 mod model_key;
+mod occlum_client;
 mod output;
 mod owner;
 mod predict;
@@ -24,7 +25,6 @@ mod progress;
 mod provision;
 mod recovery;
 mod recovery_key;
-mod reference_client;
 mod replica;
 mod seal;
 mod secret;
@@ -35,8 +35,9 @@ mod trusted;
 mod unseal;
 mod upgrade;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -106,7 +107,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = match reference_client::translated(std::env::args_os()) {
+    let arguments = match occlum_client::translated(std::env::args_os()) {
         Ok(words) => Arguments::parse_from(words),
         Err(error) => {
             eprintln!("python3: {error}");
@@ -115,7 +116,8 @@ async fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        // On a terminal only, and not where NO_COLOR is set.
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .init();
     match run(arguments.command).await {
@@ -124,7 +126,7 @@ async fn main() -> ExitCode {
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("adytum: {}", output::error_line(&error));
-            ExitCode::FAILURE
+            interrupt::exit_code().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }

@@ -8,20 +8,20 @@ mod history;
 use std::path::{Path, PathBuf};
 
 use adytum_api::broker::{ApplyManifest, GetManifest, command};
-use adytum_broker::{
+use adytum_governance::{
     approval::OwnerApproval,
-    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, admission::agreed},
+    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest},
     roles::Owners,
+    rules::agreed,
 };
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
+use self::difference::{Difference, Threshold};
 use crate::{
     attested::{Access, AccessOnRequest, read_genesis, signed_manifest},
     key_file, output,
 };
-
-use self::difference::{Difference, Threshold};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use adytum_broker::measured::MeasuredConfiguration;
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_governance::measured::MeasuredConfiguration;
 use anyhow::Context;
 use serde_json::json;
 

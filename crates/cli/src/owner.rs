@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_signing::OwnerSigningKey;
 use clap::Subcommand;
 
 use crate::{key_file, output};

@@ -1,4 +1,4 @@
-//! `adytum predict`: classifies images with a served model, as the reference
+//! `adytum predict`: classifies images with a served model, as the Occlum
 //! deployment's client does.
 
 pub(crate) mod target;
@@ -102,7 +102,7 @@ impl Prediction {
         Self { image, best: top.first().cloned().unwrap_or_default(), top }
     }
 
-    /// The reference client's two lines, with its two spaces, and more where
+    /// Occlum's client's two lines, with its two spaces, and more where
     /// more was asked for.
     fn text(&self, name_image: bool) -> String {
         let mut text = String::new();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_are_the_reference_clients() {
+    fn the_lines_are_the_occlum_clients() {
         let mut prediction = prediction();
         prediction.top.truncate(1);
         assert_eq!(prediction.text(false), "Prediction class:  4\nProbability:  0.9811801314353943\n");

@@ -14,13 +14,13 @@ use adytum_api::{
     broker::{ApplyManifest, ConfirmState, GetManifest, ListSecrets, PutSecret, command},
     names::SecretName,
 };
-use adytum_broker::{
+use adytum_governance::{
     approval::OwnerApproval,
+    heads::HeadMemory,
     manifest::{Manifest, SignedManifest},
     secrets::SecretKind,
 };
-use adytum_ratls::heads::HeadMemory;
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 

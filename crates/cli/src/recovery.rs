@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use adytum_api::broker::{RecoveryStatus, SupplyShareRequest};
-use adytum_broker::root_key::arrangement::Arrangement;
 use adytum_evidence::verifier::Verifier;
+use adytum_governance::recovery::arrangement::Arrangement;
 use anyhow::{Context, bail};
 
 use crate::{

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use adytum_broker::root_key::sharing::RecoveryIdentity;
+use adytum_governance::recovery::sharing::RecoveryIdentity;
 use clap::Subcommand;
 use zeroize::Zeroizing;
 

@@ -5,11 +5,8 @@ use std::{sync::Arc, time::Duration};
 use adytum_evidence::{claims::Claims, verifier::Verifier};
 use adytum_init::arguments::parse_duration;
 use adytum_ratls::{
-    claims::AnyEvidence,
-    connector::{AttestedConnector, ConnectorConfiguration},
-    error::SessionError,
-    limits::Limits,
-    session::Peer,
+    configuration::ConnectorConfiguration, connector::AttestedConnector, error::SessionError,
+    judge::AnyEvidence, limits::Limits, session::Peer,
 };
 use tokio::time::{Instant, sleep};
 

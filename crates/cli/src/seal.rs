@@ -7,9 +7,9 @@ use adytum_sealed::{
     bundle::seal_bundle,
     keys::ModelRecipient,
     seal::{SealOptions, seal_to_directory},
-    signing::OwnerSigningKey,
     statement::FileName,
 };
+use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, bail};
 use tokio::task::block_in_place;
 

@@ -6,7 +6,7 @@ use adytum_api::{
     broker::{ListSecrets, PutSecret, RemoveSecret, RotateSecret, SecretSummary, command},
     names::SecretName,
 };
-use adytum_broker::{
+use adytum_governance::{
     manifest::duration::WrittenDuration,
     secrets::{MAXIMUM_VALUE_LENGTH, SecretKind},
 };

@@ -1,5 +1,5 @@
 //! `adytum ssl-config new`: the server's certificate and TensorFlow Serving's
-//! SSLConfig with its key, as the reference deployment's script makes them.
+//! SSLConfig with its key, as Occlum's script makes them.
 
 use std::{
     fs::{self, OpenOptions},

@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 
 use adytum_api::broker::{AuthoriseUpgrade, command};
-use adytum_broker::{
+use adytum_governance::{
     approval::OwnerApproval,
+    authorisation::{Document, SignedAuthorisation},
     manifest::document::TrustTable,
-    succession::authorisation::{Document, SignedAuthorisation},
 };
 use anyhow::bail;
 

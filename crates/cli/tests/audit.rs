@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_signing::OwnerSigningKey;
 use hosted::IDENTITY;
 
 struct Stage {

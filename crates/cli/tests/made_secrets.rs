@@ -11,8 +11,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use adytum_broker::genesis::Genesis;
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::genesis::Genesis;
+use adytum_signing::OwnerSigningKey;
 use hosted::IDENTITY;
 
 /// A broker in this process whose owner is `owner.pem`; `next.pem` and

@@ -237,6 +237,7 @@ fn evidence_is_shown_and_never_overwritten() {
     let root = desk.path("platform/root.pem");
     let said = succeeds(&["evidence", "show", &evidence, "--trust-simulation", &root]);
     assert!(said.contains("mr_enclave") && said.contains("platform     simulation"), "{said}");
+    assert!(said.contains("WARNING      the platform is simulated and protects nothing"), "{said}");
     let json = succeeds(&["evidence", "show", &evidence, "--trust-simulation", &root, "--json"]);
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
     let (configuration, program) = (desk.path("workload.toml"), desk.path("program"));

@@ -94,7 +94,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn predict_prints_the_reference_clients_lines() {
+async fn predict_prints_the_occlum_clients_lines() {
     let site = Site::new(Behaviour::default()).await;
     let output = site.run("predict", &["--image", &site.image(4)]).await.succeeded();
     assert_eq!(output, "Prediction class:  4\nProbability:  0.75\n");
@@ -195,7 +195,7 @@ async fn the_wrong_certificate_no_server_and_a_silent_one_are_told_apart() {
 }
 
 #[tokio::test]
-async fn bench_prints_the_reference_benchmarks_lines() {
+async fn bench_prints_the_occlum_benchmarks_lines() {
     let site = Site::new(Behaviour::default()).await;
     let image = site.image(2);
     let more = ["--cnum", "2", "--loop", "3", "--image", &image];

@@ -13,14 +13,14 @@ use std::{
 
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits,
-    events::LoggedEvents,
-    genesis::Genesis,
-    root_key::opening::{self, Opening},
+    audit::sink::LoggedEvents,
     serve,
-    store::{FILE, LockedStore},
+    start::opening::{self, Opening},
+    store::{self, FILE, LockedStore},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock, measurement::WorkloadIdentity};
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::genesis::Genesis;
+use adytum_signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester};
 use tokio::{net::TcpListener, sync::oneshot};
 
@@ -86,7 +86,7 @@ impl Stage {
             clock: Arc::new(SystemClock),
             store: *store,
             events: Arc::new(LoggedEvents::default()),
-            reference: None,
+            occlum: None,
         })
         .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -156,24 +156,17 @@ fn refused(output: &Output) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_backup_is_refused_until_the_owner_accepts_it() {
     let stage = Stage::new();
-    let backup = |name: &str, out: &str| {
-        let words = ["broker", "backup", "--state-directory", &stage.text(name), "--out", &stage.text(out)];
-        adytum(words.map(str::to_owned).to_vec())
-    };
-    let restore = |name: &str, from: &str| {
-        let words = ["broker", "restore", "--state-directory", &stage.text(name), &stage.text(from)];
-        adytum(words.map(str::to_owned).to_vec())
-    };
+    let backup = |name: &str, out: &str| store::backup(&stage.path(name), &stage.path(out));
+    let restore = |name: &str, from: &str| store::restore(&stage.path(from), &stage.path(name));
 
     let running = stage.start("state").await;
     running.happens("yesterday").await;
-    assert!(refused(&backup("state", "backup.redb").await).contains("in use by another broker"));
+    assert_eq!(backup("state", "backup.redb").unwrap_err().code(), "store-in-use");
     running.stop().await;
     stage.free(&stage.path("state")).await;
-    let text = said(&backup("state", "backup.redb").await);
-    assert!(text.contains(&stage.genesis.digest().to_string()), "{text}");
-    assert!(refused(&backup("state", "backup.redb").await).contains("there already"));
-    assert!(refused(&backup("nowhere", "other.redb").await).contains("holds no broker's state"));
+    assert_eq!(backup("state", "backup.redb").unwrap(), stage.genesis.digest());
+    assert_eq!(backup("state", "backup.redb").unwrap_err().code(), "store-exists");
+    assert_eq!(backup("nowhere", "other.redb").unwrap_err().code(), "store-no-state");
 
     let running = stage.start("state").await;
     running.happens("today").await;
@@ -182,9 +175,9 @@ async fn a_restored_backup_is_refused_until_the_owner_accepts_it() {
     said(&stage.broker(&["verify"], &running).await);
     running.stop().await;
     stage.free(&stage.path("state")).await;
-    assert!(refused(&restore("state", "backup.redb").await).contains("there already"));
+    assert_eq!(restore("state", "backup.redb").unwrap_err().code(), "store-exists");
 
-    said(&restore("restored", "backup.redb").await);
+    restore("restored", "backup.redb").unwrap();
     let running = stage.start("restored").await;
     for words in [&["status"][..], &["verify"], &["confirm", "--owner", &stage.text("owner.pem")]] {
         let text = refused(&stage.broker(words, &running).await);

@@ -126,7 +126,7 @@ impl ImageInput {
                 ),
             });
         }
-        let pixels = image.pixels(self.channels, width, height);
+        let pixels = image.pixels(self.channels, width, height)?;
         let channels = self.channels.count();
         let (content, shape): (Bytes, Vec<u32>) = match self.layout {
             Layout::Nhwc => (self.content(pixels.into_iter()), vec![1, height, width, channels as u32]),

@@ -1,18 +1,29 @@
 //! The side that produces evidence.
 
+#[cfg(feature = "collect")]
 mod detection;
 #[cfg(test)]
+#[cfg(feature = "collect")]
 mod emulation;
+#[cfg(feature = "collect")]
 mod endorsed;
+#[cfg(feature = "collect")]
 mod files;
+#[cfg(feature = "collect")]
 mod gramine;
+#[cfg(feature = "collect")]
 mod occlum;
+#[cfg(feature = "collect")]
 mod occlum_ioctl;
+mod platform;
+#[cfg(feature = "collect")]
 mod tsm;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+pub use self::platform::{TeeInterface, TeePlatform, UnknownTee};
+#[cfg(feature = "collect")]
 pub use self::{
     detection::detect,
     endorsed::{Endorsed, endorsed},
@@ -20,7 +31,9 @@ pub use self::{
     occlum::{OCCLUM_DEVICE, Occlum},
     tsm::{TSM_DIRECTORY, Tsm},
 };
-use crate::{evidence::Evidence, measurement::ReportData, verifier::parse_dcap};
+#[cfg(feature = "collect")]
+use crate::dcap::parse_dcap;
+use crate::{evidence::Evidence, measurement::ReportData};
 
 /// Produces evidence about the program that runs here.
 #[async_trait]
@@ -33,8 +46,8 @@ pub trait Attester: Send + Sync {
     /// thing.
     fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError>;
 
-    /// A name for logs, such as "occlum", "tdx", "simulation".
-    fn platform(&self) -> &'static str;
+    /// What it is.
+    fn platform(&self) -> TeePlatform;
 }
 
 /// 32 bytes known to this code on this CPU only.
@@ -97,6 +110,7 @@ impl AttesterError {
 /// Platforms' interfaces block, for tens of milliseconds where a quoting
 /// enclave or the host is asked. Work that has begun goes on to its end, also when
 /// its caller is gone: who limits how much there is must wait for that end.
+#[cfg(feature = "collect")]
 async fn blocking<T: Send + 'static>(
     interface: &'static str,
     work: impl FnOnce() -> Result<T, AttesterError> + Send + 'static,
@@ -112,6 +126,7 @@ async fn blocking<T: Send + 'static>(
 
 /// A platform's answer, if it is a quote over this report data. A peer would
 /// find out as well, but could not say so where it can be mended.
+#[cfg(feature = "collect")]
 fn checked_dcap_quote(
     interface: &str,
     quote: Vec<u8>,

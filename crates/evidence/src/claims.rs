@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     measurement::{
-        Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, TdxMeasurement,
+        Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpTcb, TdxMeasurement,
         WorkloadIdentity,
     },
-    snp::SnpTcb,
     trust::Vendor,
 };
 

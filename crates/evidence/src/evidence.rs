@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::snp::REPORT_LENGTH;
-
 /// The largest evidence accepted, in bytes. A DCAP quote has about 5 KiB, a
 /// SEV-SNP report with its certificates less than 16 KiB.
 pub const MAXIMUM_EVIDENCE_LENGTH: usize = 32 * 1024;
+
+/// The length of a SEV-SNP report in bytes: every version of the report has it.
+pub const SNP_REPORT_LENGTH: usize = 0x4a0;
 
 /// How the bytes of evidence are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +17,15 @@ pub enum EvidenceFormat {
     DcapQuote,
     /// An AMD SEV-SNP attestation report.
     SnpReport,
+}
+
+impl fmt::Display for EvidenceFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::DcapQuote => "DCAP quote",
+            Self::SnpReport => "SEV-SNP report",
+        })
+    }
 }
 
 /// Bytes that a TEE signed about itself.
@@ -46,11 +56,11 @@ impl Evidence {
     pub fn from_file(mut bytes: Vec<u8>) -> Self {
         // Both begin with their version: a quote's has two bytes, and the two after it
         // are the kind of its key, which is never 0.
-        let report = bytes.len() >= REPORT_LENGTH && bytes[0] != 0 && bytes[1..4] == [0; 3];
+        let report = bytes.len() >= SNP_REPORT_LENGTH && bytes[0] != 0 && bytes[1..4] == [0; 3];
         if !report {
             return Self::dcap_quote(bytes);
         }
-        let endorsements = bytes.split_off(REPORT_LENGTH);
+        let endorsements = bytes.split_off(SNP_REPORT_LENGTH);
         Self::snp_report(bytes, endorsements)
     }
 
@@ -72,7 +82,7 @@ mod tests {
 
     #[test]
     fn files_are_read_as_they_are_written() {
-        let mut report = vec![0; REPORT_LENGTH];
+        let mut report = vec![0; SNP_REPORT_LENGTH];
         report[0] = 3;
         let quote = [&[3, 0, 2, 0][..], &[0; 5000]].concat();
         for evidence in [

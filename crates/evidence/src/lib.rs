@@ -29,9 +29,8 @@
 //! ```
 //!
 //! Readers of untrusted bytes, for fuzzing: [`verifier::parse_dcap`],
-//! [`verifier::Verifier::verify_with`], [`snp::parse_report`] and
-//! [`verifier::Verifier::verify_snp_with`] for evidence and collateral, serde's
-//! `Deserialize` of [`policy::Policy`], [`clock::UnixSeconds::parse_rfc3339`].
+//! [`verifier::Verifier::verify_with`] and [`snp::parse_report`] for evidence and
+//! collateral, serde's `Deserialize` of [`policy::Policy`], [`clock::UnixSeconds::parse_rfc3339`].
 //!
 //! Without the cargo feature `simulation` there is no way to trust any root but
 //! a vendor's.
@@ -40,14 +39,20 @@
 #![deny(unsafe_code)]
 
 pub mod attester;
-mod certificate_name;
+mod certificate;
 pub mod claims;
 pub mod clock;
 pub mod collateral;
+mod dcap;
+mod error;
 pub mod evidence;
+#[cfg(feature = "collect")]
+mod http_get;
 pub mod identity;
 pub mod measurement;
 pub mod policy;
+mod roots;
+mod signature;
 pub mod snp;
 pub mod trust;
 pub mod verifier;

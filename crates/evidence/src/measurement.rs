@@ -1,9 +1,13 @@
 //! Fixed-length values that identify code, platforms and sessions, each a type
 //! of its own, written as lower-case hexadecimal.
 
+mod firmware;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::firmware::SnpTcb;
 
 /// A text that is not the hexadecimal form of a value of `length` bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +150,13 @@ fixed_bytes!(
     Fmspc,
     6
 );
+
+impl RootKeyId {
+    /// The beginning, enough to tell one from another by eye.
+    pub(crate) fn short(&self) -> String {
+        hex::encode(&self.0[..8])
+    }
+}
 
 #[cfg(test)]
 mod tests {

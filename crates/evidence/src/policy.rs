@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::judgement::{Failure, PolicyRefusal};
 use crate::{
     claims::{TcbStatus, TeeKind},
-    measurement::{HostData, MrEnclave, MrSigner, SnpMeasurement, TdxMeasurement, WorkloadIdentity},
-    snp::SnpTcb,
+    measurement::{HostData, MrEnclave, MrSigner, SnpMeasurement, SnpTcb, TdxMeasurement, WorkloadIdentity},
     trust::Vendor,
 };
 

@@ -1,14 +1,14 @@
 //! Whose signatures count: the roots that evidence may chain to.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
+use crate::{
+    certificate::{printable, x509},
+    error::VerificationError,
+    measurement::RootKeyId,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha384};
-use x509_parser::prelude::{FromDer, X509Certificate};
-
-#[cfg(feature = "simulation")]
-use crate::verifier::VerificationError;
-use crate::{certificate_name::printable, measurement::RootKeyId, snp::SnpProduct};
 
 /// Who stands behind a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,41 +63,19 @@ pub struct TrustRoot {
     certificate: Option<Arc<[u8]>>,
 }
 
-/// Intel's SGX root CA, as published at
-/// `certificates.trustedservices.intel.com`; `dcap-qvl` keeps its own copy
-/// private.
-const INTEL_ROOT: &[u8] = include_bytes!("intel-sgx-root-ca.der");
-
-/// SHA-384 of the public key in [`INTEL_ROOT`], stated so that a changed file
-/// does not pass unnoticed.
-const INTEL_ROOT_KEY_ID: RootKeyId = RootKeyId([
-    0x46, 0xe4, 0x03, 0xbd, 0x34, 0xf0, 0x5a, 0x3f, 0x28, 0x17, 0xab, 0x9b, 0xad, 0xca, 0xac, 0xc7, 0xff,
-    0xc9, 0x8e, 0x0f, 0x26, 0x10, 0x08, 0xcd, 0x30, 0xda, 0xe9, 0x36, 0xca, 0xce, 0x18, 0xd5, 0xdc, 0xf5,
-    0x8e, 0xef, 0x31, 0x46, 0x36, 0x13, 0xde, 0x15, 0x70, 0xd5, 0x16, 0x20, 0x09, 0x93,
-]);
-
 impl TrustRoot {
-    /// Intel's SGX root CA (SGX and TDX).
-    pub fn intel() -> Self {
-        Self { vendor: Vendor::Intel, root_key_id: INTEL_ROOT_KEY_ID, certificate: Some(INTEL_ROOT.into()) }
+    /// A root whose certificate this crate carries, in DER.
+    pub(crate) fn of_certificate(
+        vendor: Vendor,
+        root_key_id: RootKeyId,
+        certificate: impl Into<Arc<[u8]>>,
+    ) -> Self {
+        Self { vendor, root_key_id, certificate: Some(certificate.into()) }
     }
 
-    /// AMD's roots, one for each family of processors (SEV-SNP).
-    pub fn amd() -> impl Iterator<Item = Self> {
-        SnpProduct::ALL.into_iter().map(|product| Self {
-            vendor: Vendor::Amd,
-            root_key_id: product.root_key_id(),
-            certificate: None,
-        })
-    }
-
-    /// The roots of a vendor that this crate knows; none of simulated platforms.
-    pub fn of_vendor(vendor: Vendor) -> Vec<Self> {
-        match vendor {
-            Vendor::Intel => vec![Self::intel()],
-            Vendor::Amd => Self::amd().collect(),
-            Vendor::Simulation => Vec::new(),
-        }
+    /// A root that is known by its key: its certificate comes with collateral.
+    pub(crate) fn of_key(vendor: Vendor, root_key_id: RootKeyId) -> Self {
+        Self { vendor, root_key_id, certificate: None }
     }
 
     /// The root of a software platform, from its certificate in DER. It must be
@@ -112,11 +90,7 @@ impl TrustRoot {
                 certificate.subject
             )));
         }
-        Ok(Self {
-            vendor: Vendor::Simulation,
-            root_key_id: certificate.key_id,
-            certificate: Some(root_certificate_der.into()),
-        })
+        Ok(Self::of_certificate(Vendor::Simulation, certificate.key_id, root_certificate_der))
     }
 
     /// Who stands behind it.
@@ -132,6 +106,15 @@ impl TrustRoot {
     /// Its certificate in DER; none of AMD's, which is known by its key.
     pub fn certificate_der(&self) -> Option<&[u8]> {
         self.certificate.as_deref()
+    }
+
+    /// What it is called in messages: a vendor has few roots, and anyone can make a
+    /// simulated one.
+    fn name(&self) -> String {
+        match self.vendor {
+            Vendor::Simulation => format!("simulation {}", self.root_key_id.short()),
+            vendor => vendor.to_string(),
+        }
     }
 
     pub(crate) fn certificate(&self) -> Option<&Arc<[u8]>> {
@@ -151,6 +134,42 @@ impl fmt::Display for TrustRoot {
     }
 }
 
+/// The roots that one verifier trusts, and no others.
+pub(crate) struct TrustedRoots(Vec<TrustRoot>);
+
+impl TrustedRoots {
+    pub(crate) fn new(roots: Vec<TrustRoot>) -> Self {
+        Self(roots)
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, TrustRoot> {
+        self.0.iter()
+    }
+
+    /// Refuses all evidence where no root is trusted.
+    pub(crate) fn any(&self) -> Result<(), VerificationError> {
+        if self.0.is_empty() { Err(VerificationError::NothingTrusted) } else { Ok(()) }
+    }
+
+    /// The refusal of evidence that chains to a root with this key and this name.
+    pub(crate) fn untrusted(&self, found: RootKeyId, subject: String) -> VerificationError {
+        VerificationError::UntrustedRoot {
+            found,
+            simulated: is_simulation(&subject),
+            subject,
+            trusted: self.iter().map(TrustRoot::name).collect::<BTreeSet<_>>().into_iter().collect(),
+        }
+    }
+
+    /// Does what verified under a root of this vendor say something about dates?
+    /// Anyone can run a software platform and sign any date with it. That must not move
+    /// the clock, or stand in the way of newer collateral, for those who trust hardware
+    /// too.
+    pub(crate) fn prove_dates(&self, vendor: Vendor) -> bool {
+        vendor != Vendor::Simulation || self.iter().all(|root| root.vendor == Vendor::Simulation)
+    }
+}
+
 /// Does this subject name say that the platform is a simulated one?
 pub fn is_simulation(subject: &str) -> bool {
     subject.to_ascii_lowercase().contains("simulat")
@@ -164,11 +183,7 @@ pub(crate) struct RootCertificate {
 
 impl RootCertificate {
     pub(crate) fn parse(der: &[u8]) -> Result<Self, String> {
-        let (rest, certificate) =
-            X509Certificate::from_der(der).map_err(|error| format!("not a certificate: {error}"))?;
-        if !rest.is_empty() {
-            return Err(format!("{} bytes follow the certificate", rest.len()));
-        }
+        let certificate = x509(der)?;
         if certificate.subject().as_raw() != certificate.issuer().as_raw() {
             return Err(format!(
                 "the certificate of {} is issued by {}, so it is not a root",
@@ -188,10 +203,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn intels_root_is_the_one_named() {
-        let parsed = RootCertificate::parse(INTEL_ROOT).unwrap();
-        assert_eq!(parsed.key_id, INTEL_ROOT_KEY_ID);
-        assert!(parsed.subject.contains("Intel SGX Root CA"), "{}", parsed.subject);
-        assert!(!is_simulation(&parsed.subject));
+    fn the_refusal_of_a_root_is_short_and_names_what_to_do() {
+        let vendors = [Vendor::Intel, Vendor::Amd].into_iter().flat_map(TrustRoot::of_vendor);
+        let roots = TrustedRoots::new(vendors.collect());
+        let key = RootKeyId([0xab; 48]);
+        let subject = "CN=Adytum SIMULATION root CA - protects nothing, O=Adytum SIMULATION";
+        let error = roots.untrusted(key, subject.to_owned()).to_string();
+        assert!(error.contains("simulated platform (key abababababababab)"), "{error}");
+        assert!(
+            error.contains("--trust-simulation") && error.contains("trusted here: amd, intel."),
+            "{error}"
+        );
+        assert!(error.len() < 350, "{} letters: {error}", error.len());
+        let error = roots.untrusted(key, "CN=ARK-Naples".to_owned()).to_string();
+        assert!(error.contains("CN=ARK-Naples") && error.contains("vendors"), "{error}");
+        assert!(error.len() < 350, "{} letters: {error}", error.len());
     }
 }

@@ -7,7 +7,8 @@ use adytum_api::{
     names::{NameError, SecretName},
 };
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_sealed::{rule::ModelRule, signing::OwnerPublicKey};
+use adytum_sealed::rule::ModelRule;
+use adytum_signing::OwnerPublicKey;
 use zeroize::Zeroizing;
 
 use crate::{

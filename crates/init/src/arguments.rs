@@ -3,6 +3,7 @@
 
 use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::PathBuf, str::FromStr, time::Duration};
 
+use adytum_evidence::attester::{TeeInterface, UnknownTee};
 use clap::{Args, Command};
 
 /// The flags that say how to attest and whom to ask: flattened into every
@@ -56,14 +57,8 @@ pub struct AttestationArguments {
 /// Which TEE attests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TeeChoice {
-    /// The one that is there.
-    Auto,
-    /// Occlum's `/dev/sgx`.
-    Occlum,
-    /// Gramine's `/dev/attestation`.
-    Gramine,
-    /// A confidential VM: Linux' configfs-tsm.
-    Tsm,
+    /// Hardware, by its interface.
+    Hardware(TeeInterface),
     /// The software platform in this directory or at this address.
     Simulation(String),
 }
@@ -72,20 +67,12 @@ impl FromStr for TeeChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "occlum" => Ok(Self::Occlum),
-            "gramine" => Ok(Self::Gramine),
-            "tsm" => Ok(Self::Tsm),
-            _ => match text.strip_prefix("simulation=") {
-                Some("") | None => Err(format!(
-                    "unknown TEE {text:?}; known are auto, occlum, gramine, tsm and simulation=DIRECTORY"
-                )),
-                Some(_) if !cfg!(feature = "simulation") => {
-                    Err("this build has no simulation: it is a production build".to_owned())
-                }
-                Some(platform) => Ok(Self::Simulation(platform.to_owned())),
-            },
+        match text.strip_prefix("simulation=").filter(|platform| !platform.is_empty()) {
+            None => text.parse().map(Self::Hardware).map_err(|error: UnknownTee| error.to_string()),
+            Some(_) if !cfg!(feature = "simulation") => {
+                Err("this build has no simulation: it is a production build".to_owned())
+            }
+            Some(platform) => Ok(Self::Simulation(platform.to_owned())),
         }
     }
 }
@@ -93,10 +80,7 @@ impl FromStr for TeeChoice {
 impl fmt::Display for TeeChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Auto => f.pad("auto"),
-            Self::Occlum => f.pad("occlum"),
-            Self::Gramine => f.pad("gramine"),
-            Self::Tsm => f.pad("tsm"),
+            Self::Hardware(interface) => interface.fmt(f),
             Self::Simulation(platform) => write!(f, "simulation={platform}"),
         }
     }
@@ -176,7 +160,7 @@ mod tests {
         .unwrap()
         .attestation;
         assert_eq!(flags.broker.as_deref(), Some("a:1"));
-        assert_eq!(flags.tee, TeeChoice::Occlum);
+        assert_eq!(flags.tee, TeeChoice::Hardware(TeeInterface::Occlum));
         assert_eq!(flags.fetch_timeout, Some(Duration::from_secs(300)));
         assert_eq!(flags.quote_latency, Duration::ZERO);
     }

@@ -23,8 +23,8 @@ use adytum_sealed::{
 use crate::{
     configuration::{BundleRule, MeasuredConfiguration},
     delivery::{BundlePlace, DeliveryError},
+    platform::Platform,
     secret::{Released, SecretKind},
-    tee::Platform,
 };
 
 /// Why a bundle is not unpacked.

@@ -14,7 +14,7 @@ mod canonical;
 mod destination;
 mod document;
 mod error;
-mod reference;
+mod occlum;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +28,7 @@ use adytum_evidence::{
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
 };
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ pub use self::{
     bundle::BundleRule,
     destination::{AbsolutePath, Owner, PathError, ReloadSignal, SecretDestination},
     error::ConfigurationError,
-    reference::BROKER_VARIABLE as REFERENCE_BROKER_VARIABLE,
+    occlum::BROKER_VARIABLE as OCCLUM_BROKER_VARIABLE,
 };
 use crate::{environment::EnvironmentRules, pattern::ArgumentRules};
 
@@ -46,7 +46,7 @@ pub const FORMAT: &str = "adytum workload v1";
 pub const DEFAULT_PATH: &str = "/etc/adytum/workload.toml";
 /// Where Occlum's init has its configuration; read if there is none at
 /// [`DEFAULT_PATH`].
-pub const DEFAULT_REFERENCE_PATH: &str = "/etc/init_ra_conf.json";
+pub const DEFAULT_OCCLUM_PATH: &str = "/etc/init_ra_conf.json";
 /// The longest configuration, in bytes.
 pub const MAXIMUM_LENGTH: u64 = 1024 * 1024;
 
@@ -142,8 +142,8 @@ impl MeasuredConfiguration {
 
     /// Reads Occlum's `init_ra_conf.json` with the additional field `adytum`,
     /// which names at least the broker's genesis.
-    pub fn parse_reference(text: &str) -> Result<Self, ConfigurationError> {
-        reference::parse(text)
+    pub fn parse_occlum(text: &str) -> Result<Self, ConfigurationError> {
+        occlum::parse(text)
     }
 
     /// Reads a file; one whose name ends in `.json` is Occlum's.
@@ -157,19 +157,19 @@ impl MeasuredConfiguration {
             return Err(ConfigurationError::TooLong { path: path.to_owned() });
         }
         if path.extension().is_some_and(|extension| extension == "json") {
-            Self::parse_reference(&text)
+            Self::parse_occlum(&text)
         } else {
             Self::parse(&text)
         }
     }
 
     /// The path to load: the one given; else [`DEFAULT_PATH`]; else, if only
-    /// that is there, [`DEFAULT_REFERENCE_PATH`].
+    /// that is there, [`DEFAULT_OCCLUM_PATH`].
     pub fn path(given: Option<&Path>) -> PathBuf {
         match given {
             Some(path) => path.to_owned(),
-            None if !Path::new(DEFAULT_PATH).exists() && Path::new(DEFAULT_REFERENCE_PATH).exists() => {
-                DEFAULT_REFERENCE_PATH.into()
+            None if !Path::new(DEFAULT_PATH).exists() && Path::new(DEFAULT_OCCLUM_PATH).exists() => {
+                DEFAULT_OCCLUM_PATH.into()
             }
             None => DEFAULT_PATH.into(),
         }
@@ -279,11 +279,16 @@ pub fn measure(
     program_path: &Path,
 ) -> Result<Measurement, ConfigurationError> {
     let configuration = MeasuredConfiguration::load(configuration_path)?;
-    let digest = |path: &Path| {
-        Sha256Digest::of_file(path)
-            .map_err(|source| ConfigurationError::Unreadable { path: path.to_owned(), source })
+    let digest = |path: &Path, flag| {
+        Sha256Digest::of_file(path).map_err(|source| ConfigurationError::NotMeasured {
+            path: path.to_owned(),
+            flag,
+            source,
+        })
     };
-    let (init, program) = (digest(init_path)?, digest(program_path)?);
+    // The program first: where it is its own init, its flag is the one to correct.
+    let program = digest(program_path, "--program")?;
+    let init = digest(init_path, "--init")?;
     if let Some(pinned) = configuration.program()
         && pinned.sha256 != program
     {

@@ -22,8 +22,8 @@ pub(crate) use self::storage::refuse_shared;
 pub use self::{file::SecretFile, memory::SecretDescriptor, tree::BundlePlace};
 use crate::{
     configuration::{MeasuredConfiguration, SecretDestination},
+    platform::Platform,
     secret::{Released, SecretKind, SecretValue},
-    tee::Platform,
 };
 
 /// Why a secret can't go where the configuration says.

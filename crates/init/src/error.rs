@@ -2,33 +2,13 @@
 
 use std::{io, path::PathBuf};
 
-use adytum_evidence::{
-    attester::AttesterError, collateral::CollateralError, measurement::Sha256Digest,
-    verifier::VerificationError,
-};
+use adytum_evidence::measurement::Sha256Digest;
 
 use crate::{
     bundles::UnpackError, configuration::ConfigurationError, delivery::DeliveryError,
-    environment::EnvironmentRefusal, fetch::FetchError, pattern::ArgumentRefusal, renewal::LeaseEnd,
+    environment::EnvironmentRefusal, evidence_port::EvidencePortError, exit_code, fetch::FetchError,
+    health::HealthPortError, pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
 };
-
-/// Exit codes of `adytum-init` where it ends by itself; after
-/// sysexits.h. Otherwise it ends with the program's own code, or with 128 and
-/// the number of the signal that ended the program.
-pub mod exit_code {
-    /// A bundle is not what the broker's rule says, or malformed (EX_DATAERR).
-    pub const BUNDLE: u8 = 65;
-    /// The program could not be started, or the system refused something.
-    pub const SYSTEM: u8 = 71;
-    /// A secret could not be put where the configuration says (EX_CANTCREAT).
-    pub const DELIVERY: u8 = 73;
-    /// The broker was not reached in time (EX_UNAVAILABLE).
-    pub const UNREACHABLE: u8 = 69;
-    /// The broker refused, or was refused (EX_NOPERM).
-    pub const REFUSED: u8 = 77;
-    /// Configuration, program, arguments, environment or libraries (EX_CONFIG).
-    pub const CONFIGURATION: u8 = 78;
-}
 
 /// Why a program was not started or got no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +26,9 @@ pub enum InitError {
     /// The program or one of its libraries.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// A flag.
-    #[error("{0}")]
-    Flag(String),
-    /// The TEE.
+    /// The TEE, or what the broker's is verified with.
     #[error(transparent)]
-    Attester(#[from] AttesterError),
-    /// The source of collateral.
-    #[error(transparent)]
-    Collateral(#[from] CollateralError),
-    /// A trust root.
-    #[error(transparent)]
-    TrustRoot(#[from] VerificationError),
+    Tee(#[from] TeeError),
     /// The way to the secrets.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -71,21 +42,11 @@ pub enum InitError {
     #[error(transparent)]
     Lease(Box<LeaseEnd>),
     /// The port for probes.
-    #[error("health port {port}: {source}; choose another, or 0 for none")]
-    HealthPort {
-        /// The port.
-        port: u16,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    HealthPort(#[from] HealthPortError),
     /// The port for evidence.
-    #[error("--evidence-listen {address}: {source}; give HOST:PORT with a port that is free")]
-    EvidencePort {
-        /// What was asked for.
-        address: String,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    EvidencePort(#[from] EvidencePortError),
     /// The system.
     #[error("{operation}: {source}")]
     System {
@@ -197,16 +158,13 @@ impl InitError {
             Self::Argument(_) => "argument-refused",
             Self::Environment(_) => "environment-refused",
             Self::Program(error) => error.code(),
-            Self::Flag(_) => "flag-invalid",
-            Self::Attester(error) => error.code(),
-            Self::Collateral(error) => error.code(),
-            Self::TrustRoot(error) => error.code(),
+            Self::Tee(error) => error.code(),
             Self::Fetch(error) => error.code(),
             Self::Delivery(error) => error.code(),
             Self::Bundle(error) => error.code(),
             Self::Lease(end) => end.code(),
-            Self::HealthPort { .. } => "health-port",
-            Self::EvidencePort { .. } => "evidence-port",
+            Self::HealthPort(error) => error.code(),
+            Self::EvidencePort(error) => error.code(),
             Self::System { .. } => "system-failed",
         }
     }
@@ -214,20 +172,15 @@ impl InitError {
     /// What a process that fails with this ends with; see [`exit_code`].
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_)
-            | Self::Argument(_)
-            | Self::Environment(_)
-            | Self::Program(_)
-            | Self::Flag(_)
-            | Self::TrustRoot(_) => exit_code::CONFIGURATION,
-            Self::Collateral(_) => exit_code::UNREACHABLE,
+            Self::Configuration(_) | Self::Argument(_) | Self::Environment(_) | Self::Program(_) => {
+                exit_code::CONFIGURATION
+            }
+            Self::Tee(error) => error.exit_code(),
             Self::Fetch(error) => error.exit_code(),
             Self::Lease(end) => end.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,
             Self::Bundle(_) => exit_code::BUNDLE,
-            Self::Attester(_) | Self::HealthPort { .. } | Self::EvidencePort { .. } | Self::System { .. } => {
-                exit_code::SYSTEM
-            }
+            Self::HealthPort(_) | Self::EvidencePort(_) | Self::System { .. } => exit_code::SYSTEM,
         }
     }
 }

@@ -3,23 +3,38 @@
 //! of a workload that runs now. It takes nothing from a peer, and gives nothing
 //! else: the session ends as soon as it is open.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use adytum_evidence::{clock::SystemClock, collateral::DirectorySource, verifier::Verifier};
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    claims::AnyEvidence,
-    limits::Limits,
+    acceptor::AttestedAcceptor, configuration::AcceptorConfiguration, judge::AnyEvidence, limits::Limits,
     session::LocalAttestation,
 };
 use bytes::Bytes;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::StreamExt as _;
 
-use crate::{error::InitError, tee::Tee};
+use crate::tee::Tee;
 
 /// Handshakes at once: each costs a quote.
 const HANDSHAKES: usize = 4;
+
+/// The port for evidence can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("--evidence-listen {address}: {source}; give HOST:PORT with a port that is free")]
+pub struct EvidencePortError {
+    /// What was asked for.
+    pub address: String,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl EvidencePortError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        "evidence-port"
+    }
+}
 
 /// An open port for evidence; it closes when this is dropped.
 #[derive(Debug)]
@@ -30,8 +45,8 @@ pub struct EvidencePort {
 
 impl EvidencePort {
     /// Opens the port at `HOST:PORT` and answers on it from a task of this runtime.
-    pub(crate) async fn open(at: &str, tee: &Tee) -> Result<Self, InitError> {
-        let failed = |source| InitError::EvidencePort { address: at.to_owned(), source };
+    pub(crate) async fn open(at: &str, tee: &Tee) -> Result<Self, EvidencePortError> {
+        let failed = |source| EvidencePortError { address: at.to_owned(), source };
         let listener = TcpListener::bind(at).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         // It trusts nobody: peers show nothing here, and one that does is refused.
@@ -39,7 +54,10 @@ impl EvidencePort {
         let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
             verifier: Arc::new(nobody),
             judge: Arc::new(AnyEvidence),
-            local: LocalAttestation { attester: Arc::clone(&tee.attester), claims: Arc::new(Bytes::new) },
+            local: LocalAttestation {
+                attester: Arc::clone(&tee.attester),
+                announcement: Arc::new(Bytes::new),
+            },
             limits: Limits { maximum_handshakes: HANDSHAKES, ..Limits::default() },
         });
         tracing::info!(%address, "showing evidence to whoever asks");

@@ -8,32 +8,25 @@
 mod backoff;
 mod broker;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use adytum_api::names::SecretName;
+use adytum_api::{names::SecretName, refusal::RefusalKind};
 use adytum_evidence::clock::Clock;
 use adytum_ratls::error::{Refusal, SessionError};
 use tokio::time::Instant;
-use tonic::Code;
 
 pub use self::{
     backoff::{Backoff, Jitter, RandomJitter},
-    broker::{AnyOf, AttestedBroker, Broker},
+    broker::{AttestedBroker, Broker},
 };
 use crate::{
     answer::{Answer, AnswerError},
     certificate::{CertificateKey, KeyError},
     configuration::MeasuredConfiguration,
-    error::exit_code,
-    evidence_port::EvidencePort,
+    exit_code,
     holdings::Holdings,
-    renewal::Renewal,
     secret::Released,
 };
-
-/// The broker's code for a secret without a value. To a replica that waits for
-/// its first value it means "later"; to one that had a value, "no longer".
-const SECRET_HAS_NO_VALUE: &str = "secret-has-no-value";
 
 /// Why one attempt brought no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +40,6 @@ pub enum AttemptError {
     Refused {
         /// The address.
         peer: String,
-        /// How it answered.
-        status: Code,
         /// Its reason.
         refusal: Refusal,
     },
@@ -59,18 +50,6 @@ pub enum AttemptError {
     #[error(transparent)]
     Key(#[from] KeyError),
 }
-
-/// What a broker says of a replica's evidence that no trouble of its own can be the
-/// cause of. That its collateral is missing, or its clock is wrong, says nothing
-/// about the replica.
-const VERDICTS: [&str; 6] = [
-    "untrusted-root",
-    "evidence-invalid",
-    "platform-revoked",
-    "tcb-revoked",
-    "tcb-not-matched",
-    "configuration-unsafe",
-];
 
 impl AttemptError {
     /// Stable code for logs and answers.
@@ -93,17 +72,14 @@ impl AttemptError {
     }
 
     /// Does the broker itself, once it has proved to be the pinned one, say that
-    /// this replica may no longer have what it has? Whatever else goes wrong, a
+    /// this replica may no longer have what it has? A secret without a value is such a
+    /// verdict: to a replica that waits for its first value it means "later". Whatever else goes wrong, a
     /// stranger may have caused: then the lease decides.
     pub fn is_revocation(&self) -> bool {
         match self {
-            Self::Refused { status, refusal, .. } => {
-                let says_no =
-                    matches!(status, Code::PermissionDenied | Code::NotFound | Code::Unauthenticated);
-                says_no && !refusal.retry || refusal.code == SECRET_HAS_NO_VALUE
-            }
-            Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => {
-                VERDICTS.contains(&refusal.code.as_str())
+            Self::Refused { refusal, .. }
+            | Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => {
+                refusal.kind == RefusalKind::Verdict
             }
             _ => false,
         }
@@ -154,26 +130,6 @@ impl FetchError {
     }
 }
 
-/// What was released, and what keeps it so.
-pub struct Unlocked<B = AttestedBroker> {
-    /// The secrets and more.
-    pub released: Released,
-    /// Is to be run as long as they are used.
-    pub renewal: Renewal<B>,
-    /// Shows evidence as long as it is kept, if it was asked for.
-    pub evidence_port: Option<EvidencePort>,
-}
-
-impl<B> fmt::Debug for Unlocked<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unlocked")
-            .field("released", &self.released)
-            .field("renewal", &self.renewal)
-            .field("evidence_port", &self.evidence_port)
-            .finish()
-    }
-}
-
 /// Fetches the secrets of a configuration, for the first time and again.
 pub struct Fetcher<B> {
     broker: B,
@@ -190,13 +146,13 @@ impl<B: Broker> Fetcher<B> {
         Self { broker, names, holdings: Holdings::default(), clock }
     }
 
-    /// Fetches for the first time, within `limit`; without one, tries for ever.
-    /// Time is tokio's.
+    /// Fetches for the first time, within `limit`; without one, tries for ever. Gives
+    /// what was released, and when it was asked for. Time is tokio's.
     pub async fn fetch(
-        mut self,
-        mut backoff: Backoff,
+        &mut self,
+        backoff: &mut Backoff,
         limit: Option<Duration>,
-    ) -> Result<Unlocked<B>, FetchError> {
+    ) -> Result<(Released, Instant), FetchError> {
         let start = Instant::now();
         backoff.reset();
         let mut attempts = 0;
@@ -206,19 +162,21 @@ impl<B: Broker> Fetcher<B> {
                 Ok((answer, asked)) => {
                     let released = self.changes(answer);
                     self.record(&released, asked);
-                    let renewal = Renewal::new(self, backoff, released.lease, asked);
-                    return Ok(Unlocked { released, renewal, evidence_port: None });
+                    return Ok((released, asked));
                 }
                 Err(error) => error,
             };
             if !error.retry() {
                 return Err(FetchError::Refused(error));
             }
-            let delay = backoff.next_delay();
-            if let Some(limit) = limit
-                && start.elapsed() + delay > limit
-            {
-                return Err(FetchError::Unreachable { limit, attempts, last: error });
+            let mut delay = backoff.next_delay();
+            if let Some(limit) = limit {
+                let left = limit.saturating_sub(start.elapsed());
+                if left.is_zero() {
+                    return Err(FetchError::Unreachable { limit, attempts, last: error });
+                }
+                // The last attempt is at the end of the time, whatever chance says.
+                delay = delay.min(left);
             }
             tracing::warn!(
                 code = error.code(),

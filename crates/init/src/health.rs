@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-pub use self::port::HealthPort;
+pub use self::port::{HealthPort, HealthPortError};
 
 /// Why a replica drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! How the logs of init look.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
+use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +31,8 @@ impl LogArguments {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let logs = tracing_subscriber::fmt()
             .with_env_filter(filter)
-            .with_ansi(io::stderr().is_terminal())
+            // On a terminal only, and not where NO_COLOR is set.
+            .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
             .with_writer(io::stderr);
         // An error means that a subscriber is there already.
         let _ = match self.log_format {

@@ -15,10 +15,10 @@ use adytum_init::{
     hardening,
     health::{Health, HealthPort},
     logging::LogArguments,
+    platform::Platform,
     process::{Signals, Supervised, signal_exit_code},
     program::{self, VerifiedProgram},
-    tee::{self, Platform},
-    termination,
+    tee, termination,
 };
 use clap::Parser;
 

@@ -36,7 +36,7 @@ use crate::{
     configuration::{MeasuredConfiguration, PinnedProgram},
     delivery,
     error::{InitError, ProgramError},
-    tee::Platform,
+    platform::Platform,
 };
 
 /// linux/memfd.h: executable although the system's default may say otherwise.

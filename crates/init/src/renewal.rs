@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     answer::Answer,
-    error::exit_code,
+    exit_code,
     fetch::{AttemptError, AttestedBroker, Backoff, Broker, Fetcher},
     health::DrainReason,
     secret::{Lease, Released},

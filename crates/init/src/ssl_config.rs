@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_as_the_reference_script_writes_it() {
+    fn it_reads_as_the_occlum_script_writes_it() {
         let config =
             SslConfig { server_key: "k\ny", server_cert: "c\n", custom_ca: "", client_verify: false };
         assert_eq!(

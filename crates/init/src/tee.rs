@@ -10,38 +10,75 @@ use std::{
 };
 
 use adytum_evidence::{
-    attester::{
-        self, Attester, AttesterError, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm,
-    },
+    attester::{self, Attester, AttesterError, TeeInterface, TeePlatform},
     clock::Clock,
-    collateral::{self, CollateralSource},
+    collateral::{self, CollateralError, CollateralSource},
     evidence::Evidence,
     identity::LengthPrefixed,
-    measurement::ReportData,
+    measurement::{ReportData, Sha256Digest},
     trust::Vendor,
-    verifier::{TrustRoot, Verifier},
+    verifier::{TrustRoot, VerificationError, Verifier},
 };
 use nix::fcntl::OFlag;
 use sha2::Sha512;
 
 use crate::{
-    Program,
     arguments::{AttestationArguments, TeeChoice},
     configuration::MeasuredConfiguration,
-    error::InitError,
+    exit_code,
+    platform::Platform,
 };
 
-/// What kind of place this process runs in: decides where secrets may lie.
+/// Which program the secrets are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Platform {
-    /// The Occlum LibOS in an SGX enclave.
-    Occlum,
-    /// The Gramine LibOS in an SGX enclave.
-    Gramine,
-    /// A guest that TDX or SEV-SNP protects.
-    ConfidentialVm,
-    /// Nothing protects it.
-    Simulation,
+pub enum Program {
+    /// This one: init is a library in it.
+    This,
+    /// One that init starts, of this digest.
+    Child(Sha256Digest),
+}
+
+/// Why there is no TEE, or nothing to verify the broker's with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TeeError {
+    /// A flag, or the lack of one.
+    #[error("{0}")]
+    Flag(String),
+    /// The TEE's interface.
+    #[error(transparent)]
+    Attester(#[from] AttesterError),
+    /// The source of collateral.
+    #[error(transparent)]
+    Collateral(#[from] CollateralError),
+    /// A trust root.
+    #[error(transparent)]
+    TrustRoot(#[from] VerificationError),
+    /// This program's own file can't be read.
+    #[error("measuring this program: {0}")]
+    Measuring(#[source] io::Error),
+}
+
+impl TeeError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Flag(_) => "flag-invalid",
+            Self::Attester(error) => error.code(),
+            Self::Collateral(error) => error.code(),
+            Self::TrustRoot(error) => error.code(),
+            Self::Measuring(_) => "system-failed",
+        }
+    }
+
+    /// What a process that fails with this ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Flag(_) | Self::TrustRoot(_) => exit_code::CONFIGURATION,
+            Self::Collateral(_) => exit_code::UNREACHABLE,
+            Self::Attester(_) | Self::Measuring(_) => exit_code::SYSTEM,
+        }
+    }
 }
 
 /// The TEE at hand.
@@ -59,20 +96,20 @@ impl Tee {
         arguments: &AttestationArguments,
         configuration: &MeasuredConfiguration,
         program: Program,
-    ) -> Result<Self, InitError> {
+    ) -> Result<Self, TeeError> {
         let tee = match &arguments.tee {
             TeeChoice::Simulation(platform) => {
                 let attester = simulation(platform, arguments, configuration, program).await?;
                 Self { attester, platform: Platform::Simulation }
             }
             _ if !arguments.quote_latency.is_zero() => {
-                return Err(InitError::Flag(
+                return Err(TeeError::Flag(
                     "--quote-latency is for --tee simulation=DIRECTORY: hardware takes its own time"
                         .to_owned(),
                 ));
             }
-            choice => {
-                let Self { attester, platform } = hardware(choice)?;
+            TeeChoice::Hardware(interface) => {
+                let Self { attester, platform } = hardware(*interface)?;
                 let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
                 Self { attester: attester::endorsed(attester, intel, amd)?, platform }
             }
@@ -122,30 +159,26 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What kind of place the flags ask for, found without talking to anybody.
-pub fn platform(arguments: &AttestationArguments) -> Result<Platform, InitError> {
+pub fn platform(arguments: &AttestationArguments) -> Result<Platform, TeeError> {
     match &arguments.tee {
         TeeChoice::Simulation(_) => Ok(Platform::Simulation),
-        choice => hardware(choice).map(|tee| tee.platform),
+        TeeChoice::Hardware(interface) => hardware(*interface).map(|tee| tee.platform),
     }
 }
 
 /// The TEE of this machine or LibOS. It measured this program before it ran.
-fn hardware(choice: &TeeChoice) -> Result<Tee, InitError> {
-    let attester: Arc<dyn Attester> = match choice {
-        TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
-        TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
-        TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
-        _ => attester::detect()?,
-    };
+fn hardware(interface: TeeInterface) -> Result<Tee, TeeError> {
+    let attester = interface.open()?;
     let platform = match attester.platform() {
-        "occlum" => Platform::Occlum,
-        "gramine" => Platform::Gramine,
-        "tdx" | "snp" => Platform::ConfidentialVm,
-        other => {
+        TeePlatform::Occlum => Platform::Occlum,
+        TeePlatform::Gramine => Platform::Gramine,
+        TeePlatform::Tdx | TeePlatform::Snp => Platform::ConfidentialVm,
+        // Nothing falls back to simulation.
+        TeePlatform::Simulation => {
             return Err(AttesterError::Answer {
                 interface: "the TEE's interface".to_owned(),
                 expected: "occlum, gramine, tdx or snp".to_owned(),
-                found: other.to_owned(),
+                found: "simulation".to_owned(),
             }
             .into());
         }
@@ -159,11 +192,8 @@ async fn simulation(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
     program: Program,
-) -> Result<Arc<dyn Attester>, InitError> {
-    let this = || {
-        adytum_evidence::measurement::Sha256Digest::of_this_program()
-            .map_err(|source| InitError::System { operation: "measuring this program", source })
-    };
+) -> Result<Arc<dyn Attester>, TeeError> {
+    let this = || Sha256Digest::of_this_program().map_err(TeeError::Measuring);
     let init = this()?;
     let program = match program {
         Program::This => init,
@@ -180,8 +210,8 @@ async fn simulation(
     _: &AttestationArguments,
     _: &MeasuredConfiguration,
     _: Program,
-) -> Result<Arc<dyn Attester>, InitError> {
-    Err(InitError::Flag("this build has no simulation: it is a production build".to_owned()))
+) -> Result<Arc<dyn Attester>, TeeError> {
+    Err(TeeError::Flag("this build has no simulation: it is a production build".to_owned()))
 }
 
 /// The address of the broker: the flag or its environment variables; else what
@@ -189,16 +219,16 @@ async fn simulation(
 pub fn broker_address(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
-) -> Result<String, InitError> {
-    let from_reference = || std::env::var(crate::configuration::REFERENCE_BROKER_VARIABLE).ok();
+) -> Result<String, TeeError> {
+    let from_occlum = || std::env::var(crate::configuration::OCCLUM_BROKER_VARIABLE).ok();
     arguments
         .broker
         .clone()
-        .or_else(from_reference)
+        .or_else(from_occlum)
         .or_else(|| configuration.broker_address().map(str::to_owned))
         .filter(|address| !address.is_empty())
         .ok_or_else(|| {
-            InitError::Flag(
+            TeeError::Flag(
                 "no broker: give its address with --broker HOST:PORT, ADYTUM_BROKER or \
                  OCCLUM_INIT_RA_KMS_SERVER"
                     .to_owned(),
@@ -212,7 +242,7 @@ pub fn verifier(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<Verifier>, InitError> {
+) -> Result<Arc<Verifier>, TeeError> {
     let broker = configuration.broker();
     let vendors: BTreeSet<Vendor> =
         broker.policies.iter().flat_map(|policy| policy.vendors.iter().copied()).collect();
@@ -227,13 +257,13 @@ pub fn verifier(
 }
 
 #[cfg(feature = "simulation")]
-fn simulation_root(certificate: Option<&[u8]>) -> Result<TrustRoot, InitError> {
+fn simulation_root(certificate: Option<&[u8]>) -> Result<TrustRoot, TeeError> {
     Ok(TrustRoot::simulation(certificate.unwrap_or_default())?)
 }
 
 #[cfg(not(feature = "simulation"))]
-fn simulation_root(_: Option<&[u8]>) -> Result<TrustRoot, InitError> {
-    Err(InitError::Flag(
+fn simulation_root(_: Option<&[u8]>) -> Result<TrustRoot, TeeError> {
+    Err(TeeError::Flag(
         "the measured configuration trusts a simulated platform, and this is a production build without \
          simulation"
             .to_owned(),
@@ -243,9 +273,9 @@ fn simulation_root(_: Option<&[u8]>) -> Result<TrustRoot, InitError> {
 fn collateral_source(
     arguments: &AttestationArguments,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn CollateralSource>, InitError> {
+) -> Result<Arc<dyn CollateralSource>, TeeError> {
     let missing = || {
-        InitError::Flag(
+        TeeError::Flag(
             "no collateral to verify the broker with: give --collateral or PCCS_URL, the URL of a PCCS or a \
              directory; or --amd-kds or AMD_KDS_URL, if it runs on SEV-SNP"
                 .to_owned(),

@@ -22,17 +22,22 @@ use adytum_api::broker::{
     key_broker_server::{KeyBroker, KeyBrokerServer},
 };
 use adytum_evidence::{
-    claims::TeeKind,
+    claims::{Claims, TeeKind},
     clock::SystemClock,
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
     trust::Vendor,
     verifier::Verifier,
 };
+use adytum_governance::{
+    announcement::BrokerAnnouncement, genesis::GenesisDigest, head::StateHead, pin::BrokerPin,
+};
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    claims::{AnyEvidence, BrokerClaims, BrokerPin, GenesisDigest, StateHead},
-    connector::{AttestedConnector, ConnectorConfiguration},
+    acceptor::AttestedAcceptor,
+    configuration::{AcceptorConfiguration, ConnectorConfiguration},
+    connector::AttestedConnector,
+    error::Refusal,
+    judge::AnyEvidence,
     limits::Limits,
     session::LocalAttestation,
 };
@@ -69,16 +74,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (broker, replica) = (WorkloadIdentity([1; 32]), WorkloadIdentity([2; 32]));
     let genesis = GenesisDigest(Sha256Digest([3; 32]));
     let head = StateHead { epoch: 1, manifest_version: 0, audit_size: 0, audit_hash: None };
-    let claims = BrokerClaims { genesis, head }.encode();
-    let local = |identity, claims: Bytes| LocalAttestation {
+    let announcement = BrokerAnnouncement { genesis, head }.encode();
+    let local = |identity, announcement: Bytes| LocalAttestation {
         attester: Arc::new(SimAttester::new(platform.clone(), identity).quote_latency(latency)),
-        claims: Arc::new(move || claims.clone()),
+        announcement: Arc::new(move || announcement.clone()),
     };
 
     let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
         verifier: verifier.clone(),
         judge: Arc::new(AnyEvidence),
-        local: local(broker, claims),
+        local: local(broker, announcement),
         limits: Limits::default(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -87,9 +92,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(async move { server.serve_with_incoming(acceptor.incoming(listener)).await });
 
     let policy = Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, broker);
+    let pin = BrokerPin { policy, genesis };
     let connector = AttestedConnector::new(ConnectorConfiguration {
         verifier,
-        judge: Arc::new(BrokerPin { policy, genesis }),
+        judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
+            let judged = pin.judge(claims, announcement).map(drop);
+            judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
+        }),
         local: Some(local(replica, Bytes::new())),
         limits: Limits::default(),
     });

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use adytum_evidence::verifier::Verifier;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -20,15 +19,13 @@ use tokio_stream::Stream;
 
 pub use crate::stream::AttestedStream;
 use crate::{
-    claims::PeerJudge,
+    configuration::AcceptorConfiguration,
     error::SessionError,
     handshake::{
         Attempt,
         replays::Replays,
         server::{self, ServerIdentity},
     },
-    limits::Limits,
-    session::LocalAttestation,
     tls::{self, TlsIdentity},
 };
 
@@ -39,21 +36,6 @@ const KEY_LIFETIME: Duration = Duration::from_secs(3600);
 /// no memory): the first, and the longest that doubling leads to.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What an accepting side needs.
-#[derive(Clone)]
-pub struct AcceptorConfiguration {
-    /// Verifies clients' evidence.
-    pub verifier: Arc<Verifier>,
-    /// Decides which clients with evidence may open a session at all. Clients
-    /// without evidence always may; services tell them apart by
-    /// [`crate::session::Peer`].
-    pub judge: Arc<dyn PeerJudge>,
-    /// What this side shows.
-    pub local: LocalAttestation,
-    /// Limits.
-    pub limits: Limits,
-}
 
 /// Accepts attested sessions.
 #[derive(Clone)]
@@ -70,7 +52,7 @@ impl AttestedAcceptor {
 
     /// Accepted sessions, for tonic's `serve_with_incoming_shutdown`. Handshakes
     /// run side by side; one that fails is logged and never ends the stream.
-    /// Beyond [`Limits::maximum_handshakes`] a connection is closed at once.
+    /// Beyond [`maximum_handshakes`](crate::limits::Limits::maximum_handshakes) a connection is closed at once.
     /// Dropping the stream ends the handshakes under way.
     pub fn incoming(self, listener: TcpListener) -> impl Stream<Item = io::Result<AttestedStream>> {
         self.incoming_from(listener)

@@ -1,11 +1,11 @@
 use std::{cell::RefCell, future::poll_fn};
 
-use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
+use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity, verifier::Verifier};
 use adytum_sim::{Platform, SimAttester};
 use bytes::Bytes;
 
 use super::*;
-use crate::claims::AnyEvidence;
+use crate::{judge::AnyEvidence, limits::Limits, session::LocalAttestation};
 
 fn acceptor() -> AttestedAcceptor {
     let platform = Platform::ephemeral().unwrap();
@@ -18,7 +18,7 @@ fn acceptor() -> AttestedAcceptor {
     AttestedAcceptor::new(AcceptorConfiguration {
         verifier: Arc::new(verifier),
         judge: Arc::new(AnyEvidence),
-        local: LocalAttestation { attester: Arc::new(attester), claims: Arc::new(Bytes::new) },
+        local: LocalAttestation { attester: Arc::new(attester), announcement: Arc::new(Bytes::new) },
         limits: Limits::default(),
     })
 }

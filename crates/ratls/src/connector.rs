@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use adytum_evidence::verifier::Verifier;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -22,11 +21,10 @@ use tonic::{Status, transport::Channel};
 use tower::Service;
 
 use crate::{
-    claims::PeerJudge,
+    configuration::ConnectorConfiguration,
     error::SessionError,
     handshake::{Attempt, client},
-    limits::Limits,
-    session::{LocalAttestation, SessionInfo},
+    session::SessionInfo,
     stream::AttestedStream,
     tls::{self, TlsIdentity},
 };
@@ -44,19 +42,6 @@ const MAXIMUM_HEADER_LIST: u32 = 16 * 1024;
 /// A dead connection is noticed after the two together.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a connecting side needs.
-#[derive(Clone)]
-pub struct ConnectorConfiguration {
-    /// Verifies the server's evidence.
-    pub verifier: Arc<Verifier>,
-    /// Decides whether it is the server that was meant.
-    pub judge: Arc<dyn PeerJudge>,
-    /// What this side shows; `None` for sides without a TEE.
-    pub local: Option<LocalAttestation>,
-    /// Limits.
-    pub limits: Limits,
-}
 
 /// Opens attested sessions.
 #[derive(Clone)]

@@ -2,7 +2,8 @@
 
 use std::{io, time::Duration};
 
-use adytum_evidence::attester::AttesterError;
+use adytum_api::refusal::RefusalKind;
+use adytum_evidence::{attester::AttesterError, verifier::VerificationError};
 
 /// A refusal as it is told to the peer (message `Refusal`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,17 +15,47 @@ pub struct Refusal {
     pub message: String,
     /// May the same request pass later?
     pub retry: bool,
+    /// What it is about.
+    pub kind: RefusalKind,
 }
 
 impl Refusal {
-    /// A refusal that trying again does not change.
-    pub fn permanent(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retry: false }
+    /// The peer was judged, and is not accepted; trying again does not change that.
+    pub fn verdict(code: &str, message: impl Into<String>) -> Self {
+        Self::of(RefusalKind::Verdict, false, code, message)
     }
 
-    /// A refusal that may not be one later.
-    pub fn temporary(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retry: true }
+    /// This side is in trouble; the same request may pass later.
+    pub fn outage(code: &str, message: impl Into<String>) -> Self {
+        Self::of(RefusalKind::Outage, true, code, message)
+    }
+
+    /// The peer's request or message breaks the rules.
+    pub fn request(code: &str, message: impl Into<String>) -> Self {
+        Self::of(RefusalKind::Request, false, code, message)
+    }
+
+    fn of(kind: RefusalKind, retry: bool, code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into(), retry, kind }
+    }
+}
+
+impl From<&VerificationError> for Refusal {
+    /// That collateral is missing, or that a clock is wrong, says nothing about the peer.
+    fn from(error: &VerificationError) -> Self {
+        let kind = match error {
+            VerificationError::UntrustedRoot { .. }
+            | VerificationError::Invalid { .. }
+            | VerificationError::Revoked { .. }
+            | VerificationError::TcbRevoked { .. }
+            | VerificationError::TcbNotMatched { .. }
+            | VerificationError::Configuration { .. } => RefusalKind::Verdict,
+            VerificationError::Malformed { .. } | VerificationError::Unsupported { .. } => {
+                RefusalKind::Request
+            }
+            _ => RefusalKind::Outage,
+        };
+        Self::of(kind, error.retry(), error.code(), error.to_string())
     }
 }
 

@@ -7,17 +7,15 @@
 #![forbid(unsafe_code)]
 
 pub mod acceptor;
-pub mod claims;
+pub mod configuration;
 pub mod connector;
 pub mod error;
 pub mod handshake;
-pub mod heads;
+pub mod judge;
 pub mod limits;
+pub mod protocol;
 pub mod session;
 mod stream;
 mod tls;
 
 pub use stream::AttestedStream;
-
-/// ALPN protocol name of attested session v1.
-pub const ALPN: &[u8] = b"adytum-ra/1";

@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 pub struct LocalAttestation {
     /// The TEE.
     pub attester: Arc<dyn Attester>,
-    /// Makes the encoded claims of this side's role, anew for each session.
-    pub claims: Arc<dyn Fn() -> Bytes + Send + Sync>,
+    /// Makes what this side says of itself, for each session again. The peer gets these
+    /// bytes, and they are bound to the evidence.
+    pub announcement: Arc<dyn Fn() -> Bytes + Send + Sync>,
 }
 
 /// Who is at the other end.
@@ -23,8 +24,8 @@ pub enum Peer {
     Attested {
         /// What its evidence says.
         claims: Box<Claims>,
-        /// What it says itself; bound to the evidence.
-        session_claims: Bytes,
+        /// What it says of itself; bound to the evidence.
+        announcement: Bytes,
     },
     /// A peer without a TEE: an owner's tool or an inference client.
     Unattested,

@@ -35,9 +35,8 @@ use zeroize::Zeroizing;
 
 use self::session_key::SessionKey;
 use crate::{
-    ALPN,
     error::Refusal,
-    handshake::binding::{REQUEST_LABEL, SESSION_LABEL},
+    protocol::{ALPN, REQUEST_LABEL, SESSION_LABEL},
 };
 
 /// The largest certificate accepted, in bytes. A self-signed P-256 certificate
@@ -148,7 +147,7 @@ pub(crate) struct TlsFacts {
 impl TlsFacts {
     pub(crate) fn of<Data>(connection: &ConnectionCommon<Data>) -> Result<Self, Refusal> {
         let mismatch = |found: String| {
-            Refusal::permanent(
+            Refusal::request(
                 "protocol-mismatch",
                 format!("expected TLS 1.3 with ALPN protocol \"adytum-ra/1\", found {found}"),
             )
@@ -163,11 +162,11 @@ impl TlsFacts {
                 None => "none: use an attested session's client".to_owned(),
             }));
         }
-        let invalid = |e: Error| Refusal::permanent("tls-failed", e.to_string());
+        let invalid = |e: Error| Refusal::request("tls-failed", e.to_string());
         let peer_key = match connection.peer_certificates() {
             Some([certificate]) => Some(key_digest(certificate).map_err(invalid)?),
             Some([]) | None => None,
-            Some(_) => return Err(Refusal::permanent("tls-failed", "more than one certificate")),
+            Some(_) => return Err(Refusal::request("tls-failed", "more than one certificate")),
         };
         let export = |label| connection.export_keying_material([0; 32], label, None).map(Zeroizing::new);
         Ok(Self {

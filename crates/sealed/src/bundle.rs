@@ -9,17 +9,20 @@
 //! The format and the reasoning are in `docs/bundles.md`.
 
 mod entry;
+mod entry_error;
 mod error;
 mod pack;
 mod path;
 mod read;
 mod sealed_file;
 mod tree;
+mod unseal;
 
 use std::io;
 
 pub use self::{
-    entry::{Entry, EntryError, EntryKind},
+    entry::{Entry, EntryKind},
+    entry_error::EntryError,
     error::{BundleError, PackError},
     pack::pack,
     path::{EntryPath, LinkTarget},
@@ -27,10 +30,7 @@ pub use self::{
     sealed_file::{GenuineBundle, SealedBundle, seal_bundle},
     tree::{Ownership, TreeWriter, remove_tree},
 };
-
-/// The plaintext's name in the statement of a bundle, and what tells a bundle's
-/// statement from a model's.
-pub const ARCHIVE_FILE: &str = "bundle.tar";
+pub use crate::layout::ARCHIVE_FILE;
 
 /// How many entries a bundle may have.
 pub const MAXIMUM_ENTRIES: u64 = 100_000;

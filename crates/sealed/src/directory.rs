@@ -12,14 +12,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use crate::layout::STATEMENT_FILE;
 use crate::{
     file::read_bounded,
     rule::RuleRefusal,
     statement::{MAXIMUM_STATEMENT_LENGTH, MAXIMUM_VERSION, Statement, StatementError},
 };
-
-/// The statement's file name.
-pub const STATEMENT_FILE: &str = "model.seal";
 
 /// A plain model's file name.
 pub const PLAIN_MODEL_FILE: &str = "model.onnx";

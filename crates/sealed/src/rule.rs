@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, fmt};
 
 use adytum_api::names::ModelName;
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_signing::OwnerPublicKey;
 use serde::{Deserialize, Serialize};
 
-use crate::{signing::OwnerPublicKey, statement::Statement};
+use crate::statement::Statement;
 
 /// Which plaintext may be loaded under this name: one whose digest is listed,
 /// or one that a listed signer signed with a version not below the floor.
@@ -180,8 +181,10 @@ impl ModelRule {
 
 #[cfg(test)]
 mod tests {
+    use adytum_signing::OwnerSigningKey;
+
     use super::*;
-    use crate::{signing::OwnerSigningKey, statement::FileName};
+    use crate::statement::FileName;
 
     fn signed(key: &OwnerSigningKey, version: u64) -> Statement {
         let digest = Sha256Digest::of_bytes(b"model");

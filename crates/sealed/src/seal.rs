@@ -10,19 +10,16 @@ use std::{
 
 use adytum_api::names::ModelName;
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_signing::OwnerSigningKey;
 use age::{Encryptor, stream::StreamWriter};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    directory::STATEMENT_FILE,
     keys::ModelRecipient,
-    signing::OwnerSigningKey,
+    layout::{CHUNK, STATEMENT_FILE},
     statement::{FileName, MAXIMUM_VERSION, Statement},
 };
-
-/// How much plaintext is held at a time: age's own chunk (C2SP age, "Payload").
-pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// What the statement is to say.
 #[derive(Clone, Debug)]

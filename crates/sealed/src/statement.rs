@@ -4,9 +4,10 @@ use std::{fmt, str::FromStr};
 
 use adytum_api::names::ModelName;
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
 use serde::{Deserialize, Serialize};
 
-use crate::signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
+use crate::layout::ARCHIVE_FILE;
 
 /// What the field `format` says.
 pub const FORMAT: &str = "adytum seal v1";
@@ -154,7 +155,7 @@ impl FileName {
 
     /// The name of every bundle's archive: see [`crate::bundle`].
     pub fn bundle_tar() -> Self {
-        Self(crate::bundle::ARCHIVE_FILE.to_owned())
+        Self(ARCHIVE_FILE.to_owned())
     }
 
     /// The name as text.

@@ -20,13 +20,7 @@ use age::{DecryptError, Decryptor, stream::StreamReader};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{
-    bundle::{self, BundleError, Plaintext, Progress, Sink, Summary},
-    keys::ModelIdentity,
-    rule::GenuineStatement,
-    seal::CHUNK,
-    secret_bytes::SecretBytes,
-};
+use crate::{keys::ModelIdentity, layout::CHUNK, rule::GenuineStatement, secret_bytes::SecretBytes};
 
 /// The longest age header that is read, in bytes: over a hundred recipients.
 pub const MAXIMUM_HEADER_LENGTH: u64 = 16 * 1024;
@@ -118,28 +112,6 @@ pub fn unseal_to_writer(
     plaintext.flush().map_err(UnsealError::Write)
 }
 
-/// Decrypts and reads a bundle's archive, in constant memory: see
-/// [`crate::bundle::GenuineBundle::unseal`].
-pub(crate) fn unseal_archive(
-    ciphertext: impl Read,
-    genuine: &GenuineStatement,
-    identities: &[ModelIdentity],
-    sink: &mut impl Sink,
-    progress: Progress<'_>,
-) -> Result<Summary, BundleError> {
-    let payload = Payload::new(decryptor(ciphertext, identities)?, genuine);
-    let mut archive = Archive { payload, digest: Sha256::new() };
-    let summary = bundle::read(&mut archive, sink, progress)?;
-    archive.payload.finish(archive.digest)?;
-    Ok(summary)
-}
-
-/// A bundle's archive, hashed on the way out.
-struct Archive<'a, R> {
-    payload: Payload<'a, R>,
-    digest: Sha256,
-}
-
 /// Decrypts into a file of mode 0600 that must not exist yet. It gets its name
 /// only after length and digest matched. For owners' own machines: a replica
 /// has no business with it (DESIGN, invariant 4).
@@ -226,7 +198,7 @@ impl<R: BufRead> Read for Limited<R> {
 }
 
 /// Reads the header and finds the file's key in it.
-fn decryptor<'a, R: Read + 'a>(
+pub(crate) fn decryptor<'a, R: Read + 'a>(
     ciphertext: R,
     identities: &[ModelIdentity],
 ) -> Result<StreamReader<impl Read + use<'a, R>>, UnsealError> {
@@ -252,14 +224,14 @@ fn decryptor<'a, R: Read + 'a>(
 }
 
 /// The plaintext, counted on the way out.
-struct Payload<'a, R> {
+pub(crate) struct Payload<'a, R> {
     reader: R,
     remaining: u64,
     genuine: &'a GenuineStatement,
 }
 
 impl<'a, R: Read> Payload<'a, R> {
-    fn new(reader: R, genuine: &'a GenuineStatement) -> Self {
+    pub(crate) fn new(reader: R, genuine: &'a GenuineStatement) -> Self {
         Self { reader, remaining: genuine.statement().size, genuine }
     }
 
@@ -268,7 +240,12 @@ impl<'a, R: Read> Payload<'a, R> {
         usize::try_from(self.remaining).map_or(CHUNK, |remaining| remaining.min(CHUNK))
     }
 
-    fn fill(&mut self, mut buffer: &mut [u8]) -> Result<(), UnsealError> {
+    /// How many bytes are to come, by the statement.
+    pub(crate) fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    pub(crate) fn fill(&mut self, mut buffer: &mut [u8]) -> Result<(), UnsealError> {
         while !buffer.is_empty() {
             let count = self.read(buffer)?;
             if count == 0 {
@@ -282,7 +259,7 @@ impl<'a, R: Read> Payload<'a, R> {
     }
 
     /// Nothing may follow, and the digest must be the stated one.
-    fn finish(mut self, digest: Sha256) -> Result<(), UnsealError> {
+    pub(crate) fn finish(mut self, digest: Sha256) -> Result<(), UnsealError> {
         let mut one = Zeroizing::new([0]);
         if self.read(&mut one[..])? > 0 {
             return Err(UnsealError::Longer { stated: self.genuine.statement().size });
@@ -307,18 +284,6 @@ impl<'a, R: Read> Payload<'a, R> {
                 },
             };
         }
-    }
-}
-
-impl<R: Read> Plaintext for Archive<'_, R> {
-    fn remaining(&self) -> u64 {
-        self.payload.remaining
-    }
-
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), UnsealError> {
-        self.payload.fill(buffer)?;
-        self.digest.update(&*buffer);
-        Ok(())
     }
 }
 

@@ -9,10 +9,10 @@ use adytum_sealed::{
     keys::ModelIdentity,
     rule::ModelRule,
     seal::{SealOptions, seal_to_directory},
-    signing::OwnerSigningKey,
     statement::FileName,
     unseal::open_in_memory,
 };
+use adytum_signing::OwnerSigningKey;
 
 #[test]
 fn the_standard_tool_and_we_read_each_other() {

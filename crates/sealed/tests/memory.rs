@@ -14,10 +14,10 @@ use adytum_sealed::{
     keys::ModelIdentity,
     rule::ModelRule,
     seal::{SealOptions, seal},
-    signing::OwnerSigningKey,
     statement::FileName,
     unseal::{open_in_memory, unseal_to_writer},
 };
+use adytum_signing::OwnerSigningKey;
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 128 * MIB;

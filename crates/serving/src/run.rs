@@ -95,7 +95,7 @@ async fn serve(
     let system = |operation| move |source| ServeError::System { operation, source };
     let mut ending = Ending::handle().map_err(system("handling signals"))?;
     let health = Health::default();
-    let _port = HealthPort::open(flags.health_port, health.clone()).await?;
+    let _port = HealthPort::open(flags.health_port, health.clone()).await.map_err(InitError::from)?;
 
     let unlocked = match configuration {
         None => None,

@@ -10,7 +10,6 @@ use adytum_sealed::{
     keys::ModelIdentity,
     rule::ModelRule,
     seal::{SealOptions, seal_to_directory},
-    signing::OwnerSigningKey,
     statement::FileName,
 };
 use adytum_serving::{
@@ -18,6 +17,7 @@ use adytum_serving::{
     loading::{LoadingError, ModelSource, load_highest},
     models::{Models, VersionState},
 };
+use adytum_signing::OwnerSigningKey;
 use support::onnx;
 
 struct Owner {

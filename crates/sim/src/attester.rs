@@ -3,16 +3,13 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::{MrEnclave, MrSigner, ReportData, Sha256Digest, WorkloadIdentity},
 };
 use async_trait::async_trait;
 
 use crate::{error::SimError, platform::Platform, quoting::Program};
-
-/// The name of the simulated platform in logs and flags.
-pub const PLATFORM_NAME: &str = "simulation";
 
 /// Attests that a workload runs on a simulated platform. Nothing is measured:
 /// the platform signs any claims that it is given.
@@ -108,8 +105,8 @@ impl Attester for SimAttester {
         Ok(Some(self.platform.sealing_key(&self.program)?))
     }
 
-    fn platform(&self) -> &'static str {
-        PLATFORM_NAME
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

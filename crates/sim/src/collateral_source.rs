@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adytum_evidence::{
     claims::TeeKind,
-    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
 };
 use async_trait::async_trait;
 
@@ -39,10 +39,10 @@ impl Platform {
 
 #[async_trait]
 impl CollateralSource for SimCollateralSource {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+        let CollateralRequest::Dcap(request) = request else {
+            return Err(CollateralError::NoSource { what: request.to_string() });
+        };
         self.platforms
             .iter()
             .find(|platform| {
@@ -50,7 +50,7 @@ impl CollateralSource for SimCollateralSource {
                     && request.fmspc == platform.fmspc()
                     && request.ca == platform.pck_ca()
             })
-            .map(|platform| platform.collateral())
+            .map(|platform| Collateral::Dcap(platform.collateral()))
             .ok_or_else(|| CollateralError::Missing {
                 origin: "of the simulated platform".to_owned(),
                 what: format!(

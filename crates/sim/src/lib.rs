@@ -11,7 +11,7 @@
 //! * [`Platform`] is the machine, in memory or in a directory.
 //! * [`SimAttester`] and [`RemoteSimAttester`] produce evidence on it;
 //!   [`open_attester`] makes either from the text of a flag.
-//! * [`service`] serves its collateral as a PCCS does, and quotes.
+//! * `service`, a feature, serves its collateral as a PCCS does, and quotes.
 //! * [`Faults`] are what may be wrong with it, for tests.
 //! * [`snp`] is a chip of the other vendor, for tests.
 
@@ -20,6 +20,7 @@
 mod attester;
 mod certificates;
 mod collateral_source;
+mod crafted;
 mod dates;
 mod directory;
 mod documents;
@@ -29,13 +30,15 @@ mod faults;
 mod hardware;
 mod keys;
 mod location;
+mod messages;
 mod platform;
 mod quoting;
 mod remote;
+#[cfg(feature = "service")]
 pub mod service;
 pub mod snp;
 
-pub use attester::{PLATFORM_NAME, SimAttester, default_mr_signer, identity_of_this_program};
+pub use attester::{SimAttester, default_mr_signer, identity_of_this_program};
 pub use certificates::ROOT_COMMON_NAME;
 pub use collateral_source::SimCollateralSource;
 pub use directory::{COLLATERAL_DIRECTORY, ROOT_CERTIFICATE_FILE};

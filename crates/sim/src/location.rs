@@ -45,6 +45,10 @@ pub async fn open_attester(
 
 /// Between two attempts to reach a platform's service.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two log lines about that: at first this, then twice as long each time.
+const FIRST_SILENCE: Duration = Duration::from_secs(1);
+/// No silence is longer.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5 * 60);
 
 /// Attempts something that needs a platform's service until one answers, for as long
 /// as `patience` says or for ever: in a cluster the service is a pod like others and
@@ -57,12 +61,18 @@ where
     F: Future<Output = Result<T, SimError>>,
 {
     let began = Instant::now();
+    let (mut silence, mut silent_until) = (FIRST_SILENCE, began);
     loop {
         match attempt().await {
             Err(error @ SimError::Unreachable { .. })
                 if patience.is_none_or(|patience| began.elapsed() < patience) =>
             {
-                tracing::warn!(code = error.code(), "waiting for the simulated platform: {error}");
+                let now = Instant::now();
+                if now >= silent_until {
+                    tracing::warn!(code = error.code(), "waiting for the simulated platform: {error}");
+                    silent_until = now + silence;
+                    silence = (silence * 2).min(LONGEST_SILENCE);
+                }
                 sleep(PAUSE).await;
             }
             result => return result,
@@ -112,6 +122,14 @@ pub fn parse_quote_latency(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{
+            Mutex,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
     use proptest::prelude::*;
 
     use super::*;
@@ -131,6 +149,45 @@ mod tests {
         fn digits_and_units_are_read(number in any::<u64>(), unit in "us|ms|s|m|") {
             let _ = parse_quote_latency(&format!("{number}{unit}"));
         }
+    }
+
+    /// Log lines, counted.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_platform_that_stays_away_does_not_fill_the_log() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        let attempts = AtomicU64::new(0);
+        let attempt = async || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>(SimError::Unreachable {
+                url: "http://away".to_owned(),
+                operation: "quoting",
+                reason: "refused".to_owned(),
+            })
+        };
+        let day = Duration::from_secs(24 * 60 * 60);
+        when_there(Some(day), attempt).await.unwrap_err();
+        drop(guard);
+        let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let count =
+            written.lines().filter(|line| line.contains("waiting for the simulated platform")).count();
+        assert!((100..400).contains(&count), "{count} lines");
+        assert!(attempts.load(Ordering::Relaxed) > 100_000, "it looks as often as before");
     }
 
     #[test]

@@ -3,9 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use adytum_sim::{Faults, Platform, parse_quote_latency, service};
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Context as _;
 use clap::Parser;
 use tokio::{
@@ -51,7 +52,8 @@ async fn run() -> anyhow::Result<()> {
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         )
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        // On a terminal only, and not where NO_COLOR is set.
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .init();
 
     // Before the first log line, so that a signal at any moment ends it cleanly.

@@ -255,6 +255,14 @@ impl Platform {
         Ok(Arc::new(platform))
     }
 
+    pub(crate) fn quoting_enclave(&self) -> &QuotingEnclave {
+        &self.quoting_enclave
+    }
+
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
     /// A quote over a report of this program, made at once.
     pub fn quote(&self, program: &Program, report_data: ReportData) -> Result<Vec<u8>, SimError> {
         self.quoting_enclave.quote(program, report_data)

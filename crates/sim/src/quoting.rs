@@ -29,6 +29,15 @@ const HEADER_LENGTH: usize = 48;
 const VERSION: u16 = 3;
 const ATTESTATION_KEY_ECDSA_P256: u16 = 2;
 const TEE_SGX: u32 = 0;
+const TEE_TDX: u32 = 0x81;
+const TD_REPORT_LENGTH: usize = 584;
+/// Of a TD 1.5, which only quotes of version 5 hold.
+const TD_15_REPORT_LENGTH: usize = 648;
+const TD_15_REPORT_TYPE: u16 = 3;
+const CERTIFICATION_DATA_QE_REPORT: u16 = 6;
+/// Where the quoting enclave's report lies in [`QuotingEnclave::tail`]: its signature
+/// follows it.
+const QE_REPORT: usize = 64;
 /// Intel's QE vendor id: verifiers know no other.
 const QE_VENDOR: [u8; 16] =
     [0x93, 0x9A, 0x72, 0x33, 0xF7, 0x9C, 0x4C, 0xA9, 0x94, 0x0A, 0x0D, 0xB3, 0x95, 0x7F, 0x06, 0x07];
@@ -155,6 +164,50 @@ impl QuotingEnclave {
         quote.extend_from_slice(&authentication_length.to_le_bytes());
         quote.extend_from_slice(&signature);
         quote.extend_from_slice(&self.tail);
+        Ok(quote)
+    }
+
+    /// A quote over a report of any content: see
+    /// [`crate::Platform::crafted_quote`].
+    pub(crate) fn crafted(
+        &self,
+        report: &[u8],
+        change: impl FnOnce(&mut [u8]),
+        pck: &SigningKey,
+    ) -> Result<Vec<u8>, SimError> {
+        let failed = |reason| SimError::cryptography("assemble a quote", reason);
+        let (version, tee, report_type): (u16, u32, Option<u16>) = match report.len() {
+            REPORT_LENGTH => (VERSION, TEE_SGX, None),
+            TD_REPORT_LENGTH => (4, TEE_TDX, None),
+            TD_15_REPORT_LENGTH => (5, TEE_TDX, Some(TD_15_REPORT_TYPE)),
+            _ => return Err(failed("a report of unknown length")),
+        };
+        let mut tail = self.tail.clone();
+        let (own, signature) = tail[QE_REPORT..QE_REPORT + REPORT_LENGTH + 64].split_at_mut(REPORT_LENGTH);
+        change(own);
+        signature.copy_from_slice(&pck.sign(own)?);
+        if version > VERSION {
+            // There the quoting enclave's report is certification data of its own.
+            let (key, rest) = tail.split_at(QE_REPORT);
+            let length = u32::try_from(rest.len()).map_err(|_| failed("it is too long"))?;
+            let kind = CERTIFICATION_DATA_QE_REPORT.to_le_bytes();
+            tail = [key, &kind, &length.to_le_bytes(), rest].concat();
+        }
+
+        let mut quote = self.header.to_vec();
+        quote[0..2].copy_from_slice(&version.to_le_bytes());
+        quote[4..8].copy_from_slice(&tee.to_le_bytes());
+        if let Some(kind) = report_type {
+            let length = u32::try_from(report.len()).map_err(|_| failed("it is too long"))?;
+            quote.extend_from_slice(&kind.to_le_bytes());
+            quote.extend_from_slice(&length.to_le_bytes());
+        }
+        quote.extend_from_slice(report);
+        let signature = self.attestation_key.sign(&quote)?;
+        let length = u32::try_from(signature.len() + tail.len()).map_err(|_| failed("it is too long"))?;
+        quote.extend_from_slice(&length.to_le_bytes());
+        quote.extend_from_slice(&signature);
+        quote.extend_from_slice(&tail);
         Ok(quote)
     }
 }

@@ -3,13 +3,14 @@
 use std::{fmt, time::Duration};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     measurement::{ReportData, WorkloadIdentity},
 };
 use async_trait::async_trait;
-use axum::body::Body;
 use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -17,9 +18,9 @@ use hyper_util::{
 use serde::Serialize;
 
 use crate::{
-    attester::{PLATFORM_NAME, default_mr_signer},
+    attester::default_mr_signer,
     error::SimError,
-    service::{ErrorReply, ProgramRequest, QuoteRequest, SealingKeyReply},
+    messages::{ErrorReply, ProgramRequest, QuoteRequest, SealingKeyReply},
 };
 
 /// How long one request may take; a service imitates slow hardware with at most
@@ -32,7 +33,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct RemoteSimAttester {
     service: String,
-    client: Client<HttpConnector, Body>,
+    client: Client<HttpConnector, Full<Bytes>>,
     program: ProgramRequest,
     sealing_key: SealingKey,
     quote_latency: Duration,
@@ -91,8 +92,8 @@ impl Attester for RemoteSimAttester {
         Ok(Some(self.sealing_key.clone()))
     }
 
-    fn platform(&self) -> &'static str {
-        PLATFORM_NAME
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
@@ -118,7 +119,7 @@ pub(crate) fn service_url(text: &str) -> Result<String, SimError> {
 }
 
 async fn post(
-    client: &Client<HttpConnector, Body>,
+    client: &Client<HttpConnector, Full<Bytes>>,
     service: &str,
     path: &str,
     operation: &'static str,
@@ -130,15 +131,17 @@ async fn post(
         .method(Method::POST)
         .uri(format!("{service}/simulation/{path}"))
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Body::from(body))
+        .body(Full::from(body))
         .map_err(|error| unreachable(error.to_string()))?;
 
     let exchange = async {
         let response = client.request(request).await.map_err(|error| unreachable(causes(&error)))?;
         let status = response.status();
-        let body = axum::body::to_bytes(Body::new(response.into_body()), MAXIMUM_EVIDENCE_LENGTH)
+        let body = Limited::new(response.into_body(), MAXIMUM_EVIDENCE_LENGTH)
+            .collect()
             .await
-            .map_err(|error| unreachable(causes(&error)))?;
+            .map_err(|error| unreachable(causes(&*error)))?
+            .to_bytes();
         Ok((status, body))
     };
     let (status, body) = tokio::time::timeout(TIMEOUT, exchange)

@@ -8,12 +8,9 @@ mod guest;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     clock::UnixSeconds,
-    collateral::{
-        CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3, SnpCollateral, SnpRequest,
-        VcekRequest,
-    },
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource, SnpCollateral},
     evidence::Evidence,
     measurement::ReportData,
     snp::{Endorser, SnpProduct, certificate_table},
@@ -177,26 +174,21 @@ impl SnpPlatform {
 
 #[async_trait]
 impl CollateralSource for SnpPlatform {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        Err(missing(request.to_string()))
-    }
-
-    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
-        if (request.product, request.endorser) == (self.product, self.endorser) {
-            return Ok(self.published());
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+        match request {
+            CollateralRequest::Snp(asked)
+                if (asked.product, asked.endorser) == (self.product, self.endorser) =>
+            {
+                Ok(Collateral::Snp(self.published()))
+            }
+            CollateralRequest::Vcek(asked)
+                if (asked.product, asked.chip_id, asked.reported_tcb)
+                    == (self.product, self.chip_id, self.tcb) =>
+            {
+                Ok(Collateral::Vcek(self.endorsement.clone().into()))
+            }
+            _ => Err(missing(request.to_string())),
         }
-        Err(missing(request.to_string()))
-    }
-
-    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
-        if (request.product, request.chip_id, request.reported_tcb) == (self.product, self.chip_id, self.tcb)
-        {
-            return Ok(self.endorsement.clone().into());
-        }
-        Err(missing(request.to_string()))
     }
 }
 
@@ -227,7 +219,7 @@ impl Attester for SnpAttester {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        crate::PLATFORM_NAME
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }

@@ -232,5 +232,5 @@ async fn a_location_of_a_flag_is_opened_but_never_made() {
     let quote = attester.evidence(REPORT_DATA).await.unwrap().bytes;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     verify(platform.root_certificate_der(), &platform.collateral(), &quote, UnixSeconds(now));
-    assert_eq!(attester.platform(), "simulation");
+    assert_eq!(attester.platform().to_string(), "simulation");
 }

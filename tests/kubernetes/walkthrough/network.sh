@@ -14,7 +14,39 @@ part_network() {
     check "a pod with a replica's labels reaches it too" reaches replica init-ra-server-svc:5000
     check "everybody reaches the model server" reaches stranger tf-demo-svc:9001
     check "a replica does not reach other replicas: whoever breaks into one is alone" kept_from replica tf-demo-svc:9001
+    check "a stranger's pod does not reach the port for health and metrics" kept_from_health stranger init-ra-server
+    check "the kubelet does, and finds the broker ready" broker_is_ready
+    check "a replica reaches collateral, and nothing else on that port" only_collateral replica
     kubectl delete pods -l adytum-test=probe --wait=false >/dev/null
+}
+
+address_of() { kubectl get pods -l "app=$1" -o 'jsonpath={.items[0].status.podIP}'; }
+# A port that is reached answers, if not in TLS.
+kept_from_health() { kept_from "$1" "$(address_of "$2"):5001"; }
+broker_is_ready() { kubectl wait --for=condition=Ready pods -l app=init-ra-server --timeout 30s >/dev/null; }
+
+# A second platform, which no policy names: it listens where the PCCS does.
+only_collateral() {
+    cat <<END | kubectl apply -f - >/dev/null || return 1
+apiVersion: v1
+kind: Pod
+metadata: {name: elsewhere, labels: {adytum-test: probe, app: elsewhere}}
+spec:
+  automountServiceAccountToken: false
+  securityContext: {runAsNonRoot: true, runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532}
+  containers:
+    - name: platform
+      image: demo/adytum_sim:$tag
+      imagePullPolicy: IfNotPresent
+      volumeMounts: [{name: platform, mountPath: /platform, readOnly: true}]
+  volumes:
+    - name: platform
+      secret: {secretName: adytum-sim-platform, defaultMode: 0440}
+END
+    kubectl wait --for=condition=Ready pod elsewhere --timeout 60s >/dev/null || return 1
+    local address
+    address=$(address_of elsewhere):8081
+    reaches stranger "$address" && reaches "$1" "$(address_of adytum-sim):8081" && kept_from "$1" "$address"
 }
 
 probes_wait() {

@@ -13,7 +13,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, Package
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::demo::workspace_root;
+use adytum_tests::build::workspace_root;
 
 /// Write what a binary is made of (CycloneDX).
 #[derive(clap::Args, Debug)]

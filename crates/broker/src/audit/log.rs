@@ -10,27 +10,27 @@ use std::{
 
 use adytum_api::broker::{AuditCheckpoint, AuditStart, AuditSummary, audit_record::What};
 use adytum_evidence::clock::Clock;
-use adytum_ratls::claims::{GenesisDigest, StateHead};
+use adytum_governance::{
+    audit::{
+        checkpoint::{CheckpointKey, CheckpointPublicKey},
+        events::Event,
+        record::{self, StoredRecord},
+    },
+    command::MAXIMUM_AUDIT_PAGE,
+    genesis::GenesisDigest,
+    head::StateHead,
+    recovery::root_key::KeyError,
+};
 use tokio::sync::OnceCell;
 
 use super::{
-    checkpoint::{CheckpointKey, CheckpointPublicKey},
     counted::Counted,
-    record,
+    sink::{RecordError, RecordErrorKind},
 };
-use crate::{
-    events::{Event, RecordError},
-    store::{Change, Item, Store, StoreError, StoredRecord},
-};
+use crate::store::{Change, Item, Store, StoreError};
 
 /// Where the checkpoint key lies in the store.
 const KEY: &str = "audit/checkpoint-key";
-/// The most records in one answer.
-pub const MAXIMUM_PAGE: u32 = 256;
-/// The code of a grant that the log has no space for.
-pub const FULL: &str = "audit-full";
-/// The code of what could not be recorded now.
-pub const UNAVAILABLE: &str = "audit-unavailable";
 
 /// How large a log becomes, counted in records of at most
 /// [`record::MAXIMUM_RECORD_LENGTH`] bytes; a common one has 300.
@@ -93,7 +93,7 @@ impl AuditLog {
         epoch: u64,
         limits: AuditLimits,
     ) -> Result<Self, StoreError> {
-        let failed = || StoreError::Cryptography { operation: "the audit log's checkpoint key" };
+        let failed = || StoreError::from(KeyError { operation: "the audit log's checkpoint key" });
         let key = match store.item(KEY)? {
             Some(bytes) => CheckpointKey::from_bytes(&bytes),
             None => CheckpointKey::generate(),
@@ -135,7 +135,7 @@ impl AuditLog {
 
     fn key_item(&self) -> Result<Item, RecordError> {
         let failed =
-            || unavailable(&StoreError::Cryptography { operation: "the audit log's checkpoint key" });
+            || unavailable(&StoreError::from(KeyError { operation: "the audit log's checkpoint key" }));
         self.key.to_bytes().map(Item).ok_or_else(failed)
     }
 
@@ -218,7 +218,7 @@ impl AuditLog {
         loop {
             tokio::time::sleep(self.limits.summary_interval).await;
             if let Err(error) = self.summarise().await {
-                tracing::warn!(code = error.code, %error, "refusals are counted and not recorded yet");
+                tracing::warn!(code = error.code(), %error, "refusals are counted and not recorded yet");
             }
         }
     }
@@ -231,7 +231,7 @@ impl AuditLog {
         count: u32,
     ) -> Result<(Vec<StoredRecord>, Option<AuditCheckpoint>), StoreError> {
         let head = self.store.head();
-        let count = u64::from(count.clamp(1, MAXIMUM_PAGE));
+        let count = u64::from(count.clamp(1, MAXIMUM_AUDIT_PAGE));
         let last_ones = head.audit_size.saturating_sub(count - 1).max(1);
         let first = if first == 0 { last_ones } else { first };
         // No further than the checkpoint.
@@ -260,7 +260,7 @@ impl AuditLog {
         match event {
             Event::Granted { .. } if below(records) => Place::Recorded,
             // One owner alone may read, and must not keep secrets from workloads.
-            Event::Executed { changes: false, command, .. } => spared(command),
+            Event::Executed { changes: false, command, .. } => spared(command.as_str()),
             Event::Executed { .. } | Event::Recovered { .. }
                 if below(records.saturating_add(kept_for_owners)) =>
             {
@@ -280,7 +280,7 @@ impl AuditLog {
 
     fn full(&self) -> RecordError {
         RecordError {
-            code: FULL,
+            kind: RecordErrorKind::Full,
             reason: format!(
                 "the audit log has {} records, as many as it may have; start the broker with a higher \
                  --audit-limit",
@@ -291,5 +291,5 @@ impl AuditLog {
 }
 
 fn unavailable(error: &StoreError) -> RecordError {
-    RecordError { code: UNAVAILABLE, reason: error.to_string() }
+    RecordError { kind: RecordErrorKind::Unavailable, reason: error.to_string() }
 }

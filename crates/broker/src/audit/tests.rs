@@ -5,19 +5,22 @@ use adytum_evidence::{
     clock::{FixedClock, UnixSeconds},
     measurement::Sha256Digest,
 };
-use adytum_ratls::claims::GenesisDigest;
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::{
+    audit::{
+        events::{AttestedWho, CommandName, Event, Who},
+        export::{Header, line},
+        record::{MAXIMUM_RECORD_LENGTH, decode, encode, what},
+        verify::{Expected, Verified, verify},
+    },
+    command::MAXIMUM_AUDIT_PAGE,
+    genesis::GenesisDigest,
+};
+use adytum_signing::OwnerSigningKey;
 use proptest::prelude::*;
 use tonic::{Code, Status};
 
-use super::{
-    export::{Header, line},
-    log::{AuditLimits, AuditLog, MAXIMUM_PAGE},
-    record::{MAXIMUM_RECORD_LENGTH, decode, encode, what},
-    verify::{Expected, Verified, verify},
-};
+use super::log::{AuditLimits, AuditLog};
 use crate::{
-    events::{AttestedWho, Event, Who},
     fixture::{
         Fixture, apply, broker, broker_limited, broker_with, in_memory, list, names, owner_session, put,
         remove, workload_session,
@@ -30,7 +33,7 @@ async fn records(log: &AuditLog) -> Vec<AuditRecord> {
     let mut records = Vec::new();
     loop {
         let next = records.len() as u64 + 1;
-        let (page, checkpoint) = log.read(next, MAXIMUM_PAGE).await.unwrap();
+        let (page, checkpoint) = log.read(next, MAXIMUM_AUDIT_PAGE).await.unwrap();
         records.extend(page.iter().map(|record| decode(&record.bytes).unwrap()));
         if records.len() as u64 >= checkpoint.unwrap().size {
             return records;
@@ -45,7 +48,7 @@ pub(super) async fn exported(log: &AuditLog, genesis: GenesisDigest) -> String {
     let checkpoint = checkpoint.unwrap();
     let checkpoint_key = log.checkpoint_key().unwrap();
     while (lines.len() as u64) < checkpoint.size {
-        let (page, _) = log.read(lines.len() as u64 + 1, MAXIMUM_PAGE).await.unwrap();
+        let (page, _) = log.read(lines.len() as u64 + 1, MAXIMUM_AUDIT_PAGE).await.unwrap();
         lines.extend(page.iter().map(|one| line(one.number, one.previous, &one.bytes).unwrap()));
     }
     lines.truncate(usize::try_from(checkpoint.size).unwrap());
@@ -265,7 +268,7 @@ async fn refusals_leave_space_for_grants_and_a_full_log_stops_them_but_no_owner(
     let status = Status::from(error);
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("--audit-limit"), "{}", status.message());
-    assert_eq!(fixture.broker.audit().summarise().await.unwrap_err().code, "audit-full");
+    assert_eq!(fixture.broker.audit().summarise().await.unwrap_err().code(), "audit-full");
     // What matters most then: that an owner can take a secret away.
     fixture.execute(&owner_session(7), remove("ssl_config")).await.unwrap();
     fixture.execute(&owner_session(7), apply(&fixture.manifest(2))).await.unwrap();
@@ -376,7 +379,7 @@ fn the_longest_events_fit_in_a_record() {
         Event::Executed {
             who: who.clone(),
             owners: vec![key; 64],
-            command: "apply-manifest",
+            command: CommandName::ApplyManifest,
             changes: true,
             secret,
             manifest_version,
@@ -384,7 +387,7 @@ fn the_longest_events_fit_in_a_record() {
         Event::CommandRefused {
             who: Who { attested: None, ..who },
             owners: vec![key; 64],
-            command: Some("apply-manifest"),
+            command: Some(CommandName::ApplyManifest),
             code,
             reason: long,
             manifest_version,

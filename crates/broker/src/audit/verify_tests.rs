@@ -2,17 +2,19 @@
 
 use adytum_api::broker::{AuditCheckpoint, audit_record::What};
 use adytum_evidence::{clock::UnixSeconds, measurement::Sha256Digest};
+use adytum_governance::audit::{
+    checkpoint::{CheckpointKey, CheckpointPublicKey},
+    export::{Header, line, parse},
+    record::{StoredRecord, decode, encode},
+    verify::{Expected, VerifyError, verify},
+};
 use proptest::prelude::*;
 
 use super::{
-    checkpoint::{CheckpointKey, CheckpointPublicKey},
-    export::{Header, line, parse},
     log::AuditLimits,
-    record::{decode, encode},
     tests::{exported, genesis, granted, log_in},
-    verify::{Expected, VerifyError, verify},
 };
-use crate::store::{Disk, StoredRecord};
+use crate::store::Disk;
 
 /// Of a broker with that genesis: its export's lines, its key, its head.
 struct Log {
@@ -190,7 +192,8 @@ async fn a_history_that_was_rewritten_and_linked_anew_is_found() {
     let header = Header::parse(&log.lines[0]).unwrap();
     let size = log.head.0;
     let mut bytes: Vec<Vec<u8>> = records(&log).into_iter().map(|record| record.bytes).collect();
-    bytes[2] = encode(UnixSeconds(1_800_000_000), super::record::what(&granted("another")));
+    bytes[2] =
+        encode(UnixSeconds(1_800_000_000), adytum_governance::audit::record::what(&granted("another")));
     // The first checkpoint after it no longer fits.
     let (number, _) = signed_inside(&log);
     assert_eq!(alone(&relinked(&header, &bytes)), Err(("audit-checkpoint-forged", Some(number))));

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use adytum_evidence::{clock::UnixSeconds, identity::LengthPrefixed, measurement::Sha256Digest};
+use adytum_governance::manifest::{
+    Contents,
+    certificate::{CertificateRule, CertificateUsage},
+};
 use aws_lc_rs::rand;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
@@ -11,10 +15,6 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 
 use super::{AuthorityError, CertificateAuthority, RequestedKey, certify};
-use crate::manifest::{
-    Contents,
-    certificate::{CertificateRule, CertificateUsage},
-};
 
 /// So much before its issue a certificate begins to be valid.
 const BACK: Duration = Duration::from_secs(300);

@@ -1,4 +1,9 @@
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_governance::manifest::{
+    Contents,
+    certificate::{CertificateRule, CertificateUsage, SslConfigRule},
+    duration::WrittenDuration,
+};
 use proptest::prelude::*;
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PublicKeyData as _, SanType};
 use x509_parser::{
@@ -7,11 +12,6 @@ use x509_parser::{
 };
 
 use super::*;
-use crate::manifest::{
-    Contents,
-    certificate::{CertificateRule, CertificateUsage, SslConfigRule},
-    duration::WrittenDuration,
-};
 
 const NOW: UnixSeconds = UnixSeconds(1_790_000_000);
 

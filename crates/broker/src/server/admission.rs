@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adytum_api::refusal::{CODE, KIND, RETRY, RefusalKind};
 use adytum_ratls::session::{Peer, SessionId, SessionInfo};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
@@ -29,37 +30,18 @@ use tracing::Instrument as _;
 
 use super::{
     ServerLimits,
+    overload::TransportFault,
     peers::PeerKey,
     sessions::{Host, WithoutEvidence},
-};
-use crate::{
-    metrics::{Metrics, Present},
-    status::{self, CODE, RETRY},
+    status,
     trace_context::TraceParent,
 };
+use crate::telemetry::metrics::{GaugeGuard, Metrics, Service};
 
-/// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Service {
-    /// Workloads' requests for secrets: small and many.
-    Release,
-    /// All others: few, and as long as a command may be.
-    Administration,
-}
-
-impl Service {
-    fn of(path: &str) -> Self {
-        let release = path.strip_prefix("/adytum.broker.v1.KeyBroker/").is_some();
-        if release { Self::Release } else { Self::Administration }
-    }
-
-    /// Its name in metrics and logs.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Release => "release",
-            Self::Administration => "administration",
-        }
-    }
+/// What a request to this path is for.
+fn service_of(path: &str) -> Service {
+    let release = path.strip_prefix("/adytum.broker.v1.KeyBroker/").is_some();
+    if release { Service::Release } else { Service::Administration }
 }
 
 /// The one request for which evidence is needed whatever it says.
@@ -236,7 +218,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let service = Service::of(request.uri().path());
+        let service = service_of(request.uri().path());
         let metrics = Arc::clone(&self.admission.metrics);
         let outcome = Outcome { metrics, service, began: Instant::now(), code: None };
         let place = match self.admission.admit(service, &request) {
@@ -252,7 +234,7 @@ where
         let answer = self.inner.call(request.map(|body| Body::new(TimelyBody::new(body, body_timeout))));
         let answered = async move {
             let _place = place;
-            let _present = Present::in_(&outcome.metrics.requests_in_flight);
+            let _present = GaugeGuard::enter(&outcome.metrics.requests_in_flight);
             let mut response = answer.await;
             if let Ok(response) = &mut response {
                 outcome.ended(code_of(response.headers_mut()));
@@ -318,16 +300,17 @@ fn code_of(fields: &mut HeaderMap) -> String {
     if let Some(code) = fields.get(CODE) {
         return code.to_str().unwrap_or_default().to_owned();
     }
-    let (code, retry) = match fields.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())) {
+    let fault = match fields.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())) {
         None | Some(Code::Ok) => return "ok".to_owned(),
-        Some(Code::DeadlineExceeded) => ("body-late", "true"),
-        Some(Code::OutOfRange) => ("message-too-long", "false"),
-        Some(Code::Unimplemented) => ("method-unknown", "false"),
-        Some(_) => ("message-malformed", "false"),
+        Some(Code::DeadlineExceeded) => TransportFault::BodyLate,
+        Some(Code::OutOfRange) => TransportFault::MessageTooLong,
+        Some(Code::Unimplemented) => TransportFault::MethodUnknown,
+        Some(_) => TransportFault::MessageMalformed,
     };
-    fields.insert(CODE, HeaderValue::from_static(code));
-    fields.insert(RETRY, HeaderValue::from_static(retry));
-    code.to_owned()
+    fields.insert(CODE, HeaderValue::from_static(fault.code()));
+    fields.insert(RETRY, HeaderValue::from_static(if fault.retry() { "true" } else { "false" }));
+    fields.insert(KIND, HeaderValue::from_static(RefusalKind::Request.as_str()));
+    fault.code().to_owned()
 }
 
 /// Counts what became of a request, also when its peer went away or its time was

@@ -12,6 +12,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::overload::Overload;
+
 /// Limits of one address.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerLimits {
@@ -123,22 +125,18 @@ impl Peers {
         Arc::new(Self { limits, table: Mutex::new(Table { peers: HashMap::new(), swept: None }) })
     }
 
-    /// A handshake of this address, or the code of why not.
-    pub(super) fn handshake(
-        self: &Arc<Self>,
-        address: IpAddr,
-        now: Instant,
-    ) -> Result<PeerPlace, &'static str> {
+    /// A handshake of this address, or the limit that it is beyond.
+    pub(super) fn handshake(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<PeerPlace, Overload> {
         let limits = self.limits;
         let mut table = self.lock();
         let key = table.place(PeerKey::of(address), &limits, now);
         let peer = table.peer(key, &limits, now);
         peer.refill(&limits, now);
         if limits.rate > 0 && peer.tokens < 1.0 {
-            return Err("peer-rate");
+            return Err(Overload::PeerRate);
         }
         if peer.handshakes >= limits.handshakes {
-            return Err("peer-handshakes");
+            return Err(Overload::PeerHandshakes);
         }
         if limits.rate > 0 {
             peer.tokens -= 1.0;
@@ -241,7 +239,7 @@ mod tests {
         let limits = PeerLimits { rate: 0, burst: 0, handshakes: 3, unattested_sessions: 1 };
         let (peers, now) = (Peers::new(limits), Instant::now());
         let mut held: Vec<_> = (0..3).map(|_| peers.handshake(address("10.0.0.1"), now).unwrap()).collect();
-        assert_eq!(peers.handshake(address("10.0.0.1"), now).unwrap_err(), "peer-handshakes");
+        assert_eq!(peers.handshake(address("10.0.0.1"), now).unwrap_err(), Overload::PeerHandshakes);
         held.pop();
         assert!(peers.handshake(address("10.0.0.1"), now).is_ok());
         let session = peers.unattested_session(address("10.0.0.1"), now);
@@ -259,7 +257,7 @@ mod tests {
         }
         assert_eq!(peers.lock().peers.len(), MAXIMUM_PEERS + 1);
         // Those without a place of their own share one, and its limits.
-        assert_eq!(peers.handshake(address("12.0.0.1"), start).unwrap_err(), "peer-rate");
+        assert_eq!(peers.handshake(address("12.0.0.1"), start).unwrap_err(), Overload::PeerRate);
         let later = start + Duration::from_secs(60);
         assert!(peers.handshake(address("12.0.0.1"), later).is_ok());
         let table = peers.lock();

@@ -8,14 +8,14 @@
 use std::{sync::Arc, time::Instant};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::metrics::{Metrics, Present};
+use crate::telemetry::metrics::{GaugeGuard, Metrics};
 
 /// How many quotes at once.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +58,10 @@ impl Attester for LimitedAttester {
         let metrics = Arc::clone(&self.metrics);
         let admitted =
             Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| AttesterError::Overloaded)?;
-        let waiting = Present::in_(&metrics.quotes_waiting);
+        let waiting = GaugeGuard::enter(&metrics.quotes_waiting);
         let turn = Arc::clone(&self.at_once).acquire_owned().await.map_err(|_| AttesterError::Overloaded)?;
         drop(waiting);
-        let held = (admitted, turn, Present::in_(&metrics.quotes_in_flight));
+        let held = (admitted, turn, GaugeGuard::enter(&metrics.quotes_in_flight));
         let attester = Arc::clone(&self.attester);
         let (answer, answered) = oneshot::channel();
         tokio::spawn(async move {
@@ -78,7 +78,7 @@ impl Attester for LimitedAttester {
         });
         answered.await.unwrap_or_else(|_| {
             Err(AttesterError::Interface {
-                interface: self.attester.platform().to_owned(),
+                interface: self.attester.platform().to_string(),
                 operation: "make a quote",
                 reason: "it ended abnormally".to_owned(),
             })
@@ -89,7 +89,7 @@ impl Attester for LimitedAttester {
         self.attester.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
+    fn platform(&self) -> TeePlatform {
         self.attester.platform()
     }
 }
@@ -123,8 +123,8 @@ mod tests {
             Ok(None)
         }
 
-        fn platform(&self) -> &'static str {
-            "hanging"
+        fn platform(&self) -> TeePlatform {
+            TeePlatform::Simulation
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 use tonic::transport::server::Connected;
 
 use super::peers::PeerPlace;
-use crate::metrics::Present;
+use crate::telemetry::metrics::GaugeGuard;
 
 /// An accepted session. Each has its end: who stays is judged by what was so when
 /// it was opened.
@@ -26,19 +26,19 @@ pub(super) struct Session {
     end: Pin<Box<Sleep>>,
     _unattested: Option<Unattested>,
     _permit: OwnedSemaphorePermit,
-    _present: Present,
+    _counted: GaugeGuard,
 }
 
 /// What a session without evidence holds besides. Anybody can open one.
 pub(super) struct Unattested {
     _place: PeerPlace,
     _permit: OwnedSemaphorePermit,
-    _present: Present,
+    _counted: GaugeGuard,
 }
 
 impl Unattested {
-    pub(super) fn new(place: PeerPlace, permit: OwnedSemaphorePermit, present: Present) -> Self {
-        Self { _place: place, _permit: permit, _present: present }
+    pub(super) fn new(place: PeerPlace, permit: OwnedSemaphorePermit, counted: GaugeGuard) -> Self {
+        Self { _place: place, _permit: permit, _counted: counted }
     }
 }
 
@@ -48,14 +48,14 @@ impl Session {
         lifetime: Duration,
         unattested: Option<Unattested>,
         permit: OwnedSemaphorePermit,
-        present: Present,
+        counted: GaugeGuard,
     ) -> Self {
         Self {
             stream,
             end: Box::pin(sleep(lifetime)),
             _unattested: unattested,
             _permit: permit,
-            _present: present,
+            _counted: counted,
         }
     }
 }

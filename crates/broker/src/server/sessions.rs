@@ -5,9 +5,10 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use adytum_evidence::verifier::Verifier;
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    claims::AnyEvidence,
+    acceptor::AttestedAcceptor,
+    configuration::AcceptorConfiguration,
     error::SessionError,
+    judge::AnyEvidence,
     session::{LocalAttestation, Peer, SessionInfo},
 };
 use tokio::{
@@ -21,14 +22,14 @@ use tonic::Status;
 use super::{
     ServerLimits,
     handshakes::Handshakes,
+    overload::Overload,
     peers::{PeerPlace, Peers},
     quotes::LimitedAttester,
     session::{Session, Unattested},
 };
-use crate::{
-    metrics::{Metrics, Present},
-    noise::Noise,
-    status::OVERLOADED,
+use crate::telemetry::{
+    log_limiter::LogLimiter,
+    metrics::{GaugeGuard, Metrics},
 };
 
 /// How long no connection is accepted after accepting one failed, as it does
@@ -54,7 +55,7 @@ pub(super) struct Host {
     /// Answers requests for secrets of peers without evidence.
     pub(super) without_evidence: WithoutEvidence,
     /// Limits the log lines that strangers cause.
-    pub(super) noise: Arc<Noise>,
+    pub(super) log_limiter: Arc<LogLimiter>,
 }
 
 /// Accepts sessions until the stream is dropped.
@@ -64,10 +65,10 @@ pub(super) fn sessions(
     limits: ServerLimits,
 ) -> ReceiverStream<io::Result<Session>> {
     let (sender, receiver) = mpsc::channel(64);
-    let LocalAttestation { attester, claims } = host.local;
+    let LocalAttestation { attester, announcement } = host.local;
     let attester = Arc::new(LimitedAttester::new(attester, Arc::clone(&host.metrics), limits.quotes));
     let mut accepting = Accepting {
-        host: Host { local: LocalAttestation { attester, claims }, ..host },
+        host: Host { local: LocalAttestation { attester, announcement }, ..host },
         peers: Peers::new(limits.peers),
         sessions: Arc::new(Semaphore::new(limits.maximum_sessions)),
         unattested: Arc::new(Semaphore::new(limits.maximum_unattested_sessions)),
@@ -112,15 +113,15 @@ impl Accepting {
     fn start(&mut self, stream: TcpStream, address: IpAddr, handshakes: &mut Handshakes) {
         let now = Instant::now();
         let admitted = self.peers.handshake(address, now).and_then(|place| {
-            let session = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| "sessions")?;
+            let session = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| Overload::Sessions)?;
             if handshakes.full() && !handshakes.make_room(now, place.key()) {
-                return Err("handshakes");
+                return Err(Overload::Handshakes);
             }
             Ok((place, session))
         });
         let (place, permit) = match admitted {
             Ok(admitted) => admitted,
-            Err(limit) => return self.turn_away(limit, address),
+            Err(overload) => return self.turn_away(overload, address),
         };
         let peer = place.key();
         let attempt = HandshakeAttempt {
@@ -128,7 +129,7 @@ impl Accepting {
             metrics: Arc::clone(&self.host.metrics),
             count: Arc::clone(&self.host.count),
             peers: Arc::clone(&self.peers),
-            noise: Arc::clone(&self.host.noise),
+            log_limiter: Arc::clone(&self.host.log_limiter),
             unattested: Arc::clone(&self.unattested),
             // gRPC says goodbye when the time is up; requests in progress may still end,
             // and then there is no more, whatever the peer does.
@@ -142,17 +143,13 @@ impl Accepting {
 
     /// Closes a connection before anything is spent on it. The peer sees it closed
     /// at once and tries again.
-    fn turn_away(&self, limit: &'static str, address: IpAddr) {
-        if let Some(suppressed) = self.host.noise.may_write(Instant::now()) {
-            tracing::warn!(%address, limit, code = OVERLOADED, suppressed, "too many connections: closed");
+    fn turn_away(&self, overload: Overload, address: IpAddr) {
+        if let Some(suppressed) = self.host.log_limiter.may_write(Instant::now()) {
+            let (code, limit) = (overload.code(), overload.limit());
+            tracing::warn!(%address, limit, code, suppressed, "too many connections: closed");
         }
-        (self.host.count)(OVERLOADED);
-        self.host.metrics.turned_away(match limit {
-            "peer-rate" => "overloaded-peer-rate",
-            "peer-handshakes" => "overloaded-peer-handshakes",
-            "sessions" => "overloaded-sessions",
-            _ => "overloaded-handshakes",
-        });
+        (self.host.count)(overload.code());
+        self.host.metrics.turned_away(overload.limit());
     }
 
     /// The acceptor under the trust in force: an acceptor's verifier is fixed,
@@ -180,7 +177,7 @@ struct HandshakeAttempt {
     metrics: Arc<Metrics>,
     count: Count,
     peers: Arc<Peers>,
-    noise: Arc<Noise>,
+    log_limiter: Arc<LogLimiter>,
     unattested: Arc<Semaphore>,
     attested_lifetime: Duration,
     unattested_lifetime: Duration,
@@ -198,7 +195,7 @@ impl HandshakeAttempt {
         let stream = match self.acceptor.accept(stream).await {
             Ok(stream) => stream,
             Err(error) => {
-                if let Some(suppressed) = self.noise.may_write(Instant::now()) {
+                if let Some(suppressed) = self.log_limiter.may_write(Instant::now()) {
                     tracing::warn!(peer = %address, code = error.code(), %error, suppressed, "no attested session");
                 }
                 // A peer's own words are neither for the audit log nor for metrics.
@@ -220,17 +217,18 @@ impl HandshakeAttempt {
             let place = self.peers.unattested_session(address, Instant::now());
             let permit = Arc::clone(&self.unattested).try_acquire_owned().ok();
             let (Some(place), Some(permit)) = (place, permit) else {
-                tracing::debug!(peer = %address, code = OVERLOADED, "too many sessions without evidence: closed");
-                (self.count)(OVERLOADED);
-                self.outcome.code = Some("overloaded-unattested".to_owned());
+                let overload = Overload::Unattested;
+                tracing::debug!(peer = %address, code = overload.code(), "too many sessions without evidence: closed");
+                (self.count)(overload.code());
+                self.outcome.code = Some(overload.limit().to_owned());
                 return None;
             };
-            let present = Present::in_(&metrics.unattested_sessions);
-            (self.unattested_lifetime, Some(Unattested::new(place, permit, present)))
+            let counted = GaugeGuard::enter(&metrics.unattested_sessions);
+            (self.unattested_lifetime, Some(Unattested::new(place, permit, counted)))
         };
         tracing::debug!(session = %info.id(), peer = %info.peer_address, attested, "session accepted");
         self.outcome.code = Some("accepted".to_owned());
-        Some(Session::new(stream, lifetime, unattested, permit, Present::in_(&metrics.sessions)))
+        Some(Session::new(stream, lifetime, unattested, permit, GaugeGuard::enter(&metrics.sessions)))
     }
 }
 
@@ -239,13 +237,13 @@ struct Outcome {
     metrics: Arc<Metrics>,
     began: Instant,
     code: Option<String>,
-    _present: Present,
+    _counted: GaugeGuard,
 }
 
 impl Outcome {
     fn new(metrics: Arc<Metrics>) -> Self {
-        let present = Present::in_(&metrics.handshakes_in_flight);
-        Self { metrics, began: Instant::now(), code: None, _present: present }
+        let counted = GaugeGuard::enter(&metrics.handshakes_in_flight);
+        Self { metrics, began: Instant::now(), code: None, _counted: counted }
     }
 }
 

@@ -11,12 +11,13 @@
 use std::path::Path;
 
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_governance::audit::record::{StoredRecord, record_hash};
 use redb::{ReadableTable, Table};
 
 use super::{
-    StoreError, StoredRecord,
+    StoreError,
     encoding::StateRow,
-    row::{Place, RowCipher, Sealing, record_hash},
+    row::{Place, RowCipher, Sealing},
     tables::Fault,
 };
 
@@ -167,11 +168,11 @@ fn open(cipher: &RowCipher, first: u64, row: &[u8]) -> Option<Vec<StoredRecord>>
 
 #[cfg(test)]
 mod tests {
-    use adytum_ratls::claims::GenesisDigest;
+    use adytum_governance::{genesis::GenesisDigest, recovery::root_key::RootKey};
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::{root_key::RootKey, store::tables::AUDIT};
+    use crate::store::tables::AUDIT;
 
     fn cipher() -> RowCipher {
         let genesis = GenesisDigest(Sha256Digest([1; 32]));

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use redb::{Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
 
 use super::{
     LockedStore, Store, StoreError,
+    directory_lock::lock,
     engine::RESTORED,
-    locked::{FILE, appear, exists, genesis_of, lock, not_empty},
+    locked::{FILE, appear, exists, genesis_of, not_empty},
     storage::{Storage, StoreFile},
     tables::{AUDIT, ENVELOPE, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
 };

@@ -1,11 +1,9 @@
 //! What a caller asks a store to keep, and what it gets for an answer.
 
 use adytum_api::names::SecretName;
-use adytum_evidence::{clock::UnixSeconds, measurement::Sha256Digest};
-use adytum_ratls::claims::StateHead;
+use adytum_evidence::clock::UnixSeconds;
+use adytum_governance::{head::StateHead, manifest::SignedManifest, secrets::StoredSecret};
 use zeroize::Zeroizing;
-
-use crate::{manifest::SignedManifest, secrets::StoredSecret};
 
 /// The longest change, in bytes.
 pub const MAXIMUM_CHANGE_LENGTH: usize = 8 * 1024 * 1024;
@@ -74,17 +72,4 @@ pub struct Committed {
     pub head: StateHead,
     /// The number of its first audit record, if it has one.
     pub first_record: Option<u64>,
-}
-
-/// An audit record as the store has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// From 1.
-    pub number: u64,
-    /// The hash of the record before; `None` for the first.
-    pub previous: Option<Sha256Digest>,
-    /// What was appended.
-    pub bytes: Vec<u8>,
-    /// [`super::record_hash`] of all these.
-    pub hash: Sha256Digest,
 }

@@ -3,17 +3,17 @@
 
 use adytum_api::{broker::OwnerSignature, names::SecretName};
 use adytum_evidence::{clock::UnixSeconds, measurement::Sha256Digest};
-use adytum_ratls::claims::StateHead;
-use adytum_sealed::signing::OwnerPublicKey;
+use adytum_governance::{
+    approval::OwnerApproval,
+    head::StateHead,
+    manifest::SignedManifest,
+    secrets::{SecretKind, SecretValue, StoredSecret},
+};
+use adytum_signing::OwnerPublicKey;
 use prost::Message;
 use zeroize::Zeroizing;
 
 use super::row::Element;
-use crate::{
-    approval::OwnerApproval,
-    manifest::SignedManifest,
-    secrets::{SecretKind, SecretValue, StoredSecret},
-};
 
 /// The one row that says how all others stand.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

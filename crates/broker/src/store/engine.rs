@@ -6,13 +6,15 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use adytum_api::names::SecretName;
+use adytum_governance::{manifest::SignedManifest, secrets::StoredSecret};
 use redb::{Database, Key, ReadableDatabase, ReadableTable, Table, TableDefinition, Value, WriteTransaction};
 use zeroize::Zeroizing;
 
 use super::{
-    Change, Committed, StoreError, audit_rows,
+    Change, Committed, Item, StoreError, audit_rows,
     encoding::{StateRow, encode_manifest, encode_secret},
-    row::{Element, Place, RowCipher, toggle},
+    row::{Element, Place, RowCipher, Sealing, toggle},
     storage::Storage,
     tables::{AUDIT, ENVELOPE, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
 };
@@ -117,124 +119,33 @@ impl Engine {
         Ok(database)
     }
 
+    /// Applies these changes in one transaction and commits it: the state row after them,
+    /// and what each has become.
     fn apply(
         &self,
         database: &Database,
         changes: &[&Change],
         finish: impl FnOnce(&mut StateRow),
     ) -> Result<(StateRow, Vec<Committed>), Fault> {
-        let mut next = self.current.clone();
-        next.generation += 1;
-        let mut committed = Vec::with_capacity(changes.len());
         let transaction = database.begin_write()?;
-        {
-            let mut sealing = self.cipher.sealing()?;
-            // A table that is opened is written; most changes are audit records only.
-            let mut manifests = Lazy::new(&transaction, MANIFESTS);
-            let mut secrets = Lazy::new(&transaction, SECRETS);
-            let mut items = Lazy::new(&transaction, ITEMS);
-            let mut envelope = Lazy::new(&transaction, ENVELOPE);
-            let mut audit = Lazy::new(&transaction, AUDIT);
-            let mut filling = audit_rows::Filling::default();
-            if next.generation == 1 {
-                // Whoever reads a store that was started finds each of them.
-                manifests.open()?;
-                secrets.open()?;
-                items.open()?;
-                envelope.open()?;
-                audit.open()?;
-            }
-            for change in changes {
-                if let Some((version, signed)) = &change.manifest {
-                    let manifests = manifests.open()?;
-                    let former = next.manifest_version;
-                    if let Some(row) = manifests.get(former)? {
-                        let key = former.to_be_bytes();
-                        toggle(&mut next.rows, &self.cipher.element(manifest_place(&key), row.value()));
-                    }
-                    let key = version.to_be_bytes();
-                    let row = sealing.seal(manifest_place(&key), None, &encode_manifest(signed))?;
-                    toggle(&mut next.rows, &self.cipher.element(manifest_place(&key), &row));
-                    manifests.insert(*version, row.as_slice())?;
-                    next.manifest_version = *version;
-                }
-                for (name, secret) in &change.secrets {
-                    let key = self.cipher.name_key(SECRET, name.as_str());
-                    let (from, to) = (secret_key(&key, 0), secret_key(&key, u64::MAX));
-                    let secrets = secrets.open()?;
-                    self.remove(&mut next.rows, secrets, SECRET, &from, &to)?;
-                    let key = secret_key(&key, secret.version);
-                    let place = Place { table: SECRET, key: &key };
-                    let row = sealing.seal(place, Some(name.as_str()), &encode_secret(secret))?;
-                    toggle(&mut next.rows, &self.cipher.element(place, &row));
-                    secrets.insert(key.as_slice(), row.as_slice())?;
-                }
-                for (name, item) in &change.items {
-                    let key = self.cipher.name_key(ITEM, name);
-                    let items = items.open()?;
-                    self.remove(&mut next.rows, items, ITEM, &key, &key)?;
-                    if let Some(item) = item {
-                        let place = Place { table: ITEM, key: &key };
-                        let row = sealing.seal(place, Some(name), &item.0)?;
-                        toggle(&mut next.rows, &self.cipher.element(place, &row));
-                        items.insert(key.as_slice(), row.as_slice())?;
-                    }
-                }
-                for (name, value) in &change.envelope {
-                    match value {
-                        Some(value) => drop(envelope.open()?.insert(*name, value.as_slice())?),
-                        None => drop(envelope.open()?.remove(*name)?),
-                    }
-                }
-                if let Some(floor) = change.clock_floor {
-                    next.clock_floor = next.clock_floor.max(floor.0);
-                }
-                if change.confirmed {
-                    next.unconfirmed = false;
-                }
-                let first_record = (!change.audit.is_empty()).then_some(next.audit_size + 1);
-                for record in &change.audit {
-                    if !filling.has_room(record) {
-                        filling.keep(audit.open()?, &mut sealing)?;
-                    }
-                    filling.append(&mut next, record)?;
-                }
-                committed.push(Committed { head: next.head(), first_record });
-            }
-            if !filling.is_empty() {
-                let audit = audit.open()?;
-                filling.keep(audit, &mut sealing)?;
-                if !self.storage.durable() {
-                    audit_rows::forget(audit, next.audit_size)?;
-                }
-            }
-            finish(&mut next);
-            let mut state = transaction.open_table(STATE)?;
-            let row = sealing.seal(state_place(), None, &next.encode())?;
-            state.insert(STATE_KEY, row.as_slice())?;
+        let mut writing = Writer {
+            cipher: &self.cipher,
+            sealing: self.cipher.sealing()?,
+            tables: Tables::of(&transaction),
+            audit: audit_rows::Filling::default(),
+            state: self.current.clone(),
+        };
+        writing.state.generation += 1;
+        if writing.state.generation == 1 {
+            writing.tables.open_all()?;
         }
+        let committed =
+            changes.iter().map(|change| writing.change(change)).collect::<Result<Vec<_>, Fault>>()?;
+        writing.keep_audit(self.storage.durable())?;
+        finish(&mut writing.state);
+        let state = writing.finish(&transaction)?;
         transaction.commit()?;
-        Ok((next, committed))
-    }
-
-    fn remove(
-        &self,
-        rows: &mut Element,
-        table: &mut Table<'_, &'static [u8], &'static [u8]>,
-        name: &'static str,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<(), Fault> {
-        let keys = table
-            .range::<&[u8]>(from..=to)?
-            .map(|entry| entry.map(|(key, _)| key.value().to_vec()))
-            .collect::<Result<Vec<_>, _>>()?;
-        for key in keys {
-            if let Some(row) = table.remove(key.as_slice())? {
-                toggle(rows, &self.cipher.element(Place { table: name, key: &key }, row.value()));
-            }
-        }
-        Ok(())
+        Ok((state, committed))
     }
 
     /// Counts a start: the first transaction of a process.
@@ -257,6 +168,167 @@ impl Engine {
             }
             Ok(())
         })
+    }
+}
+
+/// Writes changes into the tables of one transaction, and keeps the state row in step.
+struct Writer<'t, 'e> {
+    cipher: &'e RowCipher,
+    sealing: Sealing,
+    tables: Tables<'t>,
+    /// The last row of audit records, not full yet.
+    audit: audit_rows::Filling,
+    state: StateRow,
+}
+
+impl Writer<'_, '_> {
+    fn change(&mut self, change: &Change) -> Result<Committed, Fault> {
+        if let Some((version, signed)) = &change.manifest {
+            self.manifest(*version, signed)?;
+        }
+        for (name, secret) in &change.secrets {
+            self.secret(name, secret)?;
+        }
+        for (name, item) in &change.items {
+            self.item(name, item.as_ref())?;
+        }
+        for (name, value) in &change.envelope {
+            let envelope = self.tables.envelope.open()?;
+            match value {
+                Some(value) => drop(envelope.insert(*name, value.as_slice())?),
+                None => drop(envelope.remove(*name)?),
+            }
+        }
+        if let Some(floor) = change.clock_floor {
+            self.state.clock_floor = self.state.clock_floor.max(floor.0);
+        }
+        if change.confirmed {
+            self.state.unconfirmed = false;
+        }
+        let first_record = (!change.audit.is_empty()).then_some(self.state.audit_size + 1);
+        for record in &change.audit {
+            if !self.audit.has_room(record) {
+                self.audit.keep(self.tables.audit.open()?, &mut self.sealing)?;
+            }
+            self.audit.append(&mut self.state, record)?;
+        }
+        Ok(Committed { head: self.state.head(), first_record })
+    }
+
+    /// A manifest takes the place of the one in force; that one stays in the table.
+    fn manifest(&mut self, version: u64, signed: &SignedManifest) -> Result<(), Fault> {
+        let manifests = self.tables.manifests.open()?;
+        let rows = &mut self.state.rows;
+        let former = self.state.manifest_version;
+        if let Some(row) = manifests.get(former)? {
+            let key = former.to_be_bytes();
+            toggle(rows, &self.cipher.element(manifest_place(&key), row.value()));
+        }
+        let key = version.to_be_bytes();
+        let row = self.sealing.seal(manifest_place(&key), None, &encode_manifest(signed))?;
+        toggle(rows, &self.cipher.element(manifest_place(&key), &row));
+        manifests.insert(version, row.as_slice())?;
+        self.state.manifest_version = version;
+        Ok(())
+    }
+
+    /// A secret takes the place of all that is kept under its name.
+    fn secret(&mut self, name: &SecretName, secret: &StoredSecret) -> Result<(), Fault> {
+        let key = self.cipher.name_key(SECRET, name.as_str());
+        let (from, to) = (secret_key(&key, 0), secret_key(&key, u64::MAX));
+        let secrets = self.tables.secrets.open()?;
+        remove(self.cipher, &mut self.state.rows, secrets, SECRET, (&from, &to))?;
+        let key = secret_key(&key, secret.version);
+        let place = Place { table: SECRET, key: &key };
+        let row = self.sealing.seal(place, Some(name.as_str()), &encode_secret(secret))?;
+        toggle(&mut self.state.rows, &self.cipher.element(place, &row));
+        secrets.insert(key.as_slice(), row.as_slice())?;
+        Ok(())
+    }
+
+    /// An item takes the place of the one of its name; `None` only removes that.
+    fn item(&mut self, name: &str, item: Option<&Item>) -> Result<(), Fault> {
+        let key = self.cipher.name_key(ITEM, name);
+        let items = self.tables.items.open()?;
+        remove(self.cipher, &mut self.state.rows, items, ITEM, (&key, &key))?;
+        let Some(item) = item else { return Ok(()) };
+        let place = Place { table: ITEM, key: &key };
+        let row = self.sealing.seal(place, Some(name), &item.0)?;
+        toggle(&mut self.state.rows, &self.cipher.element(place, &row));
+        items.insert(key.as_slice(), row.as_slice())?;
+        Ok(())
+    }
+
+    /// Keeps the last row of audit records. A store in memory forgets old ones.
+    fn keep_audit(&mut self, durable: bool) -> Result<(), Fault> {
+        if self.audit.is_empty() {
+            return Ok(());
+        }
+        let table = self.tables.audit.open()?;
+        self.audit.keep(table, &mut self.sealing)?;
+        if !durable {
+            audit_rows::forget(table, self.state.audit_size)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the state row.
+    fn finish(mut self, transaction: &WriteTransaction) -> Result<StateRow, Fault> {
+        let row = self.sealing.seal(state_place(), None, &self.state.encode())?;
+        transaction.open_table(STATE)?.insert(STATE_KEY, row.as_slice())?;
+        Ok(self.state)
+    }
+}
+
+/// Removes the rows of these keys, and takes them out of the digest of all rows.
+fn remove(
+    cipher: &RowCipher,
+    rows: &mut Element,
+    table: &mut Table<'_, &'static [u8], &'static [u8]>,
+    name: &'static str,
+    (from, to): (&[u8], &[u8]),
+) -> Result<(), Fault> {
+    let keys = table
+        .range::<&[u8]>(from..=to)?
+        .map(|entry| entry.map(|(key, _)| key.value().to_vec()))
+        .collect::<Result<Vec<_>, _>>()?;
+    for key in keys {
+        if let Some(row) = table.remove(key.as_slice())? {
+            toggle(rows, &cipher.element(Place { table: name, key: &key }, row.value()));
+        }
+    }
+    Ok(())
+}
+
+/// The tables of a transaction. One that is opened is written; most changes are audit
+/// records only.
+struct Tables<'t> {
+    manifests: Lazy<'t, u64, &'static [u8]>,
+    secrets: Lazy<'t, &'static [u8], &'static [u8]>,
+    items: Lazy<'t, &'static [u8], &'static [u8]>,
+    envelope: Lazy<'t, &'static str, &'static [u8]>,
+    audit: Lazy<'t, u64, &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    fn of(transaction: &'t WriteTransaction) -> Self {
+        Self {
+            manifests: Lazy::new(transaction, MANIFESTS),
+            secrets: Lazy::new(transaction, SECRETS),
+            items: Lazy::new(transaction, ITEMS),
+            envelope: Lazy::new(transaction, ENVELOPE),
+            audit: Lazy::new(transaction, AUDIT),
+        }
+    }
+
+    /// Makes each of them: whoever reads a store that was started finds them.
+    fn open_all(&mut self) -> Result<(), Fault> {
+        self.manifests.open()?;
+        self.secrets.open()?;
+        self.items.open()?;
+        self.envelope.open()?;
+        self.audit.open()?;
+        Ok(())
     }
 }
 

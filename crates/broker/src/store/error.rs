@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::{genesis::GenesisDigest, recovery::root_key::KeyError};
 
 /// Why state can't be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ pub enum StoreError {
     },
     /// Bytes were changed outside the broker.
     #[error(
-        "{path} is damaged at {record}; restore a backup with `adytum broker restore`, or put back the file that \
+        "{path} is damaged at {record}; restore a backup with `adytum-broker restore`, or put back the file that \
          the broker wrote"
     )]
     Damaged {
@@ -132,11 +132,8 @@ pub enum StoreError {
     #[error("the broker is shutting down, so nothing is changed any more")]
     Closed,
     /// The cryptographic library failed.
-    #[error("{operation} failed in the cryptographic library")]
-    Cryptography {
-        /// What was tried.
-        operation: &'static str,
-    },
+    #[error(transparent)]
+    Cryptography(#[from] KeyError),
 }
 
 impl StoreError {
@@ -158,7 +155,7 @@ impl StoreError {
             Self::TooLarge { .. } => "store-too-large",
             Self::Diverged { .. } => "store-diverged",
             Self::Closed => "store-closed",
-            Self::Cryptography { .. } => "store-cryptography",
+            Self::Cryptography(error) => error.code(),
         }
     }
 

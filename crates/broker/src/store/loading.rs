@@ -134,7 +134,7 @@ impl Loading<'_> {
         &self,
         transaction: &ReadTransaction,
         rows: &mut Element,
-    ) -> Result<Option<crate::manifest::SignedManifest>, Fault> {
+    ) -> Result<Option<adytum_governance::manifest::SignedManifest>, Fault> {
         let version = self.state.manifest_version;
         let Some(row) = transaction.open_table(MANIFESTS)?.get(version)? else {
             // The digest of the rows tells whether there should be one.

@@ -1,19 +1,19 @@
 //! A state directory that this process holds, before its root key is there.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
 };
 
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::{GenesisDigest, StateHead};
+use adytum_governance::{genesis::GenesisDigest, head::StateHead, recovery::root_key::RootKey};
 use redb::{Database, ReadableDatabase};
 use zeroize::Zeroizing;
 
 use super::{
-    Loaded, RootKey, Store, StoreError,
+    Loaded, Store, StoreError,
+    directory_lock::{DirectoryLock, lock},
     engine::{Engine, RESTORED, read_item},
     loading::load,
     row::{FORMAT, RowCipher},
@@ -24,7 +24,6 @@ use super::{
 
 /// The store's file in a state directory.
 pub const FILE: &str = "store.redb";
-const LOCK: &str = "lock";
 /// State of the broker before this form.
 const EARLIER: &str = "state";
 const FORMAT_KEY: &str = "format";
@@ -245,43 +244,6 @@ pub(super) fn write_envelope(
         transaction.commit()?;
         Ok(())
     })
-}
-
-/// A state directory that is this process's.
-pub(super) struct DirectoryLock(File);
-
-impl Drop for DirectoryLock {
-    fn drop(&mut self) {
-        // Closing alone is not enough: a program that is being started may hold a
-        // copy of the descriptor for a moment more.
-        let _ = self.0.unlock();
-    }
-}
-
-/// Takes the directory for this process, and makes it first if need be.
-pub(super) fn lock(directory: &Path) -> Result<DirectoryLock, StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|source| io_error(directory, "creating the directory", source))?;
-    let path = directory.join(LOCK);
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|source| io_error(&path, "opening", source))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: directory.to_owned() }),
-        // A LibOS may have no locks; its file system has one user anyway.
-        Err(TryLockError::Error(error)) => {
-            tracing::debug!(%error, path = %path.display(), "the state directory can't be locked");
-        }
-    }
-    Ok(DirectoryLock(lock))
 }
 
 pub(super) fn exists(path: &Path) -> Result<bool, StoreError> {

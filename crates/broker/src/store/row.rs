@@ -11,8 +11,10 @@
 //! transactions wears the row key out. The associated data are format, table, key in
 //! the table and, for the value, the name.
 
-use adytum_evidence::identity::LengthPrefixed;
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::{
+    genesis::GenesisDigest,
+    recovery::root_key::{KeyError, RootKey},
+};
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     constant_time, hkdf, hmac, rand,
@@ -20,7 +22,6 @@ use aws_lc_rs::{
 use zeroize::Zeroizing;
 
 use super::StoreError;
-use crate::root_key::RootKey;
 
 pub(super) const FORMAT: &[u8] = b"adytum store v4";
 const SALT: usize = 24;
@@ -90,7 +91,7 @@ impl RowCipher {
             extracted
                 .expand(&[FORMAT, purpose.as_bytes()], Length)
                 .and_then(|okm| okm.fill(bytes.as_mut_slice()))
-                .map_err(|_| StoreError::Cryptography { operation: "deriving the store's keys" })?;
+                .map_err(|_| StoreError::from(KeyError { operation: "deriving the store's keys" }))?;
             Ok::<_, StoreError>(bytes)
         };
         let key =
@@ -123,7 +124,7 @@ impl RowCipher {
 
     /// What encrypts the rows of one transaction.
     pub(super) fn sealing(&self) -> Result<Sealing, StoreError> {
-        let failed = |operation| move |_| StoreError::Cryptography { operation };
+        let failed = |operation| move |_| StoreError::from(KeyError { operation });
         let mut salt = [0; SALT];
         rand::fill(&mut salt).map_err(failed("random generation"))?;
         let key = self.key(&salt).map_err(failed("deriving a transaction's key"))?;
@@ -190,7 +191,7 @@ impl Sealing {
         self.rows = self
             .rows
             .checked_add(1)
-            .ok_or(StoreError::Cryptography { operation: "numbering a transaction's rows" })?;
+            .ok_or(StoreError::from(KeyError { operation: "numbering a transaction's rows" }))?;
         let mut row = Vec::with_capacity(HEAD + 2 + TAG + name.map_or(0, str::len) + value.len() + TAG);
         row.extend_from_slice(&self.salt);
         row.extend_from_slice(&number);
@@ -200,7 +201,7 @@ impl Sealing {
             let tag = self
                 .key
                 .seal_in_place_separate_tag(nonce(number, part), Aad::from(data), &mut row[from..])
-                .map_err(|_| StoreError::Cryptography { operation: "encrypting a row" })?;
+                .map_err(|_| StoreError::from(KeyError { operation: "encrypting a row" }))?;
             row.extend_from_slice(tag.as_ref());
             Ok::<_, StoreError>(())
         };
@@ -242,22 +243,6 @@ fn digest(bytes: &[u8]) -> [u8; 32] {
     let mut digest = [0; 32];
     digest.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     digest
-}
-
-/// The link of an audit record to all before it: SHA-256 over the
-/// length-prefixed "adytum audit record v1", number (eight bytes, big-endian),
-/// hash of the previous record (empty for the first) and the record's bytes.
-pub fn record_hash(
-    number: u64,
-    previous: Option<adytum_evidence::measurement::Sha256Digest>,
-    bytes: &[u8],
-) -> adytum_evidence::measurement::Sha256Digest {
-    let mut hasher = LengthPrefixed::<sha2::Sha256>::new();
-    hasher.field(b"adytum audit record v1");
-    hasher.field(&number.to_be_bytes());
-    hasher.field(previous.as_ref().map_or(&[][..], |hash| &hash.0));
-    hasher.field(bytes);
-    adytum_evidence::measurement::Sha256Digest(hasher.finish().into())
 }
 
 #[cfg(test)]
@@ -345,20 +330,6 @@ mod tests {
         }
         assert_ne!(cipher.element(PLACE, &rows[0]), cipher.element(PLACE, &rows[1]));
         assert_ne!(cipher.name_key("secrets", "a"), cipher.name_key("items", "a"));
-    }
-
-    #[test]
-    fn each_field_of_a_record_is_in_its_hash() {
-        let previous = Sha256Digest([1; 32]);
-        let hashes = [
-            record_hash(1, None, b"a"),
-            record_hash(2, None, b"a"),
-            record_hash(1, Some(previous), b"a"),
-            record_hash(1, None, b"b"),
-        ];
-        for (at, hash) in hashes.iter().enumerate() {
-            assert!(!hashes[..at].contains(hash));
-        }
     }
 
     proptest! {

@@ -1,8 +1,11 @@
-use adytum_sealed::signing::OwnerPublicKey;
+use adytum_governance::{
+    audit::record::record_hash,
+    secrets::{SecretKind, SecretValue},
+};
+use adytum_signing::OwnerPublicKey;
 use tempfile::TempDir;
 
 use super::*;
-use crate::secrets::{SecretKind, SecretValue};
 
 mod backups;
 mod damage;

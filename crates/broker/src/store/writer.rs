@@ -8,17 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adytum_ratls::claims::StateHead;
+use adytum_governance::{head::StateHead, recovery::root_key::RootKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreActivity, StoreError,
+    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
+    directory_lock::DirectoryLock,
     engine::{Engine, Slot},
-    locked::DirectoryLock,
     row::RowCipher,
     storage::Storage,
 };
-use crate::root_key::RootKey;
+use crate::telemetry::metrics::StoreActivity;
 
 /// So many callers wait in the queue; one more waits to enter it.
 const QUEUE: usize = 1024;

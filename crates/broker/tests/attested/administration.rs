@@ -3,8 +3,8 @@
 use adytum_api::broker::{
     GetStatusRequest, SignedCommand, broker_administration_client::BrokerAdministrationClient,
 };
-use adytum_broker::genesis::Genesis;
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::genesis::Genesis;
+use adytum_signing::OwnerSigningKey;
 use tonic::{Code, Request};
 
 use crate::world::{World, apply, execute, fetch, put, stable};
@@ -51,7 +51,7 @@ async fn changed_bodies_stale_versions_and_strangers_are_refused() {
     let mut unsigned = good.clone();
     unsigned.signatures.clear();
     let thief = OwnerSigningKey::generate().unwrap();
-    let stranger = adytum_broker::command::sign(
+    let stranger = adytum_governance::command::sign(
         &owner.info.request_binding,
         world.genesis.digest(),
         1,

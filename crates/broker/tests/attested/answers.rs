@@ -4,17 +4,17 @@
 use std::sync::{Arc, Mutex};
 
 use adytum_api::broker::{GetSecretsRequest, RotateSecret, command, key_broker_client::KeyBrokerClient};
-use adytum_broker::{
+use adytum_evidence::{
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
+    evidence::Evidence,
+    measurement::ReportData,
+};
+use adytum_governance::{
     manifest::{
         certificate::CertificateUsage,
         document::{CertificateTable, SecretTable},
     },
     secrets::SecretKind,
-};
-use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
-    evidence::Evidence,
-    measurement::ReportData,
 };
 use async_trait::async_trait;
 use tonic::{Code, Request};
@@ -62,8 +62,8 @@ impl Attester for Tampering {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "tampering"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

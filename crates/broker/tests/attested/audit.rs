@@ -5,18 +5,18 @@ use adytum_api::broker::{
     AuditRecord, GetStatusRequest, ReadAudit, audit_record::What,
     broker_administration_client::BrokerAdministrationClient, command,
 };
-use adytum_broker::audit::{
-    checkpoint::CheckpointPublicKey,
-    export::{Header, entry_line},
-    record::decode,
-    verify::{Expected, Verified, VerifyError, verify},
-};
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::{
-    claims::{BrokerClaims, StateHead},
-    connector::AttestedSession,
-    session::Peer,
+use adytum_governance::{
+    announcement::BrokerAnnouncement,
+    audit::{
+        checkpoint::CheckpointPublicKey,
+        export::{Header, entry_line},
+        record::decode,
+        verify::{Expected, Verified, VerifyError, verify},
+    },
+    head::StateHead,
 };
+use adytum_ratls::{connector::AttestedSession, session::Peer};
 use adytum_sim::{Platform, SimAttester};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -25,8 +25,8 @@ use tonic::{Code, Request};
 use crate::world::{Running, World, eventually, execute, fetch, put, stable};
 
 fn head(session: &AttestedSession) -> StateHead {
-    let Peer::Attested { session_claims, .. } = &session.info.peer else { panic!("no evidence") };
-    BrokerClaims::decode(session_claims).unwrap().head
+    let Peer::Attested { announcement, .. } = &session.info.peer else { panic!("no evidence") };
+    BrokerAnnouncement::decode(announcement).unwrap().head
 }
 
 fn pair(head: &StateHead) -> Option<(u64, Sha256Digest)> {
@@ -109,8 +109,8 @@ async fn an_export_agrees_with_what_the_broker_attests_and_a_restart_goes_on_wit
     // Another broker of the same people.
     let mut other = World::new(1, 1);
     other.owners =
-        vec![adytum_sealed::signing::OwnerSigningKey::from_pem(&world.owners[0].to_pem().unwrap()).unwrap()];
-    other.genesis = adytum_broker::genesis::Genesis::found([other.owners[0].public_key()], 1).unwrap();
+        vec![adytum_signing::OwnerSigningKey::from_pem(&world.owners[0].to_pem().unwrap()).unwrap()];
+    other.genesis = adytum_governance::genesis::Genesis::found([other.owners[0].public_key()], 1).unwrap();
     let elsewhere = other.start().await;
     let foreign = export(&other, &elsewhere).await;
     let expected = Expected { genesis: Some(digest), ..Expected::default() };
@@ -125,7 +125,7 @@ async fn strangers_floods_do_not_grow_the_log() {
     let directory = TempDir::new().unwrap();
     let running = world.start_in(directory.path()).await;
     world.provision(&running).await;
-    let before = running.broker.claims().head;
+    let before = running.broker.announcement().head;
     // No TLS at all.
     for _ in 0..60 {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
@@ -141,7 +141,7 @@ async fn strangers_floods_do_not_grow_the_log() {
     for n in 0..20u8 {
         let session = world.owner(running.address).await;
         fetch(&session, &["ssl_config"]).await.unwrap_err();
-        let command = adytum_broker::command::sign(
+        let command = adytum_governance::command::sign(
             &session.info.request_binding,
             world.genesis.digest(),
             1,
@@ -151,7 +151,7 @@ async fn strangers_floods_do_not_grow_the_log() {
         let status = execute(&session, command).await.unwrap_err();
         assert_eq!(stable(&status), (Code::PermissionDenied, "signature-by-stranger".into(), false));
     }
-    assert_eq!(running.broker.claims().head, before);
+    assert_eq!(running.broker.announcement().head, before);
     running.stop().await;
 
     let digest = world.genesis.digest();

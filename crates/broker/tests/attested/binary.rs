@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
-use adytum_broker::measured::MeasuredConfiguration;
+use adytum_broker::store::LockedStore;
 use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
+use adytum_governance::measured::MeasuredConfiguration;
 use adytum_sim::Platform;
 use tempfile::TempDir;
 use tokio::{
@@ -102,9 +103,9 @@ impl Stage {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    pub(crate) fn identity(&self, reference: Option<Sha256Digest>) -> WorkloadIdentity {
+    pub(crate) fn identity(&self, occlum: Option<Sha256Digest>) -> WorkloadIdentity {
         let program = Sha256Digest::of_file(Path::new(BINARY)).unwrap();
-        MeasuredConfiguration { reference }.identity(program)
+        MeasuredConfiguration { occlum }.identity(program)
     }
 }
 
@@ -182,7 +183,7 @@ async fn it_serves_survives_a_restart_ends_cleanly_and_logs_no_secret() {
 }
 
 #[tokio::test]
-async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_the_measurement() {
+async fn an_occlum_configuration_needs_names_for_its_weaknesses_and_shows_in_the_measurement() {
     let stage = Stage::new();
     let configuration = |verify: &str| {
         serde_json::json!({
@@ -204,17 +205,17 @@ async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_t
     let weak = write("weak.json", &configuration("off"));
     let secrets = write("secrets.json", r#"{"ssl_config": "b3BlbiBzZXNhbWU="}"#);
     let root = write("root.pem", stage.world.platform.root_certificate_pem());
-    let base = ["--reference-secrets", secrets.as_str(), "--reference-simulation-root", root.as_str()];
+    let base = ["--occlum-secrets", secrets.as_str(), "--occlum-simulation-root", root.as_str()];
 
-    let refused = stage.fail(&[&["--reference-config", &weak], &base[..]].concat()).await;
-    assert!(refused.contains("--accept-signer-only reference-1"), "{refused}");
-    let accepted = ["--reference-config", &weak, "--accept-signer-only", "reference-1"];
+    let refused = stage.fail(&[&["--occlum-config", &weak], &base[..]].concat()).await;
+    assert!(refused.contains("--accept-signer-only occlum-1"), "{refused}");
+    let accepted = ["--occlum-config", &weak, "--accept-signer-only", "occlum-1"];
     let process = stage.start(&[&accepted, &base[..]].concat()).await;
     let output = process.terminate().await;
     let logs = String::from_utf8(output.stderr).unwrap();
-    assert!(logs.contains("A REFERENCE CONFIGURATION IS LOADED"), "{logs}");
+    assert!(logs.contains("AN OCCLUM CONFIGURATION IS LOADED"), "{logs}");
 
-    let process = stage.start(&[&["--reference-config", &strict], &base[..]].concat()).await;
+    let process = stage.start(&[&["--occlum-config", &strict], &base[..]].concat()).await;
     // It is not the broker that the owners measured.
     let world = &stage.world;
     let session = |identity| async move {
@@ -223,13 +224,13 @@ async fn a_reference_configuration_needs_names_for_its_weaknesses_and_shows_in_t
     };
     let refusal = session(stage.identity(None)).await.unwrap_err();
     assert_eq!(refusal.code(), "policy-refused");
-    let reference = adytum_broker::reference::Reference::parse(
+    let occlum = adytum_governance::occlum::OcclumConfiguration::parse(
         &configuration("on"),
         "{}",
         &Default::default(),
         vec![adytum_evidence::verifier::TrustRoot::intel(), world.platform.trust_root().unwrap()],
     );
-    let shown = stage.identity(Some(reference.unwrap().digest()));
+    let shown = stage.identity(Some(occlum.unwrap().digest()));
     let replica = session(shown).await.unwrap();
     assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
 }
@@ -270,4 +271,38 @@ async fn without_a_tee_it_does_not_fall_back_to_simulation() {
         .unwrap();
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("/dev/attestation"), "{output:?}");
+}
+
+async fn offline(words: &[&str]) -> Output {
+    Command::new(BINARY).args(words).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_state_is_backed_up_and_restored_by_the_binary_itself() {
+    let stage = Stage::new();
+    let text = |name: &str| stage.path(name).to_str().unwrap().to_owned();
+    let backup = async |from: &str, out: &str| {
+        offline(&["backup", "--state-directory", &text(from), "--out", &text(out)]).await
+    };
+    let restore =
+        async |to: &str, from: &str| offline(&["restore", "--state-directory", &text(to), &text(from)]).await;
+    let refused = |output: Output, reason: &str| {
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains(reason), "{said}");
+    };
+    let done = |output: Output| {
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && said.contains(&stage.world.genesis.digest().to_string()),
+            "{said}"
+        );
+    };
+    let locked = LockedStore::open(&stage.path("state"), stage.world.genesis.digest()).unwrap();
+    refused(backup("state", "backup.redb").await, "in use by another broker");
+    drop(locked);
+    done(backup("state", "backup.redb").await);
+    refused(backup("state", "backup.redb").await, "there already");
+    refused(backup("nowhere", "other.redb").await, "holds no broker's state");
+    refused(restore("state", "backup.redb").await, "there already");
+    done(restore("restored", "backup.redb").await);
 }

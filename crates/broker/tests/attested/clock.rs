@@ -35,7 +35,7 @@ async fn a_clock_set_back_before_a_restart_stops_at_the_floor_that_was_kept() {
     world.provision(&running).await;
     assert_eq!(*clock.floor().borrow(), UnixSeconds(0), "nothing signed was seen yet");
     let commits = || {
-        let metrics = running.broker.metrics().encode(&running.broker);
+        let metrics = running.broker.metrics_text();
         value(&metrics, "adytum_broker_store_commits_total").unwrap()
     };
     let before = commits();
@@ -61,7 +61,7 @@ async fn a_clock_set_back_before_a_restart_stops_at_the_floor_that_was_kept() {
     fetch(&replica, &["ssl_config"]).await.unwrap();
     // The audit log goes by it too: no record is older than what the broker has seen.
     let records = running.broker.store().records(1, 100).unwrap();
-    let last = adytum_broker::audit::record::decode(&records.last().unwrap().bytes).unwrap();
+    let last = adytum_governance::audit::record::decode(&records.last().unwrap().bytes).unwrap();
     assert!(last.time >= floor.0, "{} {floor}", last.time);
     host.set(UnixSeconds(floor.0 - 1));
     assert_eq!(clock.now(), floor);

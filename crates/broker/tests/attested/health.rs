@@ -10,12 +10,10 @@ use std::{
     time::Duration,
 };
 
-use adytum_broker::health::{Health, NotReady, server};
+use adytum_broker::telemetry::health::{Health, NotReady, server};
 use adytum_evidence::claims::Claims;
 use adytum_ratls::{
-    claims::PeerJudge,
-    connector::{AttestedConnector, ConnectorConfiguration},
-    error::Refusal,
+    configuration::ConnectorConfiguration, connector::AttestedConnector, error::Refusal, judge::PeerJudge,
     limits::Limits,
 };
 use tempfile::TempDir;
@@ -104,7 +102,7 @@ struct Hostile(String);
 
 impl PeerJudge for Hostile {
     fn judge(&self, _: &Claims, _: &[u8]) -> Result<(), Refusal> {
-        Err(Refusal::permanent(&self.0, "hostile"))
+        Err(Refusal::verdict(&self.0, "hostile"))
     }
 }
 

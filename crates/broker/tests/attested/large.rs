@@ -1,7 +1,7 @@
 //! As many workloads and secrets as a large deployment has.
 
 use adytum_api::broker::{ListSecrets, command};
-use adytum_broker::{
+use adytum_governance::{
     manifest::document::{SecretTable, WorkloadTable},
     secrets::SecretKind,
 };

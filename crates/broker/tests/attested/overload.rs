@@ -13,12 +13,13 @@ use adytum_api::broker::{
     CommandResult, SignedCommand, SupplyShareRequest, TakeOverRequest,
     broker_recovery_client::BrokerRecoveryClient, broker_succession_client::BrokerSuccessionClient,
 };
-use adytum_broker::events::{Event, EventSink, LoggedEvents, RecordError};
+use adytum_broker::audit::sink::{EventSink, LoggedEvents, RecordError};
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
+use adytum_governance::audit::events::Event;
 use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -53,8 +54,8 @@ impl Attester for Slow {
         self.attester.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
-        "slow"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
@@ -76,7 +77,7 @@ async fn more_quotes_than_may_wait_are_refused_at_once_and_the_others_come() {
         tokio::spawn(async move { owner.session(&address.to_string()).await })
     };
     let admitted = [connect(), connect(), connect()];
-    let in_flight = || running.broker.metrics().encode(&running.broker);
+    let in_flight = || running.broker.metrics_text();
     eventually("two are made, one waits", async || {
         let metrics = in_flight();
         let full = value(&metrics, "adytum_broker_quotes_in_flight") == Some(2.0)
@@ -124,8 +125,8 @@ impl Attester for Faulty {
         self.0.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
-        "faulty"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
@@ -149,7 +150,7 @@ async fn a_panic_in_one_connection_touches_no_other() {
     }
     // What the panics held was given back.
     eventually("nothing is in flight", async || {
-        let metrics = running.broker.metrics().encode(&running.broker);
+        let metrics = running.broker.metrics_text();
         let empty = ["requests_in_flight", "handshakes_in_flight", "quotes_in_flight", "sessions"]
             .iter()
             .all(|gauge| value(&metrics, &format!("adytum_broker_{gauge}")) == Some(0.0));
@@ -171,7 +172,7 @@ async fn one_address_has_its_share_and_another_has_its_own() {
         // Closed, sooner or later.
         let _ = stream.read(&mut [0; 64]).await;
     }
-    let metrics = running.broker.metrics().encode(&running.broker);
+    let metrics = running.broker.metrics_text();
     let refused = value(&metrics, "adytum_broker_handshakes_total{code=\"overloaded-peer-rate\"}");
     assert!(refused.unwrap() >= 30.0, "{metrics}");
     // The other address has its own share.
@@ -187,7 +188,7 @@ async fn sessions_without_evidence_are_few_and_short() {
     let running = world.start().await;
     world.provision(&running).await;
     let all_gone = async || {
-        let metrics = running.broker.metrics().encode(&running.broker);
+        let metrics = running.broker.metrics_text();
         (value(&metrics, "adytum_broker_unattested_sessions") == Some(0.0)).then_some(())
     };
     eventually("the owner's session has ended", all_gone).await;
@@ -387,14 +388,14 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
         })
         .collect();
     eventually("it has what one session gets", async || {
-        let metrics = running.broker.metrics().encode(&running.broker);
+        let metrics = running.broker.metrics_text();
         (value(&metrics, "adytum_broker_requests_in_flight") == Some(4.0)).then_some(())
     })
     .await;
     let owner = world.owner(running.address).await;
     // Until it has lost its places twice, and taken them again.
     let late = || {
-        let metrics = running.broker.metrics().encode(&running.broker);
+        let metrics = running.broker.metrics_text();
         let series = "adytum_broker_requests_total{service=\"administration\",code=\"body-late\"}";
         value(&metrics, series).unwrap_or_default()
     };

@@ -4,14 +4,14 @@ use std::{fs, sync::Arc};
 
 use adytum_broker::{
     Broker, BrokerConfiguration,
+    audit::sink::LoggedEvents,
     broker::StartError,
-    events::LoggedEvents,
-    genesis::Genesis,
-    root_key::opening,
+    start::opening,
     store::{Change, FILE, Loaded, LockedStore, Store},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock};
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::genesis::Genesis;
+use adytum_signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester};
 use tempfile::TempDir;
 
@@ -25,7 +25,7 @@ fn restart(world: &World, store: (Store, Loaded)) -> Result<Arc<Broker>, StartEr
         clock: Arc::new(SystemClock),
         store,
         events: Arc::new(LoggedEvents::default()),
-        reference: None,
+        occlum: None,
     })
 }
 
@@ -35,12 +35,12 @@ async fn manifest_secrets_and_versions_survive_a_restart() {
     let directory = TempDir::new().unwrap();
     let running = world.start_in(directory.path()).await;
     world.provision(&running).await;
-    assert_eq!(running.broker.claims().head.epoch, 1);
+    assert_eq!(running.broker.announcement().head.epoch, 1);
     running.stop().await;
 
     let running = eventually_started(&world, &directory).await;
-    assert_eq!(running.broker.claims().head.epoch, 2);
-    assert_eq!(running.broker.claims().head.manifest_version, 1);
+    assert_eq!(running.broker.announcement().head.epoch, 2);
+    assert_eq!(running.broker.announcement().head.manifest_version, 1);
     let replica = world.replica("serving", running.address).await.unwrap();
     let answer = fetch(&replica, &["ssl_config"]).await.unwrap();
     assert_eq!((answer.secrets[0].value.as_slice(), answer.secrets[0].version), (&b"open sesame"[..], 1));

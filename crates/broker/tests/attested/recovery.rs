@@ -5,16 +5,17 @@ use std::{path::Path, sync::Arc};
 
 use adytum_api::broker::ConfirmState;
 use adytum_broker::{
-    manifest::document::{Document, RecoveryTable},
-    root_key::{
-        arrangement::Arrangement,
+    start::{
         opening::{self, Opening},
-        sharing::RecoveryIdentity,
+        standby::Cause,
     },
-    standby::Cause,
-    store::{LockedStore, RootKey, Store},
+    store::{LockedStore, Store},
 };
 use adytum_evidence::{clock::SystemClock, verifier::Verifier};
+use adytum_governance::{
+    manifest::document::{Document, RecoveryTable},
+    recovery::{arrangement::Arrangement, root_key::RootKey, sharing::RecoveryIdentity},
+};
 use adytum_ratls::session::Peer;
 use adytum_sim::Platform;
 use tempfile::TempDir;
@@ -59,8 +60,8 @@ fn verifier(platform: &Arc<Platform>) -> Verifier {
 
 async fn confirm(world: &World, running: &Running) {
     let owner = world.owner(running.address).await;
-    let Peer::Attested { session_claims, .. } = &owner.info.peer else { panic!() };
-    let head = adytum_ratls::claims::BrokerClaims::decode(session_claims).unwrap().head;
+    let Peer::Attested { announcement, .. } = &owner.info.peer else { panic!() };
+    let head = adytum_governance::announcement::BrokerAnnouncement::decode(announcement).unwrap().head;
     let confirm =
         adytum_api::broker::command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
     let version = running.broker.state().manifest_version();
@@ -109,7 +110,7 @@ async fn enough_shares_bring_everything_back_on_another_cpu() {
     waiting.stop().await;
     running.broker.record_recovery(&recovered.by).await.unwrap();
     let last = running.broker.store().records(1, 1000).unwrap().pop().unwrap();
-    let last = format!("{:?}", adytum_broker::audit::record::decode(&last.bytes).unwrap());
+    let last = format!("{:?}", adytum_governance::audit::record::decode(&last.bytes).unwrap());
     for holder in [&keys[0], &keys[2]] {
         assert!(last.contains("recover") && last.contains(holder.recipient().as_str()), "{last}");
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use adytum_broker::reference::{Accepted, Reference};
 use adytum_evidence::verifier::TrustRoot;
+use adytum_governance::occlum::{Accepted, OcclumConfiguration};
 use adytum_sim::{Platform, SimAttester};
 use tonic::Code;
 
@@ -132,7 +132,7 @@ async fn a_session_does_not_outlive_the_trust_it_began_under() {
 }
 
 #[tokio::test]
-async fn a_reference_configuration_serves_its_workload_and_never_the_manifests_secrets() {
+async fn an_occlum_configuration_serves_its_workload_and_never_the_manifests_secrets() {
     let mut world = World::new(1, 1);
     let configuration = serde_json::json!({
         "verify_mr_enclave": "on", "verify_mr_signer": "off", "verify_isv_prod_id": "off",
@@ -141,9 +141,9 @@ async fn a_reference_configuration_serves_its_workload_and_never_the_manifests_s
     });
     let roots: Vec<TrustRoot> = vec![world.platform.trust_root().unwrap()];
     let secrets = r#"{"ssl_config": "Zm9yZ2Vk", "image_key": "MTItMzQ="}"#;
-    let reference =
-        Reference::parse(&configuration.to_string(), secrets, &Accepted::default(), roots).unwrap();
-    world.reference = Some(reference);
+    let occlum =
+        OcclumConfiguration::parse(&configuration.to_string(), secrets, &Accepted::default(), roots).unwrap();
+    world.occlum = Some(occlum);
     let running = world.start().await;
     let occlum = world.replica("occlum", running.address).await.unwrap();
     let answer = fetch(&occlum, &["ssl_config", "image_key"]).await.unwrap();

@@ -3,19 +3,27 @@
 
 use std::{path::Path, sync::Arc};
 
-use adytum_api::broker::{
-    ConfirmState, GetSecretsRequest, GetStatusRequest,
-    broker_administration_client::BrokerAdministrationClient, command, key_broker_client::KeyBrokerClient,
+use adytum_api::{
+    broker::{
+        ConfirmState, GetSecretsRequest, GetStatusRequest,
+        broker_administration_client::BrokerAdministrationClient, command,
+        key_broker_client::KeyBrokerClient,
+    },
+    refusal::RefusalKind,
 };
-use adytum_broker::{
+use adytum_broker::store::{self, LockedStore};
+use adytum_evidence::claims::Claims;
+use adytum_governance::{
+    announcement::BrokerAnnouncement,
+    head::StateHead,
+    heads::{HeadGuard, HeadMemory},
     manifest::document::{PlannedRestart, UnplannedRestart},
-    store::{self, LockedStore},
+    pin::BrokerPin,
 };
 use adytum_ratls::{
-    claims::{BrokerClaims, BrokerPin, StateHead},
-    connector::{AttestedConnector, AttestedSession, ConnectorConfiguration},
-    error::SessionError,
-    heads::{HeadGuard, HeadMemory},
+    configuration::ConnectorConfiguration,
+    connector::{AttestedConnector, AttestedSession},
+    error::{Refusal, SessionError},
     limits::Limits,
     session::{LocalAttestation, Peer},
 };
@@ -27,19 +35,30 @@ use crate::world::{Running, World, apply, execute, fetch, identity, policy, put,
 
 /// A replica that renews: it remembers, while it runs, what it saw.
 struct Renewing {
-    guard: Arc<HeadGuard<BrokerPin>>,
+    guard: Arc<HeadGuard>,
     connector: AttestedConnector,
 }
 
 impl Renewing {
     fn new(world: &World) -> Self {
         let pin = BrokerPin { policy: policy(identity("broker")), genesis: world.genesis.digest() };
-        let guard = Arc::new(HeadGuard::new(pin));
+        let guard = Arc::<HeadGuard>::default();
+        let seen = Arc::clone(&guard);
         let attester = world.attester("serving");
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier: world.verifier(),
-            judge: guard.clone(),
-            local: Some(LocalAttestation { attester, claims: Arc::new(Bytes::new) }),
+            judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
+                let announced = pin.judge(claims, announcement);
+                let announced =
+                    announced.map_err(|error| Refusal::verdict(error.code(), error.to_string()))?;
+                seen.accept(announced.head).map_err(|error| Refusal {
+                    code: error.code().to_owned(),
+                    message: error.to_string(),
+                    retry: error.retry(),
+                    kind: RefusalKind::Verdict,
+                })
+            }),
+            local: Some(LocalAttestation { attester, announcement: Arc::new(Bytes::new) }),
             limits: Limits::default(),
         });
         Self { guard, connector }
@@ -55,8 +74,8 @@ impl Renewing {
 }
 
 fn head(session: &AttestedSession) -> StateHead {
-    let Peer::Attested { session_claims, .. } = &session.info.peer else { panic!("no evidence") };
-    BrokerClaims::decode(session_claims).unwrap().head
+    let Peer::Attested { announcement, .. } = &session.info.peer else { panic!("no evidence") };
+    BrokerAnnouncement::decode(announcement).unwrap().head
 }
 
 async fn start(world: &World, directory: &Path) -> Running {
@@ -204,9 +223,9 @@ async fn after_an_unplanned_restart_nothing_is_released_until_an_owner_confirms(
     // A stranger's word is none; one owner's is enough.
     let sign = |key| {
         let (binding, genesis) = (&owner.info.request_binding, world.genesis.digest());
-        adytum_broker::command::sign(binding, genesis, 1, confirm(&now), &[key])
+        adytum_governance::command::sign(binding, genesis, 1, confirm(&now), &[key])
     };
-    let thief = adytum_sealed::signing::OwnerSigningKey::generate().unwrap();
+    let thief = adytum_signing::OwnerSigningKey::generate().unwrap();
     let refused = execute(&owner, sign(&thief)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert!(running.broker.awaiting_confirmation());

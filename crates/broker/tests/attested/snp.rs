@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use adytum_broker::manifest::document::WorkloadTable;
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::{HostData, ReportData, Sha256Digest, SnpMeasurement},
     policy::Policy,
     snp::{Endorser, SnpProduct},
 };
+use adytum_governance::manifest::document::WorkloadTable;
 use adytum_sim::snp::{SnpAttester, SnpGuest, SnpPlatform};
 use async_trait::async_trait;
 use tonic::Code;
@@ -95,8 +95,8 @@ impl Attester for Hostile {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "hostile"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 

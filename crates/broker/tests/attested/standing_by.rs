@@ -7,17 +7,19 @@ use adytum_api::broker::{
     broker_administration_client::BrokerAdministrationClient, broker_recovery_client::BrokerRecoveryClient,
 };
 use adytum_broker::{
-    root_key::{
-        arrangement::Arrangement,
+    server::serve_standby,
+    start::{
         opening::{self, Opening},
         recovery::Awaiting,
-        sharing::{RecoveryIdentity, Share},
+        standby::{Cause, Standby},
     },
-    server::serve_standby,
-    standby::{Cause, Standby},
     store::LockedStore,
 };
 use adytum_evidence::clock::SystemClock;
+use adytum_governance::recovery::{
+    arrangement::Arrangement,
+    sharing::{RecoveryIdentity, Share},
+};
 use adytum_ratls::connector::AttestedSession;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Request, Status};

@@ -8,19 +8,21 @@ use adytum_api::broker::{
 };
 use adytum_broker::{
     Broker, BrokerConfiguration,
-    approval::OwnerApproval,
-    events::LoggedEvents,
-    manifest::document::TrustTable,
-    root_key::opening::Opening,
-    standby::Cause,
-    store::{FILE, Loaded, Store},
-    succession::{
-        authorisation::{Document, SignedAuthorisation},
+    audit::sink::LoggedEvents,
+    start::{
+        opening::Opening,
+        standby::Cause,
         taking::{Handed, TakeOver, TakeOverError},
     },
+    store::{FILE, Loaded, Store},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock, trust::Vendor};
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::{
+    approval::OwnerApproval,
+    authorisation::{Document, SignedAuthorisation},
+    manifest::document::TrustTable,
+};
+use adytum_signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester};
 use tempfile::TempDir;
 use tonic::{Code, Request};
@@ -94,7 +96,7 @@ async fn succeed(world: &World, handed: &Handed, store: (Store, Loaded)) -> Runn
         clock: Arc::new(SystemClock),
         store,
         events: Arc::new(LoggedEvents::default()),
-        reference: None,
+        occlum: None,
     })
     .unwrap();
     broker.succeed(handed).await.unwrap();
@@ -147,7 +149,7 @@ async fn the_authorised_successor_goes_on_and_the_former_broker_is_fenced() {
     let log = next.broker.store().records(1, 1000).unwrap();
     let commands: Vec<String> = log
         .iter()
-        .filter_map(|record| adytum_broker::audit::record::decode(&record.bytes)?.what)
+        .filter_map(|record| adytum_governance::audit::record::decode(&record.bytes)?.what)
         .filter_map(|what| match what {
             adytum_api::broker::audit_record::What::Command(command) => Some(command.command),
             _ => None,
@@ -227,7 +229,7 @@ async fn nobody_else_gets_the_root_key() {
     let without_claims = world.replica(NEXT, running.address).await.unwrap();
     let mut client = BrokerSuccessionClient::new(without_claims.channel.clone());
     let refused = client.take_over(Request::new(request)).await.unwrap_err();
-    assert_eq!(stable(&refused).1, "claims-malformed");
+    assert_eq!(stable(&refused).1, "announcement-malformed");
     // A broker of another genesis that somebody else founded with the right code.
     elsewhere.platform = world.platform.clone();
     let mut lured = authorisation(&elsewhere);
@@ -324,8 +326,8 @@ impl Attester for OtherCpu {
         Ok(Some(adytum_evidence::attester::SealingKey(zeroize::Zeroizing::new([9; 32]))))
     }
 
-    fn platform(&self) -> &'static str {
-        "another CPU"
+    fn platform(&self) -> adytum_evidence::attester::TeePlatform {
+        adytum_evidence::attester::TeePlatform::Simulation
     }
 }
 
@@ -356,10 +358,10 @@ async fn no_grant_comes_after_the_fence() {
     }
     let (store, _) = open(&handed, home.path()).await.unwrap();
     let records = store.records(1, 1_000_000).unwrap();
-    let what = |record: &adytum_broker::store::StoredRecord| {
-        adytum_broker::audit::record::decode(&record.bytes).unwrap().what.unwrap()
+    let what = |record: &adytum_governance::audit::record::StoredRecord| {
+        adytum_governance::audit::record::decode(&record.bytes).unwrap().what.unwrap()
     };
-    let is_grant = |record: &&adytum_broker::store::StoredRecord| {
+    let is_grant = |record: &&adytum_governance::audit::record::StoredRecord| {
         matches!(what(record), adytum_api::broker::audit_record::What::Grant(_))
     };
     // A record may stand for an answer that was lost, never the other way round.

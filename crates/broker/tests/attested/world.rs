@@ -8,21 +8,14 @@ use adytum_api::broker::{
 };
 use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits,
-    approval::OwnerApproval,
-    events::{EventSink, LoggedEvents},
-    genesis::Genesis,
-    manifest::{
-        SignedManifest,
-        document::{Document, RecoveryTable, SecretTable, WorkloadTable},
-    },
-    reference::Reference,
-    root_key::opening::{self, Opening},
-    secrets::SecretKind,
+    audit::sink::{EventSink, LoggedEvents},
     serve,
+    start::opening::{self, Opening},
     store::{Loaded, LockedStore, Store},
 };
 use adytum_evidence::{
     attester::Attester,
+    claims::Claims,
     clock::{Clock, SystemClock},
     collateral::{ByVendor, CollateralSource},
     measurement::{Sha256Digest, WorkloadIdentity},
@@ -30,14 +23,25 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::Verifier,
 };
+use adytum_governance::{
+    approval::OwnerApproval,
+    genesis::Genesis,
+    manifest::{
+        SignedManifest,
+        document::{Document, RecoveryTable, SecretTable, WorkloadTable},
+    },
+    occlum::OcclumConfiguration,
+    pin::BrokerPin,
+    secrets::SecretKind,
+};
 use adytum_ratls::{
-    claims::BrokerPin,
-    connector::{AttestedConnector, AttestedSession, ConnectorConfiguration},
-    error::SessionError,
+    configuration::ConnectorConfiguration,
+    connector::{AttestedConnector, AttestedSession},
+    error::{Refusal, SessionError},
     limits::Limits,
     session::LocalAttestation,
 };
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester, snp::SnpPlatform};
 use bytes::Bytes;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -60,7 +64,7 @@ pub(crate) struct World {
     pub(crate) owners: Vec<OwnerSigningKey>,
     pub(crate) genesis: Genesis,
     pub(crate) limits: ServerLimits,
-    pub(crate) reference: Option<Reference>,
+    pub(crate) occlum: Option<OcclumConfiguration>,
     pub(crate) events: Arc<dyn EventSink>,
     /// The broker's.
     pub(crate) clock: Arc<dyn Clock>,
@@ -103,7 +107,7 @@ impl World {
             owners,
             genesis,
             limits,
-            reference: None,
+            occlum: None,
             events,
             clock: Arc::new(SystemClock),
             attester: None,
@@ -159,7 +163,7 @@ impl World {
             clock: Arc::clone(&self.clock),
             store,
             events: Arc::clone(&self.events),
-            reference: self.reference.clone(),
+            occlum: self.occlum.clone(),
         })
         .unwrap();
         self.serve(broker).await
@@ -200,11 +204,15 @@ impl World {
         attester: Option<Arc<dyn Attester>>,
         broker: WorkloadIdentity,
     ) -> AttestedConnector {
-        let claims: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(Bytes::new);
+        let announcement: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(Bytes::new);
+        let pin = BrokerPin { policy: policy(broker), genesis: self.genesis.digest() };
         AttestedConnector::new(ConnectorConfiguration {
             verifier: self.verifier(),
-            judge: Arc::new(BrokerPin { policy: policy(broker), genesis: self.genesis.digest() }),
-            local: attester.map(|attester| LocalAttestation { attester, claims }),
+            judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
+                let judged = pin.judge(claims, announcement).map(drop);
+                judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
+            }),
+            local: attester.map(|attester| LocalAttestation { attester, announcement }),
             limits: Limits::default(),
         })
     }
@@ -265,7 +273,7 @@ impl World {
     ) -> SignedCommand {
         let keys: Vec<_> = self.owners.iter().collect();
         let genesis = self.genesis.digest();
-        adytum_broker::command::sign(&session.info.request_binding, genesis, version, command, &keys)
+        adytum_governance::command::sign(&session.info.request_binding, genesis, version, command, &keys)
     }
 
     /// With the manifest in force and "ssl_config" set.

@@ -2,13 +2,11 @@
 //! changed them, each verified under the owners before it.
 
 use adytum_api::broker::{CommandResult, GetManifest, ListManifests, command};
-use adytum_broker::{
-    approval::OwnerApproval,
-    manifest::SignedManifest,
-    roles::{RoleChange, Roles},
-};
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_governance::{
+    approval::OwnerApproval, manifest::SignedManifest, role_changes::RoleChange, roles::Roles,
+};
+use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, bail};
 
 use super::Session;
@@ -30,7 +28,7 @@ impl Session {
         for change in self.role_changes(version, keys).await? {
             let get = command::Command::GetManifest(GetManifest { version: change.version });
             let signed = signed_manifest(self.execute(get, keys).await?)?;
-            roles = roles.follow(self.genesis(), change, &signed).context("the broker's owners")?;
+            roles = change.apply(&roles, self.genesis(), &signed).context("the broker's owners")?;
         }
         Ok(roles)
     }

@@ -72,6 +72,8 @@ CreateContainerRequest if {
     input.OCI.Annotations["io.katacontainers.pkg.oci.container_type"] == "pod_sandbox"
     input.container_id == data.pstate.sandbox_id
     is_confined
+    is_pause_user(input.OCI.Process.User)
+    is_subset_of(capability_names, default_capabilities)
     count(input.storages) == 1
     is_root_image(input.storages[0], "pause")
     is_said_to_be_pause(input.storages[0])
@@ -84,6 +86,14 @@ CreateContainerRequest if {
     input.OCI.Annotations["io.kubernetes.cri.container-type"] == "container"
     input.OCI.Annotations["io.katacontainers.pkg.oci.container_type"] == "pod_container"
     is_confined
+    is_user(input.OCI.Process.User)
+    is_subset_of(capability_names, allowed.capabilities)
+    input.OCI.Process.Cwd == allowed.directory
+    input.OCI.Process.NoNewPrivileges == true
+    input.OCI.Process.Terminal == false
+    input.OCI.Root.Readonly == allowed.readonly_root
+    is_subset_of(masked_paths, input.OCI.Linux.MaskedPaths)
+    is_subset_of(readonly_paths, input.OCI.Linux.ReadonlyPaths)
     images := [storage | some storage in input.storages; is_root_image(storage, allowed.image)]
     count(images) == 1
     others := [storage | some storage in input.storages; is_memory(storage)]
@@ -105,6 +115,60 @@ is_confined if {
     is_none(object.get(input, "shared_mounts", null))
     is_none(object.get(input.OCI.Linux, "Devices", null))
     is_harmless(object.get(input.OCI.Linux, "Sysctl", null))
+    is_apart
+}
+
+# The container has namespaces of its own. One that is missing, or that has a path, is
+# the agent's or another container's: its processes could then be read and traced. The
+# network is the guest's, so the runtime leaves that one out.
+is_apart if {
+    object.get(input, "sandbox_pidns", false) == false
+    types := [namespace.Type | some namespace in input.OCI.Linux.Namespaces]
+    is_subset_of(["ipc", "mount", "pid", "uts"], types)
+    every namespace in input.OCI.Linux.Namespaces {
+        namespace.Type in ["cgroup", "ipc", "mount", "pid", "uts"]
+        is_none(object.get(namespace, "Path", null))
+    }
+}
+
+is_user(user) if {
+    user.UID == allowed.user
+    user.GID == allowed.group
+    is_subset_of(object.get(user, "AdditionalGids", null), array.concat([allowed.group], allowed.groups))
+}
+
+# The pause container has the pod's user, or its image's own.
+is_pause_user(user) if is_user(user)
+
+is_pause_user(user) if {
+    user.UID == 65535
+    user.GID == 65535
+    is_subset_of(object.get(user, "AdditionalGids", null), [65535])
+}
+
+# Of all five sets, since the bounding set is what a program may still get.
+capability_names := {name |
+    some set in object.get(input.OCI.Process, "Capabilities", {})
+    is_array(set)
+    some name in set
+}
+
+# What a runtime gives a container that asks for nothing.
+default_capabilities := [
+    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+]
+
+# Through these the guest's kernel shows or changes itself. Runtimes hide more.
+masked_paths := ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"]
+
+readonly_paths := ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+is_subset_of(part, whole) if is_none(part)
+
+is_subset_of(part, whole) if {
+    not is_string(part)
+    every element in part { element in whole }
 }
 
 root := concat("/", ["/run/kata-containers", input.container_id, "rootfs"])

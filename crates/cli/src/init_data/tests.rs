@@ -10,13 +10,18 @@ use adytum_evidence::{
 
 use super::*;
 
-fn container() -> Container {
+pub(super) fn container() -> Container {
     Container {
         image: format!("demo/tf_demo@sha256:{}", "1f".repeat(32)),
         words: ["/usr/bin/adytum-serving", "--model_name=resnet"].map(str::to_owned).into(),
         variables: BTreeSet::from(["PATH=/usr/bin".to_owned()]),
         free_variables: BTreeSet::from(["PCCS_URL".to_owned()]),
         mounts: BTreeSet::new(),
+        user: User { user: 65532, group: 65532 },
+        groups: BTreeSet::new(),
+        capabilities: BTreeSet::new(),
+        directory: "/".to_owned(),
+        readonly_root: true,
     }
 }
 

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::{SecretName, WorkloadName};
-use adytum_broker::{
+use adytum_evidence::{claims::TcbStatus, measurement::Sha256Digest, trust::Vendor};
+use adytum_governance::{
     genesis::Genesis,
     manifest::{
-        Manifest, RecoveryRule,
+        Manifest,
         document::{Document, PlannedRestart, UnplannedRestart},
     },
+    recovery::RecoveryRule,
 };
-use adytum_evidence::{claims::TcbStatus, measurement::Sha256Digest, trust::Vendor};
 use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
@@ -357,8 +358,8 @@ fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Op
 
 #[cfg(test)]
 mod tests {
-    use adytum_broker::root_key::sharing::RecoveryIdentity;
-    use adytum_sealed::signing::OwnerSigningKey;
+    use adytum_governance::recovery::sharing::RecoveryIdentity;
+    use adytum_signing::OwnerSigningKey;
 
     use super::*;
 

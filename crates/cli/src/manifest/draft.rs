@@ -4,19 +4,19 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use adytum_api::names::{ModelName, WorkloadName};
-use adytum_broker::{
-    manifest::{
-        Manifest,
-        document::{Document, RecoveryTable, SecretTable, TrustTable, WorkloadTable},
-    },
-    root_key::sharing::RecoveryRecipient,
-    secrets::SecretKind,
-};
 use adytum_evidence::{
     claims::{Claims, Measured, TcbStatus, TeeKind},
     measurement::WorkloadIdentity,
     policy::Policy,
     trust::{TrustRoot, Vendor},
+};
+use adytum_governance::{
+    manifest::{
+        Manifest,
+        document::{Document, RecoveryTable, SecretTable, TrustTable, WorkloadTable},
+    },
+    recovery::sharing::RecoveryRecipient,
+    secrets::SecretKind,
 };
 use adytum_init::configuration::{MeasuredConfiguration, measure};
 use adytum_sealed::rule::ModelRule;

@@ -4,15 +4,16 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use adytum_api::names::SecretName;
-use adytum_broker::{
-    decide::{Listing, Mismatch, Rules, Verdict, decide},
-    manifest::{Manifest, SignedManifest, admission::Admitted},
-};
 use adytum_evidence::{
     claims::Claims,
     clock::SystemClock,
     policy::Failure,
     verifier::{VerificationError, Verifier},
+};
+use adytum_governance::{
+    decide::{Listing, Mismatch, Rules, Verdict, decide},
+    manifest::{Manifest, SignedManifest},
+    rules::Admitted,
 };
 use adytum_ratls::error::SessionError;
 use anyhow::{Context, bail};
@@ -140,7 +141,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// The broker's decision, for each name by itself.
 fn judged(admitted: &Admitted, claims: Claims, names: &[SecretName], asked: bool) -> Report {
-    let rules = Rules { admitted: Some(admitted), reference: None };
+    let rules = Rules { admitted: Some(admitted), occlum: None };
     // A broker that holds no value yet says of each secret whether it might go to
     // this peer.
     let nothing = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use adytum_api::broker::{ListManifests, ManifestSummary, command};
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_sealed::signing::OwnerPublicKey;
+use adytum_signing::OwnerPublicKey;
 use anyhow::{Context, bail};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use adytum_broker::genesis::Genesis;
+use adytum_governance::genesis::Genesis;
 
 use crate::stage::*;
 

@@ -2,9 +2,8 @@
 
 use std::{fs, path::Path};
 
-use adytum_broker::genesis::Genesis;
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::{claims::StateHead, heads::HeadMemory};
+use adytum_governance::{genesis::Genesis, head::StateHead, heads::HeadMemory};
 
 use crate::stage::*;
 

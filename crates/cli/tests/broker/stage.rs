@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use adytum_broker::genesis::Genesis;
+use adytum_governance::genesis::Genesis;
 
 pub(crate) use crate::hosted::IDENTITY;
 use crate::hosted::host;

@@ -1,6 +1,6 @@
 //! Nothing is sent before the broker has proved that it is the one that is meant.
 
-use adytum_broker::genesis::Genesis;
+use adytum_governance::genesis::Genesis;
 use adytum_sim::Platform;
 use tokio::net::TcpListener;
 

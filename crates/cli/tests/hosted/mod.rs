@@ -3,10 +3,11 @@
 use std::{fs, path::Path, sync::Arc};
 
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis, serve, store::Store,
+    Broker, BrokerConfiguration, ServerLimits, audit::sink::LoggedEvents, serve, store::Store,
 };
 use adytum_evidence::{clock::SystemClock, measurement::WorkloadIdentity};
-use adytum_sealed::signing::{OwnerPublicKey, OwnerSigningKey};
+use adytum_governance::genesis::Genesis;
+use adytum_signing::{OwnerPublicKey, OwnerSigningKey};
 use adytum_sim::{Platform, SimAttester};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -29,7 +30,7 @@ pub(crate) async fn host(owners: &[&str], threshold: usize) -> (TempDir, String,
         clock: Arc::new(SystemClock),
         store: Store::in_memory(genesis.digest()).unwrap(),
         events: Arc::new(LoggedEvents::default()),
-        reference: None,
+        occlum: None,
     })
     .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

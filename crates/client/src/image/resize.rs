@@ -66,36 +66,55 @@ fn sample(window: &Window, source: impl Fn(usize) -> u8) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
 }
 
-/// Resizes interleaved `pixels` from `(width, height)` to `(width, height)`.
-/// An axis that keeps its size is left alone.
-pub(super) fn resize(
-    mut pixels: Vec<u8>,
+/// Resizes an image whose rows come one after the other. An axis that keeps its size is
+/// left alone.
+pub(super) struct Resizer {
     channels: usize,
-    from: (usize, usize),
     to: (usize, usize),
-) -> Vec<u8> {
-    let ((from_width, from_height), (to_width, to_height)) = (from, to);
-    if from_width != to_width {
-        let windows = windows(from_width, to_width);
-        let mut rows = Vec::with_capacity(to_width * from_height * channels);
-        for row in pixels.chunks_exact(from_width * channels) {
-            for window in &windows {
-                rows.extend(
-                    (0..channels).map(|channel| sample(window, |column| row[column * channels + channel])),
-                );
-            }
+    /// The windows across, unless the width stays.
+    across: Option<Vec<Window>>,
+    /// The windows down, unless the height stays.
+    down: Option<Vec<Window>>,
+    /// Rows that have their new width.
+    rows: Vec<u8>,
+}
+
+impl Resizer {
+    /// From `(width, height)` to `(width, height)`, with so many interleaved channels.
+    pub(super) fn new(channels: usize, from: (usize, usize), to: (usize, usize)) -> Self {
+        Self {
+            channels,
+            to,
+            across: (from.0 != to.0).then(|| windows(from.0, to.0)),
+            down: (from.1 != to.1).then(|| windows(from.1, to.1)),
+            rows: Vec::with_capacity(to.0 * from.1 * channels),
         }
-        pixels = rows;
     }
-    if from_height != to_height {
-        let stride = to_width * channels;
-        let mut columns = Vec::with_capacity(stride * to_height);
-        for window in &windows(from_height, to_height) {
-            columns.extend((0..stride).map(|column| sample(window, |row| pixels[row * stride + column])));
+
+    /// Takes the next row.
+    pub(super) fn push(&mut self, row: &[u8]) {
+        let Some(windows) = &self.across else {
+            self.rows.extend_from_slice(row);
+            return;
+        };
+        let channels = self.channels;
+        for window in windows {
+            self.rows.extend(
+                (0..channels).map(|channel| sample(window, |column| row[column * channels + channel])),
+            );
         }
-        pixels = columns;
     }
-    pixels
+
+    /// The image, once all rows were given.
+    pub(super) fn finish(self) -> Vec<u8> {
+        let Some(windows) = &self.down else { return self.rows };
+        let stride = self.to.0 * self.channels;
+        let mut columns = Vec::with_capacity(stride * self.to.1);
+        for window in windows {
+            columns.extend((0..stride).map(|column| sample(window, |row| self.rows[row * stride + column])));
+        }
+        columns
+    }
 }
 
 #[cfg(test)]

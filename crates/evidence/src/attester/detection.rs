@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Attester, AttesterError, Gramine, Occlum, Tsm, gramine::GRAMINE_DIRECTORY, occlum::OCCLUM_DEVICE,
-    tsm::TSM_DIRECTORY,
+    Attester, AttesterError, Gramine, Occlum, TeeInterface, Tsm, gramine::GRAMINE_DIRECTORY,
+    occlum::OCCLUM_DEVICE, tsm::TSM_DIRECTORY,
 };
 
 /// The attester of the TEE that this program runs in: Gramine's, Occlum's, then
@@ -15,6 +15,18 @@ use super::{
 /// look further.
 pub fn detect() -> Result<Arc<dyn Attester>, AttesterError> {
     detect_at(Path::new(GRAMINE_DIRECTORY), Path::new(OCCLUM_DEVICE), Path::new(TSM_DIRECTORY))
+}
+
+impl TeeInterface {
+    /// The attester behind this interface.
+    pub fn open(self) -> Result<Arc<dyn Attester>, AttesterError> {
+        Ok(match self {
+            Self::Auto => return detect(),
+            Self::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
+            Self::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
+            Self::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
+        })
+    }
 }
 
 fn detect_at(gramine: &Path, occlum: &Path, tsm: &Path) -> Result<Arc<dyn Attester>, AttesterError> {
@@ -41,7 +53,7 @@ fn detect_at(gramine: &Path, occlum: &Path, tsm: &Path) -> Result<Arc<dyn Attest
 mod tests {
     use std::fs;
 
-    use super::*;
+    use super::{super::TeePlatform, *};
 
     #[test]
     fn without_a_tee_the_error_names_what_was_looked_for() {
@@ -73,6 +85,6 @@ mod tests {
         fs::create_dir(at("attestation")).unwrap();
         fs::write(at("attestation/attestation_type"), "dcap").unwrap();
         let found = detect_at(&at("attestation"), &at("sgx"), &at("tsm")).unwrap();
-        assert_eq!(found.platform(), "gramine");
+        assert_eq!(found.platform(), TeePlatform::Gramine);
     }
 }

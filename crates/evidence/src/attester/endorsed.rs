@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{Attester, AttesterError, SealingKey};
+use super::{Attester, AttesterError, SealingKey, TeePlatform};
 use crate::{
     clock::{Clock, SystemClock},
-    collateral::{AMD_KDS, CollateralError, CollateralSource, KdsSource, VcekRequest, from_places},
+    collateral::{Collateral, CollateralError, CollateralSource, from_places},
     evidence::{Evidence, EvidenceFormat},
     measurement::ReportData,
-    snp::{CertificateTable, Endorser, certificate_table, parse_report},
+    snp::{AMD_KDS, CertificateTable, Endorser, KdsSource, VcekRequest, certificate_table, parse_report},
 };
 
 /// `attester`, whose SEV-SNP reports come with their key's certificate: from these
@@ -23,7 +23,7 @@ pub fn endorsed(
     intel: Option<&str>,
     amd: Option<&str>,
 ) -> Result<Arc<dyn Attester>, CollateralError> {
-    if attester.platform() != "snp" {
+    if attester.platform() != TeePlatform::Snp {
         return Ok(attester);
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -54,11 +54,16 @@ impl Endorsed {
         if let Some((_, vcek)) = self.kept().as_ref().filter(|(kept, _)| *kept == request) {
             return Ok(Arc::clone(vcek));
         }
-        let vcek = self.source.vcek(&request).await.map_err(|error| AttesterError::Interface {
+        let failed = |reason: String| AttesterError::Interface {
             interface: "the source of AMD's certificates".to_owned(),
             operation: "get this chip's VCEK certificate, which the host did not give",
-            reason: error.to_string(),
-        })?;
+            reason,
+        };
+        let vcek = match self.source.collateral(&request.clone().into()).await {
+            Ok(Collateral::Vcek(vcek)) => vcek,
+            Ok(_) => return Err(failed("it answered with something else".to_owned())),
+            Err(error) => return Err(failed(error.to_string())),
+        };
         *self.kept() = Some((request, Arc::clone(&vcek)));
         Ok(vcek)
     }
@@ -76,7 +81,7 @@ impl Attester for Endorsed {
             return Ok(evidence);
         }
         let answer = |found: String| AttesterError::Answer {
-            interface: self.platform().to_owned(),
+            interface: self.platform().to_string(),
             expected: "a SEV-SNP report and a certificate table".to_owned(),
             found,
         };
@@ -105,7 +110,7 @@ impl Attester for Endorsed {
         self.attester.sealing_key()
     }
 
-    fn platform(&self) -> &'static str {
+    fn platform(&self) -> TeePlatform {
         self.attester.platform()
     }
 }
@@ -116,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        collateral::{CollateralRequest, QuoteCollateralV3},
+        collateral::CollateralRequest,
         snp::{REPORT_LENGTH, SnpProduct},
     };
 
@@ -133,8 +138,8 @@ mod tests {
             Ok(None)
         }
 
-        fn platform(&self) -> &'static str {
-            "snp"
+        fn platform(&self) -> TeePlatform {
+            TeePlatform::Snp
         }
     }
 
@@ -144,17 +149,13 @@ mod tests {
 
     #[async_trait]
     impl CollateralSource for Source {
-        async fn collateral(
-            &self,
-            request: &CollateralRequest,
-        ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-            Err(CollateralError::NoSource { what: request.to_string() })
-        }
-
-        async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
+        async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+            let CollateralRequest::Vcek(request) = request else {
+                return Err(CollateralError::NoSource { what: request.to_string() });
+            };
             assert_eq!(request.product, SnpProduct::Genoa);
             self.0.fetch_add(1, Ordering::SeqCst);
-            Ok(request.to_string().into_bytes().into())
+            Ok(Collateral::Vcek(request.to_string().into_bytes().into()))
         }
     }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use aws_lc_rs::hkdf;
 use zeroize::Zeroizing;
 
-use super::{Attester, AttesterError, SealingKey, blocking, checked_dcap_quote, files};
+use super::{Attester, AttesterError, SealingKey, TeePlatform, blocking, checked_dcap_quote, files};
 use crate::{
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     measurement::ReportData,
@@ -75,8 +75,8 @@ impl Attester for Gramine {
         derive(&path, &key).map(Some)
     }
 
-    fn platform(&self) -> &'static str {
-        "gramine"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Gramine
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
         let evidence = gramine.evidence(REPORT_DATA).await.unwrap();
         assert_eq!(evidence.bytes, quote);
         assert_eq!(fs::read(directory.path().join("user_report_data")).unwrap(), REPORT_DATA.0);
-        assert_eq!(gramine.platform(), "gramine");
+        assert_eq!(gramine.platform(), TeePlatform::Gramine);
     }
 
     #[tokio::test]

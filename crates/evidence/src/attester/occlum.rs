@@ -7,7 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Attester, AttesterError, SealingKey, blocking, checked_dcap_quote, files, occlum_ioctl};
+use super::{
+    Attester, AttesterError, SealingKey, TeePlatform, blocking, checked_dcap_quote, files, occlum_ioctl,
+};
 use crate::{
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     measurement::ReportData,
@@ -65,8 +67,8 @@ impl Attester for Occlum {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "occlum"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Occlum
     }
 }
 

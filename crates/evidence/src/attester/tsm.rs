@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use aws_lc_rs::rand;
 
-use super::{Attester, AttesterError, SealingKey, blocking, checked_dcap_quote, files};
+use super::{Attester, AttesterError, SealingKey, TeePlatform, blocking, checked_dcap_quote, files};
 use crate::{
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     measurement::ReportData,
@@ -237,10 +237,10 @@ impl Attester for Tsm {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
+    fn platform(&self) -> TeePlatform {
         match self.provider {
-            Provider::Tdx => "tdx",
-            Provider::Snp => "snp",
+            Provider::Tdx => TeePlatform::Tdx,
+            Provider::Snp => TeePlatform::Snp,
         }
     }
 }

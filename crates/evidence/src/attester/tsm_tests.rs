@@ -109,7 +109,7 @@ impl Kernel for FakeKernel {
 async fn a_tdx_guest_gets_its_quote_and_leaves_no_directory() {
     let kernel = Arc::new(FakeKernel::new("tdx_guest"));
     let tsm = Tsm::with(Arc::clone(&kernel) as _).unwrap();
-    assert_eq!(tsm.platform(), "tdx");
+    assert_eq!(tsm.platform(), TeePlatform::Tdx);
     let evidence = tsm.evidence(REPORT_DATA).await.unwrap();
     assert_eq!(evidence, Evidence::dcap_quote(tdx_quote(REPORT_DATA)));
     assert_eq!(kernel.left_over(), 0);
@@ -120,7 +120,7 @@ async fn a_tdx_guest_gets_its_quote_and_leaves_no_directory() {
 async fn a_sev_snp_guest_gets_its_report_with_certificates() {
     let kernel = Arc::new(FakeKernel::new("sev_guest"));
     let tsm = Tsm::with(Arc::clone(&kernel) as _).unwrap();
-    assert_eq!(tsm.platform(), "snp");
+    assert_eq!(tsm.platform(), TeePlatform::Snp);
     let evidence = tsm.evidence(REPORT_DATA).await.unwrap();
     assert_eq!(evidence.format, crate::evidence::EvidenceFormat::SnpReport);
     assert_eq!(evidence.endorsements, b"certificates");

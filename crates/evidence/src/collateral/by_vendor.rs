@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3, SnpCollateral, SnpRequest,
-    VcekRequest,
+    kinds::{Collateral, CollateralRequest},
+    source::CollateralSource,
 };
+use crate::error::CollateralError;
 
 /// Asks Intel's source for what is Intel's, and AMD's for what is AMD's.
 pub struct ByVendor {
@@ -17,13 +18,19 @@ pub struct ByVendor {
     pub amd: Arc<dyn CollateralSource>,
 }
 
+impl ByVendor {
+    fn source(&self, request: &CollateralRequest) -> &Arc<dyn CollateralSource> {
+        match request {
+            CollateralRequest::Dcap(_) => &self.intel,
+            CollateralRequest::Snp(_) | CollateralRequest::Vcek(_) => &self.amd,
+        }
+    }
+}
+
 #[async_trait]
 impl CollateralSource for ByVendor {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        self.intel.collateral(request).await
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+        self.source(request).collateral(request).await
     }
 
     fn refresh(&self) {
@@ -31,27 +38,11 @@ impl CollateralSource for ByVendor {
         self.amd.refresh();
     }
 
-    fn verified(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
-        self.intel.verified(request, collateral);
+    fn verified(&self, request: &CollateralRequest, collateral: &Collateral) {
+        self.source(request).verified(request, collateral);
     }
 
-    fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
-        self.intel.refused(request, collateral);
-    }
-
-    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
-        self.amd.snp(request).await
-    }
-
-    fn snp_verified(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
-        self.amd.snp_verified(request, collateral);
-    }
-
-    fn snp_refused(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
-        self.amd.snp_refused(request, collateral);
-    }
-
-    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
-        self.amd.vcek(request).await
+    fn refused(&self, request: &CollateralRequest, collateral: &Collateral) {
+        self.source(request).refused(request, collateral);
     }
 }

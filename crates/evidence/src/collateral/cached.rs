@@ -2,8 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    hash::Hash,
     mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,13 +11,16 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::{
-    CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3, SnpCollateral, SnpRequest,
-    VcekRequest,
-    validity::{self, Part, Unreadable},
+    kinds::{Collateral, CollateralRequest},
+    source::CollateralSource,
 };
-use crate::clock::{Clock, UnixSeconds};
+use crate::{
+    certificate::validity::{Part, PartKind},
+    clock::{Clock, UnixSeconds},
+    error::CollateralError,
+};
 
-/// Platform families kept. A fleet has a handful.
+/// Answers kept, one for each platform family. A fleet has a handful.
 const MAXIMUM_ENTRIES: usize = 64;
 /// Collateral is fetched anew at this age even though it is valid for longer:
 /// vendors publish revocations before the next update is due.
@@ -33,9 +34,9 @@ const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// by default, and shall end with the reason rather than by its own limit.
 const WAIT_LIMIT: Duration = Duration::from_secs(8);
 
-type Outcome<C> = Result<Arc<C>, CollateralError>;
+type Outcome = Result<Collateral, CollateralError>;
 /// A fetch under way; holds its outcome once it has ended.
-type Fetch<C> = watch::Receiver<Option<Outcome<C>>>;
+type Fetch = watch::Receiver<Option<Outcome>>;
 
 /// Keeps what another source gives until the earliest `nextUpdate` of its
 /// parts, by the clock handed in.
@@ -53,87 +54,31 @@ type Fetch<C> = watch::Receiver<Option<Outcome<C>>>;
 ///
 /// Chips' endorsement keys are not kept: each guest asks for its own only.
 pub struct CachedSource<S> {
-    source: Arc<S>,
-    dcap: Cache<S, QuoteCollateralV3>,
-    snp: Cache<S, SnpCollateral>,
+    inner: Arc<Inner<S>>,
 }
 
-/// What a vendor publishes, in parts that are dated.
-#[async_trait]
-trait Published: Sized + Send + Sync + 'static {
-    type Request: Clone + Eq + Hash + fmt::Display + Send + Sync + 'static;
-
-    /// How many of the parts, from the first on, are documents that their issuer
-    /// publishes again and again; the rest are certificates.
-    const DOCUMENTS: usize;
-
-    fn parts(&self) -> Result<Vec<Part>, Unreadable>;
-
-    async fn fetch<S: CollateralSource>(source: &S, request: &Self::Request) -> Outcome<Self>;
-}
-
-#[async_trait]
-impl Published for QuoteCollateralV3 {
-    type Request = CollateralRequest;
-
-    const DOCUMENTS: usize = 4;
-
-    fn parts(&self) -> Result<Vec<Part>, Unreadable> {
-        validity::parts(self)
-    }
-
-    async fn fetch<S: CollateralSource>(source: &S, request: &Self::Request) -> Outcome<Self> {
-        source.collateral(request).await
-    }
-}
-
-#[async_trait]
-impl Published for SnpCollateral {
-    type Request = SnpRequest;
-
-    const DOCUMENTS: usize = 1;
-
-    fn parts(&self) -> Result<Vec<Part>, Unreadable> {
-        validity::snp_parts(self)
-    }
-
-    async fn fetch<S: CollateralSource>(source: &S, request: &Self::Request) -> Outcome<Self> {
-        source.snp(request).await
-    }
-}
-
-struct Cache<S, C: Published> {
-    inner: Arc<Inner<S, C>>,
-}
-
-type Entries<C> = HashMap<<C as Published>::Request, Arc<Mutex<State<C>>>>;
-
-struct Inner<S, C: Published> {
+struct Inner<S> {
     clock: Arc<dyn Clock>,
-    entries: Mutex<Entries<C>>,
-    source: Arc<S>,
+    entries: Mutex<HashMap<CollateralRequest, Arc<Mutex<State>>>>,
+    source: S,
 }
 
-struct State<C> {
-    kept: Option<Kept<C>>,
+#[derive(Default)]
+struct State {
+    kept: Option<Kept>,
     /// The last that verification held with: the measure of what is older.
-    proven: Option<Kept<C>>,
-    under_way: Option<Fetch<C>>,
+    proven: Option<Kept>,
+    under_way: Option<Fetch>,
     /// Asked for by hand: what comes next replaces what has not verified,
     /// whatever its date.
     replace: bool,
-    /// That was asked for during a fetch, which may have read the former answer.
+    /// That was asked for during a fetch, which may have read the previous answer.
     again: bool,
 }
 
-impl<C> Default for State<C> {
-    fn default() -> Self {
-        Self { kept: None, proven: None, under_way: None, replace: false, again: false }
-    }
-}
-
-struct Kept<C> {
-    collateral: Arc<C>,
+#[derive(Clone)]
+struct Kept {
+    collateral: Collateral,
     parts: Vec<Part>,
     from: UnixSeconds,
     until: UnixSeconds,
@@ -144,15 +89,9 @@ struct Kept<C> {
     suspect: bool,
 }
 
-impl<C> Clone for Kept<C> {
-    fn clone(&self) -> Self {
-        Self { collateral: Arc::clone(&self.collateral), parts: self.parts.clone(), ..*self }
-    }
-}
-
-impl<C: Published> Kept<C> {
+impl Kept {
     /// `None` for what can't be read: the verifier says what is wrong with it.
-    fn new(collateral: &Arc<C>, now: UnixSeconds) -> Option<Self> {
+    fn new(collateral: &Collateral, now: UnixSeconds) -> Option<Self> {
         let parts = collateral.parts().ok()?;
         let from = parts.iter().map(|part| part.from).max()?;
         let until = parts.iter().map(|part| part.until).min()?;
@@ -161,8 +100,15 @@ impl<C: Published> Kept<C> {
             .min(now.plus(REFRESH_AFTER))
             // The source may have nothing newer than what is near its end.
             .max(now.plus(RETRY_AFTER_FAILURE));
-        let collateral = Arc::clone(collateral);
-        Some(Self { collateral, parts, from, until, fetched: now, refresh_at, suspect: false })
+        Some(Self {
+            collateral: collateral.clone(),
+            parts,
+            from,
+            until,
+            fetched: now,
+            refresh_at,
+            suspect: false,
+        })
     }
 
     fn is_valid(&self, now: UnixSeconds) -> bool {
@@ -175,74 +121,50 @@ impl<C: Published> Kept<C> {
         self.is_valid(now) && (!self.suspect || now < self.refresh_at)
     }
 
-    fn is(&self, collateral: &Arc<C>) -> bool {
-        Arc::ptr_eq(&self.collateral, collateral)
+    fn is(&self, collateral: &Collateral) -> bool {
+        self.collateral.is(collateral)
     }
 }
 
 impl<S: CollateralSource + 'static> CachedSource<S> {
     /// Keeps what `source` gives.
     pub fn new(source: S, clock: Arc<dyn Clock>) -> Self {
-        let source = Arc::new(source);
-        Self {
-            dcap: Cache::new(Arc::clone(&source), Arc::clone(&clock)),
-            snp: Cache::new(Arc::clone(&source), clock),
-            source,
+        Self { inner: Arc::new(Inner { clock, entries: Mutex::default(), source }) }
+    }
+
+    /// The fetch under way, or one that begins now. It has a task of its own, so
+    /// that it does not end with the handshake that needed it first.
+    fn fetch(&self, request: &CollateralRequest, entry: &Arc<Mutex<State>>, state: &mut State) -> Fetch {
+        // One whose task was ended from outside has no sender any more.
+        if let Some(fetch) = state.under_way.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
+            return fetch.clone();
         }
+        let (sender, fetch) = watch::channel(None);
+        state.under_way = Some(fetch.clone());
+        let (inner, entry, request) = (Arc::clone(&self.inner), Arc::clone(entry), request.clone());
+        tokio::spawn(async move {
+            let fetched = inner.source.collateral(&request).await;
+            let now = inner.clock.now();
+            let outcome = lock(&entry).ended(&request, fetched, now);
+            // An error means that nobody waits any more.
+            let _ = sender.send(Some(outcome));
+        });
+        fetch
     }
 }
 
 #[async_trait]
 impl<S: CollateralSource + 'static> CollateralSource for CachedSource<S> {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        self.dcap.get(request).await
-    }
-
-    fn refresh(&self) {
-        self.dcap.refresh();
-        self.snp.refresh();
-    }
-
-    fn verified(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
-        self.dcap.verified(request, collateral);
-    }
-
-    fn refused(&self, request: &CollateralRequest, collateral: &Arc<QuoteCollateralV3>) {
-        self.dcap.refused(request, collateral);
-    }
-
-    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
-        self.snp.get(request).await
-    }
-
-    fn snp_verified(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
-        self.snp.verified(request, collateral);
-    }
-
-    fn snp_refused(&self, request: &SnpRequest, collateral: &Arc<SnpCollateral>) {
-        self.snp.refused(request, collateral);
-    }
-
-    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
-        self.source.vcek(request).await
-    }
-}
-
-impl<S: CollateralSource + 'static, C: Published> Cache<S, C> {
-    fn new(source: Arc<S>, clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::new(Inner { clock, entries: Mutex::default(), source }) }
-    }
-
-    async fn get(&self, request: &C::Request) -> Outcome<C> {
+    async fn collateral(&self, request: &CollateralRequest) -> Outcome {
+        if let CollateralRequest::Vcek(_) = request {
+            return self.inner.source.collateral(request).await;
+        }
         let now = self.inner.clock.now();
         let entry = self.inner.entry(request, now);
         let fetch = {
             let mut state = lock(&entry);
             let served = state.kept.as_ref().filter(|kept| kept.serves(now));
-            let served = served.map(|kept| (Arc::clone(&kept.collateral), now >= kept.refresh_at));
+            let served = served.map(|kept| (kept.collateral.clone(), now >= kept.refresh_at));
             if let Some((collateral, due)) = served {
                 if due {
                     self.fetch(request, &entry, &mut state);
@@ -261,40 +183,20 @@ impl<S: CollateralSource + 'static, C: Published> Cache<S, C> {
         }
     }
 
-    fn verified(&self, request: &C::Request, collateral: &Arc<C>) {
+    fn verified(&self, request: &CollateralRequest, collateral: &Collateral) {
         if let Some(entry) = self.inner.existing(request) {
             lock(&entry).verified(collateral);
         }
     }
 
-    fn refused(&self, request: &C::Request, collateral: &Arc<C>) {
+    fn refused(&self, request: &CollateralRequest, collateral: &Collateral) {
         if let Some(entry) = self.inner.existing(request) {
             lock(&entry).refused(collateral);
         }
     }
-
-    /// The fetch under way, or one that begins now. It has a task of its own, so
-    /// that it does not end with the handshake that needed it first.
-    fn fetch(&self, request: &C::Request, entry: &Arc<Mutex<State<C>>>, state: &mut State<C>) -> Fetch<C> {
-        // One whose task was ended from outside has no sender any more.
-        if let Some(fetch) = state.under_way.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
-            return fetch.clone();
-        }
-        let (sender, fetch) = watch::channel(None);
-        state.under_way = Some(fetch.clone());
-        let (inner, entry, request) = (Arc::clone(&self.inner), Arc::clone(entry), request.clone());
-        tokio::spawn(async move {
-            let fetched = C::fetch(&*inner.source, &request).await;
-            let now = inner.clock.now();
-            let outcome = lock(&entry).ended(&request, fetched, now);
-            // An error means that nobody waits any more.
-            let _ = sender.send(Some(outcome));
-        });
-        fetch
-    }
 }
 
-async fn awaited<C>(request: &impl fmt::Display, mut fetch: Fetch<C>) -> Outcome<C> {
+async fn awaited(request: &CollateralRequest, mut fetch: Fetch) -> Outcome {
     let failed = |reason| CollateralError::Unreachable { origin: format!("for {request}"), reason };
     let outcome = async { fetch.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone()) };
     match tokio::time::timeout(WAIT_LIMIT, outcome).await {
@@ -304,12 +206,12 @@ async fn awaited<C>(request: &impl fmt::Display, mut fetch: Fetch<C>) -> Outcome
     }
 }
 
-impl<S, C: Published> Inner<S, C> {
-    fn existing(&self, request: &C::Request) -> Option<Arc<Mutex<State<C>>>> {
+impl<S> Inner<S> {
+    fn existing(&self, request: &CollateralRequest) -> Option<Arc<Mutex<State>>> {
         lock(&self.entries).get(request).cloned()
     }
 
-    fn entry(&self, request: &C::Request, now: UnixSeconds) -> Arc<Mutex<State<C>>> {
+    fn entry(&self, request: &CollateralRequest, now: UnixSeconds) -> Arc<Mutex<State>> {
         let mut entries = lock(&self.entries);
         if let Some(entry) = entries.get(request) {
             return Arc::clone(entry);
@@ -327,7 +229,7 @@ impl<S, C: Published> Inner<S, C> {
     }
 }
 
-impl<C: Published> State<C> {
+impl State {
     fn refresh(&mut self, now: UnixSeconds) {
         self.replace = true;
         self.again = self.under_way.is_some();
@@ -336,7 +238,7 @@ impl<C: Published> State<C> {
         }
     }
 
-    fn verified(&mut self, collateral: &Arc<C>) {
+    fn verified(&mut self, collateral: &Collateral) {
         if self.proven.as_ref().is_some_and(|proven| proven.is(collateral)) {
             return;
         }
@@ -348,7 +250,7 @@ impl<C: Published> State<C> {
 
     /// What has verified once is genuine: then it may as well be the evidence, and
     /// anybody can send that.
-    fn refused(&mut self, collateral: &Arc<C>) {
+    fn refused(&mut self, collateral: &Collateral) {
         let proven = self.proven.as_ref().is_some_and(|proven| proven.is(collateral));
         if let Some(kept) = self.kept.as_mut().filter(|kept| kept.is(collateral)) {
             kept.suspect = !proven;
@@ -358,7 +260,7 @@ impl<C: Published> State<C> {
     }
 
     /// A fetch has ended so.
-    fn ended(&mut self, request: &C::Request, fetched: Outcome<C>, now: UnixSeconds) -> Outcome<C> {
+    fn ended(&mut self, request: &CollateralRequest, fetched: Outcome, now: UnixSeconds) -> Outcome {
         self.under_way = None;
         let outcome = self.outcome(request, fetched, now);
         if mem::take(&mut self.again) {
@@ -370,7 +272,7 @@ impl<C: Published> State<C> {
         outcome
     }
 
-    fn outcome(&mut self, request: &C::Request, fetched: Outcome<C>, now: UnixSeconds) -> Outcome<C> {
+    fn outcome(&mut self, request: &CollateralRequest, fetched: Outcome, now: UnixSeconds) -> Outcome {
         let collateral = match fetched {
             Ok(collateral) => collateral,
             Err(error) => {
@@ -399,7 +301,7 @@ impl<C: Published> State<C> {
             );
             // When what has verified is past its end, the verifier says so.
             let kept = self.fall_back(now);
-            let kept = kept.or_else(|| self.proven.as_ref().map(|proven| Arc::clone(&proven.collateral)));
+            let kept = kept.or_else(|| self.proven.as_ref().map(|proven| proven.collateral.clone()));
             return Ok(kept.unwrap_or(collateral));
         }
         self.kept = Some(fresh);
@@ -408,13 +310,13 @@ impl<C: Published> State<C> {
 
     /// A document of `fresh` that is older than one of what it may not replace,
     /// and that one. What lies in the future by the clock is no measure.
-    fn older(&self, fresh: &Kept<C>, asked: bool, now: UnixSeconds) -> Option<(Part, Part)> {
+    fn older(&self, fresh: &Kept, asked: bool, now: UnixSeconds) -> Option<(Part, Part)> {
         let proven = self.proven.as_ref().filter(|proven| proven.from <= now);
         let kept = self.kept.as_ref().filter(|kept| !asked && !kept.suspect && kept.is_valid(now));
         [proven, kept].into_iter().flatten().find_map(|held| {
-            let documents = fresh.parts.iter().zip(&held.parts).take(C::DOCUMENTS);
+            let documents = fresh.parts.iter().zip(&held.parts);
             documents
-                .filter(|(fresh, held)| fresh.from < held.from)
+                .filter(|(fresh, held)| fresh.kind == PartKind::Document && fresh.from < held.from)
                 .map(|(fresh, held)| (*fresh, *held))
                 .next()
         })
@@ -422,14 +324,14 @@ impl<C: Published> State<C> {
 
     /// Goes on with what is kept, or else with what has verified before, until the
     /// next try.
-    fn fall_back(&mut self, now: UnixSeconds) -> Option<Arc<C>> {
+    fn fall_back(&mut self, now: UnixSeconds) -> Option<Collateral> {
         if !self.kept.as_ref().is_some_and(|kept| kept.is_valid(now) && !kept.suspect) {
             self.kept = Some(self.proven.as_ref().filter(|proven| proven.is_valid(now))?.clone());
         }
         let kept = self.kept.as_mut()?;
         kept.fetched = now;
         kept.refresh_at = now.plus(RETRY_AFTER_FAILURE);
-        Some(Arc::clone(&kept.collateral))
+        Some(kept.collateral.clone())
     }
 }
 

@@ -9,15 +9,21 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    CollateralError, CollateralRequest, CollateralSource, MAXIMUM_COLLATERAL_LENGTH, QuoteCollateralV3,
-    SnpCollateral, SnpRequest, VcekRequest,
+    kinds::{Collateral, CollateralRequest},
+    source::CollateralSource,
 };
-use crate::verifier::parse_issuer_chain;
+use crate::{
+    certificate::chain::parse_issuer_chain, dcap::DcapRequest, error::CollateralError, snp::SnpCollateral,
+};
+
+/// The largest collateral read, in bytes, over all its parts. Intel's largest
+/// today is below 100 KiB.
+pub const MAXIMUM_COLLATERAL_LENGTH: usize = 2 * 1024 * 1024;
 
 /// A directory with one file for each platform family, named
 /// `{sgx|tdx}-{FMSPC}-{processor|platform}.json` (FMSPC as 12 lower-case
 /// hexadecimal digits), such as `sgx-00a067110000-processor.json`. Its content
-/// is a [`QuoteCollateralV3`] as JSON: the field names are those of the type,
+/// is a [`super::QuoteCollateralV3`] as JSON: the field names are those of the type,
 /// CRLs and signatures in hexadecimal, the rest as Intel serves it.
 ///
 /// For SEV-SNP it has, for each family of processors and kind of key, the
@@ -39,57 +45,44 @@ impl DirectorySource {
         Self { directory: directory.into() }
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Path) -> Result<T, CollateralError> + Send + 'static,
-    ) -> Result<T, CollateralError> {
-        let directory = self.directory.clone();
-        tokio::task::spawn_blocking(move || read(&directory)).await.unwrap_or_else(|error| {
-            Err(CollateralError::Unreachable {
-                origin: self.directory.display().to_string(),
-                reason: error.to_string(),
-            })
-        })
-    }
-
-    /// Where the collateral for this request is looked for.
-    pub fn path(&self, request: &CollateralRequest) -> PathBuf {
+    /// Where the collateral for DCAP quotes of this kind is looked for.
+    pub fn path(&self, request: &DcapRequest) -> PathBuf {
         self.directory.join(format!("{request}.json"))
     }
 }
 
 #[async_trait]
 impl CollateralSource for DirectorySource {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        let (path, what) = (self.path(request), request.to_string());
-        self.read(move |_| {
-            serde_json::from_slice(&file(&path, &what)?)
-                .map(Arc::new)
-                .map_err(|error| malformed(&path, what, error.to_string()))
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+        let (directory, request) = (self.directory.clone(), request.clone());
+        tokio::task::spawn_blocking(move || read(&directory, &request)).await.unwrap_or_else(|error| {
+            Err(CollateralError::Unreachable {
+                origin: self.directory.display().to_string(),
+                reason: error.to_string(),
+            })
         })
-        .await
     }
+}
 
-    async fn snp(&self, request: &SnpRequest) -> Result<Arc<SnpCollateral>, CollateralError> {
-        let what = request.to_string();
-        self.read(move |directory| {
-            let chain = directory.join(format!("{what}.pem"));
-            let crl = file(&directory.join(format!("{what}.crl")), &what)?;
+fn read(directory: &Path, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+    let what = request.to_string();
+    let path = |extension: &str| directory.join(format!("{what}.{extension}"));
+    match request {
+        CollateralRequest::Dcap(_) => {
+            let path = path("json");
+            serde_json::from_slice(&file(&path, &what)?)
+                .map(|collateral| Collateral::Dcap(Arc::new(collateral)))
+                .map_err(|error| malformed(&path, what, error.to_string()))
+        }
+        CollateralRequest::Snp(_) => {
+            let (chain, crl) = (path("pem"), file(&path("crl"), &what)?);
             let [issuer, root] = std::str::from_utf8(&file(&chain, &what)?)
                 .map_err(|error| error.to_string())
                 .and_then(parse_issuer_chain)
                 .map_err(|reason| malformed(&chain, what, reason))?;
-            Ok(Arc::new(SnpCollateral { issuer, root, crl }))
-        })
-        .await
-    }
-
-    async fn vcek(&self, request: &VcekRequest) -> Result<Arc<[u8]>, CollateralError> {
-        let what = request.to_string();
-        self.read(move |directory| Ok(file(&directory.join(format!("{what}.der")), &what)?.into())).await
+            Ok(Collateral::Snp(Arc::new(SnpCollateral { issuer, root, crl })))
+        }
+        CollateralRequest::Vcek(_) => Ok(Collateral::Vcek(file(&path("der"), &what)?.into())),
     }
 }
 
@@ -101,14 +94,22 @@ fn file(path: &Path, what: &str) -> Result<Vec<u8>, CollateralError> {
     let origin = path.display().to_string();
     match bounded(path) {
         Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(CollateralError::Missing { origin, what: what.to_owned() })
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(path, what)),
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             Err(CollateralError::Malformed { origin, what: what.to_owned(), reason: error.to_string() })
         }
         Err(error) => Err(CollateralError::Unreachable { origin, reason: error.to_string() }),
     }
+}
+
+/// A file is not there, or not even its directory.
+fn missing(path: &Path, what: &str) -> CollateralError {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    if directory.is_dir() {
+        return CollateralError::Missing { origin: path.display().to_string(), what: what.to_owned() };
+    }
+    let what = path.file_name().unwrap_or_default().display().to_string();
+    CollateralError::NoDirectory { directory: directory.display().to_string(), what }
 }
 
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {

@@ -1,13 +1,11 @@
 //! The report's form (AMD 56860, table ATTESTATION_REPORT).
 
-use super::{Endorser, SnpProduct, SnpTcb};
+use super::product::{Endorser, SnpProduct};
 use crate::{
-    measurement::{HostData, ReportData, SnpMeasurement},
-    verifier::VerificationError,
+    error::VerificationError,
+    evidence::SNP_REPORT_LENGTH as REPORT_LENGTH,
+    measurement::{HostData, ReportData, SnpMeasurement, SnpTcb},
 };
-
-/// Every version of the report has this length, in bytes.
-pub const REPORT_LENGTH: usize = 0x4a0;
 
 /// What the signature covers.
 const SIGNED: usize = 0x2a0;

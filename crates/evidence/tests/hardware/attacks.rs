@@ -152,12 +152,12 @@ async fn only_named_roots_are_trusted() {
     let text = error.to_string();
     for part in [
         "Intel SGX Root CA",
-        &TrustRoot::intel().root_key_id().to_string(),
-        &format!("simulation {}", simulated.root_key_id()),
+        &TrustRoot::intel().root_key_id().to_string()[..16],
+        &format!("simulation {}", &simulated.root_key_id().to_string()[..16]),
     ] {
         assert!(text.contains(part), "{text}");
     }
-    assert!(!text.contains("this is a simulated platform"), "{text}");
+    assert!(!text.contains("a simulated platform"), "{text}");
 
     // The simulated platform where only hardware is trusted: said plainly, and
     // before any collateral is asked for.
@@ -165,7 +165,8 @@ async fn only_named_roots_are_trusted() {
     let evidence = attester.evidence(ReportData([2; 64])).await.unwrap();
     let error = under(vec![TrustRoot::intel()]).verify(&evidence).await.unwrap_err();
     assert_eq!(error.code(), "untrusted-root");
-    assert!(error.to_string().contains("this is a simulated platform"), "{error}");
+    assert!(error.to_string().contains("a simulated platform"), "{error}");
+    assert!(error.to_string().contains("--trust-simulation"), "{error}");
 
     // Nobody is trusted yet: that may change without anything done to this evidence.
     let error = under(vec![]).verify_with(&sample.evidence(), &sample.collateral).unwrap_err();

@@ -6,7 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 
 use adytum_evidence::{
     clock::{FixedClock, UnixSeconds},
-    collateral::{CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource, QuoteCollateralV3},
     evidence::Evidence,
     verifier::{TrustRoot, Verifier},
 };
@@ -79,10 +79,7 @@ pub(crate) struct NoCollateral;
 
 #[async_trait]
 impl CollateralSource for NoCollateral {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
         Err(CollateralError::Missing { origin: "nowhere".to_owned(), what: request.to_string() })
     }
 }

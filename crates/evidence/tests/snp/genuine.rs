@@ -53,7 +53,7 @@ async fn verified_with_collateral_at_hand_it_says_the_same() {
     let platform = milan();
     let (verifier, evidence) = (verifier(&platform), evidence(&platform));
     let claims = verifier.verify(&evidence).await.unwrap();
-    assert_eq!(verifier.verify_snp_with(&evidence, &platform.published()).unwrap(), claims);
+    assert_eq!(verifier.verify_with(&evidence, &*platform.published()).unwrap(), claims);
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, Endorsed, SealingKey},
+    attester::{Attester, AttesterError, Endorsed, SealingKey, TeePlatform},
     clock::{Clock, FixedClock, SystemClock},
-    collateral::{CachedSource, CollateralSource, SnpRequest, VcekRequest, from_places},
+    collateral::{
+        CachedSource, Collateral, CollateralRequest, CollateralSource, SnpRequest, VcekRequest, from_places,
+    },
     evidence::Evidence,
     measurement::{ReportData, WorkloadIdentity},
     snp::{Endorser, SnpProduct},
@@ -37,8 +39,8 @@ impl Attester for Poor {
         Ok(None)
     }
 
-    fn platform(&self) -> &'static str {
-        "snp"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Snp
     }
 }
 
@@ -136,14 +138,14 @@ async fn a_directory_serves_both_vendors() {
     verifier.verify(&evidence(&platform)).await.unwrap();
 
     // And chips' certificates, for guests without.
-    let request = VcekRequest {
+    let request = CollateralRequest::Vcek(VcekRequest {
         product: SnpProduct::Milan,
         chip_id: *platform.chip_id(),
         reported_tcb: [3, 0, 8, 4, 0, 0, 8, 210],
-    };
-    assert_eq!(source.vcek(&request).await.unwrap_err().code(), "collateral-missing");
+    });
+    assert_eq!(source.collateral(&request).await.unwrap_err().code(), "collateral-missing");
     fs::write(directory.path().join(format!("{request}.der")), platform.endorsement()).unwrap();
-    assert_eq!(*source.vcek(&request).await.unwrap(), *platform.endorsement());
+    assert_eq!(source.collateral(&request).await.unwrap(), Collateral::Vcek(platform.endorsement().into()));
 }
 
 /// Who says where AMD's come from does not lose those of a simulated platform.
@@ -173,7 +175,7 @@ async fn a_directory_with_something_else_says_so() {
     fs::write(directory.path().join("snp-genoa-vlek.crl"), "no list").unwrap();
     let source = from_places(None, directory.path().to_str(), None, &clock()).unwrap().unwrap();
     let request = SnpRequest { product: SnpProduct::Genoa, endorser: Endorser::Vlek };
-    assert_eq!(source.snp(&request).await.unwrap_err().code(), "collateral-malformed");
+    assert_eq!(source.collateral(&request.into()).await.unwrap_err().code(), "collateral-malformed");
 }
 
 #[tokio::test]

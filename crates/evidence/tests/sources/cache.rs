@@ -13,7 +13,8 @@ use adytum_evidence::{
     claims::TeeKind,
     clock::{FixedClock, UnixSeconds},
     collateral::{
-        CachedSource, CollateralError, CollateralRequest, CollateralSource, PckCa, QuoteCollateralV3,
+        CachedSource, Collateral, CollateralError, CollateralRequest, CollateralSource, DcapRequest, PckCa,
+        QuoteCollateralV3,
     },
     evidence::Evidence,
     measurement::{Fmspc, ReportData, WorkloadIdentity},
@@ -39,10 +40,7 @@ struct Source {
 
 #[async_trait]
 impl CollateralSource for Source {
-    async fn collateral(
-        &self,
-        request: &CollateralRequest,
-    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(self.takes.load(Ordering::SeqCst))).await;
         assert!(!self.panics.load(Ordering::SeqCst), "injected");
@@ -52,7 +50,7 @@ impl CollateralSource for Source {
                 reason: "down".to_owned(),
             });
         }
-        Ok(self.collateral.lock().unwrap().clone())
+        Ok(Collateral::Dcap(self.collateral.lock().unwrap().clone()))
     }
 }
 
@@ -78,12 +76,15 @@ impl Scene {
         Self { platform, clock, source, cached }
     }
 
-    fn request(&self) -> CollateralRequest {
-        CollateralRequest { tee: TeeKind::Sgx, fmspc: self.platform.fmspc(), ca: self.platform.pck_ca() }
+    fn request(&self) -> DcapRequest {
+        DcapRequest { tee: TeeKind::Sgx, fmspc: self.platform.fmspc(), ca: self.platform.pck_ca() }
     }
 
     async fn get(&self) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
-        self.cached.collateral(&self.request()).await
+        match self.cached.collateral(&self.request().into()).await? {
+            Collateral::Dcap(collateral) => Ok(collateral),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn at(&self, since_start: Duration) {
@@ -412,14 +413,14 @@ async fn families_are_kept_apart_and_not_without_limit() {
     let scene = Scene::new();
     for number in 0..1000u32 {
         let [a, b, c, d] = number.to_be_bytes();
-        let request = CollateralRequest { fmspc: Fmspc([a, b, c, d, 0, 0]), ..scene.request() };
-        scene.cached.collateral(&request).await.unwrap();
+        let request = DcapRequest { fmspc: Fmspc([a, b, c, d, 0, 0]), ..scene.request() };
+        scene.cached.collateral(&request.into()).await.unwrap();
     }
     assert_eq!(scene.fetches(), 1000);
     for ca in [PckCa::Processor, PckCa::Platform] {
         for tee in [TeeKind::Sgx, TeeKind::Tdx] {
-            let request = CollateralRequest { tee, ca, ..scene.request() };
-            scene.cached.collateral(&request).await.unwrap();
+            let request = DcapRequest { tee, ca, ..scene.request() };
+            scene.cached.collateral(&request.into()).await.unwrap();
         }
     }
     assert_eq!(scene.fetches(), 1004);

@@ -6,7 +6,7 @@ use adytum_evidence::{
     attester::Attester,
     claims::TeeKind,
     clock::SystemClock,
-    collateral::{CollateralError, CollateralRequest, CollateralSource, PccsSource, from_url_with_clock},
+    collateral::{CollateralError, DcapRequest, PccsSource, from_url_with_clock},
     measurement::{ReportData, WorkloadIdentity},
     verifier::Verifier,
 };
@@ -23,8 +23,8 @@ const CHAIN: &str = "-----BEGIN%20CERTIFICATE-----%0A";
 const TCB: &[u8] = br#"{"tcbInfo":{"id":"SGX"},"signature":"00ff"}"#;
 const QE: &[u8] = br#"{"enclaveIdentity":{"id":"QE"},"signature":"00ff"}"#;
 
-fn request(platform: &Platform) -> CollateralRequest {
-    CollateralRequest { tee: TeeKind::Sgx, fmspc: platform.fmspc(), ca: platform.pck_ca() }
+fn request(platform: &Platform) -> DcapRequest {
+    DcapRequest { tee: TeeKind::Sgx, fmspc: platform.fmspc(), ca: platform.pck_ca() }
 }
 
 /// The four answers of a PCCS, well-formed.
@@ -40,7 +40,7 @@ fn sound() -> HashMap<&'static str, Reply> {
 
 async fn fetch(server: &Server) -> Result<(), CollateralError> {
     let platform = Platform::ephemeral().unwrap();
-    PccsSource::new(&server.url).unwrap().collateral(&request(&platform)).await.map(|_| ())
+    PccsSource::new(&server.url).unwrap().fetch(&request(&platform)).await.map(|_| ())
 }
 
 async fn serve(platform: &Arc<Platform>) -> String {
@@ -72,7 +72,7 @@ async fn a_genuine_pccs_serves_what_verifies_however_its_url_is_written() {
 async fn what_is_served_is_kept_to_the_byte() {
     let server = Server::new(sound()).await;
     let platform = Platform::ephemeral().unwrap();
-    let collateral = PccsSource::new(&server.url).unwrap().collateral(&request(&platform)).await.unwrap();
+    let collateral = PccsSource::new(&server.url).unwrap().fetch(&request(&platform)).await.unwrap();
     assert_eq!(collateral.tcb_info, r#"{"id":"SGX"}"#);
     assert_eq!(collateral.tcb_info_signature, [0, 0xff]);
     assert_eq!(collateral.pck_crl_issuer_chain, "-----BEGIN CERTIFICATE-----\n");
@@ -146,7 +146,7 @@ async fn nobody_listens() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let platform = Platform::ephemeral().unwrap();
-    let error = PccsSource::new(&url).unwrap().collateral(&request(&platform)).await.unwrap_err();
+    let error = PccsSource::new(&url).unwrap().fetch(&request(&platform)).await.unwrap_err();
     assert_eq!(error.code(), "collateral-unreachable", "{error}");
     assert!(error.retry());
     assert!(error.to_string().contains("check PCCS_URL"), "{error}");

@@ -7,8 +7,7 @@ use adytum_sealed::bundle::DEFAULT_MAXIMUM_SIZE;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AbsolutePath, ConfigurationError, MAXIMUM_BUNDLES, Owner, SecretDestination, SecretRule,
-    document::invalid,
+    AbsolutePath, ConfigurationError, MAXIMUM_BUNDLES, Owner, SecretDestination, SecretRule, error::invalid,
 };
 
 /// One bundle to unpack before the program starts.
@@ -35,7 +34,7 @@ pub(super) struct BundleTable {
     name: ModelName,
     file: AbsolutePath,
     path: AbsolutePath,
-    /// As the reference deployment calls it.
+    /// As Occlum's example calls it.
     #[serde(default = "image_key")]
     secret: SecretName,
     user: Option<u32>,

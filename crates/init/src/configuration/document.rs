@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::SecretName;
 use adytum_evidence::{measurement::Sha256Digest, policy::Policy, trust::Vendor};
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::genesis::GenesisDigest;
 use serde::Deserialize;
 
 use super::{
     AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner, PinnedBroker,
     PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
     bundle::{self, BundleTable},
+    error::invalid,
 };
 use crate::{
     environment::EnvironmentRules,
@@ -126,11 +127,6 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         broker_address: None,
     })
 }
-
-pub(super) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
-    ConfigurationError::Field { field: field.into(), reason: reason.into() }
-}
-
 impl ProgramTable {
     pub(super) fn pin(self) -> Result<(Option<PinnedProgram>, ArgumentRules), ConfigurationError> {
         let program = match (self.path, self.sha256) {

@@ -10,11 +10,21 @@ use super::{FORMAT, MAXIMUM_LENGTH};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigurationError {
-    /// It, or a file to measure, can't be read.
+    /// It can't be read.
     #[error("{}: {source}; give the measured configuration with --configuration", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file to measure can't be read.
+    #[error("{}: {source}; give the file to measure with {flag}", path.display())]
+    NotMeasured {
+        /// The file.
+        path: PathBuf,
+        /// The flag that names it.
+        flag: &'static str,
         /// What the system said.
         source: io::Error,
     },
@@ -54,7 +64,7 @@ pub enum ConfigurationError {
     GenesisMissing,
     /// Occlum's `ra_config` would accept other code than one program's.
     #[error("init_ra_conf.json's ra_config: {reason}")]
-    ReferenceRules {
+    OcclumRules {
         /// Which switch, and what to do.
         reason: String,
     },
@@ -78,13 +88,19 @@ impl ConfigurationError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "configuration-unreadable",
+            Self::NotMeasured { .. } => "program-unreadable",
             Self::TooLong { .. } => "configuration-too-long",
             Self::Malformed { .. } => "configuration-malformed",
             Self::Format { .. } => "configuration-format",
             Self::Field { .. } => "configuration-invalid",
             Self::GenesisMissing => "configuration-genesis-missing",
-            Self::ReferenceRules { .. } => "configuration-pins-nothing",
+            Self::OcclumRules { .. } => "configuration-pins-nothing",
             Self::Program { .. } => "program-mismatch",
         }
     }
+}
+
+/// The refusal of a field.
+pub(super) fn invalid(field: impl Into<String>, reason: impl Into<String>) -> ConfigurationError {
+    ConfigurationError::Field { field: field.into(), reason: reason.into() }
 }

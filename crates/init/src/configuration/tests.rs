@@ -266,14 +266,14 @@ fn bundles_that_contradict_something_are_named() {
     }
 }
 
-/// As the reference's init does it: the key of an image is fetched without a word
+/// As Occlum's init does it: the key of an image is fetched without a word
 /// in `kms_keys`.
 #[test]
 fn occlums_file_names_bundles_and_fetches_image_key_for_them() {
     let bundles =
         r#""bundle": [{"name": "image", "file": "/image.bundle", "path": "/run/image"}], "genesis""#;
-    let text = reference().replace("\"genesis\"", bundles);
-    let read = MeasuredConfiguration::parse_reference(&text).unwrap();
+    let text = occlum().replace("\"genesis\"", bundles);
+    let read = MeasuredConfiguration::parse_occlum(&text).unwrap();
     assert_eq!(read.bundles()["image"].secret.as_str(), "image_key");
     assert_eq!(read.secrets()["image_key"].destination, SecretDestination::Memory);
     assert_eq!(read.secrets().len(), 2);
@@ -281,7 +281,7 @@ fn occlums_file_names_bundles_and_fetches_image_key_for_them() {
 
 const SGX_MR: &str = "3333333333333333333333333333333333333333333333333333333333333333";
 
-fn reference() -> String {
+fn occlum() -> String {
     format!(
         r#"{{
   "kms_server": "localhost:50051",
@@ -305,7 +305,7 @@ fn reference() -> String {
 
 #[test]
 fn occlums_file_becomes_a_measured_configuration() {
-    let read = MeasuredConfiguration::parse_reference(&reference()).unwrap();
+    let read = MeasuredConfiguration::parse_occlum(&occlum()).unwrap();
     assert_eq!(read.broker_address(), Some("localhost:50051"));
     assert_eq!(read.secret_at(Path::new("/etc/tf_ssl.cfg")).unwrap().as_str(), "ssl_config");
     let policy = &read.broker().policies[0];
@@ -314,16 +314,16 @@ fn occlums_file_becomes_a_measured_configuration() {
     assert!(policy.mr_signer.is_empty() && !policy.allow_debug);
     assert_eq!(policy.minimum_isv_svn, Some(2));
     // The address is the host's to choose.
-    let moved = reference().replace("localhost:50051", "elsewhere:1");
-    assert_eq!(MeasuredConfiguration::parse_reference(&moved).unwrap().digest(), read.digest());
+    let moved = occlum().replace("localhost:50051", "elsewhere:1");
+    assert_eq!(MeasuredConfiguration::parse_occlum(&moved).unwrap().digest(), read.digest());
 }
 
 #[test]
 fn occlums_file_must_pin_code_and_genesis() {
     let code = |from: &str, to: &str| {
-        let changed = reference().replace(from, to);
-        assert_ne!(changed, reference(), "{from}");
-        MeasuredConfiguration::parse_reference(&changed).unwrap_err().code()
+        let changed = occlum().replace(from, to);
+        assert_ne!(changed, occlum(), "{from}");
+        MeasuredConfiguration::parse_occlum(&changed).unwrap_err().code()
     };
     let addition = format!(",\n  \"adytum\": {{\"genesis\": \"{GENESIS}\"}}");
     assert_eq!(code(&addition, ""), "configuration-genesis-missing");
@@ -344,8 +344,8 @@ fn occlums_file_must_pin_code_and_genesis() {
 #[test]
 fn several_entries_are_several_policies() {
     let entry = format!("{{\"mr_enclave\": \"{DIGEST}\"}}, {{\n      \"mr_enclave\"");
-    let two = reference().replace("{\n      \"mr_enclave\"", &entry);
-    assert_eq!(MeasuredConfiguration::parse_reference(&two).unwrap().broker().policies.len(), 2);
+    let two = occlum().replace("{\n      \"mr_enclave\"", &entry);
+    assert_eq!(MeasuredConfiguration::parse_occlum(&two).unwrap().broker().policies.len(), 2);
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn files_are_loaded_by_their_kind() {
     let directory = tempfile::tempdir().unwrap();
     let (toml, json) = (directory.path().join("w.toml"), directory.path().join("init_ra_conf.json"));
     std::fs::write(&toml, full()).unwrap();
-    std::fs::write(&json, reference()).unwrap();
+    std::fs::write(&json, occlum()).unwrap();
     assert!(MeasuredConfiguration::load(&toml).unwrap().program().is_some());
     assert_eq!(MeasuredConfiguration::load(&json).unwrap().broker_address(), Some("localhost:50051"));
     let missing = MeasuredConfiguration::load(&directory.path().join("none")).unwrap_err();
@@ -382,22 +382,39 @@ fn measuring_is_what_the_workload_does_itself() {
     );
 }
 
+#[test]
+fn a_file_to_measure_that_is_not_there_is_named_with_its_flag() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("w.toml"), full()).unwrap();
+    std::fs::write(path("program"), "program").unwrap();
+    for (init, program, flag) in
+        [("program", "away", "--program"), ("away", "away", "--program"), ("away", "program", "--init")]
+    {
+        let error = measure(&path("w.toml"), &path(init), &path(program)).unwrap_err();
+        assert_eq!(error.code(), "program-unreadable");
+        let text = error.to_string();
+        assert!(text.contains("away") && text.ends_with(&format!("with {flag}")), "{text}");
+        assert!(!text.contains("--configuration"), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC{0,200}") {
         let _ = MeasuredConfiguration::parse(&text);
-        let _ = MeasuredConfiguration::parse_reference(&text);
+        let _ = MeasuredConfiguration::parse_occlum(&text);
     }
 
     #[test]
     fn a_changed_file_is_read_or_refused(position in 0usize..1200, byte in 0u8..128) {
-        for text in [full(), reference()] {
+        for text in [full(), occlum()] {
             let mut bytes = text.into_bytes();
             let length = bytes.len();
             bytes[position % length] = byte;
             if let Ok(text) = String::from_utf8(bytes) {
                 let _ = MeasuredConfiguration::parse(&text);
-                let _ = MeasuredConfiguration::parse_reference(&text);
+                let _ = MeasuredConfiguration::parse_occlum(&text);
             }
         }
     }

@@ -15,7 +15,7 @@ use nix::{
 use super::{DeliveryError, storage};
 use crate::{
     configuration::{AbsolutePath, Owner, Storage},
-    tee::Platform,
+    platform::Platform,
 };
 
 /// The place of one secret's file.

@@ -26,7 +26,7 @@ use nix::{
 };
 
 use super::DeliveryError;
-use crate::{configuration::Storage, tee::Platform};
+use crate::{configuration::Storage, platform::Platform};
 
 /// Mounts of Occlum's LibOS that are not its encrypted root.
 const OCCLUM_FOREIGN: [&str; 4] = ["/host", "/dev", "/proc", "/sys"];

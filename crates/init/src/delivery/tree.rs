@@ -24,7 +24,7 @@ use nix::{
 use super::{DeliveryError, storage};
 use crate::{
     configuration::{AbsolutePath, Owner, Storage},
-    tee::Platform,
+    platform::Platform,
 };
 
 /// What the tree is called in the hidden directory.

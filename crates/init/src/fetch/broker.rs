@@ -5,13 +5,20 @@ use std::{sync::Arc, time::Duration};
 use adytum_api::{
     broker::{self as wire, GetSecretsRequest, GetSecretsResponse, key_broker_client::KeyBrokerClient},
     names::SecretName,
+    refusal::{CODE, KIND, RETRY, RefusalKind},
 };
 use adytum_evidence::{claims::Claims, verifier::Verifier};
-use adytum_ratls::{
-    claims::{BrokerPin, PeerJudge, StateHead},
-    connector::{AttestedConnector, ConnectorConfiguration},
-    error::{Refusal, SessionError},
+use adytum_governance::{
+    announcement::BrokerAnnouncement,
+    head::StateHead,
     heads::HeadGuard,
+    pin::{BrokerPin, PinError},
+};
+use adytum_ratls::{
+    configuration::ConnectorConfiguration,
+    connector::AttestedConnector,
+    error::{Refusal, SessionError},
+    judge::PeerJudge,
     limits::Limits,
     session::LocalAttestation,
 };
@@ -43,7 +50,7 @@ pub struct AttestedBroker {
     connector: AttestedConnector,
     /// Remembers the broker's state while this process runs: who renews notices
     /// that an older one was put back.
-    guard: Arc<HeadGuard<AnyOf>>,
+    pinned: Arc<PinnedBrokers>,
     address: String,
 }
 
@@ -56,14 +63,14 @@ impl AttestedBroker {
         verifier: Arc<Verifier>,
         local: LocalAttestation,
     ) -> Self {
-        let guard = Arc::new(HeadGuard::new(AnyOf::pinned(configuration)));
+        let pinned = Arc::new(PinnedBrokers::of(configuration));
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier,
-            judge: guard.clone(),
+            judge: pinned.clone(),
             local: Some(local),
             limits: Limits::default(),
         });
-        Self { connector, guard, address }
+        Self { connector, pinned, address }
     }
 
     /// Remembers the head of the state that the answer's own record is part of.
@@ -71,8 +78,8 @@ impl AttestedBroker {
         let Some(head) = head else { return Ok(()) };
         let head =
             StateHead::try_from(head).map_err(|error| AnswerError::new(format!("its head: {error}")))?;
-        self.guard.observe(head).map_err(|error| {
-            let refusal = Refusal::permanent(error.code(), error.to_string());
+        self.pinned.seen.observe(head).map_err(|error| {
+            let refusal = Refusal::verdict(error.code(), error.to_string());
             SessionError::Refused { peer: self.address.clone(), refusal }.into()
         })
     }
@@ -85,7 +92,7 @@ impl Broker for AttestedBroker {
         names: &[&SecretName],
         certificate_request: Option<Vec<u8>>,
     ) -> Result<GetSecretsResponse, AttemptError> {
-        let seen = self.guard.seen().as_ref().map(Into::into);
+        let seen = self.pinned.seen.seen().as_ref().map(Into::into);
         let session = self.connector.session(&self.address).await?;
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
         let names = names.iter().map(ToString::to_string).collect();
@@ -97,11 +104,9 @@ impl Broker for AttestedBroker {
                 self.remember(answer.head.take())?;
                 Ok(answer)
             }
-            Ok(Err(status)) => Err(AttemptError::Refused {
-                peer: self.address.clone(),
-                status: status.code(),
-                refusal: refusal(&status),
-            }),
+            Ok(Err(status)) => {
+                Err(AttemptError::Refused { peer: self.address.clone(), refusal: refusal(&status) })
+            }
             Err(_) => Err(SessionError::Timeout {
                 peer: self.address.clone(),
                 limit: ANSWER_LIMIT,
@@ -123,13 +128,15 @@ fn refusal(status: &tonic::Status) -> Refusal {
             | Code::Aborted
             | Code::Cancelled
     );
-    let retry = match text("adytum-retry") {
+    let retry = match text(RETRY) {
         Some("true") => true,
         Some("false") => false,
         _ => by_status,
     };
-    let code = text("adytum-code").map_or_else(|| kebab_case(status.code()), str::to_owned);
-    Refusal { code, message: status.message().to_owned(), retry }
+    let code = text(CODE).map_or_else(|| kebab_case(status.code()), str::to_owned);
+    // A status that says nothing of its kind is no broker's: it judges nobody.
+    let kind = text(KIND).and_then(RefusalKind::from_name).unwrap_or(RefusalKind::Outage);
+    Refusal { code, message: status.message().to_owned(), retry, kind }
 }
 
 /// `PermissionDenied` as `grpc-permission-denied`.
@@ -144,33 +151,46 @@ fn kebab_case(code: Code) -> String {
     text
 }
 
-/// Accepts a broker that one of several pins accepts. Never empty, since a
-/// configuration has at least one policy.
-#[derive(Clone, Debug)]
-pub struct AnyOf(Vec<BrokerPin>);
-
-impl AnyOf {
-    /// The pins of a configuration.
-    pub fn pinned(configuration: &MeasuredConfiguration) -> Self {
-        let broker = configuration.broker();
-        let pin = |policy: &_| BrokerPin { policy: Clone::clone(policy), genesis: broker.genesis };
-        Self(broker.policies.iter().map(pin).collect())
-    }
+/// Accepts a broker that one of the configuration's pins accepts, unless it shows an older
+/// state than before. A configuration has at least one pin.
+#[derive(Debug)]
+struct PinnedBrokers {
+    pins: Vec<BrokerPin>,
+    seen: HeadGuard,
 }
 
-impl PeerJudge for AnyOf {
-    fn judge(&self, claims: &Claims, session_claims: &[u8]) -> Result<(), Refusal> {
-        let mut reason = Refusal::permanent("policy-refused", "the configuration pins no broker");
-        for (index, pin) in self.0.iter().enumerate() {
-            match pin.judge(claims, session_claims) {
-                Ok(()) => return Ok(()),
+impl PinnedBrokers {
+    /// The pins of a configuration.
+    fn of(configuration: &MeasuredConfiguration) -> Self {
+        let broker = configuration.broker();
+        let pin = |policy: &_| BrokerPin { policy: Clone::clone(policy), genesis: broker.genesis };
+        Self { pins: broker.policies.iter().map(pin).collect(), seen: HeadGuard::default() }
+    }
+
+    fn pinned(&self, claims: &Claims, announcement: &[u8]) -> Result<BrokerAnnouncement, Refusal> {
+        let mut reason = Refusal::verdict("policy-refused", "the configuration pins no broker");
+        for (index, pin) in self.pins.iter().enumerate() {
+            match pin.judge(claims, announcement) {
+                Ok(announcement) => return Ok(announcement),
                 // The first pin's reason, unless a later one accepts the code and
                 // misses the genesis only: that says more.
-                Err(refusal) if index == 0 || refusal.code == "genesis-mismatch" => reason = refusal,
+                Err(error) if index == 0 || matches!(error, PinError::OtherGenesis { .. }) => {
+                    reason = Refusal::verdict(error.code(), error.to_string());
+                }
                 Err(_) => {}
             }
         }
         Err(reason)
+    }
+}
+
+impl PeerJudge for PinnedBrokers {
+    fn judge(&self, claims: &Claims, announcement: &[u8]) -> Result<(), Refusal> {
+        let announced = self.pinned(claims, announcement)?;
+        self.seen.accept(announced.head).map_err(|error| Refusal {
+            retry: error.retry(),
+            ..Refusal::verdict(error.code(), error.to_string())
+        })
     }
 }
 
@@ -183,13 +203,11 @@ mod tests {
     #[test]
     fn the_brokers_own_code_counts() {
         let mut metadata = MetadataMap::new();
-        metadata.insert("adytum-code", "policy-refused".parse().unwrap());
-        metadata.insert("adytum-retry", "false".parse().unwrap());
+        metadata.insert(CODE, "policy-refused".parse().unwrap());
+        metadata.insert(RETRY, "false".parse().unwrap());
+        metadata.insert(KIND, "verdict".parse().unwrap());
         let status = Status::with_metadata(Code::Unavailable, "no", metadata);
-        assert_eq!(
-            refusal(&status),
-            Refusal { code: "policy-refused".to_owned(), message: "no".to_owned(), retry: false }
-        );
+        assert_eq!(refusal(&status), Refusal::verdict("policy-refused", "no"));
     }
 
     #[test]
@@ -203,6 +221,7 @@ mod tests {
         ] {
             assert_eq!(refusal(&Status::new(code, "")).retry, retry, "{code:?}");
         }
-        assert_eq!(refusal(&Status::permission_denied("")).code, "grpc-permission-denied");
+        let bare = refusal(&Status::permission_denied(""));
+        assert_eq!((bare.code.as_str(), bare.kind), ("grpc-permission-denied", RefusalKind::Outage));
     }
 }

@@ -65,13 +65,13 @@ fn unreachable() -> AttemptError {
 }
 
 fn refused() -> AttemptError {
-    let refusal = Refusal::permanent("genesis-mismatch", "somebody else's");
+    let refusal = Refusal::verdict("genesis-mismatch", "somebody else's");
     SessionError::Refused { peer: "broker:1".to_owned(), refusal }.into()
 }
 
 fn overloaded() -> AttemptError {
-    let refusal = Refusal::temporary("overloaded", "later");
-    AttemptError::Refused { peer: "broker:1".to_owned(), status: Code::Unavailable, refusal }
+    let refusal = Refusal::outage("overloaded", "later");
+    AttemptError::Refused { peer: "broker:1".to_owned(), refusal }
 }
 
 struct Outcome {
@@ -83,11 +83,11 @@ struct Outcome {
 async fn run(failures: u64, failure: fn() -> AttemptError, limit: Option<Duration>) -> Outcome {
     let attempts = Arc::new(AtomicU64::new(0));
     let broker = Script { attempts: attempts.clone(), failures, failure };
-    let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
+    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
     let start = Instant::now();
-    let fetcher =
+    let mut fetcher =
         Fetcher::new(broker, &with_secrets(&["ssl_config"]), Arc::new(FixedClock::new(UnixSeconds(0))));
-    let result = fetcher.fetch(backoff, limit).await.map(|unlocked| unlocked.released);
+    let result = fetcher.fetch(&mut backoff, limit).await.map(|(released, _)| released);
     Outcome { result, attempts: attempts.load(Ordering::SeqCst), seconds: start.elapsed().as_secs() }
 }
 
@@ -117,8 +117,8 @@ async fn a_refusal_ends_it_at_once() {
 #[tokio::test(start_paused = true)]
 async fn the_time_allowed_is_kept() {
     let outcome = run(u64::MAX, unreachable, Some(Duration::from_secs(10))).await;
-    assert_eq!((outcome.attempts, outcome.seconds), (4, 7));
+    assert_eq!((outcome.attempts, outcome.seconds), (5, 10), "the last attempt is at the end of the time");
     let error = outcome.result.unwrap_err();
     assert_eq!((error.code(), error.exit_code()), ("connection-failed", exit_code::UNREACHABLE));
-    assert!(error.to_string().contains("4 attempts"), "{error}");
+    assert!(error.to_string().contains("5 attempts"), "{error}");
 }

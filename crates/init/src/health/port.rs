@@ -5,6 +5,7 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    io,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -26,7 +27,6 @@ use tokio::{
 };
 
 use super::{Health, Readiness};
-use crate::error::InitError;
 
 /// Connections at once. One more ends the oldest, so that silent peers can't keep
 /// a probe waiting.
@@ -38,6 +38,23 @@ const LONGEST_HEAD: usize = 8 * 1024;
 /// After a failed accept (no file descriptors left, say) this long is waited.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The port for probes can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("health port {port}: {source}; choose another, or 0 for none")]
+pub struct HealthPortError {
+    /// The port.
+    pub port: u16,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl HealthPortError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        "health-port"
+    }
+}
+
 /// An open port for probes; it closes when this is dropped.
 #[derive(Debug)]
 pub struct HealthPort {
@@ -48,18 +65,18 @@ pub struct HealthPort {
 impl HealthPort {
     /// Opens the port on all interfaces and answers on it from a task of this
     /// runtime. No port for 0.
-    pub async fn open(port: u16, health: Health) -> Result<Option<Self>, InitError> {
+    pub async fn open(port: u16, health: Health) -> Result<Option<Self>, HealthPortError> {
         if port == 0 {
             return Ok(None);
         }
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
             .await
-            .map_err(|source| InitError::HealthPort { port, source })?;
-        Self::on(listener, health).map(Some).map_err(|source| InitError::HealthPort { port, source })
+            .map_err(|source| HealthPortError { port, source })?;
+        Self::on(listener, health).map(Some).map_err(|source| HealthPortError { port, source })
     }
 
     /// Answers on a listener that is there already.
-    pub fn on(listener: TcpListener, health: Health) -> std::io::Result<Self> {
+    pub fn on(listener: TcpListener, health: Health) -> io::Result<Self> {
         let address = listener.local_addr()?;
         Ok(Self { address, task: tokio::spawn(accept(listener, health)) })
     }
@@ -142,7 +159,7 @@ fn answer(method: &Method, path: &str, readiness: Readiness) -> Response<Full<By
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    use super::{super::DrainReason, *};
+    use crate::health::{DrainReason, port::*};
 
     async fn open(health: &Health) -> HealthPort {
         HealthPort::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), health.clone()).unwrap()

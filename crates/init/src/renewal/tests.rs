@@ -13,14 +13,9 @@ use adytum_evidence::clock::{Clock, FixedClock, UnixSeconds};
 use adytum_ratls::error::{Refusal, SessionError};
 use async_trait::async_trait;
 use tokio::{task::JoinHandle, time::sleep};
-use tonic::Code;
 
 use super::*;
-use crate::{
-    certificate::tests::Authority,
-    configuration::tests::with_secrets,
-    fetch::{Jitter, Unlocked},
-};
+use crate::{certificate::tests::Authority, configuration::tests::with_secrets, fetch::Jitter};
 
 const LEASE: u64 = 600;
 const GRACE: u64 = 60;
@@ -73,6 +68,11 @@ struct FakeBroker {
     start: Instant,
 }
 
+struct Unlocked {
+    released: Released,
+    renewal: Renewal<FakeBroker>,
+}
+
 impl FakeBroker {
     fn new(secrets: &[(&'static str, wire::SecretKind)]) -> Self {
         let secret = |(name, kind): &(&'static str, wire::SecretKind)| (*name, (*kind, b"first".to_vec(), 1));
@@ -106,10 +106,12 @@ impl FakeBroker {
         self.world.lock().unwrap().requests.iter().map(|(at, key)| (*at, key.is_some())).collect()
     }
 
-    async fn unlock(&self, names: &[&str]) -> Unlocked<Self> {
-        let fetcher = Fetcher::new(self.clone(), &with_secrets(names), self.clock.clone());
-        let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
-        fetcher.fetch(backoff, None).await.unwrap()
+    async fn unlock(&self, names: &[&str]) -> Unlocked {
+        let mut fetcher = Fetcher::new(self.clone(), &with_secrets(names), self.clock.clone());
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
+        let (released, asked) = fetcher.fetch(&mut backoff, None).await.unwrap();
+        let renewal = Renewal::new(fetcher, backoff, released.lease, asked);
+        Unlocked { released, renewal }
     }
 
     fn answer(&self, names: &[&SecretName], request: Option<&[u8]>) -> GetSecretsResponse {
@@ -160,10 +162,7 @@ impl Broker for FakeBroker {
             world.mood
         };
         let peer = || "broker:1".to_owned();
-        let refused = |status, code, retry| {
-            let refusal = Refusal { code: String::from(code), message: String::new(), retry };
-            Err(AttemptError::Refused { peer: peer(), status, refusal })
-        };
+        let refused = |refusal| Err(AttemptError::Refused { peer: peer(), refusal });
         match mood {
             Mood::Grants | Mood::SaysNoLease => Ok(self.answer(names, request.as_deref())),
             Mood::Unreachable => {
@@ -171,20 +170,22 @@ impl Broker for FakeBroker {
                 Err(SessionError::Io { peer: peer(), source }.into())
             }
             Mood::Silent => std::future::pending().await,
-            Mood::Refuses => refused(Code::PermissionDenied, "secret-refused", false),
-            Mood::HasNoValue => refused(Code::FailedPrecondition, "secret-has-no-value", true),
-            Mood::Overloaded => refused(Code::ResourceExhausted, "overloaded", true),
-            Mood::Broken => refused(Code::Internal, "grpc-internal", false),
+            Mood::Refuses => refused(Refusal::verdict("secret-refused", "")),
+            Mood::HasNoValue => {
+                refused(Refusal { retry: true, ..Refusal::verdict("secret-has-no-value", "") })
+            }
+            Mood::Overloaded => refused(Refusal::outage("overloaded", "")),
+            Mood::Broken => refused(Refusal { retry: false, ..Refusal::outage("grpc-internal", "") }),
             Mood::Stranger => {
-                let refusal = Refusal::permanent("genesis-mismatch", "");
+                let refusal = Refusal::verdict("genesis-mismatch", "");
                 Err(SessionError::Refused { peer: peer(), refusal }.into())
             }
             Mood::LacksCollateral => {
-                let refusal = Refusal::permanent("collateral-missing", "");
+                let refusal = Refusal { retry: false, ..Refusal::outage("collateral-missing", "") };
                 Err(SessionError::RefusedByPeer { peer: peer(), refusal, verified: true }.into())
             }
             Mood::Unverified | Mood::RefusesEvidence => {
-                let refusal = Refusal::permanent("evidence-invalid", "");
+                let refusal = Refusal::verdict("evidence-invalid", "");
                 let verified = mood == Mood::RefusesEvidence;
                 Err(SessionError::RefusedByPeer { peer: peer(), refusal, verified }.into())
             }

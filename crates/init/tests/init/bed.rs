@@ -15,17 +15,19 @@ use std::{
 
 use adytum_api::broker::{ApplyManifest, PutSecret, command};
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits, events::LoggedEvents, genesis::Genesis,
-    manifest::SignedManifest, measured::MeasuredConfiguration as BrokerMeasured, serve, store::Store,
+    Broker, BrokerConfiguration, ServerLimits, audit::sink::LoggedEvents, serve, store::Store,
 };
 use adytum_evidence::{
     clock::SystemClock,
     measurement::{Sha256Digest, WorkloadIdentity},
     verifier::{TrustRoot, Verifier},
 };
+use adytum_governance::{
+    genesis::Genesis, manifest::SignedManifest, measured::MeasuredConfiguration as BrokerMeasured,
+};
 use adytum_init::configuration::measure;
 use adytum_ratls::session::{Peer, SessionInfo};
-use adytum_sealed::signing::OwnerSigningKey;
+use adytum_signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester};
 use tokio::{
     io::AsyncReadExt,
@@ -226,7 +228,7 @@ impl Bed {
             clock: Arc::new(SystemClock),
             store: Store::in_memory(genesis.digest()).unwrap(),
             events: Arc::new(LoggedEvents::default()),
-            reference: None,
+            occlum: None,
         })
         .unwrap();
         self.provision(&broker, identity).await;
@@ -287,7 +289,7 @@ impl Bed {
             peer_address: ([127, 0, 0, 1], 1).into(),
             request_binding: Arc::new(Zeroizing::new([session; 32])),
         };
-        let signed = adytum_broker::command::sign(
+        let signed = adytum_governance::command::sign(
             &session.request_binding,
             broker.genesis_digest(),
             version,

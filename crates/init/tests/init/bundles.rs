@@ -10,16 +10,16 @@ use std::{
 
 use adytum_init::{
     Lease, Released, SecretKind, SecretValue, bundles::Bundles, configuration::MeasuredConfiguration,
-    tee::Platform,
+    platform::Platform,
 };
 use adytum_sealed::{
     bundle::seal_bundle,
     keys::ModelIdentity,
     rule::ModelRule,
     seal::{SealOptions, seal},
-    signing::OwnerSigningKey,
     statement::FileName,
 };
+use adytum_signing::OwnerSigningKey;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

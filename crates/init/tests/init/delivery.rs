@@ -11,7 +11,7 @@ use std::{
 
 use adytum_init::{
     Lease, Released, SecretKind, SecretValue, configuration::MeasuredConfiguration, delivery::Places,
-    tee::Platform,
+    platform::Platform,
 };
 
 use crate::bed::memory_directory;

@@ -7,6 +7,7 @@ mod bundles;
 mod confinement;
 mod delivery;
 mod flow;
+mod logs;
 mod nginx;
 mod refusals;
 mod renewal;

@@ -11,13 +11,6 @@ use zeroize::Zeroizing;
 /// Separates these digests from every other use of SHA-512.
 const DOMAIN: &[u8] = b"adytum session v1";
 
-/// TLS exporter label (RFC 8446 section 7.5) of what goes into report data.
-pub const SESSION_LABEL: &[u8] = b"EXPORTER-adytum-session-v1";
-
-/// TLS exporter label of what requests are signed over. Another label than
-/// [`SESSION_LABEL`], so that neither value stands for the other.
-pub const REQUEST_LABEL: &[u8] = b"EXPORTER-adytum-request-v1";
-
 /// 32 bytes from a cryptographic random generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nonce(pub [u8; 32]);
@@ -62,7 +55,7 @@ pub struct Binding {
     pub client_nonce: Nonce,
     /// The server's fresh nonce.
     pub server_nonce: Nonce,
-    /// 32 bytes of the TLS exporter, label [`SESSION_LABEL`], no context.
+    /// 32 bytes of the TLS exporter, label [`SESSION_LABEL`](crate::protocol::SESSION_LABEL), no context.
     pub exporter: Zeroizing<[u8; 32]>,
     /// SHA-256 of the client's SubjectPublicKeyInfo; `None` without a certificate.
     pub client_key: Option<Sha256Digest>,
@@ -74,15 +67,15 @@ impl Binding {
     /// The report data of this role's evidence: SHA-512 over length-prefixed
     /// domain, role, client nonce, server nonce, exporter, digest of the role's
     /// own key, digest of the peer's key (empty without one) and digest of the
-    /// role's claims.
-    pub fn report_data(&self, role: Role, claims: &[u8]) -> ReportData {
+    /// role's announcement.
+    pub fn report_data(&self, role: Role, announcement: &[u8]) -> ReportData {
         let client_key: &[u8] = self.client_key.as_ref().map_or(&[], |key| &key.0);
         let server_key: &[u8] = &self.server_key.0;
         let (own_key, peer_key) = match role {
             Role::Client => (client_key, server_key),
             Role::Server => (server_key, client_key),
         };
-        let claims_digest = Sha256Digest::of_bytes(claims);
+        let claims_digest = Sha256Digest::of_bytes(announcement);
         let mut hasher = LengthPrefixed::<Sha512>::new();
         for field in [
             DOMAIN,

@@ -20,7 +20,7 @@ use super::{
     },
 };
 use crate::{
-    connector::ConnectorConfiguration,
+    configuration::ConnectorConfiguration,
     error::{Refusal, SessionError},
     session::{Peer, SessionInfo},
     stream::AttestedStream,
@@ -62,7 +62,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(server_key) = facts.peer_key else {
-        return Err(attempt.refused(Refusal::permanent("tls-failed", "the server shows no certificate")));
+        return Err(attempt.refused(Refusal::request("tls-failed", "the server shows no certificate")));
     };
     let client_nonce = Nonce::generate().map_err(|e| attempt.local(e))?;
     let hello = wire::ClientHello { nonce: client_nonce.0.to_vec() };
@@ -76,9 +76,9 @@ where
             Attempt::message_error,
         )
         .await?;
-    let (server_nonce, evidence, session_claims) =
+    let (server_nonce, evidence, announcement) =
         match parse_server_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
-            ServerAnswer::Attestation { nonce, evidence, claims } => (nonce, evidence, claims),
+            ServerAnswer::Attestation { nonce, evidence, announcement } => (nonce, evidence, announcement),
             ServerAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         };
     let binding = Binding {
@@ -95,7 +95,7 @@ where
         &binding,
         Role::Server,
         &evidence,
-        session_claims,
+        announcement,
     );
     // Own evidence is made while the server's is verified, and sent only after.
     let own = async {
@@ -122,9 +122,9 @@ where
     };
 
     let answer = match own {
-        Some((evidence, claims)) => wire::ClientAttestation {
+        Some((evidence, announcement)) => wire::ClientAttestation {
             evidence: Some(wire_evidence(evidence).map_err(|e| attempt.local(e))?),
-            claims: claims.into(),
+            announcement: announcement.into(),
             refusal: None,
         },
         None => wire::ClientAttestation::default(),

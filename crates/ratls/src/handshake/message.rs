@@ -8,16 +8,17 @@
 
 use std::io;
 
-use adytum_api::session as wire;
+use adytum_api::{canonical, refusal::RefusalKind, session as wire};
 use adytum_evidence::evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH};
 use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{error::Refusal, handshake::binding::Nonce};
+use super::binding::Nonce;
+use crate::error::Refusal;
 
-/// The largest claims of either role, in bytes.
-pub const MAXIMUM_CLAIMS_LENGTH: usize = 16 * 1024;
+/// The largest announcement of either role, in bytes.
+pub const MAXIMUM_ANNOUNCEMENT_LENGTH: usize = 16 * 1024;
 
 /// The largest ClientHello, in bytes: a nonce has 34 in its only encoding.
 pub const MAXIMUM_HELLO_LENGTH: usize = 64;
@@ -68,7 +69,7 @@ impl MessageError {
 
     /// As it is told to the peer.
     pub(crate) fn refusal(&self) -> Refusal {
-        Refusal::permanent(self.code(), self.to_string())
+        Refusal::request(self.code(), self.to_string())
     }
 }
 
@@ -81,8 +82,8 @@ pub enum ServerAnswer {
         nonce: Nonce,
         /// Its evidence, not verified.
         evidence: Evidence,
-        /// Its claims, not checked.
-        claims: Bytes,
+        /// Its announcement, not checked.
+        announcement: Bytes,
     },
     /// It does not.
     Refusal(Refusal),
@@ -95,8 +96,8 @@ pub enum ClientAnswer {
     Attestation {
         /// Its evidence, not verified.
         evidence: Evidence,
-        /// Its claims, not checked.
-        claims: Bytes,
+        /// Its announcement, not checked.
+        announcement: Bytes,
     },
     /// The client accepts the server and has no TEE itself.
     Unattested,
@@ -145,12 +146,8 @@ where
 }
 
 /// Decodes one message and accepts its canonical encoding only.
-pub(crate) fn parse_exact<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
-    let message = M::decode(bytes).map_err(|e| e.to_string())?;
-    if message.encoded_len() != bytes.len() || message.encode_to_vec() != bytes {
-        return Err("unknown, repeated or misordered fields, or not the shortest encoding".to_owned());
-    }
-    Ok(message)
+fn parse<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
+    canonical::parse(bytes).map_err(|error| error.to_string())
 }
 
 fn malformed(message: &'static str) -> impl FnOnce(String) -> MessageError {
@@ -181,10 +178,10 @@ fn evidence(message: wire::Evidence) -> Result<Evidence, String> {
     Ok(Evidence { format, bytes: message.evidence, endorsements: message.endorsements })
 }
 
-fn claims(bytes: Vec<u8>) -> Result<Bytes, String> {
-    if bytes.len() > MAXIMUM_CLAIMS_LENGTH {
+fn announcement(bytes: Vec<u8>) -> Result<Bytes, String> {
+    if bytes.len() > MAXIMUM_ANNOUNCEMENT_LENGTH {
         return Err(format!(
-            "expected at most {MAXIMUM_CLAIMS_LENGTH} bytes of claims, found {}",
+            "expected at most {MAXIMUM_ANNOUNCEMENT_LENGTH} bytes of an announcement, found {}",
             bytes.len()
         ));
     }
@@ -209,55 +206,58 @@ fn refusal(message: wire::Refusal) -> Result<Refusal, String> {
         ));
     }
     let text = message.message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    Ok(Refusal { code: message.code, message: text, retry: message.retry })
+    let kind = RefusalKind::from_wire(message.kind)
+        .ok_or_else(|| format!("expected a refusal's kind, found {}", message.kind))?;
+    Ok(Refusal { code: message.code, message: text, retry: message.retry, kind })
 }
 
 /// Reads message 1, sent by the client.
 pub fn parse_client_hello(bytes: &[u8]) -> Result<Nonce, MessageError> {
-    parse_exact::<wire::ClientHello>(bytes)
+    parse::<wire::ClientHello>(bytes)
         .and_then(|message| nonce(&message.nonce))
         .map_err(malformed("ClientHello"))
 }
 
 /// Reads message 2, sent by the server.
 pub fn parse_server_attestation(bytes: &[u8]) -> Result<ServerAnswer, MessageError> {
-    let parse = || {
-        let message: wire::ServerAttestation = parse_exact(bytes)?;
+    let read = || {
+        let message: wire::ServerAttestation = parse(bytes)?;
         match (message.evidence, message.refusal) {
-            (None, Some(why)) if message.nonce.is_empty() && message.claims.is_empty() => {
+            (None, Some(why)) if message.nonce.is_empty() && message.announcement.is_empty() => {
                 refusal(why).map(ServerAnswer::Refusal)
             }
             (Some(shown), None) => Ok(ServerAnswer::Attestation {
                 nonce: nonce(&message.nonce)?,
                 evidence: evidence(shown)?,
-                claims: claims(message.claims)?,
+                announcement: announcement(message.announcement)?,
             }),
             _ => Err("expected either evidence or a refusal, found both or neither".to_owned()),
         }
     };
-    parse().map_err(malformed("ServerAttestation"))
+    read().map_err(malformed("ServerAttestation"))
 }
 
 /// Reads message 3, sent by the client.
 pub fn parse_client_attestation(bytes: &[u8]) -> Result<ClientAnswer, MessageError> {
-    let parse = || {
-        let message: wire::ClientAttestation = parse_exact(bytes)?;
+    let read = || {
+        let message: wire::ClientAttestation = parse(bytes)?;
         match (message.evidence, message.refusal) {
-            (None, None) if message.claims.is_empty() => Ok(ClientAnswer::Unattested),
-            (None, Some(why)) if message.claims.is_empty() => refusal(why).map(ClientAnswer::Refusal),
-            (Some(shown), None) => {
-                Ok(ClientAnswer::Attestation { evidence: evidence(shown)?, claims: claims(message.claims)? })
-            }
-            (None, _) => Err("claims without evidence".to_owned()),
+            (None, None) if message.announcement.is_empty() => Ok(ClientAnswer::Unattested),
+            (None, Some(why)) if message.announcement.is_empty() => refusal(why).map(ClientAnswer::Refusal),
+            (Some(shown), None) => Ok(ClientAnswer::Attestation {
+                evidence: evidence(shown)?,
+                announcement: announcement(message.announcement)?,
+            }),
+            (None, _) => Err("an announcement without evidence".to_owned()),
             (Some(_), Some(_)) => Err("expected either evidence or a refusal, found both".to_owned()),
         }
     };
-    parse().map_err(malformed("ClientAttestation"))
+    read().map_err(malformed("ClientAttestation"))
 }
 
 /// Reads message 4, sent by the server. `None`: the session is open.
 pub fn parse_session_result(bytes: &[u8]) -> Result<Option<Refusal>, MessageError> {
-    parse_exact::<wire::SessionResult>(bytes)
+    parse::<wire::SessionResult>(bytes)
         .and_then(|message| message.refusal.map(refusal).transpose())
         .map_err(malformed("SessionResult"))
 }
@@ -299,7 +299,8 @@ pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
         "evidence-without-certificate" => "a client that gives evidence shows a certificate",
         _ => "the log of the refusing side says why",
     };
-    wire::Refusal { code, message: message.to_owned(), retry: refusal.retry }
+    let kind = refusal.kind.to_wire().into();
+    wire::Refusal { code, message: message.to_owned(), retry: refusal.retry, kind }
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use adytum_api::refusal::RefusalKind;
 use proptest::prelude::*;
 
 use super::*;
@@ -11,14 +12,19 @@ fn quote(length: usize) -> wire::Evidence {
 }
 
 fn why() -> wire::Refusal {
-    wire::Refusal { code: "policy-refused".into(), message: "no".into(), retry: true }
+    wire::Refusal {
+        code: "policy-refused".into(),
+        message: "no".into(),
+        retry: true,
+        kind: wire::RefusalKind::Verdict.into(),
+    }
 }
 
 fn server(change: impl FnOnce(&mut wire::ServerAttestation)) -> Result<ServerAnswer, MessageError> {
     let mut message = wire::ServerAttestation {
         nonce: vec![2; 32],
         evidence: Some(quote(100)),
-        claims: b"claims".to_vec(),
+        announcement: b"claims".to_vec(),
         refusal: None,
     };
     change(&mut message);
@@ -26,8 +32,11 @@ fn server(change: impl FnOnce(&mut wire::ServerAttestation)) -> Result<ServerAns
 }
 
 fn client(change: impl FnOnce(&mut wire::ClientAttestation)) -> Result<ClientAnswer, MessageError> {
-    let mut message =
-        wire::ClientAttestation { evidence: Some(quote(100)), claims: b"claims".to_vec(), refusal: None };
+    let mut message = wire::ClientAttestation {
+        evidence: Some(quote(100)),
+        announcement: b"claims".to_vec(),
+        refusal: None,
+    };
     change(&mut message);
     parse_client_attestation(&message.encode_to_vec())
 }
@@ -58,8 +67,8 @@ fn nonces_of_other_lengths_are_refused() {
 
 #[test]
 fn oversize_and_empty_fields_are_refused() {
-    is_malformed(server(|message| message.claims = vec![0; MAXIMUM_CLAIMS_LENGTH + 1]));
-    is_malformed(client(|message| message.claims = vec![0; MAXIMUM_CLAIMS_LENGTH + 1]));
+    is_malformed(server(|message| message.announcement = vec![0; MAXIMUM_ANNOUNCEMENT_LENGTH + 1]));
+    is_malformed(client(|message| message.announcement = vec![0; MAXIMUM_ANNOUNCEMENT_LENGTH + 1]));
     is_malformed(server(|message| message.evidence = Some(quote(MAXIMUM_EVIDENCE_LENGTH + 1))));
     is_malformed(client(|message| message.evidence = Some(quote(MAXIMUM_EVIDENCE_LENGTH + 1))));
     is_malformed(server(|message| message.evidence = Some(quote(0))));
@@ -77,7 +86,7 @@ fn unknown_evidence_formats_are_refused() {
     }
 }
 
-/// Defence: a client that gives no evidence claims nothing.
+/// Defence: a client that gives no evidence announces nothing.
 #[test]
 fn claims_without_evidence_are_refused() {
     is_malformed(client(|message| message.evidence = None));
@@ -101,6 +110,9 @@ fn refusals_are_bounded_and_cannot_write_to_a_terminal() {
     };
     for code in ["", "Upper", "a b", "é", "x\n", &"a".repeat(65)] {
         is_malformed(parse(wire::Refusal { code: code.into(), ..why() }));
+    }
+    for kind in [-1, 0, 4, i32::MAX] {
+        is_malformed(parse(wire::Refusal { kind, ..why() }));
     }
     is_malformed(parse(wire::Refusal { message: "m".repeat(MAXIMUM_REFUSAL_TEXT + 1), ..why() }));
     let shown = parse(wire::Refusal { message: "a\u{1b}[2J\nb".into(), ..why() }).unwrap().unwrap();
@@ -127,15 +139,15 @@ fn anything_behind_or_inside_a_message_is_refused() {
 /// what was wanted or found.
 #[test]
 fn a_peer_is_not_told_what_was_wanted() {
-    let refusal = Refusal::permanent("policy-refused", "mr_enclave: wanted ab12, got cd34");
+    let refusal = Refusal::verdict("policy-refused", "mr_enclave: wanted ab12, got cd34");
     let told = wire_refusal(&refusal);
     assert_eq!(told.code, "policy-refused");
     assert!(!told.message.contains("ab12") && !told.message.contains("cd34"));
-    assert_eq!(wire_refusal(&Refusal::permanent("Not A Code", "")).code, "refused");
+    assert_eq!(wire_refusal(&Refusal::verdict("Not A Code", "")).code, "refused");
     for code in ["policy-refused", "x", "evidence-not-bound"] {
-        let message = wire::SessionResult { refusal: Some(wire_refusal(&Refusal::temporary(code, "m"))) };
+        let message = wire::SessionResult { refusal: Some(wire_refusal(&Refusal::outage(code, "m"))) };
         let back = parse_session_result(&message.encode_to_vec()).unwrap().unwrap();
-        assert!(back.code == code && back.retry);
+        assert!(back.code == code && back.retry && back.kind == RefusalKind::Outage);
     }
 }
 
@@ -182,10 +194,10 @@ proptest! {
         let _ = parse_session_result(&bytes);
         match parse_client_attestation(&bytes) {
             Ok(ClientAnswer::Unattested) => prop_assert!(bytes.is_empty()),
-            Ok(ClientAnswer::Attestation { evidence, claims }) => {
+            Ok(ClientAnswer::Attestation { evidence, announcement }) => {
                 let back = wire::ClientAttestation {
                     evidence: Some(wire_evidence(evidence).unwrap()),
-                    claims: claims.to_vec(),
+                    announcement: announcement.to_vec(),
                     refusal: None,
                 };
                 prop_assert_eq!(back.encode_to_vec(), bytes);
@@ -200,7 +212,7 @@ proptest! {
         let message = wire::ServerAttestation {
             nonce: vec![2; 32],
             evidence: Some(quote(100)),
-            claims: b"claims".to_vec(),
+            announcement: b"claims".to_vec(),
             refusal: None,
         };
         let good = message.encode_to_vec();
@@ -217,14 +229,14 @@ proptest! {
     fn cut_or_extended_messages_are_refused(cut in 1usize..100, tail in proptest::collection::vec(any::<u8>(), 1..20)) {
         let message = wire::ClientAttestation {
             evidence: Some(quote(90)),
-            claims: b"some claims".to_vec(),
+            announcement: b"some claims".to_vec(),
             refusal: None,
         };
         let good = message.encode_to_vec();
         let extended = [&good[..], &tail].concat();
-        if let Ok(ClientAnswer::Attestation { claims, .. }) = parse_client_attestation(&good[..good.len() - cut]) {
-            // Cut exactly before the claims, the rest is a message of its own.
-            prop_assert!(claims.is_empty());
+        if let Ok(ClientAnswer::Attestation { announcement, .. }) = parse_client_attestation(&good[..good.len() - cut]) {
+            // Cut exactly before the announcement, the rest is a message of its own.
+            prop_assert!(announcement.is_empty());
         }
         prop_assert!(parse_client_attestation(&extended).is_err());
     }

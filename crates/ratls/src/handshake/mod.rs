@@ -18,13 +18,13 @@ use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout_at};
 
+use self::{
+    binding::{Binding, Role},
+    replays::Replays,
+};
 use crate::{
-    claims::PeerJudge,
     error::{Refusal, SessionError},
-    handshake::{
-        binding::{Binding, Role},
-        replays::Replays,
-    },
+    judge::PeerJudge,
     session::{LocalAttestation, Peer},
 };
 
@@ -82,28 +82,28 @@ impl Attempt {
     }
 }
 
-/// This side's evidence and claims, bound to the session.
+/// This side's evidence and announcement, bound to the session.
 async fn collect(
     attempt: &Attempt,
     local: &LocalAttestation,
     binding: &Binding,
     role: Role,
 ) -> Result<(Evidence, Bytes), SessionError> {
-    let claims = (local.claims)();
-    if claims.len() > message::MAXIMUM_CLAIMS_LENGTH {
+    let announcement = (local.announcement)();
+    if announcement.len() > message::MAXIMUM_ANNOUNCEMENT_LENGTH {
         return Err(attempt.local(format!(
-            "own claims have {} bytes, at most {} are allowed",
-            claims.len(),
-            message::MAXIMUM_CLAIMS_LENGTH
+            "own announcement have {} bytes, at most {} are allowed",
+            announcement.len(),
+            message::MAXIMUM_ANNOUNCEMENT_LENGTH
         )));
     }
-    let report_data = binding.report_data(role, &claims);
+    let report_data = binding.report_data(role, &announcement);
     let evidence = attempt
         .step("collecting evidence", local.attester.evidence(report_data), |attempt, source| {
             SessionError::Attester { peer: attempt.peer.clone(), source }
         })
         .await?;
-    Ok((evidence, claims))
+    Ok((evidence, announcement))
 }
 
 /// What a side demands of its peer's evidence.
@@ -116,42 +116,38 @@ struct Demands<'a> {
 }
 
 /// The one place where a peer's evidence is accepted: verified, bound to exactly
-/// this session, role, pair of keys and claims, and judged.
+/// this session, role, pair of keys and announcement, and judged.
 async fn accept_evidence(
     attempt: &Attempt,
     demands: Demands<'_>,
     binding: &Binding,
     role: Role,
     evidence: &Evidence,
-    session_claims: Bytes,
+    announcement: Bytes,
 ) -> Result<Peer, SessionError> {
     let Demands { verifier, judge, replays } = demands;
     let claims = attempt
         .step("verifying the peer's evidence", verifier.verify(evidence), |attempt, error| {
-            attempt.refused(Refusal {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-                retry: error.retry(),
-            })
+            attempt.refused(Refusal::from(&error))
         })
         .await?;
-    let expected = binding.report_data(role, &session_claims);
+    let expected = binding.report_data(role, &announcement);
     if !bool::from(expected.0.ct_eq(&claims.report_data.0)) {
         if replays.is_some_and(|replays| replays.knows(&claims.report_data)) {
-            return Err(attempt.refused(Refusal::permanent(
+            return Err(attempt.refused(Refusal::request(
                 "evidence-replayed",
                 "the evidence is that of an earlier session. Somebody is replaying it",
             )));
         }
-        return Err(attempt.refused(Refusal::permanent(
+        return Err(attempt.refused(Refusal::request(
             "evidence-not-bound",
             "the evidence is genuine but was not made for this session: it is bound to another connection, \
-             key, role or other claims. Somebody may be relaying or replaying it",
+             key, role or announcement. Somebody may be relaying or replaying it",
         )));
     }
-    judge.judge(&claims, &session_claims).map_err(|refusal| attempt.refused(refusal))?;
+    judge.judge(&claims, &announcement).map_err(|refusal| attempt.refused(refusal))?;
     if let Some(replays) = replays {
         replays.remember(&expected);
     }
-    Ok(Peer::Attested { claims: Box::new(claims), session_claims })
+    Ok(Peer::Attested { claims: Box::new(claims), announcement })
 }

@@ -22,7 +22,7 @@ use super::{
     replays::Replays,
 };
 use crate::{
-    acceptor::AcceptorConfiguration,
+    configuration::AcceptorConfiguration,
     error::{Refusal, SessionError},
     session::{Peer, SessionInfo},
     stream::AttestedStream,
@@ -110,11 +110,11 @@ where
         server_key: identity.tls.key_digest(),
     };
 
-    let (evidence, claims) = collect(attempt, &configuration.local, &binding, Role::Server).await?;
+    let (evidence, announcement) = collect(attempt, &configuration.local, &binding, Role::Server).await?;
     let attestation = wire::ServerAttestation {
         nonce: binding.server_nonce.0.to_vec(),
         evidence: Some(wire_evidence(evidence).map_err(|e| attempt.local(e))?),
-        claims: claims.into(),
+        announcement: announcement.into(),
         refusal: None,
     };
     attempt
@@ -132,7 +132,7 @@ where
     let peer = match parse_client_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
         ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         ClientAnswer::Unattested if facts.peer_key.is_some() => {
-            return Err(attempt.refused(Refusal::permanent(
+            return Err(attempt.refused(Refusal::request(
                 "certificate-without-evidence",
                 "expected evidence from a client that shows a certificate, found none",
             )));
@@ -140,12 +140,12 @@ where
         ClientAnswer::Unattested => Peer::Unattested,
         // Evidence that is bound to no key of the client's could be anybody's.
         ClientAnswer::Attestation { .. } if facts.peer_key.is_none() => {
-            return Err(attempt.refused(Refusal::permanent(
+            return Err(attempt.refused(Refusal::request(
                 "evidence-without-certificate",
                 "expected a certificate from a client that gives evidence, found none",
             )));
         }
-        ClientAnswer::Attestation { evidence, claims } => {
+        ClientAnswer::Attestation { evidence, announcement } => {
             accept_evidence(
                 attempt,
                 Demands {
@@ -156,7 +156,7 @@ where
                 &binding,
                 Role::Client,
                 &evidence,
-                claims,
+                announcement,
             )
             .await?
         }
@@ -176,10 +176,10 @@ fn for_peer(error: &SessionError) -> Option<Refusal> {
     match error {
         SessionError::Refused { refusal, .. } => Some(refusal.clone()),
         SessionError::Attester { source: AttesterError::Overloaded, .. } => {
-            Some(Refusal::temporary(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
+            Some(Refusal::outage(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
         }
         SessionError::Attester { .. } | SessionError::Local { .. } => {
-            Some(Refusal::temporary("attestation-unavailable", ""))
+            Some(Refusal::outage("attestation-unavailable", ""))
         }
         // The peer that refused knows; one that is silent or gone is not told.
         _ => None,

@@ -9,14 +9,12 @@ use std::{
 };
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey},
+    attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::ReportData,
 };
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    error::SessionError,
-    limits::Limits,
+    acceptor::AttestedAcceptor, configuration::AcceptorConfiguration, error::SessionError, limits::Limits,
     session::LocalAttestation,
 };
 use bytes::Bytes;
@@ -28,7 +26,7 @@ use tokio_stream::StreamExt;
 
 use crate::{
     raw,
-    world::{BROKER, GENESIS, Mirror, World, address, ask, broker_claims, refusal_by_peer, serve},
+    world::{BROKER, GENESIS, Mirror, World, address, ask, broker_announcement, refusal_by_peer, serve},
 };
 
 /// Defence: the bound on handshakes. The one beyond it is closed at once, with
@@ -98,8 +96,8 @@ impl Attester for Shaky {
     fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
         Ok(None)
     }
-    fn platform(&self) -> &'static str {
-        "shaky"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
@@ -108,8 +106,10 @@ impl Attester for Shaky {
 async fn a_panic_in_one_handshake_touches_no_other() {
     let world = World::new();
     let attester = Shaky { calls: AtomicUsize::new(0), inner: world.local(BROKER, Bytes::new()).attester };
-    let local =
-        LocalAttestation { attester: Arc::new(attester), claims: Arc::new(|| broker_claims(GENESIS)) };
+    let local = LocalAttestation {
+        attester: Arc::new(attester),
+        announcement: Arc::new(|| broker_announcement(GENESIS)),
+    };
     let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
     let (address, server) = serve(acceptor, Mirror::default()).await;
     let error = world.tool().session(&address.to_string()).await.unwrap_err();
@@ -133,8 +133,8 @@ impl Attester for Broken {
     fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
         Ok(None)
     }
-    fn platform(&self) -> &'static str {
-        "broken"
+    fn platform(&self) -> TeePlatform {
+        TeePlatform::Simulation
     }
 }
 
@@ -144,8 +144,8 @@ async fn a_server_that_cannot_attest_says_so() {
     let world = World::new();
     let huge: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(|| Bytes::from(vec![0; 16 * 1024 + 1]));
     for local in [
-        LocalAttestation { attester: Arc::new(Broken), claims: Arc::new(Bytes::new) },
-        LocalAttestation { claims: huge, ..world.local(BROKER, Bytes::new()) },
+        LocalAttestation { attester: Arc::new(Broken), announcement: Arc::new(Bytes::new) },
+        LocalAttestation { announcement: huge, ..world.local(BROKER, Bytes::new()) },
     ] {
         let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
         let tool = world.tool();

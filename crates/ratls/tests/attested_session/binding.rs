@@ -10,8 +10,8 @@ use adytum_api::session as wire;
 use adytum_evidence::measurement::Sha256Digest;
 use adytum_ratls::{
     acceptor::AttestedAcceptor,
-    claims::AnyEvidence,
-    connector::{AttestedConnector, ConnectorConfiguration},
+    configuration::ConnectorConfiguration,
+    connector::AttestedConnector,
     error::SessionError,
     handshake::{
         binding::{Binding, Nonce, Role},
@@ -20,13 +20,14 @@ use adytum_ratls::{
             parse_server_attestation, parse_session_result, wire_evidence,
         },
     },
+    judge::AnyEvidence,
 };
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use crate::{
     raw::{self, RawKey},
-    world::{BROKER, GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_claims, refusal},
+    world::{BROKER, GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_announcement, refusal},
 };
 
 /// What is wrong with what an attacker's TEE signs.
@@ -62,9 +63,9 @@ fn report_data(
     wrong: Wrong,
     mut binding: Binding,
     mut role: Role,
-    claims: &[u8],
+    announcement: &[u8],
 ) -> adytum_evidence::measurement::ReportData {
-    let mut signed = claims.to_vec();
+    let mut signed = announcement.to_vec();
     match (wrong, role) {
         (Wrong::Nothing | Wrong::Zeros, _) => {}
         (Wrong::ClientNonce, _) => binding.client_nonce = Nonce([0xee; 32]),
@@ -107,13 +108,13 @@ async fn server_signs(wrong: Wrong) -> (Result<(), SessionError>, ClientAnswer) 
         let mut raw = raw::server(theirs, &key).await;
         let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
         let server_nonce = Nonce::generate().unwrap();
-        let claims = broker_claims(GENESIS);
+        let announcement = broker_announcement(GENESIS);
         let binding = raw.as_server(client_nonce, server_nonce);
-        let evidence = world.quote(BROKER, report_data(wrong, binding, Role::Server, &claims));
+        let evidence = world.quote(BROKER, report_data(wrong, binding, Role::Server, &announcement));
         raw.send(&wire::ServerAttestation {
             nonce: server_nonce.0.to_vec(),
             evidence: Some(wire_evidence(evidence).unwrap()),
-            claims: claims.to_vec(),
+            announcement: announcement.to_vec(),
             refusal: None,
         })
         .await;
@@ -161,7 +162,7 @@ async fn client_signs(wrong: Wrong) -> (Result<(), SessionError>, Option<adytum_
         let evidence = world.quote(REPLICA, report_data(wrong, binding, Role::Client, b"claims"));
         raw.send(&wire::ClientAttestation {
             evidence: Some(wire_evidence(evidence).unwrap()),
-            claims: b"claims".to_vec(),
+            announcement: b"claims".to_vec(),
             refusal: None,
         })
         .await;
@@ -203,14 +204,14 @@ async fn a_servers_evidence_of_an_earlier_session_is_refused() {
             let mut raw = raw::server(theirs, &key).await;
             let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
             let message = recorded.take().unwrap_or_else(|| {
-                let claims = broker_claims(GENESIS);
+                let announcement = broker_announcement(GENESIS);
                 let server_nonce = Nonce::generate().unwrap();
                 let binding = raw.as_server(client_nonce, server_nonce);
-                let evidence = world.quote(BROKER, binding.report_data(Role::Server, &claims));
+                let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
                 wire::ServerAttestation {
                     nonce: server_nonce.0.to_vec(),
                     evidence: Some(wire_evidence(evidence).unwrap()),
-                    claims: claims.to_vec(),
+                    announcement: announcement.to_vec(),
                     refusal: None,
                 }
             });
@@ -250,7 +251,7 @@ async fn a_clients_evidence_of_an_earlier_session_is_refused() {
                 let evidence = world.quote(REPLICA, binding.report_data(Role::Client, b""));
                 wire::ClientAttestation {
                     evidence: Some(wire_evidence(evidence).unwrap()),
-                    claims: Vec::new(),
+                    announcement: Vec::new(),
                     refusal: None,
                 }
             });
@@ -283,10 +284,10 @@ async fn a_servers_own_evidence_sent_back_is_refused() {
         let mut raw = raw::client(theirs, Some(&key)).await;
         raw.send(&raw::hello(Nonce::generate().unwrap())).await;
         let answer = parse_server_attestation(&raw.receive().await).unwrap();
-        let ServerAnswer::Attestation { evidence, claims, .. } = answer else { panic!("{answer:?}") };
+        let ServerAnswer::Attestation { evidence, announcement, .. } = answer else { panic!("{answer:?}") };
         raw.send(&wire::ClientAttestation {
             evidence: Some(wire_evidence(evidence).unwrap()),
-            claims: claims.into(),
+            announcement: announcement.into(),
             refusal: None,
         })
         .await;
@@ -316,13 +317,13 @@ async fn a_clients_own_evidence_sent_back_is_refused() {
             let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
             let server_nonce = Nonce::generate().unwrap();
             let message = collected.take().unwrap_or_else(|| {
-                let claims = broker_claims(OTHER_GENESIS);
+                let announcement = broker_announcement(OTHER_GENESIS);
                 let binding = raw.as_server(client_nonce, server_nonce);
-                let evidence = world.quote(BROKER, binding.report_data(Role::Server, &claims));
+                let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
                 wire::ServerAttestation {
                     nonce: server_nonce.0.to_vec(),
                     evidence: Some(wire_evidence(evidence).unwrap()),
-                    claims: claims.to_vec(),
+                    announcement: announcement.to_vec(),
                     refusal: None,
                 }
             });
@@ -331,10 +332,10 @@ async fn a_clients_own_evidence_sent_back_is_refused() {
             let _ = raw.stream.write_all(&[0; 4]).await;
             let _ = raw.stream.flush().await;
             match answer {
-                ClientAnswer::Attestation { evidence, claims } => Some(wire::ServerAttestation {
+                ClientAnswer::Attestation { evidence, announcement } => Some(wire::ServerAttestation {
                     nonce: server_nonce.0.to_vec(),
                     evidence: Some(wire_evidence(evidence).unwrap()),
-                    claims: claims.into(),
+                    announcement: announcement.into(),
                     refusal: None,
                 }),
                 _ => None,

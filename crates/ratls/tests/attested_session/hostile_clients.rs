@@ -273,7 +273,7 @@ async fn a_client_that_goes_away_is_noticed_at_once() {
 async fn answer(
     certificate: bool,
     evidence: bool,
-    claims: &[u8],
+    announcement: &[u8],
 ) -> (Result<(), SessionError>, Option<adytum_ratls::error::Refusal>) {
     let world = World::new();
     let key = RawKey::new();
@@ -286,10 +286,10 @@ async fn answer(
         let answer = parse_server_attestation(&raw.receive().await).unwrap();
         let ServerAnswer::Attestation { nonce, .. } = answer else { panic!("{answer:?}") };
         let binding = raw.as_client(client_nonce, nonce);
-        let quote = world.quote(REPLICA, binding.report_data(Role::Client, claims));
+        let quote = world.quote(REPLICA, binding.report_data(Role::Client, announcement));
         raw.send(&wire::ClientAttestation {
             evidence: evidence.then(|| wire_evidence(quote).unwrap()),
-            claims: claims.to_vec(),
+            announcement: announcement.to_vec(),
             refusal: None,
         })
         .await;
@@ -304,15 +304,15 @@ async fn answer(
 /// The controls of the next three.
 #[tokio::test]
 async fn clients_that_keep_the_rules_are_accepted() {
-    for (certificate, evidence, claims) in
+    for (certificate, evidence, announcement) in
         [(true, true, &b"claims"[..]), (true, true, b""), (false, false, b"")]
     {
-        let (result, told) = answer(certificate, evidence, claims).await;
+        let (result, told) = answer(certificate, evidence, announcement).await;
         assert!(result.is_ok() && told.is_none(), "{result:?}");
     }
 }
 
-/// Defence: a client without evidence claims nothing.
+/// Defence: a client without evidence announces nothing.
 #[tokio::test]
 async fn claims_without_evidence_are_refused() {
     for certificate in [true, false] {

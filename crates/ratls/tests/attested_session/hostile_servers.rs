@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     raw::{self, Raw, RawKey},
-    world::{BROKER, GENESIS, LIMIT, World, address, broker_claims, refusal, refusal_by_peer},
+    world::{BROKER, GENESIS, LIMIT, World, address, broker_announcement, refusal, refusal_by_peer},
 };
 
 /// How far an attacker plays by the rules.
@@ -39,13 +39,13 @@ async fn reach(step: Step, world: &World, stream: DuplexStream) -> Raw {
     let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
     if step == Step::Attested {
         let server_nonce = Nonce::generate().unwrap();
-        let claims = broker_claims(GENESIS);
+        let announcement = broker_announcement(GENESIS);
         let binding = raw.as_server(client_nonce, server_nonce);
-        let evidence = world.quote(BROKER, binding.report_data(Role::Server, &claims));
+        let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
         raw.send(&wire::ServerAttestation {
             nonce: server_nonce.0.to_vec(),
             evidence: Some(wire_evidence(evidence).unwrap()),
-            claims: claims.to_vec(),
+            announcement: announcement.to_vec(),
             refusal: None,
         })
         .await;
@@ -238,11 +238,12 @@ async fn a_server_that_skips_the_attestation_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_server_without_evidence_is_refused() {
     let world = World::new();
-    for claims in [Vec::new(), broker_claims(GENESIS).to_vec()] {
+    for announcement in [Vec::new(), broker_announcement(GENESIS).to_vec()] {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
             let mut raw = reach(Step::Hello, &world, theirs).await;
-            raw.send(&wire::ServerAttestation { nonce: vec![1; 32], claims, ..Default::default() }).await;
+            raw.send(&wire::ServerAttestation { nonce: vec![1; 32], announcement, ..Default::default() })
+                .await;
             let _ = raw.stream.read_to_end(&mut Vec::new()).await;
         };
         let (result, _) = attack(&world, ours, attacker).await;
@@ -258,8 +259,12 @@ async fn a_servers_refusal_is_the_callers_error() {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
             let mut raw = reach(step, &world, theirs).await;
-            let refusal =
-                Some(wire::Refusal { code: "overloaded".into(), message: "later".into(), retry: true });
+            let refusal = Some(wire::Refusal {
+                code: "overloaded".into(),
+                message: "later".into(),
+                retry: true,
+                kind: wire::RefusalKind::Outage.into(),
+            });
             match step {
                 Step::Hello => raw.send(&wire::ServerAttestation { refusal, ..Default::default() }).await,
                 Step::Attested => raw.send(&wire::SessionResult { refusal }).await,

@@ -9,11 +9,13 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::{TrustRoot, Verifier},
 };
+use adytum_governance::pin::BrokerPin;
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    claims::{BrokerPin, PeerJudge},
-    connector::{AttestedConnector, ConnectorConfiguration},
+    acceptor::AttestedAcceptor,
+    configuration::{AcceptorConfiguration, ConnectorConfiguration},
+    connector::AttestedConnector,
     error::{Refusal, SessionError},
+    judge::PeerJudge,
     session::LocalAttestation,
 };
 use adytum_sim::{Platform, SimAttester};
@@ -21,7 +23,7 @@ use bytes::Bytes;
 
 use crate::{
     raw,
-    world::{GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_claims, refusal, refusal_by_peer},
+    world::{GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_announcement, refusal, refusal_by_peer},
 };
 
 /// Both ends' results of one attempt.
@@ -44,7 +46,7 @@ async fn a_genuine_broker_of_another_genesis_is_refused() {
     let world = World::new();
     for connector in [world.replica(), world.tool()] {
         let impostor = AttestedAcceptor::new(AcceptorConfiguration {
-            local: world.local(crate::world::BROKER, broker_claims(OTHER_GENESIS)),
+            local: world.local(crate::world::BROKER, broker_announcement(OTHER_GENESIS)),
             ..world.accepting()
         });
         let (client, server) = attempt(connector, impostor).await;
@@ -60,16 +62,16 @@ async fn a_genuine_broker_of_another_genesis_is_refused() {
     }
 }
 
-/// Defence: `BrokerClaims::decode` is exact.
+/// Defence: `BrokerAnnouncement::decode` is exact.
 #[tokio::test]
 async fn a_broker_without_readable_claims_is_refused() {
     let world = World::new();
-    let second = [&broker_claims(OTHER_GENESIS)[..], &broker_claims(GENESIS)].concat();
-    for claims in [Bytes::new(), Bytes::from_static(b"genesis"), second.into()] {
-        let local = world.local(crate::world::BROKER, claims);
+    let second = [&broker_announcement(OTHER_GENESIS)[..], &broker_announcement(GENESIS)].concat();
+    for announcement in [Bytes::new(), Bytes::from_static(b"genesis"), second.into()] {
+        let local = world.local(crate::world::BROKER, announcement);
         let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
         let (client, _) = attempt(world.tool(), acceptor).await;
-        assert_eq!(refusal(client).code, "claims-malformed");
+        assert_eq!(refusal(client).code, "announcement-malformed");
     }
 }
 
@@ -78,8 +80,10 @@ async fn a_broker_without_readable_claims_is_refused() {
 async fn another_program_with_the_right_genesis_is_refused_with_every_reason() {
     let world = World::new();
     let attester = SimAttester::new(world.platform.clone(), REPLICA).debug(true);
-    let local =
-        LocalAttestation { attester: Arc::new(attester), claims: Arc::new(|| broker_claims(GENESIS)) };
+    let local = LocalAttestation {
+        attester: Arc::new(attester),
+        announcement: Arc::new(|| broker_announcement(GENESIS)),
+    };
     let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
     let (client, server) = attempt(world.replica(), acceptor).await;
     let refusal = refusal(client);
@@ -135,7 +139,7 @@ async fn another_simulated_platform_is_refused() {
     let foreign = Platform::ephemeral().unwrap();
     let local = LocalAttestation {
         attester: Arc::new(SimAttester::new(foreign, crate::world::BROKER)),
-        claims: Arc::new(|| broker_claims(GENESIS)),
+        announcement: Arc::new(|| broker_announcement(GENESIS)),
     };
     let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
     let (client, _) = attempt(world.tool(), acceptor).await;
@@ -146,9 +150,9 @@ async fn another_simulated_platform_is_refused() {
 struct Nobody;
 
 impl PeerJudge for Nobody {
-    fn judge(&self, _claims: &Claims, session_claims: &[u8]) -> Result<(), Refusal> {
-        assert_eq!(session_claims, b"who I am");
-        Err(Refusal::temporary("not-now", "only 10.0.0.7 runs model alpha"))
+    fn judge(&self, _claims: &Claims, announcement: &[u8]) -> Result<(), Refusal> {
+        assert_eq!(announcement, b"who I am");
+        Err(Refusal::outage("not-now", "only 10.0.0.7 runs model alpha"))
     }
 }
 
@@ -176,7 +180,7 @@ async fn a_policy_for_real_hardware_refuses_simulated_evidence_that_verified() {
     let world = World::new();
     let policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, crate::world::BROKER);
     let connector = AttestedConnector::new(ConnectorConfiguration {
-        judge: Arc::new(BrokerPin { policy, genesis: GENESIS }),
+        judge: Arc::new(crate::world::pinned(BrokerPin { policy, genesis: GENESIS })),
         ..world.connecting()
     });
     let (client, _) = attempt(connector, world.acceptor()).await;

@@ -6,11 +6,11 @@ use std::{io, sync::Arc};
 use adytum_api::session as wire;
 use adytum_evidence::measurement::Sha256Digest;
 use adytum_ratls::{
-    ALPN,
     handshake::{
-        binding::{Binding, Nonce, SESSION_LABEL},
+        binding::{Binding, Nonce},
         message::{read_message, write_message},
     },
+    protocol::{ALPN, SESSION_LABEL},
 };
 use prost::Message;
 use rcgen::{CertificateParams, CustomExtension, KeyPair, PublicKeyData};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adytum_api::session as wire;
 use adytum_ratls::{
-    claims::AnyEvidence,
-    connector::{AttestedConnector, ConnectorConfiguration},
+    configuration::ConnectorConfiguration,
+    connector::AttestedConnector,
     handshake::{
         binding::{Nonce, Role},
         message::{
@@ -13,12 +13,13 @@ use adytum_ratls::{
             parse_server_attestation, parse_session_result, wire_evidence,
         },
     },
+    judge::AnyEvidence,
 };
 use tokio::io::AsyncWriteExt;
 
 use crate::{
     raw::{self, RawKey},
-    world::{BROKER, GENESIS, World, address, broker_claims, refusal},
+    world::{BROKER, GENESIS, World, address, broker_announcement, refusal},
 };
 
 /// Defence: keys and exporter in the report data. The real broker's evidence,
@@ -66,13 +67,13 @@ async fn evidence_relayed_under_the_brokers_own_stolen_tls_key_is_refused() {
         let mut raw = raw::server(broker_end, &stolen).await;
         let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
         let server_nonce = Nonce::generate().unwrap();
-        let claims = broker_claims(GENESIS);
+        let announcement = broker_announcement(GENESIS);
         let binding = raw.as_server(client_nonce, server_nonce);
-        let evidence = world.quote(BROKER, binding.report_data(Role::Server, &claims));
+        let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
         raw.send(&wire::ServerAttestation {
             nonce: server_nonce.0.to_vec(),
             evidence: Some(wire_evidence(evidence).unwrap()),
-            claims: claims.to_vec(),
+            announcement: announcement.to_vec(),
             refusal: None,
         })
         .await;
@@ -127,7 +128,7 @@ async fn a_replicas_evidence_relayed_to_the_broker_is_refused() {
             .send(&wire::ServerAttestation {
                 nonce: nonce.0.to_vec(),
                 evidence: Some(wire_evidence(evidence).unwrap()),
-                claims: Vec::new(),
+                announcement: Vec::new(),
                 refusal: None,
             })
             .await;

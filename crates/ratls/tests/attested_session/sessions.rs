@@ -5,7 +5,7 @@ use rustls::NamedGroup;
 
 use crate::{
     raw,
-    world::{GENESIS, Mirror, World, address, ask, broker_claims, serve},
+    world::{GENESIS, Mirror, World, address, ask, broker_announcement, serve},
 };
 
 #[tokio::test]
@@ -13,11 +13,11 @@ async fn both_ends_see_each_other_and_the_same_binding() {
     let world = World::new();
     let (address, server) = serve(world.acceptor(), Mirror::default()).await;
     let session = world.replica().session(&address.to_string()).await.unwrap();
-    let Peer::Attested { claims, session_claims } = &session.info.peer else {
+    let Peer::Attested { claims, announcement } = &session.info.peer else {
         panic!("{:?}", session.info.peer)
     };
     assert!(claims.carries(crate::world::BROKER));
-    assert_eq!(*session_claims, broker_claims(GENESIS));
+    assert_eq!(*announcement, broker_announcement(GENESIS));
     assert_eq!(session.info.peer_address, address);
 
     let secret = ask(session.channel.clone(), "who").await.unwrap();

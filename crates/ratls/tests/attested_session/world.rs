@@ -8,7 +8,7 @@ use adytum_api::broker::{
     key_broker_server::{KeyBroker, KeyBrokerServer},
 };
 use adytum_evidence::{
-    claims::TeeKind,
+    claims::{Claims, TeeKind},
     clock::SystemClock,
     evidence::Evidence,
     measurement::{ReportData, Sha256Digest, WorkloadIdentity},
@@ -16,11 +16,15 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::Verifier,
 };
+use adytum_governance::{
+    announcement::BrokerAnnouncement, genesis::GenesisDigest, head::StateHead, pin::BrokerPin,
+};
 use adytum_ratls::{
-    acceptor::{AcceptorConfiguration, AttestedAcceptor},
-    claims::{AnyEvidence, BrokerClaims, BrokerPin, GenesisDigest, StateHead},
-    connector::{AttestedConnector, ConnectorConfiguration},
+    acceptor::AttestedAcceptor,
+    configuration::{AcceptorConfiguration, ConnectorConfiguration},
+    connector::AttestedConnector,
     error::{Refusal, SessionError},
+    judge::{AnyEvidence, PeerJudge},
     limits::Limits,
     session::{LocalAttestation, Peer, SessionInfo},
 };
@@ -53,10 +57,10 @@ impl World {
         Self { platform, verifier: Arc::new(verifier) }
     }
 
-    pub fn local(&self, identity: WorkloadIdentity, claims: Bytes) -> LocalAttestation {
+    pub fn local(&self, identity: WorkloadIdentity, announcement: Bytes) -> LocalAttestation {
         LocalAttestation {
             attester: Arc::new(SimAttester::new(self.platform.clone(), identity)),
-            claims: Arc::new(move || claims.clone()),
+            announcement: Arc::new(move || announcement.clone()),
         }
     }
 
@@ -65,7 +69,7 @@ impl World {
         AcceptorConfiguration {
             verifier: self.verifier.clone(),
             judge: Arc::new(AnyEvidence),
-            local: self.local(BROKER, broker_claims(GENESIS)),
+            local: self.local(BROKER, broker_announcement(GENESIS)),
             limits: Limits::default(),
         }
     }
@@ -99,13 +103,21 @@ impl World {
     }
 }
 
-pub fn broker_claims(genesis: GenesisDigest) -> Bytes {
+pub fn broker_announcement(genesis: GenesisDigest) -> Bytes {
     let head = StateHead { epoch: 1, manifest_version: 0, audit_size: 0, audit_hash: None };
-    BrokerClaims { genesis, head }.encode()
+    BrokerAnnouncement { genesis, head }.encode()
 }
 
-pub fn pin(genesis: GenesisDigest) -> BrokerPin {
-    BrokerPin { policy: Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, BROKER), genesis }
+pub fn pin(genesis: GenesisDigest) -> impl PeerJudge {
+    pinned(BrokerPin { policy: Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, BROKER), genesis })
+}
+
+/// Accepts the pinned broker.
+pub fn pinned(pin: BrokerPin) -> impl PeerJudge {
+    move |claims: &Claims, announcement: &[u8]| {
+        let judged = pin.judge(claims, announcement).map(drop);
+        judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
+    }
 }
 
 /// The refusal of an attempt that this side refused.

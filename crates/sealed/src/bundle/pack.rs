@@ -17,7 +17,7 @@ use super::{
     BLOCK, Entry, EntryError, EntryKind, EntryPath, LinkTarget, MAXIMUM_ENTRIES, MAXIMUM_FILE_SIZE,
     PackError, Progress, Summary, entry::SPECIAL_BITS, path::printable, read::padding,
 };
-use crate::{file::open_regular, seal::CHUNK};
+use crate::{file::open_regular, layout::CHUNK};
 
 /// Writes the archive of `directory`. `progress` is told how many bytes of files
 /// are done. What was written is of no use unless `Ok` is returned.

@@ -10,7 +10,7 @@ use std::{cmp::Ordering, io};
 use zeroize::Zeroizing;
 
 use super::{BLOCK, BundleError, Entry, EntryKind, EntryPath, LinkTarget, MAXIMUM_ENTRIES, Progress};
-use crate::{seal::CHUNK, unseal::UnsealError};
+use crate::{layout::CHUNK, unseal::UnsealError};
 
 /// Where the archive comes from: exactly `remaining` bytes.
 pub trait Plaintext {

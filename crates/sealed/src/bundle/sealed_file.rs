@@ -12,16 +12,16 @@ use std::{
 };
 
 use adytum_api::names::ModelName;
+use adytum_signing::OwnerSigningKey;
 
-use super::{ARCHIVE_FILE, BundleError, PackError, Progress, Sink, Summary, pack};
+use super::{ARCHIVE_FILE, BundleError, PackError, Progress, Sink, Summary, pack, unseal::unseal_archive};
 use crate::{
     file::{open_regular, read_bounded},
     keys::{ModelIdentity, ModelRecipient},
     rule::{GenuineStatement, ModelRule},
     seal::{SealOptions, Sealing},
-    signing::OwnerSigningKey,
     statement::{FileName, MAXIMUM_STATEMENT_LENGTH, Statement},
-    unseal::{MAXIMUM_HEADER_LENGTH, UnsealError, payload_length, unseal_archive},
+    unseal::{MAXIMUM_HEADER_LENGTH, UnsealError, payload_length},
 };
 
 /// Where the statement of a sealed bundle lies.

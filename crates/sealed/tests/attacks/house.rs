@@ -8,10 +8,10 @@ use adytum_sealed::{
     rule::{GenuineStatement, ModelRule},
     seal::{SealOptions, seal, seal_to_directory},
     select::{SelectedModel, Selection, select},
-    signing::OwnerSigningKey,
     statement::{FileName, Statement},
     unseal::{UnsealError, open_in_memory},
 };
+use adytum_signing::OwnerSigningKey;
 
 pub(crate) const CHUNK: usize = 64 * 1024;
 pub(crate) const LIMIT: u64 = 64 << 20;

@@ -12,9 +12,9 @@ use adytum_sealed::{
     keys::{ModelIdentity, ModelRecipient},
     rule::ModelRule,
     seal::{SealOptions, seal},
-    signing::OwnerSigningKey,
     statement::{FileName, Statement},
 };
+use adytum_signing::OwnerSigningKey;
 use tar::{EntryType, Header};
 
 pub(crate) const LIMIT: u64 = 64 << 20;

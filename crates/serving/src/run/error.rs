@@ -92,7 +92,7 @@ impl ServeError {
 
     /// What the process ends with (sysexits.h, as init does).
     pub fn exit_code(&self) -> u8 {
-        use adytum_init::error::exit_code;
+        use adytum_init::exit_code;
         match self {
             Self::Init(error) => error.exit_code(),
             Self::Flag(_) | Self::Destination { .. } => exit_code::CONFIGURATION,

@@ -1,6 +1,6 @@
-//! The tensors that a model takes and gives.
+//! What a tensor must be.
 
-use super::ElementType;
+use super::elements::ElementType;
 
 /// An input or output of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,12 +18,9 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::platform::Platform;
-
 use refusal::Refusal;
 
-pub(crate) use quotes::{ProgramRequest, QuoteRequest, SealingKeyReply};
-pub(crate) use refusal::ErrorReply;
+use crate::platform::Platform;
 
 /// The largest request body, in bytes; a quote request has less than 500.
 pub const MAXIMUM_REQUEST_LENGTH: usize = 4096;

@@ -1,21 +1,12 @@
 //! Requests that the service refuses, as HTTP answers.
 
+use crate::{error::SimError, messages::ErrorReply};
 use axum::{
     Json,
     extract::rejection::JsonRejection,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
-
-use crate::error::SimError;
-
-/// The body of an answer that refuses.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct ErrorReply {
-    pub(crate) code: String,
-    pub(crate) message: String,
-}
 
 /// The reason why the service refuses a request.
 ///

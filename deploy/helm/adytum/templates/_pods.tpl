@@ -32,7 +32,7 @@ adytum/tee: {{ .Values.tee }}
 {{- define "adytum.annotations" -}}
 {{- if eq .Values.tee "simulation" }}
 annotations:
-  adytum/warning: "SIMULATION: nothing here is protected from whoever runs the cluster"
+  adytum/warning: "SIMULATION: nothing here is protected from the administrators of the cluster"
 {{- end }}
 {{- end }}
 
@@ -40,7 +40,7 @@ annotations:
 {{- define "adytum.pod-annotations" -}}
 {{- if eq .root.Values.tee "simulation" }}
 annotations:
-  adytum/warning: "SIMULATION: nothing here is protected from whoever runs the cluster"
+  adytum/warning: "SIMULATION: nothing here is protected from the administrators of the cluster"
 {{- else if has .root.Values.tee (list "tdx" "snp") }}
 annotations:
   io.katacontainers.config.hypervisor.cc_init_data: {{ required (printf "%s.initData: make it with `adytum init-data new`; without it the guest runs whatever the host says" .key) .initData | quote }}
@@ -103,4 +103,16 @@ imagePullSecrets:
   - name: {{ . }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Where collateral comes from, as peers of a network policy: with tee: simulation the
+simulated platform, which is a PCCS too. */}}
+{{- define "adytum.collateralPeers" -}}
+{{- if eq .Values.tee "simulation" -}}
+- podSelector:
+    matchLabels:
+      app: adytum-sim
+{{- else -}}
+{{- toYaml .Values.networkPolicies.collateral }}
+{{- end -}}
 {{- end }}

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use adytum_api::names::WorkloadName;
+use adytum_evidence::attester::{TeeInterface, UnknownTee};
 use clap::{Parser, ValueEnum};
 
 use crate::limits::LimitArguments;
@@ -10,7 +11,11 @@ use crate::limits::LimitArguments;
 /// The key broker: it gives secrets to programs that have proved what they are,
 /// as its owners have laid down.
 #[derive(Debug, Parser)]
-#[command(name = "adytum-broker", version)]
+#[command(
+    name = "adytum-broker",
+    version,
+    after_help = "For the state of a broker that does not run: `adytum-broker backup --help`, `adytum-broker restore --help`."
+)]
 pub(crate) struct Arguments {
     /// The document that founds this broker.
     #[arg(long, value_name = "FILE")]
@@ -48,23 +53,23 @@ pub(crate) struct Arguments {
     /// half of them are kept for grants.
     #[arg(long, value_name = "RECORDS", default_value_t = 16_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
     pub(crate) audit_limit: u64,
-    /// Load the reference deployment's RA configuration (verify_*, sgx_mrs).
-    #[arg(long, value_name = "ra_config.json", requires = "reference_secrets")]
-    pub(crate) reference_config: Option<PathBuf>,
-    /// The reference deployment's secrets ({"name": "base64"}).
-    #[arg(long, value_name = "secrets.json", requires = "reference_config")]
-    pub(crate) reference_secrets: Option<PathBuf>,
-    /// Trust this simulated platform for the workloads of --reference-config.
+    /// Load an Occlum deployment's RA configuration (verify_*, sgx_mrs).
+    #[arg(long, value_name = "ra_config.json", requires = "occlum_secrets")]
+    pub(crate) occlum_config: Option<PathBuf>,
+    /// An Occlum deployment's secrets ({"name": "base64"}).
+    #[arg(long, value_name = "secrets.json", requires = "occlum_config")]
+    pub(crate) occlum_secrets: Option<PathBuf>,
+    /// Trust this simulated platform for the workloads of --occlum-config.
     #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "root.pem", requires = "reference_config")]
-    pub(crate) reference_simulation_root: Option<PathBuf>,
-    /// Accept an entry of --reference-config that checks the signer and not the
-    /// code, by its name (reference-1, reference-2...). May be repeated.
-    #[arg(long, value_name = "NAME", requires = "reference_config")]
+    #[arg(long, value_name = "root.pem", requires = "occlum_config")]
+    pub(crate) occlum_simulation_root: Option<PathBuf>,
+    /// Accept an entry of --occlum-config that checks the signer and not the
+    /// code, by its name (occlum-1, occlum-2...). May be repeated.
+    #[arg(long, value_name = "NAME", requires = "occlum_config")]
     pub(crate) accept_signer_only: Vec<WorkloadName>,
-    /// Accept an entry of --reference-config that lets debug enclaves pass, by
+    /// Accept an entry of --occlum-config that lets debug enclaves pass, by
     /// its name. May be repeated.
-    #[arg(long, value_name = "NAME", requires = "reference_config")]
+    #[arg(long, value_name = "NAME", requires = "occlum_config")]
     pub(crate) accept_debug: Vec<WorkloadName>,
     /// Address and port for probes and metrics (/healthz, /readyz, /metrics), plain
     /// HTTP; port 0 is any free one. Without it there is none.
@@ -95,14 +100,8 @@ pub(crate) enum LogFormat {
 /// Which TEE attests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TeeChoice {
-    /// The one that is there.
-    Auto,
-    /// Occlum's device.
-    Occlum,
-    /// Gramine's pseudo-files.
-    Gramine,
-    /// The kernel's interface in a confidential guest.
-    Tsm,
+    /// Hardware, by its interface.
+    Hardware(TeeInterface),
     /// A software platform, by its directory or URL.
     #[cfg(feature = "simulation")]
     Simulation(String),
@@ -112,21 +111,12 @@ impl FromStr for TeeChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "occlum" => Ok(Self::Occlum),
-            "gramine" => Ok(Self::Gramine),
-            "tsm" => Ok(Self::Tsm),
-            _ => match text.strip_prefix("simulation=").filter(|location| !location.is_empty()) {
-                #[cfg(feature = "simulation")]
-                Some(location) => Ok(Self::Simulation(location.to_owned())),
-                #[cfg(not(feature = "simulation"))]
-                Some(_) => Err("this is a production build: it has no simulation".to_owned()),
-                None => {
-                    Err("expected auto, occlum, gramine, tsm, simulation=DIRECTORY or simulation=URL"
-                        .to_owned())
-                }
-            },
+        match text.strip_prefix("simulation=").filter(|location| !location.is_empty()) {
+            #[cfg(feature = "simulation")]
+            Some(location) => Ok(Self::Simulation(location.to_owned())),
+            #[cfg(not(feature = "simulation"))]
+            Some(_) => Err("this is a production build: it has no simulation".to_owned()),
+            None => text.parse().map(Self::Hardware).map_err(|error: UnknownTee| error.to_string()),
         }
     }
 }
@@ -142,18 +132,18 @@ mod tests {
         Arguments::command().debug_assert();
         let arguments = Arguments::parse_from(["adytum-broker", "--genesis", "g.toml"]);
         assert_eq!(arguments.listen, "localhost:50051");
-        assert_eq!(arguments.tee, TeeChoice::Auto);
+        assert_eq!(arguments.tee, TeeChoice::Hardware(TeeInterface::Auto));
     }
 
     #[test]
-    fn the_reference_flags_come_together() {
+    fn the_occlum_flags_come_together() {
         let parse = |flags: &[&str]| {
             Arguments::try_parse_from([&["adytum-broker", "--genesis", "g"], flags].concat()).is_ok()
         };
-        assert!(parse(&["--reference-config", "a", "--reference-secrets", "b"]));
-        assert!(!parse(&["--reference-config", "a"]));
-        assert!(!parse(&["--reference-secrets", "b"]));
-        assert!(!parse(&["--accept-debug", "reference-1"]));
+        assert!(parse(&["--occlum-config", "a", "--occlum-secrets", "b"]));
+        assert!(!parse(&["--occlum-config", "a"]));
+        assert!(!parse(&["--occlum-secrets", "b"]));
+        assert!(!parse(&["--accept-debug", "occlum-1"]));
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::{fs::File, io::Read as _, path::Path};
 
-use adytum_broker::{
-    genesis::{self, Genesis},
-    reference::{self, Accepted, Reference},
-    succession::authorisation::{self, SignedAuthorisation},
-};
 use adytum_evidence::verifier::TrustRoot;
+use adytum_governance::{
+    authorisation::{self, SignedAuthorisation},
+    genesis::{self, Genesis},
+    occlum::{self, Accepted, OcclumConfiguration},
+};
 use anyhow::Context as _;
 use zeroize::Zeroizing;
 
@@ -23,42 +23,42 @@ pub(crate) fn upgrade_authorisation(path: &Path) -> anyhow::Result<SignedAuthori
     SignedAuthorisation::from_file(&text).with_context(|| path.display().to_string())
 }
 
-/// The reference configuration, if the flags ask for one.
-pub(crate) fn reference(arguments: &Arguments) -> anyhow::Result<Option<Reference>> {
-    let (Some(path), Some(secrets)) = (&arguments.reference_config, &arguments.reference_secrets) else {
+/// The Occlum configuration, if the flags ask for one.
+pub(crate) fn occlum(arguments: &Arguments) -> anyhow::Result<Option<OcclumConfiguration>> {
+    let (Some(path), Some(secrets)) = (&arguments.occlum_config, &arguments.occlum_secrets) else {
         return Ok(None);
     };
     let accepted = Accepted {
         signer_only: arguments.accept_signer_only.iter().cloned().collect(),
         debug: arguments.accept_debug.iter().cloned().collect(),
     };
-    let loaded = Reference::parse(
-        &read(path, reference::MAXIMUM_LENGTH)?,
-        &read(secrets, reference::MAXIMUM_LENGTH)?,
+    let loaded = OcclumConfiguration::parse(
+        &read(path, occlum::MAXIMUM_LENGTH)?,
+        &read(secrets, occlum::MAXIMUM_LENGTH)?,
         &accepted,
-        reference_roots(arguments)?,
+        occlum_roots(arguments)?,
     )
     .with_context(|| format!("{} and {}", path.display(), secrets.display()))?;
     tracing::warn!(
         workloads = loaded.workloads.len(),
         secrets = loaded.secrets.len(),
         digest = %loaded.digest(),
-        "A REFERENCE CONFIGURATION IS LOADED: whoever starts this broker decides, without owners' signatures, \
+        "AN OCCLUM CONFIGURATION IS LOADED: whoever starts this broker decides, without owners' signatures, \
          who gets the secrets in it. The broker's measurement shows it. Move them to a signed manifest"
     );
     for workload in &accepted.signer_only {
-        tracing::warn!(%workload, "accepted by name: any program of its signer gets the reference secrets");
+        tracing::warn!(%workload, "accepted by name: any program of its signer gets the Occlum secrets");
     }
     for workload in &accepted.debug {
-        tracing::warn!(%workload, "accepted by name: enclaves whose memory the host can read get the reference secrets");
+        tracing::warn!(%workload, "accepted by name: enclaves whose memory the host can read get the Occlum secrets");
     }
     Ok(Some(loaded))
 }
 
 #[cfg(feature = "simulation")]
-fn reference_roots(arguments: &Arguments) -> anyhow::Result<Vec<TrustRoot>> {
+fn occlum_roots(arguments: &Arguments) -> anyhow::Result<Vec<TrustRoot>> {
     let mut roots = vec![TrustRoot::intel()];
-    if let Some(path) = &arguments.reference_simulation_root {
+    if let Some(path) = &arguments.occlum_simulation_root {
         let context = || path.display().to_string();
         let text = read(path, genesis::MAXIMUM_LENGTH)?;
         let root = pem::parse(text.as_bytes()).with_context(context)?;
@@ -68,7 +68,7 @@ fn reference_roots(arguments: &Arguments) -> anyhow::Result<Vec<TrustRoot>> {
 }
 
 #[cfg(not(feature = "simulation"))]
-fn reference_roots(_arguments: &Arguments) -> anyhow::Result<Vec<TrustRoot>> {
+fn occlum_roots(_arguments: &Arguments) -> anyhow::Result<Vec<TrustRoot>> {
     Ok(vec![TrustRoot::intel()])
 }
 

@@ -2,10 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal as _, Read as _},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::{Context as _, ensure};
 use tracing_subscriber::{
     EnvFilter, Layer as _, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
@@ -30,7 +31,9 @@ impl Logs {
             None => EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         };
         let (filter, handle) = reload::Layer::new(filter);
-        let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+        // On a terminal only, and not where NO_COLOR is set.
+        let colours = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+        let lines = fmt::layer().with_writer(io::stderr).with_ansi(colours);
         let lines = match format {
             LogFormat::Text => lines.boxed(),
             LogFormat::Json => lines.json().boxed(),

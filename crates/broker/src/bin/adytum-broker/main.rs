@@ -8,6 +8,7 @@ mod configuration;
 mod limits;
 mod logs;
 mod memory;
+mod offline;
 mod reload;
 mod state;
 mod tee;
@@ -22,19 +23,19 @@ use std::{
 
 use adytum_broker::{
     Broker, BrokerConfiguration,
-    audit::AuditLimits,
+    audit::{AuditLimits, sink::LoggedEvents},
     clock::{FloorClock, keep_floor},
-    events::LoggedEvents,
-    health::{self, Health, NotReady},
-    measured::MeasuredConfiguration,
-    reference::Reference,
-    root_key::recovery::RecoveredState,
     serve,
     server::serve_standby,
-    standby::{Cause, Standby},
-    succession::fence::Fenced,
+    start::{
+        fence::Fenced,
+        recovery::RecoveredState,
+        standby::{Cause, Standby},
+    },
+    telemetry::health::{self, Health, NotReady},
 };
 use adytum_evidence::clock::{Clock as _, SystemClock};
+use adytum_governance::{measured::MeasuredConfiguration, occlum::OcclumConfiguration};
 use anyhow::Context as _;
 use clap::Parser as _;
 use futures_util::FutureExt as _;
@@ -50,6 +51,7 @@ use tokio::{
 use self::{
     arguments::Arguments,
     logs::Logs,
+    offline::Offline,
     state::{Found, Founded, OpenState},
 };
 
@@ -66,6 +68,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<()> {
+    if let Some(offline) = Offline::asked_for() {
+        return offline.run();
+    }
     let arguments = Arguments::parse();
     let logs = Logs::start(arguments.log_format, arguments.log_filter_file.as_deref())?;
     forbid_core_dumps();
@@ -79,8 +84,8 @@ async fn run() -> anyhow::Result<()> {
     let health = Health::default();
     serve_health(&arguments, &health).await?;
     let genesis = configuration::genesis(&arguments.genesis)?;
-    let reference = configuration::reference(&arguments)?;
-    let measured = MeasuredConfiguration { reference: reference.as_ref().map(|loaded| loaded.digest()) };
+    let occlum = configuration::occlum(&arguments)?;
+    let measured = MeasuredConfiguration { occlum: occlum.as_ref().map(|loaded| loaded.digest()) };
     let clock = Arc::new(FloorClock::new(Arc::new(SystemClock), None));
     let ending = async move {
         tokio::select! {
@@ -97,7 +102,7 @@ async fn run() -> anyhow::Result<()> {
         genesis = %genesis.digest(),
         owners = genesis.owners().len(),
         threshold = genesis.threshold(),
-        tee = tee.attester.platform(),
+        tee = %tee.attester.platform(),
         "this is the broker of this genesis"
     );
     tokio::spawn(reload::on_signal(hangup, logs, Arc::clone(&tee.collateral)));
@@ -114,7 +119,7 @@ async fn run() -> anyhow::Result<()> {
             None => return Ok(()),
         },
     };
-    let fenced = run_broker(&arguments, &port, &founded, reference, *state, ending.clone()).await?;
+    let fenced = run_broker(&arguments, &port, &founded, occlum, *state, ending.clone()).await?;
     if let Some(fenced) = fenced {
         stand_by(&arguments, &port, &founded, Cause::Fenced(fenced), ending).await?;
     }
@@ -127,7 +132,7 @@ async fn run_broker(
     arguments: &Arguments,
     port: &Port,
     founded: &Founded,
-    reference: Option<Reference>,
+    occlum: Option<OcclumConfiguration>,
     OpenState { store, handed, recovered }: OpenState,
     ending: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<Arc<Fenced>>> {
@@ -142,7 +147,7 @@ async fn run_broker(
         clock: clock.clone(),
         store,
         events: Arc::new(LoggedEvents::default()),
-        reference,
+        occlum,
     };
     let audit = AuditLimits {
         records: arguments.audit_limit,

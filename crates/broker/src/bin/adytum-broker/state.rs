@@ -5,16 +5,16 @@ use std::{path::Path, sync::Arc};
 
 use adytum_broker::{
     clock::FloorClock,
-    genesis::Genesis,
-    root_key::{
+    start::{
         opening::{self, Opening},
         recovery::Recovered,
+        standby::Cause,
+        taking::{Handed, TakeOver},
     },
-    standby::Cause,
     store::{Loaded, LockedStore, Store, StoreError},
-    succession::taking::{Handed, TakeOver},
 };
 use adytum_evidence::attester::SealingKey;
+use adytum_governance::genesis::Genesis;
 use anyhow::Context as _;
 
 use crate::{arguments::Arguments, configuration, tee::Tee};
@@ -53,7 +53,7 @@ pub(crate) async fn open(arguments: &Arguments, founded: &Founded) -> anyhow::Re
     let sealing = attester.sealing_key().context("the TEE's sealing key")?;
     if sealing.is_none() {
         tracing::warn!(
-            tee = attester.platform(),
+            tee = %attester.platform(),
             "this TEE has no sealing key: after a restart the root key must be recovered with shares, or taken over"
         );
     }

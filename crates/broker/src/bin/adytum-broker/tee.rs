@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use adytum_broker::measured::MeasuredConfiguration;
 use adytum_evidence::{
-    attester::{self, Attester, GRAMINE_DIRECTORY, Gramine, OCCLUM_DEVICE, Occlum, TSM_DIRECTORY, Tsm},
+    attester::{self, Attester},
     clock::Clock,
     collateral::{CollateralSource, from_places},
 };
+use adytum_governance::measured::MeasuredConfiguration;
 use anyhow::Context as _;
 
 use crate::arguments::{Arguments, TeeChoice};
@@ -26,11 +26,8 @@ pub(crate) async fn open(
     measured: &MeasuredConfiguration,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Tee> {
-    let attester: Arc<dyn Attester> = match &arguments.tee {
-        TeeChoice::Auto => attester::detect()?,
-        TeeChoice::Occlum => Arc::new(Occlum::open(OCCLUM_DEVICE)?),
-        TeeChoice::Gramine => Arc::new(Gramine::open(GRAMINE_DIRECTORY)?),
-        TeeChoice::Tsm => Arc::new(Tsm::open(TSM_DIRECTORY)?),
+    let attester = match &arguments.tee {
+        TeeChoice::Hardware(interface) => interface.open()?,
         #[cfg(feature = "simulation")]
         TeeChoice::Simulation(location) => return simulation(location, arguments, measured, clock).await,
     };

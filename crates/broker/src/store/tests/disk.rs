@@ -7,12 +7,12 @@ use std::{
 };
 
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_ratls::claims::GenesisDigest;
+use adytum_governance::{genesis::GenesisDigest, recovery::root_key::RootKey};
 use redb::{Database, DatabaseError, StorageBackend};
 use zeroize::Zeroizing;
 
-use super::super::{
-    Loaded, LockedStore, RootKey, Store, StoreError,
+use crate::store::{
+    Loaded, LockedStore, Store, StoreError,
     locked::write_header,
     storage::{Storage, database},
 };

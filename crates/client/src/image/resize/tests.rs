@@ -18,6 +18,14 @@ fn pattern(width: usize, height: usize, channels: usize) -> Vec<u8> {
     pixels
 }
 
+fn resize(pixels: Vec<u8>, channels: usize, from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+    let mut resizer = Resizer::new(channels, from, to);
+    for row in pixels.chunks_exact(from.0 * channels) {
+        resizer.push(row);
+    }
+    resizer.finish()
+}
+
 fn resized(width: usize, height: usize, channels: usize, to: (usize, usize)) -> Vec<u8> {
     resize(pattern(width, height, channels), channels, (width, height), to)
 }

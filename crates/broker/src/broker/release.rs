@@ -1,0 +1,302 @@
+//! Release: what a workload gets, recorded before it is given. `answer` puts it
+//! together, certificates included.
+
+mod answer;
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use adytum_api::{
+    broker,
+    names::{NameError, SecretName},
+};
+use adytum_evidence::claims::Claims;
+use adytum_governance::{
+    audit::events::{AttestedWho, Event, Who},
+    decide::{Grant, Listing, Mismatches, Reason, Refusal, Rules, Verdict, decide},
+};
+use adytum_ratls::session::{Peer, SessionInfo};
+
+use self::answer::Certificates;
+use super::{Broker, confirmation::SeenError, state::State};
+use crate::{
+    audit::sink::RecordError,
+    certificate_authority::{AuthorityError, RequestError},
+};
+
+/// The most names in one request: the answer stays within the message limit
+/// that gRPC clients have by default (32 x 64 KiB = 2 MiB).
+pub const MAXIMUM_NAMES: usize = 32;
+
+/// How often one request is decided anew because the state changed meanwhile.
+const DECISIONS: usize = 8;
+
+/// Why nothing is released.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReleaseError {
+    /// The peer gave no evidence.
+    #[error(
+        "secrets are released only to programs that attest, and this session's client gave no evidence; \
+         connect from inside a TEE"
+    )]
+    EvidenceRequired,
+    /// More than [`MAXIMUM_NAMES`].
+    #[error(
+        "the request names {found} secrets; at most {MAXIMUM_NAMES} are allowed, so ask in several requests"
+    )]
+    TooManyNames {
+        /// How many it names.
+        found: usize,
+    },
+    /// A name that is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A name that stands there twice.
+    #[error("the request names {name} twice")]
+    DuplicateName {
+        /// The name.
+        name: SecretName,
+    },
+    /// The rules say no.
+    #[error("{}", .0.explanation())]
+    Refused(Box<Refusal>),
+    /// The certificate request can't be answered.
+    #[error(transparent)]
+    CertificateRequest(#[from] RequestError),
+    /// The certificate authority fails.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// After an unplanned restart no owner has confirmed the state yet.
+    #[error(
+        "the broker restarted unplanned and waits for an owner to confirm its state with `adytum broker confirm`"
+    )]
+    AwaitingConfirmation,
+    /// The state changed each time while the answer was recorded.
+    #[error("the broker's rules change faster than it can answer; try again shortly")]
+    Changing,
+    /// The root key went to another broker.
+    #[error("this broker handed its root key to the next one and releases nothing any more: go to that one")]
+    Fenced,
+    /// The broker's state does not continue the one that the peer has seen.
+    #[error(transparent)]
+    Seen(#[from] SeenError),
+    /// The event could not be recorded, so nothing was released.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl ReleaseError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::EvidenceRequired => "evidence-required",
+            Self::TooManyNames { .. } => "too-many-names",
+            Self::Name(_) => "name-malformed",
+            Self::DuplicateName { .. } => "name-duplicate",
+            Self::Refused(refusal) => refusal.reason().code(),
+            Self::CertificateRequest(error) => error.code(),
+            Self::Authority(error) => error.code(),
+            Self::AwaitingConfirmation => "awaiting-confirmation",
+            Self::Changing => "state-changing",
+            Self::Fenced => "fenced",
+            Self::Seen(error) => error.code(),
+            Self::Record(error) => error.code(),
+        }
+    }
+
+    /// May the same request pass later?
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.reason() == Reason::SecretHasNoValue,
+            Self::Record(error) => error.retry(),
+            Self::AwaitingConfirmation | Self::Changing | Self::Fenced | Self::Authority(_) => true,
+            Self::Seen(error) => error.retry(),
+            _ => false,
+        }
+    }
+}
+
+impl Broker {
+    /// Releases all named secrets to the peer of this session, or none. The head that
+    /// the peer has seen is the caller's to look at: [`Broker::continues`].
+    pub async fn release(
+        &self,
+        session: &SessionInfo,
+        request: &broker::GetSecretsRequest,
+    ) -> Result<broker::GetSecretsResponse, ReleaseError> {
+        // Before the names are looked at: a peer without evidence learns nothing.
+        let Peer::Attested { claims, .. } = &session.peer else {
+            return Err(self.without_evidence(session));
+        };
+        // Not even recorded: its log is closed.
+        if self.is_fenced() {
+            return Err(ReleaseError::Fenced);
+        }
+        let names = match self.admissible(&request.names) {
+            Ok(names) => names,
+            Err(error) => {
+                self.refuse(session, error.code(), error.to_string()).await?;
+                return Err(error);
+            }
+        };
+        for _ in 0..DECISIONS {
+            let state = self.state();
+            let answer = self.release_under(&state, session, claims, &names, request).await?;
+            // What was decided before a change is not given out after it.
+            if Arc::ptr_eq(&state, &self.state()) {
+                return Ok(answer);
+            }
+        }
+        Err(ReleaseError::Changing)
+    }
+
+    /// Counts a request for secrets of a peer that gave no evidence; gives the answer.
+    pub(crate) fn without_evidence(&self, session: &SessionInfo) -> ReleaseError {
+        tracing::debug!(peer = %session.peer_address, "secrets asked for without evidence");
+        self.audit().count(ReleaseError::EvidenceRequired.code());
+        ReleaseError::EvidenceRequired
+    }
+
+    async fn release_under(
+        &self,
+        state: &State,
+        session: &SessionInfo,
+        claims: &Claims,
+        names: &[SecretName],
+        request: &broker::GetSecretsRequest,
+    ) -> Result<broker::GetSecretsResponse, ReleaseError> {
+        let rules = Rules { admitted: state.admitted.as_deref(), occlum: self.occlum() };
+        let manifest_version = state.manifest_version();
+        let decision = decide(rules, &state.secrets, claims, names, Listing::BRIEF);
+        let who = who(session, claims);
+        let grant = match decision {
+            Ok(grant) => grant,
+            Err(refusal) => {
+                self.record(&refused(&who, &refusal, manifest_version)).await?;
+                return Err(ReleaseError::Refused(Box::new(refusal)));
+            }
+        };
+        let authority = state.authority.as_deref();
+        let certificates =
+            match Certificates::issue(authority, &grant, &request.certificate_request, self.now()) {
+                Ok(certificates) => certificates,
+                Err(error) => {
+                    self.refuse(session, error.code(), error.to_string()).await?;
+                    return Err(error);
+                }
+            };
+        self.record(&granted(&who, &grant, &certificates, manifest_version)).await?;
+        let head = Some((&self.store().head()).into());
+        Ok(broker::GetSecretsResponse { head, ..certificates.answer(&grant, manifest_version) })
+    }
+
+    /// Records that a request was refused before any rule was looked at, if the
+    /// peer of this session has accepted evidence.
+    pub(crate) async fn refuse(
+        &self,
+        session: &SessionInfo,
+        code: &'static str,
+        reason: String,
+    ) -> Result<(), ReleaseError> {
+        let Peer::Attested { claims, .. } = &session.peer else { return Ok(()) };
+        let (who, manifest_version) = (who(session, claims), self.state().manifest_version());
+        let refused = Event::Refused { who, secret: None, code, rule: reason, manifest_version };
+        Ok(self.record(&[refused]).await?)
+    }
+
+    /// What can be said of a request before any rule is looked at.
+    fn admissible(&self, names: &[String]) -> Result<Vec<SecretName>, ReleaseError> {
+        if self.awaiting_confirmation() {
+            return Err(ReleaseError::AwaitingConfirmation);
+        }
+        parse_names(names)
+    }
+}
+
+fn parse_names(names: &[String]) -> Result<Vec<SecretName>, ReleaseError> {
+    if names.len() > MAXIMUM_NAMES {
+        return Err(ReleaseError::TooManyNames { found: names.len() });
+    }
+    let mut parsed: Vec<SecretName> = Vec::with_capacity(names.len());
+    for name in names {
+        let name: SecretName = name.parse()?;
+        if parsed.contains(&name) {
+            return Err(ReleaseError::DuplicateName { name });
+        }
+        parsed.push(name);
+    }
+    Ok(parsed)
+}
+
+fn who(session: &SessionInfo, claims: &Claims) -> Who {
+    Who { address: session.peer_address, attested: Some(AttestedWho::new(claims)) }
+}
+
+fn granted(
+    who: &Who,
+    grant: &Grant<'_>,
+    certificates: &Certificates<'_>,
+    manifest_version: u64,
+) -> Vec<Event> {
+    if grant.secrets.is_empty() {
+        let rule = grant.matched.first().map(ToString::to_string).unwrap_or_default();
+        let who = who.clone();
+        return vec![Event::Granted { who, secret: None, secret_version: 0, rule, manifest_version }];
+    }
+    let one = |secret: &adytum_governance::decide::GrantedSecret<'_>| Event::Granted {
+        who: who.clone(),
+        secret: Some(secret.name.clone()),
+        secret_version: secret.version,
+        rule: format!("{}{}", secret.by, certificates.described(secret)),
+        manifest_version,
+    };
+    grant.secrets.iter().map(one).collect()
+}
+
+fn refused(who: &Who, refusal: &Refusal, manifest_version: u64) -> Vec<Event> {
+    let event = |secret: Option<SecretName>, code, rule| Event::Refused {
+        who: who.clone(),
+        secret,
+        code,
+        rule,
+        manifest_version,
+    };
+    if refusal.verdicts.is_empty() {
+        return vec![event(None, refusal.reason().code(), describe(&refusal.mismatches))];
+    }
+    refusal
+        .verdicts
+        .iter()
+        .map(|(name, verdict)| {
+            let (code, rule) = match verdict {
+                Verdict::Withheld { by } => ("secret-withheld", format!("{by}; another name was refused")),
+                Verdict::Removed { by } => (Reason::SecretRemoved.code(), by.to_string()),
+                Verdict::NoValue { by } => (Reason::SecretHasNoValue.code(), by.to_string()),
+                Verdict::Refused { mismatches } => (Reason::SecretRefused.code(), describe(mismatches)),
+                Verdict::Unknown => (Reason::SecretUnknown.code(), "no rule names it".to_owned()),
+            };
+            event(Some(name.clone()), code, rule)
+        })
+        .collect()
+}
+
+/// The nearest few: an event has a bounded length too.
+fn describe(Mismatches { nearest, more }: &Mismatches) -> String {
+    const SHOWN: usize = 4;
+    let shown = nearest.iter().take(SHOWN).map(|mismatch| {
+        let failures: Vec<String> = mismatch.failures.iter().map(ToString::to_string).collect();
+        format!("not {}: {}", mismatch.workload, failures.join(", "))
+    });
+    let mut text = shown.collect::<Vec<_>>().join("; ");
+    let more = nearest.len().saturating_sub(SHOWN) + more;
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
+}

@@ -1,0 +1,209 @@
+//! What a broker counts, for Prometheus. Labels come from small fixed sets
+//! ([`codes`]); no secret, workload or peer is named.
+//!
+//! Every metric is a value that belongs to one broker and is registered in one
+//! place, [`Metrics::new`]: there are no globals, and nothing comes into being by
+//! being used.
+
+mod codes;
+mod process;
+mod store_activity;
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+pub(crate) use self::{codes::Service, store_activity::StoreActivity};
+use self::{
+    codes::{CodeCounter, RequestCounter},
+    process::Process,
+    store_activity::durations,
+};
+
+/// The media type of [`Metrics::encode`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a broker says of itself when its metrics are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Records in the audit log.
+    pub(crate) audit_size: u64,
+    /// Version of the manifest in force; 0 is none.
+    pub(crate) manifest_version: u64,
+    /// How often it was started.
+    pub(crate) epoch: u64,
+    /// Is it ready?
+    pub(crate) ready: bool,
+}
+
+/// The metrics of one broker.
+pub struct Metrics {
+    /// Open sessions.
+    pub(crate) sessions: Gauge,
+    /// Open sessions of peers that gave no evidence.
+    pub(crate) unattested_sessions: Gauge,
+    /// Handshakes that are under way.
+    pub(crate) handshakes_in_flight: Gauge,
+    /// Requests that are being read or answered.
+    pub(crate) requests_in_flight: Gauge,
+    /// Quotes that the TEE is making.
+    pub(crate) quotes_in_flight: Gauge,
+    /// Handshakes that wait until the TEE is free.
+    pub(crate) quotes_waiting: Gauge,
+    pub(crate) quote_seconds: Histogram,
+    /// Releases to replicas that have seen this broker before.
+    pub(crate) lease_renewals: Counter,
+    handshakes: CodeCounter,
+    handshake_seconds: Histogram,
+    requests: RequestCounter,
+    release_seconds: Histogram,
+    administration_seconds: Histogram,
+    audit_records: Gauge,
+    manifest_version: Gauge,
+    epoch: Gauge,
+    ready: Gauge,
+    process: Process,
+    registry: Mutex<Registry>,
+}
+
+impl Metrics {
+    /// All of them, each at zero. The store counts by itself.
+    pub(crate) fn new(store: &StoreActivity) -> Self {
+        let mut root = Registry::default();
+        let process = Process::register(&mut root);
+        let own = root.sub_registry_with_prefix("adytum_broker");
+        own.register("build", "Which build this is", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        own.register("store_commits", "Transactions made durable", store.commits.clone());
+        own.register("store_changes", "Changes made durable by them", store.changes.clone());
+        own.register("store_failures", "Transactions that failed", store.failures.clone());
+        let took = "How long transactions took";
+        own.register_with_unit("store_commit", took, Unit::Seconds, store.seconds.clone());
+        Self {
+            sessions: gauge(own, "sessions", "Open attested sessions"),
+            unattested_sessions: gauge(
+                own,
+                "unattested_sessions",
+                "Open sessions of peers that gave no evidence, such as owners' tools",
+            ),
+            handshakes_in_flight: gauge(own, "handshakes_in_flight", "Handshakes under way"),
+            requests_in_flight: gauge(own, "requests_in_flight", "Requests being read or answered"),
+            quotes_in_flight: gauge(own, "quotes_in_flight", "Quotes being made by the TEE"),
+            quotes_waiting: gauge(own, "quotes_waiting", "Handshakes that wait for the TEE"),
+            quote_seconds: histogram(own, "quote", "How long the TEE took for a quote"),
+            lease_renewals: counter(
+                own,
+                "lease_renewals",
+                "Releases to replicas that have seen this broker before",
+            ),
+            handshakes: CodeCounter::register(
+                own,
+                "handshakes",
+                "Connections by outcome: accepted, or why they did not become a session",
+            ),
+            handshake_seconds: histogram(own, "handshake", "How long handshakes took"),
+            requests: RequestCounter::register(
+                own,
+                "requests",
+                "Requests by what they were for and by outcome: ok, or the code of the refusal",
+            ),
+            release_seconds: histogram(own, "release", "How long requests for secrets took"),
+            administration_seconds: histogram(own, "administration", "How long requests of owners took"),
+            audit_records: gauge(own, "audit_records", "Records in the audit log"),
+            manifest_version: gauge(own, "manifest_version", "Version of the manifest in force; 0 is none"),
+            epoch: gauge(own, "epoch", "How often this broker was started"),
+            ready: gauge(own, "ready", "1 while the broker is ready, else 0"),
+            process,
+            registry: Mutex::new(root),
+        }
+    }
+
+    /// Sessions that are open now.
+    pub fn open_sessions(&self) -> i64 {
+        self.sessions.get()
+    }
+
+    /// Of a broker without its root key.
+    pub(crate) fn without_store() -> Self {
+        Self::new(&StoreActivity::default())
+    }
+
+    /// A connection was turned away before a handshake.
+    pub(crate) fn turned_away(&self, code: &str) {
+        self.handshakes.count(code);
+    }
+
+    /// A handshake came to this end after such a time.
+    pub(crate) fn handshake(&self, code: &str, took: Duration) {
+        self.handshakes.count(code);
+        self.handshake_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A request came to this end after such a time.
+    pub(crate) fn request(&self, service: Service, code: &str, took: Duration) {
+        self.requests.count(service, code);
+        let seconds = match service {
+            Service::Release => &self.release_seconds,
+            Service::Administration => &self.administration_seconds,
+        };
+        seconds.observe(took.as_secs_f64());
+    }
+
+    /// All of them in the text form of OpenMetrics.
+    pub(crate) fn encode(&self, reading: Reading) -> String {
+        self.audit_records.set(signed(reading.audit_size));
+        self.manifest_version.set(signed(reading.manifest_version));
+        self.epoch.set(signed(reading.epoch));
+        self.ready.set(i64::from(reading.ready));
+        self.process.look();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut encoded = String::new();
+        // Writing into a String can't fail.
+        let _ = text::encode(&mut encoded, &registry);
+        encoded
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn histogram(registry: &mut Registry, name: &str, help: &str) -> Histogram {
+    let histogram = durations();
+    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    histogram
+}
+
+/// Adds one while it lives.
+pub(crate) struct GaugeGuard(Gauge);
+
+impl GaugeGuard {
+    pub(crate) fn enter(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

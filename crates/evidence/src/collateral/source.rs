@@ -1,0 +1,50 @@
+//! The one interface to everything that serves collateral.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::kinds::{Collateral, CollateralRequest};
+use crate::error::CollateralError;
+
+/// Where collateral comes from. It is signed, so the source is not trusted.
+#[async_trait]
+pub trait CollateralSource: Send + Sync {
+    /// The collateral asked for: of the same variant as the request. A source that does
+    /// not serve this kind answers [`CollateralError::NoSource`].
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError>;
+
+    /// What is kept is fetched again with its next use, and served until that has
+    /// succeeded. What comes replaces it, unless what is kept has verified and what
+    /// comes was issued before it. A source that keeps nothing has nothing to do.
+    fn refresh(&self) {}
+
+    /// Is told that evidence has verified with this collateral, which it gave.
+    fn verified(&self, request: &CollateralRequest, collateral: &Collateral) {
+        let _ = (request, collateral);
+    }
+
+    /// Is told that verification failed because of this collateral, which it gave.
+    fn refused(&self, request: &CollateralRequest, collateral: &Collateral) {
+        let _ = (request, collateral);
+    }
+}
+
+#[async_trait]
+impl<S: CollateralSource + ?Sized> CollateralSource for Arc<S> {
+    async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
+        (**self).collateral(request).await
+    }
+
+    fn refresh(&self) {
+        (**self).refresh();
+    }
+
+    fn verified(&self, request: &CollateralRequest, collateral: &Collateral) {
+        (**self).verified(request, collateral);
+    }
+
+    fn refused(&self, request: &CollateralRequest, collateral: &Collateral) {
+        (**self).refused(request, collateral);
+    }
+}

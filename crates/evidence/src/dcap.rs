@@ -1,0 +1,25 @@
+//! Intel SGX and TDX: the DCAP quote, what Intel publishes so that it can be verified,
+//! and its verification, which `dcap-qvl` does (Intel SGX ECDSA QuoteLibReference;
+//! Intel TDX DCAP Quoting Library API).
+
+mod cause;
+mod collateral;
+mod cryptography;
+mod diagnosis;
+#[cfg(feature = "collect")]
+mod pccs;
+mod quote;
+mod root;
+mod verification;
+
+#[cfg(feature = "collect")]
+pub use self::pccs::PccsSource;
+pub use self::{
+    collateral::{DcapRequest, PckCa, QuoteCollateralV3},
+    quote::{DcapQuote, parse_dcap},
+};
+pub(crate) use self::{
+    collateral::{issued, parts},
+    root::intel,
+    verification::{DcapVerifier, ReadQuote},
+};

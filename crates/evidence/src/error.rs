@@ -1,0 +1,7 @@
+//! Why evidence did not become claims. Every TEE and every source of collateral fails
+//! with these, so they lie below all of them.
+
+mod collateral;
+mod verification;
+
+pub use self::{collateral::CollateralError, verification::VerificationError};

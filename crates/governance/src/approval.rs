@@ -1,0 +1,193 @@
+//! Owners' agreement: enough distinct owners signed the same bytes.
+
+use std::collections::BTreeSet;
+
+use adytum_api::broker;
+use adytum_signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
+
+/// The most owners that a broker may have.
+pub const MAXIMUM_OWNERS: usize = 64;
+
+/// One owner's signature and whose it is said to be. Not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerApproval {
+    /// Who is said to have signed.
+    pub owner: OwnerPublicKey,
+    /// The signature.
+    pub signature: OwnerSignature,
+}
+
+impl OwnerApproval {
+    /// Signs these fields for this purpose.
+    pub fn sign(key: &OwnerSigningKey, purpose: Purpose, fields: &[&[u8]]) -> Self {
+        Self { owner: key.public_key(), signature: key.sign(purpose, fields) }
+    }
+
+    /// Reads the wire form of many, at most one an owner that a genesis can have.
+    pub fn from_wire(wire: &[broker::OwnerSignature]) -> Result<Vec<Self>, ApprovalError> {
+        if wire.len() > MAXIMUM_OWNERS {
+            return Err(ApprovalError::TooMany { found: wire.len() });
+        }
+        wire.iter()
+            .map(|one| {
+                Ok(Self {
+                    owner: OwnerPublicKey::try_from(one.public_key.as_slice())?,
+                    signature: OwnerSignature::try_from(one.signature.as_slice())?,
+                })
+            })
+            .collect()
+    }
+
+    /// The wire form.
+    pub fn to_wire(&self) -> broker::OwnerSignature {
+        broker::OwnerSignature { public_key: self.owner.0.to_vec(), signature: self.signature.0.to_vec() }
+    }
+}
+
+/// Why signatures are not the owners' agreement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalError {
+    /// No signature at all.
+    #[error("it is not signed; {needed} owner(s) must sign it")]
+    Unsigned {
+        /// How many owners must sign.
+        needed: usize,
+    },
+    /// More signatures than any genesis has owners.
+    #[error("it carries {found} signatures; at most {MAXIMUM_OWNERS} are allowed")]
+    TooMany {
+        /// How many it carries.
+        found: usize,
+    },
+    /// A key or signature of the wrong length.
+    #[error("a signature can't be read: {0}")]
+    Malformed(#[from] KeyError),
+    /// The key of nobody who counts now.
+    #[error("{signer} signed it, who is not an owner of this broker, or no longer")]
+    Stranger {
+        /// The key.
+        signer: OwnerPublicKey,
+    },
+    /// One owner's signature twice: one person would count as two.
+    #[error("{signer} signed it twice; the signatures must be those of distinct owners")]
+    SameOwnerTwice {
+        /// The key.
+        signer: OwnerPublicKey,
+    },
+    /// The signature is over something else.
+    #[error(
+        "the signature of {signer} is not over this document for this broker: it was changed after signing, \
+         or signed for another broker, session or version"
+    )]
+    Invalid {
+        /// The key.
+        signer: OwnerPublicKey,
+    },
+    /// Too few owners.
+    #[error("{found} owner(s) signed it; {needed} must")]
+    BelowThreshold {
+        /// How many must sign.
+        needed: usize,
+        /// How many did.
+        found: usize,
+    },
+}
+
+impl ApprovalError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unsigned { .. } => "signature-missing",
+            Self::TooMany { .. } => "signature-too-many",
+            Self::Malformed(_) => "signature-malformed",
+            Self::Stranger { .. } => "signature-by-stranger",
+            Self::SameOwnerTwice { .. } => "signature-by-same-owner-twice",
+            Self::Invalid { .. } => "signature-invalid",
+            Self::BelowThreshold { .. } => "signatures-below-threshold",
+        }
+    }
+}
+
+/// Who agreed, if at least `needed` distinct ones of these keys signed these fields.
+/// One signature by another key, or not valid, refuses the whole: nobody sends such
+/// by mistake.
+pub fn agreed(
+    keys: &BTreeSet<OwnerPublicKey>,
+    needed: usize,
+    purpose: Purpose,
+    fields: &[&[u8]],
+    approvals: &[OwnerApproval],
+) -> Result<BTreeSet<OwnerPublicKey>, ApprovalError> {
+    if approvals.is_empty() {
+        return Err(ApprovalError::Unsigned { needed });
+    }
+    if approvals.len() > MAXIMUM_OWNERS {
+        return Err(ApprovalError::TooMany { found: approvals.len() });
+    }
+    let mut signers = BTreeSet::new();
+    for approval in approvals {
+        let signer = approval.owner;
+        if !keys.contains(&signer) {
+            return Err(ApprovalError::Stranger { signer });
+        }
+        if !signers.insert(signer) {
+            return Err(ApprovalError::SameOwnerTwice { signer });
+        }
+    }
+    // Verified after the cheap checks, so that a stranger costs no curve arithmetic.
+    for approval in approvals {
+        let signer = approval.owner;
+        signer.verify(purpose, fields, &approval.signature).map_err(|_| ApprovalError::Invalid { signer })?;
+    }
+    if signers.len() < needed {
+        return Err(ApprovalError::BelowThreshold { needed, found: signers.len() });
+    }
+    Ok(signers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: &[&[u8]] = &[b"one", b"two"];
+
+    fn keys() -> [OwnerSigningKey; 3] {
+        std::array::from_fn(|_| OwnerSigningKey::generate().unwrap())
+    }
+
+    fn sign(key: &OwnerSigningKey) -> OwnerApproval {
+        OwnerApproval::sign(key, Purpose::Manifest, FIELDS)
+    }
+
+    #[test]
+    fn a_threshold_of_distinct_owners_is_agreement_and_nothing_less() {
+        let [a, b, thief] = keys();
+        let owners = BTreeSet::from([a.public_key(), b.public_key()]);
+        let judge = |approvals: &[OwnerApproval]| {
+            agreed(&owners, 2, Purpose::Manifest, FIELDS, approvals).map_err(|error| error.code())
+        };
+        assert_eq!(judge(&[sign(&a), sign(&b)]).unwrap().len(), 2);
+        assert_eq!(judge(&[]), Err("signature-missing"));
+        assert_eq!(judge(&[sign(&a)]), Err("signatures-below-threshold"));
+        assert_eq!(judge(&[sign(&a), sign(&a)]), Err("signature-by-same-owner-twice"));
+        assert_eq!(judge(&[sign(&a), sign(&thief)]), Err("signature-by-stranger"));
+        // A thief who writes an owner's key beside his own signature.
+        let forged = OwnerApproval { owner: b.public_key(), ..sign(&thief) };
+        assert_eq!(judge(&[sign(&a), forged]), Err("signature-invalid"));
+        // Signed for another purpose.
+        let command = OwnerApproval::sign(&b, Purpose::Command, FIELDS);
+        assert_eq!(judge(&[sign(&a), command]), Err("signature-invalid"));
+        assert_eq!(judge(&vec![sign(&a); 65]), Err("signature-too-many"));
+    }
+
+    #[test]
+    fn wire_form_is_read_with_limits() {
+        let [a, ..] = keys();
+        let approval = sign(&a);
+        assert_eq!(OwnerApproval::from_wire(&[approval.to_wire()]).unwrap(), [approval]);
+        let short = broker::OwnerSignature { signature: vec![1; 63], ..approval.to_wire() };
+        assert_eq!(OwnerApproval::from_wire(&[short]).unwrap_err().code(), "signature-malformed");
+        let many = vec![approval.to_wire(); 65];
+        assert_eq!(OwnerApproval::from_wire(&many).unwrap_err().code(), "signature-too-many");
+    }
+}

@@ -1,0 +1,300 @@
+//! Memory of a broker's heads. Encryption can't stop a host that puts an older
+//! state of the broker back, or that runs two brokers from one copy; whoever has
+//! seen a later head notices. Owners' tools remember in a file ([`HeadMemory`]),
+//! replicas that renew what they got remember while they run ([`HeadGuard`]).
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use adytum_evidence::measurement::Sha256Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    genesis::GenesisDigest,
+    head::{HeadError, StateHead, follows},
+};
+
+/// The value of `format` in a file of heads.
+pub const FORMAT: &str = "adytum heads v1";
+/// More than the heads of thousands of brokers, in bytes.
+const MAXIMUM_LENGTH: u64 = 4 * 1024 * 1024;
+
+/// Why the memory of heads gives none, or does not take one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// The head is not accepted.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The file of heads can't be read or written.
+    #[error("{path}: {operation} failed: {reason}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file of heads is none.
+    #[error("{path} is not a file of heads: {reason}; put the file back, or remove it to forget all heads")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl MemoryError {
+    /// Stable code for logs and answers.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Head(error) => error.code(),
+            Self::Io { .. } => "heads-io",
+            Self::Malformed { .. } => "heads-malformed",
+        }
+    }
+}
+
+/// The highest heads seen, by broker, in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadMemory {
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: String,
+    brokers: BTreeMap<GenesisDigest, Head>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    epoch: u64,
+    manifest_version: u64,
+    audit_size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit_hash: Option<Sha256Digest>,
+}
+
+impl From<Head> for StateHead {
+    fn from(head: Head) -> Self {
+        Self {
+            epoch: head.epoch,
+            manifest_version: head.manifest_version,
+            audit_size: head.audit_size,
+            audit_hash: head.audit_hash,
+        }
+    }
+}
+
+impl From<StateHead> for Head {
+    fn from(head: StateHead) -> Self {
+        Self {
+            epoch: head.epoch,
+            manifest_version: head.manifest_version,
+            audit_size: head.audit_size,
+            audit_hash: head.audit_hash,
+        }
+    }
+}
+
+impl HeadMemory {
+    /// The memory in this file, which need not be there yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The highest head of this broker that was seen.
+    pub fn seen(&self, genesis: GenesisDigest) -> Result<Option<StateHead>, MemoryError> {
+        Ok(self.read()?.brokers.remove(&genesis).map(StateHead::from))
+    }
+
+    /// Refuses a head that is lower than, or another than, the highest seen.
+    pub fn check(&self, genesis: GenesisDigest, found: &StateHead) -> Result<(), MemoryError> {
+        self.seen(genesis)?.map_or(Ok(()), |seen| Ok(follows(&seen, found)?))
+    }
+
+    /// Remembers a head, durably. A higher one, which another process has seen
+    /// meanwhile, stays: so what was seen is looked up before a session is opened
+    /// ([`HeadMemory::seen`]), and compared ([`follows`]) when it is open.
+    pub fn remember(&self, genesis: GenesisDigest, head: &StateHead) -> Result<(), MemoryError> {
+        self.update(|brokers| keep_higher(brokers, genesis, head))
+    }
+
+    /// Remembers what another memory holds, too: of each broker the higher head.
+    /// Refused, and nothing is changed, if of two heads neither follows the other.
+    pub fn merge(&self, other: &Self) -> Result<(), MemoryError> {
+        let others = other.read()?.brokers;
+        self.update(|brokers| {
+            others
+                .into_iter()
+                .try_for_each(|(genesis, head)| keep_higher(brokers, genesis, &StateHead::from(head)))
+        })
+    }
+
+    /// Remembers this head, durably, and forgets a higher one: for owners who
+    /// restored a backup.
+    pub fn replace(&self, genesis: GenesisDigest, head: &StateHead) -> Result<(), MemoryError> {
+        self.update(|brokers| {
+            brokers.insert(genesis, head.clone().into());
+            Ok(())
+        })
+    }
+
+    fn update(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<GenesisDigest, Head>) -> Result<(), MemoryError>,
+    ) -> Result<(), MemoryError> {
+        let failed = |operation| move |error: io::Error| self.io(operation, &error);
+        if let Some(directory) = self.path.parent().filter(|directory| *directory != Path::new("")) {
+            make_directory(directory).map_err(failed("making its directory"))?;
+        }
+        let lock = self.beside(".lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(lock)
+            .map_err(failed("opening its lock"))?;
+        lock.lock().map_err(failed("locking"))?;
+        let mut document = self.read()?;
+        change(&mut document.brokers)?;
+        let text = serde_json::to_vec_pretty(&document)
+            .map_err(|error| self.io("writing", &io::Error::other(error)))?;
+        let new = self.beside(".new");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)
+            .map_err(failed("writing"))?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed("writing"))?;
+        fs::rename(&new, &self.path).and_then(|()| sync_parent(&self.path)).map_err(failed("writing"))
+    }
+
+    fn read(&self) -> Result<Document, MemoryError> {
+        let empty = Document { format: FORMAT.to_owned(), brokers: BTreeMap::new() };
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty),
+            Err(error) => return Err(self.io("reading", &error)),
+        };
+        let mut text = Vec::new();
+        file.take(MAXIMUM_LENGTH + 1).read_to_end(&mut text).map_err(|error| self.io("reading", &error))?;
+        let malformed = |reason| MemoryError::Malformed { path: self.path.clone(), reason };
+        if text.len() as u64 > MAXIMUM_LENGTH {
+            return Err(malformed(format!("it has more than {MAXIMUM_LENGTH} bytes")));
+        }
+        let document: Document =
+            serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+        if document.format != FORMAT {
+            return Err(malformed(format!("expected the format {FORMAT:?}, found {:?}", document.format)));
+        }
+        Ok(document)
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        self.path.with_file_name(name)
+    }
+
+    fn io(&self, operation: &'static str, error: &io::Error) -> MemoryError {
+        MemoryError::Io { path: self.path.clone(), operation, reason: error.to_string() }
+    }
+}
+
+/// Of what is known of this broker and this head, the higher one stays.
+fn keep_higher(
+    brokers: &mut BTreeMap<GenesisDigest, Head>,
+    genesis: GenesisDigest,
+    head: &StateHead,
+) -> Result<(), MemoryError> {
+    let known = brokers.get(&genesis).map(StateHead::from);
+    if let Some(known) = known
+        && let Err(error) = follows(&known, head)
+    {
+        return Ok(follows(head, &known).map_err(|_| error)?);
+    }
+    brokers.insert(genesis, head.clone().into());
+    Ok(())
+}
+
+/// Makes a directory and those above it, durably.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    missing.into_iter().try_for_each(sync_parent)
+}
+
+/// A name outlives a loss of power once its directory is on the disk.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all())
+}
+
+impl From<&Head> for StateHead {
+    fn from(head: &Head) -> Self {
+        Self {
+            epoch: head.epoch,
+            manifest_version: head.manifest_version,
+            audit_size: head.audit_size,
+            audit_hash: head.audit_hash,
+        }
+    }
+}
+
+/// The last head of one broker that was accepted. For peers that come back to the broker
+/// while they run.
+#[derive(Debug, Default)]
+pub struct HeadGuard(Mutex<Option<StateHead>>);
+
+impl HeadGuard {
+    /// Accepts the head that the broker announces, unless it is lower than, or another
+    /// than, the last one that was accepted. The head of a broker whose state is not open
+    /// is not remembered.
+    pub fn accept(&self, announced: StateHead) -> Result<(), HeadError> {
+        if announced.is_none() {
+            // It releases nothing; that its state is older can't be said of it.
+            return self.seen().map_or(Ok(()), |_| Err(HeadError::NotOpen));
+        }
+        self.observe(announced)
+    }
+
+    /// Takes note of a later head within a session: that of an answer.
+    pub fn observe(&self, found: StateHead) -> Result<(), HeadError> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.as_ref() {
+            follows(seen, &found)?;
+        }
+        *seen = Some(found);
+        Ok(())
+    }
+
+    /// The last head accepted.
+    pub fn seen(&self) -> Option<StateHead> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+#[path = "heads_tests.rs"]
+mod tests;

@@ -1,0 +1,179 @@
+//! The manifest: which workloads exist and what each may have. Versioned, and
+//! valid only with the signatures of as many owners as must agree.
+//!
+//! [`document`] is the text as it is written, [`check`] turns it into a
+//! [`Manifest`] that holds together, [`signed`] carries it with its signatures,
+//! and [`rules`](crate::rules) decides whether it may follow the manifest in force.
+//! [`certificate`] and [`duration`] are types of its fields.
+
+pub mod certificate;
+mod check;
+pub mod document;
+pub mod duration;
+mod error;
+mod recovery;
+pub(crate) mod roots;
+pub mod signed;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use adytum_api::names::{ModelName, SecretName, WorkloadName};
+use adytum_evidence::{policy::Policy, trust::Vendor};
+use adytum_sealed::rule::ModelRule;
+
+use self::{
+    certificate::{CertificateRule, SslConfigRule},
+    duration::WrittenDuration,
+};
+pub use self::{error::ManifestError, signed::SignedManifest};
+use crate::{genesis::GenesisDigest, recovery::RecoveryRule, roles::RolesRule, secrets::SecretKind};
+
+/// The value of `format` in a manifest of this version.
+pub const FORMAT: &str = "adytum manifest v1";
+/// The longest manifest, in bytes: it fits a gRPC message of the usual limit
+/// twice over.
+pub const MAXIMUM_LENGTH: usize = 2 * 1024 * 1024;
+/// The most secrets.
+pub const MAXIMUM_SECRETS: usize = 16 * 1024;
+/// The most workloads, and the most models.
+pub const MAXIMUM_WORKLOADS: usize = 4096;
+/// The lease where a manifest says nothing.
+pub const DEFAULT_LEASE: Lease =
+    Lease { duration: WrittenDuration::from_seconds(3600), grace: WrittenDuration::from_seconds(0) };
+/// How many bytes a random secret has where a manifest says nothing.
+pub const DEFAULT_RANDOM_LENGTH: usize = 32;
+
+/// A manifest that holds together: every name it uses is defined once, and
+/// nothing in it is without effect. Whether owners signed it is another matter:
+/// see [`admission`].
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The broker it is for.
+    pub genesis: GenesisDigest,
+    /// At least 1.
+    pub version: u64,
+    /// Whose evidence counts.
+    pub trust: Trust,
+    /// Who owns the broker and who may look from now on; `None` leaves both as they
+    /// are.
+    pub roles: Option<RolesRule>,
+    /// The lease of what no secret's own says.
+    pub lease: Lease,
+    /// The workloads.
+    pub workloads: BTreeMap<WorkloadName, Workload>,
+    /// The secrets.
+    pub secrets: BTreeMap<SecretName, SecretRule>,
+    /// What may be loaded as each model.
+    pub models: BTreeMap<ModelName, ModelRule>,
+    /// What follows an unplanned restart.
+    pub unplanned_restart: document::UnplannedRestart,
+    /// What follows a planned one.
+    pub planned_restart: document::PlannedRestart,
+    /// How the root key comes back; `None` while that is not laid down.
+    pub recovery: Option<RecoveryRule>,
+}
+
+/// Whose evidence counts under a manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Vendors of hardware, and simulation where it is named.
+    pub vendors: BTreeSet<Vendor>,
+    /// Root certificates of software platforms, in DER; empty unless `vendors`
+    /// names simulation.
+    pub simulation_roots: Vec<Vec<u8>>,
+}
+
+/// One workload.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Which evidence shows it.
+    pub policy: Policy,
+    /// The models it may load.
+    pub models: BTreeSet<ModelName>,
+}
+
+/// One secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRule {
+    /// What its value is and where it comes from.
+    pub contents: Contents,
+    /// Who may have it; never empty.
+    pub workloads: BTreeSet<WorkloadName>,
+    /// For how long.
+    pub lease: Lease,
+}
+
+impl SecretRule {
+    /// What its value is.
+    pub fn kind(&self) -> SecretKind {
+        self.contents.kind()
+    }
+}
+
+/// What a secret's value is and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Bytes that an owner uploads.
+    Opaque,
+    /// An age identity that an owner uploads.
+    AgeIdentity,
+    /// Made in the broker.
+    Random {
+        /// In bytes.
+        length: usize,
+    },
+    /// Issued by the broker.
+    TlsCertificate(CertificateRule),
+    /// Issued by the broker, for TensorFlow Serving's SSLConfig.
+    SslConfig(CertificateRule, SslConfigRule),
+}
+
+impl Contents {
+    /// What the value is.
+    pub fn kind(&self) -> SecretKind {
+        match self {
+            Self::Opaque => SecretKind::Opaque,
+            Self::AgeIdentity => SecretKind::AgeIdentity,
+            Self::Random { .. } => SecretKind::Random,
+            Self::TlsCertificate(_) => SecretKind::TlsCertificate,
+            Self::SslConfig(..) => SecretKind::SslConfig,
+        }
+    }
+
+    /// What stands in the certificates, if it is one of them.
+    pub fn certificate(&self) -> Option<&CertificateRule> {
+        match self {
+            Self::TlsCertificate(rule) | Self::SslConfig(rule, _) => Some(rule),
+            Self::Opaque | Self::AgeIdentity | Self::Random { .. } => None,
+        }
+    }
+}
+
+/// How long a workload may use what it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// From the answer on.
+    pub duration: WrittenDuration,
+    /// How much longer while no broker can be reached.
+    pub grace: WrittenDuration,
+}
+
+impl Lease {
+    /// The shorter of both, each by itself.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        Self { duration: self.duration.min(other.duration), grace: self.grace.min(other.grace) }
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest and checks that it holds together.
+    pub fn parse(text: &str) -> Result<Self, ManifestError> {
+        check::check(text)
+    }
+}
+
+#[cfg(test)]
+mod field_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! From a measured configuration to the secrets it names, and what keeps the right to
+//! them.
+
+use std::sync::Arc;
+
+use adytum_evidence::clock::SystemClock;
+use adytum_ratls::session::LocalAttestation;
+use bytes::Bytes;
+
+use crate::{
+    arguments::AttestationArguments,
+    configuration::MeasuredConfiguration,
+    error::InitError,
+    evidence_port::EvidencePort,
+    fetch::{AttestedBroker, Backoff, Fetcher},
+    program,
+    renewal::Renewal,
+    secret::Released,
+    tee::{self, Program, Tee},
+};
+
+/// What was released, and what keeps it so.
+#[derive(Debug)]
+pub struct Unlocked {
+    /// The secrets and more.
+    pub released: Released,
+    /// Is to be run as long as they are used.
+    pub renewal: Renewal,
+    /// Shows evidence as long as it is kept, if it was asked for.
+    pub evidence_port: Option<EvidencePort>,
+}
+
+/// Fetches the secrets of a configuration, with what keeps the right to them: finds the
+/// TEE, verifies the broker, asks, and tries again while trying again makes sense.
+/// Secrets whose destination is a file or a descriptor are returned as well;
+/// [`Places`](crate::delivery::Places) puts them there.
+///
+/// Cancelling the future ends everything it began.
+pub async fn unlock(
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+    program: Program,
+) -> Result<Unlocked, InitError> {
+    let tee = Tee::find(arguments, configuration, program).await?;
+    if program == Program::This {
+        program::check_mapped_libraries(configuration, tee.platform)?;
+    }
+    let evidence_port = match &arguments.evidence_listen {
+        Some(at) => Some(EvidencePort::open(at, &tee).await?),
+        None => None,
+    };
+    let (released, renewal) = unlock_with(&tee, arguments, configuration).await?;
+    Ok(Unlocked { released, renewal, evidence_port })
+}
+
+/// As [`unlock`], with a TEE already found and no port for evidence.
+pub async fn unlock_with(
+    tee: &Tee,
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+) -> Result<(Released, Renewal), InitError> {
+    let address = tee::broker_address(arguments, configuration)?;
+    let verifier = tee::verifier(arguments, configuration, Arc::new(SystemClock))?;
+    // A workload says nothing about itself that its evidence does not.
+    let local = LocalAttestation { attester: tee.attester.clone(), announcement: Arc::new(Bytes::new) };
+    tracing::info!(
+        broker = address,
+        genesis = %configuration.broker().genesis,
+        platform = %tee.attester.platform(),
+        "asking the broker for {} secrets",
+        configuration.secrets().len()
+    );
+    let broker = AttestedBroker::new(configuration, address, verifier, local);
+    let mut fetcher = Fetcher::new(broker, configuration, Arc::new(SystemClock));
+    let mut backoff = Backoff::default();
+    let (released, asked) = fetcher.fetch(&mut backoff, arguments.fetch_timeout).await?;
+    tracing::info!(
+        manifest_version = released.manifest_version,
+        secrets = released.secrets.len(),
+        models = released.models.len(),
+        lease_seconds = released.lease.duration.as_secs(),
+        grace_seconds = released.lease.grace.as_secs(),
+        "the broker released the secrets"
+    );
+    let renewal = Renewal::new(fetcher, backoff, released.lease, asked);
+    Ok((released, renewal))
+}
