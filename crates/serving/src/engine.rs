@@ -1,4 +1,4 @@
-//! Inference engines: what runs a model.
+//! Inference engines. An engine loads a model and runs it.
 
 mod rten_engine;
 mod threads;
@@ -11,14 +11,19 @@ use crate::{
 pub use rten_engine::RtenEngine;
 pub use threads::Threads;
 
-/// Why a model could not be loaded.
+/// The reason why a model could not be loaded.
+///
+/// Retry: no
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The file itself.
+    /// The file is no ONNX model that can be served.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    /// The engine refuses it.
+    /// The engine can't load the model.
+    ///
+    /// Do: read the reason in the message; export the model again with operators that the
+    /// engine has.
     #[error("the engine can't load the model: {reason}")]
     Engine {
         /// What the engine says.
@@ -36,39 +41,34 @@ impl LoadError {
     }
 }
 
-/// Why a run gave no answer.
+/// The reason why a run gave no answer.
+///
+/// Retry: no
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The model can't compute with these inputs.
+    /// The model can't compute with the inputs of this request.
+    ///
+    /// Do: compare the inputs' shapes with those that `GetModelMetadata` lists, and with
+    /// one another.
     #[error("the model can't compute with these inputs: {reason}")]
     Inputs {
         /// What the engine says.
         reason: String,
     },
-    /// A value that the engine can't represent.
+    /// An input has a value that the engine can't represent.
+    ///
+    /// Do: send values within the range that the message gives.
     #[error(
         "the value {value} of the input {input:?} ({element_type}) is out of the engine's range, \
          {minimum} to {maximum}"
     )]
-    ValueRange {
-        /// The input.
-        input: String,
-        /// The value.
-        value: String,
-        /// The input's type.
-        element_type: ElementType,
-        /// The smallest value.
-        minimum: String,
-        /// The largest value.
-        maximum: String,
-    },
-    /// The engine failed.
+    ValueRange { input: String, value: String, element_type: ElementType, minimum: String, maximum: String },
+    /// The engine failed while it ran the model.
+    ///
+    /// Do: report it with the message and the model; the same inputs fail again.
     #[error("the engine failed: {reason}")]
-    Engine {
-        /// What it says.
-        reason: String,
-    },
+    Engine { reason: String },
 }
 
 impl RunError {

@@ -11,57 +11,51 @@ pub mod signature;
 
 use crate::wire::WireError;
 
-/// Why a file can't be served as an ONNX model.
+/// The reason why a file can't be served as an ONNX model.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
-    /// Not a protocol buffer, or cut off.
+    /// The file is no ONNX model: it is another format, or it is cut off.
+    ///
+    /// Do: export the model again (`onnx.save`), and check it with `onnx.checker`.
     #[error("not an ONNX model: {0}")]
     Malformed(#[from] WireError),
-    /// A model without a graph.
+    /// The ONNX model has no graph, so there is nothing to run.
+    ///
+    /// Do: export the model again, with its graph.
     #[error("the ONNX model has no graph")]
     NoGraph,
-    /// A tensor's data is in another file.
+    /// A tensor of the model has its data in another file.
+    ///
+    /// Do: save the model as one file (`onnx.save` with `save_as_external_data=False`).
     #[error(
         "the tensor {name:?} has its data in another file; save the model as one file \
          (onnx.save with save_as_external_data=False)"
     )]
-    ExternalData {
-        /// The tensor.
-        name: String,
-    },
-    /// A graph nested deeper than [`prepare::MAXIMUM_DEPTH`].
+    ExternalData { name: String },
+    /// The model's graphs are nested deeper than [`prepare::MAXIMUM_DEPTH`].
+    ///
+    /// Do: export the model with fewer nested subgraphs (`If`, `Loop`, `Scan`).
     #[error("graphs are nested deeper than {limit}")]
-    TooDeep {
-        /// The limit.
-        limit: usize,
-    },
-    /// An operator that the engine computes wrongly.
+    TooDeep { limit: usize },
+    /// The model has an operator that the engine computes wrongly.
+    ///
+    /// Do: follow the remedy in the message, then export the model again.
     #[error("the node {node:?} is a {operator} with {what}, which the engine computes wrongly; {remedy}")]
-    Unsound {
-        /// The node's name.
-        node: String,
-        /// Its operator.
-        operator: String,
-        /// The trouble.
-        what: &'static str,
-        /// What to do.
-        remedy: &'static str,
-    },
-    /// An input or output that is not a tensor.
+    Unsound { node: String, operator: String, what: &'static str, remedy: &'static str },
+    /// An input or an output of the model is not a tensor.
+    ///
+    /// Do: export the model with tensors only: no sequences, maps or optional values.
     #[error("the {kind} {name:?} is not a tensor; only tensors can be served")]
-    NotATensor {
-        /// Input or output.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// An input of a type that can't be served.
+    NotATensor { kind: &'static str, name: String },
+    /// An input or an output of the model has an element type that is not numeric.
+    ///
+    /// Do: export the model with numeric inputs and outputs.
     #[error("the {kind} {name:?} has the ONNX element type {element_type}; only numeric types can be served")]
     ElementType {
-        /// Input or output.
         kind: &'static str,
-        /// Its name.
         name: String,
         /// The number of `TensorProto.DataType`.
         element_type: u64,

@@ -1,5 +1,4 @@
-//! Tensors in the server: what came out of a request, checked, and what goes
-//! into an answer.
+//! Tensors in the server: checked ones of a request, and those of an answer.
 
 mod decode;
 mod elements;

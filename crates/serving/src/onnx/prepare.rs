@@ -44,7 +44,7 @@ pub struct PreparedModel {
     /// The large tensors: the name by which the graph calls each, and its
     /// little-endian bytes.
     pub tensors: Vec<(String, Vec<u8>)>,
-    /// Inputs and outputs.
+    /// The inputs and outputs that the graph declares.
     pub signature: Signature,
 }
 

@@ -1,4 +1,4 @@
-//! What a model's inputs and outputs are.
+//! A model's inputs and outputs.
 
 use std::{collections::BTreeSet, ops::Range};
 
