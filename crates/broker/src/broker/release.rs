@@ -72,9 +72,9 @@ pub enum ReleaseError {
     /// The certificate authority fails.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// After an unplanned restart no owner has confirmed the state yet.
+    /// After an unplanned restart the owners have not confirmed the state yet.
     #[error(
-        "the broker restarted unplanned and waits for an owner to confirm its state with `adytum broker confirm`"
+        "the broker restarted unplanned and waits for the owners to confirm its state with `adytum broker confirm`"
     )]
     AwaitingConfirmation,
     /// The state changed each time while the answer was recorded.

@@ -24,8 +24,11 @@ use adytum_evidence::{
     verifier::Verifier,
 };
 use adytum_governance::{
+    announcement::BrokerAnnouncement,
     approval::OwnerApproval,
+    confirmation::{Confirmation, SignedConfirmation},
     genesis::Genesis,
+    head::StateHead,
     manifest::{
         SignedManifest,
         document::{Document, RecoveryTable, SecretTable, WorkloadTable},
@@ -39,7 +42,7 @@ use adytum_ratls::{
     connector::{AttestedConnector, AttestedSession},
     error::{Refusal, SessionError},
     limits::Limits,
-    session::LocalAttestation,
+    session::{LocalAttestation, Peer},
 };
 use adytum_signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester, snp::SnpPlatform};
@@ -276,6 +279,33 @@ impl World {
         adytum_governance::command::sign(&session.info.request_binding, genesis, version, command, &keys)
     }
 
+    /// The word of these owners for the state of the session's head. The tool of each
+    /// remembers a head, or none.
+    pub(crate) fn confirmation(
+        &self,
+        running: &Running,
+        head: &StateHead,
+        given_up: Option<&StateHead>,
+        signers: &[(&OwnerSigningKey, Option<&StateHead>)],
+    ) -> command::Command {
+        let (challenge, head) = (running.broker.challenge(), head.clone());
+        let confirmation = Confirmation { challenge, head, given_up: given_up.cloned() };
+        let mut signed = SignedConfirmation::unsigned(confirmation);
+        for (key, seen) in signers {
+            signed.sign(self.genesis.digest(), key, seen.cloned());
+        }
+        command::Command::ConfirmState(signed.to_wire())
+    }
+
+    /// All owners confirm the state; their tools remember nothing.
+    pub(crate) async fn confirm(&self, running: &Running) {
+        let owner = self.owner(running.address).await;
+        let signers: Vec<_> = self.owners.iter().map(|key| (key, None)).collect();
+        let confirm = self.confirmation(running, &head(&owner), None, &signers);
+        let version = running.broker.state().manifest_version();
+        execute(&owner, self.command(&owner, version, confirm)).await.unwrap();
+    }
+
     /// With the manifest in force and "ssl_config" set.
     pub(crate) async fn provision(&self, running: &Running) {
         let owner = self.owner(running.address).await;
@@ -311,6 +341,12 @@ pub(crate) async fn fetch(session: &AttestedSession, names: &[&str]) -> Result<G
         .get_secrets(Request::new(GetSecretsRequest { names, ..Default::default() }))
         .await
         .map(tonic::Response::into_inner)
+}
+
+/// The head that the broker showed in a session.
+pub(crate) fn head(session: &AttestedSession) -> StateHead {
+    let Peer::Attested { announcement, .. } = &session.info.peer else { panic!("no evidence") };
+    BrokerAnnouncement::decode(announcement).unwrap().head
 }
 
 /// What a refusal says to a machine.
