@@ -210,7 +210,8 @@ impl Broker {
 
     /// What it says of itself in a session.
     pub fn announcement(&self) -> BrokerAnnouncement {
-        BrokerAnnouncement { genesis: self.digest, head: self.store.head() }
+        let occlum = self.occlum.as_ref().map(OcclumConfiguration::digest);
+        BrokerAnnouncement { genesis: self.digest, head: self.store.head(), occlum }
     }
 
     /// What it shows in sessions: its TEE's evidence and its announcement, made

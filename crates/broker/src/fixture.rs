@@ -172,6 +172,7 @@ pub(crate) fn names(names: &[&str]) -> GetSecretsRequest {
 /// The session of a workload on Intel's hardware.
 pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
     let claims = Claims {
+        announced: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,

@@ -67,6 +67,10 @@ pub(crate) struct Pin {
         conflicts_with = "broker_policy"
     )]
     measurements: Vec<WorkloadIdentity>,
+    /// An Occlum configuration that the broker may have loaded, by its digest; may be
+    /// given several times. A broker that has loaded another one is refused.
+    #[arg(long = "occlum-configuration", value_name = "HEX")]
+    occlum: Vec<Sha256Digest>,
     #[command(flatten)]
     trusted: Trusted,
     /// Where the highest state seen of each broker is remembered, so that an older
@@ -112,6 +116,7 @@ impl From<PinFiles> for Pin {
             genesis: files.genesis,
             broker_policy: Some(files.broker_policy),
             measurements: Vec::new(),
+            occlum: Vec::new(),
             trusted: files.trusted,
             heads: Some(files.heads),
         }
@@ -229,7 +234,11 @@ impl Pin {
             Some(memory) => memory.seen(genesis.digest())?,
             None => None,
         };
-        let pin = BrokerPin { policy: self.policy()?, genesis: genesis.digest() };
+        let pin = BrokerPin {
+            policy: self.policy()?,
+            genesis: genesis.digest(),
+            occlum: self.occlum.iter().copied().collect(),
+        };
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier: self.verifier()?,
             judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {

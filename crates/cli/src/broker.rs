@@ -117,6 +117,9 @@ async fn verify(args: Args) -> anyhow::Result<()> {
     }
     output::line(format_args!("{} is the broker that is meant", args.broker))?;
     output::line(format_args!("genesis      {}", session.broker.genesis))?;
+    if let Some(digest) = session.broker.occlum {
+        output::line(format_args!("occlum       configuration {digest}, which owners have not signed"))?;
+    }
     for (name, value) in evidence::described(&session.claims) {
         output::line(format_args!("{name:<12} {value}"))?;
     }
@@ -182,5 +185,6 @@ fn head(session: &Session) -> serde_json::Value {
         "manifest_version": head.manifest_version,
         "audit_size": head.audit_size,
         "audit_hash": head.audit_hash.map(|hash| hash.to_string()),
+        "occlum_configuration": session.broker.occlum.map(|digest| digest.to_string()),
     })
 }

@@ -118,7 +118,8 @@ impl From<ReleaseError> for Status {
     fn from(error: ReleaseError) -> Self {
         let code = match &error {
             ReleaseError::EvidenceRequired => Code::Unauthenticated,
-            ReleaseError::TooManyNames { .. }
+            ReleaseError::Announcement(_)
+            | ReleaseError::TooManyNames { .. }
             | ReleaseError::Name(_)
             | ReleaseError::DuplicateName { .. } => Code::InvalidArgument,
             ReleaseError::Refused(refusal) => match refusal.reason() {

@@ -2,6 +2,7 @@
 //! the wait for an owner after an unplanned restart.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -46,7 +47,8 @@ struct Renewing {
 
 impl Renewing {
     fn new(world: &World) -> Self {
-        let pin = BrokerPin { policy: policy(identity("broker")), genesis: world.genesis.digest() };
+        let genesis = world.genesis.digest();
+        let pin = BrokerPin { policy: policy(identity("broker")), genesis, occlum: BTreeSet::new() };
         let guard = Arc::<HeadGuard>::default();
         let seen = Arc::clone(&guard);
         let attester = world.attester("serving");

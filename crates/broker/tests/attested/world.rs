@@ -68,6 +68,8 @@ pub(crate) struct World {
     pub(crate) genesis: Genesis,
     pub(crate) limits: ServerLimits,
     pub(crate) occlum: Option<OcclumConfiguration>,
+    /// The one that replicas and owners pin.
+    pub(crate) pinned_occlum: Option<Sha256Digest>,
     pub(crate) events: Arc<dyn EventSink>,
     /// The broker's.
     pub(crate) clock: Arc<dyn Clock>,
@@ -111,6 +113,7 @@ impl World {
             genesis,
             limits,
             occlum: None,
+            pinned_occlum: None,
             events,
             clock: Arc::new(SystemClock),
             attester: None,
@@ -207,8 +210,18 @@ impl World {
         attester: Option<Arc<dyn Attester>>,
         broker: WorkloadIdentity,
     ) -> AttestedConnector {
-        let announcement: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(Bytes::new);
-        let pin = BrokerPin { policy: policy(broker), genesis: self.genesis.digest() };
+        self.connector_announcing(attester, broker, Bytes::new())
+    }
+
+    fn connector_announcing(
+        &self,
+        attester: Option<Arc<dyn Attester>>,
+        broker: WorkloadIdentity,
+        announcement: Bytes,
+    ) -> AttestedConnector {
+        let announcement: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(move || announcement.clone());
+        let occlum = self.pinned_occlum.iter().copied().collect();
+        let pin = BrokerPin { policy: policy(broker), genesis: self.genesis.digest(), occlum };
         AttestedConnector::new(ConnectorConfiguration {
             verifier: self.verifier(),
             judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
@@ -240,6 +253,18 @@ impl World {
         address: SocketAddr,
     ) -> Result<AttestedSession, SessionError> {
         self.connector(Some(attester), identity("broker")).session(&address.to_string()).await
+    }
+
+    /// A replica of this program that announces this.
+    pub(crate) async fn announcing(
+        &self,
+        program: &str,
+        announcement: Bytes,
+        address: SocketAddr,
+    ) -> AttestedSession {
+        let connector =
+            self.connector_announcing(Some(self.attester(program)), identity("broker"), announcement);
+        connector.session(&address.to_string()).await.unwrap()
     }
 
     /// "model_key" and "ssl_config" for the program "serving", trusting the
