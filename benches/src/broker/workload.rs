@@ -187,7 +187,7 @@ pub(crate) fn connector(
         collateral::from_url(stage.pccs_url())?,
         Arc::new(SystemClock),
     );
-    let pin = BrokerPin { policy, genesis: broker.genesis_digest().parse()? };
+    let pin = BrokerPin { policy, genesis: broker.genesis_digest().parse()?, occlum: Default::default() };
     Ok(AttestedConnector::new(ConnectorConfiguration {
         verifier: Arc::new(verifier),
         judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {

@@ -41,6 +41,7 @@ fn enclave(number: usize) -> [u8; 32] {
 /// Of the workload of this number.
 fn claims(number: usize) -> Claims {
     Claims {
+        announced: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,

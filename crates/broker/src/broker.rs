@@ -30,11 +30,13 @@ use adytum_evidence::{
     attester::{Attester, AttesterError},
     clock::{Clock, UnixSeconds},
     collateral::CollateralSource,
+    measurement::Sha256Digest,
     verifier::{TrustRoot, Verifier},
 };
 use adytum_governance::{
     announcement::BrokerAnnouncement,
     audit::events::Event,
+    confirmation::Challenge,
     genesis::{Genesis, GenesisDigest},
     occlum::OcclumConfiguration,
 };
@@ -86,6 +88,13 @@ pub enum StartError {
     /// Its TEE fails.
     #[error(transparent)]
     Attester(#[from] AttesterError),
+    /// The system's random generator failed.
+    ///
+    /// Do: look at the machine's log, and start the broker again.
+    ///
+    /// Retry: later
+    #[error("the system's random generator failed, so nobody could confirm the broker's state")]
+    Random,
 }
 
 impl StartError {
@@ -95,6 +104,7 @@ impl StartError {
             Self::Store(error) => error.code(),
             Self::State(error) => error.code(),
             Self::Attester(error) => error.code(),
+            Self::Random => "start-random",
         }
     }
 }
@@ -138,7 +148,9 @@ impl Broker {
             configuration;
         let (store, loaded) = store;
         let state = State::restore(&genesis, loaded.snapshot.clone(), &store)?;
-        let confirmation = Confirmation::after(&loaded, &state);
+        let mut challenge = [0; 32];
+        aws_lc_rs::rand::fill(&mut challenge).map_err(|_| StartError::Random)?;
+        let confirmation = Confirmation::after(&loaded, &state, Challenge(Sha256Digest(challenge)));
         if !store.durable() {
             tracing::warn!(
                 "the broker's state is in memory only: manifest and secrets are gone when this process ends"
@@ -198,7 +210,8 @@ impl Broker {
 
     /// What it says of itself in a session.
     pub fn announcement(&self) -> BrokerAnnouncement {
-        BrokerAnnouncement { genesis: self.digest, head: self.store.head() }
+        let occlum = self.occlum.as_ref().map(OcclumConfiguration::digest);
+        BrokerAnnouncement { genesis: self.digest, head: self.store.head(), occlum }
     }
 
     /// What it shows in sessions: its TEE's evidence and its announcement, made
@@ -232,6 +245,7 @@ impl Broker {
                 .map(|authority| authority.bundle(self.now()).into_bytes())
                 .unwrap_or_default(),
             awaiting_confirmation: self.awaiting_confirmation(),
+            confirmation_challenge: self.challenge().0.0.to_vec(),
             audit_checkpoint_key: self.audit.checkpoint_key().map(|key| key.0.to_vec()).unwrap_or_default(),
             recovery: None,
         }

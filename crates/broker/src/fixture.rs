@@ -19,6 +19,7 @@ use adytum_evidence::{
 };
 use adytum_governance::{
     audit::events::Event,
+    confirmation::{Confirmation, SignedConfirmation},
     genesis::{Genesis, GenesisDigest},
     manifest::SignedManifest,
     occlum::OcclumConfiguration,
@@ -171,6 +172,7 @@ pub(crate) fn names(names: &[&str]) -> GetSecretsRequest {
 /// The session of a workload on Intel's hardware.
 pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
     let claims = Claims {
+        announced: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,
@@ -232,11 +234,18 @@ impl Fixture {
         start(genesis, owners, store, None, AuditLimits::default())
     }
 
-    /// An owner confirms the state after an unplanned restart.
+    /// The owners confirm the state after an unplanned restart.
     pub(crate) async fn confirm(&self) {
-        let head = Some((&self.broker.store().head()).into());
-        let confirm = command::Command::ConfirmState(adytum_api::broker::ConfirmState { head });
+        let confirm = self.confirmation(&self.owners.iter().collect::<Vec<_>>());
         self.execute(&owner_session(90), confirm).await.unwrap();
+    }
+
+    /// The word of these owners, whose tools remember nothing, for the present state.
+    pub(crate) fn confirmation(&self, keys: &[&OwnerSigningKey]) -> command::Command {
+        let (challenge, head) = (self.broker.challenge(), self.broker.store().head());
+        let mut signed = SignedConfirmation::unsigned(Confirmation { challenge, head, given_up: None });
+        keys.iter().for_each(|key| signed.sign(self.broker.genesis_digest(), key, None));
+        command::Command::ConfirmState(signed.to_wire())
     }
 
     /// A manifest with the workloads "serving" and "other" and this besides.

@@ -15,7 +15,7 @@ use adytum_api::broker::{
 };
 use adytum_evidence::{
     claims::{Claims, TeeKind},
-    measurement::WorkloadIdentity,
+    measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
     trust::Vendor,
     verifier::Verifier,
@@ -23,6 +23,7 @@ use adytum_evidence::{
 use adytum_governance::{
     announcement::BrokerAnnouncement,
     command::sign,
+    confirmation::Challenge,
     genesis::Genesis,
     head::{StateHead, follows},
     heads::HeadMemory,
@@ -66,6 +67,10 @@ pub(crate) struct Pin {
         conflicts_with = "broker_policy"
     )]
     measurements: Vec<WorkloadIdentity>,
+    /// An Occlum configuration that the broker may have loaded, by its digest; may be
+    /// given several times. A broker that has loaded another one is refused.
+    #[arg(long = "occlum-configuration", value_name = "HEX")]
+    occlum: Vec<Sha256Digest>,
     #[command(flatten)]
     trusted: Trusted,
     /// Where the highest state seen of each broker is remembered, so that an older
@@ -111,6 +116,7 @@ impl From<PinFiles> for Pin {
             genesis: files.genesis,
             broker_policy: Some(files.broker_policy),
             measurements: Vec::new(),
+            occlum: Vec::new(),
             trusted: files.trusted,
             heads: Some(files.heads),
         }
@@ -215,6 +221,7 @@ impl Pin {
         }
         let head = session.broker.head.clone();
         session.remember(&head)?;
+        session.any_state = false;
         Ok(session)
     }
 
@@ -227,7 +234,11 @@ impl Pin {
             Some(memory) => memory.seen(genesis.digest())?,
             None => None,
         };
-        let pin = BrokerPin { policy: self.policy()?, genesis: genesis.digest() };
+        let pin = BrokerPin {
+            policy: self.policy()?,
+            genesis: genesis.digest(),
+            occlum: self.occlum.iter().copied().collect(),
+        };
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier: self.verifier()?,
             judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
@@ -314,6 +325,10 @@ pub(crate) struct Session {
     memory: Option<HeadMemory>,
     /// The highest head seen before.
     seen: Option<StateHead>,
+    /// The highest head seen before this session.
+    remembered: Option<StateHead>,
+    /// Was it opened whatever is remembered?
+    any_state: bool,
     /// What its evidence says.
     pub(crate) claims: Claims,
     /// What it says itself.
@@ -340,7 +355,9 @@ impl Session {
             request_binding: session.info.request_binding,
             genesis,
             memory,
+            remembered: seen.clone(),
             seen,
+            any_state: true,
             claims: *claims,
             broker,
         })
@@ -349,6 +366,16 @@ impl Session {
     /// Which broker this is.
     pub(crate) fn genesis(&self) -> &Genesis {
         &self.genesis
+    }
+
+    /// The highest head of this broker that was seen before this session.
+    pub(crate) fn remembered(&self) -> Option<&StateHead> {
+        self.remembered.as_ref()
+    }
+
+    /// Was the session opened whatever is remembered of the broker's state?
+    pub(crate) fn accepts_rollback(&self) -> bool {
+        self.any_state
     }
 
     fn remember(&mut self, head: &StateHead) -> anyhow::Result<()> {
@@ -360,7 +387,7 @@ impl Session {
     }
 
     /// Refuses a broker that has no state to show.
-    fn require_state(&self) -> anyhow::Result<()> {
+    pub(crate) fn require_state(&self) -> anyhow::Result<()> {
         if self.broker.head.is_none() {
             bail!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
         }
@@ -373,6 +400,28 @@ impl Session {
         let seen = self.seen.as_ref().map(Into::into);
         let answer = self.client.get_status(Request::new(GetStatusRequest { seen, recovery: false })).await;
         Ok(answer.map_err(|status| explain(&status))?.into_inner())
+    }
+
+    /// The broker's public facts, whatever was seen of its state.
+    pub(crate) async fn status_of_any_state(&mut self) -> anyhow::Result<GetStatusResponse> {
+        let request = GetStatusRequest { seen: None, recovery: false };
+        let answer = self.client.get_status(Request::new(request)).await;
+        Ok(answer.map_err(|status| explain(&status))?.into_inner())
+    }
+
+    /// What owners sign when they confirm the state of this start.
+    pub(crate) async fn challenge(&mut self) -> anyhow::Result<Challenge> {
+        let challenge = self.status_of_any_state().await?.confirmation_challenge;
+        Ok(Challenge(Sha256Digest::try_from(challenge.as_slice()).context("the broker's challenge")?))
+    }
+
+    /// Remembers the broker's present head, and forgets a newer one.
+    pub(crate) fn forget_newer(&mut self) -> anyhow::Result<()> {
+        if let Some(memory) = &self.memory {
+            memory.replace(self.genesis.digest(), &self.broker.head)?;
+        }
+        self.seen = Some(self.broker.head.clone());
+        Ok(())
     }
 
     /// How the broker's root key comes back. Nothing is compared with what was seen

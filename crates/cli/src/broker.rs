@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use adytum_api::broker::{ConfirmState, RecoveryStatus, RotateCertificateAuthority, command};
+use adytum_api::broker::{RecoveryStatus, RotateCertificateAuthority, command};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    evidence, key_file, output, recovery, upgrade,
+    confirmation, evidence, key_file, output, recovery, upgrade,
 };
 
 #[derive(Debug, Subcommand)]
@@ -35,24 +35,16 @@ pub(crate) enum Action {
         access: Access,
     },
     /// Confirm that a broker's state is the newest there is, after it restarted
-    /// unplanned or its state came from a backup. Any one owner may.
-    Confirm(Confirm),
+    /// unplanned or its state came from a backup. As many owners as for any change,
+    /// unless the manifest lets fewer confirm; with one tool, or each with their own
+    /// (--out, --signatures).
+    Confirm(confirmation::Confirm),
     /// Give a broker whose root key is not on its machine the share that was made for
     /// a recovery key. As many holders as the manifest says each do so.
     Recover(recovery::Recover),
     /// Let the broker hand its root key to the next one, of another code. As many
     /// owners as for any change.
     AuthoriseUpgrade(upgrade::Authorise),
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Confirm {
-    #[command(flatten)]
-    access: Access,
-    /// The state is older than one seen before, and that is meant: a backup was
-    /// restored. Forget the newer one.
-    #[arg(long)]
-    accept_rollback: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,23 +77,10 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
         Action::Status(args) => status(args).await,
         Action::Ca { args } => ca(args).await,
         Action::RotateCa { access } => rotate_ca(access).await,
-        Action::Confirm(args) => confirm(args).await,
+        Action::Confirm(args) => confirmation::run(args).await,
         Action::Recover(args) => recovery::run(args).await,
         Action::AuthoriseUpgrade(args) => upgrade::run(args).await,
     }
-}
-
-async fn confirm(args: Confirm) -> anyhow::Result<()> {
-    let (mut session, owners) =
-        if args.accept_rollback { args.access.open_any_state().await? } else { args.access.open().await? };
-    let head = session.broker.head.clone();
-    let command = command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
-    if args.accept_rollback {
-        session.execute_after_rollback(command, &owners).await?;
-    } else {
-        session.execute(command, &owners).await?;
-    }
-    output::line(format_args!("confirmed: {head}"))
 }
 
 async fn ca(args: CaArgs) -> anyhow::Result<()> {
@@ -138,6 +117,9 @@ async fn verify(args: Args) -> anyhow::Result<()> {
     }
     output::line(format_args!("{} is the broker that is meant", args.broker))?;
     output::line(format_args!("genesis      {}", session.broker.genesis))?;
+    if let Some(digest) = session.broker.occlum {
+        output::line(format_args!("occlum       configuration {digest}, which owners have not signed"))?;
+    }
     for (name, value) in evidence::described(&session.claims) {
         output::line(format_args!("{name:<12} {value}"))?;
     }
@@ -169,7 +151,7 @@ async fn status(args: Args) -> anyhow::Result<()> {
         version => output::line(format_args!("manifest version  {version}")),
     }?;
     if status.awaiting_confirmation {
-        output::line("WAITS             for an owner: `adytum broker confirm`")?;
+        output::line("WAITS             for the owners: `adytum broker confirm`")?;
     }
     Ok(())
 }
@@ -203,5 +185,6 @@ fn head(session: &Session) -> serde_json::Value {
         "manifest_version": head.manifest_version,
         "audit_size": head.audit_size,
         "audit_hash": head.audit_hash.map(|hash| hash.to_string()),
+        "occlum_configuration": session.broker.occlum.map(|digest| digest.to_string()),
     })
 }

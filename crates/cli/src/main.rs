@@ -8,6 +8,7 @@ mod audit;
 mod bench;
 mod broker;
 mod collateral;
+mod confirmation;
 mod evidence;
 mod explain;
 mod genesis;

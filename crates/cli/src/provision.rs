@@ -11,7 +11,7 @@ use std::{
 };
 
 use adytum_api::{
-    broker::{ApplyManifest, ConfirmState, GetManifest, ListSecrets, PutSecret, command},
+    broker::{ApplyManifest, GetManifest, ListSecrets, PutSecret, command},
     names::SecretName,
 };
 use adytum_governance::{
@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     attested::{Access, PinFiles, Session, common_heads},
-    manifest, output, secret,
+    confirmation, manifest, output, secret,
     trusted::Trusted,
 };
 
@@ -77,14 +77,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if session.status().await?.awaiting_confirmation {
         if !confirm {
             bail!(
-                "the broker waits for an owner's word that its state is the newest: give --confirm, or use `adytum \
+                "the broker waits for the owners' word that its state is the newest: give --confirm, or use `adytum \
                  broker confirm`"
             );
         }
-        let head = session.broker.head.clone();
-        let command = command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
-        session.execute(command, &owners).await?;
-        output::line(format_args!("confirmed: {head}"))?;
+        confirmation::confirm_newest(&mut session, &owners).await?;
     }
     bring_into_force(&mut session, &owners, signed, &manifest).await?;
     upload(&mut session, &owners, values, replace).await

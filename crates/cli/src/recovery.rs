@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     match status.awaiting {
         true => output::line(held(&status)),
         false => output::line(
-            "the root key is recovered; now an owner confirms that the state is the newest: `adytum broker confirm`",
+            "the root key is recovered; now the owners confirm that the state is the newest: `adytum broker confirm`",
         ),
     }
 }

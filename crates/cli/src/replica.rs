@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adytum_evidence::{claims::Claims, verifier::Verifier};
+use adytum_governance::announcement::WorkloadAnnouncement;
 use adytum_init::arguments::parse_duration;
 use adytum_ratls::{
     configuration::ConnectorConfiguration, connector::AttestedConnector, error::SessionError,
@@ -42,13 +43,22 @@ impl Replica {
         loop {
             match connector.connect(address).await {
                 Ok(stream) => {
-                    let Peer::Attested { claims, .. } = stream.info().peer.clone() else {
+                    let Peer::Attested { claims, announcement } = stream.info().peer.clone() else {
                         return Some(Err(SessionError::Local {
                             peer: address.to_owned(),
                             reason: "the session opened without evidence".to_owned(),
                         }));
                     };
-                    return Some(Ok(*claims));
+                    let announced = match WorkloadAnnouncement::decode(&announcement) {
+                        Ok(announced) => announced.map(|announced| announced.identity),
+                        Err(error) => {
+                            return Some(Err(SessionError::Local {
+                                peer: address.to_owned(),
+                                reason: error.to_string(),
+                            }));
+                        }
+                    };
+                    return Some(Ok(claims.announcing(announced)));
                 }
                 Err(SessionError::Io { .. } | SessionError::Timeout { .. })
                     if began.elapsed() < self.wait =>

@@ -115,6 +115,11 @@ impl Stage {
 
     /// `adytum broker ...` with what the owner knows of the broker.
     async fn broker(&self, words: &[&str], running: &Running) -> Output {
+        self.remembering("heads.json", words, running).await
+    }
+
+    /// The same with this memory of heads.
+    async fn remembering(&self, heads: &str, words: &[&str], running: &Running) -> Output {
         let mut arguments: Vec<String> = ["broker"].iter().chain(words).map(ToString::to_string).collect();
         match words[0] {
             "confirm" => arguments.extend(["--broker".into(), running.address.clone()]),
@@ -123,7 +128,7 @@ impl Stage {
         arguments.extend(["--genesis".into(), self.text("genesis.toml")]);
         arguments.extend(["--broker-measurement".into(), IDENTITY.to_string()]);
         arguments.extend(["--trust-simulation".into(), self.text("platform/root.pem")]);
-        arguments.extend(["--heads".into(), self.text("heads.json")]);
+        arguments.extend(["--heads".into(), self.text(heads)]);
         adytum(arguments).await
     }
 }
@@ -195,8 +200,12 @@ async fn a_restored_backup_is_refused_until_the_owner_accepts_it() {
     let text = refused(&stage.broker(&["status"], &running).await);
     assert!(text.contains("forked") || text.contains("rolled back"), "{text}");
     let accept = ["confirm", "--accept-rollback", "--owner", &stage.text("owner.pem")];
-    said(&stage.broker(&accept, &running).await);
+    let text = said(&stage.broker(&accept, &running).await);
+    assert!(text.contains("given up  epoch 2,") && text.contains("restored  epoch 2,"), "{text}");
     said(&stage.broker(&["status"], &running).await);
+    // Once more, there is nothing to give up.
+    let text = refused(&stage.broker(&accept, &running).await);
+    assert!(text.contains("nothing would be given up"), "{text}");
     running.stop().await;
 
     // The broker with today's file is the other one now.
@@ -226,4 +235,59 @@ async fn a_copy_that_went_on_by_itself_is_refused() {
     said(&stage.broker(&["status"], &one).await);
     one.stop().await;
     two.stop().await;
+}
+
+/// Two owners, each with their own memory of heads.
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_confirm_one_after_another_each_with_their_own_tool() {
+    let mut stage = Stage::new();
+    let key = OwnerSigningKey::generate().unwrap();
+    fs::write(stage.path("second.pem"), key.to_pem().unwrap().as_bytes()).unwrap();
+    let first = OwnerSigningKey::from_pem(&fs::read_to_string(stage.path("owner.pem")).unwrap()).unwrap();
+    stage.genesis = Genesis::found([first.public_key(), key.public_key()], 2).unwrap();
+    fs::write(stage.path("genesis.toml"), stage.genesis.to_toml()).unwrap();
+
+    let running = stage.start("state").await;
+    running.happens("yesterday").await;
+    running.stop().await;
+    stage.free(&stage.path("state")).await;
+    store::backup(&stage.path("state"), &stage.path("backup.redb")).unwrap();
+    let running = stage.start("state").await;
+    running.happens("today").await;
+    // The first has seen today's state, the second nothing yet.
+    said(&stage.broker(&["status"], &running).await);
+    running.stop().await;
+    store::restore(&stage.path("backup.redb"), &stage.path("restored")).unwrap();
+    let running = stage.start("restored").await;
+
+    let (first, second) = (stage.text("owner.pem"), stage.text("second.pem"));
+    let (mine, both) = (stage.text("mine.toml"), stage.text("both.toml"));
+    let begin = ["confirm", "--accept-rollback", "--owner", &first, "--out", &mine];
+    said(&stage.broker(&begin, &running).await);
+    // Neither alone, nor without the word for giving a state up.
+    let alone = ["confirm", "--accept-rollback", "--owner", &first];
+    let text = refused(&stage.broker(&alone, &running).await);
+    assert!(text.contains("1 owner(s) signed it; 2 must"), "{text}");
+    let text = refused(&stage.broker(&["status"], &running).await);
+    assert!(text.contains("rolled back") || text.contains("forked"), "{text}");
+    let plain = ["confirm", "--owner", &second, "--signatures", &mine];
+    let text = refused(&stage.remembering("other.json", &plain, &running).await);
+    assert!(text.contains("sign with --accept-rollback"), "{text}");
+    let add = ["confirm", "--accept-rollback", "--owner", &second, "--signatures", &mine, "--out", &both];
+    said(&stage.remembering("other.json", &add, &running).await);
+    let send = ["confirm", "--accept-rollback", "--owner", &second, "--signatures", &both];
+    said(&stage.remembering("other.json", &send, &running).await);
+    said(&stage.remembering("other.json", &["status"], &running).await);
+    // The first has still to forget.
+    refused(&stage.broker(&["status"], &running).await);
+    let forget = ["confirm", "--accept-rollback", "--forget-newer", "--owner", &first];
+    said(&stage.broker(&forget, &running).await);
+    said(&stage.broker(&["status"], &running).await);
+    running.stop().await;
+
+    // What was signed for one start counts for no other.
+    let running = stage.start("restored").await;
+    let text = refused(&stage.remembering("other.json", &send, &running).await);
+    assert!(text.contains("another start"), "{text}");
+    running.stop().await;
 }

@@ -116,6 +116,11 @@ pub struct Claims {
     pub report_data: ReportData,
     /// What was measured.
     pub measured: Measured,
+    /// The workload identity that the program states in its announcement, to which the
+    /// evidence is bound. It is worth what the program is worth: see
+    /// [`crate::policy::Policy::identity`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced: Option<WorkloadIdentity>,
 }
 
 /// Which machine it is.
@@ -139,6 +144,13 @@ pub enum Measured {
 }
 
 impl Claims {
+    /// With what the program's announcement states. The announcement must be the one to
+    /// which this evidence was bound.
+    #[must_use]
+    pub fn announcing(self, announced: Option<WorkloadIdentity>) -> Self {
+        Self { announced, ..self }
+    }
+
     /// The kind of TEE.
     pub fn tee(&self) -> TeeKind {
         match self.measured {

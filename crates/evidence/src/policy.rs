@@ -45,7 +45,9 @@ pub struct Policy {
     pub vendors: BTreeSet<Vendor>,
     /// Kinds of TEE; never empty.
     pub tee: BTreeSet<TeeKind>,
-    /// Workload identities, wherever the TEE at hand carries them; empty is any.
+    /// Workload identities, wherever the TEE at hand carries them; empty is any. SGX: in
+    /// MRENCLAVE (simulation), or in the announcement of code that `mr_enclave` pins;
+    /// TDX: in MRCONFIGID; SEV-SNP: in HOST_DATA.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub identity: BTreeSet<WorkloadIdentity>,
     /// SGX; empty is any.

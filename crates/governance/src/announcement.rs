@@ -1,8 +1,8 @@
-//! What a broker says of itself in a session: its announcement. It is bound to the
-//! broker's evidence, and is worth what the code behind that evidence is worth.
+//! What a broker or a workload says of itself in a session: its announcement. It is bound
+//! to its evidence, and is worth what the code behind that evidence is worth.
 
 use adytum_api::{broker, canonical, session as wire};
-use adytum_evidence::measurement::Sha256Digest;
+use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
 use bytes::Bytes;
 use prost::Message;
 
@@ -18,6 +18,37 @@ pub struct BrokerAnnouncement {
     pub genesis: GenesisDigest,
     /// The head of its state.
     pub head: StateHead,
+    /// The digest of the Occlum configuration that it has loaded.
+    pub occlum: Option<Sha256Digest>,
+}
+
+/// A replica's announcement (message `WorkloadAnnouncement`): what it is besides its code,
+/// where the TEE does not measure that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkloadAnnouncement {
+    /// Its workload identity, as its own code has computed it.
+    pub identity: WorkloadIdentity,
+}
+
+impl WorkloadAnnouncement {
+    /// The bytes that go into a session.
+    pub fn encode(&self) -> Bytes {
+        wire::WorkloadAnnouncement { identity: self.identity.0.to_vec() }.encode_to_vec().into()
+    }
+
+    /// Reads exactly what [`WorkloadAnnouncement::encode`] writes. A peer that announces
+    /// nothing states no identity.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, AnnouncementError> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let message: wire::WorkloadAnnouncement = canonical::parse(bytes).map_err(|error| {
+            AnnouncementError::Workload { length: bytes.len(), reason: error.to_string() }
+        })?;
+        let identity = <[u8; 32]>::try_from(message.identity.as_slice())
+            .map_err(|_| AnnouncementError::IdentityLength { found: message.identity.len() })?;
+        Ok(Some(Self { identity: WorkloadIdentity(identity) }))
+    }
 }
 
 /// Why bytes are not a broker's announcement.
@@ -38,6 +69,26 @@ pub enum AnnouncementError {
         /// Bytes found.
         found: usize,
     },
+    /// A digest of an Occlum configuration of another length.
+    #[error("expected 32 bytes of occlum, or none, found {found}")]
+    OcclumLength {
+        /// Bytes found.
+        found: usize,
+    },
+    /// Not exactly one encoded `WorkloadAnnouncement`, in its shortest form.
+    #[error("expected an encoded WorkloadAnnouncement, found {length} other bytes: {reason}")]
+    Workload {
+        /// Bytes found.
+        length: usize,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A workload identity of another length.
+    #[error("expected 32 bytes of identity, found {found}")]
+    IdentityLength {
+        /// Bytes found.
+        found: usize,
+    },
     /// Not a head.
     #[error(transparent)]
     Head(#[from] MalformedHead),
@@ -55,7 +106,8 @@ impl BrokerAnnouncement {
     pub fn encode(&self) -> Bytes {
         let broker::StateHead { epoch, manifest_version, audit_size, audit_hash } = (&self.head).into();
         let genesis = self.genesis.0.0.to_vec();
-        wire::BrokerAnnouncement { genesis, epoch, manifest_version, audit_size, audit_hash }
+        let occlum = self.occlum.map_or_else(Vec::new, |digest| digest.0.to_vec());
+        wire::BrokerAnnouncement { genesis, epoch, manifest_version, audit_size, audit_hash, occlum }
             .encode_to_vec()
             .into()
     }
@@ -65,11 +117,19 @@ impl BrokerAnnouncement {
         let message: wire::BrokerAnnouncement = canonical::parse(bytes).map_err(|error| {
             AnnouncementError::Encoding { length: bytes.len(), reason: error.to_string() }
         })?;
-        let wire::BrokerAnnouncement { genesis, epoch, manifest_version, audit_size, audit_hash } = message;
+        let wire::BrokerAnnouncement { genesis, epoch, manifest_version, audit_size, audit_hash, occlum } =
+            message;
         let genesis = Sha256Digest::try_from(genesis.as_slice())
             .map_err(|_| AnnouncementError::GenesisLength { found: genesis.len() })?;
         let head = broker::StateHead { epoch, manifest_version, audit_size, audit_hash }.try_into()?;
-        Ok(Self { genesis: GenesisDigest(genesis), head })
+        let occlum = match occlum.as_slice() {
+            [] => None,
+            digest => Some(
+                Sha256Digest::try_from(digest)
+                    .map_err(|_| AnnouncementError::OcclumLength { found: digest.len() })?,
+            ),
+        };
+        Ok(Self { genesis: GenesisDigest(genesis), head, occlum })
     }
 }
 

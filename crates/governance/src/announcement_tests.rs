@@ -11,6 +11,7 @@ fn announced(audit_size: u64) -> BrokerAnnouncement {
             audit_size,
             audit_hash: (audit_size > 0).then_some(Sha256Digest([9; 32])),
         },
+        occlum: (audit_size > 1).then_some(Sha256Digest([8; 32])),
     }
 }
 
@@ -72,4 +73,22 @@ proptest! {
         bytes[at] ^= flip;
         prop_assert_ne!(BrokerAnnouncement::decode(&bytes), Ok(announced(5)));
     }
+}
+
+#[test]
+fn a_workload_states_one_identity_or_none() {
+    let announced = WorkloadAnnouncement { identity: WorkloadIdentity([5; 32]) };
+    assert_eq!(WorkloadAnnouncement::decode(&announced.encode()), Ok(Some(announced)));
+    assert_eq!(WorkloadAnnouncement::decode(b""), Ok(None));
+    for length in [1, 31, 33] {
+        let message = wire::WorkloadAnnouncement { identity: vec![5; length] }.encode_to_vec();
+        let refused = WorkloadAnnouncement::decode(&message);
+        assert_eq!(refused, Err(AnnouncementError::IdentityLength { found: length }));
+    }
+    // A second identity after the first, which a lax reader would take.
+    let two = [announced.encode(), announced.encode()].concat();
+    assert!(matches!(WorkloadAnnouncement::decode(&two), Err(AnnouncementError::Workload { .. })));
+    let broker = wire::BrokerAnnouncement { genesis: vec![7; 32], occlum: vec![1; 31], ..Default::default() };
+    let refused = BrokerAnnouncement::decode(&broker.encode_to_vec());
+    assert_eq!(refused, Err(AnnouncementError::OcclumLength { found: 31 }));
 }

@@ -118,6 +118,19 @@ pub fn agreed(
     fields: &[&[u8]],
     approvals: &[OwnerApproval],
 ) -> Result<BTreeSet<OwnerPublicKey>, ApprovalError> {
+    let valid =
+        |approval: &OwnerApproval| approval.owner.verify(purpose, fields, &approval.signature).is_ok();
+    agreed_if(keys, needed, approvals, valid)
+}
+
+/// As [`agreed`], where `valid` says whether a signature is good: for documents of which
+/// each owner signs a form of their own.
+pub(crate) fn agreed_if(
+    keys: &BTreeSet<OwnerPublicKey>,
+    needed: usize,
+    approvals: &[OwnerApproval],
+    valid: impl Fn(&OwnerApproval) -> bool,
+) -> Result<BTreeSet<OwnerPublicKey>, ApprovalError> {
     if approvals.is_empty() {
         return Err(ApprovalError::Unsigned { needed });
     }
@@ -135,9 +148,8 @@ pub fn agreed(
         }
     }
     // Verified after the cheap checks, so that a stranger costs no curve arithmetic.
-    for approval in approvals {
-        let signer = approval.owner;
-        signer.verify(purpose, fields, &approval.signature).map_err(|_| ApprovalError::Invalid { signer })?;
+    if let Some(invalid) = approvals.iter().find(|approval| !valid(approval)) {
+        return Err(ApprovalError::Invalid { signer: invalid.owner });
     }
     if signers.len() < needed {
         return Err(ApprovalError::BelowThreshold { needed, found: signers.len() });

@@ -17,8 +17,8 @@ use crate::{
     approval::{ApprovalError, OwnerApproval},
     audit::events::CommandName,
     authorisation::SignedAuthorisation,
+    confirmation::{ConfirmationReadError, SignedConfirmation},
     genesis::GenesisDigest,
-    head::{MalformedHead, StateHead},
     manifest::SignedManifest,
     roles::Needs,
 };
@@ -128,11 +128,8 @@ pub enum OwnerCommand {
         /// Only those that changed who the owners and auditors are.
         changing_owners: bool,
     },
-    /// Confirm the state after an unplanned restart.
-    ConfirmState {
-        /// The head that the owner saw.
-        head: StateHead,
-    },
+    /// Confirm the state after an unplanned restart, or give a newer one up for it.
+    ConfirmState(SignedConfirmation),
     /// Let the broker hand its root key to the next one; `None` withdraws that.
     AuthoriseUpgrade(Option<SignedAuthorisation>),
     /// Show part of the audit log.
@@ -175,9 +172,9 @@ pub enum CommandError {
     /// A name that is none.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A head in it is none.
-    #[error("the head in the command: {0}")]
-    Head(MalformedHead),
+    /// A confirmation of the state in it can't be read.
+    #[error(transparent)]
+    Confirmation(#[from] ConfirmationReadError),
     /// The manifest in it is not text.
     #[error("the manifest in the command is not UTF-8 text")]
     ManifestText,
@@ -197,7 +194,7 @@ impl CommandError {
             Self::Encoding { .. } => "command-encoding",
             Self::Unknown => "command-unknown",
             Self::Name(_) => "name-malformed",
-            Self::Head(error) => error.code(),
+            Self::Confirmation(error) => error.code(),
             Self::ManifestText => "manifest-syntax",
             Self::UpgradeText => "upgrade-authorisation-syntax",
             Self::ManifestSignature(error) => error.code(),
@@ -234,8 +231,7 @@ impl OwnerCommand {
                 Ok(Self::ListManifests { before, count, changing_owners })
             }
             command::Command::ConfirmState(confirm) => {
-                let head = confirm.head.unwrap_or_default().try_into().map_err(CommandError::Head)?;
-                Ok(Self::ConfirmState { head })
+                Ok(Self::ConfirmState(SignedConfirmation::from_wire(confirm)?))
             }
             command::Command::AuthoriseUpgrade(authorise) => {
                 let text =
@@ -262,7 +258,10 @@ impl OwnerCommand {
             Self::ListSecrets => CommandName::ListSecrets,
             Self::GetManifest { .. } => CommandName::GetManifest,
             Self::ListManifests { .. } => CommandName::ListManifests,
-            Self::ConfirmState { .. } => CommandName::ConfirmState,
+            Self::ConfirmState(signed) if signed.confirmation.given_up.is_some() => {
+                CommandName::AcceptRollback
+            }
+            Self::ConfirmState(_) => CommandName::ConfirmState,
             Self::AuthoriseUpgrade(Some(_)) => CommandName::AuthoriseUpgrade,
             Self::AuthoriseUpgrade(None) => CommandName::WithdrawUpgrade,
             Self::ReadAudit { .. } => CommandName::ReadAudit,
@@ -280,7 +279,7 @@ impl OwnerCommand {
             | Self::ListSecrets
             | Self::GetManifest { .. }
             | Self::ListManifests { .. }
-            | Self::ConfirmState { .. }
+            | Self::ConfirmState(_)
             | Self::AuthoriseUpgrade(_)
             | Self::ReadAudit { .. } => None,
         }
@@ -295,7 +294,8 @@ impl OwnerCommand {
             | Self::RotateSecret { .. }
             | Self::RotateCertificateAuthority
             | Self::AuthoriseUpgrade(_) => Needs::Threshold,
-            Self::ConfirmState { .. } => Needs::OneOwner,
+            // One owner brings it. Those who decide have signed what is in it.
+            Self::ConfirmState(_) => Needs::OneOwner,
             Self::ListSecrets
             | Self::GetManifest { .. }
             | Self::ListManifests { .. }

@@ -4,9 +4,11 @@ use std::fmt;
 
 use adytum_api::broker as wire;
 use adytum_evidence::measurement::Sha256Digest;
+use serde::{Deserialize, Serialize};
 
 /// The head of a broker's state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StateHead {
     /// Counts starts and recoveries.
     pub epoch: u64,
@@ -15,6 +17,7 @@ pub struct StateHead {
     /// Audit records so far.
     pub audit_size: u64,
     /// The last audit record's hash; `None` before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit_hash: Option<Sha256Digest>,
 }
 

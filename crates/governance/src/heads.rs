@@ -12,7 +12,6 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use adytum_evidence::measurement::Sha256Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -73,39 +72,7 @@ pub struct HeadMemory {
 #[serde(deny_unknown_fields)]
 struct Document {
     format: String,
-    brokers: BTreeMap<GenesisDigest, Head>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Head {
-    epoch: u64,
-    manifest_version: u64,
-    audit_size: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    audit_hash: Option<Sha256Digest>,
-}
-
-impl From<Head> for StateHead {
-    fn from(head: Head) -> Self {
-        Self {
-            epoch: head.epoch,
-            manifest_version: head.manifest_version,
-            audit_size: head.audit_size,
-            audit_hash: head.audit_hash,
-        }
-    }
-}
-
-impl From<StateHead> for Head {
-    fn from(head: StateHead) -> Self {
-        Self {
-            epoch: head.epoch,
-            manifest_version: head.manifest_version,
-            audit_size: head.audit_size,
-            audit_hash: head.audit_hash,
-        }
-    }
+    brokers: BTreeMap<GenesisDigest, StateHead>,
 }
 
 impl HeadMemory {
@@ -121,7 +88,7 @@ impl HeadMemory {
 
     /// The highest head of this broker that was seen.
     pub fn seen(&self, genesis: GenesisDigest) -> Result<Option<StateHead>, MemoryError> {
-        Ok(self.read()?.brokers.remove(&genesis).map(StateHead::from))
+        Ok(self.read()?.brokers.remove(&genesis))
     }
 
     /// Refuses a head that is lower than, or another than, the highest seen.
@@ -141,9 +108,7 @@ impl HeadMemory {
     pub fn merge(&self, other: &Self) -> Result<(), MemoryError> {
         let others = other.read()?.brokers;
         self.update(|brokers| {
-            others
-                .into_iter()
-                .try_for_each(|(genesis, head)| keep_higher(brokers, genesis, &StateHead::from(head)))
+            others.into_iter().try_for_each(|(genesis, head)| keep_higher(brokers, genesis, &head))
         })
     }
 
@@ -151,14 +116,14 @@ impl HeadMemory {
     /// restored a backup.
     pub fn replace(&self, genesis: GenesisDigest, head: &StateHead) -> Result<(), MemoryError> {
         self.update(|brokers| {
-            brokers.insert(genesis, head.clone().into());
+            brokers.insert(genesis, head.clone());
             Ok(())
         })
     }
 
     fn update(
         &self,
-        change: impl FnOnce(&mut BTreeMap<GenesisDigest, Head>) -> Result<(), MemoryError>,
+        change: impl FnOnce(&mut BTreeMap<GenesisDigest, StateHead>) -> Result<(), MemoryError>,
     ) -> Result<(), MemoryError> {
         let failed = |operation| move |error: io::Error| self.io(operation, &error);
         if let Some(directory) = self.path.parent().filter(|directory| *directory != Path::new("")) {
@@ -223,17 +188,16 @@ impl HeadMemory {
 
 /// Of what is known of this broker and this head, the higher one stays.
 fn keep_higher(
-    brokers: &mut BTreeMap<GenesisDigest, Head>,
+    brokers: &mut BTreeMap<GenesisDigest, StateHead>,
     genesis: GenesisDigest,
     head: &StateHead,
 ) -> Result<(), MemoryError> {
-    let known = brokers.get(&genesis).map(StateHead::from);
-    if let Some(known) = known
-        && let Err(error) = follows(&known, head)
+    if let Some(known) = brokers.get(&genesis)
+        && let Err(error) = follows(known, head)
     {
-        return Ok(follows(head, &known).map_err(|_| error)?);
+        return Ok(follows(head, known).map_err(|_| error)?);
     }
-    brokers.insert(genesis, head.clone().into());
+    brokers.insert(genesis, head.clone());
     Ok(())
 }
 
@@ -249,17 +213,6 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 fn sync_parent(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all())
-}
-
-impl From<&Head> for StateHead {
-    fn from(head: &Head) -> Self {
-        Self {
-            epoch: head.epoch,
-            manifest_version: head.manifest_version,
-            audit_size: head.audit_size,
-            audit_hash: head.audit_hash,
-        }
-    }
 }
 
 /// The last head of one broker that was accepted. For peers that come back to the broker

@@ -1,3 +1,4 @@
+use adytum_evidence::measurement::Sha256Digest;
 use proptest::prelude::*;
 
 use super::*;

@@ -9,7 +9,7 @@
 //! - [`manifest`] says which workloads exist and what each may have. [`rules`] admits one,
 //!   [`trust`] says which platforms' evidence it accepts.
 //! - [`command`] is what owners ask of a broker, [`authorisation`] their leave for another
-//!   broker to take its root key over.
+//!   broker to take its root key over, [`confirmation`] their word for its state.
 //! - [`decide`] is the decision: claims and rules in, secrets or a refusal out.
 //!   [`secrets`] is what a value is. [`occlum`] reads the files of an Occlum deployment,
 //!   [`measured`] is what a broker's evidence shows of them.
@@ -26,6 +26,7 @@ pub mod approval;
 pub mod audit;
 pub mod authorisation;
 pub mod command;
+pub mod confirmation;
 pub mod decide;
 pub mod genesis;
 pub mod head;

@@ -15,7 +15,10 @@ mod recovery;
 pub(crate) mod roots;
 pub mod signed;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+};
 
 use adytum_api::names::{ModelName, SecretName, WorkloadName};
 use adytum_evidence::{policy::Policy, trust::Vendor};
@@ -69,6 +72,8 @@ pub struct Manifest {
     pub unplanned_restart: document::UnplannedRestart,
     /// What follows a planned one.
     pub planned_restart: document::PlannedRestart,
+    /// How many owners confirm the state; `None`: as many as must agree to a change.
+    pub confirm_by: Option<NonZeroUsize>,
     /// How the root key comes back; `None` while that is not laid down.
     pub recovery: Option<RecoveryRule>,
 }

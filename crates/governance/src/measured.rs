@@ -1,8 +1,9 @@
-//! What is measured of a broker besides its binary.
+//! What a broker's identity consists of besides its binary, where its platform lets the
+//! program say what it is (simulation).
 //!
-//! The genesis is not: it is in the broker's claims, and whoever talks to a
-//! broker pins it there. The Occlum configuration is: a host that starts a
-//! broker with one shows another measurement than the owners expect.
+//! The genesis is not in it: it is in the broker's announcement, and whoever talks to a
+//! broker pins it there. The Occlum configuration is in both. On hardware only the
+//! announcement shows it, since the TEE measures the program and not its flags.
 
 use adytum_evidence::{
     identity::LengthPrefixed,

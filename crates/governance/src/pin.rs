@@ -1,7 +1,10 @@
 //! The pin that a replica or an owner holds against a broker.
 
+use std::collections::BTreeSet;
+
 use adytum_evidence::{
     claims::Claims,
+    measurement::Sha256Digest,
     policy::{Policy, PolicyRefusal},
 };
 
@@ -17,6 +20,9 @@ pub struct BrokerPin {
     pub policy: Policy,
     /// Which genesis.
     pub genesis: GenesisDigest,
+    /// The Occlum configurations that it may have loaded, by their digests. By one, whoever
+    /// starts the broker decides without owners who gets its secrets.
+    pub occlum: BTreeSet<Sha256Digest>,
 }
 
 /// Why a broker is not the pinned one.
@@ -43,6 +49,21 @@ pub enum PinError {
         /// The broker's.
         found: GenesisDigest,
     },
+    /// The broker has loaded an Occlum configuration that the pin does not name.
+    ///
+    /// Do: start the broker without `--occlum-config`. If the configuration is yours, name
+    /// its digest: replicas in their measured configuration (`occlum_configuration`),
+    /// owners with `--occlum-configuration`.
+    ///
+    /// Retry: no
+    #[error(
+        "the broker has loaded the Occlum configuration {found}, which is not pinned: whoever started the broker \
+         decides who gets the secrets in it; name its digest in the pin if it is yours"
+    )]
+    Occlum {
+        /// Its digest.
+        found: Sha256Digest,
+    },
 }
 
 impl PinError {
@@ -52,6 +73,7 @@ impl PinError {
             Self::Policy(_) => "policy-refused",
             Self::Announcement(error) => error.code(),
             Self::OtherGenesis { .. } => "genesis-mismatch",
+            Self::Occlum { .. } => "occlum-configuration-not-pinned",
         }
     }
 }
@@ -64,6 +86,9 @@ impl BrokerPin {
         let announcement = BrokerAnnouncement::decode(announcement)?;
         if announcement.genesis != self.genesis {
             return Err(PinError::OtherGenesis { expected: self.genesis, found: announcement.genesis });
+        }
+        if let Some(found) = announcement.occlum.filter(|digest| !self.occlum.contains(digest)) {
+            return Err(PinError::Occlum { found });
         }
         Ok(announcement)
     }

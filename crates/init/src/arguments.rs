@@ -12,7 +12,8 @@ use clap::{Args, Command};
 #[command(next_help_heading = "Attestation")]
 pub struct AttestationArguments {
     /// The measured configuration [default: /etc/adytum/workload.toml, else
-    /// /etc/init_ra_conf.json]
+    /// /etc/init_ra_conf.json]. Gramine and Occlum measure these two only, and no
+    /// other is read there
     #[arg(long, value_name = "FILE")]
     pub configuration: Option<PathBuf>,
 

@@ -38,7 +38,7 @@ pub use self::{
     error::ConfigurationError,
     occlum::BROKER_VARIABLE as OCCLUM_BROKER_VARIABLE,
 };
-use crate::{environment::EnvironmentRules, pattern::ArgumentRules};
+use crate::{environment::EnvironmentRules, pattern::ArgumentRules, platform::Platform};
 
 /// The format's name: the first field of every configuration.
 pub const FORMAT: &str = "adytum workload v1";
@@ -98,6 +98,9 @@ pub struct PinnedBroker {
     /// The root of the software platform, in DER, if a policy accepts one.
     #[serde(with = "hex_option")]
     pub simulation_root: Option<Vec<u8>>,
+    /// The Occlum configurations that the broker may have loaded, by their digests.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub occlum_configuration: BTreeSet<Sha256Digest>,
 }
 
 /// One secret to fetch.
@@ -172,6 +175,21 @@ impl MeasuredConfiguration {
                 DEFAULT_OCCLUM_PATH.into()
             }
             None => DEFAULT_PATH.into(),
+        }
+    }
+
+    /// [`Self::path`] on this platform. A LibOS measures the files in its image and no
+    /// flags, so there the configuration is at one of the usual places and nowhere else.
+    pub fn path_on(platform: Platform, given: Option<&Path>) -> Result<PathBuf, ConfigurationError> {
+        let usual = |path: &Path| [DEFAULT_PATH, DEFAULT_OCCLUM_PATH].contains(&path.to_str().unwrap_or(""));
+        match (platform, given) {
+            (Platform::Gramine | Platform::Occlum, Some(path)) if !usual(path) => {
+                Err(ConfigurationError::NotInImage { path: path.to_owned() })
+            }
+            (
+                Platform::Gramine | Platform::Occlum | Platform::ConfidentialVm | Platform::Simulation,
+                given,
+            ) => Ok(Self::path(given)),
         }
     }
 

@@ -8,9 +8,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 use adytum_evidence::{clock::SystemClock, collateral::DirectorySource, verifier::Verifier};
 use adytum_ratls::{
     acceptor::AttestedAcceptor, configuration::AcceptorConfiguration, judge::AnyEvidence, limits::Limits,
-    session::LocalAttestation,
 };
-use bytes::Bytes;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::StreamExt as _;
 
@@ -54,10 +52,7 @@ impl EvidencePort {
         let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
             verifier: Arc::new(nobody),
             judge: Arc::new(AnyEvidence),
-            local: LocalAttestation {
-                attester: Arc::clone(&tee.attester),
-                announcement: Arc::new(Bytes::new),
-            },
+            local: tee.local_attestation(),
             limits: Limits { maximum_handshakes: HANDSHAKES, ..Limits::default() },
         });
         tracing::info!(%address, "showing evidence to whoever asks");

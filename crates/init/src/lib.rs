@@ -8,7 +8,7 @@
 //! ```no_run
 //! # use adytum_init::{arguments::AttestationArguments, configuration::MeasuredConfiguration};
 //! # async fn example(arguments: &AttestationArguments) -> Result<(), adytum_init::error::InitError> {
-//! let path = MeasuredConfiguration::path(arguments.configuration.as_deref());
+//! let path = adytum_init::tee::configuration_path(&arguments)?;
 //! let configuration = MeasuredConfiguration::load(&path)?;
 //! adytum_init::confine_this_process(&configuration, &["log-format"])?;
 //! let unlocked = adytum_init::unlock(arguments, &configuration, adytum_init::Program::This).await?;

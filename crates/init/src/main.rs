@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<u8, InitError> {
     hardening::forbid_core_dumps()?;
-    let path = MeasuredConfiguration::path(arguments.attestation.configuration.as_deref());
+    let path = tee::configuration_path(&arguments.attestation)?;
     let configuration = MeasuredConfiguration::load(&path)?;
     let prepared = Prepared::new(arguments, &configuration)?;
     // One thread, this one: the program's life hangs on the thread that starts it.

@@ -5,7 +5,7 @@ use std::{
     fs::OpenOptions,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -15,16 +15,18 @@ use adytum_evidence::{
     collateral::{self, CollateralError, CollateralSource},
     evidence::Evidence,
     identity::LengthPrefixed,
-    measurement::{ReportData, Sha256Digest},
+    measurement::{ReportData, Sha256Digest, WorkloadIdentity},
     trust::Vendor,
     verifier::{TrustRoot, VerificationError, Verifier},
 };
+use adytum_governance::announcement::WorkloadAnnouncement;
+use adytum_ratls::session::LocalAttestation;
 use nix::fcntl::OFlag;
 use sha2::Sha512;
 
 use crate::{
     arguments::{AttestationArguments, TeeChoice},
-    configuration::MeasuredConfiguration,
+    configuration::{ConfigurationError, MeasuredConfiguration},
     exit_code,
     platform::Platform,
 };
@@ -88,6 +90,8 @@ pub struct Tee {
     pub attester: Arc<dyn Attester>,
     /// What kind of place it is.
     pub platform: Platform,
+    /// What this workload is, as it states it itself. On SGX hardware nothing else does.
+    pub identity: WorkloadIdentity,
 }
 
 impl Tee {
@@ -97,10 +101,10 @@ impl Tee {
         configuration: &MeasuredConfiguration,
         program: Program,
     ) -> Result<Self, TeeError> {
-        let tee = match &arguments.tee {
+        let identity = identity(configuration, program)?;
+        let (attester, platform) = match &arguments.tee {
             TeeChoice::Simulation(platform) => {
-                let attester = simulation(platform, arguments, configuration, program).await?;
-                Self { attester, platform: Platform::Simulation }
+                (simulation(platform, arguments, identity).await?, Platform::Simulation)
             }
             _ if !arguments.quote_latency.is_zero() => {
                 return Err(TeeError::Flag(
@@ -109,15 +113,45 @@ impl Tee {
                 ));
             }
             TeeChoice::Hardware(interface) => {
-                let Self { attester, platform } = hardware(*interface)?;
+                let (attester, platform) = hardware(*interface)?;
                 let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
-                Self { attester: attester::endorsed(attester, intel, amd)?, platform }
+                (attester::endorsed(attester, intel, amd)?, platform)
             }
         };
+        let tee = Self { attester, platform, identity };
         if let Some(path) = &arguments.write_evidence {
             write_evidence(&tee, path).await?;
         }
         Ok(tee)
+    }
+
+    /// What this workload shows in sessions: the TEE's evidence, and what it is itself.
+    pub fn local_attestation(&self) -> LocalAttestation {
+        let announcement = WorkloadAnnouncement { identity: self.identity }.encode();
+        LocalAttestation {
+            attester: Arc::clone(&self.attester),
+            announcement: Arc::new(move || announcement.clone()),
+        }
+    }
+}
+
+fn identity(configuration: &MeasuredConfiguration, program: Program) -> Result<WorkloadIdentity, TeeError> {
+    let init = Sha256Digest::of_this_program().map_err(TeeError::Measuring)?;
+    let program = match program {
+        Program::This => init,
+        Program::Child(digest) => digest,
+    };
+    Ok(configuration.identity(init, program))
+}
+
+/// Where the measured configuration is: where the flag says, unless the platform measures
+/// one place only.
+pub fn configuration_path(arguments: &AttestationArguments) -> Result<PathBuf, ConfigurationError> {
+    let given = arguments.configuration.as_deref();
+    match platform(arguments) {
+        Ok(platform) => MeasuredConfiguration::path_on(platform, given),
+        // Without a TEE there is no evidence, and so no secret.
+        Err(_) => Ok(MeasuredConfiguration::path(given)),
     }
 }
 
@@ -162,12 +196,12 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn platform(arguments: &AttestationArguments) -> Result<Platform, TeeError> {
     match &arguments.tee {
         TeeChoice::Simulation(_) => Ok(Platform::Simulation),
-        TeeChoice::Hardware(interface) => hardware(*interface).map(|tee| tee.platform),
+        TeeChoice::Hardware(interface) => hardware(*interface).map(|(_, platform)| platform),
     }
 }
 
 /// The TEE of this machine or LibOS. It measured this program before it ran.
-fn hardware(interface: TeeInterface) -> Result<Tee, TeeError> {
+fn hardware(interface: TeeInterface) -> Result<(Arc<dyn Attester>, Platform), TeeError> {
     let attester = interface.open()?;
     let platform = match attester.platform() {
         TeePlatform::Occlum => Platform::Occlum,
@@ -183,23 +217,15 @@ fn hardware(interface: TeeInterface) -> Result<Tee, TeeError> {
             .into());
         }
     };
-    Ok(Tee { attester, platform })
+    Ok((attester, platform))
 }
 
 #[cfg(feature = "simulation")]
 async fn simulation(
     platform: &str,
     arguments: &AttestationArguments,
-    configuration: &MeasuredConfiguration,
-    program: Program,
+    identity: WorkloadIdentity,
 ) -> Result<Arc<dyn Attester>, TeeError> {
-    let this = || Sha256Digest::of_this_program().map_err(TeeError::Measuring);
-    let init = this()?;
-    let program = match program {
-        Program::This => init,
-        Program::Child(digest) => digest,
-    };
-    let identity = configuration.identity(init, program);
     let open = || adytum_sim::open_attester(platform, identity, arguments.quote_latency);
     Ok(adytum_sim::when_there(arguments.fetch_timeout, open).await.map_err(AttesterError::from)?)
 }
@@ -208,8 +234,7 @@ async fn simulation(
 async fn simulation(
     _: &str,
     _: &AttestationArguments,
-    _: &MeasuredConfiguration,
-    _: Program,
+    _: WorkloadIdentity,
 ) -> Result<Arc<dyn Attester>, TeeError> {
     Err(TeeError::Flag("this build has no simulation: it is a production build".to_owned()))
 }

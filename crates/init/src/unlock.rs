@@ -4,8 +4,6 @@
 use std::sync::Arc;
 
 use adytum_evidence::clock::SystemClock;
-use adytum_ratls::session::LocalAttestation;
-use bytes::Bytes;
 
 use crate::{
     arguments::AttestationArguments,
@@ -61,8 +59,7 @@ pub async fn unlock_with(
 ) -> Result<(Released, Renewal), InitError> {
     let address = tee::broker_address(arguments, configuration)?;
     let verifier = tee::verifier(arguments, configuration, Arc::new(SystemClock))?;
-    // A workload says nothing about itself that its evidence does not.
-    let local = LocalAttestation { attester: tee.attester.clone(), announcement: Arc::new(Bytes::new) };
+    let local = tee.local_attestation();
     tracing::info!(
         broker = address,
         genesis = %configuration.broker().genesis,

@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (broker, replica) = (WorkloadIdentity([1; 32]), WorkloadIdentity([2; 32]));
     let genesis = GenesisDigest(Sha256Digest([3; 32]));
     let head = StateHead { epoch: 1, manifest_version: 0, audit_size: 0, audit_hash: None };
-    let announcement = BrokerAnnouncement { genesis, head }.encode();
+    let announcement = BrokerAnnouncement { genesis, head, occlum: None }.encode();
     let local = |identity, announcement: Bytes| LocalAttestation {
         attester: Arc::new(SimAttester::new(platform.clone(), identity).quote_latency(latency)),
         announcement: Arc::new(move || announcement.clone()),
@@ -92,7 +92,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::spawn(async move { server.serve_with_incoming(acceptor.incoming(listener)).await });
 
     let policy = Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, broker);
-    let pin = BrokerPin { policy, genesis };
+    let pin = BrokerPin { policy, genesis, occlum: Default::default() };
     let connector = AttestedConnector::new(ConnectorConfiguration {
         verifier,
         judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {

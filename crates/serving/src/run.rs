@@ -18,7 +18,7 @@ use adytum_init::{
     configuration::MeasuredConfiguration,
     health::{DrainReason, Health, HealthPort},
     renewal::{LeaseEnd, Renewal},
-    unlock,
+    tee, unlock,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -43,7 +43,7 @@ use crate::{
 /// places, else none.
 pub fn measured_configuration(flags: &Flags) -> Result<Option<MeasuredConfiguration>, ServeError> {
     let given = flags.attestation.configuration.as_deref();
-    let path = MeasuredConfiguration::path(given);
+    let path = tee::configuration_path(&flags.attestation).map_err(InitError::from)?;
     if given.is_none() && !path.exists() {
         return Ok(None);
     }

@@ -29,6 +29,10 @@ pub enum Purpose {
     /// Leave for a broker to hand its root key over: fields genesis, digest of the
     /// text.
     Upgrade,
+    /// That a broker's state is the newest: see docs/protocol.md for the fields.
+    Confirmation,
+    /// That a newer state of a broker is given up for an older one: the same fields.
+    Rollback,
 }
 
 impl Purpose {
@@ -38,6 +42,8 @@ impl Purpose {
             Self::Command => b"adytum owner command v1",
             Self::Seal => b"adytum seal v1",
             Self::Upgrade => b"adytum upgrade authorisation v1",
+            Self::Confirmation => b"adytum state confirmation v1",
+            Self::Rollback => b"adytum accepted rollback v1",
         }
     }
 

@@ -261,12 +261,15 @@ impl AuditLog {
             Event::Granted { .. } if below(records) => Place::Recorded,
             // One owner alone may read, and must not keep secrets from workloads.
             Event::Executed { changes: false, command, .. } => spared(command.as_str()),
-            Event::Executed { .. } | Event::Recovered { .. }
+            Event::Executed { .. } | Event::Confirmed { .. } | Event::Recovered { .. }
                 if below(records.saturating_add(kept_for_owners)) =>
             {
                 Place::Recorded
             }
-            Event::Granted { .. } | Event::Executed { .. } | Event::Recovered { .. } => Place::Full,
+            Event::Granted { .. }
+            | Event::Executed { .. }
+            | Event::Confirmed { .. }
+            | Event::Recovered { .. } => Place::Full,
             Event::Refused { code, .. } => spared(code),
             // Whoever has neither evidence nor an owner's key is a stranger.
             Event::CommandRefused { who, owners, code, .. }

@@ -126,6 +126,21 @@ fn log(event: &Event) {
             secret = secret.as_ref().map(tracing::field::display),
             manifest_version
         ),
+        Event::Confirmed { who, owners, head, given_up, manifest_version } => emit!(
+            WARN,
+            who,
+            "state confirmed",
+            decision = "executed",
+            command = match given_up {
+                None => CommandName::ConfirmState,
+                Some(_) => CommandName::AcceptRollback,
+            }
+            .as_str(),
+            owners = %owners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            head = %head,
+            given_up = given_up.as_ref().map(tracing::field::display),
+            manifest_version
+        ),
         Event::Recovered { who, recipients, manifest_version } => emit!(
             INFO,
             who,

@@ -17,7 +17,7 @@ use adytum_governance::{
     audit::events::{AttestedWho, CommandName, Event, Who},
     authorisation::{AuthorisationError, SignedAuthorisation},
     command::{CommandError, CommandFields, OwnerCommand},
-    head::StateHead,
+    confirmation::{Confirmation, SignedConfirmation},
     manifest::ManifestError,
     recovery::arrangement::ArrangementError,
     roles::{RoleError, Roles},
@@ -29,7 +29,7 @@ use adytum_signing::OwnerPublicKey;
 use self::changes::{Change, ValueMaker};
 use super::{
     Broker,
-    confirmation::SeenError,
+    confirmation::ConfirmationError,
     detached::to_its_end,
     state::{MAXIMUM_TOTAL_LENGTH, State},
 };
@@ -121,9 +121,9 @@ pub enum AdministrationError {
         /// The secret.
         name: SecretName,
     },
-    /// After an unplanned restart no owner has confirmed the state yet.
+    /// After an unplanned restart the owners have not confirmed the state yet.
     #[error(
-        "the broker restarted unplanned and changes nothing until an owner confirms its state with `adytum broker confirm`"
+        "the broker restarted unplanned and changes nothing until the owners confirm its state with `adytum broker confirm`"
     )]
     AwaitingConfirmation,
     /// The secrets would be lost with this machine, and nobody has said that this is
@@ -142,9 +142,9 @@ pub enum AdministrationError {
     /// The root key went to another broker.
     #[error("this broker handed its root key to the next one and changes nothing any more: go to that one")]
     Fenced,
-    /// The head confirmed is not this state's.
+    /// The state is not confirmed.
     #[error(transparent)]
-    Seen(#[from] SeenError),
+    Confirmation(#[from] ConfirmationError),
     /// The certificate authority fails.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -180,7 +180,7 @@ impl AdministrationError {
             Self::Recovery(error) => error.code(),
             Self::Upgrade(error) => error.code(),
             Self::Fenced => "fenced",
-            Self::Seen(error) => error.code(),
+            Self::Confirmation(error) => error.code(),
             Self::Authority(error) => error.code(),
             Self::NoAuthority => "no-certificate-authority",
             Self::Store(error) => error.code(),
@@ -193,6 +193,7 @@ impl AdministrationError {
         match self {
             Self::Record(error) => error.retry(),
             Self::Store(error) => error.retry(),
+            Self::Confirmation(error) => error.retry(),
             Self::Recovery(ArrangementError::Attester(_)) => true,
             _ => false,
         }
@@ -271,7 +272,7 @@ impl Broker {
             secret: command.secret().cloned(),
             // A confirmation changes no state that others' commands are signed for, and
             // is recorded with what it does nevertheless.
-            changes: changes || matches!(command, OwnerCommand::ConfirmState { .. }),
+            changes: changes || matches!(command, OwnerCommand::ConfirmState(_)),
         };
         let mut result = self.carry_out(command, &execution).await?;
         if changes {
@@ -334,7 +335,7 @@ impl Broker {
         }
         let maker = ValueMaker { genesis: self.genesis(), now: self.now() };
         let change = match command {
-            OwnerCommand::ConfirmState { head } => return self.confirm_state(&head, execution).await,
+            OwnerCommand::ConfirmState(signed) => return self.confirm_state(signed, execution).await,
             OwnerCommand::AuthoriseUpgrade(signed) => {
                 return self.keep_authorisation(signed, execution).await;
             }
@@ -376,13 +377,16 @@ impl Broker {
 
     async fn confirm_state(
         &self,
-        head: &StateHead,
+        signed: SignedConfirmation,
         execution: &Execution,
     ) -> Result<CommandResult, AdministrationError> {
         let manifest_version = execution.state.manifest_version();
-        let event = execution.event(manifest_version);
+        let owners = self.confirmed_by(&signed, &execution.state).await?;
+        let Confirmation { head, given_up, .. } = signed.confirmation;
+        let (who, owners) = (execution.who.clone(), owners.into_iter().collect());
+        let event = Event::Confirmed { who, owners, head, given_up, manifest_version };
         let records = self.audit().prepare(std::slice::from_ref(&event)).await?;
-        let committed = self.confirm(head, records).await?;
+        let committed = self.keep_confirmation(records).await?;
         self.recorded(&committed, event).await?;
         Ok(CommandResult { manifest_version, ..CommandResult::default() })
     }

@@ -17,6 +17,7 @@ use adytum_api::{
 };
 use adytum_evidence::claims::Claims;
 use adytum_governance::{
+    announcement::{AnnouncementError, WorkloadAnnouncement},
     audit::events::{AttestedWho, Event, Who},
     decide::{Grant, Listing, Mismatches, Reason, Refusal, Rules, Verdict, decide},
 };
@@ -46,6 +47,9 @@ pub enum ReleaseError {
          connect from inside a TEE"
     )]
     EvidenceRequired,
+    /// What the peer says of itself can't be read.
+    #[error("the workload's announcement: {0}")]
+    Announcement(#[from] AnnouncementError),
     /// More than [`MAXIMUM_NAMES`].
     #[error(
         "the request names {found} secrets; at most {MAXIMUM_NAMES} are allowed, so ask in several requests"
@@ -72,9 +76,9 @@ pub enum ReleaseError {
     /// The certificate authority fails.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// After an unplanned restart no owner has confirmed the state yet.
+    /// After an unplanned restart the owners have not confirmed the state yet.
     #[error(
-        "the broker restarted unplanned and waits for an owner to confirm its state with `adytum broker confirm`"
+        "the broker restarted unplanned and waits for the owners to confirm its state with `adytum broker confirm`"
     )]
     AwaitingConfirmation,
     /// The state changed each time while the answer was recorded.
@@ -96,6 +100,7 @@ impl ReleaseError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::EvidenceRequired => "evidence-required",
+            Self::Announcement(error) => error.code(),
             Self::TooManyNames { .. } => "too-many-names",
             Self::Name(_) => "name-malformed",
             Self::DuplicateName { .. } => "name-duplicate",
@@ -131,7 +136,7 @@ impl Broker {
         request: &broker::GetSecretsRequest,
     ) -> Result<broker::GetSecretsResponse, ReleaseError> {
         // Before the names are looked at: a peer without evidence learns nothing.
-        let Peer::Attested { claims, .. } = &session.peer else {
+        let Peer::Attested { claims, announcement } = &session.peer else {
             return Err(self.without_evidence(session));
         };
         // Not even recorded: its log is closed.
@@ -145,9 +150,16 @@ impl Broker {
                 return Err(error);
             }
         };
+        let claims = match WorkloadAnnouncement::decode(announcement) {
+            Ok(announced) => Claims::clone(claims).announcing(announced.map(|announced| announced.identity)),
+            Err(error) => {
+                self.refuse(session, error.code(), error.to_string()).await?;
+                return Err(error.into());
+            }
+        };
         for _ in 0..DECISIONS {
             let state = self.state();
-            let answer = self.release_under(&state, session, claims, &names, request).await?;
+            let answer = self.release_under(&state, session, &claims, &names, request).await?;
             // What was decided before a change is not given out after it.
             if Arc::ptr_eq(&state, &self.state()) {
                 return Ok(answer);

@@ -11,6 +11,7 @@ use std::{
 use adytum_api::names::SecretName;
 use adytum_evidence::{measurement::Sha256Digest, verifier::TrustRoot};
 use adytum_governance::{
+    confirmation::Challenge,
     genesis::Genesis,
     manifest::{
         Manifest, ManifestError, SignedManifest,
@@ -178,15 +179,22 @@ impl State {
     }
 }
 
-/// Does the broker wait for an owner?
+/// Does the broker wait for its owners, and what do they sign?
 #[derive(Debug)]
-pub(crate) struct Confirmation(AtomicBool);
+pub(crate) struct Confirmation {
+    awaited: AtomicBool,
+    challenge: Challenge,
+}
 
 impl Confirmation {
     /// After this start. Without a manifest there is nothing to wait for: no
     /// secret is released by it.
-    pub(crate) fn after(loaded: &Loaded, state: &State) -> Self {
-        let Some(manifest) = state.manifest() else { return Self(AtomicBool::new(false)) };
+    pub(crate) fn after(loaded: &Loaded, state: &State, challenge: Challenge) -> Self {
+        Self { awaited: AtomicBool::new(Self::must_wait(loaded, state)), challenge }
+    }
+
+    fn must_wait(loaded: &Loaded, state: &State) -> bool {
+        let Some(manifest) = state.manifest() else { return false };
         let unconfirmed = loaded.unconfirmed;
         let wait = if unconfirmed {
             manifest.unplanned_restart == UnplannedRestart::Wait
@@ -196,7 +204,7 @@ impl Confirmation {
         if !unconfirmed && wait {
             tracing::warn!(
                 code = "awaiting-confirmation",
-                "the manifest says that an owner confirms the state after every start: nothing is released until \
+                "the manifest says that the owners confirm the state after every start: nothing is released until \
                  `adytum broker confirm`"
             );
         } else if wait {
@@ -204,20 +212,24 @@ impl Confirmation {
                 code = "awaiting-confirmation",
                 planned = loaded.planned,
                 "the broker was not shut down in good order, or its state comes from a backup: it releases nothing \
-                 until an owner confirms the state with `adytum broker confirm`"
+                 until the owners confirm the state with `adytum broker confirm`"
             );
         } else if unconfirmed {
             tracing::warn!("the restart was unplanned; the broker serves at once, as its manifest says");
         }
-        Self(AtomicBool::new(wait))
+        wait
     }
 
-    /// An owner has confirmed the state.
+    /// The owners have confirmed the state.
     pub(crate) fn given(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.awaited.store(false, Ordering::SeqCst);
     }
 
     pub(crate) fn awaited(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.awaited.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn challenge(&self) -> Challenge {
+        self.challenge
     }
 }

@@ -14,7 +14,11 @@ use tonic::{
 use super::overload::Overload;
 use crate::{
     audit::sink::RecordError,
-    broker::{administration::AdministrationError, confirmation::SeenError, release::ReleaseError},
+    broker::{
+        administration::AdministrationError,
+        confirmation::{ConfirmationError, SeenError},
+        release::ReleaseError,
+    },
     certificate_authority::AuthorityError,
     start::{fence::HandOverError, recovery::SupplyError, standby::StandbyError},
 };
@@ -114,7 +118,8 @@ impl From<ReleaseError> for Status {
     fn from(error: ReleaseError) -> Self {
         let code = match &error {
             ReleaseError::EvidenceRequired => Code::Unauthenticated,
-            ReleaseError::TooManyNames { .. }
+            ReleaseError::Announcement(_)
+            | ReleaseError::TooManyNames { .. }
             | ReleaseError::Name(_)
             | ReleaseError::DuplicateName { .. } => Code::InvalidArgument,
             ReleaseError::Refused(refusal) => match refusal.reason() {
@@ -168,7 +173,7 @@ impl From<AdministrationError> for Status {
                 _ => Code::Internal,
             },
             AdministrationError::Upgrade(error) => authorisation(error),
-            AdministrationError::Seen(error) => seen(error),
+            AdministrationError::Confirmation(error) => confirmation(error),
             AdministrationError::Store(_) => Code::Unavailable,
             AdministrationError::Record(error) => record(error),
         };
@@ -189,8 +194,18 @@ fn seen(error: &SeenError) -> Code {
     match error {
         SeenError::Malformed(_) => Code::InvalidArgument,
         SeenError::Head(_) => Code::FailedPrecondition,
-        SeenError::Stale { .. } => Code::Aborted,
         SeenError::Store(_) => Code::Unavailable,
+    }
+}
+
+fn confirmation(error: &ConfirmationError) -> Code {
+    match error {
+        ConfirmationError::Approval(error) => approval(error),
+        ConfirmationError::Seen(error) => seen(error),
+        ConfirmationError::OtherStart | ConfirmationError::Stale { .. } => Code::Aborted,
+        ConfirmationError::NewerSeen { .. }
+        | ConfirmationError::NothingGivenUp { .. }
+        | ConfirmationError::NotGivenUp { .. } => Code::FailedPrecondition,
     }
 }
 

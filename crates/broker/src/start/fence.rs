@@ -87,7 +87,7 @@ pub enum HandOverError {
     #[error("the root key was handed to another successor already; only one gets it")]
     Fenced,
     /// This may not be the newest state.
-    #[error("the broker restarted unplanned and hands nothing over until an owner confirms its state")]
+    #[error("the broker restarted unplanned and hands nothing over until the owners confirm its state")]
     AwaitingConfirmation,
     /// The fence can't be kept, so nothing was handed over.
     #[error("nothing was handed over: {0}")]

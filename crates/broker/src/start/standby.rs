@@ -117,7 +117,7 @@ impl Standby {
             Cause::Awaiting(_) => StateHead::none(),
             Cause::Fenced(fenced) => fenced.head.clone(),
         };
-        let announcement = BrokerAnnouncement { genesis: self.genesis.digest(), head }.encode();
+        let announcement = BrokerAnnouncement { genesis: self.genesis.digest(), head, occlum: None }.encode();
         LocalAttestation {
             attester: Arc::clone(&self.attester),
             announcement: Arc::new(move || announcement.clone()),

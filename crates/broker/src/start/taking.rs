@@ -13,6 +13,7 @@ use adytum_evidence::{
     claims::Claims,
     clock::Clock,
     collateral::CollateralSource,
+    measurement::Sha256Digest,
     verifier::Verifier,
 };
 use adytum_governance::{
@@ -50,6 +51,8 @@ pub struct TakeOver<'a> {
     pub authorisation: &'a SignedAuthorisation,
     /// Which broker it is.
     pub genesis: GenesisDigest,
+    /// The digest of the Occlum configuration that this side has loaded.
+    pub occlum: Option<Sha256Digest>,
     /// This side's TEE.
     pub attester: Arc<dyn Attester>,
     /// Where collateral for the former broker's evidence comes from.
@@ -120,8 +123,15 @@ impl TakeOver<'_> {
     pub async fn ask(self) -> Result<Handed, TakeOverError> {
         let authorisation = self.authorisation.read(self.genesis)?;
         let successor = self.successor()?;
-        let own = BrokerAnnouncement { genesis: self.genesis, head: StateHead::none() }.encode();
-        let pin = BrokerPin { policy: authorisation.present.clone(), genesis: self.genesis };
+        let own = BrokerAnnouncement { genesis: self.genesis, head: StateHead::none(), occlum: self.occlum }
+            .encode();
+        let pin = BrokerPin {
+            policy: authorisation.present.clone(),
+            genesis: self.genesis,
+            // No more than this side has itself: what the former one gave out under it, this
+            // one would go on to give.
+            occlum: self.occlum.into_iter().collect(),
+        };
         let verifier = Verifier::new(authorisation.roots.clone(), self.collateral, self.clock);
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier: Arc::new(verifier),

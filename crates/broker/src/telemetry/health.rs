@@ -18,8 +18,10 @@ pub enum NotReady {
     /// Its root key went to another broker.
     #[error("the root key was handed over: the next broker serves")]
     Fenced,
-    /// After an unplanned restart no owner has confirmed the state yet.
-    #[error("the restart was unplanned, and an owner has to confirm the state with `adytum broker confirm`")]
+    /// After an unplanned restart the owners have not confirmed the state yet.
+    #[error(
+        "the restart was unplanned, and the owners have to confirm the state with `adytum broker confirm`"
+    )]
     AwaitingConfirmation,
     /// Nothing can be recorded, so nothing is released.
     #[error("the store failed; the broker's log says how, docs/operate.md what to do")]

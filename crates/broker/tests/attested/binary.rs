@@ -184,7 +184,7 @@ async fn it_serves_survives_a_restart_ends_cleanly_and_logs_no_secret() {
 
 #[tokio::test]
 async fn an_occlum_configuration_needs_names_for_its_weaknesses_and_shows_in_the_measurement() {
-    let stage = Stage::new();
+    let mut stage = Stage::new();
     let configuration = |verify: &str| {
         serde_json::json!({
             "verify_mr_enclave": verify, "verify_mr_signer": "on", "verify_isv_prod_id": "off",
@@ -215,23 +215,31 @@ async fn an_occlum_configuration_needs_names_for_its_weaknesses_and_shows_in_the
     let logs = String::from_utf8(output.stderr).unwrap();
     assert!(logs.contains("AN OCCLUM CONFIGURATION IS LOADED"), "{logs}");
 
-    let process = stage.start(&[&["--occlum-config", &strict], &base[..]].concat()).await;
-    // It is not the broker that the owners measured.
-    let world = &stage.world;
-    let session = |identity| async move {
-        let connector = world.connector(Some(world.attester("occlum")), identity);
-        connector.session(&process.address.to_string()).await
-    };
-    let refusal = session(stage.identity(None)).await.unwrap_err();
-    assert_eq!(refusal.code(), "policy-refused");
     let occlum = adytum_governance::occlum::OcclumConfiguration::parse(
         &configuration("on"),
         "{}",
         &Default::default(),
-        vec![adytum_evidence::verifier::TrustRoot::intel(), world.platform.trust_root().unwrap()],
+        vec![adytum_evidence::verifier::TrustRoot::intel(), stage.world.platform.trust_root().unwrap()],
     );
-    let shown = stage.identity(Some(occlum.unwrap().digest()));
-    let replica = session(shown).await.unwrap();
+    let digest = occlum.unwrap().digest();
+    let process = stage.start(&[&["--occlum-config", &strict], &base[..]].concat()).await;
+    let shown = stage.identity(Some(digest));
+    // It is not the broker that the owners measured, and where only the announcement tells,
+    // not one that they pinned.
+    for (measured, pinned, code) in [
+        (stage.identity(None), Some(digest), "policy-refused"),
+        (shown, None, "occlum-configuration-not-pinned"),
+    ] {
+        stage.world.pinned_occlum = pinned;
+        for attester in [Some(stage.world.attester("occlum")), None] {
+            let connector = stage.world.connector(attester, measured);
+            let refusal = connector.session(&process.address.to_string()).await.unwrap_err();
+            assert_eq!(refusal.code(), code);
+        }
+    }
+    stage.world.pinned_occlum = Some(digest);
+    let connector = stage.world.connector(Some(stage.world.attester("occlum")), shown);
+    let replica = connector.session(&process.address.to_string()).await.unwrap();
     assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
 }
 

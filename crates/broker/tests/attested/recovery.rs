@@ -3,7 +3,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use adytum_api::broker::ConfirmState;
 use adytum_broker::{
     start::{
         opening::{self, Opening},
@@ -16,7 +15,6 @@ use adytum_governance::{
     manifest::document::{Document, RecoveryTable},
     recovery::{arrangement::Arrangement, root_key::RootKey, sharing::RecoveryIdentity},
 };
-use adytum_ratls::session::Peer;
 use adytum_sim::Platform;
 use tempfile::TempDir;
 use tonic::Code;
@@ -56,16 +54,6 @@ async fn provisioned(world: &World, home: &Path, next: &Platform, keys: &[Recove
 fn verifier(platform: &Arc<Platform>) -> Verifier {
     let roots = vec![platform.trust_root().unwrap()];
     Verifier::new(roots, Arc::new(platform.collateral_source()), Arc::new(SystemClock))
-}
-
-async fn confirm(world: &World, running: &Running) {
-    let owner = world.owner(running.address).await;
-    let Peer::Attested { announcement, .. } = &owner.info.peer else { panic!() };
-    let head = adytum_governance::announcement::BrokerAnnouncement::decode(announcement).unwrap().head;
-    let confirm =
-        adytum_api::broker::command::Command::ConfirmState(ConfirmState { head: Some((&head).into()) });
-    let version = running.broker.state().manifest_version();
-    execute(&owner, world.command(&owner, version, confirm)).await.unwrap();
 }
 
 #[tokio::test]
@@ -120,7 +108,7 @@ async fn enough_shares_bring_everything_back_on_another_cpu() {
     let replica = world.replica("serving", running.address).await.unwrap();
     let refused = fetch(&replica, &["ssl_config"]).await.unwrap_err();
     assert_eq!(stable(&refused).1, "awaiting-confirmation");
-    confirm(&world, &running).await;
+    world.confirm(&running).await;
     let answer = fetch(&replica, &["ssl_config"]).await.unwrap();
     assert_eq!((answer.secrets[0].value.as_slice(), answer.secrets[0].version), (&b"open sesame"[..], 1));
     running.stop().await;
@@ -375,7 +363,7 @@ async fn a_state_whose_successor_was_lost_comes_back_by_shares_and_stays() {
     let running = world.start_with(recovered.store).await;
     running.broker.record_recovery(&recovered.by).await.unwrap();
     assert!(running.broker.awaiting_confirmation());
-    confirm(&world, &running).await;
+    world.confirm(&running).await;
     running.stop().await;
     let again = crate::world::eventually("the directory is free", async || open()).await;
     assert!(matches!(again, Opening::Open(_)), "{again:?}");

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use adytum_evidence::verifier::TrustRoot;
-use adytum_governance::occlum::{Accepted, OcclumConfiguration};
+use adytum_evidence::{measurement::Sha256Digest, verifier::TrustRoot};
+use adytum_governance::{
+    announcement::WorkloadAnnouncement,
+    occlum::{Accepted, OcclumConfiguration},
+};
 use adytum_sim::{Platform, SimAttester};
+use bytes::Bytes;
 use tonic::Code;
 
-use crate::world::{World, apply, execute, fetch, identity, stable};
+use crate::world::{World, apply, execute, fetch, identity, put, stable};
 
 #[tokio::test]
 async fn a_workload_that_attests_gets_its_secret() {
@@ -143,8 +147,19 @@ async fn an_occlum_configuration_serves_its_workload_and_never_the_manifests_sec
     let secrets = r#"{"ssl_config": "Zm9yZ2Vk", "image_key": "MTItMzQ="}"#;
     let occlum =
         OcclumConfiguration::parse(&configuration.to_string(), secrets, &Accepted::default(), roots).unwrap();
+    let digest = occlum.digest();
     world.occlum = Some(occlum);
     let running = world.start().await;
+    // Neither replicas nor owners take a broker with a configuration that they don't name.
+    for pinned in [None, Some(Sha256Digest([1; 32]))] {
+        world.pinned_occlum = pinned;
+        let refused = world.replica("occlum", running.address).await.unwrap_err();
+        assert_eq!((refused.code(), refused.retry()), ("occlum-configuration-not-pinned", false));
+        assert!(refused.to_string().contains(&digest.to_string()), "{refused}");
+        let owner = world.connector(None, identity("broker")).session(&running.address.to_string()).await;
+        assert_eq!(owner.unwrap_err().code(), "occlum-configuration-not-pinned");
+    }
+    world.pinned_occlum = Some(digest);
     let occlum = world.replica("occlum", running.address).await.unwrap();
     let answer = fetch(&occlum, &["ssl_config", "image_key"]).await.unwrap();
     assert_eq!(answer.secrets[0].value, b"forged");
@@ -155,5 +170,42 @@ async fn an_occlum_configuration_serves_its_workload_and_never_the_manifests_sec
     assert_eq!(fetch(&occlum, &["image_key"]).await.unwrap().secrets[0].value, b"12-34");
     let serving = world.replica("serving", running.address).await.unwrap();
     assert_eq!(fetch(&serving, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
+    running.stop().await;
+}
+
+/// As on SGX hardware with a LibOS: MRENCLAVE is that of the image, and the configuration
+/// is what the enclave has read. The host had it read another one.
+#[tokio::test]
+async fn a_genuine_enclave_with_another_configuration_gets_no_secret() {
+    let world = World::new(1, 1);
+    let running = world.start().await;
+    let (enclave, configured, hosts) = (identity("serving"), identity("as signed"), identity("the host's"));
+    let mut document = world.document(1);
+    let policy = format!(
+        "vendors = [\"simulation\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{enclave}\"]\nidentity = [\"{configured}\"]\n"
+    );
+    document.workloads[0].policy = toml::from_str(&policy).unwrap();
+    let owner = world.owner(running.address).await;
+    execute(&owner, world.command(&owner, 0, apply(&world.signed(&document)))).await.unwrap();
+    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+
+    let announced = |identity| WorkloadAnnouncement { identity }.encode();
+    for (program, announcement) in [
+        ("serving", announced(hosts)),
+        // Its MRENCLAVE is not its configuration.
+        ("serving", announced(enclave)),
+        ("serving", Bytes::new()),
+        // Whoever builds an enclave can have it announce anything.
+        ("of the host", announced(configured)),
+    ] {
+        let replica = world.announcing(program, announcement, running.address).await;
+        let refused = fetch(&replica, &["ssl_config"]).await.unwrap_err();
+        assert_eq!(stable(&refused).1, "policy-refused", "{refused}");
+    }
+    let garbage = world.announcing("serving", Bytes::from_static(b"garbage"), running.address).await;
+    let refused = fetch(&garbage, &["ssl_config"]).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "announcement-malformed");
+    let genuine = world.announcing("serving", announced(configured), running.address).await;
+    assert_eq!(fetch(&genuine, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
     running.stop().await;
 }

@@ -1,11 +1,16 @@
 //! A host that puts an older state back, or runs two brokers from one copy; and
 //! the wait for an owner after an unplanned restart.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use adytum_api::{
     broker::{
-        ConfirmState, GetSecretsRequest, GetStatusRequest,
+        GetSecretsRequest, GetStatusRequest, SignedCommand,
         broker_administration_client::BrokerAdministrationClient, command,
         key_broker_client::KeyBrokerClient,
     },
@@ -14,10 +19,10 @@ use adytum_api::{
 use adytum_broker::store::{self, LockedStore};
 use adytum_evidence::claims::Claims;
 use adytum_governance::{
-    announcement::BrokerAnnouncement,
+    audit::record::{decode, describe},
     head::StateHead,
     heads::{HeadGuard, HeadMemory},
-    manifest::document::{PlannedRestart, UnplannedRestart},
+    manifest::document::{OwnersTable, PlannedRestart, UnplannedRestart},
     pin::BrokerPin,
 };
 use adytum_ratls::{
@@ -25,13 +30,14 @@ use adytum_ratls::{
     connector::{AttestedConnector, AttestedSession},
     error::{Refusal, SessionError},
     limits::Limits,
-    session::{LocalAttestation, Peer},
+    session::LocalAttestation,
 };
+use adytum_signing::OwnerSigningKey;
 use bytes::Bytes;
 use tempfile::TempDir;
 use tonic::{Code, Request, Status};
 
-use crate::world::{Running, World, apply, execute, fetch, identity, policy, put, stable};
+use crate::world::{Running, World, apply, execute, fetch, head, identity, policy, put, stable};
 
 /// A replica that renews: it remembers, while it runs, what it saw.
 struct Renewing {
@@ -41,7 +47,8 @@ struct Renewing {
 
 impl Renewing {
     fn new(world: &World) -> Self {
-        let pin = BrokerPin { policy: policy(identity("broker")), genesis: world.genesis.digest() };
+        let genesis = world.genesis.digest();
+        let pin = BrokerPin { policy: policy(identity("broker")), genesis, occlum: BTreeSet::new() };
         let guard = Arc::<HeadGuard>::default();
         let seen = Arc::clone(&guard);
         let attester = world.attester("serving");
@@ -71,11 +78,6 @@ impl Renewing {
         let answer = KeyBrokerClient::new(session.channel).get_secrets(Request::new(request)).await;
         Ok(answer.map(|answer| answer.into_inner().secrets.remove(0).value))
     }
-}
-
-fn head(session: &AttestedSession) -> StateHead {
-    let Peer::Attested { announcement, .. } = &session.info.peer else { panic!("no evidence") };
-    BrokerAnnouncement::decode(announcement).unwrap().head
 }
 
 async fn start(world: &World, directory: &Path) -> Running {
@@ -181,14 +183,10 @@ async fn of_two_brokers_on_one_copied_store_a_replica_follows_one() {
     two.stop().await;
 }
 
-fn confirm(head: &StateHead) -> command::Command {
-    command::Command::ConfirmState(ConfirmState { head: Some(head.into()) })
-}
-
 #[tokio::test]
-async fn after_an_unplanned_restart_nothing_is_released_until_an_owner_confirms() {
-    // Two of two owners must agree to changes; either may confirm.
-    let world = World::new(2, 2);
+async fn after_an_unplanned_restart_nothing_is_released_until_the_owners_confirm() {
+    // Two of three owners must agree to changes, and to a confirmation.
+    let world = World::new(3, 2);
     let home = TempDir::new().unwrap();
     let running = start(&world, home.path()).await;
     world.provision(&running).await;
@@ -213,28 +211,180 @@ async fn after_an_unplanned_restart_nothing_is_released_until_an_owner_confirms(
     assert!(status.awaiting_confirmation);
     // What is confirmed must be this state.
     let now = head(&owner);
+    let all: Vec<_> = world.owners.iter().map(|key| (key, None)).collect();
+    let confirm = |head: &StateHead| world.command(&owner, 1, world.confirmation(&running, head, None, &all));
     let mut other = now.clone();
     other.epoch -= 1;
-    let refused = execute(&owner, world.command(&owner, 1, confirm(&other))).await.unwrap_err();
+    let refused = execute(&owner, confirm(&other)).await.unwrap_err();
     assert_eq!(stable(&refused).1, "confirmation-stale");
     other.epoch += 2;
-    let refused = execute(&owner, world.command(&owner, 1, confirm(&other))).await.unwrap_err();
+    let refused = execute(&owner, confirm(&other)).await.unwrap_err();
     assert_eq!(stable(&refused).1, "state-rolled-back");
-    // A stranger's word is none; one owner's is enough.
-    let sign = |key| {
-        let (binding, genesis) = (&owner.info.request_binding, world.genesis.digest());
-        adytum_governance::command::sign(binding, genesis, 1, confirm(&now), &[key])
-    };
-    let thief = adytum_signing::OwnerSigningKey::generate().unwrap();
-    let refused = execute(&owner, sign(&thief)).await.unwrap_err();
-    assert_eq!(refused.code(), Code::PermissionDenied);
-    assert!(running.broker.awaiting_confirmation());
-    execute(&owner, sign(&world.owners[1])).await.unwrap();
+    let thief = OwnerSigningKey::generate().unwrap();
+    let [a, b, _] = world.owners.as_slice() else { panic!() };
+    // A stranger's word is none, and one owner's is not enough.
+    for (signers, sender, code) in [
+        (vec![(&thief, None)], a, "signature-by-stranger"),
+        (vec![(a, None)], a, "signatures-below-threshold"),
+        (vec![(a, None), (a, None)], a, "signatures-below-threshold"),
+        (vec![(a, None), (b, None)], &thief, "signature-by-stranger"),
+        (vec![], a, "signature-missing"),
+    ] {
+        let confirm = world.confirmation(&running, &now, None, &signers);
+        let refused = execute(&owner, by(&world, &owner, 1, confirm, sender)).await.unwrap_err();
+        assert_eq!(stable(&refused).1, code);
+        assert!(running.broker.awaiting_confirmation());
+    }
+    // What was signed for another start, or another broker, counts for no other.
+    let mut carried = world.confirmation(&running, &now, None, &[(a, None), (b, None)]);
+    let command::Command::ConfirmState(confirm) = &mut carried else { panic!() };
+    confirm.challenge[0] ^= 1;
+    let refused = execute(&owner, by(&world, &owner, 1, carried, a)).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "confirmation-other-start");
+    // Two sign, and one of them brings it.
+    let confirm = world.confirmation(&running, &now, None, &[(a, None), (b, Some(&now))]);
+    execute(&owner, by(&world, &owner, 1, confirm, b)).await.unwrap();
     let replica = world.replica("serving", running.address).await.unwrap();
     assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
     running.stop().await;
     let running = start(&world, home.path()).await;
     assert!(!running.broker.awaiting_confirmation(), "it stays confirmed");
+    running.stop().await;
+}
+
+/// One owner's command.
+fn by(
+    world: &World,
+    session: &AttestedSession,
+    version: u64,
+    command: command::Command,
+    key: &OwnerSigningKey,
+) -> SignedCommand {
+    let (binding, genesis) = (&session.info.request_binding, world.genesis.digest());
+    adytum_governance::command::sign(binding, genesis, version, command, &[key])
+}
+
+/// Two of A, B and C must agree. A and B remove C and revoke the workload by manifest 2.
+/// The host puts the state of manifest 1 back. Gives the world, the directory of that
+/// state, and the head that A and B have seen.
+async fn rolled_back(home: &TempDir) -> (World, PathBuf, StateHead) {
+    let world = World::new(3, 2);
+    let (state, copied) = (home.path().join("state"), home.path().join("copied"));
+    let running = start(&world, &state).await;
+    world.provision(&running).await;
+    running.crash().await;
+    crate::world::eventually("the directory is free", async || {
+        LockedStore::open(&state, world.genesis.digest()).ok()
+    })
+    .await;
+    copy(&state, &copied);
+
+    let running = start(&world, &state).await;
+    world.confirm(&running).await;
+    let [a, b, _] = world.owners.as_slice() else { panic!() };
+    let mut document = world.document(2);
+    document.workloads[0].policy = policy(identity("another program"));
+    let keys = vec![a.public_key(), b.public_key()];
+    document.owners = Some(OwnersTable { threshold: Some(2), keys, auditors: Vec::new() });
+    let owner = world.owner(running.address).await;
+    let genesis = world.genesis.digest();
+    let apply = apply(&world.signed(&document));
+    let revoke = adytum_governance::command::sign(&owner.info.request_binding, genesis, 1, apply, &[a, b]);
+    let seen: StateHead = execute(&owner, revoke).await.unwrap().head.unwrap().try_into().unwrap();
+    let replica = world.replica("serving", running.address).await.unwrap();
+    assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap_err().code(), Code::PermissionDenied);
+    running.stop().await;
+    (world, copied, seen)
+}
+
+#[tokio::test]
+async fn a_removed_owner_brings_no_older_state_back() {
+    let home = TempDir::new().unwrap();
+    let (world, copied, seen) = rolled_back(&home).await;
+    let [a, b, c] = world.owners.as_slice() else { panic!() };
+    let running = start(&world, &copied).await;
+    let owner = world.owner(running.address).await;
+    let now = head(&owner);
+    let mut lower = seen.clone();
+    (lower.manifest_version, lower.audit_size, lower.audit_hash) = (1, now.audit_size + 1, seen.audit_hash);
+    for (given_up, signers, code) in [
+        // The removed owner's key alone, whatever it claims.
+        (None, vec![(c, None)], "signatures-below-threshold"),
+        (None, vec![(c, Some(&now))], "signatures-below-threshold"),
+        (Some(&seen), vec![(c, None)], "signatures-below-threshold"),
+        // With an owner who has seen manifest 2 and signs what the host shows.
+        (None, vec![(c, None), (b, Some(&seen))], "confirmation-newer-seen"),
+        (None, vec![(b, Some(&seen)), (a, Some(&seen))], "confirmation-newer-seen"),
+        // With an owner whom C made give up another state than the one that was seen.
+        (Some(&lower), vec![(c, None), (b, Some(&seen))], "confirmation-newer-than-given-up"),
+        // Nothing is given up where the state goes on.
+        (Some(&now), vec![(c, None), (b, None)], "confirmation-nothing-given-up"),
+    ] {
+        let confirm = world.confirmation(&running, &now, given_up, &signers);
+        let refused = execute(&owner, by(&world, &owner, 1, confirm, c)).await.unwrap_err();
+        assert_eq!(stable(&refused).1, code);
+        assert!(running.broker.awaiting_confirmation());
+        let replica = world.replica("serving", running.address).await.unwrap();
+        let refused = fetch(&replica, &["ssl_config"]).await.unwrap_err();
+        assert_eq!(stable(&refused).1, "awaiting-confirmation");
+    }
+    // B's word for giving a state up is none for a state's being the newest, and the
+    // other way round: C can't use what B signed for anything else.
+    let confirm = world.confirmation(&running, &now, Some(&seen), &[(c, None), (b, Some(&seen))]);
+    let command::Command::ConfirmState(mut turned) = confirm else { panic!() };
+    turned.given_up = None;
+    let turned = command::Command::ConfirmState(turned);
+    let refused = execute(&owner, by(&world, &owner, 1, turned, c)).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "signature-invalid");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn as_many_owners_as_must_agree_restore_a_backup_and_that_is_recorded() {
+    let home = TempDir::new().unwrap();
+    let (world, copied, seen) = rolled_back(&home).await;
+    let [a, b, _] = world.owners.as_slice() else { panic!() };
+    let running = start(&world, &copied).await;
+    let owner = world.owner(running.address).await;
+    let now = head(&owner);
+    // A's tool has seen less than B's.
+    let confirm = world.confirmation(&running, &now, Some(&seen), &[(a, Some(&now)), (b, Some(&seen))]);
+    execute(&owner, by(&world, &owner, 1, confirm, a)).await.unwrap();
+    assert!(!running.broker.awaiting_confirmation());
+    let last = running.broker.store().records(1, 1000).unwrap().pop().unwrap();
+    let last = describe(&decode(&last.bytes).unwrap()).fields();
+    let field = |name: &str| last.iter().find(|(field, _)| field == name).unwrap().1.clone();
+    assert_eq!(field("command"), "accept-rollback");
+    assert_eq!(field("reason"), format!("given up: {seen}; restored: {now}"));
+    assert!([a, b].iter().all(|key| field("owners").contains(&key.public_key().to_string())));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_manifest_may_let_one_owner_confirm_but_not_give_a_state_up() {
+    let world = World::new(2, 2);
+    let home = TempDir::new().unwrap();
+    let running = start(&world, home.path()).await;
+    let mut document = world.document(1);
+    document.restart.confirm_by = NonZeroUsize::new(1);
+    let owner = world.owner(running.address).await;
+    execute(&owner, world.command(&owner, 0, apply(&world.signed(&document)))).await.unwrap();
+    running.crash().await;
+    let running = start(&world, home.path()).await;
+    let owner = world.owner(running.address).await;
+    let (now, [a, _]) = (head(&owner), world.owners.as_slice()) else { panic!() };
+    let mut newer = now.clone();
+    newer.epoch += 1;
+    let give_up = world.confirmation(&running, &now, Some(&newer), &[(a, Some(&newer))]);
+    let refused = execute(&owner, by(&world, &owner, 1, give_up, a)).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "signatures-below-threshold");
+    let newer_seen = world.confirmation(&running, &now, None, &[(a, Some(&newer))]);
+    let refused = execute(&owner, by(&world, &owner, 1, newer_seen, a)).await.unwrap_err();
+    assert_eq!(stable(&refused).1, "confirmation-newer-seen");
+    assert!(running.broker.awaiting_confirmation());
+    let confirm = world.confirmation(&running, &now, None, &[(a, None)]);
+    execute(&owner, by(&world, &owner, 1, confirm, a)).await.unwrap();
+    assert!(!running.broker.awaiting_confirmation());
     running.stop().await;
 }
 
@@ -271,9 +421,7 @@ async fn a_copy_from_a_planned_shutdown_is_not_released_from_where_the_manifest_
     let replica = world.replica("serving", running.address).await.unwrap();
     let refused = fetch(&replica, &["ssl_config"]).await.unwrap_err();
     assert_eq!(stable(&refused).1, "awaiting-confirmation");
-    let owner = world.owner(running.address).await;
-    let now = head(&owner);
-    execute(&owner, world.command(&owner, 1, confirm(&now))).await.unwrap();
+    world.confirm(&running).await;
     assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
     running.stop().await;
 }

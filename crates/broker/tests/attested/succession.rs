@@ -75,6 +75,7 @@ pub(crate) async fn ask(
         from: &from,
         authorisation: signed,
         genesis: world.genesis.digest(),
+        occlum: None,
         attester,
         collateral: Arc::new(world.platform.collateral_source()),
         clock: Arc::new(SystemClock),

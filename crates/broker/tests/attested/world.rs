@@ -24,8 +24,11 @@ use adytum_evidence::{
     verifier::Verifier,
 };
 use adytum_governance::{
+    announcement::BrokerAnnouncement,
     approval::OwnerApproval,
+    confirmation::{Confirmation, SignedConfirmation},
     genesis::Genesis,
+    head::StateHead,
     manifest::{
         SignedManifest,
         document::{Document, RecoveryTable, SecretTable, WorkloadTable},
@@ -39,7 +42,7 @@ use adytum_ratls::{
     connector::{AttestedConnector, AttestedSession},
     error::{Refusal, SessionError},
     limits::Limits,
-    session::LocalAttestation,
+    session::{LocalAttestation, Peer},
 };
 use adytum_signing::OwnerSigningKey;
 use adytum_sim::{Platform, SimAttester, snp::SnpPlatform};
@@ -65,6 +68,8 @@ pub(crate) struct World {
     pub(crate) genesis: Genesis,
     pub(crate) limits: ServerLimits,
     pub(crate) occlum: Option<OcclumConfiguration>,
+    /// The one that replicas and owners pin.
+    pub(crate) pinned_occlum: Option<Sha256Digest>,
     pub(crate) events: Arc<dyn EventSink>,
     /// The broker's.
     pub(crate) clock: Arc<dyn Clock>,
@@ -108,6 +113,7 @@ impl World {
             genesis,
             limits,
             occlum: None,
+            pinned_occlum: None,
             events,
             clock: Arc::new(SystemClock),
             attester: None,
@@ -204,8 +210,18 @@ impl World {
         attester: Option<Arc<dyn Attester>>,
         broker: WorkloadIdentity,
     ) -> AttestedConnector {
-        let announcement: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(Bytes::new);
-        let pin = BrokerPin { policy: policy(broker), genesis: self.genesis.digest() };
+        self.connector_announcing(attester, broker, Bytes::new())
+    }
+
+    fn connector_announcing(
+        &self,
+        attester: Option<Arc<dyn Attester>>,
+        broker: WorkloadIdentity,
+        announcement: Bytes,
+    ) -> AttestedConnector {
+        let announcement: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(move || announcement.clone());
+        let occlum = self.pinned_occlum.iter().copied().collect();
+        let pin = BrokerPin { policy: policy(broker), genesis: self.genesis.digest(), occlum };
         AttestedConnector::new(ConnectorConfiguration {
             verifier: self.verifier(),
             judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
@@ -237,6 +253,18 @@ impl World {
         address: SocketAddr,
     ) -> Result<AttestedSession, SessionError> {
         self.connector(Some(attester), identity("broker")).session(&address.to_string()).await
+    }
+
+    /// A replica of this program that announces this.
+    pub(crate) async fn announcing(
+        &self,
+        program: &str,
+        announcement: Bytes,
+        address: SocketAddr,
+    ) -> AttestedSession {
+        let connector =
+            self.connector_announcing(Some(self.attester(program)), identity("broker"), announcement);
+        connector.session(&address.to_string()).await.unwrap()
     }
 
     /// "model_key" and "ssl_config" for the program "serving", trusting the
@@ -276,6 +304,33 @@ impl World {
         adytum_governance::command::sign(&session.info.request_binding, genesis, version, command, &keys)
     }
 
+    /// The word of these owners for the state of the session's head. The tool of each
+    /// remembers a head, or none.
+    pub(crate) fn confirmation(
+        &self,
+        running: &Running,
+        head: &StateHead,
+        given_up: Option<&StateHead>,
+        signers: &[(&OwnerSigningKey, Option<&StateHead>)],
+    ) -> command::Command {
+        let (challenge, head) = (running.broker.challenge(), head.clone());
+        let confirmation = Confirmation { challenge, head, given_up: given_up.cloned() };
+        let mut signed = SignedConfirmation::unsigned(confirmation);
+        for (key, seen) in signers {
+            signed.sign(self.genesis.digest(), key, seen.cloned());
+        }
+        command::Command::ConfirmState(signed.to_wire())
+    }
+
+    /// All owners confirm the state; their tools remember nothing.
+    pub(crate) async fn confirm(&self, running: &Running) {
+        let owner = self.owner(running.address).await;
+        let signers: Vec<_> = self.owners.iter().map(|key| (key, None)).collect();
+        let confirm = self.confirmation(running, &head(&owner), None, &signers);
+        let version = running.broker.state().manifest_version();
+        execute(&owner, self.command(&owner, version, confirm)).await.unwrap();
+    }
+
     /// With the manifest in force and "ssl_config" set.
     pub(crate) async fn provision(&self, running: &Running) {
         let owner = self.owner(running.address).await;
@@ -311,6 +366,12 @@ pub(crate) async fn fetch(session: &AttestedSession, names: &[&str]) -> Result<G
         .get_secrets(Request::new(GetSecretsRequest { names, ..Default::default() }))
         .await
         .map(tonic::Response::into_inner)
+}
+
+/// The head that the broker showed in a session.
+pub(crate) fn head(session: &AttestedSession) -> StateHead {
+    let Peer::Attested { announcement, .. } = &session.info.peer else { panic!("no evidence") };
+    BrokerAnnouncement::decode(announcement).unwrap().head
 }
 
 /// What a refusal says to a machine.

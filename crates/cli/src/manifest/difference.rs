@@ -1,6 +1,9 @@
 //! `adytum manifest diff`: what another manifest means, not how it is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+};
 
 use adytum_api::names::{SecretName, WorkloadName};
 use adytum_evidence::{claims::TcbStatus, measurement::Sha256Digest, trust::Vendor};
@@ -280,6 +283,9 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
     if new.planned_restart == PlannedRestart::Serve && old.planned_restart != PlannedRestart::Serve {
         reasons.push("after a planned restart the broker serves without an owner's word".to_owned());
     }
+    if let Some(reason) = weaker_confirmation(old.confirm_by, new.confirm_by) {
+        reasons.push(reason);
+    }
     reasons.extend(weaker_owners(before, new));
     reasons.extend(weaker_recovery(old.recovery.as_ref(), new.recovery.as_ref()));
     for (name, workload) in &new.workloads {
@@ -339,6 +345,19 @@ fn weaker_owners(before: Threshold, new: &Manifest) -> Option<String> {
              no owners; compare with the broker's manifest (--broker), or give --genesis with the first one"
         )),
     }
+}
+
+/// Without a number, as many owners confirm a state as must agree to a change.
+fn weaker_confirmation(old: Option<NonZeroUsize>, new: Option<NonZeroUsize>) -> Option<String> {
+    let is = new?;
+    let was = match old {
+        Some(was) if was <= is => return None,
+        Some(was) => was.to_string(),
+        None => "as many as must agree to a change".to_owned(),
+    };
+    Some(format!(
+        "the number of owners who confirm an old state of the broker as the newest falls from {was} to {is}"
+    ))
 }
 
 fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Option<String> {
@@ -415,6 +434,8 @@ mod tests {
             ("", "# old platforms", "TCB status OutOfDate"),
             ("# firmware", "# old firmware", "older firmware is accepted"),
             ("# firmware", "# any fmc", "older firmware is accepted"),
+            ("", "[restart]\nconfirm_by = 1\n", "falls from as many as must agree to a change to 1"),
+            ("[restart]\nconfirm_by = 2\n", "[restart]\nconfirm_by = 1\n", "newest falls from 2 to 1"),
             ("", "[restart]\nunplanned = \"serve\"\n", "serves without an owner's word"),
             (&owners(2), &owners(1), "the number of owners who must agree falls from 2 to 1"),
             (&recovery(2), &recovery(1), "the number of shares that recover the root key falls from 2 to 1"),

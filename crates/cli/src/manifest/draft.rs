@@ -147,6 +147,7 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
     match &claims.measured {
         Measured::Sgx { mr_enclave, .. } => {
             policy.mr_enclave.insert(*mr_enclave);
+            policy.identity.extend(claims.announced);
         }
         Measured::Tdx { mr_td, mr_config_id, rtmr } => {
             policy.mr_td.insert(*mr_td);
@@ -259,6 +260,7 @@ mod tests {
 
     fn claims(measured: Measured) -> Claims {
         Claims {
+            announced: None,
             vendor: Vendor::Intel,
             root_key_id: RootKeyId([1; 48]),
             debug: false,

@@ -175,6 +175,7 @@ fn claims(root: &TrustRoot, quote: &DcapQuote, report: VerifiedReport) -> Result
         VerificationError::CollateralInvalid { what: "TCB info", reason: error.to_string() }
     })?;
     Ok(Claims {
+        announced: None,
         vendor: root.vendor(),
         root_key_id: root.root_key_id(),
         debug,

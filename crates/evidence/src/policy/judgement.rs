@@ -132,12 +132,25 @@ impl Policy {
     }
 
     fn judge_identity(&self, claims: &Claims, failures: &mut impl Failures) {
-        let got = fmt::from_fn(|f| match &claims.measured {
-            Measured::Sgx { mr_enclave, .. } => write!(f, "mr_enclave {mr_enclave}"),
-            Measured::Tdx { mr_config_id, .. } => write!(f, "mr_config_id {mr_config_id}"),
-            Measured::Snp { host_data, .. } => write!(f, "host_data {host_data}"),
+        let got = fmt::from_fn(|f| match (&claims.measured, claims.announced) {
+            (Measured::Sgx { mr_enclave, .. }, None) => {
+                write!(f, "mr_enclave {mr_enclave}, and nothing announced")
+            }
+            (Measured::Sgx { mr_enclave, .. }, Some(announced)) => {
+                write!(f, "mr_enclave {mr_enclave}, which announces {announced}")
+            }
+            (Measured::Tdx { mr_config_id, .. }, _) => write!(f, "mr_config_id {mr_config_id}"),
+            (Measured::Snp { host_data, .. }, _) => write!(f, "host_data {host_data}"),
         });
-        if !self.identity.is_empty() && !self.identity.iter().any(|&identity| claims.carries(identity)) {
+        // Anybody's enclave can announce anything: only the word of code that is pinned
+        // by its measurement counts. MRENCLAVE itself is judged with the other rules.
+        let announced = matches!(claims.measured, Measured::Sgx { .. })
+            && !self.mr_enclave.is_empty()
+            && claims.announced.is_some_and(|announced| self.identity.contains(&announced));
+        if !self.identity.is_empty()
+            && !announced
+            && !self.identity.iter().any(|&identity| claims.carries(identity))
+        {
             failures.add("identity", alternatives(&self.identity), got);
         } else if !self.pins_code(claims.tee()) {
             // Only a policy put together in code gets here: deny by default.

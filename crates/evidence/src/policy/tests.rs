@@ -10,6 +10,7 @@ use crate::{
 
 fn sgx() -> Claims {
     Claims {
+        announced: None,
         vendor: Vendor::Intel,
         root_key_id: RootKeyId([0; 48]),
         debug: false,
@@ -329,4 +330,33 @@ fn firmware_alone_does_not_pin_a_tdx_guest() {
     assert_eq!(with([measurement(6), measurement(7), nothing(), measurement(9)]), pins_nothing);
     assert!(with([nothing(), measurement(7), measurement(8), nothing()]).is_ok());
     assert!(Policy { allow_any_kernel: true, ..firmware }.validated().is_ok());
+}
+
+/// On SGX hardware MRENCLAVE is no workload identity: the enclave states it.
+#[test]
+fn the_word_of_code_that_is_pinned_counts_and_of_no_other() {
+    let Measured::Sgx { mr_enclave, .. } = sgx().measured else { panic!() };
+    let (own, other) = (WorkloadIdentity([0x51; 32]), WorkloadIdentity([0x52; 32]));
+    let mut policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, own);
+    let rules = |policy: &Policy, announced| match policy.judge(&sgx().announcing(announced)) {
+        Ok(()) => Vec::new(),
+        Err(refusal) => refusal.failures.into_iter().map(|failure| failure.rule).collect(),
+    };
+    // Without a measurement beside it, whoever announces the identity would have it.
+    assert!(rules(&policy, Some(own)).contains(&"identity".to_owned()));
+    policy.mr_enclave = [mr_enclave].into();
+    policy.tcb_status = [sgx().tcb_status.unwrap()].into();
+    assert_eq!(rules(&policy, Some(own)), Vec::<String>::new());
+    assert_eq!(rules(&policy, Some(other)), ["identity"]);
+    assert_eq!(rules(&policy, None), ["identity"]);
+    policy.mr_enclave = [MrEnclave([0xee; 32])].into();
+    assert_eq!(rules(&policy, Some(own)), ["mr_enclave"]);
+    // Guests carry it where the host's launch put it, and only that counts.
+    for (tee, guest) in [(TeeKind::Tdx, tdx()), (TeeKind::Snp, snp())] {
+        let policy = Policy { tee: [tee].into(), vendors: [guest.vendor].into(), ..full() };
+        let wanted = *full().identity.first().unwrap();
+        let elsewhere = Policy { identity: [own].into(), ..policy };
+        assert!(!guest.carries(own) && wanted != own);
+        assert!(elsewhere.judge(&guest.announcing(Some(own))).is_err());
+    }
 }

@@ -153,6 +153,7 @@ impl<'a> SnpEvidence<'a> {
             });
         }
         Ok(Claims {
+            announced: None,
             vendor: root.vendor(),
             root_key_id: root.root_key_id(),
             debug: self.report.debug(),

@@ -10,7 +10,7 @@ use adytum_evidence::{
 };
 use adytum_signing::OwnerPublicKey;
 
-use crate::recovery::sharing::RecoveryRecipient;
+use crate::{head::StateHead, recovery::sharing::RecoveryRecipient};
 
 /// Who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub enum CommandName {
     ListManifests,
     /// The state is confirmed after an unplanned restart.
     ConfirmState,
+    /// A newer state is given up for an older one.
+    AcceptRollback,
     /// The root key may be handed to the next broker.
     AuthoriseUpgrade,
     /// The root key may not be handed over any more.
@@ -104,6 +106,7 @@ impl CommandName {
             Self::GetManifest => "get-manifest",
             Self::ListManifests => "list-manifests",
             Self::ConfirmState => "confirm-state",
+            Self::AcceptRollback => "accept-rollback",
             Self::AuthoriseUpgrade => "authorise-upgrade",
             Self::WithdrawUpgrade => "withdraw-upgrade",
             Self::ReadAudit => "read-audit",
@@ -156,6 +159,19 @@ pub enum Event {
         /// About which secret.
         secret: Option<SecretName>,
         /// The manifest in force afterwards.
+        manifest_version: u64,
+    },
+    /// The owners confirmed the state, or gave a newer one up for it.
+    Confirmed {
+        /// Who brought their word.
+        who: Who,
+        /// The owners who signed it.
+        owners: Vec<OwnerPublicKey>,
+        /// The head confirmed.
+        head: StateHead,
+        /// The head given up.
+        given_up: Option<StateHead>,
+        /// The manifest in force.
         manifest_version: u64,
     },
     /// The root key was brought back.

@@ -85,6 +85,22 @@ pub fn what(event: &Event) -> What {
                 ..AuditCommand::default()
             })
         }
+        Event::Confirmed { who, owners, head, given_up, manifest_version } => {
+            let (command, reason) = match given_up {
+                None => (CommandName::ConfirmState, format!("confirmed: {head}")),
+                Some(given_up) => {
+                    (CommandName::AcceptRollback, format!("given up: {given_up}; restored: {head}"))
+                }
+            };
+            What::Command(AuditCommand {
+                peer: Some(peer(who)),
+                owners: owners.iter().map(|owner| owner.0.to_vec()).collect(),
+                command: command.as_str().to_owned(),
+                manifest_version: *manifest_version,
+                reason: text(&reason),
+                ..AuditCommand::default()
+            })
+        }
         Event::Recovered { who, recipients, manifest_version } => What::Command(AuditCommand {
             peer: Some(peer(who)),
             command: CommandName::Recover.as_str().to_owned(),

@@ -18,6 +18,7 @@ use crate::{
 
 fn claims(mr_enclave: u8) -> Claims {
     Claims {
+        announced: None,
         vendor: Vendor::Intel,
         root_key_id: adytum_evidence::verifier::TrustRoot::intel().root_key_id(),
         debug: false,

@@ -16,6 +16,7 @@ use super::{
     error::Place,
     recovery, roots,
 };
+use crate::roles::Owners;
 
 pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
     if text.len() > MAXIMUM_LENGTH {
@@ -43,6 +44,17 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
     let models = models(&places, document.models)?;
     let workloads = workloads(&places, document.workloads, &trust, &models)?;
     let roles = document.owners.map(|table| roles::roles(&places, table)).transpose()?;
+    let threshold = roles.as_ref().and_then(|roles| roles.owners.as_ref()).map(Owners::threshold);
+    if let (Some(number), Some(threshold)) = (document.restart.confirm_by, threshold)
+        && number.get() >= threshold
+    {
+        return Err(ManifestError::WithoutEffect {
+            place: places.of_table("restart", "confirm_by"),
+            reason: format!(
+                "{number} owner(s) are no fewer than the {threshold} who must agree anyway; remove it"
+            ),
+        });
+    }
     let lease = secrets::leases(&places, document.leases)?;
     let secrets = secrets::secrets(&places, document.secrets, &workloads, lease)?;
     let loadable = |name: &&ModelName| workloads.values().any(|workload| workload.models.contains(*name));
@@ -63,6 +75,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         models,
         unplanned_restart: document.restart.unplanned,
         planned_restart: document.restart.planned,
+        confirm_by: document.restart.confirm_by,
         recovery: document.recovery.map(recovery::rule).transpose()?,
     })
 }

@@ -1,7 +1,7 @@
 //! The manifest as it is written (TOML). Owners' tools build one from these
 //! types; reading goes through [`super::Manifest::parse`].
 
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroUsize};
 
 use adytum_api::names::{ModelName, SecretName, WorkloadName};
 use adytum_evidence::{policy::Policy, trust::Vendor};
@@ -91,6 +91,9 @@ pub struct RestartTable {
     /// "serve" or "wait".
     #[serde(default, skip_serializing_if = "PlannedRestart::is_default")]
     pub planned: PlannedRestart,
+    /// How many owners confirm the state, if fewer than must agree to a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<NonZeroUsize>,
 }
 
 impl RestartTable {
@@ -103,7 +106,7 @@ impl RestartTable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnplannedRestart {
-    /// Nothing is released until an owner confirms that the state is the newest.
+    /// Nothing is released until the owners confirm that the state is the newest.
     #[default]
     Wait,
     /// Secrets are released at once: whoever can put an older state back and
@@ -119,7 +122,7 @@ pub enum PlannedRestart {
     /// in good order can put that back.
     #[default]
     Serve,
-    /// Nothing is released until an owner confirms that the state is the newest.
+    /// Nothing is released until the owners confirm that the state is the newest.
     Wait,
 }
 

@@ -46,6 +46,7 @@ fn name(text: &str) -> WorkloadName {
 
 fn claims() -> Claims {
     Claims {
+        announced: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,

@@ -166,6 +166,7 @@ mod tests {
                 },
             };
             Claims {
+                announced: None,
                 vendor: Vendor::Intel,
                 root_key_id: RootKeyId([0; 48]),
                 debug: false,

@@ -62,6 +62,8 @@ pub(super) struct LibraryTable {
 struct BrokerTable {
     genesis: GenesisDigest,
     simulation_root: Option<String>,
+    #[serde(default)]
+    occlum_configuration: BTreeSet<Sha256Digest>,
     policy: Policy,
 }
 
@@ -120,6 +122,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
             document.broker.genesis,
             vec![document.broker.policy],
             document.broker.simulation_root.as_deref(),
+            document.broker.occlum_configuration,
         )?,
         secrets,
         storage: document.storage.into(),
@@ -175,6 +178,7 @@ pub(super) fn broker(
     genesis: GenesisDigest,
     policies: Vec<Policy>,
     simulation_root: Option<&str>,
+    occlum_configuration: BTreeSet<Sha256Digest>,
 ) -> Result<PinnedBroker, ConfigurationError> {
     let simulated = policies.iter().any(|policy| policy.vendors.contains(&Vendor::Simulation));
     let simulation_root = match (simulation_root, simulated) {
@@ -194,7 +198,7 @@ pub(super) fn broker(
             ));
         }
     };
-    Ok(PinnedBroker { genesis, policies, simulation_root })
+    Ok(PinnedBroker { genesis, policies, simulation_root, occlum_configuration })
 }
 
 fn certificate(text: &str) -> Result<Vec<u8>, ConfigurationError> {

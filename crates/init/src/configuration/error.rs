@@ -18,6 +18,22 @@ pub enum ConfigurationError {
         /// What the system said.
         source: io::Error,
     },
+    /// A flag names another configuration than the one in the image. A LibOS (Gramine,
+    /// Occlum) measures the image, and flags are the host's.
+    ///
+    /// Do: put the configuration into the image at `/etc/adytum/workload.toml`, where the
+    /// LibOS measures it, and start the program without `--configuration`.
+    ///
+    /// Retry: no
+    #[error(
+        "{}: a LibOS does not measure what --configuration names; put the configuration into the image at {} or {}, and \
+         leave the flag out",
+        path.display(), super::DEFAULT_PATH, super::DEFAULT_OCCLUM_PATH
+    )]
+    NotInImage {
+        /// The file named.
+        path: PathBuf,
+    },
     /// A file to measure can't be read.
     #[error("{}: {source}; give the file to measure with {flag}", path.display())]
     NotMeasured {
@@ -87,6 +103,7 @@ impl ConfigurationError {
     /// Stable code for logs and answers.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::NotInImage { .. } => "configuration-not-in-image",
             Self::Unreadable { .. } => "configuration-unreadable",
             Self::NotMeasured { .. } => "program-unreadable",
             Self::TooLong { .. } => "configuration-too-long",

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use adytum_api::names::SecretName;
 use adytum_evidence::{
     claims::{TcbStatus, TeeKind},
-    measurement::{MrEnclave, MrSigner},
+    measurement::{MrEnclave, MrSigner, Sha256Digest},
     policy::Policy,
     trust::Vendor,
 };
@@ -99,6 +99,8 @@ struct Addition {
     tcb_status: BTreeSet<TcbStatus>,
     simulation_root: Option<String>,
     #[serde(default)]
+    occlum_configuration: BTreeSet<Sha256Digest>,
+    #[serde(default)]
     allow_plain_models: bool,
     #[serde(default)]
     program: ProgramTable,
@@ -149,7 +151,12 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         arguments,
         environment: document::checked(addition.environment)?,
         libraries: document::libraries(addition.libraries)?,
-        broker: document::broker(genesis, policies, addition.simulation_root.as_deref())?,
+        broker: document::broker(
+            genesis,
+            policies,
+            addition.simulation_root.as_deref(),
+            addition.occlum_configuration,
+        )?,
         secrets,
         storage: addition.storage.into(),
         allow_plain_models: addition.allow_plain_models,

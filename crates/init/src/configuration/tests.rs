@@ -363,6 +363,45 @@ fn files_are_loaded_by_their_kind() {
     assert_eq!(MeasuredConfiguration::path(Some(&toml)), toml);
 }
 
+/// A LibOS measures its image, and the host chooses the flags.
+#[test]
+fn on_a_libos_the_host_names_no_other_configuration() {
+    let hosts = |platform, path: &str| {
+        MeasuredConfiguration::path_on(platform, Some(Path::new(path))).map_err(|error| error.code())
+    };
+    for platform in [Platform::Gramine, Platform::Occlum] {
+        for path in [
+            "/host/workload.toml",
+            "workload.toml",
+            "/etc/adytum/../../host/workload.toml",
+            "/etc/adytum/workload.toml/",
+            "/proc/self/fd/5",
+            "",
+        ] {
+            assert_eq!(hosts(platform, path), Err("configuration-not-in-image"), "{path}");
+        }
+        for path in [DEFAULT_PATH, DEFAULT_OCCLUM_PATH] {
+            assert_eq!(hosts(platform, path), Ok(path.into()));
+        }
+        assert!(MeasuredConfiguration::path_on(platform, None).is_ok());
+    }
+    // Where the identity is measured with the configuration, any place will do.
+    for platform in [Platform::ConfidentialVm, Platform::Simulation] {
+        assert_eq!(hosts(platform, "/host/workload.toml"), Ok("/host/workload.toml".into()));
+    }
+}
+
+#[test]
+fn the_brokers_occlum_configuration_is_pinned_by_name() {
+    let named = full().replace("[broker]\n", &format!("[broker]\nocclum_configuration = [\"{DIGEST}\"]\n"));
+    assert_ne!(named, full());
+    let (named, without) =
+        (MeasuredConfiguration::parse(&named).unwrap(), MeasuredConfiguration::parse(&full()).unwrap());
+    assert_eq!(named.broker().occlum_configuration.len(), 1);
+    assert!(without.broker().occlum_configuration.is_empty());
+    assert_ne!(named.digest(), without.digest(), "it is measured");
+}
+
 #[test]
 fn measuring_is_what_the_workload_does_itself() {
     let directory = tempfile::tempdir().unwrap();

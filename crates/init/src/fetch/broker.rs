@@ -7,7 +7,7 @@ use adytum_api::{
     names::SecretName,
     refusal::{CODE, KIND, RETRY, RefusalKind},
 };
-use adytum_evidence::{claims::Claims, verifier::Verifier};
+use adytum_evidence::{claims::Claims, measurement::Sha256Digest, verifier::Verifier};
 use adytum_governance::{
     announcement::BrokerAnnouncement,
     head::StateHead,
@@ -20,7 +20,7 @@ use adytum_ratls::{
     error::{Refusal, SessionError},
     judge::PeerJudge,
     limits::Limits,
-    session::LocalAttestation,
+    session::{LocalAttestation, Peer},
 };
 use async_trait::async_trait;
 use tonic::Code;
@@ -32,6 +32,14 @@ use crate::{answer::AnswerError, configuration::MeasuredConfiguration};
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// The largest answer, in bytes.
 const MAXIMUM_ANSWER: usize = 16 * 1024 * 1024;
+
+/// The broker releases secrets although its owners gave it no manifest yet.
+///
+/// Do: apply the first manifest. If the broker is to release by an Occlum configuration,
+/// name its digest in the measured configuration (`occlum_configuration`).
+///
+/// Retry: no
+const WITHOUT_MANIFEST: &str = "broker-without-manifest";
 
 /// Gives secrets, or says why not.
 #[async_trait]
@@ -94,6 +102,7 @@ impl Broker for AttestedBroker {
     ) -> Result<GetSecretsResponse, AttemptError> {
         let seen = self.pinned.seen.seen().as_ref().map(Into::into);
         let session = self.connector.session(&self.address).await?;
+        let occlum = occlum_configuration(&session.info.peer);
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
         let names = names.iter().map(ToString::to_string).collect();
         let certificate_request = certificate_request.unwrap_or_default();
@@ -101,6 +110,9 @@ impl Broker for AttestedBroker {
         match tokio::time::timeout(ANSWER_LIMIT, client.get_secrets(request)).await {
             Ok(Ok(answer)) => {
                 let mut answer = answer.into_inner();
+                if let Err(refusal) = by_owners(answer.manifest_version, occlum) {
+                    return Err(SessionError::Refused { peer: self.address.clone(), refusal }.into());
+                }
                 self.remember(answer.head.take())?;
                 Ok(answer)
             }
@@ -115,6 +127,23 @@ impl Broker for AttestedBroker {
             .into()),
         }
     }
+}
+
+/// The Occlum configuration that the broker of a session announced; the pin names it.
+fn occlum_configuration(peer: &Peer) -> Option<Sha256Digest> {
+    let Peer::Attested { announcement, .. } = peer else { return None };
+    BrokerAnnouncement::decode(announcement).ok()?.occlum
+}
+
+/// Owners sign every manifest. What comes before the first can only be what whoever started
+/// the broker gives: it counts if the pin names the configuration by which it is given.
+fn by_owners(manifest_version: u64, occlum: Option<Sha256Digest>) -> Result<(), Refusal> {
+    if manifest_version == 0 && occlum.is_none() {
+        let message = "the broker releases secrets before its owners gave it a manifest, and by no Occlum \
+                       configuration that is pinned";
+        return Err(Refusal::verdict(WITHOUT_MANIFEST, message));
+    }
+    Ok(())
 }
 
 /// Reads a refusal out of a gRPC status.
@@ -163,7 +192,11 @@ impl PinnedBrokers {
     /// The pins of a configuration.
     fn of(configuration: &MeasuredConfiguration) -> Self {
         let broker = configuration.broker();
-        let pin = |policy: &_| BrokerPin { policy: Clone::clone(policy), genesis: broker.genesis };
+        let pin = |policy: &_| BrokerPin {
+            policy: Clone::clone(policy),
+            genesis: broker.genesis,
+            occlum: broker.occlum_configuration.clone(),
+        };
         Self { pins: broker.policies.iter().map(pin).collect(), seen: HeadGuard::default() }
     }
 
@@ -174,7 +207,10 @@ impl PinnedBrokers {
                 Ok(announcement) => return Ok(announcement),
                 // The first pin's reason, unless a later one accepts the code and
                 // misses the genesis only: that says more.
-                Err(error) if index == 0 || matches!(error, PinError::OtherGenesis { .. }) => {
+                Err(error)
+                    if index == 0
+                        || matches!(error, PinError::OtherGenesis { .. } | PinError::Occlum { .. }) =>
+                {
                     reason = Refusal::verdict(error.code(), error.to_string());
                 }
                 Err(_) => {}
@@ -199,6 +235,13 @@ mod tests {
     use tonic::{Status, metadata::MetadataMap};
 
     use super::*;
+
+    #[test]
+    fn before_the_first_manifest_only_a_configuration_that_is_pinned_gives_anything() {
+        assert_eq!(by_owners(0, None).unwrap_err().code, "broker-without-manifest");
+        assert!(by_owners(0, Some(Sha256Digest([1; 32]))).is_ok());
+        assert!(by_owners(1, None).is_ok());
+    }
 
     #[test]
     fn the_brokers_own_code_counts() {

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_governance::announcement::WorkloadAnnouncement;
 use adytum_init::{Program, arguments::AttestationArguments, configuration::MeasuredConfiguration};
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -178,6 +179,10 @@ async fn as_a_library_the_identity_is_that_of_this_program() {
     let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap().released;
     assert_eq!(released.secrets["model_key"].as_bytes(), b"mellon");
     assert_eq!(released.manifest_version, 1);
+    // It states what it is, under its evidence: on SGX hardware nothing else does.
+    let tee = adytum_init::tee::Tee::find(&flags, &configuration, Program::This).await.unwrap();
+    let announced = WorkloadAnnouncement::decode(&(tee.local_attestation().announcement)()).unwrap();
+    assert_eq!(announced.unwrap().identity, configuration.identity(this, this));
 
     // One bit of the program's digest, and it is another workload.
     let mut other = this;

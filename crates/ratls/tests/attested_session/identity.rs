@@ -1,6 +1,6 @@
 //! Peers whose evidence is genuine and bound, but who are not who was meant.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use adytum_evidence::{
     claims::{Claims, TeeKind},
@@ -180,7 +180,11 @@ async fn a_policy_for_real_hardware_refuses_simulated_evidence_that_verified() {
     let world = World::new();
     let policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, crate::world::BROKER);
     let connector = AttestedConnector::new(ConnectorConfiguration {
-        judge: Arc::new(crate::world::pinned(BrokerPin { policy, genesis: GENESIS })),
+        judge: Arc::new(crate::world::pinned(BrokerPin {
+            policy,
+            genesis: GENESIS,
+            occlum: BTreeSet::new(),
+        })),
         ..world.connecting()
     });
     let (client, _) = attempt(connector, world.acceptor()).await;

@@ -105,11 +105,15 @@ impl World {
 
 pub fn broker_announcement(genesis: GenesisDigest) -> Bytes {
     let head = StateHead { epoch: 1, manifest_version: 0, audit_size: 0, audit_hash: None };
-    BrokerAnnouncement { genesis, head }.encode()
+    BrokerAnnouncement { genesis, head, occlum: None }.encode()
 }
 
 pub fn pin(genesis: GenesisDigest) -> impl PeerJudge {
-    pinned(BrokerPin { policy: Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, BROKER), genesis })
+    pinned(BrokerPin {
+        policy: Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, BROKER),
+        genesis,
+        occlum: Default::default(),
+    })
 }
 
 /// Accepts the pinned broker.

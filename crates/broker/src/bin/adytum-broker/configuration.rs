@@ -44,7 +44,8 @@ pub(crate) fn occlum(arguments: &Arguments) -> anyhow::Result<Option<OcclumConfi
         secrets = loaded.secrets.len(),
         digest = %loaded.digest(),
         "AN OCCLUM CONFIGURATION IS LOADED: whoever starts this broker decides, without owners' signatures, \
-         who gets the secrets in it. The broker's measurement shows it. Move them to a signed manifest"
+         who gets the secrets in it. The broker announces the digest, and peers that do not pin it refuse the \
+         broker. Move the secrets to a signed manifest"
     );
     for workload in &accepted.signer_only {
         tracing::warn!(%workload, "accepted by name: any program of its signer gets the Occlum secrets");

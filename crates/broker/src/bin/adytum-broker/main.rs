@@ -111,7 +111,7 @@ async fn run() -> anyhow::Result<()> {
         .await
         .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
     let port = Port::new(listener, health)?;
-    let founded = Founded { genesis, tee, clock };
+    let founded = Founded { genesis, occlum: measured.occlum, tee, clock };
     let state = match state::open(&arguments, &founded).await? {
         Found::Open(state) => state,
         Found::Standby(cause) => match stand_by(&arguments, &port, &founded, cause, ending.clone()).await? {

@@ -13,7 +13,7 @@ use adytum_broker::{
     },
     store::{Loaded, LockedStore, Store, StoreError},
 };
-use adytum_evidence::attester::SealingKey;
+use adytum_evidence::{attester::SealingKey, measurement::Sha256Digest};
 use adytum_governance::genesis::Genesis;
 use anyhow::Context as _;
 
@@ -22,6 +22,8 @@ use crate::{arguments::Arguments, configuration, tee::Tee};
 /// Which broker this is, and where.
 pub(crate) struct Founded {
     pub(crate) genesis: Genesis,
+    /// The digest of the Occlum configuration that was loaded.
+    pub(crate) occlum: Option<Sha256Digest>,
     pub(crate) tee: Tee,
     pub(crate) clock: Arc<FloorClock>,
 }
@@ -105,6 +107,7 @@ async fn take_over(
         from,
         authorisation: &authorisation,
         genesis: founded.genesis.digest(),
+        occlum: founded.occlum,
         attester: Arc::clone(&founded.tee.attester),
         collateral: Arc::clone(&founded.tee.collateral),
         clock: founded.clock.clone(),

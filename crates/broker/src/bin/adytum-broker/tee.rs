@@ -18,11 +18,14 @@ pub(crate) struct Tee {
     pub(crate) collateral: Arc<dyn CollateralSource>,
 }
 
-/// Opens the TEE. `measured` is what a simulated one is told of this program;
-/// hardware has measured it itself.
+/// Opens the TEE. `measured` is what a simulated one learns of this program besides its
+/// code. Hardware has measured the code, and the announcement says the rest.
 pub(crate) async fn open(
     arguments: &Arguments,
-    #[cfg_attr(not(feature = "simulation"), expect(unused_variables, reason = "hardware measures"))]
+    #[cfg_attr(
+        not(feature = "simulation"),
+        expect(unused_variables, reason = "hardware measures the program")
+    )]
     measured: &MeasuredConfiguration,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Tee> {

@@ -109,13 +109,13 @@ async fn owners_in_force_survive_restarts() {
     by(&fixture, apply(&signed(&to(3, third), &[second])), &[second]).await.unwrap();
     let founder = OwnerSigningKey::from_pem(&old.to_pem().unwrap()).unwrap();
     let fixture = fixture.restarted(|genesis| disk.open(genesis));
-    let confirm = || {
-        let head = Some((&fixture.broker.store().head()).into());
-        command::Command::ConfirmState(adytum_api::broker::ConfirmState { head })
-    };
-    assert_eq!(code(&fixture, confirm(), &[&founder]).await, "signature-by-stranger");
-    assert_eq!(code(&fixture, confirm(), &[second]).await, "signature-by-stranger");
-    by(&fixture, confirm(), &[third]).await.unwrap();
+    let confirm = |key: &OwnerSigningKey| fixture.confirmation(&[key]);
+    for former in [&founder, second] {
+        assert_eq!(code(&fixture, confirm(former), &[former]).await, "signature-by-stranger");
+        assert_eq!(code(&fixture, confirm(former), &[third]).await, "signature-by-stranger");
+        assert_eq!(code(&fixture, confirm(third), &[former]).await, "signature-by-stranger");
+    }
+    by(&fixture, confirm(third), &[third]).await.unwrap();
     by(&fixture, apply(&signed(&fixture.text(4, SECRET), &[third])), &[third]).await.unwrap();
     let fixture = fixture.restarted(|genesis| disk.open(genesis));
     assert_eq!(
@@ -141,7 +141,6 @@ async fn auditors_read_and_change_nothing_and_every_try_is_recorded() {
     ] {
         by(&fixture, command, &[auditor]).await.unwrap();
     }
-    let head = Some((&fixture.broker.store().head()).into());
     let next = signed(&fixture.text(2, SECRET), &[a, b]);
     fixture.events.take();
     for command in [
@@ -150,7 +149,7 @@ async fn auditors_read_and_change_nothing_and_every_try_is_recorded() {
         apply(&next),
         command::Command::RotateSecret(RotateSecret { name: "key".to_owned() }),
         command::Command::RotateCertificateAuthority(adytum_api::broker::RotateCertificateAuthority {}),
-        command::Command::ConfirmState(adytum_api::broker::ConfirmState { head }),
+        fixture.confirmation(&[a, b]),
     ] {
         for keys in [&[auditor][..], &[a, b, auditor]] {
             let error = by(&fixture, command.clone(), keys).await.unwrap_err();

@@ -23,6 +23,7 @@ struct Tables {
     trust: Option<Spanned<toml::Table>>,
     owners: Option<Spanned<toml::Table>>,
     leases: Option<Spanned<toml::Table>>,
+    restart: Option<Spanned<toml::Table>>,
     #[serde(default)]
     workload: Vec<Spanned<toml::Table>>,
     #[serde(default)]
@@ -47,6 +48,7 @@ impl Places<'_> {
             "trust" => tables.trust,
             "owners" => tables.owners,
             "leases" => tables.leases,
+            "restart" => tables.restart,
             _ => None,
         });
         Place { table: format!("[{table}]"), line: found.map(|found| self.line(&found)), field }
