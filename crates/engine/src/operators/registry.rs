@@ -1,0 +1,20 @@
+//! Which function builds which operator.
+
+use super::{Built, Definition, Refusal};
+
+/// Makes an operator of a node.
+pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
+
+/// The operators of each family: domain, name, builder.
+const FAMILIES: &[&[(&str, &str, Builder)]] = &[];
+
+/// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
+/// operators is the empty text.
+pub fn find(domain: &str, operator: &str) -> Option<Builder> {
+    let domain = if domain == "ai.onnx" { "" } else { domain };
+    FAMILIES
+        .iter()
+        .flat_map(|family| family.iter())
+        .find(|(known_domain, name, _)| *known_domain == domain && *name == operator)
+        .map(|(_, _, builder)| *builder)
+}
