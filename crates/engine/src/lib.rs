@@ -3,5 +3,17 @@
 //! An answer is right, or the model is refused at load. This crate knows
 //! nothing of networks, keys or requests.
 
+pub mod onnx;
 pub mod operators;
+mod control;
+pub mod engine;
+pub mod facts;
+mod island;
+pub mod plan;
+pub mod program;
+pub mod static_engine;
 pub mod tensor;
+pub mod threads;
+mod wire;
+
+pub use wire::WireError;

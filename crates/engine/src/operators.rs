@@ -13,7 +13,7 @@ mod error;
 mod registry;
 
 pub use attributes::{Attribute, AttributeError, Attributes};
-pub use context::{Budget, Cancellation, Context};
+pub use context::{Budget, Cancellation, Context, Memory};
 pub use definition::{Built, Definition, Input, Operator};
 pub use error::{OperatorError, Refusal};
 pub use registry::{Builder, find};
