@@ -15,11 +15,7 @@ pub(crate) use repetition::{Carried, Loop};
 pub(crate) use scan::{Scan, ScanInput, ScanOutput};
 pub(crate) use sequence_map::SequenceMap;
 
-use crate::{
-    operators::OperatorError,
-    program::ProgramError,
-    tensor::Value,
-};
+use crate::{operators::OperatorError, program::ProgramError, tensor::Value};
 
 /// An error of a graph as one of the node that runs it.
 fn nested(error: ProgramError) -> OperatorError {

@@ -1,11 +1,7 @@
 //! Engines: what loads models and runs them.
 
 use crate::{
-    onnx::{
-        Limits,
-        files::DataFiles,
-        model::Dimension,
-    },
+    onnx::{Limits, files::DataFiles, model::Dimension},
     operators::{Budget, Cancellation, OperatorError},
     plan::{Plan, PlanError},
     tensor::{ElementType, Value, ValueType},

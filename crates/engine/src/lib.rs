@@ -3,12 +3,12 @@
 //! An answer is right, or the model is refused at load. This crate knows
 //! nothing of networks, keys or requests.
 
-pub mod onnx;
-pub mod operators;
 mod control;
 pub mod engine;
 pub mod facts;
 mod island;
+pub mod onnx;
+pub mod operators;
 pub mod plan;
 pub mod program;
 pub mod static_engine;

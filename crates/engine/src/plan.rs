@@ -102,8 +102,7 @@ struct Planner<'a> {
 pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanError> {
     let Model { graph, names, constants, size, .. } = model;
     let store = ConstantStore::new(constants, &graph);
-    let mut planner =
-        Planner { names: &names, constants: store, files, plan: Plan::new(size) };
+    let mut planner = Planner { names: &names, constants: store, files, plan: Plan::new(size) };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();
     let mut entry = Vec::new();

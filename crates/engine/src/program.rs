@@ -165,7 +165,8 @@ impl Program {
             if needed.as_ref().is_some_and(|needed| !needed.get(index).copied().unwrap_or(true)) {
                 continue;
             }
-            self.step(step, &mut frame, context).map_err(|error| ProgramError { label: step.label.clone(), error })?;
+            self.step(step, &mut frame, context)
+                .map_err(|error| ProgramError { label: step.label.clone(), error })?;
         }
         let outputs: Vec<&Source> = match wanted {
             None => self.outputs.iter().collect(),

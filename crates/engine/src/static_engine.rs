@@ -25,8 +25,10 @@ impl Engine for StaticEngine {
             return Err(LoadError::Engine { reason: "the model has no outputs".to_owned() });
         }
         let metadata = model.metadata.clone();
-        let inputs: Vec<Declaration> = model.graph.inputs.iter().map(|port| port.declaration.clone()).collect();
-        let outputs: Vec<Declaration> = model.graph.outputs.iter().map(|port| port.declaration.clone()).collect();
+        let inputs: Vec<Declaration> =
+            model.graph.inputs.iter().map(|port| port.declaration.clone()).collect();
+        let outputs: Vec<Declaration> =
+            model.graph.outputs.iter().map(|port| port.declaration.clone()).collect();
         let planned = plan(model, source.files)?;
         let mut signature = Signature::default();
         for Declaration { name, value_type, shape } in inputs {
@@ -75,7 +77,8 @@ impl LoadedModel for StaticModel {
 
     fn run(&self, inputs: Vec<Value>, outputs: &[usize], run: Run<'_>) -> Result<Vec<Value>, RunError> {
         if inputs.len() != self.signature.inputs.len() {
-            let reason = format!("the model has {} inputs, {} were given", self.signature.inputs.len(), inputs.len());
+            let reason =
+                format!("the model has {} inputs, {} were given", self.signature.inputs.len(), inputs.len());
             return Err(RunError::Input { input: String::new(), reason });
         }
         for (value, specification) in inputs.iter().zip(&self.signature.inputs) {

@@ -17,7 +17,11 @@ pub(crate) struct Branches {
 }
 
 impl Operator for Branches {
-    fn run(&self, mut inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError> {
+    fn run(
+        &self,
+        mut inputs: Vec<Option<Value>>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Value>, OperatorError> {
         let values = captured(&mut inputs, self.captures)?;
         let condition = inputs.into_iter().next().flatten();
         let condition = condition.ok_or_else(|| OperatorError::inputs("the condition is missing"))?;

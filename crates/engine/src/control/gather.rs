@@ -80,7 +80,9 @@ pub(super) fn stack(
     }
     let shape = parts.first().map_or(empty, Tensor::shape);
     if parts.iter().any(|part| part.shape() != shape) {
-        return Err(OperatorError::inputs("the turns give tensors of different shapes, which can't be put together"));
+        return Err(OperatorError::inputs(
+            "the turns give tensors of different shapes, which can't be put together",
+        ));
     }
     let position = resolve(axis, shape.len() + 1)?;
     let mut joined_shape = shape.to_vec();
@@ -94,7 +96,12 @@ pub(super) fn stack(
     let elements = parts
         .first()
         .and_then(|first| {
-            fn of<T: Element>(_: &Arc<Vec<T>>, parts: &[Tensor], outer: usize, inner: usize) -> Option<Elements> {
+            fn of<T: Element>(
+                _: &Arc<Vec<T>>,
+                parts: &[Tensor],
+                outer: usize,
+                inner: usize,
+            ) -> Option<Elements> {
                 join::<T>(parts, outer, inner)
             }
             for_type!(first.elements(), values => of(values, parts, outer, inner))

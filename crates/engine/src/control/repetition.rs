@@ -1,6 +1,10 @@
 //! `Loop`.
 
-use super::{captured, gather::{Gathered, stack}, is_true, nested};
+use super::{
+    captured,
+    gather::{Gathered, stack},
+    is_true, nested,
+};
 use crate::{
     operators::{Context, Operator, OperatorError},
     program::Program,
@@ -26,13 +30,19 @@ pub(crate) struct Loop {
 }
 
 impl Operator for Loop {
-    fn run(&self, mut inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError> {
+    fn run(
+        &self,
+        mut inputs: Vec<Option<Value>>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Value>, OperatorError> {
         let outer = captured(&mut inputs, self.captures)?;
         let mut inputs = inputs.into_iter();
         let count = inputs.next().flatten().map(|value| whole(&value)).transpose()?;
         let mut go = inputs.next().flatten().map(|value| is_true(&value)).transpose()?.unwrap_or(true);
         let mut carried: Vec<Value> = inputs
-            .map(|value| value.ok_or_else(|| OperatorError::inputs("a value that the loop carries is missing")))
+            .map(|value| {
+                value.ok_or_else(|| OperatorError::inputs("a value that the loop carries is missing"))
+            })
             .collect::<Result<_, _>>()?;
         let mut scanned: Vec<Gathered<'_>> =
             self.scanned.iter().map(|_| Gathered::new(context.budget())).collect();

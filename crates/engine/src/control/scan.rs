@@ -1,6 +1,10 @@
 //! `Scan`.
 
-use super::{captured, gather::{Gathered, resolve, slice, stack}, nested};
+use super::{
+    captured,
+    gather::{Gathered, resolve, slice, stack},
+    nested,
+};
 use crate::{
     operators::{Context, Operator, OperatorError},
     program::Program,
@@ -39,17 +43,25 @@ pub(crate) struct Scan {
 }
 
 impl Operator for Scan {
-    fn run(&self, mut inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError> {
+    fn run(
+        &self,
+        mut inputs: Vec<Option<Value>>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Value>, OperatorError> {
         let outer = captured(&mut inputs, self.captures)?;
         let tensors: Vec<Tensor> = inputs
             .into_iter()
             .skip(usize::from(self.batched))
             .map(|value| {
-                value.and_then(Value::into_tensor).ok_or_else(|| OperatorError::inputs("an input is not a tensor"))
+                value
+                    .and_then(Value::into_tensor)
+                    .ok_or_else(|| OperatorError::inputs("an input is not a tensor"))
             })
             .collect::<Result<_, _>>()?;
         if !self.batched {
-            return self.scan(tensors, &outer, context).map(|outputs| outputs.into_iter().map(Value::Tensor).collect());
+            return self
+                .scan(tensors, &outer, context)
+                .map(|outputs| outputs.into_iter().map(Value::Tensor).collect());
         }
         let batch = tensors.first().and_then(|tensor| tensor.shape().first().copied()).unwrap_or(0);
         if tensors.iter().any(|tensor| tensor.shape().first() != Some(&batch)) {
@@ -86,7 +98,9 @@ impl Scan {
             let axis = resolve(input.axis, tensor.rank())?;
             let length = tensor.shape().get(axis).copied().unwrap_or(0);
             if *turns.get_or_insert(length) != length {
-                return Err(OperatorError::inputs("the inputs have different lengths along the axes that are scanned"));
+                return Err(OperatorError::inputs(
+                    "the inputs have different lengths along the axes that are scanned",
+                ));
             }
             axes.push(axis);
         }
@@ -111,7 +125,8 @@ impl Scan {
         }
         let mut outputs = Vec::with_capacity(self.states + self.outputs.len());
         for state in states {
-            outputs.push(state.into_tensor().ok_or_else(|| OperatorError::inputs("a state is not a tensor"))?);
+            outputs
+                .push(state.into_tensor().ok_or_else(|| OperatorError::inputs("a state is not a tensor"))?);
         }
         for (mut gathered, output) in gathered.into_iter().zip(&self.outputs) {
             if output.backwards {

@@ -20,7 +20,11 @@ pub(crate) struct SequenceMap {
 }
 
 impl Operator for SequenceMap {
-    fn run(&self, mut inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError> {
+    fn run(
+        &self,
+        mut inputs: Vec<Option<Value>>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Value>, OperatorError> {
         let outer = captured(&mut inputs, self.captures)?;
         let inputs: Option<Vec<Value>> = inputs.into_iter().collect();
         let inputs = inputs.ok_or_else(|| OperatorError::inputs("an input is missing"))?;
@@ -28,7 +32,8 @@ impl Operator for SequenceMap {
             return Err(OperatorError::inputs("the first input is not a sequence"));
         };
         let length = first.len();
-        let mut gathered: Vec<Gathered<'_>> = self.types.iter().map(|_| Gathered::new(context.budget())).collect();
+        let mut gathered: Vec<Gathered<'_>> =
+            self.types.iter().map(|_| Gathered::new(context.budget())).collect();
         for index in 0..length {
             context.check()?;
             let mut values = Vec::with_capacity(inputs.len() + outer.len());
@@ -36,7 +41,8 @@ impl Operator for SequenceMap {
                 values.push(match input {
                     Value::Sequence(_, tensors) if *is_sequence => {
                         let tensor = tensors.get(index).filter(|_| tensors.len() == length);
-                        let tensor = tensor.ok_or_else(|| OperatorError::inputs("the sequences have different lengths"))?;
+                        let tensor = tensor
+                            .ok_or_else(|| OperatorError::inputs("the sequences have different lengths"))?;
                         Value::Tensor(tensor.clone())
                     }
                     other => other.clone(),
@@ -52,7 +58,9 @@ impl Operator for SequenceMap {
         Ok(gathered
             .into_iter()
             .zip(&self.types)
-            .map(|(mut gathered, element_type)| Value::Sequence(*element_type, std::mem::take(&mut gathered.tensors)))
+            .map(|(mut gathered, element_type)| {
+                Value::Sequence(*element_type, std::mem::take(&mut gathered.tensors))
+            })
             .collect())
     }
 }

@@ -105,7 +105,8 @@ impl Fact {
 
     /// Whether its elements are whole numbers that fit 32 bits, whatever inputs come.
     pub fn fits_32_bits(&self, sizes: &Sizes) -> bool {
-        self.bounds(sizes).is_some_and(|(low, high)| low >= i128::from(i32::MIN) && high <= i128::from(i32::MAX))
+        self.bounds(sizes)
+            .is_some_and(|(low, high)| low >= i128::from(i32::MIN) && high <= i128::from(i32::MAX))
     }
 
     /// Keeps what was found of its elements, if that is worth it.

@@ -80,7 +80,8 @@ pub(crate) fn broadcast(left: &[Size], right: &[Size], sizes: &mut Sizes) -> Vec
             let of = |shape: &[Size]| {
                 (index + shape.len()).checked_sub(rank).and_then(|index| shape.get(index).cloned())
             };
-            let (left, right) = (of(left).unwrap_or_else(|| one.clone()), of(right).unwrap_or_else(|| one.clone()));
+            let (left, right) =
+                (of(left).unwrap_or_else(|| one.clone()), of(right).unwrap_or_else(|| one.clone()));
             match (left.value(), right.value()) {
                 (Some(1), _) => right,
                 (_, Some(1)) => left,
@@ -103,10 +104,12 @@ pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
         return Vec::new();
     }
     let outputs = match query.node.operator.as_str() {
-        "Identity" | "Cast" | "CastLike" | "Neg" | "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Max" | "Min" | "Sum"
-        | "Mean" | "Where" | "Pow" | "Equal" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "And"
-        | "Or" | "Xor" | "PRelu" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" | "BitShift" | "Abs" | "Sign"
-        | "Clip" | "BiasGelu" | "FastGelu" => vec![numbers::elementwise(query, sizes)],
+        "Identity" | "Cast" | "CastLike" | "Neg" | "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Max" | "Min"
+        | "Sum" | "Mean" | "Where" | "Pow" | "Equal" | "Less" | "LessOrEqual" | "Greater"
+        | "GreaterOrEqual" | "And" | "Or" | "Xor" | "PRelu" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor"
+        | "BitShift" | "Abs" | "Sign" | "Clip" | "BiasGelu" | "FastGelu" => {
+            vec![numbers::elementwise(query, sizes)]
+        }
         "CumSum" => vec![numbers::cumulative_sum(query, sizes)],
         "Range" => vec![numbers::range(query, sizes)],
         "ArgMax" | "ArgMin" => vec![numbers::index_of_extreme(query, sizes)],
@@ -124,10 +127,13 @@ pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
         "QLinearMatMul" => vec![matmul(query, 0, 3, sizes)],
         "Gemm" => vec![gemm(query)],
         "LSTM" | "GRU" | "RNN" => recurrent(query),
-        "LayerNormalization" | "Dropout" | "DynamicQuantizeLinear" | "BatchNormalization"
-        | "SimplifiedLayerNormalization" | "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
-            normalization(query)
-        }
+        "LayerNormalization"
+        | "Dropout"
+        | "DynamicQuantizeLinear"
+        | "BatchNormalization"
+        | "SimplifiedLayerNormalization"
+        | "SkipLayerNormalization"
+        | "SkipSimplifiedLayerNormalization" => normalization(query),
         "OneHot" => vec![one_hot(query, sizes)],
         operator if keeps_shape(operator) => vec![Inferred::shape(query.shape(0).cloned())],
         _ => layout::infer(query, sizes),
@@ -154,19 +160,74 @@ pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
 fn keeps_shape(operator: &str) -> bool {
     matches!(
         operator,
-        "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitwiseNot" | "Ceil" | "Celu" | "Cos" | "Cosh"
-            | "DequantizeLinear" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "GroupNormalization" | "HardSigmoid"
-            | "HardSwish" | "Hardmax" | "InstanceNormalization" | "IsInf" | "IsNaN" | "LRN" | "LeakyRelu" | "Log"
-            | "LogSoftmax" | "LpNormalization" | "MeanVarianceNormalization" | "Mish" | "Not" | "QuantizeLinear"
-            | "QuickGelu" | "RMSNormalization" | "Reciprocal" | "Relu" | "ReverseSequence" | "RotaryEmbedding"
-            | "Round" | "ScatterElements" | "Scatter" | "ScatterND" | "Selu" | "Shrink" | "Sigmoid" | "Sin" | "Sinh"
-            | "Softmax" | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "ThresholdedRelu" | "Trilu"
-            | "EyeLike" | "RandomNormalLike" | "RandomUniformLike" | "Bernoulli"
+        "Acos"
+            | "Acosh"
+            | "Asin"
+            | "Asinh"
+            | "Atan"
+            | "Atanh"
+            | "BitwiseNot"
+            | "Ceil"
+            | "Celu"
+            | "Cos"
+            | "Cosh"
+            | "DequantizeLinear"
+            | "Elu"
+            | "Erf"
+            | "Exp"
+            | "Floor"
+            | "Gelu"
+            | "GroupNormalization"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "Hardmax"
+            | "InstanceNormalization"
+            | "IsInf"
+            | "IsNaN"
+            | "LRN"
+            | "LeakyRelu"
+            | "Log"
+            | "LogSoftmax"
+            | "LpNormalization"
+            | "MeanVarianceNormalization"
+            | "Mish"
+            | "Not"
+            | "QuantizeLinear"
+            | "QuickGelu"
+            | "RMSNormalization"
+            | "Reciprocal"
+            | "Relu"
+            | "ReverseSequence"
+            | "RotaryEmbedding"
+            | "Round"
+            | "ScatterElements"
+            | "Scatter"
+            | "ScatterND"
+            | "Selu"
+            | "Shrink"
+            | "Sigmoid"
+            | "Sin"
+            | "Sinh"
+            | "Softmax"
+            | "Softplus"
+            | "Softsign"
+            | "Sqrt"
+            | "Swish"
+            | "Tan"
+            | "Tanh"
+            | "ThresholdedRelu"
+            | "Trilu"
+            | "EyeLike"
+            | "RandomNormalLike"
+            | "RandomUniformLike"
+            | "Bernoulli"
     )
 }
 
 fn matmul(query: &Query<'_>, left: usize, right: usize, sizes: &mut Sizes) -> Inferred {
-    let (Some(left), Some(right)) = (query.shape(left), query.shape(right)) else { return Inferred::default() };
+    let (Some(left), Some(right)) = (query.shape(left), query.shape(right)) else {
+        return Inferred::default();
+    };
     let (rows, left_batch) = match left.as_slice() {
         [] => return Inferred::default(),
         [_] => (None, &[][..]),

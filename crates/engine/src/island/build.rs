@@ -13,10 +13,7 @@ use super::{
     write::{Data, Writer, name},
 };
 use crate::{
-    facts::{
-        Fact,
-        size::Sizes,
-    },
+    facts::{Fact, size::Sizes},
     onnx::{
         OnnxError,
         files::DataFiles,
@@ -96,9 +93,12 @@ pub(crate) fn build(
                     if let Data::Bytes(_, bytes) = &data {
                         weights = weights.saturating_add(bytes.len());
                     }
-                    writer.constant(&name(*value), &shape, data).ok_or_else(|| broken("a constant has a type that rten does not have"))?;
+                    writer
+                        .constant(&name(*value), &shape, data)
+                        .ok_or_else(|| broken("a constant has a type that rten does not have"))?;
                 } else {
-                    let kind = Kind::of(element_type).ok_or_else(|| broken("a value has a type that rten does not have"))?;
+                    let kind = Kind::of(element_type)
+                        .ok_or_else(|| broken("a value has a type that rten does not have"))?;
                     writer.input(*value, kind, fact);
                     inputs.push(*value);
                 }
@@ -123,7 +123,8 @@ pub(crate) fn build(
         .map_err(|error| BuildError::Engine(error.to_string()))?;
     drop(options);
 
-    let node = |value: &ValueId| model.node_id(&name(*value)).map_err(|error| BuildError::Engine(error.to_string()));
+    let node =
+        |value: &ValueId| model.node_id(&name(*value)).map_err(|error| BuildError::Engine(error.to_string()));
     let input_nodes = inputs.iter().map(node).collect::<Result<Vec<_>, _>>()?;
     let output_nodes = plot
         .outputs
@@ -143,7 +144,11 @@ fn data(constant: Constant, files: &dyn DataFiles) -> Result<Data, OnnxError> {
     match constant {
         Constant::Tensor(tensor) => Ok(Data::Tensor(tensor)),
         Constant::Stored(stored) => match stored.element_type {
-            ElementType::Float | ElementType::Int32 | ElementType::Int8 | ElementType::Uint8 | ElementType::Half => {
+            ElementType::Float
+            | ElementType::Int32
+            | ElementType::Int8
+            | ElementType::Uint8
+            | ElementType::Half => {
                 let element_type = stored.element_type;
                 Ok(Data::Bytes(element_type, stored.into_bytes(files)?))
             }

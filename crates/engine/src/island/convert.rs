@@ -38,10 +38,7 @@ fn narrow(value: i64) -> Result<i32, OperatorError> {
 }
 
 /// A tensor that rten takes in the type that it is: its elements as they are.
-fn same<'a, T: Clone>(
-    shape: &[usize],
-    values: &'a mut Arc<Vec<T>>,
-) -> Result<ValueOrView<'a>, OperatorError>
+fn same<'a, T: Clone>(shape: &[usize], values: &'a mut Arc<Vec<T>>) -> Result<ValueOrView<'a>, OperatorError>
 where
     EngineValue: From<EngineTensor<T>>,
     ValueView<'a>: From<TensorView<'a, T>>,
@@ -78,7 +75,9 @@ pub(super) fn to_engine<'a>(
 pub(super) fn from_engine(value: EngineValue, element_type: ElementType) -> Result<Tensor, OperatorError> {
     let shape = value.shape().to_vec();
     let elements = match (value, element_type) {
-        (EngineValue::FloatTensor(tensor), ElementType::Float) => Elements::Float(Arc::new(tensor.into_data())),
+        (EngineValue::FloatTensor(tensor), ElementType::Float) => {
+            Elements::Float(Arc::new(tensor.into_data()))
+        }
         (EngineValue::FloatTensor(tensor), ElementType::Half) => {
             let values = tensor.into_data();
             Elements::Half(Arc::new(values.into_iter().map(f16::from_f32).collect()))
@@ -87,7 +86,9 @@ pub(super) fn from_engine(value: EngineValue, element_type: ElementType) -> Resu
             let values = tensor.into_data();
             Elements::Bfloat16(Arc::new(values.into_iter().map(bf16::from_f32).collect()))
         }
-        (EngineValue::Int32Tensor(tensor), ElementType::Int32) => Elements::Int32(Arc::new(tensor.into_data())),
+        (EngineValue::Int32Tensor(tensor), ElementType::Int32) => {
+            Elements::Int32(Arc::new(tensor.into_data()))
+        }
         (EngineValue::Int32Tensor(tensor), ElementType::Int64) => {
             let values = tensor.into_data();
             Elements::Int64(Arc::new(values.into_iter().map(i64::from).collect()))
@@ -97,8 +98,11 @@ pub(super) fn from_engine(value: EngineValue, element_type: ElementType) -> Resu
             Elements::Bool(Arc::new(values.into_iter().map(|value| value != 0).collect()))
         }
         (EngineValue::Int8Tensor(tensor), ElementType::Int8) => Elements::Int8(Arc::new(tensor.into_data())),
-        (EngineValue::UInt8Tensor(tensor), ElementType::Uint8) => Elements::Uint8(Arc::new(tensor.into_data())),
+        (EngineValue::UInt8Tensor(tensor), ElementType::Uint8) => {
+            Elements::Uint8(Arc::new(tensor.into_data()))
+        }
         _ => return Err(failed(format!("an island gave something else than a tensor of {element_type}"))),
     };
-    Tensor::new(shape, elements).ok_or_else(|| failed("an island gave a tensor of another size than its shape"))
+    Tensor::new(shape, elements)
+        .ok_or_else(|| failed("an island gave a tensor of another size than its shape"))
 }

@@ -12,12 +12,9 @@ mod reductions;
 
 use super::{IslandNode, Kind, Operand, Target, Translation};
 use crate::{
+    facts::{Fact, size::Sizes},
     onnx::model::Node,
     operators::Attribute,
-    facts::{
-        Fact,
-        size::Sizes,
-    },
     tensor::{ElementType, Tensor, ValueType},
 };
 

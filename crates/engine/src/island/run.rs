@@ -11,7 +11,7 @@ use super::convert::{from_engine, to_engine};
 use crate::{
     facts::size::{LARGEST_DIMENSION, Size, Sizes, value_of},
     operators::{Context, Operator, OperatorError},
-    tensor::{Elements, ElementType, Value},
+    tensor::{ElementType, Elements, Value},
 };
 
 /// What the values of an island take, in the order of its nodes.
@@ -56,7 +56,8 @@ impl Operator for Island {
             let tensor = input.and_then(Value::into_tensor).ok_or_else(|| OperatorError::Engine {
                 reason: "an input of an island is not a tensor".to_owned(),
             })?;
-            if tensor.shape().iter().any(|size| *size as i64 > LARGEST_DIMENSION || *size > i64::MAX as usize) {
+            if tensor.shape().iter().any(|size| *size as i64 > LARGEST_DIMENSION || *size > i64::MAX as usize)
+            {
                 return Err(OperatorError::TooLarge { shape: tensor.shape().to_vec() });
             }
             given.push(tensor.into_parts());

@@ -7,7 +7,7 @@ use crate::{
     facts::{Fact, size::Size},
     onnx::model::ValueId,
     operators::Attribute,
-    tensor::{Elements, ElementType, Tensor},
+    tensor::{ElementType, Elements, Tensor},
     wire::{put_bytes, put_number},
 };
 
@@ -129,7 +129,9 @@ impl Writer {
             for target in &node.outputs {
                 let output = match target {
                     Target::Unused => String::new(),
-                    Target::Output(index) => outputs.get(*index).copied().flatten().map(name).unwrap_or_default(),
+                    Target::Output(index) => {
+                        outputs.get(*index).copied().flatten().map(name).unwrap_or_default()
+                    }
                     Target::Inner(index) => {
                         self.names += 1;
                         let inner = format!("i{}", self.names);

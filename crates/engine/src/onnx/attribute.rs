@@ -4,12 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{
-    Limits, OnnxError,
-    declaration::value_type,
-    model::Constant,
-    tensor::constant,
-};
+use super::{Limits, OnnxError, declaration::value_type, model::Constant, tensor::constant};
 use crate::{
     operators::Attribute,
     tensor::ValueType,
@@ -131,9 +126,7 @@ pub(super) fn attribute(
         7 => Ok(Read::Value(Attribute::Integers(parts.integers))),
         8 => Ok(Read::Value(Attribute::Texts(parts.texts))),
         13 => match value_type(data, parts.declared.unwrap_or_default(), 0)? {
-            Ok((Some(ValueType::Tensor(element_type)), _)) => {
-                Ok(Read::Value(Attribute::Type(element_type)))
-            }
+            Ok((Some(ValueType::Tensor(element_type)), _)) => Ok(Read::Value(Attribute::Type(element_type))),
             Ok((Some(other), _)) => Ok(Read::Value(Attribute::NestedType(other))),
             Ok((None, _)) => Err("it names no type".to_owned()),
             Err(reason) => Err(reason),

@@ -68,7 +68,10 @@ impl DataFiles for Directory {
         let found = |error: std::io::Error| format!("its data is in the file {:?}: {error}", name.as_str());
         let path = self.root.join(name.as_str()).canonicalize().map_err(found)?;
         if !path.starts_with(&self.root) {
-            return Err(format!("its data is in the file {:?}, which is outside the directory", name.as_str()));
+            return Err(format!(
+                "its data is in the file {:?}, which is outside the directory",
+                name.as_str()
+            ));
         }
         let mut file = File::open(path).map_err(found)?;
         let size = file.metadata().map_err(found)?.len();

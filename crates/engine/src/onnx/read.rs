@@ -110,7 +110,11 @@ fn entry(data: &[u8], range: Range<usize>) -> Result<(String, String), OnnxError
 }
 
 /// Reads an `OperatorSetIdProto`.
-pub(super) fn opsets(data: &[u8], range: Range<usize>, into: &mut Vec<(String, i64)>) -> Result<(), OnnxError> {
+pub(super) fn opsets(
+    data: &[u8],
+    range: Range<usize>,
+    into: &mut Vec<(String, i64)>,
+) -> Result<(), OnnxError> {
     let (mut domain, mut version) = (String::new(), 0);
     for field in Fields::within(data, range) {
         let field = field?;
@@ -251,14 +255,22 @@ impl<'a> Reader<'a> {
 
     fn check_depth(&self, depth: usize) -> Result<(), OnnxError> {
         if depth > self.limits.depth {
-            return Err(OnnxError::TooMany { what: "levels of nesting", found: depth, limit: self.limits.depth });
+            return Err(OnnxError::TooMany {
+                what: "levels of nesting",
+                found: depth,
+                limit: self.limits.depth,
+            });
         }
         Ok(())
     }
 
     fn check_name(&self, name: &str) -> Result<(), OnnxError> {
         if name.len() > self.limits.name {
-            return Err(OnnxError::TooMany { what: "bytes in a name", found: name.len(), limit: self.limits.name });
+            return Err(OnnxError::TooMany {
+                what: "bytes in a name",
+                found: name.len(),
+                limit: self.limits.name,
+            });
         }
         Ok(())
     }
@@ -330,7 +342,9 @@ impl<'a> Reader<'a> {
         for (name, argument) in call.arguments {
             match argument {
                 Argument::Value(value) => attributes.set(&name, value),
-                Argument::Constant(Constant::Tensor(tensor)) => attributes.set(&name, Attribute::Tensor(tensor)),
+                Argument::Constant(Constant::Tensor(tensor)) => {
+                    attributes.set(&name, Attribute::Tensor(tensor))
+                }
                 Argument::Constant(Constant::Stored(mut stored)) => {
                     // Only tables of ai.onnx.ml have tensors of any size in attributes.
                     stored.settle(self.data);
@@ -379,9 +393,9 @@ impl<'a> Reader<'a> {
         for name in &header.inputs {
             let value = match name.as_str() {
                 "" => None,
-                name => self
-                    .scopes
-                    .find(name, || format!("the node {:?} ({})", header.name, header.operator))?,
+                name => {
+                    self.scopes.find(name, || format!("the node {:?} ({})", header.name, header.operator))?
+                }
             };
             call.inputs.push(value);
         }

@@ -26,8 +26,11 @@ pub(super) struct Scopes {
 impl Scopes {
     /// A new value.
     pub(super) fn value(&mut self, name: &str) -> Result<ValueId, OnnxError> {
-        let number = u32::try_from(self.values.len())
-            .map_err(|_| OnnxError::TooMany { what: "values", found: self.values.len(), limit: u32::MAX as usize })?;
+        let number = u32::try_from(self.values.len()).map_err(|_| OnnxError::TooMany {
+            what: "values",
+            found: self.values.len(),
+            limit: u32::MAX as usize,
+        })?;
         self.values.push(name.to_owned());
         Ok(ValueId(number))
     }
@@ -76,7 +79,11 @@ impl Scopes {
     }
 
     /// The value of this name, or of no value; an error if nothing has it.
-    pub(super) fn find(&mut self, name: &str, user: impl FnOnce() -> String) -> Result<Option<ValueId>, OnnxError> {
+    pub(super) fn find(
+        &mut self,
+        name: &str,
+        user: impl FnOnce() -> String,
+    ) -> Result<Option<ValueId>, OnnxError> {
         let visible = self.open.get_mut(self.visible..).unwrap_or_default();
         let found = visible
             .iter()

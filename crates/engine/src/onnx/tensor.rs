@@ -106,7 +106,13 @@ pub(super) fn constant(
     let (count, bytes) = size;
 
     let stored = |place| {
-        Constant::Stored(Stored { name: parts.name.clone(), element_type, shape: shape.clone(), bytes, place })
+        Constant::Stored(Stored {
+            name: parts.name.clone(),
+            element_type,
+            shape: shape.clone(),
+            bytes,
+            place,
+        })
     };
     let is_text = element_type == ElementType::Text;
     if parts.is_external || !parts.external.is_empty() {
@@ -142,8 +148,9 @@ pub(super) fn constant(
     {
         return Ok((parts.name.clone(), stored(Place::File(range.clone()))));
     }
-    let tensor = typed(data, &parts, element_type, &shape)?
-        .ok_or_else(|| failed(format!("it has not {count} elements of {element_type}, as its shape {shape:?} says")))?;
+    let tensor = typed(data, &parts, element_type, &shape)?.ok_or_else(|| {
+        failed(format!("it has not {count} elements of {element_type}, as its shape {shape:?} says"))
+    })?;
     Ok((parts.name, Constant::Tensor(tensor)))
 }
 
@@ -154,7 +161,9 @@ fn external(entries: &[(String, String)], bytes: usize) -> Result<Place, String>
         .ok_or_else(|| format!("it is in the file {location:?}, which is not in the model's directory"))?;
     let number = |key: &str| match entry(key) {
         None => Ok(None),
-        Some(value) => value.parse::<u64>().map(Some).map_err(|_| format!("its {key} is {value:?}, not a number")),
+        Some(value) => {
+            value.parse::<u64>().map(Some).map_err(|_| format!("its {key} is {value:?}, not a number"))
+        }
     };
     if let Some(length) = number("length")?
         && length != bytes as u64
@@ -206,10 +215,13 @@ fn typed(
         ElementType::Uint8 => make(shape, integers(&parts.integers)?, |value| value as u8),
         ElementType::Bool => make(shape, integers(&parts.integers)?, |value| value != 0),
         ElementType::Half => make(shape, integers(&parts.integers)?, |value| f16::from_bits(value as u16)),
-        ElementType::Bfloat16 => make(shape, integers(&parts.integers)?, |value| bf16::from_bits(value as u16)),
+        ElementType::Bfloat16 => {
+            make(shape, integers(&parts.integers)?, |value| bf16::from_bits(value as u16))
+        }
         ElementType::Text => {
             let texts = parts.texts.iter();
-            let texts = texts.map(|range| Bytes::copy_from_slice(data.get(range.clone()).unwrap_or_default()));
+            let texts =
+                texts.map(|range| Bytes::copy_from_slice(data.get(range.clone()).unwrap_or_default()));
             Tensor::from_vec(shape, texts.collect::<Vec<Text>>())
         }
     })

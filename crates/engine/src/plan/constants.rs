@@ -55,7 +55,11 @@ impl ConstantStore {
     }
 
     /// The constant as a tensor, which it is from now on.
-    pub(super) fn tensor(&mut self, value: ValueId, files: &dyn DataFiles) -> Result<Option<Tensor>, OnnxError> {
+    pub(super) fn tensor(
+        &mut self,
+        value: ValueId,
+        files: &dyn DataFiles,
+    ) -> Result<Option<Tensor>, OnnxError> {
         match self.constants.get_mut(&value) {
             None => Ok(None),
             Some(Constant::Tensor(tensor)) => Ok(Some(tensor.clone())),
@@ -95,6 +99,10 @@ impl Constants for Taking<'_> {
     fn take(&mut self, value: ValueId) -> Option<Constant> {
         let count = self.counts.get(&value).copied().unwrap_or(0);
         let others = self.store.references.get(&value).copied().unwrap_or(0).saturating_sub(count);
-        if others == 0 { self.store.constants.remove(&value) } else { self.store.constants.get(&value).cloned() }
+        if others == 0 {
+            self.store.constants.remove(&value)
+        } else {
+            self.store.constants.get(&value).cloned()
+        }
     }
 }

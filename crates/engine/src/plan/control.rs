@@ -37,7 +37,9 @@ impl Planner<'_> {
 
     fn body(&self, node: &Node, name: &str) -> Result<Graph, PlanError> {
         let found = node.graphs.iter().find(|(known, _)| known == name);
-        found.map(|(_, graph)| graph.clone()).ok_or_else(|| self.refusal(node, format!("it has no graph {name}")))
+        found
+            .map(|(_, graph)| graph.clone())
+            .ok_or_else(|| self.refusal(node, format!("it has no graph {name}")))
     }
 
     /// What a nested graph may know of the values that it captures.
@@ -137,9 +139,9 @@ impl Planner<'_> {
         let mut types = Vec::new();
         for index in 0..carried {
             let fact = self.input_fact(node, facts, index + 2);
-            let value_type = fact
-                .and_then(|fact| fact.value_type)
-                .ok_or_else(|| self.refusal(node, format!("the type of its input {} is not known", index + 2)))?;
+            let value_type = fact.and_then(|fact| fact.value_type).ok_or_else(|| {
+                self.refusal(node, format!("the type of its input {} is not known", index + 2))
+            })?;
             types.push(value_type.clone());
             // A value may change its shape from one turn to the next.
             inputs.push(Fact::typed(value_type));
@@ -156,7 +158,9 @@ impl Planner<'_> {
             let given = outcome.outputs.get(index + 1).and_then(|fact| fact.value_type.as_ref());
             let joined = join(value_type, given);
             let Some(joined) = joined else {
-                return Err(self.refusal(node, format!("the value {index} changes its type from turn to turn")));
+                return Err(
+                    self.refusal(node, format!("the value {index} changes its type from turn to turn"))
+                );
             };
             outputs.push(Fact::typed(joined));
         }
@@ -198,9 +202,10 @@ impl Planner<'_> {
         let (count, input_axes, output_axes, input_directions, output_directions) =
             read().map_err(|error| self.refusal(node, error.to_string()))?;
         let given = node.inputs.len().saturating_sub(first);
-        let count = usize::try_from(count).ok().filter(|count| (1..=given).contains(count)).ok_or_else(|| {
-            self.refusal(node, format!("num_scan_inputs is {count}; it has {given} inputs"))
-        })?;
+        let count =
+            usize::try_from(count).ok().filter(|count| (1..=given).contains(count)).ok_or_else(|| {
+                self.refusal(node, format!("num_scan_inputs is {count}; it has {given} inputs"))
+            })?;
         if batched && node.inputs.first().copied().flatten().is_some() {
             return Err(self.refusal(node, "sequence_lens is not computed; use opset 9 or later"));
         }
@@ -220,7 +225,8 @@ impl Planner<'_> {
                     backwards: input_directions.get(scan).copied().unwrap_or(0) == 1,
                 });
                 inner.shape = fact.shape.as_ref().filter(|_| !batched).and_then(|shape| {
-                    let position = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).ok()?;
+                    let position =
+                        usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).ok()?;
                     let mut shape = shape.clone();
                     (position < shape.len()).then(|| shape.remove(position))?;
                     Some(shape)
@@ -249,11 +255,20 @@ impl Planner<'_> {
                     backwards: output_directions.get(scan).copied().unwrap_or(0) == 1,
                 });
             } else if inputs.get(index).and_then(Fact::element_type) != Some(element_type) {
-                return Err(self.refusal(node, format!("the state {index} changes its type from turn to turn")));
+                return Err(
+                    self.refusal(node, format!("the state {index} changes its type from turn to turn"))
+                );
             }
         }
         debug_assert_eq!(scan_outputs.len(), scans);
-        let operator = Scan { body: outcome.program, states, inputs: scan_inputs, outputs: scan_outputs, batched, captures: node.captures.len() };
+        let operator = Scan {
+            body: outcome.program,
+            states,
+            inputs: scan_inputs,
+            outputs: scan_outputs,
+            batched,
+            captures: node.captures.len(),
+        };
         Ok((Box::new(operator), outputs))
     }
 
@@ -290,7 +305,15 @@ impl Planner<'_> {
             outputs.push(Fact::typed(ValueType::Sequence(element_type)));
             types.push(element_type);
         }
-        Ok((Box::new(SequenceMap { body: outcome.program, is_sequence, types, captures: node.captures.len() }), outputs))
+        Ok((
+            Box::new(SequenceMap {
+                body: outcome.program,
+                is_sequence,
+                types,
+                captures: node.captures.len(),
+            }),
+            outputs,
+        ))
     }
 }
 

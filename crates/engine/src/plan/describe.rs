@@ -72,7 +72,8 @@ impl fmt::Display for Plan {
                 indent = line.depth * 2
             )?;
         }
-        let count = |worker: fn(&Worker) -> bool| self.lines.iter().filter(|line| worker(&line.worker)).count();
+        let count =
+            |worker: fn(&Worker) -> bool| self.lines.iter().filter(|line| worker(&line.worker)).count();
         writeln!(
             f,
             "{} nodes: {} at load, {} our own, {} in {} islands; {} parameters, {} bytes of file",

@@ -16,7 +16,12 @@ const LARGEST_OUTPUT: usize = 1 << 22;
 pub(super) fn is_deterministic(node: &Node) -> bool {
     !matches!(
         node.operator.as_str(),
-        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "Bernoulli"
+        "RandomNormal"
+            | "RandomNormalLike"
+            | "RandomUniform"
+            | "RandomUniformLike"
+            | "Multinomial"
+            | "Bernoulli"
             | "Dropout"
     )
 }
@@ -33,7 +38,6 @@ pub(super) fn fold(operator: &dyn Operator, inputs: Vec<Option<Value>>) -> Optio
     let cancellation = Cancellation::default();
     let outputs = operator.run(inputs, &Context::new(&memory, &cancellation)).ok()?;
     let tensors: Option<Vec<Tensor>> = outputs.into_iter().map(Value::into_tensor).collect();
-    tensors.filter(|tensors| {
-        tensors.iter().map(Tensor::bytes).fold(0, usize::saturating_add) <= LARGEST_OUTPUT
-    })
+    tensors
+        .filter(|tensors| tensors.iter().map(Tensor::bytes).fold(0, usize::saturating_add) <= LARGEST_OUTPUT)
 }

@@ -215,7 +215,9 @@ impl Planner<'_> {
                 None => None,
                 Some(value) => match self.constants.tensor(*value, self.files)? {
                     Some(tensor) => Some((ValueType::Tensor(tensor.element_type()), Some(tensor))),
-                    None => facts.get(value).and_then(|fact| fact.value_type.clone()).map(|known| (known, None)),
+                    None => {
+                        facts.get(value).and_then(|fact| fact.value_type.clone()).map(|known| (known, None))
+                    }
                 },
             });
         }
@@ -424,7 +426,8 @@ impl Planner<'_> {
             .flatten()
             .map(|output| {
                 let fact = self.fact(facts, *output).unwrap_or_default();
-                let value_type = fact.value_type.as_ref().map_or_else(|| "?".to_owned(), ValueType::to_string);
+                let value_type =
+                    fact.value_type.as_ref().map_or_else(|| "?".to_owned(), ValueType::to_string);
                 let shape = fact.shape.as_ref().map_or_else(
                     || "?".to_owned(),
                     |shape| shape.iter().map(|size| sizes.write(size)).collect::<Vec<_>>().join(","),

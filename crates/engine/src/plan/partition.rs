@@ -62,12 +62,21 @@ mod tests {
     #[test]
     fn what_waits_for_an_island_and_is_waited_for_splits_it() {
         // 0 -> island 1 -> ours 2 -> island 3; island 4 needs 1 only.
-        let found = stages(&[(&[0], 1, true), (&[1], 2, false), (&[2], 3, true), (&[1], 4, true), (&[3, 4], 5, true)]);
+        let found = stages(&[
+            (&[0], 1, true),
+            (&[1], 2, false),
+            (&[2], 3, true),
+            (&[1], 4, true),
+            (&[3, 4], 5, true),
+        ]);
         assert_eq!(found, [1, 1, 2, 1, 2]);
     }
 
     #[test]
     fn ours_before_any_island_splits_nothing() {
-        assert_eq!(stages(&[(&[0], 1, false), (&[1], 2, true), (&[0], 3, true), (&[2, 3], 4, true)]), [0, 1, 1, 1]);
+        assert_eq!(
+            stages(&[(&[0], 1, false), (&[1], 2, true), (&[0], 3, true), (&[2, 3], 4, true)]),
+            [0, 1, 1, 1]
+        );
     }
 }

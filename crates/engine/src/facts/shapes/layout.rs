@@ -9,7 +9,8 @@ use crate::facts::{
 /// What is known of each output.
 pub(super) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
     let range = query.input(0).and_then(|input| input.bounds(sizes));
-    let one = |shape: Option<Vec<Size>>, contents: Option<Vec<Size>>| vec![Inferred { shape, contents, range }];
+    let one =
+        |shape: Option<Vec<Size>>, contents: Option<Vec<Size>>| vec![Inferred { shape, contents, range }];
     let contents = query.input(0).and_then(|input| input.contents.clone());
     match query.node.operator.as_str() {
         "Shape" => vec![shape(query, sizes)],
@@ -72,8 +73,7 @@ fn shape(query: &Query<'_>, sizes: &mut Sizes) -> Inferred {
         let value = if value < 0 { value + rank } else { value };
         usize::try_from(value.clamp(0, rank)).unwrap_or_default()
     };
-    let (Ok(start), Ok(end)) =
-        (query.node.attributes.integer("start"), query.node.attributes.integer("end"))
+    let (Ok(start), Ok(end)) = (query.node.attributes.integer("start"), query.node.attributes.integer("end"))
     else {
         return Inferred::default();
     };
@@ -130,7 +130,8 @@ fn reshape(query: &Query<'_>, sizes: &mut Sizes) -> Option<Vec<Size>> {
 fn flatten(query: &Query<'_>) -> Option<Vec<Size>> {
     let shape = query.shape(0)?;
     let position = query.integer("axis", 1)?;
-    let position = if position == i64::try_from(shape.len()).ok()? { shape.len() } else { axis(position, shape.len())? };
+    let position =
+        if position == i64::try_from(shape.len()).ok()? { shape.len() } else { axis(position, shape.len())? };
     let (before, after) = shape.split_at_checked(position)?;
     Some(vec![elements(before)?, elements(after)?])
 }
@@ -171,9 +172,7 @@ fn unsqueeze(query: &Query<'_>) -> Option<Vec<Size>> {
     let axes: Option<Vec<usize>> = axes.into_iter().map(|position| axis(position, rank)).collect();
     let axes = axes?;
     let mut rest = shape.iter().cloned();
-    (0..rank)
-        .map(|index| if axes.contains(&index) { Some(Size::from(1)) } else { rest.next() })
-        .collect()
+    (0..rank).map(|index| if axes.contains(&index) { Some(Size::from(1)) } else { rest.next() }).collect()
 }
 
 fn concat(query: &Query<'_>, sizes: &Sizes) -> Inferred {
@@ -200,10 +199,9 @@ fn concat(query: &Query<'_>, sizes: &Sizes) -> Inferred {
         let parts: Option<Vec<&Vec<Size>>> = facts.iter().map(|fact| fact.contents.as_ref()).collect();
         Some(parts?.into_iter().flatten().cloned().collect())
     };
-    let range = facts
-        .iter()
-        .map(|fact| fact.bounds(sizes))
-        .reduce(|left, right| left.zip(right).map(|(left, right)| (left.0.min(right.0), left.1.max(right.1))));
+    let range = facts.iter().map(|fact| fact.bounds(sizes)).reduce(|left, right| {
+        left.zip(right).map(|(left, right)| (left.0.min(right.0), left.1.max(right.1)))
+    });
     let shape = shape();
     let is_vector = shape.as_ref().is_some_and(|shape| shape.len() == 1);
     Inferred { contents: contents().filter(|_| is_vector), shape, range: range.flatten() }
@@ -258,7 +256,9 @@ fn slice(query: &Query<'_>, range: Option<(i128, i128)>, sizes: &mut Sizes) -> I
     let (starts, ends) = (known("starts", 1), known("ends", 2));
     let mut output = shape.clone();
     for (index, position) in axes.iter().enumerate() {
-        let Some(position) = axis(*position, shape.len()) else { return Inferred { range, ..Inferred::default() } };
+        let Some(position) = axis(*position, shape.len()) else {
+            return Inferred { range, ..Inferred::default() };
+        };
         let step = steps.get(index).copied().unwrap_or(1);
         let size = shape.get(position).cloned().unwrap_or_default();
         let start = starts.as_ref().and_then(|starts| starts.get(index));
@@ -292,7 +292,13 @@ fn slice(query: &Query<'_>, range: Option<(i128, i128)>, sizes: &mut Sizes) -> I
 }
 
 /// How long a slice of a dimension is.
-fn length_of_slice(size: &Size, start: Option<&Size>, end: Option<&Size>, step: i64, sizes: &mut Sizes) -> Size {
+fn length_of_slice(
+    size: &Size,
+    start: Option<&Size>,
+    end: Option<&Size>,
+    step: i64,
+    sizes: &mut Sizes,
+) -> Size {
     let largest = i64::try_from(sizes.bounds(size).1).unwrap_or(LARGEST_DIMENSION).max(0);
     let (Some(start), Some(end)) = (start, end) else { return sizes.unknown(0, largest) };
     if let (Some(size), Some(start), Some(end)) = (size.value(), start.value(), end.value())
@@ -370,8 +376,11 @@ fn split(query: &Query<'_>, range: Option<(i128, i128)>, sizes: &mut Sizes) -> V
         .into_iter()
         .map(|length| {
             let mut shape = shape.clone();
-            let end = start.zip(length.value()).and_then(|(start, length)| start.checked_add(usize::try_from(length).ok()?));
-            let taken = contents.zip(start.zip(end)).and_then(|(contents, (start, end))| contents.get(start..end));
+            let end = start
+                .zip(length.value())
+                .and_then(|(start, length)| start.checked_add(usize::try_from(length).ok()?));
+            let taken =
+                contents.zip(start.zip(end)).and_then(|(contents, (start, end))| contents.get(start..end));
             start = end;
             if let Some(size) = shape.get_mut(position) {
                 *size = length;

@@ -143,10 +143,12 @@ fn bounds(query: &Query<'_>, values: &[&Fact], sizes: &Sizes) -> Option<Bounds> 
             Some((joined.0.min(next.0), joined.1.max(next.1)))
         })?,
         // An element is its old value, or a bound.
-        "Clip" => [1, 2].into_iter().filter_map(|index| query.input(index)).try_fold(first, |joined, bound| {
-            let bound = bound.bounds(sizes)?;
-            Some((joined.0.min(bound.0), joined.1.max(bound.1)))
-        })?,
+        "Clip" => {
+            [1, 2].into_iter().filter_map(|index| query.input(index)).try_fold(first, |joined, bound| {
+                let bound = bound.bounds(sizes)?;
+                Some((joined.0.min(bound.0), joined.1.max(bound.1)))
+            })?
+        }
         _ => return None,
     };
     let wraps = values.first().and_then(|fact| fact.element_type()).and_then(type_bounds);
@@ -174,7 +176,8 @@ pub(super) fn cumulative_sum(query: &Query<'_>, sizes: &Sizes) -> Inferred {
 
 /// `Range`.
 pub(super) fn range(query: &Query<'_>, sizes: &mut Sizes) -> Inferred {
-    let first = |index: usize| query.input(index).filter(|input| is_integer(input))?.contents.as_ref()?.first();
+    let first =
+        |index: usize| query.input(index).filter(|input| is_integer(input))?.contents.as_ref()?.first();
     let (Some(start), Some(limit), Some(delta)) = (first(0), first(1), first(2)) else {
         return Inferred { shape: Some(vec![sizes.unknown(0, LARGEST_DIMENSION)]), ..Inferred::default() };
     };
@@ -184,7 +187,8 @@ pub(super) fn range(query: &Query<'_>, sizes: &mut Sizes) -> Inferred {
     };
     let rounded = span.plus(&Size::from(delta - 1));
     let count = rounded.map(|rounded| sizes.quotient(&rounded, &Size::from(delta)));
-    let count = count.map(|count| if sizes.bounds(&count).0 < 0 { sizes.larger(&count, &Size::from(0)) } else { count });
+    let count = count
+        .map(|count| if sizes.bounds(&count).0 < 0 { sizes.larger(&count, &Size::from(0)) } else { count });
     Inferred { shape: count.map(|count| vec![count]), contents: None, range: Some((low, high.max(low))) }
 }
 
@@ -225,7 +229,11 @@ pub(super) fn top(query: &Query<'_>, _sizes: &Sizes) -> Vec<Inferred> {
     };
     let shape = shape();
     vec![
-        Inferred { range: query.input(0).and_then(|input| input.range), shape: shape.clone(), contents: None },
+        Inferred {
+            range: query.input(0).and_then(|input| input.range),
+            shape: shape.clone(),
+            contents: None,
+        },
         Inferred { shape, contents: None, range: Some(dimension_bounds()) },
     ]
 }

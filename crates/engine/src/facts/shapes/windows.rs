@@ -179,7 +179,12 @@ pub(super) fn pad(query: &Query<'_>, sizes: &Sizes) -> Inferred {
             return None;
         }
         let (before, after) = pads.split_at(input.len());
-        input.iter().zip(before).zip(after).map(|((size, before), after)| size.plus(before)?.plus(after)).collect()
+        input
+            .iter()
+            .zip(before)
+            .zip(after)
+            .map(|((size, before), after)| size.plus(before)?.plus(after))
+            .collect()
     };
     Inferred::shape(shape())
 }

@@ -9,9 +9,9 @@ use crate::{
 
 pub(super) fn translate(view: &View<'_>) -> Option<Translation> {
     match view.operator() {
-        "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Ceil" | "Cos" | "Cosh" | "Erf" | "Exp" | "Floor"
-        | "HardSwish" | "Log" | "Reciprocal" | "Round" | "Sigmoid" | "Sin" | "Sinh" | "Softsign" | "Sqrt"
-        | "Tan" | "Tanh" => float(view, &[]),
+        "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Ceil" | "Cos" | "Cosh" | "Erf" | "Exp"
+        | "Floor" | "HardSwish" | "Log" | "Reciprocal" | "Round" | "Sigmoid" | "Sin" | "Sinh"
+        | "Softsign" | "Sqrt" | "Tan" | "Tanh" => float(view, &[]),
         "Abs" => absolute(view),
         "Neg" => negative(view),
         "Elu" => float(view, &["alpha"]),
@@ -144,12 +144,17 @@ fn clip(view: &View<'_>) -> Option<Translation> {
             let scalar = |value: Option<f32>, default: f32| {
                 Some(Operand::Constant(Tensor::scalar(value.unwrap_or(default))))
             };
-            let inner = |index: u32, node: IslandNode| IslandNode { outputs: vec![Target::Inner(index)], ..node };
+            let inner =
+                |index: u32, node: IslandNode| IslandNode { outputs: vec![Target::Inner(index)], ..node };
             let bounds = vec![view.operand(0), scalar(low, f32::NEG_INFINITY), scalar(high, f32::INFINITY)];
             let nodes = vec![
                 inner(0, node("IsNaN", view.operands(1), Vec::new())),
                 inner(1, node("Clip", bounds, Vec::new())),
-                node("Where", vec![Some(Operand::Inner(0)), view.operand(0), Some(Operand::Inner(1))], Vec::new()),
+                node(
+                    "Where",
+                    vec![Some(Operand::Inner(0)), view.operand(0), Some(Operand::Inner(1))],
+                    Vec::new(),
+                ),
             ];
             Some(Translation { nodes, types: vec![value_type], heavy: false })
         }
@@ -167,10 +172,14 @@ fn prelu(view: &View<'_>) -> Option<Translation> {
 
 /// Whether an operator of whole numbers neither leaves 32 bits nor the type: what it gives
 /// provably fits.
-fn result_fits(view: &View<'_>, combine: impl Fn((i128, i128), (i128, i128)) -> Option<(i128, i128)>) -> bool {
+fn result_fits(
+    view: &View<'_>,
+    combine: impl Fn((i128, i128), (i128, i128)) -> Option<(i128, i128)>,
+) -> bool {
     let bounds = |index: usize| view.input(index).and_then(|fact| fact.bounds(view.sizes));
     let (Some(left), Some(right)) = (bounds(0), bounds(1)) else { return false };
-    combine(left, right).is_some_and(|(low, high)| low >= i128::from(i32::MIN) && high <= i128::from(i32::MAX))
+    combine(left, right)
+        .is_some_and(|(low, high)| low >= i128::from(i32::MIN) && high <= i128::from(i32::MAX))
 }
 
 fn arithmetic(view: &View<'_>) -> Option<Translation> {
@@ -266,8 +275,9 @@ fn compare(view: &View<'_>) -> Option<Translation> {
     }
     let floats = view.is_float(0) && view.is_float(1);
     let integers = view.kind(0) == Some(Kind::Int32) && view.kind(1) == Some(Kind::Int32);
-    (floats || integers)
-        .then(|| single(node(view.operator(), view.operands(2), Vec::new()), ValueType::Tensor(ElementType::Bool)))?
+    (floats || integers).then(|| {
+        single(node(view.operator(), view.operands(2), Vec::new()), ValueType::Tensor(ElementType::Bool))
+    })?
 }
 
 fn logical(view: &View<'_>) -> Option<Translation> {
@@ -337,7 +347,8 @@ fn identity(view: &View<'_>) -> Option<Translation> {
 /// At inference nothing is dropped. Before opset 7 an attribute said what it is.
 fn dropout(view: &View<'_>) -> Option<Translation> {
     let training = view.input(2).is_some_and(|fact| {
-        fact.constant.as_ref().and_then(|value| value.values::<bool>()).and_then(|values| values.first()) != Some(&false)
+        fact.constant.as_ref().and_then(|value| value.values::<bool>()).and_then(|values| values.first())
+            != Some(&false)
     });
     if training || view.node.opset < 7 || view.output_count() > 1 || !view.is_float(0) {
         return None;

@@ -35,8 +35,10 @@ fn windows(view: &View<'_>, kernel: &[i64]) -> Option<Vec<(&'static str, Attribu
     if strides.iter().any(|stride| *stride <= 0) {
         return None;
     }
-    let mut attributes =
-        vec![("kernel_shape", Attribute::Integers(kernel.to_vec())), ("strides", Attribute::Integers(strides))];
+    let mut attributes = vec![
+        ("kernel_shape", Attribute::Integers(kernel.to_vec())),
+        ("strides", Attribute::Integers(strides)),
+    ];
     match view.attribute_text("auto_pad")?.unwrap_or("NOTSET") {
         "NOTSET" => {
             let pads = list("pads", axes * 2, 0)?;
@@ -137,7 +139,10 @@ fn pad(view: &View<'_>) -> Option<Translation> {
         None => view.integers(1)?,
     };
     // Negative padding cuts; four inputs name axes.
-    if !view.is_float(0) || pads.iter().any(|pad| *pad < 0) || view.has_input(3) || !matches!(mode, "constant" | "edge" | "reflect")
+    if !view.is_float(0)
+        || pads.iter().any(|pad| *pad < 0)
+        || view.has_input(3)
+        || !matches!(mode, "constant" | "edge" | "reflect")
     {
         return None;
     }

@@ -135,7 +135,10 @@ fn gather_elements(view: &View<'_>) -> Option<Translation> {
     let name = if view.operator() == "GatherND" { "batch_dims" } else { "axis" };
     let value = view.attribute_integer(name, 0)?;
     let name = if name == "axis" { "axis" } else { "batch_dims" };
-    single(node(view.operator(), view.operands(2), vec![(name, Attribute::Integer(value))]), view.value_type(0)?)
+    single(
+        node(view.operator(), view.operands(2), vec![(name, Attribute::Integer(value))]),
+        view.value_type(0)?,
+    )
 }
 
 fn slice(view: &View<'_>) -> Option<Translation> {

@@ -136,7 +136,8 @@ fn recurrent(view: &View<'_>) -> Option<Translation> {
     if view.node.attributes.contains("activations") {
         let activations = view.node.attributes.texts("activations").ok()??;
         let expected: &[&str] = if is_lstm { &["Sigmoid", "Tanh", "Tanh"] } else { &["Sigmoid", "Tanh"] };
-        let matches = activations.iter().zip(expected.iter().cycle()).all(|(found, expected)| found == expected);
+        let matches =
+            activations.iter().zip(expected.iter().cycle()).all(|(found, expected)| found == expected);
         if !matches || activations.len() != expected.len() * directions {
             return None;
         }

@@ -1,15 +1,12 @@
 //! Operators that make one of many along axes.
 
 use super::{View, node, single};
-use crate::{
-    island::{Translation},
-    operators::Attribute,
-};
+use crate::{island::Translation, operators::Attribute};
 
 pub(super) fn translate(view: &View<'_>) -> Option<Translation> {
     match view.operator() {
-        "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceSum" | "ReduceSumSquare" | "ReduceMax"
-        | "ReduceMin" => reduce(view),
+        "ReduceMean" | "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceSum" | "ReduceSumSquare"
+        | "ReduceMax" | "ReduceMin" => reduce(view),
         _ => None,
     }
 }
