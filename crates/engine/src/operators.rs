@@ -6,12 +6,25 @@
 //! constants decide is decided in `build`: a node that would be computed wrongly, or
 //! not at all, is refused there.
 
+mod arguments;
 mod attributes;
+mod axes;
+mod broadcast;
+mod cast;
+mod constant;
 mod context;
 mod definition;
+mod elementwise;
 mod error;
+mod identity;
+mod layout;
+mod number;
+mod random;
 mod registry;
+mod types;
+mod widen;
 
+pub(crate) use arguments::Arguments;
 pub use attributes::{Attribute, AttributeError, Attributes};
 pub use context::{Budget, Cancellation, Context};
 pub use definition::{Built, Definition, Input, Operator};

@@ -1,12 +1,25 @@
 //! Which function builds which operator.
 
-use super::{Built, Definition, Refusal};
+use super::{Built, Definition, Refusal, cast, constant, elementwise, identity, random};
 
 /// Makes an operator of a node.
 pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
 
 /// The operators of each family: domain, name, builder.
-const FAMILIES: &[&[(&str, &str, Builder)]] = &[];
+const FAMILIES: &[&[(&str, &str, Builder)]] = &[
+    cast::OPERATORS,
+    constant::OPERATORS,
+    elementwise::activation::OPERATORS,
+    elementwise::arithmetic::OPERATORS,
+    elementwise::bits::OPERATORS,
+    elementwise::clip::OPERATORS,
+    elementwise::comparison::OPERATORS,
+    elementwise::power::OPERATORS,
+    elementwise::unary::OPERATORS,
+    elementwise::variadic::OPERATORS,
+    identity::OPERATORS,
+    random::OPERATORS,
+];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
 /// operators is the empty text.
