@@ -18,9 +18,13 @@ mod elementwise;
 mod error;
 mod identity;
 mod layout;
+mod movement;
 mod number;
 mod random;
+mod reduction;
 mod registry;
+mod scatter;
+mod selection;
 mod types;
 mod widen;
 

@@ -1,6 +1,9 @@
 //! Which function builds which operator.
 
-use super::{Built, Definition, Refusal, cast, constant, elementwise, identity, random};
+use super::{
+    Built, Definition, Refusal, cast, constant, elementwise, identity, movement, random, reduction, scatter,
+    selection,
+};
 
 /// Makes an operator of a node.
 pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
@@ -18,7 +21,19 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     elementwise::unary::OPERATORS,
     elementwise::variadic::OPERATORS,
     identity::OPERATORS,
+    movement::gather::OPERATORS,
+    movement::join::OPERATORS,
+    movement::pad::OPERATORS,
+    movement::reshape::OPERATORS,
+    movement::slice::OPERATORS,
+    movement::transpose::OPERATORS,
     random::OPERATORS,
+    reduction::arg::OPERATORS,
+    reduction::cumulative::OPERATORS,
+    reduction::reduce::OPERATORS,
+    scatter::OPERATORS,
+    selection::choose::OPERATORS,
+    selection::order::OPERATORS,
 ];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
