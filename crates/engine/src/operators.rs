@@ -6,6 +6,7 @@
 //! constants decide is decided in `build`: a node that would be computed wrongly, or
 //! not at all, is refused there.
 
+mod algebra;
 mod arguments;
 mod attributes;
 mod axes;
@@ -19,12 +20,14 @@ mod error;
 mod identity;
 mod layout;
 mod movement;
+mod normalization;
 mod number;
 mod random;
 mod reduction;
 mod registry;
 mod scatter;
 mod selection;
+mod softmax;
 mod types;
 mod widen;
 

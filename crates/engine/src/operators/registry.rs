@@ -1,8 +1,8 @@
 //! Which function builds which operator.
 
 use super::{
-    Built, Definition, Refusal, cast, constant, elementwise, identity, movement, random, reduction, scatter,
-    selection,
+    Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, movement, normalization,
+    random, reduction, scatter, selection, softmax,
 };
 
 /// Makes an operator of a node.
@@ -10,6 +10,10 @@ pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
 
 /// The operators of each family: domain, name, builder.
 const FAMILIES: &[&[(&str, &str, Builder)]] = &[
+    algebra::determinant::OPERATORS,
+    algebra::einsum::OPERATORS,
+    algebra::gemm::OPERATORS,
+    algebra::matmul::OPERATORS,
     cast::OPERATORS,
     constant::OPERATORS,
     elementwise::activation::OPERATORS,
@@ -27,6 +31,10 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     movement::reshape::OPERATORS,
     movement::slice::OPERATORS,
     movement::transpose::OPERATORS,
+    normalization::batch::OPERATORS,
+    normalization::channels::OPERATORS,
+    normalization::layer::OPERATORS,
+    normalization::norm::OPERATORS,
     random::OPERATORS,
     reduction::arg::OPERATORS,
     reduction::cumulative::OPERATORS,
@@ -34,6 +42,7 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     scatter::OPERATORS,
     selection::choose::OPERATORS,
     selection::order::OPERATORS,
+    softmax::OPERATORS,
 ];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
