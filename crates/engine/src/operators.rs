@@ -30,6 +30,7 @@ mod selection;
 mod softmax;
 mod types;
 mod widen;
+mod windows;
 
 pub(crate) use arguments::Arguments;
 pub use attributes::{Attribute, AttributeError, Attributes};

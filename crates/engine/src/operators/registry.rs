@@ -2,7 +2,7 @@
 
 use super::{
     Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, movement, normalization,
-    random, reduction, scatter, selection, softmax,
+    random, reduction, scatter, selection, softmax, windows,
 };
 
 /// Makes an operator of a node.
@@ -43,6 +43,11 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     selection::choose::OPERATORS,
     selection::order::OPERATORS,
     softmax::OPERATORS,
+    windows::convolution::OPERATORS,
+    windows::fold::OPERATORS,
+    windows::pool::OPERATORS,
+    windows::transposed::OPERATORS,
+    windows::unpool::OPERATORS,
 ];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
