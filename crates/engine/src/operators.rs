@@ -29,6 +29,7 @@ mod scatter;
 mod selection;
 mod softmax;
 mod types;
+mod vision;
 mod widen;
 mod windows;
 

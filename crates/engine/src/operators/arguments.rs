@@ -126,6 +126,21 @@ impl Arguments {
     }
 }
 
+/// Of a tensor without elements, the product of the other sizes: loops over rows that hold
+/// nothing end soon, and products of sizes do not overflow.
+const EMPTY_LIMIT: usize = 1 << 24;
+
+/// An error for an empty tensor with other sizes that are hostile.
+fn check_empty(inputs: &[Option<Value>]) -> Result<(), OperatorError> {
+    for tensor in inputs.iter().flatten().filter_map(Value::tensor) {
+        let rows = tensor.shape().iter().filter(|size| **size > 0);
+        if tensor.is_empty() && rows.fold(1_usize, |rows, size| rows.saturating_mul(*size)) > EMPTY_LIMIT {
+            return Err(OperatorError::TooLarge { shape: tensor.shape().to_vec() });
+        }
+    }
+    Ok(())
+}
+
 /// An operator that is a function of its inputs.
 struct Function<F> {
     name: String,
@@ -143,6 +158,7 @@ where
     F: Fn(Arguments, &Context<'_>) -> Result<Vec<Tensor>, OperatorError> + Send + Sync,
 {
     fn run(&self, inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError> {
+        check_empty(&inputs)?;
         let outputs = (self.function)(Arguments::new(inputs), context)?;
         Ok(outputs.into_iter().map(Value::Tensor).collect())
     }

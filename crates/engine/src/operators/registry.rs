@@ -2,7 +2,7 @@
 
 use super::{
     Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, movement, normalization,
-    random, reduction, scatter, selection, softmax, windows,
+    random, reduction, scatter, selection, softmax, vision, windows,
 };
 
 /// Makes an operator of a node.
@@ -43,6 +43,11 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     selection::choose::OPERATORS,
     selection::order::OPERATORS,
     softmax::OPERATORS,
+    vision::boxes::OPERATORS,
+    vision::deformable::OPERATORS,
+    vision::grid::OPERATORS,
+    vision::regions::OPERATORS,
+    vision::resize::OPERATORS,
     windows::convolution::OPERATORS,
     windows::fold::OPERATORS,
     windows::pool::OPERATORS,

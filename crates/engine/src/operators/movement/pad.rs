@@ -27,7 +27,7 @@ enum Mode {
 }
 
 /// Where each index of a new dimension is in the old one; `None` for what is put there.
-type Places = Vec<Option<usize>>;
+pub(crate) type Places = Vec<Option<usize>>;
 
 fn pad(definition: &Definition<'_>) -> Result<Built, Refusal> {
     let element_type = definition.tensor_type(0)?;
@@ -150,7 +150,7 @@ fn places(from: usize, to: usize, before: i64, after: i64, mode: Mode) -> Result
 }
 
 /// Copies elements by the places of their indices along each dimension.
-fn copy_places<T: Element>(source: &[T], shape: &[usize], places: &[Places], fill: &T) -> Vec<T> {
+pub(crate) fn copy_places<T: Element>(source: &[T], shape: &[usize], places: &[Places], fill: &T) -> Vec<T> {
     // Dimensions at the end that stay as they are make blocks.
     let same = |(size, places): (&usize, &Places)| {
         places.len() == *size && places.iter().enumerate().all(|(index, place)| *place == Some(index))
