@@ -6,12 +6,34 @@
 //! constants decide is decided in `build`: a node that would be computed wrongly, or
 //! not at all, is refused there.
 
+mod algebra;
+mod arguments;
 mod attributes;
+mod axes;
+mod broadcast;
+mod cast;
+mod constant;
 mod context;
 mod definition;
+mod elementwise;
 mod error;
+mod identity;
+mod layout;
+mod movement;
+mod normalization;
+mod number;
+mod random;
+mod reduction;
 mod registry;
+mod scatter;
+mod selection;
+mod softmax;
+mod types;
+mod vision;
+mod widen;
+mod windows;
 
+pub(crate) use arguments::Arguments;
 pub use attributes::{Attribute, AttributeError, Attributes};
 pub use context::{Budget, Cancellation, Context, Memory};
 pub use definition::{Built, Definition, Input, Operator};

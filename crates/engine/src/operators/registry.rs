@@ -1,12 +1,59 @@
 //! Which function builds which operator.
 
-use super::{Built, Definition, Refusal};
+use super::{
+    Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, movement, normalization,
+    random, reduction, scatter, selection, softmax, vision, windows,
+};
 
 /// Makes an operator of a node.
 pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
 
 /// The operators of each family: domain, name, builder.
-const FAMILIES: &[&[(&str, &str, Builder)]] = &[];
+const FAMILIES: &[&[(&str, &str, Builder)]] = &[
+    algebra::determinant::OPERATORS,
+    algebra::einsum::OPERATORS,
+    algebra::gemm::OPERATORS,
+    algebra::matmul::OPERATORS,
+    cast::OPERATORS,
+    constant::OPERATORS,
+    elementwise::activation::OPERATORS,
+    elementwise::arithmetic::OPERATORS,
+    elementwise::bits::OPERATORS,
+    elementwise::clip::OPERATORS,
+    elementwise::comparison::OPERATORS,
+    elementwise::power::OPERATORS,
+    elementwise::unary::OPERATORS,
+    elementwise::variadic::OPERATORS,
+    identity::OPERATORS,
+    movement::gather::OPERATORS,
+    movement::join::OPERATORS,
+    movement::pad::OPERATORS,
+    movement::reshape::OPERATORS,
+    movement::slice::OPERATORS,
+    movement::transpose::OPERATORS,
+    normalization::batch::OPERATORS,
+    normalization::channels::OPERATORS,
+    normalization::layer::OPERATORS,
+    normalization::norm::OPERATORS,
+    random::OPERATORS,
+    reduction::arg::OPERATORS,
+    reduction::cumulative::OPERATORS,
+    reduction::reduce::OPERATORS,
+    scatter::OPERATORS,
+    selection::choose::OPERATORS,
+    selection::order::OPERATORS,
+    softmax::OPERATORS,
+    vision::boxes::OPERATORS,
+    vision::deformable::OPERATORS,
+    vision::grid::OPERATORS,
+    vision::regions::OPERATORS,
+    vision::resize::OPERATORS,
+    windows::convolution::OPERATORS,
+    windows::fold::OPERATORS,
+    windows::pool::OPERATORS,
+    windows::transposed::OPERATORS,
+    windows::unpool::OPERATORS,
+];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
 /// operators is the empty text.
