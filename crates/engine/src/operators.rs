@@ -10,7 +10,14 @@ mod attributes;
 mod context;
 mod definition;
 mod error;
+mod machine_learning;
+mod operands;
+mod optional;
+mod pairing;
+mod quantization;
 mod registry;
+mod sequence;
+mod text;
 
 pub use attributes::{Attribute, AttributeError, Attributes};
 pub use context::{Budget, Cancellation, Context};

@@ -1,12 +1,29 @@
 //! Which function builds which operator.
 
-use super::{Built, Definition, Refusal};
+use super::{Built, Definition, Refusal, machine_learning, optional, quantization, sequence, text};
 
 /// Makes an operator of a node.
 pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
 
 /// The operators of each family: domain, name, builder.
-const FAMILIES: &[&[(&str, &str, Builder)]] = &[];
+const FAMILIES: &[&[(&str, &str, Builder)]] = &[
+    machine_learning::LINEAR,
+    machine_learning::SCALING,
+    machine_learning::LABELS,
+    machine_learning::MAPS,
+    machine_learning::FEATURES,
+    machine_learning::SUPPORT_VECTORS,
+    machine_learning::TREES,
+    optional::OPERATORS,
+    quantization::CONVOLUTIONS,
+    quantization::ELEMENTWISE,
+    quantization::LINEAR,
+    quantization::POOLS,
+    quantization::PRODUCTS,
+    quantization::RECURRENT,
+    sequence::OPERATORS,
+    text::OPERATORS,
+];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
 /// operators is the empty text.
