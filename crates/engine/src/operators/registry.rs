@@ -1,8 +1,9 @@
 //! Which function builds which operator.
 
 use super::{
-    Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, movement, normalization,
-    random, reduction, scatter, selection, softmax, vision, windows,
+    Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, machine_learning, movement,
+    normalization, optional, quantization, random, reduction, scatter, selection, sequence, softmax, text,
+    vision, windows,
 };
 
 /// Makes an operator of a node.
@@ -53,6 +54,22 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     windows::pool::OPERATORS,
     windows::transposed::OPERATORS,
     windows::unpool::OPERATORS,
+    machine_learning::LINEAR,
+    machine_learning::SCALING,
+    machine_learning::LABELS,
+    machine_learning::MAPS,
+    machine_learning::FEATURES,
+    machine_learning::SUPPORT_VECTORS,
+    machine_learning::TREES,
+    optional::OPERATORS,
+    quantization::CONVOLUTIONS,
+    quantization::ELEMENTWISE,
+    quantization::LINEAR,
+    quantization::POOLS,
+    quantization::PRODUCTS,
+    quantization::RECURRENT,
+    sequence::OPERATORS,
+    text::OPERATORS,
 ];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
