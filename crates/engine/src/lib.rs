@@ -14,6 +14,3 @@ pub mod program;
 pub mod static_engine;
 pub mod tensor;
 pub mod threads;
-mod wire;
-
-pub use wire::WireError;

@@ -8,8 +8,8 @@ use crate::{
     onnx::model::ValueId,
     operators::Attribute,
     tensor::{ElementType, Elements, Tensor},
-    wire::{put_bytes, put_number},
 };
+use adytum_wire::{put_bytes, put_number};
 
 /// Constants of at least so many bytes are buffers of their own, which rten takes without a copy.
 const SMALLEST_SEPARATE: usize = 1024;

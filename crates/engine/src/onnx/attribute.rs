@@ -5,11 +5,8 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::{Limits, OnnxError, declaration::value_type, model::Constant, tensor::constant};
-use crate::{
-    operators::Attribute,
-    tensor::ValueType,
-    wire::{Field, Fields, Value, push_floats, push_integers, text},
-};
+use crate::{operators::Attribute, tensor::ValueType};
+use adytum_wire::{Field, Fields, Value, push_floats, push_integers, text};
 
 /// What an attribute is.
 pub(super) enum Read {

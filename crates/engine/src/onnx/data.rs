@@ -2,10 +2,8 @@
 //! ONNX's tests have them in files.
 
 use super::{OnnxError, tensor};
-use crate::{
-    tensor::{ElementType, Tensor, Value, ValueType},
-    wire::Fields,
-};
+use crate::tensor::{ElementType, Tensor, Value, ValueType};
+use adytum_wire::Fields;
 
 /// How deep values may be nested.
 const DEPTH: usize = 4;

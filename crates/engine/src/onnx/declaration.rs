@@ -6,10 +6,8 @@ use super::{
     OnnxError,
     model::{Declaration, Dimension},
 };
-use crate::{
-    tensor::{ElementType, ValueType},
-    wire::{Fields, text},
-};
+use crate::tensor::{ElementType, ValueType};
+use adytum_wire::{Fields, text};
 
 /// How deep types may be nested: an optional of a sequence of tensors.
 const TYPE_DEPTH: usize = 4;

@@ -1,6 +1,6 @@
 //! Why a file can't be read as an ONNX model.
 
-use crate::wire::WireError;
+use adytum_wire::WireError;
 
 /// Why a file can't be read as an ONNX model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

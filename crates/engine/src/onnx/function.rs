@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ops::Range};
 
 use super::{OnnxError, read::opsets};
-use crate::wire::{Fields, text};
+use adytum_wire::{Fields, text};
 
 /// Where a function's parts are.
 #[derive(Clone, Debug, Default)]

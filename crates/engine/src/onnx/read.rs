@@ -18,8 +18,8 @@ use super::{
 use crate::{
     operators::{Attribute, Attributes},
     tensor::Tensor,
-    wire::{Fields, text},
 };
+use adytum_wire::{Fields, text};
 
 /// Reads an ONNX file.
 pub fn read(file: Vec<u8>, limits: &Limits) -> Result<Model, OnnxError> {

@@ -11,10 +11,8 @@ use super::{
     files::{DataFiles, FileName},
     model::{Constant, Place, Stored},
 };
-use crate::{
-    tensor::{Element, ElementType, Tensor, Text, element_count},
-    wire::{Field, Fields, push_doubles, push_floats, push_integers, text},
-};
+use crate::tensor::{Element, ElementType, Tensor, Text, element_count};
+use adytum_wire::{Field, Fields, push_doubles, push_floats, push_integers, text};
 
 /// Constants of fewer bytes are decoded when they are read.
 const SMALLEST_STORED: usize = 1024;
@@ -143,7 +141,7 @@ pub(super) fn constant(
     // One packed list of floats is what raw data would be.
     if element_type == ElementType::Float
         && bytes >= SMALLEST_STORED
-        && let [Field { value: crate::wire::Value::Bytes(range), .. }] = parts.floats.as_slice()
+        && let [Field { value: adytum_wire::Value::Bytes(range), .. }] = parts.floats.as_slice()
         && range.len() == bytes
     {
         return Ok((parts.name.clone(), stored(Place::File(range.clone()))));
@@ -313,7 +311,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::{put_bytes, put_number};
+    use adytum_wire::{put_bytes, put_number};
 
     fn proto(shape: &[u64], data_type: u64, field: u64, bytes: &[u8]) -> Vec<u8> {
         let mut message = Vec::new();

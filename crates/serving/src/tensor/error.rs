@@ -1,7 +1,7 @@
 //! What can be wrong with a tensor of a request.
 
-use super::ElementType;
-use crate::wire::WireError;
+use adytum_engine::tensor::ElementType;
+use adytum_wire::WireError;
 
 /// What is wrong with a tensor of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

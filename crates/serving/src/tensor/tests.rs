@@ -159,12 +159,12 @@ fn any_proto() -> impl Strategy<Value = TensorProto> {
 fn unpacked_and_split_values_are_values_too() {
     let specification = any_shape(ElementType::Int32);
     let mut message = proto(DataType::DtInt32, &[4]).encode_to_vec();
-    crate::wire::put_number(&mut message, 7, 1);
-    crate::wire::put_bytes(&mut message, 7, &[2, 3]);
-    crate::wire::put_number(&mut message, 7, u64::from(u32::MAX));
+    adytum_wire::put_number(&mut message, 7, 1);
+    adytum_wire::put_bytes(&mut message, 7, &[2, 3]);
+    adytum_wire::put_number(&mut message, 7, u64::from(u32::MAX));
     let tensor = EncodedTensor::parse(&message, &specification, LIMIT).unwrap().read().unwrap();
     assert_eq!(tensor.elements(), &Elements::Int32(vec![1, 2, 3, -1]));
-    crate::wire::put_bytes(&mut message, 7, &[0x80]);
+    adytum_wire::put_bytes(&mut message, 7, &[0x80]);
     let error = EncodedTensor::parse(&message, &specification, LIMIT).unwrap().read().unwrap_err();
     assert_eq!(error.code(), "tensor-malformed");
 }

@@ -20,7 +20,7 @@ pub struct WireError {
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
     /// Wire type 0.
     Varint(u64),
     /// Wire types 1 and 5: where its bytes are.
@@ -31,18 +31,18 @@ pub(crate) enum Value {
 
 /// A field of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Field {
+pub struct Field {
     /// Its number.
-    pub(crate) number: u64,
+    pub number: u64,
     /// Its value.
-    pub(crate) value: Value,
+    pub value: Value,
     /// The whole field, tag included.
-    pub(crate) whole: Range<usize>,
+    pub whole: Range<usize>,
 }
 
 impl Field {
     /// The place of a length-delimited value.
-    pub(crate) fn bytes(&self) -> Option<Range<usize>> {
+    pub fn bytes(&self) -> Option<Range<usize>> {
         match &self.value {
             Value::Bytes(range) => Some(range.clone()),
             _ => None,
@@ -50,7 +50,7 @@ impl Field {
     }
 
     /// A varint value.
-    pub(crate) fn varint(&self) -> Option<u64> {
+    pub fn varint(&self) -> Option<u64> {
         match self.value {
             Value::Varint(value) => Some(value),
             _ => None,
@@ -60,7 +60,7 @@ impl Field {
 
 /// Reads the fields of the message at `range` in `data`. Places are counted
 /// from the beginning of `data`.
-pub(crate) struct Fields<'a> {
+pub struct Fields<'a> {
     data: &'a [u8],
     position: usize,
     end: usize,
@@ -68,12 +68,12 @@ pub(crate) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The message that is the whole of `data`.
-    pub(crate) fn of(data: &'a [u8]) -> Self {
+    pub fn of(data: &'a [u8]) -> Self {
         Self { data, position: 0, end: data.len() }
     }
 
     /// A message inside `data`; a range outside it reads as empty.
-    pub(crate) fn within(data: &'a [u8], range: Range<usize>) -> Self {
+    pub fn within(data: &'a [u8], range: Range<usize>) -> Self {
         let end = range.end.min(data.len());
         Self { data, position: range.start.min(end), end }
     }
@@ -83,12 +83,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Whether nothing is left.
-    pub(crate) fn is_at_end(&self) -> bool {
+    pub fn is_at_end(&self) -> bool {
         self.position >= self.end
     }
 
     /// Reads a varint: for the contents of packed fields.
-    pub(crate) fn varint(&mut self) -> Result<u64, WireError> {
+    pub fn varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0_u64;
         for shift in (0..70).step_by(7) {
             let byte = match self.data.get(self.position) {
@@ -155,7 +155,7 @@ impl Iterator for Fields<'_> {
 }
 
 /// The text of a field; bytes that are not UTF-8 are replaced.
-pub(crate) fn text(data: &[u8], field: &Field) -> String {
+pub fn text(data: &[u8], field: &Field) -> String {
     field
         .bytes()
         .and_then(|range| data.get(range))
@@ -164,7 +164,7 @@ pub(crate) fn text(data: &[u8], field: &Field) -> String {
 }
 
 /// Adds the 32-bit numbers of a repeated field of type `float`, packed or not.
-pub(crate) fn push_floats(data: &[u8], field: &Field, into: &mut Vec<f32>) -> Result<(), WireError> {
+pub fn push_floats(data: &[u8], field: &Field, into: &mut Vec<f32>) -> Result<(), WireError> {
     let (bytes, offset) = fixed(data, field)?;
     let (numbers, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {
@@ -175,7 +175,7 @@ pub(crate) fn push_floats(data: &[u8], field: &Field, into: &mut Vec<f32>) -> Re
 }
 
 /// Adds the 64-bit numbers of a repeated field of type `double`, packed or not.
-pub(crate) fn push_doubles(data: &[u8], field: &Field, into: &mut Vec<f64>) -> Result<(), WireError> {
+pub fn push_doubles(data: &[u8], field: &Field, into: &mut Vec<f64>) -> Result<(), WireError> {
     let (bytes, offset) = fixed(data, field)?;
     let (numbers, rest) = bytes.as_chunks::<8>();
     if !rest.is_empty() {
@@ -195,7 +195,7 @@ fn fixed<'a>(data: &'a [u8], field: &Field) -> Result<(&'a [u8], usize), WireErr
 }
 
 /// Adds the integers of a repeated field, packed or not.
-pub(crate) fn push_integers(data: &[u8], field: &Field, into: &mut Vec<i64>) -> Result<(), WireError> {
+pub fn push_integers(data: &[u8], field: &Field, into: &mut Vec<i64>) -> Result<(), WireError> {
     match &field.value {
         Value::Varint(value) => into.push(value.cast_signed()),
         Value::Bytes(range) => {
@@ -212,7 +212,7 @@ pub(crate) fn push_integers(data: &[u8], field: &Field, into: &mut Vec<i64>) -> 
 }
 
 /// Appends a varint.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -221,13 +221,13 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a varint field.
-pub(crate) fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
+pub fn put_number(out: &mut Vec<u8>, number: u64, value: u64) {
     put_varint(out, number << 3);
     put_varint(out, value);
 }
 
 /// Appends a length-delimited field.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     put_varint(out, number << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
