@@ -119,7 +119,7 @@ impl Servable {
         }
         match reason {
             Some(reason) => Err(ServableError::NeverAnswers { reason }),
-            // Its inputs are too large to be made up.
+            // Its inputs are too large to be made up, or of an unknown rank.
             None => Ok(()),
         }
     }
@@ -240,13 +240,10 @@ fn count_declared(signature: &Signature) -> usize {
         .fold(0, usize::saturating_add)
 }
 
-/// Zeros or ones of the declared shape, with `size` for what may vary. Of an unknown
-/// rank: two dimensions.
+/// Zeros or ones of the declared shape, with `size` for what may vary; `None` of an
+/// unknown rank, which nothing can be made up for.
 fn made_up(specification: &TensorSpecification, size: usize, ones: bool) -> Option<Tensor> {
-    let shape: Vec<usize> = match &specification.shape {
-        Some(shape) => shape.iter().map(|known| known.unwrap_or(size)).collect(),
-        None => vec![size, size],
-    };
+    let shape: Vec<usize> = specification.shape.as_ref()?.iter().map(|known| known.unwrap_or(size)).collect();
     let count = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))?;
     if count > LARGEST_WARM_UP {
         return None;
