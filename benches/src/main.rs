@@ -51,7 +51,7 @@ enum Part {
     /// The bare echo that small models are compared with.
     #[command(hide = true)]
     EchoServer {
-        /// Certificate in PEM.
+        /// The trusted certificate, in PEM.
         certificate: PathBuf,
         /// Private key in PEM.
         key: PathBuf,

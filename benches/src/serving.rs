@@ -146,7 +146,7 @@ pub(crate) async fn resnet50(report: &mut Report, site: &Site<'_>, onnx: &Path) 
         "over TLS / better of two in-process ways; bar: 0.95",
     );
 
-    // Steady: what stays when the load has gone.
+    // Steady: the memory that stays when the load has gone.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let memory = memory(replica.id())?;
     report.compared(

@@ -1,4 +1,4 @@
-//! Records of the audit log: what is accepted has one encoding.
+//! Records of the audit log: an accepted one has one encoding.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A broker's announcement: what is accepted has one encoding.
+//! A broker's announcement: an accepted one has one encoding.
 
 #![no_main]
 

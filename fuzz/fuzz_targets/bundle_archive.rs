@@ -1,5 +1,5 @@
-//! Archives of bundles: what is read is written again as the same bytes, so there
-//! is one spelling of each tree.
+//! Archives of bundles: an accepted one is written again as the same bytes, so
+//! there is one spelling of each tree.
 
 #![no_main]
 

@@ -10,7 +10,7 @@ fuzz_target!(|text: &str| {
     if let Ok(identity) = text.parse::<ModelIdentity>() {
         let again: ModelIdentity = identity.to_text().parse().expect("what is printed is read");
         assert_eq!(again.recipient(), identity.recipient());
-        // What is secret is never taken for a recipient.
+        // A secret is never taken for a recipient.
         assert!(identity.to_text().parse::<ModelRecipient>().is_err());
     }
     if let Ok(recipient) = text.parse::<ModelRecipient>() {

@@ -1,4 +1,4 @@
-//! The four messages of an attested session: what is accepted has one encoding.
+//! The four messages of an attested session: an accepted one has one encoding.
 
 #![no_main]
 

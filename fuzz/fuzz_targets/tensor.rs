@@ -1,4 +1,4 @@
-//! Tensors of requests, and of answers: what is accepted has as many elements as
+//! Tensors of requests, and of answers: an accepted one has as many elements as
 //! its shape says, within the limit, and survives encoding.
 
 #![no_main]

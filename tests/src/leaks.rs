@@ -38,7 +38,6 @@ pub struct Finding {
     pub secret: String,
     /// How it was written.
     pub form: &'static str,
-    /// Where it is.
     pub place: String,
 }
 
@@ -50,7 +49,7 @@ impl fmt::Display for Finding {
 
 impl Secrets {
     /// Every file below a directory that only its owner may read is a secret. (The
-    /// certificates of a simulated platform lie beside their keys.)
+    /// certificates of a simulated platform are next to their keys.)
     pub fn add_directory(&mut self, directory: &Path) -> Result<()> {
         for path in files_below(directory)? {
             if path.metadata()?.permissions().mode() & 0o077 != 0 {
@@ -62,8 +61,8 @@ impl Secrets {
         Ok(())
     }
 
-    /// One value: a key in PEM, an age identity, an SSLConfig, or other bytes. What
-    /// is public in it (certificates) is no secret.
+    /// One value: a key in PEM, an age identity, an SSLConfig, or other bytes. Its
+    /// public parts (certificates) are no secret.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         let parts = needles::secret_parts(value);
         self.values += parts.len();

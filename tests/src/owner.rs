@@ -11,7 +11,6 @@ use crate::stage::{Broker, Stage, word_with};
 
 /// What an owner gave out for one workload that serves one model.
 pub struct Provisioned {
-    /// What clients trust.
     pub server_crt: PathBuf,
     /// Whom models are sealed to.
     pub recipient: String,

@@ -56,7 +56,7 @@ impl Stage {
         self.quote_latency = Some(latency);
     }
 
-    /// What is logged (`RUST_LOG`) by what starts from now on.
+    /// The log filter (`RUST_LOG`) of processes that start from now on.
     pub fn set_log_filter(&mut self, filter: &str) {
         self.log_filter = Some(filter.to_owned());
     }
@@ -161,7 +161,7 @@ impl Stage {
         Ok(broker)
     }
 
-    /// Starts a founded broker, anew if it ran before.
+    /// Starts a broker that has its genesis, again if it ran before.
     pub async fn start_broker(&self, broker: &mut Broker) -> Result<()> {
         let mut process = self.spawn_broker(broker, &self.binary("adytum-broker"), &[]).await?;
         broker.address = process.wait_for("Server listening on ", START).await?;
@@ -169,8 +169,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts a broker of this founding with this binary and these further flags on
-    /// the founded broker's state; it is not awaited.
+    /// Starts this binary with these further flags on a broker's genesis and state.
+    /// It is not awaited.
     pub async fn spawn_broker(&self, broker: &Broker, binary: &Path, flags: &[&str]) -> Result<Process> {
         let mut command = Command::new(binary);
         command
@@ -288,7 +288,7 @@ impl Stage {
     }
 }
 
-/// A founded broker and its process.
+/// A broker with its genesis, and its process.
 pub struct Broker {
     name: String,
     directory: PathBuf,
@@ -362,7 +362,6 @@ impl Broker {
 /// A replica's measured configuration and what it amounts to.
 #[derive(Clone, Debug)]
 pub struct ReplicaConfiguration {
-    /// The file.
     pub path: PathBuf,
     /// The workload identity in hexadecimal.
     pub identity: String,
@@ -391,13 +390,9 @@ pub async fn built_binaries() -> Result<PathBuf> {
 /// How a replica is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Replica<'a> {
-    /// The server's binary.
     pub binary: &'a Path,
-    /// The measured configuration.
     pub configuration: &'a Path,
-    /// The broker's address.
     pub broker: &'a str,
-    /// The model's name.
     pub model: &'a str,
     /// The model's base path.
     pub models: &'a Path,

@@ -233,9 +233,9 @@ async fn an_owners_directory_keeps_what_it_has() -> Result<()> {
     Ok(())
 }
 
-/// On hardware a program is told by what its TEE measured, which is known only once its
-/// image is there: what depends on it is left out until it is given, never guessed, and
-/// what a simulation left is not taken for it.
+/// On hardware a program is identified by its TEE's measurement, which is known only once
+/// its image is there. Files that depend on it are left out until it is given. It is never
+/// guessed, and not taken from a simulation.
 #[tokio::test]
 async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing() -> Result<()> {
     let site = Site::prepare().await?;

@@ -170,7 +170,7 @@ async fn models_that_the_host_made_are_refused() -> Result<()> {
     ensure!(output.contains(host.owner()), "{output}");
     host.stop().await;
 
-    // Plain, with a higher number, beside the genuine one: the genuine one is
+    // Plain, with a higher number, next to the genuine one: the genuine one is
     // served, and the log names the other.
     let models = site.stage.directory().join("with-plain");
     copy_tree(&site.models, &models)?;

@@ -13,7 +13,7 @@ MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g
 ";
 const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
 
-/// What is found in these bytes, as `secret (form)`.
+/// The findings in these bytes, as `secret (form)`.
 fn found(bytes: &[u8]) -> Result<Vec<String>> {
     let mut secrets = Secrets::default();
     secrets.add("owner.pem", KEY.as_bytes());

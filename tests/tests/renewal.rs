@@ -120,7 +120,7 @@ impl Prediction {
     }
 }
 
-/// One after the other, until it is told to stop or one fails.
+/// One after the other, until `stop` is set or one fails.
 async fn ask_all_the_time(
     prediction: Prediction,
     stop: Arc<AtomicBool>,

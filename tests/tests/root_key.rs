@@ -19,7 +19,7 @@ const READY: &str = "Server listening on ";
 /// What a broker logs when it has handed its root key over.
 const HANDED: &str = "the root key was handed to the next broker";
 
-/// A founded broker on a platform, with a secret that 2 of 3 can recover.
+/// A broker on a platform, with a secret that 2 of 3 can recover.
 struct Site {
     directory: tempfile::TempDir,
     stage: Stage,
@@ -30,7 +30,7 @@ struct Site {
 }
 
 impl Site {
-    /// With a second platform beside the first: another machine.
+    /// With a second platform in addition to the first: another machine.
     async fn prepare() -> Result<(Self, Stage)> {
         let directory = tempfile::tempdir()?;
         let binaries = built_binaries().await?;
@@ -154,7 +154,7 @@ async fn a_lost_machine_is_replaced_by_those_who_hold_shares() -> Result<()> {
     site.run(&address, &["broker", "confirm", "--owner", &site.owner()]).await?;
     let listed = site.run(&address, &list).await?;
     ensure!(listed.contains("ssl_config"), "{listed}");
-    // The shares were made anew, by the broker on this machine.
+    // The broker on this machine made new shares.
     let said = site.run(&address, &["broker", "recover", "--check", "--recovery-key", &keys[1]]).await?;
     ensure!(said.contains("2 of 3"), "{said}");
 
@@ -168,7 +168,7 @@ async fn a_lost_machine_is_replaced_by_those_who_hold_shares() -> Result<()> {
     Ok(())
 }
 
-/// Asks until there is an answer: for what happens beside the test.
+/// Asks until there is an answer, from a process that runs at the same time.
 async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let began = std::time::Instant::now();
     loop {
@@ -247,7 +247,7 @@ impl Upgrade {
         Ok((process, address))
     }
 
-    /// The next version, told to take over; not awaited.
+    /// Starts the next version, which takes over; not awaited.
     async fn take_over(&self, from: &str) -> Result<Process> {
         let flags = ["--take-over-from", from, "--upgrade-authorisation", &self.authorisation];
         self.site.stage.spawn_broker(&self.site.broker, &self.next, &flags).await
@@ -288,7 +288,8 @@ async fn an_upgrade_hands_the_key_over_and_fences_the_former_broker() -> Result<
     let list = ["secret", "list", "--owner", &site.owner()];
     let listed = site.run(&address, &list).await?;
     ensure!(listed.contains("ssl_config"), "{listed}");
-    // Who has seen the next one's state takes no older one; who has not is told.
+    // A client that has seen the next one's state takes no older one. Another one learns
+    // of the handover.
     let refused = site.refused(&from, &list).await?;
     ensure!(refused.contains("rolled back"), "{refused}");
     let mut unknowing = site.at(&from, &list);

@@ -22,7 +22,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let binaries = build::binaries(&root).await?;
     ensure!(
         binaries.ends_with("release"),
-        "what is measured must be optimised, found a build in {}: start this with `cargo xtask bench`",
+        "a benchmark takes an optimised build, found one in {}: start this with `cargo xtask bench`",
         binaries.display()
     );
     let resnet50 = root.join("target/bench/resnet50.onnx");

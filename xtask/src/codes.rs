@@ -57,7 +57,7 @@ use anyhow::{Context, Result, bail};
 pub(crate) use self::messages::messages;
 use self::{catalogue::Catalogue, commands::Programs, names::Names, scan::Scanned};
 use crate::{
-    problem::{Place, Problem},
+    problem::{Place, Problem, print},
     sources::{self, ModuleTree, Workspace},
 };
 
@@ -124,7 +124,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     });
     problems.sort();
     problems.dedup();
-    problems.iter().for_each(|problem| println!("{problem}"));
+    print(&problems)?;
     if !problems.is_empty() {
         bail!("{} codes are explained; {} problems", catalogue.len(), problems.len());
     }

@@ -4,13 +4,15 @@
 //! Rust files (module heads and help texts are comments), and the messages of
 //! errors and logs. It finds:
 //! - words and turns that readers stumble over: the list in `rules.rs`;
-//! - in pages, sentences of more than 40 words;
-//! - documentation of a field in three words or fewer, such as "Why.".
+//! - in pages, sentences of more than 40 words, semicolons apart;
+//! - documentation of a field in three words or fewer, such as "Why.";
+//! - public items without documentation, fields aside.
 //!
 //! Each finding says what to write instead. A use that is right has its place in
 //! `allowed.rs`, with a reason. Code in backquotes is not read.
 
 mod allowed;
+mod documented;
 mod fields;
 mod rules;
 mod text;
@@ -30,7 +32,7 @@ use self::{
 };
 use crate::{
     codes::messages,
-    problem::{Place, Problem},
+    problem::{Place, Problem, print},
     sources::{self, ModuleTree, Workspace},
 };
 
@@ -38,7 +40,7 @@ use crate::{
 const WORDS: usize = 40;
 
 /// Directories with Rust files.
-const DIRECTORIES: [&str; 5] = ["crates", "xtask", "tests", "benches", "fuzz"];
+const DIRECTORIES: [&str; 6] = ["crates", "demo", "xtask", "tests", "benches", "fuzz"];
 
 /// Pages that a program writes from what is checked elsewhere.
 const GENERATED: [&str; 1] = ["docs/codes.md"];
@@ -62,7 +64,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     problems.sort();
     problems.dedup();
     if !arguments.count {
-        problems.iter().for_each(|problem| println!("{problem}"));
+        print(&problems)?;
     }
     if problems.is_empty() {
         return Ok(());
@@ -119,6 +121,10 @@ impl<'a> Checker<'a> {
                         self.check(&file, &sentence, None);
                     }
                 }
+                for (line, name) in documented::undocumented(&module.items) {
+                    let text = format!("the public {name} has no documentation; write what it is or does");
+                    self.problems.push(Problem { place: Place { file: file.clone(), line }, text });
+                }
                 for (line, words) in fields::short(&module.items) {
                     let text = format!(
                         "{words:?} documents a field: give its shape, unit or source, or leave it out"
@@ -144,7 +150,7 @@ impl<'a> Checker<'a> {
         let allowed = ALLOWED
             .iter()
             .position(|allowed| file == Path::new(allowed.file) && sentence.text.contains(allowed.sentence));
-        for found in self.rules.check(&sentence.text) {
+        for found in self.rules.check(&sentence.text, sentence.is_cell) {
             if let Some(index) = allowed {
                 self.needed.insert(index);
                 continue;
@@ -153,7 +159,9 @@ impl<'a> Checker<'a> {
                 format!("{:?} in {:?}: write {}", found.words, shortened(&sentence.text), found.instead);
             self.problems.push(Problem { place: place(), text });
         }
-        let words = sentence.text.split_whitespace().count();
+        // The parts of a list between semicolons are read one by one.
+        let parts = sentence.text.split("; ").map(|part| part.split_whitespace().count());
+        let words = parts.max().unwrap_or_default();
         if let Some(limit) = limit.filter(|limit| words > *limit) {
             if let Some(index) = allowed {
                 self.needed.insert(index);

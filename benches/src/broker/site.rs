@@ -32,7 +32,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Founds a broker and fills it.
+    /// Creates a broker and fills it.
     pub(super) async fn start(place: &Path, binaries: &Path, latency: Duration, size: Size) -> Result<Self> {
         let mut stage = Stage::start(place, binaries).await?;
         if !latency.is_zero() {

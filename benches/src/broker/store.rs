@@ -1,5 +1,5 @@
-//! The store: commits in groups beside what `redb` itself does with the same rows
-//! in transactions of the same size, and how long it takes to open.
+//! The store: commits in groups, compared with `redb` itself with the same rows in
+//! transactions of the same size, and how long it takes to open.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +33,7 @@ fn fresh(home: &Path, name: &str) -> PathBuf {
     directory
 }
 
-/// Records a second through the database itself, so many in a transaction.
+/// Records a second through the database itself, `batch` in a transaction.
 fn raw(home: &Path, batch: u64) -> Result<f64> {
     let directory = fresh(home, "raw");
     std::fs::create_dir_all(&directory)?;
@@ -55,7 +55,7 @@ fn raw(home: &Path, batch: u64) -> Result<f64> {
     Ok(number as f64 / began.elapsed().as_secs_f64())
 }
 
-/// Records a second through the store, from so many callers at once.
+/// Records a second through the store, from `callers` callers at once.
 async fn grouped(home: &Path, callers: u64) -> Result<f64> {
     let (store, _) = Store::open(&fresh(home, "grouped"), genesis(), &root())?;
     let began = Instant::now();

@@ -97,7 +97,7 @@ impl Workload {
         self.flows(clients, more).await
     }
 
-    /// So many flows from `clients` tasks.
+    /// `number` flows from `clients` tasks.
     pub(crate) async fn run_flows(&self, clients: usize, number: usize) -> Result<Found> {
         let begun = AtomicUsize::new(0);
         self.flows(clients, Arc::new(move || begun.fetch_add(1, Ordering::Relaxed) < number)).await
@@ -129,7 +129,7 @@ impl Workload {
         Found::of(latencies, start.elapsed())
     }
 
-    /// So many attested sessions, on each of which a secret was fetched.
+    /// `number` attested sessions, on each of which a secret was fetched.
     pub(crate) async fn hold(&self, number: usize) -> Result<Vec<AttestedSession>> {
         let mut held = Vec::with_capacity(number);
         for _ in 0..number {

@@ -1,7 +1,7 @@
 //! The wire interfaces of Adytum: the code generated from the `.proto` files
 //! in `proto/`, and the validated types of their fields.
 //!
-//! Generated messages carry raw bytes and strings. Whoever receives one parses
+//! Generated messages carry raw bytes and strings. The receiver parses
 //! its fields into the types of [`names`] (and those of the crate that owns the
 //! subject) before acting on them.
 //!

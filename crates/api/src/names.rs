@@ -18,15 +18,15 @@ pub enum NameError {
     /// The text is empty.
     #[error("a {kind} name is empty")]
     Empty {
-        /// What was to be named.
+        /// The kind of thing that the name is for.
         kind: &'static str,
     },
     /// The text has more than [`MAXIMUM_NAME_LENGTH`] bytes.
     #[error("a {kind} name has {length} bytes; at most {MAXIMUM_NAME_LENGTH} are allowed")]
     TooLong {
-        /// What was to be named.
+        /// The kind of thing that the name is for.
         kind: &'static str,
-        /// Bytes found.
+        /// The length that was found, in bytes.
         length: usize,
     },
     /// The text has a character that names don't have.
@@ -35,9 +35,8 @@ pub enum NameError {
          the first a letter or digit"
     )]
     Character {
-        /// What was to be named.
+        /// The kind of thing that the name is for.
         kind: &'static str,
-        /// The character found.
         found: char,
         /// Its position in characters, from 0.
         position: usize,

@@ -14,5 +14,3 @@ pub use log::{AuditLimits, AuditLog};
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod verify_tests;

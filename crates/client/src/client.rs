@@ -25,7 +25,7 @@ use tonic::{
 };
 
 use crate::{
-    connection::{ConnectError, Connector, ServerAddress},
+    connection::{ConnectError, Connector, ServerAddress, TargetError},
     error::ClientError,
     input::ImageInput,
     signature::Signature,
@@ -37,7 +37,7 @@ pub const MAXIMUM_MESSAGE_LENGTH: usize = 64 << 20;
 /// HTTP/2 windows, in bytes: a batch of images must not wait for a round trip.
 const WINDOW: u32 = 4 << 20;
 
-/// How long a call that got no answer waits before each time it is sent anew, if
+/// How long a call that got no answer waits before each time it is sent again, if
 /// its connection was lost or can't be opened again. A replica that ends takes
 /// some connections with it, and for a moment new ones may still be led to it;
 /// all repeats together must outlast that moment.
@@ -70,11 +70,9 @@ impl Default for ClientOptions {
 /// Which model is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSelector {
-    /// Its name.
     pub name: String,
     /// Its version; `None`: the one the server chooses.
     pub version: Option<i64>,
-    /// Its signature.
     pub signature: String,
 }
 
@@ -108,9 +106,9 @@ impl ModelSelector {
 /// One connection to a model server. Clones share it.
 ///
 /// A connection that was lost is opened again, and a call that it took with it is
-/// sent anew, as [`REPEATS`] lays down: predictions have no effects, so twice is
-/// as good as once. What the server answered is never asked for again.
-/// [`Client::repeated`] counts how often a call was sent anew.
+/// sent again, as [`REPEATS`] defines: predictions have no effects, so a second run
+/// does no harm. A call that the server answered is never repeated.
+/// [`Client::repeated`] counts how often a call was sent again.
 #[derive(Clone)]
 pub struct Client {
     service: PredictionServiceClient<Channel>,
@@ -127,7 +125,7 @@ impl Client {
             Connector::new(server.clone(), options.certificate.as_deref(), options.server_name.as_deref())?;
         // The scheme says nothing here: the connector decides on TLS.
         let endpoint = Endpoint::from_shared(format!("http://{server}"))
-            .map_err(|_| ClientError::Address {
+            .map_err(|_| TargetError::Address {
                 text: server.to_string(),
                 problem: "it is not a host and port",
             })?
@@ -250,7 +248,7 @@ fn was_lost(status: &Status) -> bool {
     status.source().is_some_and(lost) && !is_local_timeout(status)
 }
 
-/// tonic's own clock, which runs beside ours.
+/// tonic's own clock, which runs in addition to ours.
 fn is_local_timeout(status: &Status) -> bool {
     status.code() == Code::Cancelled && status.message() == "Timeout expired"
 }

@@ -1,97 +1,69 @@
-//! What can go wrong between an image and its class.
+//! Errors between an image and its class.
 
 use std::{path::PathBuf, time::Duration};
 
 use tonic::Code;
 
-use crate::{connection::ConnectError, image::ImageError};
+use crate::{
+    connection::{ConnectError, TargetError},
+    image::ImageError,
+    server_status::ServerStatus,
+};
 
-/// Why there is no answer. [`ClientError::code`] names the kind for programs.
+/// The reason why there is no answer. [`ClientError::code`] names the kind for
+/// programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The text is not an address.
-    #[error("{text:?} is not a server address: {problem}; give host:port, as in localhost:31001")]
-    Address {
-        /// What was given.
-        text: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// The file of the trusted certificate can't be used.
-    #[error("{}: {problem}; give the server's certificate in PEM", path.display())]
-    CertificateFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// There is no connection.
+    /// The server can't be named or trusted as given.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// There is no connection to the server.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection broke while a request was on it, each time it was sent.
+    /// The connection broke while a request was on it, each time the request was sent.
+    ///
+    /// Do: follow the advice in the message; check that the server still runs.
     #[error("the connection to {server} broke: {problem}; {advice}")]
-    Broken {
-        /// The server.
-        server: String,
-        /// What happened.
-        problem: String,
-        /// What to do.
-        advice: &'static str,
-    },
-    /// No answer in time.
+    Broken { server: String, problem: String, advice: &'static str },
+    /// The server gave no answer within the allowed time.
+    ///
+    /// Do: allow more time, or send fewer requests at once.
     #[error("no answer from {server} within {limit:?}; is it overloaded, or is the time too short?")]
-    Deadline {
-        /// The server.
-        server: String,
-        /// The time allowed.
-        limit: Duration,
-    },
+    Deadline { server: String, limit: Duration },
     /// The server answered with an error.
-    #[error("{server} answered {status:?}: {message}{}", advice(*status))]
-    Refused {
-        /// The server.
-        server: String,
-        /// Its gRPC status.
-        status: Code,
-        /// Its words.
-        message: String,
-    },
-    /// The model's interface is not one that takes an image.
+    #[error("{server} answered {status:?}: {message}{}", ServerStatus::from(*status).advice())]
+    Refused { server: String, status: Code, message: String },
+    /// The model's interface does not take an image.
+    ///
+    /// Do: name the model and the signature of an image classifier.
     #[error("the model does not take an image: {problem}")]
-    Interface {
-        /// What is wrong, and what to do.
-        problem: String,
-    },
+    Interface { problem: String },
     /// The image can't be used.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The answer is not a list of scores.
+    /// The server's answer is not a list of scores for each image.
+    ///
+    /// Do: check that the model is an image classifier; the message says which part of the
+    /// answer is wrong.
     #[error("the answer can't be used: {problem}")]
-    Answer {
-        /// What is wrong with it.
-        problem: String,
-    },
+    Answer { problem: String },
     /// The file of labels can't be used.
+    ///
+    /// Do: give a text file with one label a line, in the order of the model's classes.
     #[error("{}: {problem}; one label a line, in the order of the model's classes", path.display())]
-    Labels {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Labels { path: PathBuf, problem: String },
 }
 
 impl ClientError {
     /// A stable name of the kind of error.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Address { .. } => "bad-address",
-            Self::CertificateFile { .. } => "bad-certificate-file",
+            Self::Target(error) => error.code(),
             Self::Connect(error) => error.code(),
             Self::Broken { .. } => "connection-broken",
             Self::Deadline { .. } => "deadline-exceeded",
-            Self::Refused { status, .. } => status_code(*status),
+            Self::Refused { status, .. } => ServerStatus::from(*status).code(),
             Self::Interface { .. } => "unsupported-model",
             Self::Image(error) => error.code(),
             Self::Answer { .. } => "bad-answer",
@@ -99,68 +71,20 @@ impl ClientError {
         }
     }
 
-    /// Whether the same request may succeed later.
-    pub fn is_transient(&self) -> bool {
+    /// May the same request succeed later?
+    pub fn retry(&self) -> bool {
         match self {
             Self::Broken { .. } | Self::Deadline { .. } => true,
-            Self::Connect(error) => error.is_transient(),
-            Self::Refused { status, .. } => {
-                matches!(
-                    status,
-                    Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::Cancelled
-                )
-            }
+            Self::Connect(error) => error.retry(),
+            Self::Refused { status, .. } => ServerStatus::from(*status).retry(),
             _ => false,
         }
-    }
-}
-
-/// gRPC's status codes in our spelling.
-fn status_code(status: Code) -> &'static str {
-    match status {
-        Code::Ok => "ok",
-        Code::Cancelled => "cancelled",
-        Code::Unknown => "unknown",
-        Code::InvalidArgument => "invalid-argument",
-        Code::DeadlineExceeded => "deadline-exceeded",
-        Code::NotFound => "not-found",
-        Code::AlreadyExists => "already-exists",
-        Code::PermissionDenied => "permission-denied",
-        Code::ResourceExhausted => "resource-exhausted",
-        Code::FailedPrecondition => "failed-precondition",
-        Code::Aborted => "aborted",
-        Code::OutOfRange => "out-of-range",
-        Code::Unimplemented => "unimplemented",
-        Code::Internal => "internal",
-        Code::Unavailable => "unavailable",
-        Code::DataLoss => "data-loss",
-        Code::Unauthenticated => "unauthenticated",
-    }
-}
-
-/// What to do about a status, as far as a client can tell.
-fn advice(status: Code) -> &'static str {
-    match status {
-        Code::NotFound => " (does the server serve a model, version and signature of that name?)",
-        Code::Unavailable => " (is the model still loading? try again)",
-        Code::ResourceExhausted => " (the server is overloaded or the message is too large)",
-        Code::Unimplemented => " (is that a server with TensorFlow Serving's API?)",
-        _ => "",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_status_has_its_own_code() {
-        let codes: std::collections::BTreeSet<_> = (0..17).map(|n| status_code(Code::from(n))).collect();
-        assert_eq!(codes.len(), 17);
-        for code in codes {
-            assert!(code.chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{code}");
-        }
-    }
 
     #[test]
     fn messages_say_what_to_do() {
@@ -170,7 +94,7 @@ mod tests {
             message: "Servable not found".to_owned(),
         };
         assert_eq!(error.code(), "not-found");
-        assert!(!error.is_transient());
+        assert!(!error.retry());
         let text = error.to_string();
         assert!(text.contains("Servable not found") && text.contains("localhost:1"), "{text}");
         assert!(text.contains("does the server serve"), "{text}");

@@ -31,10 +31,11 @@ pub mod image;
 mod input;
 mod labels;
 pub mod ranking;
+mod server_status;
 mod signature;
 
 pub use client::{Client, ClientOptions, MAXIMUM_MESSAGE_LENGTH, ModelSelector, REPEATS};
-pub use connection::{ConnectError, ServerAddress, TrustError};
+pub use connection::{ConnectError, ServerAddress, TargetError, TrustError};
 pub use error::ClientError;
 pub use image::ImageError;
 pub use input::ImageInput;

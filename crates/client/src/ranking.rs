@@ -7,7 +7,6 @@ use crate::error::ClientError;
 /// A class and how probable it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranked {
-    /// The class's index.
     pub class: usize,
     /// Its score; a probability where the model ends in a softmax.
     pub probability: f64,

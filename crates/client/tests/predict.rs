@@ -89,7 +89,7 @@ async fn another_certificate_is_refused_before_anything_is_sent() {
     let server = ModelServer::start(Behaviour::default(), Some(&identity)).await;
     let error = connect(&server, &trusting(&other)).await.err().unwrap();
     assert_eq!(error.code(), "certificate-not-trusted");
-    assert!(!error.is_transient());
+    assert!(!error.retry());
     assert_eq!(server.seen().predictions(), 0);
 }
 
@@ -154,7 +154,7 @@ async fn nobody_there_is_told_from_an_unknown_name() {
     server.stop().await;
     let error = Client::connect(&address, &ClientOptions::default()).await.err().unwrap();
     assert_eq!(error.code(), "connection-refused", "{error}");
-    assert!(error.is_transient());
+    assert!(error.retry());
 
     // No label of a host name has 64 letters: no resolver needs to be asked.
     let unknown = format!("{}.invalid:1", "a".repeat(64)).parse().unwrap();

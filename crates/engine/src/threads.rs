@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// A pool of threads for the engine.
 ///
-/// What runs inside [`Threads::enter`] is on one of the pool's own threads, so
+/// Work inside [`Threads::enter`] is on one of the pool's own threads, so
 /// that a model run there with the same pool starts at once: without that, each
 /// run is handed to another thread and back, which costs more than a small
 /// model's run itself.

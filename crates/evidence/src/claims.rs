@@ -39,7 +39,7 @@ pub enum TeeKind {
 /// `tcbStatus`, after the merge with the QE's). There is no value for "revoked":
 /// revoked evidence does not become claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "Intel's own names")]
+#[allow(missing_docs, reason = "Intel's own names")]
 pub enum TcbStatus {
     UpToDate,
     SWHardeningNeeded,
@@ -131,7 +131,7 @@ pub struct Platform {
 /// What was measured, as the TEE at hand does it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tee", rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the field names are those of Intel's and AMD's manuals")]
+#[allow(missing_docs, reason = "the field names are those of Intel's and AMD's manuals")]
 pub enum Measured {
     Sgx { mr_enclave: MrEnclave, mr_signer: MrSigner, isv_prod_id: u16, isv_svn: u16, config_svn: u16 },
     Tdx { mr_td: TdxMeasurement, mr_config_id: TdxMeasurement, rtmr: [TdxMeasurement; 4] },

@@ -186,7 +186,7 @@ impl Genesis {
     }
 
     /// The first owners and their threshold. Who the owners are now, a manifest may
-    /// have changed: see [`adytum_broker::broker::state::State::roles`].
+    /// have changed: see the broker's state.
     pub fn founders(&self) -> &Owners {
         &self.founders
     }

@@ -45,7 +45,7 @@ pub const DEFAULT_RANDOM_LENGTH: usize = 32;
 
 /// A manifest that holds together: every name it uses is defined once, and
 /// nothing in it is without effect. Whether owners signed it is another matter:
-/// see [`admission`].
+/// see [`rules`](crate::rules).
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// The broker it is for.

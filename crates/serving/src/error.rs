@@ -9,60 +9,67 @@ use adytum_wire::WireError;
 
 use crate::{scheduler::ScheduleError, tensor::TensorError};
 
-/// What is wrong with a request, or with serving it. The texts are TensorFlow
-/// Serving's where it has one, since clients match on them.
+/// The reason why a request got no answer. The texts are TensorFlow Serving's where it
+/// has one, since clients match on them.
+///
+/// Retry: no
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Not a `PredictRequest`.
+    /// The request's message is no `PredictRequest`.
+    ///
+    /// Do: send the message that the called method takes, such as a `PredictRequest`.
     #[error("not a PredictRequest: {0}")]
     Malformed(#[from] WireError),
-    /// No `model_spec`.
+    /// The request names no model: its `model_spec` is missing.
+    ///
+    /// Do: set `model_spec.name` to the model's name.
     #[error("Missing ModelSpec")]
     MissingModelSpec,
-    /// A model or version that isn't served.
+    /// The server serves no model of that name, or not that version.
+    ///
+    /// Do: ask for a name and a version that is served; `GetModelStatus` lists the versions
+    /// of a model.
     #[error("Servable not found for request: {}", describe_servable(.name, *.version))]
     ServableNotFound {
-        /// The model's name.
         name: String,
         /// The version, if one was asked for.
         version: Option<i64>,
     },
-    /// The status of a model that isn't configured.
+    /// The server has no model of that name to give the status of.
+    ///
+    /// Do: ask for the name that the server was started with (`--model_name`).
     #[error("{}", describe_missing(.name, *.version))]
     ModelNotFound {
-        /// The model's name.
         name: String,
         /// The version, if one was asked for.
         version: Option<i64>,
     },
     /// The model is not loaded yet.
+    ///
+    /// Do: wait until `/readyz` answers 200, then send the request again.
+    ///
+    /// Retry: later
     #[error("the model {name:?} is being loaded; try again")]
-    Loading {
-        /// The model's name.
-        name: String,
-    },
-    /// Versions have numbers only.
+    Loading { name: String },
+    /// The request chooses a version by a label; versions have numbers only.
+    ///
+    /// Do: choose the version by its number, or leave it out for the highest.
     #[error("Unrecognized servable version label: {label}; versions are chosen by number")]
-    VersionLabel {
-        /// The label.
-        label: String,
-    },
-    /// An unknown signature.
+    VersionLabel { label: String },
+    /// The request names a signature that the model does not have.
+    ///
+    /// Do: leave the signature out, or name `serving_default`.
     #[error("Serving signature key \"{name}\" not found. Expected \"serving_default\".")]
-    SignatureNotFound {
-        /// The signature's name.
-        name: String,
-    },
-    /// Too many or too few inputs.
+    SignatureNotFound { name: String },
+    /// The request's inputs are not the model's inputs.
+    ///
+    /// Do: send exactly the inputs that `GetModelMetadata` lists.
     #[error("{}", describe_inputs(.sent, .expected))]
-    InputNames {
-        /// The inputs sent.
-        sent: BTreeSet<String>,
-        /// The model's inputs.
-        expected: BTreeSet<String>,
-    },
-    /// An output that the model doesn't have.
+    InputNames { sent: BTreeSet<String>, expected: BTreeSet<String> },
+    /// The request's output filter names an output that the model does not have.
+    ///
+    /// Do: name outputs that `GetModelMetadata` lists, or leave the filter out for all.
     #[error(
         "output tensor alias not found in signature: {name} Outputs expected to be in the set {{{}}}.",
         join(.expected)
@@ -70,39 +77,35 @@ pub enum RequestError {
     OutputName {
         /// The output asked for.
         name: String,
-        /// The model's outputs.
         expected: BTreeSet<String>,
     },
-    /// An output asked for twice.
+    /// The request's output filter names an output twice.
+    ///
+    /// Do: name each output once.
     #[error("duplicate output tensor alias: {name}")]
-    DuplicateOutput {
-        /// The output.
-        name: String,
-    },
-    /// An input's tensor.
+    DuplicateOutput { name: String },
+    /// The tensor of an input can't be used.
     #[error("input tensor \"{input}\": {source}")]
-    Tensor {
-        /// The input.
-        input: String,
-        /// What is wrong with it.
-        source: TensorError,
-    },
-    /// Nothing was asked for.
+    Tensor { input: String, source: TensorError },
+    /// The request for metadata names no field.
+    ///
+    /// Do: ask for the field `signature_def`.
     #[error("GetModelMetadataRequest must specify at least one metadata_field; there is \"signature_def\"")]
     NoMetadataField,
-    /// Unknown metadata.
+    /// The request asks for metadata that the server does not have.
+    ///
+    /// Do: ask for the field `signature_def`.
     #[error("Metadata field {name} is not supported; there is \"signature_def\"")]
-    MetadataField {
-        /// The field.
-        name: String,
-    },
-    /// The run.
+    MetadataField { name: String },
+    /// The model's run failed.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Waiting for the run.
+    /// The run did not start or did not end.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    /// A message larger than allowed.
+    /// The request's message is larger than the server takes.
+    ///
+    /// Do: send a smaller batch.
     #[error("Received message larger than max ({length} vs. {limit})")]
     MessageTooLarge {
         /// Its length in bytes.
@@ -110,28 +113,48 @@ pub enum RequestError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A compressed message.
+    /// The request's message is compressed, which the server does not take.
+    ///
+    /// Do: turn compression off in the client (`grpc-encoding: identity`).
     #[error("the message is compressed; expected it as it is (grpc-encoding identity)")]
     Compressed,
-    /// A call without its message.
+    /// The request ended before its message was complete.
+    ///
+    /// Do: send the message again; if it fails again, look for a proxy that cuts
+    /// connections.
+    ///
+    /// Retry: yes
     #[error("the request ended before its message was complete")]
     NoMessage,
-    /// A message that stopped coming.
+    /// No byte of the request's message arrived for the time that the server waits.
+    ///
+    /// Do: send the message again; if it fails again, check the network between client and
+    /// server.
+    ///
+    /// Retry: yes
     #[error("nothing came of the request's message for {limit:?}")]
     Stalled {
         /// How long is waited.
         limit: Duration,
     },
-    /// A message that comes too slowly.
+    /// The request's message arrives more slowly than the server allows.
+    ///
+    /// Do: send a smaller batch, or from nearer to the server.
     #[error("the request's message comes too slowly; expected {rate} bytes a second on average")]
     TooSlow {
-        /// Bytes a second.
+        /// The lowest average rate, in bytes a second.
         rate: u64,
     },
-    /// The connection failed.
+    /// The connection failed while the request's message was read.
+    ///
+    /// Do: open a new connection and send the request again.
+    ///
+    /// Retry: yes
     #[error("the connection failed: {0}")]
     Connection(#[source] Box<Status>),
-    /// An answer that gRPC can't carry.
+    /// The answer has more bytes than gRPC can carry.
+    ///
+    /// Do: ask for fewer outputs (`output_filter`), or send a smaller batch.
     #[error(
         "the answer has {length} bytes, more than gRPC can carry; ask for fewer outputs or a smaller batch"
     )]
@@ -139,18 +162,23 @@ pub enum RequestError {
         /// Its length in bytes.
         length: usize,
     },
-    /// Requests being received and worked on fill the memory set aside for them.
+    /// The requests in progress use all the memory that the server sets aside for requests.
+    ///
+    /// Do: send the request again after a pause; if it happens often, run more replicas.
+    ///
+    /// Retry: yes
     #[error("the {limit} bytes set aside for requests are in use; try again")]
     MemoryInUse {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A message that only costs memory.
+    /// The request's message has more entries of a kind than the server reads.
+    ///
+    /// Do: send each input and each output name once, and no empty entries.
     #[error("the message has more than {limit} {what}")]
     TooMany {
         /// What there is too much of.
         what: &'static str,
-        /// The limit.
         limit: usize,
     },
 }

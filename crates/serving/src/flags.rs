@@ -94,15 +94,12 @@ pub struct Flags {
     pub max_run_bytes: usize,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented at its type")]
     pub compatibility: CompatibilityFlags,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented at its type")]
     pub attestation: AttestationArguments,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented at its type")]
     pub log: LogArguments,
 }
 
@@ -159,23 +156,30 @@ pub struct CompatibilityFlags {
     pub flush_filesystem_caches: Option<bool>,
 }
 
-/// A flag that can't be honoured.
+/// A flag that the server can't honour.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlagError {
-    /// The REST API was asked for.
+    /// The flags ask for the REST API, which the server does not offer yet.
+    ///
+    /// Do: leave `--rest_api_port` out, and use gRPC.
     #[error("--rest_api_port={port}: the REST API is not offered yet; leave the flag out and use gRPC")]
-    RestApi {
-        /// The port.
-        port: u16,
-    },
-    /// Neither sealed models nor plain ones.
+    RestApi { port: u16 },
+    /// The flags allow neither sealed models nor plain ones.
+    ///
+    /// Do: give `--configuration` for sealed models, or `--allow_plain_models` for plain
+    /// ones.
     #[error(
         "there is no measured configuration, so no key for sealed models; give --configuration, or serve plain \
          models with --allow_plain_models"
     )]
     NothingAllowed,
-    /// The measured configuration forbids it.
+    /// The flags allow plain models, and the measured configuration forbids them.
+    ///
+    /// Do: leave `--allow_plain_models` out, or measure a configuration with
+    /// `allow_plain_models = true`.
     #[error(
         "--allow_plain_models: the measured configuration does not allow plain models; leave the flag out, or \
          measure a configuration with allow_plain_models = true"

@@ -30,8 +30,8 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(10);
 /// then.
 pub const SLOWEST_RATE: u64 = 64 << 10;
 
-/// The budget is counted in units of this many bytes, since a semaphore has
-/// only so many permits.
+/// The budget is counted in units of this many bytes, since a semaphore has a
+/// limited number of permits.
 const UNIT: usize = 1024;
 
 /// The memory set aside for requests.
@@ -134,7 +134,7 @@ where
     }
 }
 
-/// How long this many bytes may take, beside [`STALL_LIMIT`].
+/// How long this many bytes may take, in addition to [`STALL_LIMIT`].
 fn longest_time(bytes: usize) -> Duration {
     Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST_RATE)
 }
@@ -292,7 +292,7 @@ mod tests {
         let (message, took) = read_paced(4096, 1, seconds(9)).await;
         assert_eq!(message, Err("too-slow"));
         assert!(took < seconds(11), "{took:?}");
-        // What has come gives more time, as much as it is worth.
+        // Bytes that have arrived give more time, in proportion to their number.
         let (message, took) = read_paced(1 << 20, 16 << 10, Duration::from_millis(800)).await;
         assert_eq!(message, Err("too-slow"));
         assert!(took > seconds(14) && took < seconds(15), "{took:?}");

@@ -37,21 +37,21 @@ pub struct ModelSource {
     pub resources: Resources,
 }
 
-/// Why nothing can be served.
+/// The reason why nothing can be served.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadingError {
-    /// The directory.
+    /// The model's directory can't be read.
     #[error(transparent)]
     Scan(#[from] ScanError),
-    /// No version is there that may be served and can be.
+    /// No version of the model can be served.
+    ///
+    /// Do: follow the reasons in the message, one for each version; then start the server
+    /// again.
     #[error("no version of the model {name:?} can be served: {}", describe(.reasons))]
-    NoVersion {
-        /// The model.
-        name: String,
-        /// What was found and why it is not served.
-        reasons: Vec<String>,
-    },
+    NoVersion { name: String, reasons: Vec<String> },
 }
 
 impl LoadingError {
@@ -75,14 +75,24 @@ fn describe(reasons: &[String]) -> String {
     }
 }
 
-/// Why one version can't be served.
+/// The reason why one version can't be served.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 enum VersionError {
     #[error(transparent)]
     Unseal(#[from] UnsealError),
+    /// The model's file can't be read.
+    ///
+    /// Do: check that the file is there and that the server's user may read it.
     #[error("reading the model failed: {0}")]
     Read(#[from] io::Error),
-    #[error("the model has {size} bytes, the limit is {limit}; raise --max_model_bytes if that is meant")]
+    /// The model has more bytes than the server takes.
+    ///
+    /// Do: raise `--max_model_bytes`, or serve a smaller model.
+    #[error(
+        "the model has {size} bytes, the limit is {limit}; raise --max_model_bytes, or serve a smaller model"
+    )]
     TooLarge { size: u64, limit: u64 },
     #[error(transparent)]
     Load(#[from] LoadError),

@@ -1,4 +1,4 @@
-//! The C library's allocator, told to keep little.
+//! The C library's allocator, set to keep little.
 //!
 //! By default glibc has eight arenas a core, and each keeps what was once used
 //! in it: with a run's buffers of some ten megabytes that is more than half of
@@ -14,7 +14,7 @@
 const TRIM_THRESHOLD: i32 = 8 << 20;
 
 /// Allocations from here on come from the system one by one: 32 MiB, the most
-/// that glibc lets be set. Below are a run's buffers, which are asked for anew
+/// that glibc lets be set. Below are a run's buffers, which are allocated again
 /// with each run and would cost a page fault for each page then.
 const MAP_THRESHOLD: i32 = 32 << 20;
 

@@ -26,7 +26,7 @@ pub enum VersionState {
     End(Option<String>),
 }
 
-/// What is known of a version.
+/// A version and its state.
 #[derive(Clone)]
 pub struct VersionStatus {
     /// Its number: the name of its directory.

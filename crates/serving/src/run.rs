@@ -153,8 +153,8 @@ async fn serve(
             tracing::info!(signal, delay = ?flags.drain_delay, timeout = ?flags.drain_timeout, "draining");
             health.drain(DrainReason::Stopped);
             server.set_serving(false).await;
-            // Until whoever sends requests has heard that this replica is not
-            // ready, it serves them. A second signal means now.
+            // Clients need time to learn that this replica is not ready. Until
+            // then it serves them. A second signal means now.
             tokio::select! {
                 () = sleep(flags.drain_delay) => {}
                 signal = ending.signal() => tracing::info!(signal, "again: no more requests are accepted"),

@@ -1,4 +1,4 @@
-//! Who runs when, and on how many cores.
+//! The order of runs, and the number of cores of each.
 //!
 //! One request alone is run on all cores: its latency is what counts. Many at
 //! once are run one core each, which gives the most answers per second, since a
@@ -34,22 +34,34 @@ pub const INLINE_LIMIT: Duration = Duration::from_micros(200);
 /// waking the other cores and waiting for them costs as much.
 pub const WORTH_ALL_CORES: Duration = Duration::from_millis(1);
 
-/// Why a run did not happen or did not end.
+/// The reason why a run did not start or did not end.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The queue is full.
+    /// More requests wait for a core than the server lets wait.
+    ///
+    /// Do: send the request again after a pause; if it happens often, run more replicas.
+    ///
+    /// Retry: yes
     #[error("{queued} requests are waiting already; at most {limit} may")]
     Overloaded {
-        /// Requests waiting.
+        /// The requests that wait already.
         queued: usize,
         /// The most that may wait.
         limit: usize,
     },
-    /// The work panicked.
+    /// The model's run ended with a programming error in the engine.
+    ///
+    /// Do: report it with the server's log and the model; the same inputs fail again.
     #[error("the model's run panicked")]
     Panicked,
-    /// The scheduler has been stopped.
+    /// The server is shutting down and takes no new run.
+    ///
+    /// Do: send the request again on a new connection, which another replica takes.
+    ///
+    /// Retry: yes
     #[error("the server is stopping")]
     Stopped,
 }
@@ -60,7 +72,7 @@ pub struct Scheduler {
     queue: Arc<Queue>,
 }
 
-/// Stops the scheduler's threads when dropped; what is queued is dropped.
+/// Stops the scheduler's threads when dropped; queued work is dropped.
 pub struct SchedulerGuard {
     queue: Arc<Queue>,
 }

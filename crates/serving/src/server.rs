@@ -35,7 +35,7 @@ const HANDOVER: usize = 64;
 /// What a server allows.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Serving threads.
+    /// The number of threads that serve connections.
     pub threads: NonZeroUsize,
     /// Connections open at once; more wait in the kernel's queue.
     pub connection_limit: usize,
@@ -67,10 +67,7 @@ pub enum Drained {
     /// Every request that had been accepted was answered.
     Completely,
     /// Time was up while connections were open.
-    TimedOut {
-        /// How many.
-        connections: usize,
-    },
+    TimedOut { connections: usize },
 }
 
 /// A running server.

@@ -27,9 +27,7 @@ pub const SMALL_MESSAGE: usize = 64 << 10;
 /// Everything that answering takes.
 #[derive(Clone)]
 pub struct Inference {
-    /// The models.
     pub models: Models,
-    /// Runs them.
     pub scheduler: Scheduler,
     /// The memory that requests may take.
     pub memory: RequestMemory,

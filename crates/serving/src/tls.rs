@@ -20,31 +20,31 @@ use tokio::sync::watch;
 
 use ssl_config::{SslConfig, SslConfigError};
 
-/// Why no TLS can be served with an `SSLConfig`.
+/// The reason why no TLS can be served with an `SSLConfig`.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The text itself.
+    /// The text of the `SSLConfig` is not valid.
     #[error(transparent)]
     SslConfig(#[from] SslConfigError),
-    /// A field that is not what it should be.
+    /// A field of the `SSLConfig` does not hold the PEM that it should.
+    ///
+    /// Do: put the PEM that the message expects into the field.
     #[error("{field} of the SSLConfig: expected {expected} in PEM, found {found}")]
     Pem {
-        /// The field.
         field: &'static str,
         /// What it should hold.
         expected: &'static str,
-        /// What it holds.
         found: String,
     },
-    /// The key and the certificate, or the roots, don't work.
+    /// The key, the certificate or the roots of the `SSLConfig` can't be used.
+    ///
+    /// Do: check that the key belongs to the certificate and that the roots are CA
+    /// certificates; `adytum ssl-config new` makes a matching pair.
     #[error("the {what} of the SSLConfig can't be used: {reason}")]
-    Unusable {
-        /// What.
-        what: &'static str,
-        /// What rustls says.
-        reason: String,
-    },
+    Unusable { what: &'static str, reason: String },
 }
 
 impl TlsError {

@@ -131,7 +131,7 @@ async fn sigterm_drains_without_a_failed_request() {
                     // was never sent, as its connection had been closed; it crossed
                     // the word that the connection takes no more, and was not
                     // processed (RFC 9113, section 6.8); or no new connection could
-                    // be made. A client sends such a request anew.
+                    // be made. A client sends such a request again.
                     Err(status) => {
                         assert!(stopping.load(Ordering::SeqCst), "before the signal: {status:?}");
                         let text = format!("{status:?}");

@@ -56,7 +56,7 @@ fn never_processed(status: &Status) -> bool {
     text.contains("Canceled, \"connection closed\"") || text.contains("GoAway(b\"\", NO_ERROR, Remote)")
 }
 
-/// Asks one after the other until it is told to stop. A request on which no server
+/// Sends one request after the other until `stop` is set. A request on which no server
 /// worked is sent again, as gRPC's transparent retry does (and `adytum-client`).
 fn ask_all_the_time(
     channel: Channel,
@@ -92,7 +92,7 @@ async fn connections_end_by_age_without_a_failed_request() {
     let clients: Vec<_> = (0..4)
         .map(|_| ask_all_the_time(counted_channel(running.server.address(), &opened), &stop, &answered))
         .collect();
-    // Each of the four is opened anew several times, while it is being used.
+    // Each of the four is opened again several times, while it is being used.
     let patience = tokio::time::Instant::now() + Duration::from_secs(60);
     while opened.load(Ordering::SeqCst) < 24 && clients.iter().all(|client| !client.is_finished()) {
         assert!(tokio::time::Instant::now() < patience, "{opened:?} connections, {answered:?} answers");

@@ -1,4 +1,4 @@
-//! The engine: what is loaded and refused, and what comes out.
+//! The engine: models that it loads or refuses, and the results of runs.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -143,7 +143,7 @@ async fn health_follows_the_server() {
     assert_eq!(check(service).await.unwrap(), ServingStatus::Serving);
     assert_eq!(check("other").await.unwrap_err().code(), Code::NotFound);
 
-    // Whoever watches is told when the server begins to drain.
+    // A watching client learns when the server begins to drain.
     let mut watching = HealthClient::new(channel(running.server.address()).await);
     let mut states =
         watching.watch(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();

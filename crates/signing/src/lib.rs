@@ -194,7 +194,7 @@ impl fmt::Debug for OwnerSigningKey {
     }
 }
 
-/// What is wrong with a key or a signature.
+/// The fault of a key or a signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -216,17 +216,16 @@ pub enum KeyError {
     /// Raw bytes of the wrong length.
     #[error("a {what} has {expected} bytes, found {found}")]
     Length {
-        /// Key or signature.
         what: &'static str,
-        /// Bytes wanted.
+        /// The expected length in bytes.
         expected: usize,
-        /// Bytes found.
+        /// The length that was found, in bytes.
         found: usize,
     },
     /// The signature is not this key's over these fields.
     #[error("the signature of {signer} is not valid for this document")]
     Signature {
-        /// Who was said to have signed.
+        /// The owner who is named as the signer.
         signer: OwnerPublicKey,
     },
 }

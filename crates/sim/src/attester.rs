@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use crate::{error::SimError, platform::Platform, quoting::Program};
 
 /// Attests that a workload runs on a simulated platform. Nothing is measured:
-/// the platform believes what it is told.
+/// the platform signs any claims that it is given.
 #[derive(Clone)]
 pub struct SimAttester {
     platform: Arc<Platform>,

@@ -139,8 +139,8 @@ fn parameters(common_name: &str) -> Result<CertificateParams, SimError> {
     parameters.distinguished_name = rcgen::DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, common_name);
     parameters.distinguished_name.push(DnType::OrganizationName, "Adytum SIMULATION");
-    // A development root has nothing to lose by a long life; what must stay
-    // fresh is the collateral.
+    // A development root has nothing to lose by a long life; only the
+    // collateral must stay fresh.
     parameters.not_before = date_time_ymd(2020, 1, 1);
     parameters.not_after = date_time_ymd(2049, 12, 31);
     parameters.use_authority_key_identifier_extension = true;

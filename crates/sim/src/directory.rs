@@ -179,7 +179,7 @@ impl Directory {
     /// Reads a platform and checks that its parts belong together.
     pub(crate) fn read(&self) -> Result<Contents, SimError> {
         let description = self.0.join(DESCRIPTION_FILE);
-        // Told apart from a directory that may not be read.
+        // Another error than for a directory that may not be read.
         if !description.try_exists().map_err(|error| file_error("look for", &description, error))? {
             return Err(SimError::Missing { path: self.0.clone() });
         }

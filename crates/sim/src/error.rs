@@ -1,89 +1,87 @@
-//! What can go wrong with a simulated platform.
+//! Errors of a simulated platform.
 
 use std::{io, path::PathBuf};
 
 use adytum_evidence::attester::AttesterError;
 
-/// Why a simulated platform could not be made, opened, reached or used.
+/// The reason why a simulated platform could not be made, opened, reached or used.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SimError {
-    /// There is something already where a new platform should go.
+    /// The place of a new simulated platform is not empty.
+    ///
+    /// Do: choose another directory, or use the platform that is there.
     #[error(
         "{path} already exists and is not an empty directory; open it, or choose another place for a new simulated platform"
     )]
-    Exists {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// There is no platform in that directory.
+    Exists { path: PathBuf },
+    /// The directory holds no simulated platform.
+    ///
+    /// Do: make one with `adytum-sim --platform DIRECTORY 127.0.0.1:0`, or correct the
+    /// path.
     #[error(
         "no simulated platform in {path}: expected a directory with platform.json; make one with `adytum-sim --platform {path} 127.0.0.1:0`"
     )]
-    Missing {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// The operating system refused a file operation.
+    Missing { path: PathBuf },
+    /// The operating system refused an operation on a file of the simulated platform.
+    ///
+    /// Do: check the path, the permissions and the free space.
     #[error("{operation} {path}: {source}")]
     File {
-        /// What was tried.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// What the system answered.
         source: io::Error,
     },
-    /// A file of the platform does not hold what it should.
+    /// A file of the simulated platform does not hold the expected content.
+    ///
+    /// Do: restore the file, or make a new platform in another directory.
     #[error(
         "the simulated platform's {path} is damaged: expected {expected}, found {found}; restore it, or make a new platform elsewhere"
     )]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// What it should hold.
         expected: &'static str,
-        /// What it holds.
         found: String,
     },
-    /// A key, certificate or list could not be made.
+    /// The simulated platform could not make a key, a certificate or a list.
+    ///
+    /// Do: report it with the message; make a new platform in another directory.
     #[error("the simulated platform could not {operation}: {reason}")]
     Cryptography {
-        /// What was tried.
         operation: &'static str,
         /// What the library answered.
         reason: String,
     },
-    /// A text that says nowhere a simulated platform could be.
+    /// The given text is not the place of a simulated platform.
+    ///
+    /// Do: give a directory, or `http://HOST:PORT` of a running `adytum-sim`.
     #[error(
         "{text:?} is not the place of a simulated platform: expected a directory, or http://HOST:PORT of a running adytum-sim"
     )]
-    Location {
-        /// What was given.
-        text: String,
-    },
+    Location { text: String },
     /// The simulation service can't be reached, or does not answer in time.
+    ///
+    /// Do: check that `adytum-sim` runs at that address.
+    ///
+    /// Retry: yes
     #[error(
         "simulated platform {url}: {operation} failed: {reason}; check that adytum-sim runs there, then retry"
     )]
-    Unreachable {
-        /// The service.
-        url: String,
-        /// What was tried.
-        operation: &'static str,
-        /// What went wrong.
-        reason: String,
-    },
-    /// The simulation service answered with something else than was asked for.
+    Unreachable { url: String, operation: &'static str, reason: String },
+    /// The simulation service gave an unexpected answer.
+    ///
+    /// Do: check that the address is that of an `adytum-sim` of the same version.
     #[error("simulated platform {url}: {operation}: expected {expected}, found {found}")]
     Answer {
-        /// The service.
         url: String,
-        /// What was asked.
         operation: &'static str,
         /// What a good answer is.
         expected: &'static str,
-        /// What came.
         found: String,
     },
 }

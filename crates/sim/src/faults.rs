@@ -1,4 +1,4 @@
-//! What may be wrong with a simulated platform, on purpose.
+//! Faults that a simulated platform has on purpose, for tests.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// unlike [`adytum_evidence::claims::TcbStatus`] this is what a signer publishes,
 /// not what a verifier accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "Intel's own names")]
+#[allow(missing_docs, reason = "Intel's own names")]
 pub enum PublishedTcbStatus {
     #[default]
     UpToDate,
@@ -29,7 +29,7 @@ impl PublishedTcbStatus {
     }
 }
 
-/// What is wrong with a platform, on purpose. The default is nothing.
+/// Faults that a platform has on purpose. The default is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Faults {

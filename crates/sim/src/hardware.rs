@@ -9,7 +9,6 @@ use crate::error::SimError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hardware {
-    /// The platform family.
     pub(crate) fmspc: Fmspc,
     /// Which CA certifies its PCK.
     pub(crate) ca: CaKind,

@@ -1,10 +1,10 @@
-//! A software SGX platform. **It protects nothing**: every key lies in a
-//! directory or in this process, and the platform believes what it is told about
-//! the programs that it attests to.
+//! A software SGX platform. **It protects nothing**: every key is in a
+//! directory or in this process, and the platform attests to any program without
+//! a proof.
 //!
 //! Its quotes go through exactly the code that real quotes go through
-//! (DESIGN, invariant 1): a development root stands where Intel's stands, and
-//! below it is the same chain of certificates, revocation lists, TCB
+//! (ARCHITECTURE.md, invariant 1): a development root takes the place of Intel's,
+//! and below it is the same chain of certificates, revocation lists, TCB
 //! information, QE identity and quotes. A verifier that was not given this root
 //! by name refuses all of it.
 //!

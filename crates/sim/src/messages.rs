@@ -38,7 +38,7 @@ pub(crate) struct QuoteRequest {
 /// [`ProgramRequest`].
 #[derive(Serialize, Deserialize, ZeroizeOnDrop)]
 pub(crate) struct SealingKeyReply {
-    /// 64 hexadecimal digits.
+    /// The key as 64 hexadecimal digits.
     sealing_key: String,
 }
 

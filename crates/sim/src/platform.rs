@@ -290,7 +290,7 @@ impl Platform {
         Arc::clone(&self.read_issued().collateral)
     }
 
-    /// Issues collateral anew, dated by `now`, also in the directory.
+    /// Issues collateral again, dated by `now`, also in the directory.
     pub fn renew_collateral(&self, now: UnixSeconds) -> Result<(), SimError> {
         let faults = self.faults();
         self.issue(faults, now)
@@ -305,7 +305,7 @@ impl Platform {
         self.issue(faults, self.clock.now())
     }
 
-    /// What is wrong with the platform.
+    /// The faults that the platform has on purpose.
     pub fn faults(&self) -> Faults {
         self.read_issued().faults
     }
@@ -342,6 +342,7 @@ impl Platform {
         // An `Issued` is replaced whole, so a poisoned lock still guards a good one.
         self.issued.read().unwrap_or_else(PoisonError::into_inner)
     }
+
     /// The root to give to a verifier that shall trust this platform.
     pub fn trust_root(&self) -> Result<TrustRoot, SimError> {
         TrustRoot::simulation(self.root_certificate_der())

@@ -53,7 +53,7 @@ pub(crate) fn qe_signer() -> MrSigner {
 pub struct Program {
     /// MRENCLAVE: here the workload's identity.
     pub mr_enclave: MrEnclave,
-    /// MRSIGNER.
+    /// The measurement MRSIGNER, 32 bytes.
     pub mr_signer: MrSigner,
     /// The signer's number of the product.
     pub isv_prod_id: u16,
@@ -92,7 +92,7 @@ pub(crate) struct QuotingEnclave {
     attestation_key: SigningKey,
     header: [u8; HEADER_LENGTH],
     cpu_svn: [u8; 16],
-    /// What follows the signature: attestation key, QE report and its signature,
+    /// The part after the signature: attestation key, QE report and its signature,
     /// authentication data, PCK chain.
     tail: Vec<u8>,
 }

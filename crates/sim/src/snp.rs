@@ -26,7 +26,7 @@ use self::certificates::{Authority, EndorsementKey, Validity};
 pub use self::guest::SnpGuest;
 use crate::error::SimError;
 
-/// What may be wrong with a chip and its certificates, for tests.
+/// Faults of a chip and its certificates, for tests.
 #[derive(Clone, Debug, Default)]
 pub struct SnpFaults {
     /// The certificate is of another chip.

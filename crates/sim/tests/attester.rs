@@ -73,7 +73,7 @@ async fn a_quote_takes_as_long_as_it_is_told_to() {
     slow.evidence(ReportData([0; 64])).await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_millis(20));
 
-    // Quotes wait beside each other, not after each other.
+    // Quotes wait at the same time, not one after the other.
     let start = tokio::time::Instant::now();
     let mut quotes = tokio::task::JoinSet::new();
     for _ in 0..50 {

@@ -189,12 +189,12 @@ async fn collateral_in_the_directory_is_renewed() {
     let stored = || fs::read_to_string(&file).unwrap();
     let first = stored();
 
-    // By whoever opens it,
+    // By a program that opens it,
     let later = UnixSeconds(NOW.0 + 40 * 24 * 60 * 60);
     Platform::builder().clock(Arc::new(FixedClock::new(later))).open(directory.path()).unwrap();
     let second = stored();
     assert_ne!(second, first);
-    // by whoever attests on it,
+    // by a program that attests on it,
     clock.set(UnixSeconds(later.0 + 40 * 24 * 60 * 60));
     let quote = attester.evidence(REPORT_DATA).await.unwrap().bytes;
     let third = stored();

@@ -92,7 +92,7 @@ impl Reply {
         String::from_utf8(decoded).unwrap()
     }
 
-    /// The document as it stands in the body, and its signature.
+    /// The document as the body holds it, and its signature.
     fn signed(&self, name: &str) -> (String, Vec<u8>) {
         let text = self.text();
         let document = text.strip_prefix(&format!("{{\"{name}\":")).unwrap();

@@ -12,7 +12,6 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at byte {offset}")]
 pub struct WireError {
-    /// What is wrong.
     pub reason: &'static str,
     /// Where, from the beginning of the outermost message.
     pub offset: usize,
@@ -32,9 +31,7 @@ pub enum Value {
 /// A field of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Its number.
     pub number: u64,
-    /// Its value.
     pub value: Value,
     /// The whole field, tag included.
     pub whole: Range<usize>,

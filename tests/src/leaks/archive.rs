@@ -17,12 +17,11 @@ const DEPTH: usize = 4;
 /// The largest file that is read, in bytes, unpacked.
 const LARGEST: u64 = 4 << 30;
 
-/// What was found, and in how many files it was looked for.
+/// The findings, and the number of files that were searched.
 #[derive(Debug, Default)]
 pub struct Searched {
     /// Files, an archive in an archive among them.
     pub files: usize,
-    /// Secrets in them.
     pub findings: BTreeSet<Finding>,
 }
 

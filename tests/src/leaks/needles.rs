@@ -30,7 +30,7 @@ pub(super) fn secret_parts(value: &[u8]) -> Vec<Vec<u8>> {
     }
     if blocks.is_empty() {
         let trimmed = value.trim_ascii();
-        // Comments and other fields beside it are no secret.
+        // Comments and other fields next to it are no secret.
         match text.split_whitespace().find(|word| word.starts_with("AGE-SECRET-KEY-")) {
             Some(identity) => parts.push(identity.as_bytes().to_vec()),
             None => parts.push(trimmed.to_vec()),

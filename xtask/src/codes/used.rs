@@ -101,6 +101,21 @@ impl Reader {
     }
 }
 
+/// Is that a constant, or a text of one word?
+fn may_be_code(argument: &Expr) -> bool {
+    match argument {
+        Expr::Lit(literal) => match &literal.lit {
+            Lit::Str(text) => {
+                let text = text.value();
+                !text.is_empty() && text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+            }
+            _ => false,
+        },
+        Expr::Path(_) => true,
+        _ => false,
+    }
+}
+
 impl<'ast> Visit<'ast> for Reader {
     fn visit_macro(&mut self, item: &'ast Macro) {
         self.add_tokens(item.tokens.clone());
@@ -109,12 +124,9 @@ impl<'ast> Visit<'ast> for Reader {
     fn visit_expr_call(&mut self, call: &'ast ExprCall) {
         if let Expr::Path(path) = &*call.func {
             let mut names = path.path.segments.iter().rev().map(|segment| segment.ident.to_string());
-            let last = names.next().unwrap_or_default();
-            if ["permanent", "temporary"].contains(&last.as_str())
-                && names.next().as_deref() == Some("Refusal")
-                && let Some(code) = call.args.first()
-            {
-                self.add(code);
+            names.next();
+            if names.next().as_deref() == Some("Refusal") {
+                call.args.iter().filter(|argument| may_be_code(argument)).for_each(|code| self.add(code));
             }
         }
         visit::visit_expr_call(self, call);
@@ -155,6 +167,10 @@ mod tests {
         assert_eq!(found("tracing::warn!(peer, code = \"a-b\", \"text\");"), [literal("a-b")]);
         assert_eq!(found("warn!(code = super::CODE);"), [Given::Constant("CODE".to_owned())]);
         assert_eq!(found("Refusal::permanent(\"a-b\", text)"), [literal("a-b")]);
+        assert_eq!(
+            found("Refusal::new(Status::BAD, \"ab\", \"It failed.\")"),
+            [Given::Constant("BAD".to_owned()), literal("ab")]
+        );
         assert_eq!(found("Refusal { code: \"a-b\".to_owned(), retry: true }"), [literal("a-b")]);
         assert_eq!(found("self.outcome.code = Some(\"a-b\".to_owned());"), [literal("a-b")]);
     }

@@ -54,6 +54,7 @@ const TURNS: &[Turn] = &[
         "say who decides, or where it is written",
     ),
     turn(r"\bhow [a-z]+( [a-z]+)? (stands?|stood)\b|\bdoes it stand\b", "\"the state of ..\""),
+    turn(r"\bDESIGN(\.md)?\b", "ARCHITECTURE.md, or no place: DESIGN is not in the repository"),
     turn(r"\b(is|are|was|were) to be had\b", "\"is available\", \"can be fetched\""),
 ];
 
@@ -86,8 +87,8 @@ impl Rules {
         })
     }
 
-    /// The turns that a sentence has.
-    pub(super) fn check(&self, sentence: &str) -> Vec<Found> {
+    /// The turns that a sentence has. One that may ask may start with "what".
+    pub(super) fn check(&self, sentence: &str, may_ask: bool) -> Vec<Found> {
         let mut found = Vec::new();
         for (pattern, except, instead) in &self.turns {
             for hit in pattern.find_iter(sentence) {
@@ -97,7 +98,7 @@ impl Rules {
                 }
             }
         }
-        if !sentence.trim_end_matches(['"', ')', '*']).ends_with('?') {
+        if !may_ask && !sentence.trim_end_matches(['"', ')', '*']).ends_with('?') {
             found.extend(self.subject.captures_iter(sentence).filter_map(|hit| {
                 let words = hit.get(1)?.as_str().to_owned();
                 Some(Found { words, instead: "start with a noun: \"The cause\", \"A program that ..\"" })
@@ -113,7 +114,7 @@ mod tests {
 
     #[track_caller]
     fn assert_found(sentence: &str, words: &str) {
-        let found = Rules::new().unwrap().check(sentence);
+        let found = Rules::new().unwrap().check(sentence, false);
         assert!(found.iter().any(|found| found.words == words), "{sentence}: {found:?}");
     }
 
@@ -135,6 +136,7 @@ mod tests {
             ("Confidential inference: found a broker", "found a broker"),
             ("nobody's evidence is trusted here yet: whose counts, a manifest says", "nobody's"),
             ("nobody's evidence is trusted here yet: whose counts, a manifest says", "whose counts"),
+            ("(DESIGN, invariant 1)", "DESIGN"),
             ("Whoever dies at any step: at most one of both releases", "Whoever"),
             ("no statement speaks of this file", "speaks of"),
             ("{path:?} is said to have 4 bytes", "is said to"),
@@ -158,7 +160,8 @@ mod tests {
             "The error says what was expected, what was found, what to do.",
             "The host may say what it likes.",
         ] {
-            assert_eq!(rules.check(sentence), [], "{sentence}");
+            assert_eq!(rules.check(sentence, false), [], "{sentence}");
         }
+        assert_eq!(rules.check("what happens", true), []);
     }
 }

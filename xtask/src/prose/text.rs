@@ -7,6 +7,8 @@ use std::path::Path;
 pub(super) struct Sentence {
     pub(super) text: String,
     pub(super) line: usize,
+    /// Is it a cell of a table, which may be a question without its mark?
+    pub(super) is_cell: bool,
 }
 
 /// A paragraph as it grows.
@@ -15,6 +17,7 @@ struct Paragraph {
     text: String,
     /// Where each line of it starts: an offset in the text, and the line's number.
     lines: Vec<(usize, usize)>,
+    is_cell: bool,
 }
 
 /// The sentences of a Markdown page, without code.
@@ -50,6 +53,8 @@ fn sentences<'a>(lines: impl Iterator<Item = (usize, Option<&'a str>)>) -> Vec<S
     let mut found = Vec::new();
     let mut paragraph = Paragraph::default();
     let mut fence = None;
+    // Within a list's item, indented text is no code.
+    let mut is_list = false;
     for (number, line) in lines {
         let Some(line) = line else {
             fence = None;
@@ -57,6 +62,13 @@ fn sentences<'a>(lines: impl Iterator<Item = (usize, Option<&'a str>)>) -> Vec<S
             continue;
         };
         let text = line.trim();
+        // Code by indentation: four blanks after a blank line.
+        if line.starts_with("    ") && fence.is_none() && paragraph.text.is_empty() && !is_list {
+            continue;
+        }
+        if !text.is_empty() && !line.starts_with(' ') {
+            is_list = item(text).is_some();
+        }
         let marks = ["```", "~~~"].into_iter().find(|mark| text.starts_with(mark));
         match (fence, marks) {
             (Some(open), Some(mark)) if open == mark => {
@@ -77,6 +89,7 @@ fn sentences<'a>(lines: impl Iterator<Item = (usize, Option<&'a str>)>) -> Vec<S
             paragraph.split(&mut found);
             for cell in text.trim_matches('|').split('|') {
                 paragraph.push(&without_code(cell.trim()), number);
+                paragraph.is_cell = true;
                 paragraph.split(&mut found);
             }
         } else if text.starts_with('#') && text.trim_start_matches('#').starts_with(' ') {
@@ -146,7 +159,11 @@ impl Paragraph {
             if !text.is_empty() {
                 let begin = start + (whole.len() - whole.trim_start().len());
                 let line = self.lines.iter().rev().find(|(offset, _)| *offset <= begin);
-                found.push(Sentence { text: text.to_owned(), line: line.map_or(1, |(_, line)| *line) });
+                found.push(Sentence {
+                    text: text.to_owned(),
+                    line: line.map_or(1, |(_, line)| *line),
+                    is_cell: self.is_cell,
+                });
             }
             start = end;
         }
@@ -170,7 +187,7 @@ mod tests {
     #[test]
     fn markdown_becomes_sentences() {
         let page = "# A title\n\nOne sentence\nover lines, v1.2. Another [with a link](x.md)?\n\n```\ncode. Code\n```\n\
-                    - an item\n  continued\n- `b` is code\n\n| a | b. C |\n|---|---|\n| d | e |\n\n1. first\n2. second\n";
+                    - an item\n  continued\n- `b` is code\n\n| a | b. C |\n|---|---|\n| d | e |\n\n1. first\n2. second\n\nEnd:\n\n    code. By indentation\n";
         let expected = [
             (1, "A title"),
             (3, "One sentence over lines, v1.2."),
@@ -184,6 +201,7 @@ mod tests {
             (15, "e"),
             (17, "first"),
             (18, "second"),
+            (20, "End:"),
         ];
         let expected = expected.map(|(line, text)| (line, text.to_owned()));
         assert_eq!(lines(of_markdown(page)), expected);

@@ -42,7 +42,7 @@ async fn records(log: &AuditLog) -> Vec<AuditRecord> {
 }
 
 /// The log as a file.
-pub(super) async fn exported(log: &AuditLog, genesis: GenesisDigest) -> String {
+async fn exported(log: &AuditLog, genesis: GenesisDigest) -> String {
     let mut lines = Vec::new();
     let (_, checkpoint) = log.read(1, 1).await.unwrap();
     let checkpoint = checkpoint.unwrap();
@@ -56,7 +56,7 @@ pub(super) async fn exported(log: &AuditLog, genesis: GenesisDigest) -> String {
     lines.join("\n") + "\n"
 }
 
-pub(super) fn log_in(disk: &Disk, genesis: GenesisDigest, epoch: u64, limits: AuditLimits) -> AuditLog {
+fn log_in(disk: &Disk, genesis: GenesisDigest, epoch: u64, limits: AuditLimits) -> AuditLog {
     log_on(disk.open(genesis).0, genesis, epoch, limits)
 }
 
@@ -65,11 +65,11 @@ fn log_on(store: Store, genesis: GenesisDigest, epoch: u64, limits: AuditLimits)
     AuditLog::open(store, clock, genesis, epoch, limits).unwrap()
 }
 
-pub(super) fn genesis(byte: u8) -> GenesisDigest {
+fn genesis(byte: u8) -> GenesisDigest {
     GenesisDigest(Sha256Digest([byte; 32]))
 }
 
-pub(super) fn granted(secret: &str) -> Event {
+fn granted(secret: &str) -> Event {
     let who = AttestedWho {
         claims_digest: Sha256Digest([3; 32]),
         tee: "sgx".into(),

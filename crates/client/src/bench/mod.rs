@@ -28,7 +28,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// So many requests of each task.
+    /// This number of requests of each task.
     Requests(u64),
     /// As many as are begun in this time.
     Duration(Duration),

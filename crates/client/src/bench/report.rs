@@ -45,7 +45,7 @@ fn milliseconds(duration: Duration) -> f64 {
 /// Latencies of answered requests, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Latency {
-    /// The mean.
+    /// The mean, in milliseconds.
     pub average: f64,
     /// Half are not slower.
     pub p50: f64,
@@ -53,7 +53,6 @@ pub struct Latency {
     pub p90: f64,
     /// 99 of 100 are not slower.
     pub p99: f64,
-    /// The slowest.
     pub max: f64,
 }
 
@@ -65,17 +64,15 @@ pub struct Report {
     pub cnum: usize,
     /// Requests that were answered.
     pub answered: u64,
-    /// Requests that failed.
     pub failed: u64,
     /// From the first request to the last answer, in seconds.
     pub seconds: f64,
     /// Answered requests a second.
     pub tps: f64,
-    /// Their latencies.
     pub latency_ms: Latency,
     /// Failed requests by the code of their error.
     pub errors: BTreeMap<&'static str, u64>,
-    /// How often a request was sent anew because its connection was lost.
+    /// How often a request was sent again because its connection was lost.
     pub repeated: u64,
 }
 
@@ -99,7 +96,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What is counted while a benchmark runs.
+/// The counts of a running benchmark.
 pub(super) struct Tally {
     /// Of answered requests, in microseconds.
     latencies: Histogram<u64>,

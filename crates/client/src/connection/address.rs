@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use crate::error::ClientError;
+use super::TargetError;
 
 /// A host name or address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,10 +24,10 @@ impl ServerAddress {
 }
 
 impl FromStr for ServerAddress {
-    type Err = ClientError;
+    type Err = TargetError;
 
-    fn from_str(text: &str) -> Result<Self, ClientError> {
-        let error = |problem| ClientError::Address { text: text.to_owned(), problem };
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let error = |problem| TargetError::Address { text: text.to_owned(), problem };
         if text.contains("://") {
             return Err(error("it has a scheme"));
         }

@@ -23,16 +23,21 @@ use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, parse_x509_certificate, time::ASN1Time,
 };
 
-use crate::error::ClientError;
+use super::TargetError;
 
 /// No chain of certificates is longer than this, in bytes.
 const MAXIMUM_FILE_LENGTH: u64 = 1 << 20;
 
-/// Why the server's certificate is not acceptable.
+/// The reason why the server's certificate is not acceptable.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// Another certificate, not signed by a trusted one either.
+    /// The server shows a certificate that is not the trusted one, nor signed by it.
+    ///
+    /// Do: get the server's current certificate from its owner; if it is the same, this is
+    /// another server.
     #[error(
         "the server's certificate (SHA-256 {presented}) is not the trusted one; get the server's \
          current certificate from its owner, or this is another server"
@@ -41,10 +46,12 @@ pub enum TrustError {
         /// Digest of the certificate shown, in hexadecimal.
         presented: String,
     },
-    /// It is for another name.
+    /// The server's certificate is for another name.
+    ///
+    /// Do: connect by a name in the certificate, or give that name with `--server-name`.
     #[error(
         "the server's certificate is for {presented}, not for {wanted}; connect by that name, or give \
-         the name that is meant (--server-name)"
+         it with --server-name"
     )]
     WrongName {
         /// The name that was connected to.
@@ -52,24 +59,27 @@ pub enum TrustError {
         /// The names it is for.
         presented: String,
     },
-    /// It was valid once.
+    /// The server's certificate has expired.
+    ///
+    /// Do: have the certificate renewed, or correct this machine's clock.
     #[error("the server's certificate expired on {since}; have it renewed, or check this machine's clock")]
     Expired {
         /// The end of its validity.
         since: String,
     },
-    /// It will be valid.
+    /// The server's certificate is not valid yet.
+    ///
+    /// Do: correct this machine's clock, or wait until the certificate is valid.
     #[error("the server's certificate is not valid before {from}; check this machine's clock")]
     NotYetValid {
         /// The beginning of its validity.
         from: String,
     },
-    /// It can't be read.
+    /// The server's certificate can't be read.
+    ///
+    /// Do: replace the server's certificate; `adytum ssl-config new` makes one.
     #[error("the server's certificate can't be read: {problem}")]
-    Malformed {
-        /// Why.
-        problem: String,
-    },
+    Malformed { problem: String },
 }
 
 impl TrustError {
@@ -111,8 +121,8 @@ pub(crate) struct TrustedCertificates {
 
 impl TrustedCertificates {
     /// Reads a PEM file.
-    pub(crate) fn read(path: &Path, provider: &CryptoProvider) -> Result<Self, ClientError> {
-        let error = |problem: String| ClientError::CertificateFile { path: path.to_owned(), problem };
+    pub(crate) fn read(path: &Path, provider: &CryptoProvider) -> Result<Self, TargetError> {
+        let error = |problem: String| TargetError::CertificateFile { path: path.to_owned(), problem };
         let mut pem = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MAXIMUM_FILE_LENGTH + 1).read_to_end(&mut pem))

@@ -19,8 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{ConnectError, ServerAddress, TrustedCertificates};
-use crate::error::ClientError;
+use super::{ConnectError, ServerAddress, TargetError, TrustedCertificates};
 
 /// How long TCP and TLS together may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -42,12 +41,12 @@ impl Connector {
         server: ServerAddress,
         certificate: Option<&Path>,
         server_name: Option<&str>,
-    ) -> Result<Self, ClientError> {
+    ) -> Result<Self, TargetError> {
         let tls = match certificate {
             None => None,
             Some(path) => {
                 let name = server_name.unwrap_or_else(|| server.host());
-                let name = ServerName::try_from(name.to_owned()).map_err(|_| ClientError::Address {
+                let name = ServerName::try_from(name.to_owned()).map_err(|_| TargetError::Address {
                     text: name.to_owned(),
                     problem: "its host is not a name that a certificate can have",
                 })?;
@@ -102,12 +101,12 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
-fn tls_config(certificate: &Path) -> Result<ClientConfig, ClientError> {
+fn tls_config(certificate: &Path) -> Result<ClientConfig, TargetError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let trusted = TrustedCertificates::read(certificate, &provider)?;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| ClientError::CertificateFile {
+        .map_err(|error| TargetError::CertificateFile {
             path: certificate.to_owned(),
             problem: format!("TLS can't be set up: {error}"),
         })?

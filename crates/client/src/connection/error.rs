@@ -6,74 +6,56 @@ use rustls::AlertDescription;
 
 use super::TrustError;
 
-/// Why a connection could not be opened.
+/// The reason why a connection could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The host name has no address.
+    /// The server's host name can't be resolved to an address.
+    ///
+    /// Do: check the spelling of the host name and this machine's resolver.
     #[error("{server}: the host name can't be resolved ({problem}); is it spelt right?")]
-    Resolve {
-        /// The server.
-        server: String,
-        /// The resolver's words.
-        problem: String,
-    },
-    /// Nobody listens there.
+    Resolve { server: String, problem: String },
+    /// No program listens at the server's address.
+    ///
+    /// Do: start the server, or correct the port.
     #[error("{server}: connection refused; is the server running, and is that its port?")]
-    Refused {
-        /// The server.
-        server: String,
-    },
-    /// The network said no.
+    Refused { server: String },
+    /// The network connection to the server failed.
+    ///
+    /// Do: read the system's reason in the message; check the route and the firewall to the
+    /// server.
     #[error("{server}: can't connect: {problem}")]
-    Network {
-        /// The server.
-        server: String,
-        /// The system's words.
-        problem: String,
-    },
-    /// Neither yes nor no in time.
+    Network { server: String, problem: String },
+    /// The server did not accept the connection in time.
+    ///
+    /// Do: check that the server can be reached from here, and that it is not overloaded.
     #[error("{server}: no connection within {seconds} s; is the server reachable from here?")]
     TimedOut {
-        /// The server.
         server: String,
         /// The time allowed, in seconds.
         seconds: u64,
     },
     /// The server's certificate is not acceptable.
     #[error("{server}: {reason}")]
-    Certificate {
-        /// The server.
-        server: String,
-        /// Why.
-        reason: TrustError,
-    },
-    /// What answered does not speak TLS.
+    Certificate { server: String, reason: TrustError },
+    /// The server answered with something other than TLS.
+    ///
+    /// Do: leave the certificate out for a server without TLS, or correct the port.
     #[error(
-        "{server}: the server does not speak TLS here ({problem}); leave the certificate out if that is meant"
+        "{server}: the server does not speak TLS here ({problem}); leave the certificate out for a server without TLS, or correct the port"
     )]
-    NotTls {
-        /// The server.
-        server: String,
-        /// What it sent.
-        problem: String,
-    },
-    /// The server has no TLS 1.3, or nothing else in common.
+    NotTls { server: String, problem: String },
+    /// The server and this client have no TLS version or algorithms in common.
+    ///
+    /// Do: let the server offer TLS 1.3.
     #[error("{server}: no common version or algorithms: {problem}; TLS 1.3 is needed")]
-    Incompatible {
-        /// The server.
-        server: String,
-        /// What is missing.
-        problem: String,
-    },
-    /// The handshake failed otherwise.
+    Incompatible { server: String, problem: String },
+    /// The TLS handshake with the server failed.
+    ///
+    /// Do: read the reason in the message; check that the server's certificate and key
+    /// belong together.
     #[error("{server}: the TLS handshake failed: {problem}")]
-    Handshake {
-        /// The server.
-        server: String,
-        /// Why.
-        problem: String,
-    },
+    Handshake { server: String, problem: String },
 }
 
 impl ConnectError {
@@ -91,7 +73,8 @@ impl ConnectError {
         }
     }
 
-    pub(crate) fn is_transient(&self) -> bool {
+    /// May the same attempt succeed later?
+    pub(crate) fn retry(&self) -> bool {
         matches!(
             self,
             Self::Resolve { .. } | Self::Refused { .. } | Self::Network { .. } | Self::TimedOut { .. }
@@ -101,7 +84,7 @@ impl ConnectError {
     /// May another attempt find another server behind the same address? One that
     /// ends may still take a connection and close it in the handshake.
     pub(crate) fn may_pass(&self) -> bool {
-        self.is_transient() || matches!(self, Self::Handshake { .. })
+        self.retry() || matches!(self, Self::Handshake { .. })
     }
 
     /// From the error of a TCP connection.

@@ -4,9 +4,11 @@ mod address;
 mod certificate;
 mod connector;
 mod error;
+mod target;
 
 pub use address::ServerAddress;
 pub use certificate::TrustError;
 pub(crate) use certificate::TrustedCertificates;
 pub(crate) use connector::Connector;
 pub use error::ConnectError;
+pub use target::TargetError;

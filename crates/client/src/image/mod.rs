@@ -27,40 +27,32 @@ impl Channels {
     }
 }
 
-/// Why an image can't be used.
+/// The reason why an image can't be used.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// The file can't be read.
+    /// The image's file can't be read.
+    ///
+    /// Do: check the path, and that you may read the file.
     #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        problem: String,
-    },
-    /// The file is neither JPEG nor PNG.
+    File { path: PathBuf, problem: String },
+    /// The file is neither a JPEG nor a PNG image.
+    ///
+    /// Do: convert the image to JPEG or PNG.
     #[error("{name}: not a JPEG or PNG image")]
-    Format {
-        /// The file.
-        name: String,
-    },
-    /// The image is damaged.
+    Format { name: String },
+    /// The image can't be decoded.
+    ///
+    /// Do: get an undamaged copy of the image, or save it again as JPEG or PNG.
     #[error("{name}: the image can't be decoded: {problem}")]
-    Damaged {
-        /// The file.
-        name: String,
-        /// The decoder's words.
-        problem: String,
-    },
-    /// The image would take too much memory.
+    Damaged { name: String, problem: String },
+    /// The image has more pixels than fit in the memory that is set aside.
+    ///
+    /// Do: scale the image down.
     #[error("{name}: the image is too large: {problem}; scale it down")]
-    TooLarge {
-        /// The file.
-        name: String,
-        /// What is too large.
-        problem: String,
-    },
+    TooLarge { name: String, problem: String },
 }
 
 impl ImageError {

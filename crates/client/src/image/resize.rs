@@ -80,7 +80,7 @@ pub(super) struct Resizer {
 }
 
 impl Resizer {
-    /// From `(width, height)` to `(width, height)`, with so many interleaved channels.
+    /// From `(width, height)` to `(width, height)`, with that number of interleaved channels.
     pub(super) fn new(channels: usize, from: (usize, usize), to: (usize, usize)) -> Self {
         Self {
             channels,

@@ -264,7 +264,7 @@ impl ModelServer {
         self.drop_connections.send_replace(());
     }
 
-    /// Closes so many of the next connections at once.
+    /// Closes each of the next `count` connections at once.
     pub(crate) fn close_next(&self, count: usize) {
         self.seen.closed.store(count, Ordering::SeqCst);
     }

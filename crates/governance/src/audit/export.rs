@@ -111,7 +111,7 @@ pub fn line(number: u64, previous: Option<Sha256Digest>, bytes: &[u8]) -> Option
 
 /// Reads exactly what [`line()`] writes; `None` for anything else: every byte
 /// follows from number, previous hash and record.
-pub fn parse(text: &str) -> Option<StoredRecord> {
+pub(super) fn parse(text: &str) -> Option<StoredRecord> {
     let read: ReadLine = serde_json::from_str(text).ok()?;
     let previous = match read.previous {
         Some(hash) => Some(hash.parse().ok()?),

@@ -379,3 +379,6 @@ impl<'a> Chain<'a> {
         Ok(Verified { genesis, checkpoint_key, first, size, hash, checkpoints: self.checkpoints + 1 })
     }
 }
+
+#[cfg(test)]
+mod tests;

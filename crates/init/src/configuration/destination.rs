@@ -162,7 +162,7 @@ pub struct Owner {
 /// A signal that tells a program to read its files again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[expect(missing_docs, reason = "signal(7)'s own names")]
+#[allow(missing_docs, reason = "signal(7)'s own names")]
 pub enum ReloadSignal {
     Hup,
     Usr1,

@@ -181,7 +181,7 @@ impl Servable {
         self.signature.outputs.iter().map(|output| output.name.clone()).collect()
     }
 
-    /// What runs cost.
+    /// The estimated cost of a run.
     pub fn cost(&self) -> &CostEstimate {
         &self.cost
     }

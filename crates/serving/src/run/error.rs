@@ -7,61 +7,67 @@ use adytum_sealed::keys::ModelKeyError;
 
 use crate::{flags::FlagError, loading::LoadingError, tls::TlsError};
 
-/// Why the server ended.
+/// The reason why the server ended.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// A flag.
+    /// A flag that the server can't honour.
     #[error(transparent)]
     Flag(#[from] FlagError),
-    /// The measured configuration, or what it asks for.
+    /// The measured configuration can't be used, or the replica got no secrets.
     #[error(transparent)]
     Init(#[from] InitError),
-    /// The port.
+    /// The server can't listen on its port.
+    ///
+    /// Do: choose another port with `--port`, or end the process that has this one.
+    ///
+    /// Retry: later
     #[error("port {port}: {source}; choose another with --port")]
     Listen {
-        /// The port.
         port: u16,
         /// What the system says.
         source: io::Error,
     },
-    /// The `SSLConfig` file.
+    /// The file of the `SSLConfig` can't be read.
+    ///
+    /// Do: check the path in `--ssl_config_file`, and that the server's user may read it.
     #[error("--ssl_config_file {}: {source}", path.display())]
     SslConfigFile {
-        /// The file.
         path: PathBuf,
         /// What the system says.
         source: io::Error,
     },
-    /// A secret without a use.
+    /// The measured configuration delivers a secret to a place that the server does not
+    /// read.
+    ///
+    /// Do: deliver a model's key to memory, and the `SSLConfig` to the path in
+    /// `--ssl_config_file`.
     #[error(
         "the measured configuration puts the secret {name} at {destination}, but this server takes secrets in \
          memory and as --ssl_config_file only"
     )]
     Destination {
-        /// The secret.
         name: String,
         /// Where it should go.
         destination: String,
     },
-    /// The `SSLConfig`'s content.
+    /// The content of the `SSLConfig` can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A model's key.
+    /// The secret of a model's key is no key.
     #[error("the secret {name}: {source}")]
-    ModelKey {
-        /// The secret.
-        name: String,
-        /// What is wrong with it.
-        source: ModelKeyError,
-    },
-    /// The model.
+    ModelKey { name: String, source: ModelKeyError },
+    /// No model can be loaded.
     #[error(transparent)]
     Loading(#[from] LoadingError),
-    /// The system.
+    /// The operating system refused an operation that the server needs.
+    ///
+    /// Do: read the operation and the reason in the message; on a full machine, free
+    /// memory, threads or open files.
     #[error("{operation}: {source}")]
     System {
-        /// What was tried.
         operation: &'static str,
         /// What the system says.
         source: io::Error,

@@ -27,7 +27,7 @@ impl Job for Probe {
 
 #[test]
 fn alone_on_all_cores_and_together_on_one_each() {
-    // No worker runs here: what is decided is decided when work is submitted.
+    // No worker runs here: the decision is made when work is submitted.
     let queue = Queue::new(4, 10);
     let (sender, widths) = mpsc::channel();
     let cost = Some(Duration::from_millis(50));

@@ -23,8 +23,8 @@ type Handover = (mpsc::Sender<Accepted>, Arc<AtomicUsize>);
 
 /// Runs until `stop` says so. Serving threads learn from its end, which drops the
 /// `handovers`, that no more connections come: only then are the clients of the
-/// open ones told to go, so that those who connect anew find the port closed and
-/// not a connection that nobody will accept.
+/// open ones sent away, so that they find the port closed when they connect again,
+/// and not a connection that no thread accepts.
 pub(super) fn run(
     listener: TcpListener,
     handovers: Vec<Handover>,

@@ -1,7 +1,7 @@
 //! How old a connection may become.
 //!
-//! Clients keep connections for ever, so a replica that is added gets none of
-//! theirs. Connections that end now and then are opened anew, wherever the
+//! Clients keep connections forever, so a replica that is added gets none of
+//! theirs. Connections that end now and then are opened again, wherever the
 //! cluster's load balancing sends them. Not all at once, so each has an age of
 //! its own.
 

@@ -30,7 +30,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A handshake that is under way when the server ends has this long: its client
-/// is then told to go by HTTP/2's GOAWAY, and knows that nothing was lost.
+/// then gets HTTP/2's GOAWAY, and knows that nothing was lost.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// What a serving thread gets of an accepted connection.

@@ -1,103 +1,111 @@
-//! What can be wrong with a tensor of a request.
+//! The faults of a tensor in a request.
 
 use adytum_engine::tensor::ElementType;
 use adytum_wire::WireError;
 
-/// What is wrong with a tensor of a request.
+/// The fault of a tensor in a request.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TensorError {
-    /// Not a `TensorProto`.
+    /// The bytes of an input are no `TensorProto`.
+    ///
+    /// Do: send each input as a `TensorProto` (`tensorflow/core/framework/tensor.proto`).
     #[error("not a TensorProto: {0}")]
     Malformed(#[from] WireError),
-    /// A type that no served model takes.
+    /// The tensor has an element type that no served model takes.
+    ///
+    /// Do: convert the values to the type that the message names.
     #[error("the type {found} can't be served; expected {expected}")]
     UnsupportedType {
         /// What the model takes.
         expected: String,
-        /// The request's type.
         found: String,
     },
-    /// Another type than the model takes.
+    /// The tensor has another element type than the model's input.
+    ///
+    /// Do: convert the values to the type that the message names.
     #[error("expected to be {expected} but {found} is provided")]
     WrongType {
         /// What the model takes.
         expected: ElementType,
-        /// The request's type.
         found: ElementType,
     },
-    /// A shape that is no shape.
+    /// The tensor's shape is not valid, for example because a size is negative.
+    ///
+    /// Do: send the shape that the message expects, with all its sizes.
     #[error("the shape {found} is invalid: {reason}; expected {expected}")]
     InvalidShape {
         /// What the model takes.
         expected: String,
-        /// The request's shape.
         found: String,
-        /// What is wrong with it.
         reason: &'static str,
     },
-    /// More elements than a request may have.
+    /// The tensor's shape has more elements than the largest message could hold.
+    ///
+    /// Do: send a smaller batch.
     #[error(
         "the shape {found} has more elements than fit in {limit} bytes, the largest message; expected {expected}"
     )]
     TooLarge {
         /// What the model takes.
         expected: String,
-        /// The request's shape.
         found: String,
         /// The limit in bytes.
         limit: usize,
     },
-    /// Another shape than the model takes.
+    /// The tensor has another shape than the model's input.
+    ///
+    /// Do: send the shape that the message expects; a `?` in it is any size.
     #[error("expected the shape {expected} but {found} is provided")]
     WrongShape {
         /// What the model takes; `?` stands for any size.
         expected: String,
-        /// The request's shape.
         found: String,
     },
-    /// `tensor_content` is too short or too long.
+    /// The field `tensor_content` does not have the length that the shape needs.
+    ///
+    /// Do: send as many bytes as the message expects, or correct the shape.
     #[error("expected {expected} bytes of tensor_content for {element_type} of shape {shape}, found {found}")]
     ContentLength {
         /// Bytes that the shape needs.
         expected: usize,
-        /// Bytes found.
         found: usize,
-        /// The type.
         element_type: ElementType,
-        /// The shape.
         shape: String,
     },
-    /// More values than elements.
+    /// The tensor has more values than its shape has elements.
+    ///
+    /// Do: send as many values as the shape has elements, or one for all.
     #[error("expected at most {expected} values in {field} for the shape {shape}, found {found}")]
     ValueCount {
         /// Elements of the shape.
         expected: usize,
-        /// Values found.
         found: usize,
         /// The field they are in.
         field: &'static str,
-        /// The shape.
         shape: String,
     },
-    /// Values in a field of another type, and none in the right one.
+    /// The tensor's values are in the field of another element type.
+    ///
+    /// Do: put the values into the field that the message names, or into `tensor_content`.
     #[error("expected the values of {element_type} in {expected} or tensor_content, found them in {found}")]
     ValueField {
-        /// The type.
         element_type: ElementType,
         /// Where its values belong.
         expected: &'static str,
         /// Where values were found.
         found: &'static str,
     },
-    /// A value that the type can't hold.
+    /// The tensor has a value that its element type can't hold.
+    ///
+    /// Do: send a value in the range of the type, or a wider type if the model takes one.
     #[error("the value {value} in {field} is out of the range of {element_type}")]
     ValueRange {
-        /// The value.
         value: i64,
         /// The field it is in.
         field: &'static str,
-        /// The type.
         element_type: ElementType,
     },
 }

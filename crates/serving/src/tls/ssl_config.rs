@@ -27,44 +27,46 @@ impl fmt::Debug for SslConfig {
     }
 }
 
-/// What is wrong with the text of an `SSLConfig`. The values are never in it.
+/// The fault of an `SSLConfig`'s text. It never quotes a value.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SslConfigError {
-    /// Not protobuf's text format.
+    /// The `SSLConfig` is not valid in protobuf's text format.
+    ///
+    /// Do: correct the text at the line and column in the message; `adytum ssl-config new`
+    /// writes a valid one.
     #[error("SSLConfig, line {line}, column {column}: {problem}")]
     Syntax {
-        /// Counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// Counted from 1, in bytes.
+        /// The column, counted from 1 in bytes.
         column: usize,
-        /// What is wrong.
         problem: &'static str,
     },
-    /// A field that the message doesn't have.
+    /// The `SSLConfig` has a field that does not exist.
+    ///
+    /// Do: use only `server_key`, `server_cert`, `custom_ca` and `client_verify`.
     #[error(
         "SSLConfig, line {line}: unknown field {name:?}; there are server_key, server_cert, custom_ca and client_verify"
     )]
-    UnknownField {
-        /// Its line.
-        line: usize,
-        /// Its name.
-        name: String,
-    },
-    /// A field given twice.
+    UnknownField { line: usize, name: String },
+    /// The `SSLConfig` gives a field twice.
+    ///
+    /// Do: strike one of the two.
     #[error("SSLConfig, line {line}: the field {name} is given twice")]
     Repeated {
         /// The line of the second.
         line: usize,
-        /// Its name.
         name: &'static str,
     },
-    /// A value of another type.
+    /// A field of the `SSLConfig` has a value of the wrong type.
+    ///
+    /// Do: give the kind of value that the message names.
     #[error("SSLConfig, line {line}: the field {name} must be {expected}")]
     Type {
-        /// Its line.
         line: usize,
-        /// Its name.
         name: &'static str,
         /// What it must be.
         expected: &'static str,

@@ -72,7 +72,7 @@ impl Gated {
         self.gate.1.notify_all();
     }
 
-    /// Waits until so many runs have begun.
+    /// Waits until `count` runs have begun.
     pub async fn wait_for_runs(&self, count: usize) {
         while self.begun.load(Ordering::SeqCst) < count {
             tokio::task::yield_now().await;

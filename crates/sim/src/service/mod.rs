@@ -1,24 +1,26 @@
 //! A simulated platform over HTTP: its collateral as a PCCS serves it, and
 //! quotes. For replicas that can't share the platform's directory.
 //!
-//! No authentication: whoever reaches it can have any quote signed.
+//! No authentication: each program that reaches it can have any quote signed.
 
 mod pccs;
 mod quotes;
+mod refusal;
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::StatusCode,
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
 
-use crate::{error::SimError, messages::ErrorReply, platform::Platform};
+use refusal::Refusal;
+
+use crate::platform::Platform;
 
 /// The largest request body, in bytes; a quote request has less than 500.
 pub const MAXIMUM_REQUEST_LENGTH: usize = 4096;
@@ -40,7 +42,7 @@ pub fn router(platform: Arc<Platform>, quote_latency: Duration) -> Router {
     Router::new()
         .nest("/sgx/certification/v4", pccs::router())
         .nest("/simulation", quotes::router().route("/root.pem", get(root_certificate)))
-        .fallback(|| async { Refusal::not_found("path", "no such path on a simulated platform") })
+        .fallback(|| async { Refusal::Path })
         .layer(DefaultBodyLimit::max(MAXIMUM_REQUEST_LENGTH))
         .layer(middleware::from_fn_with_state(service.clone(), limit_time))
         .with_state(service)
@@ -74,48 +76,11 @@ pub async fn serve(
 async fn limit_time(State(service): State<Service>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT + service.quote_latency, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal {
-            status: StatusCode::REQUEST_TIMEOUT,
-            error: ErrorReply { code: "timeout".to_owned(), message: "the request took too long".to_owned() },
-        }
-        .into_response(),
+        Err(_) => Refusal::Timeout.into_response(),
     }
 }
 
 async fn root_certificate(State(service): State<Service>) -> Response {
     ([("content-type", "application/x-pem-file")], service.platform.root_certificate_pem().to_owned())
         .into_response()
-}
-
-/// An answer that refuses: the one place where errors become HTTP.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    status: StatusCode,
-    error: ErrorReply,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, error: ErrorReply { code: code.to_owned(), message: message.into() } }
-    }
-
-    fn bad_request(code: &str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, message)
-    }
-
-    fn not_found(code: &str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, message)
-    }
-}
-
-impl From<SimError> for Refusal {
-    fn from(error: SimError) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), error.to_string())
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.status, Json(self.error)).into_response()
-    }
 }

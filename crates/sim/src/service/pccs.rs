@@ -12,7 +12,7 @@ use axum::{
     routing::get,
 };
 
-use super::{Refusal, Service};
+use super::{Service, refusal::Refusal};
 use crate::hardware::CaKind;
 
 const TCB_INFO_ISSUER_CHAIN: &str = "tcb-info-issuer-chain";
@@ -33,15 +33,14 @@ async fn tcb_info(
     State(service): State<Service>,
     Query(parameters): Parameters,
 ) -> Result<Response, Refusal> {
-    let fmspc: Fmspc = parameter(&parameters, "fmspc")?
+    let fmspc: Fmspc = parameter(&parameters, "fmspc")
+        .map_err(Refusal::Fmspc)?
         .parse()
-        .map_err(|error| Refusal::bad_request("fmspc", format!("fmspc: {error}")))?;
+        .map_err(|error| Refusal::Fmspc(format!("fmspc: {error}")))?;
     if fmspc != service.platform.fmspc() {
         let have = service.platform.fmspc();
-        return Err(Refusal::not_found(
-            "no-collateral",
-            format!("no TCB information for family {fmspc}: this platform is of family {have}"),
-        ));
+        let message = format!("no TCB information for family {fmspc}: this platform is of family {have}");
+        return Err(Refusal::NoCollateral(message));
     }
     let collateral = service.platform.collateral();
     signed(
@@ -59,15 +58,15 @@ async fn qe_identity(State(service): State<Service>) -> Result<Response, Refusal
 }
 
 async fn pck_crl(State(service): State<Service>, Query(parameters): Parameters) -> Result<Response, Refusal> {
-    let ca = parameter(&parameters, "ca")?;
+    let ca = parameter(&parameters, "ca").map_err(Refusal::Ca)?;
     let have = CaKind::from(service.platform.pck_ca()).text();
     if ca != CaKind::Processor.text() && ca != CaKind::Platform.text() {
         let message = format!("ca: expected \"processor\" or \"platform\", found {ca:?}");
-        return Err(Refusal::bad_request("ca", message));
+        return Err(Refusal::Ca(message));
     }
     if ca != have {
         let message = format!("no revocation list of the {ca} CA: this platform's CA is {have}");
-        return Err(Refusal::not_found("no-collateral", message));
+        return Err(Refusal::NoCollateral(message));
     }
     let collateral = service.platform.collateral();
     let chain = issuer_chain((PCK_CRL_ISSUER_CHAIN, &collateral.pck_crl_issuer_chain))?;
@@ -82,10 +81,7 @@ async fn pck_crl(State(service): State<Service>, Query(parameters): Parameters) 
             pem("X509 CRL", &collateral.pck_crl),
         )
             .into_response()),
-        Some(other) => {
-            let message = format!("encoding: expected \"pem\" or \"der\", found {other:?}");
-            Err(Refusal::bad_request("encoding", message))
-        }
+        Some(other) => Err(Refusal::Encoding(other.to_owned())),
     }
 }
 
@@ -95,11 +91,10 @@ async fn root_crl(State(service): State<Service>) -> Response {
         .into_response()
 }
 
-fn parameter<'a>(parameters: &'a HashMap<String, String>, name: &str) -> Result<&'a str, Refusal> {
-    parameters
-        .get(name)
-        .map(String::as_str)
-        .ok_or_else(|| Refusal::bad_request(name, format!("the query parameter {name} is missing")))
+/// A query parameter, or a text that says that it is missing.
+fn parameter<'a>(parameters: &'a HashMap<String, String>, name: &str) -> Result<&'a str, String> {
+    let value = parameters.get(name).map(String::as_str);
+    value.ok_or_else(|| format!("the query parameter {name} is missing"))
 }
 
 /// {"NAME": DOCUMENT, "signature": "HEX"}, the document byte for byte as signed.
@@ -113,9 +108,8 @@ fn signed(
 }
 
 fn issuer_chain((name, chain): (&'static str, &str)) -> Result<(HeaderName, HeaderValue), Refusal> {
-    let value = HeaderValue::try_from(percent_encode(chain)).map_err(|error| {
-        Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "issuer-chain", error.to_string())
-    })?;
+    let value = HeaderValue::try_from(percent_encode(chain))
+        .map_err(|error| Refusal::IssuerChain(error.to_string()))?;
     Ok((HeaderName::from_static(name), value))
 }
 

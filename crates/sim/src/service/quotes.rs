@@ -9,7 +9,7 @@ use axum::{
     routing::post,
 };
 
-use super::{Refusal, Service};
+use super::{Service, refusal::Refusal};
 use crate::{
     messages::{ProgramRequest, QuoteRequest, SealingKeyReply},
     quoting::Program,
@@ -43,10 +43,4 @@ async fn sealing_key(
     let Json(request) = request?;
     let key = service.platform.sealing_key(&Program::from(&request))?;
     Ok(Json(SealingKeyReply::of(&key)))
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), "bad-request", rejection.body_text())
-    }
 }

@@ -1,5 +1,6 @@
 //! Certificates in the form of AMD's: signed with RSASSA-PSS, which `rcgen` does not
-//! write. What it has made is signed anew, with the name of the algorithm changed.
+//! write. Its certificates are signed again here, with the name of the algorithm
+//! changed.
 
 use adytum_evidence::{
     clock::{Clock, SystemClock, UnixSeconds},
@@ -56,7 +57,7 @@ impl Validity {
 pub(super) struct Authority {
     key: KeyPair,
     parameters: CertificateParams,
-    /// In DER.
+    /// The certificate in DER.
     pub(super) certificate: Vec<u8>,
     serial: SerialNumber,
 }
@@ -185,8 +186,8 @@ fn failed(error: impl std::fmt::Display) -> SimError {
     SimError::cryptography("make certificates in AMD's form", error)
 }
 
-/// What is signed in a certificate or a list, with the other algorithm named in it,
-/// and signed so.
+/// The signed part of a certificate or a list, with the other algorithm named in it,
+/// signed with that.
 fn signed_anew(made: &[u8], key: &KeyPair) -> Result<Vec<u8>, SimError> {
     let broken = || failed("rcgen wrote something else than was expected");
     let (outer, _) = content(made).ok_or_else(broken)?;

@@ -13,7 +13,6 @@ pub(super) const SIGNED: usize = 0x2a0;
 /// A guest as its chip sees it.
 #[derive(Clone, Debug)]
 pub struct SnpGuest {
-    /// The launch digest.
     pub measurement: SnpMeasurement,
     /// What the host gave at launch.
     pub host_data: HostData,

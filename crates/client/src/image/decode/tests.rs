@@ -114,7 +114,7 @@ fn bombs_are_refused_before_they_are_unpacked() {
     }
 }
 
-/// A JPEG of these sides, by its header; what follows is that of a small image.
+/// A JPEG of these sides, by its header; the rest is that of a small image.
 fn jpeg_with_sides(image: &[u8], width: u16, height: u16) -> Vec<u8> {
     let mut bytes = image.to_vec();
     let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
@@ -134,7 +134,7 @@ fn textured() -> Vec<u8> {
 fn a_jpeg_that_lacks_anything_is_damaged_as_pillow_says_too() {
     let whole = textured();
     assert!(decode(&whole, "whole").is_ok());
-    // What follows the image is not part of it.
+    // Bytes after the image are not part of it.
     assert!(decode(&[&whole[..], b"more"].concat(), "followed").is_ok());
     for missing in [1, 2, 3, 5, 16, 100, whole.len() / 3, whole.len() / 2, whole.len() * 9 / 10] {
         let cut = &whole[..whole.len() - missing];

@@ -1,20 +1,35 @@
 //! Every way of tampering with an export is found, and the record is named.
 
-use adytum_api::broker::{AuditCheckpoint, audit_record::What};
+use adytum_api::broker::{AuditCheckpoint, AuditStart, audit_record::What};
 use adytum_evidence::{clock::UnixSeconds, measurement::Sha256Digest};
-use adytum_governance::audit::{
-    checkpoint::{CheckpointKey, CheckpointPublicKey},
-    export::{Header, line, parse},
-    record::{StoredRecord, decode, encode},
-    verify::{Expected, VerifyError, verify},
-};
 use proptest::prelude::*;
 
-use super::{
-    log::AuditLimits,
-    tests::{exported, genesis, granted, log_in},
+use super::{Expected, VerifyError, verify};
+use crate::{
+    audit::{
+        checkpoint::{CheckpointKey, CheckpointPublicKey},
+        events::{Event, Who},
+        export::{Header, line, parse},
+        record::{StoredRecord, decode, encode, record_hash, what},
+    },
+    genesis::GenesisDigest,
 };
-use crate::store::Disk;
+
+const TIME: UnixSeconds = UnixSeconds(1_800_000_000);
+
+fn genesis(byte: u8) -> GenesisDigest {
+    GenesisDigest(Sha256Digest([byte; 32]))
+}
+
+fn granted(secret: &str) -> Event {
+    Event::Granted {
+        who: Who { address: "127.0.0.1:1".parse().unwrap(), attested: None },
+        secret: Some(secret.parse().unwrap()),
+        secret_version: 1,
+        rule: "workload serving".into(),
+        manifest_version: 1,
+    }
+}
 
 /// Of a broker with that genesis: its export's lines, its key, its head.
 struct Log {
@@ -23,16 +38,35 @@ struct Log {
     head: (u64, Sha256Digest),
 }
 
-async fn log(byte: u8) -> Log {
-    let limits = AuditLimits { checkpoint_every: 4, ..AuditLimits::default() };
-    let log = log_in(&Disk::default(), genesis(byte), 1, limits);
-    for n in 0..12 {
-        log.record(&[granted(&format!("secret-{n}"))]).await.unwrap();
+/// A log as a broker keeps it: its start, grants, and a checkpoint after every four
+/// records.
+fn log(byte: u8) -> Log {
+    let (genesis, key) = (genesis(byte), CheckpointKey::generate().unwrap());
+    let start = AuditStart {
+        genesis: genesis.0.0.to_vec(),
+        epoch: 1,
+        checkpoint_key: key.public_key().0.to_vec(),
+        program: "a broker".into(),
+    };
+    let grants = (0..12).map(|n| what(&granted(&format!("secret-{n}"))));
+    let mut lines = vec![String::new()];
+    let (mut head, mut signed) = ((0, None), 0);
+    let mut append = |head: (u64, Option<Sha256Digest>), what: What| {
+        let (number, bytes) = (head.0 + 1, encode(TIME, what));
+        lines.push(line(number, head.1, &bytes).unwrap());
+        (number, Some(record_hash(number, head.1, &bytes)))
+    };
+    for what in std::iter::once(What::Start(start)).chain(grants) {
+        head = append(head, what);
+        if head.0 >= signed + 4 {
+            signed = head.0;
+            head = append(head, What::Checkpoint(key.sign(genesis, head.0, head.1.unwrap())));
+        }
     }
-    let text = exported(&log, genesis(byte)).await;
-    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let last = parse(lines.last().unwrap()).unwrap();
-    Log { lines, key: log.checkpoint_key().unwrap(), head: (last.number, last.hash) }
+    let head = (head.0, head.1.unwrap());
+    let checkpoint = key.sign(genesis, head.0, head.1);
+    lines[0] = Header { genesis, checkpoint_key: key.public_key(), first: 1, checkpoint }.line();
+    Log { lines, key: key.public_key(), head }
 }
 
 fn text(lines: &[String]) -> String {
@@ -65,9 +99,9 @@ fn relinked(header: &Header, records: &[Vec<u8>]) -> Vec<String> {
     lines
 }
 
-#[tokio::test]
-async fn a_whole_export_verifies() {
-    let log = log(1).await;
+#[test]
+fn a_whole_export_verifies() {
+    let log = log(1);
     let size = log.head.0;
     assert_eq!(alone(&log.lines), Ok(size));
     let expected = Expected {
@@ -85,9 +119,9 @@ async fn a_whole_export_verifies() {
     assert!(verified.checkpoints >= 3, "{}", verified.checkpoints);
 }
 
-#[tokio::test]
-async fn each_flipped_bit_of_each_byte_is_found_at_its_record() {
-    let log = log(1).await;
+#[test]
+fn each_flipped_bit_of_each_byte_is_found_at_its_record() {
+    let log = log(1);
     let good = text(&log.lines).into_bytes();
     let mut line = 0u64;
     for at in 0..good.len() {
@@ -110,9 +144,9 @@ async fn each_flipped_bit_of_each_byte_is_found_at_its_record() {
     }
 }
 
-#[tokio::test]
-async fn a_record_that_is_dropped_repeated_or_moved_is_named() {
-    let log = log(1).await;
+#[test]
+fn a_record_that_is_dropped_repeated_or_moved_is_named() {
+    let log = log(1);
     let size = log.head.0;
     for number in 1..=size {
         let at = usize::try_from(number).unwrap();
@@ -142,9 +176,9 @@ async fn a_record_that_is_dropped_repeated_or_moved_is_named() {
     assert_eq!(alone(&moved), Err(("audit-record-reordered", Some(2))));
 }
 
-#[tokio::test]
-async fn a_log_that_was_cut_off_is_found() {
-    let log = log(1).await;
+#[test]
+fn a_log_that_was_cut_off_is_found() {
+    let log = log(1);
     let size = log.head.0;
     let whole = text(&log.lines);
     for kept in 0..size {
@@ -177,23 +211,22 @@ fn signed_inside(log: &Log) -> (u64, AuditCheckpoint) {
     found.unwrap()
 }
 
-#[tokio::test]
-async fn two_logs_spliced_are_found_at_the_seam() {
-    let [one, two] = [log(1).await, log(1).await];
+#[test]
+fn two_logs_spliced_are_found_at_the_seam() {
+    let [one, two] = [log(1), log(1)];
     for seam in 2..usize::try_from(one.head.0).unwrap() {
         let spliced = [&one.lines[..seam], &two.lines[seam..]].concat();
         assert_eq!(alone(&spliced), Err(("audit-record-not-linked", Some(seam as u64))));
     }
 }
 
-#[tokio::test]
-async fn a_history_that_was_rewritten_and_linked_anew_is_found() {
-    let log = log(1).await;
+#[test]
+fn a_history_that_was_rewritten_and_linked_anew_is_found() {
+    let log = log(1);
     let header = Header::parse(&log.lines[0]).unwrap();
     let size = log.head.0;
     let mut bytes: Vec<Vec<u8>> = records(&log).into_iter().map(|record| record.bytes).collect();
-    bytes[2] =
-        encode(UnixSeconds(1_800_000_000), adytum_governance::audit::record::what(&granted("another")));
+    bytes[2] = encode(TIME, what(&granted("another")));
     // The first checkpoint after it no longer fits.
     let (number, _) = signed_inside(&log);
     assert_eq!(alone(&relinked(&header, &bytes)), Err(("audit-checkpoint-forged", Some(number))));
@@ -231,9 +264,9 @@ async fn a_history_that_was_rewritten_and_linked_anew_is_found() {
     assert!(size > shorter);
 }
 
-#[tokio::test]
-async fn forged_checkpoints_are_found() {
-    let log = log(1).await;
+#[test]
+fn forged_checkpoints_are_found() {
+    let log = log(1);
     let header = Header::parse(&log.lines[0]).unwrap();
     let thief = CheckpointKey::generate().unwrap();
     let last = records(&log).last().unwrap().hash;
@@ -262,9 +295,9 @@ async fn forged_checkpoints_are_found() {
     }
 }
 
-#[tokio::test]
-async fn another_brokers_log_is_told() {
-    let [one, two] = [log(1).await, log(2).await];
+#[test]
+fn another_brokers_log_is_told() {
+    let [one, two] = [log(1), log(2)];
     let expected = Expected { genesis: Some(genesis(1)), ..Expected::default() };
     assert_eq!(check(&two.lines, &expected), Err(("audit-other-broker", Some(1))));
     let expected = Expected { head: Some(one.head), ..Expected::default() };
@@ -279,9 +312,9 @@ async fn another_brokers_log_is_told() {
     assert_eq!(alone(&lines), Err(("audit-checkpoint-forged", Some(two.head.0))));
 }
 
-#[tokio::test]
-async fn a_log_without_its_beginning_is_taken_only_where_that_was_said() {
-    let log = log(1).await;
+#[test]
+fn a_log_without_its_beginning_is_taken_only_where_that_was_said() {
+    let log = log(1);
     let header = Header { first: 4, ..Header::parse(&log.lines[0]).unwrap() };
     let mut lines = vec![header.line()];
     lines.extend_from_slice(&log.lines[4..]);
