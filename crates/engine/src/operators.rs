@@ -8,6 +8,7 @@
 
 mod algebra;
 mod arguments;
+mod attention;
 mod attributes;
 mod axes;
 mod broadcast;
@@ -23,10 +24,12 @@ mod movement;
 mod normalization;
 mod number;
 mod random;
+mod recurrent;
 mod reduction;
 mod registry;
 mod scatter;
 mod selection;
+mod signal;
 mod softmax;
 mod types;
 mod vision;

@@ -1,8 +1,8 @@
 //! Which function builds which operator.
 
 use super::{
-    Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, movement, normalization,
-    random, reduction, scatter, selection, softmax, vision, windows,
+    Built, Definition, Refusal, algebra, attention, cast, constant, elementwise, identity, movement,
+    normalization, random, recurrent, reduction, scatter, selection, signal, softmax, vision, windows,
 };
 
 /// Makes an operator of a node.
@@ -14,6 +14,9 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     algebra::einsum::OPERATORS,
     algebra::gemm::OPERATORS,
     algebra::matmul::OPERATORS,
+    attention::linear::OPERATORS,
+    attention::rotary::OPERATORS,
+    attention::scaled::OPERATORS,
     cast::OPERATORS,
     constant::OPERATORS,
     elementwise::activation::OPERATORS,
@@ -36,12 +39,15 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     normalization::layer::OPERATORS,
     normalization::norm::OPERATORS,
     random::OPERATORS,
+    recurrent::layer::OPERATORS,
     reduction::arg::OPERATORS,
     reduction::cumulative::OPERATORS,
     reduction::reduce::OPERATORS,
     scatter::OPERATORS,
     selection::choose::OPERATORS,
     selection::order::OPERATORS,
+    signal::spectrum::OPERATORS,
+    signal::window::OPERATORS,
     softmax::OPERATORS,
     vision::boxes::OPERATORS,
     vision::deformable::OPERATORS,

@@ -14,7 +14,7 @@ use crate::{
         types::{for_reals, for_types},
         widen::in_float,
     },
-    tensor::Tensor,
+    tensor::{Element, Tensor},
 };
 
 /// The operators of this file.

@@ -15,7 +15,7 @@ use crate::{
             geometry::{Settings, Window},
         },
     },
-    tensor::Tensor,
+    tensor::{Element, Tensor},
 };
 
 /// The operators of this file.
