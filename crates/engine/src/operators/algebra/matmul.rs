@@ -14,7 +14,7 @@ use crate::{
         types::{for_reals, for_types},
         widen::in_float,
     },
-    tensor::{Element, Tensor},
+    tensor::Tensor,
 };
 
 /// The operators of this file.

@@ -8,7 +8,7 @@ use crate::{
         number::Real,
         softmax::normalize,
     },
-    tensor::{Element, Tensor},
+    tensor::Tensor,
 };
 
 /// Rows of several heads, in a tensor in which they are split or side by side.

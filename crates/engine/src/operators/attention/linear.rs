@@ -5,12 +5,12 @@ use crate::{
     operators::{
         Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{several, tensor_of, unfit},
-        number::{Number, Real},
+        number::Real,
         registry::Builder,
         types::for_reals,
         widen::in_float_with,
     },
-    tensor::{Element, Tensor},
+    tensor::Tensor,
 };
 
 /// The operators of this file.

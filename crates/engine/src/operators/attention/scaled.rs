@@ -8,7 +8,7 @@ use crate::{
     operators::{
         Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{several, tensor_of, unfit},
-        number::{Number, Real},
+        number::Real,
         registry::Builder,
         types::for_reals,
         widen::in_float_with,

@@ -10,12 +10,12 @@ use crate::{
         algebra::kernel::add_product,
         arguments::{several, tensor_of, unfit, values_of},
         layout::View,
-        number::{Number, Real},
+        number::Real,
         registry::Builder,
         types::for_reals,
         widen::in_float,
     },
-    tensor::{Element, ElementType, Tensor},
+    tensor::{ElementType, Tensor},
 };
 
 /// The operators of this file.

@@ -2,16 +2,19 @@
 
 use std::f64::consts::PI;
 
+/// A complex number: its real and its imaginary part.
+pub(super) type Complex = (f64, f64);
+
 /// A transform of one length.
 #[derive(Debug)]
 pub(super) struct Transform {
     length: usize,
     /// For lengths that are not powers of two: the chirp, and the transform of its
     /// conjugate (Bluestein's algorithm).
-    chirp: Option<(Vec<(f64, f64)>, Vec<(f64, f64)>)>,
+    chirp: Option<(Vec<Complex>, Vec<Complex>)>,
 }
 
-fn product(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
+fn product(a: Complex, b: Complex) -> Complex {
     (a.0 * b.0 - a.1 * b.1, a.0 * b.1 + a.1 * b.0)
 }
 
@@ -26,7 +29,7 @@ impl Transform {
         if length.is_power_of_two() || length == 0 {
             return Self { length, chirp: None };
         }
-        let chirp: Vec<(f64, f64)> = (0..length)
+        let chirp: Vec<Complex> = (0..length)
             .map(|index| {
                 // The square modulo twice the length keeps the angle small.
                 let square = (index as u128 * index as u128 % (2 * length as u128)) as f64;
@@ -47,7 +50,7 @@ impl Transform {
     }
 
     /// Transforms a signal in place: real and imaginary parts.
-    pub(super) fn run(&self, signal: &mut [(f64, f64)]) {
+    pub(super) fn run(&self, signal: &mut [Complex]) {
         let Some((chirp, kernel)) = &self.chirp else {
             by_halves(signal);
             return;
@@ -72,7 +75,7 @@ impl Transform {
     }
 
     /// The inverse transform, in place.
-    pub(super) fn run_inverse(&self, signal: &mut [(f64, f64)]) {
+    pub(super) fn run_inverse(&self, signal: &mut [Complex]) {
         signal.iter_mut().for_each(|value| value.1 = -value.1);
         self.run(signal);
         let length = self.length as f64;
@@ -81,7 +84,7 @@ impl Transform {
 }
 
 /// The transform of a power of two, by Cooley and Tukey's algorithm.
-fn by_halves(signal: &mut [(f64, f64)]) {
+fn by_halves(signal: &mut [Complex]) {
     let length = signal.len();
     if length < 2 {
         return;
@@ -95,7 +98,7 @@ fn by_halves(signal: &mut [(f64, f64)]) {
     }
     let mut half = 1;
     while half < length {
-        let factors: Vec<(f64, f64)> = (0..half)
+        let factors: Vec<Complex> = (0..half)
             .map(|index| {
                 let angle = -PI * index as f64 / half as f64;
                 (angle.cos(), angle.sin())
@@ -120,13 +123,13 @@ mod tests {
     #[test]
     fn a_transform_is_the_sum_that_defines_it() {
         for length in [1, 2, 3, 5, 8, 12, 17, 64, 100] {
-            let signal: Vec<(f64, f64)> =
+            let signal: Vec<Complex> =
                 (0..length).map(|n| ((n * 7 % 11) as f64 - 5.0, (n * 5 % 7) as f64)).collect();
             let transform = Transform::new(length);
             let mut result = signal.clone();
             transform.run(&mut result);
             for (k, value) in result.iter().enumerate() {
-                let expected = signal.iter().enumerate().fold((0.0, 0.0), |sum: (f64, f64), (n, value)| {
+                let expected = signal.iter().enumerate().fold((0.0, 0.0), |sum: Complex, (n, value)| {
                     let angle = -2.0 * PI * ((k * n) % length) as f64 / length as f64;
                     let part = product(*value, (angle.cos(), angle.sin()));
                     (sum.0 + part.0, sum.1 + part.1)

@@ -103,9 +103,9 @@ fn spectrum(
         context.check()?;
         for column in 0..inner {
             row.fill((0.0, 0.0));
-            for place in 0..size.min(length) {
+            for (place, value) in row.iter_mut().enumerate().take(size) {
                 let at = ((start * size + place) * inner + column) * parts;
-                row[place] = (values[at], if *parts == 2 { values[at + 1] } else { 0.0 });
+                *value = (values[at], if *parts == 2 { values[at + 1] } else { 0.0 });
             }
             if real_result {
                 mirror(&mut row, size);

@@ -15,7 +15,7 @@ use crate::{
             geometry::{Settings, Window},
         },
     },
-    tensor::{Element, Tensor},
+    tensor::Tensor,
 };
 
 /// The operators of this file.

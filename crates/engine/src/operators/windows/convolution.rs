@@ -13,7 +13,7 @@ use crate::{
         types::for_reals,
         widen::in_float,
     },
-    tensor::{Element, Shape, Tensor},
+    tensor::{Shape, Tensor},
 };
 
 /// The operators of this file.
