@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use adytum_engine::{
-    operators::{Attribute, Attributes, Budget, Cancellation, Context, Definition, Input, OperatorError, find},
+    operators::{
+        Attribute, Attributes, Budget, Cancellation, Context, Definition, Input, OperatorError, find,
+    },
     tensor::{ElementType, Elements, Tensor, Text, Value, ValueType},
 };
 use serde_json::Value as Json;
@@ -31,7 +33,8 @@ fn number(json: &Json) -> f64 {
 }
 
 fn tensor(json: &Json) -> Tensor {
-    let shape: Vec<usize> = json["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect();
+    let shape: Vec<usize> =
+        json["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect();
     let data = json["data"].as_array().unwrap();
     fn all<T>(data: &[Json], convert: impl Fn(&Json) -> T) -> Arc<Vec<T>> {
         Arc::new(data.iter().map(convert).collect())
@@ -91,17 +94,29 @@ fn value_type(value: &Value) -> ValueType {
     }
 }
 
+/// How much floating point numbers may differ, relatively and absolutely, and quantised ones.
+type Limits = (f64, f64, i64);
+
 /// What is different, if anything. Floating point numbers may differ by the tolerance,
 /// quantised ones by the slack.
-fn difference(found: &Tensor, expected: &Tensor, tolerance: f64, slack: i64) -> Option<String> {
-    fn first<T: Copy + std::fmt::Debug>(found: &[T], expected: &[T], same: impl Fn(T, T) -> bool) -> Option<String> {
+fn difference(found: &Tensor, expected: &Tensor, (tolerance, absolute, slack): Limits) -> Option<String> {
+    fn first<T: Copy + std::fmt::Debug>(
+        found: &[T],
+        expected: &[T],
+        same: impl Fn(T, T) -> bool,
+    ) -> Option<String> {
         let mut pairs = found.iter().zip(expected).enumerate();
-        pairs.find(|(_, (a, b))| !same(**a, **b)).map(|(index, (a, b))| format!("element {index} is {a:?}, not {b:?}"))
+        pairs
+            .find(|(_, (a, b))| !same(**a, **b))
+            .map(|(index, (a, b))| format!("element {index} is {a:?}, not {b:?}"))
     }
-    let close = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-6 + tolerance * b.abs();
+    let close = |a: f64, b: f64| {
+        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= absolute + tolerance * b.abs()
+    };
     let near = |a: i64, b: i64| (a - b).abs() <= slack;
     if found.shape() != expected.shape() || found.element_type() != expected.element_type() {
-        let (found, expected) = ((found.element_type(), found.shape()), (expected.element_type(), expected.shape()));
+        let (found, expected) =
+            ((found.element_type(), found.shape()), (expected.element_type(), expected.shape()));
         return Some(format!("{found:?} is not {expected:?}"));
     }
     match (found.elements(), expected.elements()) {
@@ -116,10 +131,16 @@ fn difference(found: &Tensor, expected: &Tensor, tolerance: f64, slack: i64) -> 
 fn run(case: &Json) -> Result<Vec<Value>, String> {
     let inputs: Vec<Option<Value>> = case["inputs"].as_array().unwrap().iter().map(value).collect();
     let types: Vec<Option<ValueType>> = inputs.iter().map(|input| input.as_ref().map(value_type)).collect();
-    let known: Vec<Option<Input<'_>>> =
-        types.iter().map(|known| known.as_ref().map(|value_type| Input { value_type, constant: None })).collect();
-    let attributes: Attributes =
-        case["attributes"].as_object().unwrap().iter().map(|(name, json)| (name.clone(), attribute(json))).collect();
+    let known: Vec<Option<Input<'_>>> = types
+        .iter()
+        .map(|known| known.as_ref().map(|value_type| Input { value_type, constant: None }))
+        .collect();
+    let attributes: Attributes = case["attributes"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, json)| (name.clone(), attribute(json)))
+        .collect();
     let operator = case["operator"].as_str().unwrap();
     let definition = Definition {
         operator,
@@ -145,14 +166,18 @@ fn run(case: &Json) -> Result<Vec<Value>, String> {
 
 fn check(case: &Json) -> Result<(), String> {
     let outputs = run(case)?;
-    let (tolerance, slack) = (case["tolerance"].as_f64().unwrap_or(1e-5), case["slack"].as_i64().unwrap_or(0));
+    let limits = (
+        case["tolerance"].as_f64().unwrap_or(1e-5),
+        case["absolute"].as_f64().unwrap_or(1e-6),
+        case["slack"].as_i64().unwrap_or(0),
+    );
     for (index, expected) in case["outputs"].as_array().unwrap().iter().enumerate() {
         let expected = value(expected).unwrap();
         let found = outputs.get(index).ok_or(format!("output {index} is missing"))?;
         let differs = match (found, &expected) {
-            (Value::Tensor(found), Value::Tensor(expected)) => difference(found, expected, tolerance, slack),
+            (Value::Tensor(found), Value::Tensor(expected)) => difference(found, expected, limits),
             (Value::Sequence(_, found), Value::Sequence(_, expected)) if found.len() == expected.len() => {
-                found.iter().zip(expected).find_map(|(found, expected)| difference(found, expected, tolerance, slack))
+                found.iter().zip(expected).find_map(|(found, expected)| difference(found, expected, limits))
             }
             _ => Some("another kind of value".to_owned()),
         };
@@ -181,7 +206,11 @@ fn operators_answer_as_onnx_runtime_does() {
         }
     }
     let lines = wrong.iter().map(|(operator, reasons)| {
-        format!("{operator}: {} wrong\n    {}\n", reasons.len(), reasons.iter().take(8).cloned().collect::<Vec<_>>().join("\n    "))
+        format!(
+            "{operator}: {} wrong\n    {}\n",
+            reasons.len(),
+            reasons.iter().take(8).cloned().collect::<Vec<_>>().join("\n    ")
+        )
     });
     assert!(wrong.is_empty(), "of {count} cases:\n{}", lines.collect::<String>());
     assert!(count >= 600, "only {count} cases are there");
