@@ -6,21 +6,43 @@
 //! constants decide is decided in `build`: a node that would be computed wrongly, or
 //! not at all, is refused there.
 
+mod algebra;
+mod arguments;
 mod attributes;
+mod axes;
+mod broadcast;
+mod cast;
+mod constant;
 mod context;
 mod definition;
+mod elementwise;
 mod error;
+mod identity;
+mod layout;
 mod machine_learning;
+mod movement;
+mod normalization;
+mod number;
 mod operands;
 mod optional;
 mod pairing;
 mod quantization;
+mod random;
+mod reduction;
 mod registry;
+mod scatter;
+mod selection;
 mod sequence;
+mod softmax;
 mod text;
+mod types;
+mod vision;
+mod widen;
+mod windows;
 
+pub(crate) use arguments::Arguments;
 pub use attributes::{Attribute, AttributeError, Attributes};
-pub use context::{Budget, Cancellation, Context};
+pub use context::{Budget, Cancellation, Context, Memory};
 pub use definition::{Built, Definition, Input, Operator};
 pub use error::{OperatorError, Refusal};
 pub use registry::{Builder, find};

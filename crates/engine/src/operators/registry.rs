@@ -1,19 +1,48 @@
 //! Which function builds which operator.
 
-use super::{Built, Definition, Refusal, machine_learning, optional, quantization, sequence, text};
+use super::{
+    Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, machine_learning, movement,
+    normalization, optional, quantization, random, reduction, scatter, selection, sequence, softmax, text,
+    vision, windows,
+};
 
 /// Makes an operator of a node.
 pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
 
 /// The operators of each family: domain, name, builder.
 const FAMILIES: &[&[(&str, &str, Builder)]] = &[
-    machine_learning::LINEAR,
-    machine_learning::SCALING,
-    machine_learning::LABELS,
-    machine_learning::MAPS,
+    algebra::determinant::OPERATORS,
+    algebra::einsum::OPERATORS,
+    algebra::gemm::OPERATORS,
+    algebra::matmul::OPERATORS,
+    cast::OPERATORS,
+    constant::OPERATORS,
+    elementwise::activation::OPERATORS,
+    elementwise::arithmetic::OPERATORS,
+    elementwise::bits::OPERATORS,
+    elementwise::clip::OPERATORS,
+    elementwise::comparison::OPERATORS,
+    elementwise::power::OPERATORS,
+    elementwise::unary::OPERATORS,
+    elementwise::variadic::OPERATORS,
+    identity::OPERATORS,
     machine_learning::FEATURES,
+    machine_learning::LABELS,
+    machine_learning::LINEAR,
+    machine_learning::MAPS,
+    machine_learning::SCALING,
     machine_learning::SUPPORT_VECTORS,
     machine_learning::TREES,
+    movement::gather::OPERATORS,
+    movement::join::OPERATORS,
+    movement::pad::OPERATORS,
+    movement::reshape::OPERATORS,
+    movement::slice::OPERATORS,
+    movement::transpose::OPERATORS,
+    normalization::batch::OPERATORS,
+    normalization::channels::OPERATORS,
+    normalization::layer::OPERATORS,
+    normalization::norm::OPERATORS,
     optional::OPERATORS,
     quantization::CONVOLUTIONS,
     quantization::ELEMENTWISE,
@@ -21,8 +50,26 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     quantization::POOLS,
     quantization::PRODUCTS,
     quantization::RECURRENT,
+    random::OPERATORS,
+    reduction::arg::OPERATORS,
+    reduction::cumulative::OPERATORS,
+    reduction::reduce::OPERATORS,
+    scatter::OPERATORS,
+    selection::choose::OPERATORS,
+    selection::order::OPERATORS,
     sequence::OPERATORS,
+    softmax::OPERATORS,
     text::OPERATORS,
+    vision::boxes::OPERATORS,
+    vision::deformable::OPERATORS,
+    vision::grid::OPERATORS,
+    vision::regions::OPERATORS,
+    vision::resize::OPERATORS,
+    windows::convolution::OPERATORS,
+    windows::fold::OPERATORS,
+    windows::pool::OPERATORS,
+    windows::transposed::OPERATORS,
+    windows::unpool::OPERATORS,
 ];
 
 /// The builder of an operator; `None` if we do not have it. The domain of ONNX's own
