@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::tensor::{ElementType, Tensor, Text};
+use crate::tensor::{ElementType, Tensor, Text, ValueType};
 
 /// The value of an attribute. Graphs are kept apart: only control flow has them.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,8 +21,10 @@ pub enum Attribute {
     Integers(Vec<i64>),
     /// Texts.
     Texts(Vec<Text>),
-    /// The type of a value, by its element type (`Optional`).
+    /// The type of a tensor, by its element type (`Optional`).
     Type(ElementType),
+    /// The type of a sequence or of an optional (`Optional`).
+    NestedType(ValueType),
 }
 
 /// An attribute that can't be used.
@@ -78,6 +80,7 @@ impl Attribute {
             Self::Integers(_) => "a list of whole numbers",
             Self::Texts(_) => "a list of texts",
             Self::Type(_) => "a type",
+            Self::NestedType(_) => "the type of a sequence or of an optional",
         }
     }
 }
@@ -100,6 +103,8 @@ impl Attributes {
         texts, Texts, &[Text], "a list of texts", Vec::as_slice;
         /// A type.
         element_type, Type, ElementType, "a type", |value: &ElementType| *value;
+        /// The type of a sequence or of an optional.
+        nested_type, NestedType, &ValueType, "the type of a sequence or of an optional", |value| value;
     }
 
     /// A text in UTF-8.

@@ -1,8 +1,9 @@
 //! Which function builds which operator.
 
 use super::{
-    Built, Definition, Refusal, algebra, attention, cast, constant, elementwise, identity, movement,
-    normalization, random, recurrent, reduction, scatter, selection, signal, softmax, vision, windows,
+    Built, Definition, Refusal, algebra, attention, cast, constant, elementwise, identity, machine_learning,
+    movement, normalization, optional, quantization, random, recurrent, reduction, scatter, selection,
+    sequence, signal, softmax, text, vision, windows,
 };
 
 /// Makes an operator of a node.
@@ -28,6 +29,13 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     elementwise::unary::OPERATORS,
     elementwise::variadic::OPERATORS,
     identity::OPERATORS,
+    machine_learning::FEATURES,
+    machine_learning::LABELS,
+    machine_learning::LINEAR,
+    machine_learning::MAPS,
+    machine_learning::SCALING,
+    machine_learning::SUPPORT_VECTORS,
+    machine_learning::TREES,
     movement::gather::OPERATORS,
     movement::join::OPERATORS,
     movement::pad::OPERATORS,
@@ -38,6 +46,13 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     normalization::channels::OPERATORS,
     normalization::layer::OPERATORS,
     normalization::norm::OPERATORS,
+    optional::OPERATORS,
+    quantization::CONVOLUTIONS,
+    quantization::ELEMENTWISE,
+    quantization::LINEAR,
+    quantization::POOLS,
+    quantization::PRODUCTS,
+    quantization::RECURRENT,
     random::OPERATORS,
     recurrent::layer::OPERATORS,
     reduction::arg::OPERATORS,
@@ -48,7 +63,9 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     selection::order::OPERATORS,
     signal::spectrum::OPERATORS,
     signal::window::OPERATORS,
+    sequence::OPERATORS,
     softmax::OPERATORS,
+    text::OPERATORS,
     vision::boxes::OPERATORS,
     vision::deformable::OPERATORS,
     vision::grid::OPERATORS,

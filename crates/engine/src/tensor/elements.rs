@@ -93,6 +93,20 @@ macro_rules! element_types {
                 }
             }
 
+            /// Where they are: equal for copies, which share them.
+            pub fn address(&self) -> usize {
+                match self {
+                    $( Self::$variant(values) => Arc::as_ptr(values).addr(), )*
+                }
+            }
+
+            /// Whether no copy shares them.
+            pub fn is_unshared(&self) -> bool {
+                match self {
+                    $( Self::$variant(values) => Arc::strong_count(values) == 1, )*
+                }
+            }
+
             /// Zeros, false, or empty texts.
             pub fn zeros(element_type: ElementType, count: usize) -> Self {
                 match element_type {

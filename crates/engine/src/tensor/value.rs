@@ -1,5 +1,7 @@
 //! What flows along the edges of a graph: tensors, sequences, optionals.
 
+use std::fmt;
+
 use super::{ElementType, Tensor};
 
 /// A value on an edge of a graph.
@@ -54,6 +56,16 @@ impl ValueType {
         match self {
             Self::Tensor(element_type) => Some(*element_type),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor(element_type) => write!(f, "{element_type}"),
+            Self::Sequence(element_type) => write!(f, "sequence of {element_type}"),
+            Self::Optional(inner) => write!(f, "optional {inner}"),
         }
     }
 }
