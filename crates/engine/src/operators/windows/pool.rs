@@ -135,7 +135,9 @@ fn greatest_with_places<T: Number>(
             });
         });
         for index in indices {
-            let element = usize::try_from(*index).unwrap_or(0);
+            let Ok(element) = usize::try_from(*index) else {
+                return unfit("a window covers no element of the image, so the greatest has no place");
+            };
             let place = if by_columns { column_major(element, &window.image) } else { element };
             *index = (number * size + place) as i64;
         }
