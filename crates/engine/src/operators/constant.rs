@@ -37,7 +37,7 @@ pub(crate) fn constant_value(definition: &Definition<'_>) -> Result<Tensor, Refu
         Attribute::Floats(values) => Tensor::vector(values.clone()),
         Attribute::Integers(values) => Tensor::vector(values.clone()),
         Attribute::Texts(values) => Tensor::vector(values.clone()),
-        other @ Attribute::Type(_) => {
+        other @ (Attribute::Type(_) | Attribute::NestedType(_)) => {
             return Err(Refusal::new(format!(
                 "the value of Constant is {}; expected a tensor",
                 other.kind()
