@@ -90,19 +90,26 @@ pub(crate) struct Planned {
     pub(crate) plan: Plan,
 }
 
+/// Constants of 16-bit floats of so many bytes are weights.
+const HALF_WEIGHTS: usize = 64 * 1024;
+
 /// What the parts of a plan share.
 struct Planner<'a> {
     names: &'a [String],
     constants: ConstantStore,
     files: &'a dyn DataFiles,
     plan: Plan,
+    /// Whether the model has weights of 16 bits.
+    has_half_weights: bool,
 }
 
 /// Plans a model.
 pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanError> {
     let Model { graph, names, constants, size, .. } = model;
     let store = ConstantStore::new(constants, &graph);
-    let mut planner = Planner { names: &names, constants: store, files, plan: Plan::new(size) };
+    let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
+    let mut planner =
+        Planner { names: &names, constants: store, files, plan: Plan::new(size), has_half_weights };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();
     let mut entry = Vec::new();

@@ -118,9 +118,14 @@ pub(crate) fn build(
         options.external_data(&location, bytes);
     }
     // The loader of rten has states that it takes for impossible.
-    let model = catch_unwind(AssertUnwindSafe(|| options.load(model)))
-        .map_err(|_| broken("rten panicked while it loaded a part of the model"))?
-        .map_err(|error| BuildError::Engine(error.to_string()))?;
+    let load = |options: &ModelOptions| {
+        catch_unwind(AssertUnwindSafe(|| options.load(model.clone())))
+            .map_err(|_| broken("rten panicked while it loaded a part of the model"))?
+            .map_err(|error| BuildError::Engine(error.to_string()))
+    };
+    // With what rten infers of shapes two outputs may become one constant, which it refuses.
+    let loaded = load(&options).or_else(|_| load(options.shape_inference(ShapeInferenceMode::Off)));
+    let model = loaded?;
     drop(options);
 
     let node =

@@ -1,7 +1,7 @@
 //! Values that may be absent: `Optional`, `OptionalHasElement`, `OptionalGetElement`.
 
 use super::{
-    Attribute, Attributes, Built, Context, Definition, Operator, OperatorError, Refusal,
+    Built, Context, Definition, Operator, OperatorError, Refusal,
     operands::{Operands, check_arity},
     registry::Builder,
 };
@@ -22,18 +22,14 @@ fn build_optional(definition: &Definition<'_>) -> Result<Built, Refusal> {
     let inner = match definition.input_type(0) {
         Some(ValueType::Optional(_)) => return Err(definition.unsupported_type(0)),
         Some(value_type) => value_type.clone(),
-        None => named_type(definition.attributes)?,
+        None => match definition.attributes.nested_type("type") {
+            Ok(Some(nested)) => nested.clone(),
+            _ => ValueType::Tensor(definition.attributes.element_type("type")?.ok_or_else(|| {
+                Refusal::new("neither an input nor the attribute type says what the optional holds")
+            })?),
+        },
     };
     Ok(Built { operator: Box::new(MakeOptional), types: vec![ValueType::Optional(Box::new(inner))] })
-}
-
-/// The type that the attribute `type` names.
-fn named_type(attributes: &Attributes) -> Result<ValueType, Refusal> {
-    match attributes.iter().find(|(name, _)| *name == "type") {
-        Some((_, Attribute::Type(element_type))) => Ok(ValueType::Tensor(*element_type)),
-        Some((_, Attribute::NestedType(value_type))) => Ok(value_type.clone()),
-        _ => Err(Refusal::new("neither an input nor the attribute type says what the optional holds")),
-    }
 }
 
 impl Operator for MakeOptional {

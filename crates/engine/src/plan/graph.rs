@@ -10,7 +10,10 @@ use super::{
     partition::{Stages, Vertex},
 };
 use crate::{
-    facts::{Fact, Query, infer, size::Sizes},
+    facts::{
+        Fact, Inferred, Query, infer,
+        size::{Size, Sizes},
+    },
     island::{
         Operand, Translation,
         build::{BuildError, Member, Plot, build},
@@ -19,7 +22,7 @@ use crate::{
     onnx::model::{Graph, Node, ValueId},
     operators::{Built, Definition, Input, Operator, Refusal, find},
     program::{Label, Program, Source, Step},
-    tensor::{Tensor, Value, ValueType},
+    tensor::{ElementType, Tensor, Value, ValueType},
 };
 
 /// How often islands are formed anew when some were dissolved.
@@ -141,7 +144,8 @@ impl Planner<'_> {
         }
 
         let references: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
-        let translation = translate(&View { node, inputs: &references, sizes });
+        let view = View { node, inputs: &references, sizes };
+        let translation = if self.is_rounded(&references) { None } else { translate(&view) };
         let (placement, types) = match translation {
             Some(translation) => {
                 let types = translation.types.clone();
@@ -152,7 +156,17 @@ impl Planner<'_> {
                 (Placement::Own(built.operator), built.types)
             }
         };
-        let mut inferred = infer(&Query { node, inputs: &references }, sizes).into_iter();
+        let inferred = infer(&Query { node, inputs: &references }, sizes);
+        if let Some(values) = known_outputs(node, &types, &inferred) {
+            for (output, tensor) in node.outputs.iter().zip(values) {
+                if let Some(output) = output {
+                    self.constants.insert(*output, tensor);
+                }
+            }
+            self.constants.forget(node);
+            return Ok(None);
+        }
+        let mut inferred = inferred.into_iter();
         for (index, output) in node.outputs.iter().enumerate() {
             let found = inferred.next().unwrap_or_default();
             let Some(output) = output else { continue };
@@ -169,6 +183,17 @@ impl Planner<'_> {
             facts.insert(*output, fact);
         }
         Ok(Some(placement))
+    }
+
+    /// Whether a node's numbers are rounded to a narrow type after each operator, which islands do
+    /// not: they compute in 32 bits, as other runtimes do for models with weights of 16 bits.
+    /// Without such weights there is no speed to win.
+    fn is_rounded(&self, inputs: &[Option<&Fact>]) -> bool {
+        !self.has_half_weights
+            && inputs
+                .iter()
+                .flatten()
+                .any(|fact| matches!(fact.element_type(), Some(ElementType::Half | ElementType::Bfloat16)))
     }
 
     /// Computes a node of constants. False if that can't be done, or is not worth it.
@@ -450,6 +475,29 @@ impl Planner<'_> {
         let first = node.outputs.iter().flatten().next();
         first.and_then(|output| self.names.get(output.index())).cloned().unwrap_or_else(|| node.name.clone())
     }
+}
+
+/// The outputs of a node, if their numbers follow from what is known of shapes.
+fn known_outputs(node: &Node, types: &[ValueType], inferred: &[Inferred]) -> Option<Vec<Tensor>> {
+    if node.outputs.is_empty() || inferred.len() < node.outputs.len() {
+        return None;
+    }
+    let known = |(value_type, inferred): (&ValueType, &Inferred)| {
+        let shape = inferred.shape.as_ref()?;
+        let shape: Option<Vec<usize>> =
+            shape.iter().map(|size| usize::try_from(size.value()?).ok()).collect();
+        let numbers: Option<Vec<i64>> = inferred.contents.as_ref()?.iter().map(Size::value).collect();
+        match value_type.tensor()? {
+            ElementType::Int64 => Tensor::from_vec(shape?, numbers?),
+            ElementType::Int32 => {
+                let numbers: Option<Vec<i32>> =
+                    numbers?.into_iter().map(|number| i32::try_from(number).ok()).collect();
+                Tensor::from_vec(shape?, numbers?)
+            }
+            _ => None,
+        }
+    };
+    types.iter().zip(inferred).take(node.outputs.len()).map(known).collect()
 }
 
 /// The values that leave the islands that make them.
