@@ -17,7 +17,7 @@ use crate::{
     island::{
         Operand, Translation,
         build::{BuildError, Member, Plot, build},
-        rules::{View, translate},
+        rules::{Producers, View, translate},
     },
     onnx::model::{Graph, Node, ValueId},
     operators::{Built, Definition, Input, Operator, Refusal, find},
@@ -64,12 +64,23 @@ impl Planner<'_> {
         let mut facts: Facts = entry.into_iter().collect();
         let nodes = self.live(nodes, outputs.iter().map(|port| port.value));
         let mut placed = Vec::new();
-        for mut node in nodes {
+        let mut nodes = nodes;
+        let mut origins: HashMap<ValueId, usize> = HashMap::new();
+        for (index, node) in nodes.iter_mut().enumerate() {
             // Constants are constants in nested graphs, too.
             node.captures.retain(|value| !self.constants.contains(*value));
-            let placement = self.place(&node, &mut facts, &mut sizes)?;
+            for output in node.outputs.iter().flatten() {
+                origins.insert(*output, index);
+            }
+        }
+        let mut placements = Vec::with_capacity(nodes.len());
+        for node in &nodes {
+            let producers = Producers { nodes: &nodes, origins: &origins };
+            let placement = self.place(node, producers, &mut facts, &mut sizes)?;
             let worker = if placement.is_some() { Worker::Own } else { Worker::Folded };
-            let line = self.describe(&node, &facts, &sizes, worker);
+            placements.push((placement, self.describe(node, &facts, &sizes, worker)));
+        }
+        for (node, (placement, line)) in nodes.into_iter().zip(placements) {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
         stage(&mut placed);
@@ -109,6 +120,7 @@ impl Planner<'_> {
     fn place(
         &mut self,
         node: &Node,
+        producers: Producers<'_>,
         facts: &mut Facts,
         sizes: &mut Sizes,
     ) -> Result<Option<Placement>, PlanError> {
@@ -144,7 +156,8 @@ impl Planner<'_> {
         }
 
         let references: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
-        let view = View { node, inputs: &references, sizes };
+        let fact = |value: ValueId| self.fact(facts, value);
+        let view = View { node, inputs: &references, sizes, producers, fact: &fact };
         let translation = if self.is_rounded(&references) { None } else { translate(&view) };
         let (placement, types) = match translation {
             Some(translation) => {
@@ -421,7 +434,7 @@ impl Planner<'_> {
                 }
             }
         }
-        for value in &leaving {
+        for value in members.iter().flat_map(|member| member.outputs.iter().flatten()) {
             if let Some(fact) = facts.get(value) {
                 known.insert(*value, fact.clone());
             }
