@@ -101,6 +101,8 @@ struct Planner<'a> {
     plan: Plan,
     /// Whether the model has weights of 16 bits.
     has_half_weights: bool,
+    /// Bytes of what rten computes at load.
+    fixed_bytes: usize,
 }
 
 /// Plans a model.
@@ -108,8 +110,14 @@ pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanE
     let Model { graph, names, constants, size, .. } = model;
     let store = ConstantStore::new(constants, &graph);
     let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
-    let mut planner =
-        Planner { names: &names, constants: store, files, plan: Plan::new(size), has_half_weights };
+    let mut planner = Planner {
+        names: &names,
+        constants: store,
+        files,
+        plan: Plan::new(size),
+        has_half_weights,
+        fixed_bytes: 0,
+    };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();
     let mut entry = Vec::new();

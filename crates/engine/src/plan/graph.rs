@@ -25,6 +25,9 @@ use crate::{
     tensor::{ElementType, Tensor, Value, ValueType},
 };
 
+/// Bytes that rten may compute at load beyond eight times the file.
+const FIXED: usize = 64 << 20;
+
 /// How often islands are formed anew when some were dissolved.
 const LIGHT_ROUNDS: usize = 4;
 
@@ -159,6 +162,18 @@ impl Planner<'_> {
         let fact = |value: ValueId| self.fact(facts, value);
         let view = View { node, inputs: &references, sizes, producers, fact: &fact };
         let translation = if self.is_rounded(&references) { None } else { translate(&view) };
+        let inferred = infer(&Query { node, inputs: &references }, sizes);
+        // rten computes at load what depends on constants only, and asks nobody for the memory.
+        let is_fixed = references.iter().flatten().all(|fact| fact.is_fixed);
+        let fixed = if is_fixed { known_bytes(&inferred) } else { Some(0) };
+        let translation = match fixed.and_then(|bytes| self.fixed_bytes.checked_add(bytes)) {
+            Some(total) if total <= self.plan.file.saturating_mul(8).saturating_add(FIXED) => {
+                self.fixed_bytes = total;
+                translation
+            }
+            _ => None,
+        };
+        let in_island = translation.is_some();
         let (placement, types) = match translation {
             Some(translation) => {
                 let types = translation.types.clone();
@@ -169,7 +184,6 @@ impl Planner<'_> {
                 (Placement::Own(built.operator), built.types)
             }
         };
-        let inferred = infer(&Query { node, inputs: &references }, sizes);
         if let Some(values) = known_outputs(node, &types, &inferred) {
             for (output, tensor) in node.outputs.iter().zip(values) {
                 if let Some(output) = output {
@@ -188,6 +202,7 @@ impl Planner<'_> {
             })?;
             let is_tensor = matches!(value_type, ValueType::Tensor(_));
             let mut fact = Fact::typed(value_type);
+            fact.is_fixed = is_fixed && in_island;
             if is_tensor {
                 fact.shape = found.shape;
                 fact.range = found.range;
@@ -490,6 +505,20 @@ impl Planner<'_> {
     }
 }
 
+/// The bytes of outputs, if their shapes are known.
+fn known_bytes(outputs: &[Inferred]) -> Option<usize> {
+    if outputs.is_empty() {
+        return None;
+    }
+    outputs.iter().try_fold(0_usize, |sum, output| {
+        let shape = output.shape.as_ref()?;
+        let bytes = shape
+            .iter()
+            .try_fold(4_usize, |product, size| product.checked_mul(usize::try_from(size.value()?).ok()?))?;
+        sum.checked_add(bytes)
+    })
+}
+
 /// The outputs of a node, if their numbers follow from what is known of shapes.
 fn known_outputs(node: &Node, types: &[ValueType], inferred: &[Inferred]) -> Option<Vec<Tensor>> {
     if node.outputs.is_empty() || inferred.len() < node.outputs.len() {
@@ -535,11 +564,14 @@ fn leaving(placed: &[Placed], outputs: impl Iterator<Item = ValueId>) -> HashSet
 fn stage(placed: &mut [Placed]) {
     let mut stages = Stages::default();
     for entry in placed {
-        let is_island = matches!(entry.placement, Placement::Island(_));
+        let island_nodes = match &entry.placement {
+            Placement::Island(translation) => Some(translation.nodes.len()),
+            Placement::Own(_) => None,
+        };
         entry.stage = stages.next(Vertex {
             inputs: &mut entry.node.inputs.iter().flatten().chain(&entry.node.captures).copied(),
             outputs: &mut entry.node.outputs.iter().flatten().copied(),
-            is_island,
+            island_nodes,
         });
     }
 }
