@@ -49,7 +49,6 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     selection::order::OPERATORS,
     signal::spectrum::OPERATORS,
     signal::window::OPERATORS,
-    sequence::OPERATORS,
     softmax::OPERATORS,
     vision::boxes::OPERATORS,
     vision::deformable::OPERATORS,
