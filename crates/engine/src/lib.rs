@@ -7,6 +7,7 @@ mod control;
 pub mod engine;
 pub mod facts;
 mod island;
+pub mod npz;
 pub mod onnx;
 pub mod operators;
 pub mod plan;

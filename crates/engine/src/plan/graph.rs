@@ -97,7 +97,7 @@ impl Planner<'_> {
         for port in &outputs {
             output_facts.push(self.fact(&facts, port.value).unwrap_or_default());
         }
-        let ports = outputs.into_iter().map(|port| port.declaration.name).collect();
+        let ports = outputs.into_iter().map(|port| port.declaration).collect();
         Ok(Outcome { program, outputs: output_facts, ports })
     }
 

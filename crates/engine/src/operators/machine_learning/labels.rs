@@ -56,6 +56,15 @@ impl Keys {
         })
     }
 
+    /// Before version 4, a NaN has no key.
+    fn forget_missing(&mut self) {
+        match self {
+            Self::Singles(keys) => drop(keys.remove(&f32::NAN.to_bits())),
+            Self::Doubles(keys) => drop(keys.remove(&f64::NAN.to_bits())),
+            Self::Integers(_) | Self::Texts(_) => {}
+        }
+    }
+
     /// The index of each element's value, `missing` where it has none.
     fn find(&self, elements: &Elements, missing: usize) -> Option<Vec<usize>> {
         fn all<T, K: std::hash::Hash + Eq>(
@@ -224,7 +233,11 @@ fn build_label_encoder(definition: &Definition<'_>) -> Result<Built, Refusal> {
     let [values] = values.as_slice() else {
         return Err(Refusal::new(format!("{} attributes have values; one is expected", values.len())));
     };
-    Ok(Mapping::new(keys, values, &default_of(attributes, values.element_type())?)?.built())
+    let mut mapping = Mapping::new(keys, values, &default_of(attributes, values.element_type())?)?;
+    if definition.opset < 4 {
+        mapping.keys.forget_missing();
+    }
+    Ok(mapping.built())
 }
 
 fn build_category_mapper(definition: &Definition<'_>) -> Result<Built, Refusal> {

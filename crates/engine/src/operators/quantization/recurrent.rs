@@ -191,6 +191,7 @@ impl Lstm {
                 .map(|part| part.map_or_else(|| vec![0.0; states], <[f32]>::to_vec))
         };
         let (mut hidden, mut cell) = (initial(&rest.hidden)?, initial(&rest.cell)?);
+        let mut last = hidden.clone();
         let longest = rest.lengths.iter().copied().max().unwrap_or(0);
         let projected = weights.multiply(&input[..longest * sizes.batch * sizes.inputs], context)?;
         for step in 0..longest {
@@ -225,8 +226,19 @@ impl Lstm {
                     outputs[place + unit] = hidden[state];
                 }
             }
+            // The step behind its end still sees a sequence's last state; from the next on
+            // the state counts as zeros where states are quantised together.
+            for (row, length) in rest.lengths.iter().enumerate() {
+                let own = row * size..(row + 1) * size;
+                if *length == step + 1 {
+                    last[own.clone()].copy_from_slice(&hidden[own.clone()]);
+                }
+                if *length <= step {
+                    hidden[own].fill(0.0);
+                }
+            }
         }
-        Ok((hidden, cell))
+        Ok((last, cell))
     }
 }
 

@@ -24,8 +24,8 @@ enum Weighting {
 /// The step from an n-gram to one with one item more, by the item's number.
 #[derive(Debug, Default)]
 struct Node {
-    /// The column of the n-gram that ends here.
-    column: Option<usize>,
+    /// The column and the weight of the n-gram that ends here.
+    column: Option<(usize, f32)>,
     next: HashMap<u32, u32>,
 }
 
@@ -47,8 +47,6 @@ struct Vectorizer {
     largest_distance: usize,
     columns: usize,
     weighting: Weighting,
-    /// By column; none if all are 1.
-    weights: Vec<f32>,
 }
 
 pub(super) fn build(definition: &Definition<'_>) -> Result<Built, Refusal> {
@@ -131,9 +129,9 @@ impl Vectorizer {
             )));
         }
         let weights = attributes.floats("weights")?.unwrap_or_default();
-        if !weights.is_empty() && (weights.len() != columns_of_ngrams.len() || weights.len() < columns) {
+        if !weights.is_empty() && weights.len() != columns_of_ngrams.len() {
             return Err(Refusal::new(format!(
-                "there are {} weights for {} n-grams in {columns} columns",
+                "there are {} weights for {} n-grams",
                 weights.len(),
                 columns_of_ngrams.len()
             )));
@@ -146,14 +144,18 @@ impl Vectorizer {
             largest_distance,
             columns,
             weighting,
-            weights: weights.to_vec(),
         };
-        vectorizer.add_pool(pool, starts, &columns_of_ngrams)?;
+        vectorizer.add_pool(pool, starts, (&columns_of_ngrams, weights))?;
         Ok(vectorizer)
     }
 
     /// Adds the n-grams of the pool: first those of one item, then those of two.
-    fn add_pool(&mut self, pool: &[u32], starts: &[i64], columns: &[usize]) -> Result<(), Refusal> {
+    fn add_pool(
+        &mut self,
+        pool: &[u32],
+        starts: &[i64],
+        (columns, weights): (&[usize], &[f32]),
+    ) -> Result<(), Refusal> {
         let mut ngram = 0;
         for (index, start) in starts.iter().enumerate() {
             let length = index + 1;
@@ -170,7 +172,7 @@ impl Vectorizer {
                     let column = columns.get(ngram).ok_or_else(|| {
                         Refusal::new("ngram_indexes has fewer values than the pool has n-grams")
                     })?;
-                    self.add(items, *column)?;
+                    self.add(items, *column, weights.get(ngram).copied().unwrap_or(1.0))?;
                 }
                 ngram += 1;
             }
@@ -178,7 +180,7 @@ impl Vectorizer {
         Ok(())
     }
 
-    fn add(&mut self, items: &[u32], column: usize) -> Result<(), Refusal> {
+    fn add(&mut self, items: &[u32], column: usize, weight: f32) -> Result<(), Refusal> {
         let mut node = 0;
         for item in items {
             let new = u32::try_from(self.nodes.len()).map_err(|_| Refusal::new("the pool is too large"))?;
@@ -188,7 +190,7 @@ impl Vectorizer {
             }
             node = next as usize;
         }
-        match self.nodes[node].column.replace(column) {
+        match self.nodes[node].column.replace((column, weight)) {
             None => Ok(()),
             Some(_) => Err(Refusal::new("an n-gram is twice in the pool")),
         }
@@ -234,21 +236,14 @@ impl Vectorizer {
         for (index, item) in row.iter().step_by(distance).take(*lengths.end()).enumerate() {
             let Some(next) = item.and_then(|item| node.next.get(&item)) else { return };
             node = &self.nodes[*next as usize];
-            if let Some(column) = node.column
+            if let Some((column, weight)) = node.column
                 && lengths.contains(&(index + 1))
             {
-                counts[column] += 1.0;
-            }
-        }
-    }
-
-    fn weigh(&self, row: &mut [f32]) {
-        for (column, value) in row.iter_mut().enumerate() {
-            let weight = self.weights.get(column).copied().unwrap_or(1.0);
-            match self.weighting {
-                Weighting::Count => {}
-                Weighting::Presence => *value = if *value > 0.0 { weight } else { 0.0 },
-                Weighting::Product => *value *= weight,
+                match self.weighting {
+                    Weighting::Count => counts[column] += 1.0,
+                    Weighting::Presence => counts[column] = weight,
+                    Weighting::Product => counts[column] += weight,
+                }
             }
         }
     }
@@ -283,7 +278,6 @@ impl Operator for Vectorizer {
         for row in 0..rows {
             let counts = &mut counts[row * self.columns..(row + 1) * self.columns];
             self.count(&numbers[row * width..(row + 1) * width], counts, context)?;
-            self.weigh(counts);
         }
         Ok(vec![output(shape, counts)?])
     }

@@ -111,6 +111,12 @@ impl<T: Number> Regressor<T> {
             other => return Err(Refusal::new(format!("aggregate_function is {other}; 0 to 3 are expected"))),
         };
         let transform = Transform::from_number(attributes.integer("post_transform")?.unwrap_or(0))?;
+        if matches!(transform, Transform::Softmax | Transform::Logistic) {
+            return Err(Refusal::new(
+                "ONNX Runtime reads the numbers 1 and 2 of post_transform the other way round than ONNX: \
+                 compute the transformation in a node of its own",
+            ));
+        }
         check_transform(transform, targets)?;
         let forest = ensemble::read(attributes, targets)?;
         Ok(Self { forest, aggregate, base_values: Vec::new(), transform, rounds: false })
