@@ -120,7 +120,7 @@ fn clip(view: &View<'_>) -> Option<Translation> {
     let value_type = view.value_type(0)?;
     match (low, high) {
         // The largest numbers of the type are no bounds.
-        (Some(low), None) if low == 0.0 => relu_of(view, value_type),
+        (Some(0.0), None) => relu_of(view, value_type),
         (Some(low), Some(high)) if low == 0.0 && high >= f32::MAX => relu_of(view, value_type),
         // HardSigmoid clamps to 0 and 1, and keeps NaN.
         (Some(low), Some(high)) if low == 0.0 && (1e-6..=1e6).contains(&high) => {
@@ -207,7 +207,7 @@ fn arithmetic(view: &View<'_>) -> Option<Translation> {
             })
             || contents_fit(view)
     };
-    if !floats && !(integers && fits()) {
+    if !(floats || integers && fits()) {
         return None;
     }
     single(node(view.operator(), view.operands(2), Vec::new()), view.value_type(0)?)

@@ -145,11 +145,11 @@ struct Rest {
 }
 
 /// The part of a tensor for one direction; `None` if the tensor was left out.
-fn own_part<'a>(
-    tensor: Option<&'a Tensor>,
+fn own_part(
+    tensor: Option<&Tensor>,
     (direction, directions): (usize, usize),
     count: usize,
-) -> Result<Option<&'a [f32]>, OperatorError> {
+) -> Result<Option<&[f32]>, OperatorError> {
     let Some(tensor) = tensor else { return Ok(None) };
     if tensor.len() != directions * count {
         return Err(OperatorError::inputs(format!(
@@ -172,6 +172,7 @@ impl Lstm {
 
     /// Runs one direction. `outputs` is `[steps, directions, batch, hidden]`; gives the
     /// last hidden and cell states.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one direction, which nothing else holds together")]
     fn run_direction(
         &self,
         index: usize,
