@@ -3,8 +3,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Definition, OperatorError, Refusal};
-use crate::tensor::{Element, ElementType, Elements, Shape, Tensor, Value};
+use super::{Context, Definition, OperatorError, Refusal};
+use crate::tensor::{Element, ElementType, Elements, Shape, Tensor, Value, element_count};
 
 /// Computes an expression for elements of any type: `values` is the shared vector.
 macro_rules! for_any_element {
@@ -157,6 +157,27 @@ pub(super) fn rows_and_columns(shape: &[usize]) -> Result<(usize, usize), Operat
             "the input has the shape {shape:?}; one or two dimensions are expected"
         ))),
     }
+}
+
+/// The number of elements of some dimensions of a tensor. Dimensions of a tensor without
+/// elements may be of any size: where their product does not fit, there is nothing to visit.
+pub(super) fn volume(shape: &[usize]) -> usize {
+    element_count(shape).unwrap_or(0)
+}
+
+/// Adds a value to a list that a caller's input makes longer. The run is asked for memory
+/// each time the list grows.
+pub(super) fn push_within<T>(
+    list: &mut Vec<T>,
+    value: T,
+    context: &Context<'_>,
+) -> Result<(), OperatorError> {
+    if list.len() == list.capacity() {
+        let bytes = list.len().max(4).saturating_mul(2).saturating_mul(size_of::<T>());
+        context.reserve(ElementType::Uint8, &[bytes])?;
+    }
+    list.push(value);
+    Ok(())
 }
 
 /// The elements at these indices, in this order. Each index must be below the length.

@@ -2,7 +2,7 @@
 
 use super::{
     Built, Context, Definition, Operator, OperatorError, Refusal,
-    operands::{Operands, broken, check_arity, for_any_element, output},
+    operands::{Operands, broken, check_arity, for_any_element, output, volume},
     registry::Builder,
 };
 use crate::tensor::{Element, ElementType, Elements, Shape, Tensor, Value, ValueType};
@@ -199,8 +199,8 @@ fn slice(tensor: &Tensor, axis: usize, start: usize, length: usize) -> Option<Te
         start: usize,
         length: usize,
     ) -> Option<Tensor> {
-        let inner: usize = shape[axis + 1..].iter().product();
-        let step = shape[axis] * inner;
+        let inner = volume(&shape[axis + 1..]);
+        let step = shape[axis].saturating_mul(inner);
         let mut part_shape = Shape::from(shape);
         part_shape[axis] = length;
         let chunks = if step == 0 { values.chunks_exact(1) } else { values.chunks_exact(step) };
@@ -340,8 +340,9 @@ impl Operator for Concatenation {
             shape: Shape,
             axis: usize,
         ) -> Result<Value, OperatorError> {
-            let outer: usize = shape[..axis].iter().product();
-            let inner: usize = shape[axis + 1..].iter().product();
+            // Without elements there is nothing to join, however long the dimensions are.
+            let outer = if count == 0 { 0 } else { volume(&shape[..axis]) };
+            let inner = volume(&shape[axis + 1..]);
             let mut joined: Vec<T> = Vec::with_capacity(count);
             for index in 0..outer {
                 for (tensor, length) in tensors.iter().zip(lengths) {

@@ -7,7 +7,7 @@ use super::DOMAIN;
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
-        operands::{Operands, broken, check_arity, floats, is_plain_number, output, select, values},
+        operands::{Operands, broken, check_arity, floats, is_plain_number, output, select, values, volume},
         registry::Builder,
     },
     tensor::{ElementType, Elements, Tensor, Text, Value},
@@ -51,7 +51,7 @@ impl Operator for Extractor {
         let mut shape = if outer.is_empty() { vec![1] } else { outer.to_vec() };
         shape.push(chosen.len());
         context.reserve(tensor.element_type(), &shape)?;
-        let rows: usize = outer.iter().product();
+        let rows = volume(outer);
         let indices = (0..rows).flat_map(|row| chosen.iter().map(move |index| row * columns + index));
         let extracted = Tensor::new(shape, select(tensor.elements(), indices));
         Ok(vec![extracted.ok_or_else(|| broken("an output does not fill its shape"))?.into()])
@@ -102,7 +102,7 @@ impl Operator for Vectorizer {
             let (rows, columns) = match tensor.shape() {
                 [] => return Err(OperatorError::inputs(format!("input {index} is a scalar"))),
                 [columns] => (1, *columns),
-                [rows, rest @ ..] => (*rows, rest.iter().product()),
+                [rows, rest @ ..] => (*rows, volume(rest)),
             };
             let (expected, values) = match &mut joined {
                 Some((rows, values)) => (*rows, values),

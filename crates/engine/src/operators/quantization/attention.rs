@@ -213,6 +213,9 @@ impl Operator for Attention {
                 return Err(OperatorError::inputs(format!("a past of the shape {other:?} does not fit")));
             }
         };
+        if past_length.checked_add(*length).is_none() {
+            return Err(OperatorError::TooLarge { shape: vec![past_length, *length] });
+        }
         let sizes = Sizes { batch: *batch, length: *length, past: past_length, hidden, head };
         let mask = Mask::new(operands.optional_tensor(5)?.as_ref(), sizes)?;
         let projected = Self::project(&mut operands, &input, &weights, context)?;
@@ -237,7 +240,7 @@ impl Operator for Attention {
         }
         let shape = [sizes.batch, sizes.length, sizes.hidden];
         let mut attended = vec![0.0_f32; context.reserve(ElementType::Float, &shape)?];
-        let step = sizes.total() * sizes.head;
+        let step = sizes.total().saturating_mul(sizes.head);
         let (keys, cached) = present.split_at(present.len() / 2);
         for sequence in 0..sizes.batch {
             for head in 0..self.heads {

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
-        operands::{Operands, output},
+        operands::{Operands, output, volume},
     },
     tensor::{ElementType, Value},
 };
@@ -78,15 +78,18 @@ impl Concatenation {
                         "a tensor of the shape {own:?} does not join {joined:?}"
                     )));
                 }
-                joined[axis] += own[axis];
+                joined[axis] = joined[axis]
+                    .checked_add(own[axis])
+                    .ok_or_else(|| OperatorError::TooLarge { shape: own.to_vec() })?;
             }
-            let step: usize = own[axis..].iter().product();
+            let step = volume(&own[axis..]);
             context.reserve(T::TYPE, own)?;
             parts.push((step, rescale::<T>(Bytes::new(&tensor)?, from, to)));
         }
         let shape = shape.unwrap_or_default();
         let mut joined = Vec::with_capacity(context.reserve(T::TYPE, &shape)?);
-        let outer: usize = shape[..axis].iter().product();
+        // Without elements there is nothing to join, however long the dimensions are.
+        let outer = if volume(&shape) == 0 { 0 } else { volume(&shape[..axis]) };
         for index in 0..outer {
             for (step, values) in &parts {
                 joined.extend_from_slice(&values[index * step..(index + 1) * step]);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
-        operands::{Operands, check_arity, output, values},
+        operands::{Operands, check_arity, output, values, volume},
         registry::Builder,
     },
     tensor::{ElementType, Shape, Tensor, Value},
@@ -65,7 +65,7 @@ impl Convolution {
             positions: geometry
                 .positions()
                 .ok_or_else(|| OperatorError::TooLarge { shape: shape.clone() })?,
-            size: spatial.iter().product(),
+            size: volume(spatial),
             geometry,
             shape,
         })
@@ -105,7 +105,7 @@ impl Task {
         if self.positions == 0 || self.images == 0 {
             return Ok(());
         }
-        let depth = self.channels * self.geometry.places();
+        let depth = self.channels.saturating_mul(self.geometry.places());
         let block = POSITIONS.min(self.positions);
         let table = self.places(context)?;
         let mut filters = Rows::new(self.filters, depth, context)?;

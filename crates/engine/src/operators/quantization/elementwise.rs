@@ -9,7 +9,7 @@ use super::{
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
-        operands::{Operands, check_arity, output, values},
+        operands::{Operands, check_arity, output, values, volume},
         pairing::Pairing,
         registry::Builder,
     },
@@ -213,8 +213,7 @@ impl Compute for Softmax {
             OperatorError::inputs(format!("the dimension {} is not one of {rank}", self.axis))
         })?;
         let end = if self.joins { tensor.rank() } else { axis + 1 };
-        let length: usize = tensor.shape()[axis..end].iter().product();
-        let inner: usize = tensor.shape()[end..].iter().product();
+        let (length, inner) = (volume(&tensor.shape()[axis..end]), volume(&tensor.shape()[end..]));
         let values = values::<T>(&tensor)?;
         let mut results = vec![T::default(); values.len()];
         let lines = values.len().checked_div(length).unwrap_or(0);

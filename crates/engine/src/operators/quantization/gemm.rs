@@ -161,6 +161,9 @@ fn turned(matrix: &Tensor) -> Result<Tensor, OperatorError> {
             matrix.shape()
         )));
     };
+    if matrix.is_empty() {
+        return Err(OperatorError::inputs("a matrix has no elements"));
+    }
     let value = match Bytes::new(matrix)? {
         Bytes::Signed(values) => output([columns, rows], turn(values, rows, columns))?,
         Bytes::Unsigned(values) => output([columns, rows], turn(values, rows, columns))?,

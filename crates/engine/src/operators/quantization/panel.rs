@@ -20,7 +20,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Rows of zeros, if the run may have them.
     pub(super) fn new(rows: usize, depth: usize, context: &Context<'_>) -> Result<Self, OperatorError> {
-        let depth = depth.next_multiple_of(2).max(2);
+        let depth = even(depth)?;
         let count = context.reserve(ElementType::Int16, &[rows, depth])?;
         Ok(Self { depth, values: vec![0; count] })
     }
@@ -40,6 +40,12 @@ impl Rows {
     }
 }
 
+/// The depth with a place for a zero where it is odd; at least 2.
+fn even(depth: usize) -> Result<usize, OperatorError> {
+    let even = depth.max(1).checked_next_multiple_of(2);
+    even.ok_or_else(|| OperatorError::TooLarge { shape: vec![depth] })
+}
+
 /// The right matrix: columns in blocks of [`BLOCK`]. In a block lie the first two numbers
 /// of each of its columns, then the next two: `[blocks, depth / 2, BLOCK, 2]`.
 #[derive(Debug)]
@@ -52,7 +58,7 @@ pub(super) struct Columns {
 impl Columns {
     /// Columns of zeros, if the run may have them.
     pub(super) fn new(columns: usize, depth: usize, context: &Context<'_>) -> Result<Self, OperatorError> {
-        let depth = depth.next_multiple_of(2).max(2);
+        let depth = even(depth)?;
         let blocks = columns.div_ceil(BLOCK).max(1);
         let count = context.reserve(ElementType::Int16, &[blocks, depth, BLOCK])?;
         Ok(Self { depth, count: columns, values: vec![0; count] })

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
-        operands::{Operands, check_arity, output},
+        operands::{Operands, check_arity, output, volume},
         registry::Builder,
     },
     tensor::{ElementType, Value, element_count},
@@ -95,7 +95,7 @@ impl GlobalAverage {
         from: Scale,
         to: Scale,
     ) -> Result<Value, OperatorError> {
-        let size: usize = images.spatial.iter().product();
+        let size = volume(&images.spatial);
         let scale = from.scale / (to.scale * size as f32);
         let mut means = Vec::with_capacity(images.count * images.channels);
         for image in 0..images.count {
@@ -159,7 +159,7 @@ impl Average {
     ) -> Result<Value, OperatorError> {
         let shape = images.shape(&geometry.output);
         let mut means = vec![T::default(); context.reserve(T::TYPE, &shape)?];
-        let size: usize = images.spatial.iter().product();
+        let size = volume(&images.spatial);
         let positions = element_count(&geometry.output).unwrap_or(0);
         let mut taps = Vec::new();
         for position in 0..positions {

@@ -253,7 +253,13 @@ impl Operator for Lstm {
                 input.shape()
             )));
         };
+        if width == 0 {
+            return Err(OperatorError::inputs("the input has no features"));
+        }
         let sizes = Sizes { steps, batch, inputs: width };
+        // States, and the length of each sequence.
+        context.reserve(ElementType::Float, &[4, self.directions.len(), batch, self.hidden])?;
+        context.reserve(ElementType::Int64, &[batch])?;
         let (weights, recurrence) = (operands.tensor(1)?, operands.tensor(2)?);
         let parameters = [8, 9, 10, 11].map(|index| operands.tensor(index));
         let [weight_scales, weight_zero_points, recurrence_scales, recurrence_zero_points] = parameters;

@@ -160,7 +160,7 @@ impl Geometry {
 
     /// The number of places in the window.
     pub(super) fn places(&self) -> usize {
-        self.kernel.iter().product()
+        self.kernel.iter().copied().fold(1, usize::saturating_mul)
     }
 
     /// The places of the window at a position, in the kernel's order.

@@ -4,7 +4,7 @@ use super::{check_texts, letters};
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
-        operands::{Operands, check_arity, output, values},
+        operands::{Operands, check_arity, output, push_within, values},
     },
     tensor::{ElementType, Text, Value, ValueType},
 };
@@ -34,38 +34,43 @@ pub(super) fn build(definition: &Definition<'_>) -> Result<Built, Refusal> {
 }
 
 impl Split {
-    fn split(&self, text: &Text) -> Result<Vec<Text>, OperatorError> {
+    fn split(&self, text: &Text, context: &Context<'_>) -> Result<Vec<Text>, OperatorError> {
         match &self.delimiter {
-            Some(delimiter) => Ok(self.at_delimiter(text, delimiter)),
-            None => self.at_spaces(text),
+            Some(delimiter) => self.at_delimiter(text, delimiter, context),
+            None => self.at_spaces(text, context),
         }
     }
 
-    fn at_delimiter(&self, text: &Text, delimiter: &[u8]) -> Vec<Text> {
+    fn at_delimiter(
+        &self,
+        text: &Text,
+        delimiter: &[u8],
+        context: &Context<'_>,
+    ) -> Result<Vec<Text>, OperatorError> {
         let mut parts = Vec::new();
         let mut start = 0;
         if text.is_empty() {
-            return parts;
+            return Ok(parts);
         }
         while parts.len() < self.limit {
             let rest = &text[start..];
             let Some(found) = rest.windows(delimiter.len()).position(|window| window == delimiter) else {
                 break;
             };
-            parts.push(text.slice(start..start + found));
+            push_within(&mut parts, text.slice(start..start + found), context)?;
             start += found + delimiter.len();
         }
         parts.push(text.slice(start..));
-        parts
+        Ok(parts)
     }
 
-    fn at_spaces(&self, text: &Text) -> Result<Vec<Text>, OperatorError> {
+    fn at_spaces(&self, text: &Text, context: &Context<'_>) -> Result<Vec<Text>, OperatorError> {
         let mut parts = Vec::new();
         let mut rest = letters(text)?.trim();
         while !rest.is_empty() {
             let end = if parts.len() < self.limit { rest.find(char::is_whitespace) } else { None };
             let (part, more) = rest.split_at(end.unwrap_or(rest.len()));
-            parts.push(Text::copy_from_slice(part.as_bytes()));
+            push_within(&mut parts, text.slice_ref(part.as_bytes()), context)?;
             rest = more.trim_start();
         }
         Ok(parts)
@@ -76,13 +81,12 @@ impl Operator for Split {
     fn run(&self, inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError> {
         let tensor = Operands::new(inputs).tensor(0)?;
         let texts = values::<Text>(&tensor)?;
-        // Each part is a view of its text, or a copy of its letters.
+        // Each part is a view of its text.
         let mut widest = 0;
         let mut split = Vec::with_capacity(texts.len());
         for text in texts {
             context.check()?;
-            let parts = self.split(text)?;
-            context.reserve(ElementType::Text, &[parts.len()])?;
+            let parts = self.split(text, context)?;
             widest = widest.max(parts.len());
             split.push(parts);
         }
@@ -102,11 +106,25 @@ impl Operator for Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operators::{Cancellation, Memory};
 
     fn parts(delimiter: &str, limit: usize, text: &'static str) -> Vec<String> {
         let delimiter = (!delimiter.is_empty()).then(|| Text::copy_from_slice(delimiter.as_bytes()));
-        let split = Split { delimiter, limit }.split(&Text::from_static(text.as_bytes())).unwrap();
+        let cancellation = Cancellation::default();
+        let memory = Memory::new(1 << 20);
+        let context = Context::new(&memory, &cancellation);
+        let split = Split { delimiter, limit }.split(&Text::from_static(text.as_bytes()), &context).unwrap();
         split.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_text_of_delimiters_is_charged_for_its_parts() {
+        let cancellation = Cancellation::default();
+        let memory = Memory::new(100_000);
+        let context = Context::new(&memory, &cancellation);
+        let split = Split { delimiter: Some(Text::from_static(b",")), limit: usize::MAX };
+        assert!(split.split(&Text::from(vec![b','; 1000]), &context).is_ok());
+        assert!(split.split(&Text::from(vec![b','; 10000]), &context).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{check_texts, letters, pattern::Pattern};
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
-        operands::{Operands, check_arity, output, values},
+        operands::{Operands, check_arity, output, push_within, values},
     },
     tensor::{ElementType, Text, Value},
 };
@@ -79,18 +79,23 @@ impl Tokenizer {
         token.chars().take(self.shortest).count() >= self.shortest
     }
 
-    fn tokens<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, OperatorError> {
+    fn tokens<'t>(&self, text: &'t str, context: &Context<'_>) -> Result<Vec<&'t str>, OperatorError> {
         match &self.cut {
             Cut::Letters => {
-                Ok(text.char_indices().map(|(at, letter)| &text[at..at + letter.len_utf8()]).collect())
+                let mut tokens = Vec::new();
+                for (at, letter) in text.char_indices() {
+                    push_within(&mut tokens, &text[at..at + letter.len_utf8()], context)?;
+                }
+                Ok(tokens)
             }
             Cut::Tokens(pattern) => {
                 let mut tokens = Vec::new();
                 let mut start = 0;
                 while let Some(found) = pattern.find(text, start)? {
+                    context.check()?;
                     let token = &text[found.clone()];
                     if self.is_long_enough(token) {
-                        tokens.push(token);
+                        push_within(&mut tokens, token, context)?;
                         start = found.end;
                     } else {
                         start = found.start + first_letter(&text[found.start..]);
@@ -103,7 +108,7 @@ impl Tokenizer {
                 for separator in separators {
                     let mut parts = Vec::new();
                     for token in tokens {
-                        self.split(token, separator, &mut parts)?;
+                        self.split(token, separator, &mut parts, context)?;
                     }
                     tokens = parts;
                 }
@@ -117,6 +122,7 @@ impl Tokenizer {
         text: &'t str,
         separator: &Pattern,
         parts: &mut Vec<&'t str>,
+        context: &Context<'_>,
     ) -> Result<(), OperatorError> {
         let mut start = 0;
         loop {
@@ -124,7 +130,7 @@ impl Tokenizer {
             let end = found.as_ref().map_or(text.len(), |found| found.start);
             let part = text.get(start..end).unwrap_or_default();
             if self.is_long_enough(part) {
-                parts.push(part);
+                push_within(parts, part, context)?;
             }
             match found {
                 None => return Ok(()),
@@ -153,10 +159,10 @@ impl Operator for Tokenizer {
         let mut cut = Vec::with_capacity(tensor.len());
         for text in values::<Text>(&tensor)? {
             context.check()?;
-            let tokens = self.tokens(letters(text)?)?;
+            let tokens = self.tokens(letters(text)?, context)?;
             // A token is a view of its text.
-            let tokens = tokens.into_iter().map(|token| text.slice_ref(token.as_bytes())).collect::<Vec<_>>();
             context.reserve(ElementType::Text, &[tokens.len()])?;
+            let tokens = tokens.into_iter().map(|token| text.slice_ref(token.as_bytes())).collect::<Vec<_>>();
             cut.push(tokens);
         }
         let widest = cut.iter().map(Vec::len).max().unwrap_or(0);

@@ -146,7 +146,7 @@ pub(super) fn read_rows<T: Number>(
 ) -> Result<(usize, usize, Vec<T>), OperatorError> {
     let tensor = Operands::new(inputs).tensor(0)?;
     let (rows, columns) = rows_and_columns(tensor.shape())?;
-    if columns < features {
+    if columns < features.max(1) {
         return Err(OperatorError::inputs(format!(
             "a row has {columns} features; the model reads {features}"
         )));
