@@ -149,6 +149,9 @@ mod x86 {
 mod tests {
     use super::*;
 
+    /// A multiplication that hands each row's sums on.
+    type Multiply<'a> = &'a dyn Fn(&mut dyn FnMut(usize, &Sums));
+
     #[test]
     fn every_kernel_computes_the_same() {
         for (count, depth) in [(1, 2), (8, 64), (13, 38), (4, 254)] {
@@ -156,7 +159,7 @@ mod tests {
                 (0..count as i32).map(|index| ((index * 7919 + seed) % 511 - 255) as i16).collect()
             };
             let (rows, block) = (fill(count * depth, 3), fill(depth * BLOCK, 11));
-            let collect = |multiply: &dyn Fn(&mut dyn FnMut(usize, &Sums))| {
+            let collect = |multiply: Multiply<'_>| {
                 let mut all = Vec::new();
                 multiply(&mut |row, sums| all.push((row, *sums)));
                 all

@@ -172,7 +172,10 @@ impl Lstm {
 
     /// Runs one direction. `outputs` is `[steps, directions, batch, hidden]`; gives the
     /// last hidden and cell states.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one direction, which nothing else holds together")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one direction, which nothing else holds together"
+    )]
     fn run_direction(
         &self,
         index: usize,
