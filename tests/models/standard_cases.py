@@ -479,13 +479,88 @@ def signal():
     case(f, "MelWeightMatrix", [np.array(8), np.array(64), np.array(8000), np.float32(20), np.float32(3800)], {}, version=17, tolerance=1e-4)
 
 
+def contributed():
+    f = "contributed"
+
+    def ours(operator, inputs, attributes=None, outputs=1, **settings):
+        case(f, operator, inputs, attributes, MICROSOFT, outputs=outputs, **{"tolerance": 1e-3, "absolute": 1e-4, **settings})
+
+    x = floats(2, 3, 8)
+    ours("Gelu", [x])
+    ours("QuickGelu", [x], {"alpha": 1.5})
+    ours("BiasGelu", [x, floats(8)])
+    ours("FastGelu", [x, floats(8)])
+    ours("FastGelu", [x])
+    for t in range(4):
+        a, b = floats(*((2, 4, 3) if t & 1 else (2, 3, 4))), floats(*((2, 5, 4) if t & 2 else (2, 4, 5)))
+        ours("FusedMatMul", [a, b], {"transA": t & 1, "transB": t >> 1, "alpha": 0.5})
+    for activation, params in (("Relu", None), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 0.5]), ("HardSigmoid", [0.2, 0.4]), ("Tanh", None), ("Sigmoid", None)):
+        ours("FusedConv", [floats(1, 2, 4, 4), floats(3, 2, 2, 2), floats(3)], {"activation": activation, **({"activation_params": params} if params else {})})
+    ours("FusedConv", [floats(1, 2, 4, 4), floats(3, 2, 2, 2), floats(3), floats(1, 3, 3, 3)], {"activation": "Relu"})
+    ours("SkipLayerNormalization", [x, floats(2, 3, 8), floats(8), floats(8), floats(8)], {"epsilon": 1e-5})
+    ours("SkipLayerNormalization", [x, floats(2, 3, 8), floats(8)])
+    ours("SkipSimplifiedLayerNormalization", [x, floats(2, 3, 8), floats(8)], {"epsilon": 1e-5})
+    words = integers(2, 3, low=0, high=5, dtype="int32")
+    tables = [floats(5, 8), floats(6, 8), floats(2, 8), floats(8), floats(8)]
+    mask = np.array([[1, 1, 0], [1, 1, 1]], "int32")
+    ours("EmbedLayerNormalization", [words, words % 2, *tables, mask], outputs=2)
+    ours("EmbedLayerNormalization", [words, None, *tables[:2], None, *tables[3:], None, words], outputs=2)
+    masks = [None, np.array([3, 2], "int32"), np.array([3, 3, 0, 1], "int32"), np.array([[1, 1, 0], [1, 0, 1]], "int32"), integers(2, 3, 3, low=0, high=2, dtype="int32")]
+    for mask in masks:
+        for causal in (0, 1):
+            a = {"num_heads": 2, "unidirectional": causal}
+            ours("Attention", [x, floats(8, 24), floats(24), mask], a)
+            ours("Attention", [x, floats(8, 20), floats(20), mask], {**a, "qkv_hidden_sizes": [8, 8, 4]})
+    ours("Attention", [x, floats(8, 24), floats(24), None, floats(2, 2, 2, 4, 4)], {"num_heads": 2, "unidirectional": 1}, outputs=2)
+    ours("Attention", [x, floats(8, 24), floats(24), None, None, floats(2, 2, 3, 3)], {"num_heads": 2, "scale": 0.3})
+    kv = floats(2, 5, 8)
+    for bias in (None, floats(24)):
+        ours("MultiHeadAttention", [x, kv, floats(2, 5, 8), bias], {"num_heads": 2})
+        ours("MultiHeadAttention", [x, kv, kv, bias, integers(2, 5, low=0, high=2, dtype="int32")], {"num_heads": 2})
+        ours("MultiHeadAttention", [x, kv, kv, bias, None, floats(2, 2, 3, 5)], {"num_heads": 4 // 2})
+        ours("MultiHeadAttention", [x, floats(2, 3, 8), floats(2, 3, 8), bias], {"num_heads": 2, "unidirectional": 1}, outputs=3)
+        ours("MultiHeadAttention", [x, floats(2, 3, 8), floats(2, 3, 8), bias, None, None, floats(2, 2, 4, 4), floats(2, 2, 4, 4)], {"num_heads": 2}, outputs=3)
+    ours("MultiHeadAttention", [x, floats(2, 2, 5, 4), floats(2, 2, 5, 4)], {"num_heads": 2})
+    for interleaved in (0, 1):
+        cosines, sines = np.cos(floats(9, 2)), np.sin(floats(9, 2))
+        ours("RotaryEmbedding", [floats(2, 3, 8), np.array([3]), cosines, sines], {"interleaved": interleaved})
+        ours("RotaryEmbedding", [floats(2, 2, 3, 4), integers(2, 3, low=0, high=9), cosines, sines], {"interleaved": interleaved})
+        onnx_cosines = np.cos(floats(9, 2))
+        sweep(f, "RotaryEmbedding", [floats(2, 2, 3, 4), onnx_cosines, sines, integers(2, 3, low=0, high=9)], {"interleaved": interleaved})
+    for past, new, lengths in ((0, 3, [2, 2]), (4, 1, [4, 4]), (0, 3, [2, 1]), (4, 1, [3, 4])):
+        total = past + new
+        cosines, sines = np.cos(floats(16, 8)), np.sin(floats(16, 8))
+        cache = [floats(2, 2, past, 16), floats(2, 2, past, 16)] if past else [None, None]
+        query, key, value = floats(2, new, 64), floats(2, new, 32), floats(2, new, 32)
+        for a in ({}, {"do_rotary": 1}, {"do_rotary": 1, "rotary_interleaved": 1}, {"local_window_size": 2}, {"softcap": 2.0}, {"scale": 0.5}):
+            a = {"num_heads": 4, "kv_num_heads": 2, **a}
+            tail = [np.array(lengths, "int32"), np.array(total, "int32"), cosines, sines]
+            if len(set(lengths)) > 1 and not past:
+                continue  # rows beyond a sequence's end are whatever
+            ours("GroupQueryAttention", [query, key, value, *cache, *tail], a, outputs=3 if len(set(lengths)) == 1 else 1)
+            ours("GroupQueryAttention", [np.concatenate([query, key, value], -1), None, None, *cache, *tail], a)
+    for bits in (4, 8):
+        for zeros in (False, True):
+            for depth in (32, 40):
+                blocks, columns = -(-depth // 16), 5
+                packed = random.integers(0, 256, (columns, blocks, 16 * bits // 8)).astype("uint8")
+                zero = random.integers(0, 256, columns * -(-blocks * bits // 8)).astype("uint8") if zeros else None
+                ours("MatMulNBits", [floats(3, depth), packed, floats(columns * blocks), zero], {"K": depth, "N": columns, "bits": bits, "block_size": 16})
+    x4 = floats(2, 4, 3, 8)
+    for a in ({}, {"is_causal": 1}, {"softcap": 1.5}, {"scale": 0.2}):
+        for version in (23, 24):
+            case(f, "Attention", [x4, floats(2, 2, 5, 8), floats(2, 2, 5, 6), floats(3, 5)], a, version=version, tolerance=1e-3, absolute=1e-4)
+            case(f, "Attention", [x4, floats(2, 4, 3, 8), floats(2, 4, 3, 8), any_of("bool", 2, 1, 3, 3) | np.eye(3, dtype=bool)], a, version=version, tolerance=1e-3, absolute=1e-4)
+            case(f, "Attention", [floats(2, 3, 16), floats(2, 3, 8), floats(2, 3, 8), None, floats(2, 2, 4, 4), floats(2, 2, 4, 4)], {**a, "q_num_heads": 4, "kv_num_heads": 2}, version=version, outputs=3, tolerance=1e-3, absolute=1e-4)
+
+
 def thin(kept):
     """Keeps so many cases of each operator at each version, spread over all that there are, and no large ones."""
     for family, made in operator_cases.cases.items():
         groups = {}
         for one in made:
             if sum(len(t["data"]) for t in one["inputs"] + one["outputs"] if t) <= 500:
-                groups.setdefault((one["operator"], one["opset"]), []).append(one)
+                groups.setdefault((one["operator"], one["domain"], one["opset"]), []).append(one)
         operator_cases.cases[family] = [
             group[(number * len(group) + shift % len(group)) // min(kept, len(group))]
             for shift, group in enumerate(groups.values())
@@ -496,7 +571,7 @@ def thin(kept):
 def main():
     folder = pathlib.Path(sys.argv[1])
     kept = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    for family in (elementwise, casting, movement, reduction, algebra, normalization, windows, vision, recurrent, signal):
+    for family in (elementwise, casting, movement, reduction, algebra, normalization, windows, vision, recurrent, signal, contributed):
         family()
     if kept:
         thin(kept)

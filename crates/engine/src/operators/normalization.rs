@@ -2,6 +2,7 @@
 
 pub(super) mod batch;
 pub(super) mod channels;
+pub(super) mod embedding;
 pub(super) mod layer;
 pub(super) mod norm;
 

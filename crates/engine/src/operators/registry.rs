@@ -11,11 +11,14 @@ pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
 
 /// The operators of each family: domain, name, builder.
 const FAMILIES: &[&[(&str, &str, Builder)]] = &[
+    algebra::blocks::OPERATORS,
     algebra::determinant::OPERATORS,
     algebra::einsum::OPERATORS,
     algebra::gemm::OPERATORS,
     algebra::matmul::OPERATORS,
+    attention::grouped::OPERATORS,
     attention::linear::OPERATORS,
+    attention::multi_head::OPERATORS,
     attention::rotary::OPERATORS,
     attention::scaled::OPERATORS,
     cast::OPERATORS,
@@ -37,6 +40,7 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     movement::transpose::OPERATORS,
     normalization::batch::OPERATORS,
     normalization::channels::OPERATORS,
+    normalization::embedding::OPERATORS,
     normalization::layer::OPERATORS,
     normalization::norm::OPERATORS,
     random::OPERATORS,
