@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{fs, num::NonZeroUsize, path::Path};
+use std::{fs, path::Path};
 
 use adytum_engine::static_engine::StaticEngine;
 use adytum_sealed::{
