@@ -1,12 +1,14 @@
-//! ONNX files, as far as the server reads them itself.
+//! ONNX files: read and planned, or refused.
 
 #![no_main]
 
-use adytum_serving::onnx::prepare::prepare;
+use adytum_engine::{
+    engine::{Engine, Source},
+    onnx::{Limits, files::NoFiles},
+    static_engine::StaticEngine,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {
-    let Ok(model) = prepare(file.to_vec()) else { return };
-    let separate: usize = model.tensors.iter().map(|(_, bytes)| bytes.len()).sum();
-    assert!(separate <= file.len(), "{separate} bytes of tensors out of {}", file.len());
+    let _ = StaticEngine.load(Source { file: file.to_vec(), files: &NoFiles, limits: Limits::default() });
 });

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tonic::Status;
 
-use crate::{engine::RunError, scheduler::ScheduleError, tensor::TensorError, wire::WireError};
+use adytum_engine::engine::RunError;
+use adytum_wire::WireError;
+
+use crate::{scheduler::ScheduleError, tensor::TensorError};
 
 /// The reason why a request got no answer. The texts are TensorFlow Serving's where it
 /// has one, since clients match on them.

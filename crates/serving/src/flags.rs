@@ -88,6 +88,11 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 30)]
     pub max_model_bytes: u64,
 
+    /// Memory that the values of one run may take, in bytes; a request that needs more
+    /// is refused
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub max_run_bytes: usize,
+
     #[command(flatten)]
     pub compatibility: CompatibilityFlags,
 

@@ -3,20 +3,18 @@
 //! From the outside in: [`server`] accepts connections ([`connection`],
 //! [`tls`]), [`service`] answers requests, [`tensor`] checks and converts what
 //! they carry, [`models`] knows which versions there are, [`scheduler`] decides
-//! when and on how many cores a run happens, [`engine`] does it. [`run`] is the
+//! when and on how many cores a run happens, [`adytum_engine`] does it. [`run`] is the
 //! binary's main job, from the command line ([`flags`]) to the drained server.
 
 #![deny(unsafe_code)]
 
 pub mod connection;
-pub mod engine;
 pub mod error;
 pub mod flags;
 pub mod limits;
 pub mod loading;
 pub mod memory;
 pub mod models;
-pub mod onnx;
 pub mod run;
 pub mod scheduler;
 pub mod server;
@@ -24,4 +22,3 @@ pub mod service;
 pub mod status;
 pub mod tensor;
 pub mod tls;
-pub mod wire;

@@ -1,7 +1,14 @@
 //! Finding the model's versions and loading the highest genuine one.
 
-use std::{fs, io, num::NonZeroUsize, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
+use adytum_engine::{
+    engine::{Engine, LoadError, Source},
+    onnx::{
+        Limits,
+        files::{DataFiles, Directory, NoFiles},
+    },
+};
 use adytum_sealed::{
     directory::{ScanError, scan},
     keys::ModelIdentity,
@@ -10,10 +17,7 @@ use adytum_sealed::{
     unseal::UnsealError,
 };
 
-use crate::{
-    engine::{Engine, LoadError},
-    models::{Models, Servable, VersionState},
-};
+use crate::models::{Models, Resources, Servable, ServableError, VersionState};
 
 /// Where the model is and what of it may be served.
 pub struct ModelSource {
@@ -29,8 +33,8 @@ pub struct ModelSource {
     pub allow_plain: bool,
     /// The largest model in bytes.
     pub size_limit: u64,
-    /// Cores to run it on.
-    pub cores: NonZeroUsize,
+    /// What its runs may use.
+    pub resources: Resources,
 }
 
 /// The reason why nothing can be served.
@@ -92,6 +96,8 @@ enum VersionError {
     TooLarge { size: u64, limit: u64 },
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Servable(#[from] ServableError),
 }
 
 impl VersionError {
@@ -101,6 +107,7 @@ impl VersionError {
             Self::Read(_) => "model-unreadable",
             Self::TooLarge { .. } => "model-too-large",
             Self::Load(error) => error.code(),
+            Self::Servable(error) => error.code(),
         }
     }
 }
@@ -159,6 +166,8 @@ fn load_version(
     engine: &dyn Engine,
     candidate: &SelectedModel,
 ) -> Result<Servable, VersionError> {
+    // The files beside a sealed model are not sealed with it.
+    let mut files: Box<dyn DataFiles> = Box::new(NoFiles);
     let file = match candidate {
         SelectedModel::Sealed(sealed) => sealed.open(&source.identities, source.size_limit)?.into_vec(),
         SelectedModel::Plain { file, .. } => {
@@ -166,8 +175,12 @@ fn load_version(
             if size > source.size_limit {
                 return Err(VersionError::TooLarge { size, limit: source.size_limit });
             }
+            if let Some(directory) = file.parent() {
+                files = Box::new(Directory::new(directory)?);
+            }
             fs::read(file)?
         }
     };
-    Ok(Servable::new(source.name.clone(), number(candidate), engine.load(file)?, source.cores))
+    let model = engine.load(Source { file, files: files.as_ref(), limits: Limits::default() })?;
+    Ok(Servable::new(source.name.clone(), number(candidate), model, source.resources)?)
 }

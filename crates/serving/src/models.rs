@@ -10,8 +10,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-pub use servable::Servable;
 pub(crate) use servable::count as count_elements;
+pub use servable::{Resources, Servable, ServableError};
 
 use crate::error::RequestError;
 

@@ -27,7 +27,6 @@ use tokio::{
 
 pub use self::error::ServeError;
 use crate::{
-    engine::RtenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
     limits::RequestMemory,
     loading::{ModelSource, load_highest},
@@ -38,6 +37,7 @@ use crate::{
     service::{Inference, Services},
     tls::{TlsError, TlsSwitch},
 };
+use adytum_engine::static_engine::StaticEngine;
 
 /// Reads the measured configuration: the one given, else one of the usual
 /// places, else none.
@@ -223,7 +223,7 @@ async fn load(source: ModelSource, models: &Models, retries: u32, pause: Duratio
     let source = Arc::new(source);
     for attempt in 0.. {
         let (source, models) = (Arc::clone(&source), models.clone());
-        let loaded = tokio::task::spawn_blocking(move || load_highest(&source, &RtenEngine, &models)).await;
+        let loaded = tokio::task::spawn_blocking(move || load_highest(&source, &StaticEngine, &models)).await;
         match loaded {
             Ok(Ok(_)) => {
                 memory::give_back();

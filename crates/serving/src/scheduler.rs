@@ -22,7 +22,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::engine::Threads;
+use adytum_engine::threads::Threads;
 pub use estimate::CostEstimate;
 pub use inline::enter as enter_inline;
 use queue::{Job, Queue};

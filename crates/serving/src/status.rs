@@ -3,7 +3,9 @@
 
 use tonic::{Code, Status, metadata::MetadataValue};
 
-use crate::{engine::RunError, error::RequestError, scheduler::ScheduleError};
+use adytum_engine::{engine::RunError, operators::OperatorError};
+
+use crate::{error::RequestError, scheduler::ScheduleError};
 
 /// The metadata key under which answers carry the error's stable code.
 pub const ERROR_CODE_KEY: &str = "adytum-error";
@@ -23,10 +25,14 @@ fn code(error: &RequestError) -> Code {
         | RequestError::NoMetadataField
         | RequestError::MetadataField { .. }
         | RequestError::TooMany { .. }
-        | RequestError::Run(RunError::Inputs { .. } | RunError::ValueRange { .. }) => Code::InvalidArgument,
-        RequestError::Run(RunError::Engine { .. }) | RequestError::Schedule(ScheduleError::Panicked) => {
-            Code::Internal
-        }
+        | RequestError::Run(RunError::Input { .. }) => Code::InvalidArgument,
+        RequestError::Run(RunError::Node { error, .. }) => match error {
+            OperatorError::Inputs { .. } => Code::InvalidArgument,
+            OperatorError::TooLarge { .. } | OperatorError::Budget { .. } => Code::ResourceExhausted,
+            OperatorError::Cancelled => Code::Cancelled,
+            _ => Code::Internal,
+        },
+        RequestError::Run(_) | RequestError::Schedule(ScheduleError::Panicked) => Code::Internal,
         RequestError::Compressed => Code::Unimplemented,
         RequestError::Stalled { .. } | RequestError::TooSlow { .. } => Code::DeadlineExceeded,
         RequestError::Connection(status) => status.code(),

@@ -4,8 +4,9 @@
 
 mod support;
 
-use std::{fs, num::NonZeroUsize, path::Path};
+use std::{fs, path::Path};
 
+use adytum_engine::static_engine::StaticEngine;
 use adytum_sealed::{
     keys::ModelIdentity,
     rule::ModelRule,
@@ -13,7 +14,6 @@ use adytum_sealed::{
     statement::FileName,
 };
 use adytum_serving::{
-    engine::RtenEngine,
     loading::{LoadingError, ModelSource, load_highest},
     models::{Models, VersionState},
 };
@@ -54,7 +54,7 @@ fn plain_source(base: &Path, allow_plain: bool) -> ModelSource {
         identities: Vec::new(),
         allow_plain,
         size_limit: 1 << 20,
-        cores: NonZeroUsize::MIN,
+        resources: support::resources(),
     }
 }
 
@@ -66,7 +66,7 @@ fn write_plain(base: &Path, version: u64, file: &[u8]) {
 
 fn load(source: &ModelSource) -> (Models, Result<i64, LoadingError>) {
     let models = Models::default();
-    let loaded = load_highest(source, &RtenEngine, &models);
+    let loaded = load_highest(source, &StaticEngine, &models);
     (models, loaded)
 }
 

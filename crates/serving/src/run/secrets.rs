@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use super::error::ServeError;
+use crate::models::Resources;
 use crate::{
     flags::Flags,
     loading::ModelSource,
@@ -37,7 +38,7 @@ pub(super) fn source(
         identities: Vec::new(),
         allow_plain,
         size_limit: flags.max_model_bytes,
-        cores: flags.compatibility.cores(),
+        resources: Resources { cores: flags.compatibility.cores(), run_memory: flags.max_run_bytes },
     };
     // Its secrets are wiped at this function's end.
     if let Some(released) = released {

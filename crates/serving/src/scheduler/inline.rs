@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::engine::Threads;
+use adytum_engine::threads::Threads;
 
 thread_local! {
     static THREADS: RefCell<Option<Threads>> = const { RefCell::new(None) };

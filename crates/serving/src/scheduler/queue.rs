@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{ScheduleError, WORTH_ALL_CORES};
-use crate::{engine::Threads, memory};
+use adytum_engine::threads::Threads;
+
+use crate::memory;
 
 /// Something to run.
 pub(super) trait Job: Send {

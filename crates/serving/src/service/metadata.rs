@@ -1,7 +1,7 @@
 //! `PredictionService.GetModelMetadata`.
 
 use adytum_api::tensorflow::{
-    DataType, SignatureDef, TensorInfo, TensorShapeProto,
+    SignatureDef, TensorInfo, TensorShapeProto,
     serving::{
         GetModelMetadataRequest, GetModelMetadataResponse, ModelSpec, SignatureDefMap,
         model_spec::VersionChoice,
@@ -12,7 +12,11 @@ use adytum_api::tensorflow::{
 use prost::Message;
 
 use super::{DEFAULT_SIGNATURE, target};
-use crate::{error::RequestError, models::Models, tensor::TensorSpecification};
+use crate::{
+    error::RequestError,
+    models::Models,
+    tensor::{TensorSpecification, to_tensorflow},
+};
 
 const SIGNATURE_DEFINITION: &str = "signature_def";
 const TYPE_URL: &str = "type.googleapis.com/tensorflow.serving.SignatureDefMap";
@@ -64,7 +68,7 @@ fn tensor_info(tensor: &TensorSpecification) -> TensorInfo {
             unknown_rank: false,
         },
     };
-    let data_type = tensor.element_type.map_or(DataType::DtInvalid, |known| known.to_tensorflow());
+    let data_type = to_tensorflow(tensor.element_type);
     TensorInfo {
         encoding: Some(Encoding::Name(tensor.name.clone())),
         dtype: data_type.into(),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use adytum_api::tensorflow::serving::{ModelSpec, PredictResponse, model_spec::VersionChoice};
+use adytum_engine::{operators::Cancellation, tensor::Tensor};
 use bytes::Bytes;
 
 use super::{DEFAULT_SIGNATURE, Inference, request::PredictCall, target};
 use crate::{
     error::RequestError,
     models::{Servable, count_elements},
-    tensor::{EncodedTensor, Tensor, encode},
+    tensor::{EncodedTensor, encode},
 };
 
 pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<PredictResponse, RequestError> {
@@ -34,8 +35,12 @@ pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<Pre
     let predicted = servable.cost().predict(count_elements(&inputs));
     let running = Arc::clone(&servable);
     let wanted = outputs.clone();
-    let answers =
-        inference.scheduler.run(predicted, move |threads| running.run(inputs, &wanted, threads)).await??;
+    let caller = Caller::default();
+    let cancellation = caller.0.clone();
+    let answers = inference
+        .scheduler
+        .run(predicted, move |threads| running.run(inputs, &wanted, threads, &cancellation))
+        .await??;
 
     let names = outputs.iter().filter_map(|index| servable.signature().outputs.get(*index));
     Ok(PredictResponse {
@@ -46,6 +51,17 @@ pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<Pre
             version_choice: Some(VersionChoice::Version(servable.version())),
         }),
     })
+}
+
+/// Who waits for the answer. When the client goes, this is dropped, and a run ends at
+/// its next operator.
+#[derive(Default)]
+struct Caller(Cancellation);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 /// A tensor and the name of its input.

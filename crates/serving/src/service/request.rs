@@ -3,10 +3,8 @@
 use adytum_api::tensorflow::serving::ModelSpec;
 use prost::Message;
 
-use crate::{
-    error::RequestError,
-    wire::{Field, Fields, WireError},
-};
+use crate::error::RequestError;
+use adytum_wire::{Field, Fields, WireError};
 
 /// The most inputs, and the most names in an output filter: more than any model
 /// has, few enough to look through.
@@ -88,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::put_bytes;
+    use adytum_wire::put_bytes;
 
     #[test]
     fn too_many_names_are_refused() {

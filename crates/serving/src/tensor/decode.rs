@@ -8,13 +8,15 @@
 use std::ops::Range;
 
 use adytum_api::tensorflow::DataType;
+use adytum_engine::tensor::{ElementType, Tensor};
 
 use super::{
-    ElementType, Tensor, TensorError, TensorSpecification,
+    TensorError, TensorSpecification,
     error::{describe_found, describe_shape},
+    from_tensorflow,
     values::{FieldValues, from_content},
 };
-use crate::wire::{Fields, Value, WireError};
+use adytum_wire::{Fields, Value, WireError};
 
 /// TensorFlow's own limit (`TensorShape::MaxDimensions`).
 const MAXIMUM_RANK: usize = 254;
@@ -124,18 +126,23 @@ impl<'a> EncodedTensor<'a> {
         } else {
             from_content(content, self.element_type, self.count, &self.shape)?
         };
-        Ok(Tensor { shape: self.shape, elements })
+        // The elements are as many as the shape says.
+        Tensor::new(self.shape, elements).ok_or(TensorError::Malformed(WireError {
+            reason: "the values are not as many as the shape has elements",
+            offset: 0,
+        }))
     }
 }
 
 fn element_type(found: i32, specification: &TensorSpecification) -> Result<ElementType, TensorError> {
     let data_type = DataType::try_from(found).ok();
-    let known = data_type.and_then(ElementType::from_tensorflow);
-    match (known, specification.element_type) {
-        (Some(found), Some(expected)) if found != expected => Err(TensorError::WrongType { expected, found }),
-        (Some(found), _) => Ok(found),
-        (None, expected) => Err(TensorError::UnsupportedType {
-            expected: expected.map_or_else(|| "a number".to_owned(), |expected| expected.to_string()),
+    let known = data_type.and_then(from_tensorflow);
+    let expected = specification.element_type;
+    match known {
+        Some(found) if found != expected => Err(TensorError::WrongType { expected, found }),
+        Some(found) => Ok(found),
+        None => Err(TensorError::UnsupportedType {
+            expected: expected.to_string(),
             found: data_type.map_or_else(|| found.to_string(), |known| known.as_str_name().to_owned()),
         }),
     }

@@ -1,8 +1,11 @@
 //! From a model's output to the `TensorProto` of an answer.
 
-use adytum_api::tensorflow::{TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
+use std::sync::Arc;
 
-use super::{Elements, Tensor};
+use adytum_api::tensorflow::{TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
+use adytum_engine::tensor::{Elements, Tensor};
+
+use super::to_tensorflow;
 
 /// The tensor as TensorFlow Serving answers it: in the typed field of its type,
 /// which clients read (`outputs["activation_49"].float_val`).
@@ -13,27 +16,38 @@ pub fn encode(tensor: Tensor) -> TensorProto {
         .map(|size| Dim { size: i64::try_from(size).unwrap_or(i64::MAX), name: String::new() })
         .collect();
     let mut proto = TensorProto {
-        dtype: elements.element_type().to_tensorflow().into(),
+        dtype: to_tensorflow(elements.element_type()).into(),
         tensor_shape: Some(TensorShapeProto { dim, unknown_rank: false }),
         ..TensorProto::default()
     };
     match elements {
-        Elements::Float(values) => proto.float_val = values,
-        Elements::Double(values) => proto.double_val = values,
-        Elements::Half(bits) | Elements::Bfloat16(bits) => proto.half_val = widen(bits),
-        Elements::Int8(values) => proto.int_val = widen(values),
-        Elements::Int16(values) => proto.int_val = widen(values),
-        Elements::Int32(values) => proto.int_val = values,
-        Elements::Int64(values) => proto.int64_val = values,
-        Elements::Uint8(values) => proto.int_val = widen(values),
-        Elements::Uint16(values) => proto.int_val = widen(values),
-        Elements::Uint32(values) => proto.uint32_val = values,
-        Elements::Uint64(values) => proto.uint64_val = values,
-        Elements::Bool(values) => proto.bool_val = values,
+        Elements::Float(values) => proto.float_val = owned(values),
+        Elements::Double(values) => proto.double_val = owned(values),
+        Elements::Half(values) => {
+            proto.half_val = values.iter().map(|value| value.to_bits().into()).collect()
+        }
+        Elements::Bfloat16(values) => {
+            proto.half_val = values.iter().map(|value| value.to_bits().into()).collect();
+        }
+        Elements::Int8(values) => proto.int_val = widened(&values),
+        Elements::Int16(values) => proto.int_val = widened(&values),
+        Elements::Int32(values) => proto.int_val = owned(values),
+        Elements::Int64(values) => proto.int64_val = owned(values),
+        Elements::Uint8(values) => proto.int_val = widened(&values),
+        Elements::Uint16(values) => proto.int_val = widened(&values),
+        Elements::Uint32(values) => proto.uint32_val = owned(values),
+        Elements::Uint64(values) => proto.uint64_val = owned(values),
+        Elements::Bool(values) => proto.bool_val = owned(values),
+        Elements::Text(values) => proto.string_val = values.iter().map(|text| text.to_vec()).collect(),
     }
     proto
 }
 
-fn widen<T: Into<i32>>(values: Vec<T>) -> Vec<i32> {
-    values.into_iter().map(Into::into).collect()
+/// The values, without a copy where no other tensor shares them.
+fn owned<T: Clone>(values: Arc<Vec<T>>) -> Vec<T> {
+    Arc::try_unwrap(values).unwrap_or_else(|shared| shared.as_ref().clone())
+}
+
+fn widened<T: Copy + Into<i32>>(values: &[T]) -> Vec<i32> {
+    values.iter().map(|value| (*value).into()).collect()
 }

@@ -1,7 +1,7 @@
 //! The faults of a tensor in a request.
 
-use super::ElementType;
-use crate::wire::WireError;
+use adytum_engine::tensor::ElementType;
+use adytum_wire::WireError;
 
 /// The fault of a tensor in a request.
 ///

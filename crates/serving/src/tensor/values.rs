@@ -1,7 +1,12 @@
 //! The elements of an encoded tensor.
 
-use super::{ElementType, Elements, TensorError};
-use crate::wire::{Fields, Value, WireError};
+use std::sync::Arc;
+
+use adytum_engine::tensor::{Element, ElementType, Elements, Text};
+use adytum_wire::{Fields, Value, WireError};
+use half::{bf16, f16};
+
+use super::TensorError;
 
 /// Elements from `tensor_content`: row-major, little-endian.
 pub(super) fn from_content(
@@ -11,7 +16,7 @@ pub(super) fn from_content(
     shape: &[usize],
 ) -> Result<Elements, TensorError> {
     let expected = count.saturating_mul(element_type.size());
-    if content.len() != expected {
+    if content.len() != expected && element_type != ElementType::Text {
         return Err(TensorError::ContentLength {
             expected,
             found: content.len(),
@@ -21,28 +26,37 @@ pub(super) fn from_content(
     }
     macro_rules! little_endian {
         ($type:ty) => {
-            content
-                .as_chunks::<{ size_of::<$type>() }>()
-                .0
-                .iter()
-                .map(|bytes| <$type>::from_le_bytes(*bytes))
-                .collect()
+            wrap::<$type>(
+                content
+                    .as_chunks::<{ size_of::<$type>() }>()
+                    .0
+                    .iter()
+                    .map(|bytes| <$type>::from_le_bytes(*bytes))
+                    .collect(),
+            )
         };
     }
     Ok(match element_type {
-        ElementType::Float => Elements::Float(little_endian!(f32)),
-        ElementType::Double => Elements::Double(little_endian!(f64)),
-        ElementType::Half => Elements::Half(little_endian!(u16)),
-        ElementType::Bfloat16 => Elements::Bfloat16(little_endian!(u16)),
-        ElementType::Int8 => Elements::Int8(little_endian!(i8)),
-        ElementType::Int16 => Elements::Int16(little_endian!(i16)),
-        ElementType::Int32 => Elements::Int32(little_endian!(i32)),
-        ElementType::Int64 => Elements::Int64(little_endian!(i64)),
-        ElementType::Uint8 => Elements::Uint8(content.to_vec()),
-        ElementType::Uint16 => Elements::Uint16(little_endian!(u16)),
-        ElementType::Uint32 => Elements::Uint32(little_endian!(u32)),
-        ElementType::Uint64 => Elements::Uint64(little_endian!(u64)),
-        ElementType::Bool => Elements::Bool(content.iter().map(|byte| *byte != 0).collect()),
+        ElementType::Float => little_endian!(f32),
+        ElementType::Double => little_endian!(f64),
+        ElementType::Half => little_endian!(f16),
+        ElementType::Bfloat16 => little_endian!(bf16),
+        ElementType::Int8 => little_endian!(i8),
+        ElementType::Int16 => little_endian!(i16),
+        ElementType::Int32 => little_endian!(i32),
+        ElementType::Int64 => little_endian!(i64),
+        ElementType::Uint8 => wrap(content.to_vec()),
+        ElementType::Uint16 => little_endian!(u16),
+        ElementType::Uint32 => little_endian!(u32),
+        ElementType::Uint64 => little_endian!(u64),
+        ElementType::Bool => wrap(content.iter().map(|byte| *byte != 0).collect()),
+        ElementType::Text => {
+            return Err(TensorError::ValueField {
+                element_type,
+                expected: STRING.name,
+                found: "tensor_content",
+            });
+        }
     })
 }
 
@@ -61,11 +75,9 @@ const BOOL: TypedField = TypedField { number: 11, name: "bool_val" };
 const HALF: TypedField = TypedField { number: 13, name: "half_val" };
 const UINT32: TypedField = TypedField { number: 16, name: "uint32_val" };
 const UINT64: TypedField = TypedField { number: 17, name: "uint64_val" };
-const OTHERS: [TypedField; 3] = [
-    TypedField { number: 8, name: "string_val" },
-    TypedField { number: 9, name: "scomplex_val" },
-    TypedField { number: 12, name: "dcomplex_val" },
-];
+const STRING: TypedField = TypedField { number: 8, name: "string_val" };
+const OTHERS: [TypedField; 2] =
+    [TypedField { number: 9, name: "scomplex_val" }, TypedField { number: 12, name: "dcomplex_val" }];
 
 /// Elements from the typed field of their type.
 pub(super) struct FieldValues<'a> {
@@ -81,21 +93,37 @@ pub(super) struct FieldValues<'a> {
 impl FieldValues<'_> {
     pub(super) fn read(&self) -> Result<Elements, TensorError> {
         Ok(match self.element_type {
-            ElementType::Float => Elements::Float(self.fixed(FLOAT, f32::from_le_bytes)?),
-            ElementType::Double => Elements::Double(self.fixed(DOUBLE, f64::from_le_bytes)?),
-            ElementType::Half => Elements::Half(self.narrow(HALF)?),
-            ElementType::Bfloat16 => Elements::Bfloat16(self.narrow(HALF)?),
-            ElementType::Int8 => Elements::Int8(self.narrow(INT)?),
-            ElementType::Int16 => Elements::Int16(self.narrow(INT)?),
-            ElementType::Int32 => Elements::Int32(self.narrow(INT)?),
-            ElementType::Int64 => Elements::Int64(self.varints(INT64, |value| Ok(value.cast_signed()))?),
-            ElementType::Uint8 => Elements::Uint8(self.narrow(INT)?),
-            ElementType::Uint16 => Elements::Uint16(self.narrow(INT)?),
+            ElementType::Float => wrap(self.fixed(FLOAT, f32::from_le_bytes)?),
+            ElementType::Double => wrap(self.fixed(DOUBLE, f64::from_le_bytes)?),
+            ElementType::Half => wrap(self.halves(f16::from_bits)?),
+            ElementType::Bfloat16 => wrap(self.halves(bf16::from_bits)?),
+            ElementType::Int8 => wrap(self.narrow::<i8>(INT)?),
+            ElementType::Int16 => wrap(self.narrow::<i16>(INT)?),
+            ElementType::Int32 => wrap(self.narrow::<i32>(INT)?),
+            ElementType::Int64 => wrap(self.varints(INT64, |value| Ok(value.cast_signed()))?),
+            ElementType::Uint8 => wrap(self.narrow::<u8>(INT)?),
+            ElementType::Uint16 => wrap(self.narrow::<u16>(INT)?),
             // Of a 32-bit varint the low bits count.
-            ElementType::Uint32 => Elements::Uint32(self.varints(UINT32, |value| Ok(value as u32))?),
-            ElementType::Uint64 => Elements::Uint64(self.varints(UINT64, Ok)?),
-            ElementType::Bool => Elements::Bool(self.varints(BOOL, |value| Ok(value != 0))?),
+            ElementType::Uint32 => wrap(self.varints(UINT32, |value| Ok(value as u32))?),
+            ElementType::Uint64 => wrap(self.varints(UINT64, Ok)?),
+            ElementType::Bool => wrap(self.varints(BOOL, |value| Ok(value != 0))?),
+            ElementType::Text => wrap(self.texts()?),
         })
+    }
+
+    /// Texts, each in a field of its own.
+    fn texts(&self) -> Result<Vec<Text>, TensorError> {
+        let mut values = Vec::with_capacity(self.count);
+        let mut found = 0;
+        for part in Fields::of(self.message) {
+            let part = part?;
+            let (true, Value::Bytes(range)) = (part.number == STRING.number, part.value) else { continue };
+            found += 1;
+            if values.len() < self.count {
+                values.push(Text::copy_from_slice(self.message.get(range).unwrap_or_default()));
+            }
+        }
+        self.fill(STRING, values, found)
     }
 
     /// Numbers of `SIZE` bytes each.
@@ -159,21 +187,34 @@ impl FieldValues<'_> {
         self.fill(field, values, found)
     }
 
+    /// 16 bits in 32-bit numbers.
+    fn halves<T: Copy + Default>(&self, convert: impl Fn(u16) -> T) -> Result<Vec<T>, TensorError> {
+        self.varints(HALF, |value| {
+            // Of an int32 the low bits count.
+            let value = value as i32;
+            u16::try_from(value).map(&convert).map_err(|_| self.out_of_range(value, HALF))
+        })
+    }
+
+    fn out_of_range(&self, value: i32, field: TypedField) -> TensorError {
+        TensorError::ValueRange {
+            value: i64::from(value),
+            field: field.name,
+            element_type: self.element_type,
+        }
+    }
+
     /// 32-bit numbers that must be in the range of a smaller type.
     fn narrow<T: Copy + Default + TryFrom<i32>>(&self, field: TypedField) -> Result<Vec<T>, TensorError> {
         self.varints(field, |value| {
             // Of an int32 the low bits count.
             let value = value as i32;
-            T::try_from(value).map_err(|_| TensorError::ValueRange {
-                value: i64::from(value),
-                field: field.name,
-                element_type: self.element_type,
-            })
+            T::try_from(value).map_err(|_| self.out_of_range(value, field))
         })
     }
 
     /// Repeats the last value until the shape is full.
-    fn fill<T: Copy + Default>(
+    fn fill<T: Clone + Default>(
         &self,
         field: TypedField,
         mut values: Vec<T>,
@@ -188,7 +229,7 @@ impl FieldValues<'_> {
             });
         }
         if let (0, Some(other)) = (found, self.filled) {
-            let known = [FLOAT, DOUBLE, INT, INT64, BOOL, HALF, UINT32, UINT64];
+            let known = [FLOAT, DOUBLE, INT, INT64, BOOL, HALF, UINT32, UINT64, STRING];
             let other = known.iter().chain(&OTHERS).find(|known| known.number == other);
             return Err(TensorError::ValueField {
                 element_type: self.element_type,
@@ -196,8 +237,12 @@ impl FieldValues<'_> {
                 found: other.map_or("another field", |other| other.name),
             });
         }
-        let last = values.last().copied().unwrap_or_default();
+        let last = values.last().cloned().unwrap_or_default();
         values.resize(self.count, last);
         Ok(values)
     }
+}
+
+fn wrap<T: Element>(values: Vec<T>) -> Elements {
+    T::wrap(Arc::new(values))
 }

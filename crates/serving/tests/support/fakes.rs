@@ -5,16 +5,16 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use adytum_serving::{
-    engine::{LoadedModel, RunError, Threads},
-    onnx::signature::Signature,
-    tensor::{ElementType, Tensor, TensorSpecification},
+use adytum_engine::{
+    engine::{LoadedModel, Run, RunError, Signature, Specification},
+    plan::Plan,
+    tensor::{ElementType, Value, ValueType},
 };
 
 fn signature() -> Signature {
-    let tensor = |name: &str| TensorSpecification {
+    let tensor = |name: &str| Specification {
         name: name.to_owned(),
-        element_type: Some(ElementType::Float),
+        value_type: ValueType::Tensor(ElementType::Float),
         // Not fixed, so that there is no warm-up.
         shape: None,
     };
@@ -35,7 +35,15 @@ impl LoadedModel for Panicking {
         &self.0
     }
 
-    fn run(&self, _: Vec<Tensor>, _: &[usize], _: &Threads) -> Result<Vec<Tensor>, RunError> {
+    fn metadata(&self) -> &[(String, String)] {
+        &[]
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        None
+    }
+
+    fn run(&self, _: Vec<Value>, _: &[usize], _: Run<'_>) -> Result<Vec<Value>, RunError> {
         panic!("as the test wants it");
     }
 }
@@ -77,8 +85,16 @@ impl LoadedModel for Gated {
         &self.signature
     }
 
-    fn run(&self, inputs: Vec<Tensor>, _: &[usize], threads: &Threads) -> Result<Vec<Tensor>, RunError> {
-        self.cores.lock().unwrap().push(threads.count());
+    fn metadata(&self) -> &[(String, String)] {
+        &[]
+    }
+
+    fn plan(&self) -> Option<&Plan> {
+        None
+    }
+
+    fn run(&self, inputs: Vec<Value>, _: &[usize], run: Run<'_>) -> Result<Vec<Value>, RunError> {
+        self.cores.lock().unwrap().push(run.threads.count());
         self.begun.fetch_add(1, Ordering::SeqCst);
         let mut open = self.gate.0.lock().unwrap();
         while !*open {

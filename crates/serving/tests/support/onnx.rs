@@ -1,6 +1,6 @@
 //! Writes small ONNX models: only what the tests need of `onnx.proto`.
 
-use adytum_serving::wire::{put_bytes, put_number};
+use adytum_wire::{put_bytes, put_number};
 
 pub const FLOAT: u64 = 1;
 pub const INT32: u64 = 6;

@@ -15,8 +15,8 @@ use adytum_api::tensorflow::{
     },
     tensor_shape_proto::Dim,
 };
+use adytum_engine::engine::LoadedModel;
 use adytum_serving::{
-    engine::{Engine, LoadedModel, RtenEngine},
     limits::RequestMemory,
     models::{Models, Servable, VersionState},
     scheduler::{Scheduler, SchedulerGuard},
@@ -88,12 +88,12 @@ pub fn start_on(
 impl Running {
     /// Serves an ONNX file.
     pub fn serve(&self, name: &str, version: i64, file: Vec<u8>) {
-        self.serve_loaded(name, version, RtenEngine.load(file).unwrap());
+        self.serve_loaded(name, version, super::load(file).unwrap());
     }
 
     /// Serves a model of any engine.
     pub fn serve_loaded(&self, name: &str, version: i64, model: Box<dyn LoadedModel>) {
-        let servable = Servable::new(name.to_owned(), version, model, NonZeroUsize::MIN);
+        let servable = Servable::new(name.to_owned(), version, model, super::resources()).unwrap();
         self.models.set(name, version, VersionState::Available(servable.into()));
     }
 

@@ -1,0 +1,137 @@
+//! Engines: what loads models and runs them.
+
+use crate::{
+    onnx::{Limits, files::DataFiles, model::Dimension},
+    operators::{Budget, Cancellation, OperatorError},
+    plan::{Plan, PlanError},
+    tensor::{ElementType, Value, ValueType},
+    threads::Threads,
+};
+
+/// Why a model could not be loaded.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The model can't be computed rightly.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The engine refuses it.
+    #[error("the engine can't load the model: {reason}")]
+    Engine {
+        /// What the engine says.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Plan(error) => error.code(),
+            Self::Engine { .. } => "engine-load",
+        }
+    }
+}
+
+/// Why a run gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// An input that is not what the model takes.
+    #[error("the input {input:?} does not fit the model: {reason}")]
+    Input {
+        /// The input.
+        input: String,
+        /// What was expected and what was found.
+        reason: String,
+    },
+    /// A node that can't compute with what it got.
+    #[error("{node}: {error}")]
+    Node {
+        /// The node.
+        node: String,
+        /// Why.
+        #[source]
+        error: OperatorError,
+    },
+}
+
+impl RunError {
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "engine-inputs",
+            Self::Node { error, .. } => error.code(),
+        }
+    }
+}
+
+/// An input or output of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Specification {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its type.
+    pub value_type: ValueType,
+    /// Its dimensions; `None` when not even their number is known.
+    pub shape: Option<Vec<Dimension>>,
+}
+
+impl Specification {
+    /// The type of its elements, if it is a tensor.
+    pub fn element_type(&self) -> Option<ElementType> {
+        self.value_type.tensor()
+    }
+}
+
+/// All inputs and outputs of a model, in the graph's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signature {
+    /// Inputs that a run must be given.
+    pub inputs: Vec<Specification>,
+    /// Outputs that it may ask for.
+    pub outputs: Vec<Specification>,
+}
+
+/// A model to load.
+pub struct Source<'a> {
+    /// The ONNX file. Its memory is given back while it is loaded.
+    pub file: Vec<u8>,
+    /// The files beside it.
+    pub files: &'a dyn DataFiles,
+    /// How large the parts of the model may be.
+    pub limits: Limits,
+}
+
+/// What a run may use.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// Its threads. Runs that begin inside [`Threads::enter`] of the same threads start sooner.
+    pub threads: &'a Threads,
+    /// Its memory.
+    pub budget: &'a dyn Budget,
+    /// Whether its caller is gone.
+    pub cancellation: &'a Cancellation,
+}
+
+/// Makes loaded models of ONNX files.
+pub trait Engine: Send + Sync {
+    /// Loads a model, or says why it can't be computed rightly.
+    fn load(&self, source: Source<'_>) -> Result<Box<dyn LoadedModel>, LoadError>;
+}
+
+/// A model that can be run, by many threads at once.
+pub trait LoadedModel: Send + Sync {
+    /// Its inputs and outputs.
+    fn signature(&self) -> &Signature;
+
+    /// Entries that the model's author wrote.
+    fn metadata(&self) -> &[(String, String)];
+
+    /// Who computes what; `None` for engines that do not tell.
+    fn plan(&self) -> Option<&Plan>;
+
+    /// Runs it. `inputs` are all inputs of the signature in its order; `outputs` are indices of
+    /// outputs, which come in that order. May panic if the engine has a bug: callers catch that.
+    fn run(&self, inputs: Vec<Value>, outputs: &[usize], run: Run<'_>) -> Result<Vec<Value>, RunError>;
+}

@@ -1,0 +1,17 @@
+//! Inference: tensors, operators, the plan of a model, engines.
+//!
+//! An answer is right, or the model is refused at load. This crate knows
+//! nothing of networks, keys or requests.
+
+mod control;
+pub mod engine;
+pub mod facts;
+mod island;
+pub mod npz;
+pub mod onnx;
+pub mod operators;
+pub mod plan;
+pub mod program;
+pub mod static_engine;
+pub mod tensor;
+pub mod threads;

@@ -1,0 +1,26 @@
+//! Reads ONNX files: the graph of a model, its weights, its declarations.
+//!
+//! The format is a protocol buffer (`onnx.proto` of <https://github.com/onnx/onnx>). A file
+//! is untrusted: names, nodes, nesting and sizes have limits ([`Limits`]), and nothing is
+//! believed that a file says about the types and shapes inside its graph.
+//!
+//! - [`model`]: the graph as we keep it. Names became numbers, functions were inlined.
+//! - [`read`] makes it of a file.
+//! - [`tensor`] decodes constants; large ones stay in the file until the plan needs them.
+//! - [`files`]: where the data of tensors lies that is not in the model's own file.
+
+mod attribute;
+pub mod data;
+mod declaration;
+mod error;
+pub mod files;
+mod function;
+mod limits;
+pub mod model;
+mod order;
+pub mod read;
+mod scope;
+pub mod tensor;
+
+pub use error::OnnxError;
+pub use limits::Limits;

@@ -1,0 +1,10 @@
+//! Attention of every form, and what models compute just before it.
+
+pub(super) mod core;
+pub(super) mod grouped;
+pub(super) mod linear;
+pub(super) mod mask;
+pub(super) mod multi_head;
+mod padding;
+pub(super) mod rotary;
+pub(super) mod scaled;

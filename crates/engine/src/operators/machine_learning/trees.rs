@@ -1,0 +1,21 @@
+//! Ensembles of decision trees: `TreeEnsembleClassifier`, `TreeEnsembleRegressor` and,
+//! from version 5 of the domain, `TreeEnsemble`.
+//!
+//! A model lists its nodes; [`forest`] keeps them in flat arrays with indices that were
+//! checked at load, so a row goes from root to leaf without recursion.
+
+mod classifier;
+mod ensemble;
+mod forest;
+mod listing;
+mod number;
+mod regressor;
+
+use super::DOMAIN;
+use crate::operators::registry::Builder;
+
+pub(in crate::operators) const OPERATORS: &[(&str, &str, Builder)] = &[
+    (DOMAIN, "TreeEnsembleClassifier", classifier::build),
+    (DOMAIN, "TreeEnsembleRegressor", regressor::build_regressor),
+    (DOMAIN, "TreeEnsemble", regressor::build_ensemble),
+];

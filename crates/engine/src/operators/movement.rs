@@ -1,0 +1,8 @@
+//! Operators that put the elements of tensors in other places and change none.
+
+pub(super) mod gather;
+pub(super) mod join;
+pub(super) mod pad;
+pub(super) mod reshape;
+pub(super) mod slice;
+pub(super) mod transpose;

@@ -1,0 +1,235 @@
+//! Plans: who computes each node of a model, our own operator or rten, and the program
+//! that runs.
+//!
+//! A plan is made from the inputs forwards. Of each value its type is known, and of its
+//! shape and its numbers as much as follows ([`crate::facts`]). Small constants are folded.
+//! Each node goes to rten if [`crate::island::rules`] knows that it is computed right there,
+//! otherwise to our own operator; a node that neither computes is a refusal.
+
+mod constants;
+mod control;
+mod describe;
+mod fold;
+mod graph;
+mod partition;
+
+use std::collections::HashMap;
+
+pub use describe::{Line, Plan, Worker};
+
+use crate::{
+    facts::{Fact, size::Sizes},
+    onnx::{
+        OnnxError,
+        files::DataFiles,
+        model::{Declaration, Dimension, Graph, Model, Node},
+    },
+    program::Program,
+    tensor::ValueType,
+};
+
+use constants::ConstantStore;
+
+/// Why a model can't be computed rightly.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The file.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+    /// A node that nothing here computes rightly.
+    #[error("the node {node:?} ({operator}, opset {opset}) can't be computed: {reason}")]
+    Node {
+        /// The node's name, or that of its first output.
+        node: String,
+        /// Its operator, with its domain unless that is ONNX's own.
+        operator: String,
+        /// The version of its domain that the model imports.
+        opset: i64,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// An input or output of the model that can't be served.
+    #[error("the {kind} {name:?} can't be used: {reason}")]
+    Port {
+        /// Input or output.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// rten refuses a part of the model that it should take.
+    #[error("a part of the model can't be loaded: {reason}")]
+    Engine {
+        /// What it says.
+        reason: String,
+    },
+}
+
+impl PlanError {
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Onnx(error) => error.code(),
+            Self::Node { .. } => "plan-node",
+            Self::Port { .. } => "plan-port",
+            Self::Engine { .. } => "plan-engine",
+        }
+    }
+}
+
+/// A model that can run.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) program: Program,
+    /// The types of the outputs.
+    pub(crate) types: Vec<ValueType>,
+    /// The shapes of the outputs, as far as they are known.
+    pub(crate) shapes: Vec<Option<Vec<Option<usize>>>>,
+    pub(crate) plan: Plan,
+}
+
+/// Constants of 16-bit floats of so many bytes are weights.
+const HALF_WEIGHTS: usize = 64 * 1024;
+
+/// What the parts of a plan share.
+struct Planner<'a> {
+    names: &'a [String],
+    constants: ConstantStore,
+    files: &'a dyn DataFiles,
+    plan: Plan,
+    /// Whether the model has weights of 16 bits.
+    has_half_weights: bool,
+    /// Bytes of what rten computes at load.
+    fixed_bytes: usize,
+}
+
+/// Plans a model.
+pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanError> {
+    let Model { graph, names, constants, size, .. } = model;
+    let store = ConstantStore::new(constants, &graph);
+    let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
+    let mut planner = Planner {
+        names: &names,
+        constants: store,
+        files,
+        plan: Plan::new(size),
+        has_half_weights,
+        fixed_bytes: 0,
+    };
+    planner.plan.parameters = planner.constants.parameters();
+    let mut sizes = Sizes::default();
+    let mut entry = Vec::new();
+    for (index, port) in graph.inputs.iter().enumerate() {
+        let declaration = &port.declaration;
+        let value_type = declaration.value_type.clone().ok_or_else(|| PlanError::Port {
+            kind: "input",
+            name: declaration.name.clone(),
+            reason: "the file does not say its type".to_owned(),
+        })?;
+        let mut fact = Fact::typed(value_type);
+        match &declaration.shape {
+            Some(shape) => {
+                let known: Vec<Option<usize>> = shape
+                    .iter()
+                    .map(|dimension| match dimension {
+                        Dimension::Fixed(size) => Some(*size),
+                        Dimension::Named(_) | Dimension::Any => None,
+                    })
+                    .collect();
+                fact.shape = Some(sizes.input(index, &known));
+            }
+            None => {
+                sizes.input(index, &[]);
+            }
+        }
+        entry.push((port.value, fact));
+    }
+    let outcome = planner.graph(graph, entry, sizes)?;
+    let shapes = outcome
+        .outputs
+        .iter()
+        .map(|fact| {
+            let shape = fact.shape.as_ref()?;
+            Some(shape.iter().map(|size| size.value().and_then(|size| usize::try_from(size).ok())).collect())
+        })
+        .collect();
+    let mut types = Vec::new();
+    for (fact, port) in outcome.outputs.iter().zip(&outcome.ports) {
+        types.push(fact.value_type.clone().ok_or_else(|| PlanError::Port {
+            kind: "output",
+            name: port.name.clone(),
+            reason: "its type is not known".to_owned(),
+        })?);
+    }
+    planner.plan.depth = 0;
+    Ok(Planned { program: outcome.program, types, shapes, plan: planner.plan })
+}
+
+/// A graph that was planned.
+struct Outcome {
+    program: Program,
+    /// What is known of its outputs.
+    outputs: Vec<Fact>,
+    /// What the file says of its outputs.
+    ports: Vec<Declaration>,
+}
+
+impl Outcome {
+    /// The shape of an output of a graph that never ran: what is not known is 0, and what is not
+    /// known at all is as the file declares it.
+    fn shape_unrun(&self, index: usize) -> Vec<usize> {
+        let declared = || {
+            let shape = self.ports.get(index)?.shape.as_ref()?;
+            let size = |dimension: &Dimension| match dimension {
+                Dimension::Fixed(size) => *size,
+                Dimension::Named(_) | Dimension::Any => 0,
+            };
+            Some(shape.iter().map(size).collect())
+        };
+        match self.outputs.get(index) {
+            Some(fact) if fact.shape.is_some() => fact.known_or_zero(),
+            _ => declared().unwrap_or_default(),
+        }
+    }
+}
+
+/// Facts of values of the program that is planned.
+type Facts = HashMap<crate::onnx::model::ValueId, Fact>;
+
+impl Planner<'_> {
+    fn refusal(&self, node: &Node, reason: impl Into<String>) -> PlanError {
+        let first = node.outputs.iter().flatten().next();
+        let name = if node.name.is_empty() {
+            first.and_then(|output| self.names.get(output.index())).cloned().unwrap_or_default()
+        } else {
+            node.name.clone()
+        };
+        let operator = if node.domain.is_empty() {
+            node.operator.clone()
+        } else {
+            format!("{}.{}", node.domain, node.operator)
+        };
+        PlanError::Node { node: name, operator, opset: node.opset, reason: reason.into() }
+    }
+}
+
+/// The values that nodes of a graph take, those of nested graphs included.
+fn visit_references(graph: &Graph, visitor: &mut dyn FnMut(crate::onnx::model::ValueId)) {
+    for node in &graph.nodes {
+        visit_node(node, visitor);
+    }
+    for port in &graph.outputs {
+        visitor(port.value);
+    }
+}
+
+fn visit_node(node: &Node, visitor: &mut dyn FnMut(crate::onnx::model::ValueId)) {
+    for input in node.inputs.iter().flatten() {
+        visitor(*input);
+    }
+    for (_, graph) in &node.graphs {
+        visit_references(graph, visitor);
+    }
+}

@@ -1,0 +1,120 @@
+//! The constants of a model on their way to those who need them.
+
+use std::collections::HashMap;
+
+use super::{visit_node, visit_references};
+use crate::{
+    facts::Fact,
+    island::build::Constants,
+    onnx::{
+        OnnxError,
+        files::DataFiles,
+        model::{Constant, Graph, Node, ValueId},
+    },
+    tensor::{ElementType, Tensor},
+};
+
+/// The constants of a model. Each is given away to the last one who needs it.
+#[derive(Debug)]
+pub(super) struct ConstantStore {
+    constants: HashMap<ValueId, Constant>,
+    /// How often nodes that are not placed yet take each value.
+    references: HashMap<ValueId, usize>,
+}
+
+impl ConstantStore {
+    pub(super) fn new(constants: HashMap<ValueId, Constant>, graph: &Graph) -> Self {
+        let mut references = HashMap::new();
+        visit_references(graph, &mut |value| *references.entry(value).or_insert(0) += 1);
+        Self { constants, references }
+    }
+
+    /// How many numbers there are.
+    pub(super) fn parameters(&self) -> usize {
+        self.constants
+            .values()
+            .map(|constant| constant.shape().iter().copied().fold(1, usize::saturating_mul))
+            .fold(0, usize::saturating_add)
+    }
+
+    /// The bytes of constants of 16-bit floats.
+    pub(super) fn half_bytes(&self) -> usize {
+        let half = |constant: &&Constant| {
+            matches!(constant.element_type(), ElementType::Half | ElementType::Bfloat16)
+        };
+        self.constants
+            .values()
+            .filter(half)
+            .map(|constant| constant.shape().iter().copied().fold(2, usize::saturating_mul))
+            .fold(0, usize::saturating_add)
+    }
+
+    /// What is known of a value, if it is a constant.
+    pub(super) fn fact(&self, value: ValueId) -> Option<Fact> {
+        Some(match self.constants.get(&value)? {
+            Constant::Tensor(tensor) => Fact::constant(tensor.clone()),
+            Constant::Stored(stored) => Fact::stored(stored.element_type, &stored.shape),
+        })
+    }
+
+    pub(super) fn contains(&self, value: ValueId) -> bool {
+        self.constants.contains_key(&value)
+    }
+
+    /// Adds a constant that was computed.
+    pub(super) fn insert(&mut self, value: ValueId, tensor: Tensor) {
+        self.constants.insert(value, Constant::Tensor(tensor));
+    }
+
+    /// The constant as a tensor, which it is from now on.
+    pub(super) fn tensor(
+        &mut self,
+        value: ValueId,
+        files: &dyn DataFiles,
+    ) -> Result<Option<Tensor>, OnnxError> {
+        match self.constants.get_mut(&value) {
+            None => Ok(None),
+            Some(Constant::Tensor(tensor)) => Ok(Some(tensor.clone())),
+            Some(constant @ Constant::Stored(_)) => {
+                let Constant::Stored(stored) = constant else { return Ok(None) };
+                let tensor = stored.tensor(files)?;
+                *constant = Constant::Tensor(tensor.clone());
+                Ok(Some(tensor))
+            }
+        }
+    }
+
+    /// A node takes its inputs no more: it was left out, or has them.
+    pub(super) fn forget(&mut self, node: &Node) {
+        visit_node(node, &mut |value| self.release(value, 1));
+    }
+
+    /// `count` places take a value no more.
+    pub(super) fn release(&mut self, value: ValueId, count: usize) {
+        if let Some(references) = self.references.get_mut(&value) {
+            *references = references.saturating_sub(count);
+            if *references == 0 {
+                self.constants.remove(&value);
+            }
+        }
+    }
+}
+
+/// The store as an island takes from it.
+pub(super) struct Taking<'a> {
+    pub(super) store: &'a mut ConstantStore,
+    /// How often the island's nodes take each value.
+    pub(super) counts: HashMap<ValueId, usize>,
+}
+
+impl Constants for Taking<'_> {
+    fn take(&mut self, value: ValueId) -> Option<Constant> {
+        let count = self.counts.get(&value).copied().unwrap_or(0);
+        let others = self.store.references.get(&value).copied().unwrap_or(0).saturating_sub(count);
+        if others == 0 {
+            self.store.constants.remove(&value)
+        } else {
+            self.store.constants.get(&value).cloned()
+        }
+    }
+}

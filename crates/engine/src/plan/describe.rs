@@ -1,0 +1,89 @@
+//! What a plan looks like to people.
+
+use std::fmt;
+
+/// Who computes a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worker {
+    /// Nobody at a run: it was computed at load.
+    Folded,
+    /// Our own operator.
+    Own,
+    /// rten, in the island of this number.
+    Island(usize),
+}
+
+impl fmt::Display for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folded => f.pad("load"),
+            Self::Own => f.pad("own"),
+            Self::Island(number) => f.pad(&format!("rten {number}")),
+        }
+    }
+}
+
+/// A node of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How deep its graph is nested in others.
+    pub depth: usize,
+    /// The node's name, or that of its first output.
+    pub node: String,
+    /// Its operator.
+    pub operator: String,
+    /// Who computes it.
+    pub worker: Worker,
+    /// The types and shapes of its outputs, as far as they are known.
+    pub outputs: Vec<String>,
+}
+
+/// Who computes what in a model.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The nodes, those of nested graphs before the node that has them.
+    pub lines: Vec<Line>,
+    /// Numbers in the model's constants.
+    pub parameters: usize,
+    /// Bytes of the model's file.
+    pub file: usize,
+    /// Islands that rten computes.
+    pub islands: usize,
+    pub(super) depth: usize,
+}
+
+impl Plan {
+    pub(super) fn new(file: usize) -> Self {
+        Self { file, ..Self::default() }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            writeln!(
+                f,
+                "{:indent$}{:<8} {:<24} {:<32} {}",
+                "",
+                line.worker,
+                line.operator,
+                line.node,
+                line.outputs.join(", "),
+                indent = line.depth * 2
+            )?;
+        }
+        let count =
+            |worker: fn(&Worker) -> bool| self.lines.iter().filter(|line| worker(&line.worker)).count();
+        writeln!(
+            f,
+            "{} nodes: {} at load, {} our own, {} in {} islands; {} parameters, {} bytes of file",
+            self.lines.len(),
+            count(|worker| *worker == Worker::Folded),
+            count(|worker| *worker == Worker::Own),
+            count(|worker| matches!(worker, Worker::Island(_))),
+            self.islands,
+            self.parameters,
+            self.file
+        )
+    }
+}

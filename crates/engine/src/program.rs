@@ -1,0 +1,201 @@
+//! Programs: operators in the order in which they run, and the running of them.
+
+mod frame;
+
+use std::fmt;
+
+use crate::{
+    operators::{Context, Operator, OperatorError},
+    tensor::Value,
+};
+
+use frame::Frame;
+
+/// Where an operator takes an input from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From a slot of the frame: an input of the program or the output of an operator.
+    Slot(usize),
+    /// A constant.
+    Constant(Value),
+}
+
+/// An operator, what it takes, what it gives.
+#[derive(Debug)]
+pub struct Step {
+    /// The operator.
+    pub operator: Box<dyn Operator>,
+    /// Its inputs; `None` for one that is left out.
+    pub inputs: Vec<Option<Source>>,
+    /// The slots of its outputs; `None` for one that nobody takes.
+    pub outputs: Vec<Option<usize>>,
+    /// What it is, for messages.
+    pub label: Label,
+}
+
+/// What a step is, for messages: `node "conv1" (Conv)`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// The name of the node, or of the first of several.
+    pub name: String,
+    /// Its operator, or a description of several.
+    pub operator: String,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.is_empty() {
+            write!(f, "a node {}", self.operator)
+        } else {
+            write!(f, "the node {:?} ({})", self.name, self.operator)
+        }
+    }
+}
+
+/// A run that gave no answer: at which step, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{label}: {error}")]
+pub struct ProgramError {
+    /// The step.
+    pub label: Label,
+    /// Why.
+    #[source]
+    pub error: OperatorError,
+}
+
+/// Operators in the order in which they run.
+#[derive(Debug)]
+pub struct Program {
+    steps: Vec<Step>,
+    slots: usize,
+    inputs: Vec<usize>,
+    outputs: Vec<Source>,
+    /// How often each slot is taken, when all outputs are wanted.
+    uses: Vec<u32>,
+}
+
+impl Program {
+    /// A program. Its inputs are put in the slots `inputs`.
+    pub fn new(steps: Vec<Step>, slots: usize, inputs: Vec<usize>, outputs: Vec<Source>) -> Self {
+        let mut program = Self { steps, slots, inputs, outputs, uses: Vec::new() };
+        let all = vec![true; program.steps.len()];
+        program.uses = program.count_uses(&all, program.outputs.iter());
+        program
+    }
+
+    /// Its steps.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    fn count_uses<'a>(&'a self, needed: &[bool], outputs: impl Iterator<Item = &'a Source>) -> Vec<u32> {
+        let mut uses = vec![0_u32; self.slots];
+        let taken = self
+            .steps
+            .iter()
+            .zip(needed)
+            .filter(|(_, needed)| **needed)
+            .flat_map(|(step, _)| step.inputs.iter().flatten())
+            .chain(outputs);
+        for source in taken {
+            if let Source::Slot(slot) = source
+                && let Some(count) = uses.get_mut(*slot)
+            {
+                *count += 1;
+            }
+        }
+        uses
+    }
+
+    /// Which steps these outputs need.
+    fn needed(&self, wanted: &[usize]) -> Vec<bool> {
+        let mut slots = vec![false; self.slots];
+        let mark = |slots: &mut Vec<bool>, source: &Source| {
+            if let Source::Slot(slot) = source
+                && let Some(slot) = slots.get_mut(*slot)
+            {
+                *slot = true;
+            }
+        };
+        for source in wanted.iter().filter_map(|index| self.outputs.get(*index)) {
+            mark(&mut slots, source);
+        }
+        let mut needed = vec![false; self.steps.len()];
+        for (step, needed) in self.steps.iter().zip(&mut needed).rev() {
+            if step.outputs.iter().flatten().any(|slot| slots.get(*slot).copied().unwrap_or(false)) {
+                *needed = true;
+                for source in step.inputs.iter().flatten() {
+                    mark(&mut slots, source);
+                }
+            }
+        }
+        needed
+    }
+
+    /// Runs it. `inputs` are as many as the program has; `wanted` are indices of outputs
+    /// (`None`: all of them), which come in that order.
+    pub fn run(
+        &self,
+        inputs: Vec<Value>,
+        wanted: Option<&[usize]>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Value>, ProgramError> {
+        let all = |wanted: &[usize]| wanted.iter().copied().eq(0..self.outputs.len());
+        let wanted = wanted.filter(|wanted| !all(wanted));
+        let failed = |label: Label| move |error: OperatorError| ProgramError { label, error };
+        let own = || Label { name: String::new(), operator: "of the graph".to_owned() };
+        if inputs.len() != self.inputs.len() {
+            let reason = format!("it has {} inputs; {} were given", self.inputs.len(), inputs.len());
+            return Err(failed(own())(OperatorError::Engine { reason }));
+        }
+        let (needed, uses) = match wanted {
+            None => (None, self.uses.clone()),
+            Some(wanted) => {
+                let needed = self.needed(wanted);
+                let outputs = wanted.iter().filter_map(|index| self.outputs.get(*index));
+                let uses = self.count_uses(&needed, outputs);
+                (Some(needed), uses)
+            }
+        };
+        let mut frame = Frame::new(self.slots, uses, context.budget());
+        for (slot, value) in self.inputs.iter().zip(inputs) {
+            frame.put(*slot, value).map_err(failed(own()))?;
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            if needed.as_ref().is_some_and(|needed| !needed.get(index).copied().unwrap_or(true)) {
+                continue;
+            }
+            self.step(step, &mut frame, context)
+                .map_err(|error| ProgramError { label: step.label.clone(), error })?;
+        }
+        let outputs: Vec<&Source> = match wanted {
+            None => self.outputs.iter().collect(),
+            Some(wanted) => wanted.iter().filter_map(|index| self.outputs.get(*index)).collect(),
+        };
+        outputs.into_iter().map(|source| frame.take(source)).collect::<Result<_, _>>().map_err(failed(own()))
+    }
+
+    fn step(&self, step: &Step, frame: &mut Frame<'_>, context: &Context<'_>) -> Result<(), OperatorError> {
+        context.check()?;
+        let mut inputs = Vec::with_capacity(step.inputs.len());
+        for source in &step.inputs {
+            inputs.push(match source {
+                None => None,
+                Some(source) => Some(frame.take(source)?),
+            });
+        }
+        let taken = frame.settle();
+        let outputs = step.operator.run(inputs, context)?;
+        drop(taken);
+        if outputs.len() < step.outputs.len() {
+            let reason = format!("it gave {} outputs; the model takes {}", outputs.len(), step.outputs.len());
+            return Err(OperatorError::Engine { reason });
+        }
+        for (slot, value) in step.outputs.iter().zip(outputs) {
+            if let Some(slot) = slot {
+                frame.put(*slot, value)?;
+            }
+        }
+        Ok(())
+    }
+}
