@@ -1,5 +1,7 @@
 //! Every case of `cases/` is answered as ONNX Runtime answered it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
+
 mod json;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,8 @@
 //!
 //! The start is every case of `cases/`; HOSTILE_ROUNDS says how often each is changed (2).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
+
 mod json;
 
 use std::{

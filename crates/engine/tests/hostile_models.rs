@@ -1,5 +1,7 @@
 //! Files that were made to harm: each is refused, or runs within its limits.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
+
 mod support;
 
 use std::{thread, time::Duration};
