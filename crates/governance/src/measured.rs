@@ -1,8 +1,8 @@
-//! What is measured of a broker besides its binary.
+//! The measurement of a broker, apart from its binary.
 //!
-//! The genesis is not: it is in the broker's claims, and whoever talks to a
-//! broker pins it there. The Occlum configuration is: a host that starts a
-//! broker with one shows another measurement than the owners expect.
+//! The genesis is not measured: it is in the broker's announcement, and every peer of a
+//! broker pins it there. The Occlum configuration is measured: a broker that the host
+//! starts with one shows another measurement than the owners expect.
 
 use adytum_evidence::{
     identity::LengthPrefixed,

@@ -5,15 +5,15 @@
 //! restored) the state on the disk may be an older one that the host has put
 //! there. Unless the manifest says otherwise, the broker then releases nothing
 //! until an owner, whose tool remembers the highest head it has seen, confirms. A
-//! copy that the host kept from a shutdown in good order looks planned: who wants no
-//! such start to go unnoticed has the broker wait after planned ones too.
+//! copy that the host kept from a shutdown in good order looks planned. An owner who
+//! wants no such start to go unnoticed has the broker wait after planned ones too.
 
 use adytum_governance::head::{HeadError, MalformedHead, StateHead, follows};
 
 use super::Broker;
 use crate::store::{Change, Committed, StoreError};
 
-/// Why a head that a peer has seen does not stand.
+/// Why a head that a peer has seen is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeenError {
@@ -23,14 +23,17 @@ pub enum SeenError {
     /// This broker's state does not continue it.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// The state confirmed is one from before a restart or a manifest.
+    /// The command confirms a state from before a restart or before a manifest.
+    ///
+    /// Do: look at the state that `adytum broker status` shows, then run `adytum broker confirm`
+    /// again.
     #[error(
-        "the command confirms {confirmed}, and the broker is at {current}; look at that and confirm again"
+        "the command confirms {confirmed}, and the broker is at {current}; compare with `adytum broker \
+         status`, then confirm again"
     )]
     Stale {
         /// The head in the command.
         confirmed: Box<StateHead>,
-        /// The broker's.
         current: Box<StateHead>,
     },
     /// It can't be looked up.

@@ -211,7 +211,7 @@ async fn after_an_unplanned_restart_nothing_is_released_until_an_owner_confirms(
     assert_eq!(stable(&refused).1, "awaiting-confirmation");
     let status = running.broker.status();
     assert!(status.awaiting_confirmation);
-    // What is confirmed must be this state.
+    // The confirmed state must be this one.
     let now = head(&owner);
     let mut other = now.clone();
     other.epoch -= 1;

@@ -43,7 +43,7 @@ pub(crate) fn occlum(arguments: &Arguments) -> anyhow::Result<Option<OcclumConfi
         workloads = loaded.workloads.len(),
         secrets = loaded.secrets.len(),
         digest = %loaded.digest(),
-        "AN OCCLUM CONFIGURATION IS LOADED: whoever starts this broker decides, without owners' signatures, \
+        "AN OCCLUM CONFIGURATION IS LOADED: the person who starts this broker decides, without owners' signatures, \
          who gets the secrets in it. The broker's measurement shows it. Move them to a signed manifest"
     );
     for workload in &accepted.signer_only {

@@ -18,7 +18,7 @@ pub(crate) struct Tee {
     pub(crate) collateral: Arc<dyn CollateralSource>,
 }
 
-/// Opens the TEE. `measured` is what a simulated one is told of this program;
+/// Opens the TEE. `measured` is the measurement of this program for a simulated TEE;
 /// hardware has measured it itself.
 pub(crate) async fn open(
     arguments: &Arguments,
@@ -54,7 +54,7 @@ async fn simulation(
     use adytum_evidence::{collateral::from_url_with_clock, measurement::Sha256Digest};
     use adytum_sim::{Location, Platform, RemoteSimAttester, SimAttester};
 
-    // Most of a simulated start, and most of that is waited for beside the rest.
+    // Most of a simulated start; the rest of the start goes on meanwhile.
     let measuring = tokio::task::spawn_blocking(Sha256Digest::of_this_program);
     let identity = async {
         let program = measuring.await?.context("this program can't be measured")?;
