@@ -59,7 +59,7 @@ fn claims(number: usize) -> Claims {
     }
 }
 
-/// With so many workloads; each secret is for one of them.
+/// With this number of workloads; each secret is for one of them.
 fn document(genesis: &Genesis, workloads: usize, secrets: usize) -> Document {
     let mut document = Document::new(genesis.digest(), 1);
     document.trust.vendors = vec![Vendor::Intel];

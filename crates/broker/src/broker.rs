@@ -59,9 +59,7 @@ use crate::{
 
 /// What a broker is made of.
 pub struct BrokerConfiguration {
-    /// Its founding.
     pub genesis: Genesis,
-    /// Its TEE.
     pub attester: Arc<dyn Attester>,
     /// Where collateral for workloads' evidence comes from.
     pub collateral: Arc<dyn CollateralSource>,
@@ -82,7 +80,7 @@ pub enum StartError {
     /// Its state can't be read or written.
     #[error("the broker's state: {0}")]
     Store(#[from] StoreError),
-    /// What lies in its store is no state of this broker.
+    /// The contents of its store are no state of this broker.
     #[error(transparent)]
     State(#[from] RestoreError),
     /// Its TEE fails.
@@ -182,12 +180,12 @@ impl Broker {
         Ok(Arc::new(broker))
     }
 
-    /// Its founding.
+    /// The document that created it.
     pub fn genesis(&self) -> &Genesis {
         &self.genesis
     }
 
-    /// The digest of its founding.
+    /// The digest of its genesis.
     pub fn genesis_digest(&self) -> GenesisDigest {
         self.digest
     }
@@ -230,9 +228,9 @@ impl Broker {
         self.verifier.subscribe()
     }
 
-    /// Public facts. The manifest is not among them: who gave no evidence learns
-    /// nothing about which names exist (DESIGN, invariant 9); owners get it by a
-    /// signed command.
+    /// Public facts. The manifest is not among them: a peer without evidence learns
+    /// nothing about which names exist (ARCHITECTURE.md); owners get it by a signed
+    /// command.
     pub fn status(&self) -> wire::GetStatusResponse {
         let state = self.state();
         wire::GetStatusResponse {
@@ -289,7 +287,7 @@ impl Broker {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Records these events, all or none. What can't be recorded is not done.
+    /// Records these events, all or none. The broker does nothing that it can't record.
     pub(crate) async fn record(&self, events: &[Event]) -> Result<(), RecordError> {
         self.audit.record(events).await?;
         self.events.record(events).await

@@ -2,13 +2,13 @@
 //! made in replicas, and its own key never leaves it.
 //!
 //! A replica sends a PKCS#10 request over its attested session ([`request`]); nothing
-//! but the public key is taken from it. What stands in the certificate, the manifest
-//! says ([`adytum_governance::manifest::certificate::CertificateRule`]). The authority is made with the first manifest that has
-//! something to issue, and kept ([`record`]) like a secret.
+//! but the public key is taken from it. The manifest has all other fields
+//! ([`adytum_governance::manifest::certificate::CertificateRule`]). The authority is made
+//! with the first manifest that has something to issue, and kept ([`record`]) like a secret.
 //!
-//! When its key is replaced, the former one signs a certificate for the new one, which
-//! goes along with what the new one issues: clients that know only the former
-//! authority keep working until it expires.
+//! When its key is replaced, the previous key signs a certificate for the new one. It
+//! goes along with the certificates that the new one issues: clients that know only the
+//! previous authority keep working until it expires.
 
 mod issue;
 mod key;
@@ -41,32 +41,43 @@ const BACK: Duration = Duration::from_secs(86_400);
 const MAXIMUM_FORMER: usize = 8;
 
 /// Why the authority fails.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
-    /// What the store has of it can't be read.
-    #[error("the certificate authority in the broker's state can't be read: {reason}")]
-    Record {
-        /// What was found.
-        reason: String,
-    },
-    /// The cryptographic library refuses.
-    #[error("the certificate authority can't {what}: {reason}")]
-    Cryptography {
-        /// What was to be done.
-        what: &'static str,
-        /// What it said.
-        reason: String,
-    },
-    /// Its certificate has expired, by the broker's clock.
+    /// The certificate authority in the broker's state can't be read.
+    ///
+    /// Do: start the version of the broker that wrote the state, or replace the authority with
+    /// `adytum broker rotate-ca`.
     #[error(
-        "the certificate authority expired at {not_after}; make another with `adytum broker rotate-ca` and give its \
-         certificate to clients"
+        "the certificate authority in the broker's state can't be read: {reason}; start the version of the \
+         broker that wrote it, or replace the authority with `adytum broker rotate-ca`"
     )]
-    Expired {
-        /// When.
-        not_after: UnixSeconds,
+    Record { reason: String },
+    /// The certificate authority can't make a key or a certificate.
+    ///
+    /// Do: try again; if it fails again, look at the broker's log.
+    ///
+    /// Retry: yes
+    #[error(
+        "the certificate authority can't {what}: {reason}; try again, and look at the broker's log if it goes \
+         on"
+    )]
+    Cryptography {
+        /// The operation, as a verb with its object.
+        what: &'static str,
+        reason: String,
     },
+    /// The certificate of the certificate authority has expired, by the broker's clock.
+    ///
+    /// Do: make another with `adytum broker rotate-ca`, and give clients the certificate that
+    /// `adytum broker ca` prints.
+    #[error(
+        "the certificate authority expired at {not_after}; make another with `adytum broker rotate-ca` and \
+         give its certificate to clients"
+    )]
+    Expired { not_after: UnixSeconds },
 }
 
 impl AuthorityError {
@@ -104,9 +115,8 @@ pub struct CertificateAuthority {
     issuer: Issuer<'static, AuthorityKey>,
     /// Self-signed: what clients trust.
     certificate: Dated,
-    /// By the former authority for this one's key, if there is a former one.
+    /// By the previous authority for this one's key, if there is one.
     cross: Option<Dated>,
-    /// The newest first.
     former: Vec<Dated>,
 }
 
@@ -157,8 +167,8 @@ impl CertificateAuthority {
         Sha256Digest::of_bytes(&self.certificate.der)
     }
 
-    /// The certificates (PEM) that whoever trusts the broker shall trust: its own, then
-    /// those of former ones that have not expired.
+    /// The certificates (PEM) that a client of the broker's certificates needs: its own,
+    /// then those of previous authorities that have not expired.
     pub fn bundle(&self, now: UnixSeconds) -> String {
         let former = self.former.iter().filter(|certificate| certificate.not_after > now);
         std::iter::once(&self.certificate).chain(former).map(Dated::pem).collect()
@@ -175,7 +185,7 @@ fn subject(certificate: &Dated) -> Result<(String, Vec<u8>), AuthorityError> {
     Ok((name, certificate.public_key().subject_public_key.data.to_vec()))
 }
 
-/// Of an authority below which there may be so many others.
+/// Of an authority below which there may be at most this number of others.
 fn parameters(common_name: &str, below: u8) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();

@@ -1,10 +1,10 @@
-//! A clock that the host can't turn back (DESIGN, invariant 8).
+//! A clock that the host can't turn back (ARCHITECTURE.md).
 //!
 //! The host's clock is not trusted. Dates that others have signed are: no
 //! collateral that verified can be from the future, so the time is at least its
 //! date of issue. That floor is kept in the store, and the clock never says less.
-//! A clock set forward can't be told from time that passed; what it costs is that
-//! collateral counts as expired, which refuses and releases nothing.
+//! A clock set forward looks the same as time that passed. Its only effect is that
+//! collateral counts as expired, so the broker refuses and releases nothing.
 
 use std::{
     sync::{
@@ -45,29 +45,36 @@ impl Monotonic for SystemMonotonic {
     }
 }
 
-/// What was noticed about the host's clock.
+/// A fault of the host's clock that was noticed.
+///
+/// Retry: no
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockWarning {
-    /// It is behind the floor.
+    /// The host's clock is behind dates in signed collateral that the broker has seen; the broker
+    /// uses the later time.
+    ///
+    /// Do: set the clock of the host; docs/operate.md explains the broker's clock.
     BelowFloor {
-        /// What it says.
         clock: UnixSeconds,
         /// What the broker says instead.
         floor: UnixSeconds,
     },
-    /// It went forward by more than the time that passed.
+    /// The host's clock went forward by more than the time that passed.
+    ///
+    /// Do: check the clock of the host and its time service. With a clock in the future,
+    /// collateral counts as expired.
     Forward {
         /// What it said, plus the time that passed.
         expected: UnixSeconds,
-        /// What it says.
         found: UnixSeconds,
     },
-    /// It went back.
+    /// The host's clock went back.
+    ///
+    /// Do: check the clock of the host and its time service.
     Back {
         /// What it said, plus the time that passed.
         expected: UnixSeconds,
-        /// What it says.
         found: UnixSeconds,
     },
 }
@@ -116,7 +123,7 @@ impl FloorClock {
     }
 
     /// Compares the host's clock with the floor and with the time that passed.
-    /// Each jump is told once.
+    /// Each jump is reported once.
     pub fn look(&self) -> Option<ClockWarning> {
         let found = self.clock.now();
         let floor = *self.floor.borrow();
@@ -258,7 +265,7 @@ mod tests {
         host.set(UnixSeconds(1));
         assert_eq!(clock.look().map(|warning| warning.code()), Some("clock-below-floor"));
         assert_eq!(clock.look(), None);
-        // A suspended machine: the wall clock goes on, the monotonic one stands.
+        // A suspended machine: the wall clock goes on, and the monotonic one stops.
         host.set(UnixSeconds(now + 10_000));
         assert_eq!(clock.look().map(|warning| warning.code()), Some("clock-forward"));
     }

@@ -49,9 +49,7 @@ pub struct ServerLimits {
     pub maximum_unattested_sessions: usize,
     /// How long such a session lives; its end is abrupt.
     pub unattested_lifetime: Duration,
-    /// Of one address.
     pub peers: PeerLimits,
-    /// Of the TEE.
     pub quotes: QuoteLimits,
     /// Requests in progress over all sessions; one more is refused at once.
     pub requests: RequestLimits,
@@ -108,7 +106,7 @@ pub async fn serve(
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    // What can't be recorded now, a grant will find out; owners can still look.
+    // A failure to record is found again by the next grant; owners can still look.
     if let Err(error) = broker.audit().begin().await {
         tracing::warn!(code = error.code(), %error, "this start is not in the audit log yet");
     }

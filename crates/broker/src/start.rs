@@ -11,7 +11,7 @@
 //!   itself, gets the key and opens the store with it.
 //! - [`handing`](crate::broker::handing): the broker fences itself, durably, and only then
 //!   answers.
-//! - [`fence`]: what is left of it. It releases nothing any more; it gives the key
+//! - [`fence`]: the broker after that. It releases nothing any more; it gives the key
 //!   to that one successor again, should the answer have been lost.
 //!
 //! So at every moment at most one broker releases secrets, and as long as either

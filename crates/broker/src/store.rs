@@ -58,7 +58,7 @@ use self::{
 };
 use crate::telemetry::metrics::StoreActivity;
 
-/// What is taken up at a start. Its manifest is unverified: see
+/// The state that is taken up at a start. Its manifest is unverified: see
 /// [`crate::broker::state::State::restore`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -66,7 +66,6 @@ pub struct Snapshot {
     pub epoch: u64,
     /// The manifest in force.
     pub manifest: Option<SignedManifest>,
-    /// The secrets.
     pub secrets: BTreeMap<SecretName, StoredSecret>,
 }
 

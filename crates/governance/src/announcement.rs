@@ -14,7 +14,6 @@ use crate::{
 /// A broker's announcement (message `BrokerAnnouncement`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerAnnouncement {
-    /// Which broker.
     pub genesis: GenesisDigest,
     /// The head of its state.
     pub head: StateHead,
@@ -51,16 +50,19 @@ impl WorkloadAnnouncement {
     }
 }
 
-/// Why bytes are not a broker's announcement.
+/// The peer's announcement can't be read as the announcement of a broker.
+///
+/// Do: check that the address is a broker's, and use tools and a broker of the same version.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnnouncementError {
     /// Not exactly one encoded `BrokerAnnouncement`, in its shortest form.
     #[error("expected an encoded BrokerAnnouncement, found {length} other bytes: {reason}")]
     Encoding {
-        /// Bytes found.
         length: usize,
-        /// What is wrong with them.
+        /// The fault that the decoder found.
         reason: String,
     },
     /// A genesis digest of another length.

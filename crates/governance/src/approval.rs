@@ -8,12 +8,11 @@ use adytum_signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, 
 /// The most owners that a broker may have.
 pub const MAXIMUM_OWNERS: usize = 64;
 
-/// One owner's signature and whose it is said to be. Not verified.
+/// A signature and the key of the owner that it names. Not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnerApproval {
-    /// Who is said to have signed.
+    /// The key that is named; nothing shows yet that it signed.
     pub owner: OwnerPublicKey,
-    /// The signature.
     pub signature: OwnerSignature,
 }
 
@@ -45,50 +44,63 @@ impl OwnerApproval {
 }
 
 /// Why signatures are not the owners' agreement.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApprovalError {
-    /// No signature at all.
+    /// No owner's signature is on the document or the command.
+    ///
+    /// Do: sign a manifest with `adytum manifest sign`; give other commands the key of each owner
+    /// who must agree (`--owner`).
     #[error("it is not signed; {needed} owner(s) must sign it")]
     Unsigned {
         /// How many owners must sign.
         needed: usize,
     },
-    /// More signatures than any genesis has owners.
-    #[error("it carries {found} signatures; at most {MAXIMUM_OWNERS} are allowed")]
+    /// There are more signatures than a broker can have owners.
+    ///
+    /// Do: sign again into a new file, with one signature of each owner who must agree.
+    #[error("it has {found} signatures; at most {MAXIMUM_OWNERS} are allowed, one of each owner")]
     TooMany {
         /// How many it carries.
         found: usize,
     },
-    /// A key or signature of the wrong length.
+    /// A key or a signature has the wrong length.
+    ///
+    /// Do: sign again with an `adytum` of the broker's version.
     #[error("a signature can't be read: {0}")]
     Malformed(#[from] KeyError),
-    /// The key of nobody who counts now.
-    #[error("{signer} signed it, who is not an owner of this broker, or no longer")]
-    Stranger {
-        /// The key.
-        signer: OwnerPublicKey,
-    },
-    /// One owner's signature twice: one person would count as two.
-    #[error("{signer} signed it twice; the signatures must be those of distinct owners")]
-    SameOwnerTwice {
-        /// The key.
-        signer: OwnerPublicKey,
-    },
-    /// The signature is over something else.
+    /// A signature is by a key that is not the key of an owner in force.
+    ///
+    /// Do: sign with the keys of the owners in force; `adytum manifest history` shows the
+    /// manifests that changed them.
     #[error(
-        "the signature of {signer} is not over this document for this broker: it was changed after signing, \
-         or signed for another broker, session or version"
+        "{signer} signed it and is not an owner of this broker, or no longer; sign with the keys of the owners \
+         in force"
     )]
-    Invalid {
-        /// The key.
-        signer: OwnerPublicKey,
-    },
-    /// Too few owners.
+    Stranger { signer: OwnerPublicKey },
+    /// One owner signed twice; the signatures must be those of distinct owners.
+    ///
+    /// Do: give the key of each owner once.
+    #[error("{signer} signed it twice; the signatures must be those of distinct owners")]
+    SameOwnerTwice { signer: OwnerPublicKey },
+    /// A signature is over something else than this document for this broker, session and
+    /// version.
+    ///
+    /// Do: sign again after the last change, for the genesis of this broker.
+    #[error(
+        "the signature of {signer} is not over this document for this broker: it was changed after signing, or \
+         signed for another broker, session or version"
+    )]
+    Invalid { signer: OwnerPublicKey },
+    /// Fewer owners signed than the threshold of owners.
+    ///
+    /// Do: add signatures of other owners, with `adytum manifest sign` or with `--owner` once for
+    /// each key. The genesis, or \[owners\] of a later manifest, has the threshold.
     #[error("{found} owner(s) signed it; {needed} must")]
     BelowThreshold {
         /// How many must sign.
         needed: usize,
-        /// How many did.
         found: usize,
     },
 }
@@ -108,9 +120,9 @@ impl ApprovalError {
     }
 }
 
-/// Who agreed, if at least `needed` distinct ones of these keys signed these fields.
-/// One signature by another key, or not valid, refuses the whole: nobody sends such
-/// by mistake.
+/// The owners who agreed, if at least `needed` distinct ones of these keys signed these
+/// fields. One signature by another key, or one that is not valid, refuses the whole:
+/// nobody sends such by mistake.
 pub fn agreed(
     keys: &BTreeSet<OwnerPublicKey>,
     needed: usize,
@@ -183,7 +195,7 @@ mod tests {
         assert_eq!(judge(&[sign(&a)]), Err("signatures-below-threshold"));
         assert_eq!(judge(&[sign(&a), sign(&a)]), Err("signature-by-same-owner-twice"));
         assert_eq!(judge(&[sign(&a), sign(&thief)]), Err("signature-by-stranger"));
-        // A thief who writes an owner's key beside his own signature.
+        // A thief who writes an owner's key before his own signature.
         let forged = OwnerApproval { owner: b.public_key(), ..sign(&thief) };
         assert_eq!(judge(&[sign(&a), forged]), Err("signature-invalid"));
         // Signed for another purpose.

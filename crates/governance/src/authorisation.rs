@@ -30,7 +30,7 @@ pub struct Document {
     pub format: String,
     /// The broker it is for.
     pub genesis: GenesisDigest,
-    /// Whose evidence counts when the successor verifies the present broker.
+    /// The roots that the successor trusts when it verifies the present broker.
     pub trust: TrustTable,
     /// Which code the present broker has.
     pub present: Policy,
@@ -55,7 +55,6 @@ impl Document {
 pub struct SignedAuthorisation {
     /// The text, exactly as signed.
     pub text: String,
-    /// The signatures.
     pub approvals: Vec<OwnerApproval>,
 }
 
@@ -67,52 +66,58 @@ pub struct Authorisation {
     pub digest: Sha256Digest,
     /// The present broker's code.
     pub present: Policy,
-    /// The next broker's.
     pub next: Policy,
-    /// Whose evidence counts for the present one.
+    /// The roots that are trusted for the present one.
     pub roots: Vec<TrustRoot>,
 }
 
 /// Why a text is no authorisation that counts here.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorisationError {
-    /// Longer than [`MAXIMUM_LENGTH`].
+    /// The upgrade authorisation has more than [`MAXIMUM_LENGTH`] bytes.
+    ///
+    /// Do: give the file that `adytum broker authorise-upgrade` wrote. If it is that file,
+    /// shorten the policy of `--next-policy`.
     #[error("the upgrade authorisation has {found} bytes; at most {MAXIMUM_LENGTH} are allowed")]
-    TooLong {
-        /// Bytes found.
-        found: usize,
-    },
-    /// Not TOML, a field is missing, unknown, or not of its type.
+    TooLong { found: usize },
+    /// The upgrade authorisation is not TOML, or a field is missing, unknown or not of its type.
+    ///
+    /// Do: make the authorisation again with `adytum broker authorise-upgrade`, and don't edit
+    /// the file.
     #[error("the upgrade authorisation can't be read: {reason}")]
     Syntax {
         /// What the reader said.
         reason: String,
     },
-    /// Another kind of document, or another version.
+    /// The document has the format of another kind of document, or of another version.
+    ///
+    /// Do: give the file that `adytum broker authorise-upgrade` of this version wrote.
     #[error("the format is {found:?}, expected {expected:?}")]
     Format {
         /// The format read here.
         expected: &'static str,
-        /// The format found.
         found: String,
     },
-    /// For another broker.
-    #[error("the upgrade authorisation is for the broker with genesis {found}; this one's is {expected}")]
-    OtherGenesis {
-        /// This broker's.
-        expected: GenesisDigest,
-        /// The authorisation's.
-        found: GenesisDigest,
-    },
-    /// Its `[trust]` is not usable.
+    /// The upgrade authorisation is for another broker.
+    ///
+    /// Do: authorise the upgrade at this broker with `adytum broker authorise-upgrade`, or give
+    /// the file of this broker.
+    #[error(
+        "the upgrade authorisation is for the broker with genesis {found}; this broker's is {expected}. \
+         Authorise the upgrade at this broker"
+    )]
+    OtherGenesis { expected: GenesisDigest, found: GenesisDigest },
+    /// The table `[trust]` of the upgrade authorisation can't be used.
+    ///
+    /// Do: make the authorisation again with `adytum broker authorise-upgrade`, and don't edit
+    /// the file.
     #[error("[trust] of the upgrade authorisation: {reason}")]
-    Trust {
-        /// What is wrong.
-        reason: String,
-    },
+    Trust { reason: String },
     /// The owners did not agree to it.
-    #[error("the upgrade authorisation is not the owners' will: {0}")]
+    #[error("the owners did not agree to the upgrade authorisation: {0}")]
     Approval(#[from] ApprovalError),
 }
 
@@ -235,7 +240,7 @@ impl SignedAuthorisation {
     }
 }
 
-/// What is signed: the genesis digest and SHA-256 of the exact text.
+/// The fields that are signed: the genesis digest and SHA-256 of the exact text.
 fn fields(genesis: GenesisDigest, text: &str) -> [[u8; 32]; 2] {
     [genesis.0.0, Sha256Digest::of_bytes(text.as_bytes()).0]
 }

@@ -95,21 +95,14 @@ pub enum OwnerCommand {
     ApplyManifest(SignedManifest),
     /// Give a secret a value.
     PutSecret {
-        /// Which.
         name: SecretName,
         /// The value, not yet judged by its kind.
         value: SecretBytes,
     },
     /// Forget a secret's value.
-    RemoveSecret {
-        /// Which.
-        name: SecretName,
-    },
+    RemoveSecret { name: SecretName },
     /// Have the broker make a new value.
-    RotateSecret {
-        /// Of which secret.
-        name: SecretName,
-    },
+    RotateSecret { name: SecretName },
     /// Give the certificate authority another key.
     RotateCertificateAuthority,
     /// List secrets, without values.
@@ -123,7 +116,6 @@ pub enum OwnerCommand {
     ListManifests {
         /// Only versions below this one; 0: all.
         before: u64,
-        /// How many.
         count: u32,
         /// Only those that changed who the owners and auditors are.
         changing_owners: bool,
@@ -136,7 +128,6 @@ pub enum OwnerCommand {
     ReadAudit {
         /// The number of the first record; 0: the last ones.
         first: u64,
-        /// How many.
         count: u32,
     },
 }
@@ -151,34 +142,46 @@ impl std::fmt::Debug for SecretBytes {
 }
 
 /// Why bytes are not a command.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// Longer than [`MAXIMUM_BODY_LENGTH`].
+    /// The command has more than [`MAXIMUM_BODY_LENGTH`] bytes.
+    ///
+    /// Do: shorten the manifest or the value in it: a manifest has at most 2 MiB, a value at most
+    /// 64 KiB.
     #[error("the command has {found} bytes; at most {MAXIMUM_BODY_LENGTH} are allowed")]
-    TooLong {
-        /// Bytes found.
-        found: usize,
-    },
-    /// Not an encoded `Command`.
+    TooLong { found: usize },
+    /// The body of the command is not an encoded `Command`.
+    ///
+    /// Do: send it with an `adytum` of the broker's version.
     #[error("the command's body can't be decoded: {reason}")]
     Encoding {
         /// What the decoder said.
         reason: String,
     },
-    /// A command that this broker does not know, or none.
+    /// The body of the command has no command that this broker knows.
+    ///
+    /// Do: send it with an `adytum` of the broker's version.
     #[error("the command's body names no command that this broker knows; use a tool of the broker's version")]
     Unknown,
-    /// A name that is none.
+    /// A name in the request is empty, too long, or has a character that names don't have.
+    ///
+    /// Do: use at most 128 letters, digits, '_', '-' and '.'; the first is a letter or a digit.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A confirmation of the state in it can't be read.
     #[error(transparent)]
     Confirmation(#[from] ConfirmationReadError),
-    /// The manifest in it is not text.
+    /// The manifest in the command is not UTF-8 text.
+    ///
+    /// See: `ManifestError::Syntax`
     #[error("the manifest in the command is not UTF-8 text")]
     ManifestText,
-    /// The upgrade authorisation in it is not text.
+    /// The upgrade authorisation in the command is not UTF-8 text.
+    ///
+    /// See: `AuthorisationError::Syntax`
     #[error("the upgrade authorisation in the command is not UTF-8 text")]
     UpgradeText,
     /// A signature of the document in it can't be read.

@@ -70,13 +70,9 @@ pub struct Grant<'a> {
 /// One secret that the peer may have.
 #[derive(Clone, Debug)]
 pub struct GrantedSecret<'a> {
-    /// Its name.
     pub name: SecretName,
-    /// Its kind.
     pub kind: SecretKind,
-    /// Its value.
     pub value: &'a SecretValue,
-    /// The value's version.
     pub version: u64,
     /// The manifest's rule; `None` for what the Occlum configuration has.
     pub rule: Option<&'a SecretRule>,
@@ -84,24 +80,15 @@ pub struct GrantedSecret<'a> {
     pub by: Workload,
 }
 
-/// What became of one name of a refused request.
+/// The outcome for one name of a refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It would have been released, had the others been.
-    Withheld {
-        /// As which workload.
-        by: Workload,
-    },
+    Withheld { by: Workload },
     /// It would have been released, and has no value yet.
-    NoValue {
-        /// As which workload.
-        by: Workload,
-    },
+    NoValue { by: Workload },
     /// It would have been released, and an owner took its value away.
-    Removed {
-        /// As which workload.
-        by: Workload,
-    },
+    Removed { by: Workload },
     /// No workload that may have it is this peer.
     Refused {
         /// Those that may, and why they are not this peer.
@@ -125,20 +112,40 @@ pub struct Refusal {
 }
 
 /// The reason that decides the answer, the gravest first.
+///
+/// Retry: no
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The evidence chains to no root that is trusted now.
+    /// The peer's evidence chains to no root that the manifest in force trusts.
+    ///
+    /// Do: run the workload on a platform that `[trust]` of the manifest names, or add the
+    /// platform's vendor there and apply the manifest.
     EvidenceNotTrusted,
-    /// The peer is none of the workloads. Whether the names exist makes no
-    /// difference to the answer.
+    /// The peer is none of the workloads. Whether the names exist makes no difference to the
+    /// answer.
+    ///
+    /// See: `PolicyRefusal`
     NoWorkload,
-    /// The peer is a workload, and another one's secret was asked for.
+    /// The peer is a workload, and the manifest gives the secret to other workloads only.
+    ///
+    /// Do: if the workload should have the secret, add it to the secret's `workloads` in the
+    /// manifest and apply that.
     SecretRefused,
-    /// A name that no rule has.
+    /// The manifest in force has no secret of that name.
+    ///
+    /// Do: correct the name in the workload's configuration, or add the secret to the manifest
+    /// and apply that.
     SecretUnknown,
-    /// A secret whose value an owner took away.
+    /// An owner removed the value of the secret.
+    ///
+    /// Do: give it a value again with `adytum secret put`, or with `adytum secret rotate` if the
+    /// broker makes its values.
     SecretRemoved,
-    /// A secret without a value yet.
+    /// The manifest names the secret, and the secret has no value.
+    ///
+    /// Do: give it a value with `adytum secret put`.
+    ///
+    /// Retry: later
     SecretHasNoValue,
 }
 

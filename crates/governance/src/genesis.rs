@@ -1,5 +1,5 @@
-//! The document that founds a broker: who owns it and how many owners must
-//! agree. Its digest is that broker's identity, for ever (DESIGN, invariant 2).
+//! The genesis: the document that creates a broker. It names the owners and how many of
+//! them must agree. Its digest is that broker's identity, for ever (ARCHITECTURE.md).
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -41,8 +41,8 @@ impl FromStr for GenesisDigest {
     }
 }
 
-/// A founding that holds together: at least one owner, no owner twice, and a
-/// threshold that the owners can reach.
+/// A genesis that holds together: at least one owner, no owner twice, and a threshold
+/// that the owners can reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Genesis {
     id: Sha256Digest,
@@ -59,52 +59,65 @@ struct Document {
     owners: Vec<OwnerPublicKey>,
 }
 
-/// Why a document founds no broker.
+/// The reason why a document is no genesis.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GenesisError {
-    /// The document is longer than [`MAXIMUM_LENGTH`].
+    /// The genesis document has more than [`MAXIMUM_LENGTH`] bytes.
+    ///
+    /// Do: give the file that `adytum genesis new` wrote.
     #[error("the genesis document has {found} bytes; at most {MAXIMUM_LENGTH} are allowed")]
     TooLong {
         /// Its length in bytes.
         found: usize,
     },
-    /// Not TOML, a field is missing, unknown, or not of its type.
+    /// The genesis document is not TOML, or a field is missing, unknown or not of its type.
+    ///
+    /// Do: give the file that `adytum genesis new` wrote; the message names the line.
     #[error("the genesis document can't be read: {reason}")]
     Syntax {
         /// What the reader said; names the line.
         reason: String,
     },
-    /// Another kind of document, or another version.
+    /// The document has the format of another kind of document, or of another version.
+    ///
+    /// Do: give the genesis document, as `adytum genesis new` of this version wrote it.
     #[error("the genesis document's format is {found:?}; this program reads {FORMAT:?}")]
-    Format {
-        /// The format found.
-        found: String,
-    },
-    /// No owner: nobody could ever change what such a broker does.
+    Format { found: String },
+    /// The genesis document names no owner, so nobody could ever change such a broker.
+    ///
+    /// Do: name at least one owner: `adytum genesis new --owner FILE`.
     #[error("the genesis document names no owner; name at least one public key under `owners`")]
     NoOwner,
-    /// More owners than [`MAXIMUM_OWNERS`].
+    /// The genesis document names more owners than [`MAXIMUM_OWNERS`].
+    ///
+    /// Do: name fewer owners (`adytum genesis new --owner FILE`, once for each).
     #[error("the genesis document names {found} owners; at most {MAXIMUM_OWNERS} are allowed")]
     TooManyOwners {
         /// How many it names.
         found: usize,
     },
-    /// One key twice: one person would count as two.
+    /// The genesis document names one owner twice, and one person would count as two.
+    ///
+    /// Do: name each owner once (`adytum genesis new --owner FILE`, once for each).
     #[error("the genesis document names the owner {owner} twice")]
-    DuplicateOwner {
-        /// The key.
-        owner: OwnerPublicKey,
-    },
-    /// A threshold that is zero or that the owners can't reach.
+    DuplicateOwner { owner: OwnerPublicKey },
+    /// The threshold is zero, or higher than the number of owners.
+    ///
+    /// Do: give `adytum genesis new --threshold NUMBER` a number from 1 to the number of owners.
     #[error("the genesis document's threshold is {found}; with {owners} owner(s) it must be 1 to {owners}")]
     Threshold {
-        /// The threshold found.
         found: u64,
         /// How many owners there are.
         owners: usize,
     },
-    /// The system's random generator failed.
+    /// The system's random generator failed, so no genesis was made.
+    ///
+    /// Do: run `adytum genesis new` again; if it fails again, check the machine.
+    ///
+    /// Retry: yes
     #[error("the system's random generator failed, so no genesis id could be made")]
     Random,
 }
@@ -126,7 +139,7 @@ impl GenesisError {
 }
 
 impl Genesis {
-    /// Founds a broker with a new random id: `threshold` of `owners` must agree
+    /// Creates a broker with a new random id: `threshold` of `owners` must agree
     /// to every change.
     pub fn found(
         owners: impl IntoIterator<Item = OwnerPublicKey>,

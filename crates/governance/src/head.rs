@@ -48,22 +48,21 @@ impl fmt::Display for StateHead {
     }
 }
 
-/// Why a message is not a head.
+/// The head of a broker's state can't be read: its audit hash has another length than 32 bytes,
+/// or does not fit the number of records.
+///
+/// Do: use tools, workloads and a broker of the same version.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MalformedHead {
     /// A hash of another length.
     #[error("expected 32 bytes of audit_hash, found {found}")]
-    HashLength {
-        /// Bytes found.
-        found: usize,
-    },
+    HashLength { found: usize },
     /// An audit hash without records, or records without a hash.
     #[error("expected an audit hash exactly when there are audit records, found {audit_size} records")]
-    Hash {
-        /// Records claimed.
-        audit_size: u64,
-    },
+    Hash { audit_size: u64 },
 }
 
 impl MalformedHead {
@@ -77,33 +76,41 @@ impl MalformedHead {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeadError {
-    /// The state is older than one that was seen.
+    /// The broker's state is older than a state that was seen before.
+    ///
+    /// Do: do not trust the broker, unless an owner restored a backup: then confirm it with
+    /// `adytum broker confirm --accept-rollback`. docs/operate.md explains rollback.
     #[error(
-        "the broker's state was rolled back: its {field} is lower than before. Seen: {seen}. Found: {found}. Do \
-         not trust it: somebody put an older state back. If that was you, restoring a backup, confirm it with \
-         `adytum broker confirm --accept-rollback`"
+        "the broker's state was rolled back: its {field} is lower than before. Seen: {seen}. Found: {found}. \
+         Do not trust it: somebody put an older state back. If that was you, restoring a backup, confirm it \
+         with `adytum broker confirm --accept-rollback`"
     )]
     Rollback {
-        /// What is lower.
         field: &'static str,
-        /// The head remembered.
         seen: Box<StateHead>,
         /// The head that the broker shows.
         found: Box<StateHead>,
     },
-    /// The state is another one than that which was seen: two brokers go on from
-    /// one copy.
+    /// The broker's state is another one than the state that was seen before: two brokers
+    /// continue from copies of one state.
+    ///
+    /// Do: find out which of the two brokers is yours, and stop the other.
     #[error(
-        "the broker's state has forked: at one size its audit log differs. Seen: {seen}. Found: {found}. Do not \
-         trust it: two brokers run from copies of one state. Find out which one is yours, and end the other"
+        "the broker's state has forked: at one size its audit log differs. Seen: {seen}. Found: {found}. Do \
+         not trust it: two brokers run from copies of one state. Find out which one is yours, and end the \
+         other"
     )]
     Forked {
-        /// The head remembered.
         seen: Box<StateHead>,
         /// The head that the broker shows.
         found: Box<StateHead>,
     },
-    /// A broker whose state was seen shows none.
+    /// The broker shows no state, and its state was seen before: it awaits recovery.
+    ///
+    /// Do: look at `adytum broker status`, then recover the root key with `adytum broker
+    /// recover`.
+    ///
+    /// Retry: later
     #[error("the broker's state is not open: it awaits recovery; see `adytum broker status`")]
     NotOpen,
 }

@@ -1,7 +1,7 @@
 //! Memory of a broker's heads. Encryption can't stop a host that puts an older
-//! state of the broker back, or that runs two brokers from one copy; whoever has
-//! seen a later head notices. Owners' tools remember in a file ([`HeadMemory`]),
-//! replicas that renew what they got remember while they run ([`HeadGuard`]).
+//! state of the broker back, or that runs two brokers from one copy; every peer that has
+//! seen a later head notices. Owners' tools remember in a file ([`HeadMemory`]);
+//! replicas that renew their secrets remember while they run ([`HeadGuard`]).
 
 use std::{
     collections::BTreeMap,
@@ -25,30 +25,30 @@ pub const FORMAT: &str = "adytum heads v1";
 const MAXIMUM_LENGTH: u64 = 4 * 1024 * 1024;
 
 /// Why the memory of heads gives none, or does not take one.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
     /// The head is not accepted.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// The file of heads can't be read or written.
+    /// The file that remembers the heads of brokers can't be read or written.
+    ///
+    /// Do: check the path of `--heads`, and its permissions and space.
     #[error("{path}: {operation} failed: {reason}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What was tried.
         operation: &'static str,
         /// What the system said.
         reason: String,
     },
-    /// The file of heads is none.
+    /// The file that remembers the heads of brokers can't be understood.
+    ///
+    /// Do: put the file back. Or remove it: then all heads are forgotten, and a rollback before
+    /// the next use stays unnoticed.
     #[error("{path} is not a file of heads: {reason}; put the file back, or remove it to forget all heads")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    Malformed { path: PathBuf, reason: String },
 }
 
 impl MemoryError {

@@ -53,32 +53,27 @@ pub const DEFAULT_RANDOM_LENGTH: usize = 32;
 pub struct Manifest {
     /// The broker it is for.
     pub genesis: GenesisDigest,
-    /// At least 1.
     pub version: u64,
-    /// Whose evidence counts.
     pub trust: Trust,
-    /// Who owns the broker and who may look from now on; `None` leaves both as they
-    /// are.
+    /// The owners and the auditors from now on; `None` leaves both as they are.
     pub roles: Option<RolesRule>,
     /// The lease of what no secret's own says.
     pub lease: Lease,
-    /// The workloads.
     pub workloads: BTreeMap<WorkloadName, Workload>,
-    /// The secrets.
     pub secrets: BTreeMap<SecretName, SecretRule>,
-    /// What may be loaded as each model.
+    /// The files that may be loaded as each model.
     pub models: BTreeMap<ModelName, ModelRule>,
-    /// What follows an unplanned restart.
+    /// The rule for an unplanned restart.
     pub unplanned_restart: document::UnplannedRestart,
-    /// What follows a planned one.
+    /// The rule for a planned restart.
     pub planned_restart: document::PlannedRestart,
     /// How many owners confirm the state; `None`: as many as must agree to a change.
     pub confirm_by: Option<NonZeroUsize>,
-    /// How the root key comes back; `None` while that is not laid down.
+    /// How the root key comes back; `None` while no manifest says that.
     pub recovery: Option<RecoveryRule>,
 }
 
-/// Whose evidence counts under a manifest.
+/// The roots that evidence may chain to under a manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Vendors of hardware, and simulation where it is named.
@@ -102,9 +97,8 @@ pub struct Workload {
 pub struct SecretRule {
     /// What its value is and where it comes from.
     pub contents: Contents,
-    /// Who may have it; never empty.
+    /// The workloads that get it; never empty.
     pub workloads: BTreeSet<WorkloadName>,
-    /// For how long.
     pub lease: Lease,
 }
 
@@ -123,10 +117,7 @@ pub enum Contents {
     /// An age identity that an owner uploads.
     AgeIdentity,
     /// Made in the broker.
-    Random {
-        /// In bytes.
-        length: usize,
-    },
+    Random { length: usize },
     /// Issued by the broker.
     TlsCertificate(CertificateRule),
     /// Issued by the broker, for TensorFlow Serving's SSLConfig.
@@ -145,7 +136,7 @@ impl Contents {
         }
     }
 
-    /// What stands in the certificates, if it is one of them.
+    /// The fields of the certificates, if it is one of them.
     pub fn certificate(&self) -> Option<&CertificateRule> {
         match self {
             Self::TlsCertificate(rule) | Self::SslConfig(rule, _) => Some(rule),

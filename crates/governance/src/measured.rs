@@ -1,7 +1,7 @@
-//! What a broker's identity consists of besides its binary, where its platform lets the
-//! program say what it is (simulation).
+//! The measurement of a broker, apart from its binary, where its platform lets the
+//! program state it (simulation).
 //!
-//! The genesis is not in it: it is in the broker's announcement, and whoever talks to a
+//! The genesis is not measured: it is in the broker's announcement, and every peer of a
 //! broker pins it there. The Occlum configuration is in both. On hardware only the
 //! announcement shows it, since the TEE measures the program and not its flags.
 

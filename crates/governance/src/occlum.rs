@@ -27,7 +27,7 @@ pub const MAXIMUM_SECRETS: usize = 1024;
 /// The longest file of either kind, in bytes.
 pub const MAXIMUM_LENGTH: usize = 8 * 1024 * 1024;
 
-/// What is accepted by name of a configuration that is weak as it stands.
+/// Weak entries of a configuration that are accepted by their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// Entries that check the signer and not the code.
@@ -49,93 +49,87 @@ pub struct OcclumConfiguration {
 }
 
 /// Why an Occlum configuration does not load.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OcclumError {
-    /// A file is longer than [`MAXIMUM_LENGTH`].
+    /// A file of the Occlum configuration has more than [`MAXIMUM_LENGTH`] bytes.
+    ///
+    /// Do: shorten the file, or move its contents to a manifest (docs/manifest.md).
     #[error("the {file} has {found} bytes; at most {MAXIMUM_LENGTH} are allowed")]
-    TooLong {
-        /// Which.
-        file: &'static str,
-        /// Bytes found.
-        found: usize,
-    },
-    /// Not JSON, or not of the expected form.
+    TooLong { file: &'static str, found: usize },
+    /// A file of the Occlum configuration is not JSON of the expected form.
+    ///
+    /// Do: correct the file of `--occlum-config` or `--occlum-secrets` that the message names.
     #[error("the {file} can't be read: {reason}")]
     Syntax {
-        /// Which.
         file: &'static str,
         /// What the reader said.
         reason: String,
     },
-    /// No entry: nobody could pass.
+    /// The list `sgx_mrs` is empty, so no enclave could pass.
+    ///
+    /// Do: give `sgx_mrs` an entry with the measurement of the workload's enclave.
     #[error("`sgx_mrs` is empty, so no enclave could pass; give it an entry")]
     NoEntry,
-    /// More than a limit.
+    /// The Occlum configuration has more entries or secrets than it may have.
+    ///
+    /// Do: remove entries that are not used, or move to a manifest (docs/manifest.md).
     #[error("there are {found} {what}; at most {limit} are allowed")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// How many.
-        found: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// A value of an entry is not of its type.
+    TooMany { what: &'static str, found: usize, limit: usize },
+    /// A value of an entry in `sgx_mrs` is not of its type.
+    ///
+    /// Do: correct the field that the message names in the file of `--occlum-config`.
     #[error("entry {workload}: `{field}`: {reason}")]
-    Value {
-        /// Which entry.
-        workload: String,
-        /// Which field.
-        field: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An entry that any enclave would pass.
+    Value { workload: String, field: &'static str, reason: String },
+    /// An entry checks neither the enclave nor the signer, so every enclave would get the
+    /// secrets.
+    ///
+    /// Do: set `verify_mr_enclave` to "on" and give the entry the measurement of the enclave.
     #[error(
-        "entry {workload} checks neither mr_enclave nor mr_signer, so anybody's enclave would get the secrets; \
-         set verify_mr_enclave to \"on\" and name the measurement"
+        "entry {workload} checks neither mr_enclave nor mr_signer, so every enclave would get the secrets; set \
+         verify_mr_enclave to \"on\" and name the measurement"
     )]
-    PinsNothing {
-        /// Which entry.
-        workload: WorkloadName,
-    },
-    /// An entry that checks no code.
+    PinsNothing { workload: WorkloadName },
+    /// An entry checks the signer of the enclave and not its code.
+    ///
+    /// Do: set `verify_mr_enclave` to "on", or accept the entry by its name with
+    /// `--accept-signer-only`.
     #[error(
-        "entry {workload} does not check mr_enclave: whatever the holder of that signing key signs gets the \
-         secrets, and the default signing key is public; set verify_mr_enclave to \"on\", or accept this by \
-         name with --accept-signer-only {workload}"
+        "entry {workload} does not check mr_enclave: every enclave that the holder of that signing key signs \
+         gets the secrets, and the default signing key is public; set verify_mr_enclave to \"on\", or accept \
+         this by name with --accept-signer-only {workload}"
     )]
-    SignerOnly {
-        /// Which entry.
-        workload: WorkloadName,
-    },
-    /// An entry that lets debug enclaves pass.
+    SignerOnly { workload: WorkloadName },
+    /// An entry lets enclaves in debug mode pass, and the host can read their memory.
+    ///
+    /// Do: set `verify_enclave_debuggable` to "on" and `debuggable` to false, or accept the entry
+    /// by its name with `--accept-debug`.
     #[error(
         "entry {workload} lets enclaves in debug mode pass, whose memory the host can read; set \
          verify_enclave_debuggable to \"on\" and debuggable to false, or accept this by name with \
          --accept-debug {workload}"
     )]
-    Debug {
-        /// Which entry.
-        workload: WorkloadName,
-    },
-    /// A name accepted that needs no accepting, or that is none.
+    Debug { workload: WorkloadName },
+    /// A name that a flag accepts is not the name of an entry, or its entry does not need that.
+    ///
+    /// Do: remove the flag, or correct its name: entries are named occlum-1, occlum-2 and so on
+    /// in their order.
     #[error("--{flag} {workload}: {reason}")]
     AcceptedInVain {
-        /// The flag.
         flag: &'static str,
-        /// The name given.
         workload: WorkloadName,
         /// Why it has no effect.
         reason: &'static str,
     },
-    /// A secret's value is not one.
+    /// A secret in the file of secrets has no value that can be used.
+    ///
+    /// Do: correct the entry in the file of `--occlum-secrets`: base64 of 1 byte to 64 KiB.
     #[error("the secret {name}: {reason}")]
     Secret {
-        /// Which.
         name: String,
-        /// What is wrong with it; never its value.
+        /// The fault; never the value.
         reason: String,
     },
 }
@@ -183,7 +177,7 @@ impl OcclumConfiguration {
         Ok(Self { workloads, secrets, roots, digest })
     }
 
-    /// What enters the broker's measurement: the configuration's text, what was
+    /// The digest that enters the broker's measurement: the configuration's text, what was
     /// accepted of it, and the roots. Not the secrets: a measurement is public.
     pub fn digest(&self) -> Sha256Digest {
         self.digest

@@ -18,7 +18,6 @@ use crate::{
 pub struct BrokerPin {
     /// Which code, on which platforms.
     pub policy: Policy,
-    /// Which genesis.
     pub genesis: GenesisDigest,
     /// The Occlum configurations that it may have loaded, by their digests. By one, whoever
     /// starts the broker decides without owners who gets its secrets.
@@ -26,27 +25,33 @@ pub struct BrokerPin {
 }
 
 /// Why a broker is not the pinned one.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PinError {
-    /// Another code or platform.
+    /// The broker has another code, or is on another platform.
+    ///
+    /// See: `PolicyRefusal`
     #[error(
-        "the broker is not one that the pinned policy accepts: {0}; if this broker is the intended one, pin its \
-         values"
+        "the broker is not one that the pinned policy accepts: {0}; if this broker is the intended one, pin \
+         its values"
     )]
     Policy(PolicyRefusal),
     /// Its announcement can't be read.
     #[error("the broker's announcement: {0}")]
     Announcement(#[from] AnnouncementError),
-    /// The same code, of another genesis.
+    /// The broker is genuine and has another genesis than the expected one.
+    ///
+    /// Do: check the address. If that broker is the intended one, pin its genesis document
+    /// (`--genesis`).
     #[error(
-        "expected the broker of genesis {expected}, found a genuine broker of genesis {found}: somebody else \
-         founded it; check the address, or pin the other genesis if it is the one you mean"
+        "expected the broker of genesis {expected}, found a genuine broker of genesis {found}, which another \
+         document created; check the address, or pin the other genesis if that broker is the intended one"
     )]
     OtherGenesis {
         /// The one that is pinned.
         expected: GenesisDigest,
-        /// The broker's.
         found: GenesisDigest,
     },
     /// The broker has loaded an Occlum configuration that the pin does not name.

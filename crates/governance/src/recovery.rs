@@ -21,7 +21,7 @@ pub enum RecoveryRule {
     Shares {
         /// How many must come together; 1 to the number of recipients.
         threshold: u8,
-        /// Who has one each; distinct, at most
+        /// The holders of one share each; distinct, at most
         /// [`MAXIMUM_RECIPIENTS`](sharing::MAXIMUM_RECIPIENTS).
         recipients: Vec<RecoveryRecipient>,
     },

@@ -17,36 +17,35 @@ pub const ITEM: &str = "roles/changes";
 /// A manifest that has `[owners]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoleChange {
-    /// Its version.
     pub version: u64,
     /// SHA-256 of its text.
     pub text: Sha256Digest,
 }
 
 /// Why the owners in force don't follow from the genesis and the manifests kept.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// The list can't be read.
-    #[error("the list of manifests that changed the owners can't be read: {reason}")]
-    List {
-        /// What was found.
-        reason: String,
-    },
+    /// The owners in force don't follow from the genesis and the manifests that the broker kept.
+    ///
+    /// Do: put back the state file that the broker wrote, or a backup with `adytum-broker
+    /// restore`.
+    #[error(
+        "the list of manifests that changed the owners can't be read: {reason}; put back the state file that \
+         the broker wrote"
+    )]
+    List { reason: String },
     /// A manifest of the list is missing or another one.
-    #[error("the manifest version {version}, which changed the owners, is missing or another one")]
-    Missing {
-        /// Its version.
-        version: u64,
-    },
+    #[error(
+        "the manifest version {version}, which changed the owners, is missing or another one; put back the \
+         state file that the broker wrote"
+    )]
+    Missing { version: u64 },
     /// A manifest is not what the owners before it agreed to.
     #[error("the manifest version {version}, which changed the owners: {source}")]
-    Manifest {
-        /// Its version.
-        version: u64,
-        /// Why.
-        source: ManifestError,
-    },
+    Manifest { version: u64, source: ManifestError },
 }
 
 impl ChainError {

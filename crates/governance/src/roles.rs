@@ -1,4 +1,4 @@
-//! Who may do what: the owners in force, and auditors.
+//! The roles: the owners in force, and auditors.
 //!
 //! The genesis names the first owners. A manifest with `[owners]`, signed by the
 //! owners in force before it, names those that count from then on; one without
@@ -31,20 +31,13 @@ pub enum OwnersError {
     None,
     /// More than [`MAXIMUM_OWNERS`].
     #[error("{found} owners are named; at most {MAXIMUM_OWNERS} are allowed")]
-    TooMany {
-        /// How many.
-        found: usize,
-    },
+    TooMany { found: usize },
     /// One key twice: one person would count as two.
     #[error("the owner {owner} is named twice")]
-    Duplicate {
-        /// The key.
-        owner: OwnerPublicKey,
-    },
+    Duplicate { owner: OwnerPublicKey },
     /// A threshold that is zero or that the owners can't reach.
     #[error("the threshold is {found}; with {owners} owner(s) it must be 1 to {owners}")]
     Threshold {
-        /// The threshold found.
         found: u64,
         /// How many owners there are.
         owners: usize,
@@ -104,29 +97,29 @@ pub enum Needs {
     OneReader,
 }
 
-/// Who is what at one time.
+/// The owners and the auditors at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roles {
     /// The owners in force.
     pub owners: Owners,
-    /// Who may read everything but values, and change nothing.
+    /// The keys that may read everything but values, and change nothing.
     pub auditors: BTreeSet<OwnerPublicKey>,
 }
 
 /// Why a signer's role does not allow a command.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoleError {
     /// The signatures are not those of owners, or too few.
     #[error("the command: {0}")]
     Approval(#[from] ApprovalError),
-    /// An auditor signed what only owners may do.
-    #[error(
-        "{signer} is an auditor of this broker, who may read and not change; owners must sign this command"
-    )]
-    NotAllowed {
-        /// The auditor.
-        signer: OwnerPublicKey,
-    },
+    /// An auditor signed a command that only owners may give.
+    ///
+    /// Do: sign with the keys of owners (`--owner`); docs/manifest.md lists the commands that
+    /// auditors may give.
+    #[error("{signer} is an auditor of this broker and may only read; owners must sign this command")]
+    NotAllowed { signer: OwnerPublicKey },
 }
 
 impl RoleError {
@@ -165,7 +158,7 @@ impl Roles {
         let Some(auditor) = approvals.iter().find(|approval| by_auditor(approval)) else {
             return Ok(agreed(self.owners.keys(), needed, Purpose::Command, fields, approvals)?);
         };
-        // First the signatures: whoever can't sign as an auditor is none.
+        // First the signatures: a peer that can't sign as an auditor is none.
         let readers = self.owners.keys().union(&self.auditors).copied().collect();
         let signers = agreed(&readers, 1, Purpose::Command, fields, approvals)?;
         match needs {
@@ -231,7 +224,7 @@ mod tests {
         for needs in [Threshold, OneOwner, OneReader] {
             assert_eq!(allow(needs, &[sign(&stranger)]), Err("signature-by-stranger"));
             assert_eq!(allow(needs, &[]), Err("signature-missing"));
-            // Somebody who writes the auditor's key beside his own signature.
+            // Somebody who writes the auditor's key before his own signature.
             let forged = OwnerApproval { owner: auditor.public_key(), ..sign(&stranger) };
             assert_eq!(allow(needs, &[forged]), Err("signature-invalid"));
         }

@@ -20,11 +20,9 @@ use crate::{
 /// A manifest that the owners agreed to.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// What it says.
     pub manifest: Manifest,
     /// The text and the signatures, to be kept and shown.
     pub signed: SignedManifest,
-    /// Who signed.
     pub owners: BTreeSet<OwnerPublicKey>,
     /// The roots that it trusts.
     pub roots: Vec<TrustRoot>,

@@ -98,7 +98,7 @@ impl SecretValue {
         Ok(Self(Arc::new(bytes)))
     }
 
-    /// What stands for the value of a certificate: the digest of the terms on which it
+    /// The substitute for the value of a certificate: the digest of the terms on which it
     /// is issued.
     pub fn terms(digest: Sha256Digest) -> Self {
         Self(Arc::new(Zeroizing::new(digest.0.to_vec())))
@@ -132,8 +132,8 @@ impl fmt::Debug for SecretValue {
 pub struct StoredSecret {
     /// The kind that the value was accepted as.
     pub kind: SecretKind,
-    /// The value; `None` once it was removed. Of certificates, which are issued anew
-    /// for every key, the digest of the terms on which they are.
+    /// The value; `None` once it was removed. Of certificates, which are issued for
+    /// every key, the digest of the terms on which they are.
     pub value: Option<SecretValue>,
     /// Counts the values that the name has had; goes on after a removal.
     pub version: u64,
@@ -142,35 +142,44 @@ pub struct StoredSecret {
 }
 
 /// Why bytes are no value. Says nothing of the bytes themselves.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
-    /// No bytes.
-    #[error("the value is empty")]
+    /// The value of the secret is empty.
+    ///
+    /// Do: give `adytum secret put --from-file` a file with at least one byte.
+    #[error("the value is empty; give a file with at least one byte")]
     Empty,
-    /// Longer than [`MAXIMUM_VALUE_LENGTH`].
+    /// The value of the secret has more than [`MAXIMUM_VALUE_LENGTH`] bytes.
+    ///
+    /// Do: shorten the value, or deliver it as a sealed bundle (`adytum seal --bundle`).
     #[error("the value has {found} bytes; at most {MAXIMUM_VALUE_LENGTH} are allowed")]
-    TooLong {
-        /// Bytes found.
-        found: usize,
-    },
-    /// Not one age X25519 identity.
+    TooLong { found: usize },
+    /// The secret's kind is `age-identity`, and the value is not one age X25519 identity.
+    ///
+    /// Do: give the file that `adytum model-key new` wrote.
     #[error(
         "the secret's kind is age-identity and the value is not one age X25519 identity; expected the line \
-         \"AGE-SECRET-KEY-1...\" alone, as `age-keygen` writes it"
+         \"AGE-SECRET-KEY-1...\" alone, as `adytum model-key new` writes it"
     )]
     NotAnAgeIdentity,
-    /// The system's random generator failed.
-    #[error("the system's random generator failed, so no value could be made")]
+    /// The system's random generator failed, so no value was made.
+    ///
+    /// Do: try again; if it fails again, check the broker's machine.
+    ///
+    /// Retry: yes
+    #[error("the system's random generator failed, so no value was made; try again")]
     Random,
-    /// The broker makes values of this kind itself.
+    /// The broker makes the values of this secret itself and takes none from owners.
+    ///
+    /// Do: have the broker make a new value with `adytum secret rotate`.
     #[error(
-        "values of the kind {kind} are made by the broker and never uploaded; for a new one, `adytum secret rotate`"
+        "values of the kind {kind} are made by the broker and never uploaded; `adytum secret rotate` makes a \
+         new one"
     )]
-    NotUploaded {
-        /// The kind.
-        kind: SecretKind,
-    },
+    NotUploaded { kind: SecretKind },
 }
 
 impl ValueError {

@@ -1,4 +1,4 @@
-//! Whose evidence counts: from a manifest's `[trust]` to the verifier's roots.
+//! Trust: from a manifest's `[trust]` to the verifier's roots.
 
 use adytum_evidence::{claims::Claims, trust::Vendor, verifier::TrustRoot};
 
@@ -17,7 +17,7 @@ pub fn roots(trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
 }
 
 /// Does this evidence chain to one of these roots? Sessions outlive manifests,
-/// so the answer is asked anew for each request.
+/// so this is checked again for each request.
 pub fn accepts(roots: &[TrustRoot], claims: &Claims) -> bool {
     roots.iter().any(|root| root.vendor() == claims.vendor && root.root_key_id() == claims.root_key_id)
 }

@@ -40,9 +40,11 @@ pub const WORTH_ALL_CORES: Duration = Duration::from_millis(1);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// More requests wait for a core than the server lets wait.
+    /// As many requests, sessions, handshakes or quotes run or wait as the program takes at
+    /// once.
     ///
-    /// Do: send the request again after a pause; if it happens often, run more replicas.
+    /// Do: try again after a pause. If it happens often, run more replicas of a model server,
+    /// or raise the limits of a broker (docs/operate.md).
     ///
     /// Retry: yes
     #[error("{queued} requests are waiting already; at most {limit} may")]

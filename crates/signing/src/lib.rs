@@ -205,7 +205,7 @@ impl fmt::Debug for OwnerSigningKey {
 #[non_exhaustive]
 pub enum KeyError {
     /// The random generator failed.
-    #[error("no key could be generated")]
+    #[error("no key could be generated, because the system's random generator failed; try again")]
     Generate,
     /// Not the text form of a public key.
     #[error("{found:?} is not an owner's public key; expected \"ed25519:\" and 64 hexadecimal digits")]

@@ -1,4 +1,4 @@
-//! What is counted instead of recorded, so that strangers can't fill the disk.
+//! Counting instead of recording, so that strangers can't fill the disk.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 use adytum_api::broker::{AuditCount, AuditSummary};
 use adytum_evidence::clock::UnixSeconds;
 
-/// The most codes that are told apart: a summary stays within a record's length.
+/// The most codes that are counted apart: a summary stays within a record's length.
 const MAXIMUM_CODES: usize = 40;
 /// Where a further code is counted.
 const OTHER: &str = "other";
@@ -33,7 +33,7 @@ impl Counted {
         *counted = counted.saturating_add(count);
     }
 
-    /// All that was counted, which begins anew; `None` when that is nothing.
+    /// All that was counted since the last call; `None` when that is nothing.
     pub(super) fn take(&self, now: UnixSeconds) -> Option<AuditSummary> {
         let Counts { since, by_code } = std::mem::take(&mut *self.lock());
         let counts = by_code.into_iter().map(|(code, count)| AuditCount { code, count }).collect();

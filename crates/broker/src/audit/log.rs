@@ -1,4 +1,4 @@
-//! Recording: what happens is in the log, durably, before it has an effect.
+//! Recording: each event is in the log, durably, before it has an effect.
 
 use std::{
     sync::{
@@ -38,14 +38,14 @@ const KEY: &str = "audit/checkpoint-key";
 pub struct AuditLimits {
     /// Records; beyond them nothing is granted.
     pub records: u64,
-    /// So many of them are kept for grants: refusals, and what owners only read,
-    /// are only counted then.
+    /// The number of records that are kept for grants. When only these are left, refusals
+    /// and reading commands of owners are counted and not recorded.
     pub kept_for_grants: u64,
     /// Further ones for what owners do, so that they can still revoke.
     pub kept_for_owners: u64,
-    /// A checkpoint is signed after so many records.
+    /// The number of records after which a checkpoint is signed.
     pub checkpoint_every: u64,
-    /// What is only counted is summarised in one record in such a time.
+    /// The time after which counted events are summarised in one record.
     pub summary_interval: Duration,
 }
 
@@ -139,7 +139,7 @@ impl AuditLog {
         self.key.to_bytes().map(Item).ok_or_else(failed)
     }
 
-    /// Who signs its checkpoints, once that key is kept.
+    /// The key that signs its checkpoints, once it is kept.
     pub fn checkpoint_key(&self) -> Option<CheckpointPublicKey> {
         self.begun.initialized().then(|| self.key.public_key())
     }
@@ -271,7 +271,7 @@ impl AuditLog {
             | Event::Confirmed { .. }
             | Event::Recovered { .. } => Place::Full,
             Event::Refused { code, .. } => spared(code),
-            // Whoever has neither evidence nor an owner's key is a stranger.
+            // A peer with neither evidence nor an owner's key is a stranger.
             Event::CommandRefused { who, owners, code, .. }
                 if owners.is_empty() && who.attested.is_none() =>
             {

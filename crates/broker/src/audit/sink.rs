@@ -15,16 +15,27 @@ pub const TARGET: &str = "adytum::audit";
 pub struct RecordError {
     /// Whether the log is full, or can't be written now.
     pub kind: RecordErrorKind,
-    /// What failed, and what to do.
+    /// The failure and the next step.
     pub reason: String,
 }
 
 /// Why an event can't be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordErrorKind {
-    /// The log has as many records as it may have.
+    /// The audit log has as many records as it may have, so the broker releases and changes
+    /// nothing.
+    ///
+    /// Do: export the log with `adytum audit export`, then restart the broker with a higher
+    /// `--audit-limit`.
+    ///
+    /// Retry: no
     Full,
-    /// The log can't be written now.
+    /// The audit log can't be written now, so the broker releases and changes nothing.
+    ///
+    /// Do: look in the broker's log for the failure of its store, and at the disk of
+    /// `--state-directory`.
+    ///
+    /// Retry: later
     Unavailable,
 }
 
@@ -43,7 +54,7 @@ impl RecordError {
     }
 }
 
-/// Records events. What can't be recorded is not done: a secret is released
+/// Records events. The broker does nothing that it can't record: a secret is released
 /// only after its event was recorded.
 #[async_trait]
 pub trait EventSink: Send + Sync {

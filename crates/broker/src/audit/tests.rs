@@ -269,7 +269,7 @@ async fn refusals_leave_space_for_grants_and_a_full_log_stops_them_but_no_owner(
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("--audit-limit"), "{}", status.message());
     assert_eq!(fixture.broker.audit().summarise().await.unwrap_err().code(), "audit-full");
-    // What matters most then: that an owner can take a secret away.
+    // The most important thing then: an owner can take a secret away.
     fixture.execute(&owner_session(7), remove("ssl_config")).await.unwrap();
     fixture.execute(&owner_session(7), apply(&fixture.manifest(2))).await.unwrap();
     assert_eq!(size(), 32);

@@ -41,23 +41,31 @@ use crate::{
 };
 
 /// Why a command is not carried out.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdministrationError {
-    /// A workload sent it. Owners have no TEE; a workload that holds an owner's
-    /// key has no business with it.
-    #[error("commands are for owners' tools, and this session's client attested as a workload")]
+    /// A workload sent a command, and commands are for the tools of owners.
+    ///
+    /// Do: send the command with `adytum` from outside the workload.
+    #[error(
+        "commands are for owners' tools, and this session's client attested as a workload; send the command \
+         with adytum from outside the workload"
+    )]
     FromWorkload,
     /// The body can't be read.
     #[error(transparent)]
     Command(#[from] CommandError),
-    /// Those who must did not agree to it, here and now.
+    /// The owners who must agree to it did not, here and now.
     #[error(transparent)]
     Role(#[from] RoleError),
-    /// Signed for another state of the rules.
+    /// The command was signed for another version of the manifest than the version in force.
+    ///
+    /// Do: look at the manifest in force (`adytum manifest get`), then give the command again.
     #[error(
-        "the command was signed for manifest version {signed}, and version {current} is in force; look at what \
-         changed and sign again"
+        "the command was signed for manifest version {signed}, and version {current} is in force; compare them \
+         (`adytum manifest get`), then give the command again"
     )]
     StaleManifest {
         /// The version signed for.
@@ -65,72 +73,78 @@ pub enum AdministrationError {
         /// The version in force.
         current: u64,
     },
-    /// Carried out before on this session.
-    #[error("this very command was carried out before on this session; open a new session to repeat it")]
+    /// The command was carried out before on this session.
+    ///
+    /// Do: run `adytum` again to repeat the command: each run opens a new session.
+    #[error("this command was carried out before on this session; run it in a new session to repeat it")]
     Replayed,
     /// The manifest in it is refused.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// The manifest in force does not name the secret.
+    ///
+    /// Do: add the secret to the manifest and apply it with `adytum manifest apply`, then put its
+    /// value.
     #[error(
         "the manifest in force (version {manifest_version}; 0: none yet) names no secret {name}; apply a \
          manifest that does, then put its value"
     )]
     SecretNotNamed {
-        /// The secret.
         name: SecretName,
         /// The version in force.
         manifest_version: u64,
     },
     /// The value is refused.
     #[error("the secret {name}: {source}")]
-    Value {
-        /// The secret.
-        name: SecretName,
-        /// Why.
-        source: ValueError,
-    },
-    /// Only values that the broker makes can be made anew.
+    Value { name: SecretName, source: ValueError },
+    /// The values of the secret come from owners, so the broker can't make a new one.
+    ///
+    /// Do: give it a new value with `adytum secret put`.
     #[error(
         "the secret {name} is of the kind {kind}, whose values come from owners; give it a new one with \
          `adytum secret put`"
     )]
-    NotMadeHere {
-        /// The secret.
-        name: SecretName,
-        /// Its kind.
-        kind: SecretKind,
-    },
-    /// There was no such manifest.
-    #[error("there is no manifest version {version}, and there was none")]
+    NotMadeHere { name: SecretName, kind: SecretKind },
+    /// The broker never had a manifest of this version.
+    ///
+    /// Do: choose a version that `adytum manifest history` lists.
+    #[error(
+        "the broker never had a manifest of version {version}; `adytum manifest history` lists those it had"
+    )]
     NoManifest {
         /// The version asked for.
         version: u64,
     },
-    /// The values together would exceed [`MAXIMUM_TOTAL_LENGTH`].
+    /// The values of all secrets together would exceed the limit of [`MAXIMUM_TOTAL_LENGTH`]
+    /// bytes.
+    ///
+    /// Do: remove values that are not used with `adytum secret rm`, or deliver large values as
+    /// sealed bundles.
     #[error(
-        "with this value the secrets would have {found} bytes; at most {MAXIMUM_TOTAL_LENGTH} are allowed"
+        "with this value the secrets would have {found} bytes; at most {MAXIMUM_TOTAL_LENGTH} are allowed, so \
+         remove some with `adytum secret rm`"
     )]
-    TotalTooLarge {
-        /// Bytes with it.
-        found: usize,
-    },
-    /// There is nothing to remove.
-    #[error("the secret {name} has no value")]
-    NoValue {
-        /// The secret.
-        name: SecretName,
-    },
+    TotalTooLarge { found: usize },
+    /// The secret has no value to remove.
+    ///
+    /// See: `Reason::SecretHasNoValue`
+    #[error("the secret {name} has no value, so there is nothing to remove")]
+    NoValue { name: SecretName },
     /// After an unplanned restart the owners have not confirmed the state yet.
+    ///
+    /// See: `NotReady::AwaitingConfirmation`
     #[error(
-        "the broker restarted unplanned and changes nothing until the owners confirm its state with `adytum broker confirm`"
+        "the broker restarted unplanned and changes nothing until the owners confirm its state with `adytum \
+         broker confirm`"
     )]
     AwaitingConfirmation,
-    /// The secrets would be lost with this machine, and nobody has said that this is
-    /// meant.
+    /// The manifest does not say how the secrets are recovered if the machine is lost.
+    ///
+    /// Do: name `recipients` in the manifest's `[recovery]` (`adytum recovery-key new` makes
+    /// their keys), or write `unrecoverable = true` there; then apply it.
     #[error(
-        "nobody could recover the secrets if this machine were lost: name recipients in the manifest's [recovery] \
-         (make their keys with `adytum recovery-key new`), or write `unrecoverable = true` there"
+        "nobody could recover the secrets if this machine were lost: name recipients in the manifest's \
+         [recovery] (make their keys with `adytum recovery-key new`), or write `unrecoverable = true` there"
     )]
     RecoveryNotArranged,
     /// Recovery can't be arranged.
@@ -140,7 +154,12 @@ pub enum AdministrationError {
     #[error(transparent)]
     Upgrade(#[from] AuthorisationError),
     /// The root key went to another broker.
-    #[error("this broker handed its root key to the next one and changes nothing any more: go to that one")]
+    ///
+    /// See: `NotReady::Fenced`
+    #[error(
+        "this broker handed its root key to the next one and changes nothing any more; use the address of the \
+         next broker"
+    )]
     Fenced,
     /// The state is not confirmed.
     #[error(transparent)]
@@ -148,8 +167,15 @@ pub enum AdministrationError {
     /// The certificate authority fails.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// The manifest in force wants no certificates issued.
-    #[error("the broker has no certificate authority: no manifest had a certificate to issue yet")]
+    /// The broker has no certificate authority, because no manifest had a certificate to issue
+    /// yet.
+    ///
+    /// Do: add a secret of the kind `tls-certificate` or `ssl-config` to the manifest and apply
+    /// it.
+    #[error(
+        "the broker has no certificate authority, because no manifest had a certificate to issue yet; apply \
+         one with a secret of the kind tls-certificate or ssl-config"
+    )]
     NoAuthority,
     /// The change can't be kept, so it was not made.
     #[error("the change was not made: {0}")]
@@ -230,7 +256,7 @@ impl Broker {
                 manifest_version: self.state().manifest_version(),
             };
             let recorded = self.record(&[refused]).await;
-            // A store that fails is why: that is what the owner must know.
+            // A store that fails is the cause, and the owner must know it.
             if !matches!(
                 error,
                 AdministrationError::Store(_) | AdministrationError::Record(_) | AdministrationError::Fenced
@@ -276,7 +302,7 @@ impl Broker {
         };
         let mut result = self.carry_out(command, &execution).await?;
         if changes {
-            // Only now: what failed may be tried again as it is.
+            // Only now: a failed command may be tried again as it is.
             self.executed().insert(fields.digest());
         }
         result.head = Some((&self.store().head()).into());
@@ -406,7 +432,7 @@ impl Broker {
     }
 
     /// The authorisation as it is kept, if enough owners signed it; `None`
-    /// withdraws the former one.
+    /// withdraws the present one.
     fn authorisation_item(
         &self,
         signed: Option<SignedAuthorisation>,
@@ -459,7 +485,7 @@ impl Execution {
     }
 }
 
-/// What is known of a command when it is refused.
+/// The facts that are known of a command when it is refused.
 #[derive(Default)]
 struct CommandAttempt {
     name: Option<CommandName>,

@@ -21,12 +21,12 @@ use crate::{
 };
 
 impl Broker {
-    /// What must be kept together with this next state so that it can be recovered
+    /// The items to keep together with this next state so that it can be recovered
     /// as its manifest says: a new arrangement whenever `[recovery]` changes.
     ///
     /// A state with secrets in it that nobody has said how to recover is refused.
     pub(crate) async fn arrange_for(&self, next: &State) -> Result<Change, AdministrationError> {
-        // What ends with the process is not to be recovered.
+        // A state that ends with the process is not to be recovered.
         if !self.store().durable() {
             return Ok(Change::default());
         }
@@ -59,7 +59,7 @@ impl Broker {
         }
         let change = self.arrange(&state, Some(rule)).await?;
         self.store().commit(change).await?;
-        tracing::info!("the recovery key was made anew and its shares wrapped to their recipients");
+        tracing::info!("a new recovery key was made and its shares wrapped to their recipients");
         Ok(())
     }
 
@@ -72,8 +72,8 @@ impl Broker {
             manifest_version: self.state().manifest_version(),
         };
         let audit = self.audit().prepare(std::slice::from_ref(&event)).await?;
-        // Whoever brings the key back means this store to go on: a fence in it is of a
-        // handover whose successor was lost.
+        // The holders who bring the key back want this store to continue: a fence in it is
+        // of a handover whose successor was lost.
         let items = vec![(FENCE, None), (AUTHORISATION, None)];
         let committed = self.store().commit(Change { items, audit, ..Change::default() }).await?;
         self.recorded(&committed, event).await?;

@@ -21,7 +21,7 @@ use adytum_signing::OwnerPublicKey;
 use super::{Broker, state::State};
 use crate::store::{Change, Committed, StoreError};
 
-/// Why a head that a peer has seen does not stand.
+/// Why a head that a peer has seen is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeenError {

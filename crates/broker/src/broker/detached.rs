@@ -1,4 +1,4 @@
-//! Work that is done to its end, whoever waits for it.
+//! Work that is done to its end, even if nobody waits for it.
 //!
 //! A request's future is dropped when its connection breaks or its time is over,
 //! between any two awaits. What a command does to the disk, and then to what is in

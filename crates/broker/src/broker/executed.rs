@@ -6,8 +6,8 @@ use std::collections::{HashSet, VecDeque};
 
 use adytum_evidence::measurement::Sha256Digest;
 
-/// So many are remembered. Only owners can add one, and a session does not last
-/// for so many.
+/// The most that are remembered. Only owners can add one, and a session ends long
+/// before there are this many.
 const REMEMBERED: usize = 16 * 1024;
 
 /// The commands last carried out.

@@ -58,7 +58,7 @@ impl Broker {
             self.audit().count(HandOverError::EvidenceRequired.code());
             return Err(HandOverError::EvidenceRequired);
         };
-        // One at a time, and no change beside it.
+        // One at a time, and no change meanwhile.
         let _guard = self.lock_changes().await;
         if let Some(fenced) = self.succession().fenced.get() {
             return fenced.hand_over(&Successor::parse(&request)?, claims, announcement);

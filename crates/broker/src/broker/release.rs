@@ -34,14 +34,17 @@ use crate::{
 /// that gRPC clients have by default (32 x 64 KiB = 2 MiB).
 pub const MAXIMUM_NAMES: usize = 32;
 
-/// How often one request is decided anew because the state changed meanwhile.
+/// How often one request is decided again because the state changed meanwhile.
 const DECISIONS: usize = 8;
 
 /// Why nothing is released.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// The peer gave no evidence.
+    /// The client gave no evidence, and the broker gives secrets and its root key only to
+    /// programs that attest.
+    ///
+    /// Do: connect from a program inside a TEE, such as `adytum-init`.
     #[error(
         "secrets are released only to programs that attest, and this session's client gave no evidence; \
          connect from inside a TEE"
@@ -50,7 +53,9 @@ pub enum ReleaseError {
     /// What the peer says of itself can't be read.
     #[error("the workload's announcement: {0}")]
     Announcement(#[from] AnnouncementError),
-    /// More than [`MAXIMUM_NAMES`].
+    /// The request names more secrets than [`MAXIMUM_NAMES`].
+    ///
+    /// Do: ask for the secrets in several requests.
     #[error(
         "the request names {found} secrets; at most {MAXIMUM_NAMES} are allowed, so ask in several requests"
     )]
@@ -58,15 +63,16 @@ pub enum ReleaseError {
         /// How many it names.
         found: usize,
     },
-    /// A name that is none.
+    /// A name in the request can't be a name of a secret.
+    ///
+    /// See: `CommandError::Name`
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A name that stands there twice.
-    #[error("the request names {name} twice")]
-    DuplicateName {
-        /// The name.
-        name: SecretName,
-    },
+    /// The request names a secret twice.
+    ///
+    /// Do: name each secret once in the workload's configuration.
+    #[error("the request names {name} twice; name it once")]
+    DuplicateName { name: SecretName },
     /// The rules say no.
     #[error("{}", .0.explanation())]
     Refused(Box<Refusal>),
@@ -77,15 +83,25 @@ pub enum ReleaseError {
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     /// After an unplanned restart the owners have not confirmed the state yet.
+    ///
+    /// See: `NotReady::AwaitingConfirmation`
     #[error(
-        "the broker restarted unplanned and waits for the owners to confirm its state with `adytum broker confirm`"
+        "the broker restarted unplanned, releases nothing yet and waits for the owners to confirm its state with \
+         `adytum broker confirm`"
     )]
     AwaitingConfirmation,
-    /// The state changed each time while the answer was recorded.
+    /// The broker's rules or secrets changed each time while the answer was recorded.
+    ///
+    /// Do: ask again after some seconds.
     #[error("the broker's rules change faster than it can answer; try again shortly")]
     Changing,
     /// The root key went to another broker.
-    #[error("this broker handed its root key to the next one and releases nothing any more: go to that one")]
+    ///
+    /// See: `NotReady::Fenced`
+    #[error(
+        "this broker handed its root key to the next one and releases nothing any more; use the address of the \
+         next broker"
+    )]
     Fenced,
     /// The broker's state does not continue the one that the peer has seen.
     #[error(transparent)]
@@ -160,7 +176,7 @@ impl Broker {
         for _ in 0..DECISIONS {
             let state = self.state();
             let answer = self.release_under(&state, session, &claims, &names, request).await?;
-            // What was decided before a change is not given out after it.
+            // A decision from before a change is not given out after it.
             if Arc::ptr_eq(&state, &self.state()) {
                 return Ok(answer);
             }
@@ -222,7 +238,7 @@ impl Broker {
         Ok(self.record(&[refused]).await?)
     }
 
-    /// What can be said of a request before any rule is looked at.
+    /// The checks of a request that need no rule.
     fn admissible(&self, names: &[String]) -> Result<Vec<SecretName>, ReleaseError> {
         if self.awaiting_confirmation() {
             return Err(ReleaseError::AwaitingConfirmation);

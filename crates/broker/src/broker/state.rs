@@ -32,8 +32,8 @@ use crate::{
 /// The most bytes of secret values that a broker holds.
 pub const MAXIMUM_TOTAL_LENGTH: usize = 64 * 1024 * 1024;
 
-/// One state: never changed, only replaced by the next. Cloning is cheap beside
-/// a commit: manifest and values are shared.
+/// One state: never changed, only replaced by the next. Cloning is cheap compared
+/// with a commit: manifest and values are shared.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Counts the broker's starts.
@@ -43,7 +43,7 @@ pub struct State {
     /// By name. A value is kept when a manifest stops naming its secret, and is
     /// released to nobody until one names it again.
     pub secrets: BTreeMap<SecretName, StoredSecret>,
-    /// Who owns the broker and who may look.
+    /// The owners and the auditors of the broker.
     pub roles: Arc<Roles>,
     /// The manifests that changed that.
     pub role_changes: Arc<[RoleChange]>,
@@ -82,9 +82,9 @@ impl RestoreError {
 }
 
 impl State {
-    /// Takes a snapshot up again. Its manifest is admitted anew, and so is every one
-    /// that changed the owners: what lies on a disk is not better than what comes
-    /// over the network. Blocks on the disk.
+    /// Takes a snapshot up again. Its manifest is admitted again, and so is every one
+    /// that changed the owners: bytes from a disk are trusted no more than bytes from
+    /// the network. Blocks on the disk.
     pub fn restore(genesis: &Genesis, snapshot: Snapshot, store: &Store) -> Result<Self, RestoreError> {
         let role_changes: Arc<[RoleChange]> = match store.item(role_changes::ITEM)? {
             Some(list) => role_changes::decode(&list)?.into(),

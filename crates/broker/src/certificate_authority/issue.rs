@@ -27,9 +27,7 @@ pub struct Issued {
     /// In PEM, leaf first; without the authority's own certificate, which clients
     /// have.
     pub chain: String,
-    /// In hexadecimal.
     pub serial: String,
-    /// When it ends.
     pub not_after: UnixSeconds,
 }
 

@@ -1,6 +1,6 @@
-//! Certificate requests (PKCS#10): the public key in one, and the proof that whoever
-//! sends it holds the private key. Names, usages and extensions that it asks for are
-//! not looked at: what stands in a certificate is not the replica's to say.
+//! Certificate requests (PKCS#10): the public key in one, and the proof that its sender
+//! holds the private key. Names, usages and extensions that it asks for are ignored: the
+//! manifest decides the contents of a certificate.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm,
@@ -22,29 +22,40 @@ use x509_parser::{
 pub const MAXIMUM_REQUEST_LENGTH: usize = 4096;
 
 /// Why bytes are no certificate request that is answered.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// Longer than [`MAXIMUM_REQUEST_LENGTH`].
+    /// The certificate request has more than [`MAXIMUM_REQUEST_LENGTH`] bytes.
+    ///
+    /// Do: ask with a request that has no more than a key and its signature.
     #[error("the certificate request has {found} bytes; at most {MAXIMUM_REQUEST_LENGTH} are allowed")]
-    TooLong {
-        /// Bytes found.
-        found: usize,
-    },
-    /// Not one PKCS#10 request in DER.
-    #[error("the certificate request is not one PKCS#10 request in DER")]
+    TooLong { found: usize },
+    /// The certificate request is not one PKCS#10 request in DER.
+    ///
+    /// Do: send one request in DER, not in PEM.
+    #[error("the certificate request is not one PKCS#10 request in DER; send one request, not in PEM")]
     Malformed,
-    /// A key of another kind.
+    /// The key or the signature of the certificate request has an algorithm that the broker does
+    /// not take.
+    ///
+    /// Do: use a key for P-256, P-384 or Ed25519.
     #[error(
-        "the certificate request has a key with the algorithm {found}; expected P-256, P-384 or Ed25519, signed with \
-         SHA-256, SHA-384 or Ed25519 in this order"
+        "the certificate request has a key with the algorithm {found}; expected P-256, P-384 or Ed25519, \
+         signed with SHA-256, SHA-384 or Ed25519 in this order"
     )]
     KeyUnsupported {
         /// Object identifiers of the key and of the signature.
         found: String,
     },
-    /// Not signed by the private key.
-    #[error("the certificate request is not signed with the private key of the public key in it")]
+    /// The certificate request is not signed with the private key that belongs to it.
+    ///
+    /// Do: sign the request with its own private key.
+    #[error(
+        "the certificate request is not signed with the private key of the public key in it; sign it with that \
+         key"
+    )]
     Signature,
 }
 

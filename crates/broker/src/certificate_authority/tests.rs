@@ -217,7 +217,7 @@ fn after_a_rotation_clients_of_the_former_authority_and_of_the_new_one_are_conte
     for roots in [first.bundle(NOW), second.bundle(NOW), second.certificate.pem()] {
         verify(&roots, &issued.chain, "tf-demo-svc", NOW).unwrap();
     }
-    // The former one goes when it has expired, and so does its word for the new one.
+    // The previous one goes when it has expired, and so does its certificate for the new one.
     let expired = UnixSeconds(first.certificate.not_after.0 + 1);
     assert_eq!(ders(&second.bundle(NOW)).len(), 2);
     let late = CertificateAuthority::found(genesis(), NOW).unwrap();

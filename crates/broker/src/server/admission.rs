@@ -1,9 +1,9 @@
 //! Admission of requests: how many are read and answered at once, before a byte
 //! of their bodies is taken in. One beyond is refused at once rather than queued:
-//! who is admitted keeps his latency. What becomes of each is counted here, and
-//! what is logged of it stands in a span that names session and trace.
+//! an admitted request keeps its latency. The outcome of each is counted here, and
+//! its log lines are in a span that names session and trace.
 //!
-//! Who can open a session can ask, so no session and no address gets all places,
+//! Every peer with a session can ask, so no session and no address gets all places,
 //! and a place is not held for a body that does not come.
 
 use std::{
@@ -75,8 +75,8 @@ struct Places {
     taken: Mutex<Taken>,
 }
 
-/// Who has no place is not in the tables: they are never longer than the places
-/// are many.
+/// A session without a place is not in the tables: they never have more entries
+/// than there are places.
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
@@ -363,7 +363,7 @@ mod tests {
         held.extend(taken(&places, session(5), address(3)));
         held.extend(taken(&places, session(6), address(4)));
         assert_eq!(held.len(), 16);
-        // What is given back is free for anybody, and nothing is left of who had it.
+        // A place that is given back is free for anybody, and nothing is left of its holder.
         drop(held.remove(0));
         held.extend(taken(&places, session(6), address(4)));
         assert_eq!(held.len(), 16);

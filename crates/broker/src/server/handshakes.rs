@@ -31,7 +31,7 @@ struct Handshake {
 }
 
 impl Handshakes {
-    /// So many at once; among peers with equally many, one that is older than
+    /// At most this number at once; among peers with equally many, one that is older than
     /// `grace` gives way.
     pub(super) fn new(maximum: usize, grace: Duration) -> Self {
         Self { running: JoinSet::new(), order: VecDeque::new(), maximum, grace }

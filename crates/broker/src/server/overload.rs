@@ -1,6 +1,8 @@
-//! What is turned away before anybody looks at it, and why.
+//! Connections and requests that are refused before they are read, and the reasons.
 
-/// Which limit a connection or a request is beyond.
+/// The limit that a connection or a request is beyond.
+///
+/// See: `ScheduleError::Overloaded`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overload {
     /// Requests in progress.
@@ -18,12 +20,12 @@ pub(super) enum Overload {
 }
 
 impl Overload {
-    /// What peers and the audit log see.
+    /// The code that peers and the audit log see.
     pub(super) fn code(self) -> &'static str {
         "overloaded"
     }
 
-    /// What metrics tell apart.
+    /// The code in metrics, one for each limit.
     pub(super) fn limit(self) -> &'static str {
         match self {
             Self::Requests => "overloaded",
@@ -36,16 +38,33 @@ impl Overload {
     }
 }
 
-/// What gRPC itself refuses of a request.
+/// A fault of a request that gRPC itself refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TransportFault {
-    /// The body did not come in time.
+    /// The body of the request did not arrive in time.
+    ///
+    /// Do: send the request again; if it is late again, check the network, or raise
+    /// `--body-timeout` of the broker.
+    ///
+    /// Retry: yes
     BodyLate,
-    /// The message is longer than allowed.
+    /// A message has more bytes than its limit.
+    ///
+    /// Do: send less in one message; use a client of the broker's version.
+    ///
+    /// Retry: no
     MessageTooLong,
-    /// There is no such method.
+    /// The broker has no such method.
+    ///
+    /// Do: use a client of the broker's version.
+    ///
+    /// Retry: no
     MethodUnknown,
-    /// The message can't be read.
+    /// A message is not encoded as its protocol says.
+    ///
+    /// Do: check that the address is the intended one, and use a client of the broker's version.
+    ///
+    /// Retry: no
     MessageMalformed,
 }
 

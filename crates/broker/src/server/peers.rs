@@ -1,4 +1,4 @@
-//! What one address may cost. Peers are told apart by their address (of IPv6,
+//! Limits for one address. Peers are distinguished by their address (of IPv6,
 //! by the network that one site has), and many may share one: behind a
 //! translation of addresses a whole cluster does. So these limits are wide; they
 //! keep one address from taking everything.
@@ -19,9 +19,8 @@ use super::overload::Overload;
 pub struct PeerLimits {
     /// Connections a second, on average; 0 is no limit.
     pub rate: u32,
-    /// So many at once, when there were none for a while.
+    /// At most this number at once, when there were none for a while.
     pub burst: u32,
-    /// Handshakes in flight.
     pub handshakes: usize,
     /// Open sessions without evidence.
     pub unattested_sessions: usize,
@@ -33,7 +32,7 @@ impl Default for PeerLimits {
     }
 }
 
-/// The most addresses that are told apart; further ones share a place.
+/// The most addresses that are distinguished; further ones share a place.
 const MAXIMUM_PEERS: usize = 8192;
 /// The table is searched for idle addresses at most so often.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -98,7 +97,7 @@ struct Table {
     swept: Option<Instant>,
 }
 
-/// What counts against an address while it lasts.
+/// A thing that counts against an address while it lasts.
 #[derive(Clone, Copy, Debug)]
 enum Held {
     Handshake,

@@ -1,6 +1,6 @@
 //! The TEE makes few quotes at a time, each takes long, and anybody who connects
 //! asks for one. So few are asked for at once, few handshakes wait, and one more
-//! is refused at once: who waits still gets an answer in time.
+//! is refused at once: those that wait still get an answer in time.
 //!
 //! A quote that has begun can't be taken back, and one that hangs holds a thread:
 //! it keeps its place until it ends, whether or not its handshake still waits.
@@ -20,9 +20,7 @@ use crate::telemetry::metrics::{GaugeGuard, Metrics};
 /// How many quotes at once.
 #[derive(Clone, Copy, Debug)]
 pub struct QuoteLimits {
-    /// Being made.
     pub at_once: usize,
-    /// Waiting for that.
     pub waiting: usize,
 }
 

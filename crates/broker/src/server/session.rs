@@ -19,8 +19,8 @@ use tonic::transport::server::Connected;
 use super::peers::PeerPlace;
 use crate::telemetry::metrics::GaugeGuard;
 
-/// An accepted session. Each has its end: who stays is judged by what was so when
-/// it was opened.
+/// An accepted session. Each has its end, because its peer was judged only
+/// when it was opened.
 pub(super) struct Session {
     stream: AttestedStream,
     end: Pin<Box<Sleep>>,

@@ -32,6 +32,12 @@ use crate::telemetry::{
     metrics::{GaugeGuard, Metrics},
 };
 
+/// The handshake succeeded and its session is open. Metrics and traces have this code.
+///
+/// Do: nothing is needed.
+///
+/// Retry: no
+const ACCEPTED: &str = "accepted";
 /// How long no connection is accepted after accepting one failed, as it does
 /// when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +52,7 @@ pub(super) type WithoutEvidence = Arc<dyn Fn(&SessionInfo) -> Status + Send + Sy
 pub(super) struct Host {
     /// Verifies peers' evidence; another follows when the trust changes.
     pub(super) verifier: watch::Receiver<Arc<Verifier>>,
-    /// What is shown to them.
+    /// The evidence and the announcement that peers get.
     pub(super) local: LocalAttestation,
     /// Counts what becomes of them.
     pub(super) metrics: Arc<Metrics>,
@@ -227,7 +233,7 @@ impl HandshakeAttempt {
             (self.unattested_lifetime, Some(Unattested::new(place, permit, counted)))
         };
         tracing::debug!(session = %info.id(), peer = %info.peer_address, attested, "session accepted");
-        self.outcome.code = Some("accepted".to_owned());
+        self.outcome.code = Some(ACCEPTED.to_owned());
         Some(Session::new(stream, lifetime, unattested, permit, GaugeGuard::enter(&metrics.sessions)))
     }
 }

@@ -1,6 +1,6 @@
 //! W3C Trace Context (the field `traceparent`): which request of somebody else's
 //! a request belongs to, so that logs can be put side by side. It decides
-//! nothing; what is malformed is not logged.
+//! nothing; a malformed context is not logged.
 
 use std::fmt;
 

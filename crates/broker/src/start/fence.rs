@@ -1,6 +1,6 @@
-//! What is left of a broker that has handed its root key over. The fence is an
-//! encrypted item of the store, so a host can take it away only by putting back
-//! the whole file of before, which those who have seen a later head notice.
+//! The fence: a broker that has handed its root key over releases nothing any more. The
+//! fence is an encrypted item of the store, so a host can take it away only by putting
+//! back the whole earlier file. Everybody who has seen a later head notices that.
 
 use std::sync::{Arc, OnceLock, atomic::AtomicBool};
 
@@ -35,7 +35,6 @@ pub(crate) struct FenceRecord {
     /// SHA-256 of the authorisation's text.
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) authorisation: Vec<u8>,
-    /// Which successor.
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) successor: Vec<u8>,
 }
@@ -45,49 +44,70 @@ pub(crate) struct FenceRecord {
 #[non_exhaustive]
 pub enum HandOverError {
     /// The peer gave no evidence.
+    ///
+    /// See: `ReleaseError::EvidenceRequired`
     #[error(
         "the root key is handed over only to a broker that attests, and this session's client gave no evidence"
     )]
     EvidenceRequired,
-    /// The request can't be read.
-    #[error("the request: expected 32 bytes of {field}, found {found}")]
-    Malformed {
-        /// Which field.
-        field: &'static str,
-        /// Bytes found.
-        found: usize,
-    },
-    /// The owners have authorised nothing, or something else.
+    /// A field of the request for the root key has another length than 32 bytes.
+    ///
+    /// Do: start a next broker whose version can take over from this one (CHANGELOG.md).
     #[error(
-        "the owners have not authorised this upgrade here: authorise it with `adytum broker authorise-upgrade`, and \
-         start the next broker with that file"
+        "the request for the root key: expected 32 bytes of {field}, found {found}; start a next broker of a \
+         version that can take over from this one"
+    )]
+    Malformed { field: &'static str, found: usize },
+    /// The owners have not authorised this upgrade at this broker.
+    ///
+    /// Do: authorise it with `adytum broker authorise-upgrade`, and start the next broker with
+    /// that file (`--upgrade-authorisation`).
+    #[error(
+        "the owners have not authorised this upgrade here: authorise it with `adytum broker \
+         authorise-upgrade`, and start the next broker with that file"
     )]
     NotAuthorised,
     /// The authorisation does not count any more.
     #[error(transparent)]
     Authorisation(#[from] AuthorisationError),
-    /// Another program, or another platform.
+    /// The next broker is another program, or on another platform, than the owners authorised.
+    ///
+    /// Do: correct the policy of `adytum broker authorise-upgrade --next-policy`, or start the
+    /// broker that it names.
     #[error("the successor is not a broker that the owners authorised: {0}")]
     Policy(PolicyRefusal),
-    /// Its platform is not trusted by the manifest in force.
-    #[error("the manifest in force does not trust the successor's platform; add its root to [trust] first")]
+    /// The manifest in force does not trust the platform of the next broker.
+    ///
+    /// Do: add the platform's vendor or root to `[trust]` of the manifest, apply it, and start
+    /// the next broker again.
+    #[error(
+        "the manifest in force does not trust the successor's platform; add its vendor or root to [trust] and \
+         apply the manifest first"
+    )]
     Untrusted,
     /// Its announcement can't be read.
     #[error("the successor's announcement: {0}")]
     Announcement(#[from] AnnouncementError),
-    /// A broker of another genesis.
+    /// The next broker has another genesis.
+    ///
+    /// See: `PinError::OtherGenesis`
     #[error("the successor is a broker of genesis {found}; this one's is {expected}")]
-    OtherGenesis {
-        /// This broker's.
-        expected: GenesisDigest,
-        /// The successor's.
-        found: GenesisDigest,
-    },
-    /// The key went to another.
-    #[error("the root key was handed to another successor already; only one gets it")]
+    OtherGenesis { expected: GenesisDigest, found: GenesisDigest },
+    /// The root key went to another broker.
+    ///
+    /// See: `NotReady::Fenced`
+    #[error(
+        "the root key was handed to another successor already, and only one gets it; use the address of that \
+         broker"
+    )]
     Fenced,
-    /// This may not be the newest state.
-    #[error("the broker restarted unplanned and hands nothing over until the owners confirm its state")]
+    /// After an unplanned restart the owners have not confirmed the state yet: it may not be the newest.
+    ///
+    /// See: `NotReady::AwaitingConfirmation`
+    #[error(
+        "the broker restarted unplanned and hands nothing over until the owners confirm its state with `adytum \
+         broker confirm`"
+    )]
     AwaitingConfirmation,
     /// The fence can't be kept, so nothing was handed over.
     #[error("nothing was handed over: {0}")]

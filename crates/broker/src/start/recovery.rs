@@ -1,11 +1,10 @@
 //! A broker that awaits recovery: its store is here and its root key is not. It
 //! takes shares until they are enough.
 //!
-//! A share is its own authority, beyond the attested session in which it comes:
-//! who has a right one was meant to have it, and k of them have the root key
-//! anyway. An owner's signature would add nothing against them and would cost the
-//! recovery where owners' keys were lost too. A wrong one is refused by its
-//! digest, and costs whoever sends it a session.
+//! A share needs no other authority than the attested session in which it comes. Its
+//! holder got it on purpose, and k holders have the root key anyway. An owner's signature
+//! would add nothing against them, and would prevent the recovery where owners' keys were
+//! lost too. A wrong share is refused by its digest, and its session is closed.
 
 use std::{
     collections::BTreeMap,
@@ -55,48 +54,64 @@ pub struct Recovered {
 
 /// A state that was recovered.
 pub struct RecoveredState {
-    /// The store, open.
     pub store: (Store, Loaded),
     /// Who brought its root key back.
     pub by: Recovered,
 }
 
 /// Why a share is not taken.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SupplyError {
-    /// A share of another arrangement.
+    /// The share is of another arrangement for recovery than the one in the broker's state.
+    ///
+    /// Do: run `adytum broker recover` again: it unwraps the share that this broker gives out.
     #[error(
-        "the share is of another arrangement for recovery than the one in the broker's state: the arrangement was \
-         changed since, or it is another broker's; unwrap the share that this broker gives out"
+        "the share is of another arrangement for recovery than the one in the broker's state: the arrangement \
+         was changed since, or it is another broker's; unwrap the share that this broker gives out"
     )]
     OtherArrangement,
-    /// Nobody has a share under this name.
-    #[error("{recipient} has no share in this arrangement for recovery")]
+    /// The arrangement for recovery has no share for this recipient.
+    ///
+    /// Do: use a recovery key that `[recovery]` of the manifest in force names.
+    #[error(
+        "{recipient} has no share in this arrangement for recovery; use a recovery key that [recovery] of the \
+         manifest names"
+    )]
     UnknownRecipient {
-        /// Who is said to have one.
+        /// The recipient that the request names, as text.
         recipient: String,
     },
     /// Not a share at all.
     #[error(transparent)]
     Sharing(#[from] SharingError),
-    /// Not the share that was made for that recipient.
-    #[error("this is not the share that was made for {recipient}")]
+    /// The share is not the share that was made for this recipient.
+    ///
+    /// Do: run `adytum broker recover` again with the recovery key of this recipient.
+    #[error(
+        "this is not the share that was made for {recipient}; run `adytum broker recover` again with that \
+         recovery key"
+    )]
     Wrong {
         /// Whose it was said to be.
         recipient: RecoveryRecipient,
     },
-    /// Right shares that give no key, or not this store's.
+    /// The shares are right, and the key that they give does not open the store: the state file
+    /// was changed.
+    ///
+    /// Do: put back the state file that the broker wrote, or a backup with `adytum-broker
+    /// restore`.
     #[error(
         "the shares of {recipients} are those of the arrangement, but what they give does not open the store: \
          somebody changed the state file; put the file back that the broker wrote"
     )]
-    DoNotOpen {
-        /// Whose.
-        recipients: String,
-    },
-    /// The root key is back already.
-    #[error("the root key is recovered already, so no share is needed any more")]
+    DoNotOpen { recipients: String },
+    /// The root key is recovered already, so no share is needed.
+    ///
+    /// Do: look at the broker with `adytum broker status`.
+    #[error("the root key is recovered already, so no share is needed; see `adytum broker status`")]
     Recovered,
     /// The store failed.
     #[error(transparent)]

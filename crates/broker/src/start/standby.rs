@@ -1,5 +1,5 @@
-//! A broker without its root key: it is live, attests, says how it stands, and
-//! releases and changes nothing. Either its key must come back by shares, or it
+//! A broker without its root key: it is live, attests, reports its state, and
+//! releases and changes nothing. Either its key must come back by shares, or the key
 //! went to another broker.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -43,14 +43,21 @@ pub enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StandbyError {
-    /// Its root key must come back.
+    /// The root key must come back first.
+    ///
+    /// See: `NotReady::AwaitingRecovery`
     #[error(
-        "the broker's root key is not on this machine: it waits for those who can recover it with `adytum broker \
-         recover`"
+        "the broker's root key is not on this machine; the holders of recovery keys bring it back with `adytum \
+         broker recover`"
     )]
     AwaitingRecovery,
-    /// Its root key went to another.
-    #[error("this broker handed its root key to the next one and answers nothing any more: go to that one")]
+    /// The root key went to another broker.
+    ///
+    /// See: `NotReady::Fenced`
+    #[error(
+        "this broker handed its root key to the next one and answers nothing any more; use the address of the \
+         next broker"
+    )]
     Fenced,
 }
 
@@ -65,7 +72,7 @@ impl StandbyError {
 }
 
 impl Standby {
-    /// Of this founding, in this TEE.
+    /// With this genesis, in this TEE.
     pub fn new(
         genesis: Genesis,
         attester: Arc<dyn Attester>,
@@ -77,8 +84,8 @@ impl Standby {
             Cause::Awaiting(awaiting) => simulated(awaiting.arrangement().simulation_roots()),
             Cause::Fenced(fenced) => fenced.roots.clone(),
         };
-        // Whoever comes is told to come again, rather than refused; that is all that
-        // is given to anybody.
+        // Every peer is asked to come again, rather than refused; no peer gets more
+        // than that.
         for root in TrustRoot::amd().chain([TrustRoot::intel()]) {
             if !roots.contains(&root) {
                 roots.push(root);

@@ -39,23 +39,21 @@ use zeroize::Zeroizing;
 use super::fence::{FENCE, FenceRecord};
 use crate::store::{Loaded, LockedStore, Store, StoreError};
 
-/// How long the former broker may take to leave the state directory.
+/// How long the previous broker may take to leave the state directory.
 const DIRECTORY: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Who wants to take over, and from whom.
+/// A takeover: the broker to take over from, and the next one.
 pub struct TakeOver<'a> {
-    /// The former broker's address.
+    /// The previous broker's address.
     pub from: &'a str,
-    /// By whose leave.
     pub authorisation: &'a SignedAuthorisation,
     /// Which broker it is.
     pub genesis: GenesisDigest,
     /// The digest of the Occlum configuration that this side has loaded.
     pub occlum: Option<Sha256Digest>,
-    /// This side's TEE.
     pub attester: Arc<dyn Attester>,
-    /// Where collateral for the former broker's evidence comes from.
+    /// Where collateral for the previous broker's evidence comes from.
     pub collateral: Arc<dyn CollateralSource>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
@@ -72,32 +70,31 @@ pub enum TakeOverError {
     #[error(transparent)]
     Attester(#[from] AttesterError),
     /// No session with the broker that the authorisation names.
-    #[error("the former broker: {0}")]
+    #[error("the previous broker: {0}")]
     Session(#[from] SessionError),
     /// It refused.
-    #[error("the former broker refused ({:?}): {}", .0.code(), .0.message())]
+    #[error("the previous broker refused ({:?}): {}", .0.code(), .0.message())]
     Refused(Box<tonic::Status>),
     /// It answered something else.
-    #[error("the former broker answered with {found}, expected {expected}")]
+    #[error(
+        "the previous broker answered with {found}, expected {expected}; check its address (--take-over-from) \
+         and its version"
+    )]
     Answer {
         /// What an answer has.
         expected: &'static str,
-        /// What came.
         found: String,
     },
     /// Its head can't be read.
-    #[error("the head in the former broker's answer: {0}")]
+    #[error("the head in the previous broker's answer: {0}")]
     Head(#[from] MalformedHead),
     /// The store in the state directory is not the one that was handed over.
     #[error(
-        "the state directory does not hold what the former broker had when it gave its key away ({reason}): it is \
-         fenced now, so copy its state directory as it is and start again"
+        "the state directory does not hold what the previous broker had when it gave its key away ({reason}): \
+         it is fenced now, so copy its state directory as it is and start again"
     )]
-    NotTheNewest {
-        /// What differs.
-        reason: String,
-    },
-    /// It does not continue the former broker's state.
+    NotTheNewest { reason: String },
+    /// It does not continue the previous broker's state.
     #[error(transparent)]
     Older(#[from] HeadError),
     /// The store failed.
@@ -105,7 +102,7 @@ pub enum TakeOverError {
     Store(#[from] StoreError),
 }
 
-/// The root key of the former broker, and what came with it.
+/// The root key of the previous broker, and what came with it.
 pub struct Handed {
     root: RootKey,
     head: StateHead,
@@ -118,8 +115,8 @@ pub struct Handed {
 }
 
 impl TakeOver<'_> {
-    /// Verifies the former broker, proves this one, and gets the key. From then on
-    /// the former one releases nothing.
+    /// Verifies the previous broker, proves this one, and gets the key. From then on
+    /// the previous one releases nothing.
     pub async fn ask(self) -> Result<Handed, TakeOverError> {
         let authorisation = self.authorisation.read(self.genesis)?;
         let successor = self.successor()?;
@@ -184,7 +181,7 @@ impl TakeOver<'_> {
 }
 
 impl Handed {
-    /// Opens the former broker's store, once that one has left it. Blocks on the
+    /// Opens the previous broker's store, once that one has left it. Blocks on the
     /// disk.
     pub fn open(&self, directory: &Path) -> Result<(Store, Loaded), TakeOverError> {
         let locked = self.directory(directory).map_err(|error| match error {
@@ -202,7 +199,7 @@ impl Handed {
             authorisation: self.authorisation.digest.0.to_vec(),
             successor: self.successor.to_vec(),
         };
-        // The fence is the former broker's last change.
+        // The fence is the previous broker's last change.
         let found = fence.and_then(|fence| <FenceRecord as prost::Message>::decode(fence.as_slice()).ok());
         if found != Some(expected) {
             return Err(TakeOverError::NotTheNewest {
@@ -214,8 +211,8 @@ impl Handed {
         if self.head.audit_size > 0 && store.record_hash(self.head.audit_size)? != self.head.audit_hash {
             return Err(TakeOverError::NotTheNewest { reason: "its audit log is another".into() });
         }
-        // That it is the newest state is what the former broker said under its
-        // evidence; nobody need confirm it.
+        // The previous broker said under its evidence that this is the newest state;
+        // nobody need confirm it.
         (loaded.planned, loaded.unconfirmed) = (true, false);
         Ok((store, loaded))
     }
@@ -251,7 +248,7 @@ mod tests {
     use super::*;
     use crate::fixture::{broker, workload_session};
 
-    /// A host that answers in the former broker's place, with code of its own that
+    /// A host that answers in the previous broker's place, with code of its own that
     /// its own document names, knows the root key that it gives.
     #[tokio::test]
     async fn a_successor_goes_on_only_with_what_the_owners_in_force_signed() {

@@ -21,14 +21,14 @@ use super::{
     tables::Fault,
 };
 
-/// A row is full with so many bytes: what is damaged together is lost together, and
-/// who asks for one record reads the whole row. A longer record has a row of its own.
+/// A row is full with this number of bytes: records that are damaged together are lost
+/// together, and a reader of one record reads the whole row. A longer record has a row of its own.
 const ROW: usize = 16 * 1024;
 const HASH: usize = 32;
 /// Of the length before each record.
 const LENGTH: usize = 4;
-/// A store in memory keeps so many audit records, and those that lie in a row with
-/// the oldest of them: it must not fill the memory.
+/// A store in memory keeps this number of audit records, and those in a row with the
+/// oldest of them: it must not fill the memory.
 const KEPT_IN_MEMORY: u64 = 4096;
 
 pub(super) type AuditTable<'t> = Table<'t, u64, &'static [u8]>;

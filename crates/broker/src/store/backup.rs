@@ -15,7 +15,7 @@ use super::{
     tables::{AUDIT, ENVELOPE, Fault, HEADER, ITEMS, MANIFESTS, SECRETS, STATE, guarded},
 };
 
-/// So many rows are copied in one transaction: memory stays bounded.
+/// The most rows that are copied in one transaction: memory stays bounded.
 const BATCH: usize = 4096;
 
 impl Store {

@@ -15,10 +15,9 @@ use zeroize::Zeroizing;
 
 use super::row::Element;
 
-/// The one row that says how all others stand.
+/// The one row that holds the state of all others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StateRow {
-    /// Counts transactions.
     pub(super) generation: u64,
     pub(super) epoch: u64,
     pub(super) manifest_version: u64,

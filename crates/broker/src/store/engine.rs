@@ -1,5 +1,5 @@
 //! Transactions: many changes in one, applied to the database and to the row
-//! that says how it stands.
+//! that holds its state.
 
 use std::{
     path::PathBuf,
@@ -89,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// The open database; after a failure it is opened anew.
+    /// The open database; after a failure it is opened again.
     fn database(&mut self) -> Result<Arc<Database>, StoreError> {
         if self.diverged {
             return Err(StoreError::Diverged { path: self.path() });
@@ -321,7 +321,7 @@ impl<'t> Tables<'t> {
         }
     }
 
-    /// Makes each of them: whoever reads a store that was started finds them.
+    /// Makes each of them: every reader of a store that was started finds them.
     fn open_all(&mut self) -> Result<(), Fault> {
         self.manifests.open()?;
         self.secrets.open()?;

@@ -35,8 +35,8 @@ pub const MAXIMUM_ENVELOPE_LENGTH: usize = 1024 * 1024;
 /// What a store holds, its head, and some of its items.
 type Peeked<const N: usize> = (Loaded, StateHead, [Option<Zeroizing<Vec<u8>>>; N]);
 
-/// A store that is this broker's and whose root key is not there yet. What lies
-/// in its envelope can be read and written; the rest opens with [`Self::unlock`].
+/// A store that is this broker's and whose root key is not there yet. Its
+/// envelope can be read and written; the rest opens with [`Self::unlock`].
 pub struct LockedStore {
     storage: Arc<dyn Storage>,
     database: Database,
@@ -270,7 +270,7 @@ fn create(path: &Path, genesis: GenesisDigest) -> Result<(), StoreError> {
     })
 }
 
-/// Lets `write` make a file beside `path`, then gives it its name, durably.
+/// Lets `write` make a file in the directory of `path`, then gives it its name, durably.
 pub(super) fn appear(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), StoreError>,
@@ -297,7 +297,7 @@ pub(super) fn appear(
             .map_err(|source| io_error(&directory, "syncing", source))
     });
     if done.is_err() {
-        // What is left would only take space.
+        // The rest would only take space.
         let _ = removed(&new);
     }
     done

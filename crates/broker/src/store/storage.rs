@@ -1,4 +1,4 @@
-//! What lies under the database: a file, or memory.
+//! The storage under the database: a file, or memory.
 
 use std::{
     fs::{File, OpenOptions},
@@ -137,7 +137,7 @@ impl StorageBackend for FileBackend {
                     nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS,
                 ) => {}
                 Err(error) => {
-                    // What was taken before the end of the space is given back.
+                    // The space that was taken before the end is given back.
                     let _ = self.file.set_len(present);
                     return Err(error.into());
                 }

@@ -17,9 +17,9 @@ pub(super) type Keyed = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 /// In clear: format, genesis, and what tells the right key.
 pub(super) const HEADER: Named = TableDefinition::new("header");
-/// In clear: what must be readable before the root key is there.
+/// In clear: the items that must be readable before the root key is there.
 pub(super) const ENVELOPE: Named = TableDefinition::new("envelope");
-/// One row: how all others stand.
+/// One row: the state of all others.
 pub(super) const STATE: Named = TableDefinition::new("state");
 /// Every manifest, by version.
 pub(super) const MANIFESTS: Numbered = TableDefinition::new("manifests");
@@ -30,7 +30,7 @@ pub(super) const ITEMS: Keyed = TableDefinition::new("items");
 /// Audit records, by the number of the first in a row, from 1.
 pub(super) const AUDIT: Numbered = TableDefinition::new("audit");
 
-/// What goes wrong inside a transaction.
+/// A failure inside a transaction.
 pub(super) enum Fault {
     Database(Box<redb::Error>),
     Store(StoreError),

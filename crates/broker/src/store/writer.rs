@@ -20,11 +20,11 @@ use super::{
 };
 use crate::telemetry::metrics::StoreActivity;
 
-/// So many callers wait in the queue; one more waits to enter it.
+/// At most this number of callers wait in the queue; one more waits to enter it.
 const QUEUE: usize = 1024;
-/// So many changes are committed together, at most.
+/// The most changes that are committed together.
 const MAXIMUM_GROUP: usize = 1024;
-/// So many bytes are committed together, or one change.
+/// The most bytes that are committed together, unless one change has more.
 const MAXIMUM_GROUP_LENGTH: usize = 8 * 1024 * 1024;
 
 pub(super) enum Message {
@@ -160,8 +160,8 @@ impl Shared {
 /// part of what a sync takes. It only gives way meanwhile: to be woken from a sleep takes
 /// longer than their coming where processors are virtual.
 const PATIENCE: Duration = Duration::from_micros(100);
-/// And for all of them no longer than this part of what the last transaction took: who
-/// comes later than that is better served by the next one.
+/// And for all of them no longer than this part of the time that the last transaction
+/// took: a caller that comes later is better served by the next one.
 const PART: u32 = 4;
 /// How long those who read may take when the file is to be closed, and how often that
 /// is looked at.
@@ -237,7 +237,7 @@ impl Writer {
             self.engine.commit(&changes, |state| state.clean |= last)
         };
         self.closed |= last && result.is_ok();
-        // Also after a failure: records may be on the disk that nobody was told of.
+        // Also after a failure: records may be on the disk that were reported to nobody.
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = self.engine.current().head();
         self.known = group.len() + queue.len();
         self.took = began.elapsed();

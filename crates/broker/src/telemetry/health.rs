@@ -1,5 +1,5 @@
-//! Is the broker alive, is it ready, and if not, why not: what those ask who
-//! run it. The port tells nothing else, and nothing of a secret.
+//! The answers for operators: is the broker alive, is it ready, and if not, why not. The
+//! port gives nothing else, and nothing of a secret.
 
 pub mod server;
 
@@ -9,24 +9,51 @@ use std::sync::{Arc, PoisonError, RwLock};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotReady {
-    /// It has not taken up its state yet.
+    /// The broker is starting and has not taken up its state yet.
+    ///
+    /// Do: wait until `/readyz` answers 200.
+    ///
+    /// Retry: later
     #[error("the broker is starting")]
     Starting,
-    /// Its root key is not on this machine.
-    #[error("the root key has to be recovered with `adytum broker recover`")]
+    /// The broker's root key is not on this machine, so it waits for the shares of the recovery
+    /// key.
+    ///
+    /// Do: have the holders of recovery keys run `adytum broker recover`. Or put the state
+    /// directory back on the machine where it was written.
+    ///
+    /// Retry: later
+    #[error("the root key is not on this machine and has to be recovered with `adytum broker recover`")]
     AwaitingRecovery,
-    /// Its root key went to another broker.
-    #[error("the root key was handed over: the next broker serves")]
+    /// The broker handed its root key to the next broker and releases and changes nothing any
+    /// more.
+    ///
+    /// Do: use the address of the next broker, and stop this one.
+    ///
+    /// Retry: later
+    #[error("the root key was handed over; the next broker serves")]
     Fenced,
-    /// After an unplanned restart the owners have not confirmed the state yet.
-    #[error(
-        "the restart was unplanned, and the owners have to confirm the state with `adytum broker confirm`"
-    )]
+    /// The broker restarted unplanned, and the owners have not confirmed yet that its state is the
+    /// newest.
+    ///
+    /// Do: compare the state with `adytum broker status`, then confirm it with `adytum broker
+    /// confirm`.
+    ///
+    /// Retry: later
+    #[error("the restart was unplanned, and the owners have to confirm the state with `adytum broker confirm`")]
     AwaitingConfirmation,
-    /// Nothing can be recorded, so nothing is released.
+    /// The store failed, so the broker can record nothing and releases nothing.
+    ///
+    /// Do: find the failure in the broker's log; docs/operate.md has the next steps.
+    ///
+    /// Retry: later
     #[error("the store failed; the broker's log says how, docs/operate.md what to do")]
     StoreFailed,
-    /// It ends requests in progress and takes no new sessions.
+    /// The broker is shutting down: it ends requests in progress and takes no new sessions.
+    ///
+    /// Do: try again when the broker, or the one that replaces it, is ready.
+    ///
+    /// Retry: later
     #[error("the broker is shutting down")]
     Draining,
 }
@@ -53,7 +80,7 @@ pub trait Observed: Send + Sync {
     fn metrics_text(&self) -> String;
 }
 
-/// What the health port tells, from before there is a broker until its end.
+/// The state that the health port reports, from before there is a broker until its end.
 #[derive(Clone)]
 pub struct Health(Arc<RwLock<Phase>>);
 

@@ -39,13 +39,11 @@ pub(crate) struct Reading {
     pub(crate) manifest_version: u64,
     /// How often it was started.
     pub(crate) epoch: u64,
-    /// Is it ready?
     pub(crate) ready: bool,
 }
 
 /// The metrics of one broker.
 pub struct Metrics {
-    /// Open sessions.
     pub(crate) sessions: Gauge,
     /// Open sessions of peers that gave no evidence.
     pub(crate) unattested_sessions: Gauge,

@@ -19,7 +19,7 @@ async fn a_signed_command_is_void_on_another_session_and_another_broker() {
     let status = execute(&second, command.clone()).await.unwrap_err();
     assert_eq!(stable(&status), (Code::PermissionDenied, "signature-invalid".into(), false));
 
-    // Another broker of the same owner: same key, another founding.
+    // Another broker of the same owner: same key, another genesis.
     let mut other = World::new(1, 1);
     other.owners = vec![OwnerSigningKey::from_pem(&world.owners[0].to_pem().unwrap()).unwrap()];
     other.genesis = Genesis::found([other.owners[0].public_key()], 1).unwrap();

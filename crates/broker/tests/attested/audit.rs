@@ -99,7 +99,7 @@ async fn an_export_agrees_with_what_the_broker_attests_and_a_restart_goes_on_wit
     let running = world.start_in(directory.path()).await;
     let second = export(&world, &running).await;
     assert_eq!(second.key, first.key);
-    // The head from before the restart stands in it.
+    // The head from before the restart is in it.
     check(&second, &seen).unwrap();
     assert_eq!(second.records[..first.records.len()], first.records);
     // The file of before is cut off for who has seen the broker since.
@@ -136,7 +136,7 @@ async fn strangers_floods_do_not_grow_the_log() {
         let foreign = SimAttester::new(Platform::ephemeral().unwrap(), crate::world::identity("serving"));
         assert!(world.replica_with(std::sync::Arc::new(foreign), running.address).await.is_err());
     }
-    // Tools without evidence, with a key that is nobody's.
+    // Tools without evidence, with a key that belongs to no owner.
     let thief = World::new(1, 1);
     for n in 0..20u8 {
         let session = world.owner(running.address).await;

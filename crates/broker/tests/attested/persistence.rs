@@ -56,7 +56,7 @@ async fn manifest_secrets_and_versions_survive_a_restart() {
     }
 }
 
-/// The former server's connections may hold the broker, and so the directory's
+/// The previous server's connections may hold the broker, and so the directory's
 /// lock, a moment longer.
 async fn eventually_started(world: &World, directory: &TempDir) -> crate::world::Running {
     let digest = world.genesis.digest();

@@ -171,12 +171,12 @@ async fn wrong_shares_are_refused_and_named() {
     let mut flipped = own.share.clone();
     flipped[20] ^= 1;
     for (request, code) in [
-        // Shares of the former recipients, sent as what they are, and passed off as new.
+        // Shares of the previous recipients, sent as what they are, and passed off as new.
         (of(&former, share(&former, &keys[0])), "share-of-other-arrangement"),
         (of(&present, share(&former, &keys[0])), "share-wrong"),
         (supply(&foreign, &keys[0]), "share-of-other-arrangement"),
         (of(&present, share(&foreign, &keys[0])), "share-wrong"),
-        // Who was replaced, and another holder's share under this name.
+        // The replaced holder, and another holder's share under this name.
         (stranger, "share-recipient-unknown"),
         (of(&present, share(&present, &keys[1])), "share-wrong"),
         (of(&present, flipped), "share-wrong"),
@@ -229,7 +229,7 @@ async fn what_the_host_put_in_the_place_of_an_arrangement_is_noticed() {
     };
     let genesis = world.genesis.digest();
     assert_eq!(verify(&forged, genesis).await, Err("recovery-by-other-program"));
-    // The genuine evidence beside other shares, and for another genesis.
+    // The genuine evidence with other shares, and for another genesis.
     let genuine_one = Arrangement::decode(&genuine).unwrap();
     assert_eq!(verify(&genuine_one, genesis).await, Ok(()));
     assert_eq!(
@@ -286,7 +286,7 @@ async fn no_secret_is_kept_that_nobody_could_recover() {
     assert!(recovery(&owner).await.arrangement.is_empty());
     running.stop().await;
 
-    // What ends with the process anyway asks for nothing.
+    // A state that ends with the process anyway asks for nothing.
     let running = world.start().await;
     let owner = world.owner(running.address).await;
     silent.version = 1;

@@ -53,14 +53,14 @@ async fn a_hangup_reads_the_log_filter_again_and_a_broken_one_changes_nothing() 
     hang_up();
     let quiet = until("the log filter was read again").await;
     assert!(quiet.iter().all(|line| !line.contains("\"INFO\"")), "{quiet:?}");
-    until("collateral is fetched anew").await;
+    until("collateral is fetched again").await;
 
     for broken in ["adytum_broker=loud", "", &"x".repeat(5000)] {
         fs::write(&filter, broken).unwrap();
         hang_up();
         until("reload-failed").await;
-        // The former one is in force, and the broker serves.
-        until("collateral is fetched anew").await;
+        // The previous one is in force, and the broker serves.
+        until("collateral is fetched again").await;
         let connector = stage.world.connector(Some(stage.world.attester("serving")), stage.identity(None));
         let replica = connector.session(&process.address.to_string()).await.unwrap();
         fetch(&replica, &["ssl_config"]).await.unwrap();

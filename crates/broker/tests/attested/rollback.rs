@@ -209,7 +209,7 @@ async fn after_an_unplanned_restart_nothing_is_released_until_the_owners_confirm
     assert_eq!(stable(&refused).1, "awaiting-confirmation");
     let status = running.broker.status();
     assert!(status.awaiting_confirmation);
-    // What is confirmed must be this state.
+    // The confirmed state must be this one.
     let now = head(&owner);
     let all: Vec<_> = world.owners.iter().map(|key| (key, None)).collect();
     let confirm = |head: &StateHead| world.command(&owner, 1, world.confirmation(&running, head, None, &all));

@@ -111,7 +111,7 @@ async fn reports_that_are_forged_relayed_or_of_other_machines_are_refused() {
     type Forge = Arc<dyn Fn(ReportData) -> Evidence + Send + Sync>;
     let (own, foreign) = (Arc::clone(&platform), Arc::clone(&other));
     let forges: [(Forge, &str); 4] = [
-        // The measurement of the guest that is meant, in another's report.
+        // The measurement of the expected guest, in another guest's report.
         (
             Arc::new(move |report_data| {
                 let mut evidence = made(&own, report_data);

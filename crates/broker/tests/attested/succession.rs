@@ -145,7 +145,7 @@ async fn the_authorised_successor_goes_on_and_the_former_broker_is_fenced() {
     let next = succeed(&world, &handed, store).await;
     assert_eq!(release(&world, NEXT, next.address).await, Ok(b"open sesame".to_vec()));
     assert!(!next.broker.awaiting_confirmation());
-    // Whoever has seen the former one's state sees that this is its continuation.
+    // A peer that has seen the previous state sees that this is its continuation.
     next.broker.continues(&head).await.unwrap();
     let log = next.broker.store().records(1, 1000).unwrap();
     let commands: Vec<String> = log
@@ -161,7 +161,7 @@ async fn the_authorised_successor_goes_on_and_the_former_broker_is_fenced() {
     next.stop().await;
     drop((owner, replica));
 
-    // Nothing is left for the former code, on its machine or through its fence.
+    // Nothing is left for the previous code, on its machine or through its fence.
     let error = reopen(&world, "broker", home.path()).await.unwrap_err();
     assert_eq!(error.code(), "store-unsealing");
     let waiting = Waiting::start(&world, "broker", Cause::Fenced(fenced)).await;
@@ -184,7 +184,7 @@ async fn nobody_else_gets_the_root_key() {
     let next = || world.attester(NEXT);
     let denied = |code: &str| (Code::PermissionDenied, code.to_owned(), false);
 
-    // The document alone, before the owners have told the broker.
+    // The document alone, before the owners have given it to the broker.
     let asked = ask(&world, next(), running.address, &signed).await;
     assert_eq!(refusal(asked), denied("upgrade-not-authorised"));
     // One of two owners; a thief; another program than the one signed for.
@@ -231,7 +231,7 @@ async fn nobody_else_gets_the_root_key() {
     let mut client = BrokerSuccessionClient::new(without_claims.channel.clone());
     let refused = client.take_over(Request::new(request)).await.unwrap_err();
     assert_eq!(stable(&refused).1, "announcement-malformed");
-    // A broker of another genesis that somebody else founded with the right code.
+    // A broker of another genesis that somebody else created with the right code.
     elsewhere.platform = world.platform.clone();
     let mut lured = authorisation(&elsewhere);
     lured.text =
@@ -259,8 +259,8 @@ async fn nobody_else_gets_the_root_key() {
     running.stop().await;
 }
 
-/// Whatever was on its way when a process died, the one successor gets the key
-/// again, no other does, and the former broker never releases a secret.
+/// A process may die at any step: the one successor gets the key again, no other does,
+/// and the previous broker never releases a secret.
 #[tokio::test]
 async fn a_death_at_any_step_leaves_one_broker_that_comes_to_release() {
     let world = World::new(1, 1);
@@ -269,7 +269,7 @@ async fn a_death_at_any_step_leaves_one_broker_that_comes_to_release() {
     let before = TempDir::new().unwrap();
     std::fs::copy(home.path().join(FILE), before.path().join(FILE)).unwrap();
 
-    // The answer is lost and the former broker dies with it.
+    // The answer is lost and the previous broker dies with it.
     drop(ask(&world, world.attester(NEXT), former.address, &signed).await.unwrap());
     former.crash().await;
     let found = reopen(&world, "broker", home.path()).await.unwrap();

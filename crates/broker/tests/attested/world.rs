@@ -383,7 +383,7 @@ pub(crate) fn stable(status: &Status) -> (Code, String, bool) {
     (status.code(), text("adytum-code"), text("adytum-retry") == "true")
 }
 
-/// Asks until it is so; for what happens beside the test.
+/// Asks until it is so; for events that happen while the test runs.
 pub(crate) async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), async {
         loop {

@@ -14,7 +14,7 @@ use crate::genesis::GenesisDigest;
 
 const DOMAIN: &[u8] = b"adytum audit checkpoint v1";
 
-/// Who signs checkpoints: an Ed25519 public key.
+/// The key that signs checkpoints: an Ed25519 public key.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointPublicKey(pub [u8; 32]);
 
@@ -55,7 +55,7 @@ impl std::str::FromStr for CheckpointPublicKey {
     }
 }
 
-/// What is signed: SHA-512 over the length-prefixed domain, genesis, size (eight
+/// The bytes that are signed: SHA-512 over the length-prefixed domain, genesis, size (eight
 /// bytes, big-endian) and hash.
 fn message(genesis: GenesisDigest, size: u64, hash: &[u8]) -> [u8; 64] {
     let mut hasher = LengthPrefixed::<Sha512>::new();

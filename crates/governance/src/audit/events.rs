@@ -1,4 +1,4 @@
-//! What happened: one event for each secret granted or refused, and for each
+//! Events: one for each secret that was granted or refused, and one for each
 //! command of an owner. Events carry names, codes and digests, never a value.
 
 use std::net::SocketAddr;
@@ -15,7 +15,6 @@ use crate::{head::StateHead, recovery::sharing::RecoveryRecipient};
 /// Who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
-    /// From where.
     pub address: SocketAddr,
     /// Which program, if it has given evidence.
     pub attested: Option<AttestedWho>,
@@ -26,13 +25,10 @@ pub struct Who {
 pub struct AttestedWho {
     /// SHA-256 of its claims as JSON.
     pub claims_digest: Sha256Digest,
-    /// SGX, TDX, SEV-SNP.
     pub tee: String,
-    /// What was measured: MRENCLAVE, MRTD, or the launch digest. Hexadecimal.
+    /// The measurement of its code: MRENCLAVE, MRTD, or the launch digest. Hexadecimal.
     pub measurement: String,
-    /// SGX only.
     pub mr_enclave: Option<MrEnclave>,
-    /// The machine.
     pub platform: String,
 }
 
@@ -122,41 +118,30 @@ impl CommandName {
 pub enum Event {
     /// A secret was granted.
     Granted {
-        /// To whom.
         who: Who,
         /// Which; `None` when only model rules were asked for.
         secret: Option<SecretName>,
-        /// The value's version.
         secret_version: u64,
-        /// As which workload.
         rule: String,
-        /// Under which manifest.
         manifest_version: u64,
     },
     /// A secret was refused to a peer with accepted evidence.
     Refused {
-        /// To whom.
         who: Who,
-        /// Which.
         secret: Option<SecretName>,
-        /// Stable code.
         code: &'static str,
         /// Every rule that failed.
         rule: String,
-        /// Under which manifest.
         manifest_version: u64,
     },
     /// A command was carried out.
     Executed {
-        /// For whom.
         who: Who,
         /// The owners who signed it.
         owners: Vec<OwnerPublicKey>,
-        /// What.
         command: CommandName,
         /// Did it change what the broker holds?
         changes: bool,
-        /// About which secret.
         secret: Option<SecretName>,
         /// The manifest in force afterwards.
         manifest_version: u64,
@@ -185,15 +170,12 @@ pub enum Event {
     },
     /// A command was refused.
     CommandRefused {
-        /// To whom.
         who: Who,
         /// The owners who validly signed it, if enough of it was right to tell.
         owners: Vec<OwnerPublicKey>,
         /// What, where it could be read.
         command: Option<CommandName>,
-        /// Stable code.
         code: &'static str,
-        /// In words.
         reason: String,
         /// The manifest in force.
         manifest_version: u64,

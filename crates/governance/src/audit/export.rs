@@ -16,9 +16,7 @@ const FORMAT: &str = "adytum audit export v1";
 /// The first line: whose log, which part, and the broker's word for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Whose log.
     pub genesis: GenesisDigest,
-    /// Who signed.
     pub checkpoint_key: CheckpointPublicKey,
     /// The number of the first record in the file.
     pub first: u64,

@@ -13,7 +13,7 @@ use super::events::{CommandName, Event, Who};
 
 /// The longest record, in bytes.
 pub const MAXIMUM_RECORD_LENGTH: usize = 4096;
-/// The longest rule or reason, in bytes; what is beyond it is cut off.
+/// The longest rule or reason, in bytes; the rest is cut off.
 const MAXIMUM_TEXT: usize = 1024;
 /// The longest description of a platform, in bytes.
 const MAXIMUM_FIELD: usize = 256;
@@ -21,11 +21,9 @@ const MAXIMUM_FIELD: usize = 256;
 /// An audit record as a store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
-    /// From 1.
     pub number: u64,
     /// The hash of the record before; `None` for the first.
     pub previous: Option<Sha256Digest>,
-    /// What was appended.
     pub bytes: Vec<u8>,
     /// [`record_hash`] of all these.
     pub hash: Sha256Digest,
@@ -151,7 +149,7 @@ fn bounded(text: &str, limit: usize) -> String {
 pub struct ReadableRecord {
     /// When, by the broker's clock.
     pub time: String,
-    /// What happened: start, grant, refusal, command, command-refused, summary,
+    /// The kind of event: start, grant, refusal, command, command-refused, summary,
     /// checkpoint.
     pub kind: &'static str,
     #[serde(flatten)]
@@ -159,7 +157,7 @@ pub struct ReadableRecord {
 }
 
 impl ReadableRecord {
-    /// Names and values of all that the record says beside time and kind.
+    /// Names and values of all fields of the record except time and kind.
     pub fn fields(&self) -> Vec<(String, String)> {
         let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(&self.fields) else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What an export proves, without a broker: the first record that is not as the
+//! The proof of an export, without a broker: the first record that is not as the
 //! broker wrote it, by its number.
 
 use std::{
@@ -18,17 +18,16 @@ use crate::genesis::GenesisDigest;
 
 /// The longest line, in bytes.
 const MAXIMUM_LINE: u64 = 64 * 1024;
-/// So many hashes are remembered for checkpoints over earlier records: more than
-/// can be committed between a record and its checkpoint.
+/// The number of hashes that are remembered for checkpoints over earlier records: more
+/// than can be committed between a record and its checkpoint.
 const REMEMBERED: usize = 65_536;
 
-/// What is known from elsewhere, above all from an attested session with the
-/// broker. Without any of it, a file is only held against itself.
+/// Facts that are known from elsewhere, above all from an attested session with the
+/// broker. Without any of them, a file is only compared with itself.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// Whose log.
     pub genesis: Option<GenesisDigest>,
-    /// Who signs its checkpoints.
+    /// The key that signs its checkpoints.
     pub checkpoint_key: Option<CheckpointPublicKey>,
     /// Number and hash of a record.
     pub head: Option<(u64, Sha256Digest)>,
@@ -53,76 +52,87 @@ pub struct Verified {
     pub checkpoints: u64,
 }
 
-/// What is wrong with an export. Numbers are those of the first record that is
-/// not as the broker wrote it.
+/// The fault of an export. Numbers are those of the first record that is not as the
+/// broker wrote it.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// The file can't be read.
+    /// The file of the export can't be read.
+    ///
+    /// Do: check the path and the permissions of the file.
     #[error("the export can't be read: {0}")]
     Io(#[from] io::Error),
-    /// The first line is none.
+    /// The first line is not the first line of an audit export.
+    ///
+    /// Do: give a file that `adytum audit export` wrote, as it wrote it.
     #[error("the first line is not that of an audit export: {reason}")]
     Header {
-        /// What is wrong with it.
+        /// The part of the line that is wrong.
         reason: String,
     },
-    /// The log of another broker.
+    /// The export is the log of another broker than the expected one.
+    ///
+    /// Do: give the genesis document of the broker whose log it is (`--genesis`), or export the
+    /// log of the expected broker.
     #[error("record {number}: this is the log of the broker with genesis {found}; expected {expected}")]
     OtherBroker {
         /// Which record says so.
         number: u64,
-        /// The broker that was meant.
         expected: GenesisDigest,
         /// The one in the file.
         found: String,
     },
-    /// Signed by another key.
+    /// The checkpoints in the export are signed by another key than the expected one.
+    ///
+    /// Do: compare `--checkpoint-key` with the key that `adytum audit export` prints. If they are
+    /// the same, do not trust the file.
     #[error("record {number}: checkpoints are signed by {found}; expected the key {expected}")]
     OtherKey {
         /// Which record says so.
         number: u64,
-        /// The key that was meant.
         expected: CheckpointPublicKey,
         /// The one in the file.
         found: String,
     },
-    /// A record's line is not what the broker wrote.
+    /// A record is not as the broker wrote it.
+    ///
+    /// Do: do not trust the file. Export again with `adytum audit export`, and find out how this
+    /// copy was changed.
     #[error("record {number} was altered: its line does not follow from its contents and its hash")]
-    Altered {
-        /// Which record.
-        number: u64,
-    },
-    /// A record is not there.
+    Altered { number: u64 },
+    /// A record is missing between two others.
+    ///
+    /// Do: do not trust the file. Export again with `adytum audit export`, and find out how this
+    /// copy was changed.
     #[error("record {number} is missing")]
-    Missing {
-        /// Which record.
-        number: u64,
-    },
-    /// A record stands elsewhere.
-    #[error("record {number} is not in its place: record {found} stands there")]
-    Reordered {
-        /// Which record.
-        number: u64,
-        /// What stands there.
-        found: u64,
-    },
-    /// A record does not follow the one before it.
+    Missing { number: u64 },
+    /// Another record is in the place of a record.
+    ///
+    /// Do: do not trust the file. Export again with `adytum audit export`, and find out how this
+    /// copy was changed.
+    #[error("record {number} is not in its place: record {found} is there")]
+    Reordered { number: u64, found: u64 },
+    /// A record does not follow the record before it.
+    ///
+    /// Do: do not trust the file. Export again with `adytum audit export`, and find out how this
+    /// copy was changed.
     #[error(
         "record {number} does not follow the one before it: one of them was replaced, or the two are of \
          different logs"
     )]
-    NotLinked {
-        /// Which record.
-        number: u64,
-    },
-    /// The log begins otherwise than a log does.
+    NotLinked { number: u64 },
+    /// The first record is not the start of a broker, with which a log begins.
+    ///
+    /// Do: give the number of the first record with `--from` if the file is a part of a log.
+    /// Otherwise, do not trust the file.
     #[error("record {number} is not the broker's start, with which a log begins")]
-    NoStart {
-        /// Which record.
-        number: u64,
-    },
-    /// The end is missing.
+    NoStart { number: u64 },
+    /// Records at the end of the log are missing.
+    ///
+    /// Do: do not trust the file. Export again with `adytum audit export`, and find out how this
+    /// copy was changed.
     #[error("the log is cut off at record {number}: it has {size} records")]
     Truncated {
         /// The first that is missing.
@@ -130,15 +140,20 @@ pub enum VerifyError {
         /// How many there must be.
         size: u64,
     },
-    /// More records than the checkpoint is over.
+    /// The export has records after the last record that the broker signed.
+    ///
+    /// Do: do not trust the file. Export again with `adytum audit export`, and find out how this
+    /// copy was changed.
     #[error("record {number} is beyond the {size} records that the broker signed")]
     Beyond {
-        /// Which record.
         number: u64,
         /// How many were signed.
         size: u64,
     },
-    /// A checkpoint that the broker did not sign, or over another record.
+    /// A checkpoint is not signed by the broker, or is over another record.
+    ///
+    /// Do: do not trust the file. Export again with `adytum audit export`, and find out how this
+    /// copy was changed.
     #[error("record {number}: the checkpoint over record {size} is forged, or is over another log")]
     Checkpoint {
         /// The record that it is in; for the one in the first line, the one it is
@@ -147,12 +162,14 @@ pub enum VerifyError {
         /// The record that it is over.
         size: u64,
     },
-    /// Another record than the one known from elsewhere.
+    /// A record has another hash than the head that is known from an attested session.
+    ///
+    /// Do: compare `--head` with the head that `adytum broker verify` prints. If they are the
+    /// same, do not trust the file: it is another history.
     #[error(
         "record {number} has the hash {found}; the broker's head says {expected}: this is another history"
     )]
     Head {
-        /// Which record.
         number: u64,
         /// The hash known from elsewhere.
         expected: Sha256Digest,
@@ -239,7 +256,7 @@ fn line(input: &mut impl BufRead) -> Result<Option<(String, bool)>, VerifyError>
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
-    // What is not UTF-8 is no line of an export either way.
+    // Bytes that are not UTF-8 are no line of an export either way.
     Ok(Some((String::from_utf8_lossy(&bytes).into_owned(), whole)))
 }
 
@@ -302,7 +319,7 @@ impl<'a> Chain<'a> {
             return Err(VerifyError::Reordered { number: self.next, found: number });
         }
         let first = number == self.header.first;
-        // What came before the first in the file is not here to compare; before
+        // The record before the first in the file is not here to compare; before
         // the first of all there is nothing.
         let follows =
             if first { (number == 1) == record.previous.is_none() } else { record.previous == self.previous };

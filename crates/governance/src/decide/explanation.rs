@@ -9,7 +9,7 @@ use super::{Mismatches, Reason, Refusal, Verdict, Workload};
 pub(super) const MAXIMUM_LENGTH: usize = 4096;
 
 impl Refusal {
-    /// What was expected, what was found, what to do, in at most
+    /// The expected and the found values and the next step, in at most
     /// [`MAXIMUM_LENGTH`] bytes. A peer that is no workload learns nothing about
     /// which names exist: its answer does not depend on them.
     pub fn explanation(&self) -> String {
@@ -135,7 +135,7 @@ impl Bounded {
         }
     }
 
-    /// Into the reserve; what does not fit is left out.
+    /// Into the reserve; the rest is left out.
     fn push_end(&mut self, more: &str) {
         self.cut = true;
         if self.text.len() + more.len() <= MAXIMUM_LENGTH {

@@ -8,7 +8,6 @@ use crate::trust;
 /// A workload that the peer is not, and every rule that says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Which.
     pub workload: Workload,
     /// Every rule that failed; never empty.
     pub failures: Vec<Failure>,
@@ -27,7 +26,6 @@ pub struct Mismatches {
 /// must not cost a broker of many workloads.
 #[derive(Clone, Copy, Debug)]
 pub struct Listing {
-    /// Of all workloads.
     pub workloads: usize,
     /// Of those that may have a secret, for each secret that was asked for.
     pub each_secret: usize,
@@ -73,7 +71,7 @@ impl<'a> OtherWorkloads<'a> {
         Self { rules, claims, workloads }
     }
 
-    /// So many of those that are meant, described.
+    /// Descriptions of at most the given number of the mismatches.
     pub(super) fn nearest(&self, number: usize, meant: impl Fn(&Workload) -> bool) -> Mismatches {
         let mut all = self.workloads.iter().map(|(_, workload)| workload).filter(|workload| meant(workload));
         let mismatch =

@@ -1,4 +1,4 @@
-//! What a manifest says of certificates: all that stands in one but the key.
+//! The certificates in a manifest: every field of one but the key.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
@@ -19,8 +19,8 @@ pub struct DnsName(String);
 /// Why a text is no host name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{found:?} is no host name for a certificate; expected labels of a-z, 0-9 and '-' (1 to 63 each, 253 in all, \
-     not beginning or ending with '-'), separated by '.'; the first of three or more may be \"*\""
+    "{found:?} is no host name for a certificate; expected labels of a-z, 0-9 and '-' (1 to 63 each, 253 \
+         in all, not beginning or ending with '-'), separated by '.'; the first of three or more may be \"*\""
 )]
 pub struct DnsNameError {
     /// The beginning of what was found.
@@ -100,8 +100,7 @@ impl fmt::Display for CertificateUsage {
     }
 }
 
-/// All that stands in a certificate but the key: at least one name and one usage,
-/// none twice.
+/// All fields of a certificate but the key: at least one name and one usage, none twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateRule {
     /// Host names, in the order of the manifest.

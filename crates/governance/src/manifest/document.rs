@@ -62,13 +62,13 @@ pub struct RecoveryTable {
     /// age X25519 recipients (`age1..`), each of whom gets one share.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipients: Vec<String>,
-    /// Whoever loses the machine loses the secrets.
+    /// A lost machine means lost secrets.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unrecoverable: bool,
 }
 
 impl RecoveryTable {
-    /// So many of these recipients.
+    /// The number of recipients that must come together.
     pub fn shares(threshold: u8, recipients: impl IntoIterator<Item = impl ToString>) -> Self {
         let recipients = recipients.into_iter().map(|recipient| recipient.to_string()).collect();
         Self { threshold: Some(threshold), recipients, unrecoverable: false }
@@ -85,10 +85,8 @@ impl RecoveryTable {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestartTable {
-    /// "wait" or "serve".
     #[serde(default)]
     pub unplanned: UnplannedRestart,
-    /// "serve" or "wait".
     #[serde(default, skip_serializing_if = "PlannedRestart::is_default")]
     pub planned: PlannedRestart,
     /// How many owners confirm the state, if fewer than must agree to a change.
@@ -102,23 +100,23 @@ impl RestartTable {
     }
 }
 
-/// What follows an unplanned restart.
+/// The rule for an unplanned restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnplannedRestart {
     /// Nothing is released until the owners confirm that the state is the newest.
     #[default]
     Wait,
-    /// Secrets are released at once: whoever can put an older state back and
-    /// restart the broker gets it to release by that.
+    /// Secrets are released at once: a host that puts an older state back and
+    /// restarts the broker makes it release by that state.
     Serve,
 }
 
-/// What follows a planned restart.
+/// The rule for a planned restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlannedRestart {
-    /// Secrets are released at once: whoever kept a copy of the state from a shutdown
+    /// Secrets are released at once: a host that kept a copy of the state from a shutdown
     /// in good order can put that back.
     #[default]
     Serve,
@@ -132,7 +130,7 @@ impl PlannedRestart {
     }
 }
 
-/// `[owners]`: who owns the broker and who may look, from this version on. A
+/// `[owners]`: the owners and the auditors of the broker, from this version on. A
 /// manifest without it leaves both as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,7 +141,7 @@ pub struct OwnersTable {
     /// The owners. Without them and without a threshold they stay the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<OwnerPublicKey>,
-    /// Who may read the audit log, the manifests and the list of secrets.
+    /// Keys that may read the audit log, the manifests and the list of secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub auditors: Vec<OwnerPublicKey>,
 }
@@ -153,7 +151,6 @@ pub struct OwnersTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeasesTable {
-    /// The lease.
     #[serde(default = "default_lease")]
     pub duration: WrittenDuration,
     /// How much longer while no broker can be reached.
@@ -177,11 +174,10 @@ impl LeasesTable {
     }
 }
 
-/// `[trust]`: whose evidence counts.
+/// `[trust]`: the roots that evidence may chain to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustTable {
-    /// "intel", "amd", "simulation".
     pub vendors: Vec<Vendor>,
     /// Root certificates of software platforms (PEM); needed if, and allowed
     /// only if, `vendors` names simulation.
@@ -193,7 +189,6 @@ pub struct TrustTable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadTable {
-    /// Its name.
     pub name: WorkloadName,
     /// The models it may load.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -206,11 +201,10 @@ pub struct WorkloadTable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecretTable {
-    /// Its name.
     pub name: SecretName,
     /// What its value is.
     pub kind: SecretKind,
-    /// Who may have it.
+    /// The workloads that get it.
     pub workloads: Vec<WorkloadName>,
     /// Of the kind "random": how many bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -233,17 +227,14 @@ impl SecretTable {
     }
 }
 
-/// `[secret.certificate]`: what stands in the certificates that the broker issues.
+/// `[secret.certificate]`: the fields of the certificates that the broker issues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateTable {
-    /// Host names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns_names: Vec<DnsName>,
-    /// Addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ip_addresses: Vec<IpAddr>,
-    /// "server", "client".
     pub usages: Vec<CertificateUsage>,
     /// How long each is valid.
     pub lifetime: WrittenDuration,

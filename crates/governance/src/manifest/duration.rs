@@ -12,7 +12,7 @@ pub struct WrittenDuration(u32);
 const UNITS: [(char, u32); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
 
 impl WrittenDuration {
-    /// So many seconds.
+    /// A duration of this number of seconds.
     pub const fn from_seconds(seconds: u32) -> Self {
         Self(seconds)
     }
@@ -31,8 +31,8 @@ impl WrittenDuration {
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{found:?} is no duration; expected a whole number and one of the units s, m, h, d, as in \"90s\", \"10m\", \
-     \"24h\" or \"30d\""
+    "{found:?} is no duration; expected a whole number and one of the units s, m, h, d, as in \"90s\", \
+         \"10m\", \"24h\" or \"30d\""
 )]
 pub struct DurationError {
     /// The beginning of what was found.

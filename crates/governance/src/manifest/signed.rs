@@ -9,7 +9,7 @@ use crate::approval::{ApprovalError, MAXIMUM_OWNERS, OwnerApproval};
 /// The first line of a file of signatures.
 pub const SIGNATURES_FORMAT: &str = "adytum manifest signatures v1";
 
-/// What a manifest's signatures are over: the genesis digest, the version
+/// The fields that a manifest's signatures are over: the genesis digest, the version
 /// (eight bytes, big-endian) and SHA-256 of the exact text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ManifestFields {
@@ -40,7 +40,6 @@ impl ManifestFields {
 pub struct SignedManifest {
     /// The text (TOML), exactly as signed.
     pub text: String,
-    /// The signatures.
     pub approvals: Vec<OwnerApproval>,
 }
 
@@ -50,7 +49,7 @@ impl SignedManifest {
         Self { text: text.into(), approvals: Vec::new() }
     }
 
-    /// Reads the manifest and adds an owner's signature over it. A former
+    /// Reads the manifest and adds an owner's signature over it. An earlier
     /// signature of the same owner is replaced.
     pub fn sign(&mut self, key: &OwnerSigningKey) -> Result<(), ManifestError> {
         let manifest = Manifest::parse(&self.text)?;
@@ -60,7 +59,7 @@ impl SignedManifest {
         Ok(())
     }
 
-    /// The signatures as the text of a file beside the manifest: the line
+    /// The signatures as the text of a file next to the manifest: the line
     /// [`SIGNATURES_FORMAT`], then a line a signature, the owner's public key
     /// and the signature in hexadecimal.
     pub fn signatures_to_text(&self) -> String {
@@ -99,17 +98,30 @@ impl SignedManifest {
 }
 
 /// Why a text is not a file of signatures.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignaturesError {
-    /// The first line is another.
-    #[error("the first line is {found:?}, expected {SIGNATURES_FORMAT:?}")]
+    /// The first line is not the first line of a file of signatures.
+    ///
+    /// Do: give the file that `adytum manifest sign` wrote (`--signatures`), by default the
+    /// manifest's name and `.sig`.
+    #[error(
+        "the first line of the file of signatures is {found:?}, expected {SIGNATURES_FORMAT:?}; give the file \
+         that `adytum manifest sign` wrote"
+    )]
     Format {
         /// The beginning of the line found.
         found: String,
     },
-    /// A line that is no signature.
-    #[error("line {number} is not \"ed25519:PUBLICKEY SIGNATURE\" (64 and 128 hexadecimal digits)")]
+    /// A line of the file of signatures is no public key and signature.
+    ///
+    /// Do: sign again into a new file: `adytum manifest sign MANIFEST --owner FILE --out FILE`.
+    #[error(
+        "line {number} of the file of signatures is not \"ed25519:PUBLICKEY SIGNATURE\" (64 and 128 \
+         hexadecimal digits)"
+    )]
     Line {
         /// The line, from 1.
         number: usize,

@@ -84,7 +84,7 @@ fn what_does_not_hold_together_is_refused_and_located() {
         (
             sample.replace("workloads = [\"serving\"]", "workloads = [\"serving\", \"serving\"]"),
             "manifest-duplicate",
-            "line 16: secret \"model_key\", field `workloads`: \"serving\" stands there twice",
+            "line 16: secret \"model_key\", field `workloads`: \"serving\" is there twice; remove one of the two",
         ),
         (
             sample.replace("workloads = [\"serving\"]", "workloads = [\"servign\"]"),

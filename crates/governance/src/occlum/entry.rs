@@ -9,11 +9,9 @@ use adytum_evidence::{
 /// What an enclave must show, each by equality; `None`: not checked ("off").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The code.
     pub mr_enclave: Option<MrEnclave>,
     /// The key that signed the code.
     pub mr_signer: Option<MrSigner>,
-    /// The product.
     pub isv_prod_id: Option<u16>,
     /// The security version: by equality, as Occlum does it.
     pub isv_svn: Option<u16>,

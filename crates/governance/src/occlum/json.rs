@@ -33,8 +33,8 @@ impl Switch {
     }
 }
 
-/// Older files lack the last two switches. What is not said of the configuration
-/// is not checked; what is not said of debug mode is: no such enclave passes.
+/// Older files lack the last two switches. A file without the configuration's
+/// switch does not check it; without the switch of debug mode no debug enclave passes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Configuration {

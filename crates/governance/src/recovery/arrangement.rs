@@ -4,11 +4,11 @@
 //!
 //! It lies in clear in the store, where the host can put another one: one with a
 //! root key that the host knows, and shares of it encrypted to the very
-//! recipients. Who supplied those would have a broker keep secrets under the
-//! host's key. So the evidence says that a broker made it, in a TEE, for this
-//! genesis, and whoever unwraps a share verifies that first.
+//! recipients. A holder who supplied those would have a broker keep secrets under
+//! the host's key. So the evidence says that a broker made it, in a TEE, for this
+//! genesis, and every holder verifies that before unwrapping a share.
 //!
-//! Each arrangement has a recovery key of its own: shares of a former one open
+//! Each arrangement has a recovery key of its own: shares of an earlier one open
 //! nothing in the present one.
 
 use adytum_api::{broker as wire, session};
@@ -53,7 +53,6 @@ pub struct Arrangement {
 /// One recipient's share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrappedShare {
-    /// Whose.
     pub recipient: RecoveryRecipient,
     /// By which the right one is known.
     pub digest: Sha256Digest,
@@ -62,34 +61,51 @@ pub struct WrappedShare {
 }
 
 /// Why there is no arrangement, or none that counts.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArrangementError {
-    /// Not an encoded arrangement.
-    #[error("the arrangement for recovery can't be read: {reason}; somebody changed the broker's state file")]
-    Malformed {
-        /// What is wrong.
-        reason: String,
-    },
-    /// The broker's TEE gives no evidence now.
-    #[error("recovery can't be arranged without evidence that a broker does it: {0}")]
+    /// The arrangement for recovery can't be read: the broker's state file was changed.
+    ///
+    /// Do: put back the state file that the broker wrote, or a backup with `adytum-broker
+    /// restore`.
+    #[error(
+        "the arrangement for recovery can't be read: {reason}; somebody changed the broker's state file, so \
+         put back the file that the broker wrote"
+    )]
+    Malformed { reason: String },
+    /// Recovery can't be arranged, because the broker's TEE gives no evidence now.
+    ///
+    /// Do: look at the broker's log for the failure of its TEE, then apply the manifest again.
+    ///
+    /// Retry: later
+    #[error("recovery can't be arranged, because the broker's TEE gives no evidence: {0}")]
     Attester(#[from] AttesterError),
     /// The cryptographic library failed.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Its evidence is not valid.
-    #[error("the evidence that a broker made this arrangement for recovery: {0}")]
+    #[error("the evidence of the broker that made this arrangement for recovery is not valid: {0}")]
     Evidence(#[from] VerificationError),
-    /// The evidence is over something else.
+    /// The evidence of the arrangement for recovery is over another arrangement or another
+    /// genesis.
+    ///
+    /// Do: do not supply a share: somebody changed the arrangement. Put back the state file that
+    /// the broker wrote.
     #[error(
         "the evidence of the arrangement for recovery is not over this arrangement and this genesis: somebody \
          changed it, so don't supply a share"
     )]
     NotBound,
-    /// Another program made it.
+    /// The program that made the arrangement for recovery is not accepted by the policy.
+    ///
+    /// Do: do not supply a share, unless you know the policy of the broker's version that made
+    /// it: then give that policy to `adytum broker recover --arranged-by`.
     #[error(
-        "this arrangement for recovery was made by a program that the policy does not accept: {0}; don't supply a \
-         share, unless it was made by another version of the broker whose policy you know (--arranged-by)"
+        "this arrangement for recovery was made by a program that the policy does not accept: {0}; don't \
+         supply a share, unless it was made by another version of the broker whose policy you know \
+         (--arranged-by)"
     )]
     Policy(PolicyRefusal),
 }

@@ -30,9 +30,16 @@ impl std::fmt::Debug for RootKey {
     }
 }
 
-/// The cryptographic library failed.
+/// An operation failed in the cryptographic library.
+///
+/// Do: restart the program; if it fails again, check the machine.
+///
+/// Retry: no
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{operation} failed in the cryptographic library; try again, and look at the machine if it goes on")]
+#[error(
+    "{operation} failed in the cryptographic library; restart the program, and check the machine if it \
+         fails again"
+)]
 pub struct KeyError {
     /// The operation that failed.
     pub operation: &'static str,

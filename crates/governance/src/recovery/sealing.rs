@@ -6,7 +6,7 @@
 //! ```
 //! The key is HKDF-SHA256 (RFC 5869) of the salt and the sealing key, so that no
 //! number of sealings wears that one out. The associated data are purpose and
-//! genesis: what is sealed for another broker does not open.
+//! genesis: a key that is sealed for another broker does not open.
 
 use adytum_evidence::attester::SealingKey;
 use aws_lc_rs::{

@@ -175,37 +175,56 @@ pub(crate) fn combine(shares: &[Share]) -> Option<Zeroizing<[u8; 32]>> {
 }
 
 /// Why something is no key for recovery, or no share.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SharingError {
-    /// Not an identity. The text is not repeated: it may be half a secret.
+    /// The recovery key is not an age identity. The message does not repeat its text, which may
+    /// be a part of a secret.
+    ///
+    /// Do: give the file that `adytum recovery-key new` wrote.
     #[error(
-        "not an age identity: expected one line \"AGE-SECRET-KEY-1..\"; make one with `adytum recovery-key new`"
+        "not an age identity: expected one line \"AGE-SECRET-KEY-1..\"; make one with `adytum recovery-key \
+         new`"
     )]
     Identity,
-    /// Not a recipient.
+    /// A recipient of a recovery share is not an age X25519 recipient.
+    ///
+    /// Do: give the line ("age1..") that `adytum recovery-key new` printed; `adytum recovery-key
+    /// show` prints it again.
     #[error("{found:?} is not an age X25519 recipient (\"age1..\"): {reason}")]
     Recipient {
         /// The beginning of the text.
         found: String,
-        /// What is wrong.
         reason: &'static str,
     },
-    /// A secret key where a public one belongs.
+    /// A secret recovery key is in the place of its public recipient.
+    ///
+    /// Do: consider that key exposed: make a new one with `adytum recovery-key new`, and name its
+    /// recipient ("age1..").
     #[error(
-        "this is an age identity, which is secret; name the recipient (\"age1..\") that belongs to it. Consider \
-         the identity exposed and make a new one"
+        "this is an age identity, which is secret; name the recipient (\"age1..\") that belongs to it. \
+         Consider the identity exposed and make a new one"
     )]
     IdentityForRecipient,
-    /// Not encrypted to this key.
-    #[error("the share does not open with this key: it was encrypted to another one, or changed")]
+    /// The share was encrypted to another recovery key, or was changed.
+    ///
+    /// Do: give the recovery key whose recipient the manifest names (`adytum recovery-key show`
+    /// prints it).
+    #[error(
+        "the share does not open with this key: it was encrypted to another key, or changed; give the key \
+         whose recipient the manifest names"
+    )]
     NotForThisKey,
-    /// Not a share.
-    #[error("a share has {SHARE_LENGTH} bytes, of which the first is not 0; found {found} bytes")]
-    Malformed {
-        /// Bytes found.
-        found: usize,
-    },
+    /// A recovery share has another form than a share.
+    ///
+    /// Do: supply shares with an `adytum broker recover` of the broker's version.
+    #[error(
+        "a share has {SHARE_LENGTH} bytes, of which the first is not 0; found {found} bytes. Supply shares \
+         with `adytum broker recover`"
+    )]
+    Malformed { found: usize },
 }
 
 impl SharingError {

@@ -11,7 +11,7 @@ use adytum_evidence::{
 
 use crate::manifest::Workload;
 
-/// What was measured, as far as every policy that accepts this kind of TEE pins it.
+/// The measurements that every policy that accepts this kind of TEE pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Code {
     /// SGX: MRENCLAVE.

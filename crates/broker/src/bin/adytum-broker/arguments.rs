@@ -17,7 +17,7 @@ use crate::limits::LimitArguments;
     after_help = "For the state of a broker that does not run: `adytum-broker backup --help`, `adytum-broker restore --help`."
 )]
 pub(crate) struct Arguments {
-    /// The document that founds this broker.
+    /// The genesis document, which creates this broker and names its owners.
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: PathBuf,
     /// Address and port to listen on; port 0 is any free one.

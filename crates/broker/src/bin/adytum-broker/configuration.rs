@@ -43,7 +43,7 @@ pub(crate) fn occlum(arguments: &Arguments) -> anyhow::Result<Option<OcclumConfi
         workloads = loaded.workloads.len(),
         secrets = loaded.secrets.len(),
         digest = %loaded.digest(),
-        "AN OCCLUM CONFIGURATION IS LOADED: whoever starts this broker decides, without owners' signatures, \
+        "AN OCCLUM CONFIGURATION IS LOADED: the person who starts this broker decides, without owners' signatures, \
          who gets the secrets in it. The broker announces the digest, and peers that do not pin it refuse the \
          broker. Move the secrets to a signed manifest"
     );

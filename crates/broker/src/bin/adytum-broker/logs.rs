@@ -42,8 +42,8 @@ impl Logs {
         Ok(Self { handle, file: file.map(Path::to_owned) })
     }
 
-    /// Reads the file again; `false` without one. After an error the former filter
-    /// stays in force.
+    /// Reads the file again; `false` without one. After an error the previous
+    /// filter stays in force.
     pub(crate) fn reload(&self) -> anyhow::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         let filter = read(file)?;

@@ -156,8 +156,8 @@ async fn run_broker(
     };
     let broker = Broker::start_with(configuration, audit).context("the broker can't start")?;
     if let Some(handed) = &handed {
-        broker.succeed(handed).await.context("the state of the former broker can't be taken up")?;
-        tracing::info!("took over from the former broker");
+        broker.succeed(handed).await.context("the state of the previous broker can't be taken up")?;
+        tracing::info!("took over from the previous broker");
     }
     if let Some(by) = &recovered {
         broker.record_recovery(by).await.context("the recovery can't be recorded")?;

@@ -10,7 +10,7 @@ use adytum_broker::Broker;
 
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// So many sessions must have ended: giving back costs some milliseconds.
+/// The number of sessions that must have ended: giving memory back costs some milliseconds.
 const WORTH: i64 = 64;
 
 /// Gives back again and again.

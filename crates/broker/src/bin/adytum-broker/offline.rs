@@ -5,8 +5,8 @@ use std::{ffi::OsStr, path::PathBuf};
 use adytum_broker::store;
 use clap::Parser;
 
-/// A command about the state of a broker that does not run. What is copied stays
-/// encrypted: neither command needs a key.
+/// A command about the state of a broker that does not run. The copy stays encrypted:
+/// neither command needs a key.
 #[derive(Debug, Parser)]
 #[command(name = "adytum-broker", version)]
 pub(crate) enum Offline {
@@ -25,7 +25,7 @@ pub(crate) enum Offline {
         /// Where the broker keeps its state.
         #[arg(long, value_name = "DIRECTORY")]
         state_directory: PathBuf,
-        /// The backup.
+        /// The file that `adytum-broker backup` wrote.
         backup: PathBuf,
     },
 }

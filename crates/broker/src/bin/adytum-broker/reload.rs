@@ -1,6 +1,6 @@
-//! What SIGHUP does: read again what may change while the broker runs. What
-//! fails leaves what was in force. Genesis, TEE, addresses and limits are fixed
-//! until the end; manifest and secrets are owners' business.
+//! SIGHUP: reads again everything that may change while the broker runs. After a failure
+//! the previous value stays in force. Genesis, TEE, addresses and limits are fixed until
+//! the end; owners change the manifest and secrets.
 
 use std::sync::Arc;
 
@@ -9,6 +9,13 @@ use tokio::signal::unix::Signal;
 
 use crate::logs::Logs;
 
+/// The log filter can't be read again, so the previous filter stays in force.
+///
+/// Do: correct the file of `--log-filter-file`, then send SIGHUP again.
+///
+/// Retry: no
+const RELOAD_FAILED: &str = "reload-failed";
+
 /// Reloads with each signal.
 pub(crate) async fn on_signal(mut hangup: Signal, logs: Logs, collateral: Arc<dyn CollateralSource>) {
     while hangup.recv().await.is_some() {
@@ -16,10 +23,13 @@ pub(crate) async fn on_signal(mut hangup: Signal, logs: Logs, collateral: Arc<dy
             Ok(true) => tracing::info!("SIGHUP: the log filter was read again"),
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(code = "reload-failed", "the former log filter stays: {error:#}");
+                tracing::error!(
+                    code = RELOAD_FAILED,
+                    "the previous log filter stays in force; correct --log-filter-file: {error:#}"
+                );
             }
         }
         collateral.refresh();
-        tracing::info!("SIGHUP: collateral is fetched anew with the next use");
+        tracing::info!("SIGHUP: collateral is fetched again with the next use");
     }
 }

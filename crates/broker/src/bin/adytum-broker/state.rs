@@ -77,8 +77,8 @@ pub(crate) async fn open(arguments: &Arguments, founded: &Founded) -> anyhow::Re
     })
 }
 
-/// The state, if it was taken over before: whoever starts a broker with these flags
-/// starts it with them again.
+/// The state, if it was taken over before: a broker that was started with these flags is
+/// restarted with them.
 fn opened_here(
     directory: &Path,
     founded: &Founded,

@@ -57,7 +57,7 @@ async fn simulation(
     use adytum_evidence::{collateral::from_url_with_clock, measurement::Sha256Digest};
     use adytum_sim::{Location, Platform, RemoteSimAttester, SimAttester};
 
-    // Most of a simulated start, and most of that is waited for beside the rest.
+    // Most of a simulated start; the rest of the start goes on meanwhile.
     let measuring = tokio::task::spawn_blocking(Sha256Digest::of_this_program);
     let identity = async {
         let program = measuring.await?.context("this program can't be measured")?;

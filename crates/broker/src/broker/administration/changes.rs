@@ -96,7 +96,7 @@ fn make(
     }
 }
 
-/// Puts a value in the place of the former one; its version follows.
+/// Puts a value in the place of the previous one; its version is one higher.
 fn keep(
     state: &mut State,
     name: SecretName,
@@ -178,8 +178,8 @@ pub(super) fn rotate_secret(
     })
 }
 
-/// Another key for the certificate authority. What was issued under the former one is
-/// out of date, so that replicas fetch it anew.
+/// Another key for the certificate authority. Certificates of the previous key are
+/// out of date, so that replicas fetch new ones.
 pub(super) fn rotate_authority(maker: ValueMaker<'_>, state: &State) -> Result<Change, AdministrationError> {
     let authority = state.authority.as_ref().ok_or(AdministrationError::NoAuthority)?;
     let mut next = state.clone();

@@ -57,7 +57,7 @@ async fn a_replaced_owner_is_a_stranger_at_once_and_cannot_come_back() {
         assert_eq!(code(&fixture, command, &[old]).await, "signature-by-stranger");
     }
     assert_eq!(code(&fixture, apply(&hoarded), &[new]).await, "manifest-signed-by-stranger");
-    // Manifests from before, with good signatures of then.
+    // Earlier manifests, with signatures that were good at that time.
     for former in [&first, &change] {
         assert_eq!(code(&fixture, apply(former), &[new]).await, "manifest-signed-by-stranger");
     }
@@ -79,7 +79,7 @@ async fn the_others_replace_an_owner_whose_key_is_lost() {
     assert_eq!(code(&fixture, apply(&signed(&change, &[a])), &[a, b]).await, "signatures-below-threshold");
     by(&fixture, apply(&signed(&change, &[a, b])), &[a, b]).await.unwrap();
     by(&fixture, put("key", b"x"), &[b, next]).await.unwrap();
-    // Whoever found the lost key has found nothing.
+    // The finder of the lost key has found nothing.
     assert_eq!(code(&fixture, put("key", b"y"), &[a, lost]).await, "signature-by-stranger");
 }
 

@@ -1,4 +1,4 @@
-//! Answers are told apart by those who may know, and alike for those who may not.
+//! Answers differ for peers that may know the reason, and are alike for all others.
 
 use std::collections::BTreeSet;
 
@@ -76,7 +76,7 @@ async fn a_workload_is_told_what_is_wrong_each_by_a_code_of_its_own() {
         assert!(codes.insert(found_stable) && !message.contains("sesame"));
     }
     assert!(fixture.broker.release(&workload_session(1), &names(&["mine"])).await.is_ok());
-    // A disk that is full is nobody's refusal.
+    // A full disk is no refusal of this peer.
     disk.fill(true);
     let (code, stable, retry, _) = seen(&ask(&fixture, &workload_session(1), &names(&["mine"])).await);
     assert_eq!((code, retry.as_str()), (Code::Unavailable, "true"));

@@ -120,7 +120,7 @@ async fn a_damaged_record_is_named() {
     }
     assert_eq!(names, (0..20).map(|n| format!("the secret secret-{n}")).collect());
 
-    // Where the name itself is damaged, its place is told.
+    // Where the name itself is damaged, its place is named.
     let (key, row) = &all[0];
     let mut bad = row.clone();
     bad[30] ^= 1;
@@ -169,7 +169,7 @@ async fn single_records_of_another_time_or_place_are_refused() {
     drop(store);
     let after = disk.bytes();
 
-    // The value from before the rotation comes back, beside the new one or
+    // The value from before the rotation comes back, together with the new one or
     // instead of it.
     let (old_key, old_row) = rows(&before, SECRETS).remove(0);
     for instead in [false, true] {

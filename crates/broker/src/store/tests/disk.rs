@@ -25,7 +25,7 @@ pub(crate) fn root() -> RootKey {
     RootKey(Zeroizing::new([1; 32]))
 }
 
-/// What was done to a disk.
+/// An operation on a disk.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     Write { offset: usize, data: Vec<u8> },
@@ -79,7 +79,7 @@ impl Disk {
         self.limit(full.then_some(0));
     }
 
-    /// So many bytes can still be written.
+    /// The number of bytes that can still be written.
     pub(crate) fn limit(&self, space: Option<usize>) {
         self.state().space = space;
     }
@@ -102,7 +102,7 @@ impl Disk {
         self.state().log = Some(Vec::new());
     }
 
-    /// What was done so far.
+    /// The operations so far.
     pub(crate) fn operations(&self) -> Vec<Operation> {
         self.state().log.clone().unwrap_or_default()
     }

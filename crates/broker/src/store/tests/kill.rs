@@ -18,7 +18,7 @@ use super::{
 
 const TASKS: u8 = 4;
 const DIRECTORY: &str = "ADYTUM_TEST_KILLED_DIRECTORY";
-/// The store starts anew so often, so that opening it stays fast.
+/// The number of rounds after which the store is new, so that opening it stays fast.
 const KILLS_A_STORE: usize = 40;
 
 /// Change `n` of a task: two secrets, a record, sometimes a manifest.
@@ -112,7 +112,7 @@ fn kill_one(directory: &Path, at_work: bool, after: Duration) -> BTreeMap<u8, u6
     assert!(!stderr.contains("panicked"), "{stderr}");
     let mut acknowledged = BTreeMap::new();
     for line in String::from_utf8(said).unwrap().lines() {
-        // The test's own name stands before the first; the last may be cut off,
+        // The test's own name is before the first; the last may be cut off,
         // and then nobody has read it.
         let Some((_, rest)) = line.rsplit_once("acknowledged ") else { continue };
         let Some(numbers) = rest.strip_suffix(" .") else { continue };

@@ -1,4 +1,4 @@
-//! Power fails at every moment: what was not synced is lost, torn, or written in
+//! Power fails at every moment: bytes that were not synced are lost, torn, or written in
 //! another order.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -166,7 +166,7 @@ async fn a_full_disk_is_an_error_and_the_store_recovers() {
         let next = store.head().audit_size + 1;
         store.commit(numbered(next, 1)).await.unwrap();
         assert!(next > before);
-        // What is on the disk at this moment is whole.
+        // The state on the disk at this moment is whole.
         let (copy, loaded) = Disk::with(disk.bytes()).open(genesis());
         assert_eq!(last(&copy, &loaded), next);
     }

@@ -37,7 +37,7 @@ pub(super) const MAXIMUM_CODES: usize = 64;
 pub(super) const OTHER: &str = "other";
 const MAXIMUM_LENGTH: usize = 48;
 
-/// Which codes a counter has told apart so far.
+/// The codes that a counter has distinguished so far.
 #[derive(Clone, Debug, Default)]
 struct Known(Arc<Mutex<BTreeSet<String>>>);
 

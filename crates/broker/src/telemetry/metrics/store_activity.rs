@@ -21,11 +21,8 @@ pub(super) fn durations() -> Histogram {
 /// Counts of one store. Clones count together.
 #[derive(Clone)]
 pub(crate) struct StoreActivity {
-    /// Transactions made durable.
     pub(crate) commits: Counter,
-    /// Changes in them.
     pub(crate) changes: Counter,
-    /// Transactions that failed.
     pub(crate) failures: Counter,
     /// How long a transaction took.
     pub(crate) seconds: Histogram,

@@ -87,7 +87,7 @@ fn records(log: &Log) -> Vec<StoredRecord> {
     log.lines[1..].iter().map(|line| parse(line).unwrap()).collect()
 }
 
-/// The export of somebody who links these records anew, as anybody can, and
+/// The export of somebody who links these records again, as anybody can, and
 /// writes this first line.
 fn relinked(header: &Header, records: &[Vec<u8>]) -> Vec<String> {
     let mut lines = vec![header.line()];
@@ -281,7 +281,7 @@ fn forged_checkpoints_are_found() {
         lines[0] = Header { checkpoint, ..header.clone() }.line();
         assert_eq!(alone(&lines), Err(("audit-checkpoint-forged", Some(size))));
     }
-    // Among the records, linked anew.
+    // Among the records, linked again.
     let (number, genuine) = signed_inside(&log);
     let at = usize::try_from(number).unwrap() - 1;
     for forged in [
@@ -302,7 +302,7 @@ fn another_brokers_log_is_told() {
     assert_eq!(check(&two.lines, &expected), Err(("audit-other-broker", Some(1))));
     let expected = Expected { head: Some(one.head), ..Expected::default() };
     assert_eq!(check(&two.lines, &expected), Err(("audit-head-differs", Some(one.head.0))));
-    // Under the first line of the broker that was meant.
+    // Under the first line of the expected broker.
     let mut lines = two.lines.clone();
     lines[0] = one.lines[0].clone();
     assert_eq!(alone(&lines), Err(("audit-other-broker", Some(1))));
@@ -323,7 +323,7 @@ fn a_log_without_its_beginning_is_taken_only_where_that_was_said() {
     assert_eq!(check(&lines, &expected), Ok(log.head.0));
     let expected = Expected { first: Some(4), head: Some((2, log.head.1)), ..Expected::default() };
     assert_eq!(check(&lines, &expected), Err(("audit-record-missing", Some(2))));
-    // Linked anew from its second record on, it has no broker's start.
+    // Linked again from its second record on, it has no broker's start.
     let bytes: Vec<Vec<u8>> = records(&log).into_iter().skip(1).map(|record| record.bytes).collect();
     let header = Header { first: 1, ..header };
     assert_eq!(alone(&relinked(&header, &bytes)), Err(("audit-no-start", Some(1))));

@@ -1,4 +1,4 @@
-//! Where in a manifest's text something stands.
+//! The lines of tables and fields in a manifest's text.
 
 use serde::Deserialize;
 use toml::Spanned;

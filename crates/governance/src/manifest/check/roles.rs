@@ -1,4 +1,4 @@
-//! `[owners]`: who changes and who looks.
+//! `[owners]`: the owners, their threshold, and the auditors.
 
 use super::{distinct, places::Places};
 use crate::{
