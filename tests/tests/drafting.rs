@@ -29,7 +29,7 @@ async fn a_replica_that_waits_is_named_by_what_it_shows() -> Result<()> {
     };
     let flags = ["--evidence-listen=127.0.0.1:0"];
     let mut waiting = stage.spawn_replica_with("replica", &replica, &flags).await?;
-    let port = waiting.wait_for("showing evidence to whoever asks", PATIENCE).await?;
+    let port = waiting.wait_for("showing evidence to every peer that asks", PATIENCE).await?;
     let address = word_with(&port.replace("address=", ""), "127.0.0.1:")?;
     // The broker trusts nobody yet, which is no reason to end.
     waiting.wait_for("nothing-trusted-yet", PATIENCE).await?;

@@ -60,7 +60,6 @@ pub(crate) enum Action {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The file.
     file: PathBuf,
     /// A record's number and hash, from an attested session: `adytum broker
     /// verify --json` prints them as audit_size and audit_hash.

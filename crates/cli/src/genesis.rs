@@ -27,7 +27,6 @@ pub(crate) enum Action {
     },
     /// Print what a genesis document says, and its digest.
     Show {
-        /// The document.
         file: PathBuf,
         /// Print the digest only.
         #[arg(long)]

@@ -77,7 +77,6 @@ pub(crate) enum Action {
     New(Box<NewArgs>),
     /// Print the digest of a document.
     Digest {
-        /// The document.
         file: PathBuf,
     },
 }

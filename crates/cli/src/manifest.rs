@@ -29,7 +29,6 @@ pub(crate) enum Action {
     New(draft::Args),
     /// Read a manifest and say what it grants.
     Check {
-        /// The manifest.
         file: PathBuf,
     },
     /// Say what changes from one manifest to another, or from the one in force at a
@@ -41,7 +40,6 @@ pub(crate) enum Action {
     History(history::Args),
     /// Add owners' signatures to the file beside a manifest.
     Sign {
-        /// The manifest.
         file: PathBuf,
         /// An owner's key; may be given several times.
         #[arg(long = "owner", value_name = "FILE", required = true)]
@@ -69,7 +67,6 @@ pub(crate) enum Action {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
-    /// The manifest.
     file: PathBuf,
     /// The file of signatures; the manifest's name and .sig by default, if it is
     /// there.

@@ -19,7 +19,6 @@ pub(crate) enum Action {
     },
     /// Print the recipient of a key.
     Show {
-        /// The identity's file.
         file: PathBuf,
     },
 }

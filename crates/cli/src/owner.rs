@@ -17,7 +17,6 @@ pub(crate) enum Action {
     },
     /// Print the public half of a key.
     Show {
-        /// The key's file.
         file: PathBuf,
     },
 }

@@ -21,7 +21,6 @@ use crate::{attested::Access, key_file, output};
 pub(crate) enum Action {
     /// Give a secret that the manifest names a value.
     Put {
-        /// The secret's name.
         name: SecretName,
         /// The value's file, or - for standard input. A value is never an
         /// argument: those are seen by everybody on this machine.
@@ -42,14 +41,12 @@ pub(crate) enum Action {
     /// certificates of a tls-certificate or ssl-config. Running replicas fetch them
     /// within a third of the lease.
     Rotate {
-        /// The secret's name.
         name: SecretName,
         #[command(flatten)]
         access: Access,
     },
     /// Have the broker forget a secret's value. Workloads are refused it from then on.
     Rm {
-        /// The secret's name.
         name: SecretName,
         #[command(flatten)]
         access: Access,

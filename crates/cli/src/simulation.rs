@@ -17,7 +17,6 @@ pub(crate) enum Action {
     },
     /// Print the path of a platform's root certificate, for --trust-simulation.
     Root {
-        /// The platform's directory.
         directory: PathBuf,
     },
 }

@@ -61,36 +61,46 @@ impl std::fmt::Debug for SealingKey {
 }
 
 /// Why no evidence was produced.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttesterError {
-    /// This machine or LibOS offers no attestation interface.
+    /// This machine or LibOS has no attestation interface that is known here.
+    ///
+    /// Do: run inside a TEE; to try Adytum without one, give `--tee
+    /// simulation=DIRECTORY`.
     #[error("no TEE found: looked for {looked_for}; run inside one, or ask for simulation by name")]
     NoTee {
-        /// The interfaces tried.
         looked_for: String,
     },
-    /// An interface is there and failed.
+    /// The TEE's interface is there, and an operation on it failed.
+    ///
+    /// Do: read the system's reason in the message; check that the process may use the
+    /// device or service and that the quoting service runs.
+    ///
+    /// Retry: later
     #[error("{interface}: {operation} failed: {reason}")]
     Interface {
         /// The device, file or service.
         interface: String,
-        /// What was tried.
         operation: &'static str,
-        /// What it answered.
         reason: String,
     },
-    /// The interface answered with something that is not evidence.
+    /// The TEE's interface returned something other than evidence.
+    ///
+    /// Do: update the guest's kernel, the LibOS or the quoting service, then try again.
     #[error("{interface} returned {found}, expected {expected}")]
     Answer {
         /// The device, file or service.
         interface: String,
         /// What evidence would be.
         expected: String,
-        /// What came.
         found: String,
     },
-    /// More evidence is asked for at once than may wait.
+    /// As many quotes are being made as this side lets wait.
+    ///
+    /// See: ScheduleError::Overloaded.
     #[error("as many quotes are being made as this side lets wait; try again shortly")]
     Overloaded,
 }

@@ -98,7 +98,6 @@ fn known_statuses() -> String {
 pub struct Claims {
     /// Who stands behind the root that the evidence chains to.
     pub vendor: Vendor,
-    /// That root's key.
     pub root_key_id: RootKeyId,
     /// The program may be read by a debugger (SGX: the DEBUG attribute; TDX: any
     /// bit of the group "TD under debug", profiling included; SEV-SNP: DEBUG in the
@@ -110,11 +109,9 @@ pub struct Claims {
     pub tcb_status: Option<TcbStatus>,
     /// Security advisories that apply to it.
     pub advisory_ids: BTreeSet<String>,
-    /// The machine.
     pub platform: Platform,
     /// What the program bound into the evidence.
     pub report_data: ReportData,
-    /// What was measured.
     pub measured: Measured,
     /// The workload identity that the program states in its announcement, to which the
     /// evidence is bound. It is worth what the program is worth: see
@@ -129,7 +126,6 @@ pub struct Platform {
     /// SGX, TDX: the PPID of the CPU package; SEV-SNP: the chip id. Lower-case
     /// hexadecimal.
     pub id: String,
-    /// SGX, TDX only.
     pub fmspc: Option<Fmspc>,
 }
 

@@ -40,7 +40,6 @@ pub(crate) struct Answer {
 pub(crate) struct Base {
     /// Scheme, host, port and a path, which does not end in a slash.
     pub(crate) url: String,
-    /// The host alone.
     pub(crate) host: String,
 }
 

@@ -56,7 +56,6 @@ pub struct Policy {
     /// SGX; empty is any. A signer alone pins its key's owner, not the code.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub mr_signer: BTreeSet<MrSigner>,
-    /// SGX.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isv_prod_id: Option<u16>,
     /// SGX: the lowest ISV SVN accepted.
@@ -162,35 +161,46 @@ impl TryFrom<Unchecked> for Policy {
 }
 
 /// Why a document is not a policy.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// No rule says which code is meant.
+    /// No rule of the policy names the code that may run, so any program would pass.
+    ///
+    /// Do: pin the code in the policy: give the fields that the message names for this
+    /// kind of TEE.
     #[error("the policy pins no code for {tee}: give {}", pins(*.tee))]
     PinsNothing {
         /// The kind of TEE that any program would pass on.
         tee: TeeKind,
     },
-    /// A set that must not be empty is.
+    /// A rule of the policy is an empty list, so nothing could pass.
+    ///
+    /// Do: give at least one value, or leave the rule out.
     #[error("the policy's {rule} is empty, so nothing could pass: give at least one")]
     Empty {
-        /// The rule.
         rule: &'static str,
     },
-    /// A platform's id is not hexadecimal.
+    /// An id in the policy's `platforms` is not hexadecimal.
+    ///
+    /// Do: give the PPID or chip id as `adytum evidence show` prints it.
     #[error("the policy's platforms: expected a PPID or chip id as hexadecimal digits, found {found:?}")]
     Platform {
-        /// What was found.
         found: String,
     },
-    /// No rule says which firmware of an AMD processor is too old.
+    /// The policy accepts SEV-SNP with any firmware of the processor.
+    ///
+    /// Do: give `minimum_snp_tcb` with the levels of AMD's latest security bulletins.
     #[error(
         "the policy accepts snp whatever the processor's firmware: give minimum_snp_tcb = {{ bootloader = ..., tee = ..., \
          snp = ..., microcode = ... }}, the levels of AMD's latest security bulletins"
     )]
     AnySnpTcb,
-    /// `allow_any_program` without a signer would accept anything.
-    #[error("the policy's allow_any_program needs mr_signer: name whose programs are meant")]
+    /// The policy has `allow_any_program` without a signer, which would accept anything.
+    ///
+    /// Do: name the signer of the programs in `mr_signer`.
+    #[error("the policy's allow_any_program needs mr_signer: name the signer whose programs may run")]
     AnyProgramOfAnyone,
 }
 

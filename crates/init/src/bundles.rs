@@ -28,50 +28,54 @@ use crate::{
 };
 
 /// Why a bundle is not unpacked.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnpackError {
-    /// The broker released no rule for it.
+    /// The broker released no rule for the bundle, so no bundle of this name may be
+    /// unpacked.
+    ///
+    /// Do: add a `[[model]]` of this name with its `signers` to the manifest, and name it
+    /// in `models` of the workload.
     #[error(
-        "bundle {name}: the broker's manifest says of no [[model]] of this name which bundles count; add one with \
+        "bundle {name}: the broker's manifest has no [[model]] of this name for this workload; add one with \
          its signers, and name it in the workload's `models`"
     )]
     NoRule {
-        /// The bundle.
         name: ModelName,
     },
-    /// Its secret is no identity.
+    /// The secret that should open the bundle is no age identity.
+    ///
+    /// Do: make a key with `adytum model-key new`, put it to the broker with `adytum
+    /// secret put`, and seal the bundle to its recipient.
     #[error(
         "bundle {name}: the secret {secret} is no age identity: {reason}; make one with `adytum model-key new`"
     )]
     Key {
-        /// The bundle.
         name: ModelName,
-        /// The secret.
         secret: SecretName,
-        /// What is wrong; nothing of the secret.
+        /// The fault; nothing of the secret.
         reason: String,
     },
-    /// The bundle itself.
+    /// The bundle was not unpacked.
     #[error("bundle {name}: {source}")]
     Bundle {
-        /// The bundle.
         name: ModelName,
-        /// What is wrong.
         source: BundleError,
     },
-    /// The work ended without a result.
+    /// The work of unpacking ended without a result.
+    ///
+    /// Do: read the log lines above; start the replica again.
     #[error("unpacking ended without a result: {reason}; look into the log above")]
     Aborted {
         /// What the runtime said.
         reason: String,
     },
-    /// The place.
+    /// The directory for the bundle is not acceptable.
     #[error("bundle {name}: {source}")]
     Place {
-        /// The bundle.
         name: ModelName,
-        /// What is wrong.
         source: DeliveryError,
     },
 }
@@ -89,8 +93,8 @@ impl UnpackError {
     }
 }
 
-/// The places of all bundles of a configuration, looked at and found fit. What
-/// was unpacked is removed when this is dropped.
+/// The places of all bundles of a configuration, looked at and found fit. The unpacked
+/// files are removed when this is dropped.
 #[derive(Debug)]
 pub struct Bundles {
     places: BTreeMap<ModelName, BundlePlace>,

@@ -78,9 +78,7 @@ impl CertificateKey {
 /// From when to when a certificate is valid, by the broker's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// Not before this.
     pub not_before: UnixSeconds,
-    /// Not after this.
     pub not_after: UnixSeconds,
 }
 

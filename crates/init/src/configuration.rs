@@ -82,16 +82,13 @@ pub struct MeasuredConfiguration {
 /// The program that init starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PinnedProgram {
-    /// Where it is.
     pub path: AbsolutePath,
-    /// What it is.
     pub sha256: Sha256Digest,
 }
 
 /// The one broker that may be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PinnedBroker {
-    /// Which founding.
     pub genesis: GenesisDigest,
     /// Which code on which platforms: one of these must accept it. Never empty.
     pub policies: Vec<Policy>,
@@ -106,7 +103,6 @@ pub struct PinnedBroker {
 /// One secret to fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SecretRule {
-    /// Where it goes.
     pub destination: SecretDestination,
     /// Of a certificate: where its key goes, if not into the same file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,13 +123,11 @@ pub struct Storage {
 /// Digests that a workload's identity is made of, and the identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Measurement {
-    /// Of init's binary.
     pub init: Sha256Digest,
     /// Of the program's binary.
     pub program: Sha256Digest,
     /// Of the canonical configuration.
     pub configuration: Sha256Digest,
-    /// Of all three.
     pub identity: WorkloadIdentity,
 }
 

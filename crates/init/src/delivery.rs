@@ -27,64 +27,74 @@ use crate::{
 };
 
 /// Why a secret can't go where the configuration says.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// The directory may be seen or kept by the host.
+    /// The directory for a secret may be read or kept by the host.
+    ///
+    /// Do: choose a directory in memory or in the encrypted file system, as
+    /// docs/measured-configuration.md describes, and measure the configuration again.
     #[error("{} is no place for a secret: {reason}", directory.display())]
     Unsafe {
-        /// The directory.
         directory: PathBuf,
-        /// What was found, what was expected, what to do.
+        /// The facts and the next step: found, expected, what to do.
         reason: String,
     },
-    /// The system refused.
+    /// The system refused an operation on the place of a secret.
+    ///
+    /// Do: read the system's reason in the message; check the directory and its
+    /// permissions.
     #[error("{operation} {}: {source}", path.display())]
     System {
-        /// What was tried.
         operation: &'static str,
-        /// On what.
         path: PathBuf,
-        /// What it said.
         source: io::Error,
     },
-    /// The descriptor is taken.
+    /// The file descriptor for a secret is open already.
+    ///
+    /// Do: start `adytum-init` without it, or choose another `fd:N` and measure the
+    /// configuration again.
     #[error(
         "descriptor {number} is open already; start adytum-init without it, or choose another fd:N and measure \
-         the configuration anew"
+         the configuration again"
     )]
     Taken {
-        /// The descriptor.
         number: u32,
     },
-    /// Something that init did not make lies where a bundle is to go.
+    /// Something that init did not make is where a bundle is to go.
+    ///
+    /// Do: remove it, or choose another `path` for the bundle and measure the
+    /// configuration again.
     #[error(
         "{} is there already, and is no bundle that init unpacked; remove it, or choose another path and measure the \
-         configuration anew",
+         configuration again",
         path.display()
     )]
     Occupied {
-        /// The place.
         path: PathBuf,
     },
-    /// A program started by init can't read init's memory.
+    /// A secret has no path, so a program that init starts can't reach it.
+    ///
+    /// Do: give the secret a `path` in the measured configuration, and measure it again.
     #[error(
         "secret {name} has no path: a program that init starts can't reach it; give it a path, or fd:N, and \
-         measure the configuration anew"
+         measure the configuration again"
     )]
     NoPlace {
-        /// The secret.
         name: SecretName,
     },
-    /// It has no key of its own.
+    /// A secret has a `key_path`, and the broker's value has no key of its own.
+    ///
+    /// Do: remove `key_path` from the measured configuration, or give the secret the kind
+    /// `tls-certificate` in the manifest.
     #[error(
         "the measured configuration has a key_path for {name}, but the broker gave a value of the kind {kind:?}: only \
          a tls-certificate is a certificate and a key; remove key_path, or change the kind in the manifest"
     )]
     NoKey {
-        /// The secret.
         name: SecretName,
-        /// Its kind.
         kind: SecretKind,
     },
 }
@@ -111,8 +121,8 @@ struct FilePlace {
 }
 
 impl FilePlace {
-    /// Each file is replaced atomically; of two, the key comes first, and who
-    /// reads them is told when both are there.
+    /// Each file is replaced atomically; of two, the key comes first, and the
+    /// program that reads them is informed when both are there.
     fn replace(&mut self, name: &SecretName, secret: &SecretValue) -> Result<(), DeliveryError> {
         let Some(key_file) = &mut self.key else { return self.file.replace(secret.as_bytes()) };
         let (chain, key) = secret

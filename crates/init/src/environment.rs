@@ -51,9 +51,7 @@ pub struct VariableName(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("environment variable {name:?} {reason}")]
 pub struct VariableNameError {
-    /// The text.
     pub name: String,
-    /// Why not.
     pub reason: &'static str,
 }
 
@@ -119,15 +117,12 @@ pub enum EnvironmentRefusal {
     /// One of the loader's variables is set.
     #[error("environment variable {name} makes the loader run other code; unset it")]
     Loader {
-        /// Its name.
         name: String,
     },
     /// A pinned variable has another value.
     #[error("environment variable {name} is pinned to {wanted:?} and set to something else; unset it")]
     Pinned {
-        /// Its name.
         name: VariableName,
-        /// The pinned value.
         wanted: String,
     },
 }

@@ -11,48 +11,56 @@ use crate::{
 };
 
 /// Why a program was not started or got no secrets.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// The measured configuration.
+    /// The measured configuration is refused.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
-    /// The program's arguments.
+    /// An argument of the program is not allowed by the measured configuration.
+    ///
+    /// Do: change the arguments, or allow them in `arguments` of the measured
+    /// configuration and measure it again.
     #[error("{0}; change the arguments, or measure a configuration that allows them")]
     Argument(#[from] ArgumentRefusal),
-    /// The environment.
+    /// An environment variable of the host is not allowed by the measured configuration.
+    ///
+    /// Do: unset the variable in the message, or change `environment` of the measured
+    /// configuration and measure it again.
     #[error(transparent)]
     Environment(#[from] EnvironmentRefusal),
-    /// The program or one of its libraries.
+    /// The program or one of its libraries is not the pinned one.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// The TEE, or what the broker's is verified with.
+    /// The TEE is missing, or what the broker's evidence is verified with.
     #[error(transparent)]
     Tee(#[from] TeeError),
-    /// The way to the secrets.
+    /// The broker gave no secrets.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The way of the secrets.
+    /// A secret can't be put in its place.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
-    /// A bundle.
+    /// A bundle was not unpacked.
     #[error(transparent)]
     Bundle(#[from] UnpackError),
     /// The right to the secrets is over.
     #[error(transparent)]
     Lease(Box<LeaseEnd>),
-    /// The port for probes.
+    /// The port for probes can't be opened.
     #[error(transparent)]
     HealthPort(#[from] HealthPortError),
-    /// The port for evidence.
+    /// The port for evidence can't be opened.
     #[error(transparent)]
     EvidencePort(#[from] EvidencePortError),
-    /// The system.
+    /// The operating system refused an operation that init needs.
+    ///
+    /// See: ServeError::System.
     #[error("{operation}: {source}")]
     System {
-        /// What was tried.
         operation: &'static str,
-        /// What it said.
         source: io::Error,
     },
 }
@@ -64,75 +72,83 @@ impl From<LeaseEnd> for InitError {
 }
 
 /// Why a program is not the one that the configuration pins.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
-    /// The configuration pins none.
+    /// The program is not the one that the measured configuration pins, by its path or at
+    /// all.
+    ///
+    /// Do: make `path` and `sha256` in `[program]` of the measured configuration fit the
+    /// program that is started; leave `[program]` and bundles out for a program with init
+    /// in itself.
     #[error("the measured configuration pins no program; add [program] with path and sha256")]
     NotPinned,
-    /// There are bundles where nobody would unpack them.
+    /// The configuration has bundles, which no program with init in itself unpacks.
     #[error(
         "the measured configuration has bundles, which adytum-init unpacks for a program that it starts; this program \
          has init in itself; remove them"
     )]
     Bundles,
-    /// It pins one where init is a library in the program itself.
+    /// The configuration pins a program to start, and init is in this program itself.
     #[error(
         "the measured configuration pins the program {pinned} for init to start, but this program has init in \
          itself; remove [program]"
     )]
     Pinned {
-        /// The pinned path.
         pinned: String,
     },
-    /// Another path was asked for.
+    /// The path of the program to start is not the pinned one.
     #[error("asked to start {}, but the measured configuration pins {pinned}", found.display())]
     Path {
-        /// The pinned path.
         pinned: String,
         /// The path asked for.
         found: PathBuf,
     },
-    /// A file can't be read.
+    /// The program or one of its libraries can't be read.
+    ///
+    /// See: ConfigurationError::NotMeasured.
     #[error("{}: {source}", path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// A file has another digest.
+    /// The program or a library has another digest than the measured configuration pins.
+    ///
+    /// See: ConfigurationError::Program.
     #[error(
         "{} has the digest {found}, and the measured configuration pins {wanted}: it is another file, or it \
          was changed",
         path.display()
     )]
     Digest {
-        /// The file.
         path: PathBuf,
-        /// The pinned digest.
         wanted: Sha256Digest,
-        /// The file's.
         found: Sha256Digest,
     },
-    /// It is no program for this machine.
+    /// The file to start is no program for this machine.
+    ///
+    /// Do: give the program as an ELF file for this machine; the message says what was
+    /// found.
     #[error("{}: {reason}", path.display())]
     Format {
-        /// The file.
         path: PathBuf,
-        /// What was found and what to do.
+        /// The fact and the next step.
         reason: String,
     },
-    /// It loads a library that is not pinned.
+    /// The program loads a library that the measured configuration does not pin.
+    ///
+    /// Do: add a `[[library]]` with its `path` and `sha256` to the measured
+    /// configuration, or link the program statically.
     #[error(
         "{} loads {library} at run time, which the measured configuration does not pin; add a [[library]] with \
          its path and sha256, or use a statically linked program",
         path.display()
     )]
     Library {
-        /// Who loads it.
         path: PathBuf,
-        /// What is loaded.
         library: String,
     },
 }

@@ -1,4 +1,4 @@
-//! A port that shows this workload's evidence to whoever asks, for `adytum manifest
+//! A port that shows this workload's evidence to every peer that asks, for `adytum manifest
 //! new` and `explain`: in an attested session of its own, so that what is shown is
 //! of a workload that runs now. It takes nothing from a peer, and gives nothing
 //! else: the session ends as soon as it is open.
@@ -18,10 +18,15 @@ use crate::tee::Tee;
 const HANDSHAKES: usize = 4;
 
 /// The port for evidence can't be opened.
+///
+/// Do: give `--evidence-listen` an address HOST:PORT of this machine with a port that is
+/// free.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[error("--evidence-listen {address}: {source}; give HOST:PORT with a port that is free")]
 pub struct EvidencePortError {
-    /// What was asked for.
+    /// The address in the flag.
     pub address: String,
     /// What the system said.
     pub source: io::Error,
@@ -55,7 +60,7 @@ impl EvidencePort {
             local: tee.local_attestation(),
             limits: Limits { maximum_handshakes: HANDSHAKES, ..Limits::default() },
         });
-        tracing::info!(%address, "showing evidence to whoever asks");
+        tracing::info!(%address, "showing evidence to every peer that asks");
         let task = tokio::spawn(async move {
             let mut sessions = std::pin::pin!(acceptor.incoming(listener));
             while let Some(session) = sessions.next().await {

@@ -32,21 +32,24 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttemptError {
-    /// No attested session.
+    /// No attested session with the broker came about.
     #[error(transparent)]
     Session(#[from] SessionError),
     /// The broker refused the request, or could not serve it.
     #[error("the broker at {peer} refused: {refusal}")]
     Refused {
-        /// The address.
         peer: String,
-        /// Its reason.
         refusal: Refusal,
     },
-    /// The broker answered with something else.
+    /// The broker's answer is not one that this program can read.
+    ///
+    /// Do: use the same release of the broker and of `adytum-init`.
     #[error(transparent)]
     Answer(#[from] AnswerError),
-    /// No key for a certificate.
+    /// No key could be made for a certificate.
+    ///
+    /// Do: read the reason in the message; check the certificate's entry in the measured
+    /// configuration.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -73,8 +76,8 @@ impl AttemptError {
 
     /// Does the broker itself, once it has proved to be the pinned one, say that
     /// this replica may no longer have what it has? A secret without a value is such a
-    /// verdict: to a replica that waits for its first value it means "later". Whatever else goes wrong, a
-    /// stranger may have caused: then the lease decides.
+    /// verdict: to a replica that waits for its first value it means "later". A stranger may
+    /// have caused every other failure: then the lease decides.
     pub fn is_revocation(&self) -> bool {
         match self {
             Self::Refused { refusal, .. }
@@ -99,7 +102,6 @@ pub enum FetchError {
          broker's address and that it runs, or allow more time with --fetch-timeout"
     )]
     Unreachable {
-        /// The time allowed.
         limit: Duration,
         /// How often it was tried.
         attempts: u64,

@@ -92,7 +92,6 @@ pub struct Pattern {
      {{path}}, {{address}} and *; literal braces and stars are written twice"
 )]
 pub struct PatternError {
-    /// The text.
     pub pattern: String,
     /// What is wrong with it.
     pub reason: String,
@@ -218,9 +217,7 @@ impl<'de> Deserialize<'de> for ArgumentRule {
 /// without rules, no argument passes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ArgumentRules {
-    /// Must be there.
     pub required: Vec<ArgumentRule>,
-    /// May be there.
     pub optional: Vec<ArgumentRule>,
 }
 
@@ -231,7 +228,6 @@ pub enum ArgumentRefusal {
     /// No unused rule matches this one.
     #[error("argument {position} {argument:?} is not among those pinned; allowed here are: {allowed}")]
     NotAllowed {
-        /// From 1.
         position: usize,
         /// The argument, invalid UTF-8 replaced.
         argument: String,
@@ -241,7 +237,6 @@ pub enum ArgumentRefusal {
     /// A required rule was not used.
     #[error("the pinned argument {rule} is missing")]
     Missing {
-        /// The rule.
         rule: String,
     },
 }

@@ -1,12 +1,12 @@
 //! The right to what a broker released, kept as long as the broker grants it.
 //!
-//! At a third of the lease everything is asked for again; what has changed is
+//! At a third of the lease everything is asked for again; changes are
 //! put in place. A broker that refuses ends the matter at once. While none can
 //! be reached it is tried again, until lease and grace are over. All of this is
 //! counted on a monotonic clock, from the moment of asking, so never longer than
 //! the broker's own count.
 //!
-//! Each renewal opens a session of its own, and so attests anew: the broker then
+//! Each renewal opens a session of its own, and so attests again: the broker then
 //! holds no memory for replicas that have nothing to ask, and a replica whose
 //! platform is no longer trusted is noticed within a third of its lease.
 
@@ -22,14 +22,47 @@ use crate::{
     secret::{Lease, Released},
 };
 
+/// The lease is over, no broker was reached, and the replica goes on for the grace period.
+///
+/// Do: check that the broker runs and that the replica can reach it, before the grace is over.
+///
+/// Retry: later
+const LEASE_ON_GRACE: &str = "lease-on-grace";
+/// The lease was renewed, and secrets that had changed are in their places.
+///
+/// Do: nothing; the program has the new values.
+///
+/// Retry: no
+const SECRETS_RENEWED: &str = "secrets-renewed";
+/// The lease was renewed, and no secret had changed.
+///
+/// Do: nothing; this is how every renewal should end.
+///
+/// Retry: no
+const LEASE_RENEWED: &str = "lease-renewed";
+/// The lease was renewed, and a secret that had changed could not be put in its place.
+///
+/// Do: read the system's reason in the message and repair the place; the next renewal tries again.
+///
+/// Retry: later
+const RENEWAL_NOT_APPLIED: &str = "renewal-not-applied";
+
 /// Why this replica may no longer use what it got.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseEnd {
-    /// The broker says no.
+    /// The broker no longer grants what this replica has.
+    ///
+    /// Do: read the broker's reason in the message; `adytum manifest explain --replica
+    /// HOST:PORT FILE` shows which rule of a manifest refuses the replica.
     #[error("the broker no longer grants what this replica has: {0}")]
     Revoked(#[source] AttemptError),
-    /// Nobody said anything for too long.
+    /// The lease and its grace are over, and no broker renewed the lease.
+    ///
+    /// Do: check that the broker runs and that the replica can reach it; then start the
+    /// replica again.
     #[error(
         "the lease of {} seconds and its grace of {} are over, and no broker renewed it; the last attempt: {}; \
          check that the broker runs and can be reached",
@@ -62,7 +95,7 @@ impl LeaseEnd {
         }
     }
 
-    /// What probes are told.
+    /// The answer for probes.
     pub fn drain_reason(&self) -> DrainReason {
         match self {
             Self::Revoked(_) => DrainReason::Revoked,
@@ -173,7 +206,7 @@ impl<B: Broker> Renewal<B> {
             if !on_grace && Instant::now() >= term.expiry() {
                 on_grace = true;
                 tracing::warn!(
-                    code = "lease-on-grace",
+                    code = LEASE_ON_GRACE,
                     grace_seconds = term.lease.grace.as_secs(),
                     "the lease is over and no broker was reached: going on for the grace that the manifest allows"
                 );
@@ -200,15 +233,15 @@ impl<B: Broker> Renewal<B> {
             Ok(()) => {
                 self.fetcher.record(&changed, asked);
                 if count > 0 {
-                    tracing::info!(code = "secrets-renewed", changed = count, manifest_version, "renewed");
+                    tracing::info!(code = SECRETS_RENEWED, changed = count, manifest_version, "renewed");
                 } else {
-                    tracing::debug!(code = "lease-renewed", manifest_version, "renewed");
+                    tracing::debug!(code = LEASE_RENEWED, manifest_version, "renewed");
                 }
             }
             Err(error) => tracing::error!(
-                code = "renewal-not-applied",
+                code = RENEWAL_NOT_APPLIED,
                 changed = count,
-                "what has changed could not be put in place, and is asked for again with the next renewal: {error}"
+                "the changes could not be put in place, and the next renewal asks for them again: {error}"
             ),
         }
     }

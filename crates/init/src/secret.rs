@@ -121,7 +121,6 @@ pub struct Released {
     pub models: Vec<ModelRule>,
     /// The manifest that says so.
     pub manifest_version: u64,
-    /// For how long.
     pub lease: Lease,
 }
 

@@ -31,6 +31,19 @@ use crate::{
     platform::Platform,
 };
 
+/// The file that evidence should be written to exists, and is not overwritten.
+///
+/// Do: remove the file, or give `--write-evidence` of `adytum-init` another name.
+///
+/// Retry: no
+const EVIDENCE_FILE_EXISTS: &str = "evidence-file-exists";
+/// The system refused to write the file of evidence. The replica serves all the same.
+///
+/// Do: give `--write-evidence` of `adytum-init` a file in a directory that can be written to.
+///
+/// Retry: no
+const EVIDENCE_NOT_WRITTEN: &str = "evidence-not-written";
+
 /// Which program the secrets are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -41,22 +54,28 @@ pub enum Program {
 }
 
 /// Why there is no TEE, or nothing to verify the broker's with.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TeeError {
-    /// A flag, or the lack of one.
+    /// A flag is missing, or does not fit another one.
+    ///
+    /// Do: change the flag that the message names; `adytum-init --help` describes them.
     #[error("{0}")]
     Flag(String),
-    /// The TEE's interface.
+    /// The interface of the TEE failed.
     #[error(transparent)]
     Attester(#[from] AttesterError),
-    /// The source of collateral.
+    /// The source of collateral can't be used.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
-    /// A trust root.
+    /// A trust root is not acceptable.
     #[error(transparent)]
     TrustRoot(#[from] VerificationError),
-    /// This program's own file can't be read.
+    /// The own file of this program can't be read.
+    ///
+    /// See: ServeError::System.
     #[error("measuring this program: {0}")]
     Measuring(#[source] io::Error),
 }
@@ -86,7 +105,6 @@ impl TeeError {
 /// The TEE at hand.
 #[derive(Clone)]
 pub struct Tee {
-    /// Produces evidence.
     pub attester: Arc<dyn Attester>,
     /// What kind of place it is.
     pub platform: Platform,
@@ -155,8 +173,8 @@ pub fn configuration_path(arguments: &AttestationArguments) -> Result<PathBuf, C
     }
 }
 
-/// Evidence for a file, for people and tools to look at. What is bound into it is a
-/// fixed text, so it stands for no session.
+/// Evidence for a file, for people and tools to look at. A fixed text is bound into
+/// it, so it belongs to no session.
 pub async fn evidence_for_file(attester: &dyn Attester) -> Result<Evidence, AttesterError> {
     let mut bound = LengthPrefixed::<Sha512>::new();
     bound.field(b"adytum evidence for a file v1");
@@ -170,14 +188,14 @@ async fn write_evidence(tee: &Tee, path: &Path) -> Result<(), AttesterError> {
     match write_new(path, &evidence.to_file()) {
         Ok(()) => tracing::info!("evidence written to {}", path.display()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => tracing::warn!(
-            code = "evidence-file-exists",
+            code = EVIDENCE_FILE_EXISTS,
             "no evidence written to {}: it exists and is not overwritten; remove it or choose another name",
             path.display()
         ),
         Err(error) => {
             tracing::warn!(
-                code = "evidence-not-written",
-                "no evidence written to {}: {error}",
+                code = EVIDENCE_NOT_WRITTEN,
+                "no evidence written to {}: {error}; give --write-evidence of adytum-init a file in a directory that can be written to",
                 path.display()
             );
         }

@@ -9,7 +9,6 @@ use crate::{judge::PeerJudge, limits::Limits, session::LocalAttestation};
 /// What an accepting side needs.
 #[derive(Clone)]
 pub struct AcceptorConfiguration {
-    /// Verifies clients' evidence.
     pub verifier: Arc<Verifier>,
     /// Decides which clients with evidence may open a session at all. Clients
     /// without evidence always may; services tell them apart by
@@ -17,7 +16,6 @@ pub struct AcceptorConfiguration {
     pub judge: Arc<dyn PeerJudge>,
     /// What this side shows.
     pub local: LocalAttestation,
-    /// Limits.
     pub limits: Limits,
 }
 
@@ -30,6 +28,5 @@ pub struct ConnectorConfiguration {
     pub judge: Arc<dyn PeerJudge>,
     /// What this side shows; `None` for sides without a TEE.
     pub local: Option<LocalAttestation>,
-    /// Limits.
     pub limits: Limits,
 }

@@ -57,7 +57,6 @@ pub struct AttestedConnector {
 pub struct AttestedSession {
     /// For tonic's generated clients.
     pub channel: Channel,
-    /// Who answered.
     pub info: SessionInfo,
 }
 

@@ -5,13 +5,13 @@ use std::{io, time::Duration};
 use adytum_api::refusal::RefusalKind;
 use adytum_evidence::{attester::AttesterError, verifier::VerificationError};
 
-/// A refusal as it is told to the peer (message `Refusal`).
+/// A refusal as it is sent to the peer (message `Refusal`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
     /// Stable code, such as "evidence-invalid", "policy-refused", "genesis-mismatch".
     pub code: String,
-    /// What was expected, what was found, what to do.
+    /// The facts and the next step: expected, found, what to do.
     pub message: String,
     /// May the same request pass later?
     pub retry: bool,
@@ -64,66 +64,65 @@ impl From<&VerificationError> for Refusal {
 #[non_exhaustive]
 pub enum SessionError {
     /// The connection failed or broke off.
+    ///
+    /// See: ConnectError::Network.
     #[error("connection to {peer}: {source}")]
     Io {
-        /// The address.
         peer: String,
         /// What the system said.
         source: io::Error,
     },
-    /// The handshake took too long.
+    /// The attested session was not ready in time.
+    ///
+    /// Do: check that the peer runs and is not overloaded; the message names the step
+    /// that took too long.
     #[error("no attested session with {peer} within {limit:?} (stopped at: {step})")]
     Timeout {
-        /// The address.
         peer: String,
-        /// The limit.
         limit: Duration,
         /// Which step was waited for.
         step: &'static str,
     },
-    /// The TLS handshake failed: most often the peer speaks something else.
+    /// The peer at this address opened no attested session: its TLS handshake failed.
+    ///
+    /// Do: check the address and port: they must be of a broker, or of a replica's
+    /// `--evidence-listen` of `adytum-init`; a model server's port for clients is not.
     #[error(
-        "{peer}: no TLS 1.3 session of protocol adytum-ra/1: {source}; check that the address is that of \
-         an attested service"
+        "{peer}: no attested session (TLS 1.3, protocol adytum-ra/1): {source}; check the port: it must be a broker's, or \
+         the one that a replica opens with --evidence-listen of adytum-init, and no model server's port for clients"
     )]
     Tls {
-        /// The address.
         peer: String,
-        /// What TLS said.
         source: rustls::Error,
     },
     /// This side refuses the peer.
     #[error("{peer} was refused: {refusal}")]
     Refused {
-        /// The address.
         peer: String,
-        /// Why.
         refusal: Refusal,
     },
     /// The peer refuses this side.
     #[error("{peer} refused this side: {refusal}")]
     RefusedByPeer {
-        /// The address.
         peer: String,
         /// Why, in the peer's words.
         refusal: Refusal,
         /// Had the peer proved before who it is? Else anybody may have said this.
         verified: bool,
     },
-    /// This side's TEE gave no evidence.
+    /// The TEE of this side gave no evidence.
     #[error("no evidence for the session with {peer}: {source}")]
     Attester {
-        /// The address.
         peer: String,
-        /// What went wrong.
         source: AttesterError,
     },
     /// This side could not prepare the session.
+    ///
+    /// Do: read the reason in the message; if it is not in your configuration, report it
+    /// with the log.
     #[error("preparing a session with {peer}: {reason}")]
     Local {
-        /// The address.
         peer: String,
-        /// What went wrong.
         reason: String,
     },
 }
@@ -134,7 +133,7 @@ impl SessionError {
         match self {
             Self::Io { .. } => "connection-failed",
             Self::Timeout { .. } => "handshake-timeout",
-            Self::Tls { .. } => "tls-failed",
+            Self::Tls { .. } => "attested-tls-failed",
             Self::Refused { refusal, .. } | Self::RefusedByPeer { refusal, .. } => &refusal.code,
             Self::Attester { source, .. } => source.code(),
             Self::Local { .. } => "session-setup-failed",

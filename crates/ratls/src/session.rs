@@ -10,7 +10,6 @@ use zeroize::Zeroizing;
 /// What this side shows of itself.
 #[derive(Clone)]
 pub struct LocalAttestation {
-    /// The TEE.
     pub attester: Arc<dyn Attester>,
     /// Makes what this side says of itself, for each session again. The peer gets these
     /// bytes, and they are bound to the evidence.
@@ -37,7 +36,6 @@ pub enum Peer {
 pub struct SessionInfo {
     /// Who is at the other end.
     pub peer: Peer,
-    /// Where it is.
     pub peer_address: SocketAddr,
     /// 32 bytes from the TLS exporter under a label of its own, equal on both
     /// sides and on no other connection: what requests are signed over.

@@ -162,11 +162,11 @@ impl TlsFacts {
                 None => "none: use an attested session's client".to_owned(),
             }));
         }
-        let invalid = |e: Error| Refusal::request("tls-failed", e.to_string());
+        let invalid = |e: Error| Refusal::request("attested-tls-failed", e.to_string());
         let peer_key = match connection.peer_certificates() {
             Some([certificate]) => Some(key_digest(certificate).map_err(invalid)?),
             Some([]) | None => None,
-            Some(_) => return Err(Refusal::request("tls-failed", "more than one certificate")),
+            Some(_) => return Err(Refusal::request("attested-tls-failed", "more than one certificate")),
         };
         let export = |label| connection.export_keying_material([0; 32], label, None).map(Zeroizing::new);
         Ok(Self {

@@ -33,14 +33,12 @@ pub const MAXIMUM_VERSION_ENTRIES: usize = 100;
 pub struct Scan {
     /// Version directories that hold a model, the highest version first.
     pub candidates: Vec<Candidate>,
-    /// Everything else.
     pub refused: Vec<Refused>,
 }
 
 /// A version directory with a model in it. Nothing has been judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The directory's name.
     pub version: u64,
     /// What is in it.
     pub content: Content,
@@ -53,12 +51,10 @@ pub enum Content {
     Sealed {
         /// What is said about it.
         statement: Box<Statement>,
-        /// The ciphertext's path.
         ciphertext: PathBuf,
     },
     /// A plain model.
     Plain {
-        /// Its path.
         file: PathBuf,
     },
 }
@@ -66,9 +62,7 @@ pub enum Content {
 /// An entry that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Which.
     pub path: PathBuf,
-    /// Why.
     pub reason: RefusalReason,
 }
 
@@ -87,68 +81,94 @@ impl fmt::Display for Refused {
 }
 
 /// Why an entry is not used.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefusalReason {
-    /// Not a version number in its usual form.
+    /// An entry of the model directory is not named as a version.
+    ///
+    /// Do: name each version's directory with a number without leading zeros, such as
+    /// `1`; remove other entries.
     #[error("not a version: expected a directory named 0 to {MAXIMUM_VERSION}, without leading zeros")]
     Name,
-    /// A symbolic link.
+    /// An entry of the model directory is a symbolic link, which is never followed.
+    ///
+    /// Do: put the directory or file itself there.
     #[error("a symbolic link; links are not followed, put the directory or file itself here")]
     Link,
-    /// Neither what was expected nor a link.
+    /// An entry of the model directory is a directory where a file is expected, or the
+    /// reverse.
+    ///
+    /// Do: remove the entry; a version's directory holds files only.
     #[error("not a {expected}")]
     Kind {
         /// "directory" or "regular file".
         expected: &'static str,
     },
-    /// A file that belongs to no sealed model.
-    #[error("not listed: no statement speaks of this file")]
+    /// A file is next to a sealed model whose statement does not name it.
+    ///
+    /// Do: remove the file from the version's directory; to serve a SavedModel, convert
+    /// it and seal the result with `adytum seal`.
+    #[error("no sealed model: the statement in this directory does not name this file, or there is none; seal the model with `adytum seal`")]
     Unlisted,
-    /// A plain model where only sealed ones are served.
+    /// The model is not sealed, and only sealed models are served.
+    ///
+    /// Do: seal the model with `adytum seal`, or allow plain models in the measured
+    /// configuration.
     #[error(
         "a plain model; only sealed models are served, unless the measured configuration allows plain ones"
     )]
     Plain,
-    /// A ciphertext about which nobody says anything.
+    /// A version's directory has a ciphertext without a statement.
+    ///
+    /// Do: seal the model with `adytum seal`, or copy the statement too.
     #[error("there is no {STATEMENT_FILE}: seal the model with `adytum seal`")]
     NoStatement,
-    /// A statement about a file that is not there.
-    #[error("the statement speaks of {expected}, which is not there")]
+    /// A version's directory has a statement without the ciphertext that it names.
+    ///
+    /// Do: copy the ciphertext into the directory too.
+    #[error("the statement names {expected}, which is not in this directory; copy it there too")]
     NoCiphertext {
-        /// The ciphertext's name.
         expected: String,
     },
-    /// A statement that does not parse.
+    /// The statement of the model does not parse.
     #[error(transparent)]
     Statement(#[from] StatementError),
-    /// A directory renamed to another version.
-    #[error("the statement is about version {stated}, the directory is named {found}")]
+    /// The number in the statement is not the name of the version's directory.
+    ///
+    /// Do: name the directory with the version in the statement, or seal the model again
+    /// under this `--version`.
+    #[error("the statement is about version {stated}, the directory is named {found}; rename it, or seal the model under that version")]
     Version {
-        /// The statement's.
         stated: u64,
-        /// The directory's.
         found: u64,
     },
-    /// The broker's rule does not accept the statement.
+    /// The rule from the broker does not accept the statement.
     #[error("not genuine: {0}")]
     Rule(#[from] RuleRefusal),
-    /// The broker released no rule for this model.
-    #[error("no rule says which models of this name may be served; the owner's manifest lists none")]
+    /// The broker released no rule for models of this name.
+    ///
+    /// Do: add a `[[model]]` to the manifest, and name it in `models` of the workload.
+    #[error("no rule says which models of this name may be served; add a [[model]] to the manifest and name it in the workload's `models`")]
     NoRule,
-    /// Nothing is in it.
-    #[error("there is no model in it")]
+    /// A version's directory has no model in it.
+    ///
+    /// Do: put the sealed model there, or remove the directory.
+    #[error("there is no model in this directory; put the sealed model there, or remove the directory")]
     NoModel,
-    /// The host put too much there.
-    #[error("more than {limit} entries")]
+    /// A version's directory has more entries than are looked at.
+    ///
+    /// Do: remove the files that do not belong to the model.
+    #[error("more than {limit} entries; remove files that do not belong to the model")]
     TooMany {
-        /// The limit.
         limit: usize,
     },
-    /// The system does not let us look.
+    /// An entry of the model directory can't be read.
+    ///
+    /// See: VersionError::Read.
     #[error("unreadable: {reason}")]
     Unreadable {
-        /// What it said.
         reason: String,
     },
 }
@@ -180,21 +200,26 @@ impl RefusalReason {
 }
 
 /// Why a model directory was not scanned at all.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScanError {
-    /// It can't be read.
+    /// The model directory can't be read.
+    ///
+    /// Do: check that `--model_base_path` of `adytum-serving` names a directory that its
+    /// user may read.
     #[error("the model directory {} can't be read: {source}; check --model_base_path", base.display())]
     Unreadable {
-        /// The directory.
         base: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// There is too much in it.
+    /// The model directory has more entries than are looked at.
+    ///
+    /// Do: remove old versions from it.
     #[error("the model directory {} has more than {MAXIMUM_ENTRIES} entries", base.display())]
     TooMany {
-        /// The directory.
         base: PathBuf,
     },
 }

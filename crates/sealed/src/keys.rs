@@ -90,24 +90,32 @@ impl fmt::Debug for ModelRecipient {
 }
 
 /// Why a text is not a key.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelKeyError {
-    /// Not an identity. The text is not repeated: it may be half a secret.
+    /// The text is no age identity. It is not repeated: it may be half a secret.
+    ///
+    /// Do: make one with `adytum model-key new`, and give the whole `AGE-SECRET-KEY-1..`
+    /// line.
     #[error("not an age identity (\"AGE-SECRET-KEY-1..\"): {reason}")]
     Identity {
-        /// What is wrong.
         reason: &'static str,
     },
-    /// Not a recipient.
+    /// The text is no age recipient, the public part of a model key.
+    ///
+    /// Do: give the `age1..` line that `adytum model-key new` printed.
     #[error("{found:?} is not an age recipient (\"age1..\"): {reason}")]
     Recipient {
         /// The beginning of the text.
         found: String,
-        /// What is wrong.
         reason: &'static str,
     },
-    /// A secret key where a public one belongs.
+    /// A secret key was given where a public one is expected.
+    ///
+    /// Do: consider the identity exposed; make another with `adytum model-key new`, and
+    /// give its recipient.
     #[error(
         "this is an age identity, which is secret; a model is sealed to the recipient (\"age1..\") that \
          belongs to it. Consider the identity exposed and make a new one"

@@ -14,7 +14,6 @@ use crate::statement::Statement;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRule {
-    /// The model's name.
     pub name: ModelName,
     /// Owners whose seal counts.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -57,40 +56,47 @@ impl GenuineStatement {
 }
 
 /// One rule that did not hold.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RuleFailure {
-    /// The statement is about another model.
+    /// The statement is about a model of another name than the rule.
+    ///
+    /// Do: put the sealed model where its own name is served, or seal it under this name
+    /// with `--model`.
     Name {
-        /// The rule's.
         wanted: ModelName,
-        /// The statement's.
         found: ModelName,
     },
-    /// The digest is not listed.
+    /// The SHA-256 in the statement is not among the `sha256` of the rule.
+    ///
+    /// Do: list the digest in the manifest's `[[model]]`, or seal with a signer that is
+    /// listed.
     Digest {
-        /// How many are.
         listed: usize,
-        /// The statement's.
         found: Sha256Digest,
     },
-    /// The signer is not listed.
+    /// The owner who signed the statement is not among the `signers` of the rule.
+    ///
+    /// Do: seal the model with the key of a listed owner, or add the signer to the
+    /// manifest's `[[model]]`.
     Signer {
-        /// How many are.
         listed: usize,
-        /// The statement's.
         found: OwnerPublicKey,
     },
-    /// The signature is not the signer's.
+    /// The signature is not one of the owner whom the statement names.
+    ///
+    /// Do: copy the `.seal` file again; if the error stays, seal the model again.
     Signature {
-        /// Who was said to have signed.
+        /// The signer that the statement names.
         signer: OwnerPublicKey,
     },
-    /// An older version than may still be served.
+    /// The statement's version is lower than the rule's `minimum_version`.
+    ///
+    /// Do: serve a later version, or seal again under a higher `--version`.
     Version {
-        /// The rule's floor.
         minimum: u64,
-        /// The statement's.
         found: u64,
     },
 }
@@ -112,13 +118,13 @@ impl fmt::Display for RuleFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name { wanted, found } => write!(f, "name: wanted {wanted}, got {found}"),
-            Self::Digest { listed: 0, .. } => write!(f, "digest: no digest is listed"),
+            Self::Digest { listed: 0, .. } => write!(f, "digest: the rule lists none in sha256"),
             Self::Digest { listed, found } => {
-                write!(f, "digest: wanted one of the {listed} listed, got {found}")
+                write!(f, "digest: {found} is none of the {listed} in sha256 of the rule")
             }
-            Self::Signer { listed: 0, .. } => write!(f, "signer: no signer is listed"),
+            Self::Signer { listed: 0, .. } => write!(f, "signer: the rule lists none in signers"),
             Self::Signer { listed, found } => {
-                write!(f, "signer: wanted one of the {listed} listed, got {found}")
+                write!(f, "signer: {found} is none of the {listed} in signers of the rule")
             }
             Self::Signature { signer } => write!(f, "signature: not valid for {signer}"),
             Self::Version { minimum, found } => {
@@ -128,7 +134,13 @@ impl fmt::Display for RuleFailure {
     }
 }
 
-/// Everything that speaks against a statement; never empty.
+/// A rule of the manifest, or of the command, does not accept the statement of a model.
+/// The failures say which parts of it did not hold; there is at least one.
+///
+/// Do: compare the statement in the `.seal` file with the manifest's `[[model]]`, as the
+/// message lists them.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .failures.iter().map(RuleFailure::to_string).collect::<Vec<_>>().join("; "))]
 pub struct RuleRefusal {

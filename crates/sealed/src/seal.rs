@@ -24,7 +24,6 @@ use crate::{
 /// What the statement is to say.
 #[derive(Clone, Debug)]
 pub struct SealOptions {
-    /// The model's name.
     pub model: ModelName,
     /// Its version, at most [`MAXIMUM_VERSION`].
     pub version: u64,
@@ -166,37 +165,51 @@ impl Drop for RemovedUnlessFinished<'_> {
 }
 
 /// Why nothing was sealed.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
-    /// There is nothing to seal.
+    /// The file to seal has no bytes.
+    ///
+    /// Do: give the file that holds the model.
     #[error("the model is empty; give the file that holds it")]
     Empty,
-    /// A version that serving could not name.
+    /// The version is higher than a model server can name.
+    ///
+    /// Do: give a lower `--version`.
     #[error("version {found} is above {MAXIMUM_VERSION}, the highest that a model server can name")]
     Version {
         /// What was asked for.
         found: u64,
     },
-    /// The recipient can't be encrypted to.
+    /// Nothing can be encrypted to this recipient: it is no valid public key.
+    ///
+    /// Do: make a key with `adytum model-key new` and give its recipient.
     #[error("nothing can be encrypted to {recipient}; make a key with `adytum model-key new`")]
     Recipient {
-        /// Who.
         recipient: ModelRecipient,
     },
-    /// The plaintext.
+    /// The model's file can't be read.
+    ///
+    /// Do: read the system's reason in the message; check the path and its permissions.
     #[error("reading the model failed: {0}")]
     Read(#[source] io::Error),
-    /// The ciphertext.
+    /// The system refused to write the ciphertext.
+    ///
+    /// See: PackError::Write.
     #[error("writing the sealed model failed: {0}")]
     Write(#[source] io::Error),
-    /// The version is there already; sealed models are never overwritten.
+    /// This version was sealed before, and sealed models are never overwritten.
+    ///
+    /// See: PackError::Exists.
     #[error("{} exists already; seal under a higher version", directory.display())]
     Exists {
-        /// The version's directory.
         directory: PathBuf,
     },
-    /// The layout on disk.
+    /// A directory or file of the sealed model can't be made.
+    ///
+    /// Do: check that `--out` is a directory in which you may write.
     #[error("{}: {source}", path.display())]
     Directory {
         /// What could not be made.

@@ -28,9 +28,7 @@ pub enum SelectedModel {
     Sealed(GenuineModel),
     /// Plain, and plain models are allowed.
     Plain {
-        /// Its version.
         version: u64,
-        /// The model's path.
         file: PathBuf,
     },
 }

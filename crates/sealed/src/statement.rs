@@ -22,7 +22,6 @@ pub const MAXIMUM_VERSION: u64 = i64::MAX as u64;
 /// believe it is for [`crate::rule::ModelRule::judge`] to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// The model's name.
     pub model: ModelName,
     /// Its version: the name of its directory.
     pub version: u64,
@@ -30,7 +29,6 @@ pub struct Statement {
     pub file_name: FileName,
     /// The plaintext's length in bytes; never 0.
     pub size: u64,
-    /// The plaintext's digest.
     pub sha256: Sha256Digest,
     /// Who is said to have signed.
     pub signer: OwnerPublicKey,
@@ -194,37 +192,49 @@ impl fmt::Display for FileName {
 }
 
 /// Why a text is not a statement.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatementError {
-    /// More than [`MAXIMUM_STATEMENT_LENGTH`] bytes.
+    /// The statement has more bytes than are read.
+    ///
+    /// Do: check that the `.seal` file is the one that `adytum seal` wrote; else seal
+    /// again.
     #[error("the statement has {found} bytes, at most {MAXIMUM_STATEMENT_LENGTH} are read")]
     TooLong {
         /// Bytes found; may be only what was looked at.
         found: u64,
     },
-    /// Not JSON of the right fields.
+    /// The `.seal` file is no statement: not JSON, or with missing, unknown or wrong
+    /// fields.
+    ///
+    /// Do: copy the file again; if the error stays, seal the model or bundle again.
     #[error("not a seal statement: {reason}; seal the model again")]
     Malformed {
         /// What the reader said.
         reason: String,
     },
-    /// Another format or version of it.
+    /// The statement has a format, or a version of it, that this program does not read.
+    ///
+    /// Do: use the release of `adytum` that belongs to this program, and seal again.
     #[error("the statement's format is \"{found}\", this program reads \"{FORMAT}\"")]
     Format {
-        /// What it says.
         found: String,
     },
-    /// A name that would not stay in the directory.
+    /// The name in the statement is no plain file name.
+    ///
+    /// Do: seal the file again under a name of 1 to 64 letters, digits, `_`, `-` or `.`.
     #[error(
         "\"{found}\" is not a sealed file's name: expected 1 to 64 letters, digits, '_', '-' or '.', the \
          first a letter or digit, not ending in .age or .seal"
     )]
     FileName {
-        /// What it says.
         found: String,
     },
-    /// A model of no bytes.
+    /// The statement is about a file of no bytes.
+    ///
+    /// Do: seal the file that holds the model.
     #[error("the statement is about an empty file; no model is empty")]
     Empty,
 }

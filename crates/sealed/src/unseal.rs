@@ -288,33 +288,46 @@ impl<'a, R: Read> Payload<'a, R> {
 }
 
 /// Why there is no plaintext.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsealError {
-    /// More than the caller wants to hold.
-    #[error("the model has {size} bytes, the limit is {limit}; raise the limit if that is meant")]
+    /// The statement gives a size above the limit of the program that unseals.
+    ///
+    /// Do: raise the limit: `maximum_size` of a bundle in the measured configuration, or
+    /// `--max_model_bytes` of `adytum-serving`.
+    #[error("the model has {size} bytes, the limit is {limit}; raise the limit, or seal less")]
     TooLarge {
         /// The stated size, in bytes.
         size: u64,
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The system gives no memory.
+    /// The system has no memory for the plaintext.
+    ///
+    /// Do: give the replica more memory, or serve a smaller model.
     #[error("no memory for a model of {size} bytes; give the replica more, or serve a smaller model")]
     OutOfMemory {
         /// The stated size, in bytes.
         size: u64,
     },
-    /// A header without an end.
+    /// The age header is longer than one of a sealed model ever is.
+    ///
+    /// Do: give the file that `adytum seal` wrote.
     #[error("the age header is longer than {MAXIMUM_HEADER_LENGTH} bytes; this is not a sealed model")]
     HeaderTooLong,
-    /// Not an age file, or its header was altered.
+    /// The file does not begin with a valid age header: it is not sealed, or was altered.
+    ///
+    /// Do: copy the sealed file again; if the error stays, seal it again.
     #[error("the age header is invalid: {reason}; the file is not a sealed model, or it was altered")]
     Header {
-        /// What is wrong with it.
         reason: &'static str,
     },
-    /// Sealed to somebody else, or its header was altered.
+    /// The file is not encrypted to any of the keys that were tried.
+    ///
+    /// Do: put the right model key to the broker with `adytum secret put`, or seal again
+    /// to the recipient of the key that is there.
     #[error(
         "the model is not sealed to this key; tried {}; check which recipient it was sealed to",
         tried.join(", ")
@@ -323,21 +336,32 @@ pub enum UnsealError {
         /// The recipients whose identities were tried.
         tried: Vec<String>,
     },
-    /// The ciphertext ends early.
+    /// The ciphertext ends before its last chunk.
+    ///
+    /// Do: copy the sealed file again.
     #[error("the ciphertext is truncated; copy the sealed model again")]
     Truncated,
-    /// A chunk does not authenticate.
+    /// A chunk of the ciphertext fails its authentication: bytes were changed.
+    ///
+    /// Do: copy the sealed file again; if the error stays, find out which program changes
+    /// it.
     #[error("the ciphertext was altered: a chunk does not authenticate; copy the sealed model again")]
     Altered,
-    /// A valid ciphertext of less than was stated.
+    /// The ciphertext is valid, and its plaintext has fewer bytes than the statement
+    /// gives.
+    ///
+    /// Do: copy the ciphertext and its `.seal` file again, both from one seal.
     #[error("the plaintext has {found} bytes, the statement says {stated}; this is another ciphertext")]
     Shorter {
         /// The statement's size, in bytes.
         stated: u64,
-        /// What came, in bytes.
+        /// The plaintext's size, in bytes.
         found: u64,
     },
-    /// A valid ciphertext of more than was stated.
+    /// The ciphertext is valid, and its plaintext has more bytes than the statement
+    /// gives.
+    ///
+    /// Do: copy the ciphertext and its `.seal` file again, both from one seal.
     #[error(
         "the plaintext has more than the {stated} bytes that the statement says; this is another ciphertext"
     )]
@@ -345,33 +369,43 @@ pub enum UnsealError {
         /// The statement's size, in bytes.
         stated: u64,
     },
-    /// A valid ciphertext of something else.
+    /// The ciphertext is valid, and its plaintext has another SHA-256 than the statement
+    /// gives.
+    ///
+    /// Do: copy the ciphertext and its `.seal` file again, both from one seal.
     #[error("the plaintext's SHA-256 is {found}, the statement says {stated}; this is another model")]
     Digest {
-        /// The statement's.
         stated: Sha256Digest,
-        /// The plaintext's.
         found: Sha256Digest,
     },
     /// The ciphertext can't be read.
+    ///
+    /// Do: read the system's reason in the message; check the volume and the permissions.
     #[error("reading the ciphertext failed: {0}")]
     Read(#[source] io::Error),
-    /// The system gives no thread.
+    /// The system gives no thread to compute the SHA-256 on.
+    ///
+    /// Do: let the replica have more threads (`pids.max` of its cgroup, threads of its
+    /// enclave).
     #[error("no thread to hash the model on: {0}; let the replica have more threads")]
     Thread(#[source] io::Error),
-    /// The plaintext can't be written.
+    /// The system refused to write the plaintext.
+    ///
+    /// Do: read the system's reason in the message; make room, or give another `--out`.
     #[error("writing the plaintext failed: {0}")]
     Write(#[source] io::Error),
-    /// Nothing is overwritten.
+    /// The output exists already, and nothing is overwritten.
+    ///
+    /// Do: give `--out` a name that does not exist.
     #[error("{} exists already; name a file that does not", path.display())]
     Exists {
-        /// The output.
         path: PathBuf,
     },
     /// A file can't be opened or made.
+    ///
+    /// Do: read the system's reason in the message; check the path and its permissions.
     #[error("{}: {source}", path.display())]
     File {
-        /// Which.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

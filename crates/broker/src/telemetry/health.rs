@@ -40,7 +40,9 @@ pub enum NotReady {
     /// confirm`.
     ///
     /// Retry: later
-    #[error("the restart was unplanned, and the owners have to confirm the state with `adytum broker confirm`")]
+    #[error(
+        "the restart was unplanned, and the owners have to confirm the state with `adytum broker confirm`"
+    )]
     AwaitingConfirmation,
     /// The store failed, so the broker can record nothing and releases nothing.
     ///

@@ -22,7 +22,6 @@ pub(crate) struct Catalogue {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
     pub(crate) code: String,
-    /// What happened.
     pub(crate) meaning: String,
     /// What to do about it.
     pub(crate) next_step: String,

@@ -30,7 +30,6 @@ use crate::{collateral::Places, evidence, output, replica::Replica};
 /// signed the manifest makes no difference here.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The manifest.
     file: PathBuf,
     /// Evidence of a replica, as `--write-evidence` and `adytum evidence collect`
     /// write it.

@@ -7,13 +7,9 @@ use crate::clock::UnixSeconds;
 /// A dated part of collateral.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// Its name.
     pub(crate) what: &'static str,
-    /// What it is.
     pub(crate) kind: PartKind,
-    /// First moment.
     pub(crate) from: UnixSeconds,
-    /// Last moment.
     pub(crate) until: UnixSeconds,
 }
 

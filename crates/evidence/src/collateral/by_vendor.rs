@@ -14,7 +14,6 @@ use crate::error::CollateralError;
 pub struct ByVendor {
     /// For DCAP quotes; simulated platforms' too.
     pub intel: Arc<dyn CollateralSource>,
-    /// For SEV-SNP reports.
     pub amd: Arc<dyn CollateralSource>,
 }
 

@@ -18,9 +18,7 @@ use crate::{
 /// Which collateral a quote needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DcapRequest {
-    /// SGX or TDX.
     pub tee: TeeKind,
-    /// The platform family.
     pub fmspc: Fmspc,
     /// Which CA issued the PCK certificate.
     pub ca: PckCa,

@@ -34,7 +34,6 @@ const SUPPORTED: &str = "DCAP quotes of SGX (version 3) and TDX (version 4, 5), 
 /// A DCAP quote taken apart; nothing in it is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DcapQuote {
-    /// SGX or TDX.
     pub tee: TeeKind,
     /// The quote's format version.
     pub version: u16,

@@ -33,7 +33,6 @@ pub(crate) struct DcapVerifier {
 struct DcapRoot {
     trusted: TrustRoot,
     verifier: QuoteVerifier<Cryptography>,
-    /// In DER.
     certificate: Arc<[u8]>,
 }
 

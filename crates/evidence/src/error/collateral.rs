@@ -4,64 +4,75 @@
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollateralError {
-    /// A text that names no source.
+    /// The text names no source of collateral.
+    ///
+    /// Do: give http://HOST:PORT, https://HOST:PORT or file:///DIRECTORY in `PCCS_URL`
+    /// (SEV-SNP: `AMD_KDS_URL`) or `--collateral`.
     #[error(
         "collateral source {found:?}: {reason}; give http://HOST:PORT, https://HOST:PORT or file:///DIRECTORY"
     )]
     Url {
-        /// The text.
         found: String,
-        /// What is wrong with it.
         reason: String,
     },
-    /// Nobody said where to get it.
+    /// No source is configured for the collateral that is needed.
+    ///
+    /// Do: name a PCCS or a directory in `PCCS_URL`, and for SEV-SNP a KDS or a directory
+    /// in `AMD_KDS_URL`.
     #[error(
         "there is no source of {what}: name a PCCS or a directory in PCCS_URL, and for SEV-SNP a KDS or a directory in \
          AMD_KDS_URL"
     )]
     NoSource {
-        /// What was asked for.
+        /// The kind of collateral that is needed.
         what: String,
     },
-    /// The source can't be reached; trying again may help.
+    /// The source of collateral can't be reached, or answers with an error of its own.
+    ///
+    /// Do: check `PCCS_URL` (SEV-SNP: `AMD_KDS_URL`), the network and that the source
+    /// runs.
     #[error(
         "collateral source {origin} is unreachable: {reason}; check PCCS_URL (SEV-SNP: AMD_KDS_URL) and the network, then retry"
     )]
     Unreachable {
         /// The URL or directory.
         origin: String,
-        /// What went wrong.
         reason: String,
     },
-    /// The source answered, but has nothing for this platform.
+    /// The source answered, and has no collateral for this platform.
+    ///
+    /// Do: register the platform with the PCCS, or add the file to the directory.
     #[error(
         "collateral source {origin} has no {what}; register the platform with the PCCS, or add the file to the directory"
     )]
     Missing {
         /// The URL or directory.
         origin: String,
-        /// What was asked for.
+        /// The kind of collateral that is needed.
         what: String,
     },
-    /// There is no such directory.
+    /// The directory that is named as the source of collateral does not exist.
+    ///
+    /// Do: create it and put the file of the message there, or correct `--collateral`,
+    /// `PCCS_URL` or `AMD_KDS_URL`.
     #[error(
         "there is no collateral directory {directory}; create it and put {what} there, or correct --collateral or \
          PCCS_URL (SEV-SNP: --amd-kds or AMD_KDS_URL)"
     )]
     NoDirectory {
-        /// The directory.
         directory: String,
         /// The file that was looked for in it.
         what: String,
     },
     /// The source answered with something that is not collateral.
-    #[error("collateral source {origin}: {what} is malformed: {reason}; fetch it anew from its vendor")]
+    ///
+    /// Do: fetch the collateral again from its vendor.
+    #[error("collateral source {origin}: {what} is malformed: {reason}; fetch it again from its vendor")]
     Malformed {
         /// The URL or directory.
         origin: String,
-        /// What was asked for.
+        /// The kind of collateral that is needed.
         what: String,
-        /// What is wrong with it.
         reason: String,
     },
 }

@@ -5,35 +5,48 @@ use crate::{clock::UnixSeconds, measurement::RootKeyId};
 
 /// Why evidence did not become claims. Each kind has a stable code, and says
 /// what was found and what to do.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerificationError {
     /// The bytes are not evidence of the stated format.
+    ///
+    /// Do: send exactly what the quoting service of the TEE returned, or give the file
+    /// that `adytum evidence collect --out FILE` wrote.
     #[error(
         "malformed evidence: {what}: {reason}; send exactly what the TEE's quoting service returned, or give the file \
          that `adytum evidence collect` or --write-evidence wrote"
     )]
     Malformed {
-        /// The structure.
         what: &'static str,
-        /// What is wrong with it.
         reason: String,
     },
-    /// Evidence of a kind that this verifier does not read.
+    /// The evidence is of a kind or a version that this verifier does not read.
+    ///
+    /// Do: attest on SGX, TDX or SEV-SNP, with DCAP quotes or attestation reports of a
+    /// supported version.
     #[error("unsupported evidence: found {found}; supported are {supported}")]
     Unsupported {
-        /// What was found.
         found: String,
-        /// What would do.
         supported: &'static str,
     },
     /// No root is trusted at all, as before a broker's first manifest.
+    ///
+    /// Do: apply a manifest that names the trusted vendors with `adytum manifest apply`,
+    /// then try again.
+    ///
+    /// Retry: later
     #[error(
         "no root is trusted here yet, so no evidence can be verified; a broker's first manifest names the vendors that \
          it trusts: apply one with `adytum manifest apply`, then try again"
     )]
     NothingTrusted,
     /// The evidence chains to a root that is not trusted here.
+    ///
+    /// Do: refuse the peer; if the root is a vendor's own, name it in `vendors` of the
+    /// manifest's `[trust]`; trust a simulated platform with `--trust-simulation` of
+    /// `adytum broker status`, or in `simulation_roots`.
     #[error("untrusted root: {}", untrusted_root(.found, .subject, *.simulated, .trusted))]
     UntrustedRoot {
         /// The key of the root found.
@@ -45,76 +58,87 @@ pub enum VerificationError {
         /// The roots trusted, by vendor; a simulated one with the beginning of its key id.
         trusted: Vec<String>,
     },
-    /// A signature or a certificate chain does not hold.
+    /// A signature or a certificate chain of the evidence does not hold: it was altered,
+    /// or forged.
+    ///
+    /// Do: refuse the peer; if the peer is your own, collect its evidence again.
     #[error(
-        "invalid evidence: {what}: {reason}; it was altered on its way or forged, collect it anew or refuse the peer"
+        "invalid evidence: {what}: {reason}; it was altered on its way or forged, collect it again or refuse the peer"
     )]
     Invalid {
-        /// The structure.
         what: &'static str,
-        /// What is wrong with it.
         reason: String,
     },
     /// A certificate inside the evidence is not valid at this time.
+    ///
+    /// Do: check the clock of this machine; if it is right, get a new PCK certificate for
+    /// the platform.
     #[error(
         "evidence outside its validity: {what} is valid from {from} to {until} and it is {now}; check this machine's clock, else the platform needs a new PCK certificate"
     )]
     EvidenceValidity {
-        /// The certificate.
         what: &'static str,
-        /// Its start.
         from: UnixSeconds,
-        /// Its end.
         until: UnixSeconds,
         /// The time of the injected clock.
         now: UnixSeconds,
     },
-    /// Collateral has passed its end.
+    /// A part of the collateral is past the end of its validity.
+    ///
+    /// Do: refresh the PCCS or the collateral directory, and check the clock of this
+    /// machine.
+    ///
+    /// Retry: later
     #[error(
         "collateral expired: {what} was valid until {until} and it is {now}; refresh the PCCS or the collateral directory, and check this machine's clock"
     )]
     CollateralExpired {
-        /// The part.
         what: &'static str,
-        /// Its end.
         until: UnixSeconds,
         /// The time of the injected clock.
         now: UnixSeconds,
     },
-    /// Collateral lies in the future.
+    /// A part of the collateral becomes valid later than now.
+    ///
+    /// Do: check the clock of this machine.
+    ///
+    /// Retry: later
     #[error(
         "collateral not yet valid: {what} is valid from {from} and it is {now}; check this machine's clock"
     )]
     CollateralNotYetValid {
-        /// The part.
         what: &'static str,
-        /// Its start.
         from: UnixSeconds,
         /// The time of the injected clock.
         now: UnixSeconds,
     },
-    /// Collateral that its vendor did not sign, or that is for another platform.
+    /// The vendor did not sign the collateral, or it is for another platform.
+    ///
+    /// Do: fetch the collateral again from the vendor; check the source that serves it.
+    ///
+    /// Retry: later
     #[error(
-        "invalid collateral: {what}: {reason}; the source serves altered or mixed-up collateral, fetch it anew"
+        "invalid collateral: {what}: {reason}; the source serves altered or mixed-up collateral, fetch it again"
     )]
     CollateralInvalid {
-        /// The part.
         what: &'static str,
-        /// What is wrong with it.
         reason: String,
     },
-    /// No collateral was to be had.
+    /// No collateral is available to verify the evidence with.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
-    /// The vendor has revoked a certificate that the evidence hangs on.
+    /// The vendor has revoked a certificate that the evidence depends on.
+    ///
+    /// Do: do not trust the platform; run the workload on another machine.
     #[error("revoked: the vendor revoked {what}{}; the platform can no longer be trusted", serial_of(.serial))]
     Revoked {
-        /// The certificate.
         what: &'static str,
         /// Its serial number in hexadecimal; empty when not known.
         serial: String,
     },
-    /// The vendor has revoked the platform's TCB level.
+    /// The vendor has revoked the TCB level of the platform.
+    ///
+    /// Do: update the microcode and the TCB of the machine, and attest again.
     #[error(
         "TCB revoked: the vendor revoked this platform's TCB level ({reason}); update its microcode and TCB and attest again"
     )]
@@ -122,24 +146,28 @@ pub enum VerificationError {
         /// What the collateral says.
         reason: String,
     },
-    /// The platform is older than, or unknown to, every TCB level published.
+    /// The platform's TCB is older than every published level, or unknown to the vendor.
+    ///
+    /// Do: update the microcode, the TDX module or the quoting enclave of the machine.
     #[error(
         "TCB unknown: {reason}; the platform is older than every published TCB level: update its microcode, TDX module or quoting enclave"
     )]
     TcbNotMatched {
-        /// What did not match.
         reason: String,
     },
-    /// Genuine evidence of a configuration that is unsafe on any platform.
+    /// The evidence is genuine, and of a configuration that is unsafe on any platform.
+    ///
+    /// Do: start the guest or enclave without the setting that the message names.
     #[error("unsafe configuration: {reason}; start the guest without it")]
     Configuration {
-        /// What is set or missing.
         reason: String,
     },
-    /// A certificate offered as a trust root is none.
+    /// A certificate that is offered as a trust root is none.
+    ///
+    /// Do: give a self-signed certificate: a simulated platform's is `root.pem` in its
+    /// directory.
     #[error("trust root: {reason}; give a self-signed certificate in DER")]
     TrustRoot {
-        /// What is wrong with it.
         reason: String,
     },
 }
@@ -198,7 +226,7 @@ impl VerificationError {
     }
 
     /// May the same evidence pass later without anything done about it here?
-    /// True where only the collateral or its source stands in the way, or nothing has
+    /// True where only the collateral or its source is the obstacle, or nothing has
     /// been laid down yet.
     pub fn retry(&self) -> bool {
         self.blames_collateral() || matches!(self, Self::NothingTrusted)

@@ -16,9 +16,7 @@ pub struct SnpTcb {
     pub fmc: Option<u8>,
     /// The boot loader of the AMD secure processor.
     pub bootloader: u8,
-    /// Its operating system.
     pub tee: u8,
-    /// Its SEV-SNP firmware.
     pub snp: u8,
     /// The lowest microcode of all cores.
     pub microcode: u8,

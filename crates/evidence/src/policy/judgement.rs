@@ -27,7 +27,13 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Every rule that did not hold; never empty.
+/// A rule of the policy did not hold for the evidence. The failures list every rule that
+/// failed; there is at least one.
+///
+/// Do: compare the failures with the policy: correct the workload, or change the policy
+/// in the manifest if this code may run.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", join(.failures))]
 pub struct PolicyRefusal {

@@ -20,18 +20,15 @@ const SUPPORTED: &str =
 /// A report taken apart; nothing in it is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnpReport {
-    /// The form's version.
     pub version: u32,
     /// What the guest's owner allows the host (table POLICY).
     pub policy: u64,
     /// The privilege level of who asked for it; 0 is the guest's own kernel, 2^32 - 1
     /// the host.
     pub vmpl: u32,
-    /// Which key signed.
     pub endorser: Endorser,
     /// What the guest bound into it.
     pub report_data: ReportData,
-    /// The launch digest.
     pub measurement: SnpMeasurement,
     /// What the host gave at launch.
     pub host_data: HostData,

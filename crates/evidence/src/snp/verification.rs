@@ -50,7 +50,6 @@ const HARDWARE_ID: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.4);
 pub(crate) struct SnpEvidence<'a> {
     evidence: &'a Evidence,
     report: SnpReport,
-    /// In DER.
     endorsement: &'a [u8],
     product: SnpProduct,
 }

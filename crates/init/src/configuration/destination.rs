@@ -19,9 +19,7 @@ pub struct AbsolutePath(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path:?} is not a plain absolute path: {reason}")]
 pub struct PathError {
-    /// The text.
     pub path: String,
-    /// Why not.
     pub reason: &'static str,
 }
 

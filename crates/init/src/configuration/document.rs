@@ -44,9 +44,7 @@ struct Document {
 pub(super) struct ProgramTable {
     path: Option<AbsolutePath>,
     sha256: Option<Sha256Digest>,
-    /// May be there.
     arguments: Vec<ArgumentRule>,
-    /// Must be there.
     required_arguments: Vec<ArgumentRule>,
 }
 

@@ -7,13 +7,17 @@ use adytum_evidence::measurement::Sha256Digest;
 use super::{FORMAT, MAXIMUM_LENGTH};
 
 /// Why a file is not a measured configuration.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigurationError {
-    /// It can't be read.
+    /// The measured configuration can't be read.
+    ///
+    /// Do: give the file with `--configuration`, and check that the program's user may
+    /// read it.
     #[error("{}: {source}; give the measured configuration with --configuration", path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -34,67 +38,82 @@ pub enum ConfigurationError {
         /// The file named.
         path: PathBuf,
     },
-    /// A file to measure can't be read.
+    /// A file that is to be measured can't be read.
+    ///
+    /// Do: give the file with the flag in the message, and check its permissions.
     #[error("{}: {source}; give the file to measure with {flag}", path.display())]
     NotMeasured {
-        /// The file.
         path: PathBuf,
         /// The flag that names it.
         flag: &'static str,
         /// What the system said.
         source: io::Error,
     },
-    /// It is too long.
+    /// The file has more bytes than any measured configuration.
+    ///
+    /// Do: give the measured configuration with `--configuration`;
+    /// docs/measured-configuration.md describes it.
     #[error("{} has more than {MAXIMUM_LENGTH} bytes: no measured configuration", path.display())]
     TooLong {
-        /// The file.
         path: PathBuf,
     },
-    /// It is not TOML, or has a field that is missing, unknown or of another
-    /// form.
+    /// The measured configuration is no TOML, or has a missing, unknown or wrong field.
+    ///
+    /// Do: correct the field in the message as docs/measured-configuration.md describes
+    /// it, and measure the file again.
     #[error("the measured configuration is malformed: {reason}")]
     Malformed {
         /// Where and what, in the parser's words.
         reason: String,
     },
-    /// It is of another format.
+    /// The measured configuration has a format that this program does not read.
+    ///
+    /// Do: correct `format` as docs/measured-configuration.md gives it, or use the
+    /// release that reads it.
     #[error("the measured configuration says format = {found:?}; this program reads {FORMAT:?}")]
     Format {
-        /// What it says.
         found: String,
     },
-    /// A field contradicts another or itself.
+    /// A field of the measured configuration contradicts itself or another.
+    ///
+    /// Do: correct the field in the message, and measure the file again.
     #[error("the measured configuration's {field}: {reason}")]
     Field {
-        /// The field.
         field: String,
-        /// What is wrong, and what to do.
+        /// The fault and the next step.
         reason: String,
     },
-    /// Occlum's file does not say which broker is meant.
+    /// Occlum's file does not name the broker's genesis, so any broker of the same code
+    /// would be trusted.
+    ///
+    /// Do: add the object `adytum` with the key `genesis` to init_ra_conf.json, and
+    /// measure the file again.
     #[error(
-        "init_ra_conf.json names no genesis: anybody can found a broker with the same code, and it would be \
+        "init_ra_conf.json names no genesis: anybody can create a broker with the same code, and it would be \
          trusted; add \"adytum\": {{\"genesis\": \"<digest of the broker's genesis>\"}} to the file and \
          measure it again"
     )]
     GenesisMissing,
-    /// Occlum's `ra_config` would accept other code than one program's.
+    /// Occlum's `ra_config` would accept code other than that of one program.
+    ///
+    /// Do: set the switch in the message so that the program is verified, and measure the
+    /// file again.
     #[error("init_ra_conf.json's ra_config: {reason}")]
     OcclumRules {
         /// Which switch, and what to do.
         reason: String,
     },
-    /// The program to measure is not the one pinned.
+    /// The program to measure has another digest than the measured configuration pins.
+    ///
+    /// Do: correct `program.sha256` in the measured configuration, or give the pinned
+    /// program.
     #[error(
         "{} has the digest {found}, and the configuration pins {wanted}; correct program.sha256 or the path",
         path.display()
     )]
     Program {
-        /// The file.
         path: PathBuf,
-        /// The pinned digest.
         wanted: Sha256Digest,
-        /// The file's.
         found: Sha256Digest,
     },
 }

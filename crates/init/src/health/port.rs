@@ -39,10 +39,13 @@ const LONGEST_HEAD: usize = 8 * 1024;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The port for probes can't be opened.
+///
+/// Do: give `--health-port` another port, or 0 for none.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[error("health port {port}: {source}; choose another, or 0 for none")]
 pub struct HealthPortError {
-    /// The port.
     pub port: u16,
     /// What the system said.
     pub source: io::Error,

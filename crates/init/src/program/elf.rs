@@ -24,7 +24,6 @@ const MAXIMUM_NEEDED: usize = 1024;
 pub(super) struct Loading {
     /// The loader, for a dynamically linked program.
     pub(super) interpreter: Option<String>,
-    /// Names of libraries.
     pub(super) needed: Vec<String>,
     /// Where the loader looks first.
     pub(super) search_paths: Vec<String>,

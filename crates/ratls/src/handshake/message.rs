@@ -34,23 +34,21 @@ const MAXIMUM_REFUSAL_TEXT: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// The stream failed or ended.
+    /// The connection failed or ended while a message was read or written.
+    ///
+    /// See: ConnectError::Network.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The length prefix promises more than this message may have.
     #[error("{message}: expected at most {maximum} bytes, found a length of {length}")]
     TooLong {
-        /// The message.
         message: &'static str,
-        /// Its limit.
         maximum: usize,
-        /// The length found.
         length: usize,
     },
     /// The bytes are not this message, or a field is not what it must be.
     #[error("{message}: {reason}")]
     Malformed {
-        /// The message.
         message: &'static str,
         /// What was expected and found.
         reason: String,
@@ -78,7 +76,6 @@ impl MessageError {
 pub enum ServerAnswer {
     /// The server attests.
     Attestation {
-        /// Its nonce.
         nonce: Nonce,
         /// Its evidence, not verified.
         evidence: Evidence,

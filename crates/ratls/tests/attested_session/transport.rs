@@ -98,7 +98,7 @@ async fn a_tls12_server_is_refused() {
         attacker
     );
     assert!(matches!(error, SessionError::Tls { .. }), "{error:?}");
-    assert_eq!((error.code(), error.retry()), ("tls-failed", false));
+    assert_eq!((error.code(), error.retry()), ("attested-tls-failed", false));
     assert_eq!(answer.first(), Some(&0x15), "{answer:02x?}");
 }
 

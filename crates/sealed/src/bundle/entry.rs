@@ -19,9 +19,7 @@ pub(super) const SPECIAL_BITS: u32 = 0o7000;
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it lies.
     pub path: EntryPath,
-    /// What it is.
     pub kind: EntryKind,
 }
 
@@ -39,7 +37,6 @@ pub enum EntryKind {
     },
     /// A symbolic link.
     Link {
-        /// Where it leads.
         target: LinkTarget,
     },
 }

@@ -6,116 +6,148 @@ use super::{ARCHIVE_FILE, EntryError, MAXIMUM_ENTRIES};
 use crate::{rule::RuleRefusal, seal::SealError, statement::StatementError, unseal::UnsealError};
 
 /// Why a bundle is not unpacked.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
     /// A file of the sealed bundle can't be read.
+    ///
+    /// Do: check that the bundle and its `.seal` file are at the path in the message, and
+    /// that the program's user may read them.
     #[error("{}: {source}", path.display())]
     Unreadable {
-        /// Which.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The statement beside the ciphertext.
+    /// The statement in the bundle's `.seal` file is not acceptable.
     #[error("{}: {source}", path.display())]
     Statement {
-        /// The statement's file.
         path: PathBuf,
-        /// What is wrong with it.
         source: StatementError,
     },
-    /// A statement about a model.
+    /// The statement is about a model, where a bundle is expected.
+    ///
+    /// Do: give the path of a sealed bundle, or seal the directory with `adytum seal
+    /// --bundle NAME`.
     #[error("the statement is about {found}, a bundle's is about {ARCHIVE_FILE}: this is no bundle")]
     NotABundle {
-        /// The plaintext's name.
         found: String,
     },
-    /// The rule does not accept the statement.
+    /// The rule for this bundle does not accept its statement: another name, signer,
+    /// digest or version.
+    ///
+    /// Do: compare the statement with the bundle's `[[model]]` in the manifest; seal the
+    /// directory again with a listed signer, or list the signer or digest.
     #[error("not genuine: {0}")]
     Rule(#[from] RuleRefusal),
-    /// More than the place it goes to should hold.
-    #[error("the bundle has {size} bytes, the limit is {limit}; raise maximum_size if that is meant")]
+    /// The bundle has more bytes than the measured configuration allows.
+    ///
+    /// Do: raise the bundle's `maximum_size` in the measured configuration, or seal less.
+    #[error("the bundle has {size} bytes, the limit is {limit}; raise maximum_size in the measured configuration, or seal less")]
     TooLarge {
         /// The stated size, in bytes.
         size: u64,
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The ciphertext.
+    /// The ciphertext can't be decrypted.
     #[error(transparent)]
     Unseal(#[from] UnsealError),
-    /// An entry.
+    /// An entry has no place in a bundle.
     #[error(transparent)]
     Entry(#[from] EntryError),
-    /// More than [`MAXIMUM_ENTRIES`].
-    #[error("the bundle has more than {MAXIMUM_ENTRIES} entries")]
+    /// A bundle has more entries than are allowed: directories, files and links together.
+    ///
+    /// Do: put fewer files into the directory, or make two bundles of it.
+    #[error("the bundle has more than {MAXIMUM_ENTRIES} entries, the most that one may have")]
     TooManyEntries,
-    /// One name twice.
+    /// The bundle has two entries of the same path.
+    ///
+    /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{path:?} comes twice")]
     Duplicate {
-        /// The path.
         path: String,
     },
-    /// A name that should have come earlier.
+    /// The bundle's entries are not sorted by path.
+    ///
+    /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{path:?} is out of order; entries are sorted by name, so that each comes once")]
     Order {
-        /// The path.
         path: String,
     },
-    /// Something in a directory that did not come before it.
+    /// An entry comes before the directory that it is in, or without it.
+    ///
+    /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{path:?} has no directory: each directory comes right before what is in it")]
     ParentMissing {
-        /// The path.
         path: String,
     },
-    /// Something that would be written through a link.
+    /// An entry's path leads through a symbolic link, so it would be written elsewhere.
+    ///
+    /// Do: use bundles that `adytum seal` wrote; if an owner's program wrote this one,
+    /// seal the directory again with `adytum seal`.
     #[error("{path:?} lies behind a symbolic link, and would be written to wherever that leads")]
     BehindLink {
-        /// The path.
         path: String,
     },
-    /// Something in a file.
+    /// An entry's path leads through a regular file.
+    ///
+    /// Do: use bundles that `adytum seal` wrote; if an owner's program wrote this one,
+    /// seal the directory again with `adytum seal`.
     #[error("{path:?} lies in a file")]
     BehindFile {
-        /// The path.
         path: String,
     },
-    /// A file of more bytes than there are.
-    #[error("{path:?} is said to have {size} bytes, and only {remaining} bytes of the bundle are left")]
+    /// A header states a file size that is larger than the rest of the bundle.
+    ///
+    /// Do: copy the bundle again; if the error stays, seal the directory again with
+    /// `adytum seal --bundle NAME`.
+    #[error("the header of {path:?} states {size} bytes, and only {remaining} bytes of the bundle are left; copy the bundle again")]
     Overlong {
-        /// The path.
         path: String,
-        /// The size said, in bytes.
+        /// The size in the header, in bytes.
         size: u64,
-        /// What is left, in bytes.
+        /// The rest of the bundle, in bytes.
         remaining: u64,
     },
-    /// Something other than zeros after a file.
+    /// The bytes after a file, up to the next block, are not all zero.
+    ///
+    /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("the padding after {path:?} is not zero")]
     Padding {
-        /// The path.
         path: String,
     },
-    /// The archive ends within an entry or without its end.
+    /// The archive ends within an entry, or without its end mark.
+    ///
+    /// Do: copy the bundle again; if the error stays, seal the directory again with
+    /// `adytum seal --bundle NAME`.
     #[error("the archive ends early")]
     Truncated,
-    /// One block of zeros and then something.
+    /// The archive's end mark is not two blocks of zeros.
+    ///
+    /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("the archive's end is malformed: expected two blocks of zeros")]
     End,
-    /// Something after the end, such as another archive.
+    /// The archive has bytes after its end mark, such as another archive.
+    ///
+    /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{bytes} bytes follow the archive's end")]
     Trailing {
-        /// How many.
         bytes: u64,
     },
-    /// The caller's progress said no more.
+    /// The caller stopped the unpacking, such as when the program was asked to end.
+    ///
+    /// Do: start the program again.
     #[error("{0}")]
     Stopped(#[source] io::Error),
-    /// The place it goes to.
+    /// The system refused to write an unpacked file.
+    ///
+    /// Do: read the system's reason in the message; make room, or choose another `path`
+    /// for the bundle in the measured configuration.
     #[error("writing {path:?} failed: {source}")]
     Write {
-        /// Which entry.
         path: String,
         /// What the system said.
         source: io::Error,
@@ -151,56 +183,66 @@ impl BundleError {
 }
 
 /// Why a directory is not sealed.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackError {
-    /// An entry that a bundle can't have.
+    /// The directory has an entry that a bundle can't have.
     #[error("{}: {source}", directory.display())]
     Entry {
-        /// The directory sealed.
         directory: PathBuf,
-        /// What is wrong.
         source: EntryError,
     },
-    /// More than [`MAXIMUM_ENTRIES`].
-    #[error("{} has more than {MAXIMUM_ENTRIES} entries; a bundle has at most so many", directory.display())]
+    /// The directory has more entries than a bundle may have.
+    ///
+    /// See: BundleError::TooManyEntries.
+    #[error("{} has more than {MAXIMUM_ENTRIES} entries, the most that a bundle may have", directory.display())]
     TooManyEntries {
-        /// The directory sealed.
         directory: PathBuf,
     },
-    /// A file that grew or shrank meanwhile.
+    /// A file grew, shrank or was replaced while it was read.
+    ///
+    /// Do: seal the directory again when no program writes to it.
     #[error("{} changed while it was read; seal the directory again when nobody writes to it", path.display())]
     Changed {
-        /// Which.
         path: PathBuf,
     },
-    /// A file or directory can't be read.
+    /// A file or directory that is to be sealed can't be read.
+    ///
+    /// Do: check its permissions and that it still exists, then run `adytum seal` again.
     #[error("{}: {source}", path.display())]
     Unreadable {
-        /// Which.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// The sealed bundle would become part of itself.
+    /// The output is inside the directory that is sealed, so it would become part of
+    /// itself.
+    ///
+    /// Do: give `--out` a place outside of that directory.
     #[error("{} lies in the directory that is sealed; name a place outside of it", out.display())]
     Inside {
-        /// The output.
         out: PathBuf,
     },
-    /// Nothing is overwritten.
+    /// The output exists already, and nothing is overwritten.
+    ///
+    /// Do: give `--out` a new name, or seal a model under a higher `--version`.
     #[error("{} exists already; name a file that does not", path.display())]
     Exists {
-        /// The output.
         path: PathBuf,
     },
-    /// The caller's progress said no more.
+    /// The caller stopped the sealing, such as by Ctrl-C.
+    ///
+    /// Do: run `adytum seal` again.
     #[error("{0}")]
     Stopped(#[source] io::Error),
-    /// The archive can't be written.
+    /// The system refused to write the sealed file.
+    ///
+    /// Do: read the system's reason in the message; make room, or give another `--out`.
     #[error("writing the bundle failed: {0}")]
     Write(#[source] io::Error),
-    /// Encryption or statement.
+    /// Encryption or the statement failed.
     #[error(transparent)]
     Seal(#[from] SealError),
 }

@@ -45,9 +45,7 @@ pub trait Sink {
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Entries.
     pub entries: u64,
-    /// Bytes of files.
     pub bytes: u64,
 }
 

@@ -42,7 +42,7 @@ fn a_model_that_the_host_sealed_is_refused() {
     assert_eq!(versions(&selection), [1]);
     assert_eq!(codes(&selection), ["model-statement-missing", "model-not-genuine", "model-not-genuine"]);
     let report = selection.refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    assert!(report.contains(&format!("signer: wanted one of the 1 listed, got {host}")), "{report}");
+    assert!(report.contains(&format!("signer: {host} is none of the 1 in signers of the rule")), "{report}");
     assert!(report.contains(&format!("signature: not valid for {owner}")), "{report}");
 }
 
