@@ -76,9 +76,7 @@ pub(crate) enum Action {
     /// workload identity for the manifest.
     New(Box<NewArgs>),
     /// Print the digest of a document.
-    Digest {
-        file: PathBuf,
-    },
+    Digest { file: PathBuf },
 }
 
 #[derive(Debug, clap::Args)]

@@ -28,9 +28,7 @@ pub(crate) enum Action {
     /// Draft one from evidence, or from a program and its configuration.
     New(draft::Args),
     /// Read a manifest and say what it grants.
-    Check {
-        file: PathBuf,
-    },
+    Check { file: PathBuf },
     /// Say what changes from one manifest to another, or from the one in force at a
     /// broker.
     Diff(DiffArgs),

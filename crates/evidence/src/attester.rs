@@ -71,9 +71,7 @@ pub enum AttesterError {
     /// Do: run inside a TEE; to try Adytum without one, give `--tee
     /// simulation=DIRECTORY`.
     #[error("no TEE found: looked for {looked_for}; run inside one, or ask for simulation by name")]
-    NoTee {
-        looked_for: String,
-    },
+    NoTee { looked_for: String },
     /// The TEE's interface is there, and an operation on it failed.
     ///
     /// Do: read the system's reason in the message; check that the process may use the

@@ -179,16 +179,12 @@ pub enum PolicyError {
     ///
     /// Do: give at least one value, or leave the rule out.
     #[error("the policy's {rule} is empty, so nothing could pass: give at least one")]
-    Empty {
-        rule: &'static str,
-    },
+    Empty { rule: &'static str },
     /// An id in the policy's `platforms` is not hexadecimal.
     ///
     /// Do: give the PPID or chip id as `adytum evidence show` prints it.
     #[error("the policy's platforms: expected a PPID or chip id as hexadecimal digits, found {found:?}")]
-    Platform {
-        found: String,
-    },
+    Platform { found: String },
     /// The policy accepts SEV-SNP with any firmware of the processor.
     ///
     /// Do: give `minimum_snp_tcb` with the levels of AMD's latest security bulletins.

@@ -236,9 +236,7 @@ pub enum ArgumentRefusal {
     },
     /// A required rule was not used.
     #[error("the pinned argument {rule} is missing")]
-    Missing {
-        rule: String,
-    },
+    Missing { rule: String },
 }
 
 impl ArgumentRules {

@@ -54,9 +54,7 @@ pub enum Content {
         ciphertext: PathBuf,
     },
     /// A plain model.
-    Plain {
-        file: PathBuf,
-    },
+    Plain { file: PathBuf },
 }
 
 /// An entry that is not used, and why.
@@ -110,7 +108,9 @@ pub enum RefusalReason {
     ///
     /// Do: remove the file from the version's directory; to serve a SavedModel, convert
     /// it and seal the result with `adytum seal`.
-    #[error("no sealed model: the statement in this directory does not name this file, or there is none; seal the model with `adytum seal`")]
+    #[error(
+        "no sealed model: the statement in this directory does not name this file, or there is none; seal the model with `adytum seal`"
+    )]
     Unlisted,
     /// The model is not sealed, and only sealed models are served.
     ///
@@ -129,9 +129,7 @@ pub enum RefusalReason {
     ///
     /// Do: copy the ciphertext into the directory too.
     #[error("the statement names {expected}, which is not in this directory; copy it there too")]
-    NoCiphertext {
-        expected: String,
-    },
+    NoCiphertext { expected: String },
     /// The statement of the model does not parse.
     #[error(transparent)]
     Statement(#[from] StatementError),
@@ -139,18 +137,19 @@ pub enum RefusalReason {
     ///
     /// Do: name the directory with the version in the statement, or seal the model again
     /// under this `--version`.
-    #[error("the statement is about version {stated}, the directory is named {found}; rename it, or seal the model under that version")]
-    Version {
-        stated: u64,
-        found: u64,
-    },
+    #[error(
+        "the statement is about version {stated}, the directory is named {found}; rename it, or seal the model under that version"
+    )]
+    Version { stated: u64, found: u64 },
     /// The rule from the broker does not accept the statement.
     #[error("not genuine: {0}")]
     Rule(#[from] RuleRefusal),
     /// The broker released no rule for models of this name.
     ///
     /// Do: add a `[[model]]` to the manifest, and name it in `models` of the workload.
-    #[error("no rule says which models of this name may be served; add a [[model]] to the manifest and name it in the workload's `models`")]
+    #[error(
+        "no rule says which models of this name may be served; add a [[model]] to the manifest and name it in the workload's `models`"
+    )]
     NoRule,
     /// A version's directory has no model in it.
     ///
@@ -161,16 +160,12 @@ pub enum RefusalReason {
     ///
     /// Do: remove the files that do not belong to the model.
     #[error("more than {limit} entries; remove files that do not belong to the model")]
-    TooMany {
-        limit: usize,
-    },
+    TooMany { limit: usize },
     /// An entry of the model directory can't be read.
     ///
     /// See: VersionError::Read.
     #[error("unreadable: {reason}")]
-    Unreadable {
-        reason: String,
-    },
+    Unreadable { reason: String },
 }
 
 impl RefusalReason {
@@ -219,9 +214,7 @@ pub enum ScanError {
     ///
     /// Do: remove old versions from it.
     #[error("the model directory {} has more than {MAXIMUM_ENTRIES} entries", base.display())]
-    TooMany {
-        base: PathBuf,
-    },
+    TooMany { base: PathBuf },
 }
 
 impl ScanError {

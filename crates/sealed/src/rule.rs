@@ -65,26 +65,17 @@ pub enum RuleFailure {
     ///
     /// Do: put the sealed model where its own name is served, or seal it under this name
     /// with `--model`.
-    Name {
-        wanted: ModelName,
-        found: ModelName,
-    },
+    Name { wanted: ModelName, found: ModelName },
     /// The SHA-256 in the statement is not among the `sha256` of the rule.
     ///
     /// Do: list the digest in the manifest's `[[model]]`, or seal with a signer that is
     /// listed.
-    Digest {
-        listed: usize,
-        found: Sha256Digest,
-    },
+    Digest { listed: usize, found: Sha256Digest },
     /// The owner who signed the statement is not among the `signers` of the rule.
     ///
     /// Do: seal the model with the key of a listed owner, or add the signer to the
     /// manifest's `[[model]]`.
-    Signer {
-        listed: usize,
-        found: OwnerPublicKey,
-    },
+    Signer { listed: usize, found: OwnerPublicKey },
     /// The signature is not one of the owner whom the statement names.
     ///
     /// Do: copy the `.seal` file again; if the error stays, seal the model again.
@@ -95,10 +86,7 @@ pub enum RuleFailure {
     /// The statement's version is lower than the rule's `minimum_version`.
     ///
     /// Do: serve a later version, or seal again under a higher `--version`.
-    Version {
-        minimum: u64,
-        found: u64,
-    },
+    Version { minimum: u64, found: u64 },
 }
 
 impl RuleFailure {

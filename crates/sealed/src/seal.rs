@@ -187,9 +187,7 @@ pub enum SealError {
     ///
     /// Do: make a key with `adytum model-key new` and give its recipient.
     #[error("nothing can be encrypted to {recipient}; make a key with `adytum model-key new`")]
-    Recipient {
-        recipient: ModelRecipient,
-    },
+    Recipient { recipient: ModelRecipient },
     /// The model's file can't be read.
     ///
     /// Do: read the system's reason in the message; check the path and its permissions.
@@ -204,9 +202,7 @@ pub enum SealError {
     ///
     /// See: PackError::Exists.
     #[error("{} exists already; seal under a higher version", directory.display())]
-    Exists {
-        directory: PathBuf,
-    },
+    Exists { directory: PathBuf },
     /// A directory or file of the sealed model can't be made.
     ///
     /// Do: check that `--out` is a directory in which you may write.

@@ -27,10 +27,7 @@ pub enum SelectedModel {
     /// when it is opened.
     Sealed(GenuineModel),
     /// Plain, and plain models are allowed.
-    Plain {
-        version: u64,
-        file: PathBuf,
-    },
+    Plain { version: u64, file: PathBuf },
 }
 
 /// A sealed model whose statement was accepted.

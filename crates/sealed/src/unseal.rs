@@ -321,9 +321,7 @@ pub enum UnsealError {
     ///
     /// Do: copy the sealed file again; if the error stays, seal it again.
     #[error("the age header is invalid: {reason}; the file is not a sealed model, or it was altered")]
-    Header {
-        reason: &'static str,
-    },
+    Header { reason: &'static str },
     /// The file is not encrypted to any of the keys that were tried.
     ///
     /// Do: put the right model key to the broker with `adytum secret put`, or seal again
@@ -374,10 +372,7 @@ pub enum UnsealError {
     ///
     /// Do: copy the ciphertext and its `.seal` file again, both from one seal.
     #[error("the plaintext's SHA-256 is {found}, the statement says {stated}; this is another model")]
-    Digest {
-        stated: Sha256Digest,
-        found: Sha256Digest,
-    },
+    Digest { stated: Sha256Digest, found: Sha256Digest },
     /// The ciphertext can't be read.
     ///
     /// Do: read the system's reason in the message; check the volume and the permissions.
@@ -398,9 +393,7 @@ pub enum UnsealError {
     ///
     /// Do: give `--out` a name that does not exist.
     #[error("{} exists already; name a file that does not", path.display())]
-    Exists {
-        path: PathBuf,
-    },
+    Exists { path: PathBuf },
     /// A file can't be opened or made.
     ///
     /// Do: read the system's reason in the message; check the path and its permissions.

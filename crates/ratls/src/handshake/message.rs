@@ -41,11 +41,7 @@ pub enum MessageError {
     Io(#[from] io::Error),
     /// The length prefix promises more than this message may have.
     #[error("{message}: expected at most {maximum} bytes, found a length of {length}")]
-    TooLong {
-        message: &'static str,
-        maximum: usize,
-        length: usize,
-    },
+    TooLong { message: &'static str, maximum: usize, length: usize },
     /// The bytes are not this message, or a field is not what it must be.
     #[error("{message}: {reason}")]
     Malformed {

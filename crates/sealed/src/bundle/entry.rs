@@ -36,9 +36,7 @@ pub enum EntryKind {
         size: u64,
     },
     /// A symbolic link.
-    Link {
-        target: LinkTarget,
-    },
+    Link { target: LinkTarget },
 }
 
 impl Entry {
