@@ -71,7 +71,7 @@ fn every_field_is_signed() {
     }
     // What confirms does not give up, and the other way round.
     let mut signed = confirmation(Some(head(9)));
-    [&a, &b].map(|key| signed.sign(GENESIS, key, None));
+    [&a, &b].into_iter().for_each(|key| signed.sign(GENESIS, key, None));
     signed.confirmation.given_up = None;
     assert_eq!(code(&signed, &owners, None), Err("signature-invalid"));
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use adytum_api::refusal::KIND;
 use tonic::{Code, Status};
 
 use super::*;
@@ -42,8 +43,9 @@ async fn ask(fixture: &Fixture, session: &SessionInfo, request: &broker::GetSecr
 /// All of a status that a peer sees.
 fn seen(status: &Status) -> (Code, String, String, String) {
     let text = |key| status.metadata().get(key).unwrap().to_str().unwrap().to_owned();
-    assert_eq!(status.metadata().len(), 2);
-    (status.code(), text("adytum-code"), text("adytum-retry"), status.message().to_owned())
+    assert_eq!(status.metadata().len(), 3);
+    let message = format!("{}: {}", text(KIND), status.message());
+    (status.code(), text("adytum-code"), text("adytum-retry"), message)
 }
 
 #[tokio::test]
