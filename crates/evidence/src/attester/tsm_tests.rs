@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{emulation::tdx_quote, *};
+use super::{super::emulation::tdx_quote, *};
 
 const REPORT_DATA: ReportData = ReportData([9; 64]);
 
