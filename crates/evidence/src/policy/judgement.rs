@@ -139,9 +139,7 @@ impl Policy {
 
     fn judge_identity(&self, claims: &Claims, failures: &mut impl Failures) {
         let got = fmt::from_fn(|f| match (&claims.measured, claims.announced) {
-            (Measured::Sgx { mr_enclave, .. }, None) => {
-                write!(f, "mr_enclave {mr_enclave}, and nothing announced")
-            }
+            (Measured::Sgx { mr_enclave, .. }, None) => write!(f, "mr_enclave {mr_enclave}"),
             (Measured::Sgx { mr_enclave, .. }, Some(announced)) => {
                 write!(f, "mr_enclave {mr_enclave}, which announces {announced}")
             }
