@@ -1,4 +1,4 @@
-//! `adytum broker`: is it the broker that is meant, and how does it stand?
+//! `adytum broker`: is it the expected broker, and what is its state?
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Verify a broker: its code, its platform, its founding, its state. Sends no
+    /// Verify a broker: its code, its platform, its genesis, its state. Sends no
     /// command.
     Verify(Args),
     /// Verify a broker and print its public state. The manifest is for owners:
@@ -27,9 +27,9 @@ pub(crate) enum Action {
         #[command(flatten)]
         args: CaArgs,
     },
-    /// Give a broker's certificate authority another key. Replicas fetch new
-    /// certificates within a third of their lease, which clients that know only the
-    /// former authority accept, too.
+    /// Give a broker's certificate authority another key. Replicas fetch new certificates
+    /// within a third of their lease, which clients that know only the previous authority
+    /// accept, too.
     RotateCa {
         #[command(flatten)]
         access: Access,
@@ -49,8 +49,8 @@ pub(crate) enum Action {
 pub(crate) struct Confirm {
     #[command(flatten)]
     access: Access,
-    /// The state is older than one seen before, and that is meant: a backup was
-    /// restored. Forget the newer one.
+    /// Accept a state that is older than one seen before, since a backup was restored,
+    /// and forget the newer one.
     #[arg(long)]
     accept_rollback: bool,
 }
@@ -174,7 +174,7 @@ async fn status(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A broker that has no root key, and so no state to speak of.
+/// Reports a broker that has no root key, and so no state yet.
 fn without_key(args: &Args, session: &Session, recovery: &RecoveryStatus) -> anyhow::Result<()> {
     if args.json {
         let genesis = session.broker.genesis.to_string();

@@ -18,9 +18,7 @@ pub(crate) enum Action {
         out: PathBuf,
     },
     /// Print the recipient of a key.
-    Show {
-        file: PathBuf,
-    },
+    Show { file: PathBuf },
 }
 
 pub(crate) fn run(action: Action) -> anyhow::Result<()> {

@@ -16,9 +16,7 @@ pub(crate) enum Action {
         out: PathBuf,
     },
     /// Print the public half of a key.
-    Show {
-        file: PathBuf,
-    },
+    Show { file: PathBuf },
 }
 
 pub(crate) fn run(action: Action) -> anyhow::Result<()> {

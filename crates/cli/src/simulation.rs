@@ -16,9 +16,7 @@ pub(crate) enum Action {
         directory: PathBuf,
     },
     /// Print the path of a platform's root certificate, for --trust-simulation.
-    Root {
-        directory: PathBuf,
-    },
+    Root { directory: PathBuf },
 }
 
 pub(crate) fn run(action: Action) -> anyhow::Result<()> {

@@ -71,9 +71,7 @@ pub enum AttesterError {
     /// Do: run inside a TEE; to try Adytum without one, give `--tee
     /// simulation=DIRECTORY`.
     #[error("no TEE found: looked for {looked_for}; run inside one, or ask for simulation by name")]
-    NoTee {
-        looked_for: String,
-    },
+    NoTee { looked_for: String },
     /// The TEE's interface is there, and an operation on it failed.
     ///
     /// Do: read the system's reason in the message; check that the process may use the
@@ -117,9 +115,9 @@ impl AttesterError {
     }
 }
 
-/// Platforms' interfaces block, for tens of milliseconds where a quoting
-/// enclave or the host is asked. Work that has begun goes on to its end, also when
-/// its caller is gone: who limits how much there is must wait for that end.
+/// Platforms' interfaces block, for tens of milliseconds where a quoting enclave or the
+/// host is asked. Work that has begun goes on to its end, also when its caller is gone: a
+/// limit on it must wait for that end.
 #[cfg(feature = "collect")]
 async fn blocking<T: Send + 'static>(
     interface: &'static str,

@@ -177,16 +177,12 @@ pub enum PolicyError {
     ///
     /// Do: give at least one value, or leave the rule out.
     #[error("the policy's {rule} is empty, so nothing could pass: give at least one")]
-    Empty {
-        rule: &'static str,
-    },
+    Empty { rule: &'static str },
     /// An id in the policy's `platforms` is not hexadecimal.
     ///
     /// Do: give the PPID or chip id as `adytum evidence show` prints it.
     #[error("the policy's platforms: expected a PPID or chip id as hexadecimal digits, found {found:?}")]
-    Platform {
-        found: String,
-    },
+    Platform { found: String },
     /// The policy accepts SEV-SNP with any firmware of the processor.
     ///
     /// Do: give `minimum_snp_tcb` with the levels of AMD's latest security bulletins.
@@ -283,7 +279,7 @@ impl Policy {
         Ok(self)
     }
 
-    /// Do the rules say which code is meant on this kind of TEE?
+    /// Do the rules pin the code on this kind of TEE?
     fn pins_code(&self, tee: TeeKind) -> bool {
         match tee {
             TeeKind::Sgx => {

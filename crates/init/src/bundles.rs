@@ -42,9 +42,7 @@ pub enum UnpackError {
         "bundle {name}: the broker's manifest has no [[model]] of this name for this workload; add one with \
          its signers, and name it in the workload's `models`"
     )]
-    NoRule {
-        name: ModelName,
-    },
+    NoRule { name: ModelName },
     /// The secret that should open the bundle is no age identity.
     ///
     /// Do: make a key with `adytum model-key new`, put it to the broker with `adytum
@@ -60,10 +58,7 @@ pub enum UnpackError {
     },
     /// The bundle was not unpacked.
     #[error("bundle {name}: {source}")]
-    Bundle {
-        name: ModelName,
-        source: BundleError,
-    },
+    Bundle { name: ModelName, source: BundleError },
     /// The work of unpacking ended without a result.
     ///
     /// Do: read the log lines above; start the replica again.
@@ -74,10 +69,7 @@ pub enum UnpackError {
     },
     /// The directory for the bundle is not acceptable.
     #[error("bundle {name}: {source}")]
-    Place {
-        name: ModelName,
-        source: DeliveryError,
-    },
+    Place { name: ModelName, source: DeliveryError },
 }
 
 impl UnpackError {

@@ -47,11 +47,7 @@ pub enum DeliveryError {
     /// Do: read the system's reason in the message; check the directory and its
     /// permissions.
     #[error("{operation} {}: {source}", path.display())]
-    System {
-        operation: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    System { operation: &'static str, path: PathBuf, source: io::Error },
     /// The file descriptor for a secret is open already.
     ///
     /// Do: start `adytum-init` without it, or choose another `fd:N` and measure the
@@ -60,9 +56,7 @@ pub enum DeliveryError {
         "descriptor {number} is open already; start adytum-init without it, or choose another fd:N and measure \
          the configuration again"
     )]
-    Taken {
-        number: u32,
-    },
+    Taken { number: u32 },
     /// Something that init did not make is where a bundle is to go.
     ///
     /// Do: remove it, or choose another `path` for the bundle and measure the
@@ -72,9 +66,7 @@ pub enum DeliveryError {
          configuration again",
         path.display()
     )]
-    Occupied {
-        path: PathBuf,
-    },
+    Occupied { path: PathBuf },
     /// A secret has no path, so a program that init starts can't reach it.
     ///
     /// Do: give the secret a `path` in the measured configuration, and measure it again.
@@ -82,9 +74,7 @@ pub enum DeliveryError {
         "secret {name} has no path: a program that init starts can't reach it; give it a path, or fd:N, and \
          measure the configuration again"
     )]
-    NoPlace {
-        name: SecretName,
-    },
+    NoPlace { name: SecretName },
     /// A secret has a `key_path`, and the broker's value has no key of its own.
     ///
     /// Do: remove `key_path` from the measured configuration, or give the secret the kind
@@ -93,10 +83,7 @@ pub enum DeliveryError {
         "the measured configuration has a key_path for {name}, but the broker gave a value of the kind {kind:?}: only \
          a tls-certificate is a certificate and a key; remove key_path, or change the kind in the manifest"
     )]
-    NoKey {
-        name: SecretName,
-        kind: SecretKind,
-    },
+    NoKey { name: SecretName, kind: SecretKind },
 }
 
 impl DeliveryError {

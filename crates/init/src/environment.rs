@@ -116,15 +116,10 @@ pub struct EnvironmentRules {
 pub enum EnvironmentRefusal {
     /// One of the loader's variables is set.
     #[error("environment variable {name} makes the loader run other code; unset it")]
-    Loader {
-        name: String,
-    },
+    Loader { name: String },
     /// A pinned variable has another value.
     #[error("environment variable {name} is pinned to {wanted:?} and set to something else; unset it")]
-    Pinned {
-        name: VariableName,
-        wanted: String,
-    },
+    Pinned { name: VariableName, wanted: String },
 }
 
 impl EnvironmentRules {

@@ -59,10 +59,7 @@ pub enum InitError {
     ///
     /// See: ServeError::System.
     #[error("{operation}: {source}")]
-    System {
-        operation: &'static str,
-        source: io::Error,
-    },
+    System { operation: &'static str, source: io::Error },
 }
 
 impl From<LeaseEnd> for InitError {
@@ -96,9 +93,7 @@ pub enum ProgramError {
         "the measured configuration pins the program {pinned} for init to start, but this program has init in \
          itself; remove [program]"
     )]
-    Pinned {
-        pinned: String,
-    },
+    Pinned { pinned: String },
     /// The path of the program to start is not the pinned one.
     #[error("asked to start {}, but the measured configuration pins {pinned}", found.display())]
     Path {
@@ -123,11 +118,7 @@ pub enum ProgramError {
          was changed",
         path.display()
     )]
-    Digest {
-        path: PathBuf,
-        wanted: Sha256Digest,
-        found: Sha256Digest,
-    },
+    Digest { path: PathBuf, wanted: Sha256Digest, found: Sha256Digest },
     /// The file to start is no program for this machine.
     ///
     /// Do: give the program as an ELF file for this machine; the message says what was
@@ -147,10 +138,7 @@ pub enum ProgramError {
          its path and sha256, or use a statically linked program",
         path.display()
     )]
-    Library {
-        path: PathBuf,
-        library: String,
-    },
+    Library { path: PathBuf, library: String },
 }
 
 impl ProgramError {

@@ -37,10 +37,7 @@ pub enum AttemptError {
     Session(#[from] SessionError),
     /// The broker refused the request, or could not serve it.
     #[error("the broker at {peer} refused: {refusal}")]
-    Refused {
-        peer: String,
-        refusal: Refusal,
-    },
+    Refused { peer: String, refusal: Refusal },
     /// The broker's answer is not one that this program can read.
     ///
     /// Do: use the same release of the broker and of `adytum-init`.

@@ -91,16 +91,10 @@ pub enum SessionError {
         "{peer}: no attested session (TLS 1.3, protocol adytum-ra/1): {source}; check the port: it must be a broker's, or \
          the one that a replica opens with --evidence-listen of adytum-init, and no model server's port for clients"
     )]
-    Tls {
-        peer: String,
-        source: rustls::Error,
-    },
+    Tls { peer: String, source: rustls::Error },
     /// This side refuses the peer.
     #[error("{peer} was refused: {refusal}")]
-    Refused {
-        peer: String,
-        refusal: Refusal,
-    },
+    Refused { peer: String, refusal: Refusal },
     /// The peer refuses this side.
     #[error("{peer} refused this side: {refusal}")]
     RefusedByPeer {
@@ -112,19 +106,13 @@ pub enum SessionError {
     },
     /// The TEE of this side gave no evidence.
     #[error("no evidence for the session with {peer}: {source}")]
-    Attester {
-        peer: String,
-        source: AttesterError,
-    },
+    Attester { peer: String, source: AttesterError },
     /// This side could not prepare the session.
     ///
     /// Do: read the reason in the message; if it is not in your configuration, report it
     /// with the log.
     #[error("preparing a session with {peer}: {reason}")]
-    Local {
-        peer: String,
-        reason: String,
-    },
+    Local { peer: String, reason: String },
 }
 
 impl SessionError {

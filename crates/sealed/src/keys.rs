@@ -100,9 +100,7 @@ pub enum ModelKeyError {
     /// Do: make one with `adytum model-key new`, and give the whole `AGE-SECRET-KEY-1..`
     /// line.
     #[error("not an age identity (\"AGE-SECRET-KEY-1..\"): {reason}")]
-    Identity {
-        reason: &'static str,
-    },
+    Identity { reason: &'static str },
     /// The text is no age recipient, the public part of a model key.
     ///
     /// Do: give the `age1..` line that `adytum model-key new` printed.

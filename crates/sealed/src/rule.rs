@@ -15,7 +15,7 @@ use crate::statement::Statement;
 #[serde(deny_unknown_fields)]
 pub struct ModelRule {
     pub name: ModelName,
-    /// Owners whose seal counts.
+    /// Owners whose signature is accepted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub signers: BTreeSet<OwnerPublicKey>,
     /// The rollback floor for signed versions.
@@ -44,7 +44,7 @@ pub enum Acceptance {
 }
 
 impl GenuineStatement {
-    /// What was accepted.
+    /// The accepted statement.
     pub fn statement(&self) -> &Statement {
         &self.statement
     }
@@ -65,26 +65,17 @@ pub enum RuleFailure {
     ///
     /// Do: put the sealed model where its own name is served, or seal it under this name
     /// with `--model`.
-    Name {
-        wanted: ModelName,
-        found: ModelName,
-    },
+    Name { wanted: ModelName, found: ModelName },
     /// The SHA-256 in the statement is not among the `sha256` of the rule.
     ///
     /// Do: list the digest in the manifest's `[[model]]`, or seal with a signer that is
     /// listed.
-    Digest {
-        listed: usize,
-        found: Sha256Digest,
-    },
+    Digest { listed: usize, found: Sha256Digest },
     /// The owner who signed the statement is not among the `signers` of the rule.
     ///
     /// Do: seal the model with the key of a listed owner, or add the signer to the
     /// manifest's `[[model]]`.
-    Signer {
-        listed: usize,
-        found: OwnerPublicKey,
-    },
+    Signer { listed: usize, found: OwnerPublicKey },
     /// The signature is not one of the owner whom the statement names.
     ///
     /// Do: copy the `.seal` file again; if the error stays, seal the model again.
@@ -95,10 +86,7 @@ pub enum RuleFailure {
     /// The statement's version is lower than the rule's `minimum_version`.
     ///
     /// Do: serve a later version, or seal again under a higher `--version`.
-    Version {
-        minimum: u64,
-        found: u64,
-    },
+    Version { minimum: u64, found: u64 },
 }
 
 impl RuleFailure {
@@ -241,7 +229,7 @@ mod tests {
     fn a_refusal_names_everything() {
         let owner = OwnerSigningKey::generate().unwrap();
         let host = OwnerSigningKey::generate().unwrap();
-        // Signed by the host: valid, but nobody's whose word counts.
+        // Signed by the host: valid, but the signer is not listed.
         let refusal = rule(&[&owner]).judge(&signed(&host, 5)).unwrap_err();
         assert_eq!(codes(&refusal), ["model-digest-unlisted", "model-signer-unlisted"]);
         // Said to be the owner's.

@@ -31,9 +31,8 @@ pub struct SealOptions {
     pub file_name: FileName,
 }
 
-/// Seals what `plaintext` yields to its end. `progress` is told the number of
-/// plaintext bytes done so far. What was written is of no use unless `Ok` is
-/// returned.
+/// Seals what `plaintext` yields to its end. `progress` gets the number of plaintext
+/// bytes done so far. The output is of no use unless `Ok` is returned.
 pub fn seal(
     mut plaintext: impl Read,
     ciphertext: impl Write,
@@ -158,7 +157,7 @@ struct RemovedUnlessFinished<'a>(&'a Path);
 
 impl Drop for RemovedUnlessFinished<'_> {
     fn drop(&mut self) {
-        // What can't be removed is ciphertext in a directory that no server takes
+        // Files that can't be removed are ciphertext in a directory that no server takes
         // for a version.
         let _ = fs::remove_dir_all(self.0);
     }
@@ -180,16 +179,14 @@ pub enum SealError {
     /// Do: give a lower `--version`.
     #[error("version {found} is above {MAXIMUM_VERSION}, the highest that a model server can name")]
     Version {
-        /// What was asked for.
+        /// The version in the request.
         found: u64,
     },
     /// Nothing can be encrypted to this recipient: it is no valid public key.
     ///
     /// Do: make a key with `adytum model-key new` and give its recipient.
     #[error("nothing can be encrypted to {recipient}; make a key with `adytum model-key new`")]
-    Recipient {
-        recipient: ModelRecipient,
-    },
+    Recipient { recipient: ModelRecipient },
     /// The model's file can't be read.
     ///
     /// Do: read the system's reason in the message; check the path and its permissions.
@@ -204,15 +201,13 @@ pub enum SealError {
     ///
     /// See: PackError::Exists.
     #[error("{} exists already; seal under a higher version", directory.display())]
-    Exists {
-        directory: PathBuf,
-    },
+    Exists { directory: PathBuf },
     /// A directory or file of the sealed model can't be made.
     ///
     /// Do: check that `--out` is a directory in which you may write.
     #[error("{}: {source}", path.display())]
     Directory {
-        /// What could not be made.
+        /// The file or directory that could not be made.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

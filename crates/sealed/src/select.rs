@@ -11,7 +11,7 @@ use crate::{
     unseal::{MAXIMUM_HEADER_LENGTH, UnsealError, open_in_memory, payload_length},
 };
 
-/// What may be served, and what may not.
+/// The versions that may be served, and those that may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Models that may be served, the highest version first.
@@ -27,10 +27,7 @@ pub enum SelectedModel {
     /// when it is opened.
     Sealed(GenuineModel),
     /// Plain, and plain models are allowed.
-    Plain {
-        version: u64,
-        file: PathBuf,
-    },
+    Plain { version: u64, file: PathBuf },
 }
 
 /// A sealed model whose statement was accepted.
@@ -91,7 +88,7 @@ impl GenuineModel {
         self.genuine.statement().version
     }
 
-    /// What was accepted about it.
+    /// The accepted statement about it.
     pub fn genuine_statement(&self) -> &GenuineStatement {
         &self.genuine
     }

@@ -30,7 +30,7 @@ pub struct Statement {
     /// The plaintext's length in bytes; never 0.
     pub size: u64,
     pub sha256: Sha256Digest,
-    /// Who is said to have signed.
+    /// The owner who signed, if the signature is valid.
     pub signer: OwnerPublicKey,
     /// The signature over all of the above.
     pub signature: OwnerSignature,
@@ -219,9 +219,7 @@ pub enum StatementError {
     ///
     /// Do: use the release of `adytum` that belongs to this program, and seal again.
     #[error("the statement's format is \"{found}\", this program reads \"{FORMAT}\"")]
-    Format {
-        found: String,
-    },
+    Format { found: String },
     /// The name in the statement is no plain file name.
     ///
     /// Do: seal the file again under a name of 1 to 64 letters, digits, `_`, `-` or `.`.
@@ -229,9 +227,7 @@ pub enum StatementError {
         "\"{found}\" is not a sealed file's name: expected 1 to 64 letters, digits, '_', '-' or '.', the \
          first a letter or digit, not ending in .age or .seal"
     )]
-    FileName {
-        found: String,
-    },
+    FileName { found: String },
     /// The statement is about a file of no bytes.
     ///
     /// Do: seal the file that holds the model.

@@ -11,10 +11,7 @@ pub enum CollateralError {
     #[error(
         "collateral source {found:?}: {reason}; give http://HOST:PORT, https://HOST:PORT or file:///DIRECTORY"
     )]
-    Url {
-        found: String,
-        reason: String,
-    },
+    Url { found: String, reason: String },
     /// No source is configured for the collateral that is needed.
     ///
     /// Do: name a PCCS or a directory in `PCCS_URL`, and for SEV-SNP a KDS or a directory

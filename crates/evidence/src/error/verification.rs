@@ -18,19 +18,13 @@ pub enum VerificationError {
         "malformed evidence: {what}: {reason}; send exactly what the TEE's quoting service returned, or give the file \
          that `adytum evidence collect` or --write-evidence wrote"
     )]
-    Malformed {
-        what: &'static str,
-        reason: String,
-    },
+    Malformed { what: &'static str, reason: String },
     /// The evidence is of a kind or a version that this verifier does not read.
     ///
     /// Do: attest on SGX, TDX or SEV-SNP, with DCAP quotes or attestation reports of a
     /// supported version.
     #[error("unsupported evidence: found {found}; supported are {supported}")]
-    Unsupported {
-        found: String,
-        supported: &'static str,
-    },
+    Unsupported { found: String, supported: &'static str },
     /// No root is trusted at all, as before a broker's first manifest.
     ///
     /// Do: apply a manifest that names the trusted vendors with `adytum manifest apply`,
@@ -65,10 +59,7 @@ pub enum VerificationError {
     #[error(
         "invalid evidence: {what}: {reason}; it was altered on its way or forged, collect it again or refuse the peer"
     )]
-    Invalid {
-        what: &'static str,
-        reason: String,
-    },
+    Invalid { what: &'static str, reason: String },
     /// A certificate inside the evidence is not valid at this time.
     ///
     /// Do: check the clock of this machine; if it is right, get a new PCK certificate for
@@ -120,17 +111,17 @@ pub enum VerificationError {
     #[error(
         "invalid collateral: {what}: {reason}; the source serves altered or mixed-up collateral, fetch it again"
     )]
-    CollateralInvalid {
-        what: &'static str,
-        reason: String,
-    },
+    CollateralInvalid { what: &'static str, reason: String },
     /// No collateral is available to verify the evidence with.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
     /// The vendor has revoked a certificate that the evidence depends on.
     ///
     /// Do: do not trust the platform; run the workload on another machine.
-    #[error("revoked: the vendor revoked {what}{}; the platform can no longer be trusted", serial_of(.serial))]
+    #[error(
+        "revoked: the vendor revoked {what}{}; the platform can no longer be trusted",
+        serial_of(.serial)
+    )]
     Revoked {
         what: &'static str,
         /// Its serial number in hexadecimal; empty when not known.
@@ -152,24 +143,18 @@ pub enum VerificationError {
     #[error(
         "TCB unknown: {reason}; the platform is older than every published TCB level: update its microcode, TDX module or quoting enclave"
     )]
-    TcbNotMatched {
-        reason: String,
-    },
+    TcbNotMatched { reason: String },
     /// The evidence is genuine, and of a configuration that is unsafe on any platform.
     ///
     /// Do: start the guest or enclave without the setting that the message names.
     #[error("unsafe configuration: {reason}; start the guest without it")]
-    Configuration {
-        reason: String,
-    },
+    Configuration { reason: String },
     /// A certificate that is offered as a trust root is none.
     ///
     /// Do: give a self-signed certificate: a simulated platform's is `root.pem` in its
     /// directory.
     #[error("trust root: {reason}; give a self-signed certificate in DER")]
-    TrustRoot {
-        reason: String,
-    },
+    TrustRoot { reason: String },
 }
 
 fn untrusted_root(found: &RootKeyId, subject: &str, simulated: bool, trusted: &[String]) -> String {

@@ -38,9 +38,7 @@ pub enum ConfigurationError {
     /// Do: give the measured configuration with `--configuration`;
     /// docs/measured-configuration.md describes it.
     #[error("{} has more than {MAXIMUM_LENGTH} bytes: no measured configuration", path.display())]
-    TooLong {
-        path: PathBuf,
-    },
+    TooLong { path: PathBuf },
     /// The measured configuration is no TOML, or has a missing, unknown or wrong field.
     ///
     /// Do: correct the field in the message as docs/measured-configuration.md describes
@@ -55,9 +53,7 @@ pub enum ConfigurationError {
     /// Do: correct `format` as docs/measured-configuration.md gives it, or use the
     /// release that reads it.
     #[error("the measured configuration says format = {found:?}; this program reads {FORMAT:?}")]
-    Format {
-        found: String,
-    },
+    Format { found: String },
     /// A field of the measured configuration contradicts itself or another.
     ///
     /// Do: correct the field in the message, and measure the file again.
@@ -95,11 +91,7 @@ pub enum ConfigurationError {
         "{} has the digest {found}, and the configuration pins {wanted}; correct program.sha256 or the path",
         path.display()
     )]
-    Program {
-        path: PathBuf,
-        wanted: Sha256Digest,
-        found: Sha256Digest,
-    },
+    Program { path: PathBuf, wanted: Sha256Digest, found: Sha256Digest },
 }
 
 impl ConfigurationError {

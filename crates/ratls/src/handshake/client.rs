@@ -62,7 +62,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(server_key) = facts.peer_key else {
-        return Err(attempt.refused(Refusal::request("attested-tls-failed", "the server shows no certificate")));
+        return Err(
+            attempt.refused(Refusal::request("attested-tls-failed", "the server shows no certificate"))
+        );
     };
     let client_nonce = Nonce::generate().map_err(|e| attempt.local(e))?;
     let hello = wire::ClientHello { nonce: client_nonce.0.to_vec() };

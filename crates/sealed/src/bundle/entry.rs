@@ -8,8 +8,7 @@ use super::{
     path::{EntryPath, LinkTarget, printable},
 };
 
-/// Modes, as git has them: who may read is the business of the place a bundle is
-/// unpacked to.
+/// Modes, as git has them: the place that a bundle is unpacked to decides who may read.
 pub(super) const PLAIN_MODE: u32 = 0o644;
 pub(super) const EXECUTABLE_MODE: u32 = 0o755;
 const LINK_MODE: u32 = 0o777;
@@ -36,9 +35,7 @@ pub enum EntryKind {
         size: u64,
     },
     /// A symbolic link.
-    Link {
-        target: LinkTarget,
-    },
+    Link { target: LinkTarget },
 }
 
 impl Entry {

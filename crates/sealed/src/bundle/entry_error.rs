@@ -12,16 +12,12 @@ pub enum EntryError {
     ///
     /// Do: seal the directory with `adytum seal`, which writes relative paths.
     #[error("{path:?} is an absolute path; in a bundle all paths are relative to its root")]
-    Absolute {
-        path: String,
-    },
+    Absolute { path: String },
     /// An entry's path has `..` in it, which leads out of the bundle.
     ///
     /// Do: seal the directory with `adytum seal`, which writes paths without `..`.
     #[error("{path:?} has \"..\" in it, which leads out of the bundle")]
-    Parent {
-        path: String,
-    },
+    Parent { path: String },
     /// An entry's path is empty, or has an empty name, a `.` or a control character in
     /// it.
     ///
@@ -30,9 +26,7 @@ pub enum EntryError {
         "{path:?} is not a plain path: expected names with single slashes between them, none of them \".\", without \
          control characters"
     )]
-    Spelling {
-        path: String,
-    },
+    Spelling { path: String },
     /// The name of a file or directory is not UTF-8.
     ///
     /// Do: rename it, then seal the directory again.
@@ -48,16 +42,12 @@ pub enum EntryError {
         "{path:?} is too long: a name and a link's target have at most 100 bytes, what is before the last 100 bytes \
          of a path at most 155"
     )]
-    TooLong {
-        path: String,
-    },
+    TooLong { path: String },
     /// An entry is in more directories, one in the other, than a bundle may have.
     ///
     /// Do: move it to a directory that is less deep, then seal the directory again.
     #[error("{path:?} lies more than {} directories deep", MAXIMUM_DEPTH)]
-    TooDeep {
-        path: String,
-    },
+    TooDeep { path: String },
     /// A symbolic link leads out of the bundle, or might.
     ///
     /// Do: replace the link by a file, or give it a relative target inside the directory;
@@ -66,67 +56,49 @@ pub enum EntryError {
         "the link {path:?} leads to {target:?}, out of the bundle; a target is relative, with \"..\" at its beginning \
          only"
     )]
-    LinkOutside {
-        path: String,
-        target: String,
-    },
+    LinkOutside { path: String, target: String },
     /// An entry of the bundle is a hard link, which no bundle has.
     ///
     /// Do: seal the directory with `adytum seal`, which writes each name as a file of its
     /// own.
     #[error("{path:?} is a hard link; a bundle has none")]
-    HardLink {
-        path: String,
-    },
+    HardLink { path: String },
     /// An entry of the bundle is a device; a bundle has directories, regular files and
     /// symbolic links.
     ///
     /// Do: take the device out of the directory, then seal it again.
     #[error("{path:?} is a device; a bundle has directories, regular files and symbolic links")]
-    Device {
-        path: String,
-    },
+    Device { path: String },
     /// An entry of the bundle is a named pipe; a bundle has directories, regular files
     /// and symbolic links.
     ///
     /// Do: take the named pipe out of the directory, then seal it again.
     #[error("{path:?} is a named pipe; a bundle has directories, regular files and symbolic links")]
-    Fifo {
-        path: String,
-    },
+    Fifo { path: String },
     /// An entry of the bundle is a socket; a bundle has directories, regular files and
     /// symbolic links.
     ///
     /// Do: take the socket out of the directory, then seal it again.
     #[error("{path:?} is a socket; a bundle has directories, regular files and symbolic links")]
-    Socket {
-        path: String,
-    },
+    Socket { path: String },
     /// An entry is a sparse file, which may become far larger than it is in the archive.
     ///
     /// Do: seal the directory with `adytum seal`, which writes whole files.
     #[error("{path:?} is a sparse file, which may become far larger than it is; a bundle has none")]
-    Sparse {
-        path: String,
-    },
+    Sparse { path: String },
     /// The archive has an extension header of tar, which changes how the next header is
     /// read.
     ///
     /// Do: seal the directory with `adytum seal`, which writes no extension headers.
     #[error("{path:?} is an extension header of tar; a bundle has none")]
-    Extension {
-        path: String,
-    },
+    Extension { path: String },
     /// An entry has a kind that is neither directory, regular file nor symbolic link.
     ///
     /// Do: seal the directory with `adytum seal`, which writes these three kinds only.
     #[error(
         "{path:?} is of the unknown kind {found:#04x}; a bundle has directories, regular files and symbolic links"
     )]
-    Kind {
-        path: String,
-        found: u8,
-    },
+    Kind { path: String, found: u8 },
     /// A file or directory has the set-user-id, set-group-id or sticky bit.
     ///
     /// Do: remove the bits with `chmod`, then seal the directory again.
@@ -134,10 +106,7 @@ pub enum EntryError {
         "{path:?} has mode {mode:o}: set-user-id, set-group-id and sticky bits have no place in a bundle; take them \
          away with chmod"
     )]
-    SpecialBits {
-        path: String,
-        mode: u32,
-    },
+    SpecialBits { path: String, mode: u32 },
     /// A file has more bytes than one file of a bundle may have.
     ///
     /// Do: split the file or leave it out, then seal the directory again.
@@ -159,9 +128,7 @@ pub enum EntryError {
         "the header of {path:?} is not in the form that `adytum seal` writes (modes 0644 and 0755, no owner, no time); \
          seal the directory with it"
     )]
-    NotCanonical {
-        path: String,
-    },
+    NotCanonical { path: String },
 }
 
 impl EntryError {

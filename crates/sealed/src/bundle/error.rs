@@ -23,18 +23,13 @@ pub enum BundleError {
     },
     /// The statement in the bundle's `.seal` file is not acceptable.
     #[error("{}: {source}", path.display())]
-    Statement {
-        path: PathBuf,
-        source: StatementError,
-    },
+    Statement { path: PathBuf, source: StatementError },
     /// The statement is about a model, where a bundle is expected.
     ///
     /// Do: give the path of a sealed bundle, or seal the directory with `adytum seal
     /// --bundle NAME`.
     #[error("the statement is about {found}, a bundle's is about {ARCHIVE_FILE}: this is no bundle")]
-    NotABundle {
-        found: String,
-    },
+    NotABundle { found: String },
     /// The rule for this bundle does not accept its statement: another name, signer,
     /// digest or version.
     ///
@@ -45,7 +40,10 @@ pub enum BundleError {
     /// The bundle has more bytes than the measured configuration allows.
     ///
     /// Do: raise the bundle's `maximum_size` in the measured configuration, or seal less.
-    #[error("the bundle has {size} bytes, the limit is {limit}; raise maximum_size in the measured configuration, or seal less")]
+    #[error(
+        "the bundle has {size} bytes, the limit is {limit}; raise maximum_size in the measured \
+         configuration, or seal less"
+    )]
     TooLarge {
         /// The stated size, in bytes.
         size: u64,
@@ -67,44 +65,37 @@ pub enum BundleError {
     ///
     /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{path:?} comes twice")]
-    Duplicate {
-        path: String,
-    },
+    Duplicate { path: String },
     /// The bundle's entries are not sorted by path.
     ///
     /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{path:?} is out of order; entries are sorted by name, so that each comes once")]
-    Order {
-        path: String,
-    },
+    Order { path: String },
     /// An entry comes before the directory that it is in, or without it.
     ///
     /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{path:?} has no directory: each directory comes right before what is in it")]
-    ParentMissing {
-        path: String,
-    },
+    ParentMissing { path: String },
     /// An entry's path leads through a symbolic link, so it would be written elsewhere.
     ///
     /// Do: use bundles that `adytum seal` wrote; if an owner's program wrote this one,
     /// seal the directory again with `adytum seal`.
     #[error("{path:?} lies behind a symbolic link, and would be written to wherever that leads")]
-    BehindLink {
-        path: String,
-    },
+    BehindLink { path: String },
     /// An entry's path leads through a regular file.
     ///
     /// Do: use bundles that `adytum seal` wrote; if an owner's program wrote this one,
     /// seal the directory again with `adytum seal`.
     #[error("{path:?} lies in a file")]
-    BehindFile {
-        path: String,
-    },
+    BehindFile { path: String },
     /// A header states a file size that is larger than the rest of the bundle.
     ///
     /// Do: copy the bundle again; if the error stays, seal the directory again with
     /// `adytum seal --bundle NAME`.
-    #[error("the header of {path:?} states {size} bytes, and only {remaining} bytes of the bundle are left; copy the bundle again")]
+    #[error(
+        "the header of {path:?} states {size} bytes, and only {remaining} bytes of the bundle are left; \
+         copy the bundle again"
+    )]
     Overlong {
         path: String,
         /// The size in the header, in bytes.
@@ -116,9 +107,7 @@ pub enum BundleError {
     ///
     /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("the padding after {path:?} is not zero")]
-    Padding {
-        path: String,
-    },
+    Padding { path: String },
     /// The archive ends within an entry, or without its end mark.
     ///
     /// Do: copy the bundle again; if the error stays, seal the directory again with
@@ -134,9 +123,7 @@ pub enum BundleError {
     ///
     /// Do: seal the directory again with `adytum seal --bundle NAME`.
     #[error("{bytes} bytes follow the archive's end")]
-    Trailing {
-        bytes: u64,
-    },
+    Trailing { bytes: u64 },
     /// The caller stopped the unpacking, such as when the program was asked to end.
     ///
     /// Do: start the program again.
@@ -190,24 +177,23 @@ impl BundleError {
 pub enum PackError {
     /// The directory has an entry that a bundle can't have.
     #[error("{}: {source}", directory.display())]
-    Entry {
-        directory: PathBuf,
-        source: EntryError,
-    },
+    Entry { directory: PathBuf, source: EntryError },
     /// The directory has more entries than a bundle may have.
     ///
     /// See: BundleError::TooManyEntries.
-    #[error("{} has more than {MAXIMUM_ENTRIES} entries, the most that a bundle may have", directory.display())]
-    TooManyEntries {
-        directory: PathBuf,
-    },
+    #[error(
+        "{} has more than {MAXIMUM_ENTRIES} entries, the most that a bundle may have",
+        directory.display()
+    )]
+    TooManyEntries { directory: PathBuf },
     /// A file grew, shrank or was replaced while it was read.
     ///
     /// Do: seal the directory again when no program writes to it.
-    #[error("{} changed while it was read; seal the directory again when nobody writes to it", path.display())]
-    Changed {
-        path: PathBuf,
-    },
+    #[error(
+        "{} changed while it was read; seal the directory again when nobody writes to it",
+        path.display()
+    )]
+    Changed { path: PathBuf },
     /// A file or directory that is to be sealed can't be read.
     ///
     /// Do: check its permissions and that it still exists, then run `adytum seal` again.
@@ -222,16 +208,12 @@ pub enum PackError {
     ///
     /// Do: give `--out` a place outside of that directory.
     #[error("{} lies in the directory that is sealed; name a place outside of it", out.display())]
-    Inside {
-        out: PathBuf,
-    },
+    Inside { out: PathBuf },
     /// The output exists already, and nothing is overwritten.
     ///
     /// Do: give `--out` a new name, or seal a model under a higher `--version`.
     #[error("{} exists already; name a file that does not", path.display())]
-    Exists {
-        path: PathBuf,
-    },
+    Exists { path: PathBuf },
     /// The caller stopped the sealing, such as by Ctrl-C.
     ///
     /// Do: run `adytum seal` again.
