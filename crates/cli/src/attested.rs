@@ -1,5 +1,5 @@
-//! Sessions with a broker. The broker proves which code it is and who founded
-//! it before anything is sent to it.
+//! Sessions with a broker. The broker proves its code and the owners who created it
+//! before anything is sent to it.
 
 mod owners;
 
@@ -52,7 +52,7 @@ const MAXIMUM_ANSWER: usize = 16 * 1024 * 1024;
 /// What a broker must prove.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pin {
-    /// The genesis document of the broker that is meant: who founded it.
+    /// The genesis document of the expected broker: it names the owners who created it.
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
     /// Which code it may be: a policy in TOML.
@@ -257,7 +257,7 @@ impl Pin {
         Ok(Arc::new(self.trusted.verifier()?))
     }
 
-    /// Whose evidence counts.
+    /// The roots that are trusted, and the source of collateral.
     pub(crate) fn trusted(&self) -> &Trusted {
         &self.trusted
     }
@@ -316,7 +316,7 @@ pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     Genesis::parse(&text).with_context(|| path.display().to_string())
 }
 
-/// An open session with the broker that was meant.
+/// An open session with the expected broker.
 pub(crate) struct Session {
     client: BrokerAdministrationClient<Channel>,
     recovery: BrokerRecoveryClient<Channel>,

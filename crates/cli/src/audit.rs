@@ -68,7 +68,7 @@ pub(crate) struct VerifyArgs {
     /// The genesis document of the broker whose log it must be.
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
-    /// Who must have signed its checkpoints, as an attested export printed it.
+    /// The key that must have signed its checkpoints, as an attested export printed it.
     #[arg(long, value_name = "ed25519:HEX")]
     checkpoint_key: Option<CheckpointPublicKey>,
     /// The number of the first record, where the file does not begin at 1.

@@ -24,7 +24,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The source that was asked for; where none is named, the directories beside
+    /// The source that was asked for; where none is named, the directories next to
     /// simulated platforms' roots, where those platforms put their own.
     pub(crate) fn source(&self, simulation_roots: &[PathBuf]) -> anyhow::Result<Arc<dyn CollateralSource>> {
         let beside = simulation_roots.iter().filter_map(|root| Some(root.parent()?.join("collateral")));

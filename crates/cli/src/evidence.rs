@@ -47,7 +47,7 @@ pub(crate) struct Collect {
     /// has it.
     #[arg(long, value_name = "TEE", default_value = "auto")]
     tee: TeeChoice,
-    /// Simulation only: the measured configuration of the workload that is meant.
+    /// Simulation only: the measured configuration of the workload to show.
     #[arg(long, value_name = "FILE", requires = "program")]
     configuration: Option<PathBuf>,
     /// Simulation only: its program.

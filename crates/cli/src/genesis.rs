@@ -1,4 +1,4 @@
-//! `adytum genesis`: the document that founds a broker.
+//! `adytum genesis`: the document that creates a broker.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,8 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Found a broker. Prints the genesis digest, which is its identity for ever.
+    /// Create a broker's genesis document. Prints its digest, which is the broker's
+    /// identity for ever.
     New {
         /// An owner: public key, or the file of the key; once for each.
         #[arg(long = "owner", value_name = "PUBLIC KEY", required = true)]

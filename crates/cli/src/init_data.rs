@@ -93,7 +93,7 @@ pub(crate) struct NewArgs {
     /// A variable that the host may set as it likes, such as PCCS_URL.
     #[arg(long = "any-env", value_name = "NAME")]
     free_variables: Vec<String>,
-    /// A place where a volume may be mounted, beside what every container has.
+    /// A place where a volume may be mounted, apart from those that every container has.
     #[arg(long = "mount", value_name = "PATH")]
     mounts: Vec<String>,
     /// The user and group that the program runs as: `runAsUser` and `runAsGroup`.
@@ -189,7 +189,7 @@ fn write_patch(path: &Path, document: &str) -> anyhow::Result<()> {
     std::fs::write(path, patch).with_context(|| format!("{} can't be written", path.display()))
 }
 
-/// What may run in the guest.
+/// The containers that may run in the guest.
 #[derive(Clone, Debug)]
 struct Container {
     image: String,
@@ -291,6 +291,6 @@ impl Container {
 }
 
 /// Everything but the values. Standard output may be read, nothing be typed in or
-/// executed beside, and the policy not be replaced. What is absent in a request is
+/// executed in addition, and the policy not be replaced. A field absent from a request is
 /// null there, and in Rego null is not false, so `not` doesn't find it.
 const POLICY: &str = include_str!("init_data/policy.rego");

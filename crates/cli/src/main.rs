@@ -42,8 +42,8 @@ use anstream::{AutoStream, ColorChoice};
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-/// Confidential inference: found a broker, seal models, give out secrets, ask a
-/// served model.
+/// Confidential inference: create a broker, seal models, give out secrets, ask a served
+/// model.
 #[derive(Debug, Parser)]
 #[command(name = "adytum", version)]
 struct Arguments {
@@ -56,7 +56,7 @@ enum Command {
     /// Owners' signing keys.
     #[command(subcommand)]
     Owner(owner::Action),
-    /// The document that founds a broker.
+    /// The document that creates a broker.
     #[command(subcommand)]
     Genesis(genesis::Action),
     /// Identities of workloads and brokers, from their files.
@@ -70,13 +70,13 @@ enum Command {
     /// Which workloads exist and what each may have.
     #[command(subcommand)]
     Manifest(manifest::Action),
-    /// Is it the broker that is meant, and how does it stand?
+    /// Is it the expected broker, and what is its state?
     #[command(subcommand)]
     Broker(broker::Action),
     /// Secrets at a broker.
     #[command(subcommand)]
     Secret(secret::Action),
-    /// What a broker granted, refused and was told to do.
+    /// What a broker granted, refused and was ordered to do.
     #[command(subcommand)]
     Audit(audit::Action),
     /// Give a broker everything that an owner's directory holds for it.
@@ -123,7 +123,7 @@ async fn main() -> ExitCode {
         .init();
     match run(arguments.command).await {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has seen enough.
+        // The reader of our output has seen enough.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("adytum: {}", output::error_line(&error));

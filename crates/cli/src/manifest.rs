@@ -36,7 +36,7 @@ pub(crate) enum Action {
     Explain(explain::Args),
     /// Which manifests there were, and who signed them.
     History(history::Args),
-    /// Add owners' signatures to the file beside a manifest.
+    /// Add owners' signatures to the file next to a manifest.
     Sign {
         file: PathBuf,
         /// An owner's key; may be given several times.
@@ -54,7 +54,7 @@ pub(crate) enum Action {
         /// The version; the one in force by default.
         #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
         version: u64,
-        /// Write it here instead, and the signatures beside it in FILE.sig;
+        /// Write it here instead, and the signatures next to it in FILE.sig;
         /// never overwritten.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -148,7 +148,7 @@ fn sign(file: &Path, owners: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result
         signed.sign(&key).with_context(|| file.display().to_string())?;
         output::line(format_args!("{}: signed by {}", out.display(), key.public_key()))?;
     }
-    // Beside the old one and renamed, so that no signature is lost half way.
+    // Next to the old one and renamed, so that no signature is lost half way.
     let unfinished = beside(&out).with_extension("new");
     std::fs::write(&unfinished, signed.signatures_to_text())
         .and_then(|()| std::fs::rename(&unfinished, &out))

@@ -40,7 +40,7 @@ pub(crate) struct Args {
 /// Runs it. The first image that fails ends it.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let labels = args.labels.as_deref().map(Labels::read).transpose()?;
-    // What is wrong with a file is said before the server is bothered.
+    // A fault of a file is reported before the server is bothered.
     let first = image::read(&args.images[0])?;
     let (client, input) = args.target.connect().await?;
     let mut decoded = Some(first);
@@ -70,11 +70,11 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// What is said about one image.
+/// The result for one image.
 #[derive(Debug, Serialize)]
 struct Prediction {
     image: String,
-    /// The most probable class, its own fields beside the list of all.
+    /// The most probable class, its own fields next to the list of all.
     #[serde(flatten)]
     best: Class,
     top: Vec<Class>,

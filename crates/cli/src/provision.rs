@@ -1,9 +1,9 @@
 //! `adytum provision`: gives a broker what an owner's directory holds for it,
 //! over one attested session, in one command.
 //!
-//! The directory is laid out as `deploy/owner.sh` makes it: what may be known in
-//! `public/`, what may not in `private/`, where `secrets/NAME` is the value of
-//! the secret of that name.
+//! The directory is laid out as `deploy/owner.sh` makes it: public files in `public/`,
+//! secret ones in `private/`, where `secrets/NAME` is the value of the secret of that
+//! name.
 
 use std::{
     fs,
@@ -63,7 +63,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let directory = Directory(args.owner_directory.clone());
-    // What is missing here is said before the broker is bothered.
+    // Missing files are reported before the broker is bothered.
     let signed = directory.signed_manifest()?;
     let manifest = Manifest::parse(&signed.text).context("the manifest")?;
     let values = directory.values(&manifest)?;

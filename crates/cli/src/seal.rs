@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Its version; higher than every version sealed before.
     #[arg(long, value_name = "NUMBER")]
     version: u64,
-    /// Who may open it: the recipient of the model key at the broker.
+    /// The recipient of the model key at the broker: only its holder can open the model.
     // A text, so that an identity given here by mistake is not printed again.
     #[arg(long, value_name = "age1..")]
     recipient: String,

@@ -75,7 +75,7 @@ fn parameters(hosts: &[String]) -> Result<CertificateParams> {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, first.clone());
     parameters.distinguished_name = name;
-    // Not a CA: whoever has its key can be this server and nothing else.
+    // Not a CA: a holder of its key can be this server and nothing else.
     parameters.is_ca = IsCa::ExplicitNoCa;
     parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -1,4 +1,4 @@
-//! Whose evidence counts for a command, and where collateral comes from.
+//! The roots that a command trusts, and the source of collateral.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{collateral::Places, key_file};
 /// More than any certificate has, in bytes.
 const MAXIMUM_CERTIFICATE_LENGTH: u64 = 64 * 1024;
 
-/// Whose evidence counts: Intel's, AMD's, and simulated platforms' if any are named.
+/// The trusted roots: Intel's, AMD's, and simulated platforms' if any are named.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trusted {
     #[command(flatten)]
@@ -32,7 +32,7 @@ impl Trusted {
     }
 
     /// Verifies evidence of one simulated platform, by its root and by the collateral
-    /// that lies beside it: another platform's would not fit.
+    /// that lies next to it: another platform's would not fit.
     #[cfg(feature = "simulation")]
     pub(crate) fn verifier_on(root: &std::path::Path) -> anyhow::Result<Verifier> {
         let alone = Self { places: Places::default(), trust_simulation: vec![root.to_owned()] };

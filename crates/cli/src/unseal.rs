@@ -33,13 +33,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Of a model: the version's directory, with model.onnx.age and model.seal in
-    /// it. Of a bundle: the file, with FILE.seal beside it.
+    /// it. Of a bundle: the file, with FILE.seal next to it.
     #[arg(value_name = "BASE/VERSION|FILE")]
     what: PathBuf,
     /// The model key (age identity).
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
-    /// An owner whose signature counts: public key, or the file of the key; may
+    /// An owner whose signature is accepted: public key, or the file of the key; may
     /// be given several times.
     #[arg(long = "signer", value_name = "PUBLIC KEY", required = true)]
     signers: Vec<OwnerReference>,
@@ -102,7 +102,7 @@ fn unseal_bundle(genuine: &GenuineBundle, identity: ModelIdentity, out: &Path) -
         bail!("{} exists already; name a directory that does not", out.display());
     }
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Beside its place, readable for nobody else, and removed unless it gets its
+    // In the same directory, readable for nobody else, and removed unless it gets its
     // name: the digest is known at the end only.
     let unfinished = tempfile::Builder::new()
         .prefix(".unsealing-")

@@ -25,7 +25,7 @@ pub(crate) struct Authorise {
     /// overwritten.
     #[arg(long, value_name = "FILE", required_unless_present = "withdraw")]
     out: Option<PathBuf>,
-    /// Take back what was authorised. What was handed over stays so.
+    /// Take the authorisation back. A state that was handed over stays so.
     #[arg(long, conflicts_with_all = ["next_policy", "out"])]
     withdraw: bool,
     #[command(flatten)]

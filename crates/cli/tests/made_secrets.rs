@@ -173,7 +173,7 @@ async fn the_authority_is_printed_after_the_broker_was_verified() {
     assert!(both.ends_with(&first), "the former one follows");
     let listed = stage.succeeds("secret list --owner owner.pem").await;
     assert_eq!(row(&listed, "tls")[2], "2", "replicas fetch new certificates");
-    // Whoever is not the broker that is meant is not asked.
+    // A peer that is not the expected broker is not asked.
     let other = Genesis::found(stage.genesis.owners().iter().copied(), 1).unwrap();
     fs::write(stage.path("genesis.toml"), other.to_toml()).unwrap();
     assert!(stage.fails("broker ca").await.contains("genesis-mismatch"));

@@ -201,6 +201,16 @@ fn a_refusal_is_explained_secret_by_secret() {
     let intel = desk.write("intel.toml", &format!("{}{}", &intel[..start], &intel[end..]));
     let (said, _) = fails(&words(&desk.explain(&intel, &evidence, &[])));
     assert!(said.contains("evidence  refused (") && said.contains("untrusted root"), "{said}");
+    // A root named by hand gives collateral, and no trust that the manifest does not have.
+    let root = desk.path("platform/root.pem");
+    let explained = |manifest: &str| {
+        let arguments =
+            ["manifest", "explain", manifest, "--evidence", &evidence, "--trust-simulation", &root];
+        arguments.map(ToOwned::to_owned)
+    };
+    succeeds(&words(&explained(&manifest)));
+    let (said, _) = fails(&words(&explained(&intel)));
+    assert!(said.contains("evidence  refused (") && said.contains("untrusted root"), "{said}");
     // No collateral is no answer about the peer.
     let nowhere = desk.path("nowhere");
     let mut arguments = desk.explain(&manifest, &evidence, &[]);

@@ -115,9 +115,9 @@ impl AttesterError {
     }
 }
 
-/// Platforms' interfaces block, for tens of milliseconds where a quoting
-/// enclave or the host is asked. Work that has begun goes on to its end, also when
-/// its caller is gone: who limits how much there is must wait for that end.
+/// Platforms' interfaces block, for tens of milliseconds where a quoting enclave or the
+/// host is asked. Work that has begun goes on to its end, also when its caller is gone: a
+/// limit on it must wait for that end.
 #[cfg(feature = "collect")]
 async fn blocking<T: Send + 'static>(
     interface: &'static str,

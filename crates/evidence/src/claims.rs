@@ -96,7 +96,7 @@ fn known_statuses() -> String {
 /// from evidence; nothing in here has been judged yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who stands behind the root that the evidence chains to.
+    /// The vendor of the root that the evidence chains to.
     pub vendor: Vendor,
     pub root_key_id: RootKeyId,
     /// The program may be read by a debugger (SGX: the DEBUG attribute; TDX: any
@@ -129,7 +129,7 @@ pub struct Platform {
     pub fmspc: Option<Fmspc>,
 }
 
-/// What was measured, as the TEE at hand does it.
+/// The measurements of the TEE at hand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "tee", rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the field names are those of Intel's and AMD's manuals")]

@@ -97,7 +97,7 @@ pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> UnixSeconds;
 
-    /// Is told the date of something whose signature a verifier has just checked,
+    /// Takes the date of something whose signature a verifier has just checked,
     /// and which can't be from the future. A clock may keep to it.
     fn saw(&self, date: UnixSeconds) {
         let _ = date;
@@ -116,7 +116,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands where it was set: for tests and for judging recorded
+/// A clock that stays where it was set: for tests and for judging recorded
 /// evidence at the time it was made.
 #[derive(Debug)]
 pub struct FixedClock(AtomicU64);

@@ -61,7 +61,7 @@ impl Base {
     }
 }
 
-/// Fetches `what` from `url`; whatever is not that is an error.
+/// Fetches `what` from `url`; any other answer is an error.
 pub(crate) async fn fetch(what: &str, url: &str) -> Result<Answer, CollateralError> {
     let unreachable = |reason: String| CollateralError::Unreachable { origin: url.to_owned(), reason };
     let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| unreachable(error.to_string()))?;

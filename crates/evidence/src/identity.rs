@@ -2,7 +2,7 @@
 //!
 //! On SGX the hardware computes MRENCLAVE over a build that contains all three;
 //! in TDX and SEV-SNP guests this value is carried by MRCONFIGID or HOST_DATA;
-//! the simulated platform puts it where MRENCLAVE stands.
+//! the simulated platform puts it in the place of MRENCLAVE.
 
 use std::{
     fs::File,

@@ -17,7 +17,7 @@ pub struct HexError {
     pub what: &'static str,
     /// Its length in bytes.
     pub length: usize,
-    /// What was found instead.
+    /// The text found instead.
     pub found: String,
 }
 

@@ -281,7 +281,7 @@ impl Policy {
         Ok(self)
     }
 
-    /// Do the rules say which code is meant on this kind of TEE?
+    /// Do the rules pin the code on this kind of TEE?
     fn pins_code(&self, tee: TeeKind) -> bool {
         match tee {
             TeeKind::Sgx => {

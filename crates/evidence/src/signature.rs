@@ -18,7 +18,7 @@ use aws_lc_rs::{
 /// a platform: those of certificates, CRLs, TCB info, QE identity and the QE
 /// report. A signature once found good is recognised by a digest over key,
 /// message and signature, and not computed again. Whether a *valid* signature
-/// still counts (dates, revocation, TCB) is not remembered: it is decided anew
+/// still counts (dates, revocation, TCB) is not remembered: it is decided again
 /// each time. A key is used with one algorithm only, so that is not in the digest.
 pub(crate) fn verify(
     algorithm: &'static dyn VerificationAlgorithm,
@@ -60,7 +60,7 @@ impl Triple {
 }
 
 /// Signatures found good. The quotes' own signatures pass through once each, so
-/// there are two generations: what is not asked for again goes with the older.
+/// there are two generations: a signature not asked for again goes with the older.
 struct Verified {
     young: Option<HashSet<Triple>>,
     old: Option<HashSet<Triple>>,

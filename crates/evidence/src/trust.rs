@@ -1,4 +1,4 @@
-//! Whose signatures count: the roots that evidence may chain to.
+//! Trusted roots, which evidence may chain to.
 
 use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha384};
 
-/// Who stands behind a root.
+/// The vendor of a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -93,7 +93,7 @@ impl TrustRoot {
         Ok(Self::of_certificate(Vendor::Simulation, certificate.key_id, root_certificate_der))
     }
 
-    /// Who stands behind it.
+    /// The vendor of the root.
     pub fn vendor(&self) -> Vendor {
         self.vendor
     }

@@ -17,11 +17,11 @@ use crate::{
     ssl_config::SslConfig,
 };
 
-/// What is wrong with a broker's answer.
+/// A fault of a broker's answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the broker's answer is malformed: {reason}; the broker and this program are of different versions")]
 pub struct AnswerError {
-    /// What was expected and what was found.
+    /// The expected and the found form.
     pub reason: String,
 }
 

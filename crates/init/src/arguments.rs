@@ -40,7 +40,7 @@ pub struct AttestationArguments {
     #[arg(long, value_name = "FILE")]
     pub write_evidence: Option<PathBuf>,
 
-    /// Show evidence of this workload here to whoever asks, for `adytum manifest new
+    /// Show evidence of this workload here to every peer that asks, for `adytum manifest new
     /// --replica` and `explain --replica`; nothing else is given there
     #[arg(long, value_name = "HOST:PORT", env = "ADYTUM_EVIDENCE_LISTEN")]
     pub evidence_listen: Option<String>,
@@ -112,7 +112,7 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
 }
 
 /// Takes the flags of [`AttestationArguments`], and those named in `others`, out
-/// of a program's own arguments: what is left is what the measured
+/// of a program's own arguments: the rest is what the measured
 /// configuration has to allow. A flag's value is either in the same argument
 /// (`--flag=value`) or the next one, which then must not look like a flag.
 pub(crate) fn without_host_flags<'a>(arguments: &'a [impl AsRef<OsStr>], others: &[&str]) -> Vec<&'a OsStr> {

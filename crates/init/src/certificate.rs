@@ -36,7 +36,7 @@ impl CertificateKey {
     }
 
     /// The request in DER: the public key and the proof that the private one is
-    /// here. Names, usages and lifetime are for the broker to say, so it has none.
+    /// here. The broker decides names, usages and lifetime, so it has none.
     pub(crate) fn request(&self) -> Result<Vec<u8>, KeyError> {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = DistinguishedName::new();

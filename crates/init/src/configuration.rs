@@ -42,7 +42,7 @@ use crate::{environment::EnvironmentRules, pattern::ArgumentRules, platform::Pla
 
 /// The format's name: the first field of every configuration.
 pub const FORMAT: &str = "adytum workload v1";
-/// Where the configuration is unless told otherwise.
+/// Where the configuration is unless a flag names another file.
 pub const DEFAULT_PATH: &str = "/etc/adytum/workload.toml";
 /// Where Occlum's init has its configuration; read if there is none at
 /// [`DEFAULT_PATH`].
@@ -57,7 +57,7 @@ pub const MAXIMUM_SECRETS: usize = 32;
 /// The most bundles that one workload may unpack.
 pub const MAXIMUM_BUNDLES: usize = 32;
 
-/// What is measured of a workload besides its code. Made by parsing only, so
+/// The measured part of a workload besides its code. Made by parsing only, so
 /// what is in here has been checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MeasuredConfiguration {
@@ -260,12 +260,12 @@ impl MeasuredConfiguration {
         self.secrets.iter().find(|(_, rule)| is_it(rule)).map(|(name, _)| name)
     }
 
-    /// What tells the program that these secrets have changed, each signal once.
+    /// The signals that inform the program of changed secrets, each signal once.
     pub fn reload_signals<'a>(&self, changed: impl Iterator<Item = &'a SecretName>) -> BTreeSet<Signal> {
         changed.filter_map(|name| self.secrets.get(name)?.reload_signal).map(Signal::from).collect()
     }
 
-    /// What is said about file systems.
+    /// The rules for file systems.
     pub fn storage(&self) -> &Storage {
         &self.storage
     }

@@ -36,7 +36,7 @@ pub fn check_arguments_of_this_process(
 /// clears the environment, and forbids core dumps.
 ///
 /// A process can't clear its environment safely once it runs, so if there is
-/// something to clear, this starts the same binary anew in its place, and does
+/// something to clear, this starts the same binary again in its place, and does
 /// not return. Call it first in `main`, before threads, and not in tests.
 pub fn confine_this_process(
     configuration: &MeasuredConfiguration,

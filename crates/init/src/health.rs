@@ -1,7 +1,7 @@
 //! Whether this replica may be sent requests, and a port that says so.
 //!
 //! The states go one way: a replica that drains does not become ready again.
-//! What decides is told here once ([`Health`]); the port of its own
+//! The facts that decide are kept in one place ([`Health`]); the port of its own
 //! ([`HealthPort`]) and a program's own health service read it.
 
 mod port;

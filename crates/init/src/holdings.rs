@@ -21,7 +21,7 @@ struct Held {
     due: Option<Instant>,
 }
 
-/// What is held, by name.
+/// The held secrets, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings(BTreeMap<SecretName, Held>);
 

@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, value_name = "PORT", default_value_t = 0, env = "ADYTUM_HEALTH_PORT")]
     health_port: u16,
 
-    /// SIGTERM is passed on to the program after so many seconds, while probes
+    /// SIGTERM is passed on to the program after this number of seconds, while probes
     /// say at once that this replica is not ready
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = parse_seconds)]
     drain_delay: Duration,

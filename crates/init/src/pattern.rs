@@ -14,12 +14,12 @@
 //! A literal `{`, `}` or `*` is written twice. Since there is one placeholder at
 //! most, a pattern matches an argument in one way or in none.
 //!
-//! A *rule* is one pattern, or a list of patterns for consecutive arguments
-//! (`["--port", "{number}"]`). The order of rules does not bind the order of
-//! arguments: arguments are read from the left, and each position takes the
-//! first rule not yet used that matches there. Each rule is used once at most;
-//! what may come twice is listed twice. Where a program's meaning depends on the
-//! order of its arguments, one rule lists them all.
+//! A *rule* is one pattern, or a list of patterns for consecutive arguments (`["--port",
+//! "{number}"]`). The order of rules does not bind the order of arguments: arguments are
+//! read from the left, and each position takes the first rule not yet used that matches
+//! there. Each rule is used once at most; an argument that may come twice is listed
+//! twice. Where a program's meaning depends on the order of its arguments, one rule lists
+//! them all.
 
 use std::{ffi::OsStr, fmt, os::unix::ffi::OsStrExt, str::FromStr};
 
@@ -93,7 +93,7 @@ pub struct Pattern {
 )]
 pub struct PatternError {
     pub pattern: String,
-    /// What is wrong with it.
+    /// The fault of the rule.
     pub reason: String,
 }
 

@@ -112,7 +112,7 @@ pub struct Supervised {
     ended: Cell<Option<u8>>,
 }
 
-/// What became of the wish that the program end.
+/// The outcome of the wish that the program end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Termination {
     NotAsked,

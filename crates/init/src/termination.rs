@@ -18,13 +18,13 @@ use nix::fcntl::OFlag;
 /// Names the file; untrusted, as every variable of the host is.
 pub const VARIABLE: &str = "ADYTUM_TERMINATION_LOG";
 
-/// Where Kubernetes mounts it unless told otherwise.
+/// Where Kubernetes mounts it by default.
 const DEFAULT_PATH: &str = "/dev/termination-log";
 
 /// What Kubernetes keeps of a message, in bytes.
 const LONGEST: usize = 4096;
 
-/// What is said instead of a reason that repeats what the host gave: arguments,
+/// The text instead of a reason that repeats what the host gave: arguments,
 /// names of variables, paths, addresses. The log has the reason itself.
 const OWN_WORDS: [(&str, &str); 4] = [
     ("argument-refused", "the arguments are not those that are pinned; the log says which"),

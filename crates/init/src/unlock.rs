@@ -17,7 +17,7 @@ use crate::{
     tee::{self, Program, Tee},
 };
 
-/// What was released, and what keeps it so.
+/// The released secrets, and the renewal that keeps them so.
 #[derive(Debug)]
 pub struct Unlocked {
     /// The secrets and more.

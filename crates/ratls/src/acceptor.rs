@@ -153,7 +153,7 @@ impl<L: Listener> Incoming<L> {
                     self.next_pause = FIRST_PAUSE;
                     self.start(stream, address);
                 }
-                // The connection was gone before it was accepted: nobody's fault.
+                // The connection was gone before it was accepted: that is no fault.
                 Poll::Ready(Err(error)) if is_of_the_connection(&error) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::error!(%error, pause = ?self.next_pause, "accepting a connection failed");

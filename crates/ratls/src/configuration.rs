@@ -24,7 +24,7 @@ pub struct AcceptorConfiguration {
 pub struct ConnectorConfiguration {
     /// Verifies the server's evidence.
     pub verifier: Arc<Verifier>,
-    /// Decides whether it is the server that was meant.
+    /// Decides whether it is the expected server.
     pub judge: Arc<dyn PeerJudge>,
     /// What this side shows; `None` for sides without a TEE.
     pub local: Option<LocalAttestation>,

@@ -52,7 +52,7 @@ pub struct AttestedConnector {
 }
 
 /// One open session with a gRPC channel on it. The channel never reconnects: a
-/// broken session is an error, and a new one attests anew.
+/// broken session is an error, and a new one attests again.
 #[derive(Debug)]
 pub struct AttestedSession {
     /// For tonic's generated clients.

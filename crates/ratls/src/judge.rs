@@ -4,14 +4,14 @@ use adytum_evidence::claims::Claims;
 
 use crate::error::Refusal;
 
-/// Decides whether a peer whose evidence verified is the one that was meant. A function
+/// Decides whether a peer whose evidence verified is the expected one. A function
 /// of the same shape is one.
 pub trait PeerJudge: Send + Sync {
     /// `claims` is what the peer's evidence says, `announcement` what the peer says of
     /// itself: bytes that are bound to the evidence and not otherwise checked.
     ///
-    /// The refusal's message is for this side's logs and errors: the peer is
-    /// told the code and whether to try again, no more.
+    /// The refusal's message is for this side's logs and errors: the peer gets the code
+    /// and whether to try again, no more.
     fn judge(&self, claims: &Claims, announcement: &[u8]) -> Result<(), Refusal>;
 }
 

@@ -16,7 +16,7 @@ pub struct LocalAttestation {
     pub announcement: Arc<dyn Fn() -> Bytes + Send + Sync>,
 }
 
-/// Who is at the other end.
+/// The peer at the other end.
 #[derive(Clone, Debug)]
 pub enum Peer {
     /// A TEE whose evidence verified and is bound to this session.
@@ -34,7 +34,7 @@ pub enum Peer {
 /// handler reads it with `request.extensions().get::<SessionInfo>()`.
 #[derive(Clone)]
 pub struct SessionInfo {
-    /// Who is at the other end.
+    /// The peer at the other end.
     pub peer: Peer,
     pub peer_address: SocketAddr,
     /// 32 bytes from the TLS exporter under a label of its own, equal on both

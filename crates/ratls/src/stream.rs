@@ -27,7 +27,7 @@ impl<S> AttestedStream<S> {
         Self { stream: stream.into(), info }
     }
 
-    /// Who is at the other end.
+    /// The peer at the other end.
     pub fn info(&self) -> &SessionInfo {
         &self.info
     }

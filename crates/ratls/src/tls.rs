@@ -1,9 +1,9 @@
 //! The TLS 1.3 layer under an attested session.
 //!
-//! Certificates are containers of a public key and nothing else: their names,
-//! dates and signatures prove nothing and are not looked at. What counts is that
-//! the peer signs the TLS handshake with that key (CertificateVerify, RFC 8446
-//! section 4.4.3) and that its evidence is bound to that key's digest.
+//! Certificates are containers of a public key and nothing else: their names, dates and
+//! signatures prove nothing and are not looked at. It counts that the peer signs the TLS
+//! handshake with that key (CertificateVerify, RFC 8446 section 4.4.3) and that its
+//! evidence is bound to that key's digest.
 
 mod session_key;
 
@@ -122,7 +122,7 @@ pub(crate) fn client_config(identity: Option<&TlsIdentity>) -> Result<ClientConf
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    // Who is meant is decided by evidence; a name would only tell observers.
+    // Evidence decides who the peer is; a name would only inform observers.
     config.enable_sni = false;
     config.cert_decompressors = Vec::new();
     config.cert_compressors = Vec::new();
@@ -220,7 +220,7 @@ impl AnySingleCertificate {
         verify_tls13_signature(message, certificate, signed, &PROVIDER.signature_verification_algorithms)
     }
 
-    /// TLS 1.2 is not offered; whoever gets here anyway goes no further.
+    /// TLS 1.2 is not offered; a peer that gets here anyway goes no further.
     fn refuse_tls12() -> Result<HandshakeSignatureValid, Error> {
         Err(Error::PeerIncompatible(rustls::PeerIncompatible::Tls12NotOfferedOrEnabled))
     }

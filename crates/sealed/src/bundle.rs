@@ -1,10 +1,10 @@
 //! Sealed bundles: a directory tree, encrypted and signed as a model is.
 //!
-//! The plaintext is a tar archive (POSIX ustar) in one spelling: [`pack`] writes
-//! it, and [`read`] accepts nothing else. Whoever knows the recipient can encrypt
-//! any bytes to it, and the digest is known only at their end, so all of an
-//! archive is read as if an enemy had written it: into a place that nobody uses
-//! before length and digest are the stated ones.
+//! The plaintext is a tar archive (POSIX ustar) in one spelling: [`pack`] writes it, and
+//! [`read`] accepts nothing else. Anybody who knows the recipient can encrypt any bytes
+//! to it, and the digest is known only at their end, so all of an archive is read as if
+//! an enemy had written it: into a place that nobody uses before length and digest are
+//! the stated ones.
 //!
 //! The format and the reasoning are in `docs/bundles.md`.
 
@@ -44,7 +44,7 @@ pub const MAXIMUM_FILE_SIZE: u64 = 0o77_777_777_777;
 /// The largest archive that is unpacked unless more is asked for, in bytes.
 pub const DEFAULT_MAXIMUM_SIZE: u64 = 2 << 30;
 
-/// Is told how many bytes are done; an error from it ends the work.
+/// Gets the number of bytes that are done; an error from it ends the work.
 pub type Progress<'a> = &'a mut dyn FnMut(u64) -> io::Result<()>;
 
 /// Tar's unit.

@@ -1,4 +1,4 @@
-//! What lies in a model directory. The host writes it, so every entry is
+//! The entries of a model directory. The host writes it, so every entry is
 //! looked at and none is believed.
 //!
 //! ```text
@@ -28,7 +28,7 @@ pub const MAXIMUM_ENTRIES: usize = 1000;
 /// How many entries a version's directory may have.
 pub const MAXIMUM_VERSION_ENTRIES: usize = 100;
 
-/// What was found: a report, not a decision.
+/// The entries found: a report, not a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// Version directories that hold a model, the highest version first.
@@ -40,7 +40,7 @@ pub struct Scan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub version: u64,
-    /// What is in it.
+    /// The model in it.
     pub content: Content,
 }
 
@@ -49,7 +49,7 @@ pub struct Candidate {
 pub enum Content {
     /// A sealed model.
     Sealed {
-        /// What is said about it.
+        /// The statement about it.
         statement: Box<Statement>,
         ciphertext: PathBuf,
     },
@@ -109,7 +109,8 @@ pub enum RefusalReason {
     /// Do: remove the file from the version's directory; to serve a SavedModel, convert
     /// it and seal the result with `adytum seal`.
     #[error(
-        "no sealed model: the statement in this directory does not name this file, or there is none; seal the model with `adytum seal`"
+        "no sealed model: the statement in this directory does not name this file, or there is none; seal \
+         the model with `adytum seal`"
     )]
     Unlisted,
     /// The model is not sealed, and only sealed models are served.
@@ -138,7 +139,8 @@ pub enum RefusalReason {
     /// Do: name the directory with the version in the statement, or seal the model again
     /// under this `--version`.
     #[error(
-        "the statement is about version {stated}, the directory is named {found}; rename it, or seal the model under that version"
+        "the statement is about version {stated}, the directory is named {found}; rename it, or seal the \
+         model under that version"
     )]
     Version { stated: u64, found: u64 },
     /// The rule from the broker does not accept the statement.
@@ -148,7 +150,8 @@ pub enum RefusalReason {
     ///
     /// Do: add a `[[model]]` to the manifest, and name it in `models` of the workload.
     #[error(
-        "no rule says which models of this name may be served; add a [[model]] to the manifest and name it in the workload's `models`"
+        "no rule says which models of this name may be served; add a [[model]] to the manifest and name it \
+         in the workload's `models`"
     )]
     NoRule,
     /// A version's directory has no model in it.
@@ -331,7 +334,7 @@ fn scan_version(directory: &Path, version: u64, scan: &mut Scan) {
                 None
             }
         },
-        // A plain model counts as one only where nobody speaks of a sealed one.
+        // A plain model counts as one only where no statement names a sealed one.
         None => take(&mut regular, PLAIN_MODEL_FILE).map(|file| Content::Plain { file }),
     };
     for path in regular {
@@ -347,7 +350,7 @@ fn is_ciphertext(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "age")
 }
 
-/// The statement, and the name of the ciphertext it speaks of.
+/// The statement, and the name of the ciphertext that it names.
 fn sealed_content(path: &Path, version: u64) -> Result<(Statement, String), RefusalReason> {
     let bytes =
         read_bounded(path, MAXIMUM_STATEMENT_LENGTH).map_err(|error| RefusalReason::unreadable(&error))?;

@@ -15,7 +15,7 @@ use crate::statement::Statement;
 #[serde(deny_unknown_fields)]
 pub struct ModelRule {
     pub name: ModelName,
-    /// Owners whose seal counts.
+    /// Owners whose signature is accepted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub signers: BTreeSet<OwnerPublicKey>,
     /// The rollback floor for signed versions.
@@ -44,7 +44,7 @@ pub enum Acceptance {
 }
 
 impl GenuineStatement {
-    /// What was accepted.
+    /// The accepted statement.
     pub fn statement(&self) -> &Statement {
         &self.statement
     }
@@ -229,7 +229,7 @@ mod tests {
     fn a_refusal_names_everything() {
         let owner = OwnerSigningKey::generate().unwrap();
         let host = OwnerSigningKey::generate().unwrap();
-        // Signed by the host: valid, but nobody's whose word counts.
+        // Signed by the host: valid, but the signer is not listed.
         let refusal = rule(&[&owner]).judge(&signed(&host, 5)).unwrap_err();
         assert_eq!(codes(&refusal), ["model-digest-unlisted", "model-signer-unlisted"]);
         // Said to be the owner's.

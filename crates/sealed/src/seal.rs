@@ -31,9 +31,8 @@ pub struct SealOptions {
     pub file_name: FileName,
 }
 
-/// Seals what `plaintext` yields to its end. `progress` is told the number of
-/// plaintext bytes done so far. What was written is of no use unless `Ok` is
-/// returned.
+/// Seals what `plaintext` yields to its end. `progress` gets the number of plaintext
+/// bytes done so far. The output is of no use unless `Ok` is returned.
 pub fn seal(
     mut plaintext: impl Read,
     ciphertext: impl Write,
@@ -158,7 +157,7 @@ struct RemovedUnlessFinished<'a>(&'a Path);
 
 impl Drop for RemovedUnlessFinished<'_> {
     fn drop(&mut self) {
-        // What can't be removed is ciphertext in a directory that no server takes
+        // Files that can't be removed are ciphertext in a directory that no server takes
         // for a version.
         let _ = fs::remove_dir_all(self.0);
     }
@@ -180,7 +179,7 @@ pub enum SealError {
     /// Do: give a lower `--version`.
     #[error("version {found} is above {MAXIMUM_VERSION}, the highest that a model server can name")]
     Version {
-        /// What was asked for.
+        /// The version in the request.
         found: u64,
     },
     /// Nothing can be encrypted to this recipient: it is no valid public key.
@@ -208,7 +207,7 @@ pub enum SealError {
     /// Do: check that `--out` is a directory in which you may write.
     #[error("{}: {source}", path.display())]
     Directory {
-        /// What could not be made.
+        /// The file or directory that could not be made.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
 impl SecretBytes {
-    /// So many zeros.
+    /// Zeros, `length` of them.
     pub(crate) fn zeros(length: usize) -> Result<Self, TryReserveError> {
         // Memory that the system has zeroed already needs no pass of its own, but
         // the request for it can't fail, so it is tried before.

@@ -11,7 +11,7 @@ use crate::{
     unseal::{MAXIMUM_HEADER_LENGTH, UnsealError, open_in_memory, payload_length},
 };
 
-/// What may be served, and what may not.
+/// The versions that may be served, and those that may not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Models that may be served, the highest version first.
@@ -88,7 +88,7 @@ impl GenuineModel {
         self.genuine.statement().version
     }
 
-    /// What was accepted about it.
+    /// The accepted statement about it.
     pub fn genuine_statement(&self) -> &GenuineStatement {
         &self.genuine
     }

@@ -30,7 +30,7 @@ pub struct Statement {
     /// The plaintext's length in bytes; never 0.
     pub size: u64,
     pub sha256: Sha256Digest,
-    /// Who is said to have signed.
+    /// The owner who signed, if the signature is valid.
     pub signer: OwnerPublicKey,
     /// The signature over all of the above.
     pub signature: OwnerSignature,

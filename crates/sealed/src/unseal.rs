@@ -28,8 +28,8 @@ pub const MAXIMUM_HEADER_LENGTH: u64 = 16 * 1024;
 /// Bytes that age adds to each chunk (Poly1305's tag).
 const TAG: u64 = 16;
 
-/// What is decrypted before it is handed on to be hashed, in bytes: what a core's
-/// cache holds, and few enough handovers.
+/// The plaintext that is decrypted before it is handed on to be hashed, in bytes: it fits
+/// a core's cache, and handovers are few.
 const BATCH: usize = 4 * CHUNK;
 
 /// Batches that may wait to be hashed. They lie in the plaintext's own memory.
@@ -88,9 +88,9 @@ fn hash(batches: Receiver<&[u8]>) -> Sha256 {
     batches.iter().fold(Sha256::new(), |digest, batch| digest.chain_update(batch))
 }
 
-/// Decrypts into a writer, in constant memory. What was written is NOT to be
-/// used unless `Ok` is returned: the digest is known at the end only.
-/// `progress` is told the number of plaintext bytes done so far.
+/// Decrypts into a writer, in constant memory. The output is NOT to be used unless `Ok`
+/// is returned: the digest is known at the end only. `progress` gets the number of
+/// plaintext bytes done so far.
 pub fn unseal_to_writer(
     ciphertext: impl Read,
     genuine: &GenuineStatement,
@@ -211,7 +211,7 @@ pub(crate) fn decryptor<'a, R: Read + 'a>(
         DecryptError::UnknownFormat => UnsealError::Header { reason: "not version 1 of the age format" },
         _ => UnsealError::Header { reason: "not an age header" },
     })?;
-    // What follows is bounded by what the statement says.
+    // The rest is bounded by the size in the statement.
     remaining.set(u64::MAX);
     decryptor.decrypt(identities.iter().map(ModelIdentity::as_age)).map_err(|error| match error {
         DecryptError::InvalidMac => UnsealError::Header { reason: "its MAC does not match" },

@@ -90,7 +90,7 @@ fn pause() -> Json {
 fn what_an_honest_runtime_asks_for_is_allowed() {
     assert!(allows(&container(), &request()));
     assert!(allows(&container(), &pause()));
-    // What is empty may be null, or left out.
+    // Empty values may be null, or left out.
     let mut spare = request();
     spare["OCI"]["Process"]["Capabilities"] = json!({"Bounding": null});
     spare["OCI"]["Process"]["User"] = json!({"UID": 65532, "GID": 65532});

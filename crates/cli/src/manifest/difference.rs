@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::output;
 
-/// A manifest, read in both ways: what holds together, and field by field.
+/// A manifest, read in both ways: checked as a whole, and field by field.
 pub(super) struct Read {
     manifest: Manifest,
     subjects: Subjects,
@@ -78,7 +78,7 @@ impl Read {
         })
     }
 
-    /// Who may have which secret.
+    /// The workloads that may have each secret.
     fn access(&self) -> BTreeMap<&WorkloadName, BTreeSet<&SecretName>> {
         let mut access: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
         for (name, secret) in &self.manifest.secrets {
@@ -94,9 +94,9 @@ impl Read {
 /// `[owners]` keeps those that there are, so its text alone does not tell.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Threshold {
-    /// So many.
+    /// This number is in force.
     InForce(usize),
-    /// So many at the founding; a manifest may have changed it since.
+    /// This number in the genesis; a manifest may have changed it since.
     Founding(usize),
     /// Nothing is known of it.
     Unknown,
@@ -271,7 +271,7 @@ fn more(
     more
 }
 
-/// What lets in more than before: to be looked at before signing.
+/// The changes that let in more than before: to be looked at before signing.
 fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
     let mut reasons = Vec::new();
     if new.trust.vendors.contains(&Vendor::Simulation) && !old.trust.vendors.contains(&Vendor::Simulation) {
@@ -329,7 +329,7 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
     reasons
 }
 
-/// A threshold that may be lower is named as well: whoever signs must find out.
+/// A threshold that may be lower is named as well: the owner who signs must find out.
 fn weaker_owners(before: Threshold, new: &Manifest) -> Option<String> {
     let is = new.roles.as_ref()?.owners.as_ref()?.threshold();
     match before {

@@ -22,6 +22,13 @@ use serde::Serialize;
 use super::read;
 use crate::{collateral::Places, evidence, output, replica::Replica};
 
+/// No secret is granted, since the manifest's roots do not accept the evidence.
+///
+/// Do: read the code and the reason of the evidence in the report, and `adytum explain CODE`.
+///
+/// Retry: no
+const EVIDENCE_REFUSED: &str = "evidence-refused";
+
 /// Say, secret by secret, whether a manifest grants it to this evidence, and why
 /// not.
 ///
@@ -43,9 +50,28 @@ pub(crate) struct Args {
     secrets: Vec<SecretName>,
     #[command(flatten)]
     places: Places,
+    /// A simulated platform's root certificate: its collateral is read from the directory
+    /// next to it; may be given several times. The manifest's `simulation_roots` decide
+    /// whether the platform is trusted.
+    #[cfg(feature = "simulation")]
+    #[arg(long, value_name = "ROOT.pem")]
+    trust_simulation: Vec<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    /// The root certificates of simulated platforms whose collateral is to be used.
+    #[cfg(feature = "simulation")]
+    fn simulation_paths(&self) -> &[PathBuf] {
+        &self.trust_simulation
+    }
+
+    #[cfg(not(feature = "simulation"))]
+    fn simulation_paths(&self) -> &[PathBuf] {
+        &[]
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -102,7 +128,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let admitted = Admitted::assumed(manifest, signed, [].into());
     let admitted = admitted.with_context(|| args.file.display().to_string())?;
     let evidence = args.evidence.as_deref().map(evidence::read).transpose()?;
-    let source = args.places.source(&[])?;
+    let source = args.places.source(args.simulation_paths())?;
     let verifier = Verifier::new(admitted.roots.clone(), source, Arc::new(SystemClock));
     let names = match args.secrets.as_slice() {
         [] => admitted.manifest.secrets.keys().cloned().collect(),
@@ -111,7 +137,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let claims = match evidence {
         Some(evidence) => match verifier.verify(&evidence).await {
             Ok(claims) => Ok(claims),
-            // What is not evidence against the peer is no answer about it.
+            // Missing collateral is no evidence against the peer, so no answer about it.
             Err(error @ VerificationError::Collateral(_)) => return Err(error.into()),
             Err(error) => Err((error.code().to_owned(), error.to_string())),
         },
@@ -192,7 +218,7 @@ fn refused(code: String, reason: String, names: Vec<SecretName>) -> Report {
     let secret = |name| SecretReport {
         name,
         granted: false,
-        code: "evidence-refused",
+        code: EVIDENCE_REFUSED,
         kind: None,
         by: None,
         mismatches: Vec::new(),
@@ -238,9 +264,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
             (None, "secret-unknown") => {
                 output::line(format_args!("refused   {name}: the manifest has no secret of this name"))?;
             }
-            (None, "evidence-refused") => {
-                output::line(format_args!("refused   {name}: there is no evidence"))?
-            }
+            (None, EVIDENCE_REFUSED) => output::line(format_args!("refused   {name}: there is no evidence"))?,
             (None, _) => {
                 let why: Vec<String> = secret.mismatches.iter().map(failures).collect();
                 output::line(format_args!("refused   {name}: is not {}", why.join("; is not ")))?;

@@ -14,7 +14,7 @@ async fn owners_must_agree() {
     let message = fails(stage.pinned(&["manifest", "apply", &manifest, "--owner", &owners[0]])).await;
     assert!(message.contains('2'), "{message}");
 
-    // Signatures collected one after the other, in a file beside the manifest.
+    // Signatures collected one after the other, in a file next to the manifest.
     for owner in &owners[..2] {
         let sign = ["manifest", "sign", &manifest, "--owner", owner].map(str::to_owned);
         succeeds(sign.to_vec()).await;

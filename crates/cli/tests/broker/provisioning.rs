@@ -143,7 +143,7 @@ async fn one_command_provisions_a_broker_from_an_owners_directory() {
     stage.write("owner/public/manifest.toml", &stage.manifest(1));
     assert!(fails(provision.clone()).await.contains("higher version"));
 
-    // A genuine broker that somebody else founded gets nothing.
+    // A genuine broker that somebody else created gets nothing.
     let other = Genesis::found(stage.genesis.owners().iter().copied(), 1).unwrap();
     stage.write("owner/public/genesis.toml", &other.to_toml());
     assert!(fails(provision).await.contains("genesis-mismatch"));

@@ -110,7 +110,7 @@ pub(crate) async fn adytum(arguments: Vec<String>, input: &'static str) -> Outpu
     run(command(arguments), input).await
 }
 
-/// Runs the binary beside the broker's tasks.
+/// Runs the binary while the broker's tasks go on.
 pub(crate) async fn run(mut command: Command, input: &'static str) -> Output {
     tokio::task::spawn_blocking(move || {
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! Nothing is sent before the broker has proved that it is the one that is meant.
+//! Nothing is sent before the broker has proved that it is the expected one.
 
 use adytum_governance::genesis::Genesis;
 use adytum_sim::Platform;

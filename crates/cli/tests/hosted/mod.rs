@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 /// The broker's.
 pub(crate) const IDENTITY: WorkloadIdentity = WorkloadIdentity([0xb0; 32]);
 
-/// Founds a broker and lets it serve. The directory has `platform`, `genesis.toml` and
+/// Creates a broker and lets it serve. The directory has `platform`, `genesis.toml` and
 /// the owners' keys under these names; the address is the broker's.
 pub(crate) async fn host(owners: &[&str], threshold: usize) -> (TempDir, String, Genesis) {
     let directory = tempfile::tempdir().unwrap();

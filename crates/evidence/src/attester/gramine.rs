@@ -24,8 +24,8 @@ pub const GRAMINE_DIRECTORY: &str = "/dev/attestation";
 #[derive(Clone, Debug)]
 pub struct Gramine {
     directory: PathBuf,
-    /// What is written to `user_report_data` counts for the next reader of
-    /// `quote`, whichever thread that is.
+    /// A write to `user_report_data` counts for the next reader of `quote`, in any
+    /// thread.
     one_at_a_time: Arc<Mutex<()>>,
 }
 

@@ -45,7 +45,7 @@ trait Kernel: Send + Sync {
     fn remove(&self, report: &str) -> io::Result<()>;
     /// Where an attribute of it lies.
     fn attribute(&self, report: &str, name: &str) -> PathBuf;
-    /// Reads an attribute, at most so many bytes.
+    /// Reads an attribute, at most `limit` bytes.
     fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, AttesterError> {
         files::read(path, limit).map(|bytes| bytes.to_vec())
     }

@@ -18,11 +18,11 @@ const REPORT_DATA: ReportData = ReportData([9; 64]);
 struct FakeKernel {
     provider: &'static str,
     reports: Mutex<HashMap<String, (u64, Vec<u8>)>>,
-    /// Somebody else writes to the report after our write, so many times.
+    /// Somebody else writes to the report after our write, this number of times.
     intruder: AtomicUsize,
     /// Reading `outblob` fails.
     broken: bool,
-    /// So many names are taken, whatever they are.
+    /// The first names, this number of them, are taken.
     taken: AtomicUsize,
     /// Every name that was tried.
     names: Mutex<Vec<String>>,

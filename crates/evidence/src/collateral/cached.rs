@@ -20,9 +20,15 @@ use crate::{
     error::CollateralError,
 };
 
+/// The source serves collateral that was issued before the collateral that is kept.
+///
+/// Do: refresh the PCCS or the collateral directory; until then the kept collateral serves.
+///
+/// Retry: later
+const COLLATERAL_OLDER: &str = "collateral-older";
 /// Answers kept, one for each platform family. A fleet has a handful.
 const MAXIMUM_ENTRIES: usize = 64;
-/// Collateral is fetched anew at this age even though it is valid for longer:
+/// Collateral is fetched again at this age even though it is valid for longer:
 /// vendors publish revocations before the next update is due.
 const REFRESH_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// After a fetch, however it ended, the next follows at the soonest after this
@@ -30,7 +36,7 @@ const REFRESH_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(5 * 60);
 /// The same for collateral that verification has refused: it serves nobody.
 const RETRY_AFTER_REFUSAL: Duration = Duration::from_secs(30);
-/// Who needs collateral that is not there waits this long. A handshake has 10 s
+/// A caller waits this long for collateral that is not there. A handshake has 10 s
 /// by default, and shall end with the reason rather than by its own limit.
 const WAIT_LIMIT: Duration = Duration::from_secs(8);
 
@@ -41,16 +47,15 @@ type Fetch = watch::Receiver<Option<Outcome>>;
 /// Keeps what another source gives until the earliest `nextUpdate` of its
 /// parts, by the clock handed in.
 ///
-/// One fetch is under way for each platform family at a time; whoever else
-/// needs the same waits for it, and it goes on when they give up. When kept
-/// collateral is a day old, or has only a quarter of its time left, it is fetched
-/// anew in the background while the old is served; and the old is served to its
-/// end when the source fails.
+/// One fetch is under way for each platform family at a time; other callers that need the
+/// same wait for it, and it goes on when they give up. When kept collateral is a day old,
+/// or has only a quarter of its time left, it is fetched again in the background while the
+/// old is served; and the old is served to its end when the source fails.
 ///
-/// The newest issue counts, not the latest end. What has a document that was
-/// issued before the one in collateral that has verified never replaces it: that
-/// would undo revocations. What verification refuses is fetched anew soon, and
-/// gives way to whatever comes then, else to what has verified before.
+/// The newest issue counts, not the latest end. Collateral with a document older than
+/// that of verified collateral never replaces it: that would undo revocations. Collateral
+/// that verification refuses is fetched again soon, and gives way to the next answer,
+/// else to the last verified one.
 ///
 /// Chips' endorsement keys are not kept: each guest asks for its own only.
 pub struct CachedSource<S> {
@@ -69,8 +74,8 @@ struct State {
     /// The last that verification held with: the measure of what is older.
     proven: Option<Kept>,
     under_way: Option<Fetch>,
-    /// Asked for by hand: what comes next replaces what has not verified,
-    /// whatever its date.
+    /// Asked for by hand: the next answer replaces unverified collateral, whatever its
+    /// date.
     replace: bool,
     /// That was asked for during a fetch, which may have read the previous answer.
     again: bool,
@@ -115,8 +120,8 @@ impl Kept {
         (self.from..=self.until).contains(&now)
     }
 
-    /// Is it to be served? What is suspect is, until it may be fetched again: the
-    /// verifier says what is wrong with it.
+    /// Is it to be served? Suspect collateral is, until it may be fetched again: the
+    /// verifier names the fault.
     fn serves(&self, now: UnixSeconds) -> bool {
         self.is_valid(now) && (!self.suspect || now < self.refresh_at)
     }
@@ -248,7 +253,7 @@ impl State {
         }
     }
 
-    /// What has verified once is genuine: then it may as well be the evidence, and
+    /// Collateral that has verified once is genuine: then the evidence may be at fault, and
     /// anybody can send that.
     fn refused(&mut self, collateral: &Collateral) {
         let proven = self.proven.as_ref().is_some_and(|proven| proven.is(collateral));
@@ -296,7 +301,7 @@ impl State {
                 what = older.what,
                 fetched = %older.from,
                 kept = %held.from,
-                code = "collateral-older",
+                code = COLLATERAL_OLDER,
                 "the source serves an older issue than the one kept, which stays; a restart would forget it"
             );
             // When what has verified is past its end, the verifier says so.
@@ -309,7 +314,7 @@ impl State {
     }
 
     /// A document of `fresh` that is older than one of what it may not replace,
-    /// and that one. What lies in the future by the clock is no measure.
+    /// and that one. A date in the future by the clock is no measure.
     fn older(&self, fresh: &Kept, asked: bool, now: UnixSeconds) -> Option<(Part, Part)> {
         let proven = self.proven.as_ref().filter(|proven| proven.from <= now);
         let kept = self.kept.as_ref().filter(|kept| !asked && !kept.suspect && kept.is_valid(now));

@@ -32,7 +32,7 @@ pub const MAXIMUM_COLLATERAL_LENGTH: usize = 2 * 1024 * 1024;
 /// guests whose host does not give them theirs, chips' certificates in DER, named
 /// `snp-{...}-vcek-{chip}-{reported TCB_VERSION}.der` in lower-case hexadecimal.
 ///
-/// Read anew at each request, so that a file may be replaced (by renaming) at
+/// Read again at each request, so that a file may be replaced (by renaming) at
 /// any time; put a [`super::CachedSource`] before it.
 #[derive(Clone, Debug)]
 pub struct DirectorySource {

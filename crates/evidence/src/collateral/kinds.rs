@@ -10,7 +10,7 @@ use crate::{
     snp::{self, SnpCollateral, SnpRequest, VcekRequest},
 };
 
-/// What is asked for, of the TEE at hand.
+/// The collateral to fetch, by the TEE at hand.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CollateralRequest {

@@ -14,17 +14,17 @@ pub trait CollateralSource: Send + Sync {
     /// not serve this kind answers [`CollateralError::NoSource`].
     async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError>;
 
-    /// What is kept is fetched again with its next use, and served until that has
-    /// succeeded. What comes replaces it, unless what is kept has verified and what
-    /// comes was issued before it. A source that keeps nothing has nothing to do.
+    /// Kept collateral is fetched again with its next use, and served until that has
+    /// succeeded. The answer replaces it, unless the kept one has verified and the answer
+    /// was issued before it. A source that keeps nothing has nothing to do.
     fn refresh(&self) {}
 
-    /// Is told that evidence has verified with this collateral, which it gave.
+    /// Notes that evidence has verified with this collateral, which it gave.
     fn verified(&self, request: &CollateralRequest, collateral: &Collateral) {
         let _ = (request, collateral);
     }
 
-    /// Is told that verification failed because of this collateral, which it gave.
+    /// Notes that verification failed because of this collateral, which it gave.
     fn refused(&self, request: &CollateralRequest, collateral: &Collateral) {
         let _ = (request, collateral);
     }

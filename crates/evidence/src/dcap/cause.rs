@@ -89,7 +89,7 @@ impl Cause {
     }
 }
 
-/// Is it a revocation list, or the lack of one, that stands in the way?
+/// Is it a revocation list, or the lack of one, that makes verification fail?
 fn is_about_lists(error: &ChainError) -> bool {
     matches!(
         error,

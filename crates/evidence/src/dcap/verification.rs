@@ -89,13 +89,13 @@ impl DcapVerifier {
 }
 
 impl ReadQuote<'_> {
-    /// What is needed to verify it.
+    /// The collateral that is needed to verify it.
     pub(crate) fn request(&self) -> DcapRequest {
         self.quote.request.clone()
     }
 
     /// Do the signatures of the PCK chain hold, up to the root in it? Asked before
-    /// anything is fetched on a stranger's behalf: who has no genuine PCK certificate
+    /// anything is fetched on a stranger's behalf: a peer that has no genuine PCK certificate
     /// can't make this verifier ask for whatever they like.
     pub(crate) fn vouched(&self) -> Result<(), VerificationError> {
         let [pck, ca, root] = &self.quote.pck_chain;

@@ -118,7 +118,10 @@ pub enum VerificationError {
     /// The vendor has revoked a certificate that the evidence depends on.
     ///
     /// Do: do not trust the platform; run the workload on another machine.
-    #[error("revoked: the vendor revoked {what}{}; the platform can no longer be trusted", serial_of(.serial))]
+    #[error(
+        "revoked: the vendor revoked {what}{}; the platform can no longer be trusted",
+        serial_of(.serial)
+    )]
     Revoked {
         what: &'static str,
         /// Its serial number in hexadecimal; empty when not known.

@@ -53,7 +53,7 @@ fn join(failures: &[Failure]) -> String {
 }
 
 /// Where rules that fail go. To write down what was wanted and got takes much longer
-/// than to find that they differ, so that is left to whoever wants to read it.
+/// than to find that they differ, so that is left to the implementations that show it.
 trait Failures {
     fn add(&mut self, rule: impl Display, wanted: impl Display, got: impl Display);
 

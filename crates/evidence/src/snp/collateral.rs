@@ -30,7 +30,7 @@ impl fmt::Display for SnpRequest {
 pub struct SnpCollateral {
     /// Whose key signs those of endorsement keys ("ASK", or "ASVK" for VLEKs).
     pub issuer: Vec<u8>,
-    /// The root's ("ARK").
+    /// The certificate of the root ("ARK"), in DER.
     pub root: Vec<u8>,
     /// Which of these are revoked, signed by the root.
     pub crl: Vec<u8>,

@@ -93,7 +93,7 @@ impl<'a> SnpEvidence<'a> {
         Ok(Self { evidence, report, endorsement, product })
     }
 
-    /// What is needed to verify it.
+    /// The collateral that is needed to verify it.
     pub(crate) fn request(&self) -> SnpRequest {
         SnpRequest { product: self.product, endorser: self.report.endorser }
     }

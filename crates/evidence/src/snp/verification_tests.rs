@@ -1,4 +1,4 @@
-//! What is read of certificates; and real reports, which real keys have signed. Their
+//! Fields read from certificates; and real reports, which real keys have signed. Their
 //! collateral lacks only AMD's CRL, which nobody has kept.
 
 use std::{fs, path::Path};
@@ -35,7 +35,7 @@ fn chips_are_named_in_both_forms() {
     assert_eq!(hardware_id(SnpProduct::Turin, &id), None);
 }
 
-/// A file of the vectors beside the project, looked for upwards from this crate.
+/// A file of the vectors next to the project, looked for upwards from this crate.
 fn vector(name: &str) -> Option<Vec<u8>> {
     let found = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()

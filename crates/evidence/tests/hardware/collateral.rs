@@ -1,4 +1,4 @@
-//! Altered, foreign and swapped collateral is told from altered evidence.
+//! Altered, foreign and swapped collateral is distinguished from altered evidence.
 
 use adytum_evidence::collateral::QuoteCollateralV3;
 

@@ -1,6 +1,6 @@
 //! Quotes made by real hardware, with their collateral: the `sample/` folder
 //! of the published `dcap-qvl` crate, found through `cargo metadata`, and the
-//! vectors beside the project where they are present.
+//! vectors next to the project where they are present.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -84,7 +84,7 @@ impl CollateralSource for NoCollateral {
     }
 }
 
-/// A file of the vectors beside the project, looked for upwards from this crate.
+/// A file of the vectors next to the project, looked for upwards from this crate.
 pub(crate) fn vector(name: &str) -> Option<Vec<u8>> {
     let found = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()

@@ -1,4 +1,4 @@
-//! What does not hold is refused, each for its reason.
+//! Reports that do not hold are refused, each for its reason.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ async fn a_certificate_that_was_changed_anywhere_is_refused() {
     }
 }
 
-/// Whoever has one chip must not speak for another, or for other firmware.
+/// The owner of one chip must not speak for another, or for other firmware.
 #[tokio::test]
 async fn a_key_speaks_for_its_own_chip_and_firmware_only() {
     for faults in [

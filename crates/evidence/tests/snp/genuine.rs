@@ -1,4 +1,4 @@
-//! What holds is accepted, and says what it is.
+//! Genuine reports are accepted, with the claims that they make.
 
 use std::collections::BTreeSet;
 

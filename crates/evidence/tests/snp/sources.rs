@@ -148,7 +148,7 @@ async fn a_directory_serves_both_vendors() {
     assert_eq!(source.collateral(&request).await.unwrap(), Collateral::Vcek(platform.endorsement().into()));
 }
 
-/// Who says where AMD's come from does not lose those of a simulated platform.
+/// Naming the source of AMD's does not lose those of a simulated platform.
 #[tokio::test]
 async fn what_a_simulated_platform_has_itself_stays_beside_amds() {
     let (quoting, chip) = (Platform::ephemeral().unwrap(), milan());
@@ -198,7 +198,7 @@ async fn nowhere_to_get_it_from_is_said() {
 }
 
 /// A list from before a revocation, still valid, never takes the place of the one after
-/// it: whoever serves it could undo revocations.
+/// it: a source that serves it could undo revocations.
 #[tokio::test(start_paused = true)]
 async fn an_older_crl_does_not_undo_a_revocation() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -209,7 +209,7 @@ async fn an_older_crl_does_not_undo_a_revocation() {
     let cached = Arc::new(CachedSource::new(Arc::clone(&platform), clock.clone()));
     let verifier = Verifier::new(vec![platform.trust_root().unwrap()], cached, clock.clone());
     let evidence = evidence(&platform);
-    // Twice, since what is a day old is served while it is fetched anew.
+    // Twice, since what is a day old is served while it is fetched again.
     let verified = async || {
         let _ = verifier.verify(&evidence).await;
         tokio::time::sleep(Duration::from_secs(5)).await;

@@ -164,7 +164,7 @@ async fn who_asks_at_once_is_served_by_one_fetch() {
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(scene.fetches(), 1);
 
-    // A failure is shared as well, and the next who asks tries anew.
+    // A failure is shared as well, and the next caller tries again.
     let scene = Scene::new();
     scene.down(true);
     let answers = futures_util::future::join_all((0..50).map(|_| scene.get())).await;
@@ -181,7 +181,7 @@ async fn refreshed_in_the_background_before_it_expires() {
     let first = scene.get().await.unwrap();
     scene.at(2 * DAY);
     let fresh = scene.publish();
-    // Who asks does not wait.
+    // The caller does not wait.
     for _ in 0..10 {
         assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &first));
     }
@@ -365,7 +365,7 @@ async fn a_fetch_goes_on_when_who_needed_it_has_gone() {
     let scene = Scene::new();
     scene.takes(Duration::from_secs(3));
     tokio::time::timeout(Duration::from_secs(1), scene.get()).await.unwrap_err();
-    // Who comes then waits for what is left of it.
+    // A caller that comes then waits for the rest of it.
     let began = tokio::time::Instant::now();
     scene.get().await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());

@@ -1,4 +1,4 @@
-//! A server that says what it is told to, over real sockets.
+//! A server that gives scripted answers, over real sockets.
 
 use std::collections::HashMap;
 

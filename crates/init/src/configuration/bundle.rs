@@ -13,8 +13,8 @@ use super::{
 /// One bundle to unpack before the program starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BundleRule {
-    /// Where the ciphertext lies, its statement beside it. The host may put it
-    /// anywhere: what comes out is checked. Not measured.
+    /// Where the ciphertext lies, with its statement in the same directory. The host may
+    /// put it anywhere: the plaintext is checked. Not measured.
     #[serde(skip)]
     pub file: AbsolutePath,
     /// The directory that it becomes, on a file system inside the TEE.

@@ -4,7 +4,7 @@
 //! their names; strings in UTF-8, escaped only where JSON demands it; integers
 //! in decimal. A default and the same value spelled out are one: defaults are
 //! filled in before, and rules of a policy that are not there are never written.
-//! What is a set or a map is sorted, what is a list keeps its order.
+//! Sets and maps are sorted, lists keep their order.
 
 use serde::Serialize;
 use serde_json::Value;

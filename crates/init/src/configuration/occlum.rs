@@ -8,10 +8,10 @@
 //! - A debug enclave is never accepted: its memory can be read.
 //! - `isv_svn` is the lowest accepted, not the only one: with the enclave's
 //!   measurement pinned, a higher one is the same code.
-//! - The file has no genesis, and without one a broker that anybody founded with
-//!   the same code would be trusted. It stands in an additional object,
-//!   `"adytum"`, which Occlum's own init ignores and which may also hold what the
-//!   TOML form has besides secrets and policy.
+//! - The file has no genesis, and without one a broker that anybody created with the same
+//!   code would be trusted. It is in an additional object, `"adytum"`, which Occlum's own
+//!   init ignores and which may also hold what the TOML form has besides secrets and
+//!   policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 

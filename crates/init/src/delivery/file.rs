@@ -1,7 +1,7 @@
 //! A secret as a file of mode 0400, replaced atomically.
 //!
 //! Everything happens relative to one open directory, the one that was looked
-//! at: whoever swaps a directory or a link on the way afterwards swaps nothing.
+//! at: a host that swaps a directory or a link on the way afterwards swaps nothing.
 
 use std::{ffi::OsString, fs::File, io::Write, os::fd::OwnedFd, path::PathBuf};
 

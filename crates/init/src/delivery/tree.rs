@@ -1,7 +1,7 @@
 //! The place of a bundle: a directory that appears whole, and goes with the
 //! program.
 //!
-//! While it is unpacked it lies in a hidden directory beside its place, where
+//! While it is unpacked it lies in a hidden directory next to its place, where
 //! nobody looks; it is renamed when length and digest are the stated ones. The
 //! hidden directory then stays, empty: it says that the tree is init's own. After
 //! init was killed, the next one finds it and removes both; a directory without
@@ -75,7 +75,7 @@ impl BundlePlace {
         &self.path
     }
 
-    /// Has a tree made beside the place, and puts it there if that says `Ok`.
+    /// Has a tree made next to the place, and puts it there if that says `Ok`.
     /// Otherwise nothing of it is left.
     pub fn fill<T, E: From<DeliveryError>>(
         &mut self,
@@ -85,7 +85,7 @@ impl BundlePlace {
         if made.is_err()
             && let Err(error) = self.remove()
         {
-            tracing::error!("what was unpacked of a refused bundle could not be removed: {error}");
+            tracing::error!("the unpacked part of a refused bundle could not be removed: {error}");
         }
         made
     }

@@ -63,7 +63,7 @@ pub struct AttestedBroker {
 }
 
 impl AttestedBroker {
-    /// Whoever answers at `address` (`host:port`) must be the broker that the
+    /// The peer at `address` (`host:port`) must be the broker that the
     /// configuration pins.
     pub fn new(
         configuration: &MeasuredConfiguration,

@@ -106,7 +106,7 @@ async fn accept(listener: TcpListener, health: Health) {
                 {
                     oldest.abort();
                 }
-                // Whoever is slow is cut off; there is nobody to tell.
+                // A slow peer is cut off; there is nobody to inform.
                 let answer = timeout(CONNECTION_LIMIT, answer_one(stream, health.clone()));
                 answering.push_back(tokio::spawn(answer).abort_handle());
                 // So that in a burst each begins before it is the oldest.

@@ -294,7 +294,7 @@ async fn the_program_may_come_in_the_bundle() {
     assert!(bed.names().is_empty(), "{:?} is left", bed.names());
 }
 
-/// Whoever gives up waiting leaves nothing behind.
+/// A caller that gives up waiting leaves nothing behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unpacking_that_nobody_waits_for_ends_and_leaves_nothing() {
     let Some(bed) = BundleBed::new() else { return };

@@ -46,7 +46,7 @@ fn a_file_has_mode_0400_and_is_replaced_whole() {
     assert_eq!(old.permissions().mode() & 0o7777, 0o400);
     let mut reader = fs::File::open(&path).unwrap();
     places.deliver(&released(b"second, and longer", 2)).unwrap();
-    // Who has the old one open reads it to its end; who opens now gets the new.
+    // A program that has the old one open reads it to its end; one that opens now gets the new.
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     assert_eq!(text, "first");

@@ -79,7 +79,7 @@ async fn get(socket: &Path, client: &TlsConnector) -> (String, Vec<u8>) {
         let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
         stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut answer = Vec::new();
-        // nginx says goodbye or not; what matters has come.
+        // nginx says goodbye or not; the answer has come.
         let _ = stream.read_to_end(&mut answer).await;
         (String::from_utf8(answer).unwrap(), certificate)
     };

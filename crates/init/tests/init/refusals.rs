@@ -1,4 +1,4 @@
-//! What is outside the pins is refused before anything is asked for: the
+//! Everything outside the pins is refused before anything is asked for: the
 //! listener in the broker's place sees no connection.
 
 use std::{fs, path::Path, time::Duration};
@@ -13,7 +13,7 @@ async fn unasked(bed: &Bed, workload: &Workload, change: impl FnOnce(Init) -> In
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let init = change(bed.init(&configuration, listener.local_addr().unwrap(), "echo started"));
     let ended = init.run().await;
-    // Whoever connected before init ended is in the backlog now.
+    // Peers that connected before init ended are in the backlog now.
     let came = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
     assert!(came.is_err(), "init connected: {ended:?}");
     assert!(!ended.stdout.contains("started"), "{ended:?}");
@@ -73,8 +73,8 @@ async fn the_termination_message_goes_to_an_empty_file_in_inits_own_words() {
 #[tokio::test]
 async fn another_program() {
     let Some(bed) = Bed::new() else { return };
-    // The same file by another path is another program: paths decide what a
-    // program finds beside itself.
+    // The same file by another path is another program: paths decide what a program
+    // finds in its own directory.
     for path in ["/usr/bin/env", "/bin/./sh", "sh", "", "/no/such/file"] {
         let ended =
             unasked(&bed, &Workload::default(), |init| init.program(&[path, "-c", "echo started"])).await;

@@ -1,8 +1,7 @@
 //! A replica that runs on: renewals, rotation, revocation, outage, health.
 //!
-//! The lease is ten seconds, the shortest that a manifest may give, so these
-//! tests take some seconds of real time; what happens when, exactly, is tested
-//! on paused time beside the code.
+//! The lease is ten seconds, the shortest that a manifest may give, so these tests take
+//! some seconds of real time; the exact times are tested on paused time next to the code.
 
 use std::{
     fs,
@@ -28,7 +27,7 @@ fn remove(name: &str) -> Command {
     Command::RemoveSecret(RemoveSecret { name: name.to_owned() })
 }
 
-/// A random secret, told by HUP, and a certificate in two files, told by USR1.
+/// A random secret, announced by HUP, and a certificate in two files, announced by USR1.
 fn workload(memory: &Path) -> Workload {
     let directory = memory.display();
     let secrets = format!(

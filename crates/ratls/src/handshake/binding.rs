@@ -48,7 +48,7 @@ impl Role {
     }
 }
 
-/// What belongs to one session and no other.
+/// The values that belong to one session and no other.
 #[derive(Clone)]
 pub struct Binding {
     /// The client's fresh nonce.

@@ -40,13 +40,17 @@ pub enum MessageError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The length prefix promises more than this message may have.
+    ///
+    /// See: `TransportFault::MessageTooLong`
     #[error("{message}: expected at most {maximum} bytes, found a length of {length}")]
     TooLong { message: &'static str, maximum: usize, length: usize },
     /// The bytes are not this message, or a field is not what it must be.
+    ///
+    /// See: `TransportFault::MessageMalformed`
     #[error("{message}: {reason}")]
     Malformed {
         message: &'static str,
-        /// What was expected and found.
+        /// The expected and the found form.
         reason: String,
     },
 }
@@ -61,7 +65,7 @@ impl MessageError {
         }
     }
 
-    /// As it is told to the peer.
+    /// The refusal as the peer gets it.
     pub(crate) fn refusal(&self) -> Refusal {
         Refusal::request(self.code(), self.to_string())
     }
@@ -274,9 +278,9 @@ pub fn wire_evidence(evidence: Evidence) -> Result<wire::Evidence, MessageError>
     })
 }
 
-/// What a peer that is not accepted is told: the code, whether to try again and
-/// a fixed sentence. What was wanted and found stays in this side's log: it would
-/// tell a stranger the policy, the platform and the inner addresses.
+/// The refusal for a peer that is not accepted: the code, whether to try again and a
+/// fixed sentence. The reasons stay in this side's log: it would tell a stranger the
+/// policy, the platform and the inner addresses.
 pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
     let code = if is_code(&refusal.code) { refusal.code.clone() } else { "refused".to_owned() };
     let message = match code.as_str() {

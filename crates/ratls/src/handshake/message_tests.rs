@@ -135,7 +135,7 @@ fn anything_behind_or_inside_a_message_is_refused() {
     is_malformed(parse_client_attestation(&[0x12, 0x00]));
 }
 
-/// Defence: what a stranger is told has a code and a fixed sentence, nothing of
+/// Defence: a refusal to a stranger has a code and a fixed sentence, nothing of
 /// what was wanted or found.
 #[test]
 fn a_peer_is_not_told_what_was_wanted() {

@@ -8,7 +8,7 @@ use std::{
 
 use adytum_evidence::measurement::ReportData;
 
-/// So many are remembered, of 64 bytes each (twice).
+/// The most that are remembered, of 64 bytes each (twice).
 const REMEMBERED: usize = 4096;
 
 /// What the evidence last accepted was bound to.

@@ -171,7 +171,7 @@ where
     Ok(peer)
 }
 
-/// What the peer is told, if anything.
+/// The refusal for the peer, if it gets one.
 fn for_peer(error: &SessionError) -> Option<Refusal> {
     match error {
         SessionError::Refused { refusal, .. } => Some(refusal.clone()),
@@ -181,7 +181,7 @@ fn for_peer(error: &SessionError) -> Option<Refusal> {
         SessionError::Attester { .. } | SessionError::Local { .. } => {
             Some(Refusal::outage("attestation-unavailable", ""))
         }
-        // The peer that refused knows; one that is silent or gone is not told.
+        // The peer that refused knows; one that is silent or gone gets no refusal.
         _ => None,
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     world::{BROKER, GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_announcement, refusal},
 };
 
-/// What is wrong with what an attacker's TEE signs.
+/// The fault of the data that an attacker's TEE signs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wrong {
     Nothing,

@@ -87,8 +87,7 @@ async fn a_connection_cut_in_mid_call_is_an_error_and_never_replaced() {
     server.abort();
 }
 
-/// Defence: as above. Whoever takes the server's place after the cut is not
-/// spoken to.
+/// Defence: as above. A peer that takes the server's place after the cut gets no message.
 #[tokio::test]
 async fn an_impostor_in_the_servers_place_after_a_cut_hears_nothing() {
     let world = World::new();
@@ -101,7 +100,7 @@ async fn an_impostor_in_the_servers_place_after_a_cut_hears_nothing() {
     let _ = path.task.await;
     let impostor = TcpListener::bind(path.address).await.unwrap();
     assert!(ask(session.channel.clone(), "who").await.is_err());
-    // Whoever had come before would be accepted before this one.
+    // A peer that had come before would be accepted before this one.
     let marker = TcpStream::connect(path.address).await.unwrap();
     let (_, visitor) = impostor.accept().await.unwrap();
     assert_eq!(visitor, marker.local_addr().unwrap(), "somebody reconnected");

@@ -19,7 +19,7 @@ async fn server_shows(key: &RawKey) -> Result<(), SessionError> {
     let (ours, theirs) = raw::pipe();
     let attacker = async {
         if let Ok(mut raw) = raw_server(theirs, key, server_config(key)).await {
-            // Whoever passes TLS gets an answer that does not pass.
+            // A peer that passes TLS gets an answer that does not pass.
             let _ = raw.stream.write_all(&[0, 0, 0, 1, 0]).await;
             let _ = raw.stream.flush().await;
             let _ = raw.stream.read_to_end(&mut Vec::new()).await;

@@ -1,4 +1,4 @@
-//! Peers whose evidence is genuine and bound, but who are not who was meant.
+//! Peers whose evidence is genuine and bound, but which are not the expected ones.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -39,8 +39,8 @@ async fn attempt(
     (client.map(drop), server.map(drop))
 }
 
-/// Defence: the genesis in `BrokerPin`. The same genuine code, founded by
-/// somebody else; seen by a replica and by an owner's tool.
+/// Defence: the genesis in `BrokerPin`. The same genuine code, created by somebody else;
+/// seen by a replica and by an owner's tool.
 #[tokio::test]
 async fn a_genuine_broker_of_another_genesis_is_refused() {
     let world = World::new();

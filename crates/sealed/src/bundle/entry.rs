@@ -8,8 +8,7 @@ use super::{
     path::{EntryPath, LinkTarget, printable},
 };
 
-/// Modes, as git has them: who may read is the business of the place a bundle is
-/// unpacked to.
+/// Modes, as git has them: the place that a bundle is unpacked to decides who may read.
 pub(super) const PLAIN_MODE: u32 = 0o644;
 pub(super) const EXECUTABLE_MODE: u32 = 0o755;
 const LINK_MODE: u32 = 0o777;

@@ -41,7 +41,8 @@ pub enum BundleError {
     ///
     /// Do: raise the bundle's `maximum_size` in the measured configuration, or seal less.
     #[error(
-        "the bundle has {size} bytes, the limit is {limit}; raise maximum_size in the measured configuration, or seal less"
+        "the bundle has {size} bytes, the limit is {limit}; raise maximum_size in the measured \
+         configuration, or seal less"
     )]
     TooLarge {
         /// The stated size, in bytes.
@@ -92,7 +93,8 @@ pub enum BundleError {
     /// Do: copy the bundle again; if the error stays, seal the directory again with
     /// `adytum seal --bundle NAME`.
     #[error(
-        "the header of {path:?} states {size} bytes, and only {remaining} bytes of the bundle are left; copy the bundle again"
+        "the header of {path:?} states {size} bytes, and only {remaining} bytes of the bundle are left; \
+         copy the bundle again"
     )]
     Overlong {
         path: String,
@@ -179,12 +181,18 @@ pub enum PackError {
     /// The directory has more entries than a bundle may have.
     ///
     /// See: BundleError::TooManyEntries.
-    #[error("{} has more than {MAXIMUM_ENTRIES} entries, the most that a bundle may have", directory.display())]
+    #[error(
+        "{} has more than {MAXIMUM_ENTRIES} entries, the most that a bundle may have",
+        directory.display()
+    )]
     TooManyEntries { directory: PathBuf },
     /// A file grew, shrank or was replaced while it was read.
     ///
     /// Do: seal the directory again when no program writes to it.
-    #[error("{} changed while it was read; seal the directory again when nobody writes to it", path.display())]
+    #[error(
+        "{} changed while it was read; seal the directory again when nobody writes to it",
+        path.display()
+    )]
     Changed { path: PathBuf },
     /// A file or directory that is to be sealed can't be read.
     ///

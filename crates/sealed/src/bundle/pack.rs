@@ -1,5 +1,5 @@
-//! A directory as an archive. What makes two equal trees differ on disk (owners,
-//! times, the order of entries, hard links, holes) is not in it.
+//! A directory as an archive. It has nothing that makes two equal trees differ on disk
+//! (owners, times, the order of entries, hard links, holes).
 
 use std::{
     fs::{self, Metadata},
@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{file::open_regular, layout::CHUNK};
 
-/// Writes the archive of `directory`. `progress` is told how many bytes of files
-/// are done. What was written is of no use unless `Ok` is returned.
+/// Writes the archive of `directory`. `progress` gets the number of bytes of files that
+/// are done. The output is of no use unless `Ok` is returned.
 pub fn pack(
     directory: &Path,
     archive: &mut impl Write,

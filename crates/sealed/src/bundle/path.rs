@@ -81,7 +81,7 @@ impl fmt::Display for EntryPath {
 
 /// Where a symbolic link leads: relative, within the bundle.
 ///
-/// `..` stands at the beginning only, and not more often than the link lies
+/// `..` comes at the beginning only, and not more often than the link lies
 /// deep. There it goes up real directories: nothing in a bundle lies behind a
 /// link. After another name it might go up from wherever a link with that name
 /// leads, and out.

@@ -42,16 +42,16 @@ pub trait Sink {
     fn link(&mut self, name: &str, target: &LinkTarget) -> io::Result<()>;
 }
 
-/// What was read.
+/// The size of the archive that was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub entries: u64,
     pub bytes: u64,
 }
 
-/// Reads an archive to its end. What was written is NOT to be used unless this
-/// and whatever checks the plaintext as a whole say `Ok`. `progress` is told how
-/// many bytes of the archive are done.
+/// Reads an archive to its end. The output is NOT to be used unless this and the check of
+/// the plaintext as a whole say `Ok`. `progress` gets the number of bytes of the archive
+/// that are done.
 pub fn read(
     source: &mut impl Plaintext,
     sink: &mut impl Sink,
@@ -170,7 +170,7 @@ impl<P: Plaintext, S: Sink> Reader<'_, P, S> {
         }
     }
 
-    /// `told` is told how many bytes are left.
+    /// `told` gets the number of bytes left.
     fn make(
         &mut self,
         entry: &Entry,

@@ -1,4 +1,4 @@
-//! A sealed bundle on disk: the ciphertext, and beside it the statement.
+//! A sealed bundle on disk: the ciphertext, and next to it the statement.
 //!
 //! ```text
 //! FILE          the ciphertext (age)
@@ -31,9 +31,9 @@ fn statement_path(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Seals `directory` into `out` and `out.seal`, neither of which may exist. Both
-/// appear whole, the ciphertext last. `progress` is told how many bytes of files
-/// are done.
+/// Seals `directory` into `out` and `out.seal`, neither of which may exist. Both appear
+/// whole, the ciphertext last. `progress` gets the number of bytes of files that are
+/// done.
 pub fn seal_bundle(
     directory: &Path,
     out: &Path,
@@ -152,7 +152,7 @@ impl SealedBundle {
         Ok(Self { statement, ciphertext, length })
     }
 
-    /// What is said about it.
+    /// The statement about it.
     pub fn statement(&self) -> &Statement {
         &self.statement
     }
@@ -165,14 +165,14 @@ impl SealedBundle {
 }
 
 impl GenuineBundle {
-    /// What was accepted about it.
+    /// The accepted statement about it.
     pub fn genuine_statement(&self) -> &GenuineStatement {
         &self.genuine
     }
 
     /// Decrypts and reads the archive, in constant memory. What the sink made is
     /// NOT to be used unless `Ok` is returned: the digest is known at the end only.
-    /// `progress` is told how many bytes of the archive are done.
+    /// `progress` gets the number of bytes of the archive that are done.
     pub fn unseal(
         &self,
         identities: &[ModelIdentity],

@@ -1,7 +1,7 @@
 //! A bundle's tree on a file system.
 //!
 //! Everything happens relative to open directories that were made here, and
-//! nothing that is there already is opened or followed: whoever puts a link into
+//! nothing that is there already is opened or followed: a host that puts a link into
 //! the way gets an error.
 
 use std::{

@@ -121,8 +121,8 @@ fn another_key_opens_nothing() {
     assert_eq!(open_in_memory(&ciphertext[..], &genuine, &[], LIMIT).unwrap_err().code(), "unseal-wrong-key");
 }
 
-/// The statement is the owner's own, but beside it lies what the host sealed to
-/// the right recipient.
+/// The statement is the owner's own, but next to it is a ciphertext that the host sealed
+/// to the right recipient.
 #[test]
 fn the_hosts_own_ciphertext_under_a_genuine_statement_is_refused() {
     let house = House::new();

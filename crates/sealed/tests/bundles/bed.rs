@@ -78,7 +78,7 @@ impl House {
         genuine.unseal(std::slice::from_ref(&self.identity), LIMIT, &mut tree, &mut |_| Ok(())).map(|_| ())
     }
 
-    /// Unpacks into a fresh directory beside which there is something to protect.
+    /// Unpacks into a fresh directory, next to something to protect.
     pub(crate) fn unpack(&self, file: &Path) -> Result<(), BundleError> {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("precious"), "untouched").unwrap();
@@ -184,7 +184,7 @@ pub(crate) fn set_name(header: &mut Header, name: &[u8]) {
     ustar.name[..name.len()].copy_from_slice(name);
 }
 
-/// Writes the archive again of what it is told.
+/// Writes the archive again from the given entries.
 #[derive(Default)]
 pub(crate) struct Rebuilt {
     pub(crate) archive: Vec<u8>,

@@ -100,7 +100,7 @@ fn encryption_is_not_authorship() {
     assert_eq!(failures(house.unpack_by(&file, &other, &to).unwrap_err()), ["model-name"]);
     assert!(!to.exists());
 
-    // A listed digest is enough, whoever signed.
+    // A listed digest is enough, with any signer.
     let digests = [Sha256Digest::of_bytes(&archive())].into();
     let listed = ModelRule { signers: [].into(), digests, ..house.rule(9) };
     house.unpack_by(&by_host, &listed, &to).unwrap();

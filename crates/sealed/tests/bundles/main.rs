@@ -1,5 +1,5 @@
-//! Sealed bundles: what comes back, and what a host, or anybody who knows the
-//! recipient, can try.
+//! Sealed bundles: the round trip, and the attacks of a host, or of anybody who knows the
+//! recipient.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 

@@ -92,7 +92,7 @@ fn equal_trees_have_one_digest() {
     fs::File::open(two.join("large")).unwrap().set_times(long_ago).unwrap();
     let original = archive(&one);
     assert_eq!(archive(&two), original);
-    // The format: whoever changes a byte of it changes every bundle's digest.
+    // The format: a change of one byte of it changes every bundle's digest.
     assert_eq!(
         hex::encode(Sha256::digest(&original)),
         "f692fd0c48a3dead304b9f3012e379a91d4f000eca0f93ea2fd26d7db2d87b62"
