@@ -47,7 +47,7 @@ fn claims(number: usize) -> Claims {
         debug: false,
         tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None },
+        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
         report_data: ReportData([0; 64]),
         measured: Measured::Sgx {
             mr_enclave: MrEnclave(enclave(number)),
@@ -55,6 +55,7 @@ fn claims(number: usize) -> Claims {
             isv_prod_id: 0,
             isv_svn: 0,
             config_svn: 0,
+            enclave: Default::default(),
         },
     }
 }

@@ -178,7 +178,7 @@ pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
         debug: false,
         tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None },
+        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
         report_data: ReportData([0; 64]),
         measured: Measured::Sgx {
             mr_enclave: MrEnclave([mr_enclave; 32]),
@@ -186,6 +186,7 @@ pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
             isv_prod_id: 0,
             isv_svn: 0,
             config_svn: 0,
+            enclave: Default::default(),
         },
     };
     SessionInfo {

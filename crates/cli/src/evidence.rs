@@ -7,7 +7,7 @@ use std::{
 
 use adytum_evidence::{
     attester::{self, Attester},
-    claims::{Claims, Measured},
+    claims::{Claims, Measured, SnpEndorsement},
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     trust::Vendor,
 };
@@ -152,6 +152,22 @@ pub(crate) async fn claims(
     }
 }
 
+fn signer(endorsement: &SnpEndorsement) -> String {
+    match endorsement {
+        SnpEndorsement::Vcek => "the chip's own key (VCEK)".to_owned(),
+        SnpEndorsement::Vlek { csp_id } => {
+            format!("a key of {csp_id} (VLEK): the chip id is only the report's word")
+        }
+    }
+}
+
+fn aliases(checked: bool) -> &'static str {
+    match checked {
+        true => "checked for aliases",
+        false => "not checked for aliases: open to BadRAM",
+    }
+}
+
 /// What evidence says, for people.
 pub(crate) fn described(claims: &Claims) -> Vec<(&'static str, String)> {
     let mut lines = vec![("platform", format!("{} {}", claims.vendor, claims.platform.id))];
@@ -161,14 +177,20 @@ pub(crate) fn described(claims: &Claims) -> Vec<(&'static str, String)> {
             ("mr_signer", mr_signer.to_string()),
             ("product", format!("{isv_prod_id}, security version {isv_svn}")),
         ]),
-        Measured::Tdx { mr_td, mr_config_id, .. } => {
+        Measured::Tdx { mr_td, mr_config_id, rtmr, td } => {
             lines.extend([("mr_td", mr_td.to_string()), ("mr_config_id", mr_config_id.to_string())]);
+            lines.extend(
+                ["rtmr 0", "rtmr 1", "rtmr 2", "rtmr 3"].into_iter().zip(rtmr.map(|value| value.to_string())),
+            );
+            lines.push(("attributes", format!("{}, xfam {}", td.attributes, td.xfam)));
         }
-        Measured::Snp { measurement, host_data, vmpl, tcb } => lines.extend([
+        Measured::Snp { measurement, host_data, vmpl, tcb, guest } => lines.extend([
             ("measurement", measurement.to_string()),
             ("host_data", host_data.to_string()),
             ("vmpl", vmpl.to_string()),
             ("firmware", tcb.to_string()),
+            ("signed by", signer(&guest.endorsement)),
+            ("memory", aliases(guest.platform.alias_check_complete).to_owned()),
         ]),
     }
     let advisories = match claims.advisory_ids.len() {

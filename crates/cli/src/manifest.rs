@@ -4,6 +4,7 @@ mod difference;
 mod draft;
 mod explain;
 mod history;
+mod weaker_policy;
 
 use std::path::{Path, PathBuf};
 
@@ -114,6 +115,13 @@ fn check(file: &Path) -> anyhow::Result<()> {
     }
     for (name, workload) in &manifest.workloads {
         output::line(format_args!("workload  {name}: models {}", list(&workload.models)))?;
+        if workload.policy.accepts_any_machine() {
+            output::line(format_args!(
+                "NOTE      workload {name}: any machine of {} is accepted (no platforms), so a key that somebody \
+                 extracted from one of them speaks for this workload; see \"Machines\" in docs/manifest.md",
+                list(&workload.policy.vendors)
+            ))?;
+        }
     }
     for (name, secret) in &manifest.secrets {
         output::line(format_args!(

@@ -1,9 +1,14 @@
 //! What verified evidence says, normalised over TEEs.
 
+mod configuration;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::configuration::{
+    EnclaveConfiguration, SgxPlatform, SnpEndorsement, SnpGuestClaims, TdConfiguration,
+};
 use crate::{
     measurement::{
         Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpTcb, TdxMeasurement,
@@ -127,6 +132,9 @@ pub struct Platform {
     /// hexadecimal.
     pub id: String,
     pub fmspc: Option<Fmspc>,
+    /// SGX, TDX only: what Intel certifies of the platform's configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sgx: Option<SgxPlatform>,
 }
 
 /// The measurements of the TEE at hand.
@@ -134,9 +142,27 @@ pub struct Platform {
 #[serde(tag = "tee", rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the field names are those of Intel's and AMD's manuals")]
 pub enum Measured {
-    Sgx { mr_enclave: MrEnclave, mr_signer: MrSigner, isv_prod_id: u16, isv_svn: u16, config_svn: u16 },
-    Tdx { mr_td: TdxMeasurement, mr_config_id: TdxMeasurement, rtmr: [TdxMeasurement; 4] },
-    Snp { measurement: SnpMeasurement, host_data: HostData, vmpl: u32, tcb: SnpTcb },
+    Sgx {
+        mr_enclave: MrEnclave,
+        mr_signer: MrSigner,
+        isv_prod_id: u16,
+        isv_svn: u16,
+        config_svn: u16,
+        enclave: EnclaveConfiguration,
+    },
+    Tdx {
+        mr_td: TdxMeasurement,
+        mr_config_id: TdxMeasurement,
+        rtmr: [TdxMeasurement; 4],
+        td: TdConfiguration,
+    },
+    Snp {
+        measurement: SnpMeasurement,
+        host_data: HostData,
+        vmpl: u32,
+        tcb: SnpTcb,
+        guest: SnpGuestClaims,
+    },
 }
 
 impl Claims {

@@ -1,13 +1,19 @@
 //! Fixed-length values that identify code, platforms and sessions, each a type
 //! of its own, written as lower-case hexadecimal.
 
+mod features;
 mod firmware;
+mod guest;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::firmware::SnpTcb;
+pub use self::{
+    features::{FeatureMask, SgxType, UnknownMask},
+    firmware::SnpTcb,
+    guest::{Endorser, SnpAbi, SnpGuestPolicy, SnpPlatformInfo, UnknownAbi},
+};
 
 /// A text that is not the hexadecimal form of a value of `length` bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +50,11 @@ macro_rules! fixed_bytes {
         impl $type {
             /// Length in bytes.
             pub const LENGTH: usize = $length;
+
+            /// Is every byte zero, as where nothing was measured?
+            pub fn is_zero(&self) -> bool {
+                self.0 == [0; $length]
+            }
 
             /// The bytes.
             pub fn as_bytes(&self) -> &[u8; $length] {
@@ -123,6 +134,17 @@ fixed_bytes!(
     /// SEV-SNP: the host data given at launch.
     HostData,
     32
+);
+fixed_bytes!(
+    /// SEV-SNP: the digest of the key that signed a guest's ID block, or of the key that
+    /// signed that key (AMD 56860, ID_KEY_DIGEST, AUTHOR_KEY_DIGEST).
+    SnpKeyDigest,
+    48
+);
+fixed_bytes!(
+    /// SGX: what an enclave was started with besides its contents (Intel SDM, CONFIGID).
+    ConfigId,
+    64
 );
 fixed_bytes!(
     /// What an attester was asked to bind into its evidence.

@@ -17,11 +17,14 @@ pub use self::kds::{AMD_KDS, KdsSource};
 pub use self::{
     certificate_table::{CertificateTable, single as certificate_table},
     collateral::{SnpCollateral, SnpRequest, VcekRequest},
-    product::{Endorser, SnpProduct},
+    product::SnpProduct,
     report::{SnpReport, parse_report},
 };
 pub(crate) use self::{
     collateral::{issued, parts},
     verification::SnpEvidence,
 };
-pub use crate::{evidence::SNP_REPORT_LENGTH as REPORT_LENGTH, measurement::SnpTcb};
+pub use crate::{
+    evidence::SNP_REPORT_LENGTH as REPORT_LENGTH,
+    measurement::{Endorser, SnpTcb},
+};

@@ -1,8 +1,8 @@
 //! Which documents a manifest tells apart, and what their policy names.
 
 use adytum_evidence::{
-    claims::{Claims, Measured, Platform, TcbStatus, TeeKind},
-    measurement::{HostData, ReportData, SnpMeasurement, TdxMeasurement},
+    claims::{Claims, Measured, Platform, SnpGuestClaims, TcbStatus, TeeKind},
+    measurement::{HostData, ReportData, SnpMeasurement, SnpPlatformInfo, TdxMeasurement},
     policy::Policy,
     snp::SnpTcb,
     trust::{TrustRoot, Vendor},
@@ -31,6 +31,13 @@ fn identity_of(container: &Container) -> WorkloadIdentity {
 
 const TCB: SnpTcb = SnpTcb { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 115 };
 
+const REGISTERS: [TdxMeasurement; 4] = [TdxMeasurement([0xb2; 48]); 4];
+
+/// On a platform that was checked for aliases.
+fn checked_for_aliases() -> SnpGuestClaims {
+    SnpGuestClaims { platform: SnpPlatformInfo::read(1 << 5), ..SnpGuestClaims::default() }
+}
+
 const GUEST: [u8; 48] = [0xa1; 48];
 
 /// What verified evidence of a genuine guest with this document would say.
@@ -41,13 +48,15 @@ fn claims(tee: TeeKind, guest: [u8; 48], document: WorkloadIdentity) -> Claims {
         TeeKind::Tdx => Measured::Tdx {
             mr_td: TdxMeasurement(guest),
             mr_config_id: TdxMeasurement(mr_config_id),
-            rtmr: [TdxMeasurement([0; 48]); 4],
+            rtmr: REGISTERS,
+            td: Default::default(),
         },
         _ => Measured::Snp {
             measurement: SnpMeasurement(guest),
             host_data: HostData(document.0),
             vmpl: 0,
             tcb: TCB,
+            guest: checked_for_aliases(),
         },
     };
     Claims {
@@ -57,7 +66,7 @@ fn claims(tee: TeeKind, guest: [u8; 48], document: WorkloadIdentity) -> Claims {
         debug: false,
         tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".to_owned(), fmspc: None },
+        platform: Platform { id: "00".to_owned(), fmspc: None, sgx: None },
         report_data: ReportData([0; 64]),
         measured,
     }
@@ -67,8 +76,7 @@ fn claims(tee: TeeKind, guest: [u8; 48], document: WorkloadIdentity) -> Claims {
 fn policy(tee: TeeKind) -> Policy {
     let mut policy = Policy::for_identity(Vendor::Intel, tee, identity_of(&container()));
     policy.mr_td.insert(TdxMeasurement(GUEST));
-    let zero = || BTreeSet::from([TdxMeasurement([0; 48])]);
-    policy.rtmr = Some([zero(), zero(), zero(), zero()]);
+    policy.rtmr = Some(REGISTERS.map(|register| BTreeSet::from([register])));
     policy.snp_measurement.insert(SnpMeasurement(GUEST));
     policy.minimum_snp_tcb = Some(TCB);
     policy.validated().unwrap()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use adytum_api::names::{SecretName, WorkloadName};
-use adytum_evidence::{claims::TcbStatus, measurement::Sha256Digest, trust::Vendor};
+use adytum_evidence::{measurement::Sha256Digest, trust::Vendor};
 use adytum_governance::{
     genesis::Genesis,
     manifest::{
@@ -19,6 +19,7 @@ use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::weaker_policy::weaker_policy;
 use crate::output;
 
 /// A manifest, read in both ways: checked as a whole, and field by field.
@@ -290,31 +291,8 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
     reasons.extend(weaker_recovery(old.recovery.as_ref(), new.recovery.as_ref()));
     for (name, workload) in &new.workloads {
         let before = old.workloads.get(name).map(|workload| &workload.policy);
-        let policy = &workload.policy;
-        if policy.allow_debug && !before.is_some_and(|before| before.allow_debug) {
-            reasons.push(format!("workload {name}: programs that a debugger can read are accepted"));
-        }
-        if policy.allow_any_program && !before.is_some_and(|before| before.allow_any_program) {
-            reasons.push(format!("workload {name}: any program of the signer is accepted"));
-        }
-        if policy.allow_any_kernel && !before.is_some_and(|before| before.allow_any_kernel) {
-            reasons.push(format!("workload {name}: any kernel that the guest's firmware loads is accepted"));
-        }
-        if let (Some(before), Some(after)) =
-            (before.and_then(|before| before.minimum_snp_tcb), policy.minimum_snp_tcb)
-            && (!after.reaches(&before) || after.fmc < before.fmc)
-        {
-            reasons.push(format!(
-                "workload {name}: older firmware is accepted, {after}, where the minimum was {before}"
-            ));
-        }
-        let statuses = policy.tcb_status.iter().filter(|status| {
-            **status != TcbStatus::UpToDate
-                && !before.is_some_and(|before| before.tcb_status.contains(*status))
-        });
-        for status in statuses {
-            reasons.push(format!("workload {name}: platforms with the TCB status {status} are accepted"));
-        }
+        let weaker = weaker_policy(before, &workload.policy);
+        reasons.extend(weaker.into_iter().map(|reason| format!("workload {name}: {reason}")));
     }
     for (name, rule) in &new.models {
         if let Some(before) = old.models.get(name)

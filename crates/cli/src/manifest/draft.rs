@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use adytum_api::names::{ModelName, WorkloadName};
 use adytum_evidence::{
-    claims::{Claims, Measured, TcbStatus, TeeKind},
-    measurement::WorkloadIdentity,
+    claims::{Claims, Measured, SnpEndorsement, TcbStatus, TeeKind},
+    measurement::{Endorser, WorkloadIdentity},
     policy::Policy,
     trust::{TrustRoot, Vendor},
 };
@@ -141,15 +141,23 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
             "the evidence is of a program that a debugger can read: it must have no secrets; start it without debug"
         );
     }
-    let unpinned = WorkloadIdentity([0; 32]);
-    let mut policy = Policy::for_identity(claims.vendor, claims.tee(), unpinned);
-    policy.identity.clear();
+    let mut policy = Policy::without_code(claims.vendor, claims.tee());
+    let mut notes = Vec::new();
     match &claims.measured {
-        Measured::Sgx { mr_enclave, .. } => {
+        Measured::Sgx { mr_enclave, enclave, .. } => {
             policy.mr_enclave.insert(*mr_enclave);
             policy.identity.extend(claims.announced);
+            if !enclave.config_id.is_zero() {
+                policy.config_id.insert(enclave.config_id);
+            }
         }
-        Measured::Tdx { mr_td, mr_config_id, rtmr } => {
+        Measured::Tdx { mr_td, mr_config_id, rtmr, td } => {
+            policy.td_attributes.insert(td.attributes);
+            notes.push(
+                "Register 0 of rtmr covers the ACPI tables, which change with a guest's size (processors, memory, \
+                 devices): add the value of each size."
+                    .to_owned(),
+            );
             policy.mr_td.insert(*mr_td);
             policy.rtmr = Some(rtmr.map(|register| BTreeSet::from([register])));
             if let Some(identity) = mr_config_id.0.first_chunk::<32>().filter(|bytes| **bytes != [0; 32]) {
@@ -159,19 +167,35 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
                 }
             }
         }
-        Measured::Snp { measurement, host_data, tcb, .. } => {
+        Measured::Snp { measurement, host_data, tcb, guest, .. } => {
             policy.snp_measurement.insert(*measurement);
+            if let SnpEndorsement::Vlek { csp_id } = &guest.endorsement {
+                policy.endorser = BTreeSet::from([Endorser::Vlek]);
+                policy.csp_id.insert(csp_id.clone());
+                notes.push(format!(
+                    "A key of the cloud provider {csp_id} signed the report (VLEK), so the policy accepts that and \
+                     cannot name machines."
+                ));
+            }
+            if !guest.platform.alias_check_complete {
+                bail!(
+                    "the platform has not checked its memory for aliases (ALIAS_CHECK_COMPLETE), so a memory module \
+                     may open every guest on it (BadRAM, CVE-2024-21944): update its firmware and collect evidence \
+                     again"
+                );
+            }
             policy.minimum_snp_tcb = Some(*tcb);
             if host_data.0 != [0; 32] {
                 policy.identity.insert(WorkloadIdentity(host_data.0));
             }
         }
     }
-    let mut notes = Vec::new();
     if let Some(status) = claims.tcb_status.filter(|status| *status != TcbStatus::UpToDate) {
         policy.tcb_status.insert(status);
+        policy.advisories = Some(claims.advisory_ids.clone());
         notes.push(format!(
-            "The platform's TCB is {status}, so the policy accepts that. Update the platform, or know why not."
+            "The platform's TCB is {status}, so the policy accepts that, with the advisories that apply now. Update the platform, \
+             or know why not."
         ));
     }
     if let Some(minimum) = policy.minimum_snp_tcb {
@@ -180,7 +204,12 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
              what is new enough."
         ));
     }
-    Ok((policy.validated()?, notes))
+    notes.push(
+        "Any machine of the vendor is accepted: see \"Machines\" in docs/manifest.md for platforms."
+            .to_owned(),
+    );
+    let policy = policy.validated().context("the evidence gives no policy that pins its code")?;
+    Ok((policy, notes))
 }
 
 /// The policy for what `adytum measure` computes.
@@ -251,8 +280,11 @@ fn models(
 #[cfg(test)]
 mod tests {
     use adytum_evidence::{
-        claims::Platform,
-        measurement::{HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, TdxMeasurement},
+        claims::{Platform, SnpGuestClaims},
+        measurement::{
+            HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpPlatformInfo,
+            TdxMeasurement,
+        },
         snp::SnpTcb,
     };
 
@@ -266,7 +298,7 @@ mod tests {
             debug: false,
             tcb_status: Some(TcbStatus::UpToDate),
             advisory_ids: BTreeSet::new(),
-            platform: Platform { id: "ab".to_owned(), fmspc: None },
+            platform: Platform { id: "ab".to_owned(), fmspc: None, sgx: None },
             report_data: ReportData([0; 64]),
             measured,
         }
@@ -274,12 +306,24 @@ mod tests {
 
     fn enclave() -> Measured {
         let (mr_enclave, mr_signer) = (MrEnclave([2; 32]), MrSigner([3; 32]));
-        Measured::Sgx { mr_enclave, mr_signer, isv_prod_id: 0, isv_svn: 0, config_svn: 0 }
+        Measured::Sgx {
+            mr_enclave,
+            mr_signer,
+            isv_prod_id: 0,
+            isv_svn: 0,
+            config_svn: 0,
+            enclave: Default::default(),
+        }
     }
 
     fn guest(config: [u8; 48]) -> Measured {
         let rtmr = [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48]));
-        Measured::Tdx { mr_td: TdxMeasurement([8; 48]), mr_config_id: TdxMeasurement(config), rtmr }
+        Measured::Tdx {
+            mr_td: TdxMeasurement([8; 48]),
+            mr_config_id: TdxMeasurement(config),
+            rtmr,
+            td: Default::default(),
+        }
     }
 
     #[test]
@@ -290,7 +334,7 @@ mod tests {
             let claims = claims(measured);
             let (policy, notes) = policy_of(&claims).unwrap();
             policy.judge(&claims).unwrap();
-            assert!(notes.is_empty());
+            assert!(notes.last().unwrap().contains("Any machine"), "{notes:?}");
             let others = [
                 Measured::Sgx {
                     mr_enclave: MrEnclave([9; 32]),
@@ -298,16 +342,19 @@ mod tests {
                     isv_prod_id: 0,
                     isv_svn: 0,
                     config_svn: 0,
+                    enclave: Default::default(),
                 },
                 Measured::Tdx {
                     mr_td: TdxMeasurement([9; 48]),
                     mr_config_id: TdxMeasurement(identity),
                     rtmr: [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48])),
+                    td: Default::default(),
                 },
                 Measured::Tdx {
                     mr_td: TdxMeasurement([8; 48]),
                     mr_config_id: TdxMeasurement(identity),
                     rtmr: [4, 5, 6, 9].map(|byte| TdxMeasurement([byte; 48])),
+                    td: Default::default(),
                 },
             ];
             for other in others {
@@ -317,6 +364,10 @@ mod tests {
         }
         let (policy, _) = policy_of(&claims(guest(identity))).unwrap();
         assert!(policy.judge(&claims(guest([0; 48]))).is_err(), "the identity is pinned too");
+    }
+
+    fn checked_for_aliases() -> SnpGuestClaims {
+        SnpGuestClaims { platform: SnpPlatformInfo::read(1 << 5), ..SnpGuestClaims::default() }
     }
 
     #[test]
@@ -329,12 +380,13 @@ mod tests {
                 host_data: HostData([host_data; 32]),
                 vmpl: 0,
                 tcb,
+                guest: checked_for_aliases(),
             })
         };
         let (policy, notes) = policy_of(&of(4, 9, tcb)).unwrap();
         policy.judge(&of(4, 9, tcb)).unwrap();
         policy.judge(&of(4, 9, SnpTcb { microcode: 85, ..tcb })).unwrap();
-        assert!(notes.len() == 1 && notes[0].contains("microcode 84"), "{notes:?}");
+        assert!(notes.len() == 2 && notes[0].contains("microcode 84"), "{notes:?}");
         for other in [of(5, 9, tcb), of(4, 8, tcb), of(4, 9, SnpTcb { snp: 22, ..tcb })] {
             assert!(policy.judge(&other).is_err(), "{other:?}");
         }
@@ -343,12 +395,73 @@ mod tests {
     }
 
     #[test]
+    fn evidence_in_which_nothing_was_measured_gives_no_draft() {
+        let refused = |measured: Measured| policy_of(&claims(measured)).map(drop).unwrap_err();
+        let nothing = TdxMeasurement([0; 48]);
+        for register in 0..3 {
+            let mut measured = guest([0; 48]);
+            if let Measured::Tdx { rtmr, .. } = &mut measured {
+                rtmr[register] = nothing;
+            }
+            let error = format!("{:#}", refused(measured));
+            assert!(error.contains(&format!("rtmr[{register}] is all zeros")), "{error}");
+        }
+        let mut measured = guest([0; 48]);
+        if let Measured::Tdx { mr_td, .. } = &mut measured {
+            *mr_td = nothing;
+        }
+        assert!(format!("{:#}", refused(measured)).contains("mr_td is all zeros"));
+        let tcb = SnpTcb { fmc: None, bootloader: 0, tee: 0, snp: 0, microcode: 0 };
+        let snp = |measurement, tcb, guest| Measured::Snp {
+            measurement: SnpMeasurement([measurement; 48]),
+            host_data: HostData([9; 32]),
+            vmpl: 0,
+            tcb,
+            guest,
+        };
+        let error = format!("{:#}", refused(snp(4, tcb, checked_for_aliases())));
+        assert!(error.contains("minimum_snp_tcb is all zeros"), "{error}");
+        let tcb = SnpTcb { snp: 23, ..tcb };
+        let error = format!("{:#}", refused(snp(0, tcb, checked_for_aliases())));
+        assert!(error.contains("snp_measurement is all zeros"), "{error}");
+        let error = refused(snp(4, tcb, SnpGuestClaims::default())).to_string();
+        assert!(error.contains("BadRAM"), "{error}");
+        // A guest that measures nothing later is whole.
+        let mut measured = guest([0; 48]);
+        if let Measured::Tdx { rtmr, .. } = &mut measured {
+            rtmr[3] = nothing;
+        }
+        policy_of(&claims(measured)).unwrap();
+    }
+
+    #[test]
+    fn a_draft_under_a_clouds_key_names_the_cloud() {
+        let of = |csp_id: &str| {
+            let endorsement = SnpEndorsement::Vlek { csp_id: csp_id.to_owned() };
+            claims(Measured::Snp {
+                measurement: SnpMeasurement([4; 48]),
+                host_data: HostData([9; 32]),
+                vmpl: 0,
+                tcb: SnpTcb { fmc: None, bootloader: 10, tee: 0, snp: 23, microcode: 84 },
+                guest: SnpGuestClaims { endorsement, ..checked_for_aliases() },
+            })
+        };
+        let (policy, notes) = policy_of(&of("a cloud")).unwrap();
+        policy.judge(&of("a cloud")).unwrap();
+        assert!(policy.judge(&of("another")).is_err());
+        assert!(notes.iter().any(|note| note.contains("a cloud")), "{notes:?}");
+    }
+
+    #[test]
     fn a_debugger_is_refused_and_an_old_platform_is_spoken_of() {
         let debug = Claims { debug: true, ..claims(enclave()) };
         assert!(policy_of(&debug).unwrap_err().to_string().contains("debugger"));
-        let old = Claims { tcb_status: Some(TcbStatus::OutOfDate), ..claims(enclave()) };
+        let advisory_ids = BTreeSet::from(["INTEL-SA-00615".to_owned()]);
+        let old = Claims { tcb_status: Some(TcbStatus::OutOfDate), advisory_ids, ..claims(enclave()) };
         let (policy, notes) = policy_of(&old).unwrap();
         policy.judge(&old).unwrap();
         assert!(notes[0].contains("OutOfDate"), "{notes:?}");
+        let older = Claims { advisory_ids: BTreeSet::from(["INTEL-SA-00837".to_owned()]), ..old };
+        assert_eq!(policy.judge(&older).unwrap_err().failures[0].rule, "advisories");
     }
 }

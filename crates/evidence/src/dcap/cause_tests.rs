@@ -11,7 +11,10 @@ use dcap_qvl::{QuoteCollateralV3, verify::QuoteVerifier};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::dcap::cryptography::Cryptography;
+use crate::{
+    clock::UnixSeconds,
+    dcap::{cryptography::Cryptography, diagnosis::explain, quote::parse_dcap},
+};
 
 /// The version whose messages [`MESSAGES`] holds.
 const READ: &str = "0.7.1";
@@ -121,6 +124,16 @@ impl Scene {
         report: impl FnOnce(&mut [u8]),
         tcb_info: impl FnOnce(&mut Value),
     ) -> anyhow::Error {
+        let (quote, collateral) = self.td_quote(length, report, tcb_info);
+        error(&self.platform, &quote, &collateral)
+    }
+
+    fn td_quote(
+        &self,
+        length: usize,
+        report: impl FnOnce(&mut [u8]),
+        tcb_info: impl FnOnce(&mut Value),
+    ) -> (Vec<u8>, QuoteCollateralV3) {
         let mut body = vec![0; length];
         // SEPT_VE_DISABLE, which every sound guest has.
         body[123] = 0x10;
@@ -140,7 +153,7 @@ impl Scene {
             tcb_info(document);
         };
         self.sign(&mut collateral, for_tds, |document| document["id"] = json!("TD_QE"));
-        error(&self.platform, &quote, &collateral)
+        (quote, collateral)
     }
 
     fn td_attributes(&self, change: impl FnOnce(&mut [u8])) -> anyhow::Error {
@@ -235,4 +248,28 @@ fn what_chains_and_lists_fail_by_is_read_by_its_type() {
 #[test]
 fn a_message_that_nobody_has_read_blames_the_quote() {
     assert_eq!(Cause::of(&anyhow::anyhow!("something new")), Cause::Quote("quote"));
+}
+
+/// `dcap-qvl` looks at the service TD first, which every migratable TD has.
+#[test]
+fn a_migratable_td_is_refused_as_one() {
+    let scene = Scene::new();
+    let refusal = |service_td: u8, attributes: u8| {
+        let change = |report: &mut [u8]| {
+            report[600] = service_td;
+            report[123] |= attributes;
+        };
+        let (quote, collateral) = scene.td_quote(TD_15_REPORT, change, no_change);
+        let error = error(&scene.platform, &quote, &collateral);
+        let parsed = parse_dcap(&quote).unwrap();
+        let now = UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
+        let refusal = explain(&error, &quote, &parsed, &collateral, now);
+        assert_eq!(refusal.code(), "configuration-unsafe", "{refusal}");
+        refusal.to_string()
+    };
+    let migratable = 1 << 5;
+    for refusal in [refusal(1, migratable), refusal(0, migratable)] {
+        assert!(refusal.contains("migratable") && !refusal.contains("service TD"), "{refusal}");
+    }
+    assert!(refusal(1, 0).contains("service TD"));
 }

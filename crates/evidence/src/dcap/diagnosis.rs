@@ -16,9 +16,14 @@ use crate::{
     error::{CollateralError, VerificationError},
 };
 
+/// Why a TD that is sound otherwise is refused.
+const MIGRATABLE: &str = "the TD is migratable (bit 29 of its ATTRIBUTES), so a migration TD of the host's could move \
+                          its memory to another machine";
+
 /// Our own error in the place of `dcap-qvl`'s.
 pub(super) fn explain(
     error: &anyhow::Error,
+    bytes: &[u8],
     quote: &DcapQuote,
     collateral: &QuoteCollateralV3,
     now: UnixSeconds,
@@ -50,7 +55,13 @@ pub(super) fn explain(
             return VerificationError::EvidenceValidity { what, from: part.from, until: part.until, now };
         }
     }
-    described(Cause::of(error), format!("{error:#}"), quote, collateral)
+    match Cause::of(error) {
+        // Such a TD is bound to a migration TD, and that is what `dcap-qvl` sees first.
+        Cause::Configuration if quote.migratable(bytes) => {
+            VerificationError::Configuration { reason: MIGRATABLE.to_owned() }
+        }
+        cause => described(cause, format!("{error:#}"), quote, collateral),
+    }
 }
 
 /// Which certificate is on a list.

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     certificate::{chain, printable, x509},
-    claims::TeeKind,
+    claims::{SgxPlatform, TeeKind},
     error::VerificationError,
     evidence::MAXIMUM_EVIDENCE_LENGTH,
-    measurement::{Fmspc, ReportData},
+    measurement::{Fmspc, ReportData, SgxType},
 };
 
 const HEADER: usize = 48;
@@ -41,6 +41,8 @@ pub struct DcapQuote {
     pub pck_chain: [Vec<u8>; 3],
     /// What collateral it needs.
     pub request: DcapRequest,
+    /// What the PCK certificate says of the platform's configuration.
+    pub platform: SgxPlatform,
     /// Where each structure lies, in order and without gaps.
     pub structures: Vec<(&'static str, Range<usize>)>,
 }
@@ -53,6 +55,17 @@ impl DcapQuote {
         // reports begin with.
         let offset = body + if self.tee == TeeKind::Sgx { ENCLAVE_REPORT - 64 } else { TD_REPORT_10 - 64 };
         ReportData::try_from(bytes.get(offset..offset + 64)?).ok()
+    }
+
+    /// TDX: may the TD in the body of `bytes`, the quote that this was taken from, be
+    /// taken to another machine? Bit 29 of ATTRIBUTES, at byte 120 of a TD report (Intel
+    /// TDX Module ABI Specification).
+    pub(super) fn migratable(&self, bytes: &[u8]) -> bool {
+        let body = self.structures.iter().find(|(what, _)| *what == "body");
+        self.tee == TeeKind::Tdx
+            && body
+                .and_then(|(_, range)| bytes.get(range.start + 123))
+                .is_some_and(|attributes| attributes & (1 << 5) != 0)
     }
 }
 
@@ -140,11 +153,12 @@ pub fn parse_dcap(bytes: &[u8]) -> Result<DcapQuote, VerificationError> {
     if reader.take("padding", padding)?.iter().any(|&byte| byte != 0) {
         return Err(malformed("quote", format!("{padding} bytes follow it that are not zero")));
     }
-    let request = request(tee, &pck_chain[0])?;
-    Ok(DcapQuote { tee, version, pck_chain, request, structures: reader.structures })
+    let (request, platform) = certified(tee, &pck_chain[0])?;
+    Ok(DcapQuote { tee, version, pck_chain, request, platform, structures: reader.structures })
 }
 
-fn request(tee: TeeKind, pck: &[u8]) -> Result<DcapRequest, VerificationError> {
+/// What a PCK certificate says.
+fn certified(tee: TeeKind, pck: &[u8]) -> Result<(DcapRequest, SgxPlatform), VerificationError> {
     let bad = |reason: String| malformed("PCK certificate", reason);
     let extension = dcap_qvl::intel::parse_pck_extension_with::<Cryptography>(pck)
         .map_err(|error| bad(format!("{error:#}")))?;
@@ -157,7 +171,13 @@ fn request(tee: TeeKind, pck: &[u8]) -> Result<DcapRequest, VerificationError> {
         (false, true) => PckCa::Platform,
         _ => return Err(bad(format!("issued by {}, which is no PCK CA", printable(certificate.issuer())))),
     };
-    Ok(DcapRequest { tee, fmspc: Fmspc(extension.fmspc), ca })
+    let platform = SgxPlatform {
+        sgx_type: SgxType::read(extension.sgx_type),
+        dynamic_platform: extension.dynamic_platform,
+        cached_keys: extension.cached_keys,
+        smt: extension.smt_enabled,
+    };
+    Ok((DcapRequest { tee, fmspc: Fmspc(extension.fmspc), ca }, platform))
 }
 
 pub(super) fn malformed(what: &'static str, reason: String) -> VerificationError {

@@ -16,11 +16,11 @@ use super::{
 };
 use crate::{
     certificate::chain,
-    claims::{Claims, Measured, Platform, UnknownTcbStatus},
+    claims::{Claims, EnclaveConfiguration, Measured, Platform, TdConfiguration, UnknownTcbStatus},
     clock::UnixSeconds,
     error::VerificationError,
     evidence::Evidence,
-    measurement::{MrEnclave, MrSigner, ReportData, TdxMeasurement},
+    measurement::{ConfigId, FeatureMask, MrEnclave, MrSigner, ReportData, TdxMeasurement},
     trust::{RootCertificate, TrustRoot, TrustedRoots},
 };
 
@@ -123,7 +123,7 @@ impl ReadQuote<'_> {
         let report = root
             .verifier
             .verify(self.bytes, collateral, now.0)
-            .map_err(|error| diagnosis::explain(&error, quote, collateral, now))?;
+            .map_err(|error| diagnosis::explain(&error, self.bytes, quote, collateral, now))?;
         check_issuer_chains(quote, collateral, &root.certificate)?;
         claims(&root.trusted, quote, report)
     }
@@ -180,7 +180,11 @@ fn claims(root: &TrustRoot, quote: &DcapQuote, report: VerifiedReport) -> Result
         debug,
         tcb_status: Some(tcb_status),
         advisory_ids: report.advisory_ids.into_iter().collect(),
-        platform: Platform { id: hex::encode(report.ppid), fmspc: Some(quote.request.fmspc) },
+        platform: Platform {
+            id: hex::encode(report.ppid),
+            fmspc: Some(quote.request.fmspc),
+            sgx: Some(quote.platform),
+        },
         report_data: ReportData(report_data),
         measured,
     })
@@ -190,12 +194,21 @@ fn sgx(report: &EnclaveReport) -> Measured {
     // CONFIGSVN, bytes 260 and 261 of the report (Intel SDM volume 3D, REPORT),
     // begins what dcap-qvl calls reserved.
     let [low, high, ..] = report.reserved4;
+    // CONFIGID, bytes 192 to 255, ends what it calls reserved before; XFRM is the second
+    // half of ATTRIBUTES.
+    let mut config_id = [0; ConfigId::LENGTH];
+    config_id.copy_from_slice(&report.reserved3[32..]);
+    let [_, _, _, _, _, _, _, _, xfrm @ ..] = report.attributes;
     Measured::Sgx {
         mr_enclave: MrEnclave(report.mr_enclave),
         mr_signer: MrSigner(report.mr_signer),
         isv_prod_id: report.isv_prod_id,
         isv_svn: report.isv_svn,
         config_svn: u16::from_le_bytes([low, high]),
+        enclave: EnclaveConfiguration {
+            config_id: ConfigId(config_id),
+            xfrm: FeatureMask(u64::from_le_bytes(xfrm)),
+        },
     }
 }
 
@@ -204,6 +217,10 @@ fn tdx(report: &TDReport10) -> (Measured, bool, [u8; 64]) {
         mr_td: TdxMeasurement(report.mr_td),
         mr_config_id: TdxMeasurement(report.mr_config_id),
         rtmr: [report.rt_mr0, report.rt_mr1, report.rt_mr2, report.rt_mr3].map(TdxMeasurement),
+        td: TdConfiguration {
+            attributes: FeatureMask(u64::from_le_bytes(report.td_attributes)),
+            xfam: FeatureMask(u64::from_le_bytes(report.xfam)),
+        },
     };
     // Byte 0 of TDATTRIBUTES is the group "TD under debug": any bit in it lets
     // the host read the guest (Intel TDX Module ABI specification, TD_ATTRIBUTES).

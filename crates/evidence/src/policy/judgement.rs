@@ -7,8 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, pins};
-use crate::claims::{Claims, Measured};
+use super::{Policy, SgxPlatformRules, validation::pins};
+use crate::claims::{Claims, Measured, SgxPlatform, SnpEndorsement, SnpGuestClaims, TeeKind};
 
 /// One rule that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,16 @@ trait Failures {
             self.add(rule, alternatives(wanted), got);
         }
     }
+
+    /// This; none is any. What is not known is not it.
+    fn agrees(&mut self, rule: &'static str, wanted: Option<bool>, got: Option<bool>) {
+        if let Some(wanted) = wanted.filter(|wanted| got != Some(*wanted)) {
+            match got {
+                Some(got) => self.add(rule, wanted, got),
+                None => self.add(rule, wanted, "nothing"),
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -126,14 +136,38 @@ impl Policy {
         if let Some(status) = &claims.tcb_status {
             failures.member("tcb_status", &self.tcb_status, status);
         }
+        if let Some(allowed) = &self.advisories
+            && !claims.advisory_ids.is_subset(allowed)
+        {
+            failures.add("advisories", alternatives(allowed), alternatives(&claims.advisory_ids));
+        }
+        if claims.tee() != TeeKind::Snp {
+            // What is not known does not meet a rule.
+            judge_sgx_platform(&self.sgx_platform, &claims.platform.sgx.unwrap_or_default(), failures);
+        }
         if claims.debug && !self.allow_debug {
             failures.add("allow_debug", "a program that no debugger can read", "debug");
         }
-        if !self.platforms.is_empty() {
-            let got = claims.platform.id.to_ascii_lowercase();
-            if !self.platforms.iter().any(|id| id.eq_ignore_ascii_case(&got)) {
-                failures.add("platforms", alternatives(&self.platforms), got);
-            }
+        self.judge_machine(claims, failures);
+    }
+
+    fn judge_machine(&self, claims: &Claims, failures: &mut impl Failures) {
+        if self.platforms.is_empty() {
+            return;
+        }
+        let got = claims.platform.id.to_ascii_lowercase();
+        if let Measured::Snp {
+            guest: SnpGuestClaims { endorsement: SnpEndorsement::Vlek { .. }, .. }, ..
+        } = &claims.measured
+        {
+            // Only a policy put together in code gets here: deny by default.
+            failures.add(
+                "platforms",
+                "a chip that its own key certifies",
+                format_args!("the word of a VLEK: {got}"),
+            );
+        } else if !self.platforms.iter().any(|id| id.eq_ignore_ascii_case(&got)) {
+            failures.add("platforms", alternatives(&self.platforms), got);
         }
     }
 
@@ -168,7 +202,7 @@ impl Policy {
 
     fn judge_measurements(&self, claims: &Claims, failures: &mut impl Failures) {
         match &claims.measured {
-            Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_svn: _ } => {
+            Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_svn: _, enclave } => {
                 failures.one_of("mr_enclave", &self.mr_enclave, mr_enclave);
                 failures.one_of("mr_signer", &self.mr_signer, mr_signer);
                 if let Some(wanted) = self.isv_prod_id.filter(|wanted| wanted != isv_prod_id) {
@@ -177,14 +211,18 @@ impl Policy {
                 if let Some(wanted) = self.minimum_isv_svn.filter(|wanted| isv_svn < wanted) {
                     failures.add("minimum_isv_svn", format_args!("at least {wanted}"), isv_svn);
                 }
+                failures.one_of("config_id", &self.config_id, &enclave.config_id);
+                failures.one_of("xfrm", &self.xfrm, &enclave.xfrm);
             }
-            Measured::Tdx { mr_td, rtmr, mr_config_id: _ } => {
+            Measured::Tdx { mr_td, rtmr, mr_config_id: _, td } => {
                 failures.one_of("mr_td", &self.mr_td, mr_td);
                 for (index, (wanted, got)) in self.rtmr.iter().flatten().zip(rtmr).enumerate() {
                     failures.one_of(format_args!("rtmr[{index}]"), wanted, got);
                 }
+                failures.one_of("td_attributes", &self.td_attributes, &td.attributes);
+                failures.one_of("xfam", &self.xfam, &td.xfam);
             }
-            Measured::Snp { measurement, host_data, vmpl, tcb } => {
+            Measured::Snp { measurement, host_data, vmpl, tcb, guest } => {
                 failures.one_of("snp_measurement", &self.snp_measurement, measurement);
                 failures.one_of("host_data", &self.host_data, host_data);
                 match &self.minimum_snp_tcb {
@@ -197,7 +235,62 @@ impl Policy {
                 if *vmpl != 0 {
                     failures.add("vmpl", 0, vmpl);
                 }
+                self.judge_snp_guest(guest, failures);
             }
         }
     }
+
+    fn judge_snp_guest(&self, guest: &SnpGuestClaims, failures: &mut impl Failures) {
+        failures.member("endorser", &self.endorser, &guest.endorsement.endorser());
+        if let SnpEndorsement::Vlek { csp_id } = &guest.endorsement {
+            failures.one_of("csp_id", &self.csp_id, csp_id);
+        }
+        for (rule, wanted, got) in [
+            ("id_key_digest", &self.id_key_digest, guest.id_key_digest),
+            ("author_key_digest", &self.author_key_digest, guest.author_key_digest),
+        ] {
+            match got {
+                Some(got) => failures.one_of(rule, wanted, &got),
+                None if wanted.is_empty() => {}
+                None => failures.add(rule, alternatives(wanted), "none"),
+            }
+        }
+        if let Some(wanted) = self.minimum_guest_svn.filter(|wanted| guest.guest_svn < *wanted) {
+            failures.add("minimum_guest_svn", format_args!("at least {wanted}"), guest.guest_svn);
+        }
+        let (wanted, got) = (&self.snp_guest_policy, &guest.policy);
+        failures.agrees("snp_guest_policy.smt", wanted.smt, Some(got.smt));
+        failures.agrees("snp_guest_policy.single_socket", wanted.single_socket, Some(got.single_socket));
+        failures.agrees("snp_guest_policy.cxl", wanted.cxl, Some(got.cxl));
+        if let Some(minimum) = wanted.minimum_abi.filter(|minimum| got.minimum_abi < *minimum) {
+            failures.add("snp_guest_policy.minimum_abi", format_args!("at least {minimum}"), got.minimum_abi);
+        }
+        let (wanted, got) = (&self.snp_platform, &guest.platform);
+        if !got.alias_check_complete && !wanted.allow_unchecked_aliases {
+            failures.add(
+                "snp_platform.allow_unchecked_aliases",
+                "a platform whose firmware has checked its memory for aliases (ALIAS_CHECK_COMPLETE)",
+                "one that has not: its firmware is too old, or a memory module lies",
+            );
+        }
+        failures.agrees("snp_platform.smt", wanted.smt, Some(got.smt));
+        failures.agrees(
+            "snp_platform.ciphertext_hiding",
+            wanted.ciphertext_hiding,
+            Some(got.ciphertext_hiding),
+        );
+        failures.agrees("snp_platform.rapl_disabled", wanted.rapl_disabled, Some(got.rapl_disabled));
+        failures.agrees("snp_platform.tio", wanted.tio, Some(got.tio));
+    }
+}
+
+fn judge_sgx_platform(wanted: &SgxPlatformRules, got: &SgxPlatform, failures: &mut impl Failures) {
+    match &got.sgx_type {
+        Some(got) => failures.one_of("sgx_platform.sgx_type", &wanted.sgx_type, got),
+        None if wanted.sgx_type.is_empty() => {}
+        None => failures.add("sgx_platform.sgx_type", alternatives(&wanted.sgx_type), "nothing"),
+    }
+    failures.agrees("sgx_platform.dynamic_platform", wanted.dynamic_platform, got.dynamic_platform);
+    failures.agrees("sgx_platform.cached_keys", wanted.cached_keys, got.cached_keys);
+    failures.agrees("sgx_platform.smt", wanted.smt, got.smt);
 }

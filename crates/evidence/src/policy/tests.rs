@@ -1,11 +1,13 @@
 //! Tests of parsing and of judging.
 
+mod platforms;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    claims::{Claims, Measured, Platform},
-    measurement::{ReportData, RootKeyId},
+    claims::{Claims, Measured, Platform, SnpGuestClaims},
+    measurement::{ReportData, RootKeyId, SnpPlatformInfo},
 };
 
 fn sgx() -> Claims {
@@ -16,7 +18,7 @@ fn sgx() -> Claims {
         debug: false,
         tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "ab".repeat(16), fmspc: None },
+        platform: Platform { id: "ab".repeat(16), fmspc: None, sgx: None },
         report_data: ReportData([0; 64]),
         measured: Measured::Sgx {
             mr_enclave: MrEnclave([1; 32]),
@@ -24,6 +26,7 @@ fn sgx() -> Claims {
             isv_prod_id: 3,
             isv_svn: 4,
             config_svn: 0,
+            enclave: Default::default(),
         },
     }
 }
@@ -36,6 +39,7 @@ fn tdx() -> Claims {
             mr_td: TdxMeasurement([5; 48]),
             mr_config_id: TdxMeasurement(mr_config_id),
             rtmr: [6, 7, 8, 9].map(|byte| TdxMeasurement([byte; 48])),
+            td: Default::default(),
         },
         ..sgx()
     }
@@ -49,9 +53,15 @@ fn snp() -> Claims {
             host_data: HostData([1; 32]),
             vmpl: 0,
             tcb: TCB,
+            guest: checked_for_aliases(),
         },
         ..sgx()
     }
+}
+
+/// On a platform that was checked for aliases.
+fn checked_for_aliases() -> SnpGuestClaims {
+    SnpGuestClaims { platform: SnpPlatformInfo::read(1 << 5), ..SnpGuestClaims::default() }
 }
 
 /// Of the processor that the guest below is on.
@@ -106,13 +116,14 @@ fn every_rule_that_fails_is_named_in_order_with_wanted_and_got() {
         vendor: Vendor::Simulation,
         debug: true,
         tcb_status: Some(TcbStatus::OutOfDate),
-        platform: Platform { id: "cd".repeat(16), fmspc: None },
+        platform: Platform { id: "cd".repeat(16), fmspc: None, sgx: None },
         measured: Measured::Sgx {
             mr_enclave: MrEnclave([21; 32]),
             mr_signer: MrSigner([22; 32]),
             isv_prod_id: 23,
             isv_svn: 3,
             config_svn: 0,
+            enclave: Default::default(),
         },
         ..sgx()
     };
@@ -165,6 +176,7 @@ fn each_rule_alone_refuses() {
         host_data: HostData([0; 32]),
         vmpl: 2,
         tcb: SnpTcb { snp: 7, ..TCB },
+        guest: checked_for_aliases(),
     };
     assert_eq!(
         rules(&full(), &claims),
@@ -277,7 +289,7 @@ fn what_is_wrong_with_a_policy_is_said() {
         (r#"["intel"]"#, "[]", "vendors is empty"),
         (r#"["intel"]"#, r#"["acme"]"#, "acme"),
         (r#"["sgx"]"#, "[]", "tee is empty"),
-        (r#"["sgx"]"#, r#"["sgx", "tdx"]"#, "pins no code for tdx: give mr_td"),
+        (r#"["sgx"]"#, r#"["sgx", "tdx"]"#, "pins no code for tdx: give mr_td, and rtmr with register 0"),
         ("mr_enclave", "mr_encalve", "mr_encalve"),
         (r#"mr_enclave = ["01"#, r#"mr_enclave = ["0x"#, "'x'"),
         (r#"["UpToDate", "SWHardeningNeeded"]"#, "[]", "tcb_status is empty"),
@@ -328,8 +340,22 @@ fn firmware_alone_does_not_pin_a_tdx_guest() {
     // The host boots its own kernel on the genuine firmware, or gives it other words.
     assert_eq!(with([measurement(6), nothing(), measurement(8), measurement(9)]), pins_nothing);
     assert_eq!(with([measurement(6), measurement(7), nothing(), measurement(9)]), pins_nothing);
-    assert!(with([nothing(), measurement(7), measurement(8), nothing()]).is_ok());
-    assert!(Policy { allow_any_kernel: true, ..firmware }.validated().is_ok());
+    assert!(with([measurement(6), measurement(7), measurement(8), nothing()]).is_ok());
+    // The host gives the genuine kernel ACPI tables of its own, with code in them.
+    let any_acpi = with([nothing(), measurement(7), measurement(8), nothing()]);
+    assert_eq!(any_acpi, Err(PolicyError::AnyAcpi));
+    let by_name = |acpi, kernel, rtmr| {
+        Policy { allow_any_acpi: acpi, allow_any_kernel: kernel, rtmr, ..firmware.clone() }.validated()
+    };
+    assert!(by_name(true, false, Some([nothing(), measurement(7), measurement(8), nothing()])).is_ok());
+    assert!(by_name(false, true, Some([measurement(6), nothing(), nothing(), nothing()])).is_ok());
+    assert!(by_name(true, true, None).is_ok());
+    // Neither name is good for the other.
+    assert_eq!(by_name(false, true, None), Err(PolicyError::AnyAcpi));
+    assert_eq!(by_name(true, false, None), pins_nothing);
+    // What does not parse does not pass either.
+    let unchecked = Policy { allow_any_kernel: true, ..firmware.clone() };
+    assert_eq!(rules(&unchecked, &tdx()), ["identity"]);
 }
 
 /// On SGX hardware MRENCLAVE is no workload identity: the enclave states it.

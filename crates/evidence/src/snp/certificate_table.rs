@@ -2,7 +2,7 @@
 //! GHCB Specification, SNP Extended Guest Request: a table of GUID, offset and
 //! length, ended by zeros, and the certificates after it).
 
-use super::product::Endorser;
+use crate::measurement::Endorser;
 
 const ENTRY: usize = 24;
 /// More than there are kinds of certificates.

@@ -3,10 +3,11 @@
 
 use std::fmt;
 
-use super::product::{Endorser, SnpProduct};
+use super::product::SnpProduct;
 use crate::{
     certificate::validity::{self, Part, Unreadable},
     clock::UnixSeconds,
+    measurement::Endorser,
 };
 
 /// Which of AMD's hierarchies is asked for.

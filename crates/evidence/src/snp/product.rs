@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::measurement::RootKeyId;
+use crate::measurement::{Endorser, RootKeyId};
 
 /// A family of processors with a root key of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,25 +75,6 @@ impl fmt::Display for SnpProduct {
             Self::Milan => "Milan",
             Self::Genoa => "Genoa",
             Self::Turin => "Turin",
-        })
-    }
-}
-
-/// Which key signs a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Endorser {
-    /// The chip's own (versioned chip endorsement key).
-    Vcek,
-    /// A cloud provider's, loaded into all its chips (versioned loaded endorsement
-    /// key).
-    Vlek,
-}
-
-impl fmt::Display for Endorser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Vcek => "VCEK",
-            Self::Vlek => "VLEK",
         })
     }
 }

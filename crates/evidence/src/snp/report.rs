@@ -1,10 +1,12 @@
 //! The report's form (AMD 56860, table ATTESTATION_REPORT).
 
-use super::product::{Endorser, SnpProduct};
+use super::product::SnpProduct;
 use crate::{
     error::VerificationError,
     evidence::SNP_REPORT_LENGTH as REPORT_LENGTH,
-    measurement::{HostData, ReportData, SnpMeasurement, SnpTcb},
+    measurement::{
+        Endorser, HostData, ReportData, SnpGuestPolicy, SnpKeyDigest, SnpMeasurement, SnpPlatformInfo, SnpTcb,
+    },
 };
 
 /// What the signature covers.
@@ -23,6 +25,14 @@ pub struct SnpReport {
     pub version: u32,
     /// What the guest's owner allows the host (table POLICY).
     pub policy: u64,
+    /// The guest's security version, of its ID block; 0 without one.
+    pub guest_svn: u32,
+    /// How the platform is configured (table PLATFORM_INFO).
+    pub platform_info: u64,
+    /// Of the key that signed the guest's ID block; none where it has no ID block.
+    pub id_key_digest: Option<SnpKeyDigest>,
+    /// Of the key that signed that key; none where nobody did (AUTHOR_KEY_EN).
+    pub author_key_digest: Option<SnpKeyDigest>,
     /// The privilege level of who asked for it; 0 is the guest's own kernel, 2^32 - 1
     /// the host.
     pub vmpl: u32,
@@ -56,6 +66,16 @@ impl SnpReport {
     /// The guest may be taken to another machine by an agent of the host.
     pub fn migration(&self) -> bool {
         self.policy & (1 << 18) != 0
+    }
+
+    /// What the guest's owner allows the host, besides debug and migration.
+    pub fn guest_policy(&self) -> SnpGuestPolicy {
+        SnpGuestPolicy::read(self.policy)
+    }
+
+    /// How the platform is configured.
+    pub fn platform(&self) -> SnpPlatformInfo {
+        SnpPlatformInfo::read(self.platform_info)
     }
 
     /// Of each level the lowest that the report names: the host may have launched the
@@ -110,8 +130,14 @@ pub fn parse_report(bytes: &[u8]) -> Result<SnpReport, VerificationError> {
     } else {
         SnpProduct::from_cpuid(field::<1>(report, 0x188)[0], field::<1>(report, 0x189)[0])
     };
+    let digest = |at| Some(SnpKeyDigest(field(report, at))).filter(|digest| !digest.is_zero());
+    let author_signed = keys & 1 != 0;
     Ok(SnpReport {
         version,
+        guest_svn: u32::from_le_bytes(field(report, 0x04)),
+        platform_info: u64::from_le_bytes(field(report, 0x40)),
+        id_key_digest: digest(0xe0),
+        author_key_digest: digest(0x110).filter(|_| author_signed),
         policy: u64::from_le_bytes(field(report, 0x08)),
         vmpl: u32::from_le_bytes(field(report, 0x30)),
         endorser,
@@ -166,6 +192,10 @@ mod tests {
             (0x38, 8, 9),
             (0x180, 8, 8),
             (0x1f0, 8, 7),
+            (0x04, 1, 12),
+            (0x40, 1, 1 << 5),
+            (0xe0, 48, 13),
+            (0x110, 48, 14),
         ] {
             bytes[at..at + length].fill(value);
         }
@@ -179,6 +209,11 @@ mod tests {
         assert_eq!((read.host_data, read.chip_id), (HostData([5; 32]), [6; 64]));
         assert_eq!(read.tcb(SnpProduct::Genoa).to_string(), "bootloader 7, tee 7, snp 7, microcode 7");
         assert!(read.debug() && read.migration());
+        assert!(read.platform().alias_check_complete && read.guest_policy().smt);
+        assert_eq!((read.guest_svn, read.id_key_digest), (12, Some(SnpKeyDigest([13; 48]))));
+        assert_eq!(read.author_key_digest, None, "nobody says that there is an author's key");
+        bytes[0x48] = 1;
+        assert_eq!(parse_report(&bytes).unwrap().author_key_digest, Some(SnpKeyDigest([14; 48])));
         assert_eq!((read.signature[47], read.signature[95]), (10, 11));
     }
 

@@ -17,7 +17,7 @@ use x509_parser::{
 use super::{
     certificate_table::CertificateTable,
     collateral::{self, SnpCollateral, SnpRequest},
-    product::{Endorser, SnpProduct},
+    product::SnpProduct,
     report::{SnpReport, parse_report},
 };
 use crate::{
@@ -26,11 +26,11 @@ use crate::{
         validity::{self, Part},
         x509,
     },
-    claims::{Claims, Measured, Platform},
+    claims::{Claims, Measured, Platform, SnpEndorsement, SnpGuestClaims},
     clock::UnixSeconds,
     error::VerificationError,
     evidence::Evidence,
-    measurement::SnpTcb,
+    measurement::{Endorser, SnpTcb},
     signature,
     trust::{RootCertificate, TrustRoot, TrustedRoots, Vendor},
 };
@@ -44,6 +44,9 @@ const SNP: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.3.3);
 const MICROCODE: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.3.8);
 const FMC: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.3.9);
 const HARDWARE_ID: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.4);
+const CLOUD_PROVIDER: Oid<'static> = oid!(1.3.6.1.4.1.3704.1.5);
+/// More than any name of a cloud provider.
+const MAXIMUM_PROVIDER: usize = 127;
 
 /// A report with the certificate of the key that signed it, both read and neither
 /// verified.
@@ -142,7 +145,7 @@ impl<'a> SnpEvidence<'a> {
         now: UnixSeconds,
     ) -> Result<Claims, VerificationError> {
         check_collateral(collateral, now)?;
-        self.verify_under(&collateral.issuer, now)?;
+        let endorsement = self.verify_under(&collateral.issuer, now)?;
         if self.report.migration() {
             return Err(VerificationError::Configuration {
                 reason:
@@ -158,20 +161,28 @@ impl<'a> SnpEvidence<'a> {
             debug: self.report.debug(),
             tcb_status: None,
             advisory_ids: BTreeSet::new(),
-            platform: Platform { id: hex::encode(self.report.chip_id), fmspc: None },
+            platform: Platform { id: hex::encode(self.report.chip_id), fmspc: None, sgx: None },
             report_data: self.report.report_data,
             measured: Measured::Snp {
                 measurement: self.report.measurement,
                 host_data: self.report.host_data,
                 vmpl: self.report.vmpl,
                 tcb: self.report.tcb(self.product),
+                guest: SnpGuestClaims {
+                    endorsement,
+                    platform: self.report.platform(),
+                    policy: self.report.guest_policy(),
+                    guest_svn: self.report.guest_svn,
+                    id_key_digest: self.report.id_key_digest,
+                    author_key_digest: self.report.author_key_digest,
+                },
             },
         })
     }
 
     /// Has a key that this issuer has certified, for this chip and this TCB, signed the
-    /// report?
-    fn verify_under(&self, issuer: &[u8], now: UnixSeconds) -> Result<(), VerificationError> {
+    /// report? Says which key.
+    fn verify_under(&self, issuer: &[u8], now: UnixSeconds) -> Result<SnpEndorsement, VerificationError> {
         let what = "endorsement key certificate";
         let bad = |reason| VerificationError::Invalid { what, reason };
         let issuer = x509(issuer).map_err(bad)?;
@@ -194,7 +205,7 @@ impl<'a> SnpEvidence<'a> {
 
     /// A key is derived from its chip and its TCB, which are in its certificate: the
     /// report must be of the same.
-    fn check_endorsement(&self, certificate: &X509Certificate<'_>) -> Result<(), String> {
+    fn check_endorsement(&self, certificate: &X509Certificate<'_>) -> Result<SnpEndorsement, String> {
         let level = |oid: &Oid<'static>| {
             let value =
                 extension(certificate, oid)?.ok_or_else(|| format!("it lacks the extension {oid}"))?;
@@ -215,19 +226,26 @@ impl<'a> SnpEvidence<'a> {
         if certified != reported {
             return Err(format!("it is for the TCB {certified}, and the report is of {reported}"));
         }
-        // A VLEK is in many chips.
-        if self.report.endorser == Endorser::Vcek {
-            let value = extension(certificate, &HARDWARE_ID)?.ok_or("it names no chip")?;
-            let chip = &self.report.chip_id;
-            if hardware_id(self.product, value).as_ref() != Some(chip) {
-                return Err(format!(
-                    "it is of the chip {}, and the report is of {}",
-                    hex::encode(value),
-                    hex::encode(chip)
-                ));
+        match self.report.endorser {
+            Endorser::Vcek => {
+                let value = extension(certificate, &HARDWARE_ID)?.ok_or("it names no chip")?;
+                let chip = &self.report.chip_id;
+                if hardware_id(self.product, value).as_ref() != Some(chip) {
+                    return Err(format!(
+                        "it is of the chip {}, and the report is of {}",
+                        hex::encode(value),
+                        hex::encode(chip)
+                    ));
+                }
+                Ok(SnpEndorsement::Vcek)
+            }
+            // It is in many chips of one cloud provider.
+            Endorser::Vlek => {
+                let value = extension(certificate, &CLOUD_PROVIDER)?.ok_or("it names no cloud provider")?;
+                let csp_id = text(value).ok_or("the name of its cloud provider is no text")?;
+                Ok(SnpEndorsement::Vlek { csp_id: csp_id.to_owned() })
             }
         }
-        Ok(())
     }
 }
 
@@ -243,6 +261,16 @@ fn hardware_id(product: SnpProduct, value: &[u8]) -> Option<[u8; 64]> {
     let mut id = [0; 64];
     id[..length].copy_from_slice(value);
     Some(id)
+}
+
+/// A DER UTF8String, PrintableString or IA5String of printable ASCII.
+fn text(value: &[u8]) -> Option<&str> {
+    let [0x0c | 0x13 | 0x16, length, text @ ..] = value else { return None };
+    let sound = !text.is_empty()
+        && text.len() <= MAXIMUM_PROVIDER
+        && usize::from(*length) == text.len()
+        && text.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    str::from_utf8(text).ok().filter(|_| sound)
 }
 
 /// A DER INTEGER from 0 to 255.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use adytum_evidence::{
-    claims::{Measured, TcbStatus, TeeKind},
-    measurement::{MrEnclave, TdxMeasurement},
+    claims::{Measured, TcbStatus, TdConfiguration, TeeKind},
+    measurement::{FeatureMask, MrEnclave, SgxType, TdxMeasurement},
     policy::Policy,
     trust::Vendor,
     verifier::{TrustRoot, parse_dcap},
@@ -30,8 +30,14 @@ fn sgx_quote_becomes_claims() {
     assert!(claims.report_data.0.starts_with(b"Hello, world!"));
     // MRENCLAVE and MRSIGNER lie at bytes 64 and 128 of the report.
     let bytes = |at: usize| <[u8; 32]>::try_from(&sample.quote[48 + at..][..32]).unwrap();
-    let Measured::Sgx { mr_enclave, mr_signer, .. } = claims.measured else { panic!("{claims:?}") };
+    let Measured::Sgx { mr_enclave, mr_signer, enclave, .. } = claims.measured else { panic!("{claims:?}") };
     assert_eq!((mr_enclave.0, mr_signer.0), (bytes(64), bytes(128)));
+    // CONFIGID lies at byte 192, XFRM at 56.
+    assert_eq!(enclave.config_id.0, sample.quote[48 + 192..][..64]);
+    assert_eq!(enclave.xfrm.0.to_le_bytes(), sample.quote[48 + 56..][..8]);
+    // The Processor CA certifies how memory is protected, and nothing else.
+    let platform = claims.platform.sgx.unwrap();
+    assert_eq!((platform.sgx_type, platform.smt), (Some(SgxType::Standard), None));
 }
 
 #[test]
@@ -44,14 +50,21 @@ fn tdx_quotes_become_claims() {
         assert!(!claims.debug);
         assert_eq!(claims.report_data.0, sample.quote[body + 520..][..64]);
         let field = |at: usize| TdxMeasurement::try_from(&sample.quote[body + at..][..48]).unwrap();
+        let mask =
+            |at: usize| FeatureMask(u64::from_le_bytes(sample.quote[body + at..][..8].try_into().unwrap()));
         assert_eq!(
             claims.measured,
             Measured::Tdx {
                 mr_td: field(136),
                 mr_config_id: field(184),
                 rtmr: [field(328), field(376), field(424), field(472)],
+                td: TdConfiguration { attributes: mask(120), xfam: mask(128) },
             }
         );
+        // Servers with several packages: Intel's certificate says how they are configured.
+        let platform = claims.platform.sgx.unwrap();
+        assert!(platform.sgx_type.is_some() && platform.smt.is_some(), "{platform:?}");
+        assert!(platform.dynamic_platform.is_some() && platform.cached_keys.is_some(), "{platform:?}");
     }
 }
 

@@ -24,7 +24,7 @@ fn claims(mr_enclave: u8) -> Claims {
         debug: false,
         tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None },
+        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
         report_data: ReportData([0; 64]),
         measured: Measured::Sgx {
             mr_enclave: MrEnclave([mr_enclave; 32]),
@@ -32,6 +32,7 @@ fn claims(mr_enclave: u8) -> Claims {
             isv_prod_id: 0,
             isv_svn: 0,
             config_svn: 0,
+            enclave: Default::default(),
         },
     }
 }

@@ -46,7 +46,8 @@ impl Entry {
 
     /// Every check that these claims fail; empty: they pass.
     pub fn failures(&self, claims: &Claims) -> Vec<Failure> {
-        let Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_svn } = &claims.measured
+        let Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, config_svn, enclave: _ } =
+            &claims.measured
         else {
             return vec![failure("tee", TeeKind::Sgx.to_string(), claims.tee())];
         };

@@ -52,7 +52,7 @@ fn claims() -> Claims {
         debug: false,
         tcb_status: Some(TcbStatus::UpToDate),
         advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None },
+        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
         report_data: ReportData([0; 64]),
         measured: Measured::Sgx {
             mr_enclave: MrEnclave([0xaa; 32]),
@@ -60,6 +60,7 @@ fn claims() -> Claims {
             isv_prod_id: 1,
             isv_svn: 2,
             config_svn: 3,
+            enclave: Default::default(),
         },
     }
 }
@@ -234,7 +235,7 @@ fn the_measured_digest_follows_configuration_roots_and_acceptance() {
 #[test]
 fn a_tdx_guest_is_no_enclave() {
     let zero = adytum_evidence::measurement::TdxMeasurement([0; 48]);
-    let measured = Measured::Tdx { mr_td: zero, mr_config_id: zero, rtmr: [zero; 4] };
+    let measured = Measured::Tdx { mr_td: zero, mr_config_id: zero, rtmr: [zero; 4], td: Default::default() };
     let occlum = parse(&configuration(|_| {}), "{}", &Accepted::default()).unwrap();
     let claims = Claims { measured, root_key_id: RootKeyId([0; 48]), ..claims() };
     assert_eq!(occlum.matching(&claims).count(), 0);

@@ -83,10 +83,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use adytum_evidence::{
-        claims::{Platform, TcbStatus},
+        claims::{Platform, SnpGuestClaims, TcbStatus},
         measurement::{
-            HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, TdxMeasurement,
-            WorkloadIdentity,
+            HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpPlatformInfo,
+            TdxMeasurement, WorkloadIdentity,
         },
         snp::SnpTcb,
         trust::Vendor,
@@ -111,6 +111,11 @@ mod tests {
 
     const TCB: SnpTcb = SnpTcb { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 115 };
 
+    /// On a platform that was checked for aliases.
+    fn checked_for_aliases() -> SnpGuestClaims {
+        SnpGuestClaims { platform: SnpPlatformInfo::read(1 << 5), ..SnpGuestClaims::default() }
+    }
+
     /// Also policies that would not parse.
     fn policy() -> impl Strategy<Value = Policy> {
         (
@@ -133,6 +138,7 @@ mod tests {
                         mr_td,
                         snp_measurement,
                         allow_any_program,
+                        allow_any_acpi: true,
                         allow_any_kernel: true,
                         minimum_snp_tcb: Some(TCB),
                         ..Policy::for_identity(vendor, TeeKind::Sgx, WorkloadIdentity([0; 32]))
@@ -152,10 +158,12 @@ mod tests {
                     isv_prod_id: 0,
                     isv_svn: 0,
                     config_svn: 0,
+                    enclave: Default::default(),
                 },
                 1 => Measured::Tdx {
                     mr_td: TdxMeasurement([code; 48]),
                     rtmr: [TdxMeasurement([0; 48]); 4],
+                    td: Default::default(),
                     mr_config_id: TdxMeasurement(mr_config_id),
                 },
                 _ => Measured::Snp {
@@ -163,6 +171,7 @@ mod tests {
                     host_data: HostData([other; 32]),
                     vmpl: 0,
                     tcb: TCB,
+                    guest: checked_for_aliases(),
                 },
             };
             Claims {
@@ -172,7 +181,7 @@ mod tests {
                 debug: false,
                 tcb_status: Some(TcbStatus::UpToDate),
                 advisory_ids: BTreeSet::new(),
-                platform: Platform { id: "00".into(), fmspc: None },
+                platform: Platform { id: "00".into(), fmspc: None, sgx: None },
                 report_data: ReportData([0; 64]),
                 measured,
             }

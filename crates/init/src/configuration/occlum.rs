@@ -203,22 +203,12 @@ fn policies(
             on(rules.verify_mr_signer).then(|| entry.mr_signer.parse()).transpose().map_err(wrong)?;
         policies.push(Policy {
             vendors: vendors.clone(),
-            tee: BTreeSet::from([TeeKind::Sgx]),
-            identity: BTreeSet::new(),
             mr_enclave: BTreeSet::from([mr_enclave]),
             mr_signer: mr_signer.into_iter().collect(),
             isv_prod_id: on(rules.verify_isv_prod_id).then_some(entry.isv_prod_id),
             minimum_isv_svn: on(rules.verify_isv_svn).then_some(entry.isv_svn),
-            mr_td: BTreeSet::new(),
-            rtmr: None,
-            snp_measurement: BTreeSet::new(),
-            host_data: BTreeSet::new(),
-            minimum_snp_tcb: None,
             tcb_status: tcb_status.clone(),
-            allow_debug: false,
-            allow_any_program: false,
-            allow_any_kernel: false,
-            platforms: BTreeSet::new(),
+            ..Policy::without_code(Vendor::Intel, TeeKind::Sgx)
         });
     }
     Ok(policies)

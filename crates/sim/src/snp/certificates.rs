@@ -18,6 +18,9 @@ use rcgen::{
 
 use crate::{dates::date, error::SimError};
 
+/// Whose chips the simulated VLEKs are in.
+const CLOUD_PROVIDER: &str = "CN=cc.simulated-cloud.example";
+
 /// AlgorithmIdentifier of RSA with SHA-384 (PKCS #1 v1.5), as `rcgen` writes it.
 const RSA_SHA384: &[u8] =
     &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0c, 0x05, 0x00];
@@ -153,6 +156,8 @@ impl Authority {
         if endorser == Endorser::Vcek {
             let length = if product == SnpProduct::Turin { 8 } else { 64 };
             extension(&[4], chip[..length].to_vec());
+        } else if let Ok(length) = u8::try_from(CLOUD_PROVIDER.len()) {
+            extension(&[5], [&[0x16, length], CLOUD_PROVIDER.as_bytes()].concat());
         }
         let made = parameters.signed_by(&key, &self.rcgen()).map_err(failed)?;
         Ok(EndorsementKey { certificate: signed_anew(made.der(), &self.key)?, key: key.serialize_der() })

@@ -20,6 +20,14 @@ pub struct SnpGuest {
     pub policy: u64,
     /// The privilege level that asks.
     pub vmpl: u32,
+    /// How the chip is configured (table PLATFORM_INFO).
+    pub platform_info: u64,
+    /// Its security version.
+    pub guest_svn: u32,
+    /// Of the key that signed its ID block.
+    pub id_key_digest: [u8; 48],
+    /// Of the key that signed that key.
+    pub author_key_digest: [u8; 48],
     /// The version of the report's form.
     pub version: u32,
     /// TCB_VERSION at its launch; the chip's own by default.
@@ -29,8 +37,20 @@ pub struct SnpGuest {
 impl SnpGuest {
     /// One with this measurement and host data, without debug or migration.
     pub fn new(measurement: SnpMeasurement, host_data: HostData) -> Self {
-        // SMT allowed, and the bit that is always 1.
-        Self { measurement, host_data, policy: 3 << 16, vmpl: 0, version: 3, launch_tcb: None }
+        Self {
+            measurement,
+            host_data,
+            // SMT allowed, and the bit that is always 1.
+            policy: 3 << 16,
+            vmpl: 0,
+            // SMT is on, and the memory was checked for aliases.
+            platform_info: 0b10_0001,
+            guest_svn: 0,
+            id_key_digest: [0; 48],
+            author_key_digest: [0; 48],
+            version: 3,
+            launch_tcb: None,
+        }
     }
 
     pub(super) fn unsigned_report(&self, platform: &SnpPlatform, report_data: ReportData) -> Vec<u8> {
@@ -41,14 +61,20 @@ impl SnpGuest {
             }
         };
         put(0x00, &self.version.to_le_bytes());
+        put(0x04, &self.guest_svn.to_le_bytes());
         put(0x08, &self.policy.to_le_bytes());
         put(0x30, &self.vmpl.to_le_bytes());
         put(0x34, &1u32.to_le_bytes());
         put(0x38, &platform.tcb);
-        put(0x48, if platform.endorser == Endorser::Vlek { &[1 << 2] } else { &[0] });
+        put(0x40, &self.platform_info.to_le_bytes());
+        let author_key = u8::from(self.author_key_digest != [0; 48]);
+        let endorser = if platform.endorser == Endorser::Vlek { 1 << 2 } else { 0 };
+        put(0x48, &[author_key | endorser]);
         put(0x50, report_data.as_bytes());
         put(0x90, self.measurement.as_bytes());
         put(0xc0, self.host_data.as_bytes());
+        put(0xe0, &self.id_key_digest);
+        put(0x110, &self.author_key_digest);
         put(0x180, &platform.tcb);
         if self.version > 2 {
             let (family, model) = match platform.product {
