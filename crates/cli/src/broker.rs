@@ -136,7 +136,7 @@ async fn verify(args: Args) -> anyhow::Result<()> {
         let head = head(&session);
         return output::line(json!({ "address": args.broker, "claims": claims, "broker": head }));
     }
-    output::line(format_args!("{} is the broker that is meant", args.broker))?;
+    output::line(format_args!("{} is the expected broker", args.broker))?;
     output::line(format_args!("genesis      {}", session.broker.genesis))?;
     for (name, value) in evidence::described(&session.claims) {
         output::line(format_args!("{name:<12} {value}"))?;
