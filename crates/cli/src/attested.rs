@@ -347,7 +347,7 @@ impl Session {
         };
         let recovery = BrokerRecoveryClient::new(session.channel.clone());
         // The pin has read them already.
-        let broker = BrokerAnnouncement::decode(&announcement).context("the broker's claims")?;
+        let broker = BrokerAnnouncement::decode(&announcement).context("the broker's announcement")?;
         Ok(Self {
             client: BrokerAdministrationClient::new(session.channel)
                 .max_decoding_message_size(MAXIMUM_ANSWER),

@@ -115,7 +115,7 @@ async fn verify(args: Args) -> anyhow::Result<()> {
         let head = head(&session);
         return output::line(json!({ "address": args.broker, "claims": claims, "broker": head }));
     }
-    output::line(format_args!("{} is the broker that is meant", args.broker))?;
+    output::line(format_args!("{} is the expected broker", args.broker))?;
     output::line(format_args!("genesis      {}", session.broker.genesis))?;
     if let Some(digest) = session.broker.occlum {
         output::line(format_args!("occlum       configuration {digest}, which owners have not signed"))?;

@@ -72,7 +72,13 @@ impl Trusted {
 
         let paths = self.simulation_paths().iter();
         let root = |(path, text): (&PathBuf, String)| {
-            let certificate = pem::parse(&text).with_context(|| format!("{} is not PEM", path.display()))?;
+            // The parser's own words for a fault name no fact.
+            let certificate = pem::parse(&text).ok().with_context(|| {
+                format!(
+                    "{} is no certificate in PEM; give --trust-simulation the root.pem in a platform's directory",
+                    path.display()
+                )
+            })?;
             TrustRoot::simulation(certificate.contents())
                 .with_context(|| format!("{} is no simulated platform's root", path.display()))
         };

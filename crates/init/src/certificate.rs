@@ -54,7 +54,7 @@ impl CertificateKey {
     /// key. Says for how long.
     pub(crate) fn check(&self, chain: &[u8]) -> Result<Validity, String> {
         let text = std::str::from_utf8(chain).map_err(|_| "it is not PEM".to_owned())?;
-        let blocks = pem::parse_many(text).map_err(|error| error.to_string())?;
+        let blocks = pem::parse_many(text).map_err(|_| "it is not PEM".to_owned())?;
         if blocks.is_empty() || blocks.len() > LONGEST_CHAIN {
             return Err(format!("it has {} PEM blocks; expected 1 to {LONGEST_CHAIN}", blocks.len()));
         }

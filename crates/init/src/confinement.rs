@@ -64,7 +64,7 @@ pub fn confine_this_process(
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| THIS_BINARY.into());
     let source = Command::new(THIS_BINARY).arg0(name).args(arguments).env_clear().envs(wanted).exec();
-    Err(InitError::System { operation: "starting this program anew with a clean environment", source })
+    Err(InitError::System { operation: "starting this program again with a clean environment", source })
 }
 
 fn is_host_variable(name: &OsStr) -> bool {

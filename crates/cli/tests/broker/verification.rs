@@ -11,7 +11,7 @@ async fn the_broker_that_is_meant_verifies() {
     let stage = Stage::new(1, 1).await;
     let verify = stage.pinned(&["broker", "verify", &stage.address]);
     let said = succeeds(verify.clone()).await;
-    assert!(said.contains("is the broker that is meant"), "{said}");
+    assert!(said.contains("is the expected broker"), "{said}");
     assert!(said.contains(&stage.genesis.digest().to_string()) && said.contains(&"b0".repeat(32)), "{said}");
     assert!(said.contains("simulated and protects nothing"), "{said}");
 

@@ -100,7 +100,7 @@ pub(super) fn bundles(
         if let Some((other, _)) = within {
             return Err(invalid(
                 field(),
-                format!("the secret {other} has a path in it; secrets lie beside bundles, not in them"),
+                format!("the secret {other} has a path in it; put secrets next to bundles, not into them"),
             ));
         }
         let rule = BundleRule { file, path, secret, owner: Owner { user, group }, maximum_size };

@@ -204,7 +204,7 @@ fn certificate(text: &str) -> Result<Vec<u8>, ConfigurationError> {
         Ok([block]) if block.tag() == "CERTIFICATE" => return Ok(block.contents().to_vec()),
         Ok([block]) => format!("a PEM block {:?}", block.tag()),
         Ok(blocks) => format!("{} PEM blocks", blocks.len()),
-        Err(error) => error.to_string(),
+        Err(_) => "a text that is not PEM".to_owned(),
     };
     Err(invalid("broker.simulation_root", format!("expected one certificate in PEM, found {reason}")))
 }

@@ -63,7 +63,7 @@ impl SecretFile {
         let temporary = OsString::from(format!(".adytum-{:032x}", rand::random::<u128>()));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let opened = openat(&self.directory, temporary.as_os_str(), flags, Mode::S_IRUSR)
-            .map_err(self.system("creating a file beside"))?;
+            .map_err(self.system("creating a file next to"))?;
         let written = self.write(opened, secret).and_then(|()| {
             renameat(&self.directory, temporary.as_os_str(), &self.directory, self.name.as_os_str())
                 .map_err(self.system("renaming a file to"))

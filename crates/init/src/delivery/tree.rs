@@ -61,7 +61,7 @@ impl BundlePlace {
         hidden.push(name);
         let place = Self { path: path.clone(), parent, name: name.to_owned(), hidden, owner, begun: false };
         if place.exists(&place.hidden)? {
-            tracing::warn!("a former init left its bundle in {path} when it was killed; removing it");
+            tracing::warn!("an earlier init left its bundle in {path} when it was killed; removing it");
             place.remove()?;
         }
         if place.exists(&place.name)? && !place.is_empty_directory()? {
@@ -96,14 +96,14 @@ impl BundlePlace {
     ) -> Result<T, E> {
         let failed = |operation| self.system(operation);
         mkdirat(&self.parent, self.hidden.as_os_str(), Mode::S_IRWXU)
-            .map_err(failed("making a directory beside"))?;
+            .map_err(failed("making a directory next to"))?;
         self.begun = true;
         let failed = |operation| self.system(operation);
         let hidden =
-            open_directory(&self.parent, &self.hidden).map_err(failed("opening a directory beside"))?;
-        mkdirat(&hidden, UNFINISHED, Mode::S_IRWXU).map_err(failed("making a directory beside"))?;
+            open_directory(&self.parent, &self.hidden).map_err(failed("opening a directory next to"))?;
+        mkdirat(&hidden, UNFINISHED, Mode::S_IRWXU).map_err(failed("making a directory next to"))?;
         let root =
-            open_directory(&hidden, UNFINISHED.as_ref()).map_err(failed("opening a directory beside"))?;
+            open_directory(&hidden, UNFINISHED.as_ref()).map_err(failed("opening a directory next to"))?;
         let ownership = Ownership { user: self.owner.user, group: self.owner.group };
         let mut writer = TreeWriter::new(root, ownership).map_err(|source| DeliveryError::System {
             operation: "giving to its owner",

@@ -49,7 +49,7 @@ pub(super) fn check(
     {
         return Err(ProgramError::Format {
             path: path.to_owned(),
-            reason: "it looks for libraries beside itself ($ORIGIN), and it is executed from memory, where nothing \
+            reason: "it looks for libraries in its own directory ($ORIGIN), and it is executed from memory, where nothing \
                      is beside it; link it statically, or set an absolute RUNPATH"
                 .to_owned(),
         });
