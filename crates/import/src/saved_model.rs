@@ -1,6 +1,6 @@
 //! A SavedModel directory becomes one ONNX file.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use crate::{
     convert::{
@@ -9,6 +9,7 @@ use crate::{
     },
     error::ImportError,
     files::{Directory, Files, read_whole},
+    graph::{Graph, ValueId},
     limits::Limits,
     onnx::writer,
     passes,
@@ -74,6 +75,7 @@ pub fn import_files(files: &dyn Files, limits: Limits) -> Result<Imported, Impor
     let mut graph = builder.finish(inputs.all(), outputs.all());
     let symbols = inputs.symbols();
     passes::run(&mut graph);
+    share_outputs(&mut graph, &mut signatures);
     // An input that only examples were parsed from is no input of the graph.
     let parsed = |name: &str| {
         let bound = signatures.iter().flat_map(|signature: &Signature| &signature.inputs);
@@ -88,6 +90,27 @@ pub fn import_files(files: &dyn Files, limits: Limits) -> Result<Imported, Impor
     let onnx = writer::write(graph, &symbols, vec![(METADATA_KEY.to_owned(), table)]);
     let (tags, tensorflow_version) = (model.tags, model.tensorflow_version);
     Ok(Imported { onnx, signatures, tags, tensorflow_version })
+}
+
+/// Outputs that turned out to be the same value keep the first name.
+fn share_outputs(graph: &mut Graph, signatures: &mut [Signature]) {
+    let mut first: HashMap<ValueId, String> = HashMap::new();
+    let mut renamed: HashMap<String, String> = HashMap::new();
+    graph.outputs.retain(|(name, id)| match first.get(id) {
+        Some(kept) => {
+            renamed.insert(name.clone(), kept.clone());
+            false
+        }
+        None => {
+            first.insert(*id, name.clone());
+            true
+        }
+    });
+    for binding in signatures.iter_mut().flat_map(|signature| &mut signature.outputs) {
+        if let Some(kept) = renamed.get(&binding.tensor) {
+            binding.tensor.clone_from(kept);
+        }
+    }
 }
 
 /// What a directory without `saved_model.pb` may be.

@@ -248,6 +248,16 @@ fn parts(
     if let [_] = sizes {
         return Ok(vec![input]);
     }
+    // The parts of a constant are constants.
+    if call.builder.constant_of(input).is_some() {
+        let (mut all, mut start) = (Vec::with_capacity(sizes.len()), 0i64);
+        for size in sizes {
+            let end = start.saturating_add(*size);
+            all.push(call.slice(input, &[start], &[end], &[axis as i64], &[1])?);
+            start = end;
+        }
+        return Ok(all);
+    }
     let inputs = vec![Some(input), Some(call.vector(sizes)?)];
     let attributes = Attributes::none().with("axis", axis as i64);
     Ok(call.builder.emit_many(Operator::Split, inputs, attributes, sizes.len())?)

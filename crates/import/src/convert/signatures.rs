@@ -3,7 +3,7 @@
 use super::{Converter, Frame, call::Datum, examples::ParsedExamples, inputs::unique};
 use crate::{
     error::ImportError,
-    graph::ValueId,
+    graph::{Dimension, ValueId},
     signature::{Binding, Examples, Method, Signature},
     tensorflow::{
         messages::{self, TensorInformation},
@@ -93,6 +93,15 @@ impl<'m> Converter<'m> {
                     return Ok(None);
                 }
             };
+            if self.builder.rank(id).is_none()
+                && let Some(sizes) = declared(information)
+            {
+                let known = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
+                let size = |size| known(size).map_or_else(|| self.builder.fresh(), Dimension::Known);
+                let shape = sizes.into_iter().map(size).collect();
+                let kind = self.builder.kind(id);
+                self.builder.describe(id, kind, Some(shape));
+            }
             let tensor = self.output(key, id, outputs)?;
             let element_type = self.builder.kind(id);
             bound.push(Binding { name: key.clone(), tensor, element_type, shape: declared(information) });

@@ -14,7 +14,7 @@ use crate::{
 /// Larger results are folded at the end, where their inputs can be freed one by one.
 const FOLDED_AT_ONCE: usize = 1 << 14;
 /// Larger constants are not compared with others.
-const MERGED_CONSTANT: u64 = 1 << 10;
+const MERGED_CONSTANT: u64 = 1 << 16;
 
 /// What two nodes must have in common to be one.
 type Key = (Operator, Vec<Option<ValueId>>, Attributes, usize);
@@ -210,17 +210,20 @@ impl Builder {
         attributes: Attributes,
         outputs: usize,
     ) -> Result<Vec<ValueId>, ImportError> {
-        if outputs == 1
-            && let Some(folded) = self.fold(operator, &inputs, &attributes)
-        {
-            return Ok(vec![self.constant(folded)?]);
-        }
         let key = (!attributes.have_graph()).then(|| (operator, inputs.clone(), attributes.clone(), outputs));
         if let Some(key) = &key {
             let scopes = std::iter::once(&self.root).chain(&self.inner);
             if let Some(known) = scopes.filter_map(|scope| scope.known.get(key)).next() {
                 return Ok(known.clone());
             }
+        }
+        if outputs == 1
+            && let Some(folded) = self.fold(operator, &inputs, &attributes)
+        {
+            let folded = vec![self.constant(folded)?];
+            // A constant is one wherever it was folded.
+            self.root.known.extend(key.map(|key| (key, folded.clone())));
+            return Ok(folded);
         }
         self.count(outputs)?;
         let values: Vec<Option<&Value>> =
@@ -310,13 +313,7 @@ impl Builder {
 
     /// The graph that was built.
     pub(crate) fn finish(self, inputs: Vec<(String, ValueId)>, outputs: Vec<(String, ValueId)>) -> Graph {
-        Graph {
-            values: self.values,
-            nodes: self.root.nodes,
-            inputs,
-            outputs,
-            next_symbol: self.symbols.0 + 1,
-        }
+        Graph { values: self.values, nodes: self.root.nodes, inputs, outputs }
     }
 }
 

@@ -252,6 +252,7 @@ fn shapes(
                 };
                 Some(first.shape.as_ref()?.iter().enumerate().map(axis).collect())
             }
+            Operator::Einsum => contracted(attributes, inputs, symbols),
             Operator::Range => Some(vec![symbols.fresh()]),
             Operator::NonZero => Some(vec![known(rank?), symbols.fresh()]),
             Operator::OneHot => {
@@ -429,6 +430,29 @@ fn multiplied(a: &[Dimension], b: &[Dimension], symbols: &mut Symbols) -> Shape 
     shape.extend(row);
     shape.extend(column);
     Some(shape)
+}
+
+/// An `Einsum` without ellipses: each letter of the result has the size that it has in an input.
+fn contracted(attributes: &Attributes, inputs: &[Option<&Value>], symbols: &mut Symbols) -> Shape {
+    let Some(Attribute::Text(equation)) = attributes.get("equation") else { return None };
+    let equation: String = std::str::from_utf8(equation).ok()?.split_whitespace().collect();
+    let (terms, result) = equation.split_once("->")?;
+    if equation.contains('.') {
+        return None;
+    }
+    let mut sizes: Vec<(char, Dimension)> = Vec::new();
+    for (term, input) in terms.split(',').zip(inputs) {
+        let shape = (*input)?.shape.as_ref()?;
+        for (letter, size) in term.chars().zip(shape) {
+            match sizes.iter_mut().find(|(known, _)| *known == letter) {
+                Some((_, known)) if known.known().is_none() => *known = *size,
+                Some(_) => {}
+                None => sizes.push((letter, *size)),
+            }
+        }
+    }
+    let size = |letter: char| sizes.iter().find(|(known, _)| *known == letter).map(|(_, size)| *size);
+    Some(result.chars().map(|letter| size(letter).unwrap_or_else(|| symbols.fresh())).collect())
 }
 
 /// Convolutions and pools, channels first.

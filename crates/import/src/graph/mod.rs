@@ -102,8 +102,6 @@ pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) inputs: Vec<(String, ValueId)>,
     pub(crate) outputs: Vec<(String, ValueId)>,
-    /// The next symbol that is free.
-    pub(crate) next_symbol: u32,
 }
 
 impl Graph {

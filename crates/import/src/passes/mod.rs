@@ -2,8 +2,10 @@
 
 pub(crate) mod affine;
 pub(crate) mod dead;
+pub(crate) mod duplicates;
 pub(crate) mod folding;
 pub(crate) mod rearranged;
+pub(crate) mod recurrent;
 pub(crate) mod transposes;
 
 use crate::graph::Graph;
@@ -14,6 +16,8 @@ pub(crate) fn run(graph: &mut Graph) {
     transposes::cancel(graph);
     folding::fold(graph);
     dead::remove(graph);
+    recurrent::replace(graph);
+    duplicates::merge(graph);
     affine::merge(graph);
     dead::remove(graph);
 }

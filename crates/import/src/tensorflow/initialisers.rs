@@ -161,6 +161,14 @@ impl<'m> Reader<'m> {
             let node = body.nodes.get(index)?;
             match node.operator.as_str() {
                 "Identity" => input = node.inputs.first()?,
+                // A variable that holds a path: what it is first assigned.
+                "ReadVariableOp" if std::ptr::eq(body, &self.model.graph) => {
+                    let variable = node.inputs.first()?;
+                    let assigned = body.nodes.iter().find(|other| {
+                        other.operator == "AssignVariableOp" && other.inputs.first() == Some(variable)
+                    });
+                    input = assigned?.inputs.get(1)?;
+                }
                 "RestoreV2" => return self.restored(body, node, port, arguments).map(Value::Stored),
                 _ if body.arguments.is_empty() && std::ptr::eq(body, &self.model.graph) => {
                     return Some(Value::Root(&node.name));
