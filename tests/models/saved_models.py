@@ -406,6 +406,125 @@ def control_flow(path):
     tf.saved_model.save(module, path, signatures=module.run)
 
 
+def functions(path, specs, build):
+    """A SavedModel of one function that answers with a list of tensors."""
+
+    class Functions(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec(shape, kind, name=name) for name, shape, kind in specs])
+        def run(self, *inputs):
+            return {f"y{index:02}": value for index, value in enumerate(build(*inputs))}
+
+    module = Functions()
+    tf.saved_model.save(module, path, signatures=module.run)
+
+
+@model
+def operators_elementwise(path):
+    def build(x, n):
+        y = x - 0.5
+        m = tf.cast(n, tf.int64) - 20
+        unary = "abs acos asin atan cos cosh exp expm1 floor log1p negative reciprocal rsqrt sigmoid sign sin sinh"
+        unary += " softplus sqrt square tan tanh asinh erf round"
+        results = [getattr(tf.math, name)(x if name in ("rsqrt", "sqrt", "acos") else y) for name in unary.split()]
+        results += [
+            tf.math.erfc(y), tf.math.divide_no_nan(x, tf.round(x)), tf.math.floordiv(y, 0.3), tf.math.floormod(y, 0.3),
+            m // 7, m % 7, m // -7, m % -7, tf.math.truediv(m, 3), tf.truncatediv(m, 3), tf.pow(x, 2.5),
+            tf.nn.elu(y), tf.nn.selu(y), tf.nn.relu6(y * 20), tf.nn.leaky_relu(y, 0.1), tf.nn.softsign(y),
+            tf.nn.softmax(y), tf.nn.log_softmax(y), tf.maximum(x, y), tf.minimum(m, 3), tf.math.squared_difference(x, y),
+            tf.add_n([x, y, x]), tf.clip_by_value(y, -0.2, 0.3), tf.where(y > 0, x, -x), tf.zeros_like(m),
+            tf.ones_like(x), tf.logical_and(y > 0, x < 0.7), tf.logical_or(y > 0, x < 0.7), tf.logical_not(y > 0),
+            tf.not_equal(m, 3), tf.math.is_nan(tf.math.log(y)), tf.math.is_inf(1 / tf.round(x)), tf.cast(y * 10, tf.int32),
+            tf.cast(m, tf.float32), tf.cast(m, tf.bool), tf.cast(y > 0, tf.float32), tf.nn.bias_add(x, [1.0, 2, 3, 4, 5]),
+        ]
+        return results
+
+    functions(path, [("x", [None, 5], tf.float32), ("n", [None, 5], tf.int32)], build)
+
+
+@model
+def operators_shapes(path):
+    def build(x, y):
+        batch = tf.shape(x)[0]
+        return [
+            tf.shape(x), tf.size(x), tf.rank(x) + 0, tf.reshape(x, [batch, -1]), tf.reshape(x, [-1, 3]),
+            tf.reshape(x, [batch * 2, 2, 3]), tf.expand_dims(y, 1),
+            tf.transpose(x, [2, 0, 1]), tf.concat([x, x + 1], 1), tf.stack([x, -x], axis=-1), *tf.unstack(x, axis=1),
+            *tf.split(x, 2, axis=1), *tf.split(x, [1, -1], axis=2), tf.squeeze(x[:, :1], 1), tf.tile(y, [1, 2]),
+            tf.tile(y, [batch, 1]), tf.fill([batch, 2], 3.0), tf.range(batch), tf.broadcast_to(y[:, None], [batch, 4, 4]),
+            tf.pad(x, [[0, 0], [1, 2], [0, 1]]), tf.pad(x, [[0, 0], [1, 1], [1, 1]], constant_values=7.0),
+            tf.pad(x, [[0, 0], [1, 2], [1, 1]], mode="REFLECT"), tf.zeros([batch, 2]), tf.one_hot(tf.cast(y * 4, tf.int32) - 1, 3),
+            tf.one_hot(tf.cast(y * 4, tf.int64), 3, 2.0, -1.0, axis=1), tf.meshgrid(tf.range(batch), tf.range(3))[0],
+            tf.repeat(x, 2, axis=1), tf.eye(4) + x[0, 0, 0],
+        ]
+
+    functions(path, [("x", [None, 4, 3], tf.float32), ("y", [None, 4], tf.float32)], build)
+
+
+@model
+def operators_slices(path):
+    def build(x, i):
+        batch = tf.shape(x)[0]
+        index = tf.math.floormod(i, 4)
+        pairs = tf.stack([tf.zeros_like(index[:, 0]), index[:, 0]], axis=1)
+        return [
+            x[:, 1:3], x[:, ::-1], x[:, -1], x[..., 0], x[:, tf.newaxis, 1], x[:, 3:0:-2, 1:], x[batch - 1], x[:, 1, 2],
+            x[0], x[-1:, ..., ::2], tf.slice(x, [0, 1, 0], [-1, 2, 3]), tf.slice(x, [0, 0, 0], [batch, 2, 1]),
+            tf.gather(x, [2, 0], axis=1), tf.gather(x, index, axis=1, batch_dims=1), tf.gather(x[0], index),
+            tf.gather_nd(x, pairs), tf.reverse(x, [1, 2]), tf.scatter_nd(index[:, :1], x[:, 0], [4, 3]),
+            tf.tensor_scatter_nd_update(tf.zeros([4, 3]), [[1], [3]], x[0, :2]),
+            tf.tensor_scatter_nd_add(tf.zeros([4, 3]), [[1], [1]], x[0, :2]),
+            tf.reverse_sequence(x, index[:, 0] + 1, seq_axis=1, batch_axis=0),
+        ]
+
+    functions(path, [("x", [None, 4, 3], tf.float32), ("i", [None, 2], tf.int32)], build)
+
+
+@model
+def operators_linear(path):
+    def build(x, n):
+        y = tf.reshape(tf.linspace(-1.0, 1.0, 15), [3, 5])
+        return [
+            tf.matmul(x, y), tf.matmul(x, x, transpose_b=True), tf.matmul(x, x, transpose_a=True),
+            tf.linalg.matmul(x[0], y, transpose_b=False), tf.einsum("bij,jk->bik", x, y), tf.einsum("bij,bkj->bik", x, x),
+            tf.einsum("...ij,jk->...ik", x, y), tf.reduce_mean(x, 1), tf.reduce_sum(x, [1, 2]), tf.reduce_max(x, -1, True),
+            tf.reduce_min(n, 1), tf.reduce_prod(x, 1), tf.reduce_sum(n), tf.reduce_all(n > 3, 1), tf.reduce_any(n > 40, 1),
+            tf.argmax(x, 1), tf.argmin(x, -1, tf.int32), tf.cumsum(x, 1), tf.cumsum(x, 1, exclusive=True, reverse=True),
+            *tf.math.top_k(x, 2), tf.norm(x, axis=-1), tf.nn.l2_loss(x), tf.nn.l2_normalize(x, -1), tf.math.reduce_std(x, 1),
+            tf.reduce_logsumexp(x, -1), tf.tensordot(x, y, 1), tf.math.reduce_euclidean_norm(x, 1), tf.math.argmax(n, 1),
+        ]
+
+    functions(path, [("x", [None, 4, 3], tf.float32), ("n", [None, 4], tf.int32)], build)
+
+
+@model
+def operators_images(path):
+    random = np.random.default_rng(SEED)
+
+    def kernel(*shape):
+        return tf.constant(random.normal(size=shape).astype("float32") / 4)
+
+    def build(x, any_size):
+        results = [
+            tf.nn.conv2d(x, kernel(3, 3, 4, 6), [1, 2, 2, 1], [[0, 0], [1, 2], [0, 1], [0, 0]]),
+            tf.nn.conv2d(any_size, kernel(3, 3, 4, 6), 2, "SAME"), tf.nn.conv2d(any_size, kernel(4, 2, 4, 6), 1, "SAME"),
+            tf.nn.depthwise_conv2d(any_size, kernel(3, 3, 4, 2), [1, 2, 2, 1], "SAME"),
+            tf.nn.max_pool2d(any_size, 3, 2, "SAME"), tf.nn.avg_pool2d(any_size, 3, 2, "SAME"),
+            tf.nn.max_pool2d(x, [2, 3], [2, 1], "VALID"), tf.nn.lrn(x, 2, 1.0, 0.5, 0.6),
+            tf.image.resize(x, [12, 13]), tf.image.resize(any_size, [16, 16]), tf.image.resize(x, [18, 24], "nearest"),
+            tf.compat.v1.image.resize_bilinear(x, [12, 13], align_corners=True),
+            tf.compat.v1.image.resize_bilinear(x, [12, 13]), tf.compat.v1.image.resize_nearest_neighbor(x, [12, 13]),
+            tf.compat.v1.image.resize_nearest_neighbor(x, [18, 24]),
+            tf.nn.depth_to_space(x, 2), tf.nn.space_to_depth(x[:, :8], 2), tf.nn.conv2d(any_size, kernel(3, 3, 4, 2), 1, "SAME", dilations=2),
+            tf.nn.conv2d_transpose(x, kernel(3, 3, 5, 4), [tf.shape(x)[0], 18, 16, 5], 2, "SAME"),
+            tf.nn.conv2d_transpose(x, kernel(3, 3, 5, 4), [tf.shape(x)[0], 17, 15, 5], 2, "SAME"),
+            tf.space_to_batch(x, [2, 2], [[1, 0], [0, 0]]), tf.image.flip_left_right(x), tf.image.adjust_brightness(x, 0.1),
+            tf.image.per_image_standardization(x),
+        ]
+        return results
+
+    functions(path, [("x", [None, 9, 8, 4], tf.float32), ("any_size", [None, None, None, 4], tf.float32)], build)
+
+
 def legacy(build):
     """A model of Keras 2, saved as users of tf.keras did: `input_1`, `activation_49`."""
 

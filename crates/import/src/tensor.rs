@@ -99,12 +99,6 @@ impl Tensor {
         Self { kind: ElementType::Int64, dimensions: Vec::new(), elements }
     }
 
-    /// A boolean.
-    pub(crate) fn boolean(value: bool) -> Self {
-        let elements = Elements::Fixed(Bytes::copy_from_slice(&[u8::from(value)]));
-        Self { kind: ElementType::Bool, dimensions: Vec::new(), elements }
-    }
-
     /// A number of any type but string, with the nearest value that the type has.
     pub(crate) fn scalar(kind: ElementType, value: f64) -> Option<Self> {
         let numbers = match kind {

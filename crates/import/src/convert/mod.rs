@@ -3,15 +3,17 @@
 //! equal nodes become one, so that signatures share what they have in common.
 
 pub(crate) mod bits;
+pub(crate) mod branches;
 pub(crate) mod call;
-pub(crate) mod control;
 pub(crate) mod convolutions;
 pub(crate) mod elementwise;
 pub(crate) mod examples;
 pub(crate) mod inputs;
 pub(crate) mod linear;
 pub(crate) mod lists;
+pub(crate) mod loops;
 pub(crate) mod pools;
+pub(crate) mod roles;
 pub(crate) mod shapes;
 pub(crate) mod signatures;
 pub(crate) mod slices;

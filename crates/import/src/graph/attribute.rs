@@ -5,7 +5,6 @@ use std::hash::{Hash, Hasher};
 use bytes::Bytes;
 
 use super::Subgraph;
-use crate::tensor::Tensor;
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +15,6 @@ pub(crate) enum Attribute {
     Floats(Vec<f32>),
     Text(Bytes),
     Texts(Vec<Bytes>),
-    Tensor(Tensor),
     Graph(Subgraph),
 }
 
@@ -108,7 +106,6 @@ impl Hash for Attributes {
                 Attribute::Floats(values) => values.len().hash(state),
                 Attribute::Text(text) => text.hash(state),
                 Attribute::Texts(texts) => texts.len().hash(state),
-                Attribute::Tensor(tensor) => tensor.dimensions().hash(state),
                 Attribute::Graph(_) => {}
             }
         }

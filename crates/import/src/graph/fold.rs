@@ -2,7 +2,7 @@
 //! constants of normalisations, the order of weights.
 
 use super::{
-    Attribute, Attributes, Family, Operator,
+    Attributes, Family, Operator,
     strided::{self, View},
 };
 use crate::tensor::{ElementType, Numbers, Tensor, count};
@@ -45,7 +45,6 @@ pub(crate) fn fold(
         Operator::Expand => expand(first?, second(inputs)?, limit)?,
         Operator::Tile => tile(first?, second(inputs)?, limit)?,
         Operator::Range => range(inputs, limit)?,
-        Operator::ConstantOfShape => constant_of_shape(first?, attributes, limit)?,
         _ => match operator.family() {
             Family::Unary => unary(operator, first?)?,
             Family::Broadcast | Family::Comparison => {
@@ -266,16 +265,6 @@ fn range(inputs: &[Option<&Tensor>], limit: usize) -> Option<Tensor> {
     let length = usize::try_from(length).ok().filter(|length| *length <= limit)?;
     let values = (0..length as i64).map(|i| start.wrapping_add(i.wrapping_mul(step))).collect();
     Tensor::from_numbers(kind, vec![length], Numbers::Integers(values))
-}
-
-fn constant_of_shape(shape: &Tensor, attributes: &Attributes, limit: usize) -> Option<Tensor> {
-    let dimensions = sizes(shape)?;
-    count(&dimensions).filter(|total| *total <= limit)?;
-    let value = match attributes.get("value") {
-        Some(Attribute::Tensor(value)) => value.reshaped(Vec::new())?,
-        _ => Tensor::scalar(ElementType::Float32, 0.0)?,
-    };
-    strided::broadcast(&value, &dimensions)
 }
 
 fn unary(operator: Operator, tensor: &Tensor) -> Option<Tensor> {

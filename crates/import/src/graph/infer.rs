@@ -89,18 +89,8 @@ fn kinds(
     let kind = match operator {
         Operator::Cast => fold::target(attributes).unwrap_or(ElementType::Float32),
         Operator::IsInf | Operator::IsNaN => ElementType::Bool,
-        Operator::Shape
-        | Operator::Size
-        | Operator::ArgMax
-        | Operator::ArgMin
-        | Operator::NonZero
-        | Operator::NonMaxSuppression => ElementType::Int64,
+        Operator::Shape | Operator::Size | Operator::ArgMax | Operator::ArgMin => ElementType::Int64,
         Operator::Where => of(1),
-        Operator::OneHot => of(2),
-        Operator::ConstantOfShape => match attributes.get("value") {
-            Some(Attribute::Tensor(value)) => value.kind(),
-            _ => ElementType::Float32,
-        },
         Operator::TopK => return vec![of(0), ElementType::Int64],
         Operator::LabelEncoder => label_kind(attributes),
         _ if operator.family() == Family::Comparison => ElementType::Bool,
@@ -156,7 +146,6 @@ fn shapes(
             | Operator::LogSoftmax
             | Operator::CumSum
             | Operator::LRN
-            | Operator::Trilu
             | Operator::ReverseSequence
             | Operator::BatchNormalization
             | Operator::ScatterND => first.shape.clone(),
@@ -206,7 +195,6 @@ fn shapes(
                 shape.extend(first.shape.as_ref()?.get(axis + 1..)?);
                 Some(shape)
             }
-            Operator::GatherElements => input(1)?.shape.clone(),
             Operator::GatherND => {
                 let indices = input(1)?.shape.as_ref()?;
                 let (depth, outer) = indices.split_last()?;
@@ -221,7 +209,6 @@ fn shapes(
                 let target = target.or_else(|| unknown_vector(input(1)?, symbols));
                 symbols.broadcast(&first.shape, &target)
             }
-            Operator::ConstantOfShape => elements::elements(first).or_else(|| unknown_vector(first, symbols)),
             Operator::Tile => {
                 let times = elements::elements(input(1)?);
                 let axis = |(index, size): (usize, &Dimension)| {
@@ -254,14 +241,6 @@ fn shapes(
             }
             Operator::Einsum => contracted(attributes, inputs, symbols),
             Operator::Range => Some(vec![symbols.fresh()]),
-            Operator::NonZero => Some(vec![known(rank?), symbols.fresh()]),
-            Operator::OneHot => {
-                let depth = constants(1).and_then(|depth| depth.first().copied());
-                let mut shape = first.shape.clone()?;
-                let axis = fold::axis_of(attributes.integer("axis").unwrap_or(-1), shape.len() + 1)?;
-                shape.insert(axis, symbols.known_or_fresh(depth));
-                Some(shape)
-            }
             Operator::TopK => {
                 let mut shape = first.shape.clone()?;
                 let axis = fold::axis_of(attributes.integer("axis").unwrap_or(-1), shape.len())?;

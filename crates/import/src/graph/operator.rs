@@ -17,13 +17,13 @@ macro_rules! operators {
 
 operators! {
     Abs, Acos, Acosh, Add, And, ArgMax, ArgMin, Asin, Asinh, Atan, Atanh, AveragePool, BatchNormalization, Cast,
-    Ceil, Clip, Concat, ConstantOfShape, Conv, ConvTranspose, Cos, Cosh, CumSum, DepthToSpace, Div, Einsum, Elu,
-    Equal, Erf, Exp, Expand, EyeLike, Floor, GRU, Gather, GatherElements, GatherND, Greater, GreaterOrEqual,
+    Ceil, Clip, Concat, Conv, ConvTranspose, Cos, Cosh, CumSum, DepthToSpace, Div, Einsum, Elu,
+    Equal, Erf, Exp, Expand, Floor, GRU, Gather, GatherND, Greater, GreaterOrEqual,
     Identity, If, IsInf, IsNaN, LRN, LSTM, LabelEncoder, LeakyRelu, Less, LessOrEqual, Log, LogSoftmax, Loop,
-    MatMul, Max, MaxPool, Min, Mod, Mul, Neg, NonMaxSuppression, NonZero, Not, OneHot, Or, Pad, Pow, Range,
+    MatMul, Max, MaxPool, Min, Mod, Mul, Neg, Not, Or, Pad, Pow, Range,
     Reciprocal, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum, Relu, Reshape, Resize, ReverseSequence,
     Round, ScatterND, Selu, Shape, Sigmoid, Sign, Sin, Sinh, Size, Slice, Softmax, Softplus, Softsign,
-    SpaceToDepth, Split, Sqrt, Squeeze, StringNormalizer, Sub, Tan, Tanh, Tile, TopK, Transpose, Trilu, Unsqueeze,
+    SpaceToDepth, Split, Sqrt, Squeeze, Sub, Tan, Tanh, Tile, TopK, Transpose, Unsqueeze,
     Where, Xor,
 }
 

@@ -75,8 +75,6 @@ pub(crate) struct Attribute {
     pub(crate) integer: Option<i64>,
     #[prost(bytes = "bytes", optional, tag = "4")]
     pub(crate) text: Option<Bytes>,
-    #[prost(message, optional, tag = "5")]
-    pub(crate) tensor: Option<Tensor>,
     #[prost(message, optional, tag = "6")]
     pub(crate) graph: Option<Graph>,
     #[prost(float, repeated, tag = "7")]

@@ -204,10 +204,6 @@ impl Names {
                 message.text = Some(text.clone());
                 3
             }
-            Attribute::Tensor(tensor) => {
-                message.tensor = Some(initializer("", tensor));
-                4
-            }
             Attribute::Graph(subgraph) => {
                 message.graph = Some(self.subgraph(graph, subgraph, constants));
                 5

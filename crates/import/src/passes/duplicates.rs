@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{Attribute, Attributes, Graph, Node, Operator, Subgraph, ValueId};
+use crate::{
+    graph::{Attribute, Attributes, Graph, Node, Operator, Subgraph, ValueId},
+    tensor::Tensor,
+};
 
 type Key = (Operator, Vec<Option<ValueId>>, Attributes, usize);
 
 /// Merges equal nodes of the graph. Outputs may become the same value.
 pub(crate) fn merge(graph: &mut Graph) {
     let mut known: HashMap<Key, Vec<ValueId>> = HashMap::new();
-    let mut renamed: HashMap<ValueId, ValueId> = HashMap::new();
+    let mut renamed = constants(graph);
     let nodes = std::mem::take(&mut graph.nodes);
     let mut kept = Vec::with_capacity(nodes.len());
     for mut node in nodes {
@@ -29,6 +32,31 @@ pub(crate) fn merge(graph: &mut Graph) {
     for (_, id) in &mut graph.outputs {
         *id = renamed.get(id).copied().unwrap_or(*id);
     }
+}
+
+/// Larger constants are not compared: signatures share their variables anyway.
+const LARGEST: u64 = 1 << 16;
+
+/// Constants that are equal to one before them.
+fn constants(graph: &Graph) -> HashMap<ValueId, ValueId> {
+    let mut known: HashMap<&Tensor, ValueId> = HashMap::new();
+    let mut renamed = HashMap::new();
+    for (index, value) in graph.values.iter().enumerate() {
+        let Some(constant) = value.constant.as_ref().filter(|constant| constant.byte_length() <= LARGEST)
+        else {
+            continue;
+        };
+        let id = ValueId(index as u32);
+        match known.get(constant) {
+            Some(same) => {
+                renamed.insert(id, *same);
+            }
+            None => {
+                known.insert(constant, id);
+            }
+        }
+    }
+    renamed
 }
 
 fn rename(node: &mut Node, renamed: &HashMap<ValueId, ValueId>) {

@@ -16,8 +16,8 @@ pub(crate) fn run(graph: &mut Graph) {
     transposes::cancel(graph);
     folding::fold(graph);
     dead::remove(graph);
-    recurrent::replace(graph);
     duplicates::merge(graph);
+    recurrent::replace(graph);
     affine::merge(graph);
     dead::remove(graph);
 }

@@ -23,11 +23,6 @@ impl<'m> NodeView<'m> {
         &self.node.operator
     }
 
-    /// How many inputs carry values.
-    pub(crate) fn data_inputs(&self) -> usize {
-        self.node.inputs.iter().filter(|input| !input.starts_with('^')).count()
-    }
-
     fn value(&self, name: &str) -> Option<&'m AttributeValue> {
         if let Some(attribute) = self.node.attributes.get(name) {
             return attribute.value.as_ref();

@@ -46,7 +46,7 @@ pub(crate) fn read(model: &Model) -> Initialisers<'_> {
     let mut reader = Reader { model, found: Initialisers::default(), left: MOST, relevant: relevant(model) };
     let graph = &model.graph;
     reader.assignments(graph, &Vec::new(), 0);
-    // The variables' node may have any name; the restore function is the call that the saver names.
+
     for node in &graph.nodes {
         reader.call(graph, node, &Vec::new(), 0);
     }

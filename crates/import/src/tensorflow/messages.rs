@@ -18,10 +18,6 @@ pub(crate) struct MetaGraph {
     pub(crate) information: Option<Information>,
     #[prost(message, optional, tag = "2")]
     pub(crate) graph: Option<Graph>,
-    #[prost(message, optional, tag = "3")]
-    pub(crate) saver: Option<Saver>,
-    #[prost(btree_map = "string, message", tag = "4")]
-    pub(crate) collections: BTreeMap<String, Collection>,
     #[prost(btree_map = "string, message", tag = "5")]
     pub(crate) signatures: BTreeMap<String, Signature>,
     #[prost(message, repeated, tag = "6")]
@@ -199,24 +195,6 @@ pub(crate) struct Tensor {
     pub(crate) unsigned: Vec<u32>,
     #[prost(uint64, repeated, tag = "17")]
     pub(crate) unsigned_longs: Vec<u64>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Saver {
-    #[prost(string, tag = "3")]
-    pub(crate) restore: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Collection {
-    #[prost(message, optional, tag = "1")]
-    pub(crate) nodes: Option<Names>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Names {
-    #[prost(string, repeated, tag = "1")]
-    pub(crate) names: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

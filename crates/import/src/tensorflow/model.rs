@@ -86,8 +86,6 @@ pub(crate) struct Model {
     /// The operators' definitions that the file has.
     operators: HashMap<String, OperatorDefinition>,
     pub(crate) signatures: BTreeMap<String, Signature>,
-    /// The node that restores the variables.
-    pub(crate) restore: String,
     /// Files of the directory `assets`, by the node that names them.
     pub(crate) assets: HashMap<String, String>,
     pub(crate) tags: Vec<String>,
@@ -134,7 +132,6 @@ impl Model {
             functions,
             operators: operators.into_iter().map(|operator| (operator.name.clone(), operator)).collect(),
             signatures: meta.signatures,
-            restore: meta.saver.unwrap_or_default().restore,
             assets,
             tags: information.tags,
             tensorflow_version: information.tensorflow_version,

@@ -6,6 +6,8 @@ mod body;
 mod gru;
 mod lstm;
 
+use std::collections::HashSet;
+
 use body::Body;
 
 use crate::{
@@ -16,9 +18,10 @@ use crate::{
 /// Replaces loops of the graph by recurrent layers.
 pub(crate) fn replace(graph: &mut Graph) {
     let nodes = std::mem::take(&mut graph.nodes);
+    let zeros = zeros(graph, &nodes);
     let mut result = Vec::with_capacity(nodes.len());
     for node in nodes {
-        match layer(graph, &node) {
+        match layer(graph, &node, &zeros) {
             Some(layer) => result.extend(layer),
             None => result.push(node),
         }
@@ -53,7 +56,16 @@ pub(super) struct Layer {
     pub(super) attributes: Attributes,
 }
 
-fn layer(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
+/// The values that are zeros of a shape: a layer's states begin as such without saying so.
+fn zeros(graph: &Graph, nodes: &[Node]) -> HashSet<ValueId> {
+    let filled = nodes.iter().filter(|node| {
+        let scalar = node.input(0).and_then(|id| graph.constant(id));
+        node.operator == Operator::Expand && scalar.and_then(Tensor::single) == Some(0.0)
+    });
+    filled.flat_map(|node| node.outputs.iter().copied()).collect()
+}
+
+fn layer(graph: &mut Graph, node: &Node, zeros: &HashSet<ValueId>) -> Option<Vec<Node>> {
     if node.operator != Operator::Loop || node.input(1).is_some() {
         return None;
     }
@@ -72,7 +84,7 @@ fn layer(graph: &mut Graph, node: &Node) -> Option<Vec<Node>> {
     if !appended.iter().all(|id| body.same(*id, found.hidden)) || found.states.len() != states {
         return None;
     }
-    write(graph, node, &found, subgraph)
+    write(graph, node, &found, subgraph, zeros)
 }
 
 /// Whether a scalar is the size of a sequence.
@@ -82,7 +94,13 @@ fn counts(graph: &Graph, turns: ValueId, length: Dimension) -> bool {
     elements.as_deref() == Some(&[length])
 }
 
-fn write(graph: &mut Graph, node: &Node, layer: &Layer, subgraph: &Subgraph) -> Option<Vec<Node>> {
+fn write(
+    graph: &mut Graph,
+    node: &Node,
+    layer: &Layer,
+    subgraph: &Subgraph,
+    zeros: &HashSet<ValueId>,
+) -> Option<Vec<Node>> {
     let (units, gates) = (layer.units, &layer.gates);
     let input = matrix(graph, &[layer.weights.input], units, gates)?;
     let recurrent = matrix(graph, &layer.weights.recurrent, units, gates)?;
@@ -98,8 +116,9 @@ fn write(graph: &mut Graph, node: &Node, layer: &Layer, subgraph: &Subgraph) -> 
     inputs.push(Some(graph.add_constant(bias)));
     // No lengths of single sequences: all are whole.
     inputs.push(None);
-    for state in &layer.states {
-        let initial = node.input(state + 2)?;
+    let initial: Option<Vec<ValueId>> = layer.states.iter().map(|state| node.input(state + 2)).collect();
+    let initial = initial?;
+    for initial in initial.iter().copied().filter(|_| !initial.iter().all(|id| zeros.contains(id))) {
         let shape = graph.value(initial)?.shape.clone();
         let shape = shape.map(|shape| [&[Dimension::Known(1)], shape.as_slice()].concat());
         let output = graph.add_value(ElementType::Float32, shape);
