@@ -454,7 +454,10 @@ def operators_shapes(path):
             tf.pad(x, [[0, 0], [1, 2], [0, 1]]), tf.pad(x, [[0, 0], [1, 1], [1, 1]], constant_values=7.0),
             tf.pad(x, [[0, 0], [1, 2], [1, 1]], mode="REFLECT"), tf.zeros([batch, 2]), tf.one_hot(tf.cast(y * 4, tf.int32) - 1, 3),
             tf.one_hot(tf.cast(y * 4, tf.int64), 3, 2.0, -1.0, axis=1), tf.meshgrid(tf.range(batch), tf.range(3))[0],
-            tf.repeat(x, 2, axis=1), tf.eye(4) + x[0, 0, 0],
+            tf.repeat(x, 2, axis=1), tf.eye(4) + x[0, 0, 0], tf.linalg.diag(y), tf.roll(x, 1, 1),
+            tf.linalg.band_part(x, 1, 0), tf.linalg.band_part(x, -1, 1), tf.math.is_finite(1 / tf.round(y)),
+            tf.raw_ops.Bucketize(input=y, boundaries=[0.2, 0.5, 0.7]),
+            tf.math.bincount(tf.cast(y * 3, tf.int32), minlength=3, maxlength=3, axis=-1),
         ]
 
     functions(path, [("x", [None, 4, 3], tf.float32), ("y", [None, 4], tf.float32)], build)

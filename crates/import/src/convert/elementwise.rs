@@ -96,6 +96,7 @@ pub(crate) fn convert(call: &mut Call<'_, '_>) -> Option<Result<ValueId, Refusal
         "Expm1" => exponential_minus_one(call),
         "FloorDiv" => floor_divide(call),
         "FloorMod" => floor_modulo(call),
+        "IsFinite" => finite(call),
         "LeakyRelu" => leaky(call),
         "Log1p" => logarithm_plus_one(call),
         "LogSoftmax" => last_axis(call, Operator::LogSoftmax),
@@ -263,6 +264,14 @@ fn floor_modulo(call: &mut Call<'_, '_>) -> Result<ValueId, Refusal> {
     let correct = call.apply(Operator::And, &[differ, inexact])?;
     let corrected = call.apply(Operator::Add, &[rest, b])?;
     call.apply(Operator::Where, &[correct, corrected, rest])
+}
+
+fn finite(call: &mut Call<'_, '_>) -> Result<ValueId, Refusal> {
+    let input = call.tensor(0)?;
+    let infinite = call.apply(Operator::IsInf, &[input])?;
+    let none = call.apply(Operator::IsNaN, &[input])?;
+    let either = call.apply(Operator::Or, &[infinite, none])?;
+    call.apply(Operator::Not, &[either])
 }
 
 fn leaky(call: &mut Call<'_, '_>) -> Result<ValueId, Refusal> {

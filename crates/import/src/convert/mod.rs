@@ -13,6 +13,7 @@ pub(crate) mod linear;
 pub(crate) mod lists;
 pub(crate) mod loops;
 pub(crate) mod pools;
+pub(crate) mod positions;
 pub(crate) mod roles;
 pub(crate) mod shapes;
 pub(crate) mod signatures;
@@ -432,6 +433,9 @@ fn operators<'m>(call: &mut Call<'_, 'm>) -> Result<Vec<Datum<'m>>, Refusal> {
         return result;
     }
     if let Some(result) = slices::convert(call) {
+        return single(result);
+    }
+    if let Some(result) = positions::convert(call) {
         return single(result);
     }
     if let Some(result) = linear::convert(call) {

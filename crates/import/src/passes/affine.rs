@@ -33,7 +33,15 @@ pub(crate) fn merge(graph: &mut Graph) {
             let alone = uses.get(value.index()) == Some(&1);
             let convolution = nodes.get(at).filter(|_| alone)?;
             let affine = affine(graph, node, value, channels(graph, convolution)?)?;
-            Some((value, at, merged(graph, convolution, &affine)?))
+            let inputs = merged(graph, convolution, &affine)?;
+            // The weights before are freed at once: all of them together are the model's size.
+            let before = convolution.input(1).filter(|id| uses.get(id.index()) == Some(&1));
+            if let Some(before) = before.filter(|_| affine.scale.is_some())
+                && let Some(value) = graph.values.get_mut(before.index())
+            {
+                value.constant = None;
+            }
+            Some((value, at, inputs))
         });
         let Some((value, at, inputs)) = found else { continue };
         let Some(output) = node.outputs.first().copied() else { continue };

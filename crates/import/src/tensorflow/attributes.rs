@@ -84,6 +84,10 @@ impl<'m> NodeView<'m> {
         }
     }
 
+    pub(crate) fn floats(&self, name: &str) -> Vec<f32> {
+        self.list(name).map_or_else(Vec::new, |list| list.floats.clone())
+    }
+
     pub(crate) fn list(&self, name: &str) -> Option<&'m List> {
         match self.value(name)? {
             AttributeValue::List(list) => Some(list),

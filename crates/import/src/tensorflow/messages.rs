@@ -143,6 +143,8 @@ pub(crate) struct List {
     pub(crate) texts: Vec<Bytes>,
     #[prost(int64, repeated, tag = "3")]
     pub(crate) integers: Vec<i64>,
+    #[prost(float, repeated, tag = "4")]
+    pub(crate) floats: Vec<f32>,
     #[prost(int32, repeated, tag = "6")]
     pub(crate) types: Vec<i32>,
     #[prost(message, repeated, tag = "7")]
