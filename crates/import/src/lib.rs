@@ -26,5 +26,6 @@ pub mod saved_model;
 pub mod signature;
 mod tensor;
 mod tensorflow;
+pub mod variables;
 
 pub use tensor::ElementType;

@@ -130,3 +130,8 @@ fn hint(files: &dyn Files) -> Result<String, ImportError> {
     }
     .to_owned())
 }
+
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod structure_tests;

@@ -139,7 +139,15 @@ impl Tensor {
         count(&self.dimensions).unwrap_or(0)
     }
 
-    /// What the elements occupy.
+    /// The bytes of the elements themselves.
+    pub(crate) fn content_length(&self) -> u64 {
+        match &self.elements {
+            Elements::Fixed(bytes) => bytes.len() as u64,
+            Elements::Strings(strings) => strings.iter().map(|string| string.len() as u64).sum(),
+        }
+    }
+
+    /// What the elements occupy in memory.
     pub(crate) fn byte_length(&self) -> u64 {
         match &self.elements {
             Elements::Fixed(bytes) => bytes.len() as u64,

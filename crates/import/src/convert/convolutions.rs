@@ -12,9 +12,9 @@ use crate::{
 /// Converts an operator of this family; `None` if it is of another.
 pub(crate) fn convert<'m>(call: &mut Call<'_, 'm>) -> Option<Result<Vec<Datum<'m>>, Refusal>> {
     let one = match call.operator() {
-        "Conv2D" => plain(call, 2),
-        "Conv3D" => plain(call, 3),
-        "DepthwiseConv2dNative" => depthwise(call),
+        "Conv2D" => plain(call, 2, None),
+        "Conv3D" => plain(call, 3, None),
+        "DepthwiseConv2dNative" => depthwise(call, None),
         "Conv2DBackpropInput" => transposed(call, 2),
         "Conv3DBackpropInputV2" => transposed(call, 3),
         "SpaceToBatchND" => space_to_batch(call),
@@ -32,12 +32,43 @@ fn kernel_sizes(call: &Call<'_, '_>, kernel: ValueId, spatial: usize) -> Result<
     }
 }
 
-fn plain(call: &mut Call<'_, '_>, spatial: usize) -> Result<ValueId, Refusal> {
+/// Dilations and explicit padding that take the place of a node's own.
+type Instead = Option<(Vec<i64>, Vec<i64>)>;
+
+/// A `Conv2D` or `DepthwiseConv2dNative` with other dilations and padding than its node's.
+pub(crate) fn dilated(
+    call: &mut Call<'_, '_>,
+    dilations: &[i64],
+    pads: Vec<i64>,
+) -> Result<ValueId, Refusal> {
+    let instead = Some((dilations.to_vec(), pads));
+    match call.operator() {
+        "Conv2D" => plain(call, 2, instead),
+        _ => depthwise(call, instead),
+    }
+}
+
+/// The window and the padding of a node.
+fn window(
+    call: &Call<'_, '_>,
+    layout: Layout,
+    size: Vec<i64>,
+    instead: Instead,
+) -> Result<(Window, Padding), Refusal> {
+    let spatial = size.len();
+    let window = Window::of(call, layout, size)?;
+    match instead {
+        Some((dilations, pads)) => Ok((Window { dilations, ..window }, Padding::Explicit(pads))),
+        None => Ok((window, Padding::of(call, layout, spatial)?)),
+    }
+}
+
+fn plain(call: &mut Call<'_, '_>, spatial: usize, instead: Instead) -> Result<ValueId, Refusal> {
     let (input, kernel) = (call.tensor(0)?, call.tensor(1)?);
     let layout = Layout::of(call)?;
     let sizes = kernel_sizes(call, kernel, spatial)?;
-    let window = Window::of(call, layout, sizes.iter().take(spatial).copied().collect())?;
-    let padding = Padding::of(call, layout, spatial)?;
+    let size = sizes.iter().take(spatial).copied().collect();
+    let (window, padding) = window(call, layout, size, instead)?;
     // [space..., in, out] to [out, in, space...].
     let permutation = [spatial as i64 + 1, spatial as i64].into_iter().chain(0..spatial as i64).collect();
     let weights = call.transpose(kernel, permutation)?;
@@ -56,14 +87,13 @@ fn plain(call: &mut Call<'_, '_>, spatial: usize) -> Result<ValueId, Refusal> {
     layout.leave(call, result, spatial)
 }
 
-fn depthwise(call: &mut Call<'_, '_>) -> Result<ValueId, Refusal> {
+fn depthwise(call: &mut Call<'_, '_>, instead: Instead) -> Result<ValueId, Refusal> {
     let (input, kernel) = (call.tensor(0)?, call.tensor(1)?);
     let layout = Layout::of(call)?;
     let &[height, width, channels, multiplier] = kernel_sizes(call, kernel, 2)?.as_slice() else {
         return unsupported("the rank of its kernel");
     };
-    let window = Window::of(call, layout, vec![height, width])?;
-    let padding = Padding::of(call, layout, 2)?;
+    let (window, padding) = window(call, layout, vec![height, width], instead)?;
     let weights = call.transpose(kernel, vec![2, 3, 0, 1])?;
     let outputs = channels.saturating_mul(multiplier);
     let weights = call.reshape_to(weights, &[outputs, 1, height, width])?;

@@ -6,6 +6,7 @@ pub(crate) mod bits;
 pub(crate) mod branches;
 pub(crate) mod call;
 pub(crate) mod convolutions;
+pub(crate) mod dilations;
 pub(crate) mod elementwise;
 pub(crate) mod examples;
 pub(crate) mod inputs;
@@ -24,6 +25,7 @@ pub(crate) mod windows;
 use std::collections::HashMap;
 
 use call::{Call, Datum, Refusal, unsupported};
+use dilations::Dilations;
 use examples::ParsedExamples;
 use inputs::GraphInputs;
 use tables::Lookup;
@@ -81,6 +83,7 @@ pub(crate) struct Converter<'m> {
     pub(crate) unsupported: UnsupportedOperators,
     pub(crate) inputs: GraphInputs,
     pub(crate) examples: Vec<ParsedExamples>,
+    dilations: Dilations<'m>,
     variables: HashMap<&'m str, ValueId>,
     literals: HashMap<*const Node, ValueId>,
     converted: usize,
@@ -97,6 +100,7 @@ impl<'m> Converter<'m> {
             unsupported: UnsupportedOperators::default(),
             inputs: GraphInputs::default(),
             examples: Vec::new(),
+            dilations: Dilations::default(),
             variables: HashMap::new(),
             literals: HashMap::new(),
             converted: 0,
@@ -347,7 +351,15 @@ impl<'m> Converter<'m> {
             _ => {}
         }
         let mut call = Call { node: view, inputs, builder: &mut self.builder };
+        if node.operator == "BatchToSpaceND"
+            && let Some(whole) = self.dilations.complete(&mut call)?
+        {
+            return one(Datum::Tensor(whole));
+        }
         let outputs = operators(&mut call)?;
+        if let [Datum::Tensor(output)] = outputs.as_slice() {
+            self.dilations.note(&mut call, *output)?;
+        }
         if let ("Const", [Datum::Tensor(id)]) = (node.operator.as_str(), outputs.as_slice()) {
             self.literals.insert(std::ptr::from_ref(node), *id);
         }

@@ -426,3 +426,7 @@ fn reduce(
     };
     Tensor::from_numbers(tensor.kind(), dimensions, Numbers::Integers(results))
 }
+
+#[cfg(test)]
+#[path = "fold_tests.rs"]
+mod tests;

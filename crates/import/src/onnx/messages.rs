@@ -1,5 +1,5 @@
 //! ONNX's messages, as far as an import writes them. Field numbers are those of
-//! `onnx.proto`.
+//! `onnx.proto`, whose numbers are not packed: it is a file of proto2.
 
 use bytes::Bytes;
 
@@ -77,9 +77,9 @@ pub(crate) struct Attribute {
     pub(crate) text: Option<Bytes>,
     #[prost(message, optional, tag = "6")]
     pub(crate) graph: Option<Graph>,
-    #[prost(float, repeated, tag = "7")]
+    #[prost(float, repeated, packed = "false", tag = "7")]
     pub(crate) floats: Vec<f32>,
-    #[prost(int64, repeated, tag = "8")]
+    #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) integers: Vec<i64>,
     #[prost(bytes = "bytes", repeated, tag = "9")]
     pub(crate) texts: Vec<Bytes>,
@@ -90,7 +90,7 @@ pub(crate) struct Attribute {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Tensor {
-    #[prost(int64, repeated, tag = "1")]
+    #[prost(int64, repeated, packed = "false", tag = "1")]
     pub(crate) dimensions: Vec<i64>,
     #[prost(int32, tag = "2")]
     pub(crate) kind: i32,

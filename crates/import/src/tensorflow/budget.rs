@@ -107,3 +107,7 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     }
     None
 }
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod tests;

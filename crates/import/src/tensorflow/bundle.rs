@@ -54,7 +54,6 @@ impl<'f> Bundle<'f> {
     }
 
     /// The keys of all tensors.
-    #[cfg(test)]
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }

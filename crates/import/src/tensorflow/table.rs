@@ -140,3 +140,7 @@ impl<'b> Reader<'b> {
         Some(taken)
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+pub(crate) mod tests;

@@ -88,3 +88,7 @@ fn repeated<T, U: Clone>(values: &[T], total: usize, convert: impl Fn(&T) -> U, 
     result.resize(total, last);
     Some(result)
 }
+
+#[cfg(test)]
+#[path = "tensors_tests.rs"]
+mod tests;
