@@ -142,7 +142,7 @@ async fn hostile_peers_add_no_series_and_no_secret_is_named() {
     hostile(0).await;
     eventually("the garbage is noticed", async || {
         let metrics = get(address, "/metrics").await.1;
-        metrics.contains("code=\"tls-failed\"").then_some(())
+        metrics.contains("code=\"attested-tls-failed\"").then_some(())
     })
     .await;
     let before = series(&get(address, "/metrics").await.1);

@@ -1,0 +1,4 @@
+//! The file that is written.
+
+pub(crate) mod messages;
+pub(crate) mod writer;
