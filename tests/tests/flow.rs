@@ -166,7 +166,7 @@ async fn models_that_the_host_made_are_refused() -> Result<()> {
     owner::seal(&site.stage, &host, &onnx, "digits", 9, &site.provisioned.recipient, &models).await?;
     let replica = Replica { models: &models, ..site.replica(&binary) };
     let output = refused(site.stage.spawn_replica("host-sealed", &replica).await?).await?;
-    ensure!(output.contains("not genuine") && output.contains("signer: wanted"), "{output}");
+    ensure!(output.contains("not genuine") && output.contains("is none of the 1 in signers"), "{output}");
     ensure!(output.contains(host.owner()), "{output}");
     host.stop().await;
 

@@ -1,6 +1,7 @@
 //! Imported models answer as TensorFlow does. The answers beside the models in
 //! `tests/data` are TensorFlow's own (`tests/models/import_fixtures.py`).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(missing_docs, reason = "a test")]
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -47,7 +48,7 @@ fn compare(name: &str) {
         });
         let answer = run(imported.onnx.clone(), inputs.collect(), &binding.tensor);
         let wanted = &expected.outputs[&binding.name];
-        assert_eq!(answer.shape().as_ref(), wanted.shape.as_slice(), "{name}/{}", binding.name);
+        assert_eq!(answer.shape(), wanted.shape.as_slice(), "{name}/{}", binding.name);
         let largest = wanted.values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         for (ours, theirs) in answer.iter().zip(&wanted.values) {
             assert!((ours - theirs).abs() <= 1e-5 * largest, "{name}/{}: {ours}, not {theirs}", binding.name);

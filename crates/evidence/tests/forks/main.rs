@@ -1,5 +1,7 @@
 //! Forks that verify evidence are not behind what they were forked from.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use serde::Deserialize;
 
 const LOCK: &str = include_str!("../../../../Cargo.lock");

@@ -3,6 +3,7 @@
 macro_rules! operators {
     ($($name:ident),* $(,)?) => {
         /// An ONNX operator, under its name there.
+        #[expect(clippy::upper_case_acronyms, reason = "ONNX names its operators so")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub(crate) enum Operator { $($name),* }
 
