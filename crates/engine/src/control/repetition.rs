@@ -22,8 +22,9 @@ pub(crate) struct Carried {
 #[derive(Debug)]
 pub(crate) struct Loop {
     pub(crate) body: Program,
-    /// How many values go from one turn to the next.
-    pub(crate) carried: usize,
+    /// For each value that goes from one turn to the next, whether it is an optional inside the
+    /// graph and what that holds outside.
+    pub(crate) wrapped: Vec<bool>,
     pub(crate) scanned: Vec<Carried>,
     /// How many values it captures.
     pub(crate) captures: usize,
@@ -50,18 +51,35 @@ impl Operator for Loop {
         while go && count.is_none_or(|count| turn < count) {
             context.check()?;
             let mut values = vec![Value::Tensor(Tensor::scalar(turn)), Value::Tensor(Tensor::scalar(go))];
-            values.append(&mut carried);
+            for (value, wrapped) in carried.drain(..).zip(&self.wrapped) {
+                values.push(match value {
+                    value @ Value::Optional(_) => value,
+                    value if *wrapped => Value::Optional(Some(Box::new(value))),
+                    value => value,
+                });
+            }
             values.extend(outer.iter().cloned());
             let mut outputs = self.body.run(values, None, context).map_err(nested)?.into_iter();
             let missing = || OperatorError::Engine { reason: "the graph gave too few outputs".to_owned() };
             go = is_true(&outputs.next().ok_or_else(missing)?)?;
-            carried.extend(outputs.by_ref().take(self.carried));
+            carried.extend(outputs.by_ref().take(self.wrapped.len()));
             for (gathered, value) in scanned.iter_mut().zip(outputs) {
                 gathered.push(value.into_tensor().ok_or_else(missing)?)?;
             }
             turn += 1;
         }
-        let mut outputs = carried;
+        let mut outputs = Vec::with_capacity(carried.len() + scanned.len());
+        for (value, wrapped) in carried.into_iter().zip(&self.wrapped) {
+            outputs.push(match value {
+                Value::Optional(None) if *wrapped => {
+                    return Err(OperatorError::inputs(
+                        "the loop never turned and gives an optional that is empty",
+                    ));
+                }
+                Value::Optional(Some(value)) if *wrapped => *value,
+                value => value,
+            });
+        }
         for (gathered, kind) in scanned.into_iter().zip(&self.scanned) {
             outputs.push(Value::Tensor(stack(&gathered.tensors, kind.element_type, &kind.shape, 0)?));
         }

@@ -21,6 +21,8 @@ pub struct Fact {
     pub constant: Option<Tensor>,
     /// Whether it is a constant, in memory or in the file.
     pub is_constant: bool,
+    /// Whether it depends on constants only: rten computes such values at load.
+    pub is_fixed: bool,
 }
 
 impl Fact {
@@ -44,6 +46,7 @@ impl Fact {
             range,
             constant: Some(tensor),
             is_constant: true,
+            is_fixed: true,
         }
     }
 
@@ -53,6 +56,7 @@ impl Fact {
             value_type: Some(ValueType::Tensor(element_type)),
             shape: shape.iter().map(|size| Size::known(*size)).collect(),
             is_constant: true,
+            is_fixed: true,
             ..Self::default()
         }
     }

@@ -4,7 +4,7 @@
 //! leave the range of 32 bits, and how much memory will a run take. Each dimension of each
 //! input is a symbol of its own, whatever name the file gives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The largest number of elements of an input. The run refuses larger ones.
 pub const LARGEST_INPUT: i64 = 1 << 26;
@@ -312,6 +312,52 @@ impl Sizes {
             values.push(value);
         }
         values
+    }
+
+    /// A size over these symbols as one over those of `inner`, which has some sizes of these;
+    /// `None` if that is not possible.
+    pub fn rewrite(
+        &self,
+        size: &Size,
+        inner: &mut Self,
+        known: &HashMap<Size, Size>,
+        depth: usize,
+    ) -> Option<Size> {
+        if let Some(known) = known.get(size) {
+            return Some(known.clone());
+        }
+        if depth > 24 {
+            return None;
+        }
+        let mut sum = Size::from(0);
+        for (factors, factor) in &size.terms {
+            let mut term = Size::from(*factor);
+            for symbol in factors {
+                let own = Size::symbol(*symbol);
+                let rewritten = match (known.get(&own), self.definitions.get(*symbol as usize)?) {
+                    (Some(known), _) => known.clone(),
+                    (None, Definition::Quotient(left, right)) => {
+                        let left = self.rewrite(left, inner, known, depth + 1)?;
+                        let right = self.rewrite(right, inner, known, depth + 1)?;
+                        inner.quotient(&left, &right)
+                    }
+                    (None, Definition::Larger(left, right)) => {
+                        let left = self.rewrite(left, inner, known, depth + 1)?;
+                        let right = self.rewrite(right, inner, known, depth + 1)?;
+                        inner.larger(&left, &right)
+                    }
+                    (None, Definition::Smaller(left, right)) => {
+                        let left = self.rewrite(left, inner, known, depth + 1)?;
+                        let right = self.rewrite(right, inner, known, depth + 1)?;
+                        inner.smaller(&left, &right)
+                    }
+                    (None, Definition::Input { .. } | Definition::Unknown { .. }) => return None,
+                };
+                term = term.times(&rewritten)?;
+            }
+            sum = sum.plus(&term)?;
+        }
+        Some(sum)
     }
 
     /// How a size is written for people.

@@ -13,7 +13,10 @@ use super::{
     write::{Data, Writer, name},
 };
 use crate::{
-    facts::{Fact, size::Sizes},
+    facts::{
+        Fact,
+        size::{Size, Sizes, product},
+    },
     onnx::{
         OnnxError,
         files::DataFiles,
@@ -118,9 +121,14 @@ pub(crate) fn build(
         options.external_data(&location, bytes);
     }
     // The loader of rten has states that it takes for impossible.
-    let model = catch_unwind(AssertUnwindSafe(|| options.load(model)))
-        .map_err(|_| broken("rten panicked while it loaded a part of the model"))?
-        .map_err(|error| BuildError::Engine(error.to_string()))?;
+    let load = |options: &ModelOptions| {
+        catch_unwind(AssertUnwindSafe(|| options.load(model.clone())))
+            .map_err(|_| broken("rten panicked while it loaded a part of the model"))?
+            .map_err(|error| BuildError::Engine(error.to_string()))
+    };
+    // With what rten infers of shapes two outputs may become one constant, which it refuses.
+    let loaded = load(&options).or_else(|_| load(options.shape_inference(ShapeInferenceMode::Off)));
+    let model = loaded?;
     drop(options);
 
     let node =
@@ -157,8 +165,82 @@ fn data(constant: Constant, files: &dyn DataFiles) -> Result<Data, OnnxError> {
     }
 }
 
-/// What the values of an island take, over its inputs' shapes.
+/// What the values of an island take, over its inputs' shapes. It says nothing where a shape is
+/// not known.
 fn sketch(plot: &Plot<'_>, inputs: &[ValueId]) -> Sketch {
-    let _ = (plot.sizes, inputs);
-    Sketch::default()
+    alive(plot, inputs).unwrap_or_default()
+}
+
+fn alive(plot: &Plot<'_>, inputs: &[ValueId]) -> Option<Sketch> {
+    // The program's sizes are over the dimensions of the program's inputs. Those of the island's
+    // inputs that are plain dimensions become the island's own.
+    let mut sizes = Sizes::default();
+    let mut known: HashMap<Size, Size> = HashMap::new();
+    for (index, input) in inputs.iter().enumerate() {
+        let shape = plot.facts.get(input)?.shape.as_ref()?;
+        let dimensions: Vec<Option<usize>> =
+            shape.iter().map(|size| size.value().and_then(|size| usize::try_from(size).ok())).collect();
+        let own = sizes.input(index, &dimensions);
+        for (outer, own) in shape.iter().zip(own) {
+            known.entry(outer.clone()).or_insert(own);
+        }
+    }
+    let mut last_use: HashMap<ValueId, usize> = HashMap::new();
+    for (step, member) in plot.members.iter().enumerate() {
+        for operand in member.translation.nodes.iter().flat_map(|node| node.inputs.iter().flatten()) {
+            if let Operand::Value(value) = operand {
+                last_use.insert(*value, step);
+            }
+        }
+    }
+    for output in &plot.outputs {
+        last_use.insert(*output, usize::MAX);
+    }
+    let mut translated = Translator { outer: plot.sizes, inner: &mut sizes, known };
+    let mut bytes: HashMap<ValueId, Size> = HashMap::new();
+    let mut alive_now = Size::from(0);
+    let mut alive = Vec::with_capacity(plot.members.len());
+    let mut ends: HashMap<usize, Vec<ValueId>> = HashMap::new();
+    for (step, member) in plot.members.iter().enumerate() {
+        for output in member.outputs.iter().flatten() {
+            let Some(end) = last_use.get(output) else { continue };
+            let shape = plot.facts.get(output)?.shape.as_ref()?;
+            let elements =
+                product(&shape.iter().map(|size| translated.translate(size)).collect::<Option<Vec<_>>>()?)?;
+            let size = elements.times(&Size::from(4))?;
+            alive_now = alive_now.plus(&size)?;
+            bytes.insert(*output, size);
+            ends.entry(*end).or_default().push(*output);
+        }
+        if alive.last() != Some(&alive_now) {
+            alive.push(alive_now.clone());
+        }
+        for ended in ends.remove(&step).unwrap_or_default() {
+            if let Some(size) = bytes.get(&ended) {
+                alive_now = alive_now.minus(size)?;
+            }
+        }
+    }
+    Some(Sketch { sizes, alive })
+}
+
+/// Writes sizes over the program's inputs as sizes over the island's.
+struct Translator<'a> {
+    outer: &'a Sizes,
+    inner: &'a mut Sizes,
+    known: HashMap<Size, Size>,
+}
+
+impl Translator<'_> {
+    fn translate(&mut self, size: &Size) -> Option<Size> {
+        if size.value().is_some() {
+            return Some(size.clone());
+        }
+        if let Some(known) = self.known.get(size) {
+            return Some(known.clone());
+        }
+        let translated = self.outer.rewrite(size, self.inner, &self.known, 0)?;
+        self.known.insert(size.clone(), translated.clone());
+        Some(translated)
+    }
 }

@@ -4,16 +4,19 @@
 //! then our own operator computes the node, or the model is refused.
 
 mod elementwise;
+mod fusions;
 mod images;
 mod layout;
 mod matrices;
 mod quantized;
 mod reductions;
 
+use std::collections::HashMap;
+
 use super::{IslandNode, Kind, Operand, Target, Translation};
 use crate::{
     facts::{Fact, size::Sizes},
-    onnx::model::Node,
+    onnx::model::{Node, ValueId},
     operators::Attribute,
     tensor::{ElementType, Tensor, ValueType},
 };
@@ -23,6 +26,10 @@ pub(crate) struct View<'a> {
     pub(crate) node: &'a Node,
     pub(crate) inputs: &'a [Option<&'a Fact>],
     pub(crate) sizes: &'a Sizes,
+    /// The node of the same graph that makes a value.
+    pub(crate) producers: Producers<'a>,
+    /// What is known of any value.
+    pub(crate) fact: &'a dyn Fn(ValueId) -> Option<Fact>,
 }
 
 /// The node as rten computes it right; `None` if it does not.
@@ -125,6 +132,11 @@ impl<'a> View<'a> {
         self.node.outputs.iter().rposition(Option::is_some).map_or(0, |last| last + 1)
     }
 
+    /// The node that makes an input.
+    fn maker(&self, index: usize) -> Option<&'a Node> {
+        self.producers.of(self.node, index)
+    }
+
     fn operand(&self, index: usize) -> Option<Operand> {
         self.node.inputs.get(index).copied().flatten().map(Operand::Value)
     }
@@ -143,6 +155,21 @@ impl<'a> View<'a> {
             .flatten()
             .and_then(|number| i32::try_from(number).ok())
             .and_then(ElementType::from_onnx)
+    }
+}
+
+/// Which node of a graph makes which value.
+#[derive(Clone, Copy)]
+pub(crate) struct Producers<'a> {
+    pub(crate) nodes: &'a [Node],
+    pub(crate) origins: &'a HashMap<ValueId, usize>,
+}
+
+impl<'a> Producers<'a> {
+    /// The node that makes an input of a node.
+    fn of(self, node: &Node, index: usize) -> Option<&'a Node> {
+        let value = node.inputs.get(index).copied().flatten()?;
+        self.origins.get(&value).and_then(|index| self.nodes.get(*index))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{IslandNode, Kind, Operand, Target};
 use crate::{
-    facts::{Fact, size::Size},
+    facts::Fact,
     onnx::model::ValueId,
     operators::Attribute,
     tensor::{ElementType, Elements, Tensor},
@@ -246,9 +246,4 @@ fn encode(tensor: &Tensor) -> Option<(u64, Vec<u8>)> {
         _ => return None,
     };
     Some((kind.to_onnx(), bytes))
-}
-
-/// The number of elements of a shape whose dimensions are known.
-pub(super) fn known_elements(shape: &[Size]) -> Option<i64> {
-    shape.iter().try_fold(1_i64, |product, size| product.checked_mul(size.value()?))
 }

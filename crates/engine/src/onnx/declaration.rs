@@ -65,6 +65,10 @@ pub(super) fn value_type(
                     }
                 }
                 let Some(element) = element else { return Ok(Ok((None, None))) };
+                if field.number == 4 && is_map(data, element.clone())? {
+                    // `ZipMap` gives these; what we compute is a matrix (operators::find).
+                    return Ok(Ok((None, None)));
+                }
                 let element = match value_type(data, element, depth + 1)? {
                     Ok((Some(element), _)) => element,
                     Ok((None, _)) => return Ok(Ok((None, None))),
@@ -84,6 +88,16 @@ pub(super) fn value_type(
         }
     }
     Ok(Ok((None, None)))
+}
+
+/// Whether a `TypeProto` is a map.
+fn is_map(data: &[u8], range: Range<usize>) -> Result<bool, OnnxError> {
+    for field in Fields::within(data, range) {
+        if field?.number == 5 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn tensor_type(data: &[u8], range: Range<usize>) -> Result<Result<Declared, String>, OnnxError> {

@@ -22,10 +22,12 @@ fn build_optional(definition: &Definition<'_>) -> Result<Built, Refusal> {
     let inner = match definition.input_type(0) {
         Some(ValueType::Optional(_)) => return Err(definition.unsupported_type(0)),
         Some(value_type) => value_type.clone(),
-        // The attribute can name tensors only.
-        None => ValueType::Tensor(definition.attributes.element_type("type")?.ok_or_else(|| {
-            Refusal::new("neither an input nor the attribute type says what the optional holds")
-        })?),
+        None => match definition.attributes.nested_type("type") {
+            Ok(Some(nested)) => nested.clone(),
+            _ => ValueType::Tensor(definition.attributes.element_type("type")?.ok_or_else(|| {
+                Refusal::new("neither an input nor the attribute type says what the optional holds")
+            })?),
+        },
     };
     Ok(Built { operator: Box::new(MakeOptional), types: vec![ValueType::Optional(Box::new(inner))] })
 }

@@ -11,7 +11,7 @@ use crate::{
         files::DataFiles,
         model::{Constant, Graph, Node, ValueId},
     },
-    tensor::Tensor,
+    tensor::{ElementType, Tensor},
 };
 
 /// The constants of a model. Each is given away to the last one who needs it.
@@ -34,6 +34,18 @@ impl ConstantStore {
         self.constants
             .values()
             .map(|constant| constant.shape().iter().copied().fold(1, usize::saturating_mul))
+            .fold(0, usize::saturating_add)
+    }
+
+    /// The bytes of constants of 16-bit floats.
+    pub(super) fn half_bytes(&self) -> usize {
+        let half = |constant: &&Constant| {
+            matches!(constant.element_type(), ElementType::Half | ElementType::Bfloat16)
+        };
+        self.constants
+            .values()
+            .filter(half)
+            .map(|constant| constant.shape().iter().copied().fold(2, usize::saturating_mul))
             .fold(0, usize::saturating_add)
     }
 

@@ -154,6 +154,7 @@ impl Planner<'_> {
             return Err(self.refusal(node, "it has more outputs than its graph"));
         }
         let mut outputs = Vec::new();
+        let mut wrapped = Vec::new();
         for (index, value_type) in types.iter().enumerate() {
             let given = outcome.outputs.get(index + 1).and_then(|fact| fact.value_type.as_ref());
             let joined = join(value_type, given);
@@ -162,18 +163,19 @@ impl Planner<'_> {
                     self.refusal(node, format!("the value {index} changes its type from turn to turn"))
                 );
             };
+            wrapped.push(joined != *value_type);
             outputs.push(Fact::typed(joined));
         }
         let mut scanned = Vec::new();
-        for fact in outcome.outputs.iter().skip(carried + 1) {
+        for (index, fact) in outcome.outputs.iter().enumerate().skip(carried + 1) {
             let Some(element_type) = fact.element_type() else {
                 return Err(self.refusal(node, "it gathers values that are not tensors"));
             };
-            let shape = fact.known_or_zero();
+            let shape = outcome.shape_unrun(index);
             outputs.push(Fact::typed(ValueType::Tensor(element_type)));
             scanned.push(Carried { element_type, shape });
         }
-        let operator = Loop { body: outcome.program, carried, scanned, captures: node.captures.len() };
+        let operator = Loop { body: outcome.program, wrapped, scanned, captures: node.captures.len() };
         Ok((Box::new(operator), outputs))
     }
 
@@ -250,7 +252,7 @@ impl Planner<'_> {
             if let Some(scan) = index.checked_sub(states) {
                 scan_outputs.push(ScanOutput {
                     element_type,
-                    shape: fact.known_or_zero(),
+                    shape: outcome.shape_unrun(index),
                     axis: output_axes.get(scan).copied().unwrap_or(0),
                     backwards: output_directions.get(scan).copied().unwrap_or(0) == 1,
                 });
@@ -320,5 +322,9 @@ impl Planner<'_> {
 /// The type of a value that is first of one type and then of another. An optional may begin
 /// as what it holds.
 fn join(first: &ValueType, later: Option<&ValueType>) -> Option<ValueType> {
-    (Some(first) == later).then(|| first.clone())
+    match (first, later) {
+        (first, Some(later)) if first == later => Some(first.clone()),
+        (ValueType::Optional(inner), Some(later)) if inner.as_ref() == later => Some(later.clone()),
+        _ => None,
+    }
 }

@@ -10,17 +10,23 @@ use super::{
     partition::{Stages, Vertex},
 };
 use crate::{
-    facts::{Fact, Query, infer, size::Sizes},
+    facts::{
+        Fact, Inferred, Query, infer,
+        size::{Size, Sizes},
+    },
     island::{
         Operand, Translation,
         build::{BuildError, Member, Plot, build},
-        rules::{View, translate},
+        rules::{Producers, View, translate},
     },
     onnx::model::{Graph, Node, ValueId},
     operators::{Built, Definition, Input, Operator, Refusal, find},
     program::{Label, Program, Source, Step},
-    tensor::{Tensor, Value, ValueType},
+    tensor::{ElementType, Tensor, Value, ValueType},
 };
+
+/// Bytes that rten may compute at load beyond eight times the file.
+const FIXED: usize = 64 << 20;
 
 /// How often islands are formed anew when some were dissolved.
 const LIGHT_ROUNDS: usize = 4;
@@ -61,12 +67,26 @@ impl Planner<'_> {
         let mut facts: Facts = entry.into_iter().collect();
         let nodes = self.live(nodes, outputs.iter().map(|port| port.value));
         let mut placed = Vec::new();
-        for mut node in nodes {
-            // Constants are constants in nested graphs, too.
-            node.captures.retain(|value| !self.constants.contains(*value));
-            let placement = self.place(&node, &mut facts, &mut sizes)?;
+        let mut nodes = nodes;
+        let mut origins: HashMap<ValueId, usize> = HashMap::new();
+        for (index, node) in nodes.iter().enumerate() {
+            for output in node.outputs.iter().flatten() {
+                origins.insert(*output, index);
+            }
+        }
+        let mut placements = Vec::with_capacity(nodes.len());
+        for index in 0..nodes.len() {
+            // Constants are constants in nested graphs, too, those that were folded included.
+            if let Some(node) = nodes.get_mut(index) {
+                node.captures.retain(|value| !self.constants.contains(*value));
+            }
+            let Some(node) = nodes.get(index) else { break };
+            let producers = Producers { nodes: &nodes, origins: &origins };
+            let placement = self.place(node, producers, &mut facts, &mut sizes)?;
             let worker = if placement.is_some() { Worker::Own } else { Worker::Folded };
-            let line = self.describe(&node, &facts, &sizes, worker);
+            placements.push((placement, self.describe(node, &facts, &sizes, worker)));
+        }
+        for (node, (placement, line)) in nodes.into_iter().zip(placements) {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
         stage(&mut placed);
@@ -77,7 +97,7 @@ impl Planner<'_> {
         for port in &outputs {
             output_facts.push(self.fact(&facts, port.value).unwrap_or_default());
         }
-        let ports = outputs.into_iter().map(|port| port.declaration.name).collect();
+        let ports = outputs.into_iter().map(|port| port.declaration).collect();
         Ok(Outcome { program, outputs: output_facts, ports })
     }
 
@@ -106,6 +126,7 @@ impl Planner<'_> {
     fn place(
         &mut self,
         node: &Node,
+        producers: Producers<'_>,
         facts: &mut Facts,
         sizes: &mut Sizes,
     ) -> Result<Option<Placement>, PlanError> {
@@ -141,7 +162,21 @@ impl Planner<'_> {
         }
 
         let references: Vec<Option<&Fact>> = inputs.iter().map(Option::as_ref).collect();
-        let translation = translate(&View { node, inputs: &references, sizes });
+        let fact = |value: ValueId| self.fact(facts, value);
+        let view = View { node, inputs: &references, sizes, producers, fact: &fact };
+        let translation = if self.is_rounded(&references) { None } else { translate(&view) };
+        let inferred = infer(&Query { node, inputs: &references }, sizes);
+        // rten computes at load what depends on constants only, and asks nobody for the memory.
+        let is_fixed = references.iter().flatten().all(|fact| fact.is_fixed);
+        let fixed = if is_fixed { known_bytes(&inferred) } else { Some(0) };
+        let translation = match fixed.and_then(|bytes| self.fixed_bytes.checked_add(bytes)) {
+            Some(total) if total <= self.plan.file.saturating_mul(8).saturating_add(FIXED) => {
+                self.fixed_bytes = total;
+                translation
+            }
+            _ => None,
+        };
+        let in_island = translation.is_some();
         let (placement, types) = match translation {
             Some(translation) => {
                 let types = translation.types.clone();
@@ -152,7 +187,16 @@ impl Planner<'_> {
                 (Placement::Own(built.operator), built.types)
             }
         };
-        let mut inferred = infer(&Query { node, inputs: &references }, sizes).into_iter();
+        if let Some(values) = known_outputs(node, &types, &inferred) {
+            for (output, tensor) in node.outputs.iter().zip(values) {
+                if let Some(output) = output {
+                    self.constants.insert(*output, tensor);
+                }
+            }
+            self.constants.forget(node);
+            return Ok(None);
+        }
+        let mut inferred = inferred.into_iter();
         for (index, output) in node.outputs.iter().enumerate() {
             let found = inferred.next().unwrap_or_default();
             let Some(output) = output else { continue };
@@ -161,6 +205,7 @@ impl Planner<'_> {
             })?;
             let is_tensor = matches!(value_type, ValueType::Tensor(_));
             let mut fact = Fact::typed(value_type);
+            fact.is_fixed = is_fixed && in_island;
             if is_tensor {
                 fact.shape = found.shape;
                 fact.range = found.range;
@@ -169,6 +214,17 @@ impl Planner<'_> {
             facts.insert(*output, fact);
         }
         Ok(Some(placement))
+    }
+
+    /// Whether a node's numbers are rounded to a narrow type after each operator, which islands do
+    /// not: they compute in 32 bits, as other runtimes do for models with weights of 16 bits.
+    /// Without such weights there is no speed to win.
+    fn is_rounded(&self, inputs: &[Option<&Fact>]) -> bool {
+        !self.has_half_weights
+            && inputs
+                .iter()
+                .flatten()
+                .any(|fact| matches!(fact.element_type(), Some(ElementType::Half | ElementType::Bfloat16)))
     }
 
     /// Computes a node of constants. False if that can't be done, or is not worth it.
@@ -396,7 +452,7 @@ impl Planner<'_> {
                 }
             }
         }
-        for value in &leaving {
+        for value in members.iter().flat_map(|member| member.outputs.iter().flatten()) {
             if let Some(fact) = facts.get(value) {
                 known.insert(*value, fact.clone());
             }
@@ -452,6 +508,43 @@ impl Planner<'_> {
     }
 }
 
+/// The bytes of outputs, if their shapes are known.
+fn known_bytes(outputs: &[Inferred]) -> Option<usize> {
+    if outputs.is_empty() {
+        return None;
+    }
+    outputs.iter().try_fold(0_usize, |sum, output| {
+        let shape = output.shape.as_ref()?;
+        let bytes = shape
+            .iter()
+            .try_fold(4_usize, |product, size| product.checked_mul(usize::try_from(size.value()?).ok()?))?;
+        sum.checked_add(bytes)
+    })
+}
+
+/// The outputs of a node, if their numbers follow from what is known of shapes.
+fn known_outputs(node: &Node, types: &[ValueType], inferred: &[Inferred]) -> Option<Vec<Tensor>> {
+    if node.outputs.is_empty() || inferred.len() < node.outputs.len() {
+        return None;
+    }
+    let known = |(value_type, inferred): (&ValueType, &Inferred)| {
+        let shape = inferred.shape.as_ref()?;
+        let shape: Option<Vec<usize>> =
+            shape.iter().map(|size| usize::try_from(size.value()?).ok()).collect();
+        let numbers: Option<Vec<i64>> = inferred.contents.as_ref()?.iter().map(Size::value).collect();
+        match value_type.tensor()? {
+            ElementType::Int64 => Tensor::from_vec(shape?, numbers?),
+            ElementType::Int32 => {
+                let numbers: Option<Vec<i32>> =
+                    numbers?.into_iter().map(|number| i32::try_from(number).ok()).collect();
+                Tensor::from_vec(shape?, numbers?)
+            }
+            _ => None,
+        }
+    };
+    types.iter().zip(inferred).take(node.outputs.len()).map(known).collect()
+}
+
 /// The values that leave the islands that make them.
 fn leaving(placed: &[Placed], outputs: impl Iterator<Item = ValueId>) -> HashSet<ValueId> {
     let island = |entry: &Placed| matches!(entry.placement, Placement::Island(_)).then_some(entry.stage);
@@ -474,11 +567,14 @@ fn leaving(placed: &[Placed], outputs: impl Iterator<Item = ValueId>) -> HashSet
 fn stage(placed: &mut [Placed]) {
     let mut stages = Stages::default();
     for entry in placed {
-        let is_island = matches!(entry.placement, Placement::Island(_));
+        let island_nodes = match &entry.placement {
+            Placement::Island(translation) => Some(translation.nodes.len()),
+            Placement::Own(_) => None,
+        };
         entry.stage = stages.next(Vertex {
             inputs: &mut entry.node.inputs.iter().flatten().chain(&entry.node.captures).copied(),
             outputs: &mut entry.node.outputs.iter().flatten().copied(),
-            is_island,
+            island_nodes,
         });
     }
 }

@@ -10,32 +10,68 @@ use std::collections::HashMap;
 
 use crate::onnx::model::ValueId;
 
+/// The longest chain of rten's nodes in an island: rten's planner calls itself for each node of a
+/// chain, and the stack of a thread is short.
+const LONGEST_CHAIN: usize = 1000;
+
+/// The most nodes of an island: rten's optimizer compares many of them with one another.
+const LARGEST_ISLAND: usize = 20_000;
+
 /// A node as far as the partition needs it.
 pub(super) struct Vertex<'a> {
     pub(super) inputs: &'a mut dyn Iterator<Item = ValueId>,
     pub(super) outputs: &'a mut dyn Iterator<Item = ValueId>,
-    pub(super) is_island: bool,
+    /// For a node of an island, how many nodes of rten it is.
+    pub(super) island_nodes: Option<usize>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    stage: usize,
+    by_island: bool,
+    /// The longest chain of rten's nodes of this stage up to it.
+    chain: usize,
 }
 
 /// Gives nodes their stages, one after the other, in the order of the graph.
 #[derive(Debug, Default)]
 pub(super) struct Stages {
-    /// The stage of each value and whether an island makes it.
-    values: HashMap<ValueId, (usize, bool)>,
+    values: HashMap<ValueId, Origin>,
+    /// How many nodes of rten each stage has.
+    counts: HashMap<usize, usize>,
 }
 
 impl Stages {
     /// The stage of the next node. Ours is 0 where no island comes before; islands begin at 1.
     pub(super) fn next(&mut self, vertex: Vertex<'_>) -> usize {
-        let mut stage = usize::from(vertex.is_island);
+        let by_island = vertex.island_nodes.is_some();
+        let nodes = vertex.island_nodes.unwrap_or(0);
+        let mut stage = usize::from(by_island);
+        let mut chain = 0;
         for input in vertex.inputs {
-            if let Some((before, by_island)) = self.values.get(&input) {
-                let step = usize::from(vertex.is_island && !by_island);
-                stage = stage.max(before + step);
+            if let Some(origin) = self.values.get(&input) {
+                let least = origin.stage + usize::from(by_island && !origin.by_island);
+                if least > stage {
+                    (stage, chain) = (least, 0);
+                }
+                if origin.stage == stage && origin.by_island {
+                    chain = chain.max(origin.chain);
+                }
             }
         }
+        if by_island {
+            chain += nodes;
+            if chain > LONGEST_CHAIN {
+                (stage, chain) = (stage + 1, nodes);
+            }
+            while self.counts.get(&stage).copied().unwrap_or(0) + nodes > LARGEST_ISLAND {
+                (stage, chain) = (stage + 1, nodes);
+            }
+            *self.counts.entry(stage).or_default() += nodes;
+        }
         for output in vertex.outputs {
-            self.values.insert(output, (stage, vertex.is_island));
+            self.values.insert(output, Origin { stage, by_island, chain });
         }
         stage
     }
@@ -53,7 +89,7 @@ mod tests {
                 stages.next(Vertex {
                     inputs: &mut inputs.iter().map(|input| ValueId(*input)),
                     outputs: &mut [*output].into_iter().map(ValueId),
-                    is_island: *is_island,
+                    island_nodes: is_island.then_some(1),
                 })
             })
             .collect()
@@ -78,5 +114,20 @@ mod tests {
             stages(&[(&[0], 1, false), (&[1], 2, true), (&[0], 3, true), (&[2, 3], 4, true)]),
             [0, 1, 1, 1]
         );
+    }
+
+    #[test]
+    fn chains_end() {
+        let mut found = Stages::default();
+        let last = (0..3500_u32)
+            .map(|index| {
+                found.next(Vertex {
+                    inputs: &mut [ValueId(index)].into_iter(),
+                    outputs: &mut [ValueId(index + 1)].into_iter(),
+                    island_nodes: Some(1),
+                })
+            })
+            .last();
+        assert_eq!(last, Some(4));
     }
 }

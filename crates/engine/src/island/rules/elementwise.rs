@@ -1,6 +1,6 @@
 //! Operators that work on each element by itself.
 
-use super::{View, clamp, node, single};
+use super::{View, clamp, fusions::is_arithmetic_mistaken, node, single};
 use crate::{
     island::{IslandNode, Kind, Operand, Target, Translation},
     operators::Attribute,
@@ -184,7 +184,7 @@ fn result_fits(
 
 fn arithmetic(view: &View<'_>) -> Option<Translation> {
     // Before opset 7 broadcasting was an attribute.
-    if view.node.opset < 7 || view.input_count() != 2 {
+    if view.node.opset < 7 || view.input_count() != 2 || is_arithmetic_mistaken(view) {
         return None;
     }
     let floats = view.is_float(0) && view.is_float(1);
@@ -239,7 +239,7 @@ fn contents_fit(view: &View<'_>) -> bool {
 
 /// Whole numbers divided by 0 are an error in both; by -1 the smallest overflows.
 fn divide(view: &View<'_>) -> Option<Translation> {
-    if view.node.opset < 7 {
+    if view.node.opset < 7 || is_arithmetic_mistaken(view) {
         return None;
     }
     let floats = view.is_float(0) && view.is_float(1);

@@ -166,7 +166,76 @@ fn pad(view: &View<'_>) -> Option<Translation> {
     single(node("Pad", inputs, attributes), view.value_type(0)?)
 }
 
+/// rten takes cubic for linear, aligns corners wrongly and has no antialiasing; it resizes the
+/// last two of four dimensions.
 fn resize(view: &View<'_>) -> Option<Translation> {
-    let _ = view;
-    None
+    let names = [
+        "mode",
+        "nearest_mode",
+        "coordinate_transformation_mode",
+        "scales",
+        "cubic_coeff_a",
+        "exclude_outside",
+        "antialias",
+        "extrapolation_value",
+    ];
+    if !view.is_float(0) || view.rank(0)? != 4 || !view.has_only(&names) {
+        return None;
+    }
+    if view.attribute_integer("antialias", 0)? != 0 {
+        return None;
+    }
+    let is_upsample = view.operator() == "Upsample";
+    // Before opset 11 Resize was what Upsample is.
+    let is_old = is_upsample || view.node.opset < 11;
+    let mode = view.attribute_text("mode")?.unwrap_or("nearest");
+    let coordinates = match view.attribute_text("coordinate_transformation_mode")? {
+        Some(mode) if !is_old => mode,
+        None if is_old => "asymmetric",
+        None => "half_pixel",
+        Some(_) => return None,
+    };
+    let nearest = match view.attribute_text("nearest_mode")? {
+        Some(mode) if !is_old => mode,
+        None if is_old => "floor",
+        None => "round_prefer_floor",
+        Some(_) => return None,
+    };
+    if !matches!(mode, "nearest" | "linear" | "bilinear")
+        || !matches!(coordinates, "half_pixel" | "asymmetric" | "pytorch_half_pixel")
+        || !matches!(nearest, "floor" | "ceil" | "round_prefer_floor" | "round_prefer_ceil")
+    {
+        return None;
+    }
+    let mode = if mode == "bilinear" { "linear" } else { mode };
+    let shape = view.input(0)?.shape.as_ref()?;
+    let sizes = (!is_old).then(|| view.input(3)).flatten();
+    let (scales, sizes) = match sizes {
+        Some(sizes) => {
+            let contents = sizes.contents.as_ref().filter(|contents| contents.len() == 4)?;
+            if contents.get(..2)? != shape.get(..2)? || !view.is_integer(3) {
+                return None;
+            }
+            (None, view.operand(3))
+        }
+        None => {
+            let scales = if view.node.attributes.contains("scales") {
+                view.node.attributes.floats("scales").ok()??.to_vec()
+            } else {
+                view.input(if is_old { 1 } else { 2 })?.constant.as_ref()?.values::<f32>()?.to_vec()
+            };
+            if scales.len() != 4 || scales.get(..2)? != [1.0, 1.0] || scales.iter().any(|scale| *scale <= 0.0)
+            {
+                return None;
+            }
+            (Some(Operand::Constant(Tensor::vector(scales))), None)
+        }
+    };
+    let text = |value: &str| Attribute::Text(value.as_bytes().to_vec().into());
+    let attributes = vec![
+        ("mode", text(mode)),
+        ("nearest_mode", text(nearest)),
+        ("coordinate_transformation_mode", text(coordinates)),
+    ];
+    single(node("Resize", vec![view.operand(0), None, scales, sizes], attributes), view.value_type(0)?)
 }

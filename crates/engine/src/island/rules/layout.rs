@@ -1,10 +1,10 @@
 //! Operators that move elements and compute none.
 
-use super::{View, axis, node, single, vector};
+use super::{View, axis, fusions::is_repetition_mistaken, node, single, vector};
 use crate::{
     island::{IslandNode, Kind, Target, Translation},
     operators::Attribute,
-    tensor::{ElementType, ValueType},
+    tensor::{ElementType, Tensor, ValueType},
 };
 
 pub(super) fn translate(view: &View<'_>) -> Option<Translation> {
@@ -20,6 +20,8 @@ pub(super) fn translate(view: &View<'_>) -> Option<Translation> {
         "Slice" => slice(view),
         "Split" => split(view),
         "Expand" => expand(view),
+        "ConstantOfShape" => constant_of_shape(view),
+        "Range" => range(view),
         "Tile" => tile(view),
         "Trilu" => trilu(view),
         "DepthToSpace" => depth_to_space(view),
@@ -52,7 +54,9 @@ fn shape(view: &View<'_>) -> Option<Translation> {
 }
 
 fn reshape(view: &View<'_>) -> Option<Translation> {
-    movable(view, 0).then_some(())?;
+    if !movable(view, 0) || is_repetition_mistaken(view) {
+        return None;
+    }
     let allow_zero = view.attribute_integer("allowzero", 0)?;
     let target = match view.attribute_integers("shape")? {
         Some(shape) => vector(&shape),
@@ -228,7 +232,7 @@ fn trilu(view: &View<'_>) -> Option<Translation> {
     let mut inputs = vec![view.operand(0)];
     if let Some(diagonal) = view.integers(1) {
         let diagonal = i32::try_from(*diagonal.first()?).ok()?;
-        inputs.push(Some(crate::island::Operand::Constant(crate::tensor::Tensor::scalar(diagonal))));
+        inputs.push(Some(crate::island::Operand::Constant(Tensor::scalar(diagonal))));
     }
     single(node("Trilu", inputs, vec![("upper", Attribute::Integer(upper))]), view.value_type(0)?)
 }
@@ -244,4 +248,37 @@ fn depth_to_space(view: &View<'_>) -> Option<Translation> {
         ("mode", Attribute::Text(mode.as_bytes().to_vec().into())),
     ];
     single(node("DepthToSpace", view.operands(1), attributes), view.value_type(0)?)
+}
+
+/// The size of the output depends on a value: only where it follows from shapes.
+fn constant_of_shape(view: &View<'_>) -> Option<Translation> {
+    if !view.is_integer(0) || view.input(0)?.contents.is_none() {
+        return None;
+    }
+    let value = view.node.attributes.tensor("value").ok()?;
+    let element_type = value.map_or(ElementType::Float, Tensor::element_type);
+    let value = match value {
+        None => Tensor::vector(vec![0.0_f32]),
+        Some(value) => match value.element_type() {
+            ElementType::Float | ElementType::Int32 => value.clone(),
+            ElementType::Int64 | ElementType::Bool => {
+                let number = crate::facts::integers(value)?.first().copied()?;
+                Tensor::vector(vec![i32::try_from(number).ok()?])
+            }
+            _ => return None,
+        },
+    };
+    let attributes = vec![("value", Attribute::Tensor(value))];
+    single(node("ConstantOfShape", view.operands(1), attributes), ValueType::Tensor(element_type))
+}
+
+/// The size of the output depends on values: only where it follows from shapes.
+fn range(view: &View<'_>) -> Option<Translation> {
+    let known = |index: usize| {
+        view.is_integer(index) && view.input(index).is_some_and(|fact| fact.contents.is_some())
+    };
+    if !(0..3).all(known) || view.integers(2)?.first().is_none_or(|step| *step <= 0) {
+        return None;
+    }
+    single(node("Range", view.operands(3), Vec::new()), view.value_type(0)?)
 }

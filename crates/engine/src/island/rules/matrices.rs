@@ -19,9 +19,48 @@ pub(super) fn translate(view: &View<'_>) -> Option<Translation> {
     }
 }
 
+/// Operators of the domain com.microsoft.
 pub(super) fn translate_contributed(view: &View<'_>) -> Option<Translation> {
-    let _ = view;
-    None
+    let contributed = |count: usize, attributes: Vec<(&'static str, Attribute)>| {
+        let node =
+            IslandNode { domain: "com.microsoft", ..node(view.operator(), view.operands(count), attributes) };
+        single(node, view.value_type(0)?)
+    };
+    let count = view.input_count();
+    let floats = || (0..count).all(|index| !view.has_input(index) || view.is_float(index));
+    match view.operator() {
+        "Gelu" if floats() && count == 1 => contributed(1, Vec::new()),
+        "QuickGelu" if floats() && count == 1 => {
+            contributed(1, vec![("alpha", Attribute::Float(view.attribute_float("alpha", 1.702)?))])
+        }
+        "FastGelu" | "BiasGelu" if floats() && (count == 2 || view.operator() == "FastGelu") => {
+            // The bias is a vector as long as the last dimension.
+            let rank = view.rank(0)?;
+            let fits = count == 1
+                || view.rank(1)? == 1
+                    && view.input(1)?.dimension(0) == view.input(0)?.dimension(rank.checked_sub(1)?);
+            if fits { contributed(count, Vec::new()) } else { None }
+        }
+        "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization"
+            if floats() && count >= 3 && matches!(view.rank(0), Some(2 | 3)) =>
+        {
+            let outputs = view.output_count();
+            if [1, 2].into_iter().any(|index| view.node.outputs.get(index).copied().flatten().is_some()) {
+                return None;
+            }
+            let epsilon = view.attribute_float("epsilon", 1e-12)?;
+            let targets = (0..outputs)
+                .map(|index| if matches!(index, 1 | 2) { Target::Unused } else { Target::Output(index) })
+                .collect();
+            let node = IslandNode {
+                domain: "com.microsoft",
+                outputs: targets,
+                ..node(view.operator(), view.operands(count), vec![("epsilon", Attribute::Float(epsilon))])
+            };
+            Some(Translation { nodes: vec![node], types: vec![view.value_type(0)?; outputs], heavy: false })
+        }
+        _ => None,
+    }
 }
 
 /// rten's product of a tensor of many dimensions and a vector is wrong.

@@ -2,9 +2,10 @@
 //! with the zero point.
 
 use super::{
+    kernel::BLOCK,
     matmul::each_scale,
     number::{Bytes, Quantized, byte_type, check_same_type},
-    panel::{Panel, multiply},
+    panel::{Columns, Rows, multiply},
     scales::{Each, Scale, check_scale, each_zero_point, single_zero_point},
     window::{Geometry, Tap, Window},
 };
@@ -101,27 +102,35 @@ impl Task {
         context: &Context<'_>,
         mut finish: impl FnMut(usize, usize, &[i32]),
     ) -> Result<(), OperatorError> {
+        if self.positions == 0 || self.images == 0 {
+            return Ok(());
+        }
         let depth = self.channels * self.geometry.places();
         let block = POSITIONS.min(self.positions);
-        let mut filters = Panel::new(self.filters, depth, context)?;
-        let mut windows = Panel::new(block, depth, context)?;
+        let table = self.places(context)?;
+        let mut filters = Rows::new(self.filters, depth, context)?;
+        let mut windows = Columns::new(block, depth, context)?;
         let mut sums = vec![0; context.reserve(ElementType::Int32, &[self.filters, block])?];
         for group in 0..self.groups {
             for filter in 0..self.filters {
                 let index = group * self.filters + filter;
-                filters.fill_row(filter, weights.part(index * depth, depth), weight_zero_points.of(index));
+                filters.fill(filter, weights.part(index * depth, depth), weight_zero_points.of(index));
             }
             for image in 0..self.images {
                 let elements = self.channels * self.size;
                 let part = input.part((image * self.groups + group) * elements, elements);
                 for first in (0..self.positions).step_by(POSITIONS) {
                     context.check()?;
-                    windows.set_rows(POSITIONS.min(self.positions - first));
+                    windows.set_count(POSITIONS.min(self.positions - first));
                     match part {
-                        Bytes::Signed(values) => self.fill_windows(values, zero_point, first, &mut windows),
-                        Bytes::Unsigned(values) => self.fill_windows(values, zero_point, first, &mut windows),
+                        Bytes::Signed(values) => {
+                            self.fill_windows(values, zero_point, &table, first, &mut windows)
+                        }
+                        Bytes::Unsigned(values) => {
+                            self.fill_windows(values, zero_point, &table, first, &mut windows)
+                        }
                     }
-                    let count = windows.rows();
+                    let count = windows.count();
                     multiply(&filters, &windows, &mut sums, count);
                     for (filter, sums) in sums.chunks_exact(count).take(self.filters).enumerate() {
                         let index = group * self.filters + filter;
@@ -133,54 +142,67 @@ impl Task {
         Ok(())
     }
 
-    /// Makes a row of each position: the window's places in each channel, less the zero point.
+    /// Where each place of the window lies in a channel, by place, then by position.
+    fn places(&self, context: &Context<'_>) -> Result<Vec<u32>, OperatorError> {
+        let places = self.geometry.places();
+        let mut table = vec![PADDING; context.reserve(ElementType::Uint32, &[places, self.positions])?];
+        if u32::try_from(self.size).is_err() {
+            return Err(OperatorError::inputs("a channel of the input has more than 4294967295 elements"));
+        }
+        let mut taps = Vec::with_capacity(places);
+        for position in 0..self.positions {
+            self.geometry.taps(position, &mut taps);
+            for (place, tap) in taps.iter().enumerate() {
+                if let Tap::Inside(offset) = tap {
+                    table[place * self.positions + position] = *offset as u32;
+                }
+            }
+        }
+        Ok(table)
+    }
+
+    /// Makes a column of each position: the window's places in each channel, less the zero point.
     fn fill_windows<T: Copy + Into<i16>>(
         &self,
         values: &[T],
         zero_point: i32,
+        table: &[u32],
         first: usize,
-        windows: &mut Panel,
+        windows: &mut Columns,
     ) {
         let zero_point = zero_point as i16;
         let places = self.geometry.places();
-        if self.geometry.is_pointwise() {
-            for (channel, values) in values.chunks_exact(self.size).enumerate() {
-                let values = &values[first..first + windows.rows()];
-                for (row, value) in values.iter().enumerate() {
-                    windows.row_mut(row)[channel] = (*value).into() - zero_point;
-                }
-            }
-            return;
-        }
-        let mut taps = Vec::with_capacity(places);
-        let mut offsets = Vec::with_capacity(places);
-        for row in 0..windows.rows() {
-            self.geometry.taps(first + row, &mut taps);
-            offsets.clear();
-            offsets.extend(taps.iter().filter_map(|tap| match tap {
-                Tap::Inside(offset) => Some(*offset),
-                Tap::Padding | Tap::Beyond => None,
-            }));
-            let to = windows.row_mut(row).chunks_exact_mut(places.max(1));
-            let channels = to.zip(values.chunks_exact(self.size.max(1)));
-            if offsets.len() == places {
-                for (to, values) in channels {
-                    for (place, offset) in to.iter_mut().zip(&offsets) {
-                        *place = values[*offset].into() - zero_point;
-                    }
-                }
-            } else {
-                for (to, values) in channels {
-                    for (place, tap) in to.iter_mut().zip(&taps) {
-                        *place = match tap {
-                            Tap::Inside(offset) => values[*offset].into() - zero_point,
-                            Tap::Padding | Tap::Beyond => 0,
-                        };
+        for (block, start) in (first..first + windows.count()).step_by(BLOCK).enumerate() {
+            let count = BLOCK.min(first + windows.count() - start);
+            for place in 0..places {
+                let offsets = &table[place * self.positions + start..][..count];
+                let run = contiguous(offsets);
+                for (channel, values) in values.chunks_exact(self.size.max(1)).enumerate() {
+                    let to = windows.step_mut(block, channel * places + place).iter_mut().step_by(2);
+                    if let Some(start) = run {
+                        for (to, value) in to.zip(&values[start..start + count]) {
+                            *to = (*value).into() - zero_point;
+                        }
+                    } else {
+                        for (to, offset) in to.zip(offsets) {
+                            *to =
+                                values.get(*offset as usize).map_or(0, |value| (*value).into() - zero_point);
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// A place of the window in the padding: beyond every channel.
+const PADDING: u32 = u32::MAX;
+
+/// Where offsets begin that follow one another.
+fn contiguous(offsets: &[u32]) -> Option<usize> {
+    let first = *offsets.first()?;
+    let follows = |(index, offset): (usize, &u32)| first.checked_add(index as u32) == Some(*offset);
+    (first != PADDING && offsets.iter().enumerate().all(follows)).then_some(first as usize)
 }
 
 #[derive(Debug)]

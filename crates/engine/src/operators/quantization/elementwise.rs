@@ -111,9 +111,13 @@ impl Compute for Arithmetic {
                 let (a_ratio, b_ratio) = (a.scale / to.scale, b.scale / to.scale);
                 let fixed =
                     to.zero_point as f32 - (a_ratio * a.zero_point as f32 + b_ratio * b.zero_point as f32);
+                // One rounding for a product and a sum: exact in 64 bits, then rounded.
+                let fused = |x: i32, ratio: f32, more: f32| {
+                    (f64::from(x) * f64::from(ratio) + f64::from(more)) as f32
+                };
                 pairing.for_each(|i, j| {
-                    let (x, y): (i32, i32) = (left[i].into(), right[j].into());
-                    results.push(T::round(y as f32 * b_ratio + (x as f32 * a_ratio + fixed), 0));
+                    let sum = fused(right[j].into(), b_ratio, fused(left[i].into(), a_ratio, fixed));
+                    results.push(T::round(sum, 0));
                 });
             }
             Self::Multiply => pairing.for_each(|i, j| {

@@ -1,45 +1,69 @@
-//! Products of rows of 16-bit integers, with the widest instructions of the processor.
+//! Products of 16-bit integers, with the widest instructions of the processor.
 
-/// Depths are multiples of this: the 16-bit integers of the widest vector.
-pub(super) const WIDTH: usize = 32;
+/// How many columns are multiplied at once.
+pub(super) const BLOCK: usize = 16;
 
-/// Rows of equal depth, one after another.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
-    /// All rows.
-    pub(super) values: &'a [i16],
-    /// How many values a row has: a multiple of [`WIDTH`].
-    pub(super) depth: usize,
-}
+/// The sums of one row, by column.
+type Sums = [i32; BLOCK];
 
-impl<'a> Rows<'a> {
-    fn count(self) -> usize {
-        self.values.len() / self.depth
-    }
-
-    fn row(self, index: usize) -> &'a [i16] {
-        &self.values[index * self.depth..(index + 1) * self.depth]
-    }
-}
-
-/// Multiplies each row of `left` with each of `right`, which has the same depth.
-pub(super) fn multiply(left: Rows<'_>, right: Rows<'_>, products: &mut [i32], stride: usize) {
+/// Multiplies rows, each of `depth` numbers, with a block of columns (`panel::Columns`).
+/// `depth` is even. Each row's sums are handed to `write`.
+pub(super) fn multiply(rows: &[i16], depth: usize, block: &[i16], write: impl FnMut(usize, &Sums)) {
+    assert!(
+        depth.is_multiple_of(2) && block.len() >= depth * BLOCK,
+        "a block has as many numbers as its depth says"
+    );
     #[cfg(target_arch = "x86_64")]
-    if x86::multiply(left, right, products, stride) {
-        return;
-    }
-    multiply_portably(left, right, products, stride);
-}
-
-fn multiply_portably(left: Rows<'_>, right: Rows<'_>, products: &mut [i32], stride: usize) {
-    for i in 0..left.count() {
-        let row = left.row(i);
-        for j in 0..right.count() {
-            let pairs = row.iter().zip(right.row(j));
-            products[i * stride + j] =
-                pairs.fold(0_i32, |sum, (a, b)| sum.wrapping_add(i32::from(*a) * i32::from(*b)));
+    {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
+            return by_tiles::<8>(rows, depth, block, x86::tile_avx512, x86::tile_avx512, write);
+        }
+        if is_x86_feature_detected!("avx2") {
+            return by_tiles::<4>(rows, depth, block, x86::tile_avx2, x86::tile_avx2, write);
         }
     }
+    by_tiles::<4>(rows, depth, block, tile, tile, write);
+}
+
+/// Multiplies `R` rows at a time, then one at a time. Each tile gets rows of `depth`.
+fn by_tiles<const R: usize>(
+    rows: &[i16],
+    depth: usize,
+    block: &[i16],
+    many: impl Fn([&[i16]; R], &[i16]) -> [Sums; R],
+    one: impl Fn([&[i16]; 1], &[i16]) -> [Sums; 1],
+    mut write: impl FnMut(usize, &Sums),
+) {
+    let block = &block[..depth * BLOCK];
+    let tiles = rows.chunks_exact(R * depth);
+    let rest = tiles.remainder();
+    let mut row = 0;
+    for tile in tiles {
+        let rows = std::array::from_fn(|index| &tile[index * depth..(index + 1) * depth]);
+        for sums in &many(rows, block) {
+            write(row, sums);
+            row += 1;
+        }
+    }
+    for last in rest.chunks_exact(depth) {
+        let [sums] = one([last], block);
+        write(row, &sums);
+        row += 1;
+    }
+}
+
+/// The sums of rows, on any processor.
+fn tile<const R: usize>(rows: [&[i16]; R], block: &[i16]) -> [Sums; R] {
+    rows.map(|row| {
+        let mut sums = [0_i32; BLOCK];
+        for (pair, columns) in row.chunks_exact(2).zip(block.chunks_exact(2 * BLOCK)) {
+            let (first, second) = (i32::from(pair[0]), i32::from(pair[1]));
+            for (sum, column) in sums.iter_mut().zip(columns.chunks_exact(2)) {
+                *sum = sum.wrapping_add(first * i32::from(column[0]) + second * i32::from(column[1]));
+            }
+        }
+        sums
+    })
 }
 
 /// Kernels for x86-64, chosen when the program runs.
@@ -47,140 +71,108 @@ fn multiply_portably(left: Rows<'_>, right: Rows<'_>, products: &mut [i32], stri
 #[expect(unsafe_code, reason = "vector instructions that not every processor has")]
 mod x86 {
     use std::arch::x86_64::{
-        __m256i, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32, _mm256_add_epi32,
-        _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
-        _mm256_setzero_si256, _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_reduce_add_epi32,
-        _mm512_setzero_si512,
+        _mm256_add_epi32, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_set1_epi32, _mm256_setzero_si256,
+        _mm256_storeu_si256, _mm512_dpwssd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
+        _mm512_setzero_si512, _mm512_storeu_si512,
     };
 
-    use super::{Rows, WIDTH};
+    use super::{BLOCK, Sums};
 
-    /// Multiplies, if the processor has one of the instruction sets.
-    pub(super) fn multiply(left: Rows<'_>, right: Rows<'_>, products: &mut [i32], stride: usize) -> bool {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
-            // SAFETY: the processor has the features that the function is compiled for.
-            unsafe { multiply_avx512(left, right, products, stride) };
-            return true;
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            unsafe { multiply_avx2(left, right, products, stride) };
-            return true;
-        }
-        false
+    /// How many pairs all rows and the block have.
+    fn pairs<const R: usize>(rows: &[&[i16]; R], block: &[i16]) -> usize {
+        rows.iter().map(|row| row.len() / 2).min().unwrap_or(0).min(block.len() / (2 * BLOCK))
     }
 
-    /// Multiplies in tiles of `R` by `C` rows, and what is left in tiles of one.
-    macro_rules! in_tiles {
-        ($left:ident, $right:ident, $products:ident, $stride:ident, $tile:ident, $rows:literal, $columns:literal) => {
-            let (rows, columns) = ($left.count(), $right.count());
-            let (full_rows, full_columns) = (rows / $rows * $rows, columns / $columns * $columns);
-            for j in (0..full_columns).step_by($columns) {
-                let right: [&[i16]; $columns] = std::array::from_fn(|index| $right.row(j + index));
-                for i in (0..full_rows).step_by($rows) {
-                    let left: [&[i16]; $rows] = std::array::from_fn(|index| $left.row(i + index));
-                    for (row, sums) in $tile(left, right).iter().enumerate() {
-                        let start = (i + row) * $stride + j;
-                        $products[start..start + $columns].copy_from_slice(sums);
-                    }
-                }
-                for i in full_rows..rows {
-                    let start = i * $stride + j;
-                    $products[start..start + $columns].copy_from_slice(&$tile([$left.row(i)], right)[0]);
-                }
-            }
-            for j in full_columns..columns {
-                for i in 0..rows {
-                    $products[i * $stride + j] = $tile([$left.row(i)], [$right.row(j)])[0][0];
-                }
-            }
-        };
+    /// The sums of rows, on a processor of which the caller has found that it has AVX-512
+    /// and its instructions for neural networks.
+    pub(super) fn tile_avx512<const R: usize>(rows: [&[i16]; R], block: &[i16]) -> [Sums; R] {
+        // SAFETY: the caller has found that the processor has the features.
+        unsafe { sum_avx512(rows, block) }
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]
-    fn multiply_avx512(left: Rows<'_>, right: Rows<'_>, products: &mut [i32], stride: usize) {
-        in_tiles!(left, right, products, stride, tile_avx512, 4, 4);
+    fn sum_avx512<const R: usize>(rows: [&[i16]; R], block: &[i16]) -> [Sums; R] {
+        let mut sums = [_mm512_setzero_si512(); R];
+        for pair in 0..pairs(&rows, block) {
+            // SAFETY: the block has 32 numbers for each pair.
+            let columns = unsafe { _mm512_loadu_si512(block.as_ptr().add(pair * 2 * BLOCK).cast()) };
+            for (sum, row) in sums.iter_mut().zip(&rows) {
+                // SAFETY: the row has two numbers for each pair.
+                let both = unsafe { row.as_ptr().add(2 * pair).cast::<i32>().read_unaligned() };
+                *sum = _mm512_dpwssd_epi32(*sum, _mm512_set1_epi32(both), columns);
+            }
+        }
+        sums.map(|sum| {
+            let mut stored = [0; BLOCK];
+            // SAFETY: the array has the 64 bytes that are stored.
+            unsafe { _mm512_storeu_si512(stored.as_mut_ptr().cast(), sum) };
+            stored
+        })
     }
 
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn tile_avx512<const R: usize, const C: usize>(left: [&[i16]; R], right: [&[i16]; C]) -> [[i32; C]; R] {
-        let depth = left.iter().chain(&right).map(|row| row.len()).min().unwrap_or(0);
-        let mut sums = [[_mm512_setzero_si512(); C]; R];
-        for start in (0..depth / WIDTH).map(|step| step * WIDTH) {
-            let load = |row: &[i16]| -> __m512i {
-                // SAFETY: `start + 32` is at most the length of every row.
-                unsafe { _mm512_loadu_si512(row.as_ptr().add(start).cast()) }
-            };
-            let columns: [__m512i; C] = std::array::from_fn(|j| load(right[j]));
-            for i in 0..R {
-                let row = load(left[i]);
-                for j in 0..C {
-                    sums[i][j] = _mm512_dpwssd_epi32(sums[i][j], row, columns[j]);
+    /// The sums of rows, on a processor of which the caller has found that it has AVX2.
+    pub(super) fn tile_avx2<const R: usize>(rows: [&[i16]; R], block: &[i16]) -> [Sums; R] {
+        // SAFETY: the caller has found that the processor has the feature.
+        unsafe { sum_avx2(rows, block) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn sum_avx2<const R: usize>(rows: [&[i16]; R], block: &[i16]) -> [Sums; R] {
+        let mut sums = [[_mm256_setzero_si256(); 2]; R];
+        for pair in 0..pairs(&rows, block) {
+            let columns = [0, 1].map(|half| {
+                // SAFETY: the block has 32 numbers for each pair, 16 for each half.
+                unsafe { _mm256_loadu_si256(block.as_ptr().add((pair * 2 + half) * BLOCK).cast()) }
+            });
+            for (sum, row) in sums.iter_mut().zip(&rows) {
+                // SAFETY: the row has two numbers for each pair.
+                let both =
+                    _mm256_set1_epi32(unsafe { row.as_ptr().add(2 * pair).cast::<i32>().read_unaligned() });
+                for (sum, columns) in sum.iter_mut().zip(columns) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(both, columns));
                 }
             }
         }
-        std::array::from_fn(|i| std::array::from_fn(|j| _mm512_reduce_add_epi32(sums[i][j])))
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn multiply_avx2(left: Rows<'_>, right: Rows<'_>, products: &mut [i32], stride: usize) {
-        in_tiles!(left, right, products, stride, tile_avx2, 4, 2);
-    }
-
-    #[target_feature(enable = "avx2")]
-    fn tile_avx2<const R: usize, const C: usize>(left: [&[i16]; R], right: [&[i16]; C]) -> [[i32; C]; R] {
-        const HALF: usize = WIDTH / 2;
-        let depth = left.iter().chain(&right).map(|row| row.len()).min().unwrap_or(0);
-        let mut sums = [[_mm256_setzero_si256(); C]; R];
-        for start in (0..depth / HALF).map(|step| step * HALF) {
-            let load = |row: &[i16]| -> __m256i {
-                // SAFETY: `start + 16` is at most the length of every row.
-                unsafe { _mm256_loadu_si256(row.as_ptr().add(start).cast()) }
-            };
-            let columns: [__m256i; C] = std::array::from_fn(|j| load(right[j]));
-            for i in 0..R {
-                let row = load(left[i]);
-                for j in 0..C {
-                    sums[i][j] = _mm256_add_epi32(sums[i][j], _mm256_madd_epi16(row, columns[j]));
-                }
+        sums.map(|[low, high]| {
+            let mut stored = [0; BLOCK];
+            // SAFETY: the array has 32 bytes for each half.
+            unsafe {
+                _mm256_storeu_si256(stored.as_mut_ptr().cast(), low);
+                _mm256_storeu_si256(stored.as_mut_ptr().add(BLOCK / 2).cast(), high);
             }
-        }
-        std::array::from_fn(|i| std::array::from_fn(|j| sum_avx2(sums[i][j])))
+            stored
+        })
     }
+}
 
-    #[target_feature(enable = "avx2")]
-    fn sum_avx2(sums: __m256i) -> i32 {
-        let four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-        let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
-        _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b00_00_00_01>(two)))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    #[cfg(test)]
-    mod tests {
-        use super::{super::multiply_portably, *};
-
-        #[test]
-        fn every_kernel_computes_the_same() {
-            let depth = 3 * WIDTH;
+    #[test]
+    fn every_kernel_computes_the_same() {
+        for (count, depth) in [(1, 2), (8, 64), (13, 38), (4, 254)] {
             let fill = |count: usize, seed: i32| -> Vec<i16> {
-                (0..(count * depth) as i32).map(|index| ((index * 7919 + seed) % 511 - 255) as i16).collect()
+                (0..count as i32).map(|index| ((index * 7919 + seed) % 511 - 255) as i16).collect()
             };
-            for (rows, columns) in [(1, 1), (4, 4), (7, 9), (5, 3)] {
-                let (left, right) = (fill(rows, 3), fill(columns, 11));
-                let left = Rows { values: &left, depth };
-                let right = Rows { values: &right, depth };
-                let mut expected = vec![0; rows * columns];
-                multiply_portably(left, right, &mut expected, columns);
-                let mut products = vec![0; rows * columns];
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has the feature.
-                    unsafe { multiply_avx2(left, right, &mut products, columns) };
-                    assert_eq!(products, expected);
-                }
-                products.fill(0);
-                if multiply(left, right, &mut products, columns) {
-                    assert_eq!(products, expected);
-                }
+            let (rows, block) = (fill(count * depth, 3), fill(depth * BLOCK, 11));
+            let collect = |multiply: &dyn Fn(&mut dyn FnMut(usize, &Sums))| {
+                let mut all = Vec::new();
+                multiply(&mut |row, sums| all.push((row, *sums)));
+                all
+            };
+            let expected = collect(&|write| by_tiles::<4>(&rows, depth, &block, tile, tile, write));
+            assert_eq!(expected.len(), count);
+            let sum: i32 =
+                (0..depth).map(|k| i32::from(rows[k]) * i32::from(block[k / 2 * 32 + 10 + k % 2])).sum();
+            assert_eq!(expected[0].1[5], sum);
+            assert_eq!(collect(&|write| multiply(&rows, depth, &block, write)), expected);
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2") {
+                let found = collect(&|write| {
+                    by_tiles::<4>(&rows, depth, &block, x86::tile_avx2, x86::tile_avx2, write)
+                });
+                assert_eq!(found, expected);
             }
         }
     }

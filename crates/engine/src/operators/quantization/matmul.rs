@@ -2,7 +2,7 @@
 
 use super::{
     number::{Bytes, Quantized, byte_type, check_same_type, singles},
-    panel::{Panel, multiply},
+    panel::{Columns, Rows, multiply},
     scales::{Each, Scale, check_scale, each_zero_point},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How many columns of the right matrix are made ready at once.
-const COLUMNS: usize = 32;
+const COLUMNS: usize = 64;
 
 /// The shapes of a product of matrices, or of stacks of them.
 pub(super) struct Stacks {
@@ -71,8 +71,8 @@ impl Stacks {
         if products.is_empty() || self.depth == 0 {
             return Ok(products);
         }
-        let mut rows = Panel::new(self.rows, self.depth, context)?;
-        let mut columns = Panel::new(COLUMNS.min(self.columns), self.depth, context)?;
+        let mut rows = Rows::new(self.rows, self.depth, context)?;
+        let mut columns = Columns::new(COLUMNS.min(self.columns), self.depth, context)?;
         let mut filled = None;
         let mut results = products.chunks_exact_mut(self.rows * self.columns);
         self.pairs.try_for_each(|left_index, right_index| {
@@ -80,7 +80,7 @@ impl Stacks {
             if filled != Some(left_index) {
                 for row in 0..self.rows {
                     let start = (left_index * self.rows + row) * self.depth;
-                    rows.fill_row(row, left.part(start, self.depth), left_zero_points.of(row));
+                    rows.fill(row, left.part(start, self.depth), left_zero_points.of(row));
                 }
                 filled = Some(left_index);
             }
@@ -88,8 +88,8 @@ impl Stacks {
             let right = right.part(right_index * size, size);
             for first in (0..self.columns).step_by(COLUMNS) {
                 context.check()?;
-                columns.set_rows(COLUMNS.min(self.columns - first));
-                columns.fill_columns(right, self.columns, first, |column| right_zero_points.of(column));
+                columns.set_count(COLUMNS.min(self.columns - first));
+                columns.fill(right, self.columns, first, |column| right_zero_points.of(column));
                 multiply(&rows, &columns, &mut products[first..], self.columns);
             }
             Ok(())

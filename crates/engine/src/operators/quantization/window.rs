@@ -163,11 +163,6 @@ impl Geometry {
         self.kernel.iter().product()
     }
 
-    /// Whether each output position is the input's at the same index.
-    pub(super) fn is_pointwise(&self) -> bool {
-        self.input == self.output && self.places() == 1 && self.begins.iter().all(|begin| *begin == 0)
-    }
-
     /// The places of the window at a position, in the kernel's order.
     pub(super) fn taps(&self, position: usize, taps: &mut Vec<Tap>) {
         taps.clear();

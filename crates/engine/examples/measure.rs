@@ -1,0 +1,164 @@
+//! Compares the static engine with rten alone on one model: time and memory.
+//!
+//! ```text
+//! cargo run --release -p adytum-engine --example measure -- MODEL [RUNS] [engine|rten|plan]
+//! ```
+//!
+//! Inputs are random; dimensions that may vary are 1, or what `SIZES=name=8,other=4` says.
+
+use std::{collections::BTreeMap, fs, process::ExitCode, time::Instant};
+
+use adytum_engine::{
+    engine::{Engine, LoadedModel, Run, Source},
+    onnx::{Limits, files::Directory, model::Dimension},
+    operators::{Cancellation, Memory},
+    static_engine::StaticEngine,
+    tensor::{ElementType, Tensor, Value, ValueType},
+    threads::Threads,
+};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn resident(line: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let found = status.lines().find_map(|text| text.strip_prefix(line));
+    found.and_then(|text| text.split_whitespace().next()).and_then(|text| text.parse().ok()).unwrap_or(0)
+        / 1024
+}
+
+fn sizes() -> BTreeMap<String, usize> {
+    let text = std::env::var("SIZES").unwrap_or_default();
+    text.split(',')
+        .filter_map(|part| part.split_once('='))
+        .filter_map(|(name, size)| Some((name.to_owned(), size.parse().ok()?)))
+        .collect()
+}
+
+fn inputs(model: &dyn LoadedModel) -> Outcome<Vec<Value>> {
+    let sizes = sizes();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1_u32 << 24) as f32 - 0.5
+    };
+    let mut inputs = Vec::new();
+    for specification in &model.signature().inputs {
+        let shape: Vec<usize> = specification
+            .shape
+            .iter()
+            .flatten()
+            .map(|dimension| match dimension {
+                Dimension::Fixed(size) => *size,
+                Dimension::Named(name) => sizes.get(name).copied().unwrap_or(1),
+                Dimension::Any => 1,
+            })
+            .collect();
+        let count: usize = shape.iter().product();
+        let tensor = match specification.value_type {
+            ValueType::Tensor(ElementType::Float) => {
+                Tensor::from_vec(shape, std::iter::repeat_with(&mut next).take(count).collect::<Vec<f32>>())
+            }
+            ValueType::Tensor(ElementType::Int64) => Tensor::from_vec(shape, vec![1_i64; count]),
+            ValueType::Tensor(ElementType::Int32) => Tensor::from_vec(shape, vec![1_i32; count]),
+            ValueType::Tensor(element_type) => Tensor::zeros(element_type, shape),
+            _ => None,
+        };
+        inputs.push(Value::Tensor(tensor.ok_or("an input that this program can't make")?));
+    }
+    Ok(inputs)
+}
+
+fn measure() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    let path = arguments.next().ok_or("which model?")?;
+    let runs: usize = arguments.next().map_or(Ok(20), |text| text.parse())?;
+    let which = arguments.next().unwrap_or_else(|| "engine".to_owned());
+    let directory = std::path::Path::new(&path).parent().ok_or("no directory")?;
+    let directory =
+        Directory::new(if directory.as_os_str().is_empty() { std::path::Path::new(".") } else { directory })?;
+    let file = fs::read(&path)?;
+    let bytes = file.len() >> 20;
+    let start = Instant::now();
+    let threads = Threads::new(1);
+    let mut times = Vec::new();
+    let loaded;
+    if which == "rten" {
+        // What today's server does is more careful with memory; its time is this.
+        let specification = {
+            let model = StaticEngine.load(Source {
+                file: file.clone(),
+                files: &directory,
+                limits: Limits::default(),
+            })?;
+            inputs(model.as_ref())?
+        };
+        let start = Instant::now();
+        let small = file.len() <= 8 << 20;
+        let mut options = rten::ModelOptions::with_all_ops();
+        options.prepack_weights(small);
+        let model = options.load(file)?;
+        loaded = start.elapsed();
+        for _ in 0..runs {
+            let mut given: Vec<(rten::NodeId, rten::ValueOrView<'_>)> = Vec::new();
+            for (node, value) in model.input_ids().iter().zip(&specification) {
+                let tensor = value.tensor().ok_or("not a tensor")?;
+                let value = if let Some(values) = tensor.values::<f32>() {
+                    rten::Value::from_shape(tensor.shape(), values.to_vec())?
+                } else if let Some(values) = tensor.values::<i64>() {
+                    rten::Value::from_shape(
+                        tensor.shape(),
+                        values.iter().map(|value| *value as i32).collect(),
+                    )?
+                } else {
+                    return Err("an input that this program can't make".into());
+                };
+                given.push((*node, rten::ValueOrView::Value(value)));
+            }
+            let outputs = model.output_ids().to_vec();
+            let start = Instant::now();
+            threads.enter(|| model.run(given, &outputs, None))?;
+            times.push(start.elapsed());
+        }
+    } else {
+        let model = StaticEngine.load(Source { file, files: &directory, limits: Limits::default() })?;
+        loaded = start.elapsed();
+        if which == "plan" {
+            if let Some(plan) = model.plan() {
+                print!("{plan}");
+            }
+            return Ok(());
+        }
+        let outputs: Vec<usize> = (0..model.signature().outputs.len()).collect();
+        let given = inputs(model.as_ref())?;
+        for _ in 0..runs {
+            let memory = Memory::new(8 << 30);
+            let cancellation = Cancellation::default();
+            let inputs = given.clone();
+            let start = Instant::now();
+            let run = Run { threads: &threads, budget: &memory, cancellation: &cancellation };
+            threads.enter(|| model.run(inputs, &outputs, run))?;
+            times.push(start.elapsed());
+        }
+    }
+    times.sort();
+    println!(
+        "{which}: file {bytes} MB, load {loaded:.1?}, run median {:.2?} best {:.2?}, resident {} MB, peak {} MB",
+        times.get(times.len() / 2).copied().unwrap_or_default(),
+        times.first().copied().unwrap_or_default(),
+        resident("VmRSS:"),
+        resident("VmHWM:"),
+    );
+    Ok(())
+}
