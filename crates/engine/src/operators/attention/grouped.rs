@@ -57,7 +57,9 @@ fn grouped(definition: &Definition<'_>) -> Result<Built, Refusal> {
             ));
         }
         if definition.has_input(3) && definition.outputs < 3 {
-            return Err(Refusal::new("GroupQueryAttention has a past, but does not give back what it adds to it"));
+            return Err(Refusal::new(
+                "GroupQueryAttention has a past, but does not give back what it adds to it",
+            ));
         }
         let element_type = definition.tensor_type(0)?;
         for index in [1, 2, 3, 4, 7, 8, 10] {
