@@ -537,8 +537,8 @@ def contributed():
             tail = [np.array(lengths, "int32"), np.array(total, "int32"), cosines, sines]
             if len(set(lengths)) > 1 and not past:
                 continue  # rows beyond a sequence's end are whatever
-            ours("GroupQueryAttention", [query, key, value, *cache, *tail], a, outputs=3 if len(set(lengths)) == 1 else 1)
-            ours("GroupQueryAttention", [np.concatenate([query, key, value], -1), None, None, *cache, *tail], a)
+            ours("GroupQueryAttention", [query, key, value, *cache, *tail], a, outputs=3)
+            ours("GroupQueryAttention", [np.concatenate([query, key, value], -1), None, None, *cache, *tail], a, outputs=3)
     for bits in (4, 8):
         for zeros in (False, True):
             for depth in (32, 40):

@@ -89,7 +89,7 @@ fn trained(definition: &Definition<'_>) -> Result<Built, Refusal> {
                 return keep_all(tensor, ElementType::Bool, context);
             }
             let shape = tensor.shape().to_vec();
-            let mut generator = Generator::new(seed as u64);
+            let mut generator = Generator::new(seed);
             let count = context.reserve(ElementType::Bool, &shape)?;
             let kept: Vec<bool> = (0..count).map(|_| generator.uniform() >= ratio).collect();
             let scale = T::from_f64(1.0 / (1.0 - ratio));

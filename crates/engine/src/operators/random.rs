@@ -1,7 +1,8 @@
 //! Random tensors: RandomNormal, RandomUniform, their Like forms, Bernoulli, Multinomial.
 //!
 //! ONNX does not say which generator draws. Ours starts at the node's seed (0 if it has
-//! none) at every run, so a request's answer depends on nothing but the request.
+//! none) at every run, so a request's answer depends on nothing but the request; it is that
+//! of NumPy, which ONNX's reference implementation draws from.
 
 use super::{
     Built, Definition, OperatorError, Refusal,
@@ -24,36 +25,73 @@ pub(crate) const OPERATORS: &[(&str, &str, Builder)] = &[
     ("", "Multinomial", multinomial),
 ];
 
-/// A generator of numbers that only look random: SplitMix64.
-pub(crate) struct Generator(u64);
+/// How many words the generator's state has.
+const WORDS: usize = 624;
+
+/// A generator of numbers that only look random: the Mersenne Twister (Matsumoto and
+/// Nishimura 1998), seeded and read as NumPy's `RandomState` does.
+pub(crate) struct Generator {
+    words: Vec<u32>,
+    next: usize,
+    /// The second of two normal numbers that are made together.
+    spare: Option<f64>,
+}
 
 impl Generator {
-    /// From a seed.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+    /// From a seed, of which 32 bits count.
+    pub(crate) fn new(seed: i64) -> Self {
+        let mut words = Vec::with_capacity(WORDS);
+        let mut word = seed as u32;
+        for place in 1..=WORDS as u32 {
+            words.push(word);
+            word = 1_812_433_253_u32.wrapping_mul(word ^ (word >> 30)).wrapping_add(place);
+        }
+        Self { words, next: WORDS, spare: None }
     }
 
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    fn bits(&mut self) -> u32 {
+        if self.next >= WORDS {
+            for place in 0..WORDS {
+                let high = self.words[place] & 0x8000_0000;
+                let mixed = high | (self.words[(place + 1) % WORDS] & 0x7fff_ffff);
+                let twist = if mixed & 1 == 1 { 0x9908_b0df } else { 0 };
+                self.words[place] = self.words[(place + 397) % WORDS] ^ (mixed >> 1) ^ twist;
+            }
+            self.next = 0;
+        }
+        let mut word = self.words[self.next];
+        self.next += 1;
+        word ^= word >> 11;
+        word ^= (word << 7) & 0x9d2c_5680;
+        word ^= (word << 15) & 0xefc6_0000;
+        word ^ (word >> 18)
     }
 
     /// A number from 0 to below 1.
     pub(crate) fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
+        let (high, low) = (self.bits() >> 5, self.bits() >> 6);
+        (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0
     }
 
-    /// A number of the standard normal distribution (Box and Muller).
+    /// A number of the standard normal distribution (Marsaglia's polar method).
     fn normal(&mut self) -> f64 {
-        let (radius, angle) = (1.0 - self.uniform(), self.uniform());
-        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        loop {
+            let (x, y) = (2.0 * self.uniform() - 1.0, 2.0 * self.uniform() - 1.0);
+            let square = x * x + y * y;
+            if square < 1.0 && square != 0.0 {
+                let factor = (-2.0 * square.ln() / square).sqrt();
+                self.spare = Some(factor * x);
+                return factor * y;
+            }
+        }
     }
 }
 
-fn seed(definition: &Definition<'_>) -> Result<u64, Refusal> {
-    Ok(definition.attributes.float("seed")?.map_or(0, |seed| u64::from(seed.to_bits())))
+fn seed(definition: &Definition<'_>) -> Result<i64, Refusal> {
+    Ok(definition.attributes.float("seed")?.map_or(0, |seed| seed as i64))
 }
 
 fn random(definition: &Definition<'_>) -> Result<Built, Refusal> {
@@ -157,4 +195,23 @@ fn multinomial(definition: &Definition<'_>) -> Result<Built, Refusal> {
         let drawn: Result<Tensor, OperatorError> = tensor_of([*batch, samples], drawn);
         convert(drawn?, element_type, context)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Generator;
+
+    #[test]
+    fn numbers_are_numpys() {
+        // numpy.random.RandomState(7): rand() twice, then of a new one randn() thrice.
+        let mut generator = Generator::new(7);
+        assert_eq!(generator.uniform(), 0.07630828937395717);
+        assert_eq!(generator.uniform(), 0.7799187922401146);
+        let mut generator = Generator::new(7);
+        for expected in NORMALS {
+            assert!((generator.normal() - expected).abs() < 1e-15);
+        }
+    }
+
+    const NORMALS: [f64; 3] = [1.690525703800356, -0.4659373705408328, 0.0328201636785844];
 }

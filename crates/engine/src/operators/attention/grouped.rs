@@ -56,6 +56,11 @@ fn grouped(definition: &Definition<'_>) -> Result<Built, Refusal> {
                 "smooth softmax, scores as outputs, positions and sinks are not computed here",
             ));
         }
+        if definition.has_input(3) && definition.outputs < 3 {
+            return Err(Refusal::new(
+                "GroupQueryAttention has a past, but does not give back what it adds to it",
+            ));
+        }
         let element_type = definition.tensor_type(0)?;
         for index in [1, 2, 3, 4, 7, 8, 10] {
             if definition.has_input(index) && definition.tensor_type(index)? != element_type {

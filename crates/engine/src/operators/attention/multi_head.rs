@@ -149,7 +149,8 @@ fn part(
 ) -> Result<Tensor, OperatorError> {
     let steps = steps_of(tensor.shape());
     let mut shape = tensor.shape().to_vec();
-    if start.checked_add(size).is_none_or(|end| end > shape[axis]) {
+    let whole = shape.get(axis).copied().unwrap_or(0);
+    if axis >= shape.len() || start.checked_add(size).is_none_or(|end| end > whole) {
         return unfit(format!("a tensor of the shape {shape:?} has no part of {size} at {start}"));
     }
     shape[axis] = size;
