@@ -1,6 +1,4 @@
 //! Every case of `cases/` is answered as ONNX Runtime answered it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
-
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
 mod json;

@@ -3,8 +3,6 @@
 //! run long or take memory that was not asked for.
 //!
 //! The start is every case of `cases/`; HOSTILE_ROUNDS says how often each is changed (2).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
-
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
 mod json;

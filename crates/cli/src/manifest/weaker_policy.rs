@@ -36,9 +36,12 @@ pub(super) fn weaker_policy(before: Option<&Policy>, after: &Policy) -> Vec<Stri
     reasons
 }
 
+/// Whether a policy accepts something.
+type Allows = fn(&Policy) -> bool;
+
 /// What a policy accepts by name only.
 fn given_up_by_name(before: Option<&Policy>, after: &Policy) -> Vec<String> {
-    let names: [(fn(&Policy) -> bool, &str); 6] = [
+    let names: [(Allows, &str); 6] = [
         (|policy| policy.allow_debug, "programs that a debugger can read are accepted"),
         (|policy| policy.allow_any_program, "any program of the signer is accepted"),
         (
@@ -117,9 +120,8 @@ fn pins(policy: &Policy) -> [(Option<TeeKind>, &'static str, bool); 20] {
         !values.is_empty()
     }
     let [sgx, tdx, snp] = [TeeKind::Sgx, TeeKind::Tdx, TeeKind::Snp].map(Some);
-    let register = |number: usize| {
-        policy.rtmr.as_ref().and_then(|registers| registers.get(number)).is_some_and(|pinned| some(pinned))
-    };
+    let register =
+        |number: usize| policy.rtmr.as_ref().and_then(|registers| registers.get(number)).is_some_and(some);
     [
         (None, "identity", some(&policy.identity)),
         (sgx, "mr_enclave", some(&policy.mr_enclave)),
