@@ -8,17 +8,21 @@ use crate::{
     threads::Threads,
 };
 
-/// Why a model could not be loaded.
+/// The reason that a model could not be loaded.
+///
+/// Retry: no
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
     /// The model can't be computed rightly.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The engine refuses it.
+    /// The engine read the model but could not make a program that computes it.
+    ///
+    /// Do: check the model with `onnx.checker`, then export it again with another opset.
     #[error("the engine can't load the model: {reason}")]
     Engine {
-        /// What the engine says.
+        /// The engine's own message.
         reason: String,
     },
 }
@@ -37,20 +41,21 @@ impl LoadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// An input that is not what the model takes.
+    /// An input is missing, unknown, or has another type or shape than the model takes.
+    ///
+    /// Do: send the inputs that the model declares, in the type and shape that the message names.
+    ///
+    /// Retry: no
     #[error("the input {input:?} does not fit the model: {reason}")]
     Input {
-        /// The input.
         input: String,
-        /// What was expected and what was found.
+        /// The expected and the found name, type or shape.
         reason: String,
     },
     /// A node that can't compute with what it got.
     #[error("{node}: {error}")]
     Node {
-        /// The node.
         node: String,
-        /// Why.
         #[source]
         error: OperatorError,
     },
@@ -71,7 +76,6 @@ impl RunError {
 pub struct Specification {
     /// Its name in the graph.
     pub name: String,
-    /// Its type.
     pub value_type: ValueType,
     /// Its dimensions; `None` when not even their number is known.
     pub shape: Option<Vec<Dimension>>,
@@ -97,7 +101,7 @@ pub struct Signature {
 pub struct Source<'a> {
     /// The ONNX file. Its memory is given back while it is loaded.
     pub file: Vec<u8>,
-    /// The files beside it.
+    /// The files in the model's own directory.
     pub files: &'a dyn DataFiles,
     /// How large the parts of the model may be.
     pub limits: Limits,
@@ -108,7 +112,7 @@ pub struct Source<'a> {
 pub struct Run<'a> {
     /// Its threads. Runs that begin inside [`Threads::enter`] of the same threads start sooner.
     pub threads: &'a Threads,
-    /// Its memory.
+    /// A limit on the bytes of all values that are held at one time.
     pub budget: &'a dyn Budget,
     /// Whether its caller is gone.
     pub cancellation: &'a Cancellation,

@@ -1,4 +1,4 @@
-//! What is known at load of the values of a graph: types, shapes, bounds of whole numbers.
+//! The facts about the values of a graph at load: types, shapes, bounds of whole numbers.
 
 mod fact;
 mod shapes;

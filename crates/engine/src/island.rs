@@ -1,8 +1,8 @@
 //! Islands: parts of a graph that the library `rten` computes, as one operator of ours.
 //!
 //! rten computes many nodes fast and some of them wrongly, and it has four element types:
-//! float, int32, int8 and uint8. [`rules`] is the list of what it computes right, each
-//! entry read in rten's source (version 0.27); what is not on the list is never given to it.
+//! float, int32, int8 and uint8. [`rules`] lists the nodes that it computes right, each
+//! entry read in rten's source (version 0.27); a node that is not listed is never given to it.
 //! A 64-bit number enters an island only if it provably fits 32 bits.
 
 pub(crate) mod build;

@@ -9,24 +9,22 @@ use half::f16;
 
 use crate::tensor::{Elements, Tensor, Text, element_count};
 
-/// Why a file could not be read.
+/// The reason that a file could not be read.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NpzError {
-    /// It is not an archive, or is cut off.
+    /// The file is not an archive, or is cut off.
+    ///
+    /// Do: write the file again with `numpy.savez`, and copy it whole.
     #[error("the file is not an .npz archive: {reason}; write it with numpy.savez")]
-    Archive {
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// An array of it can't be read.
+    Archive { reason: &'static str },
+    /// An array of the archive has a header, an element type or an order that is not read.
+    ///
+    /// Do: save the array in C order and in a type that ONNX has, with `numpy.savez`.
     #[error("the array {name:?} can't be read: {reason}")]
-    Array {
-        /// Its name.
-        name: String,
-        /// What is wrong.
-        reason: String,
-    },
+    Array { name: String, reason: String },
 }
 
 impl NpzError {

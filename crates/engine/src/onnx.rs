@@ -17,6 +17,7 @@ pub mod files;
 mod function;
 mod limits;
 pub mod model;
+mod opsets;
 mod order;
 pub mod read;
 mod scope;

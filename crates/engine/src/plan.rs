@@ -30,14 +30,18 @@ use crate::{
 
 use constants::ConstantStore;
 
-/// Why a model can't be computed rightly.
+/// The reason that a model can't be computed rightly.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// The file.
+    /// The file can't be read as a model.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
-    /// A node that nothing here computes rightly.
+    /// A node has an operator, a type or an attribute that is not computed.
+    ///
+    /// Do: follow the message, or export the model with other operators or another opset.
     #[error("the node {node:?} ({operator}, opset {opset}) can't be computed: {reason}")]
     Node {
         /// The node's name, or that of its first output.
@@ -49,20 +53,23 @@ pub enum PlanError {
         /// Why, and what to do.
         reason: String,
     },
-    /// An input or output of the model that can't be served.
+    /// The type of an input or output of the model is not known.
+    ///
+    /// Do: declare the type in the model, and export it again.
     #[error("the {kind} {name:?} can't be used: {reason}")]
     Port {
-        /// Input or output.
+        /// The word `input` or `output`.
         kind: &'static str,
-        /// Its name.
         name: String,
         /// Why, and what to do.
         reason: String,
     },
-    /// rten refuses a part of the model that it should take.
+    /// The engine rten refuses a part of the model that it should take.
+    ///
+    /// Do: report the message with the model's operators; another opset may help.
     #[error("a part of the model can't be loaded: {reason}")]
     Engine {
-        /// What it says.
+        /// The message of rten.
         reason: String,
     },
 }
@@ -90,7 +97,7 @@ pub(crate) struct Planned {
     pub(crate) plan: Plan,
 }
 
-/// Constants of 16-bit floats of so many bytes are weights.
+/// Constants of 16-bit floats are weights from this number of bytes on.
 const HALF_WEIGHTS: usize = 64 * 1024;
 
 /// What the parts of a plan share.
@@ -170,15 +177,15 @@ pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanE
 /// A graph that was planned.
 struct Outcome {
     program: Program,
-    /// What is known of its outputs.
+    /// Facts about its outputs.
     outputs: Vec<Fact>,
     /// What the file says of its outputs.
     ports: Vec<Declaration>,
 }
 
 impl Outcome {
-    /// The shape of an output of a graph that never ran: what is not known is 0, and what is not
-    /// known at all is as the file declares it.
+    /// The shape of an output of a graph that never ran. An unknown dimension is 0; a shape that
+    /// is not known at all is as the file declares it.
     fn shape_unrun(&self, index: usize) -> Vec<usize> {
         let declared = || {
             let shape = self.ports.get(index)?.shape.as_ref()?;

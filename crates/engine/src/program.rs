@@ -23,7 +23,6 @@ pub enum Source {
 /// An operator, what it takes, what it gives.
 #[derive(Debug)]
 pub struct Step {
-    /// The operator.
     pub operator: Box<dyn Operator>,
     /// Its inputs; `None` for one that is left out.
     pub inputs: Vec<Option<Source>>,
@@ -56,9 +55,7 @@ impl fmt::Display for Label {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{label}: {error}")]
 pub struct ProgramError {
-    /// The step.
     pub label: Label,
-    /// Why.
     #[source]
     pub error: OperatorError,
 }

@@ -23,7 +23,7 @@ impl Budget for Unlimited {
 /// How much floating point numbers may differ, relatively and absolutely, and quantised ones.
 type Limits = (f64, f64, i64);
 
-/// What is different, if anything. Floating point numbers may differ by the tolerance,
+/// The first difference, if there is one. Floating point numbers may differ by the tolerance,
 /// quantised ones by the slack.
 fn difference(found: &Tensor, expected: &Tensor, (tolerance, absolute, slack): Limits) -> Option<String> {
     fn first<T: Copy + std::fmt::Debug>(

@@ -1,4 +1,4 @@
-//! What is computed in islands is computed right: special numbers, large numbers, and groups of
+//! Islands compute their nodes right: special numbers, large numbers, and groups of
 //! nodes that rten's optimizer mistakes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]

@@ -1,4 +1,4 @@
-//! What is known of a value at load.
+//! The facts about a value at load.
 
 use super::size::{LARGEST_DIMENSION, Size, Sizes};
 use crate::tensor::{ElementType, Tensor, ValueType};
@@ -6,7 +6,7 @@ use crate::tensor::{ElementType, Tensor, ValueType};
 /// Whole numbers of which each element's value is followed through the graph.
 const CONTENTS: usize = 128;
 
-/// What is known of a value at load.
+/// The facts about a value at load.
 #[derive(Clone, Debug, Default)]
 pub struct Fact {
     /// Its type. Known of every value that a node made.

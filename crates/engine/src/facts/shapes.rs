@@ -1,8 +1,8 @@
-//! What is known of a node's outputs from what is known of its inputs: shapes, small
+//! Derives facts about a node's outputs from facts about its inputs: shapes, small
 //! tensors of whole numbers, bounds of whole numbers.
 //!
-//! Nothing here has to be known: what is not is left open, and then less enters an island
-//! and less is said about memory. What is said must hold for every run that succeeds.
+//! No fact is required: an unknown one is left open, and then less enters an island and
+//! less is said about memory. A fact must hold for every run that succeeds.
 
 mod layout;
 mod numbers;
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::onnx::model::Node;
 
-/// What is known of an output.
+/// The facts about an output.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inferred {
     pub(crate) shape: Option<Vec<Size>>,
@@ -98,7 +98,7 @@ fn is_known_domain(domain: &str) -> bool {
     matches!(domain, "" | "com.microsoft")
 }
 
-/// What is known of each output.
+/// The facts about each output.
 pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
     if !is_known_domain(&query.node.domain) {
         return Vec::new();

@@ -51,7 +51,7 @@ where
 }
 
 /// The value as rten takes it: moved where nobody else has it, otherwise a view, or a copy
-/// where the type changes. What is moved leaves `elements` empty.
+/// where the type changes. A value that is moved leaves `elements` empty.
 pub(super) fn to_engine<'a>(
     shape: &[usize],
     elements: &'a mut Elements,

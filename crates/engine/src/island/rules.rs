@@ -28,7 +28,7 @@ pub(crate) struct View<'a> {
     pub(crate) sizes: &'a Sizes,
     /// The node of the same graph that makes a value.
     pub(crate) producers: Producers<'a>,
-    /// What is known of any value.
+    /// The facts about any value.
     pub(crate) fact: &'a dyn Fn(ValueId) -> Option<Fact>,
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 use adytum_wire::{put_bytes, put_number};
 
-/// Constants of at least so many bytes are buffers of their own, which rten takes without a copy.
+/// Constants of at least this number of bytes are buffers of their own, which rten takes without a copy.
 const SMALLEST_SEPARATE: usize = 1024;
 
 /// The opset that islands are written in: the form in which rten has each operator.

@@ -118,7 +118,7 @@ fn tensor_type(data: &[u8], range: Range<usize>) -> Result<Result<Declared, Stri
     Ok(Ok((element_type.map(ValueType::Tensor), shape)))
 }
 
-/// What is said of an element type that we do not compute with.
+/// A message about an element type that we do not compute with.
 pub(super) fn unknown_type(number: u64) -> String {
     let name = match number {
         14 => "complex64",

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The files beside a model. An implementation gives files of the model's own directory
+/// The files in a model's directory. An implementation gives files of the model's own directory
 /// and of no other.
 pub trait DataFiles {
     /// `length` bytes from `offset` of the file. An error says what is wrong.

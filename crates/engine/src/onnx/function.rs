@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, ops::Range};
 
-use super::{OnnxError, read::opsets};
+use super::{OnnxError, opsets::opsets};
 use adytum_wire::{Fields, text};
 
 /// Where a function's parts are.

@@ -33,7 +33,6 @@ pub enum Dimension {
 /// What a file says about an input or an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
-    /// Its name.
     pub name: String,
     /// Its type, if the file says it.
     pub value_type: Option<ValueType>,
@@ -44,7 +43,6 @@ pub struct Declaration {
 /// An input or an output of a graph.
 #[derive(Clone, Debug)]
 pub struct Port {
-    /// The value.
     pub value: ValueId,
     /// What the file says about it.
     pub declaration: Declaration,
@@ -57,7 +55,6 @@ pub struct Node {
     pub name: String,
     /// The domain of its operator; empty for ONNX's own.
     pub domain: String,
-    /// Its operator.
     pub operator: String,
     /// The version of the domain's operators.
     pub opset: i64,
@@ -76,11 +73,9 @@ pub struct Node {
 /// A graph, its nodes in an order in which they can be computed.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// Its nodes.
     pub nodes: Vec<Node>,
     /// Its inputs, without those that have a constant value.
     pub inputs: Vec<Port>,
-    /// Its outputs.
     pub outputs: Vec<Port>,
 }
 
@@ -91,9 +86,8 @@ pub enum Place {
     File(Range<usize>),
     /// In memory, moved out of the file.
     Memory(Vec<u8>),
-    /// In a file beside it.
+    /// In another file of the model's directory.
     Beside {
-        /// The file.
         file: FileName,
         /// Where its first byte is.
         offset: u64,
@@ -107,11 +101,10 @@ pub struct Stored {
     pub name: String,
     /// The type of its elements.
     pub element_type: ElementType,
-    /// Its shape.
     pub shape: Vec<usize>,
     /// The number of its bytes.
     pub bytes: usize,
-    /// Where they are.
+    /// The place of these bytes.
     pub place: Place,
 }
 
@@ -153,7 +146,6 @@ pub struct Model {
     pub opsets: Vec<(String, i64)>,
     /// Entries that the model's author wrote.
     pub metadata: Vec<(String, String)>,
-    /// The graph.
     pub graph: Graph,
     /// The names of all values, by number, for messages.
     pub names: Vec<String>,

@@ -11,6 +11,7 @@ use super::{
     declaration::declaration,
     function::{Function, Functions, function},
     model::{Constant, Graph, Model, Node, Place, Port, Stored, ValueId},
+    opsets::{normal, opset, opsets},
     order::sort,
     scope::Scopes,
     tensor::constant,
@@ -48,7 +49,7 @@ pub fn read(file: Vec<u8>, limits: &Limits) -> Result<Model, OnnxError> {
         }
     }
     let graph = graph.ok_or(OnnxError::NoGraph)?;
-    // Before its third version the format had no opset_import: all operators were those of opset 1.
+    // Before its third version a model imported no opsets: all operators were those of opset 1.
     if model.opsets.is_empty() && model.ir_version < 3 {
         model.opsets.push((String::new(), 1));
     }
@@ -107,30 +108,6 @@ fn entry(data: &[u8], range: Range<usize>) -> Result<(String, String), OnnxError
         }
     }
     Ok((key, value))
-}
-
-/// Reads an `OperatorSetIdProto`.
-pub(super) fn opsets(
-    data: &[u8],
-    range: Range<usize>,
-    into: &mut Vec<(String, i64)>,
-) -> Result<(), OnnxError> {
-    let (mut domain, mut version) = (String::new(), 0);
-    for field in Fields::within(data, range) {
-        let field = field?;
-        match field.number {
-            1 => domain = text(data, &field),
-            2 => version = field.varint().unwrap_or_default().cast_signed(),
-            _ => {}
-        }
-    }
-    into.push((normal(domain), version));
-    Ok(())
-}
-
-/// The domain of ONNX's own operators has two names.
-fn normal(domain: String) -> String {
-    if domain == "ai.onnx" { String::new() } else { domain }
 }
 
 /// What the nodes of a graph see around them.
@@ -514,16 +491,6 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
-}
-
-fn opset(opsets: &[(String, i64)], domain: &str) -> Result<i64, OnnxError> {
-    opsets
-        .iter()
-        .find(|(known, _)| known == domain)
-        .map(|(_, version)| *version)
-        // Old exporters use Microsoft's operators without importing their domain.
-        .or_else(|| domain.starts_with("com.microsoft").then_some(1))
-        .ok_or_else(|| OnnxError::NoOpset { domain: domain.to_owned() })
 }
 
 /// The value of a node `Constant`; `None` for a form that its builder must judge.

@@ -293,7 +293,7 @@ impl Stored {
     }
 }
 
-/// Reads a `TensorProto` that stands alone, such as a recorded input: its name, its value.
+/// Reads a `TensorProto` that is a file of its own, such as a recorded input: its name, its value.
 pub fn read(message: &[u8]) -> Result<(String, Tensor), OnnxError> {
     let (name, constant) = constant(message, 0..message.len(), &Limits::default())?;
     let tensor = match constant {

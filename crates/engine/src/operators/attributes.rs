@@ -31,11 +31,8 @@ pub enum Attribute {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the attribute {name:?} is {found}; expected {expected}")]
 pub struct AttributeError {
-    /// The attribute.
     pub name: String,
-    /// What was expected.
     pub expected: &'static str,
-    /// What was found.
     pub found: String,
 }
 

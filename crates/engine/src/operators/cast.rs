@@ -7,8 +7,8 @@ use half::{bf16, f16};
 use super::{
     Built, Context, Definition, OperatorError, Refusal,
     arguments::{single, tensor_of, unfit, values_of},
+    definition::Builder,
     number::Number,
-    registry::Builder,
     types::{for_every_type, for_numbers, for_types},
 };
 use crate::tensor::{Element, ElementType, Tensor, Text};

@@ -6,8 +6,8 @@ use super::{
     arguments::{Arguments, integers_of, single, tensor_of, unfit, values_of},
     axes::sizes_of_input,
     cast::only,
+    definition::Builder,
     number::Number,
-    registry::Builder,
     types::{for_every_type, for_numbers, for_types},
     widen::in_float,
 };

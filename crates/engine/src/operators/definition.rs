@@ -5,10 +5,9 @@ use std::fmt;
 use super::{Attributes, Context, OperatorError, Refusal};
 use crate::tensor::{ElementType, Tensor, Value, ValueType};
 
-/// What is known of an input of a node at load.
+/// An input of a node, as far as it is known at load.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// Its type.
     pub value_type: &'a ValueType,
     /// Its value, if it is a constant.
     pub constant: Option<&'a Tensor>,
@@ -29,10 +28,12 @@ pub struct Definition<'a> {
     pub outputs: usize,
 }
 
+/// Makes an operator of a node.
+pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
+
 /// An operator that is ready to run, and the types of its outputs.
 #[derive(Debug)]
 pub struct Built {
-    /// The operator.
     pub operator: Box<dyn Operator>,
     /// The type of each output, at least as many as the node names.
     pub types: Vec<ValueType>,

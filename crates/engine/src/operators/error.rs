@@ -6,7 +6,7 @@ use super::AttributeError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
-    /// What can't be computed, and why.
+    /// The part that can't be computed, and the cause.
     pub reason: String,
 }
 
@@ -28,34 +28,45 @@ impl From<AttributeError> for Refusal {
 #[non_exhaustive]
 pub enum OperatorError {
     /// The inputs do not fit the operator or one another.
+    ///
+    /// See: `RunError::Input`
     #[error("{reason}")]
     Inputs {
-        /// What was expected and what was found.
+        /// The expected and the found type or shape.
         reason: String,
     },
-    /// A tensor of this shape can't be made on any machine.
+    /// The run needs more memory than it may have, or one tensor more than any machine has.
+    ///
+    /// Do: send smaller inputs, or give the server a higher limit of memory for a run.
+    ///
+    /// Retry: no
     #[error("a tensor of the shape {shape:?} is too large for any machine; send smaller inputs")]
-    TooLarge {
-        /// The shape.
-        shape: Vec<usize>,
-    },
+    TooLarge { shape: Vec<usize> },
     /// The run needs more memory than it may have.
     #[error(
         "the run needs {requested} more bytes; it may have {limit} in all; send smaller inputs, or raise the limit"
     )]
     Budget {
-        /// Bytes asked for.
+        /// Bytes that the run asked for at last.
         requested: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// The caller is gone.
+    /// The caller left before the run ended, so the run was stopped.
+    ///
+    /// Do: wait longer for the answer, or send smaller inputs.
+    ///
+    /// Retry: yes
     #[error("the run was cancelled")]
     Cancelled,
-    /// A fault of the engine.
+    /// The engine has a fault: it could not compute a node that it accepted at load.
+    ///
+    /// Do: report the message with the model's node.
+    ///
+    /// Retry: no
     #[error("the engine failed: {reason}")]
     Engine {
-        /// What happened.
+        /// The engine's own message.
         reason: String,
     },
 }

@@ -4,9 +4,9 @@
 use super::{
     Built, Context, Definition, Operator, OperatorError, Refusal,
     arguments::{fault, several, tensor_of, unfit},
+    definition::Builder,
     number::Number,
     random::Generator,
-    registry::Builder,
     types::for_reals,
     widen::in_float,
 };

@@ -2,8 +2,8 @@
 
 use super::{
     Built, Context, Definition, Operator, OperatorError, Refusal,
+    definition::Builder,
     operands::{Operands, check_arity},
-    registry::Builder,
 };
 use crate::tensor::{ElementType, Tensor, Value, ValueType};
 

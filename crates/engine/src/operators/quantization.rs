@@ -20,7 +20,7 @@ mod recurrent;
 mod scales;
 mod window;
 
-use super::registry::Builder;
+use super::definition::Builder;
 
 pub(super) use convolution::OPERATORS as CONVOLUTIONS;
 pub(super) use elementwise::OPERATORS as ELEMENTWISE;

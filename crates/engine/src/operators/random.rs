@@ -10,7 +10,7 @@ use super::{
     axes::sizes_of_input,
     cast::{as_doubles, convert},
     constant::type_attribute,
-    registry::Builder,
+    definition::Builder,
     widen::is_half,
 };
 use crate::tensor::{ElementType, Tensor};

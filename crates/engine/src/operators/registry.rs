@@ -1,13 +1,10 @@
 //! Which function builds which operator.
 
 use super::{
-    Built, Definition, Refusal, algebra, attention, cast, constant, elementwise, identity, machine_learning,
+    algebra, attention, cast, constant, definition::Builder, elementwise, identity, machine_learning,
     movement, normalization, optional, quantization, random, recurrent, reduction, scatter, selection,
     sequence, signal, softmax, text, vision, windows,
 };
-
-/// Makes an operator of a node.
-pub type Builder = fn(&Definition<'_>) -> Result<Built, Refusal>;
 
 /// The operators of each family: domain, name, builder.
 const FAMILIES: &[&[(&str, &str, Builder)]] = &[

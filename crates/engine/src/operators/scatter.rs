@@ -4,9 +4,9 @@ use super::{
     Built, Definition, OperatorError, Refusal,
     arguments::{integers_of, owned_values, single, tensor_of, unfit, values_of},
     axes::product,
+    definition::Builder,
     movement::gather::{block_places, element_places, needs_indices},
     number::Number,
-    registry::Builder,
     types::{for_every_type, for_numbers},
 };
 use crate::tensor::{Element, ElementType, Tensor};

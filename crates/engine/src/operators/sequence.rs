@@ -2,8 +2,8 @@
 
 use super::{
     Built, Context, Definition, Operator, OperatorError, Refusal,
+    definition::Builder,
     operands::{Operands, broken, check_arity, for_any_element, output, volume},
-    registry::Builder,
 };
 use crate::tensor::{Element, ElementType, Elements, Shape, Tensor, Value, ValueType};
 

@@ -5,8 +5,8 @@ use super::{
     Built, Definition, Refusal,
     arguments::{owned_values, single, tensor_of},
     axes::{around, axis_of, product},
+    definition::Builder,
     number::{Number, Real},
-    registry::Builder,
     types::for_reals,
     widen::in_float,
 };

@@ -9,7 +9,7 @@ mod split;
 mod tokenizer;
 mod vectorizer;
 
-use super::{Definition, OperatorError, Refusal, registry::Builder};
+use super::{Definition, OperatorError, Refusal, definition::Builder};
 use crate::tensor::{ElementType, Text};
 
 pub(super) const OPERATORS: &[(&str, &str, Builder)] = &[

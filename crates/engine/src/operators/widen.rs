@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use super::{
     Built, Context, Definition, Input, Operator, OperatorError, Refusal,
     arguments::{tensor_of, values_of},
-    registry::Builder,
+    definition::Builder,
 };
 use crate::tensor::{ElementType, Tensor, Value, ValueType};
 

@@ -49,7 +49,7 @@ impl ConstantStore {
             .fold(0, usize::saturating_add)
     }
 
-    /// What is known of a value, if it is a constant.
+    /// The facts about a value, if it is a constant.
     pub(super) fn fact(&self, value: ValueId) -> Option<Fact> {
         Some(match self.constants.get(&value)? {
             Constant::Tensor(tensor) => Fact::constant(tensor.clone()),

@@ -30,9 +30,8 @@ pub struct Line {
     pub depth: usize,
     /// The node's name, or that of its first output.
     pub node: String,
-    /// Its operator.
     pub operator: String,
-    /// Who computes it.
+    /// The part of the engine that computes it.
     pub worker: Worker,
     /// The types and shapes of its outputs, as far as they are known.
     pub outputs: Vec<String>,

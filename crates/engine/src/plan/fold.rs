@@ -6,7 +6,7 @@ use crate::{
     tensor::{Tensor, Value},
 };
 
-/// Constants of more bytes are not folded: what is made of weights may be larger than they.
+/// Constants of more bytes are not folded: results made of weights may be larger than they.
 const LARGEST_INPUT: usize = 1 << 20;
 
 /// The most bytes that a folded node may give.

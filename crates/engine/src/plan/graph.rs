@@ -28,7 +28,7 @@ use crate::{
 /// Bytes that rten may compute at load beyond eight times the file.
 const FIXED: usize = 64 << 20;
 
-/// How often islands are formed anew when some were dissolved.
+/// How often islands are formed again when some were dissolved.
 const LIGHT_ROUNDS: usize = 4;
 
 /// Who computes a node.

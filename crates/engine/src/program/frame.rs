@@ -15,7 +15,7 @@ pub(super) struct Frame<'a> {
     budget: &'a dyn Budget,
     /// Shared elements by their address: how many values of the frame have them, their bytes.
     shared: HashMap<usize, (usize, usize)>,
-    /// What was moved out for the operator that runs.
+    /// Values that were moved out for the operator that runs.
     moved: Vec<usize>,
 }
 

@@ -6,7 +6,7 @@ use crate::facts::{
     size::{LARGEST_DIMENSION, Size, Sizes},
 };
 
-/// What is known of each output.
+/// The facts about each output.
 pub(super) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
     let range = query.input(0).and_then(|input| input.bounds(sizes));
     let one =

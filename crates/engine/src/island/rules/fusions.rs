@@ -66,8 +66,8 @@ pub(super) fn is_repetition_mistaken(view: &View<'_>) -> bool {
     let Some(unsqueeze) = view.producers.of(expand, 0).filter(|maker| maker.operator == "Unsqueeze") else {
         return false;
     };
-    // Right only if the new dimension stands behind the one that grows. What grows is not known
-    // here, so all but the common form of attention (five dimensions, the third one new) is left out.
+    // Right only if the new dimension is behind the one that grows. The one that grows is not
+    // known here, so all but the common form of attention (five dimensions, the third one new) is left out.
     let axes = unsqueeze.attributes.integers("axes").ok().flatten().map(<[i64]>::to_vec);
     let axes = axes.or_else(|| {
         let axes = unsqueeze.inputs.get(1).copied().flatten()?;

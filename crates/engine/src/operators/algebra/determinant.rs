@@ -4,8 +4,8 @@ use crate::operators::{
     Built, Definition, Refusal,
     arguments::{single, tensor_of, unfit, values_of},
     axes::product,
+    definition::Builder,
     number::Real,
-    registry::Builder,
     types::for_reals,
     widen::in_float,
 };

@@ -111,7 +111,7 @@ pub(crate) enum Stage {
     Normalized,
 }
 
-/// What is to be computed.
+/// The attention to compute.
 pub(crate) struct Problem<'a, T> {
     pub(crate) query: Heads<'a, T>,
     pub(crate) key: Heads<'a, T>,

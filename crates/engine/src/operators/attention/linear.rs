@@ -5,8 +5,8 @@ use crate::{
     operators::{
         Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{several, tensor_of, unfit},
+        definition::Builder,
         number::Real,
-        registry::Builder,
         types::for_reals,
         widen::in_float_with,
     },

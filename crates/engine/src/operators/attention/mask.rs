@@ -7,7 +7,7 @@ use crate::{
 
 /// A mask, broadcast over the batch, the heads, the queries and the keys.
 pub(crate) struct Mask<T> {
-    /// What is added: minus infinity where a key may not be looked at.
+    /// The values to add: minus infinity where a key may not be looked at.
     added: Vec<T>,
     /// Steps of the batch, the heads, the queries, the keys.
     steps: [usize; 4],

@@ -7,7 +7,7 @@ use crate::{
         Built, Definition, Refusal,
         arguments::{owned_values, single, tensor_of},
         broadcast::combine,
-        registry::Builder,
+        definition::Builder,
         types::for_integers,
     },
     tensor::ElementType,

@@ -5,8 +5,8 @@ use crate::{
     operators::{
         Built, Definition, OperatorError, Refusal,
         arguments::{Arguments, single, unfit},
+        definition::Builder,
         number::Number,
-        registry::Builder,
         types::for_numbers,
     },
     tensor::ElementType,

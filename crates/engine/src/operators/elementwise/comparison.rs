@@ -6,7 +6,7 @@ use crate::{
         Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{single, tensor_of, values_of},
         broadcast::{Walk, broadcast_shape, zip_with},
-        registry::Builder,
+        definition::Builder,
         types::{for_every_type, for_numbers},
     },
     tensor::{Element, ElementType, Tensor},

@@ -4,8 +4,8 @@ use crate::{
     operators::{
         Built, Definition, OperatorError, Refusal,
         arguments::{Arguments, owned_values, single, tensor_of},
+        definition::Builder,
         number::{Number, Real},
-        registry::Builder,
         types::{for_numbers, for_reals, for_types},
         widen::in_float,
     },

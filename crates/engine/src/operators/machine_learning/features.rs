@@ -7,8 +7,8 @@ use super::DOMAIN;
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, broken, check_arity, floats, is_plain_number, output, select, values, volume},
-        registry::Builder,
     },
     tensor::{ElementType, Elements, Tensor, Text, Value},
 };

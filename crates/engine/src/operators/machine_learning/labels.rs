@@ -6,8 +6,8 @@ use super::DOMAIN;
 use crate::{
     operators::{
         Attributes, Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, broken, check_arity, for_any_element, select},
-        registry::Builder,
     },
     tensor::{Element, ElementType, Elements, Tensor, Text, Value},
 };

@@ -12,8 +12,8 @@ use super::DOMAIN;
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, check_arity},
-        registry::Builder,
     },
     tensor::{ElementType, Value},
 };

@@ -4,8 +4,8 @@ use super::DOMAIN;
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, broken, check_arity, is_plain_number, output, rows_and_columns},
-        registry::Builder,
     },
     tensor::{ElementType, Elements, Value},
 };

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     operators::{
         Attributes, Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, check_arity, floats, is_plain_number, output, rows_and_columns},
-        registry::Builder,
     },
     tensor::{ElementType, Value, ValueType},
 };

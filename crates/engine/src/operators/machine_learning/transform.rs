@@ -1,4 +1,4 @@
-//! What is made of a model's scores: `post_transform`.
+//! The last step, from a model's scores to its results: `post_transform`.
 
 use crate::operators::{Attributes, Refusal};
 

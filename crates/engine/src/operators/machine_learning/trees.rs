@@ -12,7 +12,7 @@ mod number;
 mod regressor;
 
 use super::DOMAIN;
-use crate::operators::registry::Builder;
+use crate::operators::definition::Builder;
 
 pub(in crate::operators) const OPERATORS: &[(&str, &str, Builder)] = &[
     (DOMAIN, "TreeEnsembleClassifier", classifier::build),

@@ -5,8 +5,8 @@ use crate::{
         Built, Context, Definition, OperatorError, Refusal,
         arguments::{integers_of, single, unfit},
         axes::{around, axis_of, index_of, product, size_of_input},
+        definition::Builder,
         layout::{copy_blocks, reserve_places},
-        registry::Builder,
     },
     tensor::{ElementType, Shape, Tensor, strides},
 };

@@ -6,8 +6,8 @@ use crate::{
         arguments::{reshaped, single, tensor_of, unfit, values_of},
         axes::{Setting, axes_of, product, sizes_of_input},
         cast::only,
+        definition::Builder,
         number::Number,
-        registry::Builder,
         types::{for_every_type, for_numbers},
     },
     tensor::{Element, ElementType, Shape, Tensor, strides},
@@ -17,7 +17,7 @@ use crate::{
 pub(crate) const OPERATORS: &[(&str, &str, Builder)] =
     &[("", "Pad", pad), ("", "CenterCropPad", center_crop_pad)];
 
-/// What is put beyond the ends.
+/// The source of the values beyond the ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Constant,

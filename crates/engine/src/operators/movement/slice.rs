@@ -5,8 +5,8 @@ use crate::{
         Built, Definition, OperatorError, Refusal,
         arguments::{several, single, unfit},
         axes::{Setting, around, axes_of, axis_of, size_of_input, sizes_of_input},
+        definition::Builder,
         layout::{View, copy_blocks, reserve_places, steps_of},
-        registry::Builder,
     },
     tensor::ElementType,
 };

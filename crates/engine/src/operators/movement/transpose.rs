@@ -4,8 +4,8 @@ use crate::{
     operators::{
         Built, Definition, OperatorError, Refusal,
         arguments::{reshaped, single, unfit},
+        definition::Builder,
         layout::View,
-        registry::Builder,
     },
     tensor::Tensor,
 };

@@ -8,9 +8,9 @@ use crate::{
         axes::{axis_of, product},
         broadcast::{broadcasts_to, combine, repeat_to},
         cast::convert,
+        definition::Builder,
         number::{Number, Real},
         reduction::reduce::sum_of,
-        registry::Builder,
         types::for_reals,
         widen::in_float_with,
     },
@@ -29,7 +29,7 @@ pub(crate) const OPERATORS: &[(&str, &str, Builder)] = &[
 /// How rows are normalised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normal {
-    /// What is added to the variance.
+    /// A small number to add to the variance.
     pub(crate) epsilon: f32,
     /// Whether the mean is taken off first.
     pub(crate) centred: bool,

@@ -5,10 +5,10 @@ use crate::operators::{
     Built, Definition, Refusal,
     arguments::{owned_values, single, tensor_of},
     axes::{around, axes_of, axis_of},
+    definition::Builder,
     layout::View,
     number::Number,
     reduction::Rows,
-    registry::Builder,
     types::for_reals,
     widen::in_float,
 };

@@ -18,7 +18,7 @@ struct Attention {
     heads: usize,
     /// Whether a position sees only those before it.
     is_causal: bool,
-    /// What is added to the score of a position that is masked.
+    /// The number to add to the score of a position that is masked.
     masked: f32,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn build(definition: &Definition<'_>) -> Result<Built, Refusal> {
 #[derive(Clone, Copy)]
 struct Sizes {
     batch: usize,
-    /// New positions.
+    /// The number of new positions.
     length: usize,
     /// Positions of the past.
     past: usize,

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, check_arity, output, values, volume},
-        registry::Builder,
     },
     tensor::{ElementType, Shape, Tensor, Value},
 };
@@ -83,7 +83,7 @@ struct Task {
     /// Elements of a channel of the input.
     size: usize,
     geometry: Geometry,
-    /// Of the output.
+    /// The shape of the output.
     shape: Shape,
 }
 

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, check_arity, output, values, volume},
         pairing::Pairing,
-        registry::Builder,
     },
     tensor::{ElementType, Tensor, Value},
 };

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     operators::{
         Built, Context, Definition, Operator, OperatorError, Refusal,
+        definition::Builder,
         operands::{Operands, check_arity, output, volume},
-        registry::Builder,
     },
     tensor::{ElementType, Value, element_count},
 };
@@ -66,7 +66,7 @@ impl Images {
         shape
     }
 
-    /// The index of an element, of so many elements a channel.
+    /// The index of an element; a channel has `size` elements.
     fn index(&self, image: usize, channel: usize, position: usize, size: usize) -> usize {
         if self.channels_last {
             (image * size + position) * self.channels + channel

@@ -8,7 +8,7 @@ use crate::{
 /// How the edges of an input are filled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Padding {
-    /// So many on each side: all beginnings, then all ends.
+    /// A number for each side: all beginnings, then all ends.
     Given(Vec<usize>),
     /// As many as make the output `ceil(input / stride)` long, the odd one at the end.
     SameUpper,
@@ -31,9 +31,9 @@ pub(super) struct Window {
 pub(super) struct Geometry {
     /// The input's spatial dimensions.
     pub(super) input: Vec<usize>,
-    /// The output's.
+    /// The sizes of the output.
     pub(super) output: Vec<usize>,
-    /// The window's.
+    /// The sizes of the window.
     pub(super) kernel: Vec<usize>,
     strides: Vec<usize>,
     dilations: Vec<usize>,

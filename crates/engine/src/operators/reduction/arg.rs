@@ -6,7 +6,7 @@ use crate::{
         Built, Definition, Refusal,
         arguments::{single, unfit},
         axes::axis_of,
-        registry::Builder,
+        definition::Builder,
         types::for_numbers,
     },
     tensor::ElementType,

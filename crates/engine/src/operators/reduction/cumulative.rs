@@ -4,8 +4,8 @@ use crate::operators::{
     Built, Definition, Refusal,
     arguments::{owned_values, single, tensor_of, unfit},
     axes::{Setting, around, axis_of},
+    definition::Builder,
     number::Number,
-    registry::Builder,
     types::for_types,
     widen::in_float,
 };

@@ -10,8 +10,8 @@ use crate::{
         Built, Definition, OperatorError, Refusal,
         arguments::{several, tensor_of, unfit, values_of},
         axes::{around, axis_of},
+        definition::Builder,
         layout::reserve_places,
-        registry::Builder,
         types::{for_every_type, for_numbers},
     },
     tensor::{Element, ElementType, Tensor, Text},
@@ -20,7 +20,7 @@ use crate::{
 /// The operators of this file.
 pub(crate) const OPERATORS: &[(&str, &str, Builder)] = &[("", "TopK", top), ("", "Unique", unique)];
 
-/// An order of all values of a type. What is not a number is above all numbers.
+/// An order of all values of a type. NaN is above all numbers.
 pub(crate) trait Ordered {
     /// Compares.
     fn order(&self, other: &Self) -> Ordering;

@@ -7,8 +7,8 @@ use crate::{
         arguments::{single, tensor_of, unfit},
         axes::{around, axis_of, size_of_input},
         cast::as_doubles,
+        definition::Builder,
         number::Number,
-        registry::Builder,
         types::for_reals,
         widen::in_float,
     },
@@ -135,7 +135,7 @@ fn mirror(row: &mut [(f64, f64)], given: usize) {
         let (real, imaginary) = if length - place < given { row[length - place] } else { (0.0, 0.0) };
         row[place] = (real, -imaginary);
     }
-    // What must be real is taken as real.
+    // Values that must be real are taken as real.
     row[0].1 = 0.0;
     if length.is_multiple_of(2) {
         row[length / 2].1 = 0.0;

@@ -8,7 +8,7 @@ use crate::{
         arguments::{single, tensor_of, unfit},
         axes::size_of_input,
         cast::{as_doubles, convert},
-        registry::Builder,
+        definition::Builder,
     },
     tensor::{ElementType, Tensor},
 };

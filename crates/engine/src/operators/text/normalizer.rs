@@ -11,7 +11,7 @@ use crate::{
     tensor::{ElementType, Text, Value},
 };
 
-/// What becomes of letters. One letter becomes one letter, in no particular language.
+/// A change of letters. One letter becomes one letter, in no particular language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
     Kept,

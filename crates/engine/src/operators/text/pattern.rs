@@ -3,7 +3,7 @@
 //! The library's syntax is RE2's with three differences: its classes such as `\w` know
 //! all letters where RE2's know ASCII, its bracketed classes have operators (`&&`, `--`,
 //! `~~`, nesting) that RE2 reads as letters, and RE2's `\Q...\E` and `\C` are not there.
-//! A pattern is rewritten to mean the same; what can't be is refused.
+//! A pattern is rewritten to mean the same; one that can't be is refused.
 
 use std::{ops::Range, sync::Arc};
 

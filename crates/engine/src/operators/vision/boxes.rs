@@ -5,8 +5,8 @@ use crate::{
         Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{single, tensor_of, unfit, values_of},
         cast::only,
+        definition::Builder,
         layout::reserve_places,
-        registry::Builder,
     },
     tensor::{ElementType, Tensor},
 };

@@ -6,8 +6,8 @@ use crate::{
         algebra::kernel::add_product,
         arguments::{single, tensor_of, unfit},
         axes::product,
+        definition::Builder,
         number::Real,
-        registry::Builder,
         types::for_reals,
         widen::in_float,
         windows::{

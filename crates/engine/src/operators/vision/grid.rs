@@ -7,8 +7,8 @@ use crate::{
         arguments::{single, tensor_of, unfit, values_of},
         axes::{product, sizes_of_input},
         cast::as_doubles,
+        definition::Builder,
         number::Number,
-        registry::Builder,
         types::for_reals,
         widen::in_float,
     },
@@ -26,7 +26,7 @@ enum Mode {
     Cubic,
 }
 
-/// What is beyond the image.
+/// The source of values beyond the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beyond {
     Zeros,

@@ -7,9 +7,9 @@ use crate::{
         arguments::{reshaped, single, tensor_of, unfit, values_of},
         axes::{around, axes_of, size_of_input},
         cast::as_doubles,
+        definition::Builder,
         movement::pad::{Places, copy_places},
         number::{Number, Real},
-        registry::Builder,
         types::{for_every_type, for_numbers, for_reals},
         widen::in_float,
     },
@@ -19,7 +19,7 @@ use crate::{
 /// The operators of this file.
 pub(crate) const OPERATORS: &[(&str, &str, Builder)] = &[("", "Resize", resize), ("", "Upsample", resize)];
 
-/// What is done where the aspect ratio is to be kept.
+/// The rule for the aspect ratio (`keep_aspect_ratio_policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aspect {
     Stretch,

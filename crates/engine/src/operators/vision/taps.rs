@@ -63,9 +63,9 @@ impl Rounding {
 /// A dimension that is resized.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dimension {
-    /// Its size before.
+    /// The size before, in elements.
     pub(super) from: usize,
-    /// Its size after.
+    /// The size after, in elements.
     pub(super) to: usize,
     /// By how much it grows.
     pub(super) scale: f32,

@@ -7,9 +7,9 @@ use crate::{
         algebra::kernel::add_product,
         arguments::{single, tensor_of, unfit, values_of},
         axes::product,
+        definition::Builder,
         elementwise::arithmetic::common_type,
         number::{Number, Real},
-        registry::Builder,
         types::for_reals,
         widen::in_float,
     },
@@ -32,7 +32,7 @@ pub(crate) fn groups(definition: &Definition<'_>) -> Result<usize, Refusal> {
         .ok_or_else(|| Refusal::new(format!("the group is {groups}; expected 1 or more")))
 }
 
-/// What is applied to a result of FusedConv.
+/// The function to apply to a result of FusedConv.
 #[derive(Clone, Copy, Debug)]
 enum Fused {
     None,

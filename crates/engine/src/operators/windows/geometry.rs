@@ -35,7 +35,7 @@ pub(crate) struct Settings {
     pub(crate) strides: Shape,
     /// The distance between neighbours in the window, 1 if empty.
     pub(crate) dilations: Shape,
-    /// What is around the image.
+    /// The padding around the image.
     pub(crate) padding: Padding,
     /// Whether a last window that is cut off counts.
     pub(crate) ceil: bool,
@@ -164,9 +164,9 @@ pub(crate) struct Window {
     pub(crate) strides: Shape,
     /// The distance between neighbours in the window.
     pub(crate) dilations: Shape,
-    /// What is before the image.
+    /// The padding before the image.
     pub(crate) before: Shape,
-    /// What is after the image.
+    /// The padding after the image.
     pub(crate) after: Shape,
 }
 

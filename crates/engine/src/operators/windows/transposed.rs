@@ -11,10 +11,10 @@ use crate::{
         algebra::kernel::add_product,
         arguments::{single, tensor_of, unfit, values_of},
         axes::product,
+        definition::Builder,
         elementwise::arithmetic::common_type,
         layout::View,
         number::Number,
-        registry::Builder,
         types::for_reals,
         widen::in_float,
     },
@@ -32,7 +32,7 @@ const TILE: usize = 1 << 18;
 struct Extra {
     /// Sizes of the result, if the node says them.
     output: Option<Shape>,
-    /// What is added at the ends of the result.
+    /// Elements to add at the ends of the result.
     added: Shape,
     groups: usize,
 }

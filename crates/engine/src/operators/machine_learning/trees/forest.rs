@@ -68,7 +68,6 @@ pub(super) struct Branch<T> {
     pub(super) on_true: Next,
     /// Where it goes otherwise.
     pub(super) on_false: Next,
-    /// The comparison.
     pub(super) comparison: Comparison,
     /// Whether a missing feature (NaN) counts as true.
     pub(super) missing_is_true: bool,
@@ -79,7 +78,7 @@ pub(super) struct Branch<T> {
 pub(super) struct Weight<T> {
     /// The index of the target or class.
     pub(super) target: usize,
-    /// What is added.
+    /// The amount to add to the target's score.
     pub(super) value: T,
 }
 
