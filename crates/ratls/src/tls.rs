@@ -43,6 +43,14 @@ use crate::{
 /// has less than 512.
 pub(crate) const MAXIMUM_CERTIFICATE_LENGTH: usize = 4096;
 
+/// The peer speaks TLS, and not attested session v1: another TLS version, or another ALPN
+/// protocol.
+///
+/// Do: check the port, and use the same release of Adytum on both sides.
+///
+/// Retry: no
+const PROTOCOL_MISMATCH: &str = "protocol-mismatch";
+
 /// Signature schemes of the two kinds of key that sessions use.
 const SCHEMES: [SignatureScheme; 2] = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519];
 
@@ -148,7 +156,7 @@ impl TlsFacts {
     pub(crate) fn of<Data>(connection: &ConnectionCommon<Data>) -> Result<Self, Refusal> {
         let mismatch = |found: String| {
             Refusal::request(
-                "protocol-mismatch",
+                PROTOCOL_MISMATCH,
                 format!("expected TLS 1.3 with ALPN protocol \"adytum-ra/1\", found {found}"),
             )
         };

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::binding::Nonce;
+use super::{binding::Nonce, codes};
 use crate::error::Refusal;
 
 /// The largest announcement of either role, in bytes.
@@ -279,21 +279,21 @@ pub fn wire_evidence(evidence: Evidence) -> Result<wire::Evidence, MessageError>
 }
 
 /// The refusal for a peer that is not accepted: the code, whether to try again and a
-/// fixed sentence. The reasons stay in this side's log: it would tell a stranger the
-/// policy, the platform and the inner addresses.
+/// fixed sentence. The reasons stay in this side's log: they would tell a stranger
+/// the policy, the platform and the inner addresses.
 pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
     let code = if is_code(&refusal.code) { refusal.code.clone() } else { "refused".to_owned() };
     let message = match code.as_str() {
         "message-malformed" | "message-too-long" => "a message did not follow attested session v1",
-        "evidence-not-bound" => "the evidence is not bound to this session",
-        "evidence-replayed" => "the evidence is that of an earlier session",
-        "attestation-unavailable" => "this side can't attest now; try again later",
+        codes::EVIDENCE_NOT_BOUND => "the evidence is not bound to this session",
+        codes::EVIDENCE_REPLAYED => "the evidence is that of an earlier session",
+        codes::ATTESTATION_UNAVAILABLE => "this side can't attest now; try again later",
         "genesis-mismatch" => "the broker has another genesis than the one that was pinned",
         "policy-refused" => {
             "the evidence does not meet the policy; the log of the refusing side says which rules"
         }
-        "certificate-without-evidence" => "a client that gives no evidence shows no certificate",
-        "evidence-without-certificate" => "a client that gives evidence shows a certificate",
+        codes::CERTIFICATE_WITHOUT_EVIDENCE => "a client that gives no evidence shows no certificate",
+        codes::EVIDENCE_WITHOUT_CERTIFICATE => "a client that gives evidence shows a certificate",
         _ => "the log of the refusing side says why",
     };
     let kind = refusal.kind.to_wire().into();

@@ -7,6 +7,7 @@
 
 pub mod binding;
 pub(crate) mod client;
+mod codes;
 pub mod message;
 pub(crate) mod replays;
 pub(crate) mod server;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::{
     binding::{Binding, Role},
+    codes::{EVIDENCE_NOT_BOUND, EVIDENCE_REPLAYED},
     replays::Replays,
 };
 use crate::{
@@ -135,12 +137,12 @@ async fn accept_evidence(
     if !bool::from(expected.0.ct_eq(&claims.report_data.0)) {
         if replays.is_some_and(|replays| replays.knows(&claims.report_data)) {
             return Err(attempt.refused(Refusal::request(
-                "evidence-replayed",
+                EVIDENCE_REPLAYED,
                 "the evidence is that of an earlier session. Somebody is replaying it",
             )));
         }
         return Err(attempt.refused(Refusal::request(
-            "evidence-not-bound",
+            EVIDENCE_NOT_BOUND,
             "the evidence is genuine but was not made for this session: it is bound to another connection, \
              key, role or announcement. Somebody may be relaying or replaying it",
         )));

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     Attempt, Demands, REFUSAL_DRAIN, REFUSAL_TIMEOUT, accept_evidence,
     binding::{Binding, Nonce, Role},
+    codes::{ATTESTATION_UNAVAILABLE, CERTIFICATE_WITHOUT_EVIDENCE, EVIDENCE_WITHOUT_CERTIFICATE},
     collect,
     message::{
         ClientAnswer, MAXIMUM_HELLO_LENGTH, parse_client_attestation, parse_client_hello, read_message,
@@ -133,7 +134,7 @@ where
         ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         ClientAnswer::Unattested if facts.peer_key.is_some() => {
             return Err(attempt.refused(Refusal::request(
-                "certificate-without-evidence",
+                CERTIFICATE_WITHOUT_EVIDENCE,
                 "expected evidence from a client that shows a certificate, found none",
             )));
         }
@@ -141,7 +142,7 @@ where
         // Evidence that is bound to no key of the client's could be anybody's.
         ClientAnswer::Attestation { .. } if facts.peer_key.is_none() => {
             return Err(attempt.refused(Refusal::request(
-                "evidence-without-certificate",
+                EVIDENCE_WITHOUT_CERTIFICATE,
                 "expected a certificate from a client that gives evidence, found none",
             )));
         }
@@ -179,7 +180,7 @@ fn for_peer(error: &SessionError) -> Option<Refusal> {
             Some(Refusal::outage(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
         }
         SessionError::Attester { .. } | SessionError::Local { .. } => {
-            Some(Refusal::outage("attestation-unavailable", ""))
+            Some(Refusal::outage(ATTESTATION_UNAVAILABLE, ""))
         }
         // The peer that refused knows; one that is silent or gone gets no refusal.
         _ => None,
