@@ -26,6 +26,8 @@ TYPES = {
     "int64": (TensorProto.INT64, "int64"),
     "uint8": (TensorProto.UINT8, "uint8"),
     "uint16": (TensorProto.UINT16, "uint16"),
+    "uint32": (TensorProto.UINT32, "uint32"),
+    "uint64": (TensorProto.UINT64, "uint64"),
     "bool": (TensorProto.BOOL, "bool"),
     "object": (TensorProto.STRING, "string"),
 }
@@ -545,4 +547,5 @@ def main():
     print(f"refused by ONNX Runtime: {refused}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@
 
 mod algebra;
 mod arguments;
+mod attention;
 mod attributes;
 mod axes;
 mod broadcast;
@@ -28,11 +29,13 @@ mod optional;
 mod pairing;
 mod quantization;
 mod random;
+mod recurrent;
 mod reduction;
 mod registry;
 mod scatter;
 mod selection;
 mod sequence;
+mod signal;
 mod softmax;
 mod text;
 mod types;

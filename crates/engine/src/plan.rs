@@ -22,7 +22,7 @@ use crate::{
     onnx::{
         OnnxError,
         files::DataFiles,
-        model::{Dimension, Graph, Model, Node},
+        model::{Declaration, Dimension, Graph, Model, Node},
     },
     program::Program,
     tensor::ValueType,
@@ -159,7 +159,7 @@ pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanE
     for (fact, port) in outcome.outputs.iter().zip(&outcome.ports) {
         types.push(fact.value_type.clone().ok_or_else(|| PlanError::Port {
             kind: "output",
-            name: port.clone(),
+            name: port.name.clone(),
             reason: "its type is not known".to_owned(),
         })?);
     }
@@ -172,8 +172,27 @@ struct Outcome {
     program: Program,
     /// What is known of its outputs.
     outputs: Vec<Fact>,
-    /// The names of its outputs.
-    ports: Vec<String>,
+    /// What the file says of its outputs.
+    ports: Vec<Declaration>,
+}
+
+impl Outcome {
+    /// The shape of an output of a graph that never ran: what is not known is 0, and what is not
+    /// known at all is as the file declares it.
+    fn shape_unrun(&self, index: usize) -> Vec<usize> {
+        let declared = || {
+            let shape = self.ports.get(index)?.shape.as_ref()?;
+            let size = |dimension: &Dimension| match dimension {
+                Dimension::Fixed(size) => *size,
+                Dimension::Named(_) | Dimension::Any => 0,
+            };
+            Some(shape.iter().map(size).collect())
+        };
+        match self.outputs.get(index) {
+            Some(fact) if fact.shape.is_some() => fact.known_or_zero(),
+            _ => declared().unwrap_or_default(),
+        }
+    }
 }
 
 /// Facts of values of the program that is planned.

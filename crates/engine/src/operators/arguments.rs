@@ -68,11 +68,6 @@ impl Arguments {
         Self(values)
     }
 
-    /// How many there are, those left out included.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// A tensor that must be there.
     pub(crate) fn tensor(&self, index: usize) -> Result<&Tensor, OperatorError> {
         self.optional(index).ok_or_else(|| fault(format!("input {index} is not there, or is not a tensor")))

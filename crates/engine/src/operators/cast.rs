@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 use super::{
     Built, Context, Definition, OperatorError, Refusal,
-    arguments::{reshaped, single, tensor_of, unfit, values_of},
+    arguments::{single, tensor_of, unfit, values_of},
     number::Number,
     registry::Builder,
     types::{for_every_type, for_numbers, for_types},
@@ -290,15 +290,6 @@ pub(crate) fn as_doubles(tensor: &Tensor) -> Result<Vec<f64>, OperatorError> {
         T => Ok(values_of::<T>(tensor)?.iter().map(|value| value.to_f64()).collect()),
         unfit(format!("{} is not a number type", tensor.element_type()))
     )
-}
-
-/// A tensor with one element, as a tensor without dimensions.
-pub(crate) fn as_scalar(tensor: Tensor, what: &str) -> Result<Tensor, OperatorError> {
-    if tensor.len() == 1 {
-        reshaped(tensor, [])
-    } else {
-        unfit(format!("{what} has {} elements; expected one", tensor.len()))
-    }
 }
 
 /// The only element of a tensor.

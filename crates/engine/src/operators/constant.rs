@@ -2,7 +2,7 @@
 //! EyeLike, Range; and what is known of a tensor without them: Shape, Size.
 
 use super::{
-    Attribute, Built, Definition, OperatorError, Refusal,
+    Attribute, Built, Context, Definition, OperatorError, Refusal,
     arguments::{Arguments, integers_of, single, tensor_of, unfit, values_of},
     axes::sizes_of_input,
     cast::only,
@@ -11,7 +11,7 @@ use super::{
     types::{for_every_type, for_numbers, for_types},
     widen::in_float,
 };
-use crate::tensor::{Element, ElementType, Tensor};
+use crate::tensor::{Element, ElementType, Shape, Tensor};
 
 /// The operators of this family.
 pub(crate) const OPERATORS: &[(&str, &str, Builder)] = &[
@@ -68,12 +68,16 @@ fn constant_of_shape(definition: &Definition<'_>) -> Result<Built, Refusal> {
             let element: T = only(&value, "the value").map_err(|error| Refusal::new(error.to_string()))?;
             single(definition, value.element_type(), move |arguments, context| {
                 let shape = sizes_of_input(&integers_of(arguments.tensor(0)?)?, "a size of the shape")?;
-                let count = context.reserve(T::TYPE, &shape)?;
-                tensor_of(shape, vec![element.clone(); count])
+                filled(shape, &element, context)
             })
         },
         Err(Refusal::new("the value's type is not computed here"))
     )
+}
+
+fn filled<T: Element>(shape: Shape, element: &T, context: &Context<'_>) -> Result<Tensor, OperatorError> {
+    let count = context.reserve(T::TYPE, &shape)?;
+    tensor_of(shape, vec![element.clone(); count])
 }
 
 /// The type that a `dtype` attribute names.
@@ -94,7 +98,7 @@ fn eye_like(definition: &Definition<'_>) -> Result<Built, Refusal> {
     let diagonal = definition.attributes.integer("k")?.unwrap_or(0);
     fn eye<T: Element>(
         arguments: &Arguments,
-        context: &super::Context<'_>,
+        context: &Context<'_>,
         diagonal: i64,
         one: T,
     ) -> Result<Tensor, OperatorError> {

@@ -113,21 +113,29 @@ pub(crate) fn copy_blocks(
 ) -> Result<Tensor, OperatorError> {
     for_every_type!(
         tensor.element_type(),
-        T => {
-            let source = values_of::<T>(tensor)?;
-            let count = context.reserve(T::TYPE, shape)?;
-            let mut values = Vec::with_capacity(count);
-            if length == 1 {
-                values.extend(starts.iter().map(|start| source[*start].clone()));
-            } else {
-                for start in starts {
-                    values.extend_from_slice(&source[*start..*start + length]);
-                }
-            }
-            tensor_of(shape, values)
-        },
+        T => blocks::<T>(tensor, starts, length, shape, context),
         unfit("this type can't be copied")
     )
+}
+
+fn blocks<T: Element>(
+    tensor: &Tensor,
+    starts: &[usize],
+    length: usize,
+    shape: &[usize],
+    context: &Context<'_>,
+) -> Result<Tensor, OperatorError> {
+    let source = values_of::<T>(tensor)?;
+    let count = context.reserve(T::TYPE, shape)?;
+    let mut values = Vec::with_capacity(count);
+    if length == 1 {
+        values.extend(starts.iter().map(|start| source[*start].clone()));
+    } else {
+        for start in starts {
+            values.extend_from_slice(&source[*start..*start + length]);
+        }
+    }
+    tensor_of(shape, values)
 }
 
 /// Asks for the memory of `count` places in a tensor.

@@ -45,6 +45,11 @@ pub(crate) trait Number: Element + Copy + PartialOrd + Display {
     /// Of a count or an index, with the type's own rounding or wrapping.
     fn from_i64(value: i64) -> Self;
 
+    /// Whether it is below zero.
+    fn is_below_zero(self) -> bool {
+        self < Self::ZERO
+    }
+
     /// The lesser; a value that is not a number if either is.
     fn least(self, other: Self) -> Self {
         if self.is_nan() || self < other {
@@ -196,7 +201,7 @@ macro_rules! reals {
 
             impl Real for $rust {
                 real_functions! {
-                    exp, exp_m1, ln, ln_1p, sqrt, floor, ceil, round_ties_even, trunc, sin, cos, tan, asin, acos,
+                    exp, exp_m1, ln, ln_1p, sqrt, floor, ceil, round_ties_even, sin, cos, tan, asin, acos,
                     atan, sinh, cosh, tanh, asinh, acosh, atanh, abs,
                 }
                 fn power(self, exponent: Self) -> Self {
@@ -204,9 +209,6 @@ macro_rules! reals {
                 }
                 fn error_function(self) -> Self {
                     $erf(self)
-                }
-                fn is_infinite(self) -> bool {
-                    <$rust>::is_infinite(self)
                 }
                 fn is_finite(self) -> bool {
                     <$rust>::is_finite(self)
@@ -239,14 +241,12 @@ pub(crate) trait Real:
         exp, exp_m1, ln, ln_1p, sqrt, floor, ceil,
         /// The nearest whole number; the even one of two.
         round_ties_even,
-        trunc, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh, abs,
+        sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, asinh, acosh, atanh, abs,
     }
     /// A power.
     fn power(self, exponent: Self) -> Self;
     /// The error function.
     fn error_function(self) -> Self;
-    /// Whether it is one of the two infinities.
-    fn is_infinite(self) -> bool;
     /// Whether it is a number and not infinite.
     fn is_finite(self) -> bool;
 

@@ -1,9 +1,9 @@
 //! Which function builds which operator.
 
 use super::{
-    Built, Definition, Refusal, algebra, cast, constant, elementwise, identity, machine_learning, movement,
-    normalization, optional, quantization, random, reduction, scatter, selection, sequence, softmax, text,
-    vision, windows,
+    Built, Definition, Refusal, algebra, attention, cast, constant, elementwise, identity, machine_learning,
+    movement, normalization, optional, quantization, random, recurrent, reduction, scatter, selection,
+    sequence, signal, softmax, text, vision, windows,
 };
 
 /// Makes an operator of a node.
@@ -15,6 +15,9 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     algebra::einsum::OPERATORS,
     algebra::gemm::OPERATORS,
     algebra::matmul::OPERATORS,
+    attention::linear::OPERATORS,
+    attention::rotary::OPERATORS,
+    attention::scaled::OPERATORS,
     cast::OPERATORS,
     constant::OPERATORS,
     elementwise::activation::OPERATORS,
@@ -37,12 +40,15 @@ const FAMILIES: &[&[(&str, &str, Builder)]] = &[
     normalization::layer::OPERATORS,
     normalization::norm::OPERATORS,
     random::OPERATORS,
+    recurrent::layer::OPERATORS,
     reduction::arg::OPERATORS,
     reduction::cumulative::OPERATORS,
     reduction::reduce::OPERATORS,
     scatter::OPERATORS,
     selection::choose::OPERATORS,
     selection::order::OPERATORS,
+    signal::spectrum::OPERATORS,
+    signal::window::OPERATORS,
     softmax::OPERATORS,
     vision::boxes::OPERATORS,
     vision::deformable::OPERATORS,

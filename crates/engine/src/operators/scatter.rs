@@ -82,7 +82,7 @@ fn write(
     if reduction == Reduction::Replace {
         return for_every_type!(
             element_type,
-            T => each::<T>(tensor, updates, places, length, |value, new| *value = new.clone()),
+            T => each::<T>(tensor, updates, places, length, |value, new| value.clone_from(new)),
             unfit("this type can't be written")
         );
     }

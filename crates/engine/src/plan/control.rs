@@ -167,11 +167,11 @@ impl Planner<'_> {
             outputs.push(Fact::typed(joined));
         }
         let mut scanned = Vec::new();
-        for fact in outcome.outputs.iter().skip(carried + 1) {
+        for (index, fact) in outcome.outputs.iter().enumerate().skip(carried + 1) {
             let Some(element_type) = fact.element_type() else {
                 return Err(self.refusal(node, "it gathers values that are not tensors"));
             };
-            let shape = fact.known_or_zero();
+            let shape = outcome.shape_unrun(index);
             outputs.push(Fact::typed(ValueType::Tensor(element_type)));
             scanned.push(Carried { element_type, shape });
         }
@@ -252,7 +252,7 @@ impl Planner<'_> {
             if let Some(scan) = index.checked_sub(states) {
                 scan_outputs.push(ScanOutput {
                     element_type,
-                    shape: fact.known_or_zero(),
+                    shape: outcome.shape_unrun(index),
                     axis: output_axes.get(scan).copied().unwrap_or(0),
                     backwards: output_directions.get(scan).copied().unwrap_or(0) == 1,
                 });

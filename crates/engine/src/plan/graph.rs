@@ -69,15 +69,18 @@ impl Planner<'_> {
         let mut placed = Vec::new();
         let mut nodes = nodes;
         let mut origins: HashMap<ValueId, usize> = HashMap::new();
-        for (index, node) in nodes.iter_mut().enumerate() {
-            // Constants are constants in nested graphs, too.
-            node.captures.retain(|value| !self.constants.contains(*value));
+        for (index, node) in nodes.iter().enumerate() {
             for output in node.outputs.iter().flatten() {
                 origins.insert(*output, index);
             }
         }
         let mut placements = Vec::with_capacity(nodes.len());
-        for node in &nodes {
+        for index in 0..nodes.len() {
+            // Constants are constants in nested graphs, too, those that were folded included.
+            if let Some(node) = nodes.get_mut(index) {
+                node.captures.retain(|value| !self.constants.contains(*value));
+            }
+            let Some(node) = nodes.get(index) else { break };
             let producers = Producers { nodes: &nodes, origins: &origins };
             let placement = self.place(node, producers, &mut facts, &mut sizes)?;
             let worker = if placement.is_some() { Worker::Own } else { Worker::Folded };
@@ -94,7 +97,7 @@ impl Planner<'_> {
         for port in &outputs {
             output_facts.push(self.fact(&facts, port.value).unwrap_or_default());
         }
-        let ports = outputs.into_iter().map(|port| port.declaration.name).collect();
+        let ports = outputs.into_iter().map(|port| port.declaration).collect();
         Ok(Outcome { program, outputs: output_facts, ports })
     }
 

@@ -109,8 +109,17 @@ fn matmul_integer(view: &View<'_>) -> Option<Translation> {
         return None;
     }
     // A zero point is a number, or one a row (of the first) or a column (of the second).
-    for index in [2, 3] {
-        if view.has_input(index) && (!narrow(index) || view.rank(index)? > 1) {
+    for (index, of, from_end) in [(2, 0, 2), (3, 1, 1)] {
+        if !view.has_input(index) {
+            continue;
+        }
+        let many = view.rank(of)?.checked_sub(from_end).and_then(|axis| view.input(of)?.dimension(axis));
+        let fits = match view.rank(index)? {
+            0 => true,
+            1 => many.is_some() && view.input(index)?.dimension(0) == many,
+            _ => false,
+        };
+        if !narrow(index) || !fits {
             return None;
         }
     }

@@ -128,7 +128,7 @@ fn write_float(value: f64) -> String {
             written.to_owned()
         }
     };
-    if power < -4 || power >= DIGITS {
+    if !(-4..DIGITS).contains(&power) {
         let sign = if power < 0 { '-' } else { '+' };
         return format!("{}e{sign}{:02}", trim(mantissa), power.unsigned_abs());
     }

@@ -184,7 +184,7 @@ fn parametric_relu(definition: &Definition<'_>) -> Result<Built, Refusal> {
             let (tensor, slope) = (arguments.take(0)?, arguments.take(1)?);
             fitting(&slope, &tensor)?;
             combine::<T>(tensor, slope, context, |value, slope| {
-                if value < T::ZERO { value.times(slope) } else { value }
+                if value.is_below_zero() { value.times(slope) } else { value }
             })
         }),
         Err(definition.unsupported_type(0))

@@ -41,7 +41,7 @@ fn shift(definition: &Definition<'_>) -> Result<Built, Refusal> {
         T => single(definition, element_type, move |mut arguments, context| {
             let (values, distances) = (arguments.take(0)?, arguments.take(1)?);
             combine::<T>(values, distances, context, |value, distance| {
-                let distance = u32::try_from(distance).ok().filter(|distance| *distance < T::BITS);
+                let distance = u32::try_from(i128::from(distance)).ok().filter(|distance| *distance < T::BITS);
                 match (distance, left) {
                     (Some(distance), true) => value << distance,
                     (Some(distance), false) => value >> distance,

@@ -21,7 +21,7 @@ fn relu(definition: &Definition<'_>) -> Result<Built, Refusal> {
     for_numbers!(
         element_type,
         T => single(definition, element_type, |arguments, _| {
-            map::<T>(arguments, |value| if value < T::ZERO { T::ZERO } else { value })
+            map::<T>(arguments, |value| if value.is_below_zero() { T::ZERO } else { value })
         }),
         Err(definition.unsupported_type(0))
     )

@@ -3,13 +3,13 @@
 use super::arithmetic::common_type;
 use crate::{
     operators::{
-        Built, Definition, Refusal,
+        Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{single, tensor_of, values_of},
         broadcast::{Walk, broadcast_shape, zip_with},
         registry::Builder,
         types::{for_every_type, for_numbers},
     },
-    tensor::{Element, ElementType},
+    tensor::{Element, ElementType, Tensor},
 };
 
 /// The operators of this file.
@@ -62,29 +62,31 @@ fn choose(definition: &Definition<'_>) -> Result<Built, Refusal> {
     }
     for_every_type!(
         element_type,
-        T => single(definition, element_type, |arguments, context| {
-            let inputs = [arguments.tensor(0)?, arguments.tensor(1)?, arguments.tensor(2)?];
-            let shapes = inputs.map(|tensor| tensor.shape());
-            let shape = broadcast_shape(&shapes)?;
-            let count = context.reserve(T::TYPE, &shape)?;
-            let conditions = values_of::<bool>(inputs[0])?;
-            let (yes, no) = (values_of::<T>(inputs[1])?, values_of::<T>(inputs[2])?);
-            let walk = Walk::new(&shape, shapes);
-            let [condition_step, yes_step, no_step] = walk.steps;
-            let mut values = Vec::with_capacity(count);
-            walk.rows(|[condition, at, to]| {
-                values.extend((0..walk.length).map(|index| {
-                    let value = if conditions[condition + index * condition_step] {
-                        &yes[at + index * yes_step]
-                    } else {
-                        &no[to + index * no_step]
-                    };
-                    value.clone()
-                }));
-                Ok(())
-            })?;
-            tensor_of(shape, values)
-        }),
+        T => single(definition, element_type, chosen::<T>),
         Err(definition.unsupported_type(1))
     )
+}
+
+fn chosen<T: Element>(arguments: Arguments, context: &Context<'_>) -> Result<Tensor, OperatorError> {
+    let inputs = [arguments.tensor(0)?, arguments.tensor(1)?, arguments.tensor(2)?];
+    let shapes = inputs.map(|tensor| tensor.shape());
+    let shape = broadcast_shape(&shapes)?;
+    let count = context.reserve(T::TYPE, &shape)?;
+    let conditions = values_of::<bool>(inputs[0])?;
+    let (yes, no) = (values_of::<T>(inputs[1])?, values_of::<T>(inputs[2])?);
+    let walk = Walk::new(&shape, shapes);
+    let [condition_step, yes_step, no_step] = walk.steps;
+    let mut values = Vec::with_capacity(count);
+    walk.rows(|[condition, at, to]| {
+        values.extend((0..walk.length).map(|index| {
+            let value = if conditions[condition + index * condition_step] {
+                &yes[at + index * yes_step]
+            } else {
+                &no[to + index * no_step]
+            };
+            value.clone()
+        }));
+        Ok(())
+    })?;
+    tensor_of(shape, values)
 }

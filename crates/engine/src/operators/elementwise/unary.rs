@@ -132,7 +132,7 @@ fn of_any_number(definition: &Definition<'_>) -> Result<Built, Refusal> {
             map::<T>(arguments, |value| {
                 if value > T::ZERO {
                     T::ONE
-                } else if value < T::ZERO {
+                } else if value.is_below_zero() {
                     T::ZERO.minus(T::ONE)
                 } else if value.is_nan() {
                     value

@@ -52,10 +52,9 @@ fn pad(definition: &Definition<'_>) -> Result<Built, Refusal> {
             let fixed = fixed_value::<T>(fixed)?;
             single(definition, element_type, move |arguments, context| {
                 let tensor = arguments.tensor(0)?;
-                let fill = match arguments.optional(2) {
-                    Some(value) if has_value => only::<T>(value, "the value to pad with")?,
-                    _ => fixed.clone(),
-                };
+                let given = arguments.optional(2).filter(|_| has_value);
+                let given = given.map(|value| only::<T>(value, "the value to pad with")).transpose()?;
+                let fill = given.as_ref().unwrap_or(&fixed);
                 let rank = tensor.rank();
                 let pads = pads.need(&arguments)?;
                 let axes = match axes.get(&arguments)? {
@@ -69,7 +68,7 @@ fn pad(definition: &Definition<'_>) -> Result<Built, Refusal> {
                 for (place, axis) in axes.iter().enumerate() {
                     ends[*axis] = (pads[place], pads[axes.len() + place]);
                 }
-                padded::<T>(tensor, &ends, mode, &fill, context)
+                padded::<T>(tensor, &ends, mode, fill, context)
             })
         },
         Err(definition.unsupported_type(0))

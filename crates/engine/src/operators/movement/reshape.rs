@@ -68,7 +68,7 @@ fn wanted_shape(found: &[usize], wanted: &[i64], zero_is_a_size: bool) -> Result
         let count = product(found);
         let others = crate::tensor::element_count(&shape)
             .ok_or_else(|| OperatorError::TooLarge { shape: shape.clone() })?;
-        if others == 0 || count % others != 0 {
+        if others == 0 || !count.is_multiple_of(others) {
             return unfit(format!("the shape {found:?} does not fit the shape {wanted:?}"));
         }
         shape[place] = count / others;

@@ -43,7 +43,7 @@ fn by_norm(definition: &Definition<'_>) -> Result<Built, Refusal> {
                         });
                         let norm = if squares { norm.sqrt() } else { norm };
                         if norm != T::ZERO {
-                            places.for_each(|place| values[place] = values[place] / norm);
+                            places.for_each(|place| values[place] /= norm);
                         }
                     }
                 }

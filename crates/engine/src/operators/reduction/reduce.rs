@@ -150,8 +150,10 @@ fn function_of_integers<T: Number>(operator: &str) -> Result<fn(&[T]) -> T, Refu
         "ReduceSumSquare" => |row| sum(row, |value| value.times(value)),
         "ReduceLogSum" => |row| T::from_f64(sum(row, |value| value).to_f64().ln()),
         "ReduceLogSumExp" => |row| {
-            let sum: f64 = row.iter().map(|value| value.to_f64().exp()).sum();
-            T::from_f64(sum.ln())
+            // Each exponential is cut to a whole number, as ONNX Runtime does.
+            let greatest = row.iter().fold(T::LOWEST, |greatest, value| greatest.greatest(*value));
+            let sum = sum(row, |value| T::from_f64((value.to_f64() - greatest.to_f64()).exp()));
+            T::from_f64(sum.to_f64().ln()).plus(greatest)
         },
         other => return Err(unknown(other)),
     })

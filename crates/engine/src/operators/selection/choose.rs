@@ -2,7 +2,7 @@
 
 use crate::{
     operators::{
-        Built, Context, Definition, OperatorError, Refusal,
+        Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{owned_values, single, tensor_of, unfit, values_of},
         axes::{around, axis_of, product},
         cast::as_doubles,
@@ -99,33 +99,37 @@ fn one_hot(definition: &Definition<'_>) -> Result<Built, Refusal> {
     for_every_type!(
         element_type,
         T => single(definition, element_type, move |arguments, context| {
-            let [off, on] = arguments.values::<T>(2)? else {
-                return unfit("the values of OneHot are not two: off and on");
-            };
-            let depth = match as_doubles(arguments.tensor(1)?)?.as_slice() {
-                [depth] if *depth >= 1.0 && *depth < 9e18 => *depth as usize,
-                depth => return unfit(format!("the depth of OneHot is {depth:?}; expected one number from 1")),
-            };
-            let indices = arguments.tensor(0)?;
-            let mut shape = indices.shape().to_vec();
-            let axis = axis_of(axis, shape.len() + 1)?;
-            shape.insert(axis, depth);
-            let count = context.reserve(T::TYPE, &shape)?;
-            let (_, _, inner) = around(&shape, axis);
-            let mut values = vec![off.clone(); count];
-            let bound = depth as f64;
-            for (place, index) in as_doubles(indices)?.into_iter().enumerate() {
-                let index = index.trunc();
-                let index = if index < 0.0 { index + bound } else { index };
-                if (0.0..bound).contains(&index) {
-                    let (row, column) = (place / inner, place % inner);
-                    values[(row * depth + index as usize) * inner + column] = on.clone();
-                }
-            }
-            tensor_of(shape, values)
+            hot::<T>(&arguments, axis, context)
         }),
         Err(definition.unsupported_type(2))
     )
+}
+
+fn hot<T: Element>(arguments: &Arguments, axis: i64, context: &Context<'_>) -> Result<Tensor, OperatorError> {
+    let [off, on] = arguments.values::<T>(2)? else {
+        return unfit("the values of OneHot are not two: off and on");
+    };
+    let depth = match as_doubles(arguments.tensor(1)?)?.as_slice() {
+        [depth] if *depth >= 1.0 && *depth < 9e18 => *depth as usize,
+        depth => return unfit(format!("the depth of OneHot is {depth:?}; expected one number from 1")),
+    };
+    let indices = arguments.tensor(0)?;
+    let mut shape = indices.shape().to_vec();
+    let axis = axis_of(axis, shape.len() + 1)?;
+    shape.insert(axis, depth);
+    let count = context.reserve(T::TYPE, &shape)?;
+    let (_, _, inner) = around(&shape, axis);
+    let mut values = vec![off.clone(); count];
+    let bound = depth as f64;
+    for (place, index) in as_doubles(indices)?.into_iter().enumerate() {
+        let index = index.trunc();
+        let index = if index < 0.0 { index + bound } else { index };
+        if (0.0..bound).contains(&index) {
+            let (row, column) = (place / inner, place % inner);
+            values[(row * depth + index as usize) * inner + column] = on.clone();
+        }
+    }
+    tensor_of(shape, values)
 }
 
 fn triangle(definition: &Definition<'_>) -> Result<Built, Refusal> {

@@ -80,7 +80,11 @@ impl Sampler {
             place = place.round_ties_even();
         }
         let (least, greatest) = self.bounds(size);
-        if place < least || place > greatest {
+        // A cubic's neighbours are at the border each by itself.
+        let apart = self.mode == Mode::Cubic && self.beyond == Beyond::Border;
+        if apart {
+            place = place.clamp(-4.0, length + 4.0);
+        } else if place < least || place > greatest {
             place = match self.beyond {
                 // Far outside is outside, wherever; the bound keeps indices small.
                 Beyond::Zeros => place.clamp(-4.0, length + 4.0),

@@ -116,21 +116,22 @@ impl Plan {
                 part: (0.0, 1.0),
             })
             .collect();
-        let (mut scales, mut sizes, mut parts) = (None, None, None);
-        match &self.sizes {
-            Sizes::Fixed(fixed) => scales = Some(fixed.clone()),
+        let (scales, sizes, parts) = match &self.sizes {
+            Sizes::Fixed(fixed) => (Some(fixed.clone()), None, None),
             Sizes::Inputs { scales: at, sizes: of, region } => {
                 let floats = |index: &usize| -> Result<Vec<f32>, OperatorError> {
                     Ok(as_doubles(arguments.tensor(*index)?)?.into_iter().map(|value| value as f32).collect())
                 };
                 // An empty list is the same as none.
-                scales = at.as_ref().map(floats).transpose()?.filter(|scales| !scales.is_empty());
-                parts = region.as_ref().map(floats).transpose()?.filter(|parts| !parts.is_empty());
-                if let Some(index) = of {
-                    sizes = arguments.integers(*index)?.filter(|sizes| !sizes.is_empty());
-                }
+                let scales = at.as_ref().map(floats).transpose()?.filter(|scales| !scales.is_empty());
+                let parts = region.as_ref().map(floats).transpose()?.filter(|parts| !parts.is_empty());
+                let sizes = match of {
+                    Some(index) => arguments.integers(*index)?.filter(|sizes| !sizes.is_empty()),
+                    None => None,
+                };
+                (scales, sizes, parts)
             }
-        }
+        };
         if self.coordinates == Coordinates::CropAndResize {
             let Some(parts) = parts.filter(|parts| parts.len() == 2 * axes.len()) else {
                 return unfit(format!("the region has not 2 numbers for each of {} dimensions", axes.len()));

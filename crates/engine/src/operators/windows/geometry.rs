@@ -10,6 +10,9 @@ use crate::{
 /// The largest setting that is taken: products of two of them fit 64 bits.
 const LIMIT: i64 = 1 << 30;
 
+/// The most elements of a window: a thousand by a thousand.
+const LARGEST: usize = 1 << 20;
+
 /// How much is put around an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Padding {
@@ -87,6 +90,10 @@ impl Settings {
             return unfit(format!(
                 "a window of the shape {kernel:?} does not fit images of {rank} dimensions"
             ));
+        }
+        let volume = kernel.iter().fold(1_usize, |volume, size| volume.saturating_mul(*size));
+        if volume > LARGEST {
+            return unfit(format!("a window of the shape {kernel:?} has more than {LARGEST} elements"));
         }
         let strides = Self::filled(&self.strides, rank, "strides")?;
         let dilations = Self::filled(&self.dilations, rank, "dilations")?;
@@ -196,6 +203,9 @@ impl Window {
         let shift = offset[axis] * self.dilations[axis];
         let first = self.before[axis].saturating_sub(shift).div_ceil(stride);
         let end = (size + self.before[axis]).saturating_sub(shift).div_ceil(stride).min(*last);
+        if first >= end {
+            return;
+        }
         let mut place = range.start;
         while place < range.end {
             let row = place / last;

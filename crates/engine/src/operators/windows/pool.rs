@@ -7,6 +7,7 @@ use crate::{
         arguments::{several, single, tensor_of, unfit, values_of},
         axes::product,
         number::{Number, Real},
+        reduction::reduce::sum_of,
         registry::Builder,
         types::{for_reals, for_types},
         widen::in_float,
@@ -134,7 +135,9 @@ fn greatest_with_places<T: Number>(
             });
         });
         for index in indices {
-            let element = usize::try_from(*index).unwrap_or(0);
+            let Ok(element) = usize::try_from(*index) else {
+                return unfit("a window covers no element of the image, so the greatest has no place");
+            };
             let place = if by_columns { column_major(element, &window.image) } else { element };
             *index = (number * size + place) as i64;
         }
@@ -231,24 +234,16 @@ fn global_pool(definition: &Definition<'_>) -> Result<Built, Refusal> {
     in_float(definition, |definition| {
         let element_type = definition.tensor_type(0)?;
         let order = order(definition)?;
-        fn function<T: Real>(operator: &str, order: i64) -> Box<dyn Fn(&[T]) -> T + Send + Sync> {
-            match operator {
-                "GlobalAveragePool" => Box::new(|row| {
-                    crate::operators::reduction::reduce::sum_of(row, |value| value)
-                        / T::from_i64(row.len() as i64)
-                }),
-                "GlobalMaxPool" => Box::new(|row| {
-                    row.iter().fold(T::LOWEST, |best, value| if *value > best { *value } else { best })
-                }),
-                _ => Box::new(move |row| {
-                    root(row.iter().fold(T::ZERO, |sum, value| sum + raised(*value, order)), order)
-                }),
-            }
-        }
         for_reals!(
             element_type,
             T => {
-                let function = function::<T>(definition.operator, order);
+                let function: fn(&[T], i64) -> T = match definition.operator {
+                    "GlobalAveragePool" => |row, _| sum_of(row, |value| value) / T::from_i64(row.len() as i64),
+                    "GlobalMaxPool" => |row, _| {
+                        row.iter().fold(T::LOWEST, |best, value| if *value > best { *value } else { best })
+                    },
+                    _ => |row, order| root(row.iter().fold(T::ZERO, |sum, value| sum + raised(*value, order)), order),
+                };
                 single(definition, element_type, move |arguments, _| {
                     let tensor = arguments.tensor(0)?;
                     let [batch, channels, image @ ..] = tensor.shape() else {
@@ -258,7 +253,7 @@ fn global_pool(definition: &Definition<'_>) -> Result<Built, Refusal> {
                     if size == 0 {
                         return unfit("an image without elements can't be pooled");
                     }
-                    let result: Vec<T> = values_of::<T>(tensor)?.chunks_exact(size).map(&function).collect();
+                    let result: Vec<T> = values_of::<T>(tensor)?.chunks_exact(size).map(|row| function(row, order)).collect();
                     let mut shape = vec![*batch, *channels];
                     shape.extend(image.iter().map(|_| 1));
                     tensor_of(shape, result)

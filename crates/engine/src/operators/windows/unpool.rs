@@ -106,7 +106,7 @@ fn region_pool(definition: &Definition<'_>) -> Result<Built, Refusal> {
     in_float(definition, |definition| {
         let element_type = common_type(definition)?;
         let attributes = definition.attributes;
-        let scale = f64::from(attributes.float("spatial_scale")?.unwrap_or(1.0));
+        let scale = attributes.float("spatial_scale")?.unwrap_or(1.0);
         let pooled = super::geometry::sizes(attributes, "pooled_shape", 1)?
             .ok_or_else(|| Refusal::new("the pooled_shape is missing"))?;
         let [height, width] = pooled[..] else {
@@ -127,7 +127,11 @@ fn region_pool(definition: &Definition<'_>) -> Result<Built, Refusal> {
                 for region in arguments.values::<T>(1)?.chunks_exact(5) {
                     context.check()?;
                     let image = index_of(region[0] as i64, *batch)?;
-                    let corner = |place: usize| (region[place].to_f64() * scale).round().clamp(-1e9, 1e9);
+                    // In the regions' own precision: halves are rounded as they are there.
+                    let corner = |place: usize| {
+                        let scaled = region[place] * T::from_f64(scale.into());
+                        scaled.to_f64().round().clamp(-1e9, 1e9)
+                    };
                     let (left, top) = (corner(1), corner(2));
                     let part_width = (corner(3) - left + 1.0).max(1.0) / width as f64;
                     let part_height = (corner(4) - top + 1.0).max(1.0) / height as f64;

@@ -1,0 +1,221 @@
+//! Scaled products of queries and keys, their softmax, and the sum of values by it.
+
+use crate::{
+    operators::{
+        Context, OperatorError,
+        algebra::kernel::dot,
+        arguments::{tensor_of, unfit, values_of},
+        number::Real,
+        softmax::normalize,
+    },
+    tensor::Tensor,
+};
+
+/// Rows of several heads, in a tensor in which they are split or side by side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads<'a, T> {
+    values: &'a [T],
+    /// Elements of the whole tensor for one of the batch.
+    batch_step: usize,
+    head_step: usize,
+    row_step: usize,
+    /// How many there are of the batch, the heads and the rows.
+    pub(crate) batch: usize,
+    pub(crate) heads: usize,
+    pub(crate) rows: usize,
+    /// The length of a row.
+    pub(crate) size: usize,
+}
+
+impl<'a, T: Real> Heads<'a, T> {
+    /// Of a tensor with heads as a dimension (batch, heads, rows, size), or with heads side
+    /// by side (batch, rows, heads by size), of which `heads` says the number.
+    pub(crate) fn new(tensor: &'a Tensor, heads: Option<usize>) -> Result<Self, OperatorError> {
+        let values = values_of::<T>(tensor)?;
+        match (tensor.shape(), heads) {
+            ([batch, heads, rows, size], _) => Ok(Self::split(values, *batch, *heads, *rows, *size)),
+            ([batch, rows, width], Some(heads)) if heads > 0 && width % heads == 0 => {
+                let size = width / heads;
+                Ok(Self {
+                    values,
+                    batch_step: rows * width,
+                    head_step: size,
+                    row_step: *width,
+                    batch: *batch,
+                    heads,
+                    rows: *rows,
+                    size,
+                })
+            }
+            (shape, heads) => unfit(format!("a tensor of the shape {shape:?} is not of {heads:?} heads")),
+        }
+    }
+
+    /// Of elements in the order batch, heads, rows.
+    pub(crate) fn split(values: &'a [T], batch: usize, heads: usize, rows: usize, size: usize) -> Self {
+        Self {
+            values,
+            batch_step: heads * rows * size,
+            head_step: rows * size,
+            row_step: size,
+            batch,
+            heads,
+            rows,
+            size,
+        }
+    }
+
+    /// A row of a head.
+    pub(crate) fn row(&self, batch: usize, head: usize, row: usize) -> &'a [T] {
+        let start = batch * self.batch_step + head * self.head_step + row * self.row_step;
+        &self.values[start..start + self.size]
+    }
+
+    /// The rows of these heads after those of `past`, as elements in the order batch,
+    /// heads, rows.
+    pub(crate) fn joined(
+        &self,
+        past: Option<&Heads<'_, T>>,
+        context: &Context<'_>,
+    ) -> Result<(Vec<T>, usize), OperatorError> {
+        let before = past.map_or(0, |past| past.rows);
+        if let Some(past) = past
+            && (past.batch, past.heads, past.size) != (self.batch, self.heads, self.size)
+        {
+            return unfit(format!(
+                "the past has {} heads of {} for {} heads of {}",
+                past.heads, past.size, self.heads, self.size
+            ));
+        }
+        let rows = before + self.rows;
+        let count = context.reserve(T::TYPE, &[self.batch, self.heads, rows, self.size])?;
+        let mut values = Vec::with_capacity(count);
+        for batch in 0..self.batch {
+            for head in 0..self.heads {
+                if let Some(past) = past {
+                    (0..before).for_each(|row| values.extend_from_slice(past.row(batch, head, row)));
+                }
+                (0..self.rows).for_each(|row| values.extend_from_slice(self.row(batch, head, row)));
+            }
+        }
+        Ok((values, rows))
+    }
+}
+
+/// Which scores are asked for besides the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Products,
+    Capped,
+    Biased,
+    Normalized,
+}
+
+/// What is to be computed.
+pub(crate) struct Problem<'a, T> {
+    pub(crate) query: Heads<'a, T>,
+    pub(crate) key: Heads<'a, T>,
+    pub(crate) value: Heads<'a, T>,
+    pub(crate) scale: T,
+    /// A bound that scores approach; none if 0.
+    pub(crate) softcap: T,
+    /// Scores that are an output.
+    pub(crate) stage: Option<Stage>,
+    /// Whether heads are side by side in the result.
+    pub(crate) side_by_side: bool,
+}
+
+impl<T: Real> Problem<'_, T> {
+    /// The result, and the scores if they are asked for. `bias` changes a row of scores,
+    /// for a place in the batch, a head and a query.
+    pub(crate) fn solve(
+        &self,
+        context: &Context<'_>,
+        bias: impl Fn(usize, usize, usize, &mut [T]) -> Result<(), OperatorError>,
+    ) -> Result<(Tensor, Option<Tensor>), OperatorError> {
+        let (query, key, value) = (&self.query, &self.key, &self.value);
+        let fits = query.size == key.size
+            && key.rows == value.rows
+            && key.heads == value.heads
+            && key.heads > 0
+            && query.heads.is_multiple_of(key.heads)
+            && [key.batch, value.batch] == [query.batch; 2];
+        if !fits {
+            return unfit(format!(
+                "queries, keys and values do not fit: {} heads of {} by {}, {} of {} by {}, {} of {} by {}",
+                query.heads,
+                query.rows,
+                query.size,
+                key.heads,
+                key.rows,
+                key.size,
+                value.heads,
+                value.rows,
+                value.size
+            ));
+        }
+        let (batch, heads, rows, keys) = (query.batch, query.heads, query.rows, key.rows);
+        let shape = if self.side_by_side {
+            vec![batch, rows, heads * value.size]
+        } else {
+            vec![batch, heads, rows, value.size]
+        };
+        let count = context.reserve(T::TYPE, &shape)?;
+        let mut result = vec![T::ZERO; count];
+        let score_shape = [batch, heads, rows, keys];
+        let mut kept: Vec<T> = Vec::new();
+        if self.stage.is_some() {
+            kept.reserve_exact(context.reserve(T::TYPE, &score_shape)?);
+        }
+        context.reserve(T::TYPE, &[keys])?;
+        let mut scores = vec![T::ZERO; keys];
+        let share = heads / key.heads;
+        for place in 0..batch {
+            for head in 0..heads {
+                context.check()?;
+                for row in 0..rows {
+                    let own = query.row(place, head, row);
+                    for (number, score) in scores.iter_mut().enumerate() {
+                        *score = dot(own, key.row(place, head / share, number)) * self.scale;
+                    }
+                    let mut keep = |stage: Stage, scores: &[T]| {
+                        if self.stage == Some(stage) {
+                            kept.extend_from_slice(scores);
+                        }
+                    };
+                    keep(Stage::Products, &scores);
+                    if self.softcap != T::ZERO {
+                        let cap = self.softcap;
+                        scores.iter_mut().for_each(|score| *score = cap * (*score / cap).tanh());
+                    }
+                    keep(Stage::Capped, &scores);
+                    bias(place, head, row, &mut scores)?;
+                    keep(Stage::Biased, &scores);
+                    // A query that may look at nothing gives zeros.
+                    if scores.iter().all(|score| *score == T::LOWEST) {
+                        scores.fill(T::ZERO);
+                    } else {
+                        normalize(&mut scores);
+                    }
+                    keep(Stage::Normalized, &scores);
+                    let start = if self.side_by_side {
+                        ((place * rows + row) * heads + head) * value.size
+                    } else {
+                        ((place * heads + head) * rows + row) * value.size
+                    };
+                    let target = &mut result[start..start + value.size];
+                    for (number, weight) in scores.iter().enumerate() {
+                        if *weight != T::ZERO {
+                            for (sum, value) in target.iter_mut().zip(value.row(place, head / share, number))
+                            {
+                                *sum += *weight * *value;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let kept = self.stage.map(|_| tensor_of(score_shape, kept)).transpose()?;
+        Ok((tensor_of(shape, result)?, kept))
+    }
+}

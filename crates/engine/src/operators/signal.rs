@@ -1,0 +1,5 @@
+//! Signals: Fourier transforms, windows, the mel scale.
+
+mod fourier;
+pub(super) mod spectrum;
+pub(super) mod window;
