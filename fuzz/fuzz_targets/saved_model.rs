@@ -1,5 +1,5 @@
-//! SavedModels: what is imported is a file no larger than its constants allow,
-//! and the same model gives the same file. An input is three files, each after
+//! SavedModels: an imported file is no larger than its constants allow, and
+//! the same model gives the same file. An input is three files, each after
 //! its length as four bytes: the definition, the index of variables, and their data.
 
 #![no_main]

@@ -1,5 +1,5 @@
-//! The index of a SavedModel's variables, a table as LevelDB writes it: what is
-//! read lies in the file that it names.
+//! The index of a SavedModel's variables, a table as LevelDB writes it: each
+//! variable lies in the file that the index names.
 
 #![no_main]
 

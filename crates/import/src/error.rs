@@ -1,63 +1,81 @@
-//! Why a SavedModel was not imported.
+//! The causes for which a SavedModel is not imported.
 
 use std::fmt;
 
-/// Why a SavedModel was not imported.
+/// The cause for which a SavedModel is not imported.
+///
+/// Retry: no
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The directory holds no `saved_model.pb`.
+    ///
+    /// Do: name the directory that holds `saved_model.pb`; with several versions, the one of a version.
     #[error("there is no saved_model.pb in the directory; {0}")]
     NotASavedModel(String),
-    /// A file can't be read.
+    /// A file of the SavedModel can't be read.
+    ///
+    /// Do: check that the directory is complete and that its files may be read.
     #[error("{file} can't be read: {source}; check that the directory is complete and readable")]
     File {
         /// The file's path inside the SavedModel.
         file: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file is not what its name says.
+    /// A file of the SavedModel does not have the format that its name promises.
+    ///
+    /// Do: copy the directory again, or export the model again.
     #[error("{file} is malformed: {reason}; export the model again")]
     Malformed {
         /// The file's path inside the SavedModel.
         file: String,
-        /// What is wrong.
+        /// The fault that the reader of the file found.
         reason: String,
     },
-    /// A limit was reached.
+    /// The model needs more than a limit of the import allows.
+    ///
+    /// Do: raise the limit that the message names if the model is trusted.
     #[error(
         "{what}: at most {limit} are allowed, the model needs {needed}; raise the limit if the model is trusted"
     )]
     TooLarge {
-        /// What there is too much of.
+        /// The items that the limit counts, with their unit.
         what: &'static str,
-        /// The limit.
+        /// The largest number that is allowed, in the unit of `what`.
         limit: u64,
-        /// What the model needs, as far as it was counted.
+        /// The number that the model needs, as far as it was counted.
         needed: u64,
     },
     /// The model has no signature that can be called.
+    ///
+    /// Do: export the model with a serving signature.
     #[error("the model has no signature with outputs{0}; export it with a serving signature")]
     NoSignature(String),
-    /// A variable has no value.
+    /// A variable of the model has no value in the directory.
+    ///
+    /// Do: save the model with its variables.
     #[error(
         "the variable {variable} has no value in variables/variables.index{reason}; save the model with its variables"
     )]
     NoValue {
-        /// The variable's name.
+        /// The name of the variable's node in the graph.
         variable: String,
         /// More, if it is known.
         reason: String,
     },
-    /// The graph contradicts itself.
+    /// The graph of the model contradicts itself.
+    ///
+    /// Do: export the model again.
     #[error("the graph is invalid at node {node}: {reason}; export the model again")]
     InvalidGraph {
-        /// The node's name.
+        /// The name of the node in TensorFlow's graph.
         node: String,
-        /// What is wrong.
+        /// The contradiction that the conversion found.
         reason: String,
     },
-    /// Some operators have no conversion. All are listed.
+    /// Some operators have no conversion to ONNX. The message lists all.
+    ///
+    /// Do: export the model without the listed operators, or as ONNX.
     #[error("the model needs what can't be converted to ONNX: {0}; export it without them or as ONNX")]
     Unsupported(UnsupportedOperators),
 }
@@ -67,14 +85,14 @@ impl ImportError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotASavedModel(_) => "not_a_saved_model",
-            Self::File { .. } => "saved_model_file",
-            Self::Malformed { .. } => "saved_model_malformed",
-            Self::TooLarge { .. } => "saved_model_too_large",
-            Self::NoSignature(_) => "saved_model_no_signature",
-            Self::NoValue { .. } => "saved_model_no_value",
-            Self::InvalidGraph { .. } => "saved_model_invalid_graph",
-            Self::Unsupported(_) => "saved_model_unsupported",
+            Self::NotASavedModel(_) => "saved-model-missing",
+            Self::File { .. } => "saved-model-file-unreadable",
+            Self::Malformed { .. } => "saved-model-malformed",
+            Self::TooLarge { .. } => "saved-model-too-large",
+            Self::NoSignature(_) => "saved-model-no-signature",
+            Self::NoValue { .. } => "saved-model-no-value",
+            Self::InvalidGraph { .. } => "saved-model-invalid-graph",
+            Self::Unsupported(_) => "saved-model-unsupported",
         }
     }
 
@@ -92,7 +110,7 @@ pub struct UnsupportedOperator {
     pub node: String,
     /// How many nodes need it, for this reason.
     pub count: usize,
-    /// What about it can't be converted.
+    /// The property that can't be converted.
     pub reason: String,
 }
 

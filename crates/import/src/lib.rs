@@ -10,7 +10,7 @@
 //! 3. `passes` cancel transpositions and merge scales into convolutions;
 //! 4. `onnx` writes the file.
 //!
-//! What can't be converted is named: every operator, with the reason. Files come
+//! An error names every operator that can't be converted, with the reason. Files come
 //! from outside: see [`limits::Limits`].
 
 #![forbid(unsafe_code)]

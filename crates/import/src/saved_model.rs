@@ -14,12 +14,7 @@ use crate::{
     onnx::writer,
     passes,
     signature::{METADATA_KEY, Signature},
-    tensorflow::{
-        bundle::Bundle,
-        initialisers,
-        lookup::Contents,
-        model::{FILE, Model},
-    },
+    tensorflow::{bundle::Bundle, initialisers, lookup::Contents, messages::FILE, model::Model},
 };
 
 /// An imported model.

@@ -66,7 +66,7 @@ pub struct Binding {
 }
 
 /// How an input of serialised `tf.Example`s is parsed. The ONNX graph takes the
-/// features; whoever serves the model parses the examples.
+/// features; the server parses the examples.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Examples {
     /// The signature's input that takes the examples: a vector of strings, [batch].

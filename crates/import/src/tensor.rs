@@ -1,4 +1,4 @@
-//! Tensors that are known at import: variables, literals and what follows from them.
+//! Tensors that are known at import: variables, literals and the results computed from them.
 
 use std::sync::Arc;
 
@@ -8,21 +8,34 @@ use serde::{Deserialize, Serialize};
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are the documentation")]
 pub enum ElementType {
+    /// Single-precision numbers of IEEE 754.
     Float32,
+    /// Double-precision numbers of IEEE 754.
     Float64,
+    /// Half-precision numbers of IEEE 754.
     Float16,
+    /// The upper 16 bits of single-precision numbers.
     BFloat16,
+    /// Signed integers of 8 bits.
     Int8,
+    /// Signed integers of 16 bits.
     Int16,
+    /// Signed integers of 32 bits.
     Int32,
+    /// Signed integers of 64 bits.
     Int64,
+    /// Unsigned integers of 8 bits.
     UInt8,
+    /// Unsigned integers of 16 bits.
     UInt16,
+    /// Unsigned integers of 32 bits.
     UInt32,
+    /// Unsigned integers of 64 bits.
     UInt64,
+    /// Truth values, one byte each.
     Bool,
+    /// Strings of bytes, in no fixed encoding.
     String,
 }
 

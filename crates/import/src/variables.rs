@@ -9,9 +9,9 @@ pub struct Variable {
     pub name: String,
     /// The type of its elements.
     pub element_type: ElementType,
-    /// Its sizes.
+    /// The size of each axis, from the outermost.
     pub shape: Vec<usize>,
-    /// What it occupies in its file.
+    /// The bytes that it occupies in its file.
     pub bytes: u64,
 }
 

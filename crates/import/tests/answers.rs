@@ -1,4 +1,4 @@
-//! Imported models answer as TensorFlow does. The answers beside the models in
+//! Imported models answer as TensorFlow does. The answers next to the models in
 //! `tests/data` are TensorFlow's own (`tests/models/import_fixtures.py`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]

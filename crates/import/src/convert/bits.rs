@@ -2,7 +2,10 @@
 //! operator set 26; the sign bit, which Keras looks at to tell -0 from 0, can be
 //! computed.
 
-use super::call::{Call, Datum, Refusal, unsupported};
+use super::{
+    call::{Call, Refusal, unsupported},
+    datum::Datum,
+};
 use crate::{
     graph::{Operator, ValueId},
     tensor::ElementType,

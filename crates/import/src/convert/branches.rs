@@ -2,7 +2,8 @@
 
 use super::{
     Converter,
-    call::{Call, Datum, Refusal, unsupported},
+    call::{Call, Refusal, unsupported},
+    datum::Datum,
 };
 use crate::{
     graph::{Attributes, Operator, Shape, ValueId},

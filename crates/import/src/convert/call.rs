@@ -2,28 +2,13 @@
 
 use bytes::Bytes;
 
-use super::lists::List;
+use super::datum::Datum;
 use crate::{
     error::ImportError,
-    graph::{Attributes, Builder, Dimension, Operator, ValueId, fold::axis_of, infer::code_of_type},
+    graph::{Attributes, Builder, Dimension, Operator, ValueId, fold::axis_of, type_codes::code_of_type},
     tensor::{ElementType, Tensor},
     tensorflow::attributes::NodeView,
 };
-
-/// What an edge of TensorFlow's graph carries.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Datum<'m> {
-    Tensor(ValueId),
-    /// A variable's handle: its node in the graph.
-    Variable(&'m str),
-    /// A lookup table's handle: its node in the graph.
-    Table(&'m str),
-    List(List),
-    /// The bits of a single-precision tensor, as 32-bit integers.
-    Bits(ValueId),
-    /// What a node that can't be converted would give.
-    Failed,
-}
 
 /// Why a node is not converted.
 #[derive(Debug)]

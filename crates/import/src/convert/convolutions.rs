@@ -1,7 +1,8 @@
 //! Convolutions: plain, grouped, depthwise, dilated, transposed, in one to three dimensions.
 
 use super::{
-    call::{Call, Datum, Refusal, unsupported},
+    call::{Call, Refusal, unsupported},
+    datum::Datum,
     windows::{Layout, Padding, Window, grouped, spatial_sizes},
 };
 use crate::{

@@ -16,7 +16,7 @@ use crate::{
 /// What `SpaceToBatchND` spread, by its result.
 #[derive(Debug, Clone)]
 struct Spread {
-    /// [batch, space..., channels].
+    /// The tensor before it is spread, [batch, space..., channels].
     source: ValueId,
     blocks: Vec<i64>,
     /// Before and after each spatial axis.
@@ -34,7 +34,7 @@ struct Convolved<'m> {
     squeezed: bool,
 }
 
-/// What is known of the conversions so far.
+/// The knowledge from the conversions so far.
 #[derive(Debug, Default)]
 pub(crate) struct Dilations<'m> {
     spread: HashMap<ValueId, (Spread, bool)>,

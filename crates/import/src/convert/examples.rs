@@ -2,7 +2,8 @@
 
 use super::{
     Converter,
-    call::{Datum, Refusal, unsupported},
+    call::{Refusal, unsupported},
+    datum::Datum,
 };
 use crate::{
     graph::ValueId,

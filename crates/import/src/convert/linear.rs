@@ -1,6 +1,9 @@
 //! Products of matrices, and reductions.
 
-use super::call::{Call, Datum, Refusal, unsupported};
+use super::{
+    call::{Call, Refusal, unsupported},
+    datum::Datum,
+};
 use crate::{
     graph::{Attribute, Attributes, Operator, ValueId},
     tensor::ElementType,

@@ -1,31 +1,13 @@
-//! Lists of tensors, which loops read from and write to. A list whose elements
-//! have one shape is its elements stacked along a new first axis.
+//! The operators of lists of tensors, which loops read from and write to.
 
-use super::call::{Call, Datum, Refusal, unsupported};
+use super::{
+    call::{Call, Refusal, unsupported},
+    datum::{Datum, List},
+};
 use crate::{
     graph::{Operator, ValueId},
     tensor::ElementType,
 };
-
-/// A list of tensors.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum List {
-    /// All elements: [length, element...].
-    Stacked(ValueId),
-    /// A length, a scalar; nothing is set yet.
-    Reserved(ValueId, ElementType),
-    /// In the body of a loop: a list that the loop fills, not yet written in this turn.
-    Open(usize),
-    /// In the body of a loop: the element that this turn wrote.
-    Written {
-        /// Which of the lists that the loop fills.
-        list: usize,
-        /// The element's index, a scalar.
-        index: ValueId,
-        /// The element.
-        element: ValueId,
-    },
-}
 
 /// Converts an operator of this family; `None` if it is of another.
 pub(crate) fn convert<'m>(call: &mut Call<'_, 'm>) -> Option<Result<Datum<'m>, Refusal>> {

@@ -4,17 +4,15 @@
 
 use super::{
     Converter, Frame,
-    call::{Datum, Refusal, unsupported},
-    lists::{self, List},
+    call::{Refusal, unsupported},
+    datum::{Datum, List},
+    lists,
     roles::{Role, counts, limits, origin},
 };
 use crate::{
     graph::{Attributes, Dimension, Operator, Shape, Subgraph, ValueId},
     tensor::{ElementType, Tensor},
-    tensorflow::{
-        attributes::NodeView,
-        model::{Body, Source},
-    },
+    tensorflow::{attributes::NodeView, edges::Source, model::Body},
 };
 
 /// Assumptions of shapes that are tried.
@@ -42,7 +40,7 @@ struct Plan<'c, 'm> {
     depth: usize,
 }
 
-/// What came of converting a body.
+/// The outcome of converting a body.
 enum Turn {
     /// The states' shapes were assumed too narrow.
     Widened(Vec<State>),

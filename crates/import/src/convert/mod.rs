@@ -6,6 +6,7 @@ pub(crate) mod bits;
 pub(crate) mod branches;
 pub(crate) mod call;
 pub(crate) mod convolutions;
+pub(crate) mod datum;
 pub(crate) mod dilations;
 pub(crate) mod elementwise;
 pub(crate) mod examples;
@@ -24,7 +25,8 @@ pub(crate) mod windows;
 
 use std::collections::HashMap;
 
-use call::{Call, Datum, Refusal, unsupported};
+use call::{Call, Refusal, unsupported};
+use datum::Datum;
 use dilations::Dilations;
 use examples::ParsedExamples;
 use inputs::GraphInputs;
@@ -35,11 +37,8 @@ use crate::{
     graph::{Builder, Dimension, ValueId},
     limits::Limits,
     tensorflow::{
-        attributes::NodeView,
-        initialisers::Initialisers,
-        lookup::Contents,
-        messages::Node,
-        model::{Body, Source},
+        attributes::NodeView, edges::Source, initialisers::Initialisers, lookup::Contents, messages::Node,
+        model::Body,
     },
 };
 
@@ -262,7 +261,7 @@ impl<'m> Converter<'m> {
         let edges = node.inputs.iter().filter(|text| !text.starts_with('^'));
         let inputs = edges.map(|text| self.resolve(frame, text)).collect::<Result<Vec<_>, _>>()?;
         let view = self.contents.model.view(node);
-        // What needs a node that has no conversion is not its own fault. A call may not need it at all.
+        // A node that needs another without a conversion is not itself at fault. A call may not need it at all.
         let call =
             matches!(node.operator.as_str(), "PartitionedCall" | "StatefulPartitionedCall" | "IdentityN");
         if !call && inputs.contains(&Datum::Failed) {

@@ -1,7 +1,8 @@
 //! Pools, normalisations of images, and resizing.
 
 use super::{
-    call::{Call, Datum, Refusal, unsupported},
+    call::{Call, Refusal, unsupported},
+    datum::Datum,
     windows::{Layout, Padding, Window, spatial_sizes},
 };
 use crate::{

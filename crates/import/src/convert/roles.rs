@@ -5,7 +5,7 @@ use super::Converter;
 use crate::{
     graph::ValueId,
     tensor::ElementType,
-    tensorflow::model::{Body, Source},
+    tensorflow::{edges::Source, model::Body},
 };
 
 /// What a variable of a loop is.

@@ -1,6 +1,9 @@
 //! Operators that make, join, split and rearrange tensors.
 
-use super::call::{Call, Datum, Refusal, unsupported};
+use super::{
+    call::{Call, Refusal, unsupported},
+    datum::Datum,
+};
 use crate::{
     graph::{Attributes, Dimension, Operator, ValueId},
     tensor::ElementType,

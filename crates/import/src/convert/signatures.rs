@@ -1,13 +1,13 @@
 //! Signatures: their inputs are fed, their outputs are wanted.
 
-use super::{Converter, Frame, call::Datum, examples::ParsedExamples, inputs::unique};
+use super::{Converter, Frame, datum::Datum, examples::ParsedExamples, inputs::unique};
 use crate::{
     error::ImportError,
     graph::{Dimension, ValueId},
     signature::{Binding, Examples, Method, Signature},
     tensorflow::{
+        edges::Source,
         messages::{self, TensorInformation},
-        model::Source,
         tensors::element_type,
     },
 };
@@ -42,8 +42,8 @@ fn declared(information: &TensorInformation) -> Option<Vec<Option<u64>>> {
 }
 
 impl<'m> Converter<'m> {
-    /// Converts a signature. What can't be converted is noted in `unsupported`,
-    /// and then the result counts for nothing.
+    /// Converts a signature. Operators without a conversion are noted in
+    /// `unsupported`, and then the result counts for nothing.
     pub(crate) fn signature(
         &mut self,
         name: &str,

@@ -194,7 +194,7 @@ fn strided_slice(call: &mut Call<'_, '_>) -> Result<ValueId, Refusal> {
         }
     }
     let mut result = sliced(call, input, &slices)?;
-    // From the last axis on: what is picked vanishes.
+    // From the last axis on, because a picked axis vanishes.
     for (axis, entry) in picks.into_iter().rev() {
         let index = entry_of(call, 1, entry)?;
         let index = call.squeeze(index, &[0])?;

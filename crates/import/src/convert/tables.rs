@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::{
     Converter,
-    call::{Call, Datum, Refusal, unsupported},
+    call::{Call, Refusal, unsupported},
+    datum::Datum,
 };
 use crate::{
     graph::{Attribute, Attributes, Operator, ValueId},
@@ -83,7 +84,7 @@ pub(crate) fn find(converter: &mut Converter<'_>, call: Lookup<'_>) -> Result<Va
     let (table_keys, table_values) = contents;
     let attributes = encoder(&table_keys, &table_values, &default)?;
     let builder = &mut converter.builder;
-    let to = |kind| Attributes::none().with("to", crate::graph::infer::code_of_type(kind));
+    let to = |kind| Attributes::none().with("to", crate::graph::type_codes::code_of_type(kind));
     let keys = match key_kind == encoded(key_kind)? {
         true => keys,
         false => builder.emit(Operator::Cast, &[keys], to(encoded(key_kind)?))?,

@@ -55,7 +55,7 @@ impl Builder {
         }
     }
 
-    /// What is known of a value.
+    /// The knowledge about a value.
     pub(crate) fn value(&self, id: ValueId) -> &Value {
         static UNKNOWN: Value =
             Value { kind: ElementType::Float32, shape: None, elements: None, constant: None };

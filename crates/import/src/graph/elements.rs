@@ -1,5 +1,5 @@
 //! The elements of short vectors of integers, as far as they follow from shapes:
-//! `Shape`, a slice of it, the batch beside known sizes. With them a reshape is
+//! `Shape`, a slice of it, the batch next to known sizes. With them a reshape is
 //! written with one constant and -1 for the batch.
 
 use super::{Attributes, Dimension, Operator, Value, fold::axis_of, fold::slice_axis};

@@ -4,6 +4,7 @@
 use super::{
     Attributes, Family, Operator,
     strided::{self, View},
+    type_codes::type_of_code,
 };
 use crate::tensor::{ElementType, Numbers, Tensor, count};
 
@@ -67,7 +68,7 @@ fn second<'t>(inputs: &[Option<&'t Tensor>]) -> Option<&'t Tensor> {
 
 /// The type a `Cast` leads to.
 pub(crate) fn target(attributes: &Attributes) -> Option<ElementType> {
-    super::infer::type_of_code(attributes.integer("to")?)
+    type_of_code(attributes.integer("to")?)
 }
 
 /// An axis that may count from the end.

@@ -8,6 +8,7 @@ pub(crate) mod fold;
 pub(crate) mod infer;
 pub(crate) mod operator;
 pub(crate) mod strided;
+pub(crate) mod type_codes;
 
 pub(crate) use attribute::{Attribute, Attributes};
 pub(crate) use builder::Builder;
@@ -15,7 +16,7 @@ pub(crate) use operator::{Family, Operator};
 
 use crate::tensor::{ElementType, Tensor};
 
-/// A value of a graph: an input, a constant, or what a node computes.
+/// A value of a graph: an input, a constant, or the result of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ValueId(pub(crate) u32);
 
@@ -45,7 +46,7 @@ impl Dimension {
 /// A shape; `None` if even the rank is unknown.
 pub(crate) type Shape = Option<Vec<Dimension>>;
 
-/// What is known of a value.
+/// The knowledge about a value.
 #[derive(Debug, Clone)]
 pub(crate) struct Value {
     pub(crate) kind: ElementType,

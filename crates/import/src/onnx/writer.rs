@@ -9,7 +9,9 @@ use prost::{
 
 use super::messages;
 use crate::{
-    graph::{Attribute, Dimension, Graph, Node, Operator, Shape, Subgraph, ValueId, infer::code_of_type},
+    graph::{
+        Attribute, Dimension, Graph, Node, Operator, Shape, Subgraph, ValueId, type_codes::code_of_type,
+    },
     tensor::{Elements, Tensor},
 };
 

@@ -1,9 +1,10 @@
-//! What is done to a graph after it is built.
+//! The passes over a graph after it is built.
 
 pub(crate) mod affine;
 pub(crate) mod dead;
 pub(crate) mod duplicates;
 pub(crate) mod folding;
+pub(crate) mod put_off;
 pub(crate) mod rearranged;
 pub(crate) mod recurrent;
 pub(crate) mod transposes;

@@ -1,7 +1,7 @@
 //! Operators done on values whose axes are in another order.
 
-use super::transposes::{Pass, PutOff, axis, is_broadcast, replaced};
-use crate::graph::{Attributes, Family, Node, Operator, ValueId, fold::axis_of};
+use super::put_off::{Pass, PutOff};
+use crate::graph::{Attribute, Attributes, Family, Node, Operator, ValueId, fold::axis_of};
 
 /// A node that works on the sources, and how its results wait.
 pub(crate) struct Rewritten {
@@ -113,7 +113,7 @@ fn adapted(
     put_off: &PutOff,
     broadcast: bool,
 ) -> Option<Vec<Option<ValueId>>> {
-    // All or nothing: what can't be adapted must be found out before anything is emitted.
+    // All or nothing: an input that can't be adapted must be found before anything is emitted.
     for input in node.inputs.iter().flatten() {
         let rank = pass.graph.rank(*input)?;
         if rank > put_off.permutation.len() || (!broadcast && rank != put_off.permutation.len()) {
@@ -162,4 +162,21 @@ fn reduction(
         _ => permutation.clone(),
     };
     Some(Rewritten { node: Node { inputs, attributes, ..node.clone() }, permutation })
+}
+
+/// An attribute of an axis, from 0.
+fn axis(node: &Node, name: &str, default: i64, rank: usize) -> Option<usize> {
+    axis_of(node.attributes.integer(name).unwrap_or(default), rank)
+}
+
+/// Whether elements are combined in pairs.
+fn is_broadcast(operator: Operator) -> bool {
+    matches!(operator.family(), Family::Broadcast | Family::Comparison)
+}
+
+/// A copy of the attributes with one replaced.
+fn replaced(attributes: &Attributes, name: &'static str, value: impl Into<Attribute>) -> Attributes {
+    let mut copy = attributes.clone();
+    copy.set(name, value);
+    copy
 }

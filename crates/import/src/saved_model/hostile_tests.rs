@@ -88,7 +88,7 @@ fn code(files: &InMemory) -> &'static str {
 #[test]
 fn a_function_that_calls_itself_is_refused() {
     let recursive = function("f", vec![call("again", "f", "x")], "again:output:0");
-    assert_eq!(code(&model(vec![call("y", "f", "x")], vec![recursive])), "saved_model_too_large");
+    assert_eq!(code(&model(vec![call("y", "f", "x")], vec![recursive])), "saved-model-too-large");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn functions_that_double_are_refused() {
         let nodes = vec![call("a", &inner, "x"), call("b", &inner, "a:output:0")];
         functions.push(function(&format!("f{level}"), nodes, "b:output:0"));
     }
-    assert_eq!(code(&model(vec![call("y", "f29", "x")], functions)), "saved_model_too_large");
+    assert_eq!(code(&model(vec![call("y", "f29", "x")], functions)), "saved-model-too-large");
 }
 
 #[test]
@@ -119,18 +119,18 @@ fn a_circle_is_refused() {
         node("b", "Relu", &["a"], vec![]),
         node("y", "Add", &["a", "x"], vec![]),
     ];
-    assert_eq!(code(&model(nodes, Vec::new())), "saved_model_invalid_graph");
+    assert_eq!(code(&model(nodes, Vec::new())), "saved-model-invalid-graph");
 }
 
 #[test]
 fn an_input_that_is_nowhere_is_refused() {
     assert_eq!(
         code(&model(vec![node("y", "Relu", &["z"], vec![])], Vec::new())),
-        "saved_model_invalid_graph"
+        "saved-model-invalid-graph"
     );
     assert_eq!(
         code(&model(vec![node("y", "Relu", &["x:7"], vec![])], Vec::new())),
-        "saved_model_unsupported"
+        "saved-model-unsupported"
     );
 }
 
@@ -142,7 +142,7 @@ fn one_value_that_fills_a_huge_tensor_is_refused() {
         node("c", "Const", &[], vec![("value", AttributeValue::Tensor(literal))]),
         node("y", "Add", &["x", "c"], vec![]),
     ];
-    assert_eq!(code(&model(nodes, Vec::new())), "saved_model_unsupported");
+    assert_eq!(code(&model(nodes, Vec::new())), "saved-model-unsupported");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_variable_without_a_value_is_refused() {
         node("read", "ReadVariableOp", &["v"], vec![]),
         node("y", "Add", &["x", "read"], vec![]),
     ];
-    assert_eq!(code(&model(nodes, Vec::new())), "saved_model_no_value");
+    assert_eq!(code(&model(nodes, Vec::new())), "saved-model-no-value");
 }
 
 #[test]
@@ -197,9 +197,9 @@ fn changed_weights_are_found() {
 
 #[test]
 fn what_is_no_saved_model_says_so() {
-    assert_eq!(code(&InMemory::default()), "not_a_saved_model");
+    assert_eq!(code(&InMemory::default()), "saved-model-missing");
     let text = InMemory([(FILE.to_owned(), Bytes::from_static(b"version https://git-lfs\n"))].into());
-    assert_eq!(code(&text), "saved_model_malformed");
+    assert_eq!(code(&text), "saved-model-malformed");
     let chunked = InMemory([("saved_model.cpb".to_owned(), Bytes::new())].into());
     assert!(import_files(&chunked, Limits::default()).unwrap_err().to_string().contains("several parts"));
 }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use super::{
     defaults::{self, Default},
+    edges::Port,
     messages::{Attribute, AttributeValue, List, Node, OperatorDefinition, Shape, Tensor},
-    model::Port,
     tensors::element_type,
 };
 use crate::tensor::ElementType;

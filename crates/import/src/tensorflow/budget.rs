@@ -1,7 +1,7 @@
 //! How many records `saved_model.pb` holds, counted before it is decoded: a
 //! node of two bytes becomes a structure of two hundred.
 
-use super::model::FILE;
+use super::messages::FILE;
 use crate::error::ImportError;
 
 /// The messages whose fields are looked into.

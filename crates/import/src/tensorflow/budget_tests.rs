@@ -16,13 +16,13 @@ fn nodes_of_two_bytes_are_counted() {
     assert!(bytes.len() < 2100);
     assert!(check(&bytes, 1002).is_ok());
     let error = check(&bytes, 1000).unwrap_err();
-    assert_eq!(error.code(), "saved_model_too_large");
+    assert_eq!(error.code(), "saved-model-too-large");
 }
 
 #[test]
 fn what_is_cut_off_is_refused() {
     let bytes = model(10);
-    assert_eq!(check(&bytes[..bytes.len() - 1], 100).unwrap_err().code(), "saved_model_malformed");
+    assert_eq!(check(&bytes[..bytes.len() - 1], 100).unwrap_err().code(), "saved-model-malformed");
     assert!(check(b"a text file\n", 100).is_err());
 }
 

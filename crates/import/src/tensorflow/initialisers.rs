@@ -1,12 +1,13 @@
-//! What gives variables and lookup tables their values: the assignments of the
+//! The origin of the values of variables and lookup tables: the assignments of the
 //! restore function (TensorFlow 2) or of the graph (TensorFlow 1), and the
 //! initialisers of tables. Nothing is run: the assignments are read.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
+    edges::{Port, Source},
     messages::Node,
-    model::{Body, Model, Port, Source},
+    model::{Body, Model},
 };
 
 /// Where a table's contents come from.
@@ -29,7 +30,7 @@ pub(crate) enum Value<'m> {
     Stored(String),
 }
 
-/// What gives variables and tables their values.
+/// The origin of each value of a variable or a table.
 #[derive(Debug, Default)]
 pub(crate) struct Initialisers<'m> {
     /// The key among the variables, by the variable's node in the graph.
@@ -138,7 +139,7 @@ impl<'m> Reader<'m> {
                 }
                 _ => {
                     if let (Some(keys), Some(values)) = (input(1), input(2)) {
-                        // What was saved counts more than what the table began with.
+                        // Saved values count more than those that the table began with.
                         let stored = matches!(keys, Value::Stored(_));
                         if stored || !self.found.tables.contains_key(target) {
                             self.found.tables.insert(target, TableSource::Nodes(keys, values));

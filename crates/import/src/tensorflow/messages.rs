@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 
+/// The file of the graphs and signatures.
+pub(crate) const FILE: &str = "saved_model.pb";
+
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SavedModel {
     #[prost(message, repeated, tag = "2")]
@@ -232,7 +235,7 @@ pub(crate) struct Asset {
 pub(crate) struct BundleHeader {
     #[prost(int32, tag = "1")]
     pub(crate) shards: i32,
-    /// 0 is little-endian.
+    /// The byte order of the variables' data: 0 is little-endian.
     #[prost(int32, tag = "2")]
     pub(crate) endianness: i32,
 }

@@ -8,11 +8,10 @@ use prost::Message;
 use super::{
     attributes::NodeView,
     budget,
-    messages::{Node, OperatorDefinition, SavedModel, Signature},
+    edges::{Port, Source},
+    messages::{FILE, Node, OperatorDefinition, SavedModel, Signature},
 };
 use crate::{error::ImportError, limits::Limits};
-
-pub(crate) const FILE: &str = "saved_model.pb";
 
 /// The graph, or the body of a function.
 #[derive(Debug, Default)]
@@ -24,23 +23,6 @@ pub(crate) struct Body {
     arguments_index: HashMap<String, usize>,
     /// A function's results, in order: where each comes from.
     pub(crate) results: Vec<String>,
-}
-
-/// Which output of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Port<'t> {
-    Index(usize),
-    /// In functions: an output of the operator's definition, and an index in it.
-    Named(&'t str, usize),
-}
-
-/// Where an input comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source<'t> {
-    Argument(usize),
-    Output(usize, Port<'t>),
-    /// Only the order counts.
-    Control(usize),
 }
 
 impl Body {
