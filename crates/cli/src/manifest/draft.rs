@@ -31,6 +31,9 @@ use crate::{
     trusted::Trusted,
 };
 
+/// The secret that opens sealed models in `adytum-serving`.
+const MODEL_KEY: &str = "model_key";
+
 /// Draft a manifest.
 ///
 /// It has the workload whose evidence is given, or whose program and configuration
@@ -107,8 +110,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     document.models = models;
     if let Some(configuration) = &configuration {
         for name in configuration.secrets().keys() {
-            // Only what opens a bundle tells its kind.
-            let kind = match configuration.opens_bundle(name) {
+            // A key that opens a bundle, or the sealed models of adytum-serving, is an age identity.
+            let kind = match configuration.opens_bundle(name) || name.as_str() == MODEL_KEY {
                 true => SecretKind::AgeIdentity,
                 false => {
                     notes.push(format!(
@@ -245,7 +248,11 @@ fn recovery(args: &Args, notes: &mut Vec<String>) -> anyhow::Result<Option<Recov
 
 fn trust(policy: &Policy, simulation: &[TrustRoot]) -> TrustTable {
     let simulated = policy.vendors.contains(&Vendor::Simulation);
-    let root = |root: &TrustRoot| Some(pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der()?)));
+    // Manifests are text with plain line ends.
+    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    let root = |root: &TrustRoot| {
+        Some(pem::encode_config(&pem::Pem::new("CERTIFICATE", root.certificate_der()?), lines))
+    };
     TrustTable {
         vendors: policy.vendors.iter().copied().collect(),
         simulation_roots: simulation.iter().filter(|_| simulated).filter_map(root).collect(),
