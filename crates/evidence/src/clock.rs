@@ -1,5 +1,5 @@
 //! Time as something that is handed in. The host's clock is not trusted
-//! (DESIGN, invariant 8): it decides nothing but whether collateral has expired.
+//! (ARCHITECTURE.md, invariant 8): it decides nothing but whether collateral has expired.
 
 use std::{
     fmt,

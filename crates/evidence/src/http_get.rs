@@ -165,7 +165,7 @@ fn tls() -> Result<ClientConfig, String> {
 }
 
 /// Accepts any certificate. Collateral is signed by its vendor and dated; who
-/// hands it over does not matter (DESIGN, Words: the PCCS is not trusted), and a
+/// hands it over does not matter (the PCCS is not trusted), and a
 /// local PCCS has a self-signed certificate as a rule. What a man in the middle
 /// can do, withhold collateral or serve the still-valid issue before the latest,
 /// the PCCS and the host's network can do as well.

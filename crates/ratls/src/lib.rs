@@ -1,4 +1,4 @@
-//! Attested session v1 (DESIGN; docs/protocol.md): TLS 1.3 connections on which
+//! Attested session v1 (docs/protocol.md): TLS 1.3 connections on which
 //! both ends have proved what they are before the first byte of HTTP/2.
 //!
 //! A [`connector::AttestedConnector`] and an [`acceptor::AttestedAcceptor`] hand

@@ -1,5 +1,5 @@
 //! Sealed models: streaming encryption in the age format, digests, and owners'
-//! signatures. Encryption is not authorship (DESIGN, invariant 5): what opens
+//! signatures. Encryption is not authorship (ARCHITECTURE.md, invariant 5): what opens
 //! is used only if a [`rule::ModelRule`] accepts its digest or its signature.
 //!
 //! The way of a model, each step a type that only the step before can make:

@@ -114,7 +114,7 @@ pub fn unseal_to_writer(
 
 /// Decrypts into a file of mode 0600 that must not exist yet. It gets its name
 /// only after length and digest matched. For owners' own machines: a replica
-/// has no business with it (DESIGN, invariant 4).
+/// has no business with it (ARCHITECTURE.md, invariant 4).
 pub fn unseal_to_file(
     ciphertext: impl Read,
     genuine: &GenuineStatement,

@@ -29,6 +29,27 @@ use crate::{
     tls::{TlsFacts, TlsIdentity},
 };
 
+/// A client showed a certificate and gave no evidence for its key.
+///
+/// Do: let the client attest itself, or show no certificate.
+///
+/// Retry: no
+const CERTIFICATE_WITHOUT_EVIDENCE: &str = "certificate-without-evidence";
+
+/// A client gave evidence and showed no certificate, so the evidence is bound to no key.
+///
+/// Do: let the client show the certificate that its evidence is for.
+///
+/// Retry: no
+const EVIDENCE_WITHOUT_CERTIFICATE: &str = "evidence-without-certificate";
+
+/// The server can't attest itself now: its TEE gives no evidence.
+///
+/// Do: read the server's log, which has the cause; the client tries again later.
+///
+/// Retry: later
+const ATTESTATION_UNAVAILABLE: &str = "attestation-unavailable";
+
 /// A key with the TLS configuration that shows it.
 pub(crate) struct ServerIdentity {
     pub(crate) tls: TlsIdentity,
@@ -133,7 +154,7 @@ where
         ClientAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         ClientAnswer::Unattested if facts.peer_key.is_some() => {
             return Err(attempt.refused(Refusal::request(
-                "certificate-without-evidence",
+                CERTIFICATE_WITHOUT_EVIDENCE,
                 "expected evidence from a client that shows a certificate, found none",
             )));
         }
@@ -141,7 +162,7 @@ where
         // Evidence that is bound to no key of the client's could be anybody's.
         ClientAnswer::Attestation { .. } if facts.peer_key.is_none() => {
             return Err(attempt.refused(Refusal::request(
-                "evidence-without-certificate",
+                EVIDENCE_WITHOUT_CERTIFICATE,
                 "expected a certificate from a client that gives evidence, found none",
             )));
         }
@@ -179,7 +200,7 @@ fn for_peer(error: &SessionError) -> Option<Refusal> {
             Some(Refusal::outage(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
         }
         SessionError::Attester { .. } | SessionError::Local { .. } => {
-            Some(Refusal::outage("attestation-unavailable", ""))
+            Some(Refusal::outage(ATTESTATION_UNAVAILABLE, ""))
         }
         // The peer that refused knows; one that is silent or gone gets no refusal.
         _ => None,
