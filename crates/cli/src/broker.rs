@@ -1,4 +1,4 @@
-//! `adytum broker`: is it the broker that is meant, and how does it stand?
+//! `adytum broker`: verifies that it is the expected broker, and shows its state.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
-    /// Verify a broker: its code, its platform, its founding, its state. Sends no
+    /// Verify a broker: its code, its platform, its genesis, its state. Sends no
     /// command.
     Verify(Args),
     /// Verify a broker and print its public state. The manifest is for owners:
@@ -28,8 +28,8 @@ pub(crate) enum Action {
         args: CaArgs,
     },
     /// Give a broker's certificate authority another key. Replicas fetch new
-    /// certificates within a third of their lease, which clients that know only the
-    /// former authority accept, too.
+    /// certificates within a third of their lease. Clients that know only the previous
+    /// authority accept these too.
     RotateCa {
         #[command(flatten)]
         access: Access,
@@ -156,7 +156,7 @@ async fn status(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A broker that has no root key, and so no state to speak of.
+/// A broker that has no root key, and so no state yet.
 fn without_key(args: &Args, session: &Session, recovery: &RecoveryStatus) -> anyhow::Result<()> {
     if args.json {
         let genesis = session.broker.genesis.to_string();

@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Confirm {
     #[command(flatten)]
     access: Access,
-    /// The state is older than one seen before, and that is meant: a backup was
+    /// The state is older than one seen before, as expected: a backup was
     /// restored. Give the newer state up, and forget it.
     #[arg(long)]
     accept_rollback: bool,

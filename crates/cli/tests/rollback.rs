@@ -285,7 +285,7 @@ async fn owners_confirm_one_after_another_each_with_their_own_tool() {
     said(&stage.broker(&["status"], &running).await);
     running.stop().await;
 
-    // What was signed for one start counts for no other.
+    // A confirmation for one start counts for no other.
     let running = stage.start("restored").await;
     let text = refused(&stage.remembering("other.json", &send, &running).await);
     assert!(text.contains("another start"), "{text}");

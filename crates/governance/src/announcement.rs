@@ -67,30 +67,16 @@ pub enum AnnouncementError {
     },
     /// A genesis digest of another length.
     #[error("expected 32 bytes of genesis, found {found}")]
-    GenesisLength {
-        /// Bytes found.
-        found: usize,
-    },
+    GenesisLength { found: usize },
     /// A digest of an Occlum configuration of another length.
     #[error("expected 32 bytes of occlum, or none, found {found}")]
-    OcclumLength {
-        /// Bytes found.
-        found: usize,
-    },
+    OcclumLength { found: usize },
     /// Not exactly one encoded `WorkloadAnnouncement`, in its shortest form.
     #[error("expected an encoded WorkloadAnnouncement, found {length} other bytes: {reason}")]
-    Workload {
-        /// Bytes found.
-        length: usize,
-        /// What is wrong with them.
-        reason: String,
-    },
+    Workload { length: usize, reason: String },
     /// A workload identity of another length.
     #[error("expected 32 bytes of identity, found {found}")]
-    IdentityLength {
-        /// Bytes found.
-        found: usize,
-    },
+    IdentityLength { found: usize },
     /// Not a head.
     #[error(transparent)]
     Head(#[from] MalformedHead),

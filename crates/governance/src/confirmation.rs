@@ -7,7 +7,7 @@
 //! remembers, and nothing is confirmed that is below one of these. To restore a backup,
 //! owners sign another statement, which names what is given up.
 //!
-//! What is signed is not bound to a session, so that owners may sign on machines of their
+//! A confirmation is not bound to a session, so that owners may sign on machines of their
 //! own, one after another. It is bound to one start of the broker by its [`Challenge`].
 
 use std::{collections::BTreeSet, num::NonZeroUsize};
@@ -48,7 +48,7 @@ pub struct Confirmation {
 /// One owner's signature under a confirmation. Not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerConfirmation {
-    /// Who is said to have signed, and the signature.
+    /// The signer that the confirmation names, and the signature.
     pub approval: OwnerApproval,
     /// The highest head that the signer's tool remembers; `None`: it remembers none.
     pub seen: Option<StateHead>,
@@ -57,9 +57,7 @@ pub struct OwnerConfirmation {
 /// A confirmation with its owners' signatures. Nothing is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedConfirmation {
-    /// What is signed.
     pub confirmation: Confirmation,
-    /// The signatures.
     pub signatures: Vec<OwnerConfirmation>,
 }
 
@@ -73,10 +71,7 @@ pub enum ConfirmationReadError {
     ///
     /// Retry: no
     #[error("the confirmation has {found} bytes; at most {MAXIMUM_LENGTH} are allowed")]
-    TooLong {
-        /// Bytes found.
-        found: usize,
-    },
+    TooLong { found: usize },
     /// The confirmation of a state is not in the form that the program reads.
     ///
     /// Do: name the file that `adytum broker confirm --out` wrote, and use tools of the
@@ -84,10 +79,7 @@ pub enum ConfirmationReadError {
     ///
     /// Retry: no
     #[error("the confirmation can't be read: {reason}")]
-    Syntax {
-        /// What is wrong.
-        reason: String,
-    },
+    Syntax { reason: String },
     /// The confirmation in the file is for a broker of another genesis.
     ///
     /// Do: name the file for this broker, or the genesis of the other one.

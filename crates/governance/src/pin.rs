@@ -19,8 +19,8 @@ pub struct BrokerPin {
     /// Which code, on which platforms.
     pub policy: Policy,
     pub genesis: GenesisDigest,
-    /// The Occlum configurations that it may have loaded, by their digests. By one, whoever
-    /// starts the broker decides without owners who gets its secrets.
+    /// The Occlum configurations that it may have loaded, by their digests. With one,
+    /// the host that starts the broker decides without owners who gets its secrets.
     pub occlum: BTreeSet<Sha256Digest>,
 }
 
@@ -62,13 +62,10 @@ pub enum PinError {
     ///
     /// Retry: no
     #[error(
-        "the broker has loaded the Occlum configuration {found}, which is not pinned: whoever started the broker \
-         decides who gets the secrets in it; name its digest in the pin if it is yours"
+        "the broker has loaded the Occlum configuration {found}, which is not pinned: the host that started the \
+         broker decides who gets the secrets in it; name its digest in the pin if it is yours"
     )]
-    Occlum {
-        /// Its digest.
-        found: Sha256Digest,
-    },
+    Occlum { found: Sha256Digest },
 }
 
 impl PinError {

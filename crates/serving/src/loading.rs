@@ -166,7 +166,7 @@ fn load_version(
     engine: &dyn Engine,
     candidate: &SelectedModel,
 ) -> Result<Servable, VersionError> {
-    // The files beside a sealed model are not sealed with it.
+    // The files next to a sealed model are not sealed with it.
     let mut files: Box<dyn DataFiles> = Box::new(NoFiles);
     let file = match candidate {
         SelectedModel::Sealed(sealed) => sealed.open(&source.identities, source.size_limit)?.into_vec(),

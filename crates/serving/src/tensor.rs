@@ -1,5 +1,5 @@
-//! Tensors of requests and answers: what came in is checked and converted, what goes out
-//! is encoded. The tensors themselves are the engine's.
+//! Tensors of requests and answers: those of requests are checked and converted, those of
+//! answers are encoded. The tensors themselves are the engine's.
 
 mod data_type;
 mod decode;

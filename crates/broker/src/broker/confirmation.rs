@@ -6,8 +6,8 @@
 //! there. Unless the manifest says otherwise, the broker then releases nothing
 //! until the owners of that state confirm it, as many as must agree to a change. The
 //! tool of each remembers the highest head it has seen, and says so. A copy that the
-//! host kept from a shutdown in good order looks planned: who wants no such start to
-//! go unnoticed has the broker wait after planned ones too.
+//! host kept from a shutdown in good order looks planned. For every such
+//! start to be noticed, let the broker wait after planned ones too.
 
 use std::collections::BTreeSet;
 
@@ -84,7 +84,6 @@ pub enum ConfirmationError {
     Stale {
         /// The head in the command.
         confirmed: Box<StateHead>,
-        /// The broker's.
         current: Box<StateHead>,
     },
     /// An owner who confirms the state has seen a newer one.
@@ -95,7 +94,6 @@ pub enum ConfirmationError {
     /// Retry: no
     #[error("{signer} confirms this state and has seen a newer one ({seen}): {source}")]
     NewerSeen {
-        /// Who.
         signer: OwnerPublicKey,
         /// The head that the signer's tool remembers.
         seen: Box<StateHead>,
@@ -108,12 +106,12 @@ pub enum ConfirmationError {
     ///
     /// Retry: no
     #[error(
-        "nothing would be given up: the broker, at {current}, continues {given_up}; confirm without --accept-rollback"
+        "nothing would be given up: the broker, at {current}, continues {given_up}; leave the flag out of \
+         `adytum broker confirm --accept-rollback`"
     )]
     NothingGivenUp {
         /// The head in the command.
         given_up: Box<StateHead>,
-        /// The broker's.
         current: Box<StateHead>,
     },
     /// An owner has seen a state that is newer than the one that is given up.
@@ -126,7 +124,6 @@ pub enum ConfirmationError {
         "{signer} has seen {seen}, which is not given up by giving up {given_up}; name the newest state that was seen"
     )]
     NotGivenUp {
-        /// Who.
         signer: OwnerPublicKey,
         /// The head that the signer's tool remembers.
         seen: Box<StateHead>,

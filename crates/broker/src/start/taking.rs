@@ -125,8 +125,8 @@ impl TakeOver<'_> {
         let pin = BrokerPin {
             policy: authorisation.present.clone(),
             genesis: self.genesis,
-            // No more than this side has itself: what the former one gave out under it, this
-            // one would go on to give.
+            // No more than this side has itself: this broker would go on to release what
+            // the previous one released under it.
             occlum: self.occlum.into_iter().collect(),
         };
         let verifier = Verifier::new(authorisation.roots.clone(), self.collateral, self.clock);

@@ -195,7 +195,7 @@ async fn a_genuine_enclave_with_another_configuration_gets_no_secret() {
         // Its MRENCLAVE is not its configuration.
         ("serving", announced(enclave)),
         ("serving", Bytes::new()),
-        // Whoever builds an enclave can have it announce anything.
+        // An enclave announces anything that its builder wants.
         ("of the host", announced(configured)),
     ] {
         let replica = world.announcing(program, announcement, running.address).await;

@@ -235,7 +235,7 @@ async fn after_an_unplanned_restart_nothing_is_released_until_the_owners_confirm
         assert_eq!(stable(&refused).1, code);
         assert!(running.broker.awaiting_confirmation());
     }
-    // What was signed for another start, or another broker, counts for no other.
+    // A confirmation for another start, or another broker, does not count.
     let mut carried = world.confirmation(&running, &now, None, &[(a, None), (b, None)]);
     let command::Command::ConfirmState(confirm) = &mut carried else { panic!() };
     confirm.challenge[0] ^= 1;

@@ -223,8 +223,9 @@ fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
     if !args.trusted.simulation() {
         bail!(
             "only a simulated platform (--trust-simulation) shows the identity of a program as it is measured from its \
-             files; on hardware MRENCLAVE or MRTD come from the build, so start the replica with --evidence-listen and \
-             give --replica, or with --write-evidence and give --from-evidence"
+             files; on hardware MRENCLAVE or MRTD come from the build, so start the replica with \
+             `adytum-init --evidence-listen` and give --replica, or with `adytum-init --write-evidence` and give \
+             --from-evidence"
         );
     }
     let measured = measure(configuration, args.init.as_ref().unwrap_or(program), program)?;

@@ -9,7 +9,7 @@ use adytum_evidence::{
 };
 
 /// Every way in which the policy after is weaker than the one before, if there was one.
-/// What is weak by name in a new workload is named too.
+/// A new workload's rules that are weak by name are named too.
 pub(super) fn weaker_policy(before: Option<&Policy>, after: &Policy) -> Vec<String> {
     let mut reasons = given_up_by_name(before, after);
     reasons.extend(worse_platforms(before, after));
@@ -241,7 +241,7 @@ mod tests {
             let reasons = weaker_policy(Some(&policy(SNP, was)), &policy(SNP, is));
             assert!(reasons.len() == 1 && reasons[0].contains("it had to be"), "{reasons:?}");
         }
-        // What says nothing of the TEE that is left is no rule that was given up.
+        // A rule that says nothing of the remaining TEE was not given up.
         assert_eq!(weaker_policy(Some(&policy(TDX, "xfam = [\"0xe7\"]")), &policy(SNP, "")), [""; 0]);
         let new = policy(SNP, "endorser = [\"vlek\"]\nsnp_platform = { allow_unchecked_aliases = true }");
         assert_eq!(weaker_policy(None, &new).len(), 2);

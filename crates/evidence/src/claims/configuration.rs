@@ -25,7 +25,7 @@ pub struct SgxPlatform {
 /// SGX: how an enclave was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnclaveConfiguration {
-    /// CONFIGID.
+    /// CONFIGID: 64 bytes that the host chose when it started the enclave.
     pub config_id: ConfigId,
     /// XFRM: which of the processor's states the enclave may use.
     pub xfrm: FeatureMask,
@@ -41,7 +41,7 @@ impl Default for EnclaveConfiguration {
 /// TDX: how a TD was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TdConfiguration {
-    /// ATTRIBUTES.
+    /// ATTRIBUTES: the TD's properties, such as debugging, as 64 bits.
     pub attributes: FeatureMask,
     /// XFAM: which of the processor's states the TD may use.
     pub xfam: FeatureMask,
@@ -74,7 +74,7 @@ impl SnpEndorsement {
 /// SEV-SNP: what a report says besides measurements and firmware.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnpGuestClaims {
-    /// Which key signed.
+    /// The kind of key that signed the report.
     pub endorsement: SnpEndorsement,
     /// How the platform is configured.
     pub platform: SnpPlatformInfo,

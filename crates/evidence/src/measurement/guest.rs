@@ -25,8 +25,8 @@ impl fmt::Display for Endorser {
     }
 }
 
-/// How the platform is configured (AMD 56860, table PLATFORM_INFO). What has no field
-/// here is not read.
+/// How the platform is configured (AMD 56860, table PLATFORM_INFO). Bits without a
+/// field here are not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SnpPlatformInfo {
@@ -84,9 +84,7 @@ impl SnpGuestPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SnpAbi {
-    /// The first number.
     pub major: u8,
-    /// The second number.
     pub minor: u8,
 }
 

@@ -71,7 +71,7 @@ trait Failures {
         }
     }
 
-    /// This; none is any. What is not known is not it.
+    /// Exactly the wanted value; `None` accepts any. An unknown value does not agree.
     fn agrees(&mut self, rule: &'static str, wanted: Option<bool>, got: Option<bool>) {
         if let Some(wanted) = wanted.filter(|wanted| got != Some(*wanted)) {
             match got {
@@ -142,7 +142,7 @@ impl Policy {
             failures.add("advisories", alternatives(allowed), alternatives(&claims.advisory_ids));
         }
         if claims.tee() != TeeKind::Snp {
-            // What is not known does not meet a rule.
+            // An unknown value does not meet a rule.
             judge_sgx_platform(&self.sgx_platform, &claims.platform.sgx.unwrap_or_default(), failures);
         }
         if claims.debug && !self.allow_debug {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::measurement::{SgxType, SnpAbi};
 
-/// SGX and TDX: what Intel's PCK certificate must say of the platform. What is absent is
+/// SGX and TDX: what Intel's PCK certificate must say of the platform. Absent rules are
 /// not checked. A rule that is given fails where the certificate does not say: those of
 /// the Processor CA, for a single package, have no flags.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct SgxPlatformRules {
     pub smt: Option<bool>,
 }
 
-/// SEV-SNP: what PLATFORM_INFO must say. What is absent is not checked, except the check
+/// SEV-SNP: what PLATFORM_INFO must say. Absent rules are not checked, except the check
 /// for aliases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,7 +50,7 @@ pub struct SnpPlatformRules {
     pub tio: Option<bool>,
 }
 
-/// SEV-SNP: what the guest's own policy, given at launch, must say. What is absent is not
+/// SEV-SNP: what the guest's own policy, given at launch, must say. Absent rules are not
 /// checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -61,7 +61,7 @@ pub struct SnpGuestPolicyRules {
     /// Is the guest held to one socket?
     #[serde(skip_serializing_if = "Option::is_none")]
     pub single_socket: Option<bool>,
-    /// Is CXL allowed?
+    /// Is CXL (Compute Express Link) allowed to populate devices or memory?
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cxl: Option<bool>,
     /// The guest must ask for firmware with at least this interface.

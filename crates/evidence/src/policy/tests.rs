@@ -353,7 +353,7 @@ fn firmware_alone_does_not_pin_a_tdx_guest() {
     // Neither name is good for the other.
     assert_eq!(by_name(false, true, None), Err(PolicyError::AnyAcpi));
     assert_eq!(by_name(true, false, None), pins_nothing);
-    // What does not parse does not pass either.
+    // A policy that is not valid accepts nothing either.
     let unchecked = Policy { allow_any_kernel: true, ..firmware.clone() };
     assert_eq!(rules(&unchecked, &tdx()), ["identity"]);
 }
@@ -368,7 +368,7 @@ fn the_word_of_code_that_is_pinned_counts_and_of_no_other() {
         Ok(()) => Vec::new(),
         Err(refusal) => refusal.failures.into_iter().map(|failure| failure.rule).collect(),
     };
-    // Without a measurement beside it, whoever announces the identity would have it.
+    // Without a measurement next to it, any enclave that announces the identity would have it.
     assert!(rules(&policy, Some(own)).contains(&"identity".to_owned()));
     policy.mr_enclave = [mr_enclave].into();
     policy.tcb_status = [sgx().tcb_status.unwrap()].into();

@@ -35,10 +35,7 @@ pub enum PolicyError {
     ///
     /// Do: give at least one value, or leave the rule out.
     #[error("the policy's {rule} is empty, so nothing could pass: give at least one")]
-    Empty {
-        /// The rule.
-        rule: &'static str,
-    },
+    Empty { rule: &'static str },
     /// A value of a rule is all zeros, as where nothing was measured: it pins nothing.
     ///
     /// Do: put the measured value in its place, from the build or from
@@ -47,19 +44,13 @@ pub enum PolicyError {
         "the policy's {rule} is all zeros, which is no measured value and pins nothing: give the value of the build, \
          or of a replica on hardware (`adytum evidence show`)"
     )]
-    Zeros {
-        /// The rule.
-        rule: &'static str,
-    },
+    Zeros { rule: &'static str },
     /// An id in the policy's `platforms` is not hexadecimal.
     ///
     /// Do: give the PPID or chip id as `adytum evidence show` prints it.
     #[error("the policy's platforms: expected a PPID or chip id as hexadecimal digits, found {found:?}")]
-    Platform {
-        /// What was found.
-        found: String,
-    },
-    /// `platforms` beside reports that a cloud provider's key signs. The same key is in
+    Platform { found: String },
+    /// `platforms` with reports that a cloud provider's key signs. The same key is in
     /// many chips, so a chip id in such a report is certified by nobody.
     ///
     /// Do: leave `vlek` out of `endorser`, or leave out `platforms` and pin the provider
@@ -169,7 +160,7 @@ impl Policy {
         self.platforms.is_empty()
     }
 
-    /// Do the rules say which code is meant on this kind of TEE?
+    /// Do the rules pin the code on this kind of TEE?
     pub(super) fn pins_code(&self, tee: TeeKind) -> bool {
         match tee {
             TeeKind::Sgx => {

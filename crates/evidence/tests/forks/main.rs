@@ -41,7 +41,7 @@ fn numbers(version: &str) -> Result<[u64; 3], String> {
     numbers.try_into().map_err(|_| format!("{version}: expected three numbers"))
 }
 
-/// What is wrong with the forks of a Cargo.lock.
+/// The faults of a Cargo.lock's forks.
 fn faults(lock: &str, forks: &str) -> Vec<String> {
     let (lock, forks): (Lock, Forks) = (toml::from_str(lock).unwrap(), toml::from_str(forks).unwrap());
     let versions = |name: &str| {
@@ -93,7 +93,7 @@ fn no_fork_is_behind_its_original() {
 fn the_fork_that_dcap_qvl_uses_is_among_them() {
     let forks: Forks = toml::from_str(FORKS).unwrap();
     let lock: Lock = toml::from_str(LOCK).unwrap();
-    // Whatever ends in webpki and is not the original is a fork of it.
+    // A package whose name ends in webpki is the original or a fork of it.
     for package in lock.package.iter().filter(|package| package.name.ends_with("webpki")) {
         let known = forks.fork.iter().any(|fork| fork.name == package.name || fork.original == package.name);
         assert!(known, "{} is not in forks.toml", package.name);

@@ -119,7 +119,7 @@ async fn a_clouds_key_is_told_apart_from_a_chips() {
     };
     of(csp_id).judge(&claims).unwrap();
     assert_eq!(of("another cloud").judge(&claims).unwrap_err().failures[0].rule, "csp_id");
-    // The chip id in such a report is nobody's word but the report's.
+    // No certificate confirms the chip id in such a report.
     let machine = Policy { platforms: BTreeSet::from([claims.platform.id.clone()]), ..of(csp_id) };
     assert_eq!(machine.judge(&claims).unwrap_err().failures[0].rule, "platforms");
     assert_eq!(machine.validated().unwrap_err().code(), "policy-platforms-under-vlek");

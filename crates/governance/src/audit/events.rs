@@ -152,7 +152,6 @@ pub enum Event {
         who: Who,
         /// The owners who signed it.
         owners: Vec<OwnerPublicKey>,
-        /// The head confirmed.
         head: StateHead,
         /// The head given up.
         given_up: Option<StateHead>,

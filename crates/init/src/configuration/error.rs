@@ -34,10 +34,7 @@ pub enum ConfigurationError {
          leave the flag out",
         path.display(), super::DEFAULT_PATH, super::DEFAULT_OCCLUM_PATH
     )]
-    NotInImage {
-        /// The file named.
-        path: PathBuf,
-    },
+    NotInImage { path: PathBuf },
     /// A file that is to be measured can't be read.
     ///
     /// Do: give the file with the flag in the message, and check its permissions.

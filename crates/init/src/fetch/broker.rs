@@ -135,8 +135,8 @@ fn occlum_configuration(peer: &Peer) -> Option<Sha256Digest> {
     BrokerAnnouncement::decode(announcement).ok()?.occlum
 }
 
-/// Owners sign every manifest. What comes before the first can only be what whoever started
-/// the broker gives: it counts if the pin names the configuration by which it is given.
+/// Owners sign every manifest. Secrets before the first manifest can only come from
+/// the host that started the broker: they count if the pin names the configuration that gives them.
 fn by_owners(manifest_version: u64, occlum: Option<Sha256Digest>) -> Result<(), Refusal> {
     if manifest_version == 0 && occlum.is_none() {
         let message = "the broker releases secrets before its owners gave it a manifest, and by no Occlum \

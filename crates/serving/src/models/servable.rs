@@ -31,13 +31,17 @@ const TRIED_SIZES: [usize; 7] = [1, 2, 4, 8, 32, 128, 224];
 const LONG: Duration = Duration::from_millis(20);
 
 /// Why a loaded model does not answer requests.
+///
+/// Retry: no
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServableError {
-    /// An input or output that the API can't carry.
+    /// The model has an input or output that the API can't carry.
+    ///
+    /// Do: export the model with tensors as its inputs and outputs.
     #[error(transparent)]
     Signature(#[from] NotATensor),
-    /// It answered none of the inputs that were made up for it.
+    /// The model answered none of the inputs that were made up for it.
     ///
     /// Do: run the model with its own framework on an input of the declared shape, and
     /// export it again.
@@ -58,7 +62,7 @@ impl ServableError {
     }
 }
 
-/// What runs of a model may use.
+/// The resources that a model's runs may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
     /// Cores of this machine.

@@ -53,7 +53,7 @@ pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<Pre
     })
 }
 
-/// Who waits for the answer. When the client goes, this is dropped, and a run ends at
+/// The client that waits for the answer. When the client goes, this is dropped, and a run ends at
 /// its next operator.
 #[derive(Default)]
 struct Caller(Cancellation);

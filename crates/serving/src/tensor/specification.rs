@@ -30,14 +30,14 @@ pub struct Signature {
 /// A model with an input or output that the API can't carry.
 ///
 /// Do: export the model with tensors as its inputs and outputs.
+///
+/// Retry: no
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {kind} {name:?} is {found}; requests and answers carry tensors only")]
 pub struct NotATensor {
-    /// Input or output.
+    /// `"input"` or `"output"`.
     pub kind: &'static str,
-    /// Its name.
     pub name: String,
-    /// What it is.
     pub found: String,
 }
 

@@ -22,7 +22,7 @@ pub struct SnpGuest {
     pub vmpl: u32,
     /// How the chip is configured (table PLATFORM_INFO).
     pub platform_info: u64,
-    /// Its security version.
+    /// The guest's security version, from its ID block.
     pub guest_svn: u32,
     /// Of the key that signed its ID block.
     pub id_key_digest: [u8; 48],
