@@ -39,13 +39,6 @@ use crate::{
     protocol::{ALPN, REQUEST_LABEL, SESSION_LABEL},
 };
 
-/// The peer speaks another protocol than TLS 1.3 with ALPN protocol "adytum-ra/1".
-///
-/// Do: check the address and port, and use a client and server of attested sessions.
-///
-/// Retry: no
-const PROTOCOL_MISMATCH: &str = "protocol-mismatch";
-
 /// The largest certificate accepted, in bytes. A self-signed P-256 certificate
 /// has less than 512.
 pub(crate) const MAXIMUM_CERTIFICATE_LENGTH: usize = 4096;

@@ -117,23 +117,6 @@ struct Demands<'a> {
     replays: Option<&'a Replays>,
 }
 
-/// The client's evidence is genuine, but this server accepted it in an earlier session.
-///
-/// Do: find out what is between the client and this server; somebody is replaying
-/// recorded evidence.
-///
-/// Retry: no
-const EVIDENCE_REPLAYED: &str = "evidence-replayed";
-
-/// The peer's evidence is genuine, but it was made for another connection, key, role or
-/// announcement.
-///
-/// Do: do not trust this peer, and check what is between you and it; somebody may be
-/// relaying or replaying evidence.
-///
-/// Retry: no
-const EVIDENCE_NOT_BOUND: &str = "evidence-not-bound";
-
 /// The one place where a peer's evidence is accepted: verified, bound to exactly
 /// this session, role, pair of keys and announcement, and judged.
 async fn accept_evidence(

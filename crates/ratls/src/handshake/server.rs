@@ -30,27 +30,6 @@ use crate::{
     tls::{TlsFacts, TlsIdentity},
 };
 
-/// A client showed a certificate and gave no evidence for its key.
-///
-/// Do: let the client attest itself, or show no certificate.
-///
-/// Retry: no
-const CERTIFICATE_WITHOUT_EVIDENCE: &str = "certificate-without-evidence";
-
-/// A client gave evidence and showed no certificate, so the evidence is bound to no key.
-///
-/// Do: let the client show the certificate that its evidence is for.
-///
-/// Retry: no
-const EVIDENCE_WITHOUT_CERTIFICATE: &str = "evidence-without-certificate";
-
-/// The server can't attest itself now: its TEE gives no evidence.
-///
-/// Do: read the server's log, which has the cause; the client tries again later.
-///
-/// Retry: later
-const ATTESTATION_UNAVAILABLE: &str = "attestation-unavailable";
-
 /// A key with the TLS configuration that shows it.
 pub(crate) struct ServerIdentity {
     pub(crate) tls: TlsIdentity,
