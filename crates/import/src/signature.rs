@@ -69,7 +69,7 @@ pub struct Binding {
 /// features; the server parses the examples.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Examples {
-    /// The signature's input that takes the examples: a vector of strings, [batch].
+    /// The signature's input that takes the examples: a vector of strings, `[batch]`.
     pub input: String,
     /// The features that the graph takes.
     pub features: Vec<Feature>,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Who imports whom. Nodes are numbers below [`Graph::len`].
+/// The imports between modules. Nodes are numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Graph {
     imports: Vec<BTreeSet<usize>>,
