@@ -145,7 +145,7 @@ fn measure() -> Outcome<()> {
         for _ in 0..runs {
             let memory = Memory::new(8 << 30);
             let cancellation = Cancellation::default();
-            let inputs = given.clone();
+            let inputs = given.iter().cloned().map(Some).collect();
             let start = Instant::now();
             let run = Run { threads: &threads, budget: &memory, cancellation: &cancellation };
             threads.enter(|| model.run(inputs, &outputs, run))?;

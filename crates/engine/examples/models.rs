@@ -143,7 +143,9 @@ fn run(
 ) -> Result<Vec<Value>, Wrong> {
     let (memory, cancellation) = (Memory::new(4 << 30), Cancellation::default());
     let run = Run { threads, budget: &memory, cancellation: &cancellation };
-    model.run(inputs, outputs, run).map_err(|error| Wrong::Failed(error.to_string()))
+    model
+        .run(inputs.into_iter().map(Some).collect(), outputs, run)
+        .map_err(|error| Wrong::Failed(error.to_string()))
 }
 
 /// The largest difference in parts of the largest value expected.

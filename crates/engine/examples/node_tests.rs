@@ -113,7 +113,7 @@ fn run_once(model: &dyn LoadedModel, data_set: &Path, threads: &Threads) -> Outc
             Err(error) => return Outcome::Failed(format!("input {index}: {error}")),
         };
         match data::read(&file, &specification.value_type) {
-            Ok(value) => inputs.push(value),
+            Ok(value) => inputs.push(Some(value)),
             Err(error) => return Outcome::Failed(format!("input {index}: {error}")),
         }
     }

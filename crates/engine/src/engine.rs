@@ -135,7 +135,16 @@ pub trait LoadedModel: Send + Sync {
     /// Who computes what; `None` for engines that do not tell.
     fn plan(&self) -> Option<&Plan>;
 
-    /// Runs it. `inputs` are all inputs of the signature in its order; `outputs` are indices of
-    /// outputs, which come in that order. May panic if the engine has a bug: callers catch that.
-    fn run(&self, inputs: Vec<Value>, outputs: &[usize], run: Run<'_>) -> Result<Vec<Value>, RunError>;
+    /// For each input of the signature, in its order: whether these outputs need it.
+    fn needed_inputs(&self, outputs: &[usize]) -> Vec<bool>;
+
+    /// Runs it. `inputs` has an entry for each input of the signature, in its order; those that the
+    /// wanted outputs don't need may be `None`. `outputs` are indices of outputs, which come in that
+    /// order. May panic if the engine has a bug: callers catch that.
+    fn run(
+        &self,
+        inputs: Vec<Option<Value>>,
+        outputs: &[usize],
+        run: Run<'_>,
+    ) -> Result<Vec<Value>, RunError>;
 }

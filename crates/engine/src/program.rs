@@ -104,8 +104,14 @@ impl Program {
         uses
     }
 
-    /// Which steps these outputs need.
-    fn needed(&self, wanted: &[usize]) -> Vec<bool> {
+    /// For each input: whether these outputs need it.
+    pub fn needed_inputs(&self, wanted: &[usize]) -> Vec<bool> {
+        let (_, slots) = self.needed(wanted);
+        self.inputs.iter().map(|slot| slots.get(*slot).copied().unwrap_or(false)).collect()
+    }
+
+    /// Which steps these outputs need, and which slots.
+    fn needed(&self, wanted: &[usize]) -> (Vec<bool>, Vec<bool>) {
         let mut slots = vec![false; self.slots];
         let mark = |slots: &mut Vec<bool>, source: &Source| {
             if let Source::Slot(slot) = source
@@ -126,7 +132,7 @@ impl Program {
                 }
             }
         }
-        needed
+        (needed, slots)
     }
 
     /// Runs it. `inputs` are as many as the program has; `wanted` are indices of outputs
@@ -134,6 +140,16 @@ impl Program {
     pub fn run(
         &self,
         inputs: Vec<Value>,
+        wanted: Option<&[usize]>,
+        context: &Context<'_>,
+    ) -> Result<Vec<Value>, ProgramError> {
+        self.run_with(inputs.into_iter().map(Some).collect(), wanted, context)
+    }
+
+    /// The same; an input that the wanted outputs don't need may be `None`.
+    pub fn run_with(
+        &self,
+        inputs: Vec<Option<Value>>,
         wanted: Option<&[usize]>,
         context: &Context<'_>,
     ) -> Result<Vec<Value>, ProgramError> {
@@ -148,7 +164,7 @@ impl Program {
         let (needed, uses) = match wanted {
             None => (None, self.uses.clone()),
             Some(wanted) => {
-                let needed = self.needed(wanted);
+                let (needed, _) = self.needed(wanted);
                 let outputs = wanted.iter().filter_map(|index| self.outputs.get(*index));
                 let uses = self.count_uses(&needed, outputs);
                 (Some(needed), uses)
@@ -156,7 +172,9 @@ impl Program {
         };
         let mut frame = Frame::new(self.slots, uses, context.budget());
         for (slot, value) in self.inputs.iter().zip(inputs) {
-            frame.put(*slot, value).map_err(failed(own()))?;
+            if let Some(value) = value {
+                frame.put(*slot, value).map_err(failed(own()))?;
+            }
         }
         for (index, step) in self.steps.iter().enumerate() {
             if needed.as_ref().is_some_and(|needed| !needed.get(index).copied().unwrap_or(true)) {

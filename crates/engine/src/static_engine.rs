@@ -75,19 +75,38 @@ impl LoadedModel for StaticModel {
         Some(&self.plan)
     }
 
-    fn run(&self, inputs: Vec<Value>, outputs: &[usize], run: Run<'_>) -> Result<Vec<Value>, RunError> {
+    fn needed_inputs(&self, outputs: &[usize]) -> Vec<bool> {
+        self.program.needed_inputs(outputs)
+    }
+
+    fn run(
+        &self,
+        inputs: Vec<Option<Value>>,
+        outputs: &[usize],
+        run: Run<'_>,
+    ) -> Result<Vec<Value>, RunError> {
         if inputs.len() != self.signature.inputs.len() {
             let reason =
                 format!("the model has {} inputs, {} were given", self.signature.inputs.len(), inputs.len());
             return Err(RunError::Input { input: String::new(), reason });
         }
+        if inputs.iter().any(Option::is_none) {
+            let needed = self.needed_inputs(outputs);
+            for ((value, specification), needed) in inputs.iter().zip(&self.signature.inputs).zip(needed) {
+                if value.is_none() && needed {
+                    let reason = "the wanted outputs need it, and it was not given".to_owned();
+                    return Err(RunError::Input { input: specification.name.clone(), reason });
+                }
+            }
+        }
         for (value, specification) in inputs.iter().zip(&self.signature.inputs) {
+            let Some(value) = value else { continue };
             check(value, specification)
                 .map_err(|reason| RunError::Input { input: specification.name.clone(), reason })?;
         }
         let context = Context::new(run.budget, run.cancellation).with_threads(run.threads);
         self.program
-            .run(inputs, Some(outputs), &context)
+            .run_with(inputs, Some(outputs), &context)
             .map_err(|error| RunError::Node { node: error.label.to_string(), error: error.error })
     }
 }

@@ -266,7 +266,7 @@ fn endless_loops_can_be_cancelled() {
         started.send(()).unwrap();
         let inputs =
             vec![Value::Tensor(Tensor::scalar(i64::MAX)), Value::Tensor(Tensor::vector(vec![0.0_f32]))];
-        model.run(inputs, &[0], run).unwrap_err().code()
+        model.run(inputs.into_iter().map(Some).collect(), &[0], run).unwrap_err().code()
     });
     wait.recv_timeout(Duration::from_secs(60)).unwrap();
     canceller.cancel();

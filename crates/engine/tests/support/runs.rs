@@ -31,7 +31,7 @@ pub fn run_within(
     let cancellation = Cancellation::default();
     let run = Run { threads: &threads, budget: &memory, cancellation: &cancellation };
     let outputs: Vec<usize> = (0..model.signature().outputs.len()).collect();
-    let inputs = inputs.into_iter().map(Value::Tensor).collect();
+    let inputs = inputs.into_iter().map(|input| Some(Value::Tensor(input))).collect();
     let outputs = model.run(inputs, &outputs, run)?;
     assert_eq!(memory.used(), 0, "all memory is given back");
     Ok(outputs.into_iter().map(|value| value.into_tensor().expect("a tensor")).collect())

@@ -216,7 +216,11 @@ impl Servable {
     ) -> Result<Vec<Tensor>, RunError> {
         let memory = Memory::new(self.run_memory);
         let run = Run { threads, budget: &memory, cancellation };
-        let answers = self.model.run(inputs.into_iter().map(Value::from).collect(), outputs, run)?;
+        let answers = self.model.run(
+            inputs.into_iter().map(|input| Some(Value::from(input))).collect(),
+            outputs,
+            run,
+        )?;
         answers
             .into_iter()
             .map(|value| {

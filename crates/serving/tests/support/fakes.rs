@@ -43,7 +43,11 @@ impl LoadedModel for Panicking {
         None
     }
 
-    fn run(&self, _: Vec<Value>, _: &[usize], _: Run<'_>) -> Result<Vec<Value>, RunError> {
+    fn needed_inputs(&self, _: &[usize]) -> Vec<bool> {
+        vec![true; self.0.inputs.len()]
+    }
+
+    fn run(&self, _: Vec<Option<Value>>, _: &[usize], _: Run<'_>) -> Result<Vec<Value>, RunError> {
         panic!("as the test wants it");
     }
 }
@@ -93,13 +97,17 @@ impl LoadedModel for Gated {
         None
     }
 
-    fn run(&self, inputs: Vec<Value>, _: &[usize], run: Run<'_>) -> Result<Vec<Value>, RunError> {
+    fn needed_inputs(&self, _: &[usize]) -> Vec<bool> {
+        vec![true; self.signature.inputs.len()]
+    }
+
+    fn run(&self, inputs: Vec<Option<Value>>, _: &[usize], run: Run<'_>) -> Result<Vec<Value>, RunError> {
         self.cores.lock().unwrap().push(run.threads.count());
         self.begun.fetch_add(1, Ordering::SeqCst);
         let mut open = self.gate.0.lock().unwrap();
         while !*open {
             open = self.gate.1.wait(open).unwrap();
         }
-        Ok(inputs)
+        Ok(inputs.into_iter().flatten().collect())
     }
 }
