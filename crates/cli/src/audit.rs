@@ -203,7 +203,10 @@ async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<Expected>
     loop {
         for entry in page.iter().filter(|entry| entry.number <= last) {
             if entry.number != next {
-                bail!("the broker answered with record {}, expected {next}", entry.number);
+                bail!(
+                    "the broker answered with record {}, expected {next}; use a tool and a broker of the same version",
+                    entry.number
+                );
             }
             writeln!(file, "{}", line(entry)?)?;
             next += 1;
@@ -213,7 +216,7 @@ async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<Expected>
         }
         page = log.read(next, MAXIMUM_AUDIT_PAGE).await?.0;
         if page.is_empty() {
-            bail!("the broker answered without record {next}");
+            bail!("the broker answered without record {next}; use a tool and a broker of the same version");
         }
     }
     file.into_inner().map_err(|error| anyhow!(error.into_error()))?.sync_all()?;

@@ -88,8 +88,8 @@ async fn ca(args: CaArgs) -> anyhow::Result<()> {
     let certificates = session.status().await?.certificate_authority;
     if certificates.is_empty() {
         bail!(
-            "the broker has no certificate authority yet: it makes one with the first manifest that has a secret of the \
-             kind tls-certificate or ssl-config"
+            "the broker has no certificate authority yet; apply a manifest with a secret of the kind tls-certificate or \
+             ssl-config"
         );
     }
     let certificates = String::from_utf8(certificates).context("the broker's certificates")?;

@@ -111,7 +111,7 @@ async fn simulated(
 
 #[cfg(not(feature = "simulation"))]
 async fn simulated(_: &str, _: &Path, _: &Path, _: &Path) -> anyhow::Result<Arc<dyn Attester>> {
-    bail!("this build has no simulation: it is a production build")
+    bail!("this is a production build, without simulation; use a build with it")
 }
 
 /// Reads a quote, or a SEV-SNP report with its certificates.

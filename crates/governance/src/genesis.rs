@@ -141,7 +141,7 @@ impl GenesisError {
 impl Genesis {
     /// Creates a broker with a new random id: `threshold` of `owners` must agree
     /// to every change.
-    pub fn found(
+    pub fn create(
         owners: impl IntoIterator<Item = OwnerPublicKey>,
         threshold: usize,
     ) -> Result<Self, GenesisError> {
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn text_form_keeps_the_digest_and_comments_do_not_change_it() {
-        let genesis = Genesis::found([owner(2), owner(1)], 2).unwrap();
+        let genesis = Genesis::create([owner(2), owner(1)], 2).unwrap();
         let text = genesis.to_toml();
         assert_eq!(Genesis::parse(&text).unwrap(), genesis);
         let commented = format!("# ours\n{text}\n# end\n");
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn two_foundings_by_the_same_owners_are_two_brokers() {
-        let found = || Genesis::found([owner(1)], 1).unwrap().digest();
+        let found = || Genesis::create([owner(1)], 1).unwrap().digest();
         assert_ne!(found(), found());
     }
 

@@ -175,14 +175,11 @@ impl Roles {
 #[cfg(test)]
 mod tests {
     use adytum_signing::OwnerSigningKey;
+    use adytum_testkit::owners::owner as key;
 
     use super::*;
 
     const FIELDS: &[&[u8]] = &[b"one", b"two"];
-
-    fn key() -> OwnerSigningKey {
-        OwnerSigningKey::generate().unwrap()
-    }
 
     fn sign(key: &OwnerSigningKey) -> OwnerApproval {
         OwnerApproval::sign(key, Purpose::Command, FIELDS)

@@ -331,4 +331,4 @@ mod hex_option {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

@@ -75,8 +75,9 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            tracing::error!(code = error.code(), "{error}");
-            termination::report(error.code(), &error);
+            let code = error.code();
+            tracing::error!(code, what_to_do = adytum_codes::next_step(code), "{error}");
+            termination::report(code, &error);
             ExitCode::from(error.exit_code())
         }
     }

@@ -515,8 +515,4 @@ fn who(session: &SessionInfo) -> Who {
 }
 
 #[cfg(test)]
-mod made_tests;
-#[cfg(test)]
-mod owner_tests;
-#[cfg(test)]
 mod tests;

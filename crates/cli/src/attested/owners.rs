@@ -48,7 +48,9 @@ impl Session {
             let Some(last) = listed.last() else { break };
             let next = last.version;
             if next >= before || changes.len() > MAXIMUM_CHANGES {
-                bail!("the broker lists manifests that were not asked for, or without end");
+                bail!(
+                    "the broker lists manifests that were not asked for, or without end; use a tool and a broker of the same version"
+                );
             }
             before = next;
             for one in listed {

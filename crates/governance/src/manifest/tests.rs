@@ -1,12 +1,13 @@
+//! Manifests that are admitted, and those that are not.
+
+mod fields;
+
 use adytum_signing::OwnerSigningKey;
+use adytum_testkit::owners::owner as key;
 use proptest::prelude::*;
 
 use super::{document::Document, *};
 use crate::{genesis::Genesis, rules::admit};
-
-fn key() -> OwnerSigningKey {
-    OwnerSigningKey::generate().unwrap()
-}
 
 /// A manifest with one of each. Lines count from 1; `[trust]` is line 5.
 fn text(genesis: GenesisDigest, version: u64) -> String {
@@ -47,7 +48,7 @@ digests = ["{digest}"]
 }
 
 fn sample() -> String {
-    text(Genesis::found([key().public_key()], 1).unwrap().digest(), 1)
+    text(Genesis::create([key().public_key()], 1).unwrap().digest(), 1)
 }
 
 fn error(text: &str) -> ManifestError {
@@ -159,8 +160,8 @@ fn what_does_not_hold_together_is_refused_and_located() {
 #[test]
 fn the_owners_signatures_over_genesis_version_and_text_admit_it() {
     let (a, b, thief) = (key(), key(), key());
-    let genesis = Genesis::found([a.public_key(), b.public_key()], 2).unwrap();
-    let other = Genesis::found([a.public_key(), b.public_key()], 2).unwrap();
+    let genesis = Genesis::create([a.public_key(), b.public_key()], 2).unwrap();
+    let other = Genesis::create([a.public_key(), b.public_key()], 2).unwrap();
     let signed = |genesis: &Genesis, version, keys: &[&OwnerSigningKey]| {
         let mut signed = SignedManifest::unsigned(text(genesis.digest(), version));
         keys.iter().for_each(|key| signed.sign(key).unwrap());
@@ -240,7 +241,7 @@ fn only_a_simulated_platforms_root_is_taken_as_one() {
 #[test]
 fn a_production_build_follows_no_manifest_that_names_simulation() {
     let owner = key();
-    let genesis = Genesis::found([owner.public_key()], 1).unwrap();
+    let genesis = Genesis::create([owner.public_key()], 1).unwrap();
     let pem = pem::encode(&pem::Pem::new("CERTIFICATE", &b"any"[..]));
     let text = text(genesis.digest(), 1).replacen(
         "vendors = [\"intel\"]",
@@ -256,7 +257,7 @@ fn a_production_build_follows_no_manifest_that_names_simulation() {
 #[test]
 fn amd_is_trusted_by_its_three_roots() {
     let owner = key();
-    let genesis = Genesis::found([owner.public_key()], 1).unwrap();
+    let genesis = Genesis::create([owner.public_key()], 1).unwrap();
     let text =
         text(genesis.digest(), 1).replacen("vendors = [\"intel\"]", "vendors = [\"intel\", \"amd\"]", 1);
     let mut signed = SignedManifest::unsigned(text);

@@ -6,7 +6,7 @@ use adytum_api::names::WorkloadName;
 use adytum_evidence::attester::{TeeInterface, UnknownTee};
 use clap::{Parser, ValueEnum};
 
-use crate::limits::LimitArguments;
+use crate::{limits::LimitArguments, listening::parse_address};
 
 /// The key broker: it gives secrets to programs that have proved what they are,
 /// as its owners have laid down.
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: PathBuf,
     /// Address and port to listen on; port 0 is any free one.
-    #[arg(value_name = "LISTEN", default_value = "localhost:50051")]
+    #[arg(value_name = "LISTEN", default_value = "localhost:50051", value_parser = parse_address)]
     pub(crate) listen: String,
     /// The TEE it runs in: auto, occlum, gramine, tsm, or, where it is built in,
     /// simulation=DIRECTORY or simulation=URL, which protects nothing.
@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     pub(crate) accept_debug: Vec<WorkloadName>,
     /// Address and port for probes and metrics (/healthz, /readyz, /metrics), plain
     /// HTTP; port 0 is any free one. Without it there is none.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
     pub(crate) health_listen: Option<String>,
     /// A file with the log filter, read at the start instead of RUST_LOG and again
     /// with each SIGHUP.

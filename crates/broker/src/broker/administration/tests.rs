@@ -1,3 +1,8 @@
+//! Commands, and who may give them.
+
+mod made_secrets;
+mod owners;
+
 use std::collections::BTreeSet;
 
 use adytum_api::broker::{GetManifest, command};
@@ -87,7 +92,7 @@ async fn a_command_is_for_one_session_broker_state_and_body() {
     // Replayed to another broker of the same owner.
     let other = adytum_governance::command::sign(
         &session.request_binding,
-        Genesis::found([fixture.owners[0].public_key()], 1).unwrap().digest(),
+        Genesis::create([fixture.owners[0].public_key()], 1).unwrap().digest(),
         1,
         put("ssl_config", b"one"),
         &[&fixture.owners[0]],
