@@ -16,7 +16,7 @@ use adytum_api::tensorflow::{
 };
 use adytum_tests::{
     deployment::{Broker, Deployment, Replica, ReplicaConfiguration},
-    owner::{self, Provisioned},
+    owner::{self, ProvisionedModel},
     process::Process,
 };
 use anyhow::{Context, Result, bail};
@@ -42,7 +42,7 @@ pub(crate) struct Site<'a> {
     deployment: &'a Deployment,
     broker: &'a Broker,
     configuration: ReplicaConfiguration,
-    provisioned: Provisioned,
+    provisioned: ProvisionedModel,
     binary: PathBuf,
     model: &'static str,
     models: PathBuf,

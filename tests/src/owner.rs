@@ -11,7 +11,7 @@ use anyhow::Result;
 use crate::deployment::{Broker, Deployment, word_with};
 
 /// What an owner gave out for one workload that serves one model.
-pub struct Provisioned {
+pub struct ProvisionedModel {
     pub server_crt: PathBuf,
     /// Whom models are sealed to.
     pub recipient: String,
@@ -24,7 +24,7 @@ pub async fn provision(
     broker: &Broker,
     model: &str,
     identity: &str,
-) -> Result<Provisioned> {
+) -> Result<ProvisionedModel> {
     let file = |name: &str| broker.directory().join(name);
     let text = |path: &Path| path.display().to_string();
     let model_key = file("model.key");
@@ -50,7 +50,7 @@ pub async fn provision(
     // The broker has them now; nobody else needs them.
     fs::remove_file(ssl_config)?;
     fs::remove_file(model_key)?;
-    Ok(Provisioned { server_crt, recipient })
+    Ok(ProvisionedModel { server_crt, recipient })
 }
 
 /// Signs a manifest and applies it.

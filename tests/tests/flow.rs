@@ -12,7 +12,7 @@ use adytum_tests::{
         Broker, Deployment, Replica, ReplicaConfiguration, built_binaries, copy_tree, tampered_copy,
         word_with,
     },
-    owner::{self, Provisioned},
+    owner::{self, ProvisionedModel},
     process::{Process, run_refused},
 };
 use anyhow::{Result, ensure};
@@ -30,7 +30,7 @@ struct Fixture {
     deployment: Deployment,
     broker: Broker,
     configuration: ReplicaConfiguration,
-    provisioned: Provisioned,
+    provisioned: ProvisionedModel,
     models: PathBuf,
 }
 

@@ -30,7 +30,7 @@ use crate::{
         sink::{EventSink, RecordError, RecordErrorKind},
     },
     broker::{Broker, BrokerConfiguration, administration::AdministrationError},
-    store::{Loaded, Store},
+    store::{LoadedState, Store},
 };
 
 /// Keeps events, or refuses them.
@@ -76,14 +76,14 @@ pub(crate) fn broker(owners: usize, threshold: usize) -> Fixture {
     broker_with(owners, threshold, in_memory, None)
 }
 
-pub(crate) fn in_memory(genesis: GenesisDigest) -> (Store, Loaded) {
+pub(crate) fn in_memory(genesis: GenesisDigest) -> (Store, LoadedState) {
     Store::in_memory(genesis).unwrap()
 }
 
 pub(crate) fn broker_with(
     owners: usize,
     threshold: usize,
-    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    store: impl FnOnce(GenesisDigest) -> (Store, LoadedState),
     occlum: Option<OcclumConfiguration>,
 ) -> Fixture {
     broker_limited(owners, threshold, store, occlum, AuditLimits::default())
@@ -92,7 +92,7 @@ pub(crate) fn broker_with(
 pub(crate) fn broker_limited(
     owners: usize,
     threshold: usize,
-    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    store: impl FnOnce(GenesisDigest) -> (Store, LoadedState),
     occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
@@ -104,7 +104,7 @@ pub(crate) fn broker_limited(
 fn start(
     genesis: Genesis,
     owners: Vec<OwnerSigningKey>,
-    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    store: impl FnOnce(GenesisDigest) -> (Store, LoadedState),
     occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
@@ -176,7 +176,7 @@ impl Fixture {
     }
 
     /// A broker that takes up what this one, which ends, has left.
-    pub(crate) fn restarted(self, store: impl FnOnce(GenesisDigest) -> (Store, Loaded)) -> Self {
+    pub(crate) fn restarted(self, store: impl FnOnce(GenesisDigest) -> (Store, LoadedState)) -> Self {
         let Self { broker, owners, .. } = self;
         let genesis = broker.genesis().clone();
         drop(broker);

@@ -26,7 +26,7 @@ use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, bail};
 
 pub(crate) use self::{owners::signed_manifest, refusal::BrokerRefusal, session::Session};
-use crate::{key_file, trusted::Trusted};
+use crate::{key_file, trusted::TrustedRoots};
 
 /// More than any genesis document or policy has, in bytes.
 const MAXIMUM_DOCUMENT_LENGTH: u64 = 1024 * 1024;
@@ -54,7 +54,7 @@ pub(crate) struct Pin {
     #[arg(long = "occlum-configuration", value_name = "HEX")]
     occlum: Vec<Sha256Digest>,
     #[command(flatten)]
-    trusted: Trusted,
+    trusted: TrustedRoots,
     /// Where the highest state seen of each broker is remembered, so that an older
     /// one that somebody puts back is noticed. By default adytum/heads.json in
     /// $XDG_STATE_HOME or ~/.local/state.
@@ -88,7 +88,7 @@ pub(crate) struct Access {
 pub(crate) struct PinFiles {
     pub(crate) genesis: PathBuf,
     pub(crate) broker_policy: PathBuf,
-    pub(crate) trusted: Trusted,
+    pub(crate) trusted: TrustedRoots,
     pub(crate) heads: Option<PathBuf>,
 }
 
@@ -240,7 +240,7 @@ impl Pin {
     }
 
     /// The roots that are trusted, and the source of collateral.
-    pub(crate) fn trusted(&self) -> &Trusted {
+    pub(crate) fn trusted(&self) -> &TrustedRoots {
         &self.trusted
     }
 

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::{
     attested::{Access, PinFiles, Session},
     confirmation, manifest, output, secret,
-    trusted::Trusted,
+    trusted::TrustedRoots,
 };
 
 /// Give a broker everything that an owner's directory holds for it.
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long = "owner", value_name = "FILE")]
     owners: Vec<PathBuf>,
     #[command(flatten)]
-    trusted: Trusted,
+    trusted: TrustedRoots,
     /// Where the highest state seen of each broker is remembered. By default, as for
     /// all verbs, adytum/heads.json in $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]

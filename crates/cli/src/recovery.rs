@@ -39,7 +39,7 @@ impl Recover {
     fn verifier(&self) -> anyhow::Result<Verifier> {
         #[cfg(feature = "simulation")]
         if let Some(root) = &self.arranged_on {
-            return crate::trusted::Trusted::verifier_on(root);
+            return crate::trusted::TrustedRoots::verifier_on(root);
         }
         self.target.pin().trusted().verifier()
     }

@@ -13,7 +13,7 @@ const MAXIMUM_CERTIFICATE_LENGTH: u64 = 64 * 1024;
 
 /// The trusted roots: Intel's, AMD's, and simulated platforms' if any are named.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Trusted {
+pub(crate) struct TrustedRoots {
     #[command(flatten)]
     places: Places,
     /// Trust this simulated platform too: its root certificate; may be given several
@@ -23,7 +23,7 @@ pub(crate) struct Trusted {
     trust_simulation: Vec<PathBuf>,
 }
 
-impl Trusted {
+impl TrustedRoots {
     /// Verifies evidence by these roots.
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
         let vendors = [TrustRoot::intel()].into_iter().chain(TrustRoot::amd());

@@ -16,7 +16,7 @@ use adytum_init::{
     health::{Health, HealthPort},
     logging::LogArguments,
     platform::Platform,
-    process::{Signals, Supervised, signal_exit_code},
+    process::{Signals, SupervisedProgram, signal_exit_code},
     program::{self, VerifiedProgram},
     tee, termination,
 };
@@ -159,7 +159,7 @@ impl Prepared {
         };
         self.places.deliver(&released)?;
         drop(released);
-        let running = Supervised::start(&program, &self.arguments, &self.environment, &self.places)?;
+        let running = SupervisedProgram::start(&program, &self.arguments, &self.environment, &self.places)?;
         tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
         health.set_ready();
         let renewal = renewal.run(|changed| {

@@ -7,7 +7,7 @@ use adytum_broker::{
     audit::sink::LoggedEvents,
     serve,
     start::opening::{self, Opening},
-    store::{Loaded, LockedStore, Store},
+    store::{LoadedState, LockedStore, Store},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock, measurement::WorkloadIdentity};
 use adytum_governance::genesis::Genesis;
@@ -22,7 +22,7 @@ pub fn configuration(
     platform: &Arc<Platform>,
     identity: WorkloadIdentity,
     genesis: &Genesis,
-    store: (Store, Loaded),
+    store: (Store, LoadedState),
 ) -> BrokerConfiguration {
     BrokerConfiguration {
         genesis: genesis.clone(),
@@ -36,17 +36,17 @@ pub fn configuration(
 }
 
 /// A store that ends with its broker.
-pub fn in_memory(genesis: &Genesis) -> (Store, Loaded) {
+pub fn in_memory(genesis: &Genesis) -> (Store, LoadedState) {
     Store::in_memory(genesis.digest()).unwrap()
 }
 
 /// The store in this directory, with the sealing key of this TEE.
-pub fn stored(directory: &Path, genesis: &Genesis, tee: &dyn Attester) -> (Store, Loaded) {
+pub fn stored(directory: &Path, genesis: &Genesis, tee: &dyn Attester) -> (Store, LoadedState) {
     unsealed(LockedStore::open(directory, genesis.digest()).unwrap(), tee)
 }
 
 /// The contents of a store, with the sealing key of this TEE.
-pub fn unsealed(locked: LockedStore, tee: &dyn Attester) -> (Store, Loaded) {
+pub fn unsealed(locked: LockedStore, tee: &dyn Attester) -> (Store, LoadedState) {
     match opening::open(locked, tee.sealing_key().unwrap()) {
         Ok(Opening::Open(store)) => *store,
         other => panic!("{other:?}"),

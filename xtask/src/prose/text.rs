@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn comments_of_scripts_become_sentences() {
-        let source = "#!/bin/sh\n# Why it\n# is here.\n#\n#   sh run\n##### rule\nrun # not read\n    # Indented.\n";
+        let source =
+            "#!/bin/sh\n# Why it\n# is here.\n#\n#   sh run\n##### rule\nrun # not read\n    # Indented.\n";
         let expected = [(2, "Why it is here."), (5, "sh run"), (8, "Indented.")];
         let expected = expected.map(|(line, text)| (line, text.to_owned()));
         assert_eq!(lines(of_hash_comments(source)), expected);

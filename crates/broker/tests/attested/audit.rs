@@ -12,7 +12,7 @@ use adytum_governance::{
         checkpoint::CheckpointPublicKey,
         export::{Header, entry_line},
         record::decode,
-        verify::{Expected, Verified, VerifyError, verify},
+        verify::{ExpectedLog, VerifiedLog, VerifyError, verify},
     },
     head::StateHead,
 };
@@ -65,8 +65,9 @@ async fn export(fixture: &Fixture, running: &RunningBroker) -> Exported {
     Exported { text: lines.join("\n") + "\n", key, records }
 }
 
-fn check(exported: &Exported, head: &StateHead) -> Result<Verified, VerifyError> {
-    let expected = Expected { head: pair(head), checkpoint_key: Some(exported.key), ..Expected::default() };
+fn check(exported: &Exported, head: &StateHead) -> Result<VerifiedLog, VerifyError> {
+    let expected =
+        ExpectedLog { head: pair(head), checkpoint_key: Some(exported.key), ..ExpectedLog::default() };
     verify(exported.text.as_bytes(), &expected)
 }
 
@@ -113,7 +114,7 @@ async fn an_export_agrees_with_what_the_broker_attests_and_a_restart_goes_on_wit
     other.genesis = adytum_governance::genesis::Genesis::create([other.owners[0].public_key()], 1).unwrap();
     let elsewhere = other.start().await;
     let foreign = export(&other, &elsewhere).await;
-    let expected = Expected { genesis: Some(digest), ..Expected::default() };
+    let expected = ExpectedLog { genesis: Some(digest), ..ExpectedLog::default() };
     assert_eq!(verify(foreign.text.as_bytes(), &expected).unwrap_err().code(), "audit-other-broker");
     running.stop().await;
     elsewhere.stop().await;

@@ -9,7 +9,7 @@ use adytum_api::broker::{
 use adytum_broker::{
     Broker, ServerLimits,
     audit::sink::{EventSink, LoggedEvents},
-    store::{Loaded, LockedStore, Store},
+    store::{LoadedState, LockedStore, Store},
 };
 use adytum_evidence::{
     attester::Attester,
@@ -115,25 +115,25 @@ impl Fixture {
         Some(self.start_with(self.try_store(directory)?).await)
     }
 
-    pub(crate) fn try_store(&self, directory: &Path) -> Option<(Store, Loaded)> {
+    pub(crate) fn try_store(&self, directory: &Path) -> Option<(Store, LoadedState)> {
         let locked = LockedStore::open(directory, self.genesis.digest()).ok()?;
         Some(self.unsealed(locked))
     }
 
-    pub(crate) fn store(&self, directory: &Path) -> (Store, Loaded) {
+    pub(crate) fn store(&self, directory: &Path) -> (Store, LoadedState) {
         self.unsealed(LockedStore::open(directory, self.genesis.digest()).unwrap())
     }
 
-    fn unsealed(&self, locked: LockedStore) -> (Store, Loaded) {
+    fn unsealed(&self, locked: LockedStore) -> (Store, LoadedState) {
         broker::unsealed(locked, self.attester("broker").as_ref())
     }
 
-    pub(crate) async fn start_with(&self, store: (Store, Loaded)) -> RunningBroker {
+    pub(crate) async fn start_with(&self, store: (Store, LoadedState)) -> RunningBroker {
         self.start_program("broker", store).await
     }
 
     /// A broker of this code.
-    pub(crate) async fn start_program(&self, program: &str, store: (Store, Loaded)) -> RunningBroker {
+    pub(crate) async fn start_program(&self, program: &str, store: (Store, LoadedState)) -> RunningBroker {
         let mut configuration =
             broker::configuration(&self.platform, identity(program), &self.genesis, store);
         configuration.collateral = self.collateral();

@@ -7,7 +7,7 @@ use adytum_broker::{
     audit::sink::LoggedEvents,
     broker::StartError,
     start::opening,
-    store::{Change, FILE, Loaded, LockedStore, Store},
+    store::{Change, FILE, LoadedState, LockedStore, Store},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock};
 use adytum_governance::genesis::Genesis;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::fixture::{Fixture, execute, fetch, identity, put};
 
-fn restart(fixture: &Fixture, store: (Store, Loaded)) -> Result<Arc<Broker>, StartError> {
+fn restart(fixture: &Fixture, store: (Store, LoadedState)) -> Result<Arc<Broker>, StartError> {
     Broker::start(BrokerConfiguration {
         genesis: fixture.genesis.clone(),
         attester: fixture.attester("broker"),
@@ -116,5 +116,5 @@ async fn a_manifest_in_the_state_is_admitted_anew() {
     store.commit(Change { manifest: Some((1, forged)), ..Change::default() }).await.unwrap();
     drop(store);
     let error = restart(&fixture, fixture.store(directory.path())).err().unwrap();
-    assert_eq!(error.code(), "manifest-signature-invalid");
+    assert_eq!(error.code(), "signature-invalid");
 }

@@ -10,7 +10,7 @@ use adytum_broker::{
     server::serve_standby,
     start::{
         opening::{self, Opening},
-        recovery::Awaiting,
+        recovery::PendingRecovery,
         standby::{Cause, Standby},
     },
     store::LockedStore,
@@ -56,9 +56,9 @@ impl Waiting {
     }
 
     /// Of a state directory that does not open here.
-    pub(crate) async fn for_recovery(fixture: &Fixture, directory: &Path) -> (Self, Arc<Awaiting>) {
+    pub(crate) async fn for_recovery(fixture: &Fixture, directory: &Path) -> (Self, Arc<PendingRecovery>) {
         let Ok(Opening::Awaiting(awaiting)) = reopen(fixture, "broker", directory).await else { panic!() };
-        let awaiting: Arc<Awaiting> = awaiting.into();
+        let awaiting: Arc<PendingRecovery> = awaiting.into();
         (Self::start(fixture, "broker", Cause::Awaiting(awaiting.clone())).await, awaiting)
     }
 

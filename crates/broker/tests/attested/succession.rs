@@ -12,9 +12,9 @@ use adytum_broker::{
     start::{
         opening::Opening,
         standby::Cause,
-        taking::{Handed, TakeOver, TakeOverError},
+        taking::{HandedRootKey, TakeOver, TakeOverError},
     },
-    store::{FILE, Loaded, Store},
+    store::{FILE, LoadedState, Store},
 };
 use adytum_evidence::{attester::Attester, clock::SystemClock, trust::Vendor};
 use adytum_governance::{
@@ -70,7 +70,7 @@ pub(crate) async fn ask(
     attester: Arc<dyn Attester>,
     from: SocketAddr,
     signed: &SignedAuthorisation,
-) -> Result<Handed, TakeOverError> {
+) -> Result<HandedRootKey, TakeOverError> {
     let from = from.to_string();
     let take_over = TakeOver {
         from: &from,
@@ -84,13 +84,13 @@ pub(crate) async fn ask(
     take_over.ask().await
 }
 
-async fn open(handed: &Arc<Handed>, directory: &Path) -> Result<(Store, Loaded), TakeOverError> {
+async fn open(handed: &Arc<HandedRootKey>, directory: &Path) -> Result<(Store, LoadedState), TakeOverError> {
     let (handed, directory) = (handed.clone(), directory.to_owned());
     tokio::task::spawn_blocking(move || handed.open(&directory)).await.unwrap()
 }
 
 /// The successor goes on with the state.
-async fn succeed(fixture: &Fixture, handed: &Handed, store: (Store, Loaded)) -> RunningBroker {
+async fn succeed(fixture: &Fixture, handed: &HandedRootKey, store: (Store, LoadedState)) -> RunningBroker {
     let broker = Broker::start(BrokerConfiguration {
         genesis: fixture.genesis.clone(),
         attester: fixture.attester(NEXT),
@@ -105,7 +105,7 @@ async fn succeed(fixture: &Fixture, handed: &Handed, store: (Store, Loaded)) -> 
     fixture.serve(broker).await
 }
 
-fn refusal(result: Result<Handed, TakeOverError>) -> (Code, String, bool) {
+fn refusal(result: Result<HandedRootKey, TakeOverError>) -> (Code, String, bool) {
     match result.unwrap_err() {
         TakeOverError::Refused(status) => stable(&status),
         other => panic!("{other}"),

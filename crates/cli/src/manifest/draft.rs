@@ -28,7 +28,7 @@ use crate::{
     key_file::{self, OwnerReference},
     output,
     replica::Replica,
-    trusted::Trusted,
+    trusted::TrustedRoots,
 };
 
 /// The secret that opens sealed models in `adytum-serving`.
@@ -82,7 +82,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", requires = "recovery_recipients")]
     recovery_threshold: Option<u8>,
     #[command(flatten)]
-    trusted: Trusted,
+    trusted: TrustedRoots,
     /// Write it here instead of to standard output; never overwritten.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,

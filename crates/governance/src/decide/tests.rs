@@ -18,7 +18,7 @@ fn claims(mr_enclave: u8) -> Claims {
     claims_of::of(claims_of::enclave([mr_enclave; 32], [0xbb; 32]))
 }
 
-fn admitted(body: &str) -> Admitted {
+fn admitted(body: &str) -> AdmittedManifest {
     let owner = owner();
     let genesis = Genesis::create([owner.public_key()], 1).unwrap();
     let text = Manifest::intel(genesis.digest(), 7).table(body).text();
@@ -38,7 +38,7 @@ fn secret(name: &str, workloads: &str) -> String {
     format!("[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [{workloads}]\n\n")
 }
 
-fn two_workloads() -> Admitted {
+fn two_workloads() -> AdmittedManifest {
     let model = format!("[[model]]\nname = \"resnet\"\ndigests = [\"{}\"]\n", "cd".repeat(32));
     admitted(
         &[
@@ -70,7 +70,7 @@ fn names(names: &[&str]) -> Vec<SecretName> {
 }
 
 fn ask<'a>(
-    admitted: &'a Admitted,
+    admitted: &'a AdmittedManifest,
     held: &'a BTreeMap<SecretName, StoredSecret>,
     claims: &Claims,
     asked: &[&str],

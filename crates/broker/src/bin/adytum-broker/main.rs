@@ -30,7 +30,7 @@ use adytum_broker::{
     serve,
     server::serve_standby,
     start::{
-        fence::Fenced,
+        fence::FencedState,
         recovery::RecoveredState,
         standby::{Cause, Standby},
     },
@@ -55,7 +55,7 @@ use self::{
     listening::listen,
     logs::Logs,
     offline::Offline,
-    state::{Found, Founded, OpenState},
+    state::{BrokerBasis, Found, OpenState},
 };
 
 #[tokio::main]
@@ -115,7 +115,7 @@ async fn run() -> anyhow::Result<()> {
     // Before the store counts a start: a port that is taken is none.
     let listener = listen(&arguments.listen, "LISTEN").await?;
     let port = Port::new(listener, health)?;
-    let founded = Founded { genesis, occlum: measured.occlum, tee, clock };
+    let founded = BrokerBasis { genesis, occlum: measured.occlum, tee, clock };
     let state = match state::open(&arguments, &founded).await? {
         Found::Open(state) => state,
         Found::Standby(cause) => match stand_by(&arguments, &port, &founded, cause, ending.clone()).await? {
@@ -135,11 +135,11 @@ async fn run() -> anyhow::Result<()> {
 async fn run_broker(
     arguments: &Arguments,
     port: &Port,
-    founded: &Founded,
+    founded: &BrokerBasis,
     occlum: Option<OcclumConfiguration>,
     OpenState { store, handed, recovered }: OpenState,
     ending: impl Future<Output = ()>,
-) -> anyhow::Result<Option<Arc<Fenced>>> {
+) -> anyhow::Result<Option<Arc<FencedState>>> {
     let clock = &founded.clock;
     if let Some(floor) = store.1.clock_floor {
         clock.saw(floor);
@@ -207,7 +207,7 @@ async fn run_broker(
 async fn stand_by(
     arguments: &Arguments,
     port: &Port,
-    founded: &Founded,
+    founded: &BrokerBasis,
     cause: Cause,
     ending: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<Box<OpenState>>> {

@@ -53,10 +53,10 @@ async fn a_replaced_owner_is_a_stranger_at_once_and_cannot_come_back() {
     for command in [list(), put("key", b"x"), apply(&hoarded)] {
         assert_eq!(code(&fixture, command, &[old]).await, "signature-by-stranger");
     }
-    assert_eq!(code(&fixture, apply(&hoarded), &[new]).await, "manifest-signed-by-stranger");
+    assert_eq!(code(&fixture, apply(&hoarded), &[new]).await, "signature-by-stranger");
     // Earlier manifests, with signatures that were good at that time.
     for former in [&first, &change] {
-        assert_eq!(code(&fixture, apply(former), &[new]).await, "manifest-signed-by-stranger");
+        assert_eq!(code(&fixture, apply(former), &[new]).await, "signature-by-stranger");
     }
     assert_eq!(fixture.broker.state().manifest_version(), 2);
     by(&fixture, put("key", b"x"), &[new]).await.unwrap();
@@ -161,7 +161,7 @@ async fn auditors_read_and_change_nothing_and_every_try_is_recorded() {
     }
     // An auditor's word makes no threshold of a manifest either.
     let lone = signed(&fixture.text(2, SECRET), &[a, auditor]);
-    assert_eq!(code(&fixture, apply(&lone), &[a, b]).await, "manifest-signed-by-stranger");
+    assert_eq!(code(&fixture, apply(&lone), &[a, b]).await, "signature-by-stranger");
     assert_eq!(code(&fixture, list(), &[&key()]).await, "signature-by-stranger");
     // The next manifest with [owners] and without him ends it.
     let change = signed(&fixture.text(2, &format!("{SECRET}{}", owners(2, &[a, b]))), &[a, b]);
