@@ -82,7 +82,7 @@ fn measure(workloads: usize, secrets: usize) {
     println!("  read             {:?}", time(|| drop(Manifest::parse(&text).unwrap())));
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    let admitted: AdmittedManifest = admit(&genesis, genesis.founders(), 0, signed).unwrap();
+    let admitted: AdmittedManifest = admit(&genesis, genesis.first_owners(), 0, signed).unwrap();
     let value = SecretValue::parse(SecretKind::Opaque, Zeroizing::new(vec![1; 64])).unwrap();
     let held: BTreeMap<SecretName, StoredSecret> = (0..secrets)
         .map(|number| {

@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use adytum_api::broker::{CommandResult, command};
+use adytum_api::{
+    address::parse_address,
+    broker::{CommandResult, command},
+};
 use adytum_evidence::{
     claims::{Claims, TeeKind},
     measurement::{Sha256Digest, WorkloadIdentity},
@@ -66,7 +69,7 @@ pub(crate) struct Pin {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Target {
     /// The broker's address.
-    #[arg(long, value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, env = "ADYTUM_BROKER")]
     broker: String,
     #[command(flatten)]
     pin: Pin,

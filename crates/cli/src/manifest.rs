@@ -79,7 +79,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
     /// The old manifest and the new one; or, with --broker, the new one alone. With
-    /// --genesis, owners of two manifests are compared with the founders, too.
+    /// --genesis, owners of two manifests are compared with the first owners, too.
     #[arg(value_name = "OLD NEW", required = true, num_args = 1..=2)]
     files: Vec<PathBuf>,
     /// Print JSON.

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use adytum_api::{
+    address::parse_address,
     broker::{ApplyManifest, GetManifest, ListSecrets, PutSecret, command},
     names::SecretName,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIRECTORY")]
     owner_directory: PathBuf,
     /// The broker's address.
-    #[arg(long, value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, env = "ADYTUM_BROKER")]
     broker: String,
     /// An owner's key; as many as the genesis demands. By default private/owner.pem.
     #[arg(long = "owner", value_name = "FILE")]

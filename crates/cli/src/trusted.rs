@@ -68,7 +68,7 @@ impl TrustedRoots {
     /// The roots of the simulated platforms that are trusted.
     #[cfg(feature = "simulation")]
     pub(crate) fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
-        use anyhow::Context;
+        use anyhow::{Context, ensure};
 
         let paths = self.simulation_paths().iter();
         let root = |(path, text): (&PathBuf, String)| {
@@ -79,6 +79,13 @@ impl TrustedRoots {
                     path.display()
                 )
             })?;
+            ensure!(
+                certificate.tag() == "CERTIFICATE",
+                "{} is no simulated platform's root: expected a certificate in PEM, found {:?}; give --trust-simulation \
+                 the root.pem in a platform's directory",
+                path.display(),
+                certificate.tag()
+            );
             TrustRoot::simulation(certificate.contents())
                 .with_context(|| format!("{} is no simulated platform's root", path.display()))
         };

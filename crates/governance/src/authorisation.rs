@@ -283,7 +283,10 @@ mod tests {
         let other = Genesis::create(keys[..2].iter().map(OwnerSigningKey::public_key), 2).unwrap();
         let mut signed = SignedAuthorisation::unsigned(document(&genesis).to_toml().unwrap());
         let code = |signed: &SignedAuthorisation, genesis: &Genesis| {
-            signed.approved_by(genesis.digest(), genesis.founders()).map(drop).map_err(|error| error.code())
+            signed
+                .approved_by(genesis.digest(), genesis.first_owners())
+                .map(drop)
+                .map_err(|error| error.code())
         };
         assert_eq!(code(&signed, &genesis), Err("signature-missing"));
         signed.sign(genesis.digest(), &keys[0]);

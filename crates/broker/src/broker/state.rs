@@ -90,7 +90,7 @@ impl State {
             Some(list) => role_changes::decode(&list)?.into(),
             None => Arc::default(),
         };
-        let mut roles = Roles::founding(genesis.founders());
+        let mut roles = Roles::initial(genesis.first_owners());
         let in_force =
             snapshot.manifest.as_ref().map(|signed| Sha256Digest::of_bytes(signed.text.as_bytes()));
         for change in role_changes.iter().filter(|change| Some(change.text) != in_force) {

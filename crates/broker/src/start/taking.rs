@@ -275,7 +275,7 @@ mod tests {
                 claims: (*claims).clone(),
                 address: "127.0.0.1:1".parse().unwrap(),
             };
-            let found = handed.owners(fixture.broker.genesis().founders()).map(|owners| owners.len());
+            let found = handed.owners(fixture.broker.genesis().first_owners()).map(|owners| owners.len());
             assert_eq!(found.map_err(|error| error.code()).err(), code, "{owners} owners");
             assert_eq!(fixture.broker.succeed(&handed).await.is_err(), code.is_some());
         }

@@ -24,7 +24,7 @@ impl Session {
         version: u64,
         keys: &[OwnerSigningKey],
     ) -> anyhow::Result<Roles> {
-        let mut roles = Roles::founding(self.genesis().founders());
+        let mut roles = Roles::initial(self.genesis().first_owners());
         for change in self.role_changes(version, keys).await? {
             let get = command::Command::GetManifest(GetManifest { version: change.version });
             let signed = signed_manifest(self.execute(get, keys).await?)?;

@@ -75,9 +75,9 @@ impl Read {
         let named = self.manifest.roles.as_ref().and_then(|roles| roles.owners.as_ref());
         Ok(match (named, genesis) {
             (Some(owners), _) => Threshold::InForce(owners.threshold()),
-            // No manifest before the first can have changed the founders.
+            // No manifest before the first can have changed the first owners.
             (None, Some(genesis)) if self.manifest.version == 1 => Threshold::InForce(genesis.threshold()),
-            (None, Some(genesis)) => Threshold::Founding(genesis.threshold()),
+            (None, Some(genesis)) => Threshold::OfGenesis(genesis.threshold()),
             (None, None) => Threshold::Unknown,
         })
     }
@@ -101,7 +101,7 @@ pub(super) enum Threshold {
     /// This number is in force.
     InForce(usize),
     /// This number in the genesis; a manifest may have changed it since.
-    Founding(usize),
+    OfGenesis(usize),
     /// Nothing is known of it.
     Unknown,
 }
@@ -317,11 +317,11 @@ fn weaker_owners(before: Threshold, new: &Manifest) -> Option<String> {
         Threshold::InForce(was) if is < was => {
             Some(format!("the number of owners who must agree falls from {was} to {is}"))
         }
-        Threshold::Founding(was) if is < was => Some(format!(
+        Threshold::OfGenesis(was) if is < was => Some(format!(
             "the number of owners who must agree falls from {was}, as the genesis has it, to {is}"
         )),
         Threshold::InForce(_) => None,
-        Threshold::Founding(_) | Threshold::Unknown => Some(format!(
+        Threshold::OfGenesis(_) | Threshold::Unknown => Some(format!(
             "the number of owners who must agree becomes {is}, and what it was is unknown, for the old manifest names \
              no owners; compare with the broker's manifest (--broker), or give --genesis with the first one"
         )),
@@ -454,8 +454,8 @@ mod tests {
         let weaker = |new: &str, before| Difference::between(&old, &manifest(new), before).weaker;
         for (before, expected) in [
             (Threshold::InForce(2), "falls from 2 to 1"),
-            (Threshold::Founding(2), "falls from 2, as the genesis has it, to 1"),
-            (Threshold::Founding(1), "becomes 1, and what it was is unknown"),
+            (Threshold::OfGenesis(2), "falls from 2, as the genesis has it, to 1"),
+            (Threshold::OfGenesis(1), "becomes 1, and what it was is unknown"),
             (Threshold::Unknown, "becomes 1, and what it was is unknown"),
         ] {
             let reasons = weaker(&owners(1), before);
@@ -474,7 +474,7 @@ mod tests {
             Read::parse(&Manifest::intel(genesis.digest(), version).table(rest).text()).unwrap()
         };
         assert!(matches!(read(1, "").threshold(Some(&genesis)).unwrap(), Threshold::InForce(2)));
-        assert!(matches!(read(2, "").threshold(Some(&genesis)).unwrap(), Threshold::Founding(2)));
+        assert!(matches!(read(2, "").threshold(Some(&genesis)).unwrap(), Threshold::OfGenesis(2)));
         assert!(matches!(read(2, &owners(1)).threshold(Some(&genesis)).unwrap(), Threshold::InForce(1)));
         assert!(matches!(read(1, "").threshold(None).unwrap(), Threshold::Unknown));
         // Another broker's genesis tells nothing.

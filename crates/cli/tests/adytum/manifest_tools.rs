@@ -297,7 +297,7 @@ fn a_difference_is_one_of_meaning() {
     let said = succeeds(&["manifest", "diff", &old, &owners, "--json"]);
     let parsed: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert!(parsed["weaker"][0].as_str().unwrap().starts_with(warning), "{said}");
-    // Before the first manifest they are the founders.
+    // Before the first manifest they are the first owners.
     let genesis = fixture.path("genesis.toml");
     let said = succeeds(&["manifest", "diff", &old, &owners, "--genesis", &genesis]);
     assert!(said.contains("+ owners\n") && !said.contains("WEAKER"), "{said}");

@@ -24,7 +24,7 @@ fn admitted(body: &str) -> AdmittedManifest {
     let text = Manifest::intel(genesis.digest(), 7).table(body).text();
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    admit(&genesis, genesis.founders(), 0, signed).unwrap()
+    admit(&genesis, genesis.first_owners(), 0, signed).unwrap()
 }
 
 fn workload(name: &str, mr_enclave: u8, models: &str) -> String {

@@ -168,7 +168,7 @@ fn the_owners_signatures_over_genesis_version_and_text_admit_it() {
         signed
     };
     let code = |current, signed| {
-        admit(&genesis, genesis.founders(), current, signed).map(|_| ()).map_err(|error| error.code())
+        admit(&genesis, genesis.first_owners(), current, signed).map(|_| ()).map_err(|error| error.code())
     };
     let good = signed(&genesis, 5, &[&a, &b]);
     assert_eq!(code(0, good.clone()), Ok(()));
@@ -250,7 +250,7 @@ fn a_production_build_follows_no_manifest_that_names_simulation() {
     );
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    let error = admit(&genesis, genesis.founders(), 0, signed).unwrap_err();
+    let error = admit(&genesis, genesis.first_owners(), 0, signed).unwrap_err();
     assert_eq!(error.code(), "manifest-names-simulation");
 }
 
@@ -262,7 +262,7 @@ fn amd_is_trusted_by_its_three_roots() {
         text(genesis.digest(), 1).replacen("vendors = [\"intel\"]", "vendors = [\"intel\", \"amd\"]", 1);
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    let admitted = admit(&genesis, genesis.founders(), 0, signed).unwrap();
+    let admitted = admit(&genesis, genesis.first_owners(), 0, signed).unwrap();
     let vendors: Vec<_> = admitted.roots.iter().map(|root| root.vendor().to_string()).collect();
     assert_eq!(vendors, ["intel", "amd", "amd", "amd"]);
 }

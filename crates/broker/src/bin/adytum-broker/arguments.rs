@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use adytum_api::names::WorkloadName;
+use adytum_api::{address::parse_address, names::WorkloadName};
 use adytum_evidence::attester::{TeeInterface, UnknownTee};
 use clap::{Parser, ValueEnum};
 
-use crate::{limits::LimitArguments, listening::parse_address};
+use crate::limits::LimitArguments;
 
 /// The key broker: it gives secrets to programs that have proved what they are,
 /// as its owners have laid down.
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     pub(crate) state_directory: Option<PathBuf>,
     /// Take the root key over from the broker at this address, unless the state
     /// directory opens here already. From then on that one releases nothing.
-    #[arg(long, value_name = "HOST:PORT", requires_all = ["upgrade_authorisation", "state_directory"])]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, requires_all = ["upgrade_authorisation", "state_directory"])]
     pub(crate) take_over_from: Option<String>,
     /// The owners' leave for that: what `adytum broker authorise-upgrade` wrote.
     #[arg(long, value_name = "FILE", requires = "take_over_from")]

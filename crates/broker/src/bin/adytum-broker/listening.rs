@@ -4,15 +4,6 @@ use std::io;
 
 use tokio::net::TcpListener;
 
-/// An address as a flag gives it: `HOST:PORT`.
-pub(crate) fn parse_address(text: &str) -> Result<String, String> {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    match port.map(str::parse::<u16>) {
-        Some(Ok(_)) => Ok(text.to_owned()),
-        _ => Err("expected HOST:PORT with a port from 0 to 65535, such as 0.0.0.0:50051".to_owned()),
-    }
-}
-
 /// Listens on this address, which this argument gave.
 pub(crate) async fn listen(address: &str, argument: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
@@ -32,16 +23,6 @@ fn what_to_do(kind: io::ErrorKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_has_a_host_and_a_port() {
-        for right in ["localhost:50051", "0.0.0.0:0", "[::1]:1", "broker.example:65535"] {
-            assert_eq!(parse_address(right).as_deref(), Ok(right));
-        }
-        for wrong in ["", "localhost", ":50051", "localhost:", "localhost:65536", "localhost:http"] {
-            assert!(parse_address(wrong).unwrap_err().contains("expected HOST:PORT"), "{wrong}");
-        }
-    }
 
     #[tokio::test]
     async fn a_port_that_is_taken_and_an_address_of_another_machine_differ() {

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 
 use super::{changes::put_secret, *};
 use crate::{
-    broker::state::State,
+    broker::state::{MAXIMUM_TOTAL_LENGTH, State},
     fixture::{Fixture, apply, broker, encoded, list, names, owner_session, put, remove, workload_session},
 };
 
