@@ -6,6 +6,7 @@
 mod control;
 pub mod engine;
 pub mod facts;
+pub mod inputs;
 mod island;
 pub mod npz;
 pub mod onnx;

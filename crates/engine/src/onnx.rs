@@ -11,7 +11,7 @@
 
 mod attribute;
 pub mod data;
-mod declaration;
+pub mod declaration;
 mod error;
 pub mod files;
 mod function;
