@@ -75,8 +75,7 @@ impl OnnxRuntime {
         outputs: &[usize],
         files: &dyn DataFiles,
     ) -> Result<Part, LoadError> {
-        let Prepared { file, data } =
-            prepare(outline, finder, outputs, files).map_err(PlanError::Onnx)?;
+        let Prepared { file, data } = prepare(outline, finder, outputs, files).map_err(PlanError::Onnx)?;
         if file.len() > LONGEST_FILE {
             let reason = format!(
                 "its file has {} bytes, and ONNX Runtime reads at most {LONGEST_FILE}; save its weights in another \
@@ -140,9 +139,11 @@ fn signature(outline: &Outline, session: &Session) -> Result<Signature, LoadErro
     }
     for Port { declaration, .. } in &outline.outputs {
         let name = declaration.name.clone();
-        let outlet = session.outputs().iter().find(|outlet| outlet.name() == name).ok_or_else(|| {
-            port("output", &name, "ONNX Runtime does not give it".to_owned())
-        })?;
+        let outlet = session
+            .outputs()
+            .iter()
+            .find(|outlet| outlet.name() == name)
+            .ok_or_else(|| port("output", &name, "ONNX Runtime does not give it".to_owned()))?;
         let value_type = our_type(outlet.dtype()).ok_or_else(|| {
             port("output", &name, format!("values of the type {} are not carried", outlet.dtype()))
         })?;
@@ -194,10 +195,8 @@ fn our_element_type(native: TensorElementType) -> Option<ElementType> {
 /// tensors of an unknown rank.
 fn inferred_shape(native: &NativeType) -> Option<Vec<Dimension>> {
     let NativeType::Tensor { shape, .. } = native else { return None };
-    let shape: Vec<Dimension> = shape
-        .iter()
-        .map(|size| usize::try_from(*size).map_or(Dimension::Any, Dimension::Fixed))
-        .collect();
+    let shape: Vec<Dimension> =
+        shape.iter().map(|size| usize::try_from(*size).map_or(Dimension::Any, Dimension::Fixed)).collect();
     (!shape.is_empty()).then_some(shape)
 }
 
@@ -320,8 +319,11 @@ impl Model {
             natives.push((name.as_c_str(), native));
         }
         let natives: Vec<_> = natives.iter().map(|(name, native)| (*name, native)).collect();
-        let names: Vec<_> =
-            outputs.iter().filter_map(|output| self.output_names.get(*output)).map(CString::as_c_str).collect();
+        let names: Vec<_> = outputs
+            .iter()
+            .filter_map(|output| self.output_names.get(*output))
+            .map(CString::as_c_str)
+            .collect();
         let watched = self.shared.watcher.watch(run.cancellation, &options);
         let found = native::run(&part.session, &options, &natives, &names);
         drop(watched);

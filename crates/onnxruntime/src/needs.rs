@@ -48,8 +48,10 @@ impl<'a> Finder<'a> {
 
     /// What these outputs need.
     pub(crate) fn reach(&self, outputs: &[usize]) -> Reach {
-        let mut reach =
-            Reach { nodes: vec![false; self.outline.nodes.len()], names: vec![false; self.outline.numbers.len()] };
+        let mut reach = Reach {
+            nodes: vec![false; self.outline.nodes.len()],
+            names: vec![false; self.outline.numbers.len()],
+        };
         let mut waiting: Vec<usize> = Vec::new();
         let ports = outputs.iter().filter_map(|output| self.outline.outputs.get(*output));
         let wanted: Vec<usize> = ports.map(|port| port.name.index()).collect();

@@ -8,11 +8,7 @@ use std::{
     ops::Range,
 };
 
-use adytum_engine::onnx::{
-    Limits, OnnxError,
-    declaration::declaration,
-    model::Declaration,
-};
+use adytum_engine::onnx::{Limits, OnnxError, declaration::declaration, model::Declaration};
 use adytum_wire::{Field, Fields, text};
 
 /// The domain of classical models.
