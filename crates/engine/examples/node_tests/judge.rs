@@ -1,11 +1,5 @@
-//! Runs ONNX's node tests and says of each: right, refused at load, failed at run, or wrong.
-//!
-//! ```text
-//! python tests/models/node_tests.py DIRECTORY
-//! cargo run -p adytum-engine --example node_tests -- DIRECTORY [PART OF A NAME]
-//! ```
-//!
-//! Floats may differ by 1e-3 of the expected value and 1e-5; all else must be equal.
+//! Runs ONNX's node tests with an engine.
+#![allow(unreachable_pub, reason = "examples of two crates use it")]
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +13,6 @@ use adytum_engine::{
     engine::{Engine, LoadedModel, Run, Source},
     onnx::{Limits, data, files::NoFiles},
     operators::{Cancellation, Memory},
-    static_engine::StaticEngine,
     tensor::{Elements, Tensor, Value},
     threads::Threads,
 };
@@ -49,7 +42,8 @@ impl Outcome {
     }
 }
 
-fn main() -> ExitCode {
+/// Runs the tests of the arguments' directory with this engine, and prints what became of each.
+pub fn judge(engine: &dyn Engine) -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let Some(directory) = arguments.next() else {
         eprintln!("usage: node_tests DIRECTORY [PART OF A NAME]");
@@ -72,7 +66,7 @@ fn main() -> ExitCode {
         if !name.contains(&part) {
             continue;
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| threads.enter(|| run(&test, &threads))))
+        let outcome = catch_unwind(AssertUnwindSafe(|| threads.enter(|| run(engine, &test, &threads))))
             .unwrap_or_else(|_| Outcome::Failed("a panic".to_owned()));
         *counts.entry(outcome.word()).or_default() += 1;
         println!("{}\t{name}\t{}", outcome.word(), outcome.reason().replace('\n', " "));
@@ -81,12 +75,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(test: &Path, threads: &Threads) -> Outcome {
+fn run(engine: &dyn Engine, test: &Path, threads: &Threads) -> Outcome {
     let file = match fs::read(test.join("model.onnx")) {
         Ok(file) => file,
         Err(error) => return Outcome::Refused(error.to_string()),
     };
-    let loaded = StaticEngine.load(Source { file, files: &NoFiles, limits: Limits::default() });
+    let loaded = engine.load(Source { file, files: &NoFiles, limits: Limits::default() });
     let model = match loaded {
         Ok(model) => model,
         Err(error) => return Outcome::Refused(format!("{}: {error}", error.code())),
