@@ -17,7 +17,7 @@ use std::{error::Error, fmt, io};
 pub struct Entry {
     /// Words in lower case with dashes.
     pub code: &'static str,
-    /// What happened, in one paragraph.
+    /// The fact that the code stands for, in one paragraph.
     pub meaning: &'static str,
     /// An instruction, in one paragraph.
     pub next_step: &'static str,

@@ -55,9 +55,7 @@ pub fn unsealed(locked: LockedStore, tee: &dyn Attester) -> (Store, LoadedState)
 
 /// A broker that serves on loopback, until it is dropped.
 pub struct RunningBroker {
-    /// The broker itself.
     pub broker: Arc<Broker>,
-    /// Where it serves.
     pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     serving: JoinHandle<()>,

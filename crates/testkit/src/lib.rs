@@ -19,6 +19,7 @@ pub mod directory;
 pub mod manifest;
 #[cfg(feature = "model-server")]
 pub mod model_server;
+pub mod onnx;
 #[cfg(feature = "owners")]
 pub mod owners;
 pub mod program;

@@ -43,7 +43,6 @@ pub type Answer = Arc<dyn Fn(usize, PredictRequest) -> Result<PredictResponse, S
 /// How the server behaves.
 #[derive(Clone)]
 pub struct Behaviour {
-    /// Answers predictions.
     pub predict: Answer,
     /// The input's name and shape, -1 for any size; `None`: metadata are unimplemented.
     pub input: Option<(&'static str, Vec<i64>)>,

@@ -40,7 +40,7 @@ pub struct Outcome(pub Output);
 
 impl Outcome {
     /// The exit code; none if a signal ended the program.
-    pub fn code(&self) -> Option<i32> {
+    pub fn exit_code(&self) -> Option<i32> {
         self.0.status.code()
     }
 
@@ -74,7 +74,7 @@ impl Outcome {
     #[track_caller]
     pub fn failed_with(&self, code: i32) -> String {
         let stderr = self.stderr();
-        assert_eq!(self.code(), Some(code), "{}\n{stderr}", self.stdout());
+        assert_eq!(self.exit_code(), Some(code), "{}\n{stderr}", self.stdout());
         assert!(!stderr.contains("panicked"), "{stderr}");
         stderr
     }

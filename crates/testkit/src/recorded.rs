@@ -96,6 +96,7 @@ impl Sample {
         Self::load("tdx_quote_outdated", "tdx_quote_outdated_collateral.json", 1_771_545_600)
     }
 
+    /// The quote as a verifier takes it.
     pub fn evidence(&self) -> Evidence {
         Evidence::dcap_quote(self.quote.clone())
     }

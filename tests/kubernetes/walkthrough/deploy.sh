@@ -32,7 +32,7 @@ bring_up() {
 deploy() {
     # Not the memory of the person who runs this; for all that follows.
     export ADYTUM_HEADS=$owner/private/heads.json
-    # What was seen of the broker of another run: this one is new.
+    # Heads of the broker of another run: this one is new.
     rm -f "$ADYTUM_HEADS"
     kubectl apply -f "$owner/private/simulation-platform.yaml" >/dev/null
     kubectl apply -k "$root/deploy/overlays/simulation" >/dev/null

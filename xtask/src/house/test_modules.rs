@@ -64,13 +64,15 @@ impl Checker {
             |line: usize, text: String| Problem { place: Place { file: file.to_owned(), line }, text };
         let line_of = |offset: usize| text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1);
         let mut problems = Vec::new();
-        if file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests")) {
+        // Examples are programs of one file, and have no other way to share one.
+        let is_example = file.components().any(|part| part.as_os_str() == "examples");
+        if !is_example && file.file_stem().is_some_and(|stem| stem.to_string_lossy().ends_with("_tests")) {
             problems.push(problem(
                 1,
                 "unit tests are in `tests.rs` of the module's directory, or in a part of it".to_owned(),
             ));
         }
-        for hit in self.by_path.find_iter(text) {
+        for hit in self.by_path.find_iter(text).filter(|_| !is_example) {
             problems.push(problem(
                 line_of(hit.end()),
                 "a module is found by its name; put its file where that is".to_owned(),

@@ -203,7 +203,7 @@ impl TrustedCertificates {
     }
 }
 
-/// What is wrong with a PEM file, in our words.
+/// The damage of a PEM file, in our words.
 fn damage(error: &pem::Error) -> String {
     let text = |line: &[u8]| String::from_utf8_lossy(line).trim().to_owned();
     match error {

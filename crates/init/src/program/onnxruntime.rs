@@ -92,7 +92,7 @@ impl VerifiedLibrary {
             None => file,
         };
         let loading = read(path, &checked)?;
-        // In memory nothing is beside it. Any other directory could be the host's.
+        // In memory nothing is next to it. Any other directory could be the host's.
         let origin = |search: &String| ["$ORIGIN", "${ORIGIN}"].contains(&search.as_str());
         if image.is_some() && !loading.search_paths.iter().all(origin) {
             return Err(ProgramError::Format {
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(refused(&configuration(&path, &digest, &[]), None), "library-not-pinned");
         assert_eq!(refused(&configuration(&path, &"3".repeat(64), &[&loader]), None), "program-mismatch");
         assert_eq!(refused(&pinned, Some(Path::new("/other"))), "onnxruntime-not-pinned");
-        let without = crate::configuration::tests::with_secrets(&[]);
+        let without = crate::fixture::with_secrets(&[]);
         assert_eq!(refused(&without, Some(&path)), "onnxruntime-not-pinned");
     }
 
