@@ -152,7 +152,8 @@ fn target_directory(root: &Path) -> PathBuf {
 fn read(workspace: &Workspace) -> Result<Vec<Scanned>> {
     let inside = workspace.root.join("crates");
     let mut crates = Vec::new();
-    for package in &workspace.packages {
+    // The catalogue itself has all codes, and explains none.
+    for package in workspace.packages.iter().filter(|package| package.name != "codes") {
         for found in package.crates.iter().filter(|found| found.root.starts_with(&inside)) {
             crates.push(Scanned { package: package.name.clone(), tree: ModuleTree::read(&found.root)? });
         }

@@ -69,7 +69,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     if args.bundle.is_some() || args.what.is_file() {
         if args.model.is_some() {
-            bail!("{} is a file; a model is sealed as a directory BASE/VERSION", args.what.display());
+            bail!(
+                "{} is a file; a model is sealed as a directory, so give BASE/VERSION, or the file of a bundle with --bundle",
+                args.what.display()
+            );
         }
         let sealed = SealedBundle::open(&args.what)?;
         let rule = rule(&args.bundle, sealed.statement());

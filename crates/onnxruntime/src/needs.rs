@@ -12,7 +12,7 @@ const MOST_GROUPS: usize = 16;
 /// What some outputs need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
-    /// For each node.
+    /// For each node of the graph: is it needed?
     pub(crate) nodes: Vec<bool>,
     /// For each name: used by these nodes, or an output.
     pub(crate) names: Vec<bool>,
@@ -22,7 +22,7 @@ pub(crate) struct Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) outputs: Vec<usize>,
-    /// For each input.
+    /// For each input of the graph: is it needed?
     pub(crate) inputs: Vec<bool>,
 }
 

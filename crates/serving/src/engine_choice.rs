@@ -25,7 +25,7 @@ pub enum EngineKind {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Engine", rename_all = "snake_case")]
 pub struct EngineFlags {
-    /// What runs the models. ONNX Runtime is in the image that deploy/build.sh -e onnxruntime
+    /// The engine that runs the models. ONNX Runtime is in the image that deploy/build.sh -e onnxruntime
     /// makes
     #[arg(long, value_name = "NAME", default_value = "static")]
     pub engine: EngineKind,
@@ -148,7 +148,7 @@ impl EngineFlags {
 }
 
 impl ChosenEngine {
-    /// Starts the engine on so many cores.
+    /// Starts the engine on this number of cores.
     #[cfg_attr(
         not(feature = "onnxruntime"),
         expect(unused_variables, reason = "the static engine is told per run")

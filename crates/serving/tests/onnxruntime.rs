@@ -80,7 +80,7 @@ async fn models_are_served() {
     let port =
         line.strip_prefix("Running gRPC ModelServer at 0.0.0.0:").and_then(|rest| rest.split(' ').next());
     let port: u16 = port.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
-    // What runs is the copy in memory, not the file.
+    // The copy in memory runs, not the file.
     let maps = fs::read_to_string(format!("/proc/{}/maps", process.0.id())).unwrap();
     assert!(!maps.contains(library.file_name().unwrap().to_str().unwrap()), "{maps}");
     assert!(maps.contains("/memfd:"), "{maps}");
@@ -119,8 +119,8 @@ fn other_files_are_refused() {
     assert!(exit == Some(78) && log.contains("onnxruntime-no-library"), "{log}");
 }
 
-/// A measured configuration whose broker nobody can reach: what is refused is refused before it
-/// is asked.
+/// A measured configuration whose broker nobody can reach: a refusal comes before the
+/// broker is asked.
 struct Measured {
     directory: tempfile::TempDir,
     base: tempfile::TempDir,

@@ -79,20 +79,20 @@ async fn run() -> anyhow::Result<()> {
         .faults
         .iter()
         .try_fold(Faults::default(), |faults, name| faults.with(name))
-        .map_err(|reason| anyhow::anyhow!("--fault: {reason}; `adytum-sim --help` lists the faults"))?;
+        .map_err(|reason| anyhow::anyhow!("--fault: {reason}; see `adytum-sim --help` for all faults"))?;
     let platform = Platform::create_or_open(&arguments.platform)?;
     if !arguments.faults.is_empty() {
         platform.set_faults(faults)?;
         tracing::warn!(?faults, "the platform is faulty on purpose");
     }
     let listener = TcpListener::bind(&arguments.listen).await.map_err(|error| {
-        let next_step = match error.kind() {
-            io::ErrorKind::AddrInUse => "end the program that has this port, or choose another port",
-            io::ErrorKind::AddrNotAvailable => "choose an address of this machine, such as 127.0.0.1",
-            io::ErrorKind::PermissionDenied => "choose a port above 1023",
-            _ => "check the name of the host",
+        let cause = match error.kind() {
+            io::ErrorKind::AddrInUse => "another program has this port",
+            io::ErrorKind::AddrNotAvailable => "it is not one of this machine",
+            io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege",
+            _ => "the name of the host has no address",
         };
-        anyhow::anyhow!("can't listen on {}: {error}; {next_step}", arguments.listen)
+        anyhow::anyhow!("can't listen on {}: {error}; choose another address: {cause}", arguments.listen)
     })?;
     tracing::warn!(
         platform = %arguments.platform.display(),

@@ -107,7 +107,7 @@ fn what_it_can_not_do_it_says() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (arguments, expected) in [
-        (vec!["--platform", platform, taken.as_str()], "is the port taken?"),
+        (vec!["--platform", platform, taken.as_str()], "another program has this port"),
         (vec!["--platform", file.to_str().unwrap(), "127.0.0.1:0"], "file"),
         (vec!["--platform", directory.path().to_str().unwrap(), "127.0.0.1:0"], "already exists"),
         (vec!["--platform", platform, "--quote-latency", "fast", "127.0.0.1:0"], "such as 20ms"),

@@ -20,11 +20,11 @@ const MACROS: [&str; 6] = ["anyhow", "bail", "ensure", "error", "warn", "info"];
 const IN_PLACE: [&str; 3] = ["anyhow", "bail", "ensure"];
 
 /// The words that an instruction starts with.
-const INSTRUCTIONS: [&str; 39] = [
+const INSTRUCTIONS: [&str; 40] = [
     "add", "ask", "begin", "build", "check", "choose", "confirm", "correct", "create", "end", "give",
     "install", "leave", "let", "list", "look", "make", "move", "name", "put", "raise", "read", "remove",
-    "report", "run", "seal", "see", "send", "set", "sign", "start", "take", "trust", "try", "update", "use",
-    "verify", "wait", "write",
+    "report", "restore", "run", "seal", "see", "send", "set", "sign", "start", "take", "trust", "try",
+    "update", "use", "verify", "wait", "write",
 ];
 
 /// The messages in these items: of `#[error]`, of what makes an error in place, of

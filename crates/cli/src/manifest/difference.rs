@@ -423,7 +423,7 @@ mod tests {
             ("", "[restart]\nunplanned = \"serve\"\n", "serves without an owner's word"),
             (&owners(2), &owners(1), "the number of owners who must agree falls from 2 to 1"),
             (&recovery(2), &recovery(1), "the number of shares that recover the root key falls from 2 to 1"),
-            (&recovery(2), "[recovery]\nunrecoverable = true\n", "loses the secrets"),
+            (&recovery(2), "[recovery]\nunrecoverable = true\n", "the secrets are lost"),
         ] {
             let reasons = weaker(strict, loose);
             assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");

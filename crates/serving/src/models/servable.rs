@@ -42,7 +42,7 @@ pub enum ServableError {
         "the table of signatures in the model's metadata can't be used: {reason}; import the model again"
     )]
     SignatureTable {
-        /// What does not fit.
+        /// The part of the table that does not fit.
         reason: String,
     },
     /// The model answered none of the inputs that were made up for it.
