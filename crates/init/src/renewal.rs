@@ -10,7 +10,7 @@
 //! holds no memory for replicas that have nothing to ask, and a replica whose
 //! platform is no longer trusted is noticed within a third of its lease.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Notify,
@@ -183,6 +183,9 @@ impl<B: Broker> Renewal<B> {
                     sleep_until(earliest).await;
                 } => {}
             }
+            // This renewal is for all that was asked until now.
+            let mut asked = pin!(wanted.notified());
+            asked.as_mut().enable();
             match self.renew(&mut apply).await {
                 Ok(renewed) => self.term = renewed,
                 Err(end) => return end,

@@ -202,28 +202,34 @@ pub fn base_path(name: &str, path: String, root: Option<&Path>) -> Result<PathBu
 
 fn model(number: usize, message: Message, root: Option<&Path>) -> Result<ModelConfig, ConfigurationError> {
     let mut fields = Fields::new("ModelConfig", message);
-    let missing = |field| ConfigurationError::Missing { number, field };
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let name = given(fields.text("name")?).ok_or_else(|| missing("name"))?;
-    let base = given(fields.text("base_path")?).ok_or_else(|| missing("base_path"))?;
+    let name = given(fields.text("name")?);
+    let base = given(fields.text("base_path")?);
     let platform = fields.text("model_platform")?.unwrap_or_default();
+    let versions = fields.message("model_version_policy")?;
+    let label_entries = fields.messages("version_labels")?;
+    // Deprecated, and the same as the platform.
+    fields.is_given("model_type");
+    let logs = fields.is_given("logging_config");
+    // A name that is misspelt is not one that is missing.
+    fields.finish()?;
+    let missing = |field| ConfigurationError::Missing { number, field };
+    let name = name.ok_or_else(|| missing("name"))?;
+    let base = base.ok_or_else(|| missing("base_path"))?;
     if !matches!(platform.as_str(), "" | "tensorflow" | "onnx") {
         return Err(ConfigurationError::Platform { name, platform });
     }
-    let policy = match fields.message("model_version_policy")? {
+    let policy = match versions {
         Some(message) => policy(&name, message)?,
         None => VersionPolicy::default(),
     };
-    let labels = labels(&name, fields.messages("version_labels")?)?;
-    // Deprecated, and the same as the platform.
-    fields.is_given("model_type");
-    if fields.is_given("logging_config") {
+    let labels = labels(&name, label_entries)?;
+    if logs {
         tracing::warn!(
             model = name,
             "logging_config has no effect here: requests and answers are never logged"
         );
     }
-    fields.finish()?;
     let base = base_path(&name, base, root)?;
     Ok(ModelConfig { name, base, policy, labels })
 }

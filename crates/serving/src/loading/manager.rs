@@ -1,15 +1,21 @@
 //! Which versions are loaded, and which ones go.
 
+mod labels;
+mod room;
 mod state;
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use adytum_engine::engine::Engine;
 use adytum_sealed::select::SelectedModel;
 
 use self::state::{Failure, Leaving, Loaded, Managed};
 use super::{
-    Keys, LoadOptions, LoadingError, ModelConfig, ModelServerConfig, VersionPolicy, WhenShort,
+    Keys, LoadOptions, LoadingError, ModelConfig, ModelServerConfig, VersionPolicy,
     budget::Need,
     found::{Candidate, Found, find, hint, may_be_incomplete, needs_another_rule},
     version::load_version,
@@ -41,7 +47,7 @@ pub struct Manager {
     options: LoadOptions,
     keys: Keys,
     configuration: ModelServerConfig,
-    managed: std::collections::BTreeMap<String, Managed>,
+    managed: BTreeMap<String, Managed>,
     leaving: Vec<Leaving>,
     /// Versions for which the broker was asked, with the fingerprint of their files.
     asked: BTreeSet<(String, i64, u64)>,
@@ -63,7 +69,7 @@ impl Manager {
             options,
             keys,
             configuration,
-            managed: std::collections::BTreeMap::new(),
+            managed: BTreeMap::new(),
             leaving: Vec::new(),
             asked: BTreeSet::new(),
         }
@@ -103,7 +109,7 @@ impl Manager {
             let rule = self.keys.rules.iter().find(|rule| rule.name.as_str() == name);
             for (version, loaded) in &managed.loaded {
                 let Some(statement) = &loaded.statement else { continue };
-                if !rule.is_some_and(|rule| rule.judge(statement).is_ok()) {
+                if rule.is_none_or(|rule| rule.judge(statement).is_err()) {
                     forbidden.push((name.clone(), *version));
                 }
             }
@@ -346,144 +352,6 @@ impl Manager {
             managed.failures.insert(version, failure);
         }
         false
-    }
-
-    /// Whether there is memory for a version. If there is none, the policy says whether
-    /// other versions of the model go first.
-    fn make_room(
-        &mut self,
-        name: &str,
-        version: i64,
-        need: Need,
-        wanted: &BTreeSet<i64>,
-        round: &mut Round,
-        now: Instant,
-    ) -> bool {
-        let used = self.used_memory();
-        if self.options.budget.fits(used, need) {
-            return true;
-        }
-        let others: Vec<i64> =
-            self.loaded(name).into_iter().filter(|other| !wanted.contains(other)).collect();
-        let freed = self.managed.get(name).map_or(0, |managed| managed.memory_of(&others));
-        let leaving: u64 = self.leaving.iter().map(|leaving| leaving.memory).sum();
-        // What leaves already will be free soon.
-        let helps = self.options.budget.fits(used.saturating_sub(freed).saturating_sub(leaving), need);
-        if self.options.budget.when_short == WhenShort::Release && helps {
-            for other in others {
-                tracing::warn!(
-                    model = name,
-                    version = other,
-                    "unloading it first: there is no memory for two versions"
-                );
-                self.unload(name, other);
-            }
-            self.finish_unloading();
-            if self.options.budget.fits(self.used_memory(), need) {
-                return true;
-            }
-            state::earlier(&mut round.again, now + state::LEAVING_PAUSE);
-            return false;
-        }
-        let reason = format!(
-            "no memory: loading version {version} takes up to {} bytes, and {used} of the {} bytes for models are in \
-             use; raise --model_memory_bytes, or allow --when_memory_is_short=release",
-            need.peak,
-            self.options.budget.limit.unwrap_or(u64::MAX)
-        );
-        if let Some(managed) = self.managed.get_mut(name)
-            && managed.is_new(std::path::Path::new(&version.to_string()), "model-memory")
-        {
-            tracing::error!(model = name, version, code = "model-memory", "could not be loaded: {reason}");
-        }
-        if let Some(managed) = self.managed.get_mut(name) {
-            managed.refusals.push(format!("version {version}: {reason}"));
-        }
-        self.models.set(name, version, VersionState::End(Some(reason)));
-        false
-    }
-
-    /// The memory of what is loaded, and of what leaves and is still in use.
-    fn used_memory(&self) -> u64 {
-        let loaded =
-            self.managed.values().flat_map(|managed| managed.loaded.values()).map(|loaded| loaded.memory);
-        loaded.chain(self.leaving.iter().map(|leaving| leaving.memory)).fold(0, u64::saturating_add)
-    }
-
-    /// Takes a version out: requests that run end, new ones don't get it.
-    fn unload(&mut self, name: &str, version: i64) {
-        let Some(loaded) = self.managed.get_mut(name).and_then(|managed| managed.loaded.remove(&version))
-        else {
-            return;
-        };
-        tracing::info!(model = name, version, "unloading");
-        self.models.set(name, version, VersionState::Unloading);
-        self.leaving.push(Leaving {
-            name: name.to_owned(),
-            version,
-            servable: loaded.servable,
-            memory: loaded.memory,
-        });
-        self.finish_unloading();
-    }
-
-    /// Gives back the memory of versions whose last request has ended.
-    fn finish_unloading(&mut self) {
-        let gone: Vec<Leaving> =
-            self.leaving.extract_if(.., |leaving| leaving.servable.strong_count() == 0).collect();
-        if gone.is_empty() {
-            return;
-        }
-        for leaving in gone {
-            let (name, version) = (&leaving.name, leaving.version);
-            self.models.set_memory(name, version, 0);
-            let is_loaded_again =
-                self.managed.get(name).is_some_and(|managed| managed.loaded.contains_key(&version));
-            if !is_loaded_again {
-                self.models.set(name, version, VersionState::End(None));
-            }
-            tracing::info!(model = name, version, "unloaded");
-        }
-        memory::give_back();
-    }
-
-    /// Gives a model's labels to its versions, as far as these are available.
-    fn assign_labels(&mut self, model: &ModelConfig) {
-        let before = self.models.labels(&model.name);
-        let mut labels = std::collections::BTreeMap::new();
-        for (label, version) in &model.labels {
-            let is_available =
-                self.managed.get(&model.name).is_some_and(|managed| managed.loaded.contains_key(version));
-            let old = before.get(label);
-            let is_new = old.is_none_or(|old| old == version);
-            if is_available || (self.options.labels_of_unavailable && is_new) {
-                labels.insert(label.clone(), *version);
-            } else if let Some(old) = old {
-                // Requests by this label are not sent to nothing.
-                labels.insert(label.clone(), *old);
-            }
-        }
-        if labels != before {
-            self.models.set_labels(&model.name, labels);
-        }
-    }
-
-    /// Labels of the configuration that name versions that are not available.
-    pub fn unassigned_labels(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        for model in &self.configuration.models {
-            let assigned = self.models.labels(&model.name);
-            for (label, version) in &model.labels {
-                if assigned.get(label) != Some(version) {
-                    missing.push(format!(
-                        "Request to assign label {label} to version {version} of model {}, which is not currently \
-                         available for inference",
-                        model.name
-                    ));
-                }
-            }
-        }
-        missing
     }
 
     fn fingerprint_failures(&self) -> u64 {

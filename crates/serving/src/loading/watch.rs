@@ -48,6 +48,12 @@ pub enum ReloadError {
         /// What the system says.
         reason: String,
     },
+    /// The configuration's file, read again, has no models. It may be a file that is
+    /// being written.
+    ///
+    /// Do: list the models that are to be served; to serve none, end the server.
+    #[error("the configuration has no models")]
+    Empty,
     /// The configuration names a directory outside of the root that the server was
     /// started with.
     ///
@@ -93,6 +99,7 @@ impl ReloadError {
         match self {
             Self::Configuration(error) => error.code(),
             Self::File { .. } => "model-config-unreadable",
+            Self::Empty => "model-config-empty",
             Self::OutsideRoot { .. } => "model-outside-root",
             Self::NoRoot => "model-no-root",
             Self::NotAvailable { .. } => "model-not-available",
@@ -253,7 +260,9 @@ impl Thread {
             let parsed = parse_configuration(&text, root.as_deref());
             // What is wrong with a text is said once.
             self.read = Some(text);
-            parsed
+            parsed.and_then(|configuration| {
+                if configuration.models.is_empty() { Err(ReloadError::Empty) } else { Ok(configuration) }
+            })
         });
         match parsed {
             Ok(configuration) if configuration == *self.manager.configuration() => {}

@@ -58,29 +58,7 @@ pub(super) fn render(models: &Models<'_>, memory: &[(String, i64, u64)]) -> Stri
             }
         }
     }
-    let each: [(&str, &str, &str, fn(&ModelMetrics) -> &Histogram); 3] = [
-        (
-            ":tensorflow:serving:runtime_latency",
-            "Time in the engine in microseconds.",
-            ",API=\"Predict\",runtime=\"adytum\"",
-            |metrics| &metrics.runtime,
-        ),
-        (
-            ":tensorflow:serving:batching_session:queuing_latency",
-            "Time from a request to its run in microseconds.",
-            "",
-            |metrics| &metrics.queue,
-        ),
-        (":tensorflow:serving:batching_session:batch_size", "Examples in a run.", "", |metrics| {
-            &metrics.batch
-        }),
-    ];
-    for (metric, help, more, values) in each {
-        head(&mut out, metric, "histogram", help);
-        for (name, metrics) in models {
-            histogram(&mut out, metric, &format!("model_name=\"{}\"{more}", escape(name)), values(metrics));
-        }
-    }
+    render_runs(&mut out, models);
     render_loads(&mut out, models);
     head(&mut out, "adytum_model_memory_bytes", "gauge", "Memory that is set aside for a loaded version.");
     for (name, version, bytes) in memory {
@@ -92,6 +70,45 @@ pub(super) fn render(models: &Models<'_>, memory: &[(String, i64, u64)]) -> Stri
         let _ = writeln!(out, "process_resident_memory_bytes {bytes}");
     }
     out
+}
+
+/// A metric that each model has one histogram of.
+struct OfRuns {
+    name: &'static str,
+    help: &'static str,
+    labels: &'static str,
+    values: fn(&ModelMetrics) -> &Histogram,
+}
+
+const OF_RUNS: [OfRuns; 3] = [
+    OfRuns {
+        name: ":tensorflow:serving:runtime_latency",
+        help: "Time in the engine in microseconds.",
+        labels: ",API=\"Predict\",runtime=\"adytum\"",
+        values: |metrics| &metrics.runtime,
+    },
+    OfRuns {
+        name: ":tensorflow:serving:batching_session:queuing_latency",
+        help: "Time from a request to its run in microseconds.",
+        labels: "",
+        values: |metrics| &metrics.queue,
+    },
+    OfRuns {
+        name: ":tensorflow:serving:batching_session:batch_size",
+        help: "Examples in a run.",
+        labels: "",
+        values: |metrics| &metrics.batch,
+    },
+];
+
+fn render_runs(out: &mut String, models: &Models<'_>) {
+    for metric in &OF_RUNS {
+        head(out, metric.name, "histogram", metric.help);
+        for (name, metrics) in models {
+            let labels = format!("model_name=\"{}\"{}", escape(name), metric.labels);
+            histogram(out, metric.name, &labels, (metric.values)(metrics));
+        }
+    }
 }
 
 fn render_loads(out: &mut String, models: &Models<'_>) {
