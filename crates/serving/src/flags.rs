@@ -20,7 +20,7 @@ pub use tensorflow::{Note, TensorFlowFlags};
 pub use values::{ChannelArguments, OptionalPath, Polling};
 use values::{parse_boolean, parse_path};
 
-use crate::loading::WhenShort;
+use crate::{engine_choice::EngineFlags, loading::WhenShort};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
@@ -131,6 +131,9 @@ pub struct Flags {
 
     #[command(flatten)]
     pub tensorflow: TensorFlowFlags,
+
+    #[command(flatten)]
+    pub engine: EngineFlags,
 
     #[command(flatten)]
     pub attestation: AttestationArguments,

@@ -10,6 +10,7 @@
 
 pub mod batching;
 pub mod connection;
+pub mod engine_choice;
 pub mod error;
 pub mod flags;
 pub mod limits;

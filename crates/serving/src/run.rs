@@ -19,6 +19,7 @@ use adytum_init::{
     InitError, Program, Released,
     configuration::MeasuredConfiguration,
     health::{DrainReason, Health, HealthPort, Page},
+    platform::Platform,
     renewal::{LeaseEnd, Renewal},
     tee, unlock,
 };
@@ -31,6 +32,7 @@ use self::{
     signals::{Ending, Hangup},
 };
 use crate::{
+    engine_choice::ChosenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
     limits::RequestMemory,
     loading::{self, Manager, Reloads, Watch},
@@ -41,7 +43,6 @@ use crate::{
     service::{Inference, Services},
     tls::TlsSwitch,
 };
-use adytum_engine::{engine::Engine, static_engine::StaticEngine};
 
 /// Reads the measured configuration: the one given, else one of the usual
 /// places, else none.
@@ -58,11 +59,6 @@ pub fn measured_configuration(flags: &Flags) -> Result<Option<MeasuredConfigurat
 /// [`adytum_init::confine_this_process`].
 pub fn confine(configuration: &MeasuredConfiguration) -> Result<(), ServeError> {
     Ok(adytum_init::confine_this_process(configuration, &HOST_FLAGS)?)
-}
-
-/// The engine that loads models.
-fn engine() -> Arc<dyn Engine> {
-    Arc::new(StaticEngine)
 }
 
 /// Serves until SIGTERM or SIGINT, then drains. `announce` gets the line that
@@ -87,6 +83,13 @@ pub fn run(
         }
         Some(configuration) => configuration.allow_plain_models(),
     };
+    let engine = match configuration {
+        None => flags.engine.choose(None, Platform::Simulation),
+        Some(_) => {
+            let platform = tee::platform(&flags.attestation).map_err(InitError::from)?;
+            flags.engine.choose(configuration, platform)
+        }
+    }?;
     let configured = Configured::read(flags, allow_plain)?;
     // The port is taken first, so that a wrong one is known at once.
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, flags.port))
@@ -95,12 +98,13 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|source| ServeError::System { operation: "starting a runtime", source })?;
-    runtime.block_on(serve(flags, configuration, configured, listener, announce))
+    runtime.block_on(serve(flags, configuration, engine, configured, listener, announce))
 }
 
 async fn serve(
     flags: &Flags,
     configuration: Option<&MeasuredConfiguration>,
+    engine: ChosenEngine,
     configured: Configured,
     listener: TcpListener,
     announce: impl FnOnce(&str),
@@ -140,6 +144,8 @@ async fn serve(
     drop(released);
 
     let cores = flags.tensorflow.cores();
+    // After the unlocking, which looks at what is loaded into this process.
+    let engine = engine.start(cores)?;
     let (scheduler, _running) = Scheduler::start(cores, flags.max_queued_requests.get())
         .map_err(system("starting the model's threads"))?;
     let memory = RequestMemory::new(
@@ -148,7 +154,7 @@ async fn serve(
     );
     let Configured { models: served, options, intervals, server: server_options, .. } = configured;
     let polls = intervals.directories.is_some();
-    let manager = Manager::new(models.clone(), engine(), options, keys.keys(), served);
+    let manager = Manager::new(models.clone(), engine, options, keys.keys(), served);
     let services = Services::new(Inference { models: models.clone(), scheduler, memory });
     if tls.is_none() {
         tracing::warn!("no --ssl_config_file: clients are served without TLS");

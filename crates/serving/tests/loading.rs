@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ use adytum_serving::{
     models::{Models, VersionChoice, VersionState},
 };
 use adytum_signing::OwnerSigningKey;
-use support::onnx;
+use fixture::onnx;
 
 struct Owner {
     signing: OwnerSigningKey,
@@ -58,7 +58,7 @@ fn options(allow_plain: bool) -> LoadOptions {
     LoadOptions {
         allow_plain,
         size_limit: 1 << 20,
-        resources: support::resources(),
+        resources: fixture::resources(),
         root: None,
         retries: 0,
         retry_pause: Duration::from_secs(60),

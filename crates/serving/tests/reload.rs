@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -15,13 +15,13 @@ use std::{
 };
 
 use adytum_api::tensorflow::serving::{PredictRequest, prediction_service_client::PredictionServiceClient};
+use fixture::{
+    onnx,
+    server::{channel, float_tensor, request},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
-};
-use support::{
-    onnx,
-    server::{channel, float_tensor, request},
 };
 use tonic::{Code, transport::Channel};
 

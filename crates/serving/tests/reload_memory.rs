@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -20,7 +20,7 @@ use adytum_serving::{
     },
     models::{Models, VersionChoice},
 };
-use support::onnx::{self, FLOAT};
+use fixture::onnx::{self, FLOAT};
 
 const SIDE: usize = 1000;
 
@@ -57,7 +57,7 @@ fn memory_is_given_back() {
     let options = LoadOptions {
         allow_plain: true,
         size_limit: 1 << 30,
-        resources: support::resources(),
+        resources: fixture::resources(),
         root: None,
         retries: 0,
         retry_pause: Duration::from_secs(60),

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -19,8 +19,8 @@ use adytum_serving::{
     },
     models::{Method, Models, VersionChoice, VersionState},
 };
+use fixture::server::{float_tensor, request};
 use prost::Message;
-use support::server::{float_tensor, request};
 
 /// `half_plus_two`, as TensorFlow wrote it.
 fn half_plus_two(version: &Path) {
@@ -36,7 +36,7 @@ fn load(base: &Path, records: bool) -> Models {
     let options = LoadOptions {
         allow_plain: true,
         size_limit: 1 << 20,
-        resources: support::resources(),
+        resources: fixture::resources(),
         root: None,
         retries: 0,
         retry_pause: Duration::from_secs(60),

@@ -7,6 +7,7 @@ use adytum_sealed::keys::ModelKeyError;
 
 use crate::{
     batching::BatchingError,
+    engine_choice::EngineChoiceError,
     flags::FlagError,
     loading::{ConfigurationError, LoadingError, ReloadError},
     text_format::TextError,
@@ -65,6 +66,9 @@ pub enum ServeError {
     /// The secret of a model's key is no key.
     #[error("the secret {name}: {source}")]
     ModelKey { name: String, source: ModelKeyError },
+    /// The engine can't be used.
+    #[error(transparent)]
+    Engine(#[from] EngineChoiceError),
     /// No model can be loaded.
     #[error(transparent)]
     Loading(#[from] LoadingError),
@@ -116,6 +120,7 @@ impl ServeError {
             Self::Destination { .. } => "secret-destination",
             Self::Tls(error) => error.code(),
             Self::ModelKey { source, .. } => source.code(),
+            Self::Engine(error) => error.code(),
             Self::Loading(error) => error.code(),
             Self::Models(error) => error.code(),
             Self::File { .. } => "flag-file-unreadable",
@@ -132,6 +137,7 @@ impl ServeError {
             Self::Init(error) => error.exit_code(),
             Self::Flag(_)
             | Self::Destination { .. }
+            | Self::Engine(_)
             | Self::Models(ReloadError::Configuration(_))
             | Self::Batching(_)
             | Self::Monitoring(_) => exit_code::CONFIGURATION,
