@@ -1,6 +1,6 @@
 //! `adytum explain`: the meaning of a code and the next step.
 
-mod catalogue;
+pub(crate) mod catalogue;
 
 use std::fmt::Write as _;
 

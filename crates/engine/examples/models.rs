@@ -6,7 +6,7 @@
 //!
 //! A model is `NAME.onnx` with `NAME.inputs.npz` and `NAME.outputs.npz`, whose arrays have
 //! the names of the model's inputs and outputs. A floating point output may differ by the
-//! tolerance (1e-4) of its largest value, all else must be equal. Of each model the
+//! tolerance (1e-4, or what `NAME.tolerance` says) of its largest value; all else must be equal. Of each model the
 //! largest difference, in parts of the largest value, and the time of the fastest of
 //! three runs are printed.
 
@@ -23,7 +23,7 @@ use adytum_engine::{
     difference::difference,
     engine::{Engine, LoadedModel, Run, Source},
     npz,
-    onnx::{Limits, files::NoFiles},
+    onnx::{Limits, files::Directory},
     operators::{Cancellation, Memory},
     static_engine::StaticEngine,
     tensor::{Tensor, Value},
@@ -94,8 +94,13 @@ fn arrays(model: &Path, extension: &str) -> Result<Arrays, Wrong> {
 fn check(path: &Path, tolerance: f64, threads: &Threads) -> Result<Right, Wrong> {
     let file = fs::read(path).map_err(|error| Wrong::Failed(error.to_string()))?;
     let (mut inputs, expected) = (arrays(path, "inputs.npz")?, arrays(path, "outputs.npz")?);
+    let own = fs::read_to_string(path.with_extension("tolerance")).ok();
+    let tolerance =
+        own.and_then(|own| own.trim().parse::<f64>().ok()).map_or(tolerance, |own| own.max(tolerance));
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let files = Directory::new(directory).map_err(|error| Wrong::Failed(error.to_string()))?;
     let model = StaticEngine
-        .load(Source { file, files: &NoFiles, limits: Limits::default() })
+        .load(Source { file, files: &files, limits: Limits::default() })
         .map_err(|error| Wrong::Refused(format!("{}: {error}", error.code())))?;
     let signature = model.signature();
     let inputs: Vec<Value> = signature
