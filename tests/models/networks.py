@@ -267,6 +267,10 @@ transformer("clip_text", "CLIPTextConfig", "CLIPTextModel", ("last_hidden_state"
 def detection(name):
     def make():
         network = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None, num_classes=5, score_thresh=0.01)
+        # Scores that are nearly equal are in another order in each runtime.
+        for part, module in network.named_modules():
+            if ("classification_head" in part or "cls_" in part) and hasattr(module, "weight"):
+                module.weight.mul_(20)
         return network, {"pixels": [torch.rand(3, 320, 320)]}
 
     MODELS["detection_" + name] = make
@@ -332,7 +336,8 @@ def quantised(source, name, folder, write):
     if name.endswith("float16_io"):
         inputs = {key: value.astype("float16") if value.dtype == np.float32 else value for key, value in inputs.items()}
     found = record(path, inputs)
-    error = 1e-4
+    # Of 16 bits the last one is 1e-3 of a number.
+    error = 1e-3 if "float16" in name else 1e-4
     for wanted, got in zip(expected.values(), found.values()):
         if wanted.shape == got.shape and wanted.dtype.kind == "f":
             error = max(error, float(np.abs(wanted - got.astype("float64")).max() / np.abs(wanted).max()))

@@ -391,11 +391,13 @@ fn wrong_input_to_seal_says_what_to_do() {
         adytum(&arguments)
     };
     let empty = sealed.folder.write("empty.onnx", b"");
+    let directory = sealed.folder.path("directory");
+    fs::create_dir(&directory).unwrap();
     let secret = fs::read_to_string(&sealed.identity).unwrap();
     for (position, value, code, expected) in [
         (1, sealed.folder.path("missing.onnx").as_str(), 1, "missing.onnx can't be read"),
         (1, empty.as_str(), 1, "is an empty file"),
-        (1, "/", 1, "holds no model"),
+        (1, directory.as_str(), 1, "holds no model: it is empty"),
         (3, "../digits", 2, "a model name has '.' at position 0"),
         (5, "-1", 2, "unexpected argument '-1'"),
         (5, "18446744073709551615", 1, "above 9223372036854775807"),

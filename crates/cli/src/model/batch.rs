@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use adytum_engine::{
     difference::difference,
     engine::Specification,
+    onnx::model::Dimension,
     tensor::{Element, ElementType, Elements, Tensor, Value},
 };
 use half::{bf16, f16};
 use serde::Serialize;
 
 use super::{
-    made_up::{self, FILLINGS, Recipe, TRIED_SIZES},
+    made_up::{self, FILLINGS, Recipe, TRIED_ROWS, TRIED_SIZES},
     probe::{Probe, Ran},
 };
 
@@ -23,7 +24,7 @@ pub(crate) struct Tried {
     /// The outputs of that run.
     pub(crate) outputs: Vec<Shaped>,
     pub(crate) batch: Batch,
-    /// Bytes that the values of a run with one element take.
+    /// Bytes that the values of that run take.
     pub(crate) run_bytes: usize,
     /// Bytes that each further element of the batch takes.
     pub(crate) element_bytes: Option<usize>,
@@ -54,6 +55,8 @@ pub(crate) enum Batch {
     None,
     /// Two equal runs differ: the model draws random numbers.
     Random { output: String },
+    /// The model can't do with one element; it was run with eight.
+    NotOne { reason: String },
     /// The model takes one element only.
     OneOnly { reason: String },
     /// An answer depends on the other element.
@@ -98,19 +101,21 @@ pub(crate) fn try_out(
 
     let mut reason = None;
     let mut first = None;
-    'found: for size in TRIED_SIZES {
-        for filling in FILLINGS {
-            let recipe = Recipe { filling, size, named, first_row: 0, rows: 1 };
-            match run(&recipe) {
-                Ok(ran) => {
-                    first = Some((recipe, ran));
-                    break 'found;
+    let sizes = if is_closed(&specifications, &axes, named) { &TRIED_SIZES[..1] } else { &TRIED_SIZES[..] };
+    let has_batch = axes.iter().any(Option::is_some);
+    let tried_rows = if has_batch { &TRIED_ROWS[..] } else { &TRIED_ROWS[..1] };
+    'found: for rows in tried_rows {
+        for size in sizes {
+            for filling in FILLINGS {
+                let recipe = Recipe { filling, size: *size, named, first_row: 0, rows: *rows };
+                match run(&recipe) {
+                    Ok(ran) => {
+                        first = Some((recipe, ran));
+                        break 'found;
+                    }
+                    Err(error) => drop(reason.get_or_insert(error)),
                 }
-                Err(error) => drop(reason.get_or_insert(error)),
             }
-        }
-        if is_closed(&specifications, &axes, named) {
-            break;
         }
     }
     let Some((recipe, first)) = first else {
@@ -135,7 +140,9 @@ pub(crate) fn try_out(
     };
     if let Some(output) = differing(&run(&recipe)?.answers, &first.answers, &names) {
         tried.batch = Batch::Random { output };
-    } else if axes.iter().any(Option::is_some) {
+    } else if recipe.rows > 1 {
+        tried.batch = Batch::NotOne { reason: reason.unwrap_or_default() };
+    } else if has_batch {
         let second = run(&Recipe { first_row: 1, ..recipe.clone() });
         let both = run(&Recipe { rows: 2, ..recipe.clone() });
         tried.batch = match (second, both) {
@@ -151,13 +158,12 @@ pub(crate) fn try_out(
 
 /// Whether other sizes would change nothing.
 fn is_closed(inputs: &[&Specification], axes: &[Option<usize>], named: &BTreeMap<String, usize>) -> bool {
-    use adytum_engine::onnx::model::Dimension;
     inputs.iter().zip(axes).all(|(input, axis)| {
         input.shape.as_ref().is_some_and(|shape| {
-            shape.iter().enumerate().all(|(index, dimension)| match dimension {
-                Dimension::Fixed(_) => true,
-                Dimension::Named(name) => *axis == Some(index) || named.contains_key(name),
-                Dimension::Any => *axis == Some(index),
+            shape.iter().enumerate().all(|(index, dimension)| {
+                *axis == Some(index)
+                    || matches!(dimension, Dimension::Fixed(_))
+                    || made_up::given(input, index, dimension, named).is_some()
             })
         })
     })

@@ -29,8 +29,8 @@ use super::{
     batch::{self, Batch, Part},
     expected::{self, Recorded},
     place::{Found, Place, find},
-    probe::{self, Probe},
-    report::{Memory, Report, SignatureReport, Verdict, operators, ports},
+    probe::{self, Probe, Resident},
+    report::{Report, SignatureReport, Verdict, operators, ports},
     source::{SourceError, read_onnx},
 };
 use crate::output;
@@ -68,13 +68,14 @@ pub(crate) struct Args {
 /// Sizes of open dimensions.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Sizes {
-    /// The size of an open dimension in the runs, by its name in the model; may be repeated.
+    /// The size of an open dimension in the runs, by its name in the model, or by its input and place, as
+    /// in image:2=224; may be repeated.
     #[arg(long = "size", value_name = "NAME=NUMBER", value_parser = size)]
     sizes: Vec<(String, usize)>,
 }
 
 fn size(text: &str) -> Result<(String, usize), String> {
-    let (name, number) = text.split_once('=').ok_or("expected NAME=NUMBER, such as width=224")?;
+    let (name, number) = text.rsplit_once('=').ok_or("expected NAME=NUMBER, such as width=224")?;
     let number = number.parse().map_err(|_| format!("{number:?} is no whole number"))?;
     Ok((name.to_owned(), number))
 }
@@ -214,8 +215,9 @@ pub(crate) fn check_found(
     report.notes.clone_from(&found.notes);
     match &found.place {
         Place::Onnx(file) => {
-            report.found(file, "ONNX");
+            report.path = file.display().to_string();
             let bytes = read_onnx(file)?;
+            report.found(file, "ONNX");
             let directory = match file.parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent,
                 _ => Path::new("."),
@@ -254,16 +256,14 @@ fn quietly(
     report: &mut Report,
 ) -> Result<(), CheckError> {
     report.file_bytes = Some(bytes.len());
-    let without = probe::resident().saturating_sub(bytes.len() as u64);
+    let length = bytes.len() as u64;
+    let before = Resident::now();
     probe::forget_peak();
     let source = Source { file: bytes, files, limits: Limits::default() };
     let load = std::panic::AssertUnwindSafe(|| StaticEngine.load(source));
     let model = std::panic::catch_unwind(load).map_err(|_| CheckError::Panic)??;
     let model = model.as_ref();
-    let memory = Memory {
-        rest_bytes: probe::resident().saturating_sub(without),
-        load_peak_bytes: probe::resident_peak().saturating_sub(without),
-    };
+    let memory = Resident::now().since(&before, length);
     let signature = model.signature();
     report.inputs = ports(&signature.inputs);
     report.outputs = ports(&signature.outputs);
@@ -337,11 +337,11 @@ fn signatures(model: &dyn LoadedModel) -> Result<Vec<Signature>, CheckError> {
     serde_json::from_str(table).map_err(|error| CheckError::Signatures { reason: error.to_string() })
 }
 
+/// A signature, or none for the whole model, and the indices of its outputs.
+type Asked = (Option<Signature>, Vec<usize>);
+
 /// The outputs of each signature; all outputs where there are no signatures.
-fn parts(
-    model: &dyn LoadedModel,
-    signatures: &[Signature],
-) -> Result<Vec<(Option<Signature>, Vec<usize>)>, CheckError> {
+fn parts(model: &dyn LoadedModel, signatures: &[Signature]) -> Result<Vec<Asked>, CheckError> {
     let outputs = &model.signature().outputs;
     if signatures.is_empty() {
         return Ok(vec![(None, (0..outputs.len()).collect())]);

@@ -30,7 +30,7 @@ pub(crate) enum Format {
     SavedModelArchive,
     Zip,
     Tar,
-    OrtFormat,
+    OnnxRuntime,
     CoreMl,
     OpenVino,
     TensorRt,
@@ -72,7 +72,7 @@ impl Format {
             Self::SavedModelArchive => "a ZIP archive with a SavedModel in it",
             Self::Zip => "a ZIP archive",
             Self::Tar => "a tar archive",
-            Self::OrtFormat => "a model in ONNX Runtime's own format (.ort)",
+            Self::OnnxRuntime => "a model in ONNX Runtime's own format (.ort)",
             Self::CoreMl => "a Core ML model",
             Self::OpenVino => "an OpenVINO model",
             Self::TensorRt => "a TensorRT engine",
@@ -144,7 +144,7 @@ impl Format {
             Self::OnnxArchive => "unpack it, then give the ONNX file",
             Self::SavedModelArchive => "unpack it, then give the directory that holds saved_model.pb",
             Self::Zip | Self::Tar => "unpack it, then give the model in it",
-            Self::OrtFormat => "give the ONNX model that it was made of",
+            Self::OnnxRuntime => "give the ONNX model that it was made of",
             Self::CoreMl | Self::OpenVino | Self::TensorRt => {
                 "export the model that it was made of as ONNX, from its own framework"
             }
@@ -181,7 +181,7 @@ pub(crate) fn recognise(head: &[u8], length: u64) -> Option<Format> {
         (0, b"7z\xbc\xaf\x27\x1c", Format::Compressed),
         (0, b"\x89HDF\r\n\x1a\n", Format::Hdf5),
         (4, b"TFL3", Format::TensorFlowLite),
-        (4, b"ORTM", Format::OrtFormat),
+        (4, b"ORTM", Format::OnnxRuntime),
         (0, b"GGUF", Format::Gguf),
         (0, b"\x93NUMPY", Format::NumpyArray),
         (0, b"{L\0\0\0\0\0\0", Format::XgboostBinary),

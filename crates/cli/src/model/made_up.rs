@@ -26,7 +26,10 @@ pub(crate) const FILLINGS: [Filling; 3] = [Filling::Mixed, Filling::Zeros, Filli
 
 /// What open dimensions other than the batch are tried as, such as the length of a text or the side
 /// of a picture.
-pub(crate) const TRIED_SIZES: [usize; 7] = [8, 32, 128, 224, 1, 2, 4];
+pub(crate) const TRIED_SIZES: [usize; 10] = [8, 32, 128, 224, 1, 2, 4, 48, 512, 16_000];
+
+/// How many examples are tried: one, then more, since some models can't do with one.
+pub(crate) const TRIED_ROWS: [usize; 2] = [1, 8];
 
 /// How inputs are made up.
 #[derive(Clone, Debug)]
@@ -34,7 +37,7 @@ pub(crate) struct Recipe<'a> {
     pub(crate) filling: Filling,
     /// The size of dimensions that are open.
     pub(crate) size: usize,
-    /// The sizes of dimensions that have names.
+    /// The sizes of dimensions, by their names or by `INPUT:PLACE`.
     pub(crate) named: &'a BTreeMap<String, usize>,
     /// The first row of the batch: rows of one number are equal.
     pub(crate) first_row: usize,
@@ -71,12 +74,25 @@ pub(crate) fn shape(input: &Specification, axis: Option<usize>, recipe: &Recipe<
     let size = |(index, dimension): (usize, &Dimension)| match dimension {
         Dimension::Fixed(size) => *size,
         _ if axis == Some(index) => recipe.rows,
-        Dimension::Named(name) => recipe.named.get(name).copied().unwrap_or(recipe.size),
-        Dimension::Any => recipe.size,
+        _ => given(input, index, dimension, recipe.named).unwrap_or(recipe.size),
     };
     let shape: Vec<usize> = declared.iter().enumerate().map(size).collect();
     let count = shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size))?;
     (count <= LARGEST).then_some(shape)
+}
+
+/// The size of an open dimension, if it was given.
+pub(crate) fn given(
+    input: &Specification,
+    index: usize,
+    dimension: &Dimension,
+    named: &BTreeMap<String, usize>,
+) -> Option<usize> {
+    let by_name = match dimension {
+        Dimension::Named(name) => named.get(name),
+        Dimension::Fixed(_) | Dimension::Any => None,
+    };
+    by_name.or_else(|| named.get(&format!("{}:{index}", input.name))).copied()
 }
 
 /// An input; `None` if it is too large, or no tensor.
@@ -179,7 +195,10 @@ mod tests {
             batch_axes(&inputs.iter().collect::<Vec<_>>())
         };
         let (fixed, any) = (Dimension::Fixed(3), Dimension::Any);
-        assert_eq!(axes(&[&[any.clone(), fixed.clone()], &[fixed.clone()], &[]]), [Some(0), None, None]);
+        assert_eq!(
+            axes(&[&[any.clone(), fixed.clone()], &[Dimension::Fixed(2)], &[]]),
+            [Some(0), None, None]
+        );
         assert_eq!(axes(&[&[named("N"), fixed.clone()], &[fixed.clone(), named("N")]]), [Some(0), Some(1)]);
         assert_eq!(axes(&[&[named("time"), named("batch"), fixed.clone()]]), [Some(1)]);
         assert_eq!(axes(&[&[fixed.clone(), any]]), [None]);

@@ -13,6 +13,8 @@ use adytum_engine::{
     threads::Threads,
 };
 
+use super::report::ModelMemory;
+
 /// A budget that remembers the most that was taken at one time.
 struct Measured {
     memory: Memory,
@@ -86,13 +88,28 @@ fn status(line: &str) -> u64 {
 }
 
 /// The memory of this process, in bytes.
-pub(crate) fn resident() -> u64 {
-    status("VmRSS:")
+pub(crate) struct Resident {
+    /// What it allocated.
+    allocated: u64,
+    /// Pages of files: the program itself, as far as it ran.
+    files: u64,
+    /// The most of both since [`forget_peak`].
+    peak: u64,
 }
 
-/// The most memory that this process had since [`forget_peak`], in bytes.
-pub(crate) fn resident_peak() -> u64 {
-    status("VmHWM:")
+impl Resident {
+    pub(crate) fn now() -> Self {
+        Self { allocated: status("RssAnon:"), files: status("RssFile:"), peak: status("VmHWM:") }
+    }
+
+    /// What was added by loading a file of this length, which was in memory before.
+    pub(crate) fn since(&self, before: &Self, file: u64) -> ModelMemory {
+        let without = before.allocated.saturating_sub(file);
+        ModelMemory {
+            rest_bytes: self.allocated.saturating_sub(without),
+            load_peak_bytes: self.peak.saturating_sub(self.files).saturating_sub(without),
+        }
+    }
 }
 
 /// Makes the peak what is resident now (proc(5), `clear_refs`). Where that is not allowed, the peak

@@ -66,7 +66,7 @@ pub(crate) struct Reason {
 
 /// Measured memory, in bytes.
 #[derive(Debug, Serialize)]
-pub(crate) struct Memory {
+pub(crate) struct ModelMemory {
     /// What the loaded model takes.
     pub(crate) rest_bytes: u64,
     /// The most that loading took at one time, the file included.
@@ -131,7 +131,7 @@ pub(crate) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parameters: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) memory: Option<Memory>,
+    pub(crate) memory: Option<ModelMemory>,
     pub(crate) signatures: Vec<SignatureReport>,
     pub(crate) recorded: Vec<Compared>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,6 +254,9 @@ impl fmt::Display for Batch {
             }
             Self::None => write!(f, "none: the first dimension of no input is open"),
             Self::Random { output } => write!(f, "not compared: {output:?} is random, two equal runs differ"),
+            Self::NotOne { reason } => {
+                write!(f, "not compared: the model can't do with one element: {reason}")
+            }
             Self::OneOnly { reason } => write!(f, "one element only: {reason}"),
             Self::Differs { output, reason } => write!(f, "{output:?} depends on other elements: {reason}"),
         }
@@ -302,9 +305,9 @@ impl fmt::Display for SignatureReport {
         write_shapes(f, "run with", &self.tried.inputs)?;
         write_shapes(f, "  gave", &self.tried.outputs)?;
         writeln!(f, "  batch      {}", self.tried.batch)?;
-        write!(f, "  memory     {} for one element", bytes(self.tried.run_bytes as u64))?;
+        write!(f, "  memory     {} for this run", bytes(self.tried.run_bytes as u64))?;
         if let Some(element) = self.tried.element_bytes {
-            write!(f, ", {} for each further one", bytes(element as u64))?;
+            write!(f, ", {} for each further element", bytes(element as u64))?;
         }
         writeln!(f)
     }

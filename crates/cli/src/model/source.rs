@@ -128,14 +128,20 @@ fn name_at(bytes: &[u8], offset: usize, length: usize) -> Option<String> {
 /// The names in a ZIP archive, by the directory at its end (PKWARE's APPNOTE, 4.3.12 and 4.3.16).
 fn archive_names(file: &mut File, length: u64) -> Option<Vec<String>> {
     let tail_length = length.min(ARCHIVE_DIRECTORY);
-    file.seek(SeekFrom::Start(length - tail_length)).ok()?;
+    let tail_start = length - tail_length;
+    file.seek(SeekFrom::Start(tail_start)).ok()?;
     let mut tail = Vec::new();
     file.take(tail_length).read_to_end(&mut tail).ok()?;
     let end = tail.windows(4).rposition(|window| window == b"PK\x05\x06")?;
-    let size = number(&tail, end + 12, 4)?;
-    let mut place = end.checked_sub(size)?;
+    // Of a longer directory the end is enough.
+    let start = u64::try_from(number(&tail, end + 16, 4)?).ok()?.saturating_sub(tail_start);
+    let mut place = usize::try_from(start).ok()?;
+    let entry = b"PK\x01\x02";
+    if tail.get(place..place.saturating_add(4)) != Some(entry) {
+        place = tail.windows(4).position(|window| window == entry)?;
+    }
     let mut names = Vec::new();
-    while place < end && tail.get(place..place + 4) == Some(b"PK\x01\x02") {
+    while tail.get(place..place.saturating_add(4)) == Some(entry) {
         let name_length = number(&tail, place + 28, 2)?;
         names.push(name_at(&tail, place + 46, name_length)?);
         place += 46 + name_length + number(&tail, place + 30, 2)? + number(&tail, place + 32, 2)?;
