@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod connection;
+pub mod engine_choice;
 pub mod error;
 pub mod flags;
 pub mod limits;

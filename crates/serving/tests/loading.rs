@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{fs, path::Path};
 
@@ -18,7 +18,7 @@ use adytum_serving::{
     models::{Models, VersionChoice, VersionState},
 };
 use adytum_signing::OwnerSigningKey;
-use support::onnx;
+use fixture::onnx;
 
 struct Owner {
     signing: OwnerSigningKey,
@@ -54,7 +54,7 @@ fn plain_source(base: &Path, allow_plain: bool) -> ModelSource {
         identities: Vec::new(),
         allow_plain,
         size_limit: 1 << 20,
-        resources: support::resources(),
+        resources: fixture::resources(),
     }
 }
 

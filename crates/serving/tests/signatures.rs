@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use adytum_engine::{operators::Cancellation, tensor::Tensor, threads::Threads};
 use adytum_serving::models::{DEFAULT_SIGNATURE, Method, Servable, ServableError};
-use support::onnx::{self, FLOAT};
+use fixture::onnx::{self, FLOAT};
 
 /// `sum = x + y`, `negative = -x`.
 fn graph() -> Vec<u8> {
@@ -32,7 +32,7 @@ fn signature(name: &str, method: &str, inputs: &[String], outputs: &[String], mo
 
 fn load(table: &str) -> Result<Servable, ServableError> {
     let file = onnx::with_metadata(graph(), "adytum.signatures", table);
-    Servable::new("m".to_owned(), 1, support::load(file).unwrap(), support::resources())
+    Servable::new("m".to_owned(), 1, fixture::load(file).unwrap(), fixture::resources())
 }
 
 fn run(model: &Servable, signature: &str, inputs: Vec<Tensor>, outputs: &[usize]) -> Vec<Vec<f32>> {

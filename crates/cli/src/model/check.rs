@@ -9,7 +9,7 @@ use std::{
 
 use adytum_engine::{
     engine::{Engine, LoadError, LoadedModel, Source, Specification},
-    npz::{self, NpzError},
+    npz,
     onnx::{
         Limits,
         files::{DataFiles, Directory, NoFiles},
@@ -192,7 +192,7 @@ fn arrays(path: &Path) -> anyhow::Result<BTreeMap<String, adytum_engine::tensor:
     let metadata = fs::metadata(path).with_context(failed)?;
     anyhow::ensure!(metadata.is_file(), "{} is no file", path.display());
     let bytes = fs::read(path).with_context(failed)?;
-    npz::read(&bytes).map_err(|error: NpzError| anyhow::anyhow!("{}: {error}", path.display()))
+    npz::read(&bytes).with_context(failed)
 }
 
 /// Checks the model at a path.

@@ -14,7 +14,6 @@ use super::{
     batch::{Batch, Shaped, Tried},
     expected::Compared,
 };
-use crate::explain::catalogue::Catalogue;
 
 /// Whether a model can be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,10 +57,10 @@ impl fmt::Display for Verdict {
 /// Why a model is not simply servable.
 #[derive(Debug, Serialize)]
 pub(crate) struct Reason {
-    pub(crate) code: String,
+    pub(crate) code: &'static str,
     pub(crate) reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next_step: Option<String>,
+    pub(crate) next_step: Option<&'static str>,
 }
 
 /// Measured memory, in bytes.
@@ -169,10 +168,9 @@ impl Report {
 
     /// Notes why the model is not simply servable, with the next step for that code.
     pub(crate) fn fail(&mut self, verdict: Verdict, code: &'static str, reason: &str) {
-        let catalogue = Catalogue::embedded().ok();
-        let next_step = catalogue.and_then(|catalogue| Some(catalogue.get(code)?.next_step.clone()));
+        let next_step = adytum_codes::get(code).map(|entry| entry.next_step);
         self.verdict = verdict;
-        self.failure = Some(Reason { code: code.to_owned(), reason: reason.to_owned(), next_step });
+        self.failure = Some(Reason { code, reason: reason.to_owned(), next_step });
     }
 }
 

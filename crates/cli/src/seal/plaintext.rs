@@ -11,10 +11,10 @@ use adytum_engine::onnx::{
     files::{Directory, NoFiles},
     one_file,
 };
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::model::{
-    check::{Questions, check_bytes, check_found},
+    check::{CheckError, Questions, check_bytes, check_found},
     import::import,
     place::{Place, find},
     report::{Report, Verdict},
@@ -53,9 +53,8 @@ pub(super) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintex
         };
     }
     let found = find(path).map_err(|error| match error {
-        SourceError::NoModel { .. } => {
-            anyhow::anyhow!("{error}; a directory for another program is sealed with --bundle NAME")
-        }
+        SourceError::NoModel { .. } => anyhow::Error::new(error)
+            .context("a directory for another program than a model server is sealed with --bundle NAME"),
         other => other.into(),
     })?;
     for note in &found.notes {
@@ -66,7 +65,7 @@ pub(super) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintex
             if !unchecked {
                 let mut report = Report::new(file);
                 let result = check_found(&found, &Questions::default(), &mut report);
-                judge(result.map_err(|error| (error.verdict(), error.to_string())))?;
+                judge(result)?;
             }
             folded(file)
         }
@@ -75,7 +74,7 @@ pub(super) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintex
             if !unchecked {
                 let mut report = Report::new(directory);
                 let result = check_bytes(imported.clone(), &NoFiles, &Questions::default(), &mut report);
-                judge(result.map_err(|error| (error.verdict(), error.to_string())))?;
+                judge(result)?;
             }
             Ok(Plaintext::of_bytes(imported))
         }
@@ -83,19 +82,14 @@ pub(super) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintex
 }
 
 /// What a check's result means for sealing.
-fn judge(result: Result<(), (Verdict, String)>) -> anyhow::Result<()> {
+fn judge(result: Result<(), CheckError>) -> anyhow::Result<()> {
     match result {
-        Ok(()) => Ok(()),
         // A replica serves each request alone.
-        Err((Verdict::BatchDiffers, reason)) => {
-            eprintln!("adytum: warning: {reason}");
+        Err(error) if error.verdict() == Verdict::BatchDiffers => {
+            eprintln!("adytum: warning: {error}");
             Ok(())
         }
-        Err((_, reason)) => {
-            bail!(
-                "{reason}; no replica could serve the model (`adytum model check` says more, --unchecked seals it)"
-            )
-        }
+        other => other.context("no replica could serve the model (--unchecked seals it)"),
     }
 }
 
