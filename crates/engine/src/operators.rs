@@ -48,4 +48,4 @@ pub use attributes::{Attribute, AttributeError, Attributes};
 pub use context::{Budget, Cancellation, Context, Memory};
 pub use definition::{Builder, Built, Definition, Divisible, Input, Operator};
 pub use error::{OperatorError, Refusal};
-pub use registry::find;
+pub use registry::{find, known};
