@@ -30,6 +30,13 @@ const TRIED_SIZES: [usize; 7] = [1, 2, 4, 8, 32, 128, 224];
 /// where the cost decides anything.
 const LONG: Duration = Duration::from_millis(20);
 
+/// A run with inputs that were made up, without an answer.
+struct Failure {
+    reason: String,
+    /// Whether the inputs were at fault, not the model.
+    by_inputs: bool,
+}
+
 /// Why a loaded model does not answer requests.
 ///
 /// Retry: no
@@ -122,10 +129,30 @@ impl Servable {
             }
         }
         match reason {
-            Some(reason) => Err(ServableError::NeverAnswers { reason }),
+            Some(Failure { reason, by_inputs: true }) if self.has_parameters() => {
+                tracing::warn!(
+                    model = self.name,
+                    version = self.version,
+                    "not warmed up: inputs that were made up did not fit: {reason}"
+                );
+                Ok(())
+            }
+            Some(Failure { reason, .. }) => Err(ServableError::NeverAnswers { reason }),
             // Its inputs are too large to be made up, or of an unknown rank.
             None => Ok(()),
         }
+    }
+
+    /// Whether an input may say a shape, axes or the like: few whole numbers, which zeros and
+    /// ones seldom fit.
+    fn has_parameters(&self) -> bool {
+        let is_whole = |input: &TensorSpecification| {
+            matches!(input.element_type, ElementType::Int32 | ElementType::Int64)
+        };
+        self.signature
+            .inputs
+            .iter()
+            .any(|input| is_whole(input) && input.shape.as_ref().is_some_and(|shape| shape.len() <= 1))
     }
 
     fn learn(&self, inputs: Vec<Tensor>, took: Duration, cores: usize) {
@@ -142,15 +169,21 @@ impl Servable {
     }
 
     /// How long these inputs took, or why there was no answer.
-    fn run_once(&self, inputs: Vec<Tensor>, threads: &Threads) -> Result<Duration, String> {
+    fn run_once(&self, inputs: Vec<Tensor>, threads: &Threads) -> Result<Duration, Failure> {
         let outputs: Vec<usize> = (0..self.signature.outputs.len()).collect();
         let started = Instant::now();
         let cancellation = Cancellation::default();
         let run = || threads.enter(|| self.answer(inputs, &outputs, threads, &cancellation));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(_)) => Ok(started.elapsed()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the engine panicked".to_owned()),
+            Ok(Err(error)) => {
+                let by_inputs = matches!(
+                    error,
+                    RunError::Node { error: OperatorError::Inputs { .. }, .. } | RunError::Input { .. }
+                );
+                Err(Failure { reason: error.to_string(), by_inputs })
+            }
+            Err(_) => Err(Failure { reason: "the engine panicked".to_owned(), by_inputs: false }),
         }
     }
 
