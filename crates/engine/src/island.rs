@@ -7,6 +7,7 @@
 
 pub(crate) mod build;
 mod convert;
+pub(crate) mod rescale;
 pub(crate) mod rules;
 mod run;
 mod write;
