@@ -38,7 +38,7 @@ LIST = pathlib.Path(__file__).with_name("refusals.txt")
 # The code with which the server refuses a model whose values are not tensors.
 NOT_TENSORS = "model-not-tensors"
 
-# A test takes so many seconds at most, on a machine that does much else.
+# Seconds that a test may take, on a machine that does much else.
 TIME = 60
 
 # Floats may differ by these parts of the expected value, and by 1e-5: ONNX's own runner
