@@ -4,8 +4,10 @@
 //! nothing of networks, keys or requests.
 
 mod control;
+pub mod difference;
 pub mod engine;
 pub mod facts;
+pub mod inputs;
 mod island;
 pub mod npz;
 pub mod onnx;

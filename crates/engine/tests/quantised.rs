@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use adytum_engine::{
     engine::{LoadedModel, Run},
@@ -11,7 +11,7 @@ use adytum_engine::{
     tensor::{Tensor, Value},
     threads::Threads,
 };
-use support::{
+use fixture::{
     onnx::{Attribute, FLOAT, floats, graph, initializer, model_with, node, value},
     runs::load,
 };

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use adytum_engine::tensor::{Element, Tensor};
-use support::{
+use fixture::{
     onnx::{
         Attribute, BOOL, FLOAT, INT32, INT64, floats, graph, initializer, longs, model_with, node, node_of,
         put_bytes, put_number, value,

@@ -9,6 +9,8 @@ use adytum_init::{
 };
 use clap::{Args, Parser};
 
+use crate::engine_choice::EngineFlags;
+
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
 pub const HOST_FLAGS: [&str; 8] = [
@@ -92,6 +94,9 @@ pub struct Flags {
     /// is refused
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub max_run_bytes: usize,
+
+    #[command(flatten)]
+    pub engine: EngineFlags,
 
     #[command(flatten)]
     pub compatibility: CompatibilityFlags,

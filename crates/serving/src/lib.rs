@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod connection;
+pub mod engine_choice;
 pub mod error;
 pub mod flags;
 pub mod limits;
@@ -21,4 +22,5 @@ pub mod server;
 pub mod service;
 pub mod status;
 pub mod tensor;
+pub mod text_format;
 pub mod tls;

@@ -17,6 +17,7 @@ use adytum_init::{
     InitError, Program, Released,
     configuration::MeasuredConfiguration,
     health::{DrainReason, Health, HealthPort},
+    platform::Platform,
     renewal::{LeaseEnd, Renewal},
     tee, unlock,
 };
@@ -27,6 +28,7 @@ use tokio::{
 
 pub use self::error::ServeError;
 use crate::{
+    engine_choice::ChosenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
     limits::RequestMemory,
     loading::{ModelSource, load_highest},
@@ -37,7 +39,7 @@ use crate::{
     service::{Inference, Services},
     tls::{TlsError, TlsSwitch},
 };
-use adytum_engine::static_engine::StaticEngine;
+use adytum_engine::engine::Engine;
 
 /// Reads the measured configuration: the one given, else one of the usual
 /// places, else none.
@@ -75,6 +77,13 @@ pub fn run(
         }
         Some(configuration) => configuration.allow_plain_models(),
     };
+    let engine = match configuration {
+        None => flags.engine.choose(None, Platform::Simulation),
+        Some(_) => {
+            let platform = tee::platform(&flags.attestation).map_err(InitError::from)?;
+            flags.engine.choose(configuration, platform)
+        }
+    }?;
     // The port is taken first, so that a wrong one is known at once.
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, flags.port))
         .map_err(|source| ServeError::Listen { port: flags.port, source })?;
@@ -82,12 +91,13 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|source| ServeError::System { operation: "starting a runtime", source })?;
-    runtime.block_on(serve(flags, configuration, allow_plain, listener, announce))
+    runtime.block_on(serve(flags, configuration, engine, allow_plain, listener, announce))
 }
 
 async fn serve(
     flags: &Flags,
     configuration: Option<&MeasuredConfiguration>,
+    engine: ChosenEngine,
     allow_plain: bool,
     listener: TcpListener,
     announce: impl FnOnce(&str),
@@ -117,6 +127,8 @@ async fn serve(
     let mut lease = pin!(keep(renewal, ssl_secret, tls.clone()));
 
     let cores = flags.compatibility.cores();
+    // After the unlocking, which looks at what is loaded into this process.
+    let engine = engine.start(cores)?;
     let (scheduler, _running) = Scheduler::start(cores, flags.max_queued_requests.get())
         .map_err(system("starting the model's threads"))?;
     let models = Models::default();
@@ -137,7 +149,7 @@ async fn serve(
     let retries = flags.compatibility.max_num_load_retries;
     let pause = Duration::from_micros(flags.compatibility.load_retry_interval_micros);
     tokio::select! {
-        loaded = load(source, &models, retries, pause) => loaded?,
+        loaded = load(source, engine, &models, retries, pause) => loaded?,
         signal = ending.signal() => {
             tracing::info!(signal, "stopped before there was a model");
             return Ok(());
@@ -219,11 +231,17 @@ impl Ending {
 
 /// Loads the model on a thread of its own, so that health is answered and
 /// signals are heard meanwhile.
-async fn load(source: ModelSource, models: &Models, retries: u32, pause: Duration) -> Result<(), ServeError> {
+async fn load(
+    source: ModelSource,
+    engine: Arc<dyn Engine>,
+    models: &Models,
+    retries: u32,
+    pause: Duration,
+) -> Result<(), ServeError> {
     let source = Arc::new(source);
     for attempt in 0.. {
-        let (source, models) = (Arc::clone(&source), models.clone());
-        let loaded = tokio::task::spawn_blocking(move || load_highest(&source, &StaticEngine, &models)).await;
+        let (source, engine, models) = (Arc::clone(&source), Arc::clone(&engine), models.clone());
+        let loaded = tokio::task::spawn_blocking(move || load_highest(&source, &*engine, &models)).await;
         match loaded {
             Ok(Ok(_)) => {
                 memory::give_back();

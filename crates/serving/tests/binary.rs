@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -18,13 +18,13 @@ use std::{
 };
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
+use fixture::{
+    onnx,
+    server::{channel, float_tensor, request},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
-};
-use support::{
-    onnx,
-    server::{channel, float_tensor, request},
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 

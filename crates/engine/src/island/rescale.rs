@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{IslandNode, Operand, Target, build::Member};
+use super::{IslandNode, Operand, Target, plot::Member};
 use crate::onnx::model::ValueId;
 
 /// The bound of a member that is a clip from 0, and its output.

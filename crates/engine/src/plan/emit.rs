@@ -12,7 +12,8 @@ use crate::{
     facts::size::Sizes,
     island::{
         Operand,
-        build::{BuildError, Member, Plot, build},
+        build::{BuildError, build},
+        plot::{Member, Plot},
         rescale::absorb,
     },
     onnx::model::{Port, ValueId},

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use adytum_init::InitError;
 use adytum_sealed::keys::ModelKeyError;
 
-use crate::{flags::FlagError, loading::LoadingError, tls::TlsError};
+use crate::{engine_choice::EngineChoiceError, flags::FlagError, loading::LoadingError, tls::TlsError};
 
 /// The reason why the server ended.
 ///
@@ -59,6 +59,9 @@ pub enum ServeError {
     /// The secret of a model's key is no key.
     #[error("the secret {name}: {source}")]
     ModelKey { name: String, source: ModelKeyError },
+    /// The engine can't be used.
+    #[error(transparent)]
+    Engine(#[from] EngineChoiceError),
     /// No model can be loaded.
     #[error(transparent)]
     Loading(#[from] LoadingError),
@@ -85,6 +88,7 @@ impl ServeError {
             Self::Destination { .. } => "secret-destination",
             Self::Tls(error) => error.code(),
             Self::ModelKey { source, .. } => source.code(),
+            Self::Engine(error) => error.code(),
             Self::Loading(error) => error.code(),
             Self::System { .. } => "system-failed",
         }
@@ -95,7 +99,7 @@ impl ServeError {
         use adytum_init::exit_code;
         match self {
             Self::Init(error) => error.exit_code(),
-            Self::Flag(_) | Self::Destination { .. } => exit_code::CONFIGURATION,
+            Self::Flag(_) | Self::Destination { .. } | Self::Engine(_) => exit_code::CONFIGURATION,
             _ => 1,
         }
     }
