@@ -1,7 +1,7 @@
 //! Runs ONNX's node tests and says of each: right, refused at load, failed at run, or wrong.
 //!
 //! ```text
-//! python tests/models/node_tests.py DIRECTORY
+//! python tests/conformance/export.py DIRECTORY
 //! cargo run -p adytum-engine --example node_tests -- DIRECTORY [PART OF A NAME]
 //! ```
 //!

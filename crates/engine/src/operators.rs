@@ -32,6 +32,7 @@ mod random;
 mod recurrent;
 mod reduction;
 mod registry;
+mod rounding;
 mod scatter;
 mod selection;
 mod sequence;

@@ -10,7 +10,7 @@ use std::{
 use adytum_engine::{
     engine::{LoadedModel, Run, RunError},
     operators::{Cancellation, Memory, OperatorError},
-    tensor::{Tensor, Value},
+    tensor::{ElementType, Tensor, Value},
     threads::Threads,
 };
 
@@ -66,6 +66,13 @@ impl ServableError {
             Self::NeverAnswers { .. } => "model-never-answers",
         }
     }
+}
+
+/// A run with inputs that were made up, without an answer.
+struct Failure {
+    reason: String,
+    /// Whether the inputs were at fault, not the model.
+    by_inputs: bool,
 }
 
 /// The resources that a model's runs may use.
@@ -158,7 +165,19 @@ impl Servable {
             }
         }
         // Without a reason, its inputs are too large to be made up, or of an unknown rank.
-        reason.map_or(Ok(()), Err)
+        match reason {
+            None => Ok(()),
+            Some(Failure { reason, by_inputs: true }) if has_parameters(signature) => {
+                tracing::warn!(
+                    model = self.name,
+                    version = self.version,
+                    signature = signature.name,
+                    "not warmed up, since inputs that were made up did not fit: {reason}"
+                );
+                Ok(())
+            }
+            Some(Failure { reason, .. }) => Err(reason),
+        }
     }
 
     fn learn(&self, signature: &ServedSignature, inputs: Vec<Tensor>, took: Duration, cores: usize) {
@@ -180,15 +199,21 @@ impl Servable {
         signature: &ServedSignature,
         inputs: Vec<Tensor>,
         threads: &Threads,
-    ) -> Result<Duration, String> {
+    ) -> Result<Duration, Failure> {
         let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
         let started = Instant::now();
         let cancellation = Cancellation::default();
         let run = || threads.enter(|| self.answer(signature, inputs, &outputs, threads, &cancellation));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(_)) => Ok(started.elapsed()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the engine panicked".to_owned()),
+            Ok(Err(error)) => {
+                let by_inputs = matches!(
+                    error,
+                    RunError::Node { error: OperatorError::Inputs { .. }, .. } | RunError::Input { .. }
+                );
+                Err(Failure { reason: error.to_string(), by_inputs })
+            }
+            Err(_) => Err(Failure { reason: "the engine panicked".to_owned(), by_inputs: false }),
         }
     }
 
@@ -294,6 +319,15 @@ fn no_output(index: usize) -> RunError {
 
 fn broken(reason: String) -> RunError {
     RunError::Node { node: "the graph".to_owned(), error: OperatorError::Engine { reason } }
+}
+
+/// Whether an input may say a shape, axes or the like: few whole numbers, which zeros and ones
+/// seldom fit.
+fn has_parameters(signature: &ServedSignature) -> bool {
+    signature.run_inputs().any(|input| {
+        matches!(input.element_type, ElementType::Int32 | ElementType::Int64)
+            && input.shape.as_ref().is_some_and(|shape| shape.len() <= 1)
+    })
 }
 
 /// Elements of all inputs together.
