@@ -8,6 +8,9 @@ adytum_codes::coded_errors!(
     adytum_client::ImageError,
     adytum_client::TargetError,
     adytum_client::TrustError,
+    adytum_engine::engine::LoadError,
+    adytum_engine::npz::NpzError,
+    adytum_engine::onnx::OnnxError,
     adytum_evidence::attester::AttesterError,
     adytum_evidence::collateral::CollateralError,
     adytum_evidence::policy::PolicyError,
@@ -32,6 +35,7 @@ adytum_codes::coded_errors!(
     adytum_governance::role_changes::ChainError,
     adytum_governance::roles::RoleError,
     adytum_governance::secrets::ValueError,
+    adytum_import::error::ImportError,
     adytum_init::InitError,
     adytum_init::configuration::ConfigurationError,
     adytum_ratls::error::SessionError,
@@ -44,6 +48,8 @@ adytum_codes::coded_errors!(
     adytum_sealed::seal::SealError,
     adytum_sealed::statement::StatementError,
     adytum_sealed::unseal::UnsealError,
+    crate::model::check::CheckError,
+    crate::model::source::SourceError,
 );
 
 /// What to do about an error, if it or a cause of it has a code.

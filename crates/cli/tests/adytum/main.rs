@@ -14,6 +14,7 @@ mod made_secrets;
 mod manifest_tools;
 #[cfg(feature = "simulation")]
 mod manifests;
+mod model;
 mod predict;
 #[cfg(feature = "simulation")]
 mod provisioning;

@@ -387,3 +387,26 @@ async fn a_certificate_that_lives_shorter_than_a_lease_is_replaced_in_time() {
     until(&broker, LIFETIME).await;
     assert_eq!(changes(&applied), [(LIFETIME * 2 / 3, vec![("tls".to_owned(), 1)])]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_wanted_comes_early_but_not_often() {
+    let broker = ScriptedBroker::new(&[("model_key", wire::SecretKind::AgeIdentity)]);
+    let Unlocked { renewal, .. } = broker.unlock(&["model_key"]).await;
+    let wanted = renewal.wanted();
+    let applied = Applied::default();
+    let _task = keep(&broker, renewal, &applied);
+    sleep(Duration::from_secs(30)).await;
+    broker.rotate("model_key");
+    wanted.notify_one();
+    sleep(Duration::from_secs(1)).await;
+    let times = || broker.requests().iter().map(|(at, _)| *at).collect::<Vec<u64>>();
+    assert_eq!(times(), [0, 30]);
+    assert_eq!(applied.lock().unwrap().len(), 1);
+    // Again and again: not before ten seconds have passed.
+    for _ in 0..5 {
+        wanted.notify_one();
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(times(), [0, 30, 40]);
+}

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use adytum_sealed::{
-    directory::{STATEMENT_FILE, scan},
+    directory::{MAXIMUM_VERSION_ENTRIES, PlainFormat, STATEMENT_FILE, scan},
     seal::seal_to_directory,
     select::{SelectedModel, select},
 };
@@ -139,7 +139,7 @@ fn plain_models_and_unlisted_files_are_refused_and_reported() {
     assert_eq!(versions(&selection), [2, 1]);
     assert_eq!(
         selection.highest(),
-        Some(&SelectedModel::Plain { version: 2, file: plain.join("model.onnx") })
+        Some(&SelectedModel::Plain { version: 2, file: plain.join("model.onnx"), format: PlainFormat::Onnx })
     );
 }
 
@@ -150,10 +150,13 @@ fn odd_names_links_and_special_files_are_reported_and_never_opened() {
     let fixture = Fixture::new();
     let base = fixture.base.path();
     let genuine = fixture.publish("digits", 1, b"model", &fixture.owner);
-    for name in ["01", "-1", "+2", "1.0", " 3", "9223372036854775808", "lost+found", "..data", "৩"] {
+    for name in ["-1", "+2", "1.0", " 3", "9223372036854775808", "lost+found", "..data", "৩"] {
         fs::create_dir(base.join(name)).unwrap();
     }
     fs::create_dir(base.join(std::ffi::OsStr::from_bytes(b"\xff\n7"))).unwrap();
+    for name in ["1x", "020", "20"] {
+        fs::create_dir(base.join(name)).unwrap();
+    }
     fs::write(base.join("8"), b"a file").unwrap();
     symlink(&genuine, base.join("9")).unwrap();
     let fifo = base.join("10");
@@ -165,12 +168,24 @@ fn odd_names_links_and_special_files_are_reported_and_never_opened() {
     symlink(genuine.join(STATEMENT_FILE), linked.join(STATEMENT_FILE)).unwrap();
     symlink("/dev/zero", linked.join("model.onnx.age")).unwrap();
 
+    // Out of the model directory: to another directory, and to a device.
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("model.onnx"), b"model").unwrap();
+    symlink(outside.path(), base.join("12")).unwrap();
+    fs::create_dir(base.join("13")).unwrap();
+    symlink(outside.path().join("model.onnx"), base.join("13/model.onnx")).unwrap();
+    symlink("nowhere", base.join("14")).unwrap();
+
     let selection = fixture.select(0, true);
     assert_eq!(versions(&selection), [1]);
     let count = |code| codes(&selection).iter().filter(|found| **found == code).count();
     assert_eq!(count("model-directory-name"), 10);
     assert_eq!(count("model-file-kind"), 3);
     assert_eq!(count("model-symbolic-link"), 3);
+    assert_eq!(count("model-unreadable"), 1);
+    // A link to the genuine version, and one to its statement: both are about version 1.
+    assert_eq!(count("model-version-renamed"), 2);
+    assert_eq!(count("model-version-twice"), 1);
     assert!(selection.refused.iter().all(|refused| !refused.to_string().contains('\n')));
 }
 
@@ -182,7 +197,7 @@ fn make_fifo(path: &Path) {
 fn directories_that_overflow_are_refused() {
     let fixture = Fixture::new();
     let directory = fixture.publish("digits", 1, b"model", &fixture.owner);
-    for number in 0..100 {
+    for number in 0..MAXIMUM_VERSION_ENTRIES {
         fs::write(directory.join(format!("extra{number}")), b"").unwrap();
     }
     let selection = fixture.select(0, false);
@@ -210,4 +225,47 @@ fn broken_statements_in_a_directory_are_reported() {
         codes(&selection),
         ["statement-malformed", "statement-too-long", "statement-malformed", "model-ciphertext-missing"]
     );
+}
+
+#[test]
+fn volumes_as_kubernetes_and_git_sync_make_them_are_read() {
+    use std::os::unix::fs::symlink;
+
+    let fixture = Fixture::new();
+    let base = fixture.base.path();
+    // A ConfigMap, Secret or projected volume at BASE/1.
+    let genuine = fixture.publish("digits", 1, b"model", &fixture.owner);
+    let data = genuine.join("..2026_01_01_00_00_00.1");
+    fs::create_dir(&data).unwrap();
+    symlink("..2026_01_01_00_00_00.1", genuine.join("..data")).unwrap();
+    for file in [STATEMENT_FILE, "model.onnx.age"] {
+        fs::rename(genuine.join(file), data.join(file)).unwrap();
+        symlink(Path::new("..data").join(file), genuine.join(file)).unwrap();
+    }
+    // A version that is a link, and one with zeros before its number.
+    fs::create_dir_all(base.join(".store/three")).unwrap();
+    fs::write(base.join(".store/three/model.onnx"), b"plain").unwrap();
+    symlink(".store/three", base.join("3")).unwrap();
+    let saved = base.join("00000123");
+    fs::create_dir_all(saved.join("variables")).unwrap();
+    fs::write(saved.join("saved_model.pb"), b"").unwrap();
+
+    let selection = fixture.select(0, true);
+    assert_eq!(versions(&selection), [123, 3, 1]);
+    assert_eq!(codes(&selection), ["model-directory-name"], "{:?}", selection.refused);
+    assert_eq!(
+        selection.highest(),
+        Some(&SelectedModel::Plain {
+            version: 123,
+            file: saved.join("saved_model.pb"),
+            format: PlainFormat::SavedModel
+        })
+    );
+    let SelectedModel::Sealed(model) = &selection.models[2] else { panic!("{selection:?}") };
+    let secret = model.open(std::slice::from_ref(&fixture.identity), LIMIT).unwrap();
+    assert_eq!(secret.as_slice(), b"model");
+    // The base may be a link too.
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(base, elsewhere.path().join("current")).unwrap();
+    assert_eq!(scan(&elsewhere.path().join("current")).unwrap().candidates.len(), 3);
 }

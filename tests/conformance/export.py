@@ -1,6 +1,6 @@
 """Writes ONNX's own node tests as directories, one a test: a model and its recorded data.
 
-    python tests/models/node_tests.py DIRECTORY
+    python tests/conformance/export.py DIRECTORY
 
 Needs the packages `onnx` and `numpy`. Each test becomes DIRECTORY/NAME/model.onnx and
 DIRECTORY/NAME/test_data_set_N/{input,output}_M.pb, where each .pb file is a TensorProto, a
