@@ -349,4 +349,4 @@ mod hex_option {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

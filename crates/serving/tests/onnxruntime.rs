@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
 use adytum_evidence::measurement::Sha256Digest;
-use support::{
+use fixture::{
     onnx,
     server::{channel, float_tensor, request},
 };

@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(refused(&configuration(&path, &digest, &[]), None), "library-not-pinned");
         assert_eq!(refused(&configuration(&path, &"3".repeat(64), &[&loader]), None), "program-mismatch");
         assert_eq!(refused(&pinned, Some(Path::new("/other"))), "onnxruntime-not-pinned");
-        let without = crate::configuration::tests::with_secrets(&[]);
+        let without = crate::fixture::with_secrets(&[]);
         assert_eq!(refused(&without, Some(&path)), "onnxruntime-not-pinned");
     }
 

@@ -3,6 +3,7 @@
 use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ use super::{
     signature::{DEFAULT_SIGNATURE, ServedSignature, Signatures, signatures},
     warm_up::{TRIED_SIZES, count_declared, made_up},
 };
-use crate::{error::RequestError, tensor::NotATensor};
+use crate::{error::RequestError, metrics::ModelMetrics, tensor::NotATensor};
 
 /// A first run that takes this long says enough of what a run costs: it is far from
 /// where the cost decides anything.
@@ -83,6 +84,7 @@ pub struct Servable {
     model: Box<dyn LoadedModel>,
     signatures: Signatures,
     run_memory: usize,
+    metrics: Arc<ModelMetrics>,
 }
 
 impl Servable {
@@ -98,7 +100,7 @@ impl Servable {
     ) -> Result<Self, ServableError> {
         let Resources { cores, run_memory } = resources;
         let signatures = signatures(model.as_ref())?;
-        let servable = Self { name, version, model, signatures, run_memory };
+        let servable = Self { name, version, model, signatures, run_memory, metrics: Arc::default() };
         servable.warm_up(cores.get())?;
         Ok(servable)
     }
@@ -200,6 +202,16 @@ impl Servable {
         self.version
     }
 
+    /// The same version, counted there.
+    pub(crate) fn counted_by(self, metrics: Arc<ModelMetrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// What is counted of its model.
+    pub fn metrics(&self) -> &ModelMetrics {
+        &self.metrics
+    }
+
     /// What requests can ask for, by name.
     pub fn signatures(&self) -> &Signatures {
         &self.signatures
@@ -229,6 +241,7 @@ impl Servable {
         let elements = count(&inputs);
         let started = Instant::now();
         let result = self.answer(signature, inputs, outputs, threads, cancellation);
+        self.metrics.run(started.elapsed());
         if threads.count() == 1 && result.is_ok() {
             signature.cost.observe(elements, started.elapsed());
         }
