@@ -75,6 +75,19 @@ async fn the_environment_is_cleared() {
     assert!(ended.stdout.contains("dumpable false"), "{ended:?}");
 }
 
+/// ONNX Runtime would send what it sees to its vendor; the host can't make it do so.
+#[tokio::test]
+async fn onnxruntime_sends_nothing_whatever_the_host_sets() {
+    let tables =
+        format!("[onnxruntime]\nlibrary = \"/lib/onnxruntime.so\"\nsha256 = \"{}\"\n", "3".repeat(64));
+    for variables in [&[][..], &[("ORT_DISABLE_TELEMETRY", "0"), ("ORT_TELEMETRY_DISABLED", "0")]] {
+        let ended = run(&tables, &PROGRAM, variables).await;
+        assert_eq!(ended.code(), 42, "{ended:?}");
+        let expected = "environment ORT_DISABLE_TELEMETRY=1 ORT_TELEMETRY_DISABLED=1 PINNED=1\n";
+        assert!(ended.stdout.contains(expected), "{ended:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_outside_the_pins_is_refused() {
     let more = [&PROGRAM[..], &["--show-output"]].concat();
