@@ -28,7 +28,7 @@ pub mod broker {
     include!(concat!(env!("OUT_DIR"), "/adytum.broker.v1.rs"));
 }
 
-/// TensorFlow's messages, as far as serving numeric tensors needs them.
+/// TensorFlow's messages, as far as serving needs them.
 pub mod tensorflow {
     #![allow(missing_docs, unreachable_pub, clippy::all)]
     include!(concat!(env!("OUT_DIR"), "/tensorflow.rs"));
@@ -38,3 +38,13 @@ pub mod tensorflow {
         include!(concat!(env!("OUT_DIR"), "/tensorflow.serving.rs"));
     }
 }
+
+/// The Open Inference Protocol (KServe's V2).
+pub mod inference {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/inference.rs"));
+}
+
+/// All messages and services as an encoded `google.protobuf.FileDescriptorSet`, for server
+/// reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

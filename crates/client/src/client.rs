@@ -25,7 +25,7 @@ use tonic::{
 };
 
 use crate::{
-    connection::{ConnectError, Connector, ServerAddress, TargetError},
+    connection::{ClientIdentity, ConnectError, Connector, ServerAddress, TargetError},
     error::ClientError,
     input::ImageInput,
     signature::Signature,
@@ -54,6 +54,8 @@ pub const REPEATS: [Duration; 5] = [
 pub struct ClientOptions {
     /// PEM file with the server's certificate; `None`: no TLS.
     pub certificate: Option<PathBuf>,
+    /// What the client shows of itself if the server asks for it; used with TLS only.
+    pub identity: Option<ClientIdentity>,
     /// The name that the certificate must have, where it isn't the host.
     pub server_name: Option<String>,
     /// The time each call may take, a reconnection included.
@@ -63,7 +65,7 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     /// No TLS, and ten seconds a call as the reference client has it.
     fn default() -> Self {
-        Self { certificate: None, server_name: None, timeout: Duration::from_secs(10) }
+        Self { certificate: None, identity: None, server_name: None, timeout: Duration::from_secs(10) }
     }
 }
 
@@ -121,8 +123,12 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(server: &ServerAddress, options: &ClientOptions) -> Result<Self, ClientError> {
-        let connector =
-            Connector::new(server.clone(), options.certificate.as_deref(), options.server_name.as_deref())?;
+        let connector = Connector::new(
+            server.clone(),
+            options.certificate.as_deref(),
+            options.identity.as_ref(),
+            options.server_name.as_deref(),
+        )?;
         // The scheme says nothing here: the connector decides on TLS.
         let endpoint = Endpoint::from_shared(format!("http://{server}"))
             .map_err(|_| TargetError::Address {

@@ -35,7 +35,7 @@ mod server_status;
 mod signature;
 
 pub use client::{Client, ClientOptions, MAXIMUM_MESSAGE_LENGTH, ModelSelector, REPEATS};
-pub use connection::{ConnectError, ServerAddress, TargetError, TrustError};
+pub use connection::{ClientIdentity, ConnectError, ServerAddress, TargetError, TrustError};
 pub use error::ClientError;
 pub use image::ImageError;
 pub use input::ImageInput;

@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 
+use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     sync::{OwnedSemaphorePermit, oneshot},
     time::Sleep,
 };
@@ -42,6 +43,7 @@ impl Drop for Place {
 
 enum Stream {
     Plain(TcpStream),
+    Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -55,6 +57,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// the client may then lose the answers and the GOAWAY that were sent before.
 pub struct Connection {
     stream: Stream,
+    is_http2: bool,
     linger: Option<Pin<Box<Sleep>>>,
     _place: Place,
     /// Tells by being dropped that the connection is gone.
@@ -62,12 +65,22 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn plain(stream: TcpStream, place: Place) -> Self {
-        Self { stream: Stream::Plain(stream), linger: None, _place: place, _end: None }
+    pub(crate) fn plain(stream: TcpStream, is_http2: bool, place: Place) -> Self {
+        Self { stream: Stream::Plain(stream), is_http2, linger: None, _place: place, _end: None }
+    }
+
+    pub(crate) fn unix(stream: UnixStream, place: Place) -> Self {
+        Self { stream: Stream::Unix(stream), is_http2: false, linger: None, _place: place, _end: None }
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, place: Place) -> Self {
-        Self { stream: Stream::Tls(Box::new(stream)), linger: None, _place: place, _end: None }
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Self { stream: Stream::Tls(Box::new(stream)), is_http2, linger: None, _place: place, _end: None }
+    }
+
+    /// Whether HTTP/2 is spoken on it, for certain.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.is_http2
     }
 
     /// The connection, and a future that ends when it is gone.
@@ -88,6 +101,7 @@ impl Connection {
             let mut buffer = ReadBuf::uninit(&mut dropped);
             let read = match &mut self.stream {
                 Stream::Plain(stream) => Pin::new(stream).poll_read(context, &mut buffer),
+                Stream::Unix(stream) => Pin::new(stream).poll_read(context, &mut buffer),
                 Stream::Tls(stream) => Pin::new(stream.get_mut().0).poll_read(context, &mut buffer),
             };
             match ready!(read) {
@@ -98,10 +112,27 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = ();
+/// The other end of a connection. Each of its requests carries it.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    certificate: Option<CertificateDer<'static>>,
+}
 
-    fn connect_info(&self) -> Self::ConnectInfo {}
+impl Peer {
+    /// The certificate that it has shown and proved to own, in DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        let Stream::Tls(stream) = &self.stream else { return Peer::default() };
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        Peer { certificate: certificates.first().map(|certificate| certificate.clone().into_owned()) }
+    }
 }
 
 impl AsyncRead for Connection {
@@ -112,6 +143,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
         }
     }
@@ -125,6 +157,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
         }
     }
@@ -136,6 +169,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(context, slices),
         }
     }
@@ -143,6 +177,7 @@ impl AsyncWrite for Connection {
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
             Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Unix(stream) => stream.is_write_vectored(),
             Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -150,6 +185,7 @@ impl AsyncWrite for Connection {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(context),
         }
     }
@@ -158,6 +194,7 @@ impl AsyncWrite for Connection {
         if self.linger.is_none() {
             ready!(match &mut self.stream {
                 Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+                Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
                 Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(context),
             })?;
         }

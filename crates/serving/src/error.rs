@@ -7,7 +7,7 @@ use tonic::Status;
 use adytum_engine::engine::RunError;
 use adytum_wire::WireError;
 
-use crate::{scheduler::ScheduleError, tensor::TensorError};
+use crate::{examples::ExampleError, scheduler::ScheduleError, tensor::TensorError};
 
 /// The reason why a request got no answer. The texts are TensorFlow Serving's where it
 /// has one, since clients match on them.
@@ -16,10 +16,10 @@ use crate::{scheduler::ScheduleError, tensor::TensorError};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request's message is no `PredictRequest`.
+    /// The request's message is not the one that the called method takes.
     ///
     /// Do: send the message that the called method takes, such as a `PredictRequest`.
-    #[error("not a PredictRequest: {0}")]
+    #[error("not the message that this method takes: {0}")]
     Malformed(#[from] WireError),
     /// The request names no model: its `model_spec` is missing.
     ///
@@ -38,7 +38,7 @@ pub enum RequestError {
     },
     /// The server has no model of that name to give the status of.
     ///
-    /// Do: ask for the name that the server was started with (`--model_name`).
+    /// Do: ask for a name of the server's configuration (`--model_name`).
     #[error("{}", describe_missing(.name, *.version))]
     ModelNotFound {
         name: String,
@@ -114,11 +114,70 @@ pub enum RequestError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The request's message is compressed, which the server does not take.
+    /// The request's message is compressed in a way that the server does not know.
     ///
-    /// Do: turn compression off in the client (`grpc-encoding: identity`).
-    #[error("the message is compressed; expected it as it is (grpc-encoding identity)")]
-    Compressed,
+    /// Do: compress with gzip or deflate, or not at all.
+    #[error("the compression {name:?} is not known; expected identity, gzip or deflate")]
+    Compression { name: String },
+    /// The request's message is marked as compressed, and can't be unpacked.
+    ///
+    /// Do: correct the client: the message is not what its `grpc-encoding` or
+    /// `Content-Encoding` says.
+    #[error("the message can't be unpacked: {reason}")]
+    Packed { reason: String },
+    /// The byte before the request's message is not 0 or 1.
+    ///
+    /// Do: correct the client: this is not gRPC's framing.
+    #[error("expected the byte before the message to be 0 or 1, found {flag}")]
+    Flag { flag: u8 },
+    /// The examples of the request can't be used.
+    #[error(transparent)]
+    Example(#[from] ExampleError),
+    /// The signature does not take examples.
+    ///
+    /// Do: call `Predict`, or name a signature that takes examples; `GetModelMetadata` lists
+    /// them.
+    #[error("the signature \"{signature}\" does not take examples alone: Expected one input Tensor.")]
+    NoExamples { signature: String },
+    /// The signature answers another call.
+    ///
+    /// Do: make the call that the signature is for, or name a signature of this call;
+    /// `GetModelMetadata` lists them.
+    #[error("Expected the method_name of the signature \"{signature}\" to be {expected}. Was: {found}")]
+    Method { signature: String, expected: String, found: String },
+    /// The signature has none of the outputs that the call answers with.
+    ///
+    /// Do: export the model with the outputs that the message names.
+    #[error(
+        "Expected the outputs of the signature \"{signature}\" to contain at least one of \"{expected}\""
+    )]
+    MissingOutputs { signature: String, expected: String },
+    /// An output of the model does not have the shape or the type that the call answers with.
+    ///
+    /// Do: call `Predict`, or export the model with the output that the message expects.
+    #[error("Expected the output {name} to be {expected}. Got: {found}")]
+    OutputShape { name: &'static str, expected: String, found: String },
+    /// The tasks of one request are for several models.
+    ///
+    /// Do: send a request for each model.
+    #[error("All ModelSpecs in a MultiInferenceRequest must access the same model name; found {name:?} too")]
+    SeveralModels { name: String },
+    /// Two tasks of one request have the same signature.
+    ///
+    /// Do: name each signature once.
+    #[error("Duplicate evaluation of signature: {signature}")]
+    SignatureTwice { signature: String },
+    /// A task has a method that is neither classify nor regress.
+    ///
+    /// Do: set the task's `method_name` to `tensorflow/serving/classify` or
+    /// `tensorflow/serving/regress`.
+    #[error("Unsupported signature method_name: {method}")]
+    TaskMethod { method: String },
+    /// The request has no tasks.
+    ///
+    /// Do: send at least one task.
+    #[error("Inference request must have at least one task.")]
+    NoTasks,
     /// The request ended before its message was complete.
     ///
     /// Do: send the message again; if it fails again, look for a proxy that cuts
@@ -206,7 +265,18 @@ impl RequestError {
             Self::Schedule(ScheduleError::Panicked) => "engine-panicked",
             Self::Schedule(ScheduleError::Stopped) => "stopping",
             Self::MessageTooLarge { .. } => "message-too-large",
-            Self::Compressed => "compressed",
+            Self::Compression { .. } => "compression",
+            Self::Packed { .. } => "packed",
+            Self::Flag { .. } => "message-flag",
+            Self::Example(error) => error.code(),
+            Self::NoExamples { .. } => "no-examples",
+            Self::Method { .. } => "signature-method",
+            Self::MissingOutputs { .. } => "missing-outputs",
+            Self::OutputShape { .. } => "output-shape",
+            Self::SeveralModels { .. } => "several-models",
+            Self::SignatureTwice { .. } => "signature-twice",
+            Self::TaskMethod { .. } => "task-method",
+            Self::NoTasks => "no-tasks",
             Self::NoMessage => "no-message",
             Self::Stalled { .. } => "stalled",
             Self::TooSlow { .. } => "too-slow",

@@ -17,8 +17,8 @@ use adytum_init::{
 use clap::Parser;
 
 pub use tensorflow::{Note, TensorFlowFlags};
-pub use values::{ChannelArguments, OptionalPath, Polling};
-use values::{parse_boolean, parse_path};
+pub use values::{CertificateDigest, ChannelArguments, OptionalPath, Polling};
+use values::{parse_boolean, parse_digest, parse_path};
 
 use crate::{engine_choice::EngineFlags, loading::WhenShort};
 
@@ -129,6 +129,11 @@ pub struct Flags {
     #[arg(long, value_name = "POLICY", value_enum, default_value = "refuse")]
     pub when_memory_is_short: WhenShort,
 
+    /// SHA-256 (hexadecimal) of the client certificates that may change which models are
+    /// served (HandleReloadConfigRequest), separated by commas
+    #[arg(long, value_name = "DIGEST,...", value_delimiter = ',', value_parser = parse_digest)]
+    pub model_manager_certificates: Vec<CertificateDigest>,
+
     #[command(flatten)]
     pub tensorflow: TensorFlowFlags,
 
@@ -168,11 +173,6 @@ impl Flags {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FlagError {
-    /// The flags ask for the REST API, which the server does not offer yet.
-    ///
-    /// Do: leave `--rest_api_port` out, and use gRPC.
-    #[error("--rest_api_port={port}: the REST API is not offered yet; leave the flag out and use gRPC")]
-    RestApi { port: u16 },
     /// The flags name no model.
     ///
     /// Do: give `--model_base_path`, or `--model_config_file` for several models.
@@ -214,7 +214,6 @@ impl FlagError {
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::RestApi { .. } => "rest-api-not-offered",
             Self::NoModel => "no-model-named",
             Self::Alts => "alts-not-offered",
             Self::Tags { .. } => "saved-model-tags",

@@ -64,7 +64,7 @@ impl RequestMemory {
 
     /// A permit for nothing yet, to begin a message of `length` bytes with: only
     /// if there is room for all of it now.
-    fn begin(&self, length: usize) -> Result<OwnedSemaphorePermit, RequestError> {
+    pub(crate) fn begin(&self, length: usize) -> Result<OwnedSemaphorePermit, RequestError> {
         if length.div_ceil(UNIT) > self.units.available_permits() {
             return Err(RequestError::MemoryInUse { limit: self.limit });
         }
@@ -72,26 +72,27 @@ impl RequestMemory {
     }
 
     /// Makes the permit one for `length` bytes, if it is for less.
-    fn grow(&self, permit: &mut OwnedSemaphorePermit, length: usize) -> Result<(), RequestError> {
+    pub(crate) fn grow(&self, permit: &mut OwnedSemaphorePermit, length: usize) -> Result<(), RequestError> {
         let missing = length.div_ceil(UNIT).saturating_sub(permit.num_permits());
         permit.merge(self.reserve(missing.saturating_mul(UNIT))?);
         Ok(())
     }
 }
 
-/// Reads the one message of a unary call. Its memory is held by the permit.
-pub async fn read_message(
-    body: Body,
-    memory: &RequestMemory,
-) -> Result<(Bytes, OwnedSemaphorePermit), RequestError> {
+/// A message as it came.
+pub struct Received {
+    pub message: Bytes,
+    /// Whether it is compressed, by what `grpc-encoding` says.
+    pub compressed: bool,
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// Reads the one message of a unary call.
+pub async fn read_message(body: Body, memory: &RequestMemory) -> Result<Received, RequestError> {
     read(body, memory, STALL_LIMIT).await
 }
 
-async fn read<B>(
-    mut body: B,
-    memory: &RequestMemory,
-    stall: Duration,
-) -> Result<(Bytes, OwnedSemaphorePermit), RequestError>
+async fn read<B>(mut body: B, memory: &RequestMemory, stall: Duration) -> Result<Received, RequestError>
 where
     B: HttpBody<Data = Bytes, Error = Status> + Unpin,
 {
@@ -121,7 +122,8 @@ where
             if data.len() >= length {
                 // Whole in one frame, as small ones are: no copy.
                 let permit = memory.reserve(length)?;
-                return Ok((data.split_to(length), permit));
+                let message = data.split_to(length);
+                return Ok(Received { message, compressed: prefix.is_compressed(), permit });
             }
             arriving = Some(Arriving { length, bytes: Vec::new(), permit: memory.begin(length)? });
         }
@@ -129,13 +131,14 @@ where
             message.push(&data, memory)?;
         }
         if let Some(whole) = arriving.take_if(|message| message.bytes.len() == message.length) {
-            return Ok((whole.bytes.into(), whole.permit));
+            let compressed = prefix.is_compressed();
+            return Ok(Received { message: whole.bytes.into(), compressed, permit: whole.permit });
         }
     }
 }
 
 /// How long this many bytes may take, in addition to [`STALL_LIMIT`].
-fn longest_time(bytes: usize) -> Duration {
+pub(crate) fn longest_time(bytes: usize) -> Duration {
     Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST_RATE)
 }
 
@@ -181,10 +184,15 @@ impl Prefix {
         self.read += taken.len();
         let [flag, length @ ..] = self.bytes;
         match (self.read, flag) {
-            (PREFIX_LENGTH, 0) => Ok(usize::try_from(u32::from_be_bytes(length)).ok()),
-            (PREFIX_LENGTH, _) => Err(RequestError::Compressed),
+            (PREFIX_LENGTH, 0 | 1) => Ok(usize::try_from(u32::from_be_bytes(length)).ok()),
+            (PREFIX_LENGTH, _) => Err(RequestError::Flag { flag }),
             _ => Ok(None),
         }
+    }
+
+    fn is_compressed(&self) -> bool {
+        let [flag, ..] = self.bytes;
+        flag == 1
     }
 }
 
@@ -251,13 +259,13 @@ mod tests {
         let body = Paced { frames, pause: tokio::time::interval(pause) };
         let started = Instant::now();
         let message = read(body, &memory, STALL_LIMIT).await;
-        (message.map(|(message, _)| message.len()).map_err(|error| error.code()), started.elapsed())
+        (message.map(|received| received.message.len()).map_err(|error| error.code()), started.elapsed())
     }
 
     async fn read_frames(frames: &[&'static [u8]], silent: bool) -> Result<Bytes, RequestError> {
         let memory = RequestMemory::new(10 * UNIT, 4 * UNIT);
         let body = Frames(frames.iter().copied().collect(), silent);
-        read(body, &memory, STALL_LIMIT).await.map(|(message, _)| message)
+        read(body, &memory, STALL_LIMIT).await.map(|received| received.message)
     }
 
     #[tokio::test]
@@ -271,6 +279,9 @@ mod tests {
             assert_eq!(read_frames(frames, true).await.unwrap(), b"abc"[..], "{frames:?}");
         }
         assert_eq!(read_frames(&[b"\0\0\0\0\0"], true).await.unwrap(), b""[..]);
+        let memory = RequestMemory::new(10 * UNIT, 4 * UNIT);
+        let body = Frames([&b"\x01\0\0\0\x03"[..], b"abc"].into(), true);
+        assert!(read(body, &memory, STALL_LIMIT).await.unwrap().compressed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -279,7 +290,7 @@ mod tests {
             async |frames: &[&'static [u8]], silent| read_frames(frames, silent).await.err().unwrap().code();
         assert_eq!(code(&[], false).await, "no-message");
         assert_eq!(code(&[b"\0\0\0\0\x03ab"], false).await, "no-message");
-        assert_eq!(code(&[b"\x01\0\0\0\x03abc"], false).await, "compressed");
+        assert_eq!(code(&[b"\x02\0\0\0\x03abc"], false).await, "message-flag");
         assert_eq!(code(&[b"\0\0\0\x10\x01"], false).await, "message-too-large");
         assert_eq!(code(&[b"\0\xff\xff\xff\xff"], false).await, "message-too-large");
         assert_eq!(code(&[b"\0\0\0\0\x03ab"], true).await, "stalled");
@@ -312,8 +323,9 @@ mod tests {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         let whole = Frames([&b"\0\0\0\x10\0"[..], &[7_u8; 3 * UNIT], &[7_u8; UNIT]].into(), true);
-        let (message, _) = read(whole, &memory, STALL_LIMIT).await.unwrap();
-        assert_eq!(message.len(), 4 * UNIT);
+        let received = read(whole, &memory, STALL_LIMIT).await.unwrap();
+        assert_eq!(received.message.len(), 4 * UNIT);
+        drop(received);
         for request in waiting {
             assert_eq!(request.await.unwrap().unwrap_err().code(), "stalled");
         }

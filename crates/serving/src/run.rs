@@ -2,17 +2,12 @@
 
 mod configured;
 mod error;
+mod listeners;
 mod readiness;
 mod secrets;
 mod signals;
 
-use std::{
-    future::pending,
-    net::{Ipv4Addr, TcpListener},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use adytum_api::names::SecretName;
 use adytum_init::{
@@ -28,6 +23,7 @@ use tokio::{sync::Notify, time::sleep};
 pub use self::error::ServeError;
 use self::{
     configured::Configured,
+    listeners::Opened,
     secrets::KeyRing,
     signals::{Ending, Hangup},
 };
@@ -39,8 +35,8 @@ use crate::{
     memory,
     models::Models,
     scheduler::Scheduler,
-    server::{Drained, Server, ServerOptions},
-    service::{Inference, Services},
+    server::{Drained, Server},
+    service::{AnswerOptions, Inference, Management, Services},
     tls::TlsSwitch,
 };
 
@@ -66,14 +62,11 @@ pub fn confine(configuration: &MeasuredConfiguration) -> Result<(), ServeError> 
 pub fn run(
     flags: &Flags,
     configuration: Option<&MeasuredConfiguration>,
-    announce: impl FnOnce(&str),
+    announce: impl FnMut(&str),
 ) -> Result<(), ServeError> {
     memory::limit_retention(flags.tensorflow.cores().get());
     for note in flags.tensorflow.check()? {
         tracing::warn!("--{} has no effect here: {}", note.flag, note.reason);
-    }
-    if flags.tensorflow.rest_api_port != 0 {
-        return Err(FlagError::RestApi { port: flags.tensorflow.rest_api_port }.into());
     }
     let allow_plain = match configuration {
         None if flags.allow_plain_models => true,
@@ -95,13 +88,13 @@ pub fn run(
     }?;
     let configured = Configured::read(flags, allow_plain)?;
     // The port is taken first, so that a wrong one is known at once.
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, flags.port))
-        .map_err(|source| ServeError::Listen { port: flags.port, source })?;
+    let socket = flags.tensorflow.grpc_socket_path.as_deref();
+    let opened = Opened::open(flags.port, flags.tensorflow.rest_api_port, socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| ServeError::System { operation: "starting a runtime", source })?;
-    runtime.block_on(serve(flags, configuration, engine, configured, listener, announce))
+    runtime.block_on(serve(flags, configuration, engine, configured, opened, announce))
 }
 
 async fn serve(
@@ -109,8 +102,8 @@ async fn serve(
     configuration: Option<&MeasuredConfiguration>,
     engine: ChosenEngine,
     configured: Configured,
-    listener: TcpListener,
-    announce: impl FnOnce(&str),
+    opened: Opened,
+    mut announce: impl FnMut(&str),
 ) -> Result<(), ServeError> {
     let system = |operation| move |source| ServeError::System { operation, source };
     let mut ending = Ending::handle().map_err(system("handling signals"))?;
@@ -158,13 +151,20 @@ async fn serve(
     let Configured { models: served, options, intervals, server: server_options, .. } = configured;
     let polls = intervals.directories.is_some();
     let manager = Manager::new(models.clone(), engine, options, keys.keys(), served);
-    let services = Services::new(Inference { models: models.clone(), scheduler, memory });
+    let inference = Inference { models: models.clone(), scheduler, memory, options: answers(flags) };
     if tls.is_none() {
         tracing::warn!("no --ssl_config_file: clients are served without TLS");
     }
-    let server = start(listener, tls.clone(), services, server_options)?;
     let Watch { reloads, mut progress, wants_keys } =
         loading::watch(manager, intervals).map_err(system("starting the thread that loads models"))?;
+    let management = Management::new(
+        reloads.clone(),
+        flags.model_root.clone(),
+        flags.model_manager_certificates.iter().map(|digest| digest.0).collect(),
+    );
+    let services = Services::new(inference).with_management(management);
+    let listeners = opened.listeners(tls.as_ref());
+    let server = Server::start(listeners, services, server_options).map_err(system("starting to serve"))?;
     let wanted = renewal.as_ref().map(Renewal::wanted);
     let mut lease = pin!(keep(renewal, ssl_secret, tls, keys, reloads.clone()));
     let mut asking = pin!(ask(wants_keys, wanted.clone()));
@@ -188,6 +188,9 @@ async fn serve(
     server.set_serving(true).await;
     health.set_ready();
     announce(&format!("Running gRPC ModelServer at 0.0.0.0:{} ...", server.address().port()));
+    if let [_, Some(rest), ..] = server.addresses() {
+        announce(&format!("Exporting HTTP/REST API at:localhost:{} ...", rest.port()));
+    }
 
     let end = loop {
         tokio::select! {
@@ -220,14 +223,12 @@ async fn serve(
     end.map_or(Ok(()), |end| Err(InitError::from(end).into()))
 }
 
-fn start(
-    listener: TcpListener,
-    tls: Option<TlsSwitch>,
-    services: Services,
-    options: ServerOptions,
-) -> Result<Server, ServeError> {
-    Server::start(listener, tls, services, options)
-        .map_err(|source| ServeError::System { operation: "starting to serve", source })
+/// How requests are answered.
+fn answers(flags: &Flags) -> AnswerOptions {
+    AnswerOptions {
+        check_method: flags.tensorflow.enable_signature_method_name_check,
+        tensor_content: flags.tensorflow.enable_serialization_as_tensor_content,
+    }
 }
 
 /// On SIGHUP: files are read again, and the broker is asked for what has changed.

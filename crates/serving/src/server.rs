@@ -7,12 +7,14 @@
 
 mod acceptor;
 mod age;
+mod listener;
+mod refused;
 mod root;
 mod worker;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     sync::{
         Arc,
@@ -23,11 +25,16 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::worker::Worker;
-use crate::{scheduler, service::Services, tls::TlsSwitch};
+pub use self::listener::{Listener, Protocols};
+use self::worker::{Endpoint, Worker};
+use crate::{
+    rest::RestOptions,
+    scheduler,
+    service::{NAMES, Services},
+};
 
 /// Connections waiting for a serving thread.
 const HANDOVER: usize = 64;
@@ -46,6 +53,8 @@ pub struct ServerOptions {
     /// A connection ends after this, a tenth more or less, once its requests are
     /// answered; the client opens a new one, which may reach another replica.
     pub connection_age: Option<Duration>,
+    /// What the REST API's flags say.
+    pub rest: RestOptions,
 }
 
 impl ServerOptions {
@@ -57,6 +66,7 @@ impl ServerOptions {
             stream_limit: 256,
             handshake_timeout: Duration::from_secs(10),
             connection_age: None,
+            rest: RestOptions::default(),
         }
     }
 }
@@ -72,7 +82,8 @@ pub enum Drained {
 
 /// A running server.
 pub struct Server {
-    address: SocketAddr,
+    addresses: Vec<Option<SocketAddr>>,
+    services: Services,
     health: HealthReporter,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -80,21 +91,30 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve on `listener`. Health is `NOT_SERVING` until
+    /// Starts to serve on `listeners`. Health is `NOT_SERVING` until
     /// [`Self::set_serving`].
-    pub fn start(
-        listener: TcpListener,
-        tls: Option<TlsSwitch>,
-        services: Services,
-        options: ServerOptions,
-    ) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+    pub fn start(listeners: Vec<Listener>, services: Services, options: ServerOptions) -> io::Result<Self> {
+        let mut addresses = Vec::new();
+        for listener in &listeners {
+            listener.socket.set_nonblocking()?;
+            addresses.push(listener.socket.address()?);
+        }
         let (stop, stopped) = watch::channel(false);
         let health = HealthReporter::new();
         // Nobody else has it yet, so this never waits.
         let _ = set_health(&health, false).now_or_never();
-        let mut server = Self { address, health, stop, threads: Vec::new(), counts: Vec::new() };
+        let mut server = Self {
+            addresses,
+            services: services.clone(),
+            health,
+            stop,
+            threads: Vec::new(),
+            counts: Vec::new(),
+        };
+        let endpoints: Vec<Endpoint> = listeners
+            .iter()
+            .map(|listener| Endpoint { protocols: listener.protocols, tls: listener.tls.clone() })
+            .collect();
         let mut handovers = Vec::new();
         for index in 0..options.threads.get() {
             let (sender, connections) = mpsc::channel(HANDOVER);
@@ -104,15 +124,19 @@ impl Server {
             let worker = Worker {
                 index,
                 connections,
-                tls: tls.clone(),
+                endpoints: endpoints.clone(),
                 services: services.clone(),
                 health: server.health.clone(),
                 options: options.clone(),
             };
             server.spawn(format!("serve-{index}"), move || scheduler::enter_inline(|| worker.run()))?;
         }
-        let limit = options.connection_limit;
-        server.spawn("accept".to_owned(), move || acceptor::run(listener, handovers, limit, stopped))?;
+        let places = Arc::new(Semaphore::new(options.connection_limit));
+        for (place, listener) in listeners.into_iter().enumerate() {
+            let (handovers, places, stopped) = (handovers.clone(), Arc::clone(&places), stopped.clone());
+            let work = move || acceptor::run(listener.socket, place, handovers, places, stopped);
+            server.spawn(format!("accept-{place}"), work)?;
+        }
         Ok(server)
     }
 
@@ -121,13 +145,20 @@ impl Server {
         Ok(())
     }
 
-    /// Where it listens.
+    /// Where its first listener is.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        self.addresses.first().copied().flatten().unwrap_or(unspecified)
+    }
+
+    /// Where its listeners are, in their order; `None` for one without a port.
+    pub fn addresses(&self) -> &[Option<SocketAddr>] {
+        &self.addresses
     }
 
     /// Sets the health of the server and of each of its services.
     pub async fn set_serving(&self, serving: bool) {
+        self.services.set_draining(!serving);
         set_health(&self.health, serving).await;
     }
 
@@ -151,7 +182,7 @@ impl Server {
 
 async fn set_health(health: &HealthReporter, serving: bool) {
     let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for service in ["", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"] {
-        health.set_service_status(service, status).await;
+    for service in [""].iter().chain(&NAMES) {
+        health.set_service_status(*service, status).await;
     }
 }

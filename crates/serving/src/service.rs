@@ -1,75 +1,54 @@
-//! TensorFlow Serving's gRPC services.
+//! The gRPC services: TensorFlow Serving's, and the one of the Open Inference Protocol.
 
-mod metadata;
+pub(crate) mod classify;
+mod management;
+pub(crate) mod metadata;
 mod method;
-mod model_status;
+pub(crate) mod model_status;
 mod predict;
 mod request;
+pub(crate) mod target;
 
-use std::sync::Arc;
-
-use adytum_api::tensorflow::serving::{
-    GetModelStatusRequest, GetModelStatusResponse, ModelSpec, model_service_server::ModelService, model_spec,
-};
-use tonic::{Request, Response, Status};
-
-use crate::{
-    error::RequestError,
-    limits::RequestMemory,
-    models::{Models, VersionChoice},
-    scheduler::Scheduler,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-pub use method::PredictionServer;
+pub use crate::inference::{AnswerOptions, Inference};
+pub use management::{Management, ManagementError};
+pub use method::{InferenceServer, NAMES};
 
 /// The largest request that carries no tensors, in bytes.
 pub const SMALL_MESSAGE: usize = 64 << 10;
 
-/// Everything that answering takes.
-#[derive(Clone)]
-pub struct Inference {
-    pub models: Models,
-    pub scheduler: Scheduler,
-    /// The memory that requests may take.
-    pub memory: RequestMemory,
-}
-
 /// The services.
 #[derive(Clone)]
 pub struct Services {
-    inference: Arc<Inference>,
+    pub(crate) inference: Arc<Inference>,
+    management: Option<Management>,
+    draining: Arc<AtomicBool>,
 }
 
 impl Services {
     /// Services on these models.
     pub fn new(inference: Inference) -> Self {
-        Self { inference: Arc::new(inference) }
+        Self { inference: Arc::new(inference), management: None, draining: Arc::default() }
     }
-}
 
-/// The model and version that a request is for.
-struct Target {
-    name: String,
-    version: VersionChoice,
-    signature: String,
-}
+    /// The services, with changes of the configuration by clients.
+    #[must_use]
+    pub fn with_management(mut self, management: Management) -> Self {
+        self.management = Some(management);
+        self
+    }
 
-fn target(specification: Option<ModelSpec>) -> Result<Target, RequestError> {
-    let specification = specification.ok_or(RequestError::MissingModelSpec)?;
-    let version = match specification.version_choice {
-        None => VersionChoice::Latest,
-        Some(model_spec::VersionChoice::Version(version)) => VersionChoice::Number(version),
-        Some(model_spec::VersionChoice::VersionLabel(label)) => VersionChoice::Label(label),
-    };
-    Ok(Target { name: specification.name, version, signature: specification.signature_name })
-}
+    /// Whether each model answers requests, and the server does not end.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.inference.models.all_ready()
+    }
 
-#[tonic::async_trait]
-impl ModelService for Services {
-    async fn get_model_status(
-        &self,
-        request: Request<GetModelStatusRequest>,
-    ) -> Result<Response<GetModelStatusResponse>, Status> {
-        Ok(Response::new(model_status::model_status(&self.inference.models, request.into_inner())?))
+    /// The server does not take requests for long any more.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
     }
 }

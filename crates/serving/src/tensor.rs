@@ -5,6 +5,7 @@ mod data_type;
 mod decode;
 mod encode;
 mod error;
+mod raw;
 mod specification;
 mod values;
 
@@ -15,4 +16,5 @@ pub use data_type::{from_tensorflow, to_tensorflow};
 pub use decode::EncodedTensor;
 pub use encode::encode;
 pub use error::TensorError;
-pub use specification::{NotATensor, Signature, TensorSpecification};
+pub use raw::{RawError, decode_raw, encode_raw};
+pub use specification::{Fitted, NotATensor, Signature, TensorSpecification};

@@ -1,5 +1,7 @@
 //! TLS from TensorFlow Serving's `SSLConfig`.
 
+mod certificate;
+mod clients;
 pub mod ssl_config;
 
 #[cfg(test)]
@@ -8,16 +10,19 @@ mod tests;
 use std::sync::Arc;
 
 use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::aws_lc_rs,
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    server::NoServerSessionStorage,
+    sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
 };
 
 use tokio::sync::watch;
 
 use crate::text_format::TextError;
+use certificate::Certificate;
+use clients::Clients;
 use ssl_config::SslConfig;
 
 /// The reason why no TLS can be served with an `SSLConfig`.
@@ -61,23 +66,52 @@ impl TlsError {
 /// What new connections of a server get, which may be replaced while it runs;
 /// those that are open keep what they have. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct TlsSwitch(Arc<watch::Sender<Arc<ServerConfig>>>);
+pub struct TlsSwitch(Arc<watch::Sender<Configurations>>);
+
+/// The same configuration for each kind of listener: only the protocols differ that the handshake
+/// offers (ALPN).
+#[derive(Debug)]
+struct Configurations {
+    grpc: Arc<ServerConfig>,
+    web: Arc<ServerConfig>,
+}
+
+impl Configurations {
+    fn new(configuration: Arc<ServerConfig>) -> Self {
+        let mut web = configuration.as_ref().clone();
+        web.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self { grpc: configuration, web: web.into() }
+    }
+}
 
 impl TlsSwitch {
     /// With this to begin with.
     pub fn new(configuration: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(watch::Sender::new(configuration)))
+        Self(Arc::new(watch::Sender::new(Configurations::new(configuration))))
     }
 
     /// What the next connection gets.
-    pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.borrow())
+    pub(crate) fn current(&self, alpn: Alpn) -> Arc<ServerConfig> {
+        let configurations = self.0.borrow();
+        Arc::clone(match alpn {
+            Alpn::Http2 => &configurations.grpc,
+            Alpn::Any => &configurations.web,
+        })
     }
 
     /// From now on new connections get this.
     pub fn replace(&self, configuration: Arc<ServerConfig>) {
-        self.0.send_replace(configuration);
+        self.0.send_replace(Configurations::new(configuration));
     }
+}
+
+/// What a handshake offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alpn {
+    /// HTTP/2 only.
+    Http2,
+    /// HTTP/2 and HTTP/1.1.
+    Any,
 }
 
 /// The configuration of a server: TLS 1.3 only, HTTP/2 only, no resumption, no
@@ -96,25 +130,34 @@ pub fn server_configuration(ssl: &SslConfig) -> Result<ServerConfig, TlsError> {
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable("protocol version")(error.to_string()))?;
     let builder = if ssl.client_verify {
-        let mut roots = RootCertStore::empty();
-        for certificate in self::certificates("custom_ca", &ssl.custom_ca)? {
-            roots.add(certificate).map_err(|error| unusable("custom_ca")(error.to_string()))?;
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|error| unusable("custom_ca")(error.to_string()))?;
-        builder.with_client_cert_verifier(verifier)
+        let known = self::certificates("custom_ca", &ssl.custom_ca)?;
+        let clients = Clients::new(known, &provider).map_err(unusable("custom_ca"))?;
+        builder.with_client_cert_verifier(Arc::new(clients))
     } else {
         builder.with_no_client_auth()
     };
-    let mut configuration = builder
-        .with_single_cert(certificates, key)
-        .map_err(|error| unusable("server_key and server_cert")(error.to_string()))?;
+    let pair = pair(certificates, key, &provider).map_err(unusable("server_key and server_cert"))?;
+    let mut configuration = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     configuration.alpn_protocols = vec![b"h2".to_vec()];
     configuration.send_tls13_tickets = 0;
     configuration.session_storage = Arc::new(NoServerSessionStorage {});
     configuration.max_early_data_size = 0;
     Ok(configuration)
+}
+
+/// The server's certificates and the key of the first one, which may be of any version.
+fn pair(
+    certificates: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, String> {
+    let key = provider.key_provider.load_private_key(key).map_err(|error| error.to_string())?;
+    let first = certificates.first().ok_or("there is no certificate")?;
+    let certificate = Certificate::read(first).map_err(|error| error.to_string())?;
+    if key.public_key().is_some_and(|public| public != certificate.public_key()) {
+        return Err("the certificate is of another key".to_owned());
+    }
+    Ok(CertifiedKey::new(certificates, key))
 }
 
 fn certificates(field: &'static str, text: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

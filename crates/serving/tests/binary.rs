@@ -302,8 +302,6 @@ fn what_cannot_be_served_ends_with_its_reason() {
     assert!(output.contains("no-model-named"), "{output}");
     let (_, output) = failure(base.path(), &[allow, "--model_root=/nowhere"]);
     assert!(output.contains("model-outside-root"), "{output}");
-    let (_, output) = failure(base.path(), &[allow, "--rest_api_port=8501"]);
-    assert!(output.contains("REST API is not offered yet"), "{output}");
     let (code, output) = failure(base.path(), &[allow, "--no_such_flag"]);
     assert!(code != Some(0) && output.contains("--no_such_flag"), "{output}");
     let (_, output) = failure(base.path(), &[allow, "--ssl_config_file=/nonexistent/tls.cfg"]);

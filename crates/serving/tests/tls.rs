@@ -7,10 +7,11 @@ mod fixture;
 use std::{net::SocketAddr, sync::Arc};
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
-use adytum_serving::tls::ssl_config::SslConfig;
+use adytum_serving::tls::{server_configuration, ssl_config::SslConfig};
 use fixture::{
     onnx,
     server::{Running, client_tls, float_tensor, limits, request, start, tls_channel},
+    version_1::version_1,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
@@ -132,4 +133,79 @@ async fn client_certificates_are_required_where_the_configuration_says_so() {
     assert_eq!(ask(tls_channel(address, tls(Some(&client))).await).await.unwrap(), [2.0, 4.0, 6.0]);
     assert!(ask(tls_channel(address, tls(None)).await).await.is_err());
     assert!(ask(tls_channel(address, tls(Some(&stranger))).await).await.is_err());
+}
+
+/// The TLS of a client that shows this certificate, whatever version it has.
+fn showing(server: &rcgen::Certificate, shown: Vec<u8>, key: &KeyPair) -> Arc<rustls::ClientConfig> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let key = provider.key_provider.load_private_key(key.serialize_der().try_into().unwrap()).unwrap();
+    let pair = rustls::sign::CertifiedKey::new(vec![shown.into()], key);
+    let mut configuration = client_tls(std::slice::from_ref(server));
+    configuration.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(pair));
+    Arc::new(configuration)
+}
+
+fn pem(der: &[u8]) -> String {
+    let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
+    format!("-----BEGIN CERTIFICATE-----\n{encoded}\n-----END CERTIFICATE-----\n")
+}
+
+#[tokio::test]
+async fn client_certificates_of_every_make_are_taken_or_refused() {
+    let (mut ssl, server) = self_signed();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let lone = rcgen::generate_simple_self_signed(["lone".to_owned()]).unwrap();
+    ssl.client_verify = true;
+    ssl.custom_ca = format!("{}{}", authority.pem(), lone.cert.pem());
+    let running = serving(&ssl);
+    let address = running.server.address();
+    let answers = async |shown: Vec<u8>, key: &KeyPair| {
+        ask(tls_channel(address, showing(&server, shown, key)).await).await.is_ok()
+    };
+
+    // Of version 1, signed by an authority.
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
+    let signed = params.signed_by(&key, &authority).unwrap();
+    let old = version_1(signed.der(), authority.key());
+    assert!(answers(old.clone(), &key).await);
+    // Signed by another key in the authority's name, or shown without its own key.
+    let other = KeyPair::generate().unwrap();
+    assert!(!answers(version_1(signed.der(), &other), &key).await);
+    assert!(!answers(old, &other).await);
+
+    // Self-signed and in custom_ca itself: taken, but nothing that it signs.
+    assert!(answers(lone.cert.der().to_vec(), &lone.signing_key).await);
+    let lone_params = CertificateParams::new(vec!["lone".to_owned()]).unwrap();
+    let issuer = rcgen::Issuer::from_params(&lone_params, &lone.signing_key);
+    let params = CertificateParams::new(vec!["guest".to_owned()]).unwrap();
+    let guest = params.signed_by(&key, &issuer).unwrap();
+    assert!(!answers(guest.der().to_vec(), &key).await);
+    assert!(!answers(version_1(guest.der(), &lone.signing_key), &key).await);
+
+    // Self-signed of version 1.
+    let old = version_1(lone.cert.der(), &lone.signing_key);
+    assert!(!answers(old.clone(), &lone.signing_key).await, "another certificate of the same key");
+    ssl.custom_ca = pem(&old);
+    running.tls.as_ref().unwrap().replace(Arc::new(server_configuration(&ssl).unwrap()));
+    assert!(answers(old, &lone.signing_key).await);
+    let stranger = rcgen::generate_simple_self_signed(["lone".to_owned()]).unwrap();
+    assert!(!answers(stranger.cert.der().to_vec(), &stranger.signing_key).await);
+    assert!(!answers(version_1(stranger.cert.der(), &stranger.signing_key), &stranger.signing_key).await);
+}
+
+#[test]
+fn a_server_certificate_may_be_of_version_1() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let old = pem(&version_1(certified.cert.der(), &certified.signing_key));
+    let ssl = SslConfig {
+        server_key: certified.signing_key.serialize_pem().into(),
+        server_cert: old.clone(),
+        ..SslConfig::default()
+    };
+    server_configuration(&ssl).unwrap();
+    let other = SslConfig { server_key: KeyPair::generate().unwrap().serialize_pem().into(), ..ssl };
+    assert!(server_configuration(&other).unwrap_err().to_string().contains("of another key"));
 }

@@ -16,7 +16,9 @@ use std::{
 use adytum_api::tensorflow::{
     DataType, SignatureDef, TensorInfo, TensorProto, TensorShapeProto,
     serving::{
-        GetModelMetadataRequest, GetModelMetadataResponse, PredictRequest, PredictResponse, SignatureDefMap,
+        ClassificationRequest, ClassificationResponse, GetModelMetadataRequest, GetModelMetadataResponse,
+        MultiInferenceRequest, MultiInferenceResponse, PredictRequest, PredictResponse, RegressionRequest,
+        RegressionResponse, SignatureDefMap,
         prediction_service_server::{PredictionService, PredictionServiceServer},
     },
     tensor_shape_proto::Dim,
@@ -150,6 +152,24 @@ impl PredictionService for Service {
         let any = prost_types::Any { type_url: String::new(), value: map.encode_to_vec() };
         let metadata = [("signature_def".to_owned(), any)].into();
         Ok(Response::new(GetModelMetadataResponse { model_spec: None, metadata }))
+    }
+
+    async fn classify(
+        &self,
+        _: Request<ClassificationRequest>,
+    ) -> Result<Response<ClassificationResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn regress(&self, _: Request<RegressionRequest>) -> Result<Response<RegressionResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn multi_inference(
+        &self,
+        _: Request<MultiInferenceRequest>,
+    ) -> Result<Response<MultiInferenceResponse>, Status> {
+        Err(Status::unimplemented(""))
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use adytum_client::{Client, ClientError, ClientOptions, ImageInput, ModelSelector, ServerAddress};
+use adytum_client::{
+    Client, ClientError, ClientIdentity, ClientOptions, ImageInput, ModelSelector, ServerAddress,
+};
 
 /// Which server and which model.
 #[derive(Debug, clap::Args)]
@@ -18,6 +20,12 @@ pub(crate) struct Target {
     /// The name in the server's certificate, where it isn't the host of --server.
     #[arg(long, value_name = "NAME", requires = "crt")]
     server_name: Option<String>,
+    /// The client's own certificate in PEM, for a server that asks for one.
+    #[arg(long, value_name = "FILE", requires_all = ["crt", "client_key"])]
+    client_crt: Option<PathBuf>,
+    /// The key of --client-crt in PEM.
+    #[arg(long, value_name = "FILE", requires = "client_crt")]
+    client_key: Option<PathBuf>,
     /// The longest time a request may take.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
     timeout: Duration,
@@ -35,11 +43,16 @@ pub(crate) struct Target {
     input: Option<String>,
 }
 
+fn identity((certificate, key): (PathBuf, PathBuf)) -> ClientIdentity {
+    ClientIdentity { certificate, key }
+}
+
 impl Target {
     /// How to connect.
     pub(crate) fn options(&self) -> ClientOptions {
         ClientOptions {
             certificate: self.crt.clone(),
+            identity: self.client_crt.clone().zip(self.client_key.clone()).map(identity),
             server_name: self.server_name.clone(),
             timeout: self.timeout,
         }

@@ -14,9 +14,12 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature},
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature,
+        verify_tls13_signature_with_raw_key,
+    },
     pki_types::{
-        CertificateDer, ServerName, UnixTime,
+        CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
         pem::{self, PemObject},
     },
     server::ParsedCertificate,
@@ -173,12 +176,13 @@ impl TrustedCertificates {
         let malformed = |problem: String| TrustError::Malformed { problem };
         let (_, parsed) =
             parse_x509_certificate(certificate).map_err(|error| malformed(error.to_string()))?;
-        let for_webpki =
-            ParsedCertificate::try_from(certificate).map_err(|error| malformed(error.to_string()))?;
+        // It reads version 3 only. A certificate of version 1 can be one of the file itself.
+        let for_webpki = ParsedCertificate::try_from(certificate);
         let pinned = self.pinned.iter().any(|trusted| trusted == certificate);
         if !pinned {
+            let for_webpki = for_webpki.as_ref().map_err(|error| malformed(error.to_string()))?;
             verify_server_cert_signed_by_trust_anchor(
-                &for_webpki,
+                for_webpki,
                 &self.authorities,
                 intermediates,
                 now,
@@ -195,7 +199,8 @@ impl TrustedCertificates {
             })?;
         }
         validity(&parsed, now)?;
-        if verify_server_name(&for_webpki, name).is_ok() || subject_names(&parsed, name) {
+        let named = for_webpki.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok());
+        if named || subject_names(&parsed, name) {
             Ok(())
         } else {
             Err(TrustError::WrongName { wanted: name.to_str().into_owned(), presented: names(&parsed) })
@@ -258,6 +263,13 @@ impl ServerCertVerifier for TrustedCertificates {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if ParsedCertificate::try_from(certificate).is_err()
+            && let Ok((_, parsed)) = parse_x509_certificate(certificate)
+        {
+            // Version 1. What it holds was verified before.
+            let key = SubjectPublicKeyInfoDer::from(parsed.subject_pki.raw);
+            return verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms);
+        }
         verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{ConnectError, ServerAddress, TargetError, TrustedCertificates};
+use super::{ClientIdentity, ConnectError, ServerAddress, TargetError, TrustedCertificates};
 
 /// How long TCP and TLS together may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -36,10 +36,12 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// With `certificate` TLS 1.3 that trusts this file only, else plain TCP.
+    /// With `certificate` TLS 1.3 that trusts this file only, else plain TCP. `identity` is shown
+    /// if the server asks for it.
     pub(crate) fn new(
         server: ServerAddress,
         certificate: Option<&Path>,
+        identity: Option<&ClientIdentity>,
         server_name: Option<&str>,
     ) -> Result<Self, TargetError> {
         let tls = match certificate {
@@ -50,7 +52,7 @@ impl Connector {
                     text: name.to_owned(),
                     problem: "its host is not a name that a certificate can have",
                 })?;
-                Some((TlsConnector::from(Arc::new(tls_config(path)?)), name))
+                Some((TlsConnector::from(Arc::new(tls_config(path, identity)?)), name))
             }
         };
         Ok(Self { server, tls })
@@ -101,9 +103,10 @@ impl tower::Service<Uri> for Connector {
     }
 }
 
-fn tls_config(certificate: &Path) -> Result<ClientConfig, TargetError> {
+fn tls_config(certificate: &Path, identity: Option<&ClientIdentity>) -> Result<ClientConfig, TargetError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let trusted = TrustedCertificates::read(certificate, &provider)?;
+    let shown = identity.map(|identity| identity.read(&provider)).transpose()?;
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| TargetError::CertificateFile {
@@ -113,6 +116,9 @@ fn tls_config(certificate: &Path) -> Result<ClientConfig, TargetError> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(trusted))
         .with_no_client_auth();
+    if let Some(shown) = shown {
+        config.client_auth_cert_resolver = shown;
+    }
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)

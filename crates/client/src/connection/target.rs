@@ -18,6 +18,11 @@ pub enum TargetError {
     /// Do: give the server's certificate in PEM (`--crt`).
     #[error("{}: {problem}; give the server's certificate in PEM", path.display())]
     CertificateFile { path: PathBuf, problem: String },
+    /// The file with the client's own certificate or key can't be used.
+    ///
+    /// Do: give the client's certificate and its key in PEM (`--client-crt`, `--client-key`).
+    #[error("{}: {problem}; give the client's certificate and its key in PEM", path.display())]
+    ClientFile { path: PathBuf, problem: String },
 }
 
 impl TargetError {
@@ -26,6 +31,7 @@ impl TargetError {
         match self {
             Self::Address { .. } => "bad-address",
             Self::CertificateFile { .. } => "bad-certificate-file",
+            Self::ClientFile { .. } => "bad-client-certificate-file",
         }
     }
 }

@@ -27,10 +27,11 @@ pub struct PccsSource {
 
 impl PccsSource {
     /// The PCCS at this URL: `http://host:8081`, or with the path that other
-    /// software wants written, `https://host:8081/sgx/certification/v4/`.
+    /// software wants written, `https://host:8081/sgx/certification/v4/`. A path of version 3,
+    /// which the reference deployment has, means the same service: version 4 is asked.
     pub fn new(url: &str) -> Result<Self, CollateralError> {
         let Base { url: base, host } = Base::new(url)?;
-        let base = ["/sgx/certification/v4", "/tdx/certification/v4"]
+        let base = ["/sgx/certification/v4", "/tdx/certification/v4", "/sgx/certification/v3"]
             .into_iter()
             .find_map(|path| base.strip_suffix(path))
             .unwrap_or(&base);

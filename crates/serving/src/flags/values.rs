@@ -88,3 +88,23 @@ pub(super) fn parse_channel_arguments(text: &str) -> Result<ChannelArguments, St
     }
     Ok(arguments)
 }
+
+/// The SHA-256 of a certificate in DER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateDigest(pub [u8; 32]);
+
+/// Reads 64 hexadecimal digits, with or without colons between pairs, as `openssl x509
+/// -fingerprint -sha256` writes them.
+pub(super) fn parse_digest(text: &str) -> Result<CertificateDigest, String> {
+    let digits: String = text.chars().filter(|character| *character != ':').collect();
+    let mut digest = [0; 32];
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != digest.len() || !rest.is_empty() {
+        return Err(format!("expected 64 hexadecimal digits, found {}", digits.chars().count()));
+    }
+    for (byte, pair) in digest.iter_mut().zip(pairs) {
+        let pair = std::str::from_utf8(pair).unwrap_or_default();
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| "expected hexadecimal digits".to_owned())?;
+    }
+    Ok(CertificateDigest(digest))
+}

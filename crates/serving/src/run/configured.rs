@@ -12,6 +12,7 @@ use crate::{
     },
     models::Resources,
     monitoring::MonitoringConfig,
+    rest::RestOptions,
     server::ServerOptions,
 };
 
@@ -80,6 +81,10 @@ impl Configured {
                 connection_limit: flags.max_connections.get(),
                 connection_age: Some(age).filter(|age| !age.is_zero()),
                 stream_limit: channel.streams.unwrap_or(usual.stream_limit),
+                rest: RestOptions {
+                    timeout: Duration::from_millis(tensorflow.rest_api_timeout_in_ms.into()),
+                    any_origin: tensorflow.rest_api_enable_cors_support,
+                },
                 ..usual
             },
             message_bytes: channel.message_length.unwrap_or(flags.max_message_bytes),

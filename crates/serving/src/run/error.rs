@@ -37,6 +37,17 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+    /// The server can't listen on its Unix socket.
+    ///
+    /// Do: choose another path with `--grpc_socket_path`, or end the process that has this one.
+    ///
+    /// Retry: later
+    #[error("--grpc_socket_path {}: {source}", path.display())]
+    ListenUnix {
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The file of the `SSLConfig` can't be read.
     ///
     /// Do: check the path in `--ssl_config_file`, and that the server's user may read it.
@@ -116,6 +127,7 @@ impl ServeError {
             Self::Flag(error) => error.code(),
             Self::Init(error) => error.code(),
             Self::Listen { .. } => "listen",
+            Self::ListenUnix { .. } => "listen-unix",
             Self::SslConfigFile { .. } => "ssl-config-unreadable",
             Self::Destination { .. } => "secret-destination",
             Self::Tls(error) => error.code(),

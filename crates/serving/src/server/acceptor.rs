@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::{TcpListener, TcpStream},
     pin::pin,
     sync::{
         Arc,
@@ -13,22 +12,27 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit as Permit, Semaphore, mpsc, watch};
 
-use super::worker::Accepted;
+use super::{
+    listener::{Accepted, AsyncSocket, Socket},
+    worker::Handed,
+};
 use crate::connection::Place;
 
 /// After a failed accept (no file descriptors left, say) this long is waited.
 const PAUSE: Duration = Duration::from_millis(50);
 
-type Handover = (mpsc::Sender<Accepted>, Arc<AtomicUsize>);
+pub(super) type Handover = (mpsc::Sender<Handed>, Arc<AtomicUsize>);
 
 /// Runs until `stop` says so. Serving threads learn from its end, which drops the
 /// `handovers`, that no more connections come: only then are the clients of the
 /// open ones sent away, so that they find the port closed when they connect again,
-/// and not a connection that no thread accepts.
+/// and not a connection that no thread accepts. `place` is the listener's among all,
+/// `places` are those of the connections of all listeners.
 pub(super) fn run(
-    listener: TcpListener,
+    listener: Socket,
+    place: usize,
     handovers: Vec<Handover>,
-    limit: usize,
+    places: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -38,7 +42,7 @@ pub(super) fn run(
             return;
         }
     };
-    let acceptor = Acceptor { handovers, places: Arc::new(Semaphore::new(limit)) };
+    let acceptor = Acceptor { listener: place, handovers, places };
     runtime.block_on(acceptor.run(listener, async {
         // An error means that the server itself is gone.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -46,13 +50,14 @@ pub(super) fn run(
 }
 
 struct Acceptor {
+    listener: usize,
     handovers: Vec<Handover>,
     places: Arc<Semaphore>,
 }
 
 impl Acceptor {
-    async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let listener = match tokio::net::TcpListener::from_std(listener) {
+    async fn run(&self, listener: Socket, stop: impl Future<Output = ()>) {
+        let listener = match listener.into_async() {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::error!(%error, "connections can't be accepted");
@@ -85,18 +90,17 @@ impl Acceptor {
     }
 
     /// The next connection, once there is a place for it.
-    async fn accept(&self, listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, Permit)> {
+    async fn accept(&self, listener: &AsyncSocket) -> io::Result<(Accepted, Permit)> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream.into_std()?, place))
+        Ok((listener.accept().await?, place))
     }
 
     /// The connections that the kernel has made already: a port that is closed
     /// resets them, whatever their clients have sent.
-    async fn accept_waiting(&self, listener: &TcpListener) {
+    async fn accept_waiting(&self, listener: &Socket) {
         while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(%error, "a connection that waits is not accepted");
@@ -110,9 +114,8 @@ impl Acceptor {
     }
 
     /// Gives a connection to a thread; false if there is none any more.
-    async fn hand_over(&self, stream: TcpStream, permit: Permit) -> bool {
-        // Answers are written whole: waiting for more to send only delays them.
-        if let Err(error) = stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)) {
+    async fn hand_over(&self, stream: Accepted, permit: Permit) -> bool {
+        if let Err(error) = stream.prepare() {
             tracing::debug!(%error, "a connection was lost");
             return true;
         }
@@ -122,7 +125,7 @@ impl Acceptor {
             return false;
         };
         let place = Place::new(Arc::clone(count), permit);
-        if thread.send(Accepted { stream, place }).await.is_err() {
+        if thread.send(Handed { stream, place, listener: self.listener }).await.is_err() {
             tracing::error!("a serving thread is gone");
             return false;
         }

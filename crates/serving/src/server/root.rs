@@ -5,29 +5,68 @@ use std::{
     task::{Context, Poll},
 };
 
-use adytum_api::tensorflow::serving::model_service_server::ModelServiceServer;
-use tonic::{body::Body, server::NamedService, service::Routes};
+use http::header::CONTENT_TYPE;
+use tonic::{body::Body, service::Routes};
 use tonic_health::{
     pb::health_server::HealthServer,
     server::{HealthReporter, HealthService},
 };
 use tower::Service;
 
-use crate::service::{PredictionServer, SMALL_MESSAGE, Services};
+use super::Protocols;
+use crate::{
+    rest::{Rest, RestOptions},
+    service::{InferenceServer, NAMES, Services},
+};
 
-/// Predictions go the shortest way, everything else through tonic's router.
+/// Inference goes the shortest way, everything else through tonic's router.
 #[derive(Clone)]
 pub(super) struct Root {
-    prediction: PredictionServer,
+    protocols: Protocols,
+    inference: InferenceServer,
+    rest: Rest,
     others: Routes,
 }
 
 impl Root {
-    pub(super) fn new(services: Services, health: HealthReporter) -> Self {
-        let prediction = PredictionServer::new(services.clone());
-        let model = ModelServiceServer::new(services).max_decoding_message_size(SMALL_MESSAGE);
+    pub(super) fn new(
+        services: Services,
+        health: HealthReporter,
+        protocols: Protocols,
+        rest: RestOptions,
+    ) -> Self {
         let health = HealthServer::new(HealthService::from_health_reporter(health));
-        Self { prediction, others: Routes::new(model).add_service(health).prepare() }
+        let reflection = || {
+            let configured = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(adytum_api::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            NAMES.iter().fold(configured, |reflection, name| reflection.with_service_name(*name))
+        };
+        let mut others = Routes::new(health);
+        // Clients ask by the older name too.
+        match (reflection().build_v1(), reflection().build_v1alpha()) {
+            (Ok(current), Ok(older)) => others = others.add_service(current).add_service(older),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no server reflection"),
+        }
+        Self {
+            protocols,
+            inference: InferenceServer::new(services.clone()),
+            rest: Rest::new(services, rest),
+            others: others.prepare(),
+        }
+    }
+
+    /// Whether the REST API answers.
+    fn is_rest(&self, request: &http::Request<Body>) -> bool {
+        match self.protocols {
+            Protocols::Grpc => false,
+            Protocols::Rest => true,
+            Protocols::Both => {
+                let content_type = request.headers().get(CONTENT_TYPE);
+                !content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+            }
+        }
     }
 }
 
@@ -42,9 +81,12 @@ impl Service<http::Request<Body>> for Root {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/'));
-        if service.is_some_and(|(name, _)| name == PredictionServer::NAME) {
-            let answer = self.prediction.call(request);
+        if self.is_rest(&request) {
+            let rest = self.rest.clone();
+            return Box::pin(async move { Ok(rest.answer(request).await) });
+        }
+        if InferenceServer::answers(request.uri().path()) {
+            let answer = self.inference.call(request);
             Box::pin(async { answer.await.map_err(Into::into) })
         } else {
             let answer = self.others.call(request);

@@ -4,14 +4,14 @@ use std::{future::pending, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use tokio::{
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 use tonic_health::server::HealthReporter;
 
-use super::{ServerOptions, age, root::Root};
+use super::{Protocols, ServerOptions, age, listener::Accepted, refused, root::Root};
 use crate::{
     connection::{Connection, Place},
     service::Services,
@@ -33,17 +33,29 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// then gets HTTP/2's GOAWAY, and knows that nothing was lost.
 const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
+/// How each HTTP/2 connection begins (RFC 9113, section 3.4), as far as no other method does.
+const HTTP2_PREFACE: [u8; 4] = *b"PRI ";
+
 /// What a serving thread gets of an accepted connection.
-pub(super) struct Accepted {
-    pub(super) stream: std::net::TcpStream,
+pub(super) struct Handed {
+    pub(super) stream: Accepted,
     pub(super) place: Place,
+    /// Which of [`Worker::endpoints`] it came by.
+    pub(super) listener: usize,
+}
+
+/// What a serving thread knows of a listener.
+#[derive(Clone)]
+pub(super) struct Endpoint {
+    pub(super) protocols: Protocols,
+    pub(super) tls: Option<TlsSwitch>,
 }
 
 /// What a serving thread works with.
 pub(super) struct Worker {
     pub(super) index: usize,
-    pub(super) connections: mpsc::Receiver<Accepted>,
-    pub(super) tls: Option<TlsSwitch>,
+    pub(super) connections: mpsc::Receiver<Handed>,
+    pub(super) endpoints: Vec<Endpoint>,
     pub(super) services: Services,
     pub(super) health: HealthReporter,
     pub(super) options: ServerOptions,
@@ -65,14 +77,24 @@ impl Worker {
             .max_concurrent_streams(self.options.stream_limit)
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT));
-        let root = Root::new(self.services.clone(), self.health.clone());
+        let endpoints: Vec<(Endpoint, Root)> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| {
+                let (services, health) = (self.services.clone(), self.health.clone());
+                let root = Root::new(services, health, endpoint.protocols, self.options.rest.clone());
+                (endpoint.clone(), root)
+            })
+            .collect();
         let (leave, leaving) = watch::channel(false);
         let mut served = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.connections.recv() => {
                     let Some(accepted) = accepted else { break };
-                    served.spawn(self.connection(accepted, server.clone(), root.clone(), leaving.clone()));
+                    let Some((endpoint, root)) = endpoints.get(accepted.listener) else { continue };
+                    let root = root.clone();
+                    served.spawn(self.connection(accepted, endpoint, server.clone(), root, leaving.clone()));
                 }
                 Some(_) = served.join_next(), if !served.is_empty() => {}
             }
@@ -86,12 +108,14 @@ impl Worker {
     /// order once it should be `leaving`.
     fn connection(
         &self,
-        accepted: Accepted,
+        accepted: Handed,
+        endpoint: &Endpoint,
         server: tonic::transport::Server,
         root: Root,
         mut leaving: watch::Receiver<bool>,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current()));
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let tls = endpoint.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current(endpoint.protocols.alpn())));
+        let protocols = endpoint.protocols;
         let (timeout, age) = (self.options.handshake_timeout, self.options.connection_age);
         async move {
             let shaken = tokio::select! {
@@ -109,6 +133,10 @@ impl Worker {
                     return;
                 }
             };
+            // One that is HTTP/2 for certain gets HTTP/2's GOAWAY when the server ends, even
+            // before its first request was read.
+            let http1 = protocols != Protocols::Grpc && !connection.is_http2();
+            let server = server.accept_http1(http1);
             let (taken, was_taken) = oneshot::channel();
             let end = async move {
                 // An end that comes before tonic has taken the connection would
@@ -137,23 +165,28 @@ impl Worker {
 
 /// Shakes hands, or without TLS waits for a first byte: a connection on which
 /// nothing was said holds up neither a place nor the server's end.
-async fn shake_hands(accepted: Accepted, tls: Option<TlsAcceptor>) -> Option<Connection> {
-    let Accepted { stream, place } = accepted;
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::warn!(%error, "a connection was lost on its way to its thread");
-            return None;
+async fn shake_hands(accepted: Handed, tls: Option<TlsAcceptor>) -> Option<Connection> {
+    let Handed { stream, place, .. } = accepted;
+    let lost = |error| tracing::warn!(%error, "a connection was lost on its way to its thread");
+    let stream = match stream {
+        Accepted::Tcp(stream) => TcpStream::from_std(stream).map_err(lost).ok()?,
+        Accepted::Unix(stream) => {
+            let stream = UnixStream::from_std(stream).map_err(lost).ok()?;
+            stream.readable().await.ok()?;
+            return Some(Connection::unix(stream, place));
         }
     };
     let Some(tls) = tls else {
         stream.readable().await.ok()?;
-        return Some(Connection::plain(stream, place));
+        let mut first = [0; HTTP2_PREFACE.len()];
+        let is_http2 = stream.peek(&mut first).await.is_ok() && first == HTTP2_PREFACE;
+        return Some(Connection::plain(stream, is_http2, place));
     };
+    let address = stream.peer_addr().ok();
     match tls.accept(stream).await {
         Ok(stream) => Some(Connection::tls(stream, place)),
         Err(error) => {
-            tracing::debug!(%error, "a TLS handshake failed");
+            refused::log(address, &error);
             None
         }
     }

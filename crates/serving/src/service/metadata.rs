@@ -11,17 +11,18 @@ use adytum_api::tensorflow::{
 };
 use prost::Message;
 
-use super::target;
+use super::{classify::method_name, target::target};
 use crate::{
     error::RequestError,
-    models::{Method, Models},
+    inference::inputs::request_inputs,
+    models::{Models, Servable},
     tensor::{TensorSpecification, to_tensorflow},
 };
 
 const SIGNATURE_DEFINITION: &str = "signature_def";
 const TYPE_URL: &str = "type.googleapis.com/tensorflow.serving.SignatureDefMap";
 
-pub(super) fn metadata(
+pub(crate) fn metadata(
     models: &Models,
     request: GetModelMetadataRequest,
 ) -> Result<GetModelMetadataResponse, RequestError> {
@@ -33,18 +34,7 @@ pub(super) fn metadata(
         return Err(RequestError::MetadataField { name });
     }
     let servable = models.servable(&target.name, &target.version)?;
-    let describe = |tensors: &[TensorSpecification]| {
-        tensors.iter().map(|tensor| (tensor.name.clone(), tensor_info(tensor))).collect()
-    };
-    let definitions = servable.signatures().iter().map(|(name, signature)| {
-        let definition = SignatureDef {
-            inputs: describe(&signature.inputs),
-            outputs: describe(&signature.outputs),
-            method_name: method_name(&signature.method),
-        };
-        (name.clone(), definition)
-    });
-    let map = SignatureDefMap { signature_def: definitions.collect() };
+    let map = signatures(&servable);
     let any = prost_types::Any { type_url: TYPE_URL.to_owned(), value: map.encode_to_vec() };
     Ok(GetModelMetadataResponse {
         model_spec: Some(ModelSpec {
@@ -56,13 +46,20 @@ pub(super) fn metadata(
     })
 }
 
-fn method_name(method: &Method) -> String {
-    match method {
-        Method::Predict => "tensorflow/serving/predict".to_owned(),
-        Method::Classify => "tensorflow/serving/classify".to_owned(),
-        Method::Regress => "tensorflow/serving/regress".to_owned(),
-        Method::Other(name) => name.clone(),
-    }
+/// The signatures of a model, as its metadata tells them.
+pub(crate) fn signatures(servable: &Servable) -> SignatureDefMap {
+    let describe = |tensors: &[TensorSpecification]| {
+        tensors.iter().map(|tensor| (tensor.name.clone(), tensor_info(tensor))).collect()
+    };
+    let definitions = servable.signatures().iter().map(|(name, signature)| {
+        let definition = SignatureDef {
+            inputs: describe(&request_inputs(signature)),
+            outputs: describe(&signature.outputs),
+            method_name: method_name(&signature.method).to_owned(),
+        };
+        (name.clone(), definition)
+    });
+    SignatureDefMap { signature_def: definitions.collect() }
 }
 
 fn tensor_info(tensor: &TensorSpecification) -> TensorInfo {

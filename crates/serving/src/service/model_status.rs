@@ -6,7 +6,7 @@ use adytum_api::tensorflow::serving::{
 };
 use tonic::Code;
 
-use super::target;
+use super::target::{Target, target};
 use crate::{
     error::RequestError,
     models::{Models, VersionState},
@@ -16,7 +16,10 @@ pub(super) fn model_status(
     models: &Models,
     request: GetModelStatusRequest,
 ) -> Result<GetModelStatusResponse, RequestError> {
-    let target = target(request.model_spec)?;
+    status(models, &target(request.model_spec)?)
+}
+
+pub(crate) fn status(models: &Models, target: &Target) -> Result<GetModelStatusResponse, RequestError> {
     let model_version_status = models
         .status(&target.name, &target.version)?
         .into_iter()

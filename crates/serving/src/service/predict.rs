@@ -1,52 +1,67 @@
 //! `PredictionService.Predict`.
 
-use std::sync::Arc;
+use std::time::Instant;
 
 use adytum_api::tensorflow::serving::{ModelSpec, PredictResponse, model_spec::VersionChoice};
-use adytum_engine::{operators::Cancellation, tensor::Tensor};
+use adytum_engine::tensor::Tensor;
 use bytes::Bytes;
 
-use super::{Inference, request::PredictCall, target};
+use super::{request::PredictCall, target::target};
 use crate::{
     error::RequestError,
-    models::{ServedSignature, count_elements},
-    tensor::{EncodedTensor, encode},
+    inference::{
+        Inference,
+        inputs::{request_inputs, run_inputs, size, without_last_dimension},
+    },
+    metrics::{Api, Entrypoint},
+    models::ServedSignature,
+    tensor::{EncodedTensor, TensorSpecification, encode},
 };
 
 pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<PredictResponse, RequestError> {
+    let (started, mut name) = (Instant::now(), String::new());
+    let answer = answer(inference, message, &mut name).await;
+    inference.count(&name, Api::Predict, Entrypoint::Grpc, &answer, started);
+    answer
+}
+
+async fn answer(
+    inference: &Inference,
+    message: Bytes,
+    name: &mut String,
+) -> Result<PredictResponse, RequestError> {
     let call = PredictCall::parse(&message)?;
     let target = target(call.model_spec)?;
+    name.clone_from(&target.name);
     let servable = inference.models.servable(&target.name, &target.version)?;
     let signature = servable.signature(&target.signature)?;
-    let encoded = inputs(signature, &call.inputs, inference.memory.message_limit())?;
+    let expected = request_inputs(signature);
+    let limit = inference.memory.message_limit();
+    let encoded = inputs(&expected, &call.inputs, limit)?;
     let outputs = outputs(signature, call.output_filter)?;
     // The message has its memory; values that stand for many need more.
-    let size = encoded.iter().map(|(_, tensor)| tensor.size()).fold(0, usize::saturating_add);
-    let _held = match size.saturating_sub(message.len()) {
-        0 => None,
-        more => Some(inference.memory.reserve(more)?),
+    let charged = encoded.iter().map(|(_, tensor)| tensor.size()).fold(0, usize::saturating_add);
+    let _held = inference.charge(charged, message.len())?;
+    let extended = encoded.iter().any(|(_, tensor)| tensor.is_extended());
+    let tensors = run_inputs(signature, read(encoded)?, limit.saturating_sub(charged))?;
+    let _more = match &signature.examples {
+        Some(_) => inference.charge(size(&tensors), charged.max(message.len()))?,
+        None => None,
     };
-    let inputs = read(encoded)?;
     drop(call.inputs);
     drop(message);
 
-    let predicted = signature.cost().predict(count_elements(&inputs));
-    let running = Arc::clone(&servable);
-    let name = signature.name.clone();
-    let wanted = outputs.clone();
-    let caller = Caller::default();
-    let cancellation = caller.0.clone();
-    let answers = inference
-        .scheduler
-        .run(predicted, move |threads| {
-            let signature = running.signature(&name)?;
-            Ok::<_, RequestError>(running.run(signature, inputs, &wanted, threads, &cancellation)?)
-        })
-        .await??;
-
+    let mut answers = inference.run(&servable, signature, tensors, outputs.clone()).await?;
+    if extended {
+        answers = without_last_dimension(answers);
+    }
+    let content = inference.options.tensor_content;
     let names = outputs.iter().filter_map(|index| signature.outputs.get(*index));
     Ok(PredictResponse {
-        outputs: names.zip(answers).map(|(output, tensor)| (output.name.clone(), encode(tensor))).collect(),
+        outputs: names
+            .zip(answers)
+            .map(|(output, tensor)| (output.name.clone(), encode(tensor, content)))
+            .collect(),
         model_spec: Some(ModelSpec {
             name: target.name,
             signature_name: signature.name.clone(),
@@ -55,32 +70,20 @@ pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<Pre
     })
 }
 
-/// The client that waits for the answer. When the client goes, this is dropped, and a run ends at
-/// its next operator.
-#[derive(Default)]
-struct Caller(Cancellation);
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
 /// A tensor and the name of its input.
 type Named<'a> = (&'a str, EncodedTensor<'a>);
 
 /// The tensors in the order of the signature's inputs, checked against it.
 fn inputs<'a>(
-    signature: &'a ServedSignature,
+    expected: &'a [TensorSpecification],
     sent: &[(&'a str, &'a [u8])],
     limit: usize,
 ) -> Result<Vec<Named<'a>>, RequestError> {
-    let expected = &signature.inputs;
     let find = |name: &str| sent.iter().find(|(sent, _)| *sent == name);
     if sent.len() != expected.len() || !expected.iter().all(|input| find(&input.name).is_some()) {
         return Err(RequestError::InputNames {
             sent: sent.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            expected: signature.input_names(),
+            expected: expected.iter().map(|input| input.name.clone()).collect(),
         });
     }
     let mut left = limit;

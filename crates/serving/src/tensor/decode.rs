@@ -11,15 +11,13 @@ use adytum_api::tensorflow::DataType;
 use adytum_engine::tensor::{ElementType, Tensor};
 
 use super::{
-    TensorError, TensorSpecification,
+    Fitted, TensorError, TensorSpecification,
     error::{describe_found, describe_shape},
     from_tensorflow,
+    specification::MAXIMUM_RANK,
     values::{FieldValues, from_content},
 };
 use adytum_wire::{Fields, Value, WireError};
-
-/// TensorFlow's own limit (`TensorShape::MaxDimensions`).
-const MAXIMUM_RANK: usize = 254;
 
 /// A tensor of a request whose type and shape have been checked against what
 /// the model takes. Its elements have not been read.
@@ -27,6 +25,7 @@ pub struct EncodedTensor<'a> {
     message: &'a [u8],
     element_type: ElementType,
     shape: Vec<usize>,
+    extended: bool,
     count: usize,
     content: Range<usize>,
     filled: Option<u64>,
@@ -97,9 +96,15 @@ impl<'a> EncodedTensor<'a> {
     ) -> Result<Self, TensorError> {
         let header = Header::read(message)?;
         let element_type = element_type(header.data_type, specification)?;
-        let (shape, count) = shape(&header, specification, element_type, limit)?;
+        let Fitted { shape, extended } = shape(&header, specification, element_type, limit)?;
+        let count = shape.iter().product();
         let Header { content, filled, .. } = header;
-        Ok(Self { message, element_type, shape, count, content, filled })
+        Ok(Self { message, element_type, shape, extended, count, content, filled })
+    }
+
+    /// Whether its shape was made to fit ([`Fitted::extended`]).
+    pub fn is_extended(&self) -> bool {
+        self.extended
     }
 
     /// Bytes that its elements will take.
@@ -153,39 +158,13 @@ fn shape(
     specification: &TensorSpecification,
     element_type: ElementType,
     limit: usize,
-) -> Result<(Vec<usize>, usize), TensorError> {
-    let expected = || describe_shape(specification.shape.as_deref());
-    let found = || describe_found(&header.sizes);
-    let invalid = |reason| TensorError::InvalidShape { expected: expected(), found: found(), reason };
+) -> Result<Fitted, TensorError> {
     if header.unknown_rank {
-        return Err(invalid("its rank is unknown"));
+        return Err(TensorError::InvalidShape {
+            expected: describe_shape(specification.shape.as_deref()),
+            found: describe_found(&header.sizes),
+            reason: "its rank is unknown",
+        });
     }
-    if header.sizes.len() > MAXIMUM_RANK {
-        return Err(invalid("it has more than 254 dimensions"));
-    }
-    let shape = header
-        .sizes
-        .iter()
-        .map(|size| usize::try_from(*size))
-        .collect::<Result<Vec<usize>, _>>()
-        .map_err(|_| invalid("a size is negative"))?;
-    if let Some(wanted) = &specification.shape {
-        let matches = wanted.len() == shape.len()
-            && wanted.iter().zip(&shape).all(|(wanted, size)| wanted.is_none_or(|wanted| wanted == *size));
-        if !matches {
-            return Err(TensorError::WrongShape { expected: expected(), found: found() });
-        }
-    }
-    // Without the zeros, so that [0, 2^40] does not pass and then overflow
-    // where strides are computed.
-    let bytes = shape
-        .iter()
-        .filter(|size| **size != 0)
-        .try_fold(element_type.size(), |product, size| product.checked_mul(*size))
-        .filter(|bytes| *bytes <= limit);
-    if bytes.is_none() {
-        return Err(TensorError::TooLarge { expected: expected(), found: found(), limit });
-    }
-    let count = shape.iter().product();
-    Ok((shape, count))
+    specification.check_all(element_type, &header.sizes, limit)
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use adytum_api::tensorflow::{TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
-use adytum_engine::tensor::{Elements, Tensor};
+use adytum_engine::tensor::{ElementType, Elements, Tensor};
 
-use super::to_tensorflow;
+use super::{raw::encode_raw, to_tensorflow};
 
 /// The tensor as TensorFlow Serving answers it: in the typed field of its type,
-/// which clients read (`outputs["activation_49"].float_val`).
-pub fn encode(tensor: Tensor) -> TensorProto {
+/// which clients read (`outputs["activation_49"].float_val`). With `content`, numbers are in
+/// `tensor_content`.
+pub fn encode(tensor: Tensor, content: bool) -> TensorProto {
     let (shape, elements) = tensor.into_parts();
     let dim = shape
         .into_iter()
@@ -20,6 +21,10 @@ pub fn encode(tensor: Tensor) -> TensorProto {
         tensor_shape: Some(TensorShapeProto { dim, unknown_rank: false }),
         ..TensorProto::default()
     };
+    if content && elements.element_type() != ElementType::Text {
+        proto.tensor_content = encode_raw(&elements).into();
+        return proto;
+    }
     match elements {
         Elements::Float(values) => proto.float_val = owned(values),
         Elements::Double(values) => proto.double_val = owned(values),

@@ -47,7 +47,7 @@ fn texts_come_and_go_as_they_are() {
     let tensor = decode(typed, &any_shape(ElementType::Text), LIMIT).unwrap();
     let expected = [Text::from_static(b"one"), Text::from_static(&[0xff, 0]), Text::from_static(&[0xff, 0])];
     assert_eq!(tensor.values::<Text>().unwrap(), expected);
-    assert_eq!(encode(tensor).string_val, [b"one".to_vec(), vec![0xff, 0], vec![0xff, 0]]);
+    assert_eq!(encode(tensor, false).string_val, [b"one".to_vec(), vec![0xff, 0], vec![0xff, 0]]);
 
     let mut content = proto(DataType::DtString, &[1]);
     content.tensor_content = vec![3, b'o', b'n', b'e'].into();
@@ -243,8 +243,10 @@ proptest! {
         content.tensor_content = bytes[..rows * columns * element_type.size()].to_vec().into();
         let specification = any_shape(element_type);
         let tensor = decode(content, &specification, LIMIT).unwrap();
-        let encoded = encode(tensor.clone());
-        prop_assert!(encoded.tensor_content.is_empty());
-        prop_assert_eq!(decode(encoded, &specification, LIMIT).unwrap(), tensor);
+        for as_content in [false, true] {
+            let encoded = encode(tensor.clone(), as_content);
+            prop_assert_eq!(encoded.tensor_content.is_empty(), !as_content || tensor.is_empty());
+            prop_assert_eq!(decode(encoded, &specification, LIMIT).unwrap(), tensor.clone());
+        }
     }
 }

@@ -6,7 +6,7 @@ use adytum_engine::tensor::{Element, ElementType, Elements, Text};
 use adytum_wire::{Fields, Value, WireError};
 use half::{bf16, f16};
 
-use super::TensorError;
+use super::{TensorError, raw::decode_raw};
 
 /// Elements from `tensor_content`: row-major, little-endian.
 pub(super) fn from_content(
@@ -15,48 +15,14 @@ pub(super) fn from_content(
     count: usize,
     shape: &[usize],
 ) -> Result<Elements, TensorError> {
-    let expected = count.saturating_mul(element_type.size());
-    if content.len() != expected && element_type != ElementType::Text {
-        return Err(TensorError::ContentLength {
-            expected,
-            found: content.len(),
-            element_type,
-            shape: format!("{shape:?}"),
-        });
+    if element_type == ElementType::Text {
+        return Err(TensorError::ValueField { element_type, expected: STRING.name, found: "tensor_content" });
     }
-    macro_rules! little_endian {
-        ($type:ty) => {
-            wrap::<$type>(
-                content
-                    .as_chunks::<{ size_of::<$type>() }>()
-                    .0
-                    .iter()
-                    .map(|bytes| <$type>::from_le_bytes(*bytes))
-                    .collect(),
-            )
-        };
-    }
-    Ok(match element_type {
-        ElementType::Float => little_endian!(f32),
-        ElementType::Double => little_endian!(f64),
-        ElementType::Half => little_endian!(f16),
-        ElementType::Bfloat16 => little_endian!(bf16),
-        ElementType::Int8 => little_endian!(i8),
-        ElementType::Int16 => little_endian!(i16),
-        ElementType::Int32 => little_endian!(i32),
-        ElementType::Int64 => little_endian!(i64),
-        ElementType::Uint8 => wrap(content.to_vec()),
-        ElementType::Uint16 => little_endian!(u16),
-        ElementType::Uint32 => little_endian!(u32),
-        ElementType::Uint64 => little_endian!(u64),
-        ElementType::Bool => wrap(content.iter().map(|byte| *byte != 0).collect()),
-        ElementType::Text => {
-            return Err(TensorError::ValueField {
-                element_type,
-                expected: STRING.name,
-                found: "tensor_content",
-            });
-        }
+    decode_raw(content, element_type, count).map_err(|_| TensorError::ContentLength {
+        expected: count.saturating_mul(element_type.size()),
+        found: content.len(),
+        element_type,
+        shape: format!("{shape:?}"),
     })
 }
 

@@ -47,6 +47,27 @@ fn judge(trusted: &TrustedCertificates, shown: &CertificateDer<'_>, name: &str) 
     trusted.verify(shown, &[], &ServerName::try_from(name.to_owned()).unwrap(), now())
 }
 
+/// A self-signed certificate of version 1 for `localhost`, made by `openssl req` and
+/// `openssl x509 -req` without extensions. It is valid for a hundred years from 2026
+/// on, so at another time than the other tests are at.
+const VERSION_1: &str = include_str!("version_1.pem");
+
+#[test]
+fn a_certificate_of_version_1_is_trusted_if_it_is_the_given_one() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let trusted = TrustedCertificates::parse(VERSION_1.as_bytes(), &provider).unwrap();
+    let shown = CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap();
+    let later = UnixTime::since_unix_epoch(Duration::from_secs(2_000_000_000));
+    let judge = |trusted: &TrustedCertificates, name: &'static str, now| {
+        trusted.verify(&shown, &[], &ServerName::try_from(name).unwrap(), now).map_err(|error| error.code())
+    };
+    judge(&trusted, "localhost", later).unwrap();
+    assert_eq!(judge(&trusted, "example.org", later), Err("certificate-wrong-name"));
+    assert_eq!(judge(&trusted, "localhost", now()), Err("certificate-not-yet-valid"));
+    let other = trusting(&self_signed(&parameters(&["localhost"])));
+    assert_eq!(judge(&other, "localhost", later), Err("certificate-malformed"));
+}
+
 #[test]
 fn exactly_the_given_certificate_is_trusted() {
     let certificate = self_signed(&parameters(&["localhost", "127.0.0.1"]));
