@@ -62,7 +62,7 @@ fn memory_is_given_back() {
         retries: 0,
         retry_pause: Duration::from_secs(60),
         labels_of_unavailable: false,
-        budget: MemoryBudget { limit: None, when_short: WhenShort::Refuse },
+        budget: MemoryBudget { limit: None, alone: None, when_short: WhenShort::Refuse },
         warm_up: WarmUpOptions { records: true, iterations: 1 },
     };
     let configuration = ModelServerConfig::new(vec![ModelConfig::latest("m", base.path())]).unwrap();
