@@ -50,6 +50,8 @@ fn resident() -> u64 {
 
 #[test]
 fn memory_is_given_back() {
+    // As the server does, before there are threads.
+    adytum_serving::memory::limit_retention(2);
     let reloads: u64 = std::env::var("ADYTUM_RELOADS").map_or(40, |count| count.parse().unwrap());
     let base = tempfile::tempdir().unwrap();
     let file = matrix();
