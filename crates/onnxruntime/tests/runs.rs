@@ -111,6 +111,14 @@ fn scalars_and_sizes_of_zero_work() {
     same_answers(&file, vec![Tensor::zeros(ElementType::Float, [3, 0]).unwrap()]);
 }
 
+#[test]
+fn an_output_may_be_named_twice_and_may_be_an_input() {
+    let y = value("y", FLOAT, &[-1]);
+    let x = value("x", FLOAT, &[-1]);
+    let file = model(&[node("Neg", &["x"], &["y"], &[])], &[x.clone()], &[y.clone(), x, y], &[]);
+    same_answers(&file, vec![Tensor::vector(vec![1.0_f32, -2.0])]);
+}
+
 /// A classifier's maps of labels and scores: the scores come as a matrix, as from the static
 /// engine.
 #[test]

@@ -84,7 +84,10 @@ pub fn run(
         Some(configuration) => configuration.allow_plain_models(),
     };
     let engine = match configuration {
-        None => flags.engine.choose(None, Platform::Simulation),
+        None => {
+            flags.engine.forbid_telemetry()?;
+            flags.engine.choose(None, Platform::Simulation)
+        }
         Some(_) => {
             let platform = tee::platform(&flags.attestation).map_err(InitError::from)?;
             flags.engine.choose(configuration, platform)

@@ -390,7 +390,7 @@ async fn a_certificate_that_lives_shorter_than_a_lease_is_replaced_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_that_is_wanted_comes_early_but_not_often() {
-    let broker = FakeBroker::new(&[("model_key", wire::SecretKind::AgeIdentity)]);
+    let broker = ScriptedBroker::new(&[("model_key", wire::SecretKind::AgeIdentity)]);
     let Unlocked { renewal, .. } = broker.unlock(&["model_key"]).await;
     let wanted = renewal.wanted();
     let applied = Applied::default();

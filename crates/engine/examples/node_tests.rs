@@ -1,5 +1,11 @@
-//! Runs ONNX's node tests with an engine.
-#![allow(unreachable_pub, reason = "examples of two crates use it")]
+//! Runs ONNX's node tests and says of each: right, refused at load, failed at run, or wrong.
+//!
+//! ```text
+//! python tests/models/node_tests.py DIRECTORY
+//! cargo run -p adytum-engine --example node_tests -- DIRECTORY [PART OF A NAME]
+//! ```
+//!
+//! Floats may differ by 1e-3 of the expected value and 1e-5; all else must be equal.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +19,7 @@ use adytum_engine::{
     engine::{Engine, LoadedModel, Run, Source},
     onnx::{Limits, data, files::NoFiles},
     operators::{Cancellation, Memory},
+    static_engine::StaticEngine,
     tensor::{Elements, Tensor, Value},
     threads::Threads,
 };
@@ -42,8 +49,7 @@ impl Outcome {
     }
 }
 
-/// Runs the tests of the arguments' directory with this engine, and prints what became of each.
-pub fn judge(engine: &dyn Engine) -> ExitCode {
+fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let Some(directory) = arguments.next() else {
         eprintln!("usage: node_tests DIRECTORY [PART OF A NAME]");
@@ -66,7 +72,7 @@ pub fn judge(engine: &dyn Engine) -> ExitCode {
         if !name.contains(&part) {
             continue;
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| threads.enter(|| run(engine, &test, &threads))))
+        let outcome = catch_unwind(AssertUnwindSafe(|| threads.enter(|| run(&test, &threads))))
             .unwrap_or_else(|_| Outcome::Failed("a panic".to_owned()));
         *counts.entry(outcome.word()).or_default() += 1;
         println!("{}\t{name}\t{}", outcome.word(), outcome.reason().replace('\n', " "));
@@ -75,12 +81,12 @@ pub fn judge(engine: &dyn Engine) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run(engine: &dyn Engine, test: &Path, threads: &Threads) -> Outcome {
+fn run(test: &Path, threads: &Threads) -> Outcome {
     let file = match fs::read(test.join("model.onnx")) {
         Ok(file) => file,
         Err(error) => return Outcome::Refused(error.to_string()),
     };
-    let loaded = engine.load(Source { file, files: &NoFiles, limits: Limits::default() });
+    let loaded = StaticEngine.load(Source { file, files: &NoFiles, limits: Limits::default() });
     let model = match loaded {
         Ok(model) => model,
         Err(error) => return Outcome::Refused(format!("{}: {error}", error.code())),
