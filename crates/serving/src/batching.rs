@@ -7,7 +7,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use crate::text_format::{Fields, TextError, parse};
 
-/// How requests are merged into batches. What is `None` has the scheduler's default.
+/// How requests are merged into batches. The scheduler has a default for each `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchingParameters {
     /// The most examples in a batch.

@@ -30,10 +30,10 @@ pub use watch::{Intervals, ReloadError, Reloads, Watch, check_root, load_configu
 
 use crate::models::Resources;
 
-/// What the broker released for models.
+/// The keys and rules that the broker released for models.
 #[derive(Default)]
 pub struct Keys {
-    /// What the broker says about models, by their names.
+    /// The broker's rules about models, by their names.
     pub rules: Vec<ModelRule>,
     /// Opens sealed models. Wiped when dropped.
     pub identities: Vec<ModelIdentity>,
@@ -46,7 +46,7 @@ pub struct LoadOptions {
     pub allow_plain: bool,
     /// The largest model in bytes.
     pub size_limit: u64,
-    /// What the runs of a model may use.
+    /// The resources that the runs of a model may use.
     pub resources: Resources,
     /// The directory that all models must be in, if there is one.
     pub root: Option<PathBuf>,
@@ -62,7 +62,7 @@ pub struct LoadOptions {
     pub warm_up: WarmUpOptions,
 }
 
-/// What is done with the warm-up requests that come with a model.
+/// The use of the warm-up requests that come with a model.
 #[derive(Clone, Copy, Debug)]
 pub struct WarmUpOptions {
     /// Whether they are run.

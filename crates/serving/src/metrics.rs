@@ -1,4 +1,4 @@
-//! What the server counts, as Prometheus reads it.
+//! Counts of requests, runs and models, as Prometheus reads them.
 //!
 //! The host reads all of this. Names of models come from the configuration only, and
 //! nothing that a client sent gets in here: a request for a name that is not there counts
@@ -23,9 +23,13 @@ use histogram::Histogram;
 /// The call that a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
+    /// TensorFlow Serving's `Predict`.
     Predict,
+    /// TensorFlow Serving's `Classify`.
     Classify,
+    /// TensorFlow Serving's `Regress`.
     Regress,
+    /// TensorFlow Serving's `MultiInference`.
     MultiInference,
     /// The Open Inference Protocol's.
     Infer,
@@ -34,7 +38,9 @@ pub enum Api {
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entrypoint {
+    /// By gRPC.
     Grpc,
+    /// By HTTP with JSON.
     Rest,
 }
 
@@ -44,7 +50,7 @@ const ENTRYPOINTS: [Entrypoint; 2] = [Entrypoint::Grpc, Entrypoint::Rest];
 /// gRPC's status codes.
 const CODES: usize = 17;
 
-/// What is counted of one model.
+/// The counts of one model.
 #[derive(Debug, Default)]
 pub struct ModelMetrics {
     requests: [AtomicU64; CODES],
@@ -82,7 +88,7 @@ impl ModelMetrics {
         self.queue.observe(micros(waited));
     }
 
-    /// A run had so many examples.
+    /// A run had `size` examples.
     pub fn batch(&self, size: usize) {
         self.batch.observe(size as u64);
     }
@@ -103,7 +109,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What is counted of all models. Clones are the same.
+/// The counts of all models. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     models: Arc<RwLock<BTreeMap<String, Arc<ModelMetrics>>>>,
@@ -112,14 +118,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// What is counted of a model of the configuration.
+    /// The counts of a model of the configuration.
     pub fn declare(&self, name: &str) -> Arc<ModelMetrics> {
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(models.entry(name.to_owned()).or_default())
     }
 
-    /// What is counted of a model by the name that a client gave: if there is none of
-    /// that name, of no model.
+    /// The counts of a model by the name that a client gave; without such a model, those
+    /// of no model.
     pub fn of(&self, name: &str) -> Arc<ModelMetrics> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(models.get(name).unwrap_or(&self.unknown))

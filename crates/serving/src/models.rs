@@ -3,6 +3,7 @@
 //! Requests hold the version they run on by reference count, so that a version
 //! can be replaced or unloaded while others still use it.
 
+mod error;
 mod servable;
 mod signature;
 mod warm_up;
@@ -20,8 +21,9 @@ use std::{
 
 pub use adytum_import::signature::{Examples, Feature, FeatureList, FeatureValues, Method};
 
+pub use error::ServableError;
 pub(crate) use servable::count as count_elements;
-pub use servable::{Resources, Servable, ServableError};
+pub use servable::{Resources, Servable};
 pub use signature::{DEFAULT_SIGNATURE, ServedSignature};
 
 use crate::{
@@ -72,7 +74,7 @@ const MOST_ENDED: usize = 64;
 struct Model {
     versions: BTreeMap<i64, VersionState>,
     labels: BTreeMap<String, i64>,
-    /// What its loaded versions take, in bytes.
+    /// The memory of its loaded versions, in bytes.
     memory: BTreeMap<i64, u64>,
     /// Whether it ever had a version that answers.
     has_answered: bool,
@@ -141,8 +143,7 @@ impl Models {
         registry.models.iter().flat_map(each).collect()
     }
 
-    /// What is counted of a model of the configuration, under its name; of any other name,
-    /// of no model.
+    /// The counts of a model of the configuration; for any other name, those of no model.
     pub fn metrics(&self, name: &str) -> Arc<ModelMetrics> {
         self.metrics.of(name)
     }

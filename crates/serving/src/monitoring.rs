@@ -7,7 +7,7 @@ use crate::text_format::{Fields, TextError, parse};
 /// Where TensorFlow Serving shows its metrics.
 pub const DEFAULT_PATH: &str = "/monitoring/prometheus/metrics";
 
-/// What is shown of the server.
+/// The part of the server's state that is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MonitoringConfig {
     /// The path of the metrics on the REST port and the health port, if they are shown.

@@ -29,7 +29,7 @@ pub enum TextError {
     /// `adytum ssl-config new` writes a valid one.
     #[error("{message}, line {line}, column {column}: {problem}")]
     Syntax {
-        /// The name of the type that the text should be of.
+        /// The type of the message, such as `SSLConfig`.
         message: &'static str,
         /// The line, counted from 1.
         line: usize,

@@ -63,7 +63,7 @@ fn options(allow_plain: bool) -> LoadOptions {
         retries: 0,
         retry_pause: Duration::from_secs(60),
         labels_of_unavailable: false,
-        budget: MemoryBudget { limit: None, when_short: WhenShort::Refuse },
+        budget: MemoryBudget { limit: None, alone: None, when_short: WhenShort::Refuse },
         warm_up: WarmUpOptions { records: true, iterations: 1 },
     }
 }
@@ -316,7 +316,7 @@ fn policies_say_which_versions_are_served() {
         (latest_versions(2), vec![4, 3]),
         (VersionPolicy::All, vec![4, 3, 2, 1]),
         (VersionPolicy::Specific([1, 3].into()), vec![3, 1]),
-        // What is not there is no reason to stop what is.
+        // A version that is missing is no reason to stop others.
         (VersionPolicy::Specific([9].into()), vec![3, 1]),
         (latest_versions(1), vec![4]),
     ] {
@@ -392,7 +392,8 @@ fn memory_that_is_short_is_refused_or_released() {
     let base = tempfile::tempdir().unwrap();
     write_plain(base.path(), 1, &onnx::arithmetic());
     // Room for the peak of one small model, not next to another one.
-    let budget = |when_short| MemoryBudget { limit: Some((33 << 20) - (1 << 18)), when_short };
+    let limit = Some((33 << 20) - (1 << 18));
+    let budget = |when_short| MemoryBudget { limit, alone: limit, when_short };
     for when_short in [WhenShort::Refuse, WhenShort::Release] {
         let options = LoadOptions { budget: budget(when_short), ..options(true) };
         let (models, mut manager) = manager(options, Keys::default(), one(base.path()));

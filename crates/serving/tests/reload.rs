@@ -167,7 +167,7 @@ async fn a_configuration_of_several_models_is_read_again() {
     fs::write(&file, configuration(root.path(), &["second", "first"])).unwrap();
     running.until("second", Ok(1)).await;
     assert_eq!(running.version("first").await, Ok(1));
-    // What can't be read changes nothing.
+    // A file that can't be read changes nothing.
     fs::write(&file, "model_config_list { config { nam: 'x' } }").unwrap();
     running.signal(Signal::SIGHUP);
     for _ in 0..1000 {

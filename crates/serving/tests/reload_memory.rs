@@ -50,6 +50,8 @@ fn resident() -> u64 {
 
 #[test]
 fn memory_is_given_back() {
+    // As the server does, before there are threads.
+    adytum_serving::memory::limit_retention(2);
     let reloads: u64 = std::env::var("ADYTUM_RELOADS").map_or(40, |count| count.parse().unwrap());
     let base = tempfile::tempdir().unwrap();
     let file = matrix();
@@ -62,7 +64,7 @@ fn memory_is_given_back() {
         retries: 0,
         retry_pause: Duration::from_secs(60),
         labels_of_unavailable: false,
-        budget: MemoryBudget { limit: None, when_short: WhenShort::Refuse },
+        budget: MemoryBudget { limit: None, alone: None, when_short: WhenShort::Refuse },
         warm_up: WarmUpOptions { records: true, iterations: 1 },
     };
     let configuration = ModelServerConfig::new(vec![ModelConfig::latest("m", base.path())]).unwrap();

@@ -41,7 +41,7 @@ fn load(base: &Path, records: bool) -> Models {
         retries: 0,
         retry_pause: Duration::from_secs(60),
         labels_of_unavailable: false,
-        budget: MemoryBudget { limit: None, when_short: WhenShort::Refuse },
+        budget: MemoryBudget { limit: None, alone: None, when_short: WhenShort::Refuse },
         warm_up: WarmUpOptions { records, iterations: 3 },
     };
     let configuration = ModelServerConfig::new(vec![ModelConfig::latest("m", base)]).unwrap();

@@ -59,7 +59,7 @@ impl HealthPortError {
     }
 }
 
-/// A page that the port shows next to the probes' own, such as metrics. Whoever can reach
+/// A page that the port shows next to the probes' own, such as metrics. Everybody who reaches
 /// the port can read it.
 #[derive(Clone)]
 pub struct Page {

@@ -188,9 +188,9 @@ struct IgnoredFlags {
 /// Why a flag has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The flag.
+    /// The name of the flag, without `--`.
     pub flag: String,
-    /// The reason.
+    /// The reason for which it has no effect here.
     pub reason: &'static str,
 }
 

@@ -6,14 +6,14 @@ use std::fs;
 /// times the file and 32 MB).
 const PEAK: (u64, u64) = (160, 32 << 20);
 
-/// What stays when a model is loaded, in percent of the file, and the most bytes on top
+/// The memory of a loaded model, in percent of the file, and the most bytes on top
 /// (measured: at most 1.4 times the file and 16 MB; small models take less).
 const STEADY: (u64, u64) = (140, 16 << 20);
 
 /// What even the smallest model takes in bytes.
 const SMALLEST: u64 = 1 << 20;
 
-/// What happens if a new version does not fit next to the old one.
+/// The choice for a new version that does not fit next to the old one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "lower")]
 pub enum WhenShort {
@@ -29,21 +29,23 @@ pub enum WhenShort {
 pub struct MemoryBudget {
     /// In bytes; `None` without a limit.
     pub limit: Option<u64>,
+    /// The same for one model alone, which may be more: refusing it would leave nothing.
+    pub alone: Option<u64>,
     /// If a version does not fit.
     pub when_short: WhenShort,
 }
 
-/// What a model needs, in bytes.
+/// The need of a model, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Need {
-    /// While it is loaded.
+    /// While it is being loaded.
     pub(super) peak: u64,
-    /// From then on.
+    /// When it is loaded.
     pub(super) steady: u64,
 }
 
 impl Need {
-    /// Of a model whose files have so many bytes.
+    /// The need of a model whose files have `size` bytes.
     pub(super) fn of(size: u64) -> Self {
         let scaled = |percent: u64| size.div_ceil(100).saturating_mul(percent);
         let more = STEADY.1.min(size.saturating_add(SMALLEST));
@@ -54,7 +56,8 @@ impl Need {
 impl MemoryBudget {
     /// Whether a model fits next to those that take `used` bytes.
     pub(super) fn fits(&self, used: u64, need: Need) -> bool {
-        self.limit.is_none_or(|limit| used.saturating_add(need.peak) <= limit)
+        let fits = |limit: Option<u64>| limit.is_none_or(|limit| used.saturating_add(need.peak) <= limit);
+        fits(self.limit) || (used == 0 && fits(self.alone))
     }
 }
 
@@ -81,10 +84,12 @@ mod tests {
         let need = Need::of(100 << 20);
         assert!(need.peak >= 192 << 20 && need.peak < 193 << 20);
         assert!(Need::of(1000).steady < 2 << 20);
-        let budget = |limit| MemoryBudget { limit, when_short: WhenShort::Refuse };
+        let budget = |limit| MemoryBudget { limit, alone: limit, when_short: WhenShort::Refuse };
         assert!(budget(Some(193 << 20)).fits(0, need));
         assert!(!budget(Some(193 << 20)).fits(2 << 20, need));
         assert!(budget(None).fits(u64::MAX, need));
+        let alone = MemoryBudget { alone: Some(200 << 20), ..budget(Some(100 << 20)) };
+        assert!(alone.fits(0, need) && !alone.fits(1, need));
         assert!(!budget(Some(u64::MAX - 1)).fits(u64::MAX, Need::of(u64::MAX)));
     }
 

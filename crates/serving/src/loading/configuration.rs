@@ -27,7 +27,7 @@ pub struct ModelConfig {
     pub base: PathBuf,
     /// The versions that are served.
     pub policy: VersionPolicy,
-    /// Names for versions.
+    /// Names that requests may use for versions.
     pub labels: BTreeMap<String, i64>,
 }
 

@@ -23,7 +23,7 @@ const DEEPEST: usize = 3;
 /// How many files of a version are looked at.
 const MOST_FILES: usize = 20_000;
 
-/// What is in a model's directory.
+/// The content of a model's directory.
 pub(super) struct Found {
     /// Versions that may be served, the highest first.
     pub(super) candidates: Vec<Candidate>,
@@ -64,7 +64,7 @@ impl Candidate {
     }
 }
 
-/// What the files of a directory are, together.
+/// All files of a directory together.
 struct Files {
     size: u64,
     fingerprint: u64,
@@ -143,7 +143,7 @@ pub(super) fn needs_another_rule(reason: &RefusalReason) -> bool {
     matches!(reason, RefusalReason::NoRule | RefusalReason::Rule(_))
 }
 
-/// What is probably meant, if a directory without versions is one level off.
+/// The directory that is probably meant, if one without versions is one level off.
 pub(super) fn hint(base: &Path) -> Option<String> {
     let holds_model = |directory: &Path| {
         let files = [STATEMENT_FILE, PLAIN_MODEL_FILE, SAVED_MODEL_FILE];

@@ -98,8 +98,8 @@ impl Manager {
         self.configuration = configuration;
     }
 
-    /// From the next round on versions are judged and opened with these. What is loaded
-    /// and is no longer allowed goes at once.
+    /// From the next round on versions are judged and opened with these. Versions
+    /// that are loaded and no longer allowed go at once.
     pub fn set_keys(&mut self, keys: Keys) {
         self.keys = keys;
         self.asked.clear();
@@ -171,7 +171,7 @@ impl Manager {
         let found = match find(&model.base, rule, self.options.allow_plain) {
             Ok(found) => found,
             Err(error) => {
-                // What is loaded goes on: a volume that is away for a moment is no order.
+                // Loaded versions go on: a volume that is away for a moment is no order.
                 if managed.note(error.to_string()) {
                     tracing::warn!(model = name, code = error.code(), "{error}; looking again");
                 }

@@ -43,7 +43,7 @@ pub(super) enum WarmUpError {
     /// Do: write the file again with `tf.io.TFRecordWriter`, or remove it.
     #[error("{FILE}, record {record}: {reason}; write the file again, or remove it")]
     Malformed {
-        /// Counted from 1.
+        /// The place of the record in the file, counted from 1.
         record: usize,
         reason: String,
     },
@@ -57,7 +57,7 @@ pub(super) enum WarmUpError {
     /// Do: write the file again with requests that the model answers, or remove it.
     #[error("{FILE}, record {record}: the model does not answer it: {source}")]
     Request {
-        /// Counted from 1.
+        /// The place of the record in the file, counted from 1.
         record: usize,
         source: Box<RequestError>,
     },

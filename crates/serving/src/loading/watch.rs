@@ -73,7 +73,7 @@ pub enum ReloadError {
     /// Retry: later
     #[error("{} servable(s) did not become available: {}", missing.len(), join(missing))]
     NotAvailable {
-        /// Names and reasons.
+        /// The names of the models, each with the reason.
         missing: Vec<(String, String)>,
     },
     /// The configuration is in effect, and some of its labels name versions that are not
@@ -154,9 +154,9 @@ impl Reloads {
 
 /// What the thread says of itself.
 pub struct Watch {
-    /// Asks for changes.
+    /// The way to ask for changes.
     pub reloads: Reloads,
-    /// The last round.
+    /// The result of the last round.
     pub progress: progress::Receiver<Option<Round>>,
     /// A version waits for a key or a rule that the broker may have.
     pub wants_keys: Arc<Notify>,
@@ -258,7 +258,7 @@ impl Thread {
         }
         let parsed = read.and_then(|text| {
             let parsed = parse_configuration(&text, root.as_deref());
-            // What is wrong with a text is said once.
+            // The fault of a text is logged once.
             self.read = Some(text);
             parsed.and_then(|configuration| {
                 if configuration.models.is_empty() { Err(ReloadError::Empty) } else { Ok(configuration) }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use adytum_engine::engine::LoadedModel;
 use adytum_import::signature::{Binding, Examples, METADATA_KEY, Method, Signature as Written};
 
-use super::ServableError;
+use super::error::ServableError;
 use crate::{
     scheduler::CostEstimate,
     tensor::{Signature as GraphSignature, TensorSpecification},

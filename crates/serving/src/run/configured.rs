@@ -1,4 +1,4 @@
-//! What the flags and the files that they name say.
+//! The content of the flags and of the files that they name.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -19,15 +19,15 @@ use crate::{
 /// The largest file of parameters in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// What the server is to do.
+/// The tasks of the server.
 pub(super) struct Configured {
-    /// The models.
+    /// The models to serve, from the flags or their file.
     pub(super) models: ModelServerConfig,
     /// How they are loaded.
     pub(super) options: LoadOptions,
     /// How often files are looked at.
     pub(super) intervals: Intervals,
-    /// What connections may do.
+    /// The limits of connections.
     pub(super) server: ServerOptions,
     /// The largest request in bytes.
     pub(super) message_bytes: u64,
@@ -104,7 +104,7 @@ fn load_options(flags: &Flags, allow_plain: bool) -> LoadOptions {
         retries: tensorflow.max_num_load_retries,
         retry_pause: tensorflow.load_retry_interval_micros.max(Duration::from_millis(1)),
         labels_of_unavailable: tensorflow.allow_version_labels_for_unavailable_models,
-        budget: MemoryBudget { limit: model_memory(flags), when_short: flags.when_memory_is_short },
+        budget: model_memory(flags),
         warm_up: WarmUpOptions {
             records: tensorflow.enable_model_warmup,
             iterations: tensorflow.num_request_iterations_for_warmup.max(1),
@@ -112,14 +112,18 @@ fn load_options(flags: &Flags, allow_plain: bool) -> LoadOptions {
     }
 }
 
-/// The memory for models in bytes: what is given, else what there is, less what requests
-/// and a run may take, and at least half of it.
-fn model_memory(flags: &Flags) -> Option<u64> {
+/// The memory for models: the given one, else all memory less that of requests and of a
+/// run, and at least half of it. One model alone may have all that there is.
+fn model_memory(flags: &Flags) -> MemoryBudget {
+    let when_short = flags.when_memory_is_short;
     if flags.model_memory_bytes > 0 {
-        return Some(flags.model_memory_bytes);
+        let limit = Some(flags.model_memory_bytes);
+        return MemoryBudget { limit, alone: limit, when_short };
     }
     let reserved = flags.request_memory_bytes.saturating_add(flags.max_run_bytes as u64);
-    available_memory().map(|available| available.saturating_sub(reserved).max(available / 2))
+    let alone = available_memory();
+    let limit = alone.map(|available| available.saturating_sub(reserved).max(available / 2));
+    MemoryBudget { limit, alone, when_short }
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, ServeError> {

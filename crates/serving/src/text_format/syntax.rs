@@ -30,7 +30,7 @@ pub struct Field {
 pub enum Value {
     /// A string, a number or an identifier.
     Scalar(Scalar),
-    /// The fields in `{ }`.
+    /// A message in braces.
     Message(Message),
     /// Values of a repeated field in `[ ]`: no lists.
     List(Vec<Value>),

@@ -1,4 +1,4 @@
-//! What is known of a model between rounds.
+//! The state of a model between rounds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +34,7 @@ pub(super) struct Managed {
 /// A version that answers requests. The registry holds it.
 pub(super) struct Loaded {
     pub(super) servable: Weak<Servable>,
-    /// In bytes.
+    /// Its share of the budget in bytes.
     pub(super) memory: u64,
     /// What its owner signed, if it was sealed.
     pub(super) statement: Option<Statement>,
