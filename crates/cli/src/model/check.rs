@@ -1,4 +1,4 @@
-//! `adytum model check`: what a model is, who computes it, and whether its answers can be trusted.
+//! `adytum model check`: a description of a model, the parts of the engine that compute it, a test of its answers.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ use super::{
 };
 use crate::output;
 
-/// Say what a model is, who computes it, and whether its answers can be trusted.
+/// Describe a model and the parts of the engine that compute it, and test its answers.
 ///
 /// The model is run with inputs that are made up: one element, then a batch of two. Exit codes: 0 the
 /// model can be served; 3 it can't; 4 it loads, but gives no answer; 5 an answer depends on the other
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     /// An ONNX file, a SavedModel, or a directory that holds one.
     #[arg(value_name = "FILE|DIRECTORY")]
     path: PathBuf,
-    /// Print the plan, too: each node and who computes it.
+    /// Print the plan, too: each node and the part of the engine that computes it.
     #[arg(long)]
     plan: bool,
     /// Recorded inputs and the outputs that belong to them, of numpy.savez: arrays by the names of inputs

@@ -82,7 +82,7 @@ pub(crate) struct PortReport {
     pub(crate) shape: Option<Vec<String>>,
 }
 
-/// An operator: how many nodes have it, and who computes them.
+/// An operator: the number of its nodes, and the parts of the engine that compute them.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct OperatorReport {
     pub(crate) nodes: usize,
