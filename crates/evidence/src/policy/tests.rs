@@ -1,5 +1,6 @@
 //! Tests of parsing and of judging.
 
+mod age;
 mod platforms;
 
 use proptest::prelude::*;
@@ -13,6 +14,7 @@ use crate::{
 fn sgx() -> Claims {
     Claims {
         announced: None,
+        collateral: None,
         vendor: Vendor::Intel,
         root_key_id: RootKeyId([0; 48]),
         debug: false,
