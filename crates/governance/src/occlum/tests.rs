@@ -47,6 +47,7 @@ fn name(text: &str) -> WorkloadName {
 fn claims() -> Claims {
     Claims {
         announced: None,
+        collateral: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,

@@ -176,6 +176,7 @@ mod tests {
             };
             Claims {
                 announced: None,
+                collateral: None,
                 vendor: Vendor::Intel,
                 root_key_id: RootKeyId([0; 48]),
                 debug: false,
@@ -199,7 +200,7 @@ mod tests {
             let workloads = policies
                 .into_iter()
                 .enumerate()
-                .map(|(number, policy)| (name(number), Workload { policy, models: BTreeSet::new() }))
+                .map(|(number, policy)| (name(number), Workload { policy, models: BTreeSet::new(), tcb_grace: None }))
                 .collect();
             let found: Vec<_> = Candidates::new(&workloads).of(&claims).cloned().collect();
             let distinct: BTreeSet<_> = found.iter().collect();
