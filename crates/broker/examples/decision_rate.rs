@@ -13,6 +13,7 @@ use std::{
 use adytum_api::names::SecretName;
 use adytum_evidence::{
     claims::{Claims, Measured, Platform, TcbStatus, TeeKind},
+    clock::UnixSeconds,
     measurement::{MrEnclave, MrSigner, ReportData, WorkloadIdentity},
     policy::Policy,
     trust::{TrustRoot, Vendor},
@@ -42,6 +43,7 @@ fn enclave(number: usize) -> [u8; 32] {
 fn claims(number: usize) -> Claims {
     Claims {
         announced: None,
+        collateral: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,
@@ -70,6 +72,7 @@ fn document(genesis: &Genesis, workloads: usize, secrets: usize) -> Document {
             name: name(number),
             models: Vec::new(),
             policy: Policy::for_identity(Vendor::Intel, TeeKind::Sgx, WorkloadIdentity(enclave(number))),
+            tcb_grace: None,
         })
         .collect();
     let secret = |number: usize| {
@@ -107,7 +110,7 @@ fn measure(workloads: usize, secrets: usize) {
             (format!("secret-{number}").parse().unwrap(), stored)
         })
         .collect();
-    let rules = Rules { admitted: Some(&admitted), occlum: None };
+    let rules = Rules { admitted: Some(&admitted), occlum: None, time: UnixSeconds(0) };
     let last = workloads - 1;
     let own = [format!("secret-{last}").parse().unwrap()];
     let peer = claims(last);

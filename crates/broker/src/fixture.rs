@@ -173,6 +173,7 @@ pub(crate) fn names(names: &[&str]) -> GetSecretsRequest {
 pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
     let claims = Claims {
         announced: None,
+        collateral: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,

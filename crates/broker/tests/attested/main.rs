@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod binary;
 mod clock;
+mod forecast;
 mod health;
 mod large;
 mod limits;

@@ -46,7 +46,8 @@ async fn provisioned(world: &World) -> crate::world::Running {
         guest(INIT_DATA).host_data
     ))
     .unwrap();
-    document.workloads = vec![WorkloadTable { name: "serving".parse().unwrap(), models: Vec::new(), policy }];
+    document.workloads =
+        vec![WorkloadTable { name: "serving".parse().unwrap(), models: Vec::new(), policy, tcb_grace: None }];
     let owner = world.owner(running.address).await;
     execute(&owner, world.command(&owner, 0, apply(&world.signed(&document)))).await.unwrap();
     execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
