@@ -18,12 +18,13 @@ use adytum_broker::{
     Broker, BrokerConfiguration, ServerLimits, audit::sink::LoggedEvents, serve, store::Store,
 };
 use adytum_evidence::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     measurement::{Sha256Digest, WorkloadIdentity},
     verifier::{TrustRoot, Verifier},
 };
 use adytum_governance::{
     genesis::Genesis, manifest::SignedManifest, measured::MeasuredConfiguration as BrokerMeasured,
+    occlum::OcclumConfiguration,
 };
 use adytum_init::configuration::measure;
 use adytum_ratls::session::{Peer, SessionInfo};
@@ -112,6 +113,8 @@ pub(crate) struct Bed {
     pub(crate) shell: Shell,
     /// What the manifest has besides `ssl_config` and `model_key`.
     pub(crate) provision: Provision,
+    /// The broker's clock.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// More for the manifest and the broker.
@@ -123,6 +126,8 @@ pub(crate) struct Provision {
     pub(crate) models: Vec<&'static str>,
     /// `[[model]]` tables.
     pub(crate) tables: String,
+    /// Rules of the workload's policy besides its identity.
+    pub(crate) policy: String,
 }
 
 pub(crate) struct RunningBroker {
@@ -144,8 +149,13 @@ impl Bed {
         let platform = Platform::create(directory.path().join("platform")).unwrap();
         let owner = OwnerSigningKey::generate().unwrap();
         let genesis = Genesis::found([owner.public_key()], 1).unwrap();
-        let provision = Provision::default();
-        Some(Self { directory, platform, owner, genesis, sessions: AtomicU8::new(100), shell, provision })
+        let (sessions, provision) = (AtomicU8::new(100), Provision::default());
+        let clock = Arc::new(SystemClock);
+        Some(Self { directory, platform, owner, genesis, sessions, shell, provision, clock })
+    }
+
+    pub(crate) fn platform(&self) -> &Arc<Platform> {
+        &self.platform
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
@@ -159,7 +169,7 @@ impl Bed {
         Verifier::new(roots, Arc::new(self.platform.collateral_source()), Arc::new(SystemClock))
     }
 
-    fn broker_identity() -> WorkloadIdentity {
+    pub(crate) fn broker_identity() -> WorkloadIdentity {
         BrokerMeasured::default().identity(Sha256Digest::of_this_program().unwrap())
     }
 
@@ -225,13 +235,32 @@ impl Bed {
             genesis: genesis.clone(),
             attester: Arc::new(SimAttester::new(self.platform.clone(), Self::broker_identity())),
             collateral: Arc::new(self.platform.collateral_source()),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&self.clock),
             store: Store::in_memory(genesis.digest()).unwrap(),
             events: Arc::new(LoggedEvents::default()),
             occlum: None,
         })
         .unwrap();
         self.provision(&broker, identity).await;
+        Self::serve(listener, broker)
+    }
+
+    /// A broker without a manifest, with this Occlum configuration.
+    pub(crate) async fn broker_with_occlum(&self, occlum: OcclumConfiguration) -> RunningBroker {
+        let broker = Broker::start(BrokerConfiguration {
+            genesis: self.genesis.clone(),
+            attester: Arc::new(SimAttester::new(self.platform.clone(), Self::broker_identity())),
+            collateral: Arc::new(self.platform.collateral_source()),
+            clock: Arc::clone(&self.clock),
+            store: Store::in_memory(self.genesis.digest()).unwrap(),
+            events: Arc::new(LoggedEvents::default()),
+            occlum: Some(occlum),
+        })
+        .unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), broker)
+    }
+
+    fn serve(listener: TcpListener, broker: Arc<Broker>) -> RunningBroker {
         let address = listener.local_addr().unwrap();
         let serving = broker.clone();
         let task = tokio::spawn(async move {
@@ -249,10 +278,11 @@ impl Bed {
         let text = format!(
             "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n[trust]\nvendors = [\"simulation\"]\n\
              simulation_roots = [\"\"\"\n{root}\"\"\"]\n[leases]\nduration = \"10s\"\n[[workload]]\nname = \"shell\"\nmodels = {:?}\n\
-             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}{}{}{}[secret.certificate]\n\
+             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identity}\"]\n{}\n{}{}{}{}[secret.certificate]\n\
              dns_names = [\"localhost\"]\nusages = [\"server\"]\nlifetime = \"24h\"\n{more}{}",
             broker.genesis_digest(),
             self.provision.models,
+            self.provision.policy,
             secret("ssl_config", "opaque"),
             secret("model_key", "opaque"),
             secret("random_key", "random"),

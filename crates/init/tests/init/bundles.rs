@@ -51,6 +51,7 @@ impl BundleBed {
                 "[[model]]\nname = \"web\"\nsigners = [\"{}\"]\nminimum_version = 3\n",
                 bed.owner.public_key()
             ),
+            ..Provision::default()
         };
         let tree = bed.directory.path().join("tree");
         fs::create_dir_all(tree.join("etc")).unwrap();

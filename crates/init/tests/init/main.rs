@@ -4,9 +4,12 @@
 
 mod bed;
 mod bundles;
+mod clock;
 mod confinement;
 mod delivery;
 mod flow;
+mod gramine;
+mod impostors;
 mod logs;
 mod nginx;
 mod refusals;
