@@ -61,6 +61,7 @@ fn claims(tee: TeeKind, guest: [u8; 48], document: WorkloadIdentity) -> Claims {
     };
     Claims {
         announced: None,
+        collateral: None,
         vendor: Vendor::Intel,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,

@@ -81,3 +81,43 @@ async fn wrong_flags_and_places_say_what_to_do() {
     let message = fails(nobody).await;
     assert!(message.contains(&free) && message.contains("refused"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_does_not_know_is_no_good_news() {
+    let stage = Stage::new(1, 1).await;
+    let owner = stage.path("owner0.pem");
+    let manifest = stage.write("manifest.toml", &stage.manifest(1));
+    succeeds(stage.pinned(&["manifest", "apply", &manifest, "--owner", &owner])).await;
+    let mut forecast = stage.pinned(&["broker", "forecast", "--broker", &stage.address, "--owner", &owner]);
+    let said = succeeds(forecast.clone()).await;
+    assert!(said.contains("NO FORECAST  workload digits"), "{said}");
+    assert!(said.contains("nothing that is known of"), "{said}");
+    forecast.push("--json".into());
+    let parsed: serde_json::Value = serde_json::from_str(&succeeds(forecast.clone()).await).unwrap();
+    assert_eq!(parsed["unseen"][0], "digits");
+    // It names workloads, so it is for owners and auditors.
+    let stranger = stage.path("stranger.pem");
+    succeeds(["owner", "new", "--out", &stranger].map(str::to_owned).to_vec()).await;
+    fails(with(forecast, "--owner", &stranger)).await;
+}
+
+/// A broker takes a date that owners signed for the time: no tool signs one of the future.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_in_the_future_is_not_signed() {
+    let stage = Stage::new(1, 1).await;
+    let owner = stage.path("owner0.pem");
+    let text = stage
+        .manifest(1)
+        .replace("tee = [\"sgx\"]\n", "tee = [\"sgx\"]\ncollateral_not_before = \"2999-01-01\"\n");
+    let manifest = stage.write("manifest.toml", &text);
+    let said = succeeds(["manifest", "check", &manifest].map(str::to_owned).to_vec()).await;
+    assert!(said.contains("WARNING   collateral_not_before is 2999-01-01"), "{said}");
+    assert!(said.contains("no minimum_tcb_evaluation_data_number"), "{said}");
+    for command in [
+        ["manifest", "sign", &manifest, "--owner", &owner].map(str::to_owned).to_vec(),
+        stage.pinned(&["manifest", "apply", &manifest, "--owner", &owner]),
+    ] {
+        let message = fails(command).await;
+        assert!(message.contains("2999-01-01"), "{message}");
+    }
+}
