@@ -191,6 +191,8 @@ policy() {
 
 # The flags of the reference, and the host's own (docs/measured-configuration.md).
 workload() {
+    local engine_argument=''
+    [[ -z $engine_tables ]] || engine_argument=$'    "--engine=onnxruntime",\n'
     cat <<END
 format = "adytum workload v1"
 
@@ -198,9 +200,8 @@ format = "adytum workload v1"
 required_arguments = [
     "--model_name={name}",
     "--model_base_path={path}",
-    "--ssl_config_file=/etc/tf_ssl.cfg",${engine_tables:+
-    "--engine=onnxruntime",}
-]
+    "--ssl_config_file=/etc/tf_ssl.cfg",
+$engine_argument]
 arguments = [
     "--port={number}",
     "--health_port={number}",

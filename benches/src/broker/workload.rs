@@ -25,7 +25,7 @@ use adytum_ratls::{
     session::LocalAttestation,
 };
 use adytum_sim::{Platform, SimAttester};
-use adytum_tests::stage::{Broker, Stage};
+use adytum_tests::deployment::{Broker, Deployment};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use tonic::transport::Channel;
@@ -61,16 +61,16 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// A workload of this identity on the stage's platform.
+    /// A workload of this identity on the deployment's platform.
     pub(crate) fn new(
-        stage: &Stage,
+        deployment: &Deployment,
         broker: &Broker,
         identity: WorkloadIdentity,
         secret: &str,
         quote_latency: Duration,
     ) -> Result<Self> {
-        let attester = SimAttester::new(Platform::open(stage.platform_directory())?, identity);
-        let connector = connector(stage, broker, Some(attester.quote_latency(quote_latency)))?;
+        let attester = SimAttester::new(Platform::open(deployment.platform_directory())?, identity);
+        let connector = connector(deployment, broker, Some(attester.quote_latency(quote_latency)))?;
         Ok(Self { connector, address: broker.address().to_owned(), secret: secret.to_owned() })
     }
 
@@ -176,15 +176,15 @@ impl Workload {
 
 /// Connects to this broker, which it verifies; with evidence of its own or without.
 pub(crate) fn connector(
-    stage: &Stage,
+    deployment: &Deployment,
     broker: &Broker,
     attester: Option<SimAttester>,
 ) -> Result<AttestedConnector> {
-    let platform = Platform::open(stage.platform_directory())?;
+    let platform = Platform::open(deployment.platform_directory())?;
     let policy: Policy = toml::from_str(&fs::read_to_string(broker.policy())?).context("broker policy")?;
     let verifier = Verifier::new(
         vec![platform.trust_root()?],
-        collateral::from_url(stage.pccs_url())?,
+        collateral::from_url(deployment.pccs_url())?,
         Arc::new(SystemClock),
     );
     let pin = BrokerPin { policy, genesis: broker.genesis_digest().parse()?, occlum: Default::default() };

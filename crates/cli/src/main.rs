@@ -7,6 +7,7 @@ mod attested;
 mod audit;
 mod bench;
 mod broker;
+mod coded;
 mod collateral;
 mod confirmation;
 mod evidence;
@@ -18,6 +19,7 @@ mod interrupt;
 mod key_file;
 mod manifest;
 mod measure;
+mod model;
 mod model_key;
 mod occlum_client;
 mod output;
@@ -82,6 +84,9 @@ enum Command {
     Audit(audit::Action),
     /// Give a broker everything that an owner's directory holds for it.
     Provision(provision::Args),
+    /// What a model is, and how it becomes one that can be served.
+    #[command(subcommand)]
+    Model(model::Action),
     /// Keys that models are sealed to.
     #[command(subcommand)]
     ModelKey(model_key::Action),
@@ -123,18 +128,22 @@ async fn main() -> ExitCode {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .init();
     match run(arguments.command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // The reader of our output has seen enough.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("adytum: {}", output::error_line(&error));
+            if let Some(next_step) = coded::what_to_do(&error) {
+                eprintln!("{next_step}");
+            }
             interrupt::exit_code().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }
 
-async fn run(command: Command) -> anyhow::Result<()> {
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Model(action) => return model::run(action),
         Command::Owner(action) => owner::run(action),
         Command::Genesis(action) => genesis::run(action),
         Command::Measure(args) => measure::run(args),
@@ -155,7 +164,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "simulation")]
         Command::Simulation(action) => simulation::run(action),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `adytum seal`: encrypt and sign a model, or a directory as a bundle.
 
-use std::{fs::File, path::PathBuf};
+mod plaintext;
+
+use std::path::PathBuf;
 
 use adytum_api::names::ModelName;
 use adytum_sealed::{
@@ -13,6 +15,7 @@ use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, bail};
 use tokio::task::block_in_place;
 
+use self::plaintext::{Plaintext, plaintext};
 use crate::{
     interrupt::{Interrupt, Interruptible},
     key_file, output, progress,
@@ -21,12 +24,15 @@ use crate::{
 /// Encrypt a model or a directory to a recipient and sign what it is.
 ///
 /// Of a model it writes OUT/VERSION/model.onnx.age and OUT/VERSION/model.seal, of
-/// a directory OUT and OUT.seal. The standard age tool opens the first; the
+/// a bundle OUT and OUT.seal. The standard age tool opens the first; the
 /// second says, signed by an owner, which model or bundle it must turn out to be.
+///
+/// A model is checked first, as `adytum model check` does: what no replica could serve is
+/// refused. A SavedModel is sealed as ONNX; weights in other files are put into the model's.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("name").required(true).args(["model", "bundle"])))]
 pub(crate) struct Args {
-    /// The model's file, or the bundle's directory.
+    /// The model: an ONNX file, a SavedModel, or a directory that holds one; or the bundle's directory.
     #[arg(value_name = "MODEL.onnx|DIRECTORY")]
     what: PathBuf,
     /// The model's name, as clients and the manifest call it.
@@ -49,6 +55,9 @@ pub(crate) struct Args {
     /// file; never overwritten.
     #[arg(long, value_name = "BASE|FILE")]
     out: PathBuf,
+    /// Seal a model without the check.
+    #[arg(long, conflicts_with = "bundle")]
+    unchecked: bool,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
@@ -56,14 +65,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let owner = key_file::owner_key(&args.owner)?;
     let metadata = args.what.metadata().with_context(|| format!("{} can't be read", args.what.display()))?;
     match (&args.model, &args.bundle) {
-        (Some(model), _) if !metadata.is_dir() => {
-            seal_model(&args, model, metadata.len(), &recipient, &owner)
-        }
+        (Some(model), _) => seal_model(&args, model, &recipient, &owner),
         (_, Some(bundle)) if metadata.is_dir() => seal_directory(&args, bundle, &recipient, &owner),
-        (Some(_), _) => bail!(
-            "{} is a directory; give the model's file, or seal the directory with --bundle NAME",
-            args.what.display()
-        ),
         _ => bail!(
             "{} is a file; give the bundle's directory, or seal a model with --model NAME",
             args.what.display()
@@ -74,16 +77,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
 fn seal_model(
     args: &Args,
     model: &ModelName,
-    length: u64,
     recipient: &ModelRecipient,
     owner: &OwnerSigningKey,
 ) -> anyhow::Result<()> {
-    let failed = || format!("the model {} can't be read", args.what.display());
-    let plaintext = File::open(&args.what).with_context(failed)?;
+    let Plaintext { length, reader } = block_in_place(|| plaintext(&args.what, args.unchecked))?;
     let bar = progress::bytes(length, "sealing");
     let options =
         SealOptions { model: model.clone(), version: args.version, file_name: FileName::model_onnx() };
-    let plaintext = Interruptible::new(plaintext)?;
+    let plaintext = Interruptible::new(reader)?;
     let sealed = block_in_place(|| {
         let mut progress = |done| bar.set_position(done);
         seal_to_directory(plaintext, &args.out, recipient, owner, &options, &mut progress)

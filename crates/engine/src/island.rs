@@ -9,6 +9,7 @@ pub(crate) mod build;
 mod convert;
 mod parts;
 pub(crate) mod plot;
+pub(crate) mod rescale;
 pub(crate) mod rules;
 mod run;
 mod sketch;

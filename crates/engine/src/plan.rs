@@ -9,9 +9,13 @@
 mod constants;
 mod control;
 mod describe;
+mod emit;
 mod fold;
 mod graph;
 mod partition;
+mod place;
+mod placement;
+mod quantised;
 
 use std::collections::HashMap;
 

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use adytum_engine::tensor::Tensor;
-use support::{
+use fixture::{
     onnx::{Attribute, FLOAT, INT64, floats, graph, longs, model, model_with, node, value},
     runs::{load, run},
 };
@@ -165,4 +165,40 @@ fn shape_arithmetic_stays_in_the_island() {
     let found = run(file, vec![Tensor::from_vec([3, 4], vec![1.0_f32; 12]).unwrap()]);
     assert_eq!(found[0].shape(), [3, 2, 2]);
     assert_eq!(found[0].values::<f32>().unwrap(), [4.0; 12]);
+}
+
+/// The bound of a clip goes into the weights of the convolutions that follow, unless others take
+/// the clip's value, too.
+#[test]
+fn a_clip_before_a_convolution_keeps_its_bound() {
+    let given = [-3.0_f32, 0.5, 4.0, 7.0, 12.0, f32::MAX];
+    for taken_elsewhere in [false, true] {
+        let nodes = [
+            node("Conv", &["x", "one"], &["a"], &[]),
+            node("Clip", &["a", "low", "high"], &["b"], &[]),
+            node("Conv", &["b", "two"], &["y"], &[]),
+            node("Conv", &["b", "three"], &["z"], &[]),
+        ];
+        let mut outputs = vec![value("y", FLOAT, &[1, 1, 1, 6]), value("z", FLOAT, &[1, 1, 1, 6])];
+        if taken_elsewhere {
+            outputs.push(value("b", FLOAT, &[1, 1, 1, 6]));
+        }
+        let constants = [
+            floats("one", &[1, 1, 1, 1], &[1.0]),
+            floats("two", &[1, 1, 1, 1], &[2.0]),
+            floats("three", &[1, 1, 1, 1], &[3.0]),
+            floats("low", &[], &[0.0]),
+            floats("high", &[], &[6.0]),
+        ];
+        let graph = graph(&nodes, &[value("x", FLOAT, &[1, 1, 1, 6])], &outputs, &constants);
+        let file = model_with(&graph, &[], 17);
+        assert!(is_one_island(&file));
+        let found = run(file, vec![Tensor::from_vec([1, 1, 1, 6], given.to_vec()).unwrap()]);
+        for (found, factor) in found.iter().zip([2.0, 3.0, 1.0]) {
+            let expected = given.map(|value| value.clamp(0.0, 6.0) * factor);
+            for (found, expected) in found.values::<f32>().unwrap().iter().zip(expected) {
+                assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} {expected}");
+            }
+        }
+    }
 }

@@ -143,5 +143,4 @@ impl BrokerAnnouncement {
 }
 
 #[cfg(test)]
-#[path = "announcement_tests.rs"]
 mod tests;

@@ -37,7 +37,7 @@ fn claims(status: TcbStatus, advisories: &[&str]) -> Claims {
 
 fn parse(grace: &str) -> Result<Workload, crate::manifest::ManifestError> {
     let key = adytum_signing::OwnerSigningKey::generate().unwrap().public_key();
-    let genesis = Genesis::found([key], 1).unwrap().digest();
+    let genesis = Genesis::create([key], 1).unwrap().digest();
     let text = format!(
         "format = \"adytum manifest v1\"\ngenesis = \"{genesis}\"\nversion = 1\n[trust]\nvendors = [\"intel\"]\n\
          [[workload]]\nname = \"serving\"\n[workload.policy]\nvendors = [\"intel\"]\ntee = [\"sgx\"]\nmr_enclave = \

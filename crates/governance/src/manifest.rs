@@ -237,6 +237,4 @@ impl Manifest {
 }
 
 #[cfg(test)]
-mod field_tests;
-#[cfg(test)]
 mod tests;

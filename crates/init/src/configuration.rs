@@ -356,4 +356,4 @@ mod hex_option {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

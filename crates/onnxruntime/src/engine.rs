@@ -1,6 +1,6 @@
 //! Loads models and runs them.
 
-use std::{ffi::CString, sync::Arc};
+use std::{collections::HashMap, ffi::CString, sync::Arc};
 
 use adytum_engine::{
     engine::{Engine, LoadError, LoadedModel, Run, RunError, Signature, Source, Specification},
@@ -55,7 +55,11 @@ impl Engine for OnnxRuntime {
                 LoadError::Engine { reason }
             })
         };
+        let mut numbers = HashMap::new();
+        let outputs = outline.outputs.iter().enumerate();
+        let firsts = outputs.map(|(index, port)| *numbers.entry(port.name).or_insert(index)).collect();
         Ok(Box::new(Model {
+            firsts,
             input_names: outline.inputs.iter().map(name).collect::<Result<_, _>>()?,
             output_names: outline.outputs.iter().map(name).collect::<Result<_, _>>()?,
             signature,
@@ -118,17 +122,21 @@ impl OnnxRuntime {
 
 /// Inputs and outputs: as the file declares them, and where it says nothing of an output, as
 /// ONNX Runtime infers it.
-fn signature(outline: &Outline, session: &Session) -> Result<Signature, LoadError> {
+fn signature<'a>(outline: &Outline, session: &'a Session) -> Result<Signature, LoadError> {
     let port = |kind, name: &str, reason: String| {
         LoadError::Plan(PlanError::Port { kind, name: name.to_owned(), reason })
     };
+    let by_name = |outlets: &'a [Outlet]| -> HashMap<&'a str, &'a Outlet> {
+        outlets.iter().map(|outlet| (outlet.name(), outlet)).collect()
+    };
+    let (inputs, outputs) = (by_name(session.inputs()), by_name(session.outputs()));
     let mut signature = Signature::default();
     for Port { declaration, .. } in &outline.inputs {
         let name = declaration.name.clone();
         let value_type = declaration.value_type.clone().ok_or_else(|| {
             port("input", &name, "the file does not declare its type; export the model with it".to_owned())
         })?;
-        if let Some(outlet) = session.inputs().iter().find(|outlet| outlet.name() == name)
+        if let Some(outlet) = inputs.get(name.as_str())
             && let Some(native) = our_type(outlet.dtype())
             && native != value_type
         {
@@ -139,10 +147,8 @@ fn signature(outline: &Outline, session: &Session) -> Result<Signature, LoadErro
     }
     for Port { declaration, .. } in &outline.outputs {
         let name = declaration.name.clone();
-        let outlet = session
-            .outputs()
-            .iter()
-            .find(|outlet| outlet.name() == name)
+        let outlet = outputs
+            .get(name.as_str())
             .ok_or_else(|| port("output", &name, "ONNX Runtime does not give it".to_owned()))?;
         let value_type = our_type(outlet.dtype()).ok_or_else(|| {
             port("output", &name, format!("values of the type {} are not carried", outlet.dtype()))
@@ -213,6 +219,8 @@ struct Model {
     metadata: Vec<(String, String)>,
     input_names: Vec<CString>,
     output_names: Vec<CString>,
+    /// For each output the first one of its name: a file may name one twice.
+    firsts: Vec<usize>,
     /// The whole model; then, if its outputs need different inputs, one for each group.
     parts: Vec<Part>,
     groups: Vec<Group>,
@@ -267,7 +275,7 @@ impl LoadedModel for Model {
                 }
             }
         }
-        let value = |output: &usize| found.get(*output).cloned().flatten();
+        let value = |output: &usize| found.get(*self.firsts.get(*output)?).cloned().flatten();
         outputs.iter().map(|output| value(output).ok_or_else(|| fault("an output has no value"))).collect()
     }
 }
@@ -276,7 +284,8 @@ impl Model {
     /// Which parts give these outputs: the one group that they are of, the whole model, or each
     /// group by itself if inputs are missing.
     fn choose(&self, inputs: &[Option<Value>], outputs: &[usize]) -> Vec<(&Part, Vec<usize>)> {
-        let mut wanted = outputs.to_vec();
+        let mut wanted: Vec<usize> =
+            outputs.iter().filter_map(|output| self.firsts.get(*output).copied()).collect();
         wanted.sort_unstable();
         wanted.dedup();
         if wanted.is_empty() {

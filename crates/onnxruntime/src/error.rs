@@ -41,6 +41,18 @@ pub enum RuntimeError {
         /// What the library says of itself.
         found: String,
     },
+    /// ONNX Runtime would send what it sees of models to its vendor.
+    ///
+    /// Do: set the variable that the message names before the program starts.
+    #[error(
+        "ONNX Runtime would send telemetry: expected {variable}=1 in the environment, found {found:?}; set it before \
+         the program starts"
+    )]
+    Telemetry {
+        variable: &'static str,
+        /// The value of the variable.
+        found: Option<String>,
+    },
     /// ONNX Runtime does not start.
     ///
     /// Do: read ONNX Runtime's message; on a full machine, free memory or threads.
@@ -58,6 +70,7 @@ impl RuntimeError {
             Self::Load { .. } => "onnxruntime-not-loaded",
             Self::NotOnnxRuntime { .. } => "onnxruntime-other-library",
             Self::Version { .. } => "onnxruntime-version",
+            Self::Telemetry { .. } => "onnxruntime-telemetry",
             Self::Start { .. } => "onnxruntime-start",
         }
     }

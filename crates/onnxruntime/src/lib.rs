@@ -1,7 +1,7 @@
 //! ONNX Runtime as an engine.
 //!
 //! Its library is no part of this program: it is loaded at run time ([`library`]), from bytes
-//! that whoever starts the engine has checked. docs/engines.md says when to use it, and what it
+//! that the caller has checked. docs/engines.md says when to use it, and what it
 //! can't bound.
 //!
 //! - [`library`] loads the library and asks for its interface.

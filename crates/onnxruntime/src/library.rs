@@ -16,6 +16,10 @@ use ort::sys::{ORT_API_VERSION, OrtApi, OrtApiBase};
 
 use crate::error::RuntimeError;
 
+/// The variable that keeps ONNX Runtime from sending what it sees to its vendor, and from writing
+/// it to files. It is read before this program could call anything.
+const TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
 /// A file to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedObject {
@@ -44,8 +48,9 @@ impl Library {
     /// comes after those that it needs itself. One that this process has already is left out.
     /// Since all are there by then, the loader searches no directory.
     ///
-    /// This runs the code of these files, so they must be trusted as this program is.
+    /// The environment must have `ORT_DISABLE_TELEMETRY=1`. This runs the code of these files, so they must be trusted as this program is.
     pub fn load(needed: &[SharedObject], library: &SharedObject) -> Result<Self, RuntimeError> {
+        check_telemetry(std::env::var(TELEMETRY).ok())?;
         for object in needed {
             if !is_loaded(&object.name) {
                 open(object)?;
@@ -70,6 +75,13 @@ impl Library {
     pub fn version(&self) -> &str {
         &self.version
     }
+}
+
+fn check_telemetry(found: Option<String>) -> Result<(), RuntimeError> {
+    if found.as_deref() == Some("1") {
+        return Ok(());
+    }
+    Err(RuntimeError::Telemetry { variable: TELEMETRY, found })
 }
 
 /// Whether this is a version whose C interface is known to have what is used here.
@@ -158,6 +170,14 @@ impl Base {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn telemetry_must_be_off() {
+        assert_eq!(check_telemetry(Some("1".to_owned())), Ok(()));
+        for found in [None, Some("0".to_owned()), Some(String::new())] {
+            assert_eq!(check_telemetry(found).unwrap_err().code(), "onnxruntime-telemetry");
+        }
+    }
 
     #[test]
     fn versions_are_told_apart() {

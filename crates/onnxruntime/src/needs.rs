@@ -12,9 +12,9 @@ const MOST_GROUPS: usize = 16;
 /// What some outputs need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reach {
-    /// For each node.
+    /// Whether a node is needed, by the node's number.
     pub(crate) nodes: Vec<bool>,
-    /// For each name: used by these nodes, or an output.
+    /// Whether these nodes use a name or it is an output, by the name's number.
     pub(crate) names: Vec<bool>,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) outputs: Vec<usize>,
-    /// For each input.
+    /// Whether an input is needed, by the input's number.
     pub(crate) inputs: Vec<bool>,
 }
 
@@ -95,7 +95,9 @@ impl<'a> Finder<'a> {
             let outputs: Vec<usize> = (0..outputs).collect();
             vec![Group { inputs: self.inputs(&self.reach(&outputs)), outputs }]
         };
-        if outputs <= 1 || outputs.saturating_mul(self.outline.nodes.len()) > MOST_STEPS {
+        let uses: usize = self.outline.nodes.iter().map(|node| node.uses.len()).sum();
+        let steps = self.outline.nodes.len() + self.outline.numbers.len() + uses;
+        if outputs <= 1 || outputs.saturating_mul(steps) > MOST_STEPS {
             return all();
         }
         let mut groups: Vec<Group> = Vec::new();

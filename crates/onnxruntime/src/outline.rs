@@ -209,6 +209,8 @@ impl Reader<'_> {
                 12 => outline.outputs.push(self.port(place)?),
                 _ => {}
             }
+            let ports = inputs.len().max(outline.outputs.len());
+            self.within("inputs or outputs", ports, self.limits.node_parts)?;
         }
         let constants: HashSet<NameId> = outline.initializers.iter().map(|constant| constant.name).collect();
         // Before version 4 of the format all initializers were inputs, too.

@@ -47,7 +47,7 @@ impl OnnxRuntime {
             .with_name("adytum")
             .with_telemetry(false)
             .with_global_thread_pool(pool)
-            // Its messages name parts of models. What fails comes back as an error, too.
+            // Its messages name parts of models. A failure comes back as an error, too.
             .with_logger(Arc::new(|_, _, _, _, _| {}))
             .build()
             .map_err(failed)?;

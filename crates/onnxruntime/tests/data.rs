@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -11,12 +11,12 @@ use adytum_engine::{
     static_engine::StaticEngine,
     tensor::{Tensor, Value},
 };
-use proptest::prelude::*;
-use support::{
+use fixture::{
     load, load_from,
     onnx::{Attribute, FLOAT, floats, graph, model, node, put_bytes, put_number, value},
     run, runtime,
 };
+use proptest::prelude::*;
 
 /// Files in memory, and what was read of them.
 #[derive(Default)]

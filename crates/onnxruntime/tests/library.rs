@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{fs, path::PathBuf};
 
 use adytum_onnxruntime::{Library, RuntimeError, SharedObject};
-use support::object;
+use fixture::object;
 
 fn refusal(path: PathBuf) -> RuntimeError {
     Library::load(&[], &object(path)).expect_err("it is not ONNX Runtime")
@@ -61,7 +61,7 @@ fn a_library_that_is_needed_must_load() {
 
 #[test]
 fn the_library_says_its_version() {
-    let Some(path) = support::library() else { return };
+    let Some(path) = fixture::library() else { return };
     let library = Library::load(&[], &object(path)).unwrap();
     assert!(library.version().starts_with("1."), "{}", library.version());
 }

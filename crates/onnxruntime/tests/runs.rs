@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{sync::Arc, thread};
 
@@ -14,12 +14,12 @@ use adytum_engine::{
     tensor::{ElementType, Tensor, Text, Value, ValueType},
     threads::Threads,
 };
-use half::{bf16, f16};
-use support::{
+use fixture::{
     load,
     onnx::{Attribute, FLOAT, INT64, floats, graph, model, model_with, node, node_of, value},
     run, run_within, runtime, same_answers,
 };
+use half::{bf16, f16};
 
 #[test]
 fn layers_are_the_static_engines() {
@@ -111,6 +111,14 @@ fn scalars_and_sizes_of_zero_work() {
     same_answers(&file, vec![Tensor::zeros(ElementType::Float, [3, 0]).unwrap()]);
 }
 
+#[test]
+fn an_output_may_be_named_twice_and_may_be_an_input() {
+    let y = value("y", FLOAT, &[-1]);
+    let x = value("x", FLOAT, &[-1]);
+    let file = model(&[node("Neg", &["x"], &["y"], &[])], &[x.clone()], &[y.clone(), x, y], &[]);
+    same_answers(&file, vec![Tensor::vector(vec![1.0_f32, -2.0])]);
+}
+
 /// A classifier's maps of labels and scores: the scores come as a matrix, as from the static
 /// engine.
 #[test]
@@ -118,9 +126,9 @@ fn maps_of_scores_are_matrices() {
     let labels = Attribute::Integers("classlabels_int64s", &[4, 7]);
     let zip = node_of("ai.onnx.ml", "ZipMap", &["scores"], &["maps"], &[labels]);
     let mut maps = Vec::new();
-    support::onnx::put_bytes(&mut maps, 1, b"maps");
+    fixture::onnx::put_bytes(&mut maps, 1, b"maps");
     // sequence(map(int64, tensor(float)))
-    support::onnx::put_bytes(&mut maps, 2, &[34, 12, 10, 10, 42, 8, 8, 7, 18, 4, 10, 2, 8, 1]);
+    fixture::onnx::put_bytes(&mut maps, 2, &[34, 12, 10, 10, 42, 8, 8, 7, 18, 4, 10, 2, 8, 1]);
     let inner = graph(
         &[node("Softmax", &["x"], &["scores"], &[]), zip],
         &[value("x", FLOAT, &[-1, 2])],
@@ -129,9 +137,9 @@ fn maps_of_scores_are_matrices() {
     );
     let mut file = model_with(&inner, &[], 17);
     let mut import = Vec::new();
-    support::onnx::put_bytes(&mut import, 1, b"ai.onnx.ml");
-    support::onnx::put_number(&mut import, 2, 1);
-    support::onnx::put_bytes(&mut file, 8, &import);
+    fixture::onnx::put_bytes(&mut import, 1, b"ai.onnx.ml");
+    fixture::onnx::put_number(&mut import, 2, 1);
+    fixture::onnx::put_bytes(&mut file, 8, &import);
     let Some(runtime) = runtime() else { return };
     let x = Tensor::from_vec([2, 2], vec![0.0_f32, 0.0, 1.0, 1.0]).unwrap();
     let loaded = load(&runtime, &file).unwrap();
@@ -334,12 +342,12 @@ fn many_runs_at_once_answer_each_its_own() {
 fn sequences_work() {
     let Some(runtime) = runtime() else { return };
     let mut sequence = Vec::new();
-    support::onnx::put_bytes(&mut sequence, 1, b"x");
+    fixture::onnx::put_bytes(&mut sequence, 1, b"x");
     // sequence(tensor(float))
-    support::onnx::put_bytes(&mut sequence, 2, &[34, 6, 10, 4, 10, 2, 8, 1]);
+    fixture::onnx::put_bytes(&mut sequence, 2, &[34, 6, 10, 4, 10, 2, 8, 1]);
     let mut output = Vec::new();
-    support::onnx::put_bytes(&mut output, 1, b"y");
-    support::onnx::put_bytes(&mut output, 2, &[34, 6, 10, 4, 10, 2, 8, 1]);
+    fixture::onnx::put_bytes(&mut output, 1, b"y");
+    fixture::onnx::put_bytes(&mut output, 2, &[34, 6, 10, 4, 10, 2, 8, 1]);
     let file = model(
         &[node("SequenceInsert", &["x", "t"], &["y"], &[])],
         &[sequence, value("t", FLOAT, &[-1])],

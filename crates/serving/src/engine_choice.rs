@@ -25,7 +25,7 @@ pub enum EngineKind {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Engine", rename_all = "snake_case")]
 pub struct EngineFlags {
-    /// What runs the models. ONNX Runtime is in the image that deploy/build.sh -e onnxruntime
+    /// The engine of the models. ONNX Runtime is in the image that deploy/build.sh -e onnxruntime
     /// makes
     #[arg(long, value_name = "NAME", default_value = "static")]
     pub engine: EngineKind,
@@ -66,6 +66,15 @@ pub enum EngineChoiceError {
          one out"
     )]
     LibraryUnused,
+    /// The program can't be started again in an environment in which ONNX Runtime sends no
+    /// telemetry.
+    ///
+    /// Do: set `ORT_DISABLE_TELEMETRY=1` in the program's environment.
+    #[error("starting again with ORT_DISABLE_TELEMETRY=1: {source}; set it in the environment")]
+    Restart {
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The library is not the pinned one, or can't be read.
     #[error(transparent)]
     Library(#[from] ProgramError),
@@ -82,6 +91,7 @@ impl EngineChoiceError {
             Self::NotBuilt => "engine-not-built",
             Self::NoLibrary => "onnxruntime-no-library",
             Self::LibraryUnused => "onnxruntime-unused",
+            Self::Restart { .. } => "onnxruntime-restart",
             Self::Library(error) => error.code(),
             #[cfg(feature = "onnxruntime")]
             Self::Runtime(error) => error.code(),
@@ -113,6 +123,25 @@ impl EngineFlags {
             EngineKind::Static => Ok(ChosenEngine(Choice::Static)),
             EngineKind::OnnxRuntime => self.onnxruntime(configuration, platform),
         }
+    }
+
+    /// Starts this program again in its place if ONNX Runtime is chosen and would send telemetry.
+    /// With a measured configuration the confinement does that.
+    pub fn forbid_telemetry(&self) -> Result<(), EngineChoiceError> {
+        use std::os::unix::process::CommandExt;
+
+        use adytum_init::program::onnxruntime::TELEMETRY_OFF;
+
+        let is_off = TELEMETRY_OFF.iter().all(|(name, value)| std::env::var(name).as_deref() == Ok(*value));
+        if self.engine == EngineKind::Static || is_off {
+            return Ok(());
+        }
+        let mut arguments = std::env::args_os();
+        let mut again = std::process::Command::new("/proc/self/exe");
+        if let Some(name) = arguments.next() {
+            again.arg0(name);
+        }
+        Err(EngineChoiceError::Restart { source: again.args(arguments).envs(TELEMETRY_OFF).exec() })
     }
 
     #[cfg(not(feature = "onnxruntime"))]
@@ -148,7 +177,7 @@ impl EngineFlags {
 }
 
 impl ChosenEngine {
-    /// Starts the engine on so many cores.
+    /// Starts the engine on this number of cores.
     #[cfg_attr(
         not(feature = "onnxruntime"),
         expect(unused_variables, reason = "the static engine is told per run")

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
 use adytum_evidence::measurement::Sha256Digest;
-use support::{
+use fixture::{
     onnx,
     server::{channel, float_tensor, request},
 };
@@ -73,14 +73,18 @@ async fn models_are_served() {
     let Some(library) = library() else { return };
     let base = model();
     let mut command = command(base.path());
-    command.arg("--allow_plain_models").arg(format!("--onnxruntime_library={}", library.display()));
+    let home = tempfile::tempdir().unwrap();
+    command
+        .env("HOME", home.path())
+        .arg("--allow_plain_models")
+        .arg(format!("--onnxruntime_library={}", library.display()));
     let mut process = Process(command.spawn().unwrap());
     let mut line = String::new();
     BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let port =
         line.strip_prefix("Running gRPC ModelServer at 0.0.0.0:").and_then(|rest| rest.split(' ').next());
     let port: u16 = port.unwrap_or_else(|| panic!("{line:?}")).parse().unwrap();
-    // What runs is the copy in memory, not the file.
+    // The copy in memory is mapped, not the file.
     let maps = fs::read_to_string(format!("/proc/{}/maps", process.0.id())).unwrap();
     assert!(!maps.contains(library.file_name().unwrap().to_str().unwrap()), "{maps}");
     assert!(maps.contains("/memfd:"), "{maps}");
@@ -93,6 +97,11 @@ async fn models_are_served() {
     assert!(values.tensor_content[..] == square || typed == square, "{values:?}");
     let wrong = client.predict(request("m", "x", float_tensor(&[1, 2], &[1.0; 2]))).await;
     assert_eq!(wrong.unwrap_err().code(), tonic::Code::InvalidArgument);
+    // Nothing is written for ONNX Runtime's vendor, nor sent.
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    let environment = fs::read(format!("/proc/{}/environ", process.0.id())).unwrap();
+    assert!(String::from_utf8_lossy(&environment).contains("ORT_DISABLE_TELEMETRY=1"));
+    assert!(!maps.contains("onnxruntime.db"), "{maps}");
 }
 
 #[test]
@@ -119,8 +128,7 @@ fn other_files_are_refused() {
     assert!(exit == Some(78) && log.contains("onnxruntime-no-library"), "{log}");
 }
 
-/// A measured configuration whose broker nobody can reach: what is refused is refused before it
-/// is asked.
+/// A measured configuration whose broker nobody can reach: a refusal comes before it is asked.
 struct Measured {
     directory: tempfile::TempDir,
     base: tempfile::TempDir,

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use adytum_api::tensorflow::{
     tensor_info::Encoding,
 };
 use adytum_serving::{models::VersionState, server::Drained, status::ERROR_CODE_KEY};
-use prost::Message;
-use support::{
-    fakes::{Gated, Panicking},
+use fixture::{
+    engines::{Gated, Panicking},
     onnx,
     server::{Limits, channel, float_tensor, limits, request, specification, start},
 };
+use prost::Message;
 use tonic::{Code, Status};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Puts the library of ONNX Runtime, out of the Python package onnxruntime, and its licences into a
-# directory. Its digest must be the one in the file `digests` beside this script.
+# directory. Its digest must be the one in the file `digests` next to this script.
 #
 #   library.sh DIRECTORY    prints the library's path
 #

@@ -19,7 +19,7 @@ use adytum_evidence::{
 use adytum_governance::{
     audit::events::Event,
     forecast::{Cause, ForeseenRefusal, Outlook, foresee},
-    rules::Admitted,
+    rules::AdmittedManifest,
 };
 use tokio::time::Instant;
 
@@ -232,7 +232,7 @@ impl Broker {
 
 /// The refusals that are foreseen of each peer, and the workloads that peers show now.
 fn judge(
-    admitted: Option<&Admitted>,
+    admitted: Option<&AdmittedManifest>,
     verifier: &Verifier,
     peers: &[SeenPeer],
     sources: &HashMap<CollateralRequest, Source>,

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use super::Broker;
 use crate::telemetry::{
-    health::{NotReady, Observed},
-    metrics::Reading,
+    health::{NotReady, Observable},
+    metrics::MetricsReading,
 };
 
 impl Broker {
@@ -49,7 +49,7 @@ impl Broker {
         let state = self.state();
         // Nobody may have asked for the time for a while.
         self.now();
-        self.metrics().encode(Reading {
+        self.metrics().encode(MetricsReading {
             clock_floor: self.clock.floor().0,
             clock_is_below_floor: self.clock.is_below_floor(),
             audit_size: self.store().head().audit_size,
@@ -60,7 +60,7 @@ impl Broker {
     }
 }
 
-impl Observed for Broker {
+impl Observable for Broker {
     fn readiness(&self) -> Result<(), NotReady> {
         Self::readiness(self)
     }

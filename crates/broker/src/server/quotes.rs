@@ -99,6 +99,7 @@ mod tests {
         time::Duration,
     };
 
+    use adytum_testkit::tee::ScriptedTee;
     use tokio::{task::JoinHandle, time::timeout};
 
     use super::*;
@@ -109,36 +110,32 @@ mod tests {
         ends: Semaphore,
     }
 
-    #[async_trait]
-    impl Attester for Hanging {
-        async fn evidence(&self, _report_data: ReportData) -> Result<Evidence, AttesterError> {
-            self.begun.fetch_add(1, Ordering::SeqCst);
-            self.ends.acquire().await.unwrap().forget();
-            Err(AttesterError::NoTee { looked_for: "nothing".to_owned() })
-        }
-
-        fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-            Ok(None)
-        }
-
-        fn platform(&self) -> TeePlatform {
-            TeePlatform::Simulation
+    impl Hanging {
+        fn attester(self: &Arc<Self>) -> Arc<dyn Attester> {
+            let hanging = Arc::clone(self);
+            Arc::new(ScriptedTee::new(move |_| {
+                let hanging = Arc::clone(&hanging);
+                async move {
+                    hanging.begun.fetch_add(1, Ordering::SeqCst);
+                    hanging.ends.acquire().await.unwrap().forget();
+                    Err(AttesterError::NoTee { looked_for: "nothing".to_owned() })
+                }
+            }))
         }
     }
 
-    struct Scene {
+    struct Fixture {
         tee: Arc<Hanging>,
         metrics: Arc<Metrics>,
         limited: Arc<LimitedAttester>,
     }
 
-    impl Scene {
+    impl Fixture {
         fn new(at_once: usize, waiting: usize) -> Self {
             let tee = Arc::new(Hanging { begun: AtomicUsize::new(0), ends: Semaphore::new(0) });
             let metrics = Arc::new(Metrics::without_store());
             let limits = QuoteLimits { at_once, waiting };
-            let attester: Arc<dyn Attester> = tee.clone();
-            let limited = Arc::new(LimitedAttester::new(attester, Arc::clone(&metrics), limits));
+            let limited = Arc::new(LimitedAttester::new(tee.attester(), Arc::clone(&metrics), limits));
             Self { tee, metrics, limited }
         }
 
@@ -169,34 +166,34 @@ mod tests {
 
     #[tokio::test]
     async fn who_goes_away_frees_no_place_while_the_quote_is_made() {
-        let scene = Scene::new(1, 0);
-        let asked = scene.ask();
-        until(|| scene.begun() == 1).await;
+        let fixture = Fixture::new(1, 0);
+        let asked = fixture.ask();
+        until(|| fixture.begun() == 1).await;
         asked.abort();
         assert!(asked.await.unwrap_err().is_cancelled());
-        assert_eq!(scene.code().await, "overloaded");
-        assert_eq!((scene.begun(), scene.metrics.quotes_in_flight.get()), (1, 1));
+        assert_eq!(fixture.code().await, "overloaded");
+        assert_eq!((fixture.begun(), fixture.metrics.quotes_in_flight.get()), (1, 1));
         // The end of the quote frees it.
-        scene.tee.ends.add_permits(2);
-        until(|| scene.metrics.quotes_in_flight.get() == 0).await;
-        assert_eq!(scene.code().await, "attester-no-tee");
-        assert_eq!((scene.begun(), scene.metrics.quotes_in_flight.get()), (2, 0));
+        fixture.tee.ends.add_permits(2);
+        until(|| fixture.metrics.quotes_in_flight.get() == 0).await;
+        assert_eq!(fixture.code().await, "attester-no-tee");
+        assert_eq!((fixture.begun(), fixture.metrics.quotes_in_flight.get()), (2, 0));
     }
 
     #[tokio::test]
     async fn who_goes_away_before_the_quote_has_begun_costs_none() {
-        let scene = Scene::new(1, 1);
-        let first = scene.ask();
-        until(|| scene.begun() == 1).await;
-        let second = scene.ask();
-        until(|| scene.metrics.quotes_waiting.get() == 1).await;
-        assert_eq!(scene.code().await, "overloaded");
+        let fixture = Fixture::new(1, 1);
+        let first = fixture.ask();
+        until(|| fixture.begun() == 1).await;
+        let second = fixture.ask();
+        until(|| fixture.metrics.quotes_waiting.get() == 1).await;
+        assert_eq!(fixture.code().await, "overloaded");
         second.abort();
         assert!(second.await.unwrap_err().is_cancelled());
-        assert_eq!(scene.metrics.quotes_waiting.get(), 0);
-        scene.tee.ends.add_permits(2);
+        assert_eq!(fixture.metrics.quotes_waiting.get(), 0);
+        fixture.tee.ends.add_permits(2);
         assert_eq!(first.await.unwrap().unwrap_err().code(), "attester-no-tee");
-        assert_eq!(scene.code().await, "attester-no-tee");
-        assert_eq!(scene.begun(), 2);
+        assert_eq!(fixture.code().await, "attester-no-tee");
+        assert_eq!(fixture.begun(), 2);
     }
 }

@@ -14,12 +14,9 @@ use adytum_api::broker::{
     broker_recovery_client::BrokerRecoveryClient, broker_succession_client::BrokerSuccessionClient,
 };
 use adytum_broker::audit::sink::{EventSink, LoggedEvents, RecordError};
-use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey, TeePlatform},
-    evidence::Evidence,
-    measurement::ReportData,
-};
+use adytum_evidence::attester::Attester;
 use adytum_governance::audit::events::Event;
+use adytum_testkit::tee::ScriptedTee;
 use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -30,50 +27,43 @@ use tokio::{
 use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery, transport::Channel};
 
 use crate::{
-    binary::Stage,
+    binary::BinaryFixture,
+    fixture::{Fixture, apply, eventually, execute, fetch, identity, put, stable},
     health::{get, value},
-    world::{World, apply, eventually, execute, fetch, identity, put, stable},
 };
 
 /// A TEE that makes a quote only when it is let.
 struct Slow {
-    attester: Arc<dyn Attester>,
     let_through: Semaphore,
     asked: AtomicUsize,
 }
 
-#[async_trait]
-impl Attester for Slow {
-    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.let_through.acquire().await.unwrap().forget();
-        self.attester.evidence(report_data).await
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        self.attester.sealing_key()
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Simulation
+impl Slow {
+    fn with(self: &Arc<Self>, attester: Arc<dyn Attester>) -> Arc<ScriptedTee> {
+        let (slow, sealing) = (Arc::clone(self), Arc::clone(&attester));
+        let evidence = move |report_data| {
+            let (slow, attester) = (Arc::clone(&slow), Arc::clone(&attester));
+            async move {
+                slow.asked.fetch_add(1, Ordering::SeqCst);
+                slow.let_through.acquire().await.unwrap().forget();
+                attester.evidence(report_data).await
+            }
+        };
+        Arc::new(ScriptedTee::new(evidence).sealing_as(sealing))
     }
 }
 
 #[tokio::test]
 async fn more_quotes_than_may_wait_are_refused_at_once_and_the_others_come() {
-    let mut world = World::new(1, 1);
-    let slow = Arc::new(Slow {
-        attester: world.attester("broker"),
-        let_through: Semaphore::new(0),
-        asked: AtomicUsize::new(0),
-    });
-    world.attester = Some(slow.clone());
-    world.limits.quotes.at_once = 2;
-    world.limits.quotes.waiting = 1;
-    let running = world.start().await;
+    let mut fixture = Fixture::new(1, 1);
+    let slow = Arc::new(Slow { let_through: Semaphore::new(0), asked: AtomicUsize::new(0) });
+    fixture.attester = Some(slow.with(fixture.attester("broker")));
+    fixture.limits.quotes.at_once = 2;
+    fixture.limits.quotes.waiting = 1;
+    let running = fixture.start().await;
     let address = running.address;
     let connect = || {
-        let owner = world.connector(None, identity("broker"));
+        let owner = fixture.connector(None, identity("broker"));
         tokio::spawn(async move { owner.session(&address.to_string()).await })
     };
     let admitted = [connect(), connect(), connect()];
@@ -112,39 +102,33 @@ impl EventSink for Panicking {
 }
 
 /// A TEE that panics every other time.
-struct Faulty(Arc<dyn Attester>, AtomicUsize);
-
-#[async_trait]
-impl Attester for Faulty {
-    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        assert_eq!(self.1.fetch_add(1, Ordering::SeqCst) % 2, 0, "injected");
-        self.0.evidence(report_data).await
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        self.0.sealing_key()
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Simulation
-    }
+fn faulty(attester: Arc<dyn Attester>) -> Arc<ScriptedTee> {
+    let (calls, sealing) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&attester));
+    let evidence = move |report_data| {
+        let (calls, attester) = (Arc::clone(&calls), Arc::clone(&attester));
+        async move {
+            assert_eq!(calls.fetch_add(1, Ordering::SeqCst) % 2, 0, "injected");
+            attester.evidence(report_data).await
+        }
+    };
+    Arc::new(ScriptedTee::new(evidence).sealing_as(sealing))
 }
 
 #[tokio::test]
 async fn a_panic_in_one_connection_touches_no_other() {
-    let mut world = World::new(1, 1);
-    world.events = Arc::new(Panicking("poison"));
-    world.attester = Some(Arc::new(Faulty(world.attester("broker"), AtomicUsize::new(0))));
-    world.limits.requests.release = 4;
-    world.limits.maximum_sessions = 4;
-    let running = world.start().await;
-    world.provision(&running).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.events = Arc::new(Panicking("poison"));
+    fixture.attester = Some(faulty(fixture.attester("broker")));
+    fixture.limits.requests.release = 4;
+    fixture.limits.maximum_sessions = 4;
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     // Every other handshake panics; the ones between them are served.
     for _ in 0..8 {
-        world.replica("serving", running.address).await.unwrap_err();
-        let victim = world.replica("serving", running.address).await.unwrap();
-        world.replica("serving", running.address).await.unwrap_err();
-        let other = world.replica("serving", running.address).await.unwrap();
+        fixture.replica("serving", running.address).await.unwrap_err();
+        let victim = fixture.replica("serving", running.address).await.unwrap();
+        fixture.replica("serving", running.address).await.unwrap_err();
+        let other = fixture.replica("serving", running.address).await.unwrap();
         fetch(&victim, &["poison"]).await.unwrap_err();
         fetch(&other, &["ssl_config"]).await.unwrap();
     }
@@ -162,10 +146,10 @@ async fn a_panic_in_one_connection_touches_no_other() {
 
 #[tokio::test]
 async fn one_address_has_its_share_and_another_has_its_own() {
-    let mut world = World::new(1, 1);
-    world.limits.peers.rate = 1;
-    world.limits.peers.burst = 3;
-    let running = world.start().await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.peers.rate = 1;
+    fixture.limits.peers.burst = 3;
+    let running = fixture.start().await;
     for _ in 0..50 {
         let mut stream = from("127.0.0.2", running.address).await.unwrap();
         stream.write_all(b"nonsense").await.ok();
@@ -176,31 +160,31 @@ async fn one_address_has_its_share_and_another_has_its_own() {
     let refused = value(&metrics, "adytum_broker_handshakes_total{code=\"overloaded-peer-rate\"}");
     assert!(refused.unwrap() >= 30.0, "{metrics}");
     // The other address has its own share.
-    world.provision(&running).await;
+    fixture.provision(&running).await;
     running.stop().await;
 }
 
 #[tokio::test]
 async fn sessions_without_evidence_are_few_and_short() {
-    let mut world = World::new(1, 1);
-    world.limits.maximum_unattested_sessions = 2;
-    world.limits.unattested_lifetime = Duration::from_secs(2);
-    let running = world.start().await;
-    world.provision(&running).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.maximum_unattested_sessions = 2;
+    fixture.limits.unattested_lifetime = Duration::from_secs(2);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     let all_gone = async || {
         let metrics = running.broker.metrics_text();
         (value(&metrics, "adytum_broker_unattested_sessions") == Some(0.0)).then_some(())
     };
     eventually("the owner's session has ended", all_gone).await;
-    let first = world.owner(running.address).await;
-    let second = world.owner(running.address).await;
+    let first = fixture.owner(running.address).await;
+    let second = fixture.owner(running.address).await;
     // The session itself is accepted, the connection closed: nothing can be asked.
-    let third = world.connector(None, identity("broker")).session(&running.address.to_string()).await;
+    let third = fixture.connector(None, identity("broker")).session(&running.address.to_string()).await;
     if let Ok(third) = third {
         fetch(&third, &["any"]).await.unwrap_err();
     }
     // Workloads are not concerned.
-    let replica = world.replica("serving", running.address).await.unwrap();
+    let replica = fixture.replica("serving", running.address).await.unwrap();
     assert_eq!(stable(&fetch(&first, &["any"]).await.unwrap_err()).1, "evidence-required");
     eventually("they end", all_gone).await;
     fetch(&replica, &["ssl_config"]).await.unwrap();
@@ -250,7 +234,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
     const LINES_A_SECOND: u64 = 20;
     let (_, maximum) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, maximum, maximum).unwrap();
-    let (stage, began) = (Stage::new(), std::time::Instant::now());
+    let (binary, began) = (BinaryFixture::new(), std::time::Instant::now());
     let flags = [
         "--health-listen=127.0.0.1:0",
         "--max-handshakes=256",
@@ -260,13 +244,13 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
         "--peer-rate=100",
         "--peer-burst=200",
     ];
-    let process = stage.start(&flags).await;
+    let process = binary.start(&flags).await;
     let (address, health) = (process.address, process.health.unwrap());
-    let world = &stage.world;
-    let owner_connector = world.connector(None, stage.identity(None));
+    let fixture = &binary.fixture;
+    let owner_connector = fixture.connector(None, binary.identity(None));
     let owner = owner_connector.session(&address.to_string()).await.unwrap();
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&world.document(1))))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&fixture.document(1))))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
     let before = get(health, "/metrics").await.1;
 
     let (next, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -282,7 +266,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
         .collect();
     // Meanwhile, again and again, a replica, from an address that has fewer
     // handshakes under way than any of theirs.
-    let connector = world.connector(Some(world.attester("serving")), stage.identity(None));
+    let connector = fixture.connector(Some(fixture.attester("serving")), binary.identity(None));
     let (mut served, mut files, mut resident) = (0, 0f64, 0f64);
     let crowd = async {
         while served < 5 || next.load(Ordering::SeqCst) < CONNECTIONS {
@@ -311,7 +295,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
     assert!(files < 400.0, "{files} open files");
     assert!(resident - resident_before < 64e6, "{resident_before} bytes became {resident}");
     // The one who was there before was never disturbed, and new ones are served.
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
     let session = connector.session(&address.to_string()).await.unwrap();
     fetch(&session, &["ssl_config"]).await.unwrap();
     assert_eq!(get(health, "/readyz").await.0, 200);
@@ -344,15 +328,15 @@ async fn without_end(channel: Channel, path: &'static str) -> Result<(), Status>
 
 #[tokio::test]
 async fn owners_bodies_that_never_end_are_few() {
-    let mut world = World::new(1, 1);
-    world.limits.requests.administration = 1;
-    world.limits.request_timeout = Duration::from_secs(2);
-    let running = world.start().await;
-    world.provision(&running).await;
-    let slow = world.owner(running.address).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.requests.administration = 1;
+    fixture.limits.request_timeout = Duration::from_secs(2);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let slow = fixture.owner(running.address).await;
     let held = tokio::spawn(without_end(slow.channel.clone(), EXECUTE));
-    let owner = world.owner(running.address).await;
-    let ask = || execute(&owner, world.command(&owner, 1, put("ssl_config", b"open barley")));
+    let owner = fixture.owner(running.address).await;
+    let ask = || execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open barley")));
     // While its body is awaited, another is refused at once...
     eventually("the place is taken", async || {
         let refused = ask().await.err()?;
@@ -361,7 +345,7 @@ async fn owners_bodies_that_never_end_are_few() {
     })
     .await;
     // ... workloads are served...
-    let replica = world.replica("serving", running.address).await.unwrap();
+    let replica = fixture.replica("serving", running.address).await.unwrap();
     fetch(&replica, &["ssl_config"]).await.unwrap();
     // ... and when its time is up the place is free.
     held.await.unwrap().unwrap_err();
@@ -371,11 +355,11 @@ async fn owners_bodies_that_never_end_are_few() {
 
 #[tokio::test]
 async fn one_session_that_floods_owners_places_leaves_some_to_others() {
-    let mut world = World::new(1, 1);
-    world.limits.body_timeout = Duration::from_secs(1);
-    let running = world.start().await;
-    world.provision(&running).await;
-    let hostile = world.owner(running.address).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.body_timeout = Duration::from_secs(1);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let hostile = fixture.owner(running.address).await;
     let flood: Vec<_> = (0..32)
         .map(|_| {
             let channel = hostile.channel.clone();
@@ -392,7 +376,7 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
         (value(&metrics, "adytum_broker_requests_in_flight") == Some(4.0)).then_some(())
     })
     .await;
-    let owner = world.owner(running.address).await;
+    let owner = fixture.owner(running.address).await;
     // Until it has lost its places twice, and taken them again.
     let late = || {
         let metrics = running.broker.metrics_text();
@@ -401,7 +385,7 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
     };
     let mut round = 0;
     while late() < 8.0 {
-        let command = world.command(&owner, 1, put("ssl_config", format!("open {round}").as_bytes()));
+        let command = fixture.command(&owner, 1, put("ssl_config", format!("open {round}").as_bytes()));
         execute(&owner, command).await.unwrap();
         round += 1;
     }
@@ -415,11 +399,11 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
 
 #[tokio::test]
 async fn without_evidence_no_place_of_workloads_is_taken() {
-    let mut world = World::new(1, 1);
-    world.limits.requests.release = 1;
-    let running = world.start().await;
-    world.provision(&running).await;
-    let stranger = world.owner(running.address).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.requests.release = 1;
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let stranger = fixture.owner(running.address).await;
     let ask = without_end(stranger.channel.clone(), "/adytum.broker.v1.KeyBroker/GetSecrets");
     let refused = timeout(Duration::from_secs(3), ask).await.expect("at once").unwrap_err();
     assert_eq!(stable(&refused), (Code::Unauthenticated, "evidence-required".into(), false));
@@ -430,18 +414,18 @@ async fn without_evidence_no_place_of_workloads_is_taken() {
 
 #[tokio::test]
 async fn shares_and_successors_have_places_of_their_own() {
-    let mut world = World::new(1, 1);
-    world.limits.requests.administration = 1;
-    world.limits.body_timeout = Duration::from_secs(20);
-    let running = world.start().await;
-    world.provision(&running).await;
-    let slow = world.owner(running.address).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.requests.administration = 1;
+    fixture.limits.body_timeout = Duration::from_secs(20);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let slow = fixture.owner(running.address).await;
     let held = tokio::spawn(without_end(slow.channel.clone(), EXECUTE));
-    let other = world.owner(running.address).await;
+    let other = fixture.owner(running.address).await;
     let mut round = 0;
     eventually("the place is taken", async || {
         round += 1;
-        let command = world.command(&other, 1, put("ssl_config", format!("open {round}").as_bytes()));
+        let command = fixture.command(&other, 1, put("ssl_config", format!("open {round}").as_bytes()));
         let refused = execute(&other, command).await.err()?;
         assert_eq!(stable(&refused).1, "overloaded");
         Some(())

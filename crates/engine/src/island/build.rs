@@ -76,9 +76,10 @@ pub(crate) fn build(
                 if let Some(constant) = constants.take(*value) {
                     let shape = constant.shape().to_vec();
                     let data = data(constant, files).map_err(BuildError::Onnx)?;
-                    if let Data::Bytes(_, bytes) = &data {
-                        weights = weights.saturating_add(bytes.len());
-                    }
+                    weights = weights.saturating_add(match &data {
+                        Data::Bytes(_, bytes) => bytes.len(),
+                        Data::Tensor(tensor) => tensor.bytes(),
+                    });
                     writer
                         .constant(&name(*value), &shape, data)
                         .ok_or_else(|| broken("a constant has a type that rten does not have"))?;

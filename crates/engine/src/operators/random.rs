@@ -1,4 +1,5 @@
-//! Random tensors: RandomNormal, RandomUniform, their Like forms, Bernoulli, Multinomial.
+//! Random tensors: RandomNormal and its Like form, RandomUniform, Multinomial. RandomUniformLike
+//! and Bernoulli are refused.
 //!
 //! ONNX does not say which generator draws. Ours starts at the node's seed (0 if it has
 //! none) at every run, so a request's answer depends on nothing but the request; it is that
@@ -20,8 +21,8 @@ pub(crate) const OPERATORS: &[(&str, &str, Builder)] = &[
     ("", "RandomNormal", random),
     ("", "RandomNormalLike", random),
     ("", "RandomUniform", random),
-    ("", "RandomUniformLike", random),
-    ("", "Bernoulli", bernoulli),
+    ("", "RandomUniformLike", unchecked),
+    ("", "Bernoulli", unchecked),
     ("", "Multinomial", multinomial),
 ];
 
@@ -140,18 +141,14 @@ fn random(definition: &Definition<'_>) -> Result<Built, Refusal> {
     })
 }
 
-fn bernoulli(definition: &Definition<'_>) -> Result<Built, Refusal> {
-    let input_type = definition.tensor_type(0)?;
-    let element_type = type_attribute(definition)?.unwrap_or(input_type);
-    let seed = seed(definition)?;
-    single(definition, element_type, move |arguments, context| {
-        let tensor = arguments.tensor(0)?;
-        context.reserve(ElementType::Double, tensor.shape())?;
-        let mut generator = Generator::new(seed);
-        let drawn =
-            as_doubles(tensor)?.into_iter().map(|chance| generator.uniform() < chance).collect::<Vec<bool>>();
-        convert(tensor_of(tensor.shape(), drawn)?, element_type, context)
-    })
+/// Bernoulli, and the uniform draws that it is written out as. ONNX says that another
+/// implementation may draw other values even from the same seed, so no answer can be checked.
+fn unchecked(definition: &Definition<'_>) -> Result<Built, Refusal> {
+    Err(Refusal::new(format!(
+        "{} draws its answer at random, and every runtime draws another; export the model for inference, or \
+         give it what is drawn as an input",
+        definition.operator
+    )))
 }
 
 /// Draws classes by the logarithms of their chances, which need not sum to 1.

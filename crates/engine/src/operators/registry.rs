@@ -89,3 +89,8 @@ pub fn find(domain: &str, operator: &str) -> Option<Builder> {
         .find(|(known_domain, name, _)| *known_domain == domain && *name == operator)
         .map(|(_, _, builder)| *builder)
 }
+
+/// All operators that we have, by domain and name.
+pub fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FAMILIES.iter().flat_map(|family| family.iter()).map(|(domain, name, _)| (*domain, *name))
+}

@@ -7,8 +7,9 @@ use super::{
     axes::{around, axis_of, product},
     definition::Builder,
     number::{Number, Real},
+    rounding::Rounding,
     types::for_reals,
-    widen::in_float,
+    widen::in_float_with,
 };
 use crate::tensor::Element;
 
@@ -17,7 +18,10 @@ pub(crate) const OPERATORS: &[(&str, &str, Builder)] =
     &[("", "Softmax", softmax), ("", "LogSoftmax", softmax), ("", "Hardmax", softmax)];
 
 fn softmax(definition: &Definition<'_>) -> Result<Built, Refusal> {
-    in_float(definition, |definition| {
+    // From opset 13 on the operator is defined by a function of operators.
+    let given = definition.tensor_type(0)?;
+    let rounding = if definition.opset < 13 { Rounding::Exact } else { Rounding::to(given) };
+    let build = |definition: &Definition<'_>| {
         let element_type = definition.tensor_type(0)?;
         let flat = definition.opset < 13;
         let axis = definition.attributes.integer("axis")?.unwrap_or(if flat { 1 } else { -1 });
@@ -25,7 +29,11 @@ fn softmax(definition: &Definition<'_>) -> Result<Built, Refusal> {
             element_type,
             T => {
                 let function: fn(&mut [T]) = match definition.operator {
-                    "Softmax" => normalize,
+                    "Softmax" => match rounding {
+                        Rounding::Exact => normalize,
+                        Rounding::Half => |row| Rounding::Half.normalize(row),
+                        Rounding::Bfloat16 => |row| Rounding::Bfloat16.normalize(row),
+                    },
                     "LogSoftmax" => logarithms,
                     _ => hard,
                 };
@@ -68,7 +76,8 @@ fn softmax(definition: &Definition<'_>) -> Result<Built, Refusal> {
             },
             Err(definition.unsupported_type(0))
         )
-    })
+    };
+    in_float_with(definition, build, |_| given)
 }
 
 fn greatest<T: Real>(row: &[T]) -> T {

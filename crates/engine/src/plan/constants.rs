@@ -84,6 +84,35 @@ impl ConstantStore {
         }
     }
 
+    /// One more place takes a value.
+    pub(super) fn keep(&mut self, value: ValueId) {
+        *self.references.entry(value).or_insert(0) += 1;
+    }
+
+    /// Whether a value is a constant of floats that one place takes.
+    pub(super) fn is_own_float(&self, value: ValueId) -> bool {
+        let is_float = |constant: &Constant| constant.element_type() == ElementType::Float;
+        self.references.get(&value) == Some(&1) && self.constants.get(&value).is_some_and(is_float)
+    }
+
+    /// Multiplies a constant of floats.
+    pub(super) fn scale(
+        &mut self,
+        value: ValueId,
+        factor: f32,
+        files: &dyn DataFiles,
+    ) -> Result<(), OnnxError> {
+        if let Some(tensor) = self.tensor(value, files)?
+            && let Some(values) = tensor.values::<f32>()
+        {
+            let scaled: Vec<f32> = values.iter().map(|value| value * factor).collect();
+            if let Some(scaled) = Tensor::from_vec(tensor.shape().to_vec(), scaled) {
+                self.insert(value, scaled);
+            }
+        }
+        Ok(())
+    }
+
     /// A node takes its inputs no more: it was left out, or has them.
     pub(super) fn forget(&mut self, node: &Node) {
         visit_node(node, &mut |value| self.release(value, 1));

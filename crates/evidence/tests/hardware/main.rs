@@ -6,5 +6,4 @@ mod age;
 mod attacks;
 mod collateral;
 mod genuine;
-mod samples;
 mod vectors;

@@ -26,6 +26,12 @@ use crate::{
     platform::Platform,
 };
 
+/// Variables that keep ONNX Runtime from sending what it sees to its vendor, and from writing
+/// it to files (its docs/Privacy.md): the official builds do so from version 1.29 on. It reads them
+/// when it is loaded, so they are set before the program starts.
+pub const TELEMETRY_OFF: [(&str, &str); 2] =
+    [("ORT_DISABLE_TELEMETRY", "1"), ("ORT_TELEMETRY_DISABLED", "1")];
+
 /// A library, ready to be loaded.
 #[derive(Debug)]
 pub struct VerifiedLibrary {
@@ -92,7 +98,7 @@ impl VerifiedLibrary {
             None => file,
         };
         let loading = read(path, &checked)?;
-        // In memory nothing is beside it. Any other directory could be the host's.
+        // A file in memory has no neighbours. Any other directory could be the host's.
         let origin = |search: &String| ["$ORIGIN", "${ORIGIN}"].contains(&search.as_str());
         if image.is_some() && !loading.search_paths.iter().all(origin) {
             return Err(ProgramError::Format {
@@ -250,7 +256,7 @@ mod tests {
         assert_eq!(refused(&configuration(&path, &digest, &[]), None), "library-not-pinned");
         assert_eq!(refused(&configuration(&path, &"3".repeat(64), &[&loader]), None), "program-mismatch");
         assert_eq!(refused(&pinned, Some(Path::new("/other"))), "onnxruntime-not-pinned");
-        let without = crate::configuration::tests::with_secrets(&[]);
+        let without = crate::fixture::with_secrets(&[]);
         assert_eq!(refused(&without, Some(&path)), "onnxruntime-not-pinned");
     }
 

@@ -4,21 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use adytum_evidence::clock::{Clock, SystemClock, floor::FloorClock};
 
-use crate::bed::{Bed, Workload};
+use crate::fixture::{Fixture, Workload};
 
 /// A replica whose host's clock is behind what the attested broker has seen goes by the
 /// broker's floor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_adopts_the_floor_that_its_broker_announces() {
-    let Some(mut bed) = Bed::new() else { return };
+    let Some(mut fixture) = Fixture::new() else { return };
     let later = SystemClock.now().plus(Duration::from_secs(5 * 86_400));
     for floor in [None, Some(later)] {
         let clock = FloorClock::new(Arc::new(SystemClock));
         floor.into_iter().for_each(|date| clock.restore(date));
-        bed.clock = Arc::new(clock);
-        let configuration = bed.configuration("workload", &Workload::default());
-        let broker = bed.broker(&configuration).await;
-        let ended = bed.init(&configuration, broker.address, "echo started").run().await;
+        fixture.clock = Arc::new(clock);
+        let configuration = fixture.configuration("workload", &Workload::default());
+        let broker = fixture.broker(&configuration).await;
+        let ended = fixture.init(&configuration, broker.address, "echo started").run().await;
         assert_eq!(ended.code(), 0, "{ended:?}");
         let adopted = ended.stderr.contains("clock-below-floor");
         assert_eq!(adopted, floor.is_some(), "{ended:?}");
@@ -32,15 +32,15 @@ async fn a_replica_adopts_the_floor_that_its_broker_announces() {
 /// before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_refuses_a_broker_that_is_verified_with_older_collateral_than_its_configuration_accepts() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(fixture) = Fixture::new() else { return };
     let tomorrow = adytum_evidence::clock::Day::of(SystemClock.now().plus(Duration::from_secs(2 * 86_400)));
-    let configuration = bed.configuration("workload", &Workload::default());
-    let broker = bed.broker(&configuration).await;
+    let configuration = fixture.configuration("workload", &Workload::default());
+    let broker = fixture.broker(&configuration).await;
     let text = std::fs::read_to_string(&configuration).unwrap();
     let rule = format!("[broker.policy]\ncollateral_not_before = \"{tomorrow}\"\n");
-    let strict = bed.directory.path().join("strict.toml");
+    let strict = fixture.directory.path().join("strict.toml");
     std::fs::write(&strict, text.replace("[broker.policy]\n", &rule)).unwrap();
-    let ended = bed.init(&strict, broker.address, "echo started").run().await;
+    let ended = fixture.init(&strict, broker.address, "echo started").run().await;
     ended.assert_refused(77, "policy-refused");
     assert!(ended.stderr.contains("collateral_not_before"), "{ended:?}");
 }

@@ -16,7 +16,7 @@ use adytum_sim::{Platform, Program};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use tokio::process::Command;
 
-use crate::bed::{Bed, Ended, RunningBroker, Shell, Workload, ended, init_binary};
+use crate::fixture::{Ended, Fixture, RunningBroker, Shell, Workload, ended, init_binary};
 
 /// The enclave: LibOS, init and all that Gramine measures.
 const ENCLAVE: WorkloadIdentity = WorkloadIdentity([0x6e; 32]);
@@ -69,8 +69,8 @@ fn attestation(directory: &Path, platform: &Arc<Platform>) -> PathBuf {
 }
 
 /// `adytum-init` in an image with this configuration, whatever its flags say.
-async fn run(bed: &Bed, image: &Path, broker: &RunningBroker, flags: &[String]) -> Ended {
-    let files = attestation(&bed.directory.path().join(uuid()), bed.platform());
+async fn run(fixture: &Fixture, image: &Path, broker: &RunningBroker, flags: &[String]) -> Ended {
+    let files = attestation(&fixture.directory.path().join(uuid()), fixture.platform());
     let mount = "mount -t tmpfs none /dev && mkdir /dev/attestation && mount --bind \"$1\" /dev/attestation && \
                  mount -t tmpfs none /etc && mkdir /etc/adytum && cp \"$2\" /etc/adytum/workload.toml && shift 2 && \
                  exec \"$@\"";
@@ -84,7 +84,7 @@ async fn run(bed: &Bed, image: &Path, broker: &RunningBroker, flags: &[String]) 
         .arg(init_binary())
         .args(["--tee=gramine", "--fetch-timeout=30s"])
         .arg(format!("--broker={}", broker.address))
-        .arg(format!("--collateral={}", bed.platform().collateral_path().unwrap().display()))
+        .arg(format!("--collateral={}", fixture.platform().collateral_path().unwrap().display()))
         .args(flags)
         .args(["--", Shell::PATH, "-c", "cat <&5; echo"])
         .stdin(Stdio::null())
@@ -102,20 +102,20 @@ fn uuid() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_attackers_configuration_gets_nothing_from_a_genuine_enclave() {
-    let Some(mut bed) = Bed::new() else { return };
+    let Some(mut fixture) = Fixture::new() else { return };
     if !namespaces() {
         return;
     }
     // As owners write it for SGX hardware: the enclave, and what it announces.
-    bed.provision.policy = format!("mr_enclave = [\"{ENCLAVE}\"]\n");
+    fixture.provision.policy = format!("mr_enclave = [\"{ENCLAVE}\"]\n");
     let owners = Workload {
         secrets: "[[secret]]\nname = \"model_key\"\npath = \"fd:5\"\n".to_owned(),
         ..Workload::default()
     };
-    let image = bed.configuration("image", &owners);
+    let image = fixture.configuration("image", &owners);
     let identity = measure(&image, init_binary(), Path::new(Shell::PATH)).unwrap().identity;
-    let broker = bed.broker_for(identity).await;
-    let served = run(&bed, &image, &broker, &[]).await;
+    let broker = fixture.broker_for(identity).await;
+    let served = run(&fixture, &image, &broker, &[]).await;
     assert_eq!(served.code(), 0, "{served:?}");
     assert_eq!(served.stdout.trim(), "mellon", "{served:?}");
 
@@ -124,21 +124,21 @@ async fn an_attackers_configuration_gets_nothing_from_a_genuine_enclave() {
         tables: "allow_plain_models = true\n".to_owned(),
         secrets: format!(
             "[[secret]]\nname = \"model_key\"\npath = \"{}\"\n",
-            bed.directory.path().join("stolen").display()
+            fixture.directory.path().join("stolen").display()
         ),
     };
-    let foreign = bed.configuration("foreign", &attackers);
+    let foreign = fixture.configuration("foreign", &attackers);
     // Named by a flag, it is not even read.
     let flag = format!("--configuration={}", foreign.display());
-    let refused = run(&bed, &image, &broker, &[flag]).await;
+    let refused = run(&fixture, &image, &broker, &[flag]).await;
     refused.assert_refused(78, "configuration-not-in-image");
     // In the place of the image's, as under a LibOS that does not measure the file, it is
     // announced for what it is, and the broker refuses.
     let announced = Workload { tables: attackers.tables, ..owners };
-    let replaced = bed.configuration("replaced", &announced);
-    let refused = run(&bed, &replaced, &broker, &[]).await;
+    let replaced = fixture.configuration("replaced", &announced);
+    let refused = run(&fixture, &replaced, &broker, &[]).await;
     refused.assert_refused(77, "policy-refused");
     assert!(refused.stderr.contains("which announces"), "{refused:?}");
     assert!(refused.stdout.is_empty(), "{refused:?}");
-    assert!(!bed.directory.path().join("stolen").exists());
+    assert!(!fixture.directory.path().join("stolen").exists());
 }

@@ -20,7 +20,7 @@ use adytum_sim::SimAttester;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 
-use crate::bed::{Bed, Workload, memory_directory};
+use crate::fixture::{Fixture, Workload, memory_directory};
 
 /// Gives every secret that is asked for, chosen by the host.
 struct Generous;
@@ -44,22 +44,22 @@ impl KeyBroker for Generous {
 }
 
 /// Code that the replica pins, of the genesis that it pins, without a manifest.
-async fn without_manifest(bed: &Bed) -> SocketAddr {
+async fn without_manifest(fixture: &Fixture) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let head = StateHead { epoch: 1, manifest_version: 0, audit_size: 0, audit_hash: None };
     let announcement = BrokerAnnouncement {
-        genesis: bed.genesis().digest(),
+        genesis: fixture.genesis().digest(),
         head,
         occlum: None,
         clock_floor: UnixSeconds(0),
     }
     .encode();
     let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
-        verifier: Arc::new(bed.verifier()),
+        verifier: Arc::new(fixture.verifier()),
         judge: Arc::new(AnyEvidence),
         local: LocalAttestation {
-            attester: Arc::new(SimAttester::new(bed.platform().clone(), Bed::broker_identity())),
+            attester: Arc::new(SimAttester::new(fixture.platform().clone(), Fixture::broker_identity())),
             announcement: Arc::new(move || announcement.clone()),
         },
         limits: Limits::default(),
@@ -72,7 +72,7 @@ async fn without_manifest(bed: &Bed) -> SocketAddr {
 }
 
 /// An Occlum configuration that lets this program pass and has a secret for it.
-fn foreign_configuration(bed: &Bed, mr_enclave: &str) -> OcclumConfiguration {
+fn foreign_configuration(fixture: &Fixture, mr_enclave: &str) -> OcclumConfiguration {
     let configuration = serde_json::json!({
         "verify_mr_enclave": "on", "verify_mr_signer": "off", "verify_isv_prod_id": "off",
         "verify_isv_svn": "off", "verify_config_svn": "off", "verify_enclave_debuggable": "on",
@@ -83,7 +83,7 @@ fn foreign_configuration(bed: &Bed, mr_enclave: &str) -> OcclumConfiguration {
         &configuration.to_string(),
         &serde_json::to_string(&secrets).unwrap(),
         &Accepted::default(),
-        vec![bed.platform().trust_root().unwrap()],
+        vec![fixture.platform().trust_root().unwrap()],
     )
     .unwrap()
 }
@@ -96,10 +96,10 @@ fn with_key(memory: &std::path::Path) -> Workload {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_from_before_the_first_manifest_are_not_taken() {
-    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
-    let configuration = bed.configuration("victim", &with_key(memory.path()));
-    let address = without_manifest(&bed).await;
-    let ended = bed.init(&configuration, address, "echo started").run().await;
+    let (Some(fixture), Some(memory)) = (Fixture::new(), memory_directory()) else { return };
+    let configuration = fixture.configuration("victim", &with_key(memory.path()));
+    let address = without_manifest(&fixture).await;
+    let ended = fixture.init(&configuration, address, "echo started").run().await;
     ended.assert_refused(77, "broker-without-manifest");
     assert!(ended.stdout.is_empty(), "{ended:?}");
     assert!(std::fs::read_dir(memory.path()).unwrap().next().is_none(), "nothing was delivered");
@@ -107,18 +107,18 @@ async fn secrets_from_before_the_first_manifest_are_not_taken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_genuine_broker_with_a_foreign_occlum_configuration_is_refused() {
-    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
-    let configuration = bed.configuration("victim", &with_key(memory.path()));
+    let (Some(fixture), Some(memory)) = (Fixture::new(), memory_directory()) else { return };
+    let configuration = fixture.configuration("victim", &with_key(memory.path()));
     let measured = adytum_init::configuration::measure(
         &configuration,
-        crate::bed::init_binary(),
-        std::path::Path::new(crate::bed::Shell::PATH),
+        crate::fixture::init_binary(),
+        std::path::Path::new(crate::fixture::Shell::PATH),
     )
     .unwrap();
-    let occlum = foreign_configuration(&bed, &measured.identity.to_string());
+    let occlum = foreign_configuration(&fixture, &measured.identity.to_string());
     let digest = occlum.digest();
-    let broker = bed.broker_with_occlum(occlum).await;
-    let ended = bed.init(&configuration, broker.address, "echo started").run().await;
+    let broker = fixture.broker_with_occlum(occlum).await;
+    let ended = fixture.init(&configuration, broker.address, "echo started").run().await;
     ended.assert_refused(77, "occlum-configuration-not-pinned");
     assert!(ended.stdout.is_empty(), "{ended:?}");
     assert!(std::fs::read_dir(memory.path()).unwrap().next().is_none(), "nothing was delivered");
@@ -126,10 +126,10 @@ async fn a_genuine_broker_with_a_foreign_occlum_configuration_is_refused() {
     // Those who name its digest have chosen it: what it gives at version 0 is taken. The
     // configuration is another one then, so the entry of the broker's is too.
     let text = std::fs::read_to_string(&configuration).unwrap();
-    let named = bed.directory.path().join("named.toml");
+    let named = fixture.directory.path().join("named.toml");
     let pin = format!("[broker]\nocclum_configuration = [\"{digest}\"]\n");
     std::fs::write(&named, text.replace("[broker]\n", &pin)).unwrap();
-    let ended = bed.init(&named, broker.address, "echo started").run().await;
+    let ended = fixture.init(&named, broker.address, "echo started").run().await;
     assert_eq!(ended.code(), 77, "{ended:?}");
     assert!(!ended.stderr.contains("occlum-configuration-not-pinned"), "past the pin: {ended:?}");
 }

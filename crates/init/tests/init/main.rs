@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod bed;
 mod bundles;
 mod clock;
 mod confinement;
 mod delivery;
+mod fixture;
 mod flow;
 mod gramine;
 mod impostors;

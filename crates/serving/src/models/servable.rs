@@ -3,13 +3,14 @@
 use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use adytum_engine::{
     engine::{LoadedModel, Run, RunError},
     operators::{Cancellation, Memory, OperatorError},
-    tensor::{Tensor, Value},
+    tensor::{ElementType, Tensor, Value},
     threads::Threads,
 };
 
@@ -17,7 +18,7 @@ use super::{
     signature::{DEFAULT_SIGNATURE, ServedSignature, Signatures, signatures},
     warm_up::{TRIED_SIZES, count_declared, made_up},
 };
-use crate::{error::RequestError, tensor::NotATensor};
+use crate::{error::RequestError, metrics::ModelMetrics, tensor::NotATensor};
 
 /// A first run that takes this long says enough of what a run costs: it is far from
 /// where the cost decides anything.
@@ -67,6 +68,13 @@ impl ServableError {
     }
 }
 
+/// A run with inputs that were made up, without an answer.
+struct Failure {
+    reason: String,
+    /// Whether the inputs were at fault, not the model.
+    by_inputs: bool,
+}
+
 /// The resources that a model's runs may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
@@ -83,6 +91,7 @@ pub struct Servable {
     model: Box<dyn LoadedModel>,
     signatures: Signatures,
     run_memory: usize,
+    metrics: Arc<ModelMetrics>,
 }
 
 impl Servable {
@@ -98,7 +107,7 @@ impl Servable {
     ) -> Result<Self, ServableError> {
         let Resources { cores, run_memory } = resources;
         let signatures = signatures(model.as_ref())?;
-        let servable = Self { name, version, model, signatures, run_memory };
+        let servable = Self { name, version, model, signatures, run_memory, metrics: Arc::default() };
         servable.warm_up(cores.get())?;
         Ok(servable)
     }
@@ -156,7 +165,19 @@ impl Servable {
             }
         }
         // Without a reason, its inputs are too large to be made up, or of an unknown rank.
-        reason.map_or(Ok(()), Err)
+        match reason {
+            None => Ok(()),
+            Some(Failure { reason, by_inputs: true }) if has_parameters(signature) => {
+                tracing::warn!(
+                    model = self.name,
+                    version = self.version,
+                    signature = signature.name,
+                    "not warmed up, since inputs that were made up did not fit: {reason}"
+                );
+                Ok(())
+            }
+            Some(Failure { reason, .. }) => Err(reason),
+        }
     }
 
     fn learn(&self, signature: &ServedSignature, inputs: Vec<Tensor>, took: Duration, cores: usize) {
@@ -178,15 +199,21 @@ impl Servable {
         signature: &ServedSignature,
         inputs: Vec<Tensor>,
         threads: &Threads,
-    ) -> Result<Duration, String> {
+    ) -> Result<Duration, Failure> {
         let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
         let started = Instant::now();
         let cancellation = Cancellation::default();
         let run = || threads.enter(|| self.answer(signature, inputs, &outputs, threads, &cancellation));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(_)) => Ok(started.elapsed()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the engine panicked".to_owned()),
+            Ok(Err(error)) => {
+                let by_inputs = matches!(
+                    error,
+                    RunError::Node { error: OperatorError::Inputs { .. }, .. } | RunError::Input { .. }
+                );
+                Err(Failure { reason: error.to_string(), by_inputs })
+            }
+            Err(_) => Err(Failure { reason: "the engine panicked".to_owned(), by_inputs: false }),
         }
     }
 
@@ -198,6 +225,16 @@ impl Servable {
     /// The version.
     pub fn version(&self) -> i64 {
         self.version
+    }
+
+    /// The same version, counted there.
+    pub(crate) fn counted_by(self, metrics: Arc<ModelMetrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// What is counted of its model.
+    pub fn metrics(&self) -> &ModelMetrics {
+        &self.metrics
     }
 
     /// What requests can ask for, by name.
@@ -229,6 +266,7 @@ impl Servable {
         let elements = count(&inputs);
         let started = Instant::now();
         let result = self.answer(signature, inputs, outputs, threads, cancellation);
+        self.metrics.run(started.elapsed());
         if threads.count() == 1 && result.is_ok() {
             signature.cost.observe(elements, started.elapsed());
         }
@@ -281,6 +319,15 @@ fn no_output(index: usize) -> RunError {
 
 fn broken(reason: String) -> RunError {
     RunError::Node { node: "the graph".to_owned(), error: OperatorError::Engine { reason } }
+}
+
+/// Whether an input may say a shape, axes or the like: few whole numbers, which zeros and ones
+/// seldom fit.
+fn has_parameters(signature: &ServedSignature) -> bool {
+    signature.run_inputs().any(|input| {
+        matches!(input.element_type, ElementType::Int32 | ElementType::Int64)
+            && input.shape.as_ref().is_some_and(|shape| shape.len() <= 1)
+    })
 }
 
 /// Elements of all inputs together.

@@ -6,6 +6,7 @@ use crate::{
         algebra::kernel::dot,
         arguments::{tensor_of, unfit, values_of},
         number::Real,
+        rounding::Rounding,
         softmax::normalize,
     },
     tensor::Tensor,
@@ -123,6 +124,10 @@ pub(crate) struct Problem<'a, T> {
     pub(crate) stage: Option<Stage>,
     /// Whether heads are side by side in the result.
     pub(crate) side_by_side: bool,
+    /// How the numbers of each step are rounded.
+    pub(crate) rounding: Rounding,
+    /// How those of the softmax are.
+    pub(crate) softmax_rounding: Rounding,
 }
 
 impl<T: Real> Problem<'_, T> {
@@ -170,13 +175,25 @@ impl<T: Real> Problem<'_, T> {
         context.reserve(T::TYPE, &[keys])?;
         let mut scores = vec![T::ZERO; keys];
         let share = heads / key.heads;
+        let rounds = !self.rounding.is_exact();
+        let mut scaled = ScaledKeys { root: T::ZERO, keys: Vec::new(), query: Vec::new() };
+        if rounds {
+            context.reserve(T::TYPE, &[keys + 1, key.size])?;
+        }
         for place in 0..batch {
             for head in 0..heads {
                 context.check()?;
+                if rounds {
+                    scaled.fill(self, place, head / share);
+                }
                 for row in 0..rows {
                     let own = query.row(place, head, row);
-                    for (number, score) in scores.iter_mut().enumerate() {
-                        *score = dot(own, key.row(place, head / share, number)) * self.scale;
+                    if rounds {
+                        scaled.products(self, own, &mut scores);
+                    } else {
+                        for (number, score) in scores.iter_mut().enumerate() {
+                            *score = dot(own, key.row(place, head / share, number)) * self.scale;
+                        }
                     }
                     let mut keep = |stage: Stage, scores: &[T]| {
                         if self.stage == Some(stage) {
@@ -185,18 +202,24 @@ impl<T: Real> Problem<'_, T> {
                     };
                     keep(Stage::Products, &scores);
                     if self.softcap != T::ZERO {
-                        let cap = self.softcap;
-                        scores.iter_mut().for_each(|score| *score = cap * (*score / cap).tanh());
+                        let (cap, round) = (self.softcap, |value: T| self.rounding.round(value));
+                        for score in &mut scores {
+                            *score = round(cap * round(round(*score / cap).tanh()));
+                        }
                     }
                     keep(Stage::Capped, &scores);
                     bias(place, head, row, &mut scores)?;
+                    self.rounding.round_all(&mut scores);
                     keep(Stage::Biased, &scores);
                     // A query that may look at nothing gives zeros.
                     if scores.iter().all(|score| *score == T::LOWEST) {
                         scores.fill(T::ZERO);
-                    } else {
+                    } else if self.softmax_rounding.is_exact() {
                         normalize(&mut scores);
+                    } else {
+                        self.softmax_rounding.normalize(&mut scores);
                     }
+                    self.rounding.round_all(&mut scores);
                     keep(Stage::Normalized, &scores);
                     let start = if self.side_by_side {
                         ((place * rows + row) * heads + head) * value.size
@@ -217,5 +240,35 @@ impl<T: Real> Problem<'_, T> {
         }
         let kept = self.stage.map(|_| tensor_of(score_shape, kept)).transpose()?;
         Ok((tensor_of(shape, result)?, kept))
+    }
+}
+
+/// The keys of a head by the root of the scale, rounded: as ONNX defines attention of narrow
+/// types, queries and keys are scaled each before their products are made.
+struct ScaledKeys<T> {
+    root: T,
+    keys: Vec<T>,
+    query: Vec<T>,
+}
+
+impl<T: Real> ScaledKeys<T> {
+    fn fill(&mut self, problem: &Problem<'_, T>, place: usize, head: usize) {
+        let (key, rounding) = (&problem.key, problem.rounding);
+        self.root = rounding.round(problem.scale.sqrt());
+        self.keys.clear();
+        for row in 0..key.rows {
+            let scaled = key.row(place, head, row).iter().map(|value| rounding.round(*value * self.root));
+            self.keys.extend(scaled);
+        }
+    }
+
+    fn products(&mut self, problem: &Problem<'_, T>, query: &[T], scores: &mut [T]) {
+        let rounding = problem.rounding;
+        self.query.clear();
+        self.query.extend(query.iter().map(|value| rounding.round(*value * self.root)));
+        let size = problem.key.size;
+        for (number, score) in scores.iter_mut().enumerate() {
+            *score = rounding.round(dot(&self.query, &self.keys[number * size..(number + 1) * size]));
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         arguments::{several, tensor_of, unfit},
         definition::Builder,
         number::Real,
+        rounding::Rounding,
         types::for_reals,
         widen::in_float,
     },
@@ -228,6 +229,8 @@ fn run<T: Real>(
         softcap: T::from_f64(plan.softcap.into()),
         stage: None,
         side_by_side: true,
+        rounding: Rounding::Exact,
+        softmax_rounding: Rounding::Exact,
     };
     let (result, _) = problem.solve(context, |batch, head, row, scores| {
         if let Some(bias) = &bias {

@@ -15,6 +15,7 @@ use crate::{
         definition::Builder,
         layout::{View, steps_of},
         number::Real,
+        rounding::Rounding,
         types::for_reals,
         widen::in_float,
     },
@@ -122,6 +123,8 @@ fn attend<T: Real>(
         softcap: T::ZERO,
         stage: None,
         side_by_side: true,
+        rounding: Rounding::Exact,
+        softmax_rounding: Rounding::Exact,
     };
     let (result, _) = problem.solve(context, |batch, head, row, scores| {
         if let Some(padding) = &padding {

@@ -10,6 +10,7 @@ use crate::{
         arguments::{several, tensor_of, unfit},
         definition::Builder,
         number::Real,
+        rounding::Rounding,
         types::for_reals,
         widen::in_float_with,
     },
@@ -32,6 +33,9 @@ struct Plan {
     right: i64,
     stage: Option<Stage>,
     presents: bool,
+    /// How each step is rounded, and how the softmax is.
+    rounding: Rounding,
+    softmax_rounding: Rounding,
 }
 
 /// A number of heads: 1 or more.
@@ -49,6 +53,7 @@ pub(crate) fn heads(definition: &Definition<'_>, name: &str) -> Result<Option<us
 impl Plan {
     fn new(definition: &Definition<'_>) -> Result<Self, Refusal> {
         let attributes = definition.attributes;
+        let element_type = definition.tensor_type(0)?;
         let stage = match attributes.integer("qk_matmul_output_mode")?.unwrap_or(0) {
             0 => Stage::Products,
             1 => Stage::Capped,
@@ -78,6 +83,14 @@ impl Plan {
             right: attributes.integer("right_window_size")?.unwrap_or(-1),
             stage: (definition.outputs > 3).then_some(stage),
             presents: definition.outputs > 1,
+            rounding: Rounding::to(element_type),
+            softmax_rounding: Rounding::to(match attributes.integer("softmax_precision")? {
+                None => element_type,
+                Some(number) => i32::try_from(number)
+                    .ok()
+                    .and_then(ElementType::from_onnx)
+                    .ok_or_else(|| Refusal::new(format!("the softmax_precision {number} is not known")))?,
+            }),
         })
     }
 }
@@ -162,6 +175,8 @@ fn run<T: Real>(
         softcap: T::from_f64(plan.softcap.into()),
         stage: plan.stage,
         side_by_side,
+        rounding: plan.rounding,
+        softmax_rounding: plan.softmax_rounding,
     };
     let (result, scores) = problem.solve(context, |batch, head, row, scores| {
         if let Some(mask) = &mask {

@@ -1,6 +1,8 @@
 //! `ConvInteger` and `QLinearConv`: any number of spatial dimensions, groups, padding
 //! with the zero point.
 
+use rayon::prelude::*;
+
 use super::{
     kernel::BLOCK,
     matmul::each_scale,
@@ -15,7 +17,8 @@ use crate::{
         definition::Builder,
         operands::{Operands, check_arity, output, values, volume},
     },
-    tensor::{ElementType, Shape, Tensor, Value},
+    tensor::{Element, ElementType, Shape, Tensor, Value},
+    threads::Threads,
 };
 
 pub(in crate::operators) const OPERATORS: &[(&str, &str, Builder)] =
@@ -72,6 +75,21 @@ impl Convolution {
     }
 }
 
+/// An image and a group of channels.
+struct Part<'a> {
+    input: Bytes<'a>,
+    zero_point: i32,
+    /// Where each place of the window lies in a channel.
+    table: &'a [u32],
+    filters: Rows,
+}
+
+/// Memory for a block of positions.
+struct Scratch {
+    windows: Columns,
+    sums: Vec<i32>,
+}
+
 /// A convolution of known sizes. Channels and filters are those of one group.
 struct Task {
     images: usize,
@@ -93,53 +111,153 @@ impl Task {
         self.groups * self.filters
     }
 
-    /// Computes the sums of each image and group and hands them to `finish`: those of
-    /// one filter at a time, with the filter's index and the place in the output.
-    fn run(
+    /// Computes the sums of each image and group and hands them to `finish`: those of one filter
+    /// at a time, with the filter's index and their places in the output.
+    fn run<T: Copy + Default + Send + Element>(
         &self,
         (input, zero_point): (Bytes<'_>, i32),
         (weights, weight_zero_points): (Bytes<'_>, &Each<i32>),
+        output: &mut [T],
         context: &Context<'_>,
-        mut finish: impl FnMut(usize, usize, &[i32]),
+        finish: impl Fn(usize, &[i32], &mut [T]) + Sync,
     ) -> Result<(), OperatorError> {
-        if self.positions == 0 || self.images == 0 {
+        let size = self.filters.saturating_mul(self.positions);
+        if size == 0 || self.images == 0 {
             return Ok(());
         }
-        let depth = self.channels.saturating_mul(self.geometry.places());
-        let block = POSITIONS.min(self.positions);
         let table = self.places(context)?;
-        let mut filters = Rows::new(self.filters, depth, context)?;
-        let mut windows = Columns::new(block, depth, context)?;
-        let mut sums = vec![0; context.reserve(ElementType::Int32, &[self.filters, block])?];
-        for group in 0..self.groups {
-            for filter in 0..self.filters {
-                let index = group * self.filters + filter;
-                filters.fill(filter, weights.part(index * depth, depth), weight_zero_points.of(index));
-            }
-            for image in 0..self.images {
-                let elements = self.channels * self.size;
-                let part = input.part((image * self.groups + group) * elements, elements);
-                for first in (0..self.positions).step_by(POSITIONS) {
-                    context.check()?;
-                    windows.set_count(POSITIONS.min(self.positions - first));
-                    match part {
-                        Bytes::Signed(values) => {
-                            self.fill_windows(values, zero_point, &table, first, &mut windows)
-                        }
-                        Bytes::Unsigned(values) => {
-                            self.fill_windows(values, zero_point, &table, first, &mut windows)
-                        }
-                    }
-                    let count = windows.count();
-                    multiply(&filters, &windows, &mut sums, count);
-                    for (filter, sums) in sums.chunks_exact(count).take(self.filters).enumerate() {
-                        let index = group * self.filters + filter;
-                        finish(index, (image * self.all_filters() + index) * self.positions + first, sums);
-                    }
+        let threads = context.threads().filter(|threads| threads.count() > 1);
+        let parts = self.images.saturating_mul(self.groups);
+        let one = |number: usize, output: &mut [T], threads: Option<&Threads>| {
+            let group = number % self.groups;
+            let filters = self.filters_of(group, weights, weight_zero_points, context)?;
+            let elements = self.channels * self.size;
+            let part =
+                Part { input: input.part(number * elements, elements), zero_point, table: &table, filters };
+            let first = group * self.filters;
+            let finish = |filter: usize, sums: &[i32], places: &mut [T]| finish(first + filter, sums, places);
+            match threads {
+                Some(threads) if self.positions > POSITIONS => {
+                    self.run_shared(&part, output, threads, context, finish)
                 }
+                _ => self.run_alone(&part, output, context, finish),
+            }
+        };
+        match threads {
+            Some(threads) if parts >= threads.count() => threads.enter(|| {
+                let parts = output.par_chunks_exact_mut(size).enumerate();
+                parts.try_for_each(|(number, output)| one(number, output, None))
+            }),
+            _ => {
+                let mut parts = output.chunks_exact_mut(size).enumerate();
+                parts.try_for_each(|(number, output)| one(number, output, threads))
+            }
+        }
+    }
+
+    /// The filters of a group as rows.
+    fn filters_of(
+        &self,
+        group: usize,
+        weights: Bytes<'_>,
+        zero_points: &Each<i32>,
+        context: &Context<'_>,
+    ) -> Result<Rows, OperatorError> {
+        let depth = self.depth();
+        let mut filters = Rows::new(self.filters, depth, context)?;
+        for filter in 0..self.filters {
+            let index = group * self.filters + filter;
+            filters.fill(filter, weights.part(index * depth, depth), zero_points.of(index));
+        }
+        Ok(filters)
+    }
+
+    /// Products that make a sum.
+    fn depth(&self) -> usize {
+        self.channels.saturating_mul(self.geometry.places())
+    }
+
+    /// An image and a group, on this thread.
+    fn run_alone<T>(
+        &self,
+        part: &Part<'_>,
+        output: &mut [T],
+        context: &Context<'_>,
+        finish: impl Fn(usize, &[i32], &mut [T]),
+    ) -> Result<(), OperatorError> {
+        let mut scratch = self.scratch(context)?;
+        for first in (0..self.positions).step_by(POSITIONS) {
+            context.check()?;
+            self.block(part, first, &mut scratch, |filter, sums| {
+                finish(filter, sums, &mut output[filter * self.positions + first..][..sums.len()]);
+            });
+        }
+        Ok(())
+    }
+
+    /// An image and a group, on all threads: each computes blocks of positions, which then go
+    /// to their places.
+    fn run_shared<T: Copy + Default + Send + Element>(
+        &self,
+        part: &Part<'_>,
+        output: &mut [T],
+        threads: &Threads,
+        context: &Context<'_>,
+        finish: impl Fn(usize, &[i32], &mut [T]) + Sync,
+    ) -> Result<(), OperatorError> {
+        let mut blocks = vec![T::default(); context.reserve(T::TYPE, &[self.filters, self.positions])?];
+        let size = self.filters * POSITIONS;
+        threads.enter(|| {
+            let blocks = blocks.par_chunks_mut(size).enumerate();
+            blocks.try_for_each_init(
+                || self.scratch(context),
+                |scratch, (number, block)| {
+                    context.check()?;
+                    let scratch = scratch.as_mut().map_err(|error| error.clone())?;
+                    self.block(part, number * POSITIONS, scratch, |filter, sums| {
+                        finish(filter, sums, &mut block[filter * sums.len()..][..sums.len()]);
+                    });
+                    Ok::<(), OperatorError>(())
+                },
+            )
+        })?;
+        for (number, block) in blocks.chunks(size).enumerate() {
+            let count = block.len() / self.filters;
+            for (filter, values) in block.chunks_exact(count).enumerate() {
+                output[filter * self.positions + number * POSITIONS..][..count].copy_from_slice(values);
             }
         }
         Ok(())
+    }
+
+    /// Memory for one block of positions.
+    fn scratch(&self, context: &Context<'_>) -> Result<Scratch, OperatorError> {
+        let block = POSITIONS.min(self.positions);
+        Ok(Scratch {
+            windows: Columns::new(block, self.depth(), context)?,
+            sums: vec![0; context.reserve(ElementType::Int32, &[self.filters, block])?],
+        })
+    }
+
+    /// The sums of a block of positions, for one filter at a time.
+    fn block(
+        &self,
+        part: &Part<'_>,
+        first: usize,
+        scratch: &mut Scratch,
+        mut finish: impl FnMut(usize, &[i32]),
+    ) {
+        let Scratch { windows, sums } = scratch;
+        windows.set_count(POSITIONS.min(self.positions - first));
+        match part.input {
+            Bytes::Signed(values) => self.fill_windows(values, part.zero_point, part.table, first, windows),
+            Bytes::Unsigned(values) => self.fill_windows(values, part.zero_point, part.table, first, windows),
+        }
+        let count = windows.count();
+        multiply(&part.filters, windows, sums, count);
+        for (filter, sums) in sums.chunks_exact(count).take(self.filters).enumerate() {
+            finish(filter, sums);
+        }
     }
 
     /// Where each place of the window lies in a channel, by place, then by position.
@@ -226,8 +344,9 @@ impl Operator for ConvInteger {
         task.run(
             (Bytes::new(&input)?, zero_point),
             (Bytes::new(&weights)?, &weight_zero_points),
+            &mut sums,
             context,
-            |_, start, values| sums[start..start + values.len()].copy_from_slice(values),
+            |_, values, places| places.copy_from_slice(values),
         )?;
         Ok(vec![output(task.shape, sums)?])
     }
@@ -252,7 +371,7 @@ fn build_linear(definition: &Definition<'_>) -> Result<Built, Refusal> {
 }
 
 impl QLinearConv {
-    fn run_as<T: Quantized>(
+    fn run_as<T: Quantized + Send>(
         task: &Task,
         (input, from): (&Tensor, Scale),
         (weights, weight_zero_points): (&Tensor, &Each<i32>),
@@ -263,11 +382,11 @@ impl QLinearConv {
         task.run(
             (Bytes::new(input)?, from.zero_point),
             (Bytes::new(weights)?, weight_zero_points),
+            &mut quantized,
             context,
-            |filter, start, sums| {
+            |filter, sums, places| {
                 let bias = bias.get(filter).copied().unwrap_or(0);
                 let scale = scales.of(filter);
-                let places = &mut quantized[start..start + sums.len()];
                 for (place, sum) in places.iter_mut().zip(sums) {
                     *place = T::round(sum.wrapping_add(bias) as f32 * scale, to.zero_point);
                 }

@@ -1,0 +1,371 @@
+//! `adytum model check`: what a model is, who computes it, and whether its answers can be trusted.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use adytum_engine::{
+    engine::{Engine, LoadError, LoadedModel, Source, Specification},
+    npz,
+    onnx::{
+        Limits,
+        files::{DataFiles, Directory, NoFiles},
+    },
+    static_engine::StaticEngine,
+    tensor::ElementType,
+    threads::Threads,
+};
+use adytum_import::{
+    error::ImportError,
+    saved_model,
+    signature::{METADATA_KEY, Signature},
+};
+use anyhow::Context;
+
+use super::{
+    batch::{self, Batch, Part},
+    expected::{self, Recorded},
+    place::{Found, Place, find},
+    probe::{self, Probe, Resident},
+    report::{Report, SignatureReport, Verdict, operators, ports},
+    source::{SourceError, read_onnx},
+};
+use crate::output;
+
+/// Say what a model is, who computes it, and whether its answers can be trusted.
+///
+/// The model is run with inputs that are made up: one element, then a batch of two. Exit codes: 0 the
+/// model can be served; 3 it can't; 4 it loads, but gives no answer; 5 an answer depends on the other
+/// elements of its batch; 6 answers are not those that were recorded.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// An ONNX file, a SavedModel, or a directory that holds one.
+    #[arg(value_name = "FILE|DIRECTORY")]
+    path: PathBuf,
+    /// Print the plan, too: each node and who computes it.
+    #[arg(long)]
+    plan: bool,
+    /// Recorded inputs and the outputs that belong to them, of numpy.savez: arrays by the names of inputs
+    /// and outputs.
+    #[arg(long, num_args = 2, value_names = ["INPUTS.npz", "OUTPUTS.npz"])]
+    expect: Option<Vec<PathBuf>>,
+    /// How far recorded outputs may be off, in parts of the largest value.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1e-4)]
+    tolerance: f64,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// The first dimension is no batch: don't compare a batch of two with its elements.
+    #[arg(long)]
+    no_batch: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Sizes of open dimensions.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Sizes {
+    /// The size of an open dimension in the runs, by its name in the model, or by its input and place, as
+    /// in image:2=224; may be repeated.
+    #[arg(long = "size", value_name = "NAME=NUMBER", value_parser = size)]
+    sizes: Vec<(String, usize)>,
+}
+
+fn size(text: &str) -> Result<(String, usize), String> {
+    let (name, number) = text.rsplit_once('=').ok_or("expected NAME=NUMBER, such as width=224")?;
+    let number = number.parse().map_err(|_| format!("{number:?} is no whole number"))?;
+    Ok((name.to_owned(), number))
+}
+
+/// The reason that a model is not servable, or that its answers can't be trusted.
+///
+/// Retry: no
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The engine panicked while it loaded the model.
+    ///
+    /// Do: report it with the model's operators.
+    #[error("the engine panicked while it loaded the model; report it with the model's operators")]
+    Panic,
+    /// An input or output of the model is a sequence or an optional, which requests can't carry.
+    ///
+    /// Do: export the model with tensors as its inputs and outputs.
+    #[error(
+        "the {kind} {name:?} is a {found}, which requests can't carry; export the model with tensors as its \
+         inputs and outputs"
+    )]
+    NotATensor { kind: &'static str, name: String, found: String },
+    /// The model's table of signatures is not what the importer writes.
+    ///
+    /// Do: import the SavedModel again with `adytum model import`.
+    #[error("the signatures in the model's metadata can't be used: {reason}; import the SavedModel again")]
+    Signatures { reason: String },
+    /// The model answered none of the inputs that were made up.
+    ///
+    /// Do: give the sizes that the model needs with --size, or recorded inputs with --expect; run the
+    /// model with its own framework on an input of the declared shape.
+    #[error("{what} answers no input of its declared types and shapes: {reason}")]
+    NoAnswer { what: String, reason: String },
+    /// An answer depends on the other elements of its batch.
+    ///
+    /// Do: if the first dimension is no batch but time or places, say so with --no-batch; otherwise export
+    /// the model again, in evaluation mode.
+    #[error("an answer depends on the other elements of its batch: of the output {output:?}, {reason}")]
+    Batch { output: String, reason: String },
+    /// An output is not what was recorded.
+    ///
+    /// Do: check that the inputs are those of the recording and that the model is the same version; if so,
+    /// report it with the model's operators.
+    #[error("the output {output:?} is not what was recorded: {reason}")]
+    Recorded { output: String, reason: String },
+}
+
+impl CheckError {
+    /// A stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Source(error) => error.code(),
+            Self::Import(error) => error.code(),
+            Self::Load(error) => error.code(),
+            Self::Panic => "model-check-panic",
+            Self::NotATensor { .. } => "model-check-not-a-tensor",
+            Self::Signatures { .. } => "model-check-signatures",
+            Self::NoAnswer { .. } => "model-check-no-answer",
+            Self::Batch { .. } => "model-check-batch",
+            Self::Recorded { .. } => "model-check-recorded",
+        }
+    }
+
+    /// What it means for serving the model.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::NoAnswer { .. } => Verdict::NoAnswer,
+            Self::Batch { .. } => Verdict::BatchDiffers,
+            Self::Recorded { .. } => Verdict::OtherAnswers,
+            _ => Verdict::NotServable,
+        }
+    }
+}
+
+/// What is asked of a check.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    pub(crate) plan: bool,
+    pub(crate) no_batch: bool,
+    pub(crate) sizes: BTreeMap<String, usize>,
+    pub(crate) recorded: Option<Recorded>,
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let recorded = match args.expect.as_deref() {
+        Some([inputs, outputs]) => {
+            Some(Recorded { inputs: arrays(inputs)?, outputs: arrays(outputs)?, tolerance: args.tolerance })
+        }
+        _ => None,
+    };
+    let questions = Questions {
+        plan: args.plan,
+        no_batch: args.no_batch,
+        sizes: args.sizes.sizes.into_iter().collect(),
+        recorded,
+    };
+    let report = check(&args.path, &questions);
+    if args.json {
+        output::line(serde_json::to_string_pretty(&report)?)?;
+    } else {
+        output::text(&report.to_string())?;
+    }
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+fn arrays(path: &Path) -> anyhow::Result<BTreeMap<String, adytum_engine::tensor::Tensor>> {
+    let failed = || format!("{} can't be read", path.display());
+    let metadata = fs::metadata(path).with_context(failed)?;
+    anyhow::ensure!(metadata.is_file(), "{} is no file", path.display());
+    let bytes = fs::read(path).with_context(failed)?;
+    npz::read(&bytes).with_context(failed)
+}
+
+/// Checks the model at a path.
+pub(crate) fn check(path: &Path, questions: &Questions) -> Report {
+    let mut report = Report::new(path);
+    let found = find(path).map_err(CheckError::Source);
+    let result = found.and_then(|found| check_found(&found, questions, &mut report));
+    if let Err(error) = result {
+        report.fail(error.verdict(), error.code(), &error.to_string());
+    }
+    report
+}
+
+/// Checks a model that was found.
+pub(crate) fn check_found(
+    found: &Found,
+    questions: &Questions,
+    report: &mut Report,
+) -> Result<(), CheckError> {
+    report.notes.clone_from(&found.notes);
+    match &found.place {
+        Place::Onnx(file) => {
+            report.path = file.display().to_string();
+            let bytes = read_onnx(file)?;
+            report.found(file, "ONNX");
+            let directory = match file.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            let files = Directory::new(directory)
+                .map_err(|source| SourceError::Unreadable { path: directory.to_owned(), source })?;
+            check_bytes(bytes, &files, questions, report)
+        }
+        Place::SavedModel(directory) => {
+            report.found(directory, "SavedModel");
+            let imported = saved_model::import(directory, adytum_import::limits::Limits::default())?;
+            check_bytes(imported.onnx, &NoFiles, questions, report)
+        }
+    }
+}
+
+/// Checks a model's bytes.
+pub(crate) fn check_bytes(
+    bytes: Vec<u8>,
+    files: &dyn DataFiles,
+    questions: &Questions,
+    report: &mut Report,
+) -> Result<(), CheckError> {
+    // Panics are caught, and said in a better way than their own.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = quietly(bytes, files, questions, report);
+    std::panic::set_hook(hook);
+    result
+}
+
+fn quietly(
+    bytes: Vec<u8>,
+    files: &dyn DataFiles,
+    questions: &Questions,
+    report: &mut Report,
+) -> Result<(), CheckError> {
+    report.file_bytes = Some(bytes.len());
+    let length = bytes.len() as u64;
+    let before = Resident::now();
+    probe::forget_peak();
+    let source = Source { file: bytes, files, limits: Limits::default() };
+    let load = std::panic::AssertUnwindSafe(|| StaticEngine.load(source));
+    let model = std::panic::catch_unwind(load).map_err(|_| CheckError::Panic)??;
+    let model = model.as_ref();
+    let memory = Resident::now().since(&before, length);
+    let signature = model.signature();
+    report.inputs = ports(&signature.inputs);
+    report.outputs = ports(&signature.outputs);
+    report.memory = Some(memory);
+    let mut names: Vec<&str> = Vec::new();
+    if let Some(plan) = model.plan() {
+        report.parameters = Some(plan.parameters);
+        report.nodes = plan.lines.len();
+        report.islands = plan.islands;
+        report.operators = operators(plan);
+        report.plan = questions.plan.then(|| plan.to_string());
+        names.extend(plan.lines.iter().map(|line| line.operator.as_str()));
+    }
+    for (kind, all) in [("input", &signature.inputs), ("output", &signature.outputs)] {
+        if let Some(other) = all.iter().find(|one| one.element_type().is_none()) {
+            let (name, found) = (other.name.clone(), other.value_type.to_string());
+            return Err(CheckError::NotATensor { kind, name, found });
+        }
+    }
+    let types: Vec<ElementType> =
+        signature.inputs.iter().chain(&signature.outputs).filter_map(Specification::element_type).collect();
+    let tolerance = batch::tolerance(names.iter().copied(), &types);
+
+    let threads = Threads::new(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
+    let probe = Probe { model, threads: &threads, limit: run_limit() };
+    let signatures = signatures(model)?;
+    if let Some(recorded) = &questions.recorded {
+        report.recorded = expected::compare(&probe, &signatures, recorded)?;
+    }
+    let mut first_failure = None;
+    for (found, outputs) in parts(model, &signatures)? {
+        let part = part(model, &outputs);
+        let what = found.as_ref().map_or_else(
+            || "the model".to_owned(),
+            |signature| format!("the signature {:?}", signature.name),
+        );
+        let tried = match batch::try_out(&probe, &part, &questions.sizes, &tolerance) {
+            Ok(tried) => tried,
+            // Recorded inputs, which were answered, say more.
+            Err(_) if questions.recorded.is_some() => continue,
+            Err(reason) => {
+                first_failure.get_or_insert(CheckError::NoAnswer { what, reason });
+                continue;
+            }
+        };
+        if let Batch::Differs { output, reason } = &tried.batch
+            && !questions.no_batch
+        {
+            let (output, reason) = (output.clone(), reason.clone());
+            first_failure.get_or_insert(CheckError::Batch { output, reason });
+        }
+        report.signatures.push(SignatureReport::new(found, tried));
+    }
+    first_failure.map_or(Ok(()), Err)
+}
+
+/// Bytes that the values of one run may take: half of what the machine has free, 4 GiB where that is
+/// not known.
+fn run_limit() -> usize {
+    let information = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = information.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = available.and_then(|text| text.split_whitespace().next()?.parse::<usize>().ok());
+    kilobytes.map_or(4 << 30, |kilobytes| kilobytes.saturating_mul(512))
+}
+
+/// The signatures that the importer wrote into the model.
+fn signatures(model: &dyn LoadedModel) -> Result<Vec<Signature>, CheckError> {
+    let Some((_, table)) = model.metadata().iter().find(|(key, _)| key == METADATA_KEY) else {
+        return Ok(Vec::new());
+    };
+    serde_json::from_str(table).map_err(|error| CheckError::Signatures { reason: error.to_string() })
+}
+
+/// A signature, or none for the whole model, and the indices of its outputs.
+type Asked = (Option<Signature>, Vec<usize>);
+
+/// The outputs of each signature; all outputs where there are no signatures.
+fn parts(model: &dyn LoadedModel, signatures: &[Signature]) -> Result<Vec<Asked>, CheckError> {
+    let outputs = &model.signature().outputs;
+    if signatures.is_empty() {
+        return Ok(vec![(None, (0..outputs.len()).collect())]);
+    }
+    let index = |tensor: &str| {
+        outputs.iter().position(|output| output.name == tensor).ok_or_else(|| CheckError::Signatures {
+            reason: format!("they name the output {tensor:?}, which the graph has not"),
+        })
+    };
+    let part = |signature: &Signature| {
+        let outputs =
+            signature.outputs.iter().map(|binding| index(&binding.tensor)).collect::<Result<_, _>>()?;
+        Ok((Some(signature.clone()), outputs))
+    };
+    signatures.iter().map(part).collect()
+}
+
+fn part<'a>(model: &'a dyn LoadedModel, outputs: &[usize]) -> Part<'a> {
+    let signature = model.signature();
+    let needed = model.needed_inputs(outputs);
+    let is_needed = |index: usize| needed.get(index).copied().unwrap_or(true);
+    Part {
+        inputs: signature.inputs.iter().enumerate().filter(|(index, _)| is_needed(*index)).collect(),
+        outputs: outputs.iter().filter_map(|index| Some((*index, signature.outputs.get(*index)?))).collect(),
+        all_inputs: signature.inputs.len(),
+    }
+}

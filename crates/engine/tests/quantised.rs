@@ -1,0 +1,125 @@
+//! Quantised convolutions: those between `DequantizeLinear` and `QuantizeLinear` are computed in
+//! whole numbers, and threads change nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
+
+mod fixture;
+
+use adytum_engine::{
+    engine::{LoadedModel, Run},
+    operators::{Cancellation, Memory},
+    tensor::{Tensor, Value},
+    threads::Threads,
+};
+use fixture::{
+    onnx::{Attribute, FLOAT, floats, graph, initializer, model_with, node, value},
+    runs::load,
+};
+
+const UINT8: u64 = 2;
+const INT8: u64 = 3;
+const INT32: u64 = 6;
+
+/// Filters, channels, and the side of the images and of the kernel.
+const FILTERS: usize = 5;
+const CHANNELS: usize = 3;
+const SIDE: usize = 13;
+const KERNEL: usize = 3;
+
+/// A convolution as quantisers write it, of images whose number may vary. `relu` is between it
+/// and the quantisation, and `zero` is the zero point of the result.
+fn file(weights: &[i8], bias: &[i32], relu: bool, zero: u8, output: &str) -> Vec<u8> {
+    let bytes: Vec<u8> = weights.iter().map(|weight| weight.cast_unsigned()).collect();
+    let biases: Vec<u8> = bias.iter().flat_map(|bias| bias.to_le_bytes()).collect();
+    let scales: Vec<f32> = (0..FILTERS).map(|filter| 0.01 * (filter + 1) as f32).collect();
+    let of_bias: Vec<f32> = scales.iter().map(|scale| scale * 0.05).collect();
+    let axis = [Attribute::Integer("axis", 0)];
+    let pads = [Attribute::Integers("pads", &[1, 1, 1, 1])];
+    let mut nodes = vec![
+        node("DequantizeLinear", &["q", "qs", "qz"], &["x"], &[]),
+        node("DequantizeLinear", &["w", "ws", "wz"], &["K"], &axis),
+        node("DequantizeLinear", &["b", "bs"], &["B"], &axis),
+        node("Conv", &["x", "K", "B"], &["sum"], &pads),
+        node("QuantizeLinear", &[if relu { "cut" } else { "sum" }, "ys", "yz"], &["y"], &[]),
+    ];
+    if relu {
+        nodes.insert(4, node("Relu", &["sum"], &["cut"], &[]));
+    }
+    let kernel = [FILTERS as i64, CHANNELS as i64, KERNEL as i64, KERNEL as i64];
+    let graph = graph(
+        &nodes,
+        &[value("q", UINT8, &[-1, CHANNELS as i64, SIDE as i64, SIDE as i64])],
+        &[value(output, if output == "y" { UINT8 } else { FLOAT }, &[-1, -1, -1, -1])],
+        &[
+            floats("qs", &[], &[0.05]),
+            initializer("qz", UINT8, &[], &[117]),
+            initializer("w", INT8, &kernel, &bytes),
+            floats("ws", &[FILTERS as i64], &scales),
+            initializer("wz", INT8, &[FILTERS as i64], &[0; FILTERS]),
+            initializer("b", INT32, &[FILTERS as i64], &biases),
+            floats("bs", &[FILTERS as i64], &of_bias),
+            floats("ys", &[], &[0.2]),
+            initializer("yz", UINT8, &[], &[zero]),
+        ],
+    );
+    model_with(&graph, &[], 17)
+}
+
+fn run(model: &dyn LoadedModel, images: &Tensor, threads: usize) -> Tensor {
+    let threads = Threads::new(threads);
+    let memory = Memory::new(1 << 30);
+    let cancellation = Cancellation::default();
+    let run = Run { threads: &threads, budget: &memory, cancellation: &cancellation };
+    let found = model.run(vec![Some(Value::Tensor(images.clone()))], &[0], run).unwrap();
+    assert_eq!(memory.used(), 0);
+    found.into_iter().next().unwrap().into_tensor().unwrap()
+}
+
+#[test]
+fn a_convolution_between_quantisers_is_one_of_whole_numbers() {
+    let weights: Vec<i8> = (0..FILTERS * CHANNELS * KERNEL * KERNEL)
+        .map(|place| ((place * 83 % 251) as i16 - 125) as i8)
+        .collect();
+    let bias: Vec<i32> = (0..FILTERS).map(|filter| filter as i32 * 700 - 1500).collect();
+    for (count, relu, zero) in [(1, false, 100), (3, false, 100), (1, true, 0), (1, true, 9)] {
+        let bytes: Vec<u8> =
+            (0..count * CHANNELS * SIDE * SIDE).map(|place| (place * 61 % 253) as u8).collect();
+        let images = Tensor::from_vec([count, CHANNELS, SIDE, SIDE], bytes.clone()).unwrap();
+        let model = load(file(&weights, &bias, relu, zero, "y")).unwrap();
+        let operators: Vec<&str> =
+            model.plan().unwrap().lines.iter().map(|line| line.operator.as_str()).collect();
+        // A rectifier is part of the rounding only if the lowest number is 0.
+        assert_eq!(operators.contains(&"QLinearConv"), !relu || zero == 0, "{operators:?}");
+
+        let found = run(model.as_ref(), &images, 1);
+        assert_eq!(found, run(model.as_ref(), &images, 4), "threads change nothing");
+        for (place, found) in found.values::<u8>().unwrap().iter().enumerate() {
+            let (row, column) = (place / SIDE % SIDE, place % SIDE);
+            let (filter, image) = (place / SIDE / SIDE % FILTERS, place / SIDE / SIDE / FILTERS);
+            let mut sum = i64::from(bias[filter]);
+            for tap in 0..CHANNELS * KERNEL * KERNEL {
+                let (channel, y, x) = (tap / 9, row + tap / 3 % 3, column + tap % 3);
+                if (1..=SIDE).contains(&y) && (1..=SIDE).contains(&x) {
+                    let pixel = bytes[((image * CHANNELS + channel) * SIDE + y - 1) * SIDE + x - 1];
+                    sum += (i64::from(pixel) - 117) * i64::from(weights[filter * CHANNELS * 9 + tap]);
+                }
+            }
+            let real = sum as f64 * 0.05 * 0.01 * (filter + 1) as f64 / 0.2;
+            let real = if relu { real.max(0.0) } else { real };
+            let expected = (real + f64::from(zero)).clamp(0.0, 255.0);
+            // Half a step, and what single precision adds to it.
+            assert!(
+                (f64::from(*found) - expected).abs() <= 0.5 + 1e-3,
+                "{found} at {place}, expected {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_sum_that_others_take_stays_a_float() {
+    let weights = vec![1_i8; FILTERS * CHANNELS * KERNEL * KERNEL];
+    let model = load(file(&weights, &[0; FILTERS], false, 0, "sum")).unwrap();
+    let lines = &model.plan().unwrap().lines;
+    assert!(lines.iter().all(|line| line.operator != "QLinearConv"));
+}
