@@ -12,8 +12,9 @@ source_revision() {
 }
 
 # build_binaries SOURCE TARGET_DIRECTORY OUT [simulation]
-# Copies to OUT the programs, built from SOURCE. No path of this machine, no date
-# and no order of this machine's files gets into them.
+# Copies to OUT the programs, built from SOURCE. No path of this machine, no date of it
+# and no order of its files gets into them. The date of the commit (`epoch`) does: no
+# program believes a clock that is before it.
 build_binaries() {
     local source=$1 target_directory=$2 out=$3 simulation=${4:-}
     local triple cargo_home flags
@@ -35,7 +36,7 @@ build_binaries() {
         # With --target the flags are for the programs only, not for what the build runs.
         CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
             CFLAGS="-ffile-prefix-map=$target_directory=/target -ffile-prefix-map=$cargo_home=/cargo" \
-            CARGO_INCREMENTAL=0 \
+            CARGO_INCREMENTAL=0 SOURCE_DATE_EPOCH=${epoch:-0} \
             cargo build --locked --profile image --target "$triple" --target-dir "$target_directory" \
             "${features[@]}" "${packages[@]/#/--package=}" --bins
     )

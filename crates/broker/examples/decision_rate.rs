@@ -13,6 +13,7 @@ use std::{
 use adytum_api::names::SecretName;
 use adytum_evidence::{
     claims::{Claims, TeeKind},
+    clock::UnixSeconds,
     measurement::WorkloadIdentity,
     policy::Policy,
     trust::Vendor,
@@ -54,6 +55,7 @@ fn document(genesis: &Genesis, workloads: usize, secrets: usize) -> Document {
             name: name(number),
             models: Vec::new(),
             policy: Policy::for_identity(Vendor::Intel, TeeKind::Sgx, WorkloadIdentity(enclave(number))),
+            tcb_grace: None,
         })
         .collect();
     let secret = |number: usize| {
@@ -91,7 +93,7 @@ fn measure(workloads: usize, secrets: usize) {
             (format!("secret-{number}").parse().unwrap(), stored)
         })
         .collect();
-    let rules = Rules { admitted: Some(&admitted), occlum: None };
+    let rules = Rules { admitted: Some(&admitted), occlum: None, time: UnixSeconds(0) };
     let last = workloads - 1;
     let own = [format!("secret-{last}").parse().unwrap()];
     let peer = claims(last);

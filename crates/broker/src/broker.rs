@@ -6,6 +6,8 @@
 //! - [`confirmation`] is what happens when nobody here can know which state is the
 //!   newest.
 //! - `arranging` prepares recovery, `handing` hands the root key to the next broker.
+//! - `forecast` is what it will refuse, of what is `seen`; `grace` counts how long it
+//!   accepts what is out of date.
 //! - `observation` is what the operator sees.
 //!
 //! [`state`] is what it holds.
@@ -15,9 +17,12 @@ mod arranging;
 pub mod confirmation;
 mod detached;
 mod executed;
+pub mod forecast;
+mod grace;
 pub mod handing;
 mod observation;
 pub mod release;
+mod seen;
 pub mod state;
 
 use std::sync::{
@@ -31,13 +36,14 @@ use adytum_evidence::{
     clock::{Clock, UnixSeconds},
     collateral::CollateralSource,
     measurement::Sha256Digest,
-    verifier::{TrustRoot, Verifier},
+    verifier::{EvidenceObserver, TrustRoot, Verifier},
 };
 use adytum_governance::{
     announcement::BrokerAnnouncement,
     audit::events::Event,
     confirmation::Challenge,
     genesis::{Genesis, GenesisDigest},
+    manifest::Manifest,
     occlum::OcclumConfiguration,
 };
 use adytum_ratls::session::LocalAttestation;
@@ -45,6 +51,9 @@ use tokio::sync::watch;
 
 use self::{
     executed::ExecutedCommands,
+    forecast::Foreseen,
+    grace::GraceClock,
+    seen::SeenEvidence,
     state::{Confirmation, RestoreError, State},
 };
 use crate::{
@@ -128,6 +137,9 @@ pub struct Broker {
     audit: AuditLog,
     metrics: Arc<Metrics>,
     draining: AtomicBool,
+    seen: Arc<SeenEvidence>,
+    foreseen: Foreseen,
+    grace: GraceClock,
 }
 
 impl Broker {
@@ -154,7 +166,10 @@ impl Broker {
                 "the broker's state is in memory only: manifest and secrets are gone when this process ends"
             );
         }
-        let first = verifier(&state, occlum.as_ref(), &collateral, &clock);
+        clock.owners_state(state.manifest().and_then(Manifest::not_before));
+        let seen = Arc::new(SeenEvidence::default());
+        let first = verifier(&state, occlum.as_ref(), &collateral, &clock, &seen);
+        let grace = GraceClock::resume(&store, &state, &*clock)?;
         let digest = genesis.digest();
         let audit = AuditLog::open(store.clone(), Arc::clone(&clock), digest, state.epoch, limits)?;
         let metrics = Arc::new(Metrics::new(store.activity()));
@@ -176,6 +191,9 @@ impl Broker {
             audit,
             metrics,
             draining: AtomicBool::new(false),
+            seen,
+            foreseen: Foreseen::default(),
+            grace,
         };
         Ok(Arc::new(broker))
     }
@@ -209,7 +227,8 @@ impl Broker {
     /// What it says of itself in a session.
     pub fn announcement(&self) -> BrokerAnnouncement {
         let occlum = self.occlum.as_ref().map(OcclumConfiguration::digest);
-        BrokerAnnouncement { genesis: self.digest, head: self.store.head(), occlum }
+        let clock_floor = self.clock.floor();
+        BrokerAnnouncement { genesis: self.digest, head: self.store.head(), occlum, clock_floor }
     }
 
     /// What it shows in sessions: its TEE's evidence and its announcement, made
@@ -318,8 +337,10 @@ impl Broker {
         let next = Arc::new(next);
         let trust_changed = self.state().roots() != next.roots();
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
+        self.clock.owners_state(next.manifest().and_then(Manifest::not_before));
+        self.grace.begin(next.manifest_version(), &*self.clock);
         if trust_changed {
-            let verifier = verifier(&next, self.occlum.as_ref(), &self.collateral, &self.clock);
+            let verifier = verifier(&next, self.occlum.as_ref(), &self.collateral, &self.clock, &self.seen);
             self.verifier.send_replace(Arc::new(verifier));
         }
         Ok(committed)
@@ -338,6 +359,7 @@ fn verifier(
     occlum: Option<&OcclumConfiguration>,
     collateral: &Arc<dyn CollateralSource>,
     clock: &Arc<dyn Clock>,
+    seen: &Arc<SeenEvidence>,
 ) -> Verifier {
     let mut roots: Vec<TrustRoot> = state.roots().to_vec();
     for root in occlum.map_or(&[][..], |occlum| &occlum.roots) {
@@ -345,5 +367,6 @@ fn verifier(
             roots.push(root.clone());
         }
     }
-    Verifier::new(roots, Arc::clone(collateral), Arc::clone(clock))
+    let observer: Arc<dyn EvidenceObserver> = Arc::<SeenEvidence>::clone(seen);
+    Verifier::new(roots, Arc::clone(collateral), Arc::clone(clock)).observed_by(observer)
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    confirmation, evidence, key_file, output, recovery, upgrade,
+    confirmation, evidence, forecast, key_file, output, recovery, upgrade,
 };
 
 #[derive(Debug, Subcommand)]
@@ -42,6 +42,10 @@ pub(crate) enum Action {
     /// unless the manifest lets fewer confirm; with one tool, or each with their own
     /// (--out, --signatures).
     Confirm(confirmation::Confirm),
+    /// Say which workloads the broker will refuse on which platforms, from when on, why, and
+    /// what to do: what a vendor's next evaluation or the end of a grace brings. One
+    /// owner's or auditor's key.
+    Forecast(forecast::Args),
     /// Give a broker whose root key is not on its machine the share that was made for
     /// a recovery key. As many holders as the manifest says each do so.
     Recover(recovery::Recover),
@@ -81,6 +85,7 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
         Action::Ca { args } => ca(args).await,
         Action::RotateCa { access } => rotate_ca(access).await,
         Action::Confirm(args) => confirmation::run(args).await,
+        Action::Forecast(args) => forecast::run(args).await,
         Action::Recover(args) => recovery::run(args).await,
         Action::AuthoriseUpgrade(args) => upgrade::run(args).await,
     }

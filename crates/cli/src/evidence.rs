@@ -8,6 +8,7 @@ use std::{
 use adytum_evidence::{
     attester::{self, Attester},
     claims::{Claims, Measured, SnpEndorsement},
+    clock::Day,
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     trust::Vendor,
 };
@@ -204,6 +205,11 @@ pub(crate) fn described(claims: &Claims) -> Vec<(&'static str, String)> {
     };
     if let Some(status) = claims.tcb_status {
         lines.push(("tcb", format!("{status}{advisories}")));
+    }
+    if let Some(collateral) = claims.collateral {
+        let number = collateral.tcb_evaluation_data_number;
+        let evaluation = number.map_or(String::new(), |number| format!(", evaluation {number}"));
+        lines.push(("collateral", format!("issued {}{evaluation}", Day::of(collateral.issued))));
     }
     lines.push(("debug", if claims.debug { "on: a debugger reads everything" } else { "off" }.to_owned()));
     lines

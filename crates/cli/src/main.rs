@@ -12,6 +12,7 @@ mod collateral;
 mod confirmation;
 mod evidence;
 mod explain;
+mod forecast;
 mod genesis;
 mod init_data;
 mod interrupt;

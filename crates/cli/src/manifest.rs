@@ -3,15 +3,20 @@
 mod difference;
 mod draft;
 mod explain;
+mod freshness;
 mod history;
 mod weaker_policy;
 
 use std::path::{Path, PathBuf};
 
 use adytum_api::broker::{ApplyManifest, GetManifest, command};
+use adytum_evidence::{
+    claims::TeeKind,
+    clock::{Clock as _, Day, SystemClock},
+};
 use adytum_governance::{
     approval::OwnerApproval,
-    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest},
+    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, Workload, document::PlannedRestart},
     roles::Owners,
     rules::agreed,
 };
@@ -122,6 +127,18 @@ fn check(file: &Path) -> anyhow::Result<()> {
                 list(&workload.policy.vendors)
             ))?;
         }
+        for note in of_age(workload) {
+            output::line(format_args!("NOTE      workload {name}: {note}"))?;
+        }
+    }
+    if manifest.planned_restart == PlannedRestart::Serve {
+        output::line(
+            "NOTE      the broker serves after a planned restart without an owner's word, so a host that kept a copy of \
+             the state from a shutdown in good order can put it back; see \"Restart\" in docs/operate.md",
+        )?;
+    }
+    if let Some(reason) = from_the_future(&manifest) {
+        output::line(format_args!("WARNING   {reason}"))?;
     }
     for (name, secret) in &manifest.secrets {
         output::line(format_args!(
@@ -143,6 +160,52 @@ fn check(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a workload's rules leave open about the age of collateral, and what they accept for a
+/// while.
+fn of_age(workload: &Workload) -> Vec<String> {
+    let policy = &workload.policy;
+    let mut notes = Vec::new();
+    let intel = policy.tee.iter().any(|tee| *tee != TeeKind::Snp);
+    if intel && policy.minimum_tcb_evaluation_data_number.is_none() {
+        notes.push(
+            "collateral of any evaluation is accepted (no minimum_tcb_evaluation_data_number), so the host can serve an \
+             old one, in which a platform is not out of date yet"
+                .to_owned(),
+        );
+    }
+    if policy.collateral_not_before.is_none() {
+        notes.push(
+            "collateral of any year is accepted (no collateral_not_before): the host chooses the clock, and so the year"
+                .to_owned(),
+        );
+    }
+    if let Some(grace) = &workload.tcb_grace {
+        notes.push(format!(
+            "platforms with the TCB status {} are accepted from {} to {} (tcb_grace), with the advisories {}",
+            list(&grace.tcb_status),
+            grace.from,
+            grace.until,
+            list(&grace.advisories)
+        ));
+    }
+    notes
+}
+
+/// A date in the manifest that this machine's clock has not reached. No broker believes an
+/// earlier time than a date that its owners signed, so one that is too late would have
+/// everything refused until another manifest takes it back.
+fn from_the_future(manifest: &Manifest) -> Option<String> {
+    let (date, now) = (manifest.not_before()?, SystemClock.now());
+    (date > now).then(|| {
+        format!(
+            "collateral_not_before is {}, and today is {} by this machine's clock: the broker would take the later date \
+             for the time, and refuse all collateral that ends before; correct the date, or this clock",
+            Day::of(date),
+            Day::of(now)
+        )
+    })
+}
+
 fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
@@ -151,6 +214,9 @@ fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
 fn sign(file: &Path, owners: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
     let out = out.unwrap_or_else(|| beside(file));
     let mut signed = load(file, &out, out.exists())?;
+    if let Some(reason) = Manifest::parse(&signed.text).ok().and_then(|manifest| from_the_future(&manifest)) {
+        bail!("{}: {reason}", file.display());
+    }
     for owner in owners {
         let key = key_file::owner_key(owner)?;
         signed.sign(&key).with_context(|| file.display().to_string())?;
@@ -172,6 +238,9 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
     let mut signed = load(&args.file, signatures, wanted)?;
     let manifest = Manifest::parse(&signed.text).with_context(|| args.file.display().to_string())?;
 
+    if let Some(reason) = from_the_future(&manifest) {
+        bail!("{}: {reason}", args.file.display());
+    }
     let (mut session, owners) = args.access.open().await?;
     if manifest.genesis != session.genesis().digest() {
         bail!(

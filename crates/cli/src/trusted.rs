@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use adytum_evidence::{
-    clock::SystemClock, collateral::CollateralSource, trust::TrustRoot, verifier::Verifier,
+    clock::{SystemClock, floor::FloorClock},
+    collateral::CollateralSource,
+    trust::TrustRoot,
+    verifier::Verifier,
 };
 
 use crate::{collateral::Places, key_file};
@@ -28,7 +31,9 @@ impl TrustedRoots {
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
         let vendors = [TrustRoot::intel()].into_iter().chain(TrustRoot::amd());
         let roots = vendors.chain(self.simulation_roots()?).collect();
-        Ok(Verifier::new(roots, self.source()?, Arc::new(SystemClock)))
+        // No tool runs before its sources were written.
+        let clock = FloorClock::new(Arc::new(SystemClock));
+        Ok(Verifier::new(roots, self.source()?, Arc::new(clock)))
     }
 
     /// Verifies evidence of one simulated platform, by its root and by the collateral

@@ -10,6 +10,7 @@ pub use self::configuration::{
     EnclaveConfiguration, SgxPlatform, SnpEndorsement, SnpGuestClaims, TdConfiguration,
 };
 use crate::{
+    clock::UnixSeconds,
     measurement::{
         Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpTcb, TdxMeasurement,
         WorkloadIdentity,
@@ -118,11 +119,29 @@ pub struct Claims {
     /// What the program bound into the evidence.
     pub report_data: ReportData,
     pub measured: Measured,
+    /// The collateral that the evidence was verified with; none where nobody verified any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collateral: Option<CollateralClaims>,
     /// The workload identity that the program states in its announcement, to which the
     /// evidence is bound. It is worth what the program is worth: see
     /// [`crate::policy::Policy::identity`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announced: Option<WorkloadIdentity>,
+}
+
+/// How old the collateral is that evidence was verified with. The host chooses the source
+/// of collateral and the clock, and so an issue that still counted when it was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CollateralClaims {
+    /// SGX, TDX: the number of Intel's evaluation, which rises with each TCB recovery
+    /// (Intel PCS API, `tcbEvaluationDataNumber`); the lower one of TCB info and QE
+    /// identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcb_evaluation_data_number: Option<u32>,
+    /// When the oldest of the documents was issued that the vendor issues again and again:
+    /// SGX, TDX: TCB info, QE identity and the CRL of PCK certificates (the root's CRL comes
+    /// once a year and ends by its own date); SEV-SNP: the CRL.
+    pub issued: UnixSeconds,
 }
 
 /// Which machine it is.

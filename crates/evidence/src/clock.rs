@@ -1,10 +1,26 @@
 //! Time as something that is handed in. The host's clock is not trusted
-//! (ARCHITECTURE.md, invariant 8): it decides nothing but whether collateral has expired.
+//! (ARCHITECTURE.md, invariant 8): it decides nothing but whether collateral has expired,
+//! and [`floor`] keeps it from going below dates that others have signed.
+
+mod day;
+#[cfg(feature = "collect")]
+pub mod floor;
+mod source_date;
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+pub use self::{
+    day::{Day, DayError},
+    source_date::SOURCE_DATE,
 };
 
 /// Seconds since 1970-01-01T00:00:00Z.
@@ -92,15 +108,60 @@ fn date_of(days: u64) -> Option<(u64, u64, u64)> {
     Some((year, month, days - days_since_1970(year, month, 1)? + 1))
 }
 
+impl Serialize for UnixSeconds {
+    /// As its text, RFC 3339 in UTC.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for UnixSeconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse_rfc3339(&text).ok_or_else(|| {
+            D::Error::custom("expected a date and time in UTC, as in \"2026-10-08T11:00:00Z\"")
+        })
+    }
+}
+
 /// Tells the wall-clock time.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> UnixSeconds;
 
+    /// The time that has passed since some beginning, whatever the wall clock says.
+    fn elapsed(&self) -> Duration {
+        static BEGINNING: OnceLock<Instant> = OnceLock::new();
+        BEGINNING.get_or_init(Instant::now).elapsed()
+    }
+
+    /// The latest date that this clock has reason to think past, from others than the
+    /// host. [`UnixSeconds`] 0 is none.
+    fn floor(&self) -> UnixSeconds {
+        UnixSeconds(0)
+    }
+
+    /// Is the host's clock before that, so that it is not believed?
+    fn is_below_floor(&self) -> bool {
+        false
+    }
+
+    /// Takes the date that the owners' rules in force name, if they name any. It replaces
+    /// the one before.
+    fn owners_state(&self, date: Option<UnixSeconds>) {
+        let _ = date;
+    }
+
     /// Takes the date of something whose signature a verifier has just checked,
     /// and which can't be from the future. A clock may keep to it.
     fn saw(&self, date: UnixSeconds) {
         let _ = date;
+    }
+
+    /// Takes a time of this clock at which secrets were granted, on evidence that was
+    /// valid then, and which is in the audit log. A clock may keep to it.
+    fn used(&self, time: UnixSeconds) {
+        let _ = time;
     }
 }
 

@@ -7,6 +7,7 @@ mod by_vendor;
 mod cached;
 #[cfg(feature = "collect")]
 mod directory;
+mod early;
 mod kinds;
 #[cfg(feature = "collect")]
 mod places;
@@ -16,6 +17,7 @@ mod source;
 
 pub use self::{
     by_vendor::ByVendor,
+    early::{NewerEvaluation, evaluation_number, newer_evaluation},
     kinds::{Collateral, CollateralRef, CollateralRequest},
     source::CollateralSource,
 };

@@ -5,6 +5,7 @@
 mod cause;
 mod collateral;
 mod cryptography;
+mod dates;
 mod diagnosis;
 #[cfg(feature = "collect")]
 mod pccs;
@@ -19,7 +20,7 @@ pub use self::{
     quote::{DcapQuote, parse_dcap},
 };
 pub(crate) use self::{
-    collateral::{issued, parts},
+    collateral::{early_differs, evaluation_number, issued, newest_evaluation, parts},
     root::intel,
     verification::{DcapVerifier, ReadQuote},
 };

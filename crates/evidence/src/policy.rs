@@ -16,6 +16,7 @@ pub use self::{
 };
 use crate::{
     claims::{TcbStatus, TeeKind},
+    clock::Day,
     measurement::{
         ConfigId, Endorser, FeatureMask, HostData, MrEnclave, MrSigner, SnpKeyDigest, SnpMeasurement, SnpTcb,
         TdxMeasurement, WorkloadIdentity,
@@ -113,8 +114,8 @@ pub struct Policy {
     /// SEV-SNP: which keys may sign; by default only the chip's own; never empty.
     #[serde(default = "only_vcek", skip_serializing_if = "is_only_vcek")]
     pub endorser: BTreeSet<Endorser>,
-    /// SEV-SNP: the cloud providers whose VLEK may sign, as AMD certifies them; empty is
-    /// any.
+    /// SEV-SNP: the cloud providers whose VLEK may sign, as AMD certifies them; with `vlek`
+    /// in `endorser` never empty.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub csp_id: BTreeSet<String>,
     /// SEV-SNP: of the key that signed the guest's ID block; empty is any, or no block.
@@ -139,6 +140,16 @@ pub struct Policy {
     /// any, empty is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advisories: Option<BTreeSet<String>>,
+    /// SGX and TDX: the lowest number of Intel's evaluation that collateral may be of. The
+    /// host chooses the source of collateral, and so an older evaluation, in which a platform
+    /// is not out of date yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_tcb_evaluation_data_number: Option<u32>,
+    /// The earliest day on which collateral may have been issued
+    /// ([`crate::claims::CollateralClaims::issued`]). No program that goes by this policy
+    /// believes an earlier time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collateral_not_before: Option<Day>,
     /// Accept programs that a debugger can read. They have no secrets.
     #[serde(default)]
     pub allow_debug: bool,
@@ -222,6 +233,8 @@ impl Policy {
             snp_platform: SnpPlatformRules::default(),
             tcb_status: only_up_to_date(),
             advisories: None,
+            minimum_tcb_evaluation_data_number: None,
+            collateral_not_before: None,
             allow_debug: false,
             allow_any_program: false,
             allow_any_acpi: false,

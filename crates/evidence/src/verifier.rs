@@ -28,6 +28,14 @@ pub struct Verifier {
     dcap: DcapVerifier,
     collateral: Arc<dyn CollateralSource>,
     dates: Dates,
+    observer: Option<Arc<dyn EvidenceObserver>>,
+}
+
+/// Hears of evidence that verified.
+pub trait EvidenceObserver: Send + Sync {
+    /// This evidence verified with the collateral that counts. No policy has judged the
+    /// claims yet.
+    fn verified(&self, evidence: &Evidence, claims: &Claims);
 }
 
 /// Evidence that is read and that may chain to a trusted root.
@@ -46,7 +54,14 @@ impl Verifier {
     /// A verifier that trusts these roots and no other.
     pub fn new(roots: Vec<TrustRoot>, collateral: Arc<dyn CollateralSource>, clock: Arc<dyn Clock>) -> Self {
         let roots = TrustedRoots::new(roots);
-        Self { dcap: DcapVerifier::new(&roots), roots, collateral, dates: Dates::new(clock) }
+        let (dcap, dates) = (DcapVerifier::new(&roots), Dates::new(clock));
+        Self { dcap, roots, collateral, dates, observer: None }
+    }
+
+    /// The same, and `observer` hears of all evidence that [`Self::verify`] finds good.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn EvidenceObserver>) -> Self {
+        Self { observer: Some(observer), ..self }
     }
 
     /// The roots trusted.
@@ -70,7 +85,15 @@ impl Verifier {
             Err(error) if error.blames_collateral() => self.collateral.refused(&request, &collateral),
             _ => {}
         }
+        if let (Ok(claims), Some(observer)) = (&verified, &self.observer) {
+            observer.verified(evidence, claims);
+        }
         verified
+    }
+
+    /// The collateral that this evidence needs.
+    pub fn request(&self, evidence: &Evidence) -> Result<CollateralRequest, VerificationError> {
+        Ok(self.read(evidence)?.request())
     }
 
     /// Verifies evidence with collateral at hand; for synchronous callers.

@@ -2,7 +2,10 @@
 //! to its evidence, and is worth what the code behind that evidence is worth.
 
 use adytum_api::{broker, canonical, session as wire};
-use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
+use adytum_evidence::{
+    clock::UnixSeconds,
+    measurement::{Sha256Digest, WorkloadIdentity},
+};
 use bytes::Bytes;
 use prost::Message;
 
@@ -19,6 +22,8 @@ pub struct BrokerAnnouncement {
     pub head: StateHead,
     /// The digest of the Occlum configuration that it has loaded.
     pub occlum: Option<Sha256Digest>,
+    /// The floor of its clock: no time before it is believed. 0 is none.
+    pub clock_floor: UnixSeconds,
 }
 
 /// A replica's announcement (message `WorkloadAnnouncement`): what it is besides its code,
@@ -95,9 +100,18 @@ impl BrokerAnnouncement {
         let broker::StateHead { epoch, manifest_version, audit_size, audit_hash } = (&self.head).into();
         let genesis = self.genesis.0.0.to_vec();
         let occlum = self.occlum.map_or_else(Vec::new, |digest| digest.0.to_vec());
-        wire::BrokerAnnouncement { genesis, epoch, manifest_version, audit_size, audit_hash, occlum }
-            .encode_to_vec()
-            .into()
+        let clock_floor = self.clock_floor.0;
+        wire::BrokerAnnouncement {
+            genesis,
+            epoch,
+            manifest_version,
+            audit_size,
+            audit_hash,
+            occlum,
+            clock_floor,
+        }
+        .encode_to_vec()
+        .into()
     }
 
     /// Reads exactly what [`BrokerAnnouncement::encode`] writes.
@@ -105,8 +119,15 @@ impl BrokerAnnouncement {
         let message: wire::BrokerAnnouncement = canonical::parse(bytes).map_err(|error| {
             AnnouncementError::Encoding { length: bytes.len(), reason: error.to_string() }
         })?;
-        let wire::BrokerAnnouncement { genesis, epoch, manifest_version, audit_size, audit_hash, occlum } =
-            message;
+        let wire::BrokerAnnouncement {
+            genesis,
+            epoch,
+            manifest_version,
+            audit_size,
+            audit_hash,
+            occlum,
+            clock_floor,
+        } = message;
         let genesis = Sha256Digest::try_from(genesis.as_slice())
             .map_err(|_| AnnouncementError::GenesisLength { found: genesis.len() })?;
         let head = broker::StateHead { epoch, manifest_version, audit_size, audit_hash }.try_into()?;
@@ -117,7 +138,7 @@ impl BrokerAnnouncement {
                     .map_err(|_| AnnouncementError::OcclumLength { found: digest.len() })?,
             ),
         };
-        Ok(Self { genesis: GenesisDigest(genesis), head, occlum })
+        Ok(Self { genesis: GenesisDigest(genesis), head, occlum, clock_floor: UnixSeconds(clock_floor) })
     }
 }
 

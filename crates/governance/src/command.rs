@@ -130,6 +130,8 @@ pub enum OwnerCommand {
         first: u64,
         count: u32,
     },
+    /// Say what will be refused.
+    GetForecast,
 }
 
 /// Bytes of a secret that don't print.
@@ -246,6 +248,7 @@ impl OwnerCommand {
                     .map_err(CommandError::ManifestSignature)?;
                 Ok(Self::AuthoriseUpgrade(Some(SignedAuthorisation { text, approvals })))
             }
+            command::Command::GetForecast(_) => Ok(Self::GetForecast),
             command::Command::ReadAudit(read) => Ok(Self::ReadAudit { first: read.first, count: read.count }),
         }
     }
@@ -268,6 +271,7 @@ impl OwnerCommand {
             Self::AuthoriseUpgrade(Some(_)) => CommandName::AuthoriseUpgrade,
             Self::AuthoriseUpgrade(None) => CommandName::WithdrawUpgrade,
             Self::ReadAudit { .. } => CommandName::ReadAudit,
+            Self::GetForecast => CommandName::GetForecast,
         }
     }
 
@@ -284,6 +288,7 @@ impl OwnerCommand {
             | Self::ListManifests { .. }
             | Self::ConfirmState(_)
             | Self::AuthoriseUpgrade(_)
+            | Self::GetForecast
             | Self::ReadAudit { .. } => None,
         }
     }
@@ -302,6 +307,7 @@ impl OwnerCommand {
             Self::ListSecrets
             | Self::GetManifest { .. }
             | Self::ListManifests { .. }
+            | Self::GetForecast
             | Self::ReadAudit { .. } => Needs::OneReader,
         }
     }

@@ -14,13 +14,17 @@ use std::{
 };
 
 use adytum_api::names::{SecretName, WorkloadName};
-use adytum_evidence::claims::Claims;
+use adytum_evidence::{
+    claims::{Claims, TcbStatus},
+    clock::{Day, UnixSeconds},
+    policy::Policy,
+};
 use adytum_sealed::rule::ModelRule;
 
 use self::mismatch::OtherWorkloads;
 pub use self::mismatch::{Listing, Mismatch, Mismatches};
 use crate::{
-    manifest::{DEFAULT_LEASE, Lease, SecretRule},
+    manifest::{Admission, DEFAULT_LEASE, Lease, SecretRule},
     occlum::OcclumConfiguration,
     rules::AdmittedManifest,
     secrets::{SecretKind, SecretValue, StoredSecret},
@@ -34,6 +38,8 @@ pub struct Rules<'a> {
     pub admitted: Option<&'a AdmittedManifest>,
     /// The Occlum configuration, if one was loaded.
     pub occlum: Option<&'a OcclumConfiguration>,
+    /// The time at which `tcb_grace` lasts or does not. Nothing else depends on it.
+    pub time: UnixSeconds,
 }
 
 /// A workload, and which rules name it.
@@ -63,8 +69,11 @@ pub struct Grant<'a> {
     pub matched: Vec<Workload>,
     /// The models that those may load.
     pub models: Vec<&'a ModelRule>,
-    /// For how long all of it may be used: the least of every secret's.
+    /// For how long all of it may be used: the least of every secret's, and no longer than
+    /// the grace.
     pub lease: Lease,
+    /// The last day of the grace that the peer's platform needs; `None` if it needs none.
+    pub in_grace_until: Option<Day>,
 }
 
 /// One secret that the peer may have.
@@ -109,6 +118,30 @@ pub struct Refusal {
     pub mismatches: Mismatches,
     /// The evidence chains to no root that is trusted now.
     pub untrusted: bool,
+    /// All that keeps the peer from the workload that it is least unlike.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// All that keeps a peer from being a workload, where that is not what it is but how its
+/// platform was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The collateral that it was verified with is too old.
+    Collateral,
+    /// Its platform's TCB is not accepted, by the collateral: it is out of date as a rule.
+    Tcb,
+}
+
+impl Obstacle {
+    fn between(claims: &Claims, policy: &Policy) -> Option<Self> {
+        let mut relaxed = policy.clone();
+        (relaxed.minimum_tcb_evaluation_data_number, relaxed.collateral_not_before) = (None, None);
+        if relaxed.count_failures(claims) == 0 {
+            return Some(Self::Collateral);
+        }
+        (relaxed.tcb_status, relaxed.advisories) = (TcbStatus::ALL.into(), None);
+        (relaxed.count_failures(claims) == 0).then_some(Self::Tcb)
+    }
 }
 
 /// The reason that decides the answer, the gravest first.
@@ -126,6 +159,20 @@ pub enum Reason {
     ///
     /// See: `PolicyRefusal`
     NoWorkload,
+    /// The peer is one of the workloads but for the collateral, which is older than the policy
+    /// accepts. The source of collateral is at fault, not the peer.
+    ///
+    /// Do: refresh the PCCS or the collateral directory that the broker uses, then send the broker
+    /// SIGHUP; `adytum broker forecast` says which source serves what.
+    ///
+    /// Retry: later
+    CollateralTooOld,
+    /// The peer is one of the workloads but for its platform, whose TCB is not one that the policy
+    /// accepts: firmware or microcode is out of date, or advisories apply to it.
+    ///
+    /// Do: update the firmware of the platform. If that takes time, the owners can accept the
+    /// advisories for a while with `[workload.tcb_grace]` in the manifest (docs/manifest.md).
+    TcbNotAccepted,
     /// The peer is a workload, and the manifest gives the secret to other workloads only.
     ///
     /// Do: if the workload should have the secret, add it to the secret's `workloads` in the
@@ -155,6 +202,8 @@ impl Reason {
         match self {
             Self::EvidenceNotTrusted => "evidence-not-trusted",
             Self::NoWorkload => "policy-refused",
+            Self::CollateralTooOld => "collateral-too-old",
+            Self::TcbNotAccepted => "tcb-not-accepted",
             Self::SecretRefused => "secret-refused",
             Self::SecretUnknown => "secret-unknown",
             Self::SecretRemoved => "secret-removed",
@@ -170,7 +219,11 @@ impl Refusal {
         if self.untrusted {
             Reason::EvidenceNotTrusted
         } else if self.matched.is_empty() {
-            Reason::NoWorkload
+            match self.obstacle {
+                Some(Obstacle::Collateral) => Reason::CollateralTooOld,
+                Some(Obstacle::Tcb) => Reason::TcbNotAccepted,
+                None => Reason::NoWorkload,
+            }
         } else if any(|verdict| matches!(verdict, Verdict::Refused { .. })) {
             Reason::SecretRefused
         } else if any(|verdict| *verdict == Verdict::Unknown) {
@@ -199,7 +252,9 @@ pub fn decide<'a>(
         let otherwise = rules.admitted.map_or(DEFAULT_LEASE, |admitted| admitted.manifest.lease);
         let leases = secrets.iter().map(|secret| secret.rule.map_or(otherwise, |rule| rule.lease));
         let lease = leases.reduce(Lease::least).unwrap_or(otherwise);
-        return Ok(Grant { secrets, matched: judged.matched, models, lease });
+        let in_grace_until = judged.in_grace_until;
+        let lease = in_grace_until.map_or(lease, |day| lease.ending_by(rules.time, day.end()));
+        return Ok(Grant { secrets, matched: judged.matched, models, lease, in_grace_until });
     }
     let others = OtherWorkloads::of(rules, claims);
     let verdict = |name| match judged.verdict(rules, held, name) {
@@ -214,8 +269,9 @@ pub fn decide<'a>(
     };
     let verdicts = names.iter().map(|name| (name.clone(), verdict(name))).collect();
     let mismatches = others.nearest(listing.workloads, |_| true);
-    let Judged { trusted, matched } = judged;
-    Err(Refusal { verdicts, matched, mismatches, untrusted: !trusted })
+    let Judged { trusted, matched, .. } = judged;
+    let obstacle = if matched.is_empty() { others.obstacle() } else { None };
+    Err(Refusal { verdicts, matched, mismatches, untrusted: !trusted, obstacle })
 }
 
 /// That a peer may have a secret, and as whom.
@@ -253,21 +309,27 @@ fn may_have(rule: Option<&SecretRule>, workload: &Workload) -> bool {
 struct Judged {
     trusted: bool,
     matched: Vec<Workload>,
+    /// The earliest end of a grace that one of them needs.
+    in_grace_until: Option<Day>,
 }
 
 impl Judged {
     fn matching(rules: Rules<'_>, claims: &Claims) -> Self {
-        let mut judged = Self { trusted: false, matched: Vec::new() };
+        let mut judged = Self { trusted: false, matched: Vec::new(), in_grace_until: None };
         if let Some(admitted) = rules.admitted
             && trust::accepts(&admitted.roots, claims)
         {
             judged.trusted = true;
             let workloads = &admitted.manifest.workloads;
-            let accepts = |name: &&WorkloadName| {
-                workloads.get(*name).is_some_and(|workload| workload.policy.count_failures(claims) == 0)
-            };
-            let matched = admitted.candidates.of(claims).filter(accepts);
-            judged.matched.extend(matched.cloned().map(Workload::Manifest));
+            for name in admitted.candidates.of(claims) {
+                let admission = workloads.get(name).and_then(|workload| workload.admits(claims, rules.time));
+                let Some(admission) = admission else { continue };
+                if let Admission::InGrace { until } = admission {
+                    let earliest = judged.in_grace_until.map_or(until, |other| other.min(until));
+                    judged.in_grace_until = Some(earliest);
+                }
+                judged.matched.push(Workload::Manifest(name.clone()));
+            }
         }
         if let Some(occlum) = rules.occlum
             && trust::accepts(&occlum.roots, claims)

@@ -13,6 +13,7 @@
 //! - [`decide`] is the decision: claims and rules in, secrets or a refusal out.
 //!   [`secrets`] is what a value is. [`occlum`] reads the files of an Occlum deployment,
 //!   [`measured`] is what a broker's evidence shows of them.
+//! - [`forecast`] is what will be refused, as far as can be known.
 //! - [`head`] is how far a broker's state has come, [`heads`] the memory of that,
 //!   [`announcement`] what a broker says of itself in a session, [`pin`] what a replica or
 //!   an owner holds against it.
@@ -28,6 +29,7 @@ pub mod authorisation;
 pub mod command;
 pub mod confirmation;
 pub mod decide;
+pub mod forecast;
 pub mod genesis;
 pub mod head;
 pub mod heads;

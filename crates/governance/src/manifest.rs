@@ -14,6 +14,7 @@ mod error;
 mod recovery;
 pub(crate) mod roots;
 pub mod signed;
+mod tcb_grace;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,14 +22,19 @@ use std::{
 };
 
 use adytum_api::names::{ModelName, SecretName, WorkloadName};
-use adytum_evidence::{policy::Policy, trust::Vendor};
+use adytum_evidence::{
+    claims::Claims,
+    clock::{Day, UnixSeconds},
+    policy::{Failure, Policy},
+    trust::Vendor,
+};
 use adytum_sealed::rule::ModelRule;
 
 use self::{
     certificate::{CertificateRule, SslConfigRule},
     duration::WrittenDuration,
 };
-pub use self::{error::ManifestError, signed::SignedManifest};
+pub use self::{error::ManifestError, signed::SignedManifest, tcb_grace::TcbGrace};
 use crate::{genesis::GenesisDigest, recovery::RecoveryRule, roles::RolesRule, secrets::SecretKind};
 
 /// The value of `format` in a manifest of this version.
@@ -90,6 +96,45 @@ pub struct Workload {
     pub policy: Policy,
     /// The models it may load.
     pub models: BTreeSet<ModelName>,
+    /// Platforms out of date that show it for a while.
+    pub tcb_grace: Option<TcbGrace>,
+}
+
+/// That claims show a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// They meet its policy.
+    ByPolicy,
+    /// They meet it but for firmware that is out of date, and `tcb_grace` lasts.
+    InGrace {
+        /// The last day on which it does.
+        until: Day,
+    },
+}
+
+impl Workload {
+    /// Do these claims show it at this time?
+    pub fn admits(&self, claims: &Claims, time: UnixSeconds) -> Option<Admission> {
+        if self.policy.count_failures(claims) == 0 {
+            return Some(Admission::ByPolicy);
+        }
+        let grace = self.tcb_grace.as_ref().filter(|grace| grace.lasts_at(time) && grace.covers(claims))?;
+        Some(Admission::InGrace { until: grace.until })
+    }
+
+    /// Every rule that says at this time why claims do not show it.
+    pub fn failures(&self, claims: &Claims, time: UnixSeconds) -> Vec<Failure> {
+        if self.admits(claims, time).is_some() {
+            return Vec::new();
+        }
+        let mut failures =
+            self.policy.judge(claims).err().map(|refusal| refusal.failures).unwrap_or_default();
+        if let Some(grace) = self.tcb_grace.as_ref().filter(|grace| grace.covers(claims)) {
+            let (wanted, got) = (format!("a time {}", grace.time()), time.to_string());
+            failures.push(Failure { rule: "tcb_grace".to_owned(), wanted, got });
+        }
+        failures
+    }
 }
 
 /// One secret.
@@ -160,12 +205,34 @@ impl Lease {
     pub fn least(self, other: Self) -> Self {
         Self { duration: self.duration.min(other.duration), grace: self.grace.min(other.grace) }
     }
+
+    /// Shortened so that it ends by `end`, counted from `now`, its grace included; at least
+    /// a second, the shortest lease there is.
+    #[must_use]
+    pub fn ending_by(self, now: UnixSeconds, end: UnixSeconds) -> Self {
+        let left = u32::try_from(end.0.saturating_sub(now.0)).unwrap_or(u32::MAX).max(1);
+        let duration = self.duration.min(WrittenDuration::from_seconds(left));
+        let rest = WrittenDuration::from_seconds(left - duration.seconds());
+        Self { duration, grace: self.grace.min(rest) }
+    }
 }
 
 impl Manifest {
     /// Reads a manifest and checks that it holds together.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         check::check(text)
+    }
+
+    /// A date that the time can't be before: owners wrote it as a day on which collateral
+    /// was issued (`collateral_not_before`).
+    pub fn not_before(&self) -> Option<UnixSeconds> {
+        let days = self.workloads.values().filter_map(|workload| workload.policy.collateral_not_before);
+        days.max().map(Day::start)
+    }
+
+    /// Does it accept platforms out of date for a while?
+    pub fn has_grace(&self) -> bool {
+        self.workloads.values().any(|workload| workload.tcb_grace.is_some())
     }
 }
 

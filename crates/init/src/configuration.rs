@@ -25,6 +25,7 @@ use std::{
 
 use adytum_api::names::{ModelName, SecretName};
 use adytum_evidence::{
+    clock::{Day, UnixSeconds},
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
 };
@@ -245,6 +246,12 @@ impl MeasuredConfiguration {
     /// The one broker that may be asked.
     pub fn broker(&self) -> &PinnedBroker {
         &self.broker
+    }
+
+    /// A date that the time can't be before: the configuration names it as a day on which
+    /// the broker's collateral was issued (`collateral_not_before`).
+    pub fn not_before(&self) -> Option<UnixSeconds> {
+        self.broker.policies.iter().filter_map(|policy| policy.collateral_not_before).max().map(Day::start)
     }
 
     /// The secrets to fetch.

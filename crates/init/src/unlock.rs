@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use adytum_evidence::clock::SystemClock;
+use adytum_evidence::clock::{
+    SystemClock,
+    floor::{FloorClock, FloorOrigin},
+};
 
 use crate::{
     arguments::AttestationArguments,
@@ -58,7 +61,9 @@ pub async fn unlock_with(
     configuration: &MeasuredConfiguration,
 ) -> Result<(Released, Renewal), InitError> {
     let address = tee::broker_address(arguments, configuration)?;
-    let verifier = tee::verifier(arguments, configuration, Arc::new(SystemClock))?;
+    let clock = Arc::new(FloorClock::new(Arc::new(SystemClock)));
+    clock.states(FloorOrigin::Configuration, configuration.not_before());
+    let verifier = tee::verifier(arguments, configuration, clock.clone())?;
     let local = tee.local_attestation();
     tracing::info!(
         broker = address,
@@ -67,8 +72,8 @@ pub async fn unlock_with(
         "asking the broker for {} secrets",
         configuration.secrets().len()
     );
-    let broker = AttestedBroker::new(configuration, address, verifier, local);
-    let mut fetcher = Fetcher::new(broker, configuration, Arc::new(SystemClock));
+    let broker = AttestedBroker::new(configuration, address, verifier, local, clock.clone());
+    let mut fetcher = Fetcher::new(broker, configuration, clock);
     let mut backoff = Backoff::default();
     let (released, asked) = fetcher.fetch(&mut backoff, arguments.fetch_timeout).await?;
     tracing::info!(

@@ -23,7 +23,7 @@ use adytum_api::broker::{
 };
 use adytum_evidence::{
     claims::{Claims, TeeKind},
-    clock::SystemClock,
+    clock::{SystemClock, UnixSeconds},
     measurement::{Sha256Digest, WorkloadIdentity},
     policy::Policy,
     trust::Vendor,
@@ -74,7 +74,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (broker, replica) = (WorkloadIdentity([1; 32]), WorkloadIdentity([2; 32]));
     let genesis = GenesisDigest(Sha256Digest([3; 32]));
     let head = StateHead { epoch: 1, manifest_version: 0, audit_size: 0, audit_hash: None };
-    let announcement = BrokerAnnouncement { genesis, head, occlum: None }.encode();
+    let announcement =
+        BrokerAnnouncement { genesis, head, occlum: None, clock_floor: UnixSeconds(0) }.encode();
     let local = |identity, announcement: Bytes| LocalAttestation {
         attester: Arc::new(SimAttester::new(platform.clone(), identity).quote_latency(latency)),
         announcement: Arc::new(move || announcement.clone()),

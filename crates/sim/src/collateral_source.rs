@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adytum_evidence::{
     claims::TeeKind,
-    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
+    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource, DcapRequest},
 };
 use async_trait::async_trait;
 
@@ -28,6 +28,14 @@ impl SimCollateralSource {
         self.platforms.push(platform);
         self
     }
+
+    fn platform(&self, request: &DcapRequest) -> Option<&Arc<Platform>> {
+        self.platforms.iter().find(|platform| {
+            request.tee == TeeKind::Sgx
+                && request.fmspc == platform.fmspc()
+                && request.ca == platform.pck_ca()
+        })
+    }
 }
 
 impl Platform {
@@ -43,20 +51,24 @@ impl CollateralSource for SimCollateralSource {
         let CollateralRequest::Dcap(request) = request else {
             return Err(CollateralError::NoSource { what: request.to_string() });
         };
-        self.platforms
-            .iter()
-            .find(|platform| {
-                request.tee == TeeKind::Sgx
-                    && request.fmspc == platform.fmspc()
-                    && request.ca == platform.pck_ca()
-            })
-            .map(|platform| Collateral::Dcap(platform.collateral()))
-            .ok_or_else(|| CollateralError::Missing {
+        self.platform(request).map(|platform| Collateral::Dcap(platform.collateral())).ok_or_else(|| {
+            CollateralError::Missing {
                 origin: "of the simulated platform".to_owned(),
                 what: format!(
                     "collateral for {:?} of family {} certified by {:?}",
                     request.tee, request.fmspc, request.ca
                 ),
-            })
+            }
+        })
+    }
+
+    async fn early(&self, request: &CollateralRequest) -> Result<Option<Collateral>, CollateralError> {
+        let CollateralRequest::Dcap(request) = request else { return Ok(None) };
+        let Some(platform) = self.platform(request) else { return Ok(None) };
+        let early = platform.early_collateral().map_err(|error| CollateralError::Unreachable {
+            origin: "of the simulated platform".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(early.map(|early| Collateral::Dcap(Arc::new(early))))
     }
 }

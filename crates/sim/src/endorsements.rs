@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     certificates::{Chain, Validity},
     dates::parse_rfc3339,
-    documents::{QeIdentity, TcbInfo},
+    documents::{Evaluation, QeIdentity, TcbInfo},
     error::SimError,
     faults::Faults,
     hardware::Hardware,
@@ -36,10 +36,33 @@ pub(crate) fn issue(
     let issued = UnixSeconds(now.0.saturating_sub(age.as_secs()));
     let validity = Validity { issued, next_update: issued.plus(COLLATERAL_LIFETIME) };
 
-    let tcb_info = json(&TcbInfo::new(hardware, faults.tcb_status, validity))?;
-    let qe_identity = json(&QeIdentity::new(faults.qe_status, validity))?;
+    let collateral = of_evaluation(chain, hardware, faults, validity, Evaluation::standard(&faults))?;
+    Ok((collateral, validity))
+}
+
+/// Issues the collateral of the evaluation that does not count yet, if there is one.
+pub(crate) fn issue_early(
+    chain: &Chain,
+    hardware: &Hardware,
+    faults: Faults,
+    validity: Validity,
+) -> Result<Option<QuoteCollateralV3>, SimError> {
+    let Some(early) = faults.early else { return Ok(None) };
+    let faults = Faults { tcb_status: early.tcb_status, ..faults };
+    of_evaluation(chain, hardware, faults, validity, Evaluation::early(&early)).map(Some)
+}
+
+fn of_evaluation(
+    chain: &Chain,
+    hardware: &Hardware,
+    faults: Faults,
+    validity: Validity,
+    evaluation: Evaluation,
+) -> Result<QuoteCollateralV3, SimError> {
+    let tcb_info = json(&TcbInfo::new(hardware, faults.tcb_status, validity, evaluation))?;
+    let qe_identity = json(&QeIdentity::new(faults.qe_status, validity, evaluation))?;
     let signer = &chain.tcb_signer.key;
-    let collateral = QuoteCollateralV3 {
+    Ok(QuoteCollateralV3 {
         pck_crl_issuer_chain: chain.pck_crl_issuer_chain_pem(),
         root_ca_crl: chain.root_crl(validity, faults.pck_ca_revoked)?,
         pck_crl: chain.pck_crl(hardware, validity, faults.pck_revoked)?,
@@ -51,8 +74,7 @@ pub(crate) fn issue(
         qe_identity,
         // The quote carries it.
         pck_certificate_chain: None,
-    };
-    Ok((collateral, validity))
+    })
 }
 
 /// When the collateral was issued and is due, from its TCB information; `None`

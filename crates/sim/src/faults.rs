@@ -1,5 +1,7 @@
-//! Faults that a simulated platform has on purpose, for tests.
+//! Faults that a simulated platform has on purpose, for tests, and the evaluations that its
+//! vendor publishes of it.
 
+use adytum_evidence::clock::Day;
 use serde::{Deserialize, Serialize};
 
 /// What TCB information says of a platform (Intel's names), "revoked" included:
@@ -44,17 +46,38 @@ pub struct Faults {
     pub qe_status: PublishedTcbStatus,
     /// All collateral expired thirty days ago, and is not renewed.
     pub collateral_expired: bool,
+    /// The number of the evaluation that counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<u32>,
+    /// The next evaluation, published and not applied yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early: Option<EarlyEvaluation>,
+}
+
+/// An evaluation that is published and does not count yet, as Intel does in a TCB recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyEvaluation {
+    pub number: u32,
+    /// The platform's level in it.
+    pub tcb_status: PublishedTcbStatus,
+    /// When what it is about was disclosed.
+    pub disclosed: Day,
 }
 
 impl Faults {
     /// Adds the fault of this name: `pck-revoked`, `pck-ca-revoked`,
     /// `collateral-expired`, `tcb=STATUS` or `qe=STATUS` with Intel's names of
-    /// statuses; `none` takes all away. The error says what was expected.
+    /// statuses; `evaluation=NUMBER` and `early=NUMBER:STATUS:DAY` for the evaluations that
+    /// are published; `none` takes all away. The error says what was expected.
     pub fn with(self, name: &str) -> Result<Self, String> {
         let status = |text: &str| {
             serde_json::from_value(serde_json::Value::from(text)).map_err(|_| {
                 format!("expected a status such as UpToDate, OutOfDate or Revoked, found {text:?}")
             })
+        };
+        let number = |text: &str| {
+            text.parse().map_err(|_| format!("expected the number of an evaluation, found {text:?}"))
         };
         Ok(match name.split_once('=') {
             None if name == "none" => Self::default(),
@@ -63,10 +86,27 @@ impl Faults {
             None if name == "collateral-expired" => Self { collateral_expired: true, ..self },
             Some(("tcb", text)) => Self { tcb_status: status(text)?, ..self },
             Some(("qe", text)) => Self { qe_status: status(text)?, ..self },
+            Some(("evaluation", text)) => Self { evaluation: Some(number(text)?), ..self },
+            Some(("early", text)) => {
+                let mut parts = text.split(':');
+                let (Some(evaluation), Some(published), Some(day), None) =
+                    (parts.next(), parts.next(), parts.next(), parts.next())
+                else {
+                    return Err(format!("expected NUMBER:STATUS:DAY, found {text:?}"));
+                };
+                let early = EarlyEvaluation {
+                    number: number(evaluation)?,
+                    tcb_status: status(published)?,
+                    disclosed: day
+                        .parse()
+                        .map_err(|error: adytum_evidence::clock::DayError| error.to_string())?,
+                };
+                Self { early: Some(early), ..self }
+            }
             _ => {
                 return Err(format!(
-                    "expected none, pck-revoked, pck-ca-revoked, collateral-expired, tcb=STATUS or qe=STATUS, \
-                     found {name:?}"
+                    "expected none, pck-revoked, pck-ca-revoked, collateral-expired, tcb=STATUS, qe=STATUS, \
+                     evaluation=NUMBER or early=NUMBER:STATUS:DAY, found {name:?}"
                 ));
             }
         })
@@ -79,7 +119,15 @@ mod tests {
 
     #[test]
     fn faults_have_names() {
-        let all = ["pck-revoked", "pck-ca-revoked", "collateral-expired", "tcb=OutOfDate", "qe=Revoked"];
+        let all = [
+            "pck-revoked",
+            "pck-ca-revoked",
+            "collateral-expired",
+            "tcb=OutOfDate",
+            "qe=Revoked",
+            "evaluation=18",
+            "early=19:OutOfDate:2026-11-29",
+        ];
         let faults = all.iter().try_fold(Faults::default(), |faults, name| faults.with(name)).unwrap();
         let expected = Faults {
             pck_revoked: true,
@@ -87,10 +135,27 @@ mod tests {
             collateral_expired: true,
             tcb_status: PublishedTcbStatus::OutOfDate,
             qe_status: PublishedTcbStatus::Revoked,
+            evaluation: Some(18),
+            early: Some(EarlyEvaluation {
+                number: 19,
+                tcb_status: PublishedTcbStatus::OutOfDate,
+                disclosed: "2026-11-29".parse().unwrap(),
+            }),
         };
         assert_eq!(faults, expected);
         assert_eq!(faults.with("none"), Ok(Faults::default()));
-        for bad in ["", "revoked", "tcb", "tcb=", "tcb=uptodate", "ca=Revoked", "pck-revoked=1"] {
+        for bad in [
+            "",
+            "revoked",
+            "tcb",
+            "tcb=",
+            "tcb=uptodate",
+            "ca=Revoked",
+            "pck-revoked=1",
+            "early=19",
+            "early=19:OutOfDate",
+            "evaluation=x",
+        ] {
             assert!(faults.with(bad).is_err(), "{bad}");
         }
     }

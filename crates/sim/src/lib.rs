@@ -44,7 +44,7 @@ pub use collateral_source::SimCollateralSource;
 pub use directory::{COLLATERAL_DIRECTORY, ROOT_CERTIFICATE_FILE};
 pub use endorsements::{COLLATERAL_LIFETIME, RENEWAL_MARGIN};
 pub use error::SimError;
-pub use faults::{Faults, PublishedTcbStatus};
+pub use faults::{EarlyEvaluation, Faults, PublishedTcbStatus};
 pub use location::{Location, open_attester, parse_quote_latency, parse_tee, when_there};
 pub use platform::{Platform, PlatformBuilder};
 pub use quoting::Program;

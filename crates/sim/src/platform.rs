@@ -290,6 +290,14 @@ impl Platform {
         Arc::clone(&self.read_issued().collateral)
     }
 
+    /// The platform's collateral of the evaluation that is published and does not count yet,
+    /// if there is one ([`Faults::early`]).
+    pub fn early_collateral(&self) -> Result<Option<QuoteCollateralV3>, SimError> {
+        self.renew_when_due();
+        let issued = self.read_issued();
+        endorsements::issue_early(&self.chain, &self.hardware, issued.faults, issued.validity)
+    }
+
     /// Issues collateral again, dated by `now`, also in the directory.
     pub fn renew_collateral(&self, now: UnixSeconds) -> Result<(), SimError> {
         let faults = self.faults();

@@ -28,6 +28,7 @@ pub fn of(measured: Measured) -> Claims {
     };
     Claims {
         announced: None,
+        collateral: None,
         vendor,
         root_key_id: TrustRoot::intel().root_key_id(),
         debug: false,

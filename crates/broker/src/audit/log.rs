@@ -270,7 +270,7 @@ impl AuditLog {
             | Event::Executed { .. }
             | Event::Confirmed { .. }
             | Event::Recovered { .. } => Place::Full,
-            Event::Refused { code, .. } => spared(code),
+            Event::Refused { code, .. } | Event::Noticed { code, .. } => spared(code),
             // A peer with neither evidence nor an owner's key is a stranger.
             Event::CommandRefused { who, owners, code, .. }
                 if owners.is_empty() && who.attested.is_none() =>

@@ -161,6 +161,9 @@ fn log(event: &Event) {
             recipients = %recipients.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             manifest_version
         ),
+        Event::Noticed { code, text, manifest_version } => {
+            tracing::warn!(target: TARGET, decision = "noticed", code, reason = %text, manifest_version, "noticed");
+        }
         Event::CommandRefused { who, owners, command, code, reason, manifest_version } => emit!(
             WARN,
             who,

@@ -81,6 +81,10 @@ impl Broker {
         let owners = request.allowed_by(&roles);
         attempt.signed(&request, &owners);
         let owners = owners?;
+        if matches!(request.command, OwnerCommand::GetForecast) {
+            // It asks others, and no change waits for that.
+            self.recent_forecast().await;
+        }
         // From here on one change at a time, against the state that it sees.
         let _guard = self.lock_changes().await;
         if self.is_fenced() {
@@ -177,6 +181,13 @@ impl Broker {
             }
             OwnerCommand::ReadAudit { first, count } => {
                 return reading::audit(state, self.audit(), first, count).await;
+            }
+            OwnerCommand::GetForecast => {
+                return Ok(CommandResult {
+                    manifest_version: state.manifest_version(),
+                    forecast: self.forecast_answer(),
+                    ..CommandResult::default()
+                });
             }
             OwnerCommand::ApplyManifest(signed) => changes::apply_manifest(maker, state, signed)?,
             OwnerCommand::PutSecret { name, value } => changes::put_secret(state, name, value, owners)?,

@@ -130,7 +130,9 @@ impl ReleaseError {
     /// May the same request pass later?
     pub fn retry(&self) -> bool {
         match self {
-            Self::Refused(refusal) => refusal.reason() == Reason::SecretHasNoValue,
+            Self::Refused(refusal) => {
+                matches!(refusal.reason(), Reason::SecretHasNoValue | Reason::CollateralTooOld)
+            }
             Self::Record(error) => error.retry(),
             Self::AwaitingConfirmation | Self::Changing | Self::Fenced | Self::Authority(_) => true,
             Self::Seen(error) => error.retry(),
@@ -195,7 +197,8 @@ impl Broker {
         names: &[SecretName],
         request: &broker::GetSecretsRequest,
     ) -> Result<broker::GetSecretsResponse, ReleaseError> {
-        let rules = Rules { admitted: state.admitted.as_deref(), occlum: self.occlum() };
+        let (admitted, time) = (state.admitted.as_deref(), self.grace_time());
+        let rules = Rules { admitted, occlum: self.occlum(), time };
         let manifest_version = state.manifest_version();
         let decision = decide(rules, &state.secrets, claims, names, Listing::BRIEF);
         let who = who(session, claims);
@@ -215,7 +218,10 @@ impl Broker {
                     return Err(error);
                 }
             };
+        let now = self.now();
         self.record(&granted(&who, &grant, &certificates, manifest_version)).await?;
+        self.clock.used(now);
+        self.seen.granted(claims, &grant.matched);
         let head = Some((&self.store().head()).into());
         Ok(broker::GetSecretsResponse { head, ..certificates.answer(&grant, manifest_version) })
     }
@@ -268,8 +274,9 @@ fn granted(
     certificates: &Certificates<'_>,
     manifest_version: u64,
 ) -> Vec<Event> {
+    let grace = grant.in_grace_until.map(|day| format!(", within tcb_grace until {day}")).unwrap_or_default();
     if grant.secrets.is_empty() {
-        let rule = grant.matched.first().map(ToString::to_string).unwrap_or_default();
+        let rule = grant.matched.first().map(ToString::to_string).unwrap_or_default() + &grace;
         let who = who.clone();
         return vec![Event::Granted { who, secret: None, secret_version: 0, rule, manifest_version }];
     }
@@ -277,7 +284,7 @@ fn granted(
         who: who.clone(),
         secret: Some(secret.name.clone()),
         secret_version: secret.version,
-        rule: format!("{}{}", secret.by, certificates.described(secret)),
+        rule: format!("{}{grace}{}", secret.by, certificates.described(secret)),
         manifest_version,
     };
     grant.secrets.iter().map(one).collect()

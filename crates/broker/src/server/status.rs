@@ -124,7 +124,11 @@ impl From<ReleaseError> for Status {
             | ReleaseError::DuplicateName { .. } => Code::InvalidArgument,
             ReleaseError::Refused(refusal) => match refusal.reason() {
                 Reason::EvidenceNotTrusted => Code::Unauthenticated,
-                Reason::NoWorkload | Reason::SecretRefused | Reason::SecretRemoved => Code::PermissionDenied,
+                Reason::NoWorkload
+                | Reason::TcbNotAccepted
+                | Reason::SecretRefused
+                | Reason::SecretRemoved => Code::PermissionDenied,
+                Reason::CollateralTooOld => Code::Unavailable,
                 Reason::SecretUnknown => Code::NotFound,
                 Reason::SecretHasNoValue => Code::FailedPrecondition,
             },
@@ -138,6 +142,10 @@ impl From<ReleaseError> for Status {
             ReleaseError::Seen(error) => seen(error),
         };
         let kind = match &error {
+            // The broker's source of collateral is at fault, not the peer.
+            ReleaseError::Refused(refusal) if refusal.reason() == Reason::CollateralTooOld => {
+                RefusalKind::Outage
+            }
             // Rules name the secret and the workload, and there is no value to give.
             ReleaseError::Refused(_) => RefusalKind::Verdict,
             // The state or the authority of the broker is at fault, not the peer.

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 use adytum_api::broker as wire;
 use adytum_evidence::{
     attester::Attester,
-    clock::Clock,
+    clock::{Clock, UnixSeconds},
     collateral::CollateralSource,
     verifier::{TrustRoot, Verifier},
 };
@@ -26,6 +26,8 @@ pub struct Standby {
     genesis: Genesis,
     attester: Arc<dyn Attester>,
     verifier: watch::Sender<Arc<Verifier>>,
+    /// When it began to wait.
+    clock_floor: UnixSeconds,
     log_limiter: Arc<LogLimiter>,
     cause: Cause,
 }
@@ -91,8 +93,9 @@ impl Standby {
                 roots.push(root);
             }
         }
+        let clock_floor = clock.floor();
         let verifier = watch::Sender::new(Arc::new(Verifier::new(roots, collateral, clock)));
-        Self { genesis, attester, verifier, log_limiter: Arc::default(), cause }
+        Self { genesis, attester, verifier, clock_floor, log_limiter: Arc::default(), cause }
     }
 
     /// Why it is one.
@@ -124,7 +127,8 @@ impl Standby {
             Cause::Awaiting(_) => StateHead::none(),
             Cause::Fenced(fenced) => fenced.head.clone(),
         };
-        let announcement = BrokerAnnouncement { genesis: self.genesis.digest(), head, occlum: None }.encode();
+        let (genesis, clock_floor) = (self.genesis.digest(), self.clock_floor);
+        let announcement = BrokerAnnouncement { genesis, head, occlum: None, clock_floor }.encode();
         LocalAttestation {
             attester: Arc::clone(&self.attester),
             announcement: Arc::new(move || announcement.clone()),

@@ -120,8 +120,8 @@ impl TakeOver<'_> {
     pub async fn ask(self) -> Result<HandedRootKey, TakeOverError> {
         let authorisation = self.authorisation.read(self.genesis)?;
         let successor = self.successor()?;
-        let own = BrokerAnnouncement { genesis: self.genesis, head: StateHead::none(), occlum: self.occlum }
-            .encode();
+        let (genesis, head, occlum) = (self.genesis, StateHead::none(), self.occlum);
+        let own = BrokerAnnouncement { genesis, head, occlum, clock_floor: self.clock.floor() }.encode();
         let pin = BrokerPin {
             policy: authorisation.present.clone(),
             genesis: self.genesis,

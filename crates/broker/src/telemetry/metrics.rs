@@ -40,6 +40,25 @@ pub(crate) struct MetricsReading {
     /// How often it was started.
     pub(crate) epoch: u64,
     pub(crate) ready: bool,
+    /// The earliest time that is believed, in seconds since 1970.
+    pub(crate) clock_floor: u64,
+    /// Is the host's clock before that?
+    pub(crate) clock_is_below_floor: bool,
+}
+
+/// What a forecast comes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForecastReading {
+    /// When it was made, in seconds since 1970.
+    pub(crate) made: u64,
+    /// Workloads that will be refused, counted once for each machine.
+    pub(crate) refusals: usize,
+    /// From when on, in seconds since 1970; 0 if none.
+    pub(crate) earliest: u64,
+    /// Kinds of collateral of which the next evaluation is not known.
+    pub(crate) unknown_sources: usize,
+    /// Workloads of which no evidence was seen.
+    pub(crate) unseen_workloads: usize,
 }
 
 /// The metrics of one broker.
@@ -67,6 +86,13 @@ pub struct Metrics {
     manifest_version: Gauge,
     epoch: Gauge,
     ready: Gauge,
+    clock_floor: Gauge,
+    clock_below_floor: Gauge,
+    forecast_made: Gauge,
+    forecast_refusals: Gauge,
+    forecast_earliest: Gauge,
+    forecast_unknown: Gauge,
+    forecast_unseen: Gauge,
     process: Process,
     registry: Mutex<Registry>,
 }
@@ -117,6 +143,41 @@ impl Metrics {
             manifest_version: gauge(own, "manifest_version", "Version of the manifest in force; 0 is none"),
             epoch: gauge(own, "epoch", "How often this broker was started"),
             ready: gauge(own, "ready", "1 while the broker is ready, else 0"),
+            clock_floor: gauge(
+                own,
+                "clock_floor_timestamp_seconds",
+                "The earliest time that this broker believes, in seconds since 1970",
+            ),
+            clock_below_floor: gauge(
+                own,
+                "clock_below_floor",
+                "1 while the host's clock is before the floor and is not believed, else 0",
+            ),
+            forecast_made: gauge(
+                own,
+                "forecast_timestamp_seconds",
+                "When the last forecast was made, in seconds since 1970; 0 is never",
+            ),
+            forecast_refusals: gauge(
+                own,
+                "forecast_refusals",
+                "Workloads that are accepted on a machine now and will be refused, by the last forecast",
+            ),
+            forecast_earliest: gauge(
+                own,
+                "forecast_earliest_timestamp_seconds",
+                "From when on the first of them will be refused, in seconds since 1970; 0 is none",
+            ),
+            forecast_unknown: gauge(
+                own,
+                "forecast_unknown_sources",
+                "Kinds of collateral whose source says nothing of what is to come",
+            ),
+            forecast_unseen: gauge(
+                own,
+                "forecast_unseen_workloads",
+                "Workloads of which no evidence was seen in this run, so that nothing is foreseen",
+            ),
             process,
             registry: Mutex::new(root),
         }
@@ -153,12 +214,24 @@ impl Metrics {
         seconds.observe(took.as_secs_f64());
     }
 
+    /// A forecast was made.
+    pub(crate) fn forecast(&self, reading: &ForecastReading) {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.forecast_made.set(signed(reading.made));
+        self.forecast_refusals.set(count(reading.refusals));
+        self.forecast_earliest.set(signed(reading.earliest));
+        self.forecast_unknown.set(count(reading.unknown_sources));
+        self.forecast_unseen.set(count(reading.unseen_workloads));
+    }
+
     /// All of them in the text form of OpenMetrics.
     pub(crate) fn encode(&self, reading: MetricsReading) -> String {
         self.audit_records.set(signed(reading.audit_size));
         self.manifest_version.set(signed(reading.manifest_version));
         self.epoch.set(signed(reading.epoch));
         self.ready.set(i64::from(reading.ready));
+        self.clock_floor.set(signed(reading.clock_floor));
+        self.clock_below_floor.set(i64::from(reading.clock_is_below_floor));
         self.process.look();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut encoded = String::new();

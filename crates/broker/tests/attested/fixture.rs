@@ -1,6 +1,6 @@
 //! A simulated platform, a broker on it, and those who talk to it.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use adytum_api::broker::{
     ApplyManifest, CommandResult, GetSecretsRequest, GetSecretsResponse, PutSecret, SignedCommand,
@@ -13,7 +13,7 @@ use adytum_broker::{
 };
 use adytum_evidence::{
     attester::Attester,
-    claims::Claims,
+    claims::{Claims, TcbStatus},
     clock::{Clock, SystemClock},
     collateral::{ByVendor, CollateralSource},
     measurement::{Sha256Digest, WorkloadIdentity},
@@ -71,6 +71,8 @@ pub(crate) struct Fixture {
     pub(crate) events: Arc<dyn EventSink>,
     /// The broker's.
     pub(crate) clock: Arc<dyn Clock>,
+    /// That of replicas and of owners' tools.
+    pub(crate) peers_clock: Arc<dyn Clock>,
     /// The broker's, if it is not to be the platform's.
     pub(crate) attester: Option<Arc<dyn Attester>>,
     /// A machine of the other vendor.
@@ -92,6 +94,7 @@ impl Fixture {
             pinned_occlum: None,
             events,
             clock: Arc::new(SystemClock),
+            peers_clock: Arc::new(SystemClock),
             attester: None,
             snp: None,
         }
@@ -162,7 +165,7 @@ impl Fixture {
         Arc::new(Verifier::new(
             vec![self.platform.trust_root().unwrap()],
             Arc::new(self.platform.collateral_source()),
-            Arc::new(SystemClock),
+            Arc::clone(&self.peers_clock),
         ))
     }
 
@@ -216,6 +219,28 @@ impl Fixture {
         self.connector(Some(attester), identity("broker")).session(&address.to_string()).await
     }
 
+    /// A replica whose owners accept a broker on a platform of any TCB status: the broker
+    /// of these tests is on the replicas' own platform.
+    pub(crate) async fn tolerant_replica(
+        &self,
+        attester: Arc<dyn Attester>,
+        address: SocketAddr,
+    ) -> Result<AttestedSession, SessionError> {
+        let mut accepted = policy(identity("broker"));
+        accepted.tcb_status = TcbStatus::ALL.into();
+        let pin = BrokerPin { policy: accepted, genesis: self.genesis.digest(), occlum: BTreeSet::new() };
+        let connector = AttestedConnector::new(ConnectorConfiguration {
+            verifier: self.verifier(),
+            judge: Arc::new(move |claims: &Claims, announcement: &[u8]| {
+                let judged = pin.judge(claims, announcement).map(drop);
+                judged.map_err(|error| Refusal::verdict(error.code(), error.to_string()))
+            }),
+            local: Some(LocalAttestation { attester, announcement: Arc::new(Bytes::new) }),
+            limits: Limits::default(),
+        });
+        connector.session(&address.to_string()).await
+    }
+
     /// A replica of this program that announces this.
     pub(crate) async fn announcing(
         &self,
@@ -238,6 +263,7 @@ impl Fixture {
             name: "serving".parse().unwrap(),
             models: Vec::new(),
             policy: policy(identity("serving")),
+            tcb_grace: None,
         }];
         let secret = |name: &str, kind| {
             SecretTable::new(name.parse().unwrap(), kind, vec!["serving".parse().unwrap()])

@@ -23,6 +23,7 @@ async fn ten_thousand_secrets_of_a_thousand_workloads_are_served() {
             name: workload(number).parse().unwrap(),
             models: Vec::new(),
             policy: policy(identity(&workload(number))),
+            tcb_grace: None,
         })
         .collect();
     // Every second one is made by the broker.

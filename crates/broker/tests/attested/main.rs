@@ -9,6 +9,7 @@ mod audit;
 mod binary;
 mod clock;
 mod fixture;
+mod forecast;
 mod health;
 mod large;
 mod limits;

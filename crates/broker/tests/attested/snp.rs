@@ -46,7 +46,8 @@ async fn provisioned(fixture: &Fixture) -> crate::fixture::RunningBroker {
         guest(INIT_DATA).host_data
     ))
     .unwrap();
-    document.workloads = vec![WorkloadTable { name: "serving".parse().unwrap(), models: Vec::new(), policy }];
+    document.workloads =
+        vec![WorkloadTable { name: "serving".parse().unwrap(), models: Vec::new(), policy, tcb_grace: None }];
     let owner = fixture.owner(running.address).await;
     execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&document)))).await.unwrap();
     execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();

@@ -19,7 +19,7 @@ use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::weaker_policy::weaker_policy;
+use super::{freshness::freshness, weaker_policy::weaker_policy};
 use crate::output;
 
 /// A manifest, read in both ways: checked as a whole, and field by field.
@@ -157,6 +157,7 @@ pub(super) struct Difference {
     gains: BTreeMap<String, BTreeSet<String>>,
     loses: BTreeMap<String, BTreeSet<String>>,
     weaker: Vec<String>,
+    stronger: Vec<String>,
 }
 
 /// A field with other values.
@@ -185,6 +186,7 @@ impl Difference {
             gains: more(&had, &has),
             loses: more(&has, &had),
             weaker: weaker(&old.manifest, &new.manifest, before),
+            stronger: stronger(&old.manifest, &new.manifest),
         }
     }
 
@@ -229,6 +231,9 @@ impl Difference {
         }
         for reason in &self.weaker {
             output::line(format_args!("WEAKER   {reason}"))?;
+        }
+        for reason in &self.stronger {
+            output::line(format_args!("STRONGER {reason}"))?;
         }
         Ok(())
     }
@@ -293,8 +298,9 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
     reasons.extend(weaker_owners(before, new));
     reasons.extend(weaker_recovery(old.recovery.as_ref(), new.recovery.as_ref()));
     for (name, workload) in &new.workloads {
-        let before = old.workloads.get(name).map(|workload| &workload.policy);
-        let weaker = weaker_policy(before, &workload.policy);
+        let before = old.workloads.get(name);
+        let mut weaker = weaker_policy(before.map(|before| &before.policy), &workload.policy);
+        weaker.extend(freshness(before, workload).weaker);
         reasons.extend(weaker.into_iter().map(|reason| format!("workload {name}: {reason}")));
     }
     for (name, rule) in &new.models {
@@ -306,6 +312,17 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
                 rule.minimum_version, before.minimum_version
             ));
         }
+    }
+    reasons
+}
+
+/// The changes that let in less, of rules that time wears out: an owner who raises them sees
+/// that they are raised.
+fn stronger(old: &Manifest, new: &Manifest) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (name, workload) in &new.workloads {
+        let stronger = freshness(old.workloads.get(name), workload).stronger;
+        reasons.extend(stronger.into_iter().map(|reason| format!("workload {name}: {reason}")));
     }
     reasons
 }

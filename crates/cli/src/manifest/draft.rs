@@ -1,11 +1,12 @@
 //! `adytum manifest new`: a draft from evidence or from what `adytum measure`
 //! computes.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use adytum_api::names::{ModelName, WorkloadName};
 use adytum_evidence::{
     claims::{Claims, Measured, SnpEndorsement, TcbStatus, TeeKind},
+    clock::{Day, UnixSeconds},
     measurement::{Endorser, WorkloadIdentity},
     policy::Policy,
     trust::{TrustRoot, Vendor},
@@ -33,6 +34,10 @@ use crate::{
 
 /// The secret that opens sealed models in `adytum-serving`.
 const MODEL_KEY: &str = "model_key";
+
+/// How far the broker's source of collateral may be behind the one that a draft is made
+/// with: a PCCS fetches once a week by default.
+const PCCS_BEHIND: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Draft a manifest.
 ///
@@ -106,6 +111,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         name: workload.clone(),
         models: models.iter().map(|rule| rule.name.clone()).collect(),
         policy,
+        tcb_grace: None,
     });
     document.models = models;
     if let Some(configuration) = &configuration {
@@ -201,6 +207,18 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
              or know why not."
         ));
     }
+    if let Some(collateral) = claims.collateral {
+        let oldest = Day::of(UnixSeconds(collateral.issued.0.saturating_sub(PCCS_BEHIND.as_secs())));
+        policy.minimum_tcb_evaluation_data_number = collateral.tcb_evaluation_data_number;
+        policy.collateral_not_before = Some(oldest);
+        let number = collateral.tcb_evaluation_data_number;
+        let evaluation = number.map_or(String::new(), |number| format!(" and is of evaluation {number}"));
+        notes.push(format!(
+            "The collateral in force was issued on {}{evaluation}. The policy accepts none of an older evaluation, and \
+             none from before {oldest}: a PCCS may be a week behind. Raise both with each new manifest.",
+            Day::of(collateral.issued),
+        ));
+    }
     if let Some(minimum) = policy.minimum_snp_tcb {
         notes.push(format!(
             "The platform's firmware is {minimum}, so the policy accepts that and newer. AMD's security bulletins say \
@@ -288,7 +306,7 @@ fn models(
 #[cfg(test)]
 mod tests {
     use adytum_evidence::{
-        claims::SnpGuestClaims,
+        claims::{CollateralClaims, SnpGuestClaims},
         measurement::{HostData, SnpMeasurement, TdxMeasurement, WorkloadIdentity},
         snp::SnpTcb,
     };
@@ -328,6 +346,27 @@ mod tests {
         }
         let (policy, _) = policy_of(&claims_of::of(guest(identity))).unwrap();
         assert!(policy.judge(&claims_of::of(guest([0; 32]))).is_err(), "the identity is pinned too");
+    }
+
+    #[test]
+    fn a_draft_accepts_no_collateral_that_is_older_than_a_pccs_may_be() {
+        let issued = "2026-10-08".parse::<Day>().unwrap().start();
+        let of = |number, issued| {
+            let collateral = CollateralClaims { tcb_evaluation_data_number: Some(number), issued };
+            Claims { collateral: Some(collateral), ..claims_of::sgx([2; 32]) }
+        };
+        let (policy, notes) = policy_of(&of(20, issued)).unwrap();
+        assert!(notes.iter().any(|note| note.contains("evaluation 20")), "{notes:?}");
+        let week = UnixSeconds(issued.0 - PCCS_BEHIND.as_secs());
+        for (claims, accepted) in [
+            (of(20, issued), true),
+            (of(21, issued), true),
+            (of(20, week), true),
+            (of(19, issued), false),
+            (of(20, UnixSeconds(week.0 - 1)), false),
+        ] {
+            assert_eq!(policy.judge(&claims).is_ok(), accepted, "{:?}", claims.collateral);
+        }
     }
 
     #[test]

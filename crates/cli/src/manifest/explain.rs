@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use adytum_api::names::SecretName;
 use adytum_evidence::{
     claims::Claims,
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     policy::Failure,
     verifier::{VerificationError, Verifier},
 };
@@ -166,7 +166,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// The broker's decision, for each name by itself.
 fn judged(admitted: &AdmittedManifest, claims: Claims, names: &[SecretName], asked: bool) -> Report {
-    let rules = Rules { admitted: Some(admitted), occlum: None };
+    let rules = Rules { admitted: Some(admitted), occlum: None, time: SystemClock.now() };
     // A broker that holds no value yet says of each secret whether it might go to
     // this peer.
     let nothing = BTreeMap::new();

@@ -115,7 +115,7 @@ fn lower_minimums(before: &Policy, after: &Policy) -> Vec<String> {
 
 /// Rules that name values: the only TEE that they apply to, and whether they name any.
 /// Without one, everything passes.
-fn pins(policy: &Policy) -> [(Option<TeeKind>, &'static str, bool); 20] {
+fn pins(policy: &Policy) -> [(Option<TeeKind>, &'static str, bool); 19] {
     fn some<T>(values: &BTreeSet<T>) -> bool {
         !values.is_empty()
     }
@@ -139,7 +139,6 @@ fn pins(policy: &Policy) -> [(Option<TeeKind>, &'static str, bool); 20] {
         (None, "sgx_platform.sgx_type", some(&policy.sgx_platform.sgx_type)),
         (snp, "snp_measurement", some(&policy.snp_measurement)),
         (snp, "host_data", some(&policy.host_data)),
-        (snp, "csp_id", some(&policy.csp_id)),
         (snp, "id_key_digest", some(&policy.id_key_digest)),
         (snp, "author_key_digest", some(&policy.author_key_digest)),
         (snp, "minimum_snp_tcb", policy.minimum_snp_tcb.is_some()),
@@ -207,7 +206,7 @@ mod tests {
             (SGX, "minimum_isv_svn = 3", "minimum_isv_svn = 2", "minimum_isv_svn falls from 3 to 2"),
             (SGX, "minimum_isv_svn = 3", "", "minimum_isv_svn falls from 3 to anything"),
             (SNP, "", "snp_platform = { allow_unchecked_aliases = true }", "BadRAM"),
-            (SNP, "", "endorser = [\"vcek\", \"vlek\"]", "VLEK"),
+            (SNP, "", "endorser = [\"vcek\", \"vlek\"]\ncsp_id = [\"cloud\"]", "VLEK"),
             (SNP, "host_data = [\"ID\"]", "", "host_data is no longer checked"),
             (SNP, "id_key_digest = [\"MR\"]", "", "id_key_digest is no longer checked"),
             (SNP, "author_key_digest = [\"MR\"]", "", "author_key_digest is no longer checked"),
@@ -243,7 +242,10 @@ mod tests {
         }
         // A rule that says nothing of the remaining TEE was not given up.
         assert_eq!(weaker_policy(Some(&policy(TDX, "xfam = [\"0xe7\"]")), &policy(SNP, "")), [""; 0]);
-        let new = policy(SNP, "endorser = [\"vlek\"]\nsnp_platform = { allow_unchecked_aliases = true }");
+        let new = policy(
+            SNP,
+            "endorser = [\"vlek\"]\ncsp_id = [\"cloud\"]\nsnp_platform = { allow_unchecked_aliases = true }",
+        );
         assert_eq!(weaker_policy(None, &new).len(), 2);
         assert_eq!(weaker_policy(None, &policy(SNP, "")), [""; 0]);
     }

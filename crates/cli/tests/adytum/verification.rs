@@ -84,3 +84,43 @@ async fn wrong_flags_and_places_say_what_to_do() {
     let message = fails(nobody);
     assert!(message.contains(&free) && message.contains("refused"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_does_not_know_is_no_good_news() {
+    let fixture = Fixture::new(1, 1).await;
+    let owner = fixture.path("owner0.pem");
+    let manifest = fixture.write("manifest.toml", &fixture.manifest(1));
+    succeeds(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owner]));
+    let mut forecast = fixture.pinned(&["broker", "forecast", "--owner", &owner]);
+    let said = succeeds(forecast.clone());
+    assert!(said.contains("NO FORECAST  workload digits"), "{said}");
+    assert!(said.contains("nothing that is known of"), "{said}");
+    forecast.push("--json".into());
+    let parsed: serde_json::Value = serde_json::from_str(&succeeds(forecast.clone())).unwrap();
+    assert_eq!(parsed["unseen"][0], "digits");
+    // It names workloads, so it is for owners and auditors.
+    let stranger = fixture.path("stranger.pem");
+    succeeds(["owner", "new", "--out", &stranger].map(str::to_owned).to_vec());
+    fails(with(forecast, "--owner", &stranger));
+}
+
+/// A broker takes a date that owners signed for the time: no tool signs one of the future.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_in_the_future_is_not_signed() {
+    let fixture = Fixture::new(1, 1).await;
+    let owner = fixture.path("owner0.pem");
+    let text = fixture
+        .manifest(1)
+        .replace("tee = [\"sgx\"]\n", "tee = [\"sgx\"]\ncollateral_not_before = \"2999-01-01\"\n");
+    let manifest = fixture.write("manifest.toml", &text);
+    let said = succeeds(["manifest", "check", &manifest].map(str::to_owned).to_vec());
+    assert!(said.contains("WARNING   collateral_not_before is 2999-01-01"), "{said}");
+    assert!(said.contains("no minimum_tcb_evaluation_data_number"), "{said}");
+    for command in [
+        ["manifest", "sign", &manifest, "--owner", &owner].map(str::to_owned).to_vec(),
+        fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owner]),
+    ] {
+        let message = fails(command);
+        assert!(message.contains("2999-01-01"), "{message}");
+    }
+}

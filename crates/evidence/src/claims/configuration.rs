@@ -9,7 +9,9 @@ use crate::measurement::{
 
 /// SGX, TDX: what Intel certifies of a platform (Intel, PCK Certificate and CRL Profile
 /// Specification). The flags are in certificates of the Platform CA only, those of
-/// servers with several packages.
+/// servers with several packages. A machine with one package, whose certificate is of the
+/// Processor CA, can't be added to and is not registered: both are false by nature. Whether
+/// its SMT is on, nothing says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SgxPlatform {
     /// How it protects memory; none where the certificate has an unknown number.

@@ -32,6 +32,10 @@ impl CollateralSource for ByVendor {
         self.source(request).collateral(request).await
     }
 
+    async fn early(&self, request: &CollateralRequest) -> Result<Option<Collateral>, CollateralError> {
+        self.source(request).early(request).await
+    }
+
     fn refresh(&self) {
         self.intel.refresh();
         self.amd.refresh();

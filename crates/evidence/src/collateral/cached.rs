@@ -181,6 +181,11 @@ impl<S: CollateralSource + 'static> CollateralSource for CachedSource<S> {
         awaited(request, fetch).await
     }
 
+    /// Not kept: it is seldom asked for.
+    async fn early(&self, request: &CollateralRequest) -> Result<Option<Collateral>, CollateralError> {
+        self.inner.source.early(request).await
+    }
+
     fn refresh(&self) {
         let now = self.inner.clock.now();
         for entry in lock(&self.inner.entries).values() {

@@ -26,6 +26,9 @@ pub const MAXIMUM_COLLATERAL_LENGTH: usize = 2 * 1024 * 1024;
 /// is a [`super::QuoteCollateralV3`] as JSON: the field names are those of the type,
 /// CRLs and signatures in hexadecimal, the rest as Intel serves it.
 ///
+/// What Intel has published and does not apply yet (`update=early`) lies next to it as
+/// `....early.json`, if somebody puts it there.
+///
 /// For SEV-SNP it has, for each family of processors and kind of key, the
 /// certificates of its issuer and root in PEM and its CRL in DER, as AMD's KDS serves
 /// them: `snp-{milan|genoa|turin}-{vcek|vlek}.pem` and the same with `.crl`; and, for
@@ -62,18 +65,35 @@ impl CollateralSource for DirectorySource {
             })
         })
     }
+
+    async fn early(&self, request: &CollateralRequest) -> Result<Option<Collateral>, CollateralError> {
+        let CollateralRequest::Dcap(request) = request else { return Ok(None) };
+        let path = self.directory.join(format!("{request}.early.json"));
+        let what = format!("early {request}");
+        let read = tokio::task::spawn_blocking(move || dcap(&path, what)).await;
+        match read {
+            Ok(Ok(collateral)) => Ok(Some(collateral)),
+            Ok(Err(CollateralError::Missing { .. } | CollateralError::NoDirectory { .. })) => Ok(None),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(CollateralError::Unreachable {
+                origin: self.directory.display().to_string(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+fn dcap(path: &Path, what: String) -> Result<Collateral, CollateralError> {
+    serde_json::from_slice(&file(path, &what)?)
+        .map(|collateral| Collateral::Dcap(Arc::new(collateral)))
+        .map_err(|error| malformed(path, what, error.to_string()))
 }
 
 fn read(directory: &Path, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
     let what = request.to_string();
     let path = |extension: &str| directory.join(format!("{what}.{extension}"));
     match request {
-        CollateralRequest::Dcap(_) => {
-            let path = path("json");
-            serde_json::from_slice(&file(&path, &what)?)
-                .map(|collateral| Collateral::Dcap(Arc::new(collateral)))
-                .map_err(|error| malformed(&path, what, error.to_string()))
-        }
+        CollateralRequest::Dcap(_) => dcap(&path("json"), what),
         CollateralRequest::Snp(_) => {
             let (chain, crl) = (path("pem"), file(&path("crl"), &what)?);
             let [issuer, root] = std::str::from_utf8(&file(&chain, &what)?)

@@ -18,6 +18,16 @@ impl CollateralSource for PccsSource {
             }
         }
     }
+
+    async fn early(&self, request: &CollateralRequest) -> Result<Option<Collateral>, CollateralError> {
+        match request {
+            CollateralRequest::Dcap(request) => {
+                let early = self.fetch_early(request).await?;
+                Ok(early.map(Collateral::Dcap))
+            }
+            CollateralRequest::Snp(_) | CollateralRequest::Vcek(_) => Ok(None),
+        }
+    }
 }
 
 #[async_trait]

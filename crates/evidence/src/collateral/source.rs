@@ -14,6 +14,14 @@ pub trait CollateralSource: Send + Sync {
     /// not serve this kind answers [`CollateralError::NoSource`].
     async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError>;
 
+    /// The same with the evaluation that the vendor has published and does not apply yet
+    /// (Intel: `update=early`). `None` from a source that does not have that: then nothing is
+    /// known of what will be, which is not to say that nothing changes.
+    async fn early(&self, request: &CollateralRequest) -> Result<Option<Collateral>, CollateralError> {
+        let _ = request;
+        Ok(None)
+    }
+
     /// Kept collateral is fetched again with its next use, and served until that has
     /// succeeded. The answer replaces it, unless the kept one has verified and the answer
     /// was issued before it. A source that keeps nothing has nothing to do.
@@ -34,6 +42,10 @@ pub trait CollateralSource: Send + Sync {
 impl<S: CollateralSource + ?Sized> CollateralSource for Arc<S> {
     async fn collateral(&self, request: &CollateralRequest) -> Result<Collateral, CollateralError> {
         (**self).collateral(request).await
+    }
+
+    async fn early(&self, request: &CollateralRequest) -> Result<Option<Collateral>, CollateralError> {
+        (**self).early(request).await
     }
 
     fn refresh(&self) {

@@ -58,7 +58,7 @@ impl PccsSource {
         Ok(der(&fetch("root CA CRL", url).await?.body))
     }
 
-    async fn tcb_info(&self, request: &DcapRequest) -> Result<Signed, CollateralError> {
+    async fn tcb_info(&self, request: &DcapRequest, update: Update) -> Result<Signed, CollateralError> {
         #[derive(Deserialize)]
         struct TcbInfo<'a> {
             #[serde(borrow, rename = "tcbInfo")]
@@ -66,7 +66,13 @@ impl PccsSource {
             signature: &'a str,
         }
         let what = "TCB info";
-        let url = format!("{}/{}/certification/v4/tcb?fmspc={}", self.base, request.tee, request.fmspc);
+        let url = format!(
+            "{}/{}/certification/v4/tcb?fmspc={}{}",
+            self.base,
+            request.tee,
+            request.fmspc,
+            update.parameter('&')
+        );
         let answer = fetch(what, &url).await?;
         let read = || {
             let TcbInfo { body, signature } = parse(&answer.body)?;
@@ -76,7 +82,7 @@ impl PccsSource {
         read().map_err(|reason| malformed(&url, what, reason))
     }
 
-    async fn qe_identity(&self, request: &DcapRequest) -> Result<Signed, CollateralError> {
+    async fn qe_identity(&self, request: &DcapRequest, update: Update) -> Result<Signed, CollateralError> {
         #[derive(Deserialize)]
         struct QeIdentity<'a> {
             #[serde(borrow, rename = "enclaveIdentity")]
@@ -84,7 +90,8 @@ impl PccsSource {
             signature: &'a str,
         }
         let what = "QE identity";
-        let url = format!("{}/{}/certification/v4/qe/identity", self.base, request.tee);
+        let url =
+            format!("{}/{}/certification/v4/qe/identity{}", self.base, request.tee, update.parameter('?'));
         let answer = fetch(what, &url).await?;
         let read = || {
             let QeIdentity { body, signature } = parse(&answer.body)?;
@@ -96,11 +103,32 @@ impl PccsSource {
 
     /// Fetches the collateral for DCAP quotes of this kind.
     pub async fn fetch(&self, request: &DcapRequest) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
+        self.fetch_update(request, Update::Standard).await
+    }
+
+    /// Fetches what will count after the TCB recovery that is under way. `None` from a
+    /// service that has no early collateral.
+    pub async fn fetch_early(
+        &self,
+        request: &DcapRequest,
+    ) -> Result<Option<Arc<QuoteCollateralV3>>, CollateralError> {
+        match self.fetch_update(request, Update::Early).await {
+            Ok(collateral) => Ok(Some(collateral)),
+            Err(CollateralError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch_update(
+        &self,
+        request: &DcapRequest,
+        update: Update,
+    ) -> Result<Arc<QuoteCollateralV3>, CollateralError> {
         let ((pck_crl, pck_crl_issuer_chain), root_ca_crl, tcb_info, qe_identity) = tokio::try_join!(
             self.pck_crl(request),
             self.root_crl(),
-            self.tcb_info(request),
-            self.qe_identity(request),
+            self.tcb_info(request, update),
+            self.qe_identity(request, update),
         )?;
         Ok(Arc::new(QuoteCollateralV3 {
             pck_crl_issuer_chain,
@@ -114,6 +142,24 @@ impl PccsSource {
             qe_identity_signature: qe_identity.signature,
             pck_certificate_chain: None,
         }))
+    }
+}
+
+/// Which of Intel's evaluations is asked for (Intel PCS API, parameter `update`).
+#[derive(Clone, Copy)]
+enum Update {
+    /// The one that counts; what the service gives unasked.
+    Standard,
+    /// The newest one, from the day of disclosure on.
+    Early,
+}
+
+impl Update {
+    fn parameter(self, separator: char) -> String {
+        match self {
+            Self::Standard => String::new(),
+            Self::Early => format!("{separator}update=early"),
+        }
     }
 }
 

@@ -171,10 +171,11 @@ fn certified(tee: TeeKind, pck: &[u8]) -> Result<(DcapRequest, SgxPlatform), Ver
         (false, true) => PckCa::Platform,
         _ => return Err(bad(format!("issued by {}, which is no PCK CA", printable(certificate.issuer())))),
     };
+    let by_nature = (ca == PckCa::Processor).then_some(false);
     let platform = SgxPlatform {
         sgx_type: SgxType::read(extension.sgx_type),
-        dynamic_platform: extension.dynamic_platform,
-        cached_keys: extension.cached_keys,
+        dynamic_platform: extension.dynamic_platform.or(by_nature),
+        cached_keys: extension.cached_keys.or(by_nature),
         smt: extension.smt_enabled,
     };
     Ok((DcapRequest { tee, fmspc: Fmspc(extension.fmspc), ca }, platform))

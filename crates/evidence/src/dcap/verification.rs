@@ -11,12 +11,15 @@ use dcap_qvl::{
 use super::{
     collateral::{DcapRequest, QuoteCollateralV3},
     cryptography::{Cryptography, issued_by},
+    dates::KnownDates,
     diagnosis,
     quote::{self, DcapQuote},
 };
 use crate::{
     certificate::chain,
-    claims::{Claims, EnclaveConfiguration, Measured, Platform, TdConfiguration, UnknownTcbStatus},
+    claims::{
+        Claims, CollateralClaims, EnclaveConfiguration, Measured, Platform, TdConfiguration, UnknownTcbStatus,
+    },
     clock::UnixSeconds,
     error::VerificationError,
     evidence::Evidence,
@@ -27,6 +30,7 @@ use crate::{
 /// Verifies DCAP quotes under the roots that one verifier trusts.
 pub(crate) struct DcapVerifier {
     roots: Vec<DcapRoot>,
+    dates: KnownDates,
 }
 
 /// What quotes that chain to a root are verified with.
@@ -41,6 +45,7 @@ pub(crate) struct ReadQuote<'a> {
     bytes: &'a [u8],
     quote: DcapQuote,
     root: &'a DcapRoot,
+    dates: &'a KnownDates,
 }
 
 impl DcapVerifier {
@@ -56,7 +61,7 @@ impl DcapVerifier {
                 certificate: Arc::clone(certificate),
             })
         });
-        Self { roots: roots.collect() }
+        Self { roots: roots.collect(), dates: KnownDates::default() }
     }
 
     /// Reads a quote and finds the root that it claims to chain to among those that
@@ -84,7 +89,7 @@ impl DcapVerifier {
             .ok_or_else(|| trusted.untrusted(found.key_id, found.subject))?;
         same_root(der, &root.certificate)
             .map_err(|reason| VerificationError::Invalid { what: "root certificate", reason })?;
-        Ok(ReadQuote { bytes: &evidence.bytes, quote, root })
+        Ok(ReadQuote { bytes: &evidence.bytes, quote, root, dates: &self.dates })
     }
 }
 
@@ -125,7 +130,11 @@ impl ReadQuote<'_> {
             .verify(self.bytes, collateral, now.0)
             .map_err(|error| diagnosis::explain(&error, self.bytes, quote, collateral, now))?;
         check_issuer_chains(quote, collateral, &root.certificate)?;
-        claims(&root.trusted, quote, report)
+        let dates = self
+            .dates
+            .of(collateral)
+            .map_err(|(what, reason)| VerificationError::CollateralInvalid { what, reason })?;
+        claims(&root.trusted, quote, report, dates)
     }
 }
 
@@ -163,7 +172,12 @@ fn check_issuer_chains(
     Ok(())
 }
 
-fn claims(root: &TrustRoot, quote: &DcapQuote, report: VerifiedReport) -> Result<Claims, VerificationError> {
+fn claims(
+    root: &TrustRoot,
+    quote: &DcapQuote,
+    report: VerifiedReport,
+    collateral: CollateralClaims,
+) -> Result<Claims, VerificationError> {
     let (measured, debug, report_data) = match &report.report {
         Report::SgxEnclave(report) => (sgx(report), report.attributes[0] & 2 != 0, report.report_data),
         Report::TD10(report) => tdx(report),
@@ -174,6 +188,7 @@ fn claims(root: &TrustRoot, quote: &DcapQuote, report: VerifiedReport) -> Result
         VerificationError::CollateralInvalid { what: "TCB info", reason: error.to_string() }
     })?;
     Ok(Claims {
+        collateral: Some(collateral),
         announced: None,
         vendor: root.vendor(),
         root_key_id: root.root_key_id(),

@@ -8,7 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Policy, SgxPlatformRules, validation::pins};
-use crate::claims::{Claims, Measured, SgxPlatform, SnpEndorsement, SnpGuestClaims, TeeKind};
+use crate::{
+    claims::{Claims, Measured, SgxPlatform, SnpEndorsement, SnpGuestClaims, TeeKind},
+    clock::Day,
+};
 
 /// One rule that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +144,7 @@ impl Policy {
         {
             failures.add("advisories", alternatives(allowed), alternatives(&claims.advisory_ids));
         }
+        self.judge_collateral(claims, failures);
         if claims.tee() != TeeKind::Snp {
             // An unknown value does not meet a rule.
             judge_sgx_platform(&self.sgx_platform, &claims.platform.sgx.unwrap_or_default(), failures);
@@ -149,6 +153,39 @@ impl Policy {
             failures.add("allow_debug", "a program that no debugger can read", "debug");
         }
         self.judge_machine(claims, failures);
+    }
+
+    /// An unknown age does not meet a rule.
+    fn judge_collateral(&self, claims: &Claims, failures: &mut impl Failures) {
+        let got = claims.collateral;
+        if let Some(minimum) = self.minimum_tcb_evaluation_data_number
+            && claims.tee() != TeeKind::Snp
+        {
+            let rule = "minimum_tcb_evaluation_data_number";
+            let wanted = format_args!("at least {minimum}");
+            match got.and_then(|got| Some((got.tcb_evaluation_data_number?, got.issued))) {
+                Some((number, _)) if number >= minimum => {}
+                Some((number, issued)) => {
+                    failures.add(
+                        rule,
+                        wanted,
+                        format_args!("{number}, in collateral issued {}", Day::of(issued)),
+                    );
+                }
+                None => failures.add(rule, wanted, "nothing"),
+            }
+        }
+        if let Some(earliest) = self.collateral_not_before {
+            let rule = "collateral_not_before";
+            let wanted = format_args!("collateral issued on {earliest} or later");
+            match got {
+                Some(got) if got.issued >= earliest.start() => {}
+                Some(got) => {
+                    failures.add(rule, wanted, format_args!("collateral issued {}", Day::of(got.issued)))
+                }
+                None => failures.add(rule, wanted, "nothing"),
+            }
+        }
     }
 
     fn judge_machine(&self, claims: &Claims, failures: &mut impl Failures) {
@@ -292,5 +329,13 @@ fn judge_sgx_platform(wanted: &SgxPlatformRules, got: &SgxPlatform, failures: &m
     }
     failures.agrees("sgx_platform.dynamic_platform", wanted.dynamic_platform, got.dynamic_platform);
     failures.agrees("sgx_platform.cached_keys", wanted.cached_keys, got.cached_keys);
-    failures.agrees("sgx_platform.smt", wanted.smt, got.smt);
+    match got.smt {
+        None if wanted.smt.is_some() => failures.add(
+            "sgx_platform.smt",
+            wanted.smt.unwrap_or_default(),
+            "nothing: the certificate of a machine with one package (Processor CA) does not say it, only those of \
+             the Platform CA do",
+        ),
+        got => failures.agrees("sgx_platform.smt", wanted.smt, got),
+    }
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::measurement::{SgxType, SnpAbi};
 
 /// SGX and TDX: what Intel's PCK certificate must say of the platform. Absent rules are
-/// not checked. A rule that is given fails where the certificate does not say: those of
-/// the Processor CA, for a single package, have no flags.
+/// not checked. A rule that is given fails where the certificate does not say it. Those of
+/// the Processor CA, for a single package, have no flags: there `dynamic_platform` and
+/// `cached_keys` are false by nature, and a rule about `smt` fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SgxPlatformRules {

@@ -66,6 +66,15 @@ pub enum PolicyError {
     /// Do: add `vlek` to `endorser`, or leave out `csp_id`.
     #[error("the policy's csp_id has no effect without a VLEK: add \"vlek\" to endorser, or leave it out")]
     ProviderWithoutVlek,
+    /// The policy accepts reports that any cloud provider's key signs (VLEK). A provider
+    /// may run whatever guest in that key's name.
+    ///
+    /// Do: name the providers in `csp_id`, as `adytum evidence show` prints them, or leave
+    /// `vlek` out of `endorser`.
+    #[error(
+        "the policy accepts a VLEK of any cloud provider: name the provider in csp_id, or leave \"vlek\" out of endorser"
+    )]
+    AnyProvider,
     /// The policy accepts SEV-SNP with any firmware of the processor.
     ///
     /// Do: give `minimum_snp_tcb` with the levels of AMD's latest security bulletins.
@@ -92,6 +101,7 @@ impl PolicyError {
             Self::Platform { .. } => "policy-platform",
             Self::PlatformsUnderVlek => "policy-platforms-under-vlek",
             Self::ProviderWithoutVlek => "policy-provider-without-vlek",
+            Self::AnyProvider => "policy-any-provider",
             Self::AnySnpTcb => "policy-any-snp-tcb",
             Self::AnyProgramOfAnyone => "policy-any-program",
         }
@@ -144,6 +154,9 @@ impl Policy {
         }
         if !vlek && !self.csp_id.is_empty() {
             return Err(PolicyError::ProviderWithoutVlek);
+        }
+        if vlek && self.tee.contains(&TeeKind::Snp) && self.csp_id.is_empty() {
+            return Err(PolicyError::AnyProvider);
         }
         let not_hexadecimal =
             |id: &&String| id.is_empty() || !id.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -26,7 +26,7 @@ use crate::{
         validity::{self, Part},
         x509,
     },
-    claims::{Claims, Measured, Platform, SnpEndorsement, SnpGuestClaims},
+    claims::{Claims, CollateralClaims, Measured, Platform, SnpEndorsement, SnpGuestClaims},
     clock::UnixSeconds,
     error::VerificationError,
     evidence::Evidence,
@@ -145,6 +145,8 @@ impl<'a> SnpEvidence<'a> {
         now: UnixSeconds,
     ) -> Result<Claims, VerificationError> {
         check_collateral(collateral, now)?;
+        let issued = super::collateral::issued(collateral)
+            .map_err(|(what, reason)| VerificationError::CollateralInvalid { what, reason })?;
         let endorsement = self.verify_under(&collateral.issuer, now)?;
         if self.report.migration() {
             return Err(VerificationError::Configuration {
@@ -155,6 +157,7 @@ impl<'a> SnpEvidence<'a> {
             });
         }
         Ok(Claims {
+            collateral: Some(CollateralClaims { tcb_evaluation_data_number: None, issued }),
             announced: None,
             vendor: root.vendor(),
             root_key_id: root.root_key_id(),

@@ -37,6 +37,8 @@ fn sgx_quote_becomes_claims() {
     // The Processor CA certifies how memory is protected, and nothing else.
     let platform = claims.platform.sgx.unwrap();
     assert_eq!((platform.sgx_type, platform.smt), (Some(SgxType::Standard), None));
+    // One package: no other is added, and no service has its keys.
+    assert_eq!((platform.dynamic_platform, platform.cached_keys), (Some(false), Some(false)));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics fails")]
 
+mod age;
 mod attacks;
 mod collateral;
 mod genuine;

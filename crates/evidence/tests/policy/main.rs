@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics fails")]
 
+mod age;
 mod platforms;
 
 use std::collections::BTreeSet;

@@ -77,8 +77,11 @@ fn a_vlek_passes_only_by_name_and_has_no_machine() {
     assert_eq!(rules(&of_cloud, &of("cloud")), [""; 0]);
     assert_eq!(rules(&of_cloud, &of("another")), ["csp_id"]);
     assert_eq!(rules(&of_cloud, &snp()), [""; 0]);
-    let only_vlek = Policy { endorser: BTreeSet::from([Endorser::Vlek]), ..of_cloud };
+    let only_vlek = Policy { endorser: BTreeSet::from([Endorser::Vlek]), ..of_cloud.clone() };
     assert_eq!(rules(&only_vlek, &snp()), ["endorser"]);
+    // Any provider's key: a provider may sign for whatever guest it likes.
+    let any_provider = Policy { csp_id: BTreeSet::new(), ..of_cloud.clone() };
+    assert_eq!(any_provider.validated(), Err(PolicyError::AnyProvider));
     let without = Policy { csp_id, ..any_machine };
     assert_eq!(without.validated(), Err(PolicyError::ProviderWithoutVlek));
     let none = Policy { endorser: BTreeSet::new(), ..full() };

@@ -5,12 +5,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use adytum_evidence::{
     attester::Attester,
     claims::TeeKind,
-    clock::SystemClock,
-    collateral::{CollateralError, DcapRequest, PccsSource, from_url_with_clock},
+    clock::{Day, SystemClock},
+    collateral::{
+        CollateralError, CollateralRequest, CollateralSource, DcapRequest, NewerEvaluation, PccsSource,
+        evaluation_number, from_url_with_clock, newer_evaluation,
+    },
     measurement::{ReportData, WorkloadIdentity},
     verifier::Verifier,
 };
-use adytum_sim::{Platform, SimAttester, service};
+use adytum_sim::{EarlyEvaluation, Faults, Platform, PublishedTcbStatus, SimAttester, service};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -77,6 +80,42 @@ async fn what_is_served_is_kept_to_the_byte() {
     assert_eq!(collateral.tcb_info_signature, [0, 0xff]);
     assert_eq!(collateral.pck_crl_issuer_chain, "-----BEGIN CERTIFICATE-----\n");
     assert_eq!(collateral.root_ca_crl, collateral.pck_crl);
+}
+
+#[tokio::test]
+async fn early_collateral_is_of_the_next_evaluation_or_says_nothing() {
+    let platform = Platform::ephemeral().unwrap();
+    let source = PccsSource::new(&serve(&platform).await).unwrap();
+    let request = CollateralRequest::from(request(&platform));
+    let both = async || {
+        let standard = source.collateral(&request).await.unwrap();
+        let early = source.early(&request).await.unwrap().unwrap();
+        (newer_evaluation(&standard, &early).unwrap(), evaluation_number(&standard))
+    };
+    // Outside a recovery both are the same: nothing is known of what is to come.
+    assert_eq!(both().await, (None, Some(17)));
+    let disclosed: Day = "2026-11-10".parse().unwrap();
+    let early = EarlyEvaluation { number: 18, tcb_status: PublishedTcbStatus::OutOfDate, disclosed };
+    platform.set_faults(Faults { early: Some(early), ..Faults::default() }).unwrap();
+    let newer = NewerEvaluation { number: 18, disclosed: disclosed.start() };
+    assert_eq!(both().await, (Some(newer), Some(17)));
+}
+
+#[tokio::test]
+async fn a_pccs_without_early_collateral_is_no_error() {
+    let platform = Platform::ephemeral().unwrap();
+    for refused in ["400 Bad Request", "404 Not Found", "461 Unknown Platform"] {
+        let mut replies = sound();
+        replies.insert("tcb", Reply::status(refused));
+        let server = Server::new(replies).await;
+        let source = PccsSource::new(&server.url).unwrap();
+        assert!(source.fetch_early(&request(&platform)).await.unwrap().is_none(), "{refused}");
+    }
+    let mut replies = sound();
+    replies.insert("tcb", Reply::status("503 Service Unavailable"));
+    let server = Server::new(replies).await;
+    let error = PccsSource::new(&server.url).unwrap().fetch_early(&request(&platform)).await.unwrap_err();
+    assert_eq!(error.code(), "collateral-unreachable");
 }
 
 #[tokio::test]

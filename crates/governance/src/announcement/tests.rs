@@ -12,6 +12,7 @@ fn announced(audit_size: u64) -> BrokerAnnouncement {
             audit_hash: (audit_size > 0).then_some(Sha256Digest([9; 32])),
         },
         occlum: (audit_size > 1).then_some(Sha256Digest([8; 32])),
+        clock_floor: UnixSeconds(audit_size / 2),
     }
 }
 

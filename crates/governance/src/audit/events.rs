@@ -81,6 +81,8 @@ pub enum CommandName {
     WithdrawUpgrade,
     /// Part of the audit log is shown.
     ReadAudit,
+    /// What will be refused is shown.
+    GetForecast,
     /// The root key is brought back by shares.
     Recover,
     /// The root key is handed to another broker.
@@ -106,6 +108,7 @@ impl CommandName {
             Self::AuthoriseUpgrade => "authorise-upgrade",
             Self::WithdrawUpgrade => "withdraw-upgrade",
             Self::ReadAudit => "read-audit",
+            Self::GetForecast => "get-forecast",
             Self::Recover => "recover",
             Self::HandOver => "hand-over",
             Self::TakeOver => "take-over",
@@ -164,6 +167,13 @@ pub enum Event {
         who: Who,
         /// Whose shares they were.
         recipients: Vec<RecoveryRecipient>,
+        /// The manifest in force.
+        manifest_version: u64,
+    },
+    /// The broker noticed something by itself.
+    Noticed {
+        code: &'static str,
+        text: String,
         /// The manifest in force.
         manifest_version: u64,
     },

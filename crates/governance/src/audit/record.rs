@@ -2,7 +2,8 @@
 //! and back to what people read.
 
 use adytum_api::broker::{
-    AuditCheckpoint, AuditCommand, AuditGrant, AuditPeer, AuditRecord, AuditRefusal, audit_record::What,
+    AuditCheckpoint, AuditCommand, AuditGrant, AuditNotice, AuditPeer, AuditRecord, AuditRefusal,
+    audit_record::What,
 };
 use adytum_evidence::{clock::UnixSeconds, identity::LengthPrefixed, measurement::Sha256Digest};
 use prost::Message;
@@ -109,6 +110,11 @@ pub fn what(event: &Event) -> What {
             )),
             ..AuditCommand::default()
         }),
+        Event::Noticed { code, text: noticed, manifest_version } => What::Notice(AuditNotice {
+            code: (*code).to_owned(),
+            text: text(noticed),
+            manifest_version: *manifest_version,
+        }),
         Event::CommandRefused { who, owners, command, code, reason, manifest_version } => {
             What::Command(AuditCommand {
                 peer: Some(peer(who)),
@@ -149,8 +155,8 @@ fn bounded(text: &str, limit: usize) -> String {
 pub struct ReadableRecord {
     /// When, by the broker's clock.
     pub time: String,
-    /// The kind of event: start, grant, refusal, command, command-refused, summary,
-    /// checkpoint.
+    /// The kind of event: start, grant, refusal, command, command-refused, notice,
+    /// summary, checkpoint.
     pub kind: &'static str,
     #[serde(flatten)]
     fields: Fields,
@@ -272,6 +278,15 @@ pub fn describe(record: &AuditRecord) -> ReadableRecord {
                 ..peer_fields(command.peer)
             };
             (kind, fields)
+        }
+        Some(What::Notice(notice)) => {
+            let fields = Fields {
+                code: notice.code,
+                reason: notice.text,
+                manifest_version: notice.manifest_version,
+                ..Fields::default()
+            };
+            ("notice", fields)
         }
         Some(What::Summary(summary)) => {
             let fields = Fields {

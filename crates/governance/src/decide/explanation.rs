@@ -28,6 +28,24 @@ impl Refusal {
                     ". If this program is meant to have them, the owners add its values to a workload's policy",
                 );
             }
+            Reason::CollateralTooOld => {
+                text.push(
+                    "this program was verified with collateral that is older than its policy accepts. ",
+                );
+                mismatches(&mut text, &self.mismatches);
+                text.push(
+                    ". The broker's source of collateral is behind: refresh the PCCS or the directory, and send the \
+                     broker SIGHUP",
+                );
+            }
+            Reason::TcbNotAccepted => {
+                text.push("the policy does not accept the TCB of this program's platform. ");
+                mismatches(&mut text, &self.mismatches);
+                text.push(
+                    ". Update the platform's firmware; if that takes time, the owners can accept the advisories for a \
+                     while with tcb_grace in the manifest",
+                );
+            }
             Reason::SecretRefused => {
                 matched(&mut text, &self.matched);
                 for (name, verdict) in &self.verdicts {

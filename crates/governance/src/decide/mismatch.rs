@@ -2,7 +2,7 @@
 
 use adytum_evidence::{claims::Claims, policy::Failure, verifier::TrustRoot};
 
-use super::{Rules, Workload};
+use super::{Obstacle, Rules, Workload};
 use crate::trust;
 
 /// A workload that the peer is not, and every rule that says so.
@@ -57,7 +57,10 @@ impl<'a> OtherWorkloads<'a> {
         if let Some(admitted) = rules.admitted {
             let untrusted = usize::from(!trust::accepts(&admitted.roots, claims));
             for (name, workload) in &admitted.manifest.workloads {
-                let failures = untrusted + workload.policy.count_failures(claims);
+                let failures = match workload.admits(claims, rules.time) {
+                    Some(_) => untrusted,
+                    None => untrusted + workload.policy.count_failures(claims),
+                };
                 add(failures, Workload::Manifest(name.clone()));
             }
         }
@@ -69,6 +72,13 @@ impl<'a> OtherWorkloads<'a> {
         }
         workloads.sort();
         Self { rules, claims, workloads }
+    }
+
+    /// All that keeps the peer from the workload that it is least unlike.
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        let (_, Workload::Manifest(name)) = self.workloads.first()? else { return None };
+        let workload = self.rules.admitted?.manifest.workloads.get(name)?;
+        Obstacle::between(self.claims, &workload.policy)
     }
 
     /// Descriptions of at most the given number of the mismatches.
@@ -87,9 +97,9 @@ impl<'a> OtherWorkloads<'a> {
             Workload::Manifest(name) => {
                 let admitted = self.rules.admitted;
                 let found = admitted.and_then(|admitted| admitted.manifest.workloads.get(name));
-                let refusal = found.and_then(|workload| workload.policy.judge(claims).err());
+                let failures = found.map(|workload| workload.failures(claims, self.rules.time));
                 let untrusted = admitted.and_then(|admitted| untrusted_root(&admitted.roots, claims));
-                (untrusted, refusal.map(|refusal| refusal.failures).unwrap_or_default())
+                (untrusted, failures.unwrap_or_default())
             }
             Workload::Occlum(name) => {
                 let occlum = self.rules.occlum;

@@ -75,7 +75,13 @@ fn ask<'a>(
     claims: &Claims,
     asked: &[&str],
 ) -> Result<Grant<'a>, Refusal> {
-    decide(Rules { admitted: Some(admitted), occlum: None }, held, claims, &names(asked), Listing::BRIEF)
+    decide(
+        Rules { admitted: Some(admitted), occlum: None, time: UnixSeconds(0) },
+        held,
+        claims,
+        &names(asked),
+        Listing::BRIEF,
+    )
 }
 
 #[test]
@@ -105,7 +111,7 @@ fn of_many_workloads_the_nearest_are_described_and_the_rest_counted() {
     let all: Vec<String> = (0..100).map(|number| format!("\"w{number}\"")).collect();
     text.push(secret("model_key", &all.join(", ")));
     let (admitted, held) = (admitted(&text.concat()), held());
-    let rules = Rules { admitted: Some(&admitted), occlum: None };
+    let rules = Rules { admitted: Some(&admitted), occlum: None, time: UnixSeconds(0) };
     let refused = |listing| decide(rules, &held, &claims(1), &names(&["model_key"]), listing).unwrap_err();
     let whole = refused(Listing::WHOLE);
     assert_eq!((whole.mismatches.nearest.len(), whole.mismatches.more), (100, 0));
@@ -170,7 +176,7 @@ fn evidence_under_a_root_that_is_no_longer_trusted_is_worth_nothing() {
         assert_eq!(refusal.reason(), Reason::EvidenceNotTrusted);
         assert!(!refusal.explanation().contains("serving"));
     }
-    let no_rules = Rules { admitted: None, occlum: None };
+    let no_rules = Rules { admitted: None, occlum: None, time: UnixSeconds(0) };
     let refusal = decide(no_rules, &held, &claims(1), &names(&["model_key"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::EvidenceNotTrusted);
 }
@@ -214,7 +220,7 @@ fn occlum(names_and_values: &str, mr_enclave: u8) -> OcclumConfiguration {
 fn an_occlum_configuration_serves_its_own_secrets_to_its_own_workloads() {
     let occlum = occlum(r#"{"ssl_config": "c2VzYW1l"}"#, 5);
     let held = BTreeMap::new();
-    let rules = Rules { admitted: None, occlum: Some(&occlum) };
+    let rules = Rules { admitted: None, occlum: Some(&occlum), time: UnixSeconds(0) };
     let grant = decide(rules, &held, &claims(5), &names(&["ssl_config"]), Listing::BRIEF).unwrap();
     assert_eq!(grant.secrets[0].value.expose(), b"sesame");
     assert!(matches!(grant.secrets[0].by, Workload::Occlum(_)));
@@ -228,7 +234,7 @@ fn an_occlum_configuration_never_weakens_a_manifest() {
     // The file names a secret of the manifest, and an enclave of its own.
     let occlum = occlum(r#"{"model_key": "Zm9yZ2Vk", "own": "b3du"}"#, 5);
     let (admitted, held) = (two_workloads(), held());
-    let rules = Rules { admitted: Some(&admitted), occlum: Some(&occlum) };
+    let rules = Rules { admitted: Some(&admitted), occlum: Some(&occlum), time: UnixSeconds(0) };
     let ask = |claims: &Claims, asked: &[&str]| decide(rules, &held, claims, &names(asked), Listing::BRIEF);
 
     // Its workload gets none of the manifest's secrets, named by the file or not.
@@ -253,7 +259,7 @@ fn a_reference_workload_named_like_a_manifests_is_not_it() {
     let occlum = occlum("{}", 5);
     let body = [workload("occlum-1", 1, ""), secret("model_key", "\"occlum-1\"")].concat();
     let (admitted, held) = (admitted(&body), held());
-    let rules = Rules { admitted: Some(&admitted), occlum: Some(&occlum) };
+    let rules = Rules { admitted: Some(&admitted), occlum: Some(&occlum), time: UnixSeconds(0) };
     let refusal = decide(rules, &held, &claims(5), &names(&["model_key"]), Listing::BRIEF).unwrap_err();
     assert_eq!(refusal.reason(), Reason::SecretRefused);
 }

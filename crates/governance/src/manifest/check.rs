@@ -11,7 +11,8 @@ use adytum_evidence::trust::Vendor;
 
 use self::places::{Places, Section};
 use super::{
-    FORMAT, MAXIMUM_LENGTH, MAXIMUM_SECRETS, MAXIMUM_WORKLOADS, Manifest, ManifestError, Trust, Workload,
+    FORMAT, MAXIMUM_LENGTH, MAXIMUM_SECRETS, MAXIMUM_WORKLOADS, Manifest, ManifestError, TcbGrace, Trust,
+    Workload,
     document::{Document, TrustTable, WorkloadTable},
     error::Place,
     recovery, roots,
@@ -139,7 +140,7 @@ fn workloads(
     models: &Models,
 ) -> Result<BTreeMap<WorkloadName, Workload>, ManifestError> {
     let mut workloads = BTreeMap::new();
-    for WorkloadTable { name, models: may_load, policy } in tables {
+    for WorkloadTable { name, models: may_load, policy, tcb_grace } in tables {
         let place = |field| places.of(Section::Workload, name.as_str(), field);
         let may_load = distinct(may_load, || place("models"))?;
         if let Some(unknown) = may_load.iter().find(|model| !models.contains_key(*model)) {
@@ -159,7 +160,11 @@ fn workloads(
         if workloads.contains_key(&name) {
             return Err(duplicate(places, Section::Workload, name.as_str()));
         }
-        workloads.insert(name, Workload { policy, models: may_load });
+        let tcb_grace = tcb_grace
+            .map(|table| TcbGrace::new(&table, &policy))
+            .transpose()
+            .map_err(|(field, reason)| ManifestError::Value { place: place(field), reason })?;
+        workloads.insert(name, Workload { policy, models: may_load, tcb_grace });
     }
     Ok(workloads)
 }

@@ -1,10 +1,10 @@
 //! The manifest as it is written (TOML). Owners' tools build one from these
 //! types; reading goes through [`super::Manifest::parse`].
 
-use std::{net::IpAddr, num::NonZeroUsize};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize};
 
 use adytum_api::names::{ModelName, SecretName, WorkloadName};
-use adytum_evidence::{policy::Policy, trust::Vendor};
+use adytum_evidence::{claims::TcbStatus, clock::Day, policy::Policy, trust::Vendor};
 use adytum_sealed::rule::ModelRule;
 use adytum_signing::OwnerPublicKey;
 use serde::{Deserialize, Serialize};
@@ -195,6 +195,31 @@ pub struct WorkloadTable {
     pub models: Vec<ModelName>,
     /// Which evidence shows it.
     pub policy: Policy,
+    /// `[workload.tcb_grace]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcb_grace: Option<TcbGraceTable>,
+}
+
+/// `[workload.tcb_grace]`: platforms that the policy refuses only because their firmware is
+/// out of date are accepted for this time. It also ends when so much time has passed on the
+/// broker's monotonic clock: a stopped clock prolongs nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcbGraceTable {
+    /// The first day on which it lasts.
+    pub from: Day,
+    /// The last day on which it lasts.
+    pub until: Day,
+    /// The only security advisories that may apply to such a platform, besides those that
+    /// the policy accepts.
+    pub advisories: BTreeSet<String>,
+    /// The TCB statuses that are accepted besides those of the policy.
+    #[serde(default = "only_out_of_date")]
+    pub tcb_status: BTreeSet<TcbStatus>,
+}
+
+fn only_out_of_date() -> BTreeSet<TcbStatus> {
+    BTreeSet::from([TcbStatus::OutOfDate])
 }
 
 /// `[[secret]]`.

@@ -159,7 +159,7 @@ mod tests {
             let workloads = policies
                 .into_iter()
                 .enumerate()
-                .map(|(number, policy)| (name(number), Workload { policy, models: BTreeSet::new() }))
+                .map(|(number, policy)| (name(number), Workload { policy, models: BTreeSet::new(), tcb_grace: None }))
                 .collect();
             let found: Vec<_> = Candidates::new(&workloads).of(&claims).cloned().collect();
             let distinct: BTreeSet<_> = found.iter().collect();

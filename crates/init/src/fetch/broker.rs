@@ -7,7 +7,9 @@ use adytum_api::{
     names::SecretName,
     refusal::{CODE, KIND, RETRY, RefusalKind},
 };
-use adytum_evidence::{claims::Claims, measurement::Sha256Digest, verifier::Verifier};
+use adytum_evidence::{
+    claims::Claims, clock::floor::FloorClock, measurement::Sha256Digest, verifier::Verifier,
+};
 use adytum_governance::{
     announcement::BrokerAnnouncement,
     head::StateHead,
@@ -60,16 +62,19 @@ pub struct AttestedBroker {
     /// that an older one was put back.
     pinned: Arc<PinnedBrokers>,
     address: String,
+    clock: Arc<FloorClock>,
 }
 
 impl AttestedBroker {
     /// The peer at `address` (`host:port`) must be the broker that the
-    /// configuration pins.
+    /// configuration pins. The clock adopts the floor that it announces: its evidence covers
+    /// that, and only code that the configuration pins is believed.
     pub fn new(
         configuration: &MeasuredConfiguration,
         address: String,
         verifier: Arc<Verifier>,
         local: LocalAttestation,
+        clock: Arc<FloorClock>,
     ) -> Self {
         let pinned = Arc::new(PinnedBrokers::of(configuration));
         let connector = AttestedConnector::new(ConnectorConfiguration {
@@ -78,7 +83,7 @@ impl AttestedBroker {
             local: Some(local),
             limits: Limits::default(),
         });
-        Self { connector, pinned, address }
+        Self { connector, pinned, address, clock }
     }
 
     /// Remembers the head of the state that the answer's own record is part of.
@@ -102,7 +107,11 @@ impl Broker for AttestedBroker {
     ) -> Result<GetSecretsResponse, AttemptError> {
         let seen = self.pinned.seen.seen().as_ref().map(Into::into);
         let session = self.connector.session(&self.address).await?;
-        let occlum = occlum_configuration(&session.info.peer);
+        let announced = announcement(&session.info.peer);
+        if let Some(announced) = &announced {
+            self.clock.adopt(announced.clock_floor);
+        }
+        let occlum = announced.and_then(|announced| announced.occlum);
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
         let names = names.iter().map(ToString::to_string).collect();
         let certificate_request = certificate_request.unwrap_or_default();
@@ -129,10 +138,10 @@ impl Broker for AttestedBroker {
     }
 }
 
-/// The Occlum configuration that the broker of a session announced; the pin names it.
-fn occlum_configuration(peer: &Peer) -> Option<Sha256Digest> {
+/// What the broker of a session announced; a pin has accepted it.
+fn announcement(peer: &Peer) -> Option<BrokerAnnouncement> {
     let Peer::Attested { announcement, .. } = peer else { return None };
-    BrokerAnnouncement::decode(announcement).ok()?.occlum
+    BrokerAnnouncement::decode(announcement).ok()
 }
 
 /// Owners sign every manifest. Secrets before the first manifest can only come from

@@ -51,6 +51,7 @@ impl BundleFixture {
                 "[[model]]\nname = \"web\"\nsigners = [\"{}\"]\nminimum_version = 3\n",
                 fixture.owner.public_key()
             ),
+            ..Provision::default()
         };
         let tree = fixture.directory.path().join("tree");
         fs::create_dir_all(tree.join("etc")).unwrap();

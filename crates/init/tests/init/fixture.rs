@@ -16,12 +16,13 @@ use std::{
 use adytum_api::broker::{ApplyManifest, PutSecret, command};
 use adytum_broker::{Broker, ServerLimits};
 use adytum_evidence::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     measurement::{Sha256Digest, WorkloadIdentity},
     verifier::{TrustRoot, Verifier},
 };
 use adytum_governance::{
     genesis::Genesis, manifest::SignedManifest, measured::MeasuredConfiguration as BrokerMeasured,
+    occlum::OcclumConfiguration,
 };
 use adytum_init::configuration::measure;
 use adytum_signing::OwnerSigningKey;
@@ -113,6 +114,8 @@ pub(crate) struct Fixture {
     pub(crate) shell: Shell,
     /// What the manifest has in addition to `ssl_config` and `model_key`.
     pub(crate) provision: Provision,
+    /// The broker's clock.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// More for the manifest and the broker.
@@ -124,6 +127,8 @@ pub(crate) struct Provision {
     pub(crate) models: Vec<&'static str>,
     /// `[[model]]` tables.
     pub(crate) tables: String,
+    /// Rules of the workload's policy besides its identity.
+    pub(crate) policy: String,
 }
 
 impl Fixture {
@@ -133,8 +138,13 @@ impl Fixture {
         let platform = Platform::create(directory.path().join("platform")).unwrap();
         let owner = OwnerSigningKey::generate().unwrap();
         let genesis = Genesis::create([owner.public_key()], 1).unwrap();
-        let provision = Provision::default();
-        Some(Self { directory, platform, owner, genesis, sessions: AtomicU8::new(100), shell, provision })
+        let (sessions, provision) = (AtomicU8::new(100), Provision::default());
+        let clock = Arc::new(SystemClock);
+        Some(Self { directory, platform, owner, genesis, sessions, shell, provision, clock })
+    }
+
+    pub(crate) fn platform(&self) -> &Arc<Platform> {
+        &self.platform
     }
 
     pub(crate) fn genesis(&self) -> Genesis {
@@ -148,7 +158,7 @@ impl Fixture {
         Verifier::new(roots, Arc::new(self.platform.collateral_source()), Arc::new(SystemClock))
     }
 
-    fn broker_identity() -> WorkloadIdentity {
+    pub(crate) fn broker_identity() -> WorkloadIdentity {
         BrokerMeasured::default().identity(Sha256Digest::of_this_program().unwrap())
     }
 
@@ -210,10 +220,21 @@ impl Fixture {
         genesis: &Genesis,
     ) -> RunningBroker {
         let store = broker::in_memory(genesis);
-        let configuration = broker::configuration(&self.platform, Self::broker_identity(), genesis, store);
+        let mut configuration =
+            broker::configuration(&self.platform, Self::broker_identity(), genesis, store);
+        configuration.clock = Arc::clone(&self.clock);
         let broker = Broker::start(configuration).unwrap();
         self.provision(&broker, identity).await;
         RunningBroker::serve_on(listener, broker, ServerLimits::default())
+    }
+
+    /// A broker without a manifest, with this Occlum configuration.
+    pub(crate) async fn broker_with_occlum(&self, occlum: OcclumConfiguration) -> RunningBroker {
+        let store = broker::in_memory(&self.genesis);
+        let identity = Self::broker_identity();
+        let mut configuration = broker::configuration(&self.platform, identity, &self.genesis, store);
+        configuration.occlum = Some(occlum);
+        RunningBroker::start(configuration).await
     }
 
     async fn provision(&self, broker: &Arc<Broker>, identity: WorkloadIdentity) {
@@ -221,7 +242,11 @@ impl Fixture {
         let secret = |manifest: Manifest, name: &str, kind: &str| manifest.secret(name, kind, &["shell"]);
         let manifest = Manifest::simulation(broker.genesis_digest(), 1, &[root])
             .table("[leases]\nduration = \"10s\"\n")
-            .workload("shell", &simulated_policy(identity), &self.provision.models)
+            .workload(
+                "shell",
+                &format!("{}{}", simulated_policy(identity), self.provision.policy),
+                &self.provision.models,
+            )
             .secret("ssl_config", "opaque", &["shell"])
             .secret("model_key", "opaque", &["shell"])
             .secret("random_key", "random", &["shell"])

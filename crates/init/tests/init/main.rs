@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bundles;
+mod clock;
 mod confinement;
 mod delivery;
 mod fixture;
 mod flow;
+mod gramine;
+mod impostors;
 mod logs;
 mod nginx;
 mod refusals;

@@ -9,7 +9,7 @@ use adytum_api::broker::{
 };
 use adytum_evidence::{
     claims::{Claims, TeeKind},
-    clock::SystemClock,
+    clock::{SystemClock, UnixSeconds},
     evidence::Evidence,
     measurement::{ReportData, Sha256Digest, WorkloadIdentity},
     policy::Policy,
@@ -105,7 +105,7 @@ impl Fixture {
 
 pub fn broker_announcement(genesis: GenesisDigest) -> Bytes {
     let head = StateHead { epoch: 1, manifest_version: 0, audit_size: 0, audit_hash: None };
-    BrokerAnnouncement { genesis, head, occlum: None }.encode()
+    BrokerAnnouncement { genesis, head, occlum: None, clock_floor: UnixSeconds(0) }.encode()
 }
 
 pub fn pin(genesis: GenesisDigest) -> impl PeerJudge {

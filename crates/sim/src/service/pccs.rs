@@ -1,9 +1,9 @@
 //! The collateral as Intel's provisioning certificate caching service serves it
 //! (PCCS API v4): the paths, headers and encodings that real clients expect.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use adytum_evidence::measurement::Fmspc;
+use adytum_evidence::{collateral::QuoteCollateralV3, measurement::Fmspc};
 use axum::{
     Router,
     extract::{Query, State},
@@ -42,19 +42,38 @@ async fn tcb_info(
         let message = format!("no TCB information for family {fmspc}: this platform is of family {have}");
         return Err(Refusal::NoCollateral(message));
     }
-    let collateral = service.platform.collateral();
+    let collateral = evaluation(&service, &parameters)?;
     signed(
         ("tcbInfo", &collateral.tcb_info, &collateral.tcb_info_signature),
         (TCB_INFO_ISSUER_CHAIN, &collateral.tcb_info_issuer_chain),
     )
 }
 
-async fn qe_identity(State(service): State<Service>) -> Result<Response, Refusal> {
-    let collateral = service.platform.collateral();
+async fn qe_identity(
+    State(service): State<Service>,
+    Query(parameters): Parameters,
+) -> Result<Response, Refusal> {
+    let collateral = evaluation(&service, &parameters)?;
     signed(
         ("enclaveIdentity", &collateral.qe_identity, &collateral.qe_identity_signature),
         (QE_IDENTITY_ISSUER_CHAIN, &collateral.qe_identity_issuer_chain),
     )
+}
+
+/// The collateral of the evaluation that is asked for (parameter `update`). Outside a TCB
+/// recovery both are the same, as at Intel's.
+fn evaluation(
+    service: &Service,
+    parameters: &HashMap<String, String>,
+) -> Result<Arc<QuoteCollateralV3>, Refusal> {
+    match parameters.get("update").map(String::as_str) {
+        None | Some("standard") => Ok(service.platform.collateral()),
+        Some("early") => {
+            let early = service.platform.early_collateral()?;
+            Ok(early.map_or_else(|| service.platform.collateral(), Arc::new))
+        }
+        Some(found) => Err(Refusal::Update(found.to_owned())),
+    }
 }
 
 async fn pck_crl(State(service): State<Service>, Query(parameters): Parameters) -> Result<Response, Refusal> {

@@ -38,6 +38,11 @@ pub(crate) enum Refusal {
     /// Do: give `pem` or `der`, or leave it out.
     #[error("encoding: expected \"pem\" or \"der\", found {0:?}")]
     Encoding(String),
+    /// The query parameter `update` names no evaluation.
+    ///
+    /// Do: give `standard` or `early`, or leave it out.
+    #[error("update: expected \"standard\" or \"early\", found {0:?}")]
+    Update(String),
     /// The platform has no collateral of that family or CA.
     ///
     /// Do: ask for the family and the CA that the message names.
@@ -69,6 +74,7 @@ impl Refusal {
             Self::Fmspc(_) => "fmspc",
             Self::Ca(_) => "ca",
             Self::Encoding(_) => "encoding",
+            Self::Update(_) => "update",
             Self::NoCollateral(_) => "no-collateral",
             Self::IssuerChain(_) => "issuer-chain",
             Self::Timeout => "timeout",
@@ -80,7 +86,7 @@ impl Refusal {
         match self {
             Self::Path | Self::NoCollateral(_) => StatusCode::NOT_FOUND,
             Self::Body(rejection) => rejection.status(),
-            Self::Fmspc(_) | Self::Ca(_) | Self::Encoding(_) => StatusCode::BAD_REQUEST,
+            Self::Fmspc(_) | Self::Ca(_) | Self::Encoding(_) | Self::Update(_) => StatusCode::BAD_REQUEST,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::IssuerChain(_) | Self::Platform(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

@@ -26,7 +26,7 @@ use std::{
 use adytum_broker::{
     Broker, BrokerConfiguration,
     audit::{AuditLimits, sink::LoggedEvents},
-    clock::{FloorClock, keep_floor},
+    clock::keep_floor,
     serve,
     server::serve_standby,
     start::{
@@ -36,7 +36,7 @@ use adytum_broker::{
     },
     telemetry::health::{self, Health, NotReady},
 };
-use adytum_evidence::clock::{Clock as _, SystemClock};
+use adytum_evidence::clock::{SystemClock, floor::FloorClock};
 use adytum_governance::{measured::MeasuredConfiguration, occlum::OcclumConfiguration};
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -48,6 +48,7 @@ use nix::sys::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    task::JoinSet,
 };
 
 use self::{
@@ -92,7 +93,7 @@ async fn run() -> anyhow::Result<()> {
     let genesis = configuration::genesis(&arguments.genesis)?;
     let occlum = configuration::occlum(&arguments)?;
     let measured = MeasuredConfiguration { occlum: occlum.as_ref().map(|loaded| loaded.digest()) };
-    let clock = Arc::new(FloorClock::new(Arc::new(SystemClock), None));
+    let clock = Arc::new(FloorClock::new(Arc::new(SystemClock)));
     let ending = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -142,7 +143,7 @@ async fn run_broker(
 ) -> anyhow::Result<Option<Arc<FencedState>>> {
     let clock = &founded.clock;
     if let Some(floor) = store.1.clock_floor {
-        clock.saw(floor);
+        clock.restore(floor);
     }
     let configuration = BrokerConfiguration {
         genesis: founded.genesis.clone(),
@@ -178,9 +179,17 @@ async fn run_broker(
     );
 
     let store = broker.store().clone();
+    // Ended when this function ends.
+    let mut background = JoinSet::new();
     let (kept, keeping) = (clock.clone(), store.clone());
-    let keeping = tokio::spawn(async move { keep_floor(&kept, &keeping).await });
-    let giving_back = tokio::spawn(memory::keep_giving_back(Arc::clone(&broker)));
+    background.spawn(async move { keep_floor(&kept, &keeping).await });
+    background.spawn(memory::keep_giving_back(Arc::clone(&broker)));
+    let (noticing, warnings) = (Arc::clone(&broker), clock.warnings());
+    background.spawn(async move { noticing.notice_clock(warnings).await });
+    let counting = Arc::clone(&broker);
+    background.spawn(async move { counting.keep_counting_grace().await });
+    let foreseeing = Arc::clone(&broker);
+    background.spawn(async move { foreseeing.keep_foreseeing().await });
     let fencing = Arc::clone(&broker);
     let (tell, fenced) = tokio::sync::oneshot::channel();
     let stop = async move {
@@ -192,8 +201,7 @@ async fn run_broker(
     port.health.of(Arc::clone(&broker));
     port.ready();
     serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
-    keeping.abort();
-    giving_back.abort();
+    drop(background);
     if let Ok(fenced) = fenced.await {
         return Ok(Some(fenced));
     }

@@ -4,7 +4,6 @@
 use std::{path::Path, sync::Arc};
 
 use adytum_broker::{
-    clock::FloorClock,
     start::{
         opening::{self, Opening},
         recovery::RecoveryRecord,
@@ -13,7 +12,7 @@ use adytum_broker::{
     },
     store::{LoadedState, LockedStore, Store, StoreError},
 };
-use adytum_evidence::{attester::SealingKey, measurement::Sha256Digest};
+use adytum_evidence::{attester::SealingKey, clock::floor::FloorClock, measurement::Sha256Digest};
 use adytum_governance::genesis::Genesis;
 use anyhow::Context as _;
 
