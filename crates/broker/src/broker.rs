@@ -2,7 +2,8 @@
 //! modules of its verbs:
 //!
 //! - [`release`] gives secrets, [`administration`] carries out owners' commands, each to
-//!   its end (`detached`) and once in a session (`executed`).
+//!   its end (`detached`) and once in a session (`executed`); `owner_sessions` knows which
+//!   sessions have shown an owner's signature.
 //! - [`confirmation`] is what happens when nobody here can know which state is the
 //!   newest.
 //! - `arranging` prepares recovery, `handing` hands the root key to the next broker.
@@ -17,6 +18,7 @@ mod detached;
 mod executed;
 pub mod handing;
 mod observation;
+pub(crate) mod owner_sessions;
 pub mod release;
 pub mod state;
 
@@ -45,6 +47,7 @@ use tokio::sync::watch;
 
 use self::{
     executed::Executed,
+    owner_sessions::OwnerSessions,
     state::{Confirmation, RestoreError, State},
 };
 use crate::{
@@ -127,6 +130,7 @@ pub struct Broker {
     succession: Succession,
     audit: AuditLog,
     metrics: Arc<Metrics>,
+    owner_sessions: Arc<OwnerSessions>,
     draining: AtomicBool,
 }
 
@@ -175,6 +179,7 @@ impl Broker {
             succession: Succession::default(),
             audit,
             metrics,
+            owner_sessions: Arc::default(),
             draining: AtomicBool::new(false),
         };
         Ok(Arc::new(broker))
@@ -188,6 +193,11 @@ impl Broker {
     /// The digest of its genesis.
     pub fn genesis_digest(&self) -> GenesisDigest {
         self.digest
+    }
+
+    /// The open sessions, and which of them have shown an owner's signature.
+    pub(crate) fn owner_sessions(&self) -> &Arc<OwnerSessions> {
+        &self.owner_sessions
     }
 
     /// What it holds now.

@@ -17,6 +17,8 @@ pub struct Refusal {
     pub retry: bool,
     /// What it is about.
     pub kind: RefusalKind,
+    /// When the same request is worth trying again, if the refusing side knows.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -36,7 +38,7 @@ impl Refusal {
     }
 
     fn of(kind: RefusalKind, retry: bool, code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retry, kind }
+        Self { code: code.to_owned(), message: message.into(), retry, kind, retry_after: None }
     }
 }
 

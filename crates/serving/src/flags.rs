@@ -11,7 +11,7 @@ use clap::{Args, Parser};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
-pub const HOST_FLAGS: [&str; 8] = [
+pub const HOST_FLAGS: [&str; 9] = [
     "log-format",
     "health_port",
     "drain_delay",
@@ -20,6 +20,7 @@ pub const HOST_FLAGS: [&str; 8] = [
     "request_memory_bytes",
     "max_queued_requests",
     "max_connections",
+    "run_memory_bytes",
 ];
 
 /// The model server: TensorFlow Serving's API over sealed ONNX models.
@@ -62,7 +63,8 @@ pub struct Flags {
     #[arg(long, value_name = "NUMBER", default_value = "1024")]
     pub max_queued_requests: NonZeroUsize,
 
-    /// Connections that may be open at once; more wait to be accepted
+    /// Connections that may be open at once; for one more, the longest idle one of the
+    /// address with the most ends
     #[arg(long, value_name = "NUMBER", default_value = "4096")]
     pub max_connections: NonZeroUsize,
 
@@ -92,6 +94,11 @@ pub struct Flags {
     /// is refused
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub max_run_bytes: usize,
+
+    /// Memory that the values of all runs in progress may take together, in bytes; a run
+    /// for which not enough is free is refused, to be tried again
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub run_memory_bytes: usize,
 
     #[command(flatten)]
     pub compatibility: CompatibilityFlags,

@@ -182,5 +182,5 @@ fn load_version(
         }
     };
     let model = engine.load(Source { file, files: files.as_ref(), limits: Limits::default() })?;
-    Ok(Servable::new(source.name.clone(), number(candidate), model, source.resources)?)
+    Ok(Servable::new(source.name.clone(), number(candidate), model, source.resources.clone())?)
 }

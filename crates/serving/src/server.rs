@@ -9,6 +9,7 @@ mod acceptor;
 mod age;
 mod root;
 mod worker;
+mod working;
 
 use std::{
     io,
@@ -37,12 +38,15 @@ const HANDOVER: usize = 64;
 pub struct ServerOptions {
     /// The number of threads that serve connections.
     pub threads: NonZeroUsize,
-    /// Connections open at once; more wait in the kernel's queue.
+    /// Connections open at once; for one more, one that is idle gives way.
     pub connection_limit: usize,
     /// Requests open at once on a connection.
     pub stream_limit: u32,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// A connection without a request for so long ends; its client opens another when it
+    /// needs one.
+    pub idle_timeout: Duration,
     /// A connection ends after this, a tenth more or less, once its requests are
     /// answered; the client opens a new one, which may reach another replica.
     pub connection_age: Option<Duration>,
@@ -56,6 +60,7 @@ impl ServerOptions {
             connection_limit: 4096,
             stream_limit: 256,
             handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(1800),
             connection_age: None,
         }
     }

@@ -39,6 +39,9 @@ fn code(error: &RequestError) -> Code {
         RequestError::MessageTooLarge { .. }
         | RequestError::AnswerTooLarge { .. }
         | RequestError::MemoryInUse { .. }
+        | RequestError::ValuesNotSent { .. }
+        | RequestError::RunTooLarge { .. }
+        | RequestError::RunMemoryInUse { .. }
         | RequestError::Schedule(ScheduleError::Overloaded { .. }) => Code::ResourceExhausted,
         RequestError::Loading { .. } | RequestError::Schedule(ScheduleError::Stopped) => Code::Unavailable,
     }

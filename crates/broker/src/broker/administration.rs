@@ -277,6 +277,9 @@ impl Broker {
         let roles = Arc::clone(&self.state().roles);
         let owners = request.allowed_by(&roles);
         attempt.signed(&request, &owners);
+        if !attempt.owners.is_empty() {
+            self.owner_sessions().shown(session.id());
+        }
         let owners = owners?;
         // From here on one change at a time, against the state that it sees.
         let _guard = self.lock_changes().await;

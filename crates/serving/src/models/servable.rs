@@ -9,12 +9,14 @@ use std::{
 
 use adytum_engine::{
     engine::{LoadedModel, Run, RunError},
-    operators::{Cancellation, Memory, OperatorError},
+    operators::{Cancellation, OperatorError},
     tensor::{ElementType, Tensor, Value},
     threads::Threads,
 };
 
 use crate::{
+    error::RequestError,
+    limits::{MemoryEstimate, RunBudget, RunMemory},
     scheduler::CostEstimate,
     tensor::{NotATensor, Signature, TensorSpecification},
 };
@@ -63,12 +65,12 @@ impl ServableError {
 }
 
 /// The resources that a model's runs may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Resources {
     /// Cores of this machine.
     pub cores: NonZeroUsize,
-    /// Bytes that the values of one run may take.
-    pub run_memory: usize,
+    /// The memory for the values of runs.
+    pub run_memory: RunMemory,
 }
 
 /// A version that answers requests.
@@ -77,8 +79,9 @@ pub struct Servable {
     version: i64,
     model: Box<dyn LoadedModel>,
     signature: Signature,
-    run_memory: usize,
+    run_memory: RunMemory,
     cost: CostEstimate,
+    memory: MemoryEstimate,
 }
 
 impl Servable {
@@ -94,7 +97,15 @@ impl Servable {
     ) -> Result<Self, ServableError> {
         let Resources { cores, run_memory } = resources;
         let signature = Signature::of(model.signature())?;
-        let servable = Self { name, version, model, signature, run_memory, cost: CostEstimate::default() };
+        let servable = Self {
+            name,
+            version,
+            model,
+            signature,
+            run_memory,
+            cost: CostEstimate::default(),
+            memory: MemoryEstimate::default(),
+        };
         servable.warm_up(cores.get())?;
         let one_core = servable.cost.predict(count_declared(servable.signature()));
         tracing::info!(model = servable.name, version, ?one_core, "warmed up");
@@ -109,6 +120,12 @@ impl Servable {
                 match self.run_once(inputs.clone(), &Threads::new(cores)) {
                     Ok(took) => {
                         self.learn(inputs, took, cores);
+                        // How memory grows shows in a second size, unless that takes long.
+                        if took < LONG
+                            && let Some(twice) = self.made_up(size.saturating_mul(2), ones)
+                        {
+                            let _ = self.run_once(twice, &Threads::new(1));
+                        }
                         return Ok(());
                     }
                     Err(error) => {
@@ -146,9 +163,15 @@ impl Servable {
         let outputs: Vec<usize> = (0..self.signature.outputs.len()).collect();
         let started = Instant::now();
         let cancellation = Cancellation::default();
-        let run = || threads.enter(|| self.answer(inputs, &outputs, threads, &cancellation));
+        let elements = count(&inputs);
+        let budget = self.run_memory.begin(0).map_err(|error| error.to_string())?;
+        let run = || threads.enter(|| self.answer(inputs, &outputs, threads, &budget, &cancellation));
         match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(_)) => Ok(started.elapsed()),
+            Ok(Ok(_)) => {
+                let took = started.elapsed();
+                self.memory.measured(elements, budget.peak());
+                Ok(took)
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the engine panicked".to_owned()),
         }
@@ -190,21 +213,28 @@ impl Servable {
         &self.cost
     }
 
-    /// Runs the model, and learns what that costs if it is on one core.
+    /// Whether a run with inputs of this many elements may have the memory that it needs.
+    pub fn check_memory(&self, elements: usize) -> Result<(), RequestError> {
+        self.run_memory.check(self.memory.predict(elements))
+    }
+
+    /// Runs the model if there is memory for it, and learns what that costs, in time if it
+    /// is on one core.
     pub fn run(
         &self,
         inputs: Vec<Tensor>,
         outputs: &[usize],
         threads: &Threads,
         cancellation: &Cancellation,
-    ) -> Result<Vec<Tensor>, RunError> {
+    ) -> Result<Vec<Tensor>, RequestError> {
         let elements = count(&inputs);
+        let budget = self.run_memory.begin(self.memory.predict(elements))?;
         let started = Instant::now();
-        let result = self.answer(inputs, outputs, threads, cancellation);
-        if threads.count() == 1 && result.is_ok() {
+        let answers = self.answer(inputs, outputs, threads, &budget, cancellation)?;
+        if threads.count() == 1 {
             self.cost.observe(elements, started.elapsed());
         }
-        result
+        Ok(answers)
     }
 
     fn answer(
@@ -212,10 +242,10 @@ impl Servable {
         inputs: Vec<Tensor>,
         outputs: &[usize],
         threads: &Threads,
+        budget: &RunBudget,
         cancellation: &Cancellation,
     ) -> Result<Vec<Tensor>, RunError> {
-        let memory = Memory::new(self.run_memory);
-        let run = Run { threads, budget: &memory, cancellation };
+        let run = Run { threads, budget, cancellation };
         let answers = self.model.run(
             inputs.into_iter().map(|input| Some(Value::from(input))).collect(),
             outputs,

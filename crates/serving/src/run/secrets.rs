@@ -12,12 +12,12 @@ use rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use super::error::ServeError;
-use crate::models::Resources;
 use crate::{
     flags::Flags,
     loading::ModelSource,
     tls::{self, TlsError, ssl_config::SslConfig},
 };
+use crate::{limits::RunMemory, models::Resources};
 
 /// The secret that opens sealed models, whatever its kind is.
 const MODEL_KEY: &str = "model_key";
@@ -38,7 +38,10 @@ pub(super) fn source(
         identities: Vec::new(),
         allow_plain,
         size_limit: flags.max_model_bytes,
-        resources: Resources { cores: flags.compatibility.cores(), run_memory: flags.max_run_bytes },
+        resources: Resources {
+            cores: flags.compatibility.cores(),
+            run_memory: RunMemory::new(flags.run_memory_bytes, flags.max_run_bytes),
+        },
     };
     // Its secrets are wiped at this function's end.
     if let Some(released) = released {

@@ -1,23 +1,35 @@
 //! Accepts connections and gives each to the serving thread that has the fewest.
+//!
+//! Connections are limited in number, and anybody can open one and keep it. So when there
+//! are too many, the longest idle one of the address with the most gives way to a new one:
+//! answers to pings are no use that a client makes of it.
 
 use std::{
     io,
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit as Permit, Semaphore, mpsc, watch};
+use adytum_crowd::places::Places;
+use tokio::sync::{mpsc, watch};
 
 use super::worker::Accepted;
 use crate::connection::Place;
 
 /// After a failed accept (no file descriptors left, say) this long is waited.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a connection is idle, or shakes hands, before it gives way to one of an address
+/// with as many.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
+
+/// Connections that were turned away are logged at most this often.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 type Handover = (mpsc::Sender<Accepted>, Arc<AtomicUsize>);
 
@@ -38,20 +50,48 @@ pub(super) fn run(
             return;
         }
     };
-    let acceptor = Acceptor { handovers, places: Arc::new(Semaphore::new(limit)) };
+    let places = Places::new(limit, IDLE_GRACE);
+    let mut acceptor = Acceptor { handovers, places, turned_away: TurnedAway::default() };
     runtime.block_on(acceptor.run(listener, async {
         // An error means that the server itself is gone.
         let _ = stop.wait_for(|stop| *stop).await;
     }));
 }
 
+async fn accept(listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
+    Ok((stream.into_std()?, address))
+}
+
 struct Acceptor {
     handovers: Vec<Handover>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    turned_away: TurnedAway,
+}
+
+/// Connections that found no place since the last line about them.
+#[derive(Default)]
+struct TurnedAway {
+    number: u64,
+    logged: Option<Instant>,
+}
+
+impl TurnedAway {
+    fn add(&mut self, address: SocketAddr, now: Instant) {
+        self.number += 1;
+        if self.logged.is_none_or(|logged| now.saturating_duration_since(logged) >= LOG_INTERVAL) {
+            tracing::warn!(
+                number = self.number,
+                last = %address.ip(),
+                "connections were closed: all that may be open (--max_connections) are in use"
+            );
+            *self = Self { number: 0, logged: Some(now) };
+        }
+    }
 }
 
 impl Acceptor {
-    async fn run(&self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    async fn run(&mut self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -63,9 +103,9 @@ impl Acceptor {
         loop {
             // A connection that was accepted is always handed over, so `stop` is
             // only looked at between two.
-            let (stream, place) = tokio::select! {
+            let (stream, address) = tokio::select! {
                 () = &mut stop => break,
-                accepted = self.accept(&listener) => match accepted {
+                accepted = accept(&listener) => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(%error, "accepting a connection failed");
@@ -74,7 +114,7 @@ impl Acceptor {
                     }
                 },
             };
-            if !self.hand_over(stream, place).await {
+            if !self.hand_over(stream, address).await {
                 return;
             }
         }
@@ -84,33 +124,32 @@ impl Acceptor {
         }
     }
 
-    /// The next connection, once there is a place for it.
-    async fn accept(&self, listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, Permit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = listener.accept().await?;
-        Ok((stream.into_std()?, place))
-    }
-
     /// The connections that the kernel has made already: a port that is closed
     /// resets them, whatever their clients have sent.
-    async fn accept_waiting(&self, listener: &TcpListener) {
-        while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+    async fn accept_waiting(&mut self, listener: &TcpListener) {
+        loop {
+            let (stream, address) = match listener.accept() {
+                Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(%error, "a connection that waits is not accepted");
                     return;
                 }
             };
-            if !self.hand_over(stream, place).await {
+            if !self.hand_over(stream, address).await {
                 return;
             }
         }
     }
 
-    /// Gives a connection to a thread; false if there is none any more.
-    async fn hand_over(&self, stream: TcpStream, permit: Permit) -> bool {
+    /// Gives a connection to a thread, if there is a place for it; false if there is no
+    /// thread any more.
+    async fn hand_over(&mut self, stream: TcpStream, address: SocketAddr) -> bool {
+        let now = Instant::now();
+        let Ok(place) = self.places.take(address.ip().into(), now) else {
+            self.turned_away.add(address, now);
+            return true;
+        };
         // Answers are written whole: waiting for more to send only delays them.
         if let Err(error) = stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)) {
             tracing::debug!(%error, "a connection was lost");
@@ -121,7 +160,7 @@ impl Acceptor {
         else {
             return false;
         };
-        let place = Place::new(Arc::clone(count), permit);
+        let place = Place::new(Arc::clone(count), Arc::new(place));
         if thread.send(Accepted { stream, place }).await.is_err() {
             tracing::error!("a serving thread is gone");
             return false;

@@ -22,12 +22,15 @@ pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<Pre
     }
     let encoded = inputs(&servable, &call.inputs, inference.memory.message_limit())?;
     let outputs = outputs(&servable, call.output_filter)?;
-    // The message has its memory; values that stand for many need more.
-    let size = encoded.iter().map(|(_, tensor)| tensor.size()).fold(0, usize::saturating_add);
-    let _held = match size.saturating_sub(message.len()) {
-        0 => None,
-        more => Some(inference.memory.reserve(more)?),
-    };
+    // Refused before anything is allocated.
+    let (mut elements, mut size, mut repeated) = (0_usize, 0_usize, 0_usize);
+    for (_, tensor) in &encoded {
+        elements = elements.saturating_add(tensor.elements());
+        size = size.saturating_add(tensor.size());
+        repeated = repeated.saturating_add(tensor.repeated());
+    }
+    servable.check_memory(elements)?;
+    let _held = inference.memory.reserve_values(size, message.len(), repeated)?;
     let inputs = read(encoded)?;
     drop(call.inputs);
     drop(message);

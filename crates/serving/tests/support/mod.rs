@@ -9,7 +9,7 @@ use adytum_engine::{
     onnx::{Limits, files::NoFiles},
     static_engine::StaticEngine,
 };
-use adytum_serving::models::Resources;
+use adytum_serving::{limits::RunMemory, models::Resources};
 
 pub mod fakes;
 pub mod onnx;
@@ -22,5 +22,5 @@ pub fn load(file: Vec<u8>) -> Result<Box<dyn LoadedModel>, LoadError> {
 
 /// One core, and memory enough.
 pub fn resources() -> Resources {
-    Resources { cores: NonZeroUsize::MIN, run_memory: 1 << 28 }
+    Resources { cores: NonZeroUsize::MIN, run_memory: RunMemory::new(1 << 28, 1 << 28) }
 }
