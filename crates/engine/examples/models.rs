@@ -20,12 +20,13 @@ use std::{
 };
 
 use adytum_engine::{
+    difference::difference,
     engine::{Engine, LoadedModel, Run, Source},
     npz,
     onnx::{Limits, files::NoFiles},
     operators::{Cancellation, Memory},
     static_engine::StaticEngine,
-    tensor::{Elements, Tensor, Value},
+    tensor::{Tensor, Value},
     threads::Threads,
 };
 
@@ -121,18 +122,19 @@ fn check(path: &Path, tolerance: f64, threads: &Threads) -> Result<Right, Wrong>
         found = run(model.as_ref(), inputs.clone(), &outputs, threads)?;
         time = time.min(start.elapsed());
     }
-    let mut difference = 0.0_f64;
+    let mut largest = 0.0_f64;
     for (name, found) in names.into_iter().zip(&found) {
         let (Value::Tensor(found), Some(expected)) = (found, expected.get(name)) else {
             return Err(Wrong::Different(format!("{name} is not a tensor")));
         };
-        let own = differ(found, expected).map_err(|reason| Wrong::Different(format!("{name}: {reason}")))?;
+        let own =
+            difference(found, expected).map_err(|reason| Wrong::Different(format!("{name}: {reason}")))?;
         if own > tolerance {
             return Err(Wrong::Different(format!("{name} differs by {own:.1e} of its largest value")));
         }
-        difference = difference.max(own);
+        largest = largest.max(own);
     }
-    Ok(Right { difference, time })
+    Ok(Right { difference: largest, time })
 }
 
 fn run(
@@ -146,36 +148,4 @@ fn run(
     model
         .run(inputs.into_iter().map(Some).collect(), outputs, run)
         .map_err(|error| Wrong::Failed(error.to_string()))
-}
-
-/// The largest difference in parts of the largest value expected.
-fn differ(found: &Tensor, expected: &Tensor) -> Result<f64, String> {
-    if found.shape() != expected.shape() {
-        return Err(format!("the shape is {:?}, not {:?}", found.shape(), expected.shape()));
-    }
-    match (numbers(found.elements()), numbers(expected.elements())) {
-        (Some(found), Some(expected)) => {
-            let largest =
-                expected.iter().filter(|value| value.is_finite()).fold(0.0_f64, |a, b| a.max(b.abs()));
-            let differences = found.iter().zip(&expected).map(|(found, expected)| match found - expected {
-                _ if found == expected || (found.is_nan() && expected.is_nan()) => 0.0,
-                difference if difference.is_nan() => f64::INFINITY,
-                difference => difference.abs(),
-            });
-            let worst = differences.fold(0.0, f64::max);
-            Ok(if worst == 0.0 { 0.0 } else { worst / largest.max(f64::MIN_POSITIVE) })
-        }
-        (None, None) if found.elements() == expected.elements() => Ok(0.0),
-        _ => Err(format!("{:.200?} is not {:.200?}", found.elements(), expected.elements())),
-    }
-}
-
-fn numbers(elements: &Elements) -> Option<Vec<f64>> {
-    Some(match elements {
-        Elements::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
-        Elements::Double(values) => values.to_vec(),
-        Elements::Half(values) => values.iter().map(|value| value.to_f64()).collect(),
-        Elements::Bfloat16(values) => values.iter().map(|value| value.to_f64()).collect(),
-        _ => return None,
-    })
 }

@@ -7,8 +7,11 @@
 
 pub(crate) mod build;
 mod convert;
+mod parts;
+pub(crate) mod plot;
 pub(crate) mod rules;
 mod run;
+mod sketch;
 mod write;
 
 use crate::{

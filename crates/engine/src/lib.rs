@@ -4,6 +4,7 @@
 //! nothing of networks, keys or requests.
 
 mod control;
+pub mod difference;
 pub mod engine;
 pub mod facts;
 mod island;

@@ -7,6 +7,7 @@
 //! - [`model`]: the graph as we keep it. Names became numbers, functions were inlined.
 //! - [`read`] makes it of a file.
 //! - [`tensor`] decodes constants; large ones stay in the file until the plan needs them.
+//! - [`one_file()`] moves the data of other files into the model's.
 //! - [`files`]: where the data of tensors lies that is not in the model's own file.
 
 mod attribute;
@@ -17,6 +18,7 @@ pub mod files;
 mod function;
 mod limits;
 pub mod model;
+mod one_file;
 mod opsets;
 mod order;
 pub mod read;
@@ -25,3 +27,4 @@ pub mod tensor;
 
 pub use error::OnnxError;
 pub use limits::Limits;
+pub use one_file::one_file;

@@ -46,6 +46,6 @@ mod windows;
 pub(crate) use arguments::Arguments;
 pub use attributes::{Attribute, AttributeError, Attributes};
 pub use context::{Budget, Cancellation, Context, Memory};
-pub use definition::{Builder, Built, Definition, Input, Operator};
+pub use definition::{Builder, Built, Definition, Divisible, Input, Operator};
 pub use error::{OperatorError, Refusal};
 pub use registry::find;

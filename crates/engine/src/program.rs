@@ -1,6 +1,7 @@
 //! Programs: operators in the order in which they run, and the running of them.
 
 mod frame;
+mod need;
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use crate::{
 };
 
 use frame::Frame;
+use need::{Need, Needs};
 
 /// Where an operator takes an input from.
 #[derive(Clone, Debug)]
@@ -75,8 +77,7 @@ impl Program {
     /// A program. Its inputs are put in the slots `inputs`.
     pub fn new(steps: Vec<Step>, slots: usize, inputs: Vec<usize>, outputs: Vec<Source>) -> Self {
         let mut program = Self { steps, slots, inputs, outputs, uses: Vec::new() };
-        let all = vec![true; program.steps.len()];
-        program.uses = program.count_uses(&all, program.outputs.iter());
+        program.uses = program.count_uses(None, program.outputs.iter());
         program
     }
 
@@ -85,54 +86,39 @@ impl Program {
         &self.steps
     }
 
-    fn count_uses<'a>(&'a self, needed: &[bool], outputs: impl Iterator<Item = &'a Source>) -> Vec<u32> {
+    /// How often each slot is taken. Without needs, all steps run whole.
+    fn count_uses<'a>(
+        &'a self,
+        needs: Option<&Needs>,
+        outputs: impl Iterator<Item = &'a Source>,
+    ) -> Vec<u32> {
         let mut uses = vec![0_u32; self.slots];
-        let taken = self
-            .steps
-            .iter()
-            .zip(needed)
-            .filter(|(_, needed)| **needed)
-            .flat_map(|(step, _)| step.inputs.iter().flatten())
-            .chain(outputs);
-        for source in taken {
+        let mut count = |source: &Source| {
             if let Source::Slot(slot) = source
                 && let Some(count) = uses.get_mut(*slot)
             {
                 *count += 1;
             }
+        };
+        for (index, step) in self.steps.iter().enumerate() {
+            let need = needs.map_or(&Need::Whole, |needs| needs.step(index));
+            for (_, source) in need.inputs(step) {
+                count(source);
+            }
         }
+        outputs.for_each(count);
         uses
     }
 
     /// For each input: whether these outputs need it.
     pub fn needed_inputs(&self, wanted: &[usize]) -> Vec<bool> {
-        let (_, slots) = self.needed(wanted);
-        self.inputs.iter().map(|slot| slots.get(*slot).copied().unwrap_or(false)).collect()
+        let needs = self.needs(wanted);
+        self.inputs.iter().map(|slot| needs.has_slot(*slot)).collect()
     }
 
-    /// Which steps these outputs need, and which slots.
-    fn needed(&self, wanted: &[usize]) -> (Vec<bool>, Vec<bool>) {
-        let mut slots = vec![false; self.slots];
-        let mark = |slots: &mut Vec<bool>, source: &Source| {
-            if let Source::Slot(slot) = source
-                && let Some(slot) = slots.get_mut(*slot)
-            {
-                *slot = true;
-            }
-        };
-        for source in wanted.iter().filter_map(|index| self.outputs.get(*index)) {
-            mark(&mut slots, source);
-        }
-        let mut needed = vec![false; self.steps.len()];
-        for (step, needed) in self.steps.iter().zip(&mut needed).rev() {
-            if step.outputs.iter().flatten().any(|slot| slots.get(*slot).copied().unwrap_or(false)) {
-                *needed = true;
-                for source in step.inputs.iter().flatten() {
-                    mark(&mut slots, source);
-                }
-            }
-        }
-        (needed, slots)
+    fn needs(&self, wanted: &[usize]) -> Needs {
+        let outputs = wanted.iter().filter_map(|index| self.outputs.get(*index));
+        Needs::new(&self.steps, self.slots, outputs)
     }
 
     /// Runs it. `inputs` are as many as the program has; `wanted` are indices of outputs
@@ -161,13 +147,13 @@ impl Program {
             let reason = format!("it has {} inputs; {} were given", self.inputs.len(), inputs.len());
             return Err(failed(own())(OperatorError::Engine { reason }));
         }
-        let (needed, uses) = match wanted {
+        let (needs, uses) = match wanted {
             None => (None, self.uses.clone()),
             Some(wanted) => {
-                let (needed, _) = self.needed(wanted);
+                let needs = self.needs(wanted);
                 let outputs = wanted.iter().filter_map(|index| self.outputs.get(*index));
-                let uses = self.count_uses(&needed, outputs);
-                (Some(needed), uses)
+                let uses = self.count_uses(Some(&needs), outputs);
+                (Some(needs), uses)
             }
         };
         let mut frame = Frame::new(self.slots, uses, context.budget());
@@ -177,10 +163,8 @@ impl Program {
             }
         }
         for (index, step) in self.steps.iter().enumerate() {
-            if needed.as_ref().is_some_and(|needed| !needed.get(index).copied().unwrap_or(true)) {
-                continue;
-            }
-            self.step(step, &mut frame, context)
+            let need = needs.as_ref().map_or(&Need::Whole, |needs| needs.step(index));
+            self.step(step, need, &mut frame, context)
                 .map_err(|error| ProgramError { label: step.label.clone(), error })?;
         }
         let outputs: Vec<&Source> = match wanted {
@@ -190,24 +174,35 @@ impl Program {
         outputs.into_iter().map(|source| frame.take(source)).collect::<Result<_, _>>().map_err(failed(own()))
     }
 
-    fn step(&self, step: &Step, frame: &mut Frame<'_>, context: &Context<'_>) -> Result<(), OperatorError> {
+    fn step(
+        &self,
+        step: &Step,
+        need: &Need,
+        frame: &mut Frame<'_>,
+        context: &Context<'_>,
+    ) -> Result<(), OperatorError> {
+        if matches!(need, Need::Nothing) {
+            return Ok(());
+        }
         context.check()?;
-        let mut inputs = Vec::with_capacity(step.inputs.len());
-        for source in &step.inputs {
-            inputs.push(match source {
-                None => None,
-                Some(source) => Some(frame.take(source)?),
-            });
+        let mut inputs: Vec<Option<Value>> = vec![None; step.inputs.len()];
+        for (index, source) in need.inputs(step) {
+            if let Some(input) = inputs.get_mut(index) {
+                *input = Some(frame.take(source)?);
+            }
         }
         let taken = frame.settle();
-        let outputs = step.operator.run(inputs, context)?;
+        let outputs = match (need, step.operator.divisible()) {
+            (Need::Part { outputs, .. }, Some(operator)) => operator.run_partly(inputs, outputs, context)?,
+            _ => step.operator.run(inputs, context)?.into_iter().map(Some).collect(),
+        };
         drop(taken);
         if outputs.len() < step.outputs.len() {
             let reason = format!("it gave {} outputs; the model takes {}", outputs.len(), step.outputs.len());
             return Err(OperatorError::Engine { reason });
         }
         for (slot, value) in step.outputs.iter().zip(outputs) {
-            if let Some(slot) = slot {
+            if let (Some(slot), Some(value)) = (slot, value) {
                 frame.put(*slot, value)?;
             }
         }

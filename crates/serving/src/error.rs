@@ -52,16 +52,17 @@ pub enum RequestError {
     /// Retry: later
     #[error("the model {name:?} is being loaded; try again")]
     Loading { name: String },
-    /// The request chooses a version by a label; versions have numbers only.
+    /// The request chooses a version by a label that the model does not have.
     ///
-    /// Do: choose the version by its number, or leave it out for the highest.
-    #[error("Unrecognized servable version label: {label}; versions are chosen by number")]
+    /// Do: choose one of the labels in the model's configuration, or a version by its
+    /// number.
+    #[error("Unrecognized servable version label: {label}")]
     VersionLabel { label: String },
     /// The request names a signature that the model does not have.
     ///
-    /// Do: leave the signature out, or name `serving_default`.
-    #[error("Serving signature key \"{name}\" not found. Expected \"serving_default\".")]
-    SignatureNotFound { name: String },
+    /// Do: name a signature that `GetModelMetadata` lists.
+    #[error("Serving signature key \"{name}\" not found. Expected one of {{{}}}.", join(.expected))]
+    SignatureNotFound { name: String, expected: BTreeSet<String> },
     /// The request's inputs are not the model's inputs.
     ///
     /// Do: send exactly the inputs that `GetModelMetadata` lists.

@@ -21,4 +21,5 @@ pub mod server;
 pub mod service;
 pub mod status;
 pub mod tensor;
+pub mod text_format;
 pub mod tls;

@@ -1,27 +1,39 @@
-//! The models that are served: names, versions, states.
+//! The models that are served: names, versions, states, labels.
 //!
 //! Requests hold the version they run on by reference count, so that a version
 //! can be replaced or unloaded while others still use it.
 
 mod servable;
+mod signature;
+mod warm_up;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
+
+pub use adytum_import::signature::{Examples, Feature, FeatureList, FeatureValues, Method};
 
 pub(crate) use servable::count as count_elements;
 pub use servable::{Resources, Servable, ServableError};
+pub use signature::{DEFAULT_SIGNATURE, ServedSignature};
 
 use crate::error::RequestError;
 
 /// How far a version is, in the words of `ModelVersionStatus.State`.
 #[derive(Clone)]
 pub enum VersionState {
+    /// Found, waiting to be loaded.
+    Start,
     /// Being loaded.
     Loading,
     /// Answers requests.
     Available(Arc<Servable>),
+    /// Answers no new requests; its memory is given back when the last one is answered.
+    Unloading,
     /// Over: unloaded (no reason), or refused or failed (the reason).
     End(Option<String>),
 }
@@ -35,34 +47,78 @@ pub struct VersionStatus {
     pub state: VersionState,
 }
 
-type Versions = BTreeMap<i64, VersionState>;
+/// The version that a request is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum VersionChoice {
+    /// The highest that is available.
+    #[default]
+    Latest,
+    /// The one of this number.
+    Number(i64),
+    /// The one that the configuration gives this label.
+    Label(String),
+}
+
+#[derive(Default)]
+struct Model {
+    versions: BTreeMap<i64, VersionState>,
+    labels: BTreeMap<String, i64>,
+}
+
+#[derive(Default)]
+struct Registry {
+    /// The names of the configuration, in its order.
+    configured: Vec<String>,
+    /// The models of these names, and those that are gone, for their status.
+    models: BTreeMap<String, Model>,
+}
 
 /// All models. Cheap to clone; clones share everything.
 #[derive(Clone, Default)]
 pub struct Models {
-    names: Arc<RwLock<BTreeMap<String, Versions>>>,
+    registry: Arc<RwLock<Registry>>,
 }
 
 impl Models {
+    /// No code panics while it holds the lock; if one did, the registry would still be
+    /// whole.
+    fn read(&self) -> RwLockReadGuard<'_, Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Registry> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sets a version's state. A version that becomes available takes the
     /// requests for the latest version from the next one on if it is the
     /// highest.
     pub fn set(&self, name: &str, version: i64, state: VersionState) {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        names.entry(name.to_owned()).or_default().insert(version, state);
+        let before = {
+            let mut registry = self.write();
+            registry.declare(name);
+            registry.models.entry(name.to_owned()).or_default().versions.insert(version, state)
+        };
+        // A model's memory is given back here and not under the lock.
+        drop(before);
     }
 
-    /// Makes a name known before any of its versions is.
+    /// Makes a name known, after those that are.
     pub fn declare(&self, name: &str) {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        names.entry(name.to_owned()).or_default();
+        self.write().declare(name);
     }
 
     /// The version to run: the one asked for, or the highest that is available.
-    pub fn servable(&self, name: &str, version: Option<i64>) -> Result<Arc<Servable>, RequestError> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+    pub fn servable(&self, name: &str, choice: &VersionChoice) -> Result<Arc<Servable>, RequestError> {
+        let registry = self.read();
+        let model = registry.models.get(name);
+        let version = match choice {
+            VersionChoice::Latest => None,
+            VersionChoice::Number(version) => Some(*version),
+            VersionChoice::Label(label) => Some(find_label(model, label)?),
+        };
         let not_found = || RequestError::ServableNotFound { name: name.to_owned(), version };
-        let versions = names.get(name).ok_or_else(not_found)?;
+        let versions = &model.ok_or_else(not_found)?.versions;
         let available = |state: &VersionState| match state {
             VersionState::Available(servable) => Some(Arc::clone(servable)),
             _ => None,
@@ -72,24 +128,28 @@ impl Models {
             None => versions.values().rev().find_map(available),
         };
         found.ok_or_else(|| {
+            let is_coming =
+                |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
             let loading = match version {
-                Some(version) => matches!(versions.get(&version), Some(VersionState::Loading)),
-                None => {
-                    versions.is_empty()
-                        || versions.values().any(|state| matches!(state, VersionState::Loading))
-                }
+                Some(version) => versions.get(&version).is_some_and(is_coming),
+                None => versions.is_empty() || versions.values().any(is_coming),
             };
             if loading { RequestError::Loading { name: name.to_owned() } } else { not_found() }
         })
     }
 
     /// The states of all versions, or of one, highest first.
-    pub fn status(&self, name: &str, version: Option<i64>) -> Result<Vec<VersionStatus>, RequestError> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        let found: Vec<VersionStatus> = names
-            .get(name)
+    pub fn status(&self, name: &str, choice: &VersionChoice) -> Result<Vec<VersionStatus>, RequestError> {
+        let registry = self.read();
+        let model = registry.models.get(name);
+        let version = match choice {
+            VersionChoice::Latest => None,
+            VersionChoice::Number(version) => Some(*version),
+            VersionChoice::Label(label) => Some(find_label(model, label)?),
+        };
+        let found: Vec<VersionStatus> = model
             .into_iter()
-            .flat_map(|versions| versions.iter().rev())
+            .flat_map(|model| model.versions.iter().rev())
             .filter(|(number, _)| version.is_none_or(|wanted| wanted == **number))
             .map(|(number, state)| VersionStatus { version: *number, state: state.clone() })
             .collect();
@@ -98,4 +158,56 @@ impl Models {
         }
         Ok(found)
     }
+
+    /// The names of the configuration, in its order.
+    pub fn names(&self) -> Vec<String> {
+        self.read().configured.clone()
+    }
+
+    /// A model's labels and their versions.
+    pub fn labels(&self, name: &str) -> BTreeMap<String, i64> {
+        self.read().models.get(name).map(|model| model.labels.clone()).unwrap_or_default()
+    }
+
+    /// Sets a model's labels: these and no others.
+    pub fn set_labels(&self, name: &str, labels: BTreeMap<String, i64>) {
+        let mut registry = self.write();
+        registry.declare(name);
+        registry.models.entry(name.to_owned()).or_default().labels = labels;
+    }
+
+    /// Makes these the names of the configuration, in this order. Those that are no
+    /// longer among them keep their versions until these are unloaded.
+    pub fn configure(&self, names: Vec<String>) {
+        let mut registry = self.write();
+        for name in &names {
+            registry.models.entry(name.clone()).or_default();
+        }
+        registry.configured = names;
+    }
+
+    /// Whether each model of the configuration has a version that answers requests. No
+    /// model at all is not ready.
+    pub fn all_ready(&self) -> bool {
+        let registry = self.read();
+        let is_available = |state: &VersionState| matches!(state, VersionState::Available(_));
+        let mut models = registry.configured.iter().map(|name| registry.models.get(name));
+        !registry.configured.is_empty()
+            && models.all(|model| model.is_some_and(|model| model.versions.values().any(is_available)))
+    }
+}
+
+impl Registry {
+    fn declare(&mut self, name: &str) {
+        if !self.models.contains_key(name) {
+            self.models.insert(name.to_owned(), Model::default());
+            self.configured.push(name.to_owned());
+        }
+    }
+}
+
+fn find_label(model: Option<&Model>, label: &str) -> Result<i64, RequestError> {
+    model
+        .and_then(|model| model.labels.get(label).copied())
+        .ok_or_else(|| RequestError::VersionLabel { label: label.to_owned() })
 }

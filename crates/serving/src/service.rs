@@ -9,17 +9,18 @@ mod request;
 use std::sync::Arc;
 
 use adytum_api::tensorflow::serving::{
-    GetModelStatusRequest, GetModelStatusResponse, ModelSpec, model_service_server::ModelService,
-    model_spec::VersionChoice,
+    GetModelStatusRequest, GetModelStatusResponse, ModelSpec, model_service_server::ModelService, model_spec,
 };
 use tonic::{Request, Response, Status};
 
-use crate::{error::RequestError, limits::RequestMemory, models::Models, scheduler::Scheduler};
+use crate::{
+    error::RequestError,
+    limits::RequestMemory,
+    models::{Models, VersionChoice},
+    scheduler::Scheduler,
+};
 
 pub use method::PredictionServer;
-
-/// The signature that every model has: its graph's inputs and outputs.
-pub const DEFAULT_SIGNATURE: &str = "serving_default";
 
 /// The largest request that carries no tensors, in bytes.
 pub const SMALL_MESSAGE: usize = 64 << 10;
@@ -49,16 +50,16 @@ impl Services {
 /// The model and version that a request is for.
 struct Target {
     name: String,
-    version: Option<i64>,
+    version: VersionChoice,
     signature: String,
 }
 
 fn target(specification: Option<ModelSpec>) -> Result<Target, RequestError> {
     let specification = specification.ok_or(RequestError::MissingModelSpec)?;
     let version = match specification.version_choice {
-        None => None,
-        Some(VersionChoice::Version(version)) => Some(version),
-        Some(VersionChoice::VersionLabel(label)) => return Err(RequestError::VersionLabel { label }),
+        None => VersionChoice::Latest,
+        Some(model_spec::VersionChoice::Version(version)) => VersionChoice::Number(version),
+        Some(model_spec::VersionChoice::VersionLabel(label)) => VersionChoice::Label(label),
     };
     Ok(Target { name: specification.name, version, signature: specification.signature_name })
 }

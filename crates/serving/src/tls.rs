@@ -1,7 +1,6 @@
 //! TLS from TensorFlow Serving's `SSLConfig`.
 
 pub mod ssl_config;
-mod text_format;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +17,8 @@ use rustls::{
 
 use tokio::sync::watch;
 
-use ssl_config::{SslConfig, SslConfigError};
+use crate::text_format::TextError;
+use ssl_config::SslConfig;
 
 /// The reason why no TLS can be served with an `SSLConfig`.
 ///
@@ -28,7 +28,7 @@ use ssl_config::{SslConfig, SslConfigError};
 pub enum TlsError {
     /// The text of the `SSLConfig` is not valid.
     #[error(transparent)]
-    SslConfig(#[from] SslConfigError),
+    SslConfig(#[from] TextError),
     /// A field of the `SSLConfig` does not hold the PEM that it should.
     ///
     /// Do: put the PEM that the message expects into the field.

@@ -37,7 +37,13 @@ fn refusal(file: Vec<u8>) -> (&'static str, String) {
 
 fn run(model: &Servable, input: Tensor, outputs: &[usize], threads: usize) -> Vec<Tensor> {
     model
-        .run(vec![input], outputs, &Threads::new(threads), &Cancellation::default())
+        .run(
+            model.signature("").unwrap(),
+            vec![input],
+            outputs,
+            &Threads::new(threads),
+            &Cancellation::default(),
+        )
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -60,9 +66,10 @@ fn outputs_are_chosen_and_ordered() {
     let answers = run(&model, input, &[1, 0], 2);
     assert_eq!(answers[0], floats(&[2, 3], &[1.0, 4.0, 9.0, 16.0, 25.0, 36.0]));
     assert_eq!(answers[1], floats(&[2, 3], &[2.0, 4.0, 6.0, 8.0, 10.0, 12.0]));
-    let names: Vec<&str> = model.signature().outputs.iter().map(|output| output.name.as_str()).collect();
+    let names: Vec<&str> =
+        model.signature("").unwrap().outputs.iter().map(|output| output.name.as_str()).collect();
     assert_eq!(names, ["double", "square"]);
-    assert_eq!(model.signature().inputs[0].shape, Some(vec![None, Some(3)]));
+    assert_eq!(model.signature("").unwrap().inputs[0].shape, Some(vec![None, Some(3)]));
 }
 
 #[test]
@@ -86,7 +93,7 @@ fn every_type_comes_back_as_it_went_in() {
     assert_eq!(samples.len(), ElementType::ALL.len());
     for (onnx_type, elements) in samples {
         let model = load(onnx::identity(onnx_type));
-        assert_eq!(model.signature().inputs[0].element_type, elements.element_type());
+        assert_eq!(model.signature("").unwrap().inputs[0].element_type, elements.element_type());
         let input = Tensor::new(vec![3], elements).unwrap();
         assert_eq!(run_one(&model, input.clone()), input);
     }
@@ -143,7 +150,7 @@ fn a_run_has_a_limit_and_an_end() {
     let model = Servable::new("m".to_owned(), 1, support::load(expand).unwrap(), resources).unwrap();
     let ask = |sides: [i64; 2], cancellation: &Cancellation| {
         let inputs = vec![floats(&[1], &[1.0]), Tensor::vector(sides.to_vec())];
-        model.run(inputs, &[0], &Threads::new(1), cancellation)
+        model.run(model.signature("").unwrap(), inputs, &[0], &Threads::new(1), cancellation)
     };
     assert_eq!(ask([8, 8], &Cancellation::default()).unwrap()[0].len(), 64);
     for sides in [[1 << 10, 1 << 10], [1 << 20, 1 << 20], [1 << 40, 1 << 40]] {
@@ -267,7 +274,7 @@ fn inputs_with_initializers_are_constants() {
         &[onnx::value("y", FLOAT, &[1])],
         &[onnx::floats("w", &[1], &[2.0])],
     ));
-    assert_eq!(model.signature().inputs.len(), 1);
+    assert_eq!(model.signature("").unwrap().inputs.len(), 1);
     assert_eq!(run_one(&model, floats(&[1], &[1.0])), floats(&[1], &[3.0]));
 }
 
@@ -284,7 +291,13 @@ fn damaged_models_never_panic() {
                 let image = floats(&[1, 1, 3, 3], &[0.0; 9]);
                 // Refused or answered; a panic in the engine is the scheduler's.
                 let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    let _ = model.run(vec![image], &[0], &Threads::new(1), &Cancellation::default());
+                    let _ = model.run(
+                        model.signature("").unwrap(),
+                        vec![image],
+                        &[0],
+                        &Threads::new(1),
+                        &Cancellation::default(),
+                    );
                 }));
             }
         }

@@ -15,7 +15,7 @@ use adytum_sealed::{
 };
 use adytum_serving::{
     loading::{LoadingError, ModelSource, load_highest},
-    models::{Models, VersionState},
+    models::{Models, VersionChoice, VersionState},
 };
 use adytum_signing::OwnerSigningKey;
 use support::onnx;
@@ -71,7 +71,7 @@ fn load(source: &ModelSource) -> (Models, Result<i64, LoadingError>) {
 }
 
 fn end_reason(models: &Models, version: i64) -> String {
-    match &models.status("m", Some(version)).unwrap()[0].state {
+    match &models.status("m", &VersionChoice::Number(version)).unwrap()[0].state {
         VersionState::End(Some(reason)) => reason.clone(),
         _ => panic!("version {version} has not ended with a reason"),
     }
@@ -90,7 +90,7 @@ fn the_highest_genuine_version_is_served_and_the_others_are_reported() {
     write_plain(base.path(), 99, &file);
     let (models, loaded) = load(&owner.source(base.path(), 4));
     assert_eq!(loaded.unwrap(), 5);
-    assert_eq!(models.servable("m", None).unwrap().version(), 5);
+    assert_eq!(models.servable("m", &VersionChoice::Latest).unwrap().version(), 5);
     assert!(end_reason(&models, 99).contains("plain"), "{}", end_reason(&models, 99));
     assert!(end_reason(&models, 9).contains("signer"), "{}", end_reason(&models, 9));
     assert!(end_reason(&models, 3).contains("version"), "below the floor: {}", end_reason(&models, 3));
@@ -118,7 +118,7 @@ fn nothing_is_served_without_a_rule_a_key_or_a_model() {
     let base = tempfile::tempdir().unwrap();
     let message = |source: &ModelSource| {
         let (models, loaded) = load(source);
-        assert!(models.servable("m", None).is_err());
+        assert!(models.servable("m", &VersionChoice::Latest).is_err());
         loaded.unwrap_err().to_string()
     };
     let owner = Owner::new();
@@ -158,7 +158,7 @@ fn plain_models_are_served_where_they_are_allowed() {
     }
     let (models, loaded) = load(&plain_source(base.path(), true));
     assert_eq!(loaded.unwrap(), 10);
-    assert_eq!(models.status("m", None).unwrap().len(), 1);
+    assert_eq!(models.status("m", &VersionChoice::Latest).unwrap().len(), 1);
     let (_, refused) = load(&plain_source(base.path(), false));
     assert!(refused.unwrap_err().to_string().contains("plain"));
 }

@@ -423,7 +423,8 @@ async fn a_batch_that_was_really_sent_is_charged_its_activations() {
     let servable = Servable::new("m".to_owned(), 1, support::load(pictures()).unwrap(), support::resources());
     let servable = servable.unwrap();
     let picture = 224 * 224 * 3;
-    servable.check_memory(picture).unwrap();
-    let error = servable.check_memory(100 * picture).unwrap_err();
+    let signature = servable.signature("").unwrap();
+    servable.check_memory(signature, picture).unwrap();
+    let error = servable.check_memory(signature, 100 * picture).unwrap_err();
     assert_eq!(error.code(), "run-too-large", "{error}");
 }

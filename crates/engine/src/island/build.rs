@@ -1,22 +1,22 @@
 //! Makes an island of nodes.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use rten::{ModelOptions, ShapeInferenceMode};
 
 use super::{
-    Kind, Operand, Translation,
-    run::{Island, Sketch},
+    Kind, Operand,
+    parts::Parts,
+    plot::Plot,
+    run::Island,
+    sketch::Sketch,
     write::{Data, Writer, name},
 };
 use crate::{
-    facts::{
-        Fact,
-        size::{Size, Sizes, product},
-    },
+    facts::Fact,
     onnx::{
         OnnxError,
         files::DataFiles,
@@ -29,23 +29,6 @@ use crate::{
 /// processor takes them. Of larger ones a run takes so long that packing them each time is
 /// little, and the copy would be much.
 const PREPACKED: usize = 8 * 1024 * 1024;
-
-/// A node of an island: what it is for rten, and the values that it makes.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) translation: Translation,
-    pub(crate) outputs: Vec<Option<ValueId>>,
-}
-
-/// What an island is made of.
-pub(crate) struct Plot<'a> {
-    /// Its nodes in an order in which they can be computed.
-    pub(crate) members: &'a [Member],
-    /// The values that are used outside it.
-    pub(crate) outputs: Vec<ValueId>,
-    pub(crate) facts: &'a HashMap<ValueId, Fact>,
-    pub(crate) sizes: &'a Sizes,
-}
 
 /// Why an island could not be made.
 #[derive(Debug)]
@@ -142,9 +125,15 @@ pub(crate) fn build(
             Ok((node(value)?, element_type.ok_or_else(|| broken("an output is not a tensor"))?))
         })
         .collect::<Result<Vec<_>, BuildError>>()?;
-    let sketch = sketch(plot, &inputs);
-    let nodes = plot.members.len();
-    Ok(Built { island: Island { model, inputs: input_nodes, outputs: output_nodes, sketch, nodes }, inputs })
+    let island = Island {
+        model,
+        inputs: input_nodes,
+        outputs: output_nodes,
+        sketch: Sketch::new(plot, &inputs),
+        parts: Parts::new(plot, &inputs),
+        nodes: plot.members.len(),
+    };
+    Ok(Built { island, inputs })
 }
 
 /// The data of a constant as rten reads it; weights are not copied.
@@ -162,85 +151,5 @@ fn data(constant: Constant, files: &dyn DataFiles) -> Result<Data, OnnxError> {
             }
             _ => Ok(Data::Tensor(stored.tensor(files)?)),
         },
-    }
-}
-
-/// What the values of an island take, over its inputs' shapes. It says nothing where a shape is
-/// not known.
-fn sketch(plot: &Plot<'_>, inputs: &[ValueId]) -> Sketch {
-    alive(plot, inputs).unwrap_or_default()
-}
-
-fn alive(plot: &Plot<'_>, inputs: &[ValueId]) -> Option<Sketch> {
-    // The program's sizes are over the dimensions of the program's inputs. Those of the island's
-    // inputs that are plain dimensions become the island's own.
-    let mut sizes = Sizes::default();
-    let mut known: HashMap<Size, Size> = HashMap::new();
-    for (index, input) in inputs.iter().enumerate() {
-        let shape = plot.facts.get(input)?.shape.as_ref()?;
-        let dimensions: Vec<Option<usize>> =
-            shape.iter().map(|size| size.value().and_then(|size| usize::try_from(size).ok())).collect();
-        let own = sizes.input(index, &dimensions);
-        for (outer, own) in shape.iter().zip(own) {
-            known.entry(outer.clone()).or_insert(own);
-        }
-    }
-    let mut last_use: HashMap<ValueId, usize> = HashMap::new();
-    for (step, member) in plot.members.iter().enumerate() {
-        for operand in member.translation.nodes.iter().flat_map(|node| node.inputs.iter().flatten()) {
-            if let Operand::Value(value) = operand {
-                last_use.insert(*value, step);
-            }
-        }
-    }
-    for output in &plot.outputs {
-        last_use.insert(*output, usize::MAX);
-    }
-    let mut translated = Translator { outer: plot.sizes, inner: &mut sizes, known };
-    let mut bytes: HashMap<ValueId, Size> = HashMap::new();
-    let mut alive_now = Size::from(0);
-    let mut alive = Vec::with_capacity(plot.members.len());
-    let mut ends: HashMap<usize, Vec<ValueId>> = HashMap::new();
-    for (step, member) in plot.members.iter().enumerate() {
-        for output in member.outputs.iter().flatten() {
-            let Some(end) = last_use.get(output) else { continue };
-            let shape = plot.facts.get(output)?.shape.as_ref()?;
-            let elements =
-                product(&shape.iter().map(|size| translated.translate(size)).collect::<Option<Vec<_>>>()?)?;
-            let size = elements.times(&Size::from(4))?;
-            alive_now = alive_now.plus(&size)?;
-            bytes.insert(*output, size);
-            ends.entry(*end).or_default().push(*output);
-        }
-        if alive.last() != Some(&alive_now) {
-            alive.push(alive_now.clone());
-        }
-        for ended in ends.remove(&step).unwrap_or_default() {
-            if let Some(size) = bytes.get(&ended) {
-                alive_now = alive_now.minus(size)?;
-            }
-        }
-    }
-    Some(Sketch { sizes, alive })
-}
-
-/// Writes sizes over the program's inputs as sizes over the island's.
-struct Translator<'a> {
-    outer: &'a Sizes,
-    inner: &'a mut Sizes,
-    known: HashMap<Size, Size>,
-}
-
-impl Translator<'_> {
-    fn translate(&mut self, size: &Size) -> Option<Size> {
-        if size.value().is_some() {
-            return Some(size.clone());
-        }
-        if let Some(known) = self.known.get(size) {
-            return Some(known.clone());
-        }
-        let translated = self.outer.rewrite(size, self.inner, &self.known, 0)?;
-        self.known.insert(size.clone(), translated.clone());
-        Some(translated)
     }
 }

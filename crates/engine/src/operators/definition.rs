@@ -45,6 +45,26 @@ pub trait Operator: fmt::Debug + Send + Sync {
     /// type that it said. An input that no other node needs is not shared, so its
     /// memory may be used again.
     fn run(&self, inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError>;
+
+    /// The operator as one that can compute some of its outputs from some of its inputs; `None` for
+    /// one whose outputs all need all inputs.
+    fn divisible(&self) -> Option<&dyn Divisible> {
+        None
+    }
+}
+
+/// An operator of many nodes, some of whose outputs need some of its inputs only.
+pub trait Divisible {
+    /// For each input: whether the wanted outputs need it. `wanted` has an entry for each output.
+    fn needed_inputs(&self, wanted: &[bool]) -> Vec<bool>;
+
+    /// Computes the wanted outputs; the others are `None`. Inputs that they don't need may be `None`.
+    fn run_partly(
+        &self,
+        inputs: Vec<Option<Value>>,
+        wanted: &[bool],
+        context: &Context<'_>,
+    ) -> Result<Vec<Option<Value>>, OperatorError>;
 }
 
 impl<'a> Definition<'a> {

@@ -16,7 +16,8 @@ use crate::{
     },
     island::{
         Operand, Translation,
-        build::{BuildError, Member, Plot, build},
+        build::{BuildError, build},
+        plot::{Member, Plot},
         rules::{Producers, View, translate},
     },
     onnx::model::{Graph, Node, ValueId},

@@ -1,7 +1,6 @@
 //! A loaded version of a model, with what requests need to know of it.
 
 use std::{
-    collections::BTreeSet,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
@@ -10,23 +9,19 @@ use std::{
 use adytum_engine::{
     engine::{LoadedModel, Run, RunError},
     operators::{Cancellation, OperatorError},
-    tensor::{ElementType, Tensor, Value},
+    tensor::{Tensor, Value},
     threads::Threads,
 };
 
+use super::{
+    signature::{DEFAULT_SIGNATURE, ServedSignature, Signatures, signatures},
+    warm_up::{TRIED_SIZES, count_declared, made_up},
+};
 use crate::{
     error::RequestError,
-    limits::{MemoryEstimate, RunBudget, RunMemory},
-    scheduler::CostEstimate,
-    tensor::{NotATensor, Signature, TensorSpecification},
+    limits::{RunBudget, RunMemory},
+    tensor::NotATensor,
 };
-
-/// The largest input that a warm-up makes up, in elements: 16 Mi.
-const LARGEST_WARM_UP: usize = 16 << 20;
-
-/// What a dimension that may vary is tried as: one example first; then sizes without
-/// which some models can't do, such as the length of a text or the side of a picture.
-const TRIED_SIZES: [usize; 7] = [1, 2, 4, 8, 32, 128, 224];
 
 /// A first run that takes this long says enough of what a run costs: it is far from
 /// where the cost decides anything.
@@ -43,6 +38,17 @@ pub enum ServableError {
     /// Do: export the model with tensors as its inputs and outputs.
     #[error(transparent)]
     Signature(#[from] NotATensor),
+    /// The model's table of signatures (`adytum.signatures` in its metadata) does not
+    /// fit its graph.
+    ///
+    /// Do: import the SavedModel again with `adytum model import`.
+    #[error(
+        "the table of signatures in the model's metadata can't be used: {reason}; import the model again"
+    )]
+    SignatureTable {
+        /// What does not fit.
+        reason: String,
+    },
     /// The model answered none of the inputs that were made up for it.
     ///
     /// Do: run the model with its own framework on an input of the declared shape, and
@@ -59,6 +65,7 @@ impl ServableError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Signature(_) => "model-not-tensors",
+            Self::SignatureTable { .. } => "model-signature-table",
             Self::NeverAnswers { .. } => "model-never-answers",
         }
     }
@@ -78,10 +85,8 @@ pub struct Servable {
     name: String,
     version: i64,
     model: Box<dyn LoadedModel>,
-    signature: Signature,
+    signatures: Signatures,
     run_memory: RunMemory,
-    cost: CostEstimate,
-    memory: MemoryEstimate,
 }
 
 impl Servable {
@@ -96,35 +101,58 @@ impl Servable {
         resources: Resources,
     ) -> Result<Self, ServableError> {
         let Resources { cores, run_memory } = resources;
-        let signature = Signature::of(model.signature())?;
-        let servable = Self {
-            name,
-            version,
-            model,
-            signature,
-            run_memory,
-            cost: CostEstimate::default(),
-            memory: MemoryEstimate::default(),
-        };
+        let signatures = signatures(model.as_ref())?;
+        let servable = Self { name, version, model, signatures, run_memory };
         servable.warm_up(cores.get())?;
-        let one_core = servable.cost.predict(count_declared(servable.signature()));
-        tracing::info!(model = servable.name, version, ?one_core, "warmed up");
         Ok(servable)
     }
 
+    /// Tries each signature. One that never answers is logged; if none does, the model
+    /// is of no use.
     fn warm_up(&self, cores: usize) -> Result<(), ServableError> {
+        let mut first = None;
+        let mut answers = false;
+        for signature in self.signatures.values() {
+            let (model, name) = (&self.name, &signature.name);
+            match self.warm_up_signature(signature, cores) {
+                Ok(()) => {
+                    answers = true;
+                    let one_core = signature.cost.predict(count_declared(signature.run_inputs()));
+                    tracing::info!(model, version = self.version, signature = name, ?one_core, "warmed up");
+                }
+                Err(reason) => {
+                    tracing::warn!(
+                        model,
+                        version = self.version,
+                        signature = name,
+                        "answers no input of its declared types and shapes: {reason}"
+                    );
+                    first.get_or_insert(reason);
+                }
+            }
+        }
+        match first {
+            Some(reason) if !answers => Err(ServableError::NeverAnswers { reason }),
+            _ => Ok(()),
+        }
+    }
+
+    fn warm_up_signature(&self, signature: &ServedSignature, cores: usize) -> Result<(), String> {
         let mut reason = None;
         for size in TRIED_SIZES {
             for ones in [false, true] {
-                let Some(inputs) = self.made_up(size, ones) else { continue };
-                match self.run_once(inputs.clone(), &Threads::new(cores)) {
+                let inputs: Option<Vec<Tensor>> =
+                    signature.run_inputs().map(|input| made_up(input, size, ones)).collect();
+                let Some(inputs) = inputs else { continue };
+                match self.run_once(signature, inputs.clone(), &Threads::new(cores)) {
                     Ok(took) => {
-                        self.learn(inputs, took, cores);
+                        self.learn(signature, inputs, took, cores);
                         // How memory grows shows in a second size, unless that takes long.
+                        let double = |input| made_up(input, size.saturating_mul(2), ones);
                         if took < LONG
-                            && let Some(twice) = self.made_up(size.saturating_mul(2), ones)
+                            && let Some(inputs) = signature.run_inputs().map(double).collect()
                         {
-                            let _ = self.run_once(twice, &Threads::new(1));
+                            let _ = self.run_once(signature, inputs, &Threads::new(1));
                         }
                         return Ok(());
                     }
@@ -133,54 +161,51 @@ impl Servable {
                     }
                 }
             }
-            if self.signature.inputs.iter().all(|input| input.shape.iter().flatten().all(Option::is_some)) {
+            if signature.run_inputs().all(|input| input.shape.iter().flatten().all(Option::is_some)) {
                 // Other sizes would be the same.
                 break;
             }
         }
-        match reason {
-            Some(reason) => Err(ServableError::NeverAnswers { reason }),
-            // Its inputs are too large to be made up, or of an unknown rank.
-            None => Ok(()),
-        }
+        // Without a reason, its inputs are too large to be made up, or of an unknown rank.
+        reason.map_or(Ok(()), Err)
     }
 
-    fn learn(&self, inputs: Vec<Tensor>, took: Duration, cores: usize) {
+    fn learn(&self, signature: &ServedSignature, inputs: Vec<Tensor>, took: Duration, cores: usize) {
         let elements = count(&inputs);
         if took < LONG {
-            if let Ok(took) = self.run_once(inputs, &Threads::new(1)) {
-                self.cost.observe(elements, took);
+            if let Ok(took) = self.run_once(signature, inputs, &Threads::new(1)) {
+                signature.cost.observe(elements, took);
             }
         } else {
             // At most so long on one core.
             let cores = u32::try_from(cores).unwrap_or(u32::MAX);
-            self.cost.observe(elements, took.saturating_mul(cores));
+            signature.cost.observe(elements, took.saturating_mul(cores));
         }
     }
 
     /// How long these inputs took, or why there was no answer.
-    fn run_once(&self, inputs: Vec<Tensor>, threads: &Threads) -> Result<Duration, String> {
-        let outputs: Vec<usize> = (0..self.signature.outputs.len()).collect();
+    fn run_once(
+        &self,
+        signature: &ServedSignature,
+        inputs: Vec<Tensor>,
+        threads: &Threads,
+    ) -> Result<Duration, String> {
+        let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
         let started = Instant::now();
         let cancellation = Cancellation::default();
         let elements = count(&inputs);
         let budget = self.run_memory.begin(0).map_err(|error| error.to_string())?;
-        let run = || threads.enter(|| self.answer(inputs, &outputs, threads, &budget, &cancellation));
+        let run =
+            || threads.enter(|| self.answer(signature, inputs, &outputs, threads, &budget, &cancellation));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(_)) => {
                 let took = started.elapsed();
-                self.memory.measured(elements, budget.peak());
+                signature.memory.measured(elements, budget.peak());
                 Ok(took)
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the engine panicked".to_owned()),
         }
-    }
-
-    /// Inputs of the declared shapes, with `size` for what may vary; `None` where they
-    /// would be too large.
-    fn made_up(&self, size: usize, ones: bool) -> Option<Vec<Tensor>> {
-        self.signature.inputs.iter().map(|input| made_up(input, size, ones)).collect()
     }
 
     /// The model's name.
@@ -193,121 +218,97 @@ impl Servable {
         self.version
     }
 
-    /// Inputs and outputs.
-    pub fn signature(&self) -> &Signature {
-        &self.signature
+    /// What requests can ask for, by name.
+    pub fn signatures(&self) -> &Signatures {
+        &self.signatures
     }
 
-    /// The names of the inputs.
-    pub fn input_names(&self) -> BTreeSet<String> {
-        self.signature.inputs.iter().map(|input| input.name.clone()).collect()
-    }
-
-    /// The names of the outputs.
-    pub fn output_names(&self) -> BTreeSet<String> {
-        self.signature.outputs.iter().map(|output| output.name.clone()).collect()
-    }
-
-    /// The estimated cost of a run.
-    pub fn cost(&self) -> &CostEstimate {
-        &self.cost
+    /// A signature; the empty name means [`DEFAULT_SIGNATURE`].
+    pub fn signature(&self, name: &str) -> Result<&ServedSignature, RequestError> {
+        let wanted = if name.is_empty() { DEFAULT_SIGNATURE } else { name };
+        self.signatures.get(wanted).ok_or_else(|| RequestError::SignatureNotFound {
+            name: wanted.to_owned(),
+            expected: self.signatures.keys().cloned().collect(),
+        })
     }
 
     /// Whether a run with inputs of this many elements may have the memory that it needs.
-    pub fn check_memory(&self, elements: usize) -> Result<(), RequestError> {
-        self.run_memory.check(self.memory.predict(elements))
+    pub fn check_memory(&self, signature: &ServedSignature, elements: usize) -> Result<(), RequestError> {
+        self.run_memory.check(signature.memory.predict(elements))
     }
 
-    /// Runs the model if there is memory for it, and learns what that costs, in time if it
-    /// is on one core.
+    /// Runs a signature of this model, if there is memory for it, and learns what that
+    /// costs if it is on one core.
+    /// `inputs` has a tensor for each of the signature's inputs, then one for each of its
+    /// features, in their order. `outputs` are indices of the signature's outputs, which
+    /// come in that order.
     pub fn run(
         &self,
+        signature: &ServedSignature,
         inputs: Vec<Tensor>,
         outputs: &[usize],
         threads: &Threads,
         cancellation: &Cancellation,
     ) -> Result<Vec<Tensor>, RequestError> {
         let elements = count(&inputs);
-        let budget = self.run_memory.begin(self.memory.predict(elements))?;
+        let budget = self.run_memory.begin(signature.memory.predict(elements))?;
         let started = Instant::now();
-        let answers = self.answer(inputs, outputs, threads, &budget, cancellation)?;
+        let answers = self.answer(signature, inputs, outputs, threads, &budget, cancellation)?;
         if threads.count() == 1 {
-            self.cost.observe(elements, started.elapsed());
+            signature.cost.observe(elements, started.elapsed());
         }
         Ok(answers)
     }
 
     fn answer(
         &self,
+        signature: &ServedSignature,
         inputs: Vec<Tensor>,
         outputs: &[usize],
         threads: &Threads,
         budget: &RunBudget,
         cancellation: &Cancellation,
     ) -> Result<Vec<Tensor>, RunError> {
+        let mut given: Vec<Option<Value>> = Vec::new();
+        given.resize_with(self.model.signature().inputs.len(), || None);
+        for (index, input) in signature.graph_inputs.iter().zip(inputs) {
+            if let Some(slot) = given.get_mut(*index) {
+                *slot = Some(Value::from(input));
+            }
+        }
+        // Names of a signature may share a tensor of the graph.
+        let mut wanted: Vec<usize> = Vec::with_capacity(outputs.len());
+        let mut places = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            let index = *signature.graph_outputs.get(*output).ok_or_else(|| no_output(*output))?;
+            places.push(wanted.iter().position(|known| *known == index).unwrap_or_else(|| {
+                wanted.push(index);
+                wanted.len() - 1
+            }));
+        }
         let run = Run { threads, budget, cancellation };
-        let answers = self.model.run(
-            inputs.into_iter().map(|input| Some(Value::from(input))).collect(),
-            outputs,
-            run,
-        )?;
-        answers
+        let answers = self
+            .model
+            .run(given, &wanted, run)?
             .into_iter()
-            .map(|value| {
-                value.into_tensor().ok_or_else(|| RunError::Node {
-                    node: "the graph".to_owned(),
-                    error: OperatorError::Engine { reason: "an output is not a tensor".to_owned() },
-                })
-            })
-            .collect()
+            .map(|value| value.into_tensor().ok_or_else(|| broken("an output is not a tensor".to_owned())))
+            .collect::<Result<Vec<Tensor>, _>>()?;
+        if places.len() == answers.len() {
+            return Ok(answers);
+        }
+        places.into_iter().map(|place| answers.get(place).cloned().ok_or_else(|| no_output(place))).collect()
     }
+}
+
+fn no_output(index: usize) -> RunError {
+    broken(format!("there is no output {index}"))
+}
+
+fn broken(reason: String) -> RunError {
+    RunError::Node { node: "the graph".to_owned(), error: OperatorError::Engine { reason } }
 }
 
 /// Elements of all inputs together.
 pub(crate) fn count(inputs: &[Tensor]) -> usize {
     inputs.iter().map(Tensor::len).fold(0, usize::saturating_add)
-}
-
-fn count_declared(signature: &Signature) -> usize {
-    signature
-        .inputs
-        .iter()
-        .map(|input| {
-            input.shape.iter().flatten().map(|size| size.unwrap_or(1)).fold(1, usize::saturating_mul)
-        })
-        .fold(0, usize::saturating_add)
-}
-
-/// Zeros or ones of the declared shape, with `size` for what may vary; `None` of an
-/// unknown rank, which nothing can be made up for.
-fn made_up(specification: &TensorSpecification, size: usize, ones: bool) -> Option<Tensor> {
-    let shape: Vec<usize> = specification.shape.as_ref()?.iter().map(|known| known.unwrap_or(size)).collect();
-    let count = shape.iter().try_fold(1_usize, |product, size| product.checked_mul(*size))?;
-    if count > LARGEST_WARM_UP {
-        return None;
-    }
-    if !ones {
-        return Tensor::zeros(specification.element_type, shape);
-    }
-    macro_rules! ones {
-        ($one:expr) => {
-            Tensor::from_vec(shape, vec![$one; count])
-        };
-    }
-    match specification.element_type {
-        ElementType::Float => ones!(1.0_f32),
-        ElementType::Double => ones!(1.0_f64),
-        ElementType::Half => ones!(half::f16::ONE),
-        ElementType::Bfloat16 => ones!(half::bf16::ONE),
-        ElementType::Int8 => ones!(1_i8),
-        ElementType::Int16 => ones!(1_i16),
-        ElementType::Int32 => ones!(1_i32),
-        ElementType::Int64 => ones!(1_i64),
-        ElementType::Uint8 => ones!(1_u8),
-        ElementType::Uint16 => ones!(1_u16),
-        ElementType::Uint32 => ones!(1_u32),
-        ElementType::Uint64 => ones!(1_u64),
-        ElementType::Bool => ones!(true),
-        ElementType::Text => ones!(adytum_engine::tensor::Text::from_static(b"1")),
-    }
 }

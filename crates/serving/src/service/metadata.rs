@@ -11,16 +11,15 @@ use adytum_api::tensorflow::{
 };
 use prost::Message;
 
-use super::{DEFAULT_SIGNATURE, target};
+use super::target;
 use crate::{
     error::RequestError,
-    models::Models,
+    models::{Method, Models},
     tensor::{TensorSpecification, to_tensorflow},
 };
 
 const SIGNATURE_DEFINITION: &str = "signature_def";
 const TYPE_URL: &str = "type.googleapis.com/tensorflow.serving.SignatureDefMap";
-const METHOD_NAME: &str = "tensorflow/serving/predict";
 
 pub(super) fn metadata(
     models: &Models,
@@ -33,16 +32,19 @@ pub(super) fn metadata(
     if let Some(name) = request.metadata_field.into_iter().find(|field| field != SIGNATURE_DEFINITION) {
         return Err(RequestError::MetadataField { name });
     }
-    let servable = models.servable(&target.name, target.version)?;
+    let servable = models.servable(&target.name, &target.version)?;
     let describe = |tensors: &[TensorSpecification]| {
         tensors.iter().map(|tensor| (tensor.name.clone(), tensor_info(tensor))).collect()
     };
-    let definition = SignatureDef {
-        inputs: describe(&servable.signature().inputs),
-        outputs: describe(&servable.signature().outputs),
-        method_name: METHOD_NAME.to_owned(),
-    };
-    let map = SignatureDefMap { signature_def: [(DEFAULT_SIGNATURE.to_owned(), definition)].into() };
+    let definitions = servable.signatures().iter().map(|(name, signature)| {
+        let definition = SignatureDef {
+            inputs: describe(&signature.inputs),
+            outputs: describe(&signature.outputs),
+            method_name: method_name(&signature.method),
+        };
+        (name.clone(), definition)
+    });
+    let map = SignatureDefMap { signature_def: definitions.collect() };
     let any = prost_types::Any { type_url: TYPE_URL.to_owned(), value: map.encode_to_vec() };
     Ok(GetModelMetadataResponse {
         model_spec: Some(ModelSpec {
@@ -52,6 +54,15 @@ pub(super) fn metadata(
         }),
         metadata: [(SIGNATURE_DEFINITION.to_owned(), any)].into(),
     })
+}
+
+fn method_name(method: &Method) -> String {
+    match method {
+        Method::Predict => "tensorflow/serving/predict".to_owned(),
+        Method::Classify => "tensorflow/serving/classify".to_owned(),
+        Method::Regress => "tensorflow/serving/regress".to_owned(),
+        Method::Other(name) => name.clone(),
+    }
 }
 
 fn tensor_info(tensor: &TensorSpecification) -> TensorInfo {

@@ -6,22 +6,20 @@ use adytum_api::tensorflow::serving::{ModelSpec, PredictResponse, model_spec::Ve
 use adytum_engine::{operators::Cancellation, tensor::Tensor};
 use bytes::Bytes;
 
-use super::{DEFAULT_SIGNATURE, Inference, request::PredictCall, target};
+use super::{Inference, request::PredictCall, target};
 use crate::{
     error::RequestError,
-    models::{Servable, count_elements},
+    models::{ServedSignature, count_elements},
     tensor::{EncodedTensor, encode},
 };
 
 pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<PredictResponse, RequestError> {
     let call = PredictCall::parse(&message)?;
     let target = target(call.model_spec)?;
-    let servable = inference.models.servable(&target.name, target.version)?;
-    if !matches!(target.signature.as_str(), "" | DEFAULT_SIGNATURE) {
-        return Err(RequestError::SignatureNotFound { name: target.signature });
-    }
-    let encoded = inputs(&servable, &call.inputs, inference.memory.message_limit())?;
-    let outputs = outputs(&servable, call.output_filter)?;
+    let servable = inference.models.servable(&target.name, &target.version)?;
+    let signature = servable.signature(&target.signature)?;
+    let encoded = inputs(signature, &call.inputs, inference.memory.message_limit())?;
+    let outputs = outputs(signature, call.output_filter)?;
     // Refused before anything is allocated.
     let (mut elements, mut size, mut repeated) = (0_usize, 0_usize, 0_usize);
     for (_, tensor) in &encoded {
@@ -29,28 +27,32 @@ pub(super) async fn predict(inference: &Inference, message: Bytes) -> Result<Pre
         size = size.saturating_add(tensor.size());
         repeated = repeated.saturating_add(tensor.repeated());
     }
-    servable.check_memory(elements)?;
+    servable.check_memory(signature, elements)?;
     let _held = inference.memory.reserve_values(size, message.len(), repeated)?;
     let inputs = read(encoded)?;
     drop(call.inputs);
     drop(message);
 
-    let predicted = servable.cost().predict(count_elements(&inputs));
+    let predicted = signature.cost().predict(count_elements(&inputs));
     let running = Arc::clone(&servable);
+    let name = signature.name.clone();
     let wanted = outputs.clone();
     let caller = Caller::default();
     let cancellation = caller.0.clone();
     let answers = inference
         .scheduler
-        .run(predicted, move |threads| running.run(inputs, &wanted, threads, &cancellation))
+        .run(predicted, move |threads| {
+            let signature = running.signature(&name)?;
+            running.run(signature, inputs, &wanted, threads, &cancellation)
+        })
         .await??;
 
-    let names = outputs.iter().filter_map(|index| servable.signature().outputs.get(*index));
+    let names = outputs.iter().filter_map(|index| signature.outputs.get(*index));
     Ok(PredictResponse {
         outputs: names.zip(answers).map(|(output, tensor)| (output.name.clone(), encode(tensor))).collect(),
         model_spec: Some(ModelSpec {
             name: target.name,
-            signature_name: DEFAULT_SIGNATURE.to_owned(),
+            signature_name: signature.name.clone(),
             version_choice: Some(VersionChoice::Version(servable.version())),
         }),
     })
@@ -72,16 +74,16 @@ type Named<'a> = (&'a str, EncodedTensor<'a>);
 
 /// The tensors in the order of the signature's inputs, checked against it.
 fn inputs<'a>(
-    servable: &'a Servable,
+    signature: &'a ServedSignature,
     sent: &[(&'a str, &'a [u8])],
     limit: usize,
 ) -> Result<Vec<Named<'a>>, RequestError> {
-    let expected = &servable.signature().inputs;
+    let expected = &signature.inputs;
     let find = |name: &str| sent.iter().find(|(sent, _)| *sent == name);
     if sent.len() != expected.len() || !expected.iter().all(|input| find(&input.name).is_some()) {
         return Err(RequestError::InputNames {
             sent: sent.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            expected: servable.input_names(),
+            expected: signature.input_names(),
         });
     }
     let mut left = limit;
@@ -107,8 +109,8 @@ fn read(encoded: Vec<Named<'_>>) -> Result<Vec<Tensor>, RequestError> {
 }
 
 /// The indices of the outputs wanted: all of them without a filter.
-fn outputs(servable: &Servable, filter: Vec<&str>) -> Result<Vec<usize>, RequestError> {
-    let outputs = &servable.signature().outputs;
+fn outputs(signature: &ServedSignature, filter: Vec<&str>) -> Result<Vec<usize>, RequestError> {
+    let outputs = &signature.outputs;
     if filter.is_empty() {
         return Ok((0..outputs.len()).collect());
     }
@@ -118,7 +120,7 @@ fn outputs(servable: &Servable, filter: Vec<&str>) -> Result<Vec<usize>, Request
             None => {
                 return Err(RequestError::OutputName {
                     name: name.to_owned(),
-                    expected: servable.output_names(),
+                    expected: signature.output_names(),
                 });
             }
             Some(index) if wanted.contains(&index) => {

@@ -139,3 +139,12 @@ pub fn identity(element_type: u64) -> Vec<u8> {
         &[],
     )
 }
+
+/// A model with an entry in its metadata.
+pub fn with_metadata(mut model: Vec<u8>, key: &str, value: &str) -> Vec<u8> {
+    let mut entry = Vec::new();
+    put_bytes(&mut entry, 1, key.as_bytes());
+    put_bytes(&mut entry, 2, value.as_bytes());
+    put_bytes(&mut model, 14, &entry);
+    model
+}
