@@ -202,8 +202,8 @@ where
 }
 
 /// The body of a request. It fails if its end does not come in time, or if it is large and
-/// there is no place for it. Whoever answers drops it when it was read: how long an answer
-/// takes is not its concern.
+/// there is no place for it. The service drops it when it was read: how long an answer takes
+/// is not its concern.
 struct LimitedBody {
     body: Body,
     end: Pin<Box<Sleep>>,

@@ -110,7 +110,7 @@ impl Gate for AtTheDoor {
         self.place.touch(now);
         let attested = matches!(peer, Peer::Attested { .. });
         if attested {
-            // Whoever shows evidence was no stranger.
+            // A peer with evidence was no stranger.
             let token = self.passed.lock().unwrap_or_else(PoisonError::into_inner).token.take();
             token.into_iter().for_each(Token::give_back);
             key.into_iter().for_each(|key| door.known.remember(key.0, now));

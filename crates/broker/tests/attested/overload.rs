@@ -231,7 +231,7 @@ async fn sessions_without_evidence_are_few_and_short() {
     running.stop().await;
 }
 
-/// The attack of the review: whoever holds all sessions keeps owners out, so that nobody
+/// The attack of the review: strangers hold all sessions and keep owners out, so that nobody
 /// can revoke.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_from_three_addresses_keep_no_owner_out() {

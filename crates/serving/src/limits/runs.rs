@@ -85,7 +85,9 @@ impl Budget for RunBudget {
     }
 
     fn charge(&self, bytes: usize) -> Result<(), OperatorError> {
+        self.reserve(bytes)?;
         self.own.charge(bytes)?;
+        // Others of the run's threads may have charged meanwhile.
         self.set_aside(self.own.used()).inspect_err(|_| self.own.release(bytes))
     }
 
