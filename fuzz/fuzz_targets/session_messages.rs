@@ -17,8 +17,8 @@ use prost::Message;
 fn wire_refusal(refusal: Refusal) -> Option<wire::Refusal> {
     assert!(!refusal.code.is_empty());
     assert!(!refusal.message.chars().any(char::is_control));
-    let Refusal { code, message, retry, kind, retry_after } = refusal;
-    let retry_after_ms = u32::try_from(retry_after.map_or(0, |after| after.as_millis())).expect("a minute at most");
+    let Refusal { code, message, retry, kind, retry_after_ms } = refusal;
+    let retry_after_ms = retry_after_ms.map_or(0, std::num::NonZeroU32::get);
     assert!(retry_after_ms <= 60_000);
     let kind = kind.to_wire().into();
     let unchanged = !message.contains('\u{fffd}') && retry_after_ms < 60_000;

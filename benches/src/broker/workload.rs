@@ -151,7 +151,7 @@ impl Workload {
                 Err(error) if error.retry() => {
                     self.turned_away.fetch_add(1, Ordering::Relaxed);
                     let after = match &error {
-                        SessionError::RefusedByPeer { refusal, .. } => refusal.retry_after,
+                        SessionError::RefusedByPeer { refusal, .. } => refusal.retry_after(),
                         _ => None,
                     };
                     tokio::time::sleep(after.unwrap_or(Duration::from_millis(100))).await;

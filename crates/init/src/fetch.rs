@@ -77,7 +77,7 @@ impl AttemptError {
             Self::Session(
                 SessionError::RefusedByPeer { refusal, .. } | SessionError::Refused { refusal, .. },
             )
-            | Self::Refused { refusal, .. } => refusal.retry_after,
+            | Self::Refused { refusal, .. } => refusal.retry_after(),
             Self::Session(_) | Self::Answer(_) | Self::Key(_) => None,
         }
     }

@@ -13,7 +13,7 @@ pub const OVERLOADED: &str = "overloaded";
 
 /// The refusal of a peer that should come back after this time.
 pub fn overloaded(retry_after: Duration, message: impl Into<String>) -> Refusal {
-    Refusal { retry_after: Some(retry_after), ..Refusal::outage(OVERLOADED, message) }
+    Refusal::outage(OVERLOADED, message).after(retry_after)
 }
 
 /// Decides for one connection. The peer learns why it is refused, and when to come back.

@@ -11,6 +11,7 @@ mod clock;
 mod health;
 mod large;
 mod limits;
+mod memory;
 mod overload;
 mod persistence;
 mod recovery;

@@ -178,7 +178,7 @@ async fn strangers_are_refused_readably_and_who_has_shown_evidence_is_not() {
     let refused = eventually("a stranger is refused", async || stranger.session(&address).await.err()).await;
     let SessionError::RefusedByPeer { refusal, .. } = &refused else { panic!("{refused}") };
     assert_eq!((refusal.code.as_str(), refusal.retry), ("overloaded", true));
-    assert!(refusal.retry_after.is_some_and(|after| after >= Duration::from_secs(1)), "{refusal:?}");
+    assert!(refusal.retry_after().is_some_and(|after| after >= Duration::from_secs(1)), "{refusal:?}");
     // What strangers did does not concern one that was there before.
     for _ in 0..30 {
         let session = replica.session(&address).await.unwrap();

@@ -165,8 +165,8 @@ fn refusal(status: &tonic::Status) -> Refusal {
     let code = text(CODE).map_or_else(|| kebab_case(status.code()), str::to_owned);
     // A status that says nothing of its kind is no broker's: it judges nobody.
     let kind = text(KIND).and_then(RefusalKind::from_name).unwrap_or(RefusalKind::Outage);
-    let retry_after = text(RETRY_AFTER).and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    Refusal { code, message: status.message().to_owned(), retry, kind, retry_after }
+    let retry_after_ms = text(RETRY_AFTER).and_then(|text| text.parse().ok());
+    Refusal { code, message: status.message().to_owned(), retry, kind, retry_after_ms }
 }
 
 /// `PermissionDenied` as `grpc-permission-denied`.

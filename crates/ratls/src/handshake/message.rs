@@ -6,7 +6,7 @@
 //! most once, shortest integers, no unknown fields), so that every message has
 //! one form and nothing can hide in it. A later version has another ALPN name.
 
-use std::{io, time::Duration};
+use std::{io, num::NonZeroU32};
 
 use adytum_api::{canonical, refusal::RefusalKind, session as wire};
 use adytum_evidence::evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH};
@@ -31,7 +31,7 @@ const MAXIMUM_CODE_LENGTH: usize = 64;
 const MAXIMUM_REFUSAL_TEXT: usize = 4096;
 
 /// A peer can't keep this side away for longer than this.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY_MS: u32 = 60_000;
 
 /// Why a message was not read.
 #[derive(Debug, thiserror::Error)]
@@ -208,11 +208,8 @@ fn refusal(message: wire::Refusal) -> Result<Refusal, String> {
     let text = message.message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let kind = RefusalKind::from_wire(message.kind)
         .ok_or_else(|| format!("expected a refusal's kind, found {}", message.kind))?;
-    let retry_after = match message.retry_after_ms {
-        0 => None,
-        milliseconds => Some(Duration::from_millis(milliseconds.into()).min(LONGEST_RETRY)),
-    };
-    Ok(Refusal { code: message.code, message: text, retry: message.retry, kind, retry_after })
+    let retry_after_ms = NonZeroU32::new(message.retry_after_ms.min(LONGEST_RETRY_MS));
+    Ok(Refusal { code: message.code, message: text, retry: message.retry, kind, retry_after_ms })
 }
 
 /// Reads message 1, sent by the client.
@@ -305,8 +302,7 @@ pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
         _ => "the log of the refusing side says why",
     };
     let kind = refusal.kind.to_wire().into();
-    let retry_after = refusal.retry_after.map_or(0, |after| after.min(LONGEST_RETRY).as_millis());
-    let retry_after_ms = u32::try_from(retry_after).unwrap_or(u32::MAX);
+    let retry_after_ms = refusal.retry_after_ms.map_or(0, NonZeroU32::get).min(LONGEST_RETRY_MS);
     wire::Refusal { code, message: message.to_owned(), retry: refusal.retry, kind, retry_after_ms }
 }
 

@@ -70,7 +70,7 @@ fn strangers_use_the_bucket_up_and_those_with_evidence_do_not() {
     let turned_away = scene.arrive();
     let refusal = turned_away.admit(None).err().unwrap();
     assert_eq!((refusal.code.as_str(), refusal.retry), ("overloaded", true));
-    assert!(refusal.retry_after.is_some_and(|after| after >= SHORTEST_RETRY));
+    assert!(refusal.retry_after().is_some_and(|after| after >= SHORTEST_RETRY));
     assert_eq!(turned_away.refused(), Some(Overload::Strangers));
     // One that is known is let through, and gets quotes that strangers don't get.
     let attester = scene.arrive().admit(Some(&key)).unwrap().unwrap();
@@ -90,5 +90,5 @@ fn sessions_beyond_the_limit_are_refused_with_a_time() {
     let _held = [open().unwrap(), open().unwrap()];
     let refusal = open().err().unwrap();
     assert_eq!(refusal.code, "overloaded");
-    assert!(refusal.retry_after.is_some_and(|after| after > SHORTEST_RETRY), "{refusal:?}");
+    assert!(refusal.retry_after().is_some_and(|after| after > SHORTEST_RETRY), "{refusal:?}");
 }
