@@ -9,6 +9,8 @@ root=$(dirname "$here")
 source "$here/images/engine.sh"
 # shellcheck source=images/binaries.sh
 source "$here/images/binaries.sh"
+# shellcheck source=images/onnxruntime/engine.sh
+source "$here/images/onnxruntime/engine.sh"
 
 usage() {
     cat <<'END'
@@ -23,19 +25,20 @@ usage: build.sh [OPTION]...
     -n <name> a further name or address in the server's certificate; may be repeated
     -p <file> the policy that identifies the broker (TOML), for hardware
     -w <file> the policy that identifies the workload (TOML), for hardware
+    -e <engine> what runs the models in tf_demo: static (default) or onnxruntime
     -o <directory> also write each image as an archive (docker load, ctr images import)
     --check-reproducible build a second time, from a copy of the commit elsewhere, and compare
 END
 }
 
-registry=demo tag=latest simulation='' model=resnet50 owner=$here/owner archives='' check=''
+registry=demo tag=latest simulation='' model=resnet50 owner=$here/owner archives='' check='' model_engine=static
 owner_options=()
 words=()
 for word in "$@"; do
     if [[ $word == --check-reproducible ]]; then check=yes; else words+=("$word"); fi
 done
 set -- "${words[@]}"
-while getopts 'r:g:hsm:d:n:p:w:o:' option; do
+while getopts 'r:g:hsm:d:n:p:w:e:o:' option; do
     case $option in
         r) registry=$OPTARG ;;
         g) tag=$OPTARG ;;
@@ -43,6 +46,7 @@ while getopts 'r:g:hsm:d:n:p:w:o:' option; do
         m) model=$OPTARG ;;
         d) owner=$OPTARG ;;
         n | p | w) owner_options+=("-$option" "$OPTARG") ;;
+        e) model_engine=$OPTARG ;;
         o) archives=$OPTARG ;;
         h)
             usage
@@ -70,6 +74,10 @@ fail() {
     exit 1
 }
 
+case $model_engine in
+    static | onnxruntime) ;;
+    *) fail "-e $model_engine: expected static or onnxruntime" ;;
+esac
 command -v cargo >/dev/null || fail "a Rust toolchain is needed: cargo is not there"
 engine=''
 find_engine
@@ -77,6 +85,7 @@ target_directory=${CARGO_TARGET_DIR:-$root/target}
 work=$target_directory/images
 binaries=$work/bin/${simulation:+simulation}
 [[ -n $simulation ]] || binaries=$work/bin/production
+[[ $model_engine == static ]] || binaries+=-$model_engine
 epoch=$(source_date "$root")
 revision=$(source_revision "$root")
 if [[ -n $simulation ]]; then
@@ -118,6 +127,8 @@ context() {
             ;;
         tf_demo)
             put_system adytum-serving "$at/program"
+            [[ $model_engine == static ]] ||
+                put_onnxruntime "$onnxruntime_library" "$at/program" "$binaries/adytum-serving"
             [[ ! -f $owner/public/workload.toml ]] ||
                 put "$owner/public/workload.toml" "$at/owner" etc/adytum/workload.toml
             put "$owner/models" "$at/owner" models
@@ -133,17 +144,18 @@ context() {
     esac
     # Neither the mode nor the date of a file may depend on who built it.
     find "$at" -type d -exec chmod 0755 {} +
-    find "$at" -type f ! -path '*/usr/bin/*' -exec chmod 0644 {} +
+    find "$at" -type f ! -path '*/usr/bin/*' ! -name '*.so' ! -name '*.so.*' -exec chmod 0644 {} +
     find "$at" -exec touch --no-dereference --date="@$epoch" {} +
 }
 
 # build_one IMAGE ARCHIVE
 build_one() {
-    local name=$registry/$1:$tag arguments=()
+    local name=$registry/$1:$tag arguments=() file=$here/images/$1.Containerfile
+    [[ $1 != tf_demo || $model_engine == static ]] || file=$here/images/tf_demo_$model_engine.Containerfile
     context "$1"
     case $1 in init_ra_server | tf_demo) arguments=(--build-arg "TEE=$tee") ;; esac
     [[ -z $simulation ]] || arguments+=(--label "adytum.simulation=protects nothing")
-    build_image "$name" "$here/images/$1.Containerfile" "$work/context/$1" "$epoch" "${arguments[@]}" \
+    build_image "$name" "$file" "$work/context/$1" "$epoch" "${arguments[@]}" \
         --label "org.opencontainers.image.version=$tag" \
         --label "org.opencontainers.image.revision=$revision" \
         --label "org.opencontainers.image.created=$(date --utc --date="@$epoch" +%Y-%m-%dT%H:%M:%SZ)"
@@ -169,15 +181,25 @@ size() {
 
 # build_all SOURCE TARGET_DIRECTORY TAG: the images from this source; sets `ids`.
 build_all() {
-    local package image
+    local package image extra
     tag=$3
     ids=() files=()
     mkdir -p "$work/sbom" "$out"
     build_binaries "$1" "$2" "$binaries" "$simulation"
+    if [[ $model_engine == onnxruntime ]]; then
+        build_dynamic_serving "$1" "$2" "$binaries" "$simulation"
+        onnxruntime_library=$("$here/images/onnxruntime/library.sh" "$work/onnxruntime")
+        pin_onnxruntime "$onnxruntime_library" "$binaries/adytum-serving" >"$work/onnxruntime.toml"
+        owner_options+=(-e "$work/onnxruntime.toml")
+    fi
     (
         cd "$root"
         for package in adytum adytum-broker adytum-serving ${simulation:+adytum-sim}; do
-            write_sbom "$package" "$work/sbom/$package.cdx.json" "$simulation"
+            extra=()
+            [[ $package != adytum-serving || $model_engine == static ]] ||
+                extra=(--feature onnxruntime --linked "onnxruntime=${onnxruntime_library##*.so.}=MIT"
+                    --linked "libstdc++=$(cc -dumpfullversion)=GPL-3.0-only WITH GCC-exception-3.1")
+            write_sbom "$package" "$work/sbom/$package.cdx.json" "$simulation" "${extra[@]}"
         done
         cargo xtask image picture --out "$work/cat.jpg"
     )

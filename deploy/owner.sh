@@ -28,14 +28,15 @@ usage: owner.sh [OPTION]...
        certificate is made: a name that an existing one lacks is refused
     -p <file> the policy that identifies the broker (TOML), for hardware
     -w <file> the policy that identifies the workload (TOML), for hardware
+    -e <file> the tables of the measured configuration that pin ONNX Runtime (TOML): it runs the models
     -s simulate the TEE, which protects nothing
     -h usage help
 END
 }
 
-directory=$root/deploy/owner binaries='' model=resnet50 simulation='' broker_policy='' workload_policy=''
+directory=$root/deploy/owner binaries='' model=resnet50 simulation='' broker_policy='' workload_policy='' engine_tables=''
 names=(localhost tf-demo-svc 127.0.0.1) further_names=()
-while getopts 'd:b:m:n:p:w:sh' option; do
+while getopts 'd:b:m:n:p:w:e:sh' option; do
     case $option in
         d) directory=$OPTARG ;;
         b) binaries=$OPTARG ;;
@@ -43,6 +44,7 @@ while getopts 'd:b:m:n:p:w:sh' option; do
         n) further_names+=("$OPTARG") ;;
         p) broker_policy=$OPTARG ;;
         w) workload_policy=$OPTARG ;;
+        e) engine_tables=$OPTARG ;;
         s) simulation=yes ;;
         h)
             usage
@@ -189,6 +191,8 @@ policy() {
 
 # The flags of the reference, and the host's own (docs/measured-configuration.md).
 workload() {
+    local engine_argument=''
+    [[ -z $engine_tables ]] || engine_argument=$'    "--engine=onnxruntime",\n'
     cat <<END
 format = "adytum workload v1"
 
@@ -197,13 +201,16 @@ required_arguments = [
     "--model_name={name}",
     "--model_base_path={path}",
     "--ssl_config_file=/etc/tf_ssl.cfg",
-]
+$engine_argument]
 arguments = [
     "--port={number}",
     "--health_port={number}",
     "--drain_delay={number}",
     "--max_connection_age={number}",
 ]
+END
+    [[ -z $engine_tables ]] || printf '\n%s\n' "$(<"$engine_tables")"
+    cat <<END
 
 [broker]
 genesis = "$genesis"

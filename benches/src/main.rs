@@ -12,7 +12,7 @@ mod wire;
 
 use std::{fs, path::PathBuf};
 
-use adytum_tests::stage::Stage;
+use adytum_tests::deployment::Deployment;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
@@ -84,16 +84,16 @@ async fn main() -> Result<()> {
         }
         let place = directory.path().join(group);
         fs::create_dir(&place)?;
-        let mut stage = Stage::start(&place, &binaries).await?;
-        let mut broker = stage.found_broker("broker").await?;
+        let mut deployment = Deployment::start(&place, &binaries).await?;
+        let mut broker = deployment.create_broker("broker").await?;
         let onnx = onnx.canonicalize().with_context(|| format!("{}", onnx.display()))?;
-        let site = Site::prepare(&stage, &broker, model, &onnx).await?;
+        let site = Site::prepare(&deployment, &broker, model, &onnx).await?;
         match group {
             "small" => small(&mut report, &site).await?,
             _ => resnet50(&mut report, &site, &onnx).await?,
         }
         broker.stop().await;
-        stage.stop().await;
+        deployment.stop().await;
     }
     report.print();
     report.write(&arguments.report)?;

@@ -15,9 +15,9 @@ use adytum_api::tensorflow::{
     tensor_shape_proto::Dim,
 };
 use adytum_tests::{
-    owner::{self, Provisioned},
+    deployment::{Broker, Deployment, Replica, ReplicaConfiguration},
+    owner::{self, ProvisionedModel},
     process::Process,
-    stage::{Broker, Replica, ReplicaConfiguration, Stage},
 };
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -39,10 +39,10 @@ const DIGIT: [usize; 4] = [1, 8, 8, 1];
 
 /// A broker and what it takes to start replicas of one model.
 pub(crate) struct Site<'a> {
-    stage: &'a Stage,
+    deployment: &'a Deployment,
     broker: &'a Broker,
     configuration: ReplicaConfiguration,
-    provisioned: Provisioned,
+    provisioned: ProvisionedModel,
     binary: PathBuf,
     model: &'static str,
     models: PathBuf,
@@ -51,21 +51,21 @@ pub(crate) struct Site<'a> {
 impl<'a> Site<'a> {
     /// Provisions the broker for this model and seals it.
     pub(crate) async fn prepare(
-        stage: &'a Stage,
+        deployment: &'a Deployment,
         broker: &'a Broker,
         model: &'static str,
         onnx: &Path,
     ) -> Result<Self> {
-        let configuration = stage.configure_replica(model, broker).await?;
-        let provisioned = owner::provision(stage, broker, model, &configuration.identity).await?;
-        let models = stage.directory().join("models").join(model);
-        owner::seal(stage, broker, onnx, model, 1, &provisioned.recipient, &models).await?;
+        let configuration = deployment.configure_replica(model, broker).await?;
+        let provisioned = owner::provision(deployment, broker, model, &configuration.identity).await?;
+        let models = deployment.directory().join("models").join(model);
+        owner::seal(deployment, broker, onnx, model, 1, &provisioned.recipient, &models).await?;
         Ok(Self {
-            stage,
+            deployment,
             broker,
             configuration,
             provisioned,
-            binary: stage.binary("adytum-serving"),
+            binary: deployment.binary("adytum-serving"),
             model,
             models,
         })
@@ -73,7 +73,7 @@ impl<'a> Site<'a> {
 
     /// Starts a replica; gives its port.
     pub(crate) async fn replica(&self) -> Result<(Process, u16)> {
-        self.stage
+        self.deployment
             .start_replica(
                 &format!("replica-{}", self.model),
                 &Replica {
@@ -186,7 +186,7 @@ fn plain_load(onnx: &Path) -> Result<Duration> {
 pub(crate) async fn small(report: &mut Report, site: &Site<'_>) -> Result<()> {
     let (mut replica, port) = site.replica().await?;
     let (certificate, body) = (site.certificate()?, request("digits", "image", &DIGIT));
-    let (mut echo_server, echo_port, echo_certificate) = start_echo(site.stage).await?;
+    let (mut echo_server, echo_port, echo_certificate) = start_echo(site.deployment).await?;
     let (mut served, mut echoed) = (Vec::new(), Vec::new());
     let (mut predict, mut echo) = (Vec::new(), Vec::new());
     for _ in 0..4 {
@@ -212,14 +212,15 @@ pub(crate) async fn small(report: &mut Report, site: &Site<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn start_echo(stage: &Stage) -> Result<(Process, u16, String)> {
+async fn start_echo(deployment: &Deployment) -> Result<(Process, u16, String)> {
     let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).context("echo's certificate")?;
-    let (certificate, private) = (stage.directory().join("echo.crt"), stage.directory().join("echo.key"));
+    let (certificate, private) =
+        (deployment.directory().join("echo.crt"), deployment.directory().join("echo.key"));
     fs::write(&certificate, key.cert.pem())?;
     fs::write(&private, key.signing_key.serialize_pem())?;
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("echo-server").arg(&certificate).arg(&private);
-    let mut process = Process::start("echo", command, stage.directory()).await?;
+    let mut process = Process::start("echo", command, deployment.directory()).await?;
     let port = process.wait_for("echo listening on ", START).await?;
     Ok((process, port.parse()?, key.cert.pem()))
 }

@@ -11,9 +11,10 @@ use std::{
 };
 
 use adytum_tests::{
-    build, owner,
+    build,
+    deployment::{Broker, Deployment, Replica, tampered_copy},
+    owner,
     process::Process,
-    stage::{Broker, Replica, Stage, tampered_copy},
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -66,7 +67,7 @@ fn exit_status(signal: SignalKind) -> u8 {
 /// Everything that runs. It is ended however the demo ends.
 #[derive(Default)]
 struct Cast {
-    stage: Option<Stage>,
+    deployment: Option<Deployment>,
     broker: Option<Broker>,
     impostor: Option<Broker>,
     replicas: Vec<Process>,
@@ -80,8 +81,8 @@ impl Cast {
         for broker in [&mut self.broker, &mut self.impostor].into_iter().flatten() {
             broker.stop().await;
         }
-        if let Some(stage) = &mut self.stage {
-            stage.stop().await;
+        if let Some(deployment) = &mut self.deployment {
+            deployment.stop().await;
         }
     }
 }
@@ -136,22 +137,22 @@ async fn show(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
     println!("Adytum on one machine. The TEE is simulated: it protects nothing. The cryptography is real.\n");
     let digits = root.join("examples/digits");
 
-    let stage = &*cast.stage.insert(Stage::start(directory, binaries).await?);
-    step("a software TEE platform", &format!("root CA, PCK chain and a PCCS at {}", stage.pccs_url()));
+    let deployment = &*cast.deployment.insert(Deployment::start(directory, binaries).await?);
+    step("a software TEE platform", &format!("root CA, PCK chain and a PCCS at {}", deployment.pccs_url()));
 
     // The owner's side.
-    let broker = &*cast.broker.insert(stage.found_broker("broker").await?);
+    let broker = &*cast.broker.insert(deployment.create_broker("broker").await?);
     step("an owner creates a broker", &format!("genesis {}", short(broker.genesis_digest())));
     step("the broker runs in the TEE", &format!("Server listening on {}", broker.address()));
-    let verified = stage.run_adytum(stage.verification_of(broker, broker.address())).await?;
+    let verified = deployment.run_adytum(deployment.verification_of(broker, broker.address())).await?;
     step("the owner's tool verified it", verified.lines().next().unwrap_or_default().trim());
 
-    let configuration = stage.configure_replica("replica", broker).await?;
+    let configuration = deployment.configure_replica("replica", broker).await?;
     step(
         "the replica is measured before it runs",
         &format!("workload identity {}", short(&configuration.identity)),
     );
-    let provisioned = owner::provision(stage, broker, "digits", &configuration.identity).await?;
+    let provisioned = owner::provision(deployment, broker, "digits", &configuration.identity).await?;
     step(
         "signed manifest and secrets given to the broker",
         "ssl_config and model_key, for the workload \"digits\" only",
@@ -159,11 +160,11 @@ async fn show(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
 
     let models = directory.join("models/digits");
     let onnx = digits.join("model.onnx");
-    owner::seal(stage, broker, &onnx, "digits", 1, &provisioned.recipient, &models).await?;
+    owner::seal(deployment, broker, &onnx, "digits", 1, &provisioned.recipient, &models).await?;
     step("the model is sealed", &format!("{}; only the TEE can open it", models.join("1").display()));
 
     // A genuine replica.
-    let serving = stage.binary("adytum-serving");
+    let serving = deployment.binary("adytum-serving");
     let genuine = Replica {
         binary: &serving,
         configuration: &configuration.path,
@@ -172,44 +173,44 @@ async fn show(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
         models: &models,
     };
     let began = Instant::now();
-    let (process, port) = stage.start_replica("replica-1", &genuine).await?;
+    let (process, port) = deployment.start_replica("replica-1", &genuine).await?;
     cast.replicas.push(process);
     step(
         "a replica verified the broker, proved itself, unlocked the model and serves",
         &format!("localhost:{port}, {} ms after its start", began.elapsed().as_millis()),
     );
     let crt = provisioned.server_crt;
-    classify(stage, &digits, &crt, port).await?;
+    classify(deployment, &digits, &crt, port).await?;
 
     // Two that must get nothing.
     let tampered = directory.join("adytum-serving-tampered");
     tampered_copy(&serving, &tampered)?;
     let mut process =
-        stage.spawn_replica("replica-tampered", &Replica { binary: &tampered, ..genuine }).await?;
+        deployment.spawn_replica("replica-tampered", &Replica { binary: &tampered, ..genuine }).await?;
     let reason = refusal(&mut process).await?;
     refused("a tampered replica (one byte of its binary changed) is refused by the broker", &reason);
 
-    let impostor = &*cast.impostor.insert(stage.found_broker("impostor").await?);
+    let impostor = &*cast.impostor.insert(deployment.create_broker("impostor").await?);
     let misled = Replica { broker: impostor.address(), ..genuine };
-    let mut process = stage.spawn_replica("replica-misled", &misled).await?;
+    let mut process = deployment.spawn_replica("replica-misled", &misled).await?;
     let reason = refusal(&mut process).await?;
     refused("a genuine broker that another owner created is refused by the replica", &reason);
 
     // More replicas.
     let mut ports = vec![port];
     for name in ["replica-2", "replica-3"] {
-        let (process, port) = stage.start_replica(name, &genuine).await?;
+        let (process, port) = deployment.start_replica(name, &genuine).await?;
         cast.replicas.push(process);
         ports.push(port);
     }
     step("replicas 2 and 3 serve", &format!("localhost:{}, localhost:{}", ports[1], ports[2]));
-    benchmark(stage, &digits, &crt, &ports).await?;
+    benchmark(deployment, &digits, &crt, &ports).await?;
 
     if keep {
         println!("\nIt all keeps running. Files are in {}. Try:", directory.display());
         println!(
             "  {} predict --server=localhost:{port} --crt {} --model digits --image {}",
-            stage.binary("adytum").display(),
+            deployment.binary("adytum").display(),
             crt.display(),
             sample_images(&digits)?[0].display()
         );
@@ -223,12 +224,12 @@ struct Prediction {
     probability: f64,
 }
 
-async fn classify(stage: &Stage, digits: &Path, crt: &Path, port: u16) -> Result<()> {
+async fn classify(deployment: &Deployment, digits: &Path, crt: &Path, port: u16) -> Result<()> {
     println!("  handwritten digits that the model has never seen:");
     let images = sample_images(digits)?;
     let mut right = 0;
     for image in &images {
-        let answer = stage
+        let answer = deployment
             .run_adytum([
                 "predict".to_owned(),
                 format!("--server=localhost:{port}"),
@@ -285,10 +286,10 @@ async fn refusal(process: &mut Process) -> Result<String> {
     Ok(last.split_once("ERROR ").map_or(last, |(_, words)| words).trim().to_owned())
 }
 
-async fn benchmark(stage: &Stage, digits: &Path, crt: &Path, ports: &[u16]) -> Result<()> {
+async fn benchmark(deployment: &Deployment, digits: &Path, crt: &Path, ports: &[u16]) -> Result<()> {
     let image = sample_images(digits)?.swap_remove(0);
-    let one = bench(stage, &image, crt, &ports[..1]).await?;
-    let three = bench(stage, &image, crt, ports).await?;
+    let one = bench(deployment, &image, crt, &ports[..1]).await?;
+    let three = bench(deployment, &image, crt, ports).await?;
     step(
         "a short benchmark, 4 clients a replica",
         &format!("1 replica {one:.0} predictions a second, 3 replicas {three:.0} (on the same cores)"),
@@ -302,10 +303,10 @@ struct Summary {
     tps: f64,
 }
 
-async fn bench(stage: &Stage, image: &Path, crt: &Path, ports: &[u16]) -> Result<f64> {
+async fn bench(deployment: &Deployment, image: &Path, crt: &Path, ports: &[u16]) -> Result<f64> {
     let mut running = Vec::new();
     for port in ports {
-        let command = stage.adytum([
+        let command = deployment.adytum([
             "bench".to_owned(),
             format!("--server=localhost:{port}"),
             format!("--crt={}", crt.display()),

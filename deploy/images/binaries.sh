@@ -51,12 +51,12 @@ build_binaries() {
     done
 }
 
-# write_sbom PACKAGE OUT [simulation]
+# write_sbom PACKAGE OUT SIMULATION [OPTION...]: SIMULATION may be empty.
 write_sbom() {
     local features=() triple
     triple=$(rustc -vV | sed -n 's/^host: //p')
     [[ -z ${3:-} || $1 == adytum-sim ]] || features=(--feature simulation)
     cargo xtask image sbom --package "$1" "${features[@]}" --target "$triple" --out "$2" \
         --linked "rust-std=$(rustc -V | cut -d' ' -f2)=MIT OR Apache-2.0" \
-        --linked "glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)=LGPL-2.1-or-later"
+        --linked "glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)=LGPL-2.1-or-later" "${@:4}"
 }

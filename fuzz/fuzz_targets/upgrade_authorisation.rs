@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let key = OwnerPublicKey([1; 32]);
-    let genesis = Genesis::found([key], 1).expect("one owner found a broker");
+    let genesis = Genesis::create([key], 1).expect("one owner found a broker");
     let owners = Owners::new([key], 1).expect("one owner is enough");
     if let Ok(signed) = SignedAuthorisation::from_file(text) {
         let file = signed.to_file().expect("what was read prints");

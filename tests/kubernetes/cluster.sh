@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Kubernetes cluster for tests: one that is told, kind's, or one node of our
+# A Kubernetes cluster for tests: one that a variable names, kind's, or one node of our
 # own. See README.md.
 # shellcheck source-path=SCRIPTDIR
 set -euo pipefail

@@ -7,8 +7,8 @@
 set -euo pipefail
 
 found() {
-    # Programs of a cluster, of this one or of another. What has ended and waits
-    # for this machine's first process to take note is none.
+    # Programs of a cluster, of this one or of another. A process that has
+    # ended, and waits for this machine's first process to take note, is none.
     ps -eo stat=,comm= | awk '$1 !~ /^Z/ && $2 ~ /^(containerd|etcd|kube|pause|coredns|runc|nsenter|unshare)/ { print $2 }' |
         sort | uniq -c | sed 's/^/process /' || true
     awk '{ print "mount", $5, $9 }' /proc/self/mountinfo | sort

@@ -60,7 +60,8 @@ by_name() { [[ $(fetch "$service/ask?url=http://smoke.smoke.svc.cluster.local/na
 by_short_name() { [[ $(fetch "$service/ask?url=http://smoke/name") == smoke-* ]]; }
 from_this_machine() { [[ $(smoke fetch "http://$ADYTUM_NODE_ADDRESS:31001/name") == smoke-* ]]; }
 api_from_pod() {
-    # The certificate is the cluster's own: to be told so is to have reached it.
+    # The certificate is the cluster's own, so a complaint about it shows that the server
+    # was reached.
     [[ $(fetch "$service/ask?url=https://kubernetes.default.svc/" 2>&1) == *certificate* ]]
 }
 

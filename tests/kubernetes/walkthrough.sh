@@ -77,7 +77,7 @@ for part in "${parts[@]}"; do
 done
 
 work=$(mktemp -d)
-# The output of everything that runs beside, and the names of what to end.
+# The output of everything that runs in the background, and the names of what to end.
 beside=()
 end() {
     local process

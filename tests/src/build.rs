@@ -1,4 +1,4 @@
-//! Cargo builds what a stage runs, in the profile of the program that asks: then
+//! Cargo builds what a deployment runs, in the profile of the program that asks: then
 //! both share what they depend on.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
 
-use crate::stage::BINARIES;
+use crate::deployment::BINARIES;
 
 /// The checkout in which `cargo run` started this program. A target directory may
 /// be shared by many, so the place where it was compiled says nothing.

@@ -15,7 +15,7 @@ use std::{
 use aho_corasick::AhoCorasick;
 use anyhow::{Context, Result};
 
-pub use self::archive::{Searched, search_archive, search_directory};
+pub use self::archive::{SearchedArchive, search_archive, search_directory};
 
 /// Secrets to look for.
 #[derive(Default)]

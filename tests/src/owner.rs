@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use adytum_testkit::manifest::{Manifest, simulated_policy};
 use anyhow::Result;
 
-use crate::stage::{Broker, Stage, word_with};
+use crate::deployment::{Broker, Deployment, word_with};
 
 /// What an owner gave out for one workload that serves one model.
-pub struct Provisioned {
+pub struct ProvisionedModel {
     pub server_crt: PathBuf,
     /// Whom models are sealed to.
     pub recipient: String,
@@ -18,13 +19,18 @@ pub struct Provisioned {
 
 /// Signs and applies a manifest that lets the workload of this identity have
 /// `ssl_config` and `model_key` and load `model`, and uploads both.
-pub async fn provision(stage: &Stage, broker: &Broker, model: &str, identity: &str) -> Result<Provisioned> {
+pub async fn provision(
+    deployment: &Deployment,
+    broker: &Broker,
+    model: &str,
+    identity: &str,
+) -> Result<ProvisionedModel> {
     let file = |name: &str| broker.directory().join(name);
     let text = |path: &Path| path.display().to_string();
     let model_key = file("model.key");
-    let printed = stage.run_adytum(["model-key", "new", "--out", &text(&model_key)]).await?;
+    let printed = deployment.run_adytum(["model-key", "new", "--out", &text(&model_key)]).await?;
     let recipient = word_with(&printed, "age1")?;
-    apply_manifest(stage, broker, &manifest(stage, broker, model, identity, 1, 1)?).await?;
+    apply_manifest(deployment, broker, &manifest(deployment, broker, model, identity, 1, 1)?).await?;
 
     let ssl_config = file("ssl.cfg");
     let server_crt = file("server.crt");
@@ -38,17 +44,17 @@ pub async fn provision(stage: &Stage, broker: &Broker, model: &str, identity: &s
         "--out",
         &text(&ssl_config),
     ];
-    stage.run_adytum(new).await?;
-    put_secret(stage, broker, "ssl_config", &ssl_config).await?;
-    put_secret(stage, broker, "model_key", &model_key).await?;
+    deployment.run_adytum(new).await?;
+    put_secret(deployment, broker, "ssl_config", &ssl_config).await?;
+    put_secret(deployment, broker, "model_key", &model_key).await?;
     // The broker has them now; nobody else needs them.
     fs::remove_file(ssl_config)?;
     fs::remove_file(model_key)?;
-    Ok(Provisioned { server_crt, recipient })
+    Ok(ProvisionedModel { server_crt, recipient })
 }
 
 /// Signs a manifest and applies it.
-pub async fn apply_manifest(stage: &Stage, broker: &Broker, text: &str) -> Result<()> {
+pub async fn apply_manifest(deployment: &Deployment, broker: &Broker, text: &str) -> Result<()> {
     let path = broker.directory().join("manifest.toml");
     fs::write(&path, text)?;
     let path = path.display().to_string();
@@ -57,22 +63,24 @@ pub async fn apply_manifest(stage: &Stage, broker: &Broker, text: &str) -> Resul
     if Path::new(&signatures).exists() {
         fs::remove_file(&signatures)?;
     }
-    stage.run_adytum(["manifest", "sign", &path, "--owner", &owner]).await?;
-    stage.run_adytum(stage.with_broker(broker, &["manifest", "apply", &path, "--owner", &owner])).await?;
+    deployment.run_adytum(["manifest", "sign", &path, "--owner", &owner]).await?;
+    deployment
+        .run_adytum(deployment.with_broker(broker, &["manifest", "apply", &path, "--owner", &owner]))
+        .await?;
     Ok(())
 }
 
 /// Uploads a secret from a file.
-pub async fn put_secret(stage: &Stage, broker: &Broker, name: &str, file: &Path) -> Result<()> {
+pub async fn put_secret(deployment: &Deployment, broker: &Broker, name: &str, file: &Path) -> Result<()> {
     let (file, owner) = (file.display().to_string(), broker.owner_key().display().to_string());
     let words = ["secret", "put", name, "--from-file", &file, "--owner", &owner];
-    stage.run_adytum(stage.with_broker(broker, &words)).await?;
+    deployment.run_adytum(deployment.with_broker(broker, &words)).await?;
     Ok(())
 }
 
 /// Seals an ONNX model into `models/VERSION`.
 pub async fn seal(
-    stage: &Stage,
+    deployment: &Deployment,
     broker: &Broker,
     onnx: &Path,
     model: &str,
@@ -80,7 +88,7 @@ pub async fn seal(
     recipient: &str,
     models: &Path,
 ) -> Result<()> {
-    stage
+    deployment
         .run_adytum([
             "seal".to_owned(),
             onnx.display().to_string(),
@@ -96,54 +104,19 @@ pub async fn seal(
 
 /// A manifest in which one workload has two secrets and may load one model.
 pub fn manifest(
-    stage: &Stage,
+    deployment: &Deployment,
     broker: &Broker,
     model: &str,
     identity: &str,
     version: u64,
     minimum_model_version: u64,
 ) -> Result<String> {
-    let root = fs::read_to_string(stage.root_certificate())?;
-    Ok(format!(
-        r#"format = "adytum manifest v1"
-genesis = "{genesis}"
-version = {version}
-
-[trust]
-vendors = ["simulation"]
-simulation_roots = ["""
-{root}"""]
-
-[recovery]
-threshold = 1
-recipients = ["{recovery}"]
-
-[[workload]]
-name = "{model}"
-models = ["{model}"]
-
-[workload.policy]
-vendors = ["simulation"]
-tee = ["sgx"]
-identity = ["{identity}"]
-
-[[secret]]
-name = "ssl_config"
-kind = "opaque"
-workloads = ["{model}"]
-
-[[secret]]
-name = "model_key"
-kind = "age-identity"
-workloads = ["{model}"]
-
-[[model]]
-name = "{model}"
-signers = ["{owner}"]
-minimum_version = {minimum_model_version}
-"#,
-        genesis = broker.genesis_digest(),
-        owner = broker.owner(),
-        recovery = broker.recovery(),
-    ))
+    let root = fs::read_to_string(deployment.root_certificate())?;
+    Ok(Manifest::simulation(broker.genesis_digest(), version, &[root])
+        .recoverable_by(broker.recovery())
+        .workload(model, &simulated_policy(identity), &[model])
+        .secret("ssl_config", "opaque", &[model])
+        .secret("model_key", "age-identity", &[model])
+        .model(model, broker.owner(), minimum_model_version)
+        .text())
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use adytum_tests::{
+    deployment::built_binaries,
     process::{Process, run, run_refused},
-    stage::built_binaries,
 };
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
@@ -108,16 +108,16 @@ async fn the_usage_is_the_examples() -> Result<()> {
 }
 
 /// What an owner's tools made, and the programs.
-struct Site {
+struct Fixture {
     directory: tempfile::TempDir,
     binaries: PathBuf,
 }
 
-impl Site {
+impl Fixture {
     async fn prepare() -> Result<Self> {
-        let site = Self { directory: tempfile::tempdir()?, binaries: built_binaries().await? };
-        site.run_owner().await?;
-        Ok(site)
+        let fixture = Self { directory: tempfile::tempdir()?, binaries: built_binaries().await? };
+        fixture.run_owner().await?;
+        Ok(fixture)
     }
 
     async fn run_owner(&self) -> Result<String> {
@@ -152,48 +152,49 @@ impl Site {
 
 #[tokio::test]
 async fn what_an_owner_prepares_is_what_the_yaml_starts() -> Result<()> {
-    let site = Site::prepare().await?;
-    let mut sim = site.command("adytum-sim");
-    sim.arg("--platform").arg(site.owner("private/platform")).arg("127.0.0.1:0");
-    let (mut sim, platform) = site.start("sim", sim, "Simulated TEE platform listening on ").await?;
+    let fixture = Fixture::prepare().await?;
+    let mut sim = fixture.command("adytum-sim");
+    sim.arg("--platform").arg(fixture.owner("private/platform")).arg("127.0.0.1:0");
+    let (mut sim, platform) = fixture.start("sim", sim, "Simulated TEE platform listening on ").await?;
     let url = format!("http://{platform}");
 
-    let mut broker = site.command("adytum-broker");
-    let state = site.directory.path().join("state").display().to_string();
+    let mut broker = fixture.command("adytum-broker");
+    let state = fixture.directory.path().join("state").display().to_string();
     let mut words = changed(
         arguments(&yaml("occlum_init_ra_server.yaml")?),
         &[("--state-directory", &state), ("--health-listen", "127.0.0.1:0")],
     )?;
     ensure!(words.pop().as_deref() == Some("0.0.0.0:5000"), "{words:?}");
-    broker.arg("--genesis").arg(site.owner("public/genesis.toml")).args(words).arg("127.0.0.1:0");
+    broker.arg("--genesis").arg(fixture.owner("public/genesis.toml")).args(words).arg("127.0.0.1:0");
     broker.env("ADYTUM_TEE", format!("simulation={url}")).env("PCCS_URL", &url);
-    let (mut broker, address) = site.start("broker", broker, "Server listening on ").await?;
+    let (mut broker, address) = fixture.start("broker", broker, "Server listening on ").await?;
 
-    let said = run(site.provision(&address)).await?;
+    let said = run(fixture.provision(&address)).await?;
     ensure!(
         said.contains("manifest version 1 is in force") && said.contains("model_key: version 1"),
         "{said}"
     );
 
-    let models = site.owner("models/resnet").display().to_string();
+    let models = fixture.owner("models/resnet").display().to_string();
     let words = changed(
         arguments(&yaml("occlum_tf_demo.yaml")?),
         &[("--model_base_path", &models), ("--port", "0"), ("--health_port", "0"), ("--drain_delay", "0")],
     )?;
-    let mut serving = site.command("adytum-serving");
-    serving.args(words).arg("--configuration").arg(site.owner("public/workload.toml"));
+    let mut serving = fixture.command("adytum-serving");
+    serving.args(words).arg("--configuration").arg(fixture.owner("public/workload.toml"));
     serving.env("ADYTUM_TEE", format!("simulation={url}")).env("PCCS_URL", &url);
     serving.env("OCCLUM_INIT_RA_KMS_SERVER", &address);
-    let (mut serving, rest) = site.start("serving", serving, "Running gRPC ModelServer at 0.0.0.0:").await?;
+    let (mut serving, rest) =
+        fixture.start("serving", serving, "Running gRPC ModelServer at 0.0.0.0:").await?;
     let port = rest.split_whitespace().next().unwrap_or_default();
 
     // As the client's image does it: by the name of Occlum's script.
-    let python = site.directory.path().join("python3");
-    std::os::unix::fs::symlink(site.binaries.join("adytum"), &python)?;
+    let python = fixture.directory.path().join("python3");
+    std::os::unix::fs::symlink(fixture.binaries.join("adytum"), &python)?;
     let image = root().join("examples/digits/images/digit-7-0870.png");
     let mut client = Command::new(&python);
     client.env_clear().arg("resnet_client_grpc.py").arg(format!("--server=localhost:{port}"));
-    client.arg("--crt").arg(site.owner("public/server.crt")).arg("--image").arg(image);
+    client.arg("--crt").arg(fixture.owner("public/server.crt")).arg("--image").arg(image);
     let answer = run(client).await?;
     ensure!(answer.starts_with("Prediction class:  7\nProbability:  "), "{answer}");
     let mut client = Command::new(&python);
@@ -208,7 +209,7 @@ async fn what_an_owner_prepares_is_what_the_yaml_starts() -> Result<()> {
 
 #[tokio::test]
 async fn an_owners_directory_keeps_what_it_has() -> Result<()> {
-    let site = Site::prepare().await?;
+    let fixture = Fixture::prepare().await?;
     let names = [
         "private/owner.pem",
         "private/secrets/model_key",
@@ -219,16 +220,16 @@ async fn an_owners_directory_keeps_what_it_has() -> Result<()> {
         "models/resnet/123/model.onnx.age",
         "models/digits/1/model.onnx.age",
     ];
-    let read = || names.map(|name| fs::read(site.owner(name)));
+    let read = || names.map(|name| fs::read(fixture.owner(name)));
     let before = read();
-    site.run_owner().await?;
+    fixture.run_owner().await?;
     for ((name, before), after) in names.iter().zip(before).zip(read()) {
         ensure!(before? == after?, "{name} has changed");
     }
     // More in the manifest is a manifest of a higher version.
-    fs::write(site.owner("manifest-more.toml"), "[restart]\nunplanned = \"serve\"\n")?;
-    site.run_owner().await?;
-    let manifest = fs::read_to_string(site.owner("public/manifest.toml"))?;
+    fs::write(fixture.owner("manifest-more.toml"), "[restart]\nunplanned = \"serve\"\n")?;
+    fixture.run_owner().await?;
+    let manifest = fs::read_to_string(fixture.owner("public/manifest.toml"))?;
     ensure!(manifest.contains("\nversion = 2\n") && manifest.contains("unplanned = \"serve\""), "{manifest}");
     Ok(())
 }
@@ -238,8 +239,8 @@ async fn an_owners_directory_keeps_what_it_has() -> Result<()> {
 /// guessed, and not taken from a simulation.
 #[tokio::test]
 async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing() -> Result<()> {
-    let site = Site::prepare().await?;
-    let policy = site.directory.path().join("policy.toml");
+    let fixture = Fixture::prepare().await?;
+    let policy = fixture.directory.path().join("policy.toml");
     fs::write(
         &policy,
         format!(
@@ -250,13 +251,13 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
     )?;
     let prepared = async |options: &[&str]| {
         let mut command = Command::new(root().join("deploy/owner.sh"));
-        command.args(["-m", "digits"]).arg("-d").arg(site.owner("")).arg("-b").arg(&site.binaries);
+        command.args(["-m", "digits"]).arg("-d").arg(fixture.owner("")).arg("-b").arg(&fixture.binaries);
         for option in options {
             command.arg(option).arg(&policy);
         }
         run(command).await
     };
-    let there = |file: &str| site.owner("public").join(file).exists();
+    let there = |file: &str| fixture.owner("public").join(file).exists();
 
     let said = prepared(&[]).await?;
     ensure!(said.contains("not identified yet: -p FILE"), "{said}");
@@ -265,22 +266,22 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
 
     let said = prepared(&["-p"]).await?;
     ensure!(said.contains("not made yet: -w FILE") && said.contains(&"a1".repeat(48)), "{said}");
-    let workload = fs::read_to_string(site.owner("public/workload.toml"))?;
+    let workload = fs::read_to_string(fixture.owner("public/workload.toml"))?;
     ensure!(workload.contains("vendors = [\"amd\"]") && !workload.contains("simulation"), "{workload}");
     ensure!(!there("manifest.toml.sig"));
 
     let said = prepared(&["-p", "-w"]).await?;
     ensure!(said.contains("version 2"), "it follows the simulation's: {said}");
-    let manifest = fs::read_to_string(site.owner("public/manifest.toml"))?;
+    let manifest = fs::read_to_string(fixture.owner("public/manifest.toml"))?;
     ensure!(manifest.contains("[trust]\nvendors = [\"amd\"]\n") && there("manifest.toml.sig"), "{manifest}");
-    let mut check = site.command("adytum");
-    check.args(["manifest", "check"]).arg(site.owner("public/manifest.toml"));
+    let mut check = fixture.command("adytum");
+    check.args(["manifest", "check"]).arg(fixture.owner("public/manifest.toml"));
     run(check).await?;
 
     // A policy that is none is refused when it is used.
     fs::write(&policy, "tee = [\"snp\"]\n")?;
     let mut command = Command::new(root().join("deploy/owner.sh"));
-    command.args(["-m", "digits"]).arg("-d").arg(site.owner("")).arg("-b").arg(&site.binaries);
+    command.args(["-m", "digits"]).arg("-d").arg(fixture.owner("")).arg("-b").arg(&fixture.binaries);
     command.arg("-p").arg(&policy);
     let refusal = run_refused(command).await?;
     ensure!(refusal.contains("missing field `vendors`"), "{refusal}");

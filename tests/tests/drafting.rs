@@ -4,8 +4,8 @@
 use std::{fs, path::Path, time::Duration};
 
 use adytum_tests::{
+    deployment::{Deployment, Replica, built_binaries, word_with},
     owner,
-    stage::{Replica, Stage, built_binaries, word_with},
 };
 use anyhow::{Result, ensure};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -15,11 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_waits_is_named_by_what_it_shows() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let stage = Stage::start(directory.path(), &built_binaries().await?).await?;
-    let mut broker = stage.found_broker("broker").await?;
-    let configuration = stage.configure_replica("replica", &broker).await?;
+    let deployment = Deployment::start(directory.path(), &built_binaries().await?).await?;
+    let mut broker = deployment.create_broker("broker").await?;
+    let configuration = deployment.configure_replica("replica", &broker).await?;
     let models = directory.path().join("models");
-    let binary = stage.binary("adytum-serving");
+    let binary = deployment.binary("adytum-serving");
     let replica = Replica {
         binary: &binary,
         configuration: &configuration.path,
@@ -28,7 +28,7 @@ async fn a_replica_that_waits_is_named_by_what_it_shows() -> Result<()> {
         models: &models,
     };
     let flags = ["--evidence-listen=127.0.0.1:0"];
-    let mut waiting = stage.spawn_replica_with("replica", &replica, &flags).await?;
+    let mut waiting = deployment.spawn_replica_with("replica", &replica, &flags).await?;
     let port = waiting.wait_for("showing evidence to every peer that asks", PATIENCE).await?;
     let address = word_with(&port.replace("address=", ""), "127.0.0.1:")?;
     // The broker trusts nobody yet, which is no reason to end.
@@ -38,9 +38,9 @@ async fn a_replica_that_waits_is_named_by_what_it_shows() -> Result<()> {
     TcpStream::connect(&address).await?.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
 
     let path = |name: &str| directory.path().join(name).display().to_string();
-    let (genesis, root) = (broker.genesis().display().to_string(), stage.root_certificate());
+    let (genesis, root) = (broker.genesis().display().to_string(), deployment.root_certificate());
     let key = broker.directory().join("model.key");
-    let printed = stage.run_adytum(["model-key", "new", "--out", &key.display().to_string()]).await?;
+    let printed = deployment.run_adytum(["model-key", "new", "--out", &key.display().to_string()]).await?;
     let recipient = word_with(&printed, "age1")?;
     let draft = [
         "manifest",
@@ -60,39 +60,39 @@ async fn a_replica_that_waits_is_named_by_what_it_shows() -> Result<()> {
         "--replica",
         &address,
         "--collateral",
-        stage.pccs_url(),
+        deployment.pccs_url(),
     ];
     // A simulated platform that nobody named shows nothing that counts.
-    let refused = stage.run_adytum(draft).await.unwrap_err().to_string();
+    let refused = deployment.run_adytum(draft).await.unwrap_err().to_string();
     ensure!(refused.contains("untrusted"), "{refused}");
     let (root, out) = (root.display().to_string(), path("drafted.toml"));
     let draft = draft.iter().copied().chain(["--trust-simulation", &root, "--out", &out]);
-    stage.run_adytum(draft).await?;
+    deployment.run_adytum(draft).await?;
     let text = fs::read_to_string(&out)?;
     ensure!(text.contains(&configuration.identity), "{text}");
 
-    let explain = ["manifest", "explain", &out, "--replica", &address, "--collateral", stage.pccs_url()];
-    let said = stage.run_adytum(explain).await?;
+    let explain = ["manifest", "explain", &out, "--replica", &address, "--collateral", deployment.pccs_url()];
+    let said = deployment.run_adytum(explain).await?;
     ensure!(said.contains("is        workload digits") && said.contains("granted   model_key"), "{said}");
-    let trusted = ["--trust-simulation", &root, "--collateral", stage.pccs_url()];
+    let trusted = ["--trust-simulation", &root, "--collateral", deployment.pccs_url()];
     let said =
-        stage.run_adytum(["evidence", "show", "--replica", &address].into_iter().chain(trusted)).await?;
+        deployment.run_adytum(["evidence", "show", "--replica", &address].into_iter().chain(trusted)).await?;
     ensure!(said.contains(&configuration.identity), "{said}");
 
     // With that manifest and its secrets the replica that waits serves.
-    owner::apply_manifest(&stage, &broker, &text).await?;
+    owner::apply_manifest(&deployment, &broker, &text).await?;
     let (ssl, crt) = (path("ssl.cfg"), path("server.crt"));
-    stage.run_adytum(["ssl-config", "new", "--host", "localhost", "--crt", &crt, "--out", &ssl]).await?;
-    owner::put_secret(&stage, &broker, "ssl_config", Path::new(&ssl)).await?;
+    deployment.run_adytum(["ssl-config", "new", "--host", "localhost", "--crt", &crt, "--out", &ssl]).await?;
+    owner::put_secret(&deployment, &broker, "ssl_config", Path::new(&ssl)).await?;
     let digits = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits/model.onnx");
-    owner::seal(&stage, &broker, &digits, "digits", 1, &recipient, &models).await?;
-    owner::put_secret(&stage, &broker, "model_key", &key).await?;
+    owner::seal(&deployment, &broker, &digits, "digits", 1, &recipient, &models).await?;
+    owner::put_secret(&deployment, &broker, "model_key", &key).await?;
     waiting.wait_for("Running gRPC ModelServer at 0.0.0.0:", PATIENCE).await?;
     // It shows the same as long as it serves.
-    stage.run_adytum(explain).await?;
+    deployment.run_adytum(explain).await?;
     waiting.stop().await;
     // And then nobody does.
-    let gone = stage.run_adytum(explain).await.unwrap_err().to_string();
+    let gone = deployment.run_adytum(explain).await.unwrap_err().to_string();
     ensure!(gone.contains(&address), "{gone}");
     broker.stop().await;
     Ok(())

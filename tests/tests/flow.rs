@@ -8,11 +8,12 @@ use std::{
 };
 
 use adytum_tests::{
-    owner::{self, Provisioned},
-    process::{Process, run_refused},
-    stage::{
-        Broker, Replica, ReplicaConfiguration, Stage, built_binaries, copy_tree, tampered_copy, word_with,
+    deployment::{
+        Broker, Deployment, Replica, ReplicaConfiguration, built_binaries, copy_tree, tampered_copy,
+        word_with,
     },
+    owner::{self, ProvisionedModel},
+    process::{Process, run_refused},
 };
 use anyhow::{Result, ensure};
 
@@ -24,26 +25,26 @@ fn digits() -> PathBuf {
 }
 
 /// A provisioned broker and a sealed model.
-struct Site {
+struct Fixture {
     _directory: tempfile::TempDir,
-    stage: Stage,
+    deployment: Deployment,
     broker: Broker,
     configuration: ReplicaConfiguration,
-    provisioned: Provisioned,
+    provisioned: ProvisionedModel,
     models: PathBuf,
 }
 
-impl Site {
+impl Fixture {
     async fn prepare() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let stage = Stage::start(directory.path(), &built_binaries().await?).await?;
-        let broker = stage.found_broker("broker").await?;
-        let configuration = stage.configure_replica("replica", &broker).await?;
-        let provisioned = owner::provision(&stage, &broker, "digits", &configuration.identity).await?;
+        let deployment = Deployment::start(directory.path(), &built_binaries().await?).await?;
+        let broker = deployment.create_broker("broker").await?;
+        let configuration = deployment.configure_replica("replica", &broker).await?;
+        let provisioned = owner::provision(&deployment, &broker, "digits", &configuration.identity).await?;
         let models = directory.path().join("models");
         let onnx = digits().join("model.onnx");
-        owner::seal(&stage, &broker, &onnx, "digits", 3, &provisioned.recipient, &models).await?;
-        Ok(Self { _directory: directory, stage, broker, configuration, provisioned, models })
+        owner::seal(&deployment, &broker, &onnx, "digits", 3, &provisioned.recipient, &models).await?;
+        Ok(Self { _directory: directory, deployment, broker, configuration, provisioned, models })
     }
 
     fn replica<'a>(&'a self, binary: &'a Path) -> Replica<'a> {
@@ -58,7 +59,7 @@ impl Site {
 
     async fn predict(&self, port: u16, image: &str) -> Result<serde_json::Value> {
         let printed = self
-            .stage
+            .deployment
             .run_adytum([
                 "predict".to_owned(),
                 format!("--server=localhost:{port}"),
@@ -76,7 +77,7 @@ impl Site {
             replica.stop().await;
         }
         self.broker.stop().await;
-        self.stage.stop().await;
+        self.deployment.stop().await;
     }
 }
 
@@ -91,9 +92,9 @@ async fn refused(mut process: Process) -> Result<String> {
 
 #[tokio::test]
 async fn an_admitted_replica_serves_the_sealed_model() -> Result<()> {
-    let site = Site::prepare().await?;
-    let binary = site.stage.binary("adytum-serving");
-    let (replica, port) = site.stage.start_replica("replica", &site.replica(&binary)).await?;
+    let fixture = Fixture::prepare().await?;
+    let binary = fixture.deployment.binary("adytum-serving");
+    let (replica, port) = fixture.deployment.start_replica("replica", &fixture.replica(&binary)).await?;
     let mut images: Vec<_> = fs::read_dir(digits().join("images"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".png"))
@@ -102,131 +103,143 @@ async fn an_admitted_replica_serves_the_sealed_model() -> Result<()> {
     ensure!(images.len() >= 10, "{images:?}");
     let mut right = 0;
     for image in &images {
-        let answer = site.predict(port, image).await?;
+        let answer = fixture.predict(port, image).await?;
         right += usize::from(answer["class"].as_str() == image.split('-').nth(1));
     }
     ensure!(right * 10 >= images.len() * 9, "{right} of {} right", images.len());
-    site.stop([replica]).await;
+    fixture.stop([replica]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_replica_with_one_changed_byte_is_refused_and_told_why() -> Result<()> {
-    let site = Site::prepare().await?;
-    let tampered = site.stage.directory().join("tampered");
-    tampered_copy(&site.stage.binary("adytum-serving"), &tampered)?;
-    let output = refused(site.stage.spawn_replica("replica", &site.replica(&tampered)).await?).await?;
+    let fixture = Fixture::prepare().await?;
+    let tampered = fixture.deployment.directory().join("tampered");
+    tampered_copy(&fixture.deployment.binary("adytum-serving"), &tampered)?;
+    let output =
+        refused(fixture.deployment.spawn_replica("replica", &fixture.replica(&tampered)).await?).await?;
     ensure!(output.contains("policy-refused") && output.contains("identity (wanted"), "{output}");
-    ensure!(output.contains(&site.configuration.identity), "{output}");
-    site.stop([]).await;
+    ensure!(output.contains(&fixture.configuration.identity), "{output}");
+    fixture.stop([]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_replica_with_another_configuration_is_refused() -> Result<()> {
-    let site = Site::prepare().await?;
-    let changed = site.stage.directory().join("changed.toml");
-    let text = fs::read_to_string(&site.configuration.path)?;
+    let fixture = Fixture::prepare().await?;
+    let changed = fixture.deployment.directory().join("changed.toml");
+    let text = fs::read_to_string(&fixture.configuration.path)?;
     fs::write(&changed, format!("allow_plain_models = true\n{text}"))?;
-    let binary = site.stage.binary("adytum-serving");
-    let replica = Replica { configuration: &changed, ..site.replica(&binary) };
-    let output = refused(site.stage.spawn_replica("replica", &replica).await?).await?;
+    let binary = fixture.deployment.binary("adytum-serving");
+    let replica = Replica { configuration: &changed, ..fixture.replica(&binary) };
+    let output = refused(fixture.deployment.spawn_replica("replica", &replica).await?).await?;
     ensure!(output.contains("policy-refused") && output.contains("identity (wanted"), "{output}");
-    site.stop([]).await;
+    fixture.stop([]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_genuine_broker_of_another_genesis_is_refused_by_replica_and_owner() -> Result<()> {
-    let site = Site::prepare().await?;
-    let mut impostor = site.stage.found_broker("impostor").await?;
-    let binary = site.stage.binary("adytum-serving");
-    let replica = Replica { broker: impostor.address(), ..site.replica(&binary) };
-    let output = refused(site.stage.spawn_replica("replica", &replica).await?).await?;
+    let fixture = Fixture::prepare().await?;
+    let mut impostor = fixture.deployment.create_broker("impostor").await?;
+    let binary = fixture.deployment.binary("adytum-serving");
+    let replica = Replica { broker: impostor.address(), ..fixture.replica(&binary) };
+    let output = refused(fixture.deployment.spawn_replica("replica", &replica).await?).await?;
     ensure!(output.contains("genesis-mismatch"), "{output}");
 
     // The owner's tool, led to the impostor's address.
-    let arguments = site.stage.verification_of(&site.broker, impostor.address());
-    let output = run_refused(site.stage.adytum(arguments)).await?;
+    let arguments = fixture.deployment.verification_of(&fixture.broker, impostor.address());
+    let output = run_refused(fixture.deployment.adytum(arguments)).await?;
     ensure!(output.contains("genesis-mismatch"), "{output}");
     impostor.stop().await;
-    site.stop([]).await;
+    fixture.stop([]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn models_that_the_host_made_are_refused() -> Result<()> {
-    let site = Site::prepare().await?;
-    let binary = site.stage.binary("adytum-serving");
+    let fixture = Fixture::prepare().await?;
+    let binary = fixture.deployment.binary("adytum-serving");
 
     // Sealed by the host to the right recipient, with a higher number.
-    let mut host = site.stage.found_broker("host").await?;
-    let models = site.stage.directory().join("host-sealed");
+    let mut host = fixture.deployment.create_broker("host").await?;
+    let models = fixture.deployment.directory().join("host-sealed");
     let onnx = digits().join("model.onnx");
-    owner::seal(&site.stage, &host, &onnx, "digits", 9, &site.provisioned.recipient, &models).await?;
-    let replica = Replica { models: &models, ..site.replica(&binary) };
-    let output = refused(site.stage.spawn_replica("host-sealed", &replica).await?).await?;
+    owner::seal(&fixture.deployment, &host, &onnx, "digits", 9, &fixture.provisioned.recipient, &models)
+        .await?;
+    let replica = Replica { models: &models, ..fixture.replica(&binary) };
+    let output = refused(fixture.deployment.spawn_replica("host-sealed", &replica).await?).await?;
     ensure!(output.contains("not genuine") && output.contains("is none of the 1 in signers"), "{output}");
     ensure!(output.contains(host.owner()), "{output}");
     host.stop().await;
 
     // Plain, with a higher number, next to the genuine one: the genuine one is
     // served, and the log names the other.
-    let models = site.stage.directory().join("with-plain");
-    copy_tree(&site.models, &models)?;
+    let models = fixture.deployment.directory().join("with-plain");
+    copy_tree(&fixture.models, &models)?;
     fs::create_dir(models.join("99"))?;
     fs::copy(&onnx, models.join("99/model.onnx"))?;
-    let replica = Replica { models: &models, ..site.replica(&binary) };
-    let (process, port) = site.stage.start_replica("with-plain", &replica).await?;
+    let replica = Replica { models: &models, ..fixture.replica(&binary) };
+    let (process, port) = fixture.deployment.start_replica("with-plain", &replica).await?;
     let image = "digit-0";
     let image = fs::read_dir(digits().join("images"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .find(|name| name.starts_with(image))
         .unwrap_or_default();
-    site.predict(port, &image).await?;
+    fixture.predict(port, &image).await?;
     let log = fs::read_to_string(process.log())?;
     ensure!(log.contains("99"), "{log}");
 
     // An older genuine version below the floor.
-    let floor = owner::manifest(&site.stage, &site.broker, "digits", &site.configuration.identity, 2, 4)?;
-    owner::apply_manifest(&site.stage, &site.broker, &floor).await?;
-    let output = refused(site.stage.spawn_replica("below-floor", &site.replica(&binary)).await?).await?;
+    let floor = owner::manifest(
+        &fixture.deployment,
+        &fixture.broker,
+        "digits",
+        &fixture.configuration.identity,
+        2,
+        4,
+    )?;
+    owner::apply_manifest(&fixture.deployment, &fixture.broker, &floor).await?;
+    let output =
+        refused(fixture.deployment.spawn_replica("below-floor", &fixture.replica(&binary)).await?).await?;
     ensure!(output.contains('3') && output.contains('4'), "{output}");
-    site.stop([process]).await;
+    fixture.stop([process]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn the_owner_of_another_broker_can_change_nothing() -> Result<()> {
-    let site = Site::prepare().await?;
-    let printed = site.stage.run_adytum(["owner", "new", "--out", "stranger.pem"]).await?;
+    let fixture = Fixture::prepare().await?;
+    let printed = fixture.deployment.run_adytum(["owner", "new", "--out", "stranger.pem"]).await?;
     word_with(&printed, "ed25519:")?;
-    let secret = site.stage.directory().join("secret");
+    let secret = fixture.deployment.directory().join("secret");
     fs::write(&secret, "overwritten")?;
     let (secret, stranger) = (secret.display().to_string(), "stranger.pem");
     let words = ["secret", "put", "ssl_config", "--from-file", &secret, "--owner", stranger];
-    let output = run_refused(site.stage.adytum(site.stage.with_broker(&site.broker, &words))).await?;
+    let output =
+        run_refused(fixture.deployment.adytum(fixture.deployment.with_broker(&fixture.broker, &words)))
+            .await?;
     ensure!(output.contains("owner"), "{output}");
-    site.stop([]).await;
+    fixture.stop([]).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn no_log_holds_a_secret() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let stage = Stage::start(directory.path(), &built_binaries().await?).await?;
-    let broker = stage.found_broker("broker").await?;
-    let configuration = stage.configure_replica("replica", &broker).await?;
-    let provisioned = owner::provision(&stage, &broker, "digits", &configuration.identity).await?;
+    let deployment = Deployment::start(directory.path(), &built_binaries().await?).await?;
+    let broker = deployment.create_broker("broker").await?;
+    let configuration = deployment.configure_replica("replica", &broker).await?;
+    let provisioned = owner::provision(&deployment, &broker, "digits", &configuration.identity).await?;
     // Replace the key by one whose text this test knows.
     let key = directory.path().join("known.key");
-    let printed = stage.run_adytum(["model-key", "new", "--out", &key.display().to_string()]).await?;
+    let printed = deployment.run_adytum(["model-key", "new", "--out", &key.display().to_string()]).await?;
     let recipient = word_with(&printed, "age1")?;
     ensure!(recipient != provisioned.recipient, "two keys are equal");
-    owner::put_secret(&stage, &broker, "model_key", &key).await?;
+    owner::put_secret(&deployment, &broker, "model_key", &key).await?;
     let models = directory.path().join("models");
-    owner::seal(&stage, &broker, &digits().join("model.onnx"), "digits", 1, &recipient, &models).await?;
-    let binary = stage.binary("adytum-serving");
+    owner::seal(&deployment, &broker, &digits().join("model.onnx"), "digits", 1, &recipient, &models).await?;
+    let binary = deployment.binary("adytum-serving");
     let replica = Replica {
         binary: &binary,
         configuration: &configuration.path,
@@ -234,14 +247,14 @@ async fn no_log_holds_a_secret() -> Result<()> {
         model: "digits",
         models: &models,
     };
-    let (process, _) = stage.start_replica("replica", &replica).await?;
+    let (process, _) = deployment.start_replica("replica", &replica).await?;
     let secret = fs::read_to_string(&key)?;
     let secret = word_with(&secret, "AGE-SECRET-KEY-")?;
-    let site = (stage, broker, process);
-    let (mut stage, mut broker, mut process) = site;
+    let fixture = (deployment, broker, process);
+    let (mut deployment, mut broker, mut process) = fixture;
     process.stop().await;
     broker.stop().await;
-    stage.stop().await;
+    deployment.stop().await;
     let mut logs = 0;
     for entry in fs::read_dir(directory.path())? {
         let path = entry?.path();

@@ -8,14 +8,14 @@ use std::{
 };
 
 use adytum_tests::{
+    deployment::{Deployment, Replica, built_binaries, word_with},
     owner,
-    stage::{Replica, Stage, built_binaries, word_with},
 };
 use anyhow::{Context, Result, ensure};
 
 /// All that a command prints.
-async fn output(stage: &Stage, words: &[&str]) -> Result<String> {
-    let mut command = stage.adytum(words.iter().copied());
+async fn output(deployment: &Deployment, words: &[&str]) -> Result<String> {
+    let mut command = deployment.adytum(words.iter().copied());
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
     let printed = [output.stdout, output.stderr].concat();
     let printed = String::from_utf8_lossy(&printed).into_owned();
@@ -116,15 +116,15 @@ fn secrets_are_found_in_every_form() {
 #[tokio::test]
 async fn no_output_of_a_whole_run_has_a_secret() -> Result<()> {
     let directory = tempfile::tempdir()?;
-    let mut stage = Stage::start(directory.path(), &built_binaries().await?).await?;
-    stage.set_log_filter("trace");
-    let mut broker = stage.found_broker("broker").await?;
-    let configuration = stage.configure_replica("replica", &broker).await?;
+    let mut deployment = Deployment::start(directory.path(), &built_binaries().await?).await?;
+    deployment.set_log_filter("trace");
+    let mut broker = deployment.create_broker("broker").await?;
+    let configuration = deployment.configure_replica("replica", &broker).await?;
     let path = |name: &str| directory.path().join(name);
     let text = |path: &Path| path.display().to_string();
     let mut printed = String::new();
     let mut run = async |words: &[&str]| -> Result<String> {
-        let said = output(&stage, words).await?;
+        let said = output(&deployment, words).await?;
         printed.push_str(&said);
         Ok(said)
     };
@@ -136,10 +136,10 @@ async fn no_output_of_a_whole_run_has_a_secret() -> Result<()> {
     let crt = text(&path("server.crt"));
     run(&["ssl-config", "new", "--host", "localhost", "--crt", &crt, "--out", &ssl_config]).await?;
     let manifest = text(&path("manifest.toml"));
-    fs::write(&manifest, owner::manifest(&stage, &broker, "digits", &configuration.identity, 1, 1)?)?;
+    fs::write(&manifest, owner::manifest(&deployment, &broker, "digits", &configuration.identity, 1, 1)?)?;
     let owner = text(&broker.owner_key());
     run(&["manifest", "sign", &manifest, "--owner", &owner]).await?;
-    let with_broker = |words: &[&str]| stage.with_broker(&broker, words);
+    let with_broker = |words: &[&str]| deployment.with_broker(&broker, words);
     for words in [
         with_broker(&["manifest", "apply", &manifest, "--owner", &owner]),
         with_broker(&["secret", "put", "ssl_config", "--from-file", &ssl_config, "--owner", &owner]),
@@ -163,7 +163,7 @@ async fn no_output_of_a_whole_run_has_a_secret() -> Result<()> {
     run(&seal.iter().map(String::as_str).collect::<Vec<_>>()).await?;
 
     // What a replica and a client do; then all end.
-    let binary = stage.binary("adytum-serving");
+    let binary = deployment.binary("adytum-serving");
     let replica = Replica {
         binary: &binary,
         configuration: &configuration.path,
@@ -171,7 +171,7 @@ async fn no_output_of_a_whole_run_has_a_secret() -> Result<()> {
         model: "digits",
         models: &models,
     };
-    let (mut serving, port) = stage.start_replica("replica", &replica).await?;
+    let (mut serving, port) = deployment.start_replica("replica", &replica).await?;
     let image = fs::read_dir(digits.join("images"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "png"))
@@ -186,7 +186,7 @@ async fn no_output_of_a_whole_run_has_a_secret() -> Result<()> {
     run(&predict.iter().map(String::as_str).collect::<Vec<_>>()).await?;
     serving.stop().await;
     broker.stop().await;
-    stage.stop().await;
+    deployment.stop().await;
 
     let mut secrets = key_lines("the owner's key", &fs::read_to_string(&owner)?);
     ensure!(!secrets.is_empty(), "an owner's key is a PEM");

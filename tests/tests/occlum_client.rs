@@ -7,9 +7,9 @@ use std::{
 };
 
 use adytum_tests::{
+    deployment::{Deployment, Replica, built_binaries},
     owner,
     process::run,
-    stage::{Replica, Stage, built_binaries},
 };
 use anyhow::{Result, ensure};
 use tokio::process::Command;
@@ -42,13 +42,13 @@ async fn the_occlum_client_and_benchmark_get_their_answers() -> Result<()> {
     generate.args(["model", "resnet50", "--out"]).arg(&onnx);
     run(generate).await?;
 
-    let mut stage = Stage::start(directory.path(), &binaries).await?;
-    let mut broker = stage.found_broker("broker").await?;
-    let configuration = stage.configure_replica("replica", &broker).await?;
-    let provisioned = owner::provision(&stage, &broker, "resnet", &configuration.identity).await?;
+    let mut deployment = Deployment::start(directory.path(), &binaries).await?;
+    let mut broker = deployment.create_broker("broker").await?;
+    let configuration = deployment.configure_replica("replica", &broker).await?;
+    let provisioned = owner::provision(&deployment, &broker, "resnet", &configuration.identity).await?;
     let models = directory.path().join("models");
-    owner::seal(&stage, &broker, &onnx, "resnet", 123, &provisioned.recipient, &models).await?;
-    let binary = stage.binary("adytum-serving");
+    owner::seal(&deployment, &broker, &onnx, "resnet", 123, &provisioned.recipient, &models).await?;
+    let binary = deployment.binary("adytum-serving");
     let replica = Replica {
         binary: &binary,
         configuration: &configuration.path,
@@ -56,7 +56,7 @@ async fn the_occlum_client_and_benchmark_get_their_answers() -> Result<()> {
         model: "resnet",
         models: &models,
     };
-    let (mut process, port) = stage.start_replica("replica", &replica).await?;
+    let (mut process, port) = deployment.start_replica("replica", &replica).await?;
 
     let image = fs::read_dir(here().join("../examples/digits/images"))?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -84,7 +84,7 @@ async fn the_occlum_client_and_benchmark_get_their_answers() -> Result<()> {
     ensure!(printed.contains("summary: cnum 2, e2e time(s) "), "{printed}");
 
     // Ours says the same.
-    let ours = stage
+    let ours = deployment
         .run_adytum([
             "predict".to_owned(),
             format!("--server=localhost:{port}"),
@@ -97,6 +97,6 @@ async fn the_occlum_client_and_benchmark_get_their_answers() -> Result<()> {
     ensure!(ours.contains("Prediction class: ") && ours.contains("Probability: "), "{ours}");
     process.stop().await;
     broker.stop().await;
-    stage.stop().await;
+    deployment.stop().await;
     Ok(())
 }

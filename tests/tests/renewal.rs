@@ -13,9 +13,9 @@ use std::{
 };
 
 use adytum_tests::{
+    deployment::{Broker, Deployment, Replica, built_binaries, word_with},
     owner,
     process::Process,
-    stage::{Broker, Replica, Stage, built_binaries, word_with},
 };
 use anyhow::{Context, Result, ensure};
 
@@ -26,35 +26,40 @@ fn digits() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/digits")
 }
 
-struct Site {
+struct Fixture {
     _directory: tempfile::TempDir,
-    stage: Arc<Stage>,
+    deployment: Arc<Deployment>,
     broker: Broker,
     replica: Process,
     port: u16,
     authority: PathBuf,
 }
 
-impl Site {
+impl Fixture {
     /// A replica that serves with a certificate that the broker issued, as a secret of
     /// this kind.
     async fn start(kind: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let stage = Stage::start(directory.path(), &built_binaries().await?).await?;
-        let broker = stage.found_broker("broker").await?;
-        let configuration = stage.configure_replica("replica", &broker).await?;
+        let deployment = Deployment::start(directory.path(), &built_binaries().await?).await?;
+        let broker = deployment.create_broker("broker").await?;
+        let configuration = deployment.configure_replica("replica", &broker).await?;
         let key = broker.directory().join("model.key");
-        let printed = stage.run_adytum(["model-key", "new", "--out", &key.display().to_string()]).await?;
+        let printed =
+            deployment.run_adytum(["model-key", "new", "--out", &key.display().to_string()]).await?;
         let recipient = word_with(&printed, "age1")?;
-        owner::apply_manifest(&stage, &broker, &manifest(&stage, &broker, &configuration.identity, kind)?)
-            .await?;
-        owner::put_secret(&stage, &broker, "model_key", &key).await?;
+        owner::apply_manifest(
+            &deployment,
+            &broker,
+            &manifest(&deployment, &broker, &configuration.identity, kind)?,
+        )
+        .await?;
+        owner::put_secret(&deployment, &broker, "model_key", &key).await?;
         let models = directory.path().join("models");
         let onnx = digits().join("model.onnx");
-        owner::seal(&stage, &broker, &onnx, "digits", 1, &recipient, &models).await?;
+        owner::seal(&deployment, &broker, &onnx, "digits", 1, &recipient, &models).await?;
         let authority = directory.path().join("server.crt");
-        fs::write(&authority, stage.certificate_authority(&broker).await?)?;
-        let binary = stage.binary("adytum-serving");
+        fs::write(&authority, deployment.certificate_authority(&broker).await?)?;
+        let binary = deployment.binary("adytum-serving");
         let replica = Replica {
             binary: &binary,
             configuration: &configuration.path,
@@ -62,12 +67,16 @@ impl Site {
             model: "digits",
             models: &models,
         };
-        let (replica, port) = stage.start_replica("replica", &replica).await?;
-        Ok(Self { _directory: directory, stage: Arc::new(stage), broker, replica, port, authority })
+        let (replica, port) = deployment.start_replica("replica", &replica).await?;
+        Ok(Self { _directory: directory, deployment: Arc::new(deployment), broker, replica, port, authority })
     }
 
     fn prediction(&self) -> Prediction {
-        Prediction { stage: Arc::clone(&self.stage), port: self.port, authority: self.authority.clone() }
+        Prediction {
+            deployment: Arc::clone(&self.deployment),
+            port: self.port,
+            authority: self.authority.clone(),
+        }
     }
 
     async fn predict(&self) -> Result<()> {
@@ -77,7 +86,7 @@ impl Site {
     async fn order(&self, words: &[&str]) -> Result<()> {
         let owner = self.broker.owner_key().display().to_string();
         let words: Vec<&str> = words.iter().copied().chain(["--owner", &owner]).collect();
-        self.stage.run_adytum(self.stage.with_broker(&self.broker, &words)).await?;
+        self.deployment.run_adytum(self.deployment.with_broker(&self.broker, &words)).await?;
         Ok(())
     }
 
@@ -93,7 +102,7 @@ impl Site {
 
 /// What a client asks.
 struct Prediction {
-    stage: Arc<Stage>,
+    deployment: Arc<Deployment>,
     port: u16,
     authority: PathBuf,
 }
@@ -115,7 +124,7 @@ impl Prediction {
             format!("--crt={}", self.authority.display()),
             format!("--image={}", images.first().context("no image")?.display()),
         ];
-        self.stage.run_adytum(arguments).await?;
+        self.deployment.run_adytum(arguments).await?;
         Ok(())
     }
 }
@@ -133,8 +142,8 @@ async fn ask_all_the_time(
     Ok(())
 }
 
-fn manifest(stage: &Stage, broker: &Broker, identity: &str, kind: &str) -> Result<String> {
-    let text = owner::manifest(stage, broker, "digits", identity, 1, 1)?;
+fn manifest(deployment: &Deployment, broker: &Broker, identity: &str, kind: &str) -> Result<String> {
+    let text = owner::manifest(deployment, broker, "digits", identity, 1, 1)?;
     let opaque = "name = \"ssl_config\"\nkind = \"opaque\"\nworkloads = [\"digits\"]\n";
     ensure!(text.contains(opaque), "the manifest has changed: {text}");
     let issued = format!(
@@ -147,14 +156,15 @@ fn manifest(stage: &Stage, broker: &Broker, identity: &str, kind: &str) -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotated_certificate_reaches_the_replica_without_a_failed_request() -> Result<()> {
-    let mut site = Site::start("ssl-config").await?;
+    let mut fixture = Fixture::start("ssl-config").await?;
     // New connections all the time; each must show a certificate of the authority.
     let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    site.predict().await?;
-    let asking = tokio::spawn(ask_all_the_time(site.prediction(), Arc::clone(&stop), Arc::clone(&answered)));
+    fixture.predict().await?;
+    let asking =
+        tokio::spawn(ask_all_the_time(fixture.prediction(), Arc::clone(&stop), Arc::clone(&answered)));
     let rotated = Instant::now();
-    site.order(&["secret", "rotate", "ssl_config"]).await?;
-    site.replica.wait_for("new connections get the new certificate", PATIENCE).await?;
+    fixture.order(&["secret", "rotate", "ssl_config"]).await?;
+    fixture.replica.wait_for("new connections get the new certificate", PATIENCE).await?;
     // A third of ten seconds, and what an answer takes on a machine that is busy.
     ensure!(rotated.elapsed() < Duration::from_secs(10), "{:?}", rotated.elapsed());
     let before = answered.load(Ordering::SeqCst);
@@ -165,26 +175,26 @@ async fn a_rotated_certificate_reaches_the_replica_without_a_failed_request() ->
     }
     stop.store(true, Ordering::SeqCst);
     asking.await??;
-    site.replica.stop().await;
-    site.broker.stop().await;
+    fixture.replica.stop().await;
+    fixture.broker.stop().await;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_loses_a_secret_drains_and_ends() -> Result<()> {
-    let mut site = Site::start("tls-certificate").await?;
-    site.predict().await?;
-    site.order(&["secret", "rm", "model_key"]).await?;
-    site.ends(77, "lease-revoked").await?;
-    site.broker.stop().await;
+    let mut fixture = Fixture::start("tls-certificate").await?;
+    fixture.predict().await?;
+    fixture.order(&["secret", "rm", "model_key"]).await?;
+    fixture.ends(77, "lease-revoked").await?;
+    fixture.broker.stop().await;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_broker_it_serves_until_the_lease_is_over() -> Result<()> {
-    let mut site = Site::start("ssl-config").await?;
-    site.broker.stop().await;
-    site.replica.wait_for("the lease was not renewed", PATIENCE).await?;
-    site.predict().await?;
-    site.ends(69, "lease-expired").await
+    let mut fixture = Fixture::start("ssl-config").await?;
+    fixture.broker.stop().await;
+    fixture.replica.wait_for("the lease was not renewed", PATIENCE).await?;
+    fixture.predict().await?;
+    fixture.ends(69, "lease-expired").await
 }

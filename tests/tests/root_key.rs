@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
+use adytum_testkit::manifest::{Manifest, simulated_policy};
 use adytum_tests::{
+    deployment::{Broker, Deployment, built_binaries, copy_tree, hexadecimal_word, tampered_copy, word_with},
     owner::{apply_manifest, put_secret},
     process::{Process, run_refused},
-    stage::{Broker, Stage, built_binaries, copy_tree, hexadecimal_word, tampered_copy, word_with},
 };
 use anyhow::{Context, Result, bail, ensure};
 
@@ -20,51 +21,46 @@ const READY: &str = "Server listening on ";
 const HANDED: &str = "the root key was handed to the next broker";
 
 /// A broker on a platform, with a secret that 2 of 3 can recover.
-struct Site {
+struct Fixture {
     directory: tempfile::TempDir,
-    stage: Stage,
+    deployment: Deployment,
     broker: Broker,
     /// The root of the platform that the broker runs on.
     root: PathBuf,
     policy: PathBuf,
 }
 
-impl Site {
+impl Fixture {
     /// With a second platform in addition to the first: another machine.
-    async fn prepare() -> Result<(Self, Stage)> {
+    async fn prepare() -> Result<(Self, Deployment)> {
         let directory = tempfile::tempdir()?;
         let binaries = built_binaries().await?;
         let (here, there) = (directory.path().join("here"), directory.path().join("there"));
         fs::create_dir(&here)?;
         fs::create_dir(&there)?;
-        let stage = Stage::start(&here, &binaries).await?;
-        let other = Stage::start(&there, &binaries).await?;
-        let broker = stage.found_broker("broker").await?;
-        let roots = [stage.root_certificate(), other.root_certificate()];
+        let deployment = Deployment::start(&here, &binaries).await?;
+        let other = Deployment::start(&there, &binaries).await?;
+        let broker = deployment.create_broker("broker").await?;
+        let roots = [deployment.root_certificate(), other.root_certificate()];
         let policy = broker.policy();
-        let site = Self { directory, root: stage.root_certificate(), stage, broker, policy };
+        let fixture = Self { directory, root: deployment.root_certificate(), deployment, broker, policy };
         let mut recipients = Vec::new();
         for number in 0..3 {
-            let file = site.file(&format!("recovery{number}.key"));
-            let printed = site.stage.run_adytum(["recovery-key", "new", "--out", &file]).await?;
+            let file = fixture.file(&format!("recovery{number}.key"));
+            let printed = fixture.deployment.run_adytum(["recovery-key", "new", "--out", &file]).await?;
             recipients.push(format!("\"{}\"", word_with(&printed, "age1")?));
         }
-        let root = |path: &PathBuf| Ok(format!("\"\"\"\n{}\"\"\"", fs::read_to_string(path)?));
-        let manifest = format!(
-            "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 1\n\n[trust]\nvendors = [\"simulation\"]\n\
-             simulation_roots = [{}]\n\n[recovery]\nthreshold = 2\nrecipients = [{}]\n\n[[workload]]\nname = \"digits\"\n\
-             [workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{}\"]\n\n\
-             [[secret]]\nname = \"ssl_config\"\nkind = \"opaque\"\nworkloads = [\"digits\"]\n",
-            site.broker.genesis_digest(),
-            roots.iter().map(root).collect::<Result<Vec<_>>>()?.join(", "),
-            recipients.join(", "),
-            "1f".repeat(32),
-        );
-        apply_manifest(&site.stage, &site.broker, &manifest).await?;
-        let value = PathBuf::from(site.file("value"));
+        let roots = roots.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        let manifest = Manifest::simulation(fixture.broker.genesis_digest(), 1, &roots)
+            .table(format!("[recovery]\nthreshold = 2\nrecipients = [{}]\n", recipients.join(", ")))
+            .workload("digits", &simulated_policy("1f".repeat(32)), &[])
+            .secret("ssl_config", "opaque", &["digits"])
+            .text();
+        apply_manifest(&fixture.deployment, &fixture.broker, &manifest).await?;
+        let value = PathBuf::from(fixture.file("value"));
         fs::write(&value, "open sesame")?;
-        put_secret(&site.stage, &site.broker, "ssl_config", &value).await?;
-        Ok((site, other))
+        put_secret(&fixture.deployment, &fixture.broker, "ssl_config", &value).await?;
+        Ok((fixture, other))
     }
 
     fn file(&self, name: &str) -> String {
@@ -91,16 +87,16 @@ impl Site {
     }
 
     async fn run(&self, address: &str, words: &[&str]) -> Result<String> {
-        self.stage.run_adytum(self.at(address, words)).await
+        self.deployment.run_adytum(self.at(address, words)).await
     }
 
     async fn refused(&self, address: &str, words: &[&str]) -> Result<String> {
-        run_refused(self.stage.adytum(self.at(address, words))).await
+        run_refused(self.deployment.adytum(self.at(address, words))).await
     }
 
-    async fn stop(mut self, other: Option<Stage>) {
+    async fn stop(mut self, other: Option<Deployment>) {
         self.broker.stop().await;
-        self.stage.stop().await;
+        self.deployment.stop().await;
         if let Some(mut other) = other {
             other.stop().await;
         }
@@ -109,62 +105,62 @@ impl Site {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_machine_is_replaced_by_those_who_hold_shares() -> Result<()> {
-    let (mut site, other) = Site::prepare().await?;
-    let address = site.broker.address().to_owned();
-    let keys = [0, 1, 2].map(|number| site.file(&format!("recovery{number}.key")));
-    let made_on = site.root.display().to_string();
+    let (mut fixture, other) = Fixture::prepare().await?;
+    let address = fixture.broker.address().to_owned();
+    let keys = [0, 1, 2].map(|number| fixture.file(&format!("recovery{number}.key")));
+    let made_on = fixture.root.display().to_string();
     let recover = |key| ["broker", "recover", "--arranged-on", made_on.as_str(), "--recovery-key", key];
     // Each holder sees that his key opens a share, while all is well.
     for key in &keys {
-        let said = site.run(&address, &["broker", "recover", "--check", "--recovery-key", key]).await?;
+        let said = fixture.run(&address, &["broker", "recover", "--check", "--recovery-key", key]).await?;
         ensure!(said.contains("2 of 3"), "{said}");
     }
-    let early = site.refused(&address, &["broker", "recover", "--recovery-key", &keys[0]]).await?;
+    let early = fixture.refused(&address, &["broker", "recover", "--recovery-key", &keys[0]]).await?;
     ensure!(early.contains("has its root key"), "{early}");
-    site.broker.stop().await;
+    fixture.broker.stop().await;
 
     // Its disk in another machine.
-    other.start_broker(&mut site.broker).await?;
-    site.root = other.root_certificate();
-    let address = site.broker.address().to_owned();
-    let status = site.run(&address, &["broker", "status"]).await?;
+    other.start_broker(&mut fixture.broker).await?;
+    fixture.root = other.root_certificate();
+    let address = fixture.broker.address().to_owned();
+    let status = fixture.run(&address, &["broker", "status"]).await?;
     ensure!(status.contains("WAITS") && status.contains("0 of 2"), "{status}");
-    let list = ["secret", "list", "--owner", &site.owner()];
-    let refused = site.refused(&address, &list).await?;
+    let list = ["secret", "list", "--owner", &fixture.owner()];
+    let refused = fixture.refused(&address, &list).await?;
     ensure!(refused.contains("awaits recovery"), "{refused}");
-    let thief = site.file("thief.key");
-    site.stage.run_adytum(["recovery-key", "new", "--out", &thief]).await?;
-    let refused = site.refused(&address, &recover(&thief)).await?;
+    let thief = fixture.file("thief.key");
+    fixture.deployment.run_adytum(["recovery-key", "new", "--out", &thief]).await?;
+    let refused = fixture.refused(&address, &recover(&thief)).await?;
     ensure!(refused.contains("no share"), "{refused}");
     // Without trust in the platform that made the shares, none is sent.
-    let refused = site.refused(&address, &["broker", "recover", "--recovery-key", &keys[0]]).await?;
+    let refused = fixture.refused(&address, &["broker", "recover", "--recovery-key", &keys[0]]).await?;
     ensure!(refused.contains("made this arrangement for recovery is not valid"), "{refused}");
 
-    let said = site.run(&address, &recover(&keys[0])).await?;
+    let said = fixture.run(&address, &recover(&keys[0])).await?;
     ensure!(said.contains("1 of 2"), "{said}");
-    let status = site.run(&address, &["broker", "status", "--json"]).await?;
+    let status = fixture.run(&address, &["broker", "status", "--json"]).await?;
     let status: serde_json::Value = serde_json::from_str(status.trim())?;
     ensure!(status["broker"]["awaiting_recovery"] == true && status["broker"]["threshold"] == 2, "{status}");
-    let said = site.run(&address, &recover(&keys[2])).await?;
+    let said = fixture.run(&address, &recover(&keys[2])).await?;
     ensure!(said.contains("is recovered"), "{said}");
 
     // The same process goes on, and waits for an owner's word.
-    let status = eventually(async || site.run(&address, &["broker", "status"]).await).await?;
+    let status = eventually(async || fixture.run(&address, &["broker", "status"]).await).await?;
     ensure!(status.contains("manifest version  1") && status.contains("confirm"), "{status}");
-    site.run(&address, &["broker", "confirm", "--owner", &site.owner()]).await?;
-    let listed = site.run(&address, &list).await?;
+    fixture.run(&address, &["broker", "confirm", "--owner", &fixture.owner()]).await?;
+    let listed = fixture.run(&address, &list).await?;
     ensure!(listed.contains("ssl_config"), "{listed}");
     // The broker on this machine made new shares.
-    let said = site.run(&address, &["broker", "recover", "--check", "--recovery-key", &keys[1]]).await?;
+    let said = fixture.run(&address, &["broker", "recover", "--check", "--recovery-key", &keys[1]]).await?;
     ensure!(said.contains("2 of 3"), "{said}");
 
     // From now on it starts here by itself.
-    site.broker.stop().await;
-    other.start_broker(&mut site.broker).await?;
-    let address = site.broker.address().to_owned();
-    let listed = site.run(&address, &list).await?;
+    fixture.broker.stop().await;
+    other.start_broker(&mut fixture.broker).await?;
+    let address = fixture.broker.address().to_owned();
+    let listed = fixture.run(&address, &list).await?;
     ensure!(listed.contains("ssl_config"), "{listed}");
-    site.stop(Some(other)).await;
+    fixture.stop(Some(other)).await;
     Ok(())
 }
 
@@ -190,7 +186,7 @@ enum Standing {
 
 /// Two versions of the broker on one state directory.
 struct Upgrade {
-    site: Site,
+    fixture: Fixture,
     present: PathBuf,
     next: PathBuf,
     authorisation: String,
@@ -198,26 +194,26 @@ struct Upgrade {
 
 impl Upgrade {
     /// Authorised; nothing runs. The state is kept to begin with again.
-    async fn prepare() -> Result<(Self, Stage)> {
-        let (mut site, other) = Site::prepare().await?;
-        let present = site.stage.binary("adytum-broker");
-        let next = PathBuf::from(site.file("adytum-broker-next"));
+    async fn prepare() -> Result<(Self, Deployment)> {
+        let (mut fixture, other) = Fixture::prepare().await?;
+        let present = fixture.deployment.binary("adytum-broker");
+        let next = PathBuf::from(fixture.file("adytum-broker-next"));
         tampered_copy(&present, &next)?;
         let mut identities = Vec::new();
         for binary in [&present, &next] {
             let binary = binary.display().to_string();
-            let measured = site.stage.run_adytum(["measure", "--broker", &binary]).await?;
+            let measured = fixture.deployment.run_adytum(["measure", "--broker", &binary]).await?;
             identities.push(hexadecimal_word(&measured)?);
         }
         let policy = |identities: &[String]| {
             let identities = identities.join("\", \"");
             format!("vendors = [\"simulation\"]\ntee = [\"sgx\"]\nidentity = [\"{identities}\"]\n")
         };
-        fs::write(site.file("next.toml"), policy(&identities[1..]))?;
-        fs::write(site.file("both.toml"), policy(&identities))?;
-        let (next_policy, authorisation) = (site.file("next.toml"), site.file("upgrade.toml"));
-        let address = site.broker.address().to_owned();
-        let owner = site.owner();
+        fs::write(fixture.file("next.toml"), policy(&identities[1..]))?;
+        fs::write(fixture.file("both.toml"), policy(&identities))?;
+        let (next_policy, authorisation) = (fixture.file("next.toml"), fixture.file("upgrade.toml"));
+        let address = fixture.broker.address().to_owned();
+        let owner = fixture.owner();
         let words = [
             "broker",
             "authorise-upgrade",
@@ -228,21 +224,21 @@ impl Upgrade {
             "--owner",
             &owner,
         ];
-        let said = site.run(&address, &words).await?;
+        let said = fixture.run(&address, &words).await?;
         ensure!(said.contains("--take-over-from"), "{said}");
-        site.policy = PathBuf::from(site.file("both.toml"));
-        site.broker.stop().await;
-        copy_tree(&site.broker.state(), Path::new(&site.file("template")))?;
-        Ok((Self { site, present, next, authorisation }, other))
+        fixture.policy = PathBuf::from(fixture.file("both.toml"));
+        fixture.broker.stop().await;
+        copy_tree(&fixture.broker.state(), Path::new(&fixture.file("template")))?;
+        Ok((Self { fixture, present, next, authorisation }, other))
     }
 
     fn begin_again(&self) -> Result<()> {
-        fs::remove_dir_all(self.site.broker.state())?;
-        Ok(copy_tree(Path::new(&self.site.file("template")), &self.site.broker.state())?)
+        fs::remove_dir_all(self.fixture.broker.state())?;
+        Ok(copy_tree(Path::new(&self.fixture.file("template")), &self.fixture.broker.state())?)
     }
 
     async fn start(&self, binary: &Path) -> Result<(Process, String)> {
-        let mut process = self.site.stage.spawn_broker(&self.site.broker, binary, &[]).await?;
+        let mut process = self.fixture.deployment.spawn_broker(&self.fixture.broker, binary, &[]).await?;
         let address = process.wait_for(READY, START).await?;
         Ok((process, address))
     }
@@ -250,15 +246,15 @@ impl Upgrade {
     /// Starts the next version, which takes over; not awaited.
     async fn take_over(&self, from: &str) -> Result<Process> {
         let flags = ["--take-over-from", from, "--upgrade-authorisation", &self.authorisation];
-        self.site.stage.spawn_broker(&self.site.broker, &self.next, &flags).await
+        self.fixture.deployment.spawn_broker(&self.fixture.broker, &self.next, &flags).await
     }
 
     async fn standing_at(&self, address: &str) -> Result<Standing> {
-        let mut words = self.site.at(address, &["broker", "status", "--json"]);
+        let mut words = self.fixture.at(address, &["broker", "status", "--json"]);
         // Each round begins with an older state: that is the test's doing.
         let heads = words.iter().position(|word| word == "--heads").context("--heads")?;
-        words[heads + 1] = self.site.file(&format!("heads-{}.json", address.replace(':', "-")));
-        let status = self.site.stage.run_adytum(words).await?;
+        words[heads + 1] = self.fixture.file(&format!("heads-{}.json", address.replace(':', "-")));
+        let status = self.fixture.deployment.run_adytum(words).await?;
         let status: serde_json::Value = serde_json::from_str(status.trim())?;
         let broker = &status["broker"];
         Ok(match (broker["awaiting_recovery"].as_bool(), broker["fenced"].as_bool()) {
@@ -279,23 +275,23 @@ impl Upgrade {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_hands_the_key_over_and_fences_the_former_broker() -> Result<()> {
     let (upgrade, other) = Upgrade::prepare().await?;
-    let site = &upgrade.site;
+    let fixture = &upgrade.fixture;
     let (mut former, from) = upgrade.start(&upgrade.present).await?;
     let mut next = upgrade.take_over(&from).await?;
     let address = next.wait_for(READY, START).await?;
     ensure!(upgrade.standing_at(&from).await? == Standing::Fenced);
     ensure!(upgrade.standing_at(&address).await? == Standing::Open);
-    let list = ["secret", "list", "--owner", &site.owner()];
-    let listed = site.run(&address, &list).await?;
+    let list = ["secret", "list", "--owner", &fixture.owner()];
+    let listed = fixture.run(&address, &list).await?;
     ensure!(listed.contains("ssl_config"), "{listed}");
     // A client that has seen the next one's state takes no older one. Another one learns
     // of the handover.
-    let refused = site.refused(&from, &list).await?;
+    let refused = fixture.refused(&from, &list).await?;
     ensure!(refused.contains("rolled back"), "{refused}");
-    let mut unknowing = site.at(&from, &list);
+    let mut unknowing = fixture.at(&from, &list);
     let heads = unknowing.iter().position(|word| word == "--heads").context("--heads")?;
-    unknowing[heads + 1] = site.file("other-heads.json");
-    let refused = run_refused(site.stage.adytum(unknowing)).await?;
+    unknowing[heads + 1] = fixture.file("other-heads.json");
+    let refused = run_refused(fixture.deployment.adytum(unknowing)).await?;
     ensure!(refused.contains("handed its root key"), "{refused}");
     former.stop().await;
     next.stop().await;
@@ -306,7 +302,7 @@ async fn an_upgrade_hands_the_key_over_and_fences_the_former_broker() -> Result<
     let address = again.wait_for(READY, START).await?;
     ensure!(upgrade.standing_at(&address).await? == Standing::Open);
     again.stop().await;
-    upgrade.site.stop(Some(other)).await;
+    upgrade.fixture.stop(Some(other)).await;
     Ok(())
 }
 
@@ -361,7 +357,7 @@ async fn kill_9_in_the_middle_of_an_upgrade_leaves_exactly_one_broker_with_the_k
         }
     }
     println!("the former had it {} times, the next {}, neither yet {}", seen[0], seen[1], seen[2]);
-    upgrade.site.stop(Some(other)).await;
+    upgrade.fixture.stop(Some(other)).await;
     Ok(())
 }
 

@@ -27,6 +27,12 @@
 //! type. If several variants have one code, one of them explains it; the others say
 //! `See: Type::Variant`, apart from those in the same `match` arm.
 //!
+//! # Next steps of messages
+//!
+//! A program prints the next step of an error's code after the message, so a message
+//! with a code needs none. An error that is made in place (`bail!`, `anyhow!`,
+//! `ensure!`) has no code: its message must have an instruction.
+//!
 //! # Names
 //!
 //! Next steps and messages name only commands, flags, files, fields and
@@ -55,7 +61,13 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 pub(crate) use self::messages::messages;
-use self::{catalogue::Catalogue, commands::Programs, names::Names, scan::Scanned};
+use self::{
+    catalogue::Catalogue,
+    commands::Programs,
+    messages::{errors_in_place, has_next_step},
+    names::Names,
+    scan::Scanned,
+};
 use crate::{
     problem::{Place, Problem, print},
     sources::{self, ModuleTree, Workspace},
@@ -64,8 +76,8 @@ use crate::{
 /// The page for people.
 const PAGE: &str = "docs/codes.md";
 
-/// What `adytum explain` reads.
-const DATA: &str = "crates/cli/src/explain/codes.toml";
+/// The table that programs have built in.
+const TABLE: &str = "crates/codes/src/table.rs";
 
 /// Where the `.proto` files are.
 const MESSAGES: &str = "crates/api/proto";
@@ -103,13 +115,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     problems.extend(wrong_names(&crates, &sources, &names, &root));
 
     if arguments.write {
-        for (file, text) in [(PAGE, catalogue.page()), (DATA, catalogue.data()?)] {
+        for (file, text) in [(PAGE, catalogue.page()), (TABLE, catalogue.table())] {
             let path = root.join(file);
             fs::create_dir_all(path.parent().unwrap_or(&root))?;
             fs::write(&path, text).with_context(|| format!("write {file}"))?;
         }
     } else if arguments.crates.is_empty() {
-        for (file, text) in [(PAGE, catalogue.page()), (DATA, catalogue.data()?)] {
+        for (file, text) in [(PAGE, catalogue.page()), (TABLE, catalogue.table())] {
             if fs::read_to_string(root.join(file)).ok().as_deref() != Some(text.as_str()) {
                 let place = Place { file: file.into(), line: 1 };
                 let text = "not as the sources say; run cargo xtask codes --write".to_owned();
@@ -187,6 +199,14 @@ fn wrong_names(
     }
     for scanned in crates {
         for module in &scanned.tree.modules {
+            for message in errors_in_place(&module.items) {
+                if scanned.package != "testkit" && !has_next_step(&message.text) {
+                    let file = module.file.strip_prefix(root).unwrap_or(&module.file).to_owned();
+                    let place = Place { file, line: message.line };
+                    let text = format!("message {:?} has no next step; say what to do", message.text);
+                    problems.push(Problem { place, text });
+                }
+            }
             for message in messages(&module.items) {
                 for text in names.check(&message.text, &scanned.package) {
                     let file = module.file.strip_prefix(root).unwrap_or(&module.file).to_owned();

@@ -21,6 +21,10 @@
 //! Not seen: which method a call names (`x.method()`), for that takes types; what
 //! macros of other crates write. Left out: code that exists only in tests.
 //!
+//! # Tests
+//!
+//! Unit tests are in modules `tests`, and what prepares them is in modules `fixture`.
+//!
 //! # Layers
 //!
 //! Without circles, the folders of a crate have layers: each imports only from
@@ -30,6 +34,7 @@ mod graph;
 mod imports;
 mod names;
 mod paths;
+mod test_modules;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +48,7 @@ use self::{
 };
 use crate::{
     page::Section,
+    problem::print,
     sources::{self, ModuleTree, Workspace},
 };
 
@@ -87,6 +93,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         SECTION.write(&root, &house.layers)?;
     }
     print!("{}", house.layers);
+    let misplaced = test_modules::misplaced(&root)?;
+    print(&misplaced)?;
+    if !misplaced.is_empty() {
+        bail!("{} modules of tests are not where CONTRIBUTING.md puts them", misplaced.len());
+    }
     if count > 0 {
         bail!(
             "{count} circles of imports; move what both sides need into a module below both, or into their parent"

@@ -1,8 +1,8 @@
 //! `cargo xtask prose`: plain English wherever a person reads.
 //!
 //! It reads the pages (README and its neighbours, `docs/`), the comments of all
-//! Rust files (module heads and help texts are comments), and the messages of
-//! errors and logs. It finds:
+//! Rust files (module heads and help texts are comments), of shell scripts, Python, YAML,
+//! TOML and protobuf, and the messages of errors and logs. It finds:
 //! - words and turns that readers stumble over: the list in `rules.rs`;
 //! - in pages, sentences of more than 40 words, semicolons apart;
 //! - documentation of a field in three words or fewer, such as "Why.";
@@ -28,7 +28,7 @@ use anyhow::{Context, Result, bail};
 use self::{
     allowed::ALLOWED,
     rules::Rules,
-    text::{Sentence, is_markdown, of_comments, of_markdown, of_text},
+    text::{Sentence, is_markdown, of_comments, of_hash_comments, of_markdown, of_text},
 };
 use crate::{
     codes::messages,
@@ -41,6 +41,10 @@ const WORDS: usize = 40;
 
 /// Directories with Rust files.
 const DIRECTORIES: [&str; 6] = ["crates", "demo", "xtask", "tests", "benches", "fuzz"];
+
+/// Directories with scripts and configurations. The root's own files are read too.
+const HASH_DIRECTORIES: [&str; 10] =
+    ["crates", "demo", "xtask", "tests", "benches", "fuzz", "deploy", "examples", ".github", ".ci"];
 
 /// Pages that a program writes from what is checked elsewhere.
 const GENERATED: [&str; 1] = ["docs/codes.md"];
@@ -108,7 +112,13 @@ impl<'a> Checker<'a> {
                 self.check(&file, &sentence, Some(WORDS));
             }
         }
-        for file in self.rust_files()? {
+        for file in self.files_in(&HASH_DIRECTORIES, &is_hash_commented)? {
+            for sentence in of_hash_comments(&self.read(&file)?) {
+                self.check(&file, &sentence, None);
+            }
+        }
+        let is_slash_commented = |path: &Path| has_extension(path, &["rs", "proto"]);
+        for file in self.files_in(&DIRECTORIES, &is_slash_commented)? {
             for sentence in of_comments(&self.read(&file)?) {
                 self.check(&file, &sentence, None);
             }
@@ -196,16 +206,31 @@ impl<'a> Checker<'a> {
             .collect())
     }
 
-    fn rust_files(&self) -> Result<Vec<PathBuf>> {
+    /// The files of a kind in these directories, and in the root itself.
+    fn files_in(&self, directories: &[&str], wanted: &dyn Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
         let mut found = Vec::new();
-        for directory in DIRECTORIES.map(|name| self.root.join(name)) {
+        for directory in directories.iter().map(|name| self.root.join(name)) {
             if directory.is_dir() {
-                let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
-                files(&directory, &is_rust, &mut found)?;
+                files(&directory, wanted, &mut found)?;
+            }
+        }
+        for entry in fs::read_dir(self.root)? {
+            let path = entry?.path();
+            if path.is_file() && wanted(&path) {
+                found.push(path);
             }
         }
         Ok(found.iter().filter_map(|path| path.strip_prefix(self.root).ok()).map(Path::to_owned).collect())
     }
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension))
+}
+
+/// Do comments start with `#` in this file?
+fn is_hash_commented(path: &Path) -> bool {
+    has_extension(path, &["sh", "py", "yaml", "yml", "toml"]) || path.ends_with(".ci/run")
 }
 
 /// The files below a directory, without what is built there.

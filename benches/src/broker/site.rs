@@ -8,7 +8,7 @@ use adytum_api::broker::{
 use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
 use adytum_governance::{approval::OwnerApproval, command::sign, manifest::SignedManifest};
 use adytum_signing::OwnerSigningKey;
-use adytum_tests::stage::{Broker, Stage};
+use adytum_tests::deployment::{Broker, Deployment};
 use anyhow::{Context, Result};
 
 use super::workload::{Machines, Workload, connector};
@@ -24,7 +24,7 @@ pub(super) const SMALL: Size = Size { workloads: 1, secrets: 1 };
 pub(super) const FULL: Size = Size { workloads: 1000, secrets: 10_000 };
 
 pub(super) struct Site {
-    stage: Stage,
+    deployment: Deployment,
     broker: Broker,
     size: Size,
     latency: Duration,
@@ -34,14 +34,14 @@ pub(super) struct Site {
 impl Site {
     /// Creates a broker and fills it.
     pub(super) async fn start(place: &Path, binaries: &Path, latency: Duration, size: Size) -> Result<Self> {
-        let mut stage = Stage::start(place, binaries).await?;
+        let mut deployment = Deployment::start(place, binaries).await?;
         if !latency.is_zero() {
-            stage.set_quote_latency(latency);
+            deployment.set_quote_latency(latency);
         }
-        let broker = stage.found_broker("broker").await?;
-        fill(&stage, &broker, size).await?;
-        let workload = workload(&stage, &broker, size, latency)?;
-        Ok(Self { stage, broker, size, latency, workload })
+        let broker = deployment.create_broker("broker").await?;
+        fill(&deployment, &broker, size).await?;
+        let workload = workload(&deployment, &broker, size, latency)?;
+        Ok(Self { deployment, broker, size, latency, workload })
     }
 
     /// The workload that asks: the last of the manifest, for the last secret.
@@ -52,7 +52,7 @@ impl Site {
     /// The same workload on machines that the broker has not seen.
     pub(super) fn machines(&self, number: usize) -> Result<Machines> {
         let (identity, secret) = (identity(self.size.workloads - 1), secret_name(self.size.secrets - 1));
-        Workload::on_machines(number, &self.stage, &self.broker, identity, &secret)
+        Workload::on_machines(number, &self.deployment, &self.broker, identity, &secret)
     }
 
     /// Of the broker.
@@ -67,20 +67,20 @@ impl Site {
 
     /// Starts it again; returns when it is ready.
     pub(super) async fn start_broker(&mut self) -> Result<()> {
-        self.stage.start_broker(&mut self.broker).await?;
-        self.workload = workload(&self.stage, &self.broker, self.size, self.latency)?;
+        self.deployment.start_broker(&mut self.broker).await?;
+        self.workload = workload(&self.deployment, &self.broker, self.size, self.latency)?;
         Ok(())
     }
 
     pub(super) async fn stop(mut self) {
         self.broker.stop().await;
-        self.stage.stop().await;
+        self.deployment.stop().await;
     }
 }
 
-fn workload(stage: &Stage, broker: &Broker, size: Size, latency: Duration) -> Result<Workload> {
+fn workload(deployment: &Deployment, broker: &Broker, size: Size, latency: Duration) -> Result<Workload> {
     let secret = secret_name(size.secrets - 1);
-    Workload::new(stage, broker, identity(size.workloads - 1), &secret, latency)
+    Workload::new(deployment, broker, identity(size.workloads - 1), &secret, latency)
 }
 
 fn identity(number: usize) -> WorkloadIdentity {
@@ -92,8 +92,8 @@ fn secret_name(number: usize) -> String {
     format!("secret-{number}")
 }
 
-fn manifest(stage: &Stage, broker: &Broker, size: Size) -> Result<String> {
-    let root = fs::read_to_string(stage.root_certificate())?;
+fn manifest(deployment: &Deployment, broker: &Broker, size: Size) -> Result<String> {
+    let root = fs::read_to_string(deployment.root_certificate())?;
     let genesis = broker.genesis_digest();
     let mut text = format!(
         "format = \"adytum manifest v1\"\ngenesis = \"{genesis}\"\nversion = 1\n\n[trust]\nvendors = \
@@ -117,12 +117,12 @@ fn manifest(stage: &Stage, broker: &Broker, size: Size) -> Result<String> {
 }
 
 /// Applies the manifest and puts every secret, on one session.
-async fn fill(stage: &Stage, broker: &Broker, size: Size) -> Result<()> {
+async fn fill(deployment: &Deployment, broker: &Broker, size: Size) -> Result<()> {
     let owner = OwnerSigningKey::from_pem(&fs::read_to_string(broker.owner_key())?)?;
-    let session = connector(stage, broker, None)?.session(broker.address()).await?;
+    let session = connector(deployment, broker, None)?.session(broker.address()).await?;
     let genesis = broker.genesis_digest().parse()?;
     let mut client = BrokerAdministrationClient::new(session.channel.clone());
-    let mut signed = SignedManifest::unsigned(manifest(stage, broker, size)?);
+    let mut signed = SignedManifest::unsigned(manifest(deployment, broker, size)?);
     signed.sign(&owner)?;
     let apply = Command::ApplyManifest(ApplyManifest {
         manifest: signed.text.clone().into_bytes(),

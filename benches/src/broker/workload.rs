@@ -25,7 +25,7 @@ use adytum_ratls::{
     session::LocalAttestation,
 };
 use adytum_sim::{Platform, SimAttester};
-use adytum_tests::stage::{Broker, Stage};
+use adytum_tests::deployment::{Broker, Deployment};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use tonic::transport::Channel;
@@ -99,28 +99,28 @@ impl Machines {
 }
 
 impl Workload {
-    /// A workload of this identity on the stage's platform.
+    /// A workload of this identity on the deployment's platform.
     pub(crate) fn new(
-        stage: &Stage,
+        deployment: &Deployment,
         broker: &Broker,
         identity: WorkloadIdentity,
         secret: &str,
         quote_latency: Duration,
     ) -> Result<Self> {
-        let platform = Platform::open(stage.platform_directory())?;
-        Self::on(platform, stage, broker, identity, secret, quote_latency)
+        let platform = Platform::open(deployment.platform_directory())?;
+        Self::on(platform, deployment, broker, identity, secret, quote_latency)
     }
 
     fn on(
         platform: Arc<Platform>,
-        stage: &Stage,
+        deployment: &Deployment,
         broker: &Broker,
         identity: WorkloadIdentity,
         secret: &str,
         quote_latency: Duration,
     ) -> Result<Self> {
         let attester = SimAttester::new(platform, identity);
-        let connector = connector(stage, broker, Some(attester.quote_latency(quote_latency)))?;
+        let connector = connector(deployment, broker, Some(attester.quote_latency(quote_latency)))?;
         let (address, secret) = (broker.address().to_owned(), secret.to_owned());
         Ok(Self { connector, address, secret, turned_away: Arc::default() })
     }
@@ -128,15 +128,15 @@ impl Workload {
     /// The same workload on this number of other machines.
     pub(crate) fn on_machines(
         number: usize,
-        stage: &Stage,
+        deployment: &Deployment,
         broker: &Broker,
         identity: WorkloadIdentity,
         secret: &str,
     ) -> Result<Machines> {
-        let platform = Platform::open(stage.platform_directory())?;
+        let platform = Platform::open(deployment.platform_directory())?;
         let machines = (0..number).map(|_| {
             let machine = platform.another_machine()?;
-            Self::on(machine, stage, broker, identity, secret, Duration::ZERO)
+            Self::on(machine, deployment, broker, identity, secret, Duration::ZERO)
         });
         Ok(Machines(machines.collect::<Result<_>>()?))
     }
@@ -263,15 +263,15 @@ impl Workload {
 
 /// Connects to this broker, which it verifies; with evidence of its own or without.
 pub(crate) fn connector(
-    stage: &Stage,
+    deployment: &Deployment,
     broker: &Broker,
     attester: Option<SimAttester>,
 ) -> Result<AttestedConnector> {
-    let platform = Platform::open(stage.platform_directory())?;
+    let platform = Platform::open(deployment.platform_directory())?;
     let policy: Policy = toml::from_str(&fs::read_to_string(broker.policy())?).context("broker policy")?;
     let verifier = Verifier::new(
         vec![platform.trust_root()?],
-        collateral::from_url(stage.pccs_url())?,
+        collateral::from_url(deployment.pccs_url())?,
         Arc::new(SystemClock),
     );
     let pin = BrokerPin { policy, genesis: broker.genesis_digest().parse()?, occlum: Default::default() };

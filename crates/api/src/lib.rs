@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod canonical;
 mod debug;
 pub mod names;

@@ -6,16 +6,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program to measure with")]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use adytum_api::names::SecretName;
 use adytum_evidence::{
-    claims::{Claims, Measured, Platform, TcbStatus, TeeKind},
-    measurement::{MrEnclave, MrSigner, ReportData, WorkloadIdentity},
+    claims::{Claims, TeeKind},
+    measurement::WorkloadIdentity,
     policy::Policy,
-    trust::{TrustRoot, Vendor},
+    trust::Vendor,
 };
 use adytum_governance::{
     decide::{Listing, Rules, decide},
@@ -24,10 +24,11 @@ use adytum_governance::{
         Manifest, SignedManifest,
         document::{Document, SecretTable, WorkloadTable},
     },
-    rules::{Admitted, admit},
+    rules::{AdmittedManifest, admit},
     secrets::{SecretKind, SecretValue, StoredSecret},
 };
 use adytum_signing::OwnerSigningKey;
+use adytum_testkit::claims as claims_of;
 use zeroize::Zeroizing;
 
 const TIME: Duration = Duration::from_secs(1);
@@ -40,24 +41,7 @@ fn enclave(number: usize) -> [u8; 32] {
 
 /// Of the workload of this number.
 fn claims(number: usize) -> Claims {
-    Claims {
-        announced: None,
-        vendor: Vendor::Intel,
-        root_key_id: TrustRoot::intel().root_key_id(),
-        debug: false,
-        tcb_status: Some(TcbStatus::UpToDate),
-        advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
-        report_data: ReportData([0; 64]),
-        measured: Measured::Sgx {
-            mr_enclave: MrEnclave(enclave(number)),
-            mr_signer: MrSigner([0; 32]),
-            isv_prod_id: 0,
-            isv_svn: 0,
-            config_svn: 0,
-            enclave: Default::default(),
-        },
-    }
+    claims_of::sgx(enclave(number))
 }
 
 /// With this number of workloads; each secret is for one of them.
@@ -92,13 +76,13 @@ fn time(mut work: impl FnMut()) -> Duration {
 
 fn measure(workloads: usize, secrets: usize) {
     let owner = OwnerSigningKey::generate().unwrap();
-    let genesis = Genesis::found([owner.public_key()], 1).unwrap();
+    let genesis = Genesis::create([owner.public_key()], 1).unwrap();
     let text = document(&genesis, workloads, secrets).to_toml().unwrap();
     println!("{workloads} workloads, {secrets} secrets ({} KiB)", text.len() / 1024);
     println!("  read             {:?}", time(|| drop(Manifest::parse(&text).unwrap())));
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    let admitted: Admitted = admit(&genesis, genesis.founders(), 0, signed).unwrap();
+    let admitted: AdmittedManifest = admit(&genesis, genesis.first_owners(), 0, signed).unwrap();
     let value = SecretValue::parse(SecretKind::Opaque, Zeroizing::new(vec![1; 64])).unwrap();
     let held: BTreeMap<SecretName, StoredSecret> = (0..secrets)
         .map(|number| {

@@ -46,7 +46,7 @@ use adytum_ratls::session::LocalAttestation;
 use tokio::sync::watch;
 
 use self::{
-    executed::Executed,
+    executed::ExecutedCommands,
     owner_sessions::OwnerSessions,
     state::{Confirmation, RestoreError, State},
 };
@@ -56,7 +56,7 @@ use crate::{
         sink::{EventSink, RecordError},
     },
     start::fence::Succession,
-    store::{Change, Committed, Loaded, Store, StoreError},
+    store::{Change, CommittedChange, LoadedState, Store, StoreError},
     telemetry::metrics::Metrics,
 };
 
@@ -69,7 +69,7 @@ pub struct BrokerConfiguration {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Where its state is kept, and what lay there.
-    pub store: (Store, Loaded),
+    pub store: (Store, LoadedState),
     /// Where events are recorded.
     pub events: Arc<dyn EventSink>,
     /// The Occlum configuration, if one was asked for.
@@ -125,7 +125,7 @@ pub struct Broker {
     /// Held while a change is decided, committed and published: changes follow
     /// one another.
     changes: tokio::sync::Mutex<()>,
-    executed: Mutex<Executed>,
+    executed: Mutex<ExecutedCommands>,
     confirmation: Confirmation,
     succession: Succession,
     audit: AuditLog,
@@ -174,7 +174,7 @@ impl Broker {
             state: RwLock::new(Arc::new(state)),
             verifier: watch::Sender::new(Arc::new(first)),
             changes: tokio::sync::Mutex::new(()),
-            executed: Mutex::new(Executed::default()),
+            executed: Mutex::new(ExecutedCommands::default()),
             confirmation,
             succession: Succession::default(),
             audit,
@@ -304,7 +304,11 @@ impl Broker {
     }
 
     /// To be called when an event's record was committed with what it is about.
-    pub(crate) async fn recorded(&self, committed: &Committed, event: Event) -> Result<(), RecordError> {
+    pub(crate) async fn recorded(
+        &self,
+        committed: &CommittedChange,
+        event: Event,
+    ) -> Result<(), RecordError> {
         self.audit.committed(&committed.head).await;
         self.events.record(&[event]).await
     }
@@ -315,7 +319,11 @@ impl Broker {
 
     /// Commits the change that leads to this state, then makes it the one in force. The
     /// caller holds the lock of [`Broker::lock_changes`].
-    pub(crate) async fn replace_state(&self, next: State, change: Change) -> Result<Committed, StoreError> {
+    pub(crate) async fn replace_state(
+        &self,
+        next: State,
+        change: Change,
+    ) -> Result<CommittedChange, StoreError> {
         let committed = self.store.commit(change).await?;
         let next = Arc::new(next);
         let trust_changed = self.state().roots() != next.roots();
@@ -328,7 +336,7 @@ impl Broker {
     }
 
     /// The commands carried out so far.
-    pub(crate) fn executed(&self) -> MutexGuard<'_, Executed> {
+    pub(crate) fn executed(&self) -> MutexGuard<'_, ExecutedCommands> {
         self.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,7 +22,7 @@ use adytum_governance::genesis::GenesisDigest;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyUsagePurpose};
 
 pub use self::{
-    issue::Issued,
+    issue::IssuedCertificate,
     request::{MAXIMUM_REQUEST_LENGTH, RequestError, RequestedKey},
 };
 use self::{

@@ -1,22 +1,10 @@
 //! What the unit tests of administration and release share: a broker without a
 //! network, and sessions as an acceptor would hand them over.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use adytum_api::broker::{Command, CommandResult, GetSecretsRequest, SignedCommand, command};
-use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey, TeePlatform},
-    claims::{Claims, Measured, Platform, TcbStatus},
-    clock::SystemClock,
-    collateral::{Collateral, CollateralError, CollateralRequest, CollateralSource},
-    evidence::Evidence,
-    measurement::{MrEnclave, MrSigner, ReportData},
-    trust::Vendor,
-    verifier::TrustRoot,
-};
+use adytum_evidence::clock::SystemClock;
 use adytum_governance::{
     audit::events::Event,
     confirmation::{Confirmation, SignedConfirmation},
@@ -24,12 +12,17 @@ use adytum_governance::{
     manifest::SignedManifest,
     occlum::OcclumConfiguration,
 };
-use adytum_ratls::session::{Peer, SessionInfo};
+use adytum_ratls::session::SessionInfo;
 use adytum_signing::OwnerSigningKey;
+use adytum_testkit::{
+    claims,
+    manifest::{Manifest, enclave_policy},
+    owners, session,
+    tee::Nothing,
+};
 use async_trait::async_trait;
 use prost::Message;
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
 
 use crate::{
     audit::{
@@ -37,32 +30,8 @@ use crate::{
         sink::{EventSink, RecordError, RecordErrorKind},
     },
     broker::{Broker, BrokerConfiguration, administration::AdministrationError},
-    store::{Loaded, Store},
+    store::{LoadedState, Store},
 };
-
-struct NoTee;
-
-#[async_trait]
-impl Attester for NoTee {
-    async fn evidence(&self, _report_data: ReportData) -> Result<Evidence, AttesterError> {
-        Err(AttesterError::NoTee { looked_for: "nothing".into() })
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        Ok(None)
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Simulation
-    }
-}
-
-#[async_trait]
-impl CollateralSource for NoTee {
-    async fn collateral(&self, _request: &CollateralRequest) -> Result<Collateral, CollateralError> {
-        Err(CollateralError::Missing { origin: "nowhere".into(), what: "anything".into() })
-    }
-}
 
 /// Keeps events, or refuses them.
 #[derive(Default)]
@@ -107,14 +76,14 @@ pub(crate) fn broker(owners: usize, threshold: usize) -> Fixture {
     broker_with(owners, threshold, in_memory, None)
 }
 
-pub(crate) fn in_memory(genesis: GenesisDigest) -> (Store, Loaded) {
+pub(crate) fn in_memory(genesis: GenesisDigest) -> (Store, LoadedState) {
     Store::in_memory(genesis).unwrap()
 }
 
 pub(crate) fn broker_with(
     owners: usize,
     threshold: usize,
-    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    store: impl FnOnce(GenesisDigest) -> (Store, LoadedState),
     occlum: Option<OcclumConfiguration>,
 ) -> Fixture {
     broker_limited(owners, threshold, store, occlum, AuditLimits::default())
@@ -123,19 +92,19 @@ pub(crate) fn broker_with(
 pub(crate) fn broker_limited(
     owners: usize,
     threshold: usize,
-    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    store: impl FnOnce(GenesisDigest) -> (Store, LoadedState),
     occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
-    let owners: Vec<_> = (0..owners).map(|_| OwnerSigningKey::generate().unwrap()).collect();
-    let genesis = Genesis::found(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
+    let owners = owners::owners(owners);
+    let genesis = Genesis::create(owners.iter().map(OwnerSigningKey::public_key), threshold).unwrap();
     start(genesis, owners, store, occlum, limits)
 }
 
 fn start(
     genesis: Genesis,
     owners: Vec<OwnerSigningKey>,
-    store: impl FnOnce(GenesisDigest) -> (Store, Loaded),
+    store: impl FnOnce(GenesisDigest) -> (Store, LoadedState),
     occlum: Option<OcclumConfiguration>,
     limits: AuditLimits,
 ) -> Fixture {
@@ -143,8 +112,8 @@ fn start(
     let store = store(genesis.digest());
     let configuration = BrokerConfiguration {
         genesis,
-        attester: Arc::new(NoTee),
-        collateral: Arc::new(NoTee),
+        attester: Arc::new(Nothing),
+        collateral: Arc::new(Nothing),
         clock: Arc::new(SystemClock),
         store,
         events: events.clone(),
@@ -154,14 +123,8 @@ fn start(
     Fixture { broker, owners, events }
 }
 
-/// The session of an owner's tool; `binding` tells sessions apart.
-pub(crate) fn owner_session(binding: u8) -> SessionInfo {
-    SessionInfo {
-        peer: Peer::Unattested,
-        peer_address: "127.0.0.1:1".parse().unwrap(),
-        request_binding: Arc::new(Zeroizing::new([binding; 32])),
-    }
-}
+/// The session of an owner's tool. Sessions with different bindings are different.
+pub(crate) use adytum_testkit::session::unattested as owner_session;
 
 /// A request for these secrets and no certificate.
 pub(crate) fn names(names: &[&str]) -> GetSecretsRequest {
@@ -171,35 +134,20 @@ pub(crate) fn names(names: &[&str]) -> GetSecretsRequest {
 
 /// The session of a workload on Intel's hardware.
 pub(crate) fn workload_session(mr_enclave: u8) -> SessionInfo {
-    let claims = Claims {
-        announced: None,
-        vendor: Vendor::Intel,
-        root_key_id: TrustRoot::intel().root_key_id(),
-        debug: false,
-        tcb_status: Some(TcbStatus::UpToDate),
-        advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
-        report_data: ReportData([0; 64]),
-        measured: Measured::Sgx {
-            mr_enclave: MrEnclave([mr_enclave; 32]),
-            mr_signer: MrSigner([0; 32]),
-            isv_prod_id: 0,
-            isv_svn: 0,
-            config_svn: 0,
-            enclave: Default::default(),
-        },
-    };
-    SessionInfo {
-        peer: Peer::Attested { claims: Box::new(claims), announcement: Default::default() },
-        ..owner_session(200)
-    }
+    session::attested(200, claims::sgx([mr_enclave; 32]))
 }
 
 impl Fixture {
     /// A manifest with the workload "serving" (MRENCLAVE 01..) and the secrets
     /// "model_key" and "ssl_config" for it, and "spare" for "other" (02..).
     pub(crate) fn manifest(&self, version: u64) -> SignedManifest {
-        let mut signed = SignedManifest::unsigned(manifest_text(&self.broker, version));
+        let mut signed = SignedManifest::unsigned(
+            workloads(&self.broker, version)
+                .secret("model_key", "age-identity", &["serving"])
+                .secret("ssl_config", "opaque", &["serving"])
+                .secret("spare", "opaque", &["other"])
+                .text(),
+        );
         self.owners.iter().for_each(|owner| signed.sign(owner).unwrap());
         signed
     }
@@ -228,7 +176,7 @@ impl Fixture {
     }
 
     /// A broker that takes up what this one, which ends, has left.
-    pub(crate) fn restarted(self, store: impl FnOnce(GenesisDigest) -> (Store, Loaded)) -> Self {
+    pub(crate) fn restarted(self, store: impl FnOnce(GenesisDigest) -> (Store, LoadedState)) -> Self {
         let Self { broker, owners, .. } = self;
         let genesis = broker.genesis().clone();
         drop(broker);
@@ -249,9 +197,9 @@ impl Fixture {
         command::Command::ConfirmState(signed.to_wire())
     }
 
-    /// A manifest with the workloads "serving" and "other" and this besides.
+    /// A manifest with the workloads "serving" and "other" and these tables.
     pub(crate) fn text(&self, version: u64, body: &str) -> String {
-        format!("{}{body}", preamble(&self.broker, version))
+        workloads(&self.broker, version).table(body).text()
     }
 
     /// Every owner signs and applies [`Self::text`].
@@ -276,34 +224,12 @@ impl Fixture {
     }
 }
 
-fn preamble(broker: &Broker, version: u64) -> String {
-    let workload = |name: &str, mr_enclave: u8| {
-        format!(
-            "[[workload]]\nname = \"{name}\"\n[workload.policy]\nvendors = [\"intel\"]\ntee = [\"sgx\"]\n\
-             mr_enclave = [\"{}\"]\n\n",
-            hex::encode([mr_enclave; 32])
-        )
-    };
-    format!(
-        "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n\n[trust]\n\
-         vendors = [\"intel\"]\n\n[recovery]\nunrecoverable = true\n\n{}{}",
-        broker.genesis_digest(),
-        workload("serving", 1),
-        workload("other", 2),
-    )
-}
-
-fn manifest_text(broker: &Broker, version: u64) -> String {
-    let secret = |name: &str, kind: &str, workload: &str| {
-        format!("[[secret]]\nname = \"{name}\"\nkind = \"{kind}\"\nworkloads = [\"{workload}\"]\n\n")
-    };
-    [
-        preamble(broker, version),
-        secret("model_key", "age-identity", "serving"),
-        secret("ssl_config", "opaque", "serving"),
-        secret("spare", "opaque", "other"),
-    ]
-    .concat()
+/// A manifest with the workloads "serving" (MRENCLAVE 01..) and "other" (02..).
+fn workloads(broker: &Broker, version: u64) -> Manifest {
+    Manifest::intel(broker.genesis_digest(), version)
+        .unrecoverable()
+        .workload("serving", &enclave_policy(1), &[])
+        .workload("other", &enclave_policy(2), &[])
 }
 
 pub(crate) fn apply(manifest: &SignedManifest) -> command::Command {

@@ -4,14 +4,14 @@
 //! 1. [`LockedStore::open`] takes the state directory and finds out whose it is.
 //!    Its envelope, bytes that need no root key, can be read and written then.
 //! 2. [`LockedStore::unlock`] checks every row that a broker takes up, counts the
-//!    start in the epoch, and gives a [`Store`] and what it [`Loaded`].
+//!    start in the epoch, and gives a [`Store`] and what it [`LoadedState`].
 //! 3. [`Store::commit`] keeps a [`Change`], or only audit records with
 //!    [`Store::append_audit`]; it answers when the change survives a loss of
 //!    power. Many at once are committed together.
 //! 4. [`Store::close`] marks the shutdown as planned.
 //!
 //! What no encryption on this machine can do is notice that the host has put the
-//! whole file of yesterday back: for that, [`Committed::head`] is remembered
+//! whole file of yesterday back: for that, [`CommittedChange::head`] is remembered
 //! elsewhere. Single rows of yesterday are noticed.
 
 mod audit_rows;
@@ -45,9 +45,9 @@ use zeroize::Zeroizing;
 
 pub use self::{
     backup::{backup, restore},
-    change::{Change, Committed, Item, MAXIMUM_CHANGE_LENGTH},
+    change::{Change, CommittedChange, Item, MAXIMUM_CHANGE_LENGTH},
     error::StoreError,
-    loading::Loaded,
+    loading::LoadedState,
     locked::{FILE, LockedStore, MAXIMUM_ENVELOPE_LENGTH},
 };
 use self::{
@@ -86,13 +86,13 @@ impl Store {
         directory: &Path,
         genesis: GenesisDigest,
         root: &RootKey,
-    ) -> Result<(Self, Loaded), StoreError> {
+    ) -> Result<(Self, LoadedState), StoreError> {
         LockedStore::open(directory, genesis)?.unlock(root)
     }
 
     /// A new store in memory, for platforms without a sealing key. It keeps the
     /// last few thousand audit records.
-    pub fn in_memory(genesis: GenesisDigest) -> Result<(Self, Loaded), StoreError> {
+    pub fn in_memory(genesis: GenesisDigest) -> Result<(Self, LoadedState), StoreError> {
         LockedStore::in_memory(genesis)?.unlock(&RootKey::generate()?)
     }
 
@@ -106,20 +106,20 @@ impl Store {
     /// depend on each other must wait for each other.
     ///
     /// A caller that stops waiting does not take its change back.
-    pub async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
+    pub async fn commit(&self, change: Change) -> Result<CommittedChange, StoreError> {
         self.0.commit(change).await
     }
 
     /// Keeps a change after which there is none: later ones are refused, in the
     /// order in which they came. The shutdown counts as planned. After an error the
     /// store goes on.
-    pub(crate) async fn commit_last(&self, change: Change) -> Result<Committed, StoreError> {
+    pub(crate) async fn commit_last(&self, change: Change) -> Result<CommittedChange, StoreError> {
         self.0.commit_last(change).await
     }
 
     /// Keeps audit records, in order, all or none. The store numbers and links
     /// them: see [`record_hash`](adytum_governance::audit::record::record_hash).
-    pub async fn append_audit(&self, records: Vec<Vec<u8>>) -> Result<Committed, StoreError> {
+    pub async fn append_audit(&self, records: Vec<Vec<u8>>) -> Result<CommittedChange, StoreError> {
         self.commit(Change::audit(records)).await
     }
 

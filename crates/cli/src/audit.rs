@@ -15,7 +15,7 @@ use adytum_governance::{
         checkpoint::CheckpointPublicKey,
         export::{Header, entry_line},
         record::{decode, describe},
-        verify::{Expected, Verified, verify},
+        verify::{ExpectedLog, VerifiedLog, verify},
     },
     command::MAXIMUM_AUDIT_PAGE,
     genesis::GenesisDigest,
@@ -119,11 +119,11 @@ impl Log {
     }
 
     /// What this attested session says of the log.
-    fn expected(&self, checkpoint_key: CheckpointPublicKey, first: u64) -> Expected {
+    fn expected(&self, checkpoint_key: CheckpointPublicKey, first: u64) -> ExpectedLog {
         let head = &self.session.broker.head;
         let head = head.audit_hash.map(|hash| (head.audit_size, hash)).filter(|(size, _)| *size >= first);
         let genesis = Some(self.session.genesis().digest());
-        Expected { genesis, checkpoint_key: Some(checkpoint_key), head, first: Some(first) }
+        ExpectedLog { genesis, checkpoint_key: Some(checkpoint_key), head, first: Some(first) }
     }
 }
 
@@ -189,7 +189,7 @@ async fn export(access: &Access, out: &Path, from: u64) -> anyhow::Result<()> {
 }
 
 /// Writes the log as it is now; gives what it must agree with.
-async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<Expected> {
+async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<ExpectedLog> {
     let mut file = BufWriter::new(file);
     let (mut page, checkpoint) = log.read(from, MAXIMUM_AUDIT_PAGE).await?;
     let checkpoint_key = log.checkpoint_key().await?;
@@ -203,7 +203,10 @@ async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<Expected>
     loop {
         for entry in page.iter().filter(|entry| entry.number <= last) {
             if entry.number != next {
-                bail!("the broker answered with record {}, expected {next}", entry.number);
+                bail!(
+                    "the broker answered with record {}, expected {next}; use a tool and a broker of the same version",
+                    entry.number
+                );
             }
             writeln!(file, "{}", line(entry)?)?;
             next += 1;
@@ -213,7 +216,7 @@ async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<Expected>
         }
         page = log.read(next, MAXIMUM_AUDIT_PAGE).await?.0;
         if page.is_empty() {
-            bail!("the broker answered without record {next}");
+            bail!("the broker answered without record {next}; use a tool and a broker of the same version");
         }
     }
     file.into_inner().map_err(|error| anyhow!(error.into_error()))?.sync_all()?;
@@ -229,7 +232,7 @@ fn verify_file(args: &VerifyArgs) -> anyhow::Result<()> {
     let genesis: Option<GenesisDigest> =
         args.genesis.as_deref().map(|path| read_genesis(path).map(|genesis| genesis.digest())).transpose()?;
     let expected =
-        Expected { genesis, checkpoint_key: args.checkpoint_key, head: args.head, first: args.from };
+        ExpectedLog { genesis, checkpoint_key: args.checkpoint_key, head: args.head, first: args.from };
     let verified = match verify(open(&args.file)?, &expected) {
         Ok(verified) => verified,
         Err(error) => {
@@ -240,7 +243,7 @@ fn verify_file(args: &VerifyArgs) -> anyhow::Result<()> {
         }
     };
     let anchored = args.head.is_some() || args.checkpoint_key.is_some();
-    let Verified { genesis, checkpoint_key, first, size, hash, checkpoints } = verified;
+    let VerifiedLog { genesis, checkpoint_key, first, size, hash, checkpoints } = verified;
     if args.json {
         return output::line(json!({
             "ok": true,

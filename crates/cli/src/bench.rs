@@ -70,7 +70,11 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         output::line(&report)?;
     }
     if report.failed > 0 {
-        bail!("{} of {} requests failed", report.failed, report.failed + report.answered);
+        bail!(
+            "{} of {} requests failed; see the errors above",
+            report.failed,
+            report.failed + report.answered
+        );
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use adytum_api::broker::{RecoveryStatus, RotateCertificateAuthority, command};
+use adytum_api::{
+    address::parse_address,
+    broker::{RecoveryStatus, RotateCertificateAuthority, command},
+};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
@@ -50,7 +53,7 @@ pub(crate) enum Action {
 #[derive(Debug, clap::Args)]
 pub(crate) struct CaArgs {
     /// The broker's address.
-    #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    #[arg(value_name = "HOST:PORT", value_parser = parse_address, env = "ADYTUM_BROKER")]
     broker: String,
     #[command(flatten)]
     pin: Pin,
@@ -62,7 +65,7 @@ pub(crate) struct CaArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The broker's address.
-    #[arg(value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    #[arg(value_name = "HOST:PORT", value_parser = parse_address, env = "ADYTUM_BROKER")]
     broker: String,
     #[command(flatten)]
     pin: Pin,
@@ -88,8 +91,8 @@ async fn ca(args: CaArgs) -> anyhow::Result<()> {
     let certificates = session.status().await?.certificate_authority;
     if certificates.is_empty() {
         bail!(
-            "the broker has no certificate authority yet: it makes one with the first manifest that has a secret of the \
-             kind tls-certificate or ssl-config"
+            "the broker has no certificate authority yet; apply a manifest with a secret of the kind tls-certificate or \
+             ssl-config"
         );
     }
     let certificates = String::from_utf8(certificates).context("the broker's certificates")?;

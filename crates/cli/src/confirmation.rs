@@ -165,7 +165,9 @@ async fn send(
 /// For owners who did not bring the word of all of them to the broker.
 async fn forget_newer(session: &mut Session) -> anyhow::Result<()> {
     if session.status_of_any_state().await?.awaiting_confirmation {
-        bail!("the owners have not accepted this state yet: the broker waits for their confirmation");
+        bail!(
+            "the owners have not accepted this state yet; let them sign with `adytum broker confirm` first"
+        );
     }
     session.forget_newer()?;
     output::line(format_args!("remembered: {}", session.broker.head))

@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::{key_file, output, replica::Replica, trusted::Trusted};
+use crate::{key_file, output, replica::Replica, trusted::TrustedRoots};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
@@ -34,7 +34,7 @@ pub(crate) enum Action {
         #[command(flatten)]
         replica: Replica,
         #[command(flatten)]
-        trusted: Trusted,
+        trusted: TrustedRoots,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -111,7 +111,7 @@ async fn simulated(
 
 #[cfg(not(feature = "simulation"))]
 async fn simulated(_: &str, _: &Path, _: &Path, _: &Path) -> anyhow::Result<Arc<dyn Attester>> {
-    bail!("this build has no simulation: it is a production build")
+    bail!("this is a production build, without simulation; use a build with it")
 }
 
 /// Reads a quote, or a SEV-SNP report with its certificates.
@@ -120,7 +120,12 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Evidence> {
     Ok(Evidence::from_file(bytes.to_vec()))
 }
 
-async fn show(file: Option<&Path>, replica: &Replica, trusted: &Trusted, json: bool) -> anyhow::Result<()> {
+async fn show(
+    file: Option<&Path>,
+    replica: &Replica,
+    trusted: &TrustedRoots,
+    json: bool,
+) -> anyhow::Result<()> {
     let claims = claims(file, replica, trusted).await?;
     if json {
         return output::line(json!({ "claims": serde_json::to_value(&claims)? }));
@@ -143,7 +148,7 @@ pub(crate) fn warn_of_simulation(claims: &Claims) -> anyhow::Result<()> {
 pub(crate) async fn claims(
     file: Option<&Path>,
     replica: &Replica,
-    trusted: &Trusted,
+    trusted: &TrustedRoots,
 ) -> anyhow::Result<Claims> {
     let verifier = trusted.verifier()?;
     match file {

@@ -1,13 +1,15 @@
 //! `adytum explain`: the meaning of a code and the next step.
 
-mod catalogue;
-
 use std::fmt::Write as _;
 
+use adytum_codes::Entry;
 use anyhow::bail;
+use serde::Serialize;
 
-use self::catalogue::{Catalogue, Entry};
 use crate::output;
+
+/// At most this many codes are suggested.
+const SUGGESTIONS: usize = 5;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -22,24 +24,47 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let catalogue = Catalogue::embedded()?;
-    let Some(code) = &args.code else {
-        return if args.json { json(catalogue.entries()) } else { output::text(&list(&catalogue)) };
-    };
-    let Some(entry) = catalogue.get(code) else {
-        bail!("{}", unknown(code, &catalogue));
-    };
-    if args.json { json(entry) } else { output::text(&explanation(entry)) }
+/// An entry of the catalogue, for programs.
+#[derive(Serialize)]
+struct Document {
+    code: &'static str,
+    meaning: &'static str,
+    next_step: &'static str,
+    retry: &'static str,
+    #[serde(rename = "crate")]
+    package: &'static str,
+    programs: &'static [&'static str],
 }
 
-fn json(value: &(impl serde::Serialize + ?Sized)) -> anyhow::Result<()> {
+impl From<&'static Entry> for Document {
+    fn from(entry: &'static Entry) -> Self {
+        let Entry { code, meaning, next_step, retry, package, programs } = *entry;
+        Self { code, meaning, next_step, retry: retry.name(), package, programs }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let entries = adytum_codes::entries();
+    let Some(code) = &args.code else {
+        return if args.json {
+            json(&entries.iter().map(Document::from).collect::<Vec<_>>())
+        } else {
+            output::text(&list(entries))
+        };
+    };
+    let Some(entry) = adytum_codes::get(code) else {
+        bail!("{}", unknown(code));
+    };
+    if args.json { json(&Document::from(entry)) } else { output::text(&explanation(entry)) }
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<()> {
     output::line(serde_json::to_string_pretty(value)?)
 }
 
-fn list(catalogue: &Catalogue) -> String {
-    let width = catalogue.entries().iter().map(|entry| entry.code.len()).max().unwrap_or_default();
-    catalogue.entries().iter().fold(String::new(), |mut text, entry| {
+fn list(entries: &[Entry]) -> String {
+    let width = entries.iter().map(|entry| entry.code.len()).max().unwrap_or_default();
+    entries.iter().fold(String::new(), |mut text, entry| {
         _ = writeln!(text, "{:width$}  {}", entry.code, entry.meaning);
         text
     })
@@ -55,8 +80,8 @@ fn explanation(entry: &Entry) -> String {
     text
 }
 
-fn unknown(code: &str, catalogue: &Catalogue) -> String {
-    let nearest = catalogue.nearest(code);
+fn unknown(code: &str) -> String {
+    let nearest = nearest(code);
     if nearest.is_empty() {
         format!("there is no code {code:?}; list all with `adytum explain --list`")
     } else {
@@ -64,61 +89,57 @@ fn unknown(code: &str, catalogue: &Catalogue) -> String {
     }
 }
 
+/// The codes that may be intended: those that contain the text or are in it, then those
+/// that differ in few letters.
+fn nearest(text: &str) -> Vec<&'static str> {
+    let text = text.to_lowercase();
+    let mut ranked: Vec<(usize, &str)> = adytum_codes::entries()
+        .iter()
+        .filter_map(|Entry { code, .. }| {
+            let contains = text.len() > 2 && (code.contains(&text) || text.contains(code));
+            let distance = if contains { 0 } else { strsim::damerau_levenshtein(code, &text) };
+            (distance <= code.len() / 3).then_some((distance, *code))
+        })
+        .collect();
+    ranked.sort_unstable();
+    ranked.into_iter().take(SUGGESTIONS).map(|(_, code)| code).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use adytum_codes::Retry;
+
     use super::*;
-
-    const TWO: &str = r#"
-        [[code]]
-        code = "bundle-too-large"
-        meaning = "The bundle is too large."
-        next_step = "seal less."
-        retry = "no"
-        crate = "sealed"
-        programs = ["adytum", "adytum-init"]
-
-        [[code]]
-        code = "overloaded"
-        meaning = "Too many requests are in progress."
-        next_step = "try again shortly."
-        retry = "yes"
-        crate = "serving"
-        programs = ["adytum-serving"]
-    "#;
 
     #[test]
     fn an_entry_says_meaning_next_step_and_retry() {
-        let catalogue = Catalogue::parse(TWO).unwrap();
-        let text = explanation(catalogue.get("bundle-too-large").unwrap());
+        let entry = Entry {
+            code: "bundle-too-large",
+            meaning: "The bundle is too large.",
+            next_step: "seal less.",
+            retry: Retry::No,
+            package: "sealed",
+            programs: &["adytum", "adytum-init"],
+        };
         assert_eq!(
-            text,
+            explanation(&entry),
             "bundle-too-large\nmeaning    The bundle is too large.\nnext step  seal less.\nretry      no: it fails \
              again until the next step is done\nfrom       adytum, adytum-init\n"
         );
+        let other = Entry { code: "overloaded", meaning: "Too many requests are in progress.", ..entry };
         assert_eq!(
-            list(&catalogue),
+            list(&[entry, other]),
             "bundle-too-large  The bundle is too large.\noverloaded        Too many requests are in progress.\n"
         );
     }
 
     #[test]
     fn an_unknown_code_gets_the_nearest_or_the_list() {
-        let catalogue = Catalogue::parse(TWO).unwrap();
-        for near in ["bundle-to-large", "too-large", "BUNDLE-TOO-LARGE"] {
-            let said = unknown(near, &catalogue);
-            assert!(said.ends_with("the nearest are bundle-too-large"), "{said}");
+        for near in ["overlaoded", "OVERLOADED"] {
+            let said = unknown(near);
+            assert!(said.contains("the nearest are overloaded"), "{said}");
         }
-        let said = unknown("zzz", &catalogue);
+        let said = unknown("zzz");
         assert!(said.contains("adytum explain --list"), "{said}");
-    }
-
-    #[test]
-    fn the_embedded_catalogue_is_read_and_sorted() {
-        let catalogue = Catalogue::embedded().unwrap();
-        let codes: Vec<&str> = catalogue.entries().iter().map(|entry| entry.code.as_str()).collect();
-        assert!(codes.is_sorted());
-        for entry in catalogue.entries() {
-            assert_eq!(catalogue.get(&entry.code), Some(entry));
-        }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::New { owners, threshold, out } => {
             let owners = owners.iter().map(OwnerReference::public_key).collect::<Result<Vec<_>, _>>()?;
-            let genesis = Genesis::found(owners, threshold)?;
+            let genesis = Genesis::create(owners, threshold)?;
             key_file::write_new(&out, genesis.to_toml().as_bytes(), 0o644)?;
             output::line(genesis.digest())
         }

@@ -16,8 +16,6 @@
 //! in the guest.
 
 #[cfg(test)]
-mod policy_tests;
-#[cfg(test)]
 mod tests;
 
 use std::{
@@ -255,7 +253,7 @@ impl Container {
     fn document(&self) -> anyhow::Result<String> {
         let policy = self.policy()?;
         // A literal string of TOML has no escapes and may not hold its own end.
-        ensure!(!policy.contains("'''"), "no word, variable or path may hold '''");
+        ensure!(!policy.contains("'''"), "a word, a variable or a path has '''; leave it out");
         Ok(format!(
             "version = \"0.1.0\"\nalgorithm = \"sha256\"\n\n[data]\n\"policy.rego\" = '''\n{policy}'''\n"
         ))

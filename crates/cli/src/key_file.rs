@@ -27,7 +27,7 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<
                 "{} exists already and is never overwritten; name another file, or move that one away",
                 path.display()
             ),
-            _ => anyhow!("{} can't be created: {error}", path.display()),
+            _ => anyhow::Error::new(error).context(format!("{} can't be created", path.display())),
         })?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
@@ -39,7 +39,9 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<Zeroizing<Str
     let bytes = read_bytes(path, limit)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => bail!("{} is not text (UTF-8)", path.display()),
+        Err(_) => {
+            bail!("{} is not text (UTF-8); give the file that the command wrote or expects", path.display())
+        }
     }
 }
 
@@ -55,7 +57,7 @@ pub(crate) fn read_limited(reader: impl Read, limit: u64) -> anyhow::Result<Zero
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(limit + 1)?));
     reader.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        bail!("it has more than {limit} bytes");
+        bail!("it has more than {limit} bytes; give another file");
     }
     Ok(bytes)
 }
@@ -82,7 +84,9 @@ pub(crate) fn model_identity(path: &Path) -> anyhow::Result<ModelIdentity> {
 /// Reads a recovery key.
 pub(crate) fn recovery_identity(path: &Path) -> anyhow::Result<RecoveryIdentity> {
     let text = read_text(path, MAXIMUM_LENGTH).context("the recovery key")?;
-    let identity = text.parse().map_err(|error: SharingError| anyhow!("{}: {error}", path.display()))?;
+    let identity = text.parse().map_err(|error: SharingError| {
+        anyhow!("{}: {error}; make a key with `adytum recovery-key new`", path.display())
+    })?;
     warn_if_others_can_read(path);
     Ok(identity)
 }

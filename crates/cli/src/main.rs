@@ -7,6 +7,7 @@ mod attested;
 mod audit;
 mod bench;
 mod broker;
+mod coded;
 mod collateral;
 mod confirmation;
 mod evidence;
@@ -127,6 +128,9 @@ async fn main() -> ExitCode {
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("adytum: {}", output::error_line(&error));
+            if let Some(next_step) = coded::what_to_do(&error) {
+                eprintln!("{next_step}");
+            }
             interrupt::exit_code().map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }

@@ -79,7 +79,7 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
     /// The old manifest and the new one; or, with --broker, the new one alone. With
-    /// --genesis, owners of two manifests are compared with the founders, too.
+    /// --genesis, owners of two manifests are compared with the first owners, too.
     #[arg(value_name = "OLD NEW", required = true, num_args = 1..=2)]
     files: Vec<PathBuf>,
     /// Print JSON.
@@ -175,7 +175,8 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
     let (mut session, owners) = args.access.open().await?;
     if manifest.genesis != session.genesis().digest() {
         bail!(
-            "{} is for the broker of genesis {}, this is the broker of genesis {}",
+            "{} is for the broker of genesis {}, this is the broker of genesis {}; give the address of that broker, or \
+             write this genesis into the manifest",
             args.file.display(),
             manifest.genesis,
             session.genesis().digest()
@@ -230,7 +231,10 @@ async fn fetch(version: u64, access: &Access) -> anyhow::Result<(SignedManifest,
     let signed = signed_manifest(answer)?;
     let manifest = Manifest::parse(&signed.text).context("the broker's manifest")?;
     if version != 0 && manifest.version != version {
-        bail!("asked for version {version}, the broker answered with version {}", manifest.version);
+        bail!(
+            "asked for version {version}, the broker answered with version {}; use a tool and a broker of the same version",
+            manifest.version
+        );
     }
     let roles = session.roles_before(manifest.version, &owners).await?;
     agreed(session.genesis(), &roles.owners, &signed).context("the broker's manifest")?;

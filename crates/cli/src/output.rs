@@ -54,7 +54,7 @@ pub(crate) fn error_line(error: &anyhow::Error) -> String {
 /// Joins the lines of a message, without those that only point at a column.
 fn one_line(text: &str) -> String {
     text.lines()
-        .map(str::trim)
+        .map(|line| line.trim().trim_start_matches([';', ' ']))
         .filter(|line| line.chars().any(|c| !matches!(c, '|' | '^' | '-' | ' ')))
         .collect::<Vec<_>>()
         .join("; ")

@@ -7,7 +7,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use adytum_client::{
     Labels, image,
-    ranking::{self, Ranked},
+    ranking::{self, RankedClass},
 };
 use anyhow::Result;
 use serde::Serialize;
@@ -90,7 +90,7 @@ struct Class {
 }
 
 impl Prediction {
-    fn new(image: String, ranked: &[Ranked], labels: Option<&Labels>) -> Self {
+    fn new(image: String, ranked: &[RankedClass], labels: Option<&Labels>) -> Self {
         let top: Vec<_> = ranked
             .iter()
             .map(|ranked| Class {

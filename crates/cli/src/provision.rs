@@ -5,18 +5,15 @@
 //! secret ones in `private/`, where `secrets/NAME` is the value of the secret of that
 //! name.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use adytum_api::{
+    address::parse_address,
     broker::{ApplyManifest, GetManifest, ListSecrets, PutSecret, command},
     names::SecretName,
 };
 use adytum_governance::{
     approval::OwnerApproval,
-    heads::HeadMemory,
     manifest::{Manifest, SignedManifest},
     secrets::SecretKind,
 };
@@ -25,9 +22,9 @@ use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
 use crate::{
-    attested::{Access, PinFiles, Session, common_heads},
+    attested::{Access, PinFiles, Session},
     confirmation, manifest, output, secret,
-    trusted::Trusted,
+    trusted::TrustedRoots,
 };
 
 /// Give a broker everything that an owner's directory holds for it.
@@ -40,16 +37,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIRECTORY")]
     owner_directory: PathBuf,
     /// The broker's address.
-    #[arg(long, value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, env = "ADYTUM_BROKER")]
     broker: String,
     /// An owner's key; as many as the genesis demands. By default private/owner.pem.
     #[arg(long = "owner", value_name = "FILE")]
     owners: Vec<PathBuf>,
     #[command(flatten)]
-    trusted: Trusted,
+    trusted: TrustedRoots,
     /// Where the highest state seen of each broker is remembered. By default, as for
-    /// all verbs, adytum/heads.json in $XDG_STATE_HOME or ~/.local/state; what a
-    /// former version remembered in private/heads.json is merged into it.
+    /// all verbs, adytum/heads.json in $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, env = "ADYTUM_HEADS", value_name = "FILE")]
     heads: Option<PathBuf>,
     /// After an unplanned restart: confirm that the broker's state, which continues
@@ -89,16 +85,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 impl Args {
     fn access(self, directory: &Directory) -> anyhow::Result<Access> {
-        let heads = match self.heads {
-            Some(chosen) => chosen,
-            None => directory.heads()?,
-        };
         let owners = if self.owners.is_empty() { vec![directory.private("owner.pem")] } else { self.owners };
         let pin = PinFiles {
             genesis: directory.public("genesis.toml"),
             broker_policy: directory.public("broker-policy.toml"),
             trusted: self.trusted,
-            heads,
+            heads: self.heads,
         };
         Ok(Access::from_files(owners, self.broker, pin))
     }
@@ -114,29 +106,6 @@ impl Directory {
 
     fn private(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join("private").join(name)
-    }
-
-    /// The memory that all verbs share. This verb once had its own, in the directory:
-    /// what that holds is merged, and the file renamed, so that a rollback which the
-    /// owner accepts later is not refused for its sake.
-    fn heads(&self) -> anyhow::Result<PathBuf> {
-        let own = self.private("heads.json");
-        // Without a home there is no shared one.
-        let Some(common) = common_heads() else { return Ok(own) };
-        if own.symlink_metadata().is_ok() {
-            HeadMemory::new(&common).merge(&HeadMemory::new(&own)).with_context(|| {
-                format!(
-                    "{} can't be merged into {}; remove it if what it remembers is not the broker's newest state",
-                    own.display(),
-                    common.display()
-                )
-            })?;
-            let merged = self.private("heads.json.merged");
-            fs::rename(&own, &merged)
-                .with_context(|| format!("{} can't be renamed to {}", own.display(), merged.display()))?;
-            output::line(format_args!("merged {} into {}", own.display(), common.display()))?;
-        }
-        Ok(common)
     }
 
     fn signed_manifest(&self) -> anyhow::Result<SignedManifest> {

@@ -39,7 +39,7 @@ impl Recover {
     fn verifier(&self) -> anyhow::Result<Verifier> {
         #[cfg(feature = "simulation")]
         if let Some(root) = &self.arranged_on {
-            return crate::trusted::Trusted::verifier_on(root);
+            return crate::trusted::TrustedRoots::verifier_on(root);
         }
         self.target.pin().trusted().verifier()
     }
@@ -50,10 +50,14 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     let mut session = args.target.open_any_state().await?;
     let status = session.recovery().await?;
     if status.fenced {
-        bail!("this broker handed its root key to the next one; there is nothing to recover here");
+        bail!(
+            "this broker handed its root key to the next one, so there is nothing to recover here; give the address of the next broker"
+        );
     }
     if status.arrangement.is_empty() {
-        bail!("this broker has no shares: its manifest names no recipients in [recovery]");
+        bail!(
+            "this broker has no shares: its manifest names no recipients in [recovery]; restore a backup on the machine that made it"
+        );
     }
     let arrangement = Arrangement::decode(&status.arrangement)?;
     // Encryption is no authorship: what the host itself encrypted to this key must
@@ -71,7 +75,7 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     let share = identity.unwrap(&wrapped.wrapped)?;
     if !arrangement.is_share(genesis, wrapped, &share) {
         bail!(
-            "what opens with this key is not the share that the broker made: somebody changed its state file"
+            "the share for this key is not the one that the broker made, so its state file was changed; restore a backup of it"
         );
     }
     if args.check {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use adytum_api::address::parse_address;
 use adytum_evidence::{claims::Claims, verifier::Verifier};
 use adytum_governance::announcement::WorkloadAnnouncement;
 use adytum_init::arguments::parse_duration;
@@ -19,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Replica {
     /// A replica that runs, where it listens with `--evidence-listen`: its evidence is
     /// taken from an attested session.
-    #[arg(long = "replica", value_name = "HOST:PORT")]
+    #[arg(long = "replica", value_name = "HOST:PORT", value_parser = parse_address)]
     pub(crate) address: Option<String>,
     /// How long to try again while nobody listens there, as in 5m: a replica that the
     /// broker refuses shows its evidence only between two starts.

@@ -87,7 +87,7 @@ pub(crate) fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec
         key_file::read_bytes(file, limit)?
     };
     if value.is_empty() {
-        bail!("{} is empty", file.display());
+        bail!("{} is empty; give a file with the value", file.display());
     }
     Ok(value)
 }

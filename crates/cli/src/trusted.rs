@@ -13,7 +13,7 @@ const MAXIMUM_CERTIFICATE_LENGTH: u64 = 64 * 1024;
 
 /// The trusted roots: Intel's, AMD's, and simulated platforms' if any are named.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Trusted {
+pub(crate) struct TrustedRoots {
     #[command(flatten)]
     places: Places,
     /// Trust this simulated platform too: its root certificate; may be given several
@@ -23,7 +23,7 @@ pub(crate) struct Trusted {
     trust_simulation: Vec<PathBuf>,
 }
 
-impl Trusted {
+impl TrustedRoots {
     /// Verifies evidence by these roots.
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
         let vendors = [TrustRoot::intel()].into_iter().chain(TrustRoot::amd());
@@ -68,7 +68,7 @@ impl Trusted {
     /// The roots of the simulated platforms that are trusted.
     #[cfg(feature = "simulation")]
     pub(crate) fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
-        use anyhow::Context;
+        use anyhow::{Context, ensure};
 
         let paths = self.simulation_paths().iter();
         let root = |(path, text): (&PathBuf, String)| {
@@ -79,6 +79,13 @@ impl Trusted {
                     path.display()
                 )
             })?;
+            ensure!(
+                certificate.tag() == "CERTIFICATE",
+                "{} is no simulated platform's root: expected a certificate in PEM, found {:?}; give --trust-simulation \
+                 the root.pem in a platform's directory",
+                path.display(),
+                certificate.tag()
+            );
             TrustRoot::simulation(certificate.contents())
                 .with_context(|| format!("{} is no simulated platform's root", path.display()))
         };

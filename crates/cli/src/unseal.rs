@@ -138,7 +138,7 @@ fn sealed_model(directory: &Path) -> anyhow::Result<(Statement, PathBuf)> {
     let Scan { candidates, refused } = scan_one(directory);
     match candidates.into_iter().next().map(|candidate| candidate.content) {
         Some(Content::Sealed { statement, ciphertext }) => return Ok((*statement, ciphertext)),
-        Some(Content::Plain { file }) => bail!("{} is not sealed, so nothing is to unseal", file.display()),
+        Some(Content::Plain { file, .. }) => bail!("{} is not sealed; use it as it is", file.display()),
         None => {}
     }
     let reasons = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

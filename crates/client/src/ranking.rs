@@ -6,7 +6,7 @@ use crate::error::ClientError;
 
 /// A class and how probable it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ranked {
+pub struct RankedClass {
     pub class: usize,
     /// Its score; a probability where the model ends in a softmax.
     pub probability: f64,
@@ -41,9 +41,9 @@ pub fn scores(response: &PredictResponse, output: Option<&str>) -> Result<Vec<f6
 }
 
 /// The best `count` of them; of equals the first, as `argmax` has it.
-pub fn top(scores: &[f64], count: usize) -> Vec<Ranked> {
+pub fn top(scores: &[f64], count: usize) -> Vec<RankedClass> {
     let mut ranked: Vec<_> =
-        scores.iter().enumerate().map(|(class, &probability)| Ranked { class, probability }).collect();
+        scores.iter().enumerate().map(|(class, &probability)| RankedClass { class, probability }).collect();
     // The sort is stable, so equals stay in the order of their classes.
     ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
     ranked.truncate(count);

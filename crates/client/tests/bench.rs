@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
-mod server;
-
 use std::{
     num::NonZeroUsize,
     sync::{Arc, Mutex},
@@ -15,7 +13,7 @@ use adytum_client::{
     ClientOptions,
     bench::{Amount, Observer, Plan, run},
 };
-use server::{Behaviour, Identity, ModelServer, scored};
+use adytum_testkit::model_server::{Behaviour, Identity, ModelServer, scored};
 use tonic::Status;
 
 fn plan(tasks: usize, amount: Amount) -> Plan {
@@ -40,7 +38,10 @@ async fn each_task_has_a_connection_and_sends_its_loop_after_the_warm_up() {
     let options = ClientOptions { certificate: Some(identity.crt()), ..ClientOptions::default() };
     let (observer, lines) = recorder();
     let plan = plan(3, Amount::Requests(4));
-    let report = run(&server.address(), &options, &PredictRequest::default(), &plan, observer).await.unwrap();
+    let report =
+        run(&server.address().parse().unwrap(), &options, &PredictRequest::default(), &plan, observer)
+            .await
+            .unwrap();
 
     assert_eq!(server.seen().connections(), 3);
     assert_eq!(server.seen().predictions(), 3 * (5 + 4));
@@ -63,10 +64,15 @@ async fn a_duration_ends_it() {
     let (observer, lines) = recorder();
     let plan = plan(2, Amount::Duration(Duration::from_millis(100)));
     let start = Instant::now();
-    let report =
-        run(&server.address(), &ClientOptions::default(), &PredictRequest::default(), &plan, observer)
-            .await
-            .unwrap();
+    let report = run(
+        &server.address().parse().unwrap(),
+        &ClientOptions::default(),
+        &PredictRequest::default(),
+        &plan,
+        observer,
+    )
+    .await
+    .unwrap();
     assert!(start.elapsed() >= Duration::from_millis(100));
     assert!(report.answered > 0 && report.seconds >= 0.1);
     assert_eq!(lines.lock().unwrap().len() as u64, report.answered);
@@ -87,10 +93,15 @@ async fn errors_are_counted_by_kind() {
     let server = ModelServer::start(behaviour, None).await;
     let (observer, lines) = recorder();
     let plan = plan(1, Amount::Requests(9));
-    let report =
-        run(&server.address(), &ClientOptions::default(), &PredictRequest::default(), &plan, observer)
-            .await
-            .unwrap();
+    let report = run(
+        &server.address().parse().unwrap(),
+        &ClientOptions::default(),
+        &PredictRequest::default(),
+        &plan,
+        observer,
+    )
+    .await
+    .unwrap();
     assert_eq!((report.answered, report.failed), (6, 3));
     assert_eq!(report.errors, [("resource-exhausted", 3)].into());
     let failed =
@@ -107,10 +118,15 @@ async fn a_server_that_refuses_the_warm_up_is_not_measured() {
     let server = ModelServer::start(behaviour, None).await;
     let (observer, lines) = recorder();
     let plan = plan(2, Amount::Requests(9));
-    let error =
-        run(&server.address(), &ClientOptions::default(), &PredictRequest::default(), &plan, observer)
-            .await
-            .unwrap_err();
+    let error = run(
+        &server.address().parse().unwrap(),
+        &ClientOptions::default(),
+        &PredictRequest::default(),
+        &plan,
+        observer,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(error.code(), "not-found");
     assert!(lines.lock().unwrap().is_empty());
 }
@@ -125,10 +141,15 @@ async fn a_connection_lost_in_between_fails_nothing() {
         }
     });
     let plan = plan(1, Amount::Requests(8));
-    let report =
-        run(&server.address(), &ClientOptions::default(), &PredictRequest::default(), &plan, observer)
-            .await
-            .unwrap();
+    let report = run(
+        &server.address().parse().unwrap(),
+        &ClientOptions::default(),
+        &PredictRequest::default(),
+        &plan,
+        observer,
+    )
+    .await
+    .unwrap();
     assert_eq!((report.answered, report.failed), (8, 0), "{report}");
     assert_eq!(server.seen().connections(), 2);
 }

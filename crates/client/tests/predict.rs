@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
-mod server;
-
 use std::{sync::Arc, time::Duration};
 
 use adytum_client::{
     Client, ClientError, ClientOptions, ImageInput, ModelSelector, ServerAddress, image, ranking,
 };
-use server::{Behaviour, Identity, ModelServer, scored};
+use adytum_testkit::model_server::{Behaviour, Identity, ModelServer, scored};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -31,7 +29,7 @@ fn trusting(identity: &Identity) -> ClientOptions {
 }
 
 async fn connect(server: &ModelServer, options: &ClientOptions) -> Result<Client, ClientError> {
-    Client::connect(&server.address(), options).await
+    Client::connect(&server.address().parse().unwrap(), options).await
 }
 
 async fn classify(client: &Client, model: &str, level: u8) -> Result<Vec<f64>, ClientError> {
@@ -150,7 +148,7 @@ async fn tls_and_plain_do_not_meet_and_the_error_says_so() {
 #[tokio::test]
 async fn nobody_there_is_told_from_an_unknown_name() {
     let server = ModelServer::start(Behaviour::default(), None).await;
-    let address = server.address();
+    let address: ServerAddress = server.address().parse().unwrap();
     server.stop().await;
     let error = Client::connect(&address, &ClientOptions::default()).await.err().unwrap();
     assert_eq!(error.code(), "connection-refused", "{error}");

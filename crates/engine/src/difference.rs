@@ -3,7 +3,7 @@
 use crate::tensor::{Elements, Tensor};
 
 /// The largest difference of two tensors in parts of the largest value expected, infinities
-/// excepted. What is no floating point number must be equal. The error says why the tensors can't
+/// excepted. Values that are no floating point numbers must be equal. The error says why the tensors can't
 /// be compared, or what differs.
 pub fn difference(found: &Tensor, expected: &Tensor) -> Result<f64, String> {
     if found.element_type() != expected.element_type() {

@@ -7,6 +7,7 @@ mod control;
 pub mod difference;
 pub mod engine;
 pub mod facts;
+pub mod inputs;
 mod island;
 pub mod npz;
 pub mod onnx;

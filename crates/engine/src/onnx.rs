@@ -12,7 +12,7 @@
 
 mod attribute;
 pub mod data;
-mod declaration;
+pub mod declaration;
 mod error;
 pub mod files;
 mod function;

@@ -3,7 +3,7 @@
 
 use crate::{
     engine::{Engine, LoadError, LoadedModel, Run, RunError, Signature, Source, Specification},
-    facts::size::{LARGEST_DIMENSION, LARGEST_INPUT},
+    inputs::check,
     onnx::{
         model::{Declaration, Dimension},
         read::read,
@@ -11,7 +11,7 @@ use crate::{
     operators::Context,
     plan::{Plan, PlanError, plan},
     program::Program,
-    tensor::{Tensor, Value, ValueType},
+    tensor::Value,
 };
 
 /// The engine.
@@ -85,81 +85,10 @@ impl LoadedModel for StaticModel {
         outputs: &[usize],
         run: Run<'_>,
     ) -> Result<Vec<Value>, RunError> {
-        if inputs.len() != self.signature.inputs.len() {
-            let reason =
-                format!("the model has {} inputs, {} were given", self.signature.inputs.len(), inputs.len());
-            return Err(RunError::Input { input: String::new(), reason });
-        }
-        if inputs.iter().any(Option::is_none) {
-            let needed = self.needed_inputs(outputs);
-            for ((value, specification), needed) in inputs.iter().zip(&self.signature.inputs).zip(needed) {
-                if value.is_none() && needed {
-                    let reason = "the wanted outputs need it, and it was not given".to_owned();
-                    return Err(RunError::Input { input: specification.name.clone(), reason });
-                }
-            }
-        }
-        for (value, specification) in inputs.iter().zip(&self.signature.inputs) {
-            let Some(value) = value else { continue };
-            check(value, specification)
-                .map_err(|reason| RunError::Input { input: specification.name.clone(), reason })?;
-        }
+        check(&self.signature, &inputs, || self.needed_inputs(outputs))?;
         let context = Context::new(run.budget, run.cancellation).with_threads(run.threads);
         self.program
             .run_with(inputs, Some(outputs), &context)
             .map_err(|error| RunError::Node { node: error.label.to_string(), error: error.error })
     }
-}
-
-/// Whether a value is what the model takes. The plan relies on it.
-fn check(value: &Value, specification: &Specification) -> Result<(), String> {
-    let found = type_of(value);
-    let fits = match (&found, &specification.value_type) {
-        // An optional that is empty has no type of its own.
-        (None, ValueType::Optional(_)) => true,
-        (found, expected) => found.as_ref() == Some(expected),
-    };
-    if !fits {
-        let found = found.map_or_else(|| "an empty optional".to_owned(), |found| found.to_string());
-        return Err(format!("it takes {}, found {found}", specification.value_type));
-    }
-    let Some(tensor) = value.tensor() else { return Ok(()) };
-    check_shape(tensor, specification.shape.as_deref())
-}
-
-fn type_of(value: &Value) -> Option<ValueType> {
-    match value {
-        Value::Tensor(tensor) => Some(ValueType::Tensor(tensor.element_type())),
-        Value::Sequence(element_type, _) => Some(ValueType::Sequence(*element_type)),
-        Value::Optional(Some(inner)) => Some(ValueType::Optional(Box::new(type_of(inner)?))),
-        Value::Optional(None) => None,
-    }
-}
-
-fn check_shape(tensor: &Tensor, declared: Option<&[Dimension]>) -> Result<(), String> {
-    let shape = tensor.shape();
-    if tensor.len() as u64 > LARGEST_INPUT.unsigned_abs() {
-        return Err(format!("it has {} elements; at most {LARGEST_INPUT} are taken", tensor.len()));
-    }
-    if shape.iter().any(|size| *size as u64 > LARGEST_DIMENSION.unsigned_abs()) {
-        return Err(format!("it has the shape {shape:?}; no dimension may be above {LARGEST_DIMENSION}"));
-    }
-    let Some(declared) = declared else { return Ok(()) };
-    let fits = declared.len() == shape.len()
-        && declared.iter().zip(shape).all(|(declared, size)| match declared {
-            Dimension::Fixed(fixed) => fixed == size,
-            Dimension::Named(_) | Dimension::Any => true,
-        });
-    if fits {
-        return Ok(());
-    }
-    let expected: Vec<String> = declared
-        .iter()
-        .map(|dimension| match dimension {
-            Dimension::Fixed(size) => size.to_string(),
-            Dimension::Named(name) => name.clone(),
-            Dimension::Any => "any".to_owned(),
-        })
-        .collect();
-    Err(format!("it takes the shape [{}], found {shape:?}", expected.join(", ")))
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{thread, time::Duration};
 
@@ -14,14 +14,14 @@ use adytum_engine::{
     tensor::{Tensor, Value},
     threads::Threads,
 };
-use proptest::prelude::*;
-use support::{
+use fixture::{
     onnx::{
         Attribute, BOOL, FLOAT, INT64, floats, function, graph, longs, model, model_with, node, node_of,
         put_bytes, put_number, value,
     },
     runs::{load, refusal, run, run_within},
 };
+use proptest::prelude::*;
 
 fn chain(length: usize, operator: &str) -> Vec<u8> {
     let nodes: Vec<Vec<u8>> = (0..length)

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use adytum_engine::tensor::Tensor;
-use support::{
+use fixture::{
     onnx::{Attribute, FLOAT, INT64, floats, graph, longs, model, model_with, node, value},
     runs::{load, run},
 };

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use adytum_engine::{
     engine::Run,
@@ -10,7 +10,7 @@ use adytum_engine::{
     tensor::{Tensor, Value},
     threads::Threads,
 };
-use support::{
+use fixture::{
     onnx::{FLOAT, floats, model, node, value},
     runs::load,
 };

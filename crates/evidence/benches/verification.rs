@@ -12,13 +12,8 @@ use adytum_evidence::{
     verifier::{Verifier, parse_dcap},
 };
 use adytum_sim::snp::{SnpGuest, SnpPlatform};
+use adytum_testkit::recorded::Sample;
 use dcap_qvl::{configs::RingConfig, verify::QuoteVerifier};
-
-#[path = "../tests/hardware/samples.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
-mod samples;
-
-use samples::Sample;
 
 const ROUNDS: u32 = 2000;
 

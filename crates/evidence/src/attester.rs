@@ -2,13 +2,13 @@
 
 #[cfg(feature = "collect")]
 mod detection;
-#[cfg(test)]
-#[cfg(feature = "collect")]
-mod emulation;
 #[cfg(feature = "collect")]
 mod endorsed;
 #[cfg(feature = "collect")]
 mod files;
+#[cfg(test)]
+#[cfg(feature = "collect")]
+mod fixture;
 #[cfg(feature = "collect")]
 mod gramine;
 #[cfg(feature = "collect")]

@@ -2,8 +2,6 @@
 
 mod judgement;
 mod platform;
-#[cfg(test)]
-mod tests;
 mod validation;
 
 use std::collections::BTreeSet;

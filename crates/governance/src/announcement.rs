@@ -122,5 +122,4 @@ impl BrokerAnnouncement {
 }
 
 #[cfg(test)]
-#[path = "announcement_tests.rs"]
 mod tests;

@@ -279,11 +279,14 @@ mod tests {
     #[test]
     fn enough_owners_of_this_genesis_authorise_these_programs_and_nobody_else() {
         let keys: [_; 3] = std::array::from_fn(|_| OwnerSigningKey::generate().unwrap());
-        let genesis = Genesis::found(keys[..2].iter().map(OwnerSigningKey::public_key), 2).unwrap();
-        let other = Genesis::found(keys[..2].iter().map(OwnerSigningKey::public_key), 2).unwrap();
+        let genesis = Genesis::create(keys[..2].iter().map(OwnerSigningKey::public_key), 2).unwrap();
+        let other = Genesis::create(keys[..2].iter().map(OwnerSigningKey::public_key), 2).unwrap();
         let mut signed = SignedAuthorisation::unsigned(document(&genesis).to_toml().unwrap());
         let code = |signed: &SignedAuthorisation, genesis: &Genesis| {
-            signed.approved_by(genesis.digest(), genesis.founders()).map(drop).map_err(|error| error.code())
+            signed
+                .approved_by(genesis.digest(), genesis.first_owners())
+                .map(drop)
+                .map_err(|error| error.code())
         };
         assert_eq!(code(&signed, &genesis), Err("signature-missing"));
         signed.sign(genesis.digest(), &keys[0]);
@@ -310,7 +313,7 @@ mod tests {
     #[test]
     fn texts_that_are_none_say_why() {
         let owner = OwnerSigningKey::generate().unwrap();
-        let genesis = Genesis::found([owner.public_key()], 1).unwrap();
+        let genesis = Genesis::create([owner.public_key()], 1).unwrap();
         let read = |document: &Document| {
             let text = document.to_toml().unwrap();
             SignedAuthorisation::unsigned(text).read(genesis.digest()).map(drop).map_err(|error| error.code())

@@ -298,5 +298,4 @@ fn syntax(error: impl ToString) -> ConfirmationReadError {
 }
 
 #[cfg(test)]
-#[path = "confirmation_tests.rs"]
 mod tests;

@@ -22,7 +22,7 @@ pub use self::mismatch::{Listing, Mismatch, Mismatches};
 use crate::{
     manifest::{DEFAULT_LEASE, Lease, SecretRule},
     occlum::OcclumConfiguration,
-    rules::Admitted,
+    rules::AdmittedManifest,
     secrets::{SecretKind, SecretValue, StoredSecret},
     trust,
 };
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Rules<'a> {
     /// The manifest, if there is one yet.
-    pub admitted: Option<&'a Admitted>,
+    pub admitted: Option<&'a AdmittedManifest>,
     /// The Occlum configuration, if one was loaded.
     pub occlum: Option<&'a OcclumConfiguration>,
 }

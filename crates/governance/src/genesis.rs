@@ -46,7 +46,7 @@ impl FromStr for GenesisDigest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Genesis {
     id: Sha256Digest,
-    founders: Owners,
+    owners: Owners,
 }
 
 /// The document as it is written.
@@ -141,7 +141,7 @@ impl GenesisError {
 impl Genesis {
     /// Creates a broker with a new random id: `threshold` of `owners` must agree
     /// to every change.
-    pub fn found(
+    pub fn create(
         owners: impl IntoIterator<Item = OwnerPublicKey>,
         threshold: usize,
     ) -> Result<Self, GenesisError> {
@@ -164,20 +164,20 @@ impl Genesis {
     }
 
     fn check(id: Sha256Digest, owners: Vec<OwnerPublicKey>, threshold: u64) -> Result<Self, GenesisError> {
-        let founders = Owners::new(owners, threshold).map_err(|error| match error {
+        let owners = Owners::new(owners, threshold).map_err(|error| match error {
             OwnersError::None => GenesisError::NoOwner,
             OwnersError::TooMany { found } => GenesisError::TooManyOwners { found },
             OwnersError::Duplicate { owner } => GenesisError::DuplicateOwner { owner },
             OwnersError::Threshold { found, owners } => GenesisError::Threshold { found, owners },
         })?;
-        Ok(Self { id, founders })
+        Ok(Self { id, owners })
     }
 
     /// The document as text. Reading it again gives the same digest.
     pub fn to_toml(&self) -> String {
         let owners: String = self.owners().iter().map(|owner| format!("    \"{owner}\",\n")).collect();
         format!(
-            "format = \"{FORMAT}\"\nid = \"{}\"\n# So many owners must sign every change.\nthreshold = {}\n\
+            "format = \"{FORMAT}\"\nid = \"{}\"\n# The number of owners who must sign each change.\nthreshold = {}\n\
              owners = [\n{owners}]\n",
             self.id,
             self.threshold()
@@ -200,18 +200,18 @@ impl Genesis {
 
     /// The first owners and their threshold. Who the owners are now, a manifest may
     /// have changed: see the broker's state.
-    pub fn founders(&self) -> &Owners {
-        &self.founders
+    pub fn first_owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// The first owners.
     pub fn owners(&self) -> &BTreeSet<OwnerPublicKey> {
-        self.founders.keys()
+        self.owners.keys()
     }
 
     /// How many of them must sign a change; 1 to their number.
     pub fn threshold(&self) -> usize {
-        self.founders.threshold()
+        self.owners.threshold()
     }
 }
 
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn text_form_keeps_the_digest_and_comments_do_not_change_it() {
-        let genesis = Genesis::found([owner(2), owner(1)], 2).unwrap();
+        let genesis = Genesis::create([owner(2), owner(1)], 2).unwrap();
         let text = genesis.to_toml();
         assert_eq!(Genesis::parse(&text).unwrap(), genesis);
         let commented = format!("# ours\n{text}\n# end\n");
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn two_foundings_by_the_same_owners_are_two_brokers() {
-        let found = || Genesis::found([owner(1)], 1).unwrap().digest();
+        let found = || Genesis::create([owner(1)], 1).unwrap().digest();
         assert_ne!(found(), found());
     }
 

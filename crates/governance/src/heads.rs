@@ -103,15 +103,6 @@ impl HeadMemory {
         self.update(|brokers| keep_higher(brokers, genesis, head))
     }
 
-    /// Remembers what another memory holds, too: of each broker the higher head.
-    /// Refused, and nothing is changed, if of two heads neither follows the other.
-    pub fn merge(&self, other: &Self) -> Result<(), MemoryError> {
-        let others = other.read()?.brokers;
-        self.update(|brokers| {
-            others.into_iter().try_for_each(|(genesis, head)| keep_higher(brokers, genesis, &head))
-        })
-    }
-
     /// Remembers this head, durably, and forgets a higher one: for owners who
     /// restored a backup.
     pub fn replace(&self, genesis: GenesisDigest, head: &StateHead) -> Result<(), MemoryError> {
@@ -249,5 +240,4 @@ impl HeadGuard {
 }
 
 #[cfg(test)]
-#[path = "heads_tests.rs"]
 mod tests;

@@ -170,6 +170,4 @@ impl Manifest {
 }
 
 #[cfg(test)]
-mod field_tests;
-#[cfg(test)]
 mod tests;

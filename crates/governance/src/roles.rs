@@ -134,7 +134,7 @@ impl RoleError {
 
 impl Roles {
     /// Before the first manifest.
-    pub fn founding(owners: &Owners) -> Self {
+    pub fn initial(owners: &Owners) -> Self {
         Self { owners: owners.clone(), auditors: BTreeSet::new() }
     }
 
@@ -175,14 +175,11 @@ impl Roles {
 #[cfg(test)]
 mod tests {
     use adytum_signing::OwnerSigningKey;
+    use adytum_testkit::owners::owner as key;
 
     use super::*;
 
     const FIELDS: &[&[u8]] = &[b"one", b"two"];
-
-    fn key() -> OwnerSigningKey {
-        OwnerSigningKey::generate().unwrap()
-    }
 
     fn sign(key: &OwnerSigningKey) -> OwnerApproval {
         OwnerApproval::sign(key, Purpose::Command, FIELDS)
@@ -207,7 +204,7 @@ mod tests {
         let [a, b, auditor, stranger] = [key(), key(), key(), key()];
         let owners = Owners::new([a.public_key(), b.public_key()], 2).unwrap();
         let rule = RolesRule { owners: None, auditors: BTreeSet::from([auditor.public_key()]) };
-        let roles = Roles::founding(&owners).after(Some(&rule)).after(None);
+        let roles = Roles::initial(&owners).after(Some(&rule)).after(None);
         let allow = |needs, approvals: &[OwnerApproval]| {
             roles.allow(needs, FIELDS, approvals).map(|who| who.len()).map_err(|error| error.code())
         };
@@ -233,7 +230,7 @@ mod tests {
     #[test]
     fn an_owner_that_was_replaced_is_a_stranger() {
         let [former, next] = [key(), key()];
-        let roles = Roles::founding(&Owners::new([former.public_key()], 1).unwrap());
+        let roles = Roles::initial(&Owners::new([former.public_key()], 1).unwrap());
         let rule = RolesRule {
             owners: Some(Owners::new([next.public_key()], 1).unwrap()),
             auditors: BTreeSet::new(),

@@ -19,7 +19,7 @@ use crate::{
 
 /// A manifest that the owners agreed to.
 #[derive(Clone, Debug)]
-pub struct Admitted {
+pub struct AdmittedManifest {
     pub manifest: Manifest,
     /// The text and the signatures, to be kept and shown.
     pub signed: SignedManifest,
@@ -30,7 +30,7 @@ pub struct Admitted {
     pub candidates: Candidates,
 }
 
-impl Admitted {
+impl AdmittedManifest {
     /// A manifest as if these owners had agreed to it: to explain what it would
     /// grant, without a broker.
     pub fn assumed(
@@ -52,7 +52,7 @@ pub fn admit(
     owners: &Owners,
     current: u64,
     signed: SignedManifest,
-) -> Result<Admitted, ManifestError> {
+) -> Result<AdmittedManifest, ManifestError> {
     let (manifest, owners) = agreed(genesis, owners, &signed)?;
     let version = manifest.version;
     if version < current {
@@ -61,7 +61,7 @@ pub fn admit(
     if version == current {
         return Err(ManifestError::Replayed { current });
     }
-    Admitted::assumed(manifest, signed, owners)
+    AdmittedManifest::assumed(manifest, signed, owners)
 }
 
 /// Reads a manifest that is for this broker and signed by as many of these owners

@@ -127,6 +127,4 @@ fn hint(files: &dyn Files) -> Result<String, ImportError> {
 }
 
 #[cfg(test)]
-mod hostile_tests;
-#[cfg(test)]
-mod structure_tests;
+mod tests;

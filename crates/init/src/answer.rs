@@ -193,7 +193,7 @@ fn model_rule(rule: wire::ModelRule) -> Result<ModelRule, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::tests::Authority;
+    use crate::fixture::Authority;
 
     fn secret(name: &str) -> wire::Secret {
         wire::Secret {

@@ -122,39 +122,13 @@ fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
-    use rcgen::{
-        BasicConstraints, CertificateSigningRequestParams, CertifiedIssuer, IsCa, Issuer,
-        KeyPair as RcgenPair,
-    };
 
     use super::*;
-
-    /// Issues as a broker does.
-    pub(crate) struct Authority(CertifiedIssuer<'static, RcgenPair>);
-
-    impl Authority {
-        pub(crate) fn new() -> Self {
-            let mut parameters = CertificateParams::default();
-            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let key = RcgenPair::generate().unwrap();
-            Self(CertifiedIssuer::self_signed(parameters, key).unwrap())
-        }
-
-        pub(crate) fn issue(&self, request: &[u8], not_before: u64, lifetime: Duration) -> String {
-            let mut request = CertificateSigningRequestParams::from_der(&request.to_vec().into()).unwrap();
-            let time = |seconds: u64| {
-                time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).unwrap()).unwrap()
-            };
-            request.params.not_before = time(not_before);
-            request.params.not_after = time(not_before + lifetime.as_secs());
-            let issuer: &Issuer<'_, _> = &self.0;
-            request.signed_by(issuer).unwrap().pem() + &self.0.pem()
-        }
-    }
+    use crate::fixture::Authority;
 
     #[test]
     fn a_certificate_is_accepted_for_the_key_it_was_asked_for_only() {

@@ -30,7 +30,7 @@ use adytum_evidence::{
 };
 use adytum_governance::genesis::GenesisDigest;
 use nix::sys::signal::Signal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     bundle::BundleRule,
@@ -65,6 +65,10 @@ pub struct MeasuredConfiguration {
     pub(crate) arguments: ArgumentRules,
     pub(crate) environment: EnvironmentRules,
     pub(crate) libraries: BTreeMap<AbsolutePath, Sha256Digest>,
+    /// Left out where there is none, which is so of all workloads but model servers that
+    /// load it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) onnxruntime: Option<PinnedOnnxRuntime>,
     pub(crate) broker: PinnedBroker,
     pub(crate) secrets: BTreeMap<SecretName, SecretRule>,
     /// Left out where there are none: workloads without bundles are measured as
@@ -83,6 +87,15 @@ pub struct MeasuredConfiguration {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PinnedProgram {
     pub path: AbsolutePath,
+    pub sha256: Sha256Digest,
+}
+
+/// ONNX Runtime, which the model server may load as its engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedOnnxRuntime {
+    /// The path of `libonnxruntime.so.VERSION`.
+    pub library: AbsolutePath,
     pub sha256: Sha256Digest,
 }
 
@@ -224,6 +237,11 @@ impl MeasuredConfiguration {
         &self.libraries
     }
 
+    /// ONNX Runtime, if the workload may load it.
+    pub fn onnxruntime(&self) -> Option<&PinnedOnnxRuntime> {
+        self.onnxruntime.as_ref()
+    }
+
     /// The one broker that may be asked.
     pub fn broker(&self) -> &PinnedBroker {
         &self.broker
@@ -331,4 +349,4 @@ mod hex_option {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

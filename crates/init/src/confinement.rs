@@ -13,7 +13,8 @@ use crate::{
     configuration::MeasuredConfiguration,
     environment::HOST_VARIABLES,
     error::{InitError, ProgramError},
-    hardening, program,
+    hardening,
+    program::{self, onnxruntime::TELEMETRY_OFF},
 };
 
 /// The binary that this process runs, whatever lies at its path by now.
@@ -58,6 +59,9 @@ pub fn confine_this_process(
     wanted.extend(
         environment.iter().filter(|(name, _)| is_host_variable(name)).map(|(n, v)| (n.clone(), v.clone())),
     );
+    if configuration.onnxruntime().is_some() {
+        wanted.extend(TELEMETRY_OFF.map(|(name, value)| (name.into(), value.into())));
+    }
     if wanted == environment {
         return Ok(());
     }

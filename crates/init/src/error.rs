@@ -139,6 +139,26 @@ pub enum ProgramError {
         path.display()
     )]
     Library { path: PathBuf, library: String },
+    /// The model server was asked for ONNX Runtime, and the measured configuration does not
+    /// pin its library, or pins one at another path.
+    ///
+    /// Do: add `[onnxruntime]` with `library` and `sha256` to the measured configuration,
+    /// and name the same path or none in `--onnxruntime_library`.
+    #[error(
+        "--engine onnxruntime: expected [onnxruntime] with library and sha256 in the measured configuration, found \
+         none; add it"
+    )]
+    OnnxRuntimeNotPinned,
+    /// The library of ONNX Runtime to load is not the pinned one.
+    #[error(
+        "--onnxruntime_library {}: expected {pinned}, which the measured configuration pins; leave the flag out",
+        found.display()
+    )]
+    OnnxRuntimePath {
+        pinned: String,
+        /// The path asked for.
+        found: PathBuf,
+    },
 }
 
 impl ProgramError {
@@ -150,6 +170,7 @@ impl ProgramError {
             Self::Digest { .. } => "program-mismatch",
             Self::Format { .. } => "program-format",
             Self::Library { .. } => "library-not-pinned",
+            Self::OnnxRuntimeNotPinned | Self::OnnxRuntimePath { .. } => "onnxruntime-not-pinned",
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-pub use self::port::{HealthPort, HealthPortError};
+pub use self::port::{HealthPort, HealthPortError, Page};
 
 /// Why a replica drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,11 @@ impl Health {
     /// Requests may come. Without effect on one that drains already.
     pub fn set_ready(&self) {
         self.change(Readiness::Ready);
+    }
+
+    /// Requests should not come for now. Without effect on one that drains already.
+    pub fn set_unready(&self) {
+        self.change(Readiness::Starting);
     }
 
     /// No more requests should come. The first reason stays.

@@ -40,6 +40,8 @@ pub mod error;
 pub mod evidence_port;
 pub mod exit_code;
 pub mod fetch;
+#[cfg(test)]
+mod fixture;
 pub mod hardening;
 pub mod health;
 mod holdings;

@@ -16,7 +16,7 @@ use adytum_init::{
     health::{Health, HealthPort},
     logging::LogArguments,
     platform::Platform,
-    process::{Signals, Supervised, signal_exit_code},
+    process::{Signals, SupervisedProgram, signal_exit_code},
     program::{self, VerifiedProgram},
     tee, termination,
 };
@@ -75,8 +75,9 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            tracing::error!(code = error.code(), "{error}");
-            termination::report(error.code(), &error);
+            let code = error.code();
+            tracing::error!(code, what_to_do = adytum_codes::next_step(code), "{error}");
+            termination::report(code, &error);
             ExitCode::from(error.exit_code())
         }
     }
@@ -158,7 +159,7 @@ impl Prepared {
         };
         self.places.deliver(&released)?;
         drop(released);
-        let running = Supervised::start(&program, &self.arguments, &self.environment, &self.places)?;
+        let running = SupervisedProgram::start(&program, &self.arguments, &self.environment, &self.places)?;
         tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
         health.set_ready();
         let renewal = renewal.run(|changed| {

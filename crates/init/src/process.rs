@@ -106,7 +106,7 @@ impl Signals {
 
 /// A program that runs.
 #[derive(Debug)]
-pub struct Supervised {
+pub struct SupervisedProgram {
     program: Pid,
     /// Its exit code, once it was reaped: then the process id is no longer its.
     ended: Cell<Option<u8>>,
@@ -149,7 +149,7 @@ pub fn signal_exit_code(signal: Signal) -> u8 {
     u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
 }
 
-impl Supervised {
+impl SupervisedProgram {
     /// Starts the program, with these arguments and exactly this environment.
     ///
     /// Call it from the thread that lives as long as this process does: the

@@ -13,6 +13,7 @@
 
 mod elf;
 mod loading;
+pub mod onnxruntime;
 
 use std::{
     fs::File,

@@ -10,9 +10,12 @@
 //! holds no memory for replicas that have nothing to ask, and a replica whose
 //! platform is no longer trusted is noticed within a third of its lease.
 
-use std::{fmt, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use crate::{
     answer::Answer,
@@ -46,6 +49,10 @@ const LEASE_RENEWED: &str = "lease-renewed";
 ///
 /// Retry: later
 const RENEWAL_NOT_APPLIED: &str = "renewal-not-applied";
+
+/// However much a renewal is wanted, this long passes between two of them, so that
+/// nobody can make replicas press the broker.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why this replica may no longer use what it got.
 ///
@@ -137,6 +144,7 @@ pub struct Renewal<B = AttestedBroker> {
     fetcher: Fetcher<B>,
     backoff: Backoff,
     term: Term,
+    wanted: Arc<Notify>,
 }
 
 impl<B> fmt::Debug for Renewal<B> {
@@ -147,7 +155,13 @@ impl<B> fmt::Debug for Renewal<B> {
 
 impl<B: Broker> Renewal<B> {
     pub(crate) fn new(fetcher: Fetcher<B>, backoff: Backoff, lease: Lease, since: Instant) -> Self {
-        Self { fetcher, backoff, term: Term { lease, since } }
+        Self { fetcher, backoff, term: Term { lease, since }, wanted: Arc::default() }
+    }
+
+    /// Asks for a renewal before it is due, for a key or a rule that the broker may have
+    /// got. At least 10 seconds pass between two renewals.
+    pub fn wanted(&self) -> Arc<Notify> {
+        Arc::clone(&self.wanted)
     }
 
     /// Renews until that is over, and says why. `apply` gets what each renewal
@@ -160,7 +174,18 @@ impl<B: Broker> Renewal<B> {
         mut apply: impl FnMut(&Released) -> Result<(), E>,
     ) -> LeaseEnd {
         loop {
-            sleep_until(self.next()).await;
+            let (next, wanted) = (self.next(), Arc::clone(&self.wanted));
+            let earliest = self.term.since + SHORTEST_INTERVAL;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = async {
+                    wanted.notified().await;
+                    sleep_until(earliest).await;
+                } => {}
+            }
+            // This renewal is for all that was asked until now.
+            let mut asked = pin!(wanted.notified());
+            asked.as_mut().enable();
             match self.renew(&mut apply).await {
                 Ok(renewed) => self.term = renewed,
                 Err(end) => return end,

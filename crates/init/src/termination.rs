@@ -33,7 +33,7 @@ const OWN_WORDS: [(&str, &str); 4] = [
     ("program-not-pinned", "program and measured configuration do not go together; the log says why"),
 ];
 
-/// Writes one line: a stable code and the reason, which holds no secret; to the
+/// Writes one line: a stable code, the reason, which holds no secret, and the next step; to the
 /// file that `ADYTUM_TERMINATION_LOG` names, or else at the usual place. The file
 /// exists and is empty, as Kubernetes makes it for each container; otherwise
 /// nothing is written.
@@ -53,10 +53,15 @@ pub fn report(code: &str, reason: &dyn std::fmt::Display) {
 /// One line that fits.
 fn line(code: &str, reason: &dyn std::fmt::Display) -> String {
     let own_words = OWN_WORDS.iter().find(|(of, _)| *of == code);
-    let text = match own_words {
+    let mut text = match own_words {
         Some((_, words)) => format!("{code}: {words}"),
         None => format!("{code}: {reason}"),
     };
+    let next_step = adytum_codes::next_step(code);
+    if !next_step.is_empty() {
+        text.push_str("; what to do: ");
+        text.push_str(next_step);
+    }
     let mut line = text.replace(|c: char| c.is_control(), " ");
     if line.len() >= LONGEST {
         line.truncate(line.floor_char_boundary(LONGEST - 1));
@@ -92,7 +97,9 @@ mod tests {
         let path = directory.path().join("termination-log");
         fs::write(&path, "").unwrap();
         write(&path, &line("secret-refused", &"two\nlines")).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "secret-refused: two lines\n");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("secret-refused: two lines; what to do: "), "{text}");
+        assert!(text.ends_with('\n') && text.lines().count() == 1, "{text}");
     }
 
     #[test]

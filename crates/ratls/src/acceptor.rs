@@ -250,5 +250,4 @@ impl<L: Listener> Stream for Incoming<L> {
 }
 
 #[cfg(test)]
-#[path = "acceptor_tests.rs"]
 mod tests;

@@ -5,10 +5,19 @@
 //! BASE/VERSION/model.onnx.age    the ciphertext
 //! BASE/VERSION/model.seal        the signed statement
 //! BASE/VERSION/model.onnx        a plain model
+//! BASE/VERSION/saved_model.pb    a plain SavedModel, with its other files
 //! ```
+//!
+//! As for TensorFlow Serving, a version's name may have leading zeros (`00000123` is
+//! version 123). Symbolic links are followed if they stay within BASE: so do those of
+//! Kubernetes' ConfigMaps and Secrets (`..data`) and of git-sync.
 
 use std::{
-    fmt, fs, io,
+    collections::{BTreeMap, BTreeSet},
+    ffi::{OsStr, OsString},
+    fmt,
+    fs::{self, FileType},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -22,11 +31,14 @@ use crate::{
 /// A plain model's file name.
 pub const PLAIN_MODEL_FILE: &str = "model.onnx";
 
+/// The file that makes a directory a SavedModel.
+pub const SAVED_MODEL_FILE: &str = "saved_model.pb";
+
 /// How many entries a model directory may have.
 pub const MAXIMUM_ENTRIES: usize = 1000;
 
 /// How many entries a version's directory may have.
-pub const MAXIMUM_VERSION_ENTRIES: usize = 100;
+pub const MAXIMUM_VERSION_ENTRIES: usize = 10_000;
 
 /// The entries found: a report, not a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +66,16 @@ pub enum Content {
         ciphertext: PathBuf,
     },
     /// A plain model.
-    Plain { file: PathBuf },
+    Plain { file: PathBuf, format: PlainFormat },
+}
+
+/// What a plain model's file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainFormat {
+    /// ONNX, perhaps with files of data next to it.
+    Onnx,
+    /// The definition of a SavedModel; its variables lie next to it.
+    SavedModel,
 }
 
 /// An entry that is not used, and why.
@@ -86,14 +107,24 @@ impl fmt::Display for Refused {
 pub enum RefusalReason {
     /// An entry of the model directory is not named as a version.
     ///
-    /// Do: name each version's directory with a number without leading zeros, such as
-    /// `1`; remove other entries.
-    #[error("not a version: expected a directory named 0 to {MAXIMUM_VERSION}, without leading zeros")]
+    /// Do: nothing, if the entry is no version; otherwise name the version's directory
+    /// with a number, such as `1`.
+    #[error("not a version: expected a directory named 0 to {MAXIMUM_VERSION}")]
     Name,
-    /// An entry of the model directory is a symbolic link, which is never followed.
+    /// Two directories have the same number as their names.
     ///
-    /// Do: put the directory or file itself there.
-    #[error("a symbolic link; links are not followed, put the directory or file itself here")]
+    /// Do: remove one of the two.
+    #[error("another directory is version {version} already; remove one of the two")]
+    SameVersion { version: u64 },
+    /// An entry of the model directory is a symbolic link that leads out of the model
+    /// directory.
+    ///
+    /// Do: put the directory or file itself there, or link to one within the model
+    /// directory.
+    #[error(
+        "a symbolic link that leads out of the model directory; put the directory or file itself here, or link to \
+         one within it"
+    )]
     Link,
     /// An entry of the model directory is a directory where a file is expected, or the
     /// reverse.
@@ -176,6 +207,7 @@ impl RefusalReason {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Name => "model-directory-name",
+            Self::SameVersion { .. } => "model-version-twice",
             Self::Link => "model-symbolic-link",
             Self::Kind { .. } => "model-file-kind",
             Self::Unlisted => "model-file-unlisted",
@@ -230,19 +262,23 @@ impl ScanError {
     }
 }
 
-/// Looks at every entry of a model directory. `base` itself may be a symbolic
-/// link, nothing in it may.
+/// Looks at every entry of a model directory. Links are followed if they stay within
+/// it; `base` itself may be one.
 pub fn scan(base: &Path) -> Result<Scan, ScanError> {
     let unreadable = |source| ScanError::Unreadable { base: base.to_owned(), source };
-    let mut entries = read_sorted(base, MAXIMUM_ENTRIES)
+    let root = base.canonicalize().map_err(unreadable)?;
+    let entries = read_sorted(base, MAXIMUM_ENTRIES)
         .map_err(unreadable)?
         .ok_or_else(|| ScanError::TooMany { base: base.to_owned() })?;
     // Sorted by path for the report; candidates are sorted by number below.
-    entries.sort();
     let mut scan = Scan::default();
+    let mut seen = BTreeSet::new();
     for path in entries {
-        match version_directory(&path) {
-            Ok(version) => scan_version(&path, version, &mut scan),
+        match version_directory(&path, &root) {
+            Ok((version, _)) if !seen.insert(version) => {
+                scan.refused.push(Refused { path, reason: RefusalReason::SameVersion { version } });
+            }
+            Ok((version, directory)) => scan_version(&path, &directory, &root, version, &mut scan),
             Err(reason) => scan.refused.push(Refused { path, reason }),
         }
     }
@@ -250,34 +286,49 @@ pub fn scan(base: &Path) -> Result<Scan, ScanError> {
     Ok(scan)
 }
 
-/// Looks at one version's directory, whose name must be a version.
+/// Looks at one version's directory, whose name must be a version. Links must stay
+/// within it.
 pub fn scan_one(directory: &Path) -> Scan {
     let mut scan = Scan::default();
-    match version_directory(directory) {
-        Ok(version) => scan_version(directory, version, &mut scan),
+    let found = directory.canonicalize().map_err(|error| RefusalReason::unreadable(&error));
+    match found.and_then(|root| Ok((version_directory(directory, &root)?, root))) {
+        Ok(((version, real), root)) => scan_version(directory, &real, &root, version, &mut scan),
         Err(reason) => scan.refused.push(Refused { path: directory.to_owned(), reason }),
     }
     scan
 }
 
-/// The version that a directory's name says: canonical decimal, so that no two
-/// names mean one version.
+/// The version that a directory's name says: decimal digits, perhaps with zeros before
+/// them, as for TensorFlow Serving.
 pub fn parse_version(name: &str) -> Option<u64> {
-    let canonical = name == "0" || (!name.starts_with('0') && name.bytes().all(|b| b.is_ascii_digit()));
-    name.parse().ok().filter(|version| canonical && *version <= MAXIMUM_VERSION)
+    let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|version| digits && *version <= MAXIMUM_VERSION)
 }
 
-fn version_directory(path: &Path) -> Result<u64, RefusalReason> {
-    let file_type = path.symlink_metadata().map_err(|error| RefusalReason::unreadable(&error))?.file_type();
-    if file_type.is_symlink() {
-        return Err(RefusalReason::Link);
-    }
+/// The version, and the directory itself.
+fn version_directory(path: &Path, root: &Path) -> Result<(u64, PathBuf), RefusalReason> {
     let version =
         path.file_name().and_then(|name| name.to_str()).and_then(parse_version).ok_or(RefusalReason::Name)?;
+    let (real, file_type) = resolve(path, root)?;
     if !file_type.is_dir() {
         return Err(RefusalReason::Kind { expected: "directory" });
     }
-    Ok(version)
+    Ok((version, real))
+}
+
+/// What a path is, with links followed as far as they stay within `root`.
+fn resolve(path: &Path, root: &Path) -> Result<(PathBuf, FileType), RefusalReason> {
+    let unreadable = |error: io::Error| RefusalReason::unreadable(&error);
+    let file_type = path.symlink_metadata().map_err(unreadable)?.file_type();
+    if !file_type.is_symlink() {
+        return Ok((path.to_owned(), file_type));
+    }
+    let real = path.canonicalize().map_err(unreadable)?;
+    if !real.starts_with(root) {
+        return Err(RefusalReason::Link);
+    }
+    let file_type = real.symlink_metadata().map_err(unreadable)?.file_type();
+    Ok((real, file_type))
 }
 
 /// The entries, or `None` if there are more than `limit`.
@@ -293,61 +344,83 @@ fn read_sorted(directory: &Path, limit: usize) -> io::Result<Option<Vec<PathBuf>
     Ok(Some(paths))
 }
 
-fn scan_version(directory: &Path, version: u64, scan: &mut Scan) {
+/// The files of a version by name, with where each really lies.
+type Files = BTreeMap<OsString, PathBuf>;
+
+/// `shown` is the directory in reports, `directory` is where it really lies.
+fn scan_version(shown: &Path, directory: &Path, root: &Path, version: u64, scan: &mut Scan) {
     let mut refuse = |path: &Path, reason| scan.refused.push(Refused { path: path.to_owned(), reason });
-    let files = match read_sorted(directory, MAXIMUM_VERSION_ENTRIES) {
-        Ok(Some(files)) => files,
-        Ok(None) => return refuse(directory, RefusalReason::TooMany { limit: MAXIMUM_VERSION_ENTRIES }),
-        Err(error) => return refuse(directory, RefusalReason::unreadable(&error)),
+    let entries = match read_sorted(directory, MAXIMUM_VERSION_ENTRIES) {
+        Ok(Some(entries)) => entries,
+        Ok(None) => return refuse(shown, RefusalReason::TooMany { limit: MAXIMUM_VERSION_ENTRIES }),
+        Err(error) => return refuse(shown, RefusalReason::unreadable(&error)),
     };
-    if files.is_empty() {
-        return refuse(directory, RefusalReason::NoModel);
-    }
-    let mut regular = Vec::new();
-    for path in files {
-        match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_file() => regular.push(path),
-            Ok(metadata) if metadata.is_symlink() => refuse(&path, RefusalReason::Link),
-            Ok(_) => refuse(&path, RefusalReason::Kind { expected: "regular file" }),
-            Err(error) => refuse(&path, RefusalReason::unreadable(&error)),
+    let mut files = Files::new();
+    let mut others = Vec::new();
+    for path in entries {
+        let Some(name) = path.file_name().map(OsStr::to_owned) else { continue };
+        match resolve(&path, root) {
+            Ok((real, file_type)) if file_type.is_file() => {
+                files.insert(name, real);
+            }
+            // Where Kubernetes keeps the files that the links lead to.
+            Ok(_) if name.as_encoded_bytes().starts_with(b"..") => {}
+            Ok(_) => others.push((shown.join(name), RefusalReason::Kind { expected: "regular file" })),
+            Err(reason) => others.push((shown.join(name), reason)),
         }
     }
-    let take = |regular: &mut Vec<PathBuf>, name: &str| {
-        let position = regular.iter().position(|path| path.file_name().is_some_and(|found| found == name))?;
-        Some(regular.remove(position))
-    };
-    let statement = take(&mut regular, STATEMENT_FILE);
+    if files.is_empty() && others.is_empty() {
+        return refuse(shown, RefusalReason::NoModel);
+    }
+    let statement = files.remove(OsStr::new(STATEMENT_FILE));
     let has_statement = statement.is_some();
     let content = match statement {
         Some(path) => match sealed_content(&path, version) {
-            Ok((statement, name)) => match take(&mut regular, &name) {
+            Ok((statement, name)) => match files.remove(OsStr::new(&name)) {
                 Some(ciphertext) => Some(Content::Sealed { statement: Box::new(statement), ciphertext }),
                 None => {
-                    refuse(&path, RefusalReason::NoCiphertext { expected: name });
+                    refuse(&shown.join(STATEMENT_FILE), RefusalReason::NoCiphertext { expected: name });
                     None
                 }
             },
             Err(reason) => {
-                refuse(&path, reason);
+                refuse(&shown.join(STATEMENT_FILE), reason);
                 // One cause, one report: its ciphertext is not unlisted besides.
-                regular.retain(|path| !is_ciphertext(path));
+                files.retain(|name, _| !is_ciphertext(name));
                 None
             }
         },
         // A plain model counts as one only where no statement names a sealed one.
-        None => take(&mut regular, PLAIN_MODEL_FILE).map(|file| Content::Plain { file }),
+        None => plain_content(&mut files),
     };
-    for path in regular {
-        let unsigned = is_ciphertext(&path) && !has_statement;
-        refuse(&path, if unsigned { RefusalReason::NoStatement } else { RefusalReason::Unlisted });
+    if matches!(content, Some(Content::Plain { .. })) {
+        // Its other files are its own: data, variables, assets.
+        files.clear();
+        others.clear();
+    }
+    for (path, reason) in others {
+        refuse(&path, reason);
+    }
+    for name in files.into_keys() {
+        let unsigned = is_ciphertext(&name) && !has_statement;
+        let reason = if unsigned { RefusalReason::NoStatement } else { RefusalReason::Unlisted };
+        refuse(&shown.join(name), reason);
     }
     if let Some(content) = content {
         scan.candidates.push(Candidate { version, content });
     }
 }
 
-fn is_ciphertext(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "age")
+fn plain_content(files: &mut Files) -> Option<Content> {
+    let formats = [(PLAIN_MODEL_FILE, PlainFormat::Onnx), (SAVED_MODEL_FILE, PlainFormat::SavedModel)];
+    formats.into_iter().find_map(|(name, format)| {
+        let file = files.remove(OsStr::new(name))?;
+        Some(Content::Plain { file, format })
+    })
+}
+
+fn is_ciphertext(name: &OsStr) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "age")
 }
 
 /// The statement, and the name of the ciphertext that it names.

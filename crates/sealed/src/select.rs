@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    directory::{Content, RefusalReason, Refused, Scan},
+    directory::{Content, PlainFormat, RefusalReason, Refused, Scan},
     file::open_regular,
     keys::ModelIdentity,
     rule::{GenuineStatement, ModelRule},
@@ -27,7 +27,7 @@ pub enum SelectedModel {
     /// when it is opened.
     Sealed(GenuineModel),
     /// Plain, and plain models are allowed.
-    Plain { version: u64, file: PathBuf },
+    Plain { version: u64, file: PathBuf, format: PlainFormat },
 }
 
 /// A sealed model whose statement was accepted.
@@ -45,10 +45,10 @@ pub fn select(scan: Scan, rule: Option<&ModelRule>, allow_plain_models: bool) ->
     let mut selection = Selection { models: Vec::new(), refused };
     for candidate in candidates {
         let outcome = match candidate.content {
-            Content::Plain { file } if allow_plain_models => {
-                Ok(SelectedModel::Plain { version: candidate.version, file })
+            Content::Plain { file, format } if allow_plain_models => {
+                Ok(SelectedModel::Plain { version: candidate.version, file, format })
             }
-            Content::Plain { file } => Err(Refused { path: file, reason: RefusalReason::Plain }),
+            Content::Plain { file, .. } => Err(Refused { path: file, reason: RefusalReason::Plain }),
             Content::Sealed { statement, ciphertext } => match rule {
                 None => Err(Refused { path: ciphertext, reason: RefusalReason::NoRule }),
                 Some(rule) => match rule.judge(&statement) {

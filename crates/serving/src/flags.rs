@@ -1,17 +1,30 @@
 //! The command line: TensorFlow Serving's flags (`tensorflow_model_server`)
 //! where the server has what they mean, and its own.
 
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+pub mod table;
+mod tensorflow;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use adytum_init::{
     arguments::{AttestationArguments, parse_duration, parse_seconds},
     logging::LogArguments,
 };
-use clap::{Args, Parser};
+use clap::Parser;
+
+pub use tensorflow::{Note, TensorFlowFlags};
+pub use values::{ChannelArguments, OptionalPath, Polling};
+use values::{parse_boolean, parse_path};
+
+use crate::{engine_choice::EngineFlags, loading::WhenShort};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
-pub const HOST_FLAGS: [&str; 9] = [
+pub const HOST_FLAGS: [&str; 17] = [
     "log-format",
     "health_port",
     "drain_delay",
@@ -21,11 +34,19 @@ pub const HOST_FLAGS: [&str; 9] = [
     "max_queued_requests",
     "max_connections",
     "run_memory_bytes",
+    "model_memory_bytes",
+    "when_memory_is_short",
+    "file_system_poll_wait_seconds",
+    "model_config_file_poll_wait_seconds",
+    "max_num_load_retries",
+    "load_retry_interval_micros",
+    "num_load_threads",
+    "num_unload_threads",
 ];
 
 /// The model server: TensorFlow Serving's API over sealed ONNX models.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "adytum-serving", version, rename_all = "snake_case")]
+#[command(name = "adytum-serving", version, rename_all = "snake_case", args_override_self = true)]
 pub struct Flags {
     /// TCP port of the gRPC server; 0 lets the system choose
     #[arg(long, default_value_t = 8500)]
@@ -36,19 +57,24 @@ pub struct Flags {
     pub model_name: String,
 
     /// Directory with the model's versions: BASE/NUMBER/model.onnx.age and
-    /// model.seal, or BASE/NUMBER/model.onnx
-    #[arg(long, value_name = "DIRECTORY")]
-    pub model_base_path: PathBuf,
+    /// model.seal, or BASE/NUMBER/model.onnx or saved_model.pb
+    #[arg(long, value_name = "DIRECTORY", default_value = "", value_parser = parse_path)]
+    pub model_base_path: OptionalPath,
+
+    /// Directory that all models must be in. Without it, models can't be named while
+    /// the server runs; relative paths in model_config_file are relative to it
+    #[arg(long, value_name = "DIRECTORY", default_value = "", value_parser = parse_path)]
+    pub model_root: OptionalPath,
 
     /// TensorFlow Serving's SSLConfig as protobuf text. A secret of the measured
     /// configuration with this path is used from memory, without a file.
     /// Without the flag there is no TLS
-    #[arg(long, value_name = "FILE")]
-    pub ssl_config_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", default_value = "", value_parser = parse_path)]
+    pub ssl_config_file: OptionalPath,
 
     /// Serve models that are not sealed. With a measured configuration that must
     /// allow it
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_boolean)]
     pub allow_plain_models: bool,
 
     /// The largest request in bytes
@@ -100,8 +126,21 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub run_memory_bytes: usize,
 
+    /// Memory for all models in bytes; 0: what the machine or the cgroup has, less
+    /// request_memory_bytes and run_memory_bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub model_memory_bytes: u64,
+
+    /// If a new version does not fit next to the old one: refuse it, or release the
+    /// old one first
+    #[arg(long, value_name = "POLICY", value_enum, default_value = "refuse")]
+    pub when_memory_is_short: WhenShort,
+
     #[command(flatten)]
-    pub compatibility: CompatibilityFlags,
+    pub tensorflow: TensorFlowFlags,
+
+    #[command(flatten)]
+    pub engine: EngineFlags,
 
     #[command(flatten)]
     pub attestation: AttestationArguments,
@@ -110,57 +149,24 @@ pub struct Flags {
     pub log: LogArguments,
 }
 
-/// TensorFlow Serving's other common flags.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "TensorFlow Serving", rename_all = "snake_case")]
-pub struct CompatibilityFlags {
-    /// Cores to run models on [default: all that this process may use]
-    #[arg(long, value_name = "NUMBER")]
-    pub tensorflow_intra_op_parallelism: Option<usize>,
+/// Where the flags say which models are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelsFlag<'a> {
+    /// In a file (`--model_config_file`).
+    File(&'a Path),
+    /// One model (`--model_name`, `--model_base_path`).
+    One { name: &'a str, base: &'a Path },
+}
 
-    /// Threads that serve connections [default: one a core]
-    #[arg(long, value_name = "NUMBER")]
-    pub grpc_max_threads: Option<usize>,
-
-    /// Port of the REST API, which is not offered yet: only 0 is accepted
-    #[arg(long, value_name = "PORT")]
-    pub rest_api_port: Option<u16>,
-
-    /// How often a model that can't be read is tried again
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub max_num_load_retries: u32,
-
-    /// Microseconds between such tries
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 60_000_000)]
-    pub load_retry_interval_micros: u64,
-
-    /// Ignored: the model directory is read once
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub file_system_poll_wait_seconds: Option<i64>,
-
-    /// Ignored: requests are not merged into batches
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub enable_batching: Option<bool>,
-
-    /// Ignored, with enable_batching
-    #[arg(long, value_name = "FILE")]
-    pub batching_parameters_file: Option<PathBuf>,
-
-    /// Ignored: a model is always warmed up
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub enable_model_warmup: Option<bool>,
-
-    /// Ignored: a request runs on one core or on all
-    #[arg(long, value_name = "NUMBER")]
-    pub tensorflow_inter_op_parallelism: Option<usize>,
-
-    /// Ignored: sessions don't share threads with anything
-    #[arg(long, value_name = "NUMBER")]
-    pub tensorflow_session_parallelism: Option<usize>,
-
-    /// Ignored: memory is given back in any case
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub flush_filesystem_caches: Option<bool>,
+impl Flags {
+    /// Which models are served.
+    pub fn models(&self) -> Result<ModelsFlag<'_>, FlagError> {
+        if let Some(file) = &self.tensorflow.model_config_file {
+            return Ok(ModelsFlag::File(file));
+        }
+        let base = self.model_base_path.as_deref().ok_or(FlagError::NoModel)?;
+        Ok(ModelsFlag::One { name: &self.model_name, base })
+    }
 }
 
 /// A flag that the server can't honour.
@@ -174,6 +180,23 @@ pub enum FlagError {
     /// Do: leave `--rest_api_port` out, and use gRPC.
     #[error("--rest_api_port={port}: the REST API is not offered yet; leave the flag out and use gRPC")]
     RestApi { port: u16 },
+    /// The flags name no model.
+    ///
+    /// Do: give `--model_base_path`, or `--model_config_file` for several models.
+    #[error("no model is named; give --model_base_path, or --model_config_file for several models")]
+    NoModel,
+    /// The flags ask for Google's ALTS, which exists on Google's machines only.
+    ///
+    /// Do: leave the flag out, and give `--ssl_config_file` for TLS.
+    #[error(
+        "--use_alts_credentials: ALTS is not offered; leave the flag out, and give --ssl_config_file for TLS"
+    )]
+    Alts,
+    /// The flags ask for a graph of SavedModels that the server does not read.
+    ///
+    /// Do: leave `--saved_model_tags` out; the graph with the tag `serve` is read.
+    #[error("--saved_model_tags={tags}: only the graph with the tag \"serve\" is read; leave the flag out")]
+    Tags { tags: String },
     /// The flags allow neither sealed models nor plain ones.
     ///
     /// Do: give `--configuration` for sealed models, or `--allow_plain_models` for plain
@@ -199,88 +222,11 @@ impl FlagError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::RestApi { .. } => "rest-api-not-offered",
+            Self::NoModel => "no-model-named",
+            Self::Alts => "alts-not-offered",
+            Self::Tags { .. } => "saved-model-tags",
             Self::NothingAllowed => "no-models-allowed",
             Self::PlainForbidden => "plain-models-forbidden",
-        }
-    }
-}
-
-impl CompatibilityFlags {
-    /// Refuses what would be missed, and gives the names of what is ignored.
-    pub fn check(&self) -> Result<Vec<&'static str>, FlagError> {
-        if let Some(port) = self.rest_api_port.filter(|port| *port != 0) {
-            return Err(FlagError::RestApi { port });
-        }
-        let given = [
-            ("file_system_poll_wait_seconds", self.file_system_poll_wait_seconds.is_some()),
-            ("enable_batching", self.enable_batching == Some(true)),
-            ("batching_parameters_file", self.batching_parameters_file.is_some()),
-            ("enable_model_warmup", self.enable_model_warmup == Some(false)),
-            ("tensorflow_inter_op_parallelism", self.tensorflow_inter_op_parallelism.is_some()),
-            ("tensorflow_session_parallelism", self.tensorflow_session_parallelism.is_some()),
-            ("flush_filesystem_caches", self.flush_filesystem_caches.is_some()),
-        ];
-        Ok(given.into_iter().filter_map(|(name, given)| given.then_some(name)).collect())
-    }
-
-    /// Cores to run models on.
-    pub fn cores(&self) -> NonZeroUsize {
-        let available = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.tensorflow_intra_op_parallelism.and_then(NonZeroUsize::new).unwrap_or(available)
-    }
-
-    /// Threads that serve connections.
-    pub fn serving_threads(&self) -> NonZeroUsize {
-        let available = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.grpc_max_threads.and_then(NonZeroUsize::new).map_or(available, |most| most.min(available))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<Flags, clap::Error> {
-        Flags::try_parse_from(["adytum-serving", "--model_base_path=/models/resnet"].iter().chain(arguments))
-    }
-
-    #[test]
-    fn the_reference_command_line_parses() {
-        let flags =
-            parse(&["--model_name=resnet", "--port=9001", "--ssl_config_file", "/etc/tf_ssl.cfg"]).unwrap();
-        assert_eq!((flags.model_name.as_str(), flags.port), ("resnet", 9001));
-        assert_eq!(flags.ssl_config_file, Some(PathBuf::from("/etc/tf_ssl.cfg")));
-        assert!(!flags.allow_plain_models);
-        assert_eq!(flags.compatibility.check(), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn common_flags_are_accepted_ignored_or_refused() {
-        let flags =
-            parse(&["--enable_batching", "--file_system_poll_wait_seconds=-1", "--rest_api_port=0"]).unwrap();
-        assert_eq!(
-            flags.compatibility.check().unwrap(),
-            ["file_system_poll_wait_seconds", "enable_batching"]
-        );
-        let flags = parse(&["--enable_batching=false", "--rest_api_port", "8501"]).unwrap();
-        assert_eq!(flags.compatibility.check(), Err(FlagError::RestApi { port: 8501 }));
-        assert!(parse(&["--monitoring_config_file=x"]).is_err(), "unknown flags are refused");
-        assert!(parse(&["--port=70000"]).is_err());
-        assert!(parse(&["--max_message_bytes=0"]).is_err());
-    }
-
-    #[test]
-    fn threads_stay_within_the_machine() {
-        let flags = parse(&["--grpc_max_threads=100000", "--tensorflow_intra_op_parallelism=3"]).unwrap();
-        assert_eq!(flags.compatibility.cores().get(), 3);
-        assert!(flags.compatibility.serving_threads() <= std::thread::available_parallelism().unwrap());
-    }
-
-    #[test]
-    fn host_flags_exist() {
-        let command = <Flags as clap::CommandFactory>::command();
-        for flag in HOST_FLAGS {
-            assert!(command.get_arguments().any(|argument| argument.get_long() == Some(flag)), "{flag}");
         }
     }
 }

@@ -8,13 +8,17 @@
 
 #![deny(unsafe_code)]
 
+pub mod batching;
 pub mod connection;
+pub mod engine_choice;
 pub mod error;
 pub mod flags;
 pub mod limits;
 pub mod loading;
 pub mod memory;
+pub mod metrics;
 pub mod models;
+pub mod monitoring;
 pub mod run;
 pub mod scheduler;
 pub mod server;

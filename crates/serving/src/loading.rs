@@ -1,186 +1,113 @@
-//! Finding the model's versions and loading the highest genuine one.
+//! From directories to models that answer requests, while the server runs.
+//!
+//! A [`Manager`] holds the configuration. Each of its rounds looks at the directories,
+//! loads what is new and unloads what is no longer wanted. [`watch`] runs the rounds on a
+//! thread of their own, and [`Reloads`] is how others ask for one.
+//!
+//! A new version is loaded before the old one goes, if the memory allows that. A version
+//! that can't be loaded never ends one that answers.
 
-use std::{fs, io, path::PathBuf};
+mod budget;
+mod configuration;
+mod found;
+mod manager;
+mod root;
+mod version;
+mod warm_up;
+mod watch;
 
-use adytum_engine::{
-    engine::{Engine, LoadError, Source},
-    onnx::{
-        Limits,
-        files::{DataFiles, Directory, NoFiles},
-    },
+use std::{path::PathBuf, time::Duration};
+
+use adytum_sealed::{keys::ModelIdentity, rule::ModelRule};
+
+pub use budget::{MemoryBudget, WhenShort, available_memory};
+pub use configuration::{
+    ConfigurationError, ModelConfig, ModelServerConfig, VersionPolicy, base_path, latest_versions,
+    specific_versions,
 };
-use adytum_sealed::{
-    directory::{ScanError, scan},
-    keys::ModelIdentity,
-    rule::ModelRule,
-    select::{SelectedModel, Selection, select},
-    unseal::UnsealError,
-};
+pub use manager::{Manager, Round};
+pub use watch::{Intervals, ReloadError, Reloads, Watch, check_root, load_configuration, watch};
 
-use crate::models::{Models, Resources, Servable, ServableError, VersionState};
+use crate::models::Resources;
 
-/// Where the model is and what of it may be served.
-pub struct ModelSource {
-    /// The name it is served under.
-    pub name: String,
-    /// The directory of its versions.
-    pub base: PathBuf,
-    /// What the broker says about models of this name.
-    pub rule: Option<ModelRule>,
+/// What the broker released for models.
+#[derive(Default)]
+pub struct Keys {
+    /// What the broker says about models, by their names.
+    pub rules: Vec<ModelRule>,
     /// Opens sealed models. Wiped when dropped.
     pub identities: Vec<ModelIdentity>,
+}
+
+/// How models are loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
     /// Whether models that are not sealed may be served.
     pub allow_plain: bool,
     /// The largest model in bytes.
     pub size_limit: u64,
-    /// What its runs may use.
+    /// What the runs of a model may use.
     pub resources: Resources,
+    /// The directory that all models must be in, if there is one.
+    pub root: Option<PathBuf>,
+    /// How often a version is tried again that the system did not let be read.
+    pub retries: u32,
+    /// The time between such tries.
+    pub retry_pause: Duration,
+    /// Whether a new label may name a version that is not available.
+    pub labels_of_unavailable: bool,
+    /// The memory for all models.
+    pub budget: MemoryBudget,
+    /// The warm-up requests that come with a model.
+    pub warm_up: WarmUpOptions,
+}
+
+/// What is done with the warm-up requests that come with a model.
+#[derive(Clone, Copy, Debug)]
+pub struct WarmUpOptions {
+    /// Whether they are run.
+    pub records: bool,
+    /// How often each of them is.
+    pub iterations: u32,
 }
 
 /// The reason why nothing can be served.
 ///
 /// Retry: no
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadingError {
-    /// The model's directory can't be read.
-    #[error(transparent)]
-    Scan(#[from] ScanError),
-    /// No version of the model can be served.
+    /// No version of any model can be served.
     ///
     /// Do: follow the reasons in the message, one for each version; then start the server
     /// again.
-    #[error("no version of the model {name:?} can be served: {}", describe(.reasons))]
-    NoVersion { name: String, reasons: Vec<String> },
+    #[error("no version of {} can be served: {}", describe(.names), reasons.join("; "))]
+    NoVersion {
+        names: Vec<String>,
+        /// One for each version.
+        reasons: Vec<String>,
+    },
+    /// The thread that loads models ended.
+    ///
+    /// Do: report the message and the server's log; start the server again.
+    #[error("the thread that loads models ended")]
+    Ended,
 }
 
 impl LoadingError {
     /// A stable code.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Scan(error) => error.code(),
             Self::NoVersion { .. } => "no-servable-version",
+            Self::Ended => "loading-ended",
         }
     }
 }
 
-fn describe(reasons: &[String]) -> String {
-    match reasons {
-        [] => {
-            "there is none in --model_base_path; expected BASE/NUMBER/model.onnx.age with its model.seal, or \
-               BASE/NUMBER/model.onnx where plain models are allowed"
-                .to_owned()
-        }
-        reasons => reasons.join("; "),
+fn describe(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    match quoted.as_slice() {
+        [one] => format!("the model {one}"),
+        all => format!("the models {}", all.join(", ")),
     }
-}
-
-/// The reason why one version can't be served.
-///
-/// Retry: no
-#[derive(Debug, thiserror::Error)]
-enum VersionError {
-    #[error(transparent)]
-    Unseal(#[from] UnsealError),
-    /// The model's file can't be read.
-    ///
-    /// Do: check that the file is there and that the server's user may read it.
-    #[error("reading the model failed: {0}")]
-    Read(#[from] io::Error),
-    /// The model has more bytes than the server takes.
-    ///
-    /// Do: raise `--max_model_bytes`, or serve a smaller model.
-    #[error(
-        "the model has {size} bytes, the limit is {limit}; raise --max_model_bytes, or serve a smaller model"
-    )]
-    TooLarge { size: u64, limit: u64 },
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    #[error(transparent)]
-    Servable(#[from] ServableError),
-}
-
-impl VersionError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Unseal(error) => error.code(),
-            Self::Read(_) => "model-unreadable",
-            Self::TooLarge { .. } => "model-too-large",
-            Self::Load(error) => error.code(),
-            Self::Servable(error) => error.code(),
-        }
-    }
-}
-
-/// Loads the highest version that may be served and can be, and gives its
-/// number. Every other one is logged with the reason, and its status says it.
-pub fn load_highest(source: &ModelSource, engine: &dyn Engine, models: &Models) -> Result<i64, LoadingError> {
-    models.declare(&source.name);
-    let Selection { models: candidates, refused } =
-        select(scan(&source.base)?, source.rule.as_ref(), source.allow_plain);
-    let mut reasons = Vec::new();
-    for refused in refused {
-        tracing::warn!(model = source.name, code = refused.code(), "refused {refused}");
-        let version = refused
-            .path
-            .ancestors()
-            .find_map(|path| path.file_name()?.to_str().and_then(adytum_sealed::directory::parse_version));
-        if let Some(version) = version.and_then(|version| i64::try_from(version).ok())
-            && !candidates.iter().any(|candidate| number(candidate) == version)
-        {
-            models.set(&source.name, version, VersionState::End(Some(refused.reason.to_string())));
-        }
-        reasons.push(refused.to_string());
-    }
-    for candidate in &candidates {
-        let version = number(candidate);
-        models.set(&source.name, version, VersionState::Loading);
-        match load_version(source, engine, candidate) {
-            Ok(servable) => {
-                models.set(&source.name, version, VersionState::Available(servable.into()));
-                tracing::info!(model = source.name, version, sealed = is_sealed(candidate), "available");
-                return Ok(version);
-            }
-            Err(error) => {
-                let code = error.code();
-                tracing::error!(model = source.name, version, code, "could not be loaded: {error}");
-                models.set(&source.name, version, VersionState::End(Some(error.to_string())));
-                reasons.push(format!("version {version}: {error}"));
-            }
-        }
-    }
-    Err(LoadingError::NoVersion { name: source.name.clone(), reasons })
-}
-
-/// Versions are at most `i64::MAX` ([`adytum_sealed`] refuses others).
-fn number(model: &SelectedModel) -> i64 {
-    i64::try_from(model.version()).unwrap_or(i64::MAX)
-}
-
-fn is_sealed(model: &SelectedModel) -> bool {
-    matches!(model, SelectedModel::Sealed(_))
-}
-
-fn load_version(
-    source: &ModelSource,
-    engine: &dyn Engine,
-    candidate: &SelectedModel,
-) -> Result<Servable, VersionError> {
-    // The files next to a sealed model are not sealed with it.
-    let mut files: Box<dyn DataFiles> = Box::new(NoFiles);
-    let file = match candidate {
-        SelectedModel::Sealed(sealed) => sealed.open(&source.identities, source.size_limit)?.into_vec(),
-        SelectedModel::Plain { file, .. } => {
-            let size = fs::metadata(file)?.len();
-            if size > source.size_limit {
-                return Err(VersionError::TooLarge { size, limit: source.size_limit });
-            }
-            if let Some(directory) = file.parent() {
-                files = Box::new(Directory::new(directory)?);
-            }
-            fs::read(file)?
-        }
-    };
-    let model = engine.load(Source { file, files: files.as_ref(), limits: Limits::default() })?;
-    Ok(Servable::new(source.name.clone(), number(candidate), model, source.resources.clone())?)
 }

@@ -20,8 +20,9 @@ fn main() -> ExitCode {
     match serve(&flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(code = error.code(), "{error}");
-            termination::report(error.code(), &error);
+            let code = error.code();
+            tracing::error!(code, what_to_do = adytum_codes::next_step(code), "{error}");
+            termination::report(code, &error);
             ExitCode::from(error.exit_code())
         }
     }

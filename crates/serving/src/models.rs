@@ -12,7 +12,10 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 pub use adytum_import::signature::{Examples, Feature, FeatureList, FeatureValues, Method};
@@ -21,7 +24,10 @@ pub(crate) use servable::count as count_elements;
 pub use servable::{Resources, Servable, ServableError};
 pub use signature::{DEFAULT_SIGNATURE, ServedSignature};
 
-use crate::error::RequestError;
+use crate::{
+    error::RequestError,
+    metrics::{Metrics, ModelMetrics},
+};
 
 /// How far a version is, in the words of `ModelVersionStatus.State`.
 #[derive(Clone)]
@@ -59,10 +65,17 @@ pub enum VersionChoice {
     Label(String),
 }
 
+/// How many versions that are over a model's status lists.
+const MOST_ENDED: usize = 64;
+
 #[derive(Default)]
 struct Model {
     versions: BTreeMap<i64, VersionState>,
     labels: BTreeMap<String, i64>,
+    /// What its loaded versions take, in bytes.
+    memory: BTreeMap<i64, u64>,
+    /// Whether it ever had a version that answers.
+    has_answered: bool,
 }
 
 #[derive(Default)]
@@ -77,6 +90,8 @@ struct Registry {
 #[derive(Clone, Default)]
 pub struct Models {
     registry: Arc<RwLock<Registry>>,
+    metrics: Metrics,
+    was_ready: Arc<AtomicBool>,
 }
 
 impl Models {
@@ -97,14 +112,49 @@ impl Models {
         let before = {
             let mut registry = self.write();
             registry.declare(name);
-            registry.models.entry(name.to_owned()).or_default().versions.insert(version, state)
+            let model = registry.models.entry(name.to_owned()).or_default();
+            model.has_answered |= matches!(state, VersionState::Available(_));
+            let before = model.versions.insert(version, state);
+            (before, model.forget_ended())
         };
         // A model's memory is given back here and not under the lock.
         drop(before);
     }
 
+    /// Sets the memory that a version takes, in bytes; 0 when it has given it back.
+    pub fn set_memory(&self, name: &str, version: i64, bytes: u64) {
+        let mut registry = self.write();
+        let model = registry.models.entry(name.to_owned()).or_default();
+        match bytes {
+            0 => model.memory.remove(&version),
+            bytes => model.memory.insert(version, bytes),
+        };
+    }
+
+    /// The memory of each model's loaded versions, in bytes.
+    pub fn memory(&self) -> Vec<(String, i64, u64)> {
+        let registry = self.read();
+        let each = |(name, model): (&String, &Model)| {
+            let versions = model.memory.iter();
+            versions.map(|(version, bytes)| (name.clone(), *version, *bytes)).collect::<Vec<_>>()
+        };
+        registry.models.iter().flat_map(each).collect()
+    }
+
+    /// What is counted of a model of the configuration, under its name; of any other name,
+    /// of no model.
+    pub fn metrics(&self, name: &str) -> Arc<ModelMetrics> {
+        self.metrics.of(name)
+    }
+
+    /// The metrics of all models in Prometheus' text format.
+    pub fn render_metrics(&self) -> String {
+        self.metrics.render(&self.memory())
+    }
+
     /// Makes a name known, after those that are.
     pub fn declare(&self, name: &str) {
+        self.metrics.declare(name);
         self.write().declare(name);
     }
 
@@ -181,19 +231,48 @@ impl Models {
     pub fn configure(&self, names: Vec<String>) {
         let mut registry = self.write();
         for name in &names {
+            self.metrics.declare(name);
             registry.models.entry(name.clone()).or_default();
         }
+        // Those that are gone and answer nothing are forgotten.
+        let is_kept = |name: &String, model: &Model| {
+            names.contains(name)
+                || model.versions.values().any(|state| !matches!(state, VersionState::End(_)))
+        };
+        registry.models.retain(|name, model| is_kept(name, model));
         registry.configured = names;
     }
 
-    /// Whether each model of the configuration has a version that answers requests. No
-    /// model at all is not ready.
+    /// Whether the server can be sent requests. At first each model of the configuration
+    /// must have a version that answers; no model at all is not ready. Later each one that
+    /// has answered must: one that is added and is still loaded, or can't be, is no
+    /// reason to send the others no requests.
     pub fn all_ready(&self) -> bool {
         let registry = self.read();
-        let is_available = |state: &VersionState| matches!(state, VersionState::Available(_));
-        let mut models = registry.configured.iter().map(|name| registry.models.get(name));
-        !registry.configured.is_empty()
-            && models.all(|model| model.is_some_and(|model| model.versions.values().any(is_available)))
+        let mut models = registry.configured.iter().filter_map(|name| registry.models.get(name));
+        let was_ready = self.was_ready.load(Ordering::Relaxed);
+        let ready = models.all(|model| model.answers() || (was_ready && !model.has_answered));
+        let ready = ready && (was_ready || !registry.configured.is_empty());
+        if ready {
+            self.was_ready.store(true, Ordering::Relaxed);
+        }
+        ready
+    }
+}
+
+impl Model {
+    fn answers(&self) -> bool {
+        self.versions.values().any(|state| matches!(state, VersionState::Available(_)))
+    }
+
+    /// Takes out the lowest version that is over, if there are too many of them.
+    fn forget_ended(&mut self) -> Option<VersionState> {
+        if self.versions.len() <= MOST_ENDED {
+            return None;
+        }
+        let is_over = |state: &VersionState| matches!(state, VersionState::End(_));
+        let lowest = *self.versions.iter().find(|(_, state)| is_over(state))?.0;
+        self.versions.remove(&lowest)
     }
 }
 

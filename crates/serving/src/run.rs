@@ -1,11 +1,13 @@
 //! The binary's main job: from flags to a server that was drained.
 
+mod configured;
 mod error;
+mod readiness;
 mod secrets;
+mod signals;
 
 use std::{
     future::pending,
-    io,
     net::{Ipv4Addr, TcpListener},
     pin::pin,
     sync::Arc,
@@ -16,28 +18,31 @@ use adytum_api::names::SecretName;
 use adytum_init::{
     InitError, Program, Released,
     configuration::MeasuredConfiguration,
-    health::{DrainReason, Health, HealthPort},
+    health::{DrainReason, Health, HealthPort, Page},
+    platform::Platform,
     renewal::{LeaseEnd, Renewal},
     tee, unlock,
 };
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep,
-};
+use tokio::{sync::Notify, time::sleep};
 
 pub use self::error::ServeError;
+use self::{
+    configured::Configured,
+    secrets::KeyRing,
+    signals::{Ending, Hangup},
+};
 use crate::{
+    engine_choice::ChosenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
     limits::RequestMemory,
-    loading::{ModelSource, load_highest},
+    loading::{self, Manager, Reloads, Watch},
     memory,
     models::Models,
     scheduler::Scheduler,
     server::{Drained, Server, ServerOptions},
     service::{Inference, Services},
-    tls::{TlsError, TlsSwitch},
+    tls::TlsSwitch,
 };
-use adytum_engine::static_engine::StaticEngine;
 
 /// Reads the measured configuration: the one given, else one of the usual
 /// places, else none.
@@ -63,9 +68,12 @@ pub fn run(
     configuration: Option<&MeasuredConfiguration>,
     announce: impl FnOnce(&str),
 ) -> Result<(), ServeError> {
-    memory::limit_retention(flags.compatibility.cores().get());
-    for name in flags.compatibility.check()? {
-        tracing::warn!("--{name} is accepted but has no effect here");
+    memory::limit_retention(flags.tensorflow.cores().get());
+    for note in flags.tensorflow.check()? {
+        tracing::warn!("--{} has no effect here: {}", note.flag, note.reason);
+    }
+    if flags.tensorflow.rest_api_port != 0 {
+        return Err(FlagError::RestApi { port: flags.tensorflow.rest_api_port }.into());
     }
     let allow_plain = match configuration {
         None if flags.allow_plain_models => true,
@@ -75,6 +83,17 @@ pub fn run(
         }
         Some(configuration) => configuration.allow_plain_models(),
     };
+    let engine = match configuration {
+        None => {
+            flags.engine.forbid_telemetry()?;
+            flags.engine.choose(None, Platform::Simulation)
+        }
+        Some(_) => {
+            let platform = tee::platform(&flags.attestation).map_err(InitError::from)?;
+            flags.engine.choose(configuration, platform)
+        }
+    }?;
+    let configured = Configured::read(flags, allow_plain)?;
     // The port is taken first, so that a wrong one is known at once.
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, flags.port))
         .map_err(|source| ServeError::Listen { port: flags.port, source })?;
@@ -82,7 +101,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|source| ServeError::System { operation: "starting a runtime", source })?;
-    let ended = runtime.block_on(serve(flags, configuration, allow_plain, listener, announce));
+    let ended = runtime.block_on(serve(flags, configuration, engine, configured, listener, announce));
     // A model that is still being loaded is not waited for: nobody was served yet.
     runtime.shutdown_background();
     ended
@@ -91,14 +110,22 @@ pub fn run(
 async fn serve(
     flags: &Flags,
     configuration: Option<&MeasuredConfiguration>,
-    allow_plain: bool,
+    engine: ChosenEngine,
+    configured: Configured,
     listener: TcpListener,
     announce: impl FnOnce(&str),
 ) -> Result<(), ServeError> {
     let system = |operation| move |source| ServeError::System { operation, source };
     let mut ending = Ending::handle().map_err(system("handling signals"))?;
+    let mut hangup = Hangup::handle().map_err(system("handling signals"))?;
     let health = Health::default();
-    let _port = HealthPort::open(flags.health_port, health.clone()).await.map_err(InitError::from)?;
+    let models = Models::default();
+    let page = configured.metrics_path.clone().map(|path| {
+        let models = models.clone();
+        Page { path, text: Arc::new(move || models.render_metrics()) }
+    });
+    let port = HealthPort::open_with(flags.health_port, health.clone(), page).await;
+    let _port = port.map_err(InitError::from)?;
 
     let unlocked = match configuration {
         None => None,
@@ -116,56 +143,77 @@ async fn serve(
     };
     let ssl_secret = configuration.map(|all| secrets::ssl_secret(flags, all)).transpose()?.flatten();
     let tls = secrets::tls(flags, ssl_secret, released.as_ref())?.map(TlsSwitch::new);
-    let source = secrets::source(flags, allow_plain, released)?;
-    let mut lease = pin!(keep(renewal, ssl_secret, tls.clone()));
+    let mut keys = KeyRing::default();
+    if let Some(released) = &released {
+        keys.update(released)?;
+    }
+    drop(released);
 
-    let cores = flags.compatibility.cores();
+    let cores = flags.tensorflow.cores();
+    // After the unlocking, which looks at what is loaded into this process.
+    let engine = engine.start(cores)?;
     let (scheduler, _running) = Scheduler::start(cores, flags.max_queued_requests.get())
         .map_err(system("starting the model's threads"))?;
-    let models = Models::default();
-    models.declare(&source.name);
-    let limit = usize::try_from(flags.max_message_bytes).unwrap_or(usize::MAX);
-    let memory = RequestMemory::new(usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX), limit);
+    let memory = RequestMemory::new(
+        usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX),
+        usize::try_from(configured.message_bytes).unwrap_or(usize::MAX),
+    );
+    let Configured { models: served, options, intervals, server: server_options, .. } = configured;
+    let polls = intervals.directories.is_some();
+    let manager = Manager::new(models.clone(), engine, options, keys.keys(), served);
     let services = Services::new(Inference { models: models.clone(), scheduler, memory });
-    let options = ServerOptions {
-        connection_limit: flags.max_connections.get(),
-        connection_age: Some(flags.max_connection_age).filter(|age| !age.is_zero()),
-        ..ServerOptions::new(flags.compatibility.serving_threads())
-    };
     if tls.is_none() {
         tracing::warn!("no --ssl_config_file: clients are served without TLS");
     }
-    let server = Server::start(listener, tls, services, options).map_err(system("starting to serve"))?;
+    let server = start(listener, tls.clone(), services, server_options)?;
+    let Watch { reloads, mut progress, wants_keys } =
+        loading::watch(manager, intervals).map_err(system("starting the thread that loads models"))?;
+    let wanted = renewal.as_ref().map(Renewal::wanted);
+    let mut lease = pin!(keep(renewal, ssl_secret, tls, keys, reloads.clone()));
+    let mut asking = pin!(ask(wants_keys, wanted.clone()));
 
-    let retries = flags.compatibility.max_num_load_retries;
-    let pause = Duration::from_micros(flags.compatibility.load_retry_interval_micros);
-    tokio::select! {
-        loaded = load(source, &models, retries, pause) => loaded?,
-        signal = ending.signal() => {
-            tracing::info!(signal, "stopped before there was a model");
-            return Ok(());
+    let mut loading = pin!(readiness::first(progress.clone(), &models, polls));
+    loop {
+        tokio::select! {
+            loaded = &mut loading => {
+                loaded?;
+                break;
+            }
+            signal = ending.signal() => {
+                tracing::info!(signal, "stopped before there was a model");
+                return Ok(());
+            }
+            () = hangup.signal() => look_again(&reloads, wanted.as_deref()),
+            () = &mut asking => {}
+            end = &mut lease => return Err(InitError::from(end).into()),
         }
-        end = &mut lease => return Err(InitError::from(end).into()),
     }
     server.set_serving(true).await;
     health.set_ready();
     announce(&format!("Running gRPC ModelServer at 0.0.0.0:{} ...", server.address().port()));
 
-    let end = tokio::select! {
-        signal = ending.signal() => {
-            tracing::info!(signal, delay = ?flags.drain_delay, timeout = ?flags.drain_timeout, "draining");
-            health.drain(DrainReason::Stopped);
-            server.set_serving(false).await;
-            // Clients need time to learn that this replica is not ready. Until
-            // then it serves them. A second signal means now.
-            tokio::select! {
-                () = sleep(flags.drain_delay) => {}
-                signal = ending.signal() => tracing::info!(signal, "again: no more requests are accepted"),
-                _ = &mut lease => {}
+    let end = loop {
+        tokio::select! {
+            signal = ending.signal() => {
+                tracing::info!(signal, delay = ?flags.drain_delay, timeout = ?flags.drain_timeout, "draining");
+                health.drain(DrainReason::Stopped);
+                server.set_serving(false).await;
+                // Clients need time to learn that this replica is not ready. Until
+                // then it serves them. A second signal means now.
+                tokio::select! {
+                    () = sleep(flags.drain_delay) => {}
+                    signal = ending.signal() => tracing::info!(signal, "again: no more requests are accepted"),
+                    _ = &mut lease => {}
+                }
+                break None;
             }
-            None
+            () = hangup.signal() => look_again(&reloads, wanted.as_deref()),
+            () = readiness::round(&mut progress) => {
+                readiness::follow(&models, &server, &health).await;
+            }
+            () = &mut asking => {}
+            end = &mut lease => break Some(end),
         }
-        end = &mut lease => Some(end),
     };
     if let Some(end) = &end {
         tracing::error!(code = end.code(), timeout = ?flags.drain_timeout, "draining: {end}");
@@ -175,9 +223,45 @@ async fn serve(
     end.map_or(Ok(()), |end| Err(InitError::from(end).into()))
 }
 
+fn start(
+    listener: TcpListener,
+    tls: Option<TlsSwitch>,
+    services: Services,
+    options: ServerOptions,
+) -> Result<Server, ServeError> {
+    Server::start(listener, tls, services, options)
+        .map_err(|source| ServeError::System { operation: "starting to serve", source })
+}
+
+/// On SIGHUP: files are read again, and the broker is asked for what has changed.
+fn look_again(reloads: &Reloads, wanted: Option<&Notify>) {
+    tracing::info!("SIGHUP: looking for changes of models and of their configuration");
+    reloads.look_again();
+    if let Some(wanted) = wanted {
+        wanted.notify_one();
+    }
+}
+
+/// Asks the broker whenever a version waits for a key or a rule. Never ends.
+async fn ask(wants_keys: Arc<Notify>, wanted: Option<Arc<Notify>>) {
+    loop {
+        wants_keys.notified().await;
+        if let Some(wanted) = &wanted {
+            tracing::info!("a version waits for a key or a rule: asking the broker");
+            wanted.notify_one();
+        }
+    }
+}
+
 /// Renews what was released for as long as the broker grants it, and puts what
 /// changes in place. Without a broker this never ends.
-async fn keep(renewal: Option<Renewal>, ssl_secret: Option<&SecretName>, tls: Option<TlsSwitch>) -> LeaseEnd {
+async fn keep(
+    renewal: Option<Renewal>,
+    ssl_secret: Option<&SecretName>,
+    tls: Option<TlsSwitch>,
+    mut keys: KeyRing,
+    reloads: Reloads,
+) -> LeaseEnd {
     let Some(renewal) = renewal else { return pending().await };
     let apply = |changed: &Released| {
         let secret = ssl_secret.and_then(|name| changed.secrets.get(name));
@@ -185,8 +269,11 @@ async fn keep(renewal: Option<Renewal>, ssl_secret: Option<&SecretName>, tls: Op
             tls.replace(Arc::new(secrets::server_configuration(secret)?));
             tracing::info!(version = secret.version(), "new connections get the new certificate");
         }
-        // A new key for models counts when the next one is loaded.
-        Ok::<_, TlsError>(())
+        if keys.update(changed)? {
+            tracing::info!("models are judged and opened with what the broker has now");
+            reloads.set_keys(keys.keys());
+        }
+        Ok::<_, ServeError>(())
     };
     renewal.run(apply).await
 }
@@ -198,48 +285,4 @@ async fn drain(server: Server, timeout: Duration) {
             tracing::warn!(connections, "time is up; connections that are still open are cut");
         }
     }
-}
-
-/// The signals that ask the server to end.
-struct Ending {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Ending {
-    fn handle() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The next one's name.
-    async fn signal(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-/// Loads the model on a thread of its own, so that health is answered and
-/// signals are heard meanwhile.
-async fn load(source: ModelSource, models: &Models, retries: u32, pause: Duration) -> Result<(), ServeError> {
-    let source = Arc::new(source);
-    for attempt in 0.. {
-        let (source, models) = (Arc::clone(&source), models.clone());
-        let loaded = tokio::task::spawn_blocking(move || load_highest(&source, &StaticEngine, &models)).await;
-        match loaded {
-            Ok(Ok(_)) => {
-                memory::give_back();
-                break;
-            }
-            Ok(Err(error)) if attempt >= retries => return Err(error.into()),
-            Ok(Err(error)) => tracing::warn!(code = error.code(), "{error}; trying again in {pause:?}"),
-            Err(error) => {
-                let source = io::Error::other(error);
-                return Err(ServeError::System { operation: "loading the model", source });
-            }
-        }
-        tokio::time::sleep(pause).await;
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     fs,
@@ -18,13 +18,13 @@ use std::{
 };
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
+use fixture::{
+    onnx,
+    server::{channel, float_tensor, request},
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
-};
-use support::{
-    onnx,
-    server::{channel, float_tensor, request},
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -246,9 +246,8 @@ async fn it_is_not_ready_without_a_model_and_says_why_it_ended() {
     let base = tempfile::tempdir().unwrap();
     let (health, message) = (free_port(), base.path().join("termination-log"));
     fs::write(&message, "").unwrap();
-    // Tries again for ever until there is a model.
-    let arguments =
-        ["--allow_plain_models", "--max_num_load_retries=1000000", "--load_retry_interval_micros=10000"];
+    // Waits until there is a model.
+    let arguments = ["--allow_plain_models"];
     let mut process = Process(
         command(base.path(), &arguments)
             .env("ADYTUM_HEALTH_PORT", health.to_string())
@@ -295,12 +294,14 @@ fn what_cannot_be_served_ends_with_its_reason() {
     let (code, output) = failure(base.path(), &[]);
     assert_eq!(code, Some(78), "{output}");
     assert!(output.contains("--allow_plain_models") && output.contains("no-models-allowed"), "{output}");
+    write(base.path(), b"hello");
     let (code, output) = failure(base.path(), &[allow]);
     assert_eq!(code, Some(1), "{output}");
-    assert!(output.contains("no-servable-version"), "{output}");
-    write(base.path(), b"hello");
-    let (_, output) = failure(base.path(), &[allow]);
-    assert!(output.contains("onnx-malformed"), "{output}");
+    assert!(output.contains("no-servable-version") && output.contains("onnx-malformed"), "{output}");
+    let (_, output) = failure(base.path(), &[allow, "--model_base_path="]);
+    assert!(output.contains("no-model-named"), "{output}");
+    let (_, output) = failure(base.path(), &[allow, "--model_root=/nowhere"]);
+    assert!(output.contains("model-outside-root"), "{output}");
     let (_, output) = failure(base.path(), &[allow, "--rest_api_port=8501"]);
     assert!(output.contains("REST API is not offered yet"), "{output}");
     let (code, output) = failure(base.path(), &[allow, "--no_such_flag"]);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{
     net::SocketAddr,
@@ -18,13 +18,13 @@ use adytum_serving::{
     server::Drained,
     tls::{server_configuration, ssl_config::SslConfig},
 };
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use support::{
-    fakes::Gated,
+use fixture::{
+    engines::Gated,
     onnx,
     server::{channel, client_tls, float_tensor, limits, request, start, start_on, start_with},
 };
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpSocket, TcpStream},

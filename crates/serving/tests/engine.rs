@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{num::NonZeroUsize, sync::Arc};
 
@@ -16,20 +16,20 @@ use adytum_serving::{
     limits::RunMemory,
     models::{Resources, Servable},
 };
+use fixture::onnx::{self, Attribute, FLOAT, INT32, INT64};
 use half::{bf16, f16};
-use support::onnx::{self, Attribute, FLOAT, INT32, INT64};
 
 fn load(file: Vec<u8>) -> Servable {
-    serve(support::load(file).unwrap_or_else(|error| panic!("{error}")))
+    serve(fixture::load(file).unwrap_or_else(|error| panic!("{error}")))
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn serve(model: Box<dyn LoadedModel>) -> Result<Servable, adytum_serving::models::ServableError> {
-    Servable::new("m".to_owned(), 1, model, support::resources())
+    Servable::new("m".to_owned(), 1, model, fixture::resources())
 }
 
 fn refusal(file: Vec<u8>) -> (&'static str, String) {
-    match support::load(file) {
+    match fixture::load(file) {
         Ok(_) => panic!("the model was loaded"),
         Err(error) => (error.code(), error.to_string()),
     }
@@ -121,7 +121,7 @@ fn sums_of_64_bits_are_exact() {
 #[test]
 fn a_model_that_can_answer_no_input_is_not_available() {
     // The product of what can't be multiplied, whatever is sent.
-    let never = support::load(onnx::model(
+    let never = fixture::load(onnx::model(
         &[onnx::node("MatMul", &["x", "w"], &["y"], &[])],
         &[onnx::value("x", FLOAT, &[-1, 4])],
         &[onnx::value("y", FLOAT, &[-1, 2])],
@@ -147,7 +147,7 @@ fn a_run_has_a_limit_and_an_end() {
         &[],
     );
     let resources = Resources { cores: NonZeroUsize::MIN, run_memory: RunMemory::new(1 << 20, 1 << 20) };
-    let model = Servable::new("m".to_owned(), 1, support::load(expand).unwrap(), resources).unwrap();
+    let model = Servable::new("m".to_owned(), 1, fixture::load(expand).unwrap(), resources).unwrap();
     let ask = |sides: [i64; 2], cancellation: &Cancellation| {
         let inputs = vec![floats(&[1], &[1.0]), Tensor::vector(sides.to_vec())];
         model.run(model.signature("").unwrap(), inputs, &[0], &Threads::new(1), cancellation)
@@ -285,7 +285,7 @@ fn damaged_models_never_panic() {
         for change in [1, 0x80, 0xff] {
             let mut damaged = file.clone();
             damaged[position] ^= change;
-            if let Ok(model) = support::load(damaged).map(serve)
+            if let Ok(model) = fixture::load(damaged).map(serve)
                 && let Ok(model) = model
             {
                 let image = floats(&[1, 1, 3, 3], &[0.0; 9]);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use adytum_serving::{
     server::Drained,
     status::ERROR_CODE_KEY,
 };
-use prost::Message;
-use support::{
-    fakes::{Gated, Panicking},
+use fixture::{
+    engines::{Gated, Panicking},
     onnx,
     server::{Limits, channel, float_tensor, limits, request, specification, start},
 };
+use prost::Message;
 use tonic::{Code, Status};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -420,7 +420,7 @@ async fn requests_of_forty_bytes_cost_what_they_weigh() {
 
 #[tokio::test]
 async fn a_batch_that_was_really_sent_is_charged_its_activations() {
-    let servable = Servable::new("m".to_owned(), 1, support::load(pictures()).unwrap(), support::resources());
+    let servable = Servable::new("m".to_owned(), 1, fixture::load(pictures()).unwrap(), fixture::resources());
     let servable = servable.unwrap();
     let picture = 224 * 224 * 3;
     let signature = servable.signature("").unwrap();

@@ -1,12 +1,12 @@
 //! Models with a table of signatures, as imported SavedModels have it.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use adytum_engine::{operators::Cancellation, tensor::Tensor, threads::Threads};
 use adytum_serving::models::{DEFAULT_SIGNATURE, Method, Servable, ServableError};
-use support::onnx::{self, FLOAT};
+use fixture::onnx::{self, FLOAT};
 
 /// `sum = x + y`, `negative = -x`.
 fn graph() -> Vec<u8> {
@@ -32,7 +32,7 @@ fn signature(name: &str, method: &str, inputs: &[String], outputs: &[String], mo
 
 fn load(table: &str) -> Result<Servable, ServableError> {
     let file = onnx::with_metadata(graph(), "adytum.signatures", table);
-    Servable::new("m".to_owned(), 1, support::load(file).unwrap(), support::resources())
+    Servable::new("m".to_owned(), 1, fixture::load(file).unwrap(), fixture::resources())
 }
 
 fn run(model: &Servable, signature: &str, inputs: Vec<Tensor>, outputs: &[usize]) -> Vec<Vec<f32>> {
@@ -78,31 +78,23 @@ fn each_signature_runs_its_part_of_the_graph() {
 
 #[test]
 fn a_table_that_does_not_fit_the_graph_is_refused() {
-    let (x, y) = (binding("x", "x"), binding("y", "y"));
-    let negative = binding("negative", "negative");
-    let good = signature("s", "predict", &[x.clone()], &[negative.clone()], "");
+    let one = |inputs: &[(&str, &str)], outputs: &[(&str, &str)]| {
+        let bind =
+            |all: &[(&str, &str)]| all.iter().map(|(name, tensor)| binding(name, tensor)).collect::<Vec<_>>();
+        signature("s", "predict", &bind(inputs), &bind(outputs), "")
+    };
+    let (x, negative) = (("x", "x"), ("negative", "negative"));
+    let good = one(&[x], &[negative]);
     for (table, reason) in [
         ("{".to_owned(), "not read as JSON"),
         ("[]".to_owned(), "empty"),
         (format!("[{good},{good}]"), "two signatures"),
-        (
-            format!("[{}]", signature("s", "predict", &[binding("z", "z")], &[negative.clone()], "")),
-            "no tensor \"z\"",
-        ),
-        (
-            format!("[{}]", signature("s", "predict", &[x.clone(), x.clone()], &[negative.clone()], "")),
-            "twice",
-        ),
-        (
-            format!("[{}]", signature("s", "predict", &[x.clone(), binding("a", "x")], &[negative], "")),
-            "one tensor",
-        ),
-        (format!("[{}]", signature("s", "predict", &[x.clone()], &[], "")), "no outputs"),
-        (
-            format!("[{}]", signature("s", "predict", &[x], &[binding("sum", "sum")], "")),
-            "need the graph's input \"y\"",
-        ),
-        (format!("[{}]", signature("s", "predict", &[y], &[binding("y", "y")], "")), "no tensor \"y\""),
+        (format!("[{}]", one(&[("z", "z")], &[negative])), "no tensor \"z\""),
+        (format!("[{}]", one(&[x, x], &[negative])), "twice"),
+        (format!("[{}]", one(&[x, ("a", "x")], &[negative])), "one tensor"),
+        (format!("[{}]", one(&[x], &[])), "no outputs"),
+        (format!("[{}]", one(&[x], &[("sum", "sum")])), "need the graph's input \"y\""),
+        (format!("[{}]", one(&[("y", "y")], &[("y", "y")])), "no tensor \"y\""),
     ] {
         let error = load(&table).err().unwrap();
         assert_eq!(error.code(), "model-signature-table", "{table}");

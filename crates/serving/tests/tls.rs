@@ -2,17 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod support;
+mod fixture;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
 use adytum_serving::tls::ssl_config::SslConfig;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use support::{
+use fixture::{
     onnx,
     server::{Running, client_tls, float_tensor, limits, request, start, tls_channel},
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

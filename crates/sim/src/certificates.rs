@@ -19,7 +19,7 @@ use crate::{
 pub const ROOT_COMMON_NAME: &str = "Adytum SIMULATION root CA - protects nothing";
 
 /// A key with its certificate.
-pub(crate) struct Certified {
+pub(crate) struct CertifiedKey {
     pub(crate) key: SigningKey,
     pub(crate) certificate: Certificate,
 }
@@ -33,10 +33,10 @@ pub(crate) struct Certificate {
 
 /// All keys and certificates of a platform but the attestation key.
 pub(crate) struct Chain {
-    pub(crate) root: Certified,
-    pub(crate) pck_ca: Certified,
-    pub(crate) tcb_signer: Certified,
-    pub(crate) pck: Certified,
+    pub(crate) root: CertifiedKey,
+    pub(crate) pck_ca: CertifiedKey,
+    pub(crate) tcb_signer: CertifiedKey,
+    pub(crate) pck: CertifiedKey,
 }
 
 impl Chain {
@@ -47,7 +47,7 @@ impl Chain {
         let root = root_parameters
             .self_signed(root_key.pair())
             .map_err(|error| SimError::cryptography("issue the root certificate", error))?;
-        let root = Certified::new(root_key, root.pem())?;
+        let root = CertifiedKey::new(root_key, root.pem())?;
 
         let pck_ca = root.certify(&root_parameters, &pck_ca_parameters(hardware.ca)?)?;
         let tcb_signer = root.certify(&root_parameters, &tcb_signer_parameters()?)?;
@@ -102,7 +102,7 @@ pub(crate) struct Validity {
     pub(crate) next_update: UnixSeconds,
 }
 
-impl Certified {
+impl CertifiedKey {
     /// Pairs a key with a certificate in PEM that must be for it.
     pub(crate) fn new(key: SigningKey, pem: String) -> Result<Self, SimError> {
         let certificate = Certificate::from_pem(pem, &key)

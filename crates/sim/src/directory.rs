@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
-    certificates::{Certificate, Certified, Chain},
+    certificates::{Certificate, CertifiedKey, Chain},
     error::SimError,
     faults::Faults,
     hardware::Hardware,
@@ -230,12 +230,12 @@ impl Directory {
         self.damaged(&collateral_file(hardware), "collateral signed by this platform", found)
     }
 
-    fn link(&self, (certificate_file, key_file): (&str, &str)) -> Result<Certified, SimError> {
+    fn link(&self, (certificate_file, key_file): (&str, &str)) -> Result<CertifiedKey, SimError> {
         let key = SigningKey::from_pem(&self.get(key_file)?)
             .map_err(|reason| self.damaged(key_file, "an ECDSA P-256 key in PEM", reason))?;
         let certificate = Certificate::from_pem(self.get(certificate_file)?.to_string(), &key)
             .map_err(|reason| self.damaged(certificate_file, "the certificate of its key", reason))?;
-        Ok(Certified { key, certificate })
+        Ok(CertifiedKey { key, certificate })
     }
 
     fn damaged(&self, name: &str, expected: &'static str, found: impl ToString) -> SimError {

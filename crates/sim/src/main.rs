@@ -3,9 +3,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
-use adytum_sim::{Faults, Platform, parse_quote_latency, service};
+use adytum_evidence::attester::AttesterError;
+use adytum_sim::{Faults, Platform, SimError, parse_quote_latency, service};
 use anstream::{AutoStream, ColorChoice};
 use anyhow::Context as _;
 use clap::Parser;
@@ -29,9 +30,11 @@ struct Arguments {
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<String>,
     /// Address and port to listen on; port 0 is any free one.
-    #[arg(value_name = "LISTEN")]
+    #[arg(value_name = "LISTEN", value_parser = parse_address)]
     listen: String,
 }
+
+adytum_codes::coded_errors!(SimError, AttesterError);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -40,8 +43,20 @@ async fn main() -> ExitCode {
         // Causes in one line, without a stack: this is for people.
         Err(error) => {
             eprintln!("adytum-sim: {error:#}");
+            if let Some(next_step) = adytum_codes::what_to_do(error.chain(), code_of) {
+                eprintln!("{next_step}");
+            }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An address as a flag gives it: `HOST:PORT`.
+fn parse_address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    match port.map(str::parse::<u16>) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT with a port from 0 to 65535, such as 127.0.0.1:8081".to_owned()),
     }
 }
 
@@ -64,15 +79,21 @@ async fn run() -> anyhow::Result<()> {
         .faults
         .iter()
         .try_fold(Faults::default(), |faults, name| faults.with(name))
-        .map_err(|reason| anyhow::anyhow!("--fault: {reason}"))?;
+        .map_err(|reason| anyhow::anyhow!("--fault: {reason}; `adytum-sim --help` lists the faults"))?;
     let platform = Platform::create_or_open(&arguments.platform)?;
     if !arguments.faults.is_empty() {
         platform.set_faults(faults)?;
         tracing::warn!(?faults, "the platform is faulty on purpose");
     }
-    let listener = TcpListener::bind(&arguments.listen)
-        .await
-        .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
+    let listener = TcpListener::bind(&arguments.listen).await.map_err(|error| {
+        let next_step = match error.kind() {
+            io::ErrorKind::AddrInUse => "end the program that has this port, or choose another port",
+            io::ErrorKind::AddrNotAvailable => "choose an address of this machine, such as 127.0.0.1",
+            io::ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "check the name of the host",
+        };
+        anyhow::anyhow!("can't listen on {}: {error}; {next_step}", arguments.listen)
+    })?;
     tracing::warn!(
         platform = %arguments.platform.display(),
         "SIMULATION. This is not a TEE and protects nothing: anyone who reaches this service, or reads the platform's directory, can have any quote"

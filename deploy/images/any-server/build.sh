@@ -62,7 +62,7 @@ context=$work/context/any-server
 rm -rf "$context"
 mkdir -p "$context/rootfs/usr/bin" "$context/rootfs/etc/adytum" "$context/rootfs/etc/nginx"
 
-# The base as an image and as files: what is measured is what is in it.
+# The base as an image and as files: the files of the image are measured.
 files=$base
 if [[ -d $base ]]; then
     printf 'FROM scratch\nCOPY . /\n' >"$work/base.Containerfile"

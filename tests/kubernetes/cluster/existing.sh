@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The actions for a cluster that someone else brought up and told us:
-# ADYTUM_KUBECONFIG. Nothing of it is started, stopped or loaded.
+# The actions for a cluster that someone else brought up: ADYTUM_KUBECONFIG names
+# it. Nothing of it is started, stopped or loaded.
 
 existing_kubectl() {
     command -v kubectl >/dev/null || fail "kubectl isn't installed; it is needed with ADYTUM_KUBECONFIG"

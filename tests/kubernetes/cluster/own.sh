@@ -127,7 +127,7 @@ own_environment() {
     printf 'export PATH=%q:"$PATH"%s\n' "$bin" "${go:+:$(dirname "$go")}"
     printf 'export ADYTUM_NODE_ADDRESS=%q\n' "$(node_address)"
     printf 'export ADYTUM_CLUSTER_IMAGES=%q\n' "$(dirname "$bin")/images"
-    # Whoever owns the node reads all of its files.
+    # The owner of the node can read all of its files.
     printf 'export ADYTUM_CLUSTER_FILES=%q\n' "$state"
 }
 

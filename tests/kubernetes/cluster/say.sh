@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What is said to the person, and waiting with an end.
+# Messages for the person who runs this, and waiting with an end.
 
 say() { printf '%s\n' "$*" >&2; }
 

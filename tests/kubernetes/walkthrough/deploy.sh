@@ -30,9 +30,9 @@ bring_up() {
 # The simulated platform's own keys are the one thing that a Secret holds: see
 # the list of exceptions in secrets.sh.
 deploy() {
-    # Not the memory of whoever runs this; for all that follows.
+    # Not the memory of the person who runs this; for all that follows.
     export ADYTUM_HEADS=$owner/private/heads.json
-    # What was seen of the broker of another run: this one is new.
+    # Heads of the broker of another run: this one is new.
     rm -f "$ADYTUM_HEADS"
     kubectl apply -f "$owner/private/simulation-platform.yaml" >/dev/null
     kubectl apply -k "$root/deploy/overlays/simulation" >/dev/null

@@ -63,7 +63,7 @@ scales() {
 }
 
 # Connections opened to one replica end gracefully after --max_connection_age and
-# are opened anew: after a while all three work.
+# are opened again: after a while all three work.
 rebalanced() {
     set_argument max_connection_age 10 && replicas 1 || return
     load "$work/rebalanced" --cnum 12 --duration 75s --timeout 60s &

@@ -12,7 +12,7 @@ gathered() {
     local all=$work/gathered kind pod
     mkdir -p "$all/objects" "$all/logs"
     # The Secret adytum-sim-platform is the listed exception: the keys of the
-    # simulated platform itself. What is looked for are the owner's secrets.
+    # simulated platform itself. The search is for the owner's secrets.
     for kind in $(kubectl api-resources --verbs=list -o name); do
         kubectl get "$kind" --all-namespaces -o yaml >"$all/objects/$kind.yaml" 2>/dev/null || true
     done
@@ -29,7 +29,7 @@ gathered() {
             [[ ! -d $ADYTUM_CLUSTER_FILES/$place ]] ||
                 cp -r --no-preserve=mode,ownership "$ADYTUM_CLUSTER_FILES/$place" "$all/node/" 2>/dev/null || true
         done
-        # What can't be copied is a socket or a mount; these two must be there.
+        # Only sockets and mounts can't be copied; these two must be there.
         [[ -n $(find "$all/node/etcd" -name db -size +0) && -n $(find "$all/node/volumes" -name store.redb -size +0) ]] ||
             return
     fi

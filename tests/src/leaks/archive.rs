@@ -19,23 +19,23 @@ const LARGEST: u64 = 4 << 30;
 
 /// The findings, and the number of files that were searched.
 #[derive(Debug, Default)]
-pub struct Searched {
+pub struct SearchedArchive {
     /// Files, an archive in an archive among them.
     pub files: usize,
     pub findings: BTreeSet<Finding>,
 }
 
 /// Looks into an archive of an image (docker save, OCI) and all that it holds.
-pub fn search_archive(path: &Path, searcher: &Searcher) -> Result<Searched> {
-    let mut searched = Searched::default();
+pub fn search_archive(path: &Path, searcher: &Searcher) -> Result<SearchedArchive> {
+    let mut searched = SearchedArchive::default();
     let bytes = read(File::open(path).with_context(|| format!("open {}", path.display()))?)?;
     search_bytes(&path.display().to_string(), &bytes, searcher, DEPTH, &mut searched)?;
     Ok(searched)
 }
 
 /// Looks into every file of a directory.
-pub fn search_directory(path: &Path, searcher: &Searcher) -> Result<Searched> {
-    let mut searched = Searched::default();
+pub fn search_directory(path: &Path, searcher: &Searcher) -> Result<SearchedArchive> {
+    let mut searched = SearchedArchive::default();
     for file in files_below(path)? {
         let bytes = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
         search_bytes(&file.display().to_string(), &bytes, searcher, DEPTH, &mut searched)?;
@@ -48,7 +48,7 @@ fn search_bytes(
     bytes: &[u8],
     searcher: &Searcher,
     depth: usize,
-    searched: &mut Searched,
+    searched: &mut SearchedArchive,
 ) -> Result<()> {
     searched.files += 1;
     searched.findings.extend(searcher.search(place, bytes));

@@ -5,29 +5,24 @@ use std::{
     fmt::Write,
 };
 
-use serde::Serialize;
-
 use super::{retry::Retry, source::Source};
 use crate::problem::Problem;
 
 /// A code and what is known of it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     code: String,
     meaning: String,
     next_step: String,
     retry: Retry,
     /// The crate that has it.
-    #[serde(rename = "crate")]
     package: String,
     /// The programs that are built with that crate.
     programs: Vec<String>,
 }
 
 /// Every code, once.
-#[derive(Serialize)]
 pub(super) struct Catalogue {
-    #[serde(rename = "code")]
     entries: Vec<Entry>,
 }
 
@@ -68,12 +63,28 @@ impl Catalogue {
         self.entries.len()
     }
 
-    /// The data that `adytum explain` reads.
-    pub(super) fn data(&self) -> anyhow::Result<String> {
-        Ok(format!(
-            "# Written by `cargo xtask codes --write` from the sources.\n\n{}",
-            toml::to_string(self)?
-        ))
+    /// The table that programs have built in.
+    pub(super) fn table(&self) -> String {
+        let mut text = String::from(
+            "//! Written by `cargo xtask codes --write` from the sources.\n\nuse crate::{Entry, Retry};\n\n\
+             /// All codes, in alphabetical order.\npub(crate) static ENTRIES: &[Entry] = &[\n",
+        );
+        for entry in &self.entries {
+            let programs: Vec<String> = entry.programs.iter().map(|name| format!("{name:?}")).collect();
+            _ = write!(
+                text,
+                "    Entry {{\n        code: {:?},\n        meaning: {:?},\n        next_step: {:?},\n        retry: \
+                 Retry::{:?},\n        package: {:?},\n        programs: &[{}],\n    }},\n",
+                entry.code,
+                entry.meaning,
+                entry.next_step,
+                entry.retry,
+                entry.package,
+                programs.join(", ")
+            );
+        }
+        text.push_str("];\n");
+        text
     }
 
     /// The page for people.

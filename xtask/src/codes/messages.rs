@@ -16,21 +16,54 @@ pub(crate) struct Message {
 /// Macros whose first text is a message for people.
 const MACROS: [&str; 6] = ["anyhow", "bail", "ensure", "error", "warn", "info"];
 
+/// Those that make an error without a code.
+const IN_PLACE: [&str; 3] = ["anyhow", "bail", "ensure"];
+
+/// The words that an instruction starts with.
+const INSTRUCTIONS: [&str; 39] = [
+    "add", "ask", "begin", "build", "check", "choose", "confirm", "correct", "create", "end", "give",
+    "install", "leave", "let", "list", "look", "make", "move", "name", "put", "raise", "read", "remove",
+    "report", "run", "seal", "see", "send", "set", "sign", "start", "take", "trust", "try", "update", "use",
+    "verify", "wait", "write",
+];
+
 /// The messages in these items: of `#[error]`, of what makes an error in place, of
 /// refusals and of log lines.
 pub(crate) fn messages(items: &[Item]) -> Vec<Message> {
-    let mut reader = Reader { found: Vec::new() };
+    let mut reader = Reader { found: Vec::new(), macros: &MACROS, only_macros: false };
     for item in items {
         reader.visit_item(item);
     }
     reader.found
 }
 
-struct Reader {
-    found: Vec<Message>,
+/// The messages of errors that these items make in place, without a type that has a code.
+pub(crate) fn errors_in_place(items: &[Item]) -> Vec<Message> {
+    let mut reader = Reader { found: Vec::new(), macros: &IN_PLACE, only_macros: true };
+    for item in items {
+        reader.visit_item(item);
+    }
+    reader.found
 }
 
-impl Reader {
+/// Does a message have an instruction? Its code can't explain it, since it has none.
+pub(super) fn has_next_step(text: &str) -> bool {
+    let clauses = text.split([';', ':', ',', '(', '.']).flat_map(|clause| clause.split(" and "));
+    let mut instructions = clauses.flat_map(|clause| clause.split(" or ")).map(str::trim_start);
+    text.contains("expected")
+        || instructions.any(|clause| {
+            let first = clause.split_whitespace().next().unwrap_or_default();
+            INSTRUCTIONS.contains(&first)
+        })
+}
+
+struct Reader<'a> {
+    found: Vec<Message>,
+    macros: &'a [&'a str],
+    only_macros: bool,
+}
+
+impl Reader<'_> {
     fn add(&mut self, literal: &LitStr) {
         let text = without_arguments(&literal.value());
         self.found.push(Message { text, line: literal.span().start().line });
@@ -52,9 +85,10 @@ impl Reader {
     }
 }
 
-impl<'ast> Visit<'ast> for Reader {
+impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
-        if attribute.path().is_ident("error")
+        if !self.only_macros
+            && attribute.path().is_ident("error")
             && let syn::Meta::List(list) = &attribute.meta
         {
             self.add_first(list.tokens.clone());
@@ -63,14 +97,15 @@ impl<'ast> Visit<'ast> for Reader {
 
     fn visit_macro(&mut self, item: &'ast Macro) {
         let known =
-            item.path.segments.last().is_some_and(|last| MACROS.iter().any(|name| last.ident == name));
+            item.path.segments.last().is_some_and(|last| self.macros.iter().any(|name| last.ident == name));
         if known {
             self.add_first(item.tokens.clone());
         }
     }
 
     fn visit_expr_call(&mut self, call: &'ast ExprCall) {
-        if let syn::Expr::Path(path) = &*call.func
+        if !self.only_macros
+            && let syn::Expr::Path(path) = &*call.func
             && path.path.segments.iter().any(|segment| segment.ident == "Refusal")
         {
             for argument in call.args.iter().skip(1) {
@@ -135,5 +170,20 @@ mod tests {
         .unwrap();
         let found: Vec<String> = messages(&items.items).into_iter().map(|message| message.text).collect();
         assert_eq!(found, ["no … in {x}: …", "it failed for …", "it may fail", "it was refused"]);
+    }
+    #[test]
+    fn an_error_in_place_has_an_instruction() {
+        let items: syn::File = syn::parse_str(
+            r#"#[error("it has a code")] struct E; fn f() { warn!("a line of a log"); bail!("no owner; give --owner"); }"#,
+        )
+        .unwrap();
+        let found: Vec<String> = errors_in_place(&items.items).into_iter().map(|found| found.text).collect();
+        assert_eq!(found, ["no owner; give --owner"]);
+        for right in ["no owner; give --owner", "it is a file, or name another", "expected a path"] {
+            assert!(has_next_step(right), "{right}");
+        }
+        for wrong in ["the broker gave no evidence", "it has more than 4 bytes", "the names are not given"] {
+            assert!(!has_next_step(wrong), "{wrong}");
+        }
     }
 }

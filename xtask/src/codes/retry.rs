@@ -3,12 +3,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::Serialize;
 use syn::{BinOp, Block, Expr, Lit, Pat, Stmt, Token, UnOp, parse::Parser};
 
 /// May the same attempt succeed later?
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Retry {
     /// It may, at once.
     Yes,

@@ -31,6 +31,18 @@ pub(super) fn of_comments(source: &str) -> Vec<Sentence> {
     sentences(source.lines().enumerate().map(|(index, line)| (index + 1, comment(line))))
 }
 
+/// The sentences of the comments that start with `#` and have lines of their own: of
+/// shell scripts, Python, YAML and TOML.
+pub(super) fn of_hash_comments(source: &str) -> Vec<Sentence> {
+    sentences(source.lines().enumerate().map(|(index, line)| (index + 1, hash_comment(line))))
+}
+
+/// The text of a line that is only a comment. Neither `#!` nor a rule is one.
+fn hash_comment(line: &str) -> Option<&str> {
+    let text = line.trim_start().strip_prefix('#')?;
+    (text.is_empty() || text.starts_with(' ')).then(|| text.trim_start())
+}
+
 /// The sentences of a text that starts at a line.
 pub(super) fn of_text(text: &str, line: usize) -> Vec<Sentence> {
     let mut found = Vec::new();
@@ -214,5 +226,14 @@ mod tests {
         let expected = [(1, "Head of it goes on."), (2, "More."), (4, "Doc."), (9, "Why so.")];
         let expected = expected.map(|(line, text)| (line, text.to_owned()));
         assert_eq!(lines(of_comments(source)), expected);
+    }
+
+    #[test]
+    fn comments_of_scripts_become_sentences() {
+        let source =
+            "#!/bin/sh\n# Why it\n# is here.\n#\n#   sh run\n##### rule\nrun # not read\n    # Indented.\n";
+        let expected = [(2, "Why it is here."), (5, "sh run"), (8, "Indented.")];
+        let expected = expected.map(|(line, text)| (line, text.to_owned()));
+        assert_eq!(lines(of_hash_comments(source)), expected);
     }
 }

@@ -15,7 +15,7 @@ const OTHER: &str = "other";
 
 /// Counts by code since the last summary.
 #[derive(Debug, Default)]
-pub(super) struct Counted(Mutex<Counts>);
+pub(super) struct EventCounts(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -23,7 +23,7 @@ struct Counts {
     by_code: BTreeMap<String, u64>,
 }
 
-impl Counted {
+impl EventCounts {
     pub(super) fn add(&self, code: &str, count: u64, now: UnixSeconds) {
         let mut counts = self.lock();
         counts.since = Some(counts.since.map_or(now, |since| since.min(now)));
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn counts_are_bounded_and_survive_a_failure() {
-        let counted = Counted::default();
+        let counted = EventCounts::default();
         assert_eq!(counted.take(UnixSeconds(1)), None);
         for n in 0..1000 {
             counted.add(&format!("code-{n}-{}", "x".repeat(1000)), 1, UnixSeconds(5 + n));

@@ -24,7 +24,7 @@ use adytum_governance::{
 use tokio::sync::OnceCell;
 
 use super::{
-    counted::Counted,
+    counted::EventCounts,
     sink::{RecordError, RecordErrorKind},
 };
 use crate::store::{Change, Item, Store, StoreError};
@@ -73,7 +73,7 @@ pub struct AuditLog {
     begun: OnceCell<()>,
     /// Up to which record a checkpoint was signed.
     signed: AtomicU64,
-    counted: Counted,
+    counted: EventCounts,
 }
 
 /// How an event goes into the log.
@@ -99,7 +99,7 @@ impl AuditLog {
             None => CheckpointKey::generate(),
         };
         let signed = AtomicU64::new(store.head().audit_size);
-        let (begun, counted) = (OnceCell::new(), Counted::default());
+        let (begun, counted) = (OnceCell::new(), EventCounts::default());
         Ok(Self {
             key: key.ok_or_else(failed)?,
             store,

@@ -10,7 +10,7 @@ use adytum_governance::{
         events::{AttestedWho, CommandName, Event, Who},
         export::{Header, line},
         record::{MAXIMUM_RECORD_LENGTH, decode, encode, what},
-        verify::{Expected, Verified, verify},
+        verify::{ExpectedLog, VerifiedLog, verify},
     },
     command::MAXIMUM_AUDIT_PAGE,
     genesis::GenesisDigest,
@@ -299,8 +299,8 @@ async fn a_restart_goes_on_with_the_chain_and_the_key() {
     assert_eq!(starts.collect::<Vec<_>>(), [1, 2, 3, 4]);
     let text = exported(&log, genesis(1)).await;
     let expected =
-        Expected { genesis: Some(genesis(1)), checkpoint_key: Some(keys[0]), ..Expected::default() };
-    let Verified { size, checkpoints, .. } = verify(text.as_bytes(), &expected).unwrap();
+        ExpectedLog { genesis: Some(genesis(1)), checkpoint_key: Some(keys[0]), ..ExpectedLog::default() };
+    let VerifiedLog { size, checkpoints, .. } = verify(text.as_bytes(), &expected).unwrap();
     assert!(size > 18 && checkpoints > 3, "{size} {checkpoints}");
 }
 
@@ -318,7 +318,7 @@ async fn of_many_at_once_each_is_in_the_chain_and_checkpoints_stand() {
     let grants = found.iter().filter(|record| matches!(record.what, Some(What::Grant(_)))).count();
     let starts = found.iter().filter(|record| matches!(record.what, Some(What::Start(_)))).count();
     assert_eq!((grants, starts), (300, 1));
-    let verified = verify(exported(&log, genesis(1)).await.as_bytes(), &Expected::default()).unwrap();
+    let verified = verify(exported(&log, genesis(1)).await.as_bytes(), &ExpectedLog::default()).unwrap();
     assert!(verified.checkpoints > 2);
 }
 

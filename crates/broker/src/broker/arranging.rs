@@ -15,7 +15,7 @@ use super::{Broker, administration::AdministrationError, state::State};
 use crate::{
     start::{
         fence::{AUTHORISATION, FENCE},
-        recovery::Recovered,
+        recovery::RecoveryRecord,
     },
     store::{Change, Item, StoreError},
 };
@@ -65,7 +65,7 @@ impl Broker {
 
     /// Records who brought the root key back, and takes a fence away. Before anything is
     /// served.
-    pub async fn record_recovery(&self, by: &Recovered) -> Result<(), AdministrationError> {
+    pub async fn record_recovery(&self, by: &RecoveryRecord) -> Result<(), AdministrationError> {
         let event = Event::Recovered {
             who: Who { address: by.from, attested: None },
             recipients: by.recipients.clone(),

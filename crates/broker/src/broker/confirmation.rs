@@ -19,7 +19,7 @@ use adytum_governance::{
 use adytum_signing::OwnerPublicKey;
 
 use super::{Broker, state::State};
-use crate::store::{Change, Committed, StoreError};
+use crate::store::{Change, CommittedChange, StoreError};
 
 /// Why a head that a peer has seen is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -242,7 +242,7 @@ impl Broker {
 
     /// Keeps a confirmation, together with its record. The caller has asked
     /// [`Self::confirmed_by`], and holds the lock on changes.
-    pub(crate) async fn keep_confirmation(&self, audit: Vec<Vec<u8>>) -> Result<Committed, StoreError> {
+    pub(crate) async fn keep_confirmation(&self, audit: Vec<Vec<u8>>) -> Result<CommittedChange, StoreError> {
         let committed = self.store().commit(Change { confirmed: true, audit, ..Change::default() }).await?;
         self.confirmation().given();
         Ok(committed)

@@ -12,12 +12,12 @@ const REMEMBERED: usize = 16 * 1024;
 
 /// The commands last carried out.
 #[derive(Debug, Default)]
-pub(crate) struct Executed {
+pub(crate) struct ExecutedCommands {
     known: HashSet<Sha256Digest>,
     order: VecDeque<Sha256Digest>,
 }
 
-impl Executed {
+impl ExecutedCommands {
     /// Was this command carried out?
     pub(crate) fn contains(&self, command: &Sha256Digest) -> bool {
         self.known.contains(command)
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn commands_are_known_and_memory_is_bounded() {
         let digest = |n: usize| Sha256Digest::of_bytes(&n.to_be_bytes());
-        let mut executed = Executed::default();
+        let mut executed = ExecutedCommands::default();
         assert!(!executed.contains(&digest(0)));
         for n in 0..=REMEMBERED {
             executed.insert(digest(n));

@@ -13,7 +13,9 @@ use adytum_ratls::session::{Peer, SessionInfo};
 
 use super::{Broker, detached::to_its_end, release::ReleaseError};
 use crate::{
-    start::fence::{AUTHORISATION, FENCE, FenceRecord, Fenced, HandOverError, Successor, item, may_succeed},
+    start::fence::{
+        AUTHORISATION, FENCE, FenceRecord, FencedState, HandOverError, Successor, item, may_succeed,
+    },
     store::{Change, StoreError},
 };
 
@@ -25,7 +27,7 @@ impl Broker {
     }
 
     /// Waits until the root key was handed over; gives what is left to serve.
-    pub async fn handed_over(&self) -> Arc<Fenced> {
+    pub async fn handed_over(&self) -> Arc<FencedState> {
         loop {
             let notified = self.succession().notify.notified();
             if let Some(fenced) = self.succession().fenced.get() {
@@ -138,7 +140,7 @@ impl Broker {
                 return Err(error.into());
             }
         };
-        let fenced = Arc::new(Fenced {
+        let fenced = Arc::new(FencedState {
             genesis: self.genesis_digest(),
             root: self.store().root_key().clone(),
             head: committed.head,
@@ -161,7 +163,7 @@ impl Broker {
 
     /// Takes up a store as the successor: takes the fence away and seals the root
     /// key for the next start here, in one change. Before anything is served.
-    pub async fn succeed(&self, handed: &crate::start::taking::Handed) -> Result<(), SucceedError> {
+    pub async fn succeed(&self, handed: &crate::start::taking::HandedRootKey) -> Result<(), SucceedError> {
         let event = Event::Executed {
             who: Who { address: handed.address, attested: Some(AttestedWho::new(&handed.claims)) },
             owners: handed.owners(&self.state().roles.owners)?,

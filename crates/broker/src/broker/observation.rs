@@ -2,8 +2,8 @@
 
 use super::Broker;
 use crate::telemetry::{
-    health::{NotReady, Observed},
-    metrics::Reading,
+    health::{NotReady, Observable},
+    metrics::MetricsReading,
 };
 
 impl Broker {
@@ -25,7 +25,7 @@ impl Broker {
     /// Its metrics in the text form of OpenMetrics.
     pub fn metrics_text(&self) -> String {
         let state = self.state();
-        self.metrics().encode(Reading {
+        self.metrics().encode(MetricsReading {
             audit_size: self.store().head().audit_size,
             manifest_version: state.manifest_version(),
             epoch: state.epoch,
@@ -34,7 +34,7 @@ impl Broker {
     }
 }
 
-impl Observed for Broker {
+impl Observable for Broker {
     fn readiness(&self) -> Result<(), NotReady> {
         Self::readiness(self)
     }

@@ -3,10 +3,6 @@
 
 mod answer;
 #[cfg(test)]
-mod answer_tests;
-#[cfg(test)]
-mod certificate_tests;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

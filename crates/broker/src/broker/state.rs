@@ -19,14 +19,14 @@ use adytum_governance::{
     },
     role_changes::{self, ChainError, RoleChange},
     roles::Roles,
-    rules::{Admitted, admit},
+    rules::{AdmittedManifest, admit},
     secrets::StoredSecret,
 };
 use zeroize::Zeroizing;
 
 use crate::{
     certificate_authority::{self, AuthorityError, CertificateAuthority},
-    store::{Change, Item, Loaded, Snapshot, Store, StoreError},
+    store::{Change, Item, LoadedState, Snapshot, Store, StoreError},
 };
 
 /// The most bytes of secret values that a broker holds.
@@ -39,7 +39,7 @@ pub struct State {
     /// Counts the broker's starts.
     pub epoch: u64,
     /// The manifest in force.
-    pub admitted: Option<Arc<Admitted>>,
+    pub admitted: Option<Arc<AdmittedManifest>>,
     /// By name. A value is kept when a manifest stops naming its secret, and is
     /// released to nobody until one names it again.
     pub secrets: BTreeMap<SecretName, StoredSecret>,
@@ -90,7 +90,7 @@ impl State {
             Some(list) => role_changes::decode(&list)?.into(),
             None => Arc::default(),
         };
-        let mut roles = Roles::founding(genesis.founders());
+        let mut roles = Roles::initial(genesis.first_owners());
         let in_force =
             snapshot.manifest.as_ref().map(|signed| Sha256Digest::of_bytes(signed.text.as_bytes()));
         for change in role_changes.iter().filter(|change| Some(change.text) != in_force) {
@@ -137,7 +137,7 @@ impl State {
 
     /// Once this manifest is in force; secrets are not looked at.
     #[must_use]
-    pub fn with_manifest(&self, admitted: Admitted) -> Self {
+    pub fn with_manifest(&self, admitted: AdmittedManifest) -> Self {
         let mut next = self.clone();
         if let Some(rule) = &admitted.manifest.roles {
             let (version, text) = (admitted.manifest.version, admitted.signed.text.as_bytes());
@@ -189,11 +189,11 @@ pub(crate) struct Confirmation {
 impl Confirmation {
     /// After this start. Without a manifest there is nothing to wait for: no
     /// secret is released by it.
-    pub(crate) fn after(loaded: &Loaded, state: &State, challenge: Challenge) -> Self {
+    pub(crate) fn after(loaded: &LoadedState, state: &State, challenge: Challenge) -> Self {
         Self { awaited: AtomicBool::new(Self::must_wait(loaded, state)), challenge }
     }
 
-    fn must_wait(loaded: &Loaded, state: &State) -> bool {
+    fn must_wait(loaded: &LoadedState, state: &State) -> bool {
         let Some(manifest) = state.manifest() else { return false };
         let unconfirmed = loaded.unconfirmed;
         let wait = if unconfirmed {

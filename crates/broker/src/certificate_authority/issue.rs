@@ -23,7 +23,7 @@ const MAXIMUM_COMMON_NAME: usize = 64;
 
 /// A certificate that was issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Issued {
+pub struct IssuedCertificate {
     /// In PEM, leaf first; without the authority's own certificate, which clients
     /// have.
     pub chain: String,
@@ -39,7 +39,7 @@ impl CertificateAuthority {
         rule: &CertificateRule,
         key: &RequestedKey,
         now: UnixSeconds,
-    ) -> Result<Issued, AuthorityError> {
+    ) -> Result<IssuedCertificate, AuthorityError> {
         let end = self.certificate.not_after;
         if end <= now {
             return Err(AuthorityError::Expired { not_after: end });
@@ -52,7 +52,7 @@ impl CertificateAuthority {
         let leaf = certify(&mut parameters, serial, (not_before, not_after), sign)?;
         let cross = self.cross.as_ref().filter(|cross| cross.not_after > now);
         let chain = std::iter::once(&leaf).chain(cross).map(super::Dated::pem).collect();
-        Ok(Issued { chain, serial: hex::encode(serial), not_after })
+        Ok(IssuedCertificate { chain, serial: hex::encode(serial), not_after })
     }
 
     /// What this authority would put into certificates of these contents, as a digest:

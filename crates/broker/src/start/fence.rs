@@ -182,7 +182,7 @@ pub(crate) fn may_succeed(
 }
 
 /// A fenced broker: the key, for that one successor.
-pub struct Fenced {
+pub struct FencedState {
     pub(crate) genesis: GenesisDigest,
     pub(crate) root: RootKey,
     pub(crate) head: StateHead,
@@ -192,7 +192,7 @@ pub struct Fenced {
     pub(crate) roots: Vec<TrustRoot>,
 }
 
-impl Fenced {
+impl FencedState {
     /// The fence in a store that opens with this key, if there is one. Counts no
     /// start: the successor's copy is compared with this state.
     pub(crate) fn found(locked: &LockedStore, root: &RootKey) -> Result<Option<Self>, StoreError> {
@@ -243,9 +243,9 @@ impl Fenced {
     }
 }
 
-impl std::fmt::Debug for Fenced {
+impl std::fmt::Debug for FencedState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fenced").field("genesis", &self.genesis).finish_non_exhaustive()
+        f.debug_struct("FencedState").field("genesis", &self.genesis).finish_non_exhaustive()
     }
 }
 
@@ -254,7 +254,7 @@ impl std::fmt::Debug for Fenced {
 pub(crate) struct Succession {
     /// From the moment before the fence is kept.
     pub(crate) closing: AtomicBool,
-    pub(crate) fenced: OnceLock<Arc<Fenced>>,
+    pub(crate) fenced: OnceLock<Arc<FencedState>>,
     pub(crate) notify: Notify,
 }
 

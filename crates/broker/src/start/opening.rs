@@ -7,17 +7,17 @@ use adytum_governance::recovery::{
     sealing,
 };
 
-use super::{fence::Fenced, recovery::Awaiting};
-use crate::store::{Loaded, LockedStore, Store, StoreError};
+use super::{fence::FencedState, recovery::PendingRecovery};
+use crate::store::{LoadedState, LockedStore, Store, StoreError};
 
 /// What a start finds.
 pub enum Opening {
     /// The store, open.
-    Open(Box<(Store, Loaded)>),
+    Open(Box<(Store, LoadedState)>),
     /// A store whose root key can't be had here: k of n shares bring it back.
-    Awaiting(Box<Awaiting>),
+    Awaiting(Box<PendingRecovery>),
     /// A store whose root key was handed to another broker.
-    Fenced(Box<Fenced>),
+    Fenced(Box<FencedState>),
 }
 
 impl std::fmt::Debug for Opening {
@@ -58,7 +58,7 @@ pub fn open(locked: LockedStore, sealing: Option<SealingKey>) -> Result<Opening,
     if let Some(root) = known
         && locked.opens_with(&root)?
     {
-        if let Some(fenced) = Fenced::found(&locked, &root)? {
+        if let Some(fenced) = FencedState::found(&locked, &root)? {
             return Ok(Opening::Fenced(Box::new(fenced)));
         }
         return Ok(Opening::Open(Box::new(locked.unlock(&root)?)));
@@ -68,5 +68,5 @@ pub fn open(locked: LockedStore, sealing: Option<SealingKey>) -> Result<Opening,
     };
     let arrangement =
         Arrangement::decode(&arrangement).map_err(|error| locked.contents(error.to_string()))?;
-    Ok(Opening::Awaiting(Box::new(Awaiting::new(locked, arrangement, sealing))))
+    Ok(Opening::Awaiting(Box::new(PendingRecovery::new(locked, arrangement, sealing))))
 }

@@ -26,10 +26,10 @@ use adytum_governance::{
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
-use crate::store::{Loaded, LockedStore, Store, StoreError};
+use crate::store::{LoadedState, LockedStore, Store, StoreError};
 
 /// A store whose root key is not there.
-pub struct Awaiting {
+pub struct PendingRecovery {
     genesis: GenesisDigest,
     arrangement: Arrangement,
     sealing: Option<SealingKey>,
@@ -40,12 +40,12 @@ pub struct Awaiting {
 struct Progress {
     locked: Option<LockedStore>,
     supplied: BTreeMap<RecoveryRecipient, Share>,
-    root: Option<(RootKey, Recovered)>,
+    root: Option<(RootKey, RecoveryRecord)>,
 }
 
 /// Who brought a root key back: to be recorded once there is a log to record it in.
 #[derive(Clone, Debug)]
-pub struct Recovered {
+pub struct RecoveryRecord {
     /// Who supplied the last share.
     pub from: SocketAddr,
     /// Whose shares they were.
@@ -54,9 +54,9 @@ pub struct Recovered {
 
 /// A state that was recovered.
 pub struct RecoveredState {
-    pub store: (Store, Loaded),
+    pub store: (Store, LoadedState),
     /// Who brought its root key back.
-    pub by: Recovered,
+    pub by: RecoveryRecord,
 }
 
 /// Why a share is not taken.
@@ -133,7 +133,7 @@ impl SupplyError {
     }
 }
 
-impl Awaiting {
+impl PendingRecovery {
     pub(super) fn new(locked: LockedStore, arrangement: Arrangement, sealing: Option<SealingKey>) -> Self {
         let genesis = locked.genesis();
         let progress = Progress { locked: Some(locked), supplied: BTreeMap::new(), root: None };
@@ -192,7 +192,7 @@ impl Awaiting {
 
     fn put_together(&self, from: SocketAddr, progress: &mut Progress) -> Result<(), SupplyError> {
         let supplied = std::mem::take(&mut progress.supplied);
-        let by = Recovered { from, recipients: supplied.keys().cloned().collect() };
+        let by = RecoveryRecord { from, recipients: supplied.keys().cloned().collect() };
         let recipients = by.recipients.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let shares: Vec<Share> = supplied.into_values().collect();
         let root = self.arrangement.recover(self.genesis, &shares);
@@ -233,9 +233,9 @@ impl Awaiting {
     }
 }
 
-impl std::fmt::Debug for Awaiting {
+impl std::fmt::Debug for PendingRecovery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Awaiting")
+        f.debug_struct("PendingRecovery")
             .field("arrangement", &hex::encode(self.arrangement.id()))
             .finish_non_exhaustive()
     }

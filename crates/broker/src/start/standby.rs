@@ -16,8 +16,8 @@ use adytum_ratls::session::{LocalAttestation, Peer, SessionInfo};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    fence::{Fenced, HandOverError, Successor},
-    recovery::{Awaiting, SupplyError},
+    fence::{FencedState, HandOverError, Successor},
+    recovery::{PendingRecovery, SupplyError},
 };
 use crate::telemetry::log_limiter::LogLimiter;
 
@@ -34,9 +34,9 @@ pub struct Standby {
 #[derive(Clone, Debug)]
 pub enum Cause {
     /// Its root key must come back.
-    Awaiting(Arc<Awaiting>),
+    Awaiting(Arc<PendingRecovery>),
     /// Its root key went to another.
-    Fenced(Arc<Fenced>),
+    Fenced(Arc<FencedState>),
 }
 
 /// Why a request is not answered.
@@ -144,7 +144,7 @@ impl Standby {
         }
     }
 
-    /// Takes a share: see [`Awaiting::supply`].
+    /// Takes a share: see [`PendingRecovery::supply`].
     pub(crate) async fn supply(
         &self,
         from: SocketAddr,

@@ -37,7 +37,7 @@ use tonic::Request;
 use zeroize::Zeroizing;
 
 use super::fence::{FENCE, FenceRecord};
-use crate::store::{Loaded, LockedStore, Store, StoreError};
+use crate::store::{LoadedState, LockedStore, Store, StoreError};
 
 /// How long the previous broker may take to leave the state directory.
 const DIRECTORY: Duration = Duration::from_secs(20);
@@ -103,7 +103,7 @@ pub enum TakeOverError {
 }
 
 /// The root key of the previous broker, and what came with it.
-pub struct Handed {
+pub struct HandedRootKey {
     root: RootKey,
     head: StateHead,
     signed: SignedAuthorisation,
@@ -117,7 +117,7 @@ pub struct Handed {
 impl TakeOver<'_> {
     /// Verifies the previous broker, proves this one, and gets the key. From then on
     /// the previous one releases nothing.
-    pub async fn ask(self) -> Result<Handed, TakeOverError> {
+    pub async fn ask(self) -> Result<HandedRootKey, TakeOverError> {
         let authorisation = self.authorisation.read(self.genesis)?;
         let successor = self.successor()?;
         let own = BrokerAnnouncement { genesis: self.genesis, head: StateHead::none(), occlum: self.occlum }
@@ -157,7 +157,7 @@ impl TakeOver<'_> {
         let Peer::Attested { claims, .. } = session.info.peer else {
             return Err(TakeOverError::Answer { expected: "evidence", found: "none".to_owned() });
         };
-        Ok(Handed {
+        Ok(HandedRootKey {
             root,
             head,
             signed: self.authorisation.clone(),
@@ -180,10 +180,10 @@ impl TakeOver<'_> {
     }
 }
 
-impl Handed {
+impl HandedRootKey {
     /// Opens the previous broker's store, once that one has left it. Blocks on the
     /// disk.
-    pub fn open(&self, directory: &Path) -> Result<(Store, Loaded), TakeOverError> {
+    pub fn open(&self, directory: &Path) -> Result<(Store, LoadedState), TakeOverError> {
         let locked = self.directory(directory).map_err(|error| match error {
             StoreError::NoState { path } => {
                 let reason = format!("there is none in {}", path.display());
@@ -233,9 +233,9 @@ impl Handed {
     }
 }
 
-impl std::fmt::Debug for Handed {
+impl std::fmt::Debug for HandedRootKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handed").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("HandedRootKey").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -265,7 +265,7 @@ mod tests {
             if owners > 0 {
                 signed.sign(genesis, &fixture.owners[owners - 1]);
             }
-            let handed = Handed {
+            let handed = HandedRootKey {
                 root: RootKey::generate().unwrap(),
                 head: fixture.broker.store().head(),
                 authorisation: signed.read(genesis).unwrap(),
@@ -275,7 +275,7 @@ mod tests {
                 claims: (*claims).clone(),
                 address: "127.0.0.1:1".parse().unwrap(),
             };
-            let found = handed.owners(fixture.broker.genesis().founders()).map(|owners| owners.len());
+            let found = handed.owners(fixture.broker.genesis().first_owners()).map(|owners| owners.len());
             assert_eq!(found.map_err(|error| error.code()).err(), code, "{owners} owners");
             assert_eq!(fixture.broker.succeed(&handed).await.is_err(), code.is_some());
         }

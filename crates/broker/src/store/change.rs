@@ -67,7 +67,7 @@ impl Change {
 
 /// A change that survives a loss of power.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
+pub struct CommittedChange {
     /// The head of the state with it.
     pub head: StateHead,
     /// The number of its first audit record, if it has one.

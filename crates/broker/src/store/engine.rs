@@ -12,7 +12,7 @@ use redb::{Database, Key, ReadableDatabase, ReadableTable, Table, TableDefinitio
 use zeroize::Zeroizing;
 
 use super::{
-    Change, Committed, Item, StoreError, audit_rows,
+    Change, CommittedChange, Item, StoreError, audit_rows,
     encoding::{StateRow, encode_manifest, encode_secret},
     row::{Element, Place, RowCipher, Sealing, toggle},
     storage::Storage,
@@ -66,7 +66,7 @@ impl Engine {
         &mut self,
         changes: &[&Change],
         finish: impl FnOnce(&mut StateRow),
-    ) -> Result<Vec<Committed>, StoreError> {
+    ) -> Result<Vec<CommittedChange>, StoreError> {
         let database = self.database()?;
         let path = self.path();
         let applied = guarded(&path, "committing", || self.apply(&database, changes, finish));
@@ -126,7 +126,7 @@ impl Engine {
         database: &Database,
         changes: &[&Change],
         finish: impl FnOnce(&mut StateRow),
-    ) -> Result<(StateRow, Vec<Committed>), Fault> {
+    ) -> Result<(StateRow, Vec<CommittedChange>), Fault> {
         let transaction = database.begin_write()?;
         let mut writing = Writer {
             cipher: &self.cipher,
@@ -182,7 +182,7 @@ struct Writer<'t, 'e> {
 }
 
 impl Writer<'_, '_> {
-    fn change(&mut self, change: &Change) -> Result<Committed, Fault> {
+    fn change(&mut self, change: &Change) -> Result<CommittedChange, Fault> {
         if let Some((version, signed)) = &change.manifest {
             self.manifest(*version, signed)?;
         }
@@ -212,7 +212,7 @@ impl Writer<'_, '_> {
             }
             self.audit.append(&mut self.state, record)?;
         }
-        Ok(Committed { head: self.state.head(), first_record })
+        Ok(CommittedChange { head: self.state.head(), first_record })
     }
 
     /// A manifest takes the place of the one in force; that one stays in the table.

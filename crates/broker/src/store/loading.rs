@@ -11,13 +11,13 @@ use super::{
     Snapshot, StoreError, audit_rows,
     encoding::{StateRow, decode_manifest, decode_secret},
     engine::{ITEM, SECRET, manifest_place, read_state},
-    row::{DoesNotOpen, Element, Place, RowCipher, toggle},
+    row::{Element, OpeningFailure, Place, RowCipher, toggle},
     tables::{AUDIT, Fault, ITEMS, Keyed, MANIFESTS, SECRETS, guarded},
 };
 
 /// What a store held when it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadedState {
     /// Manifest and secrets; the epoch already counts this start.
     pub snapshot: Snapshot,
     /// Nothing was ever kept in it.
@@ -37,9 +37,9 @@ pub(super) fn load(
     path: &Path,
     cipher: &RowCipher,
     database: &Database,
-) -> Result<(StateRow, Loaded), StoreError> {
+) -> Result<(StateRow, LoadedState), StoreError> {
     let Some(state) = read_state(path, cipher, database)? else {
-        let loaded = Loaded {
+        let loaded = LoadedState {
             snapshot: Snapshot::default(),
             first_start: true,
             planned: true,
@@ -50,7 +50,7 @@ pub(super) fn load(
     };
     let loading = Loading { path, cipher, state: &state };
     let snapshot = guarded(path, "reading", || loading.snapshot(&database.begin_read()?))?;
-    let loaded = Loaded {
+    let loaded = LoadedState {
         snapshot,
         first_start: false,
         planned: state.clean,
@@ -117,7 +117,7 @@ impl Loading<'_> {
             let (key, row) = entry?;
             let (key, row) = (key.value(), row.value());
             let place = Place { table: name, key };
-            let opened = self.cipher.open(place, true, row).map_err(|DoesNotOpen { name: known }| {
+            let opened = self.cipher.open(place, true, row).map_err(|OpeningFailure { name: known }| {
                 let one = name.trim_end_matches('s');
                 self.damaged(match known {
                     Some(known) => format!("the {one} {known}"),

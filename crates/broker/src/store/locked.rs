@@ -12,7 +12,7 @@ use redb::{Database, ReadableDatabase};
 use zeroize::Zeroizing;
 
 use super::{
-    Loaded, Store, StoreError,
+    LoadedState, Store, StoreError,
     directory_lock::{DirectoryLock, lock},
     engine::{Engine, RESTORED, read_item},
     loading::load,
@@ -33,7 +33,7 @@ const CHECK_KEY: &str = "check";
 pub const MAXIMUM_ENVELOPE_LENGTH: usize = 1024 * 1024;
 
 /// What a store holds, its head, and some of its items.
-type Peeked<const N: usize> = (Loaded, StateHead, [Option<Zeroizing<Vec<u8>>>; N]);
+type Peeked<const N: usize> = (LoadedState, StateHead, [Option<Zeroizing<Vec<u8>>>; N]);
 
 /// A store that is this broker's and whose root key is not there yet. Its
 /// envelope can be read and written; the rest opens with [`Self::unlock`].
@@ -178,7 +178,7 @@ impl LockedStore {
 
     /// Opens the store with its root key, or begins one, and counts this start in
     /// the epoch, durably. Blocks on the disk.
-    pub fn unlock(self, root: &RootKey) -> Result<(Store, Loaded), StoreError> {
+    pub fn unlock(self, root: &RootKey) -> Result<(Store, LoadedState), StoreError> {
         let path = self.storage.path().to_owned();
         let cipher = Arc::new(RowCipher::new(root, self.genesis)?);
         match self.header(CHECK_KEY)? {

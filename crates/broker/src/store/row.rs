@@ -52,13 +52,13 @@ impl Place<'_> {
 
 /// A row that does not open.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct DoesNotOpen {
+pub(super) struct OpeningFailure {
     /// The name in it, if at least that opens.
     pub(super) name: Option<String>,
 }
 
 /// An opened row.
-pub(super) struct Opened {
+pub(super) struct OpenedRow {
     /// Empty for rows without a name.
     pub(super) name: String,
     pub(super) value: Zeroizing<Vec<u8>>,
@@ -132,8 +132,13 @@ impl RowCipher {
     }
 
     /// Opens a row; `named` says whether it is one with a name.
-    pub(super) fn open(&self, place: Place<'_>, named: bool, row: &[u8]) -> Result<Opened, DoesNotOpen> {
-        let unnamed = || DoesNotOpen { name: None };
+    pub(super) fn open(
+        &self,
+        place: Place<'_>,
+        named: bool,
+        row: &[u8],
+    ) -> Result<OpenedRow, OpeningFailure> {
+        let unnamed = || OpeningFailure { name: None };
         let (salt, rest) = row.split_at_checked(SALT).ok_or_else(unnamed)?;
         let (number, mut rest) = rest.split_first_chunk::<4>().ok_or_else(unnamed)?;
         let key = self.key(salt).map_err(|_| unnamed())?;
@@ -149,8 +154,8 @@ impl RowCipher {
         }
         let data = place.associated_data(b"value", name.as_bytes());
         match decrypt(&key, nonce(*number, VALUE_NONCE), &data, rest) {
-            Some(value) => Ok(Opened { name, value }),
-            None => Err(DoesNotOpen { name: named.then_some(name) }),
+            Some(value) => Ok(OpenedRow { name, value }),
+            None => Err(OpeningFailure { name: named.then_some(name) }),
         }
     }
 

@@ -30,11 +30,11 @@ pub(super) fn manifest(version: u64) -> Change {
     Change { manifest: Some((version, signed)), ..Change::default() }
 }
 
-fn open(directory: &TempDir) -> (Store, Loaded) {
+fn open(directory: &TempDir) -> (Store, LoadedState) {
     Store::open(directory.path(), genesis(), &root()).unwrap()
 }
 
-fn values(loaded: &Loaded) -> Vec<(String, Option<Vec<u8>>, u64)> {
+fn values(loaded: &LoadedState) -> Vec<(String, Option<Vec<u8>>, u64)> {
     let value = |secret: &StoredSecret| secret.value.as_ref().map(|value| value.expose().to_vec());
     let secrets = loaded.snapshot.secrets.iter();
     secrets.map(|(name, secret)| (name.to_string(), value(secret), secret.version)).collect()
@@ -229,7 +229,8 @@ async fn a_change_has_a_length_limit() {
 fn a_directory_has_one_broker_and_one_genesis_and_one_key() {
     let directory = TempDir::new().unwrap();
     let first = open(&directory);
-    let code = |result: Result<(Store, Loaded), StoreError>| result.map(drop).map_err(|error| error.code());
+    let code =
+        |result: Result<(Store, LoadedState), StoreError>| result.map(drop).map_err(|error| error.code());
     let open = |genesis, root: RootKey| code(Store::open(directory.path(), genesis, &root));
     assert_eq!(open(genesis(), root()), Err("store-in-use"));
     drop(first);

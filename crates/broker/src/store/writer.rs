@@ -12,7 +12,7 @@ use adytum_governance::{head::StateHead, recovery::root_key::RootKey};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Change, Committed, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
+    Change, CommittedChange, MAXIMUM_CHANGE_LENGTH, Store, StoreError,
     directory_lock::DirectoryLock,
     engine::{Engine, Slot},
     row::RowCipher,
@@ -28,9 +28,9 @@ const MAXIMUM_GROUP: usize = 1024;
 const MAXIMUM_GROUP_LENGTH: usize = 8 * 1024 * 1024;
 
 pub(super) enum Message {
-    Commit(Box<Change>, oneshot::Sender<Result<Committed, StoreError>>),
+    Commit(Box<Change>, oneshot::Sender<Result<CommittedChange, StoreError>>),
     /// The same, and nothing after it.
-    CommitLast(Box<Change>, oneshot::Sender<Result<Committed, StoreError>>),
+    CommitLast(Box<Change>, oneshot::Sender<Result<CommittedChange, StoreError>>),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -98,7 +98,7 @@ pub(super) fn start(
 }
 
 impl Shared {
-    pub(super) async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
+    pub(super) async fn commit(&self, change: Change) -> Result<CommittedChange, StoreError> {
         let found = change.length();
         if found > MAXIMUM_CHANGE_LENGTH {
             return Err(StoreError::TooLarge { found, limit: MAXIMUM_CHANGE_LENGTH });
@@ -108,7 +108,7 @@ impl Shared {
         answered.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    pub(super) async fn commit_last(&self, change: Change) -> Result<Committed, StoreError> {
+    pub(super) async fn commit_last(&self, change: Change) -> Result<CommittedChange, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.send(Message::CommitLast(Box::new(change), answer)).await?;
         answered.await.unwrap_or(Err(StoreError::Closed))
@@ -179,7 +179,7 @@ struct Writer {
     closed: bool,
 }
 
-type Waiting = (Box<Change>, oneshot::Sender<Result<Committed, StoreError>>);
+type Waiting = (Box<Change>, oneshot::Sender<Result<CommittedChange, StoreError>>);
 
 impl Writer {
     fn run(mut self, mut queue: mpsc::Receiver<Message>) {

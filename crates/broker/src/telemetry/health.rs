@@ -75,7 +75,7 @@ impl NotReady {
 }
 
 /// A broker as the health port sees it.
-pub trait Observed: Send + Sync {
+pub trait Observable: Send + Sync {
     /// Ready, or why not.
     fn readiness(&self) -> Result<(), NotReady>;
     /// Its metrics in the text form of OpenMetrics.
@@ -89,7 +89,7 @@ pub struct Health(Arc<RwLock<Phase>>);
 enum Phase {
     /// There is no broker yet.
     Before(NotReady),
-    Broker(Arc<dyn Observed>),
+    Broker(Arc<dyn Observable>),
 }
 
 impl Default for Health {
@@ -105,7 +105,7 @@ impl Health {
     }
 
     /// From now on this broker is asked.
-    pub fn of(&self, broker: Arc<impl Observed + 'static>) {
+    pub fn of(&self, broker: Arc<impl Observable + 'static>) {
         self.set(Phase::Broker(broker));
     }
 

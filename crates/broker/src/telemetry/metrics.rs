@@ -32,7 +32,7 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 
 /// What a broker says of itself when its metrics are read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
+pub(crate) struct MetricsReading {
     /// Records in the audit log.
     pub(crate) audit_size: u64,
     /// Version of the manifest in force; 0 is none.
@@ -154,7 +154,7 @@ impl Metrics {
     }
 
     /// All of them in the text form of OpenMetrics.
-    pub(crate) fn encode(&self, reading: Reading) -> String {
+    pub(crate) fn encode(&self, reading: MetricsReading) -> String {
         self.audit_records.set(signed(reading.audit_size));
         self.manifest_version.set(signed(reading.manifest_version));
         self.epoch.set(signed(reading.epoch));

@@ -4,11 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use adytum_api::broker::{GetSecretsRequest, RotateSecret, command, key_broker_client::KeyBrokerClient};
-use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey, TeePlatform},
-    evidence::Evidence,
-    measurement::ReportData,
-};
+use adytum_evidence::{attester::Attester, evidence::Evidence, measurement::ReportData};
 use adytum_governance::{
     manifest::{
         certificate::CertificateUsage,
@@ -16,72 +12,67 @@ use adytum_governance::{
     },
     secrets::SecretKind,
 };
-use async_trait::async_trait;
+use adytum_testkit::tee::ScriptedTee;
 use tonic::{Code, Request};
 
-use crate::world::{World, apply, execute, fetch, stable};
+use crate::fixture::{Fixture, apply, execute, fetch, stable};
 
 /// A replica's TEE in an attacker's hands.
-struct Tampering {
-    genuine: Arc<dyn Attester>,
-    how: How,
-}
-
-enum How {
+#[derive(Clone, Copy)]
+enum Tampering {
     /// One bit of the quote's signature is another.
     Forged,
     /// Bound to nonces of its own choice.
     OtherNonce,
     /// The evidence of the first session, in every session.
-    Replayed(Mutex<Option<Evidence>>),
+    Replayed,
 }
 
-#[async_trait]
-impl Attester for Tampering {
-    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        match &self.how {
-            How::Forged => {
-                let mut evidence = self.genuine.evidence(report_data).await?;
-                // In the report body, which the signature covers: the user data.
-                evidence.bytes[48 + 320 + 10] ^= 1;
-                Ok(evidence)
-            }
-            How::OtherNonce => self.genuine.evidence(ReportData([7; 64])).await,
-            How::Replayed(first) => {
-                if let Some(evidence) = first.lock().unwrap().clone() {
-                    return Ok(evidence);
+impl Tampering {
+    fn with(self, genuine: Arc<dyn Attester>) -> Arc<ScriptedTee> {
+        let first = Arc::new(Mutex::new(None));
+        Arc::new(ScriptedTee::new(move |report_data| {
+            let (genuine, first) = (Arc::clone(&genuine), Arc::clone(&first));
+            async move {
+                match self {
+                    Self::Forged => {
+                        let mut evidence = genuine.evidence(report_data).await?;
+                        // In the report body, which the signature covers: the user data.
+                        evidence.bytes[48 + 320 + 10] ^= 1;
+                        Ok(evidence)
+                    }
+                    Self::OtherNonce => genuine.evidence(ReportData([7; 64])).await,
+                    Self::Replayed => {
+                        if let Some(evidence) = first.lock().unwrap().clone() {
+                            return Ok(evidence);
+                        }
+                        let evidence: Evidence = genuine.evidence(report_data).await?;
+                        *first.lock().unwrap() = Some(evidence.clone());
+                        Ok(evidence)
+                    }
                 }
-                let evidence = self.genuine.evidence(report_data).await?;
-                *first.lock().unwrap() = Some(evidence.clone());
-                Ok(evidence)
             }
-        }
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        Ok(None)
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Simulation
+        }))
     }
 }
 
 #[tokio::test]
 async fn evidence_that_is_forged_made_for_another_nonce_or_replayed_is_told_apart() {
-    let world = World::new(1, 1);
-    let running = world.start().await;
-    world.provision(&running).await;
-    let genuine = world.attester("serving");
-    let tampering = |how| Arc::new(Tampering { genuine: genuine.clone(), how });
-    for (how, code) in [(How::Forged, "evidence-invalid"), (How::OtherNonce, "evidence-not-bound")] {
-        let refused = world.replica_with(tampering(how), running.address).await.map(drop).unwrap_err();
+    let fixture = Fixture::new(1, 1);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let genuine = fixture.attester("serving");
+    let tampering = |how: Tampering| how.with(genuine.clone());
+    for (how, code) in
+        [(Tampering::Forged, "evidence-invalid"), (Tampering::OtherNonce, "evidence-not-bound")]
+    {
+        let refused = fixture.replica_with(tampering(how), running.address).await.map(drop).unwrap_err();
         assert_eq!(refused.code(), code, "{refused}");
     }
-    let replaying = tampering(How::Replayed(Mutex::new(None)));
-    let first = world.replica_with(replaying.clone(), running.address).await.unwrap();
+    let replaying = tampering(Tampering::Replayed);
+    let first = fixture.replica_with(replaying.clone(), running.address).await.unwrap();
     fetch(&first, &["ssl_config"]).await.unwrap();
-    let refused = world.replica_with(replaying, running.address).await.map(drop).unwrap_err();
+    let refused = fixture.replica_with(replaying, running.address).await.map(drop).unwrap_err();
     assert_eq!(refused.code(), "evidence-replayed", "{refused}");
     running.stop().await;
 }
@@ -93,9 +84,9 @@ fn certificate_request() -> Vec<u8> {
 
 #[tokio::test]
 async fn rotation_and_revocation_reach_a_session_that_is_open() {
-    let world = World::new(1, 1);
-    let running = world.start().await;
-    let mut document = world.document(1);
+    let fixture = Fixture::new(1, 1);
+    let running = fixture.start().await;
+    let mut document = fixture.document(1);
     let workloads = || vec!["serving".parse().unwrap()];
     document.secrets = vec![
         SecretTable::new("seed".parse().unwrap(), SecretKind::Random, workloads()),
@@ -112,16 +103,16 @@ async fn rotation_and_revocation_reach_a_session_that_is_open() {
             ..SecretTable::new("tls".parse().unwrap(), SecretKind::TlsCertificate, workloads())
         },
     ];
-    let owner = world.owner(running.address).await;
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&document)))).await.unwrap();
+    let owner = fixture.owner(running.address).await;
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&document)))).await.unwrap();
 
-    let replica = world.replica("serving", running.address).await.unwrap();
+    let replica = fixture.replica("serving", running.address).await.unwrap();
     let first = fetch(&replica, &["seed", "tls"]).await.unwrap();
     assert_eq!((first.lease_seconds, first.grace_seconds), (600, 0));
     assert_eq!(first.head.as_ref(), Some(&(&running.broker.store().head()).into()));
     let rotate = |name: &str| command::Command::RotateSecret(RotateSecret { name: name.to_owned() });
     for name in ["seed", "tls"] {
-        execute(&owner, world.command(&owner, 1, rotate(name))).await.unwrap();
+        execute(&owner, fixture.command(&owner, 1, rotate(name))).await.unwrap();
     }
     let second = fetch(&replica, &["seed", "tls"]).await.unwrap();
     assert_ne!(first.secrets[0].value, second.secrets[0].value);
@@ -139,7 +130,7 @@ async fn rotation_and_revocation_reach_a_session_that_is_open() {
     // The owners take the workload out of both.
     document.version = 2;
     document.secrets.clear();
-    execute(&owner, world.command(&owner, 1, apply(&world.signed(&document)))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, apply(&fixture.signed(&document)))).await.unwrap();
     for name in ["seed", "tls"] {
         let status = fetch(&replica, &[name]).await.unwrap_err();
         assert_eq!(stable(&status), (Code::NotFound, "secret-unknown".into(), false));

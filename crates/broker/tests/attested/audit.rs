@@ -12,7 +12,7 @@ use adytum_governance::{
         checkpoint::CheckpointPublicKey,
         export::{Header, entry_line},
         record::decode,
-        verify::{Expected, Verified, VerifyError, verify},
+        verify::{ExpectedLog, VerifiedLog, VerifyError, verify},
     },
     head::StateHead,
 };
@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tonic::{Code, Request};
 
-use crate::world::{Running, World, eventually, execute, fetch, put, stable};
+use crate::fixture::{Fixture, RunningBroker, eventually, execute, fetch, put, stable};
 
 fn head(session: &AttestedSession) -> StateHead {
     let Peer::Attested { announcement, .. } = &session.info.peer else { panic!("no evidence") };
@@ -40,19 +40,19 @@ struct Exported {
     records: Vec<AuditRecord>,
 }
 
-async fn export(world: &World, running: &Running) -> Exported {
-    let owner = world.owner(running.address).await;
+async fn export(fixture: &Fixture, running: &RunningBroker) -> Exported {
+    let owner = fixture.owner(running.address).await;
     let version = running.broker.state().manifest_version();
     let read = async |first| {
         let command = command::Command::ReadAudit(ReadAudit { first, count: 7 });
-        execute(&owner, world.command(&owner, version, command)).await.unwrap()
+        execute(&owner, fixture.command(&owner, version, command)).await.unwrap()
     };
     let mut page = read(1).await;
     let mut client = BrokerAdministrationClient::new(owner.channel.clone());
     let status = client.get_status(Request::new(GetStatusRequest::default())).await.unwrap().into_inner();
     let key = CheckpointPublicKey::from_bytes(&status.audit_checkpoint_key).unwrap();
     let checkpoint = page.audit_checkpoint.take().unwrap();
-    let (genesis, size) = (world.genesis.digest(), checkpoint.size);
+    let (genesis, size) = (fixture.genesis.digest(), checkpoint.size);
     let mut lines = vec![Header { genesis, checkpoint_key: key, first: 1, checkpoint }.line()];
     let mut records = Vec::new();
     while (records.len() as u64) < size {
@@ -65,24 +65,25 @@ async fn export(world: &World, running: &Running) -> Exported {
     Exported { text: lines.join("\n") + "\n", key, records }
 }
 
-fn check(exported: &Exported, head: &StateHead) -> Result<Verified, VerifyError> {
-    let expected = Expected { head: pair(head), checkpoint_key: Some(exported.key), ..Expected::default() };
+fn check(exported: &Exported, head: &StateHead) -> Result<VerifiedLog, VerifyError> {
+    let expected =
+        ExpectedLog { head: pair(head), checkpoint_key: Some(exported.key), ..ExpectedLog::default() };
     verify(exported.text.as_bytes(), &expected)
 }
 
 #[tokio::test]
 async fn an_export_agrees_with_what_the_broker_attests_and_a_restart_goes_on_with_it() {
-    let world = World::new(1, 1);
+    let fixture = Fixture::new(1, 1);
     let directory = TempDir::new().unwrap();
-    let running = world.start_in(directory.path()).await;
-    world.provision(&running).await;
-    let replica = world.replica("serving", running.address).await.unwrap();
+    let running = fixture.start_in(directory.path()).await;
+    fixture.provision(&running).await;
+    let replica = fixture.replica("serving", running.address).await.unwrap();
     fetch(&replica, &["ssl_config"]).await.unwrap();
-    let tampered = world.replica("servinG", running.address).await.unwrap();
+    let tampered = fixture.replica("servinG", running.address).await.unwrap();
     fetch(&tampered, &["ssl_config"]).await.unwrap_err();
-    let seen = head(&world.owner(running.address).await);
+    let seen = head(&fixture.owner(running.address).await);
     assert_eq!(seen.audit_size, 5, "start, manifest, secret, grant, refusal");
-    let first = export(&world, &running).await;
+    let first = export(&fixture, &running).await;
     check(&first, &seen).unwrap();
     assert!(matches!(&first.records[3].what, Some(What::Grant(grant)) if grant.secret == "ssl_config"));
     assert!(
@@ -91,29 +92,29 @@ async fn an_export_agrees_with_what_the_broker_attests_and_a_restart_goes_on_wit
     running.stop().await;
     drop((replica, tampered));
 
-    let digest = world.genesis.digest();
+    let digest = fixture.genesis.digest();
     eventually("the directory is free", async || {
         adytum_broker::store::LockedStore::open(directory.path(), digest).ok()
     })
     .await;
-    let running = world.start_in(directory.path()).await;
-    let second = export(&world, &running).await;
+    let running = fixture.start_in(directory.path()).await;
+    let second = export(&fixture, &running).await;
     assert_eq!(second.key, first.key);
     // The head from before the restart is in it.
     check(&second, &seen).unwrap();
     assert_eq!(second.records[..first.records.len()], first.records);
     // The file of before is cut off for who has seen the broker since.
-    let later = head(&world.owner(running.address).await);
+    let later = head(&fixture.owner(running.address).await);
     assert_eq!(check(&first, &later).unwrap_err().code(), "audit-truncated");
 
     // Another broker of the same people.
-    let mut other = World::new(1, 1);
+    let mut other = Fixture::new(1, 1);
     other.owners =
-        vec![adytum_signing::OwnerSigningKey::from_pem(&world.owners[0].to_pem().unwrap()).unwrap()];
-    other.genesis = adytum_governance::genesis::Genesis::found([other.owners[0].public_key()], 1).unwrap();
+        vec![adytum_signing::OwnerSigningKey::from_pem(&fixture.owners[0].to_pem().unwrap()).unwrap()];
+    other.genesis = adytum_governance::genesis::Genesis::create([other.owners[0].public_key()], 1).unwrap();
     let elsewhere = other.start().await;
     let foreign = export(&other, &elsewhere).await;
-    let expected = Expected { genesis: Some(digest), ..Expected::default() };
+    let expected = ExpectedLog { genesis: Some(digest), ..ExpectedLog::default() };
     assert_eq!(verify(foreign.text.as_bytes(), &expected).unwrap_err().code(), "audit-other-broker");
     running.stop().await;
     elsewhere.stop().await;
@@ -121,10 +122,10 @@ async fn an_export_agrees_with_what_the_broker_attests_and_a_restart_goes_on_wit
 
 #[tokio::test]
 async fn strangers_floods_do_not_grow_the_log() {
-    let world = World::new(1, 1);
+    let fixture = Fixture::new(1, 1);
     let directory = TempDir::new().unwrap();
-    let running = world.start_in(directory.path()).await;
-    world.provision(&running).await;
+    let running = fixture.start_in(directory.path()).await;
+    fixture.provision(&running).await;
     let before = running.broker.announcement().head;
     // No TLS at all.
     for _ in 0..60 {
@@ -133,17 +134,17 @@ async fn strangers_floods_do_not_grow_the_log() {
     }
     // Genuine evidence of a platform that nobody here trusts.
     for _ in 0..10 {
-        let foreign = SimAttester::new(Platform::ephemeral().unwrap(), crate::world::identity("serving"));
-        assert!(world.replica_with(std::sync::Arc::new(foreign), running.address).await.is_err());
+        let foreign = SimAttester::new(Platform::ephemeral().unwrap(), crate::fixture::identity("serving"));
+        assert!(fixture.replica_with(std::sync::Arc::new(foreign), running.address).await.is_err());
     }
     // Tools without evidence, with a key that belongs to no owner.
-    let thief = World::new(1, 1);
+    let thief = Fixture::new(1, 1);
     for n in 0..20u8 {
-        let session = world.owner(running.address).await;
+        let session = fixture.owner(running.address).await;
         fetch(&session, &["ssl_config"]).await.unwrap_err();
         let command = adytum_governance::command::sign(
             &session.info.request_binding,
-            world.genesis.digest(),
+            fixture.genesis.digest(),
             1,
             put("ssl_config", &[n]),
             &[&thief.owners[0]],
@@ -154,13 +155,13 @@ async fn strangers_floods_do_not_grow_the_log() {
     assert_eq!(running.broker.announcement().head, before);
     running.stop().await;
 
-    let digest = world.genesis.digest();
+    let digest = fixture.genesis.digest();
     eventually("the directory is free", async || {
         adytum_broker::store::LockedStore::open(directory.path(), digest).ok()
     })
     .await;
-    let running = world.start_in(directory.path()).await;
-    let records = export(&world, &running).await.records;
+    let running = fixture.start_in(directory.path()).await;
+    let records = export(&fixture, &running).await.records;
     let summaries: Vec<_> = records
         .iter()
         .filter_map(|record| match &record.what {

@@ -20,14 +20,14 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::{World, apply, execute, fetch, identity, put};
+use crate::fixture::{Fixture, apply, execute, fetch, identity, put};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_adytum-broker");
 const SECRET: &str = "open sesame, the cave of the forty";
 
-pub(crate) struct Stage {
+pub(crate) struct BinaryFixture {
     directory: TempDir,
-    pub(crate) world: World,
+    pub(crate) fixture: Fixture,
 }
 
 pub(crate) struct Process {
@@ -39,13 +39,13 @@ pub(crate) struct Process {
     pub(crate) health: Option<SocketAddr>,
 }
 
-impl Stage {
+impl BinaryFixture {
     pub(crate) fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        let mut world = World::new(1, 1);
-        world.platform = Platform::create(directory.path().join("platform")).unwrap();
-        fs::write(directory.path().join("genesis.toml"), world.genesis.to_toml()).unwrap();
-        Self { directory, world }
+        let mut fixture = Fixture::new(1, 1);
+        fixture.platform = Platform::create(directory.path().join("platform")).unwrap();
+        fs::write(directory.path().join("genesis.toml"), fixture.genesis.to_toml()).unwrap();
+        Self { directory, fixture }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -133,20 +133,20 @@ impl Process {
 
 #[tokio::test]
 async fn it_serves_survives_a_restart_ends_cleanly_and_logs_no_secret() {
-    let stage = Stage::new();
-    let state = stage.path("state").display().to_string();
+    let binary = BinaryFixture::new();
+    let state = binary.path("state").display().to_string();
     let flags = ["--state-directory", &state, "--log-format", "json"];
-    let world = &stage.world;
-    let process = stage.start(&flags).await;
-    let connector = world.connector(None, stage.identity(None));
+    let fixture = &binary.fixture;
+    let process = binary.start(&flags).await;
+    let connector = fixture.connector(None, binary.identity(None));
     let owner = connector.session(&process.address.to_string()).await.unwrap();
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&world.document(1))))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", SECRET.as_bytes()))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&fixture.document(1))))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", SECRET.as_bytes()))).await.unwrap();
     let first = process.terminate().await;
 
-    let process = stage.start(&flags).await;
+    let process = binary.start(&flags).await;
     let connect = async |program: &str| {
-        let connector = world.connector(Some(world.attester(program)), stage.identity(None));
+        let connector = fixture.connector(Some(fixture.attester(program)), binary.identity(None));
         connector.session(&process.address.to_string()).await.unwrap()
     };
     let replica = connect("serving").await;
@@ -184,7 +184,7 @@ async fn it_serves_survives_a_restart_ends_cleanly_and_logs_no_secret() {
 
 #[tokio::test]
 async fn an_occlum_configuration_needs_names_for_its_weaknesses_and_shows_in_the_measurement() {
-    let mut stage = Stage::new();
+    let mut binary = BinaryFixture::new();
     let configuration = |verify: &str| {
         serde_json::json!({
             "verify_mr_enclave": verify, "verify_mr_signer": "on", "verify_isv_prod_id": "off",
@@ -198,19 +198,19 @@ async fn an_occlum_configuration_needs_names_for_its_weaknesses_and_shows_in_the
         .to_string()
     };
     let write = |name: &str, text: &str| {
-        fs::write(stage.path(name), text).unwrap();
-        stage.path(name).display().to_string()
+        fs::write(binary.path(name), text).unwrap();
+        binary.path(name).display().to_string()
     };
     let strict = write("strict.json", &configuration("on"));
     let weak = write("weak.json", &configuration("off"));
     let secrets = write("secrets.json", r#"{"ssl_config": "b3BlbiBzZXNhbWU="}"#);
-    let root = write("root.pem", stage.world.platform.root_certificate_pem());
+    let root = write("root.pem", binary.fixture.platform.root_certificate_pem());
     let base = ["--occlum-secrets", secrets.as_str(), "--occlum-simulation-root", root.as_str()];
 
-    let refused = stage.fail(&[&["--occlum-config", &weak], &base[..]].concat()).await;
+    let refused = binary.fail(&[&["--occlum-config", &weak], &base[..]].concat()).await;
     assert!(refused.contains("--accept-signer-only occlum-1"), "{refused}");
     let accepted = ["--occlum-config", &weak, "--accept-signer-only", "occlum-1"];
-    let process = stage.start(&[&accepted, &base[..]].concat()).await;
+    let process = binary.start(&[&accepted, &base[..]].concat()).await;
     let output = process.terminate().await;
     let logs = String::from_utf8(output.stderr).unwrap();
     assert!(logs.contains("AN OCCLUM CONFIGURATION IS LOADED"), "{logs}");
@@ -219,60 +219,60 @@ async fn an_occlum_configuration_needs_names_for_its_weaknesses_and_shows_in_the
         &configuration("on"),
         "{}",
         &Default::default(),
-        vec![adytum_evidence::verifier::TrustRoot::intel(), stage.world.platform.trust_root().unwrap()],
+        vec![adytum_evidence::verifier::TrustRoot::intel(), binary.fixture.platform.trust_root().unwrap()],
     );
     let digest = occlum.unwrap().digest();
-    let process = stage.start(&[&["--occlum-config", &strict], &base[..]].concat()).await;
-    let shown = stage.identity(Some(digest));
+    let process = binary.start(&[&["--occlum-config", &strict], &base[..]].concat()).await;
+    let shown = binary.identity(Some(digest));
     // It is not the broker that the owners measured, and where only the announcement tells,
     // not one that they pinned.
     for (measured, pinned, code) in [
-        (stage.identity(None), Some(digest), "policy-refused"),
+        (binary.identity(None), Some(digest), "policy-refused"),
         (shown, None, "occlum-configuration-not-pinned"),
     ] {
-        stage.world.pinned_occlum = pinned;
-        for attester in [Some(stage.world.attester("occlum")), None] {
-            let connector = stage.world.connector(attester, measured);
+        binary.fixture.pinned_occlum = pinned;
+        for attester in [Some(binary.fixture.attester("occlum")), None] {
+            let connector = binary.fixture.connector(attester, measured);
             let refusal = connector.session(&process.address.to_string()).await.unwrap_err();
             assert_eq!(refusal.code(), code);
         }
     }
-    stage.world.pinned_occlum = Some(digest);
-    let connector = stage.world.connector(Some(stage.world.attester("occlum")), shown);
+    binary.fixture.pinned_occlum = Some(digest);
+    let connector = binary.fixture.connector(Some(binary.fixture.attester("occlum")), shown);
     let replica = connector.session(&process.address.to_string()).await.unwrap();
     assert_eq!(fetch(&replica, &["ssl_config"]).await.unwrap().secrets[0].value, b"open sesame");
 }
 
 #[tokio::test]
 async fn broken_beginnings_say_why() {
-    let stage = Stage::new();
-    let state = stage.path("state").display().to_string();
-    let process = stage.start(&["--state-directory", &state]).await;
-    let second = stage.fail(&["--state-directory", &state]).await;
+    let binary = BinaryFixture::new();
+    let state = binary.path("state").display().to_string();
+    let process = binary.start(&["--state-directory", &state]).await;
+    let second = binary.fail(&["--state-directory", &state]).await;
     assert!(second.contains("in use by another broker"), "{second}");
     process.terminate().await;
 
-    let file = stage.path("state").join(adytum_broker::store::FILE);
+    let file = binary.path("state").join(adytum_broker::store::FILE);
     let bytes = fs::read(&file).unwrap();
     // Something in every page.
     let bytes: Vec<u8> =
         bytes.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at % 512 == 300)).collect();
     fs::write(&file, &bytes).unwrap();
-    let changed = stage.fail(&["--state-directory", &state]).await;
+    let changed = binary.fail(&["--state-directory", &state]).await;
     assert!(changed.contains("is damaged at"), "{changed}");
 
-    fs::write(stage.path("genesis.toml"), "owners = []").unwrap();
-    let genesis = stage.fail(&[]).await;
+    fs::write(binary.path("genesis.toml"), "owners = []").unwrap();
+    let genesis = binary.fail(&[]).await;
     assert!(genesis.contains("genesis.toml") && genesis.contains("missing field"), "{genesis}");
 }
 
 #[tokio::test]
 async fn without_a_tee_it_does_not_fall_back_to_simulation() {
-    let stage = Stage::new();
+    let binary = BinaryFixture::new();
     let output = Command::new(BINARY)
         .env_remove("PCCS_URL")
         .arg("--genesis")
-        .arg(stage.path("genesis.toml"))
+        .arg(binary.path("genesis.toml"))
         .args(["--tee=gramine", "--collateral=/nowhere", "127.0.0.1:0"])
         .output()
         .await
@@ -287,8 +287,8 @@ async fn offline(words: &[&str]) -> Output {
 
 #[tokio::test]
 async fn a_state_is_backed_up_and_restored_by_the_binary_itself() {
-    let stage = Stage::new();
-    let text = |name: &str| stage.path(name).to_str().unwrap().to_owned();
+    let binary = BinaryFixture::new();
+    let text = |name: &str| binary.path(name).to_str().unwrap().to_owned();
     let backup = async |from: &str, out: &str| {
         offline(&["backup", "--state-directory", &text(from), "--out", &text(out)]).await
     };
@@ -301,11 +301,11 @@ async fn a_state_is_backed_up_and_restored_by_the_binary_itself() {
     let done = |output: Output| {
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(
-            output.status.success() && said.contains(&stage.world.genesis.digest().to_string()),
+            output.status.success() && said.contains(&binary.fixture.genesis.digest().to_string()),
             "{said}"
         );
     };
-    let locked = LockedStore::open(&stage.path("state"), stage.world.genesis.digest()).unwrap();
+    let locked = LockedStore::open(&binary.path("state"), binary.fixture.genesis.digest()).unwrap();
     refused(backup("state", "backup.redb").await, "in use by another broker");
     drop(locked);
     done(backup("state", "backup.redb").await);

@@ -23,7 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::world::{World, eventually, fetch, put};
+use crate::fixture::{Fixture, eventually, fetch, put};
 
 /// Asks a page; the status and all that came after the head.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -57,11 +57,11 @@ async fn readiness_follows_the_broker_from_its_start_to_its_end() {
     assert_eq!(get(address, "/readyz").await, (503, "starting: the broker is starting\n".into()));
     assert_eq!(get(address, "/metrics").await, (200, "# EOF\n".into()));
 
-    let world = World::new(1, 1);
+    let fixture = Fixture::new(1, 1);
     let directory = TempDir::new().unwrap();
-    let running = world.start_in(directory.path()).await;
+    let running = fixture.start_in(directory.path()).await;
     health.of(Arc::clone(&running.broker));
-    world.provision(&running).await;
+    fixture.provision(&running).await;
     assert_eq!(get(address, "/readyz").await, (200, "ok\n".into()));
     let metrics = get(address, "/metrics").await.1;
     assert_eq!(value(&metrics, "adytum_broker_ready"), Some(1.0));
@@ -70,7 +70,7 @@ async fn readiness_follows_the_broker_from_its_start_to_its_end() {
     let commands = "adytum_broker_requests_total{service=\"administration\",code=\"ok\"}";
     assert_eq!(value(&metrics, commands), Some(2.0), "{metrics}");
     assert!(value(&metrics, "adytum_broker_store_commits_total").unwrap() >= 3.0);
-    let replica = world.replica("serving", running.address).await.unwrap();
+    let replica = fixture.replica("serving", running.address).await.unwrap();
     fetch(&replica, &["ssl_config"]).await.unwrap();
     fetch(&replica, &["ssl_config", "model_key"]).await.unwrap_err();
     let metrics = get(address, "/metrics").await.1;
@@ -88,7 +88,7 @@ async fn readiness_follows_the_broker_from_its_start_to_its_end() {
     health.waits(NotReady::Starting);
     drop(replica);
     let running =
-        eventually("the directory is free", async || world.try_start_in(directory.path()).await).await;
+        eventually("the directory is free", async || fixture.try_start_in(directory.path()).await).await;
     health.of(Arc::clone(&running.broker));
     let (status, reason) = get(address, "/readyz").await;
     assert_eq!(status, 503);
@@ -108,17 +108,17 @@ impl PeerJudge for Hostile {
 
 #[tokio::test]
 async fn hostile_peers_add_no_series_and_no_secret_is_named() {
-    let world = World::new(1, 1);
-    let running = world.start().await;
-    world.provision(&running).await;
+    let fixture = Fixture::new(1, 1);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     let health = Health::default();
     health.of(Arc::clone(&running.broker));
     let address = port(&health).await;
-    let replica = world.replica("serving", running.address).await.unwrap();
-    let stranger = world.owner(running.address).await;
+    let replica = fixture.replica("serving", running.address).await.unwrap();
+    let stranger = fixture.owner(running.address).await;
     let hostile = async |round: usize| {
         let refused = AttestedConnector::new(ConnectorConfiguration {
-            verifier: world.verifier(),
+            verifier: fixture.verifier(),
             judge: Arc::new(Hostile(format!("hostile-code-{round}"))),
             local: None,
             limits: Limits::default(),
@@ -128,7 +128,7 @@ async fn hostile_peers_add_no_series_and_no_secret_is_named() {
         fetch(&replica, &[&name]).await.unwrap_err();
         fetch(&replica, &["Hostile NAME\n", &name]).await.unwrap_err();
         fetch(&stranger, &[&name]).await.unwrap_err();
-        crate::world::execute(&stranger, world.command(&stranger, 1, put(&name, b"value")))
+        crate::fixture::execute(&stranger, fixture.command(&stranger, 1, put(&name, b"value")))
             .await
             .unwrap_err();
         let mut garbage = TcpStream::connect(running.address).await.unwrap();

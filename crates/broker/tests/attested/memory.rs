@@ -6,24 +6,24 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    binary::Stage,
+    binary::BinaryFixture,
+    fixture::{apply, execute, fetch, put},
     health::{get, value},
-    world::{apply, execute, fetch, put},
 };
 
 const SESSIONS: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_of_sessions_that_ended_is_given_back() {
-    let stage = Stage::new();
-    let process = stage.start(&["--health-listen=127.0.0.1:0"]).await;
+    let binary = BinaryFixture::new();
+    let process = binary.start(&["--health-listen=127.0.0.1:0"]).await;
     let (address, health) = (process.address.to_string(), process.health.unwrap());
-    let world = &stage.world;
-    let owner = world.connector(None, stage.identity(None)).session(&address).await.unwrap();
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&world.document(1))))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    let fixture = &binary.fixture;
+    let owner = fixture.connector(None, binary.identity(None)).session(&address).await.unwrap();
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&fixture.document(1))))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
     let resident = async || value(&get(health, "/metrics").await.1, "process_resident_memory_bytes").unwrap();
-    let connector = world.connector(Some(world.attester("serving")), stage.identity(None));
+    let connector = fixture.connector(Some(fixture.attester("serving")), binary.identity(None));
     let open = async || {
         let session = connector.session(&address).await.unwrap();
         fetch(&session, &["ssl_config"]).await.unwrap();

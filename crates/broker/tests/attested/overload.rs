@@ -16,13 +16,10 @@ use adytum_api::broker::{
 };
 use adytum_broker::audit::sink::{EventSink, LoggedEvents, RecordError};
 use adytum_crowd::bucket::Rate;
-use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey, TeePlatform},
-    evidence::Evidence,
-    measurement::ReportData,
-};
+use adytum_evidence::attester::Attester;
 use adytum_governance::audit::events::Event;
 use adytum_ratls::error::SessionError;
+use adytum_testkit::tee::ScriptedTee;
 use async_trait::async_trait;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,50 +31,43 @@ use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery, transport::Channel};
 
 use crate::{
-    binary::Stage,
+    binary::BinaryFixture,
+    fixture::{Fixture, apply, eventually, execute, fetch, identity, put, stable},
     health::{get, value},
-    world::{World, apply, eventually, execute, fetch, identity, put, stable},
 };
 
 /// A TEE that makes a quote only when it is let.
 struct Slow {
-    attester: Arc<dyn Attester>,
     let_through: Semaphore,
     asked: AtomicUsize,
 }
 
-#[async_trait]
-impl Attester for Slow {
-    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        self.let_through.acquire().await.unwrap().forget();
-        self.attester.evidence(report_data).await
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        self.attester.sealing_key()
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Simulation
+impl Slow {
+    fn with(self: &Arc<Self>, attester: Arc<dyn Attester>) -> Arc<ScriptedTee> {
+        let (slow, sealing) = (Arc::clone(self), Arc::clone(&attester));
+        let evidence = move |report_data| {
+            let (slow, attester) = (Arc::clone(&slow), Arc::clone(&attester));
+            async move {
+                slow.asked.fetch_add(1, Ordering::SeqCst);
+                slow.let_through.acquire().await.unwrap().forget();
+                attester.evidence(report_data).await
+            }
+        };
+        Arc::new(ScriptedTee::new(evidence).sealing_as(sealing))
     }
 }
 
 #[tokio::test]
 async fn more_quotes_than_may_wait_are_refused_at_once_and_the_others_come() {
-    let mut world = World::new(1, 1);
-    let slow = Arc::new(Slow {
-        attester: world.attester("broker"),
-        let_through: Semaphore::new(0),
-        asked: AtomicUsize::new(0),
-    });
-    world.attester = Some(slow.clone());
-    world.limits.quotes.at_once = 2;
-    world.limits.quotes.waiting = 1;
-    let running = world.start().await;
+    let mut fixture = Fixture::new(1, 1);
+    let slow = Arc::new(Slow { let_through: Semaphore::new(0), asked: AtomicUsize::new(0) });
+    fixture.attester = Some(slow.with(fixture.attester("broker")));
+    fixture.limits.quotes.at_once = 2;
+    fixture.limits.quotes.waiting = 1;
+    let running = fixture.start().await;
     let address = running.address;
     let connect = || {
-        let owner = world.connector(None, identity("broker"));
+        let owner = fixture.connector(None, identity("broker"));
         tokio::spawn(async move { owner.session(&address.to_string()).await })
     };
     let admitted = [connect(), connect(), connect()];
@@ -116,39 +106,33 @@ impl EventSink for Panicking {
 }
 
 /// A TEE that panics every other time.
-struct Faulty(Arc<dyn Attester>, AtomicUsize);
-
-#[async_trait]
-impl Attester for Faulty {
-    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        assert_eq!(self.1.fetch_add(1, Ordering::SeqCst) % 2, 0, "injected");
-        self.0.evidence(report_data).await
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        self.0.sealing_key()
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Simulation
-    }
+fn faulty(attester: Arc<dyn Attester>) -> Arc<ScriptedTee> {
+    let (calls, sealing) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&attester));
+    let evidence = move |report_data| {
+        let (calls, attester) = (Arc::clone(&calls), Arc::clone(&attester));
+        async move {
+            assert_eq!(calls.fetch_add(1, Ordering::SeqCst) % 2, 0, "injected");
+            attester.evidence(report_data).await
+        }
+    };
+    Arc::new(ScriptedTee::new(evidence).sealing_as(sealing))
 }
 
 #[tokio::test]
 async fn a_panic_in_one_connection_touches_no_other() {
-    let mut world = World::new(1, 1);
-    world.events = Arc::new(Panicking("poison"));
-    world.attester = Some(Arc::new(Faulty(world.attester("broker"), AtomicUsize::new(0))));
-    world.limits.requests.release = 4;
-    world.limits.maximum_sessions = 4;
-    let running = world.start().await;
-    world.provision(&running).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.events = Arc::new(Panicking("poison"));
+    fixture.attester = Some(faulty(fixture.attester("broker")));
+    fixture.limits.requests.release = 4;
+    fixture.limits.maximum_sessions = 4;
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     // Every other handshake panics; the ones between them are served.
     for _ in 0..8 {
-        world.replica("serving", running.address).await.unwrap_err();
-        let victim = world.replica("serving", running.address).await.unwrap();
-        world.replica("serving", running.address).await.unwrap_err();
-        let other = world.replica("serving", running.address).await.unwrap();
+        fixture.replica("serving", running.address).await.unwrap_err();
+        let victim = fixture.replica("serving", running.address).await.unwrap();
+        fixture.replica("serving", running.address).await.unwrap_err();
+        let other = fixture.replica("serving", running.address).await.unwrap();
         fetch(&victim, &["poison"]).await.unwrap_err();
         fetch(&other, &["ssl_config"]).await.unwrap();
     }
@@ -166,15 +150,15 @@ async fn a_panic_in_one_connection_touches_no_other() {
 
 #[tokio::test]
 async fn strangers_are_refused_readably_and_who_has_shown_evidence_is_not() {
-    let mut world = World::new(1, 1);
-    world.limits.strangers = Rate { per_second: 1, burst: 10 };
-    let running = world.start().await;
-    world.provision(&running).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.strangers = Rate { per_second: 1, burst: 10 };
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     let address = running.address.to_string();
-    let replica = world.connector(Some(world.attester("serving")), identity("broker"));
+    let replica = fixture.connector(Some(fixture.attester("serving")), identity("broker"));
     replica.session(&address).await.unwrap();
     // From the same address, as behind a NodePort.
-    let stranger = world.connector(None, identity("broker"));
+    let stranger = fixture.connector(None, identity("broker"));
     let refused = eventually("a stranger is refused", async || stranger.session(&address).await.err()).await;
     let SessionError::RefusedByPeer { refusal, .. } = &refused else { panic!("{refused}") };
     assert_eq!((refusal.code.as_str(), refusal.retry), ("overloaded", true));
@@ -191,13 +175,13 @@ async fn strangers_are_refused_readably_and_who_has_shown_evidence_is_not() {
 
 #[tokio::test]
 async fn replicas_that_come_for_the_first_time_use_up_nobodys_share() {
-    let mut world = World::new(1, 1);
-    world.limits.strangers = Rate { per_second: 1, burst: 8 };
-    let running = world.start().await;
-    world.provision(&running).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.strangers = Rate { per_second: 1, burst: 8 };
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     for _ in 0..50 {
         // A key of its own each time.
-        let replica = world.replica("serving", running.address).await.unwrap();
+        let replica = fixture.replica("serving", running.address).await.unwrap();
         fetch(&replica, &["ssl_config"]).await.unwrap();
     }
     running.stop().await;
@@ -205,26 +189,26 @@ async fn replicas_that_come_for_the_first_time_use_up_nobodys_share() {
 
 #[tokio::test]
 async fn sessions_without_evidence_are_few_and_short() {
-    let mut world = World::new(1, 1);
-    world.limits.maximum_unattested_sessions = 2;
-    world.limits.unattested_lifetime = Duration::from_secs(2);
-    let running = world.start().await;
-    world.provision(&running).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.maximum_unattested_sessions = 2;
+    fixture.limits.unattested_lifetime = Duration::from_secs(2);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     let all_gone = async || {
         let metrics = running.broker.metrics_text();
         (value(&metrics, "adytum_broker_unattested_sessions") == Some(0.0)).then_some(())
     };
     eventually("the owner's session has ended", all_gone).await;
-    let first = world.owner(running.address).await;
-    let second = world.owner(running.address).await;
+    let first = fixture.owner(running.address).await;
+    let second = fixture.owner(running.address).await;
     // The longest idle gives way to the newest.
-    let third = world.owner(running.address).await;
+    let third = fixture.owner(running.address).await;
     assert_eq!(stable(&fetch(&third, &["any"]).await.unwrap_err()).1, "evidence-required");
     assert_eq!(stable(&fetch(&second, &["any"]).await.unwrap_err()).1, "evidence-required");
     let over = fetch(&first, &["any"]).await.unwrap_err();
     assert!(over.metadata().get("adytum-code").is_none(), "{over:?}");
     // Workloads are not concerned.
-    let replica = world.replica("serving", running.address).await.unwrap();
+    let replica = fixture.replica("serving", running.address).await.unwrap();
     eventually("they end", all_gone).await;
     fetch(&replica, &["ssl_config"]).await.unwrap();
     drop((first, second, third));
@@ -235,20 +219,20 @@ async fn sessions_without_evidence_are_few_and_short() {
 /// can revoke.
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_from_three_addresses_keep_no_owner_out() {
-    let mut world = World::new(1, 1);
-    world.limits.maximum_unattested_sessions = 12;
-    world.limits.requests.large = 2;
-    let running = world.start().await;
-    world.provision(&running).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.maximum_unattested_sessions = 12;
+    fixture.limits.requests.large = 2;
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
     let address = running.address;
     // An owner who is there before, and one who comes in the crowd. All three share the
     // addresses with strangers.
-    let before = world.owner(address).await;
-    execute(&before, world.command(&before, 1, put("ssl_config", b"one"))).await.unwrap();
+    let before = fixture.owner(address).await;
+    execute(&before, fixture.command(&before, 1, put("ssl_config", b"one"))).await.unwrap();
     let (opened, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let crowd: Vec<_> = (0..12)
         .map(|n| {
-            let (stranger, stop) = (world.connector(None, identity("broker")), Arc::clone(&stop));
+            let (stranger, stop) = (fixture.connector(None, identity("broker")), Arc::clone(&stop));
             let opened = Arc::clone(&opened);
             tokio::spawn(async move {
                 let mut held = VecDeque::new();
@@ -269,20 +253,20 @@ async fn strangers_from_three_addresses_keep_no_owner_out() {
     for round in 0..10 {
         let value = format!("open {round}");
         let coming = eventually("an owner comes in", async || {
-            let tool = world.connector(None, identity("broker"));
+            let tool = fixture.connector(None, identity("broker"));
             let coming = tool.session(&address.to_string()).await.ok()?;
-            let command = world.command(&coming, 1, put("ssl_config", value.as_bytes()));
+            let command = fixture.command(&coming, 1, put("ssl_config", value.as_bytes()));
             execute(&coming, command).await.ok().map(|_| coming)
         })
         .await;
         // From then on nobody displaces it.
         let value = format!("open {round} again");
-        execute(&coming, world.command(&coming, 1, put("ssl_config", value.as_bytes()))).await.unwrap();
-        execute(&before, world.command(&before, 1, put("ssl_config", format!("and {round}").as_bytes())))
+        execute(&coming, fixture.command(&coming, 1, put("ssl_config", value.as_bytes()))).await.unwrap();
+        execute(&before, fixture.command(&before, 1, put("ssl_config", format!("and {round}").as_bytes())))
             .await
             .unwrap();
         // Long commands have places too.
-        let refused = execute(&before, world.command(&before, 1, put("ssl_config", &large))).await;
+        let refused = execute(&before, fixture.command(&before, 1, put("ssl_config", &large))).await;
         assert!(!matches!(refused, Err(status) if stable(&status).1 == "overloaded"));
     }
     stop.store(true, Ordering::SeqCst);
@@ -336,7 +320,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
     const LINES_A_SECOND: u64 = 20;
     let (_, maximum) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, maximum, maximum).unwrap();
-    let (stage, began) = (Stage::new(), std::time::Instant::now());
+    let (binary, began) = (BinaryFixture::new(), std::time::Instant::now());
     let flags = [
         "--health-listen=127.0.0.1:0",
         "--max-handshakes=256",
@@ -345,13 +329,13 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
         "--peer-rate=100",
         "--peer-burst=200",
     ];
-    let process = stage.start(&flags).await;
+    let process = binary.start(&flags).await;
     let (address, health) = (process.address, process.health.unwrap());
-    let world = &stage.world;
-    let owner_connector = world.connector(None, stage.identity(None));
+    let fixture = &binary.fixture;
+    let owner_connector = fixture.connector(None, binary.identity(None));
     let owner = owner_connector.session(&address.to_string()).await.unwrap();
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&world.document(1))))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&fixture.document(1))))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
     let before = get(health, "/metrics").await.1;
 
     let (next, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -367,7 +351,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
         .collect();
     // Meanwhile, again and again, a replica, from an address that has fewer
     // handshakes under way than any of theirs.
-    let connector = world.connector(Some(world.attester("serving")), stage.identity(None));
+    let connector = fixture.connector(Some(fixture.attester("serving")), binary.identity(None));
     let (mut served, mut files, mut resident) = (0, 0f64, 0f64);
     let crowd = async {
         while served < 5 || next.load(Ordering::SeqCst) < CONNECTIONS {
@@ -396,7 +380,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
     assert!(files < 460.0, "{files} open files");
     assert!(resident - resident_before < 64e6, "{resident_before} bytes became {resident}");
     // The one who was there before was never disturbed, and new ones are served.
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
     let session = connector.session(&address.to_string()).await.unwrap();
     fetch(&session, &["ssl_config"]).await.unwrap();
     assert_eq!(get(health, "/readyz").await.0, 200);
@@ -439,13 +423,13 @@ async fn long_without_end(channel: Channel) -> Result<(), Status> {
 
 #[tokio::test]
 async fn bodies_that_never_end_keep_no_owner_out() {
-    let mut world = World::new(1, 1);
-    world.limits.requests.large = 1;
-    world.limits.body_timeout = Duration::from_secs(20);
-    let running = world.start().await;
-    world.provision(&running).await;
-    let slow = world.owner(running.address).await;
-    let owner = world.owner(running.address).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.requests.large = 1;
+    fixture.limits.body_timeout = Duration::from_secs(20);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let slow = fixture.owner(running.address).await;
+    let owner = fixture.owner(running.address).await;
     let held: Vec<_> = (0..4)
         .map(|_| tokio::spawn(without_end(slow.channel.clone(), EXECUTE)))
         .chain((0..2).map(|_| tokio::spawn(long_without_end(slow.channel.clone()))))
@@ -453,7 +437,7 @@ async fn bodies_that_never_end_keep_no_owner_out() {
     // Of the two long ones one has the place, and the other is refused.
     eventually("one is refused", async || held.iter().any(|one| one.is_finished()).then_some(())).await;
     // A short command needs no place, and neither does a share or a successor.
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
     let mut recovery = BrokerRecoveryClient::new(owner.channel.clone());
     let answer = recovery.supply_share(Request::new(SupplyShareRequest::default())).await.unwrap_err();
     assert_eq!(stable(&answer).1, "not-awaiting-recovery");
@@ -461,11 +445,11 @@ async fn bodies_that_never_end_keep_no_owner_out() {
     let answer = succession.take_over(Request::new(TakeOverRequest::default())).await.unwrap_err();
     assert_eq!(stable(&answer).1, "evidence-required");
     // An owner who has shown a signature has places for long ones.
-    let large = world.command(&owner, 1, put("ssl_config", &vec![b'x'; 100 * 1024]));
+    let large = fixture.command(&owner, 1, put("ssl_config", &vec![b'x'; 100 * 1024]));
     assert_eq!(stable(&execute(&owner, large).await.unwrap_err()).1, "secret-value-too-long");
     // One that has shown none waits, and learns for how long.
-    let stranger = world.owner(running.address).await;
-    let large = world.command(&stranger, 1, put("ssl_config", &vec![b'x'; 100 * 1024]));
+    let stranger = fixture.owner(running.address).await;
+    let large = fixture.command(&stranger, 1, put("ssl_config", &vec![b'x'; 100 * 1024]));
     if let Err(refused) = execute(&stranger, large).await
         && stable(&refused).1 == "overloaded"
     {
@@ -478,11 +462,11 @@ async fn bodies_that_never_end_keep_no_owner_out() {
 
 #[tokio::test]
 async fn one_session_that_floods_owners_places_leaves_some_to_others() {
-    let mut world = World::new(1, 1);
-    world.limits.body_timeout = Duration::from_secs(1);
-    let running = world.start().await;
-    world.provision(&running).await;
-    let hostile = world.owner(running.address).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.body_timeout = Duration::from_secs(1);
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let hostile = fixture.owner(running.address).await;
     let flood: Vec<_> = (0..32)
         .map(|_| {
             let channel = hostile.channel.clone();
@@ -499,7 +483,7 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
         (value(&metrics, "adytum_broker_requests_in_flight") == Some(8.0)).then_some(())
     })
     .await;
-    let owner = world.owner(running.address).await;
+    let owner = fixture.owner(running.address).await;
     // Until it has lost its places twice, and taken them again.
     let late = || {
         let metrics = running.broker.metrics_text();
@@ -508,7 +492,7 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
     };
     let mut round = 0;
     while late() < 16.0 {
-        let command = world.command(&owner, 1, put("ssl_config", format!("open {round}").as_bytes()));
+        let command = fixture.command(&owner, 1, put("ssl_config", format!("open {round}").as_bytes()));
         execute(&owner, command).await.unwrap();
         round += 1;
     }
@@ -522,11 +506,11 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
 
 #[tokio::test]
 async fn without_evidence_no_place_of_workloads_is_taken() {
-    let mut world = World::new(1, 1);
-    world.limits.requests.release = 1;
-    let running = world.start().await;
-    world.provision(&running).await;
-    let stranger = world.owner(running.address).await;
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.requests.release = 1;
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let stranger = fixture.owner(running.address).await;
     let ask = without_end(stranger.channel.clone(), "/adytum.broker.v1.KeyBroker/GetSecrets");
     let refused = timeout(Duration::from_secs(3), ask).await.expect("at once").unwrap_err();
     assert_eq!(stable(&refused), (Code::Unauthenticated, "evidence-required".into(), false));

@@ -20,9 +20,9 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::{
+    fixture::{Fixture, RunningBroker, apply, execute, fetch, identity, policy, put, stable},
     standing_by::{Waiting, recovery, reopen, send, supply, unwrapped},
     succession::{NEXT, ask, authorisation, authorise},
-    world::{Running, World, apply, execute, fetch, identity, policy, put, stable},
 };
 
 fn keys() -> [RecoveryIdentity; 3] {
@@ -30,8 +30,8 @@ fn keys() -> [RecoveryIdentity; 3] {
 }
 
 /// Two platforms are trusted: the present one and the one that follows it.
-fn document(world: &World, version: u64, next: &Platform, recovery: RecoveryTable) -> Document {
-    let mut document = world.document(version);
+fn document(fixture: &Fixture, version: u64, next: &Platform, recovery: RecoveryTable) -> Document {
+    let mut document = fixture.document(version);
     document.trust.simulation_roots.push(next.root_certificate_pem().to_owned());
     document.recovery = Some(recovery);
     document
@@ -42,12 +42,17 @@ fn table(threshold: u8, keys: &[RecoveryIdentity]) -> RecoveryTable {
 }
 
 /// A broker in this directory with "ssl_config", which 2 of these 3 can recover.
-async fn provisioned(world: &World, home: &Path, next: &Platform, keys: &[RecoveryIdentity]) -> Running {
-    let running = world.start_in(home).await;
-    let owner = world.owner(running.address).await;
-    let manifest = world.signed(&document(world, 1, next, table(2, keys)));
-    execute(&owner, world.command(&owner, 0, apply(&manifest))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+async fn provisioned(
+    fixture: &Fixture,
+    home: &Path,
+    next: &Platform,
+    keys: &[RecoveryIdentity],
+) -> RunningBroker {
+    let running = fixture.start_in(home).await;
+    let owner = fixture.owner(running.address).await;
+    let manifest = fixture.signed(&document(fixture, 1, next, table(2, keys)));
+    execute(&owner, fixture.command(&owner, 0, apply(&manifest))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
     running
 }
 
@@ -58,26 +63,29 @@ fn verifier(platform: &Arc<Platform>) -> Verifier {
 
 #[tokio::test]
 async fn enough_shares_bring_everything_back_on_another_cpu() {
-    let mut world = World::new(1, 1);
+    let mut fixture = Fixture::new(1, 1);
     let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
-    provisioned(&world, home.path(), &other, &keys).await.stop().await;
+    provisioned(&fixture, home.path(), &other, &keys).await.stop().await;
 
     // The machine is lost; another one has its disk.
-    let lost = std::mem::replace(&mut world.platform, other);
-    let (waiting, awaiting) = Waiting::for_recovery(&world, home.path()).await;
-    let owner = world.owner(waiting.address).await;
+    let lost = std::mem::replace(&mut fixture.platform, other);
+    let (waiting, awaiting) = Waiting::for_recovery(&fixture, home.path()).await;
+    let owner = fixture.owner(waiting.address).await;
     let status = recovery(&owner).await;
     assert!(status.awaiting && !status.fenced && status.supplied.is_empty());
     assert_eq!(status.threshold, 2);
     let arrangement = Arrangement::decode(&status.arrangement).unwrap();
     // A broker made it, there and for this genesis.
-    arrangement.verify(world.genesis.digest(), &verifier(&lost), &policy(identity("broker"))).await.unwrap();
+    arrangement
+        .verify(fixture.genesis.digest(), &verifier(&lost), &policy(identity("broker")))
+        .await
+        .unwrap();
 
     // Nothing else is answered.
     let expected = (Code::Unavailable, "awaiting-recovery".to_owned(), true);
-    let replica = world.replica("serving", waiting.address).await.unwrap();
+    let replica = fixture.replica("serving", waiting.address).await.unwrap();
     assert_eq!(stable(&fetch(&replica, &["ssl_config"]).await.unwrap_err()), expected);
-    let refused = execute(&owner, world.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap_err();
+    let refused = execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap_err();
     assert_eq!(stable(&refused), expected);
 
     // One share is not enough, however often it comes.
@@ -94,7 +102,7 @@ async fn enough_shares_bring_everything_back_on_another_cpu() {
     assert_eq!(stable(&late).1, "recovered-already");
 
     let recovered = awaiting.open().unwrap().unwrap();
-    let running = world.start_with(recovered.store).await;
+    let running = fixture.start_with(recovered.store).await;
     waiting.stop().await;
     running.broker.record_recovery(&recovered.by).await.unwrap();
     let last = running.broker.store().records(1, 1000).unwrap().pop().unwrap();
@@ -105,23 +113,23 @@ async fn enough_shares_bring_everything_back_on_another_cpu() {
     running.broker.keep_arranged(true).await.unwrap();
     // Whether the disk was the newest, an owner says.
     assert!(running.broker.awaiting_confirmation());
-    let replica = world.replica("serving", running.address).await.unwrap();
+    let replica = fixture.replica("serving", running.address).await.unwrap();
     let refused = fetch(&replica, &["ssl_config"]).await.unwrap_err();
     assert_eq!(stable(&refused).1, "awaiting-confirmation");
-    world.confirm(&running).await;
+    fixture.confirm(&running).await;
     let answer = fetch(&replica, &["ssl_config"]).await.unwrap();
     assert_eq!((answer.secrets[0].value.as_slice(), answer.secrets[0].version), (&b"open sesame"[..], 1));
     running.stop().await;
 
     // It is this machine's now: it opens here without anybody, and not there.
     drop((owner, replica));
-    let Ok(Opening::Open(opened)) = reopen(&world, "broker", home.path()).await else { panic!() };
+    let Ok(Opening::Open(opened)) = reopen(&fixture, "broker", home.path()).await else { panic!() };
     assert!(!opened.1.unconfirmed);
     drop(opened);
-    world.platform = lost;
-    let (waiting, awaiting) = Waiting::for_recovery(&world, home.path()).await;
+    fixture.platform = lost;
+    let (waiting, awaiting) = Waiting::for_recovery(&fixture, home.path()).await;
     // Shares that were supplied once open nothing any more.
-    let owner = world.owner(waiting.address).await;
+    let owner = fixture.owner(waiting.address).await;
     let refused = send(&owner, supply(&arrangement, &keys[0])).await.unwrap_err();
     assert_eq!(stable(&refused).1, "share-of-other-arrangement");
     assert_ne!(awaiting.arrangement().id(), arrangement.id());
@@ -130,16 +138,16 @@ async fn enough_shares_bring_everything_back_on_another_cpu() {
 
 #[tokio::test]
 async fn wrong_shares_are_refused_and_named() {
-    let mut world = World::new(1, 1);
+    let mut fixture = Fixture::new(1, 1);
     let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
-    let running = provisioned(&world, home.path(), &other, &keys).await;
-    let owner = world.owner(running.address).await;
+    let running = provisioned(&fixture, home.path(), &other, &keys).await;
+    let owner = fixture.owner(running.address).await;
     let former = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
     // [recovery] changes: another holder for the third one.
     let thief = RecoveryIdentity::generate();
     let next = [&keys[0], &keys[1], &thief].map(RecoveryIdentity::recipient);
-    let document = document(&world, 2, &other, RecoveryTable::shares(2, next));
-    execute(&owner, world.command(&owner, 1, apply(&world.signed(&document)))).await.unwrap();
+    let document = document(&fixture, 2, &other, RecoveryTable::shares(2, next));
+    execute(&owner, fixture.command(&owner, 1, apply(&fixture.signed(&document)))).await.unwrap();
     let present = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
     assert_ne!(present.id(), former.id());
     // A broker with its key takes no share.
@@ -149,15 +157,15 @@ async fn wrong_shares_are_refused_and_named() {
     running.stop().await;
 
     // A share of another broker of the same owners.
-    let (elsewhere, theirs) = (World::new(1, 1), TempDir::new().unwrap());
+    let (elsewhere, theirs) = (Fixture::new(1, 1), TempDir::new().unwrap());
     let running = provisioned(&elsewhere, theirs.path(), &other, &keys).await;
     let owner = elsewhere.owner(running.address).await;
     let foreign = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
     running.stop().await;
 
-    world.platform = other;
-    let (waiting, awaiting) = Waiting::for_recovery(&world, home.path()).await;
-    let session = world.owner(waiting.address).await;
+    fixture.platform = other;
+    let (waiting, awaiting) = Waiting::for_recovery(&fixture, home.path()).await;
+    let session = fixture.owner(waiting.address).await;
     let own = supply(&present, &keys[0]);
     let of = |arrangement: &Arrangement, share: Vec<u8>| {
         let mut request = own.clone();
@@ -200,17 +208,17 @@ async fn wrong_shares_are_refused_and_named() {
 
 #[tokio::test]
 async fn what_the_host_put_in_the_place_of_an_arrangement_is_noticed() {
-    let world = World::new(1, 1);
+    let fixture = Fixture::new(1, 1);
     let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
-    let running = provisioned(&world, home.path(), &other, &keys).await;
-    let owner = world.owner(running.address).await;
+    let running = provisioned(&fixture, home.path(), &other, &keys).await;
+    let owner = fixture.owner(running.address).await;
     let genuine = recovery(&owner).await.arrangement;
 
     // The host's own program makes a store with a root key that the host knows, and
     // wraps shares of it to the very recipients: a holder must not supply them.
-    let (forger, theirs) = (&world, TempDir::new().unwrap());
+    let (forger, theirs) = (&fixture, TempDir::new().unwrap());
     let sealing = forger.attester("the host's program").sealing_key().unwrap();
-    let locked = LockedStore::open(theirs.path(), world.genesis.digest()).unwrap();
+    let locked = LockedStore::open(theirs.path(), fixture.genesis.digest()).unwrap();
     let Ok(Opening::Open(store)) = opening::open(locked, sealing) else { panic!() };
     let forging = forger.start_program("the host's program", *store).await;
     let session = forger
@@ -218,22 +226,22 @@ async fn what_the_host_put_in_the_place_of_an_arrangement_is_noticed() {
         .session(&forging.address.to_string())
         .await
         .unwrap();
-    let manifest = world.signed(&document(&world, 1, &other, table(2, &keys)));
-    execute(&session, world.command(&session, 0, apply(&manifest))).await.unwrap();
+    let manifest = fixture.signed(&document(&fixture, 1, &other, table(2, &keys)));
+    execute(&session, fixture.command(&session, 0, apply(&manifest))).await.unwrap();
     let forged = Arrangement::decode(&recovery(&session).await.arrangement).unwrap();
     // It opens with the holder's key, as anything does that is encrypted to it.
     unwrapped(&forged, &keys[0]);
     let verify = async |arrangement: &Arrangement, genesis| {
-        let (verifier, policy) = (verifier(&world.platform), policy(identity("broker")));
+        let (verifier, policy) = (verifier(&fixture.platform), policy(identity("broker")));
         arrangement.verify(genesis, &verifier, &policy).await.map(drop).map_err(|error| error.code())
     };
-    let genesis = world.genesis.digest();
+    let genesis = fixture.genesis.digest();
     assert_eq!(verify(&forged, genesis).await, Err("recovery-by-other-program"));
     // The genuine evidence with other shares, and for another genesis.
     let genuine_one = Arrangement::decode(&genuine).unwrap();
     assert_eq!(verify(&genuine_one, genesis).await, Ok(()));
     assert_eq!(
-        verify(&genuine_one, World::new(1, 1).genesis.digest()).await,
+        verify(&genuine_one, Fixture::new(1, 1).genesis.digest()).await,
         Err("recovery-evidence-not-bound")
     );
     let mut mixed = <adytum_api::broker::RecoveryArrangement as prost::Message>::decode(&*genuine).unwrap();
@@ -251,10 +259,10 @@ async fn what_the_host_put_in_the_place_of_an_arrangement_is_noticed() {
     // In the genuine broker's file, the next start sees that it is not its own.
     running.broker.store().set_envelope("recovery", &forged.encode()).unwrap();
     running.stop().await;
-    let Ok(Opening::Open(store)) = reopen(&world, "broker", home.path()).await else { panic!() };
-    let running = world.start_with(*store).await;
+    let Ok(Opening::Open(store)) = reopen(&fixture, "broker", home.path()).await else { panic!() };
+    let running = fixture.start_with(*store).await;
     running.broker.keep_arranged(false).await.unwrap();
-    let owner = world.owner(running.address).await;
+    let owner = fixture.owner(running.address).await;
     let renewed = Arrangement::decode(&recovery(&owner).await.arrangement).unwrap();
     assert_eq!(verify(&renewed, genesis).await, Ok(()));
     // And leaves alone what is.
@@ -265,67 +273,68 @@ async fn what_the_host_put_in_the_place_of_an_arrangement_is_noticed() {
 
 #[tokio::test]
 async fn no_secret_is_kept_that_nobody_could_recover() {
-    let world = World::new(1, 1);
+    let fixture = Fixture::new(1, 1);
     let home = TempDir::new().unwrap();
-    let running = world.start_in(home.path()).await;
-    let owner = world.owner(running.address).await;
-    let mut silent = world.document(1);
+    let running = fixture.start_in(home.path()).await;
+    let owner = fixture.owner(running.address).await;
+    let mut silent = fixture.document(1);
     silent.recovery = None;
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&silent)))).await.unwrap();
-    let refused = execute(&owner, world.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap_err();
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&silent)))).await.unwrap();
+    let refused = execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap_err();
     let expected = (Code::FailedPrecondition, "recovery-not-arranged".to_owned(), false);
     assert_eq!(stable(&refused), expected);
     assert!(refused.message().contains("[recovery]"), "{refused}");
     // Said by name, it is the owners' business.
-    execute(&owner, world.command(&owner, 1, apply(&world.signed(&world.document(2))))).await.unwrap();
-    execute(&owner, world.command(&owner, 2, put("ssl_config", b"x"))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, apply(&fixture.signed(&fixture.document(2))))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 2, put("ssl_config", b"x"))).await.unwrap();
     // It can't be dropped in silence while there are secrets.
     silent.version = 3;
-    let refused = execute(&owner, world.command(&owner, 2, apply(&world.signed(&silent)))).await.unwrap_err();
+    let refused =
+        execute(&owner, fixture.command(&owner, 2, apply(&fixture.signed(&silent)))).await.unwrap_err();
     assert_eq!(stable(&refused), expected);
     assert!(recovery(&owner).await.arrangement.is_empty());
     running.stop().await;
 
     // A state that ends with the process anyway asks for nothing.
-    let running = world.start().await;
-    let owner = world.owner(running.address).await;
+    let running = fixture.start().await;
+    let owner = fixture.owner(running.address).await;
     silent.version = 1;
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&silent)))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&silent)))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"x"))).await.unwrap();
     running.stop().await;
 }
 
 #[tokio::test]
 async fn the_root_key_is_its_own_and_a_store_without_shares_stays_shut_elsewhere() {
-    let mut world = World::new(1, 1);
+    let mut fixture = Fixture::new(1, 1);
     let home = TempDir::new().unwrap();
-    let running = world.start_in(home.path()).await;
-    world.provision(&running).await;
+    let running = fixture.start_in(home.path()).await;
+    fixture.provision(&running).await;
     running.stop().await;
     // It is not the sealing key.
-    let sealing = world.attester("broker").sealing_key().unwrap().unwrap();
-    let shut = Store::open(home.path(), world.genesis.digest(), &RootKey(sealing.0)).map(drop).unwrap_err();
+    let sealing = fixture.attester("broker").sealing_key().unwrap().unwrap();
+    let shut = Store::open(home.path(), fixture.genesis.digest(), &RootKey(sealing.0)).map(drop).unwrap_err();
     assert_eq!(shut.code(), "store-unsealing");
-    world.platform = Platform::ephemeral().unwrap();
-    let error = reopen(&world, "broker", home.path()).await.unwrap_err();
+    fixture.platform = Platform::ephemeral().unwrap();
+    let error = reopen(&fixture, "broker", home.path()).await.unwrap_err();
     assert_eq!(error.code(), "store-unsealing");
 }
 
 #[tokio::test]
 async fn a_tee_without_a_sealing_key_has_its_state_back_after_a_recovery() {
-    let world = World::new(1, 1);
+    let fixture = Fixture::new(1, 1);
     let (home, keys, other) = (TempDir::new().unwrap(), keys(), Platform::ephemeral().unwrap());
-    let open = || opening::open(LockedStore::open(home.path(), world.genesis.digest()).unwrap(), None);
+    let open = || opening::open(LockedStore::open(home.path(), fixture.genesis.digest()).unwrap(), None);
     let Ok(Opening::Open(store)) = open() else { panic!() };
-    let running = world.start_with(*store).await;
-    let owner = world.owner(running.address).await;
-    let manifest = world.signed(&document(&world, 1, &other, table(1, &keys)));
-    execute(&owner, world.command(&owner, 0, apply(&manifest))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    let running = fixture.start_with(*store).await;
+    let owner = fixture.owner(running.address).await;
+    let manifest = fixture.signed(&document(&fixture, 1, &other, table(1, &keys)));
+    execute(&owner, fixture.command(&owner, 0, apply(&manifest))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
     drop(owner);
     running.stop().await;
     for _ in 0..2 {
-        let awaiting = crate::world::eventually("the directory is free", async || open().ok()).await;
+        let awaiting = crate::fixture::eventually("the directory is free", async || open().ok()).await;
         let Opening::Awaiting(awaiting) = awaiting else { panic!() };
         let cause = Cause::Awaiting(awaiting.into());
         let Cause::Awaiting(awaiting) = &cause else { panic!() };
@@ -340,31 +349,31 @@ async fn a_tee_without_a_sealing_key_has_its_state_back_after_a_recovery() {
 
 #[tokio::test]
 async fn a_state_whose_successor_was_lost_comes_back_by_shares_and_stays() {
-    let (world, other, keys) = (World::new(1, 1), Platform::ephemeral().unwrap(), keys());
+    let (fixture, other, keys) = (Fixture::new(1, 1), Platform::ephemeral().unwrap(), keys());
     let home = TempDir::new().unwrap();
-    let running = provisioned(&world, home.path(), &other, &keys).await;
-    let owner = world.owner(running.address).await;
-    let signed = authorisation(&world);
-    execute(&owner, world.command(&owner, 1, authorise(&signed))).await.unwrap();
+    let running = provisioned(&fixture, home.path(), &other, &keys).await;
+    let owner = fixture.owner(running.address).await;
+    let signed = authorisation(&fixture);
+    execute(&owner, fixture.command(&owner, 1, authorise(&signed))).await.unwrap();
     drop(owner);
     // The successor has the key, and its machine is gone before it takes the state up.
-    drop(ask(&world, world.attester(NEXT), running.address, &signed).await.unwrap());
+    drop(ask(&fixture, fixture.attester(NEXT), running.address, &signed).await.unwrap());
     running.crash().await;
-    assert!(matches!(reopen(&world, "broker", home.path()).await, Ok(Opening::Fenced(_))));
+    assert!(matches!(reopen(&fixture, "broker", home.path()).await, Ok(Opening::Fenced(_))));
 
     let third = || Some(adytum_evidence::attester::SealingKey(zeroize::Zeroizing::new([7; 32])));
-    let open = || opening::open(LockedStore::open(home.path(), world.genesis.digest()).ok()?, third()).ok();
-    let awaiting = crate::world::eventually("the directory is free", async || open()).await;
+    let open = || opening::open(LockedStore::open(home.path(), fixture.genesis.digest()).ok()?, third()).ok();
+    let awaiting = crate::fixture::eventually("the directory is free", async || open()).await;
     let Opening::Awaiting(awaiting) = awaiting else { panic!("{awaiting:?}") };
     for key in &keys[..2] {
         awaiting.supply("127.0.0.1:1".parse().unwrap(), supply(awaiting.arrangement(), key)).unwrap();
     }
     let recovered = awaiting.open().unwrap().unwrap();
-    let running = world.start_with(recovered.store).await;
+    let running = fixture.start_with(recovered.store).await;
     running.broker.record_recovery(&recovered.by).await.unwrap();
     assert!(running.broker.awaiting_confirmation());
-    world.confirm(&running).await;
+    fixture.confirm(&running).await;
     running.stop().await;
-    let again = crate::world::eventually("the directory is free", async || open()).await;
+    let again = crate::fixture::eventually("the directory is free", async || open()).await;
     assert!(matches!(again, Opening::Open(_)), "{again:?}");
 }

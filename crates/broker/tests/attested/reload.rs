@@ -11,27 +11,27 @@ use tokio::sync::mpsc;
 use tonic::Request;
 
 use crate::{
-    binary::{Process, Stage},
-    world::{apply, execute, fetch, put},
+    binary::{BinaryFixture, Process},
+    fixture::{apply, execute, fetch, put},
 };
 
 const SECRET: &str = "open sesame, the cave of the forty";
 
-async fn provision(stage: &Stage, process: &Process) {
-    let world = &stage.world;
-    let owner = world.connector(None, stage.identity(None));
+async fn provision(binary: &BinaryFixture, process: &Process) {
+    let fixture = &binary.fixture;
+    let owner = fixture.connector(None, binary.identity(None));
     let owner = owner.session(&process.address.to_string()).await.unwrap();
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&world.document(1))))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", SECRET.as_bytes()))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&fixture.document(1))))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", SECRET.as_bytes()))).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_hangup_reads_the_log_filter_again_and_a_broken_one_changes_nothing() {
-    let stage = Stage::new();
-    let filter = stage.path("filter");
+    let binary = BinaryFixture::new();
+    let filter = binary.path("filter");
     fs::write(&filter, "warn\n").unwrap();
     let flags = [format!("--log-filter-file={}", filter.display()), "--log-format=json".to_owned()];
-    let mut process = stage.start(&flags.each_ref().map(String::as_str)).await;
+    let mut process = binary.start(&flags.each_ref().map(String::as_str)).await;
     let (_, silent) = mpsc::unbounded_channel();
     let mut lines = std::mem::replace(&mut process.logs, silent);
     let pid = Pid::from_raw(process.child.id().unwrap().try_into().unwrap());
@@ -48,7 +48,7 @@ async fn a_hangup_reads_the_log_filter_again_and_a_broken_one_changes_nothing() 
             before.push(line);
         }
     };
-    provision(&stage, &process).await;
+    provision(&binary, &process).await;
     fs::write(&filter, "info,adytum_broker=debug").unwrap();
     hang_up();
     let quiet = until("the log filter was read again").await;
@@ -61,7 +61,8 @@ async fn a_hangup_reads_the_log_filter_again_and_a_broken_one_changes_nothing() 
         until("reload-failed").await;
         // The previous one is in force, and the broker serves.
         until("collateral is fetched again").await;
-        let connector = stage.world.connector(Some(stage.world.attester("serving")), stage.identity(None));
+        let connector =
+            binary.fixture.connector(Some(binary.fixture.attester("serving")), binary.identity(None));
         let replica = connector.session(&process.address.to_string()).await.unwrap();
         fetch(&replica, &["ssl_config"]).await.unwrap();
         until("secret granted").await;
@@ -74,11 +75,11 @@ async fn a_hangup_reads_the_log_filter_again_and_a_broken_one_changes_nothing() 
 
 #[tokio::test]
 async fn a_request_is_logged_with_its_session_and_trace() {
-    let stage = Stage::new();
-    let process = stage.start(&["--log-format=json"]).await;
-    provision(&stage, &process).await;
-    let world = &stage.world;
-    let connector = world.connector(Some(world.attester("serving")), stage.identity(None));
+    let binary = BinaryFixture::new();
+    let process = binary.start(&["--log-format=json"]).await;
+    provision(&binary, &process).await;
+    let fixture = &binary.fixture;
+    let connector = fixture.connector(Some(fixture.attester("serving")), binary.identity(None));
     let replica = connector.session(&process.address.to_string()).await.unwrap();
     let mut client = KeyBrokerClient::new(replica.channel.clone());
     for traceparent in [

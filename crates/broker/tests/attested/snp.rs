@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey, TeePlatform},
+    attester::Attester,
     evidence::Evidence,
     measurement::{HostData, ReportData, Sha256Digest, SnpMeasurement},
     policy::Policy,
@@ -12,32 +12,32 @@ use adytum_evidence::{
 };
 use adytum_governance::manifest::document::WorkloadTable;
 use adytum_sim::snp::{SnpAttester, SnpGuest, SnpPlatform};
-use async_trait::async_trait;
+use adytum_testkit::tee::ScriptedTee;
 use tonic::Code;
 
-use crate::world::{World, apply, execute, fetch, put, stable};
+use crate::fixture::{Fixture, apply, execute, fetch, put, stable};
 
 const MEASUREMENT: SnpMeasurement = SnpMeasurement([0xa1; 48]);
 
 /// What a guest is started with: images, commands and environments that its agent
 /// enforces. Its digest is what the host must give as HOST_DATA.
-const INIT_DATA: &str = "the images, commands and environments that are meant";
+const INIT_DATA: &str = "the images, commands and environments that are expected";
 
 fn guest(init_data: &str) -> SnpGuest {
     SnpGuest::new(MEASUREMENT, HostData(Sha256Digest::of_bytes(init_data.as_bytes()).0))
 }
 
 /// With a broker that gives "ssl_config" to one guest on this machine.
-fn world() -> World {
-    let mut world = World::new(1, 1);
-    world.snp = Some(SnpPlatform::ephemeral(SnpProduct::Genoa, Endorser::Vcek).unwrap());
-    world
+fn fixture() -> Fixture {
+    let mut fixture = Fixture::new(1, 1);
+    fixture.snp = Some(SnpPlatform::ephemeral(SnpProduct::Genoa, Endorser::Vcek).unwrap());
+    fixture
 }
 
-async fn provisioned(world: &World) -> crate::world::Running {
-    let running = world.start().await;
-    let mut document = world.document(1);
-    let root = world.snp.as_ref().unwrap().trust_root().unwrap();
+async fn provisioned(fixture: &Fixture) -> crate::fixture::RunningBroker {
+    let running = fixture.start().await;
+    let mut document = fixture.document(1);
+    let root = fixture.snp.as_ref().unwrap().trust_root().unwrap();
     let pem = pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der().unwrap()));
     document.trust.simulation_roots.push(pem);
     let policy: Policy = toml::from_str(&format!(
@@ -47,9 +47,9 @@ async fn provisioned(world: &World) -> crate::world::Running {
     ))
     .unwrap();
     document.workloads = vec![WorkloadTable { name: "serving".parse().unwrap(), models: Vec::new(), policy }];
-    let owner = world.owner(running.address).await;
-    execute(&owner, world.command(&owner, 0, apply(&world.signed(&document)))).await.unwrap();
-    execute(&owner, world.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
+    let owner = fixture.owner(running.address).await;
+    execute(&owner, fixture.command(&owner, 0, apply(&fixture.signed(&document)))).await.unwrap();
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open sesame"))).await.unwrap();
     running
 }
 
@@ -59,10 +59,10 @@ fn on(platform: &Arc<SnpPlatform>, guest: SnpGuest) -> Arc<dyn Attester> {
 
 #[tokio::test]
 async fn the_guest_that_is_meant_has_its_secret_and_every_other_is_told_why_not() {
-    let world = world();
-    let running = provisioned(&world).await;
-    let platform = world.snp.as_ref().unwrap();
-    let meant = world.replica_with(on(platform, guest(INIT_DATA)), running.address).await.unwrap();
+    let fixture = fixture();
+    let running = provisioned(&fixture).await;
+    let platform = fixture.snp.as_ref().unwrap();
+    let meant = fixture.replica_with(on(platform, guest(INIT_DATA)), running.address).await.unwrap();
     let answer = fetch(&meant, &["ssl_config"]).await.unwrap();
     assert_eq!(answer.secrets[0].value, b"open sesame");
 
@@ -74,7 +74,7 @@ async fn the_guest_that_is_meant_has_its_secret_and_every_other_is_told_why_not(
         (SnpGuest { vmpl: 2, ..guest(INIT_DATA) }, "vmpl"),
         (SnpGuest { policy: 11 << 16, ..guest(INIT_DATA) }, "allow_debug"),
     ] {
-        let session = world.replica_with(on(platform, other), running.address).await.unwrap();
+        let session = fixture.replica_with(on(platform, other), running.address).await.unwrap();
         let refused = fetch(&session, &["ssl_config"]).await.unwrap_err();
         assert_eq!(stable(&refused), (Code::PermissionDenied, "policy-refused".to_owned(), false));
         assert!(refused.message().contains(&format!("{rule} (wanted")), "{rule}: {}", refused.message());
@@ -83,34 +83,25 @@ async fn the_guest_that_is_meant_has_its_secret_and_every_other_is_told_why_not(
 }
 
 /// A guest that is genuine, and whose host relays or forges what it says.
-struct Hostile(Arc<dyn Fn(ReportData) -> Evidence + Send + Sync>);
+type Forgery = Arc<dyn Fn(ReportData) -> Evidence + Send + Sync>;
 
-#[async_trait]
-impl Attester for Hostile {
-    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        Ok((self.0)(report_data))
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        Ok(None)
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Simulation
-    }
+fn hostile(forge: Forgery) -> Arc<ScriptedTee> {
+    Arc::new(ScriptedTee::new(move |report_data| {
+        let evidence = forge(report_data);
+        async move { Ok(evidence) }
+    }))
 }
 
 #[tokio::test]
 async fn reports_that_are_forged_relayed_or_of_other_machines_are_refused() {
-    let world = world();
-    let running = provisioned(&world).await;
-    let platform = world.snp.clone().unwrap();
+    let fixture = fixture();
+    let running = provisioned(&fixture).await;
+    let platform = fixture.snp.clone().unwrap();
     let other = SnpPlatform::ephemeral(SnpProduct::Genoa, Endorser::Vcek).unwrap();
     let made =
         |platform: &Arc<SnpPlatform>, report_data| platform.evidence(&guest(INIT_DATA), report_data).unwrap();
-    type Forge = Arc<dyn Fn(ReportData) -> Evidence + Send + Sync>;
     let (own, foreign) = (Arc::clone(&platform), Arc::clone(&other));
-    let forges: [(Forge, &str); 4] = [
+    let forges: [(Forgery, &str); 4] = [
         // The measurement of the expected guest, in another guest's report.
         (
             Arc::new(move |report_data| {
@@ -148,8 +139,7 @@ async fn reports_that_are_forged_relayed_or_of_other_machines_are_refused() {
         ),
     ];
     for (forge, code) in forges {
-        let refused =
-            world.replica_with(Arc::new(Hostile(forge)), running.address).await.map(drop).unwrap_err();
+        let refused = fixture.replica_with(hostile(forge), running.address).await.map(drop).unwrap_err();
         assert_eq!(refused.code(), code, "{refused}");
     }
     running.stop().await;

@@ -10,7 +10,7 @@ use adytum_broker::{
     server::serve_standby,
     start::{
         opening::{self, Opening},
-        recovery::Awaiting,
+        recovery::PendingRecovery,
         standby::{Cause, Standby},
     },
     store::LockedStore,
@@ -24,7 +24,7 @@ use adytum_ratls::connector::AttestedSession;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Request, Status};
 
-use crate::world::World;
+use crate::fixture::Fixture;
 
 /// A broker that serves without its root key.
 pub(crate) struct Waiting {
@@ -34,18 +34,18 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) async fn start(world: &World, program: &str, cause: Cause) -> Self {
+    pub(crate) async fn start(fixture: &Fixture, program: &str, cause: Cause) -> Self {
         let standby = Arc::new(Standby::new(
-            world.genesis.clone(),
-            world.attester(program),
-            Arc::new(world.platform.collateral_source()),
+            fixture.genesis.clone(),
+            fixture.attester(program),
+            Arc::new(fixture.platform.collateral_source()),
             Arc::new(SystemClock),
             cause,
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let limits = world.limits;
+        let limits = fixture.limits;
         let serving = tokio::spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
@@ -56,10 +56,10 @@ impl Waiting {
     }
 
     /// Of a state directory that does not open here.
-    pub(crate) async fn for_recovery(world: &World, directory: &Path) -> (Self, Arc<Awaiting>) {
-        let Ok(Opening::Awaiting(awaiting)) = reopen(world, "broker", directory).await else { panic!() };
-        let awaiting: Arc<Awaiting> = awaiting.into();
-        (Self::start(world, "broker", Cause::Awaiting(awaiting.clone())).await, awaiting)
+    pub(crate) async fn for_recovery(fixture: &Fixture, directory: &Path) -> (Self, Arc<PendingRecovery>) {
+        let Ok(Opening::Awaiting(awaiting)) = reopen(fixture, "broker", directory).await else { panic!() };
+        let awaiting: Arc<PendingRecovery> = awaiting.into();
+        (Self::start(fixture, "broker", Cause::Awaiting(awaiting.clone())).await, awaiting)
     }
 
     pub(crate) async fn stop(self) {
@@ -70,16 +70,16 @@ impl Waiting {
 
 /// What this program finds in the directory, once those who had it have left.
 pub(crate) async fn reopen(
-    world: &World,
+    fixture: &Fixture,
     program: &str,
     directory: &Path,
 ) -> Result<Opening, adytum_broker::store::StoreError> {
-    let genesis = world.genesis.digest();
-    let locked = crate::world::eventually("the directory is free", async || {
+    let genesis = fixture.genesis.digest();
+    let locked = crate::fixture::eventually("the directory is free", async || {
         LockedStore::open(directory, genesis).ok()
     })
     .await;
-    opening::open(locked, world.attester(program).sealing_key().unwrap())
+    opening::open(locked, fixture.attester(program).sealing_key().unwrap())
 }
 
 /// How the broker at the other end of this session can be recovered.

@@ -24,7 +24,7 @@ impl Session {
         version: u64,
         keys: &[OwnerSigningKey],
     ) -> anyhow::Result<Roles> {
-        let mut roles = Roles::founding(self.genesis().founders());
+        let mut roles = Roles::initial(self.genesis().first_owners());
         for change in self.role_changes(version, keys).await? {
             let get = command::Command::GetManifest(GetManifest { version: change.version });
             let signed = signed_manifest(self.execute(get, keys).await?)?;
@@ -48,7 +48,9 @@ impl Session {
             let Some(last) = listed.last() else { break };
             let next = last.version;
             if next >= before || changes.len() > MAXIMUM_CHANGES {
-                bail!("the broker lists manifests that were not asked for, or without end");
+                bail!(
+                    "the broker lists manifests that were not asked for, or without end; use a tool and a broker of the same version"
+                );
             }
             before = next;
             for one in listed {

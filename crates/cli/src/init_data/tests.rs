@@ -1,12 +1,14 @@
 //! Which documents a manifest tells apart, and what their policy names.
 
+mod policy;
+
 use adytum_evidence::{
-    claims::{Claims, Measured, Platform, SnpGuestClaims, TcbStatus, TeeKind},
-    measurement::{HostData, ReportData, SnpMeasurement, SnpPlatformInfo, TdxMeasurement},
+    claims::{Claims, TeeKind},
+    measurement::{SnpMeasurement, TdxMeasurement},
     policy::Policy,
-    snp::SnpTcb,
-    trust::{TrustRoot, Vendor},
+    trust::Vendor,
 };
+use adytum_testkit::claims::{self as claims_of, RUNTIME_REGISTERS, SNP_TCB};
 
 use super::*;
 
@@ -29,56 +31,24 @@ fn identity_of(container: &Container) -> WorkloadIdentity {
     identity(container.document().unwrap().as_bytes())
 }
 
-const TCB: SnpTcb = SnpTcb { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 115 };
-
-const REGISTERS: [TdxMeasurement; 4] = [TdxMeasurement([0xb2; 48]); 4];
-
-/// On a platform that was checked for aliases.
-fn checked_for_aliases() -> SnpGuestClaims {
-    SnpGuestClaims { platform: SnpPlatformInfo::read(1 << 5), ..SnpGuestClaims::default() }
-}
-
 const GUEST: [u8; 48] = [0xa1; 48];
 
 /// What verified evidence of a genuine guest with this document would say.
 fn claims(tee: TeeKind, guest: [u8; 48], document: WorkloadIdentity) -> Claims {
-    let mut mr_config_id = [0; 48];
-    mr_config_id[..32].copy_from_slice(&document.0);
     let measured = match tee {
-        TeeKind::Tdx => Measured::Tdx {
-            mr_td: TdxMeasurement(guest),
-            mr_config_id: TdxMeasurement(mr_config_id),
-            rtmr: REGISTERS,
-            td: Default::default(),
-        },
-        _ => Measured::Snp {
-            measurement: SnpMeasurement(guest),
-            host_data: HostData(document.0),
-            vmpl: 0,
-            tcb: TCB,
-            guest: checked_for_aliases(),
-        },
+        TeeKind::Tdx => claims_of::tdx_guest(guest, document),
+        _ => claims_of::snp_guest(guest, document),
     };
-    Claims {
-        announced: None,
-        vendor: Vendor::Intel,
-        root_key_id: TrustRoot::intel().root_key_id(),
-        debug: false,
-        tcb_status: Some(TcbStatus::UpToDate),
-        advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".to_owned(), fmspc: None, sgx: None },
-        report_data: ReportData([0; 64]),
-        measured,
-    }
+    Claims { vendor: Vendor::Intel, ..claims_of::of(measured) }
 }
 
 /// The manifest's policy for the genuine container in the genuine guest.
 fn policy(tee: TeeKind) -> Policy {
     let mut policy = Policy::for_identity(Vendor::Intel, tee, identity_of(&container()));
     policy.mr_td.insert(TdxMeasurement(GUEST));
-    policy.rtmr = Some(REGISTERS.map(|register| BTreeSet::from([register])));
+    policy.rtmr = Some(RUNTIME_REGISTERS.map(|register| BTreeSet::from([register])));
     policy.snp_measurement.insert(SnpMeasurement(GUEST));
-    policy.minimum_snp_tcb = Some(TCB);
+    policy.minimum_snp_tcb = Some(SNP_TCB);
     policy.validated().unwrap()
 }
 

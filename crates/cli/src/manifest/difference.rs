@@ -67,14 +67,17 @@ impl Read {
         if let Some(genesis) = genesis
             && genesis.digest() != self.manifest.genesis
         {
-            bail!("the old manifest is for the broker of genesis {}, not of this one", self.manifest.genesis);
+            bail!(
+                "the old manifest is for the broker of genesis {}, --genesis is another; give the genesis of that broker",
+                self.manifest.genesis
+            );
         }
         let named = self.manifest.roles.as_ref().and_then(|roles| roles.owners.as_ref());
         Ok(match (named, genesis) {
             (Some(owners), _) => Threshold::InForce(owners.threshold()),
-            // No manifest before the first can have changed the founders.
+            // No manifest before the first can have changed the first owners.
             (None, Some(genesis)) if self.manifest.version == 1 => Threshold::InForce(genesis.threshold()),
-            (None, Some(genesis)) => Threshold::Founding(genesis.threshold()),
+            (None, Some(genesis)) => Threshold::OfGenesis(genesis.threshold()),
             (None, None) => Threshold::Unknown,
         })
     }
@@ -98,7 +101,7 @@ pub(super) enum Threshold {
     /// This number is in force.
     InForce(usize),
     /// This number in the genesis; a manifest may have changed it since.
-    Founding(usize),
+    OfGenesis(usize),
     /// Nothing is known of it.
     Unknown,
 }
@@ -314,11 +317,11 @@ fn weaker_owners(before: Threshold, new: &Manifest) -> Option<String> {
         Threshold::InForce(was) if is < was => {
             Some(format!("the number of owners who must agree falls from {was} to {is}"))
         }
-        Threshold::Founding(was) if is < was => Some(format!(
+        Threshold::OfGenesis(was) if is < was => Some(format!(
             "the number of owners who must agree falls from {was}, as the genesis has it, to {is}"
         )),
         Threshold::InForce(_) => None,
-        Threshold::Founding(_) | Threshold::Unknown => Some(format!(
+        Threshold::OfGenesis(_) | Threshold::Unknown => Some(format!(
             "the number of owners who must agree becomes {is}, and what it was is unknown, for the old manifest names \
              no owners; compare with the broker's manifest (--broker), or give --genesis with the first one"
         )),
@@ -347,7 +350,7 @@ fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Op
             Some(format!("the number of shares that recover the root key falls from {was} to {is}"))
         }
         (Some(RecoveryRule::Shares { .. }) | None, Some(RecoveryRule::Unrecoverable)) => {
-            Some("whoever loses the broker's machine loses the secrets".to_owned())
+            Some("if the broker's machine is lost, the secrets are lost".to_owned())
         }
         _ => None,
     }
@@ -356,18 +359,21 @@ fn weaker_recovery(old: Option<&RecoveryRule>, new: Option<&RecoveryRule>) -> Op
 #[cfg(test)]
 mod tests {
     use adytum_governance::recovery::sharing::RecoveryIdentity;
-    use adytum_signing::OwnerSigningKey;
+    use adytum_testkit::{
+        manifest::{Manifest, enclave_policy},
+        owners::owner,
+    };
 
     use super::*;
 
     fn manifest(rest: &str) -> Read {
-        let (genesis, code, key) = ("1".repeat(64), "2".repeat(64), "3".repeat(64));
-        let text = format!(
-            "format = \"adytum manifest v1\"\ngenesis = \"{genesis}\"\nversion = 1\n[trust]\nvendors = [\"intel\"]\n\
-             [[workload]]\nname = \"digits\"\nmodels = [\"digits\"]\n[workload.policy]\nvendors = [\"intel\"]\n\
-             tee = [\"sgx\"]\nmr_enclave = [\"{code}\"]\nPOLICY\n[[model]]\nname = \"digits\"\n\
-             signers = [\"ed25519:{key}\"]\nminimum_version = FLOOR\n{rest}"
-        );
+        let text = Manifest::intel("1".repeat(64), 1)
+            .workload("digits", &format!("{}POLICY\n", enclave_policy(0x22)), &["digits"])
+            .table(format!(
+                "[[model]]\nname = \"digits\"\nsigners = [\"ed25519:{}\"]\nminimum_version = FLOOR\n{rest}",
+                "3".repeat(64)
+            ))
+            .text();
         let (text, floor) = match rest.contains("# floor 2") {
             true => (text, "2"),
             false => (text, "3"),
@@ -448,8 +454,8 @@ mod tests {
         let weaker = |new: &str, before| Difference::between(&old, &manifest(new), before).weaker;
         for (before, expected) in [
             (Threshold::InForce(2), "falls from 2 to 1"),
-            (Threshold::Founding(2), "falls from 2, as the genesis has it, to 1"),
-            (Threshold::Founding(1), "becomes 1, and what it was is unknown"),
+            (Threshold::OfGenesis(2), "falls from 2, as the genesis has it, to 1"),
+            (Threshold::OfGenesis(1), "becomes 1, and what it was is unknown"),
             (Threshold::Unknown, "becomes 1, and what it was is unknown"),
         ] {
             let reasons = weaker(&owners(1), before);
@@ -462,18 +468,13 @@ mod tests {
 
     #[test]
     fn the_genesis_tells_the_threshold_of_the_first_manifest() {
-        let keys = [0; 3].map(|_| OwnerSigningKey::generate().unwrap().public_key());
-        let genesis = Genesis::found(keys, 2).unwrap();
+        let keys = [0; 3].map(|_| owner().public_key());
+        let genesis = Genesis::create(keys, 2).unwrap();
         let read = |version: u64, rest: &str| {
-            let text = format!(
-                "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = {version}\n[trust]\n\
-                 vendors = [\"intel\"]\n{rest}",
-                genesis.digest()
-            );
-            Read::parse(&text).unwrap()
+            Read::parse(&Manifest::intel(genesis.digest(), version).table(rest).text()).unwrap()
         };
         assert!(matches!(read(1, "").threshold(Some(&genesis)).unwrap(), Threshold::InForce(2)));
-        assert!(matches!(read(2, "").threshold(Some(&genesis)).unwrap(), Threshold::Founding(2)));
+        assert!(matches!(read(2, "").threshold(Some(&genesis)).unwrap(), Threshold::OfGenesis(2)));
         assert!(matches!(read(2, &owners(1)).threshold(Some(&genesis)).unwrap(), Threshold::InForce(1)));
         assert!(matches!(read(1, "").threshold(None).unwrap(), Threshold::Unknown));
         // Another broker's genesis tells nothing.

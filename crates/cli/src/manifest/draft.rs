@@ -28,7 +28,7 @@ use crate::{
     key_file::{self, OwnerReference},
     output,
     replica::Replica,
-    trusted::Trusted,
+    trusted::TrustedRoots,
 };
 
 /// The secret that opens sealed models in `adytum-serving`.
@@ -82,7 +82,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NUMBER", requires = "recovery_recipients")]
     recovery_threshold: Option<u8>,
     #[command(flatten)]
-    trusted: Trusted,
+    trusted: TrustedRoots,
     /// Write it here instead of to standard output; never overwritten.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -288,94 +288,46 @@ fn models(
 #[cfg(test)]
 mod tests {
     use adytum_evidence::{
-        claims::{Platform, SnpGuestClaims},
-        measurement::{
-            HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpPlatformInfo,
-            TdxMeasurement,
-        },
+        claims::SnpGuestClaims,
+        measurement::{HostData, SnpMeasurement, TdxMeasurement, WorkloadIdentity},
         snp::SnpTcb,
     };
+    use adytum_testkit::claims::{self as claims_of, checked_for_aliases};
 
     use super::*;
 
-    fn claims(measured: Measured) -> Claims {
-        Claims {
-            announced: None,
-            vendor: Vendor::Intel,
-            root_key_id: RootKeyId([1; 48]),
-            debug: false,
-            tcb_status: Some(TcbStatus::UpToDate),
-            advisory_ids: BTreeSet::new(),
-            platform: Platform { id: "ab".to_owned(), fmspc: None, sgx: None },
-            report_data: ReportData([0; 64]),
-            measured,
-        }
-    }
-
     fn enclave() -> Measured {
-        let (mr_enclave, mr_signer) = (MrEnclave([2; 32]), MrSigner([3; 32]));
-        Measured::Sgx {
-            mr_enclave,
-            mr_signer,
-            isv_prod_id: 0,
-            isv_svn: 0,
-            config_svn: 0,
-            enclave: Default::default(),
-        }
+        claims_of::enclave([2; 32], [3; 32])
     }
 
-    fn guest(config: [u8; 48]) -> Measured {
-        let rtmr = [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48]));
-        Measured::Tdx {
-            mr_td: TdxMeasurement([8; 48]),
-            mr_config_id: TdxMeasurement(config),
-            rtmr,
-            td: Default::default(),
-        }
+    fn guest(identity: [u8; 32]) -> Measured {
+        claims_of::tdx_guest([8; 48], WorkloadIdentity(identity))
     }
 
     #[test]
     fn a_draft_accepts_what_it_was_made_from_and_no_other_code() {
-        let mut identity = [0; 48];
-        identity[..32].fill(9);
-        for measured in [enclave(), guest([0; 48]), guest(identity)] {
-            let claims = claims(measured);
+        let identity = [9; 32];
+        for measured in [enclave(), guest([0; 32]), guest(identity)] {
+            let claims = claims_of::of(measured);
             let (policy, notes) = policy_of(&claims).unwrap();
             policy.judge(&claims).unwrap();
             assert!(notes.last().unwrap().contains("Any machine"), "{notes:?}");
+            let mut other_kernel = guest(identity);
+            if let Measured::Tdx { rtmr, .. } = &mut other_kernel {
+                rtmr[3] = TdxMeasurement([0xee; 48]);
+            }
             let others = [
-                Measured::Sgx {
-                    mr_enclave: MrEnclave([9; 32]),
-                    mr_signer: MrSigner([3; 32]),
-                    isv_prod_id: 0,
-                    isv_svn: 0,
-                    config_svn: 0,
-                    enclave: Default::default(),
-                },
-                Measured::Tdx {
-                    mr_td: TdxMeasurement([9; 48]),
-                    mr_config_id: TdxMeasurement(identity),
-                    rtmr: [4, 5, 6, 7].map(|byte| TdxMeasurement([byte; 48])),
-                    td: Default::default(),
-                },
-                Measured::Tdx {
-                    mr_td: TdxMeasurement([8; 48]),
-                    mr_config_id: TdxMeasurement(identity),
-                    rtmr: [4, 5, 6, 9].map(|byte| TdxMeasurement([byte; 48])),
-                    td: Default::default(),
-                },
+                claims_of::enclave([9; 32], [3; 32]),
+                claims_of::tdx_guest([9; 48], WorkloadIdentity(identity)),
+                other_kernel,
             ];
             for other in others {
                 let other = Claims { measured: other, ..claims.clone() };
                 assert!(policy.judge(&other).is_err(), "{other:?}");
             }
         }
-        let (policy, _) = policy_of(&claims(guest(identity))).unwrap();
-        assert!(policy.judge(&claims(guest([0; 48]))).is_err(), "the identity is pinned too");
-    }
-
-    fn checked_for_aliases() -> SnpGuestClaims {
-        SnpGuestClaims { platform: SnpPlatformInfo::read(1 << 5), ..SnpGuestClaims::default() }
+        let (policy, _) = policy_of(&claims_of::of(guest(identity))).unwrap();
+        assert!(policy.judge(&claims_of::of(guest([0; 32]))).is_err(), "the identity is pinned too");
     }
 
     #[test]
@@ -383,7 +335,7 @@ mod tests {
         let tcb = SnpTcb { fmc: None, bootloader: 10, tee: 0, snp: 23, microcode: 84 };
         let of = |measurement, host_data, tcb| Claims {
             tcb_status: None,
-            ..claims(Measured::Snp {
+            ..claims_of::of(Measured::Snp {
                 measurement: SnpMeasurement([measurement; 48]),
                 host_data: HostData([host_data; 32]),
                 vmpl: 0,
@@ -404,17 +356,17 @@ mod tests {
 
     #[test]
     fn evidence_in_which_nothing_was_measured_gives_no_draft() {
-        let refused = |measured: Measured| policy_of(&claims(measured)).map(drop).unwrap_err();
+        let refused = |measured: Measured| policy_of(&claims_of::of(measured)).map(drop).unwrap_err();
         let nothing = TdxMeasurement([0; 48]);
         for register in 0..3 {
-            let mut measured = guest([0; 48]);
+            let mut measured = guest([0; 32]);
             if let Measured::Tdx { rtmr, .. } = &mut measured {
                 rtmr[register] = nothing;
             }
             let error = format!("{:#}", refused(measured));
             assert!(error.contains(&format!("rtmr[{register}] is all zeros")), "{error}");
         }
-        let mut measured = guest([0; 48]);
+        let mut measured = guest([0; 32]);
         if let Measured::Tdx { mr_td, .. } = &mut measured {
             *mr_td = nothing;
         }
@@ -435,18 +387,18 @@ mod tests {
         let error = refused(snp(4, tcb, SnpGuestClaims::default())).to_string();
         assert!(error.contains("BadRAM"), "{error}");
         // A guest that measures nothing later is whole.
-        let mut measured = guest([0; 48]);
+        let mut measured = guest([0; 32]);
         if let Measured::Tdx { rtmr, .. } = &mut measured {
             rtmr[3] = nothing;
         }
-        policy_of(&claims(measured)).unwrap();
+        policy_of(&claims_of::of(measured)).unwrap();
     }
 
     #[test]
     fn a_draft_under_a_clouds_key_names_the_cloud() {
         let of = |csp_id: &str| {
             let endorsement = SnpEndorsement::Vlek { csp_id: csp_id.to_owned() };
-            claims(Measured::Snp {
+            claims_of::of(Measured::Snp {
                 measurement: SnpMeasurement([4; 48]),
                 host_data: HostData([9; 32]),
                 vmpl: 0,
@@ -462,10 +414,10 @@ mod tests {
 
     #[test]
     fn a_debugger_is_refused_and_an_old_platform_is_spoken_of() {
-        let debug = Claims { debug: true, ..claims(enclave()) };
+        let debug = Claims { debug: true, ..claims_of::of(enclave()) };
         assert!(policy_of(&debug).unwrap_err().to_string().contains("debugger"));
         let advisory_ids = BTreeSet::from(["INTEL-SA-00615".to_owned()]);
-        let old = Claims { tcb_status: Some(TcbStatus::OutOfDate), advisory_ids, ..claims(enclave()) };
+        let old = Claims { tcb_status: Some(TcbStatus::OutOfDate), advisory_ids, ..claims_of::of(enclave()) };
         let (policy, notes) = policy_of(&old).unwrap();
         policy.judge(&old).unwrap();
         assert!(notes[0].contains("OutOfDate"), "{notes:?}");

@@ -13,7 +13,7 @@ use adytum_evidence::{
 use adytum_governance::{
     decide::{Listing, Mismatch, Rules, Verdict, decide},
     manifest::{Manifest, SignedManifest},
-    rules::Admitted,
+    rules::AdmittedManifest,
 };
 use adytum_ratls::error::SessionError;
 use anyhow::{Context, bail};
@@ -125,7 +125,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let text = read(&args.file)?;
     let manifest = Manifest::parse(&text).with_context(|| args.file.display().to_string())?;
     let signed = SignedManifest::unsigned(text);
-    let admitted = Admitted::assumed(manifest, signed, [].into());
+    let admitted = AdmittedManifest::assumed(manifest, signed, [].into());
     let admitted = admitted.with_context(|| args.file.display().to_string())?;
     let evidence = args.evidence.as_deref().map(evidence::read).transpose()?;
     let source = args.places.source(args.simulation_paths())?;
@@ -165,7 +165,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// The broker's decision, for each name by itself.
-fn judged(admitted: &Admitted, claims: Claims, names: &[SecretName], asked: bool) -> Report {
+fn judged(admitted: &AdmittedManifest, claims: Claims, names: &[SecretName], asked: bool) -> Report {
     let rules = Rules { admitted: Some(admitted), occlum: None };
     // A broker that holds no value yet says of each secret whether it might go to
     // this peer.

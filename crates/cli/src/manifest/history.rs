@@ -60,7 +60,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         for summary in answer.manifests {
             let version = Version::try_from(summary).context("the broker's answer")?;
             if versions.last().is_some_and(|last| last.version <= version.version) {
-                bail!("the broker lists manifests out of order");
+                bail!("the broker lists manifests out of order; use a tool and a broker of the same version");
             }
             versions.push(version);
         }

@@ -15,7 +15,10 @@ use rustls::{
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{
+        CertificateDer, ServerName, UnixTime,
+        pem::{self, PemObject},
+    },
     server::ParsedCertificate,
 };
 use sha2::{Digest, Sha256};
@@ -128,7 +131,9 @@ impl TrustedCertificates {
             .and_then(|file| file.take(MAXIMUM_FILE_LENGTH + 1).read_to_end(&mut pem))
             .map_err(|problem| error(problem.to_string()))?;
         if pem.len() as u64 > MAXIMUM_FILE_LENGTH {
-            return Err(error("the file is too large to be a certificate".to_owned()));
+            return Err(error(format!(
+                "expected certificates in at most {MAXIMUM_FILE_LENGTH} bytes, found more"
+            )));
         }
         Self::parse(&pem, provider).map_err(error)
     }
@@ -136,19 +141,23 @@ impl TrustedCertificates {
     fn parse(pem: &[u8], provider: &CryptoProvider) -> Result<Self, String> {
         let pinned = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|problem| format!("the file is not PEM: {problem}"))?;
+            .map_err(|problem| format!("expected a certificate in PEM, found {}", damage(&problem)))?;
         if pinned.is_empty() {
-            return Err("the file has no certificate in it".to_owned());
+            return Err(format!(
+                "expected a certificate in PEM (BEGIN CERTIFICATE), found {}",
+                contents(pem)
+            ));
         }
         let mut authorities = RootCertStore::empty();
         for certificate in &pinned {
-            let (_, parsed) = parse_x509_certificate(certificate)
-                .map_err(|problem| format!("a certificate in the file can't be read: {problem}"))?;
+            let (_, parsed) = parse_x509_certificate(certificate).map_err(|problem| {
+                format!("expected a certificate, found one that can't be read: {problem}")
+            })?;
             // The key of a certificate that is no CA's must not vouch for others.
             if parsed.is_ca() {
-                authorities
-                    .add(certificate.clone())
-                    .map_err(|problem| format!("a CA certificate in the file can't be used: {problem}"))?;
+                authorities.add(certificate.clone()).map_err(|problem| {
+                    format!("expected a usable CA certificate, found one that is not: {problem}")
+                })?;
             }
         }
         Ok(Self { pinned, authorities, algorithms: provider.signature_verification_algorithms })
@@ -191,6 +200,33 @@ impl TrustedCertificates {
         } else {
             Err(TrustError::WrongName { wanted: name.to_str().into_owned(), presented: names(&parsed) })
         }
+    }
+}
+
+/// The damage of a PEM file, in our words.
+fn damage(error: &pem::Error) -> String {
+    let text = |line: &[u8]| String::from_utf8_lossy(line).trim().to_owned();
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("a block without its last line, {:?}", text(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("the line {:?}, which starts no block", text(line))
+        }
+        pem::Error::Base64Decode(_) => "a block whose content is not base64".to_owned(),
+        _ => "a block that can't be read".to_owned(),
+    }
+}
+
+/// What a file without a certificate has instead.
+fn contents(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let label = text.lines().find_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    match label {
+        Some(label) => format!("a PEM block {label:?}"),
+        None if bytes.is_empty() => "an empty file".to_owned(),
+        None if bytes.starts_with(&[0x30]) => "DER; convert it with `openssl x509 -inform der`".to_owned(),
+        None => "no PEM block".to_owned(),
     }
 }
 

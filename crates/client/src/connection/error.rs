@@ -22,8 +22,8 @@ pub enum ConnectError {
     Refused { server: String },
     /// The network connection to the server failed.
     ///
-    /// Do: read the system's reason in the message; check the route and the firewall to the
-    /// server.
+    /// Do: check that the server runs and listens at that address, and check the route and
+    /// the firewall to it. The message has the system's reason.
     #[error("{server}: can't connect: {problem}")]
     Network { server: String, problem: String },
     /// The server did not accept the connection in time.

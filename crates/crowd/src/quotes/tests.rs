@@ -65,13 +65,13 @@ impl QuoteWatch for Counts {
     fn made(&self, _took: Duration) {}
 }
 
-struct Scene {
+struct Fixture {
     tee: Arc<Hanging>,
     counts: Arc<Counts>,
     quotes: Quotes,
 }
 
-impl Scene {
+impl Fixture {
     fn new(at_once: usize, waiting: usize) -> Self {
         let tee = Arc::new(Hanging { begun: AtomicUsize::new(0), ends: Semaphore::new(0) });
         let counts = Arc::new(Counts::default());
@@ -115,47 +115,47 @@ async fn until(condition: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn who_goes_away_frees_no_place_while_the_quote_is_made() {
-    let scene = Scene::new(1, 0);
-    let asked = scene.known();
-    until(|| scene.begun() == 1).await;
+    let fixture = Fixture::new(1, 0);
+    let asked = fixture.known();
+    until(|| fixture.begun() == 1).await;
     asked.abort();
     assert!(asked.await.unwrap_err().is_cancelled());
-    assert_eq!(Scene::code(scene.known()).await, "overloaded");
-    assert_eq!((scene.begun(), scene.counts()), (1, (1, 0)));
+    assert_eq!(Fixture::code(fixture.known()).await, "overloaded");
+    assert_eq!((fixture.begun(), fixture.counts()), (1, (1, 0)));
     // The end of the quote frees it.
-    scene.tee.ends.add_permits(2);
-    until(|| scene.counts() == (0, 0)).await;
-    assert_eq!(Scene::code(scene.known()).await, "attester-no-tee");
-    assert_eq!(scene.begun(), 2);
+    fixture.tee.ends.add_permits(2);
+    until(|| fixture.counts() == (0, 0)).await;
+    assert_eq!(Fixture::code(fixture.known()).await, "attester-no-tee");
+    assert_eq!(fixture.begun(), 2);
 }
 
 #[tokio::test]
 async fn who_goes_away_before_the_quote_has_begun_costs_none() {
-    let scene = Scene::new(1, 1);
-    let first = scene.known();
-    until(|| scene.begun() == 1).await;
-    let second = scene.known();
-    until(|| scene.counts() == (1, 1)).await;
-    assert_eq!(Scene::code(scene.known()).await, "overloaded");
+    let fixture = Fixture::new(1, 1);
+    let first = fixture.known();
+    until(|| fixture.begun() == 1).await;
+    let second = fixture.known();
+    until(|| fixture.counts() == (1, 1)).await;
+    assert_eq!(Fixture::code(fixture.known()).await, "overloaded");
     second.abort();
     assert!(second.await.unwrap_err().is_cancelled());
-    assert_eq!(scene.counts(), (1, 0));
-    scene.tee.ends.add_permits(2);
-    assert_eq!(Scene::code(first).await, "attester-no-tee");
-    assert_eq!(Scene::code(scene.known()).await, "attester-no-tee");
-    assert_eq!(scene.begun(), 2);
+    assert_eq!(fixture.counts(), (1, 0));
+    fixture.tee.ends.add_permits(2);
+    assert_eq!(Fixture::code(first).await, "attester-no-tee");
+    assert_eq!(Fixture::code(fixture.known()).await, "attester-no-tee");
+    assert_eq!(fixture.begun(), 2);
 }
 
 #[tokio::test]
 async fn strangers_leave_some_to_those_who_are_known() {
-    let scene = Scene::new(1, 7);
-    let strangers: Vec<_> = (0..6).map(|_| Scene::ask(&scene.quotes.for_strangers)).collect();
-    until(|| scene.counts() == (1, 5)).await;
-    assert_eq!(Scene::code(Scene::ask(&scene.quotes.for_strangers)).await, "overloaded");
-    let known = [scene.known(), scene.known()];
-    until(|| scene.counts() == (1, 7)).await;
-    scene.tee.ends.add_permits(8);
+    let fixture = Fixture::new(1, 7);
+    let strangers: Vec<_> = (0..6).map(|_| Fixture::ask(&fixture.quotes.for_strangers)).collect();
+    until(|| fixture.counts() == (1, 5)).await;
+    assert_eq!(Fixture::code(Fixture::ask(&fixture.quotes.for_strangers)).await, "overloaded");
+    let known = [fixture.known(), fixture.known()];
+    until(|| fixture.counts() == (1, 7)).await;
+    fixture.tee.ends.add_permits(8);
     for asked in strangers.into_iter().chain(known) {
-        assert_eq!(Scene::code(asked).await, "attester-no-tee");
+        assert_eq!(Fixture::code(asked).await, "attester-no-tee");
     }
 }

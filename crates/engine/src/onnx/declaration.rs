@@ -13,7 +13,7 @@ use adytum_wire::{Fields, text};
 const TYPE_DEPTH: usize = 4;
 
 /// Reads a `ValueInfoProto`.
-pub(super) fn declaration(data: &[u8], range: Range<usize>) -> Result<Declaration, OnnxError> {
+pub fn declaration(data: &[u8], range: Range<usize>) -> Result<Declaration, OnnxError> {
     let mut name = String::new();
     let mut declared = None;
     for field in Fields::within(data, range) {

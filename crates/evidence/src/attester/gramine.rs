@@ -97,7 +97,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::attester::emulation::sgx_quote;
+    use crate::attester::fixture::sgx_quote;
 
     const REPORT_DATA: ReportData = ReportData([7; 64]);
 

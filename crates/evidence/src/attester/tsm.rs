@@ -246,5 +246,4 @@ impl Attester for Tsm {
 }
 
 #[cfg(test)]
-#[path = "tsm_tests.rs"]
 mod tests;

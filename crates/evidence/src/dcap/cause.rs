@@ -108,5 +108,4 @@ fn is_about_lists(error: &ChainError) -> bool {
 }
 
 #[cfg(test)]
-#[path = "cause_tests.rs"]
 mod tests;

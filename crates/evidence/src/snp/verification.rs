@@ -397,5 +397,4 @@ fn is_whole(der: &[u8], signed: &[u8], signature: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "verification_tests.rs"]
 mod tests;

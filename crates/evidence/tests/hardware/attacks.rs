@@ -10,9 +10,11 @@ use adytum_evidence::{
     verifier::{TrustRoot, Verifier, parse_dcap},
 };
 use adytum_sim::{Platform, SimAttester};
+use adytum_testkit::{
+    recorded::{Sample, verifier_at},
+    tee::Nothing,
+};
 use proptest::prelude::*;
-
-use crate::samples::{NoCollateral, Sample, verifier_at};
 
 /// The first and last byte of a structure and at most `most` between.
 fn positions(range: Range<usize>, most: usize) -> impl Iterator<Item = usize> {
@@ -142,7 +144,7 @@ async fn only_named_roots_are_trusted() {
     let sample = Sample::sgx();
     let platform = Platform::ephemeral().unwrap();
     let clock = Arc::new(FixedClock::new(sample.time));
-    let under = |roots| Verifier::new(roots, Arc::new(NoCollateral), clock.clone());
+    let under = |roots| Verifier::new(roots, Arc::new(Nothing), clock.clone());
     let simulated = platform.trust_root().unwrap();
 
     // Hardware where only the simulated platform is trusted.

@@ -1,8 +1,7 @@
 //! Altered, foreign and swapped collateral is distinguished from altered evidence.
 
 use adytum_evidence::collateral::QuoteCollateralV3;
-
-use crate::samples::Sample;
+use adytum_testkit::recorded::Sample;
 
 /// The members of collateral, as bytes to alter.
 const MEMBERS: [&str; 9] = [

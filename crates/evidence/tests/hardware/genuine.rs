@@ -9,8 +9,7 @@ use adytum_evidence::{
     trust::Vendor,
     verifier::{TrustRoot, parse_dcap},
 };
-
-use crate::samples::Sample;
+use adytum_testkit::recorded::Sample;
 
 #[test]
 fn sgx_quote_becomes_claims() {

@@ -5,5 +5,4 @@
 mod attacks;
 mod collateral;
 mod genuine;
-mod samples;
 mod vectors;

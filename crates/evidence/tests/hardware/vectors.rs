@@ -11,7 +11,7 @@ use adytum_evidence::{
     verifier::parse_dcap,
 };
 
-use crate::samples::{JUNE_2025, Sample, vector, verifier_at};
+use adytum_testkit::recorded::{JUNE_2025, Sample, vector, verifier_at};
 
 #[tokio::test]
 async fn real_quotes_are_read_and_found_to_chain_to_intel() {

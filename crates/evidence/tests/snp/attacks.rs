@@ -11,7 +11,7 @@ use adytum_evidence::{
 };
 use adytum_sim::snp::{SnpFaults, SnpGuest, SnpPlatform};
 
-use crate::chip::{REPORT_DATA, evidence, faulty, guest, milan, trusting, verifier};
+use crate::fixture::{REPORT_DATA, evidence, faulty, guest, milan, trusting, verifier};
 
 const DAY: u64 = 24 * 60 * 60;
 

@@ -11,7 +11,7 @@ use adytum_evidence::{
 };
 use adytum_sim::snp::{SnpGuest, SnpPlatform};
 
-use crate::chip::{HOST_DATA, MEASUREMENT, REPORT_DATA, evidence, guest, milan, verifier};
+use crate::fixture::{HOST_DATA, MEASUREMENT, REPORT_DATA, evidence, guest, milan, verifier};
 
 fn policy(minimum: SnpTcb) -> Policy {
     Policy {

@@ -3,6 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics fails")]
 
 mod attacks;
-mod chip;
+mod fixture;
 mod genuine;
 mod sources;

@@ -4,18 +4,18 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, Endorsed, SealingKey, TeePlatform},
+    attester::{Attester, Endorsed, TeePlatform},
     clock::{Clock, FixedClock, SystemClock},
     collateral::{
         CachedSource, Collateral, CollateralRequest, CollateralSource, SnpRequest, VcekRequest, from_places,
     },
     evidence::Evidence,
-    measurement::{ReportData, WorkloadIdentity},
+    measurement::WorkloadIdentity,
     snp::{Endorser, SnpProduct},
     verifier::Verifier,
 };
 use adytum_sim::{Platform, SimAttester, snp::SnpPlatform};
-use async_trait::async_trait;
+use adytum_testkit::tee::ScriptedTee;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,25 +23,16 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::chip::{REPORT_DATA, evidence, guest, milan};
+use crate::fixture::{REPORT_DATA, evidence, guest, milan};
 
 /// A guest whose host gives it no certificates.
-struct Poor(Arc<SnpPlatform>);
-
-#[async_trait]
-impl Attester for Poor {
-    async fn evidence(&self, report_data: ReportData) -> Result<Evidence, AttesterError> {
-        let evidence = self.0.evidence(&guest(), report_data).unwrap();
-        Ok(Evidence::snp_report(evidence.bytes, Vec::new()))
-    }
-
-    fn sealing_key(&self) -> Result<Option<SealingKey>, AttesterError> {
-        Ok(None)
-    }
-
-    fn platform(&self) -> TeePlatform {
-        TeePlatform::Snp
-    }
+fn guest_without_certificates(platform: &Arc<SnpPlatform>) -> Arc<dyn Attester> {
+    let platform = Arc::clone(platform);
+    let evidence = move |report_data| {
+        let evidence = platform.evidence(&guest(), report_data).unwrap();
+        async move { Ok(Evidence::snp_report(evidence.bytes, Vec::new())) }
+    };
+    Arc::new(ScriptedTee::new(evidence).on(TeePlatform::Snp))
 }
 
 fn pem(platform: &SnpPlatform) -> String {
@@ -91,7 +82,7 @@ async fn a_guest_without_certificates_gets_its_own_and_who_verifies_the_rest() {
         let platform = SnpPlatform::ephemeral(product, Endorser::Vcek).unwrap();
         let (url, mut paths) = kds(Arc::clone(&platform)).await;
         let source = from_places(None, Some(&url), None, &clock()).unwrap().unwrap();
-        let attester = Endorsed::new(Arc::new(Poor(Arc::clone(&platform))), Arc::clone(&source));
+        let attester = Endorsed::new(guest_without_certificates(&platform), Arc::clone(&source));
         let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock());
         for _ in 0..3 {
             let evidence = attester.evidence(REPORT_DATA).await.unwrap();
@@ -188,7 +179,7 @@ async fn nowhere_to_get_it_from_is_said() {
     drop(listener);
     let platform = SnpPlatform::ephemeral(SnpProduct::Milan, Endorser::Vcek).unwrap();
     let source = from_places(None, Some(&url), None, &clock()).unwrap().unwrap();
-    let attester = Endorsed::new(Arc::new(Poor(Arc::clone(&platform))), Arc::clone(&source));
+    let attester = Endorsed::new(guest_without_certificates(&platform), Arc::clone(&source));
     let error = attester.evidence(REPORT_DATA).await.unwrap_err();
     assert!(error.to_string().contains("VCEK certificate, which the host did not give"), "{error}");
     let verifier = Verifier::new(vec![platform.trust_root().unwrap()], source, clock());

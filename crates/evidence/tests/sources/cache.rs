@@ -54,14 +54,14 @@ impl CollateralSource for Source {
     }
 }
 
-struct Scene {
+struct Fixture {
     platform: Arc<Platform>,
     clock: Arc<FixedClock>,
     source: Arc<Source>,
     cached: Arc<CachedSource<Arc<Source>>>,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let clock = Arc::new(FixedClock::new(NOW));
         let platform = Platform::builder().clock(clock.clone()).ephemeral().unwrap();
@@ -147,301 +147,301 @@ async fn a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn kept_while_fresh() {
-    let scene = Scene::new();
-    let first = scene.get().await.unwrap();
+    let fixture = Fixture::new();
+    let first = fixture.get().await.unwrap();
     for hours in [0, 1, 23] {
-        scene.at(hours * HOUR);
-        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &first));
+        fixture.at(hours * HOUR);
+        assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &first));
     }
     a_while().await;
-    assert_eq!(scene.fetches(), 1);
+    assert_eq!(fixture.fetches(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_at_once_is_served_by_one_fetch() {
-    let scene = Scene::new();
-    let answers = futures_util::future::join_all((0..50).map(|_| scene.get())).await;
+    let fixture = Fixture::new();
+    let answers = futures_util::future::join_all((0..50).map(|_| fixture.get())).await;
     assert!(answers.iter().all(Result::is_ok));
-    assert_eq!(scene.fetches(), 1);
+    assert_eq!(fixture.fetches(), 1);
 
     // A failure is shared as well, and the next caller tries again.
-    let scene = Scene::new();
-    scene.down(true);
-    let answers = futures_util::future::join_all((0..50).map(|_| scene.get())).await;
+    let fixture = Fixture::new();
+    fixture.down(true);
+    let answers = futures_util::future::join_all((0..50).map(|_| fixture.get())).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(CollateralError::retry)));
-    assert_eq!(scene.fetches(), 1);
-    scene.down(false);
-    scene.get().await.unwrap();
-    assert_eq!(scene.fetches(), 2);
+    assert_eq!(fixture.fetches(), 1);
+    fixture.down(false);
+    fixture.get().await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn refreshed_in_the_background_before_it_expires() {
-    let scene = Scene::new();
-    let first = scene.get().await.unwrap();
-    scene.at(2 * DAY);
-    let fresh = scene.publish();
+    let fixture = Fixture::new();
+    let first = fixture.get().await.unwrap();
+    fixture.at(2 * DAY);
+    let fresh = fixture.publish();
     // The caller does not wait.
     for _ in 0..10 {
-        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &first));
+        assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &first));
     }
     a_while().await;
-    assert_eq!(scene.fetches(), 2);
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+    assert_eq!(fixture.fetches(), 2);
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
 }
 
 #[tokio::test(start_paused = true)]
 async fn served_to_its_end_when_the_source_is_down_and_not_beyond() {
-    let scene = Scene::new();
-    let first = scene.get().await.unwrap();
-    scene.down(true);
+    let fixture = Fixture::new();
+    let first = fixture.get().await.unwrap();
+    fixture.down(true);
     for days in 1..29 {
-        scene.at(days * DAY);
-        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &first), "day {days}");
+        fixture.at(days * DAY);
+        assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &first), "day {days}");
         a_while().await;
     }
     // Tried, but not at each request.
-    let tried = scene.fetches();
+    let tried = fixture.fetches();
     assert!((3..=60).contains(&tried), "{tried}");
     for _ in 0..100 {
-        scene.get().await.unwrap();
+        fixture.get().await.unwrap();
         a_while().await;
     }
-    assert_eq!(scene.fetches(), tried);
+    assert_eq!(fixture.fetches(), tried);
 
-    scene.at(COLLATERAL_LIFETIME + DAY);
-    let error = scene.get().await.unwrap_err();
+    fixture.at(COLLATERAL_LIFETIME + DAY);
+    let error = fixture.get().await.unwrap_err();
     assert_eq!(error.code(), "collateral-unreachable");
-    scene.down(false);
-    let fresh = scene.publish();
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+    fixture.down(false);
+    let fresh = fixture.publish();
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_falls_behind_does_not_replace_what_is_newer() {
-    let scene = Scene::new();
-    let old = scene.get().await.unwrap();
-    scene.at(2 * DAY);
-    let fresh = scene.publish();
-    scene.get().await.unwrap();
+    let fixture = Fixture::new();
+    let old = fixture.get().await.unwrap();
+    fixture.at(2 * DAY);
+    let fresh = fixture.publish();
+    fixture.get().await.unwrap();
     a_while().await;
     // Back to the old one, still valid.
-    scene.serve(&old);
-    scene.at(4 * DAY);
-    scene.get().await.unwrap();
+    fixture.serve(&old);
+    fixture.at(4 * DAY);
+    fixture.get().await.unwrap();
     a_while().await;
-    assert_eq!(scene.fetches(), 3);
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+    assert_eq!(fixture.fetches(), 3);
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_newer_issue_counts_even_if_it_ends_earlier() {
-    let scene = Scene::new();
-    scene.get().await.unwrap();
-    scene.at(2 * DAY);
-    let emergency = ending(&scene.publish(), NOW.plus(9 * DAY));
-    scene.serve(&emergency);
-    scene.get().await.unwrap();
+    let fixture = Fixture::new();
+    fixture.get().await.unwrap();
+    fixture.at(2 * DAY);
+    let emergency = ending(&fixture.publish(), NOW.plus(9 * DAY));
+    fixture.serve(&emergency);
+    fixture.get().await.unwrap();
     a_while().await;
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &emergency));
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &emergency));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_document_that_is_older_is_enough() {
-    let scene = Scene::new();
-    let old = scene.get().await.unwrap();
-    scene.at(2 * DAY);
-    let fresh = scene.publish();
-    scene.verify().await.unwrap();
+    let fixture = Fixture::new();
+    let old = fixture.get().await.unwrap();
+    fixture.at(2 * DAY);
+    let fresh = fixture.publish();
+    fixture.verify().await.unwrap();
     a_while().await;
-    scene.verify().await.unwrap();
+    fixture.verify().await.unwrap();
     // Newer TCB info, and the revocation list from before.
-    scene.at(4 * DAY);
-    let mixed = QuoteCollateralV3 { pck_crl: old.pck_crl.clone(), ..(*scene.publish()).clone() };
-    scene.serve(&Arc::new(mixed));
-    scene.verify().await.unwrap();
+    fixture.at(4 * DAY);
+    let mixed = QuoteCollateralV3 { pck_crl: old.pck_crl.clone(), ..(*fixture.publish()).clone() };
+    fixture.serve(&Arc::new(mixed));
+    fixture.verify().await.unwrap();
     a_while().await;
-    assert_eq!(scene.fetches(), 3);
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+    assert_eq!(fixture.fetches(), 3);
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_verification_refuses_gives_way_whatever_its_dates() {
-    let scene = Scene::new();
-    let genuine = scene.platform.collateral();
-    scene.at(2 * DAY);
-    scene.serve(&forged(&scene.publish()));
-    assert_eq!(scene.verify().await.unwrap_err().code(), "collateral-invalid");
+    let fixture = Fixture::new();
+    let genuine = fixture.platform.collateral();
+    fixture.at(2 * DAY);
+    fixture.serve(&forged(&fixture.publish()));
+    assert_eq!(fixture.verify().await.unwrap_err().code(), "collateral-invalid");
     // The source has recovered. It is not asked with each handshake...
-    scene.serve(&genuine);
-    assert_eq!(scene.verify().await.unwrap_err().code(), "collateral-invalid");
-    assert_eq!(scene.fetches(), 1);
+    fixture.serve(&genuine);
+    assert_eq!(fixture.verify().await.unwrap_err().code(), "collateral-invalid");
+    assert_eq!(fixture.fetches(), 1);
     // ... but soon.
-    scene.at(2 * DAY + MINUTE);
-    scene.verify().await.unwrap();
-    assert_eq!(scene.fetches(), 2);
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &genuine));
+    fixture.at(2 * DAY + MINUTE);
+    fixture.verify().await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &genuine));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_forgery_in_between_opens_no_way_back_behind_what_has_verified() {
     for down in [false, true] {
-        let scene = Scene::new();
-        let old = scene.platform.collateral();
-        scene.at(2 * DAY);
-        let fresh = scene.publish();
-        scene.verify().await.unwrap();
-        scene.at(4 * DAY);
-        scene.serve(&forged(&scene.publish()));
-        scene.verify().await.unwrap();
+        let fixture = Fixture::new();
+        let old = fixture.platform.collateral();
+        fixture.at(2 * DAY);
+        let fresh = fixture.publish();
+        fixture.verify().await.unwrap();
+        fixture.at(4 * DAY);
+        fixture.serve(&forged(&fixture.publish()));
+        fixture.verify().await.unwrap();
         a_while().await;
-        assert_eq!(scene.verify().await.unwrap_err().code(), "collateral-invalid");
+        assert_eq!(fixture.verify().await.unwrap_err().code(), "collateral-invalid");
         // Then the old one, genuine and still valid, or nothing.
-        scene.serve(&old);
-        scene.down(down);
-        scene.at(4 * DAY + MINUTE);
-        scene.verify().await.unwrap();
-        assert_eq!(scene.fetches(), 3);
-        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+        fixture.serve(&old);
+        fixture.down(down);
+        fixture.at(4 * DAY + MINUTE);
+        fixture.verify().await.unwrap();
+        assert_eq!(fixture.fetches(), 3);
+        assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn asked_for_by_hand_it_replaces_what_has_not_verified() {
     for verified in [false, true] {
-        let scene = Scene::new();
-        let old = scene.platform.collateral();
-        scene.at(2 * DAY);
-        let fresh = scene.publish();
-        scene.get().await.unwrap();
+        let fixture = Fixture::new();
+        let old = fixture.platform.collateral();
+        fixture.at(2 * DAY);
+        let fresh = fixture.publish();
+        fixture.get().await.unwrap();
         if verified {
-            scene.verify().await.unwrap();
+            fixture.verify().await.unwrap();
         }
-        scene.serve(&old);
-        scene.cached.refresh();
-        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+        fixture.serve(&old);
+        fixture.cached.refresh();
+        assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
         a_while().await;
-        assert_eq!(scene.fetches(), 2);
+        assert_eq!(fixture.fetches(), 2);
         let expected = if verified { &fresh } else { &old };
-        assert!(Arc::ptr_eq(&scene.get().await.unwrap(), expected), "{verified}");
+        assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), expected), "{verified}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn asked_for_by_hand_during_a_fetch_it_is_fetched_once_more() {
-    let scene = Scene::new();
-    scene.get().await.unwrap();
-    scene.at(2 * DAY);
-    scene.get().await.unwrap();
+    let fixture = Fixture::new();
+    fixture.get().await.unwrap();
+    fixture.at(2 * DAY);
+    fixture.get().await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
-    scene.cached.refresh();
+    fixture.cached.refresh();
     a_while().await;
-    assert_eq!(scene.fetches(), 2);
-    let fresh = scene.publish();
-    scene.get().await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
+    let fresh = fixture.publish();
+    fixture.get().await.unwrap();
     a_while().await;
-    assert_eq!(scene.fetches(), 3);
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+    assert_eq!(fixture.fetches(), 3);
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
 }
 
 #[tokio::test(start_paused = true)]
 async fn near_its_end_it_is_not_fetched_with_each_request() {
-    let scene = Scene::new();
-    scene.get().await.unwrap();
-    scene.at(25 * DAY);
+    let fixture = Fixture::new();
+    fixture.get().await.unwrap();
+    fixture.at(25 * DAY);
     for _ in 0..10 {
-        scene.get().await.unwrap();
+        fixture.get().await.unwrap();
         a_while().await;
     }
-    assert_eq!(scene.fetches(), 2);
-    scene.at(25 * DAY + 6 * MINUTE);
-    scene.get().await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
+    fixture.at(25 * DAY + 6 * MINUTE);
+    fixture.get().await.unwrap();
     a_while().await;
-    assert_eq!(scene.fetches(), 3);
+    assert_eq!(fixture.fetches(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fetch_goes_on_when_who_needed_it_has_gone() {
-    let scene = Scene::new();
-    scene.takes(Duration::from_secs(3));
-    tokio::time::timeout(Duration::from_secs(1), scene.get()).await.unwrap_err();
+    let fixture = Fixture::new();
+    fixture.takes(Duration::from_secs(3));
+    tokio::time::timeout(Duration::from_secs(1), fixture.get()).await.unwrap_err();
     // A caller that comes then waits for the rest of it.
     let began = tokio::time::Instant::now();
-    scene.get().await.unwrap();
+    fixture.get().await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(2500), "{:?}", began.elapsed());
-    scene.get().await.unwrap();
-    assert_eq!(scene.fetches(), 1);
+    fixture.get().await.unwrap();
+    assert_eq!(fixture.fetches(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_source_is_unreachable_before_a_handshake_ends_and_its_answer_is_kept() {
-    let scene = Scene::new();
-    scene.takes(Duration::from_secs(12));
+    let fixture = Fixture::new();
+    fixture.takes(Duration::from_secs(12));
     let began = tokio::time::Instant::now();
-    let error = scene.get().await.unwrap_err();
+    let error = fixture.get().await.unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!((error.code(), error.retry()), ("collateral-unreachable", true), "{error}");
     assert!(error.to_string().contains("no answer within 8 s"), "{error}");
     tokio::time::sleep(Duration::from_secs(5)).await;
-    scene.get().await.unwrap();
-    assert_eq!(scene.fetches(), 1);
+    fixture.get().await.unwrap();
+    assert_eq!(fixture.fetches(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fetch_that_panics_is_an_error_and_the_next_tries_anew() {
-    let scene = Scene::new();
-    scene.source.panics.store(true, Ordering::SeqCst);
-    let error = scene.get().await.unwrap_err();
+    let fixture = Fixture::new();
+    fixture.source.panics.store(true, Ordering::SeqCst);
+    let error = fixture.get().await.unwrap_err();
     assert_eq!(error.code(), "collateral-unreachable", "{error}");
-    scene.source.panics.store(false, Ordering::SeqCst);
-    scene.get().await.unwrap();
-    assert_eq!(scene.fetches(), 2);
+    fixture.source.panics.store(false, Ordering::SeqCst);
+    fixture.get().await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn expired_collateral_is_handed_on_for_the_verifier_to_name_and_not_kept() {
-    let scene = Scene::new();
-    scene.at(COLLATERAL_LIFETIME + DAY);
-    let expired = scene.get().await.unwrap();
-    let fresh = scene.publish();
+    let fixture = Fixture::new();
+    fixture.at(COLLATERAL_LIFETIME + DAY);
+    let expired = fixture.get().await.unwrap();
+    let fresh = fixture.publish();
     assert!(!Arc::ptr_eq(&expired, &fresh));
-    assert!(Arc::ptr_eq(&scene.get().await.unwrap(), &fresh));
+    assert!(Arc::ptr_eq(&fixture.get().await.unwrap(), &fresh));
 }
 
 #[tokio::test(start_paused = true)]
 async fn families_are_kept_apart_and_not_without_limit() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for number in 0..1000u32 {
         let [a, b, c, d] = number.to_be_bytes();
-        let request = DcapRequest { fmspc: Fmspc([a, b, c, d, 0, 0]), ..scene.request() };
-        scene.cached.collateral(&request.into()).await.unwrap();
+        let request = DcapRequest { fmspc: Fmspc([a, b, c, d, 0, 0]), ..fixture.request() };
+        fixture.cached.collateral(&request.into()).await.unwrap();
     }
-    assert_eq!(scene.fetches(), 1000);
+    assert_eq!(fixture.fetches(), 1000);
     for ca in [PckCa::Processor, PckCa::Platform] {
         for tee in [TeeKind::Sgx, TeeKind::Tdx] {
-            let request = DcapRequest { tee, ca, ..scene.request() };
-            scene.cached.collateral(&request.into()).await.unwrap();
+            let request = DcapRequest { tee, ca, ..fixture.request() };
+            fixture.cached.collateral(&request.into()).await.unwrap();
         }
     }
-    assert_eq!(scene.fetches(), 1004);
+    assert_eq!(fixture.fetches(), 1004);
 }
 
 #[tokio::test(start_paused = true)]
 async fn strangers_cause_no_fetch() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let verifier = Verifier::new(
-        vec![scene.platform.trust_root().unwrap()],
-        Arc::new(scene.source.clone()),
-        scene.clock.clone(),
+        vec![fixture.platform.trust_root().unwrap()],
+        Arc::new(fixture.source.clone()),
+        fixture.clock.clone(),
     );
     // Another platform's quote, with the trusted root's certificate put in: the
     // root's certificate is public, its signature is not to be had.
-    let stranger = Platform::builder().clock(scene.clock.clone()).ephemeral().unwrap();
+    let stranger = Platform::builder().clock(fixture.clock.clone()).ephemeral().unwrap();
     let quote = |platform: &Arc<Platform>| {
         let attester = SimAttester::new(Arc::clone(platform), WorkloadIdentity([1; 32]));
         async move { attester.evidence(ReportData([2; 64])).await.unwrap().bytes }
     };
-    let (genuine, forged) = (quote(&scene.platform).await, quote(&stranger).await);
+    let (genuine, forged) = (quote(&fixture.platform).await, quote(&stranger).await);
     let chain = |quote: &[u8]| {
         let structures = parse_dcap(quote).unwrap().structures;
         structures.into_iter().find(|(what, _)| *what == "PCK chain").unwrap().1
@@ -465,7 +465,7 @@ async fn strangers_cause_no_fetch() {
         assert_eq!(error.code(), "evidence-invalid", "{error}");
         assert!(error.to_string().contains("not signed by"), "{error}");
     }
-    assert_eq!(scene.fetches(), 0);
+    assert_eq!(fixture.fetches(), 0);
     verifier.verify(&Evidence::dcap_quote(genuine)).await.unwrap();
-    assert_eq!(scene.fetches(), 1);
+    assert_eq!(fixture.fetches(), 1);
 }

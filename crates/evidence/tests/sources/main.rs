@@ -4,5 +4,5 @@
 
 mod cache;
 mod directory;
+mod fixture;
 mod pccs;
-mod server;

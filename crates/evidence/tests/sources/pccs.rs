@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{Reply, Server};
+use crate::fixture::{Reply, Server};
 
 const CHAIN: &str = "-----BEGIN%20CERTIFICATE-----%0A";
 const TCB: &[u8] = br#"{"tcbInfo":{"id":"SGX"},"signature":"00ff"}"#;

@@ -25,7 +25,7 @@ const REMEMBERED: usize = 65_536;
 /// Facts that are known from elsewhere, above all from an attested session with the
 /// broker. Without any of them, a file is only compared with itself.
 #[derive(Clone, Debug, Default)]
-pub struct Expected {
+pub struct ExpectedLog {
     pub genesis: Option<GenesisDigest>,
     /// The key that signs its checkpoints.
     pub checkpoint_key: Option<CheckpointPublicKey>,
@@ -37,7 +37,7 @@ pub struct Expected {
 
 /// What a whole export proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedLog {
     /// Whose log it says it is.
     pub genesis: GenesisDigest,
     /// Who signed its checkpoints.
@@ -218,7 +218,7 @@ impl VerifyError {
 }
 
 /// Verifies an export from its first byte to its last, in constant memory.
-pub fn verify(mut input: impl BufRead, expected: &Expected) -> Result<Verified, VerifyError> {
+pub fn verify(mut input: impl BufRead, expected: &ExpectedLog) -> Result<VerifiedLog, VerifyError> {
     let header = match line(&mut input)? {
         Some((text, _)) => Header::parse(&text).map_err(|reason| VerifyError::Header { reason })?,
         None => return Err(VerifyError::Header { reason: "the file is empty".to_owned() }),
@@ -272,7 +272,7 @@ fn stands_later(input: &mut impl BufRead, number: u64) -> Result<bool, VerifyErr
 
 struct Chain<'a> {
     header: Header,
-    expected: &'a Expected,
+    expected: &'a ExpectedLog,
     /// The number of the next record.
     next: u64,
     /// The hash of the record before; `None` before the first in the file.
@@ -283,7 +283,7 @@ struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    fn begin(header: Header, expected: &'a Expected) -> Result<Self, VerifyError> {
+    fn begin(header: Header, expected: &'a ExpectedLog) -> Result<Self, VerifyError> {
         let first = header.first;
         if let Some(expected) = expected.genesis.filter(|expected| *expected != header.genesis) {
             let found = header.genesis.to_string();
@@ -381,7 +381,7 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    fn end(self) -> Result<Verified, VerifyError> {
+    fn end(self) -> Result<VerifiedLog, VerifyError> {
         let Header { genesis, checkpoint_key, first, checkpoint } = self.header;
         let size = checkpoint.size;
         if self.next <= size {
@@ -393,7 +393,7 @@ impl<'a> Chain<'a> {
         if let Some((head, _)) = self.expected.head.filter(|(head, _)| *head > size) {
             return Err(VerifyError::Truncated { number: size + 1, size: head });
         }
-        Ok(Verified { genesis, checkpoint_key, first, size, hash, checkpoints: self.checkpoints + 1 })
+        Ok(VerifiedLog { genesis, checkpoint_key, first, size, hash, checkpoints: self.checkpoints + 1 })
     }
 }
 

@@ -1,11 +1,9 @@
-use std::collections::BTreeSet;
-
-use adytum_evidence::{
-    claims::{Measured, Platform, TcbStatus},
-    measurement::{MrEnclave, MrSigner, ReportData, RootKeyId},
-    trust::Vendor,
+use adytum_evidence::{measurement::RootKeyId, trust::Vendor};
+use adytum_testkit::{
+    claims as claims_of,
+    manifest::{Manifest, enclave_policy},
+    owners::owner,
 };
-use adytum_signing::OwnerSigningKey;
 use zeroize::Zeroizing;
 
 use super::*;
@@ -17,43 +15,22 @@ use crate::{
 };
 
 fn claims(mr_enclave: u8) -> Claims {
-    Claims {
-        announced: None,
-        vendor: Vendor::Intel,
-        root_key_id: adytum_evidence::verifier::TrustRoot::intel().root_key_id(),
-        debug: false,
-        tcb_status: Some(TcbStatus::UpToDate),
-        advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
-        report_data: ReportData([0; 64]),
-        measured: Measured::Sgx {
-            mr_enclave: MrEnclave([mr_enclave; 32]),
-            mr_signer: MrSigner([0xbb; 32]),
-            isv_prod_id: 0,
-            isv_svn: 0,
-            config_svn: 0,
-            enclave: Default::default(),
-        },
-    }
+    claims_of::of(claims_of::enclave([mr_enclave; 32], [0xbb; 32]))
 }
 
-fn admitted(body: &str) -> Admitted {
-    let owner = OwnerSigningKey::generate().unwrap();
-    let genesis = Genesis::found([owner.public_key()], 1).unwrap();
-    let text = format!(
-        "format = \"adytum manifest v1\"\ngenesis = \"{}\"\nversion = 7\n\n[trust]\nvendors = [\"intel\"]\n\n{body}",
-        genesis.digest()
-    );
+fn admitted(body: &str) -> AdmittedManifest {
+    let owner = owner();
+    let genesis = Genesis::create([owner.public_key()], 1).unwrap();
+    let text = Manifest::intel(genesis.digest(), 7).table(body).text();
     let mut signed = SignedManifest::unsigned(text);
     signed.sign(&owner).unwrap();
-    admit(&genesis, genesis.founders(), 0, signed).unwrap()
+    admit(&genesis, genesis.first_owners(), 0, signed).unwrap()
 }
 
 fn workload(name: &str, mr_enclave: u8, models: &str) -> String {
     format!(
-        "[[workload]]\nname = \"{name}\"\nmodels = [{models}]\n[workload.policy]\nvendors = [\"intel\"]\n\
-         tee = [\"sgx\"]\nmr_enclave = [\"{}\"]\n\n",
-        hex::encode([mr_enclave; 32])
+        "[[workload]]\nname = \"{name}\"\nmodels = [{models}]\n[workload.policy]\n{}\n",
+        enclave_policy(mr_enclave)
     )
 }
 
@@ -61,7 +38,7 @@ fn secret(name: &str, workloads: &str) -> String {
     format!("[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [{workloads}]\n\n")
 }
 
-fn two_workloads() -> Admitted {
+fn two_workloads() -> AdmittedManifest {
     let model = format!("[[model]]\nname = \"resnet\"\ndigests = [\"{}\"]\n", "cd".repeat(32));
     admitted(
         &[
@@ -93,7 +70,7 @@ fn names(names: &[&str]) -> Vec<SecretName> {
 }
 
 fn ask<'a>(
-    admitted: &'a Admitted,
+    admitted: &'a AdmittedManifest,
     held: &'a BTreeMap<SecretName, StoredSecret>,
     claims: &Claims,
     asked: &[&str],

@@ -179,15 +179,7 @@ impl ManifestError {
             Self::OtherGenesis { .. } => "manifest-other-genesis",
             Self::Older { .. } => "manifest-older",
             Self::Replayed { .. } => "manifest-replayed",
-            Self::Signatures { source, .. } => match source {
-                ApprovalError::Unsigned { .. } => "manifest-unsigned",
-                ApprovalError::TooMany { .. } => "manifest-signature-too-many",
-                ApprovalError::Malformed(_) => "manifest-signature-malformed",
-                ApprovalError::Stranger { .. } => "manifest-signed-by-stranger",
-                ApprovalError::SameOwnerTwice { .. } => "manifest-signed-by-same-owner-twice",
-                ApprovalError::Invalid { .. } => "manifest-signature-invalid",
-                ApprovalError::BelowThreshold { .. } => "signatures-below-threshold",
-            },
+            Self::Signatures { source, .. } => source.code(),
         }
     }
 }

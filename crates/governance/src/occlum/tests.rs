@@ -1,8 +1,8 @@
 use adytum_evidence::{
-    claims::{Measured, Platform, TcbStatus},
-    measurement::{MrEnclave, MrSigner, ReportData, RootKeyId},
-    trust::Vendor,
+    claims::{Measured, TcbStatus},
+    measurement::{MrEnclave, MrSigner, RootKeyId},
 };
+use adytum_testkit::claims as claims_of;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -45,24 +45,14 @@ fn name(text: &str) -> WorkloadName {
 }
 
 fn claims() -> Claims {
-    Claims {
-        announced: None,
-        vendor: Vendor::Intel,
-        root_key_id: TrustRoot::intel().root_key_id(),
-        debug: false,
-        tcb_status: Some(TcbStatus::UpToDate),
-        advisory_ids: BTreeSet::new(),
-        platform: Platform { id: "00".into(), fmspc: None, sgx: None },
-        report_data: ReportData([0; 64]),
-        measured: Measured::Sgx {
-            mr_enclave: MrEnclave([0xaa; 32]),
-            mr_signer: MrSigner([0xbb; 32]),
-            isv_prod_id: 1,
-            isv_svn: 2,
-            config_svn: 3,
-            enclave: Default::default(),
-        },
-    }
+    claims_of::of(Measured::Sgx {
+        mr_enclave: MrEnclave([0xaa; 32]),
+        mr_signer: MrSigner([0xbb; 32]),
+        isv_prod_id: 1,
+        isv_svn: 2,
+        config_svn: 3,
+        enclave: Default::default(),
+    })
 }
 
 #[test]

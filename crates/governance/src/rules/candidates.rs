@@ -83,14 +83,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use adytum_evidence::{
-        claims::{Platform, SnpGuestClaims, TcbStatus},
-        measurement::{
-            HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpPlatformInfo,
-            TdxMeasurement, WorkloadIdentity,
-        },
-        snp::SnpTcb,
+        measurement::{MrEnclave, MrSigner, SnpMeasurement, TdxMeasurement, WorkloadIdentity},
         trust::Vendor,
     };
+    use adytum_testkit::claims::{self as claims_of, SNP_TCB};
     use proptest::prelude::*;
 
     use super::*;
@@ -107,13 +103,6 @@ mod tests {
     fn tees() -> impl Strategy<Value = BTreeSet<TeeKind>> {
         proptest::sample::subsequence(vec![TeeKind::Sgx, TeeKind::Tdx, TeeKind::Snp], 0..=3)
             .prop_map(|kinds| kinds.into_iter().collect())
-    }
-
-    const TCB: SnpTcb = SnpTcb { fmc: None, bootloader: 3, tee: 0, snp: 8, microcode: 115 };
-
-    /// On a platform that was checked for aliases.
-    fn checked_for_aliases() -> SnpGuestClaims {
-        SnpGuestClaims { platform: SnpPlatformInfo::read(1 << 5), ..SnpGuestClaims::default() }
     }
 
     /// Also policies that would not parse.
@@ -140,7 +129,7 @@ mod tests {
                         allow_any_program,
                         allow_any_acpi: true,
                         allow_any_kernel: true,
-                        minimum_snp_tcb: Some(TCB),
+                        minimum_snp_tcb: Some(SNP_TCB),
                         ..Policy::for_identity(vendor, TeeKind::Sgx, WorkloadIdentity([0; 32]))
                     }
                 },
@@ -149,42 +138,13 @@ mod tests {
 
     fn claims() -> impl Strategy<Value = Claims> {
         (0u8..3, byte(), byte()).prop_map(|(kind, code, other)| {
-            let mut mr_config_id = [0; 48];
-            mr_config_id[..32].copy_from_slice(&[other; 32]);
+            let identity = WorkloadIdentity([other; 32]);
             let measured = match kind {
-                0 => Measured::Sgx {
-                    mr_enclave: MrEnclave([code; 32]),
-                    mr_signer: MrSigner([other; 32]),
-                    isv_prod_id: 0,
-                    isv_svn: 0,
-                    config_svn: 0,
-                    enclave: Default::default(),
-                },
-                1 => Measured::Tdx {
-                    mr_td: TdxMeasurement([code; 48]),
-                    rtmr: [TdxMeasurement([0; 48]); 4],
-                    td: Default::default(),
-                    mr_config_id: TdxMeasurement(mr_config_id),
-                },
-                _ => Measured::Snp {
-                    measurement: SnpMeasurement([code; 48]),
-                    host_data: HostData([other; 32]),
-                    vmpl: 0,
-                    tcb: TCB,
-                    guest: checked_for_aliases(),
-                },
+                0 => claims_of::enclave([code; 32], [other; 32]),
+                1 => claims_of::tdx_guest([code; 48], identity),
+                _ => claims_of::snp_guest([code; 48], identity),
             };
-            Claims {
-                announced: None,
-                vendor: Vendor::Intel,
-                root_key_id: RootKeyId([0; 48]),
-                debug: false,
-                tcb_status: Some(TcbStatus::UpToDate),
-                advisory_ids: BTreeSet::new(),
-                platform: Platform { id: "00".into(), fmspc: None, sgx: None },
-                report_data: ReportData([0; 64]),
-                measured,
-            }
+            Claims { vendor: Vendor::Intel, ..claims_of::of(measured) }
         })
     }
 

@@ -429,5 +429,4 @@ fn reduce(
 }
 
 #[cfg(test)]
-#[path = "fold_tests.rs"]
 mod tests;

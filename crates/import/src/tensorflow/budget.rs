@@ -109,5 +109,4 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-#[path = "budget_tests.rs"]
 mod tests;

@@ -142,5 +142,4 @@ impl<'b> Reader<'b> {
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
 pub(crate) mod tests;

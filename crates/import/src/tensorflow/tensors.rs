@@ -90,5 +90,4 @@ fn repeated<T, U: Clone>(values: &[T], total: usize, convert: impl Fn(&T) -> U, 
 }
 
 #[cfg(test)]
-#[path = "tensors_tests.rs"]
 mod tests;

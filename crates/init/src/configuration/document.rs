@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner, PinnedBroker,
-    PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
+    PinnedOnnxRuntime, PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
     bundle::{self, BundleTable},
     error::invalid,
 };
@@ -30,6 +30,7 @@ struct Document {
     environment: EnvironmentRules,
     #[serde(default, rename = "library")]
     libraries: Vec<LibraryTable>,
+    onnxruntime: Option<PinnedOnnxRuntime>,
     broker: BrokerTable,
     #[serde(default, rename = "secret")]
     secrets: Vec<SecretTable>,
@@ -116,6 +117,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         arguments,
         environment: checked(document.environment)?,
         libraries: libraries(document.libraries)?,
+        onnxruntime: document.onnxruntime,
         broker: broker(
             document.broker.genesis,
             vec![document.broker.policy],

@@ -26,7 +26,8 @@ use adytum_governance::genesis::GenesisDigest;
 use serde::Deserialize;
 
 use super::{
-    AbsolutePath, ConfigurationError, MeasuredConfiguration, Owner, SecretDestination, SecretRule,
+    AbsolutePath, ConfigurationError, MeasuredConfiguration, Owner, PinnedOnnxRuntime, SecretDestination,
+    SecretRule,
     bundle::{self, BundleTable},
     document::{self, LibraryTable, ProgramTable, StorageTable},
 };
@@ -108,6 +109,7 @@ struct Addition {
     environment: EnvironmentRules,
     #[serde(default, rename = "library")]
     libraries: Vec<LibraryTable>,
+    onnxruntime: Option<PinnedOnnxRuntime>,
     #[serde(default)]
     storage: StorageTable,
     #[serde(default, rename = "bundle")]
@@ -151,6 +153,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         arguments,
         environment: document::checked(addition.environment)?,
         libraries: document::libraries(addition.libraries)?,
+        onnxruntime: addition.onnxruntime,
         broker: document::broker(
             genesis,
             policies,

@@ -2,21 +2,7 @@ use adytum_evidence::trust::Vendor;
 use proptest::prelude::*;
 
 use super::*;
-
-const GENESIS: &str = "1111111111111111111111111111111111111111111111111111111111111111";
-const DIGEST: &str = "2222222222222222222222222222222222222222222222222222222222222222";
-
-fn minimal() -> String {
-    format!(
-        "format = \"adytum workload v1\"\n[broker]\ngenesis = \"{GENESIS}\"\n[broker.policy]\n\
-         vendors = [\"intel\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{DIGEST}\"]\n"
-    )
-}
-
-pub(crate) fn with_secrets(names: &[&str]) -> MeasuredConfiguration {
-    let secrets: String = names.iter().map(|name| format!("[[secret]]\nname = \"{name}\"\n")).collect();
-    MeasuredConfiguration::parse(&format!("{}{secrets}", minimal())).unwrap()
-}
+use crate::fixture::{DIGEST, GENESIS, minimal, with_secrets};
 
 fn full() -> String {
     format!(

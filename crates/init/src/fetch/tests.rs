@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use adytum_evidence::clock::{FixedClock, UnixSeconds};
 
 use super::*;
-use crate::configuration::tests::with_secrets;
+use crate::fixture::with_secrets;
 
 /// Fails `failures` times, then answers.
 struct Script<F> {

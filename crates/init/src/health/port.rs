@@ -5,8 +5,9 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    io,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -58,6 +59,22 @@ impl HealthPortError {
     }
 }
 
+/// A page that the port shows next to the probes' own, such as metrics. Whoever can reach
+/// the port can read it.
+#[derive(Clone)]
+pub struct Page {
+    /// Its path, such as `/metrics`.
+    pub path: String,
+    /// Its text, as Prometheus reads it.
+    pub text: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl fmt::Debug for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 /// An open port for probes; it closes when this is dropped.
 #[derive(Debug)]
 pub struct HealthPort {
@@ -69,19 +86,32 @@ impl HealthPort {
     /// Opens the port on all interfaces and answers on it from a task of this
     /// runtime. No port for 0.
     pub async fn open(port: u16, health: Health) -> Result<Option<Self>, HealthPortError> {
+        Self::open_with(port, health, None).await
+    }
+
+    /// As [`Self::open`], with a page.
+    pub async fn open_with(
+        port: u16,
+        health: Health,
+        page: Option<Page>,
+    ) -> Result<Option<Self>, HealthPortError> {
         if port == 0 {
             return Ok(None);
         }
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
             .await
             .map_err(|source| HealthPortError { port, source })?;
-        Self::on(listener, health).map(Some).map_err(|source| HealthPortError { port, source })
+        Self::on_with(listener, health, page).map(Some).map_err(|source| HealthPortError { port, source })
     }
 
     /// Answers on a listener that is there already.
     pub fn on(listener: TcpListener, health: Health) -> io::Result<Self> {
+        Self::on_with(listener, health, None)
+    }
+
+    fn on_with(listener: TcpListener, health: Health, page: Option<Page>) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { address, task: tokio::spawn(accept(listener, health)) })
+        Ok(Self { address, task: tokio::spawn(accept(listener, health, page)) })
     }
 
     /// Where it listens.
@@ -96,7 +126,7 @@ impl Drop for HealthPort {
     }
 }
 
-async fn accept(listener: TcpListener, health: Health) {
+async fn accept(listener: TcpListener, health: Health, page: Option<Page>) {
     let mut answering: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
     loop {
         match listener.accept().await {
@@ -107,7 +137,7 @@ async fn accept(listener: TcpListener, health: Health) {
                     oldest.abort();
                 }
                 // A slow peer is cut off; there is nobody to inform.
-                let answer = timeout(CONNECTION_LIMIT, answer_one(stream, health.clone()));
+                let answer = timeout(CONNECTION_LIMIT, answer_one(stream, health.clone(), page.clone()));
                 answering.push_back(tokio::spawn(answer).abort_handle());
                 // So that in a burst each begins before it is the oldest.
                 tokio::task::yield_now().await;
@@ -120,9 +150,9 @@ async fn accept(listener: TcpListener, health: Health) {
     }
 }
 
-async fn answer_one(stream: TcpStream, health: Health) {
+async fn answer_one(stream: TcpStream, health: Health, page: Option<Page>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), health.readiness());
+        let answer = answer(request.method(), request.uri().path(), health.readiness(), page.as_ref());
         async { Ok::<_, Infallible>(answer) }
     });
     let served = http1::Builder::new()
@@ -137,15 +167,20 @@ async fn answer_one(stream: TcpStream, health: Health) {
     }
 }
 
-fn answer(method: &Method, path: &str, readiness: Readiness) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, readiness: Readiness, page: Option<&Page>) -> Response<Full<Bytes>> {
+    let page = page.filter(|page| page.path == path);
+    let is_there = matches!(path, "/healthz" | "/readyz") || page.is_some();
     let (status, text) = match (path, readiness) {
-        ("/healthz" | "/readyz", _) if method != Method::GET && method != Method::HEAD => {
+        _ if is_there && method != Method::GET && method != Method::HEAD => {
             (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned())
         }
         ("/healthz", _) => (StatusCode::OK, "alive\n".to_owned()),
         ("/readyz", Readiness::Ready) => (StatusCode::OK, "ready\n".to_owned()),
         ("/readyz", other) => (StatusCode::SERVICE_UNAVAILABLE, format!("{other}\n")),
-        _ => (StatusCode::NOT_FOUND, "there are /healthz and /readyz\n".to_owned()),
+        _ => match page {
+            Some(page) => (StatusCode::OK, (page.text)()),
+            None => (StatusCode::NOT_FOUND, "there are /healthz and /readyz\n".to_owned()),
+        },
     };
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
@@ -211,6 +246,18 @@ mod tests {
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         assert!(!answer.starts_with(b"HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn a_page_is_shown_as_it_is_now() {
+        let page = Page { path: "/metrics".to_owned(), text: Arc::new(|| "runs 1\n".to_owned()) };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = HealthPort::on_with(listener, Health::default(), Some(page)).unwrap();
+        assert!(get(&port, "/metrics").await.ends_with("\r\n\r\nruns 1\n"));
+        assert!(get(&port, "/healthz").await.starts_with("HTTP/1.1 200 "));
+        assert!(get(&port, "/metric").await.starts_with("HTTP/1.1 404 "));
+        let posted = exchange(&port, "POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+        assert!(posted.starts_with("HTTP/1.1 405 "), "{posted}");
     }
 
     #[tokio::test]

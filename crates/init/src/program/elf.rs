@@ -5,8 +5,8 @@ use std::{fs::File, os::unix::fs::FileExt};
 use object::{
     Endianness,
     elf::{
-        DT_AUDIT, DT_DEPAUDIT, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRSZ, DT_STRTAB, Dyn64, ET_DYN,
-        ET_EXEC, FileHeader64, PT_LOAD, ProgramHeader64,
+        DT_AUDIT, DT_AUXILIARY, DT_DEPAUDIT, DT_FILTER, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH, DT_STRSZ,
+        DT_STRTAB, Dyn64, ET_DYN, ET_EXEC, FileHeader64, PT_LOAD, ProgramHeader64,
     },
     read::{
         ReadCache, ReadRef, StringTable,
@@ -29,6 +29,8 @@ pub(super) struct Loading {
     pub(super) search_paths: Vec<String>,
     /// It names auditing libraries, which the loader would run first.
     pub(super) audit: bool,
+    /// It names libraries that answer in its place.
+    pub(super) filter: bool,
 }
 
 impl Loading {
@@ -97,6 +99,7 @@ impl Loading {
                 DT_NEEDED => self.needed.push(text()?),
                 DT_RPATH | DT_RUNPATH => self.search_paths.push(text()?),
                 DT_AUDIT | DT_DEPAUDIT => self.audit = true,
+                DT_FILTER | DT_AUXILIARY => self.filter = true,
                 _ => {}
             }
         }

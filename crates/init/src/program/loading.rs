@@ -67,15 +67,19 @@ pub(super) fn check(
     }
 }
 
-fn not_pinned(path: &Path, library: &str) -> ProgramError {
+pub(super) fn not_pinned(path: &Path, library: &str) -> ProgramError {
     ProgramError::Library { path: path.to_owned(), library: library.to_owned() }
 }
 
-fn read(path: &Path, file: &File) -> Result<Loading, ProgramError> {
+pub(super) fn read(path: &Path, file: &File) -> Result<Loading, ProgramError> {
     let format = |reason: String| ProgramError::Format { path: path.to_owned(), reason };
     let loading = Loading::read(file).map_err(format)?;
     if loading.audit {
         return Err(format("it names auditing libraries (DT_AUDIT), which would run before it".to_owned()));
+    }
+    if loading.filter {
+        let reason = "it names libraries that answer in its place (DT_FILTER, DT_AUXILIARY)";
+        return Err(format(reason.to_owned()));
     }
     Ok(loading)
 }
@@ -110,7 +114,7 @@ fn check_names(
     Ok(())
 }
 
-fn is_named(pinned: &AbsolutePath, name: &str) -> bool {
+pub(super) fn is_named(pinned: &AbsolutePath, name: &str) -> bool {
     if name.contains('/') {
         pinned.as_str() == name
     } else {

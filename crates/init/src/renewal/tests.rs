@@ -15,7 +15,10 @@ use async_trait::async_trait;
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::*;
-use crate::{certificate::tests::Authority, configuration::tests::with_secrets, fetch::Jitter};
+use crate::{
+    fetch::Jitter,
+    fixture::{Authority, with_secrets},
+};
 
 const LEASE: u64 = 600;
 const GRACE: u64 = 60;
@@ -52,7 +55,7 @@ enum Mood {
     SaysNoLease,
 }
 
-struct World {
+struct Fixture {
     mood: Mood,
     lease: u64,
     secrets: BTreeMap<&'static str, (wire::SecretKind, Vec<u8>, u64)>,
@@ -61,8 +64,8 @@ struct World {
 }
 
 #[derive(Clone)]
-struct FakeBroker {
-    world: Arc<Mutex<World>>,
+struct ScriptedBroker {
+    fixture: Arc<Mutex<Fixture>>,
     authority: Arc<Authority>,
     clock: Arc<FixedClock>,
     start: Instant,
@@ -70,16 +73,16 @@ struct FakeBroker {
 
 struct Unlocked {
     released: Released,
-    renewal: Renewal<FakeBroker>,
+    renewal: Renewal<ScriptedBroker>,
 }
 
-impl FakeBroker {
+impl ScriptedBroker {
     fn new(secrets: &[(&'static str, wire::SecretKind)]) -> Self {
         let secret = |(name, kind): &(&'static str, wire::SecretKind)| (*name, (*kind, b"first".to_vec(), 1));
         let secrets = secrets.iter().map(secret).collect();
-        let world = World { mood: Mood::Grants, lease: LEASE, secrets, requests: Vec::new() };
+        let fixture = Fixture { mood: Mood::Grants, lease: LEASE, secrets, requests: Vec::new() };
         Self {
-            world: Arc::new(Mutex::new(world)),
+            fixture: Arc::new(Mutex::new(fixture)),
             authority: Arc::new(Authority::new()),
             clock: Arc::new(FixedClock::new(UnixSeconds(1_000_000))),
             start: Instant::now(),
@@ -91,19 +94,19 @@ impl FakeBroker {
     }
 
     fn set(&self, mood: Mood) {
-        self.world.lock().unwrap().mood = mood;
+        self.fixture.lock().unwrap().mood = mood;
     }
 
     fn rotate(&self, name: &str) {
-        let mut world = self.world.lock().unwrap();
-        let (_, value, version) = world.secrets.get_mut(name).unwrap();
+        let mut fixture = self.fixture.lock().unwrap();
+        let (_, value, version) = fixture.secrets.get_mut(name).unwrap();
         *version += 1;
         *value = format!("value {version}").into_bytes();
     }
 
     /// The seconds at which there were requests, those for certificates marked.
     fn requests(&self) -> Vec<(u64, bool)> {
-        self.world.lock().unwrap().requests.iter().map(|(at, key)| (*at, key.is_some())).collect()
+        self.fixture.lock().unwrap().requests.iter().map(|(at, key)| (*at, key.is_some())).collect()
     }
 
     async fn unlock(&self, names: &[&str]) -> Unlocked {
@@ -115,9 +118,9 @@ impl FakeBroker {
     }
 
     fn answer(&self, names: &[&SecretName], request: Option<&[u8]>) -> GetSecretsResponse {
-        let world = self.world.lock().unwrap();
+        let fixture = self.fixture.lock().unwrap();
         let secret = |name: &&SecretName| {
-            let (kind, value, version) = &world.secrets[name.as_str()];
+            let (kind, value, version) = &fixture.secrets[name.as_str()];
             let is_certificate =
                 matches!(kind, wire::SecretKind::TlsCertificate | wire::SecretKind::SslConfig);
             let now = self.clock.now().0;
@@ -136,7 +139,7 @@ impl FakeBroker {
                 ..Default::default()
             }
         };
-        let lease = if world.mood == Mood::SaysNoLease { 0 } else { world.lease };
+        let lease = if fixture.mood == Mood::SaysNoLease { 0 } else { fixture.lease };
         GetSecretsResponse {
             secrets: names.iter().map(secret).collect(),
             manifest_version: 1,
@@ -148,7 +151,7 @@ impl FakeBroker {
 }
 
 #[async_trait]
-impl Broker for FakeBroker {
+impl Broker for ScriptedBroker {
     async fn secrets(
         &self,
         names: &[&SecretName],
@@ -156,10 +159,10 @@ impl Broker for FakeBroker {
     ) -> Result<GetSecretsResponse, AttemptError> {
         self.clock.set(UnixSeconds(1_000_000 + self.seconds()));
         let mood = {
-            let mut world = self.world.lock().unwrap();
+            let mut fixture = self.fixture.lock().unwrap();
             let at = self.seconds();
-            world.requests.push((at, request.clone()));
-            world.mood
+            fixture.requests.push((at, request.clone()));
+            fixture.mood
         };
         let peer = || "broker:1".to_owned();
         let refused = |refusal| Err(AttemptError::Refused { peer: peer(), refusal });
@@ -197,7 +200,11 @@ impl Broker for FakeBroker {
 type Applied = Arc<Mutex<Vec<(u64, Vec<(String, u64)>)>>>;
 
 /// Renews in a task; gives how it ended, and at which second.
-fn keep(broker: &FakeBroker, renewal: Renewal<FakeBroker>, applied: &Applied) -> JoinHandle<(LeaseEnd, u64)> {
+fn keep(
+    broker: &ScriptedBroker,
+    renewal: Renewal<ScriptedBroker>,
+    applied: &Applied,
+) -> JoinHandle<(LeaseEnd, u64)> {
     let (broker, applied) = (broker.clone(), Arc::clone(applied));
     tokio::spawn(async move {
         let end = renewal
@@ -216,13 +223,15 @@ fn changes(applied: &Applied) -> Vec<(u64, Vec<(String, u64)>)> {
     applied.lock().unwrap().iter().filter(|(_, secrets)| !secrets.is_empty()).cloned().collect()
 }
 
-async fn until(broker: &FakeBroker, second: u64) {
+async fn until(broker: &ScriptedBroker, second: u64) {
     sleep(Duration::from_secs(second - broker.seconds())).await;
 }
 
-async fn opaque() -> (FakeBroker, JoinHandle<(LeaseEnd, u64)>, Applied) {
-    let broker =
-        FakeBroker::new(&[("model_key", wire::SecretKind::Opaque), ("ssl_config", wire::SecretKind::Random)]);
+async fn opaque() -> (ScriptedBroker, JoinHandle<(LeaseEnd, u64)>, Applied) {
+    let broker = ScriptedBroker::new(&[
+        ("model_key", wire::SecretKind::Opaque),
+        ("ssl_config", wire::SecretKind::Random),
+    ]);
     let unlocked = broker.unlock(&["model_key", "ssl_config"]).await;
     assert_eq!(unlocked.released.secrets.len(), 2);
     let applied = Applied::default();
@@ -308,7 +317,7 @@ async fn a_refusal_after_an_outage_ends_it_at_once_too() {
 
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_put_in_place_comes_again() {
-    let broker = FakeBroker::new(&[("model_key", wire::SecretKind::Opaque)]);
+    let broker = ScriptedBroker::new(&[("model_key", wire::SecretKind::Opaque)]);
     let unlocked = broker.unlock(&["model_key"]).await;
     broker.rotate("model_key");
     let (seen, watched) = (Applied::default(), broker.clone());
@@ -328,7 +337,7 @@ async fn what_could_not_be_put_in_place_comes_again() {
 #[tokio::test(start_paused = true)]
 async fn a_shorter_lease_is_kept_from_the_answer_on() {
     let (broker, kept, _) = opaque().await;
-    broker.world.lock().unwrap().lease = 30;
+    broker.fixture.lock().unwrap().lease = 30;
     until(&broker, THIRD + 1).await;
     broker.set(Mood::Unreachable);
     let (_, second) = kept.await.unwrap();
@@ -337,7 +346,7 @@ async fn a_shorter_lease_is_kept_from_the_answer_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_is_requested_at_first_and_when_a_third_of_it_is_left() {
-    let broker = FakeBroker::new(&[
+    let broker = ScriptedBroker::new(&[
         ("ssl_config", wire::SecretKind::SslConfig),
         ("model_key", wire::SecretKind::Opaque),
     ]);
@@ -350,14 +359,14 @@ async fn a_certificate_is_requested_at_first_and_when_a_third_of_it_is_left() {
     let requested: Vec<u64> = broker.requests().iter().filter(|(_, key)| *key).map(|(at, _)| *at).collect();
     assert_eq!(requested, [0, LIFETIME * 2 / 3], "and at no renewal in between");
     assert_eq!(changes(&applied), [(LIFETIME * 2 / 3, vec![("ssl_config".to_owned(), 1)])]);
-    let world = broker.world.lock().unwrap();
-    let keys: Vec<_> = world.requests.iter().filter_map(|(_, key)| key.clone()).collect();
+    let fixture = broker.fixture.lock().unwrap();
+    let keys: Vec<_> = fixture.requests.iter().filter_map(|(_, key)| key.clone()).collect();
     assert_ne!(keys[0], keys[1], "each request is for a key of its own");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_of_another_version_is_requested_at_once() {
-    let broker = FakeBroker::new(&[("tls", wire::SecretKind::TlsCertificate)]);
+    let broker = ScriptedBroker::new(&[("tls", wire::SecretKind::TlsCertificate)]);
     let unlocked = broker.unlock(&["tls"]).await;
     let applied = Applied::default();
     let _kept = keep(&broker, unlocked.renewal, &applied);
@@ -370,11 +379,34 @@ async fn a_certificate_of_another_version_is_requested_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_lives_shorter_than_a_lease_is_replaced_in_time() {
-    let broker = FakeBroker::new(&[("tls", wire::SecretKind::TlsCertificate)]);
-    broker.world.lock().unwrap().lease = 10 * LIFETIME;
+    let broker = ScriptedBroker::new(&[("tls", wire::SecretKind::TlsCertificate)]);
+    broker.fixture.lock().unwrap().lease = 10 * LIFETIME;
     let unlocked = broker.unlock(&["tls"]).await;
     let applied = Applied::default();
     let _kept = keep(&broker, unlocked.renewal, &applied);
     until(&broker, LIFETIME).await;
     assert_eq!(changes(&applied), [(LIFETIME * 2 / 3, vec![("tls".to_owned(), 1)])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_wanted_comes_early_but_not_often() {
+    let broker = ScriptedBroker::new(&[("model_key", wire::SecretKind::AgeIdentity)]);
+    let Unlocked { renewal, .. } = broker.unlock(&["model_key"]).await;
+    let wanted = renewal.wanted();
+    let applied = Applied::default();
+    let _task = keep(&broker, renewal, &applied);
+    sleep(Duration::from_secs(30)).await;
+    broker.rotate("model_key");
+    wanted.notify_one();
+    sleep(Duration::from_secs(1)).await;
+    let times = || broker.requests().iter().map(|(at, _)| *at).collect::<Vec<u64>>();
+    assert_eq!(times(), [0, 30]);
+    assert_eq!(applied.lock().unwrap().len(), 1);
+    // Again and again: not before ten seconds have passed.
+    for _ in 0..5 {
+        wanted.notify_one();
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(times(), [0, 30, 40]);
 }

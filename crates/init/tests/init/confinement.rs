@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf, process::Stdio};
 use adytum_init::configuration::MeasuredConfiguration;
 use tokio::process::Command;
 
-use crate::bed::{Ended, ended};
+use crate::fixture::{Ended, ended};
 
 /// Says that the process is to be confined, and by what.
 const CONFIGURATION: &str = "ADYTUM_TEST_CONFIGURATION";

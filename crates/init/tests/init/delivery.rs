@@ -14,7 +14,7 @@ use adytum_init::{
     platform::Platform,
 };
 
-use crate::bed::memory_directory;
+use crate::fixture::memory_directory;
 
 fn configuration(path: &Path) -> MeasuredConfiguration {
     let digest = "2".repeat(64);

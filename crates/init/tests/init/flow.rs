@@ -8,7 +8,7 @@ use adytum_init::{Program, arguments::AttestationArguments, configuration::Measu
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use crate::bed::{Bed, Workload, ended, eventually, is_running, memory_directory};
+use crate::fixture::{Fixture, Workload, ended, eventually, is_running, memory_directory};
 
 fn secret_file(name: &str, directory: &Path) -> String {
     format!("[[secret]]\nname = \"{name}\"\npath = \"{}\"\n", directory.join(name).display())
@@ -16,7 +16,7 @@ fn secret_file(name: &str, directory: &Path) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_reach_the_program_and_nobody_after_it() {
-    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
+    let (Some(fixture), Some(memory)) = (Fixture::new(), memory_directory()) else { return };
     let workload = Workload {
         tables: "[environment]\nallow = [\"GREETING\"]\nset = { THREADS = \"1\" }\n".to_owned(),
         secrets: format!(
@@ -24,15 +24,15 @@ async fn secrets_reach_the_program_and_nobody_after_it() {
             secret_file("ssl_config", memory.path())
         ),
     };
-    let configuration = bed.configuration("workload", &workload);
-    let broker = bed.broker(&configuration).await;
+    let configuration = fixture.configuration("workload", &workload);
+    let broker = fixture.broker(&configuration).await;
     let file = memory.path().join("ssl_config");
     let script = format!(
         "cat {0}; echo; stat -c %a {0}; cat <&5; echo; cat /proc/self/fd/5; echo; env; echo dumps $(ulimit -H -c); \
          echo $0 $#; (echo x >&5) 2>/dev/null || echo sealed; echo done",
         file.display()
     );
-    let ended = bed
+    let ended = fixture
         .init(&configuration, broker.address, &script)
         .environment("GREETING", "hello")
         .environment("KUBERNETES_PORT", "tcp://1")
@@ -55,46 +55,46 @@ async fn secrets_reach_the_program_and_nobody_after_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_of_another_genesis_is_refused_at_once() {
-    let Some(bed) = Bed::new() else { return };
-    let configuration = bed.configuration("workload", &Workload::default());
-    let broker = bed.foreign_broker(&configuration).await;
-    let ended = bed.init(&configuration, broker.address, "echo started").run().await;
+    let Some(fixture) = Fixture::new() else { return };
+    let configuration = fixture.configuration("workload", &Workload::default());
+    let broker = fixture.foreign_broker(&configuration).await;
+    let ended = fixture.init(&configuration, broker.address, "echo started").run().await;
     ended.assert_refused(77, "genesis-mismatch");
     assert!(!ended.stderr.contains("no secrets yet") && ended.stdout.is_empty(), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_workload_that_nobody_named_is_refused_at_once() {
-    let Some(bed) = Bed::new() else { return };
-    let named = bed.configuration("named", &Workload::default());
-    let broker = bed.broker(&named).await;
+    let Some(fixture) = Fixture::new() else { return };
+    let named = fixture.configuration("named", &Workload::default());
+    let broker = fixture.broker(&named).await;
     let workload = Workload { tables: "allow_plain_models = true\n".to_owned(), ..Workload::default() };
-    let other = bed.configuration("other", &workload);
-    let ended = bed.init(&other, broker.address, "echo started").run().await;
+    let other = fixture.configuration("other", &workload);
+    let ended = fixture.init(&other, broker.address, "echo started").run().await;
     assert_eq!(ended.code(), 77, "{ended:?}");
     assert!(!ended.stderr.contains("no secrets yet") && ended.stdout.is_empty(), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_nobody_granted_is_refused() {
-    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
+    let (Some(fixture), Some(memory)) = (Fixture::new(), memory_directory()) else { return };
     let workload = Workload { secrets: secret_file("other_key", memory.path()), ..Workload::default() };
-    let configuration = bed.configuration("workload", &workload);
-    let broker = bed.broker(&configuration).await;
-    let ended = bed.init(&configuration, broker.address, "echo started").run().await;
+    let configuration = fixture.configuration("workload", &workload);
+    let broker = fixture.broker(&configuration).await;
+    let ended = fixture.init(&configuration, broker.address, "echo started").run().await;
     assert_eq!(ended.code(), 77, "{ended:?}");
     assert!(ended.stdout.is_empty(), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_comes_late_is_waited_for() {
-    let Some(bed) = Bed::new() else { return };
-    let configuration = bed.configuration("workload", &Workload::default());
+    let Some(fixture) = Fixture::new() else { return };
+    let configuration = fixture.configuration("workload", &Workload::default());
     // Bound, and refusing: closed again as soon as its address is known.
     let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = first.local_addr().unwrap();
-    let log = bed.directory.path().join("log");
-    let mut init = bed.init(&configuration, address, "echo started");
+    let log = fixture.directory.path().join("log");
+    let mut init = fixture.init(&configuration, address, "echo started");
     init.command.stderr(fs::File::create(&log).unwrap());
     drop(first);
     let child = init.start();
@@ -103,29 +103,29 @@ async fn a_broker_that_comes_late_is_waited_for() {
     })
     .await;
     let listener = TcpListener::bind(address).await.unwrap();
-    let genesis = bed.genesis();
-    let _broker = bed.broker_on(listener, &configuration, &genesis).await;
+    let genesis = fixture.genesis();
+    let _broker = fixture.broker_on(listener, &configuration, &genesis).await;
     let ended = ended(child).await;
     assert_eq!((ended.code(), ended.stdout.as_str()), (0, "started\n"), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_time_to_wait_is_kept() {
-    let Some(bed) = Bed::new() else { return };
-    let configuration = bed.configuration("workload", &Workload::default());
+    let Some(fixture) = Fixture::new() else { return };
+    let configuration = fixture.configuration("workload", &Workload::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let ended = bed.init(&configuration, address, "echo started").flag("--fetch-timeout=1ms").run().await;
+    let ended = fixture.init(&configuration, address, "echo started").flag("--fetch-timeout=1ms").run().await;
     ended.assert_refused(69, "connection-failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_can_be_stopped_while_it_waits() {
-    let Some(bed) = Bed::new() else { return };
-    let configuration = bed.configuration("workload", &Workload::default());
+    let Some(fixture) = Fixture::new() else { return };
+    let configuration = fixture.configuration("workload", &Workload::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let child = bed.init(&configuration, listener.local_addr().unwrap(), "echo started").start();
+    let child = fixture.init(&configuration, listener.local_addr().unwrap(), "echo started").start();
     // It is in the handshake, which nobody answers.
     let _connection = listener.accept().await.unwrap();
     let pid = i32::try_from(child.id().unwrap()).unwrap();
@@ -137,16 +137,16 @@ async fn it_can_be_stopped_while_it_waits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn occlums_variable_names_the_broker_too() {
-    let Some(bed) = Bed::new() else { return };
-    let configuration = bed.configuration("workload", &Workload::default());
-    let broker = bed.broker(&configuration).await;
-    let mut init = bed.init(&configuration, broker.address, "echo started");
-    init.command = tokio::process::Command::new(crate::bed::init_binary());
+    let Some(fixture) = Fixture::new() else { return };
+    let configuration = fixture.configuration("workload", &Workload::default());
+    let broker = fixture.broker(&configuration).await;
+    let mut init = fixture.init(&configuration, broker.address, "echo started");
+    init.command = tokio::process::Command::new(crate::fixture::init_binary());
     init.command
         .env_clear()
         .env("OCCLUM_INIT_RA_KMS_SERVER", broker.address.to_string())
         .arg(format!("--configuration={}", configuration.display()))
-        .arg(format!("--tee=simulation={}", bed.directory.path().join("platform").display()))
+        .arg(format!("--tee=simulation={}", fixture.directory.path().join("platform").display()))
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
     let ended = init.run().await;
@@ -162,18 +162,18 @@ struct Flags {
 /// As a library: the program is this test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_a_library_the_identity_is_that_of_this_program() {
-    let Some(mut bed) = Bed::new() else { return };
-    let pinned = bed.configuration("pinned", &Workload::default());
-    bed.shell.libraries.clear();
+    let Some(mut fixture) = Fixture::new() else { return };
+    let pinned = fixture.configuration("pinned", &Workload::default());
+    fixture.shell.libraries.clear();
     let secrets = "[[secret]]\nname = \"model_key\"\n".to_owned();
-    let path = bed.configuration("workload", &Workload { secrets, ..Workload::default() });
+    let path = fixture.configuration("workload", &Workload { secrets, ..Workload::default() });
     let this = Sha256Digest::of_this_program().unwrap();
     let configuration = MeasuredConfiguration::load(&path).unwrap();
-    let broker = bed.broker_for(configuration.identity(this, this)).await;
+    let broker = fixture.broker_for(configuration.identity(this, this)).await;
     let flags = Flags::parse_from([
         "test".to_owned(),
         format!("--broker={}", broker.address),
-        format!("--tee=simulation={}", bed.directory.path().join("platform").display()),
+        format!("--tee=simulation={}", fixture.directory.path().join("platform").display()),
     ])
     .attestation;
     let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap().released;
@@ -199,12 +199,12 @@ async fn as_a_library_the_identity_is_that_of_this_program() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_for_evidence_that_is_taken_is_named() {
-    let Some(bed) = Bed::new() else { return };
-    let configuration = bed.configuration("workload", &Workload::default());
-    let broker = bed.broker(&configuration).await;
+    let Some(fixture) = Fixture::new() else { return };
+    let configuration = fixture.configuration("workload", &Workload::default());
+    let broker = fixture.broker(&configuration).await;
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let flag = format!("--evidence-listen={}", taken.local_addr().unwrap());
-    let ended = bed.init(&configuration, broker.address, "echo started").flag(&flag).run().await;
+    let ended = fixture.init(&configuration, broker.address, "echo started").flag(&flag).run().await;
     ended.assert_refused(71, "evidence-port");
     assert!(ended.stdout.is_empty(), "{ended:?}");
 }
@@ -212,25 +212,25 @@ async fn a_port_for_evidence_that_is_taken_is_named() {
 /// Evidence in a file, also of a workload that nobody named: to be named by it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_writes_its_evidence_before_it_is_refused() {
-    let Some(bed) = Bed::new() else { return };
-    let named = bed.configuration("named", &Workload::default());
-    let broker = bed.broker(&named).await;
+    let Some(fixture) = Fixture::new() else { return };
+    let named = fixture.configuration("named", &Workload::default());
+    let broker = fixture.broker(&named).await;
     let workload = Workload { tables: "allow_plain_models = true\n".to_owned(), ..Workload::default() };
-    let other = bed.configuration("other", &workload);
-    let out = bed.directory.path().join("evidence");
+    let other = fixture.configuration("other", &workload);
+    let out = fixture.directory.path().join("evidence");
     let flag = format!("--write-evidence={}", out.display());
-    let ended = bed.init(&other, broker.address, "echo started").flag(&flag).run().await;
+    let ended = fixture.init(&other, broker.address, "echo started").flag(&flag).run().await;
     assert_eq!(ended.code(), 77, "{ended:?}");
     let evidence = adytum_evidence::evidence::Evidence::dcap_quote(fs::read(&out).unwrap());
-    let claims = bed.verifier().verify(&evidence).await.unwrap();
-    let shell = Path::new(crate::bed::Shell::PATH);
+    let claims = fixture.verifier().verify(&evidence).await.unwrap();
+    let shell = Path::new(crate::fixture::Shell::PATH);
     let identity =
-        adytum_init::configuration::measure(&other, crate::bed::init_binary(), shell).unwrap().identity;
+        adytum_init::configuration::measure(&other, crate::fixture::init_binary(), shell).unwrap().identity;
     assert!(claims.carries(identity));
 
     // The path is the host's choice, so what is there stays as it is.
     fs::write(&out, "untouched").unwrap();
-    let ended = bed.init(&other, broker.address, "echo started").flag(&flag).run().await;
+    let ended = fixture.init(&other, broker.address, "echo started").flag(&flag).run().await;
     ended.assert_refused(77, "evidence-file-exists");
     assert_eq!(fs::read_to_string(&out).unwrap(), "untouched");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use nix::pty::openpty;
 
-use crate::bed::init_binary;
+use crate::fixture::init_binary;
 
 /// What a refused start writes to a terminal.
 fn written(variables: &[(&str, &str)]) -> String {

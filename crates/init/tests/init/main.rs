@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod bed;
 mod bundles;
 mod confinement;
 mod delivery;
+mod fixture;
 mod flow;
 mod logs;
 mod nginx;

@@ -24,8 +24,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use crate::{
-    bed::{PATIENCE, Workload, ended, eventually, init_binary},
-    bundles::BundleBed,
+    bundles::BundleFixture,
+    fixture::{PATIENCE, Workload, ended, eventually, init_binary},
 };
 
 const NGINX: &str = "/usr/sbin/nginx";
@@ -87,14 +87,14 @@ async fn get(socket: &Path, client: &TlsConnector) -> (String, Vec<u8>) {
 }
 
 /// The measured configuration for nginx instead of the shell.
-fn pinned(bed: &BundleBed, workload: &Workload) -> PathBuf {
-    let configuration = bed.bed.configuration("workload", workload);
+fn pinned(fixture: &BundleFixture, workload: &Workload) -> PathBuf {
+    let configuration = fixture.fixture.configuration("workload", workload);
     let program = Sha256Digest::of_file(Path::new(NGINX)).unwrap();
-    let arguments = format!("[[\"-e\", \"stderr\"], [\"-c\", \"{}/nginx.conf\"]]", bed.place().display());
+    let arguments = format!("[[\"-e\", \"stderr\"], [\"-c\", \"{}/nginx.conf\"]]", fixture.place().display());
     let text = fs::read_to_string(&configuration).unwrap();
     let text = text
         .replacen("path = \"/bin/sh\"", &format!("path = \"{NGINX}\""), 1)
-        .replacen(&bed.bed.shell.sha256.to_string(), &program.to_string(), 1)
+        .replacen(&fixture.fixture.shell.sha256.to_string(), &program.to_string(), 1)
         .replacen("[[\"-c\", \"*\"]]", &arguments, 1);
     fs::write(&configuration, text).unwrap();
     configuration
@@ -106,31 +106,31 @@ async fn nginx_serves_a_bundle_with_a_certificate_from_the_broker_and_takes_a_ne
         println!("SKIPPED: nginx is not installed");
         return;
     }
-    let Some(mut bed) = BundleBed::new() else { return };
-    let memory = bed.memory.path().to_owned();
-    fs::create_dir(bed.tree().join("html")).unwrap();
-    fs::write(bed.tree().join("html/index.html"), "from the bundle\n").unwrap();
-    fs::write(bed.tree().join("nginx.conf"), configuration(&bed.place(), &memory)).unwrap();
-    bed.seal();
-    let mut workload = bed.workload();
+    let Some(mut fixture) = BundleFixture::new() else { return };
+    let memory = fixture.memory.path().to_owned();
+    fs::create_dir(fixture.tree().join("html")).unwrap();
+    fs::write(fixture.tree().join("html/index.html"), "from the bundle\n").unwrap();
+    fs::write(fixture.tree().join("nginx.conf"), configuration(&fixture.place(), &memory)).unwrap();
+    fixture.seal();
+    let mut workload = fixture.workload();
     workload.secrets.push_str(&format!(
         "[[secret]]\nname = \"tls\"\npath = \"{0}/tls.crt\"\nkey_path = \"{0}/tls.key\"\nreload_signal = \"HUP\"\n",
         memory.display()
     ));
     for path in libraries(NGINX) {
-        if !bed.bed.shell.libraries.contains(&path) {
-            bed.bed.shell.libraries.push(path);
+        if !fixture.fixture.shell.libraries.contains(&path) {
+            fixture.fixture.shell.libraries.push(path);
         }
     }
-    let configuration = pinned(&bed, &workload);
+    let configuration = pinned(&fixture, &workload);
     let identity = adytum_init::configuration::measure(&configuration, init_binary(), Path::new(NGINX))
         .unwrap()
         .identity;
-    let broker = bed.bed.broker_for(identity).await;
-    let conf = bed.place().join("nginx.conf");
+    let broker = fixture.fixture.broker_for(identity).await;
+    let conf = fixture.place().join("nginx.conf");
     let words = [NGINX, "-e", "stderr", "-c", conf.to_str().unwrap()];
-    let log = bed.bed.directory.path().join("log");
-    let mut init = bed.bed.init(&configuration, broker.address, "").program(&words);
+    let log = fixture.fixture.directory.path().join("log");
+    let mut init = fixture.fixture.init(&configuration, broker.address, "").program(&words);
     init.command.stderr(fs::File::create(&log).unwrap());
     let mut child = init.start();
     let socket = memory.join("https.sock");
@@ -139,14 +139,14 @@ async fn nginx_serves_a_bundle_with_a_certificate_from_the_broker_and_takes_a_ne
     })
     .await;
     assert!(child.try_wait().unwrap().is_none(), "{}", fs::read_to_string(&log).unwrap());
-    let client = client(&bed.bed.authority(&broker));
+    let client = client(&fixture.fixture.authority(&broker));
     let expected = |page: &str| page.starts_with("HTTP/1.1 200 OK") && page.ends_with("from the bundle\n");
     let (page, first) = get(&socket, &client).await;
     assert!(expected(&page), "{page}");
 
     // A new certificate, for a new key, reaches it at the next renewal, and no
     // request fails meanwhile.
-    bed.bed.order(&broker, Command::RotateSecret(RotateSecret { name: "tls".to_owned() })).await;
+    fixture.fixture.order(&broker, Command::RotateSecret(RotateSecret { name: "tls".to_owned() })).await;
     let renewed = async {
         loop {
             let (page, certificate) = get(&socket, &client).await;

@@ -17,7 +17,7 @@ use nix::{
 };
 use tokio::process::Child;
 
-use crate::bed::{Bed, Workload, ended, eventually, memory_directory, read_until};
+use crate::fixture::{Fixture, Workload, ended, eventually, memory_directory, read_until};
 
 fn rotate(name: &str) -> Command {
     Command::RotateSecret(RotateSecret { name: name.to_owned() })
@@ -61,12 +61,12 @@ fn probe(port: u16, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_owner_rotates_reaches_the_program_and_what_he_removes_ends_it() {
-    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
-    let configuration = bed.configuration("workload", &workload(memory.path()));
-    let broker = bed.broker(&configuration).await;
-    let message = bed.directory.path().join("termination-log");
+    let (Some(fixture), Some(memory)) = (Fixture::new(), memory_directory()) else { return };
+    let configuration = fixture.configuration("workload", &workload(memory.path()));
+    let broker = fixture.broker(&configuration).await;
+    let message = fixture.directory.path().join("termination-log");
     fs::write(&message, "").unwrap();
-    let mut child = bed
+    let mut child = fixture
         .init(&configuration, broker.address, SCRIPT)
         .environment("PATH", "/usr/bin:/bin")
         .environment("ADYTUM_TERMINATION_LOG", message.to_str().unwrap())
@@ -77,21 +77,21 @@ async fn what_an_owner_rotates_reaches_the_program_and_what_he_removes_ends_it()
     assert!(key.starts_with(b"-----BEGIN EC PRIVATE KEY-----\n"));
     assert!(chain.starts_with(b"-----BEGIN CERTIFICATE-----\n"));
 
-    bed.order(&broker, rotate("random_key")).await;
+    fixture.order(&broker, rotate("random_key")).await;
     let said = read_until(&mut child, "hup.").await;
     assert!(!said.contains("usr1"), "the certificate did not change: {said}");
     assert_ne!(read("random"), random);
     assert_eq!((read("chain.pem"), read("key.pem")), (chain.clone(), key.clone()));
 
     let random = read("random");
-    bed.order(&broker, rotate("tls")).await;
+    fixture.order(&broker, rotate("tls")).await;
     let said = read_until(&mut child, "usr1.").await;
     assert!(!said.contains("hup"), "{said}");
     assert_ne!(read("chain.pem"), chain);
     assert_ne!(read("key.pem"), key, "a key of its own for each certificate");
     assert_eq!(read("random"), random);
 
-    bed.order(&broker, remove("random_key")).await;
+    fixture.order(&broker, remove("random_key")).await;
     let ended = ended(child).await;
     assert!(ended.stdout.contains("term."), "{ended:?}");
     ended.assert_refused(77, "lease-revoked");
@@ -102,14 +102,14 @@ async fn what_an_owner_rotates_reaches_the_program_and_what_he_removes_ends_it()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_that_does_not_end_when_it_loses_its_secrets_is_killed() {
-    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
-    let configuration = bed.configuration("workload", &workload(memory.path()));
-    let broker = bed.broker(&configuration).await;
+    let (Some(fixture), Some(memory)) = (Fixture::new(), memory_directory()) else { return };
+    let configuration = fixture.configuration("workload", &workload(memory.path()));
+    let broker = fixture.broker(&configuration).await;
     let script = "trap '' TERM; echo ready.; while :; do sleep 0.02; done";
-    let init = bed.init(&configuration, broker.address, script).environment("PATH", "/usr/bin:/bin");
+    let init = fixture.init(&configuration, broker.address, script).environment("PATH", "/usr/bin:/bin");
     let mut child = init.flag("--drain-timeout=50ms").start();
     read_until(&mut child, "ready.").await;
-    bed.order(&broker, remove("random_key")).await;
+    fixture.order(&broker, remove("random_key")).await;
     let ended = ended(child).await;
     ended.assert_refused(77, "lease-revoked");
     assert!(ended.stderr.contains("killing it"), "{ended:?}");
@@ -117,11 +117,11 @@ async fn a_program_that_does_not_end_when_it_loses_its_secrets_is_killed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_broker_the_program_runs_until_the_lease_is_over() {
-    let (Some(bed), Some(memory)) = (Bed::new(), memory_directory()) else { return };
-    let configuration = bed.configuration("workload", &workload(memory.path()));
-    let broker = bed.broker(&configuration).await;
+    let (Some(fixture), Some(memory)) = (Fixture::new(), memory_directory()) else { return };
+    let configuration = fixture.configuration("workload", &workload(memory.path()));
+    let broker = fixture.broker(&configuration).await;
     let port = free_port();
-    let init = bed.init(&configuration, broker.address, SCRIPT).environment("PATH", "/usr/bin:/bin");
+    let init = fixture.init(&configuration, broker.address, SCRIPT).environment("PATH", "/usr/bin:/bin");
     let mut child = init.flag(&format!("--health-port={port}")).start();
     read_until(&mut child, "ready.").await;
     let started = std::time::Instant::now();
@@ -136,12 +136,13 @@ async fn without_a_broker_the_program_runs_until_the_lease_is_over() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_sigterm_it_is_unready_and_the_program_runs_until_the_delay_is_over() {
-    let Some(bed) = Bed::new() else { return };
-    let configuration = bed.configuration("workload", &Workload::default());
-    let broker = bed.broker(&configuration).await;
+    let Some(fixture) = Fixture::new() else { return };
+    let configuration = fixture.configuration("workload", &Workload::default());
+    let broker = fixture.broker(&configuration).await;
     let port = free_port();
     let script = "trap 'echo term.; exit 7' TERM; echo ready.; while read -r line; do echo got $line.; done";
-    let mut init = bed.init(&configuration, broker.address, script).flag(&format!("--health-port={port}"));
+    let mut init =
+        fixture.init(&configuration, broker.address, script).flag(&format!("--health-port={port}"));
     init = init.flag("--drain-delay=600");
     init.command.stdin(std::process::Stdio::piped());
     let mut child = init.start();

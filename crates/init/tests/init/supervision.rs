@@ -8,14 +8,14 @@ use nix::{
 };
 use tokio::process::Child;
 
-use crate::bed::{Bed, RunningBroker, Workload, ended, eventually, is_running, read_until};
+use crate::fixture::{Fixture, RunningBroker, Workload, ended, eventually, is_running, read_until};
 
-async fn start(bed: &Bed, script: &str) -> (Child, RunningBroker) {
+async fn start(fixture: &Fixture, script: &str) -> (Child, RunningBroker) {
     let workload =
         Workload { tables: "[environment]\nallow = [\"PATH\"]\n".to_owned(), ..Workload::default() };
-    let configuration = bed.configuration("workload", &workload);
-    let broker = bed.broker(&configuration).await;
-    let init = bed.init(&configuration, broker.address, script).environment("PATH", "/usr/bin:/bin");
+    let configuration = fixture.configuration("workload", &workload);
+    let broker = fixture.broker(&configuration).await;
+    let init = fixture.init(&configuration, broker.address, script).environment("PATH", "/usr/bin:/bin");
     (init.start(), broker)
 }
 
@@ -31,7 +31,7 @@ fn number(text: &str, word: &str) -> i32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_ends_as_the_program_ends() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(fixture) = Fixture::new() else { return };
     for (script, code) in [
         ("exit 0", 0),
         ("exit 3", 3),
@@ -42,7 +42,7 @@ async fn it_ends_as_the_program_ends() {
         ("kill -34 $$", 162),
         ("kill -64 $$", 192),
     ] {
-        let (child, _broker) = start(&bed, script).await;
+        let (child, _broker) = start(&fixture, script).await;
         let ended = ended(child).await;
         assert_eq!(ended.code(), code, "{script}: {ended:?}");
     }
@@ -50,10 +50,10 @@ async fn it_ends_as_the_program_ends() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signals_are_passed_on() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(fixture) = Fixture::new() else { return };
     let script = "for s in HUP INT QUIT USR1 USR2 ALRM WINCH; do trap \"echo got $s.\" $s; done; \
                   trap 'echo got TERM.; exit 7' TERM; echo ready.; while :; do sleep 0.02; done";
-    let (mut child, _broker) = start(&bed, script).await;
+    let (mut child, _broker) = start(&fixture, script).await;
     read_until(&mut child, "ready.").await;
     for (signal, name) in [
         (Signal::SIGHUP, "HUP"),
@@ -74,11 +74,11 @@ async fn signals_are_passed_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orphans_are_reaped() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(fixture) = Fixture::new() else { return };
     // The inner shell ends at once, so its sleep becomes init's child; when that
     // ends, nobody else can reap it.
     let script = "sh -c 'sleep 0.05 & echo orphan $!'; echo ready.; while :; do sleep 0.02; done";
-    let (mut child, _broker) = start(&bed, script).await;
+    let (mut child, _broker) = start(&fixture, script).await;
     let said = read_until(&mut child, "ready.").await;
     let orphan = number(&said, "orphan");
     eventually("the orphan is gone, and no zombie", || !fs::exists(format!("/proc/{orphan}")).unwrap()).await;
@@ -88,13 +88,13 @@ async fn orphans_are_reaped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_program_left_running_ends_with_it() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(fixture) = Fixture::new() else { return };
     // One in the program's process group, one in a session of its own.
     // (It begins with a colon since grep finds a line in each argument of a command
     // line, and this one is not to be taken for the sleep that is waited for.)
     let script = ": ; sleep 1000 & echo first $!; setsid sh -c 'echo second $$; exec sleep 1000' & \
                   while ! grep -qs ^sleep /proc/$!/cmdline; do sleep 0.02; done; exit 5";
-    let (child, _broker) = start(&bed, script).await;
+    let (child, _broker) = start(&fixture, script).await;
     let ended = ended(child).await;
     assert_eq!(ended.code(), 5, "{ended:?}");
     for word in ["first", "second"] {
@@ -105,8 +105,8 @@ async fn what_the_program_left_running_ends_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_program_does_not_outlive_init() {
-    let Some(bed) = Bed::new() else { return };
-    let (mut child, _broker) = start(&bed, "echo program $$ ready.; while :; do sleep 0.02; done").await;
+    let Some(fixture) = Fixture::new() else { return };
+    let (mut child, _broker) = start(&fixture, "echo program $$ ready.; while :; do sleep 0.02; done").await;
     let program = number(&read_until(&mut child, "ready.").await, "program");
     assert!(is_running(program));
     kill(pid_of(&child), Signal::SIGKILL).unwrap();
@@ -117,9 +117,9 @@ async fn the_program_does_not_outlive_init() {
 /// The program that runs is the one that was looked at: not its file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_runs_is_a_sealed_copy() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(fixture) = Fixture::new() else { return };
     let (child, _broker) =
-        start(&bed, "readlink /proc/$$/exe; echo x 2>/dev/null >/proc/$$/exe || echo sealed").await;
+        start(&fixture, "readlink /proc/$$/exe; echo x 2>/dev/null >/proc/$$/exe || echo sealed").await;
     let ended = ended(child).await;
     assert!(ended.stdout.contains("memfd:program") && ended.stdout.contains("sealed"), "{ended:?}");
 }
@@ -128,12 +128,12 @@ async fn what_runs_is_a_sealed_copy() {
 /// that handles them by default.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_program_starts_with_no_signal_blocked_and_its_own_group() {
-    let Some(bed) = Bed::new() else { return };
+    let Some(fixture) = Fixture::new() else { return };
     // With nothing but what the shell has built in: it blocks signals itself while
     // it waits for another program.
     let script = "while read -r line; do case $line in SigBlk*) echo $line;; esac; done </proc/self/status; \
                   echo group $(ps -o pgid= -p $$) $$";
-    let (child, _broker) = start(&bed, script).await;
+    let (child, _broker) = start(&fixture, script).await;
     let ended = ended(child).await;
     assert!(ended.stdout.contains("SigBlk: 0000000000000000"), "{ended:?}");
     let group: Vec<&str> = ended.stdout.lines().last().unwrap().split_whitespace().skip(1).collect();

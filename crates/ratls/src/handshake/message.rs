@@ -307,5 +307,4 @@ pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
 }
 
 #[cfg(test)]
-#[path = "message_tests.rs"]
 mod tests;

@@ -26,8 +26,8 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use crate::{
+    fixture::{BROKER, Fixture, GENESIS, OTHER_GENESIS, REPLICA, address, broker_announcement, refusal},
     raw::{self, RawKey},
-    world::{BROKER, GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_announcement, refusal},
 };
 
 /// The fault of the data that an attacker's TEE signs.
@@ -100,17 +100,17 @@ fn report_data(
 
 /// A server that signs something wrong, against the real client.
 async fn server_signs(wrong: Wrong) -> (Result<(), SessionError>, ClientAnswer) {
-    let world = World::new();
+    let fixture = Fixture::new();
     let key = RawKey::new();
     let (ours, theirs) = raw::pipe();
-    let replica = world.replica();
+    let replica = fixture.replica();
     let attacker = async {
         let mut raw = raw::server(theirs, &key).await;
         let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
         let server_nonce = Nonce::generate().unwrap();
         let announcement = broker_announcement(GENESIS);
         let binding = raw.as_server(client_nonce, server_nonce);
-        let evidence = world.quote(BROKER, report_data(wrong, binding, Role::Server, &announcement));
+        let evidence = fixture.quote(BROKER, report_data(wrong, binding, Role::Server, &announcement));
         raw.send(&wire::ServerAttestation {
             nonce: server_nonce.0.to_vec(),
             evidence: Some(wire_evidence(evidence).unwrap()),
@@ -148,10 +148,10 @@ async fn a_servers_evidence_for_anything_else_is_refused_and_gets_no_evidence() 
 
 /// A client that signs something wrong, against the real server.
 async fn client_signs(wrong: Wrong) -> (Result<(), SessionError>, Option<adytum_ratls::error::Refusal>) {
-    let world = World::new();
+    let fixture = Fixture::new();
     let key = RawKey::new();
     let (ours, theirs) = raw::pipe();
-    let acceptor = world.acceptor();
+    let acceptor = fixture.acceptor();
     let attacker = async {
         let mut raw = raw::client(theirs, Some(&key)).await;
         let client_nonce = Nonce::generate().unwrap();
@@ -159,7 +159,7 @@ async fn client_signs(wrong: Wrong) -> (Result<(), SessionError>, Option<adytum_
         let answer = parse_server_attestation(&raw.receive().await).unwrap();
         let ServerAnswer::Attestation { nonce, .. } = answer else { panic!("{answer:?}") };
         let binding = raw.as_client(client_nonce, nonce);
-        let evidence = world.quote(REPLICA, report_data(wrong, binding, Role::Client, b"claims"));
+        let evidence = fixture.quote(REPLICA, report_data(wrong, binding, Role::Client, b"claims"));
         raw.send(&wire::ClientAttestation {
             evidence: Some(wire_evidence(evidence).unwrap()),
             announcement: b"claims".to_vec(),
@@ -194,9 +194,9 @@ async fn a_clients_evidence_for_anything_else_is_refused() {
 /// accepted session, sent again in the next under the same TLS key.
 #[tokio::test]
 async fn a_servers_evidence_of_an_earlier_session_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let key = RawKey::new();
-    let tool = world.tool();
+    let tool = fixture.tool();
     let mut recorded = None;
     for round in 0..2 {
         let (ours, theirs) = raw::pipe();
@@ -207,7 +207,7 @@ async fn a_servers_evidence_of_an_earlier_session_is_refused() {
                 let announcement = broker_announcement(GENESIS);
                 let server_nonce = Nonce::generate().unwrap();
                 let binding = raw.as_server(client_nonce, server_nonce);
-                let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
+                let evidence = fixture.quote(BROKER, binding.report_data(Role::Server, &announcement));
                 wire::ServerAttestation {
                     nonce: server_nonce.0.to_vec(),
                     evidence: Some(wire_evidence(evidence).unwrap()),
@@ -234,9 +234,9 @@ async fn a_servers_evidence_of_an_earlier_session_is_refused() {
 /// accepted session, sent again with the same nonce and TLS key.
 #[tokio::test]
 async fn a_clients_evidence_of_an_earlier_session_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let key = RawKey::new();
-    let acceptor = world.acceptor();
+    let acceptor = fixture.acceptor();
     let client_nonce = Nonce::generate().unwrap();
     let mut recorded = None;
     for round in 0..2 {
@@ -248,7 +248,7 @@ async fn a_clients_evidence_of_an_earlier_session_is_refused() {
             let ServerAnswer::Attestation { nonce, .. } = answer else { panic!("{answer:?}") };
             let message = recorded.take().unwrap_or_else(|| {
                 let binding = raw.as_client(client_nonce, nonce);
-                let evidence = world.quote(REPLICA, binding.report_data(Role::Client, b""));
+                let evidence = fixture.quote(REPLICA, binding.report_data(Role::Client, b""));
                 wire::ClientAttestation {
                     evidence: Some(wire_evidence(evidence).unwrap()),
                     announcement: Vec::new(),
@@ -276,9 +276,9 @@ async fn a_clients_evidence_of_an_earlier_session_is_refused() {
 /// server's own evidence.
 #[tokio::test]
 async fn a_servers_own_evidence_sent_back_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let key = RawKey::new();
-    let acceptor: AttestedAcceptor = world.acceptor();
+    let acceptor: AttestedAcceptor = fixture.acceptor();
     let (ours, theirs) = raw::pipe();
     let attacker = async {
         let mut raw = raw::client(theirs, Some(&key)).await;
@@ -304,11 +304,13 @@ async fn a_servers_own_evidence_sent_back_is_refused() {
 /// in one session and shows it to the same client in the next.
 #[tokio::test]
 async fn a_clients_own_evidence_sent_back_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let key = RawKey::new();
     // This client would take any program's evidence.
-    let connector =
-        AttestedConnector::new(ConnectorConfiguration { judge: Arc::new(AnyEvidence), ..world.connecting() });
+    let connector = AttestedConnector::new(ConnectorConfiguration {
+        judge: Arc::new(AnyEvidence),
+        ..fixture.connecting()
+    });
     let mut collected: Option<wire::ServerAttestation> = None;
     for round in 0..2 {
         let (ours, theirs) = raw::pipe();
@@ -319,7 +321,7 @@ async fn a_clients_own_evidence_sent_back_is_refused() {
             let message = collected.take().unwrap_or_else(|| {
                 let announcement = broker_announcement(OTHER_GENESIS);
                 let binding = raw.as_server(client_nonce, server_nonce);
-                let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
+                let evidence = fixture.quote(BROKER, binding.report_data(Role::Server, &announcement));
                 wire::ServerAttestation {
                     nonce: server_nonce.0.to_vec(),
                     evidence: Some(wire_evidence(evidence).unwrap()),

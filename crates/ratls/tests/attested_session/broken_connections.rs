@@ -15,7 +15,7 @@ use tokio::{
 };
 use tonic::Code;
 
-use crate::world::{Mirror, World, ask, serve};
+use crate::fixture::{Fixture, Mirror, ask, serve};
 
 /// Somebody on the path: forwards connections, counts them and can cut them.
 struct Path {
@@ -58,11 +58,11 @@ impl Path {
 /// or without attestation, behind the caller's back.
 #[tokio::test]
 async fn a_connection_cut_in_mid_call_is_an_error_and_never_replaced() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let mirror = Mirror::default();
-    let (address, server) = serve(world.acceptor(), mirror.clone()).await;
+    let (address, server) = serve(fixture.acceptor(), mirror.clone()).await;
     let path = Path::to(address).await;
-    let session = world.replica().session(&path.address.to_string()).await.unwrap();
+    let session = fixture.replica().session(&path.address.to_string()).await.unwrap();
     ask(session.channel.clone(), "who").await.unwrap();
 
     let call = tokio::spawn(ask(session.channel.clone(), "hang"));
@@ -79,7 +79,7 @@ async fn a_connection_cut_in_mid_call_is_an_error_and_never_replaced() {
     assert_eq!(path.connections.load(Ordering::SeqCst), 1);
 
     // A new session is a new attestation: another binding.
-    let again = world.replica().session(&path.address.to_string()).await.unwrap();
+    let again = fixture.replica().session(&path.address.to_string()).await.unwrap();
     assert_ne!(again.info.request_binding, session.info.request_binding);
     assert_eq!(ask(again.channel, "who").await.unwrap().name, "replica");
     assert_eq!(path.connections.load(Ordering::SeqCst), 2);
@@ -90,10 +90,10 @@ async fn a_connection_cut_in_mid_call_is_an_error_and_never_replaced() {
 /// Defence: as above. A peer that takes the server's place after the cut gets no message.
 #[tokio::test]
 async fn an_impostor_in_the_servers_place_after_a_cut_hears_nothing() {
-    let world = World::new();
-    let (address, server) = serve(world.acceptor(), Mirror::default()).await;
+    let fixture = Fixture::new();
+    let (address, server) = serve(fixture.acceptor(), Mirror::default()).await;
     let path = Path::to(address).await;
-    let session = world.tool().session(&path.address.to_string()).await.unwrap();
+    let session = fixture.tool().session(&path.address.to_string()).await.unwrap();
     ask(session.channel.clone(), "who").await.unwrap();
     path.cut();
     path.task.abort();

@@ -10,12 +10,12 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    fixture::{Fixture, address},
     raw::{self, RawKey, client_config, raw_client, raw_server, server_config},
-    world::{World, address},
 };
 
 async fn server_shows(key: &RawKey) -> Result<(), SessionError> {
-    let tool = World::new().tool();
+    let tool = Fixture::new().tool();
     let (ours, theirs) = raw::pipe();
     let attacker = async {
         if let Ok(mut raw) = raw_server(theirs, key, server_config(key)).await {
@@ -30,7 +30,7 @@ async fn server_shows(key: &RawKey) -> Result<(), SessionError> {
 }
 
 async fn client_shows(key: &RawKey) -> Result<(), SessionError> {
-    let acceptor = World::new().acceptor();
+    let acceptor = Fixture::new().acceptor();
     let (ours, theirs) = raw::pipe();
     let attacker = async {
         if let Ok(mut raw) = raw_client(theirs, Some(key), client_config(Some(key))).await {

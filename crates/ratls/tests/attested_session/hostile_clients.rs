@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::{
+    fixture::{Fixture, LIMIT, REPLICA, address, refusal},
     raw::{self, Raw, RawKey},
-    world::{LIMIT, REPLICA, World, address, refusal},
 };
 
 /// How far an attacker plays by the rules.
@@ -68,7 +68,7 @@ async fn attack<F>(stream: DuplexStream, attacker: F) -> (Result<(), SessionErro
 where
     F: Future<Output = ()>,
 {
-    let acceptor = World::new().acceptor();
+    let acceptor = Fixture::new().acceptor();
     let started = Instant::now();
     let accept = async {
         let result = acceptor.accept_over(stream, address()).await.map(drop);
@@ -275,9 +275,9 @@ async fn answer(
     evidence: bool,
     announcement: &[u8],
 ) -> (Result<(), SessionError>, Option<adytum_ratls::error::Refusal>) {
-    let world = World::new();
+    let fixture = Fixture::new();
     let key = RawKey::new();
-    let acceptor = world.acceptor();
+    let acceptor = fixture.acceptor();
     let (ours, theirs) = raw::pipe();
     let attacker = async {
         let mut raw = raw::client(theirs, certificate.then_some(&key)).await;
@@ -286,7 +286,7 @@ async fn answer(
         let answer = parse_server_attestation(&raw.receive().await).unwrap();
         let ServerAnswer::Attestation { nonce, .. } = answer else { panic!("{answer:?}") };
         let binding = raw.as_client(client_nonce, nonce);
-        let quote = world.quote(REPLICA, binding.report_data(Role::Client, announcement));
+        let quote = fixture.quote(REPLICA, binding.report_data(Role::Client, announcement));
         raw.send(&wire::ClientAttestation {
             evidence: evidence.then(|| wire_evidence(quote).unwrap()),
             announcement: announcement.to_vec(),

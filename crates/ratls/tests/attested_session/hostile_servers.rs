@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::{
+    fixture::{BROKER, Fixture, GENESIS, LIMIT, address, broker_announcement, refusal, refusal_by_peer},
     raw::{self, Raw, RawKey},
-    world::{BROKER, GENESIS, LIMIT, World, address, broker_announcement, refusal, refusal_by_peer},
 };
 
 /// How far an attacker plays by the rules.
@@ -33,7 +33,7 @@ enum Step {
 const STEPS: [(Step, &str); 2] =
     [(Step::Hello, "waiting for ServerAttestation"), (Step::Attested, "waiting for SessionResult")];
 
-async fn reach(step: Step, world: &World, stream: DuplexStream) -> Raw {
+async fn reach(step: Step, fixture: &Fixture, stream: DuplexStream) -> Raw {
     let key = RawKey::new();
     let mut raw = raw::server(stream, &key).await;
     let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
@@ -41,7 +41,7 @@ async fn reach(step: Step, world: &World, stream: DuplexStream) -> Raw {
         let server_nonce = Nonce::generate().unwrap();
         let announcement = broker_announcement(GENESIS);
         let binding = raw.as_server(client_nonce, server_nonce);
-        let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
+        let evidence = fixture.quote(BROKER, binding.report_data(Role::Server, &announcement));
         raw.send(&wire::ServerAttestation {
             nonce: server_nonce.0.to_vec(),
             evidence: Some(wire_evidence(evidence).unwrap()),
@@ -56,11 +56,11 @@ async fn reach(step: Step, world: &World, stream: DuplexStream) -> Raw {
 
 /// What the replica says of an attacker, and how long it took.
 async fn attack<F: Future<Output = ()>>(
-    world: &World,
+    fixture: &Fixture,
     stream: DuplexStream,
     attacker: F,
 ) -> (Result<(), SessionError>, Duration) {
-    let replica = world.replica();
+    let replica = fixture.replica();
     let started = Instant::now();
     let connect = async {
         let result = replica.connect_over(stream, "broker", address()).await.map(drop);
@@ -91,10 +91,10 @@ fn timed_out((result, took): (Result<(), SessionError>, Duration), at: &str) {
 /// Defence: the time limit over the whole handshake.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_falls_silent_is_given_up_in_time() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let (ours, theirs) = raw::pipe();
     timed_out(
-        attack(&world, ours, async {
+        attack(&fixture, ours, async {
             let _held = theirs;
             std::future::pending().await
         })
@@ -104,21 +104,21 @@ async fn a_server_that_falls_silent_is_given_up_in_time() {
     for (step, at) in STEPS {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
-            let _held = reach(step, &world, theirs).await;
+            let _held = reach(step, &fixture, theirs).await;
             std::future::pending().await
         };
-        timed_out(attack(&world, ours, attacker).await, at);
+        timed_out(attack(&fixture, ours, attacker).await, at);
     }
 }
 
 /// Defence: the limit is on the whole, not on the pause between two bytes.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_drips_is_given_up_in_time() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for (step, at) in STEPS {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
-            let mut raw = reach(step, &world, theirs).await;
+            let mut raw = reach(step, &fixture, theirs).await;
             for byte in [0, 0, 1, 0].into_iter().chain(std::iter::repeat(7)) {
                 if raw.stream.write_all(&[byte]).await.is_err() || raw.stream.flush().await.is_err() {
                     break;
@@ -126,27 +126,27 @@ async fn a_server_that_drips_is_given_up_in_time() {
                 sleep(Duration::from_secs(1)).await;
             }
         };
-        timed_out(attack(&world, ours, attacker).await, at);
+        timed_out(attack(&fixture, ours, attacker).await, at);
     }
 }
 
 /// Defence: lengths are compared with the limits before anything is read.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_floods_is_refused_at_once() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for (step, _) in STEPS {
         for prefix in [[0xff; 4], [0, 2, 0, 1]] {
             let (ours, theirs) = raw::pipe();
             let sent = std::cell::Cell::new(0);
             let attacker = async {
-                let mut raw = reach(step, &world, theirs).await;
+                let mut raw = reach(step, &fixture, theirs).await;
                 let _ = raw.stream.write_all(&prefix).await;
                 let block = [0x5a; 8192];
                 while raw.stream.write_all(&block).await.is_ok() {
                     sent.set(sent.get() + block.len());
                 }
             };
-            let (result, took) = attack(&world, ours, attacker).await;
+            let (result, took) = attack(&fixture, ours, attacker).await;
             assert_eq!(refusal(result).code, "message-too-long", "{step:?}");
             assert_eq!(took, Duration::ZERO);
             assert!(sent.get() < 1024 * 1024, "{} bytes were taken", sent.get());
@@ -157,15 +157,15 @@ async fn a_server_that_floods_is_refused_at_once() {
 /// Defence: a message that is as long as it may be, and never ends.
 #[tokio::test(start_paused = true)]
 async fn endless_bytes_end_at_the_length_of_the_message() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for (step, length) in [(Step::Hello, 128 * 1024u32), (Step::Attested, 8 * 1024)] {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
-            let mut raw = reach(step, &world, theirs).await;
+            let mut raw = reach(step, &fixture, theirs).await;
             let _ = raw.stream.write_all(&length.to_be_bytes()).await;
             while raw.stream.write_all(&[0x5a; 8192]).await.is_ok() {}
         };
-        let (result, took) = attack(&world, ours, attacker).await;
+        let (result, took) = attack(&fixture, ours, attacker).await;
         assert_eq!(refusal(result).code, "message-malformed");
         assert_eq!(took, Duration::ZERO);
     }
@@ -174,16 +174,16 @@ async fn endless_bytes_end_at_the_length_of_the_message() {
 /// Defence: exact parsing, and errors instead of panics.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_sends_garbage_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for (step, _) in STEPS {
         for bytes in [&[0][..], &[0xff; 34], b"HTTP/1.1 200 OK\r\n\r\n", &[0x0a, 0x7f, 1], &[0x0a, 0x00]] {
             let (ours, theirs) = raw::pipe();
             let attacker = async {
-                let mut raw = reach(step, &world, theirs).await;
+                let mut raw = reach(step, &fixture, theirs).await;
                 raw.send_bytes(bytes).await;
                 let _ = raw.stream.read_to_end(&mut Vec::new()).await;
             };
-            let (result, took) = attack(&world, ours, attacker).await;
+            let (result, took) = attack(&fixture, ours, attacker).await;
             assert_eq!(refusal(result).code, "message-malformed", "{step:?} {bytes:?}");
             assert_eq!(took, Duration::ZERO);
         }
@@ -193,13 +193,13 @@ async fn a_server_that_sends_garbage_is_refused() {
 /// A server that goes away is an error of the connection, at every step.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_goes_away_is_noticed_at_once() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for (step, _) in STEPS {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
-            drop(reach(step, &world, theirs).await);
+            drop(reach(step, &fixture, theirs).await);
         };
-        let (result, took) = attack(&world, ours, attacker).await;
+        let (result, took) = attack(&fixture, ours, attacker).await;
         match result {
             Err(error @ SessionError::Io { .. }) => assert!(error.retry()),
             other => panic!("{step:?}: {other:?}"),
@@ -212,7 +212,7 @@ async fn a_server_that_goes_away_is_noticed_at_once() {
 /// directly after TLS: SETTINGS (RFC 9113 section 6.5), then a window update.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_skips_the_attestation_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let settings: &[u8] = &[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100];
     let empty: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0];
     for bytes in [settings, empty] {
@@ -225,7 +225,7 @@ async fn a_server_that_skips_the_attestation_is_refused() {
             // As if all were well: everything the client says is read.
             let _ = raw.stream.read_to_end(&mut Vec::new()).await;
         };
-        let (result, _) = attack(&world, ours, attacker).await;
+        let (result, _) = attack(&fixture, ours, attacker).await;
         let code = match &result {
             Err(error) => error.code().to_owned(),
             Ok(()) => panic!("a session without attestation"),
@@ -237,16 +237,16 @@ async fn a_server_that_skips_the_attestation_is_refused() {
 /// Defence: message 2 without evidence is no attestation, whatever else it says.
 #[tokio::test(start_paused = true)]
 async fn a_server_without_evidence_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for announcement in [Vec::new(), broker_announcement(GENESIS).to_vec()] {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
-            let mut raw = reach(Step::Hello, &world, theirs).await;
+            let mut raw = reach(Step::Hello, &fixture, theirs).await;
             raw.send(&wire::ServerAttestation { nonce: vec![1; 32], announcement, ..Default::default() })
                 .await;
             let _ = raw.stream.read_to_end(&mut Vec::new()).await;
         };
-        let (result, _) = attack(&world, ours, attacker).await;
+        let (result, _) = attack(&fixture, ours, attacker).await;
         assert_eq!(refusal(result).code, "message-malformed");
     }
 }
@@ -254,11 +254,11 @@ async fn a_server_without_evidence_is_refused() {
 /// A server's refusal reaches the caller with its code, in both places.
 #[tokio::test(start_paused = true)]
 async fn a_servers_refusal_is_the_callers_error() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for (step, _) in STEPS {
         let (ours, theirs) = raw::pipe();
         let attacker = async {
-            let mut raw = reach(step, &world, theirs).await;
+            let mut raw = reach(step, &fixture, theirs).await;
             let refusal = Some(wire::Refusal {
                 code: "overloaded".into(),
                 message: "later".into(),
@@ -271,7 +271,7 @@ async fn a_servers_refusal_is_the_callers_error() {
                 Step::Attested => raw.send(&wire::SessionResult { refusal }).await,
             }
         };
-        let (result, _) = attack(&world, ours, attacker).await;
+        let (result, _) = attack(&fixture, ours, attacker).await;
         let told = refusal_by_peer(result);
         assert_eq!((told.code.as_str(), told.message.as_str(), told.retry), ("overloaded", "later", true));
         // Nobody keeps a client away for an hour.

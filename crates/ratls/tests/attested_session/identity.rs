@@ -22,8 +22,10 @@ use adytum_sim::{Platform, SimAttester};
 use bytes::Bytes;
 
 use crate::{
+    fixture::{
+        Fixture, GENESIS, OTHER_GENESIS, REPLICA, address, broker_announcement, refusal, refusal_by_peer,
+    },
     raw,
-    world::{GENESIS, OTHER_GENESIS, REPLICA, World, address, broker_announcement, refusal, refusal_by_peer},
 };
 
 /// Both ends' results of one attempt.
@@ -43,11 +45,11 @@ async fn attempt(
 /// seen by a replica and by an owner's tool.
 #[tokio::test]
 async fn a_genuine_broker_of_another_genesis_is_refused() {
-    let world = World::new();
-    for connector in [world.replica(), world.tool()] {
+    let fixture = Fixture::new();
+    for connector in [fixture.replica(), fixture.tool()] {
         let impostor = AttestedAcceptor::new(AcceptorConfiguration {
-            local: world.local(crate::world::BROKER, broker_announcement(OTHER_GENESIS)),
-            ..world.accepting()
+            local: fixture.local(crate::fixture::BROKER, broker_announcement(OTHER_GENESIS)),
+            ..fixture.accepting()
         });
         let (client, server) = attempt(connector, impostor).await;
         let refusal = refusal(client);
@@ -65,12 +67,12 @@ async fn a_genuine_broker_of_another_genesis_is_refused() {
 /// Defence: `BrokerAnnouncement::decode` is exact.
 #[tokio::test]
 async fn a_broker_without_readable_claims_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let second = [&broker_announcement(OTHER_GENESIS)[..], &broker_announcement(GENESIS)].concat();
     for announcement in [Bytes::new(), Bytes::from_static(b"genesis"), second.into()] {
-        let local = world.local(crate::world::BROKER, announcement);
-        let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
-        let (client, _) = attempt(world.tool(), acceptor).await;
+        let local = fixture.local(crate::fixture::BROKER, announcement);
+        let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..fixture.accepting() });
+        let (client, _) = attempt(fixture.tool(), acceptor).await;
         assert_eq!(refusal(client).code, "announcement-malformed");
     }
 }
@@ -78,26 +80,26 @@ async fn a_broker_without_readable_claims_is_refused() {
 /// Defence: the policy in `BrokerPin`. Every rule that failed is named.
 #[tokio::test]
 async fn another_program_with_the_right_genesis_is_refused_with_every_reason() {
-    let world = World::new();
-    let attester = SimAttester::new(world.platform.clone(), REPLICA).debug(true);
+    let fixture = Fixture::new();
+    let attester = SimAttester::new(fixture.platform.clone(), REPLICA).debug(true);
     let local = LocalAttestation {
         attester: Arc::new(attester),
         announcement: Arc::new(|| broker_announcement(GENESIS)),
     };
-    let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
-    let (client, server) = attempt(world.replica(), acceptor).await;
+    let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..fixture.accepting() });
+    let (client, server) = attempt(fixture.replica(), acceptor).await;
     let refusal = refusal(client);
     assert_eq!(refusal.code, "policy-refused");
-    for part in ["identity", &crate::world::BROKER.to_string(), &REPLICA.to_string(), "debug"] {
+    for part in ["identity", &crate::fixture::BROKER.to_string(), &REPLICA.to_string(), "debug"] {
         assert!(refusal.message.contains(part), "{part} is not in: {refusal}");
     }
     let told = refusal_by_peer(server);
-    assert!(!told.message.contains(&crate::world::BROKER.to_string()), "{told}");
+    assert!(!told.message.contains(&crate::fixture::BROKER.to_string()), "{told}");
 }
 
 /// Where only vendors' roots are trusted.
-fn production(world: &World) -> Arc<Verifier> {
-    let source = Arc::new(world.platform.collateral_source());
+fn production(fixture: &Fixture) -> Arc<Verifier> {
+    let source = Arc::new(fixture.platform.collateral_source());
     Arc::new(Verifier::new(vec![TrustRoot::intel()], source, Arc::new(SystemClock)))
 }
 
@@ -105,14 +107,14 @@ fn production(world: &World) -> Arc<Verifier> {
 /// judge would accept simulation, so the roots alone refuse it.
 #[tokio::test]
 async fn a_simulated_broker_is_refused_where_only_vendor_roots_are_trusted() {
-    let world = World::new();
-    for local in [None, Some(world.local(REPLICA, Bytes::new()))] {
+    let fixture = Fixture::new();
+    for local in [None, Some(fixture.local(REPLICA, Bytes::new()))] {
         let connector = AttestedConnector::new(ConnectorConfiguration {
-            verifier: production(&world),
+            verifier: production(&fixture),
             local,
-            ..world.connecting()
+            ..fixture.connecting()
         });
-        let (client, server) = attempt(connector, world.acceptor()).await;
+        let (client, server) = attempt(connector, fixture.acceptor()).await;
         assert_eq!(refusal(client).code, "untrusted-root");
         assert_eq!(refusal_by_peer(server).code, "untrusted-root");
     }
@@ -121,10 +123,12 @@ async fn a_simulated_broker_is_refused_where_only_vendor_roots_are_trusted() {
 /// Defence: as above, on the accepting side.
 #[tokio::test]
 async fn a_simulated_client_is_refused_where_only_vendor_roots_are_trusted() {
-    let world = World::new();
-    let acceptor =
-        AttestedAcceptor::new(AcceptorConfiguration { verifier: production(&world), ..world.accepting() });
-    let (client, server) = attempt(world.replica(), acceptor).await;
+    let fixture = Fixture::new();
+    let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
+        verifier: production(&fixture),
+        ..fixture.accepting()
+    });
+    let (client, server) = attempt(fixture.replica(), acceptor).await;
     let told = refusal_by_peer(client);
     assert_eq!(told.code, "untrusted-root");
     // The peer learns nothing of the roots that are trusted here.
@@ -135,14 +139,14 @@ async fn a_simulated_client_is_refused_where_only_vendor_roots_are_trusted() {
 /// Defence: as above, for a software platform that somebody else made.
 #[tokio::test]
 async fn another_simulated_platform_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let foreign = Platform::ephemeral().unwrap();
     let local = LocalAttestation {
-        attester: Arc::new(SimAttester::new(foreign, crate::world::BROKER)),
+        attester: Arc::new(SimAttester::new(foreign, crate::fixture::BROKER)),
         announcement: Arc::new(|| broker_announcement(GENESIS)),
     };
-    let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..world.accepting() });
-    let (client, _) = attempt(world.tool(), acceptor).await;
+    let acceptor = AttestedAcceptor::new(AcceptorConfiguration { local, ..fixture.accepting() });
+    let (client, _) = attempt(fixture.tool(), acceptor).await;
     assert_eq!(refusal(client).code, "untrusted-root");
 }
 
@@ -159,12 +163,12 @@ impl PeerJudge for Nobody {
 /// Defence: the acceptor asks its judge, and tells the peer codes only.
 #[tokio::test]
 async fn a_client_that_the_servers_judge_refuses_gets_a_code_and_no_words() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let acceptor =
-        AttestedAcceptor::new(AcceptorConfiguration { judge: Arc::new(Nobody), ..world.accepting() });
+        AttestedAcceptor::new(AcceptorConfiguration { judge: Arc::new(Nobody), ..fixture.accepting() });
     let connector = AttestedConnector::new(ConnectorConfiguration {
-        local: Some(world.local(REPLICA, Bytes::from_static(b"who I am"))),
-        ..world.connecting()
+        local: Some(fixture.local(REPLICA, Bytes::from_static(b"who I am"))),
+        ..fixture.connecting()
     });
     let (client, server) = attempt(connector, acceptor).await;
     let told = refusal_by_peer(client);
@@ -177,17 +181,17 @@ async fn a_client_that_the_servers_judge_refuses_gets_a_code_and_no_words() {
 /// Intel's.
 #[tokio::test]
 async fn a_policy_for_real_hardware_refuses_simulated_evidence_that_verified() {
-    let world = World::new();
-    let policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, crate::world::BROKER);
+    let fixture = Fixture::new();
+    let policy = Policy::for_identity(Vendor::Intel, TeeKind::Sgx, crate::fixture::BROKER);
     let connector = AttestedConnector::new(ConnectorConfiguration {
-        judge: Arc::new(crate::world::pinned(BrokerPin {
+        judge: Arc::new(crate::fixture::pinned(BrokerPin {
             policy,
             genesis: GENESIS,
             occlum: BTreeSet::new(),
         })),
-        ..world.connecting()
+        ..fixture.connecting()
     });
-    let (client, _) = attempt(connector, world.acceptor()).await;
+    let (client, _) = attempt(connector, fixture.acceptor()).await;
     let refusal = refusal(client);
     assert_eq!(refusal.code, "policy-refused");
     assert!(refusal.message.contains("vendor"), "{refusal}");

@@ -18,19 +18,19 @@ use adytum_ratls::{
 use tokio::io::AsyncWriteExt;
 
 use crate::{
+    fixture::{BROKER, Fixture, GENESIS, address, broker_announcement, refusal},
     raw::{self, RawKey},
-    world::{BROKER, GENESIS, World, address, broker_announcement, refusal},
 };
 
 /// Defence: keys and exporter in the report data. The real broker's evidence,
 /// forwarded to a replica whose TLS ends at the attacker.
 #[tokio::test]
 async fn a_brokers_evidence_relayed_to_a_replica_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let (replica_end, attacker_front) = raw::pipe();
     let (attacker_back, broker_end) = raw::pipe();
     let (front_key, back_key) = (RawKey::new(), RawKey::new());
-    let (replica, acceptor) = (world.replica(), world.acceptor());
+    let (replica, acceptor) = (fixture.replica(), fixture.acceptor());
     let attacker = async {
         let mut front = raw::server(attacker_front, &front_key).await;
         let mut back = raw::client(attacker_back, Some(&back_key)).await;
@@ -58,18 +58,18 @@ async fn a_brokers_evidence_relayed_to_a_replica_is_refused() {
 /// all but the exporter is as the evidence says.
 #[tokio::test]
 async fn evidence_relayed_under_the_brokers_own_stolen_tls_key_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let stolen = RawKey::new();
     let (tool_end, attacker_front) = raw::pipe();
     let (attacker_back, broker_end) = raw::pipe();
-    let tool = world.tool();
+    let tool = fixture.tool();
     let broker = async {
         let mut raw = raw::server(broker_end, &stolen).await;
         let client_nonce = parse_client_hello(&raw.receive().await).unwrap();
         let server_nonce = Nonce::generate().unwrap();
         let announcement = broker_announcement(GENESIS);
         let binding = raw.as_server(client_nonce, server_nonce);
-        let evidence = world.quote(BROKER, binding.report_data(Role::Server, &announcement));
+        let evidence = fixture.quote(BROKER, binding.report_data(Role::Server, &announcement));
         raw.send(&wire::ServerAttestation {
             nonce: server_nonce.0.to_vec(),
             evidence: Some(wire_evidence(evidence).unwrap()),
@@ -107,13 +107,15 @@ async fn evidence_relayed_under_the_brokers_own_stolen_tls_key_is_refused() {
 /// itself a genuine TEE takes a replica's evidence and shows it to the broker.
 #[tokio::test]
 async fn a_replicas_evidence_relayed_to_the_broker_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let (replica_end, attacker_front) = raw::pipe();
     let (attacker_back, broker_end) = raw::pipe();
     let (front_key, back_key) = (RawKey::new(), RawKey::new());
-    let replica =
-        AttestedConnector::new(ConnectorConfiguration { judge: Arc::new(AnyEvidence), ..world.connecting() });
-    let acceptor = world.acceptor();
+    let replica = AttestedConnector::new(ConnectorConfiguration {
+        judge: Arc::new(AnyEvidence),
+        ..fixture.connecting()
+    });
+    let acceptor = fixture.acceptor();
     let attacker = async {
         let mut front = raw::server(attacker_front, &front_key).await;
         let mut back = raw::client(attacker_back, Some(&back_key)).await;
@@ -123,7 +125,7 @@ async fn a_replicas_evidence_relayed_to_the_broker_is_refused() {
         let ServerAnswer::Attestation { nonce, .. } = answer else { panic!("{answer:?}") };
         // Its own evidence for the replica, under the broker's nonce.
         let binding = front.as_server(parse_client_hello(&hello).unwrap(), nonce);
-        let evidence = world.quote(BROKER, binding.report_data(Role::Server, b""));
+        let evidence = fixture.quote(BROKER, binding.report_data(Role::Server, b""));
         front
             .send(&wire::ServerAttestation {
                 nonce: nonce.0.to_vec(),

@@ -7,8 +7,8 @@ use rustls::HandshakeKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use crate::{
+    fixture::{Fixture, address, refusal},
     raw::{self, RawKey, client_config, raw_client, raw_server, server_config},
-    world::{World, address, refusal},
 };
 
 /// A ClientHello of TLS 1.2 (RFC 5246 section 7.4.1.2) that offers sound suites.
@@ -54,7 +54,7 @@ fn record(handshake: &[u8]) -> Vec<u8> {
 /// Defence: TLS 1.3 only on the accepting side.
 #[tokio::test]
 async fn a_tls12_client_gets_a_protocol_version_alert() {
-    let acceptor = World::new().acceptor();
+    let acceptor = Fixture::new().acceptor();
     let (ours, mut theirs) = raw::pipe();
     let attacker = async {
         theirs.write_all(&tls12_client_hello()).await.unwrap();
@@ -78,7 +78,7 @@ async fn a_tls12_client_gets_a_protocol_version_alert() {
 /// Defence: TLS 1.3 only on the connecting side.
 #[tokio::test]
 async fn a_tls12_server_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let (ours, mut theirs) = raw::pipe();
     let attacker = async {
         let mut hello = [0; 2048];
@@ -92,7 +92,7 @@ async fn a_tls12_server_is_refused() {
         theirs.read_to_end(&mut answer).await.unwrap();
         answer
     };
-    let tool = world.tool();
+    let tool = fixture.tool();
     let (error, answer) = tokio::join!(
         async { tool.connect_over(ours, "broker", address()).await.map(drop).unwrap_err() },
         attacker
@@ -137,7 +137,7 @@ async fn raw_peers_resume_with_each_other() {
 /// Defence: no tickets, no session storage, no early data on the accepting side.
 #[tokio::test]
 async fn a_client_that_wants_to_resume_gets_no_ticket_and_a_full_handshake() {
-    let acceptor = World::new().acceptor();
+    let acceptor = Fixture::new().acceptor();
     let config = client_config(None);
     for _ in 0..2 {
         let (ours, theirs) = raw::pipe();
@@ -163,8 +163,8 @@ async fn a_client_that_wants_to_resume_gets_no_ticket_and_a_full_handshake() {
 /// tickets and would take them back.
 #[tokio::test]
 async fn a_server_that_gives_tickets_sees_full_handshakes_only() {
-    let world = World::new();
-    let tool = world.tool();
+    let fixture = Fixture::new();
+    let tool = fixture.tool();
     let key = RawKey::new();
     let config = server_config(&key);
     for _ in 0..2 {
@@ -182,7 +182,7 @@ async fn a_server_that_gives_tickets_sees_full_handshakes_only() {
 }
 
 async fn client_with_protocols(protocols: &[&[u8]]) -> (Result<(), SessionError>, std::io::Result<Vec<u8>>) {
-    let acceptor = World::new().acceptor();
+    let acceptor = Fixture::new().acceptor();
     let (ours, theirs) = raw::pipe();
     let mut config = client_config(None);
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
@@ -219,8 +219,8 @@ async fn a_client_of_another_protocol_gets_an_alert() {
 /// Defence: the ALPN check on the connecting side.
 #[tokio::test]
 async fn a_server_that_chooses_no_protocol_is_refused() {
-    let world = World::new();
-    let tool = world.tool();
+    let fixture = Fixture::new();
+    let tool = fixture.tool();
     let key = RawKey::new();
     let mut config = server_config(&key);
     config.alpn_protocols.clear();

@@ -10,17 +10,17 @@ use adytum_sealed::{
     unseal::{open_in_memory, unseal_to_file, unseal_to_writer},
 };
 
-use crate::house::{CHUNK, House, LIMIT, header_length, plaintext};
+use crate::fixture::{CHUNK, Fixture, LIMIT, header_length, plaintext};
 
 #[test]
 fn models_of_every_length_around_a_chunk_come_back() {
-    let house = House::new();
+    let fixture = Fixture::new();
     for length in [1, 15, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK - 1, 3 * CHUNK + 7] {
         let model = plaintext(length);
-        let (ciphertext, genuine) = house.genuine(&model);
-        assert_eq!(house.open(&ciphertext, &genuine).unwrap(), model, "{length}");
+        let (ciphertext, genuine) = fixture.genuine(&model);
+        assert_eq!(fixture.open(&ciphertext, &genuine).unwrap(), model, "{length}");
         let mut written = Vec::new();
-        let identities = [ModelIdentity::generate(), house.identity.clone()];
+        let identities = [ModelIdentity::generate(), fixture.identity.clone()];
         unseal_to_writer(&ciphertext[..], &genuine, &identities, &mut written, &mut |_| {}).unwrap();
         assert_eq!(written, model, "{length}");
     }
@@ -28,27 +28,27 @@ fn models_of_every_length_around_a_chunk_come_back() {
 
 #[test]
 fn truncated_anywhere_is_refused() {
-    let house = House::new();
-    let (ciphertext, genuine) = house.genuine(&plaintext(3 * CHUNK));
+    let fixture = Fixture::new();
+    let (ciphertext, genuine) = fixture.genuine(&plaintext(3 * CHUNK));
     let payload = header_length(&ciphertext) + 16;
     let chunks = (0..=3).map(|chunk| payload + chunk * (CHUNK + 16));
     let mut cuts: Vec<usize> = (0..payload + 40).collect();
     cuts.extend(chunks.flat_map(|end| [end - 1, end, end + 1, end + 17]));
     cuts.retain(|&cut| cut < ciphertext.len());
     for cut in cuts {
-        let error = house.open(&ciphertext[..cut], &genuine).unwrap_err();
+        let error = fixture.open(&ciphertext[..cut], &genuine).unwrap_err();
         let code = error.code();
         assert!(matches!(code, "unseal-truncated" | "unseal-altered"), "cut at {cut}: {error}");
     }
     let mut longer = ciphertext.clone();
     longer.push(0);
-    assert_eq!(house.open(&longer, &genuine).unwrap_err().code(), "unseal-altered");
+    assert_eq!(fixture.open(&longer, &genuine).unwrap_err().code(), "unseal-altered");
 }
 
 #[test]
 fn reordered_dropped_and_repeated_chunks_are_refused() {
-    let house = House::new();
-    let (ciphertext, genuine) = house.genuine(&plaintext(4 * CHUNK));
+    let fixture = Fixture::new();
+    let (ciphertext, genuine) = fixture.genuine(&plaintext(4 * CHUNK));
     let (head, payload) = ciphertext.split_at(header_length(&ciphertext) + 16);
     let chunks: Vec<&[u8]> = payload.chunks(CHUNK + 16).collect();
     assert_eq!(chunks.len(), 4);
@@ -65,31 +65,31 @@ fn reordered_dropped_and_repeated_chunks_are_refused() {
     ] {
         let mut changed = head.to_vec();
         order.iter().for_each(|&chunk| changed.extend_from_slice(chunks[chunk]));
-        let code = house.open(&changed, &genuine).unwrap_err().code();
+        let code = fixture.open(&changed, &genuine).unwrap_err().code();
         assert!(matches!(code, "unseal-altered" | "unseal-truncated"), "{order:?}: {code}");
     }
 }
 
 #[test]
 fn chunks_of_another_genuine_model_are_refused() {
-    let house = House::new();
-    let (one, genuine) = house.genuine(&plaintext(2 * CHUNK));
-    let (other, _) = house.genuine(&plaintext(2 * CHUNK));
+    let fixture = Fixture::new();
+    let (one, genuine) = fixture.genuine(&plaintext(2 * CHUNK));
+    let (other, _) = fixture.genuine(&plaintext(2 * CHUNK));
     let start = header_length(&one) + 16 + CHUNK + 16;
     let mut mixed = one[..start].to_vec();
     mixed.extend_from_slice(&other[start..]);
-    assert_eq!(house.open(&mixed, &genuine).unwrap_err().code(), "unseal-altered");
+    assert_eq!(fixture.open(&mixed, &genuine).unwrap_err().code(), "unseal-altered");
 }
 
 #[test]
 fn every_flipped_bit_of_header_and_payload_is_refused() {
-    let house = House::new();
-    let (ciphertext, genuine) = house.genuine(b"a small model");
+    let fixture = Fixture::new();
+    let (ciphertext, genuine) = fixture.genuine(b"a small model");
     for position in 0..ciphertext.len() {
         for bit in 0..8 {
             let mut changed = ciphertext.clone();
             changed[position] ^= 1 << bit;
-            let outcome = house.open(&changed, &genuine);
+            let outcome = fixture.open(&changed, &genuine);
             assert!(outcome.is_err(), "byte {position} bit {bit} went unnoticed");
         }
     }
@@ -97,22 +97,22 @@ fn every_flipped_bit_of_header_and_payload_is_refused() {
 
 #[test]
 fn flipped_bits_in_a_model_of_several_chunks_are_refused() {
-    let house = House::new();
-    let (ciphertext, genuine) = house.genuine(&plaintext(2 * CHUNK + 100));
+    let fixture = Fixture::new();
+    let (ciphertext, genuine) = fixture.genuine(&plaintext(2 * CHUNK + 100));
     let payload = header_length(&ciphertext) + 16;
     for position in
         [payload, payload + CHUNK, payload + CHUNK + 15, payload + CHUNK + 16, ciphertext.len() - 1]
     {
         let mut changed = ciphertext.clone();
         changed[position] ^= 0x40;
-        assert_eq!(house.open(&changed, &genuine).unwrap_err().code(), "unseal-altered", "{position}");
+        assert_eq!(fixture.open(&changed, &genuine).unwrap_err().code(), "unseal-altered", "{position}");
     }
 }
 
 #[test]
 fn another_key_opens_nothing() {
-    let house = House::new();
-    let (ciphertext, genuine) = house.genuine(b"model");
+    let fixture = Fixture::new();
+    let (ciphertext, genuine) = fixture.genuine(b"model");
     let other = ModelIdentity::generate();
     let error = open_in_memory(&ciphertext[..], &genuine, std::slice::from_ref(&other), LIMIT).unwrap_err();
     assert_eq!(error.code(), "unseal-wrong-key");
@@ -125,8 +125,8 @@ fn another_key_opens_nothing() {
 /// to the right recipient.
 #[test]
 fn the_hosts_own_ciphertext_under_a_genuine_statement_is_refused() {
-    let house = House::new();
-    let (_, genuine) = house.genuine(&plaintext(CHUNK + 5));
+    let fixture = Fixture::new();
+    let (_, genuine) = fixture.genuine(&plaintext(CHUNK + 5));
     let mut same_length = plaintext(CHUNK + 5);
     same_length[CHUNK] ^= 1;
     for (model, code) in [
@@ -136,28 +136,28 @@ fn the_hosts_own_ciphertext_under_a_genuine_statement_is_refused() {
         (plaintext(CHUNK + 6), "unseal-longer"),
         (plaintext(5 * CHUNK), "unseal-longer"),
     ] {
-        let (ciphertext, _) = house.seal_bytes(&model, &house.host);
-        assert_eq!(house.open(&ciphertext, &genuine).unwrap_err().code(), code);
+        let (ciphertext, _) = fixture.seal_bytes(&model, &fixture.host);
+        assert_eq!(fixture.open(&ciphertext, &genuine).unwrap_err().code(), code);
     }
     // A plaintext of exactly one chunk more or less than whole chunks.
-    let (_, genuine) = house.genuine(&plaintext(2 * CHUNK));
+    let (_, genuine) = fixture.genuine(&plaintext(2 * CHUNK));
     for (length, code) in [(CHUNK, "unseal-shorter"), (3 * CHUNK, "unseal-longer")] {
-        let (ciphertext, _) = house.seal_bytes(&plaintext(length), &house.host);
-        assert_eq!(house.open(&ciphertext, &genuine).unwrap_err().code(), code);
+        let (ciphertext, _) = fixture.seal_bytes(&plaintext(length), &fixture.host);
+        assert_eq!(fixture.open(&ciphertext, &genuine).unwrap_err().code(), code);
     }
 }
 
 #[test]
 fn sizes_that_lie_cost_no_memory() {
-    let house = House::new();
-    let (ciphertext, statement) = house.seal_bytes(b"model", &house.owner);
+    let fixture = Fixture::new();
+    let (ciphertext, statement) = fixture.seal_bytes(b"model", &fixture.owner);
     // A digest that the rule lists makes the signature, and so the size, the
     // host's to choose.
-    let mut rule = house.rule(0);
+    let mut rule = fixture.rule(0);
     rule.digests.insert(statement.sha256);
     let lie = |size| rule.judge(&Statement { size, ..statement.clone() }).unwrap();
     let open = |size, limit| {
-        open_in_memory(&ciphertext[..], &lie(size), std::slice::from_ref(&house.identity), limit)
+        open_in_memory(&ciphertext[..], &lie(size), std::slice::from_ref(&fixture.identity), limit)
             .unwrap_err()
             .code()
     };
@@ -167,29 +167,29 @@ fn sizes_that_lie_cost_no_memory() {
     assert_eq!(open(6, LIMIT), "unseal-shorter");
     assert_eq!(open(4, LIMIT), "unseal-longer");
 
-    let directory = house.publish("digits", 1, b"model", &house.owner);
+    let directory = fixture.publish("digits", 1, b"model", &fixture.owner);
     let text = fs::read_to_string(directory.join(STATEMENT_FILE)).unwrap();
     fs::write(directory.join(STATEMENT_FILE), text.replace("\"size\": 5", "\"size\": 60000000")).unwrap();
-    let selection = select(scan(house.base.path()).unwrap(), Some(&rule), false);
+    let selection = select(scan(fixture.base.path()).unwrap(), Some(&rule), false);
     let SelectedModel::Sealed(model) = selection.highest().unwrap() else { panic!("{selection:?}") };
-    let error = model.open(std::slice::from_ref(&house.identity), LIMIT).unwrap_err();
+    let error = model.open(std::slice::from_ref(&fixture.identity), LIMIT).unwrap_err();
     assert_eq!(error.code(), "unseal-truncated", "{error}");
 }
 
 #[test]
 fn headers_without_end_are_cut_off() {
-    let house = House::new();
-    let (_, genuine) = house.genuine(b"model");
+    let fixture = Fixture::new();
+    let (_, genuine) = fixture.genuine(b"model");
     let mut endless = b"age-encryption.org/v1\n-> X25519 ".to_vec();
     endless.resize(8 << 20, b'a');
-    assert_eq!(house.open(&endless, &genuine).unwrap_err().code(), "unseal-header-too-long");
+    assert_eq!(fixture.open(&endless, &genuine).unwrap_err().code(), "unseal-header-too-long");
     let mut stanzas = b"age-encryption.org/v1\n".to_vec();
     while stanzas.len() < 1 << 20 {
         stanzas.extend_from_slice(b"-> a\n\n");
     }
-    assert_eq!(house.open(&stanzas, &genuine).unwrap_err().code(), "unseal-header-too-long");
+    assert_eq!(fixture.open(&stanzas, &genuine).unwrap_err().code(), "unseal-header-too-long");
     for garbage in [&b""[..], b"\x7fELF", b"age-encryption.org/v2\n", b"age-encryption.org/v1\n--- x\n"] {
-        let code = house.open(garbage, &genuine).unwrap_err().code();
+        let code = fixture.open(garbage, &genuine).unwrap_err().code();
         assert!(matches!(code, "unseal-header" | "unseal-truncated"), "{garbage:?}: {code}");
     }
 }
@@ -198,19 +198,19 @@ fn headers_without_end_are_cut_off() {
 fn a_file_gets_its_name_only_after_the_digest_matched() {
     use std::os::unix::fs::PermissionsExt;
 
-    let house = House::new();
-    let (ciphertext, genuine) = house.genuine(&plaintext(CHUNK * 2));
-    let (forged, _) = house.seal_bytes(&plaintext(CHUNK * 2 + 1), &house.host);
-    let out = house.base.path().join("out.onnx");
-    let identities = std::slice::from_ref(&house.identity);
+    let fixture = Fixture::new();
+    let (ciphertext, genuine) = fixture.genuine(&plaintext(CHUNK * 2));
+    let (forged, _) = fixture.seal_bytes(&plaintext(CHUNK * 2 + 1), &fixture.host);
+    let out = fixture.base.path().join("out.onnx");
+    let identities = std::slice::from_ref(&fixture.identity);
     let unseal =
         |bytes: &[u8]| unseal_to_file(bytes, &genuine, identities, &out, &mut |_| {}).map_err(|e| e.code());
     assert_eq!(unseal(&forged), Err("unseal-longer"));
     assert_eq!(unseal(&ciphertext[..ciphertext.len() - 1]), Err("unseal-altered"));
-    assert_eq!(fs::read_dir(house.base.path()).unwrap().count(), 0, "something was left behind");
+    assert_eq!(fs::read_dir(fixture.base.path()).unwrap().count(), 0, "something was left behind");
     assert_eq!(unseal(&ciphertext), Ok(()));
     assert_eq!(fs::read(&out).unwrap(), plaintext(CHUNK * 2));
     assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_dir(house.base.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(fixture.base.path()).unwrap().count(), 1);
     assert_eq!(unseal(&ciphertext), Err("unseal-exists"));
 }

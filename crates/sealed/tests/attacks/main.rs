@@ -3,5 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod ciphertexts;
-mod house;
+mod fixture;
 mod selection;

@@ -11,7 +11,7 @@ use adytum_sealed::{
     statement::{FileName, Statement},
 };
 
-use crate::bed::{Archive, House, LIMIT, state};
+use crate::fixture::{Archive, Fixture, LIMIT, state};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -28,14 +28,14 @@ fn payload(ciphertext: &[u8]) -> usize {
 
 #[test]
 fn truncated_reordered_joined_and_changed() {
-    let house = House::new();
-    let file = house.genuine("web", &archive());
-    house.unpack(&file).unwrap();
+    let fixture = Fixture::new();
+    let file = fixture.genuine("web", &archive());
+    fixture.unpack(&file).unwrap();
     let whole = fs::read(&file).unwrap();
     let (start, step) = (payload(&whole), CHUNK + 16);
     let attempt = |ciphertext: &[u8]| {
         fs::write(&file, ciphertext).unwrap();
-        match house.unpack(&file) {
+        match fixture.unpack(&file) {
             Ok(()) => panic!("it was unpacked"),
             Err(error) => error.code(),
         }
@@ -60,90 +60,91 @@ fn truncated_reordered_joined_and_changed() {
         assert!(matches!(code, "unseal-altered" | "unseal-header"), "{position}: {code}");
     }
     fs::write(&file, &whole).unwrap();
-    house.unpack(&file).unwrap();
+    fixture.unpack(&file).unwrap();
 }
 
 /// Anybody can encrypt to the recipient.
 #[test]
 fn encryption_is_not_authorship() {
-    let house = House::new();
-    let recipient = house.identity.recipient();
-    let by_host = house.publish("by-host", &archive(), &recipient, &house.host);
+    let fixture = Fixture::new();
+    let recipient = fixture.identity.recipient();
+    let by_host = fixture.publish("by-host", &archive(), &recipient, &fixture.host);
     let failures = |error: BundleError| match error {
         BundleError::Rule(refusal) => refusal.failures.iter().map(|f| f.code()).collect::<Vec<_>>(),
         other => panic!("{other}"),
     };
-    let error = house.unpack(&by_host).unwrap_err();
+    let error = fixture.unpack(&by_host).unwrap_err();
     assert_eq!(error.code(), "bundle-not-genuine");
     assert!(failures(error).contains(&"model-signer-unlisted"));
 
     // The host's tree under the owner's statement: encrypted to the right key, and
     // found out at its end.
-    let genuine = house.genuine("genuine", &archive());
-    let statement = fs::read_to_string(house.path("genuine.seal")).unwrap();
+    let genuine = fixture.genuine("genuine", &archive());
+    let statement = fs::read_to_string(fixture.path("genuine.seal")).unwrap();
     let mut other = archive();
     let position = other.len() - 1600;
     other[position] ^= 1;
-    house.publish("genuine", &other, &recipient, &house.host);
-    fs::write(house.path("genuine.seal"), &statement).unwrap();
-    assert_eq!(house.unpack(&genuine).unwrap_err().code(), "unseal-digest");
+    fixture.publish("genuine", &other, &recipient, &fixture.host);
+    fs::write(fixture.path("genuine.seal"), &statement).unwrap();
+    assert_eq!(fixture.unpack(&genuine).unwrap_err().code(), "unseal-digest");
 
-    let foreign = house.publish("foreign", &archive(), &ModelIdentity::generate().recipient(), &house.owner);
-    assert_eq!(house.unpack(&foreign).unwrap_err().code(), "unseal-wrong-key");
+    let foreign =
+        fixture.publish("foreign", &archive(), &ModelIdentity::generate().recipient(), &fixture.owner);
+    assert_eq!(fixture.unpack(&foreign).unwrap_err().code(), "unseal-wrong-key");
 
     // An older version, and another bundle.
-    let file = house.genuine("web", &archive());
-    let to = house.path("to");
-    let error = house.unpack_by(&file, &house.rule(4), &to).unwrap_err();
+    let file = fixture.genuine("web", &archive());
+    let to = fixture.path("to");
+    let error = fixture.unpack_by(&file, &fixture.rule(4), &to).unwrap_err();
     assert_eq!(failures(error)[1..], ["model-version-below-floor"]);
-    let other = ModelRule { name: "mail".parse().unwrap(), ..house.rule(0) };
-    assert_eq!(failures(house.unpack_by(&file, &other, &to).unwrap_err()), ["model-name"]);
+    let other = ModelRule { name: "mail".parse().unwrap(), ..fixture.rule(0) };
+    assert_eq!(failures(fixture.unpack_by(&file, &other, &to).unwrap_err()), ["model-name"]);
     assert!(!to.exists());
 
     // A listed digest is enough, with any signer.
     let digests = [Sha256Digest::of_bytes(&archive())].into();
-    let listed = ModelRule { signers: [].into(), digests, ..house.rule(9) };
-    house.unpack_by(&by_host, &listed, &to).unwrap();
+    let listed = ModelRule { signers: [].into(), digests, ..fixture.rule(9) };
+    fixture.unpack_by(&by_host, &listed, &to).unwrap();
 }
 
 #[test]
 fn a_model_is_no_bundle() {
-    let house = House::new();
-    let file = house.path("web");
+    let fixture = Fixture::new();
+    let file = fixture.path("web");
     let options =
         SealOptions { model: "web".parse().unwrap(), version: 3, file_name: FileName::model_onnx() };
     let mut ciphertext = Vec::new();
-    let recipient = house.identity.recipient();
+    let recipient = fixture.identity.recipient();
     let statement =
-        seal(&archive()[..], &mut ciphertext, &recipient, &house.owner, &options, &mut |_| {}).unwrap();
+        seal(&archive()[..], &mut ciphertext, &recipient, &fixture.owner, &options, &mut |_| {}).unwrap();
     fs::write(&file, ciphertext).unwrap();
     state(&file, &statement);
-    assert_eq!(house.unpack(&file).unwrap_err().code(), "bundle-statement-of-model");
+    assert_eq!(fixture.unpack(&file).unwrap_err().code(), "bundle-statement-of-model");
     // Said to be one: the signature covers that.
     let said = Statement { file_name: FileName::bundle_tar(), ..statement };
     state(&file, &said);
-    assert_eq!(house.unpack(&file).unwrap_err().code(), "bundle-not-genuine");
+    assert_eq!(fixture.unpack(&file).unwrap_err().code(), "bundle-not-genuine");
 }
 
 #[test]
 fn files_that_are_missing_no_files_or_too_large() {
-    let house = House::new();
-    let file = house.genuine("web", &archive());
-    let link = house.path("link");
+    let fixture = Fixture::new();
+    let file = fixture.genuine("web", &archive());
+    let link = fixture.path("link");
     std::os::unix::fs::symlink(&file, &link).unwrap();
-    fs::copy(house.path("web.seal"), house.path("link.seal")).unwrap();
-    assert_eq!(house.unpack(&link).unwrap_err().code(), "bundle-unreadable");
-    assert_eq!(house.unpack(&house.path("none")).unwrap_err().code(), "bundle-unreadable");
-    fs::write(house.path("web.seal"), "{}").unwrap();
-    assert_eq!(house.unpack(&file).unwrap_err().code(), "statement-malformed");
-    fs::write(house.path("web.seal"), " ".repeat(5000)).unwrap();
-    assert_eq!(house.unpack(&file).unwrap_err().code(), "statement-too-long");
+    fs::copy(fixture.path("web.seal"), fixture.path("link.seal")).unwrap();
+    assert_eq!(fixture.unpack(&link).unwrap_err().code(), "bundle-unreadable");
+    assert_eq!(fixture.unpack(&fixture.path("none")).unwrap_err().code(), "bundle-unreadable");
+    fs::write(fixture.path("web.seal"), "{}").unwrap();
+    assert_eq!(fixture.unpack(&file).unwrap_err().code(), "statement-malformed");
+    fs::write(fixture.path("web.seal"), " ".repeat(5000)).unwrap();
+    assert_eq!(fixture.unpack(&file).unwrap_err().code(), "statement-too-long");
 
-    let file = house.genuine("large", &archive());
-    let genuine = SealedBundle::open(&file).unwrap().judge(&house.rule(0)).unwrap();
+    let file = fixture.genuine("large", &archive());
+    let genuine = SealedBundle::open(&file).unwrap().judge(&fixture.rule(0)).unwrap();
     let size = archive().len() as u64;
-    let identities = [house.identity.clone()];
-    let mut none = crate::bed::Rebuilt::default();
+    let identities = [fixture.identity.clone()];
+    let mut none = crate::fixture::Rebuilt::default();
     let error = genuine.unseal(&identities, size - 1, &mut none, &mut |_| Ok(())).unwrap_err();
     assert_eq!(error.code(), "bundle-too-large");
     assert!(none.archive.is_empty());
@@ -152,21 +153,21 @@ fn files_that_are_missing_no_files_or_too_large() {
 /// The caller ends it when it wants, and nothing is left of what was begun.
 #[test]
 fn work_can_be_stopped() {
-    let house = House::new();
-    let tree = house.path("tree");
+    let fixture = Fixture::new();
+    let tree = fixture.path("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("f"), vec![1; 200_000]).unwrap();
     let stop = || std::io::Error::other("enough");
-    let (out, recipient) = (house.path("web"), house.identity.recipient());
+    let (out, recipient) = (fixture.path("web"), fixture.identity.recipient());
     let name = "web".parse().unwrap();
     let mut stopping = |_| Err(stop());
-    let error = seal_bundle(&tree, &out, &recipient, &house.owner, &name, 3, &mut stopping).unwrap_err();
+    let error = seal_bundle(&tree, &out, &recipient, &fixture.owner, &name, 3, &mut stopping).unwrap_err();
     assert_eq!(error.code(), "seal-stopped");
-    assert_eq!(fs::read_dir(house.directory.path()).unwrap().count(), 1);
-    seal_bundle(&tree, &out, &recipient, &house.owner, &name, 3, &mut |_| Ok(())).unwrap();
-    let genuine = SealedBundle::open(&out).unwrap().judge(&house.rule(0)).unwrap();
-    let mut rebuilt = crate::bed::Rebuilt::default();
+    assert_eq!(fs::read_dir(fixture.directory.path()).unwrap().count(), 1);
+    seal_bundle(&tree, &out, &recipient, &fixture.owner, &name, 3, &mut |_| Ok(())).unwrap();
+    let genuine = SealedBundle::open(&out).unwrap().judge(&fixture.rule(0)).unwrap();
+    let mut rebuilt = crate::fixture::Rebuilt::default();
     let error =
-        genuine.unseal(std::slice::from_ref(&house.identity), LIMIT, &mut rebuilt, &mut |_| Err(stop()));
+        genuine.unseal(std::slice::from_ref(&fixture.identity), LIMIT, &mut rebuilt, &mut |_| Err(stop()));
     assert_eq!(error.unwrap_err().code(), "bundle-stopped");
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 mod archives;
-mod bed;
 mod ciphertexts;
+mod fixture;
 mod packing;
 mod properties;

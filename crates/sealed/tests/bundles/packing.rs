@@ -18,7 +18,7 @@ use adytum_sealed::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::bed::House;
+use crate::fixture::Fixture;
 
 /// The tree of all these tests: two files, one executable, a link, directories.
 fn plant(root: &Path) {
@@ -38,29 +38,29 @@ fn archive(root: &Path) -> Vec<u8> {
     bytes
 }
 
-fn seal(house: &House, tree: &Path, out: &str) -> Result<Statement, PackError> {
-    let (recipient, name) = (house.identity.recipient(), "web".parse().unwrap());
-    seal_bundle(tree, &house.path(out), &recipient, &house.owner, &name, 3, &mut |_| Ok(()))
+fn seal(fixture: &Fixture, tree: &Path, out: &str) -> Result<Statement, PackError> {
+    let (recipient, name) = (fixture.identity.recipient(), "web".parse().unwrap());
+    seal_bundle(tree, &fixture.path(out), &recipient, &fixture.owner, &name, 3, &mut |_| Ok(()))
         .map(|(statement, _)| statement)
 }
 
-fn refused(house: &House, tree: &Path) -> &'static str {
-    let code = seal(house, tree, "refused").unwrap_err().code();
+fn refused(fixture: &Fixture, tree: &Path) -> &'static str {
+    let code = seal(fixture, tree, "refused").unwrap_err().code();
     let left: Vec<_> =
-        fs::read_dir(house.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        fs::read_dir(fixture.directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left, ["tree"], "{code}");
     code
 }
 
 #[test]
 fn a_tree_comes_back() {
-    let house = House::new();
-    let tree = house.path("tree");
+    let fixture = Fixture::new();
+    let tree = fixture.path("tree");
     fs::create_dir(&tree).unwrap();
     plant(&tree);
-    seal(&house, &tree, "web").unwrap();
-    let to = house.path("to");
-    house.unpack_by(&house.path("web"), &house.rule(3), &to).unwrap();
+    seal(&fixture, &tree, "web").unwrap();
+    let to = fixture.path("to");
+    fixture.unpack_by(&fixture.path("web"), &fixture.rule(3), &to).unwrap();
     assert_eq!(fs::read_to_string(to.join("etc/conf")).unwrap(), "answer = 42\n");
     assert_eq!(fs::read(to.join("large")).unwrap(), vec![5; 150_000]);
     assert_eq!(fs::metadata(to.join("etc/nothing")).unwrap().len(), 0);
@@ -70,15 +70,15 @@ fn a_tree_comes_back() {
     assert_eq!(["bin/run", "etc/conf", "etc", ""].map(mode), [0o755, 0o644, 0o755, 0o755]);
     assert_eq!(archive(&to), archive(&tree));
     // Never overwritten.
-    assert_eq!(seal(&house, &tree, "web").unwrap_err().code(), "seal-exists");
+    assert_eq!(seal(&fixture, &tree, "web").unwrap_err().code(), "seal-exists");
 }
 
 /// Owners, times, the order of names, permissions for others, hard links and
 /// holes make no other bundle; content, names and the right to execute do.
 #[test]
 fn equal_trees_have_one_digest() {
-    let house = House::new();
-    let (one, two) = (house.path("one"), house.path("two"));
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.path("one"), fixture.path("two"));
     for tree in [&one, &two] {
         fs::create_dir(tree).unwrap();
     }
@@ -87,7 +87,7 @@ fn equal_trees_have_one_digest() {
     plant(&two);
     fs::set_permissions(two.join("etc/conf"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(two.join("etc"), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::hard_link(two.join("etc/nothing"), house.path("another-name")).unwrap();
+    fs::hard_link(two.join("etc/nothing"), fixture.path("another-name")).unwrap();
     let long_ago = fs::FileTimes::new().set_modified(std::time::SystemTime::UNIX_EPOCH);
     fs::File::open(two.join("large")).unwrap().set_times(long_ago).unwrap();
     let original = archive(&one);
@@ -107,8 +107,8 @@ fn the_standard_tool_reads_it() {
         println!("SKIPPED: there is no tar");
         return;
     }
-    let house = House::new();
-    let (tree, to) = (house.path("tree"), house.path("to"));
+    let fixture = Fixture::new();
+    let (tree, to) = (fixture.path("tree"), fixture.path("to"));
     fs::create_dir(&tree).unwrap();
     fs::create_dir(&to).unwrap();
     plant(&tree);
@@ -116,17 +116,17 @@ fn the_standard_tool_reads_it() {
     fs::write(tree.join("deep").join("d".repeat(90)).join("e".repeat(50)).join("f".repeat(100)), "x")
         .unwrap();
     let bytes = archive(&tree);
-    fs::write(house.path("web.tar"), &bytes).unwrap();
+    fs::write(fixture.path("web.tar"), &bytes).unwrap();
     let output =
-        Command::new("tar").arg("-C").arg(&to).arg("-xf").arg(house.path("web.tar")).output().unwrap();
+        Command::new("tar").arg("-C").arg(&to).arg("-xf").arg(fixture.path("web.tar")).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(archive(&to), bytes);
 }
 
 #[test]
 fn trees_that_a_bundle_can_not_have() {
-    let house = House::new();
-    let tree = house.path("tree");
+    let fixture = Fixture::new();
+    let tree = fixture.path("tree");
     let fresh = || {
         let _ = fs::remove_dir_all(&tree);
         fs::create_dir(&tree).unwrap();
@@ -138,48 +138,48 @@ fn trees_that_a_bundle_can_not_have() {
     ] {
         fresh();
         symlink(target, tree.join("link")).unwrap();
-        assert_eq!(refused(&house, &tree), code, "{target}");
+        assert_eq!(refused(&fixture, &tree), code, "{target}");
     }
     fresh();
     nix::unistd::mkfifo(&tree.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert_eq!(refused(&house, &tree), "bundle-fifo");
+    assert_eq!(refused(&fixture, &tree), "bundle-fifo");
     fresh();
     let _listener = UnixListener::bind(tree.join("socket")).unwrap();
-    assert_eq!(refused(&house, &tree), "bundle-socket");
+    assert_eq!(refused(&fixture, &tree), "bundle-socket");
     for mode in [0o4755, 0o2755, 0o1755] {
         fresh();
         fs::write(tree.join("run"), "").unwrap();
         fs::set_permissions(tree.join("run"), fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(refused(&house, &tree), "bundle-special-bits");
+        assert_eq!(refused(&fixture, &tree), "bundle-special-bits");
     }
     fresh();
     fs::write(tree.join(OsStr::from_bytes(b"\xff")), "").unwrap();
-    assert_eq!(refused(&house, &tree), "bundle-path-not-utf8");
+    assert_eq!(refused(&fixture, &tree), "bundle-path-not-utf8");
     fresh();
     fs::write(tree.join("a\nb"), "").unwrap();
-    assert_eq!(refused(&house, &tree), "bundle-path-spelling");
+    assert_eq!(refused(&fixture, &tree), "bundle-path-spelling");
     fresh();
     fs::write(tree.join("n".repeat(101)), "").unwrap();
-    assert_eq!(refused(&house, &tree), "bundle-path-too-long");
+    assert_eq!(refused(&fixture, &tree), "bundle-path-too-long");
     fresh();
     fs::create_dir_all(tree.join("d/".repeat(65))).unwrap();
-    assert_eq!(refused(&house, &tree), "bundle-path-too-deep");
+    assert_eq!(refused(&fixture, &tree), "bundle-path-too-deep");
     fresh();
-    let error = seal(&house, &tree, "tree/web").unwrap_err();
+    let error = seal(&fixture, &tree, "tree/web").unwrap_err();
     assert_eq!(error.code(), "seal-bundle-inside");
-    assert_eq!(seal(&house, &house.path("none"), "web").unwrap_err().code(), "seal-bundle-unreadable");
+    assert_eq!(seal(&fixture, &fixture.path("none"), "web").unwrap_err().code(), "seal-bundle-unreadable");
 }
 
 #[test]
 fn a_tree_is_removed_and_what_it_links_to_is_not() {
-    let house = House::new();
-    let (tree, precious) = (house.path("tree"), house.path("precious"));
+    let fixture = Fixture::new();
+    let (tree, precious) = (fixture.path("tree"), fixture.path("precious"));
     fs::create_dir(&tree).unwrap();
     plant(&tree);
     fs::create_dir(&precious).unwrap();
     fs::write(precious.join("f"), "untouched").unwrap();
     symlink(&precious, tree.join("etc/link")).unwrap();
-    let parent = fs::File::open(house.directory.path()).unwrap();
+    let parent = fs::File::open(fixture.directory.path()).unwrap();
     remove_tree(&parent, OsStr::new("tree")).unwrap();
     assert!(!tree.exists());
     assert_eq!(fs::read_to_string(precious.join("f")).unwrap(), "untouched");
@@ -192,13 +192,13 @@ fn a_tree_is_removed_and_what_it_links_to_is_not() {
 
 #[test]
 fn files_have_the_owner_that_was_asked_for() {
-    let house = House::new();
-    let own = fs::metadata(house.directory.path()).unwrap();
+    let fixture = Fixture::new();
+    let own = fs::metadata(fixture.directory.path()).unwrap();
     if own.uid() != 0 {
         println!("SKIPPED: only root gives files away");
         return;
     }
-    let (tree, to) = (house.path("tree"), house.path("to"));
+    let (tree, to) = (fixture.path("tree"), fixture.path("to"));
     fs::create_dir(&tree).unwrap();
     fs::create_dir(&to).unwrap();
     plant(&tree);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use adytum_sealed::bundle::{SliceSource, pack, read};
 use proptest::prelude::*;
 
-use crate::bed::{Archive, Rebuilt};
+use crate::fixture::{Archive, Rebuilt};
 
 /// Reads an archive and writes it again.
 fn again(bytes: &[u8]) -> Option<Vec<u8>> {

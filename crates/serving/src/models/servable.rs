@@ -3,6 +3,7 @@
 use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     error::RequestError,
     limits::{RunBudget, RunMemory},
+    metrics::ModelMetrics,
     tensor::NotATensor,
 };
 
@@ -87,6 +89,7 @@ pub struct Servable {
     model: Box<dyn LoadedModel>,
     signatures: Signatures,
     run_memory: RunMemory,
+    metrics: Arc<ModelMetrics>,
 }
 
 impl Servable {
@@ -102,7 +105,7 @@ impl Servable {
     ) -> Result<Self, ServableError> {
         let Resources { cores, run_memory } = resources;
         let signatures = signatures(model.as_ref())?;
-        let servable = Self { name, version, model, signatures, run_memory };
+        let servable = Self { name, version, model, signatures, run_memory, metrics: Arc::default() };
         servable.warm_up(cores.get())?;
         Ok(servable)
     }
@@ -218,6 +221,16 @@ impl Servable {
         self.version
     }
 
+    /// The same version, counted there.
+    pub(crate) fn counted_by(self, metrics: Arc<ModelMetrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// What is counted of its model.
+    pub fn metrics(&self) -> &ModelMetrics {
+        &self.metrics
+    }
+
     /// What requests can ask for, by name.
     pub fn signatures(&self) -> &Signatures {
         &self.signatures
@@ -253,11 +266,12 @@ impl Servable {
         let elements = count(&inputs);
         let budget = self.run_memory.begin(signature.memory.predict(elements))?;
         let started = Instant::now();
-        let answers = self.answer(signature, inputs, outputs, threads, &budget, cancellation)?;
-        if threads.count() == 1 {
+        let result = self.answer(signature, inputs, outputs, threads, &budget, cancellation);
+        self.metrics.run(started.elapsed());
+        if threads.count() == 1 && result.is_ok() {
             signature.cost.observe(elements, started.elapsed());
         }
-        Ok(answers)
+        Ok(result?)
     }
 
     fn answer(

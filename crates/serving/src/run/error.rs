@@ -5,7 +5,14 @@ use std::{io, path::PathBuf};
 use adytum_init::InitError;
 use adytum_sealed::keys::ModelKeyError;
 
-use crate::{flags::FlagError, loading::LoadingError, tls::TlsError};
+use crate::{
+    batching::BatchingError,
+    engine_choice::EngineChoiceError,
+    flags::FlagError,
+    loading::{ConfigurationError, LoadingError, ReloadError},
+    text_format::TextError,
+    tls::TlsError,
+};
 
 /// The reason why the server ended.
 ///
@@ -59,9 +66,31 @@ pub enum ServeError {
     /// The secret of a model's key is no key.
     #[error("the secret {name}: {source}")]
     ModelKey { name: String, source: ModelKeyError },
+    /// The engine can't be used.
+    #[error(transparent)]
+    Engine(#[from] EngineChoiceError),
     /// No model can be loaded.
     #[error(transparent)]
     Loading(#[from] LoadingError),
+    /// The configuration of models can't be used.
+    #[error(transparent)]
+    Models(#[from] ReloadError),
+    /// A file that a flag names can't be read.
+    ///
+    /// Do: check the path in the flag, and that the server's user may read the file.
+    #[error("--{flag} {}: {source}", path.display())]
+    File {
+        flag: &'static str,
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The batching parameters can't be used.
+    #[error(transparent)]
+    Batching(#[from] BatchingError),
+    /// The configuration of monitoring can't be used.
+    #[error(transparent)]
+    Monitoring(#[from] TextError),
     /// The operating system refused an operation that the server needs.
     ///
     /// Do: read the operation and the reason in the message; on a full machine, free
@@ -72,6 +101,12 @@ pub enum ServeError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+impl From<ConfigurationError> for ServeError {
+    fn from(error: ConfigurationError) -> Self {
+        Self::Models(error.into())
+    }
 }
 
 impl ServeError {
@@ -85,7 +120,12 @@ impl ServeError {
             Self::Destination { .. } => "secret-destination",
             Self::Tls(error) => error.code(),
             Self::ModelKey { source, .. } => source.code(),
+            Self::Engine(error) => error.code(),
             Self::Loading(error) => error.code(),
+            Self::Models(error) => error.code(),
+            Self::File { .. } => "flag-file-unreadable",
+            Self::Batching(error) => error.code(),
+            Self::Monitoring(error) => error.code(),
             Self::System { .. } => "system-failed",
         }
     }
@@ -95,7 +135,12 @@ impl ServeError {
         use adytum_init::exit_code;
         match self {
             Self::Init(error) => error.exit_code(),
-            Self::Flag(_) | Self::Destination { .. } => exit_code::CONFIGURATION,
+            Self::Flag(_)
+            | Self::Destination { .. }
+            | Self::Engine(_)
+            | Self::Models(ReloadError::Configuration(_))
+            | Self::Batching(_)
+            | Self::Monitoring(_) => exit_code::CONFIGURATION,
             _ => 1,
         }
     }

@@ -7,17 +7,16 @@ use adytum_init::{
     Released, SecretKind, SecretValue,
     configuration::{MeasuredConfiguration, SecretDestination},
 };
-use adytum_sealed::keys::ModelIdentity;
+use adytum_sealed::{keys::ModelIdentity, rule::ModelRule};
 use rustls::ServerConfig;
 use zeroize::Zeroizing;
 
 use super::error::ServeError;
 use crate::{
     flags::Flags,
-    loading::ModelSource,
+    loading::Keys,
     tls::{self, TlsError, ssl_config::SslConfig},
 };
-use crate::{limits::RunMemory, models::Resources};
 
 /// The secret that opens sealed models, whatever its kind is.
 const MODEL_KEY: &str = "model_key";
@@ -25,42 +24,44 @@ const MODEL_KEY: &str = "model_key";
 /// The longest `SSLConfig`, in bytes.
 const LONGEST_SSL_CONFIG: u64 = 1 << 20;
 
-/// The model's place, and what the broker released for it.
-pub(super) fn source(
-    flags: &Flags,
-    allow_plain: bool,
-    released: Option<Released>,
-) -> Result<ModelSource, ServeError> {
-    let mut source = ModelSource {
-        name: flags.model_name.clone(),
-        base: flags.model_base_path.clone(),
-        rule: None,
-        identities: Vec::new(),
-        allow_plain,
-        size_limit: flags.max_model_bytes,
-        resources: Resources {
-            cores: flags.compatibility.cores(),
-            run_memory: RunMemory::new(flags.run_memory_bytes, flags.max_run_bytes),
-        },
-    };
-    // Its secrets are wiped at this function's end.
-    if let Some(released) = released {
-        source.identities = identities(&released.secrets)?;
-        source.rule = released.models.into_iter().find(|rule| rule.name.as_str() == flags.model_name);
+/// What the broker released for models, kept up to date by renewals.
+#[derive(Default)]
+pub(super) struct KeyRing {
+    identities: BTreeMap<SecretName, ModelIdentity>,
+    rules: Vec<ModelRule>,
+}
+
+impl KeyRing {
+    /// Takes what was released: at the start all, at a renewal what has changed. Whether
+    /// that changes anything for models.
+    pub(super) fn update(&mut self, released: &Released) -> Result<bool, ServeError> {
+        let changed = identities(&released.secrets)?;
+        let news = !changed.is_empty() || self.rules != released.models;
+        self.identities.extend(changed);
+        self.rules.clone_from(&released.models);
+        Ok(news)
     }
-    Ok(source)
+
+    /// What opens and judges models.
+    pub(super) fn keys(&self) -> Keys {
+        Keys { rules: self.rules.clone(), identities: self.identities.values().cloned().collect() }
+    }
 }
 
 /// What opens sealed models: [`MODEL_KEY`], and every other age identity, so that
 /// models of the old key and of the new one can be loaded while the key changes.
-fn identities(secrets: &BTreeMap<SecretName, SecretValue>) -> Result<Vec<ModelIdentity>, ServeError> {
+fn identities(
+    secrets: &BTreeMap<SecretName, SecretValue>,
+) -> Result<BTreeMap<SecretName, ModelIdentity>, ServeError> {
     secrets
         .iter()
         .filter(|(name, secret)| name.as_str() == MODEL_KEY || secret.kind() == SecretKind::AgeIdentity)
         .map(|(name, secret)| {
             let text = std::str::from_utf8(secret.as_bytes()).unwrap_or_default();
-            text.parse::<ModelIdentity>()
-                .map_err(|source| ServeError::ModelKey { name: name.to_string(), source })
+            let identity = text
+                .parse::<ModelIdentity>()
+                .map_err(|source| ServeError::ModelKey { name: name.to_string(), source })?;
+            Ok((name.clone(), identity))
         })
         .collect()
 }
@@ -130,25 +131,28 @@ mod tests {
     use std::time::Duration;
 
     use adytum_init::Lease;
-    use clap::Parser as _;
 
     use super::*;
 
-    fn source_with(secrets: &[(&str, SecretKind, &str)]) -> Result<ModelSource, ServeError> {
+    fn released(secrets: &[(&str, SecretKind, &str)]) -> Released {
         let value = |kind, text: &str| SecretValue::new(text.as_bytes().to_vec(), kind, 1);
         let secrets: BTreeMap<SecretName, SecretValue> =
             secrets.iter().map(|(name, kind, text)| (name.parse().unwrap(), value(*kind, text))).collect();
         let lease = Lease { duration: Duration::from_secs(600), grace: Duration::ZERO };
-        let released = Released { secrets, models: Vec::new(), manifest_version: 1, lease };
-        let flags = Flags::try_parse_from(["adytum-serving", "--model_base_path=/models/m"]).unwrap();
-        source(&flags, false, Some(released))
+        Released { secrets, models: Vec::new(), manifest_version: 1, lease }
+    }
+
+    fn keys_of(secrets: &[(&str, SecretKind, &str)]) -> Result<Keys, ServeError> {
+        let mut ring = KeyRing::default();
+        ring.update(&released(secrets))?;
+        Ok(ring.keys())
     }
 
     #[test]
     fn every_age_identity_opens_models() {
         let identities = [(); 4].map(|()| ModelIdentity::generate());
         let [first, second, third, opaque] = identities.each_ref().map(ModelIdentity::to_text);
-        let source = source_with(&[
+        let keys = keys_of(&[
             ("an_earlier_name", SecretKind::AgeIdentity, &third),
             ("model_key", SecretKind::AgeIdentity, &first),
             ("model_key_2", SecretKind::AgeIdentity, &second),
@@ -156,7 +160,7 @@ mod tests {
             ("notes", SecretKind::Opaque, &opaque),
             ("ssl_config", SecretKind::Opaque, "server_key: \"\""),
         ]);
-        let taken: Vec<_> = source.unwrap().identities.iter().map(ModelIdentity::recipient).collect();
+        let taken: Vec<_> = keys.unwrap().identities.iter().map(ModelIdentity::recipient).collect();
         let expected = [2, 0, 1].map(|index: usize| identities[index].recipient());
         assert_eq!(taken, expected);
     }
@@ -164,15 +168,36 @@ mod tests {
     #[test]
     fn the_model_key_may_be_of_any_kind_and_may_be_missing() {
         let identity = ModelIdentity::generate();
-        let source = source_with(&[("model_key", SecretKind::Opaque, &identity.to_text())]).unwrap();
-        assert_eq!(source.identities.len(), 1);
-        assert!(source_with(&[]).unwrap().identities.is_empty());
+        let keys = keys_of(&[("model_key", SecretKind::Opaque, &identity.to_text())]).unwrap();
+        assert_eq!(keys.identities.len(), 1);
+        assert!(keys_of(&[]).unwrap().identities.is_empty());
+    }
+
+    #[test]
+    fn a_renewal_changes_what_has_changed() {
+        let [old, new] = [(); 2].map(|()| ModelIdentity::generate());
+        let mut ring = KeyRing::default();
+        let first = released(&[("model_key", SecretKind::AgeIdentity, &old.to_text())]);
+        assert!(ring.update(&first).unwrap());
+        assert!(!ring.update(&released(&[])).unwrap(), "nothing has changed");
+        assert_eq!(ring.keys().identities.len(), 1);
+        let second = released(&[("model_key", SecretKind::AgeIdentity, &new.to_text())]);
+        assert!(ring.update(&second).unwrap());
+        assert_eq!(ring.keys().identities[0].recipient(), new.recipient());
+        let rule = ModelRule {
+            name: "m".parse().unwrap(),
+            signers: [].into(),
+            minimum_version: 3,
+            digests: [].into(),
+        };
+        assert!(ring.update(&Released { models: vec![rule], ..released(&[]) }).unwrap());
+        assert_eq!(ring.keys().rules.len(), 1);
     }
 
     #[test]
     fn an_identity_that_is_none_is_named() {
         for name in ["model_key", "model_key_2"] {
-            let error = source_with(&[(name, SecretKind::AgeIdentity, "sesame")]).err().unwrap();
+            let error = keys_of(&[(name, SecretKind::AgeIdentity, "sesame")]).err().unwrap();
             assert_eq!(error.code(), "model-identity-malformed");
             let message = error.to_string();
             assert!(message.starts_with(&format!("the secret {name}: ")), "{message}");

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use adytum_api::names::WorkloadName;
+use adytum_api::{address::parse_address, names::WorkloadName};
 use adytum_evidence::attester::{TeeInterface, UnknownTee};
 use clap::{Parser, ValueEnum};
 
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) genesis: PathBuf,
     /// Address and port to listen on; port 0 is any free one.
-    #[arg(value_name = "LISTEN", default_value = "localhost:50051")]
+    #[arg(value_name = "LISTEN", default_value = "localhost:50051", value_parser = parse_address)]
     pub(crate) listen: String,
     /// The TEE it runs in: auto, occlum, gramine, tsm, or, where it is built in,
     /// simulation=DIRECTORY or simulation=URL, which protects nothing.
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     pub(crate) state_directory: Option<PathBuf>,
     /// Take the root key over from the broker at this address, unless the state
     /// directory opens here already. From then on that one releases nothing.
-    #[arg(long, value_name = "HOST:PORT", requires_all = ["upgrade_authorisation", "state_directory"])]
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, requires_all = ["upgrade_authorisation", "state_directory"])]
     pub(crate) take_over_from: Option<String>,
     /// The owners' leave for that: what `adytum broker authorise-upgrade` wrote.
     #[arg(long, value_name = "FILE", requires = "take_over_from")]
@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     pub(crate) accept_debug: Vec<WorkloadName>,
     /// Address and port for probes and metrics (/healthz, /readyz, /metrics), plain
     /// HTTP; port 0 is any free one. Without it there is none.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
     pub(crate) health_listen: Option<String>,
     /// A file with the log filter, read at the start instead of RUST_LOG and again
     /// with each SIGHUP.

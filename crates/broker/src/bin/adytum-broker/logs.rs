@@ -57,9 +57,13 @@ fn read(path: &Path) -> anyhow::Result<EnvFilter> {
     File::open(path)
         .and_then(|file| file.take(MAXIMUM_LENGTH as u64 + 1).read_to_string(&mut text))
         .with_context(|| format!("{} can't be read", path.display()))?;
-    ensure!(text.len() <= MAXIMUM_LENGTH, "{} has more than {MAXIMUM_LENGTH} bytes", path.display());
+    ensure!(
+        text.len() <= MAXIMUM_LENGTH,
+        "{} has more than {MAXIMUM_LENGTH} bytes; write one filter, such as info",
+        path.display()
+    );
     let text = text.trim();
-    ensure!(!text.is_empty(), "{} is empty; it holds a filter, such as info", path.display());
+    ensure!(!text.is_empty(), "{} is empty; write a filter, such as info", path.display());
     EnvFilter::try_new(text)
         .with_context(|| format!("{} holds no log filter, such as info,adytum_broker=debug", path.display()))
 }

@@ -4,8 +4,10 @@
 #![deny(unsafe_code)]
 
 mod arguments;
+mod coded;
 mod configuration;
 mod limits;
+mod listening;
 mod logs;
 mod memory;
 mod offline;
@@ -28,7 +30,7 @@ use adytum_broker::{
     serve,
     server::serve_standby,
     start::{
-        fence::Fenced,
+        fence::FencedState,
         recovery::RecoveredState,
         standby::{Cause, Standby},
     },
@@ -50,9 +52,10 @@ use tokio::{
 
 use self::{
     arguments::Arguments,
+    listening::listen,
     logs::Logs,
     offline::Offline,
-    state::{Found, Founded, OpenState},
+    state::{BrokerBasis, Found, OpenState},
 };
 
 #[tokio::main]
@@ -62,6 +65,9 @@ async fn main() -> ExitCode {
         // Causes in one line, without a stack: this is for people.
         Err(error) => {
             eprintln!("adytum-broker: {error:#}");
+            if let Some(next_step) = coded::what_to_do(&error) {
+                eprintln!("{next_step}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -107,11 +113,9 @@ async fn run() -> anyhow::Result<()> {
     );
     tokio::spawn(reload::on_signal(hangup, logs, Arc::clone(&tee.collateral)));
     // Before the store counts a start: a port that is taken is none.
-    let listener = TcpListener::bind(&arguments.listen)
-        .await
-        .with_context(|| format!("can't listen on {}; is the port taken?", arguments.listen))?;
+    let listener = listen(&arguments.listen, "LISTEN").await?;
     let port = Port::new(listener, health)?;
-    let founded = Founded { genesis, occlum: measured.occlum, tee, clock };
+    let founded = BrokerBasis { genesis, occlum: measured.occlum, tee, clock };
     let state = match state::open(&arguments, &founded).await? {
         Found::Open(state) => state,
         Found::Standby(cause) => match stand_by(&arguments, &port, &founded, cause, ending.clone()).await? {
@@ -131,11 +135,11 @@ async fn run() -> anyhow::Result<()> {
 async fn run_broker(
     arguments: &Arguments,
     port: &Port,
-    founded: &Founded,
+    founded: &BrokerBasis,
     occlum: Option<OcclumConfiguration>,
     OpenState { store, handed, recovered }: OpenState,
     ending: impl Future<Output = ()>,
-) -> anyhow::Result<Option<Arc<Fenced>>> {
+) -> anyhow::Result<Option<Arc<FencedState>>> {
     let clock = &founded.clock;
     if let Some(floor) = store.1.clock_floor {
         clock.saw(floor);
@@ -203,7 +207,7 @@ async fn run_broker(
 async fn stand_by(
     arguments: &Arguments,
     port: &Port,
-    founded: &Founded,
+    founded: &BrokerBasis,
     cause: Cause,
     ending: impl Future<Output = ()>,
 ) -> anyhow::Result<Option<Box<OpenState>>> {
@@ -285,9 +289,7 @@ impl Port {
 /// Serves probes and metrics from now on, if a flag asks for it.
 async fn serve_health(arguments: &Arguments, health: &Health) -> anyhow::Result<()> {
     let Some(address) = &arguments.health_listen else { return Ok(()) };
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("can't listen on {address} (--health-listen); is the port taken?"))?;
+    let listener = listen(address, "--health-listen").await?;
     say("Health listening on", listener.local_addr()?);
     tokio::spawn(health::server::serve(listener, health.clone()));
     Ok(())

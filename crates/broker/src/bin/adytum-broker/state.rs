@@ -7,11 +7,11 @@ use adytum_broker::{
     clock::FloorClock,
     start::{
         opening::{self, Opening},
-        recovery::Recovered,
+        recovery::RecoveryRecord,
         standby::Cause,
-        taking::{Handed, TakeOver},
+        taking::{HandedRootKey, TakeOver},
     },
-    store::{Loaded, LockedStore, Store, StoreError},
+    store::{LoadedState, LockedStore, Store, StoreError},
 };
 use adytum_evidence::{attester::SealingKey, measurement::Sha256Digest};
 use adytum_governance::genesis::Genesis;
@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use crate::{arguments::Arguments, configuration, tee::Tee};
 
 /// Which broker this is, and where.
-pub(crate) struct Founded {
+pub(crate) struct BrokerBasis {
     pub(crate) genesis: Genesis,
     /// The digest of the Occlum configuration that was loaded.
     pub(crate) occlum: Option<Sha256Digest>,
@@ -30,11 +30,11 @@ pub(crate) struct Founded {
 
 /// A state that is open.
 pub(crate) struct OpenState {
-    pub(crate) store: (Store, Loaded),
+    pub(crate) store: (Store, LoadedState),
     /// From whom it was taken over, if it was just now.
-    pub(crate) handed: Option<Handed>,
+    pub(crate) handed: Option<HandedRootKey>,
     /// By whom it was recovered, if it was just now.
-    pub(crate) recovered: Option<Recovered>,
+    pub(crate) recovered: Option<RecoveryRecord>,
 }
 
 /// What a start finds.
@@ -44,7 +44,7 @@ pub(crate) enum Found {
 }
 
 /// Opens the state, or says why it can't be.
-pub(crate) async fn open(arguments: &Arguments, founded: &Founded) -> anyhow::Result<Found> {
+pub(crate) async fn open(arguments: &Arguments, founded: &BrokerBasis) -> anyhow::Result<Found> {
     let open = |store, handed| Found::Open(Box::new(OpenState { store, handed, recovered: None }));
     let genesis = founded.genesis.digest();
     let Some(directory) = &arguments.state_directory else {
@@ -81,9 +81,9 @@ pub(crate) async fn open(arguments: &Arguments, founded: &Founded) -> anyhow::Re
 /// restarted with them.
 fn opened_here(
     directory: &Path,
-    founded: &Founded,
+    founded: &BrokerBasis,
     sealing: Option<SealingKey>,
-) -> anyhow::Result<Option<Box<(Store, Loaded)>>> {
+) -> anyhow::Result<Option<Box<(Store, LoadedState)>>> {
     let locked = match LockedStore::open_existing(directory, founded.genesis.digest()) {
         Ok(locked) if !locked.is_new()? => locked,
         Ok(_) | Err(StoreError::NoState { .. } | StoreError::InUse { .. }) => return Ok(None),
@@ -97,11 +97,11 @@ fn opened_here(
 }
 
 async fn take_over(
-    founded: &Founded,
+    founded: &BrokerBasis,
     from: &str,
     authorisation: &Path,
     directory: &Path,
-) -> anyhow::Result<((Store, Loaded), Handed)> {
+) -> anyhow::Result<((Store, LoadedState), HandedRootKey)> {
     let authorisation = configuration::upgrade_authorisation(authorisation)?;
     let asked = TakeOver {
         from,

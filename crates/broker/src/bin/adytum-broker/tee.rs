@@ -37,7 +37,7 @@ pub(crate) async fn open(
     #[cfg(feature = "simulation")]
     anyhow::ensure!(
         arguments.quote_latency.is_zero(),
-        "--quote-latency is for --tee simulation=...: hardware takes its own time"
+        "--quote-latency is for --tee simulation=...: hardware takes its own time; leave the flag out"
     );
     let (intel, amd) = (arguments.collateral.as_deref(), arguments.amd_kds.as_deref());
     let collateral = from_places(intel, amd, None, &clock)?.context(

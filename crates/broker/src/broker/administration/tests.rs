@@ -1,3 +1,8 @@
+//! Commands, and who may give them.
+
+mod made_secrets;
+mod owners;
+
 use std::collections::BTreeSet;
 
 use adytum_api::broker::{GetManifest, command};
@@ -12,7 +17,7 @@ use tonic::{Code, Status};
 
 use super::{changes::put_secret, *};
 use crate::{
-    broker::state::State,
+    broker::state::{MAXIMUM_TOTAL_LENGTH, State},
     fixture::{Fixture, apply, broker, encoded, list, names, owner_session, put, remove, workload_session},
 };
 
@@ -87,7 +92,7 @@ async fn a_command_is_for_one_session_broker_state_and_body() {
     // Replayed to another broker of the same owner.
     let other = adytum_governance::command::sign(
         &session.request_binding,
-        Genesis::found([fixture.owners[0].public_key()], 1).unwrap().digest(),
+        Genesis::create([fixture.owners[0].public_key()], 1).unwrap().digest(),
         1,
         put("ssl_config", b"one"),
         &[&fixture.owners[0]],

@@ -14,14 +14,14 @@ use adytum_governance::{
 use adytum_sealed::rule::ModelRule;
 
 use super::ReleaseError;
-use crate::certificate_authority::{CertificateAuthority, Issued, RequestedKey};
+use crate::certificate_authority::{CertificateAuthority, IssuedCertificate, RequestedKey};
 
 /// The certificates among what was granted.
 pub(super) struct Certificates<'a> {
     authority: Option<&'a CertificateAuthority>,
     now: UnixSeconds,
     /// Empty when the peer did not ask for any.
-    issued: BTreeMap<SecretName, Issued>,
+    issued: BTreeMap<SecretName, IssuedCertificate>,
 }
 
 impl<'a> Certificates<'a> {
@@ -77,7 +77,7 @@ impl<'a> Certificates<'a> {
         };
         if rule(secret).is_none() {
             wire.value = secret.value.expose().to_vec();
-        } else if let Some(Issued { chain, not_after, .. }) = self.issued.remove(&secret.name) {
+        } else if let Some(IssuedCertificate { chain, not_after, .. }) = self.issued.remove(&secret.name) {
             wire.value = chain.into_bytes();
             wire.not_after = not_after.0;
         }

@@ -1,3 +1,8 @@
+//! Secrets that are released, and requests that are refused.
+
+mod answers;
+mod certificates;
+
 use adytum_governance::occlum::{Accepted, OcclumConfiguration};
 use tonic::{Code, Status};
 

@@ -30,12 +30,12 @@ impl Attester for NoTee {
     }
 }
 
-struct Scene {
+struct Fixture {
     door: Arc<Door>,
     handshakes: Arc<Places>,
 }
 
-impl Scene {
+impl Fixture {
     fn new(rate: Rate) -> Self {
         let limits = ServerLimits { strangers: rate, maximum_sessions: 2, ..ServerLimits::default() };
         let door = Door::new(Arc::new(NoTee), Arc::new(Metrics::without_store()), &limits);
@@ -57,34 +57,34 @@ fn attested() -> Peer {
 
 #[test]
 fn strangers_use_the_bucket_up_and_those_with_evidence_do_not() {
-    let scene = Scene::new(Rate { per_second: 1, burst: 3 });
+    let fixture = Fixture::new(Rate { per_second: 1, burst: 3 });
     let key = Sha256Digest([7; 32]);
     // However often it comes: it shows evidence each time.
     for _ in 0..20 {
-        let replica = scene.arrive();
+        let replica = fixture.arrive();
         replica.admit(Some(&key)).unwrap();
         replica.open(&attested(), Some(&key)).unwrap();
     }
-    let strangers: Vec<_> = (0..3).map(|_| scene.arrive()).collect();
+    let strangers: Vec<_> = (0..3).map(|_| fixture.arrive()).collect();
     strangers.iter().for_each(|stranger| drop(stranger.admit(None).unwrap()));
-    let turned_away = scene.arrive();
+    let turned_away = fixture.arrive();
     let refusal = turned_away.admit(None).err().unwrap();
     assert_eq!((refusal.code.as_str(), refusal.retry), ("overloaded", true));
     assert!(refusal.retry_after().is_some_and(|after| after >= SHORTEST_RETRY));
     assert_eq!(turned_away.refused(), Some(Overload::Strangers));
     // One that is known is let through, and gets quotes that strangers don't get.
-    let attester = scene.arrive().admit(Some(&key)).unwrap().unwrap();
-    assert!(Arc::ptr_eq(&attester, &scene.door.quotes.for_known));
+    let attester = fixture.arrive().admit(Some(&key)).unwrap().unwrap();
+    assert!(Arc::ptr_eq(&attester, &fixture.door.quotes.for_known));
     // Somebody else's key is no token.
-    assert!(scene.arrive().admit(Some(&Sha256Digest([8; 32]))).is_err());
+    assert!(fixture.arrive().admit(Some(&Sha256Digest([8; 32]))).is_err());
 }
 
 #[test]
 fn sessions_beyond_the_limit_are_refused_with_a_time() {
-    let scene = Scene::new(Rate { per_second: 0, burst: 1 });
+    let fixture = Fixture::new(Rate { per_second: 0, burst: 1 });
     let key = Sha256Digest([7; 32]);
     let open = || {
-        let replica = scene.arrive();
+        let replica = fixture.arrive();
         replica.open(&attested(), Some(&key)).map(|()| replica.standing().unwrap())
     };
     let _held = [open().unwrap(), open().unwrap()];

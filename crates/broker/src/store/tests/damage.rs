@@ -30,7 +30,7 @@ async fn filled() -> Vec<u8> {
 
 type Contents = (Vec<(String, Option<Vec<u8>>, u64)>, Option<SignedManifest>, StateHead, Vec<StoredRecord>);
 
-fn contents(store: &Store, loaded: &Loaded) -> Result<Contents, StoreError> {
+fn contents(store: &Store, loaded: &LoadedState) -> Result<Contents, StoreError> {
     let records = store.records(1, 1000)?;
     let head = StateHead { epoch: 0, ..store.head() };
     Ok((values(loaded), loaded.snapshot.manifest.clone(), head, records))
@@ -83,7 +83,10 @@ async fn flipped_bits_are_detected_or_without_effect_and_never_a_panic() {
 }
 
 /// The host writes with the database's own tools, so that its checksums fit.
-fn edit(bytes: &[u8], change: impl FnOnce(&redb::WriteTransaction)) -> Result<(Store, Loaded), StoreError> {
+fn edit(
+    bytes: &[u8],
+    change: impl FnOnce(&redb::WriteTransaction),
+) -> Result<(Store, LoadedState), StoreError> {
     let disk = Disk::with(bytes.to_vec());
     let database = Storage::open(&disk).unwrap();
     let transaction = database.begin_write().unwrap();

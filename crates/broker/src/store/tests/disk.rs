@@ -12,7 +12,7 @@ use redb::{Database, DatabaseError, StorageBackend};
 use zeroize::Zeroizing;
 
 use crate::store::{
-    Loaded, LockedStore, Store, StoreError,
+    LoadedState, LockedStore, Store, StoreError,
     locked::write_header,
     storage::{Storage, database},
 };
@@ -112,11 +112,11 @@ impl Disk {
     }
 
     /// The store on it, made if the disk is empty.
-    pub(crate) fn open(&self, genesis: GenesisDigest) -> (Store, Loaded) {
+    pub(crate) fn open(&self, genesis: GenesisDigest) -> (Store, LoadedState) {
         self.try_open(genesis).unwrap()
     }
 
-    pub(crate) fn try_open(&self, genesis: GenesisDigest) -> Result<(Store, Loaded), StoreError> {
+    pub(crate) fn try_open(&self, genesis: GenesisDigest) -> Result<(Store, LoadedState), StoreError> {
         if self.state().bytes.is_empty() {
             let database = Storage::open(self).unwrap();
             assert!(write_header(&database, genesis).is_ok());

@@ -31,7 +31,7 @@ fn change(task: u8, n: u64) -> Change {
 }
 
 /// The last change of each task, all of it or nothing.
-fn counts(store: &Store, loaded: &Loaded) -> BTreeMap<u8, u64> {
+fn counts(store: &Store, loaded: &LoadedState) -> BTreeMap<u8, u64> {
     let mut recorded: BTreeMap<u8, u64> = BTreeMap::new();
     let mut next = 1;
     let mut previous = None;

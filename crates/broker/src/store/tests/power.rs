@@ -25,7 +25,7 @@ fn numbered(n: u64, length: usize) -> Change {
 }
 
 /// The last change that is wholly there; panics if one is there in part.
-fn last(store: &Store, loaded: &Loaded) -> u64 {
+fn last(store: &Store, loaded: &LoadedState) -> u64 {
     let last = store.head().audit_size;
     let secrets = &loaded.snapshot.secrets;
     for name in ["left", "right"] {

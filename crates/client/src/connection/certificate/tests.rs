@@ -133,9 +133,10 @@ fn unusable_files_say_why() {
     let read = || TrustedCertificates::read(&path, &provider).unwrap_err();
     assert_eq!(read().code(), "bad-certificate-file");
     for (content, words) in [
-        ("", "no certificate"),
-        ("hello", "no certificate"),
-        ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", "not PEM"),
+        ("", "found an empty file"),
+        ("hello", "found no PEM block"),
+        ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", "not base64"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "a PEM block \"PRIVATE KEY\""),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "can't be read"),
     ] {
         std::fs::write(&path, content).unwrap();
@@ -144,7 +145,7 @@ fn unusable_files_say_why() {
         assert!(error.to_string().contains("server.crt"), "{error}");
     }
     std::fs::write(&path, vec![b'\n'; (1 << 20) + 1]).unwrap();
-    assert!(read().to_string().contains("too large"));
+    assert!(read().to_string().contains("found more"));
 }
 
 #[test]

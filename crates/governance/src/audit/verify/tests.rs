@@ -4,7 +4,7 @@ use adytum_api::broker::{AuditCheckpoint, AuditStart, audit_record::What};
 use adytum_evidence::{clock::UnixSeconds, measurement::Sha256Digest};
 use proptest::prelude::*;
 
-use super::{Expected, VerifyError, verify};
+use super::{ExpectedLog, VerifyError, verify};
 use crate::{
     audit::{
         checkpoint::{CheckpointKey, CheckpointPublicKey},
@@ -73,14 +73,14 @@ fn text(lines: &[String]) -> String {
     lines.join("\n") + "\n"
 }
 
-fn check(lines: &[String], expected: &Expected) -> Result<u64, (&'static str, Option<u64>)> {
+fn check(lines: &[String], expected: &ExpectedLog) -> Result<u64, (&'static str, Option<u64>)> {
     let found = verify(text(lines).as_bytes(), expected);
     found.map(|verified| verified.size).map_err(|error| (error.code(), error.number()))
 }
 
 /// Held against nothing but itself.
 fn alone(lines: &[String]) -> Result<u64, (&'static str, Option<u64>)> {
-    check(lines, &Expected::default())
+    check(lines, &ExpectedLog::default())
 }
 
 fn records(log: &Log) -> Vec<StoredRecord> {
@@ -104,7 +104,7 @@ fn a_whole_export_verifies() {
     let log = log(1);
     let size = log.head.0;
     assert_eq!(alone(&log.lines), Ok(size));
-    let expected = Expected {
+    let expected = ExpectedLog {
         genesis: Some(genesis(1)),
         checkpoint_key: Some(log.key),
         head: Some(log.head),
@@ -113,7 +113,7 @@ fn a_whole_export_verifies() {
     assert_eq!(check(&log.lines, &expected), Ok(size));
     // The head that an owner saw some time ago.
     let earlier = records(&log)[4].clone();
-    let expected = Expected { head: Some((5, earlier.hash)), ..expected };
+    let expected = ExpectedLog { head: Some((5, earlier.hash)), ..expected };
     assert_eq!(check(&log.lines, &expected), Ok(size));
     let verified = verify(text(&log.lines).as_bytes(), &expected).unwrap();
     assert!(verified.checkpoints >= 3, "{}", verified.checkpoints);
@@ -128,7 +128,7 @@ fn each_flipped_bit_of_each_byte_is_found_at_its_record() {
         for mask in [0x01, 0x20, 0x80] {
             let mut bytes = good.clone();
             bytes[at] ^= mask;
-            let error = verify(bytes.as_slice(), &Expected::default()).unwrap_err();
+            let error = verify(bytes.as_slice(), &ExpectedLog::default()).unwrap_err();
             match line {
                 // The first line is about all of them.
                 0 => {}
@@ -186,9 +186,9 @@ fn a_log_that_was_cut_off_is_found() {
         assert_eq!(alone(lines), Err(("audit-truncated", Some(kept + 1))));
     }
     // In the middle of the last line.
-    let error = verify(&whole.as_bytes()[..whole.len() - 30], &Expected::default()).unwrap_err();
+    let error = verify(&whole.as_bytes()[..whole.len() - 30], &ExpectedLog::default()).unwrap_err();
     assert_eq!((error.code(), error.number()), ("audit-truncated", Some(size)));
-    assert_eq!(verify(&b""[..], &Expected::default()).unwrap_err().code(), "audit-export-malformed");
+    assert_eq!(verify(&b""[..], &ExpectedLog::default()).unwrap_err().code(), "audit-export-malformed");
 
     // Cut off at a record that the broker did sign a checkpoint over: only what
     // an owner remembers from an attested session tells.
@@ -198,7 +198,7 @@ fn a_log_that_was_cut_off_is_found() {
     lines[0] = header.line();
     assert!(checkpoint.size < number);
     assert_eq!(alone(&lines), Ok(checkpoint.size));
-    let expected = Expected { head: Some(log.head), ..Expected::default() };
+    let expected = ExpectedLog { head: Some(log.head), ..ExpectedLog::default() };
     assert_eq!(check(&lines, &expected), Err(("audit-truncated", Some(checkpoint.size + 1))));
 }
 
@@ -254,12 +254,12 @@ fn a_history_that_was_rewritten_and_linked_anew_is_found() {
     forged.checkpoint = thief.sign(genesis(1), shorter, end(&lines));
     let lines = relinked(&forged, &bytes);
     assert_eq!(alone(&lines), Ok(shorter));
-    let by_key = Expected { checkpoint_key: Some(log.key), ..Expected::default() };
+    let by_key = ExpectedLog { checkpoint_key: Some(log.key), ..ExpectedLog::default() };
     assert_eq!(check(&lines, &by_key), Err(("audit-other-checkpoint-key", Some(1))));
-    let by_head = Expected { head: Some(log.head), ..Expected::default() };
+    let by_head = ExpectedLog { head: Some(log.head), ..ExpectedLog::default() };
     assert_eq!(check(&lines, &by_head), Err(("audit-truncated", Some(shorter + 1))));
     let early = records(&log)[3].clone();
-    let by_head = Expected { head: Some((4, early.hash)), ..Expected::default() };
+    let by_head = ExpectedLog { head: Some((4, early.hash)), ..ExpectedLog::default() };
     assert_eq!(check(&lines, &by_head), Err(("audit-head-differs", Some(4))));
     assert!(size > shorter);
 }
@@ -298,9 +298,9 @@ fn forged_checkpoints_are_found() {
 #[test]
 fn another_brokers_log_is_told() {
     let [one, two] = [log(1), log(2)];
-    let expected = Expected { genesis: Some(genesis(1)), ..Expected::default() };
+    let expected = ExpectedLog { genesis: Some(genesis(1)), ..ExpectedLog::default() };
     assert_eq!(check(&two.lines, &expected), Err(("audit-other-broker", Some(1))));
-    let expected = Expected { head: Some(one.head), ..Expected::default() };
+    let expected = ExpectedLog { head: Some(one.head), ..ExpectedLog::default() };
     assert_eq!(check(&two.lines, &expected), Err(("audit-head-differs", Some(one.head.0))));
     // Under the first line of the expected broker.
     let mut lines = two.lines.clone();
@@ -319,9 +319,9 @@ fn a_log_without_its_beginning_is_taken_only_where_that_was_said() {
     let mut lines = vec![header.line()];
     lines.extend_from_slice(&log.lines[4..]);
     assert_eq!(alone(&lines), Err(("audit-record-missing", Some(1))));
-    let expected = Expected { first: Some(4), ..Expected::default() };
+    let expected = ExpectedLog { first: Some(4), ..ExpectedLog::default() };
     assert_eq!(check(&lines, &expected), Ok(log.head.0));
-    let expected = Expected { first: Some(4), head: Some((2, log.head.1)), ..Expected::default() };
+    let expected = ExpectedLog { first: Some(4), head: Some((2, log.head.1)), ..ExpectedLog::default() };
     assert_eq!(check(&lines, &expected), Err(("audit-record-missing", Some(2))));
     // Linked again from its second record on, it has no broker's start.
     let bytes: Vec<Vec<u8>> = records(&log).into_iter().skip(1).map(|record| record.bytes).collect();
@@ -332,7 +332,7 @@ fn a_log_without_its_beginning_is_taken_only_where_that_was_said() {
 proptest! {
     #[test]
     fn any_bytes_are_no_export(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
-        prop_assert!(verify(bytes.as_slice(), &Expected::default()).is_err());
+        prop_assert!(verify(bytes.as_slice(), &ExpectedLog::default()).is_err());
     }
 
     #[test]
@@ -345,5 +345,5 @@ proptest! {
 #[test]
 fn an_endless_line_does_not_fill_the_memory() {
     let endless = std::io::BufReader::new(std::io::repeat(b'x'));
-    assert!(matches!(verify(endless, &Expected::default()), Err(VerifyError::Header { .. })));
+    assert!(matches!(verify(endless, &ExpectedLog::default()), Err(VerifyError::Header { .. })));
 }

@@ -1,0 +1,86 @@
+//! Nothing is sent before the broker has proved that it is the expected one.
+
+use adytum_governance::genesis::Genesis;
+use adytum_sim::Platform;
+use tokio::net::TcpListener;
+
+use crate::fixture::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_that_is_meant_verifies() {
+    let fixture = Fixture::new(1, 1).await;
+    let verify = fixture.pinned(&["broker", "verify"]);
+    let said = succeeds(verify.clone());
+    assert!(said.contains("is the expected broker"), "{said}");
+    assert!(
+        said.contains(&fixture.genesis.digest().to_string()) && said.contains(&"b0".repeat(32)),
+        "{said}"
+    );
+    assert!(said.contains("simulated and protects nothing"), "{said}");
+
+    let policy = format!("vendors = [\"simulation\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{IDENTITY}\"]\n");
+    let policy = fixture.write("policy.toml", &policy);
+    let mut by_policy = without(verify.clone(), "--broker-measurement");
+    by_policy.extend(["--policy".into(), policy, "--json".into()]);
+    let json = succeeds(by_policy);
+    let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(parsed["broker"]["genesis"], fixture.genesis.digest().to_string());
+    assert_eq!(parsed["claims"]["vendor"], "simulation");
+
+    let mut by_directory = verify;
+    by_directory.extend(["--collateral".into(), fixture.path("platform/collateral")]);
+    succeeds(by_directory);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_other_broker_is_refused() {
+    let fixture = Fixture::new(1, 1).await;
+    let verify = fixture.pinned(&["broker", "verify"]);
+
+    let message = fails(with(verify.clone(), "--broker-measurement", &"b1".repeat(32)));
+    assert!(message.contains("policy-refused") && message.contains(&"b0".repeat(32)), "{message}");
+
+    let other = Genesis::create(fixture.genesis.owners().iter().copied(), 1).unwrap();
+    let other = fixture.write("other.toml", &other.to_toml());
+    let message = fails(with(verify.clone(), "--genesis", &other));
+    assert!(message.contains("genesis-mismatch"), "{message}");
+
+    // Not trusted by name: neither by default, nor another platform's root.
+    let mut untrusting = without(verify.clone(), "--trust-simulation");
+    untrusting.extend(["--collateral".into(), fixture.path("platform/collateral")]);
+    let message = fails(untrusting);
+    assert!(message.contains("simulat") && message.contains("root"), "{message}");
+    Platform::create(fixture.path("elsewhere")).unwrap();
+    fails(with(verify.clone(), "--trust-simulation", &fixture.path("elsewhere/root.pem")));
+
+    let policy = format!("vendors = [\"simulation\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{IDENTITY}\"]\n");
+    let policy = fixture.write("policy.toml", &policy);
+    let mut untrusting = without(without(verify, "--trust-simulation"), "--broker-measurement");
+    untrusting.extend(["--broker-policy".into(), policy]);
+    assert!(fails(untrusting).contains("--trust-simulation"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_flags_and_places_say_what_to_do() {
+    let fixture = Fixture::new(1, 1).await;
+    let verify = fixture.pinned(&["broker", "verify"]);
+    let message =
+        fails(without(with(verify.clone(), "--genesis", &fixture.path("nowhere")), "--trust-simulation"));
+    assert!(message.contains("nowhere can't be read"), "{message}");
+    let message = fails(without(verify.clone(), "--trust-simulation"));
+    assert!(message.contains("--collateral"), "{message}");
+    let message = fails(with(verify.clone(), "--trust-simulation", &fixture.path("owner0.pem")));
+    assert!(message.contains("no simulated platform's root"), "{message}");
+    // A policy that any code passes.
+    let policy = fixture.write("policy.toml", "vendors = [\"intel\"]\ntee = [\"sgx\"]\n");
+    let mut loose = without(verify.clone(), "--broker-measurement");
+    loose.extend(["--policy".into(), policy]);
+    assert!(fails(loose).contains("pins no code"));
+
+    // Nobody there: a port that was free a moment ago.
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let mut nobody = verify;
+    nobody[2] = free.clone();
+    let message = fails(nobody);
+    assert!(message.contains(&free) && message.contains("refused"), "{message}");
+}

@@ -1,0 +1,165 @@
+//! TensorFlow Serving's `BatchingParameters`: how requests are merged into batches.
+//!
+//! Source: `session_bundle_config.proto`; the defaults are those of TensorFlow Serving's
+//! batch scheduler.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use crate::text_format::{Fields, TextError, parse};
+
+/// How requests are merged into batches. What is `None` has the scheduler's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchingParameters {
+    /// The most examples in a batch.
+    pub max_batch_size: Option<NonZeroUsize>,
+    /// The longest time that a request waits for others.
+    pub batch_timeout: Option<Duration>,
+    /// The most batches that wait.
+    pub max_enqueued_batches: Option<NonZeroUsize>,
+    /// The most batches that run at once.
+    pub num_batch_threads: Option<NonZeroUsize>,
+    /// The sizes that batches are padded to, in ascending order; empty: any.
+    pub allowed_batch_sizes: Vec<NonZeroUsize>,
+    /// Whether inputs of different sizes are padded to the largest.
+    pub pad_variable_length_inputs: bool,
+}
+
+/// The fault of a `BatchingParameters`.
+///
+/// Retry: no
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchingError {
+    /// The text is not a `BatchingParameters`.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A parameter has a value that it can't have.
+    ///
+    /// Do: give the value that the message names.
+    #[error("BatchingParameters: {name} must be {expected}, found {found}")]
+    Value { name: &'static str, expected: &'static str, found: i64 },
+    /// The allowed sizes of batches don't go up to the largest batch.
+    ///
+    /// Do: list `allowed_batch_sizes` in ascending order, the last one equal to
+    /// `max_batch_size`.
+    #[error(
+        "BatchingParameters: allowed_batch_sizes must be in ascending order, and the last one equal to max_batch_size"
+    )]
+    Sizes,
+}
+
+impl BatchingError {
+    /// A stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Text(error) => error.code(),
+            Self::Value { .. } => "batching-value",
+            Self::Sizes => "batching-sizes",
+        }
+    }
+}
+
+impl BatchingParameters {
+    /// Reads protobuf's text format.
+    pub fn parse(text: &[u8]) -> Result<Self, BatchingError> {
+        const MESSAGE: &str = "BatchingParameters";
+        let mut fields = Fields::new(MESSAGE, parse(MESSAGE, text)?);
+        let timeout = fields.wrapped_integer("batch_timeout_micros")?;
+        let parameters = Self {
+            max_batch_size: positive("max_batch_size", fields.wrapped_integer("max_batch_size")?)?,
+            batch_timeout: timeout.map(micros).transpose()?,
+            max_enqueued_batches: positive(
+                "max_enqueued_batches",
+                fields.wrapped_integer("max_enqueued_batches")?,
+            )?,
+            num_batch_threads: positive("num_batch_threads", fields.wrapped_integer("num_batch_threads")?)?,
+            allowed_batch_sizes: fields
+                .integers("allowed_batch_sizes")?
+                .into_iter()
+                .filter_map(|size| positive("allowed_batch_sizes", Some(size)).transpose())
+                .collect::<Result<_, _>>()?,
+            pad_variable_length_inputs: fields.boolean("pad_variable_length_inputs")?.unwrap_or(false),
+        };
+        // They exist, and the scheduler has no use for them.
+        for name in [
+            "thread_pool_name",
+            "enable_large_batch_splitting",
+            "max_execution_batch_size",
+            "mixed_priority_batching_policy",
+            "low_priority_max_batch_size",
+            "low_priority_batch_timeout_micros",
+            "low_priority_max_enqueued_batches",
+            "low_priority_allowed_batch_sizes",
+        ] {
+            if fields.is_given(name) {
+                tracing::warn!("{name} of the BatchingParameters has no effect here");
+            }
+        }
+        fields.finish()?;
+        parameters.check()
+    }
+
+    fn check(self) -> Result<Self, BatchingError> {
+        let sizes = &self.allowed_batch_sizes;
+        let Some(last) = sizes.last() else { return Ok(self) };
+        let ascending = sizes.windows(2).all(|pair| pair.first() < pair.last());
+        if ascending && self.max_batch_size.is_none_or(|most| most == *last) {
+            Ok(self)
+        } else {
+            Err(BatchingError::Sizes)
+        }
+    }
+}
+
+fn positive(name: &'static str, value: Option<i64>) -> Result<Option<NonZeroUsize>, BatchingError> {
+    let Some(found) = value else { return Ok(None) };
+    match usize::try_from(found).ok().and_then(NonZeroUsize::new) {
+        Some(number) => Ok(Some(number)),
+        None => Err(BatchingError::Value { name, expected: "at least 1", found }),
+    }
+}
+
+fn micros(found: i64) -> Result<Duration, BatchingError> {
+    let name = "batch_timeout_micros";
+    u64::try_from(found).map(Duration::from_micros).map_err(|_| BatchingError::Value {
+        name,
+        expected: "at least 0",
+        found,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_as_tensorflow_serving_documents_it() {
+        let text = "max_batch_size { value: 128 }\nbatch_timeout_micros { value: 0 }\n\
+                    max_enqueued_batches { value: 1000000 }\nnum_batch_threads { value: 8 }\n\
+                    allowed_batch_sizes: 64 allowed_batch_sizes: 128\npad_variable_length_inputs: true\n\
+                    thread_pool_name { value: 'x' }";
+        let parameters = BatchingParameters::parse(text.as_bytes()).unwrap();
+        let number = |value| NonZeroUsize::new(value);
+        assert_eq!(parameters.max_batch_size, number(128));
+        assert_eq!(parameters.batch_timeout, Some(Duration::ZERO));
+        assert_eq!(parameters.max_enqueued_batches, number(1_000_000));
+        assert_eq!(parameters.num_batch_threads, number(8));
+        assert_eq!(parameters.allowed_batch_sizes.last().copied(), number(128));
+        assert!(parameters.pad_variable_length_inputs);
+        assert_eq!(BatchingParameters::parse(b"").unwrap(), BatchingParameters::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused() {
+        for (text, code) in [
+            ("max_batch_size { value: 0 }", "batching-value"),
+            ("batch_timeout_micros { value: -1 }", "batching-value"),
+            ("max_batch_size: 8", "text-type"),
+            ("allowed_batch_sizes: [8, 4]", "batching-sizes"),
+            ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "batching-sizes"),
+            ("max_batch { value: 8 }", "text-unknown-field"),
+        ] {
+            assert_eq!(BatchingParameters::parse(text.as_bytes()).unwrap_err().code(), code, "{text}");
+        }
+    }
+}

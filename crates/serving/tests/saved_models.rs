@@ -1,0 +1,133 @@
+//! SavedModels in a model's directory, and the warm-up requests that they bring.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod fixture;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adytum_api::tensorflow::serving::PredictRequest;
+use adytum_engine::{operators::Cancellation, static_engine::StaticEngine, tensor::Tensor, threads::Threads};
+use adytum_serving::{
+    loading::{
+        Keys, LoadOptions, Manager, MemoryBudget, ModelConfig, ModelServerConfig, WarmUpOptions, WhenShort,
+    },
+    models::{Method, Models, VersionChoice, VersionState},
+};
+use fixture::server::{float_tensor, request};
+use prost::Message;
+
+/// `half_plus_two`, as TensorFlow wrote it.
+fn half_plus_two(version: &Path) {
+    let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../import/tests/data/half_plus_two");
+    fs::create_dir_all(version.join("variables")).unwrap();
+    for file in ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"] {
+        fs::copy(from.join(file), version.join(file)).unwrap();
+    }
+}
+
+fn load(base: &Path, records: bool) -> Models {
+    let models = Models::default();
+    let options = LoadOptions {
+        allow_plain: true,
+        size_limit: 1 << 20,
+        resources: fixture::resources(),
+        root: None,
+        retries: 0,
+        retry_pause: Duration::from_secs(60),
+        labels_of_unavailable: false,
+        budget: MemoryBudget { limit: None, when_short: WhenShort::Refuse },
+        warm_up: WarmUpOptions { records, iterations: 3 },
+    };
+    let configuration = ModelServerConfig::new(vec![ModelConfig::latest("m", base)]).unwrap();
+    Manager::new(models.clone(), Arc::new(StaticEngine), options, Keys::default(), configuration)
+        .round(Instant::now());
+    models
+}
+
+fn end_reason(models: &Models) -> String {
+    match models.status("m", &VersionChoice::Latest).unwrap().remove(0).state {
+        VersionState::End(Some(reason)) => reason,
+        _ => String::new(),
+    }
+}
+
+/// A file of `PredictionLog`s as TensorFlow Serving reads it.
+fn write_requests(version: &Path, requests: &[PredictRequest]) {
+    let masked =
+        |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
+    let mut file = Vec::new();
+    for request in requests {
+        let (mut log, mut record) = (Vec::new(), Vec::new());
+        adytum_wire::put_bytes(&mut log, 1, &request.encode_to_vec());
+        adytum_wire::put_bytes(&mut record, 6, &log);
+        let length = (record.len() as u64).to_le_bytes();
+        file.extend([&length[..], &masked(&length), &record, &masked(&record)].concat());
+    }
+    fs::create_dir_all(version.join("assets.extra")).unwrap();
+    fs::write(version.join("assets.extra/tf_serving_warmup_requests"), file).unwrap();
+}
+
+#[test]
+fn a_saved_model_answers_under_its_own_signatures() {
+    let base = tempfile::tempdir().unwrap();
+    half_plus_two(&base.path().join("00000123"));
+    let models = load(base.path(), true);
+    let model =
+        models.servable("m", &VersionChoice::Latest).unwrap_or_else(|_| panic!("{}", end_reason(&models)));
+    assert_eq!(model.version(), 123);
+    let signature = model.signature("").unwrap();
+    assert_eq!(signature.inputs.len(), 1);
+    let answer = model
+        .run(
+            signature,
+            vec![Tensor::from_vec(vec![3, 1], vec![1.0_f32, 2.0, 5.0]).unwrap()],
+            &[0],
+            &Threads::new(1),
+            &Cancellation::default(),
+        )
+        .unwrap();
+    assert_eq!(answer[0].values::<f32>().unwrap(), [2.5, 3.0, 4.5]);
+    let methods: Vec<&Method> = model.signatures().values().map(|signature| &signature.method).collect();
+    assert!(methods.contains(&&Method::Predict), "{methods:?}");
+}
+
+#[test]
+fn links_of_a_saved_model_stay_within_the_base() {
+    use std::os::unix::fs::symlink;
+
+    let (base, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    half_plus_two(&base.path().join("1"));
+    fs::rename(base.path().join("1/variables"), base.path().join(".variables")).unwrap();
+    symlink("../.variables", base.path().join("1/variables")).unwrap();
+    assert!(load(base.path(), true).servable("m", &VersionChoice::Latest).is_ok());
+    fs::rename(base.path().join(".variables"), elsewhere.path().join("variables")).unwrap();
+    fs::remove_file(base.path().join("1/variables")).unwrap();
+    symlink(elsewhere.path().join("variables"), base.path().join("1/variables")).unwrap();
+    let models = load(base.path(), true);
+    assert!(end_reason(&models).contains("leads out of the model directory"), "{}", end_reason(&models));
+}
+
+#[test]
+fn a_models_own_requests_are_run_or_end_it() {
+    let base = tempfile::tempdir().unwrap();
+    let version = base.path().join("1");
+    half_plus_two(&version);
+    let good = request("m", "x", float_tensor(&[2, 1], &[1.0, 2.0]));
+    write_requests(&version, &[good.clone(), good.clone()]);
+    let models = load(base.path(), true);
+    assert!(models.servable("m", &VersionChoice::Latest).is_ok(), "{}", end_reason(&models));
+    let bad = request("m", "z", float_tensor(&[2, 1], &[1.0; 2]));
+    write_requests(&version, &[good, bad]);
+    let reason = end_reason(&load(base.path(), true));
+    assert!(reason.contains("record 2"), "{reason}");
+    assert!(load(base.path(), false).servable("m", &VersionChoice::Latest).is_ok(), "they are not asked for");
+    fs::write(version.join("assets.extra/tf_serving_warmup_requests"), b"no record").unwrap();
+    let reason = end_reason(&load(base.path(), true));
+    assert!(reason.contains("record 1"), "{reason}");
+}
