@@ -34,11 +34,24 @@ pub(crate) const GROUPS: [&str; 8] = [
 const REST: Duration = Duration::from_secs(10);
 /// How long each rate is measured.
 const TIME: Duration = Duration::from_secs(5);
-/// What the Confidential Containers broker did in sample mode, without verifying
-/// any hardware signature, on a machine with two cores like this one's.
-const OTHER_NEW: [(usize, f64); 3] = [(1, 219.0), (4, 396.0), (16, 468.0)];
-const OTHER_KEPT_ONE_CORE: f64 = 704.0;
-const OTHER_REFETCH: f64 = 4258.0;
+/// How long at the number of clients that is named in goals.
+const LONG_TIME: Duration = Duration::from_secs(15);
+/// Machines that the broker sees for the first time.
+const MACHINES: usize = 1000;
+
+// What the Confidential Containers broker did on two cores, in one session with this one,
+// interleaved: sample evidence, so that it verified no hardware signature, and TCP_NODELAY
+// set. (As it comes, a stall of 44 ms by Nagle's algorithm makes it 21, 88, 327 and 709
+// new connections a second.)
+
+/// New TLS 1.3 connections: clients, connections a second, and the goal for the ratio.
+const OTHER_NEW: [(usize, f64, f64); 4] =
+    [(1, 350.0, 2.0), (4, 593.0, 2.2), (16, 720.0, 2.4), (256, 720.0, 2.6)];
+/// The same with the server on one core.
+const OTHER_ONE_CORE: f64 = 537.0;
+/// Re-fetches a second by requests in flight.
+const OTHER_REFETCH: [(usize, f64); 3] = [(1, 1594.0), (16, 3693.0), (256, 3396.0)];
+/// Of another day, on a machine with two cores.
 const OTHER_MEGABYTES: f64 = 155.0;
 
 /// Runs one group.
@@ -72,31 +85,44 @@ async fn releases(report: &mut Report, place: &Path, binaries: &Path, latency: D
     site.workload().run(4, Duration::from_secs(1)).await?;
     for clients in [1, 4, 16, 256] {
         let server = Measured::of(site.process_id()?)?;
-        let found = site.workload().run(clients, TIME).await?;
+        let time = if clients == 16 { LONG_TIME } else { TIME };
+        let found = site.workload().run(clients, time).await?;
         let cpu = server.cpu_since()? / found.flows as f64;
         let name = match (clients, latency.is_zero()) {
             (16, true) => "broker.releases_per_s".to_owned(),
             _ => format!("broker.releases_per_s{suffix}.clients{clients}"),
         };
         let remark = format!(
-            "p50 {:.1} ms, p99 {:.1} ms, server CPU {:.2} ms a flow",
+            "p50 {:.1} ms, p99 {:.1} ms, server CPU {:.2} ms a flow, {} turned away",
             milliseconds(found.p50),
             milliseconds(found.p99),
-            cpu * 1e3
+            cpu * 1e3,
+            found.turned_away
         );
-        let other = OTHER_NEW.iter().find(|(at, _)| *at == clients && latency.is_zero());
+        let other = OTHER_NEW.iter().find(|(at, ..)| *at == clients && latency.is_zero());
         match other {
-            Some((_, other)) => report.compared(&name, found.per_second, "1/s", *other, &remark),
+            Some((_, other, goal)) => {
+                let remark = format!("{remark}; goal: {goal}");
+                report.compared(&name, found.per_second, "1/s", *other, &remark);
+            }
             None => report.figure(&name, found.per_second, "1/s", &remark),
         }
+    }
+    if latency.is_zero() {
+        let machines = site.machines(MACHINES)?;
+        let found = machines.run_once_each(16).await?;
+        let remark = format!(
+            "{MACHINES} platforms, each for the first time, 16 clients; p99 {:.1} ms, {} turned away",
+            milliseconds(found.p99),
+            found.turned_away
+        );
+        report.figure("broker.releases_per_s.unseen_platforms", found.per_second, "1/s", &remark);
     }
     site.stop().await;
     Ok(())
 }
 
-/// The server on one core, its clients on the others. Evidence is bound to a TLS
-/// session, so a flow can't share its connection with the next: what the other
-/// broker does on a kept connection is a new one here.
+/// The server on one core, its clients on the others.
 async fn one_core(report: &mut Report, place: &Path, binaries: &Path) -> Result<()> {
     let mut site = Site::start(place, binaries, Duration::ZERO, SMALL).await?;
     let server = site.process_id()?;
@@ -110,11 +136,11 @@ async fn one_core(report: &mut Report, place: &Path, binaries: &Path) -> Result<
     let found = site.workload().run(16, TIME).await?;
     let cpu = measured.cpu_since()? / found.flows as f64;
     let remark = format!("p50 {:.1} ms, p99 {:.1} ms", milliseconds(found.p50), milliseconds(found.p99));
-    report.compared("broker.one_core.releases_per_s", found.per_second, "1/s", OTHER_KEPT_ONE_CORE, &remark);
+    report.compared("broker.one_core.releases_per_s", found.per_second, "1/s", OTHER_ONE_CORE, &remark);
     // Independent of what else the machine does, and of the clients' own work.
     let capacity = 1.0 / cpu;
     let remark = format!("1 / ({:.2} ms of server CPU a flow); bar: 1.5", cpu * 1e3);
-    report.compared("broker.one_core.capacity", capacity, "1/s", OTHER_KEPT_ONE_CORE, &remark);
+    report.compared("broker.one_core.capacity", capacity, "1/s", OTHER_ONE_CORE, &remark);
     process::pin_to_others(std::process::id(), usize::MAX, cores)?;
     site.stop().await;
     Ok(())
@@ -124,18 +150,22 @@ async fn one_core(report: &mut Report, place: &Path, binaries: &Path) -> Result<
 /// audit record to be durable.
 async fn refetch(report: &mut Report, place: &Path, binaries: &Path) -> Result<()> {
     let mut site = Site::start(place, binaries, Duration::ZERO, SMALL).await?;
-    for (sessions, in_flight) in [(1, 1), (1, 32), (16, 16), (32, 16)] {
+    for (sessions, in_flight) in [(1, 1), (1, 16), (16, 1), (16, 16)] {
         let measured = Measured::of(site.process_id()?)?;
         let found = site.workload().refetch(sessions, in_flight, TIME).await?;
         let cpu = measured.cpu_since()? / found.flows as f64;
         let name = format!("broker.refetch_per_s.sessions{sessions}x{in_flight}");
         let remark = format!(
-            "p50 {:.1} ms, p99 {:.1} ms, server CPU {:.0} us; bar: 3",
+            "p50 {:.1} ms, p99 {:.1} ms, server CPU {:.0} us",
             milliseconds(found.p50),
             milliseconds(found.p99),
             cpu * 1e6
         );
-        report.compared(&name, found.per_second, "1/s", OTHER_REFETCH, &remark);
+        // At equal requests in flight.
+        match OTHER_REFETCH.iter().find(|(at, _)| *at == sessions * in_flight) {
+            Some((_, other)) => report.compared(&name, found.per_second, "1/s", *other, &remark),
+            None => report.figure(&name, found.per_second, "1/s", &remark),
+        }
     }
     site.stop().await;
     Ok(())

@@ -13,13 +13,16 @@ use adytum_ratls::{
 use libfuzzer_sys::fuzz_target;
 use prost::Message;
 
-/// As it came; `None` where control characters of its text were replaced.
+/// As it came; `None` where control characters of its text were replaced, or its time was cut.
 fn wire_refusal(refusal: Refusal) -> Option<wire::Refusal> {
     assert!(!refusal.code.is_empty());
     assert!(!refusal.message.chars().any(char::is_control));
-    let Refusal { code, message, retry, kind } = refusal;
+    let Refusal { code, message, retry, kind, retry_after_ms } = refusal;
+    let retry_after_ms = retry_after_ms.map_or(0, std::num::NonZeroU32::get);
+    assert!(retry_after_ms <= 60_000);
     let kind = kind.to_wire().into();
-    (!message.contains('\u{fffd}')).then_some(wire::Refusal { code, message, retry, kind })
+    let unchanged = !message.contains('\u{fffd}') && retry_after_ms < 60_000;
+    unchanged.then_some(wire::Refusal { code, message, retry, kind, retry_after_ms })
 }
 
 fn same(message: &impl Message, bytes: &[u8]) {

@@ -11,7 +11,7 @@ use adytum_signing::OwnerSigningKey;
 use adytum_tests::deployment::{Broker, Deployment};
 use anyhow::{Context, Result};
 
-use super::workload::{Workload, connector};
+use super::workload::{Machines, Workload, connector};
 
 /// How much a broker holds.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,12 @@ impl Site {
     /// The workload that asks: the last of the manifest, for the last secret.
     pub(super) fn workload(&self) -> &Workload {
         &self.workload
+    }
+
+    /// The same workload on machines that the broker has not seen.
+    pub(super) fn machines(&self, number: usize) -> Result<Machines> {
+        let (identity, secret) = (identity(self.size.workloads - 1), secret_name(self.size.secrets - 1));
+        Workload::on_machines(number, &self.deployment, &self.broker, identity, &secret)
     }
 
     /// Of the broker.

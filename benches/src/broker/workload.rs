@@ -5,7 +5,7 @@
 use std::{
     fs,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -19,8 +19,8 @@ use adytum_evidence::{
 use adytum_governance::pin::BrokerPin;
 use adytum_ratls::{
     configuration::ConnectorConfiguration,
-    connector::{AttestedConnector, AttestedSession},
-    error::Refusal,
+    connector::{AttestedConnector, AttestedSession, SessionKeyKeeper},
+    error::{Refusal, SessionError},
     limits::Limits,
     session::LocalAttestation,
 };
@@ -36,10 +36,12 @@ pub(crate) struct Found {
     pub(crate) per_second: f64,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
+    /// Attempts that the broker refused, to be tried again.
+    pub(crate) turned_away: usize,
 }
 
 impl Found {
-    fn of(mut latencies: Vec<Duration>, elapsed: Duration) -> Result<Self> {
+    fn of(mut latencies: Vec<Duration>, elapsed: Duration, turned_away: usize) -> Result<Self> {
         ensure!(!latencies.is_empty(), "no flow ended");
         latencies.sort();
         let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];
@@ -48,6 +50,7 @@ impl Found {
             per_second: latencies.len() as f64 / elapsed.as_secs_f64(),
             p50: quantile(0.5),
             p99: quantile(0.99),
+            turned_away,
         })
     }
 }
@@ -58,6 +61,41 @@ pub(crate) struct Workload {
     connector: AttestedConnector,
     address: String,
     secret: String,
+    turned_away: Arc<AtomicUsize>,
+}
+
+/// The same workload on machines that nobody has seen before.
+pub(crate) struct Machines(Vec<Workload>);
+
+impl Machines {
+    /// One flow on each, from `clients` tasks.
+    pub(crate) async fn run_once_each(self, clients: usize) -> Result<Found> {
+        let start = Instant::now();
+        let waiting = Arc::new(Mutex::new(self.0));
+        let turned_away = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..clients)
+            .map(|_| {
+                let (waiting, turned_away) = (Arc::clone(&waiting), Arc::clone(&turned_away));
+                tokio::spawn(async move {
+                    let mut latencies = Vec::new();
+                    loop {
+                        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                        let Some(workload) = next else { return Ok::<_, anyhow::Error>(latencies) };
+                        let begin = Instant::now();
+                        workload.flow().await?;
+                        latencies.push(begin.elapsed());
+                        turned_away
+                            .fetch_add(workload.turned_away.load(Ordering::Relaxed), Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let mut latencies = Vec::new();
+        for task in tasks {
+            latencies.extend(task.await??);
+        }
+        Found::of(latencies, start.elapsed(), turned_away.load(Ordering::Relaxed))
+    }
 }
 
 impl Workload {
@@ -69,9 +107,58 @@ impl Workload {
         secret: &str,
         quote_latency: Duration,
     ) -> Result<Self> {
-        let attester = SimAttester::new(Platform::open(deployment.platform_directory())?, identity);
+        let platform = Platform::open(deployment.platform_directory())?;
+        Self::on(platform, deployment, broker, identity, secret, quote_latency)
+    }
+
+    fn on(
+        platform: Arc<Platform>,
+        deployment: &Deployment,
+        broker: &Broker,
+        identity: WorkloadIdentity,
+        secret: &str,
+        quote_latency: Duration,
+    ) -> Result<Self> {
+        let attester = SimAttester::new(platform, identity);
         let connector = connector(deployment, broker, Some(attester.quote_latency(quote_latency)))?;
-        Ok(Self { connector, address: broker.address().to_owned(), secret: secret.to_owned() })
+        let (address, secret) = (broker.address().to_owned(), secret.to_owned());
+        Ok(Self { connector, address, secret, turned_away: Arc::default() })
+    }
+
+    /// The same workload on this number of other machines.
+    pub(crate) fn on_machines(
+        number: usize,
+        deployment: &Deployment,
+        broker: &Broker,
+        identity: WorkloadIdentity,
+        secret: &str,
+    ) -> Result<Machines> {
+        let platform = Platform::open(deployment.platform_directory())?;
+        let machines = (0..number).map(|_| {
+            let machine = platform.another_machine()?;
+            Self::on(machine, deployment, broker, identity, secret, Duration::ZERO)
+        });
+        Ok(Machines(machines.collect::<Result<_>>()?))
+    }
+
+    /// A session with a key that the broker has not seen. One that is turned away tries
+    /// again when it was asked to, as a replica does.
+    async fn session(&self) -> Result<AttestedSession> {
+        loop {
+            let fresh = self.connector.clone().with_key(SessionKeyKeeper::default());
+            match fresh.session(&self.address).await {
+                Ok(session) => return Ok(session),
+                Err(error) if error.retry() => {
+                    self.turned_away.fetch_add(1, Ordering::Relaxed);
+                    let after = match &error {
+                        SessionError::RefusedByPeer { refusal, .. } => refusal.retry_after(),
+                        _ => None,
+                    };
+                    tokio::time::sleep(after.unwrap_or(Duration::from_millis(100))).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn request(&self) -> GetSecretsRequest {
@@ -86,7 +173,7 @@ impl Workload {
 
     /// One complete flow.
     async fn flow(&self) -> Result<()> {
-        let session = self.connector.session(&self.address).await?;
+        let session = self.session().await?;
         self.fetch(session.channel).await
     }
 
@@ -107,7 +194,7 @@ impl Workload {
     where
         F: Fn() -> bool + Send + Sync + 'static,
     {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.turned_away.load(Ordering::Relaxed));
         let tasks: Vec<_> = (0..clients)
             .map(|_| {
                 let (workload, more) = (self.clone(), Arc::clone(&more));
@@ -126,14 +213,14 @@ impl Workload {
         for task in tasks {
             latencies.extend(task.await??);
         }
-        Found::of(latencies, start.elapsed())
+        Found::of(latencies, start.elapsed(), self.turned_away.load(Ordering::Relaxed) - before)
     }
 
     /// `number` attested sessions, on each of which a secret was fetched.
     pub(crate) async fn hold(&self, number: usize) -> Result<Vec<AttestedSession>> {
         let mut held = Vec::with_capacity(number);
         for _ in 0..number {
-            let session = self.connector.session(&self.address).await?;
+            let session = self.session().await?;
             self.fetch(session.channel.clone()).await?;
             held.push(session);
         }
@@ -170,7 +257,7 @@ impl Workload {
         for task in tasks {
             latencies.extend(task.await??);
         }
-        Found::of(latencies, start.elapsed())
+        Found::of(latencies, start.elapsed(), 0)
     }
 }
 

@@ -6,6 +6,9 @@ use crate::session;
 pub const CODE: &str = "adytum-code";
 /// The metadata key that says "true" if the same request may pass later.
 pub const RETRY: &str = "adytum-retry";
+/// The metadata key that says after how many milliseconds the same request is worth trying
+/// again: gRPC's own (proposal A6, "pushback").
+pub const RETRY_AFTER: &str = "grpc-retry-pushback-ms";
 /// The metadata key of a refusal's kind: see [`RefusalKind::as_str`].
 pub const KIND: &str = "adytum-kind";
 

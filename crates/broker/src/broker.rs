@@ -2,7 +2,8 @@
 //! modules of its verbs:
 //!
 //! - [`release`] gives secrets, [`administration`] carries out owners' commands, each to
-//!   its end (`detached`) and once in a session (`executed`).
+//!   its end (`detached`) and once in a session (`executed`); `owner_sessions` knows which
+//!   sessions have shown an owner's signature.
 //! - [`confirmation`] is what happens when nobody here can know which state is the
 //!   newest.
 //! - `arranging` prepares recovery, `handing` hands the root key to the next broker.
@@ -21,6 +22,7 @@ pub mod forecast;
 mod grace;
 pub mod handing;
 mod observation;
+pub(crate) mod owner_sessions;
 pub mod release;
 mod seen;
 pub mod state;
@@ -53,6 +55,7 @@ use self::{
     executed::ExecutedCommands,
     forecast::Foreseen,
     grace::GraceClock,
+    owner_sessions::OwnerSessions,
     seen::SeenEvidence,
     state::{Confirmation, RestoreError, State},
 };
@@ -136,6 +139,7 @@ pub struct Broker {
     succession: Succession,
     audit: AuditLog,
     metrics: Arc<Metrics>,
+    owner_sessions: Arc<OwnerSessions>,
     draining: AtomicBool,
     seen: Arc<SeenEvidence>,
     foreseen: Foreseen,
@@ -190,6 +194,7 @@ impl Broker {
             succession: Succession::default(),
             audit,
             metrics,
+            owner_sessions: Arc::default(),
             draining: AtomicBool::new(false),
             seen,
             foreseen: Foreseen::default(),
@@ -206,6 +211,11 @@ impl Broker {
     /// The digest of its genesis.
     pub fn genesis_digest(&self) -> GenesisDigest {
         self.digest
+    }
+
+    /// The open sessions, and which of them have shown an owner's signature.
+    pub(crate) fn owner_sessions(&self) -> &Arc<OwnerSessions> {
+        &self.owner_sessions
     }
 
     /// What it holds now.

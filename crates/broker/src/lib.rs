@@ -25,4 +25,4 @@ pub mod store;
 pub mod telemetry;
 
 pub use broker::{Broker, BrokerConfiguration};
-pub use server::{PeerLimits, QuoteLimits, RequestLimits, ServerLimits, serve};
+pub use server::{RequestLimits, ServerLimits, serve};

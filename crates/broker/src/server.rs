@@ -1,34 +1,36 @@
 //! The server: attested sessions in, gRPC on them, limits on everything that a
 //! peer can make grow.
 //!
-//! - `peers`, `handshakes`, `sessions` and `session` are for connections, `quotes` for the
-//!   TEE's time, `admission` for requests; `overload` says what is turned away.
+//! - `sessions` accepts connections (`closing` ends those that are turned away), `gate`
+//!   decides during a handshake, `standing` is an open session's place, `session` its end.
+//! - `admission` is for requests; `overload` says what is turned away.
 //! - [`service`] has the gRPC services, [`status`] turns errors into gRPC statuses,
 //!   [`trace_context`] ties the broker's log to its callers'.
 
 mod admission;
-mod handshakes;
+mod closing;
+mod gate;
 mod overload;
-mod peers;
-mod quotes;
 pub mod service;
 mod session;
 mod sessions;
+mod standing;
 pub mod status;
 pub mod trace_context;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use adytum_crowd::{bucket::Rate, quotes::QuoteLimits};
 use adytum_ratls::{limits::Limits, session::SessionInfo};
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{Status, service::Routes, transport::Server};
 
+pub use self::admission::RequestLimits;
 use self::{
     admission::Admission,
     service::{Services, StandbyServices},
     sessions::{Host, sessions},
 };
-pub use self::{admission::RequestLimits, peers::PeerLimits, quotes::QuoteLimits};
 use crate::{broker::Broker, start::standby::Standby, telemetry::metrics::Metrics};
 
 /// What peers may cost.
@@ -36,20 +38,25 @@ use crate::{broker::Broker, start::standby::Standby, telemetry::metrics::Metrics
 pub struct ServerLimits {
     /// Of handshakes. A connection beyond their number is closed at once, unless
     /// one can give way to it: of an address that has more, or, among addresses
-    /// with equally many, one that began `handshake_grace` ago.
+    /// with equally many, one that made no progress for `handshake_grace`.
     pub handshakes: Limits,
-    /// How long a handshake has for itself when others wait.
+    /// How long a handshake has for its next step when others wait.
     pub handshake_grace: Duration,
-    /// Open sessions; one more is closed at once.
+    /// Open sessions of peers with evidence. For one more, one that is idle gives way.
     pub maximum_sessions: usize,
     /// How long a session lives before it takes no further request: what its
     /// peer's evidence said is not believed for ever. Requests in progress end.
     pub session_lifetime: Duration,
-    /// Open sessions of peers that gave no evidence; one more is closed at once.
+    /// Open sessions of peers that have shown neither evidence nor an owner's signature.
+    /// For one more, the longest idle of the address with the most gives way.
     pub maximum_unattested_sessions: usize,
+    /// Open sessions that have shown an owner's signature: no stranger displaces them.
+    pub maximum_owner_sessions: usize,
     /// How long such a session lives; its end is abrupt.
     pub unattested_lifetime: Duration,
-    pub peers: PeerLimits,
+    /// Handshakes of peers from one address that end without accepted evidence. Beyond it
+    /// a peer that is not known is refused before it costs a quote.
+    pub strangers: Rate,
     pub quotes: QuoteLimits,
     /// Requests in progress over all sessions; one more is refused at once.
     pub requests: RequestLimits,
@@ -70,13 +77,14 @@ pub struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            handshakes: Limits { maximum_handshakes: 512, ..Limits::default() },
-            handshake_grace: Duration::from_secs(2),
+            handshakes: Limits { maximum_handshakes: 1024, ..Limits::default() },
+            handshake_grace: Duration::from_millis(500),
             maximum_sessions: 4096,
             session_lifetime: Duration::from_secs(600),
             maximum_unattested_sessions: 256,
+            maximum_owner_sessions: 64,
             unattested_lifetime: Duration::from_secs(300),
-            peers: PeerLimits::default(),
+            strangers: Rate { per_second: 1000, burst: 4000 },
             quotes: QuoteLimits::default(),
             requests: RequestLimits::default(),
             maximum_streams: 32,
@@ -154,6 +162,7 @@ async fn serve_sessions(
         metrics: Arc::clone(broker.metrics()),
         count: Arc::new(move |code| counting.audit().count(code)),
         without_evidence: Arc::new(move |session: &SessionInfo| refusing.without_evidence(session).into()),
+        owner_sessions: Arc::clone(broker.owner_sessions()),
         log_limiter: Arc::default(),
     };
     serve_routes(listener, host, routes, limits, async move {
@@ -183,6 +192,8 @@ pub async fn serve_standby(
         count: Arc::new(|_| {}),
         // Evidence would not help.
         without_evidence: Arc::new(move |_: &SessionInfo| Status::from(refusing.refusal())),
+        // Nobody knows here who the owners are.
+        owner_sessions: Arc::default(),
         log_limiter: Arc::clone(standby.log_limiter()),
     };
     serve_routes(listener, host, routes, limits, shutdown).await

@@ -71,6 +71,17 @@ impl AttemptError {
         }
     }
 
+    /// When the broker asks to be tried again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Session(
+                SessionError::RefusedByPeer { refusal, .. } | SessionError::Refused { refusal, .. },
+            )
+            | Self::Refused { refusal, .. } => refusal.retry_after(),
+            Self::Session(_) | Self::Answer(_) | Self::Key(_) => None,
+        }
+    }
+
     /// Does the broker itself, once it has proved to be the pinned one, say that
     /// this replica may no longer have what it has? A secret without a value is such a
     /// verdict: to a replica that waits for its first value it means "later". A stranger may
@@ -168,7 +179,7 @@ impl<B: Broker> Fetcher<B> {
             if !error.retry() {
                 return Err(FetchError::Refused(error));
             }
-            let mut delay = backoff.next_delay();
+            let mut delay = backoff.next_delay_after(error.retry_after());
             if let Some(limit) = limit {
                 let left = limit.saturating_sub(start.elapsed());
                 if left.is_zero() {

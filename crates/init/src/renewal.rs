@@ -222,7 +222,7 @@ impl<B: Broker> Renewal<B> {
                 Err(error) if error.is_revocation() => return Err(LeaseEnd::Revoked(error)),
                 Err(error) => error,
             };
-            let delay = self.backoff.next_delay();
+            let delay = self.backoff.next_delay_after(error.retry_after());
             tracing::warn!(
                 code = error.code(),
                 retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use adytum_evidence::verifier::Verifier;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -21,6 +22,7 @@ pub use crate::stream::AttestedStream;
 use crate::{
     configuration::AcceptorConfiguration,
     error::SessionError,
+    gate::{Gate, Open},
     handshake::{
         Attempt,
         replays::Replays,
@@ -50,6 +52,11 @@ impl AttestedAcceptor {
         Self { configuration: Arc::new(configuration), identity: Arc::default() }
     }
 
+    /// Verifies its peers' evidence.
+    pub fn verifier(&self) -> &Arc<Verifier> {
+        &self.configuration.verifier
+    }
+
     /// Accepted sessions, for tonic's `serve_with_incoming_shutdown`. Handshakes
     /// run side by side; one that fails is logged and never ends the stream.
     /// Beyond [`maximum_handshakes`](crate::limits::Limits::maximum_handshakes) a connection is closed at once.
@@ -70,10 +77,19 @@ impl AttestedAcceptor {
 
     /// Both handshakes on one TCP connection.
     pub async fn accept(&self, stream: TcpStream) -> Result<AttestedStream, SessionError> {
+        self.accept_gated(stream, &Open).await
+    }
+
+    /// The same, if this gate lets the peer through.
+    pub async fn accept_gated(
+        &self,
+        stream: TcpStream,
+        gate: &dyn Gate,
+    ) -> Result<AttestedStream, SessionError> {
         let unknown = |source| SessionError::Io { peer: "an unknown address".to_owned(), source };
         let address = stream.peer_addr().map_err(unknown)?;
         stream.set_nodelay(true).map_err(|source| SessionError::Io { peer: address.to_string(), source })?;
-        self.accept_over(stream, address).await
+        self.accept_over_gated(stream, address, gate).await
     }
 
     /// Both handshakes on any connection. `address` is for messages and for
@@ -86,6 +102,19 @@ impl AttestedAcceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        self.accept_over_gated(stream, address, &Open).await
+    }
+
+    /// The same, if this gate lets the peer through.
+    pub async fn accept_over_gated<S>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+        gate: &dyn Gate,
+    ) -> Result<AttestedStream<S>, SessionError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let attempt = Attempt {
             peer: address.to_string(),
             address,
@@ -93,7 +122,7 @@ impl AttestedAcceptor {
             limit: self.configuration.limits.handshake_timeout,
         };
         let identity = self.identity().map_err(|e| attempt.local(e))?;
-        server::accept(&self.configuration, &identity, &attempt, stream).await
+        server::accept(&self.configuration, &identity, &attempt, gate, stream).await
     }
 
     /// The current key, made in memory when there is none or it is old.

@@ -4,7 +4,7 @@ use std::{
     future::{Ready, ready},
     io,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -39,6 +39,9 @@ const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const MAXIMUM_HEADER_LIST: u32 = 16 * 1024;
 
+/// How long a client's key is used for new sessions.
+const KEY_LIFETIME: Duration = Duration::from_secs(3600);
+
 /// A dead connection is noticed after the two together.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +52,38 @@ pub struct AttestedConnector {
     configuration: Arc<ConnectorConfiguration>,
     /// For sides without a TEE: the same for every session.
     without_identity: Arc<OnceLock<Arc<ClientConfig>>>,
+    key: SessionKeyKeeper,
+}
+
+/// The key that a client with a TEE shows. It is made in memory and used for an hour, so
+/// that a server that has seen this client's evidence knows the client when it comes back.
+/// Evidence is made for each session all the same.
+#[derive(Clone, Default)]
+pub struct SessionKeyKeeper(Arc<Mutex<Option<KeptKey>>>);
+
+struct KeptKey {
+    identity: Arc<TlsIdentity>,
+    config: Arc<ClientConfig>,
+    made: Instant,
+}
+
+impl SessionKeyKeeper {
+    fn current(&self) -> Result<(Arc<TlsIdentity>, Arc<ClientConfig>), String> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = &*kept
+            && key.made.elapsed() < KEY_LIFETIME
+        {
+            return Ok((Arc::clone(&key.identity), Arc::clone(&key.config)));
+        }
+        let identity = Arc::new(TlsIdentity::generate()?);
+        let config = Arc::new(tls::client_config(Some(&identity)).map_err(|error| error.to_string())?);
+        *kept = Some(KeptKey {
+            identity: Arc::clone(&identity),
+            config: Arc::clone(&config),
+            made: Instant::now(),
+        });
+        Ok((identity, config))
+    }
 }
 
 /// One open session with a gRPC channel on it. The channel never reconnects: a
@@ -63,7 +98,18 @@ pub struct AttestedSession {
 impl AttestedConnector {
     /// A connector with this configuration.
     pub fn new(configuration: ConnectorConfiguration) -> Self {
-        Self { configuration: Arc::new(configuration), without_identity: Arc::default() }
+        Self {
+            configuration: Arc::new(configuration),
+            without_identity: Arc::default(),
+            key: SessionKeyKeeper::default(),
+        }
+    }
+
+    /// Shows the key of this keeper, which other connectors may share.
+    #[must_use]
+    pub fn with_key(mut self, key: SessionKeyKeeper) -> Self {
+        self.key = key;
+        self
     }
 
     /// Connects to `address` (`host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`),
@@ -129,15 +175,13 @@ impl AttestedConnector {
         let limit = self.configuration.limits.handshake_timeout;
         let attempt = Attempt { peer: address.to_owned(), address: peer_address, started, limit };
         let (identity, config) = match &self.configuration.local {
-            // A fresh key for each session.
             Some(_) => {
-                let identity = TlsIdentity::generate().map_err(|e| attempt.local(e))?;
-                let config = tls::client_config(Some(&identity)).map_err(|e| attempt.local(e))?;
-                (Some(identity), Arc::new(config))
+                let (identity, config) = self.key.current().map_err(|e| attempt.local(e))?;
+                (Some(identity), config)
             }
             None => (None, self.config_without_identity().map_err(|e| attempt.local(e))?),
         };
-        client::connect(&self.configuration, identity.as_ref(), config, &attempt, stream).await
+        client::connect(&self.configuration, identity.as_deref(), config, &attempt, stream).await
     }
 
     fn config_without_identity(&self) -> Result<Arc<ClientConfig>, rustls::Error> {

@@ -1,6 +1,6 @@
 //! Why a session did not come about.
 
-use std::{io, time::Duration};
+use std::{io, num::NonZeroU32, time::Duration};
 
 use adytum_api::refusal::RefusalKind;
 use adytum_evidence::{attester::AttesterError, verifier::VerificationError};
@@ -17,6 +17,9 @@ pub struct Refusal {
     pub retry: bool,
     /// What it is about.
     pub kind: RefusalKind,
+    /// After how many milliseconds the same request is worth trying again, if the refusing
+    /// side knows: see [`Refusal::retry_after`].
+    pub retry_after_ms: Option<NonZeroU32>,
 }
 
 impl Refusal {
@@ -35,8 +38,20 @@ impl Refusal {
         Self::of(RefusalKind::Request, false, code, message)
     }
 
+    /// The same, to be tried again after this time.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        let milliseconds = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        Self { retry_after_ms: NonZeroU32::new(milliseconds), ..self }
+    }
+
+    /// When the same request is worth trying again, if the refusing side knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_ms.map(|milliseconds| Duration::from_millis(milliseconds.get().into()))
+    }
+
     fn of(kind: RefusalKind, retry: bool, code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retry, kind }
+        Self { code: code.to_owned(), message: message.into(), retry, kind, retry_after_ms: None }
     }
 }
 

@@ -10,6 +10,7 @@ pub mod acceptor;
 pub mod configuration;
 pub mod connector;
 pub mod error;
+pub mod gate;
 pub mod handshake;
 pub mod judge;
 pub mod limits;

@@ -16,7 +16,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::oneshot,
     time::Sleep,
 };
 use tokio_rustls::server::TlsStream;
@@ -25,13 +25,18 @@ use tonic::transport::server::Connected;
 /// Counts a thread's connections, and holds the place of one among all.
 pub struct Place {
     count: Arc<AtomicUsize>,
-    _permit: OwnedSemaphorePermit,
+    among_all: Arc<adytum_crowd::places::Place>,
 }
 
 impl Place {
-    pub(crate) fn new(count: Arc<AtomicUsize>, permit: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(count: Arc<AtomicUsize>, among_all: Arc<adytum_crowd::places::Place>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
-        Self { count, _permit: permit }
+        Self { count, among_all }
+    }
+
+    /// The place that the connection may have to give to another.
+    pub(crate) fn among_all(&self) -> &Arc<adytum_crowd::places::Place> {
+        &self.among_all
     }
 }
 
@@ -47,6 +52,10 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// A connection that has given way to another has this long for what it began: what it
+/// holds is not counted any more.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
 /// How long a connection that is closed waits for the other end to close too.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -59,23 +68,29 @@ pub struct Connection {
     stream: Stream,
     is_http2: bool,
     linger: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    /// Set once it has given way.
+    cut: Option<Pin<Box<Sleep>>>,
+    place: Place,
     /// Tells by being dropped that the connection is gone.
     _end: Option<oneshot::Sender<()>>,
 }
 
 impl Connection {
+    fn new(stream: Stream, is_http2: bool, place: Place) -> Self {
+        Self { stream, is_http2, linger: None, cut: None, place, _end: None }
+    }
+
     pub(crate) fn plain(stream: TcpStream, is_http2: bool, place: Place) -> Self {
-        Self { stream: Stream::Plain(stream), is_http2, linger: None, _place: place, _end: None }
+        Self::new(Stream::Plain(stream), is_http2, place)
     }
 
     pub(crate) fn unix(stream: UnixStream, place: Place) -> Self {
-        Self { stream: Stream::Unix(stream), is_http2: false, linger: None, _place: place, _end: None }
+        Self::new(Stream::Unix(stream), false, place)
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, place: Place) -> Self {
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        Self { stream: Stream::Tls(Box::new(stream)), is_http2, linger: None, _place: place, _end: None }
+        Self::new(Stream::Tls(Box::new(stream)), is_http2, place)
     }
 
     /// Whether HTTP/2 is spoken on it, for certain.
@@ -89,6 +104,14 @@ impl Connection {
         self._end = Some(end);
         // Nothing is ever sent.
         (self, async { drop(ended.await) })
+    }
+
+    /// Ready once it has given way and had its time.
+    fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.cut.is_none() {
+            ready!(self.place.among_all.poll_given_way(context));
+        }
+        self.cut.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_ANSWERS))).as_mut().poll(context)
     }
 
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -141,6 +164,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.poll_cut(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),

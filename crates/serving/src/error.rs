@@ -232,6 +232,40 @@ pub enum RequestError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The request stands for many values that its message does not carry: a shape with one
+    /// value, or none, that is repeated.
+    ///
+    /// Do: send the values, as `tensor_content`.
+    #[error("{bytes} bytes of values are not in the message but repeat its last value; at most {limit} may")]
+    ValuesNotSent {
+        /// What they would take.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The run needs more memory than one run may have.
+    ///
+    /// Do: send a smaller batch; or raise `--max_run_bytes`, and the server's memory with it.
+    #[error(
+        "the run would take about {expected} bytes for its values, and one may have {limit}; send a smaller batch"
+    )]
+    RunTooLarge {
+        /// By what runs before it took.
+        expected: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The runs in progress use the memory that the run would need.
+    ///
+    /// Do: send the request again after a pause; if it happens often, send smaller batches,
+    /// raise `--run_memory_bytes`, or run more replicas.
+    ///
+    /// Retry: yes
+    #[error("the {limit} bytes set aside for runs are in use; try again")]
+    RunMemoryInUse {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The request's message has more entries of a kind than the server reads.
     ///
     /// Do: send each input and each output name once, and no empty entries.
@@ -284,6 +318,9 @@ impl RequestError {
             Self::AnswerTooLarge { .. } => "answer-too-large",
             Self::MemoryInUse { .. } => "memory-in-use",
             Self::TooMany { .. } => "too-many",
+            Self::ValuesNotSent { .. } => "values-not-sent",
+            Self::RunTooLarge { .. } => "run-too-large",
+            Self::RunMemoryInUse { .. } => "run-memory-in-use",
         }
     }
 }

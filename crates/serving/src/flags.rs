@@ -24,7 +24,7 @@ use crate::{engine_choice::EngineFlags, loading::WhenShort};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
-pub const HOST_FLAGS: [&str; 16] = [
+pub const HOST_FLAGS: [&str; 17] = [
     "log-format",
     "health_port",
     "drain_delay",
@@ -33,6 +33,7 @@ pub const HOST_FLAGS: [&str; 16] = [
     "request_memory_bytes",
     "max_queued_requests",
     "max_connections",
+    "run_memory_bytes",
     "model_memory_bytes",
     "when_memory_is_short",
     "file_system_poll_wait_seconds",
@@ -88,7 +89,8 @@ pub struct Flags {
     #[arg(long, value_name = "NUMBER", default_value = "1024")]
     pub max_queued_requests: NonZeroUsize,
 
-    /// Connections that may be open at once; more wait to be accepted
+    /// Connections that may be open at once; for one more, the longest idle one of the
+    /// address with the most ends
     #[arg(long, value_name = "NUMBER", default_value = "4096")]
     pub max_connections: NonZeroUsize,
 
@@ -119,8 +121,13 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub max_run_bytes: usize,
 
+    /// Memory that the values of all runs in progress may take together, in bytes; a run
+    /// for which not enough is free is refused, to be tried again
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub run_memory_bytes: usize,
+
     /// Memory for all models in bytes; 0: what the machine or the cgroup has, less
-    /// request_memory_bytes and max_run_bytes
+    /// request_memory_bytes and run_memory_bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     pub model_memory_bytes: u64,
 

@@ -52,7 +52,9 @@ impl Inference {
         inputs: Vec<Tensor>,
         outputs: Vec<usize>,
     ) -> Result<Vec<Tensor>, RequestError> {
-        let predicted = signature.cost().predict(count_elements(&inputs));
+        let elements = count_elements(&inputs);
+        servable.check_memory(signature, elements)?;
+        let predicted = signature.cost().predict(elements);
         let running = Arc::clone(servable);
         let name = signature.name.clone();
         let caller = Caller::default();

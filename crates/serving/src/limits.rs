@@ -4,7 +4,11 @@
 //! given back when the answer is ready. gRPC says a message's length before the
 //! message: one for which not enough is left is refused at once. But the length
 //! is only a promise, so memory is taken as the bytes come, at most twice what has
-//! come, and they must come fast enough.
+//! come, and they must come fast enough. Values that a message stands for and does not
+//! carry (a shape with one value that is repeated) have a limit of their own. `runs` is the
+//! memory of runs.
+
+mod runs;
 
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
@@ -16,6 +20,7 @@ use tokio::{
 };
 use tonic::{Status, body::Body};
 
+pub use self::runs::{MemoryEstimate, RunBudget, RunMemory};
 use crate::error::RequestError;
 
 /// The bytes before a gRPC message: a flag and the length.
@@ -29,6 +34,10 @@ pub const STALL_LIMIT: Duration = Duration::from_secs(10);
 /// many of its bytes have come: nobody can hold the budget with a byte now and
 /// then.
 pub const SLOWEST_RATE: u64 = 64 << 10;
+
+/// The most bytes of values that a request may stand for without carrying them: one picture
+/// of usual size.
+pub const LARGEST_EXPANSION: usize = 1 << 20;
 
 /// The budget is counted in units of this many bytes, since a semaphore has a
 /// limited number of permits.
@@ -60,6 +69,23 @@ impl RequestMemory {
             .ok()
             .and_then(|units| Arc::clone(&self.units).try_acquire_many_owned(units).ok())
             .ok_or(RequestError::MemoryInUse { limit: self.limit })
+    }
+
+    /// Takes memory for the values of a message of `carried` bytes that take `length` bytes,
+    /// of which `repeated` are no part of the message. The message itself has its memory.
+    pub fn reserve_values(
+        &self,
+        length: usize,
+        carried: usize,
+        repeated: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, RequestError> {
+        if repeated > LARGEST_EXPANSION {
+            return Err(RequestError::ValuesNotSent { bytes: repeated, limit: LARGEST_EXPANSION });
+        }
+        match length.saturating_sub(carried) {
+            0 => Ok(None),
+            more => self.reserve(more).map(Some),
+        }
     }
 
     /// A permit for nothing yet, to begin a message of `length` bytes with: only
@@ -348,6 +374,18 @@ mod tests {
         message.push(&[7; 3 * UNIT], &memory).unwrap();
         assert_eq!((message.bytes.len(), message.permit.num_permits()), (4 * UNIT, 4));
         assert_eq!(memory.units.available_permits(), 6);
+    }
+
+    #[test]
+    fn values_that_are_not_sent_are_few() {
+        let memory = RequestMemory::new(4 << 20, 4 << 20);
+        assert!(memory.reserve_values(1000, 1000, 0).unwrap().is_none());
+        let held = memory.reserve_values(LARGEST_EXPANSION, 40, LARGEST_EXPANSION).unwrap();
+        assert_eq!(held.unwrap().num_permits(), LARGEST_EXPANSION / UNIT);
+        let refused = memory.reserve_values(2 << 20, 40, LARGEST_EXPANSION + 1).unwrap_err();
+        assert_eq!(refused.code(), "values-not-sent");
+        // Short numbers may take more room than they came in.
+        assert!(memory.reserve_values(4 << 20, 1 << 20, 0).is_ok());
     }
 
     #[test]

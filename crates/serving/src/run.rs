@@ -94,7 +94,10 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|source| ServeError::System { operation: "starting a runtime", source })?;
-    runtime.block_on(serve(flags, configuration, engine, configured, opened, announce))
+    let ended = runtime.block_on(serve(flags, configuration, engine, configured, opened, announce));
+    // A model that is still being loaded is not waited for: nobody was served yet.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(

@@ -2,13 +2,16 @@
 //!
 //! One request alone is run on all cores: its latency is what counts. Many at
 //! once are run one core each, which gives the most answers per second, since a
-//! model never uses two cores twice as well as one. A run so short that handing
+//! model never uses two cores twice as well as one. Those that wait take turns by
+//! connection (`turns`): nobody holds others up. A run so short that handing
 //! it to another thread would cost more than it saves is done at once by the
 //! thread that received the request, if that is one of ours.
 
+mod client;
 mod estimate;
 mod inline;
 mod queue;
+mod turns;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use adytum_engine::threads::Threads;
+pub use client::Client;
 pub use estimate::CostEstimate;
 pub use inline::enter as enter_inline;
 use queue::{Job, Queue};
@@ -116,7 +120,7 @@ impl Scheduler {
             return catch_unwind(AssertUnwindSafe(|| work(&threads))).map_err(|_| ScheduleError::Panicked);
         }
         let (sender, receiver) = oneshot::channel();
-        self.queue.submit(predicted, Instant::now(), Work { sender, work: Some(work) })?;
+        self.queue.submit(Client::current(), predicted, Instant::now(), Work { sender, work: Some(work) })?;
         // The sender is dropped without a result when the work panicked or the
         // queue was closed.
         receiver.await.unwrap_or_else(|_| {
@@ -138,6 +142,11 @@ struct Work<T, F> {
 impl<T: Send, F: FnOnce(&Threads) -> T + Send> Job for Work<T, F> {
     fn is_wanted(&self) -> bool {
         !self.sender.is_closed()
+    }
+
+    fn refuse(self: Box<Self>, error: ScheduleError) {
+        // Nobody may be waiting any more.
+        let _ = self.sender.send(Err(error));
     }
 
     fn run(mut self: Box<Self>, threads: &Threads) {

@@ -11,6 +11,7 @@ mod listener;
 mod refused;
 mod root;
 mod worker;
+mod working;
 
 use std::{
     io,
@@ -24,8 +25,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adytum_crowd::places::Places;
 use futures_util::FutureExt;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use self::listener::{Listener, Protocols};
@@ -39,17 +41,24 @@ use crate::{
 /// Connections waiting for a serving thread.
 const HANDOVER: usize = 64;
 
+/// How long a connection is idle, or shakes hands, before it gives way to one of an address
+/// with as many.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
+
 /// What a server allows.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The number of threads that serve connections.
     pub threads: NonZeroUsize,
-    /// Connections open at once; more wait in the kernel's queue.
+    /// Connections open at once; for one more, one that is idle gives way.
     pub connection_limit: usize,
     /// Requests open at once on a connection.
     pub stream_limit: u32,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// A connection without a request for so long ends; its client opens another when it
+    /// needs one.
+    pub idle_timeout: Duration,
     /// A connection ends after this, a tenth more or less, once its requests are
     /// answered; the client opens a new one, which may reach another replica.
     pub connection_age: Option<Duration>,
@@ -65,6 +74,7 @@ impl ServerOptions {
             connection_limit: 4096,
             stream_limit: 256,
             handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(1800),
             connection_age: None,
             rest: RestOptions::default(),
         }
@@ -131,7 +141,7 @@ impl Server {
             };
             server.spawn(format!("serve-{index}"), move || scheduler::enter_inline(|| worker.run()))?;
         }
-        let places = Arc::new(Semaphore::new(options.connection_limit));
+        let places = Places::new(options.connection_limit, IDLE_GRACE);
         for (place, listener) in listeners.into_iter().enumerate() {
             let (handovers, places, stopped) = (handovers.clone(), Arc::clone(&places), stopped.clone());
             let work = move || acceptor::run(listener.socket, place, handovers, places, stopped);

@@ -59,6 +59,9 @@ pub(crate) fn code(error: &RequestError) -> Code {
         RequestError::MessageTooLarge { .. }
         | RequestError::AnswerTooLarge { .. }
         | RequestError::MemoryInUse { .. }
+        | RequestError::ValuesNotSent { .. }
+        | RequestError::RunTooLarge { .. }
+        | RequestError::RunMemoryInUse { .. }
         | RequestError::Schedule(ScheduleError::Overloaded { .. }) => Code::ResourceExhausted,
         RequestError::Loading { .. } | RequestError::Schedule(ScheduleError::Stopped) => Code::Unavailable,
     }

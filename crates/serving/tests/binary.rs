@@ -318,3 +318,40 @@ fn what_cannot_be_served_ends_with_its_reason() {
     let output = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.contains("choose another with --port"), "{output}");
 }
+
+/// `y = x x x ...` of a size that takes minutes.
+fn endless() -> Vec<u8> {
+    let names: Vec<String> = (0..400).map(|index| format!("x{index}")).collect();
+    let mut nodes = vec![onnx::node("MatMul", &["x", "x"], &["x0"], &[])];
+    for pair in names.windows(2) {
+        nodes.push(onnx::node("MatMul", &[&pair[0], "x"], &[&pair[1]], &[]));
+    }
+    nodes.push(onnx::node("ReduceSum", &["x399"], &["y"], &[]));
+    onnx::model(
+        &nodes,
+        &[onnx::value("x", onnx::FLOAT, &[4096, 4096])],
+        &[onnx::value("y", onnx::FLOAT, &[1, 1])],
+        &[],
+    )
+}
+
+#[tokio::test]
+async fn sigterm_while_a_model_is_loaded_ends_the_server_at_once() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &endless());
+    let mut process = Process(command(base.path(), &["--allow_plain_models"]).spawn().unwrap());
+    // Until it is at work on the model: it has used a second of a processor.
+    let stat = format!("/proc/{}/stat", process.0.id());
+    loop {
+        let text = fs::read_to_string(&stat).unwrap();
+        let fields: Vec<&str> = text.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        if fields[11].parse::<u64>().unwrap() > 100 {
+            break;
+        }
+        assert_eq!(process.0.try_wait().unwrap(), None, "it should be loading");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    process.signal(Signal::SIGTERM);
+    let code = tokio::time::timeout(Duration::from_secs(5), process.end()).await.expect("at once");
+    assert_eq!(code, Some(0));
+}

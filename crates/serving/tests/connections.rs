@@ -25,7 +25,11 @@ use fixture::{
 };
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+};
 use tonic::{
     Status,
     transport::{Channel, Endpoint, Uri},
@@ -259,4 +263,57 @@ async fn a_connection_outlives_the_certificate_it_was_opened_with() {
     client.predict(ask()).await.unwrap();
     assert_eq!(opened.load(Ordering::SeqCst), 1);
     assert!(shake_hands(address, trusts_first).await.is_err(), "the new one is another's for this client");
+}
+
+/// A connection from this address of the loopback network, on which nothing is asked after
+/// a first sign of life; it answers pings for ever.
+async fn idle_from(local: u8, to: SocketAddr) -> Option<Channel> {
+    let connect = tower::service_fn(move |_: Uri| async move {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, local], 0)))?;
+        Ok::<_, std::io::Error>(TokioIo::new(socket.connect(to).await?))
+    });
+    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await.ok()?;
+    HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.ok()?;
+    Some(channel)
+}
+
+/// The attack of the review: strangers hold all connections and keep every client out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_only_answer_pings_keep_nobody_out() {
+    for addresses in [&[1][..], &[2], &[2, 3, 4]] {
+        let running = start_with(limits(), None, |options| options.connection_limit = 24);
+        running.serve("m", 1, onnx::arithmetic());
+        let address = running.server.address();
+        let mut held = Vec::new();
+        // More than there are places: the last ones come in the place of the first.
+        for index in 0..40 {
+            held.push(idle_from(addresses[index % addresses.len()], address).await);
+        }
+        let patience = tokio::time::Instant::now() + Duration::from_secs(30);
+        let answered = async || {
+            let mut client = PredictionServiceClient::new(idle_from(1, address).await?);
+            client.predict(request("m", "x", float_tensor(&[1, 3], &[1.0, 2.0, 3.0]))).await.ok()
+        };
+        while answered().await.is_none() {
+            assert!(tokio::time::Instant::now() < patience, "kept out by {addresses:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        drop(held);
+        assert_eq!(running.server.drain(Duration::from_secs(30)).await, Drained::Completely);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_without_requests_ends() {
+    let running = start_with(limits(), None, |options| options.idle_timeout = Duration::from_millis(100));
+    let opened = Arc::default();
+    let mut client = HealthClient::new(counted_channel(running.server.address(), &opened));
+    let patience = tokio::time::Instant::now() + Duration::from_secs(30);
+    // A request that comes later opens another connection.
+    while opened.load(Ordering::SeqCst) < 2 {
+        assert!(tokio::time::Instant::now() < patience);
+        let _ = client.check(HealthCheckRequest::default()).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
 }

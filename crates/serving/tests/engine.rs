@@ -12,7 +12,10 @@ use adytum_engine::{
     tensor::{Element, ElementType, Elements, Tensor, Text},
     threads::Threads,
 };
-use adytum_serving::models::{Resources, Servable};
+use adytum_serving::{
+    limits::RunMemory,
+    models::{Resources, Servable},
+};
 use fixture::onnx::{self, Attribute, FLOAT, INT32, INT64};
 use half::{bf16, f16};
 
@@ -143,7 +146,7 @@ fn a_run_has_a_limit_and_an_end() {
         &[onnx::value("y", FLOAT, &[-1, -1])],
         &[],
     );
-    let resources = Resources { cores: NonZeroUsize::MIN, run_memory: 1 << 20 };
+    let resources = Resources { cores: NonZeroUsize::MIN, run_memory: RunMemory::new(1 << 20, 1 << 20) };
     let model = Servable::new("m".to_owned(), 1, fixture::load(expand).unwrap(), resources).unwrap();
     let ask = |sides: [i64; 2], cancellation: &Cancellation| {
         let inputs = vec![floats(&[1], &[1.0]), Tensor::vector(sides.to_vec())];

@@ -1,6 +1,8 @@
 //! The table of flags in docs/flags.md is the one that the code has. With
 //! `ADYTUM_WRITE_DOCS=1` it is written.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::{fs, path::PathBuf};
 
 use adytum_serving::flags::table;

@@ -14,7 +14,11 @@ use adytum_api::tensorflow::{
     },
     tensor_info::Encoding,
 };
-use adytum_serving::{models::VersionState, server::Drained, status::ERROR_CODE_KEY};
+use adytum_serving::{
+    models::{Servable, VersionState},
+    server::Drained,
+    status::ERROR_CODE_KEY,
+};
 use fixture::{
     engines::{Gated, Panicking},
     onnx,
@@ -371,4 +375,56 @@ async fn memory_for_requests_is_bounded_over_connections() {
         request.await.unwrap().unwrap();
     }
     ask(running.client().await).await.unwrap();
+}
+
+/// What stands for ResNet-50 here: as large a picture, and activations of 12.8 MB for each.
+fn pictures() -> Vec<u8> {
+    onnx::model(
+        &[
+            onnx::node("MatMul", &["x", "w"], &["wide"], &[]),
+            onnx::node("Relu", &["wide"], &["active"], &[]),
+            onnx::node("ReduceSum", &["active"], &["y"], &[]),
+        ],
+        &[onnx::value("x", onnx::FLOAT, &[-1, 224, 224, 3])],
+        &[onnx::value("y", onnx::FLOAT, &[1, 1, 1, 1])],
+        &[onnx::floats("w", &[3, 64], &[0.5; 192])],
+    )
+}
+
+/// The attack of the review: eight requests of 40 bytes made a replica grow by 2.6 GB and
+/// held others up for seconds.
+#[tokio::test]
+async fn requests_of_forty_bytes_cost_what_they_weigh() {
+    let running = start(limits(), None);
+    running.serve("m", 1, pictures());
+    let client = running.client().await;
+    let mut tensor = float_tensor(&[100, 224, 224, 3], &[]);
+    for values in [vec![], vec![1.0]] {
+        tensor.float_val = values;
+        let attacks: Vec<_> = (0..8)
+            .map(|_| {
+                let (mut client, tensor) = (client.clone(), tensor.clone());
+                tokio::spawn(async move { client.predict(request("m", "x", tensor)).await })
+            })
+            .collect();
+        for attack in attacks {
+            let status = attack.await.unwrap().unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        }
+    }
+    // One picture may be a single value.
+    let one = float_tensor(&[1, 224, 224, 3], &[]);
+    let answer = client.clone().predict(request("m", "x", one)).await.unwrap().into_inner();
+    assert_eq!(answer.outputs["y"].float_val, [0.0]);
+}
+
+#[tokio::test]
+async fn a_batch_that_was_really_sent_is_charged_its_activations() {
+    let servable = Servable::new("m".to_owned(), 1, fixture::load(pictures()).unwrap(), fixture::resources());
+    let servable = servable.unwrap();
+    let picture = 224 * 224 * 3;
+    let signature = servable.signature("").unwrap();
+    servable.check_memory(signature, picture).unwrap();
+    let error = servable.check_memory(signature, 100 * picture).unwrap_err();
+    assert_eq!(error.code(), "run-too-large", "{error}");
 }

@@ -55,6 +55,13 @@ impl Chain {
         Ok(Self { root, pck_ca, tcb_signer, pck })
     }
 
+    /// The chain of another machine under the same root and CAs.
+    pub(crate) fn of_another(&self, hardware: &Hardware) -> Result<Self, SimError> {
+        let pck_ca = self.pck_ca.copy()?;
+        let pck = pck_ca.certify(&pck_ca_parameters(hardware.ca)?, &pck_parameters(hardware)?)?;
+        Ok(Self { root: self.root.copy()?, pck_ca, tcb_signer: self.tcb_signer.copy()?, pck })
+    }
+
     /// The PCK certificate chain as quotes carry it: leaf first, root last.
     pub(crate) fn pck_chain_pem(&self) -> String {
         [&self.pck, &self.pck_ca, &self.root].map(|link| link.certificate.pem.as_str()).concat()
@@ -101,6 +108,12 @@ impl CertifiedKey {
         let certificate = Certificate::from_pem(pem, &key)
             .map_err(|reason| SimError::cryptography("read its own certificate", reason))?;
         Ok(Self { key, certificate })
+    }
+
+    fn copy(&self) -> Result<Self, SimError> {
+        let key = SigningKey::from_pem(&self.key.to_pem())
+            .map_err(|reason| SimError::cryptography("read its own key", reason))?;
+        Self::new(key, self.certificate.pem.clone())
     }
 
     fn certify(

@@ -255,6 +255,25 @@ impl Platform {
         Ok(Arc::new(platform))
     }
 
+    /// Another machine of the same family under the same root, in memory only. Nobody has
+    /// seen its keys before.
+    pub fn another_machine(&self) -> Result<Arc<Self>, SimError> {
+        let hardware = Hardware::new(self.hardware.fmspc, self.hardware.ca)?;
+        let chain = self.chain.of_another(&hardware)?;
+        let attestation_key = SigningKey::generate()?;
+        let mut sealing_secret = Zeroizing::new([0; 32]);
+        aws_lc_rs::rand::fill(&mut *sealing_secret)
+            .map_err(|error| SimError::cryptography("draw its sealing secret", error))?;
+        let contents = Contents {
+            hardware,
+            faults: self.faults(),
+            chain,
+            attestation_key_pem: attestation_key.to_pem(),
+            sealing_secret,
+        };
+        Self::assemble(contents, attestation_key, None, Arc::clone(&self.clock), None)
+    }
+
     pub(crate) fn quoting_enclave(&self) -> &QuotingEnclave {
         &self.quoting_enclave
     }

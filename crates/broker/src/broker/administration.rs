@@ -80,6 +80,9 @@ impl Broker {
         let roles = Arc::clone(&self.state().roles);
         let owners = request.allowed_by(&roles);
         attempt.signed(&request, &owners);
+        if !attempt.owners.is_empty() {
+            self.owner_sessions().shown(session.id());
+        }
         let owners = owners?;
         if matches!(request.command, OwnerCommand::GetForecast) {
             // It asks others, and no change waits for that.

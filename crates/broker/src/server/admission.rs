@@ -1,25 +1,28 @@
-//! Admission of requests: how many are read and answered at once, before a byte
-//! of their bodies is taken in. One beyond is refused at once rather than queued:
-//! an admitted request keeps its latency. The outcome of each is counted here, and
-//! its log lines are in a span that names session and trace.
+//! Admission of requests: how many are answered at once, and how much of their bodies is
+//! taken in. One beyond is refused at once rather than queued: an admitted request keeps
+//! its latency. The outcome of each is counted here, and its log lines are in a span that
+//! names session and trace.
 //!
-//! Every peer with a session can ask, so no session and no address gets all places,
-//! and a place is not held for a body that does not come.
+//! Every peer with a session can ask, so strangers' sessions have few requests each. A
+//! small body needs no more than that: nobody can keep an owner from giving a command. A
+//! large one needs a place, which has to be used in time, and which gives way.
 
 use std::{
-    collections::HashMap,
     future::Future,
-    hash::Hash,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use adytum_api::refusal::{CODE, KIND, RETRY, RefusalKind};
-use adytum_ratls::session::{Peer, SessionId, SessionInfo};
+use adytum_crowd::places::{Place, Places};
+use adytum_ratls::session::{Peer, SessionInfo};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep},
+};
 use tonic::{
     Code, Status,
     body::Body,
@@ -31,8 +34,9 @@ use tracing::Instrument as _;
 use super::{
     ServerLimits,
     overload::TransportFault,
-    peers::PeerKey,
+    session::Caller,
     sessions::{Host, WithoutEvidence},
+    standing::{InRequest, Kind, Standing},
     status,
     trace_context::TraceParent,
 };
@@ -47,94 +51,27 @@ fn service_of(path: &str) -> Service {
 /// The one request for which evidence is needed whatever it says.
 const GET_SECRETS: &str = "/adytum.broker.v1.KeyBroker/GetSecrets";
 
-/// Requests in progress over all sessions. One session gets at most a quarter of
-/// each, and one address half of the latter two, but at least one.
+/// A body of at most this number of bytes needs no place.
+const SMALL_BODY: usize = 64 * 1024;
+/// How long a large body may do nothing before it gives way to one of an address with as
+/// many.
+const BODY_GRACE: Duration = Duration::from_millis(500);
+/// When a refused request is worth trying again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Requests in progress over all sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
-    /// Of workloads. A whole cluster of them may have one address.
+    /// For secrets.
     pub release: usize,
-    /// Of owners. Each may be as long as a command.
-    pub administration: usize,
-    /// That supply shares or take the root key over. They have places of their
-    /// own: what strangers do to owners' must not keep a broker from recovering.
-    pub recovery: usize,
+    /// Of more than 64 KiB, on sessions of strangers; and as many on sessions that have
+    /// shown an owner's signature. Each may be as long as a command.
+    pub large: usize,
 }
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        Self { release: 512, administration: 16, recovery: 8 }
-    }
-}
-
-/// The places for requests of one kind.
-#[derive(Debug)]
-struct Places {
-    all: usize,
-    of_session: usize,
-    of_address: usize,
-    taken: Mutex<Taken>,
-}
-
-/// A session without a place is not in the tables: they never have more entries
-/// than there are places.
-#[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    by_session: HashMap<SessionId, usize>,
-    by_address: HashMap<PeerKey, usize>,
-}
-
-impl Places {
-    fn new(all: usize, of_address: usize) -> Arc<Self> {
-        Arc::new(Self { all, of_session: (all / 4).max(1), of_address, taken: Mutex::default() })
-    }
-
-    /// One address gets half of them.
-    fn shared_by_addresses(all: usize) -> Arc<Self> {
-        Self::new(all, (all / 2).max(1))
-    }
-
-    fn take(self: &Arc<Self>, session: SessionId, address: PeerKey) -> Option<Place> {
-        let mut taken = self.lock();
-        let of_session = taken.by_session.get(&session).copied().unwrap_or_default();
-        let of_address = taken.by_address.get(&address).copied().unwrap_or_default();
-        if taken.all >= self.all || of_session >= self.of_session || of_address >= self.of_address {
-            return None;
-        }
-        taken.all += 1;
-        taken.by_session.insert(session, of_session + 1);
-        taken.by_address.insert(address, of_address + 1);
-        Some(Place { places: Arc::clone(self), session, address })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place of one request, given back when it is dropped.
-#[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
-    session: SessionId,
-    address: PeerKey,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.lock();
-        taken.all = taken.all.saturating_sub(1);
-        give_back(&mut taken.by_session, &self.session);
-        give_back(&mut taken.by_address, &self.address);
-    }
-}
-
-fn give_back<K: Eq + Hash>(taken: &mut HashMap<K, usize>, key: &K) {
-    if let Some(places) = taken.get_mut(key) {
-        *places = places.saturating_sub(1);
-        if *places == 0 {
-            taken.remove(key);
-        }
+        Self { release: 512, large: 16 }
     }
 }
 
@@ -143,48 +80,65 @@ fn give_back<K: Eq + Hash>(taken: &mut HashMap<K, usize>, key: &K) {
 pub(super) struct Admission {
     metrics: Arc<Metrics>,
     without_evidence: WithoutEvidence,
-    release: Arc<Places>,
-    administration: Arc<Places>,
-    recovery: Arc<Places>,
+    release: Arc<Semaphore>,
+    large: Arc<Places>,
+    owners_large: Arc<Places>,
     body_timeout: Duration,
+}
+
+/// What an admitted request holds until it is answered.
+struct Admitted {
+    _request: InRequest,
+    _release: Option<OwnedSemaphorePermit>,
+    /// Of its body, if that is large.
+    body: Arc<OnceLock<Place>>,
 }
 
 impl Admission {
     pub(super) fn new(host: &Host, limits: &ServerLimits) -> Self {
-        let RequestLimits { release, administration, recovery } = limits.requests;
+        let RequestLimits { release, large } = limits.requests;
         Self {
             metrics: Arc::clone(&host.metrics),
             without_evidence: Arc::clone(&host.without_evidence),
-            release: Places::new(release, usize::MAX),
-            administration: Places::shared_by_addresses(administration),
-            recovery: Places::shared_by_addresses(recovery),
+            release: Arc::new(Semaphore::new(release)),
+            large: Places::new(large, BODY_GRACE),
+            owners_large: Places::new(large, BODY_GRACE),
             body_timeout: limits.body_timeout,
         }
     }
 
-    /// The place of a request, or why it gets none.
-    fn admit(&self, service: Service, request: &Request<Body>) -> Result<Place, Status> {
-        let session = request.extensions().get::<SessionInfo>().ok_or_else(status::no_session)?;
-        let path = request.uri().path();
+    /// Who asks, and what the request holds; or why it is refused.
+    fn admit(&self, service: Service, request: &mut Request<Body>) -> Result<(Caller, Admitted), Status> {
+        let caller = request.extensions().get::<Caller>().ok_or_else(status::no_session)?.clone();
+        request.extensions_mut().insert(caller.info.clone());
         // Anybody can ask without evidence, and workloads pay for no place of theirs.
-        if path == GET_SECRETS && matches!(session.peer, Peer::Unattested) {
-            return Err(span(service, request).in_scope(|| (self.without_evidence)(session)));
+        if request.uri().path() == GET_SECRETS && matches!(caller.info.peer, Peer::Unattested) {
+            return Err(span(service, request).in_scope(|| (self.without_evidence)(&caller.info)));
         }
-        let address = PeerKey::of(session.peer_address.ip());
-        self.places(service, path).take(session.id(), address).ok_or_else(status::overloaded)
+        let overloaded = || status::overloaded(RETRY_AFTER);
+        let in_request = caller.standing.begin(Instant::now()).ok_or_else(overloaded)?;
+        let release = match service {
+            Service::Release => {
+                Some(Arc::clone(&self.release).try_acquire_owned().map_err(|_| overloaded())?)
+            }
+            Service::Administration => None,
+        };
+        let admitted = Admitted { _request: in_request, _release: release, body: Arc::default() };
+        Ok((caller, admitted))
     }
 
-    fn places(&self, service: Service, path: &str) -> &Arc<Places> {
-        let is_of = |prefix: &str| path.starts_with(prefix);
-        match service {
-            Service::Release => &self.release,
-            Service::Administration
-                if is_of("/adytum.broker.v1.BrokerRecovery/")
-                    || is_of("/adytum.broker.v1.BrokerSuccession/") =>
-            {
-                &self.recovery
-            }
-            Service::Administration => &self.administration,
+    fn body(&self, body: Body, standing: Arc<Standing>, place: &Arc<OnceLock<Place>>) -> LimitedBody {
+        let places = match standing.kind() {
+            Kind::Owner => &self.owners_large,
+            Kind::Attested | Kind::Stranger => &self.large,
+        };
+        LimitedBody {
+            body,
+            end: Box::pin(sleep(self.body_timeout)),
+            received: 0,
+            standing,
+            places: Arc::clone(places),
+            place: Arc::clone(place),
         }
     }
 }
@@ -221,8 +175,9 @@ where
         let service = service_of(request.uri().path());
         let metrics = Arc::clone(&self.admission.metrics);
         let outcome = Outcome { metrics, service, began: Instant::now(), code: None };
-        let place = match self.admission.admit(service, &request) {
-            Ok(place) => place,
+        let mut request = request;
+        let (caller, admitted) = match self.admission.admit(service, &mut request) {
+            Ok(admitted) => admitted,
             Err(refused) => {
                 let mut response: Response<Body> = refused.into_http();
                 outcome.ended(code_of(response.headers_mut()));
@@ -230,10 +185,11 @@ where
             }
         };
         let span = span(service, &request);
-        let body_timeout = self.admission.body_timeout;
-        let answer = self.inner.call(request.map(|body| Body::new(TimelyBody::new(body, body_timeout))));
+        let limited =
+            |body| Body::new(self.admission.body(body, Arc::clone(&caller.standing), &admitted.body));
+        let answer = self.inner.call(request.map(limited));
         let answered = async move {
-            let _place = place;
+            let _admitted = admitted;
             let _present = GaugeGuard::enter(&outcome.metrics.requests_in_flight);
             let mut response = answer.await;
             if let Ok(response) = &mut response {
@@ -245,20 +201,39 @@ where
     }
 }
 
-/// The body of a request, which fails if its end does not come in time. Who answers
-/// drops it when it was read: how long an answer takes is not its concern.
-struct TimelyBody {
+/// The body of a request. It fails if its end does not come in time, or if it is large and
+/// there is no place for it. The service drops it when it was read: how long an answer takes
+/// is not its concern.
+struct LimitedBody {
     body: Body,
     end: Pin<Box<Sleep>>,
+    received: usize,
+    standing: Arc<Standing>,
+    places: Arc<Places>,
+    place: Arc<OnceLock<Place>>,
 }
 
-impl TimelyBody {
-    fn new(body: Body, timeout: Duration) -> Self {
-        Self { body, end: Box::pin(sleep(timeout)) }
+impl LimitedBody {
+    /// More has come: a large body needs a place from now on.
+    fn grow(&mut self, bytes: usize) -> Result<(), Status> {
+        self.received = self.received.saturating_add(bytes);
+        if self.received <= SMALL_BODY {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if let Some(place) = self.place.get() {
+            place.touch(now);
+            return Ok(());
+        }
+        let place = self.places.take(self.standing.address(), now);
+        let place = place.map_err(|full| status::overloaded(full.retry_after.max(RETRY_AFTER)))?;
+        // It was empty.
+        let _ = self.place.set(place);
+        Ok(())
     }
 }
 
-impl HttpBody for TimelyBody {
+impl HttpBody for LimitedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -271,7 +246,17 @@ impl HttpBody for TimelyBody {
             let late = "the request's body did not come in time; try again";
             return Poll::Ready(Some(Err(Status::deadline_exceeded(late))));
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.place.get().is_some_and(|place| place.poll_given_way(cx).is_ready()) {
+            return Poll::Ready(Some(Err(status::overloaded(RETRY_AFTER))));
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+            && let Err(refused) = self.grow(data.len())
+        {
+            return Poll::Ready(Some(Err(refused)));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -332,54 +317,5 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         let code = self.code.as_deref().unwrap_or("abandoned");
         self.metrics.request(self.service, code, self.began.elapsed());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn session(number: u8) -> SessionId {
-        crate::fixture::owner_session(number).id()
-    }
-
-    fn address(number: u8) -> PeerKey {
-        PeerKey::of([10, 0, 0, number].into())
-    }
-
-    fn taken(places: &Arc<Places>, session: SessionId, address: PeerKey) -> Vec<Place> {
-        std::iter::from_fn(|| places.take(session, address)).collect()
-    }
-
-    #[test]
-    fn no_session_and_no_address_gets_all_places() {
-        let places = Places::shared_by_addresses(16);
-        let mut held = taken(&places, session(1), address(1));
-        assert_eq!(held.len(), 4);
-        held.extend(taken(&places, session(2), address(1)));
-        held.extend(taken(&places, session(3), address(1)));
-        assert_eq!(held.len(), 8);
-        held.extend(taken(&places, session(4), address(2)));
-        held.extend(taken(&places, session(5), address(3)));
-        held.extend(taken(&places, session(6), address(4)));
-        assert_eq!(held.len(), 16);
-        // A place that is given back is free for anybody, and nothing is left of its holder.
-        drop(held.remove(0));
-        held.extend(taken(&places, session(6), address(4)));
-        assert_eq!(held.len(), 16);
-        drop(held);
-        let left = places.lock();
-        assert!(left.all == 0 && left.by_session.is_empty() && left.by_address.is_empty());
-    }
-
-    #[test]
-    fn few_places_are_at_least_one_each() {
-        let places = Places::shared_by_addresses(1);
-        let held = taken(&places, session(1), address(1));
-        assert_eq!((held.len(), taken(&places, session(2), address(2)).len()), (1, 0));
-        assert!(Places::shared_by_addresses(0).take(session(1), address(1)).is_none());
-        let release = Places::new(512, usize::MAX);
-        let held: Vec<_> = (1..=4).flat_map(|n| taken(&release, session(n), address(1))).collect();
-        assert_eq!(held.len(), 512);
     }
 }

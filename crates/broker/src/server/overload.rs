@@ -7,16 +7,14 @@
 pub(super) enum Overload {
     /// Requests in progress.
     Requests,
-    /// Open sessions.
+    /// Open sessions of peers with evidence.
     Sessions,
     /// Open sessions of peers that gave no evidence.
     Unattested,
     /// Handshakes in progress.
     Handshakes,
-    /// Handshakes of one address in progress.
-    PeerHandshakes,
-    /// Handshakes of one address a second.
-    PeerRate,
+    /// Handshakes a second of strangers from one address.
+    Strangers,
 }
 
 impl Overload {
@@ -32,8 +30,22 @@ impl Overload {
             Self::Sessions => "overloaded-sessions",
             Self::Unattested => "overloaded-unattested",
             Self::Handshakes => "overloaded-handshakes",
-            Self::PeerHandshakes => "overloaded-peer-handshakes",
-            Self::PeerRate => "overloaded-peer-rate",
+            Self::Strangers => "overloaded-strangers",
+        }
+    }
+
+    /// What this side's log says.
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Self::Requests => "as many requests are in progress as the broker takes",
+            Self::Sessions => "all sessions of peers with evidence are in use (--max-sessions)",
+            Self::Unattested => {
+                "all sessions of peers without evidence are in use (--max-unattested-sessions)"
+            }
+            Self::Handshakes => "as many handshakes are in progress as the broker takes (--max-handshakes)",
+            Self::Strangers => {
+                "peers of this address that showed no accepted evidence connect too often (--peer-rate)"
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
-//! A session that counts against limits while it is open.
+//! An open session. It ends when its time is up, or when its place is another's.
 
 use std::{
     future::Future as _,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -11,60 +12,49 @@ use std::{
 use adytum_ratls::{acceptor::AttestedStream, session::SessionInfo};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::OwnedSemaphorePermit,
     time::{Sleep, sleep},
 };
 use tonic::transport::server::Connected;
 
-use super::peers::PeerPlace;
-use crate::telemetry::metrics::GaugeGuard;
+use super::standing::Standing;
 
 /// An accepted session. Each has its end, because its peer was judged only
 /// when it was opened.
 pub(super) struct Session {
     stream: AttestedStream,
     end: Pin<Box<Sleep>>,
-    _unattested: Option<Unattested>,
-    _permit: OwnedSemaphorePermit,
-    _counted: GaugeGuard,
+    standing: Arc<Standing>,
+    /// Dropped with the session.
+    _counted: Box<dyn Send>,
+    /// Called once if it gives way.
+    gave_way: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What a session without evidence holds besides. Anybody can open one.
-pub(super) struct Unattested {
-    _place: PeerPlace,
-    _permit: OwnedSemaphorePermit,
-    _counted: GaugeGuard,
-}
-
-impl Unattested {
-    pub(super) fn new(place: PeerPlace, permit: OwnedSemaphorePermit, counted: GaugeGuard) -> Self {
-        Self { _place: place, _permit: permit, _counted: counted }
-    }
+/// What requests know of their session.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) info: SessionInfo,
+    pub(super) standing: Arc<Standing>,
 }
 
 impl Session {
     pub(super) fn new(
         stream: AttestedStream,
         lifetime: Duration,
-        unattested: Option<Unattested>,
-        permit: OwnedSemaphorePermit,
-        counted: GaugeGuard,
+        standing: Arc<Standing>,
+        counted: Box<dyn Send>,
+        gave_way: Box<dyn FnOnce() + Send>,
     ) -> Self {
-        Self {
-            stream,
-            end: Box::pin(sleep(lifetime)),
-            _unattested: unattested,
-            _permit: permit,
-            _counted: counted,
-        }
+        let end = Box::pin(sleep(lifetime));
+        Self { stream, end, standing, _counted: counted, gave_way: Some(gave_way) }
     }
 }
 
 impl Connected for Session {
-    type ConnectInfo = SessionInfo;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> SessionInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Caller {
+        Caller { info: self.stream.connect_info(), standing: Arc::clone(&self.standing) }
     }
 }
 
@@ -74,8 +64,14 @@ impl AsyncRead for Session {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Either way as if the peer had said that it is done.
         if self.end.as_mut().poll(cx).is_ready() {
-            // As if the peer had said that it is done.
+            return Poll::Ready(Ok(()));
+        }
+        if self.standing.poll_given_way(cx).is_ready() {
+            if let Some(gave_way) = self.gave_way.take() {
+                gave_way();
+            }
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buffer)

@@ -1,8 +1,9 @@
 //! Accepts sessions, each attested under the trust in force when its connection
 //! was accepted.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use adytum_crowd::places::{Place, Places};
 use adytum_evidence::verifier::Verifier;
 use adytum_ratls::{
     acceptor::AttestedAcceptor,
@@ -13,7 +14,8 @@ use adytum_ratls::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
+    task::JoinSet,
     time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,15 +23,17 @@ use tonic::Status;
 
 use super::{
     ServerLimits,
-    handshakes::Handshakes,
+    closing::Closing,
+    gate::{AtTheDoor, Door},
     overload::Overload,
-    peers::{PeerPlace, Peers},
-    quotes::LimitedAttester,
-    session::{Session, Unattested},
+    session::Session,
 };
-use crate::telemetry::{
-    log_limiter::LogLimiter,
-    metrics::{GaugeGuard, Metrics},
+use crate::{
+    broker::owner_sessions::OwnerSessions,
+    telemetry::{
+        log_limiter::LogLimiter,
+        metrics::{GaugeGuard, Metrics},
+    },
 };
 
 /// The handshake succeeded and its session is open. Metrics and traces have this code.
@@ -38,6 +42,11 @@ use crate::telemetry::{
 ///
 /// Retry: no
 const ACCEPTED: &str = "accepted";
+/// The handshake, or the session, gave way to another one: its address had more, or it was
+/// idle for longest. Metrics and logs have this code.
+///
+/// See: `ScheduleError::Overloaded`
+const GAVE_WAY: &str = "gave-way";
 /// How long no connection is accepted after accepting one failed, as it does
 /// when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -60,6 +69,8 @@ pub(super) struct Host {
     pub(super) count: Count,
     /// Answers requests for secrets of peers without evidence.
     pub(super) without_evidence: WithoutEvidence,
+    /// Learns which sessions are open, and says which have shown an owner's signature.
+    pub(super) owner_sessions: Arc<OwnerSessions>,
     /// Limits the log lines that strangers cause.
     pub(super) log_limiter: Arc<LogLimiter>,
 }
@@ -71,34 +82,36 @@ pub(super) fn sessions(
     limits: ServerLimits,
 ) -> ReceiverStream<io::Result<Session>> {
     let (sender, receiver) = mpsc::channel(64);
-    let LocalAttestation { attester, announcement } = host.local;
-    let attester = Arc::new(LimitedAttester::new(attester, Arc::clone(&host.metrics), limits.quotes));
+    let attester = Arc::clone(&host.local.attester);
     let mut accepting = Accepting {
-        host: Host { local: LocalAttestation { attester, announcement }, ..host },
-        peers: Peers::new(limits.peers),
-        sessions: Arc::new(Semaphore::new(limits.maximum_sessions)),
-        unattested: Arc::new(Semaphore::new(limits.maximum_unattested_sessions)),
+        door: Arc::new(Door::new(attester, Arc::clone(&host.metrics), &limits)),
+        handshakes: Places::new(limits.handshakes.maximum_handshakes, limits.handshake_grace),
+        closing: Closing::default(),
+        host: Arc::new(host),
         acceptor: None,
         limits,
     };
     tokio::spawn(async move {
-        let mut handshakes = Handshakes::new(limits.handshakes.maximum_handshakes, limits.handshake_grace);
+        let mut running = JoinSet::new();
         loop {
             tokio::select! {
                 () = sender.closed() => return,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, address)) => accepting.start(stream, address.ip(), &mut handshakes),
+                    Ok((stream, address)) => accepting.start(stream, address, &mut running),
                     Err(error) => {
                         tracing::warn!(%error, "accepting a connection failed");
                         tokio::time::sleep(PAUSE).await;
                     }
                 },
-                Some(session) = handshakes.next() => {
-                    if let Some(session) = session
-                        && sender.send(Ok(session)).await.is_err()
-                    {
-                        return;
+                Some(ended) = running.join_next() => match ended {
+                    Ok(Some(session)) => {
+                        if sender.send(Ok(session)).await.is_err() {
+                            return;
+                        }
                     }
+                    Ok(None) => {}
+                    // It has touched no other.
+                    Err(_) => tracing::error!("a handshake ended abnormally"),
                 }
             }
         }
@@ -107,66 +120,58 @@ pub(super) fn sessions(
 }
 
 struct Accepting {
-    host: Host,
+    host: Arc<Host>,
     limits: ServerLimits,
-    peers: Arc<Peers>,
-    sessions: Arc<Semaphore>,
-    unattested: Arc<Semaphore>,
+    door: Arc<Door>,
+    /// Handshakes in progress.
+    handshakes: Arc<Places>,
+    closing: Closing,
     acceptor: Option<AttestedAcceptor>,
 }
 
 impl Accepting {
-    fn start(&mut self, stream: TcpStream, address: IpAddr, handshakes: &mut Handshakes) {
-        let now = Instant::now();
-        let admitted = self.peers.handshake(address, now).and_then(|place| {
-            let session = Arc::clone(&self.sessions).try_acquire_owned().map_err(|_| Overload::Sessions)?;
-            if handshakes.full() && !handshakes.make_room(now, place.key()) {
-                return Err(Overload::Handshakes);
-            }
-            Ok((place, session))
-        });
-        let (place, permit) = match admitted {
-            Ok(admitted) => admitted,
-            Err(overload) => return self.turn_away(overload, address),
+    fn start(&mut self, stream: TcpStream, address: SocketAddr, running: &mut JoinSet<Option<Session>>) {
+        let Ok(place) = self.handshakes.take(address.ip().into(), Instant::now().into_std()) else {
+            return self.turn_away(stream, address);
         };
-        let peer = place.key();
+        let place = Arc::new(place);
         let attempt = HandshakeAttempt {
             acceptor: self.acceptor(),
-            metrics: Arc::clone(&self.host.metrics),
-            count: Arc::clone(&self.host.count),
-            peers: Arc::clone(&self.peers),
-            log_limiter: Arc::clone(&self.host.log_limiter),
-            unattested: Arc::clone(&self.unattested),
+            host: Arc::clone(&self.host),
+            at_the_door: AtTheDoor::new(Arc::clone(&self.door), Arc::clone(&place)),
             // gRPC says goodbye when the time is up; requests in progress may still end,
             // and then there is no more, whatever the peer does.
             attested_lifetime: self.limits.session_lifetime.saturating_add(self.limits.request_timeout),
             unattested_lifetime: self.limits.unattested_lifetime,
             outcome: Outcome::new(Arc::clone(&self.host.metrics)),
-            _place: place,
         };
-        handshakes.start(now, peer, attempt.run(stream, address, permit));
+        running.spawn(attempt.run_in(place, stream, address));
     }
 
-    /// Closes a connection before anything is spent on it. The peer sees it closed
-    /// at once and tries again.
-    fn turn_away(&self, overload: Overload, address: IpAddr) {
+    /// Closes a connection before anything is spent on it. The peer sees its end at once
+    /// and tries again.
+    fn turn_away(&self, stream: TcpStream, address: SocketAddr) {
+        let overload = Overload::Handshakes;
         if let Some(suppressed) = self.host.log_limiter.may_write(Instant::now()) {
             let (code, limit) = (overload.code(), overload.limit());
-            tracing::warn!(%address, limit, code, suppressed, "too many connections: closed");
+            let reason = overload.message();
+            tracing::warn!(address = %address.ip(), limit, code, suppressed, reason, "too many connections: closed");
         }
         (self.host.count)(overload.code());
         self.host.metrics.turned_away(overload.limit());
+        self.closing.close(stream);
     }
 
     /// The acceptor under the trust in force: an acceptor's verifier is fixed,
     /// so another follows when a manifest changes whom the broker trusts.
     fn acceptor(&mut self) -> AttestedAcceptor {
-        let changed = self.host.verifier.has_changed().unwrap_or(false);
+        let verifier = &self.host.verifier;
+        let current = verifier.borrow().clone();
         match &self.acceptor {
-            Some(acceptor) if !changed => acceptor.clone(),
+            Some(acceptor) if Arc::ptr_eq(acceptor.verifier(), &current) => acceptor.clone(),
             _ => {
                 let acceptor = AttestedAcceptor::new(AcceptorConfiguration {
-                    verifier: self.host.verifier.borrow_and_update().clone(),
+                    verifier: current,
                     judge: Arc::new(AnyEvidence),
                     local: self.host.local.clone(),
                     limits: self.limits.handshakes,
@@ -180,61 +185,66 @@ impl Accepting {
 /// One handshake and what it holds while it lasts.
 struct HandshakeAttempt {
     acceptor: AttestedAcceptor,
-    metrics: Arc<Metrics>,
-    count: Count,
-    peers: Arc<Peers>,
-    log_limiter: Arc<LogLimiter>,
-    unattested: Arc<Semaphore>,
+    host: Arc<Host>,
+    at_the_door: AtTheDoor,
     attested_lifetime: Duration,
     unattested_lifetime: Duration,
     outcome: Outcome,
-    _place: PeerPlace,
 }
 
 impl HandshakeAttempt {
-    async fn run(
-        mut self,
-        stream: TcpStream,
-        address: IpAddr,
-        permit: OwnedSemaphorePermit,
-    ) -> Option<Session> {
-        let stream = match self.acceptor.accept(stream).await {
+    /// Runs until it ends, or its place is another's.
+    async fn run_in(self, place: Arc<Place>, stream: TcpStream, address: SocketAddr) -> Option<Session> {
+        tokio::select! {
+            session = self.run(stream, address) => session,
+            () = place.given_way() => None,
+        }
+    }
+
+    async fn run(mut self, stream: TcpStream, address: SocketAddr) -> Option<Session> {
+        let host = Arc::clone(&self.host);
+        let stream = match self.acceptor.accept_gated(stream, &self.at_the_door).await {
             Ok(stream) => stream,
             Err(error) => {
-                if let Some(suppressed) = self.log_limiter.may_write(Instant::now()) {
-                    tracing::warn!(peer = %address, code = error.code(), %error, suppressed, "no attested session");
-                }
-                // A peer's own words are neither for the audit log nor for metrics.
-                let code = match &error {
-                    SessionError::RefusedByPeer { .. } => "refused-by-peer",
-                    error => error.code(),
-                };
-                (self.count)(code);
-                self.outcome.code = Some(code.to_owned());
+                self.failed(&error, address);
                 return None;
             }
         };
-        let metrics = Arc::clone(&self.metrics);
+        let standing = self.at_the_door.standing()?;
         let info = stream.info();
         let attested = matches!(info.peer, Peer::Attested { .. });
         let (lifetime, unattested) = if attested {
             (self.attested_lifetime, None)
         } else {
-            let place = self.peers.unattested_session(address, Instant::now());
-            let permit = Arc::clone(&self.unattested).try_acquire_owned().ok();
-            let (Some(place), Some(permit)) = (place, permit) else {
-                let overload = Overload::Unattested;
-                tracing::debug!(peer = %address, code = overload.code(), "too many sessions without evidence: closed");
-                (self.count)(overload.code());
-                self.outcome.code = Some(overload.limit().to_owned());
-                return None;
-            };
-            let counted = GaugeGuard::enter(&metrics.unattested_sessions);
-            (self.unattested_lifetime, Some(Unattested::new(place, permit, counted)))
+            (self.unattested_lifetime, Some(GaugeGuard::enter(&host.metrics.unattested_sessions)))
         };
         tracing::debug!(session = %info.id(), peer = %info.peer_address, attested, "session accepted");
         self.outcome.code = Some(ACCEPTED.to_owned());
-        Some(Session::new(stream, lifetime, unattested, permit, GaugeGuard::enter(&metrics.sessions)))
+        let shown = Arc::clone(&standing);
+        let open = host.owner_sessions.open(info.id(), move || shown.show_owner(std::time::Instant::now()));
+        let counted = (GaugeGuard::enter(&host.metrics.sessions), unattested);
+        let gave_way = move || {
+            host.metrics.turned_away(GAVE_WAY);
+            (host.count)(Overload::Unattested.code());
+            if let Some(suppressed) = host.log_limiter.may_write(Instant::now()) {
+                tracing::info!(address = %address.ip(), code = GAVE_WAY, suppressed, "a session gave way to another");
+            }
+        };
+        Some(Session::new(stream, lifetime, standing, Box::new((open, counted)), Box::new(gave_way)))
+    }
+
+    fn failed(&mut self, error: &SessionError, address: SocketAddr) {
+        if let Some(suppressed) = self.host.log_limiter.may_write(Instant::now()) {
+            tracing::warn!(peer = %address.ip(), code = error.code(), %error, suppressed, "no attested session");
+        }
+        // A peer's own words are neither for the audit log nor for metrics.
+        let code = match error {
+            SessionError::RefusedByPeer { .. } => "refused-by-peer",
+            error => error.code(),
+        };
+        (self.host.count)(code);
+        let limit = self.at_the_door.refused().map(Overload::limit);
+        self.outcome.code = Some(limit.unwrap_or(code).to_owned());
     }
 }
 
@@ -255,7 +265,7 @@ impl Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
-        let code = self.code.as_deref().unwrap_or("gave-way");
+        let code = self.code.as_deref().unwrap_or(GAVE_WAY);
         self.metrics.handshake(code, self.began.elapsed());
     }
 }

@@ -1,7 +1,9 @@
 //! From errors to gRPC statuses: the one place. Each carries in its metadata the stable
 //! code, whether to try again, and what kind of refusal it is ([`adytum_api::refusal`]).
 
-use adytum_api::refusal::{CODE, KIND, RETRY, RefusalKind};
+use std::time::Duration;
+
+use adytum_api::refusal::{CODE, KIND, RETRY, RETRY_AFTER, RefusalKind};
 use adytum_governance::{
     approval::ApprovalError, authorisation::AuthorisationError, decide::Reason, manifest::ManifestError,
     recovery::arrangement::ArrangementError, roles::RoleError,
@@ -62,9 +64,13 @@ pub(crate) fn no_session() -> Status {
 }
 
 /// The answer when too many requests are in progress.
-pub(crate) fn overloaded() -> Status {
-    let message = "the broker has as many requests in progress as it takes; try again shortly";
-    status(Code::ResourceExhausted, message, Overload::Requests.code(), true)
+pub(crate) fn overloaded(retry_after: Duration) -> Status {
+    let overload = Overload::Requests;
+    let message = format!("{}; try again after {retry_after:.1?}", overload.message());
+    let mut status = status(Code::ResourceExhausted, message, overload.code(), true);
+    let milliseconds = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    status.metadata_mut().insert(RETRY_AFTER, milliseconds.into());
+    status
 }
 
 /// The answer to a share that nobody waits for.

@@ -13,6 +13,7 @@ mod forecast;
 mod health;
 mod large;
 mod limits;
+mod memory;
 mod overload;
 mod persistence;
 mod recovery;

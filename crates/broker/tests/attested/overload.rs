@@ -1,6 +1,7 @@
 //! Peers that cost too much: what they get, and that nobody else pays for it.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     sync::{
         Arc,
@@ -14,8 +15,10 @@ use adytum_api::broker::{
     broker_recovery_client::BrokerRecoveryClient, broker_succession_client::BrokerSuccessionClient,
 };
 use adytum_broker::audit::sink::{EventSink, LoggedEvents, RecordError};
+use adytum_crowd::bucket::Rate;
 use adytum_evidence::attester::Attester;
 use adytum_governance::audit::events::Event;
+use adytum_ratls::error::SessionError;
 use adytum_testkit::tee::ScriptedTee;
 use async_trait::async_trait;
 use tokio::{
@@ -24,6 +27,7 @@ use tokio::{
     sync::Semaphore,
     time::timeout,
 };
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Status, codegen::http::uri::PathAndQuery, transport::Channel};
 
 use crate::{
@@ -145,22 +149,41 @@ async fn a_panic_in_one_connection_touches_no_other() {
 }
 
 #[tokio::test]
-async fn one_address_has_its_share_and_another_has_its_own() {
+async fn strangers_are_refused_readably_and_who_has_shown_evidence_is_not() {
     let mut fixture = Fixture::new(1, 1);
-    fixture.limits.peers.rate = 1;
-    fixture.limits.peers.burst = 3;
+    fixture.limits.strangers = Rate { per_second: 1, burst: 10 };
     let running = fixture.start().await;
-    for _ in 0..50 {
-        let mut stream = from("127.0.0.2", running.address).await.unwrap();
-        stream.write_all(b"nonsense").await.ok();
-        // Closed, sooner or later.
-        let _ = stream.read(&mut [0; 64]).await;
+    fixture.provision(&running).await;
+    let address = running.address.to_string();
+    let replica = fixture.connector(Some(fixture.attester("serving")), identity("broker"));
+    replica.session(&address).await.unwrap();
+    // From the same address, as behind a NodePort.
+    let stranger = fixture.connector(None, identity("broker"));
+    let refused = eventually("a stranger is refused", async || stranger.session(&address).await.err()).await;
+    let SessionError::RefusedByPeer { refusal, .. } = &refused else { panic!("{refused}") };
+    assert_eq!((refusal.code.as_str(), refusal.retry), ("overloaded", true));
+    assert!(refusal.retry_after().is_some_and(|after| after >= Duration::from_secs(1)), "{refusal:?}");
+    // What strangers did does not concern one that was there before.
+    for _ in 0..30 {
+        let session = replica.session(&address).await.unwrap();
+        fetch(&session, &["ssl_config"]).await.unwrap();
     }
     let metrics = running.broker.metrics_text();
-    let refused = value(&metrics, "adytum_broker_handshakes_total{code=\"overloaded-peer-rate\"}");
-    assert!(refused.unwrap() >= 30.0, "{metrics}");
-    // The other address has its own share.
+    assert!(value(&metrics, "adytum_broker_handshakes_total{code=\"overloaded-strangers\"}") >= Some(1.0));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn replicas_that_come_for_the_first_time_use_up_nobodys_share() {
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.strangers = Rate { per_second: 1, burst: 8 };
+    let running = fixture.start().await;
     fixture.provision(&running).await;
+    for _ in 0..50 {
+        // A key of its own each time.
+        let replica = fixture.replica("serving", running.address).await.unwrap();
+        fetch(&replica, &["ssl_config"]).await.unwrap();
+    }
     running.stop().await;
 }
 
@@ -178,17 +201,80 @@ async fn sessions_without_evidence_are_few_and_short() {
     eventually("the owner's session has ended", all_gone).await;
     let first = fixture.owner(running.address).await;
     let second = fixture.owner(running.address).await;
-    // The session itself is accepted, the connection closed: nothing can be asked.
-    let third = fixture.connector(None, identity("broker")).session(&running.address.to_string()).await;
-    if let Ok(third) = third {
-        fetch(&third, &["any"]).await.unwrap_err();
-    }
+    // The longest idle gives way to the newest.
+    let third = fixture.owner(running.address).await;
+    assert_eq!(stable(&fetch(&third, &["any"]).await.unwrap_err()).1, "evidence-required");
+    assert_eq!(stable(&fetch(&second, &["any"]).await.unwrap_err()).1, "evidence-required");
+    let over = fetch(&first, &["any"]).await.unwrap_err();
+    assert!(over.metadata().get("adytum-code").is_none(), "{over:?}");
     // Workloads are not concerned.
     let replica = fixture.replica("serving", running.address).await.unwrap();
-    assert_eq!(stable(&fetch(&first, &["any"]).await.unwrap_err()).1, "evidence-required");
     eventually("they end", all_gone).await;
     fetch(&replica, &["ssl_config"]).await.unwrap();
-    drop((first, second));
+    drop((first, second, third));
+    running.stop().await;
+}
+
+/// The attack of the review: strangers hold all sessions and keep owners out, so that nobody
+/// can revoke.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_from_three_addresses_keep_no_owner_out() {
+    let mut fixture = Fixture::new(1, 1);
+    fixture.limits.maximum_unattested_sessions = 12;
+    fixture.limits.requests.large = 2;
+    let running = fixture.start().await;
+    fixture.provision(&running).await;
+    let address = running.address;
+    // An owner who is there before, and one who comes in the crowd. All three share the
+    // addresses with strangers.
+    let before = fixture.owner(address).await;
+    execute(&before, fixture.command(&before, 1, put("ssl_config", b"one"))).await.unwrap();
+    let (opened, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let crowd: Vec<_> = (0..12)
+        .map(|n| {
+            let (stranger, stop) = (fixture.connector(None, identity("broker")), Arc::clone(&stop));
+            let opened = Arc::clone(&opened);
+            tokio::spawn(async move {
+                let mut held = VecDeque::new();
+                while !stop.load(Ordering::SeqCst) {
+                    let Ok(stream) = from(&format!("127.0.0.{}", 1 + n % 3), address).await else { continue };
+                    let session = stranger.connect_over(stream, "broker", address).await;
+                    held.extend(session.ok());
+                    opened.fetch_add(1, Ordering::SeqCst);
+                    if held.len() > 20 {
+                        held.pop_front();
+                    }
+                }
+            })
+        })
+        .collect();
+    eventually("the crowd is there", async || (opened.load(Ordering::SeqCst) > 24).then_some(())).await;
+    let large = vec![b'x'; 70 * 1024];
+    for round in 0..10 {
+        let value = format!("open {round}");
+        let coming = eventually("an owner comes in", async || {
+            let tool = fixture.connector(None, identity("broker"));
+            let coming = tool.session(&address.to_string()).await.ok()?;
+            let command = fixture.command(&coming, 1, put("ssl_config", value.as_bytes()));
+            execute(&coming, command).await.ok().map(|_| coming)
+        })
+        .await;
+        // From then on nobody displaces it.
+        let value = format!("open {round} again");
+        execute(&coming, fixture.command(&coming, 1, put("ssl_config", value.as_bytes()))).await.unwrap();
+        execute(&before, fixture.command(&before, 1, put("ssl_config", format!("and {round}").as_bytes())))
+            .await
+            .unwrap();
+        // Long commands have places too.
+        let refused = execute(&before, fixture.command(&before, 1, put("ssl_config", &large))).await;
+        assert!(!matches!(refused, Err(status) if stable(&status).1 == "overloaded"));
+    }
+    stop.store(true, Ordering::SeqCst);
+    for stranger in crowd {
+        stranger.await.unwrap();
+    }
+    let metrics = running.broker.metrics_text();
+    assert!(value(&metrics, "adytum_broker_handshakes_total{code=\"gave-way\"}") > Some(10.0), "{metrics}");
     running.stop().await;
 }
 
@@ -238,7 +324,6 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
     let flags = [
         "--health-listen=127.0.0.1:0",
         "--max-handshakes=256",
-        "--peer-handshakes=128",
         "--handshake-timeout=10",
         "--handshake-grace=500",
         "--peer-rate=100",
@@ -292,7 +377,7 @@ async fn thousands_of_hostile_connections_cost_little_and_an_honest_peer_is_serv
     .await;
     attackers.iter().for_each(tokio::task::JoinHandle::abort);
     let resident_before = value(&before, "process_resident_memory_bytes").unwrap();
-    assert!(files < 400.0, "{files} open files");
+    assert!(files < 460.0, "{files} open files");
     assert!(resident - resident_before < 64e6, "{resident_before} bytes became {resident}");
     // The one who was there before was never disturbed, and new ones are served.
     execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
@@ -326,30 +411,52 @@ async fn without_end(channel: Channel, path: &'static str) -> Result<(), Status>
     client.client_streaming(endless, PathAndQuery::from_static(path), codec).await.map(drop)
 }
 
+/// Sends a long command, and never the end of the request.
+async fn long_without_end(channel: Channel) -> Result<(), Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let codec = tonic_prost::ProstCodec::<SignedCommand, CommandResult>::default();
+    let long = SignedCommand { body: vec![0; 100 * 1024], ..SignedCommand::default() };
+    let endless = Request::new(tokio_stream::once(long).chain(tokio_stream::pending()));
+    client.client_streaming(endless, PathAndQuery::from_static(EXECUTE), codec).await.map(drop)
+}
+
 #[tokio::test]
-async fn owners_bodies_that_never_end_are_few() {
+async fn bodies_that_never_end_keep_no_owner_out() {
     let mut fixture = Fixture::new(1, 1);
-    fixture.limits.requests.administration = 1;
-    fixture.limits.request_timeout = Duration::from_secs(2);
+    fixture.limits.requests.large = 1;
+    fixture.limits.body_timeout = Duration::from_secs(20);
     let running = fixture.start().await;
     fixture.provision(&running).await;
     let slow = fixture.owner(running.address).await;
-    let held = tokio::spawn(without_end(slow.channel.clone(), EXECUTE));
     let owner = fixture.owner(running.address).await;
-    let ask = || execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open barley")));
-    // While its body is awaited, another is refused at once...
-    eventually("the place is taken", async || {
-        let refused = ask().await.err()?;
-        assert_eq!(stable(&refused), (Code::ResourceExhausted, "overloaded".into(), true));
-        Some(())
-    })
-    .await;
-    // ... workloads are served...
-    let replica = fixture.replica("serving", running.address).await.unwrap();
-    fetch(&replica, &["ssl_config"]).await.unwrap();
-    // ... and when its time is up the place is free.
-    held.await.unwrap().unwrap_err();
-    eventually("the place is free", async || ask().await.ok()).await;
+    let held: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(without_end(slow.channel.clone(), EXECUTE)))
+        .chain((0..2).map(|_| tokio::spawn(long_without_end(slow.channel.clone()))))
+        .collect();
+    // Of the two long ones one has the place, and the other is refused.
+    eventually("one is refused", async || held.iter().any(|one| one.is_finished()).then_some(())).await;
+    // A short command needs no place, and neither does a share or a successor.
+    execute(&owner, fixture.command(&owner, 1, put("ssl_config", b"open barley"))).await.unwrap();
+    let mut recovery = BrokerRecoveryClient::new(owner.channel.clone());
+    let answer = recovery.supply_share(Request::new(SupplyShareRequest::default())).await.unwrap_err();
+    assert_eq!(stable(&answer).1, "not-awaiting-recovery");
+    let mut succession = BrokerSuccessionClient::new(owner.channel.clone());
+    let answer = succession.take_over(Request::new(TakeOverRequest::default())).await.unwrap_err();
+    assert_eq!(stable(&answer).1, "evidence-required");
+    // An owner who has shown a signature has places for long ones.
+    let large = fixture.command(&owner, 1, put("ssl_config", &vec![b'x'; 100 * 1024]));
+    assert_eq!(stable(&execute(&owner, large).await.unwrap_err()).1, "secret-value-too-long");
+    // One that has shown none waits, and learns for how long.
+    let stranger = fixture.owner(running.address).await;
+    let large = fixture.command(&stranger, 1, put("ssl_config", &vec![b'x'; 100 * 1024]));
+    if let Err(refused) = execute(&stranger, large).await
+        && stable(&refused).1 == "overloaded"
+    {
+        let after = refused.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap();
+        assert!(after.parse::<u64>().unwrap() >= 1000);
+    }
+    held.iter().for_each(tokio::task::JoinHandle::abort);
     running.stop().await;
 }
 
@@ -373,7 +480,7 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
         .collect();
     eventually("it has what one session gets", async || {
         let metrics = running.broker.metrics_text();
-        (value(&metrics, "adytum_broker_requests_in_flight") == Some(4.0)).then_some(())
+        (value(&metrics, "adytum_broker_requests_in_flight") == Some(8.0)).then_some(())
     })
     .await;
     let owner = fixture.owner(running.address).await;
@@ -384,7 +491,7 @@ async fn one_session_that_floods_owners_places_leaves_some_to_others() {
         value(&metrics, series).unwrap_or_default()
     };
     let mut round = 0;
-    while late() < 8.0 {
+    while late() < 16.0 {
         let command = fixture.command(&owner, 1, put("ssl_config", format!("open {round}").as_bytes()));
         execute(&owner, command).await.unwrap();
         round += 1;
@@ -409,34 +516,5 @@ async fn without_evidence_no_place_of_workloads_is_taken() {
     assert_eq!(stable(&refused), (Code::Unauthenticated, "evidence-required".into(), false));
     let asked = fetch(&stranger, &["ssl_config"]).await.unwrap_err();
     assert_eq!((stable(&asked), asked.message()), (stable(&refused), refused.message()));
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn shares_and_successors_have_places_of_their_own() {
-    let mut fixture = Fixture::new(1, 1);
-    fixture.limits.requests.administration = 1;
-    fixture.limits.body_timeout = Duration::from_secs(20);
-    let running = fixture.start().await;
-    fixture.provision(&running).await;
-    let slow = fixture.owner(running.address).await;
-    let held = tokio::spawn(without_end(slow.channel.clone(), EXECUTE));
-    let other = fixture.owner(running.address).await;
-    let mut round = 0;
-    eventually("the place is taken", async || {
-        round += 1;
-        let command = fixture.command(&other, 1, put("ssl_config", format!("open {round}").as_bytes()));
-        let refused = execute(&other, command).await.err()?;
-        assert_eq!(stable(&refused).1, "overloaded");
-        Some(())
-    })
-    .await;
-    let mut recovery = BrokerRecoveryClient::new(other.channel.clone());
-    let answer = recovery.supply_share(Request::new(SupplyShareRequest::default())).await.unwrap_err();
-    assert_eq!(stable(&answer).1, "not-awaiting-recovery");
-    let mut succession = BrokerSuccessionClient::new(other.channel.clone());
-    let answer = succession.take_over(Request::new(TakeOverRequest::default())).await.unwrap_err();
-    assert_eq!(stable(&answer).1, "evidence-required");
-    held.abort();
     running.stop().await;
 }

@@ -8,13 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use adytum_api::{
-    broker::{
-        GetSecretsRequest, GetStatusRequest, SignedCommand,
-        broker_administration_client::BrokerAdministrationClient, command,
-        key_broker_client::KeyBrokerClient,
-    },
-    refusal::RefusalKind,
+use adytum_api::broker::{
+    GetSecretsRequest, GetStatusRequest, SignedCommand,
+    broker_administration_client::BrokerAdministrationClient, command, key_broker_client::KeyBrokerClient,
 };
 use adytum_broker::store::{self, LockedStore};
 use adytum_evidence::claims::Claims;
@@ -59,10 +55,8 @@ impl Renewing {
                 let announced =
                     announced.map_err(|error| Refusal::verdict(error.code(), error.to_string()))?;
                 seen.accept(announced.head).map_err(|error| Refusal {
-                    code: error.code().to_owned(),
-                    message: error.to_string(),
                     retry: error.retry(),
-                    kind: RefusalKind::Verdict,
+                    ..Refusal::verdict(error.code(), error.to_string())
                 })
             }),
             local: Some(LocalAttestation { attester, announcement: Arc::new(Bytes::new) }),

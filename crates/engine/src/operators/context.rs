@@ -49,17 +49,23 @@ pub trait Budget: Sync {
 pub struct Memory {
     limit: usize,
     used: AtomicUsize,
+    peak: AtomicUsize,
 }
 
 impl Memory {
     /// At most `limit` bytes at any time.
     pub fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
+        Self { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
     /// The bytes that are alive.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that were charged at once.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
     }
 }
 
@@ -73,7 +79,8 @@ impl Budget for Memory {
 
     fn charge(&self, bytes: usize) -> Result<(), OperatorError> {
         let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.checked_add(bytes).is_some_and(|total| total <= self.limit) {
+        if let Some(total) = before.checked_add(bytes).filter(|total| *total <= self.limit) {
+            self.peak.fetch_max(total, Ordering::Relaxed);
             return Ok(());
         }
         self.release(bytes);

@@ -41,6 +41,12 @@ impl Backoff {
         Self { first, cap, attempt: 0, jitter: Box::new(jitter) }
     }
 
+    /// The next delay, after the time that a peer asked for; never longer than the longest.
+    pub fn next_delay_after(&mut self, asked: Option<Duration>) -> Duration {
+        let delay = self.next_delay();
+        asked.map_or(delay, |asked| asked.saturating_add(delay).min(self.cap))
+    }
+
     /// From the beginning.
     pub fn reset(&mut self) {
         self.attempt = 0;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use adytum_api::{
     broker::{self as wire, GetSecretsRequest, GetSecretsResponse, key_broker_client::KeyBrokerClient},
     names::SecretName,
-    refusal::{CODE, KIND, RETRY, RefusalKind},
+    refusal::{CODE, KIND, RETRY, RETRY_AFTER, RefusalKind},
 };
 use adytum_evidence::{
     claims::Claims, clock::floor::FloorClock, measurement::Sha256Digest, verifier::Verifier,
@@ -174,7 +174,8 @@ fn refusal(status: &tonic::Status) -> Refusal {
     let code = text(CODE).map_or_else(|| kebab_case(status.code()), str::to_owned);
     // A status that says nothing of its kind is no broker's: it judges nobody.
     let kind = text(KIND).and_then(RefusalKind::from_name).unwrap_or(RefusalKind::Outage);
-    Refusal { code, message: status.message().to_owned(), retry, kind }
+    let retry_after_ms = text(RETRY_AFTER).and_then(|text| text.parse().ok());
+    Refusal { code, message: status.message().to_owned(), retry, kind, retry_after_ms }
 }
 
 /// `PermissionDenied` as `grpc-permission-denied`.

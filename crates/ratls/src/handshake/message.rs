@@ -6,7 +6,7 @@
 //! most once, shortest integers, no unknown fields), so that every message has
 //! one form and nothing can hide in it. A later version has another ALPN name.
 
-use std::io;
+use std::{io, num::NonZeroU32};
 
 use adytum_api::{canonical, refusal::RefusalKind, session as wire};
 use adytum_evidence::evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH};
@@ -15,7 +15,7 @@ use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{binding::Nonce, codes};
-use crate::error::Refusal;
+use crate::{error::Refusal, gate::OVERLOADED};
 
 /// The largest announcement of either role, in bytes.
 pub const MAXIMUM_ANNOUNCEMENT_LENGTH: usize = 16 * 1024;
@@ -29,6 +29,9 @@ pub const MAXIMUM_RESULT_LENGTH: usize = 8 * 1024;
 /// The longest code and message of a refusal, in bytes.
 const MAXIMUM_CODE_LENGTH: usize = 64;
 const MAXIMUM_REFUSAL_TEXT: usize = 4096;
+
+/// A peer can't keep this side away for longer than this.
+const LONGEST_RETRY_MS: u32 = 60_000;
 
 /// Why a message was not read.
 #[derive(Debug, thiserror::Error)]
@@ -205,7 +208,8 @@ fn refusal(message: wire::Refusal) -> Result<Refusal, String> {
     let text = message.message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let kind = RefusalKind::from_wire(message.kind)
         .ok_or_else(|| format!("expected a refusal's kind, found {}", message.kind))?;
-    Ok(Refusal { code: message.code, message: text, retry: message.retry, kind })
+    let retry_after_ms = NonZeroU32::new(message.retry_after_ms.min(LONGEST_RETRY_MS));
+    Ok(Refusal { code: message.code, message: text, retry: message.retry, kind, retry_after_ms })
 }
 
 /// Reads message 1, sent by the client.
@@ -292,12 +296,14 @@ pub(crate) fn wire_refusal(refusal: &Refusal) -> wire::Refusal {
         "policy-refused" => {
             "the evidence does not meet the policy; the log of the refusing side says which rules"
         }
+        OVERLOADED => "more peers connect than this side takes; try again later",
         codes::CERTIFICATE_WITHOUT_EVIDENCE => "a client that gives no evidence shows no certificate",
         codes::EVIDENCE_WITHOUT_CERTIFICATE => "a client that gives evidence shows a certificate",
         _ => "the log of the refusing side says why",
     };
     let kind = refusal.kind.to_wire().into();
-    wire::Refusal { code, message: message.to_owned(), retry: refusal.retry, kind }
+    let retry_after_ms = refusal.retry_after_ms.map_or(0, NonZeroU32::get).min(LONGEST_RETRY_MS);
+    wire::Refusal { code, message: message.to_owned(), retry: refusal.retry, kind, retry_after_ms }
 }
 
 #[cfg(test)]

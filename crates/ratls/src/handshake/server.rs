@@ -1,6 +1,6 @@
 //! The accepting side's steps.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use adytum_api::session as wire;
 use adytum_evidence::attester::AttesterError;
@@ -25,6 +25,7 @@ use super::{
 use crate::{
     configuration::AcceptorConfiguration,
     error::{Refusal, SessionError},
+    gate::{self, Gate},
     session::{Peer, SessionInfo},
     stream::AttestedStream,
     tls::{TlsFacts, TlsIdentity},
@@ -39,6 +40,9 @@ pub(crate) struct ServerIdentity {
     pub(crate) replays: Replays,
 }
 
+/// When it is worth asking a TEE again that has more to do than it can.
+const QUOTES_RETRY: Duration = Duration::from_secs(1);
+
 /// Which message a refusal travels in.
 #[derive(Clone, Copy)]
 enum Answer {
@@ -51,6 +55,7 @@ pub(crate) async fn accept<S>(
     configuration: &AcceptorConfiguration,
     identity: &ServerIdentity,
     attempt: &Attempt,
+    gate: &dyn Gate,
     stream: S,
 ) -> Result<AttestedStream<S>, SessionError>
 where
@@ -66,7 +71,7 @@ where
     let facts = TlsFacts::of(stream.get_ref().1).map_err(|refusal| attempt.refused(refusal))?;
 
     let mut answer = Answer::ServerAttestation;
-    match attest(configuration, identity, attempt, &facts, &mut stream, &mut answer).await {
+    match attest(configuration, identity, attempt, gate, &facts, &mut stream, &mut answer).await {
         Ok(peer) => {
             let request_binding = facts.request_binding;
             Ok(AttestedStream::new(
@@ -88,6 +93,7 @@ async fn attest<S>(
     configuration: &AcceptorConfiguration,
     identity: &ServerIdentity,
     attempt: &Attempt,
+    gate: &dyn Gate,
     facts: &TlsFacts,
     stream: &mut S,
     answer: &mut Answer,
@@ -111,7 +117,11 @@ where
         server_key: identity.tls.key_digest(),
     };
 
-    let (evidence, announcement) = collect(attempt, &configuration.local, &binding, Role::Server).await?;
+    let mut local = configuration.local.clone();
+    if let Some(attester) = gate.admit(facts.peer_key.as_ref()).map_err(|refusal| attempt.refused(refusal))? {
+        local.attester = attester;
+    }
+    let (evidence, announcement) = collect(attempt, &local, &binding, Role::Server).await?;
     let attestation = wire::ServerAttestation {
         nonce: binding.server_nonce.0.to_vec(),
         evidence: Some(wire_evidence(evidence).map_err(|e| attempt.local(e))?),
@@ -162,6 +172,7 @@ where
             .await?
         }
     };
+    gate.open(&peer, facts.peer_key.as_ref()).map_err(|refusal| attempt.refused(refusal))?;
     attempt
         .step(
             "sending SessionResult",
@@ -177,7 +188,7 @@ fn for_peer(error: &SessionError) -> Option<Refusal> {
     match error {
         SessionError::Refused { refusal, .. } => Some(refusal.clone()),
         SessionError::Attester { source: AttesterError::Overloaded, .. } => {
-            Some(Refusal::outage(AttesterError::Overloaded.code(), AttesterError::Overloaded.to_string()))
+            Some(gate::overloaded(QUOTES_RETRY, AttesterError::Overloaded.to_string()))
         }
         SessionError::Attester { .. } | SessionError::Local { .. } => {
             Some(Refusal::outage(ATTESTATION_UNAVAILABLE, ""))

@@ -264,6 +264,7 @@ async fn a_servers_refusal_is_the_callers_error() {
                 message: "later".into(),
                 retry: true,
                 kind: wire::RefusalKind::Outage.into(),
+                retry_after_ms: 3_600_000,
             });
             match step {
                 Step::Hello => raw.send(&wire::ServerAttestation { refusal, ..Default::default() }).await,
@@ -273,5 +274,7 @@ async fn a_servers_refusal_is_the_callers_error() {
         let (result, _) = attack(&fixture, ours, attacker).await;
         let told = refusal_by_peer(result);
         assert_eq!((told.code.as_str(), told.message.as_str(), told.retry), ("overloaded", "later", true));
+        // Nobody keeps a client away for an hour.
+        assert_eq!(told.retry_after(), Some(Duration::from_secs(60)));
     }
 }

@@ -9,8 +9,8 @@ use std::{
 
 use adytum_engine::{
     engine::{LoadedModel, Run, RunError},
-    operators::{Cancellation, Memory, OperatorError},
-    tensor::{ElementType, Tensor, Value},
+    operators::{Cancellation, OperatorError},
+    tensor::{Tensor, Value},
     threads::Threads,
 };
 
@@ -19,7 +19,11 @@ use super::{
     signature::{DEFAULT_SIGNATURE, ServedSignature, Signatures, signatures},
     warm_up::{TRIED_SIZES, count_declared, made_up},
 };
-use crate::{error::RequestError, metrics::ModelMetrics};
+use crate::{
+    error::RequestError,
+    limits::{RunBudget, RunMemory},
+    metrics::ModelMetrics,
+};
 
 /// A first run that takes this long says enough of what a run costs: it is far from
 /// where the cost decides anything.
@@ -33,12 +37,12 @@ struct Failure {
 }
 
 /// The resources that a model's runs may use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Resources {
     /// Cores of this machine.
     pub cores: NonZeroUsize,
-    /// Bytes that the values of one run may take.
-    pub run_memory: usize,
+    /// The memory for the values of runs.
+    pub run_memory: RunMemory,
 }
 
 /// A version that answers requests.
@@ -47,7 +51,7 @@ pub struct Servable {
     version: i64,
     model: Box<dyn LoadedModel>,
     signatures: Signatures,
-    run_memory: usize,
+    run_memory: RunMemory,
     metrics: Arc<ModelMetrics>,
 }
 
@@ -109,6 +113,13 @@ impl Servable {
                 match self.run_once(signature, inputs.clone(), &Threads::new(cores)) {
                     Ok(took) => {
                         self.learn(signature, inputs, took, cores);
+                        // How memory grows shows in a second size, unless that takes long.
+                        let double = |input| made_up(input, size.saturating_mul(2), ones);
+                        if took < LONG
+                            && let Some(inputs) = signature.run_inputs().map(double).collect()
+                        {
+                            let _ = self.run_once(signature, inputs, &Threads::new(1));
+                        }
                         return Ok(());
                     }
                     Err(error) => {
@@ -160,9 +171,19 @@ impl Servable {
         let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
         let started = Instant::now();
         let cancellation = Cancellation::default();
-        let run = || threads.enter(|| self.answer(signature, inputs, &outputs, threads, &cancellation));
+        let elements = count(&inputs);
+        let budget = self
+            .run_memory
+            .begin(0)
+            .map_err(|error| Failure { reason: error.to_string(), by_inputs: false })?;
+        let run =
+            || threads.enter(|| self.answer(signature, inputs, &outputs, threads, &budget, &cancellation));
         match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(_)) => Ok(started.elapsed()),
+            Ok(Ok(_)) => {
+                let took = started.elapsed();
+                signature.memory.measured(elements, budget.peak());
+                Ok(took)
+            }
             Ok(Err(error)) => {
                 let by_inputs = matches!(
                     error,
@@ -208,7 +229,13 @@ impl Servable {
         })
     }
 
-    /// Runs a signature of this model, and learns what that costs if it is on one core.
+    /// Whether a run with inputs of this many elements may have the memory that it needs.
+    pub fn check_memory(&self, signature: &ServedSignature, elements: usize) -> Result<(), RequestError> {
+        self.run_memory.check(signature.memory.predict(elements))
+    }
+
+    /// Runs a signature of this model, if there is memory for it, and learns what that
+    /// costs if it is on one core.
     /// `inputs` has a tensor for each of the signature's inputs, then one for each of its
     /// features, in their order. `outputs` are indices of the signature's outputs, which
     /// come in that order.
@@ -219,15 +246,16 @@ impl Servable {
         outputs: &[usize],
         threads: &Threads,
         cancellation: &Cancellation,
-    ) -> Result<Vec<Tensor>, RunError> {
+    ) -> Result<Vec<Tensor>, RequestError> {
         let elements = count(&inputs);
+        let budget = self.run_memory.begin(signature.memory.predict(elements))?;
         let started = Instant::now();
-        let result = self.answer(signature, inputs, outputs, threads, cancellation);
+        let result = self.answer(signature, inputs, outputs, threads, &budget, cancellation);
         self.metrics.run(started.elapsed());
         if threads.count() == 1 && result.is_ok() {
             signature.cost.observe(elements, started.elapsed());
         }
-        result
+        Ok(result?)
     }
 
     fn answer(
@@ -236,6 +264,7 @@ impl Servable {
         inputs: Vec<Tensor>,
         outputs: &[usize],
         threads: &Threads,
+        budget: &RunBudget,
         cancellation: &Cancellation,
     ) -> Result<Vec<Tensor>, RunError> {
         let mut given: Vec<Option<Value>> = Vec::new();
@@ -255,8 +284,7 @@ impl Servable {
                 wanted.len() - 1
             }));
         }
-        let memory = Memory::new(self.run_memory);
-        let run = Run { threads, budget: &memory, cancellation };
+        let run = Run { threads, budget, cancellation };
         let answers = self
             .model
             .run(given, &wanted, run)?

@@ -11,6 +11,7 @@ use adytum_import::signature::{Binding, Examples, METADATA_KEY, Method, Signatur
 
 use super::error::ServableError;
 use crate::{
+    limits::MemoryEstimate,
     scheduler::CostEstimate,
     tensor::{Signature as GraphSignature, TensorSpecification},
 };
@@ -40,6 +41,7 @@ pub struct ServedSignature {
     /// The graph's outputs: those of `outputs`.
     pub(super) graph_outputs: Vec<usize>,
     pub(super) cost: CostEstimate,
+    pub(super) memory: MemoryEstimate,
 }
 
 impl ServedSignature {
@@ -82,6 +84,7 @@ pub(super) fn signatures(model: &dyn LoadedModel) -> Result<Signatures, Servable
             examples: None,
             features: Vec::new(),
             cost: CostEstimate::default(),
+            memory: MemoryEstimate::default(),
         };
         return Ok([(whole.name.clone(), whole)].into());
     };
@@ -139,6 +142,7 @@ fn bind(
         graph_inputs,
         graph_outputs,
         cost: CostEstimate::default(),
+        memory: MemoryEstimate::default(),
     })
 }
 

@@ -6,6 +6,7 @@ use super::error::ServeError;
 use crate::{
     batching::BatchingParameters,
     flags::{Flags, ModelsFlag},
+    limits::RunMemory,
     loading::{
         Intervals, LoadOptions, MemoryBudget, ModelConfig, ModelServerConfig, WarmUpOptions,
         available_memory, check_root, load_configuration,
@@ -99,7 +100,10 @@ fn load_options(flags: &Flags, allow_plain: bool) -> LoadOptions {
     LoadOptions {
         allow_plain,
         size_limit: flags.max_model_bytes,
-        resources: Resources { cores: tensorflow.cores(), run_memory: flags.max_run_bytes },
+        resources: Resources {
+            cores: tensorflow.cores(),
+            run_memory: RunMemory::new(flags.run_memory_bytes, flags.max_run_bytes),
+        },
         root: flags.model_root.clone(),
         retries: tensorflow.max_num_load_retries,
         retry_pause: tensorflow.load_retry_interval_micros.max(Duration::from_millis(1)),
@@ -120,7 +124,7 @@ fn model_memory(flags: &Flags) -> MemoryBudget {
         let limit = Some(flags.model_memory_bytes);
         return MemoryBudget { limit, alone: limit, when_short };
     }
-    let reserved = flags.request_memory_bytes.saturating_add(flags.max_run_bytes as u64);
+    let reserved = flags.request_memory_bytes.saturating_add(flags.run_memory_bytes as u64);
     let alone = available_memory();
     let limit = alone.map(|available| available.saturating_sub(reserved).max(available / 2));
     MemoryBudget { limit, alone, when_short }

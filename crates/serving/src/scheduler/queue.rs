@@ -2,12 +2,11 @@
 //! models.
 
 use std::{
-    collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{ScheduleError, WORTH_ALL_CORES};
+use super::{ScheduleError, WORTH_ALL_CORES, client::Client, turns::Turns};
 use adytum_engine::threads::Threads;
 
 use crate::memory;
@@ -16,6 +15,9 @@ use crate::memory;
 pub(super) trait Job: Send {
     /// Whether anybody still waits for the result.
     fn is_wanted(&self) -> bool;
+
+    /// It gave way to another.
+    fn refuse(self: Box<Self>, error: ScheduleError);
 
     /// Runs it; does not panic.
     fn run(self: Box<Self>, threads: &Threads);
@@ -28,7 +30,7 @@ struct Queued {
 }
 
 struct State {
-    waiting: VecDeque<Queued>,
+    waiting: Turns<Queued>,
     running: usize,
     /// Whether anything ran since memory was last given back.
     used: bool,
@@ -54,7 +56,8 @@ const SHORTEST_MEMORY: Duration = Duration::from_millis(20);
 
 impl Queue {
     pub(super) fn new(cores: usize, limit: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), running: 0, used: false, crowded: None, closed: false };
+        let state =
+            State { waiting: Turns::default(), running: 0, used: false, crowded: None, closed: false };
         Self { state: Mutex::new(state), ready: Condvar::new(), cores, limit }
     }
 
@@ -66,6 +69,7 @@ impl Queue {
 
     pub(super) fn submit(
         &self,
+        client: Client,
         predicted: Option<Duration>,
         now: Instant,
         job: impl Job + 'static,
@@ -78,8 +82,10 @@ impl Queue {
             // What nobody waits for any more must not keep others out.
             state.waiting.retain(|queued| queued.job.is_wanted());
         }
+        let overloaded = ScheduleError::Overloaded { queued: state.waiting.len(), limit: self.limit };
         if state.waiting.len() >= self.limit {
-            return Err(ScheduleError::Overloaded { queued: state.waiting.len(), limit: self.limit });
+            let gone = state.waiting.make_room(client, predicted).ok_or_else(|| overloaded.clone())?;
+            gone.job.refuse(overloaded);
         }
         let alone = state.running == 0 && state.waiting.is_empty();
         if !alone {
@@ -92,7 +98,7 @@ impl Queue {
             state.crowded.is_some_and(|(when, memory)| now.saturating_duration_since(when) < memory);
         let worth = predicted.is_none_or(|predicted| predicted >= WORTH_ALL_CORES);
         let wide = self.cores > 1 && alone && !recently_crowded && worth;
-        state.waiting.push_back(Queued { job: Box::new(job), wide });
+        state.waiting.push(client, predicted, Queued { job: Box::new(job), wide });
         drop(state);
         self.ready.notify_one();
         Ok(())
@@ -106,7 +112,7 @@ impl Queue {
             if state.closed {
                 return;
             }
-            let Some(queued) = state.waiting.pop_front() else {
+            let Some(queued) = state.waiting.pop() else {
                 state = self.wait(state);
                 continue;
             };
@@ -141,7 +147,7 @@ impl Queue {
     /// What a worker does, until nothing waits.
     #[cfg(test)]
     pub(super) fn run_waiting(&self, single: &Threads, all: &Threads) {
-        while let Some(queued) = { self.lock().waiting.pop_front() } {
+        while let Some(queued) = { self.lock().waiting.pop() } {
             queued.job.run(if queued.wide { all } else { single });
         }
     }

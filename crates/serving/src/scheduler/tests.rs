@@ -20,6 +20,10 @@ impl Job for Probe {
         true
     }
 
+    fn refuse(self: Box<Self>, error: ScheduleError) {
+        panic!("{error}");
+    }
+
     fn run(self: Box<Self>, threads: &Threads) {
         self.0.send(threads.count()).unwrap();
     }
@@ -32,7 +36,9 @@ fn alone_on_all_cores_and_together_on_one_each() {
     let (sender, widths) = mpsc::channel();
     let cost = Some(Duration::from_millis(50));
     let start = Instant::now();
-    let submit = |after: u64| queue.submit(cost, start + Duration::from_millis(after), Probe(sender.clone()));
+    let submit = |after: u64| {
+        queue.submit(Client::NOBODY, cost, start + Duration::from_millis(after), Probe(sender.clone()))
+    };
     submit(0).unwrap();
     submit(1).unwrap();
     submit(2).unwrap();
@@ -50,7 +56,7 @@ fn short_runs_and_a_single_core_need_no_other_cores() {
     for (cores, cost) in [(4, Some(WORTH_ALL_CORES / 2)), (1, None)] {
         let queue = Queue::new(cores, 10);
         let (sender, widths) = mpsc::channel();
-        queue.submit(cost, Instant::now(), Probe(sender)).unwrap();
+        queue.submit(Client::NOBODY, cost, Instant::now(), Probe(sender)).unwrap();
         queue.run_waiting(&Threads::new(1), &Threads::new(4));
         assert_eq!(widths.recv(), Ok(1));
     }
@@ -108,4 +114,45 @@ fn the_estimate_follows_what_it_sees() {
     assert!(predicted < Duration::from_micros(60), "one slow run changes little: {predicted:?}");
     cost.observe(0, Duration::MAX);
     assert!(cost.predict(usize::MAX).is_some());
+}
+
+#[tokio::test]
+async fn a_connection_that_fills_the_queue_gives_way_to_another() {
+    let (scheduler, _guard) = start(1, 3);
+    let (hostile, honest) = (Client::new(), Client::new());
+    let (open, gate) = mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let holding = scheduler.clone();
+    let holding = tokio::spawn(hostile.scope(async move {
+        holding
+            .run(None, move |_| {
+                let _ = begun.send(());
+                let _ = gate.recv();
+            })
+            .await
+    }));
+    has_begun.await.unwrap();
+    let long = Some(Duration::from_secs(5));
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let scheduler = scheduler.clone();
+            tokio::spawn(hostile.scope(async move { scheduler.run(long, |_| "hostile").await }))
+        })
+        .collect();
+    while scheduler.load() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let refused = hostile.scope(scheduler.run(long, |_| "hostile")).await;
+    assert_eq!(refused, Err(ScheduleError::Overloaded { queued: 3, limit: 3 }));
+    let other = scheduler.clone();
+    let answered = tokio::spawn(honest.scope(async move { other.run(long, |_| "honest").await }));
+    let mut answers = Vec::new();
+    tokio::task::yield_now().await;
+    open.send(()).unwrap();
+    for one in waiting {
+        answers.push(one.await.unwrap());
+    }
+    assert_eq!(answered.await.unwrap(), Ok("honest"));
+    assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1, "{answers:?}");
+    holding.await.unwrap().unwrap();
 }

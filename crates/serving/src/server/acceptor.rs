@@ -1,25 +1,34 @@
 //! Accepts connections and gives each to the serving thread that has the fewest.
+//!
+//! Connections are limited in number, and anybody can open one and keep it. So when there
+//! are too many, the longest idle one of the address with the most gives way to a new one:
+//! answers to pings are no use that a client makes of it.
 
 use std::{
     io,
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{OwnedSemaphorePermit as Permit, Semaphore, mpsc, watch};
+use adytum_crowd::places::Places;
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    listener::{Accepted, AsyncSocket, Socket},
+    listener::{Accepted, Socket},
     worker::Handed,
 };
 use crate::connection::Place;
 
 /// After a failed accept (no file descriptors left, say) this long is waited.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that were turned away are logged at most this often.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) type Handover = (mpsc::Sender<Handed>, Arc<AtomicUsize>);
 
@@ -32,7 +41,7 @@ pub(super) fn run(
     listener: Socket,
     place: usize,
     handovers: Vec<Handover>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     mut stop: watch::Receiver<bool>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -42,7 +51,7 @@ pub(super) fn run(
             return;
         }
     };
-    let acceptor = Acceptor { listener: place, handovers, places };
+    let mut acceptor = Acceptor { listener: place, handovers, places, turned_away: TurnedAway::default() };
     runtime.block_on(acceptor.run(listener, async {
         // An error means that the server itself is gone.
         let _ = stop.wait_for(|stop| *stop).await;
@@ -52,11 +61,33 @@ pub(super) fn run(
 struct Acceptor {
     listener: usize,
     handovers: Vec<Handover>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    turned_away: TurnedAway,
+}
+
+/// Connections that found no place since the last line about them.
+#[derive(Default)]
+struct TurnedAway {
+    number: u64,
+    logged: Option<Instant>,
+}
+
+impl TurnedAway {
+    fn add(&mut self, address: IpAddr, now: Instant) {
+        self.number += 1;
+        if self.logged.is_none_or(|logged| now.saturating_duration_since(logged) >= LOG_INTERVAL) {
+            tracing::warn!(
+                number = self.number,
+                last = %address,
+                "connections were closed: all that may be open (--max_connections) are in use"
+            );
+            *self = Self { number: 0, logged: Some(now) };
+        }
+    }
 }
 
 impl Acceptor {
-    async fn run(&self, listener: Socket, stop: impl Future<Output = ()>) {
+    async fn run(&mut self, listener: Socket, stop: impl Future<Output = ()>) {
         let listener = match listener.into_async() {
             Ok(listener) => listener,
             Err(error) => {
@@ -68,9 +99,9 @@ impl Acceptor {
         loop {
             // A connection that was accepted is always handed over, so `stop` is
             // only looked at between two.
-            let (stream, place) = tokio::select! {
+            let (stream, address) = tokio::select! {
                 () = &mut stop => break,
-                accepted = self.accept(&listener) => match accepted {
+                accepted = listener.accept() => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
                         tracing::warn!(%error, "accepting a connection failed");
@@ -79,7 +110,7 @@ impl Acceptor {
                     }
                 },
             };
-            if !self.hand_over(stream, place).await {
+            if !self.hand_over(stream, address).await {
                 return;
             }
         }
@@ -89,32 +120,32 @@ impl Acceptor {
         }
     }
 
-    /// The next connection, once there is a place for it.
-    async fn accept(&self, listener: &AsyncSocket) -> io::Result<(Accepted, Permit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-        Ok((listener.accept().await?, place))
-    }
-
     /// The connections that the kernel has made already: a port that is closed
     /// resets them, whatever their clients have sent.
-    async fn accept_waiting(&self, listener: &Socket) {
-        while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            let stream = match listener.accept() {
-                Ok(stream) => stream,
+    async fn accept_waiting(&mut self, listener: &Socket) {
+        loop {
+            let (stream, address) = match listener.accept() {
+                Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(%error, "a connection that waits is not accepted");
                     return;
                 }
             };
-            if !self.hand_over(stream, place).await {
+            if !self.hand_over(stream, address).await {
                 return;
             }
         }
     }
 
-    /// Gives a connection to a thread; false if there is none any more.
-    async fn hand_over(&self, stream: Accepted, permit: Permit) -> bool {
+    /// Gives a connection to a thread, if there is a place for it; false if there is no
+    /// thread any more.
+    async fn hand_over(&mut self, stream: Accepted, address: IpAddr) -> bool {
+        let now = Instant::now();
+        let Ok(place) = self.places.take(address.into(), now) else {
+            self.turned_away.add(address, now);
+            return true;
+        };
         if let Err(error) = stream.prepare() {
             tracing::debug!(%error, "a connection was lost");
             return true;
@@ -124,7 +155,7 @@ impl Acceptor {
         else {
             return false;
         };
-        let place = Place::new(Arc::clone(count), permit);
+        let place = Place::new(Arc::clone(count), Arc::new(place));
         if thread.send(Handed { stream, place, listener: self.listener }).await.is_err() {
             tracing::error!("a serving thread is gone");
             return false;

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::unix::{
         fs::FileTypeExt,
         net::{UnixListener, UnixStream},
@@ -11,6 +11,9 @@ use std::{
 };
 
 use crate::tls::{Alpn, TlsSwitch};
+
+/// Where the peers of a Unix socket are: they share the places of one address.
+const THIS_MACHINE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The protocols of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +88,13 @@ impl Socket {
         })
     }
 
-    /// A connection that waits, if there is one.
-    pub(super) fn accept(&self) -> io::Result<Accepted> {
+    /// A connection that waits, if there is one, and the address that it comes from.
+    pub(super) fn accept(&self) -> io::Result<(Accepted, IpAddr)> {
         match self {
-            Self::Tcp(socket) => socket.accept().map(|(stream, _)| Accepted::Tcp(stream)),
-            Self::Unix(socket) => socket.accept().map(|(stream, _)| Accepted::Unix(stream)),
+            Self::Tcp(socket) => {
+                socket.accept().map(|(stream, address)| (Accepted::Tcp(stream), address.ip()))
+            }
+            Self::Unix(socket) => socket.accept().map(|(stream, _)| (Accepted::Unix(stream), THIS_MACHINE)),
         }
     }
 }
@@ -101,11 +106,17 @@ pub(super) enum AsyncSocket {
 }
 
 impl AsyncSocket {
-    /// The next connection.
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+    /// The next connection, and the address that it comes from.
+    pub(super) async fn accept(&self) -> io::Result<(Accepted, IpAddr)> {
         match self {
-            Self::Tcp(socket) => Ok(Accepted::Tcp(socket.accept().await?.0.into_std()?)),
-            Self::Unix(socket) => Ok(Accepted::Unix(socket.accept().await?.0.into_std()?)),
+            Self::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                Ok((Accepted::Tcp(stream.into_std()?), address.ip()))
+            }
+            Self::Unix(socket) => {
+                let (stream, _) = socket.accept().await?;
+                Ok((Accepted::Unix(stream.into_std()?), THIS_MACHINE))
+            }
         }
     }
 

@@ -1,7 +1,12 @@
 //! A serving thread: hands shakes and serves the connections it is given.
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use adytum_crowd::places::Place;
 use futures_util::{StreamExt, stream};
 use tokio::{
     net::{TcpStream, UnixStream},
@@ -11,9 +16,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tonic_health::server::HealthReporter;
 
-use super::{Protocols, ServerOptions, age, listener::Accepted, refused, root::Root};
+use super::{Protocols, ServerOptions, age, listener::Accepted, refused, root::Root, working::Working};
 use crate::{
-    connection::{Connection, Place},
+    connection::{self, Connection},
     service::Services,
     tls::TlsSwitch,
 };
@@ -39,7 +44,7 @@ const HTTP2_PREFACE: [u8; 4] = *b"PRI ";
 /// What a serving thread gets of an accepted connection.
 pub(super) struct Handed {
     pub(super) stream: Accepted,
-    pub(super) place: Place,
+    pub(super) place: connection::Place,
     /// Which of [`Worker::endpoints`] it came by.
     pub(super) listener: usize,
 }
@@ -117,9 +122,12 @@ impl Worker {
         let tls = endpoint.tls.as_ref().map(|tls| TlsAcceptor::from(tls.current(endpoint.protocols.alpn())));
         let protocols = endpoint.protocols;
         let (timeout, age) = (self.options.handshake_timeout, self.options.connection_age);
+        let idle_timeout = self.options.idle_timeout;
+        let place = Arc::clone(accepted.place.among_all());
         async move {
             let shaken = tokio::select! {
                 shaken = tokio::time::timeout(timeout, shake_hands(accepted, tls)) => shaken,
+                () = place.given_way() => return,
                 () = async {
                     let _ = leaving.wait_for(|leaving| *leaving).await;
                     tokio::time::sleep(LAST_HANDSHAKE).await;
@@ -137,7 +145,9 @@ impl Worker {
             // before its first request was read.
             let http1 = protocols != Protocols::Grpc && !connection.is_http2();
             let server = server.accept_http1(http1);
+            place.touch(Instant::now());
             let (taken, was_taken) = oneshot::channel();
+            let leaving_place = Arc::clone(&place);
             let end = async move {
                 // An end that comes before tonic has taken the connection would
                 // drop it. An error means that all is over anyway.
@@ -146,6 +156,8 @@ impl Worker {
                     () = gone => {}
                     _ = leaving.wait_for(|leaving| *leaving) => {}
                     () = outlived(age) => {}
+                    () = idle_for(&leaving_place, idle_timeout) => {}
+                    () = leaving_place.given_way() => {}
                 }
             };
             // tonic ends all connections of a server together, and these end one
@@ -156,6 +168,7 @@ impl Worker {
                 Ok::<_, std::io::Error>(connection)
             })
             .chain(stream::pending());
+            let root = Working::new(root, Arc::clone(&place));
             if let Err(error) = server.serve_with_incoming_shutdown(root, only, end).await {
                 tracing::debug!(%error, "a connection ended");
             }
@@ -188,6 +201,22 @@ async fn shake_hands(accepted: Handed, tls: Option<TlsAcceptor>) -> Option<Conne
         Err(error) => {
             refused::log(address, &error);
             None
+        }
+    }
+}
+
+/// Waits until no request was made on a connection for this long.
+async fn idle_for(place: &Place, timeout: Duration) {
+    loop {
+        match place.idle_since() {
+            None => tokio::time::sleep(timeout).await,
+            Some(since) => {
+                let idle = since.elapsed();
+                if idle >= timeout {
+                    return;
+                }
+                tokio::time::sleep(timeout - idle).await;
+            }
         }
     }
 }

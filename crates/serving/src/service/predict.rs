@@ -39,9 +39,18 @@ async fn answer(
     let limit = inference.memory.message_limit();
     let encoded = inputs(&expected, &call.inputs, limit)?;
     let outputs = outputs(signature, call.output_filter)?;
-    // The message has its memory; values that stand for many need more.
-    let charged = encoded.iter().map(|(_, tensor)| tensor.size()).fold(0, usize::saturating_add);
-    let _held = inference.charge(charged, message.len())?;
+    // Refused before anything is allocated.
+    let (mut elements, mut charged, mut repeated) = (0_usize, 0_usize, 0_usize);
+    for (_, tensor) in &encoded {
+        elements = elements.saturating_add(tensor.elements());
+        charged = charged.saturating_add(tensor.size());
+        repeated = repeated.saturating_add(tensor.repeated());
+    }
+    if signature.examples.is_none() {
+        servable.check_memory(signature, elements)?;
+    }
+    // The message has its memory; values that it stands for need more.
+    let _held = inference.memory.reserve_values(charged, message.len(), repeated)?;
     let extended = encoded.iter().any(|(_, tensor)| tensor.is_extended());
     let tensors = run_inputs(signature, read(encoded)?, limit.saturating_sub(charged))?;
     let _more = match &signature.examples {

@@ -112,6 +112,17 @@ impl<'a> EncodedTensor<'a> {
         self.count.saturating_mul(self.element_type.size())
     }
 
+    /// The number of its elements.
+    pub fn elements(&self) -> usize {
+        self.count
+    }
+
+    /// At least so many bytes of its elements are no part of the message: a value takes a
+    /// byte of it or more.
+    pub fn repeated(&self) -> usize {
+        self.count.saturating_sub(self.message.len()).saturating_mul(self.element_type.size())
+    }
+
     /// Reads its elements.
     ///
     /// They come from `tensor_content` if it is not empty, else from the typed

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use adytum_broker::{PeerLimits, QuoteLimits, RequestLimits, ServerLimits};
+use adytum_broker::{RequestLimits, ServerLimits};
+use adytum_crowd::{bucket::Rate, quotes::QuoteLimits};
 use adytum_ratls::limits::Limits;
 use clap::{Args, value_parser};
 
@@ -12,35 +13,37 @@ use clap::{Args, value_parser};
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArguments {
     /// Handshakes in flight.
-    #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1024, value_parser = value_parser!(u32).range(1..))]
     max_handshakes: u32,
     /// The longest that a handshake may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(1..=600))]
     handshake_timeout: u64,
-    /// How old a handshake is that gives way to a new one when there are too many.
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 2000, value_parser = value_parser!(u64).range(..=600_000))]
+    /// How long a handshake makes no progress before it gives way to a new one when there
+    /// are too many.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 500, value_parser = value_parser!(u64).range(..=600_000))]
     handshake_grace: u64,
-    /// Open sessions.
+    /// Open sessions of peers with evidence.
     #[arg(long, value_name = "NUMBER", default_value_t = 4096, value_parser = value_parser!(u32).range(1..))]
     max_sessions: u32,
     /// How long a session lives before it takes no further request.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = value_parser!(u64).range(1..=86_400))]
     session_lifetime: u64,
-    /// Open sessions of peers that gave no evidence, such as owners' tools.
+    /// Open sessions of peers that have shown neither evidence nor an owner's signature.
     #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = value_parser!(u32).range(1..))]
     max_unattested_sessions: u32,
-    /// How long such a session lives.
+    /// Open sessions that have shown an owner's signature.
+    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = value_parser!(u32).range(1..))]
+    max_owner_sessions: u32,
+    /// How long a session without evidence lives.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
     unattested_lifetime: u64,
     /// Requests for secrets in progress.
     #[arg(long, value_name = "NUMBER", default_value_t = 512, value_parser = value_parser!(u32).range(1..))]
     max_requests: u32,
-    /// Owners' requests in progress; each may take 2 MiB of memory.
+    /// Requests of more than 64 KiB in progress, and as many for sessions that have shown
+    /// an owner's signature; each may take 2 MiB of memory.
     #[arg(long, value_name = "NUMBER", default_value_t = 16, value_parser = value_parser!(u32).range(1..))]
     max_owner_requests: u32,
-    /// Requests in progress that supply shares or take the root key over.
-    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = value_parser!(u32).range(1..))]
-    max_recovery_requests: u32,
     /// Requests in progress on one session.
     #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = value_parser!(u32).range(1..))]
     max_streams: u32,
@@ -56,19 +59,13 @@ pub(crate) struct LimitArguments {
     /// Handshakes that wait for the TEE; one more is refused at once.
     #[arg(long, value_name = "NUMBER", default_value_t = 320)]
     max_waiting_quotes: u32,
-    /// Connections a second from one address (of IPv6: one /64), on average; 0 is no
-    /// limit. Behind a translation of addresses a whole cluster is one address.
+    /// Handshakes a second from one address (of IPv6: one /64) that end without accepted
+    /// evidence, on average; 0 is no limit. Known peers are not concerned.
     #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
     peer_rate: u32,
-    /// Connections at once from one address after a pause.
+    /// Such handshakes at once after a pause.
     #[arg(long, value_name = "NUMBER", default_value_t = 4000, value_parser = value_parser!(u32).range(1..))]
     peer_burst: u32,
-    /// Handshakes in flight from one address.
-    #[arg(long, value_name = "NUMBER", default_value_t = 384, value_parser = value_parser!(u32).range(1..))]
-    peer_handshakes: u32,
-    /// Open sessions without evidence from one address.
-    #[arg(long, value_name = "NUMBER", default_value_t = 128, value_parser = value_parser!(u32).range(1..))]
-    peer_unattested_sessions: u32,
     /// How long requests in progress may take to end after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(..=600))]
     drain_timeout: u64,
@@ -87,17 +84,12 @@ impl LimitArguments {
             session_lifetime: Duration::from_secs(self.session_lifetime),
             maximum_unattested_sessions: size(self.max_unattested_sessions),
             unattested_lifetime: Duration::from_secs(self.unattested_lifetime),
-            peers: PeerLimits {
-                rate: self.peer_rate,
-                burst: self.peer_burst,
-                handshakes: size(self.peer_handshakes),
-                unattested_sessions: size(self.peer_unattested_sessions),
-            },
+            maximum_owner_sessions: size(self.max_owner_sessions),
+            strangers: Rate { per_second: self.peer_rate, burst: self.peer_burst },
             quotes: QuoteLimits { at_once: size(self.max_quotes), waiting: size(self.max_waiting_quotes) },
             requests: RequestLimits {
                 release: size(self.max_requests),
-                administration: size(self.max_owner_requests),
-                recovery: size(self.max_recovery_requests),
+                large: size(self.max_owner_requests),
             },
             maximum_streams: self.max_streams,
             request_timeout: Duration::from_secs(self.request_timeout),
@@ -135,6 +127,6 @@ mod tests {
         for flag in ["--max-handshakes", "--max-sessions", "--max-requests", "--max-quotes", "--peer-burst"] {
             assert!(Alone::try_parse_from(["broker", flag, "0"]).is_err(), "{flag}");
         }
-        assert_eq!(Alone::parse_from(["broker", "--peer-rate", "0"]).limits.limits().peers.rate, 0);
+        assert_eq!(Alone::parse_from(["broker", "--peer-rate", "0"]).limits.limits().strangers.per_second, 0);
     }
 }

@@ -9,9 +9,9 @@ use std::{sync::Arc, time::Duration};
 use adytum_broker::Broker;
 
 /// How often it is looked.
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// The number of sessions that must have ended: giving memory back costs some milliseconds.
-const WORTH: i64 = 64;
+const WORTH: i64 = 32;
 
 /// Gives back again and again.
 pub(crate) async fn keep_giving_back(broker: Arc<Broker>) {
@@ -20,7 +20,8 @@ pub(crate) async fn keep_giving_back(broker: Arc<Broker>) {
         tokio::time::sleep(INTERVAL).await;
         let open = broker.metrics().open_sessions();
         most = most.max(open);
-        if most - open >= WORTH {
+        // Half of them, so that sessions that come and go all the time are left alone.
+        if most - open >= WORTH && 2 * open <= most {
             // Not on a thread that answers requests.
             let _ = tokio::task::spawn_blocking(give_back).await;
             most = open;

@@ -17,6 +17,7 @@ fn why() -> wire::Refusal {
         message: "no".into(),
         retry: true,
         kind: wire::RefusalKind::Verdict.into(),
+        retry_after_ms: 1500,
     }
 }
 
