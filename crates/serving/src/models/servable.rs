@@ -10,7 +10,7 @@ use std::{
 use adytum_engine::{
     engine::{LoadedModel, Run, RunError},
     operators::{Cancellation, OperatorError},
-    tensor::{Tensor, Value},
+    tensor::{ElementType, Tensor, Value},
     threads::Threads,
 };
 
