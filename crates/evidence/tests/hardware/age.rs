@@ -9,12 +9,12 @@ use adytum_evidence::{
         Clock, Day, FixedClock, UnixSeconds,
         floor::{FloorClock, SystemMonotonic},
     },
+    collateral::DirectorySource,
     policy::Policy,
     trust::Vendor,
     verifier::{TrustRoot, Verifier},
 };
-
-use crate::samples::{NoCollateral, Sample, verifier_at};
+use adytum_testkit::recorded::{Sample, verifier_at};
 
 fn policy(claims: &Claims) -> Policy {
     let Measured::Tdx { mr_td, rtmr, .. } = &claims.measured else { panic!("{claims:?}") };
@@ -58,7 +58,8 @@ fn a_source_of_collateral_moves_the_floor_no_further_than_the_vendor_signed() {
     let host = Arc::new(FixedClock::new(sample.time));
     let clock =
         Arc::new(FloorClock::with_monotonic(host, Arc::new(SystemMonotonic::default()), UnixSeconds(0)));
-    let verifier = Verifier::new(vec![TrustRoot::intel()], Arc::new(NoCollateral), clock.clone());
+    let verifier =
+        Verifier::new(vec![TrustRoot::intel()], Arc::new(DirectorySource::new("nowhere")), clock.clone());
     let mut lie = sample.collateral.clone();
     lie.tcb_info = lie.tcb_info.replace("\"issueDate\":\"2025", "\"issueDate\":\"2099");
     assert_ne!(lie.tcb_info, sample.collateral.tcb_info);
