@@ -64,7 +64,7 @@ impl Inference {
             .run(predicted, move |threads| {
                 running.metrics().queued(submitted.elapsed());
                 let signature = running.signature(&name)?;
-                Ok::<_, RequestError>(running.run(signature, inputs, &outputs, threads, &cancellation)?)
+                running.run(signature, inputs, &outputs, threads, &cancellation)
             })
             .await?
     }

@@ -110,9 +110,9 @@ fn files_that_are_no_keys_are_named_and_not_shown() {
     assert!(message.contains("not an age identity") && !message.contains("diary"), "{message}");
     let message = fails(&["owner", "show", &directory.path("missing")]);
     assert!(message.contains("missing can't be read: No such file"), "{message}");
-    let binary = directory.write("binary", &[0xff; 10]);
+    let binary = directory.write("binary", [0xff; 10]);
     assert!(fails(&["owner", "show", &binary]).contains("not text"));
-    let huge = directory.write("huge", &vec![b'a'; 1 << 20]);
+    let huge = directory.write("huge", vec![b'a'; 1 << 20]);
     assert!(fails(&["owner", "show", &huge]).contains("more than 65536 bytes"));
     assert!(fails(&["owner", "show", &directory.path("")]).contains("Is a directory"));
 }

@@ -23,11 +23,11 @@ impl Fixture {
     fn new() -> Self {
         let directory = Directory::new();
         let mut fixture = Self { directory, digest: String::new() };
-        succeeds(&["simulation", "new", &fixture.path("platform")]);
-        succeeds(&["owner", "new", "--out", &fixture.path("owner.pem")]);
+        succeeds(["simulation", "new", &fixture.path("platform")]);
+        succeeds(["owner", "new", "--out", &fixture.path("owner.pem")]);
         let (owner, genesis) = (fixture.path("owner.pem"), fixture.path("genesis.toml"));
         fixture.digest =
-            succeeds(&["genesis", "new", "--owner", &owner, "--out", &genesis]).trim().to_owned();
+            succeeds(["genesis", "new", "--owner", &owner, "--out", &genesis]).trim().to_owned();
         fixture.write("program", "a program");
         fixture.write("other", "another program");
         let configuration = format!(
@@ -94,10 +94,10 @@ fn words(arguments: &[String]) -> Vec<&str> {
 fn a_draft_grants_what_its_evidence_needs() {
     let fixture = Fixture::new();
     let evidence = fixture.evidence("program");
-    let said = succeeds(&words(&fixture.draft(&["--from-evidence", &evidence], "drafted.toml")));
+    let said = succeeds(words(&fixture.draft(&["--from-evidence", &evidence], "drafted.toml")));
     assert!(said.contains("drafted.toml: a draft"), "{said}");
     let drafted = fixture.path("drafted.toml");
-    let checked = succeeds(&["manifest", "check", &drafted]);
+    let checked = succeeds(["manifest", "check", &drafted]);
     assert!(
         checked.contains("image_key (age-identity)") && checked.contains("ssl_config (opaque)"),
         "{checked}"
@@ -108,24 +108,24 @@ fn a_draft_grants_what_its_evidence_needs() {
         "{text}"
     );
 
-    let said = succeeds(&words(&fixture.explain(&drafted, &evidence, &[])));
+    let said = succeeds(words(&fixture.explain(&drafted, &evidence, &[])));
     for expected in ["is        workload web", "granted   image_key", "granted   ssl_config", "may load  web"]
     {
         assert!(said.contains(expected), "no {expected} in {said}");
     }
     // Nobody yet who could recover it; then somebody.
     assert!(text.contains("# There is no [recovery] yet"), "{text}");
-    let recipient = succeeds(&["recovery-key", "new", "--out", &fixture.path("recovery.txt")]);
+    let recipient = succeeds(["recovery-key", "new", "--out", &fixture.path("recovery.txt")]);
     let mut recoverable = fixture.draft(&["--from-evidence", &evidence], "recoverable.toml");
     recoverable.extend(["--recovery-recipient".to_owned(), recipient.trim().to_owned()]);
-    succeeds(&words(&recoverable));
+    succeeds(words(&recoverable));
     let text = fs::read_to_string(fixture.path("recoverable.toml")).unwrap();
     assert!(text.contains("[recovery]\nthreshold = 1") && !text.contains("There is no [recovery]"), "{text}");
     // The same workload from its files.
     let program = fixture.path("program");
-    succeeds(&words(&fixture.draft(&["--program", &program], "measured.toml")));
+    succeeds(words(&fixture.draft(&["--program", &program], "measured.toml")));
     let measured = fixture.path("measured.toml");
-    succeeds(&words(&fixture.explain(&measured, &evidence, &["--secret", "ssl_config"])));
+    succeeds(words(&fixture.explain(&measured, &evidence, &["--secret", "ssl_config"])));
     // Never overwritten; and on standard output without --out.
     let (_, stderr) = fails(&words(&fixture.draft(&["--from-evidence", &evidence], "drafted.toml")));
     assert!(stderr.contains("never overwritten"), "{stderr}");
@@ -135,7 +135,7 @@ fn a_draft_grants_what_its_evidence_needs() {
 fn a_refusal_is_explained_secret_by_secret() {
     let fixture = Fixture::new();
     let (evidence, other) = (fixture.evidence("program"), fixture.evidence("other"));
-    succeeds(&words(&fixture.draft(&["--from-evidence", &evidence], "m.toml")));
+    succeeds(words(&fixture.draft(&["--from-evidence", &evidence], "m.toml")));
     let text = fs::read_to_string(fixture.path("m.toml")).unwrap();
     let two = format!(
         "{text}\n[[workload]]\nname = \"mail\"\n[workload.policy]\nvendors = [\"simulation\"]\ntee = [\"sgx\"]\n\
@@ -154,7 +154,7 @@ fn a_refusal_is_explained_secret_by_secret() {
     assert!(stderr.contains("refused"), "{stderr}");
 
     // The right program: its own, and not another's.
-    let said = succeeds(&words(&fixture.explain(&manifest, &evidence, &[])));
+    let said = succeeds(words(&fixture.explain(&manifest, &evidence, &[])));
     assert!(said.contains("refused   mail_key: is not workload mail: mr_enclave (wanted"), "{said}");
     let (said, _) =
         fails(&words(&fixture.explain(&manifest, &evidence, &["--secret", "mail_key", "--json"])));
@@ -188,7 +188,7 @@ fn a_refusal_is_explained_secret_by_secret() {
             ["manifest", "explain", manifest, "--evidence", &evidence, "--trust-simulation", &root];
         arguments.map(ToOwned::to_owned)
     };
-    succeeds(&words(&explained(&manifest)));
+    succeeds(words(&explained(&manifest)));
     let (said, _) = fails(&words(&explained(&intel)));
     assert!(said.contains("evidence  refused (") && said.contains("untrusted root"), "{said}");
     // No collateral is no answer about the peer.
@@ -225,13 +225,13 @@ fn evidence_is_shown_and_never_overwritten() {
     let fixture = Fixture::new();
     let evidence = fixture.evidence("program");
     let root = fixture.path("platform/root.pem");
-    let said = succeeds(&["evidence", "show", &evidence, "--trust-simulation", &root]);
+    let said = succeeds(["evidence", "show", &evidence, "--trust-simulation", &root]);
     assert!(said.contains("mr_enclave") && said.contains("platform     simulation"), "{said}");
     assert!(said.contains("WARNING      the platform is simulated and protects nothing"), "{said}");
-    let json = succeeds(&["evidence", "show", &evidence, "--trust-simulation", &root, "--json"]);
+    let json = succeeds(["evidence", "show", &evidence, "--trust-simulation", &root, "--json"]);
     let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
     let (configuration, program) = (fixture.path("workload.toml"), fixture.path("program"));
-    let measured = succeeds(&["measure", "--configuration", &configuration, "--program", &program]);
+    let measured = succeeds(["measure", "--configuration", &configuration, "--program", &program]);
     assert_eq!(parsed["claims"]["measured"]["mr_enclave"], measured.trim());
     let tee = format!("simulation={}", fixture.path("platform"));
     let (_, stderr) = fails(&["evidence", "collect", "--tee", &tee, "--out", &fixture.path("x")]);
@@ -242,7 +242,7 @@ fn evidence_is_shown_and_never_overwritten() {
 fn a_difference_is_one_of_meaning() {
     let fixture = Fixture::new();
     let evidence = fixture.evidence("program");
-    succeeds(&words(&fixture.draft(&["--from-evidence", &evidence], "old.toml")));
+    succeeds(words(&fixture.draft(&["--from-evidence", &evidence], "old.toml")));
     let old = fixture.path("old.toml");
     let text = fs::read_to_string(&old).unwrap();
 
@@ -251,7 +251,7 @@ fn a_difference_is_one_of_meaning() {
         "same.toml",
         &format!("# another text\n{}", text.replacen("version = 1", "version   =  2", 1)),
     );
-    let said = succeeds(&["manifest", "diff", &old, &same]);
+    let said = succeeds(["manifest", "diff", &old, &same]);
     assert_eq!(said, "version  1 -> 2\nnothing else differs in meaning\n");
 
     let new = text
@@ -269,7 +269,7 @@ fn a_difference_is_one_of_meaning() {
         );
     assert!(new.contains("\"mail\", \"web\"") && !new.contains("image_key\""), "{new}");
     let new = fixture.write("new.toml", &new);
-    let said = succeeds(&["manifest", "diff", &old, &new]);
+    let said = succeeds(["manifest", "diff", &old, &new]);
     for expected in [
         "+ workload mail\n",
         "- secret image_key\n",
@@ -281,25 +281,25 @@ fn a_difference_is_one_of_meaning() {
         assert!(said.contains(expected), "no {expected:?} in {said}");
     }
     // And back.
-    let said = succeeds(&["manifest", "diff", &new, &old, "--json"]);
+    let said = succeeds(["manifest", "diff", &new, &old, "--json"]);
     let parsed: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(parsed["gains"]["web"][0], "image_key");
     assert_eq!(parsed["loses"]["mail"][0], "ssl_config");
     assert_eq!(parsed["removed"][0], "workload mail");
     assert!(parsed["weaker"].as_array().unwrap().is_empty());
     // Who the owners were before, a manifest that names none does not say.
-    let owner = succeeds(&["owner", "show", &fixture.path("owner.pem")]);
+    let owner = succeeds(["owner", "show", &fixture.path("owner.pem")]);
     let owners = format!("{text}\n[owners]\nthreshold = 1\nkeys = [\"{}\"]\n", owner.trim());
     let owners = fixture.write("owners.toml", &owners.replacen("version = 1", "version = 2", 1));
-    let said = succeeds(&["manifest", "diff", &old, &owners]);
+    let said = succeeds(["manifest", "diff", &old, &owners]);
     let warning = "the number of owners who must agree becomes 1, and what it was is unknown";
     assert!(said.contains(&format!("WEAKER   {warning}")), "{said}");
-    let said = succeeds(&["manifest", "diff", &old, &owners, "--json"]);
+    let said = succeeds(["manifest", "diff", &old, &owners, "--json"]);
     let parsed: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert!(parsed["weaker"][0].as_str().unwrap().starts_with(warning), "{said}");
     // Before the first manifest they are the first owners.
     let genesis = fixture.path("genesis.toml");
-    let said = succeeds(&["manifest", "diff", &old, &owners, "--genesis", &genesis]);
+    let said = succeeds(["manifest", "diff", &old, &owners, "--genesis", &genesis]);
     assert!(said.contains("+ owners\n") && !said.contains("WEAKER"), "{said}");
     let elsewhere = Fixture::new();
     let (_, stderr) =

@@ -10,7 +10,7 @@ use crate::fixture::*;
 async fn owners_must_agree() {
     let fixture = Fixture::new(3, 2).await;
     let owners = [0, 1, 2].map(|number| fixture.path(&format!("owner{number}.pem")));
-    let manifest = fixture.write("manifest.toml", &fixture.manifest(1));
+    let manifest = fixture.write("manifest.toml", fixture.manifest(1));
     let message = fails(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owners[0]]));
     assert!(message.contains('2'), "{message}");
 
@@ -51,7 +51,7 @@ async fn a_manifest_for_another_broker_is_not_sent() {
     let message =
         fails(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &fixture.path("owner0.pem")]));
     assert!(message.contains("is for the broker of genesis"), "{message}");
-    let changed = fixture.write("changed.toml", &fixture.manifest(1).replace("version = 1", "version = one"));
+    let changed = fixture.write("changed.toml", fixture.manifest(1).replace("version = 1", "version = one"));
     let message = fails(vec!["manifest".into(), "check".into(), changed]);
     assert!(message.contains("changed.toml") && message.contains("line 3"), "{message}");
 }
@@ -66,7 +66,7 @@ async fn manifests_are_listed_compared_and_shown_again() {
     };
     let none = succeeds(owned(&["manifest", "history"]));
     assert!(none.contains("no manifest yet"), "{none}");
-    let first = fixture.write("first.toml", &fixture.manifest(1));
+    let first = fixture.write("first.toml", fixture.manifest(1));
     assert!(fails(owned(&["manifest", "diff", &first])).contains("no manifest yet"));
     succeeds(owned(&["manifest", "apply", &first]));
 

@@ -151,14 +151,14 @@ async fn the_wrong_certificate_no_server_and_a_silent_one_are_told_apart() {
     let other = Identity::new(&["localhost"]);
     let crt = other.crt();
     let error =
-        failed(&adytum(&["predict", "--server", &target, "--crt", crt.to_str().unwrap(), "--image", &image]));
+        failed(&adytum(["predict", "--server", &target, "--crt", crt.to_str().unwrap(), "--image", &image]));
     assert!(error.contains("is not the trusted one"), "{error}");
 
     let error = failed(&fixture.run("predict", &["--image", &image, "--timeout", "300ms"]));
     assert!(error.contains("no answer from localhost") && error.contains("within 300ms"), "{error}");
 
     fixture.server.stop().await;
-    let error = failed(&adytum(&["predict", "--server", &target, "--image", &image]));
+    let error = failed(&adytum(["predict", "--server", &target, "--image", &image]));
     assert!(error.contains("connection refused"), "{error}");
 }
 

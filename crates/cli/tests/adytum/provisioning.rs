@@ -12,7 +12,7 @@ use crate::fixture::*;
 async fn an_owner_provisions_a_broker() {
     let fixture = Fixture::new(1, 1).await;
     let owner = fixture.path("owner0.pem");
-    let manifest = fixture.write("manifest.toml", &fixture.manifest(1));
+    let manifest = fixture.write("manifest.toml", fixture.manifest(1));
     let checked = succeeds(vec!["manifest".into(), "check".into(), manifest.clone()]);
     assert!(
         checked.contains("workload  digits") && checked.contains("model_key (age-identity)"),
@@ -50,7 +50,7 @@ async fn an_owner_provisions_a_broker() {
         fails(fixture.pinned(&["secret", "put", "ssl_config", "--from-file", &empty, "--owner", &owner]))
             .contains("is empty")
     );
-    let huge = fixture.write("huge", &"a".repeat(70_000));
+    let huge = fixture.write("huge", "a".repeat(70_000));
     assert!(
         fails(fixture.pinned(&["secret", "put", "ssl_config", "--from-file", &huge, "--owner", &owner]))
             .contains("more than 65536")
@@ -87,7 +87,7 @@ fn owners_directory(fixture: &Fixture) -> String {
     fs::copy(fixture.path("owner0.pem"), fixture.path("owner/private/owner.pem")).unwrap();
     fs::copy(fixture.path("genesis.toml"), fixture.path("owner/public/genesis.toml")).unwrap();
     fixture.write("owner/public/broker-policy.toml", simulated_policy(IDENTITY));
-    fixture.write("owner/public/manifest.toml", &fixture.manifest(1));
+    fixture.write("owner/public/manifest.toml", fixture.manifest(1));
     fixture.write("owner/private/secrets/ssl_config", "server_key: \"x\"\n");
     fixture.path("owner")
 }
@@ -135,17 +135,17 @@ async fn one_command_provisions_a_broker_from_an_owners_directory() {
     // The same version with another text is not what is in force; an older one neither.
     fixture.write(
         "owner/public/manifest.toml",
-        &fixture.manifest(1).replace(&"2e".repeat(32), &"3e".repeat(32)),
+        fixture.manifest(1).replace(&"2e".repeat(32), &"3e".repeat(32)),
     );
     assert!(fails(provision.clone()).contains("another manifest of version 1"));
-    fixture.write("owner/public/manifest.toml", &fixture.manifest(2));
+    fixture.write("owner/public/manifest.toml", fixture.manifest(2));
     assert!(succeeds(provision.clone()).contains("manifest version 2 is in force\n"));
-    fixture.write("owner/public/manifest.toml", &fixture.manifest(1));
+    fixture.write("owner/public/manifest.toml", fixture.manifest(1));
     assert!(fails(provision.clone()).contains("higher version"));
 
     // A genuine broker that somebody else created gets nothing.
     let other = Genesis::create(fixture.genesis.owners().iter().copied(), 1).unwrap();
-    fixture.write("owner/public/genesis.toml", &other.to_toml());
+    fixture.write("owner/public/genesis.toml", other.to_toml());
     assert!(fails(provision).contains("genesis-mismatch"));
 }
 

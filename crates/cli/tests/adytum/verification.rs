@@ -41,7 +41,7 @@ async fn any_other_broker_is_refused() {
     assert!(message.contains("policy-refused") && message.contains(&"b0".repeat(32)), "{message}");
 
     let other = Genesis::create(fixture.genesis.owners().iter().copied(), 1).unwrap();
-    let other = fixture.write("other.toml", &other.to_toml());
+    let other = fixture.write("other.toml", other.to_toml());
     let message = fails(with(verify.clone(), "--genesis", &other));
     assert!(message.contains("genesis-mismatch"), "{message}");
 
@@ -89,7 +89,7 @@ async fn wrong_flags_and_places_say_what_to_do() {
 async fn what_a_broker_does_not_know_is_no_good_news() {
     let fixture = Fixture::new(1, 1).await;
     let owner = fixture.path("owner0.pem");
-    let manifest = fixture.write("manifest.toml", &fixture.manifest(1));
+    let manifest = fixture.write("manifest.toml", fixture.manifest(1));
     succeeds(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owner]));
     let mut forecast = fixture.pinned(&["broker", "forecast", "--owner", &owner]);
     let said = succeeds(forecast.clone());
