@@ -26,8 +26,7 @@ impl Fixture {
         succeeds(["simulation", "new", &fixture.path("platform")]);
         succeeds(["owner", "new", "--out", &fixture.path("owner.pem")]);
         let (owner, genesis) = (fixture.path("owner.pem"), fixture.path("genesis.toml"));
-        fixture.digest =
-            succeeds(["genesis", "new", "--owner", &owner, "--out", &genesis]).trim().to_owned();
+        fixture.digest = succeeds(["genesis", "new", "--owner", &owner, "--out", &genesis]).trim().to_owned();
         fixture.write("program", "a program");
         fixture.write("other", "another program");
         let configuration = format!(

@@ -133,10 +133,8 @@ async fn one_command_provisions_a_broker_from_an_owners_directory() {
     assert!(succeeds(replace).contains("ssl_config: version 2\n"));
 
     // The same version with another text is not what is in force; an older one neither.
-    fixture.write(
-        "owner/public/manifest.toml",
-        fixture.manifest(1).replace(&"2e".repeat(32), &"3e".repeat(32)),
-    );
+    fixture
+        .write("owner/public/manifest.toml", fixture.manifest(1).replace(&"2e".repeat(32), &"3e".repeat(32)));
     assert!(fails(provision.clone()).contains("another manifest of version 1"));
     fixture.write("owner/public/manifest.toml", fixture.manifest(2));
     assert!(succeeds(provision.clone()).contains("manifest version 2 is in force\n"));
