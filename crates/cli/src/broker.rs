@@ -96,8 +96,8 @@ async fn ca(args: CaArgs) -> anyhow::Result<()> {
     let certificates = session.status().await?.certificate_authority;
     if certificates.is_empty() {
         bail!(
-            "the broker has no certificate authority yet; apply a manifest with a secret of the kind tls-certificate or \
-             ssl-config"
+            "the broker has no certificate authority yet; add a secret of the kind tls-certificate or ssl-config to the \
+             manifest, and apply it with `adytum manifest apply`"
         );
     }
     let certificates = String::from_utf8(certificates).context("the broker's certificates")?;

@@ -93,7 +93,7 @@ async fn attester(args: &Collect) -> anyhow::Result<Arc<dyn Attester>> {
         }
     };
     if args.configuration.is_some() {
-        bail!("--configuration is for --tee simulation=DIRECTORY; a TEE measures by itself");
+        bail!("--configuration is for --tee simulation=DIRECTORY; leave it out: a TEE measures by itself");
     }
     Ok(attester::endorsed(interface.open()?, None, args.amd_kds.as_deref())?)
 }

@@ -138,7 +138,7 @@ fn check(file: &Path) -> anyhow::Result<()> {
         )?;
     }
     if let Some(reason) = from_the_future(&manifest) {
-        output::line(format_args!("WARNING   {reason}"))?;
+        output::line(format_args!("WARNING   {reason}; correct the date, or this clock"))?;
     }
     for (name, secret) in &manifest.secrets {
         output::line(format_args!(
@@ -199,11 +199,19 @@ fn from_the_future(manifest: &Manifest) -> Option<String> {
     (date > now).then(|| {
         format!(
             "collateral_not_before is {}, and today is {} by this machine's clock: the broker would take the later date \
-             for the time, and refuse all collateral that ends before; correct the date, or this clock",
+             for the time, and refuse all collateral that ends before",
             Day::of(date),
             Day::of(now)
         )
     })
+}
+
+/// Refuses a manifest with a date that this machine's clock has not reached.
+fn refuse_future(manifest: &Manifest, file: &Path) -> anyhow::Result<()> {
+    match from_the_future(manifest) {
+        Some(reason) => bail!("{}: {reason}; correct the date, or this clock", file.display()),
+        None => Ok(()),
+    }
 }
 
 fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
@@ -214,8 +222,8 @@ fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
 fn sign(file: &Path, owners: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
     let out = out.unwrap_or_else(|| beside(file));
     let mut signed = load(file, &out, out.exists())?;
-    if let Some(reason) = Manifest::parse(&signed.text).ok().and_then(|manifest| from_the_future(&manifest)) {
-        bail!("{}: {reason}", file.display());
+    if let Ok(manifest) = Manifest::parse(&signed.text) {
+        refuse_future(&manifest, file)?;
     }
     for owner in owners {
         let key = key_file::owner_key(owner)?;
@@ -237,10 +245,7 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
     };
     let mut signed = load(&args.file, signatures, wanted)?;
     let manifest = Manifest::parse(&signed.text).with_context(|| args.file.display().to_string())?;
-
-    if let Some(reason) = from_the_future(&manifest) {
-        bail!("{}: {reason}", args.file.display());
-    }
+    refuse_future(&manifest, &args.file)?;
     let (mut session, owners) = args.access.open().await?;
     if manifest.genesis != session.genesis().digest() {
         bail!(

@@ -6,10 +6,12 @@ mod expected;
 mod format;
 pub(crate) mod import;
 mod made_up;
+mod memory;
 pub(crate) mod place;
 mod probe;
 pub(crate) mod report;
 pub(crate) mod source;
+pub(crate) mod verdict;
 
 use std::process::ExitCode;
 

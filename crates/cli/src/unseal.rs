@@ -70,7 +70,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if args.bundle.is_some() || args.what.is_file() {
         if args.model.is_some() {
             bail!(
-                "{} is a file; a model is sealed as a directory, so give BASE/VERSION, or the file of a bundle with --bundle",
+                "{} is a file; a model is sealed as a directory; give BASE/VERSION, or name the bundle with --bundle",
                 args.what.display()
             );
         }

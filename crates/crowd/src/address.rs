@@ -1,4 +1,4 @@
-//! Who counts as one peer before anything else is known about it.
+//! The address by which a peer is counted before anything else is known about it.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -6,8 +6,10 @@ use std::net::{IpAddr, Ipv6Addr};
 /// translation of addresses, such as a NodePort, a whole cluster does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
+    /// One IPv4 address, in network order.
     V4([u8; 4]),
-    /// A network of 64 bits: addresses within one cost nothing.
+    /// The first 64 bits of an IPv6 address, in network order: its network. One peer can have
+    /// all addresses within it.
     V6([u8; 8]),
 }
 

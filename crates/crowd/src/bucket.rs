@@ -82,7 +82,7 @@ impl Buckets {
     }
 }
 
-/// What was taken. It is used up, unless it is given back.
+/// A use of a bucket. It counts, unless it is given back.
 #[derive(Debug)]
 #[must_use = "dropped, it is used up"]
 pub struct Token {

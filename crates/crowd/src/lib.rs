@@ -4,8 +4,8 @@
 //! - [`places`]: a number of places for connections, sessions or requests. When all are
 //!   taken, one gives way: the longest idle of the address that has the most.
 //! - [`bucket`]: how much an address may use in a time.
-//! - [`known`]: keys of peers that have shown accepted evidence. What is against strangers
-//!   does not concern them.
+//! - [`known`]: keys of peers that have shown accepted evidence. Limits for strangers do not
+//!   hold for them.
 //! - [`quotes`]: the TEE makes few quotes at a time; known peers have some for themselves.
 //!
 //! Nothing here reads a clock: the caller says what time it is.

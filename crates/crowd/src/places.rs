@@ -25,8 +25,8 @@ pub struct Full {
 /// When all are taken, one more is taken from the address that has the most. There the
 /// place gives way that was used least recently, and one at work gives way last. If the
 /// newcomer's address would still have fewer, that happens at once. Otherwise only a place
-/// gives way that was idle for the time of grace: what has begun is not lost to a crowd of
-/// equals.
+/// gives way that was idle for the time of grace, so that a crowd of equals does not end work
+/// that has begun.
 #[derive(Debug)]
 pub struct Places {
     limit: usize,

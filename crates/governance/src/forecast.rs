@@ -21,7 +21,7 @@ use crate::manifest::{Admission, Workload};
 /// approximately 6 weeks" (Intel PCS API, parameter `update`). It has often taken longer.
 pub const APPLIED_AFTER: Duration = Duration::from_secs(42 * 86_400);
 
-/// What is known of a peer under the evaluation to come.
+/// A peer under the evaluation to come.
 #[derive(Clone, Debug)]
 pub struct Outlook<'a> {
     pub evaluation: NewerEvaluation,
@@ -166,5 +166,4 @@ fn said(claims: &Claims, workload: &Workload, time: UnixSeconds) -> String {
 }
 
 #[cfg(test)]
-#[path = "forecast_tests.rs"]
 mod tests;

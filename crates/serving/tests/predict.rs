@@ -377,7 +377,7 @@ async fn memory_for_requests_is_bounded_over_connections() {
     ask(running.client().await).await.unwrap();
 }
 
-/// What stands for ResNet-50 here: as large a picture, and activations of 12.8 MB for each.
+/// A model in place of ResNet-50: as large a picture, and activations of 12.8 MB for each.
 fn pictures() -> Vec<u8> {
     onnx::model(
         &[

@@ -62,10 +62,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Requests in progress over all sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
-    /// For secrets.
+    /// The number of requests for secrets.
     pub release: usize,
-    /// Of more than 64 KiB, on sessions of strangers; and as many on sessions that have
-    /// shown an owner's signature. Each may be as long as a command.
+    /// The number of requests of more than 64 KiB on sessions of strangers. Sessions that
+    /// have shown an owner's signature may have as many again. Each may be as long as a
+    /// command.
     pub large: usize,
 }
 
@@ -107,7 +108,7 @@ impl Admission {
         }
     }
 
-    /// Who asks, and what the request holds; or why it is refused.
+    /// The caller, and the places that the request takes; or the refusal.
     fn admit(&self, service: Service, request: &mut Request<Body>) -> Result<(Caller, Admitted), Status> {
         let caller = request.extensions().get::<Caller>().ok_or_else(status::no_session)?.clone();
         request.extensions_mut().insert(caller.info.clone());

@@ -34,7 +34,7 @@ const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 /// What all handshakes share.
 pub(super) struct Door {
     quotes: Quotes,
-    /// Of strangers' handshakes.
+    /// The rate of strangers' handshakes, by address.
     rate: Arc<Buckets>,
     known: Known,
     sessions: SessionPlaces,

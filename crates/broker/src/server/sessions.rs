@@ -45,7 +45,10 @@ const ACCEPTED: &str = "accepted";
 /// The handshake, or the session, gave way to another one: its address had more, or it was
 /// idle for longest. Metrics and logs have this code.
 ///
-/// See: `ScheduleError::Overloaded`
+/// Do: look at the addresses in the log. If the peers are wanted ones, raise
+/// --max-handshakes or --max-sessions of `adytum-broker`; they connect again by themselves.
+///
+/// Retry: later
 const GAVE_WAY: &str = "gave-way";
 /// How long no connection is accepted after accepting one failed, as it does
 /// when the process has no file descriptor left.
@@ -123,7 +126,7 @@ struct Accepting {
     host: Arc<Host>,
     limits: ServerLimits,
     door: Arc<Door>,
-    /// Handshakes in progress.
+    /// The places of handshakes in progress, shared by addresses.
     handshakes: Arc<Places>,
     closing: Closing,
     acceptor: Option<AttestedAcceptor>,

@@ -52,7 +52,7 @@ impl SessionPlaces {
     }
 }
 
-/// What is known of a session's peer.
+/// The kind of a session's peer, by what it has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// It has shown accepted evidence.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use adytum_governance::manifest::{TcbGrace, Workload};
 
-/// What differs, in words.
+/// The differences, one sentence each.
 #[derive(Debug, Default)]
 pub(super) struct Freshness {
     pub(super) weaker: Vec<String>,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use adytum_engine::{
-    engine::{Engine, LoadError, LoadedModel, Source, Specification},
+    engine::{Engine, LoadedModel, Source, Specification},
     npz,
     onnx::{
         Limits,
@@ -19,7 +19,6 @@ use adytum_engine::{
     threads::Threads,
 };
 use adytum_import::{
-    error::ImportError,
     saved_model,
     signature::{METADATA_KEY, Signature},
 };
@@ -28,10 +27,12 @@ use anyhow::Context;
 use super::{
     batch::{self, Batch, Part},
     expected::{self, Recorded},
+    memory::{self, Resident},
     place::{Found, Place, find},
-    probe::{self, Probe, Resident},
-    report::{Report, SignatureReport, Verdict, operators, ports},
+    probe::Probe,
+    report::{Report, SignatureReport, operators, ports},
     source::{SourceError, read_onnx},
+    verdict::CheckError,
 };
 use crate::output;
 
@@ -80,83 +81,7 @@ fn size(text: &str) -> Result<(String, usize), String> {
     Ok((name.to_owned(), number))
 }
 
-/// The reason that a model is not servable, or that its answers can't be trusted.
-///
-/// Retry: no
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckError {
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    #[error(transparent)]
-    Import(#[from] ImportError),
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The engine panicked while it loaded the model.
-    ///
-    /// Do: report it with the model's operators.
-    #[error("the engine panicked while it loaded the model; report it with the model's operators")]
-    Panic,
-    /// An input or output of the model is a sequence or an optional, which requests can't carry.
-    ///
-    /// Do: export the model with tensors as its inputs and outputs.
-    #[error(
-        "the {kind} {name:?} is a {found}, which requests can't carry; export the model with tensors as its \
-         inputs and outputs"
-    )]
-    NotATensor { kind: &'static str, name: String, found: String },
-    /// The model's table of signatures is not what the importer writes.
-    ///
-    /// Do: import the SavedModel again with `adytum model import`.
-    #[error("the signatures in the model's metadata can't be used: {reason}; import the SavedModel again")]
-    Signatures { reason: String },
-    /// The model answered none of the inputs that were made up.
-    ///
-    /// Do: give the sizes that the model needs with --size, or recorded inputs with --expect; run the
-    /// model with its own framework on an input of the declared shape.
-    #[error("{what} answers no input of its declared types and shapes: {reason}")]
-    NoAnswer { what: String, reason: String },
-    /// An answer depends on the other elements of its batch.
-    ///
-    /// Do: if the first dimension is no batch but time or places, say so with --no-batch; otherwise export
-    /// the model again, in evaluation mode.
-    #[error("an answer depends on the other elements of its batch: of the output {output:?}, {reason}")]
-    Batch { output: String, reason: String },
-    /// An output is not what was recorded.
-    ///
-    /// Do: check that the inputs are those of the recording and that the model is the same version; if so,
-    /// report it with the model's operators.
-    #[error("the output {output:?} is not what was recorded: {reason}")]
-    Recorded { output: String, reason: String },
-}
-
-impl CheckError {
-    /// A stable code.
-    pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::Source(error) => error.code(),
-            Self::Import(error) => error.code(),
-            Self::Load(error) => error.code(),
-            Self::Panic => "model-check-panic",
-            Self::NotATensor { .. } => "model-check-not-a-tensor",
-            Self::Signatures { .. } => "model-check-signatures",
-            Self::NoAnswer { .. } => "model-check-no-answer",
-            Self::Batch { .. } => "model-check-batch",
-            Self::Recorded { .. } => "model-check-recorded",
-        }
-    }
-
-    /// What it means for serving the model.
-    pub(crate) fn verdict(&self) -> Verdict {
-        match self {
-            Self::NoAnswer { .. } => Verdict::NoAnswer,
-            Self::Batch { .. } => Verdict::BatchDiffers,
-            Self::Recorded { .. } => Verdict::OtherAnswers,
-            _ => Verdict::NotServable,
-        }
-    }
-}
-
-/// What is asked of a check.
+/// The options of a check.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     pub(crate) plan: bool,
@@ -190,7 +115,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn arrays(path: &Path) -> anyhow::Result<BTreeMap<String, adytum_engine::tensor::Tensor>> {
     let failed = || format!("{} can't be read", path.display());
     let metadata = fs::metadata(path).with_context(failed)?;
-    anyhow::ensure!(metadata.is_file(), "{} is no file", path.display());
+    anyhow::ensure!(metadata.is_file(), "{} is no file; give a file of numpy.savez", path.display());
     let bytes = fs::read(path).with_context(failed)?;
     npz::read(&bytes).with_context(failed)
 }
@@ -258,7 +183,7 @@ fn quietly(
     report.file_bytes = Some(bytes.len());
     let length = bytes.len() as u64;
     let before = Resident::now();
-    probe::forget_peak();
+    memory::forget_peak();
     let source = Source { file: bytes, files, limits: Limits::default() };
     let load = std::panic::AssertUnwindSafe(|| StaticEngine.load(source));
     let model = std::panic::catch_unwind(load).map_err(|_| CheckError::Panic)??;

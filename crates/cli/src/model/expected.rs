@@ -9,7 +9,7 @@ use adytum_engine::{
 use adytum_import::signature::{Binding, Signature};
 use serde::Serialize;
 
-use super::{check::CheckError, probe::Probe};
+use super::{probe::Probe, verdict::CheckError};
 
 /// Recorded inputs and outputs, by the names of the model's, or of one of its signatures.
 #[derive(Debug)]

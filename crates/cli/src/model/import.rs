@@ -31,7 +31,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let directory = match &found.place {
         Place::SavedModel(directory) => directory,
-        Place::Onnx(file) => bail!("{} is no SavedModel; an ONNX file needs no import", file.display()),
+        Place::Onnx(file) => bail!(
+            "{} is an ONNX file, which needs no import; check it with `adytum model check`",
+            file.display()
+        ),
     };
     let imported = import(directory)?;
     write_new(&args.output, &imported.onnx)

@@ -41,7 +41,7 @@ pub(crate) struct Recipe<'a> {
     pub(crate) named: &'a BTreeMap<String, usize>,
     /// The first row of the batch: rows of one number are equal.
     pub(crate) first_row: usize,
-    /// How many rows.
+    /// The number of rows: examples in the batch.
     pub(crate) rows: usize,
 }
 

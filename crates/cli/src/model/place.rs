@@ -59,7 +59,7 @@ pub(crate) fn find(path: &Path) -> Result<Found, SourceError> {
             _ => Path::new("."),
         };
         let note =
-            format!("saved_model.pb is a part of the SavedModel {}, which is meant", directory.display());
+            format!("saved_model.pb is a part of the SavedModel {}, which is used", directory.display());
         return Ok(Found::new(Place::SavedModel(directory.to_owned())).with(note));
     }
     Ok(Found::new(Place::Onnx(path.to_owned())))
@@ -102,7 +102,7 @@ fn in_directory(path: &Path, depth: usize) -> Result<Found, SourceError> {
             return Ok(if onnx.len() == 1 {
                 found
             } else {
-                found.with(format!("of the ONNX files in {} model.onnx is meant", path.display()))
+                found.with(format!("of the ONNX files in {} model.onnx is used", path.display()))
             });
         }
         [] => {}
@@ -118,11 +118,11 @@ fn in_directory(path: &Path, depth: usize) -> Result<Found, SourceError> {
     if let (Some((number, name)), true) = (versions.last(), depth < DEPTH) {
         let found = in_directory(&path.join(name), depth + 1)?;
         let note = if versions.len() == 1 {
-            format!("{} is a directory of versions; its version {number} is meant", path.display())
+            format!("{} is a directory of versions; its version {number} is used", path.display())
         } else {
             let names: Vec<&str> = versions.iter().map(|(_, name)| name.as_str()).collect();
             format!(
-                "{} is a directory of versions; the highest of {} is meant",
+                "{} is a directory of versions; the highest of {} is used",
                 path.display(),
                 shortened(&names)
             )
@@ -147,7 +147,7 @@ fn below(path: &Path, listing: &Listing, depth: usize) -> Result<Found, SourceEr
         return Err(several_models(path, candidates.into_iter().map(|(name, _)| name.clone())));
     }
     if let Some((name, found)) = candidates.pop() {
-        let note = format!("{} holds no model itself; {name} in it is meant", path.display());
+        let note = format!("{} holds no model itself; {name} in it is used", path.display());
         return Ok(found.with(note));
     }
     Err(no_model(path, listing))
@@ -244,17 +244,17 @@ mod tests {
         for (files, at, expected, note) in [
             (&["m.onnx"][..], "m.onnx", "m.onnx", ""),
             (&["m.onnx", "m.onnx.data"], "", "m.onnx", "the model in"),
-            (&["model.onnx", "other.onnx"], "", "model.onnx", "model.onnx is meant"),
+            (&["model.onnx", "other.onnx"], "", "model.onnx", "model.onnx is used"),
             (
                 &["1/model.onnx", "2/model.onnx", "10/model.onnx"],
                 "",
                 "10/model.onnx",
                 "the highest of 1, 2, 10",
             ),
-            (&["1/saved_model.pb", "1/variables/variables.index"], "", "1", "its version 1 is meant"),
-            (&["saved_model.pb"], "saved_model.pb", "", "is meant"),
-            (&["net/1/model.onnx", "README.md"], "", "net/1/model.onnx", "net in it is meant"),
-            (&["export/saved_model.pb"], "", "export", "export in it is meant"),
+            (&["1/saved_model.pb", "1/variables/variables.index"], "", "1", "its version 1 is used"),
+            (&["saved_model.pb"], "saved_model.pb", "", "is used"),
+            (&["net/1/model.onnx", "README.md"], "", "net/1/model.onnx", "net in it is used"),
+            (&["export/saved_model.pb"], "", "export", "export in it is used"),
         ] {
             let (place, notes) = found(files, at).unwrap();
             assert_eq!(place, expected, "{files:?}");

@@ -1,7 +1,6 @@
 //! Runs a model that is checked, and measures.
 
 use std::{
-    fs,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -12,8 +11,6 @@ use adytum_engine::{
     tensor::Value,
     threads::Threads,
 };
-
-use super::report::ModelMemory;
 
 /// A budget that remembers the most that was taken at one time.
 struct Measured {
@@ -77,43 +74,4 @@ impl Probe<'_> {
             Err(_) => Err("the engine panicked; report it with the model's operators".to_owned()),
         }
     }
-}
-
-/// Bytes of a line of `/proc/self/status`; 0 where there is no such file.
-fn status(line: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let value = status.lines().find_map(|text| text.strip_prefix(line));
-    let kilobytes = value.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0).saturating_mul(1024)
-}
-
-/// The memory of this process, in bytes.
-pub(crate) struct Resident {
-    /// What it allocated.
-    allocated: u64,
-    /// Pages of files: the program itself, as far as it ran.
-    files: u64,
-    /// The most of both since [`forget_peak`].
-    peak: u64,
-}
-
-impl Resident {
-    pub(crate) fn now() -> Self {
-        Self { allocated: status("RssAnon:"), files: status("RssFile:"), peak: status("VmHWM:") }
-    }
-
-    /// What was added by loading a file of this length, which was in memory before.
-    pub(crate) fn since(&self, before: &Self, file: u64) -> ModelMemory {
-        let without = before.allocated.saturating_sub(file);
-        ModelMemory {
-            rest_bytes: self.allocated.saturating_sub(without),
-            load_peak_bytes: self.peak.saturating_sub(self.files).saturating_sub(without),
-        }
-    }
-}
-
-/// Makes the peak what is resident now (proc(5), `clear_refs`). Where that is not allowed, the peak
-/// stays that of the process.
-pub(crate) fn forget_peak() {
-    drop(fs::write("/proc/self/clear_refs", "5"));
 }

@@ -13,46 +13,9 @@ use serde::Serialize;
 use super::{
     batch::{Batch, Shaped, Tried},
     expected::Compared,
+    memory::ModelMemory,
+    verdict::Verdict,
 };
-
-/// Whether a model can be served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
-    Servable,
-    /// It can't be loaded, or requests can't carry its inputs or outputs.
-    NotServable,
-    /// It loads, and answers nothing.
-    NoAnswer,
-    /// An answer depends on the other elements of its batch.
-    BatchDiffers,
-    /// Its answers are not those that were recorded.
-    OtherAnswers,
-}
-
-impl Verdict {
-    pub(crate) fn exit_code(self) -> u8 {
-        match self {
-            Self::Servable => 0,
-            Self::NotServable => 3,
-            Self::NoAnswer => 4,
-            Self::BatchDiffers => 5,
-            Self::OtherAnswers => 6,
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Servable => "servable",
-            Self::NotServable => "not servable",
-            Self::NoAnswer => "not servable: it gives no answer",
-            Self::BatchDiffers => "servable one by one: a batch gives other answers",
-            Self::OtherAnswers => "its answers are not those that were recorded",
-        })
-    }
-}
 
 /// Why a model is not simply servable.
 #[derive(Debug, Serialize)]
@@ -61,15 +24,6 @@ pub(crate) struct Reason {
     pub(crate) reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_step: Option<&'static str>,
-}
-
-/// Measured memory, in bytes.
-#[derive(Debug, Serialize)]
-pub(crate) struct ModelMemory {
-    /// What the loaded model takes.
-    pub(crate) rest_bytes: u64,
-    /// The most that loading took at one time, the file included.
-    pub(crate) load_peak_bytes: u64,
 }
 
 /// An input or output.

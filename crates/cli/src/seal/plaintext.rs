@@ -14,11 +14,12 @@ use adytum_engine::onnx::{
 use anyhow::Context;
 
 use crate::model::{
-    check::{CheckError, Questions, check_bytes, check_found},
+    check::{Questions, check_bytes, check_found},
     import::import,
     place::{Place, find},
-    report::{Report, Verdict},
+    report::Report,
     source::{SourceError, format_of, read_onnx},
+    verdict::{CheckError, Verdict},
 };
 
 /// The most bytes of a model with its weights: 64 GiB.

@@ -174,7 +174,7 @@ fn directories_are_understood() {
     assert!(text.contains("versions/3/model.onnx") && text.contains("the highest of 1, 3"), "{text}");
     let (code, text) = check(&folder.path("off"), &[]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("inner in it is meant"), "{text}");
+    assert!(text.contains("inner in it is used"), "{text}");
     let (code, text) = check(&folder.path("two"), &[]);
     assert_eq!(code, 3);
     assert!(text.contains("a.onnx, b.onnx"), "{text}");
@@ -297,7 +297,7 @@ fn recorded_outputs_are_compared() {
     let (code, text) = check(&path, &["--expect", &inputs, &other]);
     assert_eq!(code, 6, "{text}");
     assert!(text.contains("no output of that name"), "{text}");
-    // What can't be read is an error of the command, not a verdict on the model.
+    // A file that can't be read is an error of the command, not a verdict on the model.
     assert_eq!(check(&path, &["--expect", &path, &outputs]).0, 1);
     assert_eq!(check(&path, &["--size", "nonsense"]).0, 2);
 }
@@ -332,7 +332,7 @@ fn seal(folder: &Directory, model: &str, more: &[&str]) -> Outcome {
     adytum(arguments.concat())
 }
 
-/// What was sealed.
+/// The model that was sealed, in a file.
 fn unsealed(folder: &Directory) -> PathBuf {
     let signer = succeeds(["owner", "show", &folder.path("owner.pem")]);
     let (identity, sealed, out) =

@@ -1,4 +1,4 @@
-//! Who has a place, in the order in which they would give way.
+//! The places that are taken, in the order in which they would give way.
 
 use std::{
     cmp::Reverse,

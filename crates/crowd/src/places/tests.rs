@@ -98,8 +98,8 @@ fn no_places_are_no_places() {
 }
 
 proptest! {
-    /// Whatever happens, no more places are taken than there are, an address that asks
-    /// with fewer than its share gets one, and the order stays the right one.
+    /// After any steps, no more places are taken than there are, an address that asks
+    /// with fewer than its share gets one, and the order is the right one.
     #[test]
     fn shares_are_fair(steps in proptest::collection::vec((0..5_u8, 0..4_u8, 0..3000_u64), 1..200)) {
         let (places, start) = (Places::new(6, GRACE), Instant::now());

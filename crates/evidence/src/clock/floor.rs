@@ -365,5 +365,4 @@ impl Clock for FloorClock {
 }
 
 #[cfg(test)]
-#[path = "floor_tests.rs"]
 mod tests;

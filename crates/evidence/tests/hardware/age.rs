@@ -51,7 +51,7 @@ fn last_years_collateral_is_refused_by_a_policy_that_says_which_is_new_enough() 
     }
 }
 
-/// The clock is told what the vendor signed, and nothing else.
+/// Only dates that the vendor signed raise the floor of the clock.
 #[test]
 fn a_source_of_collateral_moves_the_floor_no_further_than_the_vendor_signed() {
     let sample = Sample::tdx_v4();

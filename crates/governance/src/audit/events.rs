@@ -81,7 +81,7 @@ pub enum CommandName {
     WithdrawUpgrade,
     /// Part of the audit log is shown.
     ReadAudit,
-    /// What will be refused is shown.
+    /// The forecast of refusals is shown.
     GetForecast,
     /// The root key is brought back by shares.
     Recover,

@@ -25,7 +25,7 @@ impl Refusal {
                 text.push("this program is none of the workloads that may have secrets. ");
                 mismatches(&mut text, &self.mismatches);
                 text.push(
-                    ". If this program is meant to have them, the owners add its values to a workload's policy",
+                    ". If this program should have them, the owners add its values to a workload's policy",
                 );
             }
             Reason::CollateralTooOld => {

@@ -53,7 +53,7 @@ impl RunMemory {
     }
 }
 
-/// The memory of one run. What was set aside for it is free again when it is dropped.
+/// The memory of one run. Memory that was set aside for it is free again when it is dropped.
 #[derive(Debug)]
 pub struct RunBudget {
     all: RunMemory,
@@ -119,8 +119,8 @@ struct Line {
 }
 
 impl MemoryEstimate {
-    /// Measured: a run whose inputs have this many elements took so many bytes. The first
-    /// is the smallest.
+    /// Adds a measured run: the number of elements of its inputs, and the bytes that it took.
+    /// The first run is the smallest.
     pub fn measured(&self, elements: usize, bytes: usize) {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let slope = match &*line {

@@ -1,4 +1,4 @@
-//! Who is next. Each client gets an equal share of the cores' time, whatever it asks for:
+//! The order of jobs. Each client gets an equal share of the cores' time, whatever it asks for:
 //! one that asks for long runs waits for them, and nobody else does.
 //!
 //! This is weighted fair queueing (Demers, Keshav, Shenker, SIGCOMM 1989). A job gets a tag:
@@ -15,7 +15,7 @@ use std::{
 
 use super::client::Client;
 
-/// What is not known to be shorter or longer.
+/// The cost of a run that was never measured.
 const USUAL_COST: Duration = Duration::from_millis(10);
 /// No run is taken to be shorter: taking a turn is work too.
 const LEAST_COST: Duration = Duration::from_micros(50);

@@ -117,8 +117,8 @@ impl<'a> EncodedTensor<'a> {
         self.count
     }
 
-    /// At least so many bytes of its elements are no part of the message: a value takes a
-    /// byte of it or more.
+    /// The least number of bytes of its elements that the message does not carry. Each value
+    /// that it carries takes one byte of it or more.
     pub fn repeated(&self) -> usize {
         self.count.saturating_sub(self.message.len()).saturating_mul(self.element_type.size())
     }

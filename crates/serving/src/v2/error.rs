@@ -23,7 +23,7 @@ pub enum V2Error {
     Request(#[from] RequestError),
     /// The bytes of the request are no `ModelInferRequest`.
     ///
-    /// Do: send a `ModelInferRequest` (`grpc_predict_v2.proto`).
+    /// Do: send a `ModelInferRequest`, as the Open Inference Protocol defines it.
     #[error("not a ModelInferRequest: {0}")]
     Malformed(#[from] WireError),
     /// The body of the request is not what the protocol says.

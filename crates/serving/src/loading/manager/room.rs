@@ -12,6 +12,15 @@ use crate::{
     models::VersionState,
 };
 
+/// A new version does not fit into the memory for models, next to the versions that are
+/// loaded. The version before it goes on.
+///
+/// Do: raise --model_memory_bytes, or start `adytum-serving` with --when_memory_is_short=release:
+/// it unloads the old version first.
+///
+/// Retry: later
+const NO_MEMORY: &str = "model-memory";
+
 impl Manager {
     /// Whether there is memory for a version. If there is none, the policy says whether
     /// other versions of the model go first.
@@ -57,9 +66,9 @@ impl Manager {
             self.options.budget.limit.unwrap_or(u64::MAX)
         );
         if let Some(managed) = self.managed.get_mut(name)
-            && managed.is_new(Path::new(&version.to_string()), "model-memory")
+            && managed.is_new(Path::new(&version.to_string()), NO_MEMORY)
         {
-            tracing::error!(model = name, version, code = "model-memory", "could not be loaded: {reason}");
+            tracing::error!(model = name, version, code = NO_MEMORY, "could not be loaded: {reason}");
         }
         if let Some(managed) = self.managed.get_mut(name) {
             managed.refusals.push(format!("version {version}: {reason}"));

@@ -4,7 +4,6 @@
 
 use std::{fs, path::Path};
 
-#[path = "../examples/operators/table.rs"]
 mod table;
 
 #[test]

@@ -5,6 +5,7 @@
 //! ```
 #![allow(unreachable_pub, reason = "a test has the module, too")]
 
+#[path = "../tests/operator_page/table.rs"]
 mod table;
 
 use std::{fs, path::Path, process::ExitCode};
