@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use adytum_governance::audit::{export::Header, verify::{Expected, verify}};
+use adytum_governance::audit::{export::Header, verify::{ExpectedLog, verify}};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     {
         assert_eq!(header.line(), text);
     }
-    if let Ok(verified) = verify(bytes, &Expected::default()) {
+    if let Ok(verified) = verify(bytes, &ExpectedLog::default()) {
         assert!(verified.first <= verified.size);
     }
 });
