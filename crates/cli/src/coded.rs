@@ -48,7 +48,7 @@ adytum_codes::coded_errors!(
     adytum_sealed::seal::SealError,
     adytum_sealed::statement::StatementError,
     adytum_sealed::unseal::UnsealError,
-    crate::model::check::CheckError,
+    crate::model::verdict::CheckError,
     crate::model::source::SourceError,
 );
 
