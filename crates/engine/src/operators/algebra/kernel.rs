@@ -95,6 +95,29 @@ pub(crate) fn dot<T: Number>(left: &[T], right: &[T]) -> T {
     lanes.into_iter().fold(rest, T::plus)
 }
 
+/// The sums of products of a row and each of the four rows of `others`, in eight lanes.
+pub(crate) fn four_dots<T: Number>(row: &[T], others: &[T]) -> [T; 4] {
+    let length = row.len();
+    let (first, second) = others.split_at(2 * length);
+    let (a, b) = first.split_at(length);
+    let (c, d) = second.split_at(length);
+    let mut lanes = [[T::ZERO; 8]; 4];
+    let whole = row.chunks_exact(8).zip(a.chunks_exact(8).zip(b.chunks_exact(8)));
+    for ((row, (a, b)), (c, d)) in whole.zip(c.chunks_exact(8).zip(d.chunks_exact(8))) {
+        for (lanes, other) in lanes.iter_mut().zip([a, b, c, d]) {
+            for ((lane, row), other) in lanes.iter_mut().zip(row).zip(other) {
+                *lane = lane.plus(row.times(*other));
+            }
+        }
+    }
+    let rest = length - length % 8;
+    let mut sums = [T::ZERO; 4];
+    for ((sum, lanes), other) in sums.iter_mut().zip(lanes).zip([a, b, c, d]) {
+        *sum = lanes.into_iter().fold(dot(&row[rest..], &other[rest..]), T::plus);
+    }
+    sums
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +137,7 @@ mod tests {
             }
         }
         assert_eq!(dot(&left[..19], &right[..19]), (0..19).map(|place| left[place] * right[place]).sum());
+        let four = four_dots(&left[..19], &right[..76]);
+        assert_eq!(four, [0, 1, 2, 3].map(|own| dot(&left[..19], &right[own * 19..(own + 1) * 19])));
     }
 }
