@@ -20,7 +20,7 @@ pub use tensorflow::{Note, TensorFlowFlags};
 pub use values::{CertificateDigest, ChannelArguments, OptionalPath, Polling};
 use values::{parse_boolean, parse_digest, parse_path};
 
-use crate::{engine_choice::EngineFlags, loading::WhenShort};
+use crate::{engine_choice::EngineFlags, loading::WhenShort, tls::TlsVersion};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
@@ -71,6 +71,16 @@ pub struct Flags {
     /// Without the flag there is no TLS
     #[arg(long, value_name = "FILE", default_value = "", value_parser = parse_path)]
     pub ssl_config_file: OptionalPath,
+
+    /// The lowest version of TLS that clients may speak: 1.2 for meshes and clients
+    /// that have no TLS 1.3
+    #[arg(long, value_name = "VERSION", value_enum, default_value = "1.3")]
+    pub minimum_tls_version: TlsVersion,
+
+    /// Serve without TLS although there is a measured configuration. Without one that
+    /// needs no flag
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_boolean)]
+    pub allow_plaintext: bool,
 
     /// Serve models that are not sealed. With a measured configuration that must
     /// allow it
@@ -215,6 +225,16 @@ pub enum FlagError {
          measure a configuration with allow_plain_models = true"
     )]
     PlainForbidden,
+    /// There is a measured configuration and no TLS, and the measured flags do not allow
+    /// that: requests would cross the network in the clear.
+    ///
+    /// Do: give `--ssl_config_file`; or, where something else protects the connections,
+    /// `--allow_plaintext`, and list it in the measured configuration.
+    #[error(
+        "there is a measured configuration and no --ssl_config_file: clients would be served without TLS; give \
+         --ssl_config_file, or --allow_plaintext and list it in the measured configuration"
+    )]
+    PlaintextForbidden,
 }
 
 impl FlagError {
@@ -225,6 +245,7 @@ impl FlagError {
             Self::Alts => "alts-not-offered",
             Self::Tags { .. } => "saved-model-tags",
             Self::NothingAllowed => "no-models-allowed",
+            Self::PlaintextForbidden => "plaintext-forbidden",
             Self::PlainForbidden => "plain-models-forbidden",
         }
     }

@@ -37,7 +37,7 @@ use crate::{
     scheduler::Scheduler,
     server::{Drained, Server},
     service::{AnswerOptions, Inference, Management, Services},
-    tls::TlsSwitch,
+    tls::{TlsSwitch, TlsVersion},
 };
 
 /// Reads the measured configuration: the one given, else one of the usual
@@ -86,6 +86,10 @@ pub fn run(
             flags.engine.choose(configuration, platform)
         }
     }?;
+    // A host can leave a flag out. Without TLS it would read what clients send.
+    if configuration.is_some() && flags.ssl_config_file.is_none() && !flags.allow_plaintext {
+        return Err(FlagError::PlaintextForbidden.into());
+    }
     let configured = Configured::read(flags, allow_plain)?;
     // The port is taken first, so that a wrong one is known at once.
     let socket = flags.tensorflow.grpc_socket_path.as_deref();
@@ -169,7 +173,7 @@ async fn serve(
     let listeners = opened.listeners(tls.as_ref());
     let server = Server::start(listeners, services, server_options).map_err(system("starting to serve"))?;
     let wanted = renewal.as_ref().map(Renewal::wanted);
-    let mut lease = pin!(keep(renewal, ssl_secret, tls, keys, reloads.clone()));
+    let mut lease = pin!(keep(renewal, ssl_secret, tls, flags.minimum_tls_version, keys, reloads.clone()));
     let mut asking = pin!(ask(wants_keys, wanted.clone()));
 
     let mut loading = pin!(readiness::first(progress.clone(), &models, polls));
@@ -260,6 +264,7 @@ async fn keep(
     renewal: Option<Renewal>,
     ssl_secret: Option<&SecretName>,
     tls: Option<TlsSwitch>,
+    minimum_tls: TlsVersion,
     mut keys: KeyRing,
     reloads: Reloads,
 ) -> LeaseEnd {
@@ -267,7 +272,7 @@ async fn keep(
     let apply = |changed: &Released| {
         let secret = ssl_secret.and_then(|name| changed.secrets.get(name));
         if let (Some(tls), Some(secret)) = (&tls, secret) {
-            tls.replace(Arc::new(secrets::server_configuration(secret)?));
+            tls.replace(Arc::new(secrets::server_configuration(secret, minimum_tls)?));
             tracing::info!(version = secret.version(), "new connections get the new certificate");
         }
         if keys.update(changed)? {

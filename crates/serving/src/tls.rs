@@ -10,12 +10,12 @@ mod tests;
 use std::sync::Arc;
 
 use rustls::{
-    ServerConfig,
+    ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::NoServerSessionStorage,
     sign::{CertifiedKey, SingleCertAndKey},
-    version::TLS13,
+    version::{TLS12, TLS13},
 };
 
 use tokio::sync::watch;
@@ -114,10 +114,35 @@ pub(crate) enum Alpn {
     Any,
 }
 
-/// The configuration of a server: TLS 1.3 only, HTTP/2 only, no resumption, no
-/// early data; client certificates are required and verified against
+/// The lowest version of TLS that plain clients may speak. Attested sessions are another matter:
+/// they have TLS 1.3 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246), of which forward secret key exchange with AEAD ciphers is spoken only.
+    #[value(name = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[default]
+    #[value(name = "1.3")]
+    Tls13,
+}
+
+impl TlsVersion {
+    /// This version and all later ones.
+    fn and_later(self) -> &'static [&'static SupportedProtocolVersion] {
+        static FROM_1_2: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        static FROM_1_3: [&SupportedProtocolVersion; 1] = [&TLS13];
+        match self {
+            Self::Tls12 => &FROM_1_2,
+            Self::Tls13 => &FROM_1_3,
+        }
+    }
+}
+
+/// The configuration of a server: TLS of that version or a later one, HTTP/2 only, no
+/// resumption, no early data; client certificates are required and verified against
 /// `custom_ca` if `client_verify` says so.
-pub fn server_configuration(ssl: &SslConfig) -> Result<ServerConfig, TlsError> {
+pub fn server_configuration(ssl: &SslConfig, minimum: TlsVersion) -> Result<ServerConfig, TlsError> {
     let certificates = certificates("server_cert", &ssl.server_cert)?;
     let key = PrivateKeyDer::from_pem_slice(ssl.server_key.as_bytes()).map_err(|error| TlsError::Pem {
         field: "server_key",
@@ -127,7 +152,7 @@ pub fn server_configuration(ssl: &SslConfig) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let unusable = |what| move |reason: String| TlsError::Unusable { what, reason };
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&TLS13])
+        .with_protocol_versions(minimum.and_later())
         .map_err(|error| unusable("protocol version")(error.to_string()))?;
     let builder = if ssl.client_verify {
         let known = self::certificates("custom_ca", &ssl.custom_ca)?;

@@ -319,6 +319,54 @@ fn what_cannot_be_served_ends_with_its_reason() {
     assert!(output.contains("choose another with --port"), "{output}");
 }
 
+/// A measured configuration whose broker nobody can reach: a refusal comes before it is asked.
+fn measured(directory: &Path, arguments: &str) -> String {
+    let digest = "2".repeat(64);
+    let path = directory.join("workload.toml");
+    let text = format!(
+        "format = \"adytum workload v1\"\nallow_plain_models = true\n[program]\narguments = [\"--port=0\", \
+         \"--model_name=m\", \"--model_base_path={{path}}\", \"--ssl_config_file=/etc/tf_ssl.cfg\", {arguments}]\n\
+         [broker]\ngenesis = \"{digest}\"\n[broker.policy]\nvendors = [\"intel\"]\ntee = [\"sgx\"]\n\
+         mr_enclave = [\"{digest}\"]\n"
+    );
+    fs::write(&path, text).unwrap();
+    format!("--configuration={}", path.display())
+}
+
+/// A host reads what crosses its network, so it must not choose to have it in the clear.
+#[test]
+fn a_host_that_takes_tls_away_is_refused() {
+    let base = tempfile::tempdir().unwrap();
+    write(base.path(), &onnx::arithmetic());
+    let refused = |arguments: &str, flags: &[&str]| {
+        let configuration = measured(base.path(), arguments);
+        let unreachable = ["--tee=simulation=http://127.0.0.1:1", "--broker=127.0.0.1:1", "--fetch-timeout=1s"];
+        let flags: Vec<&str> =
+            [configuration.as_str()].iter().chain(&unreachable).chain(flags).copied().collect();
+        failure(base.path(), &flags)
+    };
+    // The flag is left out, or made empty, which would mean the same.
+    for flags in
+        [&[][..], &["--ssl_config_file="], &["--ssl_config_file=/etc/tf_ssl.cfg", "--ssl_config_file="]]
+    {
+        let (code, log) = refused("", flags);
+        assert_eq!(code, Some(78), "{log}");
+        assert!(log.contains("plaintext-forbidden") || log.contains("argument-refused"), "{log}");
+    }
+    let (_, log) = refused("", &[]);
+    assert!(log.contains("plaintext-forbidden") && log.contains("--allow_plaintext"), "{log}");
+    // What the owner has not measured, the host can't say: no plaintext, and no older TLS.
+    let tls = "--ssl_config_file=/etc/tf_ssl.cfg";
+    for flags in [&["--allow_plaintext"][..], &[tls, "--minimum_tls_version=1.2"]] {
+        let (code, log) = refused("", flags);
+        assert_eq!(code, Some(78), "{log}");
+        assert!(log.contains("argument-refused"), "{log}");
+    }
+    // With the owner's word it goes on to the platform, which is not there.
+    let (_, log) = refused("\"--allow_plaintext\"", &["--allow_plaintext"]);
+    assert!(!log.contains("plaintext-forbidden") && !log.contains("argument-refused"), "{log}");
+}
+
 /// `y = x x x ...` of a size that takes minutes.
 fn endless() -> Vec<u8> {
     let names: Vec<String> = (0..400).map(|index| format!("x{index}")).collect();

@@ -232,7 +232,7 @@ async fn a_certificate_is_replaced_under_load_without_a_failed_request() {
     for (turn, (ssl, certificate)) in
         [(&second, &second_certificate), (&first, &first_certificate)].into_iter().cycle().take(8).enumerate()
     {
-        switch.replace(Arc::new(server_configuration(ssl).unwrap()));
+        switch.replace(Arc::new(server_configuration(ssl, TlsVersion::Tls13).unwrap()));
         assert_eq!(shown(address, &both).await, certificate.der().to_vec(), "at once, for new connections");
         while opened.load(Ordering::SeqCst) < 4 * (turn + 1)
             && clients.iter().all(|client| !client.is_finished())
@@ -259,7 +259,11 @@ async fn a_connection_outlives_the_certificate_it_was_opened_with() {
     let mut client = PredictionServiceClient::new(counted_tls_channel(address, &trusts_first, &opened));
     let ask = || request("m", "x", float_tensor(&[1, 3], &[1.0, 2.0, 3.0]));
     client.predict(ask()).await.unwrap();
-    running.tls.as_ref().unwrap().replace(Arc::new(server_configuration(&second).unwrap()));
+    running
+        .tls
+        .as_ref()
+        .unwrap()
+        .replace(Arc::new(server_configuration(&second, TlsVersion::Tls13).unwrap()));
     client.predict(ask()).await.unwrap();
     assert_eq!(opened.load(Ordering::SeqCst), 1);
     assert!(shake_hands(address, trusts_first).await.is_err(), "the new one is another's for this client");

@@ -140,7 +140,7 @@ impl Measured {
         let digest = "2".repeat(64);
         let text = format!(
             "format = \"adytum workload v1\"\nallow_plain_models = true\n[program]\nrequired_arguments = \
-             [\"--engine=onnxruntime\", \"--port={{number}}\", \"--model_name=m\", \"--model_base_path={{path}}\"]\n\
+             [\"--engine=onnxruntime\", \"--allow_plaintext\", \"--port={{number}}\", \"--model_name=m\", \"--model_base_path={{path}}\"]\n\
              arguments = [\"--onnxruntime_library={{path}}\"]\n{tables}\n[broker]\ngenesis = \"{digest}\"\n\
              [broker.policy]\nvendors = [\"intel\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{digest}\"]\n"
         );
@@ -152,7 +152,7 @@ impl Measured {
         let mut command = command(self.base.path());
         command
             .arg(format!("--configuration={}", self.directory.path().join("workload.toml").display()))
-            .args(["--tee=simulation=http://127.0.0.1:1", "--broker=127.0.0.1:1"]);
+            .args(["--allow_plaintext", "--tee=simulation=http://127.0.0.1:1", "--broker=127.0.0.1:1"]);
         command
     }
 

@@ -7,7 +7,7 @@ mod fixture;
 use std::{net::SocketAddr, sync::Arc};
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
-use adytum_serving::tls::{server_configuration, ssl_config::SslConfig};
+use adytum_serving::tls::{TlsVersion, server_configuration, ssl_config::SslConfig};
 use fixture::{
     onnx,
     server::{Running, client_tls, float_tensor, limits, request, start, tls_channel},
@@ -47,7 +47,7 @@ fn serving(ssl: &SslConfig) -> Running {
 const PROTOCOL_VERSION_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 70];
 
 /// What the server answers to a ClientHello that offers TLS 1.2 only
-/// (RFC 5246, section 7.4.1.2), which this build's rustls can't send.
+/// (RFC 5246, section 7.4.1.2).
 async fn answer_to_tls_1_2(address: SocketAddr) -> [u8; 7] {
     let mut hello = vec![3, 3];
     hello.extend([7; 32]);
@@ -79,6 +79,63 @@ async fn only_tls_1_3_is_served() {
     assert!(ask(tls_channel(address, other).await).await.is_err());
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     assert!(ask(plain.connect().await).await.is_err(), "no plaintext on a TLS port");
+}
+
+/// A client that speaks TLS 1.2 only.
+fn old_client(server: &rcgen::Certificate, shown: Option<(Vec<u8>, &KeyPair)>) -> Arc<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(server.der().clone()).unwrap();
+    let mut configuration = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    configuration.alpn_protocols = vec![b"h2".to_vec()];
+    if let Some((certificate, key)) = shown {
+        let key = provider.key_provider.load_private_key(key.serialize_der().try_into().unwrap()).unwrap();
+        let pair = rustls::sign::CertifiedKey::new(vec![certificate.into()], key);
+        configuration.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(pair));
+    }
+    Arc::new(configuration)
+}
+
+#[tokio::test]
+async fn tls_1_2_is_served_only_where_it_is_asked_for() {
+    let (mut ssl, server) = self_signed();
+    let running = serving(&ssl);
+    let address = running.server.address();
+    assert!(ask(tls_channel(address, old_client(&server, None)).await).await.is_err());
+    let lower = |ssl: &SslConfig| {
+        let configuration = server_configuration(ssl, TlsVersion::Tls12).unwrap();
+        running.tls.as_ref().unwrap().replace(Arc::new(configuration));
+    };
+    lower(&ssl);
+    assert_eq!(ask(tls_channel(address, old_client(&server, None)).await).await.unwrap(), [2.0, 4.0, 6.0]);
+    // Others speak TLS 1.3 as before.
+    let modern = Arc::new(client_tls(std::slice::from_ref(&server)));
+    assert!(ask(tls_channel(address, modern).await).await.is_ok());
+
+    // Client certificates are required and verified as with TLS 1.3.
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let params = CertificateParams::new(vec!["client".to_owned()]).unwrap();
+    let signed = params.signed_by(&key, &authority).unwrap().der().to_vec();
+    ssl.client_verify = true;
+    ssl.custom_ca = authority.pem();
+    lower(&ssl);
+    let answers = async |shown: Option<(Vec<u8>, &KeyPair)>| {
+        ask(tls_channel(address, old_client(&server, shown)).await).await.is_ok()
+    };
+    let old = version_1(&signed, authority.key());
+    assert!(answers(Some((signed.clone(), &key))).await);
+    assert!(answers(Some((old.clone(), &key))).await, "of version 1");
+    assert!(!answers(None).await);
+    assert!(!answers(Some((signed, &other))).await, "shown without its key");
+    assert!(!answers(Some((old.clone(), &other))).await, "of version 1, shown without its key");
+    assert!(!answers(Some((version_1(&old, &other), &key))).await, "signed by another key");
 }
 
 struct Client {
@@ -189,7 +246,7 @@ async fn client_certificates_of_every_make_are_taken_or_refused() {
     let old = version_1(lone.cert.der(), &lone.signing_key);
     assert!(!answers(old.clone(), &lone.signing_key).await, "another certificate of the same key");
     ssl.custom_ca = pem(&old);
-    running.tls.as_ref().unwrap().replace(Arc::new(server_configuration(&ssl).unwrap()));
+    running.tls.as_ref().unwrap().replace(Arc::new(server_configuration(&ssl, TlsVersion::Tls13).unwrap()));
     assert!(answers(old, &lone.signing_key).await);
     let stranger = rcgen::generate_simple_self_signed(["lone".to_owned()]).unwrap();
     assert!(!answers(stranger.cert.der().to_vec(), &stranger.signing_key).await);
@@ -205,7 +262,9 @@ fn a_server_certificate_may_be_of_version_1() {
         server_cert: old.clone(),
         ..SslConfig::default()
     };
-    server_configuration(&ssl).unwrap();
+    server_configuration(&ssl, TlsVersion::Tls13).unwrap();
     let other = SslConfig { server_key: KeyPair::generate().unwrap().serialize_pem().into(), ..ssl };
-    assert!(server_configuration(&other).unwrap_err().to_string().contains("of another key"));
+    assert!(
+        server_configuration(&other, TlsVersion::Tls13).unwrap_err().to_string().contains("of another key")
+    );
 }

@@ -1,6 +1,6 @@
 //! The sources that flags and variables name.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -70,7 +70,21 @@ fn from_place(place: &str, clock: &Arc<dyn Clock>) -> Result<Arc<dyn CollateralS
     if place.contains("://") {
         return from_url_with_clock(place, Arc::clone(clock));
     }
+    if looks_like_a_host(place) && !Path::new(place).exists() {
+        return Err(CollateralError::NoScheme { found: place.to_owned() });
+    }
     Ok(Arc::new(CachedSource::new(DirectorySource::new(place), Arc::clone(clock))))
+}
+
+/// Whether a text without a scheme is more likely a host than a directory: by a port, by a
+/// name that ends in a domain, or by a path that only a PCCS has.
+fn looks_like_a_host(place: &str) -> bool {
+    if place.starts_with(['/', '.', '~']) {
+        return false;
+    }
+    let (host, path) = place.split_once('/').unwrap_or((place, ""));
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    has_port || host == "localhost" || host.contains('.') || path.contains("/certification/v")
 }
 
 /// The source that a text names, with a cache before it, by the host's clock:

@@ -230,6 +230,8 @@ mod tests {
             "http://127.0.0.1:8081/sgx/certification/v4",
             "http://127.0.0.1:8081/sgx/certification/v4/",
             "http://127.0.0.1:8081/tdx/certification/v4/",
+            "http://127.0.0.1:8081/sgx/certification/v3",
+            "http://127.0.0.1:8081/sgx/certification/v3/",
         ] {
             assert_eq!(PccsSource::new(url).unwrap().base, "http://127.0.0.1:8081", "{url}");
         }
@@ -238,9 +240,18 @@ mod tests {
 
     #[test]
     fn what_is_no_url_of_a_pccs_is_refused() {
-        for url in ["", "host", "host:8081", "ftp://host", "http://", "http://host/?q=1", "http://a b/"] {
+        for url in ["", "ftp://host", "http://", "http://host/?q=1", "http://a b/"] {
             let error = PccsSource::new(url).unwrap_err();
             assert_eq!(error.code(), "collateral-url", "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_a_scheme_is_named_as_that() {
+        for url in ["host", "host:8081", "localhost:8081/sgx/certification/v3/", "[::1]:8081"] {
+            let error = PccsSource::new(url).unwrap_err();
+            assert_eq!(error.code(), "collateral-url-without-scheme", "{url}: {error}");
+            assert!(error.to_string().contains(&format!("write http://{url} or https://{url}")), "{error}");
         }
     }
 

@@ -12,6 +12,15 @@ pub enum CollateralError {
         "collateral source {found:?}: {reason}; give http://HOST:PORT, https://HOST:PORT or file:///DIRECTORY"
     )]
     Url { found: String, reason: String },
+    /// The text names a host without a scheme, so it says neither http nor https.
+    ///
+    /// Do: write http:// or https:// before the host in `PCCS_URL` (SEV-SNP:
+    /// `AMD_KDS_URL`) or `--collateral`; a directory begins with / or with ./.
+    #[error(
+        "collateral source {found:?} has no scheme; write http://{found} or https://{found}, or file:///DIRECTORY \
+         for a directory"
+    )]
+    NoScheme { found: String },
     /// No source is configured for the collateral that is needed.
     ///
     /// Do: name a PCCS or a directory in `PCCS_URL`, and for SEV-SNP a KDS or a directory
@@ -35,6 +44,21 @@ pub enum CollateralError {
         /// The URL or directory.
         origin: String,
         reason: String,
+    },
+    /// The answer is none of a source of collateral: a gateway, a proxy or another
+    /// service answers in its place. It says nothing about the platform.
+    ///
+    /// Do: see that the address in `PCCS_URL` (SEV-SNP: `AMD_KDS_URL`) is the one of the
+    /// source, and that gateways between let the request pass unchanged.
+    #[error(
+        "collateral source {origin}: {answer}, which is no answer of a source of collateral; check the address in \
+         PCCS_URL (SEV-SNP: AMD_KDS_URL) and the gateways on the way, then retry"
+    )]
+    Gateway {
+        /// The URL.
+        origin: String,
+        /// What came.
+        answer: String,
     },
     /// The source answered, and has no collateral for this platform.
     ///
@@ -79,8 +103,10 @@ impl CollateralError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Url { .. } => "collateral-url",
+            Self::NoScheme { .. } => "collateral-url-without-scheme",
             Self::NoSource { .. } => "collateral-no-source",
             Self::Unreachable { .. } => "collateral-unreachable",
+            Self::Gateway { .. } => "collateral-gateway",
             Self::Missing { .. } => "collateral-missing",
             Self::NoDirectory { .. } => "collateral-no-directory",
             Self::Malformed { .. } => "collateral-malformed",
@@ -89,6 +115,6 @@ impl CollateralError {
 
     /// May the same request be answered later?
     pub fn retry(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Gateway { .. })
     }
 }

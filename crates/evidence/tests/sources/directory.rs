@@ -4,10 +4,10 @@ use std::{fs, sync::Arc};
 
 use adytum_evidence::{
     claims::TeeKind,
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     collateral::{
         Collateral, CollateralSource, DcapRequest, DirectorySource, MAXIMUM_COLLATERAL_LENGTH, PckCa,
-        from_url, from_url_with_clock,
+        from_places, from_url, from_url_with_clock,
     },
     measurement::Fmspc,
 };
@@ -79,11 +79,40 @@ async fn a_directory_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_host_without_a_scheme_is_no_directory() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    for place in [
+        "localhost",
+        "pccs:8081",
+        "pccs.example",
+        "10.0.0.1:8081/sgx/certification/v3/",
+        "pccs/sgx/certification/v4/",
+    ] {
+        let error = from_places(Some(place), None, None, &clock).err().unwrap();
+        assert_eq!(error.code(), "collateral-url-without-scheme", "{place}: {error}");
+        assert!(error.to_string().contains(&format!("http://{place}")), "{error}");
+    }
+    // Directories, whatever they are called.
+    for place in ["collateral", "./pccs.example", "/var/pccs.example:8081"] {
+        assert!(from_places(Some(place), None, None, &clock).unwrap().is_some(), "{place}");
+    }
+}
+
+#[test]
 fn texts_that_name_no_source_are_refused() {
-    for text in ["", "collateral", "file://collateral", "file:/collateral", "ftp://host", "http://", "https:"]
-    {
+    let url = "collateral-url";
+    let without_scheme = "collateral-url-without-scheme";
+    for (text, code) in [
+        ("", url),
+        ("collateral", without_scheme),
+        ("file://collateral", url),
+        ("file:/collateral", url),
+        ("ftp://host", url),
+        ("http://", url),
+        ("https:", url),
+    ] {
         let error = from_url_with_clock(text, Arc::new(SystemClock)).err().unwrap();
-        assert_eq!(error.code(), "collateral-url", "{text}: {error}");
+        assert_eq!(error.code(), code, "{text}: {error}");
         assert!(error.to_string().contains("file:///DIRECTORY"), "{error}");
     }
 }

@@ -20,7 +20,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::fixture::{Reply, Server};
+use crate::{
+    fixture::{Reply, Server},
+    version_1::version_1,
+};
 
 const CHAIN: &str = "-----BEGIN%20CERTIFICATE-----%0A";
 const TCB: &[u8] = br#"{"tcbInfo":{"id":"SGX"},"signature":"00ff"}"#;
@@ -66,7 +69,7 @@ async fn verify(platform: &Arc<Platform>, url: &str) {
 async fn a_genuine_pccs_serves_what_verifies_however_its_url_is_written() {
     let platform = Platform::ephemeral().unwrap();
     let url = serve(&platform).await;
-    for path in ["", "/", "/sgx/certification/v4", "/sgx/certification/v4/"] {
+    for path in ["", "/", "/sgx/certification/v4", "/sgx/certification/v4/", "/sgx/certification/v3/"] {
         verify(&platform, &format!("{url}{path}")).await;
     }
 }
@@ -130,10 +133,29 @@ async fn every_answer_that_is_not_collateral_has_its_code() {
         (
             "rootcacrl",
             Reply::http("302 Found", &[("location", "http://127.0.0.1/")], b""),
-            "collateral-malformed",
-            false,
+            "collateral-gateway",
+            true,
         ),
-        ("tcb", ok(b"<html>"), "collateral-malformed", false),
+        // A gateway's answers say nothing about the platform.
+        ("tcb", Reply::status("401 Unauthorized"), "collateral-gateway", true),
+        ("pckcrl", Reply::status("403 Forbidden"), "collateral-gateway", true),
+        ("identity", Reply::status("407 Proxy Authentication Required"), "collateral-gateway", true),
+        ("tcb", Reply::status("405 Method Not Allowed"), "collateral-gateway", true),
+        ("tcb", Reply::status("204 No Content"), "collateral-gateway", true),
+        ("tcb", ok(b"<html>"), "collateral-gateway", true),
+        ("rootcacrl", ok(b"\xef\xbb\xbf\n<!DOCTYPE HTML><title>Sign in"), "collateral-gateway", true),
+        (
+            "rootcacrl",
+            Reply::http("200 OK", &[("content-type", "text/html; charset=utf-8")], b"Sign in"),
+            "collateral-gateway",
+            true,
+        ),
+        (
+            "tcb",
+            Reply::http("404 Not Found", &[("content-type", "Text/HTML")], b"<p>no such host</p>"),
+            "collateral-gateway",
+            true,
+        ),
         ("tcb", ok(b"{}"), "collateral-malformed", false),
         ("tcb", ok(br#"{"tcbInfo":{},"signature":"xyz"}"#), "collateral-malformed", false),
         ("tcb", Reply::http("200 OK", &[], TCB), "collateral-malformed", false),
@@ -191,22 +213,25 @@ async fn nobody_listens() {
     assert!(error.to_string().contains("check PCCS_URL"), "{error}");
 }
 
-#[tokio::test]
-async fn https_works_with_a_self_signed_certificate() {
-    let platform = Platform::ephemeral().unwrap();
-    let plain = serve(&platform).await.trim_start_matches("http://").to_owned();
-
-    let own = rcgen::generate_simple_self_signed(vec!["pccs.example".to_owned()]).unwrap();
-    let configuration =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], own.signing_key.into())
-            .unwrap();
+/// A PCCS behind TLS of these versions, with this certificate.
+async fn serve_tls(
+    platform: &Arc<Platform>,
+    certificate: Vec<u8>,
+    key: &rcgen::KeyPair,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> String {
+    let plain = serve(platform).await.trim_start_matches("http://").to_owned();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = provider.key_provider.load_private_key(key.serialize_der().try_into().unwrap()).unwrap();
+    let pair = rustls::sign::CertifiedKey::new(vec![certificate.into()], key);
+    let configuration = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     let acceptor = TlsAcceptor::from(Arc::new(configuration));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}/sgx/certification/v4/", listener.local_addr().unwrap());
+    let url = format!("https://{}/sgx/certification/v3/", listener.local_addr().unwrap());
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
@@ -218,5 +243,19 @@ async fn https_works_with_a_self_signed_certificate() {
             });
         }
     });
-    verify(&platform, &url).await;
+    url
+}
+
+#[tokio::test]
+async fn https_works_with_certificates_as_people_make_them() {
+    let platform = Platform::ephemeral().unwrap();
+    let own = rcgen::generate_simple_self_signed(vec!["pccs.example".to_owned()]).unwrap();
+    let version_3 = own.cert.der().to_vec();
+    let version_1 = version_1(&version_3, &own.signing_key);
+    for certificate in [version_3, version_1] {
+        for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+            verify(&platform, &serve_tls(&platform, certificate.clone(), &own.signing_key, &[version]).await)
+                .await;
+        }
+    }
 }

@@ -15,7 +15,7 @@ use super::error::ServeError;
 use crate::{
     flags::Flags,
     loading::Keys,
-    tls::{self, TlsError, ssl_config::SslConfig},
+    tls::{self, TlsError, TlsVersion, ssl_config::SslConfig},
 };
 
 /// The secret that opens sealed models, whatever its kind is.
@@ -95,27 +95,31 @@ pub(super) fn tls(
     ssl_secret: Option<&SecretName>,
     released: Option<&Released>,
 ) -> Result<Option<Arc<ServerConfig>>, ServeError> {
+    let minimum = flags.minimum_tls_version;
     let secret = released.and_then(|released| released.secrets.get(ssl_secret?));
     let configuration = match (secret, &flags.ssl_config_file) {
-        (Some(secret), _) => server_configuration(secret)?,
+        (Some(secret), _) => server_configuration(secret, minimum)?,
         (None, None) => return Ok(None),
         (None, Some(path)) => {
             let text = read_ssl_config(path)
                 .map_err(|source| ServeError::SslConfigFile { path: path.clone(), source })?;
-            tls::server_configuration(&SslConfig::parse(&text).map_err(TlsError::from)?)?
+            tls::server_configuration(&SslConfig::parse(&text).map_err(TlsError::from)?, minimum)?
         }
     };
     Ok(Some(Arc::new(configuration)))
 }
 
 /// TLS from a secret: an `SSLConfig`, or a certificate and its key.
-pub(super) fn server_configuration(secret: &SecretValue) -> Result<ServerConfig, TlsError> {
+pub(super) fn server_configuration(
+    secret: &SecretValue,
+    minimum: TlsVersion,
+) -> Result<ServerConfig, TlsError> {
     let Some((chain, key)) = secret.chain_and_key() else {
-        return tls::server_configuration(&SslConfig::parse(secret.as_bytes())?);
+        return tls::server_configuration(&SslConfig::parse(secret.as_bytes())?, minimum);
     };
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let ssl = SslConfig { server_key: text(key).into(), server_cert: text(chain), ..SslConfig::default() };
-    tls::server_configuration(&ssl)
+    tls::server_configuration(&ssl, minimum)
 }
 
 fn read_ssl_config(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {

@@ -4,7 +4,7 @@
 use rustls::{
     CertificateError, Error,
     crypto::WebPkiSupportedAlgorithms,
-    pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime},
+    pki_types::{CertificateDer, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer, UnixTime},
 };
 use x509_parser::{
     prelude::{FromDer, X509Certificate},
@@ -65,26 +65,35 @@ impl<'a> Certificate<'a> {
         if self.0.issuer().as_raw() != issuer.subject() {
             return false;
         }
-        let key = &issuer.0.subject_pki;
-        // SubjectPublicKeyInfo begins with the algorithm; a Certificate has it after what is signed.
-        let key_algorithm = element(key.raw).and_then(|(inner, _)| element(inner));
+        // A Certificate has the algorithm after what is signed.
         let signature_algorithm = element(self.0.as_raw())
             .and_then(|(inner, _)| element(inner))
             .and_then(|(_, rest)| element(rest));
-        let (Some((key_algorithm, _)), Some((signature_algorithm, _))) = (key_algorithm, signature_algorithm)
-        else {
+        let Some((signature_algorithm, _)) = signature_algorithm else { return false };
+        let algorithms: Vec<_> = algorithms
+            .all
+            .iter()
+            .copied()
+            .filter(|algorithm| algorithm.signature_alg_id().as_ref() == signature_algorithm)
+            .collect();
+        issuer.has_signed(self.0.tbs_certificate.as_ref(), &self.0.signature_value.data, &algorithms)
+    }
+
+    /// Whether its key has signed `message` by one of these algorithms.
+    pub(super) fn has_signed(
+        &self,
+        message: &[u8],
+        signature: &[u8],
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> bool {
+        let key = &self.0.subject_pki;
+        // SubjectPublicKeyInfo begins with the algorithm.
+        let Some((key_algorithm, _)) = element(key.raw).and_then(|(inner, _)| element(inner)) else {
             return false;
         };
-        algorithms.all.iter().any(|algorithm| {
+        algorithms.iter().any(|algorithm| {
             algorithm.public_key_alg_id().as_ref() == key_algorithm
-                && algorithm.signature_alg_id().as_ref() == signature_algorithm
-                && algorithm
-                    .verify_signature(
-                        &key.subject_public_key.data,
-                        self.0.tbs_certificate.as_ref(),
-                        &self.0.signature_value.data,
-                    )
-                    .is_ok()
+                && algorithm.verify_signature(&key.subject_public_key.data, message, signature).is_ok()
         })
     }
 }

@@ -51,11 +51,14 @@ fn what_is_wrong_is_named_with_its_line() {
 fn keys_do_not_print() {
     let config = SslConfig::parse(b"server_key: \"sesame\"").unwrap();
     assert!(!format!("{config:?}").contains("sesame"));
-    let error = server_configuration(&SslConfig {
-        server_cert: "sesame".into(),
-        server_key: "sesame".to_owned().into(),
-        ..SslConfig::default()
-    });
+    let error = server_configuration(
+        &SslConfig {
+            server_cert: "sesame".into(),
+            server_key: "sesame".to_owned().into(),
+            ..SslConfig::default()
+        },
+        TlsVersion::Tls13,
+    );
     assert!(!error.unwrap_err().to_string().contains("sesame"));
 }
 
@@ -70,7 +73,7 @@ fn valid() -> SslConfig {
 
 #[test]
 fn a_server_offers_tls_1_3_and_http_2_only() {
-    let configuration = server_configuration(&valid()).unwrap();
+    let configuration = server_configuration(&valid(), TlsVersion::default()).unwrap();
     assert_eq!(configuration.alpn_protocols, [b"h2"]);
     assert_eq!(configuration.send_tls13_tickets, 0);
     assert_eq!(configuration.max_early_data_size, 0);
@@ -78,7 +81,8 @@ fn a_server_offers_tls_1_3_and_http_2_only() {
 
 #[test]
 fn bad_pem_names_the_field() {
-    let message = |config: SslConfig| server_configuration(&config).unwrap_err().to_string();
+    let message =
+        |config: SslConfig| server_configuration(&config, TlsVersion::Tls13).unwrap_err().to_string();
     let key = message(SslConfig { server_key: valid().server_cert.into(), ..valid() });
     assert!(key.contains("server_key") && key.contains("private key"), "{key}");
     let certificate = message(SslConfig { server_cert: String::new(), ..valid() });
