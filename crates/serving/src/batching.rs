@@ -1,9 +1,14 @@
-//! TensorFlow Serving's `BatchingParameters`: how requests are merged into batches.
+//! Requests merged into batches, and TensorFlow Serving's `BatchingParameters`, which say how.
 //!
 //! Source: `session_bundle_config.proto`; the defaults are those of TensorFlow Serving's
 //! batch scheduler.
 
+mod batcher;
+mod queue;
+
 use std::{num::NonZeroUsize, time::Duration};
+
+pub use batcher::Batcher;
 
 use crate::text_format::{Fields, TextError, parse};
 
@@ -20,7 +25,8 @@ pub struct BatchingParameters {
     pub num_batch_threads: Option<NonZeroUsize>,
     /// The sizes that batches are padded to, in ascending order; empty: any.
     pub allowed_batch_sizes: Vec<NonZeroUsize>,
-    /// Whether inputs of different sizes are padded to the largest.
+    /// Whether inputs of different sizes are padded to the largest. That is not done: such
+    /// requests go into different batches.
     pub pad_variable_length_inputs: bool,
 }
 
@@ -94,6 +100,12 @@ impl BatchingParameters {
             if fields.is_given(name) {
                 tracing::warn!("{name} of the BatchingParameters has no effect here");
             }
+        }
+        if parameters.pad_variable_length_inputs {
+            tracing::warn!(
+                "pad_variable_length_inputs of the BatchingParameters has no effect here: requests whose rows have \
+                 other shapes go into other batches"
+            );
         }
         fields.finish()?;
         parameters.check()

@@ -266,6 +266,17 @@ pub enum RequestError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// As many batches of the model wait as may.
+    ///
+    /// Do: send the request again after a pause; if it happens often, raise
+    /// `max_enqueued_batches` of the batching parameters, or run more replicas.
+    ///
+    /// Retry: yes
+    #[error("{limit} batches of the model are waiting already; try again")]
+    BatchesWaiting {
+        /// The most that may wait.
+        limit: usize,
+    },
     /// The request's message has more entries of a kind than the server reads.
     ///
     /// Do: send each input and each output name once, and no empty entries.
@@ -320,6 +331,7 @@ impl RequestError {
             Self::TooMany { .. } => "too-many",
             Self::ValuesNotSent { .. } => "values-not-sent",
             Self::RunTooLarge { .. } => "run-too-large",
+            Self::BatchesWaiting { .. } => "batches-waiting",
             Self::RunMemoryInUse { .. } => "run-memory-in-use",
         }
     }

@@ -9,12 +9,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::Code;
 
 use crate::{
+    batching::Batcher,
     error::RequestError,
     limits::RequestMemory,
     metrics::{Api, Entrypoint},
     models::{Models, Servable, ServedSignature, count_elements},
     scheduler::{ScheduleError, Scheduler},
     status,
+    tensor::rows::rows,
 };
 
 /// Messages of this many bytes are read on another thread than the one of their connection: that
@@ -26,6 +28,8 @@ const LONG: usize = 256 << 10;
 pub struct Inference {
     pub models: Models,
     pub scheduler: Scheduler,
+    /// Merges requests into batches, if that is wanted.
+    pub batcher: Option<Batcher>,
     /// The memory that requests may take.
     pub memory: RequestMemory,
     pub options: AnswerOptions,
@@ -54,6 +58,13 @@ impl Inference {
     ) -> Result<Vec<Tensor>, RequestError> {
         let elements = count_elements(&inputs);
         servable.check_memory(signature, elements)?;
+        let rows = rows(&inputs);
+        if let (Some(batcher), Some(rows)) = (&self.batcher, rows)
+            && signature.is_batchable()
+            && batcher.takes(rows)
+        {
+            return batcher.run(servable, &signature.name, inputs, rows, outputs).await;
+        }
         let predicted = signature.cost().predict(elements);
         let running = Arc::clone(servable);
         let name = signature.name.clone();
@@ -63,6 +74,7 @@ impl Inference {
         self.scheduler
             .run(predicted, move |threads| {
                 running.metrics().queued(submitted.elapsed());
+                running.metrics().batch(rows.unwrap_or(1));
                 let signature = running.signature(&name)?;
                 running.run(signature, inputs, &outputs, threads, &cancellation)
             })

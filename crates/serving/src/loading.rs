@@ -60,6 +60,8 @@ pub struct LoadOptions {
     pub budget: MemoryBudget,
     /// The warm-up requests that come with a model.
     pub warm_up: WarmUpOptions,
+    /// Whether it is tried which models may be run in batches.
+    pub batching: bool,
 }
 
 /// The use of the warm-up requests that come with a model.

@@ -3,6 +3,7 @@
 //! Requests hold the version they run on by reference count, so that a version
 //! can be replaced or unloaded while others still use it.
 
+mod batchable;
 mod error;
 mod servable;
 mod signature;

@@ -28,6 +28,7 @@ use self::{
     signals::{Ending, Hangup},
 };
 use crate::{
+    batching::Batcher,
     engine_choice::ChosenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
     limits::RequestMemory,
@@ -155,10 +156,11 @@ async fn serve(
         usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX),
         usize::try_from(configured.message_bytes).unwrap_or(usize::MAX),
     );
-    let Configured { models: served, options, intervals, server: server_options, .. } = configured;
+    let Configured { models: served, options, intervals, server: server_options, batching, .. } = configured;
+    let batcher = batching.map(|parameters| Batcher::new(&parameters, scheduler.clone(), cores));
     let polls = intervals.directories.is_some();
     let manager = Manager::new(models.clone(), engine, options, keys.keys(), served);
-    let inference = Inference { models: models.clone(), scheduler, memory, options: answers(flags) };
+    let inference = Inference { models: models.clone(), scheduler, batcher, memory, options: answers(flags) };
     if tls.is_none() {
         tracing::warn!("no --ssl_config_file: clients are served without TLS");
     }

@@ -63,7 +63,9 @@ pub(crate) fn code(error: &RequestError) -> Code {
         | RequestError::RunTooLarge { .. }
         | RequestError::RunMemoryInUse { .. }
         | RequestError::Schedule(ScheduleError::Overloaded { .. }) => Code::ResourceExhausted,
-        RequestError::Loading { .. } | RequestError::Schedule(ScheduleError::Stopped) => Code::Unavailable,
+        RequestError::Loading { .. }
+        | RequestError::BatchesWaiting { .. }
+        | RequestError::Schedule(ScheduleError::Stopped) => Code::Unavailable,
     }
 }
 

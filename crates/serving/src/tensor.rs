@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod error;
 mod raw;
+pub(crate) mod rows;
 mod specification;
 mod values;
 

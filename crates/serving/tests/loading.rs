@@ -65,6 +65,7 @@ fn options(allow_plain: bool) -> LoadOptions {
         labels_of_unavailable: false,
         budget: MemoryBudget { limit: None, alone: None, when_short: WhenShort::Refuse },
         warm_up: WarmUpOptions { records: true, iterations: 1 },
+        batching: false,
     }
 }
 

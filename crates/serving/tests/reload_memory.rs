@@ -66,6 +66,7 @@ fn memory_is_given_back() {
         labels_of_unavailable: false,
         budget: MemoryBudget { limit: None, alone: None, when_short: WhenShort::Refuse },
         warm_up: WarmUpOptions { records: true, iterations: 1 },
+        batching: false,
     };
     let configuration = ModelServerConfig::new(vec![ModelConfig::latest("m", base.path())]).unwrap();
     let mut manager =

@@ -43,6 +43,7 @@ fn load(base: &Path, records: bool) -> Models {
         labels_of_unavailable: false,
         budget: MemoryBudget { limit: None, alone: None, when_short: WhenShort::Refuse },
         warm_up: WarmUpOptions { records, iterations: 3 },
+        batching: false,
     };
     let configuration = ModelServerConfig::new(vec![ModelConfig::latest("m", base)]).unwrap();
     Manager::new(models.clone(), Arc::new(StaticEngine), options, Keys::default(), configuration)

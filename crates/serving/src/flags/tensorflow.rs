@@ -40,7 +40,8 @@ pub struct TensorFlowFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_boolean)]
     pub rest_api_enable_cors_support: bool,
 
-    /// Merge requests into batches
+    /// Merge requests for the same model and signature into batches, where the model's
+    /// answers allow it. pad_variable_length_inputs has no effect
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_boolean)]
     pub enable_batching: bool,
 

@@ -147,6 +147,9 @@ fn load(
     };
     let model = engine.load(Source { file, files: files.as_ref(), limits: Limits::default() })?;
     let servable = Servable::new(name.to_owned(), candidate.version, model, options.resources.clone())?;
+    if options.batching {
+        servable.try_batches(options.resources.cores);
+    }
     if options.warm_up.records
         && let SelectedModel::Plain { file, .. } = &candidate.model
         && let Some(directory) = file.parent()

@@ -4,7 +4,10 @@
 //! ([`adytum_import::signature`]). Any other model has one signature, its graph's
 //! inputs and outputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use adytum_engine::engine::LoadedModel;
 use adytum_import::signature::{Binding, Examples, METADATA_KEY, Method, Signature as Written};
@@ -42,6 +45,8 @@ pub struct ServedSignature {
     pub(super) graph_outputs: Vec<usize>,
     pub(super) cost: CostEstimate,
     pub(super) memory: MemoryEstimate,
+    /// Whether it was seen that requests may be run in one batch.
+    pub(super) batchable: AtomicBool,
 }
 
 impl ServedSignature {
@@ -58,6 +63,11 @@ impl ServedSignature {
     /// The estimated cost of a run.
     pub fn cost(&self) -> &CostEstimate {
         &self.cost
+    }
+
+    /// Whether requests may be run in one batch.
+    pub(crate) fn is_batchable(&self) -> bool {
+        self.batchable.load(Ordering::Relaxed)
     }
 
     /// What a run takes: the inputs, then the features.
@@ -85,6 +95,7 @@ pub(super) fn signatures(model: &dyn LoadedModel) -> Result<Signatures, Servable
             features: Vec::new(),
             cost: CostEstimate::default(),
             memory: MemoryEstimate::default(),
+            batchable: AtomicBool::default(),
         };
         return Ok([(whole.name.clone(), whole)].into());
     };
@@ -143,6 +154,7 @@ fn bind(
         graph_outputs,
         cost: CostEstimate::default(),
         memory: MemoryEstimate::default(),
+        batchable: AtomicBool::default(),
     })
 }
 

@@ -5,7 +5,7 @@ use adytum_engine::tensor::{ElementType, Tensor};
 use crate::tensor::TensorSpecification;
 
 /// The largest input that a warm-up makes up, in elements: 16 Mi.
-const LARGEST: usize = 16 << 20;
+pub(super) const LARGEST: usize = 16 << 20;
 
 /// What a dimension that may vary is tried as: one example first; then sizes without
 /// which some models can't do, such as the length of a text or the side of a picture.

@@ -35,7 +35,6 @@ pub(super) struct Configured {
     /// The path of the metrics, if they are shown.
     pub(super) metrics_path: Option<String>,
     /// How requests are merged into batches, if they are.
-    #[expect(dead_code, reason = "the scheduler does not batch yet")]
     pub(super) batching: Option<BatchingParameters>,
 }
 
@@ -113,6 +112,7 @@ fn load_options(flags: &Flags, allow_plain: bool) -> LoadOptions {
             records: tensorflow.enable_model_warmup,
             iterations: tensorflow.num_request_iterations_for_warmup.max(1),
         },
+        batching: tensorflow.enable_batching,
     }
 }
 

@@ -30,7 +30,7 @@ impl Client {
     }
 
     /// The client for whom this task works.
-    pub(super) fn current() -> Self {
+    pub(crate) fn current() -> Self {
         CURRENT.try_with(|client| *client).unwrap_or(Self::NOBODY)
     }
 }

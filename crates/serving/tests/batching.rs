@@ -1,0 +1,155 @@
+//! Requests of several clients run in one batch, through the real binary.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod fixture;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
+use fixture::{
+    onnx,
+    server::{channel, float_tensor, request},
+};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+
+/// A process that is ended whatever becomes of the test.
+struct Server {
+    process: Child,
+    port: u16,
+    health: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Serves the model with these parameters of batches.
+fn start(directory: &Path, model: &[u8], parameters: &str) -> Server {
+    let base = directory.join("m");
+    fs::create_dir_all(base.join("1")).unwrap();
+    fs::write(base.join("1/model.onnx"), model).unwrap();
+    let write = |name: &str, text: &str| {
+        let file = directory.join(name);
+        fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let monitoring = write("monitoring", "prometheus_config { enable: true path: '/metrics' }");
+    let batching = write("batching", parameters);
+    // A port that was free a moment ago.
+    let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_adytum-serving"))
+        .env_clear()
+        .args(["--port=0", "--allow_plain_models", "--model_name=m", "--enable_batching"])
+        .arg(format!("--model_base_path={}", base.display()))
+        .arg(format!("--monitoring_config_file={monitoring}"))
+        .arg(format!("--batching_parameters_file={batching}"))
+        .arg(format!("--health_port={health}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = line
+        .strip_prefix("Running gRPC ModelServer at 0.0.0.0:")
+        .and_then(|rest| rest.strip_suffix(" ...\n"))
+        .unwrap_or_else(|| panic!("{line:?}"));
+    Server { port: port.parse().unwrap(), process, health }
+}
+
+impl Server {
+    /// A value of the batch sizes: `count` or `sum`.
+    fn batches(&self, value: &str) -> u64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.health)).unwrap();
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let name = format!(":tensorflow:serving:batching_session:batch_size_{value}{{model_name=\"m\"}} ");
+        let found = text.lines().find_map(|line| line.strip_prefix(&name));
+        found.unwrap_or_else(|| panic!("{text}")).trim().parse().unwrap()
+    }
+
+    /// Sends each of these batches of rows on a connection of its own, all at once. The
+    /// answers must be those of `double`.
+    async fn ask(&self, all: Vec<Vec<f32>>) {
+        let address = ([127, 0, 0, 1], self.port).into();
+        let mut asked = Vec::new();
+        for values in all {
+            let mut client = PredictionServiceClient::new(channel(address).await);
+            asked.push(tokio::spawn(async move {
+                let rows = i64::try_from(values.len() / 3).unwrap();
+                let sent = request("m", "x", float_tensor(&[rows, 3], &values));
+                let answer = client.predict(sent).await.unwrap().into_inner();
+                let double: Vec<f32> = values.iter().map(|value| value * 2.0).collect();
+                assert_eq!(answer.outputs["double"].float_val, double);
+                let shape = answer.outputs["double"].tensor_shape.clone().unwrap();
+                assert_eq!(shape.dim.iter().map(|dim| dim.size).collect::<Vec<_>>(), [rows, 3]);
+            }));
+        }
+        for one in asked {
+            one.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_several_connections_run_together_and_each_gets_its_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    // Four rows go at once. Fewer would wait for ten minutes, and the test with them.
+    let parameters = "max_batch_size { value: 4 } batch_timeout_micros { value: 600000000 }";
+    let server = start(directory.path(), &onnx::arithmetic(), parameters);
+    server.ask((0..4_u8).map(|row| vec![f32::from(row), 5.0, 7.5]).collect()).await;
+    assert_eq!((server.batches("count"), server.batches("sum")), (1, 4));
+    // More rows than a batch has: alone.
+    server.ask(vec![vec![1.5; 15]]).await;
+    assert_eq!((server.batches("count"), server.batches("sum")), (2, 9));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_requests_get_the_answers_that_they_get_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let parameters = "max_batch_size { value: 8 } batch_timeout_micros { value: 2000 } \
+                      max_enqueued_batches { value: 1000 } allowed_batch_sizes: [4, 8]";
+    let server = start(directory.path(), &onnx::arithmetic(), parameters);
+    let rows = (1..12_usize).prop_flat_map(|rows| proptest::collection::vec(-1e6..1e6_f32, rows * 3));
+    let requests = proptest::collection::vec(rows, 1..24);
+    let mut runner = TestRunner::new(Config::default());
+    for _ in 0..8 {
+        server.ask(requests.new_tree(&mut runner).unwrap().current()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_whose_rows_depend_on_each_other_is_not_batched() {
+    let directory = tempfile::tempdir().unwrap();
+    // y = x + the sum of all rows of x.
+    let model = onnx::model(
+        &[onnx::node("ReduceSum", &["x"], &["sum"], &[]), onnx::node("Add", &["x", "sum"], &["double"], &[])],
+        &[onnx::value("x", onnx::FLOAT, &[-1, 3])],
+        &[onnx::value("double", onnx::FLOAT, &[-1, 3])],
+        &[],
+    );
+    let parameters = "max_batch_size { value: 4 } batch_timeout_micros { value: 600000000 }";
+    let server = start(directory.path(), &model, parameters);
+    let address = ([127, 0, 0, 1], server.port).into();
+    let mut client = PredictionServiceClient::new(channel(address).await);
+    // It would wait for others.
+    let sent = request("m", "x", float_tensor(&[1, 3], &[1.0, 2.0, 3.0]));
+    let answer = client.predict(sent).await.unwrap().into_inner();
+    assert_eq!(answer.outputs["double"].float_val, [7.0, 8.0, 9.0]);
+}
