@@ -49,27 +49,35 @@ fn start(directory: &Path, model: &[u8], parameters: &str) -> Server {
     };
     let monitoring = write("monitoring", "prometheus_config { enable: true path: '/metrics' }");
     let batching = write("batching", parameters);
-    // A port that was free a moment ago.
-    let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut process = Command::new(env!("CARGO_BIN_EXE_adytum-serving"))
-        .env_clear()
-        .args(["--port=0", "--allow_plain_models", "--model_name=m", "--enable_batching"])
-        .arg(format!("--model_base_path={}", base.display()))
-        .arg(format!("--monitoring_config_file={monitoring}"))
-        .arg(format!("--batching_parameters_file={batching}"))
-        .arg(format!("--health_port={health}"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let port = line
-        .strip_prefix("Running gRPC ModelServer at 0.0.0.0:")
-        .and_then(|rest| rest.strip_suffix(" ...\n"))
-        .unwrap_or_else(|| panic!("{line:?}"));
-    Server { port: port.parse().unwrap(), process, health }
+    // A port that was free a moment ago may be another's by then: the server ends, and the
+    // next one gets another port.
+    for _ in 0..10 {
+        let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_adytum-serving"))
+            .env_clear()
+            .args(["--port=0", "--allow_plain_models", "--model_name=m", "--enable_batching"])
+            .arg(format!("--model_base_path={}", base.display()))
+            .arg(format!("--monitoring_config_file={monitoring}"))
+            .arg(format!("--batching_parameters_file={batching}"))
+            .arg(format!("--health_port={health}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        if line.is_empty() {
+            process.wait().unwrap();
+            continue;
+        }
+        let port = line
+            .strip_prefix("Running gRPC ModelServer at 0.0.0.0:")
+            .and_then(|rest| rest.strip_suffix(" ...\n"))
+            .unwrap_or_else(|| panic!("{line:?}"));
+        return Server { port: port.parse().unwrap(), process, health };
+    }
+    panic!("the server did not start");
 }
 
 impl Server {

@@ -340,7 +340,8 @@ fn a_host_that_takes_tls_away_is_refused() {
     write(base.path(), &onnx::arithmetic());
     let refused = |arguments: &str, flags: &[&str]| {
         let configuration = measured(base.path(), arguments);
-        let unreachable = ["--tee=simulation=http://127.0.0.1:1", "--broker=127.0.0.1:1", "--fetch-timeout=1s"];
+        let unreachable =
+            ["--tee=simulation=http://127.0.0.1:1", "--broker=127.0.0.1:1", "--fetch-timeout=1s"];
         let flags: Vec<&str> =
             [configuration.as_str()].iter().chain(&unreachable).chain(flags).copied().collect();
         failure(base.path(), &flags)

@@ -16,7 +16,7 @@ use std::{
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
 use adytum_serving::{
     server::Drained,
-    tls::{server_configuration, ssl_config::SslConfig},
+    tls::{TlsVersion, server_configuration, ssl_config::SslConfig},
 };
 use fixture::{
     engines::Gated,

@@ -8,10 +8,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
 use adytum_serving::tls::{TlsVersion, server_configuration, ssl_config::SslConfig};
+use adytum_testkit::version_1::version_1;
 use fixture::{
     onnx,
     server::{Running, client_tls, float_tensor, limits, request, start, tls_channel},
-    version_1::version_1,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{

@@ -29,3 +29,5 @@ pub mod recorded;
 pub mod session;
 #[cfg(feature = "evidence")]
 pub mod tee;
+#[cfg(feature = "version-1")]
+pub mod version_1;

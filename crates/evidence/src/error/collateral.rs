@@ -55,9 +55,8 @@ pub enum CollateralError {
          PCCS_URL (SEV-SNP: AMD_KDS_URL) and the gateways on the way, then retry"
     )]
     Gateway {
-        /// The URL.
         origin: String,
-        /// What came.
+        /// The status or the kind of page that was received instead.
         answer: String,
     },
     /// The source answered, and has no collateral for this platform.

@@ -6,5 +6,3 @@ mod cache;
 mod directory;
 mod fixture;
 mod pccs;
-#[path = "../../../serving/tests/fixture/version_1.rs"]
-mod version_1;

@@ -14,16 +14,14 @@ use adytum_evidence::{
     verifier::Verifier,
 };
 use adytum_sim::{EarlyEvaluation, Faults, Platform, PublishedTcbStatus, SimAttester, service};
+use adytum_testkit::version_1::version_1;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    fixture::{Reply, Server},
-    version_1::version_1,
-};
+use crate::fixture::{Reply, Server};
 
 const CHAIN: &str = "-----BEGIN%20CERTIFICATE-----%0A";
 const TCB: &[u8] = br#"{"tcbInfo":{"id":"SGX"},"signature":"00ff"}"#;

@@ -44,7 +44,7 @@ impl<K: PartialEq, T> BatchQueue<K, T> {
         Self { limits, waiting: VecDeque::new(), running: 0 }
     }
 
-    /// Puts a request of so many rows into a batch of its key, and says when that is due;
+    /// Puts a request of `rows` rows into a batch of its key, and says when that is due;
     /// `None` if too many batches of its owner wait. `is_wanted` is asked about the
     /// requests that wait before one is refused.
     pub(super) fn add(

@@ -1,7 +1,11 @@
 //! Whether requests for a signature may be run in one batch: its first dimension is one of
 //! examples that don't depend on each other.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::Ordering,
+};
 
 use adytum_engine::{
     operators::Cancellation,
@@ -23,13 +27,23 @@ use crate::tensor::{
 /// additions differs with the size of a batch.
 const TOLERANCE: f64 = 1e-4;
 
+impl Servable {
+    /// Tries which signatures may be run in batches. For each that may not, one line of the
+    /// log says why.
+    pub fn try_batches(&self, cores: NonZeroUsize) {
+        for signature in self.signatures().values() {
+            let (model, version, name) = (self.name(), self.version(), &signature.name);
+            match prove(self, signature, cores.get()) {
+                Ok(()) => signature.batchable.store(true, Ordering::Relaxed),
+                Err(reason) => tracing::warn!(model, version, signature = name, "not batched: {reason}"),
+            }
+        }
+    }
+}
+
 /// Tries whether a run of several examples gives, row by row, what a run of each gives.
 /// An error is the reason why that is not known.
-pub(super) fn prove(
-    servable: &Servable,
-    signature: &ServedSignature,
-    cores: usize,
-) -> Result<(), &'static str> {
+fn prove(servable: &Servable, signature: &ServedSignature, cores: usize) -> Result<(), &'static str> {
     let is_open = |tensor: &TensorSpecification| {
         tensor.shape.as_ref().is_some_and(|shape| shape.first() == Some(&None))
     };

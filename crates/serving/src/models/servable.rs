@@ -3,7 +3,7 @@
 use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,6 @@ use adytum_engine::{
 };
 
 use super::{
-    batchable,
     error::ServableError,
     signature::{DEFAULT_SIGNATURE, ServedSignature, Signatures, signatures},
     warm_up::{TRIED_SIZES, count_declared, made_up},
@@ -193,18 +192,6 @@ impl Servable {
                 Err(Failure { reason: error.to_string(), by_inputs })
             }
             Err(_) => Err(Failure { reason: "the engine panicked".to_owned(), by_inputs: false }),
-        }
-    }
-
-    /// Tries which signatures may be run in batches. For each that may not, one line of the
-    /// log says why.
-    pub fn try_batches(&self, cores: NonZeroUsize) {
-        for signature in self.signatures.values() {
-            let (model, version, name) = (&self.name, self.version, &signature.name);
-            match batchable::prove(self, signature, cores.get()) {
-                Ok(()) => signature.batchable.store(true, Ordering::Relaxed),
-                Err(reason) => tracing::warn!(model, version, signature = name, "not batched: {reason}"),
-            }
         }
     }
 

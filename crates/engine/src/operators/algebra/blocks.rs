@@ -240,14 +240,13 @@ impl<'a, T: Real> Packed<'a, T> {
 }
 
 impl Plan {
-    /// The bytes of so many numbers that begin at a byte.
+    /// The bytes that `numbers` of them take, where the first begins at a byte.
     fn bytes(&self, numbers: usize) -> usize {
         numbers.div_ceil(8 / self.bits)
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::operators::{Cancellation, Memory};
