@@ -13,7 +13,9 @@ use crate::{
 
 const SESSIONS: usize = 400;
 
+/// Measured, so it runs alone: `.ci/long memory`.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures memory; .ci/long runs it alone"]
 async fn memory_of_sessions_that_ended_is_given_back() {
     let binary = BinaryFixture::new();
     let process = binary.start(&["--health-listen=127.0.0.1:0"]).await;
