@@ -37,18 +37,18 @@ use crate::{broker::Broker, start::standby::Standby, telemetry::metrics::Metrics
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
     /// Of handshakes. A connection beyond their number is closed at once, unless
-    /// one can give way to it: of an address that has more, or, among addresses
+    /// one can be displaced by it: of an address that has more, or, among addresses
     /// with equally many, one that made no progress for `handshake_grace`.
     pub handshakes: Limits,
     /// How long a handshake has for its next step when others wait.
     pub handshake_grace: Duration,
-    /// Open sessions of peers with evidence. For one more, one that is idle gives way.
+    /// Open sessions of peers with evidence. For one more, one that is idle is displaced.
     pub maximum_sessions: usize,
     /// How long a session lives before it takes no further request: what its
     /// peer's evidence said is not believed for ever. Requests in progress end.
     pub session_lifetime: Duration,
     /// Open sessions of peers that have shown neither evidence nor an owner's signature.
-    /// For one more, the longest idle of the address with the most gives way.
+    /// For one more, the longest idle of the address with the most is displaced.
     pub maximum_unattested_sessions: usize,
     /// Open sessions that have shown an owner's signature: no stranger displaces them.
     pub maximum_owner_sessions: usize,

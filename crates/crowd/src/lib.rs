@@ -2,7 +2,7 @@
 //! holds has a limit, and the limits share fairly between addresses.
 //!
 //! - [`places`]: a number of places for connections, sessions or requests. When all are
-//!   taken, one gives way: the longest idle of the address that has the most.
+//!   taken, one is displaced: the longest idle of the address that has the most.
 //! - [`bucket`]: how much an address may use in a time.
 //! - [`known`]: keys of peers that have shown accepted evidence. Limits for strangers do not
 //!   hold for them.

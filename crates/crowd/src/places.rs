@@ -1,4 +1,4 @@
-//! Places, of which there is a stated number. When all are taken, somebody gives way, so
+//! Places, of which there is a stated number. When all are taken, one is displaced, so
 //! that peers that hold places without use keep nobody out.
 
 mod table;
@@ -13,7 +13,7 @@ use std::{
 use self::table::Table;
 use crate::{address::Address, signal::Signal};
 
-/// All places are taken, and none gives way now.
+/// All places are taken, and none is displaced now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
     /// When it is worth trying again.
@@ -23,9 +23,9 @@ pub struct Full {
 /// A number of places.
 ///
 /// When all are taken, one more is taken from the address that has the most. There the
-/// place gives way that was used least recently, and one at work gives way last. If the
+/// place is displaced that was used least recently, and one at work is displaced last. If the
 /// newcomer's address would still have fewer, that happens at once. Otherwise only a place
-/// gives way that was idle for the time of grace, so that a crowd of equals does not end work
+/// is displaced that was idle for the time of grace, so that a crowd of equals does not end work
 /// that has begun.
 #[derive(Debug)]
 pub struct Places {
@@ -43,13 +43,13 @@ impl Places {
     /// A place for one more of this address. It is idle and was used at `now`.
     pub fn take(self: &Arc<Self>, address: Address, now: Instant) -> Result<Place, Full> {
         let mut table = self.lock();
-        let gave_way =
+        let displaced =
             if table.len() >= self.limit { Some(self.make_room(&mut table, address, now)?) } else { None };
         let signal = Arc::new(Signal::default());
         let id = table.insert(address, now, Arc::clone(&signal));
         drop(table);
-        if let Some(gave_way) = gave_way {
-            gave_way.give();
+        if let Some(displaced) = displaced {
+            displaced.give();
         }
         Ok(Place { places: Arc::clone(self), id, address, signal })
     }
@@ -96,7 +96,7 @@ impl Place {
         self.places.lock().touch(self.id, now);
     }
 
-    /// A piece of work begins. While there is any, the place gives way last.
+    /// A piece of work begins. While there is any, the place is displaced last.
     pub fn begin_work(&self, now: Instant) {
         self.places.lock().begin_work(self.id, now);
     }
@@ -106,30 +106,30 @@ impl Place {
         self.places.lock().end_work(self.id, now);
     }
 
-    /// Since when it was not used; `None` while it is at work or when it gave way.
+    /// Since when it was not used; `None` while it is at work or when it was displaced.
     pub fn idle_since(&self) -> Option<Instant> {
         self.places.lock().idle_since(self.id)
     }
 
     /// Whether another has it now, so that its holder has to end.
-    pub fn has_given_way(&self) -> bool {
+    pub fn is_displaced(&self) -> bool {
         self.signal.is_given()
     }
 
     /// Ready once another has it. At most the last four tasks that asked are woken.
-    pub fn poll_given_way(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
         self.signal.poll(context)
     }
 
     /// Ends once another has it.
-    pub async fn given_way(&self) {
-        poll_fn(|context| self.poll_given_way(context)).await;
+    pub async fn displaced(&self) {
+        poll_fn(|context| self.poll_displaced(context)).await;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Nothing is there if it gave way.
+        // Nothing is there if it was displaced.
         drop(self.places.lock().remove(self.id));
     }
 }

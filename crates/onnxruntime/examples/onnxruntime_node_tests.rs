@@ -2,12 +2,15 @@
 //! or wrong.
 //!
 //! ```text
-//! python tests/models/node_tests.py DIRECTORY
+//! python tests/conformance/export.py DIRECTORY
 //! ADYTUM_ONNXRUNTIME_LIBRARY=libonnxruntime.so.VERSION \
 //!     cargo run -p adytum-onnxruntime --example onnxruntime_node_tests -- DIRECTORY [PART OF A NAME]
 //! ```
 //!
-//! Floats may differ by 1e-3 of the expected value and 1e-5; all else must be equal.
+//! The bounds are those of the example `answers` of the engine.
+
+#[path = "../../engine/examples/answers/recorded.rs"]
+mod recorded;
 
 use std::{
     collections::BTreeMap,
@@ -19,38 +22,13 @@ use std::{
 };
 
 use adytum_engine::{
-    engine::{Engine, LoadedModel, Run, Source},
-    onnx::{Limits, data, files::NoFiles},
-    operators::{Cancellation, Memory},
-    tensor::{Elements, Tensor, Value},
+    engine::{Engine, LoadedModel, Source},
+    onnx::{Limits, files::NoFiles},
     threads::Threads,
 };
 use adytum_onnxruntime::{Library, OnnxRuntime, SharedObject};
 
-enum Outcome {
-    Right,
-    Refused(String),
-    Failed(String),
-    Wrong(String),
-}
-
-impl Outcome {
-    fn word(&self) -> &'static str {
-        match self {
-            Self::Right => "right",
-            Self::Refused(_) => "refused",
-            Self::Failed(_) => "failed",
-            Self::Wrong(_) => "wrong",
-        }
-    }
-
-    fn reason(&self) -> &str {
-        match self {
-            Self::Right => "",
-            Self::Refused(reason) | Self::Failed(reason) | Self::Wrong(reason) => reason,
-        }
-    }
-}
+use recorded::Outcome;
 
 fn main() -> ExitCode {
     let Some(path) = std::env::var_os("ADYTUM_ONNXRUNTIME_LIBRARY").map(PathBuf::from) else {
@@ -126,93 +104,17 @@ fn run(engine: &dyn Engine, test: &Path, threads: &Threads) -> Outcome {
 }
 
 fn run_once(model: &dyn LoadedModel, data_set: &Path, threads: &Threads) -> Outcome {
-    let signature = model.signature();
-    let mut inputs = Vec::new();
-    for (index, specification) in signature.inputs.iter().enumerate() {
-        let file = match fs::read(data_set.join(format!("input_{index}.pb"))) {
-            Ok(file) => file,
-            Err(error) => return Outcome::Failed(format!("input {index}: {error}")),
-        };
-        match data::read(&file, &specification.value_type) {
-            Ok(value) => inputs.push(Some(value)),
-            Err(error) => return Outcome::Failed(format!("input {index}: {error}")),
-        }
-    }
-    let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
-    let memory = Memory::new(1 << 30);
-    let cancellation = Cancellation::default();
-    let run = Run { threads, budget: &memory, cancellation: &cancellation };
-    let found = match model.run(inputs, &outputs, run) {
-        Ok(found) => found,
-        Err(error) => return Outcome::Failed(error.to_string()),
+    let read = |kind: &str, count: usize| -> Result<Vec<Vec<u8>>, String> {
+        (0..count)
+            .map(|index| {
+                fs::read(data_set.join(format!("{kind}_{index}.pb")))
+                    .map_err(|error| format!("{kind} {index}: {error}"))
+            })
+            .collect()
     };
-    if memory.used() != 0 {
-        return Outcome::Failed(format!("{} bytes were not given back to the budget", memory.used()));
+    let signature = model.signature();
+    match (read("input", signature.inputs.len()), read("output", signature.outputs.len())) {
+        (Ok(inputs), Ok(outputs)) => recorded::run_once(model, &inputs, &outputs, threads),
+        (Err(reason), _) | (_, Err(reason)) => Outcome::Failed(reason),
     }
-    for (index, (found, specification)) in found.iter().zip(&signature.outputs).enumerate() {
-        let file = match fs::read(data_set.join(format!("output_{index}.pb"))) {
-            Ok(file) => file,
-            Err(error) => return Outcome::Failed(format!("output {index}: {error}")),
-        };
-        let expected = match data::read(&file, &specification.value_type) {
-            Ok(expected) => expected,
-            Err(error) => return Outcome::Failed(format!("output {index}: {error}")),
-        };
-        if let Err(reason) = compare(found, &expected) {
-            return Outcome::Wrong(format!("output {index}: {reason}"));
-        }
-    }
-    Outcome::Right
-}
-
-fn compare(found: &Value, expected: &Value) -> Result<(), String> {
-    match (found, expected) {
-        (Value::Tensor(found), Value::Tensor(expected)) => compare_tensors(found, expected),
-        (Value::Sequence(_, found), Value::Sequence(_, expected)) => {
-            if found.len() != expected.len() {
-                return Err(format!("{} tensors, expected {}", found.len(), expected.len()));
-            }
-            found.iter().zip(expected).try_for_each(|(found, expected)| compare_tensors(found, expected))
-        }
-        (Value::Optional(None), Value::Optional(None)) => Ok(()),
-        (Value::Optional(Some(found)), Value::Optional(Some(expected))) => compare(found, expected),
-        _ => Err("a value of another kind".to_owned()),
-    }
-}
-
-fn compare_tensors(found: &Tensor, expected: &Tensor) -> Result<(), String> {
-    if found.shape() != expected.shape() {
-        return Err(format!("the shape {:?}, expected {:?}", found.shape(), expected.shape()));
-    }
-    match (floats(found.elements()), floats(expected.elements())) {
-        (Some(found), Some(expected)) => {
-            let wrong = found.iter().zip(&expected).position(|(found, expected)| !is_near(*found, *expected));
-            match wrong {
-                None => Ok(()),
-                Some(index) => Err(format!(
-                    "{} at {index}, expected {}",
-                    found.get(index).copied().unwrap_or_default(),
-                    expected.get(index).copied().unwrap_or_default()
-                )),
-            }
-        }
-        (None, None) if found.elements() == expected.elements() => Ok(()),
-        _ => Err(format!("{:.200?}, expected {:.200?}", found.elements(), expected.elements())),
-    }
-}
-
-fn is_near(found: f64, expected: f64) -> bool {
-    found == expected
-        || found.is_nan() && expected.is_nan()
-        || (found - expected).abs() <= 1e-5 + 1e-3 * expected.abs()
-}
-
-fn floats(elements: &Elements) -> Option<Vec<f64>> {
-    Some(match elements {
-        Elements::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
-        Elements::Double(values) => values.to_vec(),
-        Elements::Half(values) => values.iter().map(|value| value.to_f64()).collect(),
-        Elements::Bfloat16(values) => values.iter().map(|value| value.to_f64()).collect(),
-        _ => return None,
-    })
 }

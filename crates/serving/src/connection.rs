@@ -52,7 +52,7 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A connection that has given way to another has this long for what it began: what it
+/// A connection that was displaced has this long for what it began: what it
 /// holds is not counted any more.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -68,7 +68,7 @@ pub struct Connection {
     stream: Stream,
     is_http2: bool,
     linger: Option<Pin<Box<Sleep>>>,
-    /// Set once it has given way.
+    /// Set once it was displaced.
     cut: Option<Pin<Box<Sleep>>>,
     place: Place,
     /// Tells by being dropped that the connection is gone.
@@ -106,10 +106,10 @@ impl Connection {
         (self, async { drop(ended.await) })
     }
 
-    /// Ready once it has given way and had its time.
+    /// Ready once it was displaced and had its time.
     fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.cut.is_none() {
-            ready!(self.place.among_all.poll_given_way(context));
+            ready!(self.place.among_all.poll_displaced(context));
         }
         self.cut.get_or_insert_with(|| Box::pin(tokio::time::sleep(LAST_ANSWERS))).as_mut().poll(context)
     }

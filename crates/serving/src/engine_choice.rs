@@ -180,7 +180,7 @@ impl ChosenEngine {
     /// Starts the engine on this number of cores.
     #[cfg_attr(
         not(feature = "onnxruntime"),
-        expect(unused_variables, reason = "the static engine is told per run")
+        expect(unused_variables, reason = "the static engine gets it with each run")
     )]
     pub fn start(self, cores: NonZeroUsize) -> Result<Arc<dyn Engine>, EngineChoiceError> {
         match self.0 {

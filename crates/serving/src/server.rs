@@ -41,7 +41,7 @@ use crate::{
 /// Connections waiting for a serving thread.
 const HANDOVER: usize = 64;
 
-/// How long a connection is idle, or shakes hands, before it gives way to one of an address
+/// How long a connection is idle, or shakes hands, before it is displaced by one of an address
 /// with as many.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
@@ -50,7 +50,7 @@ const IDLE_GRACE: Duration = Duration::from_millis(500);
 pub struct ServerOptions {
     /// The number of threads that serve connections.
     pub threads: NonZeroUsize,
-    /// Connections open at once; for one more, one that is idle gives way.
+    /// Connections open at once; for one more, one that is idle is displaced.
     pub connection_limit: usize,
     /// Requests open at once on a connection.
     pub stream_limit: u32,

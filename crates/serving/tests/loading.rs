@@ -250,7 +250,7 @@ fn new_versions_come_and_old_ones_go_while_requests_run() {
     manager.round(Instant::now());
     assert!(matches!(state(123), VersionState::End(None)));
     assert_eq!(models.memory().len(), 1);
-    // A version that is taken away gives way to the one before.
+    // When a version is removed, the one before it answers again.
     fs::remove_dir_all(base.path().join("124")).unwrap();
     manager.round(Instant::now());
     assert_eq!(available(&models, "m"), [123]);

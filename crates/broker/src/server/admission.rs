@@ -5,7 +5,7 @@
 //!
 //! Every peer with a session can ask, so strangers' sessions have few requests each. A
 //! small body needs no more than that: nobody can keep an owner from giving a command. A
-//! large one needs a place, which has to be used in time, and which gives way.
+//! large one needs a place, which has to be used in time, and which can be displaced.
 
 use std::{
     future::Future,
@@ -53,7 +53,7 @@ const GET_SECRETS: &str = "/adytum.broker.v1.KeyBroker/GetSecrets";
 
 /// A body of at most this number of bytes needs no place.
 const SMALL_BODY: usize = 64 * 1024;
-/// How long a large body may do nothing before it gives way to one of an address with as
+/// How long a large body may do nothing before it is displaced by one of an address with as
 /// many.
 const BODY_GRACE: Duration = Duration::from_millis(500);
 /// When a refused request is worth trying again.
@@ -247,7 +247,7 @@ impl HttpBody for LimitedBody {
             let late = "the request's body did not come in time; try again";
             return Poll::Ready(Some(Err(Status::deadline_exceeded(late))));
         }
-        if self.place.get().is_some_and(|place| place.poll_given_way(cx).is_ready()) {
+        if self.place.get().is_some_and(|place| place.poll_displaced(cx).is_ready()) {
             return Poll::Ready(Some(Err(status::overloaded(RETRY_AFTER))));
         }
         let polled = Pin::new(&mut self.body).poll_frame(cx);

@@ -26,8 +26,8 @@ pub(super) struct Session {
     standing: Arc<Standing>,
     /// Dropped with the session.
     _counted: Box<dyn Send>,
-    /// Called once if it gives way.
-    gave_way: Option<Box<dyn FnOnce() + Send>>,
+    /// Called once if it is displaced.
+    displaced: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What requests know of their session.
@@ -43,10 +43,10 @@ impl Session {
         lifetime: Duration,
         standing: Arc<Standing>,
         counted: Box<dyn Send>,
-        gave_way: Box<dyn FnOnce() + Send>,
+        displaced: Box<dyn FnOnce() + Send>,
     ) -> Self {
         let end = Box::pin(sleep(lifetime));
-        Self { stream, end, standing, _counted: counted, gave_way: Some(gave_way) }
+        Self { stream, end, standing, _counted: counted, displaced: Some(displaced) }
     }
 }
 
@@ -68,9 +68,9 @@ impl AsyncRead for Session {
         if self.end.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        if self.standing.poll_given_way(cx).is_ready() {
-            if let Some(gave_way) = self.gave_way.take() {
-                gave_way();
+        if self.standing.poll_displaced(cx).is_ready() {
+            if let Some(displaced) = self.displaced.take() {
+                displaced();
             }
             return Poll::Ready(Ok(()));
         }

@@ -42,14 +42,14 @@ use crate::{
 ///
 /// Retry: no
 const ACCEPTED: &str = "accepted";
-/// The handshake, or the session, gave way to another one: its address had more, or it was
+/// The handshake, or the session, was displaced by another one: its address had more, or it was
 /// idle for longest. Metrics and logs have this code.
 ///
 /// Do: look at the addresses in the log. If the peers are wanted ones, raise
 /// --max-handshakes or --max-sessions of `adytum-broker`; they connect again by themselves.
 ///
 /// Retry: later
-const GAVE_WAY: &str = "gave-way";
+const DISPLACED: &str = "displaced";
 /// How long no connection is accepted after accepting one failed, as it does
 /// when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -200,7 +200,7 @@ impl HandshakeAttempt {
     async fn run_in(self, place: Arc<Place>, stream: TcpStream, address: SocketAddr) -> Option<Session> {
         tokio::select! {
             session = self.run(stream, address) => session,
-            () = place.given_way() => None,
+            () = place.displaced() => None,
         }
     }
 
@@ -226,14 +226,14 @@ impl HandshakeAttempt {
         let shown = Arc::clone(&standing);
         let open = host.owner_sessions.open(info.id(), move || shown.show_owner(std::time::Instant::now()));
         let counted = (GaugeGuard::enter(&host.metrics.sessions), unattested);
-        let gave_way = move || {
-            host.metrics.turned_away(GAVE_WAY);
+        let displaced = move || {
+            host.metrics.turned_away(DISPLACED);
             (host.count)(Overload::Unattested.code());
             if let Some(suppressed) = host.log_limiter.may_write(Instant::now()) {
-                tracing::info!(address = %address.ip(), code = GAVE_WAY, suppressed, "a session gave way to another");
+                tracing::info!(address = %address.ip(), code = DISPLACED, suppressed, "a session was displaced by another");
             }
         };
-        Some(Session::new(stream, lifetime, standing, Box::new((open, counted)), Box::new(gave_way)))
+        Some(Session::new(stream, lifetime, standing, Box::new((open, counted)), Box::new(displaced)))
     }
 
     fn failed(&mut self, error: &SessionError, address: SocketAddr) {
@@ -268,7 +268,7 @@ impl Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
-        let code = self.code.as_deref().unwrap_or(GAVE_WAY);
+        let code = self.code.as_deref().unwrap_or(DISPLACED);
         self.metrics.handshake(code, self.began.elapsed());
     }
 }

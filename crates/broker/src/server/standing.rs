@@ -17,7 +17,7 @@ use adytum_crowd::{
 };
 use adytum_ratls::session::Peer;
 
-/// How long a session of a peer with evidence, or of an owner, is idle before it gives way
+/// How long a session of a peer with evidence, or of an owner, is idle before it is displaced
 /// to another of an address with as many.
 const IDLE_GRACE: Duration = Duration::from_secs(10);
 /// Requests in progress on the session of a stranger.
@@ -93,7 +93,7 @@ impl Standing {
     /// The peer has shown an owner's signature: strangers don't displace it any more.
     pub(super) fn show_owner(&self, now: Instant) {
         let mut held = self.lock();
-        if held.kind != Kind::Stranger || held.place.has_given_way() {
+        if held.kind != Kind::Stranger || held.place.is_displaced() {
             return;
         }
         // If there is none, the session stays where it is.
@@ -116,8 +116,8 @@ impl Standing {
     }
 
     /// Ready once the session has to end. A waker is kept only with `Pending`.
-    pub(super) fn poll_given_way(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.lock().place.poll_given_way(context)
+    pub(super) fn poll_displaced(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.lock().place.poll_displaced(context)
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn gone(standing: &Standing) -> bool {
-        standing.lock().place.has_given_way()
+        standing.lock().place.is_displaced()
     }
 
     #[test]

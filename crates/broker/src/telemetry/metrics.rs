@@ -193,7 +193,7 @@ impl Metrics {
         Self::new(&StoreActivity::default())
     }
 
-    /// A connection was turned away before a handshake, or its session gave way.
+    /// A connection was turned away before a handshake, or its session was displaced.
     pub(crate) fn turned_away(&self, code: &str) {
         self.handshakes.count(code);
     }

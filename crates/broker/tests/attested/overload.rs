@@ -201,7 +201,7 @@ async fn sessions_without_evidence_are_few_and_short() {
     eventually("the owner's session has ended", all_gone).await;
     let first = fixture.owner(running.address).await;
     let second = fixture.owner(running.address).await;
-    // The longest idle gives way to the newest.
+    // The longest idle is displaced by the newest.
     let third = fixture.owner(running.address).await;
     assert_eq!(stable(&fetch(&third, &["any"]).await.unwrap_err()).1, "evidence-required");
     assert_eq!(stable(&fetch(&second, &["any"]).await.unwrap_err()).1, "evidence-required");
@@ -274,7 +274,7 @@ async fn strangers_from_three_addresses_keep_no_owner_out() {
         stranger.await.unwrap();
     }
     let metrics = running.broker.metrics_text();
-    assert!(value(&metrics, "adytum_broker_handshakes_total{code=\"gave-way\"}") > Some(10.0), "{metrics}");
+    assert!(value(&metrics, "adytum_broker_handshakes_total{code=\"displaced\"}") > Some(10.0), "{metrics}");
     running.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! The places that are taken, in the order in which they would give way.
+//! The places that are taken, in the order in which they would be displaced.
 
 use std::{
     cmp::Reverse,
@@ -36,7 +36,7 @@ pub(super) struct Table {
     order: BTreeSet<(Reverse<usize>, Rank, Address)>,
 }
 
-/// The place that gives way first.
+/// The place that is displaced first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Victim {
     pub(super) id: u64,

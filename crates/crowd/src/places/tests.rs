@@ -1,4 +1,4 @@
-//! Tests of who gives way to whom.
+//! Tests of the order in which places are displaced.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ fn taken(places: &Arc<Places>, last: u8, number: usize, now: Instant) -> Vec<Pla
 }
 
 fn left(places: &[Place]) -> usize {
-    places.iter().filter(|place| !place.has_given_way()).count()
+    places.iter().filter(|place| !place.is_displaced()).count()
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn among_equals_the_longest_idle_gives_way_after_its_grace() {
     // One that makes progress is not idle.
     first.touch(start + GRACE);
     let fourth = places.take(address(4), start + 5 * GRACE / 4).unwrap();
-    let gone = [&first, &second, &third, &fourth].map(Place::has_given_way);
+    let gone = [&first, &second, &third, &fourth].map(Place::is_displaced);
     assert_eq!(gone, [false, true, false, false]);
     // A place that is given back twice is given back once.
     drop(second);
@@ -69,13 +69,13 @@ fn one_at_work_gives_way_last_and_to_equals_never() {
     working.end_work(start);
     let later = start + 100 * GRACE;
     let next = places.take(address(1), later).unwrap();
-    assert!(idle.has_given_way() && !working.has_given_way());
+    assert!(idle.is_displaced() && !working.is_displaced());
     next.begin_work(later);
     assert!(places.take(address(1), later + 2 * GRACE).is_err(), "both are at work");
     // But no address keeps another out by being at work.
     let other = places.take(address(2), later).unwrap();
-    assert!(working.has_given_way() && !other.has_given_way());
-    // Its work may end after it gave way.
+    assert!(working.is_displaced() && !other.is_displaced());
+    // Its work may end after it was displaced.
     working.end_work(later);
     assert_eq!(places.taken(), 2);
 }
@@ -84,7 +84,7 @@ fn one_at_work_gives_way_last_and_to_equals_never() {
 async fn the_holder_is_woken() {
     let (places, now) = (Places::new(1, Duration::ZERO), Instant::now());
     let place = places.take(address(1), now).unwrap();
-    let waiting = tokio::spawn(async move { place.given_way().await });
+    let waiting = tokio::spawn(async move { place.displaced().await });
     tokio::task::yield_now().await;
     let next = places.take(address(1), now).unwrap();
     tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
@@ -119,7 +119,7 @@ proptest! {
                     }
                 }
             }
-            held.retain(|place| !place.has_given_way());
+            held.retain(|place| !place.is_displaced());
             let table = places.lock();
             prop_assert!(table.len() <= 6 && table.len() == held.len());
             let counted: usize = (0..5).map(|last| table.held_by(address(last))).sum();

@@ -54,7 +54,7 @@ type Fetch = watch::Receiver<Option<Outcome>>;
 ///
 /// The newest issue counts, not the latest end. Collateral with a document older than
 /// that of verified collateral never replaces it: that would undo revocations. Collateral
-/// that verification refuses is fetched again soon, and gives way to the next answer,
+/// that verification refuses is fetched again soon, and is replaced by the next answer,
 /// else to the last verified one.
 ///
 /// Chips' endorsement keys are not kept: each guest asks for its own only.

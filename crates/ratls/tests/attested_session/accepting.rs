@@ -131,9 +131,9 @@ async fn a_server_that_cannot_attest_says_so() {
             acceptor.accept_over(theirs, address())
         );
         assert!(matches!(server, Err(SessionError::Attester { .. } | SessionError::Local { .. })));
-        let told = refusal_by_peer(client);
-        assert_eq!((told.code.as_str(), told.retry), ("attestation-unavailable", true));
-        assert!(!told.message.contains("/dev"), "{told}");
+        let received = refusal_by_peer(client);
+        assert_eq!((received.code.as_str(), received.retry), ("attestation-unavailable", true));
+        assert!(!received.message.contains("/dev"), "{received}");
     }
 }
 

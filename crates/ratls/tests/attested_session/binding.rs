@@ -141,8 +141,8 @@ async fn a_servers_evidence_for_anything_else_is_refused_and_gets_no_evidence() 
     for wrong in ALL_WRONG {
         let (result, answer) = server_signs(wrong).await;
         assert_eq!(refusal(result).code, "evidence-not-bound", "{wrong:?}");
-        let ClientAnswer::Refusal(told) = answer else { panic!("{wrong:?}: the client sent {answer:?}") };
-        assert_eq!(told.code, "evidence-not-bound", "{wrong:?}");
+        let ClientAnswer::Refusal(received) = answer else { panic!("{wrong:?}: the client sent {answer:?}") };
+        assert_eq!(received.code, "evidence-not-bound", "{wrong:?}");
     }
 }
 
@@ -170,23 +170,23 @@ async fn client_signs(wrong: Wrong) -> (Result<(), SessionError>, Option<adytum_
         let _ = raw.stream.shutdown().await;
         result
     };
-    let (result, told) = tokio::join!(acceptor.accept_over(ours, address()), attacker);
-    (result.map(drop), told)
+    let (result, received) = tokio::join!(acceptor.accept_over(ours, address()), attacker);
+    (result.map(drop), received)
 }
 
 #[tokio::test]
 async fn an_honest_raw_client_is_accepted() {
-    let (result, told) = client_signs(Wrong::Nothing).await;
+    let (result, received) = client_signs(Wrong::Nothing).await;
     result.unwrap();
-    assert_eq!(told, None);
+    assert_eq!(received, None);
 }
 
 #[tokio::test]
 async fn a_clients_evidence_for_anything_else_is_refused() {
     for wrong in ALL_WRONG {
-        let (result, told) = client_signs(wrong).await;
+        let (result, received) = client_signs(wrong).await;
         assert_eq!(refusal(result).code, "evidence-not-bound", "{wrong:?}");
-        assert_eq!(told.unwrap().code, "evidence-not-bound", "{wrong:?}");
+        assert_eq!(received.unwrap().code, "evidence-not-bound", "{wrong:?}");
     }
 }
 
@@ -256,17 +256,17 @@ async fn a_clients_evidence_of_an_earlier_session_is_refused() {
                 }
             });
             raw.send(&message).await;
-            let told = parse_session_result(&raw.receive().await).unwrap();
+            let received = parse_session_result(&raw.receive().await).unwrap();
             let _ = raw.stream.shutdown().await;
-            (message, told)
+            (message, received)
         };
-        let (result, (message, told)) = tokio::join!(acceptor.accept_over(ours, address()), attacker);
+        let (result, (message, received)) = tokio::join!(acceptor.accept_over(ours, address()), attacker);
         recorded = Some(message);
         match round {
-            0 => assert!(result.is_ok() && told.is_none()),
+            0 => assert!(result.is_ok() && received.is_none()),
             _ => {
                 assert_eq!(refusal(result).code, "evidence-replayed");
-                assert_eq!(told.unwrap().code, "evidence-replayed");
+                assert_eq!(received.unwrap().code, "evidence-replayed");
             }
         }
     }
@@ -291,13 +291,13 @@ async fn a_servers_own_evidence_sent_back_is_refused() {
             refusal: None,
         })
         .await;
-        let told = parse_session_result(&raw.receive().await).unwrap();
+        let received = parse_session_result(&raw.receive().await).unwrap();
         let _ = raw.stream.shutdown().await;
-        told
+        received
     };
-    let (result, told) = tokio::join!(acceptor.accept_over(ours, address()), attacker);
+    let (result, received) = tokio::join!(acceptor.accept_over(ours, address()), attacker);
     assert_eq!(refusal(result).code, "evidence-not-bound");
-    assert_eq!(told.unwrap().code, "evidence-not-bound");
+    assert_eq!(received.unwrap().code, "evidence-not-bound");
 }
 
 /// Defence: fresh nonces, exporter, role. A server collects a client's evidence

@@ -272,9 +272,12 @@ async fn a_servers_refusal_is_the_callers_error() {
             }
         };
         let (result, _) = attack(&fixture, ours, attacker).await;
-        let told = refusal_by_peer(result);
-        assert_eq!((told.code.as_str(), told.message.as_str(), told.retry), ("overloaded", "later", true));
+        let received = refusal_by_peer(result);
+        assert_eq!(
+            (received.code.as_str(), received.message.as_str(), received.retry),
+            ("overloaded", "later", true)
+        );
         // Nobody keeps a client away for an hour.
-        assert_eq!(told.retry_after(), Some(Duration::from_secs(60)));
+        assert_eq!(received.retry_after(), Some(Duration::from_secs(60)));
     }
 }

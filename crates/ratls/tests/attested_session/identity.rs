@@ -58,9 +58,9 @@ async fn a_genuine_broker_of_another_genesis_is_refused() {
         assert!(refusal.message.contains(&GENESIS.to_string()), "{refusal}");
         assert!(refusal.message.contains(&OTHER_GENESIS.to_string()), "{refusal}");
         // The impostor learns that it was refused, not for what.
-        let told = refusal_by_peer(server);
-        assert_eq!(told.code, "genesis-mismatch");
-        assert!(!told.message.contains(&GENESIS.to_string()), "{told}");
+        let received = refusal_by_peer(server);
+        assert_eq!(received.code, "genesis-mismatch");
+        assert!(!received.message.contains(&GENESIS.to_string()), "{received}");
     }
 }
 
@@ -93,8 +93,8 @@ async fn another_program_with_the_right_genesis_is_refused_with_every_reason() {
     for part in ["identity", &crate::fixture::BROKER.to_string(), &REPLICA.to_string(), "debug"] {
         assert!(refusal.message.contains(part), "{part} is not in: {refusal}");
     }
-    let told = refusal_by_peer(server);
-    assert!(!told.message.contains(&crate::fixture::BROKER.to_string()), "{told}");
+    let received = refusal_by_peer(server);
+    assert!(!received.message.contains(&crate::fixture::BROKER.to_string()), "{received}");
 }
 
 /// Where only vendors' roots are trusted.
@@ -129,10 +129,10 @@ async fn a_simulated_client_is_refused_where_only_vendor_roots_are_trusted() {
         ..fixture.accepting()
     });
     let (client, server) = attempt(fixture.replica(), acceptor).await;
-    let told = refusal_by_peer(client);
-    assert_eq!(told.code, "untrusted-root");
+    let received = refusal_by_peer(client);
+    assert_eq!(received.code, "untrusted-root");
     // The peer learns nothing of the roots that are trusted here.
-    assert!(!told.message.to_lowercase().contains("intel"), "{told}");
+    assert!(!received.message.to_lowercase().contains("intel"), "{received}");
     assert_eq!(refusal(server).code, "untrusted-root");
 }
 
@@ -171,9 +171,9 @@ async fn a_client_that_the_servers_judge_refuses_gets_a_code_and_no_words() {
         ..fixture.connecting()
     });
     let (client, server) = attempt(connector, acceptor).await;
-    let told = refusal_by_peer(client);
-    assert_eq!((told.code.as_str(), told.retry), ("not-now", true));
-    assert!(!told.message.contains("alpha"), "{told}");
+    let received = refusal_by_peer(client);
+    assert_eq!((received.code.as_str(), received.retry), ("not-now", true));
+    assert!(!received.message.contains("alpha"), "{received}");
     assert_eq!(refusal(server).message, "only 10.0.0.7 runs model alpha");
 }
 

@@ -16,7 +16,7 @@ pub(super) trait Job: Send {
     /// Whether anybody still waits for the result.
     fn is_wanted(&self) -> bool;
 
-    /// It gave way to another.
+    /// Another displaced it.
     fn refuse(self: Box<Self>, error: ScheduleError);
 
     /// Runs it; does not panic.

@@ -1,7 +1,7 @@
 //! Accepts connections and gives each to the serving thread that has the fewest.
 //!
 //! Connections are limited in number, and anybody can open one and keep it. So when there
-//! are too many, the longest idle one of the address with the most gives way to a new one:
+//! are too many, the longest idle one of the address with the most is displaced by a new one:
 //! answers to pings are no use that a client makes of it.
 
 use std::{

@@ -127,7 +127,7 @@ impl Worker {
         async move {
             let shaken = tokio::select! {
                 shaken = tokio::time::timeout(timeout, shake_hands(accepted, tls)) => shaken,
-                () = place.given_way() => return,
+                () = place.displaced() => return,
                 () = async {
                     let _ = leaving.wait_for(|leaving| *leaving).await;
                     tokio::time::sleep(LAST_HANDSHAKE).await;
@@ -157,7 +157,7 @@ impl Worker {
                     _ = leaving.wait_for(|leaving| *leaving) => {}
                     () = outlived(age) => {}
                     () = idle_for(&leaving_place, idle_timeout) => {}
-                    () = leaving_place.given_way() => {}
+                    () = leaving_place.displaced() => {}
                 }
             };
             // tonic ends all connections of a server together, and these end one

@@ -18,7 +18,7 @@ pub(crate) struct LimitArguments {
     /// The longest that a handshake may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = value_parser!(u64).range(1..=600))]
     handshake_timeout: u64,
-    /// How long a handshake makes no progress before it gives way to a new one when there
+    /// How long a handshake makes no progress before it is displaced by a new one when there
     /// are too many.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 500, value_parser = value_parser!(u64).range(..=600_000))]
     handshake_grace: u64,

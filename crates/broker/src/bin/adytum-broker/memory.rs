@@ -34,6 +34,7 @@ pub(crate) async fn keep_giving_back(broker: Arc<Broker>) {
             rounds -= 1;
             // Not on a thread that answers requests.
             let _ = tokio::task::spawn_blocking(give_back).await;
+            tracing::debug!(open, "memory of ended sessions was given back");
         }
     }
 }

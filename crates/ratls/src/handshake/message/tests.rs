@@ -141,9 +141,9 @@ fn anything_behind_or_inside_a_message_is_refused() {
 #[test]
 fn a_peer_is_not_told_what_was_wanted() {
     let refusal = Refusal::verdict("policy-refused", "mr_enclave: wanted ab12, got cd34");
-    let told = wire_refusal(&refusal);
-    assert_eq!(told.code, "policy-refused");
-    assert!(!told.message.contains("ab12") && !told.message.contains("cd34"));
+    let received = wire_refusal(&refusal);
+    assert_eq!(received.code, "policy-refused");
+    assert!(!received.message.contains("ab12") && !received.message.contains("cd34"));
     assert_eq!(wire_refusal(&Refusal::verdict("Not A Code", "")).code, "refused");
     for code in ["policy-refused", "x", "evidence-not-bound"] {
         let message = wire::SessionResult { refusal: Some(wire_refusal(&Refusal::outage(code, "m"))) };

@@ -1,31 +1,16 @@
-//! Runs models on recorded inputs and says of each: right, refused at load, failed at run, or wrong.
-//!
-//! It reads records from standard input until there are no more. A record is texts and
-//! messages, each after its length as a little-endian number of 32 bits: a name, a model, and
-//! then the number of inputs, the inputs, the number of outputs, the outputs. Inputs and
-//! outputs are `TensorProto`, `SequenceProto` or `OptionalProto`, as the model declares them.
-//! `tests/conformance` writes such records.
-//!
-//! For each record a line says the outcome, the name and the reason, with tabs between them.
-//! Floats may differ by 1e-3 of the expected value (bfloat16 by 2^-6) and 1e-5; all else must
-//! be equal.
-
-use std::{
-    io::{self, BufReader, Read, Write},
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-};
+//! Answers of a model, compared with recorded ones. Floats may differ by 1e-3 of the expected
+//! value (bfloat16 by 2^-6) and 1e-5; all else must be equal.
 
 use adytum_engine::{
-    engine::{Engine, LoadedModel, Run, Source},
-    onnx::{Limits, data, files::NoFiles},
+    engine::{LoadedModel, Run},
+    onnx::data,
     operators::{Cancellation, Memory},
-    static_engine::StaticEngine,
     tensor::{ElementType, Elements, Tensor, Value},
     threads::Threads,
 };
 
-enum Outcome {
+/// The end of a test.
+pub(crate) enum Outcome {
     Right,
     Refused(String),
     Failed(String),
@@ -33,7 +18,8 @@ enum Outcome {
 }
 
 impl Outcome {
-    fn word(&self) -> &'static str {
+    /// Its name in the output.
+    pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Right => "right",
             Self::Refused(_) => "refused",
@@ -42,7 +28,8 @@ impl Outcome {
         }
     }
 
-    fn reason(&self) -> &str {
+    /// The cause, unless it is right.
+    pub(crate) fn reason(&self) -> &str {
         match self {
             Self::Right => "",
             Self::Refused(reason) | Self::Failed(reason) | Self::Wrong(reason) => reason,
@@ -50,79 +37,14 @@ impl Outcome {
     }
 }
 
-/// A model, its inputs and its outputs.
-struct Record {
-    name: String,
-    model: Vec<u8>,
-    inputs: Vec<Vec<u8>>,
-    outputs: Vec<Vec<u8>>,
-}
-
-impl Record {
-    /// The next one; `None` at the end.
-    fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
-        let Some(name) = message(from)? else { return Ok(None) };
-        let missing = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let model = message(from)?.ok_or_else(missing)?;
-        let mut several = || -> io::Result<Vec<Vec<u8>>> {
-            let count = number(from)?.ok_or_else(missing)?;
-            (0..count).map(|_| message(from)?.ok_or_else(missing)).collect()
-        };
-        let (inputs, outputs) = (several()?, several()?);
-        Ok(Some(Self { name: String::from_utf8_lossy(&name).into_owned(), model, inputs, outputs }))
-    }
-}
-
-fn number(from: &mut impl Read) -> io::Result<Option<u32>> {
-    let mut bytes = [0; 4];
-    match from.read_exact(&mut bytes) {
-        Ok(()) => Ok(Some(u32::from_le_bytes(bytes))),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
-    let Some(length) = number(from)? else { return Ok(None) };
-    let mut bytes = vec![0; length as usize];
-    from.read_exact(&mut bytes)?;
-    Ok(Some(bytes))
-}
-
-fn main() -> ExitCode {
-    match answer_all() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn answer_all() -> io::Result<()> {
-    let mut from = BufReader::new(io::stdin().lock());
-    let mut to = io::stdout().lock();
-    std::panic::set_hook(Box::new(|_| {}));
-    let threads = Threads::new(1);
-    while let Some(record) = Record::read(&mut from)? {
-        let name = record.name.clone();
-        let outcome = catch_unwind(AssertUnwindSafe(|| threads.enter(|| run(record, &threads))))
-            .unwrap_or_else(|_| Outcome::Failed("a panic".to_owned()));
-        let reason = outcome.reason().replace(['\n', '\t'], " ");
-        writeln!(to, "{}\t{name}\t{reason}", outcome.word())?;
-    }
-    Ok(())
-}
-
-fn run(record: Record, threads: &Threads) -> Outcome {
-    let Record { model, inputs, outputs, .. } = record;
-    match StaticEngine.load(Source { file: model, files: &NoFiles, limits: Limits::default() }) {
-        Ok(model) => run_once(model.as_ref(), &inputs, &outputs, threads),
-        Err(error) => Outcome::Refused(format!("{}: {error}", error.code())),
-    }
-}
-
-fn run_once(model: &dyn LoadedModel, inputs: &[Vec<u8>], outputs: &[Vec<u8>], threads: &Threads) -> Outcome {
+/// Runs a model on recorded inputs, and compares its outputs with the recorded ones. Both are
+/// `TensorProto`, `SequenceProto` or `OptionalProto`, as the model declares them.
+pub(crate) fn run_once(
+    model: &dyn LoadedModel,
+    inputs: &[Vec<u8>],
+    outputs: &[Vec<u8>],
+    threads: &Threads,
+) -> Outcome {
     let signature = model.signature();
     if (inputs.len(), outputs.len()) != (signature.inputs.len(), signature.outputs.len()) {
         return Outcome::Failed("the model has other numbers of inputs and outputs".to_owned());
@@ -175,6 +97,9 @@ fn compare(found: &Value, expected: &Value) -> Result<(), String> {
 }
 
 fn compare_tensors(found: &Tensor, expected: &Tensor) -> Result<(), String> {
+    if found.element_type() != expected.element_type() {
+        return Err(format!("the type {}, expected {}", found.element_type(), expected.element_type()));
+    }
     if found.shape() != expected.shape() {
         return Err(format!("the shape {:?}, expected {:?}", found.shape(), expected.shape()));
     }
@@ -200,10 +125,13 @@ fn compare_tensors(found: &Tensor, expected: &Tensor) -> Result<(), String> {
     }
 }
 
+/// Infinities are near to themselves only: a bound that grows with them would let in all numbers.
 fn is_near(found: f64, expected: f64, tolerance: f64) -> bool {
     found == expected
         || found.is_nan() && expected.is_nan()
-        || (found - expected).abs() <= 1e-5 + tolerance * expected.abs()
+        || found.is_finite()
+            && expected.is_finite()
+            && (found - expected).abs() <= 1e-5 + tolerance * expected.abs()
 }
 
 fn floats(elements: &Elements) -> Option<Vec<f64>> {
@@ -214,4 +142,30 @@ fn floats(elements: &Elements) -> Option<Vec<f64>> {
         Elements::Bfloat16(values) => values.iter().map(|value| value.to_f64()).collect(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(found: f32, expected: f32) -> bool {
+        compare_tensors(&Tensor::vector(vec![found]), &Tensor::vector(vec![expected])).is_ok()
+    }
+
+    #[test]
+    fn infinities_and_nan_are_equal_to_themselves_only() {
+        let special = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1.0];
+        for (index, found) in special.iter().enumerate() {
+            for (other, expected) in special.iter().enumerate() {
+                assert_eq!(compared(*found, *expected), index == other, "{found} {expected}");
+            }
+        }
+        assert!(compared(1.0009, 1.0) && !compared(1.002, 1.0));
+    }
+
+    #[test]
+    fn types_differ() {
+        let (single, double) = (Tensor::vector(vec![1.0_f32]), Tensor::vector(vec![1.0_f64]));
+        assert!(compare_tensors(&single, &double).is_err());
+    }
 }
