@@ -1165,6 +1165,14 @@ pub(crate) static ENTRIES: &[Entry] = &[
         programs: &["adytum", "adytum-init", "adytum-serving"],
     },
     Entry {
+        code: "displaced",
+        meaning: "The handshake, or the session, was displaced by another one: its address had more, or it was idle for longest. Metrics and logs have this code.",
+        next_step: "look at the addresses in the log. If the peers are wanted ones, raise --max-handshakes or --max-sessions of `adytum-broker`; they connect again by themselves.",
+        retry: Retry::Later,
+        package: "broker",
+        programs: &["adytum-broker"],
+    },
+    Entry {
         code: "draining",
         meaning: "The broker is shutting down: it ends requests in progress and takes no new sessions.",
         next_step: "try again when the broker, or the one that replaces it, is ready.",
@@ -1459,14 +1467,6 @@ pub(crate) static ENTRIES: &[Entry] = &[
         retry: Retry::No,
         package: "governance",
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving"],
-    },
-    Entry {
-        code: "gave-way",
-        meaning: "The handshake, or the session, gave way to another one: its address had more, or it was idle for longest. Metrics and logs have this code.",
-        next_step: "look at the addresses in the log. If the peers are wanted ones, raise --max-handshakes or --max-sessions of `adytum-broker`; they connect again by themselves.",
-        retry: Retry::Later,
-        package: "broker",
-        programs: &["adytum-broker"],
     },
     Entry {
         code: "genesis-duplicate-owner",
