@@ -144,9 +144,10 @@ impl Plan {
         let lock = lock(&directory)?;
         if let Some(other) = served_name(&directory).filter(|other| *other != name.as_str()) {
             bail!(
-                "{} has the service of the model {other:?}, not {name:?}: give --name {other} if this is its next \
-                 version, or --directory for another service",
-                args.directory.display()
+                "{} has the service of the model {other}, not {}: give --name {other} if this is its next version, or \
+                 --directory for another service",
+                args.directory.display(),
+                name.as_str()
             );
         }
         Ok(Self { programs, name, _lock: lock, directory })
