@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attest;
 mod attested;
 mod audit;
 mod bench;
@@ -29,11 +30,13 @@ mod owner_directory;
 mod predict;
 mod progress;
 mod provision;
+mod proxy;
 mod recovery;
 mod recovery_key;
 mod replica;
 mod seal;
 mod secret;
+mod service;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ssl_config;
@@ -109,6 +112,9 @@ enum Command {
     /// Certificates and keys for the model server's TLS.
     #[command(subcommand)]
     SslConfig(ssl_config::Action),
+    /// What data owners verify replicas by: an extract of a manifest that its owners signed.
+    #[command(subcommand)]
+    Service(service::Action),
     /// Classify images with a served model.
     Predict(predict::Args),
     /// Measure a served model's throughput and latency.
@@ -116,6 +122,8 @@ enum Command {
     /// Names for brokers and for what they must prove.
     #[command(subcommand)]
     Context(context::Action),
+    /// Let unmodified clients of this machine ask verified replicas.
+    Proxy(proxy::Args),
     /// The meaning of a code and the next step.
     Explain(explain::Args),
     /// Software TEE platforms. They protect nothing.
@@ -192,9 +200,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),
         Command::SslConfig(action) => ssl_config::run(action),
+        Command::Service(action) => service::run(action),
         Command::Predict(args) => predict::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Context(action) => context::run(action),
+        Command::Proxy(args) => proxy::run(args).await,
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "simulation")]
         Command::Simulation(action) => simulation::run(action),
