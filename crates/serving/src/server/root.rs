@@ -15,6 +15,7 @@ use tower::Service;
 
 use super::Protocols;
 use crate::{
+    observation::{Observer, Protocol, note_call},
     rest::{Rest, RestOptions},
     service::{InferenceServer, NAMES, Services},
 };
@@ -26,7 +27,22 @@ pub(super) struct Root {
     inference: InferenceServer,
     rest: Rest,
     others: Routes,
+    observer: Option<Observer>,
 }
+
+/// The calls that tonic's services answer, by their paths.
+const OTHERS: [(&str, &str); 4] = [
+    ("/grpc.health.v1.Health/Check", "grpc.health.v1.Health/Check"),
+    ("/grpc.health.v1.Health/Watch", "grpc.health.v1.Health/Watch"),
+    (
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ),
+];
 
 impl Root {
     pub(super) fn new(
@@ -51,6 +67,7 @@ impl Root {
         }
         Self {
             protocols,
+            observer: services.observer().cloned(),
             inference: InferenceServer::new(services.clone()),
             rest: Rest::new(services, rest),
             others: others.prepare(),
@@ -73,7 +90,7 @@ impl Root {
 impl Service<http::Request<Body>> for Root {
     type Response = http::Response<Body>;
     type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // Both are always ready.
@@ -81,6 +98,20 @@ impl Service<http::Request<Body>> for Root {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let Some(observer) = self.observer.clone() else { return self.answer(request) };
+        let protocol = if self.is_rest(&request) { Protocol::Rest } else { Protocol::Grpc };
+        let (request, open) = observer.open(protocol, request);
+        Box::pin(open.follow(self.answer(request)))
+    }
+}
+
+/// An answer that is being made.
+type Answering = Pin<
+    Box<dyn Future<Output = Result<http::Response<Body>, Box<dyn std::error::Error + Send + Sync>>> + Send>,
+>;
+
+impl Root {
+    fn answer(&mut self, request: http::Request<Body>) -> Answering {
         if self.is_rest(&request) {
             let rest = self.rest.clone();
             return Box::pin(async move { Ok(rest.answer(request).await) });
@@ -89,8 +120,15 @@ impl Service<http::Request<Body>> for Root {
             let answer = self.inference.call(request);
             Box::pin(async { answer.await.map_err(Into::into) })
         } else {
+            let path = request.uri().path();
+            let call = OTHERS.iter().find(|(other, _)| *other == path).map(|(_, call)| *call);
             let answer = self.others.call(request);
-            Box::pin(async { answer.await.map_err(Into::into) })
+            Box::pin(async move {
+                if let Some(call) = call {
+                    note_call(call);
+                }
+                answer.await.map_err(Into::into)
+            })
         }
     }
 }
