@@ -1,4 +1,4 @@
-//! What is written down about each request: a line of the access log, and a trace.
+//! The record of each request: a line of the access log, and a trace.
 //!
 //! The host reads both. So nothing that a client sent gets in, with one exception: the ids of a
 //! well-formed `traceparent`. The call comes from a closed list, and the model's name from
@@ -11,6 +11,7 @@ mod entry;
 mod observer;
 mod spans;
 mod trace_parent;
+mod watch;
 
 pub(crate) use self::entry::{current, note_call, note_model};
 pub use self::{

@@ -238,7 +238,7 @@ async fn serve(
     end.map_or(Ok(()), |end| Err(InitError::from(end).into()))
 }
 
-/// What is written down about requests, if anything is.
+/// Writes requests down, if a flag asks for that.
 fn observer(flags: &Flags) -> Option<Observer> {
     let flags = &flags.observation;
     let traces = flags.trace_endpoint.as_ref().map(|endpoint| {

@@ -35,7 +35,7 @@ pub(super) struct Waiting<T> {
     pub(super) client: Client,
     pub(super) priority: Priority,
     pub(super) rows: usize,
-    /// When it came.
+    /// The time from which its batch is due.
     pub(super) arrived: Instant,
     pub(super) request: T,
 }
@@ -159,7 +159,7 @@ impl<K: PartialEq, T> BatchQueue<K, T> {
         self.running = self.running.saturating_sub(1);
     }
 
-    /// Whether so many rows more fit into the batches that may wait, when `gone` of their key's
+    /// Whether `rows` more fit into the batches that may wait, when `gone` of their key's
     /// rows have gone.
     fn has_room(&self, owner: usize, key: &K, rows: usize, gone: usize) -> bool {
         let batches = |rows: usize| rows.div_ceil(self.limits.rows.max(1));

@@ -50,7 +50,7 @@ fn inputs(members: &[Member], index: usize) -> Vec<&Tensor> {
     members.iter().filter_map(|member| member.inputs.get(index)).collect()
 }
 
-/// The rows that are added to so many.
+/// The rows that are added to `rows` for the next allowed size.
 fn padding(rows: usize, sizes: &[NonZeroUsize]) -> usize {
     let allowed = sizes.iter().find(|size| size.get() >= rows);
     allowed.map_or(0, |size| size.get() - rows)

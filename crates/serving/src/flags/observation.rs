@@ -6,7 +6,7 @@ use http::Uri;
 
 use super::values::parse_boolean;
 
-/// What is written down about requests.
+/// The flags of the access log and of traces.
 #[derive(Clone, Debug, Args)]
 #[command(rename_all = "snake_case")]
 pub struct ObservationFlags {

@@ -1,4 +1,4 @@
-//! What is known of a request while it is answered.
+//! The facts about a request that are collected while it is answered.
 
 use std::{
     fmt,

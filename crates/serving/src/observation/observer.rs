@@ -1,15 +1,8 @@
-//! Begins an entry with a request, and writes it when the answer was sent.
+//! Writes an entry when its answer was sent.
 
 use std::sync::{Arc, atomic::Ordering};
 
-use http::{Request, Response};
-use tonic::{Code, Status, body::Body};
-
-use super::{
-    Entry, Protocol, TraceParent, Traces,
-    body::{Received, Sent},
-    entry::Outcome,
-};
+use super::{Entry, Traces, entry::Outcome};
 
 /// Writes the access log and traces. Clones are the same.
 #[derive(Clone)]
@@ -25,14 +18,6 @@ impl Observer {
     pub fn new(access_log: bool, traces: Option<Traces>) -> Option<Self> {
         let wanted = access_log || traces.is_some();
         wanted.then(|| Self(Arc::new(Inner { access_log, traces })))
-    }
-
-    /// Begins to observe a request, whose bytes are counted from now on.
-    pub(crate) fn open(&self, protocol: Protocol, request: Request<Body>) -> (Request<Body>, Open) {
-        let entry = Arc::new(Entry::new(protocol, TraceParent::of(request.headers())));
-        let counted = Arc::clone(&entry);
-        let request = request.map(|body| Body::new(Received::new(body, counted)));
-        (request, Open { observer: self.clone(), entry, closed: false })
     }
 
     /// Sends the traces that wait, at most for a few seconds. It blocks its thread, and not the
@@ -61,26 +46,11 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Waits for the answer, and writes down what becomes of it.
-    pub(crate) async fn follow<F, E>(self, answering: F) -> Result<Response<Body>, E>
-    where
-        F: Future<Output = Result<Response<Body>, E>>,
-    {
-        let response = self.entry.scope(answering).await?;
-        let outcome = match self.entry.protocol {
-            // Without the header it is in the trailers.
-            Protocol::Grpc => Outcome::Grpc(
-                response
-                    .headers()
-                    .get(Status::GRPC_STATUS)
-                    .map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes())),
-            ),
-            Protocol::Rest => Outcome::Http(response.status()),
-        };
-        Ok(response.map(|body| Body::new(Sent::new(body, self, outcome))))
+    pub(super) fn new(observer: Observer, entry: Arc<Entry>) -> Self {
+        Self { observer, entry, closed: false }
     }
 
-    pub(super) fn entry(&self) -> &Entry {
+    pub(super) fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
 

@@ -49,10 +49,10 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The name of the service, if the attributes do not have another.
 const SERVICE: &str = "adytum-serving";
 
-/// What is traced, and where it goes.
+/// The share of requests that is traced, and the collector that gets it.
 #[derive(Clone, Debug)]
 pub struct TraceOptions {
-    /// The collector.
+    /// The collector: `http` with host and port.
     pub endpoint: Endpoint,
     /// Attributes of this server: keys and values.
     pub attributes: Vec<(String, String)>,

@@ -13,9 +13,9 @@ const LENGTH: usize = 55;
 /// The span of a client that a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent {
-    /// Not zero.
+    /// 16 bytes, not all zero.
     pub trace: TraceId,
-    /// Not zero.
+    /// 8 bytes, not all zero.
     pub span: SpanId,
     /// Whether the client records its trace.
     pub sampled: bool,
@@ -54,7 +54,7 @@ impl TraceParent {
     }
 }
 
-/// So many lower-case hexadecimal digits.
+/// `COUNT` lower-case hexadecimal digits.
 fn digits<const COUNT: usize>(part: &[u8]) -> Option<&str> {
     let all = part.len() == COUNT && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if all { std::str::from_utf8(part).ok() } else { None }

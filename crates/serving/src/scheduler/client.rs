@@ -29,7 +29,7 @@ impl Priority {
     /// The header of a request that names it.
     pub const HEADER: &'static str = "x-request-priority";
 
-    /// Reads the header's value. What is not `high` or `low` is normal: a client that another
+    /// Reads the header's value. Any other than `high` or `low` is normal: a client that another
     /// server taught other words is served all the same.
     pub fn parse(value: &[u8]) -> Self {
         if value.eq_ignore_ascii_case(b"high") {

@@ -72,8 +72,8 @@ pub(crate) fn largest_row(parts: &[&Tensor]) -> Vec<usize> {
     largest
 }
 
-/// The tensor with rows of these sizes: what is missing at the end of each dimension has the
-/// tensor's first value, as in TensorFlow Serving. `None` if it has another number of dimensions,
+/// The tensor with rows of these sizes. Each dimension is filled up at its end with the tensor's
+/// first value, as in TensorFlow Serving. `None` if it has another number of dimensions,
 /// is larger, or has no value.
 pub(crate) fn widen(tensor: &Tensor, row: &[usize]) -> Option<Tensor> {
     by_type!(tensor.element_type(), widen_of, tensor, row)
