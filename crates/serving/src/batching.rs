@@ -4,7 +4,9 @@
 //! batch scheduler.
 
 mod batcher;
+mod member;
 mod queue;
+mod run;
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -17,6 +19,11 @@ use crate::text_format::{Fields, TextError, parse};
 pub struct BatchingParameters {
     /// The most examples in a batch.
     pub max_batch_size: Option<NonZeroUsize>,
+    /// The most examples in a batch that runs, if large requests are split. Without it
+    /// `max_batch_size` counts.
+    pub max_execution_batch_size: Option<NonZeroUsize>,
+    /// Whether requests with more examples than a batch may have are split into several batches.
+    pub enable_large_batch_splitting: bool,
     /// The longest time that a request waits for others.
     pub batch_timeout: Option<Duration>,
     /// The most batches that wait.
@@ -25,8 +32,9 @@ pub struct BatchingParameters {
     pub num_batch_threads: Option<NonZeroUsize>,
     /// The sizes that batches are padded to, in ascending order; empty: any.
     pub allowed_batch_sizes: Vec<NonZeroUsize>,
-    /// Whether inputs of different sizes are padded to the largest. That is not done: such
-    /// requests go into different batches.
+    /// Whether inputs of different sizes are padded to the largest, with their first value, as
+    /// TensorFlow Serving does it (`batching_util.cc`). Without it such requests go into
+    /// different batches.
     pub pad_variable_length_inputs: bool,
 }
 
@@ -47,11 +55,22 @@ pub enum BatchingError {
     /// The allowed sizes of batches don't go up to the largest batch.
     ///
     /// Do: list `allowed_batch_sizes` in ascending order, the last one equal to
-    /// `max_batch_size`.
+    /// `max_batch_size`, or to `max_execution_batch_size` if large requests are split.
     #[error(
-        "BatchingParameters: allowed_batch_sizes must be in ascending order, and the last one equal to max_batch_size"
+        "BatchingParameters: allowed_batch_sizes must be in ascending order, and the last one equal to \
+         max_batch_size, or to max_execution_batch_size if that is given"
     )]
     Sizes,
+    /// The size of the batches that run means nothing if large requests are not split, and can't
+    /// be larger than `max_batch_size`.
+    ///
+    /// Do: give `enable_large_batch_splitting: true`, and a `max_execution_batch_size` of at
+    /// most `max_batch_size`; or leave `max_execution_batch_size` out.
+    #[error(
+        "BatchingParameters: max_execution_batch_size needs enable_large_batch_splitting: true, and is at most \
+         max_batch_size"
+    )]
+    ExecutionSize,
 }
 
 impl BatchingError {
@@ -61,6 +80,7 @@ impl BatchingError {
             Self::Text(error) => error.code(),
             Self::Value { .. } => "batching-value",
             Self::Sizes => "batching-sizes",
+            Self::ExecutionSize => "batching-execution-size",
         }
     }
 }
@@ -73,6 +93,13 @@ impl BatchingParameters {
         let timeout = fields.wrapped_integer("batch_timeout_micros")?;
         let parameters = Self {
             max_batch_size: positive("max_batch_size", fields.wrapped_integer("max_batch_size")?)?,
+            max_execution_batch_size: positive(
+                "max_execution_batch_size",
+                fields.wrapped_integer("max_execution_batch_size")?,
+            )?,
+            enable_large_batch_splitting: fields
+                .wrapped_boolean("enable_large_batch_splitting")?
+                .unwrap_or(false),
             batch_timeout: timeout.map(micros).transpose()?,
             max_enqueued_batches: positive(
                 "max_enqueued_batches",
@@ -89,8 +116,6 @@ impl BatchingParameters {
         // They exist, and the scheduler has no use for them.
         for name in [
             "thread_pool_name",
-            "enable_large_batch_splitting",
-            "max_execution_batch_size",
             "mixed_priority_batching_policy",
             "low_priority_max_batch_size",
             "low_priority_batch_timeout_micros",
@@ -101,21 +126,21 @@ impl BatchingParameters {
                 tracing::warn!("{name} of the BatchingParameters has no effect here");
             }
         }
-        if parameters.pad_variable_length_inputs {
-            tracing::warn!(
-                "pad_variable_length_inputs of the BatchingParameters has no effect here: requests whose rows have \
-                 other shapes go into other batches"
-            );
-        }
         fields.finish()?;
         parameters.check()
     }
 
     fn check(self) -> Result<Self, BatchingError> {
+        if let Some(size) = self.max_execution_batch_size
+            && (!self.enable_large_batch_splitting || self.max_batch_size.is_some_and(|most| size > most))
+        {
+            return Err(BatchingError::ExecutionSize);
+        }
+        let largest = self.max_execution_batch_size.or(self.max_batch_size);
         let sizes = &self.allowed_batch_sizes;
         let Some(last) = sizes.last() else { return Ok(self) };
         let ascending = sizes.windows(2).all(|pair| pair.first() < pair.last());
-        if ascending && self.max_batch_size.is_none_or(|most| most == *last) {
+        if ascending && largest.is_none_or(|most| most == *last) {
             Ok(self)
         } else {
             Err(BatchingError::Sizes)
@@ -162,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn large_requests_are_split_if_that_is_wanted() {
+        let parse = |text: &str| BatchingParameters::parse(text.as_bytes()).unwrap();
+        assert!(!parse("").enable_large_batch_splitting);
+        assert!(parse("enable_large_batch_splitting: true").enable_large_batch_splitting);
+        assert!(parse("enable_large_batch_splitting { value: true }").enable_large_batch_splitting);
+        let split = parse(
+            "max_batch_size { value: 128 } enable_large_batch_splitting: true \
+             max_execution_batch_size { value: 32 } allowed_batch_sizes: [16, 32]",
+        );
+        assert_eq!(split.max_execution_batch_size, NonZeroUsize::new(32));
+    }
+
+    #[test]
     fn what_is_wrong_is_refused() {
         for (text, code) in [
             ("max_batch_size { value: 0 }", "batching-value"),
@@ -170,6 +208,11 @@ mod tests {
             ("allowed_batch_sizes: [8, 4]", "batching-sizes"),
             ("max_batch_size { value: 8 } allowed_batch_sizes: 4", "batching-sizes"),
             ("max_batch { value: 8 }", "text-unknown-field"),
+            ("max_execution_batch_size { value: 8 }", "batching-execution-size"),
+            (
+                "max_batch_size { value: 8 } enable_large_batch_splitting: true max_execution_batch_size { value: 9 }",
+                "batching-execution-size",
+            ),
         ] {
             assert_eq!(BatchingParameters::parse(text.as_bytes()).unwrap_err().code(), code, "{text}");
         }

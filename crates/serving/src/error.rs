@@ -289,6 +289,16 @@ pub enum RequestError {
         /// The most that may wait.
         limit: usize,
     },
+    /// The request has more examples than a batch may have, was split, and the answers of its
+    /// parts don't fit together.
+    ///
+    /// Do: send fewer examples, or leave `enable_large_batch_splitting` out of the batching
+    /// parameters.
+    #[error(
+        "the request was split into batches, and the answers of its parts differ in the sizes of an output; send \
+         fewer examples at once"
+    )]
+    BatchParts,
     /// The request's message has more entries of a kind than the server reads.
     ///
     /// Do: send each input and each output name once, and no empty entries.
@@ -345,6 +355,7 @@ impl RequestError {
             Self::ValuesNotSent { .. } => "values-not-sent",
             Self::RunTooLarge { .. } => "run-too-large",
             Self::BatchesWaiting { .. } => "batches-waiting",
+            Self::BatchParts => "batch-parts",
             Self::RunMemoryInUse { .. } => "run-memory-in-use",
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: TensorFlow Serving's flags (`tensorflow_model_server`)
 //! where the server has what they mean, and its own.
 
+mod observation;
 pub mod table;
 mod tensorflow;
 mod values;
@@ -16,6 +17,7 @@ use adytum_init::{
 };
 use clap::Parser;
 
+pub use observation::{ObservationFlags, OptionalEndpoint, TraceAttribute, TraceEndpoint};
 pub use tensorflow::{Note, TensorFlowFlags};
 pub use values::{CertificateDigest, ChannelArguments, OptionalPath, Polling};
 use values::{parse_boolean, parse_digest, parse_path};
@@ -162,6 +164,9 @@ pub struct Flags {
     /// served (HandleReloadConfigRequest), separated by commas
     #[arg(long, value_name = "DIGEST,...", value_delimiter = ',', value_parser = parse_digest)]
     pub model_manager_certificates: Vec<CertificateDigest>,
+
+    #[command(flatten)]
+    pub observation: ObservationFlags,
 
     #[command(flatten)]
     pub tensorflow: TensorFlowFlags,

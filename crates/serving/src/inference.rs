@@ -14,7 +14,8 @@ use crate::{
     limits::RequestMemory,
     metrics::{Api, Entrypoint},
     models::{Models, Servable, ServedSignature, count_elements},
-    scheduler::{ScheduleError, Scheduler},
+    observation::{self, Ran},
+    scheduler::{ScheduleError, Scheduler, Turn},
     status,
     tensor::rows::rows,
 };
@@ -70,13 +71,20 @@ impl Inference {
         let name = signature.name.clone();
         let caller = Caller::default();
         let cancellation = caller.0.clone();
+        let entry = observation::current();
         let submitted = Instant::now();
+        let turn = Turn::current(Arc::as_ptr(servable).addr());
         self.scheduler
-            .run(predicted, move |threads| {
-                running.metrics().queued(submitted.elapsed());
-                running.metrics().batch(rows.unwrap_or(1));
+            .run_in(turn, predicted, move |threads| {
+                let (began, batch) = (Instant::now(), rows.unwrap_or(1));
+                running.metrics().queued(began - submitted);
+                running.metrics().batch(batch);
                 let signature = running.signature(&name)?;
-                running.run(signature, inputs, &outputs, threads, &cancellation)
+                let answer = running.run(signature, inputs, &outputs, threads, &cancellation);
+                if let Some(entry) = entry {
+                    entry.ran(Ran { submitted, began, ended: Instant::now(), batch });
+                }
+                answer
             })
             .await?
     }

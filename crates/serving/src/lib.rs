@@ -25,6 +25,7 @@ pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod monitoring;
+pub mod observation;
 pub mod rest;
 pub mod run;
 pub mod scheduler;

@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use crate::{
     error::RequestError,
     metrics::{Metrics, ModelMetrics},
+    observation::note_model,
 };
 
 /// How far a version is, in the words of `ModelVersionStatus.State`.
@@ -174,6 +175,9 @@ impl Models {
     pub fn servable(&self, name: &str, choice: &VersionChoice) -> Result<Arc<Servable>, RequestError> {
         let registry = self.read();
         let model = registry.models.get(name);
+        if model.is_some() {
+            note_model(name, None);
+        }
         let version = match choice {
             VersionChoice::Latest => None,
             VersionChoice::Number(version) => Some(*version),
@@ -192,6 +196,9 @@ impl Models {
             Some(version) => versions.get(&version).and_then(available),
             None => versions.values().rev().find_map(available),
         };
+        if let Some(found) = &found {
+            note_model(name, Some(found.version()));
+        }
         found.ok_or_else(|| {
             let is_coming =
                 |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
@@ -207,6 +214,9 @@ impl Models {
     pub fn status(&self, name: &str, choice: &VersionChoice) -> Result<Vec<VersionStatus>, RequestError> {
         let registry = self.read();
         let model = registry.models.get(name);
+        if model.is_some() {
+            note_model(name, None);
+        }
         let version = match choice {
             VersionChoice::Latest => None,
             VersionChoice::Number(version) => Some(*version),

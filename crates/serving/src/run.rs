@@ -44,6 +44,7 @@ use crate::{
     loading::{self, Manager, Reloads, Watch},
     memory,
     models::Models,
+    observation::{Observer, TraceOptions, Traces},
     scheduler::Scheduler,
     server::{Drained, Server},
     service::{AnswerOptions, Inference, Management, Services},
@@ -183,7 +184,8 @@ async fn serve(
         flags.model_root.clone(),
         flags.model_manager_certificates.iter().map(|digest| digest.0).collect(),
     );
-    let services = Services::new(inference).with_management(management);
+    let observer = observer(flags);
+    let services = Services::new(inference).with_management(management).with_observer(observer.clone());
     if let (Some(tee), Some(configuration)) = (tee, configuration) {
         server_options.attested =
             attested::port(flags, configuration, &tee, &models, Arc::clone(&manifest_version))?.map(Arc::new);
@@ -246,7 +248,24 @@ async fn serve(
         health.drain(end.drain_reason());
     }
     drain(server, flags.drain_timeout).await;
+    if let Some(observer) = observer {
+        // Not on this thread, which the connection to the collector needs. It does not panic.
+        let _ = tokio::task::spawn_blocking(move || observer.finish()).await;
+    }
     end.map_or(Ok(()), |end| Err(InitError::from(end).into()))
+}
+
+/// Writes requests down, if a flag asks for that.
+fn observer(flags: &Flags) -> Option<Observer> {
+    let flags = &flags.observation;
+    let traces = flags.trace_endpoint.as_ref().map(|endpoint| {
+        Traces::start(TraceOptions {
+            endpoint: endpoint.0.clone().into(),
+            attributes: flags.trace_attributes.iter().map(|it| (it.key.clone(), it.value.clone())).collect(),
+            ratio: flags.trace_ratio,
+        })
+    });
+    Observer::new(flags.access_log, traces)
 }
 
 /// How requests are answered.

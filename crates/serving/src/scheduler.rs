@@ -3,14 +3,17 @@
 //! One request alone is run on all cores: its latency is what counts. Many at
 //! once are run one core each, which gives the most answers per second, since a
 //! model never uses two cores twice as well as one. Those that wait take turns by
-//! connection (`turns`): nobody holds others up. A run so short that handing
+//! connection (`turns`), and on a connection by priority and by model (`own`): nobody holds others
+//! up. A run so short that handing
 //! it to another thread would cost more than it saves is done at once by the
 //! thread that received the request, if that is one of ours.
 
 mod client;
 mod estimate;
 mod inline;
+mod own;
 mod queue;
+mod turn;
 mod turns;
 
 #[cfg(test)]
@@ -26,10 +29,12 @@ use std::{
 use tokio::sync::oneshot;
 
 use adytum_engine::threads::Threads;
-pub use client::Client;
+pub(crate) use client::current as current_client;
+pub use client::{Client, Priority};
 pub use estimate::CostEstimate;
 pub use inline::enter as enter_inline;
 use queue::{Job, Queue};
+pub use turn::{Share, Turn};
 
 /// Runs predicted to be shorter than this are done where they arrive.
 pub const INLINE_LIMIT: Duration = Duration::from_micros(200);
@@ -106,11 +111,21 @@ impl Scheduler {
         Ok((Self { queue }, guard))
     }
 
-    /// Runs `work` and gives its result. `predicted` is how long it is expected
-    /// to take on one core, if that is known. If the caller goes away before
-    /// the work has begun, it is never done.
+    /// Runs `work` in the turn of the client for whom this task works.
     pub async fn run<T: Send + 'static>(
         &self,
+        predicted: Option<Duration>,
+        work: impl FnOnce(&Threads) -> T + Send + 'static,
+    ) -> Result<T, ScheduleError> {
+        self.run_in(Turn::current(0), predicted, work).await
+    }
+
+    /// Runs `work` in this turn and gives its result. `predicted` is how long it is expected
+    /// to take on one core, if that is known. If the caller goes away before
+    /// the work has begun, it is never done.
+    pub async fn run_in<T: Send + 'static>(
+        &self,
+        turn: Turn,
         predicted: Option<Duration>,
         work: impl FnOnce(&Threads) -> T + Send + 'static,
     ) -> Result<T, ScheduleError> {
@@ -120,7 +135,7 @@ impl Scheduler {
             return catch_unwind(AssertUnwindSafe(|| work(&threads))).map_err(|_| ScheduleError::Panicked);
         }
         let (sender, receiver) = oneshot::channel();
-        self.queue.submit(Client::current(), predicted, Instant::now(), Work { sender, work: Some(work) })?;
+        self.queue.submit(&turn, predicted, Instant::now(), Work { sender, work: Some(work) })?;
         // The sender is dropped without a result when the work panicked or the
         // queue was closed.
         receiver.await.unwrap_or_else(|_| {

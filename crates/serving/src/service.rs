@@ -15,6 +15,7 @@ use std::sync::{
 };
 
 pub use crate::inference::{AnswerOptions, Inference};
+use crate::observation::Observer;
 pub use management::{Management, ManagementError};
 pub use method::{InferenceServer, NAMES};
 
@@ -28,13 +29,14 @@ pub const SMALL_MESSAGE: usize = 64 << 10;
 pub struct Services {
     pub(crate) inference: Arc<Inference>,
     management: Option<Management>,
+    observer: Option<Observer>,
     draining: Arc<AtomicBool>,
 }
 
 impl Services {
     /// Services on these models.
     pub fn new(inference: Inference) -> Self {
-        Self { inference: Arc::new(inference), management: None, draining: Arc::default() }
+        Self { inference: Arc::new(inference), management: None, observer: None, draining: Arc::default() }
     }
 
     /// The services, with changes of the configuration by clients.
@@ -48,7 +50,24 @@ impl Services {
     pub(crate) fn in_session(&self, pinned: &Arc<Pinned>, answered: &Answered) -> Self {
         let models = self.inference.models.in_session(pinned, answered);
         let inference = Inference { models, ..self.inference.as_ref().clone() };
-        Self { inference: Arc::new(inference), management: None, draining: Arc::clone(&self.draining) }
+        Self {
+            inference: Arc::new(inference),
+            management: None,
+            observer: None,
+            draining: Arc::clone(&self.draining),
+        }
+    }
+
+    /// The services, with an observer that writes each request down.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Option<Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// The observer, if requests are written down.
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
     }
 
     /// Whether each model answers requests, and the server does not end.

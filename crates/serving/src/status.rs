@@ -30,6 +30,7 @@ pub(crate) fn code(error: &RequestError) -> Code {
         | RequestError::NoExamples { .. }
         | RequestError::Method { .. }
         | RequestError::OutputShape { .. }
+        | RequestError::BatchParts
         | RequestError::SeveralModels { .. }
         | RequestError::SignatureTwice { .. }
         | RequestError::NoTasks

@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adytum_api::tensorflow::serving::PredictRequest;
+use adytum_api::tensorflow::serving::{
+    ClassificationRequest, InferenceTask, Input, ModelSpec, MultiInferenceRequest, PredictRequest,
+    RegressionRequest,
+};
 use adytum_engine::{operators::Cancellation, static_engine::StaticEngine, tensor::Tensor, threads::Threads};
 use adytum_serving::{
     loading::{
@@ -60,13 +63,19 @@ fn end_reason(models: &Models) -> String {
 
 /// A file of `PredictionLog`s as TensorFlow Serving reads it.
 fn write_requests(version: &Path, requests: &[PredictRequest]) {
+    let records: Vec<(u64, Vec<u8>)> = requests.iter().map(|request| (6, request.encode_to_vec())).collect();
+    write_records(version, &records);
+}
+
+/// A file of records: the field of `PredictionLog` that says the kind, and the request.
+fn write_records(version: &Path, requests: &[(u64, Vec<u8>)]) {
     let masked =
         |bytes: &[u8]| crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes();
     let mut file = Vec::new();
-    for request in requests {
+    for (kind, request) in requests {
         let (mut log, mut record) = (Vec::new(), Vec::new());
-        adytum_wire::put_bytes(&mut log, 1, &request.encode_to_vec());
-        adytum_wire::put_bytes(&mut record, 6, &log);
+        adytum_wire::put_bytes(&mut log, 1, request);
+        adytum_wire::put_bytes(&mut record, *kind, &log);
         let length = (record.len() as u64).to_le_bytes();
         file.extend([&length[..], &masked(&length), &record, &masked(&record)].concat());
     }
@@ -131,4 +140,58 @@ fn a_models_own_requests_are_run_or_end_it() {
     fs::write(version.join("assets.extra/tf_serving_warmup_requests"), b"no record").unwrap();
     let reason = end_reason(&load(base.path(), true));
     assert!(reason.contains("record 1"), "{reason}");
+}
+
+/// `tf.Example`s with one float `x` each, in an `Input`.
+fn examples(values: &[f32]) -> Vec<u8> {
+    let inside = |number: u64, bytes: &[u8]| {
+        let mut out = Vec::new();
+        adytum_wire::put_bytes(&mut out, number, bytes);
+        out
+    };
+    // Example.features (1) . feature (1) . {key: "x", value: float_list (2) . value (1)}
+    let example = |value: &f32| {
+        let feature = inside(2, &inside(1, &value.to_le_bytes()));
+        let entry = [inside(1, b"x"), inside(2, &feature)].concat();
+        inside(1, &inside(1, &entry))
+    };
+    // Input.example_list (1) . examples (1)
+    let list: Vec<u8> = values.iter().flat_map(|value| inside(1, &example(value))).collect();
+    inside(1, &list)
+}
+
+#[test]
+fn requests_of_examples_are_run_too_and_those_of_sessions_are_skipped() {
+    let base = tempfile::tempdir().unwrap();
+    let version = base.path().join("1");
+    half_plus_two(&version);
+    let specification = |signature: &str| ModelSpec {
+        name: "m".to_owned(),
+        signature_name: signature.to_owned(),
+        version_choice: None,
+    };
+    let input = Input::decode(examples(&[2.0, 3.0]).as_slice()).unwrap();
+    let classify = |signature: &str| {
+        let (model_spec, input) = (Some(specification(signature)), Some(input.clone()));
+        (2, ClassificationRequest { model_spec, input }.encode_to_vec())
+    };
+    let regress = |signature: &str| {
+        let (model_spec, input) = (Some(specification(signature)), Some(input.clone()));
+        (3, RegressionRequest { model_spec, input }.encode_to_vec())
+    };
+    let tasks = |signature: &str| {
+        let task = InferenceTask { model_spec: Some(specification(signature)), ..InferenceTask::default() };
+        let request = MultiInferenceRequest { tasks: vec![task], input: Some(input.clone()) };
+        (4, request.encode_to_vec())
+    };
+    let session = (5, b"".to_vec());
+    let (good, other) = ("regress_x_to_y", "classify_x_to_y");
+    write_records(&version, &[classify(other), regress(good), tasks(good), session]);
+    let models = load(base.path(), true);
+    assert!(models.servable("m", &VersionChoice::Latest).is_ok(), "{}", end_reason(&models));
+    for bad in [classify("none"), regress("none"), tasks("none")] {
+        write_records(&version, &[regress(good), bad]);
+        let reason = end_reason(&load(base.path(), true));
+        assert!(reason.contains("record 2") && reason.contains("none"), "{reason}");
+    }
 }

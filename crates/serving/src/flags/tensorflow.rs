@@ -41,7 +41,7 @@ pub struct TensorFlowFlags {
     pub rest_api_enable_cors_support: bool,
 
     /// Merge requests for the same model and signature into batches, where the model's
-    /// answers allow it. pad_variable_length_inputs has no effect
+    /// answers allow it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_boolean)]
     pub enable_batching: bool,
 

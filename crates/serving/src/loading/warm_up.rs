@@ -3,8 +3,9 @@
 //!
 //! The file is a series of records as TensorFlow's `TFRecord` has them: the length (8
 //! bytes), its masked CRC-32C (4), the data, its masked CRC-32C (4), all little-endian.
-//! Each holds a `PredictionLog` (`prediction_log.proto`); `predict_log` (field 6) has the
-//! request in field 1.
+//! Each holds a `PredictionLog` (`prediction_log.proto`): a log of one kind, with the request in
+//! its field 1. Records of `SessionRun` name tensors of a graph of TensorFlow, which is not here
+//! any more, so they are not run.
 
 use std::{
     fs::File,
@@ -12,11 +13,19 @@ use std::{
     path::Path,
 };
 
-use adytum_api::tensorflow::serving::PredictRequest;
-use adytum_engine::{operators::Cancellation, threads::Threads};
+use adytum_api::tensorflow::serving::{
+    ClassificationRequest, Input, MultiInferenceRequest, PredictRequest, RegressionRequest,
+};
+use adytum_engine::{operators::Cancellation, tensor::Tensor, threads::Threads};
 use prost::Message;
 
-use crate::{error::RequestError, models::Servable, tensor::EncodedTensor};
+use crate::{
+    error::RequestError,
+    examples::Batch,
+    inference::inputs::{example_inputs, request_inputs, run_inputs},
+    models::{Servable, ServedSignature},
+    tensor::EncodedTensor,
+};
 
 /// Where the requests are, below a version's directory.
 pub(super) const FILE: &str = "assets.extra/tf_serving_warmup_requests";
@@ -77,14 +86,69 @@ impl WarmUpError {
 /// `PredictionLog`, as far as it is replayed.
 #[derive(Clone, PartialEq, Message)]
 struct PredictionLog {
-    #[prost(message, optional, tag = "6")]
-    predict: Option<PredictLog>,
+    #[prost(oneof = "Log", tags = "2, 3, 4, 6")]
+    log: Option<Log>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Log {
+    #[prost(message, tag = "2")]
+    Classify(ClassifyLog),
+    #[prost(message, tag = "3")]
+    Regress(RegressLog),
+    #[prost(message, tag = "4")]
+    MultiInference(MultiInferenceLog),
+    #[prost(message, tag = "6")]
+    Predict(PredictLog),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ClassifyLog {
+    #[prost(message, optional, tag = "1")]
+    request: Option<ClassificationRequest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RegressLog {
+    #[prost(message, optional, tag = "1")]
+    request: Option<RegressionRequest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MultiInferenceLog {
+    #[prost(message, optional, tag = "1")]
+    request: Option<MultiInferenceRequest>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct PredictLog {
     #[prost(message, optional, tag = "1")]
     request: Option<PredictRequest>,
+}
+
+impl Log {
+    /// Runs the request of a record; `false` if it has none.
+    fn run(&self, servable: &Servable, threads: &Threads) -> Result<bool, RequestError> {
+        let name = |model: &Option<adytum_api::tensorflow::serving::ModelSpec>| {
+            model.as_ref().map(|model| model.signature_name.clone()).unwrap_or_default()
+        };
+        match self {
+            Self::Predict(PredictLog { request: Some(request) }) => predict(servable, request, threads)?,
+            Self::Classify(ClassifyLog { request: Some(request) }) => {
+                examples(servable, &name(&request.model_spec), request.input.as_ref(), threads)?;
+            }
+            Self::Regress(RegressLog { request: Some(request) }) => {
+                examples(servable, &name(&request.model_spec), request.input.as_ref(), threads)?;
+            }
+            Self::MultiInference(MultiInferenceLog { request: Some(request) }) => {
+                for task in &request.tasks {
+                    examples(servable, &name(&task.model_spec), request.input.as_ref(), threads)?;
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
 }
 
 /// Runs the requests of a version's directory, each `iterations` times. Without the file
@@ -107,20 +171,25 @@ pub(super) fn replay(directory: &Path, servable: &Servable, iterations: u32) -> 
         let malformed =
             |error: prost::DecodeError| WarmUpError::Malformed { record, reason: error.to_string() };
         let log = PredictionLog::decode(data.as_slice()).map_err(malformed)?;
-        let Some(request) = log.predict.and_then(|log| log.request) else {
-            skipped += 1;
-            continue;
-        };
-        for _ in 0..iterations.max(1) {
-            threads
-                .enter(|| run(servable, &request, &threads))
-                .map_err(|source| WarmUpError::Request { record, source: Box::new(source) })?;
+        let failed = |source| WarmUpError::Request { record, source: Box::new(source) };
+        let mut ran = false;
+        if let Some(log) = &log.log {
+            for _ in 0..iterations.max(1) {
+                ran = threads.enter(|| log.run(servable, &threads)).map_err(failed)?;
+            }
         }
+        skipped += usize::from(!ran);
     }
     let (model, version) = (servable.name(), servable.version());
     tracing::info!(model, version, requests = number - skipped, "answered its own warm-up requests");
     if skipped > 0 {
-        tracing::info!(model, version, skipped, "warm-up requests of other kinds than Predict are not run");
+        tracing::info!(
+            model,
+            version,
+            skipped,
+            "warm-up requests of SessionRun are not run, since they name tensors of TensorFlow's graph, and records \
+             without a request are not either"
+        );
     }
     Ok(())
 }
@@ -161,11 +230,10 @@ fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-fn run(servable: &Servable, request: &PredictRequest, threads: &Threads) -> Result<(), RequestError> {
+fn predict(servable: &Servable, request: &PredictRequest, threads: &Threads) -> Result<(), RequestError> {
     let name = request.model_spec.as_ref().map_or("", |specification| specification.signature_name.as_str());
     let signature = servable.signature(name)?;
-    let inputs = signature
-        .inputs
+    let inputs = request_inputs(signature)
         .iter()
         .map(|input| {
             let sent = request.inputs.get(&input.name).ok_or_else(|| RequestError::InputNames {
@@ -177,6 +245,29 @@ fn run(servable: &Servable, request: &PredictRequest, threads: &Threads) -> Resu
             tensor.map_err(|source| RequestError::Tensor { input: input.name.clone(), source })
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let inputs = run_inputs(signature, inputs, LARGEST_INPUT)?;
+    run(servable, signature, inputs, threads)
+}
+
+fn examples(
+    servable: &Servable,
+    signature: &str,
+    input: Option<&Input>,
+    threads: &Threads,
+) -> Result<(), RequestError> {
+    let signature = servable.signature(signature)?;
+    let message = input.map(Input::encode_to_vec).unwrap_or_default();
+    let batch = Batch::of_input(&message, LARGEST_INPUT)?;
+    let inputs = example_inputs(signature, &batch, LARGEST_INPUT)?;
+    run(servable, signature, inputs, threads)
+}
+
+fn run(
+    servable: &Servable,
+    signature: &ServedSignature,
+    inputs: Vec<Tensor>,
+    threads: &Threads,
+) -> Result<(), RequestError> {
     let outputs: Vec<usize> = (0..signature.outputs.len()).collect();
     servable.run(signature, inputs, &outputs, threads, &Cancellation::default())?;
     Ok(())

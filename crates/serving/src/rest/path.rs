@@ -45,6 +45,25 @@ pub(super) enum Route {
 }
 
 impl Route {
+    /// Its name, as the access log and traces have it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Models => "GET /v1/models",
+            Self::Status(_) => "GET /v1/models/{model}",
+            Self::Metadata(_) => "GET /v1/models/{model}/metadata",
+            Self::Call(_, Call::Predict) => "POST /v1/models/{model}:predict",
+            Self::Call(_, Call::Classify) => "POST /v1/models/{model}:classify",
+            Self::Call(_, Call::Regress) => "POST /v1/models/{model}:regress",
+            Self::Server => "GET /v2",
+            Self::Live => "GET /v2/health/live",
+            Self::Ready => "GET /v2/health/ready",
+            Self::Model(_) => "GET /v2/models/{model}",
+            Self::ModelReady(_) => "GET /v2/models/{model}/ready",
+            Self::Infer(_) => "POST /v2/models/{model}/infer",
+            Self::Index => "POST /v2/repository/index",
+        }
+    }
+
     /// Reads a method and a path.
     pub(super) fn parse(method: &Method, path: &str) -> Result<Self, RestError> {
         let malformed = || RestError::MalformedRequest {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tonic::body::Body;
 
@@ -14,8 +14,12 @@ use super::{
 };
 use crate::{
     metrics::{Api, Entrypoint},
+    observation::note_call,
     service::Services,
 };
+
+/// Prometheus' text format.
+const METRICS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// What the REST API's flags say.
 #[derive(Clone, Debug)]
@@ -24,12 +28,14 @@ pub struct RestOptions {
     pub timeout: Duration,
     /// Whether pages of any origin may read answers (`--rest_api_enable_cors_support`).
     pub any_origin: bool,
+    /// The path of the metrics, if they are shown.
+    pub metrics_path: Option<String>,
 }
 
 impl Default for RestOptions {
     /// TensorFlow Serving's defaults.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), any_origin: false }
+        Self { timeout: Duration::from_secs(30), any_origin: false, metrics_path: None }
     }
 }
 
@@ -66,7 +72,13 @@ impl Rest {
     async fn try_answer(&self, request: Request<Body>) -> Result<Response<Body>, RestError> {
         let inference = &self.services.inference;
         let (parts, body) = request.into_parts();
-        match Route::parse(&parts.method, parts.uri.path())? {
+        if parts.method == Method::GET && self.options.metrics_path.as_deref() == Some(parts.uri.path()) {
+            note_call("GET metrics");
+            return Ok(answer::with_type(inference.models.render_metrics().into(), METRICS));
+        }
+        let route = Route::parse(&parts.method, parts.uri.path())?;
+        note_call(route.name());
+        match route {
             Route::Models => Ok(value(&json!({ "models": inference.models.names() }))),
             Route::Status(model) => Ok(value(&status::status(inference, model)?)),
             Route::Metadata(model) => Ok(value(&metadata::metadata(inference, &model)?)),

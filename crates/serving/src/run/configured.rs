@@ -84,6 +84,7 @@ impl Configured {
                 rest: RestOptions {
                     timeout: Duration::from_millis(tensorflow.rest_api_timeout_in_ms.into()),
                     any_origin: tensorflow.rest_api_enable_cors_support,
+                    metrics_path: monitoring.prometheus.clone(),
                 },
                 ..usual
             },

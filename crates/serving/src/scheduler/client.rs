@@ -1,4 +1,4 @@
-//! For whom a run is: the connection that a request came on.
+//! For whom a run is: the connection that a request came on, and what that wants first.
 
 use std::{
     future::Future,
@@ -6,12 +6,41 @@ use std::{
 };
 
 tokio::task_local! {
-    static CURRENT: Client;
+    static CURRENT: (Client, Priority);
 }
 
 /// Somebody who is served in turn with others: a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Client(u64);
+
+/// What a client wants first, of its own requests. It says nothing to other clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Priority {
+    /// Before all others of the client.
+    High,
+    /// What a request without the header has.
+    #[default]
+    Normal,
+    /// After all others of the client.
+    Low,
+}
+
+impl Priority {
+    /// The header of a request that names it.
+    pub const HEADER: &'static str = "x-request-priority";
+
+    /// Reads the header's value. Any other than `high` or `low` is normal: a client that another
+    /// server taught other words is served all the same.
+    pub fn parse(value: &[u8]) -> Self {
+        if value.eq_ignore_ascii_case(b"high") {
+            Self::High
+        } else if value.eq_ignore_ascii_case(b"low") {
+            Self::Low
+        } else {
+            Self::Normal
+        }
+    }
+}
 
 impl Client {
     /// All work that belongs to no connection.
@@ -26,11 +55,16 @@ impl Client {
 
     /// Does this for the client: what it runs is the client's.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, work)
+        self.scope_with(Priority::Normal, work)
     }
 
-    /// The client for whom this task works.
-    pub(crate) fn current() -> Self {
-        CURRENT.try_with(|client| *client).unwrap_or(Self::NOBODY)
+    /// Does this for the client, with this priority among what the client wants.
+    pub fn scope_with<F: Future>(self, priority: Priority, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope((self, priority), work)
     }
+}
+
+/// The client for whom this task works, and the priority of that.
+pub(crate) fn current() -> (Client, Priority) {
+    CURRENT.try_with(|current| *current).unwrap_or((Client::NOBODY, Priority::Normal))
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ScheduleError, WORTH_ALL_CORES, client::Client, turns::Turns};
+use super::{ScheduleError, WORTH_ALL_CORES, turn::Turn, turns::Turns};
 use adytum_engine::threads::Threads;
 
 use crate::memory;
@@ -69,7 +69,7 @@ impl Queue {
 
     pub(super) fn submit(
         &self,
-        client: Client,
+        turn: &Turn,
         predicted: Option<Duration>,
         now: Instant,
         job: impl Job + 'static,
@@ -84,7 +84,7 @@ impl Queue {
         }
         let overloaded = ScheduleError::Overloaded { queued: state.waiting.len(), limit: self.limit };
         if state.waiting.len() >= self.limit {
-            let gone = state.waiting.make_room(client, predicted).ok_or_else(|| overloaded.clone())?;
+            let gone = state.waiting.make_room(turn, predicted).ok_or_else(|| overloaded.clone())?;
             gone.job.refuse(overloaded);
         }
         let alone = state.running == 0 && state.waiting.is_empty();
@@ -98,7 +98,7 @@ impl Queue {
             state.crowded.is_some_and(|(when, memory)| now.saturating_duration_since(when) < memory);
         let worth = predicted.is_none_or(|predicted| predicted >= WORTH_ALL_CORES);
         let wide = self.cores > 1 && alone && !recently_crowded && worth;
-        state.waiting.push(client, predicted, Queued { job: Box::new(job), wide });
+        state.waiting.push(turn, predicted, Queued { job: Box::new(job), wide });
         drop(state);
         self.ready.notify_one();
         Ok(())

@@ -37,7 +37,7 @@ fn alone_on_all_cores_and_together_on_one_each() {
     let cost = Some(Duration::from_millis(50));
     let start = Instant::now();
     let submit = |after: u64| {
-        queue.submit(Client::NOBODY, cost, start + Duration::from_millis(after), Probe(sender.clone()))
+        queue.submit(&Turn::current(0), cost, start + Duration::from_millis(after), Probe(sender.clone()))
     };
     submit(0).unwrap();
     submit(1).unwrap();
@@ -56,7 +56,7 @@ fn short_runs_and_a_single_core_need_no_other_cores() {
     for (cores, cost) in [(4, Some(WORTH_ALL_CORES / 2)), (1, None)] {
         let queue = Queue::new(cores, 10);
         let (sender, widths) = mpsc::channel();
-        queue.submit(Client::NOBODY, cost, Instant::now(), Probe(sender)).unwrap();
+        queue.submit(&Turn::current(0), cost, Instant::now(), Probe(sender)).unwrap();
         queue.run_waiting(&Threads::new(1), &Threads::new(4));
         assert_eq!(widths.recv(), Ok(1));
     }

@@ -1,19 +1,27 @@
 //! The order of jobs. Each client gets an equal share of the cores' time, whatever it asks for:
 //! one that asks for long runs waits for them, and nobody else does.
 //!
-//! This is weighted fair queueing (Demers, Keshav, Shenker, SIGCOMM 1989). A job gets a tag:
-//! the time at which it would end if its client had a share of its own, on a clock that
-//! advances with the work done, divided by the number of clients that wait. The job with
+//! This is weighted fair queueing (Demers, Keshav, Shenker, SIGCOMM 1989). A client's next job
+//! gets a tag: the time at which it would end if its client had a share of its own, on a clock
+//! that advances with the work done, divided by the number of clients that wait. The job with
 //! the lowest tag is next. So of two clients that ask at once the one with the shorter run
 //! is first; but the clock passes the tag of a long one at last, however many short ones
-//! come.
+//! come. Which of its jobs is a client's next one is the client's own affair
+//! ([`OwnJobs`]): nothing that it says of them changes what others get.
+//!
+//! A batch has requests of several clients. It takes the turn of the one that is due first, and
+//! when it begins, each of them is charged for its share.
 
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
-use super::client::Client;
+use super::{
+    client::Client,
+    own::{Own, OwnJobs},
+    turn::Turn,
+};
 
 /// The cost of a run that was never measured.
 const USUAL_COST: Duration = Duration::from_millis(10);
@@ -27,98 +35,146 @@ const REMEMBERED: usize = 4096;
 /// Jobs that wait for their turn.
 #[derive(Debug)]
 pub(super) struct Turns<J> {
-    jobs: BTreeMap<Tag, Waiting<J>>,
     /// Clients that have jobs waiting, or are ahead of the clock.
-    clients: HashMap<Client, Share>,
-    /// The number of those that have jobs waiting.
-    active: u32,
+    clients: HashMap<Client, Lane<J>>,
+    /// The next job of each client that has one.
+    next: BTreeMap<Tag, Client>,
     clock: Duration,
     arrived: u64,
+    len: usize,
 }
 
-/// When a job would end, and the order of arrival.
+/// When a client's next job would end, and the order in which clients came.
 type Tag = (Duration, u64);
 
+/// A client's jobs, and what it has had.
 #[derive(Debug)]
-struct Waiting<J> {
-    client: Client,
+struct Lane<J> {
+    jobs: OwnJobs<Queued<J>>,
+    /// The end of its last job.
+    last: Duration,
+    /// What its jobs cost together.
     cost: Duration,
+    tag: Option<Tag>,
+}
+
+#[derive(Debug)]
+struct Queued<J> {
+    /// What the whole run costs.
+    cost: Duration,
+    /// What it costs other clients.
+    others: Vec<(Client, Duration)>,
     job: J,
 }
 
-#[derive(Debug, Default)]
-struct Share {
-    waiting: usize,
-    /// The tag of its last job.
-    last: Duration,
+impl<J> Default for Lane<J> {
+    fn default() -> Self {
+        Self { jobs: OwnJobs::default(), last: Duration::ZERO, cost: Duration::ZERO, tag: None }
+    }
 }
 
 impl<J> Default for Turns<J> {
     fn default() -> Self {
-        Self { jobs: BTreeMap::new(), clients: HashMap::new(), active: 0, clock: Duration::ZERO, arrived: 0 }
+        Self { clients: HashMap::new(), next: BTreeMap::new(), clock: Duration::ZERO, arrived: 0, len: 0 }
     }
 }
 
 impl<J> Turns<J> {
     pub(super) fn len(&self) -> usize {
-        self.jobs.len()
+        self.len
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.len == 0
     }
 
-    pub(super) fn push(&mut self, client: Client, predicted: Option<Duration>, job: J) {
+    pub(super) fn push(&mut self, turn: &Turn, predicted: Option<Duration>, job: J) {
         let cost = cost(predicted);
-        let tag = self.tag(client, cost);
-        let share = self.clients.entry(client).or_default();
-        share.last = tag;
-        share.waiting += 1;
-        if share.waiting == 1 {
-            self.active += 1;
+        let Some((share, own)) = turn.charges(cost).min_by_key(|(share, own)| self.end(share.client) + *own)
+        else {
+            return;
+        };
+        let others = turn
+            .charges(cost)
+            .filter(|(other, _)| other.client != share.client)
+            .map(|(other, cost)| (other.client, cost))
+            .collect();
+        let begin = self.begin(share.client);
+        let lane = self.clients.entry(share.client).or_default();
+        if lane.jobs.is_empty() {
+            lane.last = begin;
         }
-        self.arrived += 1;
-        self.jobs.insert((tag, self.arrived), Waiting { client, cost, job });
+        lane.cost += own;
+        lane.jobs.push(share.priority, turn.model, Own { cost: own, job: Queued { cost, others, job } });
+        self.len += 1;
+        self.tag(share.client);
     }
 
-    /// Where there is no room for one more: takes the job that would be last out, if one
-    /// of this client would come before it.
-    pub(super) fn make_room(&mut self, client: Client, predicted: Option<Duration>) -> Option<J> {
-        let newcomer = self.tag(client, cost(predicted));
-        let ((last, _), _) = self.jobs.last_key_value()?;
-        if newcomer >= *last {
+    /// Where there is no room for one more: takes the job that would be last out, if one of this
+    /// turn would come before it.
+    pub(super) fn make_room(&mut self, turn: &Turn, predicted: Option<Duration>) -> Option<J> {
+        let end = |client: &Client, lane: &Lane<J>| (lane.last + lane.cost, *client);
+        let waiting = self.clients.iter().filter(|(_, lane)| !lane.jobs.is_empty());
+        let (last, heaviest) = waiting.map(|(client, lane)| end(client, lane)).max()?;
+        let (share, own) =
+            turn.charges(cost(predicted)).min_by_key(|(share, own)| self.end(share.client) + *own)?;
+        let newcomer = self.end(share.client) + own;
+        let lane = self.clients.get_mut(&heaviest)?;
+        let gone = if share.client == heaviest {
+            lane.jobs.make_room(share.priority, turn.model, own)?
+        } else if newcomer < last {
+            lane.jobs.pop_last()?
+        } else {
             return None;
-        }
-        let (_, waiting) = self.jobs.pop_last()?;
-        self.waits_no_more(waiting.client);
-        Some(waiting.job)
+        };
+        lane.cost = lane.cost.saturating_sub(gone.cost);
+        self.len -= 1;
+        self.tag(heaviest);
+        Some(gone.job.job)
     }
 
     pub(super) fn pop(&mut self) -> Option<J> {
-        let (_, Waiting { client, cost, job }) = self.jobs.pop_first()?;
-        self.clock += cost / self.active.max(1);
-        self.waits_no_more(client);
-        if self.jobs.is_empty() {
+        let active = u32::try_from(self.next.len()).unwrap_or(u32::MAX).max(1);
+        let ((end, _), client) = self.next.pop_first()?;
+        let lane = self.clients.get_mut(&client)?;
+        lane.tag = None;
+        let own = lane.jobs.pop()?;
+        lane.cost = lane.cost.saturating_sub(own.cost);
+        lane.last = end;
+        self.len -= 1;
+        self.tag(client);
+        for (other, cost) in own.job.others {
+            let begin = self.begin(other);
+            self.clients.entry(other).or_default().last = begin + cost;
+            self.tag(other);
+        }
+        self.clock += own.job.cost / active;
+        if self.is_empty() {
             // Nobody waits, so nobody has a claim.
             self.clear();
-        } else if self.clients.len() > self.jobs.len() + REMEMBERED {
+        } else if self.clients.len() > self.len + REMEMBERED {
             let clock = self.clock;
-            self.clients.retain(|_, share| share.waiting > 0 || share.last > clock);
-            if self.clients.len() > self.jobs.len() + REMEMBERED {
-                self.clients.retain(|_, share| share.waiting > 0);
+            self.clients.retain(|_, lane| !lane.jobs.is_empty() || lane.last > clock);
+            if self.clients.len() > self.len + REMEMBERED {
+                self.clients.retain(|_, lane| !lane.jobs.is_empty());
             }
         }
-        Some(job)
+        Some(own.job.job)
     }
 
     /// Forgets jobs.
     pub(super) fn retain(&mut self, keep: impl Fn(&J) -> bool) {
-        let gone: Vec<Tag> =
-            self.jobs.iter().filter(|(_, waiting)| !keep(&waiting.job)).map(|(tag, _)| *tag).collect();
-        for tag in gone {
-            if let Some(waiting) = self.jobs.remove(&tag) {
-                self.waits_no_more(waiting.client);
+        let mut changed = Vec::new();
+        for (client, lane) in &mut self.clients {
+            let before = lane.jobs.len();
+            lane.cost = lane.jobs.retain(|queued| keep(&queued.job));
+            if lane.jobs.len() < before {
+                self.len -= before - lane.jobs.len();
+                changed.push(*client);
             }
+        }
+        for client in changed {
+            self.tag(client);
         }
     }
 
@@ -126,17 +182,37 @@ impl<J> Turns<J> {
         *self = Self { arrived: self.arrived, ..Self::default() };
     }
 
-    fn tag(&self, client: Client, cost: Duration) -> Duration {
-        let last = self.clients.get(&client).map_or(Duration::ZERO, |share| share.last);
-        last.max(self.clock) + cost
+    /// When a client's next job would begin if it had no others waiting.
+    fn begin(&self, client: Client) -> Duration {
+        match self.clients.get(&client) {
+            Some(lane) if lane.jobs.is_empty() => lane.last.max(self.clock),
+            Some(lane) => lane.last,
+            None => self.clock,
+        }
     }
 
-    fn waits_no_more(&mut self, client: Client) {
-        if let Some(share) = self.clients.get_mut(&client) {
-            share.waiting = share.waiting.saturating_sub(1);
-            if share.waiting == 0 {
-                self.active = self.active.saturating_sub(1);
+    /// When a client's last job would end.
+    fn end(&self, client: Client) -> Duration {
+        self.begin(client) + self.clients.get(&client).map_or(Duration::ZERO, |lane| lane.cost)
+    }
+
+    /// Puts a client where its next job says.
+    fn tag(&mut self, client: Client) {
+        let Some(lane) = self.clients.get_mut(&client) else { return };
+        let arrived = match lane.tag.take() {
+            Some(tag) => {
+                self.next.remove(&tag);
+                tag.1
             }
+            None => {
+                self.arrived += 1;
+                self.arrived
+            }
+        };
+        if let Some(cost) = lane.jobs.next_cost() {
+            let tag = (lane.last + cost, arrived);
+            lane.tag = Some(tag);
+            self.next.insert(tag, client);
         }
     }
 }
@@ -150,9 +226,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::scheduler::{Priority, Share};
 
     const SHORT: Option<Duration> = Some(Duration::from_millis(1));
     const LONG: Option<Duration> = Some(Duration::from_secs(5));
+
+    fn turn(client: Client) -> Turn {
+        of_model(client, 0, Priority::Normal)
+    }
+
+    fn of_model(client: Client, model: usize, priority: Priority) -> Turn {
+        Turn::of_batch(model, [Share { client, priority, rows: 1 }])
+    }
 
     fn order(turns: &mut Turns<&'static str>) -> Vec<&'static str> {
         std::iter::from_fn(|| turns.pop()).collect()
@@ -163,12 +248,12 @@ mod tests {
         let mut turns = Turns::default();
         let (hostile, honest) = (Client::new(), Client::new());
         for _ in 0..1000 {
-            turns.push(hostile, LONG, "hostile");
+            turns.push(&turn(hostile), LONG, "hostile");
         }
         // One is running already.
         turns.pop();
-        turns.push(honest, SHORT, "honest");
-        turns.push(honest, LONG, "long");
+        turns.push(&turn(honest), SHORT, "honest");
+        turns.push(&turn(honest), LONG, "long");
         let order = order(&mut turns);
         assert_eq!(order.first(), Some(&"honest"));
         let long = order.iter().position(|job| *job == "long");
@@ -179,11 +264,11 @@ mod tests {
     fn many_connections_with_long_runs_hold_short_ones_up_no_more_than_one_does() {
         let mut turns = Turns::default();
         for _ in 0..1000 {
-            turns.push(Client::new(), LONG, "hostile");
+            turns.push(&turn(Client::new()), LONG, "hostile");
         }
         for _ in 0..10 {
             assert_eq!(turns.pop(), Some("hostile"));
-            turns.push(Client::new(), SHORT, "honest");
+            turns.push(&turn(Client::new()), SHORT, "honest");
             assert_eq!(turns.pop(), Some("honest"));
         }
     }
@@ -191,12 +276,12 @@ mod tests {
     /// How many short runs come before a long one.
     fn before_the_long_one(next: impl Fn() -> Client) -> usize {
         let mut turns = Turns::default();
-        turns.push(next(), SHORT, "short");
-        turns.push(Client::new(), LONG, "long");
+        turns.push(&turn(next()), SHORT, "short");
+        turns.push(&turn(Client::new()), LONG, "long");
         let mut before = 0;
         while turns.pop() == Some("short") {
             before += 1;
-            turns.push(next(), SHORT, "short");
+            turns.push(&turn(next()), SHORT, "short");
         }
         before
     }
@@ -217,27 +302,27 @@ mod tests {
         let mut turns = Turns::default();
         let (hostile, honest) = (Client::new(), Client::new());
         for _ in 0..10 {
-            turns.push(hostile, LONG, "hostile");
+            turns.push(&turn(hostile), LONG, "hostile");
         }
-        assert_eq!(turns.make_room(hostile, SHORT), None, "it would be last itself");
-        assert_eq!(turns.make_room(honest, LONG), Some("hostile"));
-        turns.push(honest, LONG, "honest");
-        assert_eq!((turns.len(), turns.make_room(honest, SHORT)), (10, Some("hostile")));
+        assert_eq!(turns.make_room(&turn(hostile), SHORT), None, "it would be last itself");
+        assert_eq!(turns.make_room(&turn(honest), LONG), Some("hostile"));
+        turns.push(&turn(honest), LONG, "honest");
+        assert_eq!((turns.len(), turns.make_room(&turn(honest), SHORT)), (10, Some("hostile")));
         assert!(order(&mut turns).contains(&"honest"));
     }
 
     #[test]
     fn clients_that_are_gone_are_forgotten() {
         let mut turns = Turns::default();
-        turns.push(Client::new(), LONG, 0);
-        turns.push(Client::new(), LONG, 0);
+        turns.push(&turn(Client::new()), LONG, 0);
+        turns.push(&turn(Client::new()), LONG, 0);
         for _ in 0..3 * REMEMBERED {
-            turns.push(Client::new(), SHORT, 1);
+            turns.push(&turn(Client::new()), SHORT, 1);
             turns.pop();
         }
         assert!(turns.clients.len() <= REMEMBERED + 3, "{}", turns.clients.len());
         turns.retain(|job| *job == 1);
-        assert_eq!((turns.len(), turns.active), (0, 0));
+        assert_eq!((turns.len(), turns.next.len()), (0, 0));
     }
 
     #[test]
@@ -245,10 +330,67 @@ mod tests {
         let mut turns = Turns::default();
         let client = Client::new();
         for (cost, job) in [(LONG, "first"), (SHORT, "second"), (None, "third")] {
-            turns.push(client, cost, job);
+            turns.push(&turn(client), cost, job);
         }
         assert_eq!(order(&mut turns), ["first", "second", "third"]);
         assert!(turns.clients.is_empty() && turns.clock.is_zero());
+    }
+
+    #[test]
+    fn a_client_orders_its_own_jobs_and_nobody_elses() {
+        let mut turns = Turns::default();
+        let (pushy, other) = (Client::new(), Client::new());
+        for _ in 0..10 {
+            turns.push(&of_model(pushy, 0, Priority::High), LONG, "high");
+        }
+        turns.push(&of_model(other, 0, Priority::Low), LONG, "other");
+        turns.push(&of_model(other, 0, Priority::Normal), LONG, "other first");
+        let order = order(&mut turns);
+        let place = |job| order.iter().position(|found| *found == job).unwrap();
+        assert!(place("other first") <= 1 && place("other") <= 3, "{order:?}");
+    }
+
+    #[test]
+    fn one_models_flood_leaves_another_its_turns_on_the_same_connection() {
+        let mut turns = Turns::default();
+        let proxy = Client::new();
+        for _ in 0..1000 {
+            turns.push(&of_model(proxy, 1, Priority::Normal), LONG, "slow");
+        }
+        turns.pop();
+        assert_eq!(turns.make_room(&of_model(proxy, 1, Priority::Normal), LONG), None);
+        assert_eq!(turns.make_room(&of_model(proxy, 2, Priority::Normal), SHORT), Some("slow"));
+        turns.push(&of_model(proxy, 2, Priority::Normal), SHORT, "quick");
+        assert_eq!(turns.pop(), Some("quick"));
+    }
+
+    #[test]
+    fn a_batch_is_charged_to_each_client_by_its_rows() {
+        let mut turns = Turns::default();
+        let (one, other, third) = (Client::new(), Client::new(), Client::new());
+        let share = |client, rows| Share { client, priority: Priority::Normal, rows };
+        let seconds = |count| Some(Duration::from_secs(count));
+        // The run of 10 seconds is 9 of one and 1 of the other.
+        turns.push(&Turn::of_batch(0, [share(one, 9), share(other, 1)]), seconds(10), "batch");
+        turns.push(&turn(third), seconds(60), "long");
+        assert_eq!(turns.pop(), Some("batch"));
+        // Both waited for it; the one that had little of it is first.
+        turns.push(&turn(one), seconds(2), "one");
+        turns.push(&turn(other), seconds(2), "other");
+        assert_eq!(order(&mut turns), ["other", "one", "long"]);
+    }
+
+    #[test]
+    fn a_batch_goes_when_the_first_of_its_clients_is_due() {
+        let mut turns = Turns::default();
+        let (hostile, honest) = (Client::new(), Client::new());
+        for _ in 0..100 {
+            turns.push(&turn(hostile), LONG, "hostile");
+        }
+        turns.pop();
+        let shares = [hostile, honest].map(|client| Share { client, priority: Priority::Normal, rows: 1 });
+        turns.push(&Turn::of_batch(0, shares), SHORT, "both");
+        assert_eq!(turns.pop(), Some("both"));
     }
 
     proptest! {
@@ -258,7 +400,7 @@ mod tests {
             let mut turns = Turns::default();
             let clients: Vec<Client> = costs.iter().map(|_| Client::new()).collect();
             let push = |turns: &mut Turns<usize>, index: usize| {
-                turns.push(clients[index], Some(Duration::from_millis(costs[index])), index);
+                turns.push(&turn(clients[index]), Some(Duration::from_millis(costs[index])), index);
             };
             for index in 0..costs.len() {
                 push(&mut turns, index);

@@ -17,6 +17,7 @@ use tower::Service;
 use super::Protocols;
 use crate::{
     models::{Answered, Pinned},
+    observation::{Observer, Protocol, note_call},
     rest::{Rest, RestOptions},
     service::{InferenceServer, NAMES, Services},
 };
@@ -32,11 +33,26 @@ pub(super) struct Root {
     inference: InferenceServer,
     rest: Rest,
     others: Routes,
+    observer: Option<Observer>,
     services: Services,
     options: RestOptions,
     /// The models of the connection's attested session.
     session: Option<Arc<Pinned>>,
 }
+
+/// The calls that tonic's services answer, by their paths.
+const OTHERS: [(&str, &str); 4] = [
+    ("/grpc.health.v1.Health/Check", "grpc.health.v1.Health/Check"),
+    ("/grpc.health.v1.Health/Watch", "grpc.health.v1.Health/Watch"),
+    (
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ),
+];
 
 impl Root {
     pub(super) fn new(
@@ -61,6 +77,7 @@ impl Root {
         }
         Self {
             protocols,
+            observer: services.observer().cloned(),
             inference: InferenceServer::new(services.clone()),
             rest: Rest::new(services.clone(), rest.clone()),
             others: others.prepare(),
@@ -117,6 +134,15 @@ impl Service<http::Request<Body>> for Root {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let Some(observer) = self.observer.clone() else { return self.answer(request) };
+        let protocol = if self.is_rest(&request) { Protocol::Rest } else { Protocol::Grpc };
+        let (request, open) = observer.open(protocol, request);
+        Box::pin(open.follow(self.answer(request)))
+    }
+}
+
+impl Root {
+    fn answer(&mut self, request: http::Request<Body>) -> Answer {
         if let Some(pinned) = self.session.clone() {
             return self.call_in_session(request, &pinned);
         }
@@ -133,7 +159,14 @@ fn grpc(others: &mut Routes, inference: &mut InferenceServer, request: http::Req
         let answer = inference.call(request);
         Box::pin(async { answer.await.map_err(Into::into) })
     } else {
+        let path = request.uri().path();
+        let call = OTHERS.iter().find(|(other, _)| *other == path).map(|(_, call)| *call);
         let answer = others.call(request);
-        Box::pin(async { answer.await.map_err(Into::into) })
+        Box::pin(async move {
+            if let Some(call) = call {
+                note_call(call);
+            }
+            answer.await.map_err(Into::into)
+        })
     }
 }

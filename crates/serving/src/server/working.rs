@@ -12,7 +12,7 @@ use std::{
 use adytum_crowd::places::Place;
 use tower::Service;
 
-use crate::scheduler::Client;
+use crate::scheduler::{Client, Priority};
 
 /// The service of one connection: while it answers, the connection's place is at work.
 #[derive(Clone)]
@@ -37,9 +37,9 @@ impl Drop for Work {
     }
 }
 
-impl<S, R> Service<R> for Working<S>
+impl<S, B> Service<http::Request<B>> for Working<S>
 where
-    S: Service<R>,
+    S: Service<http::Request<B>>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -50,10 +50,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: R) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         self.place.begin_work(Instant::now());
         let work = Work(Arc::clone(&self.place));
-        let answer = self.client.scope(self.inner.call(request));
+        let priority = request.headers().get(Priority::HEADER);
+        let priority = priority.map_or_else(Priority::default, |value| Priority::parse(value.as_bytes()));
+        let answer = self.client.scope_with(priority, self.inner.call(request));
         Box::pin(async move {
             let _work = work;
             answer.await

@@ -33,6 +33,7 @@ use crate::{
     inference,
     limits::{self, Received},
     metrics::{Api, Entrypoint},
+    observation::note_call,
     unpack::{ACCEPTED, Encoding},
     v2::{EXTENSIONS, Infer, SERVER, VERSION, index, metadata as model_metadata, version},
 };
@@ -95,6 +96,26 @@ impl Method {
         })
     }
 
+    /// Its name, as the access log and traces have it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Predict => "tensorflow.serving.PredictionService/Predict",
+            Self::Classify => "tensorflow.serving.PredictionService/Classify",
+            Self::Regress => "tensorflow.serving.PredictionService/Regress",
+            Self::MultiInference => "tensorflow.serving.PredictionService/MultiInference",
+            Self::GetModelMetadata => "tensorflow.serving.PredictionService/GetModelMetadata",
+            Self::GetModelStatus => "tensorflow.serving.ModelService/GetModelStatus",
+            Self::HandleReloadConfigRequest => "tensorflow.serving.ModelService/HandleReloadConfigRequest",
+            Self::ServerLive => "inference.GRPCInferenceService/ServerLive",
+            Self::ServerReady => "inference.GRPCInferenceService/ServerReady",
+            Self::ModelReady => "inference.GRPCInferenceService/ModelReady",
+            Self::ServerMetadata => "inference.GRPCInferenceService/ServerMetadata",
+            Self::ModelMetadata => "inference.GRPCInferenceService/ModelMetadata",
+            Self::ModelInfer => "inference.GRPCInferenceService/ModelInfer",
+            Self::RepositoryIndex => "inference.GRPCInferenceService/RepositoryIndex",
+        }
+    }
+
     /// Whether its requests carry tensors or examples.
     fn is_inference(self) -> bool {
         matches!(
@@ -138,6 +159,7 @@ impl Service<http::Request<Body>> for InferenceServer {
             return Box::pin(ready(Ok(Status::unimplemented("the service has no such method").into_http())));
         };
         Box::pin(async move {
+            note_call(method.name());
             let (parts, body) = request.into_parts();
             Ok(answer(&services, method, &parts, body).await.unwrap_or_else(|status| {
                 let mut response = status.into_http();

@@ -59,6 +59,64 @@ fn join_of<T: Element + Clone>(parts: &[&Tensor], padding: usize) -> Option<Tens
     Tensor::from_vec(shape, values)
 }
 
+/// The largest sizes of the rows of these tensors, which have as many dimensions each.
+pub(crate) fn largest_row(parts: &[&Tensor]) -> Vec<usize> {
+    let mut largest: Vec<usize> = Vec::new();
+    for part in parts {
+        let row = part.shape().get(1..).unwrap_or_default();
+        largest.resize(largest.len().max(row.len()), 0);
+        for (size, one) in largest.iter_mut().zip(row) {
+            *size = (*size).max(*one);
+        }
+    }
+    largest
+}
+
+/// The tensor with rows of these sizes. Each dimension is filled up at its end with the tensor's
+/// first value, as in TensorFlow Serving. `None` if it has another number of dimensions,
+/// is larger, or has no value.
+pub(crate) fn widen(tensor: &Tensor, row: &[usize]) -> Option<Tensor> {
+    by_type!(tensor.element_type(), widen_of, tensor, row)
+}
+
+fn widen_of<T: Element + Clone>(tensor: &Tensor, row: &[usize]) -> Option<Tensor> {
+    let (rows, old) = tensor.shape().split_first()?;
+    if old.len() != row.len() || old.iter().zip(row).any(|(old, new)| old > new) {
+        return None;
+    }
+    let values = tensor.values::<T>()?;
+    let count = row.iter().try_fold(*rows, |count, size| count.checked_mul(*size))?;
+    let mut wide = vec![values.first()?.clone(); count];
+    let sizes = |all: &[usize]| all.iter().product::<usize>();
+    copy(values, &mut wide, &[&[*rows], old].concat(), &[&[*rows], row].concat(), &sizes);
+    let shape: Vec<usize> = std::iter::once(*rows).chain(row.iter().copied()).collect();
+    Tensor::from_vec(shape, wide)
+}
+
+/// Copies a tensor of sizes `old` into the beginning of each dimension of one of sizes `new`.
+fn copy<T: Clone>(
+    from: &[T],
+    to: &mut [T],
+    old: &[usize],
+    new: &[usize],
+    sizes: &impl Fn(&[usize]) -> usize,
+) {
+    let ([_, old_inner @ ..], [_, new_inner @ ..]) = (old, new) else { return };
+    let (step, wide_step) = (sizes(old_inner), sizes(new_inner));
+    if old_inner == new_inner {
+        if let Some(to) = to.get_mut(..from.len()) {
+            to.clone_from_slice(from);
+        }
+        return;
+    }
+    if step == 0 || wide_step == 0 {
+        return;
+    }
+    for (from, to) in from.chunks(step).zip(to.chunks_mut(wide_step)) {
+        copy(from, to, old_inner, new_inner, sizes);
+    }
+}
+
 /// A tensor of `total` rows, cut into parts of these `sizes`; rows after the last part are
 /// left out. `None` if it does not have `total` rows.
 pub(crate) fn cut(tensor: &Tensor, sizes: &[usize], total: usize) -> Option<Vec<Tensor>> {
@@ -106,6 +164,20 @@ mod tests {
             prop_assert_eq!(cut(&joined, &sizes, total), Some(parts));
             prop_assert_eq!(cut(&joined, &sizes, total + 1), None);
         }
+    }
+
+    #[test]
+    fn rows_are_padded_with_the_first_value() {
+        let tensor = Tensor::from_vec(vec![2, 1, 2], vec![1, 2, 3, 4]).unwrap();
+        let wide = Tensor::from_vec(vec![2, 2, 3], vec![1, 2, 1, 1, 1, 1, 3, 4, 1, 1, 1, 1]).unwrap();
+        assert_eq!(widen(&tensor, &[2, 3]), Some(wide));
+        assert_eq!(widen(&tensor, &[1, 2]).as_ref(), Some(&tensor));
+        for wrong in [&[1, 1][..], &[2], &[1, 2, 1]] {
+            assert_eq!(widen(&tensor, wrong), None, "{wrong:?}");
+        }
+        assert_eq!(widen(&Tensor::zeros(ElementType::Float, vec![1, 0]).unwrap(), &[2]), None);
+        let other = Tensor::zeros(ElementType::Int32, vec![5, 3, 1]).unwrap();
+        assert_eq!(largest_row(&[&tensor, &other]), [3, 2]);
     }
 
     #[test]

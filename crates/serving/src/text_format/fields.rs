@@ -147,6 +147,20 @@ impl Fields {
         Ok(Some(value.unwrap_or(0)))
     }
 
+    /// A boolean, or a `BoolValue`: files have both where the field changed its type.
+    pub fn wrapped_boolean(&mut self, name: &'static str) -> Result<Option<bool>, TextError> {
+        let is_message =
+            self.fields.iter().any(|field| field.name == name && matches!(field.value, Value::Message(_)));
+        if !is_message {
+            return self.boolean(name);
+        }
+        let Some(message) = self.message(name)? else { return Ok(None) };
+        let mut fields = Self::new(self.message, message);
+        let value = fields.boolean("value")?;
+        fields.finish()?;
+        Ok(Some(value.unwrap_or(false)))
+    }
+
     /// Whether a field is given, whatever it holds: one that exists and has no use here.
     pub fn is_given(&mut self, name: &'static str) -> bool {
         !self.take(name).is_empty()
