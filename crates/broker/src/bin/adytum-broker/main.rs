@@ -183,7 +183,7 @@ async fn run_broker(
     let mut background = JoinSet::new();
     let (kept, keeping) = (clock.clone(), store.clone());
     background.spawn(async move { keep_floor(&kept, &keeping).await });
-    background.spawn(memory::keep_giving_back(Arc::clone(&broker)));
+    background.spawn(memory::keep_giving_back());
     let (noticing, warnings) = (Arc::clone(&broker), clock.warnings());
     background.spawn(async move { noticing.notice_clock(warnings).await });
     let counting = Arc::clone(&broker);
