@@ -198,11 +198,14 @@ format = "adytum workload v1"
 
 [program]
 required_arguments = [
-    "--model_name={name}",
-    "--model_base_path={path}",
     "--ssl_config_file=/etc/tf_ssl.cfg",
 $engine_argument]
 arguments = [
+    "--model_name={name}",
+    "--model_base_path={path}",
+    "--model_config_file={path}",
+    "--monitoring_config_file={path}",
+    "--rest_api_port={number}",
     "--port={number}",
     "--health_port={number}",
     "--drain_delay={number}",

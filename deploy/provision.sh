@@ -13,6 +13,7 @@ Verify the broker in a cluster and give it an owner's manifest and secrets.
 usage: provision.sh [OPTION]...
     -d <directory> the owner's directory (default: deploy/owner)
     -n <namespace> the broker's namespace (default: kubectl's)
+    -b <service> the broker's Service (default: init-ra-server-svc)
     -a <file> the adytum command (default: the one that build.sh built)
     -c <url or directory> where to get collateral (default with -s: the simulated platform's)
     -m <file> where the highest state seen of each broker is remembered (default: where all of adytum's commands do)
@@ -23,11 +24,12 @@ usage: provision.sh [OPTION]...
 END
 }
 
-owner=$here/owner adytum='' options=() kubectl=(kubectl) simulation=''
-while getopts 'd:n:a:c:m:rysh' option; do
+owner=$here/owner adytum='' service=init-ra-server-svc options=() kubectl=(kubectl) simulation=''
+while getopts 'd:n:b:a:c:m:rysh' option; do
     case $option in
         d) owner=$OPTARG ;;
         n) kubectl+=(--namespace "$OPTARG") ;;
+        b) service=$OPTARG ;;
         a) adytum=$OPTARG ;;
         c) options+=(--collateral "$OPTARG") ;;
         m) options+=(--heads "$OPTARG") ;;
@@ -61,7 +63,7 @@ fi
 
 # A port that the system picks, on this machine only.
 said=$(mktemp)
-"${kubectl[@]}" port-forward --address 127.0.0.1 service/init-ra-server-svc :5000 >"$said" 2>&1 &
+"${kubectl[@]}" port-forward --address 127.0.0.1 "service/$service" :5000 >"$said" 2>&1 &
 forwarder=$!
 trap 'kill "$forwarder" 2>/dev/null || true; rm -f "$said"' EXIT
 port=''

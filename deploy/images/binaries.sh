@@ -26,7 +26,7 @@ build_binaries() {
         "--remap-path-prefix=$target_directory=/target"
         "--remap-path-prefix=$cargo_home=/cargo"
     )
-    local packages=(adytum adytum-broker adytum-init adytum-serving) features=(--no-default-features)
+    local packages=(adytum adytum-broker adytum-init adytum-serving) features=(--no-default-features --features adytum/object-stores)
     if [[ -n $simulation ]]; then
         packages+=(adytum-sim)
         features=()
@@ -55,8 +55,9 @@ build_binaries() {
 # write_sbom PACKAGE OUT SIMULATION [OPTION...]: SIMULATION may be empty.
 write_sbom() {
     local features=() triple
+    [[ $1 != adytum ]] || features=(--feature object-stores)
     triple=$(rustc -vV | sed -n 's/^host: //p')
-    [[ -z ${3:-} || $1 == adytum-sim ]] || features=(--feature simulation)
+    [[ -z ${3:-} || $1 == adytum-sim ]] || features+=(--feature simulation)
     cargo xtask image sbom --package "$1" "${features[@]}" --target "$triple" --out "$2" \
         --linked "rust-std=$(rustc -V | cut -d' ' -f2)=MIT OR Apache-2.0" \
         --linked "glibc=$(getconf GNU_LIBC_VERSION | cut -d' ' -f2)=LGPL-2.1-or-later" "${@:4}"

@@ -11,6 +11,10 @@ use tokio::process::Command;
 
 use crate::deployment::BINARIES;
 
+/// All that a demo and a benchmark need: `adytum model pull` is left out, which would take
+/// a newcomer another minute to compile.
+const FEATURES: &str = "adytum/simulation,adytum-broker/simulation,adytum-init/simulation,adytum-serving/simulation,adytum-sim/service";
+
 /// The checkout in which `cargo run` started this program. A target directory may
 /// be shared by many, so the place where it was compiled says nothing.
 pub fn workspace_root() -> Result<PathBuf> {
@@ -26,6 +30,7 @@ pub async fn binaries(root: &Path) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root).args(["build", "--profile", profile(directory)?, "--locked", "--bins"]);
+    command.args(["--no-default-features", "--features", FEATURES]);
     for package in BINARIES {
         command.args(["--package", package]);
     }

@@ -36,6 +36,21 @@ fn the_command_line_links_no_store_and_no_server() {
     check("adytum", &["adytum-governance", "tonic"], &forbidden);
 }
 
+/// Sealed bytes need no trusted fetcher, so none is measured with the server.
+#[test]
+fn the_model_server_links_no_client_of_an_object_store() {
+    let forbidden = ["object_store", "reqwest", "hyper-rustls", "adytum-fetch"];
+    check("adytum-serving", &["adytum-sealed", "tonic"], &forbidden);
+    // The command has one, with the one TLS stack of all programs; or none.
+    let linked_with = linked("adytum", &[]);
+    assert!(linked_with.contains("object_store") && linked_with.contains("aws-lc-rs"), "{linked_with:?}");
+    assert!(
+        ["openssl", "native-tls", "ring"].iter().all(|name| !linked_with.contains(*name)),
+        "{linked_with:?}"
+    );
+    assert!(!linked("adytum", &["--no-default-features"]).contains("object_store"));
+}
+
 #[test]
 fn governance_links_no_runtime_no_tls_and_no_session() {
     let forbidden = ["tokio", "rustls", "hyper", "tonic", "redb", "axum", "adytum-ratls", "adytum-broker"];

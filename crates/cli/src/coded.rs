@@ -58,6 +58,20 @@ adytum_codes::coded_errors!(
 pub(crate) fn what_to_do(error: &anyhow::Error) -> Option<WhatToDo> {
     adytum_codes::what_to_do(error.chain(), |cause| {
         let refusal = cause.downcast_ref::<crate::attested::BrokerRefusal>();
-        refusal.and_then(|refusal| refusal.stated_code()).or_else(|| code_of(cause))
+        refusal
+            .and_then(|refusal| refusal.stated_code())
+            .or_else(|| code_of(cause))
+            .or_else(|| code_of_pull(cause))
     })
+}
+
+/// The code of an error of `adytum model pull`, where that is built in.
+#[cfg(feature = "object-stores")]
+fn code_of_pull<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    cause.downcast_ref::<adytum_fetch::PullError>().map(adytum_fetch::PullError::code)
+}
+
+#[cfg(not(feature = "object-stores"))]
+fn code_of_pull<'a>(_: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    None
 }

@@ -23,6 +23,22 @@ pub(crate) fn exit_code() -> Option<u8> {
     }
 }
 
+/// Waits for the first SIGINT or SIGTERM, for work that ends when it is dropped.
+#[cfg(feature = "object-stores")]
+pub(crate) async fn arrives() -> io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let signal = first(&mut interrupt, &mut terminate).await;
+    SIGNAL.store(signal.as_raw_value(), Ordering::Relaxed);
+    Ok(())
+}
+
+async fn first(interrupt: &mut Signal, terminate: &mut Signal) -> SignalKind {
+    tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+    }
+}
+
 /// Knows whether somebody has interrupted this process.
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
@@ -60,10 +76,7 @@ impl<R> Interruptible<R> {
 
 async fn watch(mut interrupt: Signal, mut terminate: Signal, interrupted: Arc<AtomicBool>) {
     loop {
-        let signal = tokio::select! {
-            _ = interrupt.recv() => SignalKind::interrupt(),
-            _ = terminate.recv() => SignalKind::terminate(),
-        };
+        let signal = first(&mut interrupt, &mut terminate).await;
         SIGNAL.store(signal.as_raw_value(), Ordering::Relaxed);
         if interrupted.swap(true, Ordering::Relaxed) {
             std::process::exit(128 + signal.as_raw_value());

@@ -12,6 +12,8 @@ pub(crate) mod next_version;
 pub(crate) mod place;
 pub(crate) mod plaintext;
 mod probe;
+#[cfg(feature = "object-stores")]
+mod pull;
 pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod retire;
@@ -28,6 +30,8 @@ use clap::Subcommand;
 pub(crate) enum Action {
     Check(check::Args),
     Import(import::Args),
+    #[cfg(feature = "object-stores")]
+    Pull(pull::Args),
     Release(release::Args),
     List(list::Args),
     Retire(retire::Args),
@@ -37,6 +41,8 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Check(args) => check::run(args),
         Action::Import(args) => import::run(&args).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "object-stores")]
+        Action::Pull(args) => pull::run(args).await,
         Action::Release(args) => release::run(args).await.map(|()| ExitCode::SUCCESS),
         Action::List(args) => list::run(args).await.map(|()| ExitCode::SUCCESS),
         Action::Retire(args) => retire::run(args).await.map(|()| ExitCode::SUCCESS),

@@ -7,7 +7,7 @@ use adytum_evidence::measurement::Sha256Digest;
 use adytum_signing::{KeyError, OwnerPublicKey, OwnerSignature, OwnerSigningKey, Purpose};
 use serde::{Deserialize, Serialize};
 
-use crate::layout::ARCHIVE_FILE;
+use crate::layout::{ARCHIVE_FILE, CHUNK};
 
 /// What the field `format` says.
 pub const FORMAT: &str = "adytum seal v1";
@@ -71,6 +71,16 @@ impl Statement {
     /// that signer's word counts.
     pub fn verify_signature(&self) -> Result<(), KeyError> {
         self.with_fields(|fields| self.signer.verify(Purpose::Seal, fields, &self.signature))
+    }
+
+    /// The fewest bytes that the ciphertext can have: a nonce, the plaintext, a tag for each
+    /// chunk (C2SP age, "Payload"), and the first line of the header.
+    pub fn smallest_ciphertext(&self) -> u64 {
+        const FIRST_LINE: u64 = 22;
+        const NONCE: u64 = 16;
+        const TAG: u64 = 16;
+        let tags = self.size.div_ceil(CHUNK as u64).saturating_mul(TAG);
+        self.size.saturating_add(tags).saturating_add(NONCE + FIRST_LINE)
     }
 
     /// Everything but the signature, as it is signed: values, not their text.

@@ -15,7 +15,8 @@ charted() {
     kubectl delete -k "$root/deploy/overlays/simulation" --timeout 120s >/dev/null &&
         # Its broker is a new one.
         rm -f "$ADYTUM_HEADS" &&
-        helm install adytum "$root/deploy/helm/adytum" --namespace "$namespace" --set tee=simulation --wait=false &&
+        helm install adytum "$root/deploy/helm/adytum" --namespace "$namespace" --values "$root/deploy/helm/reference.yaml" \
+            --set tee=simulation --wait=false &&
         kubectl rollout status deployment/init-ra-server-deployment --timeout 60s >/dev/null
 }
 

@@ -28,10 +28,6 @@ pub struct TensorFlowFlags {
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     pub rest_api_port: u16,
 
-    /// Threads of the REST API
-    #[arg(long, value_name = "NUMBER", value_parser = value_parser!(u32).range(0..=i64::from(i32::MAX)))]
-    pub rest_api_num_threads: Option<u32>,
-
     /// Time for a request of the REST API in milliseconds
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 30_000, value_parser = value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub rest_api_timeout_in_ms: u32,
@@ -127,6 +123,9 @@ pub struct TensorFlowFlags {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "TensorFlow Serving, without effect", rename_all = "snake_case")]
 struct IgnoredFlags {
+    /// Ignored: grpc_max_threads counts the threads of both APIs
+    #[arg(long, value_name = "NUMBER", value_parser = value_parser!(u32).range(0..=i64::from(i32::MAX)))]
+    rest_api_num_threads: Option<u32>,
     /// Ignored: all models are batched by one set of parameters
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     enable_per_model_batching_parameters: Option<bool>,
@@ -212,6 +211,11 @@ impl TensorFlowFlags {
         let text = |flag: &Option<String>| flag.as_ref().is_some_and(|text| !text.is_empty());
         let number = |flag: Option<u32>| flag.is_some_and(|number| number != 0);
         let notes = [
+            (
+                "rest_api_num_threads",
+                ignored.rest_api_num_threads.is_some(),
+                "REST and gRPC share their threads; grpc_max_threads counts them",
+            ),
             (
                 "enable_per_model_batching_parameters",
                 ignored.enable_per_model_batching_parameters == Some(true),

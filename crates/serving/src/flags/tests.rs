@@ -69,11 +69,13 @@ fn what_has_no_effect_says_why() {
         "--tensorflow_inter_op_parallelism=0",
         "--grpc_channel_arguments=grpc.max_connection_age_ms=2000,grpc.keepalive_time_ms=1",
         "--batching_parameters_file=/b",
+        "--rest_api_num_threads=8",
     ])
     .unwrap();
     let notes = flags.tensorflow.check().unwrap();
     let names: Vec<&str> = notes.iter().map(|note| note.flag.as_str()).collect();
     let expected = [
+        "rest_api_num_threads",
         "batching_parameters_file",
         "num_load_threads",
         "xla_cpu_compilation_enabled",

@@ -1,6 +1,5 @@
 {{/*
-What the pods have in common. Names of objects are the reference deployment's and
-fixed: one of each a namespace.
+What the pods have in common.
 */}}
 
 {{- define "adytum.image" -}}
@@ -56,7 +55,7 @@ runtimeClassName: {{ get .Values.kata.runtimeClassName .Values.tee }}
 {{- define "adytum.tee-env" -}}
 {{- if eq .Values.tee "simulation" }}
 - name: ADYTUM_TEE
-  value: simulation=http://adytum-sim:8081
+  value: simulation=http://{{ (fromYaml (include "adytum.names" .)).simulation }}:8081
 {{- else if has .Values.tee (list "tdx" "snp") }}
 - name: ADYTUM_TEE
   value: tsm
@@ -111,7 +110,7 @@ simulated platform, which is a PCCS too. */}}
 {{- if eq .Values.tee "simulation" -}}
 - podSelector:
     matchLabels:
-      app: adytum-sim
+      app: {{ (fromYaml (include "adytum.names" .)).simulation }}
 {{- else -}}
 {{- toYaml .Values.networkPolicies.collateral }}
 {{- end -}}
