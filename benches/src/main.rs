@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+mod apis;
 mod broker;
 mod echo;
 mod in_process;
+mod plain;
 mod report;
 mod serving;
 mod wire;
@@ -17,6 +19,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    apis::Place,
     report::Report,
     serving::{Site, resnet50, small},
 };
@@ -37,7 +40,8 @@ struct Arguments {
     #[arg(long, value_name = "FILE", default_value = "examples/digits/model.onnx")]
     digits: PathBuf,
     /// Only benchmarks whose group has this in its name: releases, refetch,
-    /// broker-memory, broker-full, broker-start, store, small, resnet50.
+    /// broker-memory, broker-full, broker-start, store, rest, batching, open-loop, json,
+    /// reload, small, resnet50.
     filter: Option<String>,
     /// After how many sessions the broker's memory is looked at.
     #[arg(long, value_name = "NUMBER", default_value_t = 53_000)]
@@ -74,6 +78,15 @@ async fn main() -> Result<()> {
             let place = directory.path().join(group);
             fs::create_dir(&place)?;
             broker::run(group, &mut report, &place, &binaries, arguments.sessions).await?;
+        }
+    }
+    for group in apis::GROUPS {
+        if wanted(group) {
+            let place = directory.path().join(group);
+            fs::create_dir(&place)?;
+            let digits = arguments.digits.as_path();
+            let place = Place { directory: &place, binary: binaries.join("adytum-serving"), digits };
+            apis::run(group, &mut report, &place).await?;
         }
     }
     for (group, model, onnx) in

@@ -32,10 +32,13 @@ use crate::{
     wire::{Client, saturate},
 };
 
-const PREDICT: &str = "/tensorflow.serving.PredictionService/Predict";
+/// The path of `Predict`.
+pub(crate) const PREDICT: &str = "/tensorflow.serving.PredictionService/Predict";
 const START: Duration = Duration::from_secs(30);
-const IMAGE: [usize; 4] = [1, 224, 224, 3];
-const DIGIT: [usize; 4] = [1, 8, 8, 1];
+/// A picture.
+pub(crate) const IMAGE: [usize; 4] = [1, 224, 224, 3];
+/// A digit.
+pub(crate) const DIGIT: [usize; 4] = [1, 8, 8, 1];
 
 /// A broker and what it takes to start replicas of one model.
 pub(crate) struct Site<'a> {
@@ -225,13 +228,13 @@ async fn start_echo(deployment: &Deployment) -> Result<(Process, u16, String)> {
     Ok((process, port.parse()?, key.cert.pem()))
 }
 
-struct Memory {
-    peak: f64,
-    steady: f64,
+pub(crate) struct Memory {
+    pub(crate) peak: f64,
+    pub(crate) steady: f64,
 }
 
 /// VmHWM and VmRSS (proc(5)).
-fn memory(id: Option<u32>) -> Result<Memory> {
+pub(crate) fn memory(id: Option<u32>) -> Result<Memory> {
     let Some(id) = id else { bail!("the replica has ended") };
     let status = fs::read_to_string(format!("/proc/{id}/status"))?;
     let fields: BTreeMap<_, _> = status.lines().filter_map(|line| line.split_once(':')).collect();
@@ -244,7 +247,7 @@ fn memory(id: Option<u32>) -> Result<Memory> {
 }
 
 /// The same pseudo-random picture each time, values in 0..1.
-fn values(shape: &[usize]) -> Vec<f32> {
+pub(crate) fn values(shape: &[usize]) -> Vec<f32> {
     let mut state = 0x2545_f491_u32;
     (0..shape.iter().product::<usize>())
         .map(|_| {
@@ -254,7 +257,7 @@ fn values(shape: &[usize]) -> Vec<f32> {
         .collect()
 }
 
-fn request(model: &str, input: &str, shape: &[usize]) -> Bytes {
+pub(crate) fn request(model: &str, input: &str, shape: &[usize]) -> Bytes {
     let content: Vec<u8> = values(shape).iter().flat_map(|value| value.to_le_bytes()).collect();
     let tensor = TensorProto {
         dtype: DataType::DtFloat as i32,

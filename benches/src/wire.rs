@@ -105,6 +105,20 @@ impl Client {
         Ok(Self { grpc, path: PathAndQuery::from_static(path) })
     }
 
+    /// Connects to 127.0.0.1:`port` without TLS.
+    pub(crate) async fn plain(port: u16, path: &'static str) -> Result<Self> {
+        let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .connect()
+            .await
+            .with_context(|| format!("connect to port {port}"))?;
+        let grpc = tonic::client::Grpc::new(channel)
+            .max_decoding_message_size(MESSAGE)
+            .max_encoding_message_size(MESSAGE);
+        Ok(Self { grpc, path: PathAndQuery::from_static(path) })
+    }
+
     /// One call.
     pub(crate) async fn call(&mut self, body: Bytes) -> Result<Bytes> {
         self.grpc.ready().await.map_err(|error| anyhow!("connection lost: {error}"))?;

@@ -153,7 +153,7 @@ const say = text => document.getElementById("out").textContent += text + ";";
     try {
         const answer = await fetch("http://127.0.0.1:REST/v1/models/default:predict", {
             method: "POST",
-            headers: {"Content-Type": "application/json"},
+            headers: {"Content-Type": "application/json", "X-Request-Priority": "low"},
             body: JSON.stringify({instances: [1, 2, 5]}),
         });
         say("predictions " + (await answer.json()).predictions.join(" "));

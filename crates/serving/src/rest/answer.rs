@@ -47,7 +47,9 @@ pub(super) fn allow_any_origin(response: &mut Response<Body>) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS"));
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("Content-Type, Content-Encoding, Inference-Header-Content-Length"),
+        HeaderValue::from_static(
+            "Content-Type, Content-Encoding, Inference-Header-Content-Length, X-Request-Priority, Traceparent",
+        ),
     );
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
