@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let replicas = Replicas::observed_by(args.server, attestation, move |notice| heard.tell(notice));
     let proxy = Proxy::listen(args.listen, replicas.clone()).await?;
     output::line(format_args!("Listening on {} (gRPC and REST)", proxy.address()))?;
-    // What is wrong is said now, and again to each client. It may be right later.
+    // A fault is named now, and again to each client. It may be gone later.
     tokio::spawn(async move { replicas.verify().await });
     let stop = async {
         tokio::select! {
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was said of each replica last: the same is not said twice.
+/// The last words about each replica: the same is not said twice.
 #[derive(Default)]
 struct Heard(Mutex<BTreeMap<SocketAddr, String>>);
 
