@@ -38,19 +38,14 @@ const MAXIMUM_DOCUMENT_LENGTH: u64 = 1024 * 1024;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pin {
     /// The genesis document of the expected broker: it names the owners who created it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "ADYTUM_GENESIS")]
     genesis: PathBuf,
     /// Which code it may be: a policy in TOML.
-    #[arg(long, visible_alias = "policy", value_name = "FILE")]
+    #[arg(long, visible_alias = "policy", value_name = "FILE", env = "ADYTUM_BROKER_POLICY")]
     broker_policy: Option<PathBuf>,
     /// Which code it may be: an SGX enclave of this identity, as `adytum measure
-    /// --broker` prints it; may be given several times.
-    #[arg(
-        long = "broker-measurement",
-        visible_alias = "measurement",
-        value_name = "HEX",
-        conflicts_with = "broker_policy"
-    )]
+    /// --broker` prints it; may be given several times. Then there is no policy.
+    #[arg(long = "broker-measurement", visible_alias = "measurement", value_name = "HEX")]
     measurements: Vec<WorkloadIdentity>,
     /// An Occlum configuration that the broker may have loaded, by its digest; may be
     /// given several times. A broker that has loaded another one is refused.
@@ -80,7 +75,13 @@ pub(crate) struct Target {
 pub(crate) struct Access {
     /// An owner's key; as many as must agree. For what only reads, one owner's or
     /// auditor's.
-    #[arg(long = "owner", visible_alias = "auditor", value_name = "FILE", required = true)]
+    #[arg(
+        long = "owner",
+        visible_alias = "auditor",
+        value_name = "FILE",
+        required = true,
+        env = "ADYTUM_OWNER"
+    )]
     owners: Vec<PathBuf>,
     #[command(flatten)]
     target: Target,
@@ -111,7 +112,7 @@ impl From<PinFiles> for Pin {
 impl Access {
     /// Access by an owner's files instead of flags.
     pub(crate) fn from_files(owners: Vec<PathBuf>, broker: String, pin: PinFiles) -> Self {
-        Self { owners, target: Target { broker, pin: pin.into() } }
+        Self { owners, target: Target::from_files(broker, pin) }
     }
 
     /// Reads the keys, then opens a session: see [`Pin::open`].
@@ -176,6 +177,11 @@ impl clap::Args for AccessOnRequest {
 }
 
 impl Target {
+    /// A broker by files instead of flags.
+    pub(crate) fn from_files(broker: String, pin: PinFiles) -> Self {
+        Self { broker, pin: pin.into() }
+    }
+
     /// Opens a session: see [`Pin::open`].
     pub(crate) async fn open(&self) -> anyhow::Result<Session> {
         self.pin.open(&self.broker).await
@@ -260,15 +266,14 @@ impl Pin {
     /// Which code the broker may have.
     pub(crate) fn policy(&self) -> anyhow::Result<Policy> {
         let simulation = self.trusted.simulation();
-        let Some(path) = &self.broker_policy else {
+        // Before a policy that the environment or a context may name.
+        if let [first, ..] = self.measurements.as_slice() {
             let vendor = if simulation { Vendor::Simulation } else { Vendor::Intel };
-            let [first, ..] = self.measurements.as_slice() else {
-                bail!("give --broker-policy or --broker-measurement");
-            };
             let mut policy = Policy::for_identity(vendor, TeeKind::Sgx, *first);
             policy.identity.extend(&self.measurements);
             return Ok(policy);
-        };
+        }
+        let Some(path) = &self.broker_policy else { bail!("give --broker-policy or --broker-measurement") };
         let policy = read_policy(path)?;
         if policy.vendors.contains(&Vendor::Simulation) && !simulation {
             bail!(

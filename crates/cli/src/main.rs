@@ -11,6 +11,7 @@ mod broker;
 mod coded;
 mod collateral;
 mod confirmation;
+mod context;
 mod evidence;
 mod explain;
 mod forecast;
@@ -25,6 +26,7 @@ mod model_key;
 mod occlum_client;
 mod output;
 mod owner;
+mod owner_directory;
 mod predict;
 mod progress;
 mod provision;
@@ -40,12 +42,14 @@ mod simulation;
 mod ssl_config;
 mod trusted;
 mod unseal;
+#[cfg(feature = "simulation")]
+mod up;
 mod upgrade;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use anstream::{AutoStream, ColorChoice};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// Confidential inference: create a broker, seal models, give out secrets, ask a served
@@ -53,12 +57,17 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(name = "adytum", version)]
 struct Arguments {
+    /// The context with the broker and what it must prove: see `adytum context`.
+    #[arg(long, global = true, value_name = "NAME", env = "ADYTUM_CONTEXT")]
+    context: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "simulation")]
+    Up(up::Args),
     /// Owners' signing keys.
     #[command(subcommand)]
     Owner(owner::Action),
@@ -110,6 +119,9 @@ enum Command {
     Predict(predict::Args),
     /// Measure a served model's throughput and latency.
     Bench(bench::Args),
+    /// Names for brokers and for what they must prove.
+    #[command(subcommand)]
+    Context(context::Action),
     /// Let unmodified clients of this machine ask verified replicas.
     Proxy(proxy::Args),
     /// The meaning of a code and the next step.
@@ -118,12 +130,21 @@ enum Command {
     #[cfg(feature = "simulation")]
     #[command(subcommand)]
     Simulation(simulation::Action),
+    #[cfg(feature = "simulation")]
+    #[command(hide = true)]
+    Tied(up::tied::Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = match occlum_client::translated(std::env::args_os()) {
-        Ok(words) => Arguments::parse_from(words),
+        Ok(words) => match parsed(&words) {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                eprintln!("adytum: {}", output::error_line(&error));
+                return ExitCode::FAILURE;
+            }
+        },
         Err(error) => {
             eprintln!("python3: {error}");
             return ExitCode::from(2);
@@ -149,9 +170,21 @@ async fn main() -> ExitCode {
     }
 }
 
+/// The command line, with the defaults of a context.
+fn parsed(words: &[OsString]) -> anyhow::Result<Arguments> {
+    let Some(context) = context::chosen(words)? else { return Ok(Arguments::parse_from(words)) };
+    let command = context::apply(Arguments::command(), &context);
+    let matches = command.get_matches_from(words);
+    Ok(Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
+}
+
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Model(action) => return model::run(action),
+        Command::Model(action) => return model::run(action).await,
+        #[cfg(feature = "simulation")]
+        Command::Up(args) => return up::run(args).await,
+        #[cfg(feature = "simulation")]
+        Command::Tied(args) => up::tied::run(args),
         Command::Owner(action) => owner::run(action),
         Command::Genesis(action) => genesis::run(action),
         Command::Measure(args) => measure::run(args),
@@ -170,6 +203,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Service(action) => service::run(action),
         Command::Predict(args) => predict::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::Context(action) => context::run(action),
         Command::Proxy(args) => proxy::run(args).await,
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "simulation")]

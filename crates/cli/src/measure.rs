@@ -1,9 +1,9 @@
 //! `adytum measure`: the identity of a workload or a broker, from its files,
 //! before anything runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use adytum_evidence::measurement::Sha256Digest;
+use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
 use adytum_governance::measured::MeasuredConfiguration;
 use anyhow::Context;
 use serde_json::json;
@@ -32,21 +32,27 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// The identity of a broker with this program.
+pub(crate) fn broker_identity(program: &Path) -> anyhow::Result<WorkloadIdentity> {
+    Ok(MeasuredConfiguration::default().identity(digest(program)?))
+}
+
+fn digest(program: &Path) -> anyhow::Result<Sha256Digest> {
+    Sha256Digest::of_file(program).with_context(|| format!("{} can't be read", program.display()))
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(broker) = &args.broker {
-        let program =
-            Sha256Digest::of_file(broker).with_context(|| format!("{} can't be read", broker.display()))?;
-        let configuration = MeasuredConfiguration::default();
-        let identity = configuration.identity(program);
         if args.json {
+            let (program, configuration) = (digest(broker)?, MeasuredConfiguration::default());
             return output::line(json!({
-                "identity": identity,
+                "identity": configuration.identity(program),
                 "init": program,
                 "program": program,
                 "configuration": Sha256Digest::of_bytes(&configuration.canonical()),
             }));
         }
-        return output::line(identity);
+        return output::line(broker_identity(broker)?);
     }
     let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
         anyhow::bail!("give --configuration and --program, or --broker");

@@ -5,11 +5,17 @@ pub(crate) mod check;
 mod expected;
 mod format;
 pub(crate) mod import;
+pub(crate) mod list;
 mod made_up;
 mod memory;
+pub(crate) mod next_version;
 pub(crate) mod place;
+pub(crate) mod plaintext;
 mod probe;
+pub(crate) mod release;
 pub(crate) mod report;
+pub(crate) mod retire;
+mod roll_out;
 pub(crate) mod source;
 pub(crate) mod verdict;
 
@@ -22,11 +28,17 @@ use clap::Subcommand;
 pub(crate) enum Action {
     Check(check::Args),
     Import(import::Args),
+    Release(release::Args),
+    List(list::Args),
+    Retire(retire::Args),
 }
 
-pub(crate) fn run(action: Action) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(action: Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Check(args) => check::run(args),
         Action::Import(args) => import::run(&args).map(|()| ExitCode::SUCCESS),
+        Action::Release(args) => release::run(args).await.map(|()| ExitCode::SUCCESS),
+        Action::List(args) => list::run(args).await.map(|()| ExitCode::SUCCESS),
+        Action::Retire(args) => retire::run(args).await.map(|()| ExitCode::SUCCESS),
     }
 }

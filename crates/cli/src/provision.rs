@@ -5,7 +5,7 @@
 //! secret ones in `private/`, where `secrets/NAME` is the value of the secret of that
 //! name.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use adytum_api::{
     address::parse_address,
@@ -23,7 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     attested::{Access, PinFiles, Session},
-    confirmation, manifest, output, secret,
+    confirmation, manifest, output,
+    owner_directory::OwnerDirectory,
+    secret,
     trusted::TrustedRoots,
 };
 
@@ -34,13 +36,13 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The owner's directory, with public/ and private/.
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", env = "ADYTUM_OWNER_DIRECTORY")]
     owner_directory: PathBuf,
     /// The broker's address.
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address, env = "ADYTUM_BROKER")]
     broker: String,
     /// An owner's key; as many as the genesis demands. By default private/owner.pem.
-    #[arg(long = "owner", value_name = "FILE")]
+    #[arg(long = "owner", value_name = "FILE", env = "ADYTUM_OWNER")]
     owners: Vec<PathBuf>,
     #[command(flatten)]
     trusted: TrustedRoots,
@@ -58,20 +60,39 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let directory = Directory(args.owner_directory.clone());
-    // Missing files are reported before the broker is bothered.
-    let signed = directory.signed_manifest()?;
-    let manifest = Manifest::parse(&signed.text).context("the manifest")?;
-    let values = directory.values(&manifest)?;
-
+    let directory = OwnerDirectory::at(&args.owner_directory);
     let (replace, confirm) = (args.replace, args.confirm);
-    let (mut session, owners) = args.access(&directory)?.open().await?;
+    let access = args.access(&directory);
+    bring(&directory, &access, &Options { replace, confirm }).await
+}
+
+/// Further things that a broker is given.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Secrets that have a value already.
+    pub(crate) replace: bool,
+    /// The owners' word that its state is the newest, if it waits for that.
+    pub(crate) confirm: bool,
+}
+
+/// Gives a broker the manifest and the secrets of a directory.
+pub(crate) async fn bring(
+    directory: &OwnerDirectory,
+    access: &Access,
+    options: &Options,
+) -> anyhow::Result<()> {
+    // Missing files are reported before the broker is bothered.
+    let signed = signed_manifest(directory)?;
+    let manifest = Manifest::parse(&signed.text).context("the manifest")?;
+    let values = values(directory, &manifest)?;
+
+    let (mut session, owners) = access.open().await?;
     output::line(format_args!(
         "verified: the broker's code and platform, and its genesis {}",
         manifest.genesis
     ))?;
     if session.status().await?.awaiting_confirmation {
-        if !confirm {
+        if !options.confirm {
             bail!(
                 "the broker waits for the owners' word that its state is the newest: give --confirm, or use `adytum \
                  broker confirm`"
@@ -80,11 +101,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         confirmation::confirm_newest(&mut session, &owners).await?;
     }
     bring_into_force(&mut session, &owners, signed, &manifest).await?;
-    upload(&mut session, &owners, values, replace).await
+    upload(&mut session, &owners, values, options.replace).await
 }
 
 impl Args {
-    fn access(self, directory: &Directory) -> anyhow::Result<Access> {
+    fn access(self, directory: &OwnerDirectory) -> Access {
         let owners = if self.owners.is_empty() { vec![directory.private("owner.pem")] } else { self.owners };
         let pin = PinFiles {
             genesis: directory.public("genesis.toml"),
@@ -92,42 +113,29 @@ impl Args {
             trusted: self.trusted,
             heads: self.heads,
         };
-        Ok(Access::from_files(owners, self.broker, pin))
+        Access::from_files(owners, self.broker, pin)
     }
 }
 
-/// An owner's directory.
-struct Directory(PathBuf);
+fn signed_manifest(directory: &OwnerDirectory) -> anyhow::Result<SignedManifest> {
+    let file = directory.public("manifest.toml");
+    let signatures = manifest::beside(&file);
+    manifest::load(&file, &signatures, signatures.exists())
+}
 
-impl Directory {
-    fn public(&self, name: &str) -> PathBuf {
-        self.0.join("public").join(name)
-    }
-
-    fn private(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.join("private").join(name)
-    }
-
-    fn signed_manifest(&self) -> anyhow::Result<SignedManifest> {
-        let file = self.public("manifest.toml");
-        let signatures = manifest::beside(&file);
-        manifest::load(&file, &signatures, signatures.exists())
-    }
-
-    /// The values of those secrets that owners upload.
-    fn values(&self, manifest: &Manifest) -> anyhow::Result<Values> {
-        let uploaded = manifest
-            .secrets
-            .iter()
-            .filter(|(_, rule)| matches!(rule.kind(), SecretKind::Opaque | SecretKind::AgeIdentity));
-        uploaded
-            .map(|(name, _)| {
-                let file = self.private(Path::new("secrets").join(name.as_str()));
-                let value = secret::read_value(&file).with_context(|| format!("the secret {name}"))?;
-                Ok((name.clone(), value))
-            })
-            .collect()
-    }
+/// The values of those secrets that owners upload.
+fn values(directory: &OwnerDirectory, manifest: &Manifest) -> anyhow::Result<Values> {
+    let uploaded = manifest
+        .secrets
+        .iter()
+        .filter(|(_, rule)| matches!(rule.kind(), SecretKind::Opaque | SecretKind::AgeIdentity));
+    uploaded
+        .map(|(name, _)| {
+            let file = directory.secret(name.as_str());
+            let value = secret::read_value(&file).with_context(|| format!("the secret {name}"))?;
+            Ok((name.clone(), value))
+        })
+        .collect()
 }
 
 /// Secrets to upload.

@@ -1,7 +1,5 @@
 //! `adytum seal`: encrypt and sign a model, or a directory as a bundle.
 
-mod plaintext;
-
 use std::path::PathBuf;
 
 use adytum_api::names::ModelName;
@@ -15,10 +13,11 @@ use adytum_signing::OwnerSigningKey;
 use anyhow::{Context, bail};
 use tokio::task::block_in_place;
 
-use self::plaintext::{Plaintext, plaintext};
 use crate::{
     interrupt::{Interrupt, Interruptible},
-    key_file, output, progress,
+    key_file,
+    model::plaintext::{Plaintext, plaintext},
+    output, progress,
 };
 
 /// Encrypt a model or a directory to a recipient and sign what it is.

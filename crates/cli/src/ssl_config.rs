@@ -39,7 +39,16 @@ pub(crate) struct NewArgs {
 
 pub(crate) fn run(action: Action) -> Result<()> {
     let Action::New(args) = action;
-    for path in [&args.out, &args.crt] {
+    make(&args.hosts, &args.crt, &args.out)?;
+    println!("{}: certificate for {}", args.crt.display(), args.hosts.join(", "));
+    println!("{}: SSLConfig with its key; give it to the broker, then delete it", args.out.display());
+    Ok(())
+}
+
+/// Makes the certificate for these names (`crt`) and the SSLConfig with its key (`out`), two
+/// files that must not exist yet.
+pub(crate) fn make(hosts: &[String], crt: &Path, out: &Path) -> Result<()> {
+    for path in [out, crt] {
         // A link that leads nowhere is something, too.
         if fs::symlink_metadata(path).is_ok() {
             bail!(
@@ -49,21 +58,18 @@ pub(crate) fn run(action: Action) -> Result<()> {
         }
     }
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("make a key")?;
-    let certificate = parameters(&args.hosts)?.self_signed(&key).context("sign the certificate")?.pem();
+    let certificate = parameters(hosts)?.self_signed(&key).context("sign the certificate")?.pem();
     let private = Zeroizing::new(key.serialize_pem());
     let text = Zeroizing::new(format!(
         "server_key: \"{}\"\nserver_cert: \"{}\"\nclient_verify: false\n",
         *Zeroizing::new(private.replace('\n', "\\n")),
         certificate.replace('\n', "\\n"),
     ));
-    write_new(&args.out, text.as_bytes(), 0o600)?;
-    write_new(&args.crt, certificate.as_bytes(), 0o644).inspect_err(|_| {
+    write_new(out, text.as_bytes(), 0o600)?;
+    write_new(crt, certificate.as_bytes(), 0o644).inspect_err(|_| {
         // A key without its certificate would be taken for the whole pair.
-        let _ = fs::remove_file(&args.out);
-    })?;
-    println!("{}: certificate for {}", args.crt.display(), args.hosts.join(", "));
-    println!("{}: SSLConfig with its key; give it to the broker, then delete it", args.out.display());
-    Ok(())
+        let _ = fs::remove_file(out);
+    })
 }
 
 fn parameters(hosts: &[String]) -> Result<CertificateParams> {

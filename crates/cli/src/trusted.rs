@@ -22,7 +22,7 @@ pub(crate) struct TrustedRoots {
     /// Trust this simulated platform too: its root certificate; may be given several
     /// times. It protects nothing.
     #[cfg(feature = "simulation")]
-    #[arg(long, value_name = "ROOT.pem")]
+    #[arg(long, value_name = "ROOT.pem", env = "ADYTUM_TRUST_SIMULATION")]
     trust_simulation: Vec<PathBuf>,
 }
 
@@ -40,8 +40,13 @@ impl TrustedRoots {
     /// that lies next to it: another platform's would not fit.
     #[cfg(feature = "simulation")]
     pub(crate) fn verifier_on(root: &std::path::Path) -> anyhow::Result<Verifier> {
-        let alone = Self { places: Places::default(), trust_simulation: vec![root.to_owned()] };
-        alone.verifier()
+        Self::simulated(root).verifier()
+    }
+
+    /// Trusts one simulated platform, whose collateral lies next to its root.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(root: &std::path::Path) -> Self {
+        Self { places: Places::default(), trust_simulation: vec![root.to_owned()] }
     }
 
     /// Where collateral comes from.

@@ -14,7 +14,8 @@ use std::{
 use adytum_api::tensorflow::{
     TensorProto,
     serving::{
-        GetModelMetadataRequest, ModelSpec, PredictRequest, PredictResponse, model_spec::VersionChoice,
+        GetModelMetadataRequest, GetModelStatusRequest, ModelSpec, PredictRequest, PredictResponse,
+        model_service_client::ModelServiceClient, model_spec::VersionChoice,
         prediction_service_client::PredictionServiceClient,
     },
 };
@@ -29,6 +30,7 @@ use crate::{
     error::ClientError,
     input::ImageInput,
     signature::Signature,
+    status::{VersionStatus, versions},
 };
 
 /// The longest message sent or taken, in bytes.
@@ -130,6 +132,7 @@ impl ModelSelector {
 #[derive(Clone)]
 pub struct Client {
     service: PredictionServiceClient<Channel>,
+    models: ModelServiceClient<Channel>,
     server: ServerAddress,
     is_tls: bool,
     timeout: Duration,
@@ -166,6 +169,7 @@ impl Client {
                 },
             })?;
         Ok(Self {
+            models: ModelServiceClient::new(channel.clone()),
             service: PredictionServiceClient::new(channel)
                 .max_decoding_message_size(MAXIMUM_MESSAGE_LENGTH)
                 .max_encoding_message_size(MAXIMUM_MESSAGE_LENGTH),
@@ -196,6 +200,20 @@ impl Client {
             Err(ClientError::Refused { status: Code::Unimplemented, .. }) => Ok(Signature::reference()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The versions of a model that the server knows, the newest first.
+    pub async fn versions(&self, model: &str) -> Result<Vec<VersionStatus>, ClientError> {
+        let selector = ModelSelector::named(model);
+        let request = GetModelStatusRequest { model_spec: Some(selector.specification("")) };
+        let answer = self
+            .call(|timeout| {
+                let request = limited(request.clone(), timeout);
+                let mut models = self.models.clone();
+                async move { models.get_model_status(request).await }
+            })
+            .await;
+        answer.map(versions)
     }
 
     /// One prediction.

@@ -34,6 +34,7 @@ mod labels;
 pub mod ranking;
 mod server_status;
 mod signature;
+mod status;
 
 pub use client::{Client, ClientOptions, MAXIMUM_MESSAGE_LENGTH, ModelSelector, REPEATS};
 pub use connection::{
@@ -45,3 +46,4 @@ pub use image::ImageError;
 pub use input::ImageInput;
 pub use labels::Labels;
 pub use signature::{Signature, TensorSpecification};
+pub use status::{VersionState, VersionStatus};

@@ -157,17 +157,39 @@ fn elements(kind: &str, data: &[u8], count: usize) -> Result<Elements, String> {
         "<u4" => Elements::Uint32(all(data, count, u32::from_le_bytes)),
         "<u8" => Elements::Uint64(all(data, count, u64::from_le_bytes)),
         "|b1" => Elements::Bool(all(data, count, |[byte]: [u8; 1]| byte != 0)),
-        _ => match kind.strip_prefix("<U").and_then(|length| length.parse::<usize>().ok()) {
-            Some(length) => Elements::Text(std::sync::Arc::new(texts(data, length, count)?)),
-            None => return Err(format!("its type {kind:?} is not read")),
-        },
+        _ => {
+            let length = |prefix| kind.strip_prefix(prefix).and_then(|length| length.parse::<usize>().ok());
+            let texts = match (length("<U"), length("|S")) {
+                (Some(length), _) => unicode(data, length, count)?,
+                (None, Some(length)) => byte_strings(data, length, count),
+                (None, None) => return Err(format!("its type {kind:?} is not read")),
+            };
+            Elements::Text(std::sync::Arc::new(texts))
+        }
     })
 }
 
-/// Texts of at most `length` letters, each of 32 bits, filled with zeros.
-fn texts(data: &[u8], length: usize, count: usize) -> Result<Vec<Text>, String> {
+/// Texts of no letters: a limited number of them, since they take no place in the file.
+fn empty_texts(data: &[u8], count: usize) -> Vec<Text> {
+    if data.is_empty() && count <= 1 << 20 { vec![Text::new(); count] } else { Vec::new() }
+}
+
+/// Texts of at most `length` bytes, filled with zeros.
+fn byte_strings(data: &[u8], length: usize, count: usize) -> Vec<Text> {
     if length == 0 {
-        return Ok(if data.is_empty() && count <= 1 << 20 { vec![Text::new(); count] } else { Vec::new() });
+        return empty_texts(data, count);
+    }
+    let read = |text: &[u8]| {
+        let end = text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Text::copy_from_slice(&text[..end])
+    };
+    data.chunks_exact(length).take(count).map(read).collect()
+}
+
+/// Texts of at most `length` letters, each of 32 bits, filled with zeros.
+fn unicode(data: &[u8], length: usize, count: usize) -> Result<Vec<Text>, String> {
+    if length == 0 {
+        return Ok(empty_texts(data, count));
     }
     let size = length.checked_mul(4).ok_or("its texts are too long")?;
     let read = |text: &[u8]| -> Result<Text, String> {
@@ -224,6 +246,9 @@ mod tests {
         let letters = [u32::from('é'), 0, u32::from('a'), u32::from('b')].map(u32::to_le_bytes).concat();
         let arrays = read(&archive("<U2", "(1, 2)", &letters)).unwrap();
         assert_eq!(arrays["x"].values::<Text>().unwrap(), [Text::from("é"), Text::from("ab")]);
+        let arrays = read(&archive("|S3", "(3,)", b"a\0\0\0\0\0\xffbc")).unwrap();
+        let expected = [&b"a"[..], b"", b"\xffbc"].map(Text::copy_from_slice);
+        assert_eq!(arrays["x"].values::<Text>().unwrap(), expected);
     }
 
     #[test]

@@ -14,9 +14,24 @@ pub fn command<A: AsRef<OsStr>>(
 ) -> Command {
     let mut command = Command::new(program.as_ref());
     command.args(arguments).stdin(Stdio::null());
-    for variable in ["PCCS_URL", "ADYTUM_BROKER", "ADYTUM_HEADS", "RUST_LOG", "NO_COLOR", "COLUMNS"] {
+    for variable in [
+        "PCCS_URL",
+        "ADYTUM_BROKER",
+        "ADYTUM_BROKER_POLICY",
+        "ADYTUM_CONTEXT",
+        "ADYTUM_GENESIS",
+        "ADYTUM_HEADS",
+        "ADYTUM_OWNER",
+        "ADYTUM_OWNER_DIRECTORY",
+        "ADYTUM_TRUST_SIMULATION",
+        "RUST_LOG",
+        "NO_COLOR",
+        "COLUMNS",
+    ] {
         command.env_remove(variable);
     }
+    // No developer has contexts there.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

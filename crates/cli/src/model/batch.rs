@@ -21,6 +21,10 @@ use super::{
 pub(crate) struct Tried {
     /// The inputs of the first run that gave an answer, with their shapes.
     pub(crate) inputs: Vec<Shaped>,
+    /// Those inputs themselves, by their names.
+    #[serde(skip)]
+    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "`adytum up` is a simulation"))]
+    pub(crate) example: Vec<(String, Tensor)>,
     /// The outputs of that run.
     pub(crate) outputs: Vec<Shaped>,
     pub(crate) batch: Batch,
@@ -131,7 +135,13 @@ pub(crate) fn try_out(
         let (element_type, shape) = (tensor.element_type().to_string(), tensor.shape().to_vec());
         Some(Shaped { name: (*name).to_owned(), element_type, shape })
     });
+    let values = inputs(&recipe).unwrap_or_default();
+    let example = part.inputs.iter().filter_map(|(index, input)| {
+        let tensor = values.get(*index)?.as_ref()?.tensor()?;
+        Some((input.name.clone(), tensor.clone()))
+    });
     let mut tried = Tried {
+        example: example.collect(),
         inputs: shaped_inputs.collect(),
         outputs: shaped_outputs.collect(),
         batch: Batch::None,

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "simulation")]
 mod audit;
+#[cfg(feature = "simulation")]
+mod contexts;
 mod explain;
 mod fixture;
 mod keys_and_models;

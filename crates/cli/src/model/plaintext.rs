@@ -13,7 +13,7 @@ use adytum_engine::onnx::{
 };
 use anyhow::Context;
 
-use crate::model::{
+use super::{
     check::{Questions, check_bytes, check_found},
     import::import,
     place::{Place, find},
@@ -26,9 +26,9 @@ use crate::model::{
 const LARGEST: u64 = 64 << 30;
 
 /// A model's bytes and their number, 0 if that is not known.
-pub(super) struct Plaintext {
-    pub(super) length: u64,
-    pub(super) reader: Box<dyn Read>,
+pub(crate) struct Plaintext {
+    pub(crate) length: u64,
+    pub(crate) reader: Box<dyn Read>,
 }
 
 impl Plaintext {
@@ -45,7 +45,7 @@ impl Plaintext {
 }
 
 /// The model at a path, checked unless that is not wanted.
-pub(super) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintext> {
+pub(crate) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintext> {
     if unchecked && !path.is_dir() {
         // Whatever it is: it may come from a pipe.
         return match format_of(path) {
@@ -83,7 +83,7 @@ pub(super) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintex
 }
 
 /// What a check's result means for sealing.
-fn judge(result: Result<(), CheckError>) -> anyhow::Result<()> {
+pub(super) fn judge(result: Result<(), CheckError>) -> anyhow::Result<()> {
     match result {
         // A replica serves each request alone.
         Err(error) if error.verdict() == Verdict::BatchDiffers => {

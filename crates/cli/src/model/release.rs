@@ -1,0 +1,63 @@
+//! `adytum model release`: a model's next version, from its file to the replicas.
+
+use std::path::PathBuf;
+
+use adytum_api::names::ModelName;
+use adytum_sealed::keys::ModelRecipient;
+use anyhow::Context as _;
+use tokio::task::block_in_place;
+
+use super::{
+    next_version::{Sealer, seal_next},
+    roll_out::{Patience, Servers, follow},
+};
+use crate::{key_file, output, owner_directory::OwnerDirectory};
+
+/// Ship a model's next version: check it, seal it, put it where replicas look.
+///
+/// The version is the next number after the newest one that is there. A model that is the newest
+/// version already is not sealed again. With --server it waits until each replica answers with it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  adytum model release digits-2.onnx --model digits --owner-directory deploy/owner
+  adytum model release iris.onnx --model iris --owner-directory .adytum --server localhost:8501")]
+pub(crate) struct Args {
+    /// The model: an ONNX file, a SavedModel, or a directory that holds one.
+    #[arg(value_name = "FILE|DIRECTORY")]
+    source: PathBuf,
+    /// The model's name, as clients and the manifest call it.
+    #[arg(long, value_name = "NAME")]
+    model: ModelName,
+    /// The owner's directory: its key signs, its model key opens, and the version goes into
+    /// models/NAME.
+    #[arg(long, value_name = "DIRECTORY", env = "ADYTUM_OWNER_DIRECTORY")]
+    owner_directory: PathBuf,
+    /// Another model directory than that: a volume that the replicas have.
+    #[arg(long, value_name = "BASE")]
+    to: Option<PathBuf>,
+    /// Another recipient than that of the owner's directory.
+    // A text, so that an identity given here by mistake is not printed again.
+    #[arg(long, value_name = "age1..")]
+    recipient: Option<String>,
+    #[command(flatten)]
+    servers: Servers,
+    #[command(flatten)]
+    patience: Patience,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let directory = OwnerDirectory::at(&args.owner_directory);
+    let owner = key_file::owner_key(&directory.private("owner.pem"))?;
+    let recipient: ModelRecipient = match &args.recipient {
+        Some(recipient) => recipient.parse().context("--recipient")?,
+        None => key_file::model_identity(&directory.secret("model_key"))?.recipient(),
+    };
+    let base = args.to.clone().unwrap_or_else(|| directory.model(args.model.as_str()));
+    let sealer = Sealer { owner: &owner, recipient: &recipient, name: &args.model };
+    let sealed = block_in_place(|| seal_next(&sealer, &args.source, &base, None))?;
+    let at = base.join(sealed.version.to_string());
+    let what = if sealed.is_new { "sealed" } else { "is this model already" };
+    output::line(format_args!("{}: version {} of {} {what}", at.display(), sealed.version, args.model))?;
+    let crt = Some(directory.public("server.crt")).filter(|crt| crt.is_file());
+    follow(&args.servers, &args.patience, args.model.as_str(), sealed.version, crt).await
+}

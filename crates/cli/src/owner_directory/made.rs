@@ -1,0 +1,70 @@
+//! The parts of an owner's directory, and how files in it are replaced.
+
+#[cfg(feature = "simulation")]
+use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::OwnerDirectory;
+
+impl OwnerDirectory {
+    /// Makes what is missing of the directories. Nobody else on this machine can look
+    /// into a directory that is made here.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let made = |path: &Path| {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.with_context(|| format!("the directory {} can't be made", path.display()))
+        };
+        made(path)?;
+        let directory = Self(path.to_owned());
+        for part in [directory.public(""), directory.private("secrets"), directory.models()] {
+            made(&part)?;
+        }
+        Ok(directory)
+    }
+
+    /// The directory itself.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The simulated platform.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn platform(&self) -> PathBuf {
+        self.private("platform")
+    }
+
+    /// The sealed models, each in a directory of its name.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.0.join("models")
+    }
+
+    /// The versions of a model.
+    pub(crate) fn model(&self, name: &str) -> PathBuf {
+        self.models().join(name)
+    }
+}
+
+/// Replaces a file as a whole: a reader sees the old text or the new one.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    let unfinished = path.with_extension("unfinished");
+    let written = || {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    written().with_context(|| format!("{} can't be written", path.display()))
+}
