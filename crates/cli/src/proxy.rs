@@ -35,8 +35,6 @@ pub(crate) struct Args {
 
 /// Runs until SIGINT or SIGTERM.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let attestation =
-        args.attest.load()?.context("give --attest SERVICE.toml: what the servers must prove")?;
     if !args.listen.ip().is_loopback() && !args.allow_remote_clients {
         bail!(
             "--listen {}: other machines can reach this address, and what they send would cross the network without \
@@ -44,6 +42,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             args.listen
         );
     }
+    let attestation =
+        args.attest.load()?.context("give --attest SERVICE.toml: what the servers must prove")?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let heard = Heard::default();
     let replicas = Replicas::observed_by(args.server, attestation, move |notice| heard.tell(notice));
