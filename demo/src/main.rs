@@ -181,6 +181,7 @@ async fn show(root: &Path, binaries: &Path, directory: &Path, keep: bool, cast: 
     );
     let crt = provisioned.server_crt;
     classify(deployment, &digits, &crt, port).await?;
+    verified_answer(deployment, &digits, broker, port).await?;
 
     // Two that must get nothing.
     let tampered = directory.join("adytum-serving-tampered");
@@ -253,6 +254,56 @@ async fn classify(deployment: &Deployment, digits: &Path, crt: &Path, port: u16)
         );
     }
     step("classified over TLS", &format!("{right} of {} right", images.len()));
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct VerifiedPrediction {
+    class: String,
+    verified: Verified,
+}
+
+#[derive(Deserialize)]
+struct Verified {
+    version: u64,
+    identity: String,
+}
+
+/// The data owner verifies the replica by the owners' service file before she sends a digit.
+async fn verified_answer(deployment: &Deployment, digits: &Path, broker: &Broker, port: u16) -> Result<()> {
+    let file = |name: &str| deployment.directory().join(name).display().to_string();
+    let service = file("service.toml");
+    deployment
+        .run_adytum([
+            "service".to_owned(),
+            "export".to_owned(),
+            broker.directory().join("manifest.toml").display().to_string(),
+            format!("--genesis={}", broker.genesis().display()),
+            format!("--owner={}", broker.owner_key().display()),
+            format!("--out={service}"),
+        ])
+        .await?;
+    let image = &sample_images(digits)?[0];
+    let answer = deployment
+        .run_adytum([
+            "predict".to_owned(),
+            format!("--server=localhost:{port}"),
+            format!("--attest={service}"),
+            format!("--genesis={}", broker.genesis_digest()),
+            format!("--services={}", file("services.json")),
+            format!("--trust-simulation={}", deployment.root_certificate().display()),
+            "--model=digits".into(),
+            "--json".into(),
+            format!("--image={}", image.display()),
+        ])
+        .await?;
+    let VerifiedPrediction { class, verified } =
+        serde_json::from_str(answer.trim()).with_context(|| format!("read the answer {answer:?}"))?;
+    let short = verified.identity.get(..16).unwrap_or_default();
+    step(
+        "the data owner verified the replica before she sent a digit, and got her answer",
+        &format!("class {class}, by version {} of the model and the code {short}...", verified.version),
+    );
     Ok(())
 }
 

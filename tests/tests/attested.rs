@@ -15,7 +15,7 @@ use adytum_tests::{
     process::{Process, run, run_refused},
 };
 use anyhow::{Context, Result, ensure};
-use attackers::{Attacker, Relay};
+use attackers::{Attacker, Relay, Switch};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -95,6 +95,25 @@ impl Fixture {
         let rest = process.wait_for("Running gRPC ModelServer at 0.0.0.0:", SOON).await?;
         let port = rest.split_whitespace().next().unwrap_or_default();
         Ok((process, port.parse()?))
+    }
+
+    /// A replica of other owners: the same program, with a broker of its own.
+    async fn replica_of(&self, others: &Broker) -> Result<(Process, u16)> {
+        let configuration = self.deployment.configure_replica("theirs", others).await?;
+        let provisioned =
+            owner::provision(&self.deployment, others, "digits", &configuration.identity).await?;
+        let models = self.directory.path().join("their-models");
+        let (onnx, recipient) = (digits().join("model.onnx"), &provisioned.recipient);
+        owner::seal(&self.deployment, others, &onnx, "digits", 3, recipient, &models).await?;
+        let binary = self.deployment.binary("adytum-serving");
+        let theirs = Replica {
+            binary: &binary,
+            configuration: &configuration.path,
+            broker: others.address(),
+            model: "digits",
+            models: &models,
+        };
+        self.deployment.start_replica("theirs", &theirs).await
     }
 
     /// What a data owner gives on every call.
@@ -324,27 +343,42 @@ async fn a_replica_that_is_none_of_the_service_is_refused() -> Result<()> {
     fixture.refused(&server, &newer, "replica-model-refused").await?;
     // Another owner's replica: the same program, with a broker of its own.
     let mut others = fixture.deployment.create_broker("others").await?;
-    let configuration = fixture.deployment.configure_replica("theirs", &others).await?;
-    let provisioned =
-        owner::provision(&fixture.deployment, &others, "digits", &configuration.identity).await?;
-    let models = fixture.directory.path().join("their-models");
-    let onnx = digits().join("model.onnx");
-    owner::seal(&fixture.deployment, &others, &onnx, "digits", 3, &provisioned.recipient, &models).await?;
-    let binary = fixture.deployment.binary("adytum-serving");
-    let theirs = Replica {
-        binary: &binary,
-        configuration: &configuration.path,
-        broker: others.address(),
-        model: "digits",
-        models: &models,
-    };
-    let (theirs, their_port) = fixture.deployment.start_replica("theirs", &theirs).await?;
+    let (theirs, their_port) = fixture.replica_of(&others).await?;
     fixture.refused(&format!("localhost:{their_port}"), &newer, "policy-refused").await?;
     // One that does not offer attested sessions: nothing falls back to plain TLS.
     let (silent, silent_port) = fixture.start("silent", &["--attested_sessions=false"]).await?;
     fixture.refused(&format!("localhost:{silent_port}"), &newer, "attested-tls-failed").await?;
     others.stop().await;
     fixture.stop([replica, theirs, silent]).await;
+    Ok(())
+}
+
+/// Behind one name: a replica of the service, then one of other owners, then the first again.
+#[tokio::test]
+async fn a_replica_that_is_swapped_behind_the_proxy_gets_nothing() -> Result<()> {
+    let fixture = Fixture::prepare().await?;
+    let (replica, port) = fixture.start("replica", &[]).await?;
+    let mut others = fixture.deployment.create_broker("others").await?;
+    let (theirs, their_port) = fixture.replica_of(&others).await?;
+    let switch = Switch::to(port).await?;
+    let (process, local) = proxy(&fixture, &switch.address()).await?;
+    for (behind, expected) in [(port, "HTTP/1.1 200"), (their_port, "HTTP/1.1 403"), (port, "HTTP/1.1 200")] {
+        switch.turn(behind);
+        let deadline = tokio::time::Instant::now() + SOON;
+        // A request may be under way when the connection is cut, and a refused address is left
+        // out for a second.
+        let answer = loop {
+            let answer = post(local, "/v1/models/digits:predict", &instances()).await?;
+            if answer.starts_with(expected) || tokio::time::Instant::now() > deadline {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        ensure!(answer.starts_with(expected), "{answer}");
+        ensure!(behind != their_port || answer.contains("policy-refused"), "{answer}");
+    }
+    others.stop().await;
+    fixture.stop([process, replica, theirs]).await;
     Ok(())
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Attest {
     trusted: TrustedRoots,
 }
 
-/// What must be there, where a service file is.
+/// Which genesis a service file must be of, and what is remembered of such files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Confirmation {
     /// With a service file: the genesis of its owners, as they say it: its digest or the
@@ -121,7 +121,6 @@ pub(crate) struct Verified {
     /// The kind of TEE, and whose.
     tee: String,
     vendor: Vendor,
-    /// The workload identity.
     identity: String,
     model: String,
     version: u64,

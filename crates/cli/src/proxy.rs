@@ -35,8 +35,6 @@ pub(crate) struct Args {
 
 /// Runs until SIGINT or SIGTERM.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let attestation =
-        args.attest.load()?.context("give --attest SERVICE.toml: what the servers must prove")?;
     if !args.listen.ip().is_loopback() && !args.allow_remote_clients {
         bail!(
             "--listen {}: other machines can reach this address, and what they send would cross the network without \
@@ -44,12 +42,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             args.listen
         );
     }
+    let attestation =
+        args.attest.load()?.context("give --attest SERVICE.toml: what the servers must prove")?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let heard = Heard::default();
     let replicas = Replicas::observed_by(args.server, attestation, move |notice| heard.tell(notice));
     let proxy = Proxy::listen(args.listen, replicas.clone()).await?;
     output::line(format_args!("Listening on {} (gRPC and REST)", proxy.address()))?;
-    // What is wrong is said now, and again to each client. It may be right later.
+    // A fault is named now, and again to each client. It may be gone later.
     tokio::spawn(async move { replicas.verify().await });
     let stop = async {
         tokio::select! {
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was said of each replica last: the same is not said twice.
+/// The last words about each replica: the same is not said twice.
 #[derive(Default)]
 struct Heard(Mutex<BTreeMap<SocketAddr, String>>);
 

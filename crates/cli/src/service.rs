@@ -105,7 +105,10 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
     };
     let first = args.workloads.first().or(workloads.first()).cloned();
     let Some(name) = args.name.clone().or(first) else {
-        bail!("no workload of {} may load a model, so there is no service", args.manifest.display());
+        bail!(
+            "no workload of {} may load a model, so there is no service; name a workload's models in the manifest",
+            args.manifest.display()
+        );
     };
     let today = SystemClock.now();
     let expires = args

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What could not be done, and the system's word for it.
+/// The operation that failed, and the system's reason.
 pub(crate) type Failed = (&'static str, io::Error);
 
 /// The file's bytes; `None` where there is no file yet. One that has more than `maximum`

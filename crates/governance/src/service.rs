@@ -1,7 +1,7 @@
 //! A service: what the owners sign for those who send data, so that these can tell a replica
 //! of theirs from anything else. It is an extract of the manifest (which code, on which
 //! platforms, which models) with an expiry, and brings along all that shows who the owners
-//! are. Who uses it compares one thing: the digest of the genesis.
+//! are. Its user compares one thing: the digest of the genesis.
 //!
 //! [`document`] is the text, [`signed`] the file with the owners' signatures, [`pin`] what is
 //! held against a replica, [`memory`] what was seen before.

@@ -70,16 +70,16 @@ fn status(error: &ProxyError) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use adytum_client::ConnectError;
+    use adytum_ratls::error::Refusal;
     use http_body_util::BodyExt as _;
 
     use super::*;
 
     fn refused(retry: bool) -> ProxyError {
+        let refusal = Refusal { retry, ..Refusal::verdict("policy-refused", "identity: 50 %") };
         ProxyError::NoReplica(ConnectError::Attestation {
             server: "r:1".to_owned(),
-            code: "policy-refused".to_owned(),
-            reason: "identity: 50 %".to_owned(),
-            retry,
+            refusal: Box::new(refusal),
         })
     }
 

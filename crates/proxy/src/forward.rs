@@ -17,7 +17,7 @@ const AUTHORITY: &str = "attested-session";
 /// A request that never left is given to another session so often.
 const ATTEMPTS: usize = 4;
 
-/// What belongs to one connection and not to a request (RFC 9110, section 7.6.1), besides what the
+/// Fields that belong to one connection and not to a request (RFC 9110, section 7.6.1), besides what the
 /// field Connection names.
 const OF_A_CONNECTION: [HeaderName; 6] = [
     header::CONNECTION,

@@ -42,7 +42,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What happened to a replica, for people.
+/// News of a replica, for people.
 #[derive(Debug)]
 pub enum Notice<'a> {
     /// It was verified on a new connection.

@@ -15,8 +15,9 @@ use rustls::{
     version::TLS13,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -209,6 +210,42 @@ async fn relayed(
         add(after, &buffer[..read]);
     }
     Ok(())
+}
+
+/// A port that leads to another one, which can be exchanged; then all connections are cut.
+pub(crate) struct Switch {
+    port: u16,
+    behind: watch::Sender<u16>,
+}
+
+impl Switch {
+    pub(crate) async fn to(behind: u16) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let port = listener.local_addr()?.port();
+        let (sender, receiver) = watch::channel(behind);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut behind = receiver.clone();
+                tokio::spawn(async move {
+                    let now = *behind.borrow_and_update();
+                    let Ok(mut server) = TcpStream::connect(("127.0.0.1", now)).await else { return };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => {}
+                        _ = behind.changed() => {}
+                    }
+                });
+            }
+        });
+        Ok(Self { port, behind: sender })
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    pub(crate) fn turn(&self, behind: u16) {
+        self.behind.send_replace(behind);
+    }
 }
 
 /// One message of the handshake, with its length before it.

@@ -34,7 +34,6 @@ pub struct AttestationOptions {
     /// Where collateral comes from; without it, the collateral counts that a replica sends along.
     /// Its vendor has signed either.
     pub collateral: Option<Arc<dyn CollateralSource>>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
     /// Simulated platforms that are trusted, if the service is of one of them.
     pub simulation_roots: Vec<TrustRoot>,
@@ -125,17 +124,17 @@ impl Attestation {
         let replica = match &stream.info().peer {
             Peer::Attested { claims, announcement } => ServingAnnouncement::decode(announcement)
                 .map(|announced| Replica { claims: (**claims).clone(), announced })
-                .map_err(|error| (error.code().to_owned(), error.to_string())),
+                .map_err(|error| Refusal::request(error.code(), error.to_string())),
             // The connector opens no session with a server that does not attest.
-            Peer::Unattested => Err(("attested-tls-failed".to_owned(), "it gave no evidence".to_owned())),
+            Peer::Unattested => Err(Refusal::request("attested-tls-failed", "it gave no evidence")),
         };
         match replica {
             Ok(replica) => {
                 self.last.lock().unwrap_or_else(PoisonError::into_inner).replace(replica.clone());
                 Ok((stream, replica))
             }
-            Err((code, reason)) => {
-                Err(ConnectError::Attestation { server: address.to_owned(), code, reason, retry: false })
+            Err(refusal) => {
+                Err(ConnectError::Attestation { server: address.to_owned(), refusal: Box::new(refusal) })
             }
         }
     }
@@ -148,15 +147,16 @@ fn refused(server: &str, error: &SessionError) -> ConnectError {
         SessionError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
             ConnectError::Refused { server }
         }
-        other => ConnectError::Attestation {
-            server,
-            code: other.code().to_owned(),
-            reason: match other {
-                SessionError::Refused { refusal, .. } => refusal.message.clone(),
-                other => other.to_string(),
-            },
-            retry: other.retry(),
-        },
+        SessionError::Refused { refusal, .. } => {
+            ConnectError::Attestation { server, refusal: Box::new(refusal.clone()) }
+        }
+        other => {
+            let refusal = Refusal::request(other.code(), other.to_string());
+            ConnectError::Attestation {
+                server,
+                refusal: Box::new(Refusal { retry: other.retry(), ..refusal }),
+            }
+        }
     }
 }
 

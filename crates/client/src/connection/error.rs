@@ -2,6 +2,7 @@
 
 use std::io;
 
+use adytum_ratls::error::Refusal;
 use rustls::AlertDescription;
 
 use super::TrustError;
@@ -51,17 +52,8 @@ pub enum ConnectError {
     #[error("{server}: no common version or algorithms: {problem}; TLS 1.3 is needed")]
     Incompatible { server: String, problem: String },
     /// The server has not proved to be a replica of the service. Nothing was sent to it.
-    #[error(
-        "{server} has not proved to be a replica of the service, and nothing was sent to it: {code}: {reason}"
-    )]
-    Attestation {
-        server: String,
-        /// The stable code of the reason.
-        code: String,
-        reason: String,
-        /// May the same attempt succeed later?
-        retry: bool,
-    },
+    #[error("{server} has not proved to be a replica of the service, and nothing was sent to it: {refusal}")]
+    Attestation { server: String, refusal: Box<Refusal> },
     /// The TLS handshake with the server failed.
     ///
     /// Do: read the reason in the message; check that the server's certificate and key
@@ -82,7 +74,7 @@ impl ConnectError {
             Self::NotTls { .. } => "not-tls",
             Self::Incompatible { .. } => "tls-incompatible",
             Self::Handshake { .. } => "tls-failed",
-            Self::Attestation { code, .. } => code,
+            Self::Attestation { refusal, .. } => &refusal.code,
         }
     }
 
@@ -92,7 +84,7 @@ impl ConnectError {
             Self::Resolve { .. } | Self::Refused { .. } | Self::Network { .. } | Self::TimedOut { .. } => {
                 true
             }
-            Self::Attestation { retry, .. } => *retry,
+            Self::Attestation { refusal, .. } => refusal.retry,
             _ => false,
         }
     }

@@ -20,7 +20,7 @@ pub const FORMAT: &str = "adytum services v1";
 /// More than thousands of services have, in bytes.
 const MAXIMUM_LENGTH: u64 = 4 * 1024 * 1024;
 
-/// What was seen of services, in a file.
+/// The services that were seen, in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceMemory {
     path: PathBuf,

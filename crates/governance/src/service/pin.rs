@@ -1,4 +1,4 @@
-//! What is held against a replica before anything is sent to it.
+//! The judgement of a replica, before anything is sent to it.
 
 use adytum_api::names::ModelName;
 use adytum_evidence::{

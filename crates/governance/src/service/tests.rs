@@ -115,7 +115,7 @@ fn a_service_is_what_enough_owners_of_the_confirmed_genesis_signed() {
     assert_eq!(code(&signed), Ok(()));
     let again = SignedService::from_file(&signed.to_file().unwrap()).unwrap();
     assert_eq!(again, signed);
-    // Another code, a lower floor, a later day: whatever is changed, nobody has signed.
+    // Another code, a lower floor, a later day: nobody has signed the changed text.
     for (from, to) in [
         ("05".repeat(32), "06".repeat(32)),
         ("minimum_version = 2".into(), "minimum_version = 1".into()),
@@ -155,7 +155,7 @@ fn owners_who_were_replaced_sign_no_more() {
     signed.approvals.clear();
     fixture.keys[..2].iter().for_each(|key| signed.sign(key).unwrap());
     assert_eq!(signed.verify(genesis, now()).unwrap_err().code(), "signature-by-stranger");
-    // They leave the change out, and state a high version. Who has seen the change notices.
+    // They leave the change out, and state a high version. A memory that has seen the change notices.
     let old = fixture.signed(&fixture.document(9, 1, 2)).verify(genesis, now()).unwrap();
     let directory = Directory::new();
     let memory = ServiceMemory::new(directory.path("services.json"));

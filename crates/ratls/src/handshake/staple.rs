@@ -1,5 +1,5 @@
 //! Collateral that a server sends along with its evidence, so that clients need no source of
-//! their own. Its vendor has signed it: whoever carries it can leave it out or send an older
+//! their own. Its vendor has signed it: the host that carries it can leave it out or send an older
 //! issue, and a policy says how old one may be.
 
 use std::{sync::Arc, time::Duration};

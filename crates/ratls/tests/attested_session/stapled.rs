@@ -1,4 +1,4 @@
-//! Collateral that comes along with evidence: whoever runs the server chooses it, and its
+//! Collateral that comes along with evidence: the host of the server chooses it, and its
 //! vendor has signed it.
 
 use std::sync::Arc;
@@ -61,7 +61,7 @@ async fn a_client_without_a_source_takes_what_comes_along() {
     let fixture = Fixture::new();
     let genuine: Arc<dyn CollateralSource> = Arc::new(fixture.platform.collateral_source());
     assert_eq!(code(&fixture, client(&fixture).taking_collateral(), genuine.clone()).await, None);
-    // One that was not told to does not.
+    // Another one does not take it.
     assert!(code(&fixture, client(&fixture), genuine).await.unwrap().starts_with("collateral-"));
     // One with a source of its own does not need it.
     let none: Arc<dyn CollateralSource> = Arc::new(DirectorySource::new(""));

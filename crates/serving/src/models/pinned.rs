@@ -1,4 +1,4 @@
-//! The models of one attested session. The client was told which they are, under evidence,
+//! The models of one attested session. The announcement names them, under evidence,
 //! and only they answer it: a version that is loaded later is another model.
 
 use std::{
