@@ -1,10 +1,12 @@
 """Imports SavedModels and compares ONNX Runtime's answers with TensorFlow's own.
 
-    python compare_saved_models.py IMPORT DIRECTORY [NAME...]
+    python compare_saved_models.py IMPORT DIRECTORY [--record RECORDED] [NAME...]
 
 IMPORT is the program `import`, an example of the crate `adytum-import`. DIRECTORY is
-what `saved_models.py` wrote. Every signature is asked at batch 1 and 3. Needs the
-packages `tensorflow`, `tf_keras`, `onnx` and `onnxruntime`.
+what `saved_models.py` wrote. Every signature is asked at batch 1 and 3. With --record, each
+graph is kept in RECORDED together with its inputs and TensorFlow's answers, as `results.py`
+takes them: so our engine is compared with TensorFlow, too. Needs the packages `tensorflow`,
+`tf_keras`, `onnx` and `onnxruntime`.
 """
 
 import collections
@@ -167,7 +169,21 @@ def difference(ours, theirs):
     return worst if np.isfinite(worst) else None
 
 
-def compare(program, path, scratch):
+def record(recorded, name, graph, inputs, outputs):
+    """Keeps a graph, what it is given, and TensorFlow's answers."""
+    os.makedirs(recorded, exist_ok=True)
+
+    def plain(arrays):
+        # numpy pickles arrays of objects; texts of bytes it writes as they are.
+        return {key: value.astype("S") if value.dtype == object else value for key, value in arrays.items()}
+
+    base = os.path.join(recorded, "keras_" + name.replace("/", "_"))
+    onnx.save(graph, base + ".onnx")
+    np.savez(base + ".inputs.npz", **plain(inputs))
+    np.savez(base + ".outputs.npz", **plain(outputs))
+
+
+def compare(program, path, scratch, recorded=None):
     onnx_file = os.path.join(scratch, "model.onnx")
     start = time.time()
     run = subprocess.run([program, path, onnx_file], capture_output=True, text=True)
@@ -184,19 +200,25 @@ def compare(program, path, scratch):
     worst, counts = 0.0, collections.Counter(node.op_type for node in model.graph.node)
     for signature in signatures:
         function = loaded.signatures[signature["name"]]
-        session = onnxruntime.InferenceSession(
-            part(model, signature).SerializeToString(), providers=["CPUExecutionProvider"]
-        )
+        graph = part(model, signature)
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
         for batch in (1, 3):
             theirs, ours = feeds(signature, batch, random)
             # Some TensorFlow 1 functions take one unnamed argument less than they have inputs.
             expected = function(**{name: tf.constant(value) for name, value in theirs.items()})
             # ONNX Runtime takes texts, not bytes.
             texts = np.vectorize(bytes.decode, otypes=[object])
+            taken = {given.name for given in session.get_inputs()}
+            ours = {name: value for name, value in ours.items() if name in taken}
+            if recorded:
+                answers = {
+                    binding["tensor"]: np.asarray(expected[binding["name"]].numpy())
+                    for binding in signature["outputs"]
+                }
+                name = f"{os.path.basename(path)}_{signature['name']}_{batch}"
+                record(recorded, name, graph, ours, answers)
             ours = {
-                name: texts(value) if value.dtype == object else value
-                for name, value in ours.items()
-                if name in {given.name for given in session.get_inputs()}
+                name: texts(value) if value.dtype == object else value for name, value in ours.items()
             }
             names = [binding["tensor"] for binding in signature["outputs"]]
             results = dict(zip(names, session.run(names, ours)))
@@ -219,13 +241,16 @@ def compare(program, path, scratch):
 def main(arguments):
     if len(arguments) < 2:
         sys.exit(__doc__)
-    program, directory = arguments[:2]
-    names = arguments[2:] or sorted(os.listdir(directory))
+    program, directory, *names = arguments
+    recorded = None
+    if names[:1] == ["--record"]:
+        recorded, *names = names[1:] or sys.exit(__doc__)
+    names = names or sorted(os.listdir(directory))
     right = 0
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             try:
-                summary, good = compare(program, os.path.join(directory, name), scratch)
+                summary, good = compare(program, os.path.join(directory, name), scratch, recorded)
             except Exception as error:  # the table must name every model
                 summary, good = f"{type(error).__name__}: {str(error)[:500]}", False
             right += good

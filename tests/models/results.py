@@ -3,8 +3,8 @@
     cargo build --release -p adytum-engine --example models
     python3 tests/models/results.py target/release/examples/models DIRECTORY...
 
-Each DIRECTORY has models with inputs and ONNX Runtime's answers, as networks.py, tabular.py, packaged.py
-and keras_models.py write them. Models that are not right are listed with their reasons.
+Each DIRECTORY has models with inputs and ONNX Runtime's answers, as networks.py, tabular.py and packaged.py
+write them, or with TensorFlow's answers, as compare_saved_models.py --record does. Models that are not right are listed with their reasons.
 """
 
 import subprocess

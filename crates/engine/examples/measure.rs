@@ -4,6 +4,10 @@
 //! cargo run --release -p adytum-engine --example measure -- MODEL [RUNS] [engine|rten|plan]
 //! ```
 //!
+//! `adytum-serving` tells glibc to keep a run's buffers (its module `memory`). With this program
+//! `MALLOC_TRIM_THRESHOLD_=8388608 MALLOC_MMAP_THRESHOLD_=33554432` do the same. Without them
+//! each run pays for fresh pages. `RTEN_NUM_THREADS=1` gives rten one thread, as the engine has.
+//!
 //! Inputs are random; dimensions that may vary are 1, or what `SIZES=name=8,other=4` says.
 
 use std::{collections::BTreeMap, fs, process::ExitCode, time::Instant};

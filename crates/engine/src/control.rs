@@ -15,7 +15,11 @@ pub(crate) use repetition::{Carried, Loop};
 pub(crate) use scan::{Scan, ScanInput, ScanOutput};
 pub(crate) use sequence_map::SequenceMap;
 
-use crate::{operators::OperatorError, program::ProgramError, tensor::Value};
+use crate::{
+    operators::OperatorError,
+    program::ProgramError,
+    tensor::{Tensor, Value},
+};
 
 /// An error of a graph as one of the node that runs it.
 fn nested(error: ProgramError) -> OperatorError {
@@ -44,4 +48,16 @@ fn is_true(value: &Value) -> Result<bool, OperatorError> {
         .and_then(|tensor| tensor.values::<bool>())
         .and_then(|values| if let [value] = values { Some(*value) } else { None })
         .ok_or_else(|| OperatorError::inputs("the condition is not one bool"))
+}
+
+/// Checks that a value that goes from one turn to the next has as many dimensions as the plan says.
+fn check_rank(value: &Value, expected: Option<usize>) -> Result<(), OperatorError> {
+    let found = value.tensor().map(Tensor::rank);
+    match (found, expected) {
+        (Some(found), Some(expected)) if found != expected => Err(OperatorError::inputs(format!(
+            "a value that goes from one turn to the next has {expected} dimensions before the turn and \
+             {found} after it, against the declaration of the graph"
+        ))),
+        _ => Ok(()),
+    }
 }

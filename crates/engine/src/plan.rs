@@ -22,7 +22,10 @@ use std::collections::HashMap;
 pub use describe::{Line, Plan, Worker};
 
 use crate::{
-    facts::{Fact, size::Sizes},
+    facts::{
+        Fact,
+        size::{Size, Sizes},
+    },
     onnx::{
         OnnxError,
         files::DataFiles,
@@ -188,21 +191,23 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// The shape of an output of a graph that never ran. An unknown dimension is 0; a shape that
-    /// is not known at all is as the file declares it.
+    /// The shape of an output of a graph that never ran. A dimension that is not known is as the
+    /// file declares it, or 0.
     fn shape_unrun(&self, index: usize) -> Vec<usize> {
-        let declared = || {
-            let shape = self.ports.get(index)?.shape.as_ref()?;
+        let declared: Option<Vec<Option<usize>>> = self.ports.get(index).and_then(|port| {
             let size = |dimension: &Dimension| match dimension {
-                Dimension::Fixed(size) => *size,
-                Dimension::Named(_) | Dimension::Any => 0,
+                Dimension::Fixed(size) => Some(*size),
+                Dimension::Named(_) | Dimension::Any => None,
             };
-            Some(shape.iter().map(size).collect())
+            Some(port.shape.as_ref()?.iter().map(size).collect())
+        });
+        let declared = declared.unwrap_or_default();
+        let Some(found) = self.outputs.get(index).and_then(|fact| fact.shape.as_ref()) else {
+            return declared.into_iter().map(Option::unwrap_or_default).collect();
         };
-        match self.outputs.get(index) {
-            Some(fact) if fact.shape.is_some() => fact.known_or_zero(),
-            _ => declared().unwrap_or_default(),
-        }
+        let known = |size: &Size| size.value().and_then(|size| usize::try_from(size).ok());
+        let size = |(axis, size)| known(size).or_else(|| *declared.get(axis)?).unwrap_or(0);
+        found.iter().enumerate().map(size).collect()
     }
 }
 

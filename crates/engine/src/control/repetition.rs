@@ -1,7 +1,7 @@
 //! `Loop`.
 
 use super::{
-    captured,
+    captured, check_rank,
     gather::{Gathered, stack},
     is_true, nested,
 };
@@ -25,6 +25,8 @@ pub(crate) struct Loop {
     /// For each value that goes from one turn to the next, whether it is an optional inside the
     /// graph and what that holds outside.
     pub(crate) wrapped: Vec<bool>,
+    /// For each of these values, its number of dimensions, if the plan relies on it.
+    pub(crate) ranks: Vec<Option<usize>>,
     pub(crate) scanned: Vec<Carried>,
     /// How many values it captures.
     pub(crate) captures: usize,
@@ -63,6 +65,7 @@ impl Operator for Loop {
             let missing = || OperatorError::Engine { reason: "the graph gave too few outputs".to_owned() };
             go = is_true(&outputs.next().ok_or_else(missing)?)?;
             carried.extend(outputs.by_ref().take(self.wrapped.len()));
+            carried.iter().zip(&self.ranks).try_for_each(|(value, rank)| check_rank(value, *rank))?;
             for (gathered, value) in scanned.iter_mut().zip(outputs) {
                 gathered.push(value.into_tensor().ok_or_else(missing)?)?;
             }

@@ -1,7 +1,7 @@
 //! `Scan`.
 
 use super::{
-    captured,
+    captured, check_rank,
     gather::{Gathered, resolve, slice, stack},
     nested,
 };
@@ -34,6 +34,8 @@ pub(crate) struct Scan {
     pub(crate) body: Program,
     /// How many values go from one turn to the next.
     pub(crate) states: usize,
+    /// The number of dimensions of each of them, if the plan relies on it.
+    pub(crate) ranks: Vec<Option<usize>>,
     pub(crate) inputs: Vec<ScanInput>,
     pub(crate) outputs: Vec<ScanOutput>,
     /// Whether the inputs have a batch before all other dimensions (opset 8).
@@ -118,6 +120,7 @@ impl Scan {
             values.extend(outer.iter().cloned());
             let mut outputs = self.body.run(values, None, context).map_err(nested)?.into_iter();
             states.extend(outputs.by_ref().take(self.states));
+            states.iter().zip(&self.ranks).try_for_each(|(value, rank)| check_rank(value, *rank))?;
             for (gathered, value) in gathered.iter_mut().zip(outputs) {
                 let tensor = value.into_tensor();
                 gathered.push(tensor.ok_or_else(|| OperatorError::inputs("an output is not a tensor"))?)?;

@@ -86,12 +86,6 @@ impl Fact {
         self.shape.as_ref()?.iter().map(|size| usize::try_from(size.value()?).ok()).collect()
     }
 
-    /// The shape with 0 for what is not known at load: that of what was never made.
-    pub fn known_or_zero(&self) -> Vec<usize> {
-        let size = |size: &Size| size.value().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
-        self.shape.iter().flatten().map(size).collect()
-    }
-
     /// Its whole numbers, if all are known at load.
     pub fn known_integers(&self) -> Option<Vec<i64>> {
         self.contents.as_ref()?.iter().map(Size::value).collect()

@@ -90,11 +90,11 @@ fn move_out(constants: &mut HashMap<ValueId, Constant>, mut file: Vec<u8>) {
         .collect();
     stored.sort_unstable_by_key(|(start, _)| *start);
     while let Some((start, constant)) = stored.pop() {
-        constant.settle(&file);
         // A function that is called twice has its constants twice.
         if stored.last().is_none_or(|(next, _)| *next < start) {
-            file.truncate(start);
-            file.shrink_to_fit();
+            constant.move_out(&mut file);
+        } else {
+            constant.settle(&file);
         }
     }
 }

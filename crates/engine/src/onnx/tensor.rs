@@ -17,6 +17,9 @@ use adytum_wire::{Field, Fields, push_doubles, push_floats, push_integers, text}
 /// Constants of fewer bytes are decoded when they are read.
 const SMALLEST_STORED: usize = 1024;
 
+/// The part of a constant that is moved at once: 16 MiB.
+const MOVED_AT_ONCE: usize = 16 << 20;
+
 /// The parts of a `TensorProto`.
 #[derive(Default)]
 struct Parts {
@@ -291,6 +294,23 @@ impl Stored {
             self.place = Place::Memory(file.get(range.clone()).unwrap_or_default().to_vec());
         }
     }
+
+    /// Moves the bytes of a constant out of the end of `file`, which ends where they began
+    /// afterwards. They go in parts, last part first, so that even the largest constant of a
+    /// model is not held twice.
+    pub(super) fn move_out(&mut self, file: &mut Vec<u8>) {
+        let Place::File(range) = &self.place else { return };
+        let range = range.start.min(file.len())..range.end.min(file.len());
+        // The system gives these zeros a page at a time, when a page is written.
+        let mut bytes = vec![0; range.len()];
+        for (part, place) in bytes.chunks_mut(MOVED_AT_ONCE).enumerate().rev() {
+            let start = range.start + part * MOVED_AT_ONCE;
+            place.copy_from_slice(&file[start..start + place.len()]);
+            file.truncate(start);
+            file.shrink_to_fit();
+        }
+        self.place = Place::Memory(bytes);
+    }
 }
 
 /// Reads a `TensorProto` that is a file of its own, such as a recorded input: its name, its value.
@@ -344,6 +364,24 @@ mod tests {
         assert!(read(&proto(&[1 << 40, 1 << 40], 1, 9, &[0; 8])).is_err());
         assert!(read(&proto(&[u64::MAX], 1, 9, &[0; 8])).is_err());
         assert!(read(&proto(&[8], 17, 9, &[0; 8])).is_err());
+    }
+
+    #[test]
+    fn a_large_constant_is_moved_in_parts() {
+        for length in [0, 5, MOVED_AT_ONCE, 2 * MOVED_AT_ONCE + 7] {
+            let content: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
+            let mut file = [b"front", content.as_slice(), b"behind"].concat();
+            let mut constant = Stored {
+                name: "t".to_owned(),
+                element_type: ElementType::Uint8,
+                shape: vec![length],
+                bytes: length,
+                place: Place::File(5..5 + length),
+            };
+            constant.move_out(&mut file);
+            assert!(file.starts_with(b"front") && (length == 0 || file.len() == 5));
+            assert!(constant.into_bytes(&super::super::files::NoFiles).unwrap() == content);
+        }
     }
 
     proptest! {

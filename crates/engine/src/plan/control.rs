@@ -3,7 +3,10 @@
 use super::{Facts, Outcome, PlanError, Planner};
 use crate::{
     control::{Branches, Carried, Loop, Scan, ScanInput, ScanOutput, SequenceMap},
-    facts::{Fact, size::Sizes},
+    facts::{
+        Fact,
+        size::{LARGEST_DIMENSION, Size, Sizes},
+    },
     onnx::model::{Graph, Node, ValueId},
     operators::Operator,
     tensor::{ElementType, ValueType},
@@ -15,7 +18,7 @@ impl Planner<'_> {
         &mut self,
         node: &Node,
         facts: &Facts,
-        sizes: &Sizes,
+        sizes: &mut Sizes,
     ) -> Result<(Box<dyn Operator>, Vec<Fact>), PlanError> {
         if !node.domain.is_empty() {
             return Err(self.refusal(node, "operators with graphs are computed only of ONNX's own domain"));
@@ -51,10 +54,8 @@ impl Planner<'_> {
                 let range = fact.bounds(outer);
                 let mut inner = fact.value_type.map(Fact::typed).unwrap_or_default();
                 inner.range = range;
-                inner.shape = fact.shape.and_then(|shape| {
-                    // Sizes are those of the outer program's inputs; only known ones mean something inside.
-                    shape.iter().all(|size| size.value().is_some()).then_some(shape)
-                });
+                // Inside, a size that is not known gets a symbol of the nested program.
+                inner.shape = fact.shape;
                 (*value, inner)
             })
             .collect()
@@ -79,15 +80,9 @@ impl Planner<'_> {
         entry.extend(captured);
         let mut sizes = Sizes::default();
         for (index, (_, fact)) in entry.iter_mut().enumerate() {
-            let known: Option<Vec<Option<usize>>> = fact.shape.as_ref().map(|shape| {
-                shape.iter().map(|size| size.value().and_then(|size| usize::try_from(size).ok())).collect()
-            });
-            match known {
-                Some(known) => fact.shape = Some(sizes.input(index, &known)),
-                None => {
-                    sizes.input(index, &[]);
-                }
-            }
+            // No limit of requests holds for the values of an outer program.
+            sizes.input(index, &[]);
+            fact.shape = fact.shape.as_ref().map(|shape| alike(shape, &mut sizes));
         }
         self.graph(graph, entry, sizes)
     }
@@ -96,7 +91,7 @@ impl Planner<'_> {
         &mut self,
         node: &Node,
         facts: &Facts,
-        sizes: &Sizes,
+        sizes: &mut Sizes,
     ) -> Result<(Box<dyn Operator>, Vec<Fact>), PlanError> {
         let captured = self.captured(node, facts, sizes);
         let yes = self.body(node, "then_branch")?;
@@ -111,7 +106,9 @@ impl Planner<'_> {
             if yes.value_type != no.value_type {
                 return Err(self.refusal(node, "its branches give outputs of different types"));
             }
-            outputs.push(yes.value_type.clone().map(Fact::typed).unwrap_or_default());
+            let mut fact = yes.value_type.clone().map(Fact::typed).unwrap_or_default();
+            fact.shape = either(yes.shape.as_deref(), no.shape.as_deref(), sizes);
+            outputs.push(fact);
         }
         Ok((Box::new(Branches { yes: yes.program, no: no.program, captures: node.captures.len() }), outputs))
     }
@@ -124,7 +121,7 @@ impl Planner<'_> {
         &mut self,
         node: &Node,
         facts: &Facts,
-        sizes: &Sizes,
+        sizes: &mut Sizes,
     ) -> Result<(Box<dyn Operator>, Vec<Fact>), PlanError> {
         let body = self.body(node, "body")?;
         let captured = self.captured(node, facts, sizes);
@@ -137,14 +134,22 @@ impl Planner<'_> {
         condition.shape = Some(Vec::new());
         let mut inputs = vec![scalar, condition];
         let mut types = Vec::new();
+        let mut ranks = Vec::new();
         for index in 0..carried {
-            let fact = self.input_fact(node, facts, index + 2);
-            let value_type = fact.and_then(|fact| fact.value_type).ok_or_else(|| {
+            let fact = self.input_fact(node, facts, index + 2).unwrap_or_default();
+            let rank = fact.rank();
+            let value_type = fact.value_type.ok_or_else(|| {
                 self.refusal(node, format!("the type of its input {} is not known", index + 2))
             })?;
             types.push(value_type.clone());
-            // A value may change its shape from one turn to the next.
-            inputs.push(Fact::typed(value_type));
+            // A value may change its shape from one turn to the next. If the graph declares how many
+            // dimensions it has, they stay as many, and each run checks that.
+            let declared = body.inputs.get(index + 2).and_then(|port| port.declaration.shape.as_ref());
+            let rank = rank.filter(|rank| declared.is_some_and(|declared| declared.len() == *rank));
+            let mut inner = Fact::typed(value_type);
+            inner.shape = rank.map(|rank| of_rank(rank, sizes));
+            ranks.push(rank);
+            inputs.push(inner);
         }
         let outcome = self.nested(node, body, inputs, captured)?;
         let scans = outcome.outputs.len().checked_sub(carried + 1).ok_or_else(|| {
@@ -164,7 +169,9 @@ impl Planner<'_> {
                 );
             };
             wrapped.push(joined != *value_type);
-            outputs.push(Fact::typed(joined));
+            let mut fact = Fact::typed(joined);
+            fact.shape = ranks.get(index).copied().flatten().map(|rank| of_rank(rank, sizes));
+            outputs.push(fact);
         }
         let mut scanned = Vec::new();
         for (index, fact) in outcome.outputs.iter().enumerate().skip(carried + 1) {
@@ -172,10 +179,12 @@ impl Planner<'_> {
                 return Err(self.refusal(node, "it gathers values that are not tensors"));
             };
             let shape = outcome.shape_unrun(index);
-            outputs.push(Fact::typed(ValueType::Tensor(element_type)));
+            let mut gathered = Fact::typed(ValueType::Tensor(element_type));
+            gathered.shape = fact.rank().map(|rank| of_rank(rank + 1, sizes));
+            outputs.push(gathered);
             scanned.push(Carried { element_type, shape });
         }
-        let operator = Loop { body: outcome.program, wrapped, scanned, captures: node.captures.len() };
+        let operator = Loop { body: outcome.program, wrapped, ranks, scanned, captures: node.captures.len() };
         Ok((Box::new(operator), outputs))
     }
 
@@ -183,7 +192,7 @@ impl Planner<'_> {
         &mut self,
         node: &Node,
         facts: &Facts,
-        sizes: &Sizes,
+        sizes: &mut Sizes,
     ) -> Result<(Box<dyn Operator>, Vec<Fact>), PlanError> {
         let body = self.body(node, "body")?;
         let captured = self.captured(node, facts, sizes);
@@ -220,6 +229,10 @@ impl Planner<'_> {
                 return Err(self.refusal(node, format!("its input {} is not a tensor", index + first)));
             };
             let mut inner = Fact::typed(ValueType::Tensor(element_type));
+            if index < states && !batched {
+                // Each turn gives a state as many dimensions as it had, and each run checks that.
+                inner.shape = fact.rank().map(|rank| of_rank(rank, sizes));
+            }
             if let Some(scan) = index.checked_sub(states) {
                 let axis = input_axes.get(scan).copied().unwrap_or(0);
                 scan_inputs.push(ScanInput {
@@ -248,7 +261,15 @@ impl Planner<'_> {
             let Some(element_type) = fact.element_type() else {
                 return Err(self.refusal(node, format!("its output {index} is not a tensor")));
             };
-            outputs.push(Fact::typed(ValueType::Tensor(element_type)));
+            let mut found = Fact::typed(ValueType::Tensor(element_type));
+            if !batched {
+                let rank = match index.checked_sub(states) {
+                    Some(_) => fact.rank().map(|rank| rank + 1),
+                    None => inputs.get(index).and_then(Fact::rank),
+                };
+                found.shape = rank.map(|rank| of_rank(rank, sizes));
+            }
+            outputs.push(found);
             if let Some(scan) = index.checked_sub(states) {
                 scan_outputs.push(ScanOutput {
                     element_type,
@@ -263,9 +284,11 @@ impl Planner<'_> {
             }
         }
         debug_assert_eq!(scan_outputs.len(), scans);
+        let ranks = inputs.iter().take(states).map(Fact::rank).collect();
         let operator = Scan {
             body: outcome.program,
             states,
+            ranks,
             inputs: scan_inputs,
             outputs: scan_outputs,
             batched,
@@ -278,7 +301,7 @@ impl Planner<'_> {
         &mut self,
         node: &Node,
         facts: &Facts,
-        sizes: &Sizes,
+        sizes: &mut Sizes,
     ) -> Result<(Box<dyn Operator>, Vec<Fact>), PlanError> {
         let body = self.body(node, "body")?;
         let captured = self.captured(node, facts, sizes);
@@ -327,4 +350,29 @@ fn join(first: &ValueType, later: Option<&ValueType>) -> Option<ValueType> {
         (ValueType::Optional(inner), Some(later)) if inner.as_ref() == later => Some(later.clone()),
         _ => None,
     }
+}
+
+/// A dimension of which nothing is known.
+fn any(sizes: &mut Sizes) -> Size {
+    sizes.unknown(0, LARGEST_DIMENSION)
+}
+
+/// A shape of which the number of dimensions is known.
+fn of_rank(rank: usize, sizes: &mut Sizes) -> Vec<Size> {
+    (0..rank).map(|_| any(sizes)).collect()
+}
+
+/// A shape of another program: known dimensions are the same.
+fn alike(shape: &[Size], sizes: &mut Sizes) -> Vec<Size> {
+    shape.iter().map(|size| if size.value().is_some() { size.clone() } else { any(sizes) }).collect()
+}
+
+/// A shape that is one of two, of other programs.
+fn either(left: Option<&[Size]>, right: Option<&[Size]>, sizes: &mut Sizes) -> Option<Vec<Size>> {
+    let (left, right) = (left?, right?);
+    let join = |(left, right): (&Size, &Size)| match (left.value(), right.value()) {
+        (Some(known), Some(other)) if known == other => left.clone(),
+        _ => any(sizes),
+    };
+    (left.len() == right.len()).then(|| left.iter().zip(right).map(join).collect())
 }

@@ -74,17 +74,26 @@ impl Planner<'_> {
             }
             _ => None,
         };
-        let in_island = translation.is_some();
-        let (placement, types) = match translation {
-            Some(translation) => {
+        // An island is charged by the shapes of its values, which follow from its inputs' shapes. Where
+        // not even the number of dimensions is known, an operator of ours, if there is one, asks first.
+        let are_known = references.iter().flatten().all(|fact| fact.shape.is_some());
+        let is_bounded = are_known
+            && node.outputs.iter().enumerate().all(|(index, output)| {
+                output.is_none() || inferred.get(index).is_some_and(|found| found.shape.is_some())
+            });
+        let ours = if translation.is_some() && !is_bounded { self.build(node, facts)?.ok() } else { None };
+        let (placement, types) = match (translation, ours) {
+            (_, Some(built)) => (Placement::Own(built.operator), built.types),
+            (Some(translation), None) => {
                 let types = translation.types.clone();
                 (Placement::Island(translation), types)
             }
-            None => {
+            (None, None) => {
                 let built = self.own(node, facts)?;
                 (Placement::Own(built.operator), built.types)
             }
         };
+        let in_island = matches!(placement, Placement::Island(_));
         if let Some(values) = known_outputs(node, &types, &inferred) {
             for (output, tensor) in node.outputs.iter().zip(values) {
                 if let Some(output) = output {

@@ -1,8 +1,11 @@
 //! `ConvInteger` and `QLinearConv`: any number of spatial dimensions, groups, padding
 //! with the zero point.
 
+mod single_channel;
+
 use rayon::prelude::*;
 
+use self::single_channel::Lines;
 use super::{
     kernel::BLOCK,
     matmul::each_scale,
@@ -126,6 +129,7 @@ impl Task {
             return Ok(());
         }
         let table = self.places(context)?;
+        let lines = if self.channels == 1 { Some(Lines::new(self, &table, context)?) } else { None };
         let threads = context.threads().filter(|threads| threads.count() > 1);
         let parts = self.images.saturating_mul(self.groups);
         let one = |number: usize, output: &mut [T], threads: Option<&Threads>| {
@@ -136,6 +140,12 @@ impl Task {
                 Part { input: input.part(number * elements, elements), zero_point, table: &table, filters };
             let first = group * self.filters;
             let finish = |filter: usize, sums: &[i32], places: &mut [T]| finish(first + filter, sums, places);
+            if let Some(lines) = &lines {
+                return lines.run(self, &part, output, context, finish);
+            }
+            if let Some(lines) = &lines {
+                return lines.run(self, &part, output, context, finish);
+            }
             match threads {
                 Some(threads) if self.positions > POSITIONS => {
                     self.run_shared(&part, output, threads, context, finish)
@@ -290,12 +300,35 @@ impl Task {
     ) {
         let zero_point = zero_point as i16;
         let places = self.geometry.places();
+        let size = self.size.max(1);
         for (block, start) in (first..first + windows.count()).step_by(BLOCK).enumerate() {
             let count = BLOCK.min(first + windows.count() - start);
             for place in 0..places {
                 let offsets = &table[place * self.positions + start..][..count];
                 let run = contiguous(offsets);
-                for (channel, values) in values.chunks_exact(self.size.max(1)).enumerate() {
+                if let (Some(start), 1) = (run, places) {
+                    // Two channels at once lie side by side in the columns.
+                    for (pair, values) in values.chunks(2 * size).enumerate() {
+                        let to = windows.pair_mut(block, 2 * pair).chunks_exact_mut(2);
+                        let (first, second) = values.split_at(size);
+                        let first = &first[start..start + count];
+                        match second.get(start..start + count) {
+                            Some(second) => {
+                                for ((to, first), second) in to.zip(first).zip(second) {
+                                    to[0] = (*first).into() - zero_point;
+                                    to[1] = (*second).into() - zero_point;
+                                }
+                            }
+                            None => {
+                                for (to, first) in to.zip(first) {
+                                    to[0] = (*first).into() - zero_point;
+                                }
+                            }
+                        }
+                    }
+                    continue;
+                }
+                for (channel, values) in values.chunks_exact(size).enumerate() {
                     let to = windows.step_mut(block, channel * places + place).iter_mut().step_by(2);
                     if let Some(start) = run {
                         for (to, value) in to.zip(&values[start..start + count]) {

@@ -11,11 +11,24 @@ use crate::{
 
 /// The scale and zero point with which numbers, and 0, fit uint8.
 pub(super) fn fitting_scale(values: &[f32]) -> Scale {
-    let (low, high) =
-        values.iter().fold((0.0_f32, 0.0_f32), |(low, high), value| (low.min(*value), high.max(*value)));
+    let (low, high) = range(values);
     let scale = if low == high { 1.0 } else { (high - low) / 255.0 };
     let zero_point = (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even() as i32;
     Scale { scale, zero_point }
+}
+
+/// The smallest and the largest of numbers and 0. NaN counts for nothing.
+fn range(values: &[f32]) -> (f32, f32) {
+    // Each lane is compared on its own, so that many are compared at once.
+    const LANES: usize = 16;
+    let (mut low, mut high) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    for values in values.chunks(LANES) {
+        for ((low, high), value) in low.iter_mut().zip(&mut high).zip(values) {
+            *low = if *value < *low { *value } else { *low };
+            *high = if *value > *high { *value } else { *high };
+        }
+    }
+    (low.into_iter().fold(0.0, f32::min), high.into_iter().fold(0.0, f32::max))
 }
 
 /// Numbers as uint8.
@@ -47,5 +60,23 @@ impl Operator for DynamicQuantize {
             Tensor::scalar(scale.scale).into(),
             Tensor::scalar(u8::from_wide(scale.zero_point)).into(),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_range_is_that_of_all_numbers(
+            values in proptest::collection::vec(prop_oneof![8 => -9.0_f32..9.0, 1 => Just(f32::NAN)], 0..70),
+        ) {
+            let low = values.iter().copied().fold(0.0, f32::min);
+            let high = values.iter().copied().fold(0.0, f32::max);
+            prop_assert_eq!(range(&values), (low, high));
+        }
     }
 }

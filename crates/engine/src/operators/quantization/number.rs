@@ -21,8 +21,19 @@ pub(super) trait Quantized: Element + Copy + Into<i32> {
         let low = (Self::MINIMUM - zero_point) as f32;
         let high = (Self::MAXIMUM - zero_point) as f32;
         let clamped = if value > low { value.min(high) } else { low };
-        Self::from_wide(clamped.round_ties_even() as i32 + zero_point)
+        Self::from_wide(nearest(clamped) + zero_point)
     }
+}
+
+/// The nearest integer, halves to even, of a number between -2^22 and 2^22.
+///
+/// `f32::round_ties_even` is a call of a function for each number on a processor of which
+/// the compiler knows no more than x86-64. This is two instructions for any count of numbers
+/// at once: in 2^23 + 2^22 and what is added to it the last bit of the fraction is worth 1,
+/// so the addition itself rounds.
+pub(super) fn nearest(value: f32) -> i32 {
+    const ONES: f32 = 12_582_912.0;
+    ((value + ONES).to_bits() as i32).wrapping_sub(ONES.to_bits() as i32)
 }
 
 macro_rules! quantized {
@@ -150,6 +161,8 @@ pub(super) fn singles(tensor: &Tensor) -> Result<Vec<f32>, OperatorError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -158,5 +171,14 @@ mod tests {
         assert_eq!([0.5, 1.5, 300.0, -300.0].map(|x| u8::round(x, 3)), [3, 5, 255, 0]);
         assert_eq!([f32::NAN, f32::INFINITY, f32::NEG_INFINITY].map(|x| i8::round(x, 5)), [-128, 127, -128]);
         assert_eq!(u16::round(70000.0, 0), 65535);
+    }
+
+    proptest! {
+        #[test]
+        fn the_nearest_integer_is_that_of_the_standard_library(value in -4_194_304.0_f32..4_194_304.0) {
+            prop_assert_eq!(nearest(value), value.round_ties_even() as i32);
+            let half = value.trunc() + 0.5;
+            prop_assert_eq!(nearest(half), half.round_ties_even() as i32);
+        }
     }
 }

@@ -38,6 +38,11 @@ impl Rows {
             Bytes::Unsigned(bytes) => fill(row, bytes, zero_point as i16),
         }
     }
+
+    /// A row.
+    pub(super) fn row(&self, index: usize) -> &[i16] {
+        &self.values[index * self.depth..(index + 1) * self.depth]
+    }
 }
 
 /// The depth with a place for a zero where it is odd; at least 2.
@@ -78,6 +83,13 @@ impl Columns {
     pub(super) fn step_mut(&mut self, block: usize, step: usize) -> &mut [i16] {
         let start = (block * self.depth + step / 2 * 2) * BLOCK + step % 2;
         &mut self.values[start..(start + 2 * BLOCK).min((block + 1) * self.depth * BLOCK)]
+    }
+
+    /// The places of two steps of the depth, `step` and the next, in one block of columns:
+    /// first both numbers of its first column. `step` is even.
+    pub(super) fn pair_mut(&mut self, block: usize, step: usize) -> &mut [i16] {
+        let start = (block * self.depth + step) * BLOCK;
+        &mut self.values[start..start + 2 * BLOCK]
     }
 
     /// Fills the columns from a matrix `[depth, width]`, from its column `first` on.

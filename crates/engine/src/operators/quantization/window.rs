@@ -163,6 +163,13 @@ impl Geometry {
         self.kernel.iter().copied().fold(1, usize::saturating_mul)
     }
 
+    /// How far apart the windows of two positions are that follow one another in a line of
+    /// the last dimension, and how many positions a line has. Without dimensions: 1 and 1.
+    pub(super) fn line(&self) -> (usize, usize) {
+        let stride = self.strides.last().copied().unwrap_or(1);
+        (stride, self.output.last().copied().unwrap_or(1))
+    }
+
     /// The places of the window at a position, in the kernel's order.
     pub(super) fn taps(&self, position: usize, taps: &mut Vec<Tap>) {
         taps.clear();
