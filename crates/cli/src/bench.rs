@@ -47,7 +47,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<()> {
     let picture = image::read(&args.image)?;
     let (client, input) = args.target.connect().await?;
-    let request = args.target.model().request(&input, input.tensor(&picture)?);
+    let request = args.target.served.model().request(&input, input.tensor(&picture)?);
     drop(client);
 
     let observer: Observer = if args.quiet || args.json {
@@ -63,7 +63,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         amount: args.duration.map_or(Amount::Requests(args.loops), Amount::Duration),
         warm_up: args.warmup,
     };
-    let report = bench::run(&args.target.server, &args.target.options(), &request, &plan, observer).await?;
+    let report =
+        bench::run(&args.target.served.server, &args.target.served.options(), &request, &plan, observer)
+            .await?;
     if args.json {
         output::line(serde_json::to_string(&report)?)?;
     } else {

@@ -7,6 +7,7 @@ mod attested;
 mod audit;
 mod bench;
 mod broker;
+mod call;
 mod coded;
 mod collateral;
 mod confirmation;
@@ -109,6 +110,8 @@ enum Command {
     /// Certificates and keys for the model server's TLS.
     #[command(subcommand)]
     SslConfig(ssl_config::Action),
+    /// Ask a served model, whatever its inputs are.
+    Call(call::Args),
     /// Classify images with a served model.
     Predict(predict::Args),
     /// Measure a served model's throughput and latency.
@@ -192,6 +195,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),
         Command::SslConfig(action) => ssl_config::run(action),
+        Command::Call(args) => call::run(args).await,
         Command::Predict(args) => predict::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Context(action) => context::run(action),

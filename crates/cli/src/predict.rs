@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             Some(picture) => picture,
             None => image::read(path)?,
         };
-        let mut request = args.target.model().request(&input, input.tensor(&picture)?);
+        let mut request = args.target.served.model().request(&input, input.tensor(&picture)?);
         request.output_filter.extend(args.output.clone());
         let response = client.predict(request).await?;
         let scores = ranking::scores(&response, args.output.as_deref())?;
