@@ -34,13 +34,16 @@ fuzz_target!(|bytes: &[u8]| {
         same(&wire::ClientHello { nonce: nonce.0.to_vec() }, bytes);
     }
     match parse_server_attestation(bytes) {
-        Ok(ServerAnswer::Attestation { nonce, evidence, announcement }) => {
+        // Collateral is the vendor's JSON, which has many forms.
+        Ok(ServerAnswer::Attestation { collateral: Some(_), .. }) => {}
+        Ok(ServerAnswer::Attestation { nonce, evidence, announcement, collateral: None }) => {
             let evidence = wire_evidence(evidence).expect("it came in this form");
             let message = wire::ServerAttestation {
                 nonce: nonce.0.to_vec(),
                 evidence: Some(evidence),
                 announcement: announcement.to_vec(),
                 refusal: None,
+                collateral: None,
             };
             same(&message, bytes);
         }

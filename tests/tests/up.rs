@@ -152,6 +152,12 @@ async fn a_table_is_served_as_printed_and_the_next_run_has_the_same_keys() {
     } else {
         println!("SKIPPED: there is no python3");
     }
+    // A data owner has the replica prove its code first.
+    let attested = output.lines().find(|line| line.contains(" --attest ")).unwrap();
+    let answer = place.shell(&format!("export XDG_STATE_HOME=\"$PWD/state\"; {attested} --json")).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["version"], 1, "{answer}");
+    assert!(answer["verified"].is_object(), "{answer}");
     // Any model, from the command line.
     let server = curl.rsplit("https://").next().unwrap().split('/').next().unwrap();
     let target = ["call", "--server", server, "--crt", ".adytum/public/server.crt", "--model", "iris"];

@@ -289,9 +289,14 @@ impl Pin {
 /// Where all verbs remember heads, unless a flag or the environment names another
 /// file.
 fn common_heads() -> Option<PathBuf> {
+    state_file("heads.json")
+}
+
+/// A file of this user's, in which verbs remember something.
+pub(crate) fn state_file(name: &str) -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let state = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
-    Some(state.join("adytum").join("heads.json"))
+    Some(state.join("adytum").join(name))
 }
 
 /// Reads a policy.

@@ -10,6 +10,7 @@ use adytum_client::{
 use anyhow::{Result, bail};
 
 use crate::{
+    attest::Verified,
     output,
     predict::target::{Target, duration},
 };
@@ -46,7 +47,8 @@ pub(crate) struct Args {
 /// Runs it. Failed requests are counted, and make the command fail in the end.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let picture = image::read(&args.image)?;
-    let (client, input) = args.target.connect().await?;
+    let options = args.target.served.options()?;
+    let (client, input) = args.target.connect(&options).await?;
     let request = args.target.served.model().request(&input, input.tensor(&picture)?);
     drop(client);
 
@@ -63,9 +65,12 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         amount: args.duration.map_or(Amount::Requests(args.loops), Amount::Duration),
         warm_up: args.warmup,
     };
-    let report =
-        bench::run(&args.target.served.server, &args.target.served.options(), &request, &plan, observer)
-            .await?;
+    let report = bench::run(&args.target.served.server, &options, &request, &plan, observer).await?;
+    if let Some(replica) = options.attestation.as_ref().and_then(|attestation| attestation.last())
+        && !args.json
+    {
+        Verified::all(&replica).iter().for_each(|verified| eprintln!("{verified}"));
+    }
     if args.json {
         output::line(serde_json::to_string(&report)?)?;
     } else {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 
 use self::input::Given;
-use crate::{output, predict::target::Served};
+use crate::{attest::Verified, output, predict::target::Served};
 
 /// Ask a served model, whatever its inputs are.
 ///
@@ -39,7 +39,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // A fault of a file is reported before the server is bothered.
     let given: Vec<(Option<&str>, Value)> =
         args.inputs.iter().map(|given| Ok((given.name(), given.read()?))).collect::<anyhow::Result<_>>()?;
-    let (client, signature) = args.served.connect().await?;
+    let options = args.served.options()?;
+    let (client, signature) = args.served.connect(&options).await?;
     let known = || signature.inputs.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let mut inputs = BTreeMap::new();
     for (name, value) in given {
@@ -72,6 +73,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             output_filter: args.outputs.clone(),
         })
         .await?;
+    let verified = options.attestation.as_ref().and_then(|attestation| {
+        let version = response.model_spec.as_ref().and_then(|model| model.version_choice.clone());
+        Verified::of(&attestation.last()?, args.served.model().name.as_str(), version)
+    });
     let mut outputs = Map::new();
     for (name, tensor) in &response.outputs {
         let value = tensor::decode(tensor).with_context(|| format!("the output {name} can't be used"))?;
@@ -83,7 +88,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             Some(VersionChoice::Version(version)) => json!(version),
             _ => Value::Null,
         };
-        return output::line(json!({ "model": answered.name, "version": version, "outputs": outputs }));
+        let mut answer = json!({ "model": answered.name, "version": version, "outputs": outputs });
+        if let (Some(verified), Some(fields)) = (verified, answer.as_object_mut()) {
+            fields.insert("verified".to_owned(), serde_json::to_value(verified)?);
+        }
+        return output::line(answer);
     }
+    // Before the answer: which code and model gave it.
+    verified.iter().for_each(|verified| eprintln!("{verified}"));
     outputs.iter().try_for_each(|(name, value)| output::line(format_args!("{name}: {value}")))
 }

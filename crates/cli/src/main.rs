@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attest;
 mod attested;
 mod audit;
 mod bench;
@@ -12,6 +13,7 @@ mod coded;
 mod collateral;
 mod confirmation;
 mod context;
+mod doctor;
 mod evidence;
 mod explain;
 mod forecast;
@@ -30,11 +32,13 @@ mod owner_directory;
 mod predict;
 mod progress;
 mod provision;
+mod proxy;
 mod recovery;
 mod recovery_key;
 mod replica;
 mod seal;
 mod secret;
+mod service;
 #[cfg(feature = "simulation")]
 mod simulation;
 mod ssl_config;
@@ -112,6 +116,9 @@ enum Command {
     SslConfig(ssl_config::Action),
     /// Ask a served model, whatever its inputs are.
     Call(call::Args),
+    /// What data owners verify replicas by: an extract of a manifest that its owners signed.
+    #[command(subcommand)]
+    Service(service::Action),
     /// Classify images with a served model.
     Predict(predict::Args),
     /// Measure a served model's throughput and latency.
@@ -119,6 +126,9 @@ enum Command {
     /// Names for brokers and for what they must prove.
     #[command(subcommand)]
     Context(context::Action),
+    /// Let unmodified clients of this machine ask verified replicas.
+    Proxy(proxy::Args),
+    Doctor(doctor::Args),
     /// The meaning of a code and the next step.
     Explain(explain::Args),
     /// Software TEE platforms. They protect nothing.
@@ -176,6 +186,7 @@ fn parsed(words: &[OsString]) -> anyhow::Result<Arguments> {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Model(action) => return model::run(action).await,
+        Command::Doctor(args) => return doctor::run(args).await,
         #[cfg(feature = "simulation")]
         Command::Up(args) => return up::run(args).await,
         #[cfg(feature = "simulation")]
@@ -196,9 +207,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Unseal(args) => unseal::run(args),
         Command::SslConfig(action) => ssl_config::run(action),
         Command::Call(args) => call::run(args).await,
+        Command::Service(action) => service::run(action),
         Command::Predict(args) => predict::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Context(action) => context::run(action),
+        Command::Proxy(args) => proxy::run(args).await,
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "simulation")]
         Command::Simulation(action) => simulation::run(action),

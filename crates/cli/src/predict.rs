@@ -13,7 +13,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use self::target::Target;
-use crate::output;
+use crate::{attest::Verified, output};
 
 /// Arguments of `adytum predict`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let labels = args.labels.as_deref().map(Labels::read).transpose()?;
     // A fault of a file is reported before the server is bothered.
     let first = image::read(&args.images[0])?;
-    let (client, input) = args.target.connect().await?;
+    let options = args.target.served.options()?;
+    let (client, input) = args.target.connect(&options).await?;
+    let mut told = None;
     let mut decoded = Some(first);
     for path in &args.images {
         let picture = match decoded.take() {
@@ -52,6 +54,14 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         let mut request = args.target.served.model().request(&input, input.tensor(&picture)?);
         request.output_filter.extend(args.output.clone());
         let response = client.predict(request).await?;
+        let verified = options.attestation.as_ref().and_then(|attestation| {
+            let version = response.model_spec.as_ref().and_then(|model| model.version_choice.clone());
+            Verified::of(&attestation.last()?, args.target.served.model().name.as_str(), version)
+        });
+        if !args.json && verified.is_some() && verified != told {
+            verified.iter().for_each(|verified| eprintln!("{verified}"));
+            told.clone_from(&verified);
+        }
         let scores = ranking::scores(&response, args.output.as_deref())?;
         if let Some(labels) = &labels {
             labels.check(scores.len())?;
@@ -60,6 +70,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             path.display().to_string(),
             &ranking::top(&scores, args.top.get()),
             labels.as_ref(),
+            verified,
         );
         if args.json {
             output::line(serde_json::to_string(&prediction)?)?;
@@ -78,6 +89,9 @@ struct Prediction {
     #[serde(flatten)]
     best: Class,
     top: Vec<Class>,
+    /// The replica that answered, if it was verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<Verified>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -90,7 +104,12 @@ struct Class {
 }
 
 impl Prediction {
-    fn new(image: String, ranked: &[RankedClass], labels: Option<&Labels>) -> Self {
+    fn new(
+        image: String,
+        ranked: &[RankedClass],
+        labels: Option<&Labels>,
+        verified: Option<Verified>,
+    ) -> Self {
         let top: Vec<_> = ranked
             .iter()
             .map(|ranked| Class {
@@ -99,7 +118,7 @@ impl Prediction {
                 probability: ranked.probability,
             })
             .collect();
-        Self { image, best: top.first().cloned().unwrap_or_default(), top }
+        Self { image, best: top.first().cloned().unwrap_or_default(), top, verified }
     }
 
     /// Occlum's client's two lines, with its two spaces, and more where
@@ -129,7 +148,12 @@ mod tests {
     fn prediction() -> Prediction {
         let best = Class { class: "4".to_owned(), label: None, probability: f64::from(0.98118013_f32) };
         let second = Class { class: "9".to_owned(), label: Some("nine".to_owned()), probability: 0.01 };
-        Prediction { image: "four.png".to_owned(), best: best.clone(), top: vec![best, second] }
+        Prediction {
+            image: "four.png".to_owned(),
+            best: best.clone(),
+            top: vec![best, second],
+            verified: None,
+        }
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl TrustedRoots {
         self.places.source(self.simulation_paths())
     }
 
+    /// The source of collateral that somebody named, if any.
+    pub(crate) fn named_source(&self) -> anyhow::Result<Option<Arc<dyn CollateralSource>>> {
+        self.places.is_named().then(|| self.source()).transpose()
+    }
+
     /// Is a simulated platform trusted?
     pub(crate) fn simulation(&self) -> bool {
         !self.simulation_paths().is_empty()

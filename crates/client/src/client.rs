@@ -26,7 +26,7 @@ use tonic::{
 };
 
 use crate::{
-    connection::{ClientIdentity, ConnectError, Connector, ServerAddress, TargetError},
+    connection::{Attestation, ClientIdentity, ConnectError, Connector, ServerAddress, TargetError},
     error::ClientError,
     input::ImageInput,
     signature::Signature,
@@ -62,12 +62,28 @@ pub struct ClientOptions {
     pub server_name: Option<String>,
     /// The time each call may take, a reconnection included.
     pub timeout: Duration,
+    /// What the server must prove on each connection; then no other kind of connection is
+    /// opened, whatever the other fields say.
+    pub attestation: Option<Attestation>,
+}
+
+impl ClientOptions {
+    /// Whether requests are encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.certificate.is_some() || self.attestation.is_some()
+    }
 }
 
 impl Default for ClientOptions {
     /// No TLS, and ten seconds a call as the reference client has it.
     fn default() -> Self {
-        Self { certificate: None, identity: None, server_name: None, timeout: Duration::from_secs(10) }
+        Self {
+            certificate: None,
+            identity: None,
+            server_name: None,
+            timeout: Duration::from_secs(10),
+            attestation: None,
+        }
     }
 }
 
@@ -126,12 +142,15 @@ pub struct Client {
 impl Client {
     /// Connects.
     pub async fn connect(server: &ServerAddress, options: &ClientOptions) -> Result<Self, ClientError> {
-        let connector = Connector::new(
-            server.clone(),
-            options.certificate.as_deref(),
-            options.identity.as_ref(),
-            options.server_name.as_deref(),
-        )?;
+        let connector = match &options.attestation {
+            Some(attestation) => Connector::attested(server.clone(), attestation.clone()),
+            None => Connector::new(
+                server.clone(),
+                options.certificate.as_deref(),
+                options.identity.as_ref(),
+                options.server_name.as_deref(),
+            )?,
+        };
         // The scheme says nothing here: the connector decides on TLS.
         let endpoint = Endpoint::from_shared(format!("http://{server}"))
             .map_err(|_| TargetError::Address {
@@ -146,7 +165,7 @@ impl Client {
                 None => ClientError::Broken {
                     server: server.to_string(),
                     problem: words(&error),
-                    advice: transport_advice(options.certificate.is_some()),
+                    advice: transport_advice(options.is_tls()),
                 },
             })?;
         Ok(Self {
@@ -155,7 +174,7 @@ impl Client {
                 .max_decoding_message_size(MAXIMUM_MESSAGE_LENGTH)
                 .max_encoding_message_size(MAXIMUM_MESSAGE_LENGTH),
             server: server.clone(),
-            is_tls: options.certificate.is_some(),
+            is_tls: options.is_tls(),
             timeout: options.timeout,
             repeated: Arc::default(),
         })

@@ -57,7 +57,7 @@ pub enum ClientError {
 
 impl ClientError {
     /// A stable name of the kind of error.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Target(error) => error.code(),
             Self::Connect(error) => error.code(),

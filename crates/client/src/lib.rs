@@ -19,7 +19,8 @@
 //! ```
 //!
 //! The connection is TLS 1.3 that trusts exactly the certificate it is given, or
-//! plain HTTP/2 when it is given none.
+//! plain HTTP/2 when it is given none. With an [`Attestation`] it is an attested session:
+//! the server has proved to be a replica of a service before the first byte of a request.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +37,10 @@ mod signature;
 mod status;
 
 pub use client::{Client, ClientOptions, MAXIMUM_MESSAGE_LENGTH, ModelSelector, REPEATS};
-pub use connection::{ClientIdentity, ConnectError, ServerAddress, TargetError, TrustError};
+pub use connection::{
+    Attestation, AttestationOptions, ClientIdentity, ConnectError, Replica, ServerAddress, TargetError,
+    TrustError,
+};
 pub use error::ClientError;
 pub use image::ImageError;
 pub use input::ImageInput;

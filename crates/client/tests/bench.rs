@@ -103,7 +103,7 @@ async fn errors_are_counted_by_kind() {
     .await
     .unwrap();
     assert_eq!((report.answered, report.failed), (6, 3));
-    assert_eq!(report.errors, [("resource-exhausted", 3)].into());
+    assert_eq!(report.errors, [("resource-exhausted".to_owned(), 3)].into());
     let failed =
         lines.lock().unwrap().iter().filter(|line| line.contains("error resource-exhausted")).count();
     assert_eq!(failed, 3);

@@ -150,6 +150,14 @@ impl ReadEvidence<'_> {
     }
 }
 
+/// The collateral that evidence needs, whatever is trusted. Nothing is verified.
+pub fn collateral_request(evidence: &Evidence) -> Result<CollateralRequest, VerificationError> {
+    match evidence.format {
+        EvidenceFormat::DcapQuote => Ok(parse_dcap(&evidence.bytes)?.request.into()),
+        EvidenceFormat::SnpReport => Ok(SnpEvidence::read(evidence)?.request().into()),
+    }
+}
+
 fn unfit(format: EvidenceFormat, collateral: CollateralRef<'_>) -> VerificationError {
     VerificationError::Unsupported { found: format!("a {format}"), supported: collateral.fits() }
 }

@@ -1,6 +1,8 @@
 //! What a broker or a workload says of itself in a session: its announcement. It is bound
 //! to its evidence, and is worth what the code behind that evidence is worth.
 
+mod serving;
+
 use adytum_api::{broker, canonical, session as wire};
 use adytum_evidence::{
     clock::UnixSeconds,
@@ -8,6 +10,8 @@ use adytum_evidence::{
 };
 use bytes::Bytes;
 use prost::Message;
+
+pub use serving::ServingAnnouncement;
 
 use crate::{
     genesis::GenesisDigest,
@@ -79,6 +83,12 @@ pub enum AnnouncementError {
     /// Not exactly one encoded `WorkloadAnnouncement`, in its shortest form.
     #[error("expected an encoded WorkloadAnnouncement, found {length} other bytes: {reason}")]
     Workload { length: usize, reason: String },
+    /// Not exactly one encoded `ServingAnnouncement`, in its shortest form.
+    ///
+    /// Do: check that the address is a model server's port for clients, and use a client and a
+    /// server of the same version.
+    #[error("expected an encoded ServingAnnouncement, found {length} other bytes: {reason}")]
+    Serving { length: usize, reason: String },
     /// A workload identity of another length.
     #[error("expected 32 bytes of identity, found {found}")]
     IdentityLength { found: usize },

@@ -5,9 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -15,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    durable,
     genesis::GenesisDigest,
     head::{HeadError, StateHead, follows},
 };
@@ -116,44 +115,24 @@ impl HeadMemory {
         &self,
         change: impl FnOnce(&mut BTreeMap<GenesisDigest, StateHead>) -> Result<(), MemoryError>,
     ) -> Result<(), MemoryError> {
-        let failed = |operation| move |error: io::Error| self.io(operation, &error);
-        if let Some(directory) = self.path.parent().filter(|directory| *directory != Path::new("")) {
-            make_directory(directory).map_err(failed("making its directory"))?;
-        }
-        let lock = self.beside(".lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(lock)
-            .map_err(failed("opening its lock"))?;
-        lock.lock().map_err(failed("locking"))?;
-        let mut document = self.read()?;
-        change(&mut document.brokers)?;
-        let text = serde_json::to_vec_pretty(&document)
-            .map_err(|error| self.io("writing", &io::Error::other(error)))?;
-        let new = self.beside(".new");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)
-            .map_err(failed("writing"))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed("writing"))?;
-        fs::rename(&new, &self.path).and_then(|()| sync_parent(&self.path)).map_err(failed("writing"))
+        durable::update(
+            &self.path,
+            |(operation, error)| self.io(operation, &error),
+            || {
+                let mut document = self.read()?;
+                change(&mut document.brokers)?;
+                serde_json::to_vec_pretty(&document)
+                    .map_err(|error| self.io("writing", &io::Error::other(error)))
+            },
+        )
     }
 
     fn read(&self) -> Result<Document, MemoryError> {
         let empty = Document { format: FORMAT.to_owned(), brokers: BTreeMap::new() };
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(empty),
-            Err(error) => return Err(self.io("reading", &error)),
+        let text = durable::read(&self.path, MAXIMUM_LENGTH);
+        let Some(text) = text.map_err(|(operation, error)| self.io(operation, &error))? else {
+            return Ok(empty);
         };
-        let mut text = Vec::new();
-        file.take(MAXIMUM_LENGTH + 1).read_to_end(&mut text).map_err(|error| self.io("reading", &error))?;
         let malformed = |reason| MemoryError::Malformed { path: self.path.clone(), reason };
         if text.len() as u64 > MAXIMUM_LENGTH {
             return Err(malformed(format!("it has more than {MAXIMUM_LENGTH} bytes")));
@@ -164,12 +143,6 @@ impl HeadMemory {
             return Err(malformed(format!("expected the format {FORMAT:?}, found {:?}", document.format)));
         }
         Ok(document)
-    }
-
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
-        self.path.with_file_name(name)
     }
 
     fn io(&self, operation: &'static str, error: &io::Error) -> MemoryError {
@@ -190,20 +163,6 @@ fn keep_higher(
     }
     brokers.insert(genesis, head.clone());
     Ok(())
-}
-
-/// Makes a directory and those above it, durably.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-    let missing: Vec<&Path> = directory.ancestors().take_while(missing).collect();
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    missing.into_iter().try_for_each(sync_parent)
-}
-
-/// A name outlives a loss of power once its directory is on the disk.
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all())
 }
 
 /// The last head of one broker that was accepted. For peers that come back to the broker

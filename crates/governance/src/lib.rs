@@ -1,7 +1,7 @@
 //! What owners sign, what is decided by it, and what can be proved offline.
 //!
-//! There is no server and no network here: nothing waits for a peer. The one file that is
-//! written is the memory of heads. So an auditor can read the rules by themselves, and
+//! There is no server and no network here: nothing waits for a peer. The files that
+//! are written are the memories of heads and of services. So an auditor can read the rules by themselves, and
 //! `adytum` explains a decision without a broker.
 //!
 //! - [`genesis`] creates a broker, [`roles`] says who may change what it does, and
@@ -17,6 +17,7 @@
 //! - [`head`] is how far a broker's state has come, [`heads`] the memory of that,
 //!   [`announcement`] what a broker says of itself in a session, [`pin`] what a replica or
 //!   an owner holds against it.
+//! - [`service`] is what owners sign for those who send data: what a replica must prove.
 //! - [`audit`] is the log as records, as an export, and as a proof.
 //! - [`recovery`] is the key to all that a broker keeps, and how it comes back.
 
@@ -29,6 +30,7 @@ pub mod authorisation;
 pub mod command;
 pub mod confirmation;
 pub mod decide;
+mod durable;
 pub mod forecast;
 pub mod genesis;
 pub mod head;
@@ -42,4 +44,5 @@ pub mod role_changes;
 pub mod roles;
 pub mod rules;
 pub mod secrets;
+pub mod service;
 pub mod trust;

@@ -138,7 +138,7 @@ impl Prepared {
         let health = Health::default();
         let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
         let unlock = adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.digest));
-        let Unlocked { released, renewal, evidence_port: _evidence_port } = tokio::select! {
+        let Unlocked { released, renewal, evidence_port: _evidence_port, .. } = tokio::select! {
             unlocked = unlock => unlocked?,
             signal = signals.next_ending() => {
                 tracing::info!("{signal} before the program was started");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     fs::OpenOptions,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -110,6 +111,13 @@ pub struct Tee {
     pub platform: Platform,
     /// What this workload is, as it states it itself. On SGX hardware nothing else does.
     pub identity: WorkloadIdentity,
+}
+
+impl fmt::Debug for Tee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (platform, identity) = (self.attester.platform(), self.identity);
+        write!(f, "Tee({platform}, {identity})")
+    }
 }
 
 impl Tee {
@@ -313,7 +321,8 @@ fn simulation_root(_: Option<&[u8]>) -> Result<TrustRoot, TeeError> {
     ))
 }
 
-fn collateral_source(
+/// The source of collateral that the flags name.
+pub fn collateral_source(
     arguments: &AttestationArguments,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn CollateralSource>, TeeError> {

@@ -27,6 +27,8 @@ pub struct Unlocked {
     pub released: Released,
     /// Is to be run as long as they are used.
     pub renewal: Renewal,
+    /// Where it runs, and what it is.
+    pub tee: Tee,
     /// Shows evidence as long as it is kept, if it was asked for.
     pub evidence_port: Option<EvidencePort>,
 }
@@ -51,7 +53,7 @@ pub async fn unlock(
         None => None,
     };
     let (released, renewal) = unlock_with(&tee, arguments, configuration).await?;
-    Ok(Unlocked { released, renewal, evidence_port })
+    Ok(Unlocked { released, renewal, tee, evidence_port })
 }
 
 /// As [`unlock`], with a TEE already found and no port for evidence.

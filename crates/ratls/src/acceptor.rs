@@ -9,13 +9,15 @@ use std::{
     time::Duration,
 };
 
-use adytum_evidence::verifier::Verifier;
+use adytum_evidence::{collateral::CollateralSource, verifier::Verifier};
+use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::{JoinError, JoinSet},
     time::{Instant, Sleep, sleep},
 };
+use tokio_rustls::{Accept, StartHandshake, TlsAcceptor};
 use tokio_stream::Stream;
 
 pub use crate::stream::AttestedStream;
@@ -44,12 +46,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub struct AttestedAcceptor {
     configuration: Arc<AcceptorConfiguration>,
     identity: Arc<Mutex<Option<Arc<ServerIdentity>>>>,
+    collateral: Option<Arc<dyn CollateralSource>>,
 }
 
 impl AttestedAcceptor {
     /// An acceptor with this configuration.
     pub fn new(configuration: AcceptorConfiguration) -> Self {
-        Self { configuration: Arc::new(configuration), identity: Arc::default() }
+        Self { configuration: Arc::new(configuration), identity: Arc::default(), collateral: None }
+    }
+
+    /// Sends what this source has for own evidence along with it, so that clients need no
+    /// source of their own.
+    #[must_use]
+    pub fn with_collateral(self, source: Arc<dyn CollateralSource>) -> Self {
+        Self { collateral: Some(source), identity: Arc::default(), ..self }
     }
 
     /// Verifies its peers' evidence.
@@ -115,6 +125,33 @@ impl AttestedAcceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let start = |config| TlsAcceptor::from(config).accept(stream);
+        self.attest(start, address, gate).await
+    }
+
+    /// The same on a connection whose ClientHello was read already: on a port that speaks
+    /// other protocols too.
+    pub async fn accept_started<S>(
+        &self,
+        started: StartHandshake<S>,
+        address: SocketAddr,
+        gate: &dyn Gate,
+    ) -> Result<AttestedStream<S>, SessionError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.attest(|config| started.into_stream(config), address, gate).await
+    }
+
+    async fn attest<S>(
+        &self,
+        start: impl FnOnce(Arc<ServerConfig>) -> Accept<S>,
+        address: SocketAddr,
+        gate: &dyn Gate,
+    ) -> Result<AttestedStream<S>, SessionError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let attempt = Attempt {
             peer: address.to_string(),
             address,
@@ -122,7 +159,8 @@ impl AttestedAcceptor {
             limit: self.configuration.limits.handshake_timeout,
         };
         let identity = self.identity().map_err(|e| attempt.local(e))?;
-        server::accept(&self.configuration, &identity, &attempt, gate, stream).await
+        let handshake = start(identity.config.clone());
+        server::accept(&self.configuration, &identity, &attempt, gate, handshake).await
     }
 
     /// The current key, made in memory when there is none or it is old.
@@ -140,6 +178,7 @@ impl AttestedAcceptor {
             config: Arc::new(config),
             made: Instant::now(),
             replays: Replays::default(),
+            collateral: self.collateral.clone(),
         });
         *current = Some(identity.clone());
         Ok(identity)

@@ -53,6 +53,7 @@ pub struct AttestedConnector {
     /// For sides without a TEE: the same for every session.
     without_identity: Arc<OnceLock<Arc<ClientConfig>>>,
     key: SessionKeyKeeper,
+    takes_collateral: bool,
 }
 
 /// The key that a client with a TEE shows. It is made in memory and used for an hour, so
@@ -102,7 +103,15 @@ impl AttestedConnector {
             configuration: Arc::new(configuration),
             without_identity: Arc::default(),
             key: SessionKeyKeeper::default(),
+            takes_collateral: false,
         }
+    }
+
+    /// Verifies a server's evidence with the collateral that comes along with it. The
+    /// verifier's own source is asked only where none does.
+    #[must_use]
+    pub fn taking_collateral(self) -> Self {
+        Self { takes_collateral: true, ..self }
     }
 
     /// Shows the key of this keeper, which other connectors may share.
@@ -181,7 +190,8 @@ impl AttestedConnector {
             }
             None => (None, self.config_without_identity().map_err(|e| attempt.local(e))?),
         };
-        client::connect(&self.configuration, identity.as_deref(), config, &attempt, stream).await
+        let taking = self.takes_collateral;
+        client::connect(&self.configuration, identity.as_deref(), config, &attempt, taking, stream).await
     }
 
     fn config_without_identity(&self) -> Result<Arc<ClientConfig>, rustls::Error> {

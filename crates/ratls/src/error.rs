@@ -100,11 +100,13 @@ pub enum SessionError {
     },
     /// The peer at this address opened no attested session: its TLS handshake failed.
     ///
-    /// Do: check the address and port: they must be of a broker, or of a replica's
-    /// `--evidence-listen` of `adytum-init`; a model server's port for clients is not.
+    /// Do: check the address and port: they must be of a broker, of a replica's
+    /// `--evidence-listen` of `adytum-init`, or of a model server that answers attested sessions
+    /// (`--attested_sessions`; it needs a measured configuration).
     #[error(
-        "{peer}: no attested session (TLS 1.3, protocol adytum-ra/1): {source}; check the port: it must be a broker's, or \
-         the one that a replica opens with --evidence-listen of adytum-init, and no model server's port for clients"
+        "{peer}: no attested session (TLS 1.3, protocol adytum-ra/1): {source}; check the port: it must be a broker's, the \
+         one that a replica opens with --evidence-listen of adytum-init, or that of a model server that answers attested \
+         sessions"
     )]
     Tls { peer: String, source: rustls::Error },
     /// This side refuses the peer.

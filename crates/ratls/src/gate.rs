@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adytum_evidence::{attester::Attester, measurement::Sha256Digest};
+use bytes::Bytes;
 
 use crate::{error::Refusal, session::Peer};
 
@@ -23,6 +24,12 @@ pub trait Gate: Send + Sync {
     /// whose private key the client has proved to have; `None` without a certificate.
     /// Gives what makes this side's evidence, if it is not the acceptor's own attester.
     fn admit(&self, key: Option<&Sha256Digest>) -> Result<Option<Arc<dyn Attester>>, Refusal>;
+
+    /// What this side announces in this session, if it is not what the acceptor announces in
+    /// all. Asked once, after [`Gate::admit`].
+    fn announcement(&self) -> Option<Bytes> {
+        None
+    }
 
     /// After the peer was accepted, before it learns so.
     fn open(&self, peer: &Peer, key: Option<&Sha256Digest>) -> Result<(), Refusal>;

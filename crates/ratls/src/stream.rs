@@ -32,6 +32,11 @@ impl<S> AttestedStream<S> {
         &self.info
     }
 
+    /// The TLS session and its peer, for who serves streams of several kinds.
+    pub fn into_parts(self) -> (TlsStream<S>, SessionInfo) {
+        (self.stream, self.info)
+    }
+
     /// The TLS session, to see what was negotiated.
     pub fn tls(&self) -> &TlsStream<S> {
         &self.stream

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use adytum_ratls::protocol::ALPN;
 use rustls::pki_types::CertificateDer;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -89,7 +90,8 @@ impl Connection {
     }
 
     pub(crate) fn tls(stream: TlsStream<TcpStream>, place: Place) -> Self {
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let protocol = stream.get_ref().1.alpn_protocol();
+        let is_http2 = protocol == Some(b"h2") || protocol == Some(ALPN);
         Self::new(Stream::Tls(Box::new(stream)), is_http2, place)
     }
 

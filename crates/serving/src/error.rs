@@ -52,6 +52,18 @@ pub enum RequestError {
     /// Retry: later
     #[error("the model {name:?} is being loaded; try again")]
     Loading { name: String },
+    /// The model is not among those that this replica announced when the attested session
+    /// began.
+    ///
+    /// Do: open a new session, which names the models that answer now, and send the request
+    /// again; or ask for one of the models that the session names.
+    ///
+    /// Retry: later
+    #[error(
+        "the model {name:?}{} is none of this attested session; open a new session, which names the models that answer \
+         now", .version.map(|version| format!(" version {version}")).unwrap_or_default()
+    )]
+    NotInSession { name: String, version: Option<i64> },
     /// The request chooses a version by a label that the model does not have.
     ///
     /// Do: choose one of the labels in the model's configuration, or a version by its
@@ -297,6 +309,7 @@ impl RequestError {
             Self::ServableNotFound { .. } => "servable-not-found",
             Self::ModelNotFound { .. } => "model-not-found",
             Self::Loading { .. } => "model-loading",
+            Self::NotInSession { .. } => "model-not-in-session",
             Self::VersionLabel { .. } => "version-label",
             Self::SignatureNotFound { .. } => "signature-not-found",
             Self::InputNames { .. } => "input-names",

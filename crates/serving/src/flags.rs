@@ -24,8 +24,10 @@ use crate::{engine_choice::EngineFlags, loading::WhenShort, tls::TlsVersion};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
-pub const HOST_FLAGS: [&str; 17] = [
+pub const HOST_FLAGS: [&str; 19] = [
     "log-format",
+    "attested_sessions",
+    "attested_sessions_per_second",
     "health_port",
     "drain_delay",
     "drain_timeout",
@@ -81,6 +83,16 @@ pub struct Flags {
     /// needs no flag
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = parse_boolean)]
     pub allow_plaintext: bool,
+
+    /// With a measured configuration, answer attested sessions on the ports for clients too:
+    /// clients that ask for one verify this replica before they send anything
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", value_parser = parse_boolean)]
+    pub attested_sessions: bool,
+
+    /// Attested sessions that one address may open a second on average, twice as many at
+    /// once; all addresses together ten times as many. Each takes a quote. 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    pub attested_sessions_per_second: u32,
 
     /// Serve models that are not sealed. With a measured configuration that must
     /// allow it

@@ -4,12 +4,13 @@
 //! [`service`] answers requests of gRPC and [`rest`] those of HTTP, by the protocols of
 //! TensorFlow Serving and of KServe ([`v2`]). [`tensor`], [`json`] and [`examples`] check
 //! and convert what requests carry, and [`inference`] is what all protocols do then.
-//! [`models`] knows which versions there are, [`scheduler`] decides when and on how many
+//! [`attested`] proves to clients what this replica is. [`models`] knows which versions there are, [`scheduler`] decides when and on how many
 //! cores a run happens, [`adytum_engine`] does it. [`run`] is the binary's main job, from
 //! the command line ([`flags`]) to the drained server.
 
 #![deny(unsafe_code)]
 
+pub mod attested;
 pub mod batching;
 pub mod connection;
 pub mod engine_choice;

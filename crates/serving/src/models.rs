@@ -5,6 +5,7 @@
 
 mod batchable;
 mod error;
+mod pinned;
 mod servable;
 mod signature;
 mod warm_up;
@@ -23,9 +24,13 @@ use std::{
 pub use adytum_import::signature::{Examples, Feature, FeatureList, FeatureValues, Method};
 
 pub use error::ServableError;
+pub(crate) use pinned::Answered;
+pub use pinned::{MODEL, MODEL_SHA256, MODEL_VERSION, Pinned};
 pub(crate) use servable::count as count_elements;
 pub use servable::{Resources, Servable};
 pub use signature::{DEFAULT_SIGNATURE, ServedSignature};
+
+use tokio::sync::watch;
 
 use crate::{
     error::RequestError,
@@ -95,6 +100,10 @@ pub struct Models {
     registry: Arc<RwLock<Registry>>,
     metrics: Metrics,
     was_ready: Arc<AtomicBool>,
+    /// Counts changes of states.
+    changes: Arc<watch::Sender<u64>>,
+    /// Whose request looks at them, if it is one in an attested session.
+    session: Option<pinned::Session>,
 }
 
 impl Models {
@@ -120,6 +129,7 @@ impl Models {
             let before = model.versions.insert(version, state);
             (before, model.forget_ended())
         };
+        self.changes.send_modify(|number| *number = number.wrapping_add(1));
         // A model's memory is given back here and not under the lock.
         drop(before);
     }
@@ -169,6 +179,9 @@ impl Models {
             VersionChoice::Number(version) => Some(*version),
             VersionChoice::Label(label) => Some(find_label(model, label)?),
         };
+        if let Some(session) = &self.session {
+            return session.servable(name, version);
+        }
         let not_found = || RequestError::ServableNotFound { name: name.to_owned(), version };
         let versions = &model.ok_or_else(not_found)?.versions;
         let available = |state: &VersionState| match state {

@@ -1,5 +1,6 @@
 //! The binary's main job: from flags to a server that was drained.
 
+mod attested;
 mod configured;
 mod error;
 mod listeners;
@@ -7,7 +8,15 @@ mod readiness;
 mod secrets;
 mod signals;
 
-use std::{future::pending, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use adytum_api::names::SecretName;
 use adytum_init::{
@@ -135,15 +144,17 @@ async fn serve(
             }
         },
     };
-    let (released, renewal, _evidence_port) = match unlocked {
-        Some(it) => (Some(it.released), Some(it.renewal), it.evidence_port),
-        None => (None, None, None),
+    let manifest_version = Arc::new(AtomicU64::new(0));
+    let (released, renewal, tee, _evidence_port) = match unlocked {
+        Some(it) => (Some(it.released), Some(it.renewal), Some(it.tee), it.evidence_port),
+        None => (None, None, None, None),
     };
     let ssl_secret = configuration.map(|all| secrets::ssl_secret(flags, all)).transpose()?.flatten();
     let tls = secrets::tls(flags, ssl_secret, released.as_ref())?.map(TlsSwitch::new);
     let mut keys = KeyRing::default();
     if let Some(released) = &released {
         keys.update(released)?;
+        manifest_version.store(released.manifest_version, Ordering::Relaxed);
     }
     drop(released);
 
@@ -156,7 +167,8 @@ async fn serve(
         usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX),
         usize::try_from(configured.message_bytes).unwrap_or(usize::MAX),
     );
-    let Configured { models: served, options, intervals, server: server_options, batching, .. } = configured;
+    let Configured { models: served, options, intervals, server: mut server_options, batching, .. } =
+        configured;
     let batcher = batching.map(|parameters| Batcher::new(&parameters, scheduler.clone(), cores));
     let polls = intervals.directories.is_some();
     let manager = Manager::new(models.clone(), engine, options, keys.keys(), served);
@@ -172,10 +184,15 @@ async fn serve(
         flags.model_manager_certificates.iter().map(|digest| digest.0).collect(),
     );
     let services = Services::new(inference).with_management(management);
+    if let (Some(tee), Some(configuration)) = (tee, configuration) {
+        server_options.attested =
+            attested::port(flags, configuration, &tee, &models, Arc::clone(&manifest_version))?.map(Arc::new);
+    }
     let listeners = opened.listeners(tls.as_ref());
     let server = Server::start(listeners, services, server_options).map_err(system("starting to serve"))?;
     let wanted = renewal.as_ref().map(Renewal::wanted);
-    let mut lease = pin!(keep(renewal, ssl_secret, tls, flags.minimum_tls_version, keys, reloads.clone()));
+    let held = Held { ssl_secret, tls, minimum_tls: flags.minimum_tls_version, keys, manifest_version };
+    let mut lease = pin!(keep(renewal, held, reloads.clone()));
     let mut asking = pin!(ask(wants_keys, wanted.clone()));
 
     let mut loading = pin!(readiness::first(progress.clone(), &models, polls));
@@ -260,18 +277,23 @@ async fn ask(wants_keys: Arc<Notify>, wanted: Option<Arc<Notify>>) {
     }
 }
 
-/// Renews what was released for as long as the broker grants it, and puts what
-/// changes in place. Without a broker this never ends.
-async fn keep(
-    renewal: Option<Renewal>,
-    ssl_secret: Option<&SecretName>,
+/// What a renewal changes.
+struct Held<'a> {
+    ssl_secret: Option<&'a SecretName>,
     tls: Option<TlsSwitch>,
     minimum_tls: TlsVersion,
-    mut keys: KeyRing,
-    reloads: Reloads,
-) -> LeaseEnd {
+    keys: KeyRing,
+    /// The manifest by which the broker released it.
+    manifest_version: Arc<AtomicU64>,
+}
+
+/// Renews what was released for as long as the broker grants it, and puts what
+/// changes in place. Without a broker this never ends.
+async fn keep(renewal: Option<Renewal>, held: Held<'_>, reloads: Reloads) -> LeaseEnd {
     let Some(renewal) = renewal else { return pending().await };
+    let Held { ssl_secret, tls, minimum_tls, mut keys, manifest_version } = held;
     let apply = |changed: &Released| {
+        manifest_version.store(changed.manifest_version, Ordering::Relaxed);
         let secret = ssl_secret.and_then(|name| changed.secrets.get(name));
         if let (Some(tls), Some(secret)) = (&tls, secret) {
             tls.replace(Arc::new(secrets::server_configuration(secret, minimum_tls)?));

@@ -33,6 +33,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 pub use self::listener::{Listener, Protocols};
 use self::worker::{Endpoint, Worker};
 use crate::{
+    attested::AttestedPort,
     rest::RestOptions,
     scheduler,
     service::{NAMES, Services},
@@ -64,6 +65,8 @@ pub struct ServerOptions {
     pub connection_age: Option<Duration>,
     /// What the REST API's flags say.
     pub rest: RestOptions,
+    /// What answers attested sessions on the same ports.
+    pub attested: Option<Arc<AttestedPort>>,
 }
 
 impl ServerOptions {
@@ -77,6 +80,7 @@ impl ServerOptions {
             idle_timeout: Duration::from_secs(1800),
             connection_age: None,
             rest: RestOptions::default(),
+            attested: None,
         }
     }
 }

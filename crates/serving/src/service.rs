@@ -18,6 +18,8 @@ pub use crate::inference::{AnswerOptions, Inference};
 pub use management::{Management, ManagementError};
 pub use method::{InferenceServer, NAMES};
 
+use crate::models::{Answered, Pinned};
+
 /// The largest request that carries no tensors, in bytes.
 pub const SMALL_MESSAGE: usize = 64 << 10;
 
@@ -40,6 +42,13 @@ impl Services {
     pub fn with_management(mut self, management: Management) -> Self {
         self.management = Some(management);
         self
+    }
+
+    /// The services as a request in an attested session sees them.
+    pub(crate) fn in_session(&self, pinned: &Arc<Pinned>, answered: &Answered) -> Self {
+        let models = self.inference.models.in_session(pinned, answered);
+        let inference = Inference { models, ..self.inference.as_ref().clone() };
+        Self { inference: Arc::new(inference), management: None, draining: Arc::clone(&self.draining) }
     }
 
     /// Whether each model answers requests, and the server does not end.

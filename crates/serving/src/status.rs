@@ -64,6 +64,7 @@ pub(crate) fn code(error: &RequestError) -> Code {
         | RequestError::RunMemoryInUse { .. }
         | RequestError::Schedule(ScheduleError::Overloaded { .. }) => Code::ResourceExhausted,
         RequestError::Loading { .. }
+        | RequestError::NotInSession { .. }
         | RequestError::BatchesWaiting { .. }
         | RequestError::Schedule(ScheduleError::Stopped) => Code::Unavailable,
     }

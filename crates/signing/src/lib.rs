@@ -29,6 +29,8 @@ pub enum Purpose {
     /// Leave for a broker to hand its root key over: fields genesis, digest of the
     /// text.
     Upgrade,
+    /// A service: fields genesis, version of the manifest, revision, digest of the text.
+    Service,
     /// That a broker's state is the newest: see docs/protocol.md for the fields.
     Confirmation,
     /// That a newer state of a broker is given up for an older one: the same fields.
@@ -41,6 +43,7 @@ impl Purpose {
             Self::Manifest => b"adytum manifest v1",
             Self::Command => b"adytum owner command v1",
             Self::Seal => b"adytum seal v1",
+            Self::Service => b"adytum service v1",
             Self::Upgrade => b"adytum upgrade authorisation v1",
             Self::Confirmation => b"adytum state confirmation v1",
             Self::Rollback => b"adytum accepted rollback v1",

@@ -7,15 +7,17 @@ use adytum_client::{
     Client, ClientError, ClientIdentity, ClientOptions, ImageInput, ModelSelector, ServerAddress, Signature,
 };
 
+use crate::attest::Attest;
+
 /// Which server and which model.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Served {
     /// The model server, as HOST:PORT.
     #[arg(long, default_value = "localhost:9000", value_name = "ADDRESS")]
     pub(crate) server: ServerAddress,
-    /// The server's certificate in PEM: TLS that trusts exactly it. Without it
-    /// nothing is encrypted.
-    #[arg(long, value_name = "FILE")]
+    /// The server's certificate in PEM: TLS that trusts exactly it. Without it and
+    /// without --attest nothing is encrypted.
+    #[arg(long, value_name = "FILE", conflicts_with = "attest")]
     pub(crate) crt: Option<PathBuf>,
     /// The name in the server's certificate, where it isn't the host of --server.
     #[arg(long, value_name = "NAME", requires = "crt")]
@@ -26,6 +28,8 @@ pub(crate) struct Served {
     /// The key of --client-crt in PEM.
     #[arg(long, value_name = "FILE", requires = "client_crt")]
     client_key: Option<PathBuf>,
+    #[command(flatten)]
+    attest: Attest,
     /// The longest time a request may take.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
     timeout: Duration,
@@ -56,13 +60,14 @@ fn identity((certificate, key): (PathBuf, PathBuf)) -> ClientIdentity {
 
 impl Served {
     /// How to connect.
-    pub(crate) fn options(&self) -> ClientOptions {
-        ClientOptions {
+    pub(crate) fn options(&self) -> anyhow::Result<ClientOptions> {
+        Ok(ClientOptions {
             certificate: self.crt.clone(),
             identity: self.client_crt.clone().zip(self.client_key.clone()).map(identity),
             server_name: self.server_name.clone(),
             timeout: self.timeout,
-        }
+            attestation: self.attest.load()?,
+        })
     }
 
     /// What to ask.
@@ -75,8 +80,8 @@ impl Served {
     }
 
     /// Connects and learns what the model takes and gives.
-    pub(crate) async fn connect(&self) -> Result<(Client, Signature), ClientError> {
-        let client = Client::connect(&self.server, &self.options()).await?;
+    pub(crate) async fn connect(&self, options: &ClientOptions) -> Result<(Client, Signature), ClientError> {
+        let client = Client::connect(&self.server, options).await?;
         let signature = client.signature(&self.model()).await?;
         Ok((client, signature))
     }
@@ -84,8 +89,8 @@ impl Served {
 
 impl Target {
     /// Connects and learns how the model wants its image.
-    pub(crate) async fn connect(&self) -> Result<(Client, ImageInput), ClientError> {
-        let (client, signature) = self.served.connect().await?;
+    pub(crate) async fn connect(&self, options: &ClientOptions) -> Result<(Client, ImageInput), ClientError> {
+        let (client, signature) = self.served.connect(options).await?;
         let input = ImageInput::of(&signature, self.input.as_deref())?;
         Ok((client, input))
     }

@@ -78,7 +78,7 @@ pub async fn run(
     let mut running = JoinSet::new();
     for (task, client) in clients.into_iter().enumerate() {
         let (request, observer, amount) = (request.clone(), Arc::clone(&observer), plan.amount);
-        let task = Task { number: task, client, is_tls: options.certificate.is_some() };
+        let task = Task { number: task, client, is_tls: options.is_tls() };
         running.spawn(async move { task.run(&request, amount, start, &observer).await });
     }
     let mut tally = Tally::default();

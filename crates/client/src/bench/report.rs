@@ -71,7 +71,7 @@ pub struct Report {
     pub tps: f64,
     pub latency_ms: Latency,
     /// Failed requests by the code of their error.
-    pub errors: BTreeMap<&'static str, u64>,
+    pub errors: BTreeMap<String, u64>,
     /// How often a request was sent again because its connection was lost.
     pub repeated: u64,
 }
@@ -101,7 +101,7 @@ pub(super) struct Tally {
     /// Of answered requests, in microseconds.
     latencies: Histogram<u64>,
     total: Duration,
-    errors: BTreeMap<&'static str, u64>,
+    errors: BTreeMap<String, u64>,
     repeated: u64,
 }
 
@@ -128,7 +128,7 @@ impl Tally {
                 }
                 self.total += latency;
             }
-            Some(error) => *self.errors.entry(error.code()).or_default() += 1,
+            Some(error) => *self.errors.entry(error.code().to_owned()).or_default() += 1,
         }
     }
 
@@ -218,7 +218,7 @@ mod tests {
         let report = tally.report(4, Duration::from_secs(10));
 
         assert_eq!((report.answered, report.failed, report.repeated), (100, 1, 2));
-        assert_eq!(report.errors, [("deadline-exceeded", 1)].into());
+        assert_eq!(report.errors, [("deadline-exceeded".to_owned(), 1)].into());
         assert!((report.latency_ms.average - 50.5).abs() < 1e-9);
         for (found, wanted) in [
             (report.latency_ms.p50, 50.0),

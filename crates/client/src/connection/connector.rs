@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use super::{ClientIdentity, ConnectError, ServerAddress, TargetError, TrustedCertificates};
+use super::{Attestation, ClientIdentity, ConnectError, ServerAddress, TargetError, TrustedCertificates};
 
 /// How long TCP and TLS together may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -32,7 +32,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 #[derive(Clone)]
 pub(crate) struct Connector {
     server: ServerAddress,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    security: Security,
+}
+
+/// What a connection is, before the first byte of a request.
+#[derive(Clone)]
+enum Security {
+    Plain,
+    Tls(TlsConnector, ServerName<'static>),
+    Attested(Attestation),
 }
 
 impl Connector {
@@ -44,18 +52,23 @@ impl Connector {
         identity: Option<&ClientIdentity>,
         server_name: Option<&str>,
     ) -> Result<Self, TargetError> {
-        let tls = match certificate {
-            None => None,
+        let security = match certificate {
+            None => Security::Plain,
             Some(path) => {
                 let name = server_name.unwrap_or_else(|| server.host());
                 let name = ServerName::try_from(name.to_owned()).map_err(|_| TargetError::Address {
                     text: name.to_owned(),
                     problem: "its host is not a name that a certificate can have",
                 })?;
-                Some((TlsConnector::from(Arc::new(tls_config(path, identity)?)), name))
+                Security::Tls(TlsConnector::from(Arc::new(tls_config(path, identity)?)), name)
             }
         };
-        Ok(Self { server, tls })
+        Ok(Self { server, security })
+    }
+
+    /// With attested sessions, and nothing else.
+    pub(crate) fn attested(server: ServerAddress, attestation: Attestation) -> Self {
+        Self { server, security: Security::Attested(attestation) }
     }
 
     async fn connect(self) -> Result<TokioIo<Box<dyn Stream>>, ConnectError> {
@@ -79,12 +92,16 @@ impl Connector {
             .await
             .map_err(|error| ConnectError::from_tcp(server.clone(), &error))?;
         tcp.set_nodelay(true).map_err(|error| ConnectError::from_tcp(server.clone(), &error))?;
-        match self.tls {
-            None => Ok(Box::new(tcp)),
-            Some((connector, name)) => match connector.connect(name, tcp).await {
+        match self.security {
+            Security::Plain => Ok(Box::new(tcp)),
+            Security::Tls(connector, name) => match connector.connect(name, tcp).await {
                 Ok(stream) => Ok(Box::new(stream)),
                 Err(error) => Err(ConnectError::from_handshake(server, &error)),
             },
+            Security::Attested(attestation) => {
+                let (stream, _) = attestation.attest(tcp, &server).await?;
+                Ok(Box::new(stream))
+            }
         }
     }
 }

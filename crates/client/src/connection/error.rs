@@ -50,6 +50,18 @@ pub enum ConnectError {
     /// Do: let the server offer TLS 1.3.
     #[error("{server}: no common version or algorithms: {problem}; TLS 1.3 is needed")]
     Incompatible { server: String, problem: String },
+    /// The server has not proved to be a replica of the service. Nothing was sent to it.
+    #[error(
+        "{server} has not proved to be a replica of the service, and nothing was sent to it: {code}: {reason}"
+    )]
+    Attestation {
+        server: String,
+        /// The stable code of the reason.
+        code: String,
+        reason: String,
+        /// May the same attempt succeed later?
+        retry: bool,
+    },
     /// The TLS handshake with the server failed.
     ///
     /// Do: read the reason in the message; check that the server's certificate and key
@@ -60,7 +72,7 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// A stable name of the kind of error.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Resolve { .. } => "name-not-resolved",
             Self::Refused { .. } => "connection-refused",
@@ -70,15 +82,19 @@ impl ConnectError {
             Self::NotTls { .. } => "not-tls",
             Self::Incompatible { .. } => "tls-incompatible",
             Self::Handshake { .. } => "tls-failed",
+            Self::Attestation { code, .. } => code,
         }
     }
 
     /// May the same attempt succeed later?
-    pub(crate) fn retry(&self) -> bool {
-        matches!(
-            self,
-            Self::Resolve { .. } | Self::Refused { .. } | Self::Network { .. } | Self::TimedOut { .. }
-        )
+    pub fn retry(&self) -> bool {
+        match self {
+            Self::Resolve { .. } | Self::Refused { .. } | Self::Network { .. } | Self::TimedOut { .. } => {
+                true
+            }
+            Self::Attestation { retry, .. } => *retry,
+            _ => false,
+        }
     }
 
     /// May another attempt find another server behind the same address? One that

@@ -1,6 +1,7 @@
 //! Connections to a model server.
 
 mod address;
+mod attestation;
 mod certificate;
 mod connector;
 mod error;
@@ -8,6 +9,7 @@ mod identity;
 mod target;
 
 pub use address::ServerAddress;
+pub use attestation::{Attestation, AttestationOptions, Replica};
 pub use certificate::TrustError;
 pub(crate) use certificate::TrustedCertificates;
 pub(crate) use connector::Connector;

@@ -1,3 +1,5 @@
+use std::fs;
+
 use adytum_evidence::measurement::Sha256Digest;
 use adytum_testkit::directory::Directory;
 use proptest::prelude::*;

@@ -18,6 +18,7 @@ use super::{
         MAXIMUM_RESULT_LENGTH, ServerAnswer, parse_server_attestation, parse_session_result, read_message,
         wire_evidence, wire_refusal, write_message,
     },
+    staple::MAXIMUM_COLLATERAL_LENGTH,
 };
 use crate::{
     configuration::ConnectorConfiguration,
@@ -33,6 +34,7 @@ pub(crate) async fn connect<S>(
     identity: Option<&TlsIdentity>,
     config: Arc<ClientConfig>,
     attempt: &Attempt,
+    takes_collateral: bool,
     stream: S,
 ) -> Result<AttestedStream<S>, SessionError>
 where
@@ -46,7 +48,7 @@ where
         )
         .await?;
     let facts = TlsFacts::of(stream.get_ref().1).map_err(|refusal| attempt.refused(refusal))?;
-    let peer = attest(configuration, identity, attempt, &facts, &mut stream).await?;
+    let peer = attest(configuration, identity, attempt, &facts, takes_collateral, &mut stream).await?;
     let request_binding = facts.request_binding;
     Ok(AttestedStream::new(stream, SessionInfo { peer, peer_address: attempt.address, request_binding }))
 }
@@ -56,6 +58,7 @@ async fn attest<S>(
     identity: Option<&TlsIdentity>,
     attempt: &Attempt,
     facts: &TlsFacts,
+    takes_collateral: bool,
     stream: &mut S,
 ) -> Result<Peer, SessionError>
 where
@@ -70,7 +73,8 @@ where
     let hello = wire::ClientHello { nonce: client_nonce.0.to_vec() };
     attempt.step("sending ClientHello", write_message(stream, &hello), Attempt::stream_error).await?;
 
-    let maximum = configuration.limits.maximum_message_length;
+    let collateral = if takes_collateral { MAXIMUM_COLLATERAL_LENGTH } else { 0 };
+    let maximum = configuration.limits.maximum_message_length + collateral;
     let bytes = attempt
         .step(
             "waiting for ServerAttestation",
@@ -78,9 +82,11 @@ where
             Attempt::message_error,
         )
         .await?;
-    let (server_nonce, evidence, announcement) =
+    let (server_nonce, evidence, announcement, collateral) =
         match parse_server_attestation(&bytes).map_err(|e| attempt.message_error(e))? {
-            ServerAnswer::Attestation { nonce, evidence, announcement } => (nonce, evidence, announcement),
+            ServerAnswer::Attestation { nonce, evidence, announcement, collateral } => {
+                (nonce, evidence, announcement, collateral.filter(|_| takes_collateral))
+            }
             ServerAnswer::Refusal(refusal) => return Err(attempt.refused_by_peer(refusal, false)),
         };
     let binding = Binding {
@@ -93,7 +99,12 @@ where
 
     let verify = accept_evidence(
         attempt,
-        Demands { verifier: &configuration.verifier, judge: &configuration.judge, replays: None },
+        Demands {
+            verifier: &configuration.verifier,
+            judge: &configuration.judge,
+            replays: None,
+            collateral: collateral.as_ref(),
+        },
         &binding,
         Role::Server,
         &evidence,

@@ -9,12 +9,15 @@
 use std::{io, num::NonZeroU32};
 
 use adytum_api::{canonical, refusal::RefusalKind, session as wire};
-use adytum_evidence::evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH};
+use adytum_evidence::{
+    collateral::Collateral,
+    evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH},
+};
 use bytes::Bytes;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{binding::Nonce, codes};
+use super::{binding::Nonce, codes, staple};
 use crate::{error::Refusal, gate::OVERLOADED};
 
 /// The largest announcement of either role, in bytes.
@@ -84,6 +87,8 @@ pub enum ServerAnswer {
         evidence: Evidence,
         /// Its announcement, not checked.
         announcement: Bytes,
+        /// What verifies the evidence, if it came along; not verified.
+        collateral: Option<Collateral>,
     },
     /// It does not.
     Refusal(Refusal),
@@ -224,13 +229,18 @@ pub fn parse_server_attestation(bytes: &[u8]) -> Result<ServerAnswer, MessageErr
     let read = || {
         let message: wire::ServerAttestation = parse(bytes)?;
         match (message.evidence, message.refusal) {
-            (None, Some(why)) if message.nonce.is_empty() && message.announcement.is_empty() => {
+            (None, Some(why))
+                if message.nonce.is_empty()
+                    && message.announcement.is_empty()
+                    && message.collateral.is_none() =>
+            {
                 refusal(why).map(ServerAnswer::Refusal)
             }
             (Some(shown), None) => Ok(ServerAnswer::Attestation {
                 nonce: nonce(&message.nonce)?,
                 evidence: evidence(shown)?,
                 announcement: announcement(message.announcement)?,
+                collateral: message.collateral.map(staple::from_wire).transpose()?,
             }),
             _ => Err("expected either evidence or a refusal, found both or neither".to_owned()),
         }

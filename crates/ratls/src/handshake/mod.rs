@@ -11,10 +11,11 @@ mod codes;
 pub mod message;
 pub(crate) mod replays;
 pub(crate) mod server;
+pub mod staple;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use adytum_evidence::{evidence::Evidence, verifier::Verifier};
+use adytum_evidence::{collateral::Collateral, evidence::Evidence, verifier::Verifier};
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use tokio::time::{Instant, timeout_at};
@@ -115,6 +116,8 @@ struct Demands<'a> {
     judge: &'a Arc<dyn PeerJudge>,
     /// Evidence that was accepted before, where that is remembered.
     replays: Option<&'a Replays>,
+    /// Collateral that came with the evidence. It takes the place of the verifier's source.
+    collateral: Option<&'a Collateral>,
 }
 
 /// The one place where a peer's evidence is accepted: verified, bound to exactly
@@ -127,9 +130,15 @@ async fn accept_evidence(
     evidence: &Evidence,
     announcement: Bytes,
 ) -> Result<Peer, SessionError> {
-    let Demands { verifier, judge, replays } = demands;
+    let Demands { verifier, judge, replays, collateral } = demands;
+    let verification = async {
+        match collateral {
+            Some(collateral) => verifier.verify_with(evidence, collateral),
+            None => verifier.verify(evidence).await,
+        }
+    };
     let claims = attempt
-        .step("verifying the peer's evidence", verifier.verify(evidence), |attempt, error| {
+        .step("verifying the peer's evidence", verification, |attempt, error| {
             attempt.refused(Refusal::from(&error))
         })
         .await?;

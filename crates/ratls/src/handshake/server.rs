@@ -3,13 +3,13 @@
 use std::{io, sync::Arc, time::Duration};
 
 use adytum_api::session as wire;
-use adytum_evidence::attester::AttesterError;
+use adytum_evidence::{attester::AttesterError, collateral::CollateralSource};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::Accept;
 
 use super::{
     Attempt, Demands, REFUSAL_DRAIN, REFUSAL_TIMEOUT, accept_evidence,
@@ -21,6 +21,7 @@ use super::{
         wire_evidence, wire_refusal, write_message,
     },
     replays::Replays,
+    staple,
 };
 use crate::{
     configuration::AcceptorConfiguration,
@@ -38,6 +39,8 @@ pub(crate) struct ServerIdentity {
     pub(crate) made: Instant,
     /// Clients' evidence bound to this key.
     pub(crate) replays: Replays,
+    /// Where collateral for own evidence comes from, if it is sent along.
+    pub(crate) collateral: Option<Arc<dyn CollateralSource>>,
 }
 
 /// When it is worth asking a TEE again that has more to do than it can.
@@ -50,24 +53,18 @@ enum Answer {
     SessionResult,
 }
 
-/// TLS handshake and attestation on one connection.
+/// The rest of a TLS handshake, and attestation, on one connection.
 pub(crate) async fn accept<S>(
     configuration: &AcceptorConfiguration,
     identity: &ServerIdentity,
     attempt: &Attempt,
     gate: &dyn Gate,
-    stream: S,
+    handshake: Accept<S>,
 ) -> Result<AttestedStream<S>, SessionError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut stream = attempt
-        .step(
-            "TLS handshake",
-            TlsAcceptor::from(identity.config.clone()).accept(stream),
-            Attempt::stream_error,
-        )
-        .await?;
+    let mut stream = attempt.step("TLS handshake", handshake, Attempt::stream_error).await?;
     let facts = TlsFacts::of(stream.get_ref().1).map_err(|refusal| attempt.refused(refusal))?;
 
     let mut answer = Answer::ServerAttestation;
@@ -121,12 +118,20 @@ where
     if let Some(attester) = gate.admit(facts.peer_key.as_ref()).map_err(|refusal| attempt.refused(refusal))? {
         local.attester = attester;
     }
+    if let Some(announcement) = gate.announcement() {
+        local.announcement = Arc::new(move || announcement.clone());
+    }
     let (evidence, announcement) = collect(attempt, &local, &binding, Role::Server).await?;
+    let collateral = match &identity.collateral {
+        Some(source) => staple::for_evidence(source, &evidence).await,
+        None => None,
+    };
     let attestation = wire::ServerAttestation {
         nonce: binding.server_nonce.0.to_vec(),
         evidence: Some(wire_evidence(evidence).map_err(|e| attempt.local(e))?),
         announcement: announcement.into(),
         refusal: None,
+        collateral,
     };
     attempt
         .step("sending ServerAttestation", write_message(stream, &attestation), Attempt::stream_error)
@@ -163,6 +168,7 @@ where
                     verifier: &configuration.verifier,
                     judge: &configuration.judge,
                     replays: Some(&identity.replays),
+                    collateral: None,
                 },
                 &binding,
                 Role::Client,

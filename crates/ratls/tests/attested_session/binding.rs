@@ -116,6 +116,7 @@ async fn server_signs(wrong: Wrong) -> (Result<(), SessionError>, ClientAnswer) 
             evidence: Some(wire_evidence(evidence).unwrap()),
             announcement: announcement.to_vec(),
             refusal: None,
+            collateral: None,
         })
         .await;
         let answer = parse_client_attestation(&raw.receive().await).unwrap();
@@ -213,6 +214,7 @@ async fn a_servers_evidence_of_an_earlier_session_is_refused() {
                     evidence: Some(wire_evidence(evidence).unwrap()),
                     announcement: announcement.to_vec(),
                     refusal: None,
+                    collateral: None,
                 }
             });
             raw.send(&message).await;
@@ -327,6 +329,7 @@ async fn a_clients_own_evidence_sent_back_is_refused() {
                     evidence: Some(wire_evidence(evidence).unwrap()),
                     announcement: announcement.to_vec(),
                     refusal: None,
+                    collateral: None,
                 }
             });
             raw.send(&message).await;
@@ -339,6 +342,7 @@ async fn a_clients_own_evidence_sent_back_is_refused() {
                     evidence: Some(wire_evidence(evidence).unwrap()),
                     announcement: announcement.into(),
                     refusal: None,
+                    collateral: None,
                 }),
                 _ => None,
             }

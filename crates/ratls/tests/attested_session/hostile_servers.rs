@@ -47,6 +47,7 @@ async fn reach(step: Step, fixture: &Fixture, stream: DuplexStream) -> Raw {
             evidence: Some(wire_evidence(evidence).unwrap()),
             announcement: announcement.to_vec(),
             refusal: None,
+            collateral: None,
         })
         .await;
         raw.receive().await;

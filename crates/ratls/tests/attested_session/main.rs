@@ -15,4 +15,5 @@ mod identity;
 mod raw;
 mod relay;
 mod sessions;
+mod stapled;
 mod transport;

@@ -75,6 +75,7 @@ async fn evidence_relayed_under_the_brokers_own_stolen_tls_key_is_refused() {
             evidence: Some(wire_evidence(evidence).unwrap()),
             announcement: announcement.to_vec(),
             refusal: None,
+            collateral: None,
         })
         .await;
         binding
@@ -132,6 +133,7 @@ async fn a_replicas_evidence_relayed_to_the_broker_is_refused() {
                 evidence: Some(wire_evidence(evidence).unwrap()),
                 announcement: Vec::new(),
                 refusal: None,
+                collateral: None,
             })
             .await;
         let answer = front.receive().await;

@@ -308,11 +308,11 @@ impl Manager {
         metrics.load(loaded.is_ok(), started.elapsed());
         let error = match loaded {
             Ok(servable) => {
-                let servable = Arc::new(servable.counted_by(metrics));
                 let statement = match &candidate.model {
                     SelectedModel::Sealed(sealed) => Some(sealed.genuine_statement().statement().clone()),
                     SelectedModel::Plain { .. } => None,
                 };
+                let servable = Arc::new(servable.counted_by(metrics).stated_by(statement.clone()));
                 let loaded = Loaded { servable: Arc::downgrade(&servable), memory: need.steady, statement };
                 self.models.set_memory(name, version, need.steady);
                 self.models.set(name, version, VersionState::Available(servable));

@@ -13,6 +13,7 @@ use adytum_engine::{
     tensor::{ElementType, Tensor, Value},
     threads::Threads,
 };
+use adytum_sealed::statement::Statement;
 
 use super::{
     error::ServableError,
@@ -53,6 +54,7 @@ pub struct Servable {
     signatures: Signatures,
     run_memory: RunMemory,
     metrics: Arc<ModelMetrics>,
+    statement: Option<Statement>,
 }
 
 impl Servable {
@@ -68,7 +70,8 @@ impl Servable {
     ) -> Result<Self, ServableError> {
         let Resources { cores, run_memory } = resources;
         let signatures = signatures(model.as_ref())?;
-        let servable = Self { name, version, model, signatures, run_memory, metrics: Arc::default() };
+        let servable =
+            Self { name, version, model, signatures, run_memory, metrics: Arc::default(), statement: None };
         servable.warm_up(cores.get())?;
         Ok(servable)
     }
@@ -208,6 +211,17 @@ impl Servable {
     /// The same version, counted there.
     pub(crate) fn counted_by(self, metrics: Arc<ModelMetrics>) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// The same version, about which an owner signed this.
+    #[must_use]
+    pub fn stated_by(self, statement: Option<Statement>) -> Self {
+        Self { statement, ..self }
+    }
+
+    /// What an owner signed about it, if it was sealed.
+    pub fn statement(&self) -> Option<&Statement> {
+        self.statement.as_ref()
     }
 
     /// The counts of its model.

@@ -8,8 +8,9 @@ use crate::tensor::TensorSpecification;
 pub(super) const LARGEST: usize = 16 << 20;
 
 /// What a dimension that may vary is tried as: one example first; then sizes without
-/// which some models can't do, such as the length of a text or the side of a picture.
-pub(super) const TRIED_SIZES: [usize; 7] = [1, 2, 4, 8, 32, 128, 224];
+/// which some models can't do, such as the length of a text, the side of a picture or the samples
+/// of a second of sound. `adytum model check` tries the same sizes.
+pub(super) const TRIED_SIZES: [usize; 10] = [1, 2, 4, 8, 32, 128, 224, 48, 512, 16_000];
 
 /// Zeros or ones of the declared shape, with `size` for what may vary; `None` of an
 /// unknown rank, which nothing can be made up for, and of what would be too large.

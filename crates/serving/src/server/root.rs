@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -15,9 +16,14 @@ use tower::Service;
 
 use super::Protocols;
 use crate::{
+    models::{Answered, Pinned},
     rest::{Rest, RestOptions},
     service::{InferenceServer, NAMES, Services},
 };
+
+type Answer = Pin<
+    Box<dyn Future<Output = Result<http::Response<Body>, Box<dyn std::error::Error + Send + Sync>>> + Send>,
+>;
 
 /// Inference goes the shortest way, everything else through tonic's router.
 #[derive(Clone)]
@@ -26,6 +32,10 @@ pub(super) struct Root {
     inference: InferenceServer,
     rest: Rest,
     others: Routes,
+    services: Services,
+    options: RestOptions,
+    /// The models of the connection's attested session.
+    session: Option<Arc<Pinned>>,
 }
 
 impl Root {
@@ -52,9 +62,35 @@ impl Root {
         Self {
             protocols,
             inference: InferenceServer::new(services.clone()),
-            rest: Rest::new(services, rest),
+            rest: Rest::new(services.clone(), rest.clone()),
             others: others.prepare(),
+            services,
+            options: rest,
+            session: None,
         }
+    }
+
+    /// The same for the connection of an attested session, which carries gRPC and REST alike.
+    pub(super) fn in_session(self, pinned: Arc<Pinned>) -> Self {
+        Self { protocols: Protocols::Both, session: Some(pinned), ..self }
+    }
+
+    /// The services and the REST API as one request of an attested session sees them. Each
+    /// answer names the model that gave it.
+    fn call_in_session(&mut self, request: http::Request<Body>, pinned: &Arc<Pinned>) -> Answer {
+        let answered = Answered::default();
+        let services = self.services.in_session(pinned, &answered);
+        let answer: Answer = if self.is_rest(&request) {
+            let rest = Rest::new(services, self.options.clone());
+            Box::pin(async move { Ok(rest.answer(request).await) })
+        } else {
+            grpc(&mut self.others, &mut InferenceServer::new(services), request)
+        };
+        Box::pin(async move {
+            let mut response = answer.await?;
+            answered.name_in(response.headers_mut());
+            Ok(response)
+        })
     }
 
     /// Whether the REST API answers.
@@ -73,7 +109,7 @@ impl Root {
 impl Service<http::Request<Body>> for Root {
     type Response = http::Response<Body>;
     type Error = Box<dyn std::error::Error + Send + Sync>;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         // Both are always ready.
@@ -81,16 +117,23 @@ impl Service<http::Request<Body>> for Root {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if let Some(pinned) = self.session.clone() {
+            return self.call_in_session(request, &pinned);
+        }
         if self.is_rest(&request) {
             let rest = self.rest.clone();
             return Box::pin(async move { Ok(rest.answer(request).await) });
         }
-        if InferenceServer::answers(request.uri().path()) {
-            let answer = self.inference.call(request);
-            Box::pin(async { answer.await.map_err(Into::into) })
-        } else {
-            let answer = self.others.call(request);
-            Box::pin(async { answer.await.map_err(Into::into) })
-        }
+        grpc(&mut self.others, &mut self.inference, request)
+    }
+}
+
+fn grpc(others: &mut Routes, inference: &mut InferenceServer, request: http::Request<Body>) -> Answer {
+    if InferenceServer::answers(request.uri().path()) {
+        let answer = inference.call(request);
+        Box::pin(async { answer.await.map_err(Into::into) })
+    } else {
+        let answer = others.call(request);
+        Box::pin(async { answer.await.map_err(Into::into) })
     }
 }

@@ -13,12 +13,14 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 use tonic_health::server::HealthReporter;
 
 use super::{Protocols, ServerOptions, age, listener::Accepted, refused, root::Root, working::Working};
 use crate::{
+    attested::{AttestedPort, address_of, is_asked_for},
     connection::{self, Connection},
+    models::Pinned,
     service::Services,
     tls::TlsSwitch,
 };
@@ -40,6 +42,9 @@ const LAST_HANDSHAKE: Duration = Duration::from_secs(1);
 
 /// How each HTTP/2 connection begins (RFC 9113, section 3.4), as far as no other method does.
 const HTTP2_PREFACE: [u8; 4] = *b"PRI ";
+
+/// How a TLS handshake begins: the content type of its record (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// What a serving thread gets of an accepted connection.
 pub(super) struct Handed {
@@ -124,17 +129,18 @@ impl Worker {
         let (timeout, age) = (self.options.handshake_timeout, self.options.connection_age);
         let idle_timeout = self.options.idle_timeout;
         let place = Arc::clone(accepted.place.among_all());
+        let attested = self.options.attested.clone();
         async move {
             let shaken = tokio::select! {
-                shaken = tokio::time::timeout(timeout, shake_hands(accepted, tls)) => shaken,
+                shaken = tokio::time::timeout(timeout, shake_hands(accepted, tls, attested.as_deref())) => shaken,
                 () = place.displaced() => return,
                 () = async {
                     let _ = leaving.wait_for(|leaving| *leaving).await;
                     tokio::time::sleep(LAST_HANDSHAKE).await;
                 } => return,
             };
-            let (connection, gone) = match shaken {
-                Ok(Some(connection)) => connection.with_end(),
+            let (session, (connection, gone)) = match shaken {
+                Ok(Some(Shaken { connection, session })) => (session, connection.with_end()),
                 Ok(None) => return,
                 Err(_) => {
                     tracing::debug!("a TLS handshake took too long");
@@ -143,6 +149,10 @@ impl Worker {
             };
             // One that is HTTP/2 for certain gets HTTP/2's GOAWAY when the server ends, even
             // before its first request was read.
+            let root = match &session {
+                Some(pinned) => root.in_session(Arc::clone(pinned)),
+                None => root,
+            };
             let http1 = protocols != Protocols::Grpc && !connection.is_http2();
             let server = server.accept_http1(http1);
             place.touch(Instant::now());
@@ -158,6 +168,7 @@ impl Worker {
                     () = outlived(age) => {}
                     () = idle_for(&leaving_place, idle_timeout) => {}
                     () = leaving_place.displaced() => {}
+                    () = outdated(attested.as_deref(), session.as_deref()) => {}
                 }
             };
             // tonic ends all connections of a server together, and these end one
@@ -176,9 +187,26 @@ impl Worker {
     }
 }
 
+/// A connection that can be served.
+struct Shaken {
+    connection: Connection,
+    /// The models of its attested session, if it is one.
+    session: Option<Arc<Pinned>>,
+}
+
+impl From<Connection> for Shaken {
+    fn from(connection: Connection) -> Self {
+        Self { connection, session: None }
+    }
+}
+
 /// Shakes hands, or without TLS waits for a first byte: a connection on which
 /// nothing was said holds up neither a place nor the server's end.
-async fn shake_hands(accepted: Handed, tls: Option<TlsAcceptor>) -> Option<Connection> {
+async fn shake_hands(
+    accepted: Handed,
+    tls: Option<TlsAcceptor>,
+    attested: Option<&AttestedPort>,
+) -> Option<Shaken> {
     let Handed { stream, place, .. } = accepted;
     let lost = |error| tracing::warn!(%error, "a connection was lost on its way to its thread");
     let stream = match stream {
@@ -186,22 +214,61 @@ async fn shake_hands(accepted: Handed, tls: Option<TlsAcceptor>) -> Option<Conne
         Accepted::Unix(stream) => {
             let stream = UnixStream::from_std(stream).map_err(lost).ok()?;
             stream.readable().await.ok()?;
-            return Some(Connection::unix(stream, place));
+            return Some(Connection::unix(stream, place).into());
         }
     };
-    let Some(tls) = tls else {
+    if tls.is_none() {
         stream.readable().await.ok()?;
         let mut first = [0; HTTP2_PREFACE.len()];
-        let is_http2 = stream.peek(&mut first).await.is_ok() && first == HTTP2_PREFACE;
-        return Some(Connection::plain(stream, is_http2, place));
-    };
+        let read = stream.peek(&mut first).await.unwrap_or(0);
+        // Without TLS of its own a port speaks attested sessions and nothing else of TLS.
+        if attested.is_none() || read == 0 || first[0] != TLS_HANDSHAKE {
+            let is_http2 = first == HTTP2_PREFACE;
+            return Some(Connection::plain(stream, is_http2, place).into());
+        }
+    }
     let address = stream.peer_addr().ok();
-    match tls.accept(stream).await {
-        Ok(stream) => Some(Connection::tls(stream, place)),
+    let shaken = match (attested, tls) {
+        (None, None) => return None,
+        (None, Some(tls)) => tls.accept(stream).await,
+        (Some(attested), tls) => {
+            let peer = address_of(&stream);
+            match LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await {
+                Ok(started) if is_asked_for(&started) => {
+                    return match attested.accept(started, peer).await {
+                        Ok((stream, session)) => Some(Shaken {
+                            connection: Connection::tls(stream, place),
+                            session: Some(session),
+                        }),
+                        Err(error) => {
+                            refused::log(address, &error);
+                            None
+                        }
+                    };
+                }
+                Ok(started) => match tls {
+                    Some(tls) => started.into_stream(Arc::clone(tls.config())).await,
+                    None => Err(std::io::Error::other("this port has no TLS but for attested sessions")),
+                },
+                Err(error) => Err(error),
+            }
+        }
+    };
+    match shaken {
+        Ok(stream) => Some(Connection::tls(stream, place).into()),
         Err(error) => {
             refused::log(address, &error);
             None
         }
+    }
+}
+
+/// Waits until a session's models are no longer those that answer: its client then attests
+/// again. Never ends for other connections.
+async fn outdated(attested: Option<&AttestedPort>, session: Option<&Pinned>) {
+    match (attested, session) {
+        (Some(attested), Some(session)) => session.outdated(attested.models()).await,
+        _ => pending().await,
     }
 }
 

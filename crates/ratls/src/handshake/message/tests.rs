@@ -27,6 +27,7 @@ fn server(change: impl FnOnce(&mut wire::ServerAttestation)) -> Result<ServerAns
         evidence: Some(quote(100)),
         announcement: b"claims".to_vec(),
         refusal: None,
+        collateral: None,
     };
     change(&mut message);
     parse_server_attestation(&message.encode_to_vec())
@@ -215,6 +216,7 @@ proptest! {
             evidence: Some(quote(100)),
             announcement: b"claims".to_vec(),
             refusal: None,
+            collateral: None,
         };
         let good = message.encode_to_vec();
         let mut changed = good.clone();
