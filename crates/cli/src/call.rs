@@ -2,6 +2,7 @@
 
 mod input;
 mod tensor;
+mod values;
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use adytum_engine::{
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use super::tensor::shaped;
+use super::values::{real, shaped};
 use crate::key_file;
 
 /// The longest file of values: what one request may have, written in words.
@@ -120,16 +120,6 @@ fn of_tensor(tensor: &Tensor) -> anyhow::Result<Value> {
         }
     };
     Ok(shaped(values, tensor.shape()))
-}
-
-/// JSON has no number for these; as in TensorFlow's JSON they are texts.
-pub(super) fn real(value: f64) -> Value {
-    match serde_json::Number::from_f64(value) {
-        Some(number) => Value::Number(number),
-        None if value.is_nan() => json!("NaN"),
-        None if value > 0.0 => json!("Infinity"),
-        None => json!("-Infinity"),
-    }
 }
 
 #[cfg(test)]

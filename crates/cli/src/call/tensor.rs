@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use half::{bf16, f16};
 use serde_json::{Value, json};
 
-use super::input::real;
+use super::values::{real, shaped};
 
 /// Deeper lists than any tensor has.
 const MAXIMUM_RANK: usize = 32;
@@ -206,20 +206,6 @@ pub(super) fn decode(tensor: &TensorProto) -> anyhow::Result<Value> {
 /// The shortest decimal that is this 32-bit float.
 fn shortest(value: f32) -> Value {
     real(value.to_string().parse().unwrap_or_else(|_| f64::from(value)))
-}
-
-/// Values in the shape of a tensor; a scalar is one value.
-pub(super) fn shaped(mut values: Vec<Value>, shape: &[usize]) -> Value {
-    if shape.is_empty() {
-        return values.pop().unwrap_or(Value::Null);
-    }
-    for size in shape.iter().skip(1).rev() {
-        values = match size {
-            0 => Vec::new(),
-            size => values.chunks(*size).map(|row| Value::Array(row.to_vec())).collect(),
-        };
-    }
-    Value::Array(values)
 }
 
 #[cfg(test)]
