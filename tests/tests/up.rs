@@ -12,7 +12,7 @@ use std::{
 
 use adytum_testkit::onnx::{self, Attribute, FLOAT, INT64};
 use adytum_tests::{
-    deployment::built_binaries,
+    deployment::{built_binaries, tampered_copy},
     process::{Process, run},
 };
 use tokio::{process::Command, time::sleep};
@@ -151,6 +151,32 @@ async fn a_table_is_served_as_printed_and_the_next_run_has_the_same_keys() {
         assert!(answer.contains("'label': [") && answer.contains("'probabilities': [["), "{answer}");
     } else {
         println!("SKIPPED: there is no python3");
+    }
+    // A data owner has the replica prove its code first.
+    let attested = output.lines().find(|line| line.contains(" --attest ")).unwrap();
+    let answer = place.shell(&format!("export XDG_STATE_HOME=\"$PWD/state\"; {attested} --json")).await;
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["version"], 1, "{answer}");
+    assert!(answer["verified"].is_object(), "{answer}");
+    // Any model, from the command line.
+    let server = curl.rsplit("https://").next().unwrap().split('/').next().unwrap();
+    let target = ["call", "--server", server, "--crt", ".adytum/public/server.crt", "--model", "iris"];
+    fs::write(place.path("rows.csv"), "a,b,c,d\n5.1,3.5,1.4,0.2\n1,2,3,4\n").unwrap();
+    let called =
+        run(place.adytum(&[&target[..], &["--input", "X=@rows.csv", "--json"]].concat())).await.unwrap();
+    let called: serde_json::Value = serde_json::from_str(&called).unwrap();
+    assert_eq!(
+        (called["version"].as_i64(), called["outputs"]["label"].as_array().unwrap().len()),
+        (Some(1), 2)
+    );
+    let called = [&target[..], &["--input", "[[1, 2, 3, 4]]", "--output", "label"]].concat();
+    assert_eq!(run(place.adytum(&called)).await.unwrap(), "label: [2]\n");
+    for (input, words) in
+        [("Y=[[1]]", "it has X"), ("X=[[1],[2,3]]", "lists of one length"), ("X=@gone.npy", "gone.npy")]
+    {
+        let output = place.adytum(&[&target[..], &["--input", input]].concat()).output().await.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && stderr.contains(words), "{stderr}");
     }
     // Nobody else on the machine reads the keys.
     use std::os::unix::fs::PermissionsExt as _;
@@ -353,6 +379,35 @@ async fn the_page_on_versions_works_as_printed() {
     // Neither the floor nor what was released meanwhile is undone by the next run.
     let (mut up, output) = place.up("again", &["iris.onnx"]).await;
     assert!(output.contains("still version 3") && output.contains("manifest version 2"), "{output}");
+    up.stop().await;
+    place.all_end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_build_of_the_broker_goes_on_with_the_same_state() {
+    let mut place = Place::new().await;
+    fs::write(place.path("iris.onnx"), iris(0.0)).unwrap();
+    let (mut up, output) = place.up("before", &["iris.onnx"]).await;
+    let curl = printed(&output).0.to_owned();
+    up.stop().await;
+    // The same programs, but for one byte of the broker's.
+    let built = place.binaries.clone();
+    place.binaries = place.path("programs");
+    fs::create_dir(&place.binaries).unwrap();
+    for name in ["adytum", "adytum-serving"] {
+        let (from, to) = (built.join(name), place.binaries.join(name));
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).unwrap();
+    }
+    let (_, stderr) = place.refused(&["iris.onnx"]).await;
+    assert!(stderr.contains("adytum-broker is not in"), "{stderr}");
+    tampered_copy(&built.join("adytum-broker"), &place.binaries.join("adytum-broker")).unwrap();
+    let (mut up, output) = place.up("other", &["iris.onnx"]).await;
+    assert!(
+        output.contains("the root key is recovered") && output.contains("manifest version 2"),
+        "{output}"
+    );
+    assert!(output.contains("model_key: version 1 is there already"), "{output}");
+    place.shell(&curl).await;
     up.stop().await;
     place.all_end().await;
 }

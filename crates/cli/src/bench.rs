@@ -47,9 +47,9 @@ pub(crate) struct Args {
 /// Runs it. Failed requests are counted, and make the command fail in the end.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let picture = image::read(&args.image)?;
-    let options = args.target.options()?;
+    let options = args.target.served.options()?;
     let (client, input) = args.target.connect(&options).await?;
-    let request = args.target.model().request(&input, input.tensor(&picture)?);
+    let request = args.target.served.model().request(&input, input.tensor(&picture)?);
     drop(client);
 
     let observer: Observer = if args.quiet || args.json {
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         amount: args.duration.map_or(Amount::Requests(args.loops), Amount::Duration),
         warm_up: args.warmup,
     };
-    let report = bench::run(&args.target.server, &options, &request, &plan, observer).await?;
+    let report = bench::run(&args.target.served.server, &options, &request, &plan, observer).await?;
     if let Some(replica) = options.attestation.as_ref().and_then(|attestation| attestation.last())
         && !args.json
     {

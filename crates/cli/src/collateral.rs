@@ -24,6 +24,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// The PCCS or directory that somebody named.
+    pub(crate) fn pccs(&self) -> Option<&str> {
+        self.collateral.as_deref().filter(|place| !place.is_empty())
+    }
+
     /// Did somebody name a source?
     pub(crate) fn is_named(&self) -> bool {
         [&self.collateral, &self.amd_kds].into_iter().flatten().any(|place| !place.is_empty())

@@ -8,10 +8,12 @@ mod attested;
 mod audit;
 mod bench;
 mod broker;
+mod call;
 mod coded;
 mod collateral;
 mod confirmation;
 mod context;
+mod doctor;
 mod evidence;
 mod explain;
 mod forecast;
@@ -112,6 +114,8 @@ enum Command {
     /// Certificates and keys for the model server's TLS.
     #[command(subcommand)]
     SslConfig(ssl_config::Action),
+    /// Ask a served model, whatever its inputs are.
+    Call(call::Args),
     /// What data owners verify replicas by: an extract of a manifest that its owners signed.
     #[command(subcommand)]
     Service(service::Action),
@@ -124,6 +128,7 @@ enum Command {
     Context(context::Action),
     /// Let unmodified clients of this machine ask verified replicas.
     Proxy(proxy::Args),
+    Doctor(doctor::Args),
     /// The meaning of a code and the next step.
     Explain(explain::Args),
     /// Software TEE platforms. They protect nothing.
@@ -181,6 +186,7 @@ fn parsed(words: &[OsString]) -> anyhow::Result<Arguments> {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Model(action) => return model::run(action).await,
+        Command::Doctor(args) => return doctor::run(args).await,
         #[cfg(feature = "simulation")]
         Command::Up(args) => return up::run(args).await,
         #[cfg(feature = "simulation")]
@@ -200,6 +206,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Seal(args) => seal::run(args),
         Command::Unseal(args) => unseal::run(args),
         Command::SslConfig(action) => ssl_config::run(action),
+        Command::Call(args) => call::run(args).await,
         Command::Service(action) => service::run(action),
         Command::Predict(args) => predict::run(args).await,
         Command::Bench(args) => bench::run(args).await,

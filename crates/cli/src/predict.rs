@@ -42,7 +42,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let labels = args.labels.as_deref().map(Labels::read).transpose()?;
     // A fault of a file is reported before the server is bothered.
     let first = image::read(&args.images[0])?;
-    let options = args.target.options()?;
+    let options = args.target.served.options()?;
     let (client, input) = args.target.connect(&options).await?;
     let mut told = None;
     let mut decoded = Some(first);
@@ -51,12 +51,12 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             Some(picture) => picture,
             None => image::read(path)?,
         };
-        let mut request = args.target.model().request(&input, input.tensor(&picture)?);
+        let mut request = args.target.served.model().request(&input, input.tensor(&picture)?);
         request.output_filter.extend(args.output.clone());
         let response = client.predict(request).await?;
         let verified = options.attestation.as_ref().and_then(|attestation| {
             let version = response.model_spec.as_ref().and_then(|model| model.version_choice.clone());
-            Verified::of(&attestation.last()?, args.target.model().name.as_str(), version)
+            Verified::of(&attestation.last()?, args.target.served.model().name.as_str(), version)
         });
         if !args.json && verified.is_some() && verified != told {
             verified.iter().for_each(|verified| eprintln!("{verified}"));

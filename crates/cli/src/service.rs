@@ -84,6 +84,27 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
     }
 }
 
+/// Extracts the service of all workloads and signs it with one owner's key.
+#[cfg(feature = "simulation")]
+pub(crate) fn export_all(
+    manifest: PathBuf,
+    genesis: PathBuf,
+    owner: PathBuf,
+    out: PathBuf,
+) -> anyhow::Result<()> {
+    export(&ExportArgs {
+        manifest,
+        genesis,
+        workloads: Vec::new(),
+        name: None,
+        revision: 1,
+        expires: None,
+        owners_changed_by: Vec::new(),
+        owners: vec![owner],
+        out,
+    })
+}
+
 fn export(args: &ExportArgs) -> anyhow::Result<()> {
     let genesis = read_genesis(&args.genesis)?;
     let (signed, read) = read_manifest(&args.manifest)?;

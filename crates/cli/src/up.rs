@@ -42,6 +42,7 @@ use self::{
 use crate::{
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
+    service,
 };
 
 /// The names in the server's certificate.
@@ -256,10 +257,24 @@ async fn serve(
     let sealed = if release.is_new { "checked and sealed as" } else { "is still" };
     output::line(format_args!("{} {sealed} version {version} of {name}", args.model.display()))?;
     servers.start(plan, args.port, args.replicas).await?;
+    export(&plan.directory)?;
     served.store(true, Ordering::Relaxed);
     introduce(args, plan, servers, &release, began)?;
     let view = View::new();
     watch(args, plan, keys, servers, release.version, seen, view).await
+}
+
+/// Writes the service file, which data owners verify replicas by, for a manifest that has none yet.
+fn export(directory: &OwnerDirectory) -> anyhow::Result<()> {
+    let (manifest, out) = (directory.public("manifest.toml"), directory.public("service.toml"));
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    if out.is_file() && changed(&out) >= changed(&manifest) {
+        return Ok(());
+    }
+    if out.exists() {
+        fs::remove_file(&out).with_context(|| format!("{} can't be replaced", out.display()))?;
+    }
+    service::export_all(manifest, directory.public("genesis.toml"), directory.private("owner.pem"), out)
 }
 
 /// Prints where the service is and how it is asked.
@@ -289,6 +304,19 @@ fn introduce(
     output::line(release.example.curl(&url, &certificate, &file))?;
     output::line("\nThe same in Python:\n")?;
     output::text(&format!("python3 - <<'END'\n{program}END\n"))?;
+    output::line("\nAs a data owner, who has the replica prove its code before anything is sent:\n")?;
+    let public = args.directory.join("public").display().to_string();
+    let pins = ["attest", "genesis", "trust-simulation"]
+        .into_iter()
+        .zip(["service.toml", "genesis.toml", "simulation-root.pem"])
+        .map(|(flag, file)| format!(" --{flag} {}", quoted(&format!("{public}/{file}"))));
+    output::line(format_args!(
+        "{} call --server {first} --model {}{}{}",
+        quoted(&plan.programs.adytum.display().to_string()),
+        plan.name,
+        pins.collect::<String>(),
+        release.example.call(&plan.directory.public(""), &public)?
+    ))?;
     output::line(format_args!(
         "\nA changed {} becomes version {} while this runs. Ctrl-C stops everything.",
         args.model.display(),

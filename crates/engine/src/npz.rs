@@ -96,6 +96,11 @@ pub fn read(file: &[u8]) -> Result<BTreeMap<String, Tensor>, NpzError> {
     Ok(arrays)
 }
 
+/// The array of a file of `numpy.save` (`.npy`).
+pub fn read_npy(file: &[u8]) -> Result<Tensor, NpzError> {
+    read_array(file).map_err(|reason| NpzError::Array { name: "npy".to_owned(), reason })
+}
+
 /// One `.npy` array.
 fn read_array(file: &[u8]) -> Result<Tensor, String> {
     let cut_off = || "it is cut off".to_owned();

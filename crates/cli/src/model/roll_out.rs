@@ -74,8 +74,8 @@ pub(crate) async fn follow(
                     }
                 }
                 Ok(Some(VersionStatus { state: VersionState::Ended, reason, .. })) => bail!(
-                    "{server} can't serve version {version}, and goes on with the one before it: {}; release a model that it can \
-                     serve",
+                    "{server} goes on with the version before {version}, which it can't serve: {}; correct the model and \
+                     release it again",
                     reason.unwrap_or_else(|| "it does not say why".to_owned())
                 ),
                 Ok(Some(status)) => missing.push(format!("{server} ({})", status.state)),

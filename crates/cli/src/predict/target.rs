@@ -1,17 +1,17 @@
-//! Flags that say which server and which model are asked: the same for
+//! Flags that say which server and which model are asked: the same for `call`,
 //! `predict` and `bench`.
 
 use std::{path::PathBuf, time::Duration};
 
 use adytum_client::{
-    Client, ClientError, ClientIdentity, ClientOptions, ImageInput, ModelSelector, ServerAddress,
+    Client, ClientError, ClientIdentity, ClientOptions, ImageInput, ModelSelector, ServerAddress, Signature,
 };
 
 use crate::attest::Attest;
 
 /// Which server and which model.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Target {
+pub(crate) struct Served {
     /// The model server, as HOST:PORT.
     #[arg(long, default_value = "localhost:9000", value_name = "ADDRESS")]
     pub(crate) server: ServerAddress,
@@ -42,6 +42,13 @@ pub(crate) struct Target {
     /// The model's signature.
     #[arg(long, default_value = ModelSelector::DEFAULT_SIGNATURE, value_name = "NAME")]
     signature: String,
+}
+
+/// Which server and which model, and where it takes images.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Target {
+    #[command(flatten)]
+    pub(crate) served: Served,
     /// The input that takes the image, where the signature has several.
     #[arg(long, value_name = "NAME")]
     input: Option<String>,
@@ -51,7 +58,7 @@ fn identity((certificate, key): (PathBuf, PathBuf)) -> ClientIdentity {
     ClientIdentity { certificate, key }
 }
 
-impl Target {
+impl Served {
     /// How to connect.
     pub(crate) fn options(&self) -> anyhow::Result<ClientOptions> {
         Ok(ClientOptions {
@@ -72,10 +79,18 @@ impl Target {
         }
     }
 
-    /// Connects and learns how the model wants its image.
-    pub(crate) async fn connect(&self, options: &ClientOptions) -> Result<(Client, ImageInput), ClientError> {
+    /// Connects and learns what the model takes and gives.
+    pub(crate) async fn connect(&self, options: &ClientOptions) -> Result<(Client, Signature), ClientError> {
         let client = Client::connect(&self.server, options).await?;
         let signature = client.signature(&self.model()).await?;
+        Ok((client, signature))
+    }
+}
+
+impl Target {
+    /// Connects and learns how the model wants its image.
+    pub(crate) async fn connect(&self, options: &ClientOptions) -> Result<(Client, ImageInput), ClientError> {
+        let (client, signature) = self.served.connect(options).await?;
         let input = ImageInput::of(&signature, self.input.as_deref())?;
         Ok((client, input))
     }

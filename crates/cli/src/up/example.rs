@@ -1,12 +1,12 @@
 //! A request of this model's shape, and programs that send it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use adytum_engine::tensor::{Elements, Tensor};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-use crate::model::report::Report;
+use crate::{model::report::Report, owner_directory::replace};
 
 /// A request with more values than these is a file.
 const MAXIMUM_SHOWN: usize = 32;
@@ -87,6 +87,30 @@ impl Example {
             python_text(url),
         );
         program
+    }
+}
+
+impl Example {
+    /// The flags of `adytum call` that give this request. Long inputs are files below `directory`,
+    /// which is shown as `shown`.
+    pub(super) fn call(&self, directory: &Path, shown: &str) -> anyhow::Result<String> {
+        let mut flags = String::new();
+        if let Some(Value::String(signature)) = self.request.get("signature_name") {
+            let _ = write!(flags, " --signature {}", quoted(signature));
+        }
+        let inputs = self.request.get("inputs").and_then(Value::as_object);
+        for (index, (name, values)) in inputs.into_iter().flatten().enumerate() {
+            let values = match self.is_short() {
+                true => values.to_string(),
+                false => {
+                    let file = format!("input-{}.json", index + 1);
+                    replace(&directory.join(&file), values.to_string().as_bytes(), 0o644)?;
+                    format!("@{shown}/{file}")
+                }
+            };
+            let _ = write!(flags, " --input {}", quoted(&format!("{name}={values}")));
+        }
+        Ok(flags)
     }
 }
 

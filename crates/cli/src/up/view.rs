@@ -95,12 +95,12 @@ impl Figures {
     /// A table.
     fn table(&self) -> String {
         let mut lines = vec![format!(
-            "{:<22} {:>7} {:>9} {:>9} {:>9} {:>9}",
-            "replica", "version", "req/s", "mean", "p99", "memory"
+            "{:<16} {:>4} {:>8} {:>9} {:>9} {:>9}",
+            "replica", "ver.", "req/s", "mean", "p99", "memory"
         )];
         for replica in &self.replicas {
             lines.push(format!(
-                "{:<22} {:>7} {:>9.1} {:>9} {:>9} {:>9}",
+                "{:<16} {:>4} {:>8.1} {:>9} {:>9} {:>9}",
                 replica.address,
                 replica.version.map_or_else(|| "-".to_owned(), |version| version.to_string()),
                 replica.rate,
@@ -110,12 +110,12 @@ impl Figures {
             ));
         }
         lines.push(format!(
-            "{:<22} {} attested sessions, {} lease renewals",
+            "{:<16} {} attested sessions, {} lease renewals",
             "broker", self.broker.sessions, self.broker.renewals
         ));
         let refused = self.refused();
         if !refused.is_empty() {
-            lines.push(format!("{:<22} {refused}", "refused"));
+            lines.push(format!("{:<16} {refused}", "refused"));
         }
         lines.push("Ctrl-C stops everything.".to_owned());
         lines.join("\n")
