@@ -205,13 +205,13 @@ struct Measured {
 }
 
 struct Offered {
-    /// Of the capacity.
+    /// Requests a second, as a share of the capacity.
     share: f64,
-    /// Milliseconds.
+    /// Median latency of accepted requests in milliseconds.
     p50: f64,
-    /// Milliseconds.
+    /// The 99th percentile of it in milliseconds.
     p99: f64,
-    /// Answers a second.
+    /// Good answers a second.
     goodput: f64,
 }
 
