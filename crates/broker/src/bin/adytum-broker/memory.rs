@@ -1,4 +1,4 @@
-//! What many sessions used is given back when they have ended. glibc keeps what
+//! The memory of many sessions is given back when they have ended. glibc keeps what
 //! was freed in the middle of its heaps; in an enclave, whose memory is fixed,
 //! nobody else can have it then. Other C libraries have no such call.
 //!
@@ -13,8 +13,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Unused memory that is worth giving back, which takes some milliseconds: 4 MiB.
 const WORTH: usize = 4 << 20;
 
-/// For this number of looks memory must have been unused. What sessions that come and go all the
-/// time use again and again is left alone.
+/// For this number of looks memory must have been unused. So sessions that come and go all the
+/// time keep theirs.
 const LOOKS: usize = 3;
 
 /// Gives back again and again.
@@ -39,7 +39,7 @@ pub(crate) async fn keep_giving_back() {
 #[derive(Debug, Default)]
 struct Unused {
     looks: [usize; LOOKS],
-    /// What could not be given back: parts of pages that are used.
+    /// Bytes that could not be given back: parts of pages that are used.
     rest: usize,
 }
 
@@ -103,9 +103,9 @@ mod tests {
         assert!(!unused.is_worth_it(9 * WORTH));
         assert!(unused.is_worth_it(9 * WORTH));
         unused.was_given_back(2 * WORTH);
-        // What could not be given back is not tried again.
+        // The rest that could not be given back is not tried again.
         assert!((0..10).all(|_| !unused.is_worth_it(2 * WORTH)));
-        // What is used again meanwhile is left alone.
+        // Memory that is used again meanwhile is left alone.
         assert!((0..10).all(|look| !unused.is_worth_it(if look % 2 == 0 { 9 * WORTH } else { WORTH })));
         assert!((0..LOOKS).any(|_| unused.is_worth_it(9 * WORTH)));
     }

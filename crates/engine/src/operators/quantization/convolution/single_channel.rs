@@ -15,7 +15,7 @@ use super::super::number::Bytes;
 struct Line {
     /// The place in the window.
     place: usize,
-    /// The first position.
+    /// The first position, counted through the output's spatial dimensions.
     position: usize,
     count: usize,
     /// Where the place of the first position lies in the channel.
