@@ -54,7 +54,7 @@ impl Unused {
     }
 
     fn was_given_back(&mut self, left: usize) {
-        (self.looks, self.rest) = ([0; LOOKS], left);
+        (self.looks, self.rest) = ([left; LOOKS], left);
     }
 }
 
