@@ -300,14 +300,17 @@ async fn an_attacker_gets_no_byte_of_a_request() -> Result<()> {
     ensure!(stripping.plaintext().is_empty(), "{:?}", stripping.plaintext());
     let relay = Relay::to(port).await?;
     fixture.refused(&relay.address(), &fixture.service, "evidence-not-bound").await?;
-    let told = relay.plaintext_after_attestation();
+    let received = relay.plaintext_after_attestation();
     ensure!(relay.saw_evidence(), "the replica did not attest");
-    ensure!(told.len() < 512 && !contains(&told, b"PRI *") && !contains(&told, b"digits"), "{told:?}");
+    ensure!(
+        received.len() < 512 && !contains(&received, b"PRI *") && !contains(&received, b"digits"),
+        "{received:?}"
+    );
     // The same evidence in a later session.
     let replay = relay.replaying().await?;
     fixture.refused(&replay.address(), &fixture.service, "evidence-not-bound").await?;
-    let told = replay.plaintext_after_attestation();
-    ensure!(told.len() < 512 && !contains(&told, b"PRI *"), "{told:?}");
+    let received = replay.plaintext_after_attestation();
+    ensure!(received.len() < 512 && !contains(&received, b"PRI *"), "{received:?}");
     // Through the proxy it is no different, and said in the client's protocol.
     let (process, local) = proxy(&fixture, &relay.address()).await?;
     let answer = post(local, "/v1/models/digits:predict", &instances()).await?;

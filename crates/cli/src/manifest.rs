@@ -220,7 +220,7 @@ fn list(names: impl IntoIterator<Item = impl ToString>) -> String {
 }
 
 fn sign(file: &Path, owners: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result<()> {
-    let out = out.unwrap_or_else(|| beside(file));
+    let out = out.unwrap_or_else(|| signatures_path(file));
     let mut signed = load(file, &out, out.exists())?;
     if let Ok(manifest) = Manifest::parse(&signed.text) {
         refuse_future(&manifest, file)?;
@@ -231,17 +231,17 @@ fn sign(file: &Path, owners: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result
         output::line(format_args!("{}: signed by {}", out.display(), key.public_key()))?;
     }
     // Next to the old one and renamed, so that no signature is lost half way.
-    let unfinished = beside(&out).with_extension("new");
+    let unfinished = signatures_path(&out).with_extension("new");
     std::fs::write(&unfinished, signed.signatures_to_text())
         .and_then(|()| std::fs::rename(&unfinished, &out))
         .with_context(|| format!("{} can't be written", out.display()))
 }
 
 async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
-    let beside = beside(&args.file);
+    let usual = signatures_path(&args.file);
     let (signatures, wanted) = match &args.signatures {
         Some(path) => (path, true),
-        None => (&beside, beside.exists()),
+        None => (&usual, usual.exists()),
     };
     let mut signed = load(&args.file, signatures, wanted)?;
     let manifest = Manifest::parse(&signed.text).with_context(|| args.file.display().to_string())?;
@@ -320,7 +320,7 @@ async fn get(version: u64, out: Option<PathBuf>, access: Access) -> anyhow::Resu
     let (signed, manifest, _) = fetch(version, &access).await?;
     let Some(out) = out else { return output::text(&signed.text) };
     key_file::write_new(&out, signed.text.as_bytes(), 0o644)?;
-    key_file::write_new(&beside(&out), signed.signatures_to_text().as_bytes(), 0o644)?;
+    key_file::write_new(&signatures_path(&out), signed.signatures_to_text().as_bytes(), 0o644)?;
     output::line(format_args!("{}: version {}", out.display(), manifest.version))
 }
 
@@ -339,7 +339,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
 }
 
 /// Where the signatures of a manifest lie.
-pub(crate) fn beside(file: &Path) -> PathBuf {
+pub(crate) fn signatures_path(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".sig");
     name.into()

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let first = image::read(&args.images[0])?;
     let options = args.target.served.options()?;
     let (client, input) = args.target.connect(&options).await?;
-    let mut told = None;
+    let mut printed = None;
     let mut decoded = Some(first);
     for path in &args.images {
         let picture = match decoded.take() {
@@ -58,9 +58,9 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             let version = response.model_spec.as_ref().and_then(|model| model.version_choice.clone());
             Verified::of(&attestation.last()?, args.target.served.model().name.as_str(), version)
         });
-        if !args.json && verified.is_some() && verified != told {
+        if !args.json && verified.is_some() && verified != printed {
             verified.iter().for_each(|verified| eprintln!("{verified}"));
-            told.clone_from(&verified);
+            printed.clone_from(&verified);
         }
         let scores = ranking::scores(&response, args.output.as_deref())?;
         if let Some(labels) = &labels {

@@ -119,7 +119,7 @@ impl Args {
 
 fn signed_manifest(directory: &OwnerDirectory) -> anyhow::Result<SignedManifest> {
     let file = directory.public("manifest.toml");
-    let signatures = manifest::beside(&file);
+    let signatures = manifest::signatures_path(&file);
     manifest::load(&file, &signatures, signatures.exists())
 }
 

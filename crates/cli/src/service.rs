@@ -213,7 +213,7 @@ fn show(file: &Path, confirmation: &Confirmation) -> anyhow::Result<()> {
 
 /// A manifest with the signatures next to it, if they are there.
 fn read_manifest(path: &Path) -> anyhow::Result<(SignedManifest, Manifest)> {
-    let signatures = manifest::beside(path);
+    let signatures = manifest::signatures_path(path);
     let signed = manifest::load(path, &signatures, signatures.exists())?;
     let read = Manifest::parse(&signed.text).with_context(|| path.display().to_string())?;
     Ok((signed, read))

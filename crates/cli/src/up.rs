@@ -129,7 +129,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl Plan {
     fn new(args: &Args) -> anyhow::Result<Self> {
-        let programs = Programs::beside_this()?;
+        let programs = Programs::next_to_this()?;
         // A path that is wrong must not leave a directory behind.
         let model = args.model.canonicalize();
         let model = model.with_context(|| format!("{} can't be read", args.model.display()))?;
@@ -243,7 +243,7 @@ async fn serve(
     let seen = look(&args.model);
     if !args.print_manifest {
         output::line(
-            "SIMULATION: no TEE protects this service. Whoever administers this machine can read the model, the keys \
+            "SIMULATION: no TEE protects this service. The administrators of this machine can read the model, the keys \
              and what clients send. Programs, checks and encryption are the real ones.",
         )?;
     }

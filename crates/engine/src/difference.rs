@@ -1,6 +1,6 @@
 //! How far an answer is from what was expected.
 
-use crate::tensor::{Elements, Tensor};
+use crate::tensor::Tensor;
 
 /// The largest difference of two tensors in parts of the largest value expected, infinities
 /// excepted. Values that are no floating point numbers must be equal. The error says why the tensors can't
@@ -12,7 +12,7 @@ pub fn difference(found: &Tensor, expected: &Tensor) -> Result<f64, String> {
     if found.shape() != expected.shape() {
         return Err(format!("the shape is {:?}, not {:?}", found.shape(), expected.shape()));
     }
-    if let (Some(found), Some(expected)) = (reals(found.elements()), reals(expected.elements())) {
+    if let (Some(found), Some(expected)) = (found.elements().reals(), expected.elements().reals()) {
         return Ok(distance(&found, &expected));
     }
     if found.elements() == expected.elements() {
@@ -30,16 +30,6 @@ fn distance(found: &[f64], expected: &[f64]) -> f64 {
     });
     let worst = differences.fold(0.0, f64::max);
     if worst == 0.0 { 0.0 } else { worst / largest.max(f64::MIN_POSITIVE) }
-}
-
-fn reals(elements: &Elements) -> Option<Vec<f64>> {
-    Some(match elements {
-        Elements::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
-        Elements::Double(values) => values.to_vec(),
-        Elements::Half(values) => values.iter().map(|value| value.to_f64()).collect(),
-        Elements::Bfloat16(values) => values.iter().map(|value| value.to_f64()).collect(),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -43,11 +43,11 @@ pub(crate) fn update<E>(
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(beside(path, ".lock"))
+        .open(with_suffix(path, ".lock"))
         .map_err(step("opening its lock"))?;
     lock.lock().map_err(step("locking"))?;
     let text = change()?;
-    let new = beside(path, ".new");
+    let new = with_suffix(path, ".new");
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(true)
@@ -59,7 +59,7 @@ pub(crate) fn update<E>(
     fs::rename(&new, path).and_then(|()| sync_parent(path)).map_err(step("writing"))
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)

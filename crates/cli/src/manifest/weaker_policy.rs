@@ -55,7 +55,7 @@ fn given_up_by_name(before: Option<&Policy>, after: &Policy) -> Vec<String> {
         ),
         (
             |policy| policy.tee.contains(&TeeKind::Snp) && policy.endorser.contains(&Endorser::Vlek),
-            "reports that a cloud provider's key signs (VLEK) are accepted, and no machine is told from another in them",
+            "reports that a cloud provider's key signs (VLEK) are accepted, and no machine is distinguished from another in them",
         ),
     ];
     let new = |given_up: fn(&Policy) -> bool| given_up(after) && !before.is_some_and(given_up);

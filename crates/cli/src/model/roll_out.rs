@@ -58,7 +58,7 @@ pub(crate) async fn follow(
     crt: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let until = Instant::now() + patience.patience;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     loop {
         let mut missing = Vec::new();
         for Answer { server, versions } in servers.ask(model, crt.clone()).await {
@@ -68,9 +68,9 @@ pub(crate) async fn follow(
             };
             match versions.as_ref().map(of_version) {
                 Ok(Some(VersionStatus { state: VersionState::Available, .. })) => {
-                    if !told.contains(&server) {
+                    if !reported.contains(&server) {
                         output::line(format_args!("{server}: version {version} answers"))?;
-                        told.push(server);
+                        reported.push(server);
                     }
                 }
                 Ok(Some(VersionStatus { state: VersionState::Ended, reason, .. })) => bail!(

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{Keys, OwnerDirectory, replace};
-use crate::{manifest::beside, measure::broker_identity};
+use crate::{manifest::signatures_path, measure::broker_identity};
 
 /// Where the model server takes its certificate from. It is no file: the secret of this
 /// path is used from memory.
@@ -97,7 +97,7 @@ impl OwnerDirectory {
         keys: &Keys,
         make: impl Fn(u64) -> anyhow::Result<Document>,
     ) -> anyhow::Result<u64> {
-        let is_signed = beside(&self.public("manifest.toml")).is_file();
+        let is_signed = signatures_path(&self.public("manifest.toml")).is_file();
         let version = match self.document()? {
             Some(before) if is_signed && make(before.version)? == before => return Ok(before.version),
             Some(before) => before.version.saturating_add(1),

@@ -8,7 +8,7 @@ use adytum_signing::OwnerSigningKey;
 use anyhow::{Context as _, bail};
 
 use super::{OwnerDirectory, replace};
-use crate::manifest::beside;
+use crate::manifest::signatures_path;
 
 impl OwnerDirectory {
     /// The manifest as it was written last; `None` if there is none yet.
@@ -62,7 +62,7 @@ impl OwnerDirectory {
     /// Signs a manifest and puts both files into the directory.
     pub(super) fn sign(&self, owner: &OwnerSigningKey, document: &Document) -> anyhow::Result<()> {
         let file = self.public("manifest.toml");
-        let signatures = beside(&file);
+        let signatures = signatures_path(&file);
         let mut signed = SignedManifest::unsigned(document.to_toml()?);
         signed.sign(owner).context("the manifest")?;
         // Between the two files the manifest has no signatures, and not those of another.

@@ -14,7 +14,7 @@ pub(super) struct Programs {
 
 impl Programs {
     /// The programs in the directory of this one.
-    pub(super) fn beside_this() -> anyhow::Result<Self> {
+    pub(super) fn next_to_this() -> anyhow::Result<Self> {
         let adytum = std::env::current_exe().context("the path of this program")?;
         let directory = adytum.parent().unwrap_or(Path::new("/")).to_owned();
         let find = |name: &str| {

@@ -5,7 +5,7 @@ use adytum_engine::{
     engine::{LoadedModel, Run},
     onnx::data,
     operators::{Cancellation, Memory},
-    tensor::{ElementType, Elements, Tensor, Value},
+    tensor::{ElementType, Tensor, Value},
     threads::Threads,
 };
 
@@ -105,7 +105,7 @@ fn compare_tensors(found: &Tensor, expected: &Tensor) -> Result<(), String> {
     }
     // Two units in the last place of bfloat16, as ONNX's own runner has it.
     let tolerance = if found.element_type() == ElementType::Bfloat16 { 1.0 / 64.0 } else { 1e-3 };
-    match (floats(found.elements()), floats(expected.elements())) {
+    match (found.elements().reals(), expected.elements().reals()) {
         (Some(found), Some(expected)) => {
             let wrong = found
                 .iter()
@@ -132,16 +132,6 @@ fn is_near(found: f64, expected: f64, tolerance: f64) -> bool {
         || found.is_finite()
             && expected.is_finite()
             && (found - expected).abs() <= 1e-5 + tolerance * expected.abs()
-}
-
-fn floats(elements: &Elements) -> Option<Vec<f64>> {
-    Some(match elements {
-        Elements::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
-        Elements::Double(values) => values.to_vec(),
-        Elements::Half(values) => values.iter().map(|value| value.to_f64()).collect(),
-        Elements::Bfloat16(values) => values.iter().map(|value| value.to_f64()).collect(),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -141,6 +141,19 @@ macro_rules! element_types {
     };
 }
 
+impl Elements {
+    /// Floating point numbers of any size, in 64 bits; `None` for other types.
+    pub fn reals(&self) -> Option<Vec<f64>> {
+        Some(match self {
+            Self::Float(values) => values.iter().map(|value| f64::from(*value)).collect(),
+            Self::Double(values) => values.to_vec(),
+            Self::Half(values) => values.iter().map(|value| value.to_f64()).collect(),
+            Self::Bfloat16(values) => values.iter().map(|value| value.to_f64()).collect(),
+            _ => return None,
+        })
+    }
+}
+
 element_types! {
     /// 32-bit floating point.
     Float(f32), "float", onnx 1;

@@ -217,14 +217,14 @@ async fn a_client_that_sends_garbage_is_refused_with_a_code() {
                 let Reached::Encrypted(mut raw) = reach(step, theirs).await else { return };
                 raw.send_bytes(bytes).await;
                 let answer = raw.receive().await;
-                let told = match step {
+                let received = match step {
                     Step::Attested => parse_session_result(&answer).unwrap().unwrap(),
                     _ => match parse_server_attestation(&answer).unwrap() {
-                        ServerAnswer::Refusal(told) => told,
+                        ServerAnswer::Refusal(received) => received,
                         other => panic!("{other:?}"),
                     },
                 };
-                assert_eq!(told.code, "message-malformed");
+                assert_eq!(received.code, "message-malformed");
                 let _ = raw.stream.shutdown().await;
             };
             let (result, took) = attack(ours, attacker).await;
@@ -293,9 +293,9 @@ async fn answer(
             refusal: None,
         })
         .await;
-        let told = parse_session_result(&raw.receive().await).unwrap();
+        let received = parse_session_result(&raw.receive().await).unwrap();
         let _ = raw.stream.shutdown().await;
-        told
+        received
     };
     let accept = async { acceptor.accept_over(ours, address()).await.map(drop) };
     tokio::join!(accept, attacker)
@@ -307,8 +307,8 @@ async fn clients_that_keep_the_rules_are_accepted() {
     for (certificate, evidence, announcement) in
         [(true, true, &b"claims"[..]), (true, true, b""), (false, false, b"")]
     {
-        let (result, told) = answer(certificate, evidence, announcement).await;
-        assert!(result.is_ok() && told.is_none(), "{result:?}");
+        let (result, received) = answer(certificate, evidence, announcement).await;
+        assert!(result.is_ok() && received.is_none(), "{result:?}");
     }
 }
 
@@ -316,25 +316,25 @@ async fn clients_that_keep_the_rules_are_accepted() {
 #[tokio::test]
 async fn claims_without_evidence_are_refused() {
     for certificate in [true, false] {
-        let (result, told) = answer(certificate, false, b"I am the replica").await;
+        let (result, received) = answer(certificate, false, b"I am the replica").await;
         assert_eq!(refusal(result).code, "message-malformed");
-        assert_eq!(told.unwrap().code, "message-malformed");
+        assert_eq!(received.unwrap().code, "message-malformed");
     }
 }
 
 /// Defence: evidence is bound to a key, so there must be one.
 #[tokio::test]
 async fn evidence_without_a_certificate_is_refused() {
-    let (result, told) = answer(false, true, b"").await;
+    let (result, received) = answer(false, true, b"").await;
     assert_eq!(refusal(result).code, "evidence-without-certificate");
-    assert_eq!(told.unwrap().code, "evidence-without-certificate");
+    assert_eq!(received.unwrap().code, "evidence-without-certificate");
 }
 
 /// Defence: a certificate that no evidence stands for means nothing, so it is
 /// not shown.
 #[tokio::test]
 async fn a_certificate_without_evidence_is_refused() {
-    let (result, told) = answer(true, false, b"").await;
+    let (result, received) = answer(true, false, b"").await;
     assert_eq!(refusal(result).code, "certificate-without-evidence");
-    assert_eq!(told.unwrap().code, "certificate-without-evidence");
+    assert_eq!(received.unwrap().code, "certificate-without-evidence");
 }

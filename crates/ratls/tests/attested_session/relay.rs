@@ -139,15 +139,15 @@ async fn a_replicas_evidence_relayed_to_the_broker_is_refused() {
         let answer = front.receive().await;
         assert!(matches!(parse_client_attestation(&answer), Ok(ClientAnswer::Attestation { .. })));
         back.send_bytes(&answer).await;
-        let told = parse_session_result(&back.receive().await).unwrap();
+        let received = parse_session_result(&back.receive().await).unwrap();
         let _ = back.stream.shutdown().await;
-        told
+        received
     };
-    let (_, broker, told) = tokio::join!(
+    let (_, broker, received) = tokio::join!(
         replica.connect_over(replica_end, "attacker", address()),
         acceptor.accept_over(broker_end, address()),
         attacker
     );
     assert_eq!(refusal(broker).code, "evidence-not-bound");
-    assert_eq!(told.unwrap().code, "evidence-not-bound");
+    assert_eq!(received.unwrap().code, "evidence-not-bound");
 }

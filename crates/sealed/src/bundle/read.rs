@@ -66,8 +66,8 @@ pub fn read(
             return Err(BundleError::TooManyEntries);
         }
         reader.place(&entry)?;
-        let mut told = |remaining| progress(total - remaining).map_err(BundleError::Stopped);
-        reader.make(&entry, &mut buffer, &mut told)?;
+        let mut report = |remaining| progress(total - remaining).map_err(BundleError::Stopped);
+        reader.make(&entry, &mut buffer, &mut report)?;
     }
     reader.end()
 }
@@ -170,12 +170,12 @@ impl<P: Plaintext, S: Sink> Reader<'_, P, S> {
         }
     }
 
-    /// `told` gets the number of bytes left.
+    /// `report` gets the number of bytes left.
     fn make(
         &mut self,
         entry: &Entry,
         buffer: &mut [u8],
-        told: &mut dyn FnMut(u64) -> Result<(), BundleError>,
+        report: &mut dyn FnMut(u64) -> Result<(), BundleError>,
     ) -> Result<(), BundleError> {
         let name = entry.path.name();
         let failed = |source| write(&entry.path, source);
@@ -200,7 +200,7 @@ impl<P: Plaintext, S: Sink> Reader<'_, P, S> {
                     self.source.fill(&mut buffer[..length])?;
                     self.sink.content(&buffer[..length]).map_err(failed)?;
                     left -= length as u64;
-                    told(self.source.remaining())?;
+                    report(self.source.remaining())?;
                 }
                 let mut zeros = [0; BLOCK];
                 self.source.fill(&mut zeros[..padding])?;
