@@ -38,7 +38,8 @@ pub fn limit_retention(cores: usize) {
 }
 
 /// Gives back what is free: after a model was loaded or unloaded, and when runs
-/// have ended.
+/// have ended. The end of a heap other than the first stays below [`TRIM_THRESHOLD`]:
+/// glibc has no call that gives it back.
 pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim(3) takes the allocator's own locks and touches only

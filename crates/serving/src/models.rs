@@ -6,6 +6,7 @@
 mod batchable;
 mod error;
 mod pinned;
+mod presence;
 mod servable;
 mod signature;
 mod warm_up;
@@ -26,6 +27,7 @@ pub use adytum_import::signature::{Examples, Feature, FeatureList, FeatureValues
 pub use error::ServableError;
 pub(crate) use pinned::Answered;
 pub use pinned::{MODEL, MODEL_SHA256, MODEL_VERSION, Pinned};
+pub(crate) use presence::Absence;
 pub(crate) use servable::count as count_elements;
 pub use servable::{Resources, Servable};
 pub use signature::{DEFAULT_SIGNATURE, ServedSignature};

@@ -250,12 +250,32 @@ fn matrix() -> Vec<u8> {
     )
 }
 
+/// Resident memory of the server in KiB.
+fn resident(running: &Running) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", running.process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix("kB").unwrap().trim().parse().unwrap()
+}
+
+/// The smallest resident memory until it has not become smaller for a second: a version is
+/// freed after the next one answers, so one look may find both.
+async fn settled(running: &Running) -> u64 {
+    let (mut smallest, mut unchanged) = (u64::MAX, 0);
+    while unchanged < 100 {
+        let now = resident(running);
+        unchanged = if now < smallest { 0 } else { unchanged + 1 };
+        smallest = smallest.min(now);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    smallest
+}
+
 /// The process gives back the memory of versions that are gone. `ADYTUM_RELOADS` says how
-/// often a version is replaced (20 by default; 1000 in the long checks). Each tenth is found by
+/// often a version is replaced (40 by default; 1000 in the long checks). Each tenth is found by
 /// polling, and the others are looked for at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_reloads_does_not_grow() {
-    let reloads: u64 = std::env::var("ADYTUM_RELOADS").map_or(20, |count| count.parse().unwrap());
+    let reloads: u64 = std::env::var("ADYTUM_RELOADS").map_or(40, |count| count.parse().unwrap());
     let root = tempfile::tempdir().unwrap();
     let (base, model) = (root.path().join("m"), root.path().join("model.onnx"));
     fs::write(&model, matrix()).unwrap();
@@ -269,11 +289,6 @@ async fn a_process_that_reloads_does_not_grow() {
     put(1);
     let place = format!("--model_base_path={}", base.display());
     let mut running = start(&["--model_name=m".to_owned(), place], "error").await;
-    let resident = |running: &Running| -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", running.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix("kB").unwrap().trim().parse().unwrap()
-    };
     let ask = || request("m", "x", float_tensor(&[1, 1000], &[1.0; 1000]));
     let mut at_start = 0;
     for version in 2..=reloads + 10 {
@@ -295,11 +310,13 @@ async fn a_process_that_reloads_does_not_grow() {
         }
         fs::remove_dir_all(base.join((version - 1).to_string())).unwrap();
         if version == 10 {
-            at_start = resident(&running);
+            at_start = settled(&running).await;
         }
     }
-    let at_end = resident(&running);
+    let at_end = settled(&running).await;
     println!("resident: {at_start} KiB after 10 versions, {at_end} KiB after {reloads} more");
-    // 5 %, and 4 MiB for the allocator's mood: one model of a thousand.
-    assert!(at_end <= at_start + at_start / 20 + 4096, "{at_end} KiB, {at_start} KiB at the start");
+    // 5 %; 4 MiB; and what the allocator keeps at the end of the heap in which versions lie,
+    // if that is not the process's first heap: 8 MiB (src/memory.rs).
+    let most = at_start + at_start / 20 + 12 * 1024;
+    assert!(at_end <= most, "{at_end} KiB, {at_start} KiB at the start");
 }

@@ -313,7 +313,7 @@ impl Manager {
                     SelectedModel::Plain { .. } => None,
                 };
                 let servable = Arc::new(servable.counted_by(metrics).stated_by(statement.clone()));
-                let loaded = Loaded { servable: Arc::downgrade(&servable), memory: need.steady, statement };
+                let loaded = Loaded { absence: servable.absence(), memory: need.steady, statement };
                 self.models.set_memory(name, version, need.steady);
                 self.models.set(name, version, VersionState::Available(servable));
                 if let Some(managed) = self.managed.get_mut(name) {

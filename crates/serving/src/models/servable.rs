@@ -17,6 +17,7 @@ use adytum_sealed::statement::Statement;
 
 use super::{
     error::ServableError,
+    presence::{Absence, Presence},
     signature::{DEFAULT_SIGNATURE, ServedSignature, Signatures, signatures},
     warm_up::{TRIED_SIZES, count_declared, made_up},
 };
@@ -55,6 +56,8 @@ pub struct Servable {
     run_memory: RunMemory,
     metrics: Arc<ModelMetrics>,
     statement: Option<Statement>,
+    /// The last field: dropped when all others are freed.
+    presence: Presence,
 }
 
 impl Servable {
@@ -70,8 +73,16 @@ impl Servable {
     ) -> Result<Self, ServableError> {
         let Resources { cores, run_memory } = resources;
         let signatures = signatures(model.as_ref())?;
-        let servable =
-            Self { name, version, model, signatures, run_memory, metrics: Arc::default(), statement: None };
+        let servable = Self {
+            name,
+            version,
+            model,
+            signatures,
+            run_memory,
+            metrics: Arc::default(),
+            statement: None,
+            presence: Presence::default(),
+        };
         servable.warm_up(cores.get())?;
         Ok(servable)
     }
@@ -206,6 +217,11 @@ impl Servable {
     /// The version.
     pub fn version(&self) -> i64 {
         self.version
+    }
+
+    /// Says when its memory is free.
+    pub(crate) fn absence(&self) -> Absence {
+        self.presence.watch()
     }
 
     /// The same version, counted there.

@@ -95,7 +95,7 @@ impl Manager {
         self.leaving.push(Leaving {
             name: name.to_owned(),
             version,
-            servable: loaded.servable,
+            absence: loaded.absence,
             memory: loaded.memory,
         });
         self.finish_unloading();
@@ -104,7 +104,7 @@ impl Manager {
     /// Gives back the memory of versions whose last request has ended.
     pub(super) fn finish_unloading(&mut self) {
         let gone: Vec<Leaving> =
-            self.leaving.extract_if(.., |leaving| leaving.servable.strong_count() == 0).collect();
+            self.leaving.extract_if(.., |leaving| leaving.absence.is_complete()).collect();
         if gone.is_empty() {
             return;
         }

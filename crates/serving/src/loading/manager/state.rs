@@ -3,13 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::Weak,
     time::{Duration, Instant},
 };
 
 use adytum_sealed::statement::Statement;
 
-use crate::models::Servable;
+use crate::models::Absence;
 
 /// The time between looks at versions that leave and are still in use.
 pub(super) const LEAVING_PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +32,7 @@ pub(super) struct Managed {
 
 /// A version that answers requests. The registry holds it.
 pub(super) struct Loaded {
-    pub(super) servable: Weak<Servable>,
+    pub(super) absence: Absence,
     /// Its share of the budget in bytes.
     pub(super) memory: u64,
     /// What its owner signed, if it was sealed.
@@ -55,7 +54,7 @@ pub(super) struct Failure {
 pub(super) struct Leaving {
     pub(super) name: String,
     pub(super) version: i64,
-    pub(super) servable: Weak<Servable>,
+    pub(super) absence: Absence,
     pub(super) memory: u64,
 }
 
