@@ -20,6 +20,8 @@ install_python() {
 install_package() {
     PATH=$PATH:/usr/sbin:/usr/local/go/bin command -v "$1" >/dev/null && return
     apt-get update -qq && apt-get install -y -qq --no-install-recommends "$2"
+    # Debian starts some servers when they are installed; none is needed.
+    ! command -v service >/dev/null || service "$2" stop >/dev/null 2>&1 || true
 }
 
 failed=0

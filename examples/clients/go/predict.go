@@ -14,7 +14,6 @@ import (
 	"log"
 	"net/http"
 	"os"
-	"slices"
 )
 
 func main() {
@@ -56,5 +55,11 @@ func main() {
 	if err := json.NewDecoder(answer.Body).Decode(&found); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("class", found.Outputs.Label[0], "probability", slices.Max(found.Outputs.Probability[0]))
+	largest := 0.0
+	for _, probability := range found.Outputs.Probability[0] {
+		if probability > largest {
+			largest = probability
+		}
+	}
+	fmt.Println("class", found.Outputs.Label[0], "probability", largest)
 }
