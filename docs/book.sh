@@ -23,11 +23,12 @@ sed 's|^build-dir = .*|build-dir = "../book"|' book.toml >"$source/book.toml"
 # Pages of the root, and those of the examples.
 roots=(ARCHITECTURE SECURITY CONTRIBUTING CHANGELOG RELEASING)
 for page in "${roots[@]}"; do
-    sed -E 's#\]\(docs/#](#g' "$page.md" >"$source/docs/$page.md"
+    sed -E -e 's#\]\(docs/#](#g' -e 's#\]\(examples/([a-z0-9]+)/README\.md#](example-\1.md#g' \
+        -e 's#\[([^]]+)\]\((tests|examples)/[^)]*\)#`\1`#g' "$page.md" >"$source/docs/$page.md"
 done
 for page in examples/*/README.md; do
     name=$(basename "$(dirname "$page")")
-    sed -E 's#\]\(\.\./\.\./docs/#](#g' "$page" >"$source/docs/example-$name.md"
+    sed -E -e 's#\]\(\.\./\.\./docs/#](#g' -e 's#\[([^]]+)\]\([a-z]+\.(py|conf)\)#`\1`#g' "$page" >"$source/docs/example-$name.md"
 done
 {
     cat docs/SUMMARY.md
