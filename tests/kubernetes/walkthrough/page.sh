@@ -57,7 +57,7 @@ page_runs() {
 # docker run --rm --network host IMAGE COMMAND...: a pod with the host's network.
 page_docker() {
     rolled_out 120 || return
-    while (($# > 0)) && [[ $1 != demo/tf_demo_client:$tag ]]; do shift; done
+    while (($# > 0)) && [[ $1 != demo/tf_demo_client:* ]]; do shift; done
     (($# > 1)) || return
     shift
     client page "$@"
