@@ -276,5 +276,19 @@ optional() {
 # Go's results are kept between pages.
 export GOCACHE=$REPOSITORY/target/go-cache
 
-# A port that is free now.
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# A port that is free now, and that the system gives to nobody who asks for any.
+free_port() {
+    python3 - <<'END'
+import random
+import socket
+
+while True:
+    port = random.randrange(20000, 32000)
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        continue
+    print(port)
+    break
+END
+}
