@@ -44,6 +44,8 @@ started() {
     local id=$1 tries
     LOG=$2
     SERVERS+=("$id")
+    # xtask reads this if bash itself ended without its trap.
+    echo "$id" >>"$STAGE/servers"
     for ((tries = 0; tries < 2400; tries++)); do
         if grep -qF -- "$3" "$LOG"; then return 0; fi
         if ! kill -0 "$id" 2>/dev/null; then
