@@ -58,7 +58,9 @@ fn listen(address: IpAddr, port: u16) -> Option<TcpListener> {
 }
 
 fn any(address: IpAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind((address, 0)).with_context(|| format!("no port of {address} is free"))
+    TcpListener::bind((address, 0)).with_context(|| {
+        format!("no port of {address} can be opened; give --listen an address of this machine")
+    })
 }
 
 fn asked(address: IpAddr, first: u16, index: u16) -> anyhow::Result<TcpListener> {

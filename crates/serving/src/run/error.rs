@@ -29,10 +29,11 @@ pub enum ServeError {
     Init(#[from] InitError),
     /// The server can't listen on its port.
     ///
-    /// Do: choose another port with `--port`, or end the process that has this one.
+    /// Do: choose another port with `--port`, or end the process that has this one;
+    /// `--listen_address` takes addresses of this machine only.
     ///
     /// Retry: later
-    #[error("port {port}: {source}; choose another with --port")]
+    #[error("port {port}: {source}; choose another with --port, or another --listen_address")]
     Listen {
         port: u16,
         /// What the system says.
