@@ -90,10 +90,10 @@ epoch=$(source_date "$root")
 revision=$(source_revision "$root")
 if [[ -n $simulation ]]; then
     tee=simulation=http://adytum-sim:8081
-    images=(init_ra_server tf_demo tf_demo_client adytum_sim)
+    images=(init_ra_server tf_demo tf_demo_client adytum_proxy adytum_sim)
 else
     tee=auto
-    images=(init_ra_server tf_demo tf_demo_client)
+    images=(init_ra_server tf_demo tf_demo_client adytum_proxy)
 fi
 
 # put SOURCE CONTEXT PATH: a file, or a directory, into an image's context.
@@ -140,6 +140,7 @@ context() {
             put "$root/examples/digits/images" "$at/program" demo/digits
             put "$owner/public/server.crt" "$at/owner" demo/server.crt
             ;;
+        adytum_proxy) put_system adytum "$at/program" ;;
         adytum_sim) put_system adytum-sim "$at/program" ;;
     esac
     # Neither the mode nor the date of a file may depend on who built it.

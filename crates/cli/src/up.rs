@@ -7,6 +7,7 @@ mod ports;
 mod programs;
 mod release;
 mod servers;
+mod service_file;
 pub(crate) mod tied;
 mod view;
 mod watch;
@@ -14,6 +15,7 @@ mod watch;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::Write as _,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -24,6 +26,7 @@ use std::{
 };
 
 use adytum_api::names::ModelName;
+use adytum_evidence::clock::SystemClock;
 use adytum_sim::Platform;
 use anyhow::{Context as _, bail};
 use tokio::{
@@ -42,7 +45,6 @@ use self::{
 use crate::{
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
-    service,
 };
 
 /// The names in the server's certificate.
@@ -73,6 +75,10 @@ pub(crate) struct Args {
     /// at the next run the same.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// Where the replicas' ports are open. Other machines reach them at 0.0.0.0, or at an address of
+    /// this machine in their network.
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    listen: IpAddr,
     /// Where keys, sealed versions, the broker's state and logs are kept.
     #[arg(long, value_name = "DIRECTORY", default_value = ".adytum")]
     directory: PathBuf,
@@ -256,25 +262,12 @@ async fn serve(
     let (name, version) = (&plan.name, release.version);
     let sealed = if release.is_new { "checked and sealed as" } else { "is still" };
     output::line(format_args!("{} {sealed} version {version} of {name}", args.model.display()))?;
-    servers.start(plan, args.port, args.replicas).await?;
-    export(&plan.directory)?;
+    servers.start(plan, args.listen, args.port, args.replicas).await?;
+    service_file::renew(&plan.directory, &SystemClock)?;
     served.store(true, Ordering::Relaxed);
     introduce(args, plan, servers, &release, began)?;
     let view = View::new();
     watch(args, plan, keys, servers, release.version, seen, view).await
-}
-
-/// Writes the service file, which data owners verify replicas by, for a manifest that has none yet.
-fn export(directory: &OwnerDirectory) -> anyhow::Result<()> {
-    let (manifest, out) = (directory.public("manifest.toml"), directory.public("service.toml"));
-    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    if out.is_file() && changed(&out) >= changed(&manifest) {
-        return Ok(());
-    }
-    if out.exists() {
-        fs::remove_file(&out).with_context(|| format!("{} can't be replaced", out.display()))?;
-    }
-    service::export_all(manifest, directory.public("genesis.toml"), directory.private("owner.pem"), out)
 }
 
 /// Prints where the service is and how it is asked.
