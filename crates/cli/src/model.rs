@@ -8,6 +8,7 @@ pub(crate) mod import;
 pub(crate) mod list;
 mod made_up;
 mod memory;
+pub(crate) mod name;
 pub(crate) mod next_version;
 pub(crate) mod place;
 pub(crate) mod plaintext;

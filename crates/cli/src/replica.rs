@@ -30,6 +30,11 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
+    /// What answers at an address, which may be a broker too.
+    pub(crate) fn at(address: String) -> Self {
+        Self { address: Some(address), wait: Duration::ZERO }
+    }
+
     /// What the replica's evidence says, if one was named.
     pub(crate) async fn claims(&self, verifier: Verifier) -> Option<Result<Claims, SessionError>> {
         let address = self.address.as_deref()?;
