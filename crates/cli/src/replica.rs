@@ -27,12 +27,15 @@ pub(crate) struct Replica {
     #[arg(long, value_name = "DURATION", requires = "address", default_value = "0", hide_default_value = true,
           value_parser = parse_duration)]
     wait: Duration,
+    /// It is a broker, which announces other things than a workload.
+    #[arg(skip)]
+    is_broker: bool,
 }
 
 impl Replica {
-    /// What answers at an address, which may be a broker too.
-    pub(crate) fn at(address: String) -> Self {
-        Self { address: Some(address), wait: Duration::ZERO }
+    /// A broker at an address.
+    pub(crate) fn broker_at(address: String) -> Self {
+        Self { address: Some(address), wait: Duration::ZERO, is_broker: true }
     }
 
     /// What the replica's evidence says, if one was named.
@@ -55,6 +58,9 @@ impl Replica {
                             reason: "the session opened without evidence".to_owned(),
                         }));
                     };
+                    if self.is_broker {
+                        return Some(Ok(claims.announcing(None)));
+                    }
                     let announced = match WorkloadAnnouncement::decode(&announcement) {
                         Ok(announced) => announced.map(|announced| announced.identity),
                         Err(error) => {

@@ -51,7 +51,7 @@ use crate::{
     model::name::name_of,
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
-    service,
+    service, ssl_config,
 };
 
 /// Serve a model of your own on this machine, sealed, from one command.
@@ -190,7 +190,12 @@ struct Prepared {
 fn prepare(plan: &Plan, model: &Path) -> anyhow::Result<Prepared> {
     let directory = &plan.directory;
     let workload: WorkloadName = plan.name.as_str().parse()?;
-    let hosts = hosts(&workload, Vec::new());
+    // A certificate that is there stays: clients trust exactly that one.
+    let certificate = directory.public("server.crt");
+    let hosts = match certificate.exists() {
+        true => ssl_config::names(&certificate)?,
+        false => hosts(&workload, Vec::new()),
+    };
     let keys = directory.keys(&hosts)?;
     let platform = Platform::create_or_open(directory.platform())?;
     directory.write_platform_secret()?;
@@ -217,9 +222,12 @@ fn print(args: &Args, plan: &Plan) -> anyhow::Result<()> {
     if args.print_manifest {
         return output::text(&fs::read_to_string(plan.directory.public("manifest.toml"))?);
     }
+    let workload = plan.name.as_str().parse()?;
+    // In a cluster the service has another name.
+    plan.directory.keys(&hosts(&workload, Vec::new()))?;
     let values = Values {
         tee: Tee::Simulation,
-        workload: &plan.name.as_str().parse()?,
+        workload: &workload,
         models: std::slice::from_ref(&plan.name),
         replicas: args.replicas,
         genesis: &fs::read_to_string(plan.directory.public("genesis.toml"))?,

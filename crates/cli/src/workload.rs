@@ -117,7 +117,7 @@ impl PolicyArgs {
             let identity = broker_identity(program)?;
             return Ok((Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, identity), Vec::new()));
         }
-        let broker = self.broker.clone().map(Replica::at);
+        let broker = self.broker.clone().map(Replica::broker_at);
         let replica = broker.as_ref().unwrap_or(&self.replica);
         policy_of(&evidence::claims(self.from_evidence.as_deref(), replica, &self.trusted).await?)
     }

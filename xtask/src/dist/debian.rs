@@ -29,7 +29,7 @@ pub(super) fn package(
     let mut package = b"!<arch>\n".to_vec();
     for (name, bytes) in members {
         let mut header = String::new();
-        write!(header, "{name:<16}{epoch:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, "100644", bytes.len())
+        writeln!(header, "{name:<16}{epoch:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, "100644", bytes.len())
             .context("a header of ar")?;
         package.extend_from_slice(header.as_bytes());
         package.extend_from_slice(&bytes);
