@@ -10,6 +10,7 @@ mod made_up;
 mod memory;
 pub(crate) mod name;
 pub(crate) mod next_version;
+mod owned;
 pub(crate) mod place;
 pub(crate) mod plaintext;
 mod probe;

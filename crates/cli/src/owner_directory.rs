@@ -16,7 +16,6 @@ mod keys;
 mod lock;
 mod made;
 mod more;
-mod release;
 
 use std::path::{Path, PathBuf};
 

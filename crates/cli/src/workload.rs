@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
     New(Box<NewArgs>),
-    Policy(PolicyArgs),
+    Policy(Box<PolicyArgs>),
 }
 
 /// Draft a workload's tables of a manifest: [[workload]] with its policy, [[secret]], [[model]].
@@ -87,7 +87,7 @@ struct Destination {
 pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::New(args) => new(*args).await,
-        Action::Policy(args) => policy(args).await,
+        Action::Policy(args) => policy(*args).await,
     }
 }
 

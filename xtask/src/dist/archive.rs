@@ -33,8 +33,8 @@ impl Tree {
         self.0.iter().map(|(path, (_, bytes))| (path.as_str(), bytes.as_slice()))
     }
 
-    /// A tar archive with all directories, in order. Paths begin with `prefix`.
-    pub(super) fn to_tar(&self, epoch: u64, prefix: &str, directories: bool) -> Result<Vec<u8>> {
+    /// A tar archive in order, with all directories if they are wanted.
+    pub(super) fn to_tar(&self, epoch: u64, directories: bool) -> Result<Vec<u8>> {
         let mut builder = Builder::new(Vec::new());
         let mut made: Vec<String> = Vec::new();
         for (path, (mode, bytes)) in &self.0 {
@@ -42,19 +42,19 @@ impl Tree {
                 let directory = path.get(..=at).unwrap_or_default().to_owned();
                 if !made.contains(&directory) {
                     let mut header = header(epoch, 0o755, 0, EntryType::Directory);
-                    builder.append_data(&mut header, format!("{prefix}{directory}"), std::io::empty())?;
+                    builder.append_data(&mut header, &directory, std::io::empty())?;
                     made.push(directory);
                 }
             }
             let mut header = header(epoch, *mode, bytes.len() as u64, EntryType::Regular);
-            builder.append_data(&mut header, format!("{prefix}{path}"), bytes.as_slice())?;
+            builder.append_data(&mut header, path, bytes.as_slice())?;
         }
         Ok(builder.into_inner()?)
     }
 
     /// As [`Self::to_tar`], compressed.
     pub(super) fn to_tar_gz(&self, epoch: u64) -> Result<Vec<u8>> {
-        gzip(&self.to_tar(epoch, "", true)?)
+        gzip(&self.to_tar(epoch, true)?)
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
         let mut tree = Tree::default();
         tree.add("share/b", 0o644, b"two".to_vec());
         tree.add("bin/a", 0o755, b"one".to_vec());
-        let bytes = tree.below("top").to_tar(7, "./", true).unwrap();
+        let bytes = tree.below("top").to_tar(7, true).unwrap();
         let mut archive = tar::Archive::new(bytes.as_slice());
         let mut found = Vec::new();
         for entry in archive.entries().unwrap() {
@@ -101,13 +101,12 @@ mod tests {
         let directory = |path: &str| (path.to_owned(), 0o755, String::new());
         let file = |path: &str, mode, text: &str| (path.to_owned(), mode, text.to_owned());
         let expected = [
-            directory("./top/"),
-            directory("./top/bin/"),
-            file("./top/bin/a", 0o755, "one"),
-            directory("./top/share/"),
-            file("./top/share/b", 0o644, "two"),
+            directory("top/"),
+            directory("top/bin/"),
+            file("top/bin/a", 0o755, "one"),
+            directory("top/share/"),
+            file("top/share/b", 0o644, "two"),
         ];
-        // The library leaves a leading dot out.
-        assert_eq!(found, expected.map(|(path, mode, text)| (path.replace("./", ""), mode, text)));
+        assert_eq!(found, expected);
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn pack(directory: &Path, epoch: u64) -> Result<Chart> {
     let text = fs::read_to_string(directory.join("Chart.yaml")).context("Chart.yaml")?;
     let fields = fields(&text);
     let version = fields["version"].as_str().context("Chart.yaml has no version")?.to_owned();
-    Ok(Chart { version, archive: super::archive::gzip(&tree.to_tar(epoch, "", false)?)?, fields })
+    Ok(Chart { version, archive: super::archive::gzip(&tree.to_tar(epoch, false)?)?, fields })
 }
 
 fn gather(directory: &Path, below: &str, tree: &mut Tree) -> Result<()> {
@@ -81,7 +81,7 @@ impl Chart {
         });
         tree.add("index.json", 0o644, serde_json::to_vec(&index)?);
         tree.add("oci-layout", 0o644, b"{\"imageLayoutVersion\":\"1.0.0\"}".to_vec());
-        tree.to_tar(epoch, "", true)
+        tree.to_tar(epoch, true)
     }
 }
 

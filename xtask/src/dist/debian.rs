@@ -23,8 +23,8 @@ pub(super) fn package(
     control.add("control", 0o644, describe(version, architecture, size).into_bytes());
     let members = [
         ("debian-binary", b"2.0\n".to_vec()),
-        ("control.tar.gz", gzip(&control.to_tar(epoch, "./", false)?)?),
-        ("data.tar.gz", gzip(&data.to_tar(epoch, "./", true)?)?),
+        ("control.tar.gz", gzip(&control.to_tar(epoch, false)?)?),
+        ("data.tar.gz", gzip(&data.to_tar(epoch, true)?)?),
     ];
     let mut package = b"!<arch>\n".to_vec();
     for (name, bytes) in members {
@@ -93,6 +93,6 @@ mod tests {
             contents.contains("-rwxr-xr-x root/root") || contents.contains("-rwxr-xr-x 0/0"),
             "{contents}"
         );
-        assert!(contents.contains("./usr/bin/adytum"), "{contents}");
+        assert!(contents.contains("usr/bin/adytum"), "{contents}");
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// What goes into all files.
+/// The contents of all files.
 struct Release<'a> {
     root: &'a Path,
     /// The date of everything, in seconds since 1970.

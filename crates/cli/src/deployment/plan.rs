@@ -106,7 +106,7 @@ impl Plan {
 
     fn check(&self) -> anyhow::Result<()> {
         if self.format != FORMAT {
-            bail!("the format is {:?}; this program reads {FORMAT:?}", self.format);
+            bail!("the format is {:?}; write {FORMAT:?}, which this program reads", self.format);
         }
         if self.models.is_empty() {
             bail!("there is no [[model]]; add one with `adytum deployment build --model NAME=FILE`");
@@ -117,7 +117,7 @@ impl Plan {
                 bail!("there are two [[model]] named {}; leave one out", model.name);
             }
             if model.first_version == 0 {
-                bail!("first_version of {} is 0; versions begin with 1", model.name);
+                bail!("first_version of {} is 0; give 1 or more", model.name);
             }
         }
         Ok(())
@@ -183,8 +183,8 @@ mod tests {
         for (text, expected) in [
             (format!("{head}model = []\n"), "no [[model]]"),
             (format!("{head}{model}{model}"), "two [[model]] named a"),
-            (format!("{head}{model}first_version = 0\n"), "versions begin with 1"),
-            (format!("{head}{model}").replace("v1", "v2"), "reads \"adytum deployment v1\""),
+            (format!("{head}{model}first_version = 0\n"), "give 1 or more"),
+            (format!("{head}{model}").replace("v1", "v2"), "write \"adytum deployment v1\""),
             (format!("{head}{model}more = 1\n"), "unknown field"),
             (format!("{head}{model}").replace("\"w\"", "\"a b\""), "workload"),
         ] {

@@ -47,7 +47,7 @@ impl Tee {
     }
 }
 
-/// What differs from the chart's own values.
+/// The values that are others than the chart's own.
 pub(crate) struct Values<'a> {
     pub(crate) tee: Tee,
     pub(crate) workload: &'a WorkloadName,

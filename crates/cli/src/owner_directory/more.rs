@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::OwnerDirectory;
 
-/// Tables of a manifest. What is computed is not among them.
+/// Tables of a manifest that are not computed.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct More {

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use adytum_api::names::ModelName;
 use adytum_evidence::measurement::Sha256Digest;
 
-use super::{Keys, OwnerDirectory, replace};
-use crate::model::next_version::{Sealed, Sealer, digest_of, seal_next, versions};
+use super::next_version::{Sealed, Sealer, digest_of, seal_next, versions};
+use crate::owner_directory::{Keys, OwnerDirectory, replace};
 
 impl OwnerDirectory {
     /// Checks the model and seals it with the next version, at least `lowest`, unless it is
