@@ -103,8 +103,7 @@ impl Release<'_> {
         let version = env!("CARGO_PKG_VERSION");
         let work = tempfile::tempdir()?;
         let mut share = Tree::default();
-        completions(&mut share, &binaries.join("adytum"))?;
-        manual(&mut share, &binaries.join("adytum"), work.path())?;
+        documentation(&mut share, &binaries.join("adytum"), work.path())?;
         share.add("share/doc/adytum/LICENSE", 0o644, fs::read(self.root.join("LICENSE"))?);
         let measurements = measurements::of(version, self.architecture, self.programs)?;
         share.add("share/doc/adytum/measurements.toml", 0o644, measurements.clone().into_bytes());
@@ -226,30 +225,39 @@ fn architecture(programs: &BTreeMap<String, Vec<u8>>) -> Result<Architecture> {
     Ok(first)
 }
 
-/// What shells complete the command by, from the command itself.
-fn completions(share: &mut Tree, adytum: &Path) -> Result<()> {
+/// What shells complete the command by, and its manual pages, from the command itself.
+fn documentation(share: &mut Tree, adytum: &Path, work: &Path) -> Result<()> {
     for (shell, path) in SHELLS {
-        let output = Command::new(adytum).args(["completion", shell]).output();
-        let output = output.with_context(|| format!("{} can't be run", adytum.display()))?;
-        if !output.status.success() || output.stdout.is_empty() {
-            bail!("`adytum completion {shell}`: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        share.add(&format!("share/{path}"), 0o644, output.stdout);
+        let output = asked(Command::new(adytum).args(["completion", shell]))?;
+        let Some(script) = output else {
+            // A build that has neither.
+            eprintln!("xtask: {} has no completions and no manual pages", adytum.display());
+            return Ok(());
+        };
+        share.add(&format!("share/{path}"), 0o644, script);
     }
-    Ok(())
-}
-
-/// The manual pages, from the command itself.
-fn manual(share: &mut Tree, adytum: &Path, work: &Path) -> Result<()> {
     let pages = work.join("man");
-    let output = Command::new(adytum).arg("man").arg(&pages).output()?;
-    ensure!(output.status.success(), "`adytum man`: {}", String::from_utf8_lossy(&output.stderr).trim());
+    if asked(Command::new(adytum).arg("man").arg(&pages))?.is_none() {
+        bail!("{} has completions and no manual pages; build it again", adytum.display());
+    }
     for entry in fs::read_dir(&pages)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         share.add(&format!("share/man/man1/{name}"), 0o644, fs::read(entry.path())?);
     }
     Ok(())
+}
+
+/// The command's standard output; `None` if it does not know the subcommand.
+fn asked(command: &mut Command) -> Result<Option<Vec<u8>>> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("{program} can't be run"))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(Some(output.stdout)),
+        false if error.contains("unrecognized subcommand") => Ok(None),
+        false => bail!("{program}: {}", error.trim()),
+    }
 }
 
 /// Builds the images of an owner's directory into `out/images`. They are large, so they are not
