@@ -236,7 +236,7 @@ for tee in tdx snp; do
     # By a tag, which is what no image of its own gives, too.
     refused "$tee" --set broker.image=
     refused "$tee" --set serving.image=
-    refused "$tee" --set broker.image=demo/init_ra_server:0.29.6
+    refused "$tee" --set broker.image=demo/init_ra_server:0.2.0
     refused "$tee" --set serving.image=demo/tf_demo@sha256:5a
 done
 refused sgx --set 'broker.image=demo image'

@@ -50,7 +50,8 @@ parts, in this order (default: all; basics always):
 END_OF_USAGE
 }
 
-archives='' owner=$root/target/walkthrough/owner keep='' quick='' namespace=adytum tag=0.29.6
+archives='' owner=$root/target/walkthrough/owner keep='' quick='' namespace=adytum
+tag=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)
 while getopts 'b:d:kqh' option; do
     case $option in
         b) archives=$(realpath "$OPTARG") ;;
