@@ -21,7 +21,7 @@ use adytum_governance::{
 };
 use adytum_init::configuration::{MeasuredConfiguration, measure};
 use adytum_sealed::rule::ModelRule;
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::{
     attested::read_genesis,
@@ -146,7 +146,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 /// say about it.
 fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
     if claims.debug {
-        bail!(
+        bail_input!(
             "the evidence is of a program that a debugger can read: it must have no secrets; start it without debug"
         );
     }
@@ -187,7 +187,7 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
                 ));
             }
             if !guest.platform.alias_check_complete {
-                bail!(
+                bail_input!(
                     "the platform has not checked its memory for aliases (ALIAS_CHECK_COMPLETE), so a memory module \
                      may open every guest on it (BadRAM, CVE-2024-21944): update its firmware and collect evidence \
                      again"
@@ -236,10 +236,10 @@ fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
 /// The policy for what `adytum measure` computes.
 fn measured_policy(args: &Args) -> anyhow::Result<Policy> {
     let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
-        bail!("give --from-evidence or --replica, or --configuration and --program");
+        bail_input!("give --from-evidence or --replica, or --configuration and --program");
     };
     if !args.trusted.simulation() {
-        bail!(
+        bail_input!(
             "only a simulated platform (--trust-simulation) shows the identity of a program as it is measured from its \
              files; on hardware MRENCLAVE or MRTD come from the build, so start the replica with \
              `adytum-init --evidence-listen` and give --replica, or with `adytum-init --write-evidence` and give \
