@@ -255,13 +255,13 @@ if [[ ! -f $owner/public/workload.toml ]]; then
 
 tf_demo is not finished: it must pin the broker's measurement, which is known once init_ra_server is in its TEE. Until then
 it ends with "no-models-allowed". Measure the broker and build again with -p FILE: see "On hardware" in
-docs/kubernetes.md. To try everything on any machine, simulate: -s.
+docs/kubernetes-hardware.md. To try everything on any machine, simulate: -s.
 END
 elif [[ -z $simulation && ! " ${owner_options[*]} " =~ " -w " ]]; then
     cat <<'END'
 
 There is no manifest for these images yet: it must pin tf_demo's measurement, which is known once tf_demo is in its TEE.
-Measure it, and build again with -w FILE too: see "On hardware" in docs/kubernetes.md.
+Measure it, and build again with -w FILE too: see "On hardware" in docs/kubernetes-hardware.md.
 END
 fi
 [[ -z $check ]] || check_reproducible

@@ -138,7 +138,7 @@ fn check(file: &Path) -> anyhow::Result<()> {
     if manifest.planned_restart == PlannedRestart::Serve {
         output::line(
             "NOTE      the broker serves after a planned restart without an owner's word, so a host that kept a copy of \
-             the state from a shutdown in good order can put it back; see \"Restart\" in docs/operate.md",
+             the state from a shutdown in good order can put it back; see docs/restart.md",
         )?;
     }
     if let Some(reason) = from_the_future(&manifest) {

@@ -52,8 +52,7 @@ pub enum Cause {
     /// disclosure.
     ///
     /// Do: update the firmware of the platforms before that date. If that takes longer, accept the
-    /// advisories for a while with `[workload.tcb_grace]` in the manifest (docs/operate.md, "TCB
-    /// recovery").
+    /// advisories for a while with `[workload.tcb_grace]` in the manifest (docs/tcb-recovery.md).
     TcbRecovery {
         /// The number of the evaluation.
         number: u32,

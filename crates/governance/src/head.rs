@@ -79,7 +79,7 @@ pub enum HeadError {
     /// The broker's state is older than a state that was seen before.
     ///
     /// Do: do not trust the broker, unless an owner restored a backup: then confirm it with
-    /// `adytum broker confirm --accept-rollback`. docs/operate.md explains rollback.
+    /// `adytum broker confirm --accept-rollback`. docs/backup.md explains rollback.
     #[error(
         "the broker's state was rolled back: its {field} is lower than before. Seen: {seen}. Found: {found}. \
          Do not trust it: somebody put an older state back. If that was you, restoring a backup, confirm it \

@@ -330,6 +330,7 @@ impl RequestError {
             Self::MetadataField { .. } => "metadata-field",
             Self::Run(error) => error.code(),
             Self::Schedule(ScheduleError::Overloaded { .. }) => "overloaded",
+            Self::Schedule(ScheduleError::Congested { .. }) => "congested",
             Self::Schedule(ScheduleError::Panicked) => "engine-panicked",
             Self::Schedule(ScheduleError::Stopped) => "stopping",
             Self::MessageTooLarge { .. } => "message-too-large",

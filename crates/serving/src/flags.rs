@@ -22,11 +22,11 @@ pub use tensorflow::{Note, TensorFlowFlags};
 pub use values::{CertificateDigest, ChannelArguments, OptionalPath, Polling};
 use values::{parse_boolean, parse_digest, parse_path};
 
-use crate::{engine_choice::EngineFlags, loading::WhenShort, tls::TlsVersion};
+use crate::{engine_choice::EngineFlags, loading::WhenShort, scheduler::Patience, tls::TlsVersion};
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
-pub const HOST_FLAGS: [&str; 19] = [
+pub const HOST_FLAGS: [&str; 20] = [
     "log-format",
     "attested_sessions",
     "attested_sessions_per_second",
@@ -36,6 +36,7 @@ pub const HOST_FLAGS: [&str; 19] = [
     "max_connection_age",
     "request_memory_bytes",
     "max_queued_requests",
+    "overload_wait_milliseconds",
     "max_connections",
     "run_memory_bytes",
     "model_memory_bytes",
@@ -112,6 +113,11 @@ pub struct Flags {
     /// Requests that may wait for a core; more are refused at once
     #[arg(long, value_name = "NUMBER", default_value = "1024")]
     pub max_queued_requests: NonZeroUsize,
+
+    /// The longest time in milliseconds that a request waits while more come than can be
+    /// answered; others are refused at once. A long run may wait for 128 like it. 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+    pub overload_wait_milliseconds: u64,
 
     /// Connections that may be open at once; for one more, the longest idle one of the
     /// address with the most ends
@@ -191,6 +197,12 @@ pub enum ModelsFlag<'a> {
 }
 
 impl Flags {
+    /// How long requests wait during an overload.
+    pub fn patience(&self) -> Patience {
+        let milliseconds = self.overload_wait_milliseconds;
+        Patience((milliseconds > 0).then(|| Duration::from_millis(milliseconds)))
+    }
+
     /// Which models are served.
     pub fn models(&self) -> Result<ModelsFlag<'_>, FlagError> {
         if let Some(file) = &self.tensorflow.model_config_file {

@@ -162,7 +162,7 @@ async fn serve(
     let cores = flags.tensorflow.cores();
     // After the unlocking, which looks at what is loaded into this process.
     let engine = engine.start(cores)?;
-    let (scheduler, _running) = Scheduler::start(cores, flags.max_queued_requests.get())
+    let (scheduler, _running) = Scheduler::start(cores, flags.max_queued_requests.get(), flags.patience())
         .map_err(system("starting the model's threads"))?;
     let memory = RequestMemory::new(
         usize::try_from(flags.request_memory_bytes).unwrap_or(usize::MAX),

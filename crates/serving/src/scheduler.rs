@@ -12,6 +12,7 @@ mod client;
 mod estimate;
 mod inline;
 mod own;
+mod patience;
 mod queue;
 mod turn;
 mod turns;
@@ -32,7 +33,9 @@ use adytum_engine::threads::Threads;
 pub(crate) use client::current as current_client;
 pub use client::{Client, Priority};
 pub use estimate::CostEstimate;
+use inline::Verdict;
 pub use inline::enter as enter_inline;
+pub use patience::Patience;
 use queue::{Job, Queue};
 pub use turn::{Share, Turn};
 
@@ -63,6 +66,20 @@ pub enum ScheduleError {
         /// The most that may wait.
         limit: usize,
     },
+    /// More requests come than the server can answer: for some time all of them have waited long.
+    /// This one would have waited for longer than the limit.
+    ///
+    /// Do: try again after a pause, or on another replica. If it happens often, run more
+    /// replicas. `--overload_wait_milliseconds` says how long requests may wait.
+    ///
+    /// Retry: yes
+    #[error(
+        "the server is overloaded: a request like this may wait for {limit:?} and would wait longer; try again later"
+    )]
+    Congested {
+        /// The longest wait of such a request.
+        limit: Duration,
+    },
     /// The model's run ended with a programming error in the engine.
     ///
     /// Do: report it with the server's log and the model; the same inputs fail again.
@@ -81,6 +98,7 @@ pub enum ScheduleError {
 #[derive(Clone)]
 pub struct Scheduler {
     queue: Arc<Queue>,
+    patience: Patience,
 }
 
 /// Stops the scheduler's threads when dropped; queued work is dropped.
@@ -95,9 +113,14 @@ impl Drop for SchedulerGuard {
 }
 
 impl Scheduler {
-    /// Starts the threads. At most `queue_limit` requests wait.
-    pub fn start(cores: NonZeroUsize, queue_limit: usize) -> std::io::Result<(Self, SchedulerGuard)> {
-        let queue = Arc::new(Queue::new(cores.get(), queue_limit));
+    /// Starts the threads. At most `queue_limit` requests wait, and during an overload none for
+    /// longer than `patience` says.
+    pub fn start(
+        cores: NonZeroUsize,
+        queue_limit: usize,
+        patience: Patience,
+    ) -> std::io::Result<(Self, SchedulerGuard)> {
+        let queue = Arc::new(Queue::new(cores.get(), queue_limit, patience));
         let guard = SchedulerGuard { queue: Arc::clone(&queue) };
         let all = Threads::new(cores.get());
         for index in 0..cores.get() {
@@ -108,7 +131,7 @@ impl Scheduler {
                 single.enter(|| queue.work(&single, &all));
             })?;
         }
-        Ok((Self { queue }, guard))
+        Ok((Self { queue, patience }, guard))
     }
 
     /// Runs `work` in the turn of the client for whom this task works.
@@ -129,13 +152,19 @@ impl Scheduler {
         predicted: Option<Duration>,
         work: impl FnOnce(&Threads) -> T + Send + 'static,
     ) -> Result<T, ScheduleError> {
-        if predicted.is_some_and(|predicted| predicted < INLINE_LIMIT)
-            && let Some(threads) = inline::threads()
-        {
-            return catch_unwind(AssertUnwindSafe(|| work(&threads))).map_err(|_| ScheduleError::Panicked);
+        let waited = client::waited();
+        if predicted.is_some_and(|predicted| predicted < INLINE_LIMIT) {
+            match inline::judge(waited, predicted, self.patience) {
+                Verdict::Here(threads) => {
+                    return catch_unwind(AssertUnwindSafe(|| work(&threads)))
+                        .map_err(|_| ScheduleError::Panicked);
+                }
+                Verdict::Refused { limit } => return Err(ScheduleError::Congested { limit }),
+                Verdict::Elsewhere => {}
+            }
         }
         let (sender, receiver) = oneshot::channel();
-        self.queue.submit(&turn, predicted, Instant::now(), Work { sender, work: Some(work) })?;
+        self.queue.submit(&turn, predicted, waited, Instant::now(), Work { sender, work: Some(work) })?;
         // The sender is dropped without a result when the work panicked or the
         // queue was closed.
         receiver.await.unwrap_or_else(|_| {

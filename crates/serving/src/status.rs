@@ -63,7 +63,9 @@ pub(crate) fn code(error: &RequestError) -> Code {
         | RequestError::ValuesNotSent { .. }
         | RequestError::RunTooLarge { .. }
         | RequestError::RunMemoryInUse { .. }
-        | RequestError::Schedule(ScheduleError::Overloaded { .. }) => Code::ResourceExhausted,
+        | RequestError::Schedule(ScheduleError::Overloaded { .. } | ScheduleError::Congested { .. }) => {
+            Code::ResourceExhausted
+        }
         RequestError::Loading { .. }
         | RequestError::NotInSession { .. }
         | RequestError::BatchesWaiting { .. }

@@ -74,7 +74,7 @@ kill_broker() {
 
 restart_kubelet() { "$here/cluster.sh" kubelet-restart; }
 
-# An unplanned end may be a host's that put an older state back: see docs/operate.md.
+# An unplanned end may be a host's that put an older state back: see docs/restart.md.
 confirm() {
     eventually 30 logged init-ra-server awaiting-confirmation || return
     "$root/deploy/provision.sh" -s -d "$owner" -n "$namespace" -a "$programs/adytum" -y

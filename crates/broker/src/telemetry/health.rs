@@ -46,10 +46,10 @@ pub enum NotReady {
     AwaitingConfirmation,
     /// The store failed, so the broker can record nothing and releases nothing.
     ///
-    /// Do: find the failure in the broker's log; docs/operate.md has the next steps.
+    /// Do: find the failure in the broker's log; docs/broker-state.md has the next steps.
     ///
     /// Retry: later
-    #[error("the store failed; the broker's log says how, docs/operate.md what to do")]
+    #[error("the store failed; the broker's log says how, docs/broker-state.md what to do")]
     StoreFailed,
     /// The broker is shutting down: it ends requests in progress and takes no new sessions.
     ///

@@ -28,7 +28,7 @@ use crate::{
 /// Up to this size, in bytes, weights are kept a second time, in the order in which the
 /// processor takes them. Of larger ones a run takes so long that packing them each time is
 /// little, and the copy would be much.
-const PREPACKED: usize = 8 * 1024 * 1024;
+const PREPACKED: usize = 16 * 1024 * 1024;
 
 /// Why an island could not be made.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ pub enum ClockWarning {
     /// The host's clock is behind a date that somebody signed, or behind that date and the time that
     /// has passed since. That time is not believed: the later one is used.
     ///
-    /// Do: set the clock of the host; docs/operate.md ("The clock") explains the floor.
+    /// Do: set the clock of the host; docs/clock.md explains the floor.
     BelowFloor {
         clock: UnixSeconds,
         /// The time that counts instead.

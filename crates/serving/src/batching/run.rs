@@ -77,7 +77,9 @@ async fn run_together(scheduler: &Scheduler, sizes: &[NonZeroUsize], mut members
             }
             // Each alone would fare no better.
             Err(Some(RequestError::Schedule(
-                error @ (ScheduleError::Overloaded { .. } | ScheduleError::Stopped),
+                error @ (ScheduleError::Overloaded { .. }
+                | ScheduleError::Congested { .. }
+                | ScheduleError::Stopped),
             ))) => {
                 for member in members {
                     let _ = member.answer.send(Err(error.clone().into()));

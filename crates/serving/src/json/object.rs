@@ -33,6 +33,13 @@ const MOST_MEMBERS: usize = 256;
 impl Members {
     /// Goes over an object, which must come next.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self, JsonError> {
+        Self::read_before(reader, &[])
+    }
+
+    /// Goes over an object, which must come next. The caller reads the values of the keys that
+    /// are `read_later` to their end, or refuses the document: so numbers in them are not checked
+    /// here.
+    pub fn read_before(reader: &mut Reader<'_>, read_later: &[&str]) -> Result<Self, JsonError> {
         let mut members = Vec::new();
         each_member(reader, |reader, key, offset| {
             if members.iter().any(|(known, _)| known == key) {
@@ -40,7 +47,8 @@ impl Members {
             }
             reader.skip_space();
             let start = reader.position();
-            let commas = reader.skip()?;
+            let unread = if read_later.contains(&key) { reader.skip_unread() } else { None };
+            let commas = unread.map_or_else(|| reader.skip(), Ok)?;
             if members.len() >= MOST_MEMBERS {
                 return Err(JsonError::Syntax { problem: "An object has too many members.", offset });
             }

@@ -303,6 +303,44 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Goes over lists in lists of numbers without a look at the numbers: whoever reads them checks
+    /// them. Gives the number of commas; `None`, and nothing is passed, where something else is in
+    /// the lists, or nothing closes them. For a document of many numbers this is several times as
+    /// fast as [`Self::skip`].
+    pub(super) fn skip_unread(&mut self) -> Option<usize> {
+        /// So many bytes are looked at together.
+        const BLOCK: usize = 32;
+        self.skip_space();
+        let rest = self.text.get(self.position..).filter(|rest| rest.first() == Some(&b'['))?;
+        let (mut depth, mut commas) = (0_usize, 0_usize);
+        for (index, block) in rest.chunks(BLOCK).enumerate() {
+            // Without a branch at each byte, so that the compiler makes vectors of it.
+            let (mut structure, mut block_commas) = (false, 0_u8);
+            for byte in block {
+                structure |= matches!(byte, b'[' | b']' | b'{' | b'}' | b'"');
+                block_commas += u8::from(*byte == b',');
+            }
+            if !structure {
+                commas += usize::from(block_commas);
+                continue;
+            }
+            for (place, byte) in block.iter().enumerate() {
+                match byte {
+                    b',' => commas += 1,
+                    b'[' if depth < MAXIMUM_DEPTH => depth += 1,
+                    b']' if depth == 1 => {
+                        self.position += index * BLOCK + place + 1;
+                        return Some(commas);
+                    }
+                    b']' => depth -= 1,
+                    b'[' | b'{' | b'}' | b'"' => return None,
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
     fn skip_key(&mut self) -> Result<(), JsonError> {
         self.skip_space();
         if self.peek() != Some(b'"') {

@@ -273,6 +273,35 @@ proptest! {
         prop_assert_eq!(ours, theirs, "{}", text);
     }
 
+    /// What was passed without a look and is then read is what would have been passed with one.
+    #[test]
+    fn what_is_passed_unread_is_checked_when_it_is_read(
+        text in "\\[[\\[\\],,, 0-9.eE+\\-tf\"{}]{0,80}\\]?",
+        element in 0..4_usize,
+    ) {
+        let element_type =
+            [ElementType::Float, ElementType::Int32, ElementType::Bool, ElementType::Text][element];
+        let (mut fast, mut slow) = (Reader::new(text.as_bytes()), Reader::new(text.as_bytes()));
+        let (unread, checked) = (fast.skip_unread(), slow.skip());
+        if unread.is_none() {
+            prop_assert_eq!(fast.position(), 0);
+        } else if let Ok(commas) = checked {
+            prop_assert_eq!((unread, fast.position()), (Some(commas), slow.position()));
+        } else {
+            let read = TensorReader::new(element_type).read(&mut Reader::new(text.as_bytes()));
+            prop_assert!(read.is_err(), "{}", text);
+        }
+    }
+
+    #[test]
+    fn lists_of_numbers_are_passed_unread(shape in proptest::collection::vec(0_usize..9, 1..4)) {
+        let text = value_of(&vec![0.25; shape.iter().product::<usize>()], &shape).to_string();
+        let document = format!(" {text}, 1");
+        let (mut fast, mut slow) = (Reader::new(document.as_bytes()), Reader::new(document.as_bytes()));
+        prop_assert_eq!(fast.skip_unread(), slow.skip().ok());
+        prop_assert_eq!(fast.position(), slow.position());
+    }
+
     #[test]
     fn texts_are_read_as_they_were_written(text in any::<String>()) {
         let mut out = Vec::new();

@@ -87,7 +87,9 @@ pub(super) fn members(text: &[u8]) -> Result<Members, RestError> {
 }
 
 fn read(inference: &Inference, servable: &Servable, text: &[u8]) -> Result<Read, RestError> {
-    let members = members(text)?;
+    let mut reader = Reader::new(text);
+    let members = Members::read_before(&mut reader, &[INSTANCES, INPUTS])?;
+    reader.end()?;
     let signature = servable.signature(&signature_name(&members, text)?)?;
     let inputs = request_inputs(signature);
     if inputs.is_empty() {

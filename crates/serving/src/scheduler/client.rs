@@ -3,10 +3,18 @@
 use std::{
     future::Future,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 tokio::task_local! {
-    static CURRENT: (Client, Priority);
+    static CURRENT: Caller;
+}
+
+#[derive(Clone, Copy)]
+struct Caller {
+    client: Client,
+    priority: Priority,
+    waited: Duration,
 }
 
 /// Somebody who is served in turn with others: a connection.
@@ -55,16 +63,27 @@ impl Client {
 
     /// Does this for the client: what it runs is the client's.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        self.scope_with(Priority::Normal, work)
+        self.scope_with(Priority::Normal, Duration::ZERO, work)
     }
 
-    /// Does this for the client, with this priority among what the client wants.
-    pub fn scope_with<F: Future>(self, priority: Priority, work: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope((self, priority), work)
+    /// Does this for the client, with this priority among what the client wants. It has
+    /// `waited` for the thread that receives requests.
+    pub fn scope_with<F: Future>(
+        self,
+        priority: Priority,
+        waited: Duration,
+        work: F,
+    ) -> impl Future<Output = F::Output> {
+        CURRENT.scope(Caller { client: self, priority, waited }, work)
     }
 }
 
 /// The client for whom this task works, and the priority of that.
 pub(crate) fn current() -> (Client, Priority) {
-    CURRENT.try_with(|current| *current).unwrap_or((Client::NOBODY, Priority::Normal))
+    CURRENT.try_with(|caller| (caller.client, caller.priority)).unwrap_or((Client::NOBODY, Priority::Normal))
+}
+
+/// How long the request for which this task works has waited before it was looked at.
+pub(super) fn waited() -> Duration {
+    CURRENT.try_with(|caller| caller.waited).unwrap_or_default()
 }

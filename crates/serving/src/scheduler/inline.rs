@@ -1,11 +1,31 @@
 //! Threads that both serve connections and may run small models themselves.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 use adytum_engine::threads::Threads;
 
+use super::patience::{Overload, Patience};
+
 thread_local! {
-    static THREADS: RefCell<Option<Threads>> = const { RefCell::new(None) };
+    static INLINE: RefCell<Option<Inline>> = const { RefCell::new(None) };
+}
+
+struct Inline {
+    threads: Threads,
+    overload: Option<Overload>,
+}
+
+/// What to do with a run that is short enough.
+pub(super) enum Verdict {
+    /// Do it here.
+    Here(Threads),
+    /// This thread does none.
+    Elsewhere,
+    /// It has waited longer than this, and so do all others.
+    Refused { limit: Duration },
 }
 
 /// Calls `work` on a thread where runs may be done inline: the one thread of a
@@ -14,14 +34,23 @@ pub fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let threads = Threads::new(1);
     let own = threads.clone();
     threads.enter(move || {
-        THREADS.with(|slot| *slot.borrow_mut() = Some(own));
+        INLINE.with(|slot| *slot.borrow_mut() = Some(Inline { threads: own, overload: None }));
         let result = work();
-        THREADS.with(|slot| *slot.borrow_mut() = None);
+        INLINE.with(|slot| *slot.borrow_mut() = None);
         result
     })
 }
 
-/// The pool of this thread, if runs may be done on it.
-pub(super) fn threads() -> Option<Threads> {
-    THREADS.with(|slot| slot.borrow().clone())
+/// Whether a run is done on this thread, after the wait that its request had.
+pub(super) fn judge(waited: Duration, predicted: Option<Duration>, patience: Patience) -> Verdict {
+    INLINE.with_borrow_mut(|slot| {
+        let Some(inline) = slot else { return Verdict::Elsewhere };
+        let now = Instant::now();
+        let overload = inline.overload.get_or_insert_with(|| Overload::new(patience, now));
+        overload.begins_after(waited, now);
+        match overload.limit(predicted, now) {
+            Some(limit) if waited > limit => Verdict::Refused { limit },
+            _ => Verdict::Here(inline.threads.clone()),
+        }
+    })
 }

@@ -6,7 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ScheduleError, WORTH_ALL_CORES, turn::Turn, turns::Turns};
+use super::{
+    ScheduleError, WORTH_ALL_CORES,
+    patience::{Overload, Patience},
+    turn::Turn,
+    turns::Turns,
+};
 use adytum_engine::threads::Threads;
 
 use crate::memory;
@@ -16,7 +21,7 @@ pub(super) trait Job: Send {
     /// Whether anybody still waits for the result.
     fn is_wanted(&self) -> bool;
 
-    /// Another displaced it.
+    /// Another displaced it, or it waited too long.
     fn refuse(self: Box<Self>, error: ScheduleError);
 
     /// Runs it; does not panic.
@@ -27,6 +32,10 @@ struct Queued {
     job: Box<dyn Job>,
     /// Whether it may have all cores.
     wide: bool,
+    predicted: Option<Duration>,
+    /// How long it had waited when it came, and when that was.
+    waited: Duration,
+    came: Instant,
 }
 
 struct State {
@@ -37,6 +46,7 @@ struct State {
     /// When two requests were last in the house at once, and for how long
     /// after that a request does not count as alone.
     crowded: Option<(Instant, Duration)>,
+    overload: Overload,
     closed: bool,
 }
 
@@ -55,9 +65,15 @@ const IDLE: Duration = Duration::from_millis(500);
 const SHORTEST_MEMORY: Duration = Duration::from_millis(20);
 
 impl Queue {
-    pub(super) fn new(cores: usize, limit: usize) -> Self {
-        let state =
-            State { waiting: Turns::default(), running: 0, used: false, crowded: None, closed: false };
+    pub(super) fn new(cores: usize, limit: usize, patience: Patience) -> Self {
+        let state = State {
+            waiting: Turns::default(),
+            running: 0,
+            used: false,
+            crowded: None,
+            overload: Overload::new(patience, Instant::now()),
+            closed: false,
+        };
         Self { state: Mutex::new(state), ready: Condvar::new(), cores, limit }
     }
 
@@ -67,10 +83,12 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes a job in that has `waited` already.
     pub(super) fn submit(
         &self,
         turn: &Turn,
         predicted: Option<Duration>,
+        waited: Duration,
         now: Instant,
         job: impl Job + 'static,
     ) -> Result<(), ScheduleError> {
@@ -82,10 +100,12 @@ impl Queue {
             // What nobody waits for any more must not keep others out.
             state.waiting.retain(|queued| queued.job.is_wanted());
         }
-        let overloaded = ScheduleError::Overloaded { queued: state.waiting.len(), limit: self.limit };
-        if state.waiting.len() >= self.limit {
-            let gone = state.waiting.make_room(turn, predicted).ok_or_else(|| overloaded.clone())?;
-            gone.job.refuse(overloaded);
+        if state.waiting.is_empty() && state.running < self.cores {
+            state.overload.begins_after(waited, now);
+        }
+        if let Some(refusal) = self.refusal(&mut state, predicted, waited, now) {
+            let gone = state.waiting.make_room(turn, predicted).ok_or_else(|| refusal.clone())?;
+            gone.job.refuse(refusal);
         }
         let alone = state.running == 0 && state.waiting.is_empty();
         if !alone {
@@ -98,10 +118,47 @@ impl Queue {
             state.crowded.is_some_and(|(when, memory)| now.saturating_duration_since(when) < memory);
         let worth = predicted.is_none_or(|predicted| predicted >= WORTH_ALL_CORES);
         let wide = self.cores > 1 && alone && !recently_crowded && worth;
-        state.waiting.push(turn, predicted, Queued { job: Box::new(job), wide });
+        let queued = Queued { job: Box::new(job), wide, predicted, waited, came: now };
+        state.waiting.push(turn, predicted, queued);
         drop(state);
         self.ready.notify_one();
         Ok(())
+    }
+
+    /// Why there is no room for one more.
+    fn refusal(
+        &self,
+        state: &mut State,
+        predicted: Option<Duration>,
+        waited: Duration,
+        now: Instant,
+    ) -> Option<ScheduleError> {
+        if state.waiting.len() >= self.limit {
+            return Some(ScheduleError::Overloaded { queued: state.waiting.len(), limit: self.limit });
+        }
+        let limit = state.overload.limit(predicted, now)?;
+        let cores = u32::try_from(self.cores).unwrap_or(u32::MAX);
+        let would_wait = |state: &State| waited.saturating_add(state.waiting.cost() / cores);
+        if would_wait(state) > limit {
+            state.waiting.retain(|queued| queued.job.is_wanted());
+        }
+        (would_wait(state) > limit).then_some(ScheduleError::Congested { limit })
+    }
+
+    /// The next job; those that waited too long are refused.
+    fn next(state: &mut State, now: Instant) -> Option<Queued> {
+        while let Some(queued) = state.waiting.pop() {
+            if !queued.job.is_wanted() {
+                continue;
+            }
+            let waited = queued.waited.saturating_add(now.saturating_duration_since(queued.came));
+            state.overload.begins_after(waited, now);
+            match state.overload.limit(queued.predicted, now) {
+                Some(limit) if waited > limit => queued.job.refuse(ScheduleError::Congested { limit }),
+                _ => return Some(queued),
+            }
+        }
+        None
     }
 
     /// A worker: runs jobs until the queue is closed. `single` is the pool of
@@ -112,13 +169,10 @@ impl Queue {
             if state.closed {
                 return;
             }
-            let Some(queued) = state.waiting.pop() else {
+            let Some(queued) = Self::next(&mut state, Instant::now()) else {
                 state = self.wait(state);
                 continue;
             };
-            if !queued.job.is_wanted() {
-                continue;
-            }
             state.running += 1;
             state.used = true;
             drop(state);
@@ -146,8 +200,8 @@ impl Queue {
 
     /// What a worker does, until nothing waits.
     #[cfg(test)]
-    pub(super) fn run_waiting(&self, single: &Threads, all: &Threads) {
-        while let Some(queued) = { self.lock().waiting.pop() } {
+    pub(super) fn run_waiting(&self, now: Instant, single: &Threads, all: &Threads) {
+        while let Some(queued) = { Self::next(&mut self.lock(), now) } {
             queued.job.run(if queued.wide { all } else { single });
         }
     }

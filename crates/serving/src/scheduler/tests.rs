@@ -9,7 +9,7 @@ use std::{
 use super::{queue::Job, *};
 
 fn start(cores: usize, limit: usize) -> (Scheduler, SchedulerGuard) {
-    Scheduler::start(NonZeroUsize::new(cores).unwrap(), limit).unwrap()
+    Scheduler::start(NonZeroUsize::new(cores).unwrap(), limit, Patience::default()).unwrap()
 }
 
 /// Jobs that only say how many cores they got.
@@ -32,34 +32,97 @@ impl Job for Probe {
 #[test]
 fn alone_on_all_cores_and_together_on_one_each() {
     // No worker runs here: the decision is made when work is submitted.
-    let queue = Queue::new(4, 10);
+    let queue = Queue::new(4, 10, Patience::default());
     let (sender, widths) = mpsc::channel();
     let cost = Some(Duration::from_millis(50));
     let start = Instant::now();
     let submit = |after: u64| {
-        queue.submit(&Turn::current(0), cost, start + Duration::from_millis(after), Probe(sender.clone()))
+        let now = start + Duration::from_millis(after);
+        queue.submit(&Turn::current(0), cost, Duration::ZERO, now, Probe(sender.clone()))
     };
     submit(0).unwrap();
     submit(1).unwrap();
     submit(2).unwrap();
-    queue.run_waiting(&Threads::new(1), &Threads::new(4));
+    queue.run_waiting(start, &Threads::new(1), &Threads::new(4));
     // Others were here 100 ms ago, the time of two runs: not alone yet.
     submit(101).unwrap();
-    queue.run_waiting(&Threads::new(1), &Threads::new(4));
+    queue.run_waiting(start, &Threads::new(1), &Threads::new(4));
     submit(103).unwrap();
-    queue.run_waiting(&Threads::new(1), &Threads::new(4));
+    queue.run_waiting(start, &Threads::new(1), &Threads::new(4));
     assert_eq!(widths.try_iter().collect::<Vec<_>>(), [4, 1, 1, 1, 4]);
 }
 
 #[test]
 fn short_runs_and_a_single_core_need_no_other_cores() {
     for (cores, cost) in [(4, Some(WORTH_ALL_CORES / 2)), (1, None)] {
-        let queue = Queue::new(cores, 10);
+        let queue = Queue::new(cores, 10, Patience::default());
         let (sender, widths) = mpsc::channel();
-        queue.submit(&Turn::current(0), cost, Instant::now(), Probe(sender)).unwrap();
-        queue.run_waiting(&Threads::new(1), &Threads::new(4));
+        queue.submit(&Turn::current(0), cost, Duration::ZERO, Instant::now(), Probe(sender)).unwrap();
+        queue.run_waiting(Instant::now(), &Threads::new(1), &Threads::new(4));
         assert_eq!(widths.recv(), Ok(1));
     }
+}
+
+/// A job that says what became of it: run, or refused.
+struct Fate(&'static str, mpsc::Sender<(&'static str, Option<ScheduleError>)>);
+
+impl Job for Fate {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn refuse(self: Box<Self>, error: ScheduleError) {
+        self.1.send((self.0, Some(error))).unwrap();
+    }
+
+    fn run(self: Box<Self>, _: &Threads) {
+        self.1.send((self.0, None)).unwrap();
+    }
+}
+
+#[test]
+fn an_overload_is_refused_at_once_and_a_burst_is_not() {
+    let start = Instant::now();
+    let (heavy, light) = (Client::new(), Client::new());
+    let (cost, limit) = (Some(Duration::from_millis(1)), Duration::from_millis(128));
+    let (sender, fates) = mpsc::channel();
+    let queue = Queue::new(1, 1000, Patience::default());
+    let submit = |client: Client, name, after: u64| {
+        let turn = Turn::of_batch(0, [Share { client, priority: Priority::Normal, rows: 1 }]);
+        let now = start + Duration::from_millis(after);
+        queue.submit(&turn, cost, Duration::ZERO, now, Fate(name, sender.clone()))
+    };
+    for _ in 0..200 {
+        submit(heavy, "heavy", 0).unwrap();
+    }
+    // Nothing has begun since: that is no burst any more.
+    assert_eq!(submit(heavy, "heavy", 260), Err(ScheduleError::Congested { limit }));
+    // One who has no part in it takes the place of one who has.
+    submit(light, "light", 260).unwrap();
+    assert_eq!(fates.try_recv(), Ok(("heavy", Some(ScheduleError::Congested { limit }))));
+}
+
+#[test]
+fn what_has_waited_too_long_is_refused_when_its_turn_comes() {
+    let start = Instant::now();
+    let after = |milliseconds| start + Duration::from_millis(milliseconds);
+    let (cost, limit) = (Some(Duration::from_millis(1)), Duration::from_millis(128));
+    let (sender, fates) = mpsc::channel();
+    let queue = Queue::new(1, 1000, Patience::default());
+    let submit = |name, waited, now| {
+        queue.submit(&Turn::current(0), cost, waited, now, Fate(name, sender.clone())).unwrap();
+    };
+    // The thread that received it was late already.
+    submit("long", Duration::from_millis(300), after(0));
+    submit("short", Duration::ZERO, after(299));
+    queue.run_waiting(after(300), &Threads::new(1), &Threads::new(1));
+    assert_eq!(fates.try_recv(), Ok(("long", Some(ScheduleError::Congested { limit }))));
+    assert_eq!(fates.try_recv(), Ok(("short", None)));
+    // One that began in time was there a moment ago: a burst.
+    submit("burst", Duration::ZERO, after(301));
+    submit("burst", Duration::ZERO, after(301));
+    queue.run_waiting(after(501), &Threads::new(1), &Threads::new(1));
+    assert_eq!(fates.try_iter().collect::<Vec<_>>(), [("burst", None), ("burst", None)]);
 }
 
 #[tokio::test]

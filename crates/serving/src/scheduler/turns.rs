@@ -88,6 +88,11 @@ impl<J> Turns<J> {
         self.len == 0
     }
 
+    /// What all waiting jobs cost together.
+    pub(super) fn cost(&self) -> Duration {
+        self.clients.values().map(|lane| lane.cost).fold(Duration::ZERO, Duration::saturating_add)
+    }
+
     pub(super) fn push(&mut self, turn: &Turn, predicted: Option<Duration>, job: J) {
         let cost = cost(predicted);
         let Some((share, own)) = turn.charges(cost).min_by_key(|(share, own)| self.end(share.client) + *own)

@@ -4,9 +4,12 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use adytum_crowd::places::Place;
@@ -20,20 +23,41 @@ pub(super) struct Working<S> {
     inner: S,
     place: Arc<Place>,
     client: Client,
+    /// The connection's requests in progress.
+    requests: Arc<AtomicUsize>,
 }
 
 impl<S> Working<S> {
     pub(super) fn new(inner: S, place: Arc<Place>) -> Self {
-        Self { inner, place, client: Client::new() }
+        Self { inner, place, client: Client::new(), requests: Arc::default() }
     }
 }
 
 /// A request in progress.
-struct Work(Arc<Place>);
+struct Work {
+    place: Arc<Place>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Work {
+    fn begin(place: &Arc<Place>, requests: &Arc<AtomicUsize>, now: Instant) -> Self {
+        if requests.fetch_add(1, Ordering::Relaxed) == 0 {
+            place.begin_work(now);
+        }
+        Self { place: Arc::clone(place), requests: Arc::clone(requests) }
+    }
+
+    /// Whether the connection has no other request in progress.
+    fn is_alone(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 1
+    }
+}
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.0.end_work(Instant::now());
+        if self.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.place.end_work(Instant::now());
+        }
     }
 }
 
@@ -51,14 +75,18 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        self.place.begin_work(Instant::now());
-        let work = Work(Arc::clone(&self.place));
+        let came = Instant::now();
+        let work = Work::begin(&self.place, &self.requests, came);
         let priority = request.headers().get(Priority::HEADER);
         let priority = priority.map_or_else(Priority::default, |value| Priority::parse(value.as_bytes()));
-        let answer = self.client.scope_with(priority, self.inner.call(request));
+        let (client, answering) = (self.client, self.inner.call(request));
         Box::pin(async move {
-            let _work = work;
-            answer.await
+            // Others were before it on this thread. A connection's only request is not what
+            // overloads a server, and is not refused for that.
+            let waited = if work.is_alone() { Duration::ZERO } else { came.elapsed() };
+            let answer = client.scope_with(priority, waited, answering).await;
+            drop(work);
+            answer
         })
     }
 }
