@@ -66,7 +66,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     if let Some(replica) = options.attestation.as_ref().and_then(|attestation| attestation.last())
         && !args.json
     {
-        Verified::all(&replica).iter().for_each(|verified| output::note(verified));
+        Verified::all(&replica).iter().for_each(output::note);
     }
     if args.json {
         output::line(serde_json::to_string(&report)?)?;

@@ -1,7 +1,7 @@
 //! `adytum call`: asks a served model for anything that its signature takes.
 
 mod input;
-mod tensor;
+pub(crate) mod tensor;
 mod values;
 
 use std::collections::BTreeMap;
@@ -96,6 +96,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         return output::line(answer);
     }
     // Before the answer: which code and model gave it.
-    verified.iter().for_each(|verified| output::note(verified));
+    verified.iter().for_each(output::note);
     outputs.iter().try_for_each(|(name, value)| output::line(format_args!("{name}: {value}")))
 }

@@ -44,6 +44,7 @@ mod proxy;
 mod recovery;
 mod recovery_key;
 mod replica;
+mod request;
 mod seal;
 mod secret;
 mod service;

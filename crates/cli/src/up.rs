@@ -32,7 +32,6 @@ use tokio::{
 };
 
 use self::{
-    example::quoted,
     programs::Programs,
     release::{Release, look, release},
     servers::Servers,
@@ -42,6 +41,7 @@ use self::{
 use crate::{
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
+    request::quoted,
     service,
 };
 

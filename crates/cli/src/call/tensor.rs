@@ -12,7 +12,7 @@ use super::values::{real, shaped};
 const MAXIMUM_RANK: usize = 32;
 
 /// Lists in lists as a tensor of a type.
-pub(super) fn encode(value: &Value, element_type: DataType) -> anyhow::Result<TensorProto> {
+pub(crate) fn encode(value: &Value, element_type: DataType) -> anyhow::Result<TensorProto> {
     let (mut shape, mut leaves) = (Vec::new(), Vec::new());
     flatten(value, 0, &mut shape, &mut leaves)?;
     let dim = shape.iter().map(|size| Ok(Dim { size: i64::try_from(*size)?, name: String::new() }));

@@ -127,6 +127,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("model list", &["adytum model list --owner-directory deploy/owner --json"]),
     ("model retire", &["adytum model retire --model digits --below 2 --owner-directory deploy/owner"]),
+    (
+        "model show",
+        &[
+            "adytum model show --server localhost:8500 --crt server.crt --model digits",
+            "adytum model show --server localhost:8500 --rest-port 8501 --model digits --language curl",
+        ],
+    ),
     ("model-key new", &["adytum model-key new --out model.key"]),
     ("model-key show", &["adytum model-key show model.key"]),
     ("recovery-key new", &["adytum recovery-key new --out alice.recovery"]),
@@ -134,7 +141,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "seal",
         &[
-            "adytum seal digits.onnx --model digits --version 1 --owner alice.pem \\\n      --recipient $(adytum model-key show model.key) --out models/digits",
+            "adytum seal digits.onnx --model digits --version 1 --owner alice.pem \\\n      --recipient $(adytum model-key show model.key) --out sealed/digits",
         ],
     ),
     ("unseal", &["adytum unseal sealed/digits/1 --identity model.key --signer alice.pem --out opened.onnx"]),
