@@ -44,6 +44,7 @@ impl Place {
             format!("--model_name={name}"),
             format!("--model_base_path={base}"),
             "--port=0".to_owned(),
+            "--allow_plain_models".to_owned(),
         ]);
         command.args(flags).env_remove("RUST_LOG");
         let rest = free_port();
