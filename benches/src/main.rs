@@ -7,6 +7,7 @@ mod apis;
 mod broker;
 mod echo;
 mod in_process;
+mod peers;
 mod plain;
 mod report;
 mod serving;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     apis::Place,
+    peers::Compared,
     report::Report,
     serving::{Site, resnet50, small},
 };
@@ -41,7 +43,7 @@ struct Arguments {
     digits: PathBuf,
     /// Only benchmarks whose group has this in its name: releases, refetch,
     /// broker-memory, broker-full, broker-start, store, rest, batching, open-loop, json,
-    /// reload, small, resnet50.
+    /// reload, peers, small, resnet50.
     filter: Option<String>,
     /// After how many sessions the broker's memory is looked at.
     #[arg(long, value_name = "NUMBER", default_value_t = 53_000)]
@@ -88,6 +90,17 @@ async fn main() -> Result<()> {
             let place = Place { directory: &place, binary: binaries.join("adytum-serving"), digits };
             apis::run(group, &mut report, &place).await?;
         }
+    }
+    if wanted("peers") {
+        let place = directory.path().join("peers");
+        fs::create_dir(&place)?;
+        let compared = Compared {
+            directory: &place,
+            binary: binaries.join("adytum-serving"),
+            digits: &arguments.digits,
+            resnet50: &arguments.resnet50,
+        };
+        peers::run(&mut report, &compared).await?;
     }
     for (group, model, onnx) in
         [("small", "digits", &arguments.digits), ("resnet50", "resnet50", &arguments.resnet50)]

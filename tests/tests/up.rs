@@ -335,12 +335,12 @@ async fn wrong_input_is_named_and_leaves_nothing() {
     assert!(checked.contains("iris"), "{checked}");
 }
 
-/// The commands of a page, in their order.
+/// The commands of a page that readers see, in their order.
 fn commands(page: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs").join(page);
     let text = fs::read_to_string(page).unwrap();
-    let lines = text.lines().filter_map(|line| line.trim_start().strip_prefix("$ "));
-    lines.map(|line| format!("echo '$' {line:?}\n{line}\n")).collect()
+    let blocks = text.split("\n```sh run\n").skip(1).filter_map(|block| Some(block.split_once("\n```\n")?.0));
+    blocks.map(|block| format!("{block}\n")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,10 @@
 
 mod bench;
 mod codes;
+mod commands;
 mod house;
 mod image;
+mod links;
 mod model;
 mod page;
 mod problem;
@@ -38,6 +40,10 @@ enum Command {
     Prose(prose::Arguments),
     /// Check that imports between modules go one way.
     House(house::Arguments),
+    /// Check the commands that pages print, and run those that can be run.
+    Commands(commands::Arguments),
+    /// Check that links of pages lead somewhere.
+    Links(links::Arguments),
 }
 
 #[tokio::main]
@@ -49,6 +55,8 @@ async fn main() -> ExitCode {
         Command::Codes(arguments) => codes::run(arguments),
         Command::Prose(arguments) => prose::run(arguments),
         Command::House(arguments) => house::run(arguments),
+        Command::Commands(arguments) => commands::run(arguments).await,
+        Command::Links(arguments) => links::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

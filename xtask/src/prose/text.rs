@@ -60,6 +60,9 @@ fn comment(line: &str) -> Option<&str> {
     Some(text.strip_prefix(' ').unwrap_or(text))
 }
 
+/// The end of a comment in Markdown.
+const COMMENT_END: &str = "-->";
+
 /// Markdown's lines as sentences; `None` is a line that ends any paragraph.
 fn sentences<'a>(lines: impl Iterator<Item = (usize, Option<&'a str>)>) -> Vec<Sentence> {
     let mut found = Vec::new();
@@ -80,6 +83,16 @@ fn sentences<'a>(lines: impl Iterator<Item = (usize, Option<&'a str>)>) -> Vec<S
         }
         if !text.is_empty() && !line.starts_with(' ') {
             is_list = item(text).is_some();
+        }
+        // A comment of several lines has code: the commands that readers do not see.
+        if fence == Some(COMMENT_END) {
+            fence = fence.filter(|_| !text.ends_with(COMMENT_END));
+            continue;
+        }
+        if fence.is_none() && text.starts_with("<!--") && !text.contains(COMMENT_END) {
+            paragraph.split(&mut found);
+            fence = Some(COMMENT_END);
+            continue;
         }
         let marks = ["```", "~~~"].into_iter().find(|mark| text.starts_with(mark));
         match (fence, marks) {
