@@ -95,23 +95,23 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// y = 2 x, of this many values.
-fn twice(width: i64) -> Vec<u8> {
+/// y = 3 x, of this many values.
+fn triple(width: i64) -> Vec<u8> {
     onnx::model(
-        &[onnx::node("Mul", &["x", "two"], &["y"], &[])],
+        &[onnx::node("Mul", &["x", "three"], &["y"], &[])],
         &[onnx::value("x", FLOAT, &[-1, width])],
         &[onnx::value("y", FLOAT, &[-1, width])],
-        &[onnx::floats("two", &[1], &[2.0])],
+        &[onnx::floats("three", &[1], &[3.0])],
     )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn printed_requests_get_the_right_answer() {
     let place = Place::new().await;
-    let (mut server, address) = place.serve("twice", &twice(3), &[]).await;
-    let flags = format!("--server {address} --model twice");
+    let (mut server, address) = place.serve("triple", &triple(3), &[]).await;
+    let flags = format!("--server {address} --model triple");
     for (language, answer) in place.answers(&flags).await {
-        assert_eq!(answer, json!({ "outputs": [[1.0, 1.0, 1.0]] }), "{language}");
+        assert_eq!(answer, json!({ "outputs": [[1.5, 1.5, 1.5]] }), "{language}");
     }
     let page = place.shell(&format!("adytum model show {flags}")).await;
     for part in [
@@ -129,7 +129,7 @@ async fn printed_requests_get_the_right_answer() {
     assert_eq!(described["inputs"], json!([{ "name": "x", "type": "float32", "shape": [null, 3] }]));
     assert_eq!((&described["version"], &described["answered"]), (&json!(1), &json!(true)));
     for (language, answer) in place.answers(&format!("{flags} --model-version 1")).await {
-        assert_eq!(answer["outputs"][0][2], 1.0, "{language}");
+        assert_eq!(answer["outputs"][0][2], 1.5, "{language}");
     }
     // A model that is not there, and no server.
     let failed =
@@ -143,13 +143,13 @@ async fn a_long_request_is_made_and_tls_is_as_the_flags_say() {
     let place = Place::new().await;
     place.shell("adytum ssl-config new --host localhost --host models.test").await;
     let ssl = format!("--ssl_config_file={}", place.path("ssl.cfg"));
-    let (mut server, address) = place.serve("wide", &twice(1000), &[&ssl]).await;
+    let (mut server, address) = place.serve("wide", &triple(1000), &[&ssl]).await;
     assert!(Path::new(&place.path("server.crt")).is_file());
     let flags = format!("--server {address} --model wide --crt server.crt");
     for more in ["", " --server-name models.test"] {
         for (language, answer) in place.answers(&format!("{flags}{more}")).await {
             let row = answer["outputs"][0].as_array().unwrap_or_else(|| panic!("{language}: {answer}"));
-            assert!(row.len() == 1000 && row.iter().all(|value| *value == 1.0), "{language}{more}");
+            assert!(row.len() == 1000 && row.iter().all(|value| *value == 1.5), "{language}{more}");
         }
     }
     server.stop().await;

@@ -317,7 +317,7 @@ async fn wrong_input_is_named_and_leaves_nothing() {
     assert!(!place.path(".adytum").exists());
     fs::write(place.path("notes.onnx"), "these are notes").unwrap();
     let (code, stderr) = place.refused(&["notes.onnx"]).await;
-    assert!(code == 1 && stderr.contains("notes.onnx") && stderr.contains("what to do"), "{stderr}");
+    assert!(code == 78 && stderr.contains("notes.onnx") && stderr.contains("what to do"), "{stderr}");
     fs::write(place.path("iris.onnx"), iris(0.0)).unwrap();
     let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

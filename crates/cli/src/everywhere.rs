@@ -30,7 +30,7 @@ impl Flags {
         output::set_style(self.json, self.quiet);
     }
 
-    /// What is logged.
+    /// The lowest level that is logged.
     pub(crate) fn filter(&self) -> EnvFilter {
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",

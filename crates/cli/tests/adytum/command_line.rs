@@ -230,7 +230,7 @@ const NEED_MORE: &[&str] = &[
     "adytum measure --broker",
 ];
 
-/// What must be there before the examples with these words.
+/// The order of the examples by the words of their command: each needs what those before it made.
 const ORDER: &[&str] = &[
     "owner new",
     "owner show",
