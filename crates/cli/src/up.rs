@@ -35,7 +35,6 @@ use tokio::{
 };
 
 use self::{
-    example::quoted,
     programs::Programs,
     release::{Release, look, release},
     servers::Servers,
@@ -54,6 +53,7 @@ use crate::{
     model::name::name_of,
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
+    request::quoted,
     ssl_config,
 };
 
