@@ -103,7 +103,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("secret list", &["adytum secret list --context prod --json"]),
     ("secret rotate", &["adytum secret rotate token --context prod"]),
     ("secret rm", &["adytum secret rm token --context prod"]),
-    ("audit tail", &["adytum audit tail --context prod --number 5"]),
+    ("audit tail", &["adytum audit tail --context prod --count 5"]),
     ("audit export", &["adytum audit export --context prod --out audit.jsonl"]),
     (
         "audit verify",
@@ -117,7 +117,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("model check", &["adytum model check digits.onnx", "adytum model check digits.onnx --plan --json"]),
-    ("model import", &["adytum model import exported --output model.onnx"]),
+    ("model import", &["adytum model import exported --out model.onnx"]),
     (
         "model pull",
         &[

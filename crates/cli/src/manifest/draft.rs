@@ -84,7 +84,7 @@ pub(crate) struct Args {
     #[arg(long = "recovery-recipient", value_name = "RECIPIENT")]
     recovery_recipients: Vec<RecoveryRecipient>,
     /// How many of them must come together; all of them by default.
-    #[arg(long, value_name = "NUMBER", requires = "recovery_recipients")]
+    #[arg(long, value_name = "COUNT", requires = "recovery_recipients")]
     recovery_threshold: Option<u8>,
     #[command(flatten)]
     trusted: TrustedRoots,
