@@ -37,8 +37,8 @@ pub(crate) enum Action {
         #[command(flatten)]
         access: Access,
         /// How many.
-        #[arg(long, short, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAXIMUM_AUDIT_PAGE)))]
-        number: u32,
+        #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAXIMUM_AUDIT_PAGE)))]
+        count: u32,
         /// Print JSON, one record a line, as an export has them.
         #[arg(long)]
         json: bool,
@@ -51,7 +51,7 @@ pub(crate) enum Action {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// The number of the first record.
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
         from: u64,
     },
     /// Verify an exported file; needs no broker.
@@ -72,7 +72,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "ed25519:HEX")]
     checkpoint_key: Option<CheckpointPublicKey>,
     /// The number of the first record, where the file does not begin at 1.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "NUMBER")]
     from: Option<u64>,
     /// Print JSON.
     #[arg(long)]
@@ -88,7 +88,7 @@ fn head(text: &str) -> Result<(u64, Sha256Digest), String> {
 
 pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
-        Action::Tail { access, number, json } => tail(&access, number, json).await,
+        Action::Tail { access, count, json } => tail(&access, count, json).await,
         Action::Export { access, out, from } => export(&access, &out, from).await,
         Action::Verify(args) => verify_file(&args),
     }

@@ -13,6 +13,7 @@ use crate::{
     attest::Verified,
     output,
     predict::target::{Target, duration},
+    progress,
 };
 
 /// Arguments of `adytum bench`.
@@ -62,7 +63,10 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         amount: args.duration.map_or(Amount::Requests(args.loops), Amount::Duration),
         warm_up: args.warmup,
     };
+    // Without a line for each request it would look like a standstill.
+    let working = (output::is_quiet() || args.json).then(|| progress::working("measuring"));
     let report = bench::run(&args.target.served.server, &options, &request, &plan, observer).await?;
+    drop(working);
     if let Some(replica) = options.attestation.as_ref().and_then(|attestation| attestation.last())
         && !args.json
     {

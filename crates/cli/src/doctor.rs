@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::Uri;
 
-use crate::{collateral::Places, output};
+use crate::{collateral::Places, output, progress};
 
 /// How long a service may take to accept a connection.
 const REACH: Duration = Duration::from_secs(5);
@@ -88,7 +88,9 @@ impl Finding {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut findings = vec![tee(), devices(), kernel(&read("/proc/sys/kernel/osrelease"))];
+    let working = progress::working("asking for collateral");
     findings.extend(collateral(&args).await);
+    drop(working);
     findings.push(clock(SystemClock.now()));
     let ports = if args.ports.is_empty() { &PORTS[..] } else { &args.ports };
     findings.extend(ports.iter().map(|number| port(*number)));

@@ -21,7 +21,7 @@ pub(crate) enum Action {
         #[arg(long = "owner", value_name = "PUBLIC KEY", required = true)]
         owners: Vec<OwnerReference>,
         /// How many owners must agree to every change.
-        #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+        #[arg(long, value_name = "COUNT", default_value_t = 1)]
         threshold: usize,
         /// Where the document goes; never overwritten.
         #[arg(long, value_name = "FILE")]

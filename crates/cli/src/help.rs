@@ -1,5 +1,7 @@
 //! The help pages: commands in groups, exit codes, and an example for every command.
 
+#[cfg(test)]
+mod alike;
 mod examples;
 
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! A progress bar on a terminal, nothing elsewhere.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -16,12 +16,26 @@ pub(crate) fn bytes_so_far(what: &'static str) -> ProgressBar {
     styled(None, "{msg} {bytes} {bytes_per_sec}", what)
 }
 
+/// Shows on a terminal that something goes on, and for how long, until it is dropped.
+pub(crate) struct Working(ProgressBar);
+
+/// For work whose end nobody knows.
+pub(crate) fn working(what: impl Into<Cow<'static, str>>) -> Working {
+    Working(styled(None, "{spinner} {msg} {elapsed}", what))
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Standard error, unless silence was asked for.
 fn target() -> ProgressDrawTarget {
     if output::is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) }
 }
 
-fn styled(total: Option<u64>, template: &str, what: &'static str) -> ProgressBar {
+fn styled(total: Option<u64>, template: &str, what: impl Into<Cow<'static, str>>) -> ProgressBar {
     // Draws nothing unless standard error is a terminal.
     let bar = ProgressBar::with_draw_target(total, target());
     if let Ok(style) = ProgressStyle::with_template(template) {

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "127.0.0.1:8500", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     /// The model servers, as HOST:PORT; all addresses of the name are used.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "HOST:PORT")]
     server: ServerAddress,
     #[command(flatten)]
     attest: Attest,

@@ -77,7 +77,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<ModelName>,
     /// How many replicas serve it.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     replicas: u16,
     /// The port of the first replica; each further one has the next port. By default free ones, and
     /// at the next run the same.

@@ -103,7 +103,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("secret list", &["adytum secret list --context prod --json"]),
     ("secret rotate", &["adytum secret rotate token --context prod"]),
     ("secret rm", &["adytum secret rm token --context prod"]),
-    ("audit tail", &["adytum audit tail --context prod --number 5"]),
+    ("audit tail", &["adytum audit tail --context prod --count 5"]),
     ("audit export", &["adytum audit export --context prod --out audit.jsonl"]),
     (
         "audit verify",
@@ -117,7 +117,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("model check", &["adytum model check digits.onnx", "adytum model check digits.onnx --plan --json"]),
-    ("model import", &["adytum model import exported --output model.onnx"]),
+    ("model import", &["adytum model import exported --out model.onnx"]),
     (
         "model pull",
         &[
@@ -185,8 +185,17 @@ pub(super) fn added(command: clap::Command, path: &str) -> clap::Command {
         let path = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
         command = command.mut_subcommand(name, |sub| added(sub, &path));
     }
-    if !names.is_empty() || command.get_after_help().is_some() {
+    if command.get_after_help().is_some() || (!names.is_empty() && path.is_empty()) {
         return command;
+    }
+    if !names.is_empty() {
+        // A group has the first example of its first two commands.
+        let firsts: Vec<String> = command.get_subcommands().filter_map(first).take(2).collect();
+        return command.after_help(format!(
+            "{}\n{}",
+            HEADINGS[usize::from(firsts.len() > 1)],
+            firsts.join("\n")
+        ));
     }
     match EXAMPLES.iter().find(|(known, _)| *known == path) {
         Some((_, lines)) => {
@@ -195,6 +204,18 @@ pub(super) fn added(command: clap::Command, path: &str) -> clap::Command {
         }
         None => command,
     }
+}
+
+/// The first example of a page, with the lines that continue it.
+fn first(command: &clap::Command) -> Option<String> {
+    let text = command.get_after_help()?.to_string();
+    let mut lines = text.lines().skip_while(|line| !HEADINGS.contains(line)).skip(1);
+    let mut example = lines.next()?.to_owned();
+    while example.ends_with('\\') {
+        example.push('\n');
+        example.push_str(lines.next()?);
+    }
+    Some(example)
 }
 
 #[cfg(test)]
@@ -213,6 +234,18 @@ mod tests {
         }
         let joined = lines.collect::<Vec<_>>().join("\n").replace("\\\n", " ");
         joined.lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_group_has_examples_of_its_commands() {
+        let command = crate::command_line();
+        let model = command.find_subcommand("model").unwrap();
+        assert!(
+            examples(model).len() == 2 && examples(model)[0].starts_with("adytum model check "),
+            "{model:?}"
+        );
+        let recovery = command.find_subcommand("evidence").unwrap();
+        assert!(examples(recovery)[1].ends_with("--trust-simulation platform/root.pem"));
     }
 
     fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, Vec<String>)>) {

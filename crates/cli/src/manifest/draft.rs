@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long = "recovery-recipient", value_name = "RECIPIENT")]
     recovery_recipients: Vec<RecoveryRecipient>,
     /// How many of them must come together; all of them by default.
-    #[arg(long, value_name = "NUMBER", requires = "recovery_recipients")]
+    #[arg(long, value_name = "COUNT", requires = "recovery_recipients")]
     recovery_threshold: Option<u8>,
     /// Write it here instead of to standard output; never overwritten.
     #[arg(long, value_name = "FILE")]

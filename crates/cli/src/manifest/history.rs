@@ -14,7 +14,7 @@ const PAGE: u32 = 64;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many, from the newest on.
-    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
     count: usize,
     /// Print JSON.
     #[arg(long)]

@@ -34,7 +34,7 @@ use super::{
     source::{SourceError, read_onnx},
     verdict::CheckError,
 };
-use crate::output;
+use crate::{output, progress};
 
 /// Describe a model and the parts of the engine that compute it, and test its answers.
 ///
@@ -103,7 +103,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         sizes: args.sizes.sizes.into_iter().collect(),
         recorded,
     };
+    let working = progress::working("checking the model");
     let report = check(&args.path, &questions);
+    drop(working);
     if args.json {
         output::line(serde_json::to_string_pretty(&report)?)?;
     } else {

@@ -10,7 +10,7 @@ use adytum_import::{error::ImportError, limits::Limits, saved_model, saved_model
 use anyhow::Context;
 
 use super::place::{Place, find};
-use crate::output;
+use crate::{output, progress};
 
 /// Write a TensorFlow SavedModel as ONNX.
 ///
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     directory: PathBuf,
     /// The ONNX file; never overwritten.
     #[arg(long, value_name = "FILE", default_value = "model.onnx")]
-    output: PathBuf,
+    out: PathBuf,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -37,14 +37,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ),
     };
     let imported = import(directory)?;
-    write_new(&args.output, &imported.onnx)
-        .with_context(|| format!("{} can't be written", args.output.display()))?;
+    write_new(&args.out, &imported.onnx)
+        .with_context(|| format!("{} can't be written", args.out.display()))?;
     let names: Vec<&str> = imported.signatures.iter().map(|signature| signature.name.as_str()).collect();
     output::result(
-        &serde_json::json!({ "model": args.output, "bytes": imported.onnx.len(), "signatures": names }),
+        &serde_json::json!({ "model": args.out, "bytes": imported.onnx.len(), "signatures": names }),
         format_args!(
             "{}: {} bytes, signatures {}",
-            args.output.display(),
+            args.out.display(),
             imported.onnx.len(),
             names.join(", ")
         ),
@@ -53,7 +53,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Imports a SavedModel. The error lists each operator that can't be converted on a line of its own.
 pub(crate) fn import(directory: &Path) -> anyhow::Result<Imported> {
+    let working = progress::working("importing");
     let imported = saved_model::import(directory, Limits::default());
+    drop(working);
     if let Err(ImportError::Unsupported(operators)) = &imported {
         for operator in &operators.0 {
             eprintln!(

@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Servers {
     /// A replica to ask for the versions that it has, as HOST:PORT; may be given several times.
-    #[arg(long = "server", value_name = "ADDRESS")]
+    #[arg(long = "server", value_name = "HOST:PORT")]
     servers: Vec<ServerAddress>,
     /// The replicas' certificate in PEM: TLS that trusts exactly it.
     #[arg(long, value_name = "FILE", requires = "servers")]

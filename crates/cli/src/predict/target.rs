@@ -16,7 +16,7 @@ use crate::{attest::Attest, request::quoted};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Served {
     /// The model server, as HOST:PORT.
-    #[arg(long, default_value = "localhost:9000", value_name = "ADDRESS")]
+    #[arg(long, default_value = "localhost:9000", value_name = "HOST:PORT")]
     pub(crate) server: ServerAddress,
     /// The server's certificate in PEM: TLS that trusts exactly it. Without it and
     /// without --attest nothing is encrypted.

@@ -28,7 +28,7 @@ async fn a_log_is_shown_exported_and_verified_and_tampering_is_named() {
     for _ in 0..3 {
         ask(&fixture, &["secret", "list"]).succeeded();
     }
-    let tail = ask(&fixture, &["audit", "tail", "--number", "2"]).succeeded();
+    let tail = ask(&fixture, &["audit", "tail", "--count", "2"]).succeeded();
     assert_eq!(tail.lines().count(), 2, "{tail}");
     assert!(tail.contains("command=list-secrets") && tail.contains("command=read-audit"), "{tail}");
     let json = ask(&fixture, &["audit", "tail", "--json"]).succeeded();

@@ -307,11 +307,11 @@ fn a_saved_model_is_imported() {
     let folder = Directory::new();
     let saved_model = repository("crates/import/tests/data/convolution");
     let out = folder.path("net.onnx");
-    let import = ["model", "import", &saved_model, "--output", &out];
+    let import = ["model", "import", &saved_model, "--out", &out];
     assert!(succeeds(import).contains("serving_default"));
     assert_eq!(check(&out, &[]).0, 0);
     assert!(adytum(import).failed().contains("File exists"));
-    let none = adytum(["model", "import", &out, "--output", &folder.path("x.onnx")]);
+    let none = adytum(["model", "import", &out, "--out", &folder.path("x.onnx")]);
     assert!(none.failed().contains("needs no import"));
 }
 
