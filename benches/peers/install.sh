@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the model servers that ours is compared with, into target/peers: one environment each,
-# since they want different versions of the same packages. What can't be installed is named, and
-# the benchmark leaves it out.
+# since they want different versions of the same packages. One that can't be installed is named,
+# and the benchmark leaves it out.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -33,7 +33,7 @@ const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 /// Importing their packages alone takes seconds.
 const START: Duration = Duration::from_secs(120);
 
-/// What is compared.
+/// Our server and the models for all.
 pub(crate) struct Compared<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) binary: PathBuf,

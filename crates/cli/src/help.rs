@@ -1,8 +1,8 @@
 //! The help pages: commands in groups, exit codes, and an example for every command.
 
-#[cfg(test)]
-mod alike;
 mod examples;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::failure;
 
 /// The commands in the order in which a person meets them.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("A first service", &["up", "doctor", "explain"]),
+    ("A first service", &["up", "deployment", "doctor", "explain"]),
     ("Models", &["model", "seal", "unseal", "model-key"]),
     ("Ask a served model", &["call", "predict", "bench", "proxy", "service"]),
     (
@@ -18,6 +18,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &[
             "owner",
             "genesis",
+            "workload",
             "manifest",
             "broker",
             "secret",
@@ -122,28 +123,4 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_command_is_in_a_group() {
-        let command = crate::command_line();
-        let groups = groups(&command);
-        assert!(groups.iter().all(|(group, _)| *group != REST), "{groups:?}");
-        let shown: usize = groups.iter().map(|(_, names)| names.len()).sum();
-        assert_eq!(shown, command.get_subcommands().filter(|command| !command.is_hide_set()).count());
-    }
-
-    #[test]
-    fn groups_fit_a_narrow_terminal() {
-        for width in [40, 59, 60, 100] {
-            let text = template(&crate::command_line(), width);
-            let plain = anstream::adapter::strip_str(&text).to_string();
-            let long = plain.lines().find(|line| line.chars().count() > width);
-            assert!(long.is_none(), "{width}: {long:?}");
-        }
-    }
 }

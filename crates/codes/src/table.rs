@@ -37,6 +37,14 @@ pub(crate) static ENTRIES: &[Entry] = &[
         programs: &["adytum-serving"],
     },
     Entry {
+        code: "announcement-full",
+        meaning: "The replica's announcement has no room for all of its models. Those left out would answer nobody who verifies the replica.",
+        next_step: "serve fewer models and versions in this replica, others in another one; or give `--attested_sessions=false`, if no client verifies it.",
+        retry: Retry::No,
+        package: "serving",
+        programs: &["adytum-serving"],
+    },
+    Entry {
         code: "announcement-malformed",
         meaning: "The peer's announcement can't be read as the announcement of a broker.",
         next_step: "check that the address is a broker's, and use tools and a broker of the same version.",
@@ -799,7 +807,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "clock-below-floor",
         meaning: "The host's clock is behind a date that somebody signed, or behind that date and the time that has passed since. That time is not believed: the later one is used.",
-        next_step: "set the clock of the host; docs/operate.md (\"The clock\") explains the floor.",
+        next_step: "set the clock of the host; docs/clock.md explains the floor.",
         retry: Retry::No,
         package: "evidence",
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"],
@@ -1107,6 +1115,14 @@ pub(crate) static ENTRIES: &[Entry] = &[
         retry: Retry::No,
         package: "governance",
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving"],
+    },
+    Entry {
+        code: "congested",
+        meaning: "More requests come than the server can answer: for some time all of them have waited long. This one would have waited for longer than the limit.",
+        next_step: "try again after a pause, or on another replica. If it happens often, run more replicas. `--overload_wait_milliseconds` says how long requests may wait.",
+        retry: Retry::Yes,
+        package: "serving",
+        programs: &["adytum-serving"],
     },
     Entry {
         code: "connection",
@@ -1479,7 +1495,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "forecast-tcb-recovery",
         meaning: "The vendor has published an evaluation that does not count yet, and by which the TCB of these platforms is not accepted. The date is an estimate: the vendor applies it some weeks after the disclosure.",
-        next_step: "update the firmware of the platforms before that date. If that takes longer, accept the advisories for a while with `[workload.tcb_grace]` in the manifest (docs/operate.md, \"TCB recovery\").",
+        next_step: "update the firmware of the platforms before that date. If that takes longer, accept the advisories for a while with `[workload.tcb_grace]` in the manifest (docs/tcb-recovery.md).",
         retry: Retry::No,
         package: "governance",
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving"],
@@ -1767,7 +1783,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "listen",
         meaning: "The server can't listen on its port.",
-        next_step: "choose another port with `--port`, or end the process that has this one.",
+        next_step: "choose another port with `--port`, or end the process that has this one; `--listen_address` takes addresses of this machine only.",
         retry: Retry::Later,
         package: "serving",
         programs: &["adytum-serving"],
@@ -2893,14 +2909,6 @@ pub(crate) static ENTRIES: &[Entry] = &[
         programs: &["adytum-serving"],
     },
     Entry {
-        code: "overloaded",
-        meaning: "As many requests, sessions, handshakes or quotes run or wait as the program takes at once.",
-        next_step: "try again after a pause. If it happens often, run more replicas of a model server, or raise the limits of a broker (docs/operate.md).",
-        retry: Retry::Yes,
-        package: "broker, evidence, ratls, serving",
-        programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"],
-    },
-    Entry {
         code: "owners-chain-broken",
         meaning: "The owners in force don't follow from the genesis and the manifests that the broker kept.",
         next_step: "put back the state file that the broker wrote, or a backup with `adytum-broker restore`.",
@@ -3417,6 +3425,14 @@ pub(crate) static ENTRIES: &[Entry] = &[
         meaning: "The replica got its keys by an older manifest than the one that the service is of.",
         next_step: "wait until it has renewed its lease; if the error stays, ask the owners of the service to see that the manifest is in force.",
         retry: Retry::Later,
+        package: "governance",
+        programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving"],
+    },
+    Entry {
+        code: "replica-manifest-other",
+        meaning: "The replica got its keys by another manifest than the one that the service is of, and both have the same version.",
+        next_step: "ask the owners of the service which manifest is in force, and for a service file that was exported from it.",
+        retry: Retry::No,
         package: "governance",
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving"],
     },
@@ -4319,7 +4335,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "state-rolled-back",
         meaning: "The broker's state is older than a state that was seen before.",
-        next_step: "do not trust the broker, unless an owner restored a backup: then confirm it with `adytum broker confirm --accept-rollback`. docs/operate.md explains rollback.",
+        next_step: "do not trust the broker, unless an owner restored a backup: then confirm it with `adytum broker confirm --accept-rollback`. docs/backup.md explains rollback.",
         retry: Retry::No,
         package: "governance",
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving"],
@@ -4447,7 +4463,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "store-failed",
         meaning: "The store failed, so the broker can record nothing and releases nothing.",
-        next_step: "find the failure in the broker's log; docs/operate.md has the next steps.",
+        next_step: "find the failure in the broker's log; docs/broker-state.md has the next steps.",
         retry: Retry::Later,
         package: "broker",
         programs: &["adytum-broker"],

@@ -303,12 +303,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes over lists in lists of numbers without a look at the numbers: whoever reads them checks
-    /// them. Gives the number of commas; `None`, and nothing is passed, where something else is in
+    /// Goes over lists in lists of numbers without a look at the numbers: their reader checks them. Gives the number of commas; `None`, and nothing is passed, where something else is in
     /// the lists, or nothing closes them. For a document of many numbers this is several times as
     /// fast as [`Self::skip`].
     pub(super) fn skip_unread(&mut self) -> Option<usize> {
-        /// So many bytes are looked at together.
+        /// The number of bytes that are looked at together.
         const BLOCK: usize = 32;
         self.skip_space();
         let rest = self.text.get(self.position..).filter(|rest| rest.first() == Some(&b'['))?;

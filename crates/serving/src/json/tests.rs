@@ -273,7 +273,7 @@ proptest! {
         prop_assert_eq!(ours, theirs, "{}", text);
     }
 
-    /// What was passed without a look and is then read is what would have been passed with one.
+    /// Reading finds each fault in values that were passed without a look.
     #[test]
     fn what_is_passed_unread_is_checked_when_it_is_read(
         text in "\\[[\\[\\],,, 0-9.eE+\\-tf\"{}]{0,80}\\]?",

@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
 
-    /// Freed when it is told to.
+    /// Freed when a message comes.
     struct Slow(Mutex<Receiver<()>>);
 
     impl Drop for Slow {

@@ -7,7 +7,7 @@ use std::{
 
 use adytum_engine::threads::Threads;
 
-use super::patience::{Overload, Patience};
+use super::patience::{Congestion, Patience};
 
 thread_local! {
     static INLINE: RefCell<Option<Inline>> = const { RefCell::new(None) };
@@ -15,7 +15,7 @@ thread_local! {
 
 struct Inline {
     threads: Threads,
-    overload: Option<Overload>,
+    overload: Option<Congestion>,
 }
 
 /// What to do with a run that is short enough.
@@ -46,7 +46,7 @@ pub(super) fn judge(waited: Duration, predicted: Option<Duration>, patience: Pat
     INLINE.with_borrow_mut(|slot| {
         let Some(inline) = slot else { return Verdict::Elsewhere };
         let now = Instant::now();
-        let overload = inline.overload.get_or_insert_with(|| Overload::new(patience, now));
+        let overload = inline.overload.get_or_insert_with(|| Congestion::new(patience, now));
         overload.begins_after(waited, now);
         match overload.limit(predicted, now) {
             Some(limit) if waited > limit => Verdict::Refused { limit },

@@ -40,13 +40,13 @@ impl Patience {
 
 /// Whether more requests come than can be run, at one place where they wait.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Overload {
+pub(super) struct Congestion {
     patience: Patience,
     /// When a request last began in time.
     in_time: Instant,
 }
 
-impl Overload {
+impl Congestion {
     pub(super) fn new(patience: Patience, now: Instant) -> Self {
         Self { patience, in_time: now }
     }
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_burst_may_wait_and_an_overload_may_not() {
         let start = Instant::now();
-        let mut overload = Overload::new(Patience::default(), start);
+        let mut overload = Congestion::new(Patience::default(), start);
         overload.begins_after(milliseconds(200), start + milliseconds(200));
         assert_eq!(overload.limit(SHORT, start + milliseconds(250)), None);
         let later = start + milliseconds(251);
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn without_patience_nothing_is_refused_for_its_wait() {
         let start = Instant::now();
-        let overload = Overload::new(Patience(None), start);
+        let overload = Congestion::new(Patience(None), start);
         assert_eq!(overload.limit(SHORT, start + milliseconds(9999)), Some(Duration::MAX));
     }
 }

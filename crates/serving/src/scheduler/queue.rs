@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     ScheduleError, WORTH_ALL_CORES,
-    patience::{Overload, Patience},
+    patience::{Congestion, Patience},
     turn::Turn,
     turns::Turns,
 };
@@ -46,7 +46,7 @@ struct State {
     /// When two requests were last in the house at once, and for how long
     /// after that a request does not count as alone.
     crowded: Option<(Instant, Duration)>,
-    overload: Overload,
+    overload: Congestion,
     closed: bool,
 }
 
@@ -71,7 +71,7 @@ impl Queue {
             running: 0,
             used: false,
             crowded: None,
-            overload: Overload::new(patience, Instant::now()),
+            overload: Congestion::new(patience, Instant::now()),
             closed: false,
         };
         Self { state: Mutex::new(state), ready: Condvar::new(), cores, limit }
