@@ -162,7 +162,7 @@ fn infer_request(input: &str, shape: &[usize]) -> Bytes {
     let request = ModelInferRequest {
         model_name: "m".to_owned(),
         inputs: vec![tensor],
-        raw_input_contents: vec![content.into()],
+        raw_input_contents: vec![content],
         ..ModelInferRequest::default()
     };
     request.encode_to_vec().into()

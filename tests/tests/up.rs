@@ -176,7 +176,7 @@ async fn a_table_is_served_as_printed_and_the_next_run_has_the_same_keys() {
     {
         let output = place.adytum(&[&target[..], &["--input", input]].concat()).output().await.unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(1) && stderr.contains(words), "{stderr}");
+        assert!(output.status.code() == Some(78) && stderr.contains(words), "{stderr}");
     }
     // Nobody else on the machine reads the keys.
     use std::os::unix::fs::PermissionsExt as _;
@@ -317,7 +317,7 @@ async fn wrong_input_is_named_and_leaves_nothing() {
     assert!(!place.path(".adytum").exists());
     fs::write(place.path("notes.onnx"), "these are notes").unwrap();
     let (code, stderr) = place.refused(&["notes.onnx"]).await;
-    assert!(code == 1 && stderr.contains("notes.onnx") && stderr.contains("what to do"), "{stderr}");
+    assert!(code == 78 && stderr.contains("notes.onnx") && stderr.contains("what to do"), "{stderr}");
     fs::write(place.path("iris.onnx"), iris(0.0)).unwrap();
     let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

@@ -43,6 +43,13 @@ pub(crate) struct Attest {
     trusted: TrustedRoots,
 }
 
+impl Attest {
+    /// The service file.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.attest.as_deref()
+    }
+}
+
 /// Which genesis a service file must be of, and what is remembered of such files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Confirmation {

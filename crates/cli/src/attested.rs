@@ -26,7 +26,7 @@ use adytum_ratls::{
     configuration::ConnectorConfiguration, connector::AttestedConnector, error::Refusal, limits::Limits,
 };
 use adytum_signing::OwnerSigningKey;
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 pub(crate) use self::{owners::signed_manifest, refusal::BrokerRefusal, session::Session};
 use crate::{key_file, trusted::TrustedRoots};
@@ -273,10 +273,12 @@ impl Pin {
             policy.identity.extend(&self.measurements);
             return Ok(policy);
         }
-        let Some(path) = &self.broker_policy else { bail!("give --broker-policy or --broker-measurement") };
+        let Some(path) = &self.broker_policy else {
+            bail_input!("give --broker-policy or --broker-measurement")
+        };
         let policy = read_policy(path)?;
         if policy.vendors.contains(&Vendor::Simulation) && !simulation {
-            bail!(
+            bail_input!(
                 "{} accepts simulation, but no simulated platform is trusted; name one with \
                  --trust-simulation, or take simulation out of the policy",
                 path.display()

@@ -176,9 +176,9 @@ async fn export(access: &Access, out: &Path, from: u64) -> anyhow::Result<()> {
     };
     match checked {
         Ok(verified) => {
-            output::line(format_args!("{}: records {} to {}", out.display(), verified.first, verified.size))?;
-            output::line(format_args!("head            {}:{}", verified.size, verified.hash))?;
-            output::line(format_args!("checkpoint key  {}", verified.checkpoint_key))
+            output::step(format_args!("{}: records {} to {}", out.display(), verified.first, verified.size))?;
+            output::step(format_args!("head            {}:{}", verified.size, verified.hash))?;
+            output::step(format_args!("checkpoint key  {}", verified.checkpoint_key))
         }
         Err(error) => {
             // Half a log would be taken for one.

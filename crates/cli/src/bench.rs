@@ -36,9 +36,6 @@ pub(crate) struct Args {
     /// Requests of each task before the measurement.
     #[arg(long, default_value_t = 5, value_name = "COUNT")]
     warmup: u64,
-    /// Print the summary only.
-    #[arg(long)]
-    quiet: bool,
     /// Print the summary as one JSON object and nothing else.
     #[arg(long)]
     json: bool,
@@ -52,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let request = args.target.served.model().request(&input, input.tensor(&picture)?);
     drop(client);
 
-    let observer: Observer = if args.quiet || args.json {
+    let observer: Observer = if output::is_quiet() || args.json {
         Arc::new(|_| {})
     } else {
         Arc::new(|query| {
@@ -69,7 +66,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     if let Some(replica) = options.attestation.as_ref().and_then(|attestation| attestation.last())
         && !args.json
     {
-        Verified::all(&replica).iter().for_each(|verified| eprintln!("{verified}"));
+        Verified::all(&replica).iter().for_each(output::note);
     }
     if args.json {
         output::line(serde_json::to_string(&report)?)?;

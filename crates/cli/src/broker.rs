@@ -6,7 +6,7 @@ use adytum_api::{
     address::parse_address,
     broker::{RecoveryStatus, RotateCertificateAuthority, command},
 };
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -95,13 +95,18 @@ async fn ca(args: CaArgs) -> anyhow::Result<()> {
     let mut session = args.pin.open(&args.broker).await?;
     let certificates = session.status().await?.certificate_authority;
     if certificates.is_empty() {
-        bail!(
+        bail_input!(
             "the broker has no certificate authority yet; add a secret of the kind tls-certificate or ssl-config to the \
              manifest, and apply it with `adytum manifest apply`"
         );
     }
     let certificates = String::from_utf8(certificates).context("the broker's certificates")?;
-    let Some(out) = args.out else { return output::text(&certificates) };
+    let Some(out) = args.out else {
+        return match output::is_json() {
+            true => output::line(json!({ "certificates": certificates })),
+            false => output::text(&certificates),
+        };
+    };
     key_file::write_new(&out, certificates.as_bytes(), 0o644)?;
     output::line(format_args!(
         "{}: {} certificate(s)",
@@ -113,7 +118,10 @@ async fn ca(args: CaArgs) -> anyhow::Result<()> {
 async fn rotate_ca(access: Access) -> anyhow::Result<()> {
     let rotate = RotateCertificateAuthority {};
     access.execute(command::Command::RotateCertificateAuthority(rotate)).await?;
-    output::line("the certificate authority has another key; give clients what `adytum broker ca` prints now")
+    output::result(
+        &json!({ "rotated": true }),
+        "the certificate authority has another key; give clients what `adytum broker ca` prints now",
+    )
 }
 
 async fn verify(args: Args) -> anyhow::Result<()> {

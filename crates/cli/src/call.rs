@@ -1,13 +1,13 @@
 //! `adytum call`: asks a served model for anything that its signature takes.
 
 mod input;
-mod tensor;
+pub(crate) mod tensor;
 mod values;
 
 use std::collections::BTreeMap;
 
 use adytum_api::tensorflow::serving::{ModelSpec, PredictRequest, model_spec::VersionChoice};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use self::input::Given;
@@ -51,16 +51,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             (None, _) => None,
         };
         let Some((name, specification)) = found else {
-            bail!("name an input of the model as in NAME=VALUES; it has {}", known());
+            bail_input!("name an input of the model as in NAME=VALUES; it has {}", known());
         };
         let tensor = tensor::encode(&value, specification.element_type)
             .with_context(|| format!("the input {name} {}", specification.shape_text()))?;
         if inputs.insert(name.clone(), tensor).is_some() {
-            bail!("the input {name} is given twice; give each one once");
+            bail_input!("the input {name} is given twice; give each one once");
         }
     }
     if let Some(missing) = signature.inputs.keys().find(|name| !inputs.contains_key(*name)) {
-        bail!("the input {missing} is missing; give all of {}", known());
+        bail_input!("the input {missing} is missing; give all of {}", known());
     }
     let model = args.served.model();
     let response = client
@@ -96,6 +96,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         return output::line(answer);
     }
     // Before the answer: which code and model gave it.
-    verified.iter().for_each(|verified| eprintln!("{verified}"));
+    verified.iter().for_each(output::note);
     outputs.iter().try_for_each(|(name, value)| output::line(format_args!("{name}: {value}")))
 }

@@ -54,15 +54,20 @@ adytum_codes::coded_errors!(
     crate::model::source::SourceError,
 );
 
+/// The outermost code of an error and its causes, if one has a code that the catalogue has.
+pub(crate) fn code(error: &anyhow::Error) -> Option<&str> {
+    error.chain().filter_map(code_of_cause).find(|code| adytum_codes::get(code).is_some())
+}
+
 /// What to do about an error, if it or a cause of it has a code.
 pub(crate) fn what_to_do(error: &anyhow::Error) -> Option<WhatToDo> {
-    adytum_codes::what_to_do(error.chain(), |cause| {
-        let refusal = cause.downcast_ref::<crate::attested::BrokerRefusal>();
-        refusal
-            .and_then(|refusal| refusal.stated_code())
-            .or_else(|| code_of(cause))
-            .or_else(|| code_of_pull(cause))
-    })
+    adytum_codes::what_to_do(error.chain(), code_of_cause)
+}
+
+fn code_of_cause<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
+    let refusal = cause.downcast_ref::<crate::attested::BrokerRefusal>();
+    let stated = refusal.and_then(|refusal| refusal.stated_code());
+    stated.or_else(|| code_of(cause)).or_else(|| code_of_pull(cause))
 }
 
 /// The code of an error of `adytum model pull`, where that is built in.

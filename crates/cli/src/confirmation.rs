@@ -9,7 +9,7 @@ use adytum_governance::{
     head::follows,
 };
 use adytum_signing::OwnerSigningKey;
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::{
     attested::{Access, Session},
@@ -80,7 +80,7 @@ async fn present(session: &mut Session, accept_rollback: bool) -> anyhow::Result
 fn begun(session: &Session, confirmation: Confirmation) -> anyhow::Result<Confirmation> {
     let newer = |accepted: &Confirmation| accepted.given_up.is_some();
     if session.accepts_rollback() && !newer(&confirmation) {
-        bail!(
+        bail_input!(
             "this tool remembers no state of the broker, so there is none to give up: confirm without \
              --accept-rollback, or let an owner begin whose tool remembers the newer state"
         );
@@ -91,13 +91,13 @@ fn begun(session: &Session, confirmation: Confirmation) -> anyhow::Result<Confir
 /// Is what other owners signed said of the state that the broker shows to this one?
 fn same(signed: &Confirmation, present: &Confirmation) -> anyhow::Result<()> {
     if signed.challenge != present.challenge {
-        bail!("it was signed for another start of the broker; let the first owner begin again");
+        bail_refused!("it was signed for another start of the broker; let the first owner begin again");
     }
     follows(&signed.head, &present.head).context("the head in it")?;
     if (signed.head.epoch, signed.head.manifest_version)
         != (present.head.epoch, present.head.manifest_version)
     {
-        bail!("it confirms {}, and the broker is at {}; begin again", signed.head, present.head);
+        bail_refused!("it confirms {}, and the broker is at {}; begin again", signed.head, present.head);
     }
     Ok(())
 }
@@ -109,25 +109,25 @@ fn sign(
 ) -> anyhow::Result<()> {
     let remembered = session.remembered();
     match (&signed.confirmation.given_up, session.accepts_rollback()) {
-        (None, true) => bail!("the other owners gave nothing up; sign without --accept-rollback"),
+        (None, true) => bail_input!("the other owners gave nothing up; sign without --accept-rollback"),
         (Some(given_up), false) => {
-            bail!("the other owners give {given_up} up; if you do, too, sign with --accept-rollback")
+            bail_input!("the other owners give {given_up} up; if you do, too, sign with --accept-rollback")
         }
         (Some(given_up), true) => {
             if let Some(seen) = remembered
                 && follows(seen, given_up).is_err()
                 && follows(seen, &session.broker.head).is_err()
             {
-                bail!(
+                bail_input!(
                     "the other owners give {given_up} up, and this tool remembers {seen}, which is newer: look for \
                      that state first, and if it is lost, begin with this tool"
                 );
             }
             let restored = &signed.confirmation.head;
-            output::line(format_args!("given up  {given_up}"))?;
-            output::line(format_args!("restored  {restored}"))?;
+            output::step(format_args!("given up  {given_up}"))?;
+            output::step(format_args!("restored  {restored}"))?;
             if restored.manifest_version < given_up.manifest_version {
-                output::line(format_args!(
+                output::step(format_args!(
                     "WEAKER    what the manifests {} to {} took away counts again, also owners that they removed: \
                      apply the newest one before anything else",
                     restored.manifest_version.saturating_add(1),
@@ -145,7 +145,7 @@ fn sign(
 fn write(signed: &SignedConfirmation, session: &Session, out: &Path) -> anyhow::Result<()> {
     key_file::write_new(out, signed.to_file(session.genesis().digest())?.as_bytes(), 0o644)?;
     let signers: Vec<_> = signed.signatures.iter().map(|one| one.approval.owner.to_string()).collect();
-    output::line(format_args!("{}: signed by {}", out.display(), signers.join(", ")))
+    output::step(format_args!("{}: signed by {}", out.display(), signers.join(", ")))
 }
 
 async fn send(
@@ -159,16 +159,16 @@ async fn send(
     } else {
         session.execute(command, owners).await?;
     }
-    output::line(format_args!("confirmed: {}", signed.confirmation.head))
+    output::step(format_args!("confirmed: {}", signed.confirmation.head))
 }
 
 /// For owners who did not bring the word of all of them to the broker.
 async fn forget_newer(session: &mut Session) -> anyhow::Result<()> {
     if session.status_of_any_state().await?.awaiting_confirmation {
-        bail!(
+        bail_refused!(
             "the owners have not accepted this state yet; let them sign with `adytum broker confirm` first"
         );
     }
     session.forget_newer()?;
-    output::line(format_args!("remembered: {}", session.broker.head))
+    output::step(format_args!("remembered: {}", session.broker.head))
 }

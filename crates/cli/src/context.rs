@@ -11,8 +11,8 @@ use std::{
 };
 
 use adytum_api::address::parse_address;
-use anyhow::bail;
 use clap::Subcommand;
+use serde_json::json;
 
 pub(crate) use self::file::{Context, Contexts};
 use crate::output;
@@ -83,7 +83,10 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
             file::check_name(&name)?;
             contexts.add(name.clone(), args.context()?);
             contexts.save()?;
-            output::line(format_args!("{name}: {}", contexts.path().display()))
+            output::result(
+                &json!({ "added": name, "file": contexts.path() }),
+                format_args!("{name}: {}", contexts.path().display()),
+            )
         }
         Action::List { json } => {
             if json {
@@ -99,11 +102,11 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
         Action::Use { name } => {
             contexts.set_current(&name)?;
             contexts.save()?;
-            output::line(format_args!("{name} is used from now on"))
+            output::result(&json!({ "current": name }), format_args!("{name} is used from now on"))
         }
         Action::Show { name, json } => {
             let Some(name) = name.as_deref().or(contexts.current()) else {
-                bail!("no context is in use; name one, or choose one with `adytum context use NAME`");
+                bail_input!("no context is in use; name one, or choose one with `adytum context use NAME`");
             };
             let context = contexts.get(name)?;
             match json {
@@ -114,7 +117,7 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
         Action::Remove { name } => {
             contexts.remove(&name)?;
             contexts.save()?;
-            output::line(format_args!("{name} is removed"))
+            output::result(&json!({ "removed": name }), format_args!("{name} is removed"))
         }
     }
 }
@@ -124,7 +127,7 @@ impl AddArgs {
     fn context(self) -> anyhow::Result<Context> {
         let absolute = |path: PathBuf| -> anyhow::Result<PathBuf> {
             if !path.exists() {
-                bail!("{} is not there; give the path of a file that is", path.display());
+                bail_input!("{} is not there; give the path of a file that is", path.display());
             }
             Ok(std::path::absolute(path)?)
         };

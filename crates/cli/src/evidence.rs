@@ -13,7 +13,7 @@ use adytum_evidence::{
     trust::Vendor,
 };
 use adytum_init::arguments::TeeChoice;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
 use serde_json::json;
 
@@ -79,7 +79,11 @@ async fn collect(args: Collect) -> anyhow::Result<()> {
     let attester = attester(&args).await?;
     let evidence = adytum_init::tee::evidence_for_file(&*attester).await?;
     key_file::write_new(&args.out, &evidence.to_file(), 0o644)?;
-    output::line(format_args!("{}: evidence from {}", args.out.display(), attester.platform()))
+    let platform = attester.platform();
+    output::result(
+        &json!({ "evidence": args.out, "platform": platform.to_string() }),
+        format_args!("{}: evidence from {platform}", args.out.display()),
+    )
 }
 
 async fn attester(args: &Collect) -> anyhow::Result<Arc<dyn Attester>> {
@@ -87,13 +91,17 @@ async fn attester(args: &Collect) -> anyhow::Result<Arc<dyn Attester>> {
         TeeChoice::Hardware(interface) => interface,
         TeeChoice::Simulation(platform) => {
             let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
-                bail!("a simulated platform measures nothing by itself; give --configuration and --program");
+                bail_input!(
+                    "a simulated platform measures nothing by itself; give --configuration and --program"
+                );
             };
             return simulated(platform, configuration, args.init.as_ref().unwrap_or(program), program).await;
         }
     };
     if args.configuration.is_some() {
-        bail!("--configuration is for --tee simulation=DIRECTORY; leave it out: a TEE measures by itself");
+        bail_input!(
+            "--configuration is for --tee simulation=DIRECTORY; leave it out: a TEE measures by itself"
+        );
     }
     Ok(attester::endorsed(interface.open()?, None, args.amd_kds.as_deref())?)
 }
@@ -106,13 +114,13 @@ async fn simulated(
     program: &Path,
 ) -> anyhow::Result<Arc<dyn Attester>> {
     let measured = adytum_init::configuration::measure(configuration, init, program)?;
-    eprintln!("adytum: a simulated platform protects nothing");
+    output::note("adytum: a simulated platform protects nothing");
     Ok(adytum_sim::open_attester(platform, measured.identity, std::time::Duration::ZERO).await?)
 }
 
 #[cfg(not(feature = "simulation"))]
 async fn simulated(_: &str, _: &Path, _: &Path, _: &Path) -> anyhow::Result<Arc<dyn Attester>> {
-    bail!("this is a production build, without simulation; use a build with it")
+    bail_input!("this is a production build, without simulation; use a build with it")
 }
 
 /// Reads a quote, or a SEV-SNP report with its certificates.

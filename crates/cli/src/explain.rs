@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use adytum_codes::Entry;
-use anyhow::bail;
 use serde::Serialize;
 
 use crate::output;
@@ -53,7 +52,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         };
     };
     let Some(entry) = adytum_codes::get(code) else {
-        bail!("{}", unknown(code));
+        bail_input!("{}", unknown(code));
     };
     if args.json { json(&Document::from(entry)) } else { output::text(&explanation(entry)) }
 }

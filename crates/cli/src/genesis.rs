@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adytum_governance::genesis::Genesis;
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::{
     attested::read_genesis,
@@ -41,11 +42,16 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
             let owners = owners.iter().map(OwnerReference::public_key).collect::<Result<Vec<_>, _>>()?;
             let genesis = Genesis::create(owners, threshold)?;
             key_file::write_new(&out, genesis.to_toml().as_bytes(), 0o644)?;
-            output::line(genesis.digest())
+            digest(&genesis)
         }
-        Action::Show { file, digest: true } => output::line(read_genesis(&file)?.digest()),
+        Action::Show { file, digest: true } => digest(&read_genesis(&file)?),
         Action::Show { file, digest: false } => {
             let genesis = read_genesis(&file)?;
+            if output::is_json() {
+                let owners: Vec<String> = genesis.owners().iter().map(ToString::to_string).collect();
+                let (digest, threshold) = (genesis.digest().to_string(), genesis.threshold());
+                return output::line(json!({ "digest": digest, "threshold": threshold, "owners": owners }));
+            }
             output::line(format_args!("digest     {}", genesis.digest()))?;
             output::line(format_args!(
                 "threshold  {} of {} owner(s)",
@@ -55,4 +61,9 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
             genesis.owners().iter().try_for_each(|owner| output::line(format_args!("owner      {owner}")))
         }
     }
+}
+
+fn digest(genesis: &Genesis) -> anyhow::Result<()> {
+    let digest = genesis.digest();
+    output::result(&json!({ "digest": digest.to_string() }), digest)
 }

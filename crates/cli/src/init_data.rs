@@ -26,7 +26,7 @@ use std::{
 };
 
 use adytum_evidence::measurement::{Sha256Digest, WorkloadIdentity};
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use flate2::{Compression, GzBuilder};
@@ -147,7 +147,7 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
         Action::New(args) => new(*args),
         Action::Digest { file } => {
             let document = key_file::read_bytes(&file, 1024 * 1024)?;
-            output::line(identity(&document))
+            printed(identity(&document))
         }
     }
 }
@@ -160,11 +160,15 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
     if let Some(path) = patch {
         write_patch(&path, &document)?;
     }
-    output::line(identity(document.as_bytes()))
+    printed(identity(document.as_bytes()))
 }
 
 /// The identity that TEEs carry for a document: its SHA-256, which the document
 /// itself asks for.
+fn printed(identity: WorkloadIdentity) -> anyhow::Result<()> {
+    output::result(&json!({ "digest": identity.to_string() }), identity)
+}
+
 fn identity(document: &[u8]) -> WorkloadIdentity {
     WorkloadIdentity(Sha256Digest::of_bytes(document).0)
 }
@@ -208,27 +212,27 @@ impl TryFrom<NewArgs> for Container {
     fn try_from(args: NewArgs) -> anyhow::Result<Self> {
         let digest = args.image.rsplit_once("@sha256:").map(|(_, digest)| digest);
         if !digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())) {
-            bail!(
+            bail_input!(
                 "--image {}: expected NAME@sha256:.., since a tag can be moved to another image",
                 args.image
             );
         }
         for variable in &args.variables {
-            ensure!(
+            ensure_input!(
                 variable.split_once('=').is_some_and(|(name, _)| !name.is_empty()),
                 "--env {variable}: expected NAME=VALUE"
             );
         }
         for name in &args.free_variables {
-            ensure!(!name.is_empty() && !name.contains('='), "--any-env {name}: expected a name");
+            ensure_input!(!name.is_empty() && !name.contains('='), "--any-env {name}: expected a name");
         }
         for mount in &args.mounts {
-            ensure!(
+            ensure_input!(
                 mount.starts_with('/') && !mount.ends_with('/') && !mount.contains(".."),
                 "--mount {mount}: expected an absolute path without a slash at its end"
             );
         }
-        ensure!(
+        ensure_input!(
             args.directory.starts_with('/') && !args.directory.contains(".."),
             "--directory {}: expected an absolute path",
             args.directory
@@ -253,7 +257,7 @@ impl Container {
     fn document(&self) -> anyhow::Result<String> {
         let policy = self.policy()?;
         // A literal string of TOML has no escapes and may not hold its own end.
-        ensure!(!policy.contains("'''"), "a word, a variable or a path has '''; leave it out");
+        ensure_input!(!policy.contains("'''"), "a word, a variable or a path has '''; leave it out");
         Ok(format!(
             "version = \"0.1.0\"\nalgorithm = \"sha256\"\n\n[data]\n\"policy.rego\" = '''\n{policy}'''\n"
         ))

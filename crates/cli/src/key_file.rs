@@ -11,8 +11,10 @@ use std::{
 use adytum_governance::recovery::sharing::{RecoveryIdentity, SharingError};
 use adytum_sealed::keys::{ModelIdentity, ModelKeyError};
 use adytum_signing::{KeyError, OwnerPublicKey, OwnerSigningKey};
-use anyhow::{Context, anyhow, bail};
+use anyhow::Context;
 use zeroize::Zeroizing;
+
+use crate::output;
 
 /// More than any key's file has, in bytes.
 const MAXIMUM_LENGTH: u64 = 64 * 1024;
@@ -23,7 +25,7 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> anyhow::Result<
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|error| match error
             .kind()
         {
-            io::ErrorKind::AlreadyExists => anyhow!(
+            io::ErrorKind::AlreadyExists => input_error!(
                 "{} exists already and is never overwritten; name another file, or move that one away",
                 path.display()
             ),
@@ -40,7 +42,10 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> anyhow::Result<Zeroizing<Str
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => {
-            bail!("{} is not text (UTF-8); give the file that the command wrote or expects", path.display())
+            bail_input!(
+                "{} is not text (UTF-8); give the file that the command wrote or expects",
+                path.display()
+            )
         }
     }
 }
@@ -57,7 +62,7 @@ pub(crate) fn read_limited(reader: impl Read, limit: u64) -> anyhow::Result<Zero
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(limit + 1)?));
     reader.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        bail!("it has more than {limit} bytes; give another file");
+        bail_input!("it has more than {limit} bytes; give another file");
     }
     Ok(bytes)
 }
@@ -66,7 +71,7 @@ pub(crate) fn read_limited(reader: impl Read, limit: u64) -> anyhow::Result<Zero
 pub(crate) fn owner_key(path: &Path) -> anyhow::Result<OwnerSigningKey> {
     let text = read_text(path, MAXIMUM_LENGTH).context("the owner's key")?;
     let key = OwnerSigningKey::from_pem(&text)
-        .map_err(|error| anyhow!("{}: {error}; make a key with `adytum owner new`", path.display()))?;
+        .map_err(|error| input_error!("{}: {error}; make a key with `adytum owner new`", path.display()))?;
     warn_if_others_can_read(path);
     Ok(key)
 }
@@ -75,7 +80,7 @@ pub(crate) fn owner_key(path: &Path) -> anyhow::Result<OwnerSigningKey> {
 pub(crate) fn model_identity(path: &Path) -> anyhow::Result<ModelIdentity> {
     let text = read_text(path, MAXIMUM_LENGTH).context("the model key")?;
     let identity = text.parse().map_err(|error: ModelKeyError| {
-        anyhow!("{}: {error}; make a key with `adytum model-key new`", path.display())
+        input_error!("{}: {error}; make a key with `adytum model-key new`", path.display())
     })?;
     warn_if_others_can_read(path);
     Ok(identity)
@@ -85,7 +90,7 @@ pub(crate) fn model_identity(path: &Path) -> anyhow::Result<ModelIdentity> {
 pub(crate) fn recovery_identity(path: &Path) -> anyhow::Result<RecoveryIdentity> {
     let text = read_text(path, MAXIMUM_LENGTH).context("the recovery key")?;
     let identity = text.parse().map_err(|error: SharingError| {
-        anyhow!("{}: {error}; make a key with `adytum recovery-key new`", path.display())
+        input_error!("{}: {error}; make a key with `adytum recovery-key new`", path.display())
     })?;
     warn_if_others_can_read(path);
     Ok(identity)
@@ -95,7 +100,7 @@ fn warn_if_others_can_read(path: &Path) {
     if let Ok(metadata) = path.metadata()
         && metadata.permissions().mode() & 0o077 != 0
     {
-        eprintln!("adytum: warning: others can read {}; chmod 600 it", path.display());
+        output::note(format_args!("adytum: warning: others can read {}; chmod 600 it", path.display()));
     }
 }
 

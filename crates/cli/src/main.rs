@@ -3,6 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+// First, for its macros.
+#[macro_use]
+mod failure;
+
 mod attest;
 mod attested;
 mod audit;
@@ -11,17 +15,21 @@ mod broker;
 mod call;
 mod coded;
 mod collateral;
+mod completion;
 mod confirmation;
 mod context;
 mod deployment;
 mod doctor;
+mod everywhere;
 mod evidence;
 mod explain;
 mod forecast;
 mod genesis;
+mod help;
 mod init_data;
 mod interrupt;
 mod key_file;
+mod man;
 mod manifest;
 mod measure;
 mod model;
@@ -37,6 +45,7 @@ mod proxy;
 mod recovery;
 mod recovery_key;
 mod replica;
+mod request;
 mod seal;
 mod secret;
 mod service;
@@ -54,16 +63,14 @@ use std::{ffi::OsString, process::ExitCode};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 /// Confidential inference: create a broker, seal models, give out secrets, ask a served
 /// model.
 #[derive(Debug, Parser)]
 #[command(name = "adytum", version)]
 struct Arguments {
-    /// The context with the broker and what it must prove: see `adytum context`.
-    #[arg(long, global = true, value_name = "NAME", env = "ADYTUM_CONTEXT")]
-    context: Option<String>,
+    #[command(flatten)]
+    everywhere: everywhere::Flags,
     #[command(subcommand)]
     command: Command,
 }
@@ -139,6 +146,8 @@ enum Command {
     Doctor(doctor::Args),
     /// The meaning of a code and the next step.
     Explain(explain::Args),
+    Completion(completion::Args),
+    Man(man::Args),
     /// Software TEE platforms. They protect nothing.
     #[cfg(feature = "simulation")]
     #[command(subcommand)]
@@ -150,45 +159,48 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = match occlum_client::translated(std::env::args_os()) {
-        Ok(words) => match parsed(&words) {
-            Ok(arguments) => arguments,
-            Err(error) => {
-                eprintln!("adytum: {}", output::error_line(&error));
-                return ExitCode::FAILURE;
-            }
-        },
+    let words = match occlum_client::translated(std::env::args_os()) {
+        Ok(words) => words,
         Err(error) => {
             eprintln!("python3: {error}");
-            return ExitCode::from(2);
+            return ExitCode::from(failure::Failure::Usage.exit_code());
         }
     };
+    // Also for an error of the command line itself.
+    output::set_style(everywhere::asks_for_json(&words), false);
+    let arguments = match parsed(&words) {
+        Ok(arguments) => arguments,
+        Err(error) => return ExitCode::from(failure::report(&error)),
+    };
+    arguments.everywhere.apply();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         // On a terminal only, and not where NO_COLOR is set.
         .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_env_filter(arguments.everywhere.filter())
         .init();
     match run(arguments.command).await {
         Ok(code) => code,
         // The reader of our output has seen enough.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("adytum: {}", output::error_line(&error));
-            if let Some(next_step) = coded::what_to_do(&error) {
-                eprintln!("{next_step}");
-            }
-            interrupt::exit_code().map_or(ExitCode::FAILURE, ExitCode::from)
-        }
+        Err(error) => ExitCode::from(failure::report(&error)),
     }
+}
+
+/// The command line and its help pages.
+fn command_line() -> clap::Command {
+    help::dressed(Arguments::command())
 }
 
 /// The command line, with the defaults of a context.
 fn parsed(words: &[OsString]) -> anyhow::Result<Arguments> {
-    let Some(context) = context::chosen(words)? else { return Ok(Arguments::parse_from(words)) };
-    let command = context::apply(Arguments::command(), &context);
-    let matches = command.get_matches_from(words);
-    Ok(Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
+    let mut command = command_line();
+    if let Some(context) = context::chosen(words)? {
+        command = context::apply(command, &context);
+    }
+    let matches = command.try_get_matches_from(words);
+    let parsed = matches.and_then(|matches| Arguments::from_arg_matches(&matches));
+    Ok(parsed.unwrap_or_else(|error| failure::exit_for_usage(&error)))
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -223,6 +235,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Context(action) => context::run(action),
         Command::Proxy(args) => proxy::run(args).await,
         Command::Explain(args) => explain::run(&args),
+        Command::Completion(args) => completion::run(&args, command_line()),
+        Command::Man(args) => man::run(&args, command_line()),
         #[cfg(feature = "simulation")]
         Command::Simulation(action) => simulation::run(action),
     }?;
@@ -231,16 +245,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     #[test]
     fn the_arguments_fit_together() {
-        super::Arguments::command().debug_assert();
+        super::command_line().debug_assert();
     }
 
     #[test]
     fn simulation_is_there_exactly_when_it_was_built_in() {
-        let mut command = super::Arguments::command();
+        let mut command = super::command_line();
         command.build();
         let has = cfg!(feature = "simulation");
         assert_eq!(command.find_subcommand("simulation").is_some(), has);

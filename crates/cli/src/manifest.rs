@@ -24,6 +24,7 @@ use adytum_governance::{
 };
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use serde_json::json;
 
 use self::difference::{Difference, Threshold};
 use crate::{
@@ -111,6 +112,9 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
 
 fn check(file: &Path) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&read(file)?).with_context(|| file.display().to_string())?;
+    if output::is_json() {
+        return output::line(summary(&manifest));
+    }
     output::line(format_args!("genesis   {}", manifest.genesis))?;
     output::line(format_args!("version   {}", manifest.version))?;
     if let Some(roles) = &manifest.roles {
@@ -211,7 +215,7 @@ fn from_the_future(manifest: &Manifest) -> Option<String> {
 /// Refuses a manifest with a date that this machine's clock has not reached.
 fn refuse_future(manifest: &Manifest, file: &Path) -> anyhow::Result<()> {
     match from_the_future(manifest) {
-        Some(reason) => bail!("{}: {reason}; correct the date, or this clock", file.display()),
+        Some(reason) => bail_input!("{}: {reason}; correct the date, or this clock", file.display()),
         None => Ok(()),
     }
 }
@@ -230,7 +234,11 @@ fn sign(file: &Path, owners: &[PathBuf], out: Option<PathBuf>) -> anyhow::Result
     for owner in owners {
         let key = key_file::owner_key(owner)?;
         signed.sign(&key).with_context(|| file.display().to_string())?;
-        output::line(format_args!("{}: signed by {}", out.display(), key.public_key()))?;
+        let signer = key.public_key();
+        output::result(
+            &json!({ "signatures": out, "signer": signer.to_string() }),
+            format_args!("{}: signed by {signer}", out.display()),
+        )?;
     }
     // Next to the old one and renamed, so that no signature is lost half way.
     let unfinished = signatures_path(&out).with_extension("new");
@@ -250,7 +258,7 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
     refuse_future(&manifest, &args.file)?;
     let (mut session, owners) = args.access.open().await?;
     if manifest.genesis != session.genesis().digest() {
-        bail!(
+        bail_input!(
             "{} is for the broker of genesis {}, this is the broker of genesis {}; give the address of that broker, or \
              write this genesis into the manifest",
             args.file.display(),
@@ -266,7 +274,11 @@ async fn apply(args: ApplyArgs) -> anyhow::Result<()> {
         signatures: signed.approvals.iter().map(OwnerApproval::to_wire).collect(),
     });
     let result = session.execute(command, &owners).await?;
-    output::line(format_args!("manifest version {} is in force", result.manifest_version))
+    let version = result.manifest_version;
+    output::result(
+        &json!({ "manifest_version": version }),
+        format_args!("manifest version {version} is in force"),
+    )
 }
 
 async fn diff(args: DiffArgs) -> anyhow::Result<()> {
@@ -286,8 +298,10 @@ async fn diff(args: DiffArgs) -> anyhow::Result<()> {
             let old = difference::Read::parse(&signed.text).context("the broker's manifest")?;
             (old, new, Threshold::InForce(owners.threshold()))
         }
-        ([_], None) => bail!("give two manifests, or one and --broker with --owner, --genesis and so on"),
-        _ => bail!("give one manifest with --broker, or two without"),
+        ([_], None) => {
+            bail_input!("give two manifests, or one and --broker with --owner, --genesis and so on")
+        }
+        _ => bail_input!("give one manifest with --broker, or two without"),
     };
     let difference = Difference::between(&old, &new, before);
     match args.json {
@@ -302,7 +316,7 @@ async fn fetch(version: u64, access: &Access) -> anyhow::Result<(SignedManifest,
     let (mut session, owners) = access.open().await?;
     let answer = session.execute(command::Command::GetManifest(GetManifest { version }), &owners).await?;
     if answer.manifest.is_empty() {
-        bail!("the broker has no manifest yet; give it one with `adytum manifest apply`");
+        bail_input!("the broker has no manifest yet; give it one with `adytum manifest apply`");
     }
     let signed = signed_manifest(answer)?;
     let manifest = Manifest::parse(&signed.text).context("the broker's manifest")?;
@@ -320,10 +334,18 @@ async fn fetch(version: u64, access: &Access) -> anyhow::Result<(SignedManifest,
 
 async fn get(version: u64, out: Option<PathBuf>, access: Access) -> anyhow::Result<()> {
     let (signed, manifest, _) = fetch(version, &access).await?;
-    let Some(out) = out else { return output::text(&signed.text) };
+    let Some(out) = out else {
+        return match output::is_json() {
+            true => output::line(json!({ "version": manifest.version, "text": signed.text })),
+            false => output::text(&signed.text),
+        };
+    };
     key_file::write_new(&out, signed.text.as_bytes(), 0o644)?;
     key_file::write_new(&signatures_path(&out), signed.signatures_to_text().as_bytes(), 0o644)?;
-    output::line(format_args!("{}: version {}", out.display(), manifest.version))
+    output::result(
+        &json!({ "manifest": out, "version": manifest.version }),
+        format_args!("{}: version {}", out.display(), manifest.version),
+    )
 }
 
 /// The manifest with the signatures that are there already.
@@ -345,4 +367,43 @@ pub(crate) fn signatures_path(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".sig");
     name.into()
+}
+
+/// What a manifest says, for programs.
+fn summary(manifest: &Manifest) -> serde_json::Value {
+    let workloads: serde_json::Map<_, _> = manifest
+        .workloads
+        .iter()
+        .map(|(name, workload)| {
+            let models: Vec<String> = workload.models.iter().map(ToString::to_string).collect();
+            let notes = of_age(workload);
+            let any_machine = workload.policy.accepts_any_machine();
+            (
+                name.to_string(),
+                json!({ "models": models, "accepts_any_machine": any_machine, "notes": notes }),
+            )
+        })
+        .collect();
+    let secrets: serde_json::Map<_, _> = manifest
+        .secrets
+        .iter()
+        .map(|(name, secret)| (name.to_string(), json!({ "kind": secret.kind().to_string() })))
+        .collect();
+    let models: serde_json::Map<_, _> = manifest
+        .models
+        .iter()
+        .map(|(name, rule)| {
+            let (signers, digests) = (rule.signers.len(), rule.digests.len());
+            let minimum = rule.minimum_version;
+            (name.to_string(), json!({ "signers": signers, "minimum_version": minimum, "digests": digests }))
+        })
+        .collect();
+    json!({
+        "genesis": manifest.genesis.to_string(),
+        "version": manifest.version,
+        "warning": from_the_future(manifest),
+        "workloads": workloads,
+        "secrets": secrets,
+        "models": models,
+    })
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         return output::line(broker_identity(broker)?);
     }
     let (Some(configuration), Some(program)) = (&args.configuration, &args.program) else {
-        anyhow::bail!("give --configuration and --program, or --broker");
+        bail_input!("give --configuration and --program, or --broker");
     };
     let init = args.init.as_ref().unwrap_or(program);
     let measurement = adytum_init::configuration::measure(configuration, init, program)?;

@@ -20,6 +20,7 @@ pub(crate) mod release;
 pub(crate) mod report;
 pub(crate) mod retire;
 mod roll_out;
+mod show;
 pub(crate) mod source;
 pub(crate) mod verdict;
 
@@ -36,6 +37,7 @@ pub(crate) enum Action {
     Pull(pull::Args),
     Release(release::Args),
     List(list::Args),
+    Show(show::Args),
     Retire(retire::Args),
 }
 
@@ -47,6 +49,7 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<ExitCode> {
         Action::Pull(args) => pull::run(args).await,
         Action::Release(args) => release::run(args).await.map(|()| ExitCode::SUCCESS),
         Action::List(args) => list::run(args).await.map(|()| ExitCode::SUCCESS),
+        Action::Show(args) => show::run(args).await.map(|()| ExitCode::SUCCESS),
         Action::Retire(args) => retire::run(args).await.map(|()| ExitCode::SUCCESS),
     }
 }

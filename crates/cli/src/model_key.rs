@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adytum_sealed::keys::ModelIdentity;
 use clap::Subcommand;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::{key_file, output};
@@ -27,8 +28,13 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
             let identity = ModelIdentity::generate();
             let text = Zeroizing::new(format!("{}\n", *identity.to_text()));
             key_file::write_new(&out, text.as_bytes(), 0o600)?;
-            output::line(identity.recipient())
+            printed(&identity)
         }
-        Action::Show { file } => output::line(key_file::model_identity(&file)?.recipient()),
+        Action::Show { file } => printed(&key_file::model_identity(&file)?),
     }
+}
+
+fn printed(identity: &ModelIdentity) -> anyhow::Result<()> {
+    let recipient = identity.recipient();
+    output::result(&json!({ "recipient": recipient.to_string() }), recipient)
 }

@@ -3,9 +3,50 @@
 use std::{
     fmt::Display,
     io::{self, Write},
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use adytum_sealed::statement::Statement;
+use serde_json::json;
+
+/// Was JSON asked for? Set once, from the command line.
+static JSON: AtomicBool = AtomicBool::new(false);
+/// Was silence asked for?
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Decides for this process what output looks like.
+pub(crate) fn set_style(json: bool, quiet: bool) {
+    JSON.store(json, Ordering::Relaxed);
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Is output for programs?
+pub(crate) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// Are results and errors all that is said?
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints a result: the object for programs, or a line for people.
+pub(crate) fn result(object: &serde_json::Value, text: impl Display) -> anyhow::Result<()> {
+    if is_json() { line(object) } else { line(text) }
+}
+
+/// Prints what was done: a line for people, an object with the same text for programs.
+pub(crate) fn step(text: impl Display) -> anyhow::Result<()> {
+    if is_json() { line(json!({ "done": text.to_string() })) } else { line(text) }
+}
+
+/// Says something in passing on standard error, unless silence or JSON was asked for.
+pub(crate) fn note(text: impl Display) {
+    if !is_quiet() && !is_json() {
+        eprintln!("{text}");
+    }
+}
 
 /// Prints a line. Unlike `println!` it does not panic when nobody reads on.
 pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
@@ -25,6 +66,18 @@ pub(crate) fn sealed(statement: &Statement) -> String {
         "{} version {}, {} bytes, sha256 {}, signed by {}",
         statement.model, statement.version, statement.size, statement.sha256, statement.signer
     )
+}
+
+/// The same for programs.
+pub(crate) fn sealed_object(path: &Path, statement: &Statement) -> serde_json::Value {
+    json!({
+        "path": path,
+        "name": statement.model.to_string(),
+        "version": statement.version,
+        "size": statement.size,
+        "sha256": statement.sha256.to_string(),
+        "signer": statement.signer.to_string(),
+    })
 }
 
 /// Is this error about our own output being closed?

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adytum_signing::OwnerSigningKey;
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::{key_file, output};
 
@@ -24,8 +25,13 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
         Action::New { out } => {
             let key = OwnerSigningKey::generate()?;
             key_file::write_new(&out, key.to_pem()?.as_bytes(), 0o600)?;
-            output::line(key.public_key())
+            printed(&key)
         }
-        Action::Show { file } => output::line(key_file::owner_key(&file)?.public_key()),
+        Action::Show { file } => printed(&key_file::owner_key(&file)?),
     }
+}
+
+fn printed(key: &OwnerSigningKey) -> anyhow::Result<()> {
+    let public = key.public_key();
+    output::result(&json!({ "public_key": public.to_string() }), public)
 }

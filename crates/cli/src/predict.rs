@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             Verified::of(&attestation.last()?, args.target.served.model().name.as_str(), version)
         });
         if !args.json && verified.is_some() && verified != printed {
-            verified.iter().for_each(|verified| eprintln!("{verified}"));
+            verified.iter().for_each(output::note);
             printed.clone_from(&verified);
         }
         let scores = ranking::scores(&response, args.output.as_deref())?;

@@ -18,7 +18,7 @@ use adytum_governance::{
     secrets::SecretKind,
 };
 use adytum_signing::OwnerSigningKey;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -87,13 +87,13 @@ pub(crate) async fn bring(
     let values = values(directory, &manifest)?;
 
     let (mut session, owners) = access.open().await?;
-    output::line(format_args!(
+    output::step(format_args!(
         "verified: the broker's code and platform, and its genesis {}",
         manifest.genesis
     ))?;
     if session.status().await?.awaiting_confirmation {
         if !options.confirm {
-            bail!(
+            bail_refused!(
                 "the broker waits for the owners' word that its state is the newest: give --confirm, or use `adytum \
                  broker confirm`"
             );
@@ -150,7 +150,7 @@ async fn bring_into_force(
 ) -> anyhow::Result<()> {
     let version = session.status().await?.manifest_version;
     if version > manifest.version {
-        bail!(
+        bail_input!(
             "the broker's manifest has version {version}, this one version {}; give this one a higher version and sign \
              it again",
             manifest.version
@@ -159,11 +159,11 @@ async fn bring_into_force(
     if version == manifest.version {
         let answer = session.execute(command::Command::GetManifest(GetManifest::default()), owners).await?;
         if answer.manifest != signed.text.as_bytes() {
-            bail!(
+            bail_input!(
                 "the broker has another manifest of version {version}; give this one a higher version and sign it again"
             );
         }
-        return output::line(format_args!("manifest version {version} is in force already"));
+        return output::step(format_args!("manifest version {version} is in force already"));
     }
     for owner in owners {
         signed.sign(owner).context("the manifest")?;
@@ -173,7 +173,7 @@ async fn bring_into_force(
         signatures: signed.approvals.iter().map(OwnerApproval::to_wire).collect(),
     });
     let result = session.execute(command, owners).await?;
-    output::line(format_args!("manifest version {} is in force", result.manifest_version))
+    output::step(format_args!("manifest version {} is in force", result.manifest_version))
 }
 
 /// Uploads the values that the broker does not have, or all.
@@ -188,12 +188,12 @@ async fn upload(
         let version =
             known.iter().find(|secret| secret.name == name.as_str()).map_or(0, |secret| secret.version);
         if version > 0 && !replace {
-            output::line(format_args!("{name}: version {version} is there already"))?;
+            output::step(format_args!("{name}: version {version} is there already"))?;
             continue;
         }
         let put = PutSecret { name: name.to_string(), value: std::mem::take(&mut *value) };
         let result = session.execute(command::Command::PutSecret(put), owners).await?;
-        output::line(format_args!("{name}: version {}", result.secret_version))?;
+        output::step(format_args!("{name}: version {}", result.secret_version))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use adytum_client::ServerAddress;
 use adytum_proxy::{Notice, Proxy, Replicas};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 /// Runs until SIGINT or SIGTERM.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if !args.listen.ip().is_loopback() && !args.allow_remote_clients {
-        bail!(
+        bail_input!(
             "--listen {}: other machines can reach this address, and what they send would cross the network without \
              encryption; listen on 127.0.0.1, or give --allow-remote-clients",
             args.listen

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use adytum_api::broker::{RecoveryStatus, SupplyShareRequest};
 use adytum_evidence::verifier::Verifier;
 use adytum_governance::recovery::arrangement::Arrangement;
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::{
     attested::{Target, read_policy},
@@ -56,12 +56,12 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     let mut session = args.target.open_any_state().await?;
     let status = session.recovery().await?;
     if status.fenced {
-        bail!(
+        bail_input!(
             "this broker handed its root key to the next one, so there is nothing to recover here; give the address of the next broker"
         );
     }
     if status.arrangement.is_empty() {
-        bail!(
+        bail_input!(
             "this broker has no shares: its manifest names no recipients in [recovery]; restore a backup on the machine that made it"
         );
     }
@@ -80,19 +80,21 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
         .with_context(|| format!("the broker has no share for {recipient}; its manifest names others"))?;
     let share = identity.unwrap(&wrapped.wrapped)?;
     if !arrangement.is_share(genesis, wrapped, &share) {
-        bail!(
+        bail_refused!(
             "the share for this key is not the one that the broker made, so its state file was changed; restore a backup of it"
         );
     }
     if args.check {
-        return output::line(format_args!(
+        return output::step(format_args!(
             "{recipient} has a share; {} of {} recipients recover the root key",
             arrangement.threshold(),
             arrangement.shares().len()
         ));
     }
     if !status.awaiting {
-        bail!("this broker has its root key and takes no share; see whether yours is right with --check");
+        bail_input!(
+            "this broker has its root key and takes no share; see whether yours is right with --check"
+        );
     }
     let request = SupplyShareRequest {
         arrangement: arrangement.id().to_vec(),
@@ -101,8 +103,8 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     };
     let status = session.supply_share(request).await?;
     match status.awaiting {
-        true => output::line(held(&status)),
-        false => output::line(
+        true => output::step(held(&status)),
+        false => output::step(
             "the root key is recovered; now the owners confirm that the state is the newest: `adytum broker confirm`",
         ),
     }

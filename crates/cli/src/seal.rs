@@ -10,7 +10,7 @@ use adytum_sealed::{
     statement::FileName,
 };
 use adytum_signing::OwnerSigningKey;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::task::block_in_place;
 
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match (&args.model, &args.bundle) {
         (Some(model), _) => seal_model(&args, model, &recipient, &owner),
         (_, Some(bundle)) if metadata.is_dir() => seal_directory(&args, bundle, &recipient, &owner),
-        _ => bail!(
+        _ => bail_input!(
             "{} is a file; give the bundle's directory, or seal a model with --model NAME",
             args.what.display()
         ),
@@ -90,7 +90,10 @@ fn seal_model(
     });
     bar.finish_and_clear();
     let (directory, statement) = sealed?;
-    output::line(format_args!("{}: {}", directory.display(), output::sealed(&statement)))
+    output::result(
+        &output::sealed_object(&directory, &statement),
+        format_args!("{}: {}", directory.display(), output::sealed(&statement)),
+    )
 }
 
 fn seal_directory(
@@ -110,10 +113,8 @@ fn seal_directory(
     });
     bar.finish_and_clear();
     let (statement, summary) = sealed?;
-    output::line(format_args!(
-        "{}: {}, {} entries",
-        args.out.display(),
-        output::sealed(&statement),
-        summary.entries
-    ))
+    output::result(
+        &output::sealed_object(&args.out, &statement),
+        format_args!("{}: {}, {} entries", args.out.display(), output::sealed(&statement), summary.entries),
+    )
 }

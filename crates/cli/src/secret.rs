@@ -10,7 +10,7 @@ use adytum_governance::{
     manifest::duration::WrittenDuration,
     secrets::{MAXIMUM_VALUE_LENGTH, SecretKind},
 };
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -59,7 +59,10 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
             let mut value = read_value(&from_file).context("the secret's value")?;
             let put = PutSecret { name: name.to_string(), value: std::mem::take(&mut *value) };
             let result = access.execute(command::Command::PutSecret(put)).await?;
-            output::line(format_args!("{name}: version {}", result.secret_version))
+            output::result(
+                &json!({ "name": name.to_string(), "version": result.secret_version }),
+                format_args!("{name}: version {}", result.secret_version),
+            )
         }
         Action::List { access, json } => {
             let result = access.execute(command::Command::ListSecrets(ListSecrets {})).await?;
@@ -68,12 +71,18 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
         Action::Rotate { name, access } => {
             let rotate = RotateSecret { name: name.to_string() };
             let result = access.execute(command::Command::RotateSecret(rotate)).await?;
-            output::line(format_args!("{name}: version {}", result.secret_version))
+            output::result(
+                &json!({ "name": name.to_string(), "version": result.secret_version }),
+                format_args!("{name}: version {}", result.secret_version),
+            )
         }
         Action::Rm { name, access } => {
             let remove = RemoveSecret { name: name.to_string() };
             access.execute(command::Command::RemoveSecret(remove)).await?;
-            output::line(format_args!("{name}: the value is gone"))
+            output::result(
+                &json!({ "name": name.to_string(), "removed": true }),
+                format_args!("{name}: the value is gone"),
+            )
         }
     }
 }
@@ -87,7 +96,7 @@ pub(crate) fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec
         key_file::read_bytes(file, limit)?
     };
     if value.is_empty() {
-        bail!("{} is empty; give a file with the value", file.display());
+        bail_input!("{} is empty; give a file with the value", file.display());
     }
     Ok(value)
 }

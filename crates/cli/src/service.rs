@@ -11,8 +11,9 @@ use adytum_governance::{
     manifest::{Manifest, SignedManifest},
     service::{document::Document, signed::SignedService},
 };
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::{
     attest::{self, Confirmation},
@@ -109,7 +110,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
     let genesis = read_genesis(&args.genesis)?;
     let (signed, read) = read_manifest(&args.manifest)?;
     if read.genesis != genesis.digest() {
-        bail!(
+        bail_input!(
             "{} is for the broker of genesis {}, and {} is of genesis {}; give the genesis of that broker",
             args.manifest.display(),
             read.genesis,
@@ -126,7 +127,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
     };
     let first = args.workloads.first().or(workloads.first()).cloned();
     let Some(name) = args.name.clone().or(first) else {
-        bail!(
+        bail_input!(
             "no workload of {} may load a model, so there is no service; name a workload's models in the manifest",
             args.manifest.display()
         );
@@ -136,7 +137,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
         .expires
         .unwrap_or_else(|| Day::of(today.plus(std::time::Duration::from_secs(USUAL_DAYS * 24 * 60 * 60))));
     if Day::of(today) > expires {
-        bail!("--expires {expires}: that day is over; give a later one");
+        bail_input!("--expires {expires}: that day is over; give a later one");
     }
     let mut changes = Vec::new();
     for path in &args.owners_changed_by {
@@ -153,7 +154,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
     }
     if let Some(stranger) = service.approvals.iter().find(|approval| !owners.keys().contains(&approval.owner))
     {
-        bail!(
+        bail_input!(
             "{} is no owner in force; sign with the owners' keys, and name the manifests that changed the owners with \
              --owners-changed-by",
             stranger.owner
@@ -161,15 +162,15 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
     }
     key_file::write_new(&args.out, service.to_file()?.as_bytes(), 0o644)?;
     let (out, count) = (args.out.display(), service.approvals.len());
-    output::line(format_args!(
+    output::step(format_args!(
         "{out}: service {}, signed by {count} of {} owners who must",
         document.name,
         owners.threshold()
     ))?;
-    output::line(format_args!("genesis {}", genesis.digest()))?;
-    output::line("Tell the data owner this digest by another way than the file.")?;
+    output::step(format_args!("genesis {}", genesis.digest()))?;
+    output::step("Tell the data owner this digest by another way than the file.")?;
     if count < owners.threshold() {
-        output::line(format_args!("The others sign it: adytum service sign {out} --owner FILE"))?;
+        output::step(format_args!("The others sign it: adytum service sign {out} --owner FILE"))?;
     }
     Ok(())
 }
@@ -179,7 +180,7 @@ fn sign(file: &Path, owners: &[PathBuf]) -> anyhow::Result<()> {
     for path in owners {
         let key = key_file::owner_key(path)?;
         service.sign(&key).with_context(|| file.display().to_string())?;
-        output::line(format_args!("{}: signed by {}", file.display(), key.public_key()))?;
+        output::step(format_args!("{}: signed by {}", file.display(), key.public_key()))?;
     }
     // Next to the old one and renamed, so that no signature is lost half way.
     let unfinished = file.with_extension("new");
@@ -190,6 +191,25 @@ fn sign(file: &Path, owners: &[PathBuf]) -> anyhow::Result<()> {
 
 fn show(file: &Path, confirmation: &Confirmation) -> anyhow::Result<()> {
     let service = confirmation.verify(file, &SystemClock)?;
+    if output::is_json() {
+        let roots: Vec<String> = service.roots.iter().map(ToString::to_string).collect();
+        let workloads: Vec<String> = service.workloads.keys().map(ToString::to_string).collect();
+        let models: serde_json::Map<_, _> = service
+            .models
+            .iter()
+            .map(|(name, rule)| (name.to_string(), json!({ "minimum_version": rule.minimum_version })))
+            .collect();
+        return output::line(json!({
+            "service": service.name.to_string(),
+            "genesis": service.genesis.to_string(),
+            "manifest_version": service.edition.manifest_version,
+            "revision": service.edition.revision,
+            "expires": service.expires.to_string(),
+            "roots": roots,
+            "workloads": workloads,
+            "models": models,
+        }));
+    }
     output::line(format_args!("service   {}", service.name))?;
     output::line(format_args!("genesis   {}", service.genesis))?;
     let (version, revision) = (service.edition.manifest_version, service.edition.revision);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adytum_sim::{Platform, ROOT_CERTIFICATE_FILE};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
 
 use crate::output;
@@ -23,10 +23,10 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
     let directory = match action {
         Action::New { directory } => {
             if directory.join(ROOT_CERTIFICATE_FILE).exists() {
-                bail!("{} holds a platform already; name another directory", directory.display());
+                bail_input!("{} holds a platform already; name another directory", directory.display());
             }
             Platform::create(&directory)?;
-            eprintln!("adytum: a simulated platform protects nothing");
+            output::note("adytum: a simulated platform protects nothing");
             directory
         }
         Action::Root { directory } => {
@@ -36,5 +36,5 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
     };
     let root = directory.join(ROOT_CERTIFICATE_FILE);
     let root = root.canonicalize().with_context(|| root.display().to_string())?;
-    output::line(root.display())
+    output::result(&serde_json::json!({ "root": root }), root.display())
 }

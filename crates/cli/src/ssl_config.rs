@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args as ClapArgs, Subcommand};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
@@ -18,7 +18,7 @@ use rcgen::{
 use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
-use crate::key_file;
+use crate::{key_file, output};
 
 /// More than any certificate has, in bytes.
 const MAXIMUM_LENGTH: u64 = 64 * 1024;
@@ -47,9 +47,14 @@ pub(crate) struct NewArgs {
 pub(crate) fn run(action: Action) -> Result<()> {
     let Action::New(args) = action;
     make(&args.hosts, &args.crt, &args.out)?;
-    println!("{}: certificate for {}", args.crt.display(), args.hosts.join(", "));
-    println!("{}: SSLConfig with its key; give it to the broker, then delete it", args.out.display());
-    Ok(())
+    let (crt, out) = (args.crt.display(), args.out.display());
+    output::result(
+        &serde_json::json!({ "certificate": args.crt, "ssl_config": args.out, "hosts": args.hosts }),
+        format_args!(
+            "{crt}: certificate for {}\n{out}: SSLConfig with its key; give it to the broker, then delete it",
+            args.hosts.join(", ")
+        ),
+    )
 }
 
 /// Makes the certificate for these names (`crt`) and the SSLConfig with its key (`out`), two
@@ -58,7 +63,7 @@ pub(crate) fn make(hosts: &[String], crt: &Path, out: &Path) -> Result<()> {
     for path in [out, crt] {
         // A link that leads nowhere is something, too.
         if fs::symlink_metadata(path).is_ok() {
-            bail!(
+            bail_input!(
                 "{} exists already and is never overwritten; name another file, or move that one away",
                 path.display()
             );
@@ -100,9 +105,9 @@ pub(crate) fn names(crt: &Path) -> Result<Vec<String>> {
 }
 
 fn parameters(hosts: &[String]) -> Result<CertificateParams> {
-    let [first, ..] = hosts else { bail!("give a --host") };
+    let [first, ..] = hosts else { bail_input!("give a --host") };
     if hosts.iter().any(|host| host.trim().is_empty()) {
-        bail!("a --host is empty; give a name or an address");
+        bail_input!("a --host is empty; give a name or an address");
     }
     let mut parameters = CertificateParams::new(hosts.to_vec()).context("--host")?;
     let mut name = DistinguishedName::new();

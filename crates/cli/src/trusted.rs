@@ -83,18 +83,18 @@ impl TrustedRoots {
     /// The roots of the simulated platforms that are trusted.
     #[cfg(feature = "simulation")]
     pub(crate) fn simulation_roots(&self) -> anyhow::Result<Vec<TrustRoot>> {
-        use anyhow::{Context, ensure};
+        use anyhow::Context;
 
         let paths = self.simulation_paths().iter();
         let root = |(path, text): (&PathBuf, String)| {
             // The parser's own words for a fault name no fact.
-            let certificate = pem::parse(&text).ok().with_context(|| {
-                format!(
+            let certificate = pem::parse(&text).map_err(|_| {
+                input_error!(
                     "{} is no certificate in PEM; give --trust-simulation the root.pem in a platform's directory",
                     path.display()
                 )
             })?;
-            ensure!(
+            ensure_input!(
                 certificate.tag() == "CERTIFICATE",
                 "{} is no simulated platform's root: expected a certificate in PEM, found {:?}; give --trust-simulation \
                  the root.pem in a platform's directory",

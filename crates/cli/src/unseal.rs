@@ -17,7 +17,7 @@ use adytum_sealed::{
     statement::Statement,
     unseal::unseal_to_file,
 };
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::task::block_in_place;
 
 use crate::{
@@ -69,7 +69,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     if args.bundle.is_some() || args.what.is_file() {
         if args.model.is_some() {
-            bail!(
+            bail_input!(
                 "{} is a file; a model is sealed as a directory; give BASE/VERSION, or name the bundle with --bundle",
                 args.what.display()
             );
@@ -96,13 +96,16 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     });
     bar.finish_and_clear();
     unsealed.with_context(|| ciphertext.display().to_string())?;
-    output::line(format_args!("{}: {}", args.out.display(), output::sealed(&statement)))
+    output::result(
+        &output::sealed_object(&args.out, &statement),
+        format_args!("{}: {}", args.out.display(), output::sealed(&statement)),
+    )
 }
 
 fn unseal_bundle(genuine: &GenuineBundle, identity: ModelIdentity, out: &Path) -> anyhow::Result<()> {
     let statement = genuine.genuine_statement().statement();
     if out.symlink_metadata().is_ok() {
-        bail!("{} exists already; name a directory that does not", out.display());
+        bail_input!("{} exists already; name a directory that does not", out.display());
     }
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // In the same directory, readable for nobody else, and removed unless it gets its
@@ -141,11 +144,11 @@ fn sealed_model(directory: &Path) -> anyhow::Result<(Statement, PathBuf)> {
     let Scan { candidates, refused } = scan_one(directory);
     match candidates.into_iter().next().map(|candidate| candidate.content) {
         Some(Content::Sealed { statement, ciphertext }) => return Ok((*statement, ciphertext)),
-        Some(Content::Plain { file, .. }) => bail!("{} is not sealed; use it as it is", file.display()),
+        Some(Content::Plain { file, .. }) => bail_input!("{} is not sealed; use it as it is", file.display()),
         None => {}
     }
     let reasons = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    bail!(
+    bail_input!(
         "no sealed model: {reasons}; give a directory BASE/VERSION, or a bundle's file, that `adytum seal` wrote"
     )
 }

@@ -32,7 +32,6 @@ use tokio::{
 };
 
 use self::{
-    example::quoted,
     programs::Programs,
     release::{Release, look, release},
     servers::Servers,
@@ -51,6 +50,7 @@ use crate::{
     model::name::name_of,
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
+    request::quoted,
     service, ssl_config,
 };
 
@@ -64,8 +64,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   adytum up iris.onnx
-  adytum up --replicas 3 --port 8501 --name iris exported/
-  adytum up iris.onnx --print-helm > values.yaml")]
+  adytum up --replicas 3 --port 8501 --name iris exported/")]
 pub(crate) struct Args {
     /// The model: an ONNX file, a SavedModel, or a directory that holds one.
     #[arg(value_name = "MODEL")]

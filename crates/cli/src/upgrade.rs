@@ -9,7 +9,6 @@ use adytum_governance::{
     authorisation::{Document, SignedAuthorisation},
     manifest::document::TrustTable,
 };
-use anyhow::bail;
 
 use crate::{
     attested::{Access, read_policy},
@@ -36,10 +35,10 @@ pub(crate) async fn run(args: Authorise) -> anyhow::Result<()> {
     let (Some(next), Some(out)) = (&args.next_policy, &args.out) else {
         let withdraw = command::Command::AuthoriseUpgrade(AuthoriseUpgrade::default());
         args.access.execute(withdraw).await?;
-        return output::line("the upgrade is not authorised any more");
+        return output::step("the upgrade is not authorised any more");
     };
     if out.exists() {
-        bail!(
+        bail_input!(
             "{} exists already and is never overwritten; name another file, or move that one away",
             out.display()
         );
@@ -62,7 +61,7 @@ pub(crate) async fn run(args: Authorise) -> anyhow::Result<()> {
     });
     session.execute(command, &owners).await?;
     key_file::write_new(out, signed.to_file()?.as_bytes(), 0o644)?;
-    output::line(format_args!(
+    output::step(format_args!(
         "authorised; start the next broker with --take-over-from HOST:PORT --upgrade-authorisation {}",
         out.display()
     ))

@@ -136,6 +136,13 @@ pub struct WhatToDo {
     code: Option<&'static str>,
 }
 
+impl WhatToDo {
+    /// The instruction alone.
+    pub fn next_step(&self) -> &'static str {
+        self.next_step
+    }
+}
+
 impl fmt::Display for WhatToDo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "what to do: {}", self.next_step.trim_end_matches('.'))?;

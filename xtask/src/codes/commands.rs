@@ -90,9 +90,11 @@ impl Syntax {
     fn parse(&mut self, help: &str) -> Vec<String> {
         let mut names = Vec::new();
         let mut listing = false;
+        // Commands may be in groups, each with a heading of its own.
+        let has_commands = help.lines().any(|line| line.starts_with("Usage:") && line.contains("<COMMAND>"));
         for line in help.lines() {
-            if line.starts_with("Commands:") {
-                listing = true;
+            if has_commands && is_heading(line) {
+                listing = !OTHER_HEADINGS.contains(&line);
             } else if listing && !line.starts_with(' ') {
                 listing = false;
             } else if let Some(name) = line.strip_prefix("  ").and_then(command_name)
@@ -119,6 +121,14 @@ impl Syntax {
             command.all_flags(found);
         }
     }
+}
+
+/// The headings of a page that are not of commands.
+const OTHER_HEADINGS: [&str; 6] =
+    ["Arguments:", "Options:", "Everywhere:", "Exit codes:", "Example:", "Examples:"];
+
+fn is_heading(line: &str) -> bool {
+    line.ends_with(':') && line.starts_with(|letter: char| letter.is_ascii_uppercase())
 }
 
 fn command_name(text: &str) -> Option<String> {
@@ -149,6 +159,18 @@ mod tests {
         assert_eq!(commands, ["one-more", "two"]);
         let flags: Vec<&str> = syntax.flags.iter().map(String::as_str).collect();
         assert_eq!(flags, ["--help", "--long-one", "--max_batch", "--out"]);
+    }
+
+    #[test]
+    fn commands_in_groups_are_read() {
+        let mut syntax = Syntax::default();
+        let commands = syntax.parse(
+            "Does it\n\nUsage: x [OPTIONS] <COMMAND>\n\nSome of it:\n  one  Does\n\nThe rest:\n  two  Does\n\nEverywhere:\n  \
+             -q, --quiet  Less\n\nExit codes:\n  0  success\n",
+        );
+        assert_eq!(commands, ["one", "two"]);
+        let flags: Vec<&str> = syntax.flags.iter().map(String::as_str).collect();
+        assert_eq!(flags, ["--quiet"]);
     }
 
     #[test]

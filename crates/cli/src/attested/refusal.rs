@@ -13,6 +13,11 @@ pub(crate) struct BrokerRefusal {
 }
 
 impl BrokerRefusal {
+    /// The status with which it answered.
+    pub(crate) fn status(&self) -> tonic::Code {
+        self.status
+    }
+
     /// The stable code that the broker states.
     pub(crate) fn stated_code(&self) -> Option<&str> {
         self.stated.as_deref()

@@ -18,7 +18,7 @@ use adytum_governance::{
 };
 use adytum_ratls::{connector::AttestedSession, session::Peer};
 use adytum_signing::OwnerSigningKey;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tonic::{Request, transport::Channel};
 
 use super::refusal::BrokerRefusal;
@@ -53,7 +53,7 @@ impl Session {
         seen: Option<StateHead>,
     ) -> anyhow::Result<Self> {
         let Peer::Attested { claims, announcement } = session.info.peer else {
-            bail!("the broker gave no evidence; check that the address is a broker's");
+            bail_refused!("the broker gave no evidence; check that the address is a broker's");
         };
         let recovery = BrokerRecoveryClient::new(session.channel.clone());
         // The pin has read them already.
@@ -99,7 +99,7 @@ impl Session {
     /// Refuses a broker that has no state to show.
     pub(crate) fn require_state(&self) -> anyhow::Result<()> {
         if self.broker.head.is_none() {
-            bail!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
+            bail_later!("the broker awaits recovery: its root key is not there; see `adytum broker status`");
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use adytum_engine::{
     npz::read_npy,
     tensor::{Elements, Tensor, Text},
 };
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::values::{real, shaped};
@@ -64,7 +64,7 @@ impl Given {
                 let text = key_file::read_text(path, MAXIMUM_LENGTH)?;
                 serde_json::from_str(&text).with_context(|| format!("{file} is no JSON"))
             }
-            _ => bail!("{file} is of an unknown kind; give a file that ends in .npy, .csv or .json"),
+            _ => bail_input!("{file} is of an unknown kind; give a file that ends in .npy, .csv or .json"),
         }
     }
 }
@@ -86,9 +86,13 @@ fn rows(text: &str) -> anyhow::Result<Value> {
     {
         rows.remove(0);
     }
-    let Some(width) = rows.first().map(Vec::len) else { bail!("it has no rows; give at least one") };
+    let Some(width) = rows.first().map(Vec::len) else { bail_input!("it has no rows; give at least one") };
     if let Some(place) = rows.iter().position(|row| row.len() != width) {
-        bail!("row {} has {} cells, expected {width}; give rows of one length", place + 1, rows[place].len());
+        bail_input!(
+            "row {} has {} cells, expected {width}; give rows of one length",
+            place + 1,
+            rows[place].len()
+        );
     }
     Ok(json!(rows))
 }

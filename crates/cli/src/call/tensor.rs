@@ -1,7 +1,7 @@
 //! Values as TensorFlow's tensors, and back.
 
 use adytum_api::tensorflow::{DataType, TensorProto, TensorShapeProto, tensor_shape_proto::Dim};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use half::{bf16, f16};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::values::{real, shaped};
 const MAXIMUM_RANK: usize = 32;
 
 /// Lists in lists as a tensor of a type.
-pub(super) fn encode(value: &Value, element_type: DataType) -> anyhow::Result<TensorProto> {
+pub(crate) fn encode(value: &Value, element_type: DataType) -> anyhow::Result<TensorProto> {
     let (mut shape, mut leaves) = (Vec::new(), Vec::new());
     flatten(value, 0, &mut shape, &mut leaves)?;
     let dim = shape.iter().map(|size| Ok(Dim { size: i64::try_from(*size)?, name: String::new() }));
@@ -55,7 +55,7 @@ pub(super) fn encode(value: &Value, element_type: DataType) -> anyhow::Result<Te
             let texts = leaves.into_iter().map(text);
             tensor.string_val = texts.collect::<anyhow::Result<_>>()?;
         }
-        other => bail!(
+        other => bail_input!(
             "values of the type {} can't be given; use a client of TensorFlow Serving",
             other.as_str_name()
         ),
@@ -66,7 +66,7 @@ pub(super) fn encode(value: &Value, element_type: DataType) -> anyhow::Result<Te
 /// A number that a narrower type holds, if not exactly then rounded, but not as an infinity.
 fn narrowed<T>(value: f64, rounded: f64, narrow: T) -> anyhow::Result<T> {
     if value.is_finite() && !rounded.is_finite() {
-        bail!("{value:e} is too large for the model's type; give a smaller number");
+        bail_input!("{value:e} is too large for the model's type; give a smaller number");
     }
     Ok(narrow)
 }
@@ -79,22 +79,22 @@ fn flatten<'a>(
     leaves: &mut Vec<&'a Value>,
 ) -> anyhow::Result<()> {
     if depth > MAXIMUM_RANK {
-        bail!("the lists are nested deeper than {MAXIMUM_RANK}; give the values of one tensor");
+        bail_input!("the lists are nested deeper than {MAXIMUM_RANK}; give the values of one tensor");
     }
     let Value::Array(values) = value else {
         if depth < shape.len() {
-            bail!("{value} is no list like the others; give lists of one length");
+            bail_input!("{value} is no list like the others; give lists of one length");
         }
         leaves.push(value);
         return Ok(());
     };
     match shape.get(depth) {
         Some(size) if *size != values.len() => {
-            bail!("a list has {} values, expected {size}; give lists of one length", values.len());
+            bail_input!("a list has {} values, expected {size}; give lists of one length", values.len());
         }
         Some(_) => {}
         None if leaves.is_empty() => shape.push(values.len()),
-        None => bail!("a list is where others have a value; give lists of one depth"),
+        None => bail_input!("a list is where others have a value; give lists of one depth"),
     }
     values.iter().try_for_each(|value| flatten(value, depth + 1, shape, leaves))
 }
@@ -105,7 +105,7 @@ fn float(value: &Value) -> anyhow::Result<f64> {
         (Value::String(text), None) if ["NaN", "Infinity", "-Infinity"].contains(&text.as_str()) => {
             Ok(text.parse()?)
         }
-        _ => bail!("{value} is no number; give a number"),
+        _ => bail_input!("{value} is no number; give a number"),
     }
 }
 
@@ -119,7 +119,7 @@ fn truth(value: &Value) -> anyhow::Result<bool> {
     match (value.as_bool(), value.as_u64()) {
         (Some(truth), _) => Ok(truth),
         (None, Some(number @ (0 | 1))) => Ok(number == 1),
-        _ => bail!("{value} is neither true nor false; give one of them"),
+        _ => bail_input!("{value} is neither true nor false; give one of them"),
     }
 }
 
@@ -133,7 +133,7 @@ fn text(value: &Value) -> anyhow::Result<Vec<u8>> {
                 fields.get("b64").and_then(Value::as_str).context("give bytes as {\"b64\": \"...\"}")?;
             STANDARD.decode(bytes).context("give bytes in Base64")
         }
-        _ => bail!("{value} is no text; give a text in quotes"),
+        _ => bail_input!("{value} is no text; give a text in quotes"),
     }
 }
 
@@ -154,7 +154,10 @@ pub(super) fn decode(tensor: &TensorProto) -> anyhow::Result<Value> {
             } else {
                 let (all, rest) = tensor.tensor_content.as_chunks::<{ size_of::<$type>() }>();
                 if !rest.is_empty() {
-                    bail!("it has {} bytes, which is no whole number of values", tensor.tensor_content.len());
+                    bail_input!(
+                        "it has {} bytes, which is no whole number of values",
+                        tensor.tensor_content.len()
+                    );
                 }
                 all.iter().map(|bytes| <$type>::from_le_bytes(*bytes)).map($json).collect::<Vec<Value>>()
             }
@@ -189,13 +192,13 @@ pub(super) fn decode(tensor: &TensorProto) -> anyhow::Result<Value> {
                 Err(_) => json!({ "b64": STANDARD.encode(bytes) }),
             })
             .collect(),
-        other => bail!(
+        other => bail_input!(
             "its type is {}, which is not read here; use a client of TensorFlow Serving",
             other.as_str_name()
         ),
     };
     if Some(values.len()) != count {
-        bail!(
+        bail_input!(
             "its shape {shape:?} is not that of its {} values; check that the server speaks TensorFlow Serving's API",
             values.len()
         );

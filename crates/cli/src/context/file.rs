@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{key_file, owner_directory::replace};
@@ -78,7 +78,7 @@ pub(crate) struct Contexts {
 pub(super) fn check_name(name: &str) -> anyhow::Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-        bail!("{name:?} is no name of a context: give at most 64 letters, digits, '_', '-' and '.'");
+        bail_input!("{name:?} is no name of a context: give at most 64 letters, digits, '_', '-' and '.'");
     }
     Ok(())
 }
@@ -130,7 +130,7 @@ impl Contexts {
 
     /// One of them.
     pub(crate) fn get(&self, name: &str) -> anyhow::Result<&Context> {
-        self.document.contexts.get(name).with_context(|| self.unknown(name))
+        self.document.contexts.get(name).ok_or_else(|| input_error!("{}", self.unknown(name)))
     }
 
     fn unknown(&self, name: &str) -> String {

@@ -12,7 +12,7 @@ use adytum_evidence::{claims::TeeKind, measurement::WorkloadIdentity, trust::Ven
 use adytum_init::configuration::measure;
 #[cfg(feature = "simulation")]
 use adytum_sim::Platform;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::{
     plan::{Plan, PlannedModel},
@@ -104,12 +104,12 @@ impl Programs {
         let find = |name: &str| {
             let path = directory.join(name);
             if !path.is_file() {
-                bail!(
+                bail_input!(
                     "{name} is not in {}; give the directory of the programs with --programs",
                     directory.display()
                 );
             }
-            Ok(path)
+            anyhow::Ok(path)
         };
         Ok(Self { broker: find("adytum-broker")?, serving: find("adytum-serving")? })
     }
@@ -225,7 +225,7 @@ fn read_engine(path: &Path) -> anyhow::Result<toml::Table> {
     let text = fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
     let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
     if let Some(other) = table.keys().find(|name| !["onnxruntime", "library"].contains(&name.as_str())) {
-        bail!("{} has {other:?}; expected [onnxruntime] and [[library]] alone", path.display());
+        bail_input!("{} has {other:?}; expected [onnxruntime] and [[library]] alone", path.display());
     }
     Ok(table)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adytum_api::names::WorkloadName;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::{
     plan::{FILE, Plan},
@@ -44,7 +44,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let models = args.models.iter().map(ModelArgument::planned).collect::<anyhow::Result<Vec<_>>>()?;
     let file = args.owner_directory.join(FILE);
     if file.exists() {
-        bail!(
+        bail_input!(
             "{} is there already: edit it, or give further models and names to `adytum deployment build`",
             file.display()
         );
@@ -52,12 +52,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let workload = match (args.workload, models.first()) {
         (Some(workload), _) => workload,
         (None, Some(model)) => model.name.as_str().parse().context("--workload")?,
-        (None, None) => bail!("give a --model"),
+        (None, None) => bail_input!("give a --model"),
     };
     let hosts = hosts(&workload, args.hosts);
     let plan = Plan::new(workload, hosts, models);
     if plan.models.len() < args.models.len() {
-        bail!("two of the models have one name; give each its own: --model NAME=FILE");
+        bail_input!("two of the models have one name; give each its own: --model NAME=FILE");
     }
     let directory = OwnerDirectory::create(&args.owner_directory)?;
     let _lock = directory.lock()?;

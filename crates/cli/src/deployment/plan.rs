@@ -7,7 +7,7 @@ use std::{
 };
 
 use adytum_api::names::{ModelName, WorkloadName};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::owner_directory::{OwnerDirectory, replace};
@@ -106,18 +106,18 @@ impl Plan {
 
     fn check(&self) -> anyhow::Result<()> {
         if self.format != FORMAT {
-            bail!("the format is {:?}; write {FORMAT:?}, which this program reads", self.format);
+            bail_input!("the format is {:?}; write {FORMAT:?}, which this program reads", self.format);
         }
         if self.models.is_empty() {
-            bail!("there is no [[model]]; add one with `adytum deployment build --model NAME=FILE`");
+            bail_input!("there is no [[model]]; add one with `adytum deployment build --model NAME=FILE`");
         }
         let mut seen = BTreeSet::new();
         for model in &self.models {
             if !seen.insert(&model.name) {
-                bail!("there are two [[model]] named {}; leave one out", model.name);
+                bail_input!("there are two [[model]] named {}; leave one out", model.name);
             }
             if model.first_version == 0 {
-                bail!("first_version of {} is 0; give 1 or more", model.name);
+                bail_input!("first_version of {} is 0; give 1 or more", model.name);
             }
         }
         Ok(())

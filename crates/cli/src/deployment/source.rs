@@ -3,7 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use adytum_api::names::ModelName;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::plan::PlannedModel;
 use crate::model::name::name_of;
@@ -26,14 +26,14 @@ impl FromStr for ModelArgument {
             return Ok(Self { name: None, first_version: 1, path: text.into() });
         };
         if path.is_empty() {
-            bail!("no file follows {head}=; give NAME=FILE");
+            bail_input!("no file follows {head}=; give NAME=FILE");
         }
         let (name, version) = match head.split_once('@') {
             Some((name, version)) => (name, version.parse().context("the version after @")?),
             None => (head, 1),
         };
         if version == 0 {
-            bail!("versions begin with 1; give NAME@1=FILE or more");
+            bail_input!("versions begin with 1; give NAME@1=FILE or more");
         }
         Ok(Self { name: Some(name.parse()?), first_version: version, path: path.into() })
     }

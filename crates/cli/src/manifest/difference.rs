@@ -15,7 +15,6 @@ use adytum_governance::{
     },
     recovery::RecoveryRule,
 };
-use anyhow::bail;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -67,7 +66,7 @@ impl Read {
         if let Some(genesis) = genesis
             && genesis.digest() != self.manifest.genesis
         {
-            bail!(
+            bail_input!(
                 "the old manifest is for the broker of genesis {}, --genesis is another; give the genesis of that broker",
                 self.manifest.genesis
             );

@@ -16,7 +16,7 @@ use adytum_governance::{
     rules::AdmittedManifest,
 };
 use adytum_ratls::error::SessionError;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
 
 use super::read;
@@ -159,7 +159,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         print(&report)?;
     }
     if !report.granted {
-        bail!("refused: see the reasons above");
+        bail_refused!("refused: see the reasons above");
     }
     Ok(())
 }

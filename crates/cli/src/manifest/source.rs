@@ -10,7 +10,7 @@ use adytum_evidence::{
     trust::Vendor,
 };
 use adytum_init::configuration::{MeasuredConfiguration, measure};
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::{evidence, replica::Replica, trusted::TrustedRoots};
 
@@ -61,7 +61,7 @@ impl Source {
     /// The policy for what `adytum measure` computes.
     fn measured_policy(&self) -> anyhow::Result<Policy> {
         let (Some(configuration), Some(program)) = (&self.configuration, &self.program) else {
-            bail!("give --from-evidence or --replica, or --configuration and --program");
+            bail_input!("give --from-evidence or --replica, or --configuration and --program");
         };
         require_simulation(&self.trusted)?;
         let measured = measure(configuration, self.init.as_ref().unwrap_or(program), program)?;
@@ -74,7 +74,7 @@ pub(crate) fn require_simulation(trusted: &TrustedRoots) -> anyhow::Result<()> {
     if trusted.simulation() {
         return Ok(());
     }
-    bail!(
+    bail_input!(
         "only a simulated platform (--trust-simulation) shows the identity of a program as it is measured from its files; \
          on hardware MRENCLAVE or MRTD come from the build, so start the replica with `adytum-init --evidence-listen` and \
          give --replica, or with `adytum-init --write-evidence` and give --from-evidence"
@@ -85,7 +85,7 @@ pub(crate) fn require_simulation(trusted: &TrustedRoots) -> anyhow::Result<()> {
 /// say about it.
 pub(crate) fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)> {
     if claims.debug {
-        bail!(
+        bail_input!(
             "the evidence is of a program that a debugger can read: it must have no secrets; start it without debug"
         );
     }
@@ -126,7 +126,7 @@ pub(crate) fn policy_of(claims: &Claims) -> anyhow::Result<(Policy, Vec<String>)
                 ));
             }
             if !guest.platform.alias_check_complete {
-                bail!(
+                bail_input!(
                     "the platform has not checked its memory for aliases (ALIAS_CHECK_COMPLETE), so a memory module \
                      may open every guest on it (BadRAM, CVE-2024-21944): update its firmware and collect evidence \
                      again"

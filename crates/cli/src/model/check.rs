@@ -115,7 +115,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn arrays(path: &Path) -> anyhow::Result<BTreeMap<String, adytum_engine::tensor::Tensor>> {
     let failed = || format!("{} can't be read", path.display());
     let metadata = fs::metadata(path).with_context(failed)?;
-    anyhow::ensure!(metadata.is_file(), "{} is no file; give a file of numpy.savez", path.display());
+    ensure_input!(metadata.is_file(), "{} is no file; give a file of numpy.savez", path.display());
     let bytes = fs::read(path).with_context(failed)?;
     npz::read(&bytes).with_context(failed)
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use adytum_import::{error::ImportError, limits::Limits, saved_model, saved_model::Imported};
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::place::{Place, find};
 use crate::output;
@@ -27,11 +27,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let found = find(&args.directory)?;
     for note in &found.notes {
-        eprintln!("adytum: {note}");
+        output::note(format_args!("adytum: {note}"));
     }
     let directory = match &found.place {
         Place::SavedModel(directory) => directory,
-        Place::Onnx(file) => bail!(
+        Place::Onnx(file) => bail_input!(
             "{} is an ONNX file, which needs no import; check it with `adytum model check`",
             file.display()
         ),
@@ -40,12 +40,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     write_new(&args.output, &imported.onnx)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
     let names: Vec<&str> = imported.signatures.iter().map(|signature| signature.name.as_str()).collect();
-    output::line(format_args!(
-        "{}: {} bytes, signatures {}",
-        args.output.display(),
-        imported.onnx.len(),
-        names.join(", ")
-    ))
+    output::result(
+        &serde_json::json!({ "model": args.output, "bytes": imported.onnx.len(), "signatures": names }),
+        format_args!(
+            "{}: {} bytes, signatures {}",
+            args.output.display(),
+            imported.onnx.len(),
+            names.join(", ")
+        ),
+    )
 }
 
 /// Imports a SavedModel. The error lists each operator that can't be converted on a line of its own.

@@ -21,6 +21,7 @@ use super::{
     source::{SourceError, format_of, read_onnx},
     verdict::{CheckError, Verdict},
 };
+use crate::output;
 
 /// The most bytes of a model with its weights: 64 GiB.
 const LARGEST: u64 = 64 << 30;
@@ -59,7 +60,7 @@ pub(crate) fn plaintext(path: &Path, unchecked: bool) -> anyhow::Result<Plaintex
         other => other.into(),
     })?;
     for note in &found.notes {
-        eprintln!("adytum: {note}");
+        output::note(format_args!("adytum: {note}"));
     }
     match &found.place {
         Place::Onnx(file) => {

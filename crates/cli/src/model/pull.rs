@@ -180,7 +180,7 @@ impl Report {
 
     fn line(&mut self, text: &str) {
         if self.written.is_ok() {
-            self.written = output::line(text);
+            self.written = output::step(text);
         }
     }
 }

@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let sealed = block_in_place(|| seal_next(&sealer, &args.source, &base, None))?;
     let at = base.join(sealed.version.to_string());
     let what = if sealed.is_new { "sealed" } else { "is this model already" };
-    output::line(format_args!("{}: version {} of {} {what}", at.display(), sealed.version, args.model))?;
+    output::step(format_args!("{}: version {} of {} {what}", at.display(), sealed.version, args.model))?;
     let crt = Some(directory.public("server.crt")).filter(|crt| crt.is_file());
     follow(&args.servers, &args.patience, args.model.as_str(), sealed.version, crt).await
 }

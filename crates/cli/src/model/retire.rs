@@ -29,7 +29,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let directory = OwnerDirectory::at(&args.owner_directory);
     let owner = key_file::owner_key(&directory.private("owner.pem"))?;
     let version = directory.raise_floor(&owner, &args.model, args.below)?;
-    output::line(format_args!(
+    output::step(format_args!(
         "{}: version {version} allows {} from version {} on; give it to the broker with `adytum provision`",
         directory.public("manifest.toml").display(),
         args.model,

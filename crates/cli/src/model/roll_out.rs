@@ -3,7 +3,6 @@
 use std::{path::PathBuf, time::Duration};
 
 use adytum_client::{Client, ClientError, ClientOptions, ServerAddress, VersionState, VersionStatus};
-use anyhow::bail;
 use tokio::time::{Instant, sleep};
 
 use crate::{output, predict::target::duration};
@@ -69,11 +68,11 @@ pub(crate) async fn follow(
             match versions.as_ref().map(of_version) {
                 Ok(Some(VersionStatus { state: VersionState::Available, .. })) => {
                     if !reported.contains(&server) {
-                        output::line(format_args!("{server}: version {version} answers"))?;
+                        output::step(format_args!("{server}: version {version} answers"))?;
                         reported.push(server);
                     }
                 }
-                Ok(Some(VersionStatus { state: VersionState::Ended, reason, .. })) => bail!(
+                Ok(Some(VersionStatus { state: VersionState::Ended, reason, .. })) => bail_refused!(
                     "{server} goes on with the version before {version}, which it can't serve: {}; correct the model and \
                      release it again",
                     reason.unwrap_or_else(|| "it does not say why".to_owned())
@@ -87,7 +86,7 @@ pub(crate) async fn follow(
             return Ok(());
         }
         if Instant::now() > until {
-            bail!(
+            bail_later!(
                 "not all replicas answer with version {version}; read the logs of these, or give more --patience: {}",
                 missing.join(", ")
             );

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use adytum_api::names::ModelName;
 use adytum_governance::manifest::{SignedManifest, document::Document};
 use adytum_signing::OwnerSigningKey;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::{OwnerDirectory, replace};
 use crate::manifest::signatures_path;
@@ -49,14 +49,17 @@ impl OwnerDirectory {
         minimum: u64,
     ) -> anyhow::Result<u64> {
         let Some(mut document) = self.document()? else {
-            bail!("{} is not there yet; make a manifest first", self.public("manifest.toml").display());
+            bail_input!("{} is not there yet; make a manifest first", self.public("manifest.toml").display());
         };
         let names: Vec<String> = document.models.iter().map(|rule| rule.name.to_string()).collect();
         let Some(rule) = document.models.iter_mut().find(|rule| rule.name == *model) else {
-            bail!("the manifest has no model {model}; give one of those that it has: {}", names.join(", "));
+            bail_input!(
+                "the manifest has no model {model}; give one of those that it has: {}",
+                names.join(", ")
+            );
         };
         if minimum < rule.minimum_version {
-            bail!(
+            bail_input!(
                 "the versions below {} are retired already; a floor is never lowered: write a manifest by hand to allow \
                  them again",
                 rule.minimum_version

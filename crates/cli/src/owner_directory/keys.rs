@@ -8,7 +8,6 @@ use adytum_governance::{
 };
 use adytum_sealed::keys::{ModelIdentity, ModelRecipient};
 use adytum_signing::OwnerSigningKey;
-use anyhow::bail;
 use zeroize::Zeroizing;
 
 use super::OwnerDirectory;
@@ -59,7 +58,7 @@ impl OwnerDirectory {
         let (crt, key) = (self.public("server.crt"), self.secret("ssl_config"));
         for (there, missing) in [(&crt, &key), (&key, &crt)] {
             if there.exists() && !missing.exists() {
-                bail!(
+                bail_input!(
                     "{} is there without {}: bring that back, or remove the first to have both made",
                     there.display(),
                     missing.display()
@@ -76,7 +75,7 @@ impl OwnerDirectory {
             .map(String::as_str)
             .collect();
         if !missing.is_empty() {
-            bail!(
+            bail_input!(
                 "{} is for {}, and not for {}: leave that name out, or remove {} and {} to have both made again",
                 crt.display(),
                 known.join(", "),

@@ -1,13 +1,16 @@
 //! Flags that say which server and which model are asked: the same for `call`,
 //! `predict` and `bench`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use adytum_client::{
     Client, ClientError, ClientIdentity, ClientOptions, ImageInput, ModelSelector, ServerAddress, Signature,
 };
 
-use crate::attest::Attest;
+use crate::{attest::Attest, request::quoted};
 
 /// Which server and which model.
 #[derive(Debug, clap::Args)]
@@ -68,6 +71,41 @@ impl Served {
             timeout: self.timeout,
             attestation: self.attest.load()?,
         })
+    }
+
+    /// Must the server prove its code?
+    pub(crate) fn is_attested(&self) -> bool {
+        self.attest.file().is_some()
+    }
+
+    /// The client's certificate and its key.
+    pub(crate) fn client_files(&self) -> Option<(PathBuf, PathBuf)> {
+        self.client_crt.clone().zip(self.client_key.clone())
+    }
+
+    /// The name in the server's certificate, where it is not the host.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// A command for this server, with more flags, for a shell.
+    pub(crate) fn flags(&self, command: &str, more: &str) -> String {
+        let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
+        let flags = [
+            ("server", Some(self.server.to_string())),
+            ("crt", path(self.crt.as_deref())),
+            ("server-name", self.server_name.clone()),
+            ("client-crt", path(self.client_crt.as_deref())),
+            ("client-key", path(self.client_key.as_deref())),
+            ("attest", path(self.attest.file())),
+        ];
+        let mut line = command.to_owned();
+        for (flag, value) in flags {
+            if let Some(value) = value {
+                line.push_str(&format!(" --{flag} {}", quoted(&value)));
+            }
+        }
+        line + more
     }
 
     /// What to ask.

@@ -6,7 +6,11 @@ use adytum_engine::tensor::{Elements, Tensor};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-use crate::{model::report::Report, owner_directory::replace};
+use crate::{
+    model::report::Report,
+    owner_directory::replace,
+    request::{python_literal, quoted},
+};
 
 /// A request with more values than these is a file.
 const MAXIMUM_SHOWN: usize = 32;
@@ -114,38 +118,9 @@ impl Example {
     }
 }
 
-/// A word of a shell's command.
-pub(super) fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=@,+%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 /// JSON's texts are Python's, too.
 fn python_text(text: &str) -> String {
     json!(text).to_string()
-}
-
-fn python_literal(value: &Value) -> String {
-    match value {
-        Value::Null => "None".to_owned(),
-        Value::Bool(true) => "True".to_owned(),
-        Value::Bool(false) => "False".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => python_text(text),
-        Value::Array(values) => {
-            format!("[{}]", values.iter().map(python_literal).collect::<Vec<_>>().join(", "))
-        }
-        Value::Object(fields) => {
-            let field = |(name, value): (&String, &Value)| {
-                format!("{}: {}", python_text(name), python_literal(value))
-            };
-            format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(", "))
-        }
-    }
 }
 
 /// A tensor's values as lists in lists.

@@ -360,16 +360,16 @@ fn wrong_input_to_seal_says_what_to_do() {
     fs::create_dir(&nothing).unwrap();
     let secret = fs::read_to_string(&sealed.identity).unwrap();
     for (position, value, code, expected) in [
-        (1, sealed.directory.path("missing.onnx").as_str(), 1, "missing.onnx can't be read"),
-        (1, empty.as_str(), 1, "is an empty file"),
-        (1, nothing.as_str(), 1, "holds no model: it is empty"),
+        (1, sealed.directory.path("missing.onnx").as_str(), 78, "missing.onnx can't be read"),
+        (1, empty.as_str(), 78, "is an empty file"),
+        (1, nothing.as_str(), 78, "holds no model: it is empty"),
         (3, "../digits", 2, "a model name has '.' at position 0"),
         (5, "-1", 2, "unexpected argument '-1'"),
-        (5, "18446744073709551615", 1, "above 9223372036854775807"),
-        (7, "age1nonsense", 1, "is not an age recipient"),
-        (7, secret.trim(), 1, "Consider the identity exposed"),
-        (9, sealed.model.as_str(), 1, "more than 65536 bytes"),
-        (11, sealed.model.as_str(), 1, "File exists"),
+        (5, "18446744073709551615", 78, "above 9223372036854775807"),
+        (7, "age1nonsense", 78, "is not an age recipient"),
+        (7, secret.trim(), 78, "Consider the identity exposed"),
+        (9, sealed.model.as_str(), 78, "more than 65536 bytes"),
+        (11, sealed.model.as_str(), 78, "File exists"),
     ] {
         let stderr = with(position, value).failed_with(code);
         assert!(stderr.contains(expected), "{value}: {stderr}");

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "simulation")]
 mod audit;
+mod command_line;
 #[cfg(feature = "simulation")]
 mod contexts;
 mod explain;

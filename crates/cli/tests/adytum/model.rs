@@ -298,7 +298,7 @@ fn recorded_outputs_are_compared() {
     assert_eq!(code, 6, "{text}");
     assert!(text.contains("no output of that name"), "{text}");
     // A file that can't be read is an error of the command, not a verdict on the model.
-    assert_eq!(check(&path, &["--expect", &path, &outputs]).0, 1);
+    assert_eq!(check(&path, &["--expect", &path, &outputs]).0, 78);
     assert_eq!(check(&path, &["--size", "nonsense"]).0, 2);
 }
 
