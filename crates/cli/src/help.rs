@@ -10,7 +10,7 @@ use crate::failure;
 
 /// The commands in the order in which a person meets them.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("A first service", &["up", "deployment", "doctor", "explain"]),
+    ("A first service", &["up", "doctor", "explain"]),
     ("Models", &["model", "seal", "unseal", "model-key"]),
     ("Ask a served model", &["call", "predict", "bench", "proxy", "service"]),
     (
@@ -18,17 +18,20 @@ const GROUPS: &[(&str, &[&str])] = &[
         &[
             "owner",
             "genesis",
-            "workload",
             "manifest",
             "broker",
             "secret",
+            "deployment",
             "provision",
             "audit",
             "recovery-key",
             "context",
         ],
     ),
-    ("Identities and evidence", &["measure", "init-data", "evidence", "ssl-config", "simulation"]),
+    (
+        "Identities and evidence",
+        &["measure", "workload", "init-data", "evidence", "ssl-config", "simulation"],
+    ),
     ("This command", &["completion", "man"]),
 ];
 

@@ -32,7 +32,7 @@ pub(crate) enum Action {
 /// runs, not that it should.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  adytum workload new --workload web --replica 10.0.0.7:7000 --configuration web.toml >> owner/manifest-more.toml
+  adytum workload new --workload web --replica 10.0.0.7:7000 --configuration web.toml --out web-tables.toml
   adytum workload new --workload iris --from-evidence iris.evidence --model iris --signer owner/private/owner.pem")]
 pub(crate) struct NewArgs {
     /// The workload's name.

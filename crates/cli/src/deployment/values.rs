@@ -6,6 +6,8 @@ use adytum_api::names::{ModelName, WorkloadName};
 use adytum_evidence::{claims::TeeKind, policy::Policy, trust::Vendor};
 use anyhow::Context as _;
 
+use crate::request::quoted;
+
 /// The longest name of a release (Helm's limit).
 const LONGEST: usize = 53;
 
@@ -112,15 +114,6 @@ fn string(text: &str) -> anyhow::Result<String> {
 
 fn shown(directory: &Path, file: &str) -> String {
     directory.join(file).display().to_string()
-}
-
-/// A word of a shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The name of a Helm release for a workload: lower-case letters, digits and hyphens.
