@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the container images of the broker, the model server and the client, and
-# first of all what their owner has: see owner.sh.
+# first of all what their owner has: see `adytum deployment`.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,7 +21,8 @@ usage: build.sh [OPTION]...
     -h <usage> usage help
     -s simulate the TEE, which protects nothing: also builds adytum_sim
     -m <model> what is served as "resnet": resnet50 (default), digits or an ONNX file
-    -d <directory> the owner's directory (default: deploy/owner)
+    -d <directory> the owner's directory (default: deploy/owner), which is made; one that `adytum deployment new`
+       or `adytum up` made has models of its own, and -m is not for it
     -n <name> a further name or address in the server's certificate; may be repeated
     -p <file> the policy that identifies the broker (TOML), for hardware
     -w <file> the policy that identifies the workload (TOML), for hardware
@@ -31,8 +32,8 @@ usage: build.sh [OPTION]...
 END
 }
 
-registry=demo tag=latest simulation='' model=resnet50 owner=$here/owner archives='' check='' model_engine=static
-owner_options=()
+registry=demo tag=$(source_version "$root") simulation='' model='' owner=$here/owner archives='' check='' model_engine=static
+host_options=() owner_options=() engine_options=()
 words=()
 for word in "$@"; do
     if [[ $word == --check-reproducible ]]; then check=yes; else words+=("$word"); fi
@@ -45,7 +46,9 @@ while getopts 'r:g:hsm:d:n:p:w:e:o:' option; do
         s) simulation=yes ;;
         m) model=$OPTARG ;;
         d) owner=$OPTARG ;;
-        n | p | w) owner_options+=("-$option" "$OPTARG") ;;
+        n) host_options+=(--host "$OPTARG") ;;
+        p) owner_options+=(--broker-policy "$OPTARG") ;;
+        w) owner_options+=(--workload-policy "$OPTARG") ;;
         e) model_engine=$OPTARG ;;
         o) archives=$OPTARG ;;
         h)
@@ -90,10 +93,10 @@ epoch=$(source_date "$root")
 revision=$(source_revision "$root")
 if [[ -n $simulation ]]; then
     tee=simulation=http://adytum-sim:8081
-    images=(init_ra_server tf_demo tf_demo_client adytum_sim)
+    images=(init_ra_server tf_demo tf_demo_client adytum_proxy adytum_sim)
 else
     tee=auto
-    images=(init_ra_server tf_demo tf_demo_client)
+    images=(init_ra_server tf_demo tf_demo_client adytum_proxy)
 fi
 
 # put SOURCE CONTEXT PATH: a file, or a directory, into an image's context.
@@ -140,6 +143,7 @@ context() {
             put "$root/examples/digits/images" "$at/program" demo/digits
             put "$owner/public/server.crt" "$at/owner" demo/server.crt
             ;;
+        adytum_proxy) put_system adytum "$at/program" ;;
         adytum_sim) put_system adytum-sim "$at/program" ;;
     esac
     # Neither the mode nor the date of a file may depend on who built it.
@@ -179,6 +183,41 @@ size() {
     fi
 }
 
+# plain_model NAME MODEL: puts what is served as NAME into plain/ of the owner's directory. Another
+# model than before becomes the next version.
+plain_model() {
+    local plain=$owner/plain/$1.onnx noted=$owner/plain/$1.source source=$2
+    case $source in
+        resnet50)
+            [[ -f $plain && -f $noted && $(<"$noted") == resnet50 ]] ||
+                (cd "$root" && cargo xtask model resnet50 --out "$plain" >/dev/null)
+            ;;
+        *)
+            [[ $source != digits ]] || source=$root/examples/digits/model.onnx
+            [[ -f $source ]] || fail "$source is no model: give resnet50, digits or an ONNX file"
+            [[ $source -ef $plain ]] || install -m 0644 "$source" "$plain"
+            ;;
+    esac
+    echo "$2" >"$noted"
+}
+
+# The owner's directory: the reference's models and names, unless it has others.
+prepare_owner() {
+    local options=(--owner-directory "$owner")
+    if [[ ! -f $owner/deployment.toml ]]; then
+        (umask 077 && mkdir -p "$owner/plain")
+        plain_model resnet "${model:-resnet50}"
+        plain_model digits digits
+        "$binaries/adytum" deployment new "${options[@]}" --workload tf-demo --host tf-demo-svc "${host_options[@]}" \
+            --model "resnet@123=$owner/plain/resnet.onnx" --model "digits=$owner/plain/digits.onnx" >/dev/null
+    elif [[ -n $model ]]; then
+        [[ -f $owner/plain/resnet.source ]] || fail "-m $model: $owner/deployment.toml says which models are served"
+        plain_model resnet "$model"
+    fi
+    "$binaries/adytum" deployment build "${options[@]}" --programs "$binaries" ${simulation:+--simulate} \
+        "${host_options[@]}" "${owner_options[@]}" "${engine_options[@]}"
+}
+
 # build_all SOURCE TARGET_DIRECTORY TAG: the images from this source; sets `ids`.
 build_all() {
     local package image extra
@@ -190,7 +229,7 @@ build_all() {
         build_dynamic_serving "$1" "$2" "$binaries" "$simulation"
         onnxruntime_library=$("$here/images/onnxruntime/library.sh" "$work/onnxruntime")
         pin_onnxruntime "$onnxruntime_library" "$binaries/adytum-serving" >"$work/onnxruntime.toml"
-        owner_options+=(-e "$work/onnxruntime.toml")
+        engine_options=(--engine "$work/onnxruntime.toml")
     fi
     (
         cd "$root"
@@ -203,7 +242,7 @@ build_all() {
         done
         cargo xtask image picture --out "$work/cat.jpg"
     )
-    "$here/owner.sh" -d "$owner" -b "$binaries" -m "$model" ${simulation:+-s} "${owner_options[@]}"
+    prepare_owner
     for image in "${images[@]}"; do
         build_one "$image" "$out/$image.tar"
         files+=("$out/$image.tar")
@@ -241,8 +280,8 @@ ids=() files=()
 build_all "$root" "$target_directory" "$tag"
 
 # No image leaves here with a secret or a plain model in it.
-(cd "$root" && cargo xtask image search --secrets "$owner/private" \
-    --model "$owner/plain/resnet.onnx" --model "$owner/plain/digits.onnx" "${files[@]}") ||
+mapfile -t plain < <("$binaries/adytum" deployment status --owner-directory "$owner" --sources)
+(cd "$root" && cargo xtask image search --secrets "$owner/private" "${plain[@]/#/--model=}" "${files[@]}") ||
     fail "an image holds a secret: it is not to be shipped"
 
 echo
@@ -257,7 +296,7 @@ tf_demo is not finished: it must pin the broker's measurement, which is known on
 it ends with "no-models-allowed". Measure the broker and build again with -p FILE: see "On hardware" in
 docs/kubernetes-hardware.md. To try everything on any machine, simulate: -s.
 END
-elif [[ -z $simulation && ! " ${owner_options[*]} " =~ " -w " ]]; then
+elif [[ -z $simulation && ! " ${owner_options[*]} " =~ " --workload-policy " ]]; then
     cat <<'END'
 
 There is no manifest for these images yet: it must pin tf_demo's measurement, which is known once tf_demo is in its TEE.

@@ -185,7 +185,40 @@ render sgx --set serving.autoscaling.enabled=true --set serving.autoscaling.queu
 expect adytum_queue_length "$(cat "$work/metric")" "the metric of the queue"
 grep -q "as: $(cat "$work/metric")$" "$here/prometheus-adapter.yaml" || fail "prometheus-adapter.yaml has no such metric"
 
+# A client with the proxy next to it.
+genesis=$(printf '5a%.0s' {1..32})
+echo 'format = "x"' >"$work/service.toml"
+client=(--set client.enabled=true --set client.image=example/client:1 --set "client.genesis=$genesis"
+    --set-file "client.service=$work/service.toml")
+render sgx "${client[@]}" --show-only templates/client.yaml >"$work/client"
+awk -v RS='---\n' '/kind: Deployment/' "$work/client" >"$work/client.deployment"
+expect '["--listen=127.0.0.1:8500","--server=adytum-replicas:9001","--attest=/etc/adytum/service/service.toml","--genesis='"$genesis"'"]' \
+    "$(field $pod.initContainers[0].args <"$work/client.deployment")" "the proxy next to a client"
+expect Always "$(field $pod.initContainers[0].restartPolicy <"$work/client.deployment")" "the proxy's restarts"
+expect example/client:1 "$(field $pod.containers[0].image <"$work/client.deployment")" "the client"
+expect None "$(awk -v RS='---\n' '/kind: Service/' "$work/client" | field .spec.clusterIP)" "the name of all replicas"
+render sgx "${client[@]}" --set client.server=models.example.org:8500 --show-only templates/client.yaml >"$work/elsewhere"
+grep -q -e '--server=models.example.org:8500$' "$work/elsewhere" || fail "client.server is not rendered"
+! grep -q 'kind: Service$' "$work/elsewhere" || fail "a name of replicas that are elsewhere"
+# The same with Kustomize, for any client.
+cp -r "$here/../sidecar" "$work/sidecar"
+cp "$work/service.toml" "$work/sidecar/example/service.toml"
+kubectl kustomize "$work/sidecar/example" >"$work/example"
+awk -v RS='---\n' '/kind: Deployment/' "$work/example" >"$work/example.deployment"
+expect adytum-proxy "$(field $pod.initContainers[*].name <"$work/example.deployment")" "the proxy in the example"
+expect client "$(field $pod.containers[*].name <"$work/example.deployment")" "the client in the example"
+for part in securityContext.capabilities securityContext.readOnlyRootFilesystem volumeMounts restartPolicy resources; do
+    expect "$(field $pod.initContainers[0].$part <"$work/client.deployment")" \
+        "$(field $pod.initContainers[0].$part <"$work/example.deployment")" "$part of the proxy in chart and example"
+done
+grep -q 'name: adytum-service-' "$work/example" || fail "the example's ConfigMap is not named in its pod"
+
 # What the schema or the chart must refuse.
+refused sgx "${client[@]}" --set client.genesis=
+refused sgx "${client[@]}" --set client.genesis=5a
+refused sgx "${client[@]}" --set client.image=
+refused sgx --set client.enabled=true --set client.image=example/client:1 --set "client.genesis=$genesis"
+refused sgx "${client[@]}" --set client.server=models.example.org
 refused sgx --set serving.autoscaling.enabled=true --set serving.autoscaling.queue.enabled=true
 refused sgx --values "$work/sources.yaml" --set 'serving.sources[0].model=other'
 refused sgx --values "$work/sources.yaml" --set 'networkPolicies.sources=null'
@@ -203,7 +236,7 @@ for tee in tdx snp; do
     # By a tag, which is what no image of its own gives, too.
     refused "$tee" --set broker.image=
     refused "$tee" --set serving.image=
-    refused "$tee" --set broker.image=demo/init_ra_server:0.29.6
+    refused "$tee" --set broker.image=demo/init_ra_server:0.2.0
     refused "$tee" --set serving.image=demo/tf_demo@sha256:5a
 done
 refused sgx --set 'broker.image=demo image'

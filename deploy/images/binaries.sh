@@ -11,6 +11,11 @@ source_revision() {
     git -C "$1" describe --always --abbrev=40 --dirty=-changed --match='' 2>/dev/null || echo unknown
 }
 
+# The version of the workspace, which is the tag of its images.
+source_version() {
+    sed -n 's/^version = "\(.*\)"$/\1/p' "$1/Cargo.toml" | head -n 1
+}
+
 # build_binaries SOURCE TARGET_DIRECTORY OUT [simulation]
 # Copies to OUT the programs, built from SOURCE. No path of this machine, no date of it
 # and no order of its files gets into them. The date of the commit (`epoch`) does: no

@@ -56,7 +56,10 @@ build_image() {
     shift 4
     case $engine in
         docker)
-            DOCKER_BUILDKIT=1 docker build --quiet --no-cache --provenance=false --build-arg "SOURCE_DATE_EPOCH=$epoch" \
+            # Without a statement of the build, which names this machine; older clients know none.
+            local statement=()
+            ! docker build --help 2>/dev/null | grep -q -- --provenance || statement=(--provenance=false)
+            DOCKER_BUILDKIT=1 docker build --quiet --no-cache "${statement[@]}" --build-arg "SOURCE_DATE_EPOCH=$epoch" \
                 --file "$file" --tag "$name" "$@" "$context" >/dev/null
             ;;
         podman)

@@ -25,6 +25,8 @@ source "$here/walkthrough/network.sh"
 source "$here/walkthrough/secrets.sh"
 # shellcheck source=walkthrough/chart.sh
 source "$here/walkthrough/chart.sh"
+# shellcheck source=walkthrough/page.sh
+source "$here/walkthrough/page.sh"
 
 usage() {
     cat <<'END_OF_USAGE'
@@ -44,10 +46,12 @@ parts, in this order (default: all; basics always):
     network       what the network policies let through
     secrets       what a cluster administrator can read
     chart         the same by Helm, with a HorizontalPodAutoscaler
+    page          the commands of docs/kubernetes.md, as they are printed
 END_OF_USAGE
 }
 
-archives='' owner=$root/target/walkthrough/owner keep='' quick='' namespace=adytum tag=0.29.6
+archives='' owner=$root/target/walkthrough/owner keep='' quick='' namespace=adytum
+tag=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)
 while getopts 'b:d:kqh' option; do
     case $option in
         b) archives=$(realpath "$OPTARG") ;;
@@ -65,7 +69,7 @@ while getopts 'b:d:kqh' option; do
     esac
 done
 shift $((OPTIND - 1))
-all=(basics scaling starting disruptions impostors network secrets chart)
+all=(basics scaling starting disruptions impostors network secrets chart page)
 parts=("${@:-${all[@]}}")
 [[ ${parts[0]} == basics ]] || parts=(basics "${parts[@]}")
 for part in "${parts[@]}"; do

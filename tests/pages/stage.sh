@@ -44,6 +44,8 @@ started() {
     local id=$1 tries
     LOG=$2
     SERVERS+=("$id")
+    # xtask reads this if bash itself ended without its trap.
+    echo "$id" >>"$STAGE/servers"
     for ((tries = 0; tries < 2400; tries++)); do
         if grep -qF -- "$3" "$LOG"; then return 0; fi
         if ! kill -0 "$id" 2>/dev/null; then
@@ -276,5 +278,19 @@ optional() {
 # Go's results are kept between pages.
 export GOCACHE=$REPOSITORY/target/go-cache
 
-# A port that is free now.
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# A port that is free now, and that the system gives to nobody who asks for any.
+free_port() {
+    python3 - <<'END'
+import random
+import socket
+
+while True:
+    port = random.randrange(20000, 32000)
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        continue
+    print(port)
+    break
+END
+}

@@ -75,8 +75,19 @@ impl Secrets {
         }
     }
 
-    /// A model that must be nowhere in the clear: pieces of it count.
+    /// A model that must be nowhere in the clear: pieces of it count, and of each file of a
+    /// directory.
     pub fn add_model(&mut self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            for entry in fs::read_dir(path).with_context(|| format!("read {}", path.display()))? {
+                let entry = entry?;
+                // A shorter file has nothing that is its own.
+                if entry.path().is_dir() || entry.metadata()?.len() >= SHORTEST {
+                    self.add_model(&entry.path())?;
+                }
+            }
+            return Ok(());
+        }
         let model = fs::read(path).with_context(|| format!("read {}", path.display()))?;
         self.values += 1;
         self.needles.extend(needles::pieces(&model).into_iter().map(|bytes| Needle {
@@ -103,6 +114,9 @@ impl Secrets {
         Ok(Searcher { needles: &self.needles, patterns })
     }
 }
+
+/// The shortest file of a model's directory that is searched for, in bytes.
+const SHORTEST: u64 = 1024;
 
 /// Looks for all secrets at once.
 pub struct Searcher<'a> {

@@ -1,4 +1,4 @@
-//! The deployment's files without a cluster: what `deploy/owner.sh` prepares, what
+//! The deployment's files without a cluster: what `adytum deployment` prepares, what
 //! the YAML starts and what `adytum provision` gives out fit together.
 
 use std::{
@@ -91,6 +91,34 @@ fn the_yaml_has_the_examples_names_and_not_its_privileges() -> Result<()> {
     Ok(())
 }
 
+/// Images are tagged by the version of the workspace, and so the files name them.
+#[test]
+fn the_files_name_the_images_of_this_version() -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut named = 0;
+    for file in [
+        "kubernetes/occlum_init_ra_server.yaml",
+        "kubernetes/occlum_tf_demo.yaml",
+        "overlays/simulation/platform/adytum_sim.yaml",
+        "images/any-server/nginx.yaml",
+        "kserve/serving-runtime.yaml",
+        "kserve/cluster-serving-runtime.yaml",
+    ] {
+        let text = fs::read_to_string(root().join("deploy").join(file))?;
+        for image in text.lines().filter_map(|line| line.trim().strip_prefix("image: demo/")) {
+            ensure!(
+                image.ends_with(&format!(":{version}")),
+                "{file} names {image}; the version is {version}"
+            );
+            named += 1;
+        }
+    }
+    ensure!(named >= 6, "{named} images");
+    let chart = fs::read_to_string(root().join("deploy/helm/adytum/Chart.yaml"))?;
+    ensure!(chart.contains(&format!("appVersion: \"{version}\"\n")), "{chart}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_usage_is_the_examples() -> Result<()> {
     let mut command = Command::new(root().join("deploy/build.sh"));
@@ -114,16 +142,46 @@ struct Fixture {
 }
 
 impl Fixture {
+    /// The reference's names and models, with digits as `resnet`, as `deploy/build.sh -m digits`
+    /// has them.
     async fn prepare() -> Result<Self> {
         let fixture = Self { directory: tempfile::tempdir()?, binaries: built_binaries().await? };
-        fixture.run_owner().await?;
+        let digits = root().join("examples/digits/model.onnx");
+        let mut new = fixture.deployment("new");
+        new.args(["--workload", "tf-demo", "--host", "tf-demo-svc"]);
+        new.arg(format!("--model=resnet@123={}", digits.display()));
+        new.arg(format!("--model=digits={}", digits.display()));
+        run(new).await?;
+        fixture.build(&["--simulate"]).await?;
         Ok(fixture)
     }
 
-    async fn run_owner(&self) -> Result<String> {
-        let mut command = Command::new(root().join("deploy/owner.sh"));
-        command.arg("-s").args(["-m", "digits"]).arg("-d").arg(self.owner("")).arg("-b").arg(&self.binaries);
+    fn deployment(&self, verb: &str) -> Command {
+        let mut command = self.command("adytum");
+        command.args(["deployment", verb]).arg("--owner-directory").arg(self.owner(""));
+        command
+    }
+
+    async fn build(&self, options: &[&str]) -> Result<String> {
+        let mut command = self.deployment("build");
+        command.args(options);
         run(command).await
+    }
+
+    async fn refused(&self, verb: &str, options: &[&str]) -> Result<String> {
+        let mut command = self.deployment(verb);
+        command.args(options);
+        run_refused(command).await
+    }
+
+    async fn status(&self) -> Result<serde_json::Value> {
+        let mut command = self.deployment("status");
+        command.arg("--json");
+        Ok(serde_json::from_str(&run(command).await?)?)
+    }
+
+    fn manifest(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.owner("public/manifest.toml"))?)
     }
 
     fn owner(&self, path: &str) -> PathBuf {
@@ -222,14 +280,14 @@ async fn an_owners_directory_keeps_what_it_has() -> Result<()> {
     ];
     let read = || names.map(|name| fs::read(fixture.owner(name)));
     let before = read();
-    fixture.run_owner().await?;
+    fixture.build(&["--simulate"]).await?;
     for ((name, before), after) in names.iter().zip(before).zip(read()) {
         ensure!(before? == after?, "{name} has changed");
     }
     // More in the manifest is a manifest of a higher version.
     fs::write(fixture.owner("manifest-more.toml"), "[restart]\nunplanned = \"serve\"\n")?;
-    fixture.run_owner().await?;
-    let manifest = fs::read_to_string(fixture.owner("public/manifest.toml"))?;
+    fixture.build(&["--simulate"]).await?;
+    let manifest = fixture.manifest()?;
     ensure!(manifest.contains("\nversion = 2\n") && manifest.contains("unplanned = \"serve\""), "{manifest}");
     Ok(())
 }
@@ -249,30 +307,31 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
             "a1".repeat(48)
         ),
     )?;
-    let prepared = async |options: &[&str]| {
-        let mut command = Command::new(root().join("deploy/owner.sh"));
-        command.args(["-m", "digits"]).arg("-d").arg(fixture.owner("")).arg("-b").arg(&fixture.binaries);
-        for option in options {
-            command.arg(option).arg(&policy);
-        }
-        run(command).await
-    };
     let there = |file: &str| fixture.owner("public").join(file).exists();
 
-    let said = prepared(&[]).await?;
-    ensure!(said.contains("not identified yet: -p FILE"), "{said}");
+    let said = fixture.build(&[]).await?;
+    ensure!(said.contains("not identified yet: --broker-policy FILE"), "{said}");
     ensure!(!there("workload.toml") && !there("broker-policy.toml"));
     ensure!(!there("manifest.toml.sig"), "the simulation's manifest could be applied");
 
-    let said = prepared(&["-p"]).await?;
-    ensure!(said.contains("not made yet: -w FILE") && said.contains(&"a1".repeat(48)), "{said}");
+    let missing = fixture.status().await?["missing"].to_string();
+    ensure!(missing.contains("the broker is not identified"), "{missing}");
+
+    let given = policy.display().to_string();
+    let said = fixture.build(&["--broker-policy", &given]).await?;
+    ensure!(
+        said.contains("not made yet: --workload-policy FILE") && said.contains(&"a1".repeat(48)),
+        "{said}"
+    );
     let workload = fs::read_to_string(fixture.owner("public/workload.toml"))?;
     ensure!(workload.contains("vendors = [\"amd\"]") && !workload.contains("simulation"), "{workload}");
     ensure!(!there("manifest.toml.sig"));
 
-    let said = prepared(&["-p", "-w"]).await?;
+    let said = fixture.build(&["--broker-policy", &given, "--workload-policy", &given]).await?;
     ensure!(said.contains("version 2"), "it follows the simulation's: {said}");
-    let manifest = fs::read_to_string(fixture.owner("public/manifest.toml"))?;
+    let values = fs::read_to_string(fixture.owner("public/helm-values.yaml"))?;
+    ensure!(values.contains("tee: snp\n") && !values.to_lowercase().contains("simulation"), "{values}");
+    let manifest = fixture.manifest()?;
     ensure!(manifest.contains("[trust]\nvendors = [\"amd\"]\n") && there("manifest.toml.sig"), "{manifest}");
     let mut check = fixture.command("adytum");
     check.args(["manifest", "check"]).arg(fixture.owner("public/manifest.toml"));
@@ -280,10 +339,198 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
 
     // A policy that is none is refused when it is used.
     fs::write(&policy, "tee = [\"snp\"]\n")?;
-    let mut command = Command::new(root().join("deploy/owner.sh"));
-    command.args(["-m", "digits"]).arg("-d").arg(fixture.owner("")).arg("-b").arg(&fixture.binaries);
-    command.arg("-p").arg(&policy);
-    let refusal = run_refused(command).await?;
+    let refusal = fixture.refused("build", &["--broker-policy", &given]).await?;
     ensure!(refusal.contains("missing field `vendors`"), "{refusal}");
+    Ok(())
+}
+
+/// A model that changed is its next version. A floor that was raised stays, also of a model that
+/// was left out for a while.
+#[tokio::test]
+async fn a_changed_model_is_a_version_and_a_floor_stays() -> Result<()> {
+    let fixture = Fixture::prepare().await?;
+    let path = |name: &str| fixture.directory.path().join(name);
+    let digits = fs::read(root().join("examples/digits/model.onnx"))?;
+    // The same computation with another name in it.
+    let name = b"digits";
+    let at = digits.windows(name.len()).position(|window| window == name).context("a name in the model")?;
+    let mut other = digits.clone();
+    other[at] = b'D';
+    fs::write(path("digits.onnx"), &digits)?;
+    let given = format!("digits={}", path("digits.onnx").display());
+    let said = fixture.build(&["--simulate", "--model", &given]).await?;
+    ensure!(
+        said.contains("digits version 1, as before") && said.contains("manifest           version 1"),
+        "{said}"
+    );
+
+    fs::write(path("digits.onnx"), &other)?;
+    let status = fixture.status().await?;
+    ensure!(status["models"][0]["changed"] == true && status["complete"] == false, "{status}");
+    let said = fixture.build(&["--simulate"]).await?;
+    ensure!(said.contains("digits version 2, checked and sealed"), "{said}");
+    ensure!(said.contains("resnet version 123, as before"), "{said}");
+    let status = fixture.status().await?;
+    ensure!(status["complete"] == true && status["models"][0]["version"] == 2, "{status}");
+
+    let mut retire = fixture.command("adytum");
+    retire
+        .args(["model", "retire", "--model", "digits", "--below", "2", "--owner-directory"])
+        .arg(fixture.owner(""));
+    run(retire).await?;
+    let retired = fixture.manifest()?;
+    ensure!(retired.contains("minimum_version = 2") && retired.contains("version = 2\n"), "{retired}");
+    fixture.build(&["--simulate"]).await?;
+    ensure!(fixture.manifest()? == retired, "a build has changed the manifest");
+    fs::write(fixture.owner("manifest-more.toml"), "[restart]\nunplanned = \"serve\"\n")?;
+    fixture.build(&["--simulate"]).await?;
+    let manifest = fixture.manifest()?;
+    ensure!(manifest.contains("minimum_version = 2") && manifest.contains("\nversion = 3\n"), "{manifest}");
+
+    // Left out, and added again.
+    let plan = fixture.owner("deployment.toml");
+    let text = fs::read_to_string(&plan)?;
+    let (head, tables) = text.split_once("[[model]]").context("a model")?;
+    let without = tables.split_once("[[model]]").context("another model")?.1;
+    fs::write(&plan, format!("{head}[[model]]{without}"))?;
+    fixture.build(&["--simulate"]).await?;
+    ensure!(!fixture.manifest()?.contains("minimum_version = 2"));
+    ensure!(fixture.status().await?["sealed_but_not_planned"][0] == "digits");
+    fixture.build(&["--simulate", "--model", &given]).await?;
+    ensure!(fixture.manifest()?.contains("minimum_version = 2"));
+    Ok(())
+}
+
+/// Names of one's own, and what is refused.
+#[tokio::test]
+async fn an_owner_has_names_of_her_own_and_mistakes_are_named() -> Result<()> {
+    let fixture = Fixture { directory: tempfile::tempdir()?, binaries: built_binaries().await? };
+    let digits = root().join("examples/digits/model.onnx").display().to_string();
+    let refused = fixture.refused("build", &[]).await?;
+    ensure!(refused.contains("adytum deployment new"), "{refused}");
+    for (model, words) in [("nothing.onnx", "nothing.onnx can't be read"), ("a b=x.onnx", "a b")] {
+        let refused = fixture.refused("new", &["--model", model]).await?;
+        ensure!(refused.contains(words) && !fixture.owner("").exists(), "{refused}");
+    }
+    let (one, two) = (format!("Zahlen={digits}"), format!("more={digits}"));
+    let mut new = fixture.deployment("new");
+    new.args(["--model", &one, "--model", &two, "--host", "zahlen.example"]);
+    let said = run(new).await?;
+    ensure!(
+        said.contains("zahlen-serving, zahlen.example") && said.contains("the workload Zahlen"),
+        "{said}"
+    );
+    let refused = fixture.refused("new", &["--model", &one]).await?;
+    ensure!(refused.contains("is there already"), "{refused}");
+
+    // A certificate is not replaced, and the name is not noted.
+    let refused = fixture.refused("build", &["--simulate", "--host", "other.example"]).await?;
+    ensure!(refused.contains("not for other.example") && refused.contains("zahlen.example"), "{refused}");
+    let said = fixture.build(&["--simulate"]).await?;
+    ensure!(said.contains("model              Zahlen version 1"), "{said}");
+    let mut check = fixture.command("adytum");
+    check.args(["manifest", "check"]).arg(fixture.owner("public/manifest.toml"));
+    ensure!(run(check).await?.contains("workload  Zahlen: models Zahlen, more"));
+
+    // Half a pair is no certificate.
+    fs::remove_file(fixture.owner("private/secrets/ssl_config"))?;
+    let refused = fixture.refused("build", &["--simulate"]).await?;
+    ensure!(refused.contains("is there without"), "{refused}");
+    fs::remove_file(fixture.owner("public/server.crt"))?;
+    fixture.build(&["--simulate"]).await?;
+    fs::write(fixture.owner("manifest-more.toml"), "[trust]\nvendors = []\n")?;
+    let refused = fixture.refused("build", &["--simulate"]).await?;
+    ensure!(refused.contains("manifest-more.toml") && refused.contains("unknown field `trust`"), "{refused}");
+    Ok(())
+}
+
+/// Runs Helm, if it can be run here without being compiled first.
+async fn helm(arguments: &[&str]) -> Result<Option<String>> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let script = root().join("deploy/helm/helm.sh");
+    let is_compiled = cache.is_some_and(|cache| cache.join("adytum-helm").is_dir());
+    let installed = std::process::Command::new("helm").arg("version").output().is_ok();
+    if !is_compiled && !installed {
+        println!("SKIPPED helm is not here");
+        return Ok(None);
+    }
+    let mut command = Command::new(script);
+    command.args(arguments);
+    run(command).await.map(Some)
+}
+
+/// What `adytum up` and `adytum deployment` print for Helm makes the chart's objects for this
+/// service, and the manifest fits to it.
+#[tokio::test]
+async fn the_values_for_helm_render_the_same_service() -> Result<()> {
+    let fixture = Fixture { directory: tempfile::tempdir()?, binaries: built_binaries().await? };
+    fs::copy(root().join("examples/digits/model.onnx"), fixture.directory.path().join("digits.onnx"))?;
+    let up = |options: &[&str]| {
+        let mut command = fixture.command("adytum");
+        command.args(["up", "digits.onnx", "--name", "Digits_2", "--replicas", "3"]).args(options);
+        command
+    };
+    let values = run(up(&["--print-helm"])).await?;
+    let file = fixture.directory.path().join("values.yaml");
+    fs::write(&file, &values)?;
+    for line in ["tee: simulation", "  replicas: 3", "    - name: \"Digits_2\""] {
+        ensure!(values.lines().any(|found| found == line), "{line}: {values}");
+    }
+    ensure!(
+        values.contains("helm install digits-2 deploy/helm/adytum")
+            && values.contains("-b digits-2-broker -s")
+    );
+    ensure!(run_refused(up(&["--print-helm", "--print-manifest"])).await?.contains("--print-manifest"));
+
+    let manifest = fixture.directory.path().join("manifest.toml");
+    fs::write(&manifest, run(up(&["--print-manifest"])).await?)?;
+    let mut check = fixture.command("adytum");
+    check.args(["manifest", "check"]).arg(&manifest);
+    ensure!(run(check).await?.contains("workload  Digits_2: models Digits_2"));
+    // The directory is one of `adytum deployment`.
+    let mut status = fixture.command("adytum");
+    status.args(["deployment", "status", "--owner-directory", ".adytum"]);
+    let said = run(status).await?;
+    ensure!(said.contains("complete") && said.contains("digits-2-serving"), "{said}");
+
+    let chart = root().join("deploy/helm/adytum").display().to_string();
+    let values = file.display().to_string();
+    let Some(rendered) = helm(&[
+        "template",
+        "digits-2",
+        &chart,
+        "--values",
+        &values,
+        "--kube-version",
+        "1.30.0",
+        "--skip-tests",
+    ])
+    .await?
+    else {
+        return Ok(());
+    };
+    for line in [
+        "            - --model_name=Digits_2",
+        "            - --model_base_path=/models/Digits_2",
+        "  replicas: 3",
+        "  name: digits-2-serving",
+        "  name: digits-2-broker",
+        "  name: digits-2-genesis",
+    ] {
+        ensure!(rendered.lines().any(|found| found == line), "{line}: {rendered}");
+    }
+    let genesis = fs::read_to_string(fixture.directory.path().join(".adytum/public/genesis.toml"))?;
+    let key = genesis.lines().find(|line| line.contains("ed25519:")).context("an owner")?;
+    ensure!(rendered.contains(key.trim()), "{key}: {rendered}");
+    // Each flag that the chart gives is one that the measured configuration leaves to it.
+    let configuration = fs::read_to_string(fixture.directory.path().join(".adytum/public/workload.toml"))?;
+    let flags = rendered
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- --")?.split_once('='))
+        .map(|(flag, _)| flag);
+    for flag in flags.filter(|flag| !["state-directory", "health-listen"].contains(flag)) {
+        ensure!(configuration.contains(&format!("\"--{flag}=")), "--{flag}: {configuration}");
+    }
     Ok(())
 }

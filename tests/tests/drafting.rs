@@ -79,6 +79,36 @@ async fn a_replica_that_waits_is_named_by_what_it_shows() -> Result<()> {
         deployment.run_adytum(["evidence", "show", "--replica", &address].into_iter().chain(trusted)).await?;
     ensure!(said.contains(&configuration.identity), "{said}");
 
+    // The workload's tables alone, and the broker's policy from the broker itself.
+    let new = ["workload", "new", "--workload", "digits", "--model", "digits", "--replica", &address];
+    let (signer, given) =
+        (broker.owner_key().display().to_string(), configuration.path.display().to_string());
+    let further = ["--signer", &signer, "--configuration", &given];
+    let tables = deployment.run_adytum(new.into_iter().chain(further).chain(trusted)).await?;
+    for words in
+        ["[[workload]]", "[[secret]]", "[[model]]", &configuration.identity, "kind = \"age-identity\""]
+    {
+        ensure!(tables.contains(words), "{words}: {tables}");
+    }
+    ensure!(!tables.contains("genesis") && !tables.contains("[trust]"), "{tables}");
+    let policy = ["workload", "policy", "--broker", broker.address()];
+    let untrusted = policy.into_iter().chain(["--collateral", deployment.pccs_url()]);
+    let refused = deployment.run_adytum(untrusted).await.unwrap_err().to_string();
+    ensure!(refused.contains("untrusted"), "{refused}");
+    let drafted = deployment.run_adytum(policy.into_iter().chain(trusted)).await?;
+    let program = deployment.binary("adytum-broker").display().to_string();
+    let measured = ["workload", "policy", "--broker-program", &program];
+    let measured = deployment.run_adytum(measured.into_iter().chain(trusted)).await?;
+    let identity = |text: &str| {
+        text.lines().find(|line| line.contains("identity") || line.contains("mr_enclave")).map(str::to_owned)
+    };
+    ensure!(identity(&drafted).is_some() && measured.contains("identity = "), "{drafted}");
+    let both = path("broker-drafted.toml");
+    fs::write(&both, &drafted)?;
+    let verify = ["broker", "verify", broker.address(), "--genesis", &genesis, "--broker-policy", &both];
+    let heads = path("drafting-heads.json");
+    deployment.run_adytum(verify.into_iter().chain(trusted).chain(["--heads", &heads])).await?;
+
     // With that manifest and its secrets the replica that waits serves.
     owner::apply_manifest(&deployment, &broker, &text).await?;
     let (ssl, crt) = (path("ssl.cfg"), path("server.crt"));

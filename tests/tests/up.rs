@@ -207,6 +207,59 @@ async fn a_table_is_served_as_printed_and_the_next_run_has_the_same_keys() {
     place.all_end().await;
 }
 
+/// The fields of the document in the service file.
+fn service(place: &Place) -> (u64, String) {
+    let text = fs::read_to_string(place.path(".adytum/public/service.toml")).unwrap();
+    let field = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name} = "))).unwrap();
+        line.split_once(" = ").unwrap().1.trim_matches('"').to_owned()
+    };
+    (field("revision").parse().unwrap(), field("expires"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_this_machines_and_the_service_file_is_renewed_in_time() {
+    let place = Place::new().await;
+    fs::write(place.path("iris.onnx"), iris(0.0)).unwrap();
+    let connects = async |output: &str, host: &str| {
+        let (curl, _) = printed(output);
+        let address = curl.rsplit("https://").next().unwrap().split('/').next().unwrap();
+        let port: u16 = address.rsplit(':').next().unwrap().parse().unwrap();
+        tokio::net::TcpStream::connect((host, port)).await.is_ok()
+    };
+    let (mut up, output) = place.up("here", &["iris.onnx"]).await;
+    // All of 127.0.0.0/8 is this machine, as the addresses of its network are.
+    assert!(connects(&output, "127.0.0.1").await && !connects(&output, "127.0.0.2").await, "{output}");
+    let (revision, expires) = service(&place);
+    assert_eq!(revision, 1);
+    up.stop().await;
+    place.all_end().await;
+    // One that counts for a week from now.
+    let soon = place.shell("date --utc --date='+7 days' +%F").await;
+    let soon = soon.trim().to_owned();
+    let file = place.path(".adytum/public/service.toml");
+    fs::remove_file(&file).unwrap();
+    let public = |name: &str| format!(".adytum/public/{name}");
+    let words = [
+        "service".to_owned(),
+        "export".into(),
+        public("manifest.toml"),
+        format!("--genesis={}", public("genesis.toml")),
+        "--owner=.adytum/private/owner.pem".into(),
+        "--revision=4".into(),
+        format!("--expires={soon}"),
+        format!("--out={}", public("service.toml")),
+    ];
+    run(place.adytum(&words.each_ref().map(String::as_str))).await.unwrap();
+    assert_eq!(service(&place), (4, soon));
+    let (mut up, output) = place.up("everywhere", &["iris.onnx", "--listen", "0.0.0.0"]).await;
+    assert!(connects(&output, "127.0.0.2").await, "{output}");
+    let (revision, renewed) = service(&place);
+    assert!(revision == 5 && renewed >= expires, "{revision} {renewed}");
+    up.stop().await;
+    place.all_end().await;
+}
+
 fn which(program: &str) -> bool {
     std::process::Command::new(program).arg("--version").output().is_ok()
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod codes;
 mod commands;
+mod dist;
 mod house;
 mod image;
 mod links;
@@ -32,6 +33,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Write an example model.
     Model(model::Arguments),
+    /// Write what a release publishes.
+    Dist(dist::Arguments),
     /// The contents of container images.
     Image(image::Arguments),
     /// Check that each code is explained, and write the catalogue.
@@ -51,6 +54,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Bench(arguments) => bench::run(arguments).await,
         Command::Model(arguments) => model::run(arguments),
+        Command::Dist(arguments) => dist::run(&arguments),
         Command::Image(arguments) => image::run(arguments),
         Command::Codes(arguments) => codes::run(arguments),
         Command::Prose(arguments) => prose::run(arguments),

@@ -134,6 +134,11 @@ pub(crate) struct Verified {
     sha256: String,
     /// The owner who signed the model.
     signer: String,
+    /// The broker whose keys it has, and the manifest by which it got them.
+    genesis: String,
+    manifest_version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest_sha256: Option<String>,
 }
 
 impl Verified {
@@ -160,13 +165,16 @@ impl Verified {
             version: model.version,
             sha256: model.sha256.to_string(),
             signer: model.signer.to_string(),
+            genesis: replica.announced.genesis.to_string(),
+            manifest_version: replica.announced.manifest.map_or(0, |manifest| manifest.version),
+            manifest_sha256: replica.announced.manifest.map(|manifest| manifest.digest.to_string()),
         }
     }
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tee, vendor, identity, model, version, sha256, signer } = self;
+        let Self { tee, vendor, identity, model, version, sha256, signer, .. } = self;
         writeln!(f, "Verified code:   {tee} ({vendor}), workload identity {identity}")?;
         write!(f, "Verified model:  {model} version {version}, sha256 {sha256}, signed by {signer}")?;
         if *vendor == Vendor::Simulation {

@@ -1,7 +1,5 @@
 //! The help pages: commands in groups, exit codes, and an example for every command.
 
-#[cfg(test)]
-mod alike;
 mod examples;
 
 use std::fmt::Write as _;
@@ -24,6 +22,8 @@ const GROUPS: &[(&str, &[&str])] = &[
             "provision",
             "audit",
             "recovery-key",
+            "workload",
+            "deployment",
             "context",
         ],
     ),
@@ -126,6 +126,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    mod alike;
+
     use super::*;
 
     #[test]

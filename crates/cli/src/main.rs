@@ -18,6 +18,7 @@ mod collateral;
 mod completion;
 mod confirmation;
 mod context;
+mod deployment;
 mod doctor;
 mod everywhere;
 mod evidence;
@@ -56,6 +57,7 @@ mod unseal;
 #[cfg(feature = "simulation")]
 mod up;
 mod upgrade;
+mod workload;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -94,6 +96,9 @@ enum Command {
     /// Which workloads exist and what each may have.
     #[command(subcommand)]
     Manifest(manifest::Action),
+    /// A workload's part of a manifest, from what it shows.
+    #[command(subcommand)]
+    Workload(workload::Action),
     /// Is it the expected broker, and what is its state?
     #[command(subcommand)]
     Broker(broker::Action),
@@ -103,6 +108,9 @@ enum Command {
     /// What a broker granted, refused and was ordered to do.
     #[command(subcommand)]
     Audit(audit::Action),
+    /// What an owner prepares before anything is deployed, in one directory.
+    #[command(subcommand)]
+    Deployment(deployment::Action),
     /// Give a broker everything that an owner's directory holds for it.
     Provision(provision::Args),
     /// What a model is, and how it becomes one that can be served.
@@ -209,9 +217,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::InitData(action) => init_data::run(action),
         Command::Evidence(action) => evidence::run(action).await,
         Command::Manifest(action) => manifest::run(action).await,
+        Command::Workload(action) => workload::run(action).await,
         Command::Broker(action) => broker::run(action).await,
         Command::Secret(action) => secret::run(action).await,
         Command::Audit(action) => audit::run(action).await,
+        Command::Deployment(action) => deployment::run(action).await,
         Command::Provision(args) => provision::run(args).await,
         Command::ModelKey(action) => model_key::run(action),
         Command::RecoveryKey(action) => recovery_key::run(action),

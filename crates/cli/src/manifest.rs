@@ -1,10 +1,12 @@
 //! `adytum manifest`: which workloads exist and what each may have.
 
+pub(crate) mod contents;
 mod difference;
 mod draft;
 mod explain;
 mod freshness;
 mod history;
+pub(crate) mod source;
 mod weaker_policy;
 
 use std::path::{Path, PathBuf};

@@ -1,25 +1,25 @@
-//! An owner's directory: keys, sealed models and documents, laid out as
-//! `deploy/owner.sh` makes it.
+//! An owner's directory: keys, sealed models and documents. `adytum deployment` and `adytum up`
+//! make it.
 //!
 //! ```text
-//! public/     may be known: genesis, policies, measured configuration, manifest, server.crt
-//! private/    may not: the owner's key, the recovery key, secrets/NAME for the broker,
-//!             platform/ of a simulation
-//! models/     the sealed models, models/NAME/VERSION
+//! deployment.toml  what is deployed: the workload, its models and names (`adytum deployment`)
+//! public/          may be known: genesis, policies, measured configuration, manifest, server.crt
+//! private/         may not: the owner's key, the recovery key, secrets/NAME for the broker,
+//!                  platform/ of a simulation
+//! models/          the sealed models, models/NAME/VERSION
+//! manifest-more.toml, if it is there, is added to the manifest
 //! ```
 
-#[cfg(feature = "simulation")]
 mod documents;
 mod floor;
-#[cfg(feature = "simulation")]
 mod keys;
+mod lock;
 mod made;
+mod more;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::made::replace;
-#[cfg(feature = "simulation")]
-pub(crate) use self::{documents::Service, keys::Keys};
+pub(crate) use self::{documents::Service, keys::Keys, made::replace};
 
 /// An owner's directory.
 #[derive(Clone, Debug)]
@@ -29,6 +29,11 @@ impl OwnerDirectory {
     /// A directory that somebody names, as it is.
     pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
+    }
+
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// A file that may be known.
@@ -44,5 +49,21 @@ impl OwnerDirectory {
     /// The value of a secret that the owner gives to the broker.
     pub(crate) fn secret(&self, name: &str) -> PathBuf {
         self.private("secrets").join(name)
+    }
+
+    /// The simulated platform.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn platform(&self) -> PathBuf {
+        self.private("platform")
+    }
+
+    /// The sealed models, each in a directory of its name.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.0.join("models")
+    }
+
+    /// The versions of a model.
+    pub(crate) fn model(&self, name: &str) -> PathBuf {
+        self.models().join(name)
     }
 }

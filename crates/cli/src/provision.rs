@@ -1,7 +1,7 @@
 //! `adytum provision`: gives a broker what an owner's directory holds for it,
 //! over one attested session, in one command.
 //!
-//! The directory is laid out as `deploy/owner.sh` makes it: public files in `public/`,
+//! The directory is laid out as `adytum deployment` makes it: public files in `public/`,
 //! secret ones in `private/`, where `secrets/NAME` is the value of the secret of that
 //! name.
 

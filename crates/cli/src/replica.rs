@@ -27,9 +27,17 @@ pub(crate) struct Replica {
     #[arg(long, value_name = "DURATION", requires = "address", default_value = "0", hide_default_value = true,
           value_parser = parse_duration)]
     wait: Duration,
+    /// It is a broker, which announces other things than a workload.
+    #[arg(skip)]
+    is_broker: bool,
 }
 
 impl Replica {
+    /// A broker at an address.
+    pub(crate) fn broker_at(address: String) -> Self {
+        Self { address: Some(address), wait: Duration::ZERO, is_broker: true }
+    }
+
     /// What the replica's evidence says, if one was named.
     pub(crate) async fn claims(&self, verifier: Verifier) -> Option<Result<Claims, SessionError>> {
         let address = self.address.as_deref()?;
@@ -50,6 +58,9 @@ impl Replica {
                             reason: "the session opened without evidence".to_owned(),
                         }));
                     };
+                    if self.is_broker {
+                        return Some(Ok(claims.announcing(None)));
+                    }
                     let announced = match WorkloadAnnouncement::decode(&announcement) {
                         Ok(announced) => announced.map(|announced| announced.identity),
                         Err(error) => {

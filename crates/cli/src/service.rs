@@ -8,6 +8,7 @@ use std::{
 use adytum_api::names::WorkloadName;
 use adytum_evidence::clock::{Clock as _, Day, SystemClock};
 use adytum_governance::{
+    genesis::GenesisDigest,
     manifest::{Manifest, SignedManifest},
     service::{document::Document, signed::SignedService},
 };
@@ -85,28 +86,51 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
     }
 }
 
-/// Extracts the service of all workloads and signs it with one owner's key.
+/// Extracts the service of all workloads and signs it with one owner's key: the text of the file.
 #[cfg(feature = "simulation")]
-pub(crate) fn export_all(
+pub(crate) fn of_all(
     manifest: PathBuf,
     genesis: PathBuf,
     owner: PathBuf,
-    out: PathBuf,
-) -> anyhow::Result<()> {
-    export(&ExportArgs {
+    revision: u32,
+) -> anyhow::Result<String> {
+    let extracted = extract(&ExportArgs {
         manifest,
         genesis,
         workloads: Vec::new(),
         name: None,
-        revision: 1,
+        revision,
         expires: None,
         owners_changed_by: Vec::new(),
         owners: vec![owner],
-        out,
-    })
+        out: PathBuf::new(),
+    })?;
+    Ok(extracted.service.to_file()?)
+}
+
+/// A service, and what there is to say of it.
+struct Extracted {
+    service: SignedService,
+    name: WorkloadName,
+    genesis: GenesisDigest,
+    /// How many owners must sign it.
+    threshold: usize,
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<()> {
+    let Extracted { service, name, genesis, threshold } = extract(args)?;
+    key_file::write_new(&args.out, service.to_file()?.as_bytes(), 0o644)?;
+    let (out, count) = (args.out.display(), service.approvals.len());
+    output::step(format_args!("{out}: service {name}, signed by {count} of {threshold} owners who must"))?;
+    output::step(format_args!("genesis {genesis}"))?;
+    output::step("Tell the data owner this digest by another way than the file.")?;
+    if count < threshold {
+        output::step(format_args!("The others sign it: adytum service sign {out} --owner FILE"))?;
+    }
+    Ok(())
+}
+
+fn extract(args: &ExportArgs) -> anyhow::Result<Extracted> {
     let genesis = read_genesis(&args.genesis)?;
     let (signed, read) = read_manifest(&args.manifest)?;
     if read.genesis != genesis.digest() {
@@ -144,9 +168,9 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
         changes.push(read_manifest(path)?.0);
     }
     if read.roles.as_ref().is_some_and(|roles| roles.owners.is_some()) && !changes.contains(&signed) {
-        changes.push(signed);
+        changes.push(signed.clone());
     }
-    let document = Document::extract(&read, name, &workloads, args.revision, expires)?;
+    let document = Document::extract((&signed, &read), name, &workloads, args.revision, expires)?;
     let mut service = SignedService::unsigned(&genesis, changes, &document)?;
     let (owners, _) = service.owners(&genesis)?;
     for path in &args.owners {
@@ -160,19 +184,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
             stranger.owner
         );
     }
-    key_file::write_new(&args.out, service.to_file()?.as_bytes(), 0o644)?;
-    let (out, count) = (args.out.display(), service.approvals.len());
-    output::step(format_args!(
-        "{out}: service {}, signed by {count} of {} owners who must",
-        document.name,
-        owners.threshold()
-    ))?;
-    output::step(format_args!("genesis {}", genesis.digest()))?;
-    output::step("Tell the data owner this digest by another way than the file.")?;
-    if count < owners.threshold() {
-        output::step(format_args!("The others sign it: adytum service sign {out} --owner FILE"))?;
-    }
-    Ok(())
+    Ok(Extracted { service, name: document.name, genesis: genesis.digest(), threshold: owners.threshold() })
 }
 
 fn sign(file: &Path, owners: &[PathBuf]) -> anyhow::Result<()> {
@@ -214,6 +226,7 @@ fn show(file: &Path, confirmation: &Confirmation) -> anyhow::Result<()> {
     output::line(format_args!("genesis   {}", service.genesis))?;
     let (version, revision) = (service.edition.manifest_version, service.edition.revision);
     output::line(format_args!("version   manifest {version}, revision {revision}"))?;
+    output::line(format_args!("manifest  sha256 {}", service.manifest_sha256))?;
     output::line(format_args!("expires   {}", service.expires))?;
     for root in &service.roots {
         output::line(format_args!("root      {root}"))?;

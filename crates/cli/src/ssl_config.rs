@@ -4,6 +4,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write,
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -14,9 +15,13 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256,
 };
+use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
-use crate::output;
+use crate::{key_file, output};
+
+/// More than any certificate has, in bytes.
+const MAXIMUM_LENGTH: u64 = 64 * 1024;
 
 /// Make what a TLS server needs.
 #[derive(Debug, Subcommand)]
@@ -79,6 +84,26 @@ pub(crate) fn make(hosts: &[String], crt: &Path, out: &Path) -> Result<()> {
     })
 }
 
+/// The names and addresses that a certificate is for.
+pub(crate) fn names(crt: &Path) -> Result<Vec<String>> {
+    let text = key_file::read_text(crt, MAXIMUM_LENGTH)?;
+    let pem = pem::parse(text.as_bytes()).with_context(|| format!("{} is no certificate", crt.display()))?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(pem.contents())
+        .with_context(|| format!("{} is no certificate", crt.display()))?;
+    let extension = certificate.subject_alternative_name();
+    let extension = extension.with_context(|| format!("{} is no certificate", crt.display()))?;
+    let names = extension.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => Some(IpAddr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
+            _ => Some(IpAddr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
+        },
+        _ => None,
+    };
+    Ok(names.iter().filter_map(name).collect())
+}
+
 fn parameters(hosts: &[String]) -> Result<CertificateParams> {
     let [first, ..] = hosts else { bail_input!("give a --host") };
     if hosts.iter().any(|host| host.trim().is_empty()) {
@@ -108,4 +133,19 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let _ = fs::remove_file(path);
     }
     written.with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_says_what_it_is_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (crt, key) = (directory.path().join("server.crt"), directory.path().join("ssl.cfg"));
+        let hosts = ["localhost", "127.0.0.1", "::1", "a.example"].map(str::to_owned);
+        make(&hosts, &crt, &key).unwrap();
+        assert_eq!(names(&crt).unwrap(), hosts);
+        assert!(names(&key).unwrap_err().to_string().contains("no certificate"));
+    }
 }

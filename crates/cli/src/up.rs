@@ -7,13 +7,14 @@ mod ports;
 mod programs;
 mod release;
 mod servers;
+mod service_file;
 pub(crate) mod tied;
 mod view;
 mod watch;
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::Write as _,
+    fs::{self, File},
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -23,7 +24,9 @@ use std::{
     time::Instant,
 };
 
-use adytum_api::names::ModelName;
+use adytum_api::names::{ModelName, WorkloadName};
+use adytum_evidence::clock::SystemClock;
+use adytum_init::configuration::measure;
 use adytum_sim::Platform;
 use anyhow::{Context as _, bail};
 use tokio::{
@@ -39,14 +42,20 @@ use self::{
     watch::watch,
 };
 use crate::{
+    deployment::{
+        self,
+        build::simulated,
+        new::hosts,
+        plan::PlannedModel,
+        values::{Tee, Values},
+    },
+    measure::broker_identity,
+    model::name::name_of,
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
     request::quoted,
-    service,
+    ssl_config,
 };
-
-/// The names in the server's certificate.
-const HOSTS: [&str; 2] = ["localhost", "127.0.0.1"];
 
 /// Serve a model of your own on this machine, sealed, from one command.
 ///
@@ -58,7 +67,8 @@ const HOSTS: [&str; 2] = ["localhost", "127.0.0.1"];
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   adytum up iris.onnx
-  adytum up --replicas 3 --port 8501 --name iris exported/")]
+  adytum up --replicas 3 --port 8501 --name iris exported/
+  adytum up iris.onnx --print-helm > values.yaml")]
 pub(crate) struct Args {
     /// The model: an ONNX file, a SavedModel, or a directory that holds one.
     #[arg(value_name = "MODEL")]
@@ -73,12 +83,27 @@ pub(crate) struct Args {
     /// at the next run the same.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// Where the replicas' ports are open. Other machines reach them at 0.0.0.0, or at an address of
+    /// this machine in their network.
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    listen: IpAddr,
     /// Where keys, sealed versions, the broker's state and logs are kept.
     #[arg(long, value_name = "DIRECTORY", default_value = ".adytum")]
     directory: PathBuf,
     /// Print the signed manifest of the service instead of starting it.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "print_helm")]
     print_manifest: bool,
+    /// Print the same service as values for the Helm chart, with the commands that use them,
+    /// instead of starting it.
+    #[arg(long)]
+    print_helm: bool,
+}
+
+impl Args {
+    /// Is the service only printed?
+    fn prints(&self) -> bool {
+        self.print_manifest || self.print_helm
+    }
 }
 
 /// The facts that are known before anything is made.
@@ -142,7 +167,7 @@ impl Plan {
         let directory = OwnerDirectory::create(&args.directory)?;
         // Servers have other working directories in mind.
         let directory = OwnerDirectory::at(directory.path().canonicalize()?);
-        let lock = lock(&directory)?;
+        let lock = directory.lock()?;
         if let Some(other) = served_name(&directory).filter(|other| *other != name.as_str()) {
             bail!(
                 "{} has the service of the model {other}, not {}: give --name {other} if this is its next version, or \
@@ -155,59 +180,11 @@ impl Plan {
     }
 }
 
-/// The name of a model's file without its ending, with what names don't have left out.
-fn name_of(model: &Path) -> Option<ModelName> {
-    let generic = ["model", "saved_model"];
-    let stem = |path: &Path| match path.is_dir() {
-        true => Some(path.file_name()?.to_string_lossy().into_owned()),
-        false => Some(path.file_stem()?.to_string_lossy().into_owned()),
-    };
-    let mut text = stem(model)?;
-    if generic.contains(&text.as_str())
-        && let Some(parent) = model.parent().and_then(stem)
-    {
-        text = parent;
-    }
-    let mut name = String::new();
-    for c in text.chars() {
-        match c {
-            c if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') => name.push(c),
-            _ if name.ends_with('-') => {}
-            _ => name.push('-'),
-        }
-    }
-    name.truncate(64);
-    name.trim_matches(['-', '_', '.']).parse().ok()
-}
-
 /// The model that the directory serves, if it has served one.
 fn served_name(directory: &OwnerDirectory) -> Option<String> {
     let entries = fs::read_dir(directory.models()).ok()?;
     let mut names = entries.flatten().filter(|entry| entry.path().is_dir());
     names.next().map(|entry| entry.file_name().to_string_lossy().into_owned())
-}
-
-/// One process for a directory.
-fn lock(directory: &OwnerDirectory) -> anyhow::Result<File> {
-    let path = directory.path().join("lock");
-    let failed = || format!("{} can't be locked", path.display());
-    let mut options = OpenOptions::new();
-    let mut file =
-        options.read(true).write(true).create(true).truncate(false).open(&path).with_context(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let process = fs::read_to_string(&path).unwrap_or_default();
-            bail!(
-                "`adytum up` runs in {} already (process {}): stop that one, or give --directory for another service",
-                directory.path().display(),
-                process.trim()
-            );
-        }
-        Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
-    }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).with_context(failed)?;
-    Ok(file)
 }
 
 /// The keys, and the model as it is served.
@@ -219,17 +196,50 @@ struct Prepared {
 /// Everything that needs no server: keys, platform, sealed version, documents.
 fn prepare(plan: &Plan, model: &Path) -> anyhow::Result<Prepared> {
     let directory = &plan.directory;
-    let keys = directory.keys(&HOSTS.map(str::to_owned))?;
-    let platform = Platform::create_or_open(directory.platform())?;
-    let release = release(directory, &keys, &plan.name, model)?;
-    let service = Service {
-        name: &plan.name,
-        broker: &plan.programs.broker,
-        serving: &plan.programs.serving,
-        simulation_root: platform.root_certificate_pem(),
+    let workload: WorkloadName = plan.name.as_str().parse()?;
+    // A certificate that is there stays: clients trust exactly that one.
+    let certificate = directory.public("server.crt");
+    let hosts = match certificate.exists() {
+        true => ssl_config::names(&certificate)?,
+        false => hosts(&workload, Vec::new()),
     };
-    directory.documents(&keys, &service)?;
+    let keys = directory.keys(&hosts)?;
+    let platform = Platform::create_or_open(directory.platform())?;
+    directory.write_platform_secret()?;
+    let release = release(directory, &keys, &plan.name, model)?;
+    let (source, first_version) = (model.canonicalize()?, 1);
+    let planned = PlannedModel { name: plan.name.clone(), source, first_version };
+    deployment::plan::Plan::new(workload.clone(), hosts, vec![planned]).save(directory)?;
+    let broker = simulated(broker_identity(&plan.programs.broker)?);
+    let service = Service {
+        workload: &workload,
+        models: std::slice::from_ref(&plan.name),
+        broker: &broker,
+        simulation_root: Some(platform.root_certificate_pem()),
+        engine: None,
+    };
+    let configuration = directory.write_configuration(&keys, &service)?;
+    let identity = measure(&configuration, &plan.programs.serving, &plan.programs.serving)?.identity;
+    directory.write_manifest(&keys, &service, &simulated(identity))?;
     Ok(Prepared { keys, release })
+}
+
+/// Prints the service as files.
+fn print(args: &Args, plan: &Plan) -> anyhow::Result<()> {
+    if args.print_manifest {
+        return output::text(&fs::read_to_string(plan.directory.public("manifest.toml"))?);
+    }
+    let workload = plan.name.as_str().parse()?;
+    // In a cluster the service has another name.
+    plan.directory.keys(&hosts(&workload, Vec::new()))?;
+    let values = Values {
+        tee: Tee::Simulation,
+        workload: &workload,
+        models: std::slice::from_ref(&plan.name),
+        replicas: args.replicas,
+        genesis: &fs::read_to_string(plan.directory.public("genesis.toml"))?,
+    };
+    output::text(&values.to_yaml(&args.directory)?)
 }
 
 async fn serve(
@@ -241,7 +251,7 @@ async fn serve(
     let began = Instant::now();
     // Before it is read: a change meanwhile is noticed.
     let seen = look(&args.model);
-    if !args.print_manifest {
+    if !args.prints() {
         output::line(
             "SIMULATION: no TEE protects this service. The administrators of this machine can read the model, the keys \
              and what clients send. Programs, checks and encryption are the real ones.",
@@ -250,31 +260,18 @@ async fn serve(
     let (preparing, model) = (Arc::clone(plan), args.model.clone());
     let prepared = spawn_blocking(move || prepare(&preparing, &model));
     let Prepared { keys, release } = prepared.await??;
-    if args.print_manifest {
-        return output::text(&fs::read_to_string(plan.directory.public("manifest.toml"))?);
+    if args.prints() {
+        return print(args, plan);
     }
     let (name, version) = (&plan.name, release.version);
     let sealed = if release.is_new { "checked and sealed as" } else { "is still" };
     output::line(format_args!("{} {sealed} version {version} of {name}", args.model.display()))?;
-    servers.start(plan, args.port, args.replicas).await?;
-    export(&plan.directory)?;
+    servers.start(plan, args.listen, args.port, args.replicas).await?;
+    service_file::renew(&plan.directory, &SystemClock)?;
     served.store(true, Ordering::Relaxed);
     introduce(args, plan, servers, &release, began)?;
     let view = View::new();
     watch(args, plan, keys, servers, release.version, seen, view).await
-}
-
-/// Writes the service file, which data owners verify replicas by, for a manifest that has none yet.
-fn export(directory: &OwnerDirectory) -> anyhow::Result<()> {
-    let (manifest, out) = (directory.public("manifest.toml"), directory.public("service.toml"));
-    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    if out.is_file() && changed(&out) >= changed(&manifest) {
-        return Ok(());
-    }
-    if out.exists() {
-        fs::remove_file(&out).with_context(|| format!("{} can't be replaced", out.display()))?;
-    }
-    service::export_all(manifest, directory.public("genesis.toml"), directory.private("owner.pem"), out)
 }
 
 /// Prints where the service is and how it is asked.
@@ -322,35 +319,4 @@ fn introduce(
         args.model.display(),
         release.version.saturating_add(1)
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_made_of_a_file() {
-        let name = |path: &str| name_of(Path::new(path)).map(|name| name.to_string());
-        for (path, expected) in [
-            ("iris.onnx", "iris"),
-            ("/a/My Model (2).onnx", "My-Model-2"),
-            ("/a/digits/model.onnx", "digits"),
-            ("/a/b/résumé.onnx", "r-sum"),
-            ("/a/v1.2.onnx", "v1.2"),
-        ] {
-            assert_eq!(name(path).as_deref(), Some(expected), "{path}");
-        }
-        assert_eq!(name("/a/模型.onnx"), None);
-    }
-
-    #[test]
-    fn one_process_has_a_directory() {
-        let temporary = tempfile::tempdir().unwrap();
-        let directory = OwnerDirectory::create(&temporary.path().join("a")).unwrap();
-        let held = lock(&directory).unwrap();
-        let error = lock(&directory).unwrap_err().to_string();
-        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
-        drop(held);
-        lock(&directory).unwrap();
-    }
 }

@@ -11,6 +11,7 @@ mod check;
 pub mod document;
 pub mod duration;
 mod error;
+mod in_force;
 mod recovery;
 pub(crate) mod roots;
 pub mod signed;
@@ -34,7 +35,9 @@ use self::{
     certificate::{CertificateRule, SslConfigRule},
     duration::WrittenDuration,
 };
-pub use self::{error::ManifestError, signed::SignedManifest, tcb_grace::TcbGrace};
+pub use self::{
+    error::ManifestError, in_force::ManifestInForce, signed::SignedManifest, tcb_grace::TcbGrace,
+};
 use crate::{genesis::GenesisDigest, recovery::RecoveryRule, roles::RolesRule, secrets::SecretKind};
 
 /// The value of `format` in a manifest of this version.

@@ -31,6 +31,8 @@ pub struct Service {
     pub name: WorkloadName,
     pub genesis: GenesisDigest,
     pub edition: Edition,
+    /// SHA-256 of the text of the manifest that it is an extract of.
+    pub manifest_sha256: Sha256Digest,
     /// The last day on which it counts.
     pub expires: Day,
     /// The roots that evidence may chain to.

@@ -7,6 +7,7 @@ use adytum_api::{
     names::{NameError, SecretName},
 };
 use adytum_evidence::measurement::Sha256Digest;
+use adytum_governance::manifest::ManifestInForce;
 use adytum_sealed::rule::ModelRule;
 use adytum_signing::OwnerPublicKey;
 use zeroize::Zeroizing;
@@ -67,7 +68,7 @@ impl Item {
 pub(crate) struct Answer {
     pub(crate) items: BTreeMap<SecretName, Item>,
     pub(crate) models: Vec<ModelRule>,
-    pub(crate) manifest_version: u64,
+    pub(crate) manifest: Option<ManifestInForce>,
     pub(crate) lease: Lease,
 }
 
@@ -115,18 +116,15 @@ impl Answer {
         if let Some(missing) = asked.iter().find(|name| !items.contains_key(**name)) {
             return Err(AnswerError::new(format!("secret {missing} is missing")));
         }
+        let manifest = ManifestInForce::from_wire(answer.manifest_version, &answer.manifest_digest)
+            .map_err(AnswerError::new)?;
         let models = answer.models.into_iter().map(model_rule).collect::<Result<_, _>>();
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let lease = Lease { duration: seconds(answer.lease_seconds), grace: seconds(answer.grace_seconds) };
         if lease.duration.is_zero() {
             return Err(AnswerError::new("it says nothing about a lease"));
         }
-        Ok(Self {
-            items,
-            models: models.map_err(AnswerError::new)?,
-            manifest_version: answer.manifest_version,
-            lease,
-        })
+        Ok(Self { items, models: models.map_err(AnswerError::new)?, manifest, lease })
     }
 }
 
@@ -211,8 +209,13 @@ mod tests {
         key: Option<&CertificateKey>,
     ) -> Result<Answer, AnswerError> {
         let asked: Vec<SecretName> = asked.iter().map(|name| name.parse().unwrap()).collect();
-        let answer =
-            wire::GetSecretsResponse { secrets, manifest_version: 7, lease_seconds: 1, ..Default::default() };
+        let answer = wire::GetSecretsResponse {
+            secrets,
+            manifest_version: 7,
+            manifest_digest: vec![7; 32],
+            lease_seconds: 1,
+            ..Default::default()
+        };
         Answer::from_wire(answer, &asked.iter().collect::<Vec<_>>(), key)
     }
 
@@ -230,7 +233,7 @@ mod tests {
     #[test]
     fn an_answer_has_what_was_asked_for() {
         let answer = read(vec![secret("a"), secret("b")], &["a", "b"]).unwrap();
-        assert_eq!(answer.manifest_version, 7);
+        assert_eq!(answer.manifest.unwrap().version, 7);
         assert_eq!(bytes(&answer, "a"), b"sesame");
     }
 

@@ -53,12 +53,7 @@ impl Holdings {
                 secrets.insert(name, value);
             }
         }
-        Released {
-            secrets,
-            models: answer.models,
-            manifest_version: answer.manifest_version,
-            lease: answer.lease,
-        }
+        Released { secrets, models: answer.models, manifest: answer.manifest, lease: answer.lease }
     }
 
     /// Remembers what was put in place; `asked` is the moment of the request, and

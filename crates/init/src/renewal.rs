@@ -253,7 +253,7 @@ impl<B: Broker> Renewal<B> {
         apply: &mut impl FnMut(&Released) -> Result<(), E>,
     ) {
         let changed = self.fetcher.changes(answer);
-        let (count, manifest_version) = (changed.secrets.len(), changed.manifest_version);
+        let (count, manifest_version) = (changed.secrets.len(), changed.manifest_version());
         match apply(&changed) {
             Ok(()) => {
                 self.fetcher.record(&changed, asked);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use adytum_api::names::SecretName;
+use adytum_governance::manifest::ManifestInForce;
 use adytum_sealed::rule::ModelRule;
 use zeroize::Zeroizing;
 
@@ -119,9 +120,16 @@ pub struct Released {
     pub secrets: BTreeMap<SecretName, SecretValue>,
     /// Which plaintexts may be loaded as models.
     pub models: Vec<ModelRule>,
-    /// The manifest that says so.
-    pub manifest_version: u64,
+    /// The manifest that says so; none before the first.
+    pub manifest: Option<ManifestInForce>,
     pub lease: Lease,
+}
+
+impl Released {
+    /// The version of that manifest; 0 before the first.
+    pub fn manifest_version(&self) -> u64 {
+        self.manifest.map_or(0, |manifest| manifest.version)
+    }
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub async fn unlock_with(
     let mut backoff = Backoff::default();
     let (released, asked) = fetcher.fetch(&mut backoff, arguments.fetch_timeout).await?;
     tracing::info!(
-        manifest_version = released.manifest_version,
+        manifest_version = released.manifest_version(),
         secrets = released.secrets.len(),
         models = released.models.len(),
         lease_seconds = released.lease.duration.as_secs(),

@@ -1,5 +1,9 @@
-//! One request: to a replica, and its answer back. Bodies are streams in both directions, and
-//! nothing of them is kept.
+//! One request: to a replica, and its answer back. Bodies are streams in both directions.
+//!
+//! A request is sent again only if nobody has processed it: it never left, or the replica said so
+//! (REFUSED_STREAM, or a GOAWAY that leaves its stream out: RFC 9113, sections 8.7 and 6.8).
+
+use std::error::Error as _;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header,
@@ -8,13 +12,18 @@ use http::{
 use http_body_util::Either;
 use hyper::body::Incoming;
 
-use crate::{answer::Body, error::ProxyError, replicas::Replicas};
+use crate::{
+    answer::Body,
+    body::{Budget, Kept},
+    error::ProxyError,
+    replicas::Replicas,
+};
 
 /// The authority under which requests go out. It names nobody: attestation has settled who the
 /// peer is.
 const AUTHORITY: &str = "attested-session";
 
-/// A request that never left is given to another session so often.
+/// A request that nobody has processed is given to another session at most this often.
 const ATTEMPTS: usize = 4;
 
 /// Fields that belong to one connection and not to a request (RFC 9110, section 7.6.1), besides what the
@@ -28,15 +37,17 @@ const OF_A_CONNECTION: [HeaderName; 6] = [
     header::HOST,
 ];
 
-/// Sends a request to a replica, and to another one only if it never left.
+/// Sends a request to a replica, and to another one only if nobody has processed it.
 pub(crate) async fn forward(
     replicas: &Replicas,
+    budget: &Budget,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ProxyError> {
     if request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE) {
         return Err(ProxyError::Method { method: request.method().to_string() });
     }
-    let mut request = outgoing(request);
+    let (parts, body) = outgoing(request).into_parts();
+    let body = Kept::new(body, budget);
     let (mut failed_once, mut tried, mut last) = (Vec::new(), Vec::new(), None);
     for _ in 0..ATTEMPTS {
         let (mut session, address, turn) = match (replicas.sender(&tried).await, last.take()) {
@@ -45,18 +56,25 @@ pub(crate) async fn forward(
             (Err(_), Some(broken)) => return Err(ProxyError::Broken(broken)),
             (Err(error), None) => return Err(ProxyError::NoReplica(error)),
         };
-        match session.try_send_request(request).await {
-            Ok(response) => return Ok(incoming(response)),
-            Err(mut failed) => match failed.take_message() {
-                // A session that had ended is replaced by another with the same replica, once.
-                Some(unsent) => {
-                    request = unsent;
-                    let again = failed_once.contains(&address);
-                    (if again { &mut tried } else { &mut failed_once }).push(address);
-                    last = Some(failed.into_error());
+        match session.try_send_request(Request::from_parts(parts.clone(), body.send())).await {
+            Ok(response) => {
+                body.forget();
+                return Ok(incoming(response));
+            }
+            Err(failed) => {
+                let never_left = failed.message().is_some();
+                let error = failed.into_error();
+                if !body.is_whole() || !(never_left || is_unprocessed(&error)) {
+                    return Err(ProxyError::Broken(error));
                 }
-                None => return Err(ProxyError::Broken(failed.into_error())),
-            },
+                // A session that has ended is replaced by another with the same replica, once.
+                if !is_refused_stream(&error) {
+                    turn.discard().await;
+                }
+                let again = failed_once.contains(&address);
+                (if again { &mut tried } else { &mut failed_once }).push(address);
+                last = Some(error);
+            }
         }
         drop(turn);
     }
@@ -64,6 +82,28 @@ pub(crate) async fn forward(
         Some(error) => Err(ProxyError::Broken(error)),
         None => Err(ProxyError::Overloaded { limit: ATTEMPTS }),
     }
+}
+
+/// What the other side of HTTP/2 said about a stream, if it did.
+fn remote(error: &hyper::Error) -> Option<&h2::Error> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return Some(error).filter(|error| error.is_remote());
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn is_refused_stream(error: &hyper::Error) -> bool {
+    remote(error).is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+/// Has the replica said that it did not process the request? A stream fails with the replica's GOAWAY
+/// only if that leaves it out.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    is_refused_stream(error) || remote(error).is_some_and(h2::Error::is_go_away)
 }
 
 /// A request of HTTP/1.1 or HTTP/2 as one of HTTP/2.

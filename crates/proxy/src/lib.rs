@@ -4,7 +4,7 @@
 //!
 //! [`listener`] accepts local clients, `forward` carries a request to a replica, [`replicas`]
 //! keeps one attested session with each replica, and `answer` is what a client gets if no
-//! replica may have its request.
+//! replica may have its request. `body` keeps what may have to be sent again.
 //!
 //! ```no_run
 //! # async fn example(attestation: adytum_client::Attestation) -> Result<(), adytum_proxy::ProxyError> {
@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod body;
 mod error;
 mod forward;
 pub mod listener;
@@ -27,4 +28,4 @@ pub mod replicas;
 
 pub use error::ProxyError;
 pub use listener::Proxy;
-pub use replicas::{Notice, Replicas};
+pub use replicas::{Addresses, Directory, Notice, Replicas};

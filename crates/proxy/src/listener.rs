@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     answer::{self, is_grpc},
+    body::Budget,
     error::ProxyError,
     forward::forward,
     replicas::Replicas,
@@ -66,6 +67,7 @@ impl Proxy {
         let mut stop = pin!(stop);
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let requests = Arc::new(Semaphore::new(REQUESTS));
+        let budget = Budget::default();
         let (leave, leaving) = watch::channel(false);
         let mut connections = JoinSet::new();
         loop {
@@ -82,8 +84,13 @@ impl Proxy {
                 sleep(PAUSE).await;
                 continue;
             };
-            let connection =
-                connection(stream, self.replicas.clone(), Arc::clone(&requests), leaving.clone());
+            let connection = connection(
+                stream,
+                self.replicas.clone(),
+                Arc::clone(&requests),
+                budget.clone(),
+                leaving.clone(),
+            );
             connections.spawn(async move {
                 connection.await;
                 drop(place);
@@ -103,6 +110,7 @@ async fn connection(
     stream: TcpStream,
     replicas: Replicas,
     requests: Arc<Semaphore>,
+    budget: Budget,
     mut leaving: watch::Receiver<bool>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -118,13 +126,13 @@ async fn connection(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (replicas, requests) = (replicas.clone(), Arc::clone(&requests));
+        let (replicas, requests, budget) = (replicas.clone(), Arc::clone(&requests), budget.clone());
         async move {
             let grpc = is_grpc(request.headers());
             let Ok(_place) = requests.try_acquire() else {
                 return Ok(answer::refusal(&ProxyError::Overloaded { limit: REQUESTS }, grpc));
             };
-            let answered = forward(&replicas, request).await;
+            let answered = forward(&replicas, &budget, request).await;
             Ok::<_, Infallible>(answered.unwrap_or_else(|error| {
                 tracing::warn!(code = error.code(), "{error}");
                 answer::refusal(&error, grpc)

@@ -6,8 +6,9 @@
 //! in progress; one that could not be verified or reached is left out for a moment.
 
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -16,15 +17,14 @@ use std::{
 };
 
 use adytum_client::{Attestation, ConnectError, Replica as Verified, ServerAddress};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{self, SendRequest},
-};
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::{Instant, timeout},
 };
+
+use crate::body::Sending;
 
 /// How long what a name stands for is believed.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(5);
@@ -53,12 +53,41 @@ pub enum Notice<'a> {
 
 type Observer = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
 
+/// The addresses of some replicas, when they are known.
+pub type Addresses<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+
+/// Where the addresses of the replicas come from.
+pub trait Directory: Send + Sync {
+    /// All of now.
+    fn addresses(&self) -> Addresses<'_>;
+
+    /// How long an answer counts.
+    fn lifetime(&self) -> Duration;
+}
+
+/// The name service of this machine. In Kubernetes a headless Service has the addresses of all
+/// replicas that are ready.
+impl Directory for ServerAddress {
+    fn addresses(&self) -> Addresses<'_> {
+        Box::pin(async { Ok(lookup_host((self.host(), self.port())).await?.collect()) })
+    }
+
+    fn lifetime(&self) -> Duration {
+        LOOK_UP_AGAIN
+    }
+}
+
+/// A way to send requests in an open session.
+pub(crate) type Sender = SendRequest<Sending>;
+
 /// The replicas of one service. Clones are the same.
 #[derive(Clone)]
 pub struct Replicas(Arc<Inner>);
 
 struct Inner {
-    server: ServerAddress,
+    /// What messages call them.
+    name: String,
+    directory: Arc<dyn Directory>,
     attestation: Attestation,
     observer: Observer,
     known: Mutex<Known>,
@@ -77,23 +106,43 @@ struct Known {
 pub(crate) struct Replica {
     address: SocketAddr,
     /// The session with it; held while one is opened, so that requests wait for one handshake.
-    session: tokio::sync::Mutex<Option<SendRequest<Incoming>>>,
+    session: tokio::sync::Mutex<Option<Session>>,
+    /// How many sessions there were.
+    opened: AtomicUsize,
     in_progress: AtomicUsize,
     left_out: Mutex<Option<(Instant, ConnectError)>>,
 }
 
+#[derive(Clone)]
+struct Session {
+    sender: Sender,
+    /// Its number among the sessions of this replica.
+    number: usize,
+}
+
 /// A request's place at a replica.
-pub(crate) struct Turn(Arc<Replica>);
+pub(crate) struct Turn {
+    replica: Arc<Replica>,
+    session: usize,
+}
+
+impl Turn {
+    /// The session takes no more requests: the next one opens another.
+    pub(crate) async fn discard(&self) {
+        let mut session = self.replica.session.lock().await;
+        session.take_if(|session| session.number == self.session);
+    }
+}
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.in_progress.fetch_sub(1, Ordering::Relaxed);
+        self.replica.in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl fmt::Debug for Replicas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Replicas({})", self.0.server)
+        write!(f, "Replicas({})", self.0.name)
     }
 }
 
@@ -109,8 +158,19 @@ impl Replicas {
         attestation: Attestation,
         observer: impl Fn(&Notice<'_>) + Send + Sync + 'static,
     ) -> Self {
+        Self::found_in(Arc::new(server.clone()), server.to_string(), attestation, observer)
+    }
+
+    /// All that this directory has; messages call them `name`.
+    pub fn found_in(
+        directory: Arc<dyn Directory>,
+        name: String,
+        attestation: Attestation,
+        observer: impl Fn(&Notice<'_>) + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Inner {
-            server,
+            name,
+            directory,
             attestation,
             observer: Arc::new(observer),
             known: Mutex::default(),
@@ -128,7 +188,7 @@ impl Replicas {
     pub(crate) async fn sender(
         &self,
         tried: &[SocketAddr],
-    ) -> Result<(SendRequest<Incoming>, SocketAddr, Turn), ConnectError> {
+    ) -> Result<(Sender, SocketAddr, Turn), ConnectError> {
         let inner = &self.0;
         let mut last = None;
         for replica in inner.in_order().await? {
@@ -140,9 +200,12 @@ impl Replicas {
                 continue;
             }
             replica.in_progress.fetch_add(1, Ordering::Relaxed);
-            let turn = Turn(Arc::clone(&replica));
+            let mut turn = Turn { replica: Arc::clone(&replica), session: 0 };
             match replica.session(inner).await {
-                Ok(session) => return Ok((session, replica.address, turn)),
+                Ok(Session { sender, number }) => {
+                    turn.session = number;
+                    return Ok((sender, replica.address, turn));
+                }
                 Err(error) => {
                     (inner.observer)(&Notice::LeftOut { address: replica.address, error: &error });
                     *lock(&replica.left_out) = Some((Instant::now() + LEFT_OUT, error.clone()));
@@ -154,7 +217,7 @@ impl Replicas {
             }
         }
         Err(last.unwrap_or_else(|| ConnectError::Network {
-            server: inner.server.to_string(),
+            server: inner.name.clone(),
             problem: "each replica broke the connection".to_owned(),
         }))
     }
@@ -179,18 +242,18 @@ impl Inner {
     }
 
     fn is_due(&self) -> bool {
-        lock(&self.known).looked_up.is_none_or(|time| time.elapsed() >= LOOK_UP_AGAIN)
+        lock(&self.known).looked_up.is_none_or(|time| time.elapsed() >= self.directory.lifetime())
     }
 
     /// What the name stands for now. If it can't be looked up, what is known stays.
     async fn look_up(&self) -> Result<(), ConnectError> {
-        let found = timeout(CONNECT_LIMIT, lookup_host((self.server.host(), self.server.port()))).await;
+        let found = timeout(CONNECT_LIMIT, self.directory.addresses()).await;
         let problem = match found {
             Ok(Ok(addresses)) => {
                 let mut known = lock(&self.known);
                 known.looked_up = Some(Instant::now());
                 let mut replicas: Vec<Arc<Replica>> = Vec::new();
-                for address in addresses.take(MOST_ADDRESSES) {
+                for address in addresses.into_iter().take(MOST_ADDRESSES) {
                     if replicas.iter().any(|replica| replica.address == address) {
                         continue;
                     }
@@ -210,10 +273,14 @@ impl Inner {
         };
         let mut known = lock(&self.known);
         if known.replicas.is_empty() {
-            return Err(ConnectError::Resolve { server: self.server.to_string(), problem });
+            return Err(ConnectError::Resolve { server: self.name.clone(), problem });
         }
         known.looked_up = Some(Instant::now());
-        tracing::warn!(server = %self.server, problem, "the name can't be looked up; its earlier addresses count");
+        tracing::warn!(
+            server = self.name,
+            problem,
+            "the name can't be looked up; its earlier addresses count"
+        );
         Ok(())
     }
 }
@@ -223,6 +290,7 @@ impl Replica {
         Self {
             address,
             session: tokio::sync::Mutex::default(),
+            opened: AtomicUsize::new(0),
             in_progress: AtomicUsize::new(0),
             left_out: Mutex::default(),
         }
@@ -234,21 +302,22 @@ impl Replica {
     }
 
     /// The open session, or a new one.
-    async fn session(&self, inner: &Inner) -> Result<SendRequest<Incoming>, ConnectError> {
+    async fn session(&self, inner: &Inner) -> Result<Session, ConnectError> {
         let mut session = self.session.lock().await;
         // Those that waited for a handshake that failed need not try another one each.
         if let Some(error) = self.is_left_out() {
             return Err(error);
         }
-        if let Some(open) = session.as_mut().filter(|open| !open.is_closed()) {
+        if let Some(open) = session.as_mut().filter(|open| !open.sender.is_closed()) {
             return Ok(open.clone());
         }
-        let opened = self.open(inner).await?;
+        let sender = self.open(inner).await?;
         *lock(&self.left_out) = None;
-        Ok(session.insert(opened).clone())
+        let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(session.insert(Session { sender, number }).clone())
     }
 
-    async fn open(&self, inner: &Inner) -> Result<SendRequest<Incoming>, ConnectError> {
+    async fn open(&self, inner: &Inner) -> Result<Sender, ConnectError> {
         let server = self.address.to_string();
         let network = |problem: String| ConnectError::Network { server: server.clone(), problem };
         let stream = match timeout(CONNECT_LIMIT, TcpStream::connect(self.address)).await {

@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -30,7 +30,9 @@ use adytum_evidence::{
     measurement::{Sha256Digest, WorkloadIdentity},
     verifier::Verifier,
 };
-use adytum_governance::{announcement::ServingAnnouncement, genesis::GenesisDigest};
+use adytum_governance::{
+    announcement::ServingAnnouncement, genesis::GenesisDigest, manifest::ManifestInForce,
+};
 use adytum_ratls::{
     acceptor::AttestedAcceptor,
     configuration::AcceptorConfiguration,
@@ -43,7 +45,7 @@ use adytum_ratls::{
     session::{LocalAttestation, Peer},
 };
 use bytes::Bytes;
-use tokio::{net::TcpStream, runtime::Handle};
+use tokio::{net::TcpStream, runtime::Handle, sync::watch};
 use tokio_rustls::{StartHandshake, TlsStream, server};
 
 use self::quotes::OnRuntime;
@@ -62,6 +64,30 @@ const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 /// The fields of an announcement besides its models take fewer bytes.
 const WITHOUT_MODELS: usize = 256;
 
+/// The replica's announcement has no room for all of its models. Those left out would answer
+/// nobody who verifies the replica.
+///
+/// Do: serve fewer models and versions in this replica, others in another one; or give
+/// `--attested_sessions=false`, if no client verifies it.
+///
+/// Retry: no
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "attested sessions announce each version of each sealed model, and an announcement has room for {room} of the {all} \
+     here; serve fewer models and versions in one replica, or give --attested_sessions=false"
+)]
+pub struct AnnouncementFull {
+    pub room: usize,
+    pub all: usize,
+}
+
+impl AnnouncementFull {
+    /// Stable code for logs.
+    pub fn code(&self) -> &'static str {
+        "announcement-full"
+    }
+}
+
 /// What this replica announces of itself, besides its models.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -69,7 +95,7 @@ pub struct Origin {
     /// Of the broker that released its keys.
     pub genesis: GenesisDigest,
     /// By which manifest it released them last; renewals change it.
-    pub manifest_version: Arc<AtomicU64>,
+    pub manifest: watch::Receiver<Option<ManifestInForce>>,
 }
 
 /// What answers attested sessions.
@@ -80,7 +106,8 @@ pub struct AttestedPort {
     of_all: Arc<Buckets>,
     models: Models,
     origin: Origin,
-    left_out: AtomicBool,
+    /// How many versions the last announcement had no room for.
+    left_out: AtomicUsize,
 }
 
 impl fmt::Debug for AttestedPort {
@@ -119,7 +146,7 @@ impl AttestedPort {
             of_all: Buckets::new(rate(per_second.saturating_mul(ALL_ADDRESSES))),
             models,
             origin,
-            left_out: AtomicBool::new(false),
+            left_out: AtomicUsize::new(0),
         }
     }
 
@@ -157,20 +184,34 @@ impl AttestedPort {
             left = if fits { left - length } else { 0 };
             fits
         });
-        if pinned.left_out() > 0 && !self.left_out.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                left_out = pinned.left_out(),
+        let left_out = pinned.left_out();
+        if self.left_out.swap(left_out, Ordering::Relaxed) != left_out && left_out > 0 {
+            tracing::error!(
+                left_out,
+                code = "announcement-full",
                 "an announcement has no room for all models: those left out do not answer attested sessions"
             );
         }
         pinned
     }
 
+    /// Refuses more models than an announcement has room for.
+    pub(crate) fn require_room(&self) -> Result<(), AnnouncementFull> {
+        let pinned = self.pin();
+        match pinned.left_out() {
+            0 => Ok(()),
+            left_out => {
+                let room = pinned.statements().count();
+                Err(AnnouncementFull { room, all: room + left_out })
+            }
+        }
+    }
+
     fn announce(&self, pinned: &Pinned) -> Bytes {
         let announcement = ServingAnnouncement {
             identity: self.origin.identity,
             genesis: self.origin.genesis,
-            manifest_version: self.origin.manifest_version.load(Ordering::Relaxed),
+            manifest: *self.origin.manifest.borrow(),
             models: pinned.statements().cloned().collect(),
         };
         announcement.encode()

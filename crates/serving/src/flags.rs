@@ -9,7 +9,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::{num::NonZeroUsize, path::Path, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use adytum_init::{
     arguments::{AttestationArguments, parse_duration, parse_seconds},
@@ -26,8 +26,9 @@ use crate::{engine_choice::EngineFlags, loading::WhenShort, scheduler::Patience,
 
 /// Flags that change nothing that clients or owners rely on: the host may set
 /// them as it likes, without a rule in the measured configuration.
-pub const HOST_FLAGS: [&str; 20] = [
+pub const HOST_FLAGS: [&str; 21] = [
     "log-format",
+    "listen_address",
     "attested_sessions",
     "attested_sessions_per_second",
     "health_port",
@@ -56,6 +57,11 @@ pub struct Flags {
     /// TCP port of the gRPC server; 0 lets the system choose
     #[arg(long, default_value_t = 8500)]
     pub port: u16,
+
+    /// Address of this machine at which its ports are open, that of --health_port among them; by
+    /// default all
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen_address: Option<IpAddr>,
 
     /// Name under which the model is served
     #[arg(long, default_value = "default")]

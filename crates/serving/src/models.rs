@@ -185,10 +185,16 @@ impl Models {
             VersionChoice::Number(version) => Some(*version),
             VersionChoice::Label(label) => Some(find_label(model, label)?),
         };
-        if let Some(session) = &self.session {
-            return session.servable(name, version);
-        }
         let not_found = || RequestError::ServableNotFound { name: name.to_owned(), version };
+        if let Some(session) = &self.session {
+            // A version that came after the session began answers the next one. One that is not here at all
+            // is not found, as without a session.
+            let is_here = |model: &Model| version.is_none_or(|version| model.versions.contains_key(&version));
+            return session.servable(name, version).map_err(|error| match model.is_some_and(is_here) {
+                true => error,
+                false => not_found(),
+            });
+        }
         let versions = &model.ok_or_else(not_found)?.versions;
         let available = |state: &VersionState| match state {
             VersionState::Available(servable) => Some(Arc::clone(servable)),

@@ -10,15 +10,14 @@ mod signals;
 
 use std::{
     future::pending,
+    net::{Ipv4Addr, SocketAddr},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use adytum_api::names::SecretName;
+use adytum_governance::manifest::ManifestInForce;
 use adytum_init::{
     InitError, Program, Released,
     configuration::MeasuredConfiguration,
@@ -27,7 +26,10 @@ use adytum_init::{
     renewal::{LeaseEnd, Renewal},
     tee, unlock,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 pub use self::error::ServeError;
 use self::{
@@ -37,6 +39,7 @@ use self::{
     signals::{Ending, Hangup},
 };
 use crate::{
+    attested::AttestedPort,
     batching::Batcher,
     engine_choice::ChosenEngine,
     flags::{FlagError, Flags, HOST_FLAGS},
@@ -104,7 +107,7 @@ pub fn run(
     let configured = Configured::read(flags, allow_plain)?;
     // The port is taken first, so that a wrong one is known at once.
     let socket = flags.tensorflow.grpc_socket_path.as_deref();
-    let opened = Opened::open(flags.port, flags.tensorflow.rest_api_port, socket)?;
+    let opened = Opened::open(flags.listen_address, flags.port, flags.tensorflow.rest_api_port, socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -132,7 +135,7 @@ async fn serve(
         let models = models.clone();
         Page { path, text: Arc::new(move || models.render_metrics()) }
     });
-    let port = HealthPort::open_with(flags.health_port, health.clone(), page).await;
+    let port = HealthPort::open_with(flags.listen_address, flags.health_port, health.clone(), page).await;
     let _port = port.map_err(InitError::from)?;
 
     let unlocked = match configuration {
@@ -145,7 +148,7 @@ async fn serve(
             }
         },
     };
-    let manifest_version = Arc::new(AtomicU64::new(0));
+    let (manifest, manifest_in_force) = watch::channel(None);
     let (released, renewal, tee, _evidence_port) = match unlocked {
         Some(it) => (Some(it.released), Some(it.renewal), Some(it.tee), it.evidence_port),
         None => (None, None, None, None),
@@ -155,7 +158,7 @@ async fn serve(
     let mut keys = KeyRing::default();
     if let Some(released) = &released {
         keys.update(released)?;
-        manifest_version.store(released.manifest_version, Ordering::Relaxed);
+        manifest.send_replace(released.manifest);
     }
     drop(released);
 
@@ -188,12 +191,13 @@ async fn serve(
     let services = Services::new(inference).with_management(management).with_observer(observer.clone());
     if let (Some(tee), Some(configuration)) = (tee, configuration) {
         server_options.attested =
-            attested::port(flags, configuration, &tee, &models, Arc::clone(&manifest_version))?.map(Arc::new);
+            attested::port(flags, configuration, &tee, &models, manifest_in_force)?.map(Arc::new);
     }
+    let attested = server_options.attested.clone();
     let listeners = opened.listeners(tls.as_ref());
     let server = Server::start(listeners, services, server_options).map_err(system("starting to serve"))?;
     let wanted = renewal.as_ref().map(Renewal::wanted);
-    let held = Held { ssl_secret, tls, minimum_tls: flags.minimum_tls_version, keys, manifest_version };
+    let held = Held { ssl_secret, tls, minimum_tls: flags.minimum_tls_version, keys, manifest };
     let mut lease = pin!(keep(renewal, held, reloads.clone()));
     let mut asking = pin!(ask(wants_keys, wanted.clone()));
 
@@ -202,6 +206,8 @@ async fn serve(
         tokio::select! {
             loaded = &mut loading => {
                 loaded?;
+                // Some would answer nobody who verifies this replica.
+                attested.as_deref().map_or(Ok(()), AttestedPort::require_room)?;
                 break;
             }
             signal = ending.signal() => {
@@ -215,7 +221,11 @@ async fn serve(
     }
     server.set_serving(true).await;
     health.set_ready();
-    announce(&format!("Running gRPC ModelServer at 0.0.0.0:{} ...", server.address().port()));
+    let address = flags.listen_address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    announce(&format!(
+        "Running gRPC ModelServer at {} ...",
+        SocketAddr::new(address, server.address().port())
+    ));
     if let [_, Some(rest), ..] = server.addresses() {
         announce(&format!("Exporting HTTP/REST API at:localhost:{} ...", rest.port()));
     }
@@ -303,16 +313,16 @@ struct Held<'a> {
     minimum_tls: TlsVersion,
     keys: KeyRing,
     /// The manifest by which the broker released it.
-    manifest_version: Arc<AtomicU64>,
+    manifest: watch::Sender<Option<ManifestInForce>>,
 }
 
 /// Renews what was released for as long as the broker grants it, and puts what
 /// changes in place. Without a broker this never ends.
 async fn keep(renewal: Option<Renewal>, held: Held<'_>, reloads: Reloads) -> LeaseEnd {
     let Some(renewal) = renewal else { return pending().await };
-    let Held { ssl_secret, tls, minimum_tls, mut keys, manifest_version } = held;
+    let Held { ssl_secret, tls, minimum_tls, mut keys, manifest } = held;
     let apply = |changed: &Released| {
-        manifest_version.store(changed.manifest_version, Ordering::Relaxed);
+        manifest.send_replace(changed.manifest);
         let secret = ssl_secret.and_then(|name| changed.secrets.get(name));
         if let (Some(tls), Some(secret)) = (&tls, secret) {
             tls.replace(Arc::new(secrets::server_configuration(secret, minimum_tls)?));

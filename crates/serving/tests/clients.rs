@@ -12,7 +12,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use fixture::{half_plus_two, onnx};
+use adytum_testkit::half_plus_two;
+use fixture::onnx;
 
 const STRING: u64 = 8;
 const HALF: u64 = 10;

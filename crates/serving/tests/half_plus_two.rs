@@ -14,8 +14,8 @@ use adytum_api::tensorflow::{
         model_spec::VersionChoice, prediction_service_client::PredictionServiceClient,
     },
 };
+use adytum_testkit::half_plus_two;
 use fixture::{
-    half_plus_two,
     http::{get, post},
     server::{Running, channel, float_tensor, limits, request, specification, start},
 };

@@ -17,8 +17,9 @@ use adytum_api::tensorflow::serving::{
     ModelConfig, ModelConfigList, ModelServerConfig, ReloadConfigRequest, model_server_config::Config,
     model_service_client::ModelServiceClient, prediction_service_client::PredictionServiceClient,
 };
+use adytum_testkit::half_plus_two;
 use fixture::{
-    half_plus_two, onnx,
+    onnx,
     server::{channel, client_tls, float_tensor, request, tls_channel},
 };
 use rcgen::{CertifiedKey, KeyPair};

@@ -16,6 +16,7 @@ pub mod broker;
 #[cfg(feature = "evidence")]
 pub mod claims;
 pub mod directory;
+pub mod half_plus_two;
 pub mod manifest;
 #[cfg(feature = "model-server")]
 pub mod model_server;

@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
 
 use super::{blocks::Block, mark::Mark};
 
@@ -65,6 +68,9 @@ impl Stage {
                 None
             }
         };
+        if !status.is_some_and(|status| status.success()) {
+            end_servers(&directory.join("servers")).await?;
+        }
         let text = String::from_utf8_lossy(&fs::read(&log).context("read the page's log")?).into_owned();
         let skipped = text.lines().filter(|line| line.starts_with("SKIPPED")).map(str::to_owned).collect();
         let failure = match status {
@@ -122,6 +128,29 @@ impl Stage {
     }
 }
 
+/// Ends what a page has left running, although its trap ends that: a shell that ends by a signal
+/// runs no trap. The file has the numbers of process groups.
+async fn end_servers(list: &Path) -> Result<()> {
+    let Ok(list) = fs::read_to_string(list) else { return Ok(()) };
+    for signal in ["-TERM", "-KILL"] {
+        let begin = Instant::now();
+        for id in list.lines() {
+            send(signal, id).await?;
+            while begin.elapsed() < END && send("-0", id).await? {
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends a signal to a process group; is it there?
+async fn send(signal: &str, id: &str) -> Result<bool> {
+    let mut command = Command::new("bash");
+    command.args(["-c", "kill \"$0\" -- \"-$1\" 2>/dev/null", signal, id]);
+    Ok(command.status().await.context("run kill")?.success())
+}
+
 /// A directory of our own.
 fn temporary() -> Result<PathBuf> {
     // Short, since sockets have short names.
@@ -174,6 +203,20 @@ mod tests {
     async fn a_failure_names_the_block() {
         let failure = run("```sh run\ntrue\n```\n```sh run\nfalse | cat\n```\n").await.failure.unwrap();
         assert!(failure.contains("page.md:5"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn servers_end_although_the_shell_was_killed() {
+        let other = tempfile::tempdir().unwrap();
+        let file = other.path().join("id").display().to_string();
+        let page = format!(
+            "```sh run until ready\necho ready\nexec sleep 1000\n```\n```sh run\necho ${{SERVERS[0]}} >'{file}'\nkill \
+             -SEGV $$\n```\n"
+        );
+        let failure = run(&page).await.failure.unwrap();
+        assert!(failure.contains("signal"), "{failure}");
+        let id = fs::read_to_string(file).unwrap();
+        assert!(!send("-0", id.trim()).await.unwrap());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! `cargo xtask image`: what `deploy/build.sh` needs in addition to a container engine.
 
 mod picture;
-mod sbom;
+pub(crate) mod sbom;
 mod search;
 
 /// The contents of container images.

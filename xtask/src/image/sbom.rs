@@ -35,6 +35,21 @@ pub(crate) struct Arguments {
     out: PathBuf,
 }
 
+impl Arguments {
+    /// As the command line gives them.
+    pub(crate) fn new(
+        package: &str,
+        features: Vec<String>,
+        target: &str,
+        libraries: &[String],
+        out: &Path,
+    ) -> Result<Self> {
+        let linked = libraries.iter().map(|text| linked(text).map_err(anyhow::Error::msg));
+        let (package, target, out) = (package.to_owned(), target.to_owned(), out.to_owned());
+        Ok(Self { package, features, target, linked: linked.collect::<Result<_>>()?, out })
+    }
+}
+
 /// A library that is not a crate.
 #[derive(Clone, Debug)]
 struct Linked {

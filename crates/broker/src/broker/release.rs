@@ -223,7 +223,7 @@ impl Broker {
         self.clock.used(now);
         self.seen.granted(claims, &grant.matched);
         let head = Some((&self.store().head()).into());
-        Ok(broker::GetSecretsResponse { head, ..certificates.answer(&grant, manifest_version) })
+        Ok(broker::GetSecretsResponse { head, ..certificates.answer(&grant, state.manifest_in_force()) })
     }
 
     /// Records that a request was refused before any rule was looked at, if the

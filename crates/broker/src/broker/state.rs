@@ -14,7 +14,7 @@ use adytum_governance::{
     confirmation::Challenge,
     genesis::Genesis,
     manifest::{
-        Manifest, ManifestError, SignedManifest,
+        Manifest, ManifestError, ManifestInForce, SignedManifest,
         document::{PlannedRestart, UnplannedRestart},
     },
     role_changes::{self, ChainError, RoleChange},
@@ -162,6 +162,13 @@ impl State {
     /// The version of the manifest in force; 0 before the first.
     pub fn manifest_version(&self) -> u64 {
         self.manifest().map_or(0, |manifest| manifest.version)
+    }
+
+    /// Which manifest is in force; none before the first.
+    pub fn manifest_in_force(&self) -> Option<ManifestInForce> {
+        let admitted = self.admitted.as_ref()?;
+        let digest = Sha256Digest::of_bytes(admitted.signed.text.as_bytes());
+        Some(ManifestInForce { version: admitted.manifest.version, digest })
     }
 
     /// The roots that the manifest in force trusts.

@@ -58,6 +58,8 @@ pub(crate) struct Sealer<'a> {
     pub(crate) owner: &'a OwnerSigningKey,
     pub(crate) recipient: &'a ModelRecipient,
     pub(crate) name: &'a ModelName,
+    /// No version below this one is given.
+    pub(crate) lowest: u64,
 }
 
 /// A model and its version.
@@ -71,8 +73,17 @@ pub(crate) struct Sealed {
         expect(dead_code, reason = "`adytum up` shows the model's inputs")
     )]
     pub(crate) report: Report,
-    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "`adytum up` watches the file"))]
     pub(crate) digest: Sha256Digest,
+}
+
+/// The digest of what would be sealed.
+pub(crate) fn digest_of(source: &Path) -> anyhow::Result<Sha256Digest> {
+    let found = find(source)?;
+    let (Place::Onnx(path) | Place::SavedModel(path)) = &found.place;
+    let mut bytes = Vec::new();
+    let mut plaintext = plaintext(path, true)?;
+    plaintext.reader.read_to_end(&mut bytes).with_context(|| format!("{} can't be read", path.display()))?;
+    Ok(Sha256Digest::of_bytes(&bytes))
 }
 
 /// Checks a model and seals it in `base` with the next version, unless its plaintext has the digest
@@ -96,8 +107,8 @@ pub(crate) fn seal_next(
         Some(newest) if newest.statement.sha256 == digest || last == Some(digest) => {
             return Ok(Sealed { version: newest.number, is_new: false, report, digest });
         }
-        Some(newest) => newest.number.saturating_add(1),
-        None => 1,
+        Some(newest) => newest.number.saturating_add(1).max(sealer.lowest),
+        None => sealer.lowest.max(1),
     };
     let options = SealOptions { model: sealer.name.clone(), version, file_name: FileName::model_onnx() };
     seal_to_directory(bytes.as_slice(), base, sealer.recipient, sealer.owner, &options, &mut |_| {})?;

@@ -53,7 +53,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         None => key_file::model_identity(&directory.secret("model_key"))?.recipient(),
     };
     let base = args.to.clone().unwrap_or_else(|| directory.model(args.model.as_str()));
-    let sealer = Sealer { owner: &owner, recipient: &recipient, name: &args.model };
+    // A version below the floor could not be served.
+    let lowest = directory.floors()?.get(&args.model).copied().unwrap_or(1);
+    let sealer = Sealer { owner: &owner, recipient: &recipient, name: &args.model, lowest };
     let sealed = block_in_place(|| seal_next(&sealer, &args.source, &base, None))?;
     let at = base.join(sealed.version.to_string());
     let what = if sealed.is_new { "sealed" } else { "is this model already" };

@@ -10,9 +10,13 @@ use anyhow::Context as _;
 use super::{OwnerDirectory, replace};
 use crate::manifest::signatures_path;
 
+/// The floors of all models that a manifest ever named: a model that is left out for a while
+/// comes back with its own.
+const FLOORS: &str = "floors.toml";
+
 impl OwnerDirectory {
     /// The manifest as it was written last; `None` if there is none yet.
-    pub(super) fn document(&self) -> anyhow::Result<Option<Document>> {
+    pub(crate) fn document(&self) -> anyhow::Result<Option<Document>> {
         let file = self.public("manifest.toml");
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
@@ -23,10 +27,18 @@ impl OwnerDirectory {
         Ok(Some(document))
     }
 
-    /// The lowest version of each model that may be served.
+    /// The lowest version of each model that may be served: as the manifest has it; of a model
+    /// that is not in the manifest now, as the last one had it that named it.
     pub(crate) fn floors(&self) -> anyhow::Result<BTreeMap<ModelName, u64>> {
+        let file = self.public(FLOORS);
+        let mut floors: BTreeMap<ModelName, u64> = match fs::read_to_string(&file) {
+            Ok(text) => toml::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error).with_context(|| format!("{} can't be read", file.display())),
+        };
         let rules = self.document()?.map(|document| document.models).unwrap_or_default();
-        Ok(rules.into_iter().map(|rule| (rule.name, rule.minimum_version)).collect())
+        floors.extend(rules.into_iter().map(|rule| (rule.name, rule.minimum_version)));
+        Ok(floors)
     }
 
     /// Signs a manifest in which no version of a model below this one may be served. Its version.
@@ -64,6 +76,9 @@ impl OwnerDirectory {
 
     /// Signs a manifest and puts both files into the directory.
     pub(super) fn sign(&self, owner: &OwnerSigningKey, document: &Document) -> anyhow::Result<()> {
+        let mut floors = self.floors()?;
+        floors.extend(document.models.iter().map(|rule| (rule.name.clone(), rule.minimum_version)));
+        replace(&self.public(FLOORS), toml::to_string(&floors)?.as_bytes(), 0o644)?;
         let file = self.public("manifest.toml");
         let signatures = signatures_path(&file);
         let mut signed = SignedManifest::unsigned(document.to_toml()?);

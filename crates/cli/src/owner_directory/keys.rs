@@ -65,10 +65,26 @@ impl OwnerDirectory {
                 );
             }
         }
-        match crt.exists() {
-            true => Ok(()),
-            false => ssl_config::make(hosts, &crt, &key),
+        if !crt.exists() {
+            return ssl_config::make(hosts, &crt, &key);
         }
+        let known = ssl_config::names(&crt)?;
+        let missing: Vec<&str> = hosts
+            .iter()
+            .filter(|host| !known.iter().any(|name| name.eq_ignore_ascii_case(host)))
+            .map(String::as_str)
+            .collect();
+        if !missing.is_empty() {
+            bail_input!(
+                "{} is for {}, and not for {}: leave that name out, or remove {} and {} to have both made again",
+                crt.display(),
+                known.join(", "),
+                missing.join(", "),
+                crt.display(),
+                key.display()
+            );
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,10 @@
 //! The parts of an owner's directory, and how files in it are replaced.
 
-#[cfg(feature = "simulation")]
-use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt as _};
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
 };
 
 use anyhow::Context as _;
@@ -16,7 +14,6 @@ use super::OwnerDirectory;
 impl OwnerDirectory {
     /// Makes what is missing of the directories. Nobody else on this machine can look
     /// into a directory that is made here.
-    #[cfg(feature = "simulation")]
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
         let made = |path: &Path| {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -28,28 +25,6 @@ impl OwnerDirectory {
             made(&part)?;
         }
         Ok(directory)
-    }
-
-    /// The directory itself.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The simulated platform.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn platform(&self) -> PathBuf {
-        self.private("platform")
-    }
-
-    /// The sealed models, each in a directory of its name.
-    pub(crate) fn models(&self) -> PathBuf {
-        self.0.join("models")
-    }
-
-    /// The versions of a model.
-    pub(crate) fn model(&self, name: &str) -> PathBuf {
-        self.models().join(name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, TcpListener},
     path::Path,
 };
 
@@ -19,7 +19,12 @@ pub(super) struct Ports {
 
 /// Ports for a number of replicas. From `first` on, if somebody asked for it: one that is taken is an
 /// error. Otherwise those in `file`, where they are free; the file is written for the next run.
-pub(super) fn choose(first: Option<u16>, replicas: u16, file: &Path) -> anyhow::Result<Vec<Ports>> {
+pub(super) fn choose(
+    address: IpAddr,
+    first: Option<u16>,
+    replicas: u16,
+    file: &Path,
+) -> anyhow::Result<Vec<Ports>> {
     let known: Vec<u16> = fs::read_to_string(file)
         .unwrap_or_default()
         .split_whitespace()
@@ -31,10 +36,13 @@ pub(super) fn choose(first: Option<u16>, replicas: u16, file: &Path) -> anyhow::
     let mut ports = Vec::new();
     for index in 0..replicas {
         let service = match first {
-            Some(first) => asked(first, index)?,
-            None => known.get(usize::from(index)).and_then(|port| listen(*port)).map_or_else(any, Ok)?,
+            Some(first) => asked(address, first, index)?,
+            None => {
+                let known = known.get(usize::from(index)).and_then(|port| listen(address, *port));
+                known.map_or_else(|| any(address), Ok)?
+            }
         };
-        let health = any()?;
+        let health = any(address)?;
         ports.push(Ports { service: port(&service)?, health: port(&health)? });
         held.extend([service, health]);
     }
@@ -45,15 +53,17 @@ pub(super) fn choose(first: Option<u16>, replicas: u16, file: &Path) -> anyhow::
     Ok(ports)
 }
 
-fn listen(port: u16) -> Option<TcpListener> {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()
+fn listen(address: IpAddr, port: u16) -> Option<TcpListener> {
+    TcpListener::bind((address, port)).ok()
 }
 
-fn any() -> anyhow::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).context("no port is free")
+fn any(address: IpAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind((address, 0)).with_context(|| {
+        format!("no port of {address} can be opened; give --listen an address of this machine")
+    })
 }
 
-fn asked(first: u16, index: u16) -> anyhow::Result<TcpListener> {
+fn asked(address: IpAddr, first: u16, index: u16) -> anyhow::Result<TcpListener> {
     let Some(port) = first.checked_add(index) else {
         bail!(
             "there is no port {} for the replica {}; give a lower --port",
@@ -61,7 +71,7 @@ fn asked(first: u16, index: u16) -> anyhow::Result<TcpListener> {
             index + 1
         );
     };
-    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).with_context(|| {
+    TcpListener::bind((address, port)).with_context(|| {
         format!("port {port} can't be used; leave --port out to have a free one chosen, or give another")
     })
 }
@@ -72,24 +82,28 @@ fn port(listener: &TcpListener) -> anyhow::Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     #[test]
     fn the_next_run_has_the_same_ports_unless_they_are_taken() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("ports");
-        let first = choose(None, 2, &file).unwrap();
+        let first = choose(HERE, None, 2, &file).unwrap();
         assert_ne!(first[0].service, first[1].service);
-        let again = choose(None, 2, &file).unwrap();
+        let again = choose(HERE, None, 2, &file).unwrap();
         assert_eq!(again[1].service, first[1].service);
-        let taken = listen(first[0].service).unwrap();
-        let other = choose(None, 2, &file).unwrap();
+        let taken = listen(HERE, first[0].service).unwrap();
+        let other = choose(HERE, None, 2, &file).unwrap();
         assert_ne!(other[0].service, first[0].service);
-        let error = choose(Some(first[0].service), 1, &file).unwrap_err();
+        let error = choose(HERE, Some(first[0].service), 1, &file).unwrap_err();
         assert!(error.to_string().contains("leave --port out"), "{error}");
         drop(taken);
-        assert!(choose(Some(65535), 2, &file).is_err());
+        assert!(choose(HERE, Some(65535), 2, &file).is_err());
         fs::write(&file, "nonsense -1 99999999 0").unwrap();
-        choose(None, 1, &file).unwrap();
+        choose(HERE, None, 1, &file).unwrap();
     }
 }

@@ -9,10 +9,7 @@ use std::{
 use adytum_api::names::ModelName;
 
 use super::example::Example;
-use crate::{
-    model::next_version::{Sealer, seal_next},
-    owner_directory::{Keys, OwnerDirectory, replace},
-};
+use crate::owner_directory::{Keys, OwnerDirectory};
 
 /// The newest version, and a request that it answers.
 #[derive(Debug)]
@@ -23,35 +20,17 @@ pub(super) struct Release {
     pub(super) example: Example,
 }
 
-/// Checks the model and seals it with the next version, unless it is what it was at the last
-/// time: a version that somebody else released meanwhile stays the newest.
+/// Seals the model with the next version, unless it is what it was at the last time.
 pub(super) fn release(
     directory: &OwnerDirectory,
     keys: &Keys,
     name: &ModelName,
     source: &Path,
 ) -> anyhow::Result<Release> {
-    let base = directory.model(name.as_str());
-    remove_unfinished(&base);
-    let noted = directory.public("released");
-    let last = fs::read_to_string(&noted).ok().and_then(|text| text.trim().parse().ok());
-    let sealer = Sealer { owner: &keys.owner, recipient: &keys.recipient, name };
-    let sealed = seal_next(&sealer, source, &base, last)?;
+    let lowest = directory.floors()?.get(name).copied().unwrap_or(1);
+    let sealed = directory.release(keys, name, source, lowest)?;
     let example = Example::of(&sealed.report)?;
-    replace(&noted, format!("{}\n", sealed.digest).as_bytes(), 0o644)?;
     Ok(Release { version: sealed.version, is_new: sealed.is_new, example })
-}
-
-/// Removes what a seal left that was interrupted. The directory belongs to this process
-/// alone.
-fn remove_unfinished(base: &Path) {
-    let Ok(entries) = fs::read_dir(base) else { return };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().contains(".sealing-") {
-            // Servers ignore a rest.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
 }
 
 /// What a model's files look like from outside: two equal ones have the same content, as

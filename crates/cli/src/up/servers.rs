@@ -1,6 +1,12 @@
 //! The broker and the replicas: started in order, ended in the other one.
 
-use std::{ffi::OsString, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use tokio::time::sleep;
@@ -41,6 +47,8 @@ pub(super) struct Servers {
     broker: Option<Broker>,
     broker_address: String,
     replicas: Vec<(Child, Ports)>,
+    /// The address that was asked for, once it was.
+    listen: Option<IpAddr>,
 }
 
 impl Servers {
@@ -49,24 +57,26 @@ impl Servers {
     pub(super) async fn start(
         &mut self,
         plan: &Plan,
+        listen: IpAddr,
         port: Option<u16>,
         replicas: u16,
     ) -> anyhow::Result<()> {
+        self.listen = Some(listen);
         let directory = &plan.directory;
         let logs = directory.path().join("logs");
         fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
         // A port that is taken is known before a broker runs.
         let file = directory.public("ports");
-        choose(port, replicas, &file)?;
+        choose(listen, port, replicas, &file)?;
         let address = self.start_broker(plan, &logs).await?;
         self.broker_address.clone_from(&address);
         provide(directory, &address).await?;
         let monitoring = "prometheus_config { enable: true }\n";
         replace(&directory.public("monitoring.txt"), monitoring.as_bytes(), 0o644)?;
         for attempt in 1.. {
-            for (index, ports) in choose(port, replicas, &file)?.into_iter().enumerate() {
+            for (index, ports) in choose(listen, port, replicas, &file)?.into_iter().enumerate() {
                 let name = format!("replica-{}", index + 1);
-                let arguments = serving_arguments(plan, ports, &address);
+                let arguments = serving_arguments(plan, listen, ports, &address);
                 let child = Child::start(&plan.programs, &name, &plan.programs.serving, arguments, &logs)?;
                 self.replicas.push((child, ports));
             }
@@ -122,7 +132,18 @@ impl Servers {
 
     /// Where the replicas answer.
     pub(super) fn addresses(&self) -> Vec<String> {
-        self.replicas.iter().map(|(_, ports)| format!("localhost:{}", ports.service)).collect()
+        let host = match self.host() {
+            host if host.is_loopback() => "localhost".to_owned(),
+            IpAddr::V4(host) => host.to_string(),
+            IpAddr::V6(host) => format!("[{host}]"),
+        };
+        self.replicas.iter().map(|(_, ports)| format!("{host}:{}", ports.service)).collect()
+    }
+
+    /// Where this machine reaches the replicas.
+    fn host(&self) -> IpAddr {
+        let listen = self.listen.filter(|listen| !listen.is_unspecified());
+        listen.unwrap_or(Ipv4Addr::LOCALHOST.into())
     }
 
     /// Where the broker answers.
@@ -134,7 +155,7 @@ impl Servers {
     pub(super) async fn pages(&self) -> Vec<Option<Page>> {
         let mut pages = Vec::new();
         for (_, ports) in &self.replicas {
-            pages.push(Page::read(SocketAddr::from(([127, 0, 0, 1], ports.health)), METRICS).await);
+            pages.push(Page::read(SocketAddr::new(self.host(), ports.health), METRICS).await);
         }
         pages
     }
@@ -217,10 +238,11 @@ fn broker_arguments(plan: &Plan) -> Vec<OsString> {
     ]
 }
 
-fn serving_arguments(plan: &Plan, ports: Ports, broker: &str) -> Vec<OsString> {
+fn serving_arguments(plan: &Plan, listen: IpAddr, ports: Ports, broker: &str) -> Vec<OsString> {
     let directory = &plan.directory;
     let models: PathBuf = directory.model(plan.name.as_str());
     vec![
+        flag("--listen_address", listen.to_string()),
         flag("--port", ports.service.to_string()),
         flag("--rest_api_port", ports.service.to_string()),
         flag("--health_port", ports.health.to_string()),

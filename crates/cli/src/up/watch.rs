@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adytum_evidence::clock::SystemClock;
 use anyhow::bail;
 use tokio::{
     task::JoinHandle,
@@ -16,6 +17,7 @@ use super::{
     Args, Plan,
     release::{Look, Release, look, release},
     servers::Servers,
+    service_file,
     view::{Figures, Replica, View},
 };
 use crate::{output::error_line, owner_directory::Keys};
@@ -24,6 +26,8 @@ use crate::{output::error_line, owner_directory::Keys};
 const TICK: Duration = Duration::from_millis(250);
 /// How often figures are read, and the model's files looked at, in ticks.
 const SLOW: u32 = 4;
+/// How often the service file is looked at, in ticks: once a minute.
+const SERVICE_FILE: u32 = 240;
 /// How long replicas may take for a version before a line says so.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -69,6 +73,11 @@ pub(super) async fn watch(
             bail!("{end}");
         }
         source.sealed(args, &view).await?;
+        if tick % SERVICE_FILE == 0
+            && let Some(expires) = service_file::renew(&plan.directory, &SystemClock)?
+        {
+            view.event(&format!("the service file is renewed: data owners can use it until {expires}"))?;
+        }
         if tick % SLOW == 0 {
             for (replica, page) in figures.replicas.iter_mut().zip(servers.pages().await) {
                 if let Some(page) = page {

@@ -79,7 +79,7 @@ async fn an_owner_provisions_a_broker() {
     assert!(fails(get).contains("never overwritten"));
 }
 
-/// An owner's directory, as `deploy/owner.sh` lays it out.
+/// An owner's directory, as `adytum deployment` lays it out.
 fn owners_directory(fixture: &Fixture) -> String {
     for part in ["owner/public", "owner/private/secrets"] {
         fs::create_dir_all(fixture.path(part)).unwrap();

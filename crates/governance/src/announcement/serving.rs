@@ -8,7 +8,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::AnnouncementError;
-use crate::genesis::GenesisDigest;
+use crate::{genesis::GenesisDigest, manifest::ManifestInForce};
 
 /// A replica's announcement on its ports for clients (message `ServingAnnouncement`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct ServingAnnouncement {
     /// The broker that released its keys.
     pub genesis: GenesisDigest,
     /// The manifest by which that broker released them last.
-    pub manifest_version: u64,
+    pub manifest: Option<ManifestInForce>,
     /// The models that answer in this session, and no others: what their owners signed
     /// about them. In the order of names and versions.
     pub models: Vec<Statement>,
@@ -27,10 +27,12 @@ pub struct ServingAnnouncement {
 impl ServingAnnouncement {
     /// The bytes that go into a session.
     pub fn encode(&self) -> Bytes {
+        let (manifest_version, manifest_digest) = ManifestInForce::to_wire(self.manifest);
         wire::ServingAnnouncement {
             identity: self.identity.0.to_vec(),
             genesis: self.genesis.0.0.to_vec(),
-            manifest_version: self.manifest_version,
+            manifest_version,
+            manifest_digest,
             models: self.models.iter().map(served).collect(),
         }
         .encode_to_vec()
@@ -54,6 +56,8 @@ impl ServingAnnouncement {
         };
         let identity = WorkloadIdentity(digest("identity", &message.identity)?.0);
         let genesis = GenesisDigest(digest("genesis", &message.genesis)?);
+        let manifest = ManifestInForce::from_wire(message.manifest_version, &message.manifest_digest)
+            .map_err(malformed)?;
         let models = message
             .models
             .into_iter()
@@ -63,7 +67,7 @@ impl ServingAnnouncement {
         if !models.is_sorted_by(|one, next| key(one) < key(next)) {
             return Err(malformed("its models are not in order, or one is there twice".to_owned()));
         }
-        Ok(Self { identity, genesis, manifest_version: message.manifest_version, models })
+        Ok(Self { identity, genesis, manifest, models })
     }
 }
 

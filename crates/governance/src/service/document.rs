@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use adytum_api::names::{ModelName, WorkloadName};
-use adytum_evidence::{clock::Day, policy::Policy, trust::Vendor};
+use adytum_evidence::{clock::Day, measurement::Sha256Digest, policy::Policy, trust::Vendor};
 use adytum_sealed::rule::ModelRule;
 use serde::{Deserialize, Serialize};
 
 use super::ServiceError;
 use crate::{
     genesis::GenesisDigest,
-    manifest::{Manifest, document::TrustTable},
+    manifest::{Manifest, SignedManifest, document::TrustTable},
 };
 
 /// The value of `format` in a service of this version.
@@ -29,6 +29,9 @@ pub struct Document {
     /// The manifest that it is an extract of. A replica that got its keys by an earlier one
     /// is refused.
     pub manifest_version: u64,
+    /// SHA-256 of that manifest's text. A replica that got its keys by another manifest of the
+    /// same version is refused.
+    pub manifest_sha256: Sha256Digest,
     /// Counts the extracts of one manifest, from 1.
     pub revision: u32,
     /// The last day on which it counts.
@@ -56,7 +59,7 @@ impl Document {
     /// What this manifest says of these workloads: of their code, and of all models that they
     /// may load. A grace for platforms out of date is the owners' own matter and left out.
     pub fn extract(
-        manifest: &Manifest,
+        (signed, manifest): (&SignedManifest, &Manifest),
         name: WorkloadName,
         workloads: &BTreeSet<WorkloadName>,
         revision: u32,
@@ -89,6 +92,7 @@ impl Document {
             name,
             genesis: manifest.genesis,
             manifest_version: manifest.version,
+            manifest_sha256: Sha256Digest::of_bytes(signed.text.as_bytes()),
             revision,
             expires,
             trust: TrustTable { vendors: vendors.into_iter().collect(), simulation_roots },

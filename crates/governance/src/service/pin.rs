@@ -3,6 +3,7 @@
 use adytum_api::names::ModelName;
 use adytum_evidence::{
     claims::Claims,
+    measurement::Sha256Digest,
     policy::{Policy, PolicyRefusal},
 };
 use adytum_sealed::rule::RuleRefusal;
@@ -46,6 +47,16 @@ pub enum ReplicaError {
          when the replica has renewed its lease"
     )]
     OlderManifest { expected: u64, found: u64 },
+    /// The replica got its keys by another manifest than the one that the service is of, and
+    /// both have the same version.
+    ///
+    /// Do: ask the owners of the service which manifest is in force, and for a service file
+    /// that was exported from it.
+    #[error(
+        "the replica got its keys by the manifest version {version} with the digest {found}, and the service is of one \
+         of this version with the digest {expected}; ask the owners of the service for a file of the manifest in force"
+    )]
+    OtherManifest { version: u64, expected: Sha256Digest, found: Sha256Digest },
     /// The replica serves no model now.
     ///
     /// Do: try again when the replica has loaded its models.
@@ -81,6 +92,7 @@ impl ReplicaError {
             Self::Announcement(error) => error.code(),
             Self::OtherGenesis { .. } => "replica-of-other-owners",
             Self::OlderManifest { .. } => "replica-manifest-older",
+            Self::OtherManifest { .. } => "replica-manifest-other",
             Self::NoModel => "replica-without-model",
             Self::UnknownModel { .. } => "replica-model-unknown",
             Self::Model { .. } => "replica-model-refused",
@@ -104,7 +116,8 @@ impl Service {
             let (expected, found) = (self.genesis, announced.genesis);
             return Err(ReplicaError::OtherGenesis { expected, found });
         }
-        let (expected, found) = (self.edition.manifest_version, announced.manifest_version);
+        let found = announced.manifest.map_or(0, |manifest| manifest.version);
+        let expected = self.edition.manifest_version;
         if found < expected {
             return Err(ReplicaError::OlderManifest { expected, found });
         }
@@ -118,7 +131,17 @@ impl Service {
             let version = statement.version;
             rule.judge(statement).map_err(|refusal| ReplicaError::Model { name, version, refusal })?;
         }
-        Ok(announced)
+        // Last: the fault of a model says more.
+        match announced.manifest {
+            Some(found) if found.version == expected && found.digest != self.manifest_sha256 => {
+                Err(ReplicaError::OtherManifest {
+                    version: found.version,
+                    expected: self.manifest_sha256,
+                    found: found.digest,
+                })
+            }
+            _ => Ok(announced),
+        }
     }
 
     /// One workload's policy must hold whole. The refusal is the one of the policy that fails

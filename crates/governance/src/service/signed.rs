@@ -248,6 +248,7 @@ fn service(document: Document, edition: Edition) -> Result<Service, ServiceError
         name: document.name,
         genesis: document.genesis,
         edition,
+        manifest_sha256: document.manifest_sha256,
         expires: document.expires,
         roots,
         workloads,

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     announcement::ServingAnnouncement,
     genesis::Genesis,
-    manifest::{Manifest, SignedManifest},
+    manifest::{Manifest, ManifestInForce, SignedManifest},
 };
 
 const IDENTITY: WorkloadIdentity = WorkloadIdentity([5; 32]);
@@ -53,10 +53,16 @@ impl Fixture {
     }
 
     fn document(&self, version: u64, revision: u32, floor: u64) -> Document {
-        let manifest = Manifest::parse(&self.text(version, floor)).unwrap();
+        let signed = SignedManifest::unsigned(self.text(version, floor));
+        let manifest = Manifest::parse(&signed.text).unwrap();
         let expires = "2026-12-31".parse().unwrap();
         let name: WorkloadName = "serving".parse().unwrap();
-        Document::extract(&manifest, name.clone(), &[name].into(), revision, expires).unwrap()
+        Document::extract((&signed, &manifest), name.clone(), &[name].into(), revision, expires).unwrap()
+    }
+
+    /// Of the manifest of this version, with the floor of the services below.
+    fn digest(&self, version: u64) -> Sha256Digest {
+        Sha256Digest::of_bytes(self.text(version, 2).as_bytes())
     }
 
     fn signed(&self, document: &Document) -> SignedService {
@@ -90,7 +96,7 @@ impl Fixture {
         ServingAnnouncement {
             identity: IDENTITY,
             genesis: self.genesis.digest(),
-            manifest_version: 3,
+            manifest: Some(ManifestInForce { version: 3, digest: self.digest(3) }),
             models,
         }
     }
@@ -208,8 +214,16 @@ fn only_replicas_of_the_service_are_accepted() {
     // The same program with somebody else's keys.
     let theirs = ServingAnnouncement { genesis: Fixture::new().genesis.digest(), ..good.clone() };
     assert_eq!(code(&replica(), &theirs), Err("replica-of-other-owners"));
-    let older = ServingAnnouncement { manifest_version: 2, ..good.clone() };
-    assert_eq!(code(&replica(), &older), Err("replica-manifest-older"));
+    let of = |version, digest| {
+        let manifest = Some(ManifestInForce { version, digest });
+        code(&replica(), &ServingAnnouncement { manifest, ..good.clone() })
+    };
+    assert_eq!(of(2, fixture.digest(2)), Err("replica-manifest-older"));
+    let none = ServingAnnouncement { manifest: None, ..good.clone() };
+    assert_eq!(code(&replica(), &none), Err("replica-manifest-older"));
+    assert_eq!(of(3, fixture.digest(2)), Err("replica-manifest-other"));
+    // A later one is the owners' own, too.
+    assert_eq!(of(4, fixture.digest(4)), Ok(()));
     assert_eq!(code(&replica(), &fixture.announced(Vec::new())), Err("replica-without-model"));
     // Another model, an old version, another owner, an altered statement: one is enough.
     let other = OwnerSigningKey::generate().unwrap();
@@ -253,10 +267,11 @@ fn what_is_too_long_or_of_another_format_is_refused() {
     assert_eq!(code(&"#".repeat(MAXIMUM_LENGTH + 1)), Err("service-too-long"));
     assert_eq!(code("x = 1"), Err("service-syntax"));
     let unknown = "nobody".parse().unwrap();
-    let manifest = Manifest::parse(&fixture.text(1, 1)).unwrap();
+    let signed = SignedManifest::unsigned(fixture.text(1, 1));
+    let manifest = Manifest::parse(&signed.text).unwrap();
     let day = "2026-12-31".parse().unwrap();
     let extract = |workload: WorkloadName| {
-        Document::extract(&manifest, workload.clone(), &[workload].into(), 1, day)
+        Document::extract((&signed, &manifest), workload.clone(), &[workload].into(), 1, day)
             .map(drop)
             .map_err(|error| error.code())
     };

@@ -45,6 +45,7 @@ impl<F: Fn() -> AttemptError + Send + Sync> Broker for Script<F> {
             secrets,
             models: Vec::new(),
             manifest_version: 1,
+            manifest_digest: vec![1; 32],
             lease_seconds: 60,
             ..Default::default()
         })

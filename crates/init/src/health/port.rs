@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     fmt, io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -86,11 +86,12 @@ impl HealthPort {
     /// Opens the port on all interfaces and answers on it from a task of this
     /// runtime. No port for 0.
     pub async fn open(port: u16, health: Health) -> Result<Option<Self>, HealthPortError> {
-        Self::open_with(port, health, None).await
+        Self::open_with(None, port, health, None).await
     }
 
-    /// As [`Self::open`], with a page.
+    /// As [`Self::open`], at this address if one is given, and with a page.
     pub async fn open_with(
+        address: Option<IpAddr>,
         port: u16,
         health: Health,
         page: Option<Page>,
@@ -98,7 +99,7 @@ impl HealthPort {
         if port == 0 {
             return Ok(None);
         }
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+        let listener = TcpListener::bind((address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), port))
             .await
             .map_err(|source| HealthPortError { port, source })?;
         Self::on_with(listener, health, page).map(Some).map_err(|source| HealthPortError { port, source })

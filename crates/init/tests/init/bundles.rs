@@ -319,7 +319,7 @@ async fn unpacking_that_nobody_waits_for_ends_and_leaves_nothing() {
     let released = Released {
         secrets: [("image_key".parse().unwrap(), key)].into(),
         models: vec![rule],
-        manifest_version: 1,
+        manifest: None,
         lease: Lease { duration: Duration::from_secs(60), grace: Duration::ZERO },
     };
     let mut unpacking = Box::pin(bundles.unpack(&configuration, released));

@@ -31,7 +31,7 @@ fn released(value: &[u8], version: u64) -> Released {
     Released {
         secrets: BTreeMap::from([("key".parse().unwrap(), secret)]),
         models: Vec::new(),
-        manifest_version: 1,
+        manifest: None,
         lease: Lease { duration: Duration::from_secs(60), grace: Duration::ZERO },
     }
 }

@@ -178,7 +178,7 @@ async fn as_a_library_the_identity_is_that_of_this_program() {
     .attestation;
     let released = adytum_init::unlock(&flags, &configuration, Program::This).await.unwrap().released;
     assert_eq!(released.secrets["model_key"].as_bytes(), b"mellon");
-    assert_eq!(released.manifest_version, 1);
+    assert_eq!(released.manifest_version(), 1);
     // It states what it is, under its evidence: on SGX hardware nothing else does.
     let tee = adytum_init::tee::Tee::find(&flags, &configuration, Program::This).await.unwrap();
     let announced = WorkloadAnnouncement::decode(&(tee.local_attestation().announcement)()).unwrap();

@@ -21,7 +21,7 @@ use super::{binding::Nonce, codes, staple};
 use crate::{error::Refusal, gate::OVERLOADED};
 
 /// The largest announcement of either role, in bytes.
-pub const MAXIMUM_ANNOUNCEMENT_LENGTH: usize = 16 * 1024;
+pub const MAXIMUM_ANNOUNCEMENT_LENGTH: usize = 48 * 1024;
 
 /// The largest ClientHello, in bytes: a nonce has 34 in its only encoding.
 pub const MAXIMUM_HELLO_LENGTH: usize = 64;

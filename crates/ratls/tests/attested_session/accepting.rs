@@ -118,7 +118,7 @@ fn broken() -> ScriptedTee {
 #[tokio::test]
 async fn a_server_that_cannot_attest_says_so() {
     let fixture = Fixture::new();
-    let huge: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(|| Bytes::from(vec![0; 16 * 1024 + 1]));
+    let huge: Arc<dyn Fn() -> Bytes + Send + Sync> = Arc::new(|| Bytes::from(vec![0; 48 * 1024 + 1]));
     for local in [
         LocalAttestation { attester: Arc::new(broken()), announcement: Arc::new(Bytes::new) },
         LocalAttestation { announcement: huge, ..fixture.local(BROKER, Bytes::new()) },

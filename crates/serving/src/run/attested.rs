@@ -1,14 +1,15 @@
 //! What answers attested sessions, from the flags.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use adytum_evidence::clock::SystemClock;
+use adytum_governance::manifest::ManifestInForce;
 use adytum_init::{
     InitError,
     configuration::MeasuredConfiguration,
     tee::{self, Tee},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 
 use super::ServeError;
 use crate::{
@@ -24,7 +25,7 @@ pub(super) fn port(
     configuration: &MeasuredConfiguration,
     tee: &Tee,
     models: &Models,
-    manifest_version: Arc<AtomicU64>,
+    manifest: watch::Receiver<Option<ManifestInForce>>,
 ) -> Result<Option<AttestedPort>, ServeError> {
     if !flags.attested_sessions {
         return Ok(None);
@@ -32,7 +33,7 @@ pub(super) fn port(
     let collateral =
         tee::collateral_source(&flags.attestation, Arc::new(SystemClock)).map_err(InitError::from)?;
     let genesis = configuration.broker().genesis;
-    let origin = Origin { identity: tee.identity, genesis, manifest_version };
+    let origin = Origin { identity: tee.identity, genesis, manifest };
     let per_second = flags.attested_sessions_per_second;
     let attester = Arc::clone(&tee.attester);
     tracing::info!(identity = %tee.identity, %genesis, per_second, "answering attested sessions");

@@ -6,6 +6,7 @@ use adytum_init::InitError;
 use adytum_sealed::keys::ModelKeyError;
 
 use crate::{
+    attested::AnnouncementFull,
     batching::BatchingError,
     engine_choice::EngineChoiceError,
     flags::FlagError,
@@ -28,10 +29,11 @@ pub enum ServeError {
     Init(#[from] InitError),
     /// The server can't listen on its port.
     ///
-    /// Do: choose another port with `--port`, or end the process that has this one.
+    /// Do: choose another port with `--port`, or end the process that has this one;
+    /// `--listen_address` takes addresses of this machine only.
     ///
     /// Retry: later
-    #[error("port {port}: {source}; choose another with --port")]
+    #[error("port {port}: {source}; choose another with --port, or another --listen_address")]
     Listen {
         port: u16,
         /// What the system says.
@@ -102,6 +104,9 @@ pub enum ServeError {
     /// The configuration of monitoring can't be used.
     #[error(transparent)]
     Monitoring(#[from] TextError),
+    /// The server has more models than it can announce in an attested session.
+    #[error(transparent)]
+    Announcement(#[from] AnnouncementFull),
     /// The operating system refused an operation that the server needs.
     ///
     /// Do: read the operation and the reason in the message; on a full machine, free
@@ -138,6 +143,7 @@ impl ServeError {
             Self::File { .. } => "flag-file-unreadable",
             Self::Batching(error) => error.code(),
             Self::Monitoring(error) => error.code(),
+            Self::Announcement(error) => error.code(),
             Self::System { .. } => "system-failed",
         }
     }

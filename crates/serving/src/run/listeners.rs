@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener},
     path::Path,
 };
 
@@ -21,8 +21,11 @@ pub(super) struct Opened {
     unix: Option<Listener>,
 }
 
-/// Listens for IPv6 and IPv4, or for IPv4 alone where there is no IPv6.
-fn bind(port: u16) -> io::Result<TcpListener> {
+/// Listens at this address; without one for IPv6 and IPv4, or for IPv4 alone where there is no IPv6.
+fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    if let Some(address) = address {
+        return TcpListener::bind((address, port));
+    }
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
@@ -34,9 +37,14 @@ fn bind(port: u16) -> io::Result<TcpListener> {
 impl Opened {
     /// Opens the port of gRPC, the one of the REST API (0: none; the same: both on one port) and
     /// the Unix socket of gRPC.
-    pub(super) fn open(port: u16, rest_port: u16, unix: Option<&Path>) -> Result<Self, ServeError> {
+    pub(super) fn open(
+        address: Option<IpAddr>,
+        port: u16,
+        rest_port: u16,
+        unix: Option<&Path>,
+    ) -> Result<Self, ServeError> {
         let shared = rest_port != 0 && rest_port == port;
-        let bind = |port| bind(port).map_err(|source| ServeError::Listen { port, source });
+        let bind = |port| bind(address, port).map_err(|source| ServeError::Listen { port, source });
         let unix = unix.map(|path| {
             Listener::unix(path, Protocols::Grpc)
                 .map_err(|source| ServeError::ListenUnix { path: path.to_owned(), source })

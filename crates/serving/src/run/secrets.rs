@@ -143,7 +143,7 @@ mod tests {
         let secrets: BTreeMap<SecretName, SecretValue> =
             secrets.iter().map(|(name, kind, text)| (name.parse().unwrap(), value(*kind, text))).collect();
         let lease = Lease { duration: Duration::from_secs(600), grace: Duration::ZERO };
-        Released { secrets, models: Vec::new(), manifest_version: 1, lease }
+        Released { secrets, models: Vec::new(), manifest: None, lease }
     }
 
     fn keys_of(secrets: &[(&str, SecretKind, &str)]) -> Result<Keys, ServeError> {

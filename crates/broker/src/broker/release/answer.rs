@@ -7,7 +7,7 @@ use adytum_evidence::clock::UnixSeconds;
 use adytum_governance::{
     decide::{Grant, GrantedSecret},
     manifest::{
-        Contents,
+        Contents, ManifestInForce,
         certificate::{CertificateRule, SslConfigRule},
     },
 };
@@ -57,11 +57,17 @@ impl<'a> Certificates<'a> {
     }
 
     /// The whole answer but the head.
-    pub(super) fn answer(mut self, grant: &Grant<'_>, manifest_version: u64) -> broker::GetSecretsResponse {
+    pub(super) fn answer(
+        mut self,
+        grant: &Grant<'_>,
+        manifest: Option<ManifestInForce>,
+    ) -> broker::GetSecretsResponse {
+        let (manifest_version, manifest_digest) = ManifestInForce::to_wire(manifest);
         broker::GetSecretsResponse {
             secrets: grant.secrets.iter().map(|secret| self.secret(secret)).collect(),
             models: grant.models.iter().map(|rule| model(rule)).collect(),
             manifest_version,
+            manifest_digest,
             lease_seconds: grant.lease.duration.seconds(),
             grace_seconds: grant.lease.grace.seconds(),
             head: None,

@@ -1,12 +1,18 @@
 //! Servers of attackers: TLS with a key of their own, and a record of what they can read.
 
+pub(crate) mod http2;
+pub(crate) mod impostor;
+pub(crate) mod switch;
+
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use adytum_evidence::measurement::Sha256Digest;
 use anyhow::Result;
+use rcgen::PublicKeyData as _;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -15,9 +21,8 @@ use rustls::{
     version::TLS13,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -35,8 +40,9 @@ fn add(record: &Record, bytes: &[u8]) {
     record.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
 }
 
-/// TLS 1.3 with a new key. Without `alpn` none is chosen, whatever the client offers.
-fn server_config(alpn: Option<&[u8]>) -> Result<Arc<ServerConfig>> {
+/// TLS 1.3 with a new key, and the digest of that key. Without `alpn` none is chosen, whatever the
+/// client offers.
+fn server_config(alpn: Option<&[u8]>) -> Result<(Arc<ServerConfig>, Sha256Digest)> {
     let pair = rcgen::KeyPair::generate()?;
     let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&pair)?;
     let key = PrivateKeyDer::try_from(pair.serialize_der()).map_err(io::Error::other)?;
@@ -45,7 +51,7 @@ fn server_config(alpn: Option<&[u8]>) -> Result<Arc<ServerConfig>> {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)?;
     config.alpn_protocols = alpn.into_iter().map(<[u8]>::to_vec).collect();
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), Sha256Digest::of_bytes(&pair.subject_public_key_info())))
 }
 
 /// A client that accepts every certificate.
@@ -111,7 +117,7 @@ pub(crate) struct Attacker {
 impl Attacker {
     /// Chooses no protocol: as if nobody had asked for an attested session.
     pub(crate) async fn stripping() -> Result<Self> {
-        let acceptor = TlsAcceptor::from(server_config(None)?);
+        let acceptor = TlsAcceptor::from(server_config(None)?.0);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (port, record) = (listener.local_addr()?.port(), Record::default());
         let written = Arc::clone(&record);
@@ -142,6 +148,7 @@ impl Attacker {
 pub(crate) struct Relay {
     port: u16,
     attestation: Record,
+    refusals: Record,
     after: Record,
 }
 
@@ -158,15 +165,16 @@ impl Relay {
     }
 
     async fn start(replica: Option<u16>, attestation: Record) -> Result<Self> {
-        let acceptor = TlsAcceptor::from(server_config(Some(ALPN))?);
+        let acceptor = TlsAcceptor::from(server_config(Some(ALPN))?.0);
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let relay = Self { port, attestation, after: Record::default() };
-        let (attestation, after) = (Arc::clone(&relay.attestation), Arc::clone(&relay.after));
+        let relay = Self { port, attestation, refusals: Record::default(), after: Record::default() };
+        let attestation = Arc::clone(&relay.attestation);
+        let (refusals, after) = (Arc::clone(&relay.refusals), Arc::clone(&relay.after));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let Ok(stream) = acceptor.accept(stream).await else { continue };
-                let _ = relayed(stream, replica, &attestation, &after).await;
+                let _ = relayed(stream, replica, &attestation, &refusals, &after).await;
             }
         });
         Ok(relay)
@@ -181,7 +189,12 @@ impl Relay {
         take(&self.attestation).len() > 4096
     }
 
-    /// All that clients sent once they had that evidence.
+    /// How clients refused that evidence: one message of the handshake each.
+    pub(crate) fn refusals(&self) -> Vec<u8> {
+        take(&self.refusals)
+    }
+
+    /// All that clients sent besides.
     pub(crate) fn plaintext_after_attestation(&self) -> Vec<u8> {
         take(&self.after)
     }
@@ -191,6 +204,7 @@ async fn relayed(
     mut client: server::TlsStream<TcpStream>,
     replica: Option<u16>,
     attestation: &Record,
+    refusals: &Record,
     after: &Record,
 ) -> Result<()> {
     let hello = message(&mut client).await?;
@@ -205,47 +219,12 @@ async fn relayed(
         None => take(attestation),
     };
     client.write_all(&evidence).await?;
+    add(refusals, &message(&mut client).await?);
     let mut buffer = [0; 4096];
     while let Ok(read @ 1..) = client.read(&mut buffer).await {
         add(after, &buffer[..read]);
     }
     Ok(())
-}
-
-/// A port that leads to another one, which can be exchanged; then all connections are cut.
-pub(crate) struct Switch {
-    port: u16,
-    behind: watch::Sender<u16>,
-}
-
-impl Switch {
-    pub(crate) async fn to(behind: u16) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
-        let (sender, receiver) = watch::channel(behind);
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut behind = receiver.clone();
-                tokio::spawn(async move {
-                    let now = *behind.borrow_and_update();
-                    let Ok(mut server) = TcpStream::connect(("127.0.0.1", now)).await else { return };
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        _ = behind.changed() => {}
-                    }
-                });
-            }
-        });
-        Ok(Self { port, behind: sender })
-    }
-
-    pub(crate) fn address(&self) -> String {
-        format!("localhost:{}", self.port)
-    }
-
-    pub(crate) fn turn(&self, behind: u16) {
-        self.behind.send_replace(behind);
-    }
 }
 
 /// One message of the handshake, with its length before it.

@@ -1,0 +1,325 @@
+//! `cargo xtask dist`: what a release publishes. Equal sources and programs give equal files.
+
+mod archive;
+mod chart;
+mod debian;
+mod elf;
+mod measurements;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use adytum_tests::build::workspace_root;
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use self::{
+    archive::Tree,
+    elf::{Architecture, Program},
+};
+use crate::image::sbom;
+
+/// The programs of a release.
+const PROGRAMS: [&str; 4] = ["adytum", "adytum-broker", "adytum-init", "adytum-serving"];
+
+/// The list of digests.
+const SUMS: &str = "SHA256SUMS";
+
+/// Shells, and where their completions are found below share/.
+const SHELLS: [(&str, &str); 3] = [
+    ("bash", "bash-completion/completions/adytum"),
+    ("zsh", "zsh/site-functions/_adytum"),
+    ("fish", "fish/vendor_completions.d/adytum.fish"),
+];
+
+/// Write what a release publishes: a tarball and a Debian package of static programs, the Helm
+/// chart, lists of components, measurements.toml and SHA256SUMS.
+///
+/// It is for the processor of this machine. All dates are that of the commit, or
+/// SOURCE_DATE_EPOCH.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where the files go: a directory that is empty or not there.
+    #[arg(long, value_name = "DIRECTORY")]
+    out: PathBuf,
+    /// Pack these programs instead of building them.
+    #[arg(long, value_name = "DIRECTORY")]
+    binaries: Option<PathBuf>,
+    /// Pack programs that load libraries, too: for tries of this command.
+    #[arg(long, requires = "binaries")]
+    allow_dynamic: bool,
+    /// Build the container images of this owner's directory too, and write them as archives. It
+    /// takes long.
+    #[arg(long, value_name = "DIRECTORY")]
+    images: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let root = workspace_root()?;
+    let out = &arguments.out;
+    fs::create_dir_all(out).with_context(|| format!("{} can't be made", out.display()))?;
+    ensure!(
+        fs::read_dir(out)?.next().is_none(),
+        "{} is not empty; give another directory, so that nothing of an earlier release is among the files",
+        out.display()
+    );
+    let epoch = epoch(&root)?;
+    let binaries = match &arguments.binaries {
+        Some(binaries) => binaries.clone(),
+        None => build(&root, epoch)?,
+    };
+    let programs = programs(&binaries, arguments.allow_dynamic)?;
+    let release = Release { root: &root, epoch, architecture: architecture(&programs)?, programs: &programs };
+    let mut files = release.files(&binaries)?;
+    if let Some(owner) = &arguments.images {
+        files.extend(images(&root, owner, out)?);
+    }
+    for (name, bytes) in &files {
+        write(&out.join(name), bytes)?;
+    }
+    write(&out.join(SUMS), sums(&files).as_bytes())?;
+    for line in sums(&files).lines() {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// The contents of all files.
+struct Release<'a> {
+    root: &'a Path,
+    /// The date of everything, in seconds since 1970.
+    epoch: u64,
+    architecture: Architecture,
+    programs: &'a BTreeMap<String, Vec<u8>>,
+}
+
+impl Release<'_> {
+    /// The files, by name.
+    fn files(&self, binaries: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+        let version = env!("CARGO_PKG_VERSION");
+        let work = tempfile::tempdir()?;
+        let mut share = Tree::default();
+        documentation(&mut share, &binaries.join("adytum"), work.path())?;
+        share.add("share/doc/adytum/LICENSE", 0o644, fs::read(self.root.join("LICENSE"))?);
+        let measurements = measurements::of(version, self.architecture, self.programs)?;
+        share.add("share/doc/adytum/measurements.toml", 0o644, measurements.clone().into_bytes());
+
+        let mut files = BTreeMap::new();
+        for (name, bytes) in self.components(work.path())? {
+            share.add(&format!("share/doc/adytum/{name}"), 0o644, bytes.clone());
+            files.insert(name, bytes);
+        }
+        let mut programs = Tree::default();
+        for (name, bytes) in self.programs {
+            programs.add(&format!("bin/{name}"), 0o755, bytes.clone());
+        }
+        let mut all = programs;
+        all.extend(&share, "");
+        let base = format!("adytum-{version}-{}-linux", self.architecture.name());
+        let tarball = all.below(&base).to_tar_gz(self.epoch)?;
+        files.insert(format!("{base}.tar.gz"), tarball);
+        files.insert(
+            format!("adytum_{version}_{}.deb", self.architecture.debian()),
+            debian::package(version, self.architecture, self.epoch, &all)?,
+        );
+        let chart = chart::pack(&self.root.join("deploy/helm/adytum"), self.epoch)?;
+        files.insert(format!("adytum-chart-{}.tgz", chart.version), chart.archive.clone());
+        files.insert(format!("adytum-chart-{}.oci.tar", chart.version), chart.to_oci(self.epoch)?);
+        files.insert("measurements.toml".to_owned(), measurements.into_bytes());
+        Ok(files)
+    }
+
+    /// What each program is made of (CycloneDX).
+    fn components(&self, work: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+        let target = format!("{}-unknown-linux-gnu", self.architecture.name());
+        let linked = linked()?;
+        let mut documents = BTreeMap::new();
+        for program in self.programs.keys() {
+            let out = work.join("sbom.json");
+            let features = if program == "adytum" { vec!["object-stores".to_owned()] } else { Vec::new() };
+            sbom::run(sbom::Arguments::new(program, features, &target, &linked, &out)?)?;
+            documents.insert(format!("{program}.cdx.json"), fs::read(&out)?);
+        }
+        Ok(documents)
+    }
+}
+
+/// Libraries that cargo does not know, as `deploy/images/binaries.sh` has them.
+fn linked() -> Result<Vec<String>> {
+    let word = |program: &str, argument: &str| -> Result<String> {
+        let output =
+            Command::new(program).arg(argument).output().with_context(|| format!("run {program}"))?;
+        let text = String::from_utf8(output.stdout)?;
+        Ok(text
+            .split_whitespace()
+            .nth(1)
+            .with_context(|| format!("{program} {argument}: {text:?}"))?
+            .to_owned())
+    };
+    Ok(vec![
+        format!("rust-std={}=MIT OR Apache-2.0", word("rustc", "-V")?),
+        format!("glibc={}=LGPL-2.1-or-later", word("getconf", "GNU_LIBC_VERSION")?),
+    ])
+}
+
+/// The date of everything: SOURCE_DATE_EPOCH, or that of the commit.
+fn epoch(root: &Path) -> Result<u64> {
+    if let Some(given) = std::env::var_os("SOURCE_DATE_EPOCH") {
+        let given = given.to_string_lossy();
+        return given
+            .parse()
+            .with_context(|| format!("SOURCE_DATE_EPOCH is {given:?}; expected seconds since 1970"));
+    }
+    let mut command = Command::new("git");
+    let output = command.arg("-C").arg(root).args(["log", "-1", "--format=%ct"]).output();
+    let output = output.context("run git; or set SOURCE_DATE_EPOCH")?;
+    let text = String::from_utf8(output.stdout)?;
+    text.trim().parse().context("git has no date of a commit; set SOURCE_DATE_EPOCH")
+}
+
+/// Builds static programs as the images have them. Where they are.
+fn build(root: &Path, epoch: u64) -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let out = target.join("dist/bin");
+    let script = "set -euo pipefail; source \"$1/deploy/images/binaries.sh\"; epoch=$4; build_binaries \"$1\" \"$2\" \"$3\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", script, "dist"]).arg(root).arg(&target).arg(&out).arg(epoch.to_string());
+    run_command(&mut command)?;
+    Ok(out)
+}
+
+fn run_command(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("run {program}"))?;
+    ensure!(status.success(), "{program} ended with {status}");
+    Ok(())
+}
+
+/// The programs, which must need no library.
+fn programs(directory: &Path, allow_dynamic: bool) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut programs = BTreeMap::new();
+    for name in PROGRAMS {
+        let path = directory.join(name);
+        let bytes = fs::read(&path).with_context(|| format!("{} can't be read", path.display()))?;
+        let program = Program::parse(&bytes).with_context(|| path.display().to_string())?;
+        ensure!(
+            allow_dynamic || !program.is_dynamic,
+            "{} loads libraries; give static programs, or leave --binaries out",
+            path.display()
+        );
+        programs.insert(name.to_owned(), bytes);
+    }
+    Ok(programs)
+}
+
+fn architecture(programs: &BTreeMap<String, Vec<u8>>) -> Result<Architecture> {
+    let mut all = programs.values().map(|bytes| Program::parse(bytes).map(|program| program.architecture));
+    let first = all.next().context("there is no program")??;
+    for other in all {
+        ensure!(other? == first, "the programs are for different processors; build all of them for one");
+    }
+    Ok(first)
+}
+
+/// What shells complete the command by, and its manual pages, from the command itself.
+fn documentation(share: &mut Tree, adytum: &Path, work: &Path) -> Result<()> {
+    for (shell, path) in SHELLS {
+        let output = asked(Command::new(adytum).args(["completion", shell]))?;
+        let Some(script) = output else {
+            // A build that has neither.
+            eprintln!("xtask: {} has no completions and no manual pages", adytum.display());
+            return Ok(());
+        };
+        share.add(&format!("share/{path}"), 0o644, script);
+    }
+    let pages = work.join("man");
+    if asked(Command::new(adytum).arg("man").arg(&pages))?.is_none() {
+        bail!("{} has completions and no manual pages; build it again", adytum.display());
+    }
+    for entry in fs::read_dir(&pages)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        share.add(&format!("share/man/man1/{name}"), 0o644, fs::read(entry.path())?);
+    }
+    Ok(())
+}
+
+/// The command's standard output; `None` if it does not know the subcommand.
+fn asked(command: &mut Command) -> Result<Option<Vec<u8>>> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("{program} can't be run"))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(Some(output.stdout)),
+        false if error.contains("unrecognized subcommand") => Ok(None),
+        false => bail!("{program}: {}", error.trim()),
+    }
+}
+
+/// Builds the images of an owner's directory into `out/images`. They are large, so they are not
+/// read here.
+fn images(root: &Path, owner: &Path, out: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let at = out.join("images");
+    let mut command = Command::new(root.join("deploy/build.sh"));
+    command.args(["-r", "adytum", "-g", env!("CARGO_PKG_VERSION"), "-d"]).arg(owner).arg("-o").arg(&at);
+    run_command(&mut command)?;
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(&at)? {
+        let entry = entry?;
+        files.insert(format!("images/{}", entry.file_name().to_string_lossy()), fs::read(entry.path())?);
+    }
+    Ok(files)
+}
+
+/// The lines that `sha256sum --check` reads.
+fn sums(files: &BTreeMap<String, Vec<u8>>) -> String {
+    files.iter().map(|(name, bytes)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)))).collect()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("{} can't be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_packings_of_the_same_programs_are_the_same() {
+        let root = workspace_root().unwrap();
+        let script = b"#!/bin/sh\ncase $1 in man) mkdir \"$2\"; echo page >\"$2/adytum.1\" ;; *) echo \"$@\" ;; esac\n";
+        let packed = |date: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("adytum");
+            fs::write(&path, script).unwrap();
+            let mut touch = Command::new("sh");
+            touch.args(["-c", "chmod 755 \"$0\" && touch -d \"$1\" \"$0\""]).arg(&path).arg(date);
+            assert!(touch.status().unwrap().success());
+            let programs: BTreeMap<String, Vec<u8>> =
+                PROGRAMS.into_iter().map(|name| (name.to_owned(), name.as_bytes().to_vec())).collect();
+            let release = Release {
+                root: &root,
+                epoch: 1_700_000_000,
+                architecture: Architecture::X86_64,
+                programs: &programs,
+            };
+            release.files(directory.path()).unwrap()
+        };
+        let (one, other) = (packed("2001-01-01"), packed("2020-02-02"));
+        assert_eq!(sums(&one), sums(&other));
+        let names: Vec<&str> = one.keys().map(String::as_str).collect();
+        let version = env!("CARGO_PKG_VERSION");
+        for name in [
+            "adytum-broker.cdx.json".to_owned(),
+            format!("adytum-{version}-x86_64-linux.tar.gz"),
+            format!("adytum_{version}_amd64.deb"),
+            "measurements.toml".to_owned(),
+        ] {
+            assert!(names.contains(&name.as_str()), "{name}: {names:?}");
+        }
+    }
+}
