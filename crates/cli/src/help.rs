@@ -1,8 +1,6 @@
 //! The help pages: commands in groups, exit codes, and an example for every command.
 
 mod examples;
-#[cfg(test)]
-mod tests;
 
 use std::fmt::Write as _;
 
@@ -21,17 +19,15 @@ const GROUPS: &[(&str, &[&str])] = &[
             "manifest",
             "broker",
             "secret",
-            "deployment",
             "provision",
             "audit",
             "recovery-key",
+            "workload",
+            "deployment",
             "context",
         ],
     ),
-    (
-        "Identities and evidence",
-        &["measure", "workload", "init-data", "evidence", "ssl-config", "simulation"],
-    ),
+    ("Identities and evidence", &["measure", "init-data", "evidence", "ssl-config", "simulation"]),
     ("This command", &["completion", "man"]),
 ];
 
@@ -126,4 +122,30 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    mod alike;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_in_a_group() {
+        let command = crate::command_line();
+        let groups = groups(&command);
+        assert!(groups.iter().all(|(group, _)| *group != REST), "{groups:?}");
+        let shown: usize = groups.iter().map(|(_, names)| names.len()).sum();
+        assert_eq!(shown, command.get_subcommands().filter(|command| !command.is_hide_set()).count());
+    }
+
+    #[test]
+    fn groups_fit_a_narrow_terminal() {
+        for width in [40, 59, 60, 100] {
+            let text = template(&crate::command_line(), width);
+            let plain = anstream::adapter::strip_str(&text).to_string();
+            let long = plain.lines().find(|line| line.chars().count() > width);
+            assert!(long.is_none(), "{width}: {long:?}");
+        }
+    }
 }

@@ -67,7 +67,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   adytum up iris.onnx
-  adytum up --replicas 3 --port 8501 --name iris exported/")]
+  adytum up --replicas 3 --port 8501 --name iris exported/
+  adytum up iris.onnx --print-helm > values.yaml")]
 pub(crate) struct Args {
     /// The model: an ONNX file, a SavedModel, or a directory that holds one.
     #[arg(value_name = "MODEL")]

@@ -9,6 +9,8 @@ const SEVERAL_KINDS: &[(&str, &str)] = &[
     ("genesis", "a data owner may have the digest alone"),
     ("image", "a container's image is a name, a picture is a file"),
     ("input", "`call` gives values with the name; for a picture the name is enough"),
+    ("listen", "`up` has its ports in --port"),
+    ("model", "`deployment` takes the files of models, each with its name"),
     ("out", "a sealed model is a directory, a bundle is a file"),
     ("owner", "a genesis is made of public keys"),
 ];
