@@ -2909,6 +2909,14 @@ pub(crate) static ENTRIES: &[Entry] = &[
         programs: &["adytum-serving"],
     },
     Entry {
+        code: "overloaded",
+        meaning: "As many requests, sessions, handshakes or quotes run or wait as the program takes at once.",
+        next_step: "try again after a pause. If it happens often, run more replicas of a model server, or raise the limits of a broker (docs/operate.md).",
+        retry: Retry::Yes,
+        package: "broker, evidence, ratls, serving",
+        programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"],
+    },
+    Entry {
         code: "owners-chain-broken",
         meaning: "The owners in force don't follow from the genesis and the manifests that the broker kept.",
         next_step: "put back the state file that the broker wrote, or a backup with `adytum-broker restore`.",
