@@ -25,7 +25,7 @@ pub(crate) enum Action {
     Policy(Box<PolicyArgs>),
 }
 
-/// Draft a workload's tables of a manifest: [[workload]] with its policy, [[secret]], [[model]].
+/// Draft a workload's tables of a manifest: `workload` with its policy, `secret`, `model`.
 ///
 /// They are for manifest-more.toml of an owner's directory, or for a manifest that is there
 /// already; `adytum manifest new` drafts a whole one. Read them before you sign: evidence says what
