@@ -8,6 +8,7 @@ mod session;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use adytum_api::{
@@ -23,7 +24,10 @@ use adytum_evidence::{
 };
 use adytum_governance::{genesis::Genesis, head::follows, heads::HeadMemory, pin::BrokerPin};
 use adytum_ratls::{
-    configuration::ConnectorConfiguration, connector::AttestedConnector, error::Refusal, limits::Limits,
+    configuration::ConnectorConfiguration,
+    connector::{AttestedConnector, AttestedSession},
+    error::{Refusal, SessionError},
+    limits::Limits,
 };
 use adytum_signing::OwnerSigningKey;
 use anyhow::Context;
@@ -176,6 +180,22 @@ impl clap::Args for AccessOnRequest {
     }
 }
 
+/// How often a session is begun again that the broker broke off, and the pause before.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Opens a session. A broker breaks off handshakes at the moment when it changes from waiting for
+/// its root key to serving: nothing was asked for then, so that is begun again.
+async fn patiently(connector: &AttestedConnector, address: &str) -> Result<AttestedSession, SessionError> {
+    for _ in 1..ATTEMPTS {
+        match connector.session(address).await {
+            Err(error) if error.broke_off() => tokio::time::sleep(PAUSE).await,
+            done => return done,
+        }
+    }
+    connector.session(address).await
+}
+
 impl Target {
     /// A broker by files instead of flags.
     pub(crate) fn from_files(broker: String, pin: PinFiles) -> Self {
@@ -239,7 +259,7 @@ impl Pin {
             local: None,
             limits: Limits::default(),
         });
-        let session = connector.session(address).await?;
+        let session = patiently(&connector, address).await?;
         Session::new(session, genesis, memory, seen)
     }
 

@@ -133,6 +133,14 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Whether the peer, or something between, ended the connection before there was a session.
+    pub fn broke_off(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        matches!(self, Self::Io { source, .. } if matches!(
+            source.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        ))
+    }
+
     /// Stable code for logs, metrics and answers.
     pub fn code(&self) -> &str {
         match self {
