@@ -14,13 +14,15 @@ mod root;
 mod verification;
 
 #[cfg(feature = "collect")]
+pub(crate) use self::collateral::parts;
+#[cfg(feature = "collect")]
 pub use self::pccs::PccsSource;
 pub use self::{
     collateral::{DcapRequest, PckCa, QuoteCollateralV3},
     quote::{DcapQuote, parse_dcap},
 };
 pub(crate) use self::{
-    collateral::{early_differs, evaluation_number, issued, newest_evaluation, parts},
+    collateral::{early_differs, evaluation_number, issued, newest_evaluation},
     root::intel,
     verification::{DcapVerifier, ReadQuote},
 };

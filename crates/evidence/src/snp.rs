@@ -13,6 +13,8 @@ mod tcb;
 mod verification;
 
 #[cfg(feature = "collect")]
+pub(crate) use self::collateral::parts;
+#[cfg(feature = "collect")]
 pub use self::kds::{AMD_KDS, KdsSource};
 pub use self::{
     certificate_table::{CertificateTable, single as certificate_table},
@@ -20,10 +22,7 @@ pub use self::{
     product::SnpProduct,
     report::{SnpReport, parse_report},
 };
-pub(crate) use self::{
-    collateral::{issued, parts},
-    verification::SnpEvidence,
-};
+pub(crate) use self::{collateral::issued, verification::SnpEvidence};
 pub use crate::{
     evidence::SNP_REPORT_LENGTH as REPORT_LENGTH,
     measurement::{Endorser, SnpTcb},

@@ -2,8 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "collect")]
+use crate::certificate::validity::Part;
 use crate::{
-    certificate::validity::{Part, Unreadable},
+    certificate::validity::Unreadable,
     clock::UnixSeconds,
     dcap::{self, DcapRequest, QuoteCollateralV3},
     evidence::EvidenceFormat,
