@@ -63,6 +63,7 @@ impl Inference {
         if let (Some(batcher), Some(rows)) = (&self.batcher, rows)
             && signature.is_batchable()
             && batcher.takes(rows)
+            && batcher.pays(signature.cost().predict(elements))
         {
             return batcher.run(servable, &signature.name, inputs, rows, outputs).await;
         }

@@ -32,6 +32,8 @@ page_runs() {
         mkdir -p "$stage/deploy"
         for path in kubernetes overlays helm; do ln -s "$root/deploy/$path" "$stage/deploy/$path"; done
         ln -s "$owner" "$stage/deploy/owner"
+        # The model of one's own.
+        cp "$root/examples/iris/model.onnx" "$stage/iris.onnx"
         # The word for help is last, so the options before it are parsed, and nothing is built.
         printf '#!/bin/sh\nexec "%s" "$@" -h\n' "$root/deploy/build.sh" >"$stage/deploy/build.sh"
         {
@@ -47,7 +49,7 @@ page_runs() {
     (
         docker() { page_docker "$@"; }
         export -f docker page_docker client client_ended phase absent eventually rolled_out
-        cd "$stage" && tag=$tag bash -eu "$work/$1.sh"
+        cd "$stage" && tag=$tag PATH=$programs:$PATH bash -eu "$work/$1.sh"
     ) >>"$work/page.log" 2>&1 || {
         sed 's/^/    /' "$work/page.log"
         return 1

@@ -25,7 +25,7 @@ use crate::{
     error::RequestError,
     models::Servable,
     observation,
-    scheduler::{ScheduleError, Scheduler, current_client},
+    scheduler::{INLINE_LIMIT, ScheduleError, Scheduler, current_client},
     tensor::rows::{cut, join},
 };
 
@@ -111,6 +111,13 @@ impl Batcher {
     /// wanted, or runs alone.
     pub(crate) fn takes(&self, rows: usize) -> bool {
         rows <= self.0.limits.rows || self.0.splits
+    }
+
+    /// Whether a batch can gain anything for a run that is predicted to take so long. A shorter one
+    /// is done at once where it arrives: to hand it over would cost more than a batch saves. If the
+    /// parameters have requests wait for others, all of them do.
+    pub(crate) fn pays(&self, predicted: Option<Duration>) -> bool {
+        self.0.limits.timeout > Duration::ZERO || predicted.is_none_or(|predicted| predicted >= INLINE_LIMIT)
     }
 
     /// Runs a request of `rows` rows, with others or alone.
