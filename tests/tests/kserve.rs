@@ -1,9 +1,10 @@
 //! KServe can run the server: its objects in deploy/kserve fit KServe's own schemas
 //! (tests/kserve), and the server takes the arguments that they give.
 
+use adytum_testkit::ports::free_port;
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -102,10 +103,6 @@ async fn an_unknown_field_is_refused() -> Result<()> {
     Ok(())
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
 /// The status line of a GET.
 async fn get(port: u16, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
@@ -124,7 +121,7 @@ async fn the_server_takes_a_runtimes_arguments_and_answers_kserve() -> Result<()
     let version = directory.path().join("models/1");
     fs::create_dir_all(&version)?;
     fs::copy(here().join("../examples/digits/model.onnx"), version.join("model.onnx"))?;
-    let (rest, health) = (free_port()?, free_port()?);
+    let (rest, health) = (free_port(), free_port());
     // What KServe and its storage initializer put in, and free ports in place of the pod's own.
     let replaced = arguments(&objects, "adytum-plain")?.into_iter().map(|argument| {
         argument

@@ -4,6 +4,7 @@
 
 mod fixture;
 
+use adytum_testkit::ports::free_port;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -175,11 +176,6 @@ async fn sigterm_without_requests_ends_at_once_even_with_idle_connections() {
     let _idle = channel(([127, 0, 0, 1], port).into()).await;
     process.signal(Signal::SIGINT);
     assert_eq!(process.end().await, Some(0));
-}
-
-/// A port that was free a moment ago: 0 means that there is no health port.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The status line and the body of what the health port answers.

@@ -5,6 +5,7 @@
 
 mod fixture;
 
+use adytum_testkit::ports::free_port;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -35,10 +36,6 @@ fn clients() -> PathBuf {
 fn python() -> Option<PathBuf> {
     let python = clients().join("../../target/protocol-clients/bin/python");
     python.is_file().then_some(python)
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The grpcurl of `tests/protocol_clients/install.sh`, if it was run.

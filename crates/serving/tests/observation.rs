@@ -4,6 +4,7 @@
 
 mod fixture;
 
+use adytum_testkit::ports::free_port;
 use std::{
     collections::HashMap,
     fs,
@@ -105,10 +106,6 @@ impl Drop for Running {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Running {

@@ -4,6 +4,7 @@
 
 mod fixture;
 
+use adytum_testkit::ports::free_port;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -38,11 +39,6 @@ impl Drop for Running {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn start(arguments: &[String], log_level: &str) -> Running {

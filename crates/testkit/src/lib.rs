@@ -23,6 +23,7 @@ pub mod model_server;
 pub mod onnx;
 #[cfg(feature = "owners")]
 pub mod owners;
+pub mod ports;
 pub mod program;
 #[cfg(feature = "recorded")]
 pub mod recorded;

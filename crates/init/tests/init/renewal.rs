@@ -3,10 +3,11 @@
 //! The lease is ten seconds, the shortest that a manifest may give, so these tests take
 //! some seconds of real time; the exact times are tested on paused time next to the code.
 
+use adytum_testkit::ports::free_port;
 use std::{
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::Path,
 };
 
@@ -44,11 +45,6 @@ const SCRIPT: &str = "trap 'echo hup.' HUP; trap 'echo usr1.' USR1; trap 'echo t
 fn terminate(child: &Child) {
     let pid = i32::try_from(child.id().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
-}
-
-/// 0 means no port, so one that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn probe(port: u16, path: &str) -> String {
