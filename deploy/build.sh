@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the container images of the broker, the model server and the client, and
-# first of all what their owner has: see `adytum deployment`.
+# Builds the container images of the broker, the model server, the client and the
+# proxy, and first of all what their owner has: see `adytum deployment`.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -293,14 +293,14 @@ if [[ ! -f $owner/public/workload.toml ]]; then
     cat <<'END'
 
 tf_demo is not finished: it must pin the broker's measurement, which is known once init_ra_server is in its TEE. Until then
-it ends with "no-models-allowed". Measure the broker and build again with -p FILE: see "On hardware" in
+it ends with "no-models-allowed". Measure the broker and build again with -p FILE: see "Three builds" in
 docs/kubernetes-hardware.md. To try everything on any machine, simulate: -s.
 END
 elif [[ -z $simulation && ! " ${owner_options[*]} " =~ " --workload-policy " ]]; then
     cat <<'END'
 
 There is no manifest for these images yet: it must pin tf_demo's measurement, which is known once tf_demo is in its TEE.
-Measure it, and build again with -w FILE too: see "On hardware" in docs/kubernetes-hardware.md.
+Measure it, and build again with -w FILE too: see "Three builds" in docs/kubernetes-hardware.md.
 END
 fi
 [[ -z $check ]] || check_reproducible

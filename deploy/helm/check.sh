@@ -33,7 +33,7 @@ render() {
 # objects with is left out.
 canonical() {
     local directory
-    directory=$(mktemp -d "$work/canonical.XXXXXX")
+    directory=$(mktemp -d -p "$work")
     cat >"$directory/objects.yaml"
     cat >"$directory/kustomization.yaml" <<'END'
 resources: [objects.yaml]

@@ -1,7 +1,6 @@
 //! KServe can run the server: its objects in deploy/kserve fit KServe's own schemas
 //! (tests/kserve), and the server takes the arguments that they give.
 
-use adytum_testkit::ports::free_port;
 use std::{
     fs,
     net::Ipv4Addr,
@@ -9,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adytum_testkit::ports::free_port;
 use adytum_tests::{
     deployment::built_binaries,
     process::{Process, run, run_refused},

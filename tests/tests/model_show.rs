@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use adytum_testkit::ports::free_port;
 use std::{
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use adytum_testkit::onnx::{self, FLOAT};
+use adytum_testkit::{
+    onnx::{self, FLOAT},
+    ports::free_port,
+};
 use adytum_tests::{
     deployment::built_binaries,
     process::{Process, run},

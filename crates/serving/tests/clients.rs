@@ -5,7 +5,6 @@
 
 mod fixture;
 
-use adytum_testkit::ports::free_port;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -13,7 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use adytum_testkit::half_plus_two;
+use adytum_testkit::{half_plus_two, ports::free_port};
 use fixture::onnx;
 
 const STRING: u64 = 8;

@@ -4,7 +4,6 @@
 
 mod fixture;
 
-use adytum_testkit::ports::free_port;
 use std::{
     collections::HashMap,
     fs,
@@ -31,6 +30,7 @@ use adytum_api::{
         tensor_shape_proto::Dim,
     },
 };
+use adytum_testkit::ports::free_port;
 use fixture::{
     http, onnx,
     server::{channel, float_tensor, request},

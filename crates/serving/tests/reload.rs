@@ -4,7 +4,6 @@
 
 mod fixture;
 
-use adytum_testkit::ports::free_port;
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -16,6 +15,7 @@ use std::{
 };
 
 use adytum_api::tensorflow::serving::{PredictRequest, prediction_service_client::PredictionServiceClient};
+use adytum_testkit::ports::free_port;
 use fixture::{
     onnx,
     server::{channel, float_tensor, request},

@@ -11,6 +11,8 @@
     reason = "a test fails by panicking, and this is a part of tests"
 )]
 
+#[cfg(feature = "any-certificate")]
+pub mod any_certificate;
 #[cfg(feature = "broker")]
 pub mod broker;
 #[cfg(feature = "evidence")]

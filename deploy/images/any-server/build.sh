@@ -17,7 +17,7 @@ Build an image of nginx behind adytum-init.
 usage: build.sh [OPTION]...
     -r <container image registry> the container image registry
     -g <tag> container image tag
-    -b <base> the base: an image with nginx in it, or a directory with its whole file system
+    -b <base> a directory with the whole file system of a base with nginx in it (from an image: docker export)
     -d <directory> the owner's directory (default: deploy/owner)
     -o <directory> also write the image as an archive
     -s simulate the TEE, which protects nothing
@@ -50,7 +50,7 @@ fail() {
     exit 1
 }
 
-[[ -n $base ]] || fail "give a base with nginx in it: -b IMAGE or -b DIRECTORY"
+[[ -n $base ]] || fail "give a base with nginx in it: -b DIRECTORY"
 work=${CARGO_TARGET_DIR:-$root/target}/images
 binaries=$work/bin/${simulation:+simulation}
 [[ -n $simulation ]] || binaries=$work/bin/production

@@ -7,6 +7,7 @@ mod administration;
 mod answers;
 mod audit;
 mod binary;
+mod bodies;
 mod clock;
 mod fixture;
 mod forecast;

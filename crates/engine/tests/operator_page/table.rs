@@ -9,6 +9,9 @@ use std::{
 /// Operators that the planner makes of nested graphs.
 const CONTROL: [&str; 4] = ["If", "Loop", "Scan", "SequenceMap"];
 
+/// Operators that are known and refused in every form (`src/operators/random.rs`).
+const REFUSED: [&str; 2] = ["Bernoulli", "RandomUniformLike"];
+
 const START: &str = "<!-- operators -->\n";
 const END: &str = "<!-- /operators -->\n";
 
@@ -54,6 +57,9 @@ pub fn page(engine: &Path, page: &str) -> Result<String, String> {
     let mut domains: BTreeMap<&str, (Vec<&str>, Vec<&str>)> = BTreeMap::new();
     let control = CONTROL.iter().map(|name| ("", *name));
     for (domain, name) in adytum_engine::operators::known().chain(control) {
+        if REFUSED.contains(&name) {
+            continue;
+        }
         let (both, own) = domains.entry(domain).or_default();
         let has_rules = matches!(domain, "" | "com.microsoft") && by_rten(name);
         if has_rules { both.push(name) } else { own.push(name) }

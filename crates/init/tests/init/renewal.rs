@@ -3,7 +3,6 @@
 //! The lease is ten seconds, the shortest that a manifest may give, so these tests take
 //! some seconds of real time; the exact times are tested on paused time next to the code.
 
-use adytum_testkit::ports::free_port;
 use std::{
     fs,
     io::{Read, Write},
@@ -12,6 +11,7 @@ use std::{
 };
 
 use adytum_api::broker::{RemoveSecret, RotateSecret, command::Command};
+use adytum_testkit::ports::free_port;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -51,8 +51,9 @@ mod tests {
 
     #[test]
     fn a_version_is_absent_when_it_is_freed_and_not_when_it_begins_to_be() {
-        let (free, told) = channel();
-        let version = Arc::new(Version { _weights: Slow(Mutex::new(told)), presence: Presence::default() });
+        let (free, message) = channel();
+        let version =
+            Arc::new(Version { _weights: Slow(Mutex::new(message)), presence: Presence::default() });
         let (absence, count) = (version.presence.watch(), Arc::downgrade(&version));
         let dropping = std::thread::spawn(move || drop(version));
         while count.strong_count() > 0 {
