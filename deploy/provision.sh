@@ -68,7 +68,7 @@ forwarder=$!
 trap 'kill "$forwarder" 2>/dev/null || true; rm -f "$said"' EXIT
 port=''
 for _ in $(seq 150); do
-    port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$said" | head -n 1)
+    port=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$said" | sed -n 1p)
     [[ -z $port ]] || break
     kill -0 "$forwarder" 2>/dev/null || break
     sleep 0.2

@@ -34,10 +34,10 @@ done
     cat docs/SUMMARY.md
     printf '\n# Examples\n\n'
     for page in "$source"/docs/example-*.md; do
-        printf -- '- [%s](%s)\n' "$(sed -n 's/^# //p' "$page" | head -n 1)" "$(basename "$page")"
+        printf -- '- [%s](%s)\n' "$(sed -n 's/^# //p' "$page" | sed -n 1p)" "$(basename "$page")"
     done
     printf '\n# The project\n\n'
-    for page in "${roots[@]}"; do printf -- '- [%s](%s.md)\n' "$(sed -n 's/^# //p' "$page.md" | head -n 1)" "$page"; done
+    for page in "${roots[@]}"; do printf -- '- [%s](%s.md)\n' "$(sed -n 's/^# //p' "$page.md" | sed -n 1p)" "$page"; done
 } >"$source/docs/SUMMARY.md"
 
 # Links to pages that are in the book now; other files of the repository are named without a link. Commands that

@@ -13,7 +13,7 @@ source_revision() {
 
 # The version of the workspace, which is the tag of its images.
 source_version() {
-    sed -n 's/^version = "\(.*\)"$/\1/p' "$1/Cargo.toml" | head -n 1
+    sed -n 's/^version = "\(.*\)"$/\1/p' "$1/Cargo.toml" | sed -n 1p
 }
 
 # build_binaries SOURCE TARGET_DIRECTORY OUT [simulation]
@@ -50,7 +50,7 @@ build_binaries() {
     for package in "${packages[@]}"; do
         install -m 0755 "$target_directory/$triple/image/$package" "$out/$package"
         # Nothing is there to load a library from.
-        if ldd "$out/$package" 2>/dev/null | grep -q '\.so'; then
+        if ldd "$out/$package" 2>/dev/null | grep '\.so' >/dev/null; then
             echo "build.sh: $package is not static" >&2
             return 1
         fi

@@ -58,7 +58,8 @@ build_image() {
         docker)
             # Without a statement of the build, which names this machine; older clients know none.
             local statement=()
-            ! docker build --help 2>/dev/null | grep -q -- --provenance || statement=(--provenance=false)
+            # grep reads to the end: a client that is cut off fails, and with it the pipe.
+            ! docker build --help 2>/dev/null | grep -- --provenance >/dev/null || statement=(--provenance=false)
             DOCKER_BUILDKIT=1 docker build --quiet --no-cache "${statement[@]}" --build-arg "SOURCE_DATE_EPOCH=$epoch" \
                 --file "$file" --tag "$name" "$@" "$context" >/dev/null
             ;;

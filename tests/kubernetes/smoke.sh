@@ -71,7 +71,7 @@ found() {
     grep -qF "\"$name\":\"$wanted\"" <<<"$all" || { echo "wanted $name to be '$wanted': $all" >&2; return 1; }
 }
 
-logged() { kubectl -n smoke logs deployment/smoke | grep -q "smoke server listening on 0.0.0.0:8080"; }
+logged() { kubectl -n smoke logs deployment/smoke | grep "smoke server listening on 0.0.0.0:8080" >/dev/null; }
 
 limited() {
     local cores
@@ -84,7 +84,7 @@ scaled() { kubectl -n smoke scale deployment/smoke --replicas "$1" >/dev/null &&
 
 unready() {
     local address
-    address=$(pods '{.status.podIP}' | head -n 1)
+    address=$(pods '{.status.podIP}' | sed -n 1p)
     fetch "http://$address:8080/ready/no" >/dev/null && eventually 20 endpoints_are 2 &&
         fetch "http://$address:8080/ready/yes" >/dev/null && eventually 20 endpoints_are 3
 }
@@ -93,7 +93,7 @@ restarts() { pods '{.status.containerStatuses[0].restartCount}' | awk '{ sum += 
 restarts_are() { [[ $(restarts) == "$1" ]]; }
 revived() {
     local address
-    address=$(pods '{.status.podIP}' | head -n 1)
+    address=$(pods '{.status.podIP}' | sed -n 1p)
     fetch "http://$address:8080/live/no" >/dev/null && eventually 40 restarts_are 1 && eventually 20 endpoints_are 3
 }
 
@@ -102,13 +102,13 @@ restarted() {
     before=$(pods '{.metadata.name}')
     kubectl -n smoke rollout restart deployment/smoke >/dev/null && rollout smoke
     # None of the old ones is among the new ones.
-    ! pods '{.metadata.name} {.metadata.deletionTimestamp}' | awk 'NF == 1' | grep -qxFf <(echo "$before")
+    ! pods '{.metadata.name} {.metadata.deletionTimestamp}' | awk 'NF == 1' | grep -xFf <(echo "$before") >/dev/null
 }
 
 bound() { [[ $(kubectl -n smoke get pvc state -o 'jsonpath={.status.phase}') == Bound ]]; }
 keeper() { kubectl -n smoke get pods -l app=keeper -o 'jsonpath={.items[0].status.podIP}'; }
 
-refused_epc() { kubectl -n smoke get events | grep -q "Insufficient sgx.intel.com/epc"; }
+refused_epc() { kubectl -n smoke get events | grep "Insufficient sgx.intel.com/epc" >/dev/null; }
 
 kubelet_restarted() {
     local before
@@ -116,7 +116,7 @@ kubelet_restarted() {
     "$here/cluster.sh" kubelet-restart && rollout smoke && [[ $before == "$(pods '{.metadata.uid} {.status.containerStatuses[0].restartCount}')" ]] && by_name
 }
 
-measured() { kubectl -n smoke top pods | grep -q '^smoke-.*m .*Mi'; }
+measured() { kubectl -n smoke top pods | grep '^smoke-.*m .*Mi' >/dev/null; }
 
 # Under load the autoscaler adds the fourth replica.
 autoscaled() {

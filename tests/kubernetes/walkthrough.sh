@@ -51,7 +51,7 @@ END_OF_USAGE
 }
 
 archives='' owner=$root/target/walkthrough/owner keep='' quick='' namespace=adytum
-tag=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)
+tag=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | sed -n 1p)
 while getopts 'b:d:kqh' option; do
     case $option in
         b) archives=$(realpath "$OPTARG") ;;

@@ -73,7 +73,7 @@ serve() {
 }
 
 # The word after a text in the log of the last server.
-after() { sed -n "s|.*$1\([^ ,]*\).*|\1|p" "$LOG" | head -n 1; }
+after() { sed -n "s|.*$1\([^ ,]*\).*|\1|p" "$LOG" | sed -n 1p; }
 
 # A Python with the modules of the examples, if tests/pages/install.sh made one.
 PYTHON=$REPOSITORY/target/pages/bin/python
@@ -186,7 +186,7 @@ configured_broker() {
     cat broker-policy.toml
 }
 
-genesis_digest() { adytum genesis show genesis.toml | grep -oE '[0-9a-f]{64}' | head -n 1; }
+genesis_digest() { adytum genesis show --digest genesis.toml; }
 
 # A manifest with the workload "digits", whose identity is the first argument, and the secrets of manifest.md.
 # Both owners sign it. Further tables come from standard input.

@@ -22,7 +22,7 @@ components_directory() {
 }
 
 # at_least VERSION NEEDED
-at_least() { [[ $(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1) == "$2" ]]; }
+at_least() { [[ $(printf '%s\n%s\n' "$1" "$2" | sort -V | sed -n 1p) == "$2" ]]; }
 
 # Print the path of a Go that is new enough, if there is one.
 existing_go() {

@@ -35,7 +35,7 @@ kubectl_of_kind() {
 
 kind_up() {
     mkdir -p "$cache"
-    if kind_command get clusters 2>/dev/null | grep -qx "$kind_cluster"; then
+    if kind_command get clusters 2>/dev/null | grep -x "$kind_cluster" >/dev/null; then
         say "already up"
     else
         kind_command create cluster --name "$kind_cluster" --kubeconfig "$(kind_file)" --wait 120s >&2

@@ -10,4 +10,4 @@ start_network_policies() {
         fail "network policies are not enforced: $(tail -n 3 "$state/logs/network-policies.log")"
 }
 
-policies_enforced() { in_node iptables --wait -S FORWARD | grep -q KUBE-ROUTER-FORWARD; }
+policies_enforced() { in_node iptables --wait -S FORWARD | grep KUBE-ROUTER-FORWARD >/dev/null; }

@@ -44,7 +44,7 @@ newest_pod() {
     kubectl get pods -l "app=$1" --sort-by=.metadata.creationTimestamp \
         -o 'jsonpath={.items[-1:].metadata.name}'
 }
-logged() { kubectl logs "$(newest_pod "$1")" | grep -qF "$2"; }
+logged() { kubectl logs "$(newest_pod "$1")" | grep -F "$2" >/dev/null; }
 
 provision() { "$root/deploy/provision.sh" -s -d "$owner" -n "$namespace" -a "$programs/adytum"; }
 

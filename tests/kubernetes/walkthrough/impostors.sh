@@ -39,7 +39,7 @@ termination_messages() {
     kubectl get pods -l app=impostor \
         -o 'jsonpath={.items[*].status.containerStatuses[*].lastState.terminated.message}{.items[*].status.containerStatuses[*].state.terminated.message}'
 }
-terminated_with() { termination_messages | grep -q "$1"; }
+terminated_with() { termination_messages | grep "$1" >/dev/null; }
 
 wrong_measurement() {
     impostor 1
@@ -49,7 +49,7 @@ wrong_measurement() {
     }
     termination_messages | cut -c 1-300 | sed 's/^/    /'
     echo
-    kubectl logs -l app=impostor --tail=20 | grep -q policy-refused &&
+    kubectl logs -l app=impostor --tail=20 | grep policy-refused >/dev/null &&
         [[ $(kubectl get deployment impostor -o 'jsonpath={.status.readyReplicas}') == "" ]]
 }
 

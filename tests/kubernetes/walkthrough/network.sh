@@ -69,8 +69,8 @@ said_to() {
 }
 # The broker refuses a client that speaks TensorFlow's protocol; a model server
 # answers, or has a certificate for another name.
-answered() { said_to "$1" "$2" | grep -qE 'TLS handshake failed|certificate|^Prediction class: '; }
-unanswered() { said_to "$1" "$2" | grep -qE 'connection refused|no answer|timed out'; }
+answered() { said_to "$1" "$2" | grep -E 'TLS handshake failed|certificate|^Prediction class: ' >/dev/null; }
+unanswered() { said_to "$1" "$2" | grep -E 'connection refused|no answer|timed out' >/dev/null; }
 
 reaches() { eventually 30 answered "$1" "$2" || { said_to "$1" "$2" && return 1; }; }
 kept_from() { eventually 30 unanswered "$1" "$2" || { said_to "$1" "$2" && return 1; }; }

@@ -70,6 +70,7 @@ fn the_files_name_the_images_of_this_version() -> Result<()> {
         "images/any-server/nginx.yaml",
         "kserve/serving-runtime.yaml",
         "kserve/cluster-serving-runtime.yaml",
+        "sidecar/proxy/proxy.yaml",
     ] {
         let text = fs::read_to_string(root().join("deploy").join(file))?;
         for image in text.lines().filter_map(|line| line.trim().strip_prefix("image: demo/")) {
@@ -80,7 +81,7 @@ fn the_files_name_the_images_of_this_version() -> Result<()> {
             named += 1;
         }
     }
-    ensure!(named >= 6, "{named} images");
+    ensure!(named >= 7, "{named} images");
     let chart = fs::read_to_string(root().join("deploy/helm/adytum/Chart.yaml"))?;
     ensure!(chart.contains(&format!("appVersion: \"{version}\"\n")), "{chart}");
     Ok(())
