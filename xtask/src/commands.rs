@@ -6,6 +6,8 @@
 //! - `sh cluster`: it needs a Kubernetes cluster. Its syntax, its paths and its calls of our programs are
 //!   checked.
 //! - `sh hardware REASON`: it can't be run here. It is checked in the same way, and listed.
+//! - `python run MODULE...`: Python runs it, if it has these modules.
+//! - `python hardware REASON`: it can't be run here. Its syntax is checked, and it is listed.
 //!
 //! A comment `<!-- sh run ... -->` is a block that readers do not see: set-up, or what a reader
 //! would type by hand. `tests/pages/stage.sh` has what such blocks use.
@@ -13,6 +15,7 @@
 mod blocks;
 mod mark;
 mod programs;
+mod python;
 mod rehearsal;
 mod shell;
 
@@ -29,7 +32,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use self::{
     blocks::{Block, blocks},
-    mark::Mark,
+    mark::{Language, Mark},
     programs::Programs,
     rehearsal::Stage,
 };
@@ -94,9 +97,14 @@ fn read(root: &Path, programs: &Path) -> Result<(Pages, Vec<Problem>)> {
             match Mark::parse(&block.info) {
                 Err(text) => problems.push(problem(text)),
                 Ok(mark) => {
-                    if matches!(mark, Mark::Cluster | Mark::Hardware { .. }) {
-                        problems.extend(programs.faults(&block.text)?.into_iter().map(problem));
-                    }
+                    let faults = match mark {
+                        Mark::Hardware { language: Language::Python, .. } => python::faults(&block.text)?,
+                        Mark::Cluster | Mark::Hardware { language: Language::Shell, .. } => {
+                            programs.faults(&block.text)?
+                        }
+                        _ => Vec::new(),
+                    };
+                    problems.extend(faults.into_iter().map(problem));
                     marked.push((block, mark));
                 }
             }
@@ -139,12 +147,12 @@ fn summary(pages: &Pages) {
     let count = |wanted: fn(&Mark) -> bool| marks().filter(|(_, mark)| wanted(mark)).count();
     println!(
         "{} blocks are run, {} need a cluster, {} can't be run here:",
-        count(|mark| matches!(mark, Mark::Run | Mark::Start { .. } | Mark::Python { .. })),
+        count(Mark::is_run),
         count(|mark| matches!(mark, Mark::Cluster)),
         count(|mark| matches!(mark, Mark::Hardware { .. })),
     );
     for (place, mark) in marks() {
-        if let Mark::Hardware { reason } = mark {
+        if let Mark::Hardware { reason, .. } = mark {
             println!("  {place}: {reason}");
         }
     }
@@ -161,9 +169,8 @@ async fn rehearse(stage: Stage, pages: Pages, arguments: &Arguments) -> Result<V
     let places = Arc::new(Semaphore::new(arguments.jobs.max(1)));
     let mut running = JoinSet::new();
     for (file, blocks) in pages {
-        let is_run = |mark: &Mark| matches!(mark, Mark::Run | Mark::Start { .. } | Mark::Python { .. });
         let is_wanted = arguments.pages.is_empty() || arguments.pages.contains(&file);
-        if !is_wanted || !blocks.iter().any(|(_, mark)| is_run(mark)) {
+        if !is_wanted || !blocks.iter().any(|(_, mark)| mark.is_run()) {
             continue;
         }
         let (stage, places) = (Arc::clone(&stage), Arc::clone(&places));

@@ -146,7 +146,10 @@ fn fault(root: &Path, pages: &BTreeMap<PathBuf, Page>, file: &Path, link: &str) 
     let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
     let target = match path {
         "" => file.to_owned(),
-        path => normal(&file.parent().unwrap_or(Path::new("")).join(path))?,
+        path => match normal(&file.parent().unwrap_or(Path::new("")).join(path)) {
+            Some(target) => target,
+            None => return Some(format!("{link} leads out of the repository")),
+        },
     };
     if !root.join(&target).exists() {
         return Some(format!("{link} leads to {}, which is not there", target.display()));
@@ -157,7 +160,7 @@ fn fault(root: &Path, pages: &BTreeMap<PathBuf, Page>, file: &Path, link: &str) 
         .then(|| format!("{} has no heading with the name #{anchor}", target.display()))
 }
 
-/// The path without `..`.
+/// The path without `..`, if it is one below the root.
 fn normal(path: &Path) -> Option<PathBuf> {
     let mut parts = Vec::new();
     for part in path.components() {
@@ -197,6 +200,12 @@ mod tests {
     fn links_to_nothing_are_found_but_not_in_code() {
         let a = "[b](b.md)\n[c](#none)\n```text\n[d](d.md)\n```\n`[e](e.md)` [f](https://example.org/f)\n";
         assert_eq!(places(&[("docs/a.md", a)]), ["docs/a.md:1", "docs/a.md:2"]);
+    }
+
+    #[test]
+    fn links_that_leave_the_repository_are_found() {
+        let a = "[b](../../b.md)\n[c](../README.md)\n[d](../../README.md#x)\n";
+        assert_eq!(places(&[("docs/a.md", a), ("README.md", "# X\n")]), ["docs/a.md:1", "docs/a.md:3"]);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use std::{
     fmt::Write as _,
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use tempfile::TempDir;
 use tokio::{
     process::Command,
     time::{sleep, timeout},
@@ -43,7 +45,9 @@ impl Stage {
     /// Runs these blocks of a page; other kinds are left out.
     pub(super) async fn run(&self, blocks: &[(Block, Mark)]) -> Result<Outcome> {
         let begin = Instant::now();
-        let directory = temporary()?;
+        // It is removed in every case: a failure has the log's text.
+        let temporary = temporary()?;
+        let directory = temporary.path();
         let script = directory.join("page.sh");
         fs::write(&script, self.script(blocks)).context("write the page's script")?;
         let log = directory.join("page.log");
@@ -53,7 +57,7 @@ impl Stage {
         let mut command = Command::new("bash");
         command.arg(&script).current_dir(&place).stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
-        self.environment(&mut command, &directory);
+        self.environment(&mut command, directory);
         let mut child = command.spawn().context("run bash")?;
         let status = match timeout(LIMIT, child.wait()).await {
             Ok(status) => Some(status.context("wait for the page")?),
@@ -78,7 +82,7 @@ impl Stage {
             Some(status) => Some(format!("{text}\nthe page ended with {status}")),
             None => Some(format!("{text}\nthe page was not done after {} s", LIMIT.as_secs())),
         };
-        fs::remove_dir_all(&directory).context("remove the page's directory")?;
+        temporary.close().context("remove the page's directory")?;
         Ok(Outcome { failure, skipped, duration: begin.elapsed() })
     }
 
@@ -151,18 +155,12 @@ async fn send(signal: &str, id: &str) -> Result<bool> {
     Ok(command.status().await.context("run kill")?.success())
 }
 
-/// A directory of our own.
-fn temporary() -> Result<PathBuf> {
+/// A directory of our own, for nobody else: a page's keys are in it.
+fn temporary() -> Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
     // Short, since sockets have short names.
-    for number in 0..1000_u32 {
-        let path = std::env::temp_dir().join(format!("page-{}-{number}", std::process::id()));
-        match fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error).with_context(|| format!("create {}", path.display())),
-        }
-    }
-    anyhow::bail!("no free name for a directory in {}", std::env::temp_dir().display())
+    let builder = builder.prefix("page-").permissions(Permissions::from_mode(0o700));
+    builder.tempdir().with_context(|| format!("create a directory in {}", std::env::temp_dir().display()))
 }
 
 /// A word for the shell.
@@ -203,6 +201,23 @@ mod tests {
     async fn a_failure_names_the_block() {
         let failure = run("```sh run\ntrue\n```\n```sh run\nfalse | cat\n```\n").await.failure.unwrap();
         assert!(failure.contains("page.md:5"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn the_directory_is_for_nobody_else_and_is_removed_in_every_case() {
+        let other = tempfile::tempdir().unwrap();
+        let file = other.path().join("stage").display().to_string();
+        for (command, is_good) in [("true", true), ("false", false)] {
+            let page =
+                format!("```sh run\nstat -c %a \"$STAGE\"\necho \"$STAGE\" >'{file}'\n{command}\n```\n");
+            let outcome = run(&page).await;
+            assert_eq!(outcome.failure.is_none(), is_good);
+            let stage = fs::read_to_string(&file).unwrap();
+            assert!(!Path::new(stage.trim()).exists(), "{stage}");
+            assert!(outcome.failure.is_none_or(|text| text.contains("700\n")));
+        }
+        // A page that can't be begun.
+        assert_eq!(fs::metadata(temporary().unwrap().path()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ pub(super) fn of(
         "# The programs of this release. `sha256` goes into the identity of a workload: `adytum measure\n\
          # --configuration FILE --program FILE` computes that for one's own configuration. A broker has no\n\
          # configuration, so its identity is the same for everybody. Where a TEE measures more than a program\n\
-         # (MRENCLAVE, MRTD, the launch digest), the policy needs that too: see docs/kubernetes.md.\n",
+         # (MRENCLAVE, MRTD, the launch digest), the policy needs that too: see docs/kubernetes-hardware.md.\n",
     );
     writeln!(
         text,

@@ -8,13 +8,15 @@ mod measurements;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::Command,
 };
 
+use adytum_evidence::measurement::Sha256Digest;
 use adytum_tests::build::workspace_root;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use self::{
@@ -74,17 +76,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let programs = programs(&binaries, arguments.allow_dynamic)?;
     let release = Release { root: &root, epoch, architecture: architecture(&programs)?, programs: &programs };
-    let mut files = release.files(&binaries)?;
+    let files = release.files(&binaries)?;
+    let mut digests = digests(&files);
     if let Some(owner) = &arguments.images {
-        files.extend(images(&root, owner, out)?);
+        images(&root, owner, out)?;
+        digests.extend(digests_below(out, "images")?);
     }
     for (name, bytes) in &files {
         write(&out.join(name), bytes)?;
     }
-    write(&out.join(SUMS), sums(&files).as_bytes())?;
-    for line in sums(&files).lines() {
-        println!("{line}");
-    }
+    let sums = sums(&digests);
+    write(&out.join(SUMS), sums.as_bytes())?;
+    print!("{sums}");
     Ok(())
 }
 
@@ -228,18 +231,11 @@ fn architecture(programs: &BTreeMap<String, Vec<u8>>) -> Result<Architecture> {
 /// What shells complete the command by, and its manual pages, from the command itself.
 fn documentation(share: &mut Tree, adytum: &Path, work: &Path) -> Result<()> {
     for (shell, path) in SHELLS {
-        let output = asked(Command::new(adytum).args(["completion", shell]))?;
-        let Some(script) = output else {
-            // A build that has neither.
-            eprintln!("xtask: {} has no completions and no manual pages", adytum.display());
-            return Ok(());
-        };
+        let script = asked(Command::new(adytum).args(["completion", shell]))?;
         share.add(&format!("share/{path}"), 0o644, script);
     }
     let pages = work.join("man");
-    if asked(Command::new(adytum).arg("man").arg(&pages))?.is_none() {
-        bail!("{} has completions and no manual pages; build it again", adytum.display());
-    }
+    asked(Command::new(adytum).arg("man").arg(&pages))?;
     for entry in fs::read_dir(&pages)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -248,36 +244,61 @@ fn documentation(share: &mut Tree, adytum: &Path, work: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The command's standard output; `None` if it does not know the subcommand.
-fn asked(command: &mut Command) -> Result<Option<Vec<u8>>> {
+/// The command's standard output.
+fn asked(command: &mut Command) -> Result<Vec<u8>> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().with_context(|| format!("{program} can't be run"))?;
     let error = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(Some(output.stdout)),
-        false if error.contains("unrecognized subcommand") => Ok(None),
-        false => bail!("{program}: {}", error.trim()),
-    }
+    ensure!(output.status.success(), "{program} ended with {}: {}", output.status, error.trim());
+    Ok(output.stdout)
 }
 
-/// Builds the images of an owner's directory into `out/images`. They are large, so they are not
-/// read here.
-fn images(root: &Path, owner: &Path, out: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+/// Builds the images of an owner's directory into `out/images`.
+fn images(root: &Path, owner: &Path, out: &Path) -> Result<()> {
     let at = out.join("images");
     let mut command = Command::new(root.join("deploy/build.sh"));
     command.args(["-r", "adytum", "-g", env!("CARGO_PKG_VERSION"), "-d"]).arg(owner).arg("-o").arg(&at);
-    run_command(&mut command)?;
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(&at)? {
+    run_command(&mut command)
+}
+
+/// The digests of files, by name.
+type Digests = BTreeMap<String, Sha256Digest>;
+
+fn digests(files: &BTreeMap<String, Vec<u8>>) -> Digests {
+    files.iter().map(|(name, bytes)| (name.clone(), Sha256Digest::of_bytes(bytes))).collect()
+}
+
+/// The digests of the files in `out/directory`. They are as large as images, so none is read whole.
+fn digests_below(out: &Path, directory: &str) -> Result<Digests> {
+    let at = out.join(directory);
+    let mut digests = Digests::new();
+    for entry in fs::read_dir(&at).with_context(|| format!("{} can't be read", at.display()))? {
         let entry = entry?;
-        files.insert(format!("images/{}", entry.file_name().to_string_lossy()), fs::read(entry.path())?);
+        let path = entry.path();
+        let digest = File::open(&path).and_then(digest_of);
+        let name = format!("{directory}/{}", entry.file_name().to_string_lossy());
+        digests.insert(name, digest.with_context(|| format!("{} can't be read", path.display()))?);
     }
-    Ok(files)
+    Ok(digests)
+}
+
+fn digest_of(file: File) -> io::Result<Sha256Digest> {
+    let mut file = BufReader::with_capacity(1 << 20, file);
+    let mut hash = Sha256::new();
+    loop {
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(Sha256Digest(hash.finalize().into()));
+        }
+        hash.update(bytes);
+        let length = bytes.len();
+        file.consume(length);
+    }
 }
 
 /// The lines that `sha256sum --check` reads.
-fn sums(files: &BTreeMap<String, Vec<u8>>) -> String {
-    files.iter().map(|(name, bytes)| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)))).collect()
+fn sums(digests: &Digests) -> String {
+    digests.iter().map(|(name, digest)| format!("{digest}  {name}\n")).collect()
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -310,7 +331,7 @@ mod tests {
             release.files(directory.path()).unwrap()
         };
         let (one, other) = (packed("2001-01-01"), packed("2020-02-02"));
-        assert_eq!(sums(&one), sums(&other));
+        assert_eq!(sums(&digests(&one)), sums(&digests(&other)));
         let names: Vec<&str> = one.keys().map(String::as_str).collect();
         let version = env!("CARGO_PKG_VERSION");
         for name in [
@@ -321,5 +342,29 @@ mod tests {
         ] {
             assert!(names.contains(&name.as_str()), "{name}: {names:?}");
         }
+    }
+
+    #[test]
+    fn files_on_the_disk_have_the_digests_of_their_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("images")).unwrap();
+        let bytes = vec![7; 300_000];
+        fs::write(directory.path().join("images/a.tar"), &bytes).unwrap();
+        let digests = digests_below(directory.path(), "images").unwrap();
+        fs::write(directory.path().join(SUMS), sums(&digests)).unwrap();
+        assert_eq!(digests.keys().collect::<Vec<_>>(), ["images/a.tar"]);
+        let mut check = Command::new("sha256sum");
+        check.args(["--check", "--strict", SUMS]).current_dir(directory.path());
+        assert!(check.output().unwrap().status.success());
+    }
+
+    #[test]
+    fn a_command_without_completions_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("adytum");
+        fs::write(&path, "#!/bin/sh\necho \"error: unrecognized subcommand '$1'\" >&2\nexit 2\n").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let failed = documentation(&mut Tree::default(), &path, directory.path()).unwrap_err();
+        assert!(failed.to_string().contains("unrecognized subcommand"), "{failed:#}");
     }
 }
