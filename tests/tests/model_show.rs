@@ -136,6 +136,46 @@ async fn printed_requests_get_the_right_answer() {
     server.stop().await;
 }
 
+/// The server must prove its code, so the printed commands name all that it is verified by.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_for_an_attested_server_run_as_printed() {
+    let place = Place::new().await;
+    // Its request is too long for a command, so `model show` makes it again.
+    fs::write(place.path("wide.onnx"), triple(1000)).unwrap();
+    let mut up = Command::new(place.binaries.join("adytum"));
+    up.args(["up", "wide.onnx", "--json"]).current_dir(place.directory.path()).env_remove("RUST_LOG");
+    let mut up = Process::start("up", up, place.directory.path()).await.unwrap();
+    up.wait_for("ready_seconds", PATIENCE).await.unwrap();
+    let log = fs::read_to_string(place.path("up.log")).unwrap();
+    let ready = log.lines().find(|line| line.contains("ready_seconds")).unwrap();
+    let ready: Value = serde_json::from_str(ready).unwrap();
+    let server = ready["addresses"][0].as_str().unwrap();
+    let flags = format!(
+        "--server {server} --model wide --attest .adytum/public/service.toml --genesis .adytum/public/genesis.toml \
+         --services services.json --trust-simulation .adytum/public/simulation-root.pem \
+         --collateral .adytum/private/platform/collateral"
+    );
+    let page = place.shell(&format!("adytum model show {flags}")).await;
+    // Nothing is remembered by the time that a reader types them.
+    fs::remove_file(place.path("services.json")).unwrap();
+    let port = free_port().to_string();
+    let printed = |start: &str| {
+        let line = page.lines().map(str::trim).find(|line| line.starts_with(start));
+        line.unwrap_or_else(|| panic!("{start}: {page}")).replace("8500", &port)
+    };
+    let mut proxy = Command::new("bash");
+    proxy.args(["-c", &format!("exec {}", printed("adytum proxy "))]).current_dir(place.directory.path());
+    let path = std::env::var("PATH").unwrap();
+    proxy.env("PATH", format!("{}:{path}", place.binaries.display())).env_remove("RUST_LOG");
+    let mut proxy = Process::start("proxy", proxy, place.directory.path()).await.unwrap();
+    proxy.wait_for("Listening on ", PATIENCE).await.unwrap();
+    fs::remove_file(place.path("services.json")).unwrap();
+    let answer: Value = serde_json::from_str(&place.shell(&printed("adytum model show ")).await).unwrap();
+    assert_eq!(answer["outputs"][0].as_array().map(Vec::len), Some(1000), "{answer}");
+    proxy.stop().await;
+    up.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_request_is_made_and_tls_is_as_the_flags_say() {
     let place = Place::new().await;

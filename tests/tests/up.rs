@@ -15,6 +15,7 @@ use adytum_tests::{
     deployment::{built_binaries, tampered_copy},
     process::{Process, run},
 };
+use serde_json::{Value, json};
 use tokio::{process::Command, time::sleep};
 
 /// A machine may be busy.
@@ -207,6 +208,40 @@ async fn a_table_is_served_as_printed_and_the_next_run_has_the_same_keys() {
     place.all_end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_json_each_line_is_an_object() {
+    let place = Place::new().await;
+    fs::write(place.path("iris.onnx"), iris(0.0)).unwrap();
+    let parsed = |line: &str| {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"));
+        assert!(value.is_object(), "{line}");
+        value
+    };
+    for (flag, word) in [("--print-manifest", "[[workload]]"), ("--print-helm", "tee: simulation")] {
+        let printed = run(place.adytum(&["up", "iris.onnx", flag, "--json"])).await.unwrap();
+        let text = parsed(&printed)["text"].as_str().unwrap().to_owned();
+        assert_eq!(text, run(place.adytum(&["up", "iris.onnx", flag])).await.unwrap());
+        assert!(text.contains(word), "{text}");
+    }
+    let mut up = place.start("up", &["iris.onnx", "--json"]).await;
+    up.wait_for("ready_seconds", PATIENCE).await.unwrap();
+    let log = fs::read_to_string(place.path("up.log")).unwrap();
+    let ready = parsed(log.lines().find(|line| line.contains("ready_seconds")).unwrap());
+    assert_eq!((&ready["model"], &ready["version"]), (&json!("iris"), &json!(1)), "{ready}");
+    place.shell(ready["curl"].as_str().unwrap()).await;
+    let call = format!("export XDG_STATE_HOME=\"$PWD/state\"; {} --json", ready["call"].as_str().unwrap());
+    assert_eq!(parsed(&place.shell(&call).await)["version"], 1);
+    fs::write(place.path("iris.onnx"), iris(1.0)).unwrap();
+    up.wait_for("version 2 answers on all replicas", PATIENCE).await.unwrap();
+    signal(&up, "INT").await;
+    let (status, lines) = up.wait_for_end(PATIENCE).await.unwrap();
+    assert!(status.success(), "{lines:?}");
+    let log = fs::read_to_string(place.path("up.log")).unwrap();
+    let done: Vec<Value> = log.lines().map(|line| parsed(line)["done"].clone()).collect();
+    assert!(done.iter().any(|done| done.as_str().is_some_and(|done| done.starts_with("stopped"))), "{log}");
+    place.all_end().await;
+}
+
 /// The fields of the document in the service file.
 fn service(place: &Place) -> (u64, String) {
     let text = fs::read_to_string(place.path(".adytum/public/service.toml")).unwrap();
@@ -342,7 +377,7 @@ async fn nothing_is_left_running_however_it_ends() {
     // A server ends: so does all, with its name.
     let (mut up, _) = place.up("child", &["iris.onnx"]).await;
     let kill = "for process in /proc/[0-9]*; do \
-        if tr '\\0' ' ' <\"$process/cmdline\" 2>/dev/null | grep -q \"^[^ ]*adytum-broker .*$PWD\"; then \
+        if tr '\\0' ' ' <\"$process/cmdline\" 2>/dev/null | grep \"^[^ ]*adytum-broker .*$PWD\" >/dev/null; then \
         kill -KILL \"${process#/proc/}\"; fi; done";
     place.shell(kill).await;
     let (status, lines) = up.wait_for_end(PATIENCE).await.unwrap();

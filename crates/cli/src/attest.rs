@@ -50,6 +50,20 @@ impl Attest {
     }
 }
 
+impl Attest {
+    /// The flags of this, with their values, for a command that asks the same servers: none without
+    /// a service file.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, String)> {
+        let Some(path) = &self.attest else { return Vec::new() };
+        let mut flags = vec![("attest", path.display().to_string())];
+        let Confirmation { genesis, services } = &self.confirmation;
+        flags.extend(genesis.clone().map(|genesis| ("genesis", genesis)));
+        flags.extend(services.as_deref().map(|services| ("services", services.display().to_string())));
+        flags.extend(self.trusted.flags());
+        flags
+    }
+}
+
 /// Which genesis a service file must be of, and what is remembered of such files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Confirmation {

@@ -39,9 +39,6 @@ pub(crate) enum Action {
         /// How many.
         #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAXIMUM_AUDIT_PAGE)))]
         count: u32,
-        /// Print JSON, one record a line, as an export has them.
-        #[arg(long)]
-        json: bool,
     },
     /// Write the log into a file, and verify it against the attested broker.
     Export {
@@ -74,9 +71,6 @@ pub(crate) struct VerifyArgs {
     /// The number of the first record, where the file does not begin at 1.
     #[arg(long, value_name = "NUMBER")]
     from: Option<u64>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 fn head(text: &str) -> Result<(u64, Sha256Digest), String> {
@@ -88,7 +82,7 @@ fn head(text: &str) -> Result<(u64, Sha256Digest), String> {
 
 pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
-        Action::Tail { access, count, json } => tail(&access, count, json).await,
+        Action::Tail { access, count } => tail(&access, count).await,
         Action::Export { access, out, from } => export(&access, &out, from).await,
         Action::Verify(args) => verify_file(&args),
     }
@@ -127,7 +121,7 @@ impl Log {
     }
 }
 
-async fn tail(access: &Access, number: u32, as_json: bool) -> anyhow::Result<()> {
+async fn tail(access: &Access, number: u32) -> anyhow::Result<()> {
     let mut log = Log::open(access).await?;
     let (entries, checkpoint) = log.read(0, number).await?;
     let checkpoint_key = log.checkpoint_key().await?;
@@ -140,7 +134,7 @@ async fn tail(access: &Access, number: u32, as_json: bool) -> anyhow::Result<()>
     }
     verify(text.as_bytes(), &log.expected(checkpoint_key, first)).context("the broker's answer")?;
     for entry in &entries {
-        if as_json { output::line(line(entry)?)? } else { output::line(described(entry)?)? }
+        if output::is_json() { output::line(line(entry)?)? } else { output::line(described(entry)?)? }
     }
     Ok(())
 }
@@ -176,9 +170,20 @@ async fn export(access: &Access, out: &Path, from: u64) -> anyhow::Result<()> {
     };
     match checked {
         Ok(verified) => {
-            output::step(format_args!("{}: records {} to {}", out.display(), verified.first, verified.size))?;
-            output::step(format_args!("head            {}:{}", verified.size, verified.hash))?;
-            output::step(format_args!("checkpoint key  {}", verified.checkpoint_key))
+            let VerifiedLog { checkpoint_key, first, size, hash, .. } = verified;
+            output::result(
+                &json!({
+                    "file": out,
+                    "first": first,
+                    "size": size,
+                    "head": format!("{size}:{hash}"),
+                    "checkpoint_key": checkpoint_key.to_string(),
+                }),
+                format_args!(
+                    "{}: records {first} to {size}\nhead            {size}:{hash}\ncheckpoint key  {checkpoint_key}",
+                    out.display()
+                ),
+            )
         }
         Err(error) => {
             // Half a log would be taken for one.
@@ -195,8 +200,10 @@ async fn write(log: &mut Log, file: File, from: u64) -> anyhow::Result<ExpectedL
     let checkpoint_key = log.checkpoint_key().await?;
     let last = checkpoint.size;
     // A broker without a disk has forgotten its first records.
-    let first =
-        page.first().map(|entry| entry.number).with_context(|| format!("there is no record {from}"))?;
+    let first = page
+        .first()
+        .map(|entry| entry.number)
+        .ok_or_else(|| input_error!("there is no record {from}; give a lower --from"))?;
     let genesis = log.session.genesis().digest();
     writeln!(file, "{}", Header { genesis, checkpoint_key, first, checkpoint }.line())?;
     let mut next = first;
@@ -236,7 +243,7 @@ fn verify_file(args: &VerifyArgs) -> anyhow::Result<()> {
     let verified = match verify(open(&args.file)?, &expected) {
         Ok(verified) => verified,
         Err(error) => {
-            if args.json {
+            if output::is_json() {
                 output::line(json!({ "ok": false, "code": error.code(), "record": error.number() }))?;
             }
             return Err(anyhow!(error).context(args.file.display().to_string()));
@@ -244,7 +251,7 @@ fn verify_file(args: &VerifyArgs) -> anyhow::Result<()> {
     };
     let anchored = args.head.is_some() || args.checkpoint_key.is_some();
     let VerifiedLog { genesis, checkpoint_key, first, size, hash, checkpoints } = verified;
-    if args.json {
+    if output::is_json() {
         return output::line(json!({
             "ok": true,
             "anchored": anchored,

@@ -37,9 +37,6 @@ pub(crate) struct Args {
     /// Requests of each task before the measurement.
     #[arg(long, default_value_t = 5, value_name = "COUNT")]
     warmup: u64,
-    /// Print the summary as one JSON object and nothing else.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs it. Failed requests are counted, and make the command fail in the end.
@@ -50,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
     let request = args.target.served.model().request(&input, input.tensor(&picture)?);
     drop(client);
 
-    let observer: Observer = if output::is_quiet() || args.json {
+    let observer: Observer = if output::is_quiet() || output::is_json() {
         Arc::new(|_| {})
     } else {
         Arc::new(|query| {
@@ -64,15 +61,15 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         warm_up: args.warmup,
     };
     // Without a line for each request it would look like a standstill.
-    let working = (output::is_quiet() || args.json).then(|| progress::working("measuring"));
+    let working = (output::is_quiet() || output::is_json()).then(|| progress::working("measuring"));
     let report = bench::run(&args.target.served.server, &options, &request, &plan, observer).await?;
     drop(working);
     if let Some(replica) = options.attestation.as_ref().and_then(|attestation| attestation.last())
-        && !args.json
+        && !output::is_json()
     {
         Verified::all(&replica).iter().for_each(output::note);
     }
-    if args.json {
+    if output::is_json() {
         output::line(serde_json::to_string(&report)?)?;
     } else {
         output::line(&report)?;

@@ -73,9 +73,6 @@ pub(crate) struct Args {
     broker: String,
     #[command(flatten)]
     pin: Pin,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
@@ -108,11 +105,11 @@ async fn ca(args: CaArgs) -> anyhow::Result<()> {
         };
     };
     key_file::write_new(&out, certificates.as_bytes(), 0o644)?;
-    output::line(format_args!(
-        "{}: {} certificate(s)",
-        out.display(),
-        certificates.matches("BEGIN CERTIFICATE").count()
-    ))
+    let count = certificates.matches("BEGIN CERTIFICATE").count();
+    output::result(
+        &json!({ "file": out, "certificates": count }),
+        format_args!("{}: {count} certificate(s)", out.display()),
+    )
 }
 
 async fn rotate_ca(access: Access) -> anyhow::Result<()> {
@@ -126,7 +123,7 @@ async fn rotate_ca(access: Access) -> anyhow::Result<()> {
 
 async fn verify(args: Args) -> anyhow::Result<()> {
     let session = args.pin.open(&args.broker).await?;
-    if args.json {
+    if output::is_json() {
         let claims = serde_json::to_value(&session.claims)?;
         let head = head(&session);
         return output::line(json!({ "address": args.broker, "claims": claims, "broker": head }));
@@ -154,7 +151,7 @@ async fn status(args: Args) -> anyhow::Result<()> {
     }
     let mut session = args.pin.open(&args.broker).await?;
     let status = session.status().await?;
-    if args.json {
+    if output::is_json() {
         let mut head = head(&session);
         head["manifest_version"] = json!(status.manifest_version);
         head["awaiting_confirmation"] = json!(status.awaiting_confirmation);
@@ -174,7 +171,7 @@ async fn status(args: Args) -> anyhow::Result<()> {
 
 /// A broker that has no root key, and so no state yet.
 fn without_key(args: &Args, session: &Session, recovery: &RecoveryStatus) -> anyhow::Result<()> {
-    if args.json {
+    if output::is_json() {
         let genesis = session.broker.genesis.to_string();
         let broker = json!({
             "genesis": genesis,

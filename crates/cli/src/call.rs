@@ -31,9 +31,6 @@ pub(crate) struct Args {
     /// Print these outputs only; may be given several times.
     #[arg(long = "output", value_name = "NAME")]
     outputs: Vec<String>,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -83,7 +80,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let value = tensor::decode(tensor).with_context(|| format!("the output {name} can't be used"))?;
         outputs.insert(name.clone(), value);
     }
-    if args.json {
+    if output::is_json() {
         let answered = response.model_spec.unwrap_or_default();
         let version = match answered.version_choice {
             Some(VersionChoice::Version(version)) => json!(version),

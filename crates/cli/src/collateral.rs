@@ -8,7 +8,6 @@ use adytum_evidence::{
         Collateral, CollateralError, CollateralRequest, CollateralSource, DirectorySource, from_places,
     },
 };
-use anyhow::Context as _;
 
 /// Where to get what vendors publish to verify evidence.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -29,6 +28,12 @@ impl Places {
         self.collateral.as_deref().filter(|place| !place.is_empty())
     }
 
+    /// The flags of this, with their values.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let named = [("collateral", &self.collateral), ("amd-kds", &self.amd_kds)].into_iter();
+        named.filter_map(|(flag, place)| Some((flag, place.clone().filter(|place| !place.is_empty())?)))
+    }
+
     /// Did somebody name a source?
     pub(crate) fn is_named(&self) -> bool {
         [&self.collateral, &self.amd_kds].into_iter().flatten().any(|place| !place.is_empty())
@@ -43,10 +48,10 @@ impl Places {
         let neighbours =
             (!neighbours.is_empty()).then(|| Arc::new(AnyOf(neighbours)) as Arc<dyn CollateralSource>);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        from_places(self.collateral.as_deref(), self.amd_kds.as_deref(), neighbours, &clock)?.context(
+        from_places(self.collateral.as_deref(), self.amd_kds.as_deref(), neighbours, &clock)?.ok_or_else(|| input_error!(
             "evidence can't be verified without collateral; name a PCCS or a directory with --collateral or in \
-             PCCS_URL, or for SEV-SNP a KDS or a directory with --amd-kds or in AMD_KDS_URL",
-        )
+             PCCS_URL, or for SEV-SNP a KDS or a directory with --amd-kds or in AMD_KDS_URL"
+        ))
     }
 }
 

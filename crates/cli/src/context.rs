@@ -25,21 +25,12 @@ pub(crate) enum Action {
   adytum context add prod --broker kms.example.com:5000 --genesis genesis.toml --broker-policy policy.toml")]
     Add(AddArgs),
     /// List the contexts; the one in use has a star.
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// Use a context where neither --context nor ADYTUM_CONTEXT names another.
     #[command(after_help = "Example:\n  adytum context use prod")]
     Use { name: String },
     /// Print what a context says; by default the one in use.
-    Show {
-        name: Option<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Show { name: Option<String> },
     /// Remove a context. Files that it names stay.
     Remove { name: String },
 }
@@ -88,8 +79,8 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
                 format_args!("{name}: {}", contexts.path().display()),
             )
         }
-        Action::List { json } => {
-            if json {
+        Action::List => {
+            if output::is_json() {
                 return output::line(serde_json::to_string_pretty(contexts.document())?);
             }
             for (name, context) in contexts.all() {
@@ -104,12 +95,12 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
             contexts.save()?;
             output::result(&json!({ "current": name }), format_args!("{name} is used from now on"))
         }
-        Action::Show { name, json } => {
+        Action::Show { name } => {
             let Some(name) = name.as_deref().or(contexts.current()) else {
                 bail_input!("no context is in use; name one, or choose one with `adytum context use NAME`");
             };
             let context = contexts.get(name)?;
-            match json {
+            match output::is_json() {
                 true => output::line(serde_json::to_string_pretty(context)?),
                 false => output::text(&toml::to_string(context)?),
             }

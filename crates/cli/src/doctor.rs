@@ -47,9 +47,6 @@ pub(crate) struct Args {
     /// A port that should be free; may be given several times. By default 50051, 8500 and 8501.
     #[arg(long = "port", value_name = "PORT")]
     ports: Vec<u16>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// How a part is.
@@ -95,7 +92,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ports = if args.ports.is_empty() { &PORTS[..] } else { &args.ports };
     findings.extend(ports.iter().map(|number| port(*number)));
     findings.push(processor(&read("/proc/cpuinfo")));
-    if args.json {
+    if output::is_json() {
         output::line(serde_json::to_string_pretty(&findings)?)?;
     } else {
         for Finding { part, state, found, remedy } in &findings {

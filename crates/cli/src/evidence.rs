@@ -36,9 +36,6 @@ pub(crate) enum Action {
         replica: Replica,
         #[command(flatten)]
         trusted: TrustedRoots,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -69,9 +66,7 @@ pub(crate) struct Collect {
 pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Collect(args) => collect(args).await,
-        Action::Show { file, replica, trusted, json } => {
-            show(file.as_deref(), &replica, &trusted, json).await
-        }
+        Action::Show { file, replica, trusted } => show(file.as_deref(), &replica, &trusted).await,
     }
 }
 
@@ -129,14 +124,9 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Evidence> {
     Ok(Evidence::from_file(bytes.to_vec()))
 }
 
-async fn show(
-    file: Option<&Path>,
-    replica: &Replica,
-    trusted: &TrustedRoots,
-    json: bool,
-) -> anyhow::Result<()> {
+async fn show(file: Option<&Path>, replica: &Replica, trusted: &TrustedRoots) -> anyhow::Result<()> {
     let claims = claims(file, replica, trusted).await?;
-    if json {
+    if output::is_json() {
         return output::line(json!({ "claims": serde_json::to_value(&claims)? }));
     }
     for (name, value) in described(&claims) {

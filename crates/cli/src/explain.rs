@@ -18,9 +18,6 @@ pub(crate) struct Args {
     /// List all codes with their meanings.
     #[arg(long)]
     list: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// An entry of the catalogue, for programs.
@@ -45,7 +42,7 @@ impl From<&'static Entry> for Document {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let entries = adytum_codes::entries();
     let Some(code) = &args.code else {
-        return if args.json {
+        return if output::is_json() {
             json(&entries.iter().map(Document::from).collect::<Vec<_>>())
         } else {
             output::text(&list(entries))
@@ -54,7 +51,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let Some(entry) = adytum_codes::get(code) else {
         bail_input!("{}", unknown(code));
     };
-    if args.json { json(&Document::from(entry)) } else { output::text(&explanation(entry)) }
+    if output::is_json() { json(&Document::from(entry)) } else { output::text(&explanation(entry)) }
 }
 
 fn json(value: &impl Serialize) -> anyhow::Result<()> {

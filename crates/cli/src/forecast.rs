@@ -11,15 +11,12 @@ use crate::{attested::Access, output};
 pub(crate) struct Args {
     #[command(flatten)]
     access: Access,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let answer = args.access.execute(command::Command::GetForecast(GetForecast {})).await?;
     let forecast = answer.forecast.context("the broker answered without a forecast")?;
-    if args.json {
+    if output::is_json() {
         return output::line(as_json(&forecast));
     }
     for line in lines(&forecast) {

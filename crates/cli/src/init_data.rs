@@ -163,12 +163,12 @@ fn new(args: NewArgs) -> anyhow::Result<()> {
     printed(identity(document.as_bytes()))
 }
 
-/// The identity that TEEs carry for a document: its SHA-256, which the document
-/// itself asks for.
 fn printed(identity: WorkloadIdentity) -> anyhow::Result<()> {
     output::result(&json!({ "digest": identity.to_string() }), identity)
 }
 
+/// The identity that TEEs carry for a document: its SHA-256, which the document
+/// itself asks for.
 fn identity(document: &[u8]) -> WorkloadIdentity {
     WorkloadIdentity(Sha256Digest::of_bytes(document).0)
 }

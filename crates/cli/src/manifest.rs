@@ -18,7 +18,7 @@ use adytum_evidence::{
 };
 use adytum_governance::{
     approval::OwnerApproval,
-    manifest::{MAXIMUM_LENGTH, Manifest, SignedManifest, Workload, document::PlannedRestart},
+    manifest::{MAXIMUM_LENGTH, Manifest, SecretRule, SignedManifest, Workload, document::PlannedRestart},
     roles::Owners,
     rules::agreed,
 };
@@ -90,9 +90,6 @@ pub(crate) struct DiffArgs {
     /// --genesis, owners of two manifests are compared with the first owners, too.
     #[arg(value_name = "OLD NEW", required = true, num_args = 1..=2)]
     files: Vec<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     access: AccessOnRequest,
 }
@@ -109,6 +106,11 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
         Action::Get { version, out, access } => get(version, out, access).await,
     }
 }
+
+/// What `[restart] planned = "serve"` means.
+const SERVES_AFTER_RESTART: &str = "the broker serves after a planned restart without an owner's word, so a host that \
+                                    kept a copy of the state from a shutdown in good order can put it back; see \
+                                    docs/restart.md";
 
 fn check(file: &Path) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&read(file)?).with_context(|| file.display().to_string())?;
@@ -138,10 +140,7 @@ fn check(file: &Path) -> anyhow::Result<()> {
         }
     }
     if manifest.planned_restart == PlannedRestart::Serve {
-        output::line(
-            "NOTE      the broker serves after a planned restart without an owner's word, so a host that kept a copy of \
-             the state from a shutdown in good order can put it back; see docs/restart.md",
-        )?;
+        output::line(format_args!("NOTE      {SERVES_AFTER_RESTART}"))?;
     }
     if let Some(reason) = from_the_future(&manifest) {
         output::line(format_args!("WARNING   {reason}; correct the date, or this clock"))?;
@@ -304,7 +303,7 @@ async fn diff(args: DiffArgs) -> anyhow::Result<()> {
         _ => bail_input!("give one manifest with --broker, or two without"),
     };
     let difference = Difference::between(&old, &new, before);
-    match args.json {
+    match output::is_json() {
         true => output::line(serde_json::to_string(&difference)?),
         false => difference.print(),
     }
@@ -369,6 +368,17 @@ pub(crate) fn signatures_path(file: &Path) -> PathBuf {
     name.into()
 }
 
+/// What a manifest says of a secret, for programs.
+fn secret_summary(secret: &SecretRule) -> serde_json::Value {
+    let workloads: Vec<String> = secret.workloads.iter().map(ToString::to_string).collect();
+    json!({
+        "kind": secret.kind().to_string(),
+        "workloads": workloads,
+        "lease": secret.lease.duration.to_string(),
+        "grace": secret.lease.grace.to_string(),
+    })
+}
+
 /// What a manifest says, for programs.
 fn summary(manifest: &Manifest) -> serde_json::Value {
     let workloads: serde_json::Map<_, _> = manifest
@@ -384,11 +394,8 @@ fn summary(manifest: &Manifest) -> serde_json::Value {
             )
         })
         .collect();
-    let secrets: serde_json::Map<_, _> = manifest
-        .secrets
-        .iter()
-        .map(|(name, secret)| (name.to_string(), json!({ "kind": secret.kind().to_string() })))
-        .collect();
+    let secrets: serde_json::Map<_, _> =
+        manifest.secrets.iter().map(|(name, secret)| (name.to_string(), secret_summary(secret))).collect();
     let models: serde_json::Map<_, _> = manifest
         .models
         .iter()
@@ -398,9 +405,12 @@ fn summary(manifest: &Manifest) -> serde_json::Value {
             (name.to_string(), json!({ "signers": signers, "minimum_version": minimum, "digests": digests }))
         })
         .collect();
+    let serves = manifest.planned_restart == PlannedRestart::Serve;
+    let notes: Vec<&str> = serves.then_some(SERVES_AFTER_RESTART).into_iter().collect();
     json!({
         "genesis": manifest.genesis.to_string(),
         "version": manifest.version,
+        "notes": notes,
         "warning": from_the_future(manifest),
         "workloads": workloads,
         "secrets": secrets,

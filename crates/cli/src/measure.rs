@@ -27,9 +27,6 @@ pub(crate) struct Args {
     /// A broker's binary, instead of a workload.
     #[arg(long, value_name = "FILE")]
     broker: Option<PathBuf>,
-    /// Print what the identity is made of, as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The identity of a broker with this program.
@@ -43,7 +40,7 @@ fn digest(program: &Path) -> anyhow::Result<Sha256Digest> {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(broker) = &args.broker {
-        if args.json {
+        if output::is_json() {
             let (program, configuration) = (digest(broker)?, MeasuredConfiguration::default());
             return output::line(json!({
                 "identity": configuration.identity(program),
@@ -59,7 +56,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     };
     let init = args.init.as_ref().unwrap_or(program);
     let measurement = adytum_init::configuration::measure(configuration, init, program)?;
-    if args.json {
+    if output::is_json() {
         return output::line(serde_json::to_string(&measurement)?);
     }
     output::line(measurement.identity)

@@ -60,6 +60,11 @@ pub(crate) fn text(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints a document: as it is, or as an object with the same text for programs.
+pub(crate) fn document(document: &str) -> anyhow::Result<()> {
+    if is_json() { line(json!({ "text": document })) } else { text(document) }
+}
+
 /// A sealed model or bundle in a few words.
 pub(crate) fn sealed(statement: &Statement) -> String {
     format!(

@@ -20,7 +20,8 @@ use crate::{attest::Verified, output};
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// A JPEG or PNG image; may be given several times.
+    /// A JPEG or PNG image; may be given several times. With --json each gives an object on a line of
+    /// its own.
     #[arg(long = "image", required = true, value_name = "FILE")]
     images: Vec<PathBuf>,
     /// The output with the scores, where the model has several.
@@ -32,9 +33,6 @@ pub(crate) struct Args {
     /// How many of the most probable classes to print.
     #[arg(long, default_value = "1", value_name = "COUNT")]
     top: NonZeroUsize,
-    /// Print one JSON object a line for each image.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs it. The first image that fails ends it.
@@ -58,7 +56,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             let version = response.model_spec.as_ref().and_then(|model| model.version_choice.clone());
             Verified::of(&attestation.last()?, args.target.served.model().name.as_str(), version)
         });
-        if !args.json && verified.is_some() && verified != printed {
+        if !output::is_json() && verified.is_some() && verified != printed {
             verified.iter().for_each(output::note);
             printed.clone_from(&verified);
         }
@@ -72,7 +70,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
             labels.as_ref(),
             verified,
         );
-        if args.json {
+        if output::is_json() {
             output::line(serde_json::to_string(&prediction)?)?;
         } else {
             output::text(&prediction.text(args.images.len() > 1))?;

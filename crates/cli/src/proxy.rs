@@ -9,6 +9,7 @@ use std::{
 use adytum_client::ServerAddress;
 use adytum_proxy::{Notice, Proxy, Replicas};
 use anyhow::Context;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -48,7 +49,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let heard = Heard::default();
     let replicas = Replicas::observed_by(args.server, attestation, move |notice| heard.tell(notice));
     let proxy = Proxy::listen(args.listen, replicas.clone()).await?;
-    output::line(format_args!("Listening on {} (gRPC and REST)", proxy.address()))?;
+    let address = proxy.address();
+    output::result(
+        &json!({ "address": address.to_string() }),
+        format_args!("Listening on {address} (gRPC and REST)"),
+    )?;
     // A fault is named now, and again to each client. It may be gone later.
     tokio::spawn(async move { replicas.verify().await });
     let stop = async {
@@ -82,7 +87,7 @@ impl Heard {
             heard.clear();
         }
         if heard.get(&address) != Some(&text) {
-            eprintln!("{text}");
+            output::note(&text);
             heard.insert(address, text);
         }
     }

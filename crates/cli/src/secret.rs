@@ -33,9 +33,6 @@ pub(crate) enum Action {
     List {
         #[command(flatten)]
         access: Access,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Have the broker make a new value of a secret of the kind random, or issue new
     /// certificates of a tls-certificate or ssl-config. Running replicas fetch them
@@ -64,9 +61,9 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
                 format_args!("{name}: version {}", result.secret_version),
             )
         }
-        Action::List { access, json } => {
+        Action::List { access } => {
             let result = access.execute(command::Command::ListSecrets(ListSecrets {})).await?;
-            list(&result.secrets, json)
+            list(&result.secrets)
         }
         Action::Rotate { name, access } => {
             let rotate = RotateSecret { name: name.to_string() };
@@ -101,10 +98,10 @@ pub(crate) fn read_value(file: &std::path::Path) -> anyhow::Result<Zeroizing<Vec
     Ok(value)
 }
 
-fn list(secrets: &[SecretSummary], as_json: bool) -> anyhow::Result<()> {
+fn list(secrets: &[SecretSummary]) -> anyhow::Result<()> {
     let kind =
         |wire| SecretKind::from_wire(wire).map_or_else(|| "unknown".to_owned(), |kind| kind.to_string());
-    if as_json {
+    if output::is_json() {
         let rows: Vec<_> = secrets
             .iter()
             .map(|secret| {

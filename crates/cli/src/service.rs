@@ -215,6 +215,7 @@ fn show(file: &Path, confirmation: &Confirmation) -> anyhow::Result<()> {
             "service": service.name.to_string(),
             "genesis": service.genesis.to_string(),
             "manifest_version": service.edition.manifest_version,
+            "manifest_sha256": service.manifest_sha256.to_string(),
             "revision": service.edition.revision,
             "expires": service.expires.to_string(),
             "roots": roots,

@@ -49,6 +49,13 @@ impl TrustedRoots {
         Self { places: Places::default(), trust_simulation: vec![root.to_owned()] }
     }
 
+    /// The flags of this, with their values.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, String)> {
+        let roots = self.simulation_paths().iter();
+        let roots = roots.map(|path| ("trust-simulation", path.display().to_string()));
+        roots.chain(self.places.flags()).collect()
+    }
+
     /// Where collateral comes from.
     pub(crate) fn source(&self) -> anyhow::Result<Arc<dyn CollateralSource>> {
         self.places.source(self.simulation_paths())

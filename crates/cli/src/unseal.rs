@@ -18,6 +18,7 @@ use adytum_sealed::{
     unseal::unseal_to_file,
 };
 use anyhow::Context;
+use serde_json::json;
 use tokio::task::block_in_place;
 
 use crate::{
@@ -131,12 +132,12 @@ fn unseal_bundle(genuine: &GenuineBundle, identity: ModelIdentity, out: &Path) -
     // As a model's file: for the owner's eyes.
     fs::set_permissions(&root, Permissions::from_mode(0o700))?;
     fs::rename(&root, out).with_context(|| format!("{} can't be made", out.display()))?;
-    output::line(format_args!(
-        "{}: {}, {} entries",
-        out.display(),
-        output::sealed(statement),
-        summary.entries
-    ))
+    let mut object = output::sealed_object(out, statement);
+    object["entries"] = json!(summary.entries);
+    output::result(
+        &object,
+        format_args!("{}: {}, {} entries", out.display(), output::sealed(statement), summary.entries),
+    )
 }
 
 /// The one sealed model in a version's directory.

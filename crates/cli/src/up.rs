@@ -29,6 +29,7 @@ use adytum_evidence::clock::SystemClock;
 use adytum_init::configuration::measure;
 use adytum_sim::Platform;
 use anyhow::{Context as _, bail};
+use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::spawn_blocking,
@@ -141,7 +142,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Outcome::Printed => Ok(ExitCode::SUCCESS),
         Outcome::Interrupted(_) if served.load(Ordering::Relaxed) => {
             // The reader may be gone, such as a terminal that was closed.
-            let _ = output::line("stopped; run the same command again to go on with the same keys");
+            let _ = output::step("stopped; run the same command again to go on with the same keys");
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(signal) => {
@@ -227,7 +228,7 @@ fn prepare(plan: &Plan, model: &Path) -> anyhow::Result<Prepared> {
 /// Prints the service as files.
 fn print(args: &Args, plan: &Plan) -> anyhow::Result<()> {
     if args.print_manifest {
-        return output::text(&fs::read_to_string(plan.directory.public("manifest.toml"))?);
+        return output::document(&fs::read_to_string(plan.directory.public("manifest.toml"))?);
     }
     let workload = plan.name.as_str().parse()?;
     // In a cluster the service has another name.
@@ -239,7 +240,7 @@ fn print(args: &Args, plan: &Plan) -> anyhow::Result<()> {
         replicas: args.replicas,
         genesis: &fs::read_to_string(plan.directory.public("genesis.toml"))?,
     };
-    output::text(&values.to_yaml(&args.directory)?)
+    output::document(&values.to_yaml(&args.directory)?)
 }
 
 async fn serve(
@@ -252,10 +253,9 @@ async fn serve(
     // Before it is read: a change meanwhile is noticed.
     let seen = look(&args.model);
     if !args.prints() {
-        output::line(
-            "SIMULATION: no TEE protects this service. The administrators of this machine can read the model, the keys \
-             and what clients send. Programs, checks and encryption are the real ones.",
-        )?;
+        let warning = "SIMULATION: no TEE protects this service. The administrators of this machine can read the \
+                       model, the keys and what clients send. Programs, checks and encryption are the real ones.";
+        output::result(&json!({ "warning": warning }), warning)?;
     }
     let (preparing, model) = (Arc::clone(plan), args.model.clone());
     let prepared = spawn_blocking(move || prepare(&preparing, &model));
@@ -265,7 +265,7 @@ async fn serve(
     }
     let (name, version) = (&plan.name, release.version);
     let sealed = if release.is_new { "checked and sealed as" } else { "is still" };
-    output::line(format_args!("{} {sealed} version {version} of {name}", args.model.display()))?;
+    output::step(format_args!("{} {sealed} version {version} of {name}", args.model.display()))?;
     servers.start(plan, args.listen, args.port, args.replicas).await?;
     service_file::renew(&plan.directory, &SystemClock)?;
     served.store(true, Ordering::Relaxed);
@@ -290,33 +290,42 @@ fn introduce(
     let program = release.example.python(&url, &certificate, &file);
     replace(&plan.directory.public("request.json"), release.example.json().as_bytes(), 0o644)?;
     replace(&plan.directory.public("client.py"), program.as_bytes(), 0o644)?;
-    output::line(format_args!(
-        "\nready after {:.1} s: gRPC and REST at {}",
-        began.elapsed().as_secs_f64(),
-        addresses.join(", ")
-    ))?;
-    output::line(format_args!("trust exactly its certificate: {}", quoted(&certificate)))?;
-    output::line(format_args!("the broker answers owners at {}", servers.broker_address()))?;
-    output::line(format_args!("\nTry it, with inputs that are made up ({}):\n", release.example.inputs))?;
-    output::line(release.example.curl(&url, &certificate, &file))?;
-    output::line("\nThe same in Python:\n")?;
-    output::text(&format!("python3 - <<'END'\n{program}END\n"))?;
-    output::line("\nAs a data owner, who has the replica prove its code before anything is sent:\n")?;
+    let curl = release.example.curl(&url, &certificate, &file);
     let public = args.directory.join("public").display().to_string();
     let pins = ["attest", "genesis", "trust-simulation"]
         .into_iter()
         .zip(["service.toml", "genesis.toml", "simulation-root.pem"])
         .map(|(flag, file)| format!(" --{flag} {}", quoted(&format!("{public}/{file}"))));
-    output::line(format_args!(
+    let call = format!(
         "{} call --server {first} --model {}{}{}",
         quoted(&plan.programs.adytum.display().to_string()),
         plan.name,
         pins.collect::<String>(),
         release.example.call(&plan.directory.public(""), &public)?
-    ))?;
-    output::line(format_args!(
-        "\nA changed {} becomes version {} while this runs. Ctrl-C stops everything.",
-        args.model.display(),
-        release.version.saturating_add(1)
-    ))
+    );
+    let (seconds, broker) = (began.elapsed().as_secs_f64(), servers.broker_address());
+    output::result(
+        &json!({
+            "ready_seconds": seconds,
+            "addresses": addresses,
+            "broker": broker,
+            "model": plan.name.to_string(),
+            "version": release.version,
+            "certificate": certificate,
+            "curl": curl,
+            "python": program,
+            "call": call,
+        }),
+        format_args!(
+            "\nready after {seconds:.1} s: gRPC and REST at {}\ntrust exactly its certificate: {}\nthe broker answers \
+             owners at {broker}\n\nTry it, with inputs that are made up ({}):\n\n{curl}\n\nThe same in \
+             Python:\n\npython3 - <<'END'\n{program}END\n\nAs a data owner, who has the replica prove its code before \
+             anything is sent:\n\n{call}\n\nA changed {} becomes version {} while this runs. Ctrl-C stops everything.",
+            addresses.join(", "),
+            quoted(&certificate),
+            release.example.inputs,
+            args.model.display(),
+            release.version.saturating_add(1)
+        ),
+    )
 }

@@ -6,6 +6,7 @@ use adytum_api::{address::parse_address, names::WorkloadName};
 use adytum_evidence::{claims::TeeKind, policy::Policy, trust::Vendor};
 use anyhow::Context;
 use clap::Subcommand;
+use serde_json::json;
 
 use crate::{
     evidence, key_file,
@@ -125,8 +126,11 @@ impl PolicyArgs {
 
 impl Destination {
     fn write(&self, text: &str) -> anyhow::Result<()> {
-        let Some(out) = &self.out else { return output::text(text) };
+        let Some(out) = &self.out else { return output::document(text) };
         key_file::write_new(out, text.as_bytes(), 0o644)?;
-        output::line(format_args!("{}: a draft; read it before you use it", out.display()))
+        output::result(
+            &json!({ "file": out }),
+            format_args!("{}: a draft; read it before you use it", out.display()),
+        )
     }
 }

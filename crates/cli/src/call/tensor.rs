@@ -154,7 +154,7 @@ pub(super) fn decode(tensor: &TensorProto) -> anyhow::Result<Value> {
             } else {
                 let (all, rest) = tensor.tensor_content.as_chunks::<{ size_of::<$type>() }>();
                 if !rest.is_empty() {
-                    bail_input!(
+                    anyhow::bail!(
                         "it has {} bytes, which is no whole number of values",
                         tensor.tensor_content.len()
                     );
@@ -192,13 +192,13 @@ pub(super) fn decode(tensor: &TensorProto) -> anyhow::Result<Value> {
                 Err(_) => json!({ "b64": STANDARD.encode(bytes) }),
             })
             .collect(),
-        other => bail_input!(
+        other => anyhow::bail!(
             "its type is {}, which is not read here; use a client of TensorFlow Serving",
             other.as_str_name()
         ),
     };
     if Some(values.len()) != count {
-        bail_input!(
+        anyhow::bail!(
             "its shape {shape:?} is not that of its {} values; check that the server speaks TensorFlow Serving's API",
             values.len()
         );

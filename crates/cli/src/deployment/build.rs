@@ -13,6 +13,7 @@ use adytum_init::configuration::measure;
 #[cfg(feature = "simulation")]
 use adytum_sim::Platform;
 use anyhow::Context as _;
+use serde_json::json;
 
 use super::{
     plan::{Plan, PlannedModel},
@@ -78,13 +79,20 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     // A name that the certificate lacks is refused before it is noted.
     let keys = directory.keys(&plan.hosts)?;
     plan.save(&directory)?;
-    output::line(format_args!("owner's directory  {}", directory.path().display()))?;
-    output::line(format_args!("genesis            {}", keys.genesis.digest()))?;
+    let (path, genesis) = (directory.path(), keys.genesis.digest().to_string());
+    output::result(
+        &json!({ "owner_directory": path, "genesis": genesis }),
+        format_args!("owner's directory  {}\ngenesis            {genesis}", path.display()),
+    )?;
     let lowest = directory.floors()?;
     for model in &plan.models {
         let floor = lowest.get(&model.name).copied().unwrap_or_default();
         let what = seal(&directory, &keys, model, floor)?;
-        output::line(format_args!("model              {} {what}", model.name))?;
+        let name = model.name.as_str();
+        output::result(
+            &json!({ "model": name, "state": what }),
+            format_args!("model              {name} {what}"),
+        )?;
     }
     let programs = Programs::find(args.programs.as_deref())?;
     args.documents(&directory, &keys, &plan, &programs)
@@ -169,11 +177,14 @@ impl Args {
             // What an earlier run made for another broker is not this one's.
             directory.remove_configuration()?;
             directory.withdraw_manifest()?;
-            return output::line(
-                "broker             not identified yet: --broker-policy FILE (build.sh -p FILE)",
+            let missing = "not identified yet: --broker-policy FILE (build.sh -p FILE)";
+            return output::result(
+                &json!({ "broker": null, "missing": missing }),
+                format_args!("broker             {missing}"),
             );
         };
-        output::line(format_args!("broker             {}", pinned(&broker)))?;
+        let identified = pinned(&broker);
+        output::result(&json!({ "broker": identified }), format_args!("broker             {identified}"))?;
         let engine = self.engine.as_deref().map(read_engine).transpose()?;
         let models: Vec<ModelName> = plan.names();
         let service = Service {
@@ -185,27 +196,36 @@ impl Args {
         };
         let configuration = directory.write_configuration(keys, &service)?;
         let identity = measure(&configuration, &programs.serving, &programs.serving)?.identity;
-        output::line(format_args!("workload           {} {identity}", plan.workload))?;
+        let workload = plan.workload.to_string();
+        output::result(
+            &json!({ "workload": workload, "identity": identity.to_string() }),
+            format_args!("workload           {workload} {identity}"),
+        )?;
         let policy = match (&self.workload_policy, ground.tee) {
             #[cfg(feature = "simulation")]
             (_, Tee::Simulation) => simulated(identity),
             (Some(file), _) => read_policy(file)?,
             (None, _) => {
                 directory.withdraw_manifest()?;
-                return output::line(
-                    "manifest           not made yet: --workload-policy FILE (build.sh -w FILE)",
+                let missing = "not made yet: --workload-policy FILE (build.sh -w FILE)";
+                return output::result(
+                    &json!({ "manifest_version": null, "missing": missing }),
+                    format_args!("manifest           {missing}"),
                 );
             }
         };
         let version = directory.write_manifest(keys, &service, &policy)?;
-        output::line(format_args!("manifest           version {version}"))?;
+        output::result(
+            &json!({ "manifest_version": version }),
+            format_args!("manifest           version {version}"),
+        )?;
         let genesis = fs::read_to_string(directory.public("genesis.toml"))?;
         let tee = Tee::of(&policy).unwrap_or(ground.tee);
         let values =
             Values { tee, workload: &plan.workload, models: &models, replicas: 1, genesis: &genesis };
         let file = directory.public("helm-values.yaml");
         replace(&file, values.to_yaml(directory.path())?.as_bytes(), 0o644)?;
-        output::line(format_args!("values for Helm    {}", file.display()))
+        output::result(&json!({ "helm_values": file }), format_args!("values for Helm    {}", file.display()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adytum_api::names::WorkloadName;
 use anyhow::Context as _;
+use serde_json::json;
 
 use super::{
     plan::{FILE, Plan},
@@ -64,22 +65,27 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let keys = directory.keys(&plan.hosts)?;
     plan.save(&directory)?;
     let names: Vec<String> = plan.names().iter().map(ToString::to_string).collect();
-    output::line(format_args!("genesis      {}", keys.genesis.digest()))?;
-    output::line(format_args!(
-        "certificate  {} for {}",
-        directory.public("server.crt").display(),
-        plan.hosts.join(", ")
-    ))?;
-    output::line(format_args!(
-        "plan         {}: the workload {} with {}",
-        file.display(),
-        plan.workload,
-        names.join(", ")
-    ))?;
-    output::line(format_args!(
-        "\nNext: adytum deployment build --owner-directory {}",
-        args.owner_directory.display()
-    ))
+    let (genesis, certificate) = (keys.genesis.digest().to_string(), directory.public("server.crt"));
+    output::result(
+        &json!({
+            "genesis": genesis,
+            "certificate": certificate,
+            "hosts": plan.hosts,
+            "plan": file,
+            "workload": plan.workload.to_string(),
+            "models": names,
+        }),
+        format_args!(
+            "genesis      {genesis}\ncertificate  {} for {}\nplan         {}: the workload {} with {}\n\nNext: adytum \
+             deployment build --owner-directory {}",
+            certificate.display(),
+            plan.hosts.join(", "),
+            file.display(),
+            plan.workload,
+            names.join(", "),
+            args.owner_directory.display()
+        ),
+    )
 }
 
 /// The names in the certificate.

@@ -24,9 +24,6 @@ pub(crate) struct Args {
     /// Print the files of the models alone, which are not encrypted: one on each line.
     #[arg(long, conflicts_with = "json")]
     sources: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// A model of the plan, as it is.
@@ -62,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return plan.models.iter().try_for_each(|model| output::line(model.source.display()));
     }
     let status = Status::of(&directory, plan)?;
-    if args.json {
+    if output::is_json() {
         return output::line(serde_json::to_string_pretty(&status.json())?);
     }
     status.print()

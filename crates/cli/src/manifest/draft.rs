@@ -16,6 +16,7 @@ use adytum_governance::{
     recovery::sharing::RecoveryRecipient,
 };
 use anyhow::Context;
+use serde_json::json;
 
 use super::{
     contents::{Contents, commented},
@@ -68,9 +69,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut text = commented("# A draft of `adytum manifest new`: read it before you sign it.", &notes);
     text.push_str(&document.to_toml()?);
     Manifest::parse(&text).context("the draft")?;
-    let Some(out) = &args.out else { return output::text(&text) };
+    let Some(out) = &args.out else { return output::document(&text) };
     key_file::write_new(out, text.as_bytes(), 0o644)?;
-    output::line(format_args!("{}: a draft; see `adytum manifest check` and `sign`", out.display()))
+    output::result(
+        &json!({ "file": out }),
+        format_args!("{}: a draft; see `adytum manifest check` and `sign`", out.display()),
+    )
 }
 
 /// Without it a broker takes no secret.

@@ -56,9 +56,6 @@ pub(crate) struct Args {
     #[cfg(feature = "simulation")]
     #[arg(long, value_name = "ROOT.pem")]
     trust_simulation: Vec<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 impl Args {
@@ -153,7 +150,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Ok(claims) => judged(&admitted, claims, &names, !args.secrets.is_empty()),
         Err((code, reason)) => refused(code, reason, names),
     };
-    if args.json {
+    if output::is_json() {
         output::line(serde_json::to_string(&report)?)?;
     } else {
         print(&report)?;

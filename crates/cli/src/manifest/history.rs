@@ -16,9 +16,6 @@ pub(crate) struct Args {
     /// How many, from the newest on.
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     count: usize,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     access: Access,
 }
@@ -68,7 +65,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             break;
         }
     }
-    if args.json {
+    if output::is_json() {
         return output::line(serde_json::to_string(&versions)?);
     }
     if versions.is_empty() {

@@ -61,9 +61,6 @@ pub(crate) struct Args {
     /// The first dimension is no batch: don't compare a batch of two with its elements.
     #[arg(long)]
     no_batch: bool,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Sizes of open dimensions.
@@ -106,7 +103,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let working = progress::working("checking the model");
     let report = check(&args.path, &questions);
     drop(working);
-    if args.json {
+    if output::is_json() {
         output::line(serde_json::to_string_pretty(&report)?)?;
     } else {
         output::text(&report.to_string())?;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adytum_import::{error::ImportError, limits::Limits, saved_model, saved_model::Imported};
+use adytum_import::{limits::Limits, saved_model, saved_model::Imported};
 use anyhow::Context;
 
 use super::place::{Place, find};
@@ -51,19 +51,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     )
 }
 
-/// Imports a SavedModel. The error lists each operator that can't be converted on a line of its own.
+/// Imports a SavedModel. The error lists each operator that can't be converted.
 pub(crate) fn import(directory: &Path) -> anyhow::Result<Imported> {
     let working = progress::working("importing");
     let imported = saved_model::import(directory, Limits::default());
     drop(working);
-    if let Err(ImportError::Unsupported(operators)) = &imported {
-        for operator in &operators.0 {
-            eprintln!(
-                "adytum: {} ({} times, first at {}): {}",
-                operator.operator, operator.count, operator.node, operator.reason
-            );
-        }
-    }
     imported.with_context(|| format!("the SavedModel {} can't be imported", directory.display()))
 }
 

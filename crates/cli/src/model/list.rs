@@ -25,9 +25,6 @@ pub(crate) struct Args {
     model: Option<ModelName>,
     #[command(flatten)]
     servers: Servers,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -43,7 +40,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let floor = floors.get(&model).copied();
         let answers = args.servers.ask(model.as_str(), crt.clone()).await;
         let sealed = versions(&directory.model(model.as_str()))?;
-        if args.json {
+        if output::is_json() {
             let version = |version: &super::next_version::Version| {
                 let statement = &version.statement;
                 json!({ "version": version.number, "size": statement.size, "sha256": statement.sha256,
@@ -88,7 +85,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             }
         }
     }
-    if args.json {
+    if output::is_json() {
         output::line(serde_json::to_string_pretty(&all)?)?;
     }
     Ok(())

@@ -88,7 +88,7 @@ pub(super) fn judge(result: Result<(), CheckError>) -> anyhow::Result<()> {
     match result {
         // A replica serves each request alone.
         Err(error) if error.verdict() == Verdict::BatchDiffers => {
-            eprintln!("adytum: warning: {error}");
+            output::note(format_args!("adytum: warning: {error}"));
             Ok(())
         }
         other => other.context("no replica could serve the model (--unchecked seals it)"),

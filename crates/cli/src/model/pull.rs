@@ -93,7 +93,7 @@ async fn keep_watching(puller: &Puller, interval: Duration) -> anyhow::Result<()
         if now != said {
             errors.iter().for_each(warn);
             if now.is_empty() {
-                eprintln!("adytum: {} can be fetched again", puller.source);
+                output::note(format_args!("adytum: {} can be fetched again", puller.source));
             }
             said = now;
         }
@@ -108,10 +108,14 @@ async fn keep_watching(puller: &Puller, interval: Duration) -> anyhow::Result<()
 
 /// Prints an error that does not end the command, and the next step.
 fn warn(error: &PullError) {
-    eprintln!("adytum: {error}");
+    output::note(format_args!("adytum: {error}"));
     let next_step = adytum_codes::next_step(error.code());
     if !next_step.is_empty() {
-        eprintln!("what to do: {} (adytum explain {})", next_step.trim_end_matches('.'), error.code());
+        output::note(format_args!(
+            "what to do: {} (adytum explain {})",
+            next_step.trim_end_matches('.'),
+            error.code()
+        ));
     }
 }
 
@@ -152,27 +156,27 @@ impl Report {
                 self.line(&format!("version {version}: {files} files, {bytes} bytes, {kind}"));
                 if !sealed {
                     let way = if self.authenticated { "" } else { ", and on the way from it" };
-                    eprintln!(
+                    output::note(format_args!(
                         "adytum: version {version} is not sealed: the model can be read and changed at {}{way}, and \
                          by everybody who can write to the directory; `adytum seal` seals it",
                         self.source
-                    );
+                    ));
                 }
             }
             Event::Removed { version } => self.line(&format!("version {version}: removed")),
             Event::Kept { version } if !self.differing.contains(&version) => {
                 self.differing.push(version);
-                eprintln!(
+                output::note(format_args!(
                     "adytum: version {version} is kept though the source no longer has it: it is the last model"
-                );
+                ));
             }
             Event::Differs { version } if !self.differing.contains(&version) => {
                 self.differing.push(version);
-                eprintln!(
+                output::note(format_args!(
                     "adytum: version {version} is another one at {} than here; versions are not replaced, so give the \
                      new one a new number",
                     self.source
-                );
+                ));
             }
             Event::Kept { .. } | Event::Differs { .. } => {}
         }

@@ -34,9 +34,6 @@ pub(crate) struct Args {
     /// Print the request in this language only.
     #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with = "json")]
     language: Option<Language>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
@@ -47,7 +44,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         return output::text(&request.program(language));
     }
     let answer = ask(&client, &request, &signature).await?;
-    if args.json {
+    if output::is_json() {
         let program = |language| request.program(language);
         return output::line(json!({
             "model": request.model,

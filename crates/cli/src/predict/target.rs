@@ -88,7 +88,7 @@ impl Served {
         self.server_name.as_deref()
     }
 
-    /// A command for this server, with more flags, for a shell.
+    /// A command for this server, with what it must prove and more flags, for a shell.
     pub(crate) fn flags(&self, command: &str, more: &str) -> String {
         let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
         let flags = [
@@ -97,13 +97,11 @@ impl Served {
             ("server-name", self.server_name.clone()),
             ("client-crt", path(self.client_crt.as_deref())),
             ("client-key", path(self.client_key.as_deref())),
-            ("attest", path(self.attest.file())),
         ];
+        let flags = flags.into_iter().filter_map(|(flag, value)| Some((flag, value?)));
         let mut line = command.to_owned();
-        for (flag, value) in flags {
-            if let Some(value) = value {
-                line.push_str(&format!(" --{flag} {}", quoted(&value)));
-            }
+        for (flag, value) in flags.chain(self.attest.flags()) {
+            line.push_str(&format!(" --{flag} {}", quoted(&value)));
         }
         line + more
     }

@@ -203,7 +203,7 @@ async fn provide(directory: &OwnerDirectory, address: &str) -> anyhow::Result<()
     let arranged_by = directory.public("arranged-by.toml");
     let target = Target::from_files(address.to_owned(), pin());
     if target.open_any_state().await?.require_state().is_err() {
-        output::line("the broker's program is another than before: its root key is recovered")?;
+        output::step("the broker's program is another than before: its root key is recovered")?;
         let before = arranged_by.is_file().then(|| arranged_by.clone());
         let recover = recovery::Recover::with_files(directory.private("recovery.key"), before, target);
         recovery::run(recover).await?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::metrics::Page;
 use crate::output;
@@ -136,6 +137,19 @@ impl Figures {
         )
     }
 
+    /// The same as the line, for programs.
+    fn object(&self) -> serde_json::Value {
+        let slow = self.replicas.iter().filter_map(|replica| replica.slow).max();
+        json!({
+            "replicas": self.replicas.len(),
+            "requests_per_second": self.replicas.iter().map(|replica| replica.rate).sum::<f64>(),
+            // The last bucket has no bound.
+            "p99_seconds": slow.filter(|slow| *slow < Duration::MAX).map(|slow| slow.as_secs_f64()),
+            "memory_bytes": self.replicas.iter().map(|replica| replica.memory).sum::<f64>(),
+            "refused": self.refused(),
+        })
+    }
+
     /// What the broker and the replicas refused, with how often.
     fn refused(&self) -> String {
         let broker = self.broker.refusals.iter().map(|(code, count)| format!("{code} {count} (broker)"));
@@ -169,9 +183,9 @@ pub(super) struct View {
 }
 
 impl View {
-    /// A table if this is a terminal.
+    /// A table if this is a terminal, for people.
     pub(super) fn new() -> Self {
-        let table = io::stdout().is_terminal().then(|| {
+        let table = (io::stdout().is_terminal() && !output::is_json()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout_with_hz(4));
             if let Ok(style) = ProgressStyle::with_template("{msg}") {
                 bar.set_style(style);
@@ -188,7 +202,7 @@ impl View {
                 table.println(line);
                 Ok(())
             }
-            None => output::line(line),
+            None => output::step(line),
         }
     }
 
@@ -199,7 +213,7 @@ impl View {
             table.tick();
         } else if Instant::now() >= self.next_line {
             self.next_line = Instant::now() + PLAIN;
-            return output::line(figures.line());
+            return output::result(&figures.object(), figures.line());
         }
         Ok(())
     }
@@ -241,5 +255,8 @@ mod tests {
         let table = figures.table();
         assert!(table.contains("10.0") && table.contains("2.0 ms") && table.contains("42.5 MB"), "{table}");
         assert!(figures.line().contains("refused: NOT_FOUND 1"), "{}", figures.line());
+        let object = figures.object();
+        assert_eq!((&object["requests_per_second"], &object["memory_bytes"]), (&json!(10.0), &json!(4.25e7)));
+        assert_eq!(object["refused"], "NOT_FOUND 1");
     }
 }

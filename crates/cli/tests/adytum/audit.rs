@@ -39,7 +39,7 @@ async fn a_log_is_shown_exported_and_verified_and_tampering_is_named() {
     let exported = ask(&fixture, &["audit", "export", "--out", &file]).succeeded();
     let (head, key) = (value(&exported, "head"), value(&exported, "checkpoint key"));
     // Never overwritten.
-    assert!(ask(&fixture, &["audit", "export", "--out", &file]).failed().contains("can't be created"));
+    assert!(ask(&fixture, &["audit", "export", "--out", &file]).failed_with(78).contains("can't be created"));
     let genesis = fixture.path("genesis.toml");
     let whole =
         verify(&file, &["--head", &head, "--checkpoint-key", &key, "--genesis", &genesis]).succeeded();
@@ -62,7 +62,7 @@ async fn a_log_is_shown_exported_and_verified_and_tampering_is_named() {
     ] {
         fs::write(&tampered, contents).unwrap();
         let output = verify(&tampered, &["--json"]);
-        let complaint = message(&output);
+        let complaint = message(77, &output);
         assert!(complaint.contains(&format!("record {record}")), "{complaint}");
         let found: serde_json::Value = serde_json::from_slice(&output.0.stdout).unwrap();
         assert_eq!((&found["code"], &found["record"]), (&code.into(), &record.into()));
@@ -71,7 +71,7 @@ async fn a_log_is_shown_exported_and_verified_and_tampering_is_named() {
     ask(&fixture, &["secret", "list"]).succeeded();
     let later = fixture.path("later.jsonl");
     let later = value(&ask(&fixture, &["audit", "export", "--out", &later]).succeeded(), "head");
-    let complaint = verify(&file, &["--head", &later]).failed();
+    let complaint = verify(&file, &["--head", &later]).failed_with(77);
     assert!(complaint.contains("cut off"), "{complaint}");
 }
 
@@ -80,9 +80,9 @@ async fn an_export_that_fails_leaves_no_file() {
     let fixture = Fixture::new(1, 1).await;
     let file = fixture.path("log.jsonl");
     let output = ask(&fixture, &["audit", "export", "--out", &file, "--from", "1000"]);
-    assert!(output.failed().contains("no record 1000"));
+    assert!(output.failed_with(78).contains("no record 1000"));
     assert!(!std::path::Path::new(&file).exists());
     fs::remove_file(fixture.path("owner0.pem")).unwrap();
     write_owner(&fixture, "owner0.pem");
-    ask(&fixture, &["audit", "tail"]).failed();
+    ask(&fixture, &["audit", "tail"]).failed_with(77);
 }

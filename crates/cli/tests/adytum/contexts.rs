@@ -46,11 +46,11 @@ async fn a_context_stands_for_all_pins() {
 
     // A flag is stronger, and so is the environment.
     let wrong = "b1".repeat(32);
-    let said = message(&with_contexts(&fixture, &["broker", "status", "--broker-measurement", &wrong]));
+    let said = message(77, &with_contexts(&fixture, &["broker", "status", "--broker-measurement", &wrong]));
     assert!(said.contains("refused"), "{said}");
     let mut elsewhere = command(["secret", "list"]);
     elsewhere.env("XDG_CONFIG_HOME", path("config")).env("ADYTUM_BROKER", "127.0.0.1:1");
-    message(&run(elsewhere));
+    message(69, &run(elsewhere));
     // A program is measured from its file, whatever broker is in use.
     let measured =
         with_contexts(&fixture, &["measure", "--broker", env!("CARGO_BIN_EXE_adytum")]).succeeded();
@@ -71,16 +71,16 @@ async fn a_context_stands_for_all_pins() {
 
     with_contexts(&fixture, &["context", "use", "other"]).succeeded();
     with_contexts(&fixture, &["context", "remove", "other"]).succeeded();
-    let said = message(&with_contexts(&fixture, &["context", "show"]));
+    let said = message(78, &with_contexts(&fixture, &["context", "show"]));
     assert!(said.contains("no context is in use"), "{said}");
-    let said = message(&with_contexts(&fixture, &["broker", "status", "--context", "gone"]));
+    let said = message(78, &with_contexts(&fixture, &["broker", "status", "--context", "gone"]));
     assert!(said.contains("there is here"), "{said}");
-    let said = message(&with_contexts(&fixture, &["context", "add", "a b"]));
+    let said = message(78, &with_contexts(&fixture, &["context", "add", "a b"]));
     assert!(said.contains("no name of a context"), "{said}");
-    let said = message(&with_contexts(&fixture, &["context", "add", "c", "--genesis", "missing.toml"]));
+    let said = message(78, &with_contexts(&fixture, &["context", "add", "c", "--genesis", "missing.toml"]));
     assert!(said.contains("missing.toml is not there; give"), "{said}");
     // A damaged file is named by all.
     fixture.write("config/adytum/contexts.toml", "nonsense");
-    let said = message(&with_contexts(&fixture, &["broker", "status"]));
+    let said = message(78, &with_contexts(&fixture, &["broker", "status"]));
     assert!(said.contains("contexts.toml"), "{said}");
 }

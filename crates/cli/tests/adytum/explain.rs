@@ -12,7 +12,7 @@ fn a_code_is_explained() {
 
 #[test]
 fn an_unknown_code_fails_with_the_nearest() {
-    let message = adytum(["explain", "overlaoded"]).failed();
+    let message = adytum(["explain", "overlaoded"]).failed_with(78);
     assert!(message.contains("the nearest are overloaded"), "{message}");
     // Neither a code nor --list.
     adytum(["explain"]).failed_with(2);

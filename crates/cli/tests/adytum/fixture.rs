@@ -49,16 +49,16 @@ pub(crate) fn succeeds<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) 
     adytum(arguments).succeeded()
 }
 
-/// The message of a run that fails.
+/// The message of a run that fails with this exit code.
 #[track_caller]
-pub(crate) fn fails<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> String {
-    message(&adytum(arguments))
+pub(crate) fn fails<A: AsRef<OsStr>>(code: i32, arguments: impl IntoIterator<Item = A>) -> String {
+    message(code, &adytum(arguments))
 }
 
-/// The message of a run that failed: one error, in one line.
+/// The message of a run that failed with this exit code: one error, in one line.
 #[track_caller]
-pub(crate) fn message(outcome: &Outcome) -> String {
-    let stderr = outcome.failed();
+pub(crate) fn message(code: i32, outcome: &Outcome) -> String {
+    let stderr = outcome.failed_with(code);
     let other = |line: &&str| !line.contains("warning") && !line.starts_with("what to do: ");
     assert_eq!(stderr.trim_end().lines().filter(other).count(), 1, "{stderr}");
     stderr

@@ -17,12 +17,12 @@ fn succeeds(arguments: &[&str]) -> String {
     adytum(arguments).succeeded().trim_end().to_owned()
 }
 
-/// The message of a run that failed and printed no result.
+/// The message of a run that failed with this exit code and printed no result.
 #[track_caller]
-fn fails(arguments: &[&str]) -> String {
+fn fails(code: i32, arguments: &[&str]) -> String {
     let outcome = adytum(arguments);
     assert!(outcome.stdout().is_empty(), "{arguments:?} printed a result");
-    let message = message(&outcome);
+    let message = message(code, &outcome);
     let line = message.strip_prefix("adytum: ").unwrap_or_else(|| panic!("{message}"));
     line.trim_end().to_owned()
 }
@@ -46,10 +46,10 @@ fn keys_are_private_and_never_overwritten() {
         assert!(content.contains(secret));
         assert_eq!(succeeds(&[subject, "show", &path]), public);
 
-        let message = fails(&[subject, "new", "--out", &path]);
+        let message = fails(78, &[subject, "new", "--out", &path]);
         assert!(message.contains("exists already and is never overwritten"), "{message}");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
-        let message = fails(&[subject, "new", "--out", &directory.path("no/such/place")]);
+        let message = fails(78, &[subject, "new", "--out", &directory.path("no/such/place")]);
         assert!(message.contains("can't be created: No such file or directory"), "{message}");
     }
 }
@@ -65,10 +65,10 @@ fn a_server_certificate_and_its_key_are_made_both_or_neither() {
     let none = |path: &str| assert!(!Path::new(path).exists(), "{path}");
 
     // The second file can't be written: the first is taken away again.
-    let message = fails(&new(&directory.path("no/such/place"), &out));
+    let message = fails(78, &new(&directory.path("no/such/place"), &out));
     assert!(message.contains("no/such/place") && message.contains("No such file or directory"), "{message}");
     none(&out);
-    let message = fails(&new(&out, &out));
+    let message = fails(78, &new(&out, &out));
     assert!(message.contains("File exists"), "{message}");
     none(&out);
 
@@ -77,7 +77,7 @@ fn a_server_certificate_and_its_key_are_made_both_or_neither() {
     let read = || [&crt, &out].map(|path| fs::read(path).unwrap());
     let before = read();
     for arguments in [new(&crt, &second_out), new(&second_crt, &out), new(&crt, &out)] {
-        let message = fails(&arguments);
+        let message = fails(78, &arguments);
         assert!(message.contains("exists already and is never overwritten"), "{message}");
     }
     none(&second_crt);
@@ -101,20 +101,20 @@ fn a_key_that_others_can_read_is_warned_about() {
 fn files_that_are_no_keys_are_named_and_not_shown() {
     let directory = Directory::new();
     let garbage = directory.write("garbage", b"my dear diary");
-    let message = fails(&["owner", "show", &garbage]);
+    let message = fails(78, &["owner", "show", &garbage]);
     assert!(
         message.contains("not an Ed25519 private key") && message.contains("adytum owner new"),
         "{message}"
     );
-    let message = fails(&["model-key", "show", &garbage]);
+    let message = fails(78, &["model-key", "show", &garbage]);
     assert!(message.contains("not an age identity") && !message.contains("diary"), "{message}");
-    let message = fails(&["owner", "show", &directory.path("missing")]);
+    let message = fails(78, &["owner", "show", &directory.path("missing")]);
     assert!(message.contains("missing can't be read: No such file"), "{message}");
     let binary = directory.write("binary", [0xff; 10]);
-    assert!(fails(&["owner", "show", &binary]).contains("not text"));
+    assert!(fails(78, &["owner", "show", &binary]).contains("not text"));
     let huge = directory.write("huge", vec![b'a'; 1 << 20]);
-    assert!(fails(&["owner", "show", &huge]).contains("more than 65536 bytes"));
-    assert!(fails(&["owner", "show", &directory.path("")]).contains("Is a directory"));
+    assert!(fails(78, &["owner", "show", &huge]).contains("more than 65536 bytes"));
+    assert!(fails(78, &["owner", "show", &directory.path("")]).contains("Is a directory"));
 }
 
 #[test]
@@ -133,13 +133,13 @@ fn a_genesis_is_created_shown_and_never_overwritten() {
     let found = |arguments: &[&str]| {
         let mut all = vec!["genesis", "new", "--out", &out];
         all.extend(arguments);
-        fails(&all)
+        fails(78, &all)
     };
     assert!(found(&["--owner", &other]).contains("never overwritten"));
     assert!(found(&["--owner", &other, "--threshold", "2"]).contains("threshold"));
     assert!(found(&["--owner", &other, "--owner", &other]).contains("twice"));
     let broken = directory.write("broken.toml", b"threshold = \n");
-    let message = fails(&["genesis", "show", &broken]);
+    let message = fails(78, &["genesis", "show", &broken]);
     assert!(message.contains("broken.toml") && message.contains("line 1"), "{message}");
 }
 
@@ -192,13 +192,13 @@ fn a_model_is_sealed_and_unsealed() {
     };
     let expected = ["model.onnx.age", "model.seal"].map(|name| Path::new(&directory).join(name));
     assert_eq!(names(&directory), expected);
-    assert!(fails(&sealed.seal_arguments("3", &base)).contains("seal under a higher version"));
+    assert!(fails(78, &sealed.seal_arguments("3", &base)).contains("seal under a higher version"));
 
     let out = sealed.directory.path("out.onnx");
     succeeds(&sealed.unseal_arguments(&directory, &out));
     assert_eq!(fs::read(&out).unwrap(), fs::read(&sealed.model).unwrap());
     assert_eq!(mode(&out), 0o600);
-    assert!(fails(&sealed.unseal_arguments(&directory, &out)).contains("exists already"));
+    assert!(fails(78, &sealed.unseal_arguments(&directory, &out)).contains("exists already"));
 }
 
 #[test]
@@ -207,26 +207,26 @@ fn what_is_not_genuine_is_not_unsealed() {
     let base = sealed.directory.path("models");
     succeeds(&sealed.seal_arguments("3", &base));
     let (directory, out) = (format!("{base}/3"), sealed.directory.path("out.onnx"));
-    let with = |change: &dyn Fn(&mut Vec<String>)| {
+    let with = |code, change: &dyn Fn(&mut Vec<String>)| {
         let mut arguments =
             sealed.unseal_arguments(&directory, &out).iter().map(ToString::to_string).collect();
         change(&mut arguments);
-        let message = fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let message = fails(code, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(!Path::new(&out).exists(), "something was written");
         message
     };
     let stranger = "ed25519:".to_owned() + &"ab".repeat(32);
-    let message = with(&|arguments| arguments[5].clone_from(&stranger));
+    let message = with(77, &|arguments| arguments[5].clone_from(&stranger));
     assert!(message.contains("signer: ed25519:"), "{message}");
     assert!(message.contains(" is none of the 1 in signers of the rule"), "{message}");
-    let message = with(&|arguments| arguments.extend(["--model".into(), "resnet".into()]));
+    let message = with(77, &|arguments| arguments.extend(["--model".into(), "resnet".into()]));
     assert!(message.contains("name: wanted resnet, got digits"), "{message}");
-    let message = with(&|arguments| arguments.extend(["--minimum-version".into(), "4".into()]));
+    let message = with(77, &|arguments| arguments.extend(["--minimum-version".into(), "4".into()]));
     assert!(message.contains("version: wanted at least 4, got 3"), "{message}");
 
     let other = sealed.directory.path("other.txt");
     succeeds(&["model-key", "new", "--out", &other]);
-    let message = with(&|arguments| arguments[3].clone_from(&other));
+    let message = with(77, &|arguments| arguments[3].clone_from(&other));
     assert!(message.contains("not sealed to this key"), "{message}");
 
     let ciphertext = format!("{directory}/model.onnx.age");
@@ -234,16 +234,16 @@ fn what_is_not_genuine_is_not_unsealed() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     fs::write(&ciphertext, &bytes).unwrap();
-    assert!(with(&|_| {}).contains("altered"));
+    assert!(with(77, &|_| {}).contains("altered"));
     fs::write(&ciphertext, &bytes[..last]).unwrap();
-    let message = with(&|_| {});
+    let message = with(77, &|_| {});
     assert!(message.contains("altered") || message.contains("truncated"), "{message}");
 
     let renamed = format!("{base}/4");
     fs::rename(&directory, &renamed).unwrap();
-    let message = with(&|arguments| arguments[1].clone_from(&renamed));
+    let message = with(78, &|arguments| arguments[1].clone_from(&renamed));
     assert!(message.contains("about version 3, the directory is named 4"), "{message}");
-    let message = with(&|arguments| arguments[1].clone_from(&base));
+    let message = with(78, &|arguments| arguments[1].clone_from(&base));
     assert!(message.contains("give a directory BASE/VERSION"), "{message}");
 }
 
@@ -256,7 +256,7 @@ fn sealed_bundle(sealed: &Sealed) -> (String, String) {
     (arguments[1], arguments[2], arguments[3]) = (&tree, "--bundle", "web");
     let said = succeeds(&arguments);
     assert!(said.contains("web version 3, 2560 bytes") && said.contains("2 entries"), "{said}");
-    assert!(fails(&arguments).contains("exists already"));
+    assert!(fails(78, &arguments).contains("exists already"));
     (tree, file)
 }
 
@@ -269,7 +269,7 @@ fn a_bundle_is_sealed_and_unsealed() {
     assert!(said.contains("web version 3") && said.contains("2 entries"), "{said}");
     assert_eq!(fs::read_to_string(format!("{out}/etc/conf")).unwrap(), "answer = 42\n");
     assert_eq!(mode(&out), 0o700);
-    assert!(fails(&sealed.unseal_arguments(&file, &out)).contains("exists already"));
+    assert!(fails(78, &sealed.unseal_arguments(&file, &out)).contains("exists already"));
 }
 
 #[test]
@@ -277,34 +277,34 @@ fn a_bundle_that_is_not_genuine_is_not_unsealed() {
     let sealed = Sealed::keys();
     let (tree, file) = sealed_bundle(&sealed);
     let out = sealed.directory.path("out");
-    let refused = |more: &[&str]| {
-        let message = fails(&[&sealed.unseal_arguments(&file, &out)[..], more].concat());
+    let refused = |code, more: &[&str]| {
+        let message = fails(code, &[&sealed.unseal_arguments(&file, &out)[..], more].concat());
         let left = fs::read_dir(sealed.directory.path("")).unwrap().map(|entry| entry.unwrap().file_name());
         let left: Vec<_> = left.filter(|name| name.to_str().unwrap().contains("seal")).collect();
         assert!(!Path::new(&out).exists() && left == ["web.bundle.seal"], "{message}: {left:?}");
         message
     };
-    assert!(refused(&["--bundle", "mail"]).contains("name: wanted mail, got web"));
-    assert!(refused(&["--minimum-version", "4"]).contains("version: wanted at least 4, got 3"));
-    assert!(refused(&["--model", "web"]).contains("is a file; a model is sealed as a directory"));
+    assert!(refused(77, &["--bundle", "mail"]).contains("name: wanted mail, got web"));
+    assert!(refused(77, &["--minimum-version", "4"]).contains("version: wanted at least 4, got 3"));
+    assert!(refused(78, &["--model", "web"]).contains("is a file; a model is sealed as a directory"));
     let mut bytes = fs::read(&file).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     fs::write(&file, &bytes).unwrap();
-    assert!(refused(&[]).contains("altered"));
+    assert!(refused(77, &[]).contains("altered"));
 
     // Files and directories, each sealed by its own flag.
     let another = sealed.directory.path("another");
     let mut arguments = sealed.seal_arguments("3", &another);
     arguments[1] = &tree;
-    assert!(fails(&arguments).contains("is sealed with --bundle NAME"));
+    assert!(fails(78, &arguments).contains("is sealed with --bundle NAME"));
     let mut arguments = sealed.seal_arguments("3", &another);
     arguments[2] = "--bundle";
-    assert!(fails(&arguments).contains("seal a model with --model"));
+    assert!(fails(78, &arguments).contains("seal a model with --model"));
     std::os::unix::fs::symlink("/etc/passwd", format!("{tree}/link")).unwrap();
     let mut arguments = sealed.seal_arguments("3", &another);
     (arguments[1], arguments[2], arguments[3]) = (&tree, "--bundle", "web");
-    assert!(fails(&arguments).contains("leads to \"/etc/passwd\", out of the bundle"));
+    assert!(fails(78, &arguments).contains("leads to \"/etc/passwd\", out of the bundle"));
     assert!(!Path::new(&another).exists());
 }
 
@@ -458,9 +458,9 @@ fn measures_a_workload() {
     assert_ne!(succeeds(&measure), identity);
 
     fs::write(&file, "format = \"adytum workload v9\"\n").unwrap();
-    assert!(fails(&measure).contains("workload v9"));
+    assert!(fails(78, &measure).contains("workload v9"));
     assert!(
-        fails(&["measure", "--configuration", &directory.path("none"), "--program", &program])
+        fails(78, &["measure", "--configuration", &directory.path("none"), "--program", &program])
             .contains("none")
     );
 }

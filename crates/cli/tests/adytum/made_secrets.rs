@@ -46,8 +46,8 @@ impl Ownership {
     }
 
     #[track_caller]
-    fn fails(&self, line: &str) -> String {
-        self.run(line).failed()
+    fn fails(&self, code: i32, line: &str) -> String {
+        self.run(line).failed_with(code)
     }
 
     fn manifest(&self, version: u64, more: &str) {
@@ -88,11 +88,11 @@ async fn made_secrets_are_listed_rotated_and_removed() {
 
     assert_eq!(ownership.succeeds("secret rotate seed --owner owner0.pem"), "seed: version 2\n");
     assert_eq!(ownership.succeeds("secret rotate tls --owner owner0.pem"), "tls: version 2\n");
-    let message = ownership.fails("secret rotate uploaded --owner owner0.pem");
+    let message = ownership.fails(78, "secret rotate uploaded --owner owner0.pem");
     assert!(message.contains("adytum secret put"), "{message}");
-    let message = ownership.fails("secret put seed --from-file genesis.toml --owner owner0.pem");
+    let message = ownership.fails(78, "secret put seed --from-file genesis.toml --owner owner0.pem");
     assert!(message.contains("adytum secret rotate"), "{message}");
-    assert!(ownership.fails("secret rotate nothing --owner owner0.pem").contains("nothing"));
+    assert!(ownership.fails(78, "secret rotate nothing --owner owner0.pem").contains("nothing"));
 
     ownership.succeeds("secret rm seed --owner owner0.pem");
     let listed = ownership.succeeds("secret list --owner owner0.pem");
@@ -109,7 +109,7 @@ async fn the_authority_is_printed_after_the_broker_was_verified() {
     let ownership = Ownership::new().await;
     ownership.manifest(1, "");
     ownership.succeeds("manifest apply manifest.toml --owner owner0.pem");
-    assert!(ownership.fails("broker ca").contains("no certificate authority yet"));
+    assert!(ownership.fails(78, "broker ca").contains("no certificate authority yet"));
     ownership.manifest(2, CERTIFICATE);
     ownership.succeeds("manifest apply manifest.toml --owner owner0.pem");
     let first = ownership.succeeds("broker ca");
@@ -119,7 +119,7 @@ async fn the_authority_is_printed_after_the_broker_was_verified() {
     let said = ownership.succeeds("broker ca --out server.pem");
     assert!(said.contains("1 certificate(s)"), "{said}");
     assert_eq!(fs::read_to_string(ownership.0.path("server.pem")).unwrap(), first);
-    assert!(ownership.fails("broker ca --out server.pem").contains("never overwritten"));
+    assert!(ownership.fails(78, "broker ca --out server.pem").contains("never overwritten"));
 
     ownership.succeeds("broker rotate-ca --owner owner0.pem");
     let both = ownership.succeeds("broker ca");
@@ -130,7 +130,7 @@ async fn the_authority_is_printed_after_the_broker_was_verified() {
     // A peer that is not the expected broker is not asked.
     let other = Genesis::create(ownership.0.genesis.owners().iter().copied(), 1).unwrap();
     fs::write(ownership.0.path("genesis.toml"), other.to_toml()).unwrap();
-    assert!(ownership.fails("broker ca").contains("genesis-mismatch"));
+    assert!(ownership.fails(77, "broker ca").contains("genesis-mismatch"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,8 +142,8 @@ async fn owners_are_replaced_and_the_tool_follows() {
     let checked = succeeds(["manifest", "check", &ownership.0.path("manifest.toml")]);
     assert!(checked.contains(&format!("from now on 1 of {}", ownership.public("next.pem"))), "{checked}");
     ownership.succeeds("manifest apply manifest.toml --owner owner0.pem");
-    assert!(ownership.fails("secret list --owner owner0.pem").contains("not an owner"));
-    assert!(ownership.fails("secret rotate seed --owner owner0.pem").contains("not an owner"));
+    assert!(ownership.fails(77, "secret list --owner owner0.pem").contains("not an owner"));
+    assert!(ownership.fails(77, "secret rotate seed --owner owner0.pem").contains("not an owner"));
     ownership.succeeds("secret rotate seed --owner next.pem");
     // Signed by owners whom only the manifest before names.
     ownership.manifest(3, "");
@@ -167,8 +167,8 @@ async fn an_auditor_reads_and_changes_nothing() {
         "broker rotate-ca --auditor auditor.pem",
         "broker confirm --auditor auditor.pem",
     ] {
-        let message = ownership.fails(line);
+        let message = ownership.fails(77, line);
         assert!(message.contains("is an auditor"), "{line}: {message}");
     }
-    assert!(ownership.fails("secret list --auditor next.pem").contains("not an owner"));
+    assert!(ownership.fails(77, "secret list --auditor next.pem").contains("not an owner"));
 }

@@ -10,6 +10,7 @@ mod command_line;
 mod contexts;
 mod explain;
 mod fixture;
+mod json;
 mod keys_and_models;
 #[cfg(feature = "simulation")]
 mod made_secrets;

@@ -12,11 +12,11 @@ struct Fixture {
     digest: String,
 }
 
-/// What a run that failed printed, on both streams.
+/// What a run that failed with this exit code printed, on both streams.
 #[track_caller]
-fn fails(arguments: &[&str]) -> (String, String) {
+fn fails(code: i32, arguments: &[&str]) -> (String, String) {
     let outcome = adytum(arguments);
-    (outcome.stdout(), outcome.failed())
+    (outcome.stdout(), outcome.failed_with(code))
 }
 
 impl Fixture {
@@ -126,7 +126,7 @@ fn a_draft_grants_what_its_evidence_needs() {
     let measured = fixture.path("measured.toml");
     succeeds(words(&fixture.explain(&measured, &evidence, &["--secret", "ssl_config"])));
     // Never overwritten; and on standard output without --out.
-    let (_, stderr) = fails(&words(&fixture.draft(&["--from-evidence", &evidence], "drafted.toml")));
+    let (_, stderr) = fails(78, &words(&fixture.draft(&["--from-evidence", &evidence], "drafted.toml")));
     assert!(stderr.contains("never overwritten"), "{stderr}");
 }
 
@@ -144,7 +144,7 @@ fn a_refusal_is_explained_secret_by_secret() {
     let manifest = fixture.write("two.toml", &two);
 
     // Another program: nothing.
-    let (said, stderr) = fails(&words(&fixture.explain(&manifest, &other, &[])));
+    let (said, stderr) = fails(77, &words(&fixture.explain(&manifest, &other, &[])));
     assert!(said.contains("is not    workload web: mr_enclave (wanted"), "{said}");
     assert!(
         said.contains("refused   ssl_config: is not workload web") && !said.contains("granted"),
@@ -156,13 +156,13 @@ fn a_refusal_is_explained_secret_by_secret() {
     let said = succeeds(words(&fixture.explain(&manifest, &evidence, &[])));
     assert!(said.contains("refused   mail_key: is not workload mail: mr_enclave (wanted"), "{said}");
     let (said, _) =
-        fails(&words(&fixture.explain(&manifest, &evidence, &["--secret", "mail_key", "--json"])));
+        fails(77, &words(&fixture.explain(&manifest, &evidence, &["--secret", "mail_key", "--json"])));
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(report["granted"], false);
     assert_eq!(report["workloads"][0], "workload web");
     assert_eq!(report["secrets"][0]["code"], "secret-refused");
     assert_eq!(report["secrets"][0]["mismatches"][0]["failures"][0]["rule"], "mr_enclave");
-    let (said, _) = fails(&words(&fixture.explain(&manifest, &evidence, &["--secret", "nobodys"])));
+    let (said, _) = fails(77, &words(&fixture.explain(&manifest, &evidence, &["--secret", "nobodys"])));
     assert!(said.contains("refused   nobodys: the manifest has no secret of this name"), "{said}");
 
     // Evidence that is none, or of a platform that the manifest does not trust.
@@ -170,7 +170,7 @@ fn a_refusal_is_explained_secret_by_secret() {
     bytes[120] ^= 1;
     let altered = fixture.path("altered");
     fs::write(&altered, bytes).unwrap();
-    let (said, _) = fails(&words(&fixture.explain(&manifest, &altered, &["--json"])));
+    let (said, _) = fails(77, &words(&fixture.explain(&manifest, &altered, &["--json"])));
     let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(report["evidence"]["accepted"], false, "{said}");
     assert_eq!(report["secrets"][0]["code"], "evidence-refused");
@@ -178,7 +178,7 @@ fn a_refusal_is_explained_secret_by_secret() {
     let start = intel.find("simulation_roots").unwrap();
     let end = start + intel[start..].find("\n\n").unwrap();
     let intel = fixture.write("intel.toml", &format!("{}{}", &intel[..start], &intel[end..]));
-    let (said, _) = fails(&words(&fixture.explain(&intel, &evidence, &[])));
+    let (said, _) = fails(77, &words(&fixture.explain(&intel, &evidence, &[])));
     assert!(said.contains("evidence  refused (") && said.contains("untrusted root"), "{said}");
     // A root named by hand gives collateral, and no trust that the manifest does not have.
     let root = fixture.path("platform/root.pem");
@@ -188,13 +188,13 @@ fn a_refusal_is_explained_secret_by_secret() {
         arguments.map(ToOwned::to_owned)
     };
     succeeds(words(&explained(&manifest)));
-    let (said, _) = fails(&words(&explained(&intel)));
+    let (said, _) = fails(77, &words(&explained(&intel)));
     assert!(said.contains("evidence  refused (") && said.contains("untrusted root"), "{said}");
     // No collateral is no answer about the peer.
     let nowhere = fixture.path("nowhere");
     let mut arguments = fixture.explain(&manifest, &evidence, &[]);
     arguments[6] = nowhere;
-    let (said, stderr) = fails(&words(&arguments));
+    let (said, stderr) = fails(78, &words(&arguments));
     assert!(said.is_empty() && stderr.contains("collateral"), "{stderr}");
 }
 
@@ -202,19 +202,19 @@ fn a_refusal_is_explained_secret_by_secret() {
 fn drafts_that_would_mislead_are_not_made() {
     let fixture = Fixture::new();
     let evidence = fixture.evidence("program");
-    let untrusted = |source: &[&str]| {
+    let untrusted = |code, source: &[&str]| {
         let mut arguments = fixture.draft(source, "m.toml");
         let position = arguments.iter().position(|argument| argument == "--trust-simulation").unwrap();
         arguments.drain(position..position + 2);
         arguments.extend(["--collateral".to_owned(), fixture.path("platform/collateral")]);
-        fails(&words(&arguments)).1
+        fails(code, &words(&arguments)).1
     };
-    assert!(untrusted(&["--from-evidence", &evidence]).contains("untrusted root"));
+    assert!(untrusted(77, &["--from-evidence", &evidence]).contains("untrusted root"));
     let program = fixture.path("program");
-    let stderr = untrusted(&["--program", &program]);
+    let stderr = untrusted(78, &["--program", &program]);
     assert!(stderr.contains("--from-evidence"), "{stderr}");
     let garbage = fixture.write("garbage", "hello");
-    let (_, stderr) = fails(&words(&fixture.draft(&["--from-evidence", &garbage], "m.toml")));
+    let (_, stderr) = fails(77, &words(&fixture.draft(&["--from-evidence", &garbage], "m.toml")));
     assert!(stderr.contains("malformed evidence"), "{stderr}");
     assert!(!std::path::Path::new(&fixture.path("m.toml")).exists());
 }
@@ -233,7 +233,7 @@ fn evidence_is_shown_and_never_overwritten() {
     let measured = succeeds(["measure", "--configuration", &configuration, "--program", &program]);
     assert_eq!(parsed["claims"]["measured"]["mr_enclave"], measured.trim());
     let tee = format!("simulation={}", fixture.path("platform"));
-    let (_, stderr) = fails(&["evidence", "collect", "--tee", &tee, "--out", &fixture.path("x")]);
+    let (_, stderr) = fails(78, &["evidence", "collect", "--tee", &tee, "--out", &fixture.path("x")]);
     assert!(stderr.contains("give --configuration and --program"), "{stderr}");
 }
 
@@ -302,11 +302,11 @@ fn a_difference_is_one_of_meaning() {
     assert!(said.contains("+ owners\n") && !said.contains("WEAKER"), "{said}");
     let elsewhere = Fixture::new();
     let (_, stderr) =
-        fails(&["manifest", "diff", &old, &owners, "--genesis", &elsewhere.path("genesis.toml")]);
+        fails(78, &["manifest", "diff", &old, &owners, "--genesis", &elsewhere.path("genesis.toml")]);
     assert!(stderr.contains("is for the broker of genesis"), "{stderr}");
 
-    let (_, stderr) = fails(&["manifest", "diff", &old]);
+    let (_, stderr) = fails(78, &["manifest", "diff", &old]);
     assert!(stderr.contains("--broker"), "{stderr}");
     let broken = fixture.write("broken.toml", "version = 1");
-    assert!(fails(&["manifest", "diff", &old, &broken]).1.contains("broken.toml"));
+    assert!(fails(78, &["manifest", "diff", &old, &broken]).1.contains("broken.toml"));
 }

@@ -11,7 +11,7 @@ async fn owners_must_agree() {
     let fixture = Fixture::new(3, 2).await;
     let owners = [0, 1, 2].map(|number| fixture.path(&format!("owner{number}.pem")));
     let manifest = fixture.write("manifest.toml", fixture.manifest(1));
-    let message = fails(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owners[0]]));
+    let message = fails(77, fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owners[0]]));
     assert!(message.contains('2'), "{message}");
 
     // Signatures collected one after the other, in a file next to the manifest.
@@ -37,7 +37,7 @@ async fn owners_must_agree() {
     let stranger = fixture.path("stranger.pem");
     let new = ["owner", "new", "--out", &stranger].map(str::to_owned);
     succeeds(new.to_vec());
-    let message = fails(fixture.pinned(&["secret", "list", "--owner", &stranger]));
+    let message = fails(77, fixture.pinned(&["secret", "list", "--owner", &stranger]));
     assert!(message.contains("not an owner of this broker"), "{message}");
 }
 
@@ -49,10 +49,10 @@ async fn a_manifest_for_another_broker_is_not_sent() {
         fixture.manifest(1).replace(&fixture.genesis.digest().to_string(), &other.digest().to_string());
     let manifest = fixture.write("manifest.toml", &text);
     let message =
-        fails(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &fixture.path("owner0.pem")]));
+        fails(78, fixture.pinned(&["manifest", "apply", &manifest, "--owner", &fixture.path("owner0.pem")]));
     assert!(message.contains("is for the broker of genesis"), "{message}");
     let changed = fixture.write("changed.toml", fixture.manifest(1).replace("version = 1", "version = one"));
-    let message = fails(vec!["manifest".into(), "check".into(), changed]);
+    let message = fails(78, vec!["manifest".into(), "check".into(), changed]);
     assert!(message.contains("changed.toml") && message.contains("line 3"), "{message}");
 }
 
@@ -67,7 +67,7 @@ async fn manifests_are_listed_compared_and_shown_again() {
     let none = succeeds(owned(&["manifest", "history"]));
     assert!(none.contains("no manifest yet"), "{none}");
     let first = fixture.write("first.toml", fixture.manifest(1));
-    assert!(fails(owned(&["manifest", "diff", &first])).contains("no manifest yet"));
+    assert!(fails(78, owned(&["manifest", "diff", &first])).contains("no manifest yet"));
     succeeds(owned(&["manifest", "apply", &first]));
 
     let who = "workloads = [\"digits\"]";
@@ -75,7 +75,7 @@ async fn manifests_are_listed_compared_and_shown_again() {
     let second = fixture.write("second.toml", &leased);
     let said = succeeds(owned(&["manifest", "diff", &second]));
     assert!(said.starts_with("version  1 -> 2\n~ secret ssl_config\n    lease: + 10m\n"), "{said}");
-    assert!(fails(owned(&["manifest", "diff", &first, &second])).contains("one manifest with --broker"));
+    assert!(fails(78, owned(&["manifest", "diff", &first, &second])).contains("one manifest with --broker"));
     succeeds(owned(&["manifest", "apply", &second]));
 
     let key = succeeds(vec!["owner".into(), "show".into(), fixture.path("owner0.pem")]);
@@ -88,5 +88,5 @@ async fn manifests_are_listed_compared_and_shown_again() {
     assert_eq!((parsed.as_array().unwrap().len(), &parsed[0]["version"]), (1, &serde_json::json!(2)));
     assert_eq!(succeeds(owned(&["manifest", "get", "--version", "1"])), fixture.manifest(1));
     assert_eq!(succeeds(owned(&["manifest", "get"])), leased);
-    assert!(fails(owned(&["manifest", "get", "--version", "9"])).contains("refused"));
+    assert!(fails(78, owned(&["manifest", "get", "--version", "9"])).contains("refused"));
 }

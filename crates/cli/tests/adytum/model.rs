@@ -137,7 +137,7 @@ fn what_newcomers_give_is_named() {
         assert_eq!((code, &found["verdict"]), (3, &"not_servable".into()), "{name}");
         assert!(found["code"].as_str().unwrap().starts_with("model-source-"), "{name}: {found}");
         // Nothing of the kind is sealed.
-        seal(&folder, &path, &[]).failed();
+        seal(&folder, &path, &[]).failed_with(78);
         assert!(!Path::new(&folder.path("sealed/1")).exists(), "{name} was sealed");
     }
     let (code, text) = check(&folder.path("missing.onnx"), &[]);
@@ -220,7 +220,7 @@ fn a_model_that_answers_nothing_is_not_servable() {
     assert_eq!(code, 4, "{text}");
     let (code, text) = check(&path, &["--size", "n=3"]);
     assert_eq!(code, 0, "{text}");
-    assert!(seal(&folder, &path, &[]).failed().contains("--unchecked"));
+    assert!(seal(&folder, &path, &[]).failed_with(77).contains("--unchecked"));
     seal(&folder, &path, &["--unchecked"]).succeeded();
 }
 
@@ -310,9 +310,9 @@ fn a_saved_model_is_imported() {
     let import = ["model", "import", &saved_model, "--out", &out];
     assert!(succeeds(import).contains("serving_default"));
     assert_eq!(check(&out, &[]).0, 0);
-    assert!(adytum(import).failed().contains("File exists"));
+    assert!(adytum(import).failed_with(78).contains("File exists"));
     let none = adytum(["model", "import", &out, "--out", &folder.path("x.onnx")]);
-    assert!(none.failed().contains("needs no import"));
+    assert!(none.failed_with(78).contains("needs no import"));
 }
 
 /// Seals a model as version 1, with keys that are made for it.

@@ -21,8 +21,8 @@ fn succeeded(outcome: &Outcome) -> String {
 
 /// The error of a run that failed.
 #[track_caller]
-fn failed(outcome: &Outcome) -> String {
-    let message = message(outcome);
+fn failed(code: i32, outcome: &Outcome) -> String {
+    let message = message(code, outcome);
     assert!(message.starts_with("adytum: "), "{message}");
     message
 }
@@ -126,18 +126,22 @@ async fn every_failure_is_one_clear_line() {
     let text = fixture.file("text.png", "not an image");
     let few = fixture.file("labels.txt", "one\ntwo\n");
     let missing = fixture.directory.path("missing.png");
-    for (more, words) in [
-        (vec!["--image", &text], "not a JPEG or PNG image"),
-        (vec!["--image", &missing], "missing.png: No such file"),
-        (vec!["--image", &image, "--model", "missing"], "answered NotFound: Servable not found"),
-        (vec!["--image", &image, "--signature", "other"], "no signature \"other\"; it has serving_default"),
-        (vec!["--image", &image, "--input", "other"], "no input \"other\"; it has image"),
-        (vec!["--image", &image, "--output", "other"], "no output \"other\"; it has probabilities"),
-        (vec!["--image", &image, "--labels", &few], "2 labels for 10 classes"),
-        (vec!["--image", &image, "--labels", &missing], "missing.png: No such file"),
-        (vec!["--image", &image, "--server-name", "elsewhere"], "is for localhost, not for elsewhere"),
+    for (code, more, words) in [
+        (78, vec!["--image", &text], "not a JPEG or PNG image"),
+        (78, vec!["--image", &missing], "missing.png: No such file"),
+        (78, vec!["--image", &image, "--model", "missing"], "answered NotFound: Servable not found"),
+        (
+            78,
+            vec!["--image", &image, "--signature", "other"],
+            "no signature \"other\"; it has serving_default",
+        ),
+        (78, vec!["--image", &image, "--input", "other"], "no input \"other\"; it has image"),
+        (1, vec!["--image", &image, "--output", "other"], "no output \"other\"; it has probabilities"),
+        (78, vec!["--image", &image, "--labels", &few], "2 labels for 10 classes"),
+        (78, vec!["--image", &image, "--labels", &missing], "missing.png: No such file"),
+        (77, vec!["--image", &image, "--server-name", "elsewhere"], "is for localhost, not for elsewhere"),
     ] {
-        let error = failed(&fixture.run("predict", &more));
+        let error = failed(code, &fixture.run("predict", &more));
         assert!(error.contains(words), "{more:?}: {error}");
     }
 }
@@ -150,15 +154,17 @@ async fn the_wrong_certificate_no_server_and_a_silent_one_are_told_apart() {
 
     let other = Identity::new(&["localhost"]);
     let crt = other.crt();
-    let error =
-        failed(&adytum(["predict", "--server", &target, "--crt", crt.to_str().unwrap(), "--image", &image]));
+    let error = failed(
+        77,
+        &adytum(["predict", "--server", &target, "--crt", crt.to_str().unwrap(), "--image", &image]),
+    );
     assert!(error.contains("is not the trusted one"), "{error}");
 
-    let error = failed(&fixture.run("predict", &["--image", &image, "--timeout", "300ms"]));
+    let error = failed(75, &fixture.run("predict", &["--image", &image, "--timeout", "300ms"]));
     assert!(error.contains("no answer from localhost") && error.contains("within 300ms"), "{error}");
 
     fixture.server.stop().await;
-    let error = failed(&adytum(["predict", "--server", &target, "--image", &image]));
+    let error = failed(69, &adytum(["predict", "--server", &target, "--image", &image]));
     assert!(error.contains("connection refused"), "{error}");
 }
 
@@ -215,7 +221,7 @@ async fn bench_fails_when_requests_failed() {
         "{}",
         run.stdout()
     );
-    assert!(failed(&run).contains("2 of 2 requests failed"));
+    assert!(failed(1, &run).contains("2 of 2 requests failed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,15 +19,15 @@ async fn an_owner_provisions_a_broker() {
         "{checked}"
     );
 
-    assert!(fails(fixture.pinned(&["manifest", "get", "--owner", &owner])).contains("no manifest yet"));
+    assert!(fails(78, fixture.pinned(&["manifest", "get", "--owner", &owner])).contains("no manifest yet"));
     // A secret before there is a manifest that names it.
     let ssl = fixture.write("ssl.cfg", "server_key: \"x\"\n");
     let put = fixture.pinned(&["secret", "put", "ssl_config", "--from-file", &ssl, "--owner", &owner]);
-    fails(put.clone());
+    fails(78, put.clone());
 
     let said = succeeds(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owner]));
     assert!(said.contains("version 1 is in force"), "{said}");
-    let message = fails(fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owner]));
+    let message = fails(77, fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owner]));
     assert!(message.contains("version"), "{message}");
 
     assert_eq!(succeeds(put.clone()), "ssl_config: version 1\n");
@@ -42,17 +42,17 @@ async fn an_owner_provisions_a_broker() {
     let stdin = fixture.pinned(&["secret", "put", "ssl_config", "--from-file", "-", "--owner", &owner]);
     assert_eq!(adytum_reading("from a pipe", stdin).succeeded(), "ssl_config: version 3\n");
     assert!(
-        fails(fixture.pinned(&["secret", "put", "nobodys", "--from-file", &ssl, "--owner", &owner]))
+        fails(78, fixture.pinned(&["secret", "put", "nobodys", "--from-file", &ssl, "--owner", &owner]))
             .contains("nobodys")
     );
     let empty = fixture.write("empty", "");
     assert!(
-        fails(fixture.pinned(&["secret", "put", "ssl_config", "--from-file", &empty, "--owner", &owner]))
+        fails(78, fixture.pinned(&["secret", "put", "ssl_config", "--from-file", &empty, "--owner", &owner]))
             .contains("is empty")
     );
     let huge = fixture.write("huge", "a".repeat(70_000));
     assert!(
-        fails(fixture.pinned(&["secret", "put", "ssl_config", "--from-file", &huge, "--owner", &owner]))
+        fails(78, fixture.pinned(&["secret", "put", "ssl_config", "--from-file", &huge, "--owner", &owner]))
             .contains("more than 65536")
     );
 
@@ -76,7 +76,7 @@ async fn an_owner_provisions_a_broker() {
     succeeds(get.clone());
     assert_eq!(fs::read_to_string(&out).unwrap(), fixture.manifest(1));
     assert_eq!(fs::read_to_string(format!("{out}.sig")).unwrap().matches("ed25519:").count(), 1);
-    assert!(fails(get).contains("never overwritten"));
+    assert!(fails(78, get).contains("never overwritten"));
 }
 
 /// An owner's directory, as `adytum deployment` lays it out.
@@ -114,7 +114,7 @@ async fn one_command_provisions_a_broker_from_an_owners_directory() {
     provision.extend(["--heads".into(), fixture.path("heads.json")]);
 
     // Nothing is sent while something is missing.
-    assert!(fails(provision.clone()).contains("model_key"));
+    assert!(fails(78, provision.clone()).contains("model_key"));
     let key = fixture.path("owner/private/secrets/model_key");
     succeeds(vec!["model-key".into(), "new".into(), "--out".into(), key]);
     let list = fixture.pinned(&["secret", "list", "--owner", &fixture.path("owner0.pem")]);
@@ -135,16 +135,16 @@ async fn one_command_provisions_a_broker_from_an_owners_directory() {
     // The same version with another text is not what is in force; an older one neither.
     fixture
         .write("owner/public/manifest.toml", fixture.manifest(1).replace(&"2e".repeat(32), &"3e".repeat(32)));
-    assert!(fails(provision.clone()).contains("another manifest of version 1"));
+    assert!(fails(78, provision.clone()).contains("another manifest of version 1"));
     fixture.write("owner/public/manifest.toml", fixture.manifest(2));
     assert!(succeeds(provision.clone()).contains("manifest version 2 is in force\n"));
     fixture.write("owner/public/manifest.toml", fixture.manifest(1));
-    assert!(fails(provision.clone()).contains("higher version"));
+    assert!(fails(78, provision.clone()).contains("higher version"));
 
     // A genuine broker that somebody else created gets nothing.
     let other = Genesis::create(fixture.genesis.owners().iter().copied(), 1).unwrap();
     fixture.write("owner/public/genesis.toml", other.to_toml());
-    assert!(fails(provision).contains("genesis-mismatch"));
+    assert!(fails(77, provision).contains("genesis-mismatch"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +178,7 @@ async fn provision_and_all_other_verbs_remember_in_one_place() {
     named.extend(["--heads".into(), fixture.path("heads.json")]);
     succeeds(named);
     for arguments in [&provision, &list, &provision] {
-        let stderr = remembering(arguments).failed();
+        let stderr = remembering(arguments).failed_with(77);
         assert!(stderr.contains("rolled back"), "{stderr}");
         assert_eq!(common.seen(genesis).unwrap(), Some(more.clone()));
     }

@@ -76,7 +76,7 @@ async fn a_restored_backup_is_refused_until_the_owner_accepts_it() {
     restore("restored", "backup.redb").unwrap();
     let running = start(&fixture, "restored").await;
     for words in [&["status"][..], &["verify"], &["confirm", "--owner", &fixture.path("owner0.pem")]] {
-        let text = ask(&fixture, words, &running).failed();
+        let text = ask(&fixture, words, &running).failed_with(77);
         assert!(text.contains("rolled back"), "{text}");
         assert!(text.contains("Seen: epoch 2,") && text.contains("Found: epoch 2,"), "{text}");
     }
@@ -85,23 +85,23 @@ async fn a_restored_backup_is_refused_until_the_owner_accepts_it() {
     adytum(stranger.to_vec()).succeeded();
     let remembered = fs::read(fixture.path("heads.json")).unwrap();
     let strange = ["confirm", "--accept-rollback", "--owner", &fixture.path("stranger.pem")];
-    let text = ask(&fixture, &strange, &running).failed();
+    let text = ask(&fixture, &strange, &running).failed_with(77);
     assert!(text.contains("not an owner of this broker"), "{text}");
     assert_eq!(fs::read(fixture.path("heads.json")).unwrap(), remembered);
-    let text = ask(&fixture, &["status"], &running).failed();
+    let text = ask(&fixture, &["status"], &running).failed_with(77);
     assert!(text.contains("forked") || text.contains("rolled back"), "{text}");
     let accept = ["confirm", "--accept-rollback", "--owner", &fixture.path("owner0.pem")];
     let text = ask(&fixture, &accept, &running).succeeded();
     assert!(text.contains("given up  epoch 2,") && text.contains("restored  epoch 2,"), "{text}");
     ask(&fixture, &["status"], &running).succeeded();
     // Once more, there is nothing to give up.
-    let text = ask(&fixture, &accept, &running).failed();
+    let text = ask(&fixture, &accept, &running).failed_with(78);
     assert!(text.contains("nothing would be given up"), "{text}");
     running.stop().await;
 
     // The broker with today's file is the other one now.
     let running = start(&fixture, "state").await;
-    let text = ask(&fixture, &["status"], &running).failed();
+    let text = ask(&fixture, &["status"], &running).failed_with(77);
     assert!(text.contains("forked") || text.contains("rolled back"), "{text}");
     running.stop().await;
 }
@@ -120,7 +120,7 @@ async fn a_copy_that_went_on_by_itself_is_refused() {
     ask(&fixture, &["status"], &one).succeeded();
     for what in ["in the other", "and more", "and more"] {
         happens(&two, what).await;
-        let text = ask(&fixture, &["status"], &two).failed();
+        let text = ask(&fixture, &["status"], &two).failed_with(77);
         assert!(text.contains("forked"), "{text}");
     }
     ask(&fixture, &["status"], &one).succeeded();
@@ -156,12 +156,12 @@ async fn owners_confirm_one_after_another_each_with_their_own_tool() {
     ask(&fixture, &begin, &running).succeeded();
     // Neither alone, nor without the word for giving a state up.
     let alone = ["confirm", "--accept-rollback", "--owner", &first];
-    let text = ask(&fixture, &alone, &running).failed();
+    let text = ask(&fixture, &alone, &running).failed_with(77);
     assert!(text.contains("1 owner(s) signed it; 2 must"), "{text}");
-    let text = ask(&fixture, &["status"], &running).failed();
+    let text = ask(&fixture, &["status"], &running).failed_with(77);
     assert!(text.contains("rolled back") || text.contains("forked"), "{text}");
     let plain = ["confirm", "--owner", &second, "--signatures", &mine];
-    let text = ask_remembering(&fixture, "other.json", &plain, &running).failed();
+    let text = ask_remembering(&fixture, "other.json", &plain, &running).failed_with(78);
     assert!(text.contains("sign with --accept-rollback"), "{text}");
     let add = ["confirm", "--accept-rollback", "--owner", &second, "--signatures", &mine, "--out", &both];
     ask_remembering(&fixture, "other.json", &add, &running).succeeded();
@@ -169,7 +169,7 @@ async fn owners_confirm_one_after_another_each_with_their_own_tool() {
     ask_remembering(&fixture, "other.json", &send, &running).succeeded();
     ask_remembering(&fixture, "other.json", &["status"], &running).succeeded();
     // The first has still to forget.
-    ask(&fixture, &["status"], &running).failed();
+    ask(&fixture, &["status"], &running).failed_with(77);
     let forget = ["confirm", "--accept-rollback", "--forget-newer", "--owner", &first];
     ask(&fixture, &forget, &running).succeeded();
     ask(&fixture, &["status"], &running).succeeded();
@@ -177,7 +177,7 @@ async fn owners_confirm_one_after_another_each_with_their_own_tool() {
 
     // A confirmation for one start counts for no other.
     let running = start(&fixture, "restored").await;
-    let text = ask_remembering(&fixture, "other.json", &send, &running).failed();
+    let text = ask_remembering(&fixture, "other.json", &send, &running).failed_with(77);
     assert!(text.contains("another start"), "{text}");
     running.stop().await;
 }

@@ -37,27 +37,27 @@ async fn any_other_broker_is_refused() {
     let fixture = Fixture::new(1, 1).await;
     let verify = fixture.pinned(&["broker", "verify"]);
 
-    let message = fails(with(verify.clone(), "--broker-measurement", &"b1".repeat(32)));
+    let message = fails(77, with(verify.clone(), "--broker-measurement", &"b1".repeat(32)));
     assert!(message.contains("policy-refused") && message.contains(&"b0".repeat(32)), "{message}");
 
     let other = Genesis::create(fixture.genesis.owners().iter().copied(), 1).unwrap();
     let other = fixture.write("other.toml", other.to_toml());
-    let message = fails(with(verify.clone(), "--genesis", &other));
+    let message = fails(77, with(verify.clone(), "--genesis", &other));
     assert!(message.contains("genesis-mismatch"), "{message}");
 
     // Not trusted by name: neither by default, nor another platform's root.
     let mut untrusting = without(verify.clone(), "--trust-simulation");
     untrusting.extend(["--collateral".into(), fixture.path("platform/collateral")]);
-    let message = fails(untrusting);
+    let message = fails(77, untrusting);
     assert!(message.contains("simulat") && message.contains("root"), "{message}");
     Platform::create(fixture.path("elsewhere")).unwrap();
-    fails(with(verify.clone(), "--trust-simulation", &fixture.path("elsewhere/root.pem")));
+    fails(77, with(verify.clone(), "--trust-simulation", &fixture.path("elsewhere/root.pem")));
 
     let policy = format!("vendors = [\"simulation\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{IDENTITY}\"]\n");
     let policy = fixture.write("policy.toml", &policy);
     let mut untrusting = without(without(verify, "--trust-simulation"), "--broker-measurement");
     untrusting.extend(["--broker-policy".into(), policy]);
-    assert!(fails(untrusting).contains("--trust-simulation"));
+    assert!(fails(78, untrusting).contains("--trust-simulation"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,23 +65,23 @@ async fn wrong_flags_and_places_say_what_to_do() {
     let fixture = Fixture::new(1, 1).await;
     let verify = fixture.pinned(&["broker", "verify"]);
     let message =
-        fails(without(with(verify.clone(), "--genesis", &fixture.path("nowhere")), "--trust-simulation"));
+        fails(78, without(with(verify.clone(), "--genesis", &fixture.path("nowhere")), "--trust-simulation"));
     assert!(message.contains("nowhere can't be read"), "{message}");
-    let message = fails(without(verify.clone(), "--trust-simulation"));
+    let message = fails(78, without(verify.clone(), "--trust-simulation"));
     assert!(message.contains("--collateral"), "{message}");
-    let message = fails(with(verify.clone(), "--trust-simulation", &fixture.path("owner0.pem")));
+    let message = fails(78, with(verify.clone(), "--trust-simulation", &fixture.path("owner0.pem")));
     assert!(message.contains("no simulated platform's root"), "{message}");
     // A policy that any code passes.
     let policy = fixture.write("policy.toml", "vendors = [\"intel\"]\ntee = [\"sgx\"]\n");
     let mut loose = without(verify.clone(), "--broker-measurement");
     loose.extend(["--policy".into(), policy]);
-    assert!(fails(loose).contains("pins no code"));
+    assert!(fails(78, loose).contains("pins no code"));
 
     // Nobody there: a port that was free a moment ago.
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
     let mut nobody = verify;
     nobody[2] = free.clone();
-    let message = fails(nobody);
+    let message = fails(69, nobody);
     assert!(message.contains(&free) && message.contains("refused"), "{message}");
 }
 
@@ -101,7 +101,7 @@ async fn what_a_broker_does_not_know_is_no_good_news() {
     // It names workloads, so it is for owners and auditors.
     let stranger = fixture.path("stranger.pem");
     succeeds(["owner", "new", "--out", &stranger].map(str::to_owned).to_vec());
-    fails(with(forecast, "--owner", &stranger));
+    fails(77, with(forecast, "--owner", &stranger));
 }
 
 /// A broker takes a date that owners signed for the time: no tool signs one of the future.
@@ -120,7 +120,7 @@ async fn a_date_in_the_future_is_not_signed() {
         ["manifest", "sign", &manifest, "--owner", &owner].map(str::to_owned).to_vec(),
         fixture.pinned(&["manifest", "apply", &manifest, "--owner", &owner]),
     ] {
-        let message = fails(command);
+        let message = fails(78, command);
         assert!(message.contains("2999-01-01"), "{message}");
     }
 }
