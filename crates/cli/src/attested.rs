@@ -1,6 +1,7 @@
 //! Sessions with a broker. The broker proves its code and the owners who created it
 //! before anything is sent to it.
 
+mod attempts;
 mod owners;
 mod refusal;
 mod session;
@@ -8,7 +9,6 @@ mod session;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use adytum_api::{
@@ -24,14 +24,12 @@ use adytum_evidence::{
 };
 use adytum_governance::{genesis::Genesis, head::follows, heads::HeadMemory, pin::BrokerPin};
 use adytum_ratls::{
-    configuration::ConnectorConfiguration,
-    connector::{AttestedConnector, AttestedSession},
-    error::{Refusal, SessionError},
-    limits::Limits,
+    configuration::ConnectorConfiguration, connector::AttestedConnector, error::Refusal, limits::Limits,
 };
 use adytum_signing::OwnerSigningKey;
 use anyhow::Context;
 
+use self::attempts::patiently;
 pub(crate) use self::{owners::signed_manifest, refusal::BrokerRefusal, session::Session};
 use crate::{key_file, trusted::TrustedRoots};
 
@@ -180,22 +178,6 @@ impl clap::Args for AccessOnRequest {
     }
 }
 
-/// How often a session is begun again that the broker broke off, and the pause before.
-const ATTEMPTS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// Opens a session. A broker breaks off handshakes at the moment when it changes from waiting for
-/// its root key to serving: nothing was asked for then, so that is begun again.
-async fn patiently(connector: &AttestedConnector, address: &str) -> Result<AttestedSession, SessionError> {
-    for _ in 1..ATTEMPTS {
-        match connector.session(address).await {
-            Err(error) if error.broke_off() => tokio::time::sleep(PAUSE).await,
-            done => return done,
-        }
-    }
-    connector.session(address).await
-}
-
 impl Target {
     /// A broker by files instead of flags.
     pub(crate) fn from_files(broker: String, pin: PinFiles) -> Self {
@@ -259,7 +241,7 @@ impl Pin {
             local: None,
             limits: Limits::default(),
         });
-        let session = patiently(&connector, address).await?;
+        let session = patiently(async || connector.session(address).await).await?;
         Session::new(session, genesis, memory, seen)
     }
 

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "simulation")]
 mod audit;
+#[cfg(feature = "simulation")]
+mod broken_sessions;
 mod command_line;
 #[cfg(feature = "simulation")]
 mod contexts;
