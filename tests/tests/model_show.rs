@@ -164,11 +164,13 @@ async fn the_commands_for_an_attested_server_run_as_printed() {
         line.unwrap_or_else(|| panic!("{start}: {page}")).replace("8500", &port)
     };
     let mut proxy = Command::new("bash");
-    proxy.args(["-c", &format!("exec {}", printed("adytum proxy "))]).current_dir(place.directory.path());
+    proxy
+        .args(["-c", &format!("exec {} --json", printed("adytum proxy "))])
+        .current_dir(place.directory.path());
     let path = std::env::var("PATH").unwrap();
     proxy.env("PATH", format!("{}:{path}", place.binaries.display())).env_remove("RUST_LOG");
     let mut proxy = Process::start("proxy", proxy, place.directory.path()).await.unwrap();
-    proxy.wait_for("Listening on ", PATIENCE).await.unwrap();
+    proxy.wait_for("{\"address\":", PATIENCE).await.unwrap();
     fs::remove_file(place.path("services.json")).unwrap();
     let answer: Value = serde_json::from_str(&place.shell(&printed("adytum model show ")).await).unwrap();
     assert_eq!(answer["outputs"][0].as_array().map(Vec::len), Some(1000), "{answer}");

@@ -26,5 +26,5 @@ pub(crate) fn run(args: &Args, mut command: clap::Command) -> anyhow::Result<()>
     };
     let mut script = Vec::new();
     aot::generate(shell, &mut command, "adytum", &mut script);
-    output::text(&String::from_utf8(script)?)
+    output::document(&String::from_utf8(script)?)
 }

@@ -152,7 +152,9 @@ pub(crate) async fn claims(
     let verifier = trusted.verifier()?;
     match file {
         Some(file) => verifier.verify(&read(file)?).await.with_context(|| file.display().to_string()),
-        None => Ok(replica.claims(verifier).await.context("give a file, or --replica")??),
+        None => {
+            Ok(replica.claims(verifier).await.ok_or_else(|| input_error!("give a file, or --replica"))??)
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 
 use adytum_client::ServerAddress;
 use adytum_proxy::{Notice, Proxy, Replicas};
-use anyhow::Context;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,8 +42,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             args.listen
         );
     }
-    let attestation =
-        args.attest.load()?.context("give --attest SERVICE.toml: what the servers must prove")?;
+    let attestation = args
+        .attest
+        .load()?
+        .ok_or_else(|| input_error!("give --attest SERVICE.toml: what the servers must prove"))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let heard = Heard::default();
     let replicas = Replicas::observed_by(args.server, attestation, move |notice| heard.tell(notice));

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use adytum_api::broker::{RecoveryStatus, SupplyShareRequest};
 use adytum_evidence::verifier::Verifier;
 use adytum_governance::recovery::arrangement::Arrangement;
-use anyhow::Context;
 
 use crate::{
     attested::{Target, read_policy},
@@ -75,9 +74,9 @@ pub(crate) async fn run(args: Recover) -> anyhow::Result<()> {
     let genesis = session.genesis().digest();
     arrangement.verify(genesis, &args.verifier()?, &policy).await?;
     let recipient = identity.recipient();
-    let wrapped = arrangement
-        .share_of(&recipient)
-        .with_context(|| format!("the broker has no share for {recipient}; its manifest names others"))?;
+    let wrapped = arrangement.share_of(&recipient).ok_or_else(|| {
+        input_error!("the broker has no share for {recipient}; give the key of a recipient in its manifest")
+    })?;
     let share = identity.unwrap(&wrapped.wrapped)?;
     if !arrangement.is_share(genesis, wrapped, &share) {
         bail_refused!(

@@ -30,7 +30,7 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
             directory
         }
         Action::Root { directory } => {
-            Platform::open(&directory)?;
+            Platform::open(&directory).map_err(|error| input_error!("{error}"))?;
             directory
         }
     };

@@ -109,7 +109,8 @@ fn parameters(hosts: &[String]) -> Result<CertificateParams> {
     if hosts.iter().any(|host| host.trim().is_empty()) {
         bail_input!("a --host is empty; give a name or an address");
     }
-    let mut parameters = CertificateParams::new(hosts.to_vec()).context("--host")?;
+    let mut parameters =
+        CertificateParams::new(hosts.to_vec()).map_err(|error| input_error!("--host: {error}"))?;
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, first.clone());
     parameters.distinguished_name = name;

@@ -162,8 +162,8 @@ impl Plan {
         let model = model.with_context(|| format!("{} can't be read", args.model.display()))?;
         let name = match &args.name {
             Some(name) => name.clone(),
-            None => name_of(&model).with_context(|| {
-                format!("no name can be made of {}; give one with --name", args.model.display())
+            None => name_of(&model).ok_or_else(|| {
+                input_error!("no name can be made of {}; give one with --name", args.model.display())
             })?,
         };
         let directory = OwnerDirectory::create(&args.directory)?;

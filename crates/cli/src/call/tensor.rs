@@ -112,7 +112,8 @@ fn float(value: &Value) -> anyhow::Result<f64> {
 fn whole<T: TryFrom<i64> + TryFrom<u64>>(value: &Value) -> anyhow::Result<T> {
     let signed = value.as_i64().and_then(|number| T::try_from(number).ok());
     let number = signed.or_else(|| value.as_u64().and_then(|number| T::try_from(number).ok()));
-    number.with_context(|| format!("{value} is no whole number of the model's type; give one in its range"))
+    number
+        .ok_or_else(|| input_error!("{value} is no whole number of the model's type; give one in its range"))
 }
 
 fn truth(value: &Value) -> anyhow::Result<bool> {
@@ -129,9 +130,9 @@ fn text(value: &Value) -> anyhow::Result<Vec<u8>> {
         Value::String(text) => Ok(text.clone().into_bytes()),
         Value::Number(number) => Ok(number.to_string().into_bytes()),
         Value::Object(fields) if fields.len() == 1 => {
-            let bytes =
-                fields.get("b64").and_then(Value::as_str).context("give bytes as {\"b64\": \"...\"}")?;
-            STANDARD.decode(bytes).context("give bytes in Base64")
+            let bytes = fields.get("b64").and_then(Value::as_str);
+            let bytes = bytes.ok_or_else(|| input_error!("give bytes as {{\"b64\": \"...\"}}"))?;
+            STANDARD.decode(bytes).map_err(|error| input_error!("give bytes in Base64: {error}"))
         }
         _ => bail_input!("{value} is no text; give a text in quotes"),
     }

@@ -88,7 +88,9 @@ fn recovery(args: &Args, notes: &mut Vec<String>) -> anyhow::Result<Option<Recov
         );
         return Ok(None);
     }
-    let all = u8::try_from(recipients.len()).context("--recovery-recipient: too many")?;
+    let all = u8::try_from(recipients.len()).map_err(|_| {
+        input_error!("--recovery-recipient: there are {}, at most 255 are possible", recipients.len())
+    })?;
     Ok(Some(RecoveryTable::shares(args.recovery_threshold.unwrap_or(all), recipients)))
 }
 

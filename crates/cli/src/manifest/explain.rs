@@ -138,7 +138,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             Err(error @ VerificationError::Collateral(_)) => return Err(error.into()),
             Err(error) => Err((error.code().to_owned(), error.to_string())),
         },
-        None => match args.replica.claims(verifier).await.context("give --evidence or --replica")? {
+        None => match args
+            .replica
+            .claims(verifier)
+            .await
+            .ok_or_else(|| input_error!("give --evidence or --replica"))?
+        {
             Ok(claims) => Ok(claims),
             Err(SessionError::Refused { refusal, .. }) if !refusal.retry => {
                 Err((refusal.code, refusal.message))

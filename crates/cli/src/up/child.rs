@@ -99,7 +99,11 @@ impl Child {
                 bail!("{}", self.end(status))
             }
             Err(_) => {
-                bail!("{} was not ready after {START:?}; read its log {}", self.name, self.log.display())
+                bail_later!(
+                    "{} was not ready after {START:?}; read its log {}",
+                    self.name,
+                    self.log.display()
+                )
             }
         }
     }

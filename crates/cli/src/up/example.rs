@@ -39,7 +39,9 @@ impl Example {
         };
         let mut all = report.signatures.iter().filter(takes_tensors);
         let chosen = report.signatures.iter().filter(takes_tensors).find(name).or_else(|| all.next());
-        let chosen = chosen.context("the model has no signature that takes tensors")?;
+        let chosen = chosen.ok_or_else(|| {
+            input_error!("the model has no signature that takes tensors; export it with one")
+        })?;
         let (mut inputs, mut values, mut words) = (Map::new(), 0, Vec::new());
         for (tensor_name, tensor) in &chosen.tried.example {
             let bindings = chosen.signature.as_ref().map(|signature| signature.inputs.iter());

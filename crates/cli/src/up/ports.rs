@@ -6,8 +6,6 @@ use std::{
     path::Path,
 };
 
-use anyhow::Context as _;
-
 use crate::owner_directory::replace;
 
 /// The ports of a replica: one for gRPC and REST, one for probes and metrics.
@@ -58,8 +56,8 @@ fn listen(address: IpAddr, port: u16) -> Option<TcpListener> {
 }
 
 fn any(address: IpAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind((address, 0)).with_context(|| {
-        format!("no port of {address} can be opened; give --listen an address of this machine")
+    TcpListener::bind((address, 0)).map_err(|error| {
+        input_error!("no port of {address} can be opened; give --listen an address of this machine: {error}")
     })
 }
 
@@ -71,8 +69,10 @@ fn asked(address: IpAddr, first: u16, index: u16) -> anyhow::Result<TcpListener>
             index + 1
         );
     };
-    TcpListener::bind((address, port)).with_context(|| {
-        format!("port {port} can't be used; leave --port out to have a free one chosen, or give another")
+    TcpListener::bind((address, port)).map_err(|error| {
+        input_error!(
+            "port {port} can't be used; leave --port out to have a free one chosen, or give another: {error}"
+        )
     })
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         bail!("the process that started this one has ended; start it again");
     }
     let Some((program, arguments)) = args.command.split_first() else {
-        bail!("no program is named; give one after --")
+        bail_input!("no program is named; give one after --")
     };
     let error = Command::new(program).args(arguments).exec();
     Err(error).with_context(|| format!("{} can't be started", program.display()))

@@ -66,6 +66,10 @@ fn files_and_settings_end_with_78() {
         &["explain", "no-such-code"],
         &["context", "use", "nobody"],
         &["call", "--input", "x=@rows.txt"],
+        &["proxy", "--server", "127.0.0.1:1", "--listen", "127.0.0.1:0"],
+        &["ssl-config", "new", "--crt", &missing, "--out", &missing, "--host", "\u{e4} b"],
+        #[cfg(feature = "simulation")]
+        &["simulation", "root", directory.root().to_str().unwrap()],
     ] {
         let (code, error) = error_of(words);
         assert_eq!((code, &error["kind"]), (78, &"configuration".into()), "{words:?}: {error}");
@@ -287,13 +291,72 @@ fn examples_print_json_where_it_is_asked_for() {
     let script = "[[ $1 == model-key && $2 == show ]] || { \"$ADYTUM\" --json \"$@\" | tee -a \"$PRINTED\"; exit; }\n\
                   exec \"$ADYTUM\" \"$@\"";
     run_examples(script, |line, stdout| {
-        // A script for a shell, and what is not asked for as JSON here.
-        if ["adytum completion", "adytum model-key show"].iter().any(|start| line.starts_with(start)) {
+        // It is not asked for as JSON here.
+        if line.starts_with("adytum model-key show") {
             return;
         }
         printed += crate::json::objects(line, stdout).len();
     });
     assert!(printed >= 40, "{printed}");
+}
+
+/// The commands that no example without a server runs, and the test that has them print JSON.
+#[cfg(feature = "simulation")]
+const JSON_ELSEWHERE: &[(&str, &str)] = &[
+    ("up", "with_json_each_line_is_an_object"),
+    ("doctor", "results_are_json_where_it_is_asked_for"),
+    ("model release", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("model list", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("model retire", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("deployment new", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("deployment build", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("deployment status", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("workload policy", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("workload new", "steps_and_drafts_are_json_where_it_is_asked_for"),
+    ("broker verify", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("broker status", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("broker ca", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("broker rotate-ca", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("broker forecast", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("provision", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("manifest apply", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("manifest history", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("manifest get", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("secret put", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("secret list", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("secret rotate", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("secret rm", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("audit tail", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("audit export", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("audit verify", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    // Each prints steps alone (`output::step`).
+    ("broker confirm", "steps"),
+    ("broker recover", "steps"),
+    ("broker authorise-upgrade", "steps"),
+    // The answers of servers.
+    ("call", "tests/tests/attested/verified.rs"),
+    ("predict", "predict.rs"),
+    ("bench", "predict.rs"),
+    ("model show", "tests/tests/model_show.rs"),
+    ("model import", "model.rs"),
+    ("proxy", "tests/tests/model_show.rs"),
+];
+
+/// A new command is in a test of its output as JSON, or is refused here.
+#[cfg(feature = "simulation")]
+#[test]
+fn every_command_is_in_a_test_of_json() {
+    let leaf = |page: &str| !page.contains("<COMMAND>");
+    for (words, page) in pages().into_iter().filter(|(_, page)| leaf(page)) {
+        let name = words.join(" ");
+        let runs = |line: &String| {
+            let is_it = *line == format!("adytum {name}") || line.starts_with(&format!("adytum {name} "));
+            is_it && !NEED_MORE.iter().any(|needy| line.starts_with(needy))
+        };
+        let elsewhere = JSON_ELSEWHERE.iter().any(|(command, _)| *command == name);
+        let is_run = examples(&page).iter().any(runs);
+        assert!(is_run != elsewhere, "{name}: say in JSON_ELSEWHERE which test has it print JSON: {is_run}");
+    }
 }
 
 /// Runs the examples with a script in the place of `adytum`, and gives each with all that the

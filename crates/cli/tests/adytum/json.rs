@@ -3,9 +3,17 @@
 use std::fs;
 
 use adytum_testkit::directory::Directory;
+#[cfg(feature = "simulation")]
+use adytum_testkit::manifest::secret_table;
 use serde_json::Value;
 
 use crate::fixture::adytum;
+#[cfg(feature = "simulation")]
+use crate::{
+    fixture::{Fixture, succeeds},
+    made_secrets::CERTIFICATE,
+    provisioning::provisioning,
+};
 
 /// All that a command printed, which must be JSON.
 pub(crate) fn objects(command: &str, stdout: &str) -> Vec<Value> {
@@ -63,6 +71,8 @@ fn steps_and_drafts_are_json_where_it_is_asked_for() {
         let lines: Vec<Value> = stdout.lines().flat_map(|line| objects(&words.join(" "), line)).collect();
         lines
     };
+    let printed_whole =
+        |words: &[&str]| objects(&words.join(" "), &adytum([words, &["--json"]].concat()).succeeded());
     for place in [&owner, &simulated, &hardware] {
         let made = printed(&["deployment", "new", "--owner-directory", place, "--model", digits]);
         assert_eq!(made[0]["hosts"][0], "localhost", "{made:?}");
@@ -88,6 +98,18 @@ fn steps_and_drafts_are_json_where_it_is_asked_for() {
     assert!(shown[0]["text"].as_str().unwrap().contains("identity"), "{shown:?}");
     let written = printed(&[&policy[..], &["--out", &draft]].concat());
     assert_eq!(written[0]["file"], draft.as_str());
+    let at = ["--owner-directory", &simulated];
+    let status = printed_whole(&[&["deployment", "status"], &at[..]].concat());
+    assert_eq!(status.len(), 1, "{status:?}");
+    let release = [&["model", "release", digits, "--model", "digits"], &at[..]].concat();
+    assert!(field(&printed(&release), "done").is_some());
+    assert!(printed_whole(&[&["model", "list"], &at[..]].concat())[0].is_array());
+    let retire = [&["model", "retire", "--model", "digits", "--below", "1"], &at[..]].concat();
+    assert!(field(&printed(&retire), "done").is_some());
+    let (measured, serving) = (path("simulated/public/workload.toml"), format!("{programs}/adytum-serving"));
+    let workload = ["workload", "new", "--workload", "one", "--program", &serving];
+    let workload = [&workload[..], &["--configuration", &measured, "--trust-simulation", &root]];
+    assert!(field(&printed(&workload.concat()), "text").is_some());
     // Neither a broker nor a workload is identified yet; then the broker alone.
     let build = ["deployment", "build", "--owner-directory", &hardware, "--programs", &programs];
     let built = printed(&build);
@@ -115,4 +137,55 @@ fn a_bundle_is_json_where_it_is_asked_for() {
     let unsealed: Value = serde_json::from_str(&adytum(unseal).succeeded()).unwrap();
     assert_eq!((&unsealed["name"], &unsealed["path"]), (&"code".into(), &out.into()), "{unsealed}");
     assert!(unsealed["entries"].is_u64(), "{unsealed}");
+}
+
+/// Whatever a broker is asked, one after the other.
+#[cfg(feature = "simulation")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broker_is_asked_is_json_where_it_is_asked_for() {
+    let fixture = Fixture::new(1, 1).await;
+    let path = |name: &str| fixture.path(name);
+    let owner = path("owner0.pem");
+    let random = secret_table("seed", "random", &["digits"]);
+    let manifest = |version| format!("{}\n{random}\n{CERTIFICATE}", fixture.manifest(version));
+    let (first, second) =
+        (fixture.write("first.toml", manifest(1)), fixture.write("second.toml", manifest(2)));
+    let ssl = fixture.write("ssl.cfg", "server_key: \"x\"\n");
+    let (ca, got, log) = (path("ca.pem"), path("got.toml"), path("log.jsonl"));
+    let asked = |words: &[&str]| {
+        let words = [words, &["--json"]].concat();
+        objects(&words.join(" "), &succeeds(fixture.pinned(&words)));
+    };
+    asked(&["broker", "verify"]);
+    asked(&["broker", "status"]);
+    for words in [
+        &["manifest", "history"][..],
+        &["manifest", "apply", &first],
+        &["manifest", "diff", &second],
+        &["manifest", "apply", &second],
+        &["manifest", "history"],
+        &["manifest", "get"],
+        &["manifest", "get", "--out", &got],
+        &["secret", "put", "ssl_config", "--from-file", &ssl],
+        &["secret", "rotate", "seed"],
+        &["secret", "list"],
+        &["secret", "rm", "ssl_config"],
+        &["broker", "rotate-ca"],
+        &["broker", "forecast"],
+        &["audit", "tail"],
+        &["audit", "export", "--out", &log],
+    ] {
+        asked(&[words, &["--owner", &owner]].concat());
+    }
+    asked(&["broker", "ca"]);
+    asked(&["broker", "ca", "--out", &ca]);
+    asked(&["broker", "status"]);
+    objects("audit verify", &succeeds(["audit", "verify", &log, "--json"]));
+
+    let fixture = Fixture::new(1, 1).await;
+    let mut provision = provisioning(&fixture);
+    let key = fixture.path("owner/private/secrets/model_key");
+    succeeds(["model-key", "new", "--out", &key]);
+    provision.extend(["--heads".into(), fixture.path("heads.json"), "--json".into()]);
+    objects("provision", &succeeds(provision));
 }

@@ -67,7 +67,7 @@ impl Ownership {
     }
 }
 
-const CERTIFICATE: &str = "[[secret]]\nname = \"tls\"\nkind = \"tls-certificate\"\nworkloads = [\"digits\"]\n\
+pub(crate) const CERTIFICATE: &str = "[[secret]]\nname = \"tls\"\nkind = \"tls-certificate\"\nworkloads = [\"digits\"]\n\
      [secret.certificate]\ndns_names = [\"localhost\"]\nusages = [\"server\"]\nlifetime = \"24h\"\n";
 
 /// The words of the row that begins with this one.

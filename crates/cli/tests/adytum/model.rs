@@ -313,6 +313,8 @@ fn a_saved_model_is_imported() {
     assert!(adytum(import).failed_with(78).contains("File exists"));
     let none = adytum(["model", "import", &out, "--out", &folder.path("x.onnx")]);
     assert!(none.failed_with(78).contains("needs no import"));
+    let import = ["model", "import", &saved_model, "--out", &folder.path("again.onnx"), "--json"];
+    crate::json::objects("model import", &succeeds(import));
 }
 
 /// Seals a model as version 1, with keys that are made for it.

@@ -93,7 +93,7 @@ fn owners_directory(fixture: &Fixture) -> String {
 }
 
 /// `adytum provision` from such a directory, which is made.
-fn provisioning(fixture: &Fixture) -> Vec<String> {
+pub(crate) fn provisioning(fixture: &Fixture) -> Vec<String> {
     [
         "provision",
         "--owner-directory",
