@@ -398,11 +398,13 @@ async fn nothing_is_left_running_however_it_ends() {
     let place = Place::new().await;
     fs::write(place.path("iris.onnx"), iris(0.0)).unwrap();
     // While it starts.
-    let mut up = place.start("interrupted", &["iris.onnx"]).await;
+    let mut up = place.start("interrupted", &["iris.onnx", "--json"]).await;
     up.wait_for("sealed as version 1", PATIENCE).await.unwrap();
     signal(&up, "INT").await;
     let (status, lines) = up.wait_for_end(PATIENCE).await.unwrap();
     assert_eq!(status.code(), Some(130), "{lines:?}");
+    assert!(lines.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("\"exit_code\":130")), "{lines:?}");
     assert_eq!(place.servers(), [""; 0]);
 
     // A server ends: so does all, with its name.

@@ -23,12 +23,17 @@ pub(crate) fn exit_code() -> Option<u8> {
     }
 }
 
+/// Takes note that this signal interrupted the work of this process.
+pub(crate) fn came(signal: SignalKind) {
+    SIGNAL.store(signal.as_raw_value(), Ordering::Relaxed);
+}
+
 /// Waits for the first SIGINT or SIGTERM, for work that ends when it is dropped.
 #[cfg(feature = "object-stores")]
 pub(crate) async fn arrives() -> io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let signal = first(&mut interrupt, &mut terminate).await;
-    SIGNAL.store(signal.as_raw_value(), Ordering::Relaxed);
+    came(signal);
     Ok(())
 }
 
@@ -77,7 +82,7 @@ impl<R> Interruptible<R> {
 async fn watch(mut interrupt: Signal, mut terminate: Signal, interrupted: Arc<AtomicBool>) {
     loop {
         let signal = first(&mut interrupt, &mut terminate).await;
-        SIGNAL.store(signal.as_raw_value(), Ordering::Relaxed);
+        came(signal);
         if interrupted.swap(true, Ordering::Relaxed) {
             std::process::exit(128 + signal.as_raw_value());
         }

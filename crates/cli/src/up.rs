@@ -48,6 +48,7 @@ use crate::{
         plan::PlannedModel,
         values::{Tee, Values},
     },
+    failure, interrupt,
     measure::broker_identity,
     model::name::name_of,
     output,
@@ -126,7 +127,7 @@ enum Outcome {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut interruption = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let plan = Arc::new(Plan::new(&args)?);
@@ -134,7 +135,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let served = AtomicBool::new(false);
     let outcome = tokio::select! {
         outcome = serve(&args, &plan, &mut servers, &served) => outcome.map(|()| Outcome::Printed),
-        _ = interrupt.recv() => Ok(Outcome::Interrupted(SignalKind::interrupt())),
+        _ = interruption.recv() => Ok(Outcome::Interrupted(SignalKind::interrupt())),
         _ = terminate.recv() => Ok(Outcome::Interrupted(SignalKind::terminate())),
         _ = hangup.recv() => Ok(Outcome::Interrupted(SignalKind::hangup())),
     };
@@ -147,9 +148,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted(signal) => {
-            eprintln!("adytum: interrupted; nothing is left running");
+            interrupt::came(signal);
+            let code = failure::report(&anyhow::anyhow!("interrupted; nothing is left running"));
             // A model that is being checked is not waited for.
-            std::process::exit(128 + signal.as_raw_value());
+            std::process::exit(code.into());
         }
     }
 }
