@@ -9,6 +9,8 @@ root=$(dirname "$here")
 source "$here/images/engine.sh"
 # shellcheck source=images/binaries.sh
 source "$here/images/binaries.sh"
+# shellcheck source=images/search.sh
+source "$here/images/search.sh"
 # shellcheck source=images/onnxruntime/engine.sh
 source "$here/images/onnxruntime/engine.sh"
 
@@ -280,9 +282,8 @@ ids=() files=()
 build_all "$root" "$target_directory" "$tag"
 
 # No image leaves here with a secret or a plain model in it.
-mapfile -t plain < <("$binaries/adytum" deployment status --owner-directory "$owner" --sources)
-(cd "$root" && cargo xtask image search --secrets "$owner/private" "${plain[@]/#/--model=}" "${files[@]}") ||
-    fail "an image holds a secret: it is not to be shipped"
+(cd "$root" && search_images "$binaries/adytum" "$owner" "${files[@]}") ||
+    fail "an image holds a secret, or could not be searched: it is not to be shipped"
 
 echo
 for index in "${!images[@]}"; do

@@ -183,7 +183,7 @@ async fn a_table_is_served_as_printed_and_the_next_run_has_the_same_keys() {
     assert_eq!(fs::metadata(place.path(".adytum")).unwrap().permissions().mode() & 0o777, 0o700);
 
     let (code, stderr) = place.refused(&["iris.onnx"]).await;
-    assert!(code == 1 && stderr.contains("already (process"), "{stderr}");
+    assert!(code == 75 && stderr.contains("already (process"), "{stderr}");
 
     signal(&up, "INT").await;
     let (status, lines) = up.wait_for_end(PATIENCE).await.unwrap();
@@ -202,9 +202,40 @@ async fn a_table_is_served_as_printed_and_the_next_run_has_the_same_keys() {
     // Another service needs another directory.
     fs::write(place.path("other.onnx"), iris(1.0)).unwrap();
     up.stop().await;
-    let (_, stderr) = place.refused(&["other.onnx"]).await;
-    assert!(stderr.contains("--name iris") && stderr.contains("--directory"), "{stderr}");
+    let (code, stderr) = place.refused(&["other.onnx"]).await;
+    assert!(code == 78 && stderr.contains("--name iris") && stderr.contains("--directory"), "{stderr}");
     place.all_end().await;
+}
+
+/// What an owner has planned is not replaced by one command in the wrong directory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_another_deployment_is_left_as_it_is() {
+    let place = Place::new().await;
+    fs::write(place.path("iris.onnx"), iris(0.0)).unwrap();
+    let plan = |directory: &str| place.path(directory).join("deployment.toml");
+    for (directory, words) in [
+        ("workload", &["--workload", "tables", "--model", "iris.onnx"][..]),
+        ("models", &["--model", "iris.onnx", "--model", "wine=iris.onnx", "--host", "iris.example"]),
+    ] {
+        let new = [&["deployment", "new", "--owner-directory", directory], words].concat();
+        run(place.adytum(&new)).await.unwrap();
+        let before = fs::read_to_string(plan(directory)).unwrap();
+        let (code, stderr) = place.refused(&["iris.onnx", "--directory", directory]).await;
+        assert!(
+            code == 78 && stderr.contains("adytum deployment") && stderr.contains("--directory"),
+            "{stderr}"
+        );
+        assert_eq!(fs::read_to_string(plan(directory)).unwrap(), before);
+        assert!(!place.path(directory).join("private/platform").exists());
+    }
+    // One that is for exactly this model stays as it is planned.
+    let new = ["deployment", "new", "--owner-directory", "one", "--model", "iris@7=iris.onnx"];
+    run(place.adytum(&[&new[..], &["--host", "iris.example"]].concat())).await.unwrap();
+    let before = fs::read_to_string(plan("one")).unwrap();
+    let up = ["up", "iris.onnx", "--directory", "one", "--print-manifest"];
+    assert!(run(place.adytum(&up)).await.unwrap().contains("name = \"iris\""));
+    assert_eq!(fs::read_to_string(plan("one")).unwrap(), before);
+    assert!(before.contains("first_version = 7") && before.contains("iris.example"), "{before}");
 }
 
 /// The fields of the document in the service file.

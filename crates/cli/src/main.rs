@@ -39,6 +39,7 @@ mod output;
 mod owner;
 mod owner_directory;
 mod predict;
+mod programs;
 mod progress;
 mod provision;
 mod proxy;

@@ -15,11 +15,16 @@ mod floor;
 mod keys;
 mod lock;
 mod made;
+mod manifest;
 mod more;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::{documents::Service, keys::Keys, made::replace};
+pub(crate) use self::{
+    documents::Service,
+    keys::Keys,
+    made::{read_if_there, remove, replace},
+};
 
 /// An owner's directory.
 #[derive(Clone, Debug)]

@@ -63,7 +63,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let directory = OwnerDirectory::at(&args.owner_directory);
     let (replace, confirm) = (args.replace, args.confirm);
     let access = args.access(&directory);
-    bring(&directory, &access, &Options { replace, confirm }).await
+    bring(&directory, &access, &Options { replace, confirm }).await?;
+    Ok(())
 }
 
 /// Further things that a broker is given.
@@ -75,12 +76,12 @@ pub(crate) struct Options {
     pub(crate) confirm: bool,
 }
 
-/// Gives a broker the manifest and the secrets of a directory.
+/// Gives a broker the manifest and the secrets of a directory. The version that is then in force.
 pub(crate) async fn bring(
     directory: &OwnerDirectory,
     access: &Access,
     options: &Options,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     // Missing files are reported before the broker is bothered.
     let signed = signed_manifest(directory)?;
     let manifest = Manifest::parse(&signed.text).context("the manifest")?;
@@ -101,7 +102,8 @@ pub(crate) async fn bring(
         confirmation::confirm_newest(&mut session, &owners).await?;
     }
     bring_into_force(&mut session, &owners, signed, &manifest).await?;
-    upload(&mut session, &owners, values, options.replace).await
+    upload(&mut session, &owners, values, options.replace).await?;
+    Ok(manifest.version)
 }
 
 impl Args {
@@ -118,7 +120,7 @@ impl Args {
 }
 
 fn signed_manifest(directory: &OwnerDirectory) -> anyhow::Result<SignedManifest> {
-    let file = directory.public("manifest.toml");
+    let file = directory.manifest()?;
     let signatures = manifest::signatures_path(&file);
     manifest::load(&file, &signatures, signatures.exists())
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use adytum_api::names::WorkloadName;
-use adytum_evidence::clock::{Clock as _, Day, SystemClock};
+use adytum_evidence::clock::{Clock, Day, SystemClock};
 use adytum_governance::{
     genesis::GenesisDigest,
     manifest::{Manifest, SignedManifest},
@@ -93,8 +93,9 @@ pub(crate) fn of_all(
     genesis: PathBuf,
     owner: PathBuf,
     revision: u32,
+    clock: &dyn Clock,
 ) -> anyhow::Result<String> {
-    let extracted = extract(&ExportArgs {
+    let args = ExportArgs {
         manifest,
         genesis,
         workloads: Vec::new(),
@@ -104,8 +105,8 @@ pub(crate) fn of_all(
         owners_changed_by: Vec::new(),
         owners: vec![owner],
         out: PathBuf::new(),
-    })?;
-    Ok(extracted.service.to_file()?)
+    };
+    Ok(extract(&args, clock)?.service.to_file()?)
 }
 
 /// A service, and what there is to say of it.
@@ -118,7 +119,7 @@ struct Extracted {
 }
 
 fn export(args: &ExportArgs) -> anyhow::Result<()> {
-    let Extracted { service, name, genesis, threshold } = extract(args)?;
+    let Extracted { service, name, genesis, threshold } = extract(args, &SystemClock)?;
     key_file::write_new(&args.out, service.to_file()?.as_bytes(), 0o644)?;
     let (out, count) = (args.out.display(), service.approvals.len());
     output::step(format_args!("{out}: service {name}, signed by {count} of {threshold} owners who must"))?;
@@ -130,7 +131,7 @@ fn export(args: &ExportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn extract(args: &ExportArgs) -> anyhow::Result<Extracted> {
+fn extract(args: &ExportArgs, clock: &dyn Clock) -> anyhow::Result<Extracted> {
     let genesis = read_genesis(&args.genesis)?;
     let (signed, read) = read_manifest(&args.manifest)?;
     if read.genesis != genesis.digest() {
@@ -156,7 +157,7 @@ fn extract(args: &ExportArgs) -> anyhow::Result<Extracted> {
             args.manifest.display()
         );
     };
-    let today = SystemClock.now();
+    let today = clock.now();
     let expires = args
         .expires
         .unwrap_or_else(|| Day::of(today.plus(std::time::Duration::from_secs(USUAL_DAYS * 24 * 60 * 60))));

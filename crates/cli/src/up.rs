@@ -4,7 +4,6 @@ mod child;
 mod example;
 mod metrics;
 mod ports;
-mod programs;
 mod release;
 mod servers;
 mod service_file;
@@ -28,14 +27,13 @@ use adytum_api::names::{ModelName, WorkloadName};
 use adytum_evidence::clock::SystemClock;
 use adytum_init::configuration::measure;
 use adytum_sim::Platform;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::spawn_blocking,
 };
 
 use self::{
-    programs::Programs,
     release::{Release, look, release},
     servers::Servers,
     view::View,
@@ -53,6 +51,7 @@ use crate::{
     model::name::name_of,
     output,
     owner_directory::{Keys, OwnerDirectory, Service, replace},
+    programs::Programs,
     request::quoted,
     ssl_config,
 };
@@ -113,6 +112,8 @@ struct Plan {
     /// Held while this process runs.
     _lock: File,
     directory: OwnerDirectory,
+    /// What the directory is for, if it was used before.
+    deployment: Option<deployment::plan::Plan>,
 }
 
 /// How it ended.
@@ -154,7 +155,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 impl Plan {
     fn new(args: &Args) -> anyhow::Result<Self> {
-        let programs = Programs::next_to_this()?;
+        let programs = Programs::find(None)?;
         // A path that is wrong must not leave a directory behind.
         let model = args.model.canonicalize();
         let model = model.with_context(|| format!("{} can't be read", args.model.display()))?;
@@ -168,23 +169,35 @@ impl Plan {
         // Servers have other working directories in mind.
         let directory = OwnerDirectory::at(directory.path().canonicalize()?);
         let lock = directory.lock()?;
-        if let Some(other) = served_name(&directory).filter(|other| *other != name.as_str()) {
-            bail!(
-                "{} has the service of the model {other}, not {}: give --name {other} if this is its next version, or \
-                 --directory for another service",
-                args.directory.display(),
-                name.as_str()
-            );
+        let deployment = deployment::plan::Plan::load(&directory)?;
+        if let Some(deployment) = &deployment {
+            require_service_of(deployment, &name, &args.directory)?;
         }
-        Ok(Self { programs, name, _lock: lock, directory })
+        Ok(Self { programs, name, _lock: lock, directory, deployment })
     }
 }
 
-/// The model that the directory serves, if it has served one.
-fn served_name(directory: &OwnerDirectory) -> Option<String> {
-    let entries = fs::read_dir(directory.models()).ok()?;
-    let mut names = entries.flatten().filter(|entry| entry.path().is_dir());
-    names.next().map(|entry| entry.file_name().to_string_lossy().into_owned())
+/// Refuses a directory that is for another service: this one would replace it.
+fn require_service_of(
+    deployment: &deployment::plan::Plan,
+    name: &ModelName,
+    directory: &Path,
+) -> anyhow::Result<()> {
+    let (workload, models) = (deployment.workload.as_str(), deployment.names());
+    match models.as_slice() {
+        [only] if workload == name.as_str() && only == name => Ok(()),
+        [only] if workload == only.as_str() => bail_input!(
+            "{} has the service of the model {only}, not {name}: give --name {only} if this is its next version, or \
+             --directory for another service",
+            directory.display()
+        ),
+        _ => bail_input!(
+            "{} is for the workload {workload} with the models {}, which `adytum deployment` manages, and not for {name} \
+             alone: give --directory for another service",
+            directory.display(),
+            models.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        ),
+    }
 }
 
 /// The keys, and the model as it is served.
@@ -209,7 +222,15 @@ fn prepare(plan: &Plan, model: &Path) -> anyhow::Result<Prepared> {
     let release = release(directory, &keys, &plan.name, model)?;
     let (source, first_version) = (model.canonicalize()?, 1);
     let planned = PlannedModel { name: plan.name.clone(), source, first_version };
-    deployment::plan::Plan::new(workload.clone(), hosts, vec![planned]).save(directory)?;
+    let deployment = match plan.deployment.clone() {
+        // The model may come from another file.
+        Some(mut before) => {
+            before.add(Vec::new(), vec![planned]);
+            before
+        }
+        None => deployment::plan::Plan::new(workload.clone(), hosts, vec![planned]),
+    };
+    deployment.save(directory)?;
     let broker = simulated(broker_identity(&plan.programs.broker)?);
     let service = Service {
         workload: &workload,
@@ -239,7 +260,7 @@ fn print(args: &Args, plan: &Plan) -> anyhow::Result<()> {
         replicas: args.replicas,
         genesis: &fs::read_to_string(plan.directory.public("genesis.toml"))?,
     };
-    output::text(&values.to_yaml(&args.directory)?)
+    output::text(&values.to_yaml(&args.directory, Path::new("values.yaml"))?)
 }
 
 async fn serve(
@@ -266,8 +287,8 @@ async fn serve(
     let (name, version) = (&plan.name, release.version);
     let sealed = if release.is_new { "checked and sealed as" } else { "is still" };
     output::line(format_args!("{} {sealed} version {version} of {name}", args.model.display()))?;
-    servers.start(plan, args.listen, args.port, args.replicas).await?;
-    service_file::renew(&plan.directory, &SystemClock)?;
+    let manifest_version = servers.start(plan, args.listen, args.port, args.replicas).await?;
+    service_file::renew(&plan.directory, manifest_version, &SystemClock)?;
     served.store(true, Ordering::Relaxed);
     introduce(args, plan, servers, &release, began)?;
     let view = View::new();

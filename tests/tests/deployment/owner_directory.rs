@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use adytum_tests::{deployment::built_binaries, process::run};
+use adytum_tests::{
+    deployment::built_binaries,
+    process::{run, run_refused},
+};
 use anyhow::{Context, Result, ensure};
 
 use crate::fixture::{Fixture, root};
@@ -55,6 +58,9 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
     ensure!(said.contains("not identified yet: --broker-policy FILE"), "{said}");
     ensure!(!there("workload.toml") && !there("broker-policy.toml"));
     ensure!(!there("manifest.toml.sig"), "the simulation's manifest could be applied");
+    for file in ["helm-values.yaml", "simulation-root.pem"] {
+        ensure!(!there(file), "{file} is of the simulation");
+    }
 
     let missing = fixture.status().await?["missing"].to_string();
     ensure!(missing.contains("the broker is not identified"), "{missing}");
@@ -67,10 +73,12 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
     );
     let workload = fs::read_to_string(fixture.owner("public/workload.toml"))?;
     ensure!(workload.contains("vendors = [\"amd\"]") && !workload.contains("simulation"), "{workload}");
-    ensure!(!there("manifest.toml.sig"));
+    ensure!(!there("manifest.toml.sig") && !there("helm-values.yaml"));
+    ensure!(fixture.status().await?["signed"] == false);
 
     let said = fixture.build(&["--broker-policy", &given, "--workload-policy", &given]).await?;
     ensure!(said.contains("version 2"), "it follows the simulation's: {said}");
+    ensure!(!there("manifest-withdrawn.toml") && fixture.status().await?["signed"] == true);
     let values = fs::read_to_string(fixture.owner("public/helm-values.yaml"))?;
     ensure!(values.contains("tee: snp\n") && !values.to_lowercase().contains("simulation"), "{values}");
     let manifest = fixture.manifest()?;
@@ -83,6 +91,119 @@ async fn a_build_for_hardware_goes_by_what_the_owner_gives_and_guesses_nothing()
     fs::write(&policy, "tee = [\"snp\"]\n")?;
     let refusal = fixture.refused("build", &["--broker-policy", &given]).await?;
     ensure!(refusal.contains("missing field `vendors`"), "{refusal}");
+    Ok(())
+}
+
+/// A broker on hardware is never given the manifest of a simulation, whose platform everybody has:
+/// nothing signs it again.
+#[tokio::test]
+async fn a_manifest_that_was_withdrawn_is_not_applied() -> Result<()> {
+    let fixture = Fixture::prepare().await?;
+    let policy = fixture.directory.path().join("policy.toml");
+    let measurement = "a1".repeat(48);
+    fs::write(
+        &policy,
+        format!(
+            "vendors = [\"amd\"]\ntee = [\"snp\"]\nsnp_measurement = [\"{measurement}\"]\n\
+             minimum_snp_tcb = {{ bootloader = 10, tee = 0, snp = 23, microcode = 84 }}\n"
+        ),
+    )?;
+    let given = policy.display().to_string();
+    fixture.build(&["--broker-policy", &given]).await?;
+    ensure!(fixture.owner("public/broker-policy.toml").exists());
+    let words = "the manifest is withdrawn or not made yet";
+    // Before a broker is asked: nobody listens there.
+    let mut provision = fixture.command("adytum");
+    provision.arg("provision").arg("--owner-directory").arg(fixture.owner(""));
+    provision.args(["--broker", "127.0.0.1:1"]);
+    let refused = run_refused(provision).await?;
+    ensure!(refused.contains(words) && refused.contains("adytum deployment build"), "{refused}");
+    let mut retire = fixture.command("adytum");
+    retire.args(["model", "retire", "--model", "digits", "--below", "2", "--owner-directory"]);
+    let refused = run_refused({
+        retire.arg(fixture.owner(""));
+        retire
+    })
+    .await?;
+    ensure!(refused.contains(words), "{refused}");
+    for file in ["public/manifest.toml", "public/manifest.toml.sig"] {
+        ensure!(!fixture.owner(file).exists(), "{file}");
+    }
+    // Once more: the version that the next one follows is not lost.
+    fixture.build(&["--broker-policy", &given]).await?;
+    let said = fixture.build(&["--broker-policy", &given, "--workload-policy", &given]).await?;
+    ensure!(said.contains("manifest           version 2"), "{said}");
+    Ok(())
+}
+
+/// A certificate that is there already is taken over with its names.
+#[tokio::test]
+async fn a_certificate_of_other_names_is_taken_over() -> Result<()> {
+    let fixture = Fixture { directory: tempfile::tempdir()?, binaries: built_binaries().await? };
+    let digits = root().join("examples/digits/model.onnx").display().to_string();
+    fs::create_dir_all(fixture.owner("public"))?;
+    fs::create_dir_all(fixture.owner("private/secrets"))?;
+    let mut make = fixture.command("adytum");
+    make.args(["ssl-config", "new", "--host", "digits.example", "--host", "www.digits.example", "--crt"]);
+    make.arg(fixture.owner("public/server.crt"));
+    make.arg("--out").arg(fixture.owner("private/secrets/ssl_config"));
+    run(make).await?;
+    let before = fs::read(fixture.owner("public/server.crt"))?;
+    let given = format!("digits={digits}");
+    let refused = fixture.refused("new", &["--model", &given, "--host", "other.example"]).await?;
+    ensure!(refused.contains("not for other.example: leave that name out"), "{refused}");
+    ensure!(!fixture.owner("deployment.toml").exists());
+    // As the message says.
+    let mut new = fixture.deployment("new");
+    new.args(["--model", &given, "--host", "www.digits.example"]);
+    run(new).await?;
+    let plan = fs::read_to_string(fixture.owner("deployment.toml"))?;
+    ensure!(
+        plan.contains("digits.example") && !plan.contains("localhost") && !plan.contains("digits-serving"),
+        "{plan}"
+    );
+    fixture.build(&["--simulate"]).await?;
+    ensure!(fs::read(fixture.owner("public/server.crt"))? == before, "the certificate has changed");
+    ensure!(fixture.status().await?["complete"] == true);
+    Ok(())
+}
+
+/// A model's file that is gone is looked for at the same place by the next run, too.
+#[tokio::test]
+async fn a_missing_source_does_not_change_the_plan() -> Result<()> {
+    let fixture = Fixture { directory: tempfile::tempdir()?, binaries: built_binaries().await? };
+    let source = fixture.owner("plain/digits.onnx");
+    fs::create_dir_all(fixture.owner("plain"))?;
+    fs::copy(root().join("examples/digits/model.onnx"), &source)?;
+    // A relative path of the directory, as people write it.
+    let deployment = |verb: &str| {
+        let mut command = fixture.command("adytum");
+        command.args(["deployment", verb, "--owner-directory", "owner"]);
+        command
+    };
+    let mut new = deployment("new");
+    new.args(["--model", "owner/plain/digits.onnx"]);
+    run(new).await?;
+    let plan = fs::read_to_string(fixture.owner("deployment.toml"))?;
+    ensure!(plan.contains("source = \"plain/digits.onnx\""), "{plan}");
+    let aside = fixture.directory.path().join("aside");
+    fs::rename(&source, &aside)?;
+    for _ in 0..2 {
+        let mut build = deployment("build");
+        build.arg("--simulate");
+        let refused = run_refused(build).await?;
+        ensure!(refused.contains("owner/plain/digits.onnx"), "{refused}");
+        ensure!(!refused.contains("owner/owner"), "{refused}");
+        ensure!(fs::read_to_string(fixture.owner("deployment.toml"))? == plan, "deployment.toml has changed");
+    }
+    fs::rename(&aside, &source)?;
+    let mut build = deployment("build");
+    build.arg("--simulate");
+    run(build).await?;
+    let mut sources = deployment("status");
+    sources.arg("--sources");
+    let said = run(sources).await?;
+    ensure!(said == format!("{}\n", source.canonicalize()?.display()), "{said}");
     Ok(())
 }
 

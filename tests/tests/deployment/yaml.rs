@@ -1,6 +1,6 @@
 //! The YAML and the build script: the reference's names and usage, and what they start.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use adytum_tests::process::{run, run_refused};
 use anyhow::{Result, ensure};
@@ -99,6 +99,43 @@ async fn the_usage_is_the_examples() -> Result<()> {
     ] {
         ensure!(usage.lines().any(|found| found == line), "{usage}");
     }
+    Ok(())
+}
+
+/// The search for plain models in images does not pass because nobody said which ones there are.
+#[tokio::test]
+async fn images_are_not_searched_for_nothing() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let program = |name: &str, body: &str| -> Result<()> {
+        let path = directory.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{body}\n"))?;
+        Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
+    };
+    // What would search.
+    program("cargo", "echo \"searched $*\"")?;
+    let search = || {
+        let script = "set -euo pipefail; source \"$0\"; export PATH=\"$PWD:$PATH\"
+            (search_images ./adytum owner a.tar b.tar) || { echo refused >&2; exit 1; }";
+        let mut command = Command::new("bash");
+        command.current_dir(directory.path()).args(["-c", script]);
+        command.arg(root().join("deploy/images/search.sh"));
+        command
+    };
+    program("adytum", "echo '/models/a b.onnx'; echo /models/c.onnx")?;
+    let said = run(search()).await?;
+    let expected = "searched xtask image search --secrets owner/private --model=/models/a b.onnx \
+                    --model=/models/c.onnx a.tar b.tar\n";
+    ensure!(said == expected, "{said}");
+    for body in ["exit 78", "echo /models/a.onnx; exit 78", "true"] {
+        program("adytum", body)?;
+        let output = search().output().await?;
+        let (said, refusal) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        ensure!(!output.status.success() && refusal.ends_with("refused\n"), "{body}: {refusal}");
+        ensure!(!said.contains("searched"), "{body}: {said}");
+    }
+    let script = fs::read_to_string(root().join("deploy/build.sh"))?;
+    ensure!(script.contains("search_images \"$binaries/adytum\" \"$owner\" \"${files[@]}\")"), "{script}");
+    ensure!(!script.contains("image search"), "{script}");
     Ok(())
 }
 

@@ -22,9 +22,14 @@ use super::{
 #[cfg(feature = "simulation")]
 use crate::measure::broker_identity;
 use crate::{
+    attested::read_policy,
     output,
-    owner_directory::{Keys, OwnerDirectory, Service, replace},
+    owner_directory::{Keys, OwnerDirectory, Service, remove, replace},
+    programs::Programs,
 };
+
+/// The values for Helm.
+const VALUES: &str = "helm-values.yaml";
 
 /// Bring an owner's directory up to date: seal changed models, measure the programs, sign the
 /// manifest.
@@ -71,9 +76,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let models = args.models.iter().map(ModelArgument::planned).collect::<anyhow::Result<Vec<_>>>()?;
     let directory = OwnerDirectory::at(&args.owner_directory);
-    let mut plan = Plan::require(&directory)?;
+    // No directory is made of nothing.
+    Plan::require_file(&directory)?;
     let directory = OwnerDirectory::create(&args.owner_directory)?;
     let _lock = directory.lock()?;
+    let mut plan = Plan::require(&directory)?;
     plan.add(args.hosts.clone(), models);
     // A name that the certificate lacks is refused before it is noted.
     let keys = directory.keys(&plan.hosts)?;
@@ -88,31 +95,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
     let programs = Programs::find(args.programs.as_deref())?;
     args.documents(&directory, &keys, &plan, &programs)
-}
-
-/// The programs that are measured.
-struct Programs {
-    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "on hardware its policy is given"))]
-    broker: PathBuf,
-    serving: PathBuf,
-}
-
-impl Programs {
-    fn find(directory: Option<&Path>) -> anyhow::Result<Self> {
-        let own = std::env::current_exe().context("the path of this program")?;
-        let directory = directory.or_else(|| own.parent()).unwrap_or(Path::new("/"));
-        let find = |name: &str| {
-            let path = directory.join(name);
-            if !path.is_file() {
-                bail_input!(
-                    "{name} is not in {}; give the directory of the programs with --programs",
-                    directory.display()
-                );
-            }
-            anyhow::Ok(path)
-        };
-        Ok(Self { broker: find("adytum-broker")?, serving: find("adytum-serving")? })
-    }
 }
 
 /// Seals a model if it is another than before, and says which version it is.
@@ -143,7 +125,7 @@ impl Args {
             directory.write_platform_secret()?;
             return Ok(Ground { tee: Tee::Simulation, simulation_root: Some(root) });
         }
-        let _ = directory;
+        remove(&directory.public("simulation-root.pem"))?;
         Ok(Ground { tee: Tee::Hardware, simulation_root: None })
     }
 
@@ -168,7 +150,7 @@ impl Args {
         let Some(broker) = self.broker_policy(programs)? else {
             // What an earlier run made for another broker is not this one's.
             directory.remove_configuration()?;
-            directory.withdraw_manifest()?;
+            withdraw(directory)?;
             return output::line(
                 "broker             not identified yet: --broker-policy FILE (build.sh -p FILE)",
             );
@@ -191,7 +173,7 @@ impl Args {
             (_, Tee::Simulation) => simulated(identity),
             (Some(file), _) => read_policy(file)?,
             (None, _) => {
-                directory.withdraw_manifest()?;
+                withdraw(directory)?;
                 return output::line(
                     "manifest           not made yet: --workload-policy FILE (build.sh -w FILE)",
                 );
@@ -203,22 +185,22 @@ impl Args {
         let tee = Tee::of(&policy).unwrap_or(ground.tee);
         let values =
             Values { tee, workload: &plan.workload, models: &models, replicas: 1, genesis: &genesis };
-        let file = directory.public("helm-values.yaml");
-        replace(&file, values.to_yaml(directory.path())?.as_bytes(), 0o644)?;
+        let file = directory.public(VALUES);
+        replace(&file, values.to_yaml(directory.path(), &file)?.as_bytes(), 0o644)?;
         output::line(format_args!("values for Helm    {}", file.display()))
     }
+}
+
+/// Takes back what an earlier build made that is deployed: the manifest, and the values for Helm.
+fn withdraw(directory: &OwnerDirectory) -> anyhow::Result<()> {
+    directory.withdraw_manifest()?;
+    remove(&directory.public(VALUES))
 }
 
 /// The policy that exactly this program on a simulated platform meets.
 #[cfg(feature = "simulation")]
 pub(crate) fn simulated(identity: WorkloadIdentity) -> Policy {
     Policy::for_identity(Vendor::Simulation, TeeKind::Sgx, identity)
-}
-
-fn read_policy(path: &Path) -> anyhow::Result<Policy> {
-    let text = fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-    let policy: Policy = toml::from_str(&text).with_context(|| path.display().to_string())?;
-    Ok(policy)
 }
 
 fn read_engine(path: &Path) -> anyhow::Result<toml::Table> {

@@ -1,6 +1,6 @@
 //! `adytum deployment new`: an owner's directory with its keys and its plan.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adytum_api::names::WorkloadName;
 use anyhow::Context as _;
@@ -10,7 +10,7 @@ use super::{
     source::ModelArgument,
     values::service_name,
 };
-use crate::{output, owner_directory::OwnerDirectory};
+use crate::{output, owner_directory::OwnerDirectory, ssl_config};
 
 /// Names that clients on the same machine use.
 const LOCAL: [&str; 2] = ["localhost", "127.0.0.1"];
@@ -35,7 +35,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     workload: Option<WorkloadName>,
     /// A further name or address that clients use, in the server's certificate; may be given
-    /// several times. localhost, 127.0.0.1 and the Service's name in Kubernetes are there always.
+    /// several times. localhost, 127.0.0.1 and the Service's name in Kubernetes are there always. A
+    /// certificate that is there already is kept with its names; then it must have this one.
     #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
 }
@@ -43,24 +44,27 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let models = args.models.iter().map(ModelArgument::planned).collect::<anyhow::Result<Vec<_>>>()?;
     let file = args.owner_directory.join(FILE);
-    if file.exists() {
-        bail_input!(
-            "{} is there already: edit it, or give further models and names to `adytum deployment build`",
-            file.display()
-        );
-    }
+    refuse_existing(&file)?;
     let workload = match (args.workload, models.first()) {
         (Some(workload), _) => workload,
         (None, Some(model)) => model.name.as_str().parse().context("--workload")?,
         (None, None) => bail_input!("give a --model"),
     };
-    let hosts = hosts(&workload, args.hosts);
-    let plan = Plan::new(workload, hosts, models);
+    let mut plan = Plan::new(workload, Vec::new(), models);
     if plan.models.len() < args.models.len() {
         bail_input!("two of the models have one name; give each its own: --model NAME=FILE");
     }
     let directory = OwnerDirectory::create(&args.owner_directory)?;
     let _lock = directory.lock()?;
+    // Another process may have made it before the directory was locked.
+    refuse_existing(&file)?;
+    // A certificate that is there stays, with its names.
+    let certificate = directory.public("server.crt");
+    let hosts = match certificate.exists() {
+        true => ssl_config::names(&certificate)?.into_iter().chain(args.hosts).collect(),
+        false => hosts(&plan.workload, args.hosts),
+    };
+    plan.add(hosts, Vec::new());
     let keys = directory.keys(&plan.hosts)?;
     plan.save(&directory)?;
     let names: Vec<String> = plan.names().iter().map(ToString::to_string).collect();
@@ -82,7 +86,17 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     ))
 }
 
-/// The names in the certificate.
+fn refuse_existing(file: &Path) -> anyhow::Result<()> {
+    if file.exists() {
+        bail_input!(
+            "{} is there already: edit it, or give further models and names to `adytum deployment build`",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+/// The names in a certificate that is made.
 pub(crate) fn hosts(workload: &WorkloadName, further: Vec<String>) -> Vec<String> {
     let own = LOCAL.map(str::to_owned).into_iter().chain([service_name(workload)]);
     own.chain(further).collect()

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +9,7 @@ use adytum_api::names::{ModelName, WorkloadName};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::owner_directory::{OwnerDirectory, replace};
+use crate::owner_directory::{OwnerDirectory, read_if_there, replace};
 
 /// The file's name.
 pub(super) const FILE: &str = "deployment.toml";
@@ -78,30 +77,35 @@ impl Plan {
         self.models.iter().map(|model| model.name.clone()).collect()
     }
 
-    /// From its file; `None` if there is none.
+    /// From its file; `None` if there is none. The sources are absolute paths.
     pub(crate) fn load(directory: &OwnerDirectory) -> anyhow::Result<Option<Self>> {
         let file = directory.path().join(FILE);
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("{} can't be read", file.display())),
-        };
+        let Some(text) = read_if_there(&file)? else { return Ok(None) };
         let mut plan: Self = toml::from_str(&text).with_context(|| file.display().to_string())?;
         plan.check().with_context(|| file.display().to_string())?;
+        let base = base(directory)?;
         for model in &mut plan.models {
-            model.source = directory.path().join(&model.source);
+            model.source = base.join(&model.source);
         }
         Ok(Some(plan))
     }
 
     /// From its file, which must be there.
     pub(crate) fn require(directory: &OwnerDirectory) -> anyhow::Result<Self> {
-        Self::load(directory)?.with_context(|| {
-            format!(
-                "{} is not there; make it with `adytum deployment new`",
-                directory.path().join(FILE).display()
-            )
-        })
+        Self::load(directory)?.ok_or_else(|| Self::missing(directory))
+    }
+
+    /// Is its file there? It can be read once the directory is locked.
+    pub(crate) fn require_file(directory: &OwnerDirectory) -> anyhow::Result<()> {
+        match directory.path().join(FILE).exists() {
+            true => Ok(()),
+            false => Err(Self::missing(directory)),
+        }
+    }
+
+    fn missing(directory: &OwnerDirectory) -> anyhow::Error {
+        let file = directory.path().join(FILE);
+        input_error!("{} is not there; make it with `adytum deployment new`", file.display())
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -125,7 +129,7 @@ impl Plan {
 
     /// Writes the file.
     pub(crate) fn save(&self, directory: &OwnerDirectory) -> anyhow::Result<()> {
-        let base = directory.path().canonicalize().with_context(|| directory.path().display().to_string())?;
+        let base = base(directory)?;
         let mut written = self.clone();
         for model in &mut written.models {
             if let Some(inside) = below(&base, &model.source) {
@@ -137,13 +141,21 @@ impl Plan {
     }
 }
 
-/// The path from a directory to a file in it.
+/// The directory, from which its files are named.
+fn base(directory: &OwnerDirectory) -> anyhow::Result<PathBuf> {
+    directory.path().canonicalize().with_context(|| directory.path().display().to_string())
+}
+
+/// The path from a directory to a file in it, which may be missing.
 fn below(base: &Path, source: &Path) -> Option<PathBuf> {
-    source.canonicalize().ok()?.strip_prefix(base).ok().map(Path::to_owned)
+    let found = source.canonicalize().unwrap_or_else(|_| source.to_owned());
+    found.strip_prefix(base).ok().map(Path::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -172,6 +184,35 @@ mod tests {
         plan.add(vec!["localhost".to_owned()], vec![model("b", &inside, 1)]);
         assert_eq!((plan.hosts.len(), plan.models[1].first_version), (1, 123));
         assert!(plan.models[1].source.ends_with("plain/a.onnx"));
+    }
+
+    /// A source may be gone: the next run must still look for it where it was.
+    #[test]
+    fn a_missing_source_keeps_its_path() {
+        let temporary = tempfile::tempdir().unwrap();
+        let real = temporary.path().join("real");
+        let link = temporary.path().join("owner");
+        OwnerDirectory::create(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        // As a person names it: by a link.
+        let directory = OwnerDirectory::at(&link);
+        let sources = ["plain/a.onnx", "../b.onnx", "/nowhere/c.onnx"];
+        let mut text = format!("format = \"{FORMAT}\"\nworkload = \"w\"\nhosts = []\n");
+        for (source, name) in sources.iter().zip(["a", "b", "c"]) {
+            text.push_str(&format!("[[model]]\nname = \"{name}\"\nsource = \"{source}\"\n"));
+        }
+        fs::write(link.join(FILE), text).unwrap();
+        let first = Plan::require(&directory).unwrap();
+        assert_eq!(first.models[0].source, real.canonicalize().unwrap().join("plain/a.onnx"));
+        for _ in 0..2 {
+            let read = Plan::require(&directory).unwrap();
+            read.save(&directory).unwrap();
+            assert_eq!(Plan::require(&directory).unwrap(), first);
+            let text = fs::read_to_string(link.join(FILE)).unwrap();
+            for source in sources {
+                assert!(text.contains(&format!("source = \"{source}\"")), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::plan::{Plan, PlannedModel};
 use crate::{
-    attested::read_genesis, manifest::signatures_path, model::next_version::versions, output,
-    output::error_line, owner_directory::OwnerDirectory, ssl_config,
+    attested::read_genesis, model::next_version::versions, output, output::error_line,
+    owner_directory::OwnerDirectory, ssl_config,
 };
 
 /// Say what an owner's directory has, which models have changed, and what is missing.
@@ -89,7 +89,7 @@ impl Status {
             models,
             broker_policy: directory.public("broker-policy.toml").is_file(),
             configuration: directory.public("workload.toml").is_file(),
-            signed: signatures_path(&directory.public("manifest.toml")).is_file(),
+            signed: directory.has_signed_manifest(),
             manifest: manifest.as_ref().map(|document| document.version),
             further: further(directory, &plan),
             missing: Vec::new(),

@@ -10,6 +10,8 @@ use crate::request::quoted;
 
 /// The longest name of a release (Helm's limit).
 const LONGEST: usize = 53;
+/// Before a digit: a Service's name begins with a letter (RFC 1035).
+const LETTER: char = 'm';
 
 /// What protects the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +63,11 @@ pub(crate) struct Values<'a> {
 
 impl Values<'_> {
     /// The values, and in comments the commands that use them. `directory` is the owner's, as a
-    /// person would name it.
-    pub(crate) fn to_yaml(&self, directory: &Path) -> anyhow::Result<String> {
+    /// person would name it, and `file` is where the values go.
+    pub(crate) fn to_yaml(&self, directory: &Path, file: &Path) -> anyhow::Result<String> {
         let release = release_name(self.workload);
         let (tee, owner) = (self.tee.name(), quoted(&directory.display().to_string()));
-        let simulated = self.tee == Tee::Simulation;
+        let (simulated, file) = (self.tee == Tee::Simulation, quoted(&file.display().to_string()));
         let mut text = String::new();
         if simulated {
             text.push_str(
@@ -74,7 +76,7 @@ impl Values<'_> {
         }
         let flag = if simulated { " -s" } else { "" };
         let tag = env!("CARGO_PKG_VERSION");
-        writeln!(text, "# In a checkout of Adytum, with this in values.yaml:")?;
+        writeln!(text, "# In a checkout of Adytum, with this in {file}:")?;
         writeln!(
             text,
             "#   deploy/build.sh -r REGISTRY -g {tag}{flag} -d {owner}   # images with the sealed models"
@@ -88,7 +90,7 @@ impl Values<'_> {
         }
         writeln!(
             text,
-            "#   helm install {release} deploy/helm/adytum --values values.yaml --set images.registry=REGISTRY"
+            "#   helm install {release} deploy/helm/adytum --values {file} --set images.registry=REGISTRY"
         )?;
         writeln!(text, "#   deploy/provision.sh -d {owner} -b {release}-broker{flag}")?;
         writeln!(text, "tee: {tee}")?;
@@ -116,16 +118,17 @@ fn shown(directory: &Path, file: &str) -> String {
     directory.join(file).display().to_string()
 }
 
-/// The name of a Helm release for a workload: lower-case letters, digits and hyphens.
+/// The name of a Helm release for a workload: lower-case letters, digits and hyphens, the first a
+/// letter.
 pub(crate) fn release_name(workload: &WorkloadName) -> String {
     let letter = |c: char| match c.to_ascii_lowercase() {
         c if c.is_ascii_alphanumeric() => c,
         _ => '-',
     };
-    let mut name: String = workload.as_str().chars().map(letter).collect();
-    name.truncate(LONGEST);
-    let name = name.trim_matches('-');
-    if name.is_empty() { "adytum".to_owned() } else { name.to_owned() }
+    let begins_with_digit = workload.as_str().starts_with(|c: char| c.is_ascii_digit());
+    let first = begins_with_digit.then_some(LETTER);
+    let name: String = first.into_iter().chain(workload.as_str().chars().map(letter)).take(LONGEST).collect();
+    name.trim_end_matches('-').to_owned()
 }
 
 /// The name of the model servers' Service in a release of the workload's name.
@@ -139,8 +142,16 @@ mod tests {
 
     #[test]
     fn a_release_has_a_name_that_helm_takes() {
-        for (workload, expected) in [("tf-demo", "tf-demo"), ("My_Model.2", "my-model-2"), ("_", "adytum")] {
-            let Ok(workload) = workload.parse::<WorkloadName>() else { continue };
+        let long = "7".repeat(60);
+        for (workload, expected) in [
+            ("tf-demo", "tf-demo"),
+            ("My_Model.2", "my-model-2"),
+            ("a_", "a"),
+            ("7-segments", "m7-segments"),
+            (&long, &format!("m{}", "7".repeat(LONGEST - 1))),
+            (&format!("{}_b", "a".repeat(LONGEST - 1)), &"a".repeat(LONGEST - 1)),
+        ] {
+            let workload: WorkloadName = workload.parse().unwrap();
             assert_eq!(release_name(&workload), expected);
         }
     }
@@ -151,19 +162,22 @@ mod tests {
             ("tables".parse().unwrap(), ["iris", "wine"].map(|name| name.parse().unwrap()));
         let values =
             |tee| Values { tee, workload: &workload, models: &models, replicas: 3, genesis: "a = 1\n" };
-        let text = values(Tee::Simulation).to_yaml(Path::new("my owner")).unwrap();
+        let file = Path::new("my owner/public/values.yaml");
+        let text = values(Tee::Simulation).to_yaml(Path::new("my owner"), file).unwrap();
         for line in [
             "tee: simulation",
             "  genesis: \"a = 1\\n\"",
             "  replicas: 3",
             "    - name: \"wine\"",
             "      basePath: \"/models/wine\"",
+            "# In a checkout of Adytum, with this in 'my owner/public/values.yaml':",
+            "#   helm install tables deploy/helm/adytum --values 'my owner/public/values.yaml' --set images.registry=REGISTRY",
             "#   deploy/provision.sh -d 'my owner' -b tables-broker -s",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
         assert!(text.starts_with("# SIMULATION"), "{text}");
-        let text = values(Tee::Snp).to_yaml(Path::new("owner")).unwrap();
+        let text = values(Tee::Snp).to_yaml(Path::new("owner"), file).unwrap();
         assert!(text.contains("tee: snp\n") && !text.to_lowercase().contains("simulation"), "{text}");
     }
 }

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::PathBuf,
 };
 
@@ -22,8 +21,7 @@ use adytum_sealed::rule::ModelRule;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::{Keys, OwnerDirectory, replace};
-use crate::manifest::signatures_path;
+use super::{Keys, OwnerDirectory, remove, replace};
 
 /// Where the model server takes its certificate from. It is no file: the secret of this
 /// path is used from memory.
@@ -120,7 +118,7 @@ impl OwnerDirectory {
         policy: &Policy,
     ) -> anyhow::Result<u64> {
         let before = self.document()?;
-        let is_signed = signatures_path(&self.public("manifest.toml")).is_file();
+        let is_signed = self.has_signed_manifest();
         // A floor that was raised stays.
         let floors = self.floors()?;
         let mut document = manifest(keys, service, policy)?;
@@ -141,22 +139,6 @@ impl OwnerDirectory {
             .context("the manifest, with manifest-more.toml if there is one")?;
         self.sign(&keys.owner, &document)?;
         Ok(document.version)
-    }
-
-    /// Takes the signatures from the manifest, so that it can't be applied. Its version stays
-    /// the one that the next follows.
-    pub(crate) fn withdraw_manifest(&self) -> anyhow::Result<()> {
-        remove(&signatures_path(&self.public("manifest.toml")))
-    }
-}
-
-/// Removes a file if it is there.
-fn remove(path: &std::path::Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{} can't be removed", path.display()))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     io::Write as _,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::OwnerDirectory;
 
@@ -21,7 +21,7 @@ impl OwnerDirectory {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let process = fs::read_to_string(&path).unwrap_or_default();
-                bail!(
+                bail_later!(
                     "`adytum up` or `adytum deployment` runs in {} already (process {}): stop that one, or give another \
                      directory",
                     self.path().display(),

@@ -1,8 +1,8 @@
-//! The parts of an owner's directory, and how files in it are replaced.
+//! The parts of an owner's directory, and how files in it are read, replaced and removed.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
 };
@@ -25,6 +25,25 @@ impl OwnerDirectory {
             made(&part)?;
         }
         Ok(directory)
+    }
+}
+
+/// The text of a file; `None` if there is no such file.
+pub(crate) fn read_if_there(path: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
+    }
+}
+
+/// Removes a file if it is there.
+pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} can't be removed", path.display()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,5 @@
 //! What an owner adds to the manifest by hand: `manifest-more.toml`.
 
-use std::fs;
-
 use adytum_governance::manifest::document::{
     Document, LeasesTable, OwnersTable, RecoveryTable, RestartTable, SecretTable, WorkloadTable,
 };
@@ -9,7 +7,7 @@ use adytum_sealed::rule::ModelRule;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::OwnerDirectory;
+use super::{OwnerDirectory, read_if_there};
 
 /// Tables of a manifest that are not computed.
 #[derive(Default, Deserialize)]
@@ -31,11 +29,7 @@ impl OwnerDirectory {
     /// The file, if there is one.
     pub(super) fn more(&self) -> anyhow::Result<More> {
         let file = self.path().join("manifest-more.toml");
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(More::default()),
-            Err(error) => return Err(error).with_context(|| format!("{} can't be read", file.display())),
-        };
+        let Some(text) = read_if_there(&file)? else { return Ok(More::default()) };
         toml::from_str(&text).with_context(|| {
             format!("{}: give tables that a manifest has, other than [trust]", file.display())
         })

@@ -22,7 +22,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::programs::Programs;
+use crate::programs::Programs;
 
 /// How long a server may take until it is ready.
 const START: Duration = Duration::from_secs(60);

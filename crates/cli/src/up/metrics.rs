@@ -72,6 +72,12 @@ impl Page {
         self.samples(name).map(|sample| sample.value).sum()
     }
 
+    /// The one sample of a name that counts something.
+    pub(super) fn count(&self, name: &str) -> Option<u64> {
+        let value = self.samples(name).next()?.value;
+        (value >= 0.0).then_some(value as u64)
+    }
+
     /// The highest number that a label has.
     pub(super) fn highest(&self, name: &str, label: &str) -> Option<u64> {
         self.samples(name).filter_map(|sample| sample.label(label)?.parse().ok()).max()

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use crate::owner_directory::replace;
 
@@ -65,7 +65,7 @@ fn any(address: IpAddr) -> anyhow::Result<TcpListener> {
 
 fn asked(address: IpAddr, first: u16, index: u16) -> anyhow::Result<TcpListener> {
     let Some(port) = first.checked_add(index) else {
-        bail!(
+        bail_input!(
             "there is no port {} for the replica {}; give a lower --port",
             u32::from(first) + u32::from(index),
             index + 1

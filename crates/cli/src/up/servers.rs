@@ -53,14 +53,14 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Starts the broker, gives it what it needs, then starts the replicas and waits until all
-    /// answer.
+    /// answer. The version of the manifest in force.
     pub(super) async fn start(
         &mut self,
         plan: &Plan,
         listen: IpAddr,
         port: Option<u16>,
         replicas: u16,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<u64> {
         self.listen = Some(listen);
         let directory = &plan.directory;
         let logs = directory.path().join("logs");
@@ -70,7 +70,7 @@ impl Servers {
         choose(listen, port, replicas, &file)?;
         let address = self.start_broker(plan, &logs).await?;
         self.broker_address.clone_from(&address);
-        provide(directory, &address).await?;
+        let manifest_version = provide(directory, &address).await?;
         let monitoring = "prometheus_config { enable: true }\n";
         replace(&directory.public("monitoring.txt"), monitoring.as_bytes(), 0o644)?;
         for attempt in 1.. {
@@ -89,7 +89,7 @@ impl Servers {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(manifest_version)
     }
 
     async fn start_broker(&mut self, plan: &Plan, logs: &std::path::Path) -> anyhow::Result<String> {
@@ -191,8 +191,8 @@ impl Servers {
 }
 
 /// Verifies the broker and gives it manifest and secrets. A broker whose program is another than
-/// before gets its root key back first.
-async fn provide(directory: &OwnerDirectory, address: &str) -> anyhow::Result<()> {
+/// before gets its root key back first. The version of the manifest in force.
+async fn provide(directory: &OwnerDirectory, address: &str) -> anyhow::Result<u64> {
     let pin = || PinFiles {
         genesis: directory.public("genesis.toml"),
         broker_policy: directory.public("broker-policy.toml"),
@@ -210,9 +210,10 @@ async fn provide(directory: &OwnerDirectory, address: &str) -> anyhow::Result<()
     }
     let access = Access::from_files(vec![directory.private("owner.pem")], address.to_owned(), pin());
     let options = provision::Options { replace: false, confirm: true };
-    provision::bring(directory, &access, &options).await?;
+    let manifest_version = provision::bring(directory, &access, &options).await?;
     let policy = fs::read(directory.public("broker-policy.toml"))?;
-    replace(&arranged_by, &policy, 0o644)
+    replace(&arranged_by, &policy, 0o644)?;
+    Ok(manifest_version)
 }
 
 /// A flag and its value, which may be any path.

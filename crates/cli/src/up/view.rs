@@ -68,6 +68,8 @@ pub(super) struct Broker {
     pub(super) sessions: f64,
     pub(super) renewals: f64,
     pub(super) refusals: Vec<(String, f64)>,
+    /// That of the manifest in force; `None` if it is not known.
+    pub(super) manifest_version: Option<u64>,
 }
 
 impl Broker {
@@ -80,6 +82,7 @@ impl Broker {
             sessions: page.sum("adytum_broker_sessions"),
             renewals: page.sum("adytum_broker_lease_renewals_total"),
             refusals,
+            manifest_version: page.count("adytum_broker_manifest_version"),
         }
     }
 }

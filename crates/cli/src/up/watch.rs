@@ -20,7 +20,10 @@ use super::{
     service_file,
     view::{Figures, Replica, View},
 };
-use crate::{output::error_line, owner_directory::Keys};
+use crate::{
+    output::error_line,
+    owner_directory::{Keys, OwnerDirectory},
+};
 
 /// How often servers are looked at.
 const TICK: Duration = Duration::from_millis(250);
@@ -64,6 +67,7 @@ pub(super) async fn watch(
     let replicas = servers.addresses().into_iter().map(Replica::at).collect();
     let mut figures = Figures { replicas, ..Figures::default() };
     let mut source = Source { read, changed: None, sealing: None, version, awaited: None };
+    let mut service_file = ServiceFile::default();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u32.. {
@@ -73,11 +77,6 @@ pub(super) async fn watch(
             bail!("{end}");
         }
         source.sealed(args, &view).await?;
-        if tick % SERVICE_FILE == 0
-            && let Some(expires) = service_file::renew(&plan.directory, &SystemClock)?
-        {
-            view.event(&format!("the service file is renewed: data owners can use it until {expires}"))?;
-        }
         if tick % SLOW == 0 {
             for (replica, page) in figures.replicas.iter_mut().zip(servers.pages().await) {
                 if let Some(page) = page {
@@ -91,8 +90,41 @@ pub(super) async fn watch(
             source.look(args, plan, &keys, &view)?;
             view.show(&figures)?;
         }
+        if tick % SERVICE_FILE == 0
+            && let Some(in_force) = figures.broker.manifest_version
+        {
+            service_file.renew(&plan.directory, in_force, &view)?;
+        }
     }
     Ok(())
+}
+
+/// The service file, and what hindered its renewal the last time.
+#[derive(Default)]
+struct ServiceFile {
+    hindrance: Option<String>,
+}
+
+impl ServiceFile {
+    /// Renews it if that is due. The service goes on without: the file counts for weeks yet.
+    fn renew(&mut self, directory: &OwnerDirectory, in_force: u64, view: &View) -> anyhow::Result<()> {
+        let hindrance = match service_file::renew(directory, in_force, &SystemClock) {
+            Ok(None) => None,
+            Ok(Some(expires)) => {
+                view.event(&format!("the service file is renewed: data owners can use it until {expires}"))?;
+                None
+            }
+            Err(error) => Some(error_line(&error)),
+        };
+        // Said once, and not every minute.
+        if let Some(reason) = &hindrance
+            && hindrance != self.hindrance
+        {
+            view.event(&format!("the service file can't be renewed, and is tried again: {reason}"))?;
+        }
+        self.hindrance = hindrance;
+        Ok(())
+    }
 }
 
 impl Source {
