@@ -3,11 +3,11 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use adytum_testkit::ports::free_port;
 use adytum_tests::process::Process;
 use anyhow::{Context, Result, bail};
 use tokio::{
@@ -43,8 +43,7 @@ impl PlainServer {
         let base = directory.join("m");
         fs::create_dir_all(base.join("1"))?;
         fs::write(base.join("1/model.onnx"), onnx)?;
-        // Another process may take the port before the server does: then it ends, and so does the run.
-        let rest = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let rest = free_port();
         let mut command = match core {
             None => Command::new(binary),
             Some(core) => {

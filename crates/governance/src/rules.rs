@@ -5,7 +5,7 @@ pub mod candidates;
 
 use std::collections::BTreeSet;
 
-use adytum_evidence::verifier::TrustRoot;
+use adytum_evidence::{measurement::Sha256Digest, verifier::TrustRoot};
 use adytum_signing::{OwnerPublicKey, Purpose};
 
 use self::candidates::Candidates;
@@ -23,6 +23,8 @@ pub struct AdmittedManifest {
     pub manifest: Manifest,
     /// The text and the signatures, to be kept and shown.
     pub signed: SignedManifest,
+    /// The digest of its text.
+    pub digest: Sha256Digest,
     pub owners: BTreeSet<OwnerPublicKey>,
     /// The roots that it trusts.
     pub roots: Vec<TrustRoot>,
@@ -40,7 +42,8 @@ impl AdmittedManifest {
     ) -> Result<Self, ManifestError> {
         let roots = trust::roots(&manifest.trust)?;
         let candidates = Candidates::new(&manifest.workloads);
-        Ok(Self { manifest, signed, owners, roots, candidates })
+        let digest = signed.digest();
+        Ok(Self { manifest, signed, digest, owners, roots, candidates })
     }
 }
 

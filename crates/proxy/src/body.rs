@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-/// The most that is kept of one body, in bytes. Of a longer one nothing is kept.
+/// The most that is kept of one body, in bytes with what each part takes itself. Of a longer one
+/// nothing is kept.
 const OF_ONE: usize = 1 << 20;
 /// The most that is kept of all bodies together, in bytes.
 const OF_ALL: usize = 64 << 20;
@@ -45,6 +46,10 @@ struct Inner<B> {
     length: usize,
     /// Counts the sendings: only the last one takes what comes.
     sending: usize,
+    /// The next of the kept parts that the last sending sends.
+    next: usize,
+    /// Whether the request is answered: what is kept is needed by the last sending only.
+    answered: bool,
     budget: Budget,
 }
 
@@ -73,17 +78,26 @@ impl Part {
 impl<B> Inner<B> {
     /// Keeps one more part, if there is room; otherwise nothing is kept any longer.
     fn keep(&mut self, part: Part) {
-        let length = part.length();
+        let length = part.length() + size_of::<Part>();
         let Some(frames) = &mut self.frames else { return };
         if self.length + length <= OF_ONE && self.budget.take(length) {
             self.length += length;
             frames.push(part);
+            self.next += 1;
         } else {
-            self.forget();
+            self.drop_kept();
         }
     }
 
+    /// Keeps nothing, once the last sending has all that is kept.
     fn forget(&mut self) {
+        self.answered = true;
+        if self.frames.as_ref().is_none_or(|frames| self.next >= frames.len()) {
+            self.drop_kept();
+        }
+    }
+
+    fn drop_kept(&mut self) {
         self.frames = None;
         self.budget.give_back(std::mem::take(&mut self.length));
     }
@@ -91,7 +105,7 @@ impl<B> Inner<B> {
 
 impl<B> Drop for Inner<B> {
     fn drop(&mut self) {
-        self.forget();
+        self.drop_kept();
     }
 }
 
@@ -102,6 +116,8 @@ impl<B> Kept<B> {
             frames: Some(Vec::new()),
             length: 0,
             sending: 0,
+            next: 0,
+            answered: false,
             budget: budget.clone(),
         })))
     }
@@ -110,12 +126,14 @@ impl<B> Kept<B> {
     pub(crate) fn send(&self) -> Sending<B> {
         let mut inner = lock(&self.0);
         inner.sending += 1;
-        Sending { inner: Arc::clone(&self.0), number: inner.sending, next: 0 }
+        inner.next = 0;
+        Sending { inner: Arc::clone(&self.0), number: inner.sending }
     }
 
     /// Is all there that came of it?
     pub(crate) fn is_whole(&self) -> bool {
-        lock(&self.0).frames.is_some()
+        let inner = lock(&self.0);
+        inner.frames.is_some() && !inner.answered
     }
 
     /// An answer is on its way: nothing needs to be sent again.
@@ -128,8 +146,6 @@ impl<B> Kept<B> {
 pub(crate) struct Sending<B = Incoming> {
     inner: Arc<Mutex<Inner<B>>>,
     number: usize,
-    /// The next of the parts that are kept.
-    next: usize,
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Sending<B> {
@@ -146,9 +162,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sending<B> {
         if inner.sending != this.number {
             return Poll::Ready(None);
         }
-        if let Some(part) = inner.frames.as_ref().and_then(|frames| frames.get(this.next)) {
-            this.next += 1;
-            return Poll::Ready(Some(Ok(part.clone().frame())));
+        if let Some(part) = inner.frames.as_ref().and_then(|frames| frames.get(inner.next)).cloned() {
+            inner.next += 1;
+            if inner.answered {
+                inner.forget();
+            }
+            return Poll::Ready(Some(Ok(part.frame())));
         }
         let polled = Pin::new(&mut inner.rest).poll_frame(context);
         let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
@@ -159,19 +178,18 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Sending<B> {
             Err(Err(frame)) => return Poll::Ready(Some(Ok(frame))),
         };
         inner.keep(part.clone());
-        this.next += 1;
         Poll::Ready(Some(Ok(part.frame())))
     }
 
     fn is_end_stream(&self) -> bool {
         let inner = lock(&self.inner);
-        let is_behind = inner.frames.as_ref().is_some_and(|frames| self.next < frames.len());
+        let is_behind = inner.frames.as_ref().is_some_and(|frames| inner.next < frames.len());
         inner.sending != self.number || !is_behind && inner.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let inner = lock(&self.inner);
-        let kept = inner.frames.iter().flatten().skip(self.next).map(Part::length).sum::<usize>();
+        let kept = inner.frames.iter().flatten().skip(inner.next).map(Part::length).sum::<usize>();
         let kept = u64::try_from(kept).unwrap_or(u64::MAX);
         let rest = inner.rest.size_hint();
         let mut hint = SizeHint::new();
@@ -245,7 +263,7 @@ mod tests {
         assert_eq!(first.size_hint().exact(), Some(11));
         let frame = first.frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "one");
-        assert_eq!(budget.0.load(Ordering::Relaxed), 3);
+        assert_eq!(budget.0.load(Ordering::Relaxed), 3 + size_of::<Part>());
         // The first one ends, wherever it was.
         let second = kept.send();
         assert!(first.is_end_stream() && first.frame().await.is_none());
@@ -260,6 +278,32 @@ mod tests {
         kept.forget();
         assert!(!kept.is_whole());
         assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_the_middle_of_a_sending_makes_no_gap() {
+        let budget = Budget::default();
+        let kept = Kept::new(pieces(&["one", "two", "three"]), &budget);
+        let mut first = kept.send();
+        for _ in 0..2 {
+            first.frame().await.unwrap().unwrap();
+        }
+        let mut second = kept.send();
+        assert_eq!(second.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+        kept.forget();
+        assert!(!kept.is_whole());
+        assert_eq!(second.size_hint().exact(), Some(8));
+        assert_eq!(text(second).await, ("twothree".to_owned(), true));
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn many_short_parts_count_with_what_they_take_themselves() {
+        let budget = Budget::default();
+        let parts = OF_ONE / size_of::<Part>();
+        let kept = Kept::new(pieces(&vec!["x"; parts]), &budget);
+        assert_eq!(text(kept.send()).await.0.len(), parts);
+        assert!(!kept.is_whole());
     }
 
     #[tokio::test]

@@ -28,4 +28,4 @@ pub mod replicas;
 
 pub use error::ProxyError;
 pub use listener::Proxy;
-pub use replicas::{Addresses, Directory, Notice, Replicas};
+pub use replicas::{Addresses, Notice, Replicas, Resolver};

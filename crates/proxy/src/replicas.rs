@@ -57,7 +57,7 @@ type Observer = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;
 pub type Addresses<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
 /// Where the addresses of the replicas come from.
-pub trait Directory: Send + Sync {
+pub trait Resolver: Send + Sync {
     /// All of now.
     fn addresses(&self) -> Addresses<'_>;
 
@@ -67,7 +67,7 @@ pub trait Directory: Send + Sync {
 
 /// The name service of this machine. In Kubernetes a headless Service has the addresses of all
 /// replicas that are ready.
-impl Directory for ServerAddress {
+impl Resolver for ServerAddress {
     fn addresses(&self) -> Addresses<'_> {
         Box::pin(async { Ok(lookup_host((self.host(), self.port())).await?.collect()) })
     }
@@ -87,7 +87,7 @@ pub struct Replicas(Arc<Inner>);
 struct Inner {
     /// What messages call them.
     name: String,
-    directory: Arc<dyn Directory>,
+    resolver: Arc<dyn Resolver>,
     attestation: Attestation,
     observer: Observer,
     known: Mutex<Known>,
@@ -102,13 +102,20 @@ struct Known {
     looked_up: Option<Instant>,
 }
 
+/// The sessions with one address.
+#[derive(Default)]
+struct Sessions {
+    /// The last one.
+    open: Option<Session>,
+    /// The number of sessions that there were.
+    count: usize,
+}
+
 /// One address.
 pub(crate) struct Replica {
     address: SocketAddr,
     /// The session with it; held while one is opened, so that requests wait for one handshake.
-    session: tokio::sync::Mutex<Option<Session>>,
-    /// How many sessions there were.
-    opened: AtomicUsize,
+    session: tokio::sync::Mutex<Sessions>,
     in_progress: AtomicUsize,
     left_out: Mutex<Option<(Instant, ConnectError)>>,
 }
@@ -129,8 +136,8 @@ pub(crate) struct Turn {
 impl Turn {
     /// The session takes no more requests: the next one opens another.
     pub(crate) async fn discard(&self) {
-        let mut session = self.replica.session.lock().await;
-        session.take_if(|session| session.number == self.session);
+        let mut sessions = self.replica.session.lock().await;
+        sessions.open.take_if(|session| session.number == self.session);
     }
 }
 
@@ -158,19 +165,19 @@ impl Replicas {
         attestation: Attestation,
         observer: impl Fn(&Notice<'_>) + Send + Sync + 'static,
     ) -> Self {
-        Self::found_in(Arc::new(server.clone()), server.to_string(), attestation, observer)
+        Self::resolved_by(Arc::new(server.clone()), server.to_string(), attestation, observer)
     }
 
-    /// All that this directory has; messages call them `name`.
-    pub fn found_in(
-        directory: Arc<dyn Directory>,
+    /// All that this resolver has; messages call them `name`.
+    pub fn resolved_by(
+        resolver: Arc<dyn Resolver>,
         name: String,
         attestation: Attestation,
         observer: impl Fn(&Notice<'_>) + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Inner {
             name,
-            directory,
+            resolver,
             attestation,
             observer: Arc::new(observer),
             known: Mutex::default(),
@@ -242,12 +249,12 @@ impl Inner {
     }
 
     fn is_due(&self) -> bool {
-        lock(&self.known).looked_up.is_none_or(|time| time.elapsed() >= self.directory.lifetime())
+        lock(&self.known).looked_up.is_none_or(|time| time.elapsed() >= self.resolver.lifetime())
     }
 
     /// What the name stands for now. If it can't be looked up, what is known stays.
     async fn look_up(&self) -> Result<(), ConnectError> {
-        let found = timeout(CONNECT_LIMIT, self.directory.addresses()).await;
+        let found = timeout(CONNECT_LIMIT, self.resolver.addresses()).await;
         let problem = match found {
             Ok(Ok(addresses)) => {
                 let mut known = lock(&self.known);
@@ -290,7 +297,6 @@ impl Replica {
         Self {
             address,
             session: tokio::sync::Mutex::default(),
-            opened: AtomicUsize::new(0),
             in_progress: AtomicUsize::new(0),
             left_out: Mutex::default(),
         }
@@ -303,18 +309,19 @@ impl Replica {
 
     /// The open session, or a new one.
     async fn session(&self, inner: &Inner) -> Result<Session, ConnectError> {
-        let mut session = self.session.lock().await;
+        let mut sessions = self.session.lock().await;
         // Those that waited for a handshake that failed need not try another one each.
         if let Some(error) = self.is_left_out() {
             return Err(error);
         }
-        if let Some(open) = session.as_mut().filter(|open| !open.sender.is_closed()) {
+        if let Some(open) = sessions.open.as_mut().filter(|open| !open.sender.is_closed()) {
             return Ok(open.clone());
         }
         let sender = self.open(inner).await?;
         *lock(&self.left_out) = None;
-        let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(session.insert(Session { sender, number }).clone())
+        sessions.count += 1;
+        let number = sessions.count;
+        Ok(sessions.open.insert(Session { sender, number }).clone())
     }
 
     async fn open(&self, inner: &Inner) -> Result<Sender, ConnectError> {

@@ -120,8 +120,8 @@ pub struct Flags {
     #[arg(long, value_name = "NUMBER", default_value = "1024")]
     pub max_queued_requests: NonZeroUsize,
 
-    /// The longest time in milliseconds that a request waits while more come than can be
-    /// answered; others are refused at once. A long run may wait for 128 like it. 0: no limit
+    /// During an overload a request waits at most this long in milliseconds, or as long as 128
+    /// runs like it take, if that is longer; others are refused at once. 0: no limit
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub overload_wait_milliseconds: u64,
 

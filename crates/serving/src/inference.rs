@@ -60,14 +60,14 @@ impl Inference {
         let elements = count_elements(&inputs);
         servable.check_memory(signature, elements)?;
         let rows = rows(&inputs);
+        let predicted = signature.cost().predict(elements);
         if let (Some(batcher), Some(rows)) = (&self.batcher, rows)
             && signature.is_batchable()
             && batcher.takes(rows)
-            && batcher.pays(signature.cost().predict(elements))
+            && batcher.pays(predicted)
         {
             return batcher.run(servable, &signature.name, inputs, rows, outputs).await;
         }
-        let predicted = signature.cost().predict(elements);
         let running = Arc::clone(servable);
         let name = signature.name.clone();
         let caller = Caller::default();

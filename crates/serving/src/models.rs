@@ -189,8 +189,12 @@ impl Models {
         if let Some(session) = &self.session {
             // A version that came after the session began answers the next one. One that is not here at all
             // is not found, as without a session.
-            let is_here = |model: &Model| version.is_none_or(|version| model.versions.contains_key(&version));
-            return session.servable(name, version).map_err(|error| match model.is_some_and(is_here) {
+            let is_here = |state: &VersionState| !matches!(state, VersionState::End(_));
+            let has_it = |model: &Model| match version {
+                Some(version) => model.versions.get(&version).is_some_and(is_here),
+                None => model.versions.values().any(is_here),
+            };
+            return session.servable(name, version).map_err(|error| match model.is_some_and(has_it) {
                 true => error,
                 false => not_found(),
             });

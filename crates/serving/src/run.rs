@@ -322,7 +322,6 @@ async fn keep(renewal: Option<Renewal>, held: Held<'_>, reloads: Reloads) -> Lea
     let Some(renewal) = renewal else { return pending().await };
     let Held { ssl_secret, tls, minimum_tls, mut keys, manifest } = held;
     let apply = |changed: &Released| {
-        manifest.send_replace(changed.manifest);
         let secret = ssl_secret.and_then(|name| changed.secrets.get(name));
         if let (Some(tls), Some(secret)) = (&tls, secret) {
             tls.replace(Arc::new(secrets::server_configuration(secret, minimum_tls)?));
@@ -332,6 +331,8 @@ async fn keep(renewal: Option<Renewal>, held: Held<'_>, reloads: Reloads) -> Lea
             tracing::info!("models are judged and opened with what the broker has now");
             reloads.set_keys(keys.keys());
         }
+        // Announced once all of it is in place.
+        manifest.send_replace(changed.manifest);
         Ok::<_, ServeError>(())
     };
     renewal.run(apply).await

@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 
 use adytum_engine::threads::Threads;
 pub(crate) use client::current as current_client;
-pub use client::{Client, Priority};
+pub use client::{Client, Priority, Waited};
 pub use estimate::CostEstimate;
 use inline::Verdict;
 pub use inline::enter as enter_inline;
@@ -56,7 +56,7 @@ pub enum ScheduleError {
     /// once.
     ///
     /// Do: try again after a pause. If it happens often, run more replicas of a model server,
-    /// or raise the limits of a broker (docs/operate.md).
+    /// or raise the limits of a broker (docs/limits.md).
     ///
     /// Retry: yes
     #[error("{queued} requests are waiting already; at most {limit} may")]

@@ -16,6 +16,7 @@ use std::{
 use adytum_api::tensorflow::{
     DataType, TensorProto, serving::prediction_service_client::PredictionServiceClient,
 };
+use adytum_testkit::ports::free_port;
 use fixture::{
     onnx,
     server::{channel, float_tensor, request},
@@ -56,7 +57,7 @@ fn start(directory: &Path, model: &[u8], parameters: &str) -> Server {
     // A port that was free a moment ago may be another's by then: the server ends, and the
     // next one gets another port.
     for _ in 0..10 {
-        let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let health = free_port();
         let mut process = Command::new(env!("CARGO_BIN_EXE_adytum-serving"))
             .env_clear()
             .args(["--port=0", "--allow_plain_models", "--model_name=m", "--enable_batching"])

@@ -14,6 +14,7 @@ use std::{
 };
 
 use adytum_api::tensorflow::serving::prediction_service_client::PredictionServiceClient;
+use adytum_testkit::ports::free_port;
 use fixture::{
     http, onnx,
     server::{channel, float_tensor, request},
@@ -34,7 +35,6 @@ impl Drop for Server {
 }
 
 fn start(directory: &Path) -> Server {
-    let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let base = directory.join("m");
     for (version, file) in [("1", onnx::arithmetic()), ("2", b"no model".to_vec())] {
         fs::create_dir_all(base.join(version)).unwrap();

@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::oneshot,
     task::JoinHandle,
 };
@@ -211,8 +211,10 @@ async fn the_service_imitates_slow_hardware() {
 
 #[tokio::test]
 async fn a_service_that_is_gone_or_is_another_is_named() {
-    // A port that was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Nobody listens on a port that is only bound, and nobody else gets it.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
     let error = RemoteSimAttester::connect(&format!("http://{address}"), IDENTITY).await.unwrap_err();
     assert!(matches!(error, SimError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("Connection refused"), "{error}");

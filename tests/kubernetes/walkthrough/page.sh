@@ -18,7 +18,7 @@ emptied() {
         rm -f "$ADYTUM_HEADS"
 }
 
-page_answered() { grep -E '^(Prediction class: |summary: )' "$work/page.log" | sed 's/^/    /' | grep 'Prediction class'; }
+page_answered() { grep '^Prediction class: ' "$work/page.log" | sed 's/^/    /'; }
 nothing_deployed() { [[ -z $(kubectl get deployments -o name) ]]; }
 
 # The blocks with the mark `sh cluster`, in order.

@@ -11,7 +11,7 @@ use std::{
 use adytum_client::{Attestation, AttestationOptions};
 use adytum_evidence::clock::{Clock as _, SystemClock};
 use adytum_governance::service::signed::SignedService;
-use adytum_proxy::{Addresses, Directory, Proxy, Replicas};
+use adytum_proxy::{Addresses, Proxy, Replicas, Resolver};
 
 use adytum_tests::process::Process;
 use anyhow::{Result, ensure};
@@ -25,7 +25,7 @@ use crate::{
         http2::{Reaction, Reactions},
         impostor::Impostor,
     },
-    fixture::{Fixture, SOON, image, images, instances, many_instances, post, proxy},
+    fixture::{Fixture, SOON, image, images, instances, post, proxy},
 };
 
 #[tokio::test]
@@ -66,11 +66,14 @@ async fn unmodified_clients_ask_through_the_proxy_and_follow_a_new_version() -> 
 /// processed it does not.
 #[tokio::test]
 async fn only_what_nobody_has_processed_is_sent_again() -> Result<()> {
-    use Reaction::{Answer, Break, GoAway, Refuse};
+    use Reaction::{Answer, Break, GoAway, Refuse, RefuseEarly};
     let fixture = Fixture::prepare().await?;
-    let body = many_instances();
+    // More than each window of HTTP/2 on the way at its start, so that it is sent again bit by bit.
+    let body = images(1000);
     let mut processes = Vec::new();
-    let cases: [(&[Reaction], &str, usize); 5] = [
+    let cases: [(&[Reaction], &str, usize); 6] = [
+        // In the middle of the body: it is sent again from its beginning.
+        (&[RefuseEarly, Answer], "HTTP/1.1 200", 1),
         (&[Answer], "HTTP/1.1 200", 1),
         (&[Refuse, Answer], "HTTP/1.1 200", 2),
         (&[GoAway, Answer], "HTTP/1.1 200", 2),
@@ -164,7 +167,7 @@ impl Name {
     }
 }
 
-impl Directory for Name {
+impl Resolver for Name {
     fn addresses(&self) -> Addresses<'_> {
         let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async { addresses.ok_or_else(|| io::Error::other("no name server")) })
@@ -187,9 +190,9 @@ async fn replicas_of_a_name_come_and_go() -> Result<()> {
         simulation_roots: vec![proof.platform.trust_root()?],
     };
     let name = Arc::new(Name::default());
-    let directory: Arc<dyn Directory> = Arc::clone(&name) as _;
+    let resolver: Arc<dyn Resolver> = Arc::clone(&name) as _;
     let attestation = Attestation::new(service, options)?;
-    let replicas = Replicas::found_in(directory, "the name".to_owned(), attestation, |_| {});
+    let replicas = Replicas::resolved_by(resolver, "the name".to_owned(), attestation, |_| {});
     let proxy = Proxy::listen(SocketAddr::from(([127, 0, 0, 1], 0)), replicas).await?;
     let local = proxy.address().port();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

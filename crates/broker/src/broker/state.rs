@@ -91,8 +91,7 @@ impl State {
             None => Arc::default(),
         };
         let mut roles = Roles::initial(genesis.first_owners());
-        let in_force =
-            snapshot.manifest.as_ref().map(|signed| Sha256Digest::of_bytes(signed.text.as_bytes()));
+        let in_force = snapshot.manifest.as_ref().map(SignedManifest::digest);
         for change in role_changes.iter().filter(|change| Some(change.text) != in_force) {
             let RoleChange { version, .. } = *change;
             let signed = store.manifest(version)?.ok_or(ChainError::Missing { version })?;
@@ -167,8 +166,7 @@ impl State {
     /// Which manifest is in force; none before the first.
     pub fn manifest_in_force(&self) -> Option<ManifestInForce> {
         let admitted = self.admitted.as_ref()?;
-        let digest = Sha256Digest::of_bytes(admitted.signed.text.as_bytes());
-        Some(ManifestInForce { version: admitted.manifest.version, digest })
+        Some(ManifestInForce { version: admitted.manifest.version, digest: admitted.digest })
     }
 
     /// The roots that the manifest in force trusts.

@@ -2,7 +2,7 @@
 
 use adytum_governance::genesis::Genesis;
 use adytum_sim::Platform;
-use tokio::net::TcpListener;
+use adytum_testkit::ports::free_port;
 
 use crate::fixture::*;
 
@@ -77,8 +77,8 @@ async fn wrong_flags_and_places_say_what_to_do() {
     loose.extend(["--policy".into(), policy]);
     assert!(fails(78, loose).contains("pins no code"));
 
-    // Nobody there: a port that was free a moment ago.
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    // Nobody there.
+    let free = format!("127.0.0.1:{}", free_port());
     let mut nobody = verify;
     nobody[2] = free.clone();
     let message = fails(69, nobody);

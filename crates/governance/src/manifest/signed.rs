@@ -49,6 +49,11 @@ impl SignedManifest {
         Self { text: text.into(), approvals: Vec::new() }
     }
 
+    /// The digest of the text.
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest::of_bytes(self.text.as_bytes())
+    }
+
     /// Reads the manifest and adds an owner's signature over it. An earlier
     /// signature of the same owner is replaced.
     pub fn sign(&mut self, key: &OwnerSigningKey) -> Result<(), ManifestError> {

@@ -92,7 +92,7 @@ impl Document {
             name,
             genesis: manifest.genesis,
             manifest_version: manifest.version,
-            manifest_sha256: Sha256Digest::of_bytes(signed.text.as_bytes()),
+            manifest_sha256: signed.digest(),
             revision,
             expires,
             trust: TrustTable { vendors: vendors.into_iter().collect(), simulation_roots },

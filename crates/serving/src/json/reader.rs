@@ -303,7 +303,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes over lists in lists of numbers without a look at the numbers: their reader checks them. Gives the number of commas; `None`, and nothing is passed, where something else is in
+    /// Goes over lists in lists of numbers without a look at the numbers: their reader checks them.
+    /// Gives the number of commas; `None`, and nothing is passed, where something else is in
     /// the lists, or nothing closes them. For a document of many numbers this is several times as
     /// fast as [`Self::skip`].
     pub(super) fn skip_unread(&mut self) -> Option<usize> {

@@ -31,3 +31,17 @@ fn labels_choose_versions() {
     assert_eq!(models.status("m", &label).err().unwrap().code(), "version-label");
     assert_eq!(models.status("m", &VersionChoice::Latest).unwrap().len(), 2);
 }
+
+#[test]
+fn in_a_session_a_version_that_is_over_is_not_found_and_a_new_one_waits_for_the_next_session() {
+    let models = Models::default();
+    models.set("m", 1, VersionState::End(None));
+    let session = models.in_session(&Arc::new(models.pin()), &Answered::default());
+    let code = |version| session.servable("m", &VersionChoice::Number(version)).err().unwrap().code();
+    assert_eq!(code(1), "servable-not-found");
+    assert_eq!(session.servable("m", &VersionChoice::Latest).err().unwrap().code(), "servable-not-found");
+    models.set("m", 2, VersionState::Loading);
+    assert_eq!(code(2), "model-not-in-session");
+    assert_eq!(code(3), "servable-not-found");
+    assert_eq!(session.servable("m", &VersionChoice::Latest).err().unwrap().code(), "model-not-in-session");
+}

@@ -14,7 +14,24 @@ tokio::task_local! {
 struct Caller {
     client: Client,
     priority: Priority,
-    waited: Duration,
+    waited: Option<Waited>,
+}
+
+/// The time that a request lay on the thread that received it, before that looked at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Waited {
+    /// How long it was.
+    pub time: Duration,
+    /// Whether the request is not refused for it: its connection has no other, so it is not what
+    /// overloads the server.
+    pub exempt: bool,
+}
+
+impl Waited {
+    /// What counts against the request.
+    pub(super) fn counted(self) -> Duration {
+        if self.exempt { Duration::ZERO } else { self.time }
+    }
 }
 
 /// Somebody who is served in turn with others: a connection.
@@ -63,15 +80,15 @@ impl Client {
 
     /// Does this for the client: what it runs is the client's.
     pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        self.scope_with(Priority::Normal, Duration::ZERO, work)
+        self.scope_with(Priority::Normal, None, work)
     }
 
     /// Does this for the client, with this priority among what the client wants. It has
-    /// `waited` for the thread that receives requests.
+    /// `waited` for the thread that received it, if that is known.
     pub fn scope_with<F: Future>(
         self,
         priority: Priority,
-        waited: Duration,
+        waited: Option<Waited>,
         work: F,
     ) -> impl Future<Output = F::Output> {
         CURRENT.scope(Caller { client: self, priority, waited }, work)
@@ -83,7 +100,7 @@ pub(crate) fn current() -> (Client, Priority) {
     CURRENT.try_with(|caller| (caller.client, caller.priority)).unwrap_or((Client::NOBODY, Priority::Normal))
 }
 
-/// How long the request for which this task works has waited before it was looked at.
-pub(super) fn waited() -> Duration {
-    CURRENT.try_with(|caller| caller.waited).unwrap_or_default()
+/// How long the request for which this task works has waited, if it works for one alone.
+pub(super) fn waited() -> Option<Waited> {
+    CURRENT.try_with(|caller| caller.waited).ok().flatten()
 }

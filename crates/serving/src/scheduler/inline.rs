@@ -7,7 +7,10 @@ use std::{
 
 use adytum_engine::threads::Threads;
 
-use super::patience::{Congestion, Patience};
+use super::{
+    client::Waited,
+    patience::{Congestion, Patience},
+};
 
 thread_local! {
     static INLINE: RefCell<Option<Inline>> = const { RefCell::new(None) };
@@ -24,7 +27,7 @@ pub(super) enum Verdict {
     Here(Threads),
     /// This thread does none.
     Elsewhere,
-    /// It has waited longer than this, and so do all others.
+    /// It has waited longer than this, in an overload.
     Refused { limit: Duration },
 }
 
@@ -42,15 +45,26 @@ pub fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 /// Whether a run is done on this thread, after the wait that its request had.
-pub(super) fn judge(waited: Duration, predicted: Option<Duration>, patience: Patience) -> Verdict {
+pub(super) fn judge(waited: Option<Waited>, predicted: Option<Duration>, patience: Patience) -> Verdict {
     INLINE.with_borrow_mut(|slot| {
         let Some(inline) = slot else { return Verdict::Elsewhere };
+        let Some(waited) = waited else { return Verdict::Here(inline.threads.clone()) };
         let now = Instant::now();
         let overload = inline.overload.get_or_insert_with(|| Congestion::new(patience, now));
-        overload.begins_after(waited, now);
+        overload.begins_after(waited.time, now);
         match overload.limit(predicted, now) {
-            Some(limit) if waited > limit => Verdict::Refused { limit },
+            Some(limit) if waited.counted() > limit => Verdict::Refused { limit },
             _ => Verdict::Here(inline.threads.clone()),
         }
     })
+}
+
+/// Lets time pass on this thread: no request has begun in time since.
+#[cfg(test)]
+pub(super) fn pass(time: Duration) {
+    INLINE.with_borrow_mut(|slot| {
+        if let Some(overload) = slot.as_mut().and_then(|inline| inline.overload.as_mut()) {
+            overload.pass(time);
+        }
+    });
 }

@@ -83,7 +83,7 @@ impl<J> OwnJobs<J> {
     }
 
     /// Forgets jobs, and says what those that stay cost together.
-    pub(super) fn retain(&mut self, keep: impl Fn(&J) -> bool) -> Duration {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&J) -> bool) -> Duration {
         self.jobs.retain(|_, own| keep(&own.job));
         self.jobs.values().map(|own| own.cost).sum()
     }

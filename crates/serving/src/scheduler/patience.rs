@@ -8,6 +8,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::turns::USUAL_COST;
+
 /// A request that begins after no longer than this has begun in time.
 const IN_TIME: Duration = Duration::from_millis(10);
 
@@ -16,9 +18,6 @@ const BURST: Duration = Duration::from_millis(250);
 
 /// What a core may have waiting, in runs like the one that asks: long runs may wait longer.
 const RUNS: u32 = 128;
-
-/// The cost of a run that was never measured.
-const USUAL_COST: Duration = Duration::from_millis(10);
 
 /// How long requests may wait during an overload: at least this; `None`: without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +54,14 @@ impl Congestion {
     pub(super) fn begins_after(&mut self, waited: Duration, now: Instant) {
         if waited <= IN_TIME {
             self.in_time = self.in_time.max(now);
+        }
+    }
+
+    /// Makes the last one that began in time so much older.
+    #[cfg(test)]
+    pub(super) fn pass(&mut self, time: Duration) {
+        if let Some(earlier) = self.in_time.checked_sub(time) {
+            self.in_time = earlier;
         }
     }
 

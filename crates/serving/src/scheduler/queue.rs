@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     ScheduleError, WORTH_ALL_CORES,
+    client::Waited,
     patience::{Congestion, Patience},
     turn::Turn,
     turns::Turns,
@@ -83,12 +84,12 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a job in that has `waited` already.
+    /// Takes a job in that has `waited` already, if that is known.
     pub(super) fn submit(
         &self,
         turn: &Turn,
         predicted: Option<Duration>,
-        waited: Duration,
+        waited: Option<Waited>,
         now: Instant,
         job: impl Job + 'static,
     ) -> Result<(), ScheduleError> {
@@ -101,11 +102,17 @@ impl Queue {
             state.waiting.retain(|queued| queued.job.is_wanted());
         }
         if state.waiting.is_empty() && state.running < self.cores {
-            state.overload.begins_after(waited, now);
+            state.overload.begins_after(waited.map_or(Duration::ZERO, |waited| waited.time), now);
         }
+        let waited = waited.map_or(Duration::ZERO, Waited::counted);
         if let Some(refusal) = self.refusal(&mut state, predicted, waited, now) {
             let gone = state.waiting.make_room(turn, predicted).ok_or_else(|| refusal.clone())?;
-            gone.job.refuse(refusal);
+            // Each hears of its own limit.
+            let limit = state.overload.limit(gone.predicted, now);
+            gone.job.refuse(match (refusal, limit) {
+                (ScheduleError::Congested { .. }, Some(limit)) => ScheduleError::Congested { limit },
+                (refusal, _) => refusal,
+            });
         }
         let alone = state.running == 0 && state.waiting.is_empty();
         if !alone {
@@ -137,22 +144,28 @@ impl Queue {
             return Some(ScheduleError::Overloaded { queued: state.waiting.len(), limit: self.limit });
         }
         let limit = state.overload.limit(predicted, now)?;
-        let cores = u32::try_from(self.cores).unwrap_or(u32::MAX);
-        let would_wait = |state: &State| waited.saturating_add(state.waiting.cost() / cores);
+        let would_wait = |state: &State| waited.saturating_add(self.backlog(state));
         if would_wait(state) > limit {
             state.waiting.retain(|queued| queued.job.is_wanted());
         }
         (would_wait(state) > limit).then_some(ScheduleError::Congested { limit })
     }
 
+    /// How long all that waits takes.
+    fn backlog(&self, state: &State) -> Duration {
+        state.waiting.cost() / u32::try_from(self.cores).unwrap_or(u32::MAX)
+    }
+
     /// The next job; those that waited too long are refused.
-    fn next(state: &mut State, now: Instant) -> Option<Queued> {
+    fn next(&self, state: &mut State, now: Instant) -> Option<Queued> {
         while let Some(queued) = state.waiting.pop() {
             if !queued.job.is_wanted() {
                 continue;
             }
             let waited = queued.waited.saturating_add(now.saturating_duration_since(queued.came));
-            state.overload.begins_after(waited, now);
+            // Short runs of clients with few begin soon even while others pile up.
+            let backlog = self.backlog(state);
+            state.overload.begins_after(waited.max(backlog), now);
             match state.overload.limit(queued.predicted, now) {
                 Some(limit) if waited > limit => queued.job.refuse(ScheduleError::Congested { limit }),
                 _ => return Some(queued),
@@ -169,7 +182,7 @@ impl Queue {
             if state.closed {
                 return;
             }
-            let Some(queued) = Self::next(&mut state, Instant::now()) else {
+            let Some(queued) = self.next(&mut state, Instant::now()) else {
                 state = self.wait(state);
                 continue;
             };
@@ -201,8 +214,17 @@ impl Queue {
     /// What a worker does, until nothing waits.
     #[cfg(test)]
     pub(super) fn run_waiting(&self, now: Instant, single: &Threads, all: &Threads) {
-        while let Some(queued) = { Self::next(&mut self.lock(), now) } {
+        while let Some(queued) = { self.next(&mut self.lock(), now) } {
             queued.job.run(if queued.wide { all } else { single });
+        }
+    }
+
+    /// What a worker does once.
+    #[cfg(test)]
+    pub(super) fn run_one(&self, now: Instant, single: &Threads) {
+        let next = self.next(&mut self.lock(), now);
+        if let Some(queued) = next {
+            queued.job.run(single);
         }
     }
 

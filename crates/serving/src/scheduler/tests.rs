@@ -38,7 +38,7 @@ fn alone_on_all_cores_and_together_on_one_each() {
     let start = Instant::now();
     let submit = |after: u64| {
         let now = start + Duration::from_millis(after);
-        queue.submit(&Turn::current(0), cost, Duration::ZERO, now, Probe(sender.clone()))
+        queue.submit(&Turn::current(0), cost, None, now, Probe(sender.clone()))
     };
     submit(0).unwrap();
     submit(1).unwrap();
@@ -57,7 +57,7 @@ fn short_runs_and_a_single_core_need_no_other_cores() {
     for (cores, cost) in [(4, Some(WORTH_ALL_CORES / 2)), (1, None)] {
         let queue = Queue::new(cores, 10, Patience::default());
         let (sender, widths) = mpsc::channel();
-        queue.submit(&Turn::current(0), cost, Duration::ZERO, Instant::now(), Probe(sender)).unwrap();
+        queue.submit(&Turn::current(0), cost, None, Instant::now(), Probe(sender)).unwrap();
         queue.run_waiting(Instant::now(), &Threads::new(1), &Threads::new(4));
         assert_eq!(widths.recv(), Ok(1));
     }
@@ -90,7 +90,7 @@ fn an_overload_is_refused_at_once_and_a_burst_is_not() {
     let submit = |client: Client, name, after: u64| {
         let turn = Turn::of_batch(0, [Share { client, priority: Priority::Normal, rows: 1 }]);
         let now = start + Duration::from_millis(after);
-        queue.submit(&turn, cost, Duration::ZERO, now, Fate(name, sender.clone()))
+        queue.submit(&turn, cost, None, now, Fate(name, sender.clone()))
     };
     for _ in 0..200 {
         submit(heavy, "heavy", 0).unwrap();
@@ -102,6 +102,53 @@ fn an_overload_is_refused_at_once_and_a_burst_is_not() {
     assert_eq!(fates.try_recv(), Ok(("heavy", Some(ScheduleError::Congested { limit }))));
 }
 
+/// Short runs of clients with few begin at once, whatever piles up of another one's.
+#[test]
+fn one_that_begins_soon_does_not_end_the_overload_of_others() {
+    let start = Instant::now();
+    let (heavy, light) = (Client::new(), Client::new());
+    let (cost, limit) = (Some(Duration::from_millis(1)), Duration::from_millis(128));
+    let (sender, fates) = mpsc::channel();
+    let queue = Queue::new(1, 1000, Patience::default());
+    let submit = |client: Client, name, after: u64| {
+        let turn = Turn::of_batch(0, [Share { client, priority: Priority::Normal, rows: 1 }]);
+        let now = start + Duration::from_millis(after);
+        queue.submit(&turn, cost, None, now, Fate(name, sender.clone()))
+    };
+    for _ in 0..200 {
+        submit(heavy, "heavy", 0).unwrap();
+    }
+    submit(light, "light", 200).unwrap();
+    queue.run_one(start + Duration::from_millis(200), &Threads::new(1));
+    queue.run_one(start + Duration::from_millis(200), &Threads::new(1));
+    let begun: Vec<_> = fates.try_iter().collect();
+    assert!(begun.contains(&("light", None)), "{begun:?}");
+    assert_eq!(submit(heavy, "heavy", 260), Err(ScheduleError::Congested { limit }));
+}
+
+/// A connection's only request is not refused for the wait that others make; but that it waited
+/// is known.
+#[test]
+fn an_only_request_is_exempt_and_shows_the_overload_all_the_same() {
+    let (scheduler, _guard) = start(1, 10);
+    let short = Some(INLINE_LIMIT / 2);
+    let late = |exempt| Some(Waited { time: Duration::from_secs(1), exempt });
+    enter_inline(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let run = |waited| {
+            let ran = Client::new().scope_with(Priority::Normal, waited, scheduler.run(short, |_| ()));
+            runtime.block_on(ran)
+        };
+        // The thread begins in time, and then no more.
+        run(late(false)).unwrap();
+        inline::pass(Duration::from_secs(1));
+        run(late(true)).unwrap();
+        run(None).unwrap();
+        let limit = Duration::from_millis(20);
+        assert_eq!(run(late(false)), Err(ScheduleError::Congested { limit }));
+    });
+}
+
 #[test]
 fn what_has_waited_too_long_is_refused_when_its_turn_comes() {
     let start = Instant::now();
@@ -110,6 +157,7 @@ fn what_has_waited_too_long_is_refused_when_its_turn_comes() {
     let (sender, fates) = mpsc::channel();
     let queue = Queue::new(1, 1000, Patience::default());
     let submit = |name, waited, now| {
+        let waited = Some(Waited { time: waited, exempt: false });
         queue.submit(&Turn::current(0), cost, waited, now, Fate(name, sender.clone())).unwrap();
     };
     // The thread that received it was late already.

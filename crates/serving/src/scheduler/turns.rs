@@ -24,7 +24,7 @@ use super::{
 };
 
 /// The cost of a run that was never measured.
-const USUAL_COST: Duration = Duration::from_millis(10);
+pub(super) const USUAL_COST: Duration = Duration::from_millis(10);
 /// No run is taken to be shorter: taking a turn is work too.
 const LEAST_COST: Duration = Duration::from_micros(50);
 /// Or longer: an estimate that is wrong must not lock a client out.
@@ -42,6 +42,8 @@ pub(super) struct Turns<J> {
     clock: Duration,
     arrived: u64,
     len: usize,
+    /// What all waiting jobs cost together.
+    cost: Duration,
 }
 
 /// When a client's next job would end, and the order in which clients came.
@@ -75,7 +77,14 @@ impl<J> Default for Lane<J> {
 
 impl<J> Default for Turns<J> {
     fn default() -> Self {
-        Self { clients: HashMap::new(), next: BTreeMap::new(), clock: Duration::ZERO, arrived: 0, len: 0 }
+        Self {
+            clients: HashMap::new(),
+            next: BTreeMap::new(),
+            clock: Duration::ZERO,
+            arrived: 0,
+            len: 0,
+            cost: Duration::ZERO,
+        }
     }
 }
 
@@ -90,7 +99,7 @@ impl<J> Turns<J> {
 
     /// What all waiting jobs cost together.
     pub(super) fn cost(&self) -> Duration {
-        self.clients.values().map(|lane| lane.cost).fold(Duration::ZERO, Duration::saturating_add)
+        self.cost
     }
 
     pub(super) fn push(&mut self, turn: &Turn, predicted: Option<Duration>, job: J) {
@@ -112,6 +121,7 @@ impl<J> Turns<J> {
         lane.cost += own;
         lane.jobs.push(share.priority, turn.model, Own { cost: own, job: Queued { cost, others, job } });
         self.len += 1;
+        self.cost += cost;
         self.tag(share.client);
     }
 
@@ -133,6 +143,7 @@ impl<J> Turns<J> {
             return None;
         };
         lane.cost = lane.cost.saturating_sub(gone.cost);
+        self.cost = self.cost.saturating_sub(gone.job.cost);
         self.len -= 1;
         self.tag(heaviest);
         Some(gone.job.job)
@@ -146,6 +157,7 @@ impl<J> Turns<J> {
         let own = lane.jobs.pop()?;
         lane.cost = lane.cost.saturating_sub(own.cost);
         lane.last = end;
+        self.cost = self.cost.saturating_sub(own.job.cost);
         self.len -= 1;
         self.tag(client);
         for (other, cost) in own.job.others {
@@ -172,7 +184,13 @@ impl<J> Turns<J> {
         let mut changed = Vec::new();
         for (client, lane) in &mut self.clients {
             let before = lane.jobs.len();
-            lane.cost = lane.jobs.retain(|queued| keep(&queued.job));
+            lane.cost = lane.jobs.retain(|queued| {
+                let kept = keep(&queued.job);
+                if !kept {
+                    self.cost = self.cost.saturating_sub(queued.cost);
+                }
+                kept
+            });
             if lane.jobs.len() < before {
                 self.len -= before - lane.jobs.len();
                 changed.push(*client);
@@ -367,6 +385,20 @@ mod tests {
         assert_eq!(turns.make_room(&of_model(proxy, 2, Priority::Normal), SHORT), Some("slow"));
         turns.push(&of_model(proxy, 2, Priority::Normal), SHORT, "quick");
         assert_eq!(turns.pop(), Some("quick"));
+    }
+
+    #[test]
+    fn the_cost_of_all_counts_batches_whole() {
+        let mut turns = Turns::default();
+        let shares = (0..4).map(|_| Share { client: Client::new(), priority: Priority::Normal, rows: 1 });
+        let batch = Turn::of_batch(0, shares.collect::<Vec<_>>());
+        turns.push(&batch, LONG, "batch");
+        turns.push(&turn(Client::new()), SHORT, "short");
+        assert_eq!(turns.cost(), LONG.unwrap() + SHORT.unwrap());
+        turns.retain(|job| *job == "batch");
+        assert_eq!(turns.cost(), LONG.unwrap());
+        assert_eq!(turns.pop(), Some("batch"));
+        assert_eq!(turns.cost(), Duration::ZERO);
     }
 
     #[test]

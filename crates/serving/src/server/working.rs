@@ -9,13 +9,13 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use adytum_crowd::places::Place;
 use tower::Service;
 
-use crate::scheduler::{Client, Priority};
+use crate::scheduler::{Client, Priority, Waited};
 
 /// The service of one connection: while it answers, the connection's place is at work.
 #[derive(Clone)]
@@ -43,6 +43,8 @@ impl Work {
     fn begin(place: &Arc<Place>, requests: &Arc<AtomicUsize>, now: Instant) -> Self {
         if requests.fetch_add(1, Ordering::Relaxed) == 0 {
             place.begin_work(now);
+        } else {
+            place.touch(now);
         }
         Self { place: Arc::clone(place), requests: Arc::clone(requests) }
     }
@@ -81,10 +83,9 @@ where
         let priority = priority.map_or_else(Priority::default, |value| Priority::parse(value.as_bytes()));
         let (client, answering) = (self.client, self.inner.call(request));
         Box::pin(async move {
-            // Others were before it on this thread. A connection's only request is not what
-            // overloads a server, and is not refused for that.
-            let waited = if work.is_alone() { Duration::ZERO } else { came.elapsed() };
-            let answer = client.scope_with(priority, waited, answering).await;
+            // Others were before it on this thread.
+            let waited = Waited { time: came.elapsed(), exempt: work.is_alone() };
+            let answer = client.scope_with(priority, Some(waited), answering).await;
             drop(work);
             answer
         })

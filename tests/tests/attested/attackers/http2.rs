@@ -26,13 +26,15 @@ const REFUSED_STREAM: u32 = 7;
 /// `:status: 200` in HPACK (RFC 7541, appendix A, entry 8).
 const STATUS_200: [u8; 1] = [0x88];
 
-/// What the server does with a request that it has received whole.
+/// What the server does with a request, once it has all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reaction {
     /// Answers with 200 and no body.
     Answer,
     /// Refuses the stream: it was not processed.
     Refuse,
+    /// Refuses the stream when it has only begun, in the middle of its body.
+    RefuseEarly,
     /// Ends the stream with an error: it may have been processed.
     Break,
     /// Ends the connection in good order, and says that it has processed no stream of it.
@@ -66,6 +68,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream.read_exact(&mut preface).await?;
     record(&mut |received| received.bytes.extend_from_slice(&preface));
     let mut bodies: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let mut reactions: BTreeMap<u32, Reaction> = BTreeMap::new();
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await?;
@@ -87,15 +90,27 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
             _ => Vec::new(),
         };
+        if kind == HEADERS {
+            let reaction = *reactions.entry(id).or_insert_with(&mut next);
+            if reaction == Reaction::RefuseEarly {
+                answer.extend(frame(RST_STREAM, 0, id, &REFUSED_STREAM.to_be_bytes()));
+            }
+        }
+        let reaction = reactions.get(&id).copied().filter(|reaction| *reaction != Reaction::RefuseEarly);
         if kind == DATA {
             bodies.entry(id).or_default().extend_from_slice(&payload);
         }
-        if (kind == DATA || kind == HEADERS) && flags & END_STREAM != 0 {
+        if (kind == DATA || kind == HEADERS)
+            && flags & END_STREAM != 0
+            && let Some(reaction) = reaction
+        {
             let body = bodies.remove(&id).unwrap_or_default();
             record(&mut |received| received.bodies.push(body.clone()));
-            answer.extend(match next() {
+            answer.extend(match reaction {
                 Reaction::Answer => frame(HEADERS, END_STREAM | END_HEADERS, id, &STATUS_200),
-                Reaction::Refuse => frame(RST_STREAM, 0, id, &REFUSED_STREAM.to_be_bytes()),
+                Reaction::Refuse | Reaction::RefuseEarly => {
+                    frame(RST_STREAM, 0, id, &REFUSED_STREAM.to_be_bytes())
+                }
                 Reaction::Break => frame(RST_STREAM, 0, id, &INTERNAL_ERROR.to_be_bytes()),
                 Reaction::GoAway => frame(GOAWAY, 0, 0, &[0; 8]),
             });

@@ -272,12 +272,12 @@ struct Port {
     listener: std::net::TcpListener,
     /// What the other port tells meanwhile.
     health: Health,
-    warned: std::sync::Once,
+    announced: std::sync::Once,
 }
 
 impl Port {
     fn new(listener: TcpListener, health: Health) -> anyhow::Result<Self> {
-        Ok(Self { listener: listener.into_std()?, health, warned: std::sync::Once::new() })
+        Ok(Self { listener: listener.into_std()?, health, announced: std::sync::Once::new() })
     }
 
     fn listener(&self) -> anyhow::Result<TcpListener> {
@@ -286,7 +286,7 @@ impl Port {
 
     /// Those who deploy it wait for this very line.
     fn ready(&self) {
-        self.warned.call_once(|| {
+        self.announced.call_once(|| {
             if let Ok(address) = self.listener.local_addr() {
                 say("Server listening on", address);
             }

@@ -1,7 +1,6 @@
 //! Commands that change nothing.
 
 use adytum_api::broker::{CommandResult, ManifestSummary, SecretSummary};
-use adytum_evidence::measurement::Sha256Digest;
 use adytum_governance::{approval::OwnerApproval, audit::export::entry, manifest::SignedManifest};
 
 use super::AdministrationError;
@@ -93,7 +92,7 @@ pub(super) async fn history(
             let Some(signed) = store.manifest(version)? else { continue };
             manifests.push(ManifestSummary {
                 version,
-                text_digest: Sha256Digest::of_bytes(signed.text.as_bytes()).0.to_vec(),
+                text_digest: signed.digest().0.to_vec(),
                 signers: signed.approvals.iter().map(|approval| approval.owner.0.to_vec()).collect(),
                 changes_owners: changed(version),
             });
