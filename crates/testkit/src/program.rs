@@ -78,13 +78,6 @@ impl Outcome {
         self.stdout()
     }
 
-    /// Asserts that it failed as a program that says why, with the exit code 1; its standard error.
-    /// `adytum` has more exit codes: [`Self::failed_with`].
-    #[track_caller]
-    pub fn failed(&self) -> String {
-        self.failed_with(1)
-    }
-
     /// Asserts that it ended with this exit code and did not panic; its standard error.
     #[track_caller]
     pub fn failed_with(&self, code: i32) -> String {
