@@ -149,7 +149,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Outcome::Interrupted(signal) => {
             interrupt::came(signal);
-            let code = failure::report(&anyhow::anyhow!("interrupted; nothing is left running"));
+            let code = failure::report(&anyhow::anyhow!(
+                "interrupted, and nothing is left running; run the same command again"
+            ));
             // A model that is being checked is not waited for.
             std::process::exit(code.into());
         }

@@ -2911,7 +2911,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "overloaded",
         meaning: "As many requests, sessions, handshakes or quotes run or wait as the program takes at once.",
-        next_step: "try again after a pause. If it happens often, run more replicas of a model server, or raise the limits of a broker (docs/operate.md).",
+        next_step: "try again after a pause. If it happens often, run more replicas of a model server, or raise the limits of a broker (docs/limits.md).",
         retry: Retry::Yes,
         package: "broker, evidence, ratls, serving",
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"],

@@ -48,7 +48,7 @@ struct Inner<B> {
     sending: usize,
     /// The next of the kept parts that the last sending sends.
     next: usize,
-    /// Whether the request is answered: what is kept is needed by the last sending only.
+    /// Whether the request is answered. Then only the last sending needs the kept parts.
     answered: bool,
     budget: Budget,
 }

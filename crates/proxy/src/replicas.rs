@@ -105,7 +105,6 @@ struct Known {
 /// The sessions with one address.
 #[derive(Default)]
 struct Sessions {
-    /// The last one.
     open: Option<Session>,
     /// The number of sessions that there were.
     count: usize,

@@ -8,13 +8,14 @@ check() {
     local what=$1
     shift
     if ! "$@"; then
-        echo "FAILED: $what" >&2
         {
             kubectl get pods -o wide
             kubectl get events --sort-by=.lastTimestamp | tail -n 20
             kubectl logs -l app=init-ra-server --tail=20
             kubectl logs -l app=tf-demo --tail=20
         } >&2 2>&1 || true
+        # Last, where a log that is cut still has it.
+        echo "FAILED: $what" >&2
         echo "$passed passed, 1 failed"
         exit 1
     fi

@@ -67,7 +67,13 @@ unready_without_secrets() {
         [[ $(kubectl get deployment tf-demo-deployment -o 'jsonpath={.status.readyReplicas}') == "" ]]
 }
 
-rolled_out() { kubectl rollout status deployment/tf-demo-deployment --timeout "${1:-90}s" >/dev/null; }
+# A replica that is ready gets requests a moment later, when kube-proxy knows it as well.
+rolled_out() {
+    kubectl rollout status deployment/tf-demo-deployment --timeout "${1:-90}s" >/dev/null &&
+        eventually 30 node_port_answers
+}
+
+node_port_answers() { "$here/cluster.sh" run -- bash -c ': </dev/tcp/localhost/31001'; }
 
 confined() {
     local pods

@@ -48,7 +48,8 @@ page_runs() {
     # A shell of its own: within a condition, `set -e` has no effect.
     (
         docker() { page_docker "$@"; }
-        export -f docker page_docker client client_ended phase absent eventually rolled_out
+        export -f docker page_docker client client_ended phase absent eventually rolled_out node_port_answers
+        export here
         cd "$stage" && tag=$tag PATH=$programs:$PATH bash -eu "$work/$1.sh"
     ) >>"$work/page.log" 2>&1 || {
         sed 's/^/    /' "$work/page.log"

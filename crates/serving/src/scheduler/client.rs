@@ -28,7 +28,7 @@ pub struct Waited {
 }
 
 impl Waited {
-    /// What counts against the request.
+    /// The part of the wait that counts against the request.
     pub(super) fn counted(self) -> Duration {
         if self.exempt { Duration::ZERO } else { self.time }
     }
