@@ -1,6 +1,11 @@
-//! `adytum doctor`: the parts of this machine that confidential inference needs.
+//! `adytum doctor`: the parts of this machine, or of a cluster, that confidential inference needs.
+
+mod cluster;
+mod kubectl;
+mod objects;
 
 use std::{
+    ffi::OsString,
     fs,
     net::TcpListener,
     path::Path,
@@ -30,13 +35,14 @@ const PORTS: [u16; 3] = [50051, 8500, 8501];
 /// The first kernel whose configfs-tsm gives reports.
 const FIRST_KERNEL: (u32, u32) = (6, 7);
 
-/// Look at this machine: TEE, kernel, collateral, clock, ports, processor; each with its remedy.
+/// Look at this machine, or with --cluster at a cluster; each part with its remedy.
 ///
 /// It exits with 1 if something is wrong, and not for a part that is merely absent.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   adytum doctor
-  adytum doctor --collateral https://pccs.example.com:8081 --fmspc 00606a000000 --json")]
+  adytum doctor --collateral https://pccs.example.com:8081 --fmspc 00606a000000 --json
+  adytum doctor --cluster --namespace models")]
 pub(crate) struct Args {
     #[command(flatten)]
     places: Places,
@@ -47,19 +53,41 @@ pub(crate) struct Args {
     /// A port that should be free; may be given several times. By default 50051, 8500 and 8501.
     #[arg(long = "port", value_name = "PORT")]
     ports: Vec<u16>,
+    /// Look at a cluster and a namespace with kubectl instead of at this machine.
+    #[arg(long, conflicts_with_all = ["ports", "fmspc"])]
+    cluster: bool,
+    /// The program that asks the cluster.
+    #[arg(long, value_name = "PROGRAM", default_value = "kubectl", requires = "cluster")]
+    kubectl: OsString,
+    /// The context of kubectl's configuration.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    kube_context: Option<String>,
+    /// The namespace of broker and replicas. By default that of kubectl's context.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    namespace: Option<String>,
+    /// How long each question to the cluster may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, requires = "cluster",
+        value_parser = clap::value_parser!(u64).range(1..=600))]
+    patience: u64,
 }
 
 /// How a part is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum State {
+    #[serde(rename = "ok")]
     Good,
     /// It is not there, and nothing but hardware needs it.
     Absent,
+    /// It works, and may not for long.
+    Warning,
+    #[serde(rename = "fault")]
     Wrong,
+    /// It could not be looked at.
+    Unknown,
 }
 
-/// A part of the machine.
+/// A part of the machine or of the cluster.
 #[derive(Debug, Serialize)]
 struct Finding {
     part: &'static str,
@@ -78,28 +106,56 @@ impl Finding {
         Self { part, state: State::Absent, found: found.into(), remedy: Some(remedy.to_owned()) }
     }
 
+    fn warning(part: &'static str, found: impl Into<String>, remedy: &str) -> Self {
+        Self { part, state: State::Warning, found: found.into(), remedy: Some(remedy.to_owned()) }
+    }
+
     fn wrong(part: &'static str, found: impl Into<String>, remedy: &str) -> Self {
         Self { part, state: State::Wrong, found: found.into(), remedy: Some(remedy.to_owned()) }
     }
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let findings = if args.cluster {
+        let kubectl = kubectl::Kubectl {
+            program: args.kubectl,
+            context: args.kube_context,
+            namespace: args.namespace,
+            limit: Duration::from_secs(args.patience),
+        };
+        let _working = progress::working("asking the cluster");
+        cluster::findings(&kubectl).await?
+    } else {
+        machine(&args).await
+    };
+    print(&findings)?;
+    let wrong = findings.iter().any(|finding| finding.state == State::Wrong);
+    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn machine(args: &Args) -> Vec<Finding> {
     let mut findings = vec![tee(), devices(), kernel(&read("/proc/sys/kernel/osrelease"))];
     let working = progress::working("asking for collateral");
-    findings.extend(collateral(&args).await);
+    findings.extend(collateral(args).await);
     drop(working);
     findings.push(clock(SystemClock.now()));
     let ports = if args.ports.is_empty() { &PORTS[..] } else { &args.ports };
     findings.extend(ports.iter().map(|number| port(*number)));
     findings.push(processor(&read("/proc/cpuinfo")));
+    findings
+}
+
+fn print(findings: &[Finding]) -> anyhow::Result<()> {
     if output::is_json() {
-        output::line(serde_json::to_string_pretty(&findings)?)?;
+        output::line(serde_json::to_string_pretty(findings)?)?;
     } else {
-        for Finding { part, state, found, remedy } in &findings {
+        for Finding { part, state, found, remedy } in findings {
             let sign = match state {
                 State::Good => "ok",
                 State::Absent => "--",
+                State::Warning => "! ",
                 State::Wrong => "!!",
+                State::Unknown => "??",
             };
             output::line(format_args!("{sign}  {part:<12} {found}"))?;
             if let Some(remedy) = remedy {
@@ -107,8 +163,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let wrong = findings.iter().any(|finding| finding.state == State::Wrong);
-    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(())
 }
 
 fn read(path: &str) -> String {

@@ -56,6 +56,8 @@ part_basics() {
     check "the replica says: Running gRPC ModelServer at 0.0.0.0:9001 ..." \
         eventually 60 logged tf-demo "Running gRPC ModelServer at 0.0.0.0:9001 ..."
     check "the replica becomes ready" rolled_out
+    check "adytum doctor --cluster finds no fault" \
+        eventually 30 "$programs/adytum" doctor --cluster --namespace "$namespace"
     check "no pod is privileged, root, or mounts the host" confined
     check "the reference's client classifies through NodePort 31001 with server.crt" classifies
     check "the reference's benchmark prints its lines and its summary" benchmark

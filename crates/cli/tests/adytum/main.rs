@@ -7,6 +7,7 @@
 mod audit;
 #[cfg(feature = "simulation")]
 mod broken_sessions;
+mod cluster;
 mod command_line;
 #[cfg(feature = "simulation")]
 mod contexts;
