@@ -25,7 +25,7 @@ esac
 /// The exit code and the standard output and error of the command with this program as kubectl.
 fn doctor(script: &str) -> (i32, String, String) {
     let directory = Directory::new();
-    let program = directory.write("kubectl", &format!("#!/bin/sh\n{script}"));
+    let program = directory.write("kubectl", format!("#!/bin/sh\n{script}"));
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     run(&program)
 }
