@@ -48,7 +48,7 @@ fn a_healthy_cluster_has_no_fault_and_a_sick_one_has() {
     for part in ["API", "clock", "Deployment", "Pod"] {
         assert_eq!(state(part), "ok", "{stdout}");
     }
-    // What may not be read is unknown, and not a fault.
+    // A part that may not be read is unknown, and not a fault.
     assert_eq!((state("runtimeclasses"), state("secrets")), ("unknown".into(), "warning".into()));
     let (code, stdout, _) = doctor(&HEALTHY.replace("\"readyReplicas\": 1", "\"readyReplicas\": 0"));
     assert_eq!(code, 1, "{stdout}");
