@@ -49,7 +49,7 @@ pub(crate) async fn run(report: &mut Report, place: &Compared<'_>) -> Result<()>
 
 /// The digits model with 1, 8 and 32 connections.
 async fn small(report: &mut Report, place: &Compared<'_>) -> Result<()> {
-    let onnx = fs::read(place.digits)?;
+    let onnx = fs::read(place.digits).with_context(|| place.digits.display().to_string())?;
     let (predict, infer) = (request("m", "image", &DIGIT), infer_request("image", &DIGIT));
     let mut ours = start_ours(place, "ours", &onnx, &[]).await?;
     let mut is_infer_reported = false;
@@ -102,7 +102,7 @@ async fn large(report: &mut Report, place: &Compared<'_>) -> Result<()> {
         );
         return Ok(());
     };
-    let onnx = fs::read(place.resnet50)?;
+    let onnx = fs::read(place.resnet50).with_context(|| place.resnet50.display().to_string())?;
     let input = "input";
     let (predict, infer) = (request("m", input, &IMAGE), infer_request(input, &IMAGE));
     let library = format!("--onnxruntime_library={}", Path::new(&library).display());
