@@ -153,7 +153,10 @@ pub async fn publish(
 
     let remote = source.base.clone().join(version.to_string());
     let claim = remote.clone().join(CLAIM_FILE);
-    create(source, version, &claim, &text).await?;
+    // Its words are those of no other release, also of one with the same statement.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let claimant = format!("{} {}\n", std::process::id(), now.as_nanos());
+    create(source, version, &claim, claimant.as_bytes()).await?;
     // Another tool may have put a version there, which asks for no claim.
     let others: Vec<_> = source
         .store
