@@ -105,6 +105,19 @@ impl Store {
         command
     }
 
+    /// `adytum model release` to this store, by an owner's directory.
+    fn release(&self, binaries: &Path, onnx: &Path, owner: &Path, recipient: &str, to: &str) -> Command {
+        let mut command = self.pull(binaries, &[]);
+        let variable = |(name, value): (&std::ffi::OsStr, Option<&std::ffi::OsStr>)| {
+            Some((name.to_owned(), value?.to_owned()))
+        };
+        let variables: Vec<_> = command.as_std().get_envs().filter_map(variable).collect();
+        command = Command::new(binaries.join("adytum"));
+        command.args(["model", "release", text(onnx), "--model=digits", "--owner-directory", text(owner)]);
+        command.args(["--recipient", recipient, "--to", to]).env_clear().envs(variables);
+        command
+    }
+
     async fn stop(mut self) -> Result<()> {
         drop(self.input);
         self.child.wait().await?;
@@ -321,5 +334,114 @@ async fn a_webdav_collection_is_a_source() -> Result<()> {
     let mut command = Command::new(binaries.join("adytum"));
     command.args(["model", "pull", &format!("{}/digits/1", store.text("address")), text(&models)]);
     run(command).await?;
+    store.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_to_a_bucket_is_served() -> Result<()> {
+    let Some(python) = python() else { return Ok(()) };
+    let binaries = built_binaries().await?;
+    let directory = tempfile::tempdir()?;
+    let mut store = Store::start(&python, &["s3"]).await?;
+    let mut deployment = Deployment::start(directory.path(), &binaries).await?;
+    let mut broker = deployment.create_broker("broker").await?;
+    let configuration = deployment.configure_replica("replica", &broker).await?;
+    let provisioned = owner::provision(&deployment, &broker, "digits", &configuration.identity).await?;
+    let owner = directory.path().join("owner-directory");
+    fs::create_dir_all(owner.join("private"))?;
+    fs::copy(broker.owner_key(), owner.join("private/owner.pem"))?;
+    let (one, two) = (digits().join("model.onnx"), directory.path().join("two.onnx"));
+    let mut bytes = fs::read(&one)?;
+    // A byte that names the producer: another file, and the same model.
+    bytes.extend(b"\x12\x01x");
+    fs::write(&two, bytes)?;
+    let place = "s3://models/digits";
+    let release = |store: &Store, onnx: &Path, to: &str| {
+        store.release(&binaries, onnx, &owner, &provisioned.recipient, to)
+    };
+
+    // What can't be released says why.
+    for (to, variable, expected, code) in [
+        ("s3://no-such-bucket/digits", None, "s3://no-such-bucket/digits does not exist", 78),
+        (place, Some(("AWS_SECRET_ACCESS_KEY", "wrong")), "was refused", 77),
+        (place, Some(("AWS_ENDPOINT_URL", "http://127.0.0.1:9")), "can't be read", 69),
+    ] {
+        let mut command = release(&store, &one, to);
+        command.envs(variable);
+        let output = command.output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(said.contains(expected) && output.status.code() == Some(code), "{}: {said}", output.status);
+    }
+
+    let said = run(release(&store, &one, place)).await?;
+    ensure!(said.contains("version 1 of digits sealed"), "{said}");
+    let models = directory.path().join("models");
+    let watching = store.pull(&binaries, &["--watch", "--interval=100ms", place, text(&models)]);
+    let mut pull = Process::start("pull", watching, directory.path()).await?;
+    pull.wait_for("version 1: 2 files", PATIENCE).await?;
+    let binary = deployment.binary("adytum-serving");
+    let replica = Replica {
+        binary: &binary,
+        configuration: &configuration.path,
+        broker: broker.address(),
+        model: "digits",
+        models: &models,
+    };
+    let (mut replica, port) = deployment.start_replica("replica", &replica).await?;
+
+    // It is there already.
+    let said = run(release(&store, &one, place)).await?;
+    ensure!(said.contains("version 1 of digits is this model already"), "{said}");
+    // The remains of a release that was interrupted: a claim and a ciphertext.
+    store.put("digits/2/.claim", &one).await?;
+    store.put("digits/2/model.onnx.age", &one).await?;
+    pull.wait_for("version 2 is not complete", PATIENCE).await?;
+    let mut command = release(&store, &two, place);
+    command.arg(format!("--server=localhost:{port}")).arg("--crt").arg(&provisioned.server_crt);
+    let said = run(command).await?;
+    ensure!(said.contains("version 3 of digits sealed") && said.contains("version 3 answers"), "{said}");
+    replica.wait_for("available model=\"digits\" version=3", PATIENCE).await?;
+    ensure!(!models.join("2").exists(), "half a version is there");
+
+    // Two at once: each is a version of its own, or is refused.
+    let to = "s3://models/both";
+    let mut second = release(&store, &two, to);
+    let mut first = release(&store, &one, to);
+    let (first, second) = tokio::join!(first.output(), second.output());
+    let mut done = 0;
+    for output in [first?, second?] {
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() || said.contains("was taken by another release"), "{said}");
+        done += usize::from(output.status.success());
+    }
+    ensure!(done > 0, "both were refused");
+    let both = directory.path().join("both");
+    run(store.pull(&binaries, &["--versions=all", to, text(&both)])).await?;
+    ensure!(
+        fs::read_dir(&both)?.flatten().filter(|entry| entry.path().join("model.seal").is_file()).count()
+            == done
+    );
+
+    let mut list = store.pull(&binaries, &[]);
+    let variables: Vec<_> = list
+        .as_std()
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    list = Command::new(binaries.join("adytum"));
+    list.args(["model", "list", "--model=digits", "--from", place, "--owner-directory", text(&owner)]);
+    let said = run({
+        list.env_clear().envs(variables);
+        list
+    })
+    .await?;
+    ensure!(
+        said.contains("version 1 ") && said.contains("version 3 ") && !said.contains("version 2 "),
+        "{said}"
+    );
+    pull.stop().await;
+    replica.stop().await;
+    broker.stop().await;
+    deployment.stop().await;
     store.stop().await
 }

@@ -73,7 +73,8 @@ fn code_of_cause<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a
 /// The code of an error of `adytum model pull`, where that is built in.
 #[cfg(feature = "object-stores")]
 fn code_of_pull<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a str> {
-    cause.downcast_ref::<adytum_fetch::PullError>().map(adytum_fetch::PullError::code)
+    let publish = cause.downcast_ref::<adytum_fetch::PublishError>().map(adytum_fetch::PublishError::code);
+    publish.or_else(|| cause.downcast_ref::<adytum_fetch::PullError>().map(adytum_fetch::PullError::code))
 }
 
 #[cfg(not(feature = "object-stores"))]

@@ -1,4 +1,4 @@
-//! Models from object stores into the directory that a model server polls.
+//! Models from object stores into the directory that a model server polls, and sealed ones into stores.
 //!
 //! Sealed models need no trusted fetcher: their bytes are encrypted, and the server verifies
 //! the owner's statement about them. So `adytum-serving` links no client of an object store;
@@ -14,6 +14,7 @@ mod content;
 mod error;
 mod listing;
 mod names;
+mod publish;
 mod pull;
 mod roots;
 mod selection;
@@ -24,6 +25,7 @@ mod watch;
 
 pub use error::PullError;
 pub use listing::Limits;
+pub use publish::{PublishError, Published, publish, published};
 pub use pull::{Event, Puller, Round};
 pub use selection::{Selection, SelectionError};
 pub use source::{Environment, Source};

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many objects of a source are looked at.
-const MOST_OBJECTS: usize = 200_000;
+pub(crate) const MOST_OBJECTS: usize = 200_000;
 
 /// The most that is fetched for one version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn add(listing: &mut Listing, source: &Source, meta: ObjectMeta, limits: Limits)
 }
 
 /// An object's name below the source.
-fn relative(base: &Path, location: &Path) -> Option<String> {
+pub(crate) fn relative(base: &Path, location: &Path) -> Option<String> {
     let parts: Vec<_> = location.prefix_match(base)?.map(|part| part.as_ref().to_owned()).collect();
     Some(parts.join("/"))
 }
@@ -156,7 +156,7 @@ fn without_markers(files: &mut BTreeMap<FileName, RemoteFile>) {
 
 /// The error of a listing by its kind. Stores report it without a kind, so one object is
 /// asked for, which gives one.
-async fn of_listing(source: &Source, error: object_store::Error) -> PullError {
+pub(crate) async fn of_listing(source: &Source, error: object_store::Error) -> PullError {
     let place = source.to_string();
     let first = PullError::of_store(&place, &error);
     if !matches!(first, PullError::Unreachable { .. }) {

@@ -15,7 +15,8 @@ use crate::{output, owner_directory::OwnerDirectory};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   adytum model list --owner-directory .adytum
-  adytum model list --owner-directory .adytum --model iris --server localhost:8501 --json")]
+  adytum model list --owner-directory .adytum --model iris --server localhost:8501 --json
+  adytum model list --owner-directory .adytum --model iris --from s3://models/iris")]
 pub(crate) struct Args {
     /// The owner's directory.
     #[arg(long, value_name = "DIRECTORY", env = "ADYTUM_OWNER_DIRECTORY")]
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// This model only.
     #[arg(long, value_name = "NAME")]
     model: Option<ModelName>,
+    /// The versions of that model in an object store, by its address as for `model release --to`.
+    #[arg(long, value_name = "ADDRESS", requires = "model")]
+    from: Option<String>,
     #[command(flatten)]
     servers: Servers,
 }
@@ -39,7 +43,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     for model in models {
         let floor = floors.get(&model).copied();
         let answers = args.servers.ask(model.as_str(), crt.clone()).await;
-        let sealed = versions(&directory.model(model.as_str()))?;
+        let sealed = match &args.from {
+            Some(address) => in_store(address).await?,
+            None => versions(&directory.model(model.as_str()))?,
+        };
         if output::is_json() {
             let version = |version: &super::next_version::Version| {
                 let statement = &version.statement;
@@ -89,6 +96,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         output::line(serde_json::to_string_pretty(&all)?)?;
     }
     Ok(())
+}
+
+#[cfg(feature = "object-stores")]
+async fn in_store(address: &str) -> anyhow::Result<Vec<super::next_version::Version>> {
+    use adytum_fetch::{Environment, Source, published};
+
+    let there = published(&Source::open(address, &Environment::of_process())?).await?;
+    let version = |(number, statement)| super::next_version::Version { number, statement };
+    Ok(there.versions.into_iter().map(version).collect())
+}
+
+#[cfg(not(feature = "object-stores"))]
+async fn in_store(_: &str) -> anyhow::Result<Vec<super::next_version::Version>> {
+    bail_input!("this adytum was built without object stores")
 }
 
 /// The models that have a directory, in order.

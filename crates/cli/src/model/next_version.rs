@@ -94,6 +94,17 @@ pub(crate) fn seal_next(
     base: &Path,
     last: Option<Sha256Digest>,
 ) -> anyhow::Result<Sealed> {
+    seal_after(sealer, source, base, versions(base)?.pop(), last)
+}
+
+/// As [`seal_next`], after a newest version that need not be in `base`.
+pub(crate) fn seal_after(
+    sealer: &Sealer<'_>,
+    source: &Path,
+    base: &Path,
+    newest: Option<Version>,
+    last: Option<Sha256Digest>,
+) -> anyhow::Result<Sealed> {
     let found = find(source)?;
     let (Place::Onnx(path) | Place::SavedModel(path)) = &found.place;
     let mut report = Report::new(path);
@@ -102,7 +113,6 @@ pub(crate) fn seal_next(
     let mut plaintext = plaintext(path, true)?;
     plaintext.reader.read_to_end(&mut bytes).with_context(|| format!("{} can't be read", path.display()))?;
     let digest = Sha256Digest::of_bytes(&bytes);
-    let newest = versions(base)?.pop();
     let version = match newest {
         Some(newest) if newest.statement.sha256 == digest || last == Some(digest) => {
             return Ok(Sealed { version: newest.number, is_new: false, report, digest });
