@@ -360,7 +360,7 @@ async fn a_release_to_a_bucket_is_served() -> Result<()> {
         store.release(&binaries, onnx, &owner, &provisioned.recipient, to)
     };
 
-    // What can't be released says why.
+    // A release that can't be made says why.
     for (to, variable, expected, code) in [
         ("s3://no-such-bucket/digits", None, "s3://no-such-bucket/digits does not exist", 78),
         (place, Some(("AWS_SECRET_ACCESS_KEY", "wrong")), "was refused", 77),
