@@ -429,7 +429,7 @@ async fn a_release_to_a_bucket_is_served() -> Result<()> {
         .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
         .collect();
     list = Command::new(binaries.join("adytum"));
-    list.args(["model", "list", "--model=digits", "--from", place, "--owner-directory", text(&owner)]);
+    list.args(["model", "list", "--model=digits", "--store", place, "--owner-directory", text(&owner)]);
     let said = run({
         list.env_clear().envs(variables);
         list

@@ -20,6 +20,7 @@ use adytum_evidence::{
     collateral::{Collateral, CollateralRequest, DcapRequest, PckCa},
     measurement::Fmspc,
 };
+use adytum_init::arguments::parse_duration;
 use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::Uri;
@@ -66,9 +67,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", requires = "cluster")]
     namespace: Option<String>,
     /// How long each question to the cluster may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20, requires = "cluster",
-        value_parser = clap::value_parser!(u64).range(1..=600))]
-    patience: u64,
+    #[arg(long, value_name = "TIME", default_value = "20s", requires = "cluster", value_parser = parse_duration)]
+    patience: Duration,
 }
 
 /// How a part is.
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             program: args.kubectl,
             context: args.kube_context,
             namespace: args.namespace,
-            limit: Duration::from_secs(args.patience),
+            limit: args.patience,
         };
         let _working = progress::working("asking the cluster");
         cluster::findings(&kubectl).await?

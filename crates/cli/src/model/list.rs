@@ -16,7 +16,7 @@ use crate::{output, owner_directory::OwnerDirectory};
 #[command(after_help = "Examples:
   adytum model list --owner-directory .adytum
   adytum model list --owner-directory .adytum --model iris --server localhost:8501 --json
-  adytum model list --owner-directory .adytum --model iris --from s3://models/iris")]
+  adytum model list --owner-directory .adytum --model iris --store s3://models/iris")]
 pub(crate) struct Args {
     /// The owner's directory.
     #[arg(long, value_name = "DIRECTORY", env = "ADYTUM_OWNER_DIRECTORY")]
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     model: Option<ModelName>,
     /// The versions of that model in an object store, by its address as for `model release --to`.
     #[arg(long, value_name = "ADDRESS", requires = "model")]
-    from: Option<String>,
+    store: Option<String>,
     #[command(flatten)]
     servers: Servers,
 }
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     for model in models {
         let floor = floors.get(&model).copied();
         let answers = args.servers.ask(model.as_str(), crt.clone()).await;
-        let sealed = match &args.from {
+        let sealed = match &args.store {
             Some(address) => in_store(address).await?,
             None => versions(&directory.model(model.as_str()))?,
         };

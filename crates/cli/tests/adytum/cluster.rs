@@ -32,7 +32,7 @@ fn doctor(script: &str) -> (i32, String, String) {
 
 fn run(program: &str) -> (i32, String, String) {
     let words = ["doctor", "--cluster", "--kubectl", program, "--namespace", "models", "--json"];
-    let outcome = adytum([&words[..], &["--patience", "10"]].concat());
+    let outcome = adytum([&words[..], &["--patience", "10s"]].concat());
     (outcome.exit_code().unwrap(), outcome.stdout(), outcome.stderr())
 }
 
