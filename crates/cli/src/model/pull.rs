@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use adytum_fetch::{Environment, Event, Limits, Pauses, PullError, Puller, Round, Selection, Source, watch};
 use indicatif::ProgressBar;
+use serde_json::json;
 
 use crate::{interrupt, output, predict::target::duration, progress};
 
@@ -108,14 +109,15 @@ async fn keep_watching(puller: &Puller, interval: Duration) -> anyhow::Result<()
 
 /// Prints an error that does not end the command, and the next step.
 fn warn(error: &PullError) {
-    output::note(format_args!("adytum: {error}"));
     let next_step = adytum_codes::next_step(error.code());
+    // Errors are said to those who asked for silence, too.
+    if output::is_json() {
+        eprintln!("{}", json!({ "code": error.code(), "message": error.to_string(), "do": next_step }));
+        return;
+    }
+    eprintln!("adytum: {error}");
     if !next_step.is_empty() {
-        output::note(format_args!(
-            "what to do: {} (adytum explain {})",
-            next_step.trim_end_matches('.'),
-            error.code()
-        ));
+        eprintln!("what to do: {} (adytum explain {})", next_step.trim_end_matches('.'), error.code());
     }
 }
 

@@ -189,3 +189,30 @@ async fn what_a_broker_is_asked_is_json_where_it_is_asked_for() {
     provision.extend(["--heads".into(), fixture.path("heads.json"), "--json".into()]);
     objects("provision", &succeeds(provision));
 }
+
+/// An error that does not end a command is said, also to those who want to read nothing else.
+#[cfg(feature = "object-stores")]
+#[test]
+fn a_watch_says_what_fails_also_where_silence_was_asked_for() {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+
+    let directory = Directory::new();
+    let missing = format!("file://{}", directory.path("missing"));
+    for style in ["--quiet", "--json"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adytum"));
+        command.args(["model", "pull", "--watch", style, &missing, &directory.path("models")]);
+        let mut pull = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(pull.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        pull.kill().unwrap();
+        pull.wait().unwrap();
+        assert!(line.contains("missing"), "{style}: {line}");
+        if style == "--json" {
+            let value: Value = serde_json::from_str(&line).unwrap();
+            assert!(value["code"].as_str().unwrap().starts_with("pull-"), "{line}");
+        }
+    }
+}
