@@ -110,7 +110,7 @@ async fn keep_watching(puller: &Puller, interval: Duration) -> anyhow::Result<()
 /// Prints an error that does not end the command, and the next step.
 fn warn(error: &PullError) {
     let next_step = adytum_codes::next_step(error.code());
-    // Errors are said to those who asked for silence, too.
+    // Silence was asked for notes, not for errors.
     if output::is_json() {
         eprintln!("{}", json!({ "code": error.code(), "message": error.to_string(), "do": next_step }));
         return;
