@@ -18,7 +18,7 @@ pub use self::{
     error::TokenError,
     keys::{MAXIMUM_KEYS_LENGTH, TokenKeys},
 };
-use crate::clock::UnixSeconds;
+use crate::{clock::UnixSeconds, measurement::RootKeyId};
 
 /// The longest token that is read, in bytes. Those of Azure have about 3 KiB.
 pub const MAXIMUM_TOKEN_LENGTH: usize = 64 * 1024;
@@ -51,6 +51,7 @@ struct Header {
 #[derive(Clone, Debug)]
 pub struct SignedClaims {
     issuer: String,
+    key: RootKeyId,
     issued: Option<UnixSeconds>,
     expires: UnixSeconds,
     payload: Map<String, Value>,
@@ -133,7 +134,7 @@ impl Token {
         if !algorithms.contains(&self.algorithm) {
             return Err(TokenError::Algorithm { found: self.algorithm.to_string() });
         }
-        keys.verify(self.key_id(), self.algorithm, self.signed.as_bytes(), &self.signature)?;
+        let key = keys.verify(self.key_id(), self.algorithm, self.signed.as_bytes(), &self.signature)?;
         let found = match self.payload.get("iss") {
             Some(Value::String(found)) => found.as_str(),
             _ => "",
@@ -152,7 +153,7 @@ impl Token {
                 return Err(TokenError::NotYetValid { from, now });
             }
         }
-        Ok(SignedClaims { issuer: issuer.to_owned(), issued, expires, payload: self.payload })
+        Ok(SignedClaims { issuer: issuer.to_owned(), key, issued, expires, payload: self.payload })
     }
 }
 
@@ -160,6 +161,11 @@ impl SignedClaims {
     /// The service that signed.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The key that signed: SHA-384 of the modulus of RSA, or of the point.
+    pub fn key(&self) -> RootKeyId {
+        self.key
     }
 
     /// When, if the token says it.

@@ -19,6 +19,9 @@ pub enum Vendor {
     Intel,
     /// AMD's root keys: SEV-SNP.
     Amd,
+    /// Microsoft Azure Attestation, a service that verifies evidence for others and signs what
+    /// it says ([`crate::maa`]). It has no root here: its keys are pinned one by one.
+    Azure,
     /// A software platform that protects nothing.
     Simulation,
 }
@@ -28,6 +31,7 @@ impl fmt::Display for Vendor {
         f.pad(match self {
             Self::Intel => "intel",
             Self::Amd => "amd",
+            Self::Azure => "azure",
             Self::Simulation => "simulation",
         })
     }
@@ -40,6 +44,7 @@ impl FromStr for Vendor {
         match text {
             "intel" => Ok(Self::Intel),
             "amd" => Ok(Self::Amd),
+            "azure" => Ok(Self::Azure),
             "simulation" => Ok(Self::Simulation),
             _ => Err(UnknownVendor(text.to_owned())),
         }
@@ -48,7 +53,7 @@ impl FromStr for Vendor {
 
 /// A text that names no vendor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown vendor {0:?}; known are \"intel\", \"amd\" and \"simulation\"")]
+#[error("unknown vendor {0:?}; known are \"intel\", \"amd\", \"azure\" and \"simulation\"")]
 pub struct UnknownVendor(pub String);
 
 /// A root that evidence may chain to: a vendor's certificate and the key in it.

@@ -8,6 +8,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use serde::Deserialize;
+use sha2::{Digest, Sha384};
 use x509_parser::public_key::PublicKey;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     error::TokenError,
     shortened,
 };
-use crate::certificate::x509;
+use crate::{certificate::x509, measurement::RootKeyId};
 
 /// The longest JWK set that is read, in bytes. Azure's certificates carry a quote each.
 pub const MAXIMUM_KEYS_LENGTH: usize = 512 * 1024;
@@ -96,14 +97,15 @@ impl TokenKeys {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Has the key of this name signed the message? Without a name, it is the only key.
+    /// Has the key of this name signed the message? Without a name, it is the only key. Gives
+    /// SHA-384 of the key.
     pub(super) fn verify(
         &self,
         key_id: Option<&str>,
         algorithm: Algorithm,
         message: &[u8],
         signature: &[u8],
-    ) -> Result<(), TokenError> {
+    ) -> Result<RootKeyId, TokenError> {
         let (name, key) = match (key_id, self.0.as_slice()) {
             (Some(wanted), keys) => keys
                 .iter()
@@ -124,7 +126,8 @@ impl TokenKeys {
             }
             _ => return Err(unfit(format!("its kind does not sign with {algorithm}"))),
         };
-        verified.map_err(|_| TokenError::Signature { key_id: named() })
+        verified.map_err(|_| TokenError::Signature { key_id: named() })?;
+        Ok(key.digest())
     }
 }
 
@@ -146,6 +149,12 @@ impl Key {
                 shortened(&format!("{kind} {}", curve.unwrap_or_default()))
             )),
         }
+    }
+
+    /// SHA-384 of what is different between keys.
+    fn digest(&self) -> RootKeyId {
+        let (Self::Rsa { modulus: number, .. } | Self::Point(_, number)) = self;
+        RootKeyId(Sha384::digest(number).into())
     }
 
     fn rsa(jwk: &Jwk) -> Result<Self, String> {

@@ -1,0 +1,91 @@
+//! Tokens of Microsoft Azure Attestation (MAA) as evidence.
+//!
+//! A service of Microsoft's verifies the evidence of the hardware and signs what it says.
+//! Whoever accepts its tokens trusts that service as they would trust a vendor's root. So the
+//! service is pinned by its name and its keys ([`MaaTrust`]), its claims have a vendor of their
+//! own ([`crate::trust::Vendor::Azure`]), and a policy must name that vendor.
+//!
+//! A token is accepted if
+//! - a pinned key has signed it with RS256, and it is of the pinned service and valid now;
+//! - it is about an SGX enclave, a TDX guest or a SEV-SNP guest, and not about a guest
+//!   behind a virtual TPM: there the evidence is of the firmware, and binds another key;
+//! - every claim that ours are made of is there, and of the right form.
+//!
+//! It says nothing of the platform's identity, of its family, and of the age of collateral.
+//! Rules of a policy about these fail, each with its reason. Of an SGX enclave it does not say
+//! how current the platform is: see [`crate::policy::Policy::tcb_status`].
+
+mod claims;
+mod error;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+pub use self::error::MaaError;
+use crate::{
+    claims::Claims,
+    clock::UnixSeconds,
+    jwt::{Algorithm, SignedClaims, Token, TokenKeys},
+};
+
+/// The one algorithm of the service.
+const ALGORITHMS: [Algorithm; 1] = [Algorithm::Rs256];
+
+/// A service whose tokens count.
+#[derive(Clone, Debug)]
+pub struct MaaTrust {
+    /// Its name, as its tokens have it: `https://NAME.REGION.attest.azure.net`.
+    pub issuer: String,
+    /// Its keys, pinned.
+    pub keys: TokenKeys,
+}
+
+/// What a verified token says.
+#[derive(Clone, Debug)]
+pub struct MaaClaims {
+    claims: Claims,
+    signed: SignedClaims,
+}
+
+impl MaaTrust {
+    /// Verifies a token at the time `now`.
+    pub fn verify(&self, token: Token, now: UnixSeconds) -> Result<MaaClaims, MaaError> {
+        if token.key_id().is_none() {
+            return Err(MaaError::NoKeyId);
+        }
+        let signed = token.verify(&self.issuer, &self.keys, &ALGORITHMS, now)?;
+        let claims = claims::of(signed.claims(), signed.key())?;
+        Ok(MaaClaims { claims, signed })
+    }
+}
+
+/// Does a token say that it is of Azure Attestation? Nothing is verified.
+pub fn is_of_azure(payload: &Map<String, Value>) -> bool {
+    payload.contains_key("x-ms-attestation-type") || payload.contains_key("sgx-mrenclave")
+}
+
+impl MaaClaims {
+    /// The claims, in the form that they have for every kind of TEE.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// Who signed, and when.
+    pub fn signed(&self) -> &SignedClaims {
+        &self.signed
+    }
+
+    /// Is the evidence behind the token bound to these bytes: does its report data begin with
+    /// their SHA-256, and go on with zeros? The service answers only where it is.
+    pub fn bound_to(&self, runtime_data: &[u8]) -> Result<(), MaaError> {
+        let (digest, rest) = self.claims.report_data.0.split_at(32);
+        let expected = Sha256::digest(runtime_data);
+        if digest == expected.as_slice() && rest.iter().all(|&byte| byte == 0) {
+            return Ok(());
+        }
+        Err(MaaError::NotBound {
+            expected: hex::encode(expected),
+            found: hex::encode(self.claims.report_data.0),
+        })
+    }
+}
