@@ -49,7 +49,7 @@ parts, in this order (default: all; basics always):
     sidecar       the data owner's proxy next to an unmodified client
     secrets       what a cluster administrator can read
     chart         the same by Helm, with a HorizontalPodAutoscaler
-    page          the commands of docs/kubernetes.md, as they are printed
+    page          the commands of README.md and of pages, as they are printed
 END_OF_USAGE
 }
 
