@@ -13,6 +13,7 @@ mod audit;
 mod bench;
 mod broker;
 mod call;
+mod claims;
 mod coded;
 mod collateral;
 mod completion;
@@ -57,6 +58,7 @@ mod trusted;
 mod unseal;
 mod up;
 mod upgrade;
+mod verify;
 mod workload;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -89,6 +91,7 @@ enum Command {
     /// What a confidential guest of Kata Containers may run.
     #[command(subcommand)]
     InitData(init_data::Action),
+    Verify(verify::Args),
     /// Evidence as a file.
     #[command(subcommand)]
     Evidence(evidence::Action),
@@ -211,6 +214,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Genesis(action) => genesis::run(action),
         Command::Measure(args) => measure::run(args),
         Command::InitData(action) => init_data::run(action),
+        Command::Verify(args) => verify::run(args).await,
         Command::Evidence(action) => evidence::run(action).await,
         Command::Manifest(action) => manifest::run(action).await,
         Command::Workload(action) => workload::run(action).await,
