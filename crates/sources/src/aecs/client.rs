@@ -23,6 +23,8 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// The largest answer. A report with its collateral has about 40 KiB.
 const LARGEST_ANSWER: usize = 1024 * 1024;
+/// Of a server's reason, this many characters are repeated.
+const LONGEST_REASON: usize = 500;
 /// The function that gives a secret to a program in a TEE.
 const GET_SECRET: &str = "TaGetSecret";
 
@@ -110,7 +112,12 @@ impl AecsClient {
     }
 
     fn refused(&self, name: &AecsName, status: &Status) -> AecsError {
-        let (peer, reason) = (self.address.clone(), status.message().chars().take(500).collect());
+        let peer = self.address.clone();
+        // A status with a cause is the transport's, and no server's.
+        if std::error::Error::source(status).is_some() {
+            return AecsError::Unreachable { peer, reason: with_causes(status) };
+        }
+        let reason = status.message().chars().take(LONGEST_REASON).collect();
         match status.code() {
             // tonic says it so of an answer above the limit.
             Code::OutOfRange => AecsError::TooLarge { peer, limit: LARGEST_ANSWER },

@@ -47,6 +47,12 @@ impl AecsName {
         Self::new(Some(IMAGE_KEY_SERVICE), name, Encoding::Plain)
     }
 
+    /// The same, its value written so.
+    #[must_use]
+    pub fn encoded(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
+    }
+
     pub(super) fn service(&self) -> &str {
         &self.service
     }
