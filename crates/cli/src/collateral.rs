@@ -28,6 +28,11 @@ impl Places {
         self.collateral.as_deref().filter(|place| !place.is_empty())
     }
 
+    /// The KDS or directory that somebody named.
+    pub(crate) fn amd_kds(&self) -> Option<&str> {
+        self.amd_kds.as_deref().filter(|place| !place.is_empty())
+    }
+
     /// The flags of this, with their values.
     pub(crate) fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
         let named = [("collateral", &self.collateral), ("amd-kds", &self.amd_kds)].into_iter();

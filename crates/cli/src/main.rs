@@ -56,7 +56,6 @@ mod simulation;
 mod ssl_config;
 mod trusted;
 mod unseal;
-#[cfg(feature = "simulation")]
 mod up;
 mod upgrade;
 mod verify;
@@ -80,7 +79,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[cfg(feature = "simulation")]
     Up(up::Args),
     /// Owners' signing keys.
     #[command(subcommand)]
@@ -156,7 +154,6 @@ enum Command {
     #[cfg(feature = "simulation")]
     #[command(subcommand)]
     Simulation(simulation::Action),
-    #[cfg(feature = "simulation")]
     #[command(hide = true)]
     Tied(up::tied::Args),
 }
@@ -211,9 +208,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Model(action) => return model::run(action).await,
         Command::Doctor(args) => return doctor::run(args).await,
-        #[cfg(feature = "simulation")]
         Command::Up(args) => return up::run(args).await,
-        #[cfg(feature = "simulation")]
         Command::Tied(args) => up::tied::run(args),
         Command::Owner(action) => owner::run(action),
         Command::Genesis(action) => genesis::run(action),

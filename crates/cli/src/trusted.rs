@@ -54,6 +54,15 @@ impl TrustedRoots {
         Self { places: Places::default(), trust_simulation: vec![root.to_owned()] }
     }
 
+    /// Trusts the vendors alone.
+    pub(crate) fn of_vendors(places: Places) -> Self {
+        Self {
+            places,
+            #[cfg(feature = "simulation")]
+            trust_simulation: Vec::new(),
+        }
+    }
+
     /// The flags of this, with their values.
     pub(crate) fn flags(&self) -> Vec<(&'static str, String)> {
         let roots = self.simulation_paths().iter();

@@ -3207,7 +3207,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "pull-denied",
         meaning: "The object store refused the credentials, or what they allow is not enough.",
-        next_step: "check the credentials in the environment, and that they may list and read the source.",
+        next_step: "check the credentials in the environment, and that they may list and read the source. A release also needs the rights to write and to delete.",
         retry: Retry::No,
         package: "fetch",
         programs: &["adytum"],
