@@ -1,7 +1,7 @@
 //! Tokens of Microsoft Azure Attestation (MAA) as evidence.
 //!
-//! A service of Microsoft's verifies the evidence of the hardware and signs what it says.
-//! Whoever accepts its tokens trusts that service as they would trust a vendor's root. So the
+//! A service of Microsoft's verifies the evidence of the hardware and signs what it says. A
+//! verifier that accepts its tokens trusts that service as it trusts a vendor's root. So the
 //! service is pinned by its name and its keys ([`MaaTrust`]), its claims have a vendor of their
 //! own ([`crate::trust::Vendor::Azure`]), and a policy must name that vendor.
 //!
@@ -31,12 +31,12 @@ use crate::{
 /// The one algorithm of the service.
 const ALGORITHMS: [Algorithm; 1] = [Algorithm::Rs256];
 
-/// A service whose tokens count.
+/// A service that is trusted to verify evidence.
 #[derive(Clone, Debug)]
 pub struct MaaTrust {
     /// Its name, as its tokens have it: `https://NAME.REGION.attest.azure.net`.
     pub issuer: String,
-    /// Its keys, pinned.
+    /// Its JWK set, as it was when the service was trusted.
     pub keys: TokenKeys,
 }
 

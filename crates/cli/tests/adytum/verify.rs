@@ -307,11 +307,7 @@ fn token(key: &KeyPair, issuer: &str, expires: u64) -> String {
 
 fn token_of(key: &KeyPair, payload: &Value) -> String {
     let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let unsigned = format!(
-        "{}.{}",
-        encode(&json!({ "alg": "RS256", "kid": "k" })),
-        encode(payload)
-    );
+    let unsigned = format!("{}.{}", encode(&json!({ "alg": "RS256", "kid": "k" })), encode(payload));
     let signature = key.sign(unsigned.as_bytes()).unwrap();
     format!("{unsigned}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -360,7 +356,8 @@ fn a_token_counts_with_pinned_keys_only() {
 fn a_token_of_azure_is_judged_by_a_policy_that_names_azure() {
     let tee = Tee::new();
     let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
-    let jwks = json!({ "keys": [{ "kty": "RSA", "kid": "k", "x5c": [STANDARD.encode(certificate(&key, None))] }] });
+    let jwks =
+        json!({ "keys": [{ "kty": "RSA", "kid": "k", "x5c": [STANDARD.encode(certificate(&key, None))] }] });
     let keys = tee.write("certs.json", jwks.to_string());
     let issuer = "https://sharedweu.weu.attest.azure.net";
     let payload = json!({
@@ -371,14 +368,19 @@ fn a_token_of_azure_is_judged_by_a_policy_that_names_azure() {
     });
     let file = tee.write("token", token_of(&key, &payload));
     let words = |policy: &str| {
-        let policy = tee.write("policy.toml", format!("tee = [\"sgx\"]\nmr_enclave = [\"{}\"]\n{policy}", "1e".repeat(32)));
+        let policy = tee.write(
+            "policy.toml",
+            format!("tee = [\"sgx\"]\nmr_enclave = [\"{}\"]\n{policy}", "1e".repeat(32)),
+        );
         tee.verify(&[&file, "--token-keys", &keys, "--issuer", issuer, "--policy", &policy])
     };
     let every = "tcb_status = [\"UpToDate\", \"SWHardeningNeeded\", \"ConfigurationNeeded\", \
                  \"ConfigurationAndSWHardeningNeeded\", \"OutOfDate\", \"OutOfDateConfigurationNeeded\", \
                  \"TDRelaunchAdvised\", \"TDRelaunchAdvisedConfigurationNeeded\"]\n";
     let said = succeeds(words(&format!("vendors = [\"azure\"]\n{every}")));
-    for part in ["a token of Azure Attestation", "mr_enclave   1e1e", "root         azure", "verdict      accepted"] {
+    for part in
+        ["a token of Azure Attestation", "mr_enclave   1e1e", "root         azure", "verdict      accepted"]
+    {
         assert!(said.contains(part), "no {part} in {said}");
     }
     assert_eq!(code(77, words("vendors = [\"azure\"]\n")), "policy-refused");
