@@ -140,7 +140,7 @@ impl Judge<'_> {
             }
             Thing::Token(token) => {
                 report.is("a token of an attestation service".to_owned());
-                self.judge_token(token, &mut report)
+                self.judge_token(*token, &mut report)
             }
         };
         report.end(judged)
@@ -197,7 +197,7 @@ impl Judge<'_> {
         judged
     }
 
-    fn judge_token(&self, token: Box<Token>, report: &mut Report) -> anyhow::Result<Verdict> {
+    fn judge_token(&self, token: Token, report: &mut Report) -> anyhow::Result<Verdict> {
         match self.tokens.verify(token, self.now(), report)? {
             Some(claims) => {
                 report

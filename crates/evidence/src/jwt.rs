@@ -117,6 +117,11 @@ impl Token {
         self.key_id.as_deref()
     }
 
+    /// The service that it names; empty if it names none. Nobody has verified it.
+    pub(crate) fn issuer(&self) -> &str {
+        self.payload.get("iss").and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// What it says. Nobody has verified it.
     pub fn unverified(&self) -> &Map<String, Value> {
         &self.payload
@@ -135,10 +140,7 @@ impl Token {
             return Err(TokenError::Algorithm { found: self.algorithm.to_string() });
         }
         let key = keys.verify(self.key_id(), self.algorithm, self.signed.as_bytes(), &self.signature)?;
-        let found = match self.payload.get("iss") {
-            Some(Value::String(found)) => found.as_str(),
-            _ => "",
-        };
+        let found = self.issuer();
         if found != issuer {
             return Err(TokenError::Issuer { expected: issuer.to_owned(), found: shortened(found) });
         }

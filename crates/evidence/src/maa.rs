@@ -16,23 +16,22 @@
 //! how current the platform is: see [`crate::policy::Policy::tcb_status`].
 
 mod claims;
-mod error;
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
-pub use self::error::MaaError;
+pub use crate::error::MaaError;
 use crate::{
-    claims::Claims,
+    claims::{Claims, report_data_of_token},
     clock::UnixSeconds,
-    jwt::{Algorithm, SignedClaims, Token, TokenKeys},
+    jwt::{Algorithm, SignedClaims, Token, TokenError, TokenKeys},
+    trust::TrustedRoots,
 };
 
 /// The one algorithm of the service.
 const ALGORITHMS: [Algorithm; 1] = [Algorithm::Rs256];
 
 /// A service that is trusted to verify evidence.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaaTrust {
     /// Its name, as its tokens have it: `https://NAME.REGION.attest.azure.net`.
     pub issuer: String,
@@ -50,13 +49,33 @@ pub struct MaaClaims {
 impl MaaTrust {
     /// Verifies a token at the time `now`.
     pub fn verify(&self, token: Token, now: UnixSeconds) -> Result<MaaClaims, MaaError> {
-        if token.key_id().is_none() {
-            return Err(MaaError::NoKeyId);
-        }
-        let signed = token.verify(&self.issuer, &self.keys, &ALGORITHMS, now)?;
-        let claims = claims::of(signed.claims(), signed.key())?;
-        Ok(MaaClaims { claims, signed })
+        verify(token, &self.issuer, &self.keys, now)
     }
+}
+
+fn verify(token: Token, issuer: &str, keys: &TokenKeys, now: UnixSeconds) -> Result<MaaClaims, MaaError> {
+    if token.key_id().is_none() {
+        return Err(MaaError::NoKeyId);
+    }
+    let signed = token.verify(issuer, keys, &ALGORITHMS, now)?;
+    let claims = claims::of(signed.claims(), signed.key())?;
+    Ok(MaaClaims { claims, signed })
+}
+
+/// Verifies a token as evidence: the service that it names must be among the roots.
+pub(crate) fn verify_evidence(
+    bytes: &[u8],
+    roots: &TrustedRoots,
+    now: UnixSeconds,
+) -> Result<Claims, MaaError> {
+    let text = str::from_utf8(bytes)
+        .map_err(|error| TokenError::Malformed { reason: format!("it is not text: {error}") })?;
+    let token = Token::parse(text)?;
+    let issuer = token.issuer().to_owned();
+    let Some(service) = roots.service(&issuer) else {
+        return Err(MaaError::ServiceNotTrusted { issuer });
+    };
+    Ok(verify(token, &issuer, &service.keys, now)?.claims)
 }
 
 /// Does a token say that it is of Azure Attestation? Nothing is verified.
@@ -78,14 +97,10 @@ impl MaaClaims {
     /// Is the evidence behind the token bound to these bytes: does its report data begin with
     /// their SHA-256, and go on with zeros? The service answers only where it is.
     pub fn bound_to(&self, runtime_data: &[u8]) -> Result<(), MaaError> {
-        let (digest, rest) = self.claims.report_data.0.split_at(32);
-        let expected = Sha256::digest(runtime_data);
-        if digest == expected.as_slice() && rest.iter().all(|&byte| byte == 0) {
+        let expected = report_data_of_token(runtime_data);
+        if self.claims.report_data == expected {
             return Ok(());
         }
-        Err(MaaError::NotBound {
-            expected: hex::encode(expected),
-            found: hex::encode(self.claims.report_data.0),
-        })
+        Err(MaaError::NotBound { expected: Box::new(expected), found: Box::new(self.claims.report_data) })
     }
 }

@@ -32,7 +32,7 @@ impl TokenTrust {
     /// Verifies a token. One of Azure Attestation is evidence, and becomes claims.
     pub(super) fn verify(
         &self,
-        token: Box<Token>,
+        token: Token,
         now: UnixSeconds,
         report: &mut Report,
     ) -> anyhow::Result<Option<Claims>> {
@@ -48,7 +48,7 @@ impl TokenTrust {
         let json = key_file::read_bytes(path, MAXIMUM_KEYS_LENGTH as u64)?;
         let keys = TokenKeys::parse(&json).with_context(|| path.display().to_string())?;
         if maa::is_of_azure(token.unverified()) {
-            let azure = MaaTrust { issuer: issuer.clone(), keys }.verify(*token, now)?;
+            let azure = MaaTrust { issuer: issuer.clone(), keys }.verify(token, now)?;
             read.verified = true;
             return Ok(Some(azure.claims().clone()));
         }

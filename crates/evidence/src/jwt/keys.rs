@@ -26,11 +26,11 @@ const MAXIMUM_KEYS: usize = 100;
 const SHORTEST_MODULUS: usize = 256;
 
 /// Keys that may sign tokens, by their names.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TokenKeys(Vec<(String, Result<Key, String>)>);
 
 /// A key, or why it can't be used.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Key {
     /// Modulus and exponent, the most significant byte first.
     Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
@@ -95,6 +95,16 @@ impl TokenKeys {
     /// The names of the keys.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Is there a key that can verify a token?
+    pub fn verify_anything(&self) -> bool {
+        self.digests().next().is_some()
+    }
+
+    /// SHA-384 of each key that can verify something: see [`super::SignedClaims::key`].
+    pub(crate) fn digests(&self) -> impl Iterator<Item = RootKeyId> {
+        self.0.iter().filter_map(|(_, key)| key.as_ref().ok().map(Key::digest))
     }
 
     /// Has the key of this name signed the message? Without a name, it is the only key. Gives

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::error::MaaError;
 use crate::{
     claims::{
         Claims, EnclaveConfiguration, Measured, Platform, SnpEndorsement, SnpGuestClaims, TcbStatus,
-        TdConfiguration,
+        TdConfiguration, report_data_of_token,
     },
+    error::MaaError,
     measurement::{
-        ConfigId, FeatureMask, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, Sha256Digest,
-        SnpGuestPolicy, SnpKeyDigest, SnpMeasurement, SnpPlatformInfo, SnpTcb, TdxMeasurement,
+        ConfigId, FeatureMask, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpGuestPolicy,
+        SnpKeyDigest, SnpMeasurement, SnpPlatformInfo, SnpTcb, TdxMeasurement,
     },
     trust::Vendor,
 };
@@ -223,8 +223,6 @@ impl<'a> Reader<'a> {
             name: "x-ms-sgx-report-data",
             expected: "report data, or the data that the enclave held (x-ms-sgx-ehd)",
         })?;
-        let mut report_data = ReportData([0; 64]);
-        report_data.0[..32].copy_from_slice(&Sha256Digest::of_bytes(&held).0);
-        Ok(report_data)
+        Ok(report_data_of_token(&held))
     }
 }

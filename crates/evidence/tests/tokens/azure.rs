@@ -1,15 +1,19 @@
 //! Tokens of Azure Attestation: recorded claims, signed by a key of the test.
 
+use std::sync::Arc;
+
 use adytum_evidence::{
-    claims::{Measured, TcbStatus, TeeKind},
-    clock::UnixSeconds,
+    claims::{Measured, TcbStatus, TeeKind, report_data_of_token},
+    clock::{FixedClock, UnixSeconds},
+    evidence::Evidence,
     jwt::Token,
     maa::{MaaClaims, MaaError, MaaTrust, is_of_azure},
-    measurement::FeatureMask,
+    measurement::{FeatureMask, ReportData},
     policy::Policy,
     trust::Vendor,
+    verifier::{TrustRoot, Verifier},
 };
-use adytum_testkit::recorded::vector;
+use adytum_testkit::{recorded::vector, tee::Nothing};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
@@ -249,4 +253,31 @@ fn other_kinds_and_incomplete_claims_are_refused() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_verifier_takes_tokens_of_the_services_that_it_trusts() {
+    let clock = Arc::new(FixedClock::new(NOW));
+    let verifier = |roots| Verifier::new(roots, Arc::new(Nothing), clock.clone());
+    let evidence = |claims: &Value| Evidence::azure_token(signed("RS256", KID, claims));
+    let trusting = verifier(TrustRoot::azure(ISSUER, pinned()));
+    // A root for each key.
+    assert_eq!(trusting.roots().count(), 3);
+    let claims = trusting.verify(&evidence(&sgx())).await.unwrap();
+    assert_eq!(claims.vendor, Vendor::Azure);
+    assert!(trusting.roots().any(|root| root.root_key_id() == claims.root_key_id));
+    let session = ReportData([5; 64]);
+    assert_eq!(claims.report_data_of(session), report_data_of_token(&session.0));
+    for (roots, code) in [
+        (Vec::new(), "nothing-trusted-yet"),
+        (vec![TrustRoot::intel()], "maa-service-not-trusted"),
+        (TrustRoot::azure("https://other.example.com", pinned()), "maa-service-not-trusted"),
+        (TrustRoot::azure(ISSUER, keys(&[rsa_jwk("another")])), "token-key-unknown"),
+    ] {
+        assert_eq!(verifier(roots).verify(&evidence(&sgx())).await.unwrap_err().code(), code);
+    }
+    // It has no collateral, and none fits it.
+    assert_eq!(trusting.request(&evidence(&sgx())).unwrap_err().code(), "evidence-unsupported");
+    clock.set(UnixSeconds(NOW.0 + 3600));
+    assert_eq!(trusting.verify(&evidence(&sgx())).await.unwrap_err().code(), "token-expired");
 }

@@ -1,6 +1,6 @@
 //! Why a token of Azure Attestation is no evidence.
 
-use crate::jwt::TokenError;
+use crate::{jwt::TokenError, measurement::ReportData};
 
 /// Why a token of Microsoft Azure Attestation is no evidence.
 ///
@@ -39,10 +39,17 @@ pub enum MaaError {
     /// session, or of another key.
     ///
     /// Do: refuse the token.
+    #[error("the token is bound to other data: expected report data {expected}, found {found}; refuse it")]
+    NotBound { expected: Box<ReportData>, found: Box<ReportData> },
+    /// The token is of an attestation service that is not trusted here.
+    ///
+    /// Do: refuse the peer; if the service is the expected one, name it with its keys in
+    /// `azure` of the manifest's `[trust]`.
     #[error(
-        "the token is bound to other data: expected report data of {expected} and zeros, found {found}; refuse it"
+        "the token is of the attestation service {issuer:?}, which is not trusted here; refuse the peer, or name the \
+         service with its keys in [[trust.azure]] of the manifest"
     )]
-    NotBound { expected: String, found: String },
+    ServiceNotTrusted { issuer: String },
 }
 
 impl MaaError {
@@ -55,6 +62,7 @@ impl MaaError {
             Self::Claim { .. } => "maa-claim",
             Self::Migration => "maa-migration",
             Self::NotBound { .. } => "maa-not-bound",
+            Self::ServiceNotTrusted { .. } => "maa-service-not-trusted",
         }
     }
 }
