@@ -2053,6 +2053,22 @@ pub(crate) static ENTRIES: &[Entry] = &[
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"],
     },
     Entry {
+        code: "maa-service-not-trusted",
+        meaning: "The token is of an attestation service that is not trusted here.",
+        next_step: "refuse the peer; if the service is the expected one, name it with its keys in `azure` of the manifest's `[trust]`.",
+        retry: Retry::No,
+        package: "evidence",
+        programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"],
+    },
+    Entry {
+        code: "manifest-azure-service",
+        meaning: "An attestation service of Azure in `[trust]` can't be read, is missing, or is there without azure.",
+        next_step: "with \"azure\" in `vendors`, give each service in `[[trust.azure]]`: its name in `issuer`, and in `keys` its JWK set, as it answers at `/certs`; otherwise remove the table.",
+        retry: Retry::No,
+        package: "governance",
+        programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving"],
+    },
+    Entry {
         code: "manifest-dangling-name",
         meaning: "The manifest uses a name that it does not define.",
         next_step: "correct the name, or add the workload, secret or model to the manifest.",

@@ -1,4 +1,4 @@
-//! Who is trusted more than before, between two manifests.
+//! The roots and services that a manifest trusts and the one before it did not.
 
 use std::collections::BTreeSet;
 
