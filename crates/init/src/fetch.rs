@@ -65,7 +65,13 @@ pub enum AttemptError {
     Key(#[from] KeyError),
     /// AECS gave no secrets, or was not believed.
     #[error(transparent)]
-    Aecs(#[from] AecsError),
+    Aecs(#[from] Box<AecsError>),
+}
+
+impl From<AecsError> for AttemptError {
+    fn from(error: AecsError) -> Self {
+        Self::Aecs(Box::new(error))
+    }
 }
 
 impl AttemptError {

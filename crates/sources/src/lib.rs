@@ -6,8 +6,11 @@
 //! configuration.
 //!
 //! * [`aecs`]: KubeTEE's Enclave Configuration Service.
+//! * [`azure`]: Azure Attestation, and secure key release of Azure Key Vault.
 
 #![forbid(unsafe_code)]
 
 pub mod aecs;
+pub mod azure;
+mod http_exchange;
 mod rsa_key;

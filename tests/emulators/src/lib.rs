@@ -13,4 +13,6 @@
 )]
 
 pub mod aecs;
+pub mod azure;
+mod key_wrap;
 mod rsa;
