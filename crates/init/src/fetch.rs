@@ -16,12 +16,15 @@ use std::{sync::Arc, time::Duration};
 use adytum_api::{names::SecretName, refusal::RefusalKind};
 use adytum_evidence::clock::Clock;
 use adytum_ratls::error::{Refusal, SessionError};
-use adytum_sources::aecs::AecsError;
+use adytum_sources::{aecs::AecsError, azure::AzureError};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 pub use self::backoff::{Backoff, Jitter, RandomJitter};
-pub(crate) use self::{broker::AttestedBroker, foreign::AecsSource};
+pub(crate) use self::{
+    broker::AttestedBroker,
+    foreign::{AecsSource, NoSecrets, VaultSource},
+};
 use crate::{
     answer::{Answer, AnswerError},
     certificate::{CertificateKey, KeyError},
@@ -66,6 +69,15 @@ pub enum AttemptError {
     /// AECS gave no secrets, or was not believed.
     #[error(transparent)]
     Aecs(#[from] Box<AecsError>),
+    /// Azure gave no keys, or was not believed.
+    #[error(transparent)]
+    Azure(#[from] Box<AzureError>),
+}
+
+impl From<AzureError> for AttemptError {
+    fn from(error: AzureError) -> Self {
+        Self::Azure(Box::new(error))
+    }
 }
 
 impl From<AecsError> for AttemptError {
@@ -83,6 +95,7 @@ impl AttemptError {
             Self::Answer(_) => "answer-malformed",
             Self::Key(_) => "certificate-key-failed",
             Self::Aecs(error) => error.code(),
+            Self::Azure(error) => error.code(),
         }
     }
 
@@ -93,6 +106,7 @@ impl AttemptError {
             Self::Refused { refusal, .. } => refusal.retry,
             Self::Answer(_) | Self::Key(_) => false,
             Self::Aecs(error) => error.retry(),
+            Self::Azure(error) => error.retry(),
         }
     }
 
@@ -103,7 +117,7 @@ impl AttemptError {
                 SessionError::RefusedByPeer { refusal, .. } | SessionError::Refused { refusal, .. },
             )
             | Self::Refused { refusal, .. } => refusal.retry_after(),
-            Self::Session(_) | Self::Answer(_) | Self::Key(_) | Self::Aecs(_) => None,
+            Self::Session(_) | Self::Answer(_) | Self::Key(_) | Self::Aecs(_) | Self::Azure(_) => None,
         }
     }
 

@@ -64,7 +64,7 @@ impl Fixture {
 
     fn client(&self, options: KeyVaultOptions) -> KeyVaultClient {
         let source = Arc::new(self.platform.collateral_source());
-        KeyVaultClient::new(options, self.attester(), source, Arc::new(SystemClock)).unwrap()
+        KeyVaultClient::new(options, self.attester(), Some(source), Arc::new(SystemClock)).unwrap()
     }
 
     async fn key(&self, name: &str) -> Result<Vec<u8>, AzureError> {
@@ -152,9 +152,8 @@ async fn only_pinned_roots_and_valid_dates_count() {
     let error = key(&client, &"model".parse().unwrap()).await.unwrap_err();
     assert_eq!(error.code(), "azure-unreachable", "its TLS is refused first: {error}");
 
-    let source = Arc::new(fixture.platform.collateral_source());
     let clock = Arc::new(FixedClock::new(UnixSeconds(4_000_000_000)));
-    let client = KeyVaultClient::new(fixture.options(), fixture.attester(), source, clock).unwrap();
+    let client = KeyVaultClient::new(fixture.options(), fixture.attester(), None, clock).unwrap();
     let error = key(&client, &"model".parse().unwrap()).await.unwrap_err();
     assert_eq!(error.code(), "key-release-chain", "{error}");
 }

@@ -114,6 +114,7 @@ pub struct Running {
     services: SocketAddr,
     vault: SocketAddr,
     root: String,
+    state: Arc<State>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -125,6 +126,8 @@ impl Drop for Running {
 
 struct State {
     options: Options,
+    /// The enclave in the keys' release policy.
+    client: Mutex<MrEnclave>,
     attestation_key: KeyPair,
     vault_key: KeyPair,
     other_key: KeyPair,
@@ -151,6 +154,7 @@ impl Running {
         let tls_key = rsa::generate();
         let tls = server_configuration(genuine.chain(&tls_key, VAULT, 2050), &tls_key);
         let state = Arc::new(State {
+            client: Mutex::new(options.client),
             options,
             attestation_key: rsa::generate(),
             vault_key,
@@ -159,8 +163,13 @@ impl Running {
             first: Mutex::default(),
         });
         let (services, plain) = serve(state.clone(), None).await;
-        let (vault, secure) = serve(state, Some(tls)).await;
-        Self { services, vault, root: genuine.root.pem(), tasks: vec![plain, secure] }
+        let (vault, secure) = serve(state.clone(), Some(tls)).await;
+        Self { services, vault, root: genuine.root.pem(), state, tasks: vec![plain, secure] }
+    }
+
+    /// Changes the release policy of all keys.
+    pub fn release_to(&self, client: MrEnclave) {
+        *self.state.client.lock().unwrap() = client;
     }
 
     /// The URL of the attestation service, the metadata service and Microsoft Entra.
@@ -377,7 +386,7 @@ impl State {
         let (kind, key) = self.options.keys.get(name).ok_or((StatusCode::NOT_FOUND, "no such key"))?;
         let request: Value = serde_json::from_slice(body).unwrap();
         let claims = self.claims(request["target"].as_str().unwrap()).ok_or(forbidden("the token"))?;
-        let policy = (self.options.client.to_string(), false);
+        let policy = (self.client.lock().unwrap().to_string(), false);
         if (claims["x-ms-sgx-mrenclave"].as_str(), claims["x-ms-sgx-is-debuggable"].as_bool())
             != (Some(&policy.0), Some(policy.1))
         {

@@ -115,11 +115,11 @@ impl AttestationService {
     pub(super) async fn token(
         &self,
         attester: &dyn Attester,
-        collateral: &dyn CollateralSource,
+        collateral: Option<&dyn CollateralSource>,
         json: &str,
     ) -> Result<String, AzureError> {
         let evidence = attester.evidence(report_data(json.as_bytes())).await?;
-        let request = self.request(&evidence, json.as_bytes(), DataType::Json, Some(collateral)).await?;
+        let request = self.request(&evidence, json.as_bytes(), DataType::Json, collateral).await?;
         let answer = self.send(request).await?;
         let token = answer["token"].as_str().filter(|token| token.matches('.').count() == 2);
         token.map(str::to_owned).ok_or(AzureError::Answer { service: NAME })

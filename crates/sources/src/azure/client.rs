@@ -50,7 +50,7 @@ pub struct KeyVaultClient {
     http: HttpClient,
     attestation: AttestationService,
     attester: Arc<dyn Attester>,
-    collateral: Arc<dyn CollateralSource>,
+    collateral: Option<Arc<dyn CollateralSource>>,
     clock: Arc<dyn Clock>,
     deadline: Duration,
 }
@@ -66,7 +66,7 @@ impl KeyVaultClient {
     pub fn new(
         options: KeyVaultOptions,
         attester: Arc<dyn Attester>,
-        collateral: Arc<dyn CollateralSource>,
+        collateral: Option<Arc<dyn CollateralSource>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AzureError> {
         let http = HttpClient::new(&options.roots).map_err(|reason| AzureError::Roots { reason })?;
@@ -88,7 +88,8 @@ impl KeyVaultClient {
 
     async fn ask_for(&self, names: &[&KeyName]) -> Result<Vec<Zeroizing<Vec<u8>>>, AzureError> {
         let key = RsaKey::generate().await?;
-        let token = self.attestation.token(&*self.attester, &*self.collateral, &key.jwk_set()?).await?;
+        let token =
+            self.attestation.token(&*self.attester, self.collateral.as_deref(), &key.jwk_set()?).await?;
         let access = self.options.identity.token(&self.http, self.options.vault.resource()).await?;
         let mut values = Vec::with_capacity(names.len());
         for name in names {
