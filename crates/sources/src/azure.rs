@@ -11,8 +11,7 @@
 //!
 //! It is fresh, since the RSA key was made for this request.
 //!
-//! What is sent to the attestation service and what comes from it needs no trust here: the
-//! vault judges the token.
+//! The attestation service is not trusted here: the vault judges its token.
 
 mod access;
 mod attestation;

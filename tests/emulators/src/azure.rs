@@ -54,7 +54,7 @@ use crate::{key_wrap, rsa};
 pub const VAULT: &str = "example.vault.azure.net";
 const ACCESS_TOKEN: &str = "an-access-token";
 
-/// What is wrong with the services. Everything else about them is right.
+/// The one fault of the services. Everything else about them is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// Nothing.
@@ -100,7 +100,7 @@ pub enum Lie {
 /// How the services are.
 #[derive(Clone)]
 pub struct Options {
-    /// The platform whose quotes count.
+    /// The platform that the attestation service trusts.
     pub platform: Arc<Platform>,
     /// The enclave in the keys' release policy.
     pub client: MrEnclave,
@@ -138,6 +138,7 @@ struct State {
 type Answer = Result<Value, (StatusCode, &'static str)>;
 
 impl Running {
+    /// Services on free ports.
     pub async fn start(options: Options) -> Self {
         let vault_key = rsa::generate();
         let genuine = Authority::new();

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt::Display, path::PathBuf};
 use adytum_api::names::WorkloadName;
 use adytum_evidence::{claims::TeeKind, policy::Policy, trust::Vendor};
 use adytum_governance::manifest::Manifest;
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::read;
@@ -18,12 +18,12 @@ const MAXIMUM_ALTERNATIVES: usize = 64;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The manifest.
+    /// The manifest's file
     file: PathBuf,
     /// The workload whose policy it is.
     #[arg(long, value_name = "NAME")]
     workload: WorkloadName,
-    /// The attestation service whose tokens count, as in https://NAME.REGION.attest.azure.net;
+    /// The attestation service of the release policy, as in https://NAME.REGION.attest.azure.net;
     /// may be given several times.
     #[arg(long = "authority", value_name = "URL", required = true)]
     authorities: Vec<String>,
@@ -31,11 +31,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let manifest = Manifest::parse(&read(&args.file)?).with_context(|| args.file.display().to_string())?;
-    let workload = manifest.workloads.get(&args.workload).with_context(|| {
-        format!("the manifest has no workload {}; `adytum manifest check` lists them", args.workload)
+    let workload = manifest.workloads.get(&args.workload).ok_or_else(|| {
+        let name = &args.workload;
+        input_error!("the manifest has no workload {name}; `adytum manifest check` lists them")
     })?;
     for authority in &args.authorities {
-        ensure!(
+        ensure_input!(
             authority.starts_with("https://"),
             "--authority {authority}: expected the URL of an attestation service, https://NAME.REGION.attest.azure.net"
         );
@@ -77,7 +78,7 @@ fn with_one_of<T: Display>(
             values.iter().map(|value| conditions.iter().cloned().chain([value.clone()]).collect())
         })
         .collect();
-    ensure!(
+    ensure_input!(
         combined.len() <= MAXIMUM_ALTERNATIVES,
         "the policy has more than {MAXIMUM_ALTERNATIVES} combinations of values, too many for a release policy; list fewer"
     );
@@ -106,7 +107,7 @@ impl Translation {
             });
         }
         if alternatives.is_empty() {
-            bail!("the policy accepts no hardware of Intel or AMD, and Azure attests nothing else");
+            bail_input!("the policy accepts no hardware of Intel or AMD, and Azure attests nothing else");
         }
         for (set, rule) in [
             (!policy.platforms.is_empty(), "platforms"),
@@ -134,7 +135,7 @@ fn kind(name: &str) -> Vec<Conditions> {
 }
 
 fn sgx(policy: &Policy, left_out: &mut BTreeSet<&'static str>) -> anyhow::Result<Vec<Conditions>> {
-    ensure!(
+    ensure_input!(
         !policy.mr_enclave.is_empty() || (policy.allow_any_program && !policy.mr_signer.is_empty()),
         "the policy pins no enclave by mr_enclave, and Azure's tokens have no identity; add mr_enclave, as `adytum \
          manifest new --replica` writes it"

@@ -26,7 +26,7 @@ pub struct AttestationToken {
 pub(super) struct AttestationTable {
     #[serde(default = "home")]
     directory: AbsolutePath,
-    /// In base64.
+    /// Base64, as in the variable `MAA_REPORT_DATA`.
     #[serde(default)]
     report_data: String,
     api_version: Option<String>,

@@ -140,7 +140,7 @@ pub(super) struct AecsTable {
     allow_unverified_aecs: bool,
     policy: Option<Policy>,
     simulation_root: Option<String>,
-    /// In hexadecimal.
+    /// Up to 32 bytes in hexadecimal.
     #[serde(default)]
     user_data: String,
     public_key_sha256: Option<Sha256Digest>,

@@ -64,7 +64,7 @@ impl AecsSource {
             PinnedAecsServer::Anyone => {
                 tracing::warn!(
                     code = AECS_UNVERIFIED,
-                    "allow_unverified_aecs: whoever answers at {address} gives this workload its secrets"
+                    "allow_unverified_aecs: any server that answers at {address} gives this workload its secrets"
                 );
                 Server::Anyone
             }

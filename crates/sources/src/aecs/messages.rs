@@ -85,9 +85,9 @@ pub(super) struct QveCollateral {
     #[serde(default)]
     pub(super) version: String,
     pub(super) pck_crl_issuer_chain: String,
-    /// DER in hexadecimal.
+    /// The root's CRL: DER in hexadecimal, as a PCCS of version 3 answers.
     pub(super) root_ca_crl: String,
-    /// DER in hexadecimal.
+    /// The CRL of the PCK CA, in the same form.
     pub(super) pck_crl: String,
     pub(super) tcb_info_issuer_chain: String,
     /// JSON text: the TCB info and its signature.
