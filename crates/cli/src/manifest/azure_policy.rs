@@ -18,7 +18,7 @@ const MAXIMUM_ALTERNATIVES: usize = 64;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The manifest's file
+    /// The manifest, as `adytum manifest new` drafts it
     file: PathBuf,
     /// The workload whose policy it is.
     #[arg(long, value_name = "NAME")]
