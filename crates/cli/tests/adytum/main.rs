@@ -30,3 +30,5 @@ mod provisioning;
 mod rollback;
 #[cfg(feature = "simulation")]
 mod verification;
+#[cfg(feature = "simulation")]
+mod verify;
