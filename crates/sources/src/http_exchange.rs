@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -28,6 +28,7 @@ const HEAD_LIMIT: usize = 32 * 1024;
 /// An answer read whole.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -127,7 +128,7 @@ where
             }
             Err(error) => return Err(ExchangeError::Unreachable(error.to_string())),
         };
-        Ok(Answer { status: head.status, body })
+        Ok(Answer { status: head.status, headers: head.headers, body })
     };
     // The connection is driven here, not in a task: it ends with the request.
     let mut answer = std::pin::pin!(answer);

@@ -19,7 +19,7 @@ use adytum_evidence::{
 };
 use adytum_sim::Platform;
 use aws_lc_rs::{
-    encoding::{AsDer, Pkcs8V1Der},
+    encoding::AsDer,
     rand,
     rsa::{
         KeyPair, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, PublicEncryptingKey,
@@ -34,21 +34,15 @@ use base64::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyUsagePurpose,
-};
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivatePkcs8KeyDer},
-};
+use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_rustls::TlsAcceptor;
+use tokio::task::JoinHandle;
 
-use crate::{key_wrap, rsa};
+use crate::{
+    key_wrap, rsa,
+    tls_server::{self, Authority},
+};
 
 /// The vault's host name.
 pub const VAULT: &str = "example.vault.azure.net";
@@ -153,7 +147,7 @@ impl Running {
         };
         // The connection is to the genuine name: the lie is in the signed answer.
         let tls_key = rsa::generate();
-        let tls = server_configuration(genuine.chain(&tls_key, VAULT, 2050), &tls_key);
+        let tls = tls_server::configuration(genuine.chain(&tls_key, VAULT, 2050), &tls_key);
         let state = Arc::new(State {
             client: Mutex::new(options.client),
             options,
@@ -163,9 +157,16 @@ impl Running {
             chain,
             first: Mutex::default(),
         });
-        let (services, plain) = serve(state.clone(), None).await;
-        let (vault, secure) = serve(state.clone(), Some(tls)).await;
-        Self { services, vault, root: genuine.root.pem(), state, tasks: vec![plain, secure] }
+        let responder = |is_vault| {
+            let state = state.clone();
+            move |request| {
+                let state = state.clone();
+                async move { state.respond(request, is_vault).await }
+            }
+        };
+        let (services, plain) = tls_server::serve(None, responder(false)).await;
+        let (vault, secure) = tls_server::serve(Some(tls), responder(true)).await;
+        Self { services, vault, root: genuine.root(), state, tasks: vec![plain, secure] }
     }
 
     /// Changes the release policy of all keys.
@@ -187,89 +188,6 @@ impl Running {
     pub fn root(&self) -> &str {
         &self.root
     }
-}
-
-struct Authority {
-    root: CertifiedIssuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        Self { root: CertifiedIssuer::self_signed(authority("An emulated root"), key).unwrap() }
-    }
-
-    /// Leaf, authority in between, root.
-    fn chain(&self, key: &KeyPair, name: &str, not_after: i32) -> Vec<CertificateDer<'static>> {
-        let middle_key = rcgen::KeyPair::generate().unwrap();
-        let middle =
-            CertifiedIssuer::signed_by(authority("An emulated authority"), middle_key, &self.root).unwrap();
-        let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        leaf.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        leaf.not_after = rcgen::date_time_ymd(not_after, 1, 1);
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        leaf.is_ca = IsCa::ExplicitNoCa;
-        let certificate = leaf.signed_by(&rcgen_key(key), &middle).unwrap();
-        vec![certificate.der().clone(), middle.der().clone(), self.root.der().clone()]
-    }
-}
-
-fn authority(name: &str) -> CertificateParams {
-    let mut parameters = CertificateParams::default();
-    parameters.distinguished_name.push(DnType::CommonName, name);
-    parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    parameters
-}
-
-fn pkcs8(key: &KeyPair) -> Vec<u8> {
-    let der: Pkcs8V1Der<'_> = key.as_der().unwrap();
-    der.as_ref().to_vec()
-}
-
-fn rcgen_key(key: &KeyPair) -> rcgen::KeyPair {
-    let der = PrivatePkcs8KeyDer::from(pkcs8(key));
-    rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_RSA_SHA256).unwrap()
-}
-
-fn server_configuration(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Arc<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let configuration = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivatePkcs8KeyDer::from(pkcs8(key)).into())
-        .unwrap();
-    Arc::new(configuration)
-}
-
-async fn serve(state: Arc<State>, tls: Option<Arc<ServerConfig>>) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let is_vault = tls.is_some();
-    let tls = tls.map(TlsAcceptor::from);
-    let task = tokio::spawn(async move {
-        loop {
-            let Ok((stream, _)) = listener.accept().await else { return };
-            let (state, tls) = (state.clone(), tls.clone());
-            tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let state = state.clone();
-                    async move { Ok::<_, std::convert::Infallible>(state.respond(request, is_vault).await) }
-                });
-                match tls {
-                    Some(tls) => {
-                        let Ok(stream) = tls.accept(stream).await else { return };
-                        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                    }
-                    None => {
-                        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                    }
-                }
-            });
-        }
-    });
-    (address, task)
 }
 
 impl State {

@@ -28,8 +28,16 @@ pub(crate) fn wrap(kek: &[u8], key: &[u8]) -> Vec<u8> {
     if padded.len() == 8 {
         return block(kek, joined(&initial, &padded)).to_vec();
     }
-    // RFC 3394, section 2.2.1.
-    let mut a: [u8; 8] = initial.try_into().unwrap();
+    registers(kek, initial.try_into().unwrap(), &padded)
+}
+
+/// Without padding (RFC 3394, section 2.2.3.1).
+pub(crate) fn wrap_whole(kek: &[u8], key: &[u8]) -> Vec<u8> {
+    registers(kek, [0xa6; 8], key)
+}
+
+/// RFC 3394, section 2.2.1.
+fn registers(kek: &[u8], mut a: [u8; 8], padded: &[u8]) -> Vec<u8> {
     let mut registers: Vec<[u8; 8]> = padded.chunks(8).map(|chunk| chunk.try_into().unwrap()).collect();
     let mut t = 0u64;
     for _ in 0..6 {

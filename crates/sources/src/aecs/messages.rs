@@ -141,8 +141,7 @@ mod tests {
 
     #[test]
     fn texts_are_written_as_protobuf_writes_them() {
-        let request =
-            GetSecretRequest { service_name: "service1", secret_name: "image_key", nonce: "00ff" };
+        let request = GetSecretRequest { service_name: "service1", secret_name: "image_key", nonce: "00ff" };
         assert_eq!(serde_json::to_string(&request).unwrap(), REQUEST);
         let collateral = QveCollateral {
             version: "3".to_owned(),
