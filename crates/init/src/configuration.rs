@@ -43,8 +43,8 @@ pub use self::{
     error::ConfigurationError,
     occlum::BROKER_VARIABLE as OCCLUM_BROKER_VARIABLE,
     source::{
-        PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedBroker, PinnedKeyVault, PinnedSource,
-        WithoutSource,
+        PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedBroker, PinnedKbs, PinnedKeyVault,
+        PinnedSource, WithoutSource,
     },
 };
 use crate::{environment::EnvironmentRules, pattern::ArgumentRules, platform::Platform};
@@ -257,7 +257,10 @@ impl MeasuredConfiguration {
     pub fn broker(&self) -> Option<&PinnedBroker> {
         match &self.source {
             PinnedSource::Broker(broker) => Some(broker),
-            PinnedSource::Aecs(_) | PinnedSource::KeyVault(_) | PinnedSource::Nothing(_) => None,
+            PinnedSource::Aecs(_)
+            | PinnedSource::KeyVault(_)
+            | PinnedSource::Kbs(_)
+            | PinnedSource::Nothing(_) => None,
         }
     }
 

@@ -16,14 +16,14 @@ use std::{sync::Arc, time::Duration};
 use adytum_api::{names::SecretName, refusal::RefusalKind};
 use adytum_evidence::clock::Clock;
 use adytum_ratls::error::{Refusal, SessionError};
-use adytum_sources::{aecs::AecsError, azure::AzureError};
+use adytum_sources::{aecs::AecsError, azure::AzureError, kbs::KbsError};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 pub use self::backoff::{Backoff, Jitter, RandomJitter};
 pub(crate) use self::{
     broker::AttestedBroker,
-    foreign::{AecsSource, NoSecrets, VaultSource},
+    foreign::{AecsSource, KbsSource, NoSecrets, VaultSource},
 };
 use crate::{
     answer::{Answer, AnswerError},
@@ -72,6 +72,15 @@ pub enum AttemptError {
     /// Azure gave no keys, or was not believed.
     #[error(transparent)]
     Azure(#[from] Box<AzureError>),
+    /// A KBS gave no secrets, or was not believed.
+    #[error(transparent)]
+    Kbs(#[from] Box<KbsError>),
+}
+
+impl From<KbsError> for AttemptError {
+    fn from(error: KbsError) -> Self {
+        Self::Kbs(Box::new(error))
+    }
 }
 
 impl From<AzureError> for AttemptError {
@@ -96,6 +105,7 @@ impl AttemptError {
             Self::Key(_) => "certificate-key-failed",
             Self::Aecs(error) => error.code(),
             Self::Azure(error) => error.code(),
+            Self::Kbs(error) => error.code(),
         }
     }
 
@@ -107,6 +117,7 @@ impl AttemptError {
             Self::Answer(_) | Self::Key(_) => false,
             Self::Aecs(error) => error.retry(),
             Self::Azure(error) => error.retry(),
+            Self::Kbs(error) => error.retry(),
         }
     }
 
@@ -117,7 +128,12 @@ impl AttemptError {
                 SessionError::RefusedByPeer { refusal, .. } | SessionError::Refused { refusal, .. },
             )
             | Self::Refused { refusal, .. } => refusal.retry_after(),
-            Self::Session(_) | Self::Answer(_) | Self::Key(_) | Self::Aecs(_) | Self::Azure(_) => None,
+            Self::Session(_)
+            | Self::Answer(_)
+            | Self::Key(_)
+            | Self::Aecs(_)
+            | Self::Azure(_)
+            | Self::Kbs(_) => None,
         }
     }
 

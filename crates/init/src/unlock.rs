@@ -13,7 +13,10 @@ use crate::{
     configuration::{MeasuredConfiguration, PinnedSource},
     error::InitError,
     evidence_port::EvidencePort,
-    fetch::{AecsSource, AttestedBroker, Backoff, FetchError, Fetcher, KeySource, NoSecrets, VaultSource},
+    fetch::{
+        AecsSource, AttestedBroker, Backoff, FetchError, Fetcher, KbsSource, KeySource, NoSecrets,
+        VaultSource,
+    },
     program,
     renewal::Renewal,
     secret::Released,
@@ -114,6 +117,11 @@ fn source(
             let collateral = collateral().ok();
             let source =
                 VaultSource::new(vault, configuration, address().ok(), attester, collateral, clock.clone());
+            Box::new(source.map_err(FetchError::Refused)?)
+        }
+        PinnedSource::Kbs(kbs) => {
+            tracing::info!(url = kbs.url, %platform, "asking a KBS for {count} secrets");
+            let source = KbsSource::new(kbs, configuration, address().ok(), tee.attester.clone());
             Box::new(source.map_err(FetchError::Refused)?)
         }
         PinnedSource::Nothing(_) => Box::new(NoSecrets),

@@ -13,7 +13,7 @@ use super::{
     bundle::{self, BundleTable},
     error::invalid,
     model::{self, ModelTable},
-    source::{AecsTable, BrokerTable, KeyVaultTable, Location, SourceTables},
+    source::{AecsTable, BrokerTable, KbsTable, KeyVaultTable, Location, SourceTables},
 };
 use crate::{
     environment::EnvironmentRules,
@@ -36,6 +36,7 @@ struct Document {
     broker: Option<BrokerTable>,
     aecs: Option<AecsTable>,
     key_vault: Option<KeyVaultTable>,
+    kbs: Option<KbsTable>,
     azure_attestation: Option<AttestationTable>,
     #[serde(default, rename = "model")]
     models: Vec<ModelTable>,
@@ -116,6 +117,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         broker: document.broker,
         aecs: document.aecs,
         key_vault: document.key_vault,
+        kbs: document.kbs,
         dispensable: document.azure_attestation.is_some(),
     };
     let source = tables.pin(locations)?;

@@ -9,6 +9,7 @@ use adytum_governance::genesis::GenesisDigest;
 use adytum_sources::{
     aecs::{AecsName, Encoding},
     azure::{Form, KeyName, KeyWrapping, VaultName, roots_from_pem},
+    kbs::{ResourceError, ResourcePath},
 };
 use serde::{
     Deserialize, Serialize, Serializer,
@@ -27,6 +28,8 @@ pub enum PinnedSource {
     Aecs(PinnedAecs),
     /// Azure Key Vault, or a Managed HSM, by secure key release.
     KeyVault(PinnedKeyVault),
+    /// A Key Broker Service of Confidential Containers.
+    Kbs(PinnedKbs),
     /// None: a workload without secrets, which gets a token of an attestation service.
     Nothing(WithoutSource),
 }
@@ -46,6 +49,17 @@ pub struct PinnedKeyVault {
     pub roots: Option<String>,
     /// What the vault calls the secrets.
     pub names: BTreeMap<SecretName, KeyName>,
+}
+
+/// The KBS that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PinnedKbs {
+    /// `https://HOST:PORT`: its certificate must be for this host.
+    pub url: String,
+    /// What that chains to, in PEM.
+    pub roots: String,
+    /// What the KBS calls the secrets.
+    pub names: BTreeMap<SecretName, ResourcePath>,
 }
 
 /// The one broker that may be asked.
@@ -103,8 +117,8 @@ impl PinnedSource {
                 PinnedAecsServer::Verified(report) => std::slice::from_ref(&report.policy),
                 PinnedAecsServer::Anyone => &[],
             },
-            // A vault proves itself by its certificate.
-            Self::KeyVault(_) | Self::Nothing(_) => &[],
+            // They prove themselves by their certificates.
+            Self::KeyVault(_) | Self::Kbs(_) | Self::Nothing(_) => &[],
         }
     }
 
@@ -116,7 +130,7 @@ impl PinnedSource {
                 PinnedAecsServer::Verified(report) => report.simulation_root.as_deref(),
                 PinnedAecsServer::Anyone => None,
             },
-            Self::KeyVault(_) | Self::Nothing(_) => None,
+            Self::KeyVault(_) | Self::Kbs(_) | Self::Nothing(_) => None,
         }
     }
 }
@@ -157,11 +171,20 @@ pub(super) struct KeyVaultTable {
     roots: Option<String>,
 }
 
+/// `[kbs]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KbsTable {
+    url: String,
+    roots: String,
+}
+
 /// The tables of sources: there is exactly one.
 pub(super) struct SourceTables {
     pub(super) broker: Option<BrokerTable>,
     pub(super) aecs: Option<AecsTable>,
     pub(super) key_vault: Option<KeyVaultTable>,
+    pub(super) kbs: Option<KbsTable>,
     /// Whether a workload may do without one.
     pub(super) dispensable: bool,
 }
@@ -191,19 +214,20 @@ impl SourceTables {
         self,
         locations: BTreeMap<SecretName, Location>,
     ) -> Result<PinnedSource, ConfigurationError> {
-        match (self.broker, self.aecs, self.key_vault) {
-            (Some(table), None, None) => {
+        match (self.broker, self.aecs, self.key_vault, self.kbs) {
+            (Some(table), None, None, None) => {
                 no_locations(&locations)?;
                 let policies = vec![table.policy];
                 let root = table.simulation_root.as_deref();
                 broker(table.genesis, policies, root, table.occlum_configuration).map(PinnedSource::Broker)
             }
-            (None, Some(table), None) => {
+            (None, Some(table), None, None) => {
                 let server = table.server()?;
                 Ok(PinnedSource::Aecs(PinnedAecs { server, names: aecs_names(locations)? }))
             }
-            (None, None, Some(table)) => table.pin(locations).map(PinnedSource::KeyVault),
-            (None, None, None) if self.dispensable && locations.is_empty() => {
+            (None, None, Some(table), None) => table.pin(locations).map(PinnedSource::KeyVault),
+            (None, None, None, Some(table)) => table.pin(locations).map(PinnedSource::Kbs),
+            (None, None, None, None) if self.dispensable && locations.is_empty() => {
                 Ok(PinnedSource::Nothing(WithoutSource {}))
             }
             _ => Err(ConfigurationError::Sources),
@@ -240,6 +264,31 @@ impl KeyVaultTable {
             names.insert(name, at.formed(form));
         }
         Ok(PinnedKeyVault { vault, attestation, wrapping, roots, names })
+    }
+}
+
+impl KbsTable {
+    fn pin(self, locations: BTreeMap<SecretName, Location>) -> Result<PinnedKbs, ConfigurationError> {
+        let Self { url, roots } = self;
+        if !url.starts_with("https://") {
+            let reason = "expected https://HOST:PORT: the protocol does not attest the server, so its certificate says who \
+                          it is";
+            return Err(invalid("kbs.url", reason));
+        }
+        roots_from_pem(&roots).map_err(|reason| invalid("kbs.roots", reason))?;
+        let mut names = BTreeMap::new();
+        for (name, Location { location, encoding }) in locations {
+            let field = || format!("secret {name}");
+            if encoding.is_some() {
+                return Err(invalid(field(), "encoding has no effect here: a KBS gives values as they are"));
+            }
+            let missing = "location is missing: give the resource, REPOSITORY/TYPE/TAG";
+            let location = location.ok_or_else(|| invalid(field(), missing))?;
+            let at: ResourcePath =
+                location.parse().map_err(|error: ResourceError| invalid(field(), error.to_string()))?;
+            names.insert(name, at);
+        }
+        Ok(PinnedKbs { url, roots, names })
     }
 }
 

@@ -8,6 +8,7 @@ use adytum_sealed::rule::ModelRule;
 use adytum_sources::{
     aecs::{AecsClient, AecsName, Server, ServerPolicy},
     azure::{AzureError, Identity, KeyName, KeyVaultClient, KeyVaultOptions, azure_roots, roots_from_pem},
+    kbs::{KbsClient, KbsError, KbsOptions, ResourcePath},
 };
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -16,7 +17,7 @@ use super::{AttemptError, KeySource};
 use crate::{
     answer::{Answer, AnswerError, Item},
     certificate::CertificateKey,
-    configuration::{MeasuredConfiguration, PinnedAecs, PinnedAecsServer, PinnedKeyVault},
+    configuration::{MeasuredConfiguration, PinnedAecs, PinnedAecsServer, PinnedKbs, PinnedKeyVault},
     secret::{SecretKind, SecretValue},
 };
 
@@ -135,6 +136,39 @@ impl KeySource for VaultSource {
         _certificate: Option<&CertificateKey>,
     ) -> Result<Answer, AttemptError> {
         let values = self.client.keys(&places(names, &self.names)?).await?;
+        Ok(answer(names, values, &self.models))
+    }
+}
+
+/// A KBS of Confidential Containers.
+pub(crate) struct KbsSource {
+    client: KbsClient,
+    names: BTreeMap<SecretName, ResourcePath>,
+    models: Vec<ModelRule>,
+}
+
+impl KbsSource {
+    /// The KBS that the configuration names, reached at `address` if that is given.
+    pub(crate) fn new(
+        pinned: &PinnedKbs,
+        configuration: &MeasuredConfiguration,
+        address: Option<String>,
+        attester: Arc<dyn Attester>,
+    ) -> Result<Self, AttemptError> {
+        let roots = roots_from_pem(&pinned.roots).map_err(|reason| KbsError::Roots { reason })?;
+        let client = KbsClient::new(KbsOptions { url: pinned.url.clone(), address, roots }, attester)?;
+        Ok(Self { client, names: pinned.names.clone(), models: configuration.models().cloned().collect() })
+    }
+}
+
+#[async_trait]
+impl KeySource for KbsSource {
+    async fn secrets(
+        &self,
+        names: &[&SecretName],
+        _certificate: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError> {
+        let values = self.client.resources(&places(names, &self.names)?).await?;
         Ok(answer(names, values, &self.models))
     }
 }

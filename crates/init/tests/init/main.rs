@@ -12,6 +12,7 @@ mod fixture;
 mod flow;
 mod gramine;
 mod impostors;
+mod kbs;
 mod logs;
 mod nginx;
 mod refusals;
