@@ -15,6 +15,7 @@ pub mod canonical;
 mod debug;
 pub mod names;
 pub mod refusal;
+pub mod resource;
 
 /// Attested session v1: messages before the first byte of HTTP/2.
 pub mod session {
