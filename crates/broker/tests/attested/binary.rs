@@ -37,6 +37,8 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     /// Of probes and metrics.
     pub(crate) health: Option<SocketAddr>,
+    /// For the KBS protocol.
+    pub(crate) kbs: Option<SocketAddr>,
 }
 
 impl BinaryFixture {
@@ -80,7 +82,7 @@ impl BinaryFixture {
             }
         });
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-        let mut health = None;
+        let (mut health, mut kbs) = (None, None);
         loop {
             let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap();
             let Some(line) = line else {
@@ -90,8 +92,12 @@ impl BinaryFixture {
                 health = Some(address.parse().unwrap());
                 continue;
             }
+            if let Some(address) = line.strip_prefix("KBS listening on ") {
+                kbs = Some(address.parse().unwrap());
+                continue;
+            }
             let address = line.strip_prefix("Server listening on ").expect(&line).parse().unwrap();
-            return Process { child, logs, address, health };
+            return Process { child, logs, address, health, kbs };
         }
     }
 

@@ -12,6 +12,7 @@ mod clock;
 mod fixture;
 mod forecast;
 mod health;
+mod kbs;
 mod large;
 mod limits;
 mod memory;

@@ -24,10 +24,10 @@ use std::{
 };
 
 use adytum_broker::{
-    Broker, BrokerConfiguration,
+    Broker, BrokerConfiguration, ServerLimits,
     audit::{AuditLimits, sink::LoggedEvents},
     clock::keep_floor,
-    serve,
+    kbs, serve,
     server::serve_standby,
     start::{
         fence::FencedState,
@@ -48,12 +48,13 @@ use nix::sys::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task::JoinSet,
 };
 
 use self::{
     arguments::Arguments,
-    listening::listen,
+    listening::{ReservedPort, listen},
     logs::Logs,
     offline::Offline,
     state::{BrokerBasis, Found, OpenState},
@@ -116,6 +117,7 @@ async fn run() -> anyhow::Result<()> {
     // Before the store counts a start: a port that is taken is none.
     let listener = listen(&arguments.listen, "LISTEN").await?;
     let port = Port::new(listener, health)?;
+    let others = OtherPorts::take(&arguments).await?;
     let founded = BrokerBasis { genesis, occlum: measured.occlum, tee, clock };
     let state = match state::open(&arguments, &founded).await? {
         Found::Open(state) => state,
@@ -124,7 +126,7 @@ async fn run() -> anyhow::Result<()> {
             None => return Ok(()),
         },
     };
-    let fenced = run_broker(&arguments, &port, &founded, occlum, *state, ending.clone()).await?;
+    let fenced = run_broker(&arguments, &port, others, &founded, occlum, *state, ending.clone()).await?;
     if let Some(fenced) = fenced {
         stand_by(&arguments, &port, &founded, Cause::Fenced(fenced), ending).await?;
     }
@@ -136,6 +138,7 @@ async fn run() -> anyhow::Result<()> {
 async fn run_broker(
     arguments: &Arguments,
     port: &Port,
+    others: OtherPorts,
     founded: &BrokerBasis,
     occlum: Option<OcclumConfiguration>,
     OpenState { store, handed, recovered }: OpenState,
@@ -199,8 +202,16 @@ async fn run_broker(
         }
     };
     port.health.of(Arc::clone(&broker));
+    let limits = arguments.limits.limits();
+    let (end, ended) = watch::channel(false);
+    let others = others.serve(&broker, limits, ended)?;
     port.ready();
-    serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
+    let stop = async move {
+        stop.await;
+        end.send_replace(true);
+    };
+    serve(port.listener()?, broker, limits, stop).await?;
+    others.join_all().await;
     drop(background);
     if let Ok(fenced) = fenced.await {
         return Ok(Some(fenced));
@@ -292,6 +303,43 @@ impl Port {
             }
         });
     }
+}
+
+/// The ports for the protocols of others. They are taken before the store counts a start, and
+/// answered at once the broker has its state.
+struct OtherPorts {
+    kbs: Option<ReservedPort>,
+}
+
+impl OtherPorts {
+    async fn take(arguments: &Arguments) -> anyhow::Result<Self> {
+        let kbs = match &arguments.kbs_listen {
+            Some(address) => Some(ReservedPort::take(address, "--kbs-listen").await?),
+            None => None,
+        };
+        Ok(Self { kbs })
+    }
+
+    /// Serves until `ended` is true.
+    fn serve(
+        self,
+        broker: &Arc<Broker>,
+        limits: ServerLimits,
+        ended: watch::Receiver<bool>,
+    ) -> anyhow::Result<JoinSet<()>> {
+        let mut serving = JoinSet::new();
+        if let Some(port) = self.kbs {
+            let listener = port.listen().context("--kbs-listen")?;
+            say("KBS listening on", listener.local_addr()?);
+            serving.spawn(kbs::serve(listener, Arc::clone(broker), limits, is_true(ended)));
+        }
+        Ok(serving)
+    }
+}
+
+async fn is_true(mut ended: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and so is the broker.
+    let _ = ended.wait_for(|ended| *ended).await;
 }
 
 /// Serves probes and metrics from now on, if a flag asks for it.
