@@ -51,6 +51,7 @@ mod http_get;
 pub mod identity;
 pub mod measurement;
 pub mod policy;
+pub mod ra_tls;
 mod roots;
 mod signature;
 pub mod snp;
