@@ -46,6 +46,12 @@ pub mod inference {
     include!(concat!(env!("OUT_DIR"), "/inference.rs"));
 }
 
+/// What Occlum's own init asks a key broker for.
+pub mod occlum {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/ratls.rs"));
+}
+
 /// All messages and services as an encoded `google.protobuf.FileDescriptorSet`, for server
 /// reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -39,6 +39,8 @@ pub(crate) struct Process {
     pub(crate) health: Option<SocketAddr>,
     /// For the KBS protocol.
     pub(crate) kbs: Option<SocketAddr>,
+    /// For Occlum's own init.
+    pub(crate) occlum: Option<SocketAddr>,
 }
 
 impl BinaryFixture {
@@ -82,7 +84,7 @@ impl BinaryFixture {
             }
         });
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-        let (mut health, mut kbs) = (None, None);
+        let (mut health, mut kbs, mut occlum) = (None, None, None);
         loop {
             let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap();
             let Some(line) = line else {
@@ -96,8 +98,12 @@ impl BinaryFixture {
                 kbs = Some(address.parse().unwrap());
                 continue;
             }
+            if let Some(address) = line.strip_prefix("Occlum listening on ") {
+                occlum = Some(address.parse().unwrap());
+                continue;
+            }
             let address = line.strip_prefix("Server listening on ").expect(&line).parse().unwrap();
-            return Process { child, logs, address, health, kbs };
+            return Process { child, logs, address, health, kbs, occlum };
         }
     }
 

@@ -16,6 +16,7 @@ mod kbs;
 mod large;
 mod limits;
 mod memory;
+mod occlum;
 mod overload;
 mod persistence;
 mod recovery;

@@ -328,7 +328,7 @@ fn weaker_protocols(
     after: &OtherProtocols,
 ) -> impl Iterator<Item = &'static str> {
     let occlum = after.occlum && !before.is_some_and(|before| before.occlum);
-    let kbs = after.kbs_resource.is_some() && !before.is_some_and(|before| before.kbs_resource.is_some());
+    let kbs = after.kbs_resource.is_some() && before.is_none_or(|before| before.kbs_resource.is_none());
     let reason = |is: bool, reason| is.then_some(reason);
     [
         reason(

@@ -11,6 +11,7 @@ mod listening;
 mod logs;
 mod memory;
 mod offline;
+mod other_ports;
 mod reload;
 mod state;
 mod tee;
@@ -24,10 +25,10 @@ use std::{
 };
 
 use adytum_broker::{
-    Broker, BrokerConfiguration, ServerLimits,
+    Broker, BrokerConfiguration,
     audit::{AuditLimits, sink::LoggedEvents},
     clock::keep_floor,
-    kbs, serve,
+    serve,
     server::serve_standby,
     start::{
         fence::FencedState,
@@ -54,9 +55,10 @@ use tokio::{
 
 use self::{
     arguments::Arguments,
-    listening::{ReservedPort, listen},
+    listening::listen,
     logs::Logs,
     offline::Offline,
+    other_ports::OtherPorts,
     state::{BrokerBasis, Found, OpenState},
 };
 
@@ -204,7 +206,7 @@ async fn run_broker(
     port.health.of(Arc::clone(&broker));
     let limits = arguments.limits.limits();
     let (end, ended) = watch::channel(false);
-    let others = others.serve(&broker, limits, ended)?;
+    let others = others.serve(&broker, limits, &ended).await?;
     port.ready();
     let stop = async move {
         stop.await;
@@ -305,43 +307,6 @@ impl Port {
     }
 }
 
-/// The ports for the protocols of others. They are taken before the store counts a start, and
-/// answered at once the broker has its state.
-struct OtherPorts {
-    kbs: Option<ReservedPort>,
-}
-
-impl OtherPorts {
-    async fn take(arguments: &Arguments) -> anyhow::Result<Self> {
-        let kbs = match &arguments.kbs_listen {
-            Some(address) => Some(ReservedPort::take(address, "--kbs-listen").await?),
-            None => None,
-        };
-        Ok(Self { kbs })
-    }
-
-    /// Serves until `ended` is true.
-    fn serve(
-        self,
-        broker: &Arc<Broker>,
-        limits: ServerLimits,
-        ended: watch::Receiver<bool>,
-    ) -> anyhow::Result<JoinSet<()>> {
-        let mut serving = JoinSet::new();
-        if let Some(port) = self.kbs {
-            let listener = port.listen().context("--kbs-listen")?;
-            say("KBS listening on", listener.local_addr()?);
-            serving.spawn(kbs::serve(listener, Arc::clone(broker), limits, is_true(ended)));
-        }
-        Ok(serving)
-    }
-}
-
-async fn is_true(mut ended: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and so is the broker.
-    let _ = ended.wait_for(|ended| *ended).await;
-}
-
 /// Serves probes and metrics from now on, if a flag asks for it.
 async fn serve_health(arguments: &Arguments, health: &Health) -> anyhow::Result<()> {
     let Some(address) = &arguments.health_listen else { return Ok(()) };
@@ -352,7 +317,7 @@ async fn serve_health(arguments: &Arguments, health: &Health) -> anyhow::Result<
 }
 
 /// Nobody may be reading; that is no reason not to serve.
-fn say(what: &str, address: SocketAddr) {
+pub(crate) fn say(what: &str, address: SocketAddr) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(format!("{what} {address}\n").as_bytes()).and_then(|()| stdout.flush());
 }
