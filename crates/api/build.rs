@@ -4,7 +4,7 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message;
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "adytum/session/v1/session.proto",
     "adytum/broker/v1/broker.proto",
     "adytum/broker/v1/succession.proto",
@@ -12,6 +12,7 @@ const SERVICES: [&str; 7] = [
     "tensorflow_serving/apis/model_service.proto",
     "inference/grpc_service.proto",
     "occlum/ratls.proto",
+    "kubetee/aecs.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

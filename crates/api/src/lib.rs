@@ -52,6 +52,12 @@ pub mod occlum {
     include!(concat!(env!("OUT_DIR"), "/ratls.rs"));
 }
 
+/// KubeTEE's Enclave Configuration Service, as far as a program in a TEE needs it.
+pub mod kubetee {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/kubetee.rs"));
+}
+
 /// All messages and services as an encoded `google.protobuf.FileDescriptorSet`, for server
 /// reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -23,10 +23,11 @@ const LOADER_VARIABLES: [&str; 4] = ["GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", 
 
 /// What init itself reads. Untrusted: addresses, how much is logged, where
 /// Kubernetes looks for status.
-pub const HOST_VARIABLES: [&str; 10] = [
+pub const HOST_VARIABLES: [&str; 11] = [
     "ADYTUM_BROKER",
     "OCCLUM_INIT_RA_KMS_SERVER",
     "PCCS_URL",
+    "UA_ENV_PCCS_URL",
     "AMD_KDS_URL",
     "ADYTUM_EVIDENCE_LISTEN",
     "ADYTUM_TEE",

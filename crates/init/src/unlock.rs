@@ -1,7 +1,7 @@
 //! From a measured configuration to the secrets it names, and what keeps the right to
 //! them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use adytum_evidence::clock::{
     SystemClock,
@@ -10,10 +10,10 @@ use adytum_evidence::clock::{
 
 use crate::{
     arguments::AttestationArguments,
-    configuration::MeasuredConfiguration,
+    configuration::{MeasuredConfiguration, PinnedSource},
     error::InitError,
     evidence_port::EvidencePort,
-    fetch::{AttestedBroker, Backoff, Fetcher},
+    fetch::{AecsSource, AttestedBroker, Backoff, Fetcher, KeySource},
     program,
     renewal::Renewal,
     secret::Released,
@@ -34,7 +34,7 @@ pub struct Unlocked {
 }
 
 /// Fetches the secrets of a configuration, with what keeps the right to them: finds the
-/// TEE, verifies the broker, asks, and tries again while trying again makes sense.
+/// TEE, verifies the key source, asks, and tries again while trying again makes sense.
 /// Secrets whose destination is a file or a descriptor are returned as well;
 /// [`Places`](crate::delivery::Places) puts them there.
 ///
@@ -62,30 +62,49 @@ pub async fn unlock_with(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
 ) -> Result<(Released, Renewal), InitError> {
-    let address = tee::broker_address(arguments, configuration)?;
+    let address = tee::source_address(arguments, configuration)?;
     let clock = Arc::new(FloorClock::new(Arc::new(SystemClock)));
     clock.states(FloorOrigin::Configuration, configuration.not_before());
-    let verifier = tee::verifier(arguments, configuration, clock.clone())?;
-    let local = tee.local_attestation();
-    tracing::info!(
-        broker = address,
-        genesis = %configuration.broker().genesis,
-        platform = %tee.attester.platform(),
-        "asking the broker for {} secrets",
-        configuration.secrets().len()
-    );
-    let broker = AttestedBroker::new(configuration, address, verifier, local, clock.clone());
-    let mut fetcher = Fetcher::new(broker, configuration, clock);
+    let source = source(tee, arguments, configuration, address, &clock)?;
+    let mut fetcher = Fetcher::new(source, configuration, clock);
     let mut backoff = Backoff::default();
     let (released, asked) = fetcher.fetch(&mut backoff, arguments.fetch_timeout).await?;
+    let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());
     tracing::info!(
         manifest_version = released.manifest_version(),
         secrets = released.secrets.len(),
         models = released.models.len(),
-        lease_seconds = released.lease.duration.as_secs(),
-        grace_seconds = released.lease.grace.as_secs(),
-        "the broker released the secrets"
+        lease_seconds = seconds(released.lease.map(|lease| lease.duration)),
+        grace_seconds = seconds(released.lease.map(|lease| lease.grace)),
+        "the key source released the secrets"
     );
     let renewal = Renewal::new(fetcher, backoff, released.lease, asked);
     Ok((released, renewal))
+}
+
+/// The key source that the configuration pins, and no other.
+fn source(
+    tee: &Tee,
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+    address: String,
+    clock: &Arc<FloorClock>,
+) -> Result<Box<dyn KeySource>, InitError> {
+    let verifier = tee::verifier(arguments, configuration, clock.clone())?;
+    let count = configuration.secrets().len();
+    let platform = tee.attester.platform();
+    Ok(match configuration.source() {
+        PinnedSource::Broker(broker) => {
+            let genesis = broker.genesis;
+            tracing::info!(broker = address, %genesis, %platform, "asking the broker for {count} secrets");
+            let local = tee.local_attestation();
+            Box::new(AttestedBroker::new(broker, address, verifier, local, clock.clone()))
+        }
+        PinnedSource::Aecs(aecs) => {
+            tracing::info!(server = address, %platform, "asking AECS for {count} secrets");
+            let collateral = tee::collateral_for(arguments, configuration, clock.clone())?;
+            let attester = tee.attester.clone();
+            Box::new(AecsSource::new(aecs, configuration, address, verifier, attester, collateral))
+        }
+    })
 }

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::SecretName;
-use adytum_evidence::{measurement::Sha256Digest, policy::Policy, trust::Vendor};
-use adytum_governance::genesis::GenesisDigest;
+use adytum_evidence::measurement::Sha256Digest;
+use adytum_sources::aecs::Encoding;
 use serde::Deserialize;
 
 use super::{
-    AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner, PinnedBroker,
+    AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner,
     PinnedOnnxRuntime, PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
     bundle::{self, BundleTable},
     error::invalid,
+    model::{self, ModelTable},
+    source::{AecsTable, BrokerTable, Location, SourceTables},
 };
 use crate::{
     environment::EnvironmentRules,
@@ -31,7 +33,10 @@ struct Document {
     #[serde(default, rename = "library")]
     libraries: Vec<LibraryTable>,
     onnxruntime: Option<PinnedOnnxRuntime>,
-    broker: BrokerTable,
+    broker: Option<BrokerTable>,
+    aecs: Option<AecsTable>,
+    #[serde(default, rename = "model")]
+    models: Vec<ModelTable>,
     #[serde(default, rename = "secret")]
     secrets: Vec<SecretTable>,
     #[serde(default)]
@@ -58,16 +63,6 @@ pub(super) struct LibraryTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BrokerTable {
-    genesis: GenesisDigest,
-    simulation_root: Option<String>,
-    #[serde(default)]
-    occlum_configuration: BTreeSet<Sha256Digest>,
-    policy: Policy,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SecretTable {
     name: SecretName,
     path: Option<SecretDestination>,
@@ -75,6 +70,8 @@ struct SecretTable {
     user: Option<u32>,
     group: Option<u32>,
     reload_signal: Option<ReloadSignal>,
+    location: Option<String>,
+    encoding: Option<Encoding>,
 }
 
 #[derive(Default, Deserialize)]
@@ -99,8 +96,10 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     }
     let document: Document = toml::from_str(text).map_err(malformed)?;
     debug_assert_eq!(document.format, FORMAT);
-    let mut secrets = BTreeMap::new();
+    let (mut secrets, mut locations) = (BTreeMap::new(), BTreeMap::new());
     for secret in document.secrets {
+        let location = Location { location: secret.location, encoding: secret.encoding };
+        locations.insert(secret.name.clone(), location);
         let rule = SecretRule {
             destination: secret.path.unwrap_or(SecretDestination::Memory),
             key_path: secret.key_path,
@@ -111,6 +110,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     }
     let (program, arguments) = document.program.pin()?;
     let bundles = bundle::bundles(document.bundles, &secrets)?;
+    let source = SourceTables { broker: document.broker, aecs: document.aecs }.pin(locations)?;
     Ok(MeasuredConfiguration {
         bundles,
         program,
@@ -118,16 +118,13 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         environment: checked(document.environment)?,
         libraries: libraries(document.libraries)?,
         onnxruntime: document.onnxruntime,
-        broker: broker(
-            document.broker.genesis,
-            vec![document.broker.policy],
-            document.broker.simulation_root.as_deref(),
-            document.broker.occlum_configuration,
-        )?,
+        models: model::models(document.models, &source)?,
+        source,
         secrets,
         storage: document.storage.into(),
         allow_plain_models: document.allow_plain_models,
-        broker_address: None,
+        source_address: None,
+        collateral_place: None,
     })
 }
 impl ProgramTable {
@@ -172,43 +169,6 @@ pub(super) fn libraries(
         }
     }
     Ok(libraries)
-}
-
-pub(super) fn broker(
-    genesis: GenesisDigest,
-    policies: Vec<Policy>,
-    simulation_root: Option<&str>,
-    occlum_configuration: BTreeSet<Sha256Digest>,
-) -> Result<PinnedBroker, ConfigurationError> {
-    let simulated = policies.iter().any(|policy| policy.vendors.contains(&Vendor::Simulation));
-    let simulation_root = match (simulation_root, simulated) {
-        (None, false) => None,
-        (Some(text), true) => Some(certificate(text)?),
-        (Some(_), false) => {
-            return Err(invalid(
-                "broker.simulation_root",
-                "no policy names the vendor simulation, so no simulated platform is trusted; remove the root",
-            ));
-        }
-        (None, true) => {
-            return Err(invalid(
-                "broker.policy",
-                "it names the vendor simulation; give the software platform's root certificate (PEM) as \
-                 broker.simulation_root",
-            ));
-        }
-    };
-    Ok(PinnedBroker { genesis, policies, simulation_root, occlum_configuration })
-}
-
-fn certificate(text: &str) -> Result<Vec<u8>, ConfigurationError> {
-    let reason = match pem::parse_many(text).as_deref() {
-        Ok([block]) if block.tag() == "CERTIFICATE" => return Ok(block.contents().to_vec()),
-        Ok([block]) => format!("a PEM block {:?}", block.tag()),
-        Ok(blocks) => format!("{} PEM blocks", blocks.len()),
-        Err(_) => "a text that is not PEM".to_owned(),
-    };
-    Err(invalid("broker.simulation_root", format!("expected one certificate in PEM, found {reason}")))
 }
 
 impl SecretRule {
