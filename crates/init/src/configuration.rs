@@ -12,6 +12,7 @@
 mod aecs;
 mod bundle;
 mod canonical;
+mod cdh;
 mod destination;
 mod document;
 mod error;
@@ -26,7 +27,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adytum_api::names::{ModelName, SecretName};
+use adytum_api::{
+    names::{ModelName, SecretName},
+    resource::ResourcePath,
+};
 use adytum_evidence::{
     clock::{Day, UnixSeconds},
     measurement::{Sha256Digest, WorkloadIdentity},
@@ -86,6 +90,9 @@ pub struct MeasuredConfiguration {
     /// Left out where there are none: the broker's manifest has them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) models: BTreeMap<ModelName, ModelRule>,
+    /// What init serves to other programs in the guest. Left out where there is nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) cdh: BTreeMap<ResourcePath, SecretName>,
     /// Occlum's files name the source's address as well. It is untrusted and
     /// not measured.
     #[serde(skip)]
@@ -277,6 +284,12 @@ impl MeasuredConfiguration {
     /// The secrets to fetch.
     pub fn secrets(&self) -> &BTreeMap<SecretName, SecretRule> {
         &self.secrets
+    }
+
+    /// The resources that init serves to other programs in the guest, and the secrets that they
+    /// are.
+    pub fn cdh(&self) -> &BTreeMap<ResourcePath, SecretName> {
+        &self.cdh
     }
 
     /// The bundles to unpack.

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use adytum_evidence::measurement::Sha256Digest;
 
 use crate::{
-    bundles::UnpackError, configuration::ConfigurationError, delivery::DeliveryError,
+    bundles::UnpackError, cdh::CdhError, configuration::ConfigurationError, delivery::DeliveryError,
     environment::EnvironmentRefusal, evidence_port::EvidencePortError, exit_code, fetch::FetchError,
     health::HealthPortError, pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
 };
@@ -46,6 +46,9 @@ pub enum InitError {
     /// A bundle was not unpacked.
     #[error(transparent)]
     Bundle(#[from] UnpackError),
+    /// Other programs in the guest can't be served.
+    #[error(transparent)]
+    Cdh(#[from] CdhError),
     /// The right to the secrets is over.
     #[error(transparent)]
     Lease(Box<LeaseEnd>),
@@ -187,6 +190,7 @@ impl InitError {
             Self::Fetch(error) => error.code(),
             Self::Delivery(error) => error.code(),
             Self::Bundle(error) => error.code(),
+            Self::Cdh(error) => error.code(),
             Self::Lease(end) => end.code(),
             Self::HealthPort(error) => error.code(),
             Self::EvidencePort(error) => error.code(),
@@ -202,6 +206,7 @@ impl InitError {
             }
             Self::Tee(error) => error.exit_code(),
             Self::Fetch(error) => error.exit_code(),
+            Self::Cdh(error) => error.exit_code(),
             Self::Lease(end) => end.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,
             Self::Bundle(_) => exit_code::BUNDLE,

@@ -31,6 +31,7 @@
 mod answer;
 pub mod arguments;
 pub mod bundles;
+pub mod cdh;
 pub mod certificate;
 pub mod configuration;
 mod confinement;

@@ -11,6 +11,7 @@ use super::{
     AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner,
     PinnedOnnxRuntime, PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
     bundle::{self, BundleTable},
+    cdh::{self, CdhTable},
     error::invalid,
     model::{self, ModelTable},
     source::{AecsTable, BrokerTable, Location, SourceTables},
@@ -43,6 +44,8 @@ struct Document {
     storage: StorageTable,
     #[serde(default, rename = "bundle")]
     bundles: Vec<BundleTable>,
+    #[serde(default)]
+    cdh: Vec<CdhTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -120,6 +123,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         onnxruntime: document.onnxruntime,
         models: model::models(document.models, &source)?,
         source,
+        cdh: cdh::resources(document.cdh, &secrets)?,
         secrets,
         storage: document.storage.into(),
         allow_plain_models: document.allow_plain_models,
