@@ -6,14 +6,13 @@
 //! read it. Which secret has which path, and which workloads may have it, is in the manifest and
 //! nowhere else.
 //!
-//! - [`message`] reads requests, [`evidence`] the evidence in them, [`key`] the client's key.
+//! - [`message`] reads requests, [`key`] the client's key in them.
 //! - [`jwe`] encrypts to that key.
 //! - `sessions` remembers clients whose evidence was accepted.
 //! - `answers` answers requests, [`error`] says why not, `server` accepts connections.
 
 mod answers;
 pub mod error;
-pub mod evidence;
 pub mod jwe;
 pub mod key;
 pub mod message;

@@ -202,6 +202,7 @@ const UNREACHABLE: &[&str] = &[
     "pull-unreachable",
     "replica-connection-broken",
     "simulation-unreachable",
+    "verify-unreachable",
 ];
 
 /// Codes of verdicts that no retry changes.
@@ -262,6 +263,12 @@ const REFUSED: &[&str] = &[
     "platform-revoked",
     "policy-refused",
     "pull-denied",
+    "ra-tls-ambiguous",
+    "ra-tls-claims-not-bound",
+    "ra-tls-form-not-accepted",
+    "ra-tls-key-not-bound",
+    "ra-tls-no-evidence",
+    "ra-tls-outside-validity",
     "recovery-by-other-program",
     "recovery-evidence-not-bound",
     "replica-model-unknown",
@@ -289,6 +296,14 @@ const REFUSED: &[&str] = &[
     "tcb-not-matched",
     "tcb-revoked",
     "tls-failed",
+    "token-algorithm",
+    "token-claim",
+    "token-expired",
+    "token-issuer",
+    "token-key-unfit",
+    "token-key-unknown",
+    "token-not-yet-valid",
+    "token-signature-invalid",
     "unauthenticated",
     "unseal-altered",
     "unseal-digest",
@@ -298,6 +313,8 @@ const REFUSED: &[&str] = &[
     "unseal-wrong-key",
     "untrusted-root",
     "upgrade-authorisation-other-genesis",
+    "verify-handshake-unsigned",
+    "verify-no-tls",
 ];
 
 /// Codes of faults that are neither verdicts nor about what was given.

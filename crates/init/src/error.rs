@@ -39,7 +39,7 @@ pub enum InitError {
     Tee(#[from] TeeError),
     /// The broker gave no secrets.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
     /// A secret can't be put in its place.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -63,6 +63,12 @@ pub enum InitError {
     /// See: ServeError::System.
     #[error("{operation}: {source}")]
     System { operation: &'static str, source: io::Error },
+}
+
+impl From<FetchError> for InitError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
 }
 
 impl From<LeaseEnd> for InitError {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use adytum_api::resource::ResourcePath;
 use adytum_crowd::bucket::{Buckets, Token};
+use adytum_evidence::kbs_evidence;
 use axum::{
     body::{Body, to_bytes},
     http::{
@@ -19,7 +20,6 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{
     MAXIMUM_BODY_LENGTH,
     error::KbsError,
-    evidence::evidence,
     jwe::{self, Jwe},
     message::{AttestRequest, AuthRequest},
     sessions::{Challenge, InRequest, LIFETIME, Sessions},
@@ -141,7 +141,7 @@ impl Kbs {
         if request.nonce != challenge.nonce {
             return Err(KbsError::Nonce);
         }
-        let evidence = evidence(challenge.tee, &request.evidence)?;
+        let evidence = kbs_evidence::read(&request.evidence)?;
         // A peer with accepted evidence was no stranger.
         let stranger = self.stranger(address)?;
         let _working = self.working.try_acquire().map_err(|_| KbsError::Overloaded)?;

@@ -1,7 +1,7 @@
 //! Why a request of the KBS protocol gets no answer, and how the protocol says so.
 
 use adytum_api::resource::ResourcePathError;
-use adytum_evidence::{claims::TeeKind, verifier::VerificationError};
+use adytum_evidence::{claims::TeeKind, kbs_evidence::KbsEvidenceError, verifier::VerificationError};
 use adytum_governance::decide::Reason;
 
 use super::{MAXIMUM_BODY_LENGTH, VERSION};
@@ -85,11 +85,9 @@ pub enum KbsError {
     /// 8192 bits for RSA-OAEP-256.
     #[error("the TEE's public key: {reason}")]
     Key { reason: String },
-    /// The evidence in the request is not of the form that its TEE has in this protocol.
-    ///
-    /// Do: send the evidence as the attestation agent of Confidential Containers does.
-    #[error("the evidence can't be read: {reason}")]
-    Evidence { reason: String },
+    /// The evidence is not of the form that its TEE has in this protocol.
+    #[error(transparent)]
+    Evidence(#[from] KbsEvidenceError),
     /// The evidence does not verify.
     #[error(transparent)]
     Verification(#[from] VerificationError),
@@ -140,7 +138,7 @@ impl KbsError {
             Self::Session => "kbs-session-unknown",
             Self::Nonce => "kbs-nonce",
             Self::Key { .. } => "kbs-key-unsupported",
-            Self::Evidence { .. } => "kbs-evidence-malformed",
+            Self::Evidence(error) => error.code(),
             Self::Verification(error) => error.code(),
             Self::OtherTee { .. } => "kbs-other-tee",
             Self::Binding { .. } => "kbs-binding",

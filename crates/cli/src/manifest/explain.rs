@@ -20,7 +20,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::read;
-use crate::{collateral::Places, evidence, output, replica::Replica};
+use crate::{claims::described, collateral::Places, evidence, output, replica::Replica};
 
 /// No secret is granted, since the manifest's roots do not accept the evidence.
 ///
@@ -252,7 +252,7 @@ fn refused(code: String, reason: String, names: Vec<SecretName>) -> Report {
 fn print(report: &Report) -> anyhow::Result<()> {
     match (&report.evidence.claims, &report.evidence.reason) {
         (Some(claims), _) => {
-            for (name, value) in evidence::described(claims) {
+            for (name, value) in described(claims) {
                 output::line(format_args!("evidence  {name}: {value}"))?;
             }
         }

@@ -29,3 +29,5 @@ mod provisioning;
 mod rollback;
 #[cfg(feature = "simulation")]
 mod verification;
+#[cfg(feature = "simulation")]
+mod verify;

@@ -223,8 +223,7 @@ async fn wrong_flags() {
 #[tokio::test]
 async fn resources_for_a_guest_where_there_is_none() {
     let Some(fixture) = Fixture::new() else { return };
-    let secrets =
-        "[[secret]]\nname = \"model_key\"\n[[cdh]]\nresource = \"default/key/model\"\nsecret = \"model_key\"\n";
+    let secrets = "[[secret]]\nname = \"model_key\"\n[[cdh]]\nresource = \"default/key/model\"\nsecret = \"model_key\"\n";
     let workload = Workload { secrets: secrets.to_owned(), ..Workload::default() };
     let ended = unasked(&fixture, &workload, |init| init).await;
     ended.assert_refused(78, "cdh-outside-tee");

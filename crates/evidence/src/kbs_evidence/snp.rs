@@ -2,13 +2,14 @@
 //! firmware signed (AMD 56860, table "ATTESTATION_REPORT Structure"). A field that is wrong or
 //! missing makes other bytes, and their signature does not hold.
 
-use adytum_evidence::evidence::SNP_REPORT_LENGTH;
 use serde::Deserialize;
+
+use crate::evidence::SNP_REPORT_LENGTH;
 
 /// The fields. Reserved ones are there in older versions of the crate only, and zero in newer
 /// ones.
 #[derive(Debug, Deserialize)]
-pub struct ReportFields {
+pub(super) struct ReportFields {
     version: u32,
     guest_svn: u32,
     policy: u64,
@@ -129,7 +130,7 @@ impl Builder {
 
 impl ReportFields {
     /// The bytes of the report, or which field has another length.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let mut report = Builder(Vec::with_capacity(SNP_REPORT_LENGTH));
         report.0.extend(self.version.to_le_bytes());
         report.0.extend(self.guest_svn.to_le_bytes());

@@ -1,0 +1,51 @@
+//! Tokens of attestation services.
+
+use std::path::PathBuf;
+
+use adytum_evidence::{
+    clock::UnixSeconds,
+    jwt::{Algorithm, MAXIMUM_KEYS_LENGTH, Token, TokenKeys},
+};
+use anyhow::Context;
+
+use super::{
+    error::VerifyError,
+    report::{Report, TokenReport, Verdict},
+};
+use crate::key_file;
+
+/// Which attestation service's tokens count. Its keys are pinned: nothing is fetched.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct TokenTrust {
+    /// A token: the keys of the attestation service that may have signed it, its JWK set as it
+    /// answers at /certs.
+    #[arg(long, value_name = "JWKS.json", requires = "issuer")]
+    token_keys: Option<PathBuf>,
+    /// A token: the attestation service, as its tokens name it.
+    #[arg(long, value_name = "URL", requires = "token_keys")]
+    issuer: Option<String>,
+}
+
+impl TokenTrust {
+    pub(super) fn judge(
+        &self,
+        token: Token,
+        now: UnixSeconds,
+        report: &mut Report,
+    ) -> anyhow::Result<Verdict> {
+        let read = report.token(TokenReport {
+            algorithm: token.algorithm().to_string(),
+            key: token.key_id().map(str::to_owned),
+            verified: false,
+            claims: token.unverified().clone(),
+        });
+        let (Some(path), Some(issuer)) = (&self.token_keys, &self.issuer) else {
+            return Err(VerifyError::NoTokenKeys.into());
+        };
+        let json = key_file::read_bytes(path, MAXIMUM_KEYS_LENGTH as u64)?;
+        let keys = TokenKeys::parse(&json).with_context(|| path.display().to_string())?;
+        token.verify(issuer, &keys, &Algorithm::ALL, now)?;
+        read.verified = true;
+        Ok(Verdict::Genuine)
+    }
+}
