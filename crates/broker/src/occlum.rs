@@ -3,8 +3,8 @@
 //! this broker. Off unless a flag asks for it.
 //!
 //! A quote in a certificate is bound to the certificate's key and to nothing else: to no nonce
-//! and no connection. Whoever has taken a key out of an enclave once can use its certificate from then
-//! on. So only secrets whose entry in the manifest says `occlum = true` go out here, and the audit
+//! and no connection. An attacker who took a key out of an enclave once can use its certificate from
+//! then on. So only secrets whose entry in the manifest says `occlum = true` go out here, and the audit
 //! log marks each grant as `weak-binding`.
 //!
 //! - `identity` is the broker's own key with its certificate, `tls` the handshake.

@@ -2,8 +2,8 @@
 //! Containers gives them: `GET http://127.0.0.1:8006/cdh/resource/REPOSITORY/TYPE/TAG`. So a
 //! program that fetches `kbs:///…` there needs no guest of Confidential Containers.
 //!
-//! Whoever reaches the port gets the secrets, so there is one only where loopback lies inside the
-//! TEE: in a confidential virtual machine. Under a LibOS, loopback is the host's. The resources are
+//! Every program that reaches the port gets the secrets, so there is one only where loopback lies
+//! inside the TEE: in a confidential virtual machine. Under a LibOS, loopback is the host's. The resources are
 //! those that the measured configuration names.
 
 use std::{

@@ -1,6 +1,6 @@
 //! A client of the KBS protocol, as Confidential Containers have it in their guests: its
 //! messages are those of the crate `kbs-types`, which they use. It speaks HTTP/1.1 by itself, so a
-//! test sees and sends each byte. Beside it, the broker's listener.
+//! test sees and sends each byte. The broker's listener is here, too.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -51,18 +51,24 @@ impl Drop for KbsPort {
 /// The kinds of key that a client may make.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyKind {
+    /// ECDH-ES+A256KW on P-256, as clients have by default.
     P256,
+    /// The same on P-521.
     P521,
+    /// RSA-OAEP-256 with 2048 bits.
     Rsa,
 }
 
 /// A client's key.
 pub enum ClientKey {
+    /// On the curve of this name.
     Ec { crv: &'static str, key: agreement::PrivateKey },
+    /// With its public modulus.
     Rsa { modulus: Vec<u8>, key: OaepPrivateDecryptingKey },
 }
 
 impl ClientKey {
+    /// Makes one.
     pub fn generate(kind: KeyKind) -> Self {
         let ec = |crv, algorithm| Self::Ec { crv, key: agreement::PrivateKey::generate(algorithm).unwrap() };
         match kind {
@@ -175,6 +181,7 @@ impl HttpAnswer {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Its body.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -197,6 +204,7 @@ pub struct KbsClient {
 }
 
 impl KbsClient {
+    /// Connects, with a key of its own.
     pub async fn connect(address: SocketAddr, key: KeyKind) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();

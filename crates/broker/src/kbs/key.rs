@@ -20,7 +20,9 @@ const EXPONENT: usize = 5;
 /// A curve for key agreement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Curve {
+    /// NIST's with 256 bits.
     P256,
+    /// NIST's with 521 bits.
     P521,
 }
 
@@ -55,7 +57,7 @@ pub enum TeePublicKey {
     Rsa {
         /// Big-endian, without leading zeros.
         modulus: Vec<u8>,
-        /// Likewise.
+        /// Big-endian, without leading zeros, at most 5 bytes.
         exponent: Vec<u8>,
     },
 }
@@ -64,8 +66,8 @@ pub enum TeePublicKey {
 pub(super) type Jwk = BTreeMap<String, String>;
 
 impl TeePublicKey {
-    /// Reads a JWK. It has the members of its kind and no others: what is not understood would be
-    /// attested and mean nothing.
+    /// Reads a JWK. It has the members of its kind and no others: a further one would be attested
+    /// and mean nothing.
     pub(super) fn parse(jwk: &Jwk) -> Result<Self, KbsError> {
         match member(jwk, "kty")? {
             "EC" => {

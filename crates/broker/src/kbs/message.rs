@@ -19,8 +19,11 @@ const MAXIMUM_REPEATED: usize = 256;
 /// The hash that binds runtime data into evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashAlgorithm {
+    /// SHA-256.
     Sha256,
+    /// SHA-384.
     Sha384,
+    /// SHA-512.
     Sha512,
 }
 

@@ -184,7 +184,7 @@ impl Sessions {
     }
 
     /// Gives a client with accepted evidence a place, for as long as its challenge lasts. A session
-    /// that has one keeps it as it is: what was attested first counts. Gives the token.
+    /// that has one keeps it as it is: the first evidence counts. Gives the token.
     pub(super) fn attest(
         &self,
         challenge: &Challenge,

@@ -26,7 +26,7 @@ const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// The service.
 pub(super) struct OcclumService {
     pub(super) broker: Arc<Broker>,
-    /// Requests in progress.
+    /// A permit for each request in progress.
     pub(super) working: Arc<Semaphore>,
 }
 

@@ -146,7 +146,7 @@ async fn the_answer_says_how_long_and_a_token_does_as_well_as_a_cookie() {
     let mut other = site.client().await;
     let answer = other.send("GET", "/kbs/v0/resource/default/ssl/config", &field, b"").await;
     assert_eq!(answer.status, 200);
-    // It is for the key that was attested, whoever asks.
+    // It is for the key that was attested, with whatever connection.
     let response = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(other.key.decrypt(&response), None);
     assert_eq!(client.key.decrypt(&response).unwrap(), b"open sesame");

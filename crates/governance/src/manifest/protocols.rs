@@ -8,7 +8,7 @@ use adytum_api::{names::SecretName, resource::ResourcePath};
 /// The protocols of others that one secret may be fetched over, besides our own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtherProtocols {
-    /// That of Occlum's own init (`ratls.GrSecret`). It binds a certificate only, and nobody's
+    /// That of Occlum's own init (`ratls.GrSecret`). It binds a certificate only, and no
     /// nonce.
     pub occlum: bool,
     /// The path in the KBS protocol of Confidential Containers.

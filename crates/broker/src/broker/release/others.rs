@@ -1,5 +1,5 @@
 //! Release over the protocols of others: one secret at a time, by the name that it has
-//! there. Who may have it, and what is recorded, is as in our own protocol.
+//! there. The decision and the record are those of our own protocol.
 
 use std::{net::SocketAddr, slice, sync::Arc};
 
