@@ -43,13 +43,14 @@ impl KbsWorkload {
     /// released to that key.
     async fn flow(&self) -> Result<()> {
         let mut client = KbsClient::connect(self.address, KeyKind::P256).await;
-        let evidence = async |report_data| {
-            let evidence = self.attester.evidence(ReportData(report_data)).await;
-            let quote = evidence.map(|evidence| STANDARD.encode(evidence.bytes)).unwrap_or_default();
-            serde_json::json!({ "quote": quote })
-        };
         let refused = |answer| anyhow!("{answer:?}");
-        client.handshake(Tee::Sgx, evidence).await.map_err(refused)?;
+        let challenge = client.auth(Tee::Sgx).await.map_err(refused)?;
+        let (runtime_data, digest) = client.runtime_data(&challenge);
+        let mut report_data = [0; 64];
+        report_data.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        let evidence = self.attester.evidence(ReportData(report_data)).await?;
+        let quote = serde_json::json!({ "quote": STANDARD.encode(evidence.bytes) });
+        client.attest(runtime_data, quote).await.map_err(refused)?;
         let secret = client.resource(RESOURCE).await.map_err(refused)?;
         ensure!(!secret.is_empty(), "no secret was released");
         Ok(())

@@ -63,7 +63,24 @@ fn cause(kind: io::ErrorKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_reserved_port_refuses_until_somebody_listens() {
+        let port = ReservedPort::take("127.0.0.1:0", "--kbs-listen").await.unwrap();
+        let address = port.0.local_addr().unwrap();
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        let _listener = port.listen().unwrap();
+        TcpStream::connect(address).await.unwrap();
+        let taken = ReservedPort::take(&address.to_string(), "--kbs-listen").await.err().unwrap().to_string();
+        assert!(
+            taken.contains("(--kbs-listen)") && taken.contains("another program has this port"),
+            "{taken}"
+        );
+    }
 
     #[tokio::test]
     async fn a_port_that_is_taken_and_an_address_of_another_machine_differ() {
