@@ -57,7 +57,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         });
     }
     let lease = secrets::leases(&places, document.leases)?;
-    let secrets = secrets::secrets(&places, document.secrets, &workloads, lease)?;
+    let (secrets, other_names) = secrets::secrets(&places, document.secrets, &workloads, lease)?;
     let loadable = |name: &&ModelName| workloads.values().any(|workload| workload.models.contains(*name));
     if let Some(name) = models.keys().find(|name| !loadable(name)) {
         return Err(ManifestError::WithoutEffect {
@@ -73,6 +73,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         lease,
         workloads,
         secrets,
+        other_names,
         models,
         unplanned_restart: document.restart.unplanned,
         planned_restart: document.restart.planned,
