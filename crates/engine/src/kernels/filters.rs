@@ -89,20 +89,21 @@ impl Filters {
             let width = panel.blocks * BLOCK;
             let first = panel.block * BLOCK;
             let target = &mut filters.weights[panel.weights..][..width * per_output];
+            let taps = rows * columns;
             for lane in 0..width.min(outputs - first) {
                 let source = &weights[(panel.group * outputs + first + lane) * per_output..][..per_output];
-                for (number, weight) in source.iter().enumerate() {
-                    let (input, row, column) =
-                        (number / (rows * columns), number / columns % rows, number % columns);
-                    let place = match reading {
-                        Reading::Rows => (row * columns + column) * inputs + input,
+                for (input, source) in source.chunks_exact(taps).enumerate() {
+                    // Where the weight of the first place of the window goes, and how far it is to the next.
+                    let (start, step) = match reading {
+                        Reading::Rows => (input, inputs),
                         Reading::Blocks => {
-                            let (block, channel) = (input / BLOCK, input % BLOCK);
-                            let here = (inputs - block * BLOCK).min(BLOCK);
-                            block * BLOCK * rows * columns + (row * columns + column) * here + channel
+                            let block = input / BLOCK * BLOCK;
+                            (block * taps + input % BLOCK, (inputs - block).min(BLOCK))
                         }
                     };
-                    target[place * width + lane] = *weight;
+                    for (tap, weight) in source.iter().enumerate() {
+                        target[(start + tap * step) * width + lane] = *weight;
+                    }
                 }
             }
         }
@@ -132,10 +133,5 @@ impl Filters {
 
     fn panels(&self) -> Vec<Panel> {
         (0..self.panel_count()).map(|number| self.panel(number)).collect()
-    }
-
-    /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        (self.weights.len() + self.bias.len()) * size_of::<f32>()
     }
 }
