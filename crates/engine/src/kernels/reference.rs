@@ -14,6 +14,7 @@ use super::{
     layout::{self, Channels},
     planes::{Border, Planes},
     pool::{Mean, Pool, Pooling},
+    winograd::{Tiles, Winograd},
 };
 
 /// Images as a model has them.
@@ -286,6 +287,39 @@ proptest! {
             buffer.fill(f32::NAN);
             parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
             assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
+        }
+    }
+
+    #[test]
+    fn convolutions_by_tiles_are_right(case in cases()) {
+        let one = [1, 1];
+        let case = Case { groups: 1, window: [3, 3], strides: one, dilations: one, extra: case.extra + 2, ..case };
+        prop_assume!(case.output().is_some());
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let shape = [case.outputs, case.channels, 3, 3];
+        let (weights, bias) = (numbers(shape.iter().product(), 2), numbers(case.outputs, 3));
+        let (output, added) = case.outputs();
+        let added = case.adds.then_some(added);
+        let expected = case.expected(&input, &weights, &bias, added.as_ref());
+        let (planes, values) = input.entered(case.border(), false);
+        let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
+        for level in levels() {
+            let winograd = Winograd::new(level, &weights, shape, Some(&bias)).unwrap();
+            let job = Tiles {
+                winograd: &winograd,
+                before: case.before,
+                input: Images { planes, values: &values },
+                residual: residual.as_ref().map(|(planes, values)| Images { planes: *planes, values }),
+                output,
+                activation: ACTIVATIONS[case.functions.0],
+                after: ACTIVATIONS[case.functions.1],
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            let mut scratch = Buffer::zeros(winograd.scratch() * case.parts);
+            parts(case.parts, |part| {
+                job.run(Shared::new(&mut buffer), Shared::new(&mut scratch), part).unwrap();
+            });
+            assert_near(&left(output, case.outputs, &buffer), &expected, 5e-5)?;
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
         activation::Activation,
         depthwise::Windows,
         filters::{Filters, Reading},
+        winograd::Winograd,
     },
     onnx::{OnnxError, model::ValueId},
     tensor::Tensor,
@@ -125,7 +126,7 @@ fn pack_convolution(
     whole: bool,
     (activation, after): (Activation, Activation),
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, .. } = convolution;
+    let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
     let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
     let per_output: usize = shape[1..].iter().product();
     let mut values = tensor.values::<f32>().ok_or_else(unfit)?;
@@ -151,6 +152,10 @@ fn pack_convolution(
         values = &scaled;
     }
     Ok(match kind {
+        Kind::Dense { .. } if by_tiles => {
+            let winograd = Winograd::new(level, values, shape, biases.as_deref());
+            Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
+        }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
             let filters = Filters::new(level, values, shape, groups, biases.as_deref(), reading);

@@ -3,6 +3,7 @@
 use crate::{
     kernels::{
         activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, layout::Channels,
+        winograd::Winograd,
     },
     operators::windows::geometry::Settings,
 };
@@ -16,6 +17,8 @@ pub(crate) struct Value(pub(crate) usize);
 pub(crate) enum Work {
     /// A convolution; a second input is added to it.
     Convolution { filters: Filters, settings: Settings, activation: Activation, after: Activation },
+    /// A convolution of 3 by 3 by Winograd's way; a second input is added to it.
+    Winograd { winograd: Winograd, settings: Settings, activation: Activation, after: Activation },
     /// A convolution of each channel alone; a second input is added to it.
     Depthwise { windows: Windows, settings: Settings, activation: Activation, after: Activation },
     /// The largest under a window.
@@ -72,6 +75,13 @@ impl Step {
                 filters.columns,
                 filters.inputs * filters.groups,
                 filters.outputs * filters.groups,
+                function(activation),
+                function(after)
+            ),
+            Work::Winograd { winograd, activation, after, .. } => format!(
+                "convolution 3x3 of {} to {} channels by Winograd{}{added}{}",
+                winograd.inputs,
+                winograd.outputs,
                 function(activation),
                 function(after)
             ),
