@@ -250,6 +250,17 @@ impl Graph {
             self.values.push((output, [channels, height * 2, width * 3]));
             return;
         }
+        if random.below(2) == 0 && height * width < 200 {
+            let outputs = random.one(&[3, 16, 20]);
+            let shape = vec![channels, outputs, 2, 3];
+            let weights =
+                self.constant(Tensor::from_vec(shape, random.numbers(channels * outputs * 6)).unwrap());
+            let bias = self.constant(Tensor::vector(random.numbers(outputs)));
+            let settings = vec![("strides", list(&[2, 3]))];
+            let output = self.add("ConvTranspose", vec![input, weights, bias], settings);
+            self.values.push((output, [outputs, height * 2, width * 3]));
+            return;
+        }
         if channels < 2 {
             return;
         }
@@ -262,18 +273,34 @@ impl Graph {
         self.values.push((right, [channels - first, height, width]));
     }
 
+    /// Reads the channels as a matrix, and writes its columns first.
+    fn shuffle(&mut self, random: &mut Random) {
+        let (input, [channels, height, width]) = random.pick(&self.values);
+        let groups = [2, 3, 4].into_iter().find(|groups| channels % groups == 0);
+        let Some(groups) = groups else { return };
+        let shape = [0, groups, channels / groups, height, width].map(|size| size as i64).to_vec();
+        let shape = self.constant(Tensor::vector(shape));
+        let matrix = self.add("Reshape", vec![input, shape], vec![]);
+        let columns = self.add("Transpose", vec![matrix], vec![("perm", list(&[0, 2, 1, 3, 4]))]);
+        let shape =
+            self.constant(Tensor::vector([0, channels, height, width].map(|size| size as i64).to_vec()));
+        let output = self.add("Reshape", vec![columns, shape], vec![]);
+        self.values.push((output, [channels, height, width]));
+    }
+
     fn random(random: &mut Random) -> Self {
         let channels = random.one(&[1, 3, 5, 16, 19]);
         let size = [channels, random.below(14) + 3, random.below(14) + 3];
         let mut graph = Self { values: vec![("x".to_owned(), size)], ..Self::default() };
         graph.convolution(random);
         for _ in 0..random.below(14) + 2 {
-            match random.below(12) {
+            match random.below(13) {
                 0..4 => graph.convolution(random),
                 4..7 => graph.unary(random),
                 7 => graph.pool(random),
                 8..10 => graph.pair(random),
                 10 => graph.join(random),
+                11 => graph.shuffle(random),
                 _ => graph.part(random),
             }
         }

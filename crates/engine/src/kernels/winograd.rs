@@ -272,6 +272,7 @@ impl Share<'_> {
                         output: target.pointer(((element * outputs + panel.block) * chunk + done) * BLOCK),
                         output_block: chunk * BLOCK,
                         output_row: 0,
+                        output_step: BLOCK,
                         residual: std::ptr::null(),
                         residual_block: 0,
                         residual_row: 0,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     draft::{Draft, Drafts},
-    recognize::{Form, Scale},
+    recognize::{Form, Kind, Scale},
     step::Value,
 };
 use crate::kernels::{activation::Activation, elementwise::Binary, layout::Channels};
@@ -129,6 +129,11 @@ pub(crate) fn fuse_activations(drafts: &mut Drafts) {
             continue;
         }
         let Some(before) = drafts.steps.get_mut(maker) else { continue };
+        // Outputs that are spread are clipped, no more.
+        let is_spread = matches!(&before.form, Form::Convolution(found) if found.kind == Kind::Spread);
+        if is_spread && activation.bounds().is_none() {
+            continue;
+        }
         let takes =
             matches!(before.form, Form::Convolution(_) | Form::Image(_) | Form::Pixel(_) | Form::Channels(_));
         let slot = match before.residual {
@@ -207,7 +212,7 @@ pub(crate) fn fuse_sums(drafts: &mut Drafts) {
         let candidate = |value: Value| -> Option<usize> {
             let maker = *makers.get(&value)?;
             let step = drafts.steps.get(maker)?;
-            let is_free = matches!(step.form, Form::Convolution(_))
+            let is_free = matches!(&step.form, Form::Convolution(found) if found.kind != Kind::Spread)
                 && step.residual.is_none()
                 && uses.get(value.0) == Some(&1)
                 && !gone.contains(&maker);

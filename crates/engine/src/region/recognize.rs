@@ -64,6 +64,9 @@ pub(crate) enum Kind {
     Dense { groups: usize },
     /// Each output on one input.
     Depthwise,
+    /// A transposed one whose windows do not overlap: weights are `[input][output][row][column]`, and each
+    /// place of the window is a convolution of one pixel.
+    Spread,
 }
 
 /// A factor and a summand for each channel; without any, ones and zeros.
@@ -99,6 +102,7 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
     let mut reader = Reader { node, known };
     match node.operator.as_str() {
         "Conv" => reader.convolution(),
+        "ConvTranspose" => reader.transposed(),
         "BatchNormalization" => reader.normalization(),
         "MaxPool" | "AveragePool" => reader.pool(),
         "GlobalAveragePool" => reader.of_image(0, |_| Some(Form::GlobalMean)),
@@ -265,6 +269,59 @@ impl Reader<'_> {
             output: self.output()?,
             channels: shape[0],
         }])
+    }
+
+    /// A transposed convolution whose windows do not overlap.
+    fn transposed(&mut self) -> Option<Vec<Piece>> {
+        let (value, channels) = self.image(0)?;
+        let weights = self.input(1)?;
+        let fact = self.known.fact(weights)?;
+        let shape: [usize; 4] = fact.known_shape()?.try_into().ok()?;
+        let [inputs, outputs, rows, columns] = shape;
+        let settings = self.settings()?;
+        let attributes = &self.node.attributes;
+        let is_plain = match &settings.padding {
+            Padding::Explicit(pads) => pads.iter().all(|pad| *pad == 0),
+            _ => false,
+        };
+        let extra = attributes
+            .integers("output_padding")
+            .ok()?
+            .is_none_or(|extra| extra.iter().all(|size| *size == 0));
+        if !fact.is_constant
+            || fact.element_type() != Some(ElementType::Float)
+            || shape.contains(&0)
+            || inputs != channels
+            || self.integer("group", 1)? != 1
+            || !is_plain
+            || !extra
+            || attributes.contains("output_shape")
+            || settings.strides != [rows, columns]
+            || settings.dilations.iter().any(|dilation| *dilation != 1)
+            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != [rows, columns])
+        {
+            return None;
+        }
+        let bias = match self.input(2) {
+            None => None,
+            Some(_) => {
+                let bias = self.floats(2)?;
+                if bias.shape() != [outputs] {
+                    return None;
+                }
+                Some(bias.values::<f32>()?.to_vec())
+            }
+        };
+        let form = Form::Convolution(Convolution {
+            kind: Kind::Spread,
+            weights,
+            shape,
+            bias,
+            settings,
+            scale: Scale::default(),
+            by_tiles: false,
+        });
+        Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: outputs }])
     }
 
     fn normalization(&mut self) -> Option<Vec<Piece>> {

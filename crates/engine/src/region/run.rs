@@ -15,7 +15,7 @@ use crate::{
         Level, Part, Unfit,
         activation::Activation,
         buffer::{Buffer, Shared},
-        convolution::{Convolution, Images},
+        convolution::{Convolution, Images, Spread},
         depthwise::Depthwise,
         elementwise::{Binary, Elementwise, Other},
         layout,
@@ -298,7 +298,8 @@ impl Run<'_> {
         match &step.work {
             Work::Convolution { filters, activation, after, .. } => {
                 let (activation, after) = (*activation, *after);
-                let job = Convolution { filters, steps, input, residual, output, activation, after };
+                let spread = None;
+                let job = Convolution { filters, steps, input, residual, output, activation, after, spread };
                 self.share(buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Winograd { winograd, activation, after, .. } => {
@@ -311,6 +312,17 @@ impl Run<'_> {
                 let (activation, after) = (*activation, *after);
                 let job = Depthwise { windows, steps, input, residual, output, activation, after };
                 self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Spread { places, times, after } => {
+                for (number, filters) in places.iter().enumerate() {
+                    let place = [number / times[1], number % times[1]];
+                    let spread = Some(Spread { times: *times, place });
+                    let (activation, after, residual) = (Activation::Identity, *after, None);
+                    let job =
+                        Convolution { filters, steps, input, residual, output, activation, after, spread };
+                    self.share(buffer, cost / places.len(), |buffer, part| job.run(buffer, part))?;
+                }
+                Ok(())
             }
             Work::Maximum { window, .. } => {
                 let job = Pool { level, pooling: Pooling::Maximum, window: *window, steps, input, output };

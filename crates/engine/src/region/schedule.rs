@@ -166,6 +166,13 @@ fn plan(
             // Memory is what it waits for.
             planned.cost = 4 * windows.rows * windows.columns * windows.channels;
         }
+        Work::Spread { places, times, .. } => {
+            let along = |size: usize, times: usize| {
+                size.checked_mul(times).ok_or(OperatorError::TooLarge { shape: vec![size, times] })
+            };
+            output = [images, along(height, times[0])?, along(width, times[1])?];
+            planned.cost = places.first().map_or(0, |filters| filters.inputs * filters.outputs);
+        }
         Work::Maximum { settings, window } => {
             (planned.steps, output, _) = moved(images, &over(settings, *window)?)?;
             planned.cost = 1024;

@@ -21,6 +21,9 @@ pub(crate) enum Work {
     Winograd { winograd: Winograd, settings: Settings, activation: Activation, after: Activation },
     /// A convolution of each channel alone; a second input is added to it.
     Depthwise { windows: Windows, settings: Settings, activation: Activation, after: Activation },
+    /// A transposed convolution whose windows do not overlap: weights of one pixel for each place of the
+    /// window.
+    Spread { places: Vec<Filters>, times: [usize; 2], after: Activation },
     /// The largest under a window.
     Maximum { settings: Settings, window: [usize; 2] },
     /// The mean under a window; pads count as zeros, or not at all.
@@ -91,6 +94,13 @@ impl Step {
                 windows.columns,
                 windows.channels,
                 function(activation),
+                function(after)
+            ),
+            Work::Spread { places, times, after } => format!(
+                "transposed convolution {}x{} to {} channels{}",
+                times[0],
+                times[1],
+                places.first().map_or(0, |filters| filters.outputs),
                 function(after)
             ),
             Work::Maximum { window, .. } => format!("largest of {}x{}", window[0], window[1]),
