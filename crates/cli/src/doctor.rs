@@ -1,5 +1,6 @@
 //! `adytum doctor`: the parts of this machine, or of a cluster, that confidential inference needs.
 
+mod azure;
 mod cluster;
 mod kubectl;
 mod machine;
@@ -31,8 +32,12 @@ pub(crate) struct Args {
     /// A port that should be free; may be given several times. By default 50051, 8500 and 8501.
     #[arg(long = "port", value_name = "PORT")]
     ports: Vec<u16>,
+    /// An attestation service of Azure (MAA), to see whether it answers, and with which name and
+    /// keys.
+    #[arg(long, value_name = "URL")]
+    maa: Option<String>,
     /// Look at a cluster and a namespace with kubectl instead of at this machine.
-    #[arg(long, conflicts_with_all = ["ports", "fmspc"])]
+    #[arg(long, conflicts_with_all = ["ports", "fmspc", "maa"])]
     cluster: bool,
     /// The program that asks the cluster.
     #[arg(long, value_name = "PROGRAM", default_value = "kubectl", requires = "cluster")]

@@ -16,7 +16,7 @@ use adytum_evidence::{
 use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::Uri;
 
-use super::{Args, Finding};
+use super::{Args, Finding, azure};
 use crate::{collateral::Places, progress};
 
 /// How long a service may take to accept a connection.
@@ -33,6 +33,9 @@ pub(super) async fn findings(args: &Args) -> Vec<Finding> {
     let mut findings = vec![tee(), devices(), kernel(&read("/proc/sys/kernel/osrelease"))];
     let working = progress::working("asking for collateral");
     findings.extend(collateral(args).await);
+    if let Some(url) = &args.maa {
+        findings.extend(azure::findings(url).await);
+    }
     drop(working);
     findings.push(clock(SystemClock.now()));
     let ports = if args.ports.is_empty() { &PORTS[..] } else { &args.ports };

@@ -12,6 +12,7 @@ mod cluster;
 mod command_line;
 #[cfg(feature = "simulation")]
 mod contexts;
+mod doctor_maa;
 mod explain;
 mod fixture;
 mod json;

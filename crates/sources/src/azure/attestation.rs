@@ -8,6 +8,8 @@ use adytum_evidence::{
     claims::TeeKind,
     collateral::{Collateral, CollateralSource},
     evidence::{Evidence, EvidenceFormat},
+    jwt::TokenKeys,
+    maa::MaaTrust,
     measurement::{ReportData, Sha256Digest},
     snp::{CertificateTable, parse_report},
     verifier::{collateral_request, parse_dcap},
@@ -16,11 +18,12 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     AzureError,
-    service::{Service, post_json},
+    service::{Service, get, post_json},
 };
 use crate::http_exchange::HttpClient;
 
@@ -123,6 +126,25 @@ impl AttestationService {
         let answer = self.send(request).await?;
         let token = answer["token"].as_str().filter(|token| token.matches('.').count() == 2);
         token.map(str::to_owned).ok_or(AzureError::Answer { service: NAME })
+    }
+
+    /// The service's name and keys, as it publishes them now. Nothing confirms them but its TLS
+    /// certificate, so they are for an owner to compare and to pin.
+    pub async fn published(&self) -> Result<MaaTrust, AzureError> {
+        #[derive(Deserialize)]
+        struct OpenId {
+            issuer: String,
+        }
+        let service = Service { name: NAME, http: &self.http, address: None };
+        let OpenId { issuer } =
+            service.ask(get(format!("{}/.well-known/openid-configuration", self.url))?).await?;
+        let keys: Value = service.ask(get(format!("{}/certs", self.url))?).await?;
+        let keys = TokenKeys::parse(keys.to_string().as_bytes())
+            .map_err(|_| AzureError::Answer { service: NAME })?;
+        Ok(MaaTrust {
+            issuer: issuer.chars().filter(|letter| !letter.is_control()).take(200).collect(),
+            keys,
+        })
     }
 
     async fn send(&self, (kind, body): (&str, Value)) -> Result<Value, AzureError> {

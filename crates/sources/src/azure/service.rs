@@ -61,6 +61,11 @@ impl Service<'_> {
     }
 }
 
+/// A request without a body.
+pub(super) fn get(url: String) -> Result<Request<String>, AzureError> {
+    Request::get(&url).body(String::new()).map_err(|error| AzureError::Url { url, reason: error.to_string() })
+}
+
 /// A request with JSON.
 pub(super) fn post_json(
     url: String,
