@@ -9,6 +9,7 @@ mod freshness;
 mod history;
 pub(crate) mod source;
 mod weaker_policy;
+mod weaker_trust;
 
 use std::path::{Path, PathBuf};
 

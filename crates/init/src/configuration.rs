@@ -13,6 +13,7 @@ mod aecs;
 mod attestation_token;
 mod bundle;
 mod canonical;
+mod cdh;
 mod destination;
 mod document;
 mod error;
@@ -27,7 +28,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adytum_api::names::{ModelName, SecretName};
+use adytum_api::{
+    names::{ModelName, SecretName},
+    resource::ResourcePath,
+};
 use adytum_evidence::{
     clock::{Day, UnixSeconds},
     measurement::{Sha256Digest, WorkloadIdentity},
@@ -94,6 +98,9 @@ pub struct MeasuredConfiguration {
     /// Left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) attestation_token: Option<AttestationToken>,
+    /// What init serves to other programs in the guest. Left out where there is nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) cdh: BTreeMap<ResourcePath, SecretName>,
     /// Occlum's files name the source's address as well. It is untrusted and
     /// not measured.
     #[serde(skip)]
@@ -292,6 +299,12 @@ impl MeasuredConfiguration {
     /// The secrets to fetch.
     pub fn secrets(&self) -> &BTreeMap<SecretName, SecretRule> {
         &self.secrets
+    }
+
+    /// The resources that init serves to other programs in the guest, and the secrets that they
+    /// are.
+    pub fn cdh(&self) -> &BTreeMap<ResourcePath, SecretName> {
+        &self.cdh
     }
 
     /// The bundles to unpack.

@@ -5,9 +5,10 @@ use std::{io, path::PathBuf};
 use adytum_evidence::measurement::Sha256Digest;
 
 use crate::{
-    attestation_token::AttestationTokenError, bundles::UnpackError, configuration::ConfigurationError,
-    delivery::DeliveryError, environment::EnvironmentRefusal, evidence_port::EvidencePortError, exit_code,
-    fetch::FetchError, health::HealthPortError, pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
+    attestation_token::AttestationTokenError, bundles::UnpackError, cdh::CdhError,
+    configuration::ConfigurationError, delivery::DeliveryError, environment::EnvironmentRefusal,
+    evidence_port::EvidencePortError, exit_code, fetch::FetchError, health::HealthPortError,
+    pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
 };
 
 /// Why a program was not started or got no secrets.
@@ -39,7 +40,7 @@ pub enum InitError {
     Tee(#[from] TeeError),
     /// The broker gave no secrets.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
     /// There is no token of an attestation service.
     #[error(transparent)]
     AttestationToken(#[from] Box<AttestationTokenError>),
@@ -49,6 +50,9 @@ pub enum InitError {
     /// A bundle was not unpacked.
     #[error(transparent)]
     Bundle(#[from] UnpackError),
+    /// Other programs in the guest can't be served.
+    #[error(transparent)]
+    Cdh(#[from] CdhError),
     /// The right to the secrets is over.
     #[error(transparent)]
     Lease(Box<LeaseEnd>),
@@ -68,6 +72,12 @@ pub enum InitError {
 impl From<AttestationTokenError> for InitError {
     fn from(error: AttestationTokenError) -> Self {
         Self::AttestationToken(Box::new(error))
+    }
+}
+
+impl From<FetchError> for InitError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
     }
 }
 
@@ -197,6 +207,7 @@ impl InitError {
             Self::AttestationToken(error) => error.code(),
             Self::Delivery(error) => error.code(),
             Self::Bundle(error) => error.code(),
+            Self::Cdh(error) => error.code(),
             Self::Lease(end) => end.code(),
             Self::HealthPort(error) => error.code(),
             Self::EvidencePort(error) => error.code(),
@@ -212,6 +223,7 @@ impl InitError {
             }
             Self::Tee(error) => error.exit_code(),
             Self::Fetch(error) => error.exit_code(),
+            Self::Cdh(error) => error.exit_code(),
             Self::Lease(end) => end.exit_code(),
             Self::AttestationToken(error) => error.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,

@@ -11,6 +11,7 @@ use adytum_init::{
     arguments::{AttestationArguments, parse_duration, parse_seconds},
     attestation_token,
     bundles::Bundles,
+    cdh::{self, CdhPort, CdhResources},
     configuration::MeasuredConfiguration,
     delivery::{DeliveryError, Places},
     hardening,
@@ -118,6 +119,7 @@ impl Prepared {
         let pairs = || host.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         configuration.environment().check(pairs())?;
         let platform = tee::platform(&arguments.attestation)?;
+        cdh::check(configuration, platform)?;
         // First of what opens files: secrets have fixed descriptors.
         let places = Places::prepare(configuration, platform)?;
         let bundles = Bundles::prepare(configuration, platform)?;
@@ -146,6 +148,9 @@ impl Prepared {
                 return Ok(signal_exit_code(signal));
             }
         };
+        let resources = CdhResources::default();
+        resources.take(configuration, &released);
+        let _cdh_port = CdhPort::open(configuration, self.platform, resources.clone()).await?;
         // Kept until the program has ended: then the trees are removed.
         let (_bundles, released) = tokio::select! {
             unpacked = self.bundles.unpack(configuration, released) => unpacked?,
@@ -172,6 +177,7 @@ impl Prepared {
         health.set_ready();
         let renewal = renewal.run(|changed| {
             self.places.deliver(changed)?;
+            resources.take(configuration, changed);
             for signal in configuration.reload_signals(changed.secrets.keys()) {
                 tracing::info!(%signal, "telling the program to read its secrets again");
                 running.send(signal);

@@ -10,6 +10,7 @@ use adytum_evidence::clock::{
 
 use crate::{
     arguments::AttestationArguments,
+    cdh::CdhError,
     configuration::{MeasuredConfiguration, PinnedSource},
     error::InitError,
     evidence_port::EvidencePort,
@@ -49,6 +50,9 @@ pub async fn unlock(
 ) -> Result<Unlocked, InitError> {
     let tee = Tee::find(arguments, configuration, program).await?;
     if program == Program::This {
+        if !configuration.cdh().is_empty() {
+            return Err(CdhError::NotServed.into());
+        }
         program::check_mapped_libraries(configuration, tee.platform)?;
     }
     let evidence_port = match &arguments.evidence_listen {

@@ -11,6 +11,7 @@ use super::{
     PinnedOnnxRuntime, PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
     attestation_token::AttestationTable,
     bundle::{self, BundleTable},
+    cdh::{self, CdhTable},
     error::invalid,
     model::{self, ModelTable},
     source::{AecsTable, BrokerTable, KbsTable, KeyVaultTable, Location, SourceTables},
@@ -46,6 +47,8 @@ struct Document {
     storage: StorageTable,
     #[serde(default, rename = "bundle")]
     bundles: Vec<BundleTable>,
+    #[serde(default)]
+    cdh: Vec<CdhTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -131,6 +134,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         models: model::models(document.models, &source)?,
         attestation_token: document.azure_attestation.map(AttestationTable::pin).transpose()?,
         source,
+        cdh: cdh::resources(document.cdh, &secrets)?,
         secrets,
         storage: document.storage.into(),
         allow_plain_models: document.allow_plain_models,

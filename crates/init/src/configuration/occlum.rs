@@ -163,6 +163,8 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         onnxruntime: addition.onnxruntime,
         models: BTreeMap::new(),
         source: PinnedSource::Broker(broker),
+        // Under Occlum, loopback is the host's.
+        cdh: BTreeMap::new(),
         secrets,
         storage: addition.storage.into(),
         allow_plain_models: addition.allow_plain_models,
