@@ -2,11 +2,12 @@
 
 mod azure;
 mod cluster;
+mod key_source;
 mod kubectl;
 mod machine;
 mod objects;
 
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use adytum_evidence::measurement::Fmspc;
 use adytum_init::arguments::parse_duration;
@@ -29,6 +30,9 @@ pub(crate) struct Args {
     /// how long.
     #[arg(long, value_name = "HEX")]
     fmspc: Option<Fmspc>,
+    /// A workload's measured configuration, to see where its keys come from.
+    #[arg(long, value_name = "FILE", conflicts_with = "cluster")]
+    configuration: Option<PathBuf>,
     /// A port that should be free; may be given several times. By default 50051, 8500 and 8501.
     #[arg(long = "port", value_name = "PORT")]
     ports: Vec<u16>,

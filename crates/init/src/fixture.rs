@@ -20,6 +20,11 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(parameters, key).unwrap())
     }
 
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     pub(crate) fn issue(&self, request: &[u8], not_before: u64, lifetime: Duration) -> String {
         let mut request = CertificateSigningRequestParams::from_der(&request.to_vec().into()).unwrap();
         let time = |seconds: u64| {

@@ -77,7 +77,7 @@ pub struct Options {
     pub platform: Arc<Platform>,
     /// The one enclave that gets resources.
     pub client: MrEnclave,
-    /// By their paths.
+    /// The bytes of each resource by its path, as in `default/key/model`.
     pub resources: BTreeMap<String, Vec<u8>>,
     /// The hash that it chooses; `None` names none.
     pub hash: Option<&'static str>,

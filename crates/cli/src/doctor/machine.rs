@@ -16,7 +16,7 @@ use adytum_evidence::{
 use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::Uri;
 
-use super::{Args, Finding, azure};
+use super::{Args, Finding, azure, key_source};
 use crate::{collateral::Places, progress};
 
 /// How long a service may take to accept a connection.
@@ -41,6 +41,7 @@ pub(super) async fn findings(args: &Args) -> Vec<Finding> {
     let ports = if args.ports.is_empty() { &PORTS[..] } else { &args.ports };
     findings.extend(ports.iter().map(|number| port(*number)));
     findings.push(processor(&read("/proc/cpuinfo")));
+    findings.extend(args.configuration.as_deref().map(key_source::findings).into_iter().flatten());
     findings
 }
 

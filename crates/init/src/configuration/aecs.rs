@@ -184,8 +184,7 @@ impl ServerPolicy<'_> {
         let mut said = self
             .fields
             .iter()
-            .filter_map(|(name, value)| Some((name.strip_prefix(POLICY)?, value.as_str())))
-            .filter(|(_, value)| !value.is_empty())
+            .filter(|(name, value)| name.starts_with(POLICY) && !value.is_empty())
             .peekable();
         if said.peek().is_none() {
             return Ok(None);
@@ -197,21 +196,21 @@ impl ServerPolicy<'_> {
         };
         let (mut user_data, mut public_key) = (Vec::new(), None);
         for (field, value) in said {
-            let wrong = |reason: String| refused(format!("{POLICY}{field}: {reason}"));
-            match field {
-                "str_tee_platform" if value == SGX_DCAP => {}
-                "str_tee_platform" => {
+            let wrong = |reason: String| refused(format!("{field}: {reason}"));
+            match field.as_str() {
+                "ua_policy_str_tee_platform" if value == SGX_DCAP => {}
+                "ua_policy_str_tee_platform" => {
                     return Err(wrong(format!("expected {SGX_DCAP:?} or nothing, found {value:?}")));
                 }
-                "hex_ta_measurement" => {
+                "ua_policy_hex_ta_measurement" => {
                     policy.mr_enclave.insert(value.parse().map_err(|error| wrong(format!("{error}")))?);
                 }
-                "hex_signer" => {
+                "ua_policy_hex_signer" => {
                     policy.mr_signer.insert(value.parse().map_err(|error| wrong(format!("{error}")))?);
                 }
-                "hex_prod_id" => policy.isv_prod_id = Some(number(value).map_err(wrong)?),
-                "str_min_isvsvn" => policy.minimum_isv_svn = Some(number(value).map_err(wrong)?),
-                "bool_debug_disabled" => match value {
+                "ua_policy_hex_prod_id" => policy.isv_prod_id = Some(number(value).map_err(wrong)?),
+                "ua_policy_str_min_isvsvn" => policy.minimum_isv_svn = Some(number(value).map_err(wrong)?),
+                "ua_policy_bool_debug_disabled" => match value.as_str() {
                     "true" | "1" => {}
                     "false" | "0" => {
                         let reason =
@@ -220,11 +219,11 @@ impl ServerPolicy<'_> {
                     }
                     other => return Err(wrong(format!("expected \"1\" or nothing, found {other:?}"))),
                 },
-                "hex_user_data" => {
+                "ua_policy_hex_user_data" => {
                     user_data =
                         hex::decode(value).map_err(|error| wrong(format!("no hexadecimal: {error}")))?;
                 }
-                "hex_hash_or_pem_pubkey" => public_key = Some(key_digest(value).map_err(wrong)?),
+                "ua_policy_hex_hash_or_pem_pubkey" => public_key = Some(key_digest(value).map_err(wrong)?),
                 _ => {
                     let reason = "reports of SGX with DCAP never have it, so no server could pass; empty it";
                     return Err(wrong(reason.to_owned()));

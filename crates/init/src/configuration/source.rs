@@ -400,3 +400,6 @@ fn hex_text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Erro
 fn hex_option<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
     bytes.as_ref().map(hex::encode).serialize(serializer)
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,8 @@ pub enum AzureError {
     #[error("the certificates above this program's report: {0}")]
     Collateral(#[from] CollateralError),
     /// The cryptographic library made no key.
+    ///
+    /// See: AecsError::Key.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The vault's answer is no signed statement of a released key.

@@ -65,6 +65,8 @@ pub enum KbsError {
     #[error(transparent)]
     Attester(#[from] AttesterError),
     /// The cryptographic library made no key.
+    ///
+    /// See: AecsError::Key.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The resource is no JWE that this program reads.
