@@ -15,6 +15,7 @@ adytum_codes::coded_errors!(
     adytum_evidence::collateral::CollateralError,
     adytum_evidence::jwt::TokenError,
     adytum_evidence::kbs_evidence::KbsEvidenceError,
+    adytum_evidence::maa::MaaError,
     adytum_evidence::policy::PolicyError,
     adytum_evidence::policy::PolicyRefusal,
     adytum_evidence::ra_tls::RaTlsError,

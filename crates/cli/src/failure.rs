@@ -239,6 +239,11 @@ const REFUSED: &[&str] = &[
     "evidence-without-certificate",
     "failed-precondition",
     "genesis-mismatch",
+    "maa-claim",
+    "maa-kind",
+    "maa-migration",
+    "maa-no-key-id",
+    "maa-not-bound",
     "manifest-older",
     "manifest-other-genesis",
     "manifest-replayed",
@@ -314,6 +319,7 @@ const REFUSED: &[&str] = &[
     "untrusted-root",
     "upgrade-authorisation-other-genesis",
     "verify-handshake-unsigned",
+    "verify-no-claims",
     "verify-no-tls",
 ];
 

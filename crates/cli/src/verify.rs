@@ -16,6 +16,7 @@ use adytum_evidence::{
     claims::Claims,
     clock::{Clock, Day, FixedClock, SystemClock, UnixSeconds, floor::FloorClock},
     evidence::Evidence,
+    jwt::Token,
     policy::Policy,
     ra_tls::{AcceptedForms, CertificateForm, RaTlsCertificate},
     verifier::Verifier,
@@ -139,7 +140,7 @@ impl Judge<'_> {
             }
             Thing::Token(token) => {
                 report.is("a token of an attestation service".to_owned());
-                self.tokens.judge(*token, self.now(), &mut report)
+                self.judge_token(*token, &mut report)
             }
         };
         report.end(judged)
@@ -194,6 +195,22 @@ impl Judge<'_> {
         let judged = self.judge_certificate(&server.certificate, report).await;
         report.is_shown_by(&server);
         judged
+    }
+
+    fn judge_token(&self, token: Token, report: &mut Report) -> anyhow::Result<Verdict> {
+        match self.tokens.verify(token, self.now(), report)? {
+            Some(claims) => {
+                report
+                    .is("a token of Azure Attestation, which verified the evidence in our place".to_owned());
+                report.add(
+                    "bound to",
+                    "nothing that was checked here: whoever asked for it chose the runtime data",
+                );
+                self.judge_claims(claims, report)
+            }
+            None if self.policy.is_some() => Err(VerifyError::NoClaims.into()),
+            None => Ok(Verdict::Genuine),
+        }
     }
 
     fn judge_claims(&self, claims: Claims, report: &mut Report) -> anyhow::Result<Verdict> {

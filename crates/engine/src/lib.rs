@@ -9,11 +9,14 @@ pub mod engine;
 pub mod facts;
 pub mod inputs;
 mod island;
+pub mod kernels;
+
 pub mod npz;
 pub mod onnx;
 pub mod operators;
 pub mod plan;
 pub mod program;
+mod region;
 pub mod static_engine;
 pub mod tensor;
 pub mod threads;

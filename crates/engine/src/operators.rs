@@ -42,7 +42,7 @@ mod text;
 mod types;
 mod vision;
 mod widen;
-mod windows;
+pub(crate) mod windows;
 
 pub(crate) use arguments::Arguments;
 pub use attributes::{Attribute, AttributeError, Attributes};

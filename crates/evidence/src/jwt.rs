@@ -18,7 +18,7 @@ pub use self::{
     error::TokenError,
     keys::{MAXIMUM_KEYS_LENGTH, TokenKeys},
 };
-use crate::clock::UnixSeconds;
+use crate::{clock::UnixSeconds, measurement::RootKeyId};
 
 /// The longest token that is read, in bytes. Those of Azure have about 3 KiB.
 pub const MAXIMUM_TOKEN_LENGTH: usize = 64 * 1024;
@@ -51,6 +51,7 @@ struct Header {
 #[derive(Clone, Debug)]
 pub struct SignedClaims {
     issuer: String,
+    key: RootKeyId,
     issued: Option<UnixSeconds>,
     expires: UnixSeconds,
     payload: Map<String, Value>,
@@ -116,6 +117,11 @@ impl Token {
         self.key_id.as_deref()
     }
 
+    /// The service that it names; empty if it names none. Nobody has verified it.
+    pub(crate) fn issuer(&self) -> &str {
+        self.payload.get("iss").and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// What it says. Nobody has verified it.
     pub fn unverified(&self) -> &Map<String, Value> {
         &self.payload
@@ -133,11 +139,8 @@ impl Token {
         if !algorithms.contains(&self.algorithm) {
             return Err(TokenError::Algorithm { found: self.algorithm.to_string() });
         }
-        keys.verify(self.key_id(), self.algorithm, self.signed.as_bytes(), &self.signature)?;
-        let found = match self.payload.get("iss") {
-            Some(Value::String(found)) => found.as_str(),
-            _ => "",
-        };
+        let key = keys.verify(self.key_id(), self.algorithm, self.signed.as_bytes(), &self.signature)?;
+        let found = self.issuer();
         if found != issuer {
             return Err(TokenError::Issuer { expected: issuer.to_owned(), found: shortened(found) });
         }
@@ -152,7 +155,7 @@ impl Token {
                 return Err(TokenError::NotYetValid { from, now });
             }
         }
-        Ok(SignedClaims { issuer: issuer.to_owned(), issued, expires, payload: self.payload })
+        Ok(SignedClaims { issuer: issuer.to_owned(), key, issued, expires, payload: self.payload })
     }
 }
 
@@ -160,6 +163,11 @@ impl SignedClaims {
     /// The service that signed.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The key that signed: SHA-384 of the modulus of RSA, or of the point.
+    pub fn key(&self) -> RootKeyId {
+        self.key
     }
 
     /// When, if the token says it.

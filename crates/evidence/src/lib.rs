@@ -52,6 +52,7 @@ mod http_get;
 pub mod identity;
 pub mod jwt;
 pub mod kbs_evidence;
+pub mod maa;
 pub mod measurement;
 pub mod policy;
 pub mod ra_tls;

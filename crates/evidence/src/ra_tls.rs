@@ -250,6 +250,9 @@ fn report_data(evidence: &Evidence) -> Result<ReportData, RaTlsError> {
             })
         }
         EvidenceFormat::SnpReport => Ok(parse_report(&evidence.bytes)?.report_data),
+        EvidenceFormat::AzureToken => {
+            Err(RaTlsError::Malformed { reason: "its evidence is a token".to_owned() })
+        }
     }
 }
 

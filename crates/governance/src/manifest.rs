@@ -6,6 +6,7 @@
 //! and [`rules`](crate::rules) decides whether it may follow the manifest in force.
 //! [`certificate`], [`duration`] and [`protocols`] are types of its fields.
 
+pub mod azure;
 pub mod certificate;
 mod check;
 pub mod document;
@@ -33,6 +34,7 @@ use adytum_evidence::{
 use adytum_sealed::rule::ModelRule;
 
 use self::{
+    azure::AzureService,
     certificate::{CertificateRule, SslConfigRule},
     duration::WrittenDuration,
     protocols::{OtherNames, OtherProtocols},
@@ -94,6 +96,8 @@ pub struct Trust {
     /// Root certificates of software platforms, in DER; empty unless `vendors`
     /// names simulation.
     pub simulation_roots: Vec<Vec<u8>>,
+    /// Attestation services of Azure, each with its keys; empty unless `vendors` names azure.
+    pub azure: Vec<AzureService>,
 }
 
 /// One workload.

@@ -10,6 +10,7 @@
 //! log level.
 
 mod aecs;
+mod attestation_token;
 mod bundle;
 mod canonical;
 mod cdh;
@@ -40,11 +41,15 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    attestation_token::AttestationToken,
     bundle::BundleRule,
     destination::{AbsolutePath, Owner, PathError, ReloadSignal, SecretDestination},
     error::ConfigurationError,
     occlum::BROKER_VARIABLE as OCCLUM_BROKER_VARIABLE,
-    source::{PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedBroker, PinnedSource},
+    source::{
+        PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedBroker, PinnedKbs, PinnedKeyVault,
+        PinnedSource, WithoutSource,
+    },
 };
 use crate::{environment::EnvironmentRules, pattern::ArgumentRules, platform::Platform};
 
@@ -90,6 +95,9 @@ pub struct MeasuredConfiguration {
     /// Left out where there are none: the broker's manifest has them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) models: BTreeMap<ModelName, ModelRule>,
+    /// Left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attestation_token: Option<AttestationToken>,
     /// What init serves to other programs in the guest. Left out where there is nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) cdh: BTreeMap<ResourcePath, SecretName>,
@@ -256,8 +264,16 @@ impl MeasuredConfiguration {
     pub fn broker(&self) -> Option<&PinnedBroker> {
         match &self.source {
             PinnedSource::Broker(broker) => Some(broker),
-            PinnedSource::Aecs(_) => None,
+            PinnedSource::Aecs(_)
+            | PinnedSource::KeyVault(_)
+            | PinnedSource::Kbs(_)
+            | PinnedSource::Nothing(_) => None,
         }
+    }
+
+    /// The token of an attestation service that is written before the program starts.
+    pub fn attestation_token(&self) -> Option<&AttestationToken> {
+        self.attestation_token.as_ref()
     }
 
     /// Rules for models, where the source releases none.
@@ -268,10 +284,9 @@ impl MeasuredConfiguration {
     /// Refuses a configuration under which no model could be loaded: the source releases no
     /// rules, and there are none here.
     pub fn require_model_rules(&self) -> Result<(), ConfigurationError> {
-        match &self.source {
-            PinnedSource::Broker(_) => Ok(()),
-            PinnedSource::Aecs(_) if self.models.is_empty() => Err(ConfigurationError::NoModelRules),
-            PinnedSource::Aecs(_) => Ok(()),
+        match self.broker() {
+            None if self.models.is_empty() => Err(ConfigurationError::NoModelRules),
+            _ => Ok(()),
         }
     }
 

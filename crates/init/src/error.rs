@@ -5,9 +5,10 @@ use std::{io, path::PathBuf};
 use adytum_evidence::measurement::Sha256Digest;
 
 use crate::{
-    bundles::UnpackError, cdh::CdhError, configuration::ConfigurationError, delivery::DeliveryError,
-    environment::EnvironmentRefusal, evidence_port::EvidencePortError, exit_code, fetch::FetchError,
-    health::HealthPortError, pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
+    attestation_token::AttestationTokenError, bundles::UnpackError, cdh::CdhError,
+    configuration::ConfigurationError, delivery::DeliveryError, environment::EnvironmentRefusal,
+    evidence_port::EvidencePortError, exit_code, fetch::FetchError, health::HealthPortError,
+    pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
 };
 
 /// Why a program was not started or got no secrets.
@@ -40,6 +41,9 @@ pub enum InitError {
     /// The broker gave no secrets.
     #[error(transparent)]
     Fetch(Box<FetchError>),
+    /// There is no token of an attestation service.
+    #[error(transparent)]
+    AttestationToken(#[from] Box<AttestationTokenError>),
     /// A secret can't be put in its place.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
@@ -63,6 +67,12 @@ pub enum InitError {
     /// See: ServeError::System.
     #[error("{operation}: {source}")]
     System { operation: &'static str, source: io::Error },
+}
+
+impl From<AttestationTokenError> for InitError {
+    fn from(error: AttestationTokenError) -> Self {
+        Self::AttestationToken(Box::new(error))
+    }
 }
 
 impl From<FetchError> for InitError {
@@ -194,6 +204,7 @@ impl InitError {
             Self::Program(error) => error.code(),
             Self::Tee(error) => error.code(),
             Self::Fetch(error) => error.code(),
+            Self::AttestationToken(error) => error.code(),
             Self::Delivery(error) => error.code(),
             Self::Bundle(error) => error.code(),
             Self::Cdh(error) => error.code(),
@@ -214,6 +225,7 @@ impl InitError {
             Self::Fetch(error) => error.exit_code(),
             Self::Cdh(error) => error.exit_code(),
             Self::Lease(end) => end.exit_code(),
+            Self::AttestationToken(error) => error.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,
             Self::Bundle(_) => exit_code::BUNDLE,
             Self::HealthPort(_) | Self::EvidencePort(_) | Self::System { .. } => exit_code::SYSTEM,

@@ -16,12 +16,15 @@ use std::{sync::Arc, time::Duration};
 use adytum_api::{names::SecretName, refusal::RefusalKind};
 use adytum_evidence::clock::Clock;
 use adytum_ratls::error::{Refusal, SessionError};
-use adytum_sources::aecs::AecsError;
+use adytum_sources::{aecs::AecsError, azure::AzureError, kbs::KbsError};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 pub use self::backoff::{Backoff, Jitter, RandomJitter};
-pub(crate) use self::{broker::AttestedBroker, foreign::AecsSource};
+pub(crate) use self::{
+    broker::AttestedBroker,
+    foreign::{AecsSource, KbsSource, NoSecrets, VaultSource},
+};
 use crate::{
     answer::{Answer, AnswerError},
     certificate::{CertificateKey, KeyError},
@@ -65,7 +68,31 @@ pub enum AttemptError {
     Key(#[from] KeyError),
     /// AECS gave no secrets, or was not believed.
     #[error(transparent)]
-    Aecs(#[from] AecsError),
+    Aecs(#[from] Box<AecsError>),
+    /// Azure gave no keys, or was not believed.
+    #[error(transparent)]
+    Azure(#[from] Box<AzureError>),
+    /// A KBS gave no secrets, or was not believed.
+    #[error(transparent)]
+    Kbs(#[from] Box<KbsError>),
+}
+
+impl From<KbsError> for AttemptError {
+    fn from(error: KbsError) -> Self {
+        Self::Kbs(Box::new(error))
+    }
+}
+
+impl From<AzureError> for AttemptError {
+    fn from(error: AzureError) -> Self {
+        Self::Azure(Box::new(error))
+    }
+}
+
+impl From<AecsError> for AttemptError {
+    fn from(error: AecsError) -> Self {
+        Self::Aecs(Box::new(error))
+    }
 }
 
 impl AttemptError {
@@ -77,6 +104,8 @@ impl AttemptError {
             Self::Answer(_) => "answer-malformed",
             Self::Key(_) => "certificate-key-failed",
             Self::Aecs(error) => error.code(),
+            Self::Azure(error) => error.code(),
+            Self::Kbs(error) => error.code(),
         }
     }
 
@@ -87,6 +116,8 @@ impl AttemptError {
             Self::Refused { refusal, .. } => refusal.retry,
             Self::Answer(_) | Self::Key(_) => false,
             Self::Aecs(error) => error.retry(),
+            Self::Azure(error) => error.retry(),
+            Self::Kbs(error) => error.retry(),
         }
     }
 
@@ -97,7 +128,12 @@ impl AttemptError {
                 SessionError::RefusedByPeer { refusal, .. } | SessionError::Refused { refusal, .. },
             )
             | Self::Refused { refusal, .. } => refusal.retry_after(),
-            Self::Session(_) | Self::Answer(_) | Self::Key(_) | Self::Aecs(_) => None,
+            Self::Session(_)
+            | Self::Answer(_)
+            | Self::Key(_)
+            | Self::Aecs(_)
+            | Self::Azure(_)
+            | Self::Kbs(_) => None,
         }
     }
 

@@ -30,6 +30,7 @@
 
 mod answer;
 pub mod arguments;
+pub mod attestation_token;
 pub mod bundles;
 pub mod cdh;
 pub mod certificate;

@@ -9,6 +9,7 @@ use adytum_evidence::measurement::Sha256Digest;
 use adytum_init::{
     InitError, Program, Unlocked,
     arguments::{AttestationArguments, parse_duration, parse_seconds},
+    attestation_token,
     bundles::Bundles,
     cdh::{self, CdhPort, CdhResources},
     configuration::MeasuredConfiguration,
@@ -140,7 +141,7 @@ impl Prepared {
         let health = Health::default();
         let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
         let unlock = adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.digest));
-        let Unlocked { released, renewal, evidence_port: _evidence_port, .. } = tokio::select! {
+        let Unlocked { released, renewal, tee, evidence_port: _evidence_port } = tokio::select! {
             unlocked = unlock => unlocked?,
             signal = signals.next_ending() => {
                 tracing::info!("{signal} before the program was started");
@@ -164,6 +165,13 @@ impl Prepared {
         };
         self.places.deliver(&released)?;
         drop(released);
+        tokio::select! {
+            written = attestation_token::write(configuration, &*tee.attester) => written.map_err(InitError::from)?,
+            signal = signals.next_ending() => {
+                tracing::info!("{signal} before the program was started");
+                return Ok(signal_exit_code(signal));
+            }
+        }
         let running = SupervisedProgram::start(&program, &self.arguments, &self.environment, &self.places)?;
         tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
         health.set_ready();

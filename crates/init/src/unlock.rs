@@ -14,7 +14,10 @@ use crate::{
     configuration::{MeasuredConfiguration, PinnedSource},
     error::InitError,
     evidence_port::EvidencePort,
-    fetch::{AecsSource, AttestedBroker, Backoff, Fetcher, KeySource},
+    fetch::{
+        AecsSource, AttestedBroker, Backoff, FetchError, Fetcher, KbsSource, KeySource, NoSecrets,
+        VaultSource,
+    },
     program,
     renewal::Renewal,
     secret::Released,
@@ -66,10 +69,9 @@ pub async fn unlock_with(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
 ) -> Result<(Released, Renewal), InitError> {
-    let address = tee::source_address(arguments, configuration)?;
     let clock = Arc::new(FloorClock::new(Arc::new(SystemClock)));
     clock.states(FloorOrigin::Configuration, configuration.not_before());
-    let source = source(tee, arguments, configuration, address, &clock)?;
+    let source = source(tee, arguments, configuration, &clock)?;
     let mut fetcher = Fetcher::new(source, configuration, clock);
     let mut backoff = Backoff::default();
     let (released, asked) = fetcher.fetch(&mut backoff, arguments.fetch_timeout).await?;
@@ -91,24 +93,41 @@ fn source(
     tee: &Tee,
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
-    address: String,
     clock: &Arc<FloorClock>,
 ) -> Result<Box<dyn KeySource>, InitError> {
-    let verifier = tee::verifier(arguments, configuration, clock.clone())?;
     let count = configuration.secrets().len();
     let platform = tee.attester.platform();
+    let address = || tee::source_address(arguments, configuration);
+    let verifier = || tee::verifier(arguments, configuration, clock.clone());
+    let collateral = || tee::collateral_for(arguments, configuration, clock.clone());
     Ok(match configuration.source() {
         PinnedSource::Broker(broker) => {
+            let (address, verifier) = (address()?, verifier()?);
             let genesis = broker.genesis;
             tracing::info!(broker = address, %genesis, %platform, "asking the broker for {count} secrets");
             let local = tee.local_attestation();
             Box::new(AttestedBroker::new(broker, address, verifier, local, clock.clone()))
         }
         PinnedSource::Aecs(aecs) => {
+            let (address, verifier) = (address()?, verifier()?);
             tracing::info!(server = address, %platform, "asking AECS for {count} secrets");
-            let collateral = tee::collateral_for(arguments, configuration, clock.clone())?;
             let attester = tee.attester.clone();
-            Box::new(AecsSource::new(aecs, configuration, address, verifier, attester, collateral))
+            Box::new(AecsSource::new(aecs, configuration, address, verifier, attester, collateral()?))
         }
+        PinnedSource::KeyVault(vault) => {
+            tracing::info!(vault = %vault.vault, %platform, "asking Key Vault for {count} keys");
+            let attester = tee.attester.clone();
+            // Only a report of SEV-SNP goes with collateral.
+            let collateral = collateral().ok();
+            let source =
+                VaultSource::new(vault, configuration, address().ok(), attester, collateral, clock.clone());
+            Box::new(source.map_err(FetchError::Refused)?)
+        }
+        PinnedSource::Kbs(kbs) => {
+            tracing::info!(url = kbs.url, %platform, "asking a KBS for {count} secrets");
+            let source = KbsSource::new(kbs, configuration, address().ok(), tee.attester.clone());
+            Box::new(source.map_err(FetchError::Refused)?)
+        }
+        PinnedSource::Nothing(_) => Box::new(NoSecrets),
     })
 }

@@ -6,8 +6,13 @@
 //! configuration.
 //!
 //! * [`aecs`]: KubeTEE's Enclave Configuration Service.
+//! * [`azure`]: Azure Attestation, and secure key release of Azure Key Vault.
+//! * [`kbs`]: a Key Broker Service of Confidential Containers.
 
 #![forbid(unsafe_code)]
 
 pub mod aecs;
+pub mod azure;
+mod http_exchange;
+pub mod kbs;
 mod rsa_key;

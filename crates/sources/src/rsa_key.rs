@@ -11,6 +11,9 @@ use aws_lc_rs::{
     rsa::{KeyPair, KeySize, OaepAlgorithm, OaepPrivateDecryptingKey, PrivateDecryptingKey},
     signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+use x509_parser::asn1_rs::FromDer;
 use zeroize::Zeroizing;
 
 /// The label of a public key in PKCS #1 (RFC 8017, A.1.1).
@@ -54,6 +57,16 @@ impl RsaKey {
         pem::encode_config(&block, pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF))
     }
 
+    /// The public half as the one key of a JWK set (RFC 7517), named by its thumbprint (RFC
+    /// 7638), to encrypt to.
+    pub(crate) fn jwk_set(&self) -> Result<String, KeyError> {
+        let (modulus, exponent) = numbers(self.pair.public_key().as_ref()).ok_or(KeyError)?;
+        let (n, e) = (URL_SAFE_NO_PAD.encode(modulus), URL_SAFE_NO_PAD.encode(exponent));
+        let thumbprint = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+        let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(thumbprint.as_bytes()));
+        Ok(format!(r#"{{"keys":[{{"kty":"RSA","kid":"{kid}","n":"{n}","e":"{e}","key_ops":["encrypt"]}}]}}"#))
+    }
+
     /// A signature (PKCS #1 v1.5, SHA-256) of 256 bytes.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let mut signature = vec![0; self.pair.public_modulus_len()];
@@ -73,6 +86,17 @@ impl RsaKey {
         let length = self.decrypting.decrypt(algorithm, block, &mut buffer, None).ok()?.len();
         buffer.get(..length).map(|plain| Zeroizing::new(plain.to_vec()))
     }
+}
+
+/// Modulus and exponent of a public key in DER (RFC 8017, A.1.1), big-endian, without leading
+/// zeros.
+fn numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (sequence, _) = x509_parser::der_parser::ber::Header::from_der(der).ok()?;
+    let (rest, modulus) = x509_parser::der_parser::der::parse_der_integer(sequence).ok()?;
+    let (_, exponent) = x509_parser::der_parser::der::parse_der_integer(rest).ok()?;
+    let unsigned = |bytes: &'_ [u8]| bytes.iter().position(|byte| *byte != 0);
+    let (modulus, exponent) = (modulus.content.as_slice().ok()?, exponent.content.as_slice().ok()?);
+    Some((modulus.get(unsigned(modulus)?..)?, exponent.get(unsigned(exponent)?..)?))
 }
 
 /// Reads a public key in PEM: PKCS #1 only, one block. Gives it in DER.

@@ -229,7 +229,7 @@ async fn where_anyone_is_believed_an_impostor_is() {
         let running = Running::start(fixture.options.clone()).await;
         assert!(key_of(&fixture.client(&running, Server::Anyone)).await.is_ok(), "{lie:?}");
     }
-    // What needs no report is checked all the same.
+    // The checks that need no report are made all the same.
     for (lie, code) in [(Lie::OtherNonce, "aecs-nonce"), (Lie::AlteredJson, "aecs-signature")] {
         let fixture = Fixture::new(lie);
         let running = Running::start(fixture.options.clone()).await;

@@ -36,7 +36,7 @@ use tonic::{Request, Response, Status, transport::Server};
 
 use crate::rsa;
 
-/// What is wrong with a server. Everything else about it is right.
+/// The one fault of a server. Everything else about it is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// Nothing.
@@ -116,6 +116,7 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// A server on a free port.
     pub async fn start(options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -128,10 +129,12 @@ impl Running {
         Self { address, public_key, task }
     }
 
+    /// Host and port.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
 
+    /// The PEM text of its key.
     pub fn public_key(&self) -> &str {
         &self.public_key
     }

@@ -13,4 +13,8 @@
 )]
 
 pub mod aecs;
+pub mod azure;
+pub mod kbs;
+mod key_wrap;
 mod rsa;
+mod tls_server;

@@ -6,6 +6,7 @@
 mod administration;
 mod answers;
 mod audit;
+mod azure;
 mod binary;
 mod bodies;
 mod clock;

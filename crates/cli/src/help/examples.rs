@@ -60,6 +60,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("manifest check", &["adytum manifest check manifest.toml"]),
     (
+        "manifest azure-policy",
+        &[
+            "adytum manifest azure-policy manifest.toml --workload digits \\\n      --authority https://sharedneu.neu.attest.azure.net",
+        ],
+    ),
+    (
         "manifest diff",
         &[
             "adytum manifest diff manifest-1.toml manifest-2.toml",

@@ -6,7 +6,7 @@ use std::{
 };
 
 use adytum_api::names::{SecretName, WorkloadName};
-use adytum_evidence::{measurement::Sha256Digest, trust::Vendor};
+use adytum_evidence::measurement::Sha256Digest;
 use adytum_governance::{
     genesis::Genesis,
     manifest::{
@@ -19,7 +19,7 @@ use adytum_governance::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{freshness::freshness, weaker_policy::weaker_policy};
+use super::{freshness::freshness, weaker_policy::weaker_policy, weaker_trust::weaker_trust};
 use crate::output;
 
 /// A manifest, read in both ways: checked as a whole, and field by field.
@@ -282,10 +282,7 @@ fn more(
 
 /// The changes that let in more than before: to be looked at before signing.
 fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if new.trust.vendors.contains(&Vendor::Simulation) && !old.trust.vendors.contains(&Vendor::Simulation) {
-        reasons.push("simulated platforms are trusted, which protect nothing".to_owned());
-    }
+    let mut reasons = weaker_trust(&old.trust, &new.trust);
     if new.unplanned_restart == UnplannedRestart::Serve && old.unplanned_restart != UnplannedRestart::Serve {
         reasons.push("after an unplanned restart the broker serves without an owner's word".to_owned());
     }

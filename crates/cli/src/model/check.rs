@@ -197,6 +197,7 @@ fn quietly(
         report.parameters = Some(plan.parameters);
         report.nodes = plan.lines.len();
         report.islands = plan.islands;
+        report.regions = plan.regions;
         report.operators = operators(plan);
         report.plan = questions.plan.then(|| plan.to_string());
         names.extend(plan.lines.iter().map(|line| line.operator.as_str()));

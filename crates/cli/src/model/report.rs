@@ -46,6 +46,8 @@ pub(crate) struct OperatorReport {
     pub(crate) own: usize,
     /// Nodes that rten computes.
     pub(crate) rten: usize,
+    /// Nodes of compiled regions.
+    pub(crate) region: usize,
 }
 
 /// A signature, or the whole model where it has none, and what its runs showed.
@@ -80,6 +82,8 @@ pub(crate) struct Report {
     pub(crate) outputs: Vec<PortReport>,
     pub(crate) nodes: usize,
     pub(crate) islands: usize,
+    /// Compiled regions.
+    pub(crate) regions: usize,
     pub(crate) operators: BTreeMap<String, OperatorReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parameters: Option<usize>,
@@ -105,6 +109,7 @@ impl Report {
             outputs: Vec::new(),
             nodes: 0,
             islands: 0,
+            regions: 0,
             operators: BTreeMap::new(),
             parameters: None,
             memory: None,
@@ -153,6 +158,7 @@ pub(crate) fn operators(plan: &Plan) -> BTreeMap<String, OperatorReport> {
             Worker::Folded => found.at_load += 1,
             Worker::Own => found.own += 1,
             Worker::Island(_) => found.rten += 1,
+            Worker::Region(_) => found.region += 1,
         }
     }
     operators
@@ -177,7 +183,8 @@ impl fmt::Display for PortReport {
 
 impl fmt::Display for OperatorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [(self.at_load, "at load"), (self.own, "own"), (self.rten, "rten")];
+        let parts =
+            [(self.at_load, "at load"), (self.own, "own"), (self.rten, "rten"), (self.region, "region")];
         let parts: Vec<String> = parts
             .into_iter()
             .filter(|(count, _)| *count > 0)
@@ -290,7 +297,11 @@ impl fmt::Display for Report {
             write!(f, "{plan}")?;
         }
         if !self.operators.is_empty() {
-            writeln!(f, "operators    {} nodes, {} islands of rten", self.nodes, self.islands)?;
+            writeln!(
+                f,
+                "operators    {} nodes, {} compiled regions, {} islands of rten",
+                self.nodes, self.regions, self.islands
+            )?;
         }
         for (name, operator) in &self.operators {
             writeln!(f, "  {name:<24}{operator}")?;

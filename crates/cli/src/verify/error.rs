@@ -38,6 +38,14 @@ pub(crate) enum VerifyError {
         "{address} has not signed the handshake with the key of its certificate: {reason}; refuse the server"
     )]
     HandshakeUnsigned { address: String, reason: String },
+    /// The token is of a service whose claims no policy judges.
+    ///
+    /// Do: leave `--policy` out, and read what the token says; or give a token of Azure
+    /// Attestation.
+    #[error(
+        "the token is genuine, and no policy judges the claims of its service; leave --policy out, and read them"
+    )]
+    NoClaims,
     /// A token can be verified only with the keys and the name of the service that signed it.
     ///
     /// Do: give the service's JWK set with `--token-keys`, and its name with `--issuer`.
@@ -57,6 +65,7 @@ impl VerifyError {
             Self::Unreachable { .. } => "verify-unreachable",
             Self::NoTls { .. } => "verify-no-tls",
             Self::HandshakeUnsigned { .. } => "verify-handshake-unsigned",
+            Self::NoClaims => "verify-no-claims",
             Self::NoTokenKeys => "verify-no-token-keys",
         }
     }

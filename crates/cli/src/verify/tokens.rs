@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use adytum_evidence::{
+    claims::Claims,
     clock::UnixSeconds,
     jwt::{Algorithm, MAXIMUM_KEYS_LENGTH, Token, TokenKeys},
+    maa::{self, MaaTrust},
 };
 use anyhow::Context;
 
 use super::{
     error::VerifyError,
-    report::{Report, TokenReport, Verdict},
+    report::{Report, TokenReport},
 };
 use crate::key_file;
 
@@ -27,12 +29,13 @@ pub(crate) struct TokenTrust {
 }
 
 impl TokenTrust {
-    pub(super) fn judge(
+    /// Verifies a token. One of Azure Attestation is evidence, and becomes claims.
+    pub(super) fn verify(
         &self,
         token: Token,
         now: UnixSeconds,
         report: &mut Report,
-    ) -> anyhow::Result<Verdict> {
+    ) -> anyhow::Result<Option<Claims>> {
         let read = report.token(TokenReport {
             algorithm: token.algorithm().to_string(),
             key: token.key_id().map(str::to_owned),
@@ -44,8 +47,13 @@ impl TokenTrust {
         };
         let json = key_file::read_bytes(path, MAXIMUM_KEYS_LENGTH as u64)?;
         let keys = TokenKeys::parse(&json).with_context(|| path.display().to_string())?;
+        if maa::is_of_azure(token.unverified()) {
+            let azure = MaaTrust { issuer: issuer.clone(), keys }.verify(token, now)?;
+            read.verified = true;
+            return Ok(Some(azure.claims().clone()));
+        }
         token.verify(issuer, &keys, &Algorithm::ALL, now)?;
         read.verified = true;
-        Ok(Verdict::Genuine)
+        Ok(None)
     }
 }

@@ -224,6 +224,8 @@ const NEED_MORE: &[&str] = &[
     "adytum manifest history",
     "adytum manifest apply",
     "adytum manifest get",
+    // Hardware: Azure attests no simulated platform.
+    "adytum manifest azure-policy",
     "adytum manifest diff manifest-2.toml --broker",
     "adytum evidence collect --out",
     "adytum evidence show --replica",
@@ -324,6 +326,7 @@ const JSON_ELSEWHERE: &[(&str, &str)] = &[
     ("provision", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
     ("manifest apply", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
     ("manifest history", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
+    ("manifest azure-policy", "azure_policy.rs"),
     ("manifest get", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
     ("secret put", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),
     ("secret list", "what_a_broker_is_asked_is_json_where_it_is_asked_for"),

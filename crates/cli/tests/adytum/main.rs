@@ -5,6 +5,7 @@
 
 #[cfg(feature = "simulation")]
 mod audit;
+mod azure_policy;
 #[cfg(feature = "simulation")]
 mod broken_sessions;
 mod cluster;

@@ -302,12 +302,12 @@ async fn a_broker_is_verified_in_an_attested_session() {
 
 /// A token of a service, signed with this key.
 fn token(key: &KeyPair, issuer: &str, expires: u64) -> String {
-    let encode = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let unsigned = format!(
-        "{}.{}",
-        encode(json!({ "alg": "RS256", "kid": "k" })),
-        encode(json!({ "iss": issuer, "exp": expires, "name": "\u{1b}[2J" }))
-    );
+    token_of(key, &json!({ "iss": issuer, "exp": expires, "name": "\u{1b}[2J" }))
+}
+
+fn token_of(key: &KeyPair, payload: &Value) -> String {
+    let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let unsigned = format!("{}.{}", encode(&json!({ "alg": "RS256", "kid": "k" })), encode(payload));
     let signature = key.sign(unsigned.as_bytes()).unwrap();
     format!("{unsigned}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -350,6 +350,46 @@ fn a_token_counts_with_pinned_keys_only() {
     // A recorded one is judged as of its time.
     let old = tee.write("old", token(&key, issuer, 1_600_000_000));
     succeeds(tee.verify(&[&[old.as_str(), "--at", "2020-09-01"], &pinned[..]].concat()));
+}
+
+#[test]
+fn a_token_of_azure_is_judged_by_a_policy_that_names_azure() {
+    let tee = Tee::new();
+    let key = KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+    let jwks =
+        json!({ "keys": [{ "kty": "RSA", "kid": "k", "x5c": [STANDARD.encode(certificate(&key, None))] }] });
+    let keys = tee.write("certs.json", jwks.to_string());
+    let issuer = "https://sharedweu.weu.attest.azure.net";
+    let payload = json!({
+        "iss": issuer, "exp": SystemClock.now().0 + 3600, "x-ms-attestation-type": "sgx",
+        "x-ms-sgx-is-debuggable": false, "x-ms-sgx-mrenclave": "1e".repeat(32),
+        "x-ms-sgx-mrsigner": "2e".repeat(32), "x-ms-sgx-product-id": 7, "x-ms-sgx-svn": 3,
+        "x-ms-sgx-report-data": "3e".repeat(64),
+    });
+    let file = tee.write("token", token_of(&key, &payload));
+    let words = |policy: &str| {
+        let policy = tee.write(
+            "policy.toml",
+            format!("tee = [\"sgx\"]\nmr_enclave = [\"{}\"]\n{policy}", "1e".repeat(32)),
+        );
+        tee.verify(&[&file, "--token-keys", &keys, "--issuer", issuer, "--policy", &policy])
+    };
+    let every = "tcb_status = [\"UpToDate\", \"SWHardeningNeeded\", \"ConfigurationNeeded\", \
+                 \"ConfigurationAndSWHardeningNeeded\", \"OutOfDate\", \"OutOfDateConfigurationNeeded\", \
+                 \"TDRelaunchAdvised\", \"TDRelaunchAdvisedConfigurationNeeded\"]\n";
+    let said = succeeds(words(&format!("vendors = [\"azure\"]\n{every}")));
+    for part in
+        ["a token of Azure Attestation", "mr_enclave   1e1e", "root         azure", "verdict      accepted"]
+    {
+        assert!(said.contains(part), "no {part} in {said}");
+    }
+    assert_eq!(code(77, words("vendors = [\"azure\"]\n")), "policy-refused");
+    assert_eq!(code(77, words(&format!("vendors = [\"intel\"]\n{every}"))), "policy-refused");
+    // A service whose claims no policy judges.
+    let other = tee.write("other", token(&key, issuer, SystemClock.now().0 + 3600));
+    let mut words = words("vendors = [\"azure\"]\n");
+    words[1] = other;
+    assert_eq!(code(77, words), "verify-no-claims");
 }
 
 /// Recorded things of hardware, and collateral of their time.

@@ -2,7 +2,7 @@
 
 pub(super) mod convolution;
 pub(super) mod fold;
-pub(super) mod geometry;
+pub(crate) mod geometry;
 pub(super) mod pool;
 pub(super) mod transposed;
 pub(super) mod unpool;

@@ -11,6 +11,8 @@ pub enum Worker {
     Own,
     /// rten, in the island of this number.
     Island(usize),
+    /// Our own kernels, in the compiled region of this number.
+    Region(usize),
 }
 
 impl fmt::Display for Worker {
@@ -19,6 +21,7 @@ impl fmt::Display for Worker {
             Self::Folded => f.pad("load"),
             Self::Own => f.pad("own"),
             Self::Island(number) => f.pad(&format!("rten {number}")),
+            Self::Region(number) => f.pad(&format!("region {number}")),
         }
     }
 }
@@ -48,6 +51,10 @@ pub struct Plan {
     pub file: usize,
     /// Islands that rten computes.
     pub islands: usize,
+    /// Compiled regions.
+    pub regions: usize,
+    /// The steps of each compiled region, in words.
+    pub steps: Vec<Vec<String>>,
     pub(super) depth: usize,
 }
 
@@ -62,7 +69,7 @@ impl fmt::Display for Plan {
         for line in &self.lines {
             writeln!(
                 f,
-                "{:indent$}{:<8} {:<24} {:<32} {}",
+                "{:indent$}{:<9} {:<24} {:<32} {}",
                 "",
                 line.worker,
                 line.operator,
@@ -71,14 +78,22 @@ impl fmt::Display for Plan {
                 indent = line.depth * 2
             )?;
         }
+        for (number, steps) in self.steps.iter().enumerate() {
+            writeln!(f, "region {number} has {} steps:", steps.len())?;
+            for step in steps {
+                writeln!(f, "  {step}")?;
+            }
+        }
         let count =
             |worker: fn(&Worker) -> bool| self.lines.iter().filter(|line| worker(&line.worker)).count();
         writeln!(
             f,
-            "{} nodes: {} at load, {} our own, {} in {} islands; {} parameters, {} bytes of file",
+            "{} nodes: {} at load, {} our own, {} in {} regions, {} in {} islands; {} parameters, {} bytes of file",
             self.lines.len(),
             count(|worker| *worker == Worker::Folded),
             count(|worker| *worker == Worker::Own),
+            count(|worker| matches!(worker, Worker::Region(_))),
+            self.regions,
             count(|worker| matches!(worker, Worker::Island(_))),
             self.islands,
             self.parameters,

@@ -8,6 +8,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use serde::Deserialize;
+use sha2::{Digest, Sha384};
 use x509_parser::public_key::PublicKey;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
     error::TokenError,
     shortened,
 };
-use crate::certificate::x509;
+use crate::{certificate::x509, measurement::RootKeyId};
 
 /// The longest JWK set that is read, in bytes. Azure's certificates carry a quote each.
 pub const MAXIMUM_KEYS_LENGTH: usize = 512 * 1024;
@@ -25,11 +26,11 @@ const MAXIMUM_KEYS: usize = 100;
 const SHORTEST_MODULUS: usize = 256;
 
 /// Keys that may sign tokens, by their names.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TokenKeys(Vec<(String, Result<Key, String>)>);
 
 /// A key, or why it can't be used.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Key {
     /// Modulus and exponent, the most significant byte first.
     Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
@@ -96,14 +97,25 @@ impl TokenKeys {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Has the key of this name signed the message? Without a name, it is the only key.
+    /// Is there a key that can verify a token?
+    pub fn verify_anything(&self) -> bool {
+        self.digests().next().is_some()
+    }
+
+    /// SHA-384 of each key that can verify something: see [`super::SignedClaims::key`].
+    pub(crate) fn digests(&self) -> impl Iterator<Item = RootKeyId> {
+        self.0.iter().filter_map(|(_, key)| key.as_ref().ok().map(Key::digest))
+    }
+
+    /// Has the key of this name signed the message? Without a name, it is the only key. Gives
+    /// SHA-384 of the key.
     pub(super) fn verify(
         &self,
         key_id: Option<&str>,
         algorithm: Algorithm,
         message: &[u8],
         signature: &[u8],
-    ) -> Result<(), TokenError> {
+    ) -> Result<RootKeyId, TokenError> {
         let (name, key) = match (key_id, self.0.as_slice()) {
             (Some(wanted), keys) => keys
                 .iter()
@@ -124,7 +136,8 @@ impl TokenKeys {
             }
             _ => return Err(unfit(format!("its kind does not sign with {algorithm}"))),
         };
-        verified.map_err(|_| TokenError::Signature { key_id: named() })
+        verified.map_err(|_| TokenError::Signature { key_id: named() })?;
+        Ok(key.digest())
     }
 }
 
@@ -146,6 +159,12 @@ impl Key {
                 shortened(&format!("{kind} {}", curve.unwrap_or_default()))
             )),
         }
+    }
+
+    /// SHA-384 of what is different between keys.
+    fn digest(&self) -> RootKeyId {
+        let (Self::Rsa { modulus: number, .. } | Self::Point(_, number)) = self;
+        RootKeyId(Sha384::digest(number).into())
     }
 
     fn rsa(jwk: &Jwk) -> Result<Self, String> {

@@ -78,7 +78,9 @@ fn snp_report(bytes: Vec<u8>) -> Result<Evidence, String> {
     let evidence = Evidence::from_file(bytes);
     match evidence.format {
         EvidenceFormat::SnpReport => Ok(evidence),
-        EvidenceFormat::DcapQuote => Err(format!("its {length} bytes of evidence are no SEV-SNP report")),
+        EvidenceFormat::DcapQuote | EvidenceFormat::AzureToken => {
+            Err(format!("its {length} bytes of evidence are no SEV-SNP report"))
+        }
     }
 }
 

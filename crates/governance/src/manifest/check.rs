@@ -12,7 +12,7 @@ use adytum_evidence::trust::Vendor;
 use self::places::{Places, Section};
 use super::{
     FORMAT, MAXIMUM_LENGTH, MAXIMUM_SECRETS, MAXIMUM_WORKLOADS, Manifest, ManifestError, TcbGrace, Trust,
-    Workload,
+    Workload, azure,
     document::{Document, TrustTable, WorkloadTable},
     error::Place,
     recovery, roots,
@@ -113,7 +113,9 @@ fn trust(places: &Places<'_>, table: TrustTable) -> Result<Trust, ManifestError>
         }
         simulation_roots.push(der);
     }
-    Ok(Trust { vendors, simulation_roots })
+    let azure = azure::services(&vendors, table.azure)
+        .map_err(|reason| ManifestError::AzureService { place: place("azure"), reason })?;
+    Ok(Trust { vendors, simulation_roots, azure })
 }
 
 type Models = BTreeMap<ModelName, adytum_sealed::rule::ModelRule>;

@@ -186,6 +186,19 @@ pub struct TrustTable {
     /// only if, `vendors` names simulation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub simulation_roots: Vec<String>,
+    /// Attestation services of Azure; needed if, and allowed only if, `vendors` names azure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub azure: Vec<AzureTable>,
+}
+
+/// `[[trust.azure]]`: an attestation service of Azure, pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AzureTable {
+    /// Its name, as its tokens have it: `https://NAME.REGION.attest.azure.net`.
+    pub issuer: String,
+    /// Its JWK set, as it answers at `/certs`.
+    pub keys: String,
 }
 
 /// `[[workload]]`.

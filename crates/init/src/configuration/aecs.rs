@@ -148,6 +148,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         storage: addition.storage.into(),
         allow_plain_models: addition.allow_plain_models,
         source_address: document.kms_server,
+        attestation_token: None,
         collateral_place: Some(document.ua_env_pccs_url).filter(|place| !place.is_empty()),
     })
 }

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::SecretName;
 use adytum_evidence::measurement::Sha256Digest;
-use adytum_sources::aecs::Encoding;
 use serde::Deserialize;
 
 use super::{
     AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner,
     PinnedOnnxRuntime, PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
+    attestation_token::AttestationTable,
     bundle::{self, BundleTable},
     cdh::{self, CdhTable},
     error::invalid,
     model::{self, ModelTable},
-    source::{AecsTable, BrokerTable, Location, SourceTables},
+    source::{AecsTable, BrokerTable, KbsTable, KeyVaultTable, Location, SourceTables},
 };
 use crate::{
     environment::EnvironmentRules,
@@ -36,6 +36,9 @@ struct Document {
     onnxruntime: Option<PinnedOnnxRuntime>,
     broker: Option<BrokerTable>,
     aecs: Option<AecsTable>,
+    key_vault: Option<KeyVaultTable>,
+    kbs: Option<KbsTable>,
+    azure_attestation: Option<AttestationTable>,
     #[serde(default, rename = "model")]
     models: Vec<ModelTable>,
     #[serde(default, rename = "secret")]
@@ -74,7 +77,7 @@ struct SecretTable {
     group: Option<u32>,
     reload_signal: Option<ReloadSignal>,
     location: Option<String>,
-    encoding: Option<Encoding>,
+    encoding: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -113,7 +116,14 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     }
     let (program, arguments) = document.program.pin()?;
     let bundles = bundle::bundles(document.bundles, &secrets)?;
-    let source = SourceTables { broker: document.broker, aecs: document.aecs }.pin(locations)?;
+    let tables = SourceTables {
+        broker: document.broker,
+        aecs: document.aecs,
+        key_vault: document.key_vault,
+        kbs: document.kbs,
+        dispensable: document.azure_attestation.is_some(),
+    };
+    let source = tables.pin(locations)?;
     Ok(MeasuredConfiguration {
         bundles,
         program,
@@ -122,6 +132,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         libraries: libraries(document.libraries)?,
         onnxruntime: document.onnxruntime,
         models: model::models(document.models, &source)?,
+        attestation_token: document.azure_attestation.map(AttestationTable::pin).transpose()?,
         source,
         cdh: cdh::resources(document.cdh, &secrets)?,
         secrets,

@@ -99,8 +99,10 @@ pub enum ConfigurationError {
     /// The measured configuration names no key source, or several. None takes the place of
     /// another.
     ///
-    /// Do: name one: `[broker]` or `[aecs]`, and measure the file again.
-    #[error("the measured configuration must name one key source: [broker] or [aecs]; give exactly one")]
+    /// Do: name one: `[broker]`, `[aecs]`, `[key_vault]` or `[kbs]`, and measure the file again.
+    #[error(
+        "the measured configuration must name one key source: [broker], [aecs], [key_vault] or [kbs]; give exactly one"
+    )]
     Sources,
     /// The measured configuration says nothing of the AECS server, so anybody could be it and
     /// give this workload keys and certificates of their own.

@@ -170,6 +170,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         allow_plain_models: addition.allow_plain_models,
         source_address: document.kms_server,
         collateral_place: None,
+        attestation_token: None,
     })
 }
 

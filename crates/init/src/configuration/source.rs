@@ -6,8 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use adytum_api::names::SecretName;
 use adytum_evidence::{measurement::Sha256Digest, policy::Policy, trust::Vendor};
 use adytum_governance::genesis::GenesisDigest;
-use adytum_sources::aecs::{AecsName, Encoding};
-use serde::{Deserialize, Serialize, Serializer};
+use adytum_sources::{
+    aecs::{AecsName, Encoding},
+    azure::{Form, KeyName, KeyWrapping, VaultName, roots_from_pem},
+    kbs::{ResourceError, ResourcePath},
+};
+use serde::{
+    Deserialize, Serialize, Serializer,
+    de::{IntoDeserializer, value},
+};
 
 use super::{ConfigurationError, error::invalid};
 
@@ -19,6 +26,40 @@ pub enum PinnedSource {
     Broker(PinnedBroker),
     /// KubeTEE's Enclave Configuration Service.
     Aecs(PinnedAecs),
+    /// Azure Key Vault, or a Managed HSM, by secure key release.
+    KeyVault(PinnedKeyVault),
+    /// A Key Broker Service of Confidential Containers.
+    Kbs(PinnedKbs),
+    /// None: a workload without secrets, which gets a token of an attestation service.
+    Nothing(WithoutSource),
+}
+
+/// There is nothing to say of no source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WithoutSource {}
+
+/// The vault that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PinnedKeyVault {
+    pub vault: VaultName,
+    /// The URL of the attestation service that the keys' release policies name.
+    pub attestation: String,
+    pub wrapping: KeyWrapping,
+    /// What the vault's certificates must chain to, in PEM; Azure's roots, if there are none.
+    pub roots: Option<String>,
+    /// What the vault calls the secrets.
+    pub names: BTreeMap<SecretName, KeyName>,
+}
+
+/// The KBS that may be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PinnedKbs {
+    /// `https://HOST:PORT`: its certificate must be for this host.
+    pub url: String,
+    /// What that chains to, in PEM.
+    pub roots: String,
+    /// What the KBS calls the secrets.
+    pub names: BTreeMap<SecretName, ResourcePath>,
 }
 
 /// The one broker that may be asked.
@@ -76,6 +117,8 @@ impl PinnedSource {
                 PinnedAecsServer::Verified(report) => std::slice::from_ref(&report.policy),
                 PinnedAecsServer::Anyone => &[],
             },
+            // They prove themselves by their certificates.
+            Self::KeyVault(_) | Self::Kbs(_) | Self::Nothing(_) => &[],
         }
     }
 
@@ -87,6 +130,7 @@ impl PinnedSource {
                 PinnedAecsServer::Verified(report) => report.simulation_root.as_deref(),
                 PinnedAecsServer::Anyone => None,
             },
+            Self::KeyVault(_) | Self::Kbs(_) | Self::Nothing(_) => None,
         }
     }
 }
@@ -110,23 +154,59 @@ pub(super) struct AecsTable {
     allow_unverified_aecs: bool,
     policy: Option<Policy>,
     simulation_root: Option<String>,
-    /// In hexadecimal.
+    /// Up to 32 bytes in hexadecimal.
     #[serde(default)]
     user_data: String,
     public_key_sha256: Option<Sha256Digest>,
+}
+
+/// `[key_vault]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyVaultTable {
+    vault: VaultName,
+    attestation: String,
+    #[serde(default)]
+    wrapping: KeyWrapping,
+    roots: Option<String>,
+}
+
+/// `[kbs]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KbsTable {
+    url: String,
+    roots: String,
 }
 
 /// The tables of sources: there is exactly one.
 pub(super) struct SourceTables {
     pub(super) broker: Option<BrokerTable>,
     pub(super) aecs: Option<AecsTable>,
+    pub(super) key_vault: Option<KeyVaultTable>,
+    pub(super) kbs: Option<KbsTable>,
+    /// Whether a workload may do without one.
+    pub(super) dispensable: bool,
 }
 
 /// Where a secret is at the source, as its table says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Location {
     pub(super) location: Option<String>,
-    pub(super) encoding: Option<Encoding>,
+    pub(super) encoding: Option<String>,
+}
+
+impl Location {
+    /// How the value is written, in the words of a source.
+    fn encoding<'de, T: Deserialize<'de> + Default>(
+        &'de self,
+        name: &SecretName,
+    ) -> Result<T, ConfigurationError> {
+        let Some(text) = &self.encoding else { return Ok(T::default()) };
+        let deserializer: value::StrDeserializer<'de, value::Error> = text.as_str().into_deserializer();
+        T::deserialize(deserializer)
+            .map_err(|error| invalid(format!("secret {name}"), format!("encoding: {error}")))
+    }
 }
 
 impl SourceTables {
@@ -134,16 +214,21 @@ impl SourceTables {
         self,
         locations: BTreeMap<SecretName, Location>,
     ) -> Result<PinnedSource, ConfigurationError> {
-        match (self.broker, self.aecs) {
-            (Some(table), None) => {
+        match (self.broker, self.aecs, self.key_vault, self.kbs) {
+            (Some(table), None, None, None) => {
                 no_locations(&locations)?;
                 let policies = vec![table.policy];
                 let root = table.simulation_root.as_deref();
                 broker(table.genesis, policies, root, table.occlum_configuration).map(PinnedSource::Broker)
             }
-            (None, Some(table)) => {
+            (None, Some(table), None, None) => {
                 let server = table.server()?;
                 Ok(PinnedSource::Aecs(PinnedAecs { server, names: aecs_names(locations)? }))
+            }
+            (None, None, Some(table), None) => table.pin(locations).map(PinnedSource::KeyVault),
+            (None, None, None, Some(table)) => table.pin(locations).map(PinnedSource::Kbs),
+            (None, None, None, None) if self.dispensable && locations.is_empty() => {
+                Ok(PinnedSource::Nothing(WithoutSource {}))
             }
             _ => Err(ConfigurationError::Sources),
         }
@@ -160,6 +245,50 @@ impl AecsTable {
             aecs_report(policy, root, user_data, self.public_key_sha256)
         });
         aecs_server(report.transpose()?, self.allow_unverified_aecs)
+    }
+}
+
+impl KeyVaultTable {
+    fn pin(self, locations: BTreeMap<SecretName, Location>) -> Result<PinnedKeyVault, ConfigurationError> {
+        let Self { vault, attestation, wrapping, roots } = self;
+        if let Some(roots) = &roots {
+            roots_from_pem(roots).map_err(|reason| invalid("key_vault.roots", reason))?;
+        }
+        let mut names = BTreeMap::new();
+        for (name, place) in locations {
+            let wrong = |error: adytum_sources::azure::KeyNameError| {
+                invalid(format!("secret {name}"), format!("location: {error}"))
+            };
+            let at: KeyName = place.location.as_deref().unwrap_or(name.as_str()).parse().map_err(wrong)?;
+            let form: Form = place.encoding(&name)?;
+            names.insert(name, at.formed(form));
+        }
+        Ok(PinnedKeyVault { vault, attestation, wrapping, roots, names })
+    }
+}
+
+impl KbsTable {
+    fn pin(self, locations: BTreeMap<SecretName, Location>) -> Result<PinnedKbs, ConfigurationError> {
+        let Self { url, roots } = self;
+        if !url.starts_with("https://") {
+            let reason = "expected https://HOST:PORT: the protocol does not attest the server, so its certificate says who \
+                          it is";
+            return Err(invalid("kbs.url", reason));
+        }
+        roots_from_pem(&roots).map_err(|reason| invalid("kbs.roots", reason))?;
+        let mut names = BTreeMap::new();
+        for (name, Location { location, encoding }) in locations {
+            let field = || format!("secret {name}");
+            if encoding.is_some() {
+                return Err(invalid(field(), "encoding has no effect here: a KBS gives values as they are"));
+            }
+            let missing = "location is missing: give the resource, REPOSITORY/TYPE/TAG";
+            let location = location.ok_or_else(|| invalid(field(), missing))?;
+            let at: ResourcePath =
+                location.parse().map_err(|error: ResourceError| invalid(field(), error.to_string()))?;
+            names.insert(name, at);
+        }
+        Ok(PinnedKbs { url, roots, names })
     }
 }
 
@@ -205,12 +334,13 @@ fn aecs_names(
     locations: BTreeMap<SecretName, Location>,
 ) -> Result<BTreeMap<SecretName, AecsName>, ConfigurationError> {
     let mut names = BTreeMap::new();
-    for (name, Location { location, encoding }) in locations {
+    for (name, place) in locations {
         let wrong = |error: adytum_sources::aecs::NameError| {
             invalid(format!("secret {name}"), format!("location: {error}; give SERVICE/NAME"))
         };
-        let at: AecsName = location.as_deref().unwrap_or(name.as_str()).parse().map_err(wrong)?;
-        names.insert(name, at.encoded(encoding.unwrap_or_default()));
+        let at: AecsName = place.location.as_deref().unwrap_or(name.as_str()).parse().map_err(wrong)?;
+        let encoding: Encoding = place.encoding(&name)?;
+        names.insert(name, at.encoded(encoding));
     }
     Ok(names)
 }

@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use adytum_api::names::SecretName;
-use adytum_evidence::{attester::Attester, collateral::CollateralSource, verifier::Verifier};
+use adytum_evidence::{attester::Attester, clock::Clock, collateral::CollateralSource, verifier::Verifier};
 use adytum_sealed::rule::ModelRule;
-use adytum_sources::aecs::{AecsClient, AecsName, Server, ServerPolicy};
+use adytum_sources::{
+    aecs::{AecsClient, AecsName, Server, ServerPolicy},
+    azure::{AzureError, Identity, KeyName, KeyVaultClient, KeyVaultOptions, azure_roots, roots_from_pem},
+    kbs::{KbsClient, KbsError, KbsOptions, ResourcePath},
+};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
@@ -13,7 +17,7 @@ use super::{AttemptError, KeySource};
 use crate::{
     answer::{Answer, AnswerError, Item},
     certificate::CertificateKey,
-    configuration::{MeasuredConfiguration, PinnedAecs, PinnedAecsServer},
+    configuration::{MeasuredConfiguration, PinnedAecs, PinnedAecsServer, PinnedKbs, PinnedKeyVault},
     secret::{SecretKind, SecretValue},
 };
 
@@ -61,7 +65,7 @@ impl AecsSource {
             PinnedAecsServer::Anyone => {
                 tracing::warn!(
                     code = AECS_UNVERIFIED,
-                    "allow_unverified_aecs: whoever answers at {address} gives this workload its secrets"
+                    "allow_unverified_aecs: any server that answers at {address} gives this workload its secrets"
                 );
                 Server::Anyone
             }
@@ -81,14 +85,115 @@ impl KeySource for AecsSource {
         names: &[&SecretName],
         _certificate: Option<&CertificateKey>,
     ) -> Result<Answer, AttemptError> {
-        let unknown = |name: &SecretName| AnswerError::new(format!("{name} has no place at AECS"));
-        let places = names
-            .iter()
-            .map(|name| self.names.get(*name).ok_or_else(|| unknown(name)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let values = self.client.secrets(&places).await?;
+        let values = self.client.secrets(&places(names, &self.names)?).await?;
         Ok(answer(names, values, &self.models))
     }
+}
+
+/// A vault of Azure.
+pub(crate) struct VaultSource {
+    client: KeyVaultClient,
+    names: BTreeMap<SecretName, KeyName>,
+    models: Vec<ModelRule>,
+}
+
+impl VaultSource {
+    /// The vault that the configuration names, reached at `address` if that is given. Access
+    /// tokens are those of the identity that the environment names.
+    pub(crate) fn new(
+        pinned: &PinnedKeyVault,
+        configuration: &MeasuredConfiguration,
+        address: Option<String>,
+        attester: Arc<dyn Attester>,
+        collateral: Option<Arc<dyn CollateralSource>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AttemptError> {
+        let roots = match &pinned.roots {
+            Some(roots) => roots_from_pem(roots).map_err(|reason| AzureError::Roots { reason })?,
+            None => azure_roots(),
+        };
+        let options = KeyVaultOptions {
+            vault: pinned.vault.clone(),
+            address,
+            attestation: pinned.attestation.clone(),
+            wrapping: pinned.wrapping,
+            roots,
+            identity: Identity::from_environment(|name| std::env::var(name).ok()),
+        };
+        Ok(Self {
+            client: KeyVaultClient::new(options, attester, collateral, clock)?,
+            names: pinned.names.clone(),
+            models: configuration.models().cloned().collect(),
+        })
+    }
+}
+
+#[async_trait]
+impl KeySource for VaultSource {
+    async fn secrets(
+        &self,
+        names: &[&SecretName],
+        _certificate: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError> {
+        let values = self.client.keys(&places(names, &self.names)?).await?;
+        Ok(answer(names, values, &self.models))
+    }
+}
+
+/// A KBS of Confidential Containers.
+pub(crate) struct KbsSource {
+    client: KbsClient,
+    names: BTreeMap<SecretName, ResourcePath>,
+    models: Vec<ModelRule>,
+}
+
+impl KbsSource {
+    /// The KBS that the configuration names, reached at `address` if that is given.
+    pub(crate) fn new(
+        pinned: &PinnedKbs,
+        configuration: &MeasuredConfiguration,
+        address: Option<String>,
+        attester: Arc<dyn Attester>,
+    ) -> Result<Self, AttemptError> {
+        let roots = roots_from_pem(&pinned.roots).map_err(|reason| KbsError::Roots { reason })?;
+        let client = KbsClient::new(KbsOptions { url: pinned.url.clone(), address, roots }, attester)?;
+        Ok(Self { client, names: pinned.names.clone(), models: configuration.models().cloned().collect() })
+    }
+}
+
+#[async_trait]
+impl KeySource for KbsSource {
+    async fn secrets(
+        &self,
+        names: &[&SecretName],
+        _certificate: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError> {
+        let values = self.client.resources(&places(names, &self.names)?).await?;
+        Ok(answer(names, values, &self.models))
+    }
+}
+
+/// Gives nothing to workloads that want nothing.
+pub(crate) struct NoSecrets;
+
+#[async_trait]
+impl KeySource for NoSecrets {
+    async fn secrets(
+        &self,
+        _names: &[&SecretName],
+        _certificate: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError> {
+        Ok(answer(&[], Vec::new(), &[]))
+    }
+}
+
+/// What a source calls the secrets.
+fn places<'a, T>(
+    names: &[&SecretName],
+    places: &'a BTreeMap<SecretName, T>,
+) -> Result<Vec<&'a T>, AnswerError> {
+    let unknown = |name: &SecretName| AnswerError::new(format!("{name} has no place at the source"));
+    names.iter().map(|name| places.get(*name).ok_or_else(|| unknown(name))).collect()
 }
 
 /// An answer without a manifest and without a lease. The rules for models are the

@@ -86,7 +86,8 @@ impl Shell {
         Some(Self { sha256, libraries: libraries.into_iter().collect() })
     }
 
-    fn toml(&self) -> String {
+    /// The libraries' tables.
+    pub(crate) fn toml(&self) -> String {
         let library = |path: &PathBuf| {
             let digest = Sha256Digest::of_file(path).unwrap();
             format!("[[library]]\npath = \"{}\"\nsha256 = \"{digest}\"\n", path.display())

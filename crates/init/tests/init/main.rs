@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod aecs;
+mod azure;
 mod bundles;
 mod clock;
 mod confinement;
@@ -11,6 +12,7 @@ mod fixture;
 mod flow;
 mod gramine;
 mod impostors;
+mod kbs;
 mod logs;
 mod nginx;
 mod refusals;

@@ -85,9 +85,9 @@ pub(super) struct QveCollateral {
     #[serde(default)]
     pub(super) version: String,
     pub(super) pck_crl_issuer_chain: String,
-    /// DER in hexadecimal.
+    /// The root's CRL: DER in hexadecimal, as a PCCS of version 3 answers.
     pub(super) root_ca_crl: String,
-    /// DER in hexadecimal.
+    /// The CRL of the PCK CA, in the same form.
     pub(super) pck_crl: String,
     pub(super) tcb_info_issuer_chain: String,
     /// JSON text: the TCB info and its signature.
@@ -108,16 +108,41 @@ fn zeroizing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zeroizing<Str
 
 #[cfg(test)]
 mod tests {
+    use std::{path::Path, process::Command};
+
     use super::*;
 
-    /// The texts are those of protobuf's own printer: tests/protobuf_json prints them.
+    const REQUEST: &str = r#"{"serviceName":"service1","secretName":"image_key","nonce":"00ff"}"#;
+    const COLLATERAL: &str = concat!(
+        r#"{"version":"3","pck_crl_issuer_chain":"a\n","root_ca_crl":"30","pck_crl":"31","#,
+        r#""tcb_info_issuer_chain":"b","tcb_info":"{\"tcbInfo\":{}}","#,
+        r#""qe_identity_issuer_chain":"c","qe_identity":"{}"}"#
+    );
+    const REPORT: &str = r#"{"b64_quote":"AA=="}"#;
+    const ANSWER: &str = concat!(
+        r#"{"secretEnc":{"aesCipher":{"cipher":"AQI=","mac":"Aw==","aad":"RW5jbGF2ZQ==","iv":"BA=="},"#,
+        r#""encryptedKey":"BQ==","plainHash":"Ng==","plainHashSig":"Bw=="},"nonce":"00ff"}"#
+    );
+
+    /// The same texts by protobuf's own printer, where its Python is installed.
+    #[test]
+    fn protobuf_prints_these_texts() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let python = root.join("target/protocol-clients/bin/python");
+        if !python.exists() {
+            println!("SKIPPED: no protobuf; tests/protocol_clients/install.sh installs it");
+            return;
+        }
+        let printed = Command::new(python).arg(root.join("tests/protobuf_json/aecs.py")).output().unwrap();
+        assert!(printed.status.success(), "{printed:?}");
+        let text = String::from_utf8(printed.stdout).unwrap();
+        assert_eq!(text.lines().collect::<Vec<_>>(), [REQUEST, COLLATERAL, REPORT, ANSWER]);
+    }
+
     #[test]
     fn texts_are_written_as_protobuf_writes_them() {
         let request = GetSecretRequest { service_name: "service1", secret_name: "image_key", nonce: "00ff" };
-        assert_eq!(
-            serde_json::to_string(&request).unwrap(),
-            r#"{"serviceName":"service1","secretName":"image_key","nonce":"00ff"}"#
-        );
+        assert_eq!(serde_json::to_string(&request).unwrap(), REQUEST);
         let collateral = QveCollateral {
             version: "3".to_owned(),
             pck_crl_issuer_chain: "a\n".to_owned(),
@@ -128,28 +153,19 @@ mod tests {
             qe_identity_issuer_chain: "c".to_owned(),
             qe_identity: "{}".to_owned(),
         };
-        let expected = concat!(
-            r#"{"version":"3","pck_crl_issuer_chain":"a\n","root_ca_crl":"30","pck_crl":"31","#,
-            r#""tcb_info_issuer_chain":"b","tcb_info":"{\"tcbInfo\":{}}","#,
-            r#""qe_identity_issuer_chain":"c","qe_identity":"{}"}"#
-        );
-        assert_eq!(serde_json::to_string(&collateral).unwrap(), expected);
+        assert_eq!(serde_json::to_string(&collateral).unwrap(), COLLATERAL);
         let report = DcapReport { b64_quote: "AA==".to_owned(), json_collateral: String::new() };
-        assert_eq!(serde_json::to_string(&report).unwrap(), r#"{"b64_quote":"AA=="}"#);
+        assert_eq!(serde_json::to_string(&report).unwrap(), REPORT);
     }
 
     #[test]
     fn answers_are_read_as_protobuf_writes_them() {
-        let text = concat!(
-            r#"{"secretEnc":{"aesCipher":{"cipher":"AQI=","mac":"Aw==","aad":"RW5jbGF2ZQ==","iv":"BA=="},"#,
-            r#""encryptedKey":"BQ==","plainHash":"Ng==","plainHashSig":"Bw=="},"nonce":"00ff"}"#
-        );
-        let answer: GetSecretResponse = serde_json::from_str(text).unwrap();
+        let answer: GetSecretResponse = serde_json::from_str(ANSWER).unwrap();
         assert_eq!((answer.nonce.as_str(), &*answer.secret_enc.aes_cipher.aad), ("00ff", &b"Enclave"[..]));
         let without: GetSecretResponse =
-            serde_json::from_str(&text.replace(r#","nonce":"00ff""#, "")).unwrap();
+            serde_json::from_str(&ANSWER.replace(r#","nonce":"00ff""#, "")).unwrap();
         assert_eq!(without.nonce, "");
-        for wrong in [text.replace("secretEnc", "secret_enc"), text.replace("AQI=", "A")] {
+        for wrong in [ANSWER.replace("secretEnc", "secret_enc"), ANSWER.replace("AQI=", "A")] {
             assert!(serde_json::from_str::<GetSecretResponse>(&wrong).is_err(), "{wrong}");
         }
     }

@@ -30,7 +30,7 @@ pub enum Server {
         /// What the report must say.
         policy: Arc<ServerPolicy>,
     },
-    /// Anyone. Whoever is on the way gives this client secrets of their own.
+    /// Anyone. An attacker on the way can give this client secrets of his own.
     Anyone,
 }
 

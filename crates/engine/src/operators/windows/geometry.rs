@@ -57,7 +57,11 @@ pub(crate) fn sizes(attributes: &Attributes, name: &str, least: i64) -> Result<O
 impl Settings {
     /// Of a node.
     pub(crate) fn new(definition: &Definition<'_>) -> Result<Self, Refusal> {
-        let attributes = definition.attributes;
+        Self::of(definition.attributes)
+    }
+
+    /// Of the attributes of a node.
+    pub(crate) fn of(attributes: &Attributes) -> Result<Self, Refusal> {
         let padding = match attributes.text("auto_pad")? {
             None | Some("NOTSET") => Padding::Explicit(sizes(attributes, "pads", 0)?.unwrap_or_default()),
             Some("SAME_UPPER") => Padding::SameUpper,

@@ -1,0 +1,146 @@
+//! The weights of a convolution in the order in which tiles take them.
+
+use super::{BLOCK, Level, buffer::Buffer, tile::blocks_of};
+
+/// How the channels of a pixel are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// In blocks of 16.
+    Blocks,
+    /// All at once: images of few channels, which are next to each other for a whole row. A row of the
+    /// window is then one run of floats.
+    Rows,
+}
+
+/// The weights of a convolution in the order in which tiles take them, and its bias.
+#[derive(Debug)]
+pub(crate) struct Filters {
+    pub(super) level: Level,
+    /// Input channels of each group.
+    pub(crate) inputs: usize,
+    /// Output channels of each group.
+    pub(crate) outputs: usize,
+    pub(crate) groups: usize,
+    /// The sizes of the window.
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) reading: Reading,
+    /// `[group][panel][input block][row][column][channel][output channel of the panel]`.
+    pub(super) weights: Buffer,
+    /// The bias of every output channel of every group, each group in whole blocks.
+    pub(super) bias: Buffer,
+}
+
+/// Blocks of output channels that tiles compute together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Panel {
+    pub(super) group: usize,
+    /// The first block, among those of the group.
+    pub(super) block: usize,
+    pub(super) blocks: usize,
+    /// Where its weights begin.
+    pub(super) weights: usize,
+}
+
+impl Filters {
+    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels
+    /// must be whole blocks. `None` if the sizes do not fit.
+    pub(crate) fn new(
+        level: Level,
+        weights: &[f32],
+        shape: [usize; 4],
+        groups: usize,
+        bias: Option<&[f32]>,
+        reading: Reading,
+    ) -> Option<Self> {
+        let [all, inputs, rows, columns] = shape;
+        let outputs = all.checked_div(groups)?;
+        let blocked = groups == 1 || inputs % BLOCK == 0 && outputs % BLOCK == 0;
+        let fits = outputs * groups == all
+            && all > 0
+            && inputs > 0
+            && rows * columns > 0
+            && blocked
+            && (groups == 1 || reading == Reading::Blocks)
+            && weights.len() == all * inputs * rows * columns
+            && bias.is_none_or(|bias| bias.len() == all);
+        if !fits {
+            return None;
+        }
+        let per_output = inputs * rows * columns;
+        let blocks = outputs.div_ceil(BLOCK);
+        let mut filters = Self {
+            level,
+            inputs,
+            outputs,
+            groups,
+            rows,
+            columns,
+            reading,
+            weights: Buffer::zeros(groups * blocks * BLOCK * per_output),
+            bias: Buffer::zeros(groups * blocks * BLOCK),
+        };
+        if let Some(bias) = bias {
+            for (group, bias) in bias.chunks_exact(outputs).enumerate() {
+                filters.bias[group * blocks * BLOCK..][..outputs].copy_from_slice(bias);
+            }
+        }
+        // Where the weight of each input channel and place of the window goes.
+        let taps = rows * columns;
+        let places: Vec<usize> = (0..per_output)
+            .map(|number| {
+                let (input, tap) = (number / taps, number % taps);
+                match reading {
+                    Reading::Rows => tap * inputs + input,
+                    Reading::Blocks => {
+                        let block = input / BLOCK * BLOCK;
+                        block * taps + tap * (inputs - block).min(BLOCK) + input % BLOCK
+                    }
+                }
+            })
+            .collect();
+        for panel in filters.panels() {
+            let width = panel.blocks * BLOCK;
+            let first = panel.block * BLOCK;
+            let target = &mut filters.weights[panel.weights..][..width * per_output];
+            let outputs_here = width.min(outputs - first);
+            let source =
+                &weights[(panel.group * outputs + first) * per_output..][..outputs_here * per_output];
+            // A square of weights at a time, which stays in the nearest cache.
+            for (number, places) in places.chunks(BLOCK).enumerate() {
+                for (lane, source) in source.chunks_exact(per_output).enumerate() {
+                    let source = &source[number * BLOCK..][..places.len()];
+                    for (place, weight) in places.iter().zip(source) {
+                        target[place * width + lane] = *weight;
+                    }
+                }
+            }
+        }
+        Some(filters)
+    }
+
+    /// Blocks of output channels of a group.
+    pub(super) fn blocks(&self) -> usize {
+        self.outputs.div_ceil(BLOCK)
+    }
+
+    /// How many panels there are.
+    pub(super) fn panel_count(&self) -> usize {
+        self.groups * self.blocks().div_ceil(blocks_of(self.level))
+    }
+
+    /// The panel of this number.
+    pub(super) fn panel(&self, number: usize) -> Panel {
+        let wide = blocks_of(self.level);
+        let per_group = self.blocks().div_ceil(wide);
+        let (group, number) = (number / per_group, number % per_group);
+        let block = number * wide;
+        let blocks = wide.min(self.blocks() - block);
+        let per_block = BLOCK * self.inputs * self.rows * self.columns;
+        Panel { group, block, blocks, weights: (group * self.blocks() + block) * per_block }
+    }
+
+    fn panels(&self) -> Vec<Panel> {
+        (0..self.panel_count()).map(|number| self.panel(number)).collect()
+    }
+}

@@ -1,0 +1,179 @@
+//! The operations that kernels are written over, and their forms for sets of vector instructions.
+//!
+//! A value of a type that is [`Isa`] is proof that the processor has the instructions: it is made only
+//! in [`dispatch`] and in the entries of the tiles, which are compiled for them. Operations on
+//! registers are safe for that reason; loads and stores are not, as they take pointers.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+pub(super) mod plain;
+
+use super::Level;
+
+/// Operations on 16 floats at once.
+pub(super) trait Isa: Copy {
+    /// Sixteen floats.
+    type V: Copy;
+
+    fn splat(self, value: f32) -> Self::V;
+    /// # Safety
+    /// 16 floats can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    /// # Safety
+    /// 16 floats can be written there.
+    #[expect(unsafe_code, reason = "writes through a pointer")]
+    unsafe fn store(self, value: Self::V, to: *mut f32);
+    fn add(self, left: Self::V, right: Self::V) -> Self::V;
+    fn subtract(self, left: Self::V, right: Self::V) -> Self::V;
+    fn multiply(self, left: Self::V, right: Self::V) -> Self::V;
+    fn divide(self, left: Self::V, right: Self::V) -> Self::V;
+    /// `left * right + sum`, rounded once where the processor can.
+    fn multiply_add(self, left: Self::V, right: Self::V, sum: Self::V) -> Self::V;
+    /// The larger one; `value` where one of them is not a number.
+    fn at_least(self, value: Self::V, low: Self::V) -> Self::V;
+    /// The smaller one; `value` where one of them is not a number.
+    fn at_most(self, value: Self::V, high: Self::V) -> Self::V;
+    /// `then` where `value` is less than zero, otherwise `other`.
+    fn where_negative(self, value: Self::V, then: Self::V, other: Self::V) -> Self::V;
+    /// The nearest whole number, of a value of at most a million.
+    fn round(self, value: Self::V) -> Self::V;
+    /// The value with the sign cut off.
+    fn absolute(self, value: Self::V) -> Self::V;
+    /// Two to the power of a whole number from -126 to 127.
+    fn power_of_two(self, exponent: Self::V) -> Self::V;
+
+    /// The exponential function, to two units in the last place. It saturates at 2^-126 and 2^127; what is not a
+    /// number stays so.
+    #[inline(always)]
+    fn exponential(self, value: Self::V) -> Self::V {
+        let value = self.at_most(value, self.splat(88.0));
+        let value = self.at_least(value, self.splat(-87.0));
+        let exponent = self.round(self.multiply(value, self.splat(std::f32::consts::LOG2_E)));
+        // The logarithm of 2 in two parts: products of the first part are exact.
+        let rest = self.multiply_add(exponent, self.splat(-0.693_359_4), value);
+        let rest = self.multiply_add(exponent, self.splat(2.121_944_4e-4), rest);
+        // The series of the exponential function: the next term is below 2^-26 of the result.
+        let mut sum = self.splat(1.0 / 5040.0);
+        for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            sum = self.multiply_add(sum, rest, self.splat(factor));
+        }
+        self.multiply(sum, self.power_of_two(exponent))
+    }
+
+    /// `1 / (1 + exp(-value))`.
+    #[inline(always)]
+    fn sigmoid(self, value: Self::V) -> Self::V {
+        let one = self.splat(1.0);
+        let power = self.exponential(self.subtract(self.splat(0.0), value));
+        self.divide(one, self.add(one, power))
+    }
+
+    /// The hyperbolic tangent.
+    #[inline(always)]
+    fn tangent(self, value: Self::V) -> Self::V {
+        // By the exponential of twice the value; near 0, where that cancels, by the series.
+        let (one, two) = (self.splat(1.0), self.splat(2.0));
+        let power = self.exponential(self.multiply(two, self.absolute(value)));
+        let large = self.subtract(one, self.divide(two, self.add(power, one)));
+        let square = self.multiply(value, value);
+        let mut series = self.splat(-929_569.0 / 638_512_875.0);
+        for factor in [
+            21_844.0 / 6_081_075.0,
+            -1382.0 / 155_925.0,
+            62.0 / 2835.0,
+            -17.0 / 315.0,
+            2.0 / 15.0,
+            -1.0 / 3.0,
+            1.0,
+        ] {
+            series = self.multiply_add(series, square, self.splat(factor));
+        }
+        let small = self.multiply(series, value);
+        let signed = self.where_negative(value, self.subtract(self.splat(0.0), large), large);
+        let is_small = self.subtract(self.absolute(value), self.splat(0.5));
+        self.where_negative(is_small, small, signed)
+    }
+}
+
+/// Work that is written over the operations.
+pub(super) trait Task {
+    /// What it gives.
+    type Output;
+    /// Does it. Must be inlined to be compiled for the instructions.
+    fn run<I: Isa>(self, isa: I) -> Self::Output;
+}
+
+/// Does work with the instructions of a level, or of the best one below that the processor has.
+#[inline]
+pub(super) fn dispatch<T: Task>(level: Level, task: T) -> T::Output {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 if level.is_available() => avx512::run(task),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx2 if Level::Avx2.is_available() => avx2::run(task),
+        _ => task.run(plain::Plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Apply<'a> {
+        function: u8,
+        values: &'a mut [f32; 16],
+    }
+
+    impl Task for Apply<'_> {
+        type Output = ();
+
+        #[expect(unsafe_code, reason = "loads and stores an array")]
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            // SAFETY: the array has 16 floats.
+            let value = unsafe { isa.load(self.values.as_ptr()) };
+            let result = match self.function {
+                0 => isa.exponential(value),
+                1 => isa.sigmoid(value),
+                _ => isa.tangent(value),
+            };
+            // SAFETY: the array has 16 floats.
+            unsafe { isa.store(result, self.values.as_mut_ptr()) };
+        }
+    }
+
+    #[test]
+    fn functions_are_near_to_those_of_doubles_at_every_level() {
+        let exact: [fn(f64) -> f64; 3] = [f64::exp, |x| 1.0 / (1.0 + (-x).exp()), f64::tanh];
+        for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+            for (function, exact) in exact.iter().enumerate() {
+                for step in -870..870 {
+                    let x = step as f32 * 0.1003;
+                    let mut values = [x; 16];
+                    dispatch(level, Apply { function: function as u8, values: &mut values });
+                    let (found, expected) = (f64::from(values[7]), exact(f64::from(x)));
+                    if x.abs() < 87.0 {
+                        let bound = 4e-7 * expected.abs().max(1e-30);
+                        assert!(
+                            (found - expected).abs() <= bound,
+                            "{level:?} {function} {x}: {found} {expected}"
+                        );
+                    }
+                }
+                let mut values = [f32::NAN; 16];
+                dispatch(level, Apply { function: function as u8, values: &mut values });
+                assert!(values.iter().all(|value| value.is_nan()), "{level:?} {function}");
+                let mut values = [f32::INFINITY; 16];
+                values[1] = f32::NEG_INFINITY;
+                dispatch(level, Apply { function: function as u8, values: &mut values });
+                if function > 0 {
+                    assert_eq!(values[0], 1.0);
+                    assert!((f64::from(values[1]) - exact(f64::NEG_INFINITY)).abs() < 1e-37);
+                }
+            }
+        }
+    }
+}

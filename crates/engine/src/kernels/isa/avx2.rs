@@ -1,0 +1,99 @@
+//! The operations by AVX2 and FMA: sixteen floats are two registers.
+
+#![expect(unsafe_code, reason = "vector instructions that not every processor has")]
+
+use std::arch::x86_64::{
+    __m256, _CMP_LT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_andnot_ps, _mm256_blendv_ps,
+    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+};
+
+use super::{Isa, Task};
+
+/// Proof that the processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Avx2(());
+
+impl Avx2 {
+    /// # Safety
+    /// The processor has the instructions of `Level::Avx2`.
+    #[inline(always)]
+    pub(in super::super) unsafe fn assumed() -> Self {
+        Self(())
+    }
+}
+
+/// Does work with the instructions. The caller has found that the processor has them.
+pub(super) fn run<T: Task>(task: T) -> T::Output {
+    #[target_feature(enable = "avx2,fma")]
+    fn run<T: Task>(task: T) -> T::Output {
+        // SAFETY: this function is called only where the processor has the instructions.
+        task.run(unsafe { Avx2::assumed() })
+    }
+    // SAFETY: `dispatch`, the only caller, has asked the processor.
+    unsafe { run(task) }
+}
+
+type V = [__m256; 2];
+
+/// Operations on both halves. A value of this type is the proof that they are there.
+macro_rules! operations {
+    ($( fn $name:ident($($argument:ident),*) $body:block )*) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($argument: V),*) -> V {
+                let half = |$($argument: __m256),*| -> __m256 {
+                    // SAFETY: `self` is proof that the processor has the instructions.
+                    unsafe { $body }
+                };
+                [half($($argument[0]),*), half($($argument[1]),*)]
+            }
+        )*
+    };
+}
+
+impl Isa for Avx2 {
+    type V = V;
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> V {
+        // SAFETY: `self` is proof that the processor has the instruction.
+        [unsafe { _mm256_set1_ps(value) }; 2]
+    }
+
+    operations! {
+        fn add(left, right) { _mm256_add_ps(left, right) }
+        fn subtract(left, right) { _mm256_sub_ps(left, right) }
+        fn multiply(left, right) { _mm256_mul_ps(left, right) }
+        fn divide(left, right) { _mm256_div_ps(left, right) }
+        fn multiply_add(left, right, sum) { _mm256_fmadd_ps(left, right, sum) }
+        // Of what is not a number, or of two equal ones, these instructions give the second.
+        fn at_least(value, low) { _mm256_max_ps(low, value) }
+        fn at_most(value, high) { _mm256_min_ps(high, value) }
+        fn where_negative(value, then, other) {
+            _mm256_blendv_ps(other, then, _mm256_cmp_ps::<_CMP_LT_OQ>(value, _mm256_setzero_ps()))
+        }
+        fn round(value) { _mm256_round_ps::<0>(value) }
+        fn absolute(value) { _mm256_andnot_ps(_mm256_set1_ps(-0.0), value) }
+        fn power_of_two(exponent) {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(exponent), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> V {
+        // SAFETY: `self` is proof of the instruction; the caller says that the floats are there.
+        unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, value: V, to: *mut f32) {
+        // SAFETY: `self` is proof of the instruction; the caller says that there is room.
+        unsafe {
+            _mm256_storeu_ps(to, value[0]);
+            _mm256_storeu_ps(to.add(8), value[1]);
+        }
+    }
+}

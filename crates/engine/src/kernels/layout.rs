@@ -1,0 +1,202 @@
+//! Images on their way into blocks of channels, between blocks, and out of them.
+
+#![expect(unsafe_code, reason = "several threads write one output")]
+
+use super::{BLOCK, Part, Unfit, buffer::Shared, convolution::Images, planes::Planes};
+
+/// Puts images `[image][channel][row][column]` into blocks, or with all channels of a pixel next to
+/// each other where that is what the planes say. Computes this thread's share.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub(crate) fn enter(
+    values: &[f32],
+    channels: usize,
+    output: Planes,
+    buffer: Shared<'_>,
+    part: Part,
+) -> Result<(), Unfit> {
+    let (height, width, lanes) = (output.height, output.width, output.lanes);
+    let fits = channels.div_ceil(lanes) == output.blocks
+        && values.len() >= output.images * channels * height * width
+        && buffer.len() >= output.len();
+    if !fits {
+        return Err(Unfit("what enters a region"));
+    }
+    for number in part.of(output.blocks * output.images * height) {
+        let (block, image, y) =
+            (number / height / output.images, number / height % output.images, number % height);
+        // SAFETY: this thread alone has this row of the output.
+        let row = unsafe { buffer.part(output.at(block, image, y, 0), width * lanes) };
+        let Some(row) = row else { continue };
+        let first = block * lanes;
+        for lane in 0..lanes.min(channels - first) {
+            let from = ((image * channels + first + lane) * height + y) * width;
+            let source = &values[from..][..width];
+            for (pixel, value) in row.chunks_exact_mut(lanes).zip(source) {
+                pixel[lane] = *value;
+            }
+        }
+        if channels - first < lanes {
+            for pixel in row.chunks_exact_mut(lanes) {
+                pixel[channels - first..].fill(0.0);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts images in blocks into `[image][channel][row][column]`. Computes this thread's share.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub(crate) fn leave(input: Images<'_>, channels: usize, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    let planes = input.planes;
+    let (height, width) = (planes.height, planes.width);
+    let fits = planes.lanes == BLOCK
+        && channels.div_ceil(BLOCK) == planes.blocks
+        && input.values.len() >= planes.len()
+        && output.len() >= planes.images * channels * height * width;
+    if !fits {
+        return Err(Unfit("what leaves a region"));
+    }
+    // A row of all channels of a block at once: it is read from the nearest cache.
+    for number in part.of(planes.images * planes.blocks * height) {
+        let (image, block, y) =
+            (number / height / planes.blocks, number / height % planes.blocks, number % height);
+        let row = &input.values[planes.at(block, image, y, 0)..][..width * BLOCK];
+        for lane in 0..BLOCK.min(channels - block * BLOCK) {
+            let start = ((image * channels + block * BLOCK + lane) * height + y) * width;
+            // SAFETY: this thread alone has this row of the output.
+            let Some(target) = (unsafe { output.part(start, width) }) else { continue };
+            for (value, pixel) in target.iter_mut().zip(row.chunks_exact(BLOCK)) {
+                *value = pixel[lane];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Channels that are copied: from which on, to which, how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Channels {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) count: usize,
+}
+
+/// Copies channels from one buffer of images to another of the same size. Computes this thread's share.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub(crate) fn copy(
+    input: Images<'_>,
+    runs: &[Channels],
+    output: Planes,
+    buffer: Shared<'_>,
+    part: Part,
+) -> Result<(), Unfit> {
+    let planes = input.planes;
+    let fits = planes.lanes == BLOCK
+        && output.lanes == BLOCK
+        && planes.is_as_large_as(&output)
+        && input.values.len() >= planes.len()
+        && buffer.len() >= output.len()
+        && runs.iter().all(|run| {
+            run.from + run.count <= planes.blocks * BLOCK && run.to + run.count <= output.blocks * BLOCK
+        });
+    if !fits {
+        return Err(Unfit("copied channels"));
+    }
+    let (height, width) = (output.height, output.width);
+    for number in part.of(output.images * height) {
+        let (image, y) = (number / height, number % height);
+        for run in runs {
+            let mut done = 0;
+            while done < run.count {
+                let (from, to) = (run.from + done, run.to + done);
+                let (lane_from, lane_to) = (from % BLOCK, to % BLOCK);
+                let count = (run.count - done).min(BLOCK - lane_from).min(BLOCK - lane_to);
+                let source = &input.values[planes.at(from / BLOCK, image, y, 0)..][..width * BLOCK];
+                // SAFETY: this thread alone has this row of all blocks of the output.
+                let target = unsafe { buffer.part(output.at(to / BLOCK, image, y, 0), width * BLOCK) };
+                let Some(target) = target else { break };
+                if count == BLOCK {
+                    target.copy_from_slice(source);
+                } else {
+                    for (target, source) in target.chunks_exact_mut(BLOCK).zip(source.chunks_exact(BLOCK)) {
+                        target[lane_to..lane_to + count]
+                            .copy_from_slice(&source[lane_from..lane_from + count]);
+                    }
+                }
+                done += count;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Repeats each pixel so many times downwards and to the right. Computes this thread's share.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub(crate) fn repeat(
+    input: Images<'_>,
+    times: [usize; 2],
+    output: Planes,
+    buffer: Shared<'_>,
+    part: Part,
+) -> Result<(), Unfit> {
+    let planes = input.planes;
+    let fits = planes.lanes == BLOCK
+        && output.lanes == BLOCK
+        && planes.blocks == output.blocks
+        && planes.images == output.images
+        && times.iter().all(|times| *times > 0)
+        && output.height == planes.height * times[0]
+        && output.width == planes.width * times[1]
+        && input.values.len() >= planes.len()
+        && buffer.len() >= output.len();
+    if !fits {
+        return Err(Unfit("repeated pixels"));
+    }
+    let (height, width) = (output.height, output.width);
+    for number in part.of(output.blocks * output.images * height) {
+        let (block, image, y) =
+            (number / height / output.images, number / height % output.images, number % height);
+        let source = &input.values[planes.at(block, image, y / times[0], 0)..][..planes.width * BLOCK];
+        // SAFETY: this thread alone has this row of the output.
+        let target = unsafe { buffer.part(output.at(block, image, y, 0), width * BLOCK) };
+        let Some(target) = target else { continue };
+        for (targets, pixel) in target.chunks_exact_mut(BLOCK * times[1]).zip(source.chunks_exact(BLOCK)) {
+            for target in targets.chunks_exact_mut(BLOCK) {
+                target.copy_from_slice(pixel);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the border of images zero. The buffer has all of them.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub(crate) fn clear_border(planes: Planes, buffer: &mut [f32]) -> Result<(), Unfit> {
+    if planes.is_flat() {
+        return Ok(());
+    }
+    let buffer = buffer.get_mut(..planes.len()).ok_or(Unfit("a border"))?;
+    let (row, lanes, border) = (planes.row(), planes.lanes, planes.border);
+    if row == 0 || planes.image() == 0 {
+        return Ok(());
+    }
+    for image in buffer.chunks_exact_mut(planes.image()) {
+        image[..border.top * row].fill(0.0);
+        image[(border.top + planes.height) * row..].fill(0.0);
+        for line in image[border.top * row..(border.top + planes.height) * row].chunks_exact_mut(row) {
+            line[..border.left * lanes].fill(0.0);
+            line[(border.left + planes.width) * lanes..].fill(0.0);
+        }
+    }
+    Ok(())
+}

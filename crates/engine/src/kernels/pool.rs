@@ -1,0 +1,199 @@
+//! Pools: the largest or the mean of what a window covers, and the mean of whole images.
+
+#![expect(unsafe_code, reason = "loads and stores through pointers; several threads write one output")]
+
+use super::{
+    BLOCK, Level, Part, Unfit,
+    buffer::Shared,
+    convolution::{Images, Steps},
+    isa::{Isa, Task, dispatch},
+    planes::Planes,
+};
+
+/// What a pool computes of the elements that its window covers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pooling<'a> {
+    /// The largest. What is not a number is never the largest.
+    Maximum,
+    /// The sum, divided by the product of these two for the row and the column of the output.
+    Mean(&'a [f32], &'a [f32]),
+}
+
+/// A pool that is about to run. Borders are never read: pads count as absent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pool<'a> {
+    pub(crate) level: Level,
+    pub(crate) pooling: Pooling<'a>,
+    /// The sizes of the window.
+    pub(crate) window: [usize; 2],
+    pub(crate) steps: Steps,
+    pub(crate) input: Images<'a>,
+    pub(crate) output: Planes,
+}
+
+impl Pool<'_> {
+    /// Computes this thread's share.
+    ///
+    /// # Errors
+    /// Buffers that do not fit the sizes.
+    pub(crate) fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+        let input = &self.input.planes;
+        let counts = match self.pooling {
+            Pooling::Maximum => true,
+            Pooling::Mean(rows, columns) => {
+                rows.len() == self.output.height && columns.len() == self.output.width
+            }
+        };
+        let fits = counts
+            && input.lanes == BLOCK
+            && self.output.lanes == BLOCK
+            && input.blocks == self.output.blocks
+            && input.images == self.output.images
+            && self.input.values.len() >= input.len()
+            && output.len() >= self.output.len();
+        if !fits {
+            return Err(Unfit("a pool"));
+        }
+        dispatch(self.level, Rows { pool: self, output, part });
+        Ok(())
+    }
+}
+
+/// The places of a window, along one dimension, that are within an image: the first and the end.
+fn within(
+    place: usize,
+    stride: usize,
+    before: usize,
+    dilation: usize,
+    window: usize,
+    size: usize,
+) -> (usize, usize) {
+    let start = place * stride;
+    // Place `k` is at `start + k * dilation - before`.
+    let first = before.saturating_sub(start).div_ceil(dilation);
+    let end = (size + before).saturating_sub(start).div_ceil(dilation);
+    (first.min(window), end.min(window))
+}
+
+struct Rows<'a> {
+    pool: &'a Pool<'a>,
+    output: Shared<'a>,
+    part: Part,
+}
+
+impl Task for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Pool { pooling, window, steps, input, output, .. } = *self.pool;
+        let planes = &input.planes;
+        let rows = output.blocks * output.images * output.height;
+        for number in self.part.of(rows) {
+            let y = number % output.height;
+            let (block, image) =
+                (number / output.height / output.images, number / output.height % output.images);
+            let (top, bottom) =
+                within(y, steps.strides[0], steps.before[0], steps.dilations[0], window[0], planes.height);
+            for x in 0..output.width {
+                let (left, right) =
+                    within(x, steps.strides[1], steps.before[1], steps.dilations[1], window[1], planes.width);
+                let mut result = match pooling {
+                    Pooling::Maximum => isa.splat(f32::NEG_INFINITY),
+                    Pooling::Mean(..) => isa.splat(0.0),
+                };
+                for row in top..bottom {
+                    let line = planes.at(
+                        block,
+                        image,
+                        y * steps.strides[0] + row * steps.dilations[0] - steps.before[0],
+                        0,
+                    );
+                    for column in left..right {
+                        let place = x * steps.strides[1] + column * steps.dilations[1] - steps.before[1];
+                        let values = &input.values[line + place * BLOCK..][..BLOCK];
+                        // SAFETY: the slice has 16 floats.
+                        let value = unsafe { isa.load(values.as_ptr()) };
+                        result = match pooling {
+                            Pooling::Maximum => isa.at_least(result, value),
+                            Pooling::Mean(..) => isa.add(result, value),
+                        };
+                    }
+                }
+                if let Pooling::Mean(rows, columns) = pooling {
+                    result = isa.divide(result, isa.splat(rows[y] * columns[x]));
+                }
+                let to = self.output.pointer(output.at(block, image, y, x));
+                // SAFETY: `run` has found that the output has room; this thread alone has this row.
+                unsafe { isa.store(result, to) };
+            }
+        }
+    }
+}
+
+/// The mean of every channel of every image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mean<'a> {
+    pub(crate) level: Level,
+    pub(crate) input: Images<'a>,
+    /// Images of one pixel.
+    pub(crate) output: Planes,
+}
+
+impl Mean<'_> {
+    /// Computes this thread's share.
+    ///
+    /// # Errors
+    /// Buffers that do not fit the sizes.
+    pub(crate) fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+        let input = &self.input.planes;
+        let fits = input.lanes == BLOCK
+            && self.output.lanes == BLOCK
+            && input.blocks == self.output.blocks
+            && input.images == self.output.images
+            && (self.output.height, self.output.width) == (1, 1)
+            && self.input.values.len() >= input.len()
+            && output.len() >= self.output.len();
+        if !fits {
+            return Err(Unfit("a mean of images"));
+        }
+        dispatch(self.level, Means { mean: self, output, part });
+        Ok(())
+    }
+}
+
+struct Means<'a> {
+    mean: &'a Mean<'a>,
+    output: Shared<'a>,
+    part: Part,
+}
+
+impl Task for Means<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Mean { input, output, .. } = *self.mean;
+        let planes = &input.planes;
+        let pixels = isa.splat((planes.height * planes.width) as f32);
+        for number in self.part.of(output.blocks * output.images) {
+            let (block, image) = (number / output.images, number % output.images);
+            // Several sums: they are added at the same time, and lose less of small numbers.
+            let mut sums = [isa.splat(0.0); 8];
+            for y in 0..planes.height {
+                let row = &input.values[planes.at(block, image, y, 0)..][..planes.width * BLOCK];
+                for (pixel, values) in row.chunks_exact(BLOCK).enumerate() {
+                    // SAFETY: the chunk has 16 floats.
+                    let value = unsafe { isa.load(values.as_ptr()) };
+                    sums[pixel % 8] = isa.add(sums[pixel % 8], value);
+                }
+            }
+            let [a, b, c, d, e, f, g, h] = sums;
+            let low = isa.add(isa.add(a, b), isa.add(c, d));
+            let high = isa.add(isa.add(e, f), isa.add(g, h));
+            let mean = isa.divide(isa.add(low, high), pixels);
+            // SAFETY: `run` has found that the output has room; this thread alone has this pixel.
+            unsafe { isa.store(mean, self.output.pointer(output.at(block, image, 0, 0))) };
+        }
+    }
+}

@@ -1,0 +1,660 @@
+//! The kernels once more, in plain loops over `[image][channel][row][column]` and in doubles; and every
+//! kernel against its loop, at each level of instructions, over odd shapes.
+
+use proptest::prelude::*;
+
+use super::{
+    Level, Part,
+    activation::Activation,
+    buffer::{Buffer, Shared},
+    convolution::{Convolution, Images, Spread, Steps},
+    depthwise::{Depthwise, Windows},
+    elementwise::{Binary, Elementwise, Other},
+    filters::{Filters, Reading},
+    layout::{self, Channels},
+    planes::{Border, Planes},
+    pool::{Mean, Pool, Pooling},
+    winograd::{Tiles, Winograd},
+};
+
+/// Images as a model has them.
+#[derive(Clone, Debug)]
+struct Plain {
+    sizes: [usize; 4],
+    values: Vec<f32>,
+}
+
+impl Plain {
+    fn new(sizes: [usize; 4], seed: u64) -> Self {
+        Self { sizes, values: numbers(sizes.iter().product(), seed) }
+    }
+
+    /// An element, or zero outside of the image.
+    fn at(&self, image: usize, channel: usize, y: isize, x: isize) -> f64 {
+        let [_, channels, height, width] = self.sizes;
+        let (Ok(row), Ok(column)) = (usize::try_from(y), usize::try_from(x)) else { return 0.0 };
+        if row >= height || column >= width {
+            return 0.0;
+        }
+        f64::from(self.values[((image * channels + channel) * height + row) * width + column])
+    }
+
+    /// The same in a buffer of planes.
+    fn entered(&self, border: Border, whole: bool) -> (Planes, Buffer) {
+        let [images, channels, height, width] = self.sizes;
+        let mut planes = Planes::new(channels, images, height, width, border);
+        if whole {
+            (planes.lanes, planes.blocks) = (channels, 1);
+        }
+        let mut buffer = Buffer::zeros(planes.len());
+        buffer.fill(f32::NAN);
+        layout::clear_border(planes, &mut buffer).unwrap();
+        layout::enter(&self.values, channels, planes, Shared::new(&mut buffer), Part::WHOLE).unwrap();
+        (planes, buffer)
+    }
+}
+
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1_u32 << 23) as f32 - 1.0
+    })
+    .take(count)
+    .collect()
+}
+
+fn apply(activation: Activation, x: f64) -> f64 {
+    let gate = |alpha: f32, beta: f32| (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0);
+    match activation {
+        Activation::Identity => x,
+        Activation::Clip(low, high) => x.max(low.into()).min(high.into()),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Swish(alpha) => x / (1.0 + (-x * f64::from(alpha)).exp()),
+        Activation::HardSigmoid(alpha, beta) => gate(alpha, beta),
+        Activation::HardSwish(alpha, beta) => x * gate(alpha, beta),
+        Activation::LeakyRelu(alpha) => {
+            if x < 0.0 {
+                x * f64::from(alpha)
+            } else {
+                x
+            }
+        }
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+const ACTIVATIONS: [Activation; 8] = [
+    Activation::Identity,
+    Activation::RELU,
+    Activation::Clip(-0.5, 0.75),
+    Activation::Sigmoid,
+    Activation::Swish(1.0),
+    Activation::HardSwish(1.0 / 6.0, 0.5),
+    Activation::LeakyRelu(0.1),
+    Activation::Tanh,
+];
+
+fn levels() -> impl Iterator<Item = Level> {
+    Level::ALL.into_iter().filter(|level| level.is_available())
+}
+
+/// Takes images out of their planes.
+fn left(planes: Planes, channels: usize, buffer: &[f32]) -> Vec<f32> {
+    let mut values = vec![f32::NAN; planes.images * channels * planes.height * planes.width];
+    let images = Images { planes, values: buffer };
+    layout::leave(images, channels, Shared::new(&mut values), Part::WHOLE).unwrap();
+    values
+}
+
+fn assert_near(found: &[f32], expected: &[f64], bound: f64) -> Result<(), TestCaseError> {
+    prop_assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        prop_assert!(
+            (f64::from(*found) - expected).abs() <= bound * (1.0 + expected.abs()),
+            "element {}: {} and not {}",
+            index,
+            found,
+            expected
+        );
+    }
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    images: usize,
+    channels: usize,
+    outputs: usize,
+    groups: usize,
+    window: [usize; 2],
+    strides: [usize; 2],
+    dilations: [usize; 2],
+    before: [usize; 2],
+    after: [usize; 2],
+    size: [usize; 2],
+    extra: usize,
+    adds: bool,
+    functions: (usize, usize),
+    parts: usize,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let two = |low: usize, high: usize| [low..high, low..high];
+    (
+        (1_usize..3, 1_usize..36, 1_usize..52, 1_usize..3),
+        (two(1, 4), two(1, 4), two(1, 3), two(0, 3), two(0, 3)),
+        ([1_usize..18, 1_usize..33], 0_usize..2, any::<bool>(), (0..8_usize, 0..8_usize), 1_usize..4),
+    )
+        .prop_map(|((images, channels, outputs, groups), windows, rest)| {
+            let (window, strides, dilations, before, after) = windows;
+            let (size, extra, adds, functions, parts) = rest;
+            // Groups of several channels are whole blocks.
+            let (channels, outputs) =
+                if groups > 1 { (groups * 16, groups * 16 * (outputs % 3 + 1)) } else { (channels, outputs) };
+            Case {
+                images,
+                channels,
+                outputs,
+                groups,
+                window,
+                strides,
+                dilations,
+                before,
+                after,
+                size,
+                extra,
+                adds,
+                functions,
+                parts,
+            }
+        })
+}
+
+impl Case {
+    /// The size of the result; `None` if the window does not fit.
+    fn output(&self) -> Option<[usize; 2]> {
+        let along = |axis: usize| {
+            let padded = self.before[axis] + self.size[axis] + self.after[axis];
+            let extent = (self.window[axis] - 1) * self.dilations[axis] + 1;
+            Some(padded.checked_sub(extent)? / self.strides[axis] + 1)
+        };
+        Some([along(0)?, along(1)?])
+    }
+
+    fn border(&self) -> Border {
+        let [top, left] = self.before;
+        let [bottom, right] = self.after;
+        let extra = self.extra;
+        Border { top: top + extra, left: left + extra, bottom: bottom + extra, right: right + extra }
+    }
+
+    fn steps(&self) -> Steps {
+        Steps { strides: self.strides, dilations: self.dilations, before: self.before }
+    }
+
+    fn border_of_output(&self) -> Border {
+        let extra = self.extra;
+        Border { top: extra, left: 2 * extra, bottom: extra, right: 0 }
+    }
+
+    /// The convolution in plain loops. `weights` are `[output][input of the group][row][column]`.
+    fn expected(&self, input: &Plain, weights: &[f32], bias: &[f32], added: Option<&Plain>) -> Vec<f64> {
+        let [height, width] = self.output().unwrap();
+        let (inputs, per_group) = (self.channels / self.groups, self.outputs / self.groups);
+        let [rows, columns] = self.window;
+        let mut result = Vec::new();
+        for image in 0..self.images {
+            for output in 0..self.outputs {
+                let group = output / per_group;
+                for y in 0..height {
+                    for x in 0..width {
+                        let mut sum = f64::from(bias[output]);
+                        for channel in 0..inputs {
+                            for row in 0..rows {
+                                for column in 0..columns {
+                                    let at = |axis: usize, place: usize, tap: usize| {
+                                        (place * self.strides[axis] + tap * self.dilations[axis]) as isize
+                                            - self.before[axis] as isize
+                                    };
+                                    let value = input.at(
+                                        image,
+                                        group * inputs + channel,
+                                        at(0, y, row),
+                                        at(1, x, column),
+                                    );
+                                    let place = ((output * inputs + channel) * rows + row) * columns + column;
+                                    sum += value * f64::from(weights[place]);
+                                }
+                            }
+                        }
+                        sum = apply(ACTIVATIONS[self.functions.0], sum);
+                        if let Some(added) = added {
+                            sum += added.at(image, output, y as isize, x as isize);
+                        }
+                        result.push(apply(ACTIVATIONS[self.functions.1], sum));
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    /// The output and what is added to it, in planes.
+    fn outputs(&self) -> (Planes, Plain) {
+        let [height, width] = self.output().unwrap();
+        let planes = Planes::new(self.outputs, self.images, height, width, self.border_of_output());
+        (planes, Plain::new([self.images, self.outputs, height, width], 5))
+    }
+}
+
+fn parts(count: usize, mut run: impl FnMut(Part)) {
+    (0..count).for_each(|index| run(Part { index, count }));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 48 } else { 1500 }))]
+
+    #[test]
+    fn convolutions_are_right(case in cases()) {
+        prop_assume!(case.output().is_some());
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let inputs = case.channels / case.groups;
+        let shape = [case.outputs, inputs, case.window[0], case.window[1]];
+        let (weights, bias) = (numbers(shape.iter().product(), 2), numbers(case.outputs, 3));
+        let (output, added) = case.outputs();
+        let added = case.adds.then_some(added);
+        let expected = case.expected(&input, &weights, &bias, added.as_ref());
+        let whole = case.groups == 1 && case.channels <= 4 && case.dilations[1] == 1;
+        let reading = if whole { Reading::Rows } else { Reading::Blocks };
+        let (planes, values) = input.entered(case.border(), whole);
+        let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
+        for level in levels() {
+            let filters =
+                Filters::new(level, &weights, shape, case.groups, Some(&bias), reading).unwrap();
+            let job = Convolution {
+                filters: &filters,
+                steps: case.steps(),
+                input: Images { planes, values: &values },
+                residual: residual.as_ref().map(|(planes, values)| Images { planes: *planes, values }),
+                output,
+                activation: ACTIVATIONS[case.functions.0],
+                after: ACTIVATIONS[case.functions.1],
+            spread: None,
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            buffer.fill(f32::NAN);
+            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
+        }
+    }
+
+    #[test]
+    fn convolutions_by_tiles_are_right(case in cases()) {
+        let one = [1, 1];
+        let case = Case { groups: 1, window: [3, 3], strides: one, dilations: one, extra: case.extra + 2, ..case };
+        prop_assume!(case.output().is_some());
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let shape = [case.outputs, case.channels, 3, 3];
+        let (weights, bias) = (numbers(shape.iter().product(), 2), numbers(case.outputs, 3));
+        let (output, added) = case.outputs();
+        let added = case.adds.then_some(added);
+        let expected = case.expected(&input, &weights, &bias, added.as_ref());
+        let (planes, values) = input.entered(case.border(), false);
+        let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
+        for level in levels() {
+            let winograd = Winograd::new(level, &weights, shape, Some(&bias)).unwrap();
+            let job = Tiles {
+                winograd: &winograd,
+                before: case.before,
+                input: Images { planes, values: &values },
+                residual: residual.as_ref().map(|(planes, values)| Images { planes: *planes, values }),
+                output,
+                activation: ACTIVATIONS[case.functions.0],
+                after: ACTIVATIONS[case.functions.1],
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            let mut scratch = Buffer::zeros(winograd.scratch() * case.parts);
+            parts(case.parts, |part| {
+                job.run(Shared::new(&mut buffer), Shared::new(&mut scratch), part).unwrap();
+            });
+            assert_near(&left(output, case.outputs, &buffer), &expected, 5e-5)?;
+        }
+    }
+
+    #[test]
+    fn spread_convolutions_are_right(case in cases(), clips: bool) {
+        let (times, [height, width]) = (case.window, case.size);
+        let sizes = [case.images, case.channels, height, width];
+        let case = Case {
+            groups: 1,
+            window: [1, 1],
+            strides: [1, 1],
+            dilations: [1, 1],
+            before: [0, 0],
+            after: [0, 0],
+            functions: (0, usize::from(clips)),
+            ..case
+        };
+        let input = Plain::new(sizes, 1);
+        let bias = numbers(case.outputs, 3);
+        let (planes, values) = input.entered(case.border(), false);
+        let shape = [case.outputs, case.channels, 1, 1];
+        let (tall, wide) = (height * times[0], width * times[1]);
+        let output = Planes::new(case.outputs, case.images, tall, wide, case.border_of_output());
+        for level in levels() {
+            let mut buffer = Buffer::zeros(output.len());
+            let mut expected = vec![0.0; case.images * case.outputs * tall * wide];
+            for place in 0..times[0] * times[1] {
+                let place = [place / times[1], place % times[1]];
+                let weights = numbers(shape.iter().product(), 10 + place[0] as u64 * 3 + place[1] as u64);
+                let small = case.expected(&input, &weights, &bias, None);
+                for (index, value) in small.into_iter().enumerate() {
+                    let (plane, y, x) = (index / (height * width), index / width % height, index % width);
+                    let row = plane * tall + y * times[0] + place[0];
+                    expected[row * wide + x * times[1] + place[1]] = value;
+                }
+                let filters =
+                    Filters::new(level, &weights, shape, 1, Some(&bias), Reading::Blocks).unwrap();
+                let after = ACTIVATIONS[case.functions.1];
+                let job = Convolution {
+                    filters: &filters,
+                    steps: case.steps(),
+                    input: Images { planes, values: &values },
+                    residual: None,
+                    output,
+                    activation: Activation::Identity,
+                    after,
+                    spread: Some(Spread { times, place }),
+                };
+                parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            }
+            assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
+        }
+    }
+
+    #[test]
+    fn convolutions_by_channels_are_right(case in cases()) {
+        let case = Case { outputs: case.channels, groups: case.channels, ..case };
+        prop_assume!(case.output().is_some());
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let sizes = [case.channels, case.window[0], case.window[1]];
+        let (weights, bias) = (numbers(sizes.iter().product(), 2), numbers(case.outputs, 3));
+        let (output, added) = case.outputs();
+        let added = case.adds.then_some(added);
+        let expected = case.expected(&input, &weights, &bias, added.as_ref());
+        let (planes, values) = input.entered(case.border(), false);
+        let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
+        for level in levels() {
+            let windows = Windows::new(level, &weights, sizes, Some(&bias)).unwrap();
+            let job = Depthwise {
+                windows: &windows,
+                steps: case.steps(),
+                input: Images { planes, values: &values },
+                residual: residual.as_ref().map(|(planes, values)| Images { planes: *planes, values }),
+                output,
+                activation: ACTIVATIONS[case.functions.0],
+                after: ACTIVATIONS[case.functions.1],
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
+        }
+    }
+
+    #[test]
+    fn pools_are_right(case in cases(), with_pads: bool) {
+        let Some([height, width]) = case.output() else { return Err(TestCaseError::reject("no place")) };
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let (planes, values) = input.entered(case.border(), false);
+        let output = Planes::new(case.channels, case.images, height, width, case.border_of_output());
+        // What a window covers, at every place.
+        let mut covered: Vec<Vec<f64>> = Vec::new();
+        for image in 0..case.images {
+            for channel in 0..case.channels {
+                for y in 0..height {
+                    for x in 0..width {
+                        let mut found = Vec::new();
+                        for row in 0..case.window[0] {
+                            for column in 0..case.window[1] {
+                                let at = |axis: usize, place: usize, tap: usize| {
+                                    (place * case.strides[axis] + tap * case.dilations[axis]) as isize
+                                        - case.before[axis] as isize
+                                };
+                                let (row, column) = (at(0, y, row), at(1, x, column));
+                                let is_inside = (0..case.size[0] as isize).contains(&row)
+                                    && (0..case.size[1] as isize).contains(&column);
+                                if is_inside {
+                                    found.push(input.at(image, channel, row, column));
+                                }
+                            }
+                        }
+                        covered.push(found);
+                    }
+                }
+            }
+        }
+        let all = (case.window[0] * case.window[1]) as f64;
+        let (rows, columns): (Vec<f32>, Vec<f32>) = if with_pads {
+            (vec![case.window[0] as f32; height], vec![case.window[1] as f32; width])
+        } else {
+            let along = |axis: usize, places: usize| {
+                (0..places).map(|place| {
+                    (0..case.window[axis])
+                        .filter(|tap| {
+                            let at = place * case.strides[axis] + tap * case.dilations[axis];
+                            at >= case.before[axis] && at < case.before[axis] + case.size[axis]
+                        })
+                        .count() as f32
+                }).collect()
+            };
+            (along(0, height), along(1, width))
+        };
+        for level in levels() {
+            for is_maximum in [false, true] {
+                let pooling = if is_maximum { Pooling::Maximum } else { Pooling::Mean(&rows, &columns) };
+                let job = Pool {
+                    level,
+                    pooling,
+                    window: case.window,
+                    steps: case.steps(),
+                    input: Images { planes, values: &values },
+                    output,
+                };
+                let mut buffer = Buffer::zeros(output.len());
+                parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+                let found = left(output, case.channels, &buffer);
+                for (found, covered) in found.iter().zip(&covered) {
+                    if is_maximum {
+                        let expected = covered.iter().fold(f64::NEG_INFINITY, |best, value| best.max(*value));
+                        prop_assert_eq!(f64::from(*found), expected);
+                    } else if !covered.is_empty() {
+                        let count = if with_pads { all } else { covered.len() as f64 };
+                        let expected = covered.iter().sum::<f64>() / count;
+                        prop_assert!((f64::from(*found) - expected).abs() < 1e-5);
+                    }
+                }
+            }
+            let one = Planes::new(case.channels, case.images, 1, 1, Border::default());
+            let mut buffer = Buffer::zeros(one.len());
+            let job = Mean { level, input: Images { planes, values: &values }, output: one };
+            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            let pixels = case.size[0] * case.size[1];
+            let means: Vec<f64> = input
+                .values
+                .chunks_exact(pixels)
+                .map(|pixels| pixels.iter().map(|value| f64::from(*value)).sum::<f64>() / pixels.len() as f64)
+                .collect();
+            assert_near(&left(one, case.channels, &buffer), &means, 1e-6)?;
+        }
+    }
+
+    #[test]
+    fn operators_of_each_element_are_right(case in cases(), form in 0_usize..4, kind in 0_usize..4) {
+        let sizes = [case.images, case.channels, case.size[0], case.size[1]];
+        let input = Plain::new(sizes, 1);
+        let binary = [Binary::Add, Binary::Subtract, Binary::Multiply, Binary::Divide][kind];
+        let second = match form {
+            2 => Plain::new([sizes[0], sizes[1], 1, 1], 2),
+            _ => Plain::new(sizes, 2),
+        };
+        // Nothing is divided by a number near zero.
+        let second = Plain { values: second.values.iter().map(|value| value + 2.5).collect(), ..second };
+        let activation = ACTIVATIONS[case.functions.0];
+        let padded = case.channels.next_multiple_of(16);
+        let (factors, summands) = (numbers(padded, 7), numbers(padded, 8));
+        let mut expected = Vec::new();
+        let pixels = sizes[2] * sizes[3];
+        for (index, value) in input.values.iter().enumerate() {
+            let channel = index / pixels % case.channels;
+            let value = f64::from(*value);
+            let other = match form {
+                1 => f64::from(second.values[index]),
+                2 => f64::from(second.values[index / pixels]),
+                _ => 0.0,
+            };
+            let result = match (form, binary) {
+                (0, _) => value,
+                (3, _) => value * f64::from(factors[channel]) + f64::from(summands[channel]),
+                (_, Binary::Add) => value + other,
+                (_, Binary::Subtract) => value - other,
+                (_, Binary::Multiply) => value * other,
+                (_, Binary::Divide) => value / other,
+            };
+            expected.push(apply(activation, result));
+        }
+        let (planes, values) = input.entered(case.border(), false);
+        let (other_planes, other_values) = second.entered(Border::default(), false);
+        let other = Images { planes: other_planes, values: &other_values };
+        let output = Planes::new(sizes[1], sizes[0], sizes[2], sizes[3], case.border_of_output());
+        for level in levels() {
+            let job = Elementwise {
+                level,
+                input: Images { planes, values: &values },
+                other: match form {
+                    0 => Other::None,
+                    1 => Other::Image(binary, other),
+                    2 => Other::Pixel(binary, other),
+                    _ => Other::Channels(&factors, &summands),
+                },
+                activation,
+                output,
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            assert_near(&left(output, case.channels, &buffer), &expected, 2e-6)?;
+        }
+    }
+
+    #[test]
+    fn channels_are_copied_and_pixels_repeated(case in cases(), from in 0_usize..36, to in 0_usize..20) {
+        let from = from.min(case.channels - 1);
+        let count = case.channels - from;
+        let sizes = [case.images, case.channels, case.size[0], case.size[1]];
+        let input = Plain::new(sizes, 1);
+        let (planes, values) = input.entered(case.border(), false);
+        let pixels = sizes[2] * sizes[3];
+        let output = Planes::new(to + count, sizes[0], sizes[2], sizes[3], case.border_of_output());
+        let mut buffer = Buffer::zeros(output.len());
+        buffer.fill(-7.0);
+        let images = Images { planes, values: &values };
+        parts(case.parts, |part| {
+            let runs = [Channels { from, to, count }];
+            layout::copy(images, &runs, output, Shared::new(&mut buffer), part).unwrap();
+        });
+        for (index, found) in left(output, to + count, &buffer).into_iter().enumerate() {
+            let (image, channel) = (index / pixels / (to + count), index / pixels % (to + count));
+            let expected = match channel.checked_sub(to) {
+                None => -7.0,
+                Some(channel) => {
+                    input.values[(image * case.channels + from + channel) * pixels + index % pixels]
+                }
+            };
+            prop_assert_eq!(found, expected);
+        }
+        let times = case.window;
+        let border = case.border_of_output();
+        let (height, width) = (sizes[2] * times[0], sizes[3] * times[1]);
+        let output = Planes::new(sizes[1], sizes[0], height, width, border);
+        let mut buffer = Buffer::zeros(output.len());
+        parts(case.parts, |part| {
+            layout::repeat(images, times, output, Shared::new(&mut buffer), part).unwrap();
+        });
+        for (index, found) in left(output, case.channels, &buffer).into_iter().enumerate() {
+            let (plane, y, x) = (index / (height * width), index / width % height, index % width);
+            let expected = input.values[plane * pixels + y / times[0] * sizes[3] + x / times[1]];
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
+    let planes = Planes::new(16, 1, 1, 2, Border::default());
+    let mut values = Buffer::zeros(32);
+    values[3] = f32::NAN;
+    for level in levels() {
+        let mut weights = vec![0.0; 256];
+        (0..16).for_each(|channel| weights[channel * 17] = 1.0);
+        let filters = Filters::new(level, &weights, [16, 16, 1, 1], 1, None, Reading::Blocks).unwrap();
+        let job = Convolution {
+            filters: &filters,
+            steps: Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] },
+            input: Images { planes, values: &values },
+            residual: None,
+            output: planes,
+            activation: Activation::Identity,
+            after: Activation::Clip(-1.0, 1.0),
+            spread: None,
+        };
+        let mut result = Buffer::zeros(32);
+        job.run(Shared::new(&mut result), Part::WHOLE).unwrap();
+        assert!(result[..16].iter().all(|value| value.is_nan()), "{level:?}");
+        assert!(result[16..].iter().all(|value| *value == 0.0), "{level:?}");
+        let one = Planes::new(16, 1, 1, 1, Border::default());
+        let job = Pool {
+            level,
+            pooling: Pooling::Maximum,
+            window: [1, 2],
+            steps: Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] },
+            input: Images { planes, values: &values },
+            output: one,
+        };
+        let mut result = Buffer::zeros(16);
+        job.run(Shared::new(&mut result), Part::WHOLE).unwrap();
+        assert_eq!(result[3], 0.0);
+    }
+}
+
+#[test]
+fn buffers_that_do_not_fit_are_errors() {
+    let planes = Planes::new(16, 1, 4, 4, Border::default());
+    let values = Buffer::zeros(planes.len());
+    let filters =
+        Filters::new(Level::Plain, &[0.0; 16 * 16 * 9], [16, 16, 3, 3], 1, None, Reading::Blocks).unwrap();
+    let job = |output: Planes, before: [usize; 2], values: &[f32], buffer: &mut [f32]| {
+        let job = Convolution {
+            filters: &filters,
+            steps: Steps { strides: [1, 1], dilations: [1, 1], before },
+            input: Images { planes, values },
+            residual: None,
+            output,
+            activation: Activation::Identity,
+            after: Activation::Identity,
+            spread: None,
+        };
+        job.run(Shared::new(buffer), Part::WHOLE)
+    };
+    let small = Planes::new(16, 1, 2, 2, Border::default());
+    let large = Planes::new(16, 1, 3, 2, Border::default());
+    let mut buffer = Buffer::zeros(16 * 6);
+    assert!(job(small, [0, 0], &values, &mut buffer).is_ok());
+    assert!(job(small, [1, 0], &values, &mut buffer).is_err(), "a border that is not there");
+    assert!(job(large, [0, 0], &values, &mut buffer).is_err(), "a window beyond the image");
+    assert!(job(small, [0, 0], &values[..100], &mut buffer).is_err(), "a short input");
+    assert!(job(small, [0, 0], &values, &mut buffer[..32]).is_err(), "a short output");
+    assert!(Filters::new(Level::Plain, &[0.0; 4], [2, 2, 1, 1], 2, None, Reading::Blocks).is_none());
+    assert!(Windows::new(Level::Plain, &[0.0; 4], [2, 2, 2], None).is_none());
+}

@@ -1,0 +1,222 @@
+//! The innermost loops of a convolution: a tile of output pixels by one or two blocks of output channels.
+//!
+//! The sums of a tile stay in registers while all inputs that it needs go by: for each input channel
+//! under each place of the window, the weights of the blocks are loaded once, and each pixel's input is
+//! multiplied with all of them. 14 pixels by 2 blocks take 28 of the 32 registers of AVX-512; 6 pixels by
+//! one block, in two halves, 12 of the 16 of AVX2.
+
+#![expect(unsafe_code, reason = "the innermost loops read and write through pointers")]
+
+use super::{BLOCK, Level, isa::Isa};
+
+/// A tile: where its numbers are, and the distances between them, all counted in floats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tile {
+    pub(super) input: *const f32,
+    /// From one block of input channels to the next.
+    pub(super) input_block: usize,
+    /// From one row of the window to the next.
+    pub(super) window_row: usize,
+    /// From one column of the window to the next.
+    pub(super) window_column: usize,
+    /// From the input of a pixel to that of its right neighbour, for kernels of any step.
+    pub(super) step: usize,
+    /// From the input of a row of pixels to that of the row below it, for tiles of several rows.
+    pub(super) input_row: usize,
+    /// `[input block][window row][window column][input channel][output channel of all blocks]`.
+    pub(super) weights: *const f32,
+    pub(super) blocks: usize,
+    /// Input channels of all blocks but the last.
+    pub(super) channels: usize,
+    /// Input channels of the last block.
+    pub(super) last_channels: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) bias: *const f32,
+    pub(super) output: *mut f32,
+    /// From one block of output channels to the next.
+    pub(super) output_block: usize,
+    pub(super) output_row: usize,
+    /// From one pixel to the next.
+    pub(super) output_step: usize,
+    /// Numbers to add to the output, or null.
+    pub(super) residual: *const f32,
+    pub(super) residual_block: usize,
+    pub(super) residual_row: usize,
+    /// The bounds to which outputs are clipped.
+    pub(super) low: f32,
+    pub(super) high: f32,
+}
+
+/// Computes a tile.
+pub(super) type Kernel = unsafe fn(&Tile);
+
+/// The kernels of a level for a number of blocks of output channels.
+#[derive(Debug)]
+pub(super) struct Kernels {
+    /// For 1, 2, … pixels in a row whose inputs are neighbours.
+    pub(super) dense: &'static [Kernel],
+    /// The same where every other input is taken.
+    pub(super) halved: &'static [Kernel],
+    /// The same for inputs at any distance.
+    pub(super) any: &'static [Kernel],
+    /// For several rows of neighbours: how many, their length, the kernel.
+    pub(super) rows: Option<(usize, usize, Kernel)>,
+}
+
+/// `PIXELS` outputs in rows of `WIDTH`, whose inputs are `STEP` floats apart (0: what the tile says), by
+/// `BLOCKS` blocks of channels.
+///
+/// # Safety
+/// Everything that the tile's sizes reach from its pointers can be read, and its outputs can be written.
+#[inline(always)]
+unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(
+    isa: I,
+    tile: &Tile,
+) {
+    let step = if STEP == 0 { tile.step } else { STEP };
+    let mut sums = [[isa.splat(0.0); BLOCKS]; PIXELS];
+    for block in 0..BLOCKS {
+        // SAFETY: the bias has 16 floats for each block.
+        let bias = unsafe { isa.load(tile.bias.add(block * BLOCK)) };
+        for sums in &mut sums {
+            sums[block] = bias;
+        }
+    }
+    let mut weights = tile.weights;
+    let mut inputs = tile.input;
+    for number in 1..=tile.blocks {
+        let channels = if number == tile.blocks { tile.last_channels } else { tile.channels };
+        let mut row = inputs;
+        for _ in 0..tile.rows {
+            let mut column = row;
+            for _ in 0..tile.columns {
+                for channel in 0..channels {
+                    let mut loaded = [isa.splat(0.0); BLOCKS];
+                    for (block, loaded) in loaded.iter_mut().enumerate() {
+                        // SAFETY: the weights have 16 floats for each block, channel and place.
+                        *loaded = unsafe { isa.load(weights.add(block * BLOCK)) };
+                    }
+                    for pixel in 0..PIXELS {
+                        let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step + channel;
+                        // SAFETY: the window of each pixel is within the input.
+                        let value = isa.splat(unsafe { *column.add(place) });
+                        for block in 0..BLOCKS {
+                            sums[pixel][block] = isa.multiply_add(loaded[block], value, sums[pixel][block]);
+                        }
+                    }
+                    weights = weights.wrapping_add(BLOCKS * BLOCK);
+                }
+                column = column.wrapping_add(tile.window_column);
+            }
+            row = row.wrapping_add(tile.window_row);
+        }
+        inputs = inputs.wrapping_add(tile.input_block);
+    }
+    if !tile.residual.is_null() {
+        for pixel in 0..PIXELS {
+            for block in 0..BLOCKS {
+                let place =
+                    pixel / WIDTH * tile.residual_row + pixel % WIDTH * BLOCK + block * tile.residual_block;
+                // SAFETY: what is added is as large as the output.
+                let value = unsafe { isa.load(tile.residual.add(place)) };
+                sums[pixel][block] = isa.add(sums[pixel][block], value);
+            }
+        }
+    }
+    let (low, high) = (isa.splat(tile.low), isa.splat(tile.high));
+    for pixel in 0..PIXELS {
+        for block in 0..BLOCKS {
+            let value = isa.at_most(isa.at_least(sums[pixel][block], low), high);
+            let place = pixel / WIDTH * tile.output_row
+                + pixel % WIDTH * tile.output_step
+                + block * tile.output_block;
+            // SAFETY: the output has room for the tile.
+            unsafe { isa.store(value, tile.output.add(place)) };
+        }
+    }
+}
+
+/// Kernels of an entry for these numbers of pixels in one row.
+macro_rules! row_kernels {
+    ($entry:ident, $blocks:literal, $step:literal: $($pixels:literal)*) => {
+        &[$( $entry::<$blocks, $pixels, $pixels, $step> as Kernel ),*]
+    };
+}
+
+fn plain<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
+    // SAFETY: kernels are called by `convolution` only, which has checked all sizes.
+    unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(super::isa::plain::Plain, tile) }
+}
+
+static PLAIN: Kernels = Kernels {
+    dense: row_kernels!(plain, 1, 16: 1 2 3 4),
+    halved: row_kernels!(plain, 1, 32: 1 2 3 4),
+    any: row_kernels!(plain, 1, 0: 1 2 3 4),
+    rows: None,
+};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{
+        super::isa::{avx2::Avx2, avx512::Avx512},
+        Kernel, Kernels, Tile, compute,
+    };
+
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
+        // SAFETY: kernels are called by `convolution` only, which has checked all sizes, and which
+        // chose this one because the processor has the instructions.
+        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Avx2::assumed(), tile) }
+    }
+
+    pub(super) static AVX2: Kernels = Kernels {
+        dense: row_kernels!(avx2, 1, 16: 1 2 3 4 5 6),
+        halved: row_kernels!(avx2, 1, 32: 1 2 3 4 5 6),
+        any: row_kernels!(avx2, 1, 0: 1 2 3 4 5 6),
+        rows: None,
+    };
+
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+    fn avx512<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
+        // SAFETY: kernels are called by `convolution` only, which has checked all sizes, and which
+        // chose this one because the processor has the instructions.
+        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Avx512::assumed(), tile) }
+    }
+
+    pub(super) static AVX512_ONE: Kernels = Kernels {
+        dense: row_kernels!(avx512, 1, 16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        halved: row_kernels!(avx512, 1, 32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        any: row_kernels!(avx512, 1, 0: 1 2 3 4 5 6 7 8),
+        rows: Some((2, 7, avx512::<1, 14, 7, 16> as Kernel)),
+    };
+
+    pub(super) static AVX512_TWO: Kernels = Kernels {
+        dense: row_kernels!(avx512, 2, 16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        halved: row_kernels!(avx512, 2, 32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        any: row_kernels!(avx512, 2, 0: 1 2 3 4 5 6 7 8),
+        rows: Some((2, 7, avx512::<2, 14, 7, 16> as Kernel)),
+    };
+}
+
+/// How many blocks of output channels the tiles of a level have.
+pub(super) fn blocks_of(level: Level) -> usize {
+    if level == Level::Avx512 && level.is_available() { 2 } else { 1 }
+}
+
+/// The kernels of a level: for two blocks of output channels, where it has such, or for one.
+pub(super) fn kernels(level: Level, blocks: usize) -> &'static Kernels {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 if level.is_available() => {
+            if blocks == 2 {
+                &x86::AVX512_TWO
+            } else {
+                &x86::AVX512_ONE
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 | Level::Avx2 if Level::Avx2.is_available() => &x86::AVX2,
+        _ => &PLAIN,
+    }
+}

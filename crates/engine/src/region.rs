@@ -1,0 +1,25 @@
+//! Compiled regions: the convolutional parts of a graph, computed by kernels of our own.
+//!
+//! A region is a part of a graph in which images flow from one convolution to the next: convolutions,
+//! their normalizations and activations, pools, sums, concatenations. It becomes one operator:
+//!
+//! 1. [`recognize`] says what each node is in a region ([`recognize::Form`]), or that it can't be in one.
+//! 2. [`draft`] makes a list of steps of the nodes.
+//! 3. [`fuse`] makes it shorter, in small passes: constants that scale channels go into the weights,
+//!    activations and sums into the convolution before them.
+//! 4. [`winograd`] chooses convolutions that are computed with fewer multiplications.
+//! 5. [`pack`] puts weights in the order in which kernels take them.
+//! 6. [`schedule`] decides, for given sizes of the inputs, where each value is in one block of memory.
+//! 7. [`run`] is the operator.
+//!
+//! Inside, images are in blocks of 16 channels ([`crate::kernels::planes`]); they are put into that order
+//! where they enter, and out of it where they leave.
+
+pub(crate) mod draft;
+pub(crate) mod fuse;
+pub(crate) mod pack;
+pub(crate) mod recognize;
+pub(crate) mod run;
+mod schedule;
+pub(crate) mod step;
+pub(crate) mod winograd;

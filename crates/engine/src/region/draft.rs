@@ -1,0 +1,107 @@
+//! The first form of a region: a step for each node, constants as the model has them.
+
+use std::collections::HashMap;
+
+use super::{recognize::Form, step::Value};
+use crate::{kernels::activation::Activation, onnx::model::ValueId};
+
+/// A step whose weights are still in the model.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) form: Form,
+    pub(crate) inputs: Vec<Value>,
+    pub(crate) output: Value,
+    /// The function of the result, before anything is added to it.
+    pub(crate) activation: Activation,
+    /// What is added, of convolutions: an image of the same size.
+    pub(crate) residual: Option<Value>,
+    /// The function of the sum.
+    pub(crate) after: Activation,
+}
+
+/// The steps of a region, in an order in which they can run.
+#[derive(Debug, Default)]
+pub(crate) struct Drafts {
+    pub(crate) steps: Vec<Draft>,
+    /// The channels of each value.
+    pub(crate) channels: Vec<usize>,
+    pub(crate) inputs: Vec<Value>,
+    pub(crate) outputs: Vec<Value>,
+    /// The numbers of the model's values.
+    values: HashMap<ValueId, Value>,
+    entered: Vec<ValueId>,
+}
+
+impl Drafts {
+    /// Another value.
+    pub(crate) fn value(&mut self, channels: usize) -> Value {
+        self.channels.push(channels);
+        Value(self.channels.len() - 1)
+    }
+
+    /// The number of a value of the model, which enters if no node before made it.
+    pub(crate) fn input(&mut self, value: ValueId, channels: usize) -> Value {
+        if let Some(known) = self.values.get(&value) {
+            return *known;
+        }
+        let made = self.value(channels);
+        self.values.insert(value, made);
+        self.inputs.push(made);
+        self.entered.push(value);
+        made
+    }
+
+    /// The values of the model that enter, in order.
+    pub(crate) fn entered(&self) -> &[ValueId] {
+        &self.entered
+    }
+
+    /// Says that a value of the model leaves.
+    pub(crate) fn output(&mut self, value: ValueId) -> bool {
+        let known = self.values.get(&value).copied();
+        self.outputs.extend(known);
+        known.is_some()
+    }
+
+    /// Adds the step of a node.
+    pub(crate) fn add(&mut self, form: Form, inputs: Vec<Value>, output: ValueId, channels: usize) {
+        let made = self.value(channels);
+        self.values.insert(output, made);
+        let identity = Activation::Identity;
+        let (activation, after) = (identity, identity);
+        self.steps.push(Draft { form, inputs, output: made, activation, residual: None, after });
+    }
+
+    /// How often each value is taken, the outputs included.
+    pub(crate) fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.channels.len()];
+        let taken = self.steps.iter().flat_map(|step| step.inputs.iter().chain(&step.residual));
+        for value in taken.chain(&self.outputs) {
+            if let Some(count) = uses.get_mut(value.0) {
+                *count += 1;
+            }
+        }
+        uses
+    }
+
+    /// The step that makes each value.
+    pub(crate) fn makers(&self) -> HashMap<Value, usize> {
+        self.steps.iter().enumerate().map(|(index, step)| (step.output, index)).collect()
+    }
+
+    /// Puts one value in the place of another.
+    pub(crate) fn replace(&mut self, old: Value, new: Value) {
+        for step in &mut self.steps {
+            for value in step.inputs.iter_mut().chain(&mut step.residual) {
+                if *value == old {
+                    *value = new;
+                }
+            }
+        }
+        for value in &mut self.outputs {
+            if *value == old {
+                *value = new;
+            }
+        }
+    }
+}

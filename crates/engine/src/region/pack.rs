@@ -1,0 +1,188 @@
+//! Puts the weights of a region in the order in which kernels take them.
+
+use std::collections::HashSet;
+
+use super::{
+    draft::{Draft, Drafts},
+    recognize::{Convolution, Form, Kind},
+    step::{Flow, Step, Value, Work},
+};
+use crate::{
+    kernels::{
+        BLOCK, Level,
+        activation::Activation,
+        depthwise::Windows,
+        filters::{Filters, Reading},
+        winograd::Winograd,
+    },
+    onnx::{OnnxError, model::ValueId},
+    tensor::Tensor,
+};
+
+/// Images of at most so many channels are read with all channels of a pixel next to each other.
+const FEW: usize = 4;
+
+/// A region can't be made: a fault of the plan, or of the file.
+#[derive(Debug)]
+pub(crate) enum PackError {
+    /// The file.
+    Onnx(OnnxError),
+    /// Sizes that do not fit.
+    Unfit(&'static str),
+}
+
+/// Gives the weights of a model away, one after the other.
+pub(crate) trait Weights {
+    /// The weights. Nobody else in the region takes them again.
+    fn take(&mut self, value: ValueId) -> Result<Option<Tensor>, OnnxError>;
+}
+
+/// The region, ready to run.
+pub(crate) fn pack(drafts: Drafts, level: Level, weights: &mut dyn Weights) -> Result<Flow, PackError> {
+    let whole_pixels: HashSet<Value> = drafts
+        .inputs
+        .iter()
+        .copied()
+        .filter(|input| {
+            let mut taken = false;
+            let fits = drafts.steps.iter().all(|step| {
+                let takes = step.inputs.contains(input);
+                taken |= takes;
+                let added = step.residual == Some(*input);
+                !added && (!takes || reads_rows(&step.form))
+            });
+            fits && taken && !drafts.outputs.contains(input)
+        })
+        .collect();
+    let mut steps = Vec::with_capacity(drafts.steps.len());
+    for draft in drafts.steps {
+        steps.push(step(draft, level, &whole_pixels, &drafts.channels, weights)?);
+    }
+    Ok(Flow {
+        inputs: drafts.inputs.iter().map(|value| (*value, whole_pixels.contains(value))).collect(),
+        channels: drafts.channels,
+        outputs: drafts.outputs,
+        steps,
+    })
+}
+
+/// Whether a step is a convolution that can read few channels row by row.
+fn reads_rows(form: &Form) -> bool {
+    match form {
+        Form::Convolution(Convolution { kind: Kind::Dense { groups: 1 }, shape, settings, .. }) => {
+            shape[1] <= FEW && settings.dilations.get(1).is_none_or(|dilation| *dilation == 1)
+        }
+        _ => false,
+    }
+}
+
+fn step(
+    draft: Draft,
+    level: Level,
+    whole_pixels: &HashSet<Value>,
+    channels: &[usize],
+    weights: &mut dyn Weights,
+) -> Result<Step, PackError> {
+    let Draft { form, mut inputs, output, mut activation, residual, mut after } = draft;
+    if residual.is_none() {
+        (activation, after) = (Activation::Identity, activation);
+    }
+    let whole = inputs.first().is_some_and(|input| whole_pixels.contains(input));
+    let count = channels.get(output.0).copied().unwrap_or(0);
+    let work = match form {
+        Form::Convolution(convolution) => {
+            inputs.truncate(1);
+            inputs.extend(residual);
+            let tensor = weights
+                .take(convolution.weights)
+                .map_err(PackError::Onnx)?
+                .ok_or(PackError::Unfit("the weights of a convolution are gone"))?;
+            pack_convolution(convolution, tensor, level, whole, (activation, after))?
+        }
+        Form::Maximum { settings, window } => Work::Maximum { settings, window },
+        Form::Mean { settings, window, with_pads } => Work::Mean { settings, window, with_pads },
+        Form::GlobalMean => Work::GlobalMean,
+        Form::Image(binary) => Work::Image { binary, activation: after },
+        Form::Pixel(binary) => Work::Pixel { binary, activation: after },
+        Form::Channels(scale) => {
+            let padded = count.div_ceil(BLOCK) * BLOCK;
+            let (factors, summands) = (0..padded)
+                .map(|channel| if channel < count { scale.of(channel) } else { (1.0, 0.0) })
+                .map(|(factor, summand)| (factor as f32, summand as f32))
+                .unzip();
+            Work::Channels { factors, summands, activation: after }
+        }
+        Form::Activation(activation) => Work::Activation(activation),
+        Form::Copy(runs) => Work::Copy(runs),
+        Form::Repeat(times) => Work::Repeat(times),
+    };
+    Ok(Step { work, inputs, output })
+}
+
+fn pack_convolution(
+    convolution: Convolution,
+    tensor: Tensor,
+    level: Level,
+    whole: bool,
+    (activation, after): (Activation, Activation),
+) -> Result<Work, PackError> {
+    let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
+    let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
+    let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
+    let per_output: usize = shape[1..].iter().product();
+    let mut values = tensor.values::<f32>().ok_or_else(unfit)?;
+    let biases: Option<Vec<f32>> = (bias.is_some() || !scale.factors.is_empty()).then(|| {
+        (0..outputs)
+            .map(|output| {
+                let own = bias.as_ref().and_then(|bias| bias.get(output)).copied().unwrap_or(0.0);
+                let (factor, summand) = scale.of(output);
+                (f64::from(own) * factor + summand) as f32
+            })
+            .collect()
+    });
+    if values.len() != shape.iter().product::<usize>() {
+        return Err(unfit());
+    }
+    if kind == Kind::Spread {
+        let [inputs, _, rows, columns] = shape;
+        let mut places = Vec::with_capacity(rows * columns);
+        for place in 0..rows * columns {
+            let mut weights = vec![0.0; outputs * inputs];
+            for (number, window) in values.chunks_exact(rows * columns).enumerate() {
+                let (input, output) = (number / outputs, number % outputs);
+                let (factor, _) = scale.of(output);
+                weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
+            }
+            let shape = [outputs, inputs, 1, 1];
+            let filters = Filters::new(level, &weights, shape, 1, biases.as_deref(), Reading::Blocks);
+            places.push(filters.ok_or_else(unfit)?);
+        }
+        return Ok(Work::Spread { places, times: [rows, columns], after });
+    }
+    let scaled: Vec<f32>;
+    if scale.factors.iter().any(|factor| *factor != 1.0) && per_output > 0 {
+        let mut all = Vec::with_capacity(values.len());
+        for (output, weights) in values.chunks_exact(per_output).enumerate() {
+            let (factor, _) = scale.of(output);
+            all.extend(weights.iter().map(|weight| (f64::from(*weight) * factor) as f32));
+        }
+        scaled = all;
+        values = &scaled;
+    }
+    Ok(match kind {
+        Kind::Dense { .. } if by_tiles => {
+            let winograd = Winograd::new(level, values, shape, biases.as_deref());
+            Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
+        }
+        Kind::Dense { groups } => {
+            let reading = if whole { Reading::Rows } else { Reading::Blocks };
+            let filters = Filters::new(level, values, shape, groups, biases.as_deref(), reading);
+            Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
+        }
+        Kind::Spread | Kind::Depthwise => {
+            let sizes = [shape[0], shape[2], shape[3]];
+            let windows = Windows::new(level, values, sizes, biases.as_deref());
+            Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
+        }
+    })
+}

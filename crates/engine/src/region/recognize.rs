@@ -1,0 +1,565 @@
+//! What a node is in a region. A node that is not recognized stays outside.
+
+use crate::{
+    facts::Fact,
+    kernels::{BLOCK, activation::Activation, elementwise::Binary, layout::Channels},
+    onnx::model::{Node, ValueId},
+    operators::windows::geometry::{Padding, Settings},
+    tensor::{ElementType, Tensor},
+};
+
+/// What is known of values at load.
+pub(crate) trait Known {
+    /// The facts about a value.
+    fn fact(&self, value: ValueId) -> Option<Fact>;
+    /// A constant in memory, if the value is one.
+    fn constant(&mut self, value: ValueId) -> Option<Tensor>;
+}
+
+/// What a step of a region computes, with constants as the model has them.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
+    Convolution(Convolution),
+    Maximum {
+        settings: Settings,
+        window: [usize; 2],
+    },
+    Mean {
+        settings: Settings,
+        window: [usize; 2],
+        with_pads: bool,
+    },
+    GlobalMean,
+    /// A function of two images of the same size.
+    Image(Binary),
+    /// A function of an image and an image of one pixel.
+    Pixel(Binary),
+    /// A factor and a summand for each channel.
+    Channels(Scale),
+    Activation(Activation),
+    /// Channels of each input, side by side.
+    Copy(Vec<Vec<Channels>>),
+    Repeat([usize; 2]),
+}
+
+/// A convolution, its weights still in the model.
+#[derive(Clone, Debug)]
+pub(crate) struct Convolution {
+    pub(crate) kind: Kind,
+    pub(crate) weights: ValueId,
+    /// `[output][input of the group][row][column]`.
+    pub(crate) shape: [usize; 4],
+    pub(crate) bias: Option<Vec<f32>>,
+    pub(crate) settings: Settings,
+    /// What the weights and the bias are to be multiplied with.
+    pub(crate) scale: Scale,
+    /// Whether it is computed by Winograd's way.
+    pub(crate) by_tiles: bool,
+}
+
+/// How the channels of a convolution depend on one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All outputs of a group on all of its inputs.
+    Dense { groups: usize },
+    /// Each output on one input.
+    Depthwise,
+    /// A transposed one whose windows do not overlap: weights are `[input][output][row][column]`, and each
+    /// place of the window is a convolution of one pixel.
+    Spread,
+}
+
+/// A factor and a summand for each channel; without any, ones and zeros.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Scale {
+    pub(crate) factors: Vec<f64>,
+    pub(crate) summands: Vec<f64>,
+}
+
+/// A step that a node becomes.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) form: Form,
+    /// The images that it takes, and their channels.
+    pub(crate) inputs: Vec<(ValueId, usize)>,
+    pub(crate) output: ValueId,
+    pub(crate) channels: usize,
+}
+
+impl Form {
+    /// Whether a region is worth having for it.
+    pub(crate) fn is_convolution(&self) -> bool {
+        matches!(self, Self::Convolution(_))
+    }
+}
+
+/// What a node is in a region: a step for each of its outputs.
+pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>> {
+    // Some operators of older versions have attributes that say how shapes are matched.
+    if !node.domain.is_empty() || node.opset < 7 || !node.graphs.is_empty() {
+        return None;
+    }
+    let mut reader = Reader { node, known };
+    match node.operator.as_str() {
+        "Conv" => reader.convolution(),
+        "ConvTranspose" => reader.transposed(),
+        "BatchNormalization" => reader.normalization(),
+        "MaxPool" | "AveragePool" => reader.pool(),
+        "GlobalAveragePool" => reader.of_image(0, |_| Some(Form::GlobalMean)),
+        "ReduceMean" => reader.mean(),
+        "Add" | "Sub" | "Mul" | "Div" => reader.binary(),
+        "Concat" => reader.concatenation(),
+        "Split" => reader.split(),
+        "Resize" | "Upsample" => reader.resize(),
+        _ => {
+            let activation = reader.activation()?;
+            reader.of_image(0, |_| Some(Form::Activation(activation)))
+        }
+    }
+}
+
+/// A shuffle of channels: what [`recognize`] does not see, as images have five dimensions in between. The
+/// nodes are a `Reshape` that makes a matrix of the channels, a `Transpose` of it, and a `Reshape`.
+pub(crate) fn recognize_shuffle(nodes: [&Node; 3], known: &dyn Known) -> Option<Piece> {
+    let [first, middle, last] = nodes;
+    let operators = [("Reshape", first), ("Transpose", middle), ("Reshape", last)];
+    let plain = |(operator, node): &(&str, &Node)| node.domain.is_empty() && node.operator == *operator;
+    let permutation = middle.attributes.integers("perm").ok()??;
+    if !operators.iter().all(plain) || permutation != [0, 2, 1, 3, 4] {
+        return None;
+    }
+    let input = first.inputs.first().copied().flatten()?;
+    let output = last.outputs.first().copied().flatten()?;
+    let shape = |value: ValueId| known.fact(value).and_then(|fact| fact.shape);
+    let (before, after) = (shape(input)?, shape(output)?);
+    let between = shape(first.outputs.first().copied().flatten()?)?;
+    let [images, groups, size, height, width] = between.as_slice() else { return None };
+    let is_float = known.fact(input)?.element_type() == Some(ElementType::Float);
+    let is_same = before.len() == 4
+        && before == after
+        && before.first() == Some(images)
+        && before.get(2) == Some(height)
+        && before.get(3) == Some(width);
+    let number = |size: &crate::facts::size::Size| usize::try_from(size.value()?).ok();
+    let (groups, size, channels) = (number(groups)?, number(size)?, number(before.get(1)?)?);
+    if !is_float || !is_same || channels == 0 || groups.checked_mul(size) != Some(channels) {
+        return None;
+    }
+    let runs =
+        (0..channels).map(|to| Channels { from: to % groups * size + to / groups, to, count: 1 }).collect();
+    Some(Piece { form: Form::Copy(vec![runs]), inputs: vec![(input, channels)], output, channels })
+}
+
+struct Reader<'a> {
+    node: &'a Node,
+    known: &'a mut dyn Known,
+}
+
+impl Reader<'_> {
+    fn input(&self, index: usize) -> Option<ValueId> {
+        self.node.inputs.get(index).copied().flatten()
+    }
+
+    fn fact(&self, index: usize) -> Option<Fact> {
+        self.known.fact(self.input(index)?)
+    }
+
+    /// An input that is images: the value, and its channels.
+    fn image(&self, index: usize) -> Option<(ValueId, usize)> {
+        let value = self.input(index)?;
+        let fact = self.known.fact(value)?;
+        if fact.is_constant || fact.element_type() != Some(ElementType::Float) || fact.rank() != Some(4) {
+            return None;
+        }
+        let channels = usize::try_from(fact.dimension(1)?).ok().filter(|channels| *channels > 0)?;
+        Some((value, channels))
+    }
+
+    /// The floats of a constant.
+    fn floats(&mut self, index: usize) -> Option<Tensor> {
+        let value = self.input(index)?;
+        self.known.constant(value).filter(|tensor| tensor.element_type() == ElementType::Float)
+    }
+
+    /// The only output that is taken.
+    fn output(&self) -> Option<ValueId> {
+        let mut outputs = self.node.outputs.iter().flatten();
+        let first = self.node.outputs.first().copied().flatten();
+        outputs.next().copied().filter(|output| outputs.next().is_none() && first == Some(*output))
+    }
+
+    fn integer(&self, name: &str, default: i64) -> Option<i64> {
+        Some(self.node.attributes.integer(name).ok()?.unwrap_or(default))
+    }
+
+    fn float(&self, name: &str, default: f32) -> Option<f32> {
+        Some(self.node.attributes.float(name).ok()?.unwrap_or(default))
+    }
+
+    /// A step that takes one image and gives one of as many channels.
+    fn of_image(&self, index: usize, form: impl FnOnce(usize) -> Option<Form>) -> Option<Vec<Piece>> {
+        let (value, channels) = self.image(index)?;
+        Some(vec![Piece {
+            form: form(channels)?,
+            inputs: vec![(value, channels)],
+            output: self.output()?,
+            channels,
+        }])
+    }
+
+    /// The settings of a window over two dimensions.
+    fn settings(&self) -> Option<Settings> {
+        let settings = Settings::of(&self.node.attributes).ok()?;
+        let pads = match &settings.padding {
+            Padding::Explicit(pads) => matches!(pads.len(), 0 | 4),
+            _ => true,
+        };
+        let two = |values: &[usize]| matches!(values.len(), 0 | 2);
+        (pads && two(&settings.strides) && two(&settings.dilations)).then_some(settings)
+    }
+
+    fn convolution(&mut self) -> Option<Vec<Piece>> {
+        let (value, channels) = self.image(0)?;
+        let weights = self.input(1)?;
+        let fact = self.known.fact(weights)?;
+        let shape: [usize; 4] = fact.known_shape()?.try_into().ok()?;
+        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0)?;
+        let settings = self.settings()?;
+        let window = [shape[2], shape[3]];
+        if !fact.is_constant
+            || fact.element_type() != Some(ElementType::Float)
+            || shape.contains(&0)
+            || shape[1].checked_mul(groups)? != channels
+            || shape[0] % groups != 0
+            || settings.ceil
+            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != window)
+        {
+            return None;
+        }
+        let kind = if groups > 1 && groups == channels && shape[0] == channels {
+            Kind::Depthwise
+        } else if groups == 1 || shape[1] % BLOCK == 0 && (shape[0] / groups) % BLOCK == 0 {
+            Kind::Dense { groups }
+        } else {
+            return None;
+        };
+        let bias = match self.input(2) {
+            None => None,
+            Some(_) => {
+                let bias = self.floats(2)?;
+                let values = bias.values::<f32>()?.to_vec();
+                if bias.shape() != [shape[0]] {
+                    return None;
+                }
+                Some(values)
+            }
+        };
+        let form = Form::Convolution(Convolution {
+            kind,
+            weights,
+            shape,
+            bias,
+            settings,
+            scale: Scale::default(),
+            by_tiles: false,
+        });
+        Some(vec![Piece {
+            form,
+            inputs: vec![(value, channels)],
+            output: self.output()?,
+            channels: shape[0],
+        }])
+    }
+
+    /// A transposed convolution whose windows do not overlap.
+    fn transposed(&mut self) -> Option<Vec<Piece>> {
+        let (value, channels) = self.image(0)?;
+        let weights = self.input(1)?;
+        let fact = self.known.fact(weights)?;
+        let shape: [usize; 4] = fact.known_shape()?.try_into().ok()?;
+        let [inputs, outputs, rows, columns] = shape;
+        let settings = self.settings()?;
+        let attributes = &self.node.attributes;
+        let is_plain = match &settings.padding {
+            Padding::Explicit(pads) => pads.iter().all(|pad| *pad == 0),
+            _ => false,
+        };
+        let extra = attributes
+            .integers("output_padding")
+            .ok()?
+            .is_none_or(|extra| extra.iter().all(|size| *size == 0));
+        if !fact.is_constant
+            || fact.element_type() != Some(ElementType::Float)
+            || shape.contains(&0)
+            || inputs != channels
+            || self.integer("group", 1)? != 1
+            || !is_plain
+            || !extra
+            || attributes.contains("output_shape")
+            || settings.strides != [rows, columns]
+            || settings.dilations.iter().any(|dilation| *dilation != 1)
+            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != [rows, columns])
+        {
+            return None;
+        }
+        let bias = match self.input(2) {
+            None => None,
+            Some(_) => {
+                let bias = self.floats(2)?;
+                if bias.shape() != [outputs] {
+                    return None;
+                }
+                Some(bias.values::<f32>()?.to_vec())
+            }
+        };
+        let form = Form::Convolution(Convolution {
+            kind: Kind::Spread,
+            weights,
+            shape,
+            bias,
+            settings,
+            scale: Scale::default(),
+            by_tiles: false,
+        });
+        Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: outputs }])
+    }
+
+    fn normalization(&mut self) -> Option<Vec<Piece>> {
+        if self.integer("training_mode", 0)? != 0 || self.integer("spatial", 1)? != 1 {
+            return None;
+        }
+        let epsilon = f64::from(self.float("epsilon", 1e-5)?);
+        let (_, channels) = self.image(0)?;
+        let mut parameters = Vec::new();
+        for index in 1..5 {
+            let tensor = self.floats(index)?;
+            if tensor.shape() != [channels] {
+                return None;
+            }
+            parameters.push(tensor);
+        }
+        let at = |place: usize, channel: usize| -> Option<f64> {
+            parameters.get(place)?.values::<f32>()?.get(channel).map(|value| f64::from(*value))
+        };
+        let mut scale = Scale::default();
+        for channel in 0..channels {
+            let factor = at(0, channel)? / (at(3, channel)? + epsilon).sqrt();
+            scale.factors.push(factor);
+            scale.summands.push(at(1, channel)? - at(2, channel)? * factor);
+        }
+        self.of_image(0, |_| Some(Form::Channels(scale)))
+    }
+
+    fn activation(&mut self) -> Option<Activation> {
+        Some(match self.node.operator.as_str() {
+            "Relu" => Activation::RELU,
+            "Sigmoid" => Activation::Sigmoid,
+            "Tanh" => Activation::Tanh,
+            "Identity" => Activation::Identity,
+            "HardSigmoid" => Activation::HardSigmoid(self.float("alpha", 0.2)?, self.float("beta", 0.5)?),
+            "HardSwish" => Activation::HardSwish(1.0 / 6.0, 0.5),
+            "LeakyRelu" => Activation::LeakyRelu(self.float("alpha", 0.01)?),
+            "Swish" => Activation::Swish(self.float("alpha", 1.0)?),
+            "Clip" => {
+                let (low, high) = if self.node.opset < 11 {
+                    (self.float("min", f32::NEG_INFINITY)?, self.float("max", f32::INFINITY)?)
+                } else {
+                    (self.bound(1, f32::NEG_INFINITY)?, self.bound(2, f32::INFINITY)?)
+                };
+                // A bound that is not a number bounds nothing.
+                let (low, high) = (
+                    if low.is_nan() { f32::NEG_INFINITY } else { low },
+                    if high.is_nan() { f32::INFINITY } else { high },
+                );
+                Activation::Clip(low, high)
+            }
+            _ => return None,
+        })
+    }
+
+    fn bound(&mut self, index: usize, default: f32) -> Option<f32> {
+        if self.input(index).is_none() {
+            return Some(default);
+        }
+        match self.floats(index)?.values::<f32>()? {
+            [bound] => Some(*bound),
+            _ => None,
+        }
+    }
+
+    fn pool(&mut self) -> Option<Vec<Piece>> {
+        let settings = self.settings()?;
+        let window: [usize; 2] = settings.kernel.clone()?.try_into().ok()?;
+        if self.node.operator == "MaxPool" {
+            return self.of_image(0, |_| Some(Form::Maximum { settings, window }));
+        }
+        let with_pads = match self.integer("count_include_pad", 0)? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        self.of_image(0, |_| Some(Form::Mean { settings, window, with_pads }))
+    }
+
+    /// The mean over rows and columns, which stay as dimensions of size 1.
+    fn mean(&mut self) -> Option<Vec<Piece>> {
+        let mut axes = match self.input(1) {
+            Some(value) => self.known.constant(value)?.values::<i64>()?.to_vec(),
+            None => self.node.attributes.integers("axes").ok()??.to_vec(),
+        };
+        for axis in &mut axes {
+            *axis += if *axis < 0 { 4 } else { 0 };
+        }
+        axes.sort_unstable();
+        if axes != [2, 3] || self.integer("keepdims", 1)? != 1 {
+            return None;
+        }
+        self.of_image(0, |_| Some(Form::GlobalMean))
+    }
+
+    fn binary(&mut self) -> Option<Vec<Piece>> {
+        let binary = match self.node.operator.as_str() {
+            "Add" => Binary::Add,
+            "Sub" => Binary::Subtract,
+            "Mul" => Binary::Multiply,
+            _ => Binary::Divide,
+        };
+        let commutes = matches!(binary, Binary::Add | Binary::Multiply);
+        match (self.image(0), self.image(1)) {
+            (Some((left, channels)), Some((right, other))) => {
+                let (left_shape, right_shape) = (self.fact(0)?.shape?, self.fact(1)?.shape?);
+                let output = self.output()?;
+                let piece = |form, inputs| vec![Piece { form, inputs, output, channels }];
+                if left_shape == right_shape {
+                    return Some(piece(Form::Image(binary), vec![(left, channels), (right, other)]));
+                }
+                // The batch and the channels are the same; one image is a pixel.
+                let is_pixel = |shape: &[crate::facts::size::Size]| {
+                    shape.get(2..).is_some_and(|sizes| sizes.iter().all(|size| size.value() == Some(1)))
+                };
+                if channels != other || left_shape.get(..2) != right_shape.get(..2) {
+                    return None;
+                }
+                if is_pixel(&right_shape) {
+                    Some(piece(Form::Pixel(binary), vec![(left, channels), (right, other)]))
+                } else if is_pixel(&left_shape) && commutes {
+                    Some(piece(Form::Pixel(binary), vec![(right, other), (left, channels)]))
+                } else {
+                    None
+                }
+            }
+            (Some((_, channels)), None) => {
+                let numbers = self.per_channel(1, channels)?;
+                let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
+                let scale = match binary {
+                    Binary::Add => Scale { factors: ones, summands: numbers },
+                    Binary::Subtract => {
+                        Scale { factors: ones, summands: numbers.iter().map(|number| -number).collect() }
+                    }
+                    Binary::Multiply => Scale { factors: numbers, summands: zeros },
+                    Binary::Divide => Scale {
+                        factors: numbers.iter().map(|number| 1.0 / number).collect(),
+                        summands: zeros,
+                    },
+                };
+                self.of_image(0, |_| Some(Form::Channels(scale)))
+            }
+            (None, Some((_, channels))) => {
+                let numbers = self.per_channel(0, channels)?;
+                let scale = match binary {
+                    Binary::Add => Scale { factors: vec![1.0; channels], summands: numbers },
+                    Binary::Subtract => Scale { factors: vec![-1.0; channels], summands: numbers },
+                    Binary::Multiply => Scale { factors: numbers, summands: vec![0.0; channels] },
+                    Binary::Divide => return None,
+                };
+                self.of_image(1, |_| Some(Form::Channels(scale)))
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// A constant with a number for each channel, or one for all.
+    fn per_channel(&mut self, index: usize, channels: usize) -> Option<Vec<f64>> {
+        let tensor = self.floats(index)?;
+        let values = tensor.values::<f32>()?;
+        let shape = tensor.shape();
+        if shape.len() > 4 {
+            return None;
+        }
+        if let [value] = values {
+            return Some(vec![f64::from(*value); channels]);
+        }
+        let fits = matches!(shape, [found, 1, 1] | [1, found, 1, 1] if *found == channels);
+        fits.then(|| values.iter().map(|value| f64::from(*value)).collect())
+    }
+
+    fn concatenation(&mut self) -> Option<Vec<Piece>> {
+        if !matches!(self.integer("axis", 1)?, 1 | -3) || self.node.inputs.is_empty() {
+            return None;
+        }
+        let mut inputs = Vec::new();
+        let mut runs = Vec::new();
+        let mut to = 0;
+        for index in 0..self.node.inputs.len() {
+            let (value, count) = self.image(index)?;
+            inputs.push((value, count));
+            runs.push(vec![Channels { from: 0, to, count }]);
+            to += count;
+        }
+        Some(vec![Piece { form: Form::Copy(runs), inputs, output: self.output()?, channels: to }])
+    }
+
+    fn split(&mut self) -> Option<Vec<Piece>> {
+        let (value, channels) = self.image(0)?;
+        if !matches!(self.integer("axis", 0)?, 1 | -3) {
+            return None;
+        }
+        let mut pieces = Vec::new();
+        let mut from = 0;
+        for output in &self.node.outputs {
+            let output = (*output)?;
+            let count = self.known.fact(output)?.dimension(1)?;
+            let count = usize::try_from(count).ok().filter(|count| *count > 0)?;
+            let runs = vec![vec![Channels { from, to: 0, count }]];
+            let inputs = vec![(value, channels)];
+            pieces.push(Piece { form: Form::Copy(runs), inputs, output, channels: count });
+            from += count;
+        }
+        (from == channels && !pieces.is_empty()).then_some(pieces)
+    }
+
+    /// Pixels that are repeated a whole number of times.
+    fn resize(&mut self) -> Option<Vec<Piece>> {
+        let attributes = &self.node.attributes;
+        let is_old = self.node.operator == "Upsample" || self.node.opset < 11;
+        let text = |name: &str, default: &'static str| -> Option<String> {
+            Some(attributes.text(name).ok()?.unwrap_or(default).to_owned())
+        };
+        let mode = text("mode", "nearest")?;
+        let coordinates =
+            text("coordinate_transformation_mode", if is_old { "asymmetric" } else { "half_pixel" })?;
+        let nearest = text("nearest_mode", if is_old { "floor" } else { "round_prefer_floor" })?;
+        // Both give the pixel whose number is rounded down where the factor is a whole number.
+        let rounds_down = match coordinates.as_str() {
+            "asymmetric" => nearest == "floor",
+            "half_pixel" | "pytorch_half_pixel" => nearest == "round_prefer_floor",
+            _ => false,
+        };
+        let sizes = if is_old { None } else { self.input(3) };
+        if mode != "nearest" || !rounds_down || sizes.is_some() || attributes.contains("axes") {
+            return None;
+        }
+        let scales = if attributes.contains("scales") {
+            attributes.floats("scales").ok()??.to_vec()
+        } else {
+            self.floats(if is_old { 1 } else { 2 })?.values::<f32>()?.to_vec()
+        };
+        let &[1.0, 1.0, down, right] = scales.as_slice() else { return None };
+        let whole = |factor: f32| {
+            let is_whole = (1.0..=64.0).contains(&factor) && factor.fract() == 0.0;
+            is_whole.then_some(factor as usize)
+        };
+        let times = [whole(down)?, whole(right)?];
+        self.of_image(0, |_| Some(Form::Repeat(times)))
+    }
+}

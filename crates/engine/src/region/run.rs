@@ -1,0 +1,380 @@
+//! A region as an operator.
+
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    schedule::{Planned, Schedule, needed},
+    step::{Flow, Step, Value as Number, Work},
+};
+use crate::{
+    kernels::{
+        Level, Part, Unfit,
+        activation::Activation,
+        buffer::{Buffer, Shared},
+        convolution::{Convolution, Images, Spread},
+        depthwise::Depthwise,
+        elementwise::{Binary, Elementwise, Other},
+        layout,
+        planes::Planes,
+        pool::{Mean, Pool, Pooling},
+        winograd::Tiles,
+    },
+    operators::{Context, Divisible, Operator, OperatorError},
+    tensor::{ElementType, Tensor, Value},
+};
+
+/// Schedules that are kept: models are asked for few sizes, mostly.
+const SCHEDULES: usize = 8;
+
+/// Bytes of memory that are kept for the next run: fresh pages cost more than small runs.
+const SPARE: usize = 16 << 20;
+
+/// Multiplications for which another thread is worth waking.
+const SHARE: usize = 200_000;
+
+/// The sizes of the inputs, and the outputs that are wanted.
+type Key = (Vec<Option<Vec<usize>>>, Vec<bool>);
+
+/// A compiled region.
+pub(crate) struct Region {
+    flow: Flow,
+    level: Level,
+    schedules: Mutex<Vec<(Key, Arc<Schedule>)>>,
+    spare: Mutex<Option<Buffer>>,
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("steps", &self.flow.steps.len()).finish_non_exhaustive()
+    }
+}
+
+fn engine(reason: impl Into<String>) -> OperatorError {
+    OperatorError::Engine { reason: reason.into() }
+}
+
+fn unfit(Unfit(what): Unfit) -> OperatorError {
+    engine(format!("the plan of a region does not fit: {what}"))
+}
+
+impl Operator for Region {
+    fn run(&self, inputs: Vec<Option<Value>>, context: &Context<'_>) -> Result<Vec<Value>, OperatorError> {
+        let wanted = vec![true; self.flow.outputs.len()];
+        let outputs = self.compute(inputs, &wanted, context)?;
+        outputs.into_iter().map(|output| output.ok_or_else(|| engine("an output is missing"))).collect()
+    }
+
+    fn divisible(&self) -> Option<&dyn Divisible> {
+        Some(self)
+    }
+}
+
+impl Divisible for Region {
+    fn needed_inputs(&self, wanted: &[bool]) -> Vec<bool> {
+        let needed = needed(&self.flow, wanted);
+        self.flow.inputs.iter().map(|(value, _)| needed.get(value.0).copied().unwrap_or(true)).collect()
+    }
+
+    fn run_partly(
+        &self,
+        inputs: Vec<Option<Value>>,
+        wanted: &[bool],
+        context: &Context<'_>,
+    ) -> Result<Vec<Option<Value>>, OperatorError> {
+        self.compute(inputs, wanted, context)
+    }
+}
+
+impl Region {
+    pub(crate) fn new(flow: Flow, level: Level) -> Self {
+        Self { flow, level, schedules: Mutex::default(), spare: Mutex::default() }
+    }
+
+    fn compute(
+        &self,
+        inputs: Vec<Option<Value>>,
+        wanted: &[bool],
+        context: &Context<'_>,
+    ) -> Result<Vec<Option<Value>>, OperatorError> {
+        let needs = self.needed_inputs(wanted);
+        let mut tensors = Vec::with_capacity(inputs.len());
+        for (input, needs) in inputs.into_iter().zip(needs) {
+            let tensor = input.and_then(Value::into_tensor);
+            if needs && tensor.is_none() {
+                return Err(engine("an input of a region is missing"));
+            }
+            tensors.push(tensor.filter(|_| needs));
+        }
+        let schedule = self.schedule(&tensors, wanted)?;
+        let threads = context.threads().map_or(1, crate::threads::Threads::count);
+        let room = schedule.total.saturating_add(schedule.scratch.saturating_mul(threads));
+        let bytes = room.saturating_mul(size_of::<f32>());
+        context.budget().charge(bytes)?;
+        let run = Run { region: self, schedule: &schedule, room, context };
+        let result = match context.threads().filter(|threads| threads.count() > 1) {
+            Some(threads) => threads.enter(|| run.all(&tensors, wanted)),
+            None => run.all(&tensors, wanted),
+        };
+        context.budget().release(bytes);
+        result
+    }
+
+    /// The schedule for inputs of these sizes.
+    fn schedule(&self, inputs: &[Option<Tensor>], wanted: &[bool]) -> Result<Arc<Schedule>, OperatorError> {
+        let shapes: Vec<Option<Vec<usize>>> =
+            inputs.iter().map(|input| input.as_ref().map(|tensor| tensor.shape().to_vec())).collect();
+        let key = (shapes, wanted.to_vec());
+        let mut schedules = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = schedules.iter().position(|(known, _)| *known == key) {
+            let entry = schedules.remove(found);
+            let schedule = Arc::clone(&entry.1);
+            schedules.push(entry);
+            return Ok(schedule);
+        }
+        let mut sizes = Vec::with_capacity(inputs.len());
+        for ((value, _), shape) in self.flow.inputs.iter().zip(&key.0) {
+            let channels = self.flow.channels.get(value.0).copied().unwrap_or(0);
+            sizes.push(match shape.as_deref() {
+                None => None,
+                Some(&[images, found, height, width]) if found == channels => Some([images, height, width]),
+                Some(shape) => {
+                    return Err(OperatorError::inputs(format!(
+                        "images of the shape {shape:?} were given; expected 4 dimensions and {channels} channels"
+                    )));
+                }
+            });
+        }
+        let schedule = Arc::new(Schedule::new(&self.flow, &sizes, wanted)?);
+        if schedules.len() >= SCHEDULES {
+            schedules.remove(0);
+        }
+        schedules.push((key, Arc::clone(&schedule)));
+        Ok(schedule)
+    }
+
+    /// Memory for so many floats. What is in it is of no account.
+    fn memory(&self, count: usize) -> Buffer {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        spare.filter(|buffer| buffer.len() >= count).unwrap_or_else(|| Buffer::zeros(count))
+    }
+
+    fn give_back(&self, buffer: Buffer) {
+        if buffer.len() * size_of::<f32>() <= SPARE {
+            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(buffer);
+        }
+    }
+}
+
+/// A run with its plan of memory.
+struct Run<'a> {
+    region: &'a Region,
+    schedule: &'a Schedule,
+    /// Floats of values and of scratch memory.
+    room: usize,
+    context: &'a Context<'a>,
+}
+
+impl Run<'_> {
+    fn all(&self, inputs: &[Option<Tensor>], wanted: &[bool]) -> Result<Vec<Option<Value>>, OperatorError> {
+        let mut memory = self.region.memory(self.room);
+        let result = self.within(&mut memory, inputs, wanted);
+        self.region.give_back(memory);
+        result
+    }
+
+    fn within(
+        &self,
+        memory: &mut [f32],
+        inputs: &[Option<Tensor>],
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Value>>, OperatorError> {
+        let flow = &self.region.flow;
+        for ((value, _), tensor) in flow.inputs.iter().zip(inputs) {
+            let Some(tensor) = tensor else { continue };
+            let channels = flow.channels.get(value.0).copied().unwrap_or(0);
+            let (planes, range) = self.place(*value)?;
+            let values = tensor.values::<f32>().ok_or_else(|| engine("an input is not of floats"))?;
+            let target = memory.get_mut(range).ok_or_else(|| engine("no room for an input"))?;
+            layout::clear_border(planes, target).map_err(unfit)?;
+            self.share(Shared::new(target), 8 * planes.len(), |buffer, part| {
+                layout::enter(values, channels, planes, buffer, part)
+            })?;
+        }
+        for planned in &self.schedule.steps {
+            self.context.check()?;
+            let step = flow.steps.get(planned.step).ok_or_else(|| engine("a step is missing"))?;
+            let (values, scratch) = memory
+                .split_at_mut_checked(self.schedule.total)
+                .ok_or_else(|| engine("no room for the values"))?;
+            self.step(step, planned, values, scratch)?;
+        }
+        let mut outputs = Vec::with_capacity(flow.outputs.len());
+        for (value, wanted) in flow.outputs.iter().zip(wanted) {
+            outputs.push(if *wanted { Some(self.leave(*value, memory)?) } else { None });
+        }
+        Ok(outputs)
+    }
+
+    fn place(&self, value: Number) -> Result<(Planes, Range<usize>), OperatorError> {
+        let found = self.schedule.places.get(value.0).cloned().flatten();
+        found.ok_or_else(|| engine("a value of a region has no place"))
+    }
+
+    fn leave(&self, value: Number, memory: &[f32]) -> Result<Value, OperatorError> {
+        let channels = self.region.flow.channels.get(value.0).copied().unwrap_or(0);
+        let (planes, range) = self.place(value)?;
+        let shape = vec![planes.images, channels, planes.height, planes.width];
+        let count = self.context.reserve(ElementType::Float, &shape)?;
+        let mut result = vec![0.0; count];
+        let values = memory.get(range).ok_or_else(|| engine("an output is not there"))?;
+        self.share(Shared::new(&mut result), 8 * count, |buffer, part| {
+            layout::leave(Images { planes, values }, channels, buffer, part)
+        })?;
+        let tensor = Tensor::from_vec(shape, result).ok_or_else(|| engine("an output of another size"))?;
+        Ok(Value::Tensor(tensor))
+    }
+
+    /// Calls a kernel for all of its work: in parts, on several threads, where there is enough.
+    fn share(
+        &self,
+        buffer: Shared<'_>,
+        cost: usize,
+        kernel: impl Fn(Shared<'_>, Part) -> Result<(), Unfit> + Sync,
+    ) -> Result<(), OperatorError> {
+        let threads = self.context.threads().map_or(1, crate::threads::Threads::count);
+        let count = threads.min(cost / SHARE + 1);
+        if count <= 1 {
+            return kernel(buffer, Part::WHOLE).map_err(unfit);
+        }
+        let mut results = vec![Ok(()); count];
+        rayon::scope(|scope| {
+            let kernel = &kernel;
+            let mut parts = results.iter_mut().enumerate();
+            let first = parts.next();
+            for (index, result) in parts {
+                scope.spawn(move |_| *result = kernel(buffer, Part { index, count }));
+            }
+            if let Some((index, result)) = first {
+                *result = kernel(buffer, Part { index, count });
+            }
+        });
+        results.into_iter().collect::<Result<(), Unfit>>().map_err(unfit)
+    }
+
+    fn step(
+        &self,
+        step: &Step,
+        planned: &Planned,
+        memory: &mut [f32],
+        scratch: &mut [f32],
+    ) -> Result<(), OperatorError> {
+        let (output, range) = self.place(step.output)?;
+        // The inputs are before or after the output in memory.
+        let (before, rest) =
+            memory.split_at_mut_checked(range.start).ok_or_else(|| engine("no room for a value"))?;
+        let (target, after) =
+            rest.split_at_mut_checked(range.len()).ok_or_else(|| engine("no room for a value"))?;
+        let mut images = Vec::with_capacity(step.inputs.len());
+        for input in &step.inputs {
+            let (planes, place) = self.place(*input)?;
+            let values = if place.end <= range.start {
+                before.get(place)
+            } else {
+                let start = place.start.checked_sub(range.end);
+                start.and_then(|start| after.get(start..start + place.len()))
+            };
+            let values = values.ok_or_else(|| engine("a value is not where it was put"))?;
+            images.push(Images { planes, values });
+        }
+        layout::clear_border(output, target).map_err(unfit)?;
+        let buffer = Shared::new(target);
+        let Some(input) = images.first().copied() else { return Err(engine("a step without inputs")) };
+        let (level, steps, cost) = (self.region.level, planned.steps, planned.cost);
+        let residual = images.get(1).copied();
+        match &step.work {
+            Work::Convolution { filters, activation, after, .. } => {
+                let (activation, after) = (*activation, *after);
+                let spread = None;
+                let job = Convolution { filters, steps, input, residual, output, activation, after, spread };
+                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Winograd { winograd, activation, after, .. } => {
+                let (activation, after, before) = (*activation, *after, steps.before);
+                let job = Tiles { winograd, before, input, residual, output, activation, after };
+                let scratch = Shared::new(scratch);
+                self.share(buffer, cost, |buffer, part| job.run(buffer, scratch, part))
+            }
+            Work::Depthwise { windows, activation, after, .. } => {
+                let (activation, after) = (*activation, *after);
+                let job = Depthwise { windows, steps, input, residual, output, activation, after };
+                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Spread { places, times, after } => {
+                for (number, filters) in places.iter().enumerate() {
+                    let place = [number / times[1], number % times[1]];
+                    let spread = Some(Spread { times: *times, place });
+                    let (activation, after, residual) = (Activation::Identity, *after, None);
+                    let job =
+                        Convolution { filters, steps, input, residual, output, activation, after, spread };
+                    self.share(buffer, cost / places.len(), |buffer, part| job.run(buffer, part))?;
+                }
+                Ok(())
+            }
+            Work::Maximum { window, .. } => {
+                let job = Pool { level, pooling: Pooling::Maximum, window: *window, steps, input, output };
+                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Mean { window, .. } => {
+                let [rows, columns] = &planned.counts;
+                let pooling = Pooling::Mean(rows, columns);
+                let job = Pool { level, pooling, window: *window, steps, input, output };
+                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::GlobalMean => {
+                let job = Mean { level, input, output };
+                self.share(buffer, 8 * input.planes.len(), |buffer, part| job.run(buffer, part))
+            }
+            Work::Image { activation, .. } | Work::Pixel { activation, .. } => {
+                let second = residual.ok_or_else(|| engine("a step without its second input"))?;
+                let other = match &step.work {
+                    Work::Pixel { binary, .. } => Other::Pixel(*binary, second),
+                    Work::Image { binary, .. } => Other::Image(*binary, second),
+                    _ => Other::Image(Binary::Add, second),
+                };
+                self.each(input, other, *activation, output, buffer, cost)
+            }
+            Work::Channels { factors, summands, activation } => {
+                self.each(input, Other::Channels(factors, summands), *activation, output, buffer, cost)
+            }
+            Work::Activation(activation) => self.each(input, Other::None, *activation, output, buffer, cost),
+            Work::Copy(runs) => {
+                for (input, runs) in images.iter().zip(runs) {
+                    self.share(buffer, cost, |buffer, part| {
+                        layout::copy(*input, runs, output, buffer, part)
+                    })?;
+                }
+                Ok(())
+            }
+            Work::Repeat(times) => {
+                self.share(buffer, cost, |buffer, part| layout::repeat(input, *times, output, buffer, part))
+            }
+        }
+    }
+
+    fn each(
+        &self,
+        input: Images<'_>,
+        other: Other<'_>,
+        activation: Activation,
+        output: Planes,
+        buffer: Shared<'_>,
+        cost: usize,
+    ) -> Result<(), OperatorError> {
+        let job = Elementwise { level: self.region.level, input, other, activation, output };
+        self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+    }
+}

@@ -1,0 +1,300 @@
+//! Where the values of a region are, for given sizes of its inputs: all in one block of memory.
+
+use std::ops::Range;
+
+use super::step::{Flow, Step, Value, Work};
+use crate::{
+    kernels::{
+        convolution::Steps,
+        planes::{Border, Planes},
+    },
+    operators::{
+        OperatorError,
+        windows::geometry::{Settings, Window},
+    },
+};
+
+/// Sizes of images: how many, height, width.
+type Size = [usize; 3];
+
+/// A step with the sizes of a run.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// The step's number.
+    pub(super) step: usize,
+    /// How its window moves.
+    pub(super) steps: Steps,
+    /// Of means under a window: the elements for each row, and for each column, of the output.
+    pub(super) counts: [Vec<f32>; 2],
+    /// About how many multiplications it takes.
+    pub(super) cost: usize,
+}
+
+/// A plan of memory.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    /// For each value: its sizes and its place; `None` for one that nobody makes.
+    pub(super) places: Vec<Option<(Planes, Range<usize>)>>,
+    pub(super) steps: Vec<Planned>,
+    /// Floats of all of it.
+    pub(super) total: usize,
+    /// Floats that each thread needs besides.
+    pub(super) scratch: usize,
+}
+
+impl Schedule {
+    /// For inputs of these sizes, and what the wanted outputs need.
+    pub(super) fn new(flow: &Flow, inputs: &[Option<Size>], wanted: &[bool]) -> Result<Self, OperatorError> {
+        let needed = needed(flow, wanted);
+        let count = flow.channels.len();
+        let mut sizes: Vec<Option<Size>> = vec![None; count];
+        let mut lanes = vec![false; count];
+        for ((value, whole), size) in flow.inputs.iter().zip(inputs) {
+            put(&mut sizes, *value, *size);
+            put(&mut lanes, *value, *whole);
+        }
+        let mut borders = vec![Border::default(); count];
+        let mut steps = Vec::new();
+        for (number, step) in flow.steps.iter().enumerate() {
+            if !needed.get(step.output.0).copied().unwrap_or(false) {
+                continue;
+            }
+            let size = |index: usize| -> Result<Size, OperatorError> {
+                let value = step.inputs.get(index);
+                let found = value.and_then(|value| sizes.get(value.0).copied().flatten());
+                found.ok_or_else(|| missing(index))
+            };
+            let (planned, output, border) = plan(number, step, &size)?;
+            if let (Some(border), Some(input)) = (border, step.inputs.first())
+                && let Some(place) = borders.get_mut(input.0)
+            {
+                *place = place.and(border);
+            }
+            put(&mut sizes, step.output, Some(output));
+            steps.push(planned);
+        }
+        let mut planes: Vec<Option<Planes>> = Vec::with_capacity(count);
+        for (index, size) in sizes.iter().enumerate() {
+            let channels = flow.channels.get(index).copied().unwrap_or(0);
+            let border = borders.get(index).copied().unwrap_or_default();
+            planes.push(match size {
+                Some([images, height, width]) if needed.get(index) == Some(&true) => {
+                    let mut planes = Planes::new(channels, *images, *height, *width, border);
+                    if lanes.get(index) == Some(&true) {
+                        (planes.lanes, planes.blocks) = (channels, 1);
+                    }
+                    Some(planes)
+                }
+                _ => None,
+            });
+        }
+        let (places, total) = arrange(flow, &steps, planes, wanted)?;
+        let scratch = steps
+            .iter()
+            .filter_map(|planned| match &flow.steps.get(planned.step)?.work {
+                Work::Winograd { winograd, .. } => Some(winograd.scratch()),
+                _ => None,
+            })
+            .max()
+            .unwrap_or(0);
+        Ok(Self { places, steps, total, scratch })
+    }
+}
+
+fn put<T>(list: &mut [T], value: Value, item: T) {
+    if let Some(place) = list.get_mut(value.0) {
+        *place = item;
+    }
+}
+
+fn missing(index: usize) -> OperatorError {
+    OperatorError::Engine { reason: format!("a step of a region has no input {index}") }
+}
+
+/// For each value: whether the wanted outputs need it.
+pub(super) fn needed(flow: &Flow, wanted: &[bool]) -> Vec<bool> {
+    let mut needed = vec![false; flow.channels.len()];
+    for (value, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+        put(&mut needed, *value, true);
+    }
+    for step in flow.steps.iter().rev() {
+        if needed.get(step.output.0) == Some(&true) {
+            for input in &step.inputs {
+                put(&mut needed, *input, true);
+            }
+        }
+    }
+    needed
+}
+
+/// The sizes of a step, those of its output, and the border that its first input must have.
+fn plan(
+    number: usize,
+    step: &Step,
+    size: &dyn Fn(usize) -> Result<Size, OperatorError>,
+) -> Result<(Planned, Size, Option<Border>), OperatorError> {
+    let first = size(0)?;
+    let [images, height, width] = first;
+    let still = Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] };
+    let mut planned = Planned { step: number, steps: still, counts: [Vec::new(), Vec::new()], cost: 0 };
+    let mut output = first;
+    let mut border = None;
+    let over = |settings: &Settings, window: [usize; 2]| settings.window(&[height, width], &window);
+    match &step.work {
+        Work::Convolution { filters, settings, .. } => {
+            let window = over(settings, [filters.rows, filters.columns])?;
+            (planned.steps, output, border) = moved(images, &window)?;
+            planned.cost = filters.inputs * filters.rows * filters.columns * filters.outputs * filters.groups;
+        }
+        Work::Winograd { winograd, settings, .. } => {
+            let window = over(settings, [3, 3])?;
+            (planned.steps, output, border) = moved(images, &window)?;
+            planned.cost = 4 * winograd.inputs * winograd.outputs;
+            // The last tile is whole.
+            border = border.map(|border| {
+                let after = |axis: usize, size: usize| {
+                    let end = output[axis + 1].div_ceil(2) * 2 + 2;
+                    end.saturating_sub(planned.steps.before[axis] + size)
+                };
+                let (bottom, right) = (after(0, height), after(1, width));
+                border.and(Border { bottom, right, ..Border::default() })
+            });
+        }
+        Work::Depthwise { windows, settings, .. } => {
+            let window = over(settings, [windows.rows, windows.columns])?;
+            (planned.steps, output, border) = moved(images, &window)?;
+            // Memory is what it waits for.
+            planned.cost = 4 * windows.rows * windows.columns * windows.channels;
+        }
+        Work::Spread { places, times, .. } => {
+            let along = |size: usize, times: usize| {
+                size.checked_mul(times).ok_or(OperatorError::TooLarge { shape: vec![size, times] })
+            };
+            output = [images, along(height, times[0])?, along(width, times[1])?];
+            planned.cost = places.first().map_or(0, |filters| filters.inputs * filters.outputs);
+        }
+        Work::Maximum { settings, window } => {
+            (planned.steps, output, _) = moved(images, &over(settings, *window)?)?;
+            planned.cost = 1024;
+        }
+        Work::Mean { settings, window, with_pads } => {
+            let window = over(settings, *window)?;
+            (planned.steps, output, _) = moved(images, &window)?;
+            for (axis, counts) in planned.counts.iter_mut().enumerate() {
+                *counts = window.counts(axis, *with_pads).into_iter().map(|count| count as f32).collect();
+            }
+            planned.cost = 1024;
+        }
+        Work::GlobalMean => {
+            if height * width == 0 {
+                return Err(OperatorError::inputs("an image without elements can't be pooled"));
+            }
+            output = [images, 1, 1];
+        }
+        Work::Repeat([down, right]) => {
+            let times = |size: usize, times: usize| {
+                size.checked_mul(times).ok_or(OperatorError::TooLarge { shape: vec![size, times] })
+            };
+            output = [images, times(height, *down)?, times(width, *right)?];
+            planned.cost = 256;
+        }
+        Work::Copy(_)
+        | Work::Image { .. }
+        | Work::Pixel { .. }
+        | Work::Channels { .. }
+        | Work::Activation(_) => {
+            planned.cost = 256;
+        }
+    }
+    for index in 1..step.inputs.len() {
+        let other = size(index)?;
+        let expected = match step.work {
+            Work::Pixel { .. } => [images, 1, 1],
+            _ => output,
+        };
+        if other != expected {
+            return Err(OperatorError::inputs(format!(
+                "images of the size {other:?} (images, height, width) meet images of the size {expected:?}"
+            )));
+        }
+    }
+    planned.cost = planned.cost.saturating_mul(output[0].saturating_mul(output[1]).saturating_mul(output[2]));
+    Ok((planned, output, border))
+}
+
+/// How a window moves, the size of the result, and the border that it reads.
+fn moved(images: usize, window: &Window) -> Result<(Steps, Size, Option<Border>), OperatorError> {
+    let two = |sizes: &[usize]| -> Result<[usize; 2], OperatorError> {
+        sizes.try_into().map_err(|_| OperatorError::inputs("a window that is not one of two dimensions"))
+    };
+    let steps = Steps {
+        strides: two(&window.strides)?,
+        dilations: two(&window.dilations)?,
+        before: two(&window.before)?,
+    };
+    let [height, width] = two(&window.output)?;
+    let (kernel, image) = (two(&window.kernel)?, two(&window.image)?);
+    let after = |axis: usize, places: usize| {
+        let end =
+            places.saturating_sub(1) * steps.strides[axis] + (kernel[axis] - 1) * steps.dilations[axis] + 1;
+        if places == 0 { 0 } else { end.saturating_sub(steps.before[axis] + image[axis]) }
+    };
+    let border = Border {
+        top: steps.before[0],
+        left: steps.before[1],
+        bottom: after(0, height),
+        right: after(1, width),
+    };
+    Ok((steps, [images, height, width], Some(border)))
+}
+
+type Places = Vec<Option<(Planes, Range<usize>)>>;
+
+/// Gives each value a place that no other value has while it is alive: the first gap that is large enough.
+fn arrange(
+    flow: &Flow,
+    steps: &[Planned],
+    planes: Vec<Option<Planes>>,
+    wanted: &[bool],
+) -> Result<(Places, usize), OperatorError> {
+    let mut ends = vec![0_usize; planes.len()];
+    for (time, planned) in steps.iter().enumerate() {
+        for value in flow.steps.get(planned.step).into_iter().flat_map(|step| &step.inputs) {
+            put(&mut ends, *value, time + 1);
+        }
+    }
+    for (value, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+        put(&mut ends, *value, usize::MAX);
+    }
+    // The values in the order in which they are made.
+    let entering = flow.inputs.iter().map(|(value, _)| (*value, 0));
+    let made = steps
+        .iter()
+        .enumerate()
+        .filter_map(|(time, planned)| flow.steps.get(planned.step).map(|step| (step.output, time + 1)));
+    let mut alive: Vec<(Range<usize>, usize)> = Vec::new();
+    let mut places: Places = vec![None; planes.len()];
+    let mut total = 0;
+    for (value, time) in entering.chain(made) {
+        let Some(planes) = planes.get(value.0).copied().flatten() else { continue };
+        let too_large = || OperatorError::TooLarge {
+            shape: vec![planes.images, planes.blocks * planes.lanes, planes.height, planes.width],
+        };
+        let len = planes.checked_len().ok_or_else(too_large)?.next_multiple_of(16);
+        // A value that ends where this one begins is still read then.
+        alive.retain(|(_, end)| *end >= time);
+        alive.sort_by_key(|(range, _)| range.start);
+        let mut start = 0;
+        for (range, _) in &alive {
+            if range.start >= start + len {
+                break;
+            }
+            start = start.max(range.end);
+        }
+        let end = start.checked_add(len).ok_or_else(too_large)?;
+        total = total.max(end);
+        alive.push((start..end, ends.get(value.0).copied().unwrap_or(0).max(time)));
+        put(&mut places, value, Some((planes, start..end)));
+    }
+    Ok((places, total))
+}

@@ -1,0 +1,121 @@
+//! The steps of a region that is ready to run.
+
+use crate::{
+    kernels::{
+        activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, layout::Channels,
+        winograd::Winograd,
+    },
+    operators::windows::geometry::Settings,
+};
+
+/// A value of a region, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Value(pub(crate) usize);
+
+/// What a step computes.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A convolution; a second input is added to it.
+    Convolution { filters: Filters, settings: Settings, activation: Activation, after: Activation },
+    /// A convolution of 3 by 3 by Winograd's way; a second input is added to it.
+    Winograd { winograd: Winograd, settings: Settings, activation: Activation, after: Activation },
+    /// A convolution of each channel alone; a second input is added to it.
+    Depthwise { windows: Windows, settings: Settings, activation: Activation, after: Activation },
+    /// A transposed convolution whose windows do not overlap: weights of one pixel for each place of the
+    /// window.
+    Spread { places: Vec<Filters>, times: [usize; 2], after: Activation },
+    /// The largest under a window.
+    Maximum { settings: Settings, window: [usize; 2] },
+    /// The mean under a window; pads count as zeros, or not at all.
+    Mean { settings: Settings, window: [usize; 2], with_pads: bool },
+    /// The mean of whole images.
+    GlobalMean,
+    /// A function of two images.
+    Image { binary: Binary, activation: Activation },
+    /// A function of an image and an image of one pixel.
+    Pixel { binary: Binary, activation: Activation },
+    /// A factor and a summand for each channel.
+    Channels { factors: Vec<f32>, summands: Vec<f32>, activation: Activation },
+    /// A function of each element.
+    Activation(Activation),
+    /// Channels of each input.
+    Copy(Vec<Vec<Channels>>),
+    /// Pixels that are repeated downwards and to the right.
+    Repeat([usize; 2]),
+}
+
+/// A step of a region.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) work: Work,
+    pub(crate) inputs: Vec<Value>,
+    pub(crate) output: Value,
+}
+
+/// A region that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    /// The channels of each value.
+    pub(crate) channels: Vec<usize>,
+    /// The values that enter, and whether all channels of a pixel are to be next to each other.
+    pub(crate) inputs: Vec<(Value, bool)>,
+    pub(crate) outputs: Vec<Value>,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Step {
+    /// What it is, for people.
+    pub(crate) fn describe(&self) -> String {
+        let function = |activation: &Activation| match activation {
+            Activation::Identity => String::new(),
+            other => format!(", {}", other.name()),
+        };
+        let added = if self.inputs.len() > 1 { ", sum" } else { "" };
+        match &self.work {
+            Work::Convolution { filters, activation, after, .. } => format!(
+                "convolution {}x{} of {} to {} channels{}{added}{}",
+                filters.rows,
+                filters.columns,
+                filters.inputs * filters.groups,
+                filters.outputs * filters.groups,
+                function(activation),
+                function(after)
+            ),
+            Work::Winograd { winograd, activation, after, .. } => format!(
+                "convolution 3x3 of {} to {} channels by Winograd{}{added}{}",
+                winograd.inputs,
+                winograd.outputs,
+                function(activation),
+                function(after)
+            ),
+            Work::Depthwise { windows, activation, after, .. } => format!(
+                "convolution {}x{} of each of {} channels{}{added}{}",
+                windows.rows,
+                windows.columns,
+                windows.channels,
+                function(activation),
+                function(after)
+            ),
+            Work::Spread { places, times, after } => format!(
+                "transposed convolution {}x{} to {} channels{}",
+                times[0],
+                times[1],
+                places.first().map_or(0, |filters| filters.outputs),
+                function(after)
+            ),
+            Work::Maximum { window, .. } => format!("largest of {}x{}", window[0], window[1]),
+            Work::Mean { window, .. } => format!("mean of {}x{}", window[0], window[1]),
+            Work::GlobalMean => "mean of the image".to_owned(),
+            Work::Image { binary, activation } => {
+                format!("{binary:?} of two images{}", function(activation)).to_lowercase()
+            }
+            Work::Pixel { binary, activation } => {
+                format!("{binary:?} of an image and a pixel{}", function(activation)).to_lowercase()
+            }
+            Work::Channels { activation, .. } => format!("scale of channels{}", function(activation)),
+            Work::Activation(activation) => activation.name().to_owned(),
+            Work::Copy(_) => "copy of channels".to_owned(),
+            Work::Repeat(times) => format!("pixels repeated {}x{}", times[0], times[1]),
+        }
+    }
+}
