@@ -76,7 +76,7 @@ impl<'a> Shared<'a> {
         self.start.wrapping_add(index)
     }
 
-    /// Some of the floats; `None` if there are not so many.
+    /// Some of the floats; `None` if there are fewer.
     ///
     /// # Safety
     /// Nobody else reads or writes these floats while the result is in use.

@@ -35,7 +35,7 @@ pub(crate) struct Convolution<'a> {
     pub(crate) filters: &'a Filters,
     pub(crate) steps: Steps,
     pub(crate) input: Images<'a>,
-    /// What is added to the sums.
+    /// Images that are added to the sums.
     pub(crate) residual: Option<Images<'a>>,
     pub(crate) output: Planes,
     /// The function of the sums, before `residual` is added.
@@ -79,7 +79,7 @@ enum Cut {
     Flat { pixels: usize, strips: usize },
     /// Rows.
     Rows,
-    /// So many rows at once, which one tile covers.
+    /// This number of rows at once, which one tile covers.
     Groups(usize),
 }
 

@@ -35,7 +35,6 @@ pub(crate) struct Winograd {
     level: Level,
     /// Weights of one pixel for each element of a tile.
     filters: Vec<Filters>,
-    /// In whole panels.
     bias: Buffer,
     zeros: Buffer,
 }
@@ -108,7 +107,7 @@ pub(crate) struct Tiles<'a> {
     /// Rows and columns before the image at which the first window begins.
     pub(crate) before: [usize; 2],
     pub(crate) input: Images<'a>,
-    /// What is added to the sums.
+    /// Images that are added to the sums.
     pub(crate) residual: Option<Images<'a>>,
     pub(crate) output: Planes,
     /// The function of the sums, before `residual` is added.
