@@ -175,8 +175,8 @@ impl Convolution<'_> {
             |axis: usize, places: usize, window: usize, before: usize, size: usize, after: usize| {
                 steps.before[axis] <= before
                     && (places == 0
-                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis] + 1
-                            <= steps.before[axis] + size + after)
+                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis]
+                            < steps.before[axis] + size + after)
             };
         let [height, width] = self.size();
         if reaches(0, height, filters.rows, border.top, input.height, border.bottom)

@@ -88,8 +88,8 @@ impl Depthwise<'_> {
             |axis: usize, places: usize, window: usize, before: usize, size: usize, after: usize| {
                 steps.before[axis] <= before
                     && (places == 0
-                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis] + 1
-                            <= steps.before[axis] + size + after)
+                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis]
+                            < steps.before[axis] + size + after)
             };
         let blocks = windows.channels.div_ceil(BLOCK);
         let fits = input.lanes == BLOCK
