@@ -84,7 +84,7 @@ impl Graph {
         let is_depthwise = random.below(4) == 0 && channels > 1;
         let groups = if is_depthwise {
             channels
-        } else if channels % 32 == 0 && random.below(2) == 0 {
+        } else if channels.is_multiple_of(32) && random.below(2) == 0 {
             2
         } else {
             1
@@ -276,7 +276,7 @@ impl Graph {
     /// Reads the channels as a matrix, and writes its columns first.
     fn shuffle(&mut self, random: &mut Random) {
         let (input, [channels, height, width]) = random.pick(&self.values);
-        let groups = [2, 3, 4].into_iter().find(|groups| channels % groups == 0);
+        let groups = [2, 3, 4].into_iter().find(|groups| channels.is_multiple_of(*groups));
         let Some(groups) = groups else { return };
         let shape = [0, groups, channels / groups, height, width].map(|size| size as i64).to_vec();
         let shape = self.constant(Tensor::vector(shape));

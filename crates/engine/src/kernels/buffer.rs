@@ -80,7 +80,6 @@ impl<'a> Shared<'a> {
     ///
     /// # Safety
     /// Nobody else reads or writes these floats while the result is in use.
-    #[expect(clippy::mut_from_ref, reason = "the caller says that the parts are disjoint")]
     pub(super) unsafe fn part(&self, from: usize, count: usize) -> Option<&'a mut [f32]> {
         if from.checked_add(count)? > self.len {
             return None;

@@ -164,8 +164,8 @@ impl Convolution<'_> {
                 && self.residual.is_none()
                 && place[0] < times[0]
                 && place[1] < times[1]
-                && self.output.height % times[0] == 0
-                && self.output.width % times[1] == 0;
+                && self.output.height.is_multiple_of(times[0])
+                && self.output.width.is_multiple_of(times[1]);
             if !fits {
                 return Err(Unfit("what a convolution spreads"));
             }

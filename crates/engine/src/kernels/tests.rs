@@ -207,11 +207,11 @@ impl Case {
         let [rows, columns] = self.window;
         let mut result = Vec::new();
         for image in 0..self.images {
-            for output in 0..self.outputs {
+            for (output, bias) in bias.iter().enumerate() {
                 let group = output / per_group;
                 for y in 0..height {
                     for x in 0..width {
-                        let mut sum = f64::from(bias[output]);
+                        let mut sum = f64::from(*bias);
                         for channel in 0..inputs {
                             for row in 0..rows {
                                 for column in 0..columns {

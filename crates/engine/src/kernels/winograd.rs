@@ -316,7 +316,7 @@ impl Share<'_> {
                     continue;
                 }
                 let [a, b, c, d] = [0, 1, 2, 3].map(|column| half[number / 2 * 4 + column]);
-                let sum = if number % 2 == 0 {
+                let sum = if number.is_multiple_of(2) {
                     isa.add(isa.add(a, b), c)
                 } else {
                     isa.subtract(isa.subtract(b, c), d)

@@ -16,7 +16,7 @@ impl Reader<'_> {
             || fact.element_type() != Some(ElementType::Float)
             || shape.contains(&0)
             || shape[1].checked_mul(groups)? != channels
-            || shape[0] % groups != 0
+            || !shape[0].is_multiple_of(groups)
             || settings.ceil
             || settings.kernel.as_ref().is_some_and(|kernel| *kernel != window)
         {
@@ -24,7 +24,7 @@ impl Reader<'_> {
         }
         let kind = if groups > 1 && groups == channels && shape[0] == channels {
             Kind::Depthwise
-        } else if groups == 1 || shape[1] % BLOCK == 0 && (shape[0] / groups) % BLOCK == 0 {
+        } else if groups == 1 || shape[1].is_multiple_of(BLOCK) && (shape[0] / groups).is_multiple_of(BLOCK) {
             Kind::Dense { groups }
         } else {
             return None;
