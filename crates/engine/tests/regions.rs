@@ -432,7 +432,7 @@ fn random_graphs_are_answered_as_by_our_operators() {
     let threads = [Threads::new(1), Threads::new(3)];
     let mut regions = 0;
     for seed in 0..count {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed + 1) * 0x1_0000_0001);
+        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ ((seed + 1) * 0x1_0000_0001));
         let graph = Graph::random(&mut random);
         let outputs = graph.outputs(&mut random);
         let file = graph.file(&outputs);
