@@ -8,7 +8,7 @@
 //! `MALLOC_TRIM_THRESHOLD_=8388608 MALLOC_MMAP_THRESHOLD_=33554432` do the same. Without them
 //! each run pays for fresh pages. `RTEN_NUM_THREADS=1` gives rten one thread, as the engine has.
 //!
-//! `THREADS=2` gives the engine so many, and `LEVEL=avx2` or `LEVEL=plain` leaves better instructions out.
+//! `THREADS=2` gives the engine two, and `LEVEL=avx2` or `LEVEL=plain` leaves better instructions out.
 //!
 //! Inputs are random; dimensions that may vary are 1, or what `SIZES=name=8,other=4` says.
 

@@ -20,7 +20,7 @@ pub(crate) mod level;
 pub(crate) mod planes;
 pub(crate) mod pool;
 #[cfg(test)]
-pub(crate) mod reference;
+mod tests;
 mod tile;
 pub(crate) mod winograd;
 

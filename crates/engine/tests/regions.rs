@@ -84,7 +84,7 @@ impl Graph {
         let is_depthwise = random.below(4) == 0 && channels > 1;
         let groups = if is_depthwise {
             channels
-        } else if channels % 32 == 0 && random.below(2) == 0 {
+        } else if channels.is_multiple_of(32) && random.below(2) == 0 {
             2
         } else {
             1
@@ -276,7 +276,7 @@ impl Graph {
     /// Reads the channels as a matrix, and writes its columns first.
     fn shuffle(&mut self, random: &mut Random) {
         let (input, [channels, height, width]) = random.pick(&self.values);
-        let groups = [2, 3, 4].into_iter().find(|groups| channels % groups == 0);
+        let groups = [2, 3, 4].into_iter().find(|groups| channels.is_multiple_of(*groups));
         let Some(groups) = groups else { return };
         let shape = [0, groups, channels / groups, height, width].map(|size| size as i64).to_vec();
         let shape = self.constant(Tensor::vector(shape));
@@ -432,7 +432,7 @@ fn random_graphs_are_answered_as_by_our_operators() {
     let threads = [Threads::new(1), Threads::new(3)];
     let mut regions = 0;
     for seed in 0..count {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed + 1) * 0x1_0000_0001);
+        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ ((seed + 1) * 0x1_0000_0001));
         let graph = Graph::random(&mut random);
         let outputs = graph.outputs(&mut random);
         let file = graph.file(&outputs);

@@ -82,7 +82,6 @@ pub(crate) struct Report {
     pub(crate) outputs: Vec<PortReport>,
     pub(crate) nodes: usize,
     pub(crate) islands: usize,
-    /// Compiled regions.
     pub(crate) regions: usize,
     pub(crate) operators: BTreeMap<String, OperatorReport>,
     #[serde(skip_serializing_if = "Option::is_none")]

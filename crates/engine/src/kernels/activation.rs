@@ -11,7 +11,7 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Activation {
     Identity,
-    /// At least the first, then at most the second. What is not a number stays so.
+    /// At least the first, then at most the second. A NaN stays so.
     Clip(f32, f32),
     Sigmoid,
     /// `x * sigmoid(alpha * x)`.
@@ -92,7 +92,7 @@ impl Task for Apply {
         macro_rules! each {
             ($activation:expr) => {
                 for place in (0..self.count).step_by(BLOCK) {
-                    // SAFETY: the maker of the task says that there are so many numbers.
+                    // SAFETY: the maker of the task says that the numbers are there.
                     let value = unsafe { isa.load(self.values.add(place)) };
                     let result = $activation.of(isa, value);
                     // SAFETY: the same.
@@ -116,7 +116,7 @@ impl Task for Apply {
 /// Applies a function to numbers, in place; `count` is a multiple of 16.
 ///
 /// # Safety
-/// So many floats can be read and written at `values`, and nobody else uses them meanwhile.
+/// `count` floats can be read and written at `values`, and nobody else uses them meanwhile.
 pub(super) unsafe fn apply(level: Level, activation: Activation, values: *mut f32, count: usize) {
     dispatch(level, Apply { activation, values, count });
 }

@@ -76,11 +76,10 @@ impl<'a> Shared<'a> {
         self.start.wrapping_add(index)
     }
 
-    /// Some of the floats; `None` if there are not so many.
+    /// Some of the floats; `None` if there are fewer.
     ///
     /// # Safety
     /// Nobody else reads or writes these floats while the result is in use.
-    #[expect(clippy::mut_from_ref, reason = "the caller says that the parts are disjoint")]
     pub(super) unsafe fn part(&self, from: usize, count: usize) -> Option<&'a mut [f32]> {
         if from.checked_add(count)? > self.len {
             return None;

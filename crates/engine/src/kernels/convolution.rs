@@ -35,7 +35,7 @@ pub(crate) struct Convolution<'a> {
     pub(crate) filters: &'a Filters,
     pub(crate) steps: Steps,
     pub(crate) input: Images<'a>,
-    /// What is added to the sums.
+    /// Images that are added to the sums.
     pub(crate) residual: Option<Images<'a>>,
     pub(crate) output: Planes,
     /// The function of the sums, before `residual` is added.
@@ -79,7 +79,7 @@ enum Cut {
     Flat { pixels: usize, strips: usize },
     /// Rows.
     Rows,
-    /// So many rows at once, which one tile covers.
+    /// This number of rows at once, which one tile covers.
     Groups(usize),
 }
 
@@ -164,8 +164,8 @@ impl Convolution<'_> {
                 && self.residual.is_none()
                 && place[0] < times[0]
                 && place[1] < times[1]
-                && self.output.height % times[0] == 0
-                && self.output.width % times[1] == 0;
+                && self.output.height.is_multiple_of(times[0])
+                && self.output.width.is_multiple_of(times[1]);
             if !fits {
                 return Err(Unfit("what a convolution spreads"));
             }
@@ -175,8 +175,8 @@ impl Convolution<'_> {
             |axis: usize, places: usize, window: usize, before: usize, size: usize, after: usize| {
                 steps.before[axis] <= before
                     && (places == 0
-                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis] + 1
-                            <= steps.before[axis] + size + after)
+                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis]
+                            < steps.before[axis] + size + after)
             };
         let [height, width] = self.size();
         if reaches(0, height, filters.rows, border.top, input.height, border.bottom)

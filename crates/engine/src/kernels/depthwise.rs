@@ -61,7 +61,7 @@ pub(crate) struct Depthwise<'a> {
     pub(crate) windows: &'a Windows,
     pub(crate) steps: Steps,
     pub(crate) input: Images<'a>,
-    /// What is added to the sums.
+    /// Images that are added to the sums.
     pub(crate) residual: Option<Images<'a>>,
     pub(crate) output: Planes,
     /// The function of the sums, before `residual` is added.
@@ -88,8 +88,8 @@ impl Depthwise<'_> {
             |axis: usize, places: usize, window: usize, before: usize, size: usize, after: usize| {
                 steps.before[axis] <= before
                     && (places == 0
-                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis] + 1
-                            <= steps.before[axis] + size + after)
+                        || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis]
+                            < steps.before[axis] + size + after)
             };
         let blocks = windows.channels.div_ceil(BLOCK);
         let fits = input.lanes == BLOCK
@@ -161,7 +161,7 @@ unsafe fn pixels<I: Isa, const COUNT: usize, const STEP: usize>(isa: I, pixels: 
     for (number, sum) in sums.into_iter().enumerate() {
         let mut value = sum;
         if !pixels.residual.is_null() {
-            // SAFETY: what is added is as large as the output.
+            // SAFETY: the images that are added are as large as the output.
             value = isa.add(value, unsafe { isa.load(pixels.residual.add(number * BLOCK)) });
         }
         let value = isa.at_most(isa.at_least(value, low), high);

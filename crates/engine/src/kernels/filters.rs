@@ -55,7 +55,7 @@ impl Filters {
     ) -> Option<Self> {
         let [all, inputs, rows, columns] = shape;
         let outputs = all.checked_div(groups)?;
-        let blocked = groups == 1 || inputs % BLOCK == 0 && outputs % BLOCK == 0;
+        let blocked = groups == 1 || inputs.is_multiple_of(BLOCK) && outputs.is_multiple_of(BLOCK);
         let fits = outputs * groups == all
             && all > 0
             && inputs > 0

@@ -45,8 +45,8 @@ pub(super) trait Isa: Copy {
     /// Two to the power of a whole number from -126 to 127.
     fn power_of_two(self, exponent: Self::V) -> Self::V;
 
-    /// The exponential function, to two units in the last place. It saturates at 2^-126 and 2^127; what is not a
-    /// number stays so.
+    /// The exponential function, to two units in the last place. It saturates at 2^-126 and 2^127; a NaN
+    /// stays so.
     #[inline(always)]
     fn exponential(self, value: Self::V) -> Self::V {
         let value = self.at_most(value, self.splat(88.0));

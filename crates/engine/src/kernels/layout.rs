@@ -136,7 +136,7 @@ pub(crate) fn copy(
     Ok(())
 }
 
-/// Repeats each pixel so many times downwards and to the right. Computes this thread's share.
+/// Repeats each pixel, by the numbers of `times`, downwards and to the right. Computes this thread's share.
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.

@@ -44,7 +44,7 @@ impl Border {
 }
 
 impl Planes {
-    /// Images of so many channels in blocks.
+    /// Images in blocks, of this number of channels.
     pub(crate) fn new(channels: usize, images: usize, height: usize, width: usize, border: Border) -> Self {
         Self { blocks: channels.div_ceil(BLOCK), images, height, width, border, lanes: BLOCK }
     }

@@ -13,7 +13,7 @@ use super::{
 /// What a pool computes of the elements that its window covers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pooling<'a> {
-    /// The largest. What is not a number is never the largest.
+    /// The largest. A NaN is never the largest.
     Maximum,
     /// The sum, divided by the product of these two for the row and the column of the output.
     Mean(&'a [f32], &'a [f32]),

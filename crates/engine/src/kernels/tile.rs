@@ -97,12 +97,12 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
                         // SAFETY: the weights have 16 floats for each block, channel and place.
                         *loaded = unsafe { isa.load(weights.add(block * BLOCK)) };
                     }
-                    for pixel in 0..PIXELS {
+                    for (pixel, sums) in sums.iter_mut().enumerate() {
                         let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step + channel;
                         // SAFETY: the window of each pixel is within the input.
                         let value = isa.splat(unsafe { *column.add(place) });
-                        for block in 0..BLOCKS {
-                            sums[pixel][block] = isa.multiply_add(loaded[block], value, sums[pixel][block]);
+                        for (sum, loaded) in sums.iter_mut().zip(loaded) {
+                            *sum = isa.multiply_add(loaded, value, *sum);
                         }
                     }
                     weights = weights.wrapping_add(BLOCKS * BLOCK);
@@ -114,20 +114,20 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
         inputs = inputs.wrapping_add(tile.input_block);
     }
     if !tile.residual.is_null() {
-        for pixel in 0..PIXELS {
-            for block in 0..BLOCKS {
+        for (pixel, sums) in sums.iter_mut().enumerate() {
+            for (block, sum) in sums.iter_mut().enumerate() {
                 let place =
                     pixel / WIDTH * tile.residual_row + pixel % WIDTH * BLOCK + block * tile.residual_block;
-                // SAFETY: what is added is as large as the output.
+                // SAFETY: the numbers that are added are as many as the outputs.
                 let value = unsafe { isa.load(tile.residual.add(place)) };
-                sums[pixel][block] = isa.add(sums[pixel][block], value);
+                *sum = isa.add(*sum, value);
             }
         }
     }
     let (low, high) = (isa.splat(tile.low), isa.splat(tile.high));
-    for pixel in 0..PIXELS {
-        for block in 0..BLOCKS {
-            let value = isa.at_most(isa.at_least(sums[pixel][block], low), high);
+    for (pixel, sums) in sums.into_iter().enumerate() {
+        for (block, sum) in sums.into_iter().enumerate() {
+            let value = isa.at_most(isa.at_least(sum, low), high);
             let place = pixel / WIDTH * tile.output_row
                 + pixel % WIDTH * tile.output_step
                 + block * tile.output_block;

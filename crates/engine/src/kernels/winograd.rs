@@ -35,23 +35,15 @@ pub(crate) struct Winograd {
     level: Level,
     /// Weights of one pixel for each element of a tile.
     filters: Vec<Filters>,
-    /// In whole panels.
     bias: Buffer,
     zeros: Buffer,
 }
 
-/// The weights of a window as those of a tile: `G g Gᵀ`.
-fn transformed(window: &[f32]) -> [f64; ELEMENTS] {
+/// The factors of the nine weights of a window in an element of its tile: `G g Gᵀ`.
+fn factors(element: usize) -> [f64; 9] {
     const G: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-    let mut result = [0.0; ELEMENTS];
-    for (place, value) in result.iter_mut().enumerate() {
-        for (row, left) in G[place / 4].iter().enumerate() {
-            for (column, right) in G[place % 4].iter().enumerate() {
-                *value += left * f64::from(window[row * 3 + column]) * right;
-            }
-        }
-    }
-    result
+    let (rows, columns) = (G[element / 4], G[element % 4]);
+    std::array::from_fn(|place| rows[place / 3] * columns[place % 3])
 }
 
 impl Winograd {
@@ -70,8 +62,10 @@ impl Winograd {
         let mut filters = Vec::with_capacity(ELEMENTS);
         let mut plain = vec![0.0_f32; outputs * inputs];
         for element in 0..ELEMENTS {
+            let factors = factors(element);
             for (value, window) in plain.iter_mut().zip(weights.chunks_exact(9)) {
-                *value = transformed(window)[element] as f32;
+                let products = window.iter().zip(factors).map(|(weight, factor)| f64::from(*weight) * factor);
+                *value = products.sum::<f64>() as f32;
             }
             filters.push(Filters::new(level, &plain, [outputs, inputs, 1, 1], 1, None, Reading::Blocks)?);
         }
@@ -108,7 +102,7 @@ pub(crate) struct Tiles<'a> {
     /// Rows and columns before the image at which the first window begins.
     pub(crate) before: [usize; 2],
     pub(crate) input: Images<'a>,
-    /// What is added to the sums.
+    /// Images that are added to the sums.
     pub(crate) residual: Option<Images<'a>>,
     pub(crate) output: Planes,
     /// The function of the sums, before `residual` is added.
@@ -317,7 +311,7 @@ impl Share<'_> {
                     continue;
                 }
                 let [a, b, c, d] = [0, 1, 2, 3].map(|column| half[number / 2 * 4 + column]);
-                let sum = if number % 2 == 0 {
+                let sum = if number.is_multiple_of(2) {
                     isa.add(isa.add(a, b), c)
                 } else {
                     isa.subtract(isa.subtract(b, c), d)

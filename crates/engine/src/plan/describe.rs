@@ -51,7 +51,6 @@ pub struct Plan {
     pub file: usize,
     /// Islands that rten computes.
     pub islands: usize,
-    /// Compiled regions.
     pub regions: usize,
     /// The steps of each compiled region, in words.
     pub steps: Vec<Vec<String>>,

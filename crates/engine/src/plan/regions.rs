@@ -1,7 +1,7 @@
 //! Finds the convolutional regions of a graph, and compiles them.
 //!
-//! Nodes that a region can have are joined with those of their inputs that are in a region, too. What waits
-//! for a region and is waited for by another node splits it, as it splits an island
+//! Nodes that a region can have are joined with those of their inputs that are in a region, too. A node that
+//! waits for a region, and for which another node waits, splits it, as it splits an island
 //! ([`super::partition`]).
 
 use std::collections::{HashMap, HashSet};
@@ -39,7 +39,7 @@ const SMALL: usize = 1 << 20;
 const GROWTH: usize = 30;
 const SPARE: usize = 1 << 20;
 
-/// What is known of the values of a graph.
+/// The facts about the values of a graph.
 struct Sight<'a> {
     facts: &'a Facts,
     store: &'a mut ConstantStore,

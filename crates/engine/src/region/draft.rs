@@ -13,7 +13,7 @@ pub(crate) struct Draft {
     pub(crate) output: Value,
     /// The function of the result, before anything is added to it.
     pub(crate) activation: Activation,
-    /// What is added, of convolutions: an image of the same size.
+    /// The image of the same size that a convolution adds.
     pub(crate) residual: Option<Value>,
     /// The function of the sum.
     pub(crate) after: Activation,

@@ -234,7 +234,7 @@ pub(crate) fn fuse_sums(drafts: &mut Drafts) {
             *place = fused;
         }
         gone.insert(maker);
-        // What is gone makes nothing.
+        // A step that is gone makes nothing.
         let unused = drafts.value(0);
         if let Some(step) = drafts.steps.get_mut(maker) {
             step.output = unused;

@@ -19,7 +19,7 @@ use crate::{
     tensor::Tensor,
 };
 
-/// Images of at most so many channels are read with all channels of a pixel next to each other.
+/// Images of at most this number of channels are read with all channels of a pixel next to each other.
 const FEW: usize = 4;
 
 /// A region can't be made: a fault of the plan, or of the file.

@@ -1,14 +1,19 @@
 //! What a node is in a region. A node that is not recognized stays outside.
 
+mod channels;
+mod convolutions;
+
+pub(crate) use channels::recognize_shuffle;
+
 use crate::{
     facts::Fact,
-    kernels::{BLOCK, activation::Activation, elementwise::Binary, layout::Channels},
+    kernels::{activation::Activation, elementwise::Binary, layout::Channels},
     onnx::model::{Node, ValueId},
     operators::windows::geometry::{Padding, Settings},
     tensor::{ElementType, Tensor},
 };
 
-/// What is known of values at load.
+/// The facts about values at load.
 pub(crate) trait Known {
     /// The facts about a value.
     fn fact(&self, value: ValueId) -> Option<Fact>;
@@ -118,38 +123,6 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
     }
 }
 
-/// A shuffle of channels: what [`recognize`] does not see, as images have five dimensions in between. The
-/// nodes are a `Reshape` that makes a matrix of the channels, a `Transpose` of it, and a `Reshape`.
-pub(crate) fn recognize_shuffle(nodes: [&Node; 3], known: &dyn Known) -> Option<Piece> {
-    let [first, middle, last] = nodes;
-    let operators = [("Reshape", first), ("Transpose", middle), ("Reshape", last)];
-    let plain = |(operator, node): &(&str, &Node)| node.domain.is_empty() && node.operator == *operator;
-    let permutation = middle.attributes.integers("perm").ok()??;
-    if !operators.iter().all(plain) || permutation != [0, 2, 1, 3, 4] {
-        return None;
-    }
-    let input = first.inputs.first().copied().flatten()?;
-    let output = last.outputs.first().copied().flatten()?;
-    let shape = |value: ValueId| known.fact(value).and_then(|fact| fact.shape);
-    let (before, after) = (shape(input)?, shape(output)?);
-    let between = shape(first.outputs.first().copied().flatten()?)?;
-    let [images, groups, size, height, width] = between.as_slice() else { return None };
-    let is_float = known.fact(input)?.element_type() == Some(ElementType::Float);
-    let is_same = before.len() == 4
-        && before == after
-        && before.first() == Some(images)
-        && before.get(2) == Some(height)
-        && before.get(3) == Some(width);
-    let number = |size: &crate::facts::size::Size| usize::try_from(size.value()?).ok();
-    let (groups, size, channels) = (number(groups)?, number(size)?, number(before.get(1)?)?);
-    if !is_float || !is_same || channels == 0 || groups.checked_mul(size) != Some(channels) {
-        return None;
-    }
-    let runs =
-        (0..channels).map(|to| Channels { from: to % groups * size + to / groups, to, count: 1 }).collect();
-    Some(Piece { form: Form::Copy(vec![runs]), inputs: vec![(input, channels)], output, channels })
-}
-
 struct Reader<'a> {
     node: &'a Node,
     known: &'a mut dyn Known,
@@ -216,112 +189,6 @@ impl Reader<'_> {
         };
         let two = |values: &[usize]| matches!(values.len(), 0 | 2);
         (pads && two(&settings.strides) && two(&settings.dilations)).then_some(settings)
-    }
-
-    fn convolution(&mut self) -> Option<Vec<Piece>> {
-        let (value, channels) = self.image(0)?;
-        let weights = self.input(1)?;
-        let fact = self.known.fact(weights)?;
-        let shape: [usize; 4] = fact.known_shape()?.try_into().ok()?;
-        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0)?;
-        let settings = self.settings()?;
-        let window = [shape[2], shape[3]];
-        if !fact.is_constant
-            || fact.element_type() != Some(ElementType::Float)
-            || shape.contains(&0)
-            || shape[1].checked_mul(groups)? != channels
-            || shape[0] % groups != 0
-            || settings.ceil
-            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != window)
-        {
-            return None;
-        }
-        let kind = if groups > 1 && groups == channels && shape[0] == channels {
-            Kind::Depthwise
-        } else if groups == 1 || shape[1] % BLOCK == 0 && (shape[0] / groups) % BLOCK == 0 {
-            Kind::Dense { groups }
-        } else {
-            return None;
-        };
-        let bias = match self.input(2) {
-            None => None,
-            Some(_) => {
-                let bias = self.floats(2)?;
-                let values = bias.values::<f32>()?.to_vec();
-                if bias.shape() != [shape[0]] {
-                    return None;
-                }
-                Some(values)
-            }
-        };
-        let form = Form::Convolution(Convolution {
-            kind,
-            weights,
-            shape,
-            bias,
-            settings,
-            scale: Scale::default(),
-            by_tiles: false,
-        });
-        Some(vec![Piece {
-            form,
-            inputs: vec![(value, channels)],
-            output: self.output()?,
-            channels: shape[0],
-        }])
-    }
-
-    /// A transposed convolution whose windows do not overlap.
-    fn transposed(&mut self) -> Option<Vec<Piece>> {
-        let (value, channels) = self.image(0)?;
-        let weights = self.input(1)?;
-        let fact = self.known.fact(weights)?;
-        let shape: [usize; 4] = fact.known_shape()?.try_into().ok()?;
-        let [inputs, outputs, rows, columns] = shape;
-        let settings = self.settings()?;
-        let attributes = &self.node.attributes;
-        let is_plain = match &settings.padding {
-            Padding::Explicit(pads) => pads.iter().all(|pad| *pad == 0),
-            _ => false,
-        };
-        let extra = attributes
-            .integers("output_padding")
-            .ok()?
-            .is_none_or(|extra| extra.iter().all(|size| *size == 0));
-        if !fact.is_constant
-            || fact.element_type() != Some(ElementType::Float)
-            || shape.contains(&0)
-            || inputs != channels
-            || self.integer("group", 1)? != 1
-            || !is_plain
-            || !extra
-            || attributes.contains("output_shape")
-            || settings.strides != [rows, columns]
-            || settings.dilations.iter().any(|dilation| *dilation != 1)
-            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != [rows, columns])
-        {
-            return None;
-        }
-        let bias = match self.input(2) {
-            None => None,
-            Some(_) => {
-                let bias = self.floats(2)?;
-                if bias.shape() != [outputs] {
-                    return None;
-                }
-                Some(bias.values::<f32>()?.to_vec())
-            }
-        };
-        let form = Form::Convolution(Convolution {
-            kind: Kind::Spread,
-            weights,
-            shape,
-            bias,
-            settings,
-            scale: Scale::default(),
-            by_tiles: false,
-        });
-        Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: outputs }])
     }
 
     fn normalization(&mut self) -> Option<Vec<Piece>> {
@@ -491,75 +358,5 @@ impl Reader<'_> {
         }
         let fits = matches!(shape, [found, 1, 1] | [1, found, 1, 1] if *found == channels);
         fits.then(|| values.iter().map(|value| f64::from(*value)).collect())
-    }
-
-    fn concatenation(&mut self) -> Option<Vec<Piece>> {
-        if !matches!(self.integer("axis", 1)?, 1 | -3) || self.node.inputs.is_empty() {
-            return None;
-        }
-        let mut inputs = Vec::new();
-        let mut runs = Vec::new();
-        let mut to = 0;
-        for index in 0..self.node.inputs.len() {
-            let (value, count) = self.image(index)?;
-            inputs.push((value, count));
-            runs.push(vec![Channels { from: 0, to, count }]);
-            to += count;
-        }
-        Some(vec![Piece { form: Form::Copy(runs), inputs, output: self.output()?, channels: to }])
-    }
-
-    fn split(&mut self) -> Option<Vec<Piece>> {
-        let (value, channels) = self.image(0)?;
-        if !matches!(self.integer("axis", 0)?, 1 | -3) {
-            return None;
-        }
-        let mut pieces = Vec::new();
-        let mut from = 0;
-        for output in &self.node.outputs {
-            let output = (*output)?;
-            let count = self.known.fact(output)?.dimension(1)?;
-            let count = usize::try_from(count).ok().filter(|count| *count > 0)?;
-            let runs = vec![vec![Channels { from, to: 0, count }]];
-            let inputs = vec![(value, channels)];
-            pieces.push(Piece { form: Form::Copy(runs), inputs, output, channels: count });
-            from += count;
-        }
-        (from == channels && !pieces.is_empty()).then_some(pieces)
-    }
-
-    /// Pixels that are repeated a whole number of times.
-    fn resize(&mut self) -> Option<Vec<Piece>> {
-        let attributes = &self.node.attributes;
-        let is_old = self.node.operator == "Upsample" || self.node.opset < 11;
-        let text = |name: &str, default: &'static str| -> Option<String> {
-            Some(attributes.text(name).ok()?.unwrap_or(default).to_owned())
-        };
-        let mode = text("mode", "nearest")?;
-        let coordinates =
-            text("coordinate_transformation_mode", if is_old { "asymmetric" } else { "half_pixel" })?;
-        let nearest = text("nearest_mode", if is_old { "floor" } else { "round_prefer_floor" })?;
-        // Both give the pixel whose number is rounded down where the factor is a whole number.
-        let rounds_down = match coordinates.as_str() {
-            "asymmetric" => nearest == "floor",
-            "half_pixel" | "pytorch_half_pixel" => nearest == "round_prefer_floor",
-            _ => false,
-        };
-        let sizes = if is_old { None } else { self.input(3) };
-        if mode != "nearest" || !rounds_down || sizes.is_some() || attributes.contains("axes") {
-            return None;
-        }
-        let scales = if attributes.contains("scales") {
-            attributes.floats("scales").ok()??.to_vec()
-        } else {
-            self.floats(if is_old { 1 } else { 2 })?.values::<f32>()?.to_vec()
-        };
-        let &[1.0, 1.0, down, right] = scales.as_slice() else { return None };
-        let whole = |factor: f32| {
-            let is_whole = (1.0..=64.0).contains(&factor) && factor.fract() == 0.0;
-            is_whole.then_some(factor as usize)
-        };
-        let times = [whole(down)?, whole(right)?];
-        self.of_image(0, |_| Some(Form::Repeat(times)))
     }
 }

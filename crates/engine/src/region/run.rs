@@ -156,7 +156,7 @@ impl Region {
         Ok(schedule)
     }
 
-    /// Memory for so many floats. What is in it is of no account.
+    /// Memory for `count` floats, of any contents.
     fn memory(&self, count: usize) -> Buffer {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         spare.filter(|buffer| buffer.len() >= count).unwrap_or_else(|| Buffer::zeros(count))

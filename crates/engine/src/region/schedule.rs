@@ -20,7 +20,7 @@ type Size = [usize; 3];
 /// A step with the sizes of a run.
 #[derive(Debug)]
 pub(super) struct Planned {
-    /// The step's number.
+    /// The index of the step in the flow.
     pub(super) step: usize,
     /// How its window moves.
     pub(super) steps: Steps,

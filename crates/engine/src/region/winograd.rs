@@ -8,7 +8,7 @@ use super::{
 /// With fewer channels the transformations take more than the multiplications that they save.
 const FEWEST: usize = 32;
 
-/// Chooses convolutions until the weights have grown by so many bytes: they grow to 16/9 of their size.
+/// Chooses convolutions until the weights have grown by `budget` bytes: they grow to 16/9 of their size.
 /// Those of few weights come first, as they have the largest images.
 pub(crate) fn choose(drafts: &mut Drafts, budget: usize) {
     let mut candidates: Vec<(usize, usize)> = drafts
