@@ -22,6 +22,7 @@ pub(crate) mod pool;
 #[cfg(test)]
 pub(crate) mod reference;
 mod tile;
+pub(crate) mod trees;
 
 pub use level::{Level, limit};
 
