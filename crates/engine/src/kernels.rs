@@ -17,6 +17,7 @@ pub(crate) mod filters;
 mod isa;
 pub(crate) mod layout;
 pub(crate) mod level;
+pub(crate) mod nibbles;
 pub(crate) mod planes;
 pub(crate) mod pool;
 #[cfg(test)]

@@ -70,7 +70,8 @@ impl Lanes for Plain {
     unsafe fn exceeding<const MISSING: bool>(self, from: *const f32, threshold: f32) -> Self::Truths {
         // SAFETY: the caller says that 16 floats are there, and an array has no other alignment.
         let values = unsafe { *from.cast::<[f32; 16]>() };
-        values.map(|value| value > threshold || (!MISSING && !(value <= threshold)))
+        let is_missing = |value: f32| !MISSING && (value.is_nan() || threshold.is_nan());
+        values.map(|value| value > threshold || is_missing(value))
     }
 
     #[inline(always)]

@@ -88,6 +88,11 @@ impl Masks {
         Ok(())
     }
 
+    /// How many floats a block has: 64 for each column, and for one at least.
+    pub(crate) fn block_len(&self) -> usize {
+        self.columns.max(1) * ROWS
+    }
+
     /// Adds to each row's sum the value of its leaf, tree after tree. `targets` names the sums that each
     /// tree adds to; `sums` is in the order target, row of the block. The first `rows` rows are computed.
     ///
@@ -106,7 +111,7 @@ impl Masks {
         let fits = targets.len() == count
             && targets.iter().all(|target| (*target as usize + 1) * ROWS <= sums.len())
             && rows <= ROWS
-            && block.len() >= self.columns * ROWS;
+            && block.len() >= self.block_len();
         if !fits {
             return Err(Unfit("sums of trees"));
         }
@@ -131,7 +136,7 @@ impl Masks {
         leaves: &mut [u32; ROWS],
     ) -> Result<(), Unfit> {
         let tree = self.trees.get(tree).ok_or(Unfit("trees of masks"))?;
-        if rows > ROWS || block.len() < self.columns * ROWS {
+        if rows > ROWS || block.len() < self.block_len() {
             return Err(Unfit("leaves of trees"));
         }
         dispatch(level, Leaves { masks: self, tree, block, rows, leaves });

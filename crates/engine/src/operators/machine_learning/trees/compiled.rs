@@ -280,7 +280,7 @@ impl<T: Number> Compiled<T> {
 
     /// The memory that a run needs.
     pub(super) fn scratch(&self, targets: usize, context: &Context<'_>) -> Result<Scratch<T>, OperatorError> {
-        let block = context.reserve(ElementType::Float, &[self.columns.len(), ROWS])?;
+        let block = context.reserve(ElementType::Float, &[self.masks.block_len()])?;
         let sums = context.reserve(T::TYPE, &[targets, ROWS])?;
         let left = context.reserve(ElementType::Uint64, &[self.mask_leaves.len()])?;
         Ok(Scratch { block: vec![0.0; block], sums: vec![T::ZERO; sums], left: vec![u64::MAX; left] })
@@ -689,6 +689,15 @@ mod tests {
         let leaf = |value| vec![Weight { target: 0, value }];
         let roots = vec![next(Place::Branch(0))];
         Forest::new(vec![branch], &[leaf(1.0), leaf(2.0)], roots, vec![vec![1.0]], 1).unwrap().compiled()
+    }
+
+    #[test]
+    fn trees_of_one_leaf_need_no_feature() {
+        for rows in [1, 17, 64, 70] {
+            let shape = Shape { trees: 3, leaves: 1, features: 1, targets: 1, simple: true, missing: false };
+            check::<f32>(5, &shape, rows, Aggregate::Sum);
+            check::<f32>(5, &shape, rows, Aggregate::Maximum);
+        }
     }
 
     #[test]
