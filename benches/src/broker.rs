@@ -1,5 +1,7 @@
 //! The key broker: releases, what they cost, what it holds, and how it starts.
 
+mod kbs;
+mod kbs_workload;
 mod process;
 mod site;
 mod start;
@@ -20,8 +22,9 @@ use self::{
 use crate::report::Report;
 
 /// The groups of this module.
-pub(crate) const GROUPS: [&str; 8] = [
+pub(crate) const GROUPS: [&str; 9] = [
     "releases",
+    "releases-kbs",
     "releases-quote20ms",
     "releases-one-core",
     "refetch",
@@ -64,6 +67,7 @@ pub(crate) async fn run(
 ) -> Result<()> {
     match group {
         "releases" => releases(report, place, binaries, Duration::ZERO).await,
+        "releases-kbs" => kbs::run(report, place, binaries).await,
         "releases-quote20ms" => releases(report, place, binaries, Duration::from_millis(20)).await,
         "releases-one-core" => one_core(report, place, binaries).await,
         "refetch" => refetch(report, place, binaries).await,

@@ -103,7 +103,7 @@ async fn large(report: &mut Report, place: &Compared<'_>) -> Result<()> {
         return Ok(());
     };
     let onnx = fs::read(place.resnet50).with_context(|| place.resnet50.display().to_string())?;
-    let input = "input";
+    let input = "input_1";
     let (predict, infer) = (request("m", input, &IMAGE), infer_request(input, &IMAGE));
     let library = format!("--onnxruntime_library={}", Path::new(&library).display());
     let place_of_ours = Compared { binary: PathBuf::from(binary), ..*place };

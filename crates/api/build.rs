@@ -4,13 +4,15 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message;
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     "adytum/session/v1/session.proto",
     "adytum/broker/v1/broker.proto",
     "adytum/broker/v1/succession.proto",
     "tensorflow_serving/apis/prediction_service.proto",
     "tensorflow_serving/apis/model_service.proto",
     "inference/grpc_service.proto",
+    "occlum/ratls.proto",
+    "kubetee/aecs.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -34,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "adytum.broker.v1.PutSecret",
             "adytum.broker.v1.SupplyShareRequest",
             "adytum.broker.v1.TakeOverResponse",
+            "ratls.SecretReply",
         ])
         .compile_fds(descriptors)?;
     Ok(())

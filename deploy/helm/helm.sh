@@ -4,6 +4,9 @@ set -euo pipefail
 
 version=v3.21.4
 
+# A caller's function of this name would call this script again.
+unset -f helm
+
 if command -v helm >/dev/null; then
     exec helm "$@"
 fi

@@ -19,11 +19,12 @@ source_version() {
 # build_binaries SOURCE TARGET_DIRECTORY OUT [simulation]
 # Copies to OUT the programs, built from SOURCE. No path of this machine, no date of it
 # and no order of its files gets into them. The date of the commit (`epoch`) does: no
-# program believes a clock that is before it.
+# program believes a clock that is before it. `build_triple` may name another processor's target,
+# for which rustup's standard library and Debian's cross compiler must be there.
 build_binaries() {
     local source=$1 target_directory=$2 out=$3 simulation=${4:-}
     local triple cargo_home flags
-    triple=$(rustc -vV | sed -n 's/^host: //p')
+    triple=${build_triple:-$(rustc -vV | sed -n 's/^host: //p')}
     cargo_home=${CARGO_HOME:-$HOME/.cargo}
     flags=(
         -C target-feature=+crt-static
@@ -38,6 +39,10 @@ build_binaries() {
     fi
     (
         cd "$source"
+        if [[ $triple == aarch64-unknown-linux-gnu && $(uname -m) != aarch64 ]]; then
+            export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+            export CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+        fi
         # With --target the flags are for the programs only, not for what the build runs.
         CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") \
             CFLAGS="-ffile-prefix-map=$target_directory=/target -ffile-prefix-map=$cargo_home=/cargo" \

@@ -23,6 +23,8 @@ source "$here/walkthrough/impostors.sh"
 source "$here/walkthrough/network.sh"
 # shellcheck source=walkthrough/secrets.sh
 source "$here/walkthrough/secrets.sh"
+# shellcheck source=walkthrough/sidecar.sh
+source "$here/walkthrough/sidecar.sh"
 # shellcheck source=walkthrough/chart.sh
 source "$here/walkthrough/chart.sh"
 # shellcheck source=walkthrough/page.sh
@@ -44,9 +46,10 @@ parts, in this order (default: all; basics always):
     disruptions   rolling restart, kills, a kubelet's restart under load
     impostors     programs that are not the measured ones
     network       what the network policies let through
+    sidecar       the data owner's proxy next to an unmodified client
     secrets       what a cluster administrator can read
     chart         the same by Helm, with a HorizontalPodAutoscaler
-    page          the commands of docs/kubernetes.md, as they are printed
+    page          the commands of README.md and of pages, as they are printed
 END_OF_USAGE
 }
 
@@ -69,7 +72,7 @@ while getopts 'b:d:kqh' option; do
     esac
 done
 shift $((OPTIND - 1))
-all=(basics scaling starting disruptions impostors network secrets chart page)
+all=(basics scaling starting disruptions impostors network sidecar secrets chart page)
 parts=("${@:-${all[@]}}")
 [[ ${parts[0]} == basics ]] || parts=(basics "${parts[@]}")
 for part in "${parts[@]}"; do

@@ -1,10 +1,11 @@
 """An object store on a free port of this machine, for the tests of `adytum model pull`.
 
     store.py s3                moto's S3. It checks signatures.
+    store.py azure DIRECTORY   Azurite's blob service, on this directory. It checks signatures.
     store.py webdav DIRECTORY  WsgiDAV, read only, on this directory.
 
 It prints one line of JSON with its address and, for S3, the credentials of a user who may list and
-read. Then it takes commands, one JSON object a line, and answers each with a line:
+read. Azurite has one account, which every client of it knows. Then it takes commands, one JSON object a line, and answers each with a line:
 
     {"put": KEY, "file": PATH, "cut": BYTES}    BYTES are left away at the end
     {"delete": KEY}
@@ -12,11 +13,17 @@ read. Then it takes commands, one JSON object a line, and answers each with a li
 It ends when its input does.
 """
 
+import base64
+import hashlib
+import hmac
 import json
 import logging
 import os
+import subprocess
 import sys
 import threading
+import urllib.request
+from email.utils import formatdate
 
 BUCKET = "models"
 
@@ -63,6 +70,56 @@ def s3():
     server.stop()
 
 
+# Azurite's account, which its documentation names.
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def azure(directory):
+    program = os.path.join(os.path.dirname(sys.prefix), "azurite/node_modules/azurite/dist/src/blob/main.js")
+    words = ["--blobHost", "127.0.0.1", "--blobPort", "0", "--location", directory, "--disableTelemetry"]
+    process = subprocess.Popen(
+        ["node", program, *words, "--skipApiVersionCheck"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    address = next(word for line in process.stdout for word in line.split() if word.startswith("http://"))
+    # Its log is of no use, and a full pipe would stop it.
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+
+    def request(method, path, content=None, query=None, headers=()):
+        """A request with a shared key (Microsoft's "Authorize with Shared Key")."""
+        headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06", **dict(headers)}
+        resource = "/%s/%s/%s" % (ACCOUNT, ACCOUNT, path)
+        if query:
+            resource += "\n%s:%s" % query
+        # As urllib sends it.
+        kind = "application/x-www-form-urlencoded" if content is not None else ""
+        length = str(len(content)) if content else ""
+        lines = [method, "", "", length, "", kind, "", "", "", "", "", ""]
+        lines += ["%s:%s" % pair for pair in sorted(headers.items())] + [resource]
+        signature = hmac.new(base64.b64decode(ACCOUNT_KEY), "\n".join(lines).encode(), hashlib.sha256).digest()
+        headers["Authorization"] = "SharedKey %s:%s" % (ACCOUNT, base64.b64encode(signature).decode())
+        address_of_it = "%s/%s/%s" % (address, ACCOUNT, path) + ("?%s=%s" % query if query else "")
+        message = urllib.request.Request(address_of_it, method=method, data=content, headers=headers)
+        urllib.request.urlopen(message, timeout=30).close()
+
+    request("PUT", BUCKET, query=("restype", "container"))
+    say({"address": address, "bucket": BUCKET, "account": ACCOUNT, "key": ACCOUNT_KEY})
+
+    def put(name, content):
+        request("PUT", "%s/%s" % (BUCKET, name), content, headers={"x-ms-blob-type": "BlockBlob"})
+
+    def delete(name):
+        request("DELETE", "%s/%s" % (BUCKET, name))
+
+    commands(put, delete)
+    process.terminate()
+    process.wait()
+
+
 def webdav(directory):
     from cheroot import wsgi
     from wsgidav.wsgidav_app import WsgiDAVApp
@@ -100,5 +157,7 @@ def commands(put, delete):
 logging.disable(logging.CRITICAL)
 if sys.argv[1] == "s3":
     s3()
+elif sys.argv[1] == "azure":
+    azure(sys.argv[2])
 else:
     webdav(sys.argv[2])

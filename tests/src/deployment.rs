@@ -167,6 +167,21 @@ impl Deployment {
         Ok(())
     }
 
+    /// [`Self::start_broker`] with this flag for a port of its own. Gives that port's address,
+    /// which follows these words in the broker's output.
+    pub async fn start_broker_listening(
+        &self,
+        broker: &mut Broker,
+        flag: &str,
+        words: &str,
+    ) -> Result<String> {
+        let mut process = self.spawn_broker(broker, &self.binary("adytum-broker"), &[flag]).await?;
+        let address = process.wait_for(words, START).await?;
+        broker.address = process.wait_for("Server listening on ", START).await?;
+        broker.process = Some(process);
+        Ok(address)
+    }
+
     /// Starts this binary with these further flags on a broker's genesis and state.
     /// It is not awaited.
     pub async fn spawn_broker(&self, broker: &Broker, binary: &Path, flags: &[&str]) -> Result<Process> {

@@ -11,7 +11,10 @@ use adytum_signing::OwnerSigningKey;
 use adytum_tests::deployment::{Broker, Deployment};
 use anyhow::{Context, Result};
 
-use super::workload::{Machines, Workload, connector};
+use super::{
+    kbs_workload::{KbsWorkload, RESOURCE},
+    workload::{Machines, Workload, connector},
+};
 
 /// How much a broker holds.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +61,17 @@ impl Site {
     /// Of the broker.
     pub(super) fn process_id(&mut self) -> Result<u32> {
         self.broker.process().and_then(|process| process.id()).context("the broker has ended")
+    }
+
+    /// Starts the broker again with a port for the KBS protocol, and gives a client of it: the
+    /// same workload.
+    pub(super) async fn listen_for_kbs(&mut self) -> Result<KbsWorkload> {
+        self.broker.stop().await;
+        let flag = "--kbs-listen=127.0.0.1:0";
+        let deployment = &self.deployment;
+        let port = deployment.start_broker_listening(&mut self.broker, flag, "KBS listening on ").await?;
+        self.workload = workload(deployment, &self.broker, self.size, self.latency)?;
+        KbsWorkload::new(deployment, port.parse()?, identity(self.size.workloads - 1))
     }
 
     /// Ends the broker in good order.
@@ -111,7 +125,11 @@ fn manifest(deployment: &Deployment, broker: &Broker, size: Size) -> Result<Stri
         let name = secret_name(number);
         // The last of both belong together.
         let workload = size.workloads - 1 - (size.secrets - 1 - number) % size.workloads;
-        write!(text, "[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"w{workload}\"]\n\n")?;
+        write!(text, "[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"w{workload}\"]\n")?;
+        if number + 1 == size.secrets {
+            writeln!(text, "kbs_resource = \"{RESOURCE}\"")?;
+        }
+        text.push('\n');
     }
     Ok(text)
 }

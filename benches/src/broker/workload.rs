@@ -41,7 +41,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn of(mut latencies: Vec<Duration>, elapsed: Duration, turned_away: usize) -> Result<Self> {
+    pub(super) fn of(mut latencies: Vec<Duration>, elapsed: Duration, turned_away: usize) -> Result<Self> {
         ensure!(!latencies.is_empty(), "no flow ended");
         latencies.sort();
         let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize];

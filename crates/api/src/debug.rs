@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::broker::{PutSecret, Secret, SupplyShareRequest, TakeOverResponse};
+use crate::{
+    broker::{PutSecret, Secret, SupplyShareRequest, TakeOverResponse},
+    occlum::SecretReply,
+};
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,6 +26,12 @@ impl fmt::Debug for PutSecret {
 impl fmt::Debug for SupplyShareRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SupplyShareRequest").field("recipient", &self.recipient).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SecretReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretReply").finish_non_exhaustive()
     }
 }
 
@@ -48,7 +57,8 @@ mod tests {
         let put = PutSecret { name: "model_key".into(), value: b"sesame".to_vec() };
         let share = SupplyShareRequest { share: b"sesame".to_vec(), ..Default::default() };
         let handed = TakeOverResponse { root_key: b"sesame".to_vec(), head: None };
-        let printed = format!("{secret:?} {put:?} {share:?} {handed:?}");
+        let reply = SecretReply { secret: "sesame".to_owned() };
+        let printed = format!("{secret:?} {put:?} {share:?} {handed:?} {reply:?}");
         assert!(printed.contains("model_key"));
         assert!(!printed.contains("sesame") && !printed.contains("115, 101, 115"));
     }

@@ -15,6 +15,7 @@ pub mod canonical;
 mod debug;
 pub mod names;
 pub mod refusal;
+pub mod resource;
 
 /// Attested session v1: messages before the first byte of HTTP/2.
 pub mod session {
@@ -43,6 +44,18 @@ pub mod tensorflow {
 pub mod inference {
     #![allow(missing_docs, unreachable_pub, clippy::all)]
     include!(concat!(env!("OUT_DIR"), "/inference.rs"));
+}
+
+/// What Occlum's own init asks a key broker for.
+pub mod occlum {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/ratls.rs"));
+}
+
+/// KubeTEE's Enclave Configuration Service, as far as a program in a TEE needs it.
+pub mod kubetee {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/kubetee.rs"));
 }
 
 /// All messages and services as an encoded `google.protobuf.FileDescriptorSet`, for server

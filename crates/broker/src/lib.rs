@@ -7,7 +7,8 @@
 //! - [`store`] is where its state is kept, [`audit`] its log.
 //! - [`certificate_authority`] issues certificates for keys made in replicas.
 //! - [`start`] is how a broker gets its root key, and what it is without one.
-//! - [`server`] serves it, within limits.
+//! - [`server`] serves it, within limits; [`kbs`] for clients of Confidential Containers,
+//!   [`occlum`] for those with Occlum's own init.
 //! - [`telemetry`] is what the operator sees of it.
 //! - [`clock`] says what time it is at least.
 
@@ -19,6 +20,8 @@ pub mod certificate_authority;
 pub mod clock;
 #[cfg(test)]
 mod fixture;
+pub mod kbs;
+pub mod occlum;
 pub mod server;
 pub mod start;
 pub mod store;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     attested::{Access, Pin, Session},
-    confirmation, evidence, forecast, key_file, output, recovery, upgrade,
+    claims, confirmation, forecast, key_file, output, recovery, upgrade,
 };
 
 #[derive(Debug, Subcommand)]
@@ -133,14 +133,14 @@ async fn verify(args: Args) -> anyhow::Result<()> {
     if let Some(digest) = session.broker.occlum {
         output::line(format_args!("occlum       configuration {digest}, which owners have not signed"))?;
     }
-    for (name, value) in evidence::described(&session.claims) {
+    for (name, value) in claims::described(&session.claims) {
         output::line(format_args!("{name:<12} {value}"))?;
     }
     output::line(format_args!(
         "state        epoch {}, manifest version {}, {} audit record(s)",
         session.broker.head.epoch, session.broker.head.manifest_version, session.broker.head.audit_size
     ))?;
-    evidence::warn_of_simulation(&session.claims)
+    claims::warn_of_simulation(&session.claims)
 }
 
 async fn status(args: Args) -> anyhow::Result<()> {

@@ -13,8 +13,12 @@ adytum_codes::coded_errors!(
     adytum_engine::onnx::OnnxError,
     adytum_evidence::attester::AttesterError,
     adytum_evidence::collateral::CollateralError,
+    adytum_evidence::jwt::TokenError,
+    adytum_evidence::kbs_evidence::KbsEvidenceError,
+    adytum_evidence::maa::MaaError,
     adytum_evidence::policy::PolicyError,
     adytum_evidence::policy::PolicyRefusal,
+    adytum_evidence::ra_tls::RaTlsError,
     adytum_evidence::verifier::VerificationError,
     adytum_governance::announcement::AnnouncementError,
     adytum_governance::approval::ApprovalError,
@@ -52,6 +56,7 @@ adytum_codes::coded_errors!(
     adytum_sealed::unseal::UnsealError,
     crate::model::verdict::CheckError,
     crate::model::source::SourceError,
+    crate::verify::VerifyError,
 );
 
 /// The outermost code of an error and its causes, if one has a code that the catalogue has.

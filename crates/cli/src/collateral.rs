@@ -28,6 +28,11 @@ impl Places {
         self.collateral.as_deref().filter(|place| !place.is_empty())
     }
 
+    /// The KDS or directory that somebody named.
+    pub(crate) fn amd_kds(&self) -> Option<&str> {
+        self.amd_kds.as_deref().filter(|place| !place.is_empty())
+    }
+
     /// The flags of this, with their values.
     pub(crate) fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
         let named = [("collateral", &self.collateral), ("amd-kds", &self.amd_kds)].into_iter();
@@ -42,13 +47,22 @@ impl Places {
     /// The source that was asked for; where none is named, the directories next to
     /// simulated platforms' roots, where those platforms put their own.
     pub(crate) fn source(&self, simulation_roots: &[PathBuf]) -> anyhow::Result<Arc<dyn CollateralSource>> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        self.source_at(simulation_roots, &clock)
+    }
+
+    /// The same by another clock.
+    pub(crate) fn source_at(
+        &self,
+        simulation_roots: &[PathBuf],
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Arc<dyn CollateralSource>> {
         let neighbours = simulation_roots.iter().filter_map(|root| Some(root.parent()?.join("collateral")));
         let neighbours: Vec<_> =
             neighbours.filter(|place| place.is_dir()).map(DirectorySource::new).collect();
         let neighbours =
             (!neighbours.is_empty()).then(|| Arc::new(AnyOf(neighbours)) as Arc<dyn CollateralSource>);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        from_places(self.collateral.as_deref(), self.amd_kds.as_deref(), neighbours, &clock)?.ok_or_else(|| input_error!(
+        from_places(self.collateral.as_deref(), self.amd_kds.as_deref(), neighbours, clock)?.ok_or_else(|| input_error!(
             "evidence can't be verified without collateral; name a PCCS or a directory with --collateral or in \
              PCCS_URL, or for SEV-SNP a KDS or a directory with --amd-kds or in AMD_KDS_URL"
         ))

@@ -202,6 +202,7 @@ const UNREACHABLE: &[&str] = &[
     "pull-unreachable",
     "replica-connection-broken",
     "simulation-unreachable",
+    "verify-unreachable",
 ];
 
 /// Codes of verdicts that no retry changes.
@@ -238,6 +239,11 @@ const REFUSED: &[&str] = &[
     "evidence-without-certificate",
     "failed-precondition",
     "genesis-mismatch",
+    "maa-claim",
+    "maa-kind",
+    "maa-migration",
+    "maa-no-key-id",
+    "maa-not-bound",
     "manifest-older",
     "manifest-other-genesis",
     "manifest-replayed",
@@ -262,6 +268,12 @@ const REFUSED: &[&str] = &[
     "platform-revoked",
     "policy-refused",
     "pull-denied",
+    "ra-tls-ambiguous",
+    "ra-tls-claims-not-bound",
+    "ra-tls-form-not-accepted",
+    "ra-tls-key-not-bound",
+    "ra-tls-no-evidence",
+    "ra-tls-outside-validity",
     "recovery-by-other-program",
     "recovery-evidence-not-bound",
     "replica-model-unknown",
@@ -289,6 +301,14 @@ const REFUSED: &[&str] = &[
     "tcb-not-matched",
     "tcb-revoked",
     "tls-failed",
+    "token-algorithm",
+    "token-claim",
+    "token-expired",
+    "token-issuer",
+    "token-key-unfit",
+    "token-key-unknown",
+    "token-not-yet-valid",
+    "token-signature-invalid",
     "unauthenticated",
     "unseal-altered",
     "unseal-digest",
@@ -298,6 +318,9 @@ const REFUSED: &[&str] = &[
     "unseal-wrong-key",
     "untrusted-root",
     "upgrade-authorisation-other-genesis",
+    "verify-handshake-unsigned",
+    "verify-no-claims",
+    "verify-no-tls",
 ];
 
 /// Codes of faults that are neither verdicts nor about what was given.

@@ -27,7 +27,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "context",
         ],
     ),
-    ("Identities and evidence", &["measure", "init-data", "evidence", "ssl-config", "simulation"]),
+    ("Identities and evidence", &["verify", "measure", "init-data", "evidence", "ssl-config", "simulation"]),
     ("This command", &["completion", "man"]),
 ];
 

@@ -13,6 +13,7 @@ mod audit;
 mod bench;
 mod broker;
 mod call;
+mod claims;
 mod coded;
 mod collateral;
 mod completion;
@@ -55,9 +56,9 @@ mod simulation;
 mod ssl_config;
 mod trusted;
 mod unseal;
-#[cfg(feature = "simulation")]
 mod up;
 mod upgrade;
+mod verify;
 mod workload;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -78,7 +79,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[cfg(feature = "simulation")]
     Up(up::Args),
     /// Owners' signing keys.
     #[command(subcommand)]
@@ -91,6 +91,7 @@ enum Command {
     /// What a confidential guest of Kata Containers may run.
     #[command(subcommand)]
     InitData(init_data::Action),
+    Verify(verify::Args),
     /// Evidence as a file.
     #[command(subcommand)]
     Evidence(evidence::Action),
@@ -153,7 +154,6 @@ enum Command {
     #[cfg(feature = "simulation")]
     #[command(subcommand)]
     Simulation(simulation::Action),
-    #[cfg(feature = "simulation")]
     #[command(hide = true)]
     Tied(up::tied::Args),
 }
@@ -208,14 +208,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Model(action) => return model::run(action).await,
         Command::Doctor(args) => return doctor::run(args).await,
-        #[cfg(feature = "simulation")]
         Command::Up(args) => return up::run(args).await,
-        #[cfg(feature = "simulation")]
         Command::Tied(args) => up::tied::run(args),
         Command::Owner(action) => owner::run(action),
         Command::Genesis(action) => genesis::run(action),
         Command::Measure(args) => measure::run(args),
         Command::InitData(action) => init_data::run(action),
+        Command::Verify(args) => verify::run(args).await,
         Command::Evidence(action) => evidence::run(action).await,
         Command::Manifest(action) => manifest::run(action).await,
         Command::Workload(action) => workload::run(action).await,

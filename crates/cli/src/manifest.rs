@@ -1,5 +1,6 @@
 //! `adytum manifest`: which workloads exist and what each may have.
 
+mod azure_policy;
 pub(crate) mod contents;
 mod difference;
 mod draft;
@@ -8,6 +9,7 @@ mod freshness;
 mod history;
 pub(crate) mod source;
 mod weaker_policy;
+mod weaker_trust;
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +40,8 @@ pub(crate) enum Action {
     New(draft::Args),
     /// Read a manifest and say what it grants.
     Check { file: PathBuf },
+    /// Print a workload's policy as the release policy of a key in Azure Key Vault.
+    AzurePolicy(azure_policy::Args),
     /// Say what changes from one manifest to another, or from the one in force at a
     /// broker.
     Diff(DiffArgs),
@@ -98,6 +102,7 @@ pub(crate) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::New(args) => draft::run(args).await,
         Action::Check { file } => check(&file),
+        Action::AzurePolicy(args) => azure_policy::run(&args),
         Action::Diff(args) => diff(args).await,
         Action::Explain(args) => explain::run(args).await,
         Action::History(args) => history::run(args).await,

@@ -8,9 +8,7 @@ use anyhow::Context as _;
 #[derive(Debug)]
 pub(crate) struct Programs {
     /// The program that runs now.
-    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "only `adytum up` starts it"))]
     pub(crate) adytum: PathBuf,
-    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "on hardware its policy is given"))]
     pub(crate) broker: PathBuf,
     pub(crate) serving: PathBuf,
 }

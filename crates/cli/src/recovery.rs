@@ -35,9 +35,15 @@ pub(crate) struct Recover {
 
 impl Recover {
     /// A recovery with the files of an owner's directory.
-    #[cfg(feature = "simulation")]
     pub(crate) fn with_files(recovery_key: PathBuf, arranged_by: Option<PathBuf>, target: Target) -> Self {
-        Self { recovery_key, check: false, arranged_by, arranged_on: None, target }
+        Self {
+            recovery_key,
+            check: false,
+            arranged_by,
+            #[cfg(feature = "simulation")]
+            arranged_on: None,
+            target,
+        }
     }
 
     /// Verifies who made the shares.

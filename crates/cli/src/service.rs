@@ -87,7 +87,6 @@ pub(crate) fn run(action: Action) -> anyhow::Result<()> {
 }
 
 /// Extracts the service of all workloads and signs it with one owner's key: the text of the file.
-#[cfg(feature = "simulation")]
 pub(crate) fn of_all(
     manifest: PathBuf,
     genesis: PathBuf,

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use adytum_evidence::{
-    clock::{SystemClock, floor::FloorClock},
+    clock::{Clock, SystemClock, floor::FloorClock},
     collateral::CollateralSource,
     trust::TrustRoot,
     verifier::Verifier,
@@ -29,11 +29,16 @@ pub(crate) struct TrustedRoots {
 impl TrustedRoots {
     /// Verifies evidence by these roots.
     pub(crate) fn verifier(&self) -> anyhow::Result<Verifier> {
+        // No tool runs before its sources were written.
+        self.verifier_at(Arc::new(FloorClock::new(Arc::new(SystemClock))))
+    }
+
+    /// Verifies evidence by these roots and by this clock.
+    pub(crate) fn verifier_at(&self, clock: Arc<dyn Clock>) -> anyhow::Result<Verifier> {
         let vendors = [TrustRoot::intel()].into_iter().chain(TrustRoot::amd());
         let roots = vendors.chain(self.simulation_roots()?).collect();
-        // No tool runs before its sources were written.
-        let clock = FloorClock::new(Arc::new(SystemClock));
-        Ok(Verifier::new(roots, self.source()?, Arc::new(clock)))
+        let source = self.places.source_at(self.simulation_paths(), &clock)?;
+        Ok(Verifier::new(roots, source, clock))
     }
 
     /// Verifies evidence of one simulated platform, by its root and by the collateral
@@ -47,6 +52,15 @@ impl TrustedRoots {
     #[cfg(feature = "simulation")]
     pub(crate) fn simulated(root: &std::path::Path) -> Self {
         Self { places: Places::default(), trust_simulation: vec![root.to_owned()] }
+    }
+
+    /// Trusts the vendors alone.
+    pub(crate) fn of_vendors(places: Places) -> Self {
+        Self {
+            places,
+            #[cfg(feature = "simulation")]
+            trust_simulation: Vec::new(),
+        }
     }
 
     /// The flags of this, with their values.

@@ -2,6 +2,7 @@
 
 mod child;
 mod example;
+mod ground;
 mod metrics;
 mod ports;
 mod release;
@@ -26,7 +27,6 @@ use std::{
 use adytum_api::names::{ModelName, WorkloadName};
 use adytum_evidence::clock::SystemClock;
 use adytum_init::configuration::measure;
-use adytum_sim::Platform;
 use anyhow::Context as _;
 use serde_json::json;
 use tokio::{
@@ -35,19 +35,15 @@ use tokio::{
 };
 
 use self::{
+    ground::{Choice, Ground},
     release::{Release, look, release},
     servers::Servers,
     view::View,
     watch::watch,
 };
 use crate::{
-    deployment::{
-        self,
-        build::simulated,
-        new::hosts,
-        plan::PlannedModel,
-        values::{Tee, Values},
-    },
+    collateral::Places,
+    deployment::{self, new::hosts, plan::PlannedModel, values::Values},
     failure, interrupt,
     measure::broker_identity,
     model::name::name_of,
@@ -61,8 +57,9 @@ use crate::{
 /// Serve a model of your own on this machine, sealed, from one command.
 ///
 /// It makes the keys, checks and seals the model, starts a broker and replicas, verifies them,
-/// and prints requests to try. The TEE is simulated, which protects nothing; the programs, the
-/// checks and the encryption are the real ones. Ctrl-C stops everything. Run again, it goes on with
+/// and prints requests to try. In a TDX or SEV-SNP guest their evidence is the guest's. Elsewhere the
+/// TEE is simulated, which protects nothing; the programs, the checks and the encryption are the real
+/// ones. Ctrl-C stops everything. Run again, it goes on with
 /// the same keys. If the model's file changes, also while it runs, that is the next version: the
 /// replicas take it without a failed request.
 #[derive(Debug, clap::Args)]
@@ -91,6 +88,12 @@ pub(crate) struct Args {
     /// Where keys, sealed versions, the broker's state and logs are kept.
     #[arg(long, value_name = "DIRECTORY", default_value = ".adytum")]
     directory: PathBuf,
+    /// What protects the service. `auto` takes the TDX or SEV-SNP guest that this machine is, and
+    /// simulates where it is none.
+    #[arg(long, value_name = "TEE", default_value = "auto")]
+    tee: Choice,
+    #[command(flatten)]
+    places: Places,
     /// Print the signed manifest of the service instead of starting it.
     #[arg(long, conflicts_with = "print_helm")]
     print_manifest: bool,
@@ -111,6 +114,7 @@ impl Args {
 struct Plan {
     programs: Programs,
     name: ModelName,
+    ground: Ground,
     /// Held while this process runs.
     _lock: File,
     directory: OwnerDirectory,
@@ -130,7 +134,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut interruption = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let plan = Arc::new(Plan::new(&args)?);
+    let plan = Arc::new(Plan::new(&args).await?);
     let mut servers = Servers::default();
     let served = AtomicBool::new(false);
     let outcome = tokio::select! {
@@ -159,7 +163,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Plan {
-    fn new(args: &Args) -> anyhow::Result<Self> {
+    async fn new(args: &Args) -> anyhow::Result<Self> {
         let programs = Programs::find(None)?;
         // A path that is wrong must not leave a directory behind.
         let model = args.model.canonicalize();
@@ -178,7 +182,8 @@ impl Plan {
         if let Some(deployment) = &deployment {
             require_service_of(deployment, &name, &args.directory)?;
         }
-        Ok(Self { programs, name, _lock: lock, directory, deployment })
+        let ground = Ground::find(args.tee, &args.places, &directory).await?;
+        Ok(Self { programs, name, ground, _lock: lock, directory, deployment })
     }
 }
 
@@ -222,8 +227,6 @@ fn prepare(plan: &Plan, model: &Path) -> anyhow::Result<Prepared> {
         false => hosts(&workload, Vec::new()),
     };
     let keys = directory.keys(&hosts)?;
-    let platform = Platform::create_or_open(directory.platform())?;
-    directory.write_platform_secret()?;
     let release = release(directory, &keys, &plan.name, model)?;
     let (source, first_version) = (model.canonicalize()?, 1);
     let planned = PlannedModel { name: plan.name.clone(), source, first_version };
@@ -236,17 +239,17 @@ fn prepare(plan: &Plan, model: &Path) -> anyhow::Result<Prepared> {
         None => deployment::plan::Plan::new(workload.clone(), hosts, vec![planned]),
     };
     deployment.save(directory)?;
-    let broker = simulated(broker_identity(&plan.programs.broker)?);
+    let broker = plan.ground.policy(broker_identity(&plan.programs.broker)?);
     let service = Service {
         workload: &workload,
         models: std::slice::from_ref(&plan.name),
         broker: &broker,
-        simulation_root: Some(platform.root_certificate_pem()),
+        simulation_root: plan.ground.simulation_root(),
         engine: None,
     };
     let configuration = directory.write_configuration(&keys, &service)?;
     let identity = measure(&configuration, &plan.programs.serving, &plan.programs.serving)?.identity;
-    directory.write_manifest(&keys, &service, &simulated(identity))?;
+    directory.write_manifest(&keys, &service, &plan.ground.policy(identity))?;
     Ok(Prepared { keys, release })
 }
 
@@ -259,7 +262,7 @@ fn print(args: &Args, plan: &Plan) -> anyhow::Result<()> {
     // In a cluster the service has another name.
     plan.directory.keys(&hosts(&workload, Vec::new()))?;
     let values = Values {
-        tee: Tee::Simulation,
+        tee: plan.ground.tee(),
         workload: &workload,
         models: std::slice::from_ref(&plan.name),
         replicas: args.replicas,
@@ -278,8 +281,7 @@ async fn serve(
     // Before it is read: a change meanwhile is noticed.
     let seen = look(&args.model);
     if !args.prints() {
-        let warning = "SIMULATION: no TEE protects this service. The administrators of this machine can read the \
-                       model, the keys and what clients send. Programs, checks and encryption are the real ones.";
+        let warning = plan.ground.warning();
         output::result(&json!({ "warning": warning }), warning)?;
     }
     let (preparing, model) = (Arc::clone(plan), args.model.clone());
@@ -317,10 +319,11 @@ fn introduce(
     replace(&plan.directory.public("client.py"), program.as_bytes(), 0o644)?;
     let curl = release.example.curl(&url, &certificate, &file);
     let public = args.directory.join("public").display().to_string();
-    let pins = ["attest", "genesis", "trust-simulation"]
-        .into_iter()
-        .zip(["service.toml", "genesis.toml", "simulation-root.pem"])
-        .map(|(flag, file)| format!(" --{flag} {}", quoted(&format!("{public}/{file}"))));
+    let files = ["attest", "genesis"].into_iter().zip(["service.toml", "genesis.toml"]);
+    let pins = files
+        .map(|(flag, file)| (flag, format!("{public}/{file}")))
+        .chain(plan.ground.client_flags(&public))
+        .map(|(flag, value)| format!(" --{flag} {}", quoted(&value)));
     let call = format!(
         "{} call --server {first} --model {}{}{}",
         quoted(&plan.programs.adytum.display().to_string()),

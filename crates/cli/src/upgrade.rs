@@ -49,6 +49,7 @@ pub(crate) async fn run(args: Authorise) -> anyhow::Result<()> {
     let trust = TrustTable {
         vendors: present.vendors.iter().copied().collect(),
         simulation_roots: pin.trusted().simulation_certificates()?,
+        ..TrustTable::default()
     };
     let (mut session, owners) = args.access.open().await?;
     let genesis = session.genesis().digest();

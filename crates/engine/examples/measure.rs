@@ -8,12 +8,15 @@
 //! `MALLOC_TRIM_THRESHOLD_=8388608 MALLOC_MMAP_THRESHOLD_=33554432` do the same. Without them
 //! each run pays for fresh pages. `RTEN_NUM_THREADS=1` gives rten one thread, as the engine has.
 //!
+//! `THREADS=2` gives the engine so many, and `LEVEL=avx2` or `LEVEL=plain` leaves better instructions out.
+//!
 //! Inputs are random; dimensions that may vary are 1, or what `SIZES=name=8,other=4` says.
 
 use std::{collections::BTreeMap, fs, process::ExitCode, time::Instant};
 
 use adytum_engine::{
     engine::{Engine, LoadedModel, Run, Source},
+    kernels::{Level, limit},
     onnx::{Limits, files::Directory, model::Dimension},
     operators::{Cancellation, Memory},
     static_engine::StaticEngine,
@@ -38,6 +41,14 @@ fn resident(line: &str) -> u64 {
     let found = status.lines().find_map(|text| text.strip_prefix(line));
     found.and_then(|text| text.split_whitespace().next()).and_then(|text| text.parse().ok()).unwrap_or(0)
         / 1024
+}
+
+/// The processor time of this process, in milliseconds.
+fn processor() -> f64 {
+    let status = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = status.rsplit(") ").next().unwrap_or_default().split_whitespace();
+    // The 14th and the 15th of all fields, in hundredths of a second.
+    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() * 10.0
 }
 
 fn sizes() -> BTreeMap<String, usize> {
@@ -95,8 +106,16 @@ fn measure() -> Outcome<()> {
     let file = fs::read(&path)?;
     let bytes = file.len() >> 20;
     let start = Instant::now();
-    let threads = Threads::new(1);
+    let threads =
+        Threads::new(std::env::var("THREADS").ok().and_then(|count| count.parse().ok()).unwrap_or(1));
+    let level = std::env::var("LEVEL").unwrap_or_default();
+    if let Some(level) =
+        Level::ALL.into_iter().find(|known| format!("{known:?}").eq_ignore_ascii_case(&level))
+    {
+        limit(level);
+    }
     let mut times = Vec::new();
+    let before;
     let loaded;
     if which == "rten" {
         // What today's server does is more careful with memory; its time is this.
@@ -114,6 +133,7 @@ fn measure() -> Outcome<()> {
         options.prepack_weights(small);
         let model = options.load(file)?;
         loaded = start.elapsed();
+        before = processor();
         for _ in 0..runs {
             let mut given: Vec<(rten::NodeId, rten::ValueOrView<'_>)> = Vec::new();
             for (node, value) in model.input_ids().iter().zip(&specification) {
@@ -146,6 +166,7 @@ fn measure() -> Outcome<()> {
         }
         let outputs: Vec<usize> = (0..model.signature().outputs.len()).collect();
         let given = inputs(model.as_ref())?;
+        before = processor();
         for _ in 0..runs {
             let memory = Memory::new(8 << 30);
             let cancellation = Cancellation::default();
@@ -157,8 +178,9 @@ fn measure() -> Outcome<()> {
         }
     }
     times.sort();
+    let processor = (processor() - before) / runs.max(1) as f64;
     println!(
-        "{which}: file {bytes} MB, load {loaded:.1?}, run median {:.2?} best {:.2?}, resident {} MB, peak {} MB",
+        "{which}: file {bytes} MB, load {loaded:.1?}, run median {:.2?} best {:.2?}, processor {processor:.2} ms, resident {} MB, peak {} MB",
         times.get(times.len() / 2).copied().unwrap_or_default(),
         times.first().copied().unwrap_or_default(),
         resident("VmRSS:"),

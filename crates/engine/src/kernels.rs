@@ -24,6 +24,7 @@ pub(crate) mod pool;
 pub(crate) mod reference;
 mod tile;
 pub(crate) mod trees;
+pub(crate) mod winograd;
 
 pub use level::{Level, limit};
 

@@ -168,7 +168,7 @@ fn shape_arithmetic_stays_in_the_island() {
 }
 
 /// The bound of a clip goes into the weights of the convolutions that follow, unless others take
-/// the clip's value, too.
+/// the clip's value, too. Lines, not images: those would be a compiled region.
 #[test]
 fn a_clip_before_a_convolution_keeps_its_bound() {
     let given = [-3.0_f32, 0.5, 4.0, 7.0, 12.0, f32::MAX];
@@ -179,21 +179,21 @@ fn a_clip_before_a_convolution_keeps_its_bound() {
             node("Conv", &["b", "two"], &["y"], &[]),
             node("Conv", &["b", "three"], &["z"], &[]),
         ];
-        let mut outputs = vec![value("y", FLOAT, &[1, 1, 1, 6]), value("z", FLOAT, &[1, 1, 1, 6])];
+        let mut outputs = vec![value("y", FLOAT, &[1, 1, 6]), value("z", FLOAT, &[1, 1, 6])];
         if taken_elsewhere {
-            outputs.push(value("b", FLOAT, &[1, 1, 1, 6]));
+            outputs.push(value("b", FLOAT, &[1, 1, 6]));
         }
         let constants = [
-            floats("one", &[1, 1, 1, 1], &[1.0]),
-            floats("two", &[1, 1, 1, 1], &[2.0]),
-            floats("three", &[1, 1, 1, 1], &[3.0]),
+            floats("one", &[1, 1, 1], &[1.0]),
+            floats("two", &[1, 1, 1], &[2.0]),
+            floats("three", &[1, 1, 1], &[3.0]),
             floats("low", &[], &[0.0]),
             floats("high", &[], &[6.0]),
         ];
-        let graph = graph(&nodes, &[value("x", FLOAT, &[1, 1, 1, 6])], &outputs, &constants);
+        let graph = graph(&nodes, &[value("x", FLOAT, &[1, 1, 6])], &outputs, &constants);
         let file = model_with(&graph, &[], 17);
         assert!(is_one_island(&file));
-        let found = run(file, vec![Tensor::from_vec([1, 1, 1, 6], given.to_vec()).unwrap()]);
+        let found = run(file, vec![Tensor::from_vec([1, 1, 6], given.to_vec()).unwrap()]);
         for (found, factor) in found.iter().zip([2.0, 3.0, 1.0]) {
             let expected = given.map(|value| value.clamp(0.0, 6.0) * factor);
             for (found, expected) in found.values::<f32>().unwrap().iter().zip(expected) {

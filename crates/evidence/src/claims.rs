@@ -12,8 +12,8 @@ pub use self::configuration::{
 use crate::{
     clock::UnixSeconds,
     measurement::{
-        Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, SnpMeasurement, SnpTcb, TdxMeasurement,
-        WorkloadIdentity,
+        Fmspc, HostData, MrEnclave, MrSigner, ReportData, RootKeyId, Sha256Digest, SnpMeasurement, SnpTcb,
+        TdxMeasurement, WorkloadIdentity,
     },
     trust::Vendor,
 };
@@ -184,12 +184,30 @@ pub enum Measured {
     },
 }
 
+/// The report data of evidence for a token that shall be bound to these bytes: their SHA-256 and
+/// zeros (Azure Attestation, `runtimeData`).
+pub fn report_data_of_token(runtime_data: &[u8]) -> ReportData {
+    let mut report_data = ReportData([0; 64]);
+    report_data.0[..32].copy_from_slice(&Sha256Digest::of_bytes(runtime_data).0);
+    report_data
+}
+
 impl Claims {
     /// With what the program's announcement states. The announcement must be the one to
     /// which this evidence was bound.
     #[must_use]
     pub fn announcing(self, announced: Option<WorkloadIdentity>) -> Self {
         Self { announced, ..self }
+    }
+
+    /// The report data that this evidence has if it is of a session with these: a token is
+    /// bound to them by their digest ([`report_data_of_token`]), a quote and a report have them
+    /// as they are.
+    pub fn report_data_of(&self, session: ReportData) -> ReportData {
+        match self.vendor {
+            Vendor::Azure => report_data_of_token(&session.0),
+            _ => session,
+        }
     }
 
     /// The kind of TEE.

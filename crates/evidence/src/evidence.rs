@@ -17,6 +17,8 @@ pub enum EvidenceFormat {
     DcapQuote,
     /// An AMD SEV-SNP attestation report.
     SnpReport,
+    /// A token of Microsoft Azure Attestation, in its compact form.
+    AzureToken,
 }
 
 impl fmt::Display for EvidenceFormat {
@@ -24,6 +26,7 @@ impl fmt::Display for EvidenceFormat {
         f.pad(match self {
             Self::DcapQuote => "DCAP quote",
             Self::SnpReport => "SEV-SNP report",
+            Self::AzureToken => "token of Azure Attestation",
         })
     }
 }
@@ -51,9 +54,18 @@ impl Evidence {
         Self { format: EvidenceFormat::SnpReport, bytes, endorsements }
     }
 
+    /// A token of Azure Attestation.
+    pub fn azure_token(token: impl Into<Vec<u8>>) -> Self {
+        Self { format: EvidenceFormat::AzureToken, bytes: token.into(), endorsements: Vec::new() }
+    }
+
     /// Evidence from the content of a file, as [`Self::to_file`] writes it: a DCAP
-    /// quote, or a SEV-SNP report with a certificate table or nothing after it.
+    /// quote, a SEV-SNP report with a certificate table or nothing after it, or a token.
     pub fn from_file(mut bytes: Vec<u8>) -> Self {
+        // A token begins with base64 of a brace and a quotation mark.
+        if bytes.starts_with(b"eyJ") {
+            return Self::azure_token(bytes);
+        }
         // Both begin with their version: a quote's has two bytes, and the two after it
         // are the kind of its key, which is never 0.
         let report = bytes.len() >= SNP_REPORT_LENGTH && bytes[0] != 0 && bytes[1..4] == [0; 3];
@@ -90,6 +102,7 @@ mod tests {
             Evidence::dcap_quote(b"no quote".to_vec()),
             Evidence::snp_report(report.clone(), Vec::new()),
             Evidence::snp_report(report, vec![7; 30]),
+            Evidence::azure_token("eyJhbGciOiJSUzI1NiJ9.e30.AAAA"),
         ] {
             assert_eq!(Evidence::from_file(evidence.to_file()), evidence);
         }

@@ -30,7 +30,8 @@
 //!
 //! Readers of untrusted bytes, for fuzzing: [`verifier::parse_dcap`],
 //! [`verifier::Verifier::verify_with`] and [`snp::parse_report`] for evidence and
-//! collateral, serde's `Deserialize` of [`policy::Policy`], [`clock::UnixSeconds::parse_rfc3339`].
+//! collateral, [`ra_tls::RaTlsCertificate::parse`], [`jwt::Token::parse`],
+//! [`jwt::TokenKeys::parse`] and [`kbs_evidence::read`] for evidence of others, serde's `Deserialize` of [`policy::Policy`], [`clock::UnixSeconds::parse_rfc3339`].
 //!
 //! Without the cargo feature `simulation` there is no way to trust any root but
 //! a vendor's.
@@ -49,8 +50,12 @@ pub mod evidence;
 #[cfg(feature = "collect")]
 mod http_get;
 pub mod identity;
+pub mod jwt;
+pub mod kbs_evidence;
+pub mod maa;
 pub mod measurement;
 pub mod policy;
+pub mod ra_tls;
 mod roots;
 mod signature;
 pub mod snp;

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 use crate::{
     certificate::{printable, x509},
     error::VerificationError,
+    jwt::TokenKeys,
     measurement::RootKeyId,
 };
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub enum Vendor {
     Intel,
     /// AMD's root keys: SEV-SNP.
     Amd,
+    /// Microsoft Azure Attestation, a service that verifies evidence for others and signs what
+    /// it says ([`crate::maa`]). It has no root here: its keys are pinned one by one.
+    Azure,
     /// A software platform that protects nothing.
     Simulation,
 }
@@ -28,6 +32,7 @@ impl fmt::Display for Vendor {
         f.pad(match self {
             Self::Intel => "intel",
             Self::Amd => "amd",
+            Self::Azure => "azure",
             Self::Simulation => "simulation",
         })
     }
@@ -40,6 +45,7 @@ impl FromStr for Vendor {
         match text {
             "intel" => Ok(Self::Intel),
             "amd" => Ok(Self::Amd),
+            "azure" => Ok(Self::Azure),
             "simulation" => Ok(Self::Simulation),
             _ => Err(UnknownVendor(text.to_owned())),
         }
@@ -48,10 +54,11 @@ impl FromStr for Vendor {
 
 /// A text that names no vendor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown vendor {0:?}; known are \"intel\", \"amd\" and \"simulation\"")]
+#[error("unknown vendor {0:?}; known are \"intel\", \"amd\", \"azure\" and \"simulation\"")]
 pub struct UnknownVendor(pub String);
 
-/// A root that evidence may chain to: a vendor's certificate and the key in it.
+/// A root that evidence may chain to: a vendor's certificate and the key in it, or a key with
+/// which a service signs tokens.
 ///
 /// Without the feature `simulation` there is no way to make one from a
 /// certificate that this crate does not carry.
@@ -61,6 +68,16 @@ pub struct TrustRoot {
     root_key_id: RootKeyId,
     /// In DER; AMD's come with collateral and are known by their keys.
     certificate: Option<Arc<[u8]>>,
+    /// The service whose key it is.
+    service: Option<Arc<TokenService>>,
+}
+
+/// A service that verifies evidence for others and signs tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenService {
+    /// Its name, as its tokens have it.
+    pub(crate) issuer: String,
+    pub(crate) keys: TokenKeys,
 }
 
 impl TrustRoot {
@@ -70,12 +87,28 @@ impl TrustRoot {
         root_key_id: RootKeyId,
         certificate: impl Into<Arc<[u8]>>,
     ) -> Self {
-        Self { vendor, root_key_id, certificate: Some(certificate.into()) }
+        Self { vendor, root_key_id, certificate: Some(certificate.into()), service: None }
     }
 
     /// A root that is known by its key: its certificate comes with collateral.
     pub(crate) fn of_key(vendor: Vendor, root_key_id: RootKeyId) -> Self {
-        Self { vendor, root_key_id, certificate: None }
+        Self { vendor, root_key_id, certificate: None, service: None }
+    }
+
+    /// The keys of an attestation service of Azure, each as a root: `issuer` is its name, as its
+    /// tokens have it, `keys` its JWK set. Keys that can verify nothing are left out.
+    pub fn azure(issuer: &str, keys: TokenKeys) -> Vec<Self> {
+        let digests: Vec<RootKeyId> = keys.digests().collect();
+        let service = Arc::new(TokenService { issuer: issuer.to_owned(), keys });
+        digests
+            .into_iter()
+            .map(|root_key_id| Self {
+                vendor: Vendor::Azure,
+                root_key_id,
+                certificate: None,
+                service: Some(Arc::clone(&service)),
+            })
+            .collect()
     }
 
     /// The root of a software platform, from its certificate in DER. It must be
@@ -113,6 +146,10 @@ impl TrustRoot {
     fn name(&self) -> String {
         match self.vendor {
             Vendor::Simulation => format!("simulation {}", self.root_key_id.short()),
+            Vendor::Azure => match &self.service {
+                Some(service) => format!("azure ({})", service.issuer),
+                None => Vendor::Azure.to_string(),
+            },
             vendor => vendor.to_string(),
         }
     }
@@ -144,6 +181,11 @@ impl TrustedRoots {
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, TrustRoot> {
         self.0.iter()
+    }
+
+    /// The attestation service of this name, if one is trusted.
+    pub(crate) fn service(&self, issuer: &str) -> Option<&TokenService> {
+        self.iter().filter_map(|root| root.service.as_deref()).find(|service| service.issuer == issuer)
     }
 
     /// Refuses all evidence where no root is trusted.

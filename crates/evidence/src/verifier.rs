@@ -12,6 +12,7 @@ use crate::{
     collateral::{CollateralRef, CollateralRequest, CollateralSource},
     dcap::{DcapVerifier, ReadQuote},
     evidence::{Evidence, EvidenceFormat},
+    maa,
     snp::SnpEvidence,
     trust::TrustedRoots,
 };
@@ -42,6 +43,8 @@ pub trait EvidenceObserver: Send + Sync {
 enum ReadEvidence<'a> {
     Dcap(ReadQuote<'a>),
     Snp(Box<SnpEvidence<'a>>),
+    /// Its service has verified the evidence already, with collateral of its own.
+    AzureToken(&'a [u8]),
 }
 
 impl fmt::Debug for Verifier {
@@ -72,10 +75,12 @@ impl Verifier {
     /// Fetches the collateral that this evidence needs and verifies it.
     pub async fn verify(&self, evidence: &Evidence) -> Result<Claims, VerificationError> {
         let read = self.read(evidence)?;
-        if let ReadEvidence::Dcap(quote) = &read {
-            quote.vouched()?;
+        match &read {
+            ReadEvidence::Dcap(quote) => quote.vouched()?,
+            ReadEvidence::Snp(_) => {}
+            ReadEvidence::AzureToken(token) => return self.check_token(evidence, token),
         }
-        let request = read.request();
+        let request = read.request()?;
         let collateral = self.collateral.collateral(&request).await?;
         let verified = self.check(&read, collateral.borrowed());
         match &verified {
@@ -93,7 +98,7 @@ impl Verifier {
 
     /// The collateral that this evidence needs.
     pub fn request(&self, evidence: &Evidence) -> Result<CollateralRequest, VerificationError> {
-        Ok(self.read(evidence)?.request())
+        self.read(evidence)?.request()
     }
 
     /// Verifies evidence with collateral at hand; for synchronous callers.
@@ -117,7 +122,19 @@ impl Verifier {
                 read.may_chain_to(&self.roots)?;
                 Ok(ReadEvidence::Snp(Box::new(read)))
             }
+            EvidenceFormat::AzureToken => {
+                self.roots.any()?;
+                Ok(ReadEvidence::AzureToken(&evidence.bytes))
+            }
         }
+    }
+
+    fn check_token(&self, evidence: &Evidence, token: &[u8]) -> Result<Claims, VerificationError> {
+        let claims = maa::verify_evidence(token, &self.roots, self.dates.now()).map_err(Box::new)?;
+        if let Some(observer) = &self.observer {
+            observer.verified(evidence, &claims);
+        }
+        Ok(claims)
     }
 
     fn check(
@@ -133,6 +150,7 @@ impl Verifier {
             }
             (ReadEvidence::Dcap(_), _) => Err(unfit(EvidenceFormat::DcapQuote, collateral)),
             (ReadEvidence::Snp(_), _) => Err(unfit(EvidenceFormat::SnpReport, collateral)),
+            (ReadEvidence::AzureToken(_), _) => Err(unfit(EvidenceFormat::AzureToken, collateral)),
         }?;
         if self.roots.prove_dates(claims.vendor) {
             self.dates.saw(collateral);
@@ -142,10 +160,11 @@ impl Verifier {
 }
 
 impl ReadEvidence<'_> {
-    fn request(&self) -> CollateralRequest {
+    fn request(&self) -> Result<CollateralRequest, VerificationError> {
         match self {
-            Self::Dcap(quote) => quote.request().into(),
-            Self::Snp(report) => report.request().into(),
+            Self::Dcap(quote) => Ok(quote.request().into()),
+            Self::Snp(report) => Ok(report.request().into()),
+            Self::AzureToken(_) => Err(without_collateral()),
         }
     }
 }
@@ -155,6 +174,14 @@ pub fn collateral_request(evidence: &Evidence) -> Result<CollateralRequest, Veri
     match evidence.format {
         EvidenceFormat::DcapQuote => Ok(parse_dcap(&evidence.bytes)?.request.into()),
         EvidenceFormat::SnpReport => Ok(SnpEvidence::read(evidence)?.request().into()),
+        EvidenceFormat::AzureToken => Err(without_collateral()),
+    }
+}
+
+fn without_collateral() -> VerificationError {
+    VerificationError::Unsupported {
+        found: "a token of Azure Attestation".to_owned(),
+        supported: "quotes and reports, which need collateral",
     }
 }
 

@@ -43,7 +43,7 @@ pub enum PullError {
     /// The object store refused the credentials, or what they allow is not enough.
     ///
     /// Do: check the credentials in the environment, and that they may list and read the
-    /// source.
+    /// source. A release also needs the rights to write and to delete.
     #[error("access to {place} was refused: {reason}")]
     Denied {
         place: String,
@@ -56,7 +56,7 @@ pub enum PullError {
     /// needs `AWS_ALLOW_HTTP=true` or the like. If the transfer was interrupted, try again.
     ///
     /// Retry: later
-    #[error("{place} can't be read: {reason}")]
+    #[error("no usable answer from {place}: {reason}")]
     Unreachable { place: String, reason: String },
     /// The source has no version of a model.
     ///

@@ -258,3 +258,6 @@ async fn upload(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

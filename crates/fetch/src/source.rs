@@ -161,6 +161,12 @@ impl Source {
         Ok(Self { store, base, shape, address })
     }
 
+    /// Of a store that was opened otherwise.
+    #[cfg(test)]
+    pub(crate) fn of_store(store: Arc<dyn ObjectStore>, base: &str) -> Self {
+        Self { store, base: base.into(), shape: Shape::Listed, address: format!("test://{base}") }
+    }
+
     /// Whether the store has buckets or containers, in which a listing and an object fail alike.
     pub(crate) fn address_is_of_a_bucket(&self) -> bool {
         self.shape == Shape::Listed && !self.address.starts_with("http")

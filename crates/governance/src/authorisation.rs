@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     approval::{ApprovalError, MAXIMUM_OWNERS, OwnerApproval, agreed},
     genesis::GenesisDigest,
-    manifest::{ManifestError, Trust, document::TrustTable, roots},
+    manifest::{ManifestError, Trust, azure, document::TrustTable, roots},
     roles::Owners,
     trust,
 };
@@ -248,8 +248,10 @@ fn fields(genesis: GenesisDigest, text: &str) -> [[u8; 32]; 2] {
 fn roots(table: TrustTable) -> Result<Vec<TrustRoot>, AuthorisationError> {
     let wrong = |reason: String| AuthorisationError::Trust { reason };
     let simulation_roots = table.simulation_roots.iter().map(|text| roots::root_from_pem(text));
+    let vendors = table.vendors.into_iter().collect();
     let trust = Trust {
-        vendors: table.vendors.into_iter().collect(),
+        azure: azure::services(&vendors, table.azure).map_err(wrong)?,
+        vendors,
         simulation_roots: simulation_roots.collect::<Result<_, _>>().map_err(wrong)?,
     };
     let roots = trust::roots(&trust).map_err(|error: ManifestError| wrong(error.to_string()))?;
@@ -272,7 +274,7 @@ mod tests {
     }
 
     fn document(genesis: &Genesis) -> Document {
-        let trust = TrustTable { vendors: vec![Vendor::Intel], simulation_roots: Vec::new() };
+        let trust = TrustTable { vendors: vec![Vendor::Intel], ..TrustTable::default() };
         Document::new(genesis.digest(), trust, policy(1), policy(2))
     }
 

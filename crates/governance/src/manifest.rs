@@ -4,14 +4,16 @@
 //! [`document`] is the text as it is written, [`check`] turns it into a
 //! [`Manifest`] that holds together, [`signed`] carries it with its signatures,
 //! and [`rules`](crate::rules) decides whether it may follow the manifest in force.
-//! [`certificate`] and [`duration`] are types of its fields.
+//! [`certificate`], [`duration`] and [`protocols`] are types of its fields.
 
+pub mod azure;
 pub mod certificate;
 mod check;
 pub mod document;
 pub mod duration;
 mod error;
 mod in_force;
+pub mod protocols;
 mod recovery;
 pub(crate) mod roots;
 pub mod signed;
@@ -32,8 +34,10 @@ use adytum_evidence::{
 use adytum_sealed::rule::ModelRule;
 
 use self::{
+    azure::AzureService,
     certificate::{CertificateRule, SslConfigRule},
     duration::WrittenDuration,
+    protocols::{OtherNames, OtherProtocols},
 };
 pub use self::{
     error::ManifestError, in_force::ManifestInForce, signed::SignedManifest, tcb_grace::TcbGrace,
@@ -70,6 +74,8 @@ pub struct Manifest {
     pub lease: Lease,
     pub workloads: BTreeMap<WorkloadName, Workload>,
     pub secrets: BTreeMap<SecretName, SecretRule>,
+    /// The names of secrets in the protocols of others.
+    pub other_names: OtherNames,
     /// The files that may be loaded as each model.
     pub models: BTreeMap<ModelName, ModelRule>,
     /// The rule for an unplanned restart.
@@ -90,6 +96,8 @@ pub struct Trust {
     /// Root certificates of software platforms, in DER; empty unless `vendors`
     /// names simulation.
     pub simulation_roots: Vec<Vec<u8>>,
+    /// Attestation services of Azure, each with its keys; empty unless `vendors` names azure.
+    pub azure: Vec<AzureService>,
 }
 
 /// One workload.
@@ -148,6 +156,8 @@ pub struct SecretRule {
     /// The workloads that get it; never empty.
     pub workloads: BTreeSet<WorkloadName>,
     pub lease: Lease,
+    /// The protocols of others over which workloads may fetch it, too.
+    pub protocols: OtherProtocols,
 }
 
 impl SecretRule {

@@ -10,6 +10,14 @@ pub fn roots(trust: &Trust) -> Result<Vec<TrustRoot>, ManifestError> {
     for vendor in &trust.vendors {
         match vendor {
             Vendor::Simulation => roots.extend(simulation_roots(trust)?),
+            Vendor::Azure => {
+                let services = trust.azure.iter();
+                roots.extend(
+                    services.flat_map(|service| {
+                        TrustRoot::azure(&service.trust.issuer, service.trust.keys.clone())
+                    }),
+                );
+            }
             known => roots.extend(TrustRoot::of_vendor(*known)),
         }
     }

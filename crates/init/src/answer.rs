@@ -69,7 +69,8 @@ pub(crate) struct Answer {
     pub(crate) items: BTreeMap<SecretName, Item>,
     pub(crate) models: Vec<ModelRule>,
     pub(crate) manifest: Option<ManifestInForce>,
-    pub(crate) lease: Lease,
+    /// `None` from a source that lends nothing.
+    pub(crate) lease: Option<Lease>,
 }
 
 /// A secret as it came, its value in a type that wipes itself.
@@ -124,7 +125,7 @@ impl Answer {
         if lease.duration.is_zero() {
             return Err(AnswerError::new("it says nothing about a lease"));
         }
-        Ok(Self { items, models: models.map_err(AnswerError::new)?, manifest, lease })
+        Ok(Self { items, models: models.map_err(AnswerError::new)?, manifest, lease: Some(lease) })
     }
 }
 
@@ -258,7 +259,7 @@ mod tests {
     fn a_lease_is_read() {
         let answer = wire::GetSecretsResponse { lease_seconds: 600, grace_seconds: 30, ..Default::default() };
         let lease = Lease { duration: Duration::from_secs(600), grace: Duration::from_secs(30) };
-        assert_eq!(Answer::from_wire(answer, &[], None).unwrap().lease, lease);
+        assert_eq!(Answer::from_wire(answer, &[], None).unwrap().lease, Some(lease));
         let without = wire::GetSecretsResponse { grace_seconds: 30, ..Default::default() };
         assert!(Answer::from_wire(without, &[], None).unwrap_err().reason.contains("lease"));
     }

@@ -17,7 +17,8 @@ pub struct AttestationArguments {
     #[arg(long, value_name = "FILE")]
     pub configuration: Option<PathBuf>,
 
-    /// Address of the key broker
+    /// Address of the key broker, or of the other key source that the measured configuration
+    /// names
     #[arg(long, value_name = "HOST:PORT", env = "ADYTUM_BROKER")]
     pub broker: Option<String>,
 

@@ -196,7 +196,7 @@ fn unpack(
 fn identity(released: &Released, name: &SecretName) -> Result<ModelIdentity, String> {
     let secret = released.secrets.get(name).ok_or("it was not released")?;
     if secret.kind() != SecretKind::AgeIdentity {
-        return Err(format!("the manifest says that its kind is {:?}", secret.kind()));
+        return Err(format!("its kind is {:?}", secret.kind()));
     }
     let text = std::str::from_utf8(secret.as_bytes()).map_err(|_| "it is no text")?;
     text.parse().map_err(|error: ModelKeyError| error.to_string())

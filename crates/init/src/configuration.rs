@@ -1,7 +1,7 @@
 //! The measured configuration of a workload.
 //!
 //! It says what the workload is, besides its code: which program with which
-//! arguments, environment and libraries; which broker it trusts; which secrets
+//! arguments, environment and libraries; which key source it trusts; which secrets
 //! it fetches and where they go. Its digest is part of the workload's identity
 //! ([`adytum_evidence::identity`]), so a host that changes it gets another
 //! workload, to which no broker gives anything.
@@ -9,12 +9,17 @@
 //! What a host may vary is not in here, and is not trusted: addresses, clock,
 //! log level.
 
+mod aecs;
+mod attestation_token;
 mod bundle;
 mod canonical;
+mod cdh;
 mod destination;
 mod document;
 mod error;
+mod model;
 mod occlum;
+mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,21 +28,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adytum_api::names::{ModelName, SecretName};
+use adytum_api::{
+    names::{ModelName, SecretName},
+    resource::ResourcePath,
+};
 use adytum_evidence::{
     clock::{Day, UnixSeconds},
     measurement::{Sha256Digest, WorkloadIdentity},
-    policy::Policy,
 };
-use adytum_governance::genesis::GenesisDigest;
+use adytum_sealed::rule::ModelRule;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    attestation_token::AttestationToken,
     bundle::BundleRule,
     destination::{AbsolutePath, Owner, PathError, ReloadSignal, SecretDestination},
     error::ConfigurationError,
     occlum::BROKER_VARIABLE as OCCLUM_BROKER_VARIABLE,
+    source::{
+        PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedBroker, PinnedKbs, PinnedKeyVault,
+        PinnedSource, WithoutSource,
+    },
 };
 use crate::{environment::EnvironmentRules, pattern::ArgumentRules, platform::Platform};
 
@@ -70,7 +82,9 @@ pub struct MeasuredConfiguration {
     /// load it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) onnxruntime: Option<PinnedOnnxRuntime>,
-    pub(crate) broker: PinnedBroker,
+    /// Under its own name: `broker`, or another source's.
+    #[serde(flatten)]
+    pub(crate) source: PinnedSource,
     pub(crate) secrets: BTreeMap<SecretName, SecretRule>,
     /// Left out where there are none: workloads without bundles are measured as
     /// they were before there were any.
@@ -78,10 +92,22 @@ pub struct MeasuredConfiguration {
     pub(crate) bundles: BTreeMap<ModelName, BundleRule>,
     pub(crate) storage: Storage,
     pub(crate) allow_plain_models: bool,
-    /// Occlum's file names the broker's address as well. It is untrusted and
+    /// Left out where there are none: the broker's manifest has them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) models: BTreeMap<ModelName, ModelRule>,
+    /// Left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) attestation_token: Option<AttestationToken>,
+    /// What init serves to other programs in the guest. Left out where there is nothing.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) cdh: BTreeMap<ResourcePath, SecretName>,
+    /// Occlum's files name the source's address as well. It is untrusted and
     /// not measured.
     #[serde(skip)]
-    pub(crate) broker_address: Option<String>,
+    pub(crate) source_address: Option<String>,
+    /// As does that of the AECS client with the place of collateral.
+    #[serde(skip)]
+    pub(crate) collateral_place: Option<String>,
 }
 
 /// The program that init starts.
@@ -98,20 +124,6 @@ pub struct PinnedOnnxRuntime {
     /// The path of `libonnxruntime.so.VERSION`.
     pub library: AbsolutePath,
     pub sha256: Sha256Digest,
-}
-
-/// The one broker that may be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PinnedBroker {
-    pub genesis: GenesisDigest,
-    /// Which code on which platforms: one of these must accept it. Never empty.
-    pub policies: Vec<Policy>,
-    /// The root of the software platform, in DER, if a policy accepts one.
-    #[serde(with = "hex_option")]
-    pub simulation_root: Option<Vec<u8>>,
-    /// The Occlum configurations that the broker may have loaded, by their digests.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub occlum_configuration: BTreeSet<Sha256Digest>,
 }
 
 /// One secret to fetch.
@@ -151,10 +163,10 @@ impl MeasuredConfiguration {
         document::parse(text)
     }
 
-    /// Reads Occlum's `init_ra_conf.json` with the additional field `adytum`,
-    /// which names at least the broker's genesis.
+    /// Reads Occlum's `init_ra_conf.json`: that of its own protocol, with the additional field
+    /// `adytum`, which names at least the broker's genesis; or that of its AECS client.
     pub fn parse_occlum(text: &str) -> Result<Self, ConfigurationError> {
-        occlum::parse(text)
+        if aecs::is_aecs(text) { aecs::parse(text) } else { occlum::parse(text) }
     }
 
     /// Reads a file; one whose name ends in `.json` is Occlum's.
@@ -243,20 +255,56 @@ impl MeasuredConfiguration {
         self.onnxruntime.as_ref()
     }
 
-    /// The one broker that may be asked.
-    pub fn broker(&self) -> &PinnedBroker {
-        &self.broker
+    /// The one key source that may be asked.
+    pub fn source(&self) -> &PinnedSource {
+        &self.source
+    }
+
+    /// The one broker that may be asked, if the source is a broker.
+    pub fn broker(&self) -> Option<&PinnedBroker> {
+        match &self.source {
+            PinnedSource::Broker(broker) => Some(broker),
+            PinnedSource::Aecs(_)
+            | PinnedSource::KeyVault(_)
+            | PinnedSource::Kbs(_)
+            | PinnedSource::Nothing(_) => None,
+        }
+    }
+
+    /// The token of an attestation service that is written before the program starts.
+    pub fn attestation_token(&self) -> Option<&AttestationToken> {
+        self.attestation_token.as_ref()
+    }
+
+    /// Rules for models, where the source releases none.
+    pub fn models(&self) -> impl Iterator<Item = &ModelRule> {
+        self.models.values()
+    }
+
+    /// Refuses a configuration under which no model could be loaded: the source releases no
+    /// rules, and there are none here.
+    pub fn require_model_rules(&self) -> Result<(), ConfigurationError> {
+        match self.broker() {
+            None if self.models.is_empty() => Err(ConfigurationError::NoModelRules),
+            _ => Ok(()),
+        }
     }
 
     /// A date that the time can't be before: the configuration names it as a day on which
     /// the broker's collateral was issued (`collateral_not_before`).
     pub fn not_before(&self) -> Option<UnixSeconds> {
-        self.broker.policies.iter().filter_map(|policy| policy.collateral_not_before).max().map(Day::start)
+        self.source.policies().iter().filter_map(|policy| policy.collateral_not_before).max().map(Day::start)
     }
 
     /// The secrets to fetch.
     pub fn secrets(&self) -> &BTreeMap<SecretName, SecretRule> {
         &self.secrets
+    }
+
+    /// The resources that init serves to other programs in the guest, and the secrets that they
+    /// are.
+    pub fn cdh(&self) -> &BTreeMap<ResourcePath, SecretName> {
+        &self.cdh
     }
 
     /// The bundles to unpack.
@@ -300,9 +348,14 @@ impl MeasuredConfiguration {
         self.allow_plain_models
     }
 
-    /// The broker's address, where Occlum's file names one. Untrusted.
-    pub fn broker_address(&self) -> Option<&str> {
-        self.broker_address.as_deref()
+    /// The source's address, where Occlum's file names one. Untrusted.
+    pub fn source_address(&self) -> Option<&str> {
+        self.source_address.as_deref()
+    }
+
+    /// Where collateral comes from, where Occlum's file says so. Untrusted.
+    pub fn collateral_place(&self) -> Option<&str> {
+        self.collateral_place.as_deref()
     }
 }
 
@@ -341,18 +394,6 @@ pub fn measure(
         configuration: configuration.digest(),
         identity: configuration.identity(init, program),
     })
-}
-
-mod hex_option {
-    use serde::{Serialize, Serializer};
-
-    #[expect(clippy::ref_option, reason = "serde's interface")]
-    pub(super) fn serialize<S: Serializer>(
-        bytes: &Option<Vec<u8>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        bytes.as_ref().map(hex::encode).serialize(serializer)
-    }
 }
 
 #[cfg(test)]

@@ -23,10 +23,19 @@ const LOADER_VARIABLES: [&str; 4] = ["GLIBC_TUNABLES", "GCONV_PATH", "LOCPATH", 
 
 /// What init itself reads. Untrusted: addresses, how much is logged, where
 /// Kubernetes looks for status.
-pub const HOST_VARIABLES: [&str; 10] = [
+pub const HOST_VARIABLES: [&str; 19] = [
     "ADYTUM_BROKER",
     "OCCLUM_INIT_RA_KMS_SERVER",
     "PCCS_URL",
+    "UA_ENV_PCCS_URL",
+    "MAA_PROVIDER_URL",
+    "MAA_TOKEN_PATH",
+    "MAA_REPORT_DATA",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     "AMD_KDS_URL",
     "ADYTUM_EVIDENCE_LISTEN",
     "ADYTUM_TEE",

@@ -5,9 +5,10 @@ use std::{io, path::PathBuf};
 use adytum_evidence::measurement::Sha256Digest;
 
 use crate::{
-    bundles::UnpackError, configuration::ConfigurationError, delivery::DeliveryError,
-    environment::EnvironmentRefusal, evidence_port::EvidencePortError, exit_code, fetch::FetchError,
-    health::HealthPortError, pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
+    attestation_token::AttestationTokenError, bundles::UnpackError, cdh::CdhError,
+    configuration::ConfigurationError, delivery::DeliveryError, environment::EnvironmentRefusal,
+    evidence_port::EvidencePortError, exit_code, fetch::FetchError, health::HealthPortError,
+    pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
 };
 
 /// Why a program was not started or got no secrets.
@@ -39,13 +40,19 @@ pub enum InitError {
     Tee(#[from] TeeError),
     /// The broker gave no secrets.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
+    /// There is no token of an attestation service.
+    #[error(transparent)]
+    AttestationToken(#[from] Box<AttestationTokenError>),
     /// A secret can't be put in its place.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
     /// A bundle was not unpacked.
     #[error(transparent)]
     Bundle(#[from] UnpackError),
+    /// Other programs in the guest can't be served.
+    #[error(transparent)]
+    Cdh(#[from] CdhError),
     /// The right to the secrets is over.
     #[error(transparent)]
     Lease(Box<LeaseEnd>),
@@ -60,6 +67,18 @@ pub enum InitError {
     /// See: ServeError::System.
     #[error("{operation}: {source}")]
     System { operation: &'static str, source: io::Error },
+}
+
+impl From<AttestationTokenError> for InitError {
+    fn from(error: AttestationTokenError) -> Self {
+        Self::AttestationToken(Box::new(error))
+    }
+}
+
+impl From<FetchError> for InitError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
 }
 
 impl From<LeaseEnd> for InitError {
@@ -185,8 +204,10 @@ impl InitError {
             Self::Program(error) => error.code(),
             Self::Tee(error) => error.code(),
             Self::Fetch(error) => error.code(),
+            Self::AttestationToken(error) => error.code(),
             Self::Delivery(error) => error.code(),
             Self::Bundle(error) => error.code(),
+            Self::Cdh(error) => error.code(),
             Self::Lease(end) => end.code(),
             Self::HealthPort(error) => error.code(),
             Self::EvidencePort(error) => error.code(),
@@ -202,7 +223,9 @@ impl InitError {
             }
             Self::Tee(error) => error.exit_code(),
             Self::Fetch(error) => error.exit_code(),
+            Self::Cdh(error) => error.exit_code(),
             Self::Lease(end) => end.exit_code(),
+            Self::AttestationToken(error) => error.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,
             Self::Bundle(_) => exit_code::BUNDLE,
             Self::HealthPort(_) | Self::EvidencePort(_) | Self::System { .. } => exit_code::SYSTEM,

@@ -1,23 +1,29 @@
 //! From a measured configuration to the secrets it names.
 //!
-//! The broker is verified before it is asked for anything: the session opens
-//! only with a broker whose code and genesis are the pinned ones. While it can't
+//! There is one key source for a configuration: our broker, or another one
+//! ([`KeySource`]). It is verified before anything that it says is believed: a session opens
+//! only with a broker whose code and genesis are the pinned ones, and other sources prove
+//! themselves in their own protocols. While a source can't
 //! be reached or says to come back later, it is tried again, with full jitter; a
 //! refusal ends the matter at once.
 
 mod backoff;
 mod broker;
+mod foreign;
 
 use std::{sync::Arc, time::Duration};
 
 use adytum_api::{names::SecretName, refusal::RefusalKind};
 use adytum_evidence::clock::Clock;
 use adytum_ratls::error::{Refusal, SessionError};
+use adytum_sources::{aecs::AecsError, azure::AzureError, kbs::KbsError};
+use async_trait::async_trait;
 use tokio::time::Instant;
 
-pub use self::{
-    backoff::{Backoff, Jitter, RandomJitter},
-    broker::{AttestedBroker, Broker},
+pub use self::backoff::{Backoff, Jitter, RandomJitter};
+pub(crate) use self::{
+    broker::AttestedBroker,
+    foreign::{AecsSource, KbsSource, NoSecrets, VaultSource},
 };
 use crate::{
     answer::{Answer, AnswerError},
@@ -27,6 +33,17 @@ use crate::{
     holdings::Holdings,
     secret::Released,
 };
+
+/// Gives secrets, or says why not.
+#[async_trait]
+pub(crate) trait KeySource: Send + Sync {
+    /// All of these, or none; certificates for this key, if there is one.
+    async fn secrets(
+        &self,
+        names: &[&SecretName],
+        certificate: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError>;
+}
 
 /// Why one attempt brought no secrets.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +66,33 @@ pub enum AttemptError {
     /// configuration.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// AECS gave no secrets, or was not believed.
+    #[error(transparent)]
+    Aecs(#[from] Box<AecsError>),
+    /// Azure gave no keys, or was not believed.
+    #[error(transparent)]
+    Azure(#[from] Box<AzureError>),
+    /// A KBS gave no secrets, or was not believed.
+    #[error(transparent)]
+    Kbs(#[from] Box<KbsError>),
+}
+
+impl From<KbsError> for AttemptError {
+    fn from(error: KbsError) -> Self {
+        Self::Kbs(Box::new(error))
+    }
+}
+
+impl From<AzureError> for AttemptError {
+    fn from(error: AzureError) -> Self {
+        Self::Azure(Box::new(error))
+    }
+}
+
+impl From<AecsError> for AttemptError {
+    fn from(error: AecsError) -> Self {
+        Self::Aecs(Box::new(error))
+    }
 }
 
 impl AttemptError {
@@ -59,6 +103,9 @@ impl AttemptError {
             Self::Refused { refusal, .. } => &refusal.code,
             Self::Answer(_) => "answer-malformed",
             Self::Key(_) => "certificate-key-failed",
+            Self::Aecs(error) => error.code(),
+            Self::Azure(error) => error.code(),
+            Self::Kbs(error) => error.code(),
         }
     }
 
@@ -68,6 +115,9 @@ impl AttemptError {
             Self::Session(error) => error.retry(),
             Self::Refused { refusal, .. } => refusal.retry,
             Self::Answer(_) | Self::Key(_) => false,
+            Self::Aecs(error) => error.retry(),
+            Self::Azure(error) => error.retry(),
+            Self::Kbs(error) => error.retry(),
         }
     }
 
@@ -78,7 +128,12 @@ impl AttemptError {
                 SessionError::RefusedByPeer { refusal, .. } | SessionError::Refused { refusal, .. },
             )
             | Self::Refused { refusal, .. } => refusal.retry_after(),
-            Self::Session(_) | Self::Answer(_) | Self::Key(_) => None,
+            Self::Session(_)
+            | Self::Answer(_)
+            | Self::Key(_)
+            | Self::Aecs(_)
+            | Self::Azure(_)
+            | Self::Kbs(_) => None,
         }
     }
 
@@ -106,8 +161,8 @@ pub enum FetchError {
     Refused(AttemptError),
     /// The time is over.
     #[error(
-        "no secrets from the broker within {limit:?}, after {attempts} attempts; the last one: {last}; check the \
-         broker's address and that it runs, or allow more time with --fetch-timeout"
+        "no secrets from the key source within {limit:?}, after {attempts} attempts; the last one: {last}; check its \
+         address (--broker) and that it runs, or allow more time with --fetch-timeout"
     )]
     Unreachable {
         limit: Duration,
@@ -141,24 +196,28 @@ impl FetchError {
 }
 
 /// Fetches the secrets of a configuration, for the first time and again.
-pub struct Fetcher<B> {
-    broker: B,
+pub(crate) struct Fetcher {
+    source: Box<dyn KeySource>,
     names: Vec<SecretName>,
     holdings: Holdings,
     clock: Arc<dyn Clock>,
 }
 
-impl<B: Broker> Fetcher<B> {
-    /// Asks this broker for all secrets that the configuration names. The clock
+impl Fetcher {
+    /// Asks this source for all secrets that the configuration names. The clock
     /// only ever makes a certificate be replaced earlier.
-    pub fn new(broker: B, configuration: &MeasuredConfiguration, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        source: Box<dyn KeySource>,
+        configuration: &MeasuredConfiguration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let names = configuration.secrets().keys().cloned().collect();
-        Self { broker, names, holdings: Holdings::default(), clock }
+        Self { source, names, holdings: Holdings::default(), clock }
     }
 
     /// Fetches for the first time, within `limit`; without one, tries for ever. Gives
     /// what was released, and when it was asked for. Time is tokio's.
-    pub async fn fetch(
+    pub(crate) async fn fetch(
         &mut self,
         backoff: &mut Backoff,
         limit: Option<Duration>,
@@ -219,9 +278,7 @@ impl<B: Broker> Fetcher<B> {
     async fn ask(&self, certificate: bool) -> Result<Answer, AttemptError> {
         let names: Vec<&SecretName> = self.names.iter().collect();
         let key = if certificate { Some(CertificateKey::generate()?) } else { None };
-        let request = key.as_ref().map(CertificateKey::request).transpose()?;
-        let answer = self.broker.secrets(&names, request).await?;
-        Ok(Answer::from_wire(answer, &names, key.as_ref())?)
+        self.source.secrets(&names, key.as_ref()).await
     }
 
     /// The part of an answer that changes something.

@@ -30,7 +30,9 @@
 
 mod answer;
 pub mod arguments;
+pub mod attestation_token;
 pub mod bundles;
+pub mod cdh;
 pub mod certificate;
 pub mod configuration;
 mod confinement;

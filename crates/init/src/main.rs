@@ -9,7 +9,9 @@ use adytum_evidence::measurement::Sha256Digest;
 use adytum_init::{
     InitError, Program, Unlocked,
     arguments::{AttestationArguments, parse_duration, parse_seconds},
+    attestation_token,
     bundles::Bundles,
+    cdh::{self, CdhPort, CdhResources},
     configuration::MeasuredConfiguration,
     delivery::{DeliveryError, Places},
     hardening,
@@ -117,6 +119,7 @@ impl Prepared {
         let pairs = || host.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         configuration.environment().check(pairs())?;
         let platform = tee::platform(&arguments.attestation)?;
+        cdh::check(configuration, platform)?;
         // First of what opens files: secrets have fixed descriptors.
         let places = Places::prepare(configuration, platform)?;
         let bundles = Bundles::prepare(configuration, platform)?;
@@ -138,13 +141,16 @@ impl Prepared {
         let health = Health::default();
         let _port = HealthPort::open(arguments.health_port, health.clone()).await?;
         let unlock = adytum_init::unlock(&arguments.attestation, configuration, Program::Child(self.digest));
-        let Unlocked { released, renewal, evidence_port: _evidence_port, .. } = tokio::select! {
+        let Unlocked { released, renewal, tee, evidence_port: _evidence_port } = tokio::select! {
             unlocked = unlock => unlocked?,
             signal = signals.next_ending() => {
                 tracing::info!("{signal} before the program was started");
                 return Ok(signal_exit_code(signal));
             }
         };
+        let resources = CdhResources::default();
+        resources.take(configuration, &released);
+        let _cdh_port = CdhPort::open(configuration, self.platform, resources.clone()).await?;
         // Kept until the program has ended: then the trees are removed.
         let (_bundles, released) = tokio::select! {
             unpacked = self.bundles.unpack(configuration, released) => unpacked?,
@@ -159,11 +165,19 @@ impl Prepared {
         };
         self.places.deliver(&released)?;
         drop(released);
+        tokio::select! {
+            written = attestation_token::write(configuration, &*tee.attester) => written.map_err(InitError::from)?,
+            signal = signals.next_ending() => {
+                tracing::info!("{signal} before the program was started");
+                return Ok(signal_exit_code(signal));
+            }
+        }
         let running = SupervisedProgram::start(&program, &self.arguments, &self.environment, &self.places)?;
         tracing::info!(pid = %running.pid(), program = %program.path().display(), "started");
         health.set_ready();
         let renewal = renewal.run(|changed| {
             self.places.deliver(changed)?;
+            resources.take(configuration, changed);
             for signal in configuration.reload_signals(changed.secrets.keys()) {
                 tracing::info!(%signal, "telling the program to read its secrets again");
                 running.send(signal);

@@ -9,8 +9,11 @@
 //! Each renewal opens a session of its own, and so attests again: the broker then
 //! holds no memory for replicas that have nothing to ask, and a replica whose
 //! platform is no longer trusted is noticed within a third of its lease.
+//!
+//! A source that lends nothing is not asked again: what it gave is used until the program
+//! ends.
 
-use std::{fmt, pin::pin, sync::Arc, time::Duration};
+use std::{fmt, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Notify,
@@ -20,7 +23,7 @@ use tokio::{
 use crate::{
     answer::Answer,
     exit_code,
-    fetch::{AttemptError, AttestedBroker, Backoff, Broker, Fetcher},
+    fetch::{AttemptError, Backoff, Fetcher},
     health::DrainReason,
     secret::{Lease, Released},
 };
@@ -139,23 +142,31 @@ impl Term {
     }
 }
 
-/// Keeps a lease; made with the first answer of a broker.
-pub struct Renewal<B = AttestedBroker> {
-    fetcher: Fetcher<B>,
-    backoff: Backoff,
-    term: Term,
+/// Keeps a lease, if there is one; made with the first answer of a source.
+pub struct Renewal {
+    /// `None` where nothing was lent.
+    kept: Option<Kept>,
     wanted: Arc<Notify>,
 }
 
-impl<B> fmt::Debug for Renewal<B> {
+/// A lease that is kept.
+struct Kept {
+    fetcher: Fetcher,
+    backoff: Backoff,
+    term: Term,
+}
+
+impl fmt::Debug for Renewal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Renewal").field("lease", &self.term.lease).finish_non_exhaustive()
+        let lease = self.kept.as_ref().map(|kept| kept.term.lease);
+        f.debug_struct("Renewal").field("lease", &lease).finish_non_exhaustive()
     }
 }
 
-impl<B: Broker> Renewal<B> {
-    pub(crate) fn new(fetcher: Fetcher<B>, backoff: Backoff, lease: Lease, since: Instant) -> Self {
-        Self { fetcher, backoff, term: Term { lease, since }, wanted: Arc::default() }
+impl Renewal {
+    pub(crate) fn new(fetcher: Fetcher, backoff: Backoff, lease: Option<Lease>, since: Instant) -> Self {
+        let kept = lease.map(|lease| Kept { fetcher, backoff, term: Term { lease, since } });
+        Self { kept, wanted: Arc::default() }
     }
 
     /// Asks for a renewal before it is due, for a key or a rule that the broker may have
@@ -169,12 +180,22 @@ impl<B: Broker> Renewal<B> {
     /// the next renewal.
     ///
     /// Cancelling the future ends the renewing, and nothing else.
-    pub async fn run<E: fmt::Display>(
+    pub async fn run<E: fmt::Display>(self, apply: impl FnMut(&Released) -> Result<(), E>) -> LeaseEnd {
+        match self.kept {
+            Some(kept) => kept.run(self.wanted, apply).await,
+            None => pending().await,
+        }
+    }
+}
+
+impl Kept {
+    async fn run<E: fmt::Display>(
         mut self,
+        wanted: Arc<Notify>,
         mut apply: impl FnMut(&Released) -> Result<(), E>,
     ) -> LeaseEnd {
         loop {
-            let (next, wanted) = (self.next(), Arc::clone(&self.wanted));
+            let next = self.next();
             let earliest = self.term.since + SHORTEST_INTERVAL;
             tokio::select! {
                 () = sleep_until(next) => {}
@@ -215,7 +236,8 @@ impl<B: Broker> Renewal<B> {
             let Ok(attempt) = timeout_at(term.end(), self.fetcher.attempt()).await else { break };
             let error = match attempt {
                 Ok((answer, asked)) => {
-                    let lease = answer.lease;
+                    // A source that lent something says for how long each time.
+                    let lease = answer.lease.unwrap_or(term.lease);
                     self.take(answer, asked, apply);
                     return Ok(Term { lease, since: asked });
                 }

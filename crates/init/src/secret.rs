@@ -1,4 +1,4 @@
-//! Secrets in memory, and what a broker released.
+//! Secrets in memory, and what a key source released.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -112,7 +112,7 @@ pub struct Lease {
     pub grace: Duration,
 }
 
-/// What a broker released to this workload.
+/// What a key source released to this workload.
 #[derive(Debug)]
 pub struct Released {
     /// At the start, every secret of the measured configuration; at a renewal,
@@ -120,9 +120,11 @@ pub struct Released {
     pub secrets: BTreeMap<SecretName, SecretValue>,
     /// Which plaintexts may be loaded as models.
     pub models: Vec<ModelRule>,
-    /// The manifest that says so; none before the first.
+    /// The manifest that says so; none before the first, and none from sources other than
+    /// our broker.
     pub manifest: Option<ManifestInForce>,
-    pub lease: Lease,
+    /// `None` from a source that lends nothing: then nothing ends the right to it.
+    pub lease: Option<Lease>,
 }
 
 impl Released {

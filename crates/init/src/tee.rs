@@ -1,4 +1,4 @@
-//! The TEE at hand, and what is needed to verify the broker's.
+//! The TEE at hand, and what is needed to verify that of the key source.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +27,7 @@ use sha2::Sha512;
 
 use crate::{
     arguments::{AttestationArguments, TeeChoice},
-    configuration::{ConfigurationError, MeasuredConfiguration},
+    configuration::{ConfigurationError, MeasuredConfiguration, PinnedSource},
     exit_code,
     platform::Platform,
 };
@@ -265,9 +265,9 @@ async fn simulation(
     Err(TeeError::Flag("this build has no simulation: it is a production build".to_owned()))
 }
 
-/// The address of the broker: the flag or its environment variables; else what
+/// The address of the key source: the flag or its environment variables; else what
 /// Occlum's file says.
-pub fn broker_address(
+pub fn source_address(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
 ) -> Result<String, TeeError> {
@@ -276,11 +276,11 @@ pub fn broker_address(
         .broker
         .clone()
         .or_else(from_occlum)
-        .or_else(|| configuration.broker_address().map(str::to_owned))
+        .or_else(|| configuration.source_address().map(str::to_owned))
         .filter(|address| !address.is_empty())
         .ok_or_else(|| {
             TeeError::Flag(
-                "no broker: give its address with --broker HOST:PORT, ADYTUM_BROKER or \
+                "no key source: give the address of the broker or of AECS with --broker HOST:PORT, ADYTUM_BROKER or \
                  OCCLUM_INIT_RA_KMS_SERVER"
                     .to_owned(),
             )
@@ -288,23 +288,23 @@ pub fn broker_address(
 }
 
 /// A verifier that trusts the roots of the vendors whom the configuration's
-/// broker policies name, and no other.
+/// policies for the key source name, and no other.
 pub fn verifier(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<Verifier>, TeeError> {
-    let broker = configuration.broker();
+    let source = configuration.source();
     let vendors: BTreeSet<Vendor> =
-        broker.policies.iter().flat_map(|policy| policy.vendors.iter().copied()).collect();
+        source.policies().iter().flat_map(|policy| policy.vendors.iter().copied()).collect();
     let mut roots = Vec::new();
     for vendor in vendors {
         match vendor {
-            Vendor::Simulation => roots.push(simulation_root(broker.simulation_root.as_deref())?),
+            Vendor::Simulation => roots.push(simulation_root(source.simulation_root())?),
             known => roots.extend(TrustRoot::of_vendor(known)),
         }
     }
-    Ok(Arc::new(Verifier::new(roots, collateral_source(arguments, clock.clone())?, clock)))
+    Ok(Arc::new(Verifier::new(roots, collateral_for(arguments, configuration, clock.clone())?, clock)))
 }
 
 #[cfg(feature = "simulation")]
@@ -321,6 +321,26 @@ fn simulation_root(_: Option<&[u8]>) -> Result<TrustRoot, TeeError> {
     ))
 }
 
+/// The variable in which AECS's clients take the URL of a PCCS.
+const AECS_COLLATERAL: &str = "UA_ENV_PCCS_URL";
+
+/// The source of collateral that the flags name; else the variable of AECS's clients, or
+/// Occlum's file.
+pub fn collateral_for(
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn CollateralSource>, TeeError> {
+    let mut arguments = arguments.clone();
+    if arguments.collateral.as_deref().is_none_or(str::is_empty)
+        && matches!(configuration.source(), PinnedSource::Aecs(_))
+    {
+        let variable = std::env::var(AECS_COLLATERAL).ok().filter(|place| !place.is_empty());
+        arguments.collateral = variable.or_else(|| configuration.collateral_place().map(str::to_owned));
+    }
+    collateral_source(&arguments, clock)
+}
+
 /// The source of collateral that the flags name.
 pub fn collateral_source(
     arguments: &AttestationArguments,
@@ -328,7 +348,7 @@ pub fn collateral_source(
 ) -> Result<Arc<dyn CollateralSource>, TeeError> {
     let missing = || {
         TeeError::Flag(
-            "no collateral to verify the broker with: give --collateral or PCCS_URL, the URL of a PCCS or a \
+            "no collateral to verify the key source with: give --collateral or PCCS_URL, the URL of a PCCS or a \
              directory; or --amd-kds or AMD_KDS_URL, if it runs on SEV-SNP"
                 .to_owned(),
         )

@@ -1,7 +1,7 @@
 //! From a measured configuration to the secrets it names, and what keeps the right to
 //! them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use adytum_evidence::clock::{
     SystemClock,
@@ -10,10 +10,14 @@ use adytum_evidence::clock::{
 
 use crate::{
     arguments::AttestationArguments,
-    configuration::MeasuredConfiguration,
+    cdh::CdhError,
+    configuration::{MeasuredConfiguration, PinnedSource},
     error::InitError,
     evidence_port::EvidencePort,
-    fetch::{AttestedBroker, Backoff, Fetcher},
+    fetch::{
+        AecsSource, AttestedBroker, Backoff, FetchError, Fetcher, KbsSource, KeySource, NoSecrets,
+        VaultSource,
+    },
     program,
     renewal::Renewal,
     secret::Released,
@@ -34,7 +38,7 @@ pub struct Unlocked {
 }
 
 /// Fetches the secrets of a configuration, with what keeps the right to them: finds the
-/// TEE, verifies the broker, asks, and tries again while trying again makes sense.
+/// TEE, verifies the key source, asks, and tries again while trying again makes sense.
 /// Secrets whose destination is a file or a descriptor are returned as well;
 /// [`Places`](crate::delivery::Places) puts them there.
 ///
@@ -46,6 +50,9 @@ pub async fn unlock(
 ) -> Result<Unlocked, InitError> {
     let tee = Tee::find(arguments, configuration, program).await?;
     if program == Program::This {
+        if !configuration.cdh().is_empty() {
+            return Err(CdhError::NotServed.into());
+        }
         program::check_mapped_libraries(configuration, tee.platform)?;
     }
     let evidence_port = match &arguments.evidence_listen {
@@ -62,30 +69,65 @@ pub async fn unlock_with(
     arguments: &AttestationArguments,
     configuration: &MeasuredConfiguration,
 ) -> Result<(Released, Renewal), InitError> {
-    let address = tee::broker_address(arguments, configuration)?;
     let clock = Arc::new(FloorClock::new(Arc::new(SystemClock)));
     clock.states(FloorOrigin::Configuration, configuration.not_before());
-    let verifier = tee::verifier(arguments, configuration, clock.clone())?;
-    let local = tee.local_attestation();
-    tracing::info!(
-        broker = address,
-        genesis = %configuration.broker().genesis,
-        platform = %tee.attester.platform(),
-        "asking the broker for {} secrets",
-        configuration.secrets().len()
-    );
-    let broker = AttestedBroker::new(configuration, address, verifier, local, clock.clone());
-    let mut fetcher = Fetcher::new(broker, configuration, clock);
+    let source = source(tee, arguments, configuration, &clock)?;
+    let mut fetcher = Fetcher::new(source, configuration, clock);
     let mut backoff = Backoff::default();
     let (released, asked) = fetcher.fetch(&mut backoff, arguments.fetch_timeout).await?;
+    let seconds = |duration: Option<Duration>| duration.map(|duration| duration.as_secs());
     tracing::info!(
         manifest_version = released.manifest_version(),
         secrets = released.secrets.len(),
         models = released.models.len(),
-        lease_seconds = released.lease.duration.as_secs(),
-        grace_seconds = released.lease.grace.as_secs(),
-        "the broker released the secrets"
+        lease_seconds = seconds(released.lease.map(|lease| lease.duration)),
+        grace_seconds = seconds(released.lease.map(|lease| lease.grace)),
+        "the key source released the secrets"
     );
     let renewal = Renewal::new(fetcher, backoff, released.lease, asked);
     Ok((released, renewal))
+}
+
+/// The key source that the configuration pins, and no other.
+fn source(
+    tee: &Tee,
+    arguments: &AttestationArguments,
+    configuration: &MeasuredConfiguration,
+    clock: &Arc<FloorClock>,
+) -> Result<Box<dyn KeySource>, InitError> {
+    let count = configuration.secrets().len();
+    let platform = tee.attester.platform();
+    let address = || tee::source_address(arguments, configuration);
+    let verifier = || tee::verifier(arguments, configuration, clock.clone());
+    let collateral = || tee::collateral_for(arguments, configuration, clock.clone());
+    Ok(match configuration.source() {
+        PinnedSource::Broker(broker) => {
+            let (address, verifier) = (address()?, verifier()?);
+            let genesis = broker.genesis;
+            tracing::info!(broker = address, %genesis, %platform, "asking the broker for {count} secrets");
+            let local = tee.local_attestation();
+            Box::new(AttestedBroker::new(broker, address, verifier, local, clock.clone()))
+        }
+        PinnedSource::Aecs(aecs) => {
+            let (address, verifier) = (address()?, verifier()?);
+            tracing::info!(server = address, %platform, "asking AECS for {count} secrets");
+            let attester = tee.attester.clone();
+            Box::new(AecsSource::new(aecs, configuration, address, verifier, attester, collateral()?))
+        }
+        PinnedSource::KeyVault(vault) => {
+            tracing::info!(vault = %vault.vault, %platform, "asking Key Vault for {count} keys");
+            let attester = tee.attester.clone();
+            // Only a report of SEV-SNP goes with collateral.
+            let collateral = collateral().ok();
+            let source =
+                VaultSource::new(vault, configuration, address().ok(), attester, collateral, clock.clone());
+            Box::new(source.map_err(FetchError::Refused)?)
+        }
+        PinnedSource::Kbs(kbs) => {
+            tracing::info!(url = kbs.url, %platform, "asking a KBS for {count} secrets");
+            let source = KbsSource::new(kbs, configuration, address().ok(), tee.attester.clone());
+            Box::new(source.map_err(FetchError::Refused)?)
+        }
+        PinnedSource::Nothing(_) => Box::new(NoSecrets),
+    })
 }

@@ -90,6 +90,7 @@ pub fn run(
         }
         Some(configuration) => configuration.allow_plain_models(),
     };
+    configuration.map_or(Ok(()), MeasuredConfiguration::require_model_rules).map_err(InitError::from)?;
     let engine = match configuration {
         None => {
             flags.engine.forbid_telemetry()?;

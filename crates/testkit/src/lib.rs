@@ -19,6 +19,8 @@ pub mod broker;
 pub mod claims;
 pub mod directory;
 pub mod half_plus_two;
+#[cfg(feature = "kbs")]
+pub mod kbs;
 pub mod manifest;
 #[cfg(feature = "model-server")]
 pub mod model_server;

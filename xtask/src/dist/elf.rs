@@ -12,13 +12,33 @@ const PT_INTERP: u32 = 3;
 const IDENTIFICATION: &[u8] = b"\x7fELF\x02\x01";
 
 /// A processor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Architecture {
+    #[value(name = "x86_64")]
     X86_64,
     Aarch64,
 }
 
 impl Architecture {
+    /// That of this machine, if releases are made for it.
+    pub(super) fn of_this_machine() -> Option<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+
+    /// What runs its programs on this machine, if this machine can't by itself.
+    pub(super) fn runner(self) -> Option<String> {
+        (Self::of_this_machine() != Some(self)).then(|| format!("qemu-{}-static", self.name()))
+    }
+
+    /// As Rust calls its Linux.
+    pub(super) fn triple(self) -> String {
+        format!("{}-unknown-linux-gnu", self.name())
+    }
+
     /// As Rust and uname call it.
     pub(super) fn name(self) -> &'static str {
         match self {

@@ -41,13 +41,18 @@ const SHELLS: [(&str, &str); 3] = [
 /// Write what a release publishes: a tarball and a Debian package of static programs, the Helm
 /// chart, lists of components, measurements.toml and SHA256SUMS.
 ///
-/// It is for the processor of this machine. All dates are that of the commit, or
-/// SOURCE_DATE_EPOCH.
+/// It is for the processor of this machine, or for the one that --target names. All dates are that of
+/// the commit, or SOURCE_DATE_EPOCH.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
     /// Where the files go: a directory that is empty or not there.
     #[arg(long, value_name = "DIRECTORY")]
     out: PathBuf,
+    /// The processor that the programs are for; by default that of this machine. For another one it
+    /// takes rustup's standard library of that target, Debian's cross compiler (gcc-aarch64-linux-gnu),
+    /// and qemu-user-static to ask the programs for their manual pages.
+    #[arg(long, value_name = "PROCESSOR", conflicts_with_all = ["binaries", "images"])]
+    target: Option<Architecture>,
     /// Pack these programs instead of building them.
     #[arg(long, value_name = "DIRECTORY")]
     binaries: Option<PathBuf>,
@@ -72,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let epoch = epoch(&root)?;
     let binaries = match &arguments.binaries {
         Some(binaries) => binaries.clone(),
-        None => build(&root, epoch)?,
+        None => build(&root, epoch, arguments.target)?,
     };
     let programs = programs(&binaries, arguments.allow_dynamic)?;
     let release = Release { root: &root, epoch, architecture: architecture(&programs)?, programs: &programs };
@@ -106,7 +111,15 @@ impl Release<'_> {
         let version = env!("CARGO_PKG_VERSION");
         let work = tempfile::tempdir()?;
         let mut share = Tree::default();
-        documentation(&mut share, &binaries.join("adytum"), work.path())?;
+        let adytum = binaries.join("adytum");
+        let runner = self.architecture.runner();
+        let ask = || {
+            let Some(runner) = &runner else { return Command::new(&adytum) };
+            let mut command = Command::new(runner);
+            command.arg(&adytum);
+            command
+        };
+        documentation(&mut share, &ask, work.path())?;
         share.add("share/doc/adytum/LICENSE", 0o644, fs::read(self.root.join("LICENSE"))?);
         let measurements = measurements::of(version, self.architecture, self.programs)?;
         share.add("share/doc/adytum/measurements.toml", 0o644, measurements.clone().into_bytes());
@@ -138,7 +151,7 @@ impl Release<'_> {
 
     /// What each program is made of (CycloneDX).
     fn components(&self, work: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-        let target = format!("{}-unknown-linux-gnu", self.architecture.name());
+        let target = self.architecture.triple();
         let linked = linked()?;
         let mut documents = BTreeMap::new();
         for program in self.programs.keys() {
@@ -185,12 +198,15 @@ fn epoch(root: &Path) -> Result<u64> {
 }
 
 /// Builds static programs as the images have them. Where they are.
-fn build(root: &Path, epoch: u64) -> Result<PathBuf> {
+fn build(root: &Path, epoch: u64, architecture: Option<Architecture>) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let out = target.join("dist/bin");
-    let script = "set -euo pipefail; source \"$1/deploy/images/binaries.sh\"; epoch=$4; build_binaries \"$1\" \"$2\" \"$3\"";
+    let triple = architecture.map(Architecture::triple);
+    let out = target.join("dist").join(triple.as_deref().unwrap_or("bin"));
+    let script = "set -euo pipefail; source \"$1/deploy/images/binaries.sh\"; epoch=$4 build_triple=$5; build_binaries \
+                  \"$1\" \"$2\" \"$3\"";
     let mut command = Command::new("bash");
     command.args(["-c", script, "dist"]).arg(root).arg(&target).arg(&out).arg(epoch.to_string());
+    command.arg(triple.unwrap_or_default());
     run_command(&mut command)?;
     Ok(out)
 }
@@ -229,13 +245,13 @@ fn architecture(programs: &BTreeMap<String, Vec<u8>>) -> Result<Architecture> {
 }
 
 /// What shells complete the command by, and its manual pages, from the command itself.
-fn documentation(share: &mut Tree, adytum: &Path, work: &Path) -> Result<()> {
+fn documentation(share: &mut Tree, adytum: &dyn Fn() -> Command, work: &Path) -> Result<()> {
     for (shell, path) in SHELLS {
-        let script = asked(Command::new(adytum).args(["completion", shell]))?;
+        let script = asked(adytum().args(["completion", shell]))?;
         share.add(&format!("share/{path}"), 0o644, script);
     }
     let pages = work.join("man");
-    asked(Command::new(adytum).arg("man").arg(&pages))?;
+    asked(adytum().arg("man").arg(&pages))?;
     for entry in fs::read_dir(&pages)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -364,7 +380,8 @@ mod tests {
         let path = directory.path().join("adytum");
         fs::write(&path, "#!/bin/sh\necho \"error: unrecognized subcommand '$1'\" >&2\nexit 2\n").unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let failed = documentation(&mut Tree::default(), &path, directory.path()).unwrap_err();
+        let failed =
+            documentation(&mut Tree::default(), &|| Command::new(&path), directory.path()).unwrap_err();
         assert!(failed.to_string().contains("unrecognized subcommand"), "{failed:#}");
     }
 }

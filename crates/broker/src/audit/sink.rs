@@ -99,6 +99,8 @@ macro_rules! emit {
             mr_enclave = attested.and_then(|a| a.mr_enclave).map(tracing::field::display),
             measurement = attested.map(|a| tracing::field::display(&a.measurement)),
             platform = attested.map(|a| tracing::field::display(&a.platform)),
+            protocol = Some(who.protocol.as_str()).filter(|protocol| !protocol.is_empty()),
+            binding = Some(who.protocol.binding()).filter(|binding| !binding.is_empty()),
             $($fields)*,
             $message
         )

@@ -7,7 +7,7 @@ use adytum_evidence::{
 };
 use adytum_governance::{
     audit::{
-        events::{AttestedWho, CommandName, Event, Who},
+        events::{AttestedWho, CommandName, Event, Protocol, Who},
         export::{Header, line},
         record::{MAXIMUM_RECORD_LENGTH, decode, encode, what},
         verify::{ExpectedLog, VerifiedLog, verify},
@@ -78,7 +78,11 @@ fn granted(secret: &str) -> Event {
         platform: "00".into(),
     };
     Event::Granted {
-        who: Who { address: "127.0.0.1:1".parse().unwrap(), attested: Some(who) },
+        who: Who {
+            address: "127.0.0.1:1".parse().unwrap(),
+            protocol: Protocol::Session,
+            attested: Some(who),
+        },
         secret: Some(secret.parse().unwrap()),
         secret_version: 1,
         rule: "workload serving".into(),

@@ -15,7 +15,7 @@ use adytum_api::{
 };
 use adytum_governance::{
     approval::{ApprovalError, OwnerApproval},
-    audit::events::{AttestedWho, CommandName, Event, Who},
+    audit::events::{AttestedWho, CommandName, Event, Protocol, Who},
     authorisation::SignedAuthorisation,
     command::{CommandFields, OwnerCommand},
     confirmation::{Confirmation, SignedConfirmation},
@@ -328,7 +328,7 @@ fn who(session: &SessionInfo) -> Who {
         Peer::Attested { claims, .. } => Some(AttestedWho::new(claims)),
         Peer::Unattested => None,
     };
-    Who { address: session.peer_address, attested }
+    Who { address: session.peer_address, protocol: Protocol::Session, attested }
 }
 
 #[cfg(test)]

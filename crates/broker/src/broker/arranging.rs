@@ -3,7 +3,7 @@
 
 use adytum_api::broker as wire;
 use adytum_governance::{
-    audit::events::{Event, Who},
+    audit::events::{Event, Protocol, Who},
     recovery::{
         RecoveryRule,
         arrangement::{self, Arrangement, ArrangementError},
@@ -67,7 +67,7 @@ impl Broker {
     /// served.
     pub async fn record_recovery(&self, by: &RecoveryRecord) -> Result<(), AdministrationError> {
         let event = Event::Recovered {
-            who: Who { address: by.from, attested: None },
+            who: Who { address: by.from, protocol: Protocol::Session, attested: None },
             recipients: by.recipients.clone(),
             manifest_version: self.state().manifest_version(),
         };

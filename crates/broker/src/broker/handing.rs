@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use adytum_api::broker as wire;
 use adytum_evidence::claims::Claims;
 use adytum_governance::{
-    audit::events::{AttestedWho, CommandName, Event, Who},
+    audit::events::{AttestedWho, CommandName, Event, Protocol, Who},
     authorisation::SignedAuthorisation,
     trust,
 };
@@ -116,7 +116,11 @@ impl Broker {
             successor: successor.id.to_vec(),
         };
         let event = Event::Executed {
-            who: Who { address: session.peer_address, attested: Some(AttestedWho::new(claims)) },
+            who: Who {
+                address: session.peer_address,
+                protocol: Protocol::Session,
+                attested: Some(AttestedWho::new(claims)),
+            },
             owners: signed.approvals.iter().map(|approval| approval.owner).collect(),
             command: CommandName::HandOver,
             changes: true,
@@ -165,7 +169,11 @@ impl Broker {
     /// key for the next start here, in one change. Before anything is served.
     pub async fn succeed(&self, handed: &crate::start::taking::HandedRootKey) -> Result<(), SucceedError> {
         let event = Event::Executed {
-            who: Who { address: handed.address, attested: Some(AttestedWho::new(&handed.claims)) },
+            who: Who {
+                address: handed.address,
+                protocol: Protocol::Session,
+                attested: Some(AttestedWho::new(&handed.claims)),
+            },
             owners: handed.owners(&self.state().roles.owners)?,
             command: CommandName::TakeOver,
             changes: true,

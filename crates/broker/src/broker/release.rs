@@ -1,7 +1,8 @@
 //! Release: what a workload gets, recorded before it is given. `answer` puts it
-//! together, certificates included.
+//! together, certificates included. [`others`] is for the protocols of others.
 
 mod answer;
+pub mod others;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ use adytum_api::{
 use adytum_evidence::claims::Claims;
 use adytum_governance::{
     announcement::{AnnouncementError, WorkloadAnnouncement},
-    audit::events::{AttestedWho, Event, Who},
+    audit::events::{AttestedWho, Event, Protocol, Who},
     decide::{Grant, Listing, Mismatches, Reason, Refusal, Rules, Verdict, decide},
 };
 use adytum_ratls::session::{Peer, SessionInfo};
@@ -72,6 +73,25 @@ pub enum ReleaseError {
     /// The rules say no.
     #[error("{}", .0.explanation())]
     Refused(Box<Refusal>),
+    /// The manifest in force gives no secret this name in the protocol of others that the
+    /// workload speaks.
+    ///
+    /// Do: correct the name in the workload's configuration, or give a secret that name in the
+    /// manifest (`kbs_resource`, `occlum`) and apply that.
+    #[error(
+        "no secret has the name {asked:?} in this protocol; correct it, or have the owners give one this name in the \
+         manifest with `{field}`"
+    )]
+    UnknownToOthers {
+        asked: String,
+        /// The field of the manifest that gives such names.
+        field: &'static str,
+    },
+    /// The secret has more bytes than clients of this protocol take.
+    ///
+    /// Do: shorten the value, or deliver it as a sealed bundle (`adytum seal --bundle`).
+    #[error("the secret {name} has {found} bytes, and clients of this protocol take at most {limit}")]
+    TooLongForOthers { name: SecretName, found: usize, limit: usize },
     /// The certificate request can't be answered.
     #[error(transparent)]
     CertificateRequest(#[from] RequestError),
@@ -117,6 +137,8 @@ impl ReleaseError {
             Self::Name(_) => "name-malformed",
             Self::DuplicateName { .. } => "name-duplicate",
             Self::Refused(refusal) => refusal.reason().code(),
+            Self::UnknownToOthers { .. } => "secret-unknown-to-others",
+            Self::TooLongForOthers { .. } => "secret-too-long-for-others",
             Self::CertificateRequest(error) => error.code(),
             Self::Authority(error) => error.code(),
             Self::AwaitingConfirmation => "awaiting-confirmation",
@@ -235,7 +257,11 @@ impl Broker {
         reason: String,
     ) -> Result<(), ReleaseError> {
         let Peer::Attested { claims, .. } = &session.peer else { return Ok(()) };
-        let (who, manifest_version) = (who(session, claims), self.state().manifest_version());
+        self.refuse_to(who(session, claims), code, reason).await
+    }
+
+    async fn refuse_to(&self, who: Who, code: &'static str, reason: String) -> Result<(), ReleaseError> {
+        let manifest_version = self.state().manifest_version();
         let refused = Event::Refused { who, secret: None, code, rule: reason, manifest_version };
         Ok(self.record(&[refused]).await?)
     }
@@ -265,7 +291,11 @@ fn parse_names(names: &[String]) -> Result<Vec<SecretName>, ReleaseError> {
 }
 
 fn who(session: &SessionInfo, claims: &Claims) -> Who {
-    Who { address: session.peer_address, attested: Some(AttestedWho::new(claims)) }
+    Who {
+        address: session.peer_address,
+        protocol: Protocol::Session,
+        attested: Some(AttestedWho::new(claims)),
+    }
 }
 
 fn granted(

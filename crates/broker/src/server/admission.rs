@@ -122,7 +122,7 @@ impl Admission {
             Service::Release => {
                 Some(Arc::clone(&self.release).try_acquire_owned().map_err(|_| overloaded())?)
             }
-            Service::Administration => None,
+            Service::Administration | Service::Kbs | Service::Occlum => None,
         };
         let admitted = Admitted { _request: in_request, _release: release, body: Arc::default() };
         Ok((caller, admitted))

@@ -138,6 +138,8 @@ impl From<ReleaseError> for Status {
                 Reason::SecretUnknown => Code::NotFound,
                 Reason::SecretHasNoValue => Code::FailedPrecondition,
             },
+            ReleaseError::UnknownToOthers { .. } => Code::NotFound,
+            ReleaseError::TooLongForOthers { .. } => Code::FailedPrecondition,
             ReleaseError::Record(error) => record(error),
             ReleaseError::AwaitingConfirmation | ReleaseError::Changing | ReleaseError::Fenced => {
                 Code::Unavailable

@@ -255,7 +255,7 @@ mod tests {
         let fixture = broker(2, 2).with_manifest().await;
         let genesis = fixture.broker.genesis_digest();
         let policy = |byte| Policy::for_identity(Vendor::Intel, TeeKind::Sgx, WorkloadIdentity([byte; 32]));
-        let trust = TrustTable { vendors: vec![Vendor::Intel], simulation_roots: Vec::new() };
+        let trust = TrustTable { vendors: vec![Vendor::Intel], ..TrustTable::default() };
         let text = Document::new(genesis, trust, policy(66), policy(1)).to_toml().unwrap();
         let mut signed = SignedAuthorisation::unsigned(text);
         let Peer::Attested { claims, .. } = workload_session(66).peer else { panic!() };

@@ -208,7 +208,7 @@ impl Metrics {
     pub(crate) fn request(&self, service: Service, code: &str, took: Duration) {
         self.requests.count(service, code);
         let seconds = match service {
-            Service::Release => &self.release_seconds,
+            Service::Release | Service::Kbs | Service::Occlum => &self.release_seconds,
             Service::Administration => &self.administration_seconds,
         };
         seconds.observe(took.as_secs_f64());

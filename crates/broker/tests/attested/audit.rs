@@ -11,7 +11,7 @@ use adytum_governance::{
     audit::{
         checkpoint::CheckpointPublicKey,
         export::{Header, entry_line},
-        record::decode,
+        record::{decode, describe},
         verify::{ExpectedLog, VerifiedLog, VerifyError, verify},
     },
     head::StateHead,
@@ -31,6 +31,13 @@ fn head(session: &AttestedSession) -> StateHead {
 
 fn pair(head: &StateHead) -> Option<(u64, Sha256Digest)> {
     head.audit_hash.map(|hash| (head.audit_size, hash))
+}
+
+/// The grants of a log in words, as JSON.
+pub(crate) async fn grants(fixture: &Fixture, running: &RunningBroker) -> Vec<serde_json::Value> {
+    let log = export(fixture, running).await;
+    let grants = log.records.iter().filter(|record| matches!(record.what, Some(What::Grant(_))));
+    grants.map(|record| serde_json::to_value(describe(record)).unwrap()).collect()
 }
 
 /// The log as an owner's tool gets it: its file, who signed it, its records.

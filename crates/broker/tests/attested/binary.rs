@@ -37,6 +37,10 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     /// Of probes and metrics.
     pub(crate) health: Option<SocketAddr>,
+    /// For the KBS protocol.
+    pub(crate) kbs: Option<SocketAddr>,
+    /// For Occlum's own init.
+    pub(crate) occlum: Option<SocketAddr>,
 }
 
 impl BinaryFixture {
@@ -80,7 +84,7 @@ impl BinaryFixture {
             }
         });
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-        let mut health = None;
+        let (mut health, mut kbs, mut occlum) = (None, None, None);
         loop {
             let line = timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap();
             let Some(line) = line else {
@@ -90,8 +94,16 @@ impl BinaryFixture {
                 health = Some(address.parse().unwrap());
                 continue;
             }
+            if let Some(address) = line.strip_prefix("KBS listening on ") {
+                kbs = Some(address.parse().unwrap());
+                continue;
+            }
+            if let Some(address) = line.strip_prefix("Occlum listening on ") {
+                occlum = Some(address.parse().unwrap());
+                continue;
+            }
             let address = line.strip_prefix("Server listening on ").expect(&line).parse().unwrap();
-            return Process { child, logs, address, health };
+            return Process { child, logs, address, health, kbs, occlum };
         }
     }
 

@@ -40,6 +40,7 @@ pub(crate) fn authorisation(fixture: &Fixture) -> SignedAuthorisation {
     let trust = TrustTable {
         vendors: vec![Vendor::Simulation],
         simulation_roots: vec![fixture.platform.root_certificate_pem().to_owned()],
+        ..TrustTable::default()
     };
     let (present, next) = (policy(identity("broker")), policy(identity(NEXT)));
     let document = Document::new(fixture.genesis.digest(), trust, present, next);

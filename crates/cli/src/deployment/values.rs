@@ -16,7 +16,6 @@ const LETTER: char = 'm';
 /// What protects the pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tee {
-    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "such a build has none"))]
     Simulation,
     /// Some TEE that is not known yet.
     Hardware,

@@ -1,16 +1,17 @@
 //! `adytum doctor --cluster`: what a cluster offers, and how a namespace's objects are.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use adytum_evidence::clock::{Clock as _, Day, SystemClock, UnixSeconds};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{
     Finding, State,
     kubectl::{Kubectl, KubectlError},
     objects::{
-        Claim, Deployment, EndpointSlice, Lease, List, Names, NetworkPolicy, Node, Pod, RuntimeClass,
-        Service, Version,
+        Claim, Container, Deployment, EndpointSlice, Expression, Lease, List, Names, NetworkPolicy, Node,
+        Pod, RuntimeClass, Selector, Service, Version,
     },
 };
 use crate::failure::{Failure, Stated};
@@ -21,8 +22,10 @@ const LATE_SECONDS: u64 = 60;
 const WRONG_SECONDS: u64 = 300;
 /// The Secret of the simulated platform, which holds keys by design.
 const SIMULATION: &str = "adytum-sim-platform";
-/// Prints names alone, so that no secret's value reaches this program.
-const NAMES_OF_SECRETS: &str = r#"go-template={{range .items}}{{.metadata.name}}{{range $name, $value := .data}} {{$name}}{{end}}{{"\n"}}{{end}}"#;
+/// The type of a Secret with a certificate of TLS and its key.
+const TLS: &str = "kubernetes.io/tls";
+/// Prints names and types alone, so that no secret's value reaches this program.
+const NAMES_OF_SECRETS: &str = r#"go-template={{range .items}}{{.metadata.name}} {{.type}}{{range $name, $value := .data}} {{$name}}{{end}}{{"\n"}}{{end}}"#;
 
 /// All checks, in the order in which one would repair.
 ///
@@ -142,6 +145,23 @@ fn includes(labels: &Names, wanted: &Names) -> bool {
     wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
+/// Does a selector choose a pod with these labels? (Kubernetes API, LabelSelector)
+fn selects(selector: &Selector, labels: &Names) -> bool {
+    includes(labels, &selector.match_labels)
+        && selector.match_expressions.iter().all(|Expression { key, operator, values }| {
+            let value = labels.get(key);
+            let listed = value.is_some_and(|value| values.contains(value));
+            match operator.as_str() {
+                "In" => listed,
+                "NotIn" => !listed,
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                // One of a later Kubernetes: not counted as a protection.
+                _ => false,
+            }
+        })
+}
+
 fn node(node: &Node) -> Finding {
     let name = clean(&node.metadata.name);
     let ready = node.status.conditions.iter().find(|one| one.r#type == "Ready");
@@ -155,14 +175,8 @@ fn node(node: &Node) -> Finding {
     }
 }
 
-/// Does a node offer some of this resource?
-fn offers(node: &Node, resource: &str) -> bool {
-    let amount = node.status.allocatable.get(resource);
-    amount.is_some_and(|amount| amount.as_str().map_or(amount.as_u64() != Some(0), |text| text != "0"))
-}
-
 fn hardware(nodes: &[Node], classes: &[RuntimeClass]) -> Finding {
-    let sgx = nodes.iter().filter(|node| offers(node, "sgx.intel.com/epc")).count();
+    let sgx = nodes.iter().filter(|node| offer(node, "sgx.intel.com/epc") > Some(0.0)).count();
     let classes = classes.iter().map(|class| class.metadata.name.as_str());
     let confidential: Vec<String> = classes
         .filter(|name| name.starts_with("kata-") && ["cc", "tdx", "snp"].iter().any(|end| name.contains(end)))
@@ -197,13 +211,18 @@ fn demands(deployment: &Deployment, nodes: &[Node], classes: &[RuntimeClass]) ->
     let name = clean(&deployment.metadata.name);
     let pod = &deployment.spec.template.spec;
     let mut missing = Vec::new();
-    let limits = pod.containers.iter().flat_map(|container| container.resources.limits.keys());
-    for resource in limits.filter(|name| name.contains('/')) {
-        if !nodes.iter().any(|node| offers(node, resource)) {
+    let demands = demanded(&pod.containers);
+    for (resource, demand) in &demands {
+        let most = nodes.iter().filter_map(|node| offer(node, resource)).fold(0.0, f64::max);
+        if most < *demand {
+            let (resource, asked) = (clean(resource), amount(*demand));
             missing.push(Finding::wrong(
                 "demand",
-                format!("{name} asks for {}, and no node offers it", clean(resource)),
-                "install the device plugin on nodes that have it, or deploy deploy/overlays/simulation",
+                match most > 0.0 {
+                    true => format!("{name} asks for {asked} of {resource}, and no node has more than {}", amount(most)),
+                    false => format!("{name} asks for {asked} of {resource}, and no node offers it"),
+                },
+                "ask for less, install the device plugin on nodes that have it, or deploy deploy/overlays/simulation",
             ));
         }
     }
@@ -216,14 +235,76 @@ fn demands(deployment: &Deployment, nodes: &[Node], classes: &[RuntimeClass]) ->
             "install Kata Containers, or name a class of kubectl get runtimeclasses",
         ));
     }
-    if !nodes.iter().any(|node| includes(&node.metadata.labels, &pod.node_selector)) {
+    let labelled = |node: &&Node| includes(&node.metadata.labels, &pod.node_selector);
+    if !nodes.iter().any(|node| labelled(&node)) {
         missing.push(Finding::wrong(
             "demand",
             format!("{name}: no node has the labels of its nodeSelector"),
             "label a node, or install NFD",
         ));
     }
+    let fits = |node: &Node| {
+        demands.iter().all(|(resource, demand)| offer(node, resource).is_some_and(|offer| offer >= *demand))
+    };
+    if missing.is_empty() && !nodes.iter().filter(labelled).any(fits) {
+        missing.push(Finding::wrong(
+            "demand",
+            format!("{name}: each thing that it asks for is on some node, and no node has all of them"),
+            "give one node the labels of the nodeSelector and every resource of the limits",
+        ));
+    }
     missing
+}
+
+/// What the containers of a pod ask for together, of the resources that device plugins offer.
+fn demanded(containers: &[Container]) -> BTreeMap<&str, f64> {
+    let mut demands = BTreeMap::new();
+    for (resource, demand) in containers.iter().flat_map(|container| &container.resources.limits) {
+        if resource.contains('/') {
+            // An amount that can't be read is one that must be there.
+            *demands.entry(resource.as_str()).or_insert(0.0) += quantity(demand).unwrap_or(1.0);
+        }
+    }
+    demands
+}
+
+/// The amount that a node offers to pods; `None` if it has no such resource.
+fn offer(node: &Node, resource: &str) -> Option<f64> {
+    quantity(node.status.allocatable.get(resource)?)
+}
+
+/// An amount as Kubernetes writes it, such as `2`, `"512Mi"`, `"1k"` or `"1500m"`.
+fn quantity(value: &Value) -> Option<f64> {
+    if let Some(number) = value.as_f64() {
+        return Some(number);
+    }
+    let text = value.as_str()?;
+    let end = text.find(|one: char| !one.is_ascii_digit() && one != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: f64 = number.parse().ok()?;
+    let factor = match unit {
+        "" => 1.0,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        exponent => format!("1{exponent}").parse().ok()?,
+    };
+    Some(number * factor)
+}
+
+/// An amount for people.
+fn amount(quantity: f64) -> String {
+    const MEBIBYTE: f64 = 1024.0 * 1024.0;
+    match quantity >= MEBIBYTE {
+        true => format!("{:.0}Mi", quantity / MEBIBYTE),
+        false => format!("{quantity}"),
+    }
 }
 
 fn heartbeat(lease: &Lease, now: UnixSeconds) -> Finding {
@@ -368,7 +449,7 @@ fn claim(claim: &Claim) -> Finding {
 fn network(deployment: &Deployment, policies: &[NetworkPolicy]) -> Finding {
     let name = clean(&deployment.metadata.name);
     let labels = &deployment.spec.template.metadata.labels;
-    match policies.iter().any(|policy| includes(labels, &policy.spec.pod_selector.match_labels)) {
+    match policies.iter().any(|policy| selects(&policy.spec.pod_selector, labels)) {
         true => Finding::good("network", format!("{name} has a NetworkPolicy")),
         false => Finding::warning(
             "network",
@@ -378,7 +459,8 @@ fn network(deployment: &Deployment, policies: &[NetworkPolicy]) -> Finding {
     }
 }
 
-/// Secrets whose entries have names of private keys: a line for each, its name and its entries' names.
+/// Secrets whose entries have names of private keys: a line for each, its name, its type and its entries'
+/// names.
 fn secrets(lines: &str) -> Vec<Finding> {
     let is_key = |entry: &str| {
         let entry = entry.to_ascii_lowercase();
@@ -387,12 +469,18 @@ fn secrets(lines: &str) -> Vec<Finding> {
     let mut all = Vec::new();
     for line in lines.lines() {
         let mut words = line.split_whitespace();
-        let Some(name) = words.next() else { continue };
+        let (Some(name), Some(kind)) = (words.next(), words.next()) else { continue };
         if name == SIMULATION {
             all.push(Finding::warning(
                 "secrets",
                 format!("{SIMULATION} has the keys of a simulated platform"),
                 "this deployment protects nothing: use hardware for real models and data",
+            ));
+        } else if kind == TLS {
+            all.push(Finding::warning(
+                "secrets",
+                format!("{} has a certificate and its key for TLS", clean(name)),
+                "fine for an ingress or a webhook; a replica's own key must come from the broker, with adytum provision",
             ));
         } else if let Some(entry) = words.find(|entry| is_key(entry)) {
             all.push(Finding::wrong(

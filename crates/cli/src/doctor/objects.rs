@@ -74,5 +74,6 @@ objects! {
     ClaimStatus { phase: String }
     NetworkPolicy { spec: NetworkPolicySpec }
     NetworkPolicySpec { pod_selector: Selector }
-    Selector { match_labels: Names }
+    Selector { match_labels: Names, match_expressions: Vec<Expression> }
+    Expression { key: String, operator: String, values: Vec<String> }
 }

@@ -45,12 +45,26 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "verify",
+        &[
+            "adytum verify simulated.evidence --trust-simulation platform/root.pem",
+            "adytum verify models.example.com:8443 --policy policy.toml --json",
+            "adytum verify token.jwt --token-keys certs.json --issuer https://sharedweu.weu.attest.azure.net",
+        ],
+    ),
+    (
         "manifest new",
         &[
             "adytum manifest new --genesis genesis.toml --workload digits --model digits \\\n      --signer alice.pem --from-evidence simulated.evidence \\\n      --trust-simulation platform/root.pem --out manifest.toml",
         ],
     ),
     ("manifest check", &["adytum manifest check manifest.toml"]),
+    (
+        "manifest azure-policy",
+        &[
+            "adytum manifest azure-policy manifest.toml --workload digits \\\n      --authority https://sharedneu.neu.attest.azure.net",
+        ],
+    ),
     (
         "manifest diff",
         &[

@@ -6,19 +6,20 @@ use std::{
 };
 
 use adytum_api::names::{SecretName, WorkloadName};
-use adytum_evidence::{measurement::Sha256Digest, trust::Vendor};
+use adytum_evidence::measurement::Sha256Digest;
 use adytum_governance::{
     genesis::Genesis,
     manifest::{
         Manifest,
         document::{Document, PlannedRestart, UnplannedRestart},
+        protocols::OtherProtocols,
     },
     recovery::RecoveryRule,
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{freshness::freshness, weaker_policy::weaker_policy};
+use super::{freshness::freshness, weaker_policy::weaker_policy, weaker_trust::weaker_trust};
 use crate::output;
 
 /// A manifest, read in both ways: checked as a whole, and field by field.
@@ -281,10 +282,7 @@ fn more(
 
 /// The changes that let in more than before: to be looked at before signing.
 fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if new.trust.vendors.contains(&Vendor::Simulation) && !old.trust.vendors.contains(&Vendor::Simulation) {
-        reasons.push("simulated platforms are trusted, which protect nothing".to_owned());
-    }
+    let mut reasons = weaker_trust(&old.trust, &new.trust);
     if new.unplanned_restart == UnplannedRestart::Serve && old.unplanned_restart != UnplannedRestart::Serve {
         reasons.push("after an unplanned restart the broker serves without an owner's word".to_owned());
     }
@@ -302,6 +300,12 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
         weaker.extend(freshness(before, workload).weaker);
         reasons.extend(weaker.into_iter().map(|reason| format!("workload {name}: {reason}")));
     }
+    for (name, rule) in &new.secrets {
+        let before = old.secrets.get(name).map(|before| &before.protocols);
+        reasons.extend(
+            weaker_protocols(before, &rule.protocols).map(|reason| format!("secret {name}: {reason}")),
+        );
+    }
     for (name, rule) in &new.models {
         if let Some(before) = old.models.get(name)
             && rule.minimum_version < before.minimum_version
@@ -313,6 +317,25 @@ fn weaker(old: &Manifest, new: &Manifest, before: Threshold) -> Vec<String> {
         }
     }
     reasons
+}
+
+/// Protocols of others in which less is proved than in our own, and that come to a secret.
+fn weaker_protocols(
+    before: Option<&OtherProtocols>,
+    after: &OtherProtocols,
+) -> impl Iterator<Item = &'static str> {
+    let occlum = after.occlum && !before.is_some_and(|before| before.occlum);
+    let kbs = after.kbs_resource.is_some() && before.is_none_or(|before| before.kbs_resource.is_none());
+    let reason = |is: bool, reason| is.then_some(reason);
+    [
+        reason(
+            occlum,
+            "goes out over Occlum's protocol too, in which evidence is bound to a certificate only",
+        ),
+        reason(kbs, "goes out over the KBS protocol too, in which the broker shows no evidence"),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The changes that let in less, of rules that time wears out: an owner who raises them sees
@@ -422,6 +445,10 @@ mod tests {
         format!("[recovery]\nthreshold = {threshold}\nrecipients = [\"{one}\", \"{two}\"]\n")
     }
 
+    fn secret(fields: &str) -> String {
+        format!("[[secret]]\nname = \"key\"\nkind = \"opaque\"\nworkloads = [\"digits\"]\n{fields}")
+    }
+
     fn owners(threshold: usize) -> String {
         let key = |digit: &str| format!("\"ed25519:{}\"", digit.repeat(64));
         format!("[owners]\nthreshold = {threshold}\nkeys = [{}, {}]\n", key("4"), key("5"))
@@ -440,6 +467,13 @@ mod tests {
             (&owners(2), &owners(1), "the number of owners who must agree falls from 2 to 1"),
             (&recovery(2), &recovery(1), "the number of shares that recover the root key falls from 2 to 1"),
             (&recovery(2), "[recovery]\nunrecoverable = true\n", "the secrets are lost"),
+            (&secret(""), &secret("occlum = true\n"), "secret key: goes out over Occlum's protocol too"),
+            ("", &secret("occlum = true\n"), "secret key: goes out over Occlum's protocol too"),
+            (
+                &secret(""),
+                &secret("kbs_resource = \"a/b/c\"\n"),
+                "secret key: goes out over the KBS protocol too",
+            ),
         ] {
             let reasons = weaker(strict, loose);
             assert!(reasons.len() == 1 && reasons[0].contains(expected), "{reasons:?}");

@@ -104,5 +104,6 @@ fn trust(policy: &Policy, simulation: &[TrustRoot]) -> TrustTable {
     TrustTable {
         vendors: policy.vendors.iter().copied().collect(),
         simulation_roots: simulation.iter().filter(|_| simulated).filter_map(root).collect(),
+        ..TrustTable::default()
     }
 }

@@ -12,7 +12,7 @@ use adytum_evidence::{
 };
 use adytum_governance::{
     decide::{Listing, Mismatch, Rules, Verdict, decide},
-    manifest::{Manifest, SignedManifest},
+    manifest::{Manifest, SignedManifest, protocols::OtherProtocols},
     rules::AdmittedManifest,
 };
 use adytum_ratls::error::SessionError;
@@ -20,7 +20,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::read;
-use crate::{collateral::Places, evidence, output, replica::Replica};
+use crate::{claims::described, collateral::Places, evidence, output, replica::Replica};
 
 /// No secret is granted, since the manifest's roots do not accept the evidence.
 ///
@@ -102,6 +102,9 @@ struct SecretReport {
     kind: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
+    /// The protocols of others over which it goes out, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    protocols: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mismatches: Vec<MismatchReport>,
 }
@@ -186,7 +189,9 @@ fn judged(admitted: &AdmittedManifest, claims: Claims, names: &[SecretName], ask
     let secrets: Vec<SecretReport> = names
         .iter()
         .map(|name| {
-            let kind = admitted.manifest.secrets.get(name).map(|rule| rule.kind().to_string());
+            let rule = admitted.manifest.secrets.get(name);
+            let kind = rule.map(|rule| rule.kind().to_string());
+            let protocols = rule.map(|rule| protocols(&rule.protocols)).unwrap_or_default();
             let verdict = decide(rules, &nothing, &claims, std::slice::from_ref(name), Listing::WHOLE)
                 .err()
                 .and_then(|refusal| refusal.verdicts.into_iter().next())
@@ -197,6 +202,7 @@ fn judged(admitted: &AdmittedManifest, claims: Claims, names: &[SecretName], ask
                 code,
                 kind: kind.clone(),
                 by,
+                protocols: protocols.clone(),
                 mismatches,
             };
             match verdict {
@@ -216,6 +222,13 @@ fn judged(admitted: &AdmittedManifest, claims: Claims, names: &[SecretName], ask
     Report { granted, evidence, workloads, mismatches, secrets, models }
 }
 
+/// By name, as the audit log has them.
+fn protocols(rule: &OtherProtocols) -> Vec<String> {
+    let occlum = rule.occlum.then(|| "occlum-ratls".to_owned());
+    let kbs = rule.kbs_resource.as_ref().map(|path| format!("kbs {path}"));
+    occlum.into_iter().chain(kbs).collect()
+}
+
 fn refused(code: String, reason: String, names: Vec<SecretName>) -> Report {
     let secret = |name| SecretReport {
         name,
@@ -223,6 +236,7 @@ fn refused(code: String, reason: String, names: Vec<SecretName>) -> Report {
         code: EVIDENCE_REFUSED,
         kind: None,
         by: None,
+        protocols: Vec::new(),
         mismatches: Vec::new(),
     };
     Report {
@@ -238,7 +252,7 @@ fn refused(code: String, reason: String, names: Vec<SecretName>) -> Report {
 fn print(report: &Report) -> anyhow::Result<()> {
     match (&report.evidence.claims, &report.evidence.reason) {
         (Some(claims), _) => {
-            for (name, value) in evidence::described(claims) {
+            for (name, value) in described(claims) {
                 output::line(format_args!("evidence  {name}: {value}"))?;
             }
         }
@@ -261,7 +275,11 @@ fn print(report: &Report) -> anyhow::Result<()> {
         match (&secret.by, secret.code) {
             (Some(by), _) => {
                 let kind = secret.kind.as_deref().unwrap_or_default();
-                output::line(format_args!("granted   {name} ({kind}): as {by}"))?;
+                let over = match secret.protocols.as_slice() {
+                    [] => String::new(),
+                    protocols => format!("; also over {}", protocols.join(", ")),
+                };
+                output::line(format_args!("granted   {name} ({kind}): as {by}{over}"))?;
             }
             (None, "secret-unknown") => {
                 output::line(format_args!("refused   {name}: the manifest has no secret of this name"))?;

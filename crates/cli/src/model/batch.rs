@@ -23,7 +23,6 @@ pub(crate) struct Tried {
     pub(crate) inputs: Vec<Shaped>,
     /// Those inputs themselves, by their names.
     #[serde(skip)]
-    #[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "`adytum up` is a simulation"))]
     pub(crate) example: Vec<(String, Tensor)>,
     /// The outputs of that run.
     pub(crate) outputs: Vec<Shaped>,

@@ -68,10 +68,6 @@ pub(crate) struct Sealed {
     pub(crate) version: u64,
     /// Was it sealed now? Otherwise it is that version already.
     pub(crate) is_new: bool,
-    #[cfg_attr(
-        not(feature = "simulation"),
-        expect(dead_code, reason = "`adytum up` shows the model's inputs")
-    )]
     pub(crate) report: Report,
     pub(crate) digest: Sha256Digest,
 }

@@ -174,6 +174,7 @@ fn manifest(keys: &Keys, service: &Service<'_>, policy: &Policy) -> anyhow::Resu
     document.trust = TrustTable {
         vendors: Vec::new(),
         simulation_roots: service.simulation_root.map(str::to_owned).into_iter().collect(),
+        ..TrustTable::default()
     };
     document.recovery = Some(RecoveryTable::shares(1, [keys.recovery.as_str()]));
     document.secrets =

@@ -21,9 +21,8 @@ use super::{
 use crate::{
     attested::{Access, PinFiles, Target},
     output,
-    owner_directory::{OwnerDirectory, replace},
+    owner_directory::replace,
     provision, recovery,
-    trusted::TrustedRoots,
 };
 
 /// How often a broker is started again while one that ends still has the state, and a replica
@@ -70,7 +69,7 @@ impl Servers {
         choose(listen, port, replicas, &file)?;
         let address = self.start_broker(plan, &logs).await?;
         self.broker_address.clone_from(&address);
-        let manifest_version = provide(directory, &address).await?;
+        let manifest_version = provide(plan, &address).await?;
         let monitoring = "prometheus_config { enable: true }\n";
         replace(&directory.public("monitoring.txt"), monitoring.as_bytes(), 0o644)?;
         for attempt in 1.. {
@@ -192,11 +191,12 @@ impl Servers {
 
 /// Verifies the broker and gives it manifest and secrets. A broker whose program is another than
 /// before gets its root key back first. The version of the manifest in force.
-async fn provide(directory: &OwnerDirectory, address: &str) -> anyhow::Result<u64> {
+async fn provide(plan: &Plan, address: &str) -> anyhow::Result<u64> {
+    let directory = &plan.directory;
     let pin = || PinFiles {
         genesis: directory.public("genesis.toml"),
         broker_policy: directory.public("broker-policy.toml"),
-        trusted: TrustedRoots::simulated(&directory.platform().join(adytum_sim::ROOT_CERTIFICATE_FILE)),
+        trusted: plan.ground.trusted(directory),
         heads: Some(directory.private("heads.json")),
     };
     // The policy of the broker that made the shares.
@@ -224,25 +224,22 @@ fn flag(name: &str, value: impl Into<OsString>) -> OsString {
     flag
 }
 
-fn tee(directory: &OwnerDirectory) -> OsString {
-    flag("--tee=simulation", directory.platform())
-}
-
 fn broker_arguments(plan: &Plan) -> Vec<OsString> {
     let directory = &plan.directory;
-    vec![
+    let mut arguments = vec![
         flag("--genesis", directory.public("genesis.toml")),
-        tee(directory),
         flag("--state-directory", directory.path().join("state")),
         "--health-listen=127.0.0.1:0".into(),
-        "127.0.0.1:0".into(),
-    ]
+    ];
+    arguments.extend(plan.ground.server_flags(directory));
+    arguments.push("127.0.0.1:0".into());
+    arguments
 }
 
 fn serving_arguments(plan: &Plan, listen: IpAddr, ports: Ports, broker: &str) -> Vec<OsString> {
     let directory = &plan.directory;
     let models: PathBuf = directory.model(plan.name.as_str());
-    vec![
+    let mut arguments = vec![
         flag("--listen_address", listen.to_string()),
         flag("--port", ports.service.to_string()),
         flag("--rest_api_port", ports.service.to_string()),
@@ -253,6 +250,7 @@ fn serving_arguments(plan: &Plan, listen: IpAddr, ports: Ports, broker: &str) ->
         flag("--monitoring_config_file", directory.public("monitoring.txt")),
         flag("--configuration", directory.public("workload.toml")),
         flag("--broker", broker),
-        tee(directory),
-    ]
+    ];
+    arguments.extend(plan.ground.server_flags(directory));
+    arguments
 }

@@ -65,6 +65,7 @@ fn next_revision(
     }
 }
 
+#[cfg(feature = "simulation")]
 #[cfg(test)]
 mod tests {
     use adytum_evidence::{clock::FixedClock, measurement::WorkloadIdentity};

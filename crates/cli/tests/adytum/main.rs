@@ -5,6 +5,7 @@
 
 #[cfg(feature = "simulation")]
 mod audit;
+mod azure_policy;
 #[cfg(feature = "simulation")]
 mod broken_sessions;
 mod cluster;
@@ -29,3 +30,5 @@ mod provisioning;
 mod rollback;
 #[cfg(feature = "simulation")]
 mod verification;
+#[cfg(feature = "simulation")]
+mod verify;

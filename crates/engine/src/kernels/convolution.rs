@@ -42,6 +42,18 @@ pub(crate) struct Convolution<'a> {
     pub(crate) activation: Activation,
     /// The function of the sums with `residual`.
     pub(crate) after: Activation,
+    /// Where outputs go, if they are spread.
+    pub(crate) spread: Option<Spread>,
+}
+
+/// Outputs that are spread over larger images: those of one place of the window of a transposed convolution
+/// whose windows do not overlap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    /// The rows and columns of the window.
+    pub(crate) times: [usize; 2],
+    /// The place in it.
+    pub(crate) place: [usize; 2],
 }
 
 /// Input floats that a chunk of rows has at most: they stay in the cache of the second level while all
@@ -82,8 +94,8 @@ impl Convolution<'_> {
         let cut = self.cut();
         let strips = match cut {
             Cut::Flat { strips, .. } => strips,
-            Cut::Rows => self.output.images * self.output.height,
-            Cut::Groups(rows) => self.output.images * self.output.height.div_ceil(rows),
+            Cut::Rows => self.output.images * self.size()[0],
+            Cut::Groups(rows) => self.output.images * self.size()[0].div_ceil(rows),
         };
         let panels = filters.panel_count();
         // Threads share either the weights or the pixels.
@@ -92,8 +104,7 @@ impl Convolution<'_> {
                 || panels >= 2 * part.count && filters.weights.len() > self.input.values.len());
         let (panels, strips) =
             if by_panels { (part.of(panels), 0..strips) } else { (0..panels, part.of(strips)) };
-        let per_strip =
-            self.output.width.max(1) * self.steps.strides.iter().product::<usize>() * filters.inputs;
+        let per_strip = self.size()[1].max(1) * self.steps.strides.iter().product::<usize>() * filters.inputs;
         let per_strip = match cut {
             Cut::Flat { pixels, strips } => pixels.div_ceil(strips) * filters.inputs,
             Cut::Rows => per_strip,
@@ -148,6 +159,17 @@ impl Convolution<'_> {
         {
             return Err(Unfit("what a convolution adds"));
         }
+        if let Some(Spread { times, place }) = self.spread {
+            let fits = self.is_plain()
+                && self.residual.is_none()
+                && place[0] < times[0]
+                && place[1] < times[1]
+                && self.output.height % times[0] == 0
+                && self.output.width % times[1] == 0;
+            if !fits {
+                return Err(Unfit("what a convolution spreads"));
+            }
+        }
         let border = input.border;
         let reaches =
             |axis: usize, places: usize, window: usize, before: usize, size: usize, after: usize| {
@@ -156,8 +178,9 @@ impl Convolution<'_> {
                         || (places - 1) * steps.strides[axis] + (window - 1) * steps.dilations[axis] + 1
                             <= steps.before[axis] + size + after)
             };
-        if reaches(0, self.output.height, filters.rows, border.top, input.height, border.bottom)
-            && reaches(1, self.output.width, filters.columns, border.left, input.width, border.right)
+        let [height, width] = self.size();
+        if reaches(0, height, filters.rows, border.top, input.height, border.bottom)
+            && reaches(1, width, filters.columns, border.left, input.width, border.right)
         {
             Ok(())
         } else {
@@ -171,6 +194,9 @@ impl Convolution<'_> {
         let widest = kernels(filters.level, super::tile::blocks_of(filters.level));
         let is_dense = filters.reading == Reading::Blocks && self.steps.strides == [1, 1];
         let residual = self.residual.is_none_or(|residual| residual.planes.is_flat());
+        if self.spread.is_some() {
+            return Cut::Rows;
+        }
         if is_dense && filters.rows * filters.columns == 1 && input.is_flat() && output.is_flat() && residual
         {
             let pixels = output.images * output.height * output.width;
@@ -190,9 +216,9 @@ impl Convolution<'_> {
             input: input.at(0, image, y * steps.strides[0], 0)
                 - steps.before[0] * input.row()
                 - steps.before[1] * input.lanes,
-            output: self.output.at(0, image, y, 0),
+            output: self.start(image, y),
             residual: self.residual.map_or(0, |residual| residual.planes.at(0, image, y, 0)),
-            pixels: self.output.width,
+            pixels: self.size()[1],
         };
         match cut {
             Cut::Flat { pixels, strips } => {
@@ -206,7 +232,7 @@ impl Convolution<'_> {
                 );
             }
             Cut::Rows => {
-                let height = self.output.height;
+                let [height, _] = self.size();
                 self.row(at(number / height, number % height), panel, kernels, output);
             }
             Cut::Groups(rows) => {
@@ -266,6 +292,7 @@ impl Convolution<'_> {
             output: output.pointer(block * self.output.block() + strip.output),
             output_block: self.output.block(),
             output_row: self.output.row(),
+            output_step: self.step(),
             residual: residual.map_or(std::ptr::null(), |residual| {
                 residual.values[block * residual.planes.block() + strip.residual..].as_ptr()
             }),
@@ -274,6 +301,25 @@ impl Convolution<'_> {
             low,
             high,
         }
+    }
+
+    /// The rows and columns of outputs.
+    fn size(&self) -> [usize; 2] {
+        let [down, right] = self.spread.map_or([1, 1], |spread| spread.times);
+        [self.output.height / down, self.output.width / right]
+    }
+
+    /// Where a row of outputs begins.
+    fn start(&self, image: usize, y: usize) -> usize {
+        match self.spread {
+            None => self.output.at(0, image, y, 0),
+            Some(Spread { times, place }) => self.output.at(0, image, y * times[0] + place[0], place[1]),
+        }
+    }
+
+    /// Floats from one output to its right neighbour.
+    fn step(&self) -> usize {
+        self.spread.map_or(BLOCK, |spread| spread.times[1] * BLOCK)
     }
 
     /// Whether tiles do all of it: a sum, what is added, a clip.
@@ -295,7 +341,7 @@ impl Convolution<'_> {
             let pixels = (strip.pixels - done).div_ceil(tiles - number);
             let here = Strip {
                 input: strip.input + done * step,
-                output: strip.output + done * BLOCK,
+                output: strip.output + done * self.step(),
                 residual: strip.residual + done * BLOCK,
                 pixels,
             };

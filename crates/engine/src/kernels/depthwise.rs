@@ -53,11 +53,6 @@ impl Windows {
         }
         Some(Self { level, channels, rows, columns, weights: packed, bias: all })
     }
-
-    /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        (self.weights.len() + self.bias.len()) * size_of::<f32>()
-    }
 }
 
 /// A convolution by channels that is about to run.

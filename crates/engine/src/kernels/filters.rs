@@ -85,24 +85,34 @@ impl Filters {
                 filters.bias[group * blocks * BLOCK..][..outputs].copy_from_slice(bias);
             }
         }
+        // Where the weight of each input channel and place of the window goes.
+        let taps = rows * columns;
+        let places: Vec<usize> = (0..per_output)
+            .map(|number| {
+                let (input, tap) = (number / taps, number % taps);
+                match reading {
+                    Reading::Rows => tap * inputs + input,
+                    Reading::Blocks => {
+                        let block = input / BLOCK * BLOCK;
+                        block * taps + tap * (inputs - block).min(BLOCK) + input % BLOCK
+                    }
+                }
+            })
+            .collect();
         for panel in filters.panels() {
             let width = panel.blocks * BLOCK;
             let first = panel.block * BLOCK;
             let target = &mut filters.weights[panel.weights..][..width * per_output];
-            for lane in 0..width.min(outputs - first) {
-                let source = &weights[(panel.group * outputs + first + lane) * per_output..][..per_output];
-                for (number, weight) in source.iter().enumerate() {
-                    let (input, row, column) =
-                        (number / (rows * columns), number / columns % rows, number % columns);
-                    let place = match reading {
-                        Reading::Rows => (row * columns + column) * inputs + input,
-                        Reading::Blocks => {
-                            let (block, channel) = (input / BLOCK, input % BLOCK);
-                            let here = (inputs - block * BLOCK).min(BLOCK);
-                            block * BLOCK * rows * columns + (row * columns + column) * here + channel
-                        }
-                    };
-                    target[place * width + lane] = *weight;
+            let outputs_here = width.min(outputs - first);
+            let source =
+                &weights[(panel.group * outputs + first) * per_output..][..outputs_here * per_output];
+            // A square of weights at a time, which stays in the nearest cache.
+            for (number, places) in places.chunks(BLOCK).enumerate() {
+                for (lane, source) in source.chunks_exact(per_output).enumerate() {
+                    let source = &source[number * BLOCK..][..places.len()];
+                    for (place, weight) in places.iter().zip(source) {
+                        target[place * width + lane] = *weight;
+                    }
                 }
             }
         }
@@ -132,10 +142,5 @@ impl Filters {
 
     fn panels(&self) -> Vec<Panel> {
         (0..self.panel_count()).map(|number| self.panel(number)).collect()
-    }
-
-    /// Bytes in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        (self.weights.len() + self.bias.len()) * size_of::<f32>()
     }
 }

@@ -60,14 +60,15 @@ pub(crate) fn leave(input: Images<'_>, channels: usize, output: Shared<'_>, part
     if !fits {
         return Err(Unfit("what leaves a region"));
     }
-    for number in part.of(planes.images * channels) {
-        let (image, channel) = (number / channels, number % channels);
-        let (block, lane) = (channel / BLOCK, channel % BLOCK);
-        // SAFETY: this thread alone has this channel of the output.
-        let target = unsafe { output.part(number * height * width, height * width) };
-        let Some(target) = target else { continue };
-        for (y, target) in target.chunks_exact_mut(width.max(1)).enumerate() {
-            let row = &input.values[planes.at(block, image, y, 0)..][..width * BLOCK];
+    // A row of all channels of a block at once: it is read from the nearest cache.
+    for number in part.of(planes.images * planes.blocks * height) {
+        let (image, block, y) =
+            (number / height / planes.blocks, number / height % planes.blocks, number % height);
+        let row = &input.values[planes.at(block, image, y, 0)..][..width * BLOCK];
+        for lane in 0..BLOCK.min(channels - block * BLOCK) {
+            let start = ((image * channels + block * BLOCK + lane) * height + y) * width;
+            // SAFETY: this thread alone has this row of the output.
+            let Some(target) = (unsafe { output.part(start, width) }) else { continue };
             for (value, pixel) in target.iter_mut().zip(row.chunks_exact(BLOCK)) {
                 *value = pixel[lane];
             }

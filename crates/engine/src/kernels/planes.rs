@@ -78,11 +78,6 @@ impl Planes {
         (all <= isize::MAX as usize / 8).then_some(all)
     }
 
-    /// Where the first pixel of an image is.
-    pub(crate) fn start(&self, block: usize, image: usize) -> usize {
-        self.at(block, image, 0, 0)
-    }
-
     /// Where a pixel of an image is.
     pub(crate) fn at(&self, block: usize, image: usize, y: usize, x: usize) -> usize {
         block * self.block()

@@ -7,13 +7,14 @@ use super::{
     Level, Part,
     activation::Activation,
     buffer::{Buffer, Shared},
-    convolution::{Convolution, Images, Steps},
+    convolution::{Convolution, Images, Spread, Steps},
     depthwise::{Depthwise, Windows},
     elementwise::{Binary, Elementwise, Other},
     filters::{Filters, Reading},
     layout::{self, Channels},
     planes::{Border, Planes},
     pool::{Mean, Pool, Pooling},
+    winograd::{Tiles, Winograd},
 };
 
 /// Images as a model has them.
@@ -281,10 +282,95 @@ proptest! {
                 output,
                 activation: ACTIVATIONS[case.functions.0],
                 after: ACTIVATIONS[case.functions.1],
+            spread: None,
             };
             let mut buffer = Buffer::zeros(output.len());
             buffer.fill(f32::NAN);
             parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
+        }
+    }
+
+    #[test]
+    fn convolutions_by_tiles_are_right(case in cases()) {
+        let one = [1, 1];
+        let case = Case { groups: 1, window: [3, 3], strides: one, dilations: one, extra: case.extra + 2, ..case };
+        prop_assume!(case.output().is_some());
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let shape = [case.outputs, case.channels, 3, 3];
+        let (weights, bias) = (numbers(shape.iter().product(), 2), numbers(case.outputs, 3));
+        let (output, added) = case.outputs();
+        let added = case.adds.then_some(added);
+        let expected = case.expected(&input, &weights, &bias, added.as_ref());
+        let (planes, values) = input.entered(case.border(), false);
+        let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
+        for level in levels() {
+            let winograd = Winograd::new(level, &weights, shape, Some(&bias)).unwrap();
+            let job = Tiles {
+                winograd: &winograd,
+                before: case.before,
+                input: Images { planes, values: &values },
+                residual: residual.as_ref().map(|(planes, values)| Images { planes: *planes, values }),
+                output,
+                activation: ACTIVATIONS[case.functions.0],
+                after: ACTIVATIONS[case.functions.1],
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            let mut scratch = Buffer::zeros(winograd.scratch() * case.parts);
+            parts(case.parts, |part| {
+                job.run(Shared::new(&mut buffer), Shared::new(&mut scratch), part).unwrap();
+            });
+            assert_near(&left(output, case.outputs, &buffer), &expected, 5e-5)?;
+        }
+    }
+
+    #[test]
+    fn spread_convolutions_are_right(case in cases(), clips: bool) {
+        let (times, [height, width]) = (case.window, case.size);
+        let sizes = [case.images, case.channels, height, width];
+        let case = Case {
+            groups: 1,
+            window: [1, 1],
+            strides: [1, 1],
+            dilations: [1, 1],
+            before: [0, 0],
+            after: [0, 0],
+            functions: (0, usize::from(clips)),
+            ..case
+        };
+        let input = Plain::new(sizes, 1);
+        let bias = numbers(case.outputs, 3);
+        let (planes, values) = input.entered(case.border(), false);
+        let shape = [case.outputs, case.channels, 1, 1];
+        let (tall, wide) = (height * times[0], width * times[1]);
+        let output = Planes::new(case.outputs, case.images, tall, wide, case.border_of_output());
+        for level in levels() {
+            let mut buffer = Buffer::zeros(output.len());
+            let mut expected = vec![0.0; case.images * case.outputs * tall * wide];
+            for place in 0..times[0] * times[1] {
+                let place = [place / times[1], place % times[1]];
+                let weights = numbers(shape.iter().product(), 10 + place[0] as u64 * 3 + place[1] as u64);
+                let small = case.expected(&input, &weights, &bias, None);
+                for (index, value) in small.into_iter().enumerate() {
+                    let (plane, y, x) = (index / (height * width), index / width % height, index % width);
+                    let row = plane * tall + y * times[0] + place[0];
+                    expected[row * wide + x * times[1] + place[1]] = value;
+                }
+                let filters =
+                    Filters::new(level, &weights, shape, 1, Some(&bias), Reading::Blocks).unwrap();
+                let after = ACTIVATIONS[case.functions.1];
+                let job = Convolution {
+                    filters: &filters,
+                    steps: case.steps(),
+                    input: Images { planes, values: &values },
+                    residual: None,
+                    output,
+                    activation: Activation::Identity,
+                    after,
+                    spread: Some(Spread { times, place }),
+                };
+                parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            }
             assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
         }
     }
@@ -521,6 +607,7 @@ fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
             output: planes,
             activation: Activation::Identity,
             after: Activation::Clip(-1.0, 1.0),
+            spread: None,
         };
         let mut result = Buffer::zeros(32);
         job.run(Shared::new(&mut result), Part::WHOLE).unwrap();
@@ -556,6 +643,7 @@ fn buffers_that_do_not_fit_are_errors() {
             output,
             activation: Activation::Identity,
             after: Activation::Identity,
+            spread: None,
         };
         job.run(Shared::new(buffer), Part::WHOLE)
     };

@@ -37,6 +37,8 @@ pub(super) struct Tile {
     /// From one block of output channels to the next.
     pub(super) output_block: usize,
     pub(super) output_row: usize,
+    /// From one pixel to the next.
+    pub(super) output_step: usize,
     /// Numbers to add to the output, or null.
     pub(super) residual: *const f32,
     pub(super) residual_block: usize,
@@ -126,7 +128,9 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
     for pixel in 0..PIXELS {
         for block in 0..BLOCKS {
             let value = isa.at_most(isa.at_least(sums[pixel][block], low), high);
-            let place = pixel / WIDTH * tile.output_row + pixel % WIDTH * BLOCK + block * tile.output_block;
+            let place = pixel / WIDTH * tile.output_row
+                + pixel % WIDTH * tile.output_step
+                + block * tile.output_block;
             // SAFETY: the output has room for the tile.
             unsafe { isa.store(value, tile.output.add(place)) };
         }

@@ -25,14 +25,19 @@ use crate::{
         draft::Drafts,
         fuse::fuse,
         pack::{PackError, Weights, pack},
-        recognize::{Known, Piece, recognize},
+        recognize::{Known, Piece, recognize, recognize_shuffle},
         run::Region,
+        winograd,
     },
     tensor::Tensor,
 };
 
 /// Small constants are read to see whether they are the numbers of channels.
 const SMALL: usize = 1 << 20;
+
+/// By how much of the file's size, in percent, and how many bytes besides, weights may grow.
+const GROWTH: usize = 30;
+const SPARE: usize = 1 << 20;
 
 /// What is known of the values of a graph.
 struct Sight<'a> {
@@ -152,6 +157,7 @@ impl Planner<'_> {
             let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
             pieces.push(recognize(&entry.node, &mut sight));
         }
+        self.recognize_shuffles(&placed, facts, outputs, &mut pieces);
         let nodes: Vec<_> = placed
             .iter()
             .zip(&pieces)
@@ -195,6 +201,43 @@ impl Planner<'_> {
             });
         }
         Ok(sort(compiled))
+    }
+
+    /// Finds shuffles of channels. The first two of their nodes have no steps.
+    fn recognize_shuffles(
+        &mut self,
+        placed: &[Placed],
+        facts: &Facts,
+        outputs: &[Port],
+        pieces: &mut [Option<Vec<Piece>>],
+    ) {
+        let mut makers: HashMap<ValueId, usize> = HashMap::new();
+        let mut uses: HashMap<ValueId, usize> = HashMap::new();
+        for (index, entry) in placed.iter().enumerate() {
+            makers.extend(entry.node.outputs.iter().flatten().map(|output| (*output, index)));
+            entry.inputs().flatten().for_each(|input| *uses.entry(input).or_default() += 1);
+        }
+        outputs.iter().for_each(|port| *uses.entry(port.value).or_default() += 1);
+        let before = |index: usize| -> Option<usize> {
+            let input = placed.get(index)?.node.inputs.first().copied().flatten()?;
+            makers.get(&input).copied().filter(|_| uses.get(&input) == Some(&1))
+        };
+        for last in 0..placed.len() {
+            let Some((middle, first)) = before(last).and_then(|middle| Some((middle, before(middle)?)))
+            else {
+                continue;
+            };
+            let nodes = [first, middle, last].map(|index| placed.get(index).map(|entry| &entry.node));
+            let [Some(a), Some(b), Some(c)] = nodes else { continue };
+            let sight = Sight { facts, store: &mut self.constants, files: self.files };
+            if let Some(piece) = recognize_shuffle([a, b, c], &sight) {
+                for (index, found) in [(first, vec![]), (middle, vec![]), (last, vec![piece])] {
+                    if let Some(place) = pieces.get_mut(index) {
+                        *place = Some(found);
+                    }
+                }
+            }
+        }
     }
 
     fn compile(
@@ -242,6 +285,7 @@ impl Planner<'_> {
             }
         }
         fuse(&mut drafts);
+        winograd::choose(&mut drafts, self.plan.file / 100 * GROWTH + SPARE);
         let entered: Vec<ValueId> = drafts.entered().to_vec();
         let level = Level::best();
         let mut taking = Taking { store: &mut self.constants, files: self.files };

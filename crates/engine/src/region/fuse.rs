@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use super::{
     draft::{Draft, Drafts},
-    recognize::{Form, Scale},
+    recognize::{Form, Kind, Scale},
     step::Value,
 };
-use crate::kernels::{activation::Activation, elementwise::Binary};
+use crate::kernels::{activation::Activation, elementwise::Binary, layout::Channels};
 
 /// All passes.
 pub(crate) fn fuse(drafts: &mut Drafts) {
@@ -17,6 +17,7 @@ pub(crate) fn fuse(drafts: &mut Drafts) {
     fuse_activations(drafts);
     fuse_sums(drafts);
     fuse_activations(drafts);
+    join_copies(drafts);
 }
 
 /// Removes steps.
@@ -128,6 +129,11 @@ pub(crate) fn fuse_activations(drafts: &mut Drafts) {
             continue;
         }
         let Some(before) = drafts.steps.get_mut(maker) else { continue };
+        // Outputs that are spread are clipped, no more.
+        let is_spread = matches!(&before.form, Form::Convolution(found) if found.kind == Kind::Spread);
+        if is_spread && activation.bounds().is_none() {
+            continue;
+        }
         let takes =
             matches!(before.form, Form::Convolution(_) | Form::Image(_) | Form::Pixel(_) | Form::Channels(_));
         let slot = match before.residual {
@@ -145,6 +151,53 @@ pub(crate) fn fuse_activations(drafts: &mut Drafts) {
     remove(drafts, &gone);
 }
 
+/// Channels of copied channels are copied from where those come from.
+pub(crate) fn join_copies(drafts: &mut Drafts) {
+    let makers = drafts.makers();
+    for index in 0..drafts.steps.len() {
+        let Some(Draft { form: Form::Copy(runs), inputs, .. }) = drafts.steps.get(index) else { continue };
+        let mut sources: Vec<(Value, Vec<Channels>)> = Vec::new();
+        let mut add =
+            |value: Value, run: Channels| match sources.iter_mut().find(|(known, _)| *known == value) {
+                Some((_, runs)) => runs.push(run),
+                None => sources.push((value, vec![run])),
+            };
+        for (input, runs) in inputs.iter().zip(runs) {
+            let inner = makers.get(input).and_then(|maker| drafts.steps.get(*maker));
+            for run in runs {
+                let Some(Draft { form: Form::Copy(inner), inputs, .. }) = inner else {
+                    add(*input, *run);
+                    continue;
+                };
+                for (source, inner) in inputs.iter().zip(inner) {
+                    for own in inner {
+                        // What of the inner run the outer one takes.
+                        let start = own.to.max(run.from);
+                        let end = (own.to + own.count).min(run.from + run.count);
+                        if start < end {
+                            let from = own.from + start - own.to;
+                            add(
+                                *source,
+                                Channels { from, to: run.to + start - run.from, count: end - start },
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(step) = drafts.steps.get_mut(index) {
+            let (inputs, runs) = sources.into_iter().unzip();
+            step.inputs = inputs;
+            step.form = Form::Copy(runs);
+        }
+    }
+    // Copies that nobody takes any more.
+    let uses = drafts.uses();
+    drafts.steps.retain(|step| {
+        !matches!(step.form, Form::Copy(_)) || uses.get(step.output.0).is_some_and(|count| *count > 0)
+    });
+}
+
 /// The sum of a convolution and an image is the convolution's own work.
 pub(crate) fn fuse_sums(drafts: &mut Drafts) {
     let uses = drafts.uses();
@@ -159,7 +212,7 @@ pub(crate) fn fuse_sums(drafts: &mut Drafts) {
         let candidate = |value: Value| -> Option<usize> {
             let maker = *makers.get(&value)?;
             let step = drafts.steps.get(maker)?;
-            let is_free = matches!(step.form, Form::Convolution(_))
+            let is_free = matches!(&step.form, Form::Convolution(found) if found.kind != Kind::Spread)
                 && step.residual.is_none()
                 && uses.get(value.0) == Some(&1)
                 && !gone.contains(&maker);

@@ -13,6 +13,7 @@ use crate::{
         activation::Activation,
         depthwise::Windows,
         filters::{Filters, Reading},
+        winograd::Winograd,
     },
     onnx::{OnnxError, model::ValueId},
     tensor::Tensor,
@@ -125,12 +126,13 @@ fn pack_convolution(
     whole: bool,
     (activation, after): (Activation, Activation),
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, .. } = convolution;
+    let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
     let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
+    let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
     let per_output: usize = shape[1..].iter().product();
     let mut values = tensor.values::<f32>().ok_or_else(unfit)?;
     let biases: Option<Vec<f32>> = (bias.is_some() || !scale.factors.is_empty()).then(|| {
-        (0..shape[0])
+        (0..outputs)
             .map(|output| {
                 let own = bias.as_ref().and_then(|bias| bias.get(output)).copied().unwrap_or(0.0);
                 let (factor, summand) = scale.of(output);
@@ -138,25 +140,46 @@ fn pack_convolution(
             })
             .collect()
     });
+    if values.len() != shape.iter().product::<usize>() {
+        return Err(unfit());
+    }
+    if kind == Kind::Spread {
+        let [inputs, _, rows, columns] = shape;
+        let mut places = Vec::with_capacity(rows * columns);
+        for place in 0..rows * columns {
+            let mut weights = vec![0.0; outputs * inputs];
+            for (number, window) in values.chunks_exact(rows * columns).enumerate() {
+                let (input, output) = (number / outputs, number % outputs);
+                let (factor, _) = scale.of(output);
+                weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
+            }
+            let shape = [outputs, inputs, 1, 1];
+            let filters = Filters::new(level, &weights, shape, 1, biases.as_deref(), Reading::Blocks);
+            places.push(filters.ok_or_else(unfit)?);
+        }
+        return Ok(Work::Spread { places, times: [rows, columns], after });
+    }
     let scaled: Vec<f32>;
     if scale.factors.iter().any(|factor| *factor != 1.0) && per_output > 0 {
-        scaled = values
-            .chunks_exact(per_output)
-            .enumerate()
-            .flat_map(|(output, weights)| {
-                let (factor, _) = scale.of(output);
-                weights.iter().map(move |weight| (f64::from(*weight) * factor) as f32)
-            })
-            .collect();
+        let mut all = Vec::with_capacity(values.len());
+        for (output, weights) in values.chunks_exact(per_output).enumerate() {
+            let (factor, _) = scale.of(output);
+            all.extend(weights.iter().map(|weight| (f64::from(*weight) * factor) as f32));
+        }
+        scaled = all;
         values = &scaled;
     }
     Ok(match kind {
+        Kind::Dense { .. } if by_tiles => {
+            let winograd = Winograd::new(level, values, shape, biases.as_deref());
+            Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
+        }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
             let filters = Filters::new(level, values, shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
-        Kind::Depthwise => {
+        Kind::Spread | Kind::Depthwise => {
             let sizes = [shape[0], shape[2], shape[3]];
             let windows = Windows::new(level, values, sizes, biases.as_deref());
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }

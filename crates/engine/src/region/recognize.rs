@@ -53,6 +53,8 @@ pub(crate) struct Convolution {
     pub(crate) settings: Settings,
     /// What the weights and the bias are to be multiplied with.
     pub(crate) scale: Scale,
+    /// Whether it is computed by Winograd's way.
+    pub(crate) by_tiles: bool,
 }
 
 /// How the channels of a convolution depend on one another.
@@ -62,6 +64,9 @@ pub(crate) enum Kind {
     Dense { groups: usize },
     /// Each output on one input.
     Depthwise,
+    /// A transposed one whose windows do not overlap: weights are `[input][output][row][column]`, and each
+    /// place of the window is a convolution of one pixel.
+    Spread,
 }
 
 /// A factor and a summand for each channel; without any, ones and zeros.
@@ -97,6 +102,7 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
     let mut reader = Reader { node, known };
     match node.operator.as_str() {
         "Conv" => reader.convolution(),
+        "ConvTranspose" => reader.transposed(),
         "BatchNormalization" => reader.normalization(),
         "MaxPool" | "AveragePool" => reader.pool(),
         "GlobalAveragePool" => reader.of_image(0, |_| Some(Form::GlobalMean)),
@@ -110,6 +116,38 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
             reader.of_image(0, |_| Some(Form::Activation(activation)))
         }
     }
+}
+
+/// A shuffle of channels: what [`recognize`] does not see, as images have five dimensions in between. The
+/// nodes are a `Reshape` that makes a matrix of the channels, a `Transpose` of it, and a `Reshape`.
+pub(crate) fn recognize_shuffle(nodes: [&Node; 3], known: &dyn Known) -> Option<Piece> {
+    let [first, middle, last] = nodes;
+    let operators = [("Reshape", first), ("Transpose", middle), ("Reshape", last)];
+    let plain = |(operator, node): &(&str, &Node)| node.domain.is_empty() && node.operator == *operator;
+    let permutation = middle.attributes.integers("perm").ok()??;
+    if !operators.iter().all(plain) || permutation != [0, 2, 1, 3, 4] {
+        return None;
+    }
+    let input = first.inputs.first().copied().flatten()?;
+    let output = last.outputs.first().copied().flatten()?;
+    let shape = |value: ValueId| known.fact(value).and_then(|fact| fact.shape);
+    let (before, after) = (shape(input)?, shape(output)?);
+    let between = shape(first.outputs.first().copied().flatten()?)?;
+    let [images, groups, size, height, width] = between.as_slice() else { return None };
+    let is_float = known.fact(input)?.element_type() == Some(ElementType::Float);
+    let is_same = before.len() == 4
+        && before == after
+        && before.first() == Some(images)
+        && before.get(2) == Some(height)
+        && before.get(3) == Some(width);
+    let number = |size: &crate::facts::size::Size| usize::try_from(size.value()?).ok();
+    let (groups, size, channels) = (number(groups)?, number(size)?, number(before.get(1)?)?);
+    if !is_float || !is_same || channels == 0 || groups.checked_mul(size) != Some(channels) {
+        return None;
+    }
+    let runs =
+        (0..channels).map(|to| Channels { from: to % groups * size + to / groups, to, count: 1 }).collect();
+    Some(Piece { form: Form::Copy(vec![runs]), inputs: vec![(input, channels)], output, channels })
 }
 
 struct Reader<'a> {
@@ -216,14 +254,74 @@ impl Reader<'_> {
                 Some(values)
             }
         };
-        let form =
-            Form::Convolution(Convolution { kind, weights, shape, bias, settings, scale: Scale::default() });
+        let form = Form::Convolution(Convolution {
+            kind,
+            weights,
+            shape,
+            bias,
+            settings,
+            scale: Scale::default(),
+            by_tiles: false,
+        });
         Some(vec![Piece {
             form,
             inputs: vec![(value, channels)],
             output: self.output()?,
             channels: shape[0],
         }])
+    }
+
+    /// A transposed convolution whose windows do not overlap.
+    fn transposed(&mut self) -> Option<Vec<Piece>> {
+        let (value, channels) = self.image(0)?;
+        let weights = self.input(1)?;
+        let fact = self.known.fact(weights)?;
+        let shape: [usize; 4] = fact.known_shape()?.try_into().ok()?;
+        let [inputs, outputs, rows, columns] = shape;
+        let settings = self.settings()?;
+        let attributes = &self.node.attributes;
+        let is_plain = match &settings.padding {
+            Padding::Explicit(pads) => pads.iter().all(|pad| *pad == 0),
+            _ => false,
+        };
+        let extra = attributes
+            .integers("output_padding")
+            .ok()?
+            .is_none_or(|extra| extra.iter().all(|size| *size == 0));
+        if !fact.is_constant
+            || fact.element_type() != Some(ElementType::Float)
+            || shape.contains(&0)
+            || inputs != channels
+            || self.integer("group", 1)? != 1
+            || !is_plain
+            || !extra
+            || attributes.contains("output_shape")
+            || settings.strides != [rows, columns]
+            || settings.dilations.iter().any(|dilation| *dilation != 1)
+            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != [rows, columns])
+        {
+            return None;
+        }
+        let bias = match self.input(2) {
+            None => None,
+            Some(_) => {
+                let bias = self.floats(2)?;
+                if bias.shape() != [outputs] {
+                    return None;
+                }
+                Some(bias.values::<f32>()?.to_vec())
+            }
+        };
+        let form = Form::Convolution(Convolution {
+            kind: Kind::Spread,
+            weights,
+            shape,
+            bias,
+            settings,
+            scale: Scale::default(),
+            by_tiles: false,
+        });
+        Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: outputs }])
     }
 
     fn normalization(&mut self) -> Option<Vec<Piece>> {

@@ -15,12 +15,13 @@ use crate::{
         Level, Part, Unfit,
         activation::Activation,
         buffer::{Buffer, Shared},
-        convolution::{Convolution, Images},
+        convolution::{Convolution, Images, Spread},
         depthwise::Depthwise,
         elementwise::{Binary, Elementwise, Other},
         layout,
         planes::Planes,
         pool::{Mean, Pool, Pooling},
+        winograd::Tiles,
     },
     operators::{Context, Divisible, Operator, OperatorError},
     tensor::{ElementType, Tensor, Value},
@@ -109,9 +110,11 @@ impl Region {
             tensors.push(tensor.filter(|_| needs));
         }
         let schedule = self.schedule(&tensors, wanted)?;
-        let bytes = schedule.total.saturating_mul(size_of::<f32>());
+        let threads = context.threads().map_or(1, crate::threads::Threads::count);
+        let room = schedule.total.saturating_add(schedule.scratch.saturating_mul(threads));
+        let bytes = room.saturating_mul(size_of::<f32>());
         context.budget().charge(bytes)?;
-        let run = Run { region: self, schedule: &schedule, context };
+        let run = Run { region: self, schedule: &schedule, room, context };
         let result = match context.threads().filter(|threads| threads.count() > 1) {
             Some(threads) => threads.enter(|| run.all(&tensors, wanted)),
             None => run.all(&tensors, wanted),
@@ -170,12 +173,14 @@ impl Region {
 struct Run<'a> {
     region: &'a Region,
     schedule: &'a Schedule,
+    /// Floats of values and of scratch memory.
+    room: usize,
     context: &'a Context<'a>,
 }
 
 impl Run<'_> {
     fn all(&self, inputs: &[Option<Tensor>], wanted: &[bool]) -> Result<Vec<Option<Value>>, OperatorError> {
-        let mut memory = self.region.memory(self.schedule.total);
+        let mut memory = self.region.memory(self.room);
         let result = self.within(&mut memory, inputs, wanted);
         self.region.give_back(memory);
         result
@@ -202,7 +207,10 @@ impl Run<'_> {
         for planned in &self.schedule.steps {
             self.context.check()?;
             let step = flow.steps.get(planned.step).ok_or_else(|| engine("a step is missing"))?;
-            self.step(step, planned, memory)?;
+            let (values, scratch) = memory
+                .split_at_mut_checked(self.schedule.total)
+                .ok_or_else(|| engine("no room for the values"))?;
+            self.step(step, planned, values, scratch)?;
         }
         let mut outputs = Vec::with_capacity(flow.outputs.len());
         for (value, wanted) in flow.outputs.iter().zip(wanted) {
@@ -257,7 +265,13 @@ impl Run<'_> {
         results.into_iter().collect::<Result<(), Unfit>>().map_err(unfit)
     }
 
-    fn step(&self, step: &Step, planned: &Planned, memory: &mut [f32]) -> Result<(), OperatorError> {
+    fn step(
+        &self,
+        step: &Step,
+        planned: &Planned,
+        memory: &mut [f32],
+        scratch: &mut [f32],
+    ) -> Result<(), OperatorError> {
         let (output, range) = self.place(step.output)?;
         // The inputs are before or after the output in memory.
         let (before, rest) =
@@ -284,13 +298,31 @@ impl Run<'_> {
         match &step.work {
             Work::Convolution { filters, activation, after, .. } => {
                 let (activation, after) = (*activation, *after);
-                let job = Convolution { filters, steps, input, residual, output, activation, after };
+                let spread = None;
+                let job = Convolution { filters, steps, input, residual, output, activation, after, spread };
                 self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Winograd { winograd, activation, after, .. } => {
+                let (activation, after, before) = (*activation, *after, steps.before);
+                let job = Tiles { winograd, before, input, residual, output, activation, after };
+                let scratch = Shared::new(scratch);
+                self.share(buffer, cost, |buffer, part| job.run(buffer, scratch, part))
             }
             Work::Depthwise { windows, activation, after, .. } => {
                 let (activation, after) = (*activation, *after);
                 let job = Depthwise { windows, steps, input, residual, output, activation, after };
                 self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Spread { places, times, after } => {
+                for (number, filters) in places.iter().enumerate() {
+                    let place = [number / times[1], number % times[1]];
+                    let spread = Some(Spread { times: *times, place });
+                    let (activation, after, residual) = (Activation::Identity, *after, None);
+                    let job =
+                        Convolution { filters, steps, input, residual, output, activation, after, spread };
+                    self.share(buffer, cost / places.len(), |buffer, part| job.run(buffer, part))?;
+                }
+                Ok(())
             }
             Work::Maximum { window, .. } => {
                 let job = Pool { level, pooling: Pooling::Maximum, window: *window, steps, input, output };

@@ -38,6 +38,8 @@ pub(super) struct Schedule {
     pub(super) steps: Vec<Planned>,
     /// Floats of all of it.
     pub(super) total: usize,
+    /// Floats that each thread needs besides.
+    pub(super) scratch: usize,
 }
 
 impl Schedule {
@@ -87,7 +89,15 @@ impl Schedule {
             });
         }
         let (places, total) = arrange(flow, &steps, planes, wanted)?;
-        Ok(Self { places, steps, total })
+        let scratch = steps
+            .iter()
+            .filter_map(|planned| match &flow.steps.get(planned.step)?.work {
+                Work::Winograd { winograd, .. } => Some(winograd.scratch()),
+                _ => None,
+            })
+            .max()
+            .unwrap_or(0);
+        Ok(Self { places, steps, total, scratch })
     }
 }
 
@@ -136,11 +146,32 @@ fn plan(
             (planned.steps, output, border) = moved(images, &window)?;
             planned.cost = filters.inputs * filters.rows * filters.columns * filters.outputs * filters.groups;
         }
+        Work::Winograd { winograd, settings, .. } => {
+            let window = over(settings, [3, 3])?;
+            (planned.steps, output, border) = moved(images, &window)?;
+            planned.cost = 4 * winograd.inputs * winograd.outputs;
+            // The last tile is whole.
+            border = border.map(|border| {
+                let after = |axis: usize, size: usize| {
+                    let end = output[axis + 1].div_ceil(2) * 2 + 2;
+                    end.saturating_sub(planned.steps.before[axis] + size)
+                };
+                let (bottom, right) = (after(0, height), after(1, width));
+                border.and(Border { bottom, right, ..Border::default() })
+            });
+        }
         Work::Depthwise { windows, settings, .. } => {
             let window = over(settings, [windows.rows, windows.columns])?;
             (planned.steps, output, border) = moved(images, &window)?;
             // Memory is what it waits for.
             planned.cost = 4 * windows.rows * windows.columns * windows.channels;
+        }
+        Work::Spread { places, times, .. } => {
+            let along = |size: usize, times: usize| {
+                size.checked_mul(times).ok_or(OperatorError::TooLarge { shape: vec![size, times] })
+            };
+            output = [images, along(height, times[0])?, along(width, times[1])?];
+            planned.cost = places.first().map_or(0, |filters| filters.inputs * filters.outputs);
         }
         Work::Maximum { settings, window } => {
             (planned.steps, output, _) = moved(images, &over(settings, *window)?)?;

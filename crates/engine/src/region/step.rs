@@ -3,6 +3,7 @@
 use crate::{
     kernels::{
         activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, layout::Channels,
+        winograd::Winograd,
     },
     operators::windows::geometry::Settings,
 };
@@ -16,8 +17,13 @@ pub(crate) struct Value(pub(crate) usize);
 pub(crate) enum Work {
     /// A convolution; a second input is added to it.
     Convolution { filters: Filters, settings: Settings, activation: Activation, after: Activation },
+    /// A convolution of 3 by 3 by Winograd's way; a second input is added to it.
+    Winograd { winograd: Winograd, settings: Settings, activation: Activation, after: Activation },
     /// A convolution of each channel alone; a second input is added to it.
     Depthwise { windows: Windows, settings: Settings, activation: Activation, after: Activation },
+    /// A transposed convolution whose windows do not overlap: weights of one pixel for each place of the
+    /// window.
+    Spread { places: Vec<Filters>, times: [usize; 2], after: Activation },
     /// The largest under a window.
     Maximum { settings: Settings, window: [usize; 2] },
     /// The mean under a window; pads count as zeros, or not at all.
@@ -75,12 +81,26 @@ impl Step {
                 function(activation),
                 function(after)
             ),
+            Work::Winograd { winograd, activation, after, .. } => format!(
+                "convolution 3x3 of {} to {} channels by Winograd{}{added}{}",
+                winograd.inputs,
+                winograd.outputs,
+                function(activation),
+                function(after)
+            ),
             Work::Depthwise { windows, activation, after, .. } => format!(
                 "convolution {}x{} of each of {} channels{}{added}{}",
                 windows.rows,
                 windows.columns,
                 windows.channels,
                 function(activation),
+                function(after)
+            ),
+            Work::Spread { places, times, after } => format!(
+                "transposed convolution {}x{} to {} channels{}",
+                times[0],
+                times[1],
+                places.first().map_or(0, |filters| filters.outputs),
                 function(after)
             ),
             Work::Maximum { window, .. } => format!("largest of {}x{}", window[0], window[1]),

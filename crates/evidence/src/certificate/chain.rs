@@ -2,7 +2,9 @@
 //!
 //! The grammar is stricter than RFC 7468's: nothing but certificates, nothing
 //! between them. Intel's own producers write no other form, and a verifier that
-//! skips what it does not understand is one that two readers disagree about.
+//! skips what it does not understand is one that two readers disagree about. Some
+//! providers' services leave out the line feed between two certificates, and that has one
+//! reading only.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -17,7 +19,8 @@ pub(crate) fn parse<const LENGTH: usize>(text: &[u8]) -> Result<[Vec<u8>; LENGTH
     let text = std::str::from_utf8(text).map_err(|_| "the certificate chain is not text".to_owned())?;
     let mut certificates = Vec::with_capacity(LENGTH);
     let mut body: Option<String> = None;
-    for line in text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)) {
+    let lines = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    for line in lines.flat_map(separated) {
         match &mut body {
             None if line.is_empty() => {}
             None if line == BEGIN && certificates.len() < LENGTH => body = Some(String::new()),
@@ -36,6 +39,13 @@ pub(crate) fn parse<const LENGTH: usize>(text: &[u8]) -> Result<[Vec<u8>; LENGTH
     }
     let found = certificates.len();
     certificates.try_into().map_err(|_| format!("expected {LENGTH} certificates, found {found}"))
+}
+
+/// A line, or the end of a certificate and the beginning of the next one.
+fn separated(line: &str) -> impl Iterator<Item = &str> {
+    let joined = line.strip_prefix(END) == Some(BEGIN);
+    let (first, second) = if joined { (END, Some(BEGIN)) } else { (line, None) };
+    [Some(first), second].into_iter().flatten()
 }
 
 /// The issuer's certificate and the root's, from an issuer chain of collateral.
@@ -60,7 +70,10 @@ mod tests {
         assert_eq!(parse::<2>(text.as_bytes()), Ok(expected.clone()));
         assert_eq!(parse::<2>(format!("{text}\0").as_bytes()), Ok(expected.clone()));
         assert_eq!(parse::<2>(text.replace('\n', "\r\n").as_bytes()), Ok(expected.clone()));
-        assert_eq!(parse::<2>(text.trim_end().as_bytes()), Ok(expected));
+        assert_eq!(parse::<2>(text.trim_end().as_bytes()), Ok(expected.clone()));
+        let joined = text.replace(&format!("{END}\n{BEGIN}"), &format!("{END}{BEGIN}"));
+        assert_ne!(joined, text);
+        assert_eq!(parse::<2>(joined.as_bytes()), Ok(expected));
     }
 
     #[test]
@@ -77,6 +90,9 @@ mod tests {
             format!("subject=Intel\n{good}"),
             good.trim_end().trim_end_matches('-').to_owned(),
             good.replacen(END, "", 1),
+            good.replacen(END, &format!("{END}{END}"), 1),
+            good.replacen(BEGIN, &format!("{END}{BEGIN}"), 1),
+            good.replacen(&format!("{END}\n"), &format!("{END} "), 1),
         ] {
             assert!(parse::<2>(bad.as_bytes()).is_err(), "{bad}");
         }

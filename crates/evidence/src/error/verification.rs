@@ -1,6 +1,6 @@
 //! Why evidence did not become claims.
 
-use super::CollateralError;
+use super::{CollateralError, MaaError};
 use crate::{clock::UnixSeconds, measurement::RootKeyId};
 
 /// Why evidence did not become claims. Each kind has a stable code, and says
@@ -115,6 +115,9 @@ pub enum VerificationError {
     /// No collateral is available to verify the evidence with.
     #[error(transparent)]
     Collateral(#[from] CollateralError),
+    /// The token of an attestation service is no evidence.
+    #[error(transparent)]
+    Token(#[from] Box<MaaError>),
     /// The vendor has revoked a certificate that the evidence depends on.
     ///
     /// Do: do not trust the platform; run the workload on another machine.
@@ -191,6 +194,7 @@ impl VerificationError {
             Self::CollateralNotYetValid { .. } => "collateral-not-yet-valid",
             Self::CollateralInvalid { .. } => "collateral-invalid",
             Self::Collateral(error) => error.code(),
+            Self::Token(error) => error.code(),
             Self::Revoked { .. } => "platform-revoked",
             Self::TcbRevoked { .. } => "tcb-revoked",
             Self::TcbNotMatched { .. } => "tcb-not-matched",

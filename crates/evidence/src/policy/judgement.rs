@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Policy, SgxPlatformRules, validation::pins};
 use crate::{
-    claims::{Claims, Measured, SgxPlatform, SnpEndorsement, SnpGuestClaims, TeeKind},
+    claims::{Claims, Measured, SgxPlatform, SnpEndorsement, SnpGuestClaims, TcbStatus, TeeKind},
     clock::Day,
+    trust::Vendor,
 };
 
 /// One rule that did not hold.
@@ -136,8 +137,20 @@ impl Policy {
         failures.member("tee", &self.tee, &claims.tee());
         self.judge_identity(claims, failures);
         self.judge_measurements(claims, failures);
-        if let Some(status) = &claims.tcb_status {
-            failures.member("tcb_status", &self.tcb_status, status);
+        match &claims.tcb_status {
+            Some(status) => failures.member("tcb_status", &self.tcb_status, status),
+            // A status that nobody states may be any.
+            None if claims.vendor == Vendor::Azure
+                && claims.tee() != TeeKind::Snp
+                && self.tcb_status.len() < TcbStatus::ALL.len() =>
+            {
+                failures.add(
+                    "tcb_status",
+                    alternatives(&self.tcb_status),
+                    "nothing: Azure Attestation does not state it of SGX; a policy that lists every status accepts that",
+                );
+            }
+            None => {}
         }
         if let Some(allowed) = &self.advisories
             && !claims.advisory_ids.is_subset(allowed)

@@ -108,7 +108,7 @@ impl<'a> SnpEvidence<'a> {
         trusted.any()?;
         let found = self.product.root_key_id();
         let may_be = |root: &TrustRoot| match root.vendor() {
-            Vendor::Intel => false,
+            Vendor::Intel | Vendor::Azure => false,
             Vendor::Amd => root.root_key_id() == found,
             Vendor::Simulation => true,
         };

@@ -5,4 +5,5 @@
 mod attacks;
 mod fixture;
 mod genuine;
+mod kbs;
 mod sources;

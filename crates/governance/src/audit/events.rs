@@ -16,8 +16,41 @@ use crate::{head::StateHead, recovery::sharing::RecoveryRecipient};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
     pub address: SocketAddr,
+    pub protocol: Protocol,
     /// Which program, if it has given evidence.
     pub attested: Option<AttestedWho>,
+}
+
+/// The protocol over which a peer asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// An attested session, our own.
+    #[default]
+    Session,
+    /// KBS, of Confidential Containers.
+    Kbs,
+    /// gRPC with RA-TLS certificates, of Occlum's own init.
+    OcclumRaTls,
+}
+
+impl Protocol {
+    /// As it is recorded; empty for our own.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "",
+            Self::Kbs => "kbs-0.4.0",
+            Self::OcclumRaTls => "occlum-ratls",
+        }
+    }
+
+    /// How weakly evidence is bound in it, as it is recorded; empty where it is bound to a
+    /// nonce of the broker's.
+    pub fn binding(self) -> &'static str {
+        match self {
+            Self::Session | Self::Kbs => "",
+            Self::OcclumRaTls => "weak-binding",
+        }
+    }
 }
 
 /// Which program.

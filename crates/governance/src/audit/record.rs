@@ -130,14 +130,16 @@ pub fn what(event: &Event) -> What {
 }
 
 fn peer(who: &Who) -> AuditPeer {
-    let address = who.address.to_string();
-    let Some(attested) = &who.attested else { return AuditPeer { address, ..AuditPeer::default() } };
+    let (protocol, binding) = (who.protocol.as_str().to_owned(), who.protocol.binding().to_owned());
+    let unattested =
+        AuditPeer { address: who.address.to_string(), protocol, binding, ..AuditPeer::default() };
+    let Some(attested) = &who.attested else { return unattested };
     AuditPeer {
-        address,
         claims_digest: attested.claims_digest.0.to_vec(),
         tee: bounded(&attested.tee, MAXIMUM_FIELD),
         measurement: bounded(&attested.measurement, MAXIMUM_FIELD),
         platform: bounded(&attested.platform, MAXIMUM_FIELD),
+        ..unattested
     }
 }
 
@@ -204,6 +206,10 @@ struct Fields {
     measurement: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     platform: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    protocol: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    binding: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     since: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -313,6 +319,8 @@ fn peer_fields(peer: Option<AuditPeer>) -> Fields {
         tee: peer.tee,
         measurement: peer.measurement,
         platform: peer.platform,
+        protocol: peer.protocol,
+        binding: peer.binding,
         ..Fields::default()
     }
 }

@@ -12,7 +12,7 @@ use adytum_evidence::trust::Vendor;
 use self::places::{Places, Section};
 use super::{
     FORMAT, MAXIMUM_LENGTH, MAXIMUM_SECRETS, MAXIMUM_WORKLOADS, Manifest, ManifestError, TcbGrace, Trust,
-    Workload,
+    Workload, azure,
     document::{Document, TrustTable, WorkloadTable},
     error::Place,
     recovery, roots,
@@ -57,7 +57,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         });
     }
     let lease = secrets::leases(&places, document.leases)?;
-    let secrets = secrets::secrets(&places, document.secrets, &workloads, lease)?;
+    let (secrets, other_names) = secrets::secrets(&places, document.secrets, &workloads, lease)?;
     let loadable = |name: &&ModelName| workloads.values().any(|workload| workload.models.contains(*name));
     if let Some(name) = models.keys().find(|name| !loadable(name)) {
         return Err(ManifestError::WithoutEffect {
@@ -73,6 +73,7 @@ pub(super) fn check(text: &str) -> Result<Manifest, ManifestError> {
         lease,
         workloads,
         secrets,
+        other_names,
         models,
         unplanned_restart: document.restart.unplanned,
         planned_restart: document.restart.planned,
@@ -112,7 +113,9 @@ fn trust(places: &Places<'_>, table: TrustTable) -> Result<Trust, ManifestError>
         }
         simulation_roots.push(der);
     }
-    Ok(Trust { vendors, simulation_roots })
+    let azure = azure::services(&vendors, table.azure)
+        .map_err(|reason| ManifestError::AzureService { place: place("azure"), reason })?;
+    Ok(Trust { vendors, simulation_roots, azure })
 }
 
 type Models = BTreeMap<ModelName, adytum_sealed::rule::ModelRule>;

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr, num::NonZeroUsize};
 
-use adytum_api::names::{ModelName, SecretName, WorkloadName};
+use adytum_api::{
+    names::{ModelName, SecretName, WorkloadName},
+    resource::ResourcePath,
+};
 use adytum_evidence::{claims::TcbStatus, clock::Day, policy::Policy, trust::Vendor};
 use adytum_sealed::rule::ModelRule;
 use adytum_signing::OwnerPublicKey;
@@ -183,6 +186,19 @@ pub struct TrustTable {
     /// only if, `vendors` names simulation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub simulation_roots: Vec<String>,
+    /// Attestation services of Azure; needed if, and allowed only if, `vendors` names azure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub azure: Vec<AzureTable>,
+}
+
+/// `[[trust.azure]]`: an attestation service of Azure, pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AzureTable {
+    /// Its name, as its tokens have it: `https://NAME.REGION.attest.azure.net`.
+    pub issuer: String,
+    /// Its JWK set, as it answers at `/certs`.
+    pub keys: String,
 }
 
 /// `[[workload]]`.
@@ -240,6 +256,12 @@ pub struct SecretTable {
     /// Another grace than that of `[leases]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<WrittenDuration>,
+    /// Workloads may fetch it over the protocol of Occlum's own init, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub occlum: bool,
+    /// Workloads may fetch it over the KBS protocol, too, at this path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kbs_resource: Option<ResourcePath>,
     /// `[secret.certificate]`: of the kinds "tls-certificate" and "ssl-config".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateTable>,
@@ -248,7 +270,17 @@ pub struct SecretTable {
 impl SecretTable {
     /// A secret with all else left to the defaults.
     pub fn new(name: SecretName, kind: SecretKind, workloads: Vec<WorkloadName>) -> Self {
-        Self { name, kind, workloads, length: None, lease: None, grace: None, certificate: None }
+        Self {
+            name,
+            kind,
+            workloads,
+            length: None,
+            lease: None,
+            grace: None,
+            occlum: false,
+            kbs_resource: None,
+            certificate: None,
+        }
     }
 }
 

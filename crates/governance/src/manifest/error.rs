@@ -109,6 +109,13 @@ pub enum ManifestError {
     /// (`adytum simulation root` prints its path); otherwise remove the list.
     #[error("{place}: {reason}")]
     Root { place: Place, reason: String },
+    /// An attestation service of Azure in `[trust]` can't be read, is missing, or is there without
+    /// azure.
+    ///
+    /// Do: with "azure" in `vendors`, give each service in `[[trust.azure]]`: its name in `issuer`,
+    /// and in `keys` its JWK set, as it answers at `/certs`; otherwise remove the table.
+    #[error("{place}: {reason}")]
+    AzureService { place: Place, reason: String },
     /// The table `[recovery]` of the manifest can't be carried out.
     ///
     /// Do: give `recipients` that `adytum recovery-key new` printed, and a `threshold` of at most
@@ -174,6 +181,7 @@ impl ManifestError {
             Self::TooMany { .. } => "manifest-too-many",
             Self::Owners { .. } => "manifest-owners",
             Self::Root { .. } => "manifest-root",
+            Self::AzureService { .. } => "manifest-azure-service",
             Self::Recovery { .. } => "manifest-recovery",
             Self::Simulation => "manifest-names-simulation",
             Self::OtherGenesis { .. } => "manifest-other-genesis",

@@ -255,6 +255,47 @@ fn a_production_build_follows_no_manifest_that_names_simulation() {
 }
 
 #[test]
+fn a_service_of_azure_is_named_with_its_keys() {
+    let sample = sample();
+    let jwk = |kid: &str| {
+        let modulus = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, [0xff; 256]);
+        format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{modulus}","e":"AQAB"}}"#)
+    };
+    let keys = format!(r#"{{"keys":[{},{}]}}"#, jwk("a"), jwk("b"));
+    let table =
+        |issuer: &str, keys: &str| format!("[[trust.azure]]\nissuer = \"{issuer}\"\nkeys = '{keys}'\n");
+    let with = |vendors: &str, tables: &str| {
+        sample.replacen("vendors = [\"intel\"]\n", &format!("vendors = [{vendors}]\n{tables}"), 1)
+    };
+    let issuer = "https://sharedweu.weu.attest.azure.net";
+    let sound = with("\"intel\", \"azure\"", &table(issuer, &keys));
+    let manifest = Manifest::parse(&sound).unwrap();
+    assert_eq!(manifest.trust.azure[0].trust.issuer, issuer);
+    // A root for each key that is another one.
+    let roots = crate::trust::roots(&manifest.trust).unwrap();
+    assert!(roots.iter().any(|root| root.vendor() == Vendor::Azure), "{roots:?}");
+    let document: Document = toml::from_str(&sound).unwrap();
+    assert_eq!(toml::from_str::<Document>(&document.to_toml().unwrap()).unwrap(), document);
+    let azure = "\"azure\"";
+    for wrong in [
+        with(azure, ""),
+        with("\"intel\"", &table(issuer, &keys)),
+        with(azure, &table(issuer, &keys).repeat(2)),
+        with(azure, &table("sharedweu.weu.attest.azure.net", &keys)),
+        with(azure, &table("https://sharedweu.weu.attest.azure.net/", &keys)),
+        with(azure, &table(issuer, "")),
+        with(azure, &table(issuer, r#"{"keys":[{"kty":"oct","kid":"a","k":"AAAA"}]}"#)),
+        with(azure, &table(issuer, &keys.replace("\"b\"", "\"a\""))),
+        with(
+            azure,
+            &(0..65).map(|number| table(&format!("https://{number}.example.com"), &keys)).collect::<String>(),
+        ),
+    ] {
+        assert_eq!(error(&wrong).code(), "manifest-azure-service", "{wrong:.400}");
+    }
+}
+
+#[test]
 fn amd_is_trusted_by_its_three_roots() {
     let owner = key();
     let genesis = Genesis::create([owner.public_key()], 1).unwrap();

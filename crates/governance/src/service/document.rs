@@ -82,6 +82,8 @@ impl Document {
         } else {
             Vec::new()
         };
+        let services = manifest.trust.azure.iter().filter(|_| vendors.contains(&Vendor::Azure));
+        let azure = services.map(|service| service.table.clone()).collect();
         let models: Vec<ModelRule> =
             loaded.into_iter().filter_map(|name| manifest.models.get(name).cloned()).collect();
         if models.is_empty() {
@@ -95,7 +97,7 @@ impl Document {
             manifest_sha256: signed.digest(),
             revision,
             expires,
-            trust: TrustTable { vendors: vendors.into_iter().collect(), simulation_roots },
+            trust: TrustTable { vendors: vendors.into_iter().collect(), simulation_roots, azure },
             workloads: tables,
             models,
         })

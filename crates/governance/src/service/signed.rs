@@ -16,7 +16,7 @@ use super::{
 use crate::{
     approval::{self, ApprovalError, MAXIMUM_OWNERS, OwnerApproval},
     genesis::{Genesis, GenesisDigest},
-    manifest::{SignedManifest, Trust, roots::root_from_pem},
+    manifest::{SignedManifest, Trust, azure, roots::root_from_pem},
     roles::{Owners, Roles},
     rules, trust,
 };
@@ -229,8 +229,10 @@ impl SignedService {
 
 fn service(document: Document, edition: Edition) -> Result<Service, ServiceError> {
     let simulation_roots = document.trust.simulation_roots.iter().map(|text| root_from_pem(text));
+    let vendors = document.trust.vendors.into_iter().collect();
     let trusted = Trust {
-        vendors: document.trust.vendors.into_iter().collect(),
+        azure: azure::services(&vendors, document.trust.azure).map_err(syntax)?,
+        vendors,
         simulation_roots: simulation_roots.collect::<Result<_, _>>().map_err(syntax)?,
     };
     let roots = trust::roots(&trusted)?;

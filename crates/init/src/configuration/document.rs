@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adytum_api::names::SecretName;
-use adytum_evidence::{measurement::Sha256Digest, policy::Policy, trust::Vendor};
-use adytum_governance::genesis::GenesisDigest;
+use adytum_evidence::measurement::Sha256Digest;
 use serde::Deserialize;
 
 use super::{
-    AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner, PinnedBroker,
+    AbsolutePath, ConfigurationError, FORMAT, MAXIMUM_SECRETS, MeasuredConfiguration, Owner,
     PinnedOnnxRuntime, PinnedProgram, ReloadSignal, SecretDestination, SecretRule, Storage,
+    attestation_token::AttestationTable,
     bundle::{self, BundleTable},
+    cdh::{self, CdhTable},
     error::invalid,
+    model::{self, ModelTable},
+    source::{AecsTable, BrokerTable, KbsTable, KeyVaultTable, Location, SourceTables},
 };
 use crate::{
     environment::EnvironmentRules,
@@ -31,13 +34,21 @@ struct Document {
     #[serde(default, rename = "library")]
     libraries: Vec<LibraryTable>,
     onnxruntime: Option<PinnedOnnxRuntime>,
-    broker: BrokerTable,
+    broker: Option<BrokerTable>,
+    aecs: Option<AecsTable>,
+    key_vault: Option<KeyVaultTable>,
+    kbs: Option<KbsTable>,
+    azure_attestation: Option<AttestationTable>,
+    #[serde(default, rename = "model")]
+    models: Vec<ModelTable>,
     #[serde(default, rename = "secret")]
     secrets: Vec<SecretTable>,
     #[serde(default)]
     storage: StorageTable,
     #[serde(default, rename = "bundle")]
     bundles: Vec<BundleTable>,
+    #[serde(default)]
+    cdh: Vec<CdhTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -58,16 +69,6 @@ pub(super) struct LibraryTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BrokerTable {
-    genesis: GenesisDigest,
-    simulation_root: Option<String>,
-    #[serde(default)]
-    occlum_configuration: BTreeSet<Sha256Digest>,
-    policy: Policy,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct SecretTable {
     name: SecretName,
     path: Option<SecretDestination>,
@@ -75,6 +76,8 @@ struct SecretTable {
     user: Option<u32>,
     group: Option<u32>,
     reload_signal: Option<ReloadSignal>,
+    location: Option<String>,
+    encoding: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -99,8 +102,10 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     }
     let document: Document = toml::from_str(text).map_err(malformed)?;
     debug_assert_eq!(document.format, FORMAT);
-    let mut secrets = BTreeMap::new();
+    let (mut secrets, mut locations) = (BTreeMap::new(), BTreeMap::new());
     for secret in document.secrets {
+        let location = Location { location: secret.location, encoding: secret.encoding };
+        locations.insert(secret.name.clone(), location);
         let rule = SecretRule {
             destination: secret.path.unwrap_or(SecretDestination::Memory),
             key_path: secret.key_path,
@@ -111,6 +116,14 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     }
     let (program, arguments) = document.program.pin()?;
     let bundles = bundle::bundles(document.bundles, &secrets)?;
+    let tables = SourceTables {
+        broker: document.broker,
+        aecs: document.aecs,
+        key_vault: document.key_vault,
+        kbs: document.kbs,
+        dispensable: document.azure_attestation.is_some(),
+    };
+    let source = tables.pin(locations)?;
     Ok(MeasuredConfiguration {
         bundles,
         program,
@@ -118,16 +131,15 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         environment: checked(document.environment)?,
         libraries: libraries(document.libraries)?,
         onnxruntime: document.onnxruntime,
-        broker: broker(
-            document.broker.genesis,
-            vec![document.broker.policy],
-            document.broker.simulation_root.as_deref(),
-            document.broker.occlum_configuration,
-        )?,
+        models: model::models(document.models, &source)?,
+        attestation_token: document.azure_attestation.map(AttestationTable::pin).transpose()?,
+        source,
+        cdh: cdh::resources(document.cdh, &secrets)?,
         secrets,
         storage: document.storage.into(),
         allow_plain_models: document.allow_plain_models,
-        broker_address: None,
+        source_address: None,
+        collateral_place: None,
     })
 }
 impl ProgramTable {
@@ -172,43 +184,6 @@ pub(super) fn libraries(
         }
     }
     Ok(libraries)
-}
-
-pub(super) fn broker(
-    genesis: GenesisDigest,
-    policies: Vec<Policy>,
-    simulation_root: Option<&str>,
-    occlum_configuration: BTreeSet<Sha256Digest>,
-) -> Result<PinnedBroker, ConfigurationError> {
-    let simulated = policies.iter().any(|policy| policy.vendors.contains(&Vendor::Simulation));
-    let simulation_root = match (simulation_root, simulated) {
-        (None, false) => None,
-        (Some(text), true) => Some(certificate(text)?),
-        (Some(_), false) => {
-            return Err(invalid(
-                "broker.simulation_root",
-                "no policy names the vendor simulation, so no simulated platform is trusted; remove the root",
-            ));
-        }
-        (None, true) => {
-            return Err(invalid(
-                "broker.policy",
-                "it names the vendor simulation; give the software platform's root certificate (PEM) as \
-                 broker.simulation_root",
-            ));
-        }
-    };
-    Ok(PinnedBroker { genesis, policies, simulation_root, occlum_configuration })
-}
-
-fn certificate(text: &str) -> Result<Vec<u8>, ConfigurationError> {
-    let reason = match pem::parse_many(text).as_deref() {
-        Ok([block]) if block.tag() == "CERTIFICATE" => return Ok(block.contents().to_vec()),
-        Ok([block]) => format!("a PEM block {:?}", block.tag()),
-        Ok(blocks) => format!("{} PEM blocks", blocks.len()),
-        Err(_) => "a text that is not PEM".to_owned(),
-    };
-    Err(invalid("broker.simulation_root", format!("expected one certificate in PEM, found {reason}")))
 }
 
 impl SecretRule {

@@ -96,6 +96,42 @@ pub enum ConfigurationError {
         /// Which switch, and what to do.
         reason: String,
     },
+    /// The measured configuration names no key source, or several. None takes the place of
+    /// another.
+    ///
+    /// Do: name one: `[broker]`, `[aecs]`, `[key_vault]` or `[kbs]`, and measure the file again.
+    #[error(
+        "the measured configuration must name one key source: [broker], [aecs], [key_vault] or [kbs]; give exactly one"
+    )]
+    Sources,
+    /// The measured configuration says nothing of the AECS server, so anybody could be it and
+    /// give this workload keys and certificates of their own.
+    ///
+    /// Do: give the server's MRENCLAVE as `ua_policy_hex_ta_measurement` in `ra_config`, or
+    /// `[aecs.policy]`; to believe anybody all the same, set `allow_unverified_aecs` to true.
+    #[error(
+        "nothing says what the AECS server must be, so anybody on the way could give this workload keys of their own; \
+         give ua_policy_hex_ta_measurement in ra_config (TOML: [aecs.policy]), or allow_unverified_aecs = true"
+    )]
+    AecsUnverified,
+    /// A field of the AECS client's file can't be used.
+    ///
+    /// Do: correct the field in the message, and measure the file again.
+    #[error("the AECS client's configuration: {reason}")]
+    AecsRules {
+        /// Which field, and what to do.
+        reason: String,
+    },
+    /// The key source releases no rules for models, and the measured configuration has none.
+    /// Anybody can encrypt a model to a public key, so none could be loaded.
+    ///
+    /// Do: add a `[[model]]` with `signers` and `minimum_version`, or with `digests`, for each
+    /// model, and measure the file again.
+    #[error(
+        "the key source releases no rules for models, and the measured configuration has none; add a [[model]] with \
+         signers and minimum_version, or with digests"
+    )]
+    NoModelRules,
     /// The program to measure has another digest than the measured configuration pins.
     ///
     /// Do: correct `program.sha256` in the measured configuration, or give the pinned
@@ -120,6 +156,10 @@ impl ConfigurationError {
             Self::Field { .. } => "configuration-invalid",
             Self::GenesisMissing => "configuration-genesis-missing",
             Self::OcclumRules { .. } => "configuration-pins-nothing",
+            Self::Sources => "configuration-sources",
+            Self::AecsUnverified => "configuration-aecs-unverified",
+            Self::AecsRules { .. } => "configuration-aecs-rules",
+            Self::NoModelRules => "model-rules-missing",
             Self::Program { .. } => "program-mismatch",
         }
     }

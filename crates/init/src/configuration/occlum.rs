@@ -26,10 +26,11 @@ use adytum_governance::genesis::GenesisDigest;
 use serde::Deserialize;
 
 use super::{
-    AbsolutePath, ConfigurationError, MeasuredConfiguration, Owner, PinnedOnnxRuntime, SecretDestination,
-    SecretRule,
+    AbsolutePath, ConfigurationError, MeasuredConfiguration, Owner, PinnedOnnxRuntime, PinnedSource,
+    SecretDestination, SecretRule,
     bundle::{self, BundleTable},
     document::{self, LibraryTable, ProgramTable, StorageTable},
+    source,
 };
 use crate::environment::EnvironmentRules;
 
@@ -147,6 +148,12 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
     }
     let (program, arguments) = addition.program.pin()?;
     let bundles = bundle::bundles(addition.bundles, &secrets)?;
+    let broker = source::broker(
+        genesis,
+        policies,
+        addition.simulation_root.as_deref(),
+        addition.occlum_configuration,
+    )?;
     Ok(MeasuredConfiguration {
         bundles,
         program,
@@ -154,16 +161,16 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         environment: document::checked(addition.environment)?,
         libraries: document::libraries(addition.libraries)?,
         onnxruntime: addition.onnxruntime,
-        broker: document::broker(
-            genesis,
-            policies,
-            addition.simulation_root.as_deref(),
-            addition.occlum_configuration,
-        )?,
+        models: BTreeMap::new(),
+        source: PinnedSource::Broker(broker),
+        // Under Occlum, loopback is the host's.
+        cdh: BTreeMap::new(),
         secrets,
         storage: addition.storage.into(),
         allow_plain_models: addition.allow_plain_models,
-        broker_address: document.kms_server,
+        source_address: document.kms_server,
+        collateral_place: None,
+        attestation_token: None,
     })
 }
 

@@ -62,7 +62,7 @@ fn everything_said_is_read() {
     assert_eq!(read.arguments().required.len(), 1);
     assert_eq!(read.arguments().optional.len(), 2);
     assert_eq!(read.libraries().len(), 2);
-    assert_eq!(read.broker().genesis.to_string(), GENESIS);
+    assert_eq!(read.broker().unwrap().genesis.to_string(), GENESIS);
     let secret = &read.secrets()["ssl_config"];
     assert_eq!(secret.owner, Owner { user: Some(1000), group: None });
     assert_eq!(secret.reload_signal, Some(ReloadSignal::Hup));
@@ -292,9 +292,9 @@ fn occlum() -> String {
 #[test]
 fn occlums_file_becomes_a_measured_configuration() {
     let read = MeasuredConfiguration::parse_occlum(&occlum()).unwrap();
-    assert_eq!(read.broker_address(), Some("localhost:50051"));
+    assert_eq!(read.source_address(), Some("localhost:50051"));
     assert_eq!(read.secret_at(Path::new("/etc/tf_ssl.cfg")).unwrap().as_str(), "ssl_config");
-    let policy = &read.broker().policies[0];
+    let policy = &read.broker().unwrap().policies[0];
     assert_eq!(policy.mr_enclave, BTreeSet::from([SGX_MR.parse().unwrap()]));
     assert_eq!(policy.vendors, BTreeSet::from([Vendor::Intel]));
     assert!(policy.mr_signer.is_empty() && !policy.allow_debug);
@@ -331,7 +331,7 @@ fn occlums_file_must_pin_code_and_genesis() {
 fn several_entries_are_several_policies() {
     let entry = format!("{{\"mr_enclave\": \"{DIGEST}\"}}, {{\n      \"mr_enclave\"");
     let two = occlum().replace("{\n      \"mr_enclave\"", &entry);
-    assert_eq!(MeasuredConfiguration::parse_occlum(&two).unwrap().broker().policies.len(), 2);
+    assert_eq!(MeasuredConfiguration::parse_occlum(&two).unwrap().broker().unwrap().policies.len(), 2);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn files_are_loaded_by_their_kind() {
     std::fs::write(&toml, full()).unwrap();
     std::fs::write(&json, occlum()).unwrap();
     assert!(MeasuredConfiguration::load(&toml).unwrap().program().is_some());
-    assert_eq!(MeasuredConfiguration::load(&json).unwrap().broker_address(), Some("localhost:50051"));
+    assert_eq!(MeasuredConfiguration::load(&json).unwrap().source_address(), Some("localhost:50051"));
     let missing = MeasuredConfiguration::load(&directory.path().join("none")).unwrap_err();
     assert_eq!(missing.code(), "configuration-unreadable");
     std::fs::write(&toml, "#".repeat(1024 * 1024 + 1)).unwrap();
@@ -383,8 +383,8 @@ fn the_brokers_occlum_configuration_is_pinned_by_name() {
     assert_ne!(named, full());
     let (named, without) =
         (MeasuredConfiguration::parse(&named).unwrap(), MeasuredConfiguration::parse(&full()).unwrap());
-    assert_eq!(named.broker().occlum_configuration.len(), 1);
-    assert!(without.broker().occlum_configuration.is_empty());
+    assert_eq!(named.broker().unwrap().occlum_configuration.len(), 1);
+    assert!(without.broker().unwrap().occlum_configuration.is_empty());
     assert_ne!(named.digest(), without.digest(), "it is measured");
 }
 

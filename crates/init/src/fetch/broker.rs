@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adytum_api::{
-    broker::{self as wire, GetSecretsRequest, GetSecretsResponse, key_broker_client::KeyBrokerClient},
+    broker::{self as wire, GetSecretsRequest, key_broker_client::KeyBrokerClient},
     names::SecretName,
     refusal::{CODE, KIND, RETRY, RETRY_AFTER, RefusalKind},
 };
@@ -27,8 +27,12 @@ use adytum_ratls::{
 use async_trait::async_trait;
 use tonic::Code;
 
-use super::AttemptError;
-use crate::{answer::AnswerError, configuration::MeasuredConfiguration};
+use super::{AttemptError, KeySource};
+use crate::{
+    answer::{Answer, AnswerError},
+    certificate::CertificateKey,
+    configuration::PinnedBroker,
+};
 
 /// How long the broker may take to answer within a session.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -43,20 +47,8 @@ const MAXIMUM_ANSWER: usize = 16 * 1024 * 1024;
 /// Retry: no
 const WITHOUT_MANIFEST: &str = "broker-without-manifest";
 
-/// Gives secrets, or says why not.
-#[async_trait]
-pub trait Broker: Send + Sync {
-    /// All of these, or none; certificates for the key of the request (PKCS#10
-    /// in DER), if there is one.
-    async fn secrets(
-        &self,
-        names: &[&SecretName],
-        certificate_request: Option<Vec<u8>>,
-    ) -> Result<GetSecretsResponse, AttemptError>;
-}
-
 /// The pinned broker at an address.
-pub struct AttestedBroker {
+pub(crate) struct AttestedBroker {
     connector: AttestedConnector,
     /// Remembers the broker's state while this process runs: who renews notices
     /// that an older one was put back.
@@ -69,14 +61,14 @@ impl AttestedBroker {
     /// The peer at `address` (`host:port`) must be the broker that the
     /// configuration pins. The clock adopts the floor that it announces: its evidence covers
     /// that, and only code that the configuration pins is believed.
-    pub fn new(
-        configuration: &MeasuredConfiguration,
+    pub(crate) fn new(
+        pinned: &PinnedBroker,
         address: String,
         verifier: Arc<Verifier>,
         local: LocalAttestation,
         clock: Arc<FloorClock>,
     ) -> Self {
-        let pinned = Arc::new(PinnedBrokers::of(configuration));
+        let pinned = Arc::new(PinnedBrokers::of(pinned));
         let connector = AttestedConnector::new(ConnectorConfiguration {
             verifier,
             judge: pinned.clone(),
@@ -99,12 +91,13 @@ impl AttestedBroker {
 }
 
 #[async_trait]
-impl Broker for AttestedBroker {
+impl KeySource for AttestedBroker {
     async fn secrets(
         &self,
-        names: &[&SecretName],
-        certificate_request: Option<Vec<u8>>,
-    ) -> Result<GetSecretsResponse, AttemptError> {
+        asked: &[&SecretName],
+        certificate: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError> {
+        let certificate_request = certificate.map(CertificateKey::request).transpose()?;
         let seen = self.pinned.seen.seen().as_ref().map(Into::into);
         let session = self.connector.session(&self.address).await?;
         let announced = announcement(&session.info.peer);
@@ -113,7 +106,7 @@ impl Broker for AttestedBroker {
         }
         let occlum = announced.and_then(|announced| announced.occlum);
         let mut client = KeyBrokerClient::new(session.channel).max_decoding_message_size(MAXIMUM_ANSWER);
-        let names = names.iter().map(ToString::to_string).collect();
+        let names = asked.iter().map(ToString::to_string).collect();
         let certificate_request = certificate_request.unwrap_or_default();
         let request = GetSecretsRequest { names, certificate_request, seen };
         match tokio::time::timeout(ANSWER_LIMIT, client.get_secrets(request)).await {
@@ -123,7 +116,7 @@ impl Broker for AttestedBroker {
                     return Err(SessionError::Refused { peer: self.address.clone(), refusal }.into());
                 }
                 self.remember(answer.head.take())?;
-                Ok(answer)
+                Ok(Answer::from_wire(answer, asked, certificate)?)
             }
             Ok(Err(status)) => {
                 Err(AttemptError::Refused { peer: self.address.clone(), refusal: refusal(&status) })
@@ -200,8 +193,7 @@ struct PinnedBrokers {
 
 impl PinnedBrokers {
     /// The pins of a configuration.
-    fn of(configuration: &MeasuredConfiguration) -> Self {
-        let broker = configuration.broker();
+    fn of(broker: &PinnedBroker) -> Self {
         let pin = |policy: &_| BrokerPin {
             policy: Clone::clone(policy),
             genesis: broker.genesis,

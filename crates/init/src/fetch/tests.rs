@@ -22,16 +22,16 @@ struct Script<F> {
 }
 
 #[async_trait]
-impl<F: Fn() -> AttemptError + Send + Sync> Broker for Script<F> {
+impl<F: Fn() -> AttemptError + Send + Sync> KeySource for Script<F> {
     async fn secrets(
         &self,
-        names: &[&SecretName],
-        _: Option<Vec<u8>>,
-    ) -> Result<GetSecretsResponse, AttemptError> {
+        asked: &[&SecretName],
+        key: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError> {
         if self.attempts.fetch_add(1, Ordering::SeqCst) < self.failures {
             return Err((self.failure)());
         }
-        let secrets = names
+        let secrets = asked
             .iter()
             .map(|name| Secret {
                 name: name.to_string(),
@@ -41,14 +41,15 @@ impl<F: Fn() -> AttemptError + Send + Sync> Broker for Script<F> {
                 ..Default::default()
             })
             .collect();
-        Ok(GetSecretsResponse {
+        let answer = GetSecretsResponse {
             secrets,
             models: Vec::new(),
             manifest_version: 1,
             manifest_digest: vec![1; 32],
             lease_seconds: 60,
             ..Default::default()
-        })
+        };
+        Ok(Answer::from_wire(answer, asked, key)?)
     }
 }
 
@@ -83,7 +84,7 @@ struct Outcome {
 
 async fn run(failures: u64, failure: fn() -> AttemptError, limit: Option<Duration>) -> Outcome {
     let attempts = Arc::new(AtomicU64::new(0));
-    let broker = Script { attempts: attempts.clone(), failures, failure };
+    let broker = Box::new(Script { attempts: attempts.clone(), failures, failure });
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
     let start = Instant::now();
     let mut fetcher =

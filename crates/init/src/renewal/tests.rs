@@ -16,7 +16,8 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use super::*;
 use crate::{
-    fetch::Jitter,
+    certificate::CertificateKey,
+    fetch::{Jitter, KeySource},
     fixture::{Authority, with_secrets},
 };
 
@@ -73,7 +74,7 @@ struct ScriptedBroker {
 
 struct Unlocked {
     released: Released,
-    renewal: Renewal<ScriptedBroker>,
+    renewal: Renewal,
 }
 
 impl ScriptedBroker {
@@ -110,7 +111,7 @@ impl ScriptedBroker {
     }
 
     async fn unlock(&self, names: &[&str]) -> Unlocked {
-        let mut fetcher = Fetcher::new(self.clone(), &with_secrets(names), self.clock.clone());
+        let mut fetcher = Fetcher::new(Box::new(self.clone()), &with_secrets(names), self.clock.clone());
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), Longest);
         let (released, asked) = fetcher.fetch(&mut backoff, None).await.unwrap();
         let renewal = Renewal::new(fetcher, backoff, released.lease, asked);
@@ -152,12 +153,13 @@ impl ScriptedBroker {
 }
 
 #[async_trait]
-impl Broker for ScriptedBroker {
+impl KeySource for ScriptedBroker {
     async fn secrets(
         &self,
         names: &[&SecretName],
-        request: Option<Vec<u8>>,
-    ) -> Result<GetSecretsResponse, AttemptError> {
+        key: Option<&CertificateKey>,
+    ) -> Result<Answer, AttemptError> {
+        let request = key.map(CertificateKey::request).transpose()?;
         self.clock.set(UnixSeconds(1_000_000 + self.seconds()));
         let mood = {
             let mut fixture = self.fixture.lock().unwrap();
@@ -168,7 +170,9 @@ impl Broker for ScriptedBroker {
         let peer = || "broker:1".to_owned();
         let refused = |refusal| Err(AttemptError::Refused { peer: peer(), refusal });
         match mood {
-            Mood::Grants | Mood::SaysNoLease => Ok(self.answer(names, request.as_deref())),
+            Mood::Grants | Mood::SaysNoLease => {
+                Ok(Answer::from_wire(self.answer(names, request.as_deref()), names, key)?)
+            }
             Mood::Unreachable => {
                 let source = io::Error::from(io::ErrorKind::ConnectionRefused);
                 Err(SessionError::Io { peer: peer(), source }.into())
@@ -201,11 +205,7 @@ impl Broker for ScriptedBroker {
 type Applied = Arc<Mutex<Vec<(u64, Vec<(String, u64)>)>>>;
 
 /// Renews in a task; gives how it ended, and at which second.
-fn keep(
-    broker: &ScriptedBroker,
-    renewal: Renewal<ScriptedBroker>,
-    applied: &Applied,
-) -> JoinHandle<(LeaseEnd, u64)> {
+fn keep(broker: &ScriptedBroker, renewal: Renewal, applied: &Applied) -> JoinHandle<(LeaseEnd, u64)> {
     let (broker, applied) = (broker.clone(), Arc::clone(applied));
     tokio::spawn(async move {
         let end = renewal

@@ -320,7 +320,7 @@ async fn unpacking_that_nobody_waits_for_ends_and_leaves_nothing() {
         secrets: [("image_key".parse().unwrap(), key)].into(),
         models: vec![rule],
         manifest: None,
-        lease: Lease { duration: Duration::from_secs(60), grace: Duration::ZERO },
+        lease: Some(Lease { duration: Duration::from_secs(60), grace: Duration::ZERO }),
     };
     let mut unpacking = Box::pin(bundles.unpack(&configuration, released));
     // Until it has begun; then nobody waits any more.

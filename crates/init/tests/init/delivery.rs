@@ -32,7 +32,7 @@ fn released(value: &[u8], version: u64) -> Released {
         secrets: BTreeMap::from([("key".parse().unwrap(), secret)]),
         models: Vec::new(),
         manifest: None,
-        lease: Lease { duration: Duration::from_secs(60), grace: Duration::ZERO },
+        lease: Some(Lease { duration: Duration::from_secs(60), grace: Duration::ZERO }),
     }
 }
 

@@ -86,7 +86,8 @@ impl Shell {
         Some(Self { sha256, libraries: libraries.into_iter().collect() })
     }
 
-    fn toml(&self) -> String {
+    /// The libraries' tables.
+    pub(crate) fn toml(&self) -> String {
         let library = |path: &PathBuf| {
             let digest = Sha256Digest::of_file(path).unwrap();
             format!("[[library]]\npath = \"{}\"\nsha256 = \"{digest}\"\n", path.display())
@@ -296,11 +297,15 @@ impl Fixture {
 
     /// `adytum-init` with the fixture's flags, for `/bin/sh -c SCRIPT`.
     pub(crate) fn init(&self, configuration: &Path, broker: SocketAddr, script: &str) -> Init {
+        self.init_without_address(configuration, script).flag(&format!("--broker={broker}"))
+    }
+
+    /// The same without the address of a key source.
+    pub(crate) fn init_without_address(&self, configuration: &Path, script: &str) -> Init {
         let mut command = Command::new(init_binary());
         command
             .env_clear()
             .arg(format!("--configuration={}", configuration.display()))
-            .arg(format!("--broker={broker}"))
             .arg(format!("--tee=simulation={}", self.directory.path().join("platform").display()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod aecs;
+mod azure;
 mod bundles;
 mod clock;
 mod confinement;
@@ -10,6 +12,7 @@ mod fixture;
 mod flow;
 mod gramine;
 mod impostors;
+mod kbs;
 mod logs;
 mod nginx;
 mod refusals;

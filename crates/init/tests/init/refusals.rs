@@ -218,3 +218,14 @@ async fn wrong_flags() {
     let ended = fixture.init(&configuration, nobody, "").flag("--fetch-timeout=soon").run().await;
     assert_eq!(ended.code(), 64, "{ended:?}");
 }
+
+/// In simulation as under a LibOS, the host could ask for what is for the guest.
+#[tokio::test]
+async fn resources_for_a_guest_where_there_is_none() {
+    let Some(fixture) = Fixture::new() else { return };
+    let secrets = "[[secret]]\nname = \"model_key\"\n[[cdh]]\nresource = \"default/key/model\"\nsecret = \"model_key\"\n";
+    let workload = Workload { secrets: secrets.to_owned(), ..Workload::default() };
+    let ended = unasked(&fixture, &workload, |init| init).await;
+    ended.assert_refused(78, "cdh-outside-tee");
+    assert!(ended.stderr.contains("confidential virtual machine"), "{ended:?}");
+}

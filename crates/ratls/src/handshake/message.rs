@@ -167,6 +167,7 @@ fn evidence(message: wire::Evidence) -> Result<Evidence, String> {
     let format = match wire::EvidenceFormat::try_from(message.format) {
         Ok(wire::EvidenceFormat::DcapQuote) => EvidenceFormat::DcapQuote,
         Ok(wire::EvidenceFormat::SnpReport) => EvidenceFormat::SnpReport,
+        Ok(wire::EvidenceFormat::AzureToken) => EvidenceFormat::AzureToken,
         _ => return Err(format!("expected a known evidence format, found {}", message.format)),
     };
     for (what, bytes) in [("evidence", &message.evidence), ("endorsements", &message.endorsements)] {
@@ -278,6 +279,7 @@ pub fn wire_evidence(evidence: Evidence) -> Result<wire::Evidence, MessageError>
     let format = match evidence.format {
         EvidenceFormat::DcapQuote => wire::EvidenceFormat::DcapQuote,
         EvidenceFormat::SnpReport => wire::EvidenceFormat::SnpReport,
+        EvidenceFormat::AzureToken => wire::EvidenceFormat::AzureToken,
         other => {
             return Err(MessageError::Malformed {
                 message: "Evidence",

@@ -142,7 +142,7 @@ async fn accept_evidence(
             attempt.refused(Refusal::from(&error))
         })
         .await?;
-    let expected = binding.report_data(role, &announcement);
+    let expected = claims.report_data_of(binding.report_data(role, &announcement));
     if !bool::from(expected.0.ct_eq(&claims.report_data.0)) {
         if replays.is_some_and(|replays| replays.knows(&claims.report_data)) {
             return Err(attempt.refused(Refusal::request(

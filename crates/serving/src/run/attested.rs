@@ -30,9 +30,14 @@ pub(super) fn port(
     if !flags.attested_sessions {
         return Ok(None);
     }
+    // Clients pin a broker's genesis. A replica that no broker gave its keys has none to show.
+    let Some(broker) = configuration.broker() else {
+        tracing::info!("no attested sessions: the key source is not a broker of Adytum");
+        return Ok(None);
+    };
     let collateral =
         tee::collateral_source(&flags.attestation, Arc::new(SystemClock)).map_err(InitError::from)?;
-    let genesis = configuration.broker().genesis;
+    let genesis = broker.genesis;
     let origin = Origin { identity: tee.identity, genesis, manifest };
     let per_second = flags.attested_sessions_per_second;
     let attester = Arc::clone(&tee.attester);

@@ -24,7 +24,7 @@ const MODEL_KEY: &str = "model_key";
 /// The longest `SSLConfig`, in bytes.
 const LONGEST_SSL_CONFIG: u64 = 1 << 20;
 
-/// What the broker released for models, kept up to date by renewals.
+/// What the key source released for models, kept up to date by renewals.
 #[derive(Default)]
 pub(super) struct KeyRing {
     identities: BTreeMap<SecretName, ModelIdentity>,
@@ -142,7 +142,7 @@ mod tests {
         let value = |kind, text: &str| SecretValue::new(text.as_bytes().to_vec(), kind, 1);
         let secrets: BTreeMap<SecretName, SecretValue> =
             secrets.iter().map(|(name, kind, text)| (name.parse().unwrap(), value(*kind, text))).collect();
-        let lease = Lease { duration: Duration::from_secs(600), grace: Duration::ZERO };
+        let lease = Some(Lease { duration: Duration::from_secs(600), grace: Duration::ZERO });
         Released { secrets, models: Vec::new(), manifest: None, lease }
     }
 

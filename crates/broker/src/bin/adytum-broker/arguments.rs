@@ -75,6 +75,14 @@ pub(crate) struct Arguments {
     /// HTTP; port 0 is any free one. Without it there is none.
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
     pub(crate) health_listen: Option<String>,
+    /// Address and port for clients of the KBS protocol of Confidential Containers, plain HTTP;
+    /// port 0 is any free one. Without it there is none.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
+    pub(crate) kbs_listen: Option<String>,
+    /// Address and port for clients with Occlum's own init (gRPC with RA-TLS certificates); port 0
+    /// is any free one. Without it there is none.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
+    pub(crate) occlum_listen: Option<String>,
     /// A file with the log filter, read at the start instead of RUST_LOG and again
     /// with each SIGHUP.
     #[arg(long, value_name = "FILE")]

@@ -6,6 +6,7 @@ adytum_codes::coded_errors!(
     adytum_broker::broker::StartError,
     adytum_broker::broker::administration::AdministrationError,
     adytum_broker::broker::state::RestoreError,
+    adytum_broker::occlum::OcclumListenError,
     adytum_broker::start::fence::HandOverError,
     adytum_broker::store::StoreError,
     adytum_evidence::attester::AttesterError,

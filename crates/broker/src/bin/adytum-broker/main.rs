@@ -11,6 +11,7 @@ mod listening;
 mod logs;
 mod memory;
 mod offline;
+mod other_ports;
 mod reload;
 mod state;
 mod tee;
@@ -48,6 +49,7 @@ use nix::sys::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task::JoinSet,
 };
 
@@ -56,6 +58,7 @@ use self::{
     listening::listen,
     logs::Logs,
     offline::Offline,
+    other_ports::OtherPorts,
     state::{BrokerBasis, Found, OpenState},
 };
 
@@ -116,6 +119,7 @@ async fn run() -> anyhow::Result<()> {
     // Before the store counts a start: a port that is taken is none.
     let listener = listen(&arguments.listen, "LISTEN").await?;
     let port = Port::new(listener, health)?;
+    let others = OtherPorts::take(&arguments).await?;
     let founded = BrokerBasis { genesis, occlum: measured.occlum, tee, clock };
     let state = match state::open(&arguments, &founded).await? {
         Found::Open(state) => state,
@@ -124,7 +128,7 @@ async fn run() -> anyhow::Result<()> {
             None => return Ok(()),
         },
     };
-    let fenced = run_broker(&arguments, &port, &founded, occlum, *state, ending.clone()).await?;
+    let fenced = run_broker(&arguments, &port, others, &founded, occlum, *state, ending.clone()).await?;
     if let Some(fenced) = fenced {
         stand_by(&arguments, &port, &founded, Cause::Fenced(fenced), ending).await?;
     }
@@ -136,6 +140,7 @@ async fn run() -> anyhow::Result<()> {
 async fn run_broker(
     arguments: &Arguments,
     port: &Port,
+    others: OtherPorts,
     founded: &BrokerBasis,
     occlum: Option<OcclumConfiguration>,
     OpenState { store, handed, recovered }: OpenState,
@@ -199,8 +204,16 @@ async fn run_broker(
         }
     };
     port.health.of(Arc::clone(&broker));
+    let limits = arguments.limits.limits();
+    let (end, ended) = watch::channel(false);
+    let others = others.serve(&broker, limits, &ended).await?;
     port.ready();
-    serve(port.listener()?, broker, arguments.limits.limits(), stop).await?;
+    let stop = async move {
+        stop.await;
+        end.send_replace(true);
+    };
+    serve(port.listener()?, broker, limits, stop).await?;
+    others.join_all().await;
     drop(background);
     if let Ok(fenced) = fenced.await {
         return Ok(Some(fenced));
@@ -304,7 +317,7 @@ async fn serve_health(arguments: &Arguments, health: &Health) -> anyhow::Result<
 }
 
 /// Nobody may be reading; that is no reason not to serve.
-fn say(what: &str, address: SocketAddr) {
+pub(crate) fn say(what: &str, address: SocketAddr) {
     let mut stdout = io::stdout().lock();
     let _ = stdout.write_all(format!("{what} {address}\n").as_bytes()).and_then(|()| stdout.flush());
 }

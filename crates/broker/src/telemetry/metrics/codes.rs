@@ -17,6 +17,10 @@ use prometheus_client::{
 pub(crate) enum Service {
     /// Workloads' requests for secrets: small and many.
     Release,
+    /// Workloads' requests over the KBS protocol.
+    Kbs,
+    /// Workloads' requests over the protocol of Occlum's own init.
+    Occlum,
     /// All others: few, and as long as a command may be.
     Administration,
 }
@@ -26,6 +30,8 @@ impl Service {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Release => "release",
+            Self::Kbs => "kbs",
+            Self::Occlum => "occlum",
             Self::Administration => "administration",
         }
     }

@@ -42,14 +42,63 @@ fn a_deployment_asks_for_what_the_nodes_offer() {
         "status": {"allocatable": {"sgx.intel.com/epc": epc}}}))
     };
     let class: RuntimeClass = of(json!({"metadata": {"name": "kata-qemu-tdx"}}));
-    assert!(demands(&asks, &[with("1000Mi")], std::slice::from_ref(&class)).is_empty());
-    assert_eq!(demands(&asks, &[with("0")], &[class]).len(), 1);
+    for enough in ["8000Mi", "8388608000", "8G", "8.4e9"] {
+        assert_eq!(
+            demands(&asks, &[with(enough)], std::slice::from_ref(&class)).is_empty(),
+            enough != "8G",
+            "{enough}"
+        );
+    }
+    let little = demands(&asks, &[with("1000Mi"), with("0")], std::slice::from_ref(&class));
+    assert!(little[0].found.contains("8000Mi") && little[0].found.contains("1000Mi"), "{}", little[0].found);
+    assert_eq!(demands(&asks, &[with("0")], std::slice::from_ref(&class)).len(), 1);
+    // The labels on one node and the device on another.
+    let labels = of(json!({"metadata": {"name": "l", "labels": {"a": "b"}}}));
+    let device =
+        of(json!({"metadata": {"name": "e"}, "status": {"allocatable": {"sgx.intel.com/epc": "9Gi"}}}));
+    let apart = demands(&asks, &[labels, device], &[class]);
+    assert!(apart[0].found.contains("no node has all"), "{}", apart[0].found);
     assert_eq!(demands(&asks, &[], &[]).len(), 3);
     assert_eq!(hardware(&[with("1Gi")], &[]).state, State::Good);
     assert_eq!(hardware(&[with("0")], &[]).state, State::Absent);
     assert_eq!(deployment(&asks).state, State::Wrong);
     assert_eq!(network(&asks, &[]).state, State::Warning);
     assert_eq!(network(&asks, &[of(json!({"spec": {"podSelector": {}}}))]).state, State::Good);
+}
+
+#[test]
+fn an_amount_is_read_as_kubernetes_writes_it() {
+    let read = [
+        (json!(2), Some(2.0)),
+        (json!("2"), Some(2.0)),
+        (json!("1500m"), Some(1.5)),
+        (json!("1k"), Some(1e3)),
+        (json!("1Ki"), Some(1024.0)),
+        (json!("0.5Gi"), Some(536_870_912.0)),
+        (json!("12e6"), Some(12e6)),
+        (json!("x"), None),
+        (json!("1Zz"), None),
+        (json!(null), None),
+    ];
+    for (value, expected) in read {
+        assert_eq!(quantity(&value), expected, "{value}");
+    }
+}
+
+#[test]
+fn a_selector_chooses_by_labels_and_expressions() {
+    let labels = of(json!({"app": "replica"}));
+    let chooses = |selector: Value| selects(&of(selector), &labels);
+    let by = |operator: &str, key: &str| {
+        chooses(json!({"matchExpressions": [{"key": key, "operator": operator, "values": ["replica", "x"]}]}))
+    };
+    assert!(by("In", "app") && by("NotIn", "other") && by("Exists", "app") && by("DoesNotExist", "other"));
+    assert!(
+        !by("In", "other") && !by("NotIn", "app") && !by("Exists", "other") && !by("DoesNotExist", "app")
+    );
+    assert!(!by("Later", "app"));
+    assert!(!chooses(json!({"matchLabels": {"app": "replica"}, "matchExpressions": [
+        {"key": "app", "operator": "NotIn", "values": ["replica"]}]})));
 }
 
 #[test]
@@ -91,7 +140,8 @@ fn services_volumes_and_nodes_are_judged() {
 fn a_secret_with_a_key_is_a_fault_except_the_simulation() {
     let state = |lines: &str| secrets(lines).iter().map(|one| one.state).collect::<Vec<_>>();
     assert_eq!(state(""), [State::Good]);
-    assert_eq!(state("registry .dockerconfigjson\n"), [State::Good]);
-    assert_eq!(state("model ca.crt tls.key\n"), [State::Wrong]);
-    assert_eq!(state("adytum-sim-platform root.key\n"), [State::Warning]);
+    assert_eq!(state("registry kubernetes.io/dockerconfigjson .dockerconfigjson\n"), [State::Good]);
+    assert_eq!(state("model Opaque ca.crt tls.key\n"), [State::Wrong]);
+    assert_eq!(state("ingress kubernetes.io/tls tls.crt tls.key\n"), [State::Warning]);
+    assert_eq!(state("adytum-sim-platform Opaque root.key\n"), [State::Warning]);
 }

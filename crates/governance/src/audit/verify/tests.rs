@@ -8,7 +8,7 @@ use super::{ExpectedLog, VerifyError, verify};
 use crate::{
     audit::{
         checkpoint::{CheckpointKey, CheckpointPublicKey},
-        events::{Event, Who},
+        events::{Event, Protocol, Who},
         export::{Header, line, parse},
         record::{StoredRecord, decode, encode, record_hash, what},
     },
@@ -23,7 +23,7 @@ fn genesis(byte: u8) -> GenesisDigest {
 
 fn granted(secret: &str) -> Event {
     Event::Granted {
-        who: Who { address: "127.0.0.1:1".parse().unwrap(), attested: None },
+        who: Who { address: "127.0.0.1:1".parse().unwrap(), protocol: Protocol::Session, attested: None },
         secret: Some(secret.parse().unwrap()),
         secret_version: 1,
         rule: "workload serving".into(),

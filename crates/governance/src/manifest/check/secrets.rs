@@ -19,6 +19,7 @@ use crate::{
         document::{CertificateTable, LeasesTable, SecretTable},
         duration::WrittenDuration,
         error::Place,
+        protocols::{OtherNames, OtherProtocols},
     },
     secrets::SecretKind,
 };
@@ -45,8 +46,8 @@ pub(super) fn secrets(
     tables: Vec<SecretTable>,
     workloads: &BTreeMap<WorkloadName, Workload>,
     defaults: Lease,
-) -> Result<BTreeMap<SecretName, SecretRule>, ManifestError> {
-    let mut secrets = BTreeMap::new();
+) -> Result<(BTreeMap<SecretName, SecretRule>, OtherNames), ManifestError> {
+    let (mut secrets, mut others) = (BTreeMap::new(), OtherNames::default());
     for mut table in tables {
         let name = table.name.clone();
         let place = |field| places.of(Section::Secret, name.as_str(), field);
@@ -71,10 +72,22 @@ pub(super) fn secrets(
             duration: within(table.lease.unwrap_or(defaults.duration), &LEASES, || place("lease"))?,
             grace: within(table.grace.unwrap_or(defaults.grace), &GRACES, || place("grace"))?,
         };
+        let protocols = OtherProtocols { occlum: table.occlum, kbs_resource: table.kbs_resource.take() };
         let contents = contents(table, lease, &place)?;
-        secrets.insert(name, SecretRule { contents, workloads: who, lease });
+        if let (Some(field), Some(_)) = (protocols.field(), contents.certificate()) {
+            return Err(ManifestError::WithoutEffect {
+                place: place(field),
+                reason: "a certificate is issued for a key that the replica's request has, and this protocol carries \
+                         no such request; remove it"
+                    .to_owned(),
+            });
+        }
+        if let Err((field, other)) = others.insert(&name, &protocols) {
+            return Err(ManifestError::Duplicate { place: place(field), name: other });
+        }
+        secrets.insert(name, SecretRule { contents, workloads: who, lease, protocols });
     }
-    Ok(secrets)
+    Ok((secrets, others))
 }
 
 fn contents(

@@ -94,12 +94,66 @@ fn owners_and_auditors_are_read() {
 }
 
 #[test]
+fn a_secret_has_one_name_in_each_protocol_of_others() {
+    let other = |name: &str, fields: &str| {
+        format!("[[secret]]\nname = \"{name}\"\nkind = \"opaque\"\nworkloads = [\"serving\"]\n{fields}\n")
+    };
+    let plain = parse(&manifest("opaque", "", ""));
+    assert_eq!(plain.secrets["made"].protocols, OtherProtocols::default());
+    assert_eq!(plain.other_names.of_occlum("made"), None);
+
+    let fields = "occlum = true\nkbs_resource = \"default/key/made\"";
+    let both = parse(&manifest("random", fields, &other("Other", "occlum = true\nkbs_resource = \"a/b/c\"")));
+    assert!(both.secrets["made"].protocols.occlum);
+    let name = |name: &str| Some(name.parse::<SecretName>().unwrap());
+    for (asked, found) in
+        [("made", name("made")), ("MADE", name("made")), ("oTher", name("Other")), ("x", None)]
+    {
+        assert_eq!(both.other_names.of_occlum(asked).cloned(), found);
+    }
+    assert_eq!(both.other_names.of_occlum(&"m".repeat(1 << 20)), None);
+    for (path, found) in [("default/key/made", name("made")), ("a/b/c", name("Other")), ("a/b/C", None)] {
+        assert_eq!(both.other_names.of_kbs(&path.parse().unwrap()).cloned(), found);
+    }
+
+    for (text, code, says) in [
+        (
+            manifest("opaque", "occlum = true", &other("MADE", "occlum = true")),
+            "manifest-duplicate",
+            "secret \"MADE\", field `occlum`: \"made\" is there twice",
+        ),
+        (
+            manifest("opaque", "kbs_resource = \"a/b/c\"", &other("x", "kbs_resource = \"a/b/c\"")),
+            "manifest-duplicate",
+            "field `kbs_resource`: \"a/b/c\" is there twice",
+        ),
+        (manifest("opaque", "kbs_resource = \"b/c\"", ""), "manifest-syntax", "repository/type/tag"),
+        (manifest("opaque", "kbs_resource = \"a/../c\"", ""), "manifest-syntax", "the first no dot"),
+        (
+            manifest("tls-certificate", &format!("occlum = true\n{}", certificate(GOOD)), ""),
+            "manifest-without-effect",
+            "field `occlum`",
+        ),
+        (
+            manifest("ssl-config", &format!("kbs_resource = \"a/b/c\"\n{}", certificate(GOOD)), ""),
+            "manifest-without-effect",
+            "field `kbs_resource`",
+        ),
+    ] {
+        let error = Manifest::parse(&text).expect_err(&text);
+        assert_eq!(error.code(), code, "{error}\n{text}");
+        assert!(error.to_string().contains(says), "{error}\nexpected: {says}\n{text}");
+    }
+}
+
+#[test]
 fn a_document_with_all_of_it_is_written_and_read_again() {
     let key = OwnerSigningKey::generate().unwrap().public_key();
     let tail =
         format!("[owners]\nthreshold = 1\nkeys = [\"{key}\"]\n[leases]\nduration = \"5m\"\ngrace = \"1d\"\n");
     for secret in [
         manifest("random", "length = 99\ngrace = \"3h\"", &tail),
+        manifest("opaque", "occlum = true\nkbs_resource = \"default/key/made\"", &tail),
         manifest("tls-certificate", &certificate(GOOD), &tail),
         manifest("ssl-config", &certificate(&format!("{GOOD}client_verify = true\n")), &tail),
     ] {

@@ -82,7 +82,7 @@ fn oversize_and_empty_fields_are_refused() {
 
 #[test]
 fn unknown_evidence_formats_are_refused() {
-    for format in [0, 3, -1, i32::MAX] {
+    for format in [0, 4, -1, i32::MAX] {
         is_malformed(server(|message| message.evidence = Some(wire::Evidence { format, ..quote(1) })));
         is_malformed(client(|message| message.evidence = Some(wire::Evidence { format, ..quote(1) })));
     }

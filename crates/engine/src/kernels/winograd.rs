@@ -1,0 +1,337 @@
+//! Convolutions of 3 by 3 by Winograd's way, F(2x2, 3x3).
+//!
+//! Each tile of 2 by 2 outputs needs 4 by 4 inputs. These are transformed by additions, multiplied element
+//! by element with transformed weights, summed over the channels, and transformed back: 16 multiplications
+//! where the direct way has 36. The 16 elements are 16 products of matrices, for which the tiles of
+//! [`super::tile`] serve. Rounding is no worse than of the direct way; a number that is not finite makes
+//! the others of its tile so.
+//!
+//! Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015.
+
+#![expect(unsafe_code, reason = "loads and stores through pointers; several threads write one output")]
+
+use super::{
+    BLOCK, Level, Part, Unfit,
+    activation::Activation,
+    buffer::{Buffer, Shared},
+    convolution::Images,
+    filters::{Filters, Reading},
+    isa::{Isa, Task, dispatch},
+    planes::Planes,
+    tile::{Tile, blocks_of, kernels},
+};
+
+/// Elements of a tile.
+const ELEMENTS: usize = 16;
+
+/// Floats of the scratch memory of a thread, about: half of a cache of the second level.
+const SCRATCH: usize = 128 * 1024;
+
+/// The transformed weights of a convolution of 3 by 3, and its bias.
+#[derive(Debug)]
+pub(crate) struct Winograd {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    level: Level,
+    /// Weights of one pixel for each element of a tile.
+    filters: Vec<Filters>,
+    /// In whole panels.
+    bias: Buffer,
+    zeros: Buffer,
+}
+
+/// The weights of a window as those of a tile: `G g Gᵀ`.
+fn transformed(window: &[f32]) -> [f64; ELEMENTS] {
+    const G: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+    let mut result = [0.0; ELEMENTS];
+    for (place, value) in result.iter_mut().enumerate() {
+        for (row, left) in G[place / 4].iter().enumerate() {
+            for (column, right) in G[place % 4].iter().enumerate() {
+                *value += left * f64::from(window[row * 3 + column]) * right;
+            }
+        }
+    }
+    result
+}
+
+impl Winograd {
+    /// Of weights `[output][input][3][3]` and a bias. `None` if the sizes do not fit.
+    pub(crate) fn new(
+        level: Level,
+        weights: &[f32],
+        shape: [usize; 4],
+        bias: Option<&[f32]>,
+    ) -> Option<Self> {
+        let [outputs, inputs, 3, 3] = shape else { return None };
+        let fits = weights.len() == outputs * inputs * 9 && bias.is_none_or(|bias| bias.len() == outputs);
+        if !fits {
+            return None;
+        }
+        let mut filters = Vec::with_capacity(ELEMENTS);
+        let mut plain = vec![0.0_f32; outputs * inputs];
+        for element in 0..ELEMENTS {
+            for (value, window) in plain.iter_mut().zip(weights.chunks_exact(9)) {
+                *value = transformed(window)[element] as f32;
+            }
+            filters.push(Filters::new(level, &plain, [outputs, inputs, 1, 1], 1, None, Reading::Blocks)?);
+        }
+        let mut all = Buffer::zeros(outputs.div_ceil(BLOCK) * BLOCK);
+        if let Some(bias) = bias {
+            all[..outputs].copy_from_slice(bias);
+        }
+        Some(Self { inputs, outputs, level, filters, bias: all, zeros: Buffer::zeros(2 * BLOCK) })
+    }
+
+    fn blocks(&self) -> [usize; 2] {
+        [self.inputs.div_ceil(BLOCK), self.outputs.div_ceil(BLOCK)]
+    }
+
+    /// Tiles that are computed together.
+    fn chunk(&self) -> usize {
+        let widest = kernels(self.level, blocks_of(self.level)).dense.len();
+        let [inputs, outputs] = self.blocks();
+        let room = SCRATCH / (ELEMENTS * BLOCK * (inputs + outputs));
+        widest * (room / widest).max(1)
+    }
+
+    /// Floats of scratch memory that each thread needs.
+    pub(crate) fn scratch(&self) -> usize {
+        let [inputs, outputs] = self.blocks();
+        ELEMENTS * BLOCK * self.chunk() * (inputs + outputs)
+    }
+}
+
+/// A convolution that is about to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tiles<'a> {
+    pub(crate) winograd: &'a Winograd,
+    /// Rows and columns before the image at which the first window begins.
+    pub(crate) before: [usize; 2],
+    pub(crate) input: Images<'a>,
+    /// What is added to the sums.
+    pub(crate) residual: Option<Images<'a>>,
+    pub(crate) output: Planes,
+    /// The function of the sums, before `residual` is added.
+    pub(crate) activation: Activation,
+    /// The function of the sums with `residual`.
+    pub(crate) after: Activation,
+}
+
+impl Tiles<'_> {
+    /// Computes this thread's share. `scratch` has room for all threads.
+    ///
+    /// # Errors
+    /// Buffers that do not fit the sizes.
+    pub(crate) fn run(&self, output: Shared<'_>, scratch: Shared<'_>, part: Part) -> Result<(), Unfit> {
+        let (input, own, border) = (&self.input.planes, &self.output, self.input.planes.border);
+        let [inputs, outputs] = self.winograd.blocks();
+        // A tile reads 4 elements, and the last one may begin at the last output.
+        let reaches = |places: usize, before: usize, own: usize, size: usize, after: usize| {
+            own <= before && places.div_ceil(2) * 2 + 2 <= own + size + after
+        };
+        let fits = input.lanes == BLOCK
+            && input.blocks == inputs
+            && self.input.values.len() >= input.len()
+            && own.lanes == BLOCK
+            && own.blocks == outputs
+            && own.images == input.images
+            && output.len() >= own.len()
+            && self.residual.is_none_or(|residual| {
+                residual.planes.lanes == BLOCK
+                    && residual.planes.blocks == outputs
+                    && residual.planes.is_as_large_as(own)
+                    && residual.values.len() >= residual.planes.len()
+            })
+            && (own.height == 0
+                || reaches(own.height, border.top, self.before[0], input.height, border.bottom))
+            && (own.width == 0 || reaches(own.width, border.left, self.before[1], input.width, border.right))
+            && scratch.len() >= self.winograd.scratch() * part.count;
+        if !fits {
+            return Err(Unfit("a convolution by tiles"));
+        }
+        dispatch(self.winograd.level, Share { tiles: self, output, scratch, part });
+        Ok(())
+    }
+}
+
+struct Share<'a> {
+    tiles: &'a Tiles<'a>,
+    output: Shared<'a>,
+    scratch: Shared<'a>,
+    part: Part,
+}
+
+/// Where a tile of outputs is.
+#[derive(Clone, Copy)]
+struct Place {
+    image: usize,
+    y: usize,
+    x: usize,
+}
+
+impl Task for Share<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let tiles = self.tiles;
+        let output = &tiles.output;
+        let (down, right) = (output.height.div_ceil(2), output.width.div_ceil(2));
+        let all = output.images * down * right;
+        let (chunk, size) = (tiles.winograd.chunk(), tiles.winograd.scratch());
+        let share = self.part.of(all);
+        // SAFETY: each thread has a part of the scratch memory of its own.
+        let Some(scratch) = (unsafe { self.scratch.part(self.part.index * size, size) }) else { return };
+        let [inputs, _] = tiles.winograd.blocks();
+        let (from, to) = scratch.split_at_mut(ELEMENTS * BLOCK * chunk * inputs);
+        let place = |tile: usize| Place {
+            image: tile / (down * right),
+            y: tile / right % down * 2,
+            x: tile % right * 2,
+        };
+        for start in share.clone().step_by(chunk) {
+            let count = chunk.min(share.end - start);
+            for tile in 0..count {
+                self.enter(isa, place(start + tile), tile, chunk, from);
+            }
+            self.multiply(count, chunk, from, to);
+            for tile in 0..count {
+                self.leave(isa, place(start + tile), tile, chunk, to);
+            }
+        }
+    }
+}
+
+impl Share<'_> {
+    /// Transforms the inputs of a tile: `Bᵀ d B`, into `[element][block][tile][16]`.
+    #[inline(always)]
+    fn enter<I: Isa>(&self, isa: I, place: Place, tile: usize, chunk: usize, to: &mut [f32]) {
+        let (planes, before) = (&self.tiles.input.planes, self.tiles.before);
+        let row = planes.row();
+        let first = planes.at(0, place.image, place.y, place.x) - before[0] * row - before[1] * BLOCK;
+        for block in 0..planes.blocks {
+            let from = &self.tiles.input.values[first + block * planes.block()..];
+            debug_assert!(from.len() >= 3 * row + 4 * BLOCK);
+            let mut values = [isa.splat(0.0); ELEMENTS];
+            for (number, value) in values.iter_mut().enumerate() {
+                // SAFETY: `run` has found that four rows and columns are there for each tile.
+                *value = unsafe { isa.load(from.as_ptr().add(number / 4 * row + number % 4 * BLOCK)) };
+            }
+            // Along columns, then along rows.
+            for column in 0..4 {
+                let [a, b, c, d] = [0, 4, 8, 12].map(|row| values[row + column]);
+                values[column] = isa.subtract(a, c);
+                values[4 + column] = isa.add(b, c);
+                values[8 + column] = isa.subtract(c, b);
+                values[12 + column] = isa.subtract(b, d);
+            }
+            for row in [0, 4, 8, 12] {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|column| values[row + column]);
+                values[row] = isa.subtract(a, c);
+                values[row + 1] = isa.add(b, c);
+                values[row + 2] = isa.subtract(c, b);
+                values[row + 3] = isa.subtract(b, d);
+            }
+            for (element, value) in values.into_iter().enumerate() {
+                let start = ((element * planes.blocks + block) * chunk + tile) * BLOCK;
+                let target = &mut to[start..start + BLOCK];
+                // SAFETY: the slice has 16 floats.
+                unsafe { isa.store(value, target.as_mut_ptr()) };
+            }
+        }
+    }
+
+    /// The product of each element of all tiles with its weights.
+    #[inline(always)]
+    fn multiply(&self, count: usize, chunk: usize, from: &[f32], to: &mut [f32]) {
+        let winograd = self.tiles.winograd;
+        let [inputs, outputs] = winograd.blocks();
+        let target = Shared::new(to);
+        for (element, filters) in winograd.filters.iter().enumerate() {
+            for number in 0..filters.panel_count() {
+                let panel = filters.panel(number);
+                let kernels = kernels(winograd.level, panel.blocks).dense;
+                let strips = count.div_ceil(kernels.len());
+                let mut done = 0;
+                for strip in 0..strips {
+                    let width = (count - done).div_ceil(strips - strip);
+                    let tile = Tile {
+                        input: from[(element * inputs * chunk + done) * BLOCK..].as_ptr(),
+                        input_block: chunk * BLOCK,
+                        window_row: 0,
+                        window_column: 0,
+                        step: BLOCK,
+                        input_row: 0,
+                        weights: filters.weights[panel.weights..].as_ptr(),
+                        blocks: inputs,
+                        channels: BLOCK,
+                        last_channels: winograd.inputs - (inputs - 1) * BLOCK,
+                        rows: 1,
+                        columns: 1,
+                        bias: winograd.zeros.as_ptr(),
+                        output: target.pointer(((element * outputs + panel.block) * chunk + done) * BLOCK),
+                        output_block: chunk * BLOCK,
+                        output_row: 0,
+                        output_step: BLOCK,
+                        residual: std::ptr::null(),
+                        residual_block: 0,
+                        residual_row: 0,
+                        low: f32::NEG_INFINITY,
+                        high: f32::INFINITY,
+                    };
+                    if let Some(kernel) = kernels.get(width.wrapping_sub(1)) {
+                        // SAFETY: the scratch memory has room for `chunk` tiles of each element and block;
+                        // the weights are those of one pixel for all input channels.
+                        unsafe { kernel(&tile) };
+                    }
+                    done += width;
+                }
+            }
+        }
+    }
+
+    /// Transforms the sums of a tile back, `Aᵀ m A`, and writes its outputs.
+    #[inline(always)]
+    fn leave<I: Isa>(&self, isa: I, place: Place, tile: usize, chunk: usize, from: &[f32]) {
+        let Tiles { winograd, output, residual, activation, after, .. } = *self.tiles;
+        for block in 0..output.blocks {
+            let mut values = [isa.splat(0.0); ELEMENTS];
+            for (element, value) in values.iter_mut().enumerate() {
+                let start = ((element * output.blocks + block) * chunk + tile) * BLOCK;
+                let source = &from[start..start + BLOCK];
+                // SAFETY: the slice has 16 floats.
+                *value = unsafe { isa.load(source.as_ptr()) };
+            }
+            let mut half = [isa.splat(0.0); 8];
+            for column in 0..4 {
+                let [a, b, c, d] = [0, 4, 8, 12].map(|row| values[row + column]);
+                half[column] = isa.add(isa.add(a, b), c);
+                half[4 + column] = isa.subtract(isa.subtract(b, c), d);
+            }
+            let bias = &winograd.bias[block * BLOCK..][..BLOCK];
+            // SAFETY: the slice has 16 floats.
+            let bias = unsafe { isa.load(bias.as_ptr()) };
+            for number in 0..4 {
+                let (y, x) = (place.y + number / 2, place.x + number % 2);
+                if y >= output.height || x >= output.width {
+                    continue;
+                }
+                let [a, b, c, d] = [0, 1, 2, 3].map(|column| half[number / 2 * 4 + column]);
+                let sum = if number % 2 == 0 {
+                    isa.add(isa.add(a, b), c)
+                } else {
+                    isa.subtract(isa.subtract(b, c), d)
+                };
+                let mut value = activation.of(isa, isa.add(sum, bias));
+                if let Some(residual) = residual {
+                    let added = &residual.values[residual.planes.at(block, place.image, y, x)..][..BLOCK];
+                    // SAFETY: the slice has 16 floats.
+                    value = isa.add(value, unsafe { isa.load(added.as_ptr()) });
+                }
+                let value = after.of(isa, value);
+                // SAFETY: `run` has found that the output has room; this thread alone has this tile.
+                unsafe { isa.store(value, self.output.pointer(output.at(block, place.image, y, x))) };
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Chooses the convolutions that are computed by Winograd's way ([`crate::kernels::winograd`]).
+
+use super::{
+    draft::Drafts,
+    recognize::{Convolution, Form, Kind},
+};
+
+/// With fewer channels the transformations take more than the multiplications that they save.
+const FEWEST: usize = 32;
+
+/// Chooses convolutions until the weights have grown by so many bytes: they grow to 16/9 of their size.
+/// Those of few weights come first, as they have the largest images.
+pub(crate) fn choose(drafts: &mut Drafts, budget: usize) {
+    let mut candidates: Vec<(usize, usize)> = drafts
+        .steps
+        .iter()
+        .enumerate()
+        .filter_map(|(index, step)| match &step.form {
+            Form::Convolution(convolution) if fits(convolution) => {
+                Some((convolution.shape.iter().product::<usize>() * size_of::<f32>(), index))
+            }
+            _ => None,
+        })
+        .collect();
+    candidates.sort_unstable();
+    let mut grown = 0;
+    for (bytes, index) in candidates {
+        grown += bytes / 9 * 7;
+        if grown > budget {
+            break;
+        }
+        if let Some(Form::Convolution(convolution)) = drafts.steps.get_mut(index).map(|step| &mut step.form) {
+            convolution.by_tiles = true;
+        }
+    }
+}
+
+fn fits(convolution: &Convolution) -> bool {
+    let ones = |values: &[usize]| values.iter().all(|value| *value == 1);
+    let [outputs, inputs, rows, columns] = convolution.shape;
+    convolution.kind == Kind::Dense { groups: 1 }
+        && (rows, columns) == (3, 3)
+        && ones(&convolution.settings.strides)
+        && ones(&convolution.settings.dilations)
+        && inputs >= FEWEST
+        && outputs >= FEWEST
+}
