@@ -2,7 +2,8 @@
 //!
 //! The kernel reads the matrix as models store it, column after column, so nothing is packed or kept
 //! twice. For a few rows each number is unpacked where it is used. For many rows four columns are
-//! unpacked into a panel in the nearest cache, which all rows then take. Sixteen bytes hold the numbers of
+//! unpacked into a panel in the nearest cache, which all rows then take. Both sum in one order, so an answer
+//! does not depend on the rows that come with it. Sixteen bytes hold the numbers of
 //! 32 rows of the matrix, the even ones in the lower halves; the left rows are put in the same order first.
 
 #![expect(unsafe_code, reason = "loads and stores through pointers")]
@@ -159,37 +160,54 @@ fn total<I: Isa>(isa: I, sum: I::V) -> f32 {
 }
 
 impl Product<'_> {
-    /// The products of `R` rows from `first` on with a column.
+    /// The products of `R` rows from `first` on with `C` columns, summed in the order of [`Self::tile`].
     #[inline(always)]
-    fn few<I: Isa, const R: usize>(&mut self, isa: I, column: usize, first: usize) {
+    fn few<I: Isa, const R: usize, const C: usize>(&mut self, isa: I, column: usize, first: usize) {
         let matrix = self.matrix;
         let (block, padded) = (matrix.block, matrix.padded());
-        let numbers = &matrix.numbers[column * padded / 2..][..padded / 2];
+        let numbers = &matrix.numbers[column * padded / 2..][..C * padded / 2];
         let rows = &self.rows[first * padded..][..R * padded];
-        let mut sums = [isa.splat(0.0); R];
-        for number in 0..matrix.blocks() {
-            let (scale, zero) = matrix.scale_and_zero(column, number);
-            let (scale, zero) = (isa.splat(scale), isa.splat(zero));
-            let mut parts = [isa.splat(0.0); R];
-            for unit in (number * block..(number + 1) * block).step_by(UNIT) {
-                // SAFETY: the unit is within the column, whose numbers are two to a byte.
-                let [even, odd] = unsafe { isa.nibbles(numbers.as_ptr().add(unit / 2)) };
-                let (even, odd) = (isa.subtract(even, zero), isa.subtract(odd, zero));
-                for (row, part) in parts.iter_mut().enumerate() {
-                    // SAFETY: the unit is within the row, which is as long as the column.
-                    unsafe {
-                        let from = rows.as_ptr().add(row * padded + unit);
-                        *part = isa.multiply_add(even, isa.load(from), *part);
-                        *part = isa.multiply_add(odd, isa.load(from.add(UNIT / 2)), *part);
+        let mut totals = [[0.0; C]; R];
+        for start in (0..padded).step_by(PANEL) {
+            let mut sums = [[isa.splat(0.0); C]; R];
+            for unit in (start..(start + PANEL).min(padded)).step_by(UNIT) {
+                for place in 0..C {
+                    let (scale, zero) = matrix.scale_and_zero(column + place, unit / block);
+                    let (scale, zero) = (isa.splat(scale), isa.splat(zero));
+                    // SAFETY: the unit is within the column, whose numbers are two to a byte.
+                    let [even, odd] =
+                        unsafe { isa.nibbles(numbers.as_ptr().add((place * padded + unit) / 2)) };
+                    let even = isa.multiply(isa.subtract(even, zero), scale);
+                    let odd = isa.multiply(isa.subtract(odd, zero), scale);
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: the unit is within the row, which is as long as the column.
+                        let (first, second) = unsafe {
+                            let from = rows.as_ptr().add(row * padded + unit);
+                            (isa.load(from), isa.load(from.add(UNIT / 2)))
+                        };
+                        sums[place] = isa.multiply_add(first, even, sums[place]);
+                        sums[place] = isa.multiply_add(second, odd, sums[place]);
                     }
                 }
             }
-            for (sum, part) in sums.iter_mut().zip(parts) {
-                *sum = isa.multiply_add(part, scale, *sum);
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                for (own, sum) in totals.iter_mut().zip(sums) {
+                    *own += total(isa, sum);
+                }
             }
         }
-        for (row, sum) in sums.into_iter().enumerate() {
-            self.output[(first + row) * matrix.columns + column] = total(isa, sum);
+        for (row, totals) in totals.into_iter().enumerate() {
+            self.output[(first + row) * matrix.columns + column..][..C].copy_from_slice(&totals);
+        }
+    }
+
+    /// [`Self::few`] for all rows, of which there are fewer than [`MANY`].
+    #[inline(always)]
+    fn few_rows<I: Isa, const C: usize>(&mut self, isa: I, column: usize, count: usize) {
+        match count {
+            1 => self.few::<I, 1, C>(isa, column, 0),
+            2 => self.few::<I, 2, C>(isa, column, 0),
+            _ => self.few::<I, 3, C>(isa, column, 0),
         }
     }
 
@@ -254,13 +272,17 @@ impl Task for Product<'_> {
     fn run<I: Isa>(mut self, isa: I) {
         let (columns, padded) = (self.matrix.columns, self.matrix.padded());
         let count = self.rows.len() / padded;
+        if count == 0 {
+            return;
+        }
         if count < MANY {
-            for column in 0..columns {
-                match count {
-                    1 => self.few::<I, 1>(isa, column, 0),
-                    2 => self.few::<I, 2>(isa, column, 0),
-                    _ => (0..count).for_each(|row| self.few::<I, 1>(isa, column, row)),
-                }
+            let mut column = 0;
+            while column + COLUMNS <= columns {
+                self.few_rows::<I, COLUMNS>(isa, column, count);
+                column += COLUMNS;
+            }
+            for column in column..columns {
+                self.few_rows::<I, 1>(isa, column, count);
             }
             return;
         }
@@ -373,6 +395,33 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_product_alone_and_with_others() {
+        let (depth, columns, block) = (2 * PANEL + 100, 7, 64);
+        let places = columns * depth.div_ceil(block);
+        let values: Vec<u8> = numbers(places * block / 2, 3).map(|number| number as u8).collect();
+        let scales: Vec<f32> = numbers(places, 4).map(|number| (number % 999) as f32 / 999.0).collect();
+        let zeros = Zeros::Middle;
+        let matrix = Nibbles { numbers: &values, scales: &scales, zeros, depth, columns, block };
+        let left: Vec<f32> = numbers(15 * depth, 5).map(|number| (number % 77) as f32 / 7.0 - 5.0).collect();
+        for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+            let product = |left: &[f32]| {
+                let rows = left.len() / depth;
+                let mut output = vec![0.0; rows * columns];
+                let mut scratch = vec![0.0; matrix.scratch(rows).unwrap()];
+                matrix.multiply(level, left, &mut scratch, &mut output).unwrap();
+                output
+            };
+            let together = product(&left);
+            for rows in 1..4 {
+                let some = product(&left[..rows * depth]);
+                assert_eq!(some, together[..rows * columns], "{level:?} {rows}");
+            }
+            let last = product(&left[14 * depth..]);
+            assert_eq!(last, together[14 * columns..], "{level:?}");
         }
     }
 

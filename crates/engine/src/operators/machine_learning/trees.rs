@@ -7,6 +7,7 @@
 
 mod classifier;
 mod compiled;
+mod draft;
 mod ensemble;
 mod forest;
 mod listing;
