@@ -322,9 +322,14 @@ mod tests {
 
     #[test]
     fn a_packed_matrix_is_the_sum_of_its_blocks() {
-        for (bits, depth, columns, block, rows) in
-            [(4, 37, 6, 16, 3), (8, 37, 7, 16, 1), (4, 64, 9, 32, 5), (8, 5, 3, 16, 2)]
-        {
+        for (bits, depth, columns, block, rows) in [
+            (4, 37, 6, 16, 3),
+            (8, 37, 7, 16, 1),
+            (4, 64, 9, 32, 5),
+            (4, 70, 5, 32, 1),
+            (4, 40, 3, 64, 250),
+            (8, 5, 3, 16, 2),
+        ] {
             for zeros in [Zeros::Middle, Zeros::Packed, Zeros::Plain] {
                 check(Plan { depth, columns, bits, block, zeros }, rows);
             }
@@ -353,6 +358,23 @@ mod tests {
         let tensor = Tensor::from_vec([1, rows, depth], left.clone()).unwrap();
         let found = matrix.after(&tensor, &context).unwrap();
         assert_eq!(found.shape(), [1, rows, columns]);
+        if bits == 4 && Nibbles::takes(block) {
+            let arguments = Arguments::new(vec![
+                Some(tensor.into()),
+                Some(Tensor::vector(numbers.clone()).into()),
+                Some(Tensor::vector(scales.clone()).into()),
+                match zeros {
+                    Zeros::Middle => None,
+                    Zeros::Packed => Some(Tensor::vector(packed.clone()).into()),
+                    Zeros::Plain => Some(Tensor::vector(plain.clone()).into()),
+                },
+            ]);
+            let fast = multiply_nibbles(&plan, Level::best(), &arguments, &context).unwrap();
+            assert_eq!(fast.shape(), found.shape());
+            for (fast, found) in fast.values::<f32>().unwrap().iter().zip(found.values::<f32>().unwrap()) {
+                assert!((fast - found).abs() < 1e-3, "{fast}, expected {found}: {plan:?}");
+            }
+        }
 
         let number = |bytes: &[u8], place: usize| -> f64 {
             let byte = bytes[place * bits / 8];
