@@ -57,9 +57,12 @@ impl Order {
     }
 
     /// Strikes out the leaves of each tree that a row can't reach: the first bit that is left is its leaf.
-    /// `columns` are the row's features by column.
-    pub(crate) fn strike(&self, columns: impl Iterator<Item = f32>, left: &mut [u64]) {
-        for (lists, value) in self.lists.iter().zip(columns) {
+    /// `features` says which feature of the row each column is; one that is not there counts as missing.
+    // A function of its own, as its loop needs all registers.
+    #[inline(never)]
+    pub(crate) fn strike(&self, row: &[f32], features: &[u32], left: &mut [u64]) {
+        for (lists, feature) in self.lists.iter().zip(features) {
+            let value = row.get(*feature as usize).copied().unwrap_or(f32::NAN);
             let [counts_as_false, counts_as_true] = lists.map(|List { start, end }| start..end);
             let below = |threshold: &f32| *threshold < value;
             let struck = [

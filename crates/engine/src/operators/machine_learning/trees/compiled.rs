@@ -131,9 +131,17 @@ impl<T: Number> Compiled<T> {
                     sums.fill(T::ZERO);
                     if by_row {
                         for (number, row) in rows.chunks_exact(columns).enumerate() {
+                            // The sum of a target stays in a register until another one's turn comes.
+                            let (mut target, mut sum) = (own[0], T::ZERO);
                             self.each_leaf_of_row(row, &mut scratch.left, |tree, leaf| {
-                                sums[own[tree] as usize * ROWS + number] += self.value(leaf);
+                                if own[tree] != target {
+                                    sums[target as usize * ROWS + number] = sum;
+                                    target = own[tree];
+                                    sum = sums[target as usize * ROWS + number];
+                                }
+                                sum += self.value(leaf);
                             })?;
+                            sums[target as usize * ROWS + number] = sum;
                         }
                     } else {
                         self.sum_by_tree(own, block, (rows, columns), sums)?;
@@ -248,7 +256,7 @@ impl<T: Number> Compiled<T> {
     ) -> Result<(), Unfit> {
         if let Some(row) = T::singles(row) {
             left.fill(u64::MAX);
-            self.order.strike(self.columns.iter().map(|feature| row[*feature as usize]), left);
+            self.order.strike(row, &self.columns, left);
         }
         for run in &self.runs {
             match run.form {
