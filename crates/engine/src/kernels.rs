@@ -17,11 +17,13 @@ pub(crate) mod filters;
 mod isa;
 pub(crate) mod layout;
 pub(crate) mod level;
+pub(crate) mod nibbles;
 pub(crate) mod planes;
 pub(crate) mod pool;
 #[cfg(test)]
 mod tests;
 mod tile;
+pub(crate) mod trees;
 pub(crate) mod winograd;
 
 pub use level::{Level, limit};

@@ -26,6 +26,12 @@ pub(super) trait Isa: Copy {
     /// 16 floats can be written there.
     #[expect(unsafe_code, reason = "writes through a pointer")]
     unsafe fn store(self, value: Self::V, to: *mut f32);
+    /// The lower halves of 16 bytes, and the upper halves: numbers from 0 to 15.
+    ///
+    /// # Safety
+    /// 16 bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn nibbles(self, from: *const u8) -> [Self::V; 2];
     fn add(self, left: Self::V, right: Self::V) -> Self::V;
     fn subtract(self, left: Self::V, right: Self::V) -> Self::V;
     fn multiply(self, left: Self::V, right: Self::V) -> Self::V;

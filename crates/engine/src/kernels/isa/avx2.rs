@@ -3,10 +3,11 @@
 #![expect(unsafe_code, reason = "vector instructions that not every processor has")]
 
 use std::arch::x86_64::{
-    __m256, _CMP_LT_OQ, _mm256_add_epi32, _mm256_add_ps, _mm256_andnot_ps, _mm256_blendv_ps,
-    _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    __m256, _CMP_LT_OQ, _mm_loadl_epi64, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
+    _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
+    _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
+    _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use super::{Isa, Task};
@@ -86,6 +87,22 @@ impl Isa for Avx2 {
     unsafe fn load(self, from: *const f32) -> V {
         // SAFETY: `self` is proof of the instruction; the caller says that the floats are there.
         unsafe { [_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))] }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles(self, from: *const u8) -> [V; 2] {
+        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
+        unsafe {
+            let first = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+            let second = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            let mask = _mm256_set1_epi32(15);
+            let low = [_mm256_and_si256(first, mask), _mm256_and_si256(second, mask)];
+            let high = [_mm256_srli_epi32::<4>(first), _mm256_srli_epi32::<4>(second)];
+            [
+                [_mm256_cvtepi32_ps(low[0]), _mm256_cvtepi32_ps(low[1])],
+                [_mm256_cvtepi32_ps(high[0]), _mm256_cvtepi32_ps(high[1])],
+            ]
+        }
     }
 
     #[inline(always)]

@@ -34,6 +34,13 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
+    unsafe fn nibbles(self, from: *const u8) -> [V; 2] {
+        // SAFETY: the caller says that 16 bytes are there.
+        let bytes = unsafe { *from.cast::<[u8; 16]>() };
+        [bytes.map(|byte| f32::from(byte & 15)), bytes.map(|byte| f32::from(byte >> 4))]
+    }
+
+    #[inline(always)]
     unsafe fn store(self, value: V, to: *mut f32) {
         // SAFETY: the caller says that 16 floats can be written.
         unsafe { to.cast::<V>().write_unaligned(value) }

@@ -2,16 +2,22 @@
 //! each of which has a scale.
 //!
 //! The matrix stays packed: in floats it would be eight times as large. A run unpacks a few
-//! columns at a time, which then stay in the processor's cache while all rows take them.
+//! columns at a time, which then stay in the processor's cache while all rows take them. 4-bit numbers in
+//! blocks of 32, 64 and so on have a kernel of their own, [`nibbles`](crate::kernels::nibbles). Every
+//! `accuracy_level` is computed in 32-bit floating point, which is at least as exact as any of them asks.
 
 use super::kernel::{dot, four_dots};
 use crate::{
+    kernels::{
+        Level,
+        nibbles::{self, Nibbles},
+    },
     operators::{
         Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{single, tensor_of, unfit, values_of},
         broadcast::combine,
         definition::Builder,
-        number::{Number, Real},
+        number::Real,
         types::for_reals,
         widen::in_float,
     },
@@ -77,22 +83,75 @@ fn build(definition: &Definition<'_>) -> Result<Built, Refusal> {
                 return Err(definition.unsupported_type(index));
             }
         }
+        if element_type == ElementType::Float && bits == 4 && Nibbles::takes(plan.block) {
+            let level = Level::best();
+            return single(definition, element_type, move |arguments, context| {
+                let result = multiply_nibbles(&plan, level, &arguments, context)?;
+                add_bias::<f32>(&plan, result, &arguments, context)
+            });
+        }
         for_reals!(
             element_type,
             T => single(definition, element_type, move |arguments, context| {
                 let matrix = Packed::<T>::new(&plan, &arguments)?;
                 let result = matrix.after(arguments.tensor(0)?, context)?;
-                match arguments.optional(5) {
-                    Some(bias) if bias.shape() == [plan.columns] => {
-                        combine::<T>(result, bias.clone(), context, T::plus)
-                    }
-                    Some(bias) => unfit(format!("the bias has the shape {:?}", bias.shape())),
-                    None => Ok(result),
-                }
+                add_bias::<T>(&plan, result, &arguments, context)
             }),
             Err(definition.unsupported_type(0))
         )
     })
+}
+
+fn add_bias<T: Real>(
+    plan: &Plan,
+    result: Tensor,
+    arguments: &Arguments,
+    context: &Context<'_>,
+) -> Result<Tensor, OperatorError> {
+    match arguments.optional(5) {
+        Some(bias) if bias.shape() == [plan.columns] => combine::<T>(result, bias.clone(), context, T::plus),
+        Some(bias) => unfit(format!("the bias has the shape {:?}", bias.shape())),
+        None => Ok(result),
+    }
+}
+
+/// The product by the kernel of 4-bit numbers.
+fn multiply_nibbles(
+    plan: &Plan,
+    level: Level,
+    arguments: &Arguments,
+    context: &Context<'_>,
+) -> Result<Tensor, OperatorError> {
+    let packed = Packed::<f32>::new(plan, arguments)?;
+    let left = arguments.tensor(0)?;
+    let shape = plan.shape_after(left)?;
+    let matrix = Nibbles {
+        numbers: packed.numbers,
+        scales: packed.scales,
+        zeros: match packed.zeros {
+            ZeroPoints::Middle(_) => nibbles::Zeros::Middle,
+            ZeroPoints::Packed(zeros) => nibbles::Zeros::Packed(zeros),
+            ZeroPoints::Plain(zeros) => nibbles::Zeros::Plain(zeros),
+        },
+        depth: plan.depth,
+        columns: plan.columns,
+        block: plan.block,
+    };
+    let mut result = vec![0.0_f32; context.reserve(ElementType::Float, &shape)?];
+    let rows = values_of::<f32>(left)?;
+    let mut scratch = Vec::new();
+    for (rows, result) in rows.chunks(ROWS * plan.depth).zip(result.chunks_mut(ROWS * plan.columns)) {
+        context.check()?;
+        let needed = matrix.scratch(rows.len() / plan.depth);
+        let needed = needed.ok_or_else(|| OperatorError::TooLarge { shape: shape.clone() })?;
+        if scratch.is_empty() {
+            scratch = vec![0.0; context.reserve(ElementType::Float, &[needed])?];
+        }
+        matrix.multiply(level, rows, &mut scratch, result).map_err(|wrong| OperatorError::Engine {
+            reason: format!("{} does not fit its buffers", wrong.0),
+        })?;
+    }
+    tensor_of(shape, result)
 }
 
 /// The zeros of the blocks.
@@ -117,6 +176,9 @@ struct Packed<'a, T> {
 
 /// How many columns are unpacked together.
 const COLUMNS: usize = 4;
+
+/// Rows that the kernel of 4-bit numbers takes at once: its scratch memory is as large as these.
+const ROWS: usize = 240;
 
 impl<'a, T: Real> Packed<'a, T> {
     fn new(plan: &Plan, arguments: &'a Arguments) -> Result<Self, OperatorError> {
@@ -203,16 +265,7 @@ impl<'a, T: Real> Packed<'a, T> {
     /// The product of a matrix, or of a stack of them, and this one.
     fn after(&self, left: &Tensor, context: &Context<'_>) -> Result<Tensor, OperatorError> {
         let Plan { depth, columns, .. } = self.plan;
-        let mut shape = left.shape().to_vec();
-        match shape.last_mut() {
-            Some(last) if *last == depth => *last = columns,
-            _ => {
-                return unfit(format!(
-                    "a tensor of the shape {:?} can't be multiplied with a matrix of {depth} rows",
-                    left.shape()
-                ));
-            }
-        }
+        let shape = self.plan.shape_after(left)?;
         let rows = values_of::<T>(left)?;
         let scratch = context.reserve(T::TYPE, &[COLUMNS, depth])?;
         let count = context.reserve(T::TYPE, &shape)?;
@@ -240,6 +293,22 @@ impl<'a, T: Real> Packed<'a, T> {
 }
 
 impl Plan {
+    /// The shape of a product of `left` and the matrix.
+    fn shape_after(&self, left: &Tensor) -> Result<Vec<usize>, OperatorError> {
+        let mut shape = left.shape().to_vec();
+        match shape.last_mut() {
+            Some(last) if *last == self.depth => *last = self.columns,
+            _ => {
+                return unfit(format!(
+                    "a tensor of the shape {:?} can't be multiplied with a matrix of {} rows",
+                    left.shape(),
+                    self.depth
+                ));
+            }
+        }
+        Ok(shape)
+    }
+
     /// The bytes that `numbers` of them take, where the first begins at a byte.
     fn bytes(&self, numbers: usize) -> usize {
         numbers.div_ceil(8 / self.bits)
@@ -253,9 +322,14 @@ mod tests {
 
     #[test]
     fn a_packed_matrix_is_the_sum_of_its_blocks() {
-        for (bits, depth, columns, block, rows) in
-            [(4, 37, 6, 16, 3), (8, 37, 7, 16, 1), (4, 64, 9, 32, 5), (8, 5, 3, 16, 2)]
-        {
+        for (bits, depth, columns, block, rows) in [
+            (4, 37, 6, 16, 3),
+            (8, 37, 7, 16, 1),
+            (4, 64, 9, 32, 5),
+            (4, 70, 5, 32, 1),
+            (4, 40, 3, 64, 250),
+            (8, 5, 3, 16, 2),
+        ] {
             for zeros in [Zeros::Middle, Zeros::Packed, Zeros::Plain] {
                 check(Plan { depth, columns, bits, block, zeros }, rows);
             }
@@ -284,6 +358,23 @@ mod tests {
         let tensor = Tensor::from_vec([1, rows, depth], left.clone()).unwrap();
         let found = matrix.after(&tensor, &context).unwrap();
         assert_eq!(found.shape(), [1, rows, columns]);
+        if bits == 4 && Nibbles::takes(block) {
+            let arguments = Arguments::new(vec![
+                Some(tensor.into()),
+                Some(Tensor::vector(numbers.clone()).into()),
+                Some(Tensor::vector(scales.clone()).into()),
+                match zeros {
+                    Zeros::Middle => None,
+                    Zeros::Packed => Some(Tensor::vector(packed.clone()).into()),
+                    Zeros::Plain => Some(Tensor::vector(plain.clone()).into()),
+                },
+            ]);
+            let fast = multiply_nibbles(&plan, Level::best(), &arguments, &context).unwrap();
+            assert_eq!(fast.shape(), found.shape());
+            for (fast, found) in fast.values::<f32>().unwrap().iter().zip(found.values::<f32>().unwrap()) {
+                assert!((fast - found).abs() < 1e-3, "{fast}, expected {found}: {plan:?}");
+            }
+        }
 
         let number = |bytes: &[u8], place: usize| -> f64 {
             let byte = bytes[place * bits / 8];

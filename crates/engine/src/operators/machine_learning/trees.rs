@@ -2,9 +2,12 @@
 //! from version 5 of the domain, `TreeEnsemble`.
 //!
 //! A model lists its nodes; [`forest`] keeps them in flat arrays with indices that were
-//! checked at load, so a row goes from root to leaf without recursion.
+//! checked at load, so a row goes from root to leaf without recursion. [`compiled`] makes of them what the
+//! kernels take, where only orders are compared: masks of leaves for many rows, walks that take turns for a few.
 
 mod classifier;
+mod compiled;
+mod draft;
 mod ensemble;
 mod forest;
 mod listing;

@@ -91,7 +91,7 @@ impl<T: Number> Classifier<T> {
         if transform == Transform::Probit && !probit {
             return Err(Refusal::new("PROBIT is not defined for one score of two classes"));
         }
-        let forest = listing.forest(classes.len())?;
+        let forest = listing.forest(classes.len())?.compiled();
         let types = vec![ValueType::Tensor(classes.element_type()), ValueType::Tensor(ElementType::Float)];
         Ok(Built { operator: Box::new(Self { forest, classes, base_values, choice, transform }), types })
     }

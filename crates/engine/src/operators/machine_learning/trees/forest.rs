@@ -1,7 +1,10 @@
-//! Trees as flat arrays of branches and leaves.
+//! Trees as flat arrays of branches and leaves, or in the form of the kernels.
 
-use super::number::Number;
-use crate::operators::Refusal;
+use super::{
+    compiled::{Compiled, Scratch},
+    number::Number,
+};
+use crate::operators::{Context, OperatorError, Refusal, operands::broken};
 
 /// How a branch compares a feature with its threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +107,42 @@ pub(super) struct Score<T> {
     pub(super) present: bool,
 }
 
-/// Trees that were checked: every index is in range and no path returns to itself.
+/// The weights of leaves.
 #[derive(Debug)]
-pub(super) struct Forest<T> {
-    branches: Vec<Branch<T>>,
+pub(super) struct Leaves<T> {
     /// The weights of a leaf lie between its start and the next leaf's.
     starts: Vec<usize>,
     weights: Vec<Weight<T>>,
+}
+
+impl<T: Number> Leaves<T> {
+    /// The weights of a leaf.
+    pub(super) fn of(&self, leaf: usize) -> &[Weight<T>] {
+        &self.weights[self.starts[leaf]..self.starts[leaf + 1]]
+    }
+
+    /// Adds a leaf's weights to the scores of a row.
+    pub(super) fn add(&self, leaf: usize, aggregate: Aggregate, scores: &mut [Score<T>]) {
+        for weight in self.of(leaf) {
+            let score = &mut scores[weight.target];
+            match aggregate {
+                Aggregate::Sum | Aggregate::Average => score.value += weight.value,
+                Aggregate::Minimum if score.present && score.value <= weight.value => {}
+                Aggregate::Maximum if score.present && score.value >= weight.value => {}
+                Aggregate::Minimum | Aggregate::Maximum => score.value = weight.value,
+            }
+            score.present = true;
+        }
+    }
+}
+
+/// Trees that were checked: every index is in range and no path returns to itself.
+#[derive(Debug)]
+pub(super) struct Forest<T> {
+    /// None where there is the other form.
+    branches: Vec<Branch<T>>,
+    compiled: Option<Compiled<T>>,
+    leaves: Leaves<T>,
     roots: Vec<Next>,
     sets: Vec<Vec<T>>,
     /// All branches ask `x <= threshold`, and none takes NaN as true: the usual case.
@@ -147,7 +179,9 @@ impl<T: Number> Forest<T> {
         let plain = branches
             .iter()
             .all(|branch| branch.comparison == Comparison::LessOrEqual && !branch.missing_is_true);
-        let forest = Self { branches, starts, weights, roots, sets, plain, features, targets };
+        let leaf_weights = Leaves { starts, weights };
+        let forest =
+            Self { branches, compiled: None, leaves: leaf_weights, roots, sets, plain, features, targets };
         forest.check_places(leaves.len())?;
         forest.check_cycles()?;
         Ok(forest)
@@ -228,7 +262,7 @@ impl<T: Number> Forest<T> {
     /// How many branches can be reached from the roots, and how many leaves.
     pub(super) fn reachable(&self) -> (usize, usize) {
         let mut branches = vec![false; self.branches.len()];
-        let mut leaves = vec![false; self.starts.len() - 1];
+        let mut leaves = vec![false; self.leaves.starts.len() - 1];
         let mut open = self.roots.clone();
         while let Some(next) = open.pop() {
             match next.place() {
@@ -244,8 +278,58 @@ impl<T: Number> Forest<T> {
         (count(&branches), count(&leaves))
     }
 
+    /// The same trees in the form of the kernels, where they have one.
+    pub(super) fn compiled(mut self) -> Self {
+        self.compiled = Compiled::new(&self.branches, &self.leaves, &self.roots);
+        if self.compiled.is_some() {
+            self.branches = Vec::new();
+            self.roots.shrink_to_fit();
+        }
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_compiled(&self) -> bool {
+        self.compiled.is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_level(&mut self, level: crate::kernels::Level) {
+        if let Some(compiled) = &mut self.compiled {
+            compiled.set_level(level);
+        }
+    }
+
+    /// The memory that a run needs.
+    pub(super) fn scratch(&self, context: &Context<'_>) -> Result<Option<Scratch<T>>, OperatorError> {
+        self.compiled.as_ref().map(|compiled| compiled.scratch(self.targets, context)).transpose()
+    }
+
     /// Scores rows. `scores` has a place for each row's targets and starts at zero.
-    pub(super) fn score(&self, rows: &[T], columns: usize, aggregate: Aggregate, scores: &mut [Score<T>]) {
+    pub(super) fn score(
+        &self,
+        rows: &[T],
+        columns: usize,
+        aggregate: Aggregate,
+        scores: &mut [Score<T>],
+        scratch: Option<&mut Scratch<T>>,
+    ) -> Result<(), OperatorError> {
+        match (&self.compiled, scratch) {
+            (Some(compiled), Some(scratch)) => compiled
+                .score(&self.leaves, (rows, columns.max(1)), aggregate, (scores, self.targets), scratch)
+                .map_err(|unfit| broken(format!("{} do not fit", unfit.0)))?,
+            (None, None) => self.score_as_listed(rows, columns, aggregate, scores),
+            _ => return Err(broken("trees were compiled for a run without memory")),
+        }
+        if aggregate == Aggregate::Average {
+            let trees = T::from_count(self.roots.len());
+            scores.iter_mut().for_each(|score| score.value = score.value / trees);
+        }
+        Ok(())
+    }
+
+    /// Row by row, as the model lists the trees.
+    fn score_as_listed(&self, rows: &[T], columns: usize, aggregate: Aggregate, scores: &mut [Score<T>]) {
         for root in &self.roots {
             for (row, scores) in rows.chunks_exact(columns.max(1)).zip(scores.chunks_exact_mut(self.targets))
             {
@@ -254,21 +338,8 @@ impl<T: Number> Forest<T> {
                 } else {
                     self.walk(*root, row, |branch, value| self.holds(branch, value))
                 };
-                for weight in &self.weights[self.starts[leaf]..self.starts[leaf + 1]] {
-                    let score = &mut scores[weight.target];
-                    match aggregate {
-                        Aggregate::Sum | Aggregate::Average => score.value += weight.value,
-                        Aggregate::Minimum if score.present && score.value <= weight.value => {}
-                        Aggregate::Maximum if score.present && score.value >= weight.value => {}
-                        Aggregate::Minimum | Aggregate::Maximum => score.value = weight.value,
-                    }
-                    score.present = true;
-                }
+                self.leaves.add(leaf, aggregate, scores);
             }
-        }
-        if aggregate == Aggregate::Average {
-            let trees = T::from_count(self.roots.len());
-            scores.iter_mut().for_each(|score| score.value = score.value / trees);
         }
     }
 
@@ -349,7 +420,7 @@ mod tests {
         });
         let forest = forest(branches.collect()).unwrap();
         let mut scores = [Score { value: 0.0, present: false }; 2];
-        forest.score(&[0.0, 1.0], 1, Aggregate::Sum, &mut scores);
+        forest.score(&[0.0, 1.0], 1, Aggregate::Sum, &mut scores, None).unwrap();
         assert_eq!([scores[0].value, scores[1].value], [1.0, 2.0]);
     }
 }

@@ -33,6 +33,15 @@ pub(super) trait Number:
     /// A count.
     fn from_count(count: usize) -> Self;
 
+    /// The largest number below this one; minus infinity has none and is given itself.
+    fn next_down(self) -> Self;
+
+    /// The numbers, if they are 32-bit floating point.
+    fn singles(values: &[Self]) -> Option<&[f32]>;
+
+    /// The same.
+    fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]>;
+
     /// The elements of a tensor that is float, double, int64 or int32.
     fn read(tensor: Tensor) -> Result<Vec<Self>, OperatorError>;
 }
@@ -54,6 +63,18 @@ impl Number for f32 {
 
     fn from_count(count: usize) -> Self {
         count as Self
+    }
+
+    fn next_down(self) -> Self {
+        self.next_down()
+    }
+
+    fn singles(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+
+    fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
     }
 
     fn read(tensor: Tensor) -> Result<Vec<Self>, OperatorError> {
@@ -78,6 +99,18 @@ impl Number for f64 {
 
     fn from_count(count: usize) -> Self {
         count as Self
+    }
+
+    fn next_down(self) -> Self {
+        self.next_down()
+    }
+
+    fn singles(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    fn singles_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 
     fn read(tensor: Tensor) -> Result<Vec<Self>, OperatorError> {

@@ -98,7 +98,13 @@ impl<T: Number> Regressor<T> {
         };
         let transform = Transform::read(attributes)?;
         check_transform(transform, targets)?;
-        Ok(Self { forest: listing.forest(targets)?, aggregate, base_values, transform, rounds: true })
+        Ok(Self {
+            forest: listing.forest(targets)?.compiled(),
+            aggregate,
+            base_values,
+            transform,
+            rounds: true,
+        })
     }
 
     fn ensemble(attributes: &Attributes) -> Result<Self, Refusal> {
@@ -118,7 +124,7 @@ impl<T: Number> Regressor<T> {
             ));
         }
         check_transform(transform, targets)?;
-        let forest = ensemble::read(attributes, targets)?;
+        let forest = ensemble::read(attributes, targets)?.compiled();
         Ok(Self { forest, aggregate, base_values: Vec::new(), transform, rounds: false })
     }
 
@@ -167,13 +173,15 @@ pub(super) fn score_rows<T: Number>(
     // A score and whether it is there take at most twice its size.
     let mut scores =
         vec![Score { value: T::ZERO, present: false }; context.reserve(T::TYPE, &[block, targets, 2])? / 2];
+    let mut scratch = forest.scratch(context)?;
     let mut done = 0;
     while done < rows {
         context.check()?;
         let count = block.min(rows - done);
         let scores = &mut scores[..count * targets];
         scores.fill(Score { value: T::ZERO, present: false });
-        forest.score(&values[done * columns..(done + count) * columns], columns, aggregate, scores);
+        let rows = &values[done * columns..(done + count) * columns];
+        forest.score(rows, columns, aggregate, scores, scratch.as_mut())?;
         scores.chunks_exact_mut(targets).try_for_each(&mut finish)?;
         done += count;
     }
