@@ -5085,6 +5085,14 @@ pub(crate) static ENTRIES: &[Entry] = &[
         programs: &["adytum", "adytum-broker", "adytum-init", "adytum-serving", "adytum-sim"],
     },
     Entry {
+        code: "source-key-failed",
+        meaning: "The cryptographic library made no key or signature.",
+        next_step: "start the program again; report the message if it comes back.",
+        retry: Retry::No,
+        package: "sources",
+        programs: &["adytum", "adytum-init", "adytum-serving"],
+    },
+    Entry {
         code: "ssl-config-pem",
         meaning: "A field of the `SSLConfig` does not hold the PEM that it should.",
         next_step: "put the PEM that the message expects into the field.",

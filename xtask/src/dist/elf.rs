@@ -29,7 +29,7 @@ impl Architecture {
         }
     }
 
-    /// What runs its programs on this machine, if this machine can't by itself.
+    /// The program that runs its programs on this machine, if this machine needs one.
     pub(super) fn runner(self) -> Option<String> {
         (Self::of_this_machine() != Some(self)).then(|| format!("qemu-{}-static", self.name()))
     }
