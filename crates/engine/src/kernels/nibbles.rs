@@ -42,7 +42,7 @@ pub(crate) struct Nibbles<'a> {
     pub(crate) numbers: &'a [u8],
     pub(crate) scales: &'a [f32],
     pub(crate) zeros: Zeros<'a>,
-    /// Rows and columns.
+    /// The matrix has `depth` rows and `columns` columns.
     pub(crate) depth: usize,
     pub(crate) columns: usize,
     /// How many numbers of a column share a scale.
