@@ -42,7 +42,7 @@ pub(crate) struct Nibbles<'a> {
     pub(crate) numbers: &'a [u8],
     pub(crate) scales: &'a [f32],
     pub(crate) zeros: Zeros<'a>,
-    /// Rows and columns.
+    /// The matrix has `depth` rows and `columns` columns.
     pub(crate) depth: usize,
     pub(crate) columns: usize,
     /// How many numbers of a column share a scale.
@@ -257,10 +257,33 @@ impl Product<'_> {
                 }
             }
         }
-        for (own, sums) in sums.into_iter().enumerate() {
-            for (place, sum) in sums.into_iter().enumerate() {
-                self.output[(row + own) * self.matrix.columns + column + place] += total(isa, sum);
+        // As `total`, but all at once: one alone waits for its own stores.
+        let mut lanes = [[[0.0; 16]; C]; R];
+        for (lanes, sums) in lanes.iter_mut().zip(sums) {
+            for (lanes, sum) in lanes.iter_mut().zip(sums) {
+                // SAFETY: the array has 16 floats.
+                unsafe { isa.store(sum, lanes.as_mut_ptr()) };
             }
+        }
+        halve::<8>(lanes.as_flattened_mut());
+        halve::<4>(lanes.as_flattened_mut());
+        halve::<2>(lanes.as_flattened_mut());
+        halve::<1>(lanes.as_flattened_mut());
+        for (own, lanes) in lanes.iter().enumerate() {
+            let output = &mut self.output[(row + own) * self.matrix.columns + column..][..C];
+            for (output, lanes) in output.iter_mut().zip(lanes) {
+                *output += lanes[0];
+            }
+        }
+    }
+}
+
+/// Adds the second `H` numbers of each sum to the first.
+#[inline(always)]
+fn halve<const H: usize>(sums: &mut [[f32; 16]]) {
+    for lanes in sums {
+        for lane in 0..H {
+            lanes[lane] += lanes[lane + H];
         }
     }
 }

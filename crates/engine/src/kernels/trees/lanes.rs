@@ -16,7 +16,7 @@ pub(super) trait Lanes: Copy {
 
     /// All bits.
     fn ones(self) -> Self::Words;
-    /// Whether each of 16 numbers is not at most the threshold; what is not a number is not, unless
+    /// Whether each of 16 numbers is not at most the threshold. A NaN is not, unless
     /// `MISSING`.
     ///
     /// # Safety

@@ -222,7 +222,7 @@ impl Masks {
     }
 }
 
-/// What is done with leaves. `take` must be inlined to be compiled for the instructions.
+/// The use of leaves. `take` must be inlined to be compiled for the instructions.
 trait Sink {
     fn take<L: Lanes, const W: usize>(&mut self, lanes: L, leaves: L::Words, row: usize);
 }

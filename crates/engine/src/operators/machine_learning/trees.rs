@@ -11,6 +11,7 @@ mod draft;
 mod ensemble;
 mod forest;
 mod listing;
+mod nodes;
 mod number;
 mod regressor;
 

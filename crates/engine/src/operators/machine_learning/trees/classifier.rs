@@ -1,8 +1,9 @@
 //! Trees whose scores choose a class.
 
 use super::{
-    forest::{Aggregate, Forest, Score},
+    forest::Forest,
     listing::Listing,
+    nodes::{Aggregate, Score},
     number::Number,
     regressor::{read_rows, score_rows},
 };

@@ -1,12 +1,12 @@
 //! Trees in the forms of the kernels.
 //!
 //! Sums are made in the order of the trees, so the answers are those
-//! of [`Forest`](super::forest::Forest) bit for bit. What is left to that form: comparisons for equality or
+//! of [`Forest`](super::forest::Forest) bit for bit. The rest is left to that form: comparisons for equality or
 //! membership, paths that meet, and thresholds that no number can be compared with.
 
 use super::{
     draft::{Draft, Form, Run, targets_of_trees},
-    forest::{Aggregate, Branch, Leaves, Next, Score},
+    nodes::{Aggregate, Branch, Leaves, Next, Score},
     number::Number,
 };
 use crate::{
@@ -47,7 +47,7 @@ pub(super) struct Compiled<T> {
     mask_leaves: Vec<Vec<u32>>,
     /// The feature of each column of masks.
     columns: Vec<u32>,
-    /// Large trees.
+    /// Trees of more leaves than a mask has.
     walks: walk::Forest<T>,
     runs: Vec<Run>,
     /// The target of each tree, if each leaf has one weight and those of a tree have one target.
@@ -321,7 +321,10 @@ mod tests {
         kernels::Level,
         operators::{
             Cancellation, Memory,
-            machine_learning::trees::forest::{Comparison, Forest, Place, Weight},
+            machine_learning::trees::{
+                forest::Forest,
+                nodes::{Comparison, Place, Weight},
+            },
         },
     };
 
@@ -358,7 +361,7 @@ mod tests {
         missing: bool,
     }
 
-    /// A forest of random trees of up to so many leaves each.
+    /// A forest of random trees with at most as many leaves each as the shape says.
     fn forest<T: Number>(numbers: &mut Numbers, shape: &Shape) -> Forest<T> {
         const COMPARISONS: [Comparison; 4] =
             [Comparison::LessOrEqual, Comparison::Less, Comparison::GreaterOrEqual, Comparison::Greater];

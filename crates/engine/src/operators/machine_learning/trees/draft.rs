@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    forest::{Branch, Comparison, Leaves, Next, Place},
+    nodes::{Branch, Comparison, Leaves, Next, Place},
     number::Number,
 };
 use crate::kernels::trees::{

@@ -1,8 +1,9 @@
 //! Trees as version 5 of the domain lists them: branches and leaves apart.
 
 use super::{
-    forest::{Branch, Comparison, Forest, Next, Place, Weight},
+    forest::Forest,
     listing::feature,
+    nodes::{Branch, Comparison, Next, Place, Weight},
     number::{Number, from_tensor},
 };
 use crate::{

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    forest::{Branch, Comparison, Forest, Next, Place, Weight},
+    forest::Forest,
+    nodes::{Branch, Comparison, Next, Place, Weight},
     number::{Number, from_tensor},
 };
 use crate::operators::{Attributes, Refusal};

@@ -2,8 +2,9 @@
 
 use super::{
     ensemble,
-    forest::{Aggregate, Forest, Score},
+    forest::Forest,
     listing::Listing,
+    nodes::{Aggregate, Score},
     number::Number,
 };
 use crate::{
