@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// The workload whose policy it is.
     #[arg(long, value_name = "NAME")]
     workload: WorkloadName,
-    /// The attestation service of the release policy, as in https://NAME.REGION.attest.azure.net;
+    /// The attestation service of the release policy, such as `https://NAME.REGION.attest.azure.net`;
     /// may be given several times.
     #[arg(long = "authority", value_name = "URL", required = true)]
     authorities: Vec<String>,
