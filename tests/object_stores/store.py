@@ -14,11 +14,13 @@ It ends when its input does.
 """
 
 import base64
+import ctypes
 import hashlib
 import hmac
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -84,6 +86,8 @@ def azure(directory):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # It ends with this program, also if that is killed (PR_SET_PDEATHSIG).
+        preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM),
     )
     address = next(word for line in process.stdout for word in line.split() if word.startswith("http://"))
     # Its log is of no use, and a full pipe would stop it.
