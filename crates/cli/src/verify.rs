@@ -164,7 +164,7 @@ impl Judge<'_> {
 
     async fn judge_evidence(&self, evidence: &Evidence, report: &mut Report) -> anyhow::Result<Verdict> {
         let claims = self.verifier()?.verify(evidence).await?;
-        report.add("bound to", "nothing that was checked here: whoever made it chose the report data");
+        report.add("bound to", "nothing that was checked here: its maker chose the report data");
         self.judge_claims(claims, report)
     }
 
@@ -204,7 +204,7 @@ impl Judge<'_> {
                     .is("a token of Azure Attestation, which verified the evidence in our place".to_owned());
                 report.add(
                     "bound to",
-                    "nothing that was checked here: whoever asked for it chose the runtime data",
+                    "nothing that was checked here: the client of the service chose the runtime data",
                 );
                 self.judge_claims(claims, report)
             }

@@ -7,12 +7,10 @@
 //! those that the measured configuration names.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    convert::Infallible,
+    collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
 };
 
 use adytum_api::resource::ResourcePath;
@@ -22,30 +20,17 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN},
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinHandle},
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinHandle};
 use zeroize::Zeroizing;
 
-use crate::{configuration::MeasuredConfiguration, exit_code, platform::Platform, secret::Released};
+use crate::{
+    configuration::MeasuredConfiguration, exit_code, http_port, platform::Platform, secret::Released,
+};
 
 /// Where the CDH of Confidential Containers listens.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8006);
 const PREFIX: &str = "/cdh/resource/";
-/// Connections at once. One more ends the oldest.
-const CONNECTIONS: usize = 64;
-/// How long one connection may take, from its first byte to its last.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
-/// The longest head of a request, in bytes; hyper takes no less.
-const LONGEST_HEAD: usize = 8 * 1024;
-/// After a failed accept this long is waited.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Why no resources are served to the guest.
 ///
@@ -170,53 +155,14 @@ impl CdhPort {
 
     fn on(listener: TcpListener, resources: CdhResources) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { address, task: tokio::spawn(accept(listener, resources)) })
+        let answer = move |request: &Request<Incoming>| answer(request, &resources);
+        Ok(Self { address, task: tokio::spawn(http_port::serve(listener, "cdh", answer)) })
     }
 }
 
 impl Drop for CdhPort {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, resources: CdhResources) {
-    let mut answering: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if answering.len() == CONNECTIONS
-                    && let Some(oldest) = answering.pop_front()
-                {
-                    oldest.abort();
-                }
-                let answer = timeout(CONNECTION_LIMIT, answer_one(stream, resources.clone()));
-                answering.push_back(tokio::spawn(answer).abort_handle());
-                // So that in a burst each begins before it is the oldest.
-                tokio::task::yield_now().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection of the guest failed");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn answer_one(stream: TcpStream, resources: CdhResources) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(&request, &resources);
-        async { Ok::<_, Infallible>(answer) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(CONNECTION_LIMIT)
-        .max_buf_size(LONGEST_HEAD)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection of the guest failed");
     }
 }
 
@@ -254,7 +200,10 @@ fn answer<B>(request: &Request<B>, resources: &CdhResources) -> Response<Full<By
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
     use super::*;
     use crate::{

@@ -47,6 +47,7 @@ mod fixture;
 pub mod hardening;
 pub mod health;
 mod holdings;
+mod http_port;
 pub mod logging;
 pub mod pattern;
 pub mod platform;

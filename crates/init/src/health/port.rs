@@ -3,12 +3,9 @@
 //! path, and can't be made to hold much.
 
 use std::{
-    collections::VecDeque,
-    convert::Infallible,
     fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,27 +14,11 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinHandle},
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{Health, Readiness};
-
-/// Connections at once. One more ends the oldest, so that silent peers can't keep
-/// a probe waiting.
-const CONNECTIONS: usize = 64;
-/// How long one connection may take, from its first byte to its last.
-const CONNECTION_LIMIT: Duration = Duration::from_secs(5);
-/// The longest head of a request, in bytes; hyper takes no less.
-const LONGEST_HEAD: usize = 8 * 1024;
-/// After a failed accept (no file descriptors left, say) this long is waited.
-const PAUSE: Duration = Duration::from_millis(50);
+use crate::http_port;
 
 /// The port for probes can't be opened.
 ///
@@ -112,7 +93,10 @@ impl HealthPort {
 
     fn on_with(listener: TcpListener, health: Health, page: Option<Page>) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        Ok(Self { address, task: tokio::spawn(accept(listener, health, page)) })
+        let answer = move |request: &Request<Incoming>| {
+            answer(request.method(), request.uri().path(), health.readiness(), page.as_ref())
+        };
+        Ok(Self { address, task: tokio::spawn(http_port::serve(listener, "health", answer)) })
     }
 
     /// Where it listens.
@@ -124,47 +108,6 @@ impl HealthPort {
 impl Drop for HealthPort {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, health: Health, page: Option<Page>) {
-    let mut answering: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if answering.len() == CONNECTIONS
-                    && let Some(oldest) = answering.pop_front()
-                {
-                    oldest.abort();
-                }
-                // A slow peer is cut off; there is nobody to inform.
-                let answer = timeout(CONNECTION_LIMIT, answer_one(stream, health.clone(), page.clone()));
-                answering.push_back(tokio::spawn(answer).abort_handle());
-                // So that in a burst each begins before it is the oldest.
-                tokio::task::yield_now().await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection on the health port failed");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn answer_one(stream: TcpStream, health: Health, page: Option<Page>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), health.readiness(), page.as_ref());
-        async { Ok::<_, Infallible>(answer) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(CONNECTION_LIMIT)
-        .max_buf_size(LONGEST_HEAD)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection to the health port failed");
     }
 }
 
@@ -196,9 +139,15 @@ fn answer(method: &Method, path: &str, readiness: Readiness, page: Option<&Page>
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
-    use crate::health::{DrainReason, port::*};
+    use crate::{
+        health::{DrainReason, port::*},
+        http_port::{CONNECTIONS, LONGEST_HEAD},
+    };
 
     async fn open(health: &Health) -> HealthPort {
         HealthPort::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), health.clone()).unwrap()
