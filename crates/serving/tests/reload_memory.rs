@@ -72,8 +72,12 @@ fn memory_is_given_back() {
     let mut manager =
         Manager::new(models.clone(), Arc::new(StaticEngine), options, Keys::default(), configuration);
     let threads = Threads::new(1);
-    let mut at_start = 0;
-    for version in 1..=reloads + 10 {
+    // What is resident moves by a model or two from version to version: it depends on what
+    // the allocator holds at that moment. A leak raises the smallest of the last versions
+    // above the largest of the first ones.
+    let (mut at_start, mut at_end) = (0, u64::MAX);
+    let last = reloads + 10;
+    for version in 1..=last {
         write(base.path(), version, &file);
         manager.round(Instant::now());
         let servable = models.servable("m", &VersionChoice::Latest).unwrap();
@@ -85,12 +89,14 @@ fn memory_is_given_back() {
         if version > 1 {
             fs::remove_dir_all(base.path().join((version - 1).to_string())).unwrap();
         }
-        if version == 10 {
-            at_start = resident();
+        if version <= 10 {
+            at_start = at_start.max(resident());
+        }
+        if version + 10 > last {
+            at_end = at_end.min(resident());
         }
     }
     drop(manager);
-    let at_end = resident();
     // Far below one model for each reload: 5 %, and 4 MiB for the allocator's mood.
     let limit = at_start + at_start / 20 + 4096;
     assert!(at_end <= limit, "{at_end} KiB after {reloads} reloads, {at_start} KiB at the start");
