@@ -16,13 +16,13 @@ use std::{collections::BTreeMap, fs, process::ExitCode, time::Instant};
 
 use adytum_engine::{
     engine::{Engine, LoadedModel, Run, Source},
-    kernels::{Level, limit},
     onnx::{Limits, files::Directory, model::Dimension},
     operators::{Cancellation, Memory},
     static_engine::StaticEngine,
     tensor::{ElementType, Tensor, Value, ValueType},
     threads::Threads,
 };
+use adytum_kernels::{Level, limit};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

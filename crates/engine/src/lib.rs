@@ -9,7 +9,6 @@ pub mod engine;
 pub mod facts;
 pub mod inputs;
 mod island;
-pub mod kernels;
 
 pub mod npz;
 pub mod onnx;

@@ -12,7 +12,7 @@
 //! 6. [`schedule`] decides, for given sizes of the inputs, where each value is in one block of memory.
 //! 7. [`run`] is the operator.
 //!
-//! Inside, images are in blocks of 16 channels ([`crate::kernels::planes`]); they are put into that order
+//! Inside, images are in blocks of 16 channels ([`adytum_kernels::planes`]); they are put into that order
 //! where they enter, and out of it where they leave.
 
 pub(crate) mod draft;

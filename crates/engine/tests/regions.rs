@@ -9,12 +9,12 @@ use std::collections::HashMap;
 
 use adytum_engine::{
     engine::{LoadedModel, Run},
-    kernels::{Level, limit},
     operators::{Attribute as Setting, Attributes, Cancellation, Context, Definition, Input, Memory, find},
     plan::Worker,
     tensor::{Tensor, Value, ValueType},
     threads::Threads,
 };
+use adytum_kernels::{Level, limit};
 use fixture::{
     onnx::{Attribute, FLOAT, floats, longs, model, node, value},
     runs::load,

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     facts::Fact,
-    kernels::Level,
     onnx::{
         OnnxError,
         files::DataFiles,
@@ -31,6 +30,7 @@ use crate::{
     },
     tensor::Tensor,
 };
+use adytum_kernels::Level;
 
 /// Small constants are read to see whether they are the numbers of channels.
 const SMALL: usize = 1 << 20;

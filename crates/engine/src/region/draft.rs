@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::{recognize::Form, step::Value};
-use crate::{kernels::activation::Activation, onnx::model::ValueId};
+use crate::onnx::model::ValueId;
+use adytum_kernels::activation::Activation;
 
 /// A step whose weights are still in the model.
 #[derive(Clone, Debug)]

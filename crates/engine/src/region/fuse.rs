@@ -7,7 +7,7 @@ use super::{
     recognize::{Form, Kind, Scale},
     step::Value,
 };
-use crate::kernels::{activation::Activation, elementwise::Binary, layout::Channels};
+use adytum_kernels::{activation::Activation, elementwise::Binary, layout::Channels};
 
 /// All passes.
 pub(crate) fn fuse(drafts: &mut Drafts) {

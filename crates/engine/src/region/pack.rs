@@ -8,15 +8,15 @@ use super::{
     step::{Flow, Step, Value, Work},
 };
 use crate::{
-    kernels::{
-        BLOCK, Level,
-        activation::Activation,
-        depthwise::Windows,
-        filters::{Filters, Reading},
-        winograd::Winograd,
-    },
     onnx::{OnnxError, model::ValueId},
     tensor::Tensor,
+};
+use adytum_kernels::{
+    BLOCK, Level,
+    activation::Activation,
+    depthwise::Windows,
+    filters::{Filters, Reading},
+    winograd::Winograd,
 };
 
 /// Images of at most this number of channels are read with all channels of a pixel next to each other.

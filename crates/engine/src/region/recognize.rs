@@ -7,11 +7,11 @@ pub(crate) use channels::recognize_shuffle;
 
 use crate::{
     facts::Fact,
-    kernels::{activation::Activation, elementwise::Binary, layout::Channels},
     onnx::model::{Node, ValueId},
     operators::windows::geometry::{Padding, Settings},
     tensor::{ElementType, Tensor},
 };
+use adytum_kernels::{activation::Activation, elementwise::Binary, layout::Channels};
 
 /// The facts about values at load.
 pub(crate) trait Known {

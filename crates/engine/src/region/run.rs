@@ -11,20 +11,20 @@ use super::{
     step::{Flow, Step, Value as Number, Work},
 };
 use crate::{
-    kernels::{
-        Level, Part, Unfit,
-        activation::Activation,
-        buffer::{Buffer, Shared},
-        convolution::{Convolution, Images, Spread},
-        depthwise::Depthwise,
-        elementwise::{Binary, Elementwise, Other},
-        layout,
-        planes::Planes,
-        pool::{Mean, Pool, Pooling},
-        winograd::Tiles,
-    },
     operators::{Context, Divisible, Operator, OperatorError},
     tensor::{ElementType, Tensor, Value},
+};
+use adytum_kernels::{
+    Level, Part, Unfit,
+    activation::Activation,
+    buffer::{Buffer, Shared},
+    convolution::{Convolution, Images, Spread},
+    depthwise::Depthwise,
+    elementwise::{Binary, Elementwise, Other},
+    layout,
+    planes::Planes,
+    pool::{Mean, Pool, Pooling},
+    winograd::Tiles,
 };
 
 /// Schedules that are kept: models are asked for few sizes, mostly.

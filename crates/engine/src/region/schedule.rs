@@ -3,15 +3,13 @@
 use std::ops::Range;
 
 use super::step::{Flow, Step, Value, Work};
-use crate::{
-    kernels::{
-        convolution::Steps,
-        planes::{Border, Planes},
-    },
-    operators::{
-        OperatorError,
-        windows::geometry::{Settings, Window},
-    },
+use crate::operators::{
+    OperatorError,
+    windows::geometry::{Settings, Window},
+};
+use adytum_kernels::{
+    convolution::Steps,
+    planes::{Border, Planes},
 };
 
 /// Sizes of images: how many, height, width.

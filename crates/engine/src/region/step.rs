@@ -1,11 +1,9 @@
 //! The steps of a region that is ready to run.
 
-use crate::{
-    kernels::{
-        activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, layout::Channels,
-        winograd::Winograd,
-    },
-    operators::windows::geometry::Settings,
+use crate::operators::windows::geometry::Settings;
+use adytum_kernels::{
+    activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, layout::Channels,
+    winograd::Winograd,
 };
 
 /// A value of a region, by number.

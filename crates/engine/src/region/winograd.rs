@@ -1,4 +1,4 @@
-//! Chooses the convolutions that are computed by Winograd's way ([`crate::kernels::winograd`]).
+//! Chooses the convolutions that are computed by Winograd's way ([`adytum_kernels::winograd`]).
 
 use super::{
     draft::Drafts,

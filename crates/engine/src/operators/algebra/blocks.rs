@@ -3,15 +3,11 @@
 //!
 //! The matrix stays packed: in floats it would be eight times as large. A run unpacks a few
 //! columns at a time, which then stay in the processor's cache while all rows take them. 4-bit numbers in
-//! blocks of 32, 64 and so on have a kernel of their own, [`nibbles`](crate::kernels::nibbles). Every
+//! blocks of 32, 64 and so on have a kernel of their own, [`nibbles`](adytum_kernels::nibbles). Every
 //! `accuracy_level` is computed in 32-bit floating point, which is at least as exact as any of them asks.
 
 use super::kernel::{dot, four_dots};
 use crate::{
-    kernels::{
-        Level,
-        nibbles::{self, Nibbles},
-    },
     operators::{
         Arguments, Built, Context, Definition, OperatorError, Refusal,
         arguments::{single, tensor_of, unfit, values_of},
@@ -22,6 +18,10 @@ use crate::{
         widen::in_float,
     },
     tensor::{ElementType, Tensor},
+};
+use adytum_kernels::{
+    Level,
+    nibbles::{self, Nibbles},
 };
 
 /// The operators of this file.

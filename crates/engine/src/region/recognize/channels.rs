@@ -2,10 +2,10 @@
 
 use super::{Form, Known, Piece, Reader};
 use crate::{
-    kernels::layout::Channels,
     onnx::model::{Node, ValueId},
     tensor::ElementType,
 };
+use adytum_kernels::layout::Channels;
 
 /// A shuffle of channels: a form that [`super::recognize`] does not see, as images have five dimensions in between. The
 /// nodes are a `Reshape` that makes a matrix of the channels, a `Transpose` of it, and a `Reshape`.

@@ -1,7 +1,8 @@
 //! Convolutions, and transposed ones whose windows do not overlap.
 
 use super::{Convolution, Form, Kind, Piece, Reader, Scale};
-use crate::{kernels::BLOCK, operators::windows::geometry::Padding, tensor::ElementType};
+use crate::{operators::windows::geometry::Padding, tensor::ElementType};
+use adytum_kernels::BLOCK;
 
 impl Reader<'_> {
     pub(super) fn convolution(&mut self) -> Option<Vec<Piece>> {

@@ -10,16 +10,16 @@ use super::{
     number::Number,
 };
 use crate::{
-    kernels::{
-        Level, Unfit,
-        trees::{
-            masks::{Masks, ROWS},
-            order::Order,
-            walk,
-        },
-    },
     operators::{Context, OperatorError},
     tensor::ElementType,
+};
+use adytum_kernels::{
+    Level, Unfit,
+    trees::{
+        masks::{Masks, ROWS},
+        order::Order,
+        walk,
+    },
 };
 
 /// From this many rows on, rows are asked together.
@@ -317,16 +317,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        kernels::Level,
-        operators::{
-            Cancellation, Memory,
-            machine_learning::trees::{
-                forest::Forest,
-                nodes::{Comparison, Place, Weight},
-            },
+    use crate::operators::{
+        Cancellation, Memory,
+        machine_learning::trees::{
+            forest::Forest,
+            nodes::{Comparison, Place, Weight},
         },
     };
+    use adytum_kernels::Level;
 
     /// A generator of numbers: the same ones for the same seed.
     struct Numbers(u64);

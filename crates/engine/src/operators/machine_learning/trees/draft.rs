@@ -12,7 +12,7 @@ use super::{
     nodes::{Branch, Comparison, Leaves, Next, Place},
     number::Number,
 };
-use crate::kernels::trees::{
+use adytum_kernels::trees::{
     masks::{LEAVES, Masks, Question},
     walk,
 };

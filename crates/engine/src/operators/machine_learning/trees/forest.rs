@@ -159,7 +159,7 @@ impl<T: Number> Forest<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn set_level(&mut self, level: crate::kernels::Level) {
+    pub(super) fn set_level(&mut self, level: adytum_kernels::Level) {
         if let Some(compiled) = &mut self.compiled {
             compiled.set_level(level);
         }

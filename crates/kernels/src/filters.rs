@@ -4,7 +4,7 @@ use super::{BLOCK, Level, buffer::Buffer, tile::blocks_of};
 
 /// How the channels of a pixel are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub enum Reading {
     /// In blocks of 16.
     Blocks,
     /// All at once: images of few channels, which are next to each other for a whole row. A row of the
@@ -14,17 +14,17 @@ pub(crate) enum Reading {
 
 /// The weights of a convolution in the order in which tiles take them, and its bias.
 #[derive(Debug)]
-pub(crate) struct Filters {
+pub struct Filters {
     pub(super) level: Level,
     /// Input channels of each group.
-    pub(crate) inputs: usize,
+    pub inputs: usize,
     /// Output channels of each group.
-    pub(crate) outputs: usize,
-    pub(crate) groups: usize,
+    pub outputs: usize,
+    pub groups: usize,
     /// The sizes of the window.
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-    pub(crate) reading: Reading,
+    pub rows: usize,
+    pub columns: usize,
+    pub reading: Reading,
     /// `[group][panel][input block][row][column][channel][output channel of the panel]`.
     pub(super) weights: Buffer,
     /// The bias of every output channel of every group, each group in whole blocks.
@@ -45,7 +45,7 @@ pub(super) struct Panel {
 impl Filters {
     /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels
     /// must be whole blocks. `None` if the sizes do not fit.
-    pub(crate) fn new(
+    pub fn new(
         level: Level,
         weights: &[f32],
         shape: [usize; 4],

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "vector instructions that not every processor has")]
 
-use crate::kernels::Level;
+use crate::Level;
 
 /// Operations on 16 words at once. A value of such a type is proof that the processor has the
 /// instructions: it is made only in [`dispatch`].

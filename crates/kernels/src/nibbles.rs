@@ -27,7 +27,7 @@ const PANEL: usize = 2048;
 
 /// The zeros of the blocks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Zeros<'a> {
+pub enum Zeros<'a> {
     /// 8, in the middle.
     Middle,
     /// Numbers of 4 bits, each column's in bytes of its own.
@@ -38,15 +38,15 @@ pub(crate) enum Zeros<'a> {
 
 /// A matrix of 4-bit numbers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Nibbles<'a> {
-    pub(crate) numbers: &'a [u8],
-    pub(crate) scales: &'a [f32],
-    pub(crate) zeros: Zeros<'a>,
+pub struct Nibbles<'a> {
+    pub numbers: &'a [u8],
+    pub scales: &'a [f32],
+    pub zeros: Zeros<'a>,
     /// The matrix has `depth` rows and `columns` columns.
-    pub(crate) depth: usize,
-    pub(crate) columns: usize,
+    pub depth: usize,
+    pub columns: usize,
     /// How many numbers of a column share a scale.
-    pub(crate) block: usize,
+    pub block: usize,
 }
 
 impl Nibbles<'_> {
@@ -60,12 +60,12 @@ impl Nibbles<'_> {
     }
 
     /// Whether the kernel takes blocks of this length.
-    pub(crate) fn takes(block: usize) -> bool {
+    pub fn takes(block: usize) -> bool {
         block > 0 && block.is_multiple_of(UNIT)
     }
 
     /// How many floats [`Nibbles::multiply`] needs for this many rows.
-    pub(crate) fn scratch(&self, rows: usize) -> Option<usize> {
+    pub fn scratch(&self, rows: usize) -> Option<usize> {
         rows.checked_mul(self.padded())?.checked_add(COLUMNS * PANEL)
     }
 
@@ -73,7 +73,7 @@ impl Nibbles<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit.
-    pub(crate) fn multiply(
+    pub fn multiply(
         &self,
         level: Level,
         rows: &[f32],

@@ -13,12 +13,12 @@ use super::{
 
 /// The weights of a convolution by channels, and its bias.
 #[derive(Debug)]
-pub(crate) struct Windows {
+pub struct Windows {
     level: Level,
-    pub(crate) channels: usize,
+    pub channels: usize,
     /// The sizes of the window.
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
+    pub rows: usize,
+    pub columns: usize,
     /// `[block][row][column][16]`.
     weights: Buffer,
     bias: Buffer,
@@ -26,12 +26,7 @@ pub(crate) struct Windows {
 
 impl Windows {
     /// Of weights `[channel][row][column]` and a bias. `None` if the sizes do not fit.
-    pub(crate) fn new(
-        level: Level,
-        weights: &[f32],
-        sizes: [usize; 3],
-        bias: Option<&[f32]>,
-    ) -> Option<Self> {
+    pub fn new(level: Level, weights: &[f32], sizes: [usize; 3], bias: Option<&[f32]>) -> Option<Self> {
         let [channels, rows, columns] = sizes;
         let taps = rows * columns;
         if channels * taps == 0
@@ -57,17 +52,17 @@ impl Windows {
 
 /// A convolution by channels that is about to run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Depthwise<'a> {
-    pub(crate) windows: &'a Windows,
-    pub(crate) steps: Steps,
-    pub(crate) input: Images<'a>,
+pub struct Depthwise<'a> {
+    pub windows: &'a Windows,
+    pub steps: Steps,
+    pub input: Images<'a>,
     /// Images that are added to the sums.
-    pub(crate) residual: Option<Images<'a>>,
-    pub(crate) output: Planes,
+    pub residual: Option<Images<'a>>,
+    pub output: Planes,
     /// The function of the sums, before `residual` is added.
-    pub(crate) activation: Activation,
+    pub activation: Activation,
     /// The function of the sums with `residual`.
-    pub(crate) after: Activation,
+    pub after: Activation,
 }
 
 impl Depthwise<'_> {
@@ -75,7 +70,7 @@ impl Depthwise<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub(crate) fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         self.check(output)?;
         dispatch(self.windows.level, Rows { depthwise: self, output, part });
         Ok(())

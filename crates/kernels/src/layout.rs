@@ -9,7 +9,7 @@ use super::{BLOCK, Part, Unfit, buffer::Shared, convolution::Images, planes::Pla
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
-pub(crate) fn enter(
+pub fn enter(
     values: &[f32],
     channels: usize,
     output: Planes,
@@ -50,7 +50,7 @@ pub(crate) fn enter(
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
-pub(crate) fn leave(input: Images<'_>, channels: usize, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+pub fn leave(input: Images<'_>, channels: usize, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
     let planes = input.planes;
     let (height, width) = (planes.height, planes.width);
     let fits = planes.lanes == BLOCK
@@ -79,17 +79,17 @@ pub(crate) fn leave(input: Images<'_>, channels: usize, output: Shared<'_>, part
 
 /// Channels that are copied: from which on, to which, how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Channels {
-    pub(crate) from: usize,
-    pub(crate) to: usize,
-    pub(crate) count: usize,
+pub struct Channels {
+    pub from: usize,
+    pub to: usize,
+    pub count: usize,
 }
 
 /// Copies channels from one buffer of images to another of the same size. Computes this thread's share.
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
-pub(crate) fn copy(
+pub fn copy(
     input: Images<'_>,
     runs: &[Channels],
     output: Planes,
@@ -140,7 +140,7 @@ pub(crate) fn copy(
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
-pub(crate) fn repeat(
+pub fn repeat(
     input: Images<'_>,
     times: [usize; 2],
     output: Planes,
@@ -181,7 +181,7 @@ pub(crate) fn repeat(
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
-pub(crate) fn clear_border(planes: Planes, buffer: &mut [f32]) -> Result<(), Unfit> {
+pub fn clear_border(planes: Planes, buffer: &mut [f32]) -> Result<(), Unfit> {
     if planes.is_flat() {
         return Ok(());
     }

@@ -29,9 +29,9 @@ const SCRATCH: usize = 128 * 1024;
 
 /// The transformed weights of a convolution of 3 by 3, and its bias.
 #[derive(Debug)]
-pub(crate) struct Winograd {
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
+pub struct Winograd {
+    pub inputs: usize,
+    pub outputs: usize,
     level: Level,
     /// Weights of one pixel for each element of a tile.
     filters: Vec<Filters>,
@@ -48,12 +48,7 @@ fn factors(element: usize) -> [f64; 9] {
 
 impl Winograd {
     /// Of weights `[output][input][3][3]` and a bias. `None` if the sizes do not fit.
-    pub(crate) fn new(
-        level: Level,
-        weights: &[f32],
-        shape: [usize; 4],
-        bias: Option<&[f32]>,
-    ) -> Option<Self> {
+    pub fn new(level: Level, weights: &[f32], shape: [usize; 4], bias: Option<&[f32]>) -> Option<Self> {
         let [outputs, inputs, 3, 3] = shape else { return None };
         let fits = weights.len() == outputs * inputs * 9 && bias.is_none_or(|bias| bias.len() == outputs);
         if !fits {
@@ -89,7 +84,7 @@ impl Winograd {
     }
 
     /// Floats of scratch memory that each thread needs.
-    pub(crate) fn scratch(&self) -> usize {
+    pub fn scratch(&self) -> usize {
         let [inputs, outputs] = self.blocks();
         ELEMENTS * BLOCK * self.chunk() * (inputs + outputs)
     }
@@ -97,18 +92,18 @@ impl Winograd {
 
 /// A convolution that is about to run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tiles<'a> {
-    pub(crate) winograd: &'a Winograd,
+pub struct Tiles<'a> {
+    pub winograd: &'a Winograd,
     /// Rows and columns before the image at which the first window begins.
-    pub(crate) before: [usize; 2],
-    pub(crate) input: Images<'a>,
+    pub before: [usize; 2],
+    pub input: Images<'a>,
     /// Images that are added to the sums.
-    pub(crate) residual: Option<Images<'a>>,
-    pub(crate) output: Planes,
+    pub residual: Option<Images<'a>>,
+    pub output: Planes,
     /// The function of the sums, before `residual` is added.
-    pub(crate) activation: Activation,
+    pub activation: Activation,
     /// The function of the sums with `residual`.
-    pub(crate) after: Activation,
+    pub after: Activation,
 }
 
 impl Tiles<'_> {
@@ -116,7 +111,7 @@ impl Tiles<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub(crate) fn run(&self, output: Shared<'_>, scratch: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    pub fn run(&self, output: Shared<'_>, scratch: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let (input, own, border) = (&self.input.planes, &self.output, self.input.planes.border);
         let [inputs, outputs] = self.winograd.blocks();
         // A tile reads 4 elements, and the last one may begin at the last output.

@@ -12,7 +12,7 @@ use super::{
 
 /// What a pool computes of the elements that its window covers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Pooling<'a> {
+pub enum Pooling<'a> {
     /// The largest. A NaN is never the largest.
     Maximum,
     /// The sum, divided by the product of these two for the row and the column of the output.
@@ -21,14 +21,14 @@ pub(crate) enum Pooling<'a> {
 
 /// A pool that is about to run. Borders are never read: pads count as absent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pool<'a> {
-    pub(crate) level: Level,
-    pub(crate) pooling: Pooling<'a>,
+pub struct Pool<'a> {
+    pub level: Level,
+    pub pooling: Pooling<'a>,
     /// The sizes of the window.
-    pub(crate) window: [usize; 2],
-    pub(crate) steps: Steps,
-    pub(crate) input: Images<'a>,
-    pub(crate) output: Planes,
+    pub window: [usize; 2],
+    pub steps: Steps,
+    pub input: Images<'a>,
+    pub output: Planes,
 }
 
 impl Pool<'_> {
@@ -36,7 +36,7 @@ impl Pool<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub(crate) fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let input = &self.input.planes;
         let counts = match self.pooling {
             Pooling::Maximum => true,
@@ -133,11 +133,11 @@ impl Task for Rows<'_> {
 
 /// The mean of every channel of every image.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mean<'a> {
-    pub(crate) level: Level,
-    pub(crate) input: Images<'a>,
+pub struct Mean<'a> {
+    pub level: Level,
+    pub input: Images<'a>,
     /// Images of one pixel.
-    pub(crate) output: Planes,
+    pub output: Planes,
 }
 
 impl Mean<'_> {
@@ -145,7 +145,7 @@ impl Mean<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub(crate) fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let input = &self.input.planes;
         let fits = input.lanes == BLOCK
             && self.output.lanes == BLOCK

@@ -13,7 +13,7 @@ use super::{
 
 /// A function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Binary {
+pub enum Binary {
     Add,
     Subtract,
     Multiply,
@@ -22,7 +22,7 @@ pub(crate) enum Binary {
 
 /// What an image is combined with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Other<'a> {
+pub enum Other<'a> {
     /// Nothing: the activation alone.
     None,
     /// Another image of the same size.
@@ -35,12 +35,12 @@ pub(crate) enum Other<'a> {
 
 /// An operator that is about to run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Elementwise<'a> {
-    pub(crate) level: Level,
-    pub(crate) input: Images<'a>,
-    pub(crate) other: Other<'a>,
-    pub(crate) activation: Activation,
-    pub(crate) output: Planes,
+pub struct Elementwise<'a> {
+    pub level: Level,
+    pub input: Images<'a>,
+    pub other: Other<'a>,
+    pub activation: Activation,
+    pub output: Planes,
 }
 
 impl Elementwise<'_> {
@@ -48,7 +48,7 @@ impl Elementwise<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub(crate) fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let alike = |images: &Images<'_>| {
             images.planes.lanes == BLOCK
                 && images.planes.blocks == self.output.blocks

@@ -11,26 +11,26 @@
 use std::ops::Range;
 
 use super::lanes::{Lanes, Task, dispatch};
-use crate::kernels::{Level, Unfit};
+use crate::{Level, Unfit};
 
 /// Rows of a block: the features of a block are in the order feature, row.
-pub(crate) const ROWS: usize = 64;
+pub const ROWS: usize = 64;
 
 /// Rows that a vector has.
 const LANES: usize = 16;
 
 /// The most leaves of a tree.
-pub(crate) const LEAVES: usize = 64;
+pub const LEAVES: usize = 64;
 
 /// A question, and the leaves that a false answer leaves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Question {
-    pub(crate) threshold: f32,
+pub struct Question {
+    pub threshold: f32,
     /// The feature's place in a block.
-    pub(crate) column: u32,
-    pub(crate) missing_is_true: bool,
+    pub column: u32,
+    pub missing_is_true: bool,
     /// A bit for each leaf.
-    pub(crate) keep: u64,
+    pub keep: u64,
 }
 
 /// [`Question`], as the kernel reads it.
@@ -54,7 +54,7 @@ struct Tree {
 
 /// Trees of at most [`LEAVES`] leaves.
 #[derive(Debug, Default)]
-pub(crate) struct Masks {
+pub struct Masks {
     splits: Vec<Split>,
     trees: Vec<Tree>,
     values: Vec<f32>,
@@ -66,7 +66,7 @@ impl Masks {
     ///
     /// # Errors
     /// More leaves.
-    pub(crate) fn push(&mut self, questions: &[Question], values: &[f32]) -> Result<(), Unfit> {
+    pub fn push(&mut self, questions: &[Question], values: &[f32]) -> Result<(), Unfit> {
         if values.is_empty() || values.len() > LEAVES {
             return Err(Unfit("a tree of masks"));
         }
@@ -89,7 +89,7 @@ impl Masks {
     }
 
     /// How many floats a block has: 64 for each column, and for one at least.
-    pub(crate) fn block_len(&self) -> usize {
+    pub fn block_len(&self) -> usize {
         self.columns.max(1) * ROWS
     }
 
@@ -98,7 +98,7 @@ impl Masks {
     ///
     /// # Errors
     /// Buffers that do not fit.
-    pub(crate) fn add(
+    pub fn add(
         &self,
         level: Level,
         trees: Range<usize>,
@@ -120,7 +120,7 @@ impl Masks {
     }
 
     /// The value of a leaf of a tree.
-    pub(crate) fn value(&self, tree: usize, leaf: u32) -> f32 {
+    pub fn value(&self, tree: usize, leaf: u32) -> f32 {
         self.values[self.trees[tree].values + leaf as usize]
     }
 
@@ -128,7 +128,7 @@ impl Masks {
     ///
     /// # Errors
     /// Buffers that do not fit.
-    pub(crate) fn leaves(
+    pub fn leaves(
         &self,
         level: Level,
         tree: usize,

@@ -7,28 +7,28 @@ use super::BLOCK;
 /// The border is zero where a convolution reads it. Channels beyond the last real one are never read
 /// together with real ones, so they may be anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Planes {
-    pub(crate) blocks: usize,
-    pub(crate) images: usize,
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    pub(crate) border: Border,
+pub struct Planes {
+    pub blocks: usize,
+    pub images: usize,
+    pub height: usize,
+    pub width: usize,
+    pub border: Border,
     /// Floats of a pixel of one block: 16, or the channels of images that are not in blocks.
-    pub(crate) lanes: usize,
+    pub lanes: usize,
 }
 
 /// How many pixels are around an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Border {
-    pub(crate) top: usize,
-    pub(crate) left: usize,
-    pub(crate) bottom: usize,
-    pub(crate) right: usize,
+pub struct Border {
+    pub top: usize,
+    pub left: usize,
+    pub bottom: usize,
+    pub right: usize,
 }
 
 impl Border {
     /// The border that has room for both.
-    pub(crate) fn and(self, other: Self) -> Self {
+    pub fn and(self, other: Self) -> Self {
         Self {
             top: self.top.max(other.top),
             left: self.left.max(other.left),
@@ -38,39 +38,39 @@ impl Border {
     }
 
     /// Whether there is none.
-    pub(crate) fn is_empty(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
 
 impl Planes {
     /// Images in blocks, of this number of channels.
-    pub(crate) fn new(channels: usize, images: usize, height: usize, width: usize, border: Border) -> Self {
+    pub fn new(channels: usize, images: usize, height: usize, width: usize, border: Border) -> Self {
         Self { blocks: channels.div_ceil(BLOCK), images, height, width, border, lanes: BLOCK }
     }
 
     /// The floats of a row of a block.
-    pub(crate) fn row(&self) -> usize {
+    pub fn row(&self) -> usize {
         (self.border.left + self.width + self.border.right) * self.lanes
     }
 
     /// The floats of an image of a block.
-    pub(crate) fn image(&self) -> usize {
+    pub fn image(&self) -> usize {
         (self.border.top + self.height + self.border.bottom) * self.row()
     }
 
     /// The floats of a block.
-    pub(crate) fn block(&self) -> usize {
+    pub fn block(&self) -> usize {
         self.images * self.image()
     }
 
     /// All floats.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.blocks * self.block()
     }
 
     /// The same, or `None` if there are more than a machine can have.
-    pub(crate) fn checked_len(&self) -> Option<usize> {
+    pub fn checked_len(&self) -> Option<usize> {
         let row = self.border.left.checked_add(self.width)?.checked_add(self.border.right)?;
         let rows = self.border.top.checked_add(self.height)?.checked_add(self.border.bottom)?;
         let image = rows.checked_mul(row)?.checked_mul(self.lanes)?;
@@ -79,7 +79,7 @@ impl Planes {
     }
 
     /// Where a pixel of an image is.
-    pub(crate) fn at(&self, block: usize, image: usize, y: usize, x: usize) -> usize {
+    pub fn at(&self, block: usize, image: usize, y: usize, x: usize) -> usize {
         block * self.block()
             + image * self.image()
             + (self.border.top + y) * self.row()
@@ -87,12 +87,12 @@ impl Planes {
     }
 
     /// Whether other images are as many, and as large.
-    pub(crate) fn is_as_large_as(&self, other: &Self) -> bool {
+    pub fn is_as_large_as(&self, other: &Self) -> bool {
         (self.images, self.height, self.width) == (other.images, other.height, other.width)
     }
 
     /// Whether there are no pixels around the images.
-    pub(crate) fn is_flat(&self) -> bool {
+    pub fn is_flat(&self) -> bool {
         self.border.is_empty()
     }
 }

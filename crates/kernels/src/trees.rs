@@ -7,6 +7,6 @@
 //! the processor that depends on the data.
 
 mod lanes;
-pub(crate) mod masks;
-pub(crate) mod order;
-pub(crate) mod walk;
+pub mod masks;
+pub mod order;
+pub mod walk;

@@ -4,7 +4,7 @@
 //! threshold. These come first, so a walk along them strikes out leaves of many trees without asking.
 
 use super::masks::Question;
-use crate::kernels::Unfit;
+use crate::Unfit;
 
 /// The questions of one feature and one way with a missing feature.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,7 +15,7 @@ struct List {
 
 /// All questions of some trees.
 #[derive(Debug, Default)]
-pub(crate) struct Order {
+pub struct Order {
     thresholds: Vec<f32>,
     /// The tree of each question.
     trees: Vec<u32>,
@@ -29,7 +29,7 @@ impl Order {
     ///
     /// # Errors
     /// A threshold that is not a number.
-    pub(crate) fn new(mut questions: Vec<(u32, Question)>) -> Result<Self, Unfit> {
+    pub fn new(mut questions: Vec<(u32, Question)>) -> Result<Self, Unfit> {
         if questions.iter().any(|(_, question)| question.threshold.is_nan()) {
             return Err(Unfit("thresholds of trees"));
         }
@@ -60,7 +60,7 @@ impl Order {
     /// `features` says which feature of the row each column is; one that is not there counts as missing.
     // A function of its own, as its loop needs all registers.
     #[inline(never)]
-    pub(crate) fn strike(&self, row: &[f32], features: &[u32], left: &mut [u64]) {
+    pub fn strike(&self, row: &[f32], features: &[u32], left: &mut [u64]) {
         for (lists, feature) in self.lists.iter().zip(features) {
             let value = row.get(*feature as usize).copied().unwrap_or(f32::NAN);
             let [counts_as_false, counts_as_true] = lists.map(|List { start, end }| start..end);

@@ -16,11 +16,11 @@ struct Line([f32; BLOCK]);
 
 /// Floats of which the first begins a cache line.
 #[derive(Clone, Default)]
-pub(crate) struct Buffer(Vec<Line>);
+pub struct Buffer(Vec<Line>);
 
 impl Buffer {
     /// Zeros: `count` floats, rounded up to whole lines.
-    pub(crate) fn zeros(count: usize) -> Self {
+    pub fn zeros(count: usize) -> Self {
         Self(vec![Line([0.0; BLOCK]); count.div_ceil(BLOCK)])
     }
 }
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Buffer {
 
 /// A buffer into which several threads write, each into places of its own.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shared<'a> {
+pub struct Shared<'a> {
     start: *mut f32,
     len: usize,
     lifetime: PhantomData<&'a mut [f32]>,
@@ -62,12 +62,12 @@ unsafe impl Sync for Shared<'_> {}
 
 impl<'a> Shared<'a> {
     /// Of a buffer that nobody else has meanwhile.
-    pub(crate) fn new(buffer: &'a mut [f32]) -> Self {
+    pub fn new(buffer: &'a mut [f32]) -> Self {
         Self { start: buffer.as_mut_ptr(), len: buffer.len(), lifetime: PhantomData }
     }
 
     /// How many floats there are.
-    pub(crate) fn len(self) -> usize {
+    pub fn len(self) -> usize {
         self.len
     }
 

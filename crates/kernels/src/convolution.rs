@@ -13,47 +13,47 @@ use super::{
 
 /// How a window moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Steps {
+pub struct Steps {
     /// From one output row and column to the next.
-    pub(crate) strides: [usize; 2],
+    pub strides: [usize; 2],
     /// From one place of the window to the next.
-    pub(crate) dilations: [usize; 2],
+    pub dilations: [usize; 2],
     /// Rows and columns before the image at which the first window begins.
-    pub(crate) before: [usize; 2],
+    pub before: [usize; 2],
 }
 
 /// Images and where they are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Images<'a> {
-    pub(crate) planes: Planes,
-    pub(crate) values: &'a [f32],
+pub struct Images<'a> {
+    pub planes: Planes,
+    pub values: &'a [f32],
 }
 
 /// A convolution that is about to run.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Convolution<'a> {
-    pub(crate) filters: &'a Filters,
-    pub(crate) steps: Steps,
-    pub(crate) input: Images<'a>,
+pub struct Convolution<'a> {
+    pub filters: &'a Filters,
+    pub steps: Steps,
+    pub input: Images<'a>,
     /// Images that are added to the sums.
-    pub(crate) residual: Option<Images<'a>>,
-    pub(crate) output: Planes,
+    pub residual: Option<Images<'a>>,
+    pub output: Planes,
     /// The function of the sums, before `residual` is added.
-    pub(crate) activation: Activation,
+    pub activation: Activation,
     /// The function of the sums with `residual`.
-    pub(crate) after: Activation,
+    pub after: Activation,
     /// Where outputs go, if they are spread.
-    pub(crate) spread: Option<Spread>,
+    pub spread: Option<Spread>,
 }
 
 /// Outputs that are spread over larger images: those of one place of the window of a transposed convolution
 /// whose windows do not overlap.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
+pub struct Spread {
     /// The rows and columns of the window.
-    pub(crate) times: [usize; 2],
+    pub times: [usize; 2],
     /// The place in it.
-    pub(crate) place: [usize; 2],
+    pub place: [usize; 2],
 }
 
 /// Input floats that a chunk of rows has at most: they stay in the cache of the second level while all
@@ -88,7 +88,7 @@ impl Convolution<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub(crate) fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         self.check(output)?;
         let filters = self.filters;
         let cut = self.cut();

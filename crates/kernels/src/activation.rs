@@ -9,7 +9,7 @@ use super::{
 
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Activation {
+pub enum Activation {
     Identity,
     /// At least the first, then at most the second. A NaN stays so.
     Clip(f32, f32),
@@ -27,10 +27,10 @@ pub(crate) enum Activation {
 
 impl Activation {
     /// The rectifier.
-    pub(crate) const RELU: Self = Self::Clip(0.0, f32::INFINITY);
+    pub const RELU: Self = Self::Clip(0.0, f32::INFINITY);
 
     /// The bounds, if it is no more than a clip.
-    pub(crate) fn bounds(self) -> Option<(f32, f32)> {
+    pub fn bounds(self) -> Option<(f32, f32)> {
         match self {
             Self::Identity => Some((f32::NEG_INFINITY, f32::INFINITY)),
             Self::Clip(low, high) => Some((low, high)),
@@ -39,7 +39,7 @@ impl Activation {
     }
 
     /// Its name, for people.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Identity => "identity",
             Self::Clip(0.0, high) if high == f32::INFINITY => "relu",

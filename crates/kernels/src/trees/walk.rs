@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "nodes and features without a check of bounds that were checked before")]
 
-use crate::kernels::Unfit;
+use crate::Unfit;
 
 /// The bit of [`Node::feature`] that says that a missing feature counts as true.
 const MISSING: u32 = 1 << 31;
@@ -20,7 +20,7 @@ struct Node<T> {
 
 /// A branch or a leaf, by which a [`Forest`] is built.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place<T> {
+pub enum Place<T> {
     /// `feature <= threshold`: then the node `first` is next, otherwise the one after it.
     Branch { threshold: T, feature: u32, missing_is_true: bool, first: usize },
     /// A leaf, its value, and a number for the caller.
@@ -29,7 +29,7 @@ pub(crate) enum Place<T> {
 
 /// Trees that were checked: each child is there, and is behind its parent.
 #[derive(Debug)]
-pub(crate) struct Forest<T> {
+pub struct Forest<T> {
     nodes: Vec<Node<T>>,
     /// By node: the caller's number of a leaf.
     numbers: Vec<u32>,
@@ -46,7 +46,7 @@ impl<T: Copy + PartialOrd> Forest<T> {
     /// # Errors
     /// A node that is not there or not behind its parent, a root that is not there, or more nodes or
     /// features than 30 bits can number.
-    pub(crate) fn new(places: &[Place<T>], roots: &[usize]) -> Result<Self, Unfit> {
+    pub fn new(places: &[Place<T>], roots: &[usize]) -> Result<Self, Unfit> {
         const WRONG: Unfit = Unfit("trees");
         let index = |index: usize| u32::try_from(index).ok().filter(|index| *index < 1 << 30).ok_or(WRONG);
         let (mut nodes, mut numbers) = (Vec::with_capacity(places.len()), Vec::with_capacity(places.len()));
@@ -77,12 +77,12 @@ impl<T: Copy + PartialOrd> Forest<T> {
     }
 
     /// The value of a leaf.
-    pub(crate) fn value(&self, leaf: u32) -> T {
+    pub fn value(&self, leaf: u32) -> T {
         self.nodes[leaf as usize].threshold
     }
 
     /// The caller's number of a leaf.
-    pub(crate) fn number(&self, leaf: u32) -> u32 {
+    pub fn number(&self, leaf: u32) -> u32 {
         self.numbers[leaf as usize]
     }
 
@@ -90,7 +90,7 @@ impl<T: Copy + PartialOrd> Forest<T> {
     ///
     /// # Errors
     /// A row with too few features, or trees that are not there.
-    pub(crate) fn leaves_of_trees<const N: usize>(&self, first: usize, row: &[T]) -> Result<[u32; N], Unfit> {
+    pub fn leaves_of_trees<const N: usize>(&self, first: usize, row: &[T]) -> Result<[u32; N], Unfit> {
         let roots = self.roots.get(first..).and_then(|roots| roots.first_chunk::<N>());
         self.walk(*roots.ok_or(Unfit("trees of a forest"))?, [0; N], row)
     }
@@ -100,7 +100,7 @@ impl<T: Copy + PartialOrd> Forest<T> {
     ///
     /// # Errors
     /// Rows with too few features, or a tree that is not there.
-    pub(crate) fn leaves_of_rows<const N: usize>(
+    pub fn leaves_of_rows<const N: usize>(
         &self,
         tree: usize,
         rows: &[T],
