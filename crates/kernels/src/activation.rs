@@ -10,9 +10,11 @@ use super::{
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
+    /// The number itself.
     Identity,
     /// At least the first, then at most the second. A NaN stays so.
     Clip(f32, f32),
+    /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// `x * sigmoid(alpha * x)`.
     Swish(f32),
@@ -22,6 +24,7 @@ pub enum Activation {
     HardSwish(f32, f32),
     /// `x`, or `alpha * x` where that is negative.
     LeakyRelu(f32),
+    /// The hyperbolic tangent.
     Tanh,
 }
 
