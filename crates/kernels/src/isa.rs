@@ -32,6 +32,10 @@ pub(super) trait Isa: Copy {
     /// 16 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn nibbles(self, from: *const u8) -> [Self::V; 2];
+    /// Asks for a cache line that will be read soon, into the cache of the second level. The address need
+    /// not be valid.
+    #[inline(always)]
+    fn ask(self, _line: *const f32) {}
     fn add(self, left: Self::V, right: Self::V) -> Self::V;
     fn subtract(self, left: Self::V, right: Self::V) -> Self::V;
     fn multiply(self, left: Self::V, right: Self::V) -> Self::V;

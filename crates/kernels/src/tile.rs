@@ -46,6 +46,10 @@ pub(super) struct Tile {
     /// The bounds to which outputs are clipped.
     pub(super) low: f32,
     pub(super) high: f32,
+    /// Weights of the tiles that come next: lines are asked for while this one is computed.
+    pub(super) ahead: *const f32,
+    /// How many lines, for each input block under each place of the window.
+    pub(super) ahead_lines: usize,
 }
 
 /// Computes a tile.
@@ -75,6 +79,7 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
     tile: &Tile,
 ) {
     let step = if STEP == 0 { tile.step } else { STEP };
+    let mut ahead = tile.ahead;
     let mut sums = [[isa.splat(0.0); BLOCKS]; PIXELS];
     for block in 0..BLOCKS {
         // SAFETY: the bias has 16 floats for each block.
@@ -91,6 +96,10 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
         for _ in 0..tile.rows {
             let mut column = row;
             for _ in 0..tile.columns {
+                for _ in 0..tile.ahead_lines {
+                    isa.ask(ahead);
+                    ahead = ahead.wrapping_add(BLOCK);
+                }
                 for channel in 0..channels {
                     let mut loaded = [isa.splat(0.0); BLOCKS];
                     for (block, loaded) in loaded.iter_mut().enumerate() {
@@ -124,10 +133,16 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
             }
         }
     }
-    let (low, high) = (isa.splat(tile.low), isa.splat(tile.high));
+    if tile.low > f32::NEG_INFINITY || tile.high < f32::INFINITY {
+        let (low, high) = (isa.splat(tile.low), isa.splat(tile.high));
+        for sums in &mut sums {
+            for sum in sums {
+                *sum = isa.at_most(isa.at_least(*sum, low), high);
+            }
+        }
+    }
     for (pixel, sums) in sums.into_iter().enumerate() {
-        for (block, sum) in sums.into_iter().enumerate() {
-            let value = isa.at_most(isa.at_least(sum, low), high);
+        for (block, value) in sums.into_iter().enumerate() {
             let place = pixel / WIDTH * tile.output_row
                 + pixel % WIDTH * tile.output_step
                 + block * tile.output_block;

@@ -36,7 +36,7 @@ use adytum_kernels::Level;
 const SMALL: usize = 1 << 20;
 
 /// By how much of the file's size, in percent, and how many bytes besides, weights may grow.
-const GROWTH: usize = 30;
+const GROWTH: usize = 36;
 const SPARE: usize = 1 << 20;
 
 /// The facts about the values of a graph.
@@ -197,7 +197,7 @@ impl Planner<'_> {
         for (root, entry) in units {
             compiled.push(match entry {
                 Some(entry) => entry,
-                None => self.compile(groups.remove(&root).unwrap_or_default(), &leaving)?,
+                None => self.compile(groups.remove(&root).unwrap_or_default(), &leaving, facts)?,
             });
         }
         Ok(sort(compiled))
@@ -244,6 +244,7 @@ impl Planner<'_> {
         &mut self,
         members: Vec<(Placed, Vec<Piece>)>,
         leaving: &HashSet<ValueId>,
+        facts: &Facts,
     ) -> Result<Placed, PlanError> {
         let number = self.plan.regions;
         self.plan.regions += 1;
@@ -266,7 +267,8 @@ impl Planner<'_> {
                 if let crate::region::recognize::Form::Convolution(convolution) = &piece.form {
                     weights.insert(convolution.weights);
                 }
-                drafts.add(piece.form, inputs, piece.output, piece.channels);
+                let pixels = facts.get(&piece.output).and_then(pixels);
+                drafts.add(piece.form, inputs, piece.output, (piece.channels, pixels));
                 if leaving.contains(&piece.output) {
                     left.push(piece.output);
                 }
@@ -308,6 +310,12 @@ impl Planner<'_> {
         };
         Ok(Placed { node, placement: Placement::Own(Box::new(region)), stage: 0, line })
     }
+}
+
+/// The pixels of an image, if its size is known.
+fn pixels(fact: &Fact) -> Option<usize> {
+    let size = |axis: usize| usize::try_from(fact.dimension(axis)?).ok();
+    size(2)?.checked_mul(size(3)?)
 }
 
 /// The values that leave the regions that make them.

@@ -18,6 +18,8 @@ pub(crate) struct Draft {
     pub(crate) residual: Option<Value>,
     /// The function of the sum.
     pub(crate) after: Activation,
+    /// The pixels of an image of the output, if the model says how many.
+    pub(crate) pixels: Option<usize>,
 }
 
 /// The steps of a region, in an order in which they can run.
@@ -65,12 +67,18 @@ impl Drafts {
     }
 
     /// Adds the step of a node.
-    pub(crate) fn add(&mut self, form: Form, inputs: Vec<Value>, output: ValueId, channels: usize) {
+    pub(crate) fn add(
+        &mut self,
+        form: Form,
+        inputs: Vec<Value>,
+        output: ValueId,
+        (channels, pixels): (usize, Option<usize>),
+    ) {
         let made = self.value(channels);
         self.values.insert(output, made);
         let identity = Activation::Identity;
         let (activation, after) = (identity, identity);
-        self.steps.push(Draft { form, inputs, output: made, activation, residual: None, after });
+        self.steps.push(Draft { form, inputs, output: made, activation, residual: None, after, pixels });
     }
 
     /// How often each value is taken, the outputs included.

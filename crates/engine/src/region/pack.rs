@@ -83,7 +83,7 @@ fn step(
     channels: &[usize],
     weights: &mut dyn Weights,
 ) -> Result<Step, PackError> {
-    let Draft { form, mut inputs, output, mut activation, residual, mut after } = draft;
+    let Draft { form, mut inputs, output, mut activation, residual, mut after, .. } = draft;
     if residual.is_none() {
         (activation, after) = (Activation::Identity, activation);
     }
@@ -129,8 +129,7 @@ fn pack_convolution(
     let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
     let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
     let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
-    let per_output: usize = shape[1..].iter().product();
-    let mut values = tensor.values::<f32>().ok_or_else(unfit)?;
+    let values = tensor.values::<f32>().ok_or_else(unfit)?;
     let biases: Option<Vec<f32>> = (bias.is_some() || !scale.factors.is_empty()).then(|| {
         (0..outputs)
             .map(|output| {
@@ -154,34 +153,26 @@ fn pack_convolution(
                 weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
             }
             let shape = [outputs, inputs, 1, 1];
-            let filters = Filters::new(level, &weights, shape, 1, biases.as_deref(), Reading::Blocks);
+            let filters = Filters::new(level, (&weights, &[]), shape, 1, biases.as_deref(), Reading::Blocks);
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
     }
-    let scaled: Vec<f32>;
-    if scale.factors.iter().any(|factor| *factor != 1.0) && per_output > 0 {
-        let mut all = Vec::with_capacity(values.len());
-        for (output, weights) in values.chunks_exact(per_output).enumerate() {
-            let (factor, _) = scale.of(output);
-            all.extend(weights.iter().map(|weight| (f64::from(*weight) * factor) as f32));
-        }
-        scaled = all;
-        values = &scaled;
-    }
+    let factors =
+        if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
     Ok(match kind {
         Kind::Dense { .. } if by_tiles => {
-            let winograd = Winograd::new(level, values, shape, biases.as_deref());
+            let winograd = Winograd::new(level, (values, factors), shape, biases.as_deref());
             Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, values, shape, groups, biases.as_deref(), reading);
+            let filters = Filters::new(level, (values, factors), shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {
             let sizes = [shape[0], shape[2], shape[3]];
-            let windows = Windows::new(level, values, sizes, biases.as_deref());
+            let windows = Windows::new(level, (values, factors), sizes, biases.as_deref());
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })
