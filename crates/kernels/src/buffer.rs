@@ -106,6 +106,11 @@ impl<'a> Shared<'a> {
         self.len
     }
 
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
     /// Where the float of this index is. Writing there is for the caller to justify.
     pub(super) fn pointer(self, index: usize) -> *mut f32 {
         self.start.wrapping_add(index)

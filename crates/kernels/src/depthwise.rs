@@ -7,9 +7,9 @@ use super::{
     activation::{Activation, apply},
     buffer::{Buffer, Shared},
     convolution::{Images, Steps},
-    filters::copy_scaled,
     isa::{Isa, Task, dispatch},
     planes::Planes,
+    weights::Weights,
 };
 
 /// The weights of a convolution by channels, and its bias.
@@ -26,19 +26,12 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Of weights `[channel][row][column]`, a factor for each channel (none: ones), and a bias. `None` if the
-    /// sizes do not fit.
-    pub fn new(
-        level: Level,
-        (weights, factors): (&[f32], &[f64]),
-        sizes: [usize; 3],
-        bias: Option<&[f32]>,
-    ) -> Option<Self> {
+    /// Of weights `[channel][row][column]` and a bias. `None` if the sizes do not fit.
+    pub fn new(level: Level, weights: Weights<'_>, sizes: [usize; 3], bias: Option<&[f32]>) -> Option<Self> {
         let [channels, rows, columns] = sizes;
         let taps = rows * columns;
         if channels * taps == 0
-            || weights.len() != channels * taps
-            || !factors.is_empty() && factors.len() != channels
+            || !weights.fit(channels, taps)
             || bias.is_some_and(|bias| bias.len() != channels)
         {
             return None;
@@ -46,8 +39,8 @@ impl Windows {
         let blocks = channels.div_ceil(BLOCK);
         let mut packed = Buffer::zeros(blocks * taps * BLOCK);
         let mut scaled = vec![0.0; taps];
-        for (channel, weights) in weights.chunks_exact(taps).enumerate() {
-            copy_scaled(weights, factors.get(channel).copied(), &mut scaled);
+        for channel in 0..channels {
+            weights.copy(channel, channel * taps, &mut scaled);
             for (tap, weight) in scaled.iter().enumerate() {
                 packed[(channel / BLOCK * taps + tap) * BLOCK + channel % BLOCK] = *weight;
             }

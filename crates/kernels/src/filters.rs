@@ -7,6 +7,7 @@ use super::{
     buffer::Buffer,
     isa::{Isa, Task, dispatch},
     tile::blocks_of,
+    weights::Weights,
 };
 
 /// How the channels of a pixel are read.
@@ -50,11 +51,10 @@ pub(super) struct Panel {
 }
 
 impl Filters {
-    /// Of weights `[output][input of the group][row][column]`, a factor for each output (none: ones), and a
-    /// bias. Groups of several channels must be whole blocks. `None` if the sizes do not fit.
+    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels must be whole blocks. `None` if the sizes do not fit.
     pub fn new(
         level: Level,
-        (weights, factors): (&[f32], &[f64]),
+        weights: Weights<'_>,
         shape: [usize; 4],
         groups: usize,
         bias: Option<&[f32]>,
@@ -69,8 +69,7 @@ impl Filters {
             && rows * columns > 0
             && blocked
             && (groups == 1 || reading == Reading::Blocks)
-            && weights.len() == all * inputs * rows * columns
-            && (factors.is_empty() || factors.len() == all)
+            && weights.fit(all, inputs * rows * columns)
             && bias.is_none_or(|bias| bias.len() == all);
         if !fits {
             return None;
@@ -107,7 +106,7 @@ impl Filters {
                 }
             })
             .collect();
-        dispatch(level, Packing { filters: &mut filters, weights, factors, places: &places });
+        dispatch(level, Packing { filters: &mut filters, weights, places: &places });
         Some(filters)
     }
 
@@ -150,8 +149,7 @@ impl Filters {
 /// Puts weights into panels.
 struct Packing<'a> {
     filters: &'a mut Filters,
-    weights: &'a [f32],
-    factors: &'a [f64],
+    weights: Weights<'a>,
     /// Where the weight of each input channel and place of the window goes.
     places: &'a [usize],
 }
@@ -161,7 +159,7 @@ impl Task for Packing<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        let Self { filters, weights, factors, places } = self;
+        let Self { filters, weights, places } = self;
         let per_output = places.len();
         for panel in filters.panels() {
             let width = panel.blocks * BLOCK;
@@ -174,8 +172,8 @@ impl Task for Packing<'_> {
                     let mut square = [[0.0_f32; BLOCK]; BLOCK];
                     for (lane, row) in square.iter_mut().enumerate().take(count - lanes) {
                         let output = first + lanes + lane;
-                        let source = &weights[output * per_output + number * BLOCK..][..places.len()];
-                        copy_scaled(source, factors.get(output).copied(), &mut row[..places.len()]);
+                        let from = output * per_output + number * BLOCK;
+                        weights.copy(output, from, &mut row[..places.len()]);
                     }
                     for (column, place) in places.iter().enumerate() {
                         let target = &mut target[place * width + lanes..][..BLOCK];
@@ -184,19 +182,6 @@ impl Task for Packing<'_> {
                         }
                     }
                 }
-            }
-        }
-    }
-}
-
-/// Copies weights, multiplied with a factor, which is rounded once.
-#[inline(always)]
-pub(super) fn copy_scaled(from: &[f32], factor: Option<f64>, to: &mut [f32]) {
-    match factor {
-        None => to.copy_from_slice(from),
-        Some(factor) => {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = (f64::from(*from) * factor) as f32;
             }
         }
     }

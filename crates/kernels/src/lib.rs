@@ -24,6 +24,7 @@ pub mod pool;
 mod tests;
 mod tile;
 pub mod trees;
+pub mod weights;
 pub mod winograd;
 
 pub use level::{Level, limit};

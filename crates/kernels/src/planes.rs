@@ -69,7 +69,12 @@ impl Planes {
         self.blocks * self.block()
     }
 
-    /// The same, or `None` if there are more than a machine can have.
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of all floats, or `None` if there are more than a machine can have.
     pub fn checked_len(&self) -> Option<usize> {
         let row = self.border.left.checked_add(self.width)?.checked_add(self.border.right)?;
         let rows = self.border.top.checked_add(self.height)?.checked_add(self.border.bottom)?;

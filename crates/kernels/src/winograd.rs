@@ -15,10 +15,11 @@ use super::{
     activation::Activation,
     buffer::{Buffer, Shared},
     convolution::Images,
-    filters::{Ahead, copy_scaled},
+    filters::Ahead,
     isa::{Isa, Task, dispatch},
     planes::Planes,
     tile::{Tile, blocks_of, kernels},
+    weights::Weights,
 };
 
 /// Elements of a tile.
@@ -46,18 +47,11 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Of weights `[output][input][3][3]`, a factor for each output (none: ones), and a bias. `None` if the
-    /// sizes do not fit.
-    pub fn new(
-        level: Level,
-        (weights, factors): (&[f32], &[f64]),
-        shape: [usize; 4],
-        bias: Option<&[f32]>,
-    ) -> Option<Self> {
+    /// Of weights `[output][input][3][3]` and a bias. `None` if the sizes do not fit.
+    pub fn new(level: Level, weights: Weights<'_>, shape: [usize; 4], bias: Option<&[f32]>) -> Option<Self> {
         let [outputs, inputs, 3, 3] = shape else { return None };
-        let fits = weights.len() == outputs * inputs * 9
+        let fits = weights.fit(outputs, inputs * 9)
             && outputs * inputs > 0
-            && (factors.is_empty() || factors.len() == outputs)
             && bias.is_none_or(|bias| bias.len() == outputs);
         if !fits {
             return None;
@@ -70,7 +64,7 @@ impl Winograd {
         let packed = Buffer::zeros(ELEMENTS * padded * inputs);
         let zeros = Buffer::zeros(2 * BLOCK);
         let mut winograd = Self { inputs, outputs, level, weights: packed, bias: all, zeros };
-        dispatch(level, Packing { winograd: &mut winograd, weights, factors });
+        dispatch(level, Packing { winograd: &mut winograd, weights });
         Some(winograd)
     }
 
@@ -117,8 +111,7 @@ impl Winograd {
 /// Transforms weights: `G g Gᵀ` of the nine weights `g` of each window.
 struct Packing<'a> {
     winograd: &'a mut Winograd,
-    weights: &'a [f32],
-    factors: &'a [f64],
+    weights: Weights<'a>,
 }
 
 impl Task for Packing<'_> {
@@ -126,7 +119,7 @@ impl Task for Packing<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let Self { winograd, weights, factors } = self;
+        let Self { winograd, weights } = self;
         let (inputs, element) = (winograd.inputs, winograd.element());
         let half = isa.splat(0.5);
         // The product of `G` and a column: a, (a + b + c) / 2, (a - b + c) / 2, c.
@@ -143,8 +136,7 @@ impl Task for Packing<'_> {
                     for lane in 0..count {
                         let output = start + lane;
                         let mut window = [0.0; 9];
-                        let source = &weights[(output * inputs + input) * 9..][..9];
-                        copy_scaled(source, factors.get(output).copied(), &mut window);
+                        weights.copy(output, (output * inputs + input) * 9, &mut window);
                         for (windows, value) in windows.iter_mut().zip(window) {
                             windows[lane] = value;
                         }

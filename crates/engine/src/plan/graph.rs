@@ -52,6 +52,7 @@ impl Planner<'_> {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
         let mut placed = self.compile_regions(placed, &facts, &outputs)?;
+        self.constants.close_file();
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;
 
