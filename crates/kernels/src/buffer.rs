@@ -67,6 +67,7 @@ impl<'a> Shared<'a> {
     }
 
     /// How many floats there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is nothing")]
     pub fn len(self) -> usize {
         self.len
     }
