@@ -31,11 +31,12 @@ def openvino(path, threads, precision):
     settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": precision}
     model = openvino.Core().compile_model(path, "CPU", settings)
     request = model.create_infer_request()
-    names = [output.get_any_name() for output in model.outputs]
+    # An output has the name that the network gives it, and may have others.
+    names = [output.get_names() for output in model.outputs]
 
     def run(inputs):
         found = request.infer(inputs, share_inputs=True, share_outputs=True)
-        return {name: found[index] for index, name in enumerate(names)}
+        return {name: found[index] for index, all_names in enumerate(names) for name in all_names}
 
     return run
 

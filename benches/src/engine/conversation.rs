@@ -15,14 +15,16 @@ use tokio::{
 pub(super) struct Loaded {
     pub(super) load_ms: f64,
     pub(super) peak_mib: f64,
-    pub(super) resident_mib: f64,
 }
 
-/// The time of a run: on the wall, and of processors.
+/// The time of a run: on the wall, and of processors. The memory of the process after it, which others do
+/// not say.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct Time {
     pub(super) wall_ms: f64,
     pub(super) processor_ms: f64,
+    #[serde(default)]
+    pub(super) resident_mib: f64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.avx2 {
         adytum_kernels::limit(adytum_kernels::Level::Avx2);
     }
+    adytum_serving::memory::limit_retention(arguments.threads);
     let start = Instant::now();
     let file = fs::read(&arguments.network)?;
     if matches!(arguments.engine, Choice::Rten) {
@@ -54,12 +55,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let mut options = rten::ModelOptions::with_all_ops();
         options.prepack_weights(file.len() <= 8 << 20);
         let _model = options.load(file).context("rten")?;
-        return say(&loaded(start)?);
+        return say(&json!({ "load_ms": milliseconds(start) }));
     }
     let directory = Directory::new(arguments.network.parent().unwrap_or(Path::new(".")))?;
     let source = Source { file, files: &directory, limits: Limits::default() };
     let model = StaticEngine.load(source)?;
-    say(&loaded(start)?)?;
+    say(&json!({ "load_ms": milliseconds(start), "peak_mib": resident("VmHWM:") }))?;
+    adytum_serving::memory::give_back();
     let mut arrays = read(&arguments.inputs)?;
     let inputs = model
         .signature()
@@ -98,8 +100,10 @@ impl Network {
         for _ in 0..runs {
             self.answer()?;
         }
-        let (wall, processor) = (start.elapsed().as_secs_f64() * 1e3, processor_ms()? - before);
-        Ok(json!({ "wall_ms": wall / f64::from(runs), "processor_ms": processor / f64::from(runs) }))
+        let (wall, processor) = (milliseconds(start), processor_ms()? - before);
+        let (wall_ms, processor_ms) = (wall / f64::from(runs), processor / f64::from(runs));
+        adytum_serving::memory::give_back();
+        Ok(json!({ "wall_ms": wall_ms, "processor_ms": processor_ms, "resident_mib": resident("VmRSS:") }))
     }
 
     /// The largest of all outputs.
@@ -133,13 +137,13 @@ fn processor_ms() -> Result<f64> {
     Ok(all.iter().map(|time| time.tv_sec() as f64 * 1e3 + time.tv_usec() as f64 / 1e3).sum())
 }
 
-fn loaded(start: Instant) -> Result<Json> {
-    let load_ms = start.elapsed().as_secs_f64() * 1e3;
-    let status = fs::read_to_string("/proc/self/status")?;
-    let mebibytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
-    };
-    let (peak, resident) = (mebibytes("VmHWM:"), mebibytes("VmRSS:"));
-    Ok(json!({ "load_ms": load_ms, "peak_mib": peak, "resident_mib": resident }))
+fn milliseconds(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+/// This memory of the process in MiB, as the kernel names it.
+fn resident(name: &str) -> Option<f64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
