@@ -102,13 +102,9 @@ impl<'a> Shared<'a> {
     }
 
     /// How many floats there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is nothing")]
     pub fn len(self) -> usize {
         self.len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        self.len == 0
     }
 
     /// Where the float of this index is. Writing there is for the caller to justify.

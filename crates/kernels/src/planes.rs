@@ -65,16 +65,12 @@ impl Planes {
     }
 
     /// All floats.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is nothing")]
     pub fn len(&self) -> usize {
         self.blocks * self.block()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The number of all floats, or `None` if there are more than a machine can have.
+    /// The same, or `None` if there are more than a machine can have.
     pub fn checked_len(&self) -> Option<usize> {
         let row = self.border.left.checked_add(self.width)?.checked_add(self.border.right)?;
         let rows = self.border.top.checked_add(self.height)?.checked_add(self.border.bottom)?;
