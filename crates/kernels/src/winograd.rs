@@ -10,6 +10,8 @@
 
 #![expect(unsafe_code, reason = "loads and stores through pointers; several threads write one output")]
 
+use std::ops::Range;
+
 use super::{
     BLOCK, Level, Part, Unfit,
     activation::Activation,
@@ -33,6 +35,9 @@ const MANY_WEIGHTS: usize = 128 * 1024;
 
 /// The tiles that share it then.
 const MANY_TILES: usize = 98;
+
+/// With fewer tiles for each thread, threads share the weights.
+const FEW_TILES: usize = 64;
 
 /// The transformed weights of a convolution of 3 by 3, and its bias.
 #[derive(Debug)]
@@ -248,7 +253,13 @@ impl Task for Share<'_> {
         let (down, right) = (output.height.div_ceil(2), output.width.div_ceil(2));
         let all = output.images * down * right;
         let (chunk, size) = (tiles.winograd.chunk(all), tiles.scratch());
-        let share = self.part.of(all);
+        // Threads share the weights or the tiles. Those that share the weights transform all inputs, each for itself,
+        // which is little beside the multiplications.
+        let (panels, threads) = (tiles.winograd.panels().count(), self.part.count);
+        let is_even = panels.is_multiple_of(threads) || panels >= 4 * threads;
+        let by_panels = threads > 1 && all < FEW_TILES * threads && is_even;
+        let (share, panels) =
+            if by_panels { (0..all, self.part.of(panels)) } else { (self.part.of(all), 0..panels) };
         // SAFETY: each thread has a part of the scratch memory of its own.
         let Some(scratch) = (unsafe { self.scratch.part(self.part.index * size, size) }) else { return };
         let [inputs, outputs] = tiles.winograd.blocks();
@@ -264,9 +275,9 @@ impl Task for Share<'_> {
             for tile in 0..count {
                 self.enter(isa, place(start + tile), tile, (chunk, strides[0]), from);
             }
-            self.multiply(count, chunk, strides, from, to);
+            self.multiply(count, chunk, strides, panels.clone(), (from, to));
             for tile in 0..count {
-                self.leave(isa, place(start + tile), tile, (chunk, strides[1]), to);
+                self.leave(isa, place(start + tile), tile, (chunk, strides[1]), panels.clone(), to);
             }
         }
     }
@@ -320,12 +331,19 @@ impl Share<'_> {
 
     /// The product of each element of all tiles with its weights.
     #[inline(always)]
-    fn multiply(&self, count: usize, chunk: usize, strides: [usize; 2], from: &[f32], to: &mut [f32]) {
+    fn multiply(
+        &self,
+        count: usize,
+        chunk: usize,
+        strides: [usize; 2],
+        panels: Range<usize>,
+        (from, to): (&[f32], &mut [f32]),
+    ) {
         let winograd = self.tiles.winograd;
         let [inputs, _] = winograd.blocks();
         let target = Shared::new(to);
         for element in 0..ELEMENTS {
-            for (block, wide) in winograd.panels() {
+            for (block, wide) in winograd.panels().skip(panels.start).take(panels.len()) {
                 let kernels = kernels(winograd.level, wide).dense;
                 let strips = count.div_ceil(kernels.len());
                 let weights = element * winograd.element() + block * BLOCK * winograd.inputs;
@@ -380,10 +398,12 @@ impl Share<'_> {
         place: Place,
         tile: usize,
         (chunk, stride): (usize, usize),
+        panels: Range<usize>,
         from: &[f32],
     ) {
         let Tiles { winograd, output, residual, activation, after, .. } = *self.tiles;
-        for block in 0..output.blocks {
+        let wide = blocks_of(winograd.level);
+        for block in panels.start * wide..output.blocks.min(panels.end * wide) {
             let mut values = [isa.splat(0.0); ELEMENTS];
             for (element, value) in values.iter_mut().enumerate() {
                 let start = element * stride + (block * chunk + tile) * BLOCK;
@@ -418,7 +438,7 @@ impl Share<'_> {
                     value = isa.add(value, unsafe { isa.load(added.as_ptr()) });
                 }
                 let value = after.of(isa, value);
-                // SAFETY: `run` has found that the output has room; this thread alone has this tile.
+                // SAFETY: `run` has found that the output has room; this thread alone has this block of this tile.
                 unsafe { isa.store(value, self.output.pointer(output.at(block, place.image, y, x))) };
             }
         }
