@@ -17,4 +17,5 @@ pub mod azure;
 pub mod kbs;
 mod key_wrap;
 mod rsa;
+pub mod tls_proxy;
 mod tls_server;
