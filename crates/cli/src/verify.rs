@@ -75,7 +75,7 @@ fn parse_time(text: &str) -> Result<UnixSeconds, String> {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let judge = Judge {
         policy: args.policy.as_deref().map(read_policy).transpose()?,
-        forms: AcceptedForms::with(args.forms),
+        forms: AcceptedForms::interoperable_and(args.forms),
         tokens: args.tokens,
         at: args.at,
         trusted: &args.trusted,

@@ -103,12 +103,7 @@ pub enum AttesterError {
     Overloaded,
     /// The attestation service, whose token is this program's evidence, gave none.
     #[error("{reason}")]
-    Service {
-        /// The service's error.
-        code: &'static str,
-        retry: bool,
-        reason: String,
-    },
+    Service { code: &'static str, retry: bool, reason: String },
 }
 
 impl AttesterError {

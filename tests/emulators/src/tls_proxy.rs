@@ -1,4 +1,4 @@
-//! A proxy that ends TLS, as one stands before servers of plain HTTP.
+//! A proxy that ends TLS before a server of plain HTTP.
 
 use std::{
     net::SocketAddr,

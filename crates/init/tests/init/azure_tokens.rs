@@ -94,7 +94,7 @@ async fn every_lie_of_the_service_is_refused_and_explained() {
     }
 }
 
-/// The service, or whoever has its key, keeps a token of an earlier session.
+/// A thief of the service's key, or the service itself, keeps a token of an earlier session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_of_another_session_or_broker_opens_nothing() {
     let Some(site) = Site::new(Lie::ReplayedToken).await else { return };

@@ -163,7 +163,7 @@ async fn our_own_brokers_port_gives_and_lends_and_takes_back() {
     assert!(!ended.stderr.contains("mellon") && !file.exists(), "{ended:?}");
 }
 
-/// Who has no certificate under the measured roots is not the KBS, whatever he forwards to.
+/// A server without a certificate under the measured roots is not the KBS, even if it forwards to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_man_in_the_middle_and_another_workload_get_nothing_of_our_own_port() {
     let (Some(fixture), Some(memory)) = (fixture_with_resource(), memory_directory()) else { return };
