@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use adytum_broker::ServerLimits;
 use adytum_crowd::bucket::Rate;
-use adytum_emulators::tls_proxy::TlsProxy;
+use adytum_emulators::{relay::Relay, tls_proxy::TlsProxy};
 use adytum_evidence::{
     attester::Attester,
     measurement::{HostData, ReportData, SnpMeasurement},
@@ -501,6 +501,23 @@ async fn our_own_client_of_the_protocol_is_understood_on_sgx_and_on_sev_snp() {
         let client = kbs::KbsClient::new(options.clone(), attester).unwrap();
         let error = client.resources(&[&path.parse().unwrap()]).await.err().unwrap();
         assert!(error.code() == "kbs-source-refused" && error.to_string().contains(says), "{error}");
+    }
+    // A man in the middle between proxy and broker reads no secret, and makes none.
+    let options = |proxy: &TlsProxy| KbsOptions {
+        address: Some(proxy.address()),
+        roots: roots_from_pem(proxy.root()).unwrap(),
+        ..options.clone()
+    };
+    for at in [None, Some(20), Some(150), Some(300), Some(450), Some(600), Some(750), Some(900)] {
+        let relay = Relay::start(&port.address.to_string(), at).await;
+        let proxy = TlsProxy::start("kbs.example").await;
+        proxy.forward_to(relay.address().parse().unwrap());
+        let client = kbs::KbsClient::new(options(&proxy), fixture.attester("serving")).unwrap();
+        match client.resources(&[&"default/ssl/config".parse().unwrap()]).await {
+            Ok(answer) => assert_eq!(*answer.values[0], b"open sesame"),
+            Err(error) => assert!(relay.has_changed(), "{error}"),
+        }
+        assert!(!relay.saw(b"open sesame"));
     }
     drop(port);
     running.stop().await;

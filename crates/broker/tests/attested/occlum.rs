@@ -11,6 +11,7 @@ use adytum_broker::{
     telemetry::health::Health,
 };
 use adytum_crowd::bucket::Rate;
+use adytum_emulators::relay::Relay;
 use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
@@ -437,6 +438,32 @@ async fn a_certificate_that_proves_nothing_opens_nothing() {
         decoded_as_occlum_does(&genuine.get(address, "ssl_config").await.unwrap().secret),
         b"open sesame!"
     );
+    site.stop().await;
+}
+
+/// He sees every byte of the handshake, both certificates among them.
+#[tokio::test]
+async fn a_man_in_the_middle_reads_nothing_and_puts_nothing_in() {
+    let site = Site::new().await;
+    let target = site.port.address.to_string();
+    for at in [None, Some(60), Some(400), Some(1_500), Some(4_000), Some(7_000)] {
+        let relay = Relay::start(&target, at).await;
+        let client = Client::new(&*site.fixture.attester("serving")).await;
+        match client.get(relay.address().parse().unwrap(), "ssl_config").await {
+            Ok(answer) => assert_eq!(decoded_as_occlum_does(&answer.secret), b"open sesame!"),
+            Err(status) => assert!(relay.has_changed(), "{status}"),
+        }
+        assert!(!relay.saw(b"open sesame!"));
+    }
+    // With a key of his own and the broker's quote, the client's own look at it fails.
+    let client = Client::new(&*site.fixture.attester("serving")).await;
+    let answer = client.get(site.port.address, "ssl_config").await.unwrap();
+    let quote = quote_of(&answer.certificate);
+    let own = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let middle = Client::with(own.as_der().unwrap().as_ref(), quote.clone());
+    let shown = middle.certified.cert[0].to_vec();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&shown).unwrap();
+    assert_ne!(quote[368..400], Sha256Digest::of_bytes(parsed.public_key().raw).0);
     site.stop().await;
 }
 
