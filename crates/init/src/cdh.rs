@@ -131,7 +131,7 @@ impl CdhResources {
 /// The open port; it closes when this is dropped.
 #[derive(Debug)]
 pub struct CdhPort {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -153,7 +153,7 @@ impl CdhPort {
         Ok(Some(port))
     }
 
-    fn on(listener: TcpListener, resources: CdhResources) -> io::Result<Self> {
+    pub(crate) fn on(listener: TcpListener, resources: CdhResources) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let answer = move |request: &Request<Incoming>| answer(request, &resources);
         Ok(Self { address, task: tokio::spawn(http_port::serve(listener, "cdh", answer)) })
