@@ -177,11 +177,11 @@ fn what_is_not_verified_is_printed_and_marked() {
     let certificate = tee.write("certificate", tee.sound());
     let enclave = format!("says         mr_enclave = {}", "1f".repeat(32));
     for (file, place, exit) in
-        [(&quote, &empty, 75), (&certificate, &empty, 75), (&quote, &tee.path("platform/collateral"), 77)]
+        [(&quote, &empty, 78), (&certificate, &empty, 78), (&quote, &tee.path("platform/collateral"), 77)]
     {
         let mut words = vec!["verify", file, "--collateral", place];
         let root = tee.path("platform/root.pem");
-        if exit == 75 {
+        if exit == 78 {
             words.extend(["--trust-simulation", &root]);
         }
         let outcome = adytum(words.iter().map(|word| (*word).to_owned()));
