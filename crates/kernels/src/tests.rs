@@ -632,6 +632,21 @@ fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
 }
 
 #[test]
+fn functions_of_any_number_of_floats_are_right() {
+    for level in levels() {
+        for count in [0, 1, 15, 16, 17, 40] {
+            let given = numbers(count, 5);
+            let mut found = given.clone();
+            crate::activation::map(level, Activation::Sigmoid, &mut found);
+            for (found, given) in found.iter().zip(given) {
+                let expected = 1.0 / (1.0 + (-f64::from(given)).exp());
+                assert!((f64::from(*found) - expected).abs() < 1e-6, "{level:?} {given}: {found}");
+            }
+        }
+    }
+}
+
+#[test]
 fn buffers_that_do_not_fit_are_errors() {
     let planes = Planes::new(16, 1, 4, 4, Border::default());
     let values = Buffer::zeros(planes.len());

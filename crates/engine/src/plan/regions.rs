@@ -26,7 +26,7 @@ use crate::{
         recognize::{Known, Piece, recognize, recognize_shuffle},
         run::Region,
         step::Work,
-        winograd,
+        strides, winograd,
     },
     tensor::Tensor,
 };
@@ -301,6 +301,7 @@ impl Planner<'_> {
             }
         }
         fuse(&mut drafts);
+        strides::propagate(&mut drafts);
         winograd::choose(&mut drafts, self.plan.file / 100 * GROWTH + SPARE);
         let entered: Vec<ValueId> = drafts.entered().to_vec();
         let level = Level::best();

@@ -22,6 +22,14 @@ pub(crate) struct Draft {
     pub(crate) pixels: Option<usize>,
 }
 
+impl Draft {
+    /// A step that nothing follows yet.
+    pub(crate) fn new(form: Form, inputs: Vec<Value>, output: Value, pixels: Option<usize>) -> Self {
+        let identity = Activation::Identity;
+        Self { form, inputs, output, activation: identity, residual: None, after: identity, pixels }
+    }
+}
+
 /// The steps of a region, in an order in which they can run.
 #[derive(Debug, Default)]
 pub(crate) struct Drafts {
@@ -76,9 +84,7 @@ impl Drafts {
     ) {
         let made = self.value(channels);
         self.values.insert(output, made);
-        let identity = Activation::Identity;
-        let (activation, after) = (identity, identity);
-        self.steps.push(Draft { form, inputs, output: made, activation, residual: None, after, pixels });
+        self.steps.push(Draft::new(form, inputs, made, pixels));
     }
 
     /// How often each value is taken, the outputs included.

@@ -129,6 +129,7 @@ fn step(
         Form::Activation(activation) => Work::Activation(activation),
         Form::Copy(runs) => Work::Copy(runs),
         Form::Repeat(times) => Work::Repeat(times),
+        Form::Sample(steps) => Work::Sample(steps),
     };
     Ok(Step { work, inputs, output })
 }

@@ -201,6 +201,10 @@ fn plan(
             output = [images, times(height, *down)?, times(width, *right)?];
             planned.cost = 256;
         }
+        Work::Sample([down, right]) => {
+            output = [images, height.div_ceil((*down).max(1)), width.div_ceil((*right).max(1))];
+            planned.cost = 256;
+        }
         Work::Copy(_)
         | Work::Image { .. }
         | Work::Pixel { .. }
