@@ -11,6 +11,7 @@ mod control;
 mod describe;
 mod emit;
 mod fold;
+mod fusions;
 mod graph;
 mod partition;
 mod place;

@@ -9,6 +9,7 @@
 //! into one buffer. Every kernel checks the sizes of what it is given before it starts.
 
 pub mod activation;
+pub mod attention;
 pub mod buffer;
 pub mod convolution;
 pub mod depthwise;
@@ -18,8 +19,10 @@ mod isa;
 pub mod layout;
 pub mod level;
 pub mod nibbles;
+pub mod normalization;
 pub mod planes;
 pub mod pool;
+pub mod products;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -84,6 +84,7 @@ fn apply(activation: Activation, x: f64) -> f64 {
             }
         }
         Activation::Tanh => x.tanh(),
+        Activation::Gelu | Activation::GeluTanh => crate::activation::tests::gate(activation, x),
     }
 }
 

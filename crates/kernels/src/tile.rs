@@ -97,7 +97,7 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
             let mut column = row;
             for _ in 0..tile.columns {
                 for _ in 0..tile.ahead_lines {
-                    isa.ask(ahead);
+                    isa.prefetch(ahead);
                     ahead = ahead.wrapping_add(BLOCK);
                 }
                 for channel in 0..channels {

@@ -355,7 +355,7 @@ fn leaving(placed: &[Placed], roots: &[Option<usize>], outputs: &[Port]) -> Hash
 }
 
 /// Puts nodes in an order in which they can run: the order that they have, as far as that goes.
-fn sort(placed: Vec<Placed>) -> Vec<Placed> {
+pub(super) fn sort(placed: Vec<Placed>) -> Vec<Placed> {
     let mut makers: HashMap<ValueId, usize> = HashMap::new();
     for (index, entry) in placed.iter().enumerate() {
         makers.extend(entry.node.outputs.iter().flatten().map(|output| (*output, index)));

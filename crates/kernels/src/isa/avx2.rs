@@ -84,9 +84,9 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn ask(self, line: *const f32) {
-        // SAFETY: a hint reads nothing, so any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
+    fn prefetch(self, from: *const f32) {
+        // SAFETY: every x86-64 processor has the instruction, which reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
     #[inline(always)]
