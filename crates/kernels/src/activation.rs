@@ -106,7 +106,9 @@ impl Activation {
 pub(super) struct Apply {
     pub(super) activation: Activation,
     pub(super) values: *mut f32,
-    /// How many there are: a multiple of 16.
+    /// How many rows there are, and how far one is from the next.
+    pub(super) rows: [usize; 2],
+    /// How many numbers a row has: a multiple of 16.
     pub(super) count: usize,
 }
 
@@ -118,12 +120,15 @@ impl Task for Apply {
         // The function is chosen outside of the loop.
         macro_rules! each {
             ($activation:expr) => {
-                for place in (0..self.count).step_by(BLOCK) {
-                    // SAFETY: the maker of the task says that the numbers are there.
-                    let value = unsafe { isa.load(self.values.add(place)) };
-                    let result = $activation.of(isa, value);
-                    // SAFETY: the same.
-                    unsafe { isa.store(result, self.values.add(place)) };
+                for row in 0..self.rows[0] {
+                    for place in (0..self.count).step_by(BLOCK) {
+                        let place = row * self.rows[1] + place;
+                        // SAFETY: the maker of the task says that the numbers are there.
+                        let value = unsafe { isa.load(self.values.add(place)) };
+                        let result = $activation.of(isa, value);
+                        // SAFETY: the same.
+                        unsafe { isa.store(result, self.values.add(place)) };
+                    }
                 }
             };
         }
@@ -147,7 +152,21 @@ impl Task for Apply {
 /// # Safety
 /// `count` floats can be read and written at `values`, and nobody else uses them meanwhile.
 pub(super) unsafe fn apply(level: Level, activation: Activation, values: *mut f32, count: usize) {
-    dispatch(level, Apply { activation, values, count });
+    dispatch(level, Apply { activation, values, rows: [1, 0], count });
+}
+
+/// Applies a function to rows of numbers, in place: `rows` of them, `step` apart, each of `count`, a multiple of 16.
+///
+/// # Safety
+/// The floats can be read and written, and nobody else uses them meanwhile.
+pub(super) unsafe fn apply_rows(
+    level: Level,
+    activation: Activation,
+    values: *mut f32,
+    rows: [usize; 2],
+    count: usize,
+) {
+    dispatch(level, Apply { activation, values, rows, count });
 }
 
 #[cfg(test)]

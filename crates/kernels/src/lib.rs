@@ -26,6 +26,7 @@ pub mod products;
 #[cfg(test)]
 mod tests;
 mod tile;
+pub mod transpose;
 pub mod trees;
 pub mod winograd;
 
