@@ -37,6 +37,7 @@ use crate::{
     tensor::ValueType,
 };
 
+use adytum_kernels::arena::Arena;
 use constants::ConstantStore;
 
 /// The reason that a model can't be computed rightly.
@@ -119,6 +120,8 @@ struct Planner<'a> {
     has_half_weights: bool,
     /// Bytes of what rten computes at load.
     fixed_bytes: usize,
+    /// Memory of packed matrices.
+    arena: Arena,
 }
 
 /// Plans a model.
@@ -133,6 +136,7 @@ pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanE
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,
+        arena: Arena::default(),
     };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();

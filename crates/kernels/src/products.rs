@@ -14,6 +14,7 @@ use std::{cell::RefCell, ops::Range};
 use super::{
     BLOCK, Level, Part, Unfit,
     activation::{Activation, apply_rows},
+    arena::{Arena, Room},
     buffer::{Buffer, Shared},
     isa::{Isa, Task, dispatch},
 };
@@ -23,7 +24,7 @@ use tile::{Tile, kernels};
 const DEPTH: usize = 768;
 
 /// Rows that are taken at once, at most.
-const ROWS: usize = 168;
+const ROWS: usize = 210;
 
 /// Panels of a thread from which on threads share panels, not rows.
 const PANELS: usize = 4;
@@ -46,7 +47,7 @@ pub struct Matrix {
     depth: usize,
     columns: usize,
     /// `[panel][step of the depth][column]`. The last panel may have fewer columns, in whole blocks.
-    panels: Buffer,
+    panels: Room,
     /// One for each column, zeros up to whole panels.
     bias: Buffer,
 }
@@ -62,7 +63,7 @@ pub enum Order {
 
 impl Matrix {
     /// Packs `values`. Each column is multiplied by its number of `factors`, if there are such, and has its
-    /// number of `bias`. `None` if the sizes do not fit.
+    /// number of `bias`. `None` if the sizes do not fit, or if there is no memory.
     pub fn pack(
         level: Level,
         values: &[f32],
@@ -70,6 +71,7 @@ impl Matrix {
         order: Order,
         factors: Option<&[f32]>,
         bias: Option<&[f32]>,
+        arena: &mut Arena,
     ) -> Option<Self> {
         let fits = depth.checked_mul(columns) == Some(values.len())
             && factors.is_none_or(|factors| factors.len() == columns)
@@ -79,7 +81,7 @@ impl Matrix {
         }
         let width = tile::width(level);
         let padded = columns.div_ceil(BLOCK) * BLOCK;
-        let mut panels = Buffer::zeros(padded.checked_mul(depth)?);
+        let mut panels = arena.zeros(padded.checked_mul(depth)?)?;
         for first in (0..columns).step_by(width) {
             let own = width.min(padded - first);
             let used = width.min(columns - first);
