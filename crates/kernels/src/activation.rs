@@ -92,7 +92,7 @@ impl Activation {
             Self::GeluTanh => {
                 // (1 + tanh(u)) / 2 is the sigmoid of 2 u.
                 let square = isa.multiply(value, value);
-                let factor = isa.multiply_add(square, isa.splat(0.071_354_814), isa.splat(1.595_769_1));
+                let factor = isa.multiply_add(square, isa.splat(0.071_354_814), isa.splat(1.595_769));
                 let sigmoid = isa.sigmoid(isa.multiply(value, factor));
                 let tangent = isa.multiply_add(sigmoid, isa.splat(2.0), isa.splat(-1.0));
                 let half = isa.multiply(value, isa.splat(0.5));

@@ -144,7 +144,7 @@ impl Attention<'_> {
                 if step < reach {
                     return false;
                 }
-                reach = step * (size - 1) + reach;
+                reach += step * (size - 1);
             }
         }
         true
