@@ -147,6 +147,18 @@ impl Task for Apply {
     }
 }
 
+/// Applies a function to each number, in place. A number has the same result wherever it is.
+pub fn map(level: Level, activation: Activation, values: &mut [f32]) {
+    let (whole, rest) = values.split_at_mut(values.len() / BLOCK * BLOCK);
+    // SAFETY: the slice has as many floats, a multiple of 16.
+    unsafe { apply(level, activation, whole.as_mut_ptr(), whole.len()) };
+    let mut last = [0.0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    // SAFETY: the array has 16 floats.
+    unsafe { apply(level, activation, last.as_mut_ptr(), BLOCK) };
+    rest.copy_from_slice(&last[..rest.len()]);
+}
+
 /// Applies a function to numbers, in place; `count` is a multiple of 16.
 ///
 /// # Safety

@@ -8,6 +8,8 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod plain;
 
 use super::Level;
@@ -148,6 +150,8 @@ pub(super) fn dispatch<T: Task>(level: Level, task: T) -> T::Output {
         Level::Avx512 if level.is_available() => avx512::run(task),
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx2 if Level::Avx2.is_available() => avx2::run(task),
+        #[cfg(target_arch = "aarch64")]
+        level if level >= Level::Neon => task.run(neon::Neon),
         _ => task.run(plain::Plain),
     }
 }

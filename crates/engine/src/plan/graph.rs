@@ -53,6 +53,7 @@ impl Planner<'_> {
         }
         let placed = self.compile_regions(placed, &facts, &outputs)?;
         let mut placed = self.fuse(placed, &facts, &outputs)?;
+        self.constants.close_file();
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;
 
