@@ -6,4 +6,3 @@
 pub(crate) mod attention;
 pub(crate) mod normalization;
 pub(crate) mod product;
-mod share;

@@ -38,6 +38,7 @@ use crate::{
     tensor::ValueType,
 };
 
+use adytum_kernels::arena::Arena;
 use constants::ConstantStore;
 
 /// The reason that a model can't be computed rightly.
@@ -120,6 +121,8 @@ struct Planner<'a> {
     has_half_weights: bool,
     /// Bytes of what rten computes at load.
     fixed_bytes: usize,
+    /// Memory of packed matrices.
+    arena: Arena,
 }
 
 /// Plans a model. Some of its constants are still in its file.
@@ -134,6 +137,7 @@ pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,
+        arena: Arena::default(),
     };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();

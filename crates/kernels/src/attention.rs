@@ -17,7 +17,7 @@ use super::{
     buffer::{Buffer, Shared},
     isa::dispatch,
     products::{
-        HIGHEST, WIDEST, arrange,
+        Arrange, HIGHEST, WIDEST,
         tile::{Kernels, Tile, kernels, width},
     },
 };
@@ -144,7 +144,7 @@ impl Attention<'_> {
                 if step < reach {
                     return false;
                 }
-                reach = step * (size - 1) + reach;
+                reach += step * (size - 1);
             }
         }
         true
@@ -200,10 +200,12 @@ impl Attention<'_> {
         let wide = width(level);
         let Scratch { keys: packed, values, queries, scores, sums, lines } = scratch;
         let queries = &mut queries[..rows * size.next_multiple_of(BLOCK)];
-        for (place, row) in own.clone().enumerate() {
-            arrange(self.query.row(batch, head, row, size), queries, place, rows);
-        }
-        queries.iter_mut().for_each(|value| *value *= self.scale);
+        let first = self.query.row(batch, head, own.start, size).as_ptr();
+        let step = self.query.steps[2];
+        dispatch(
+            level,
+            Arrange { from: first, step, rows, steps: size, target: queries, factor: self.scale },
+        );
         let zeros = [0.0_f32; WIDEST];
         let value_columns = value_size.next_multiple_of(wide);
         let (mut largest, mut totals) = ([f32::NEG_INFINITY; HIGHEST], [0.0_f32; HIGHEST]);
@@ -216,6 +218,7 @@ impl Attention<'_> {
                     panel: packed[(start + first) * size..].as_ptr(),
                     depth: size,
                     ahead: queries.as_ptr(),
+                    ahead_lines: 0,
                     before: zeros.as_ptr(),
                     before_step: [0, BLOCK],
                     output: scores[first * rows..].as_mut_ptr(),
@@ -254,6 +257,7 @@ impl Attention<'_> {
                     panel: values[first * keys + start * wide..].as_ptr(),
                     depth: count,
                     ahead: scores.as_ptr(),
+                    ahead_lines: 0,
                     before: if start == 0 { zeros.as_ptr() } else { target },
                     before_step: [if start == 0 { 0 } else { value_columns }, BLOCK],
                     output: target,

@@ -9,6 +9,7 @@
 //! into one buffer. Every kernel checks the sizes of what it is given before it starts.
 
 pub mod activation;
+pub mod arena;
 pub mod attention;
 pub mod buffer;
 pub mod convolution;
@@ -26,6 +27,7 @@ pub mod products;
 #[cfg(test)]
 mod tests;
 mod tile;
+pub mod transpose;
 pub mod trees;
 pub mod weights;
 pub mod winograd;

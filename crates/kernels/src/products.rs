@@ -13,8 +13,10 @@ use std::{cell::RefCell, ops::Range};
 
 use super::{
     BLOCK, Level, Part, Unfit,
-    activation::{Activation, apply},
+    activation::{Activation, apply_rows},
+    arena::{Arena, Room},
     buffer::{Buffer, Shared},
+    isa::{Isa, Task, dispatch},
 };
 use tile::{Tile, kernels};
 
@@ -22,7 +24,7 @@ use tile::{Tile, kernels};
 const DEPTH: usize = 768;
 
 /// Rows that are taken at once, at most.
-const ROWS: usize = 168;
+const ROWS: usize = 210;
 
 /// Panels of a thread from which on threads share panels, not rows.
 const PANELS: usize = 4;
@@ -45,7 +47,7 @@ pub struct Matrix {
     depth: usize,
     columns: usize,
     /// `[panel][step of the depth][column]`. The last panel may have fewer columns, in whole blocks.
-    panels: Buffer,
+    panels: Room,
     /// One for each column, zeros up to whole panels.
     bias: Buffer,
 }
@@ -61,7 +63,7 @@ pub enum Order {
 
 impl Matrix {
     /// Packs `values`. Each column is multiplied by its number of `factors`, if there are such, and has its
-    /// number of `bias`. `None` if the sizes do not fit.
+    /// number of `bias`. `None` if the sizes do not fit, or if there is no memory.
     pub fn pack(
         level: Level,
         values: &[f32],
@@ -69,6 +71,7 @@ impl Matrix {
         order: Order,
         factors: Option<&[f32]>,
         bias: Option<&[f32]>,
+        arena: &mut Arena,
     ) -> Option<Self> {
         let fits = depth.checked_mul(columns) == Some(values.len())
             && factors.is_none_or(|factors| factors.len() == columns)
@@ -78,7 +81,7 @@ impl Matrix {
         }
         let width = tile::width(level);
         let padded = columns.div_ceil(BLOCK) * BLOCK;
-        let mut panels = Buffer::zeros(padded.checked_mul(depth)?);
+        let mut panels = arena.zeros(padded.checked_mul(depth)?)?;
         for first in (0..columns).step_by(width) {
             let own = width.min(padded - first);
             let used = width.min(columns - first);
@@ -190,10 +193,9 @@ impl Product<'_> {
                 for index in 0..tiles {
                     let own = tile_rows(index);
                     let target = &mut arranged[own.start * blocks * BLOCK..own.end * blocks * BLOCK];
-                    for (place, row) in own.clone().enumerate() {
-                        let values = &self.rows[(rows.start + row) * depth + start..][..steps];
-                        arrange(values, target, place, own.len());
-                    }
+                    let from = self.rows[(rows.start + own.start) * depth + start..].as_ptr();
+                    let (rows, step) = (own.len(), depth);
+                    dispatch(level, Arrange { from, step, rows, steps, target, factor: 1.0 });
                 }
             }
             for panel in panels.clone() {
@@ -208,12 +210,9 @@ impl Product<'_> {
                     } else {
                         (self.rows[rows.start * depth + start..].as_ptr(), BLOCK)
                     };
-                    // While one panel is multiplied, the next one is fetched, by two tiles.
-                    let ahead = match index {
-                        0 => (first + width) * depth + start * width,
-                        1 => (first + width) * depth + start * width + steps * BLOCK,
-                        _ => panel_start,
-                    };
+                    // While one panel is multiplied, the next one is fetched, a part by each tile.
+                    let lines = (width / BLOCK * BLOCK).div_ceil(tiles);
+                    let ahead = (first + width) * depth + start * width + index * lines * blocks * BLOCK;
                     let place = (rows.start + own.start) * columns + first;
                     let is_whole = used == own_width;
                     let (target, target_row) = if is_whole {
@@ -235,7 +234,8 @@ impl Product<'_> {
                         left_block,
                         panel: packed[panel_start..].as_ptr(),
                         depth: steps,
-                        ahead: packed.as_ptr().wrapping_add(ahead.min(packed.len() - BLOCK)),
+                        ahead: packed.as_ptr().wrapping_add(ahead),
+                        ahead_lines: if ahead < packed.len() { lines } else { 0 },
                         before: if is_first { bias[first..].as_ptr() } else { target },
                         before_step: [if is_first { 0 } else { target_row }, BLOCK],
                         output: target,
@@ -271,10 +271,8 @@ impl Product<'_> {
         (used, width): (usize, usize),
     ) {
         if self.activation != Activation::Identity {
-            for row in 0..rows {
-                // SAFETY: the tile has `width` floats in each row, a multiple of 16.
-                unsafe { apply(self.matrix.level, self.activation, target.add(row * target_row), width) };
-            }
+            // SAFETY: the tile has `width` floats in each row, a multiple of 16.
+            unsafe { apply_rows(self.matrix.level, self.activation, target, [rows, target_row], width) };
         }
         if let Some(residual) = self.residual {
             for row in 0..rows {
@@ -287,19 +285,43 @@ impl Product<'_> {
     }
 }
 
-/// Puts a row among those of its tile: `[block of 16 steps][row][16]`.
-pub(crate) fn arrange(values: &[f32], target: &mut [f32], row: usize, rows: usize) {
-    let (whole, rest) = values.as_chunks::<BLOCK>();
-    let mut places = target.chunks_exact_mut(rows * BLOCK);
-    for (block, place) in whole.iter().zip(places.by_ref()) {
-        if let Some(place) = place.get_mut(row * BLOCK..(row + 1) * BLOCK) {
-            place.copy_from_slice(block);
+/// Puts rows in the order of a tile, `[block of 16 steps][row][16]`, and multiplies them.
+pub(crate) struct Arrange<'a> {
+    /// The first row. There are `rows`, each of `steps` floats, `step` apart.
+    pub(crate) from: *const f32,
+    pub(crate) step: usize,
+    pub(crate) rows: usize,
+    pub(crate) steps: usize,
+    /// As many floats as `rows` times `steps`, rounded up to whole blocks.
+    pub(crate) target: &'a mut [f32],
+    pub(crate) factor: f32,
+}
+
+impl Task for Arrange<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let factor = isa.splat(self.factor);
+        let whole = self.steps / BLOCK;
+        let mut places = self.target.chunks_exact_mut(self.rows * BLOCK);
+        for (block, places) in places.by_ref().take(whole).enumerate() {
+            for (row, place) in places.chunks_exact_mut(BLOCK).enumerate() {
+                // SAFETY: each row has 16 floats for each whole block, and so has each place.
+                unsafe {
+                    let value = isa.load(self.from.add(row * self.step + block * BLOCK));
+                    isa.store(isa.multiply(value, factor), place.as_mut_ptr());
+                }
+            }
         }
-    }
-    if let Some(place) = places.next()
-        && let Some(place) = place.get_mut(row * BLOCK..row * BLOCK + rest.len())
-    {
-        place.copy_from_slice(rest);
+        let rest = self.steps % BLOCK;
+        for (row, place) in places.next().into_iter().flat_map(|all| all.chunks_exact_mut(BLOCK)).enumerate()
+        {
+            // SAFETY: the row has `steps` floats.
+            let values =
+                unsafe { std::slice::from_raw_parts(self.from.add(row * self.step + whole * BLOCK), rest) };
+            place.iter_mut().zip(values).for_each(|(place, value)| *place = value * self.factor);
+        }
     }
 }
 

@@ -5,12 +5,12 @@ use adytum_kernels::{
     attention::{Attention, Heads, Mask},
 };
 
-use super::share::share;
 use crate::{
     operators::{
         Arguments, Context, Operator, OperatorError,
         arguments::{tensor_of, unfit, values_of},
     },
+    share::share,
     tensor::{ElementType, Tensor, Value},
 };
 

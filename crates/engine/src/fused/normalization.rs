@@ -2,12 +2,12 @@
 
 use adytum_kernels::{Level, normalization::Layer};
 
-use super::share::share;
 use crate::{
     operators::{
         Arguments, Context, Operator, OperatorError,
         arguments::{tensor_of, unfit, values_of},
     },
+    share::share,
     tensor::{ElementType, Value},
 };
 

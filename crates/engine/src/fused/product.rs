@@ -7,7 +7,6 @@ use adytum_kernels::{
     products::{Matrix, Product},
 };
 
-use super::share::share;
 use crate::{
     operators::{
         Arguments, Context, Operator, OperatorError,
@@ -16,6 +15,7 @@ use crate::{
         constant::list,
         movement::reshape::wanted_shape,
     },
+    share::share,
     tensor::{ElementType, Tensor, Value},
 };
 

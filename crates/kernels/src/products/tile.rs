@@ -13,8 +13,10 @@ pub(crate) struct Tile {
     pub(crate) panel: *const f32,
     /// How many steps there are.
     pub(crate) depth: usize,
-    /// Memory that is needed soon: a line of 16 floats for each step is fetched. Any address.
+    /// Memory that is needed soon. Any address.
     pub(crate) ahead: *const f32,
+    /// How many lines of that are fetched for each block of 16 steps.
+    pub(crate) ahead_lines: usize,
     /// What the sums begin with.
     pub(crate) before: *const f32,
     /// From a row of that to the next, and from a block of columns to the next.
@@ -68,9 +70,11 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const ROWS: usize>(isa: I, tile: 
     let mut rest = tile.depth;
     while rest > 0 {
         let steps = rest.min(BLOCK);
-        for step in 0..steps {
+        for _ in 0..tile.ahead_lines {
             isa.prefetch(ahead);
             ahead = ahead.wrapping_add(BLOCK);
+        }
+        for step in 0..steps {
             let mut loaded = [isa.splat(0.0); BLOCKS];
             for (block, loaded) in loaded.iter_mut().enumerate() {
                 // SAFETY: the panel has 16 floats for each block and step.

@@ -3,11 +3,13 @@
 use crate::{
     operators::{
         Built, Definition, OperatorError, Refusal,
-        arguments::{reshaped, single, unfit},
+        arguments::{reshaped, single, tensor_of, unfit},
+        axes::product,
         definition::Builder,
         layout::View,
     },
-    tensor::Tensor,
+    share::share,
+    tensor::{ElementType, Tensor},
 };
 
 /// The operators of this file.
@@ -46,8 +48,30 @@ fn transpose(definition: &Definition<'_>) -> Result<Built, Refusal> {
             let shape: Vec<usize> = order.iter().map(|axis| tensor.shape()[*axis]).collect();
             return reshaped(tensor, shape);
         }
+        if let (Some(values), Some(sizes)) = (tensor.values::<f32>(), matrices(tensor.shape(), &order)) {
+            let shape: Vec<usize> = order.iter().map(|axis| tensor.shape()[*axis]).collect();
+            let mut result = vec![0.0; context.reserve(ElementType::Float, &shape)?];
+            share(context, &mut result, 8 * values.len(), |output, part| {
+                adytum_kernels::transpose::transpose(values, sizes, output, part)
+            })?;
+            return tensor_of(shape, result);
+        }
         View::transposed(tensor.shape(), &order).copy(&tensor, context)
     })
+}
+
+/// The matrices whose rows and columns an order of dimensions exchanges: how many, their rows, their columns. `None`
+/// if it does something else.
+fn matrices(shape: &[usize], order: &[usize]) -> Option<[usize; 3]> {
+    // The dimensions that stay in front, and where the rest is cut in two.
+    let ahead = order.iter().enumerate().take_while(|(place, axis)| place == *axis).count();
+    let (first, rest) = order.get(ahead..)?.split_first()?;
+    let turned = rest.len() + 1 - (first - ahead);
+    let expected = (*first..order.len()).chain(ahead..*first);
+    let is_turned = order[ahead..].iter().copied().eq(expected);
+    let of = |range: std::ops::Range<usize>| shape.get(range).map(product);
+    let sizes = [of(0..ahead)?, of(ahead..*first)?, of(*first..*first + turned)?];
+    (is_turned && sizes.iter().all(|size| *size > 0)).then_some(sizes)
 }
 
 fn block_size(definition: &Definition<'_>) -> Result<usize, Refusal> {

@@ -226,6 +226,7 @@ impl Planner<'_> {
             draft.order,
             draft.factors.as_deref(),
             draft.bias.as_deref(),
+            &mut self.arena,
         );
         drop(tensor);
         let Some(matrix) = matrix else { return Ok(()) };

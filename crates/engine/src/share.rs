@@ -10,13 +10,13 @@ use crate::{
 /// Multiplications for which another thread is worth waking.
 const SHARE: usize = 200_000;
 
-/// The plan of a fused operator does not fit: a fault of the engine.
+/// What a kernel was given does not fit: a fault of the engine.
 fn unfit(Unfit(what): Unfit) -> OperatorError {
-    OperatorError::Engine { reason: format!("the plan of a fused operator does not fit: {what}") }
+    OperatorError::Engine { reason: format!("the buffers of a kernel do not fit: {what}") }
 }
 
 /// Calls a kernel for all of its work: in parts, on several threads, where there is enough.
-pub(super) fn share(
+pub(crate) fn share(
     context: &Context<'_>,
     output: &mut [f32],
     cost: usize,
