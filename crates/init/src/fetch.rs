@@ -186,7 +186,7 @@ impl FetchError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(AttemptError::Session(SessionError::Attester {
-                source: AttesterError::Service { .. },
+                source: AttesterError::Service(_),
                 ..
             })) => exit_code::REFUSED,
             Self::Refused(AttemptError::Session(
