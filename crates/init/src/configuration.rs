@@ -184,11 +184,9 @@ impl MeasuredConfiguration {
         if length as u64 > MAXIMUM_LENGTH {
             return Err(ConfigurationError::TooLong { path: path.to_owned() });
         }
-        if path.extension().is_some_and(|extension| extension == "json") {
-            Self::parse_occlum(&text)
-        } else {
-            Self::parse(&text)
-        }
+        let is_occlums = path.extension().is_some_and(|extension| extension == "json");
+        let parsed = if is_occlums { Self::parse_occlum(&text) } else { Self::parse(&text) };
+        parsed.map_err(|error| ConfigurationError::File { path: path.to_owned(), error: Box::new(error) })
     }
 
     /// The path to load: the one given; else [`DEFAULT_PATH`]; else, if only

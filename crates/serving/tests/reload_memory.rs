@@ -72,8 +72,8 @@ fn memory_is_given_back() {
     let mut manager =
         Manager::new(models.clone(), Arc::new(StaticEngine), options, Keys::default(), configuration);
     let threads = Threads::new(1);
-    // What is resident moves by a model or two from version to version: it depends on what
-    // the allocator holds at that moment. A leak raises the smallest of the last versions
+    // Resident memory moves by a model or two from version to version, with what the allocator
+    // holds at that moment. A leak raises the smallest of the last versions
     // above the largest of the first ones.
     let (mut at_start, mut at_end) = (0, u64::MAX);
     let last = reloads + 10;

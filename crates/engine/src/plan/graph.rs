@@ -51,7 +51,9 @@ impl Planner<'_> {
         for (node, (placement, line)) in nodes.into_iter().zip(placements) {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
-        let mut placed = self.compile_regions(placed, &facts, &outputs)?;
+        let placed = self.compile_regions(placed, &facts, &outputs)?;
+        let mut placed = self.fuse(placed, &facts, &outputs)?;
+        self.constants.close_file();
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;
 
