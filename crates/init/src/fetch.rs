@@ -148,6 +148,8 @@ impl AttemptError {
             | Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => {
                 refusal.kind == RefusalKind::Verdict
             }
+            // It proved by its certificate that it is the KBS.
+            Self::Kbs(error) => error.is_verdict(),
             _ => false,
         }
     }
