@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(evidence) = kbs_evidence::read(&json) {
         assert!(evidence.bytes.len() + evidence.endorsements.len() <= MAXIMUM_EVIDENCE_LENGTH);
         let _ = (collateral_request(&evidence), unverified::says(&evidence));
-        // What is written is read as the same.
+        // Written again, it is read as the same.
         if let Ok((_, written)) = kbs_evidence::write(&evidence) {
             assert_eq!(kbs_evidence::read(&written).map(|read| read.bytes), Ok(evidence.bytes));
         }

@@ -102,8 +102,19 @@ pub enum AttesterError {
     #[error("as many quotes are being made as this side lets wait; try again shortly")]
     Overloaded,
     /// The attestation service, whose token is this program's evidence, gave none.
-    #[error("{reason}")]
-    Service { code: &'static str, retry: bool, reason: String },
+    #[error("{}", .0.reason)]
+    Service(ServiceFailure),
+}
+
+/// Why an attestation service gave no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceFailure {
+    /// A stable code of the service's client.
+    pub code: &'static str,
+    /// Whether the same attempt may succeed later.
+    pub retry: bool,
+    /// The reason, for people.
+    pub reason: String,
 }
 
 impl AttesterError {
@@ -114,7 +125,7 @@ impl AttesterError {
             Self::Interface { .. } => "attester-interface",
             Self::Answer { .. } => "attester-answer",
             Self::Overloaded => "overloaded",
-            Self::Service { code, .. } => code,
+            Self::Service(failure) => failure.code,
         }
     }
 }

@@ -235,7 +235,7 @@ mod tests {
         let refusal = rules().check(pairs(&[("TZ", sealed)])).unwrap_err();
         assert_eq!(refusal, EnvironmentRefusal::Sealed { name: "TZ".parse().unwrap() });
         assert!(!refusal.to_string().contains("eyJ2"), "{refusal}");
-        // One that does not reach the program is nobody's concern; these are none.
+        // The first does not reach the program; the others are no sealed secrets.
         for other in [("OTHER", sealed), ("TZ", "sealed.off"), ("TZ", "a.b.c.d"), ("TZ", "")] {
             assert_eq!(rules().check(pairs(&[other])), Ok(()), "{other:?}");
         }

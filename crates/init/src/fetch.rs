@@ -148,6 +148,8 @@ impl AttemptError {
             | Self::Session(SessionError::RefusedByPeer { refusal, verified: true, .. }) => {
                 refusal.kind == RefusalKind::Verdict
             }
+            // It proved by its certificate that it is the KBS.
+            Self::Kbs(error) => error.is_verdict(),
             _ => false,
         }
     }
@@ -186,7 +188,7 @@ impl FetchError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(AttemptError::Session(SessionError::Attester {
-                source: AttesterError::Service { .. },
+                source: AttesterError::Service(_),
                 ..
             })) => exit_code::REFUSED,
             Self::Refused(AttemptError::Session(

@@ -31,8 +31,8 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// A relay on a free port to this host and port. In each connection it changes the byte that
-    /// comes to the client after so many others, if that is given.
+    /// A relay on a free port to this host and port. In each connection it changes the byte at this
+    /// position of those that come to the client, if one is given.
     pub async fn start(target: &str, change: Option<usize>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use adytum_api::resource::ResourcePath;
+use adytum_api::{refusal::RefusalKind, resource::ResourcePath};
 use adytum_crowd::bucket::{Buckets, Token};
 use adytum_evidence::kbs_evidence;
 use axum::{
@@ -66,6 +66,9 @@ struct Problem {
     detail: String,
     code: &'static str,
     retry: bool,
+    /// `verdict`, where that is what it is: a workload that hears it gives up what it has.
+    #[serde(rename = "kind", skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
 }
 
 impl Kbs {
@@ -254,7 +257,8 @@ fn problem(error: &KbsError) -> Response {
     let (code, retry) = (error.code(), error.retry());
     let kind = format!("{ERROR_TYPES}{}", error.name());
     let detail: String = format!("{code}: {error}").chars().take(4096).collect();
-    let mut response = json(&Problem { kind, detail, code, retry });
+    let verdict = error.is_verdict().then(|| RefusalKind::Verdict.as_str());
+    let mut response = json(&Problem { kind, detail, code, retry, verdict });
     *response.status_mut() = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::UNAUTHORIZED);
     if error.status() == 503 {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

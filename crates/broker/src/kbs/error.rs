@@ -158,6 +158,15 @@ impl KbsError {
         }
     }
 
+    /// Is this the broker's judgement of a workload, and no fault of the request or of the broker?
+    pub fn is_verdict(&self) -> bool {
+        match self {
+            Self::Release(ReleaseError::Refused(refusal)) => refusal.reason() != Reason::CollateralTooOld,
+            Self::Release(ReleaseError::UnknownToOthers { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// The HTTP status. Clients stop at 404 and attest again at 401, so those two are used as the
     /// reference server does: 404 for a path without meaning, 401 for nearly all else.
     pub fn status(&self) -> u16 {

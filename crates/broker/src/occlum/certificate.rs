@@ -6,8 +6,8 @@ use yasna::{DERWriter, Tag, construct_der, models::ObjectIdentifier, tags::TAG_U
 
 /// Occlum's extension. Its value is the quote itself.
 const QUOTE: &[u64] = &[1, 2, 840, 113_741, 1];
-/// sha256WithRSAEncryption. Occlum's are signed with SHA-1. No side verifies that signature: what
-/// counts is the quote over the key, and that the key signed the handshake.
+/// sha256WithRSAEncryption. Occlum's are signed with SHA-1. No side verifies that signature: the
+/// quote over the key counts, and that the key signed the handshake.
 const ALGORITHM: &[u64] = &[1, 2, 840, 113_549, 1, 1, 11];
 const COMMON_NAME: &[u64] = &[2, 5, 4, 3];
 /// From and until when: nobody reads it, and a clock of the host's would prove nothing.

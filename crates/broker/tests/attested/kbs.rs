@@ -501,6 +501,7 @@ async fn our_own_client_of_the_protocol_is_understood_on_sgx_and_on_sev_snp() {
         let client = kbs::KbsClient::new(options.clone(), attester).unwrap();
         let error = client.resources(&[&path.parse().unwrap()]).await.err().unwrap();
         assert!(error.code() == "kbs-source-refused" && error.to_string().contains(says), "{error}");
+        assert!(error.is_verdict(), "{error}");
     }
     // A man in the middle between proxy and broker reads no secret, and makes none.
     let options = |proxy: &TlsProxy| KbsOptions {

@@ -180,7 +180,7 @@ async fn a_resource_of_a_kbs_reaches_the_programs_of_the_guest() {
     assert_eq!(get("/cdh/resource/default/key/model").await, ("200".to_owned(), "sesame".to_owned()));
     // The name at the KBS is not the guest's.
     assert_eq!(get("/cdh/resource/team/key/model").await.0, "404");
-    // What changes there reaches the guest with the next renewal, and a refusal changes nothing.
+    // A change there reaches the guest with the next renewal, and a refusal changes nothing.
     server.put("team/key/model", b"mellon");
     let (answer, _) = fetcher.attempt().await.unwrap();
     resources.take(&configuration, &fetcher.changes(answer));

@@ -159,7 +159,7 @@ async fn our_own_brokers_port_gives_and_lends_and_takes_back() {
     let remove = RemoveSecret { name: "kbs_key".to_owned() };
     fixture.order(&broker, Command::RemoveSecret(remove)).await;
     let ended = ended(child).await;
-    ended.assert_refused(69, "lease-expired");
+    ended.assert_refused(77, "lease-revoked");
     assert!(!ended.stderr.contains("mellon") && !file.exists(), "{ended:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adytum_evidence::{
-    attester::{Attester, AttesterError, SealingKey, TeePlatform},
+    attester::{Attester, AttesterError, SealingKey, ServiceFailure, TeePlatform},
     collateral::CollateralSource,
     evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
     measurement::ReportData,
@@ -55,7 +55,7 @@ impl Attester for TokenAttester {
             Err(AzureError::Attester(error)) => Err(error),
             Err(error) => {
                 let (code, retry) = (error.code(), error.retry());
-                Err(AttesterError::Service { code, retry, reason: error.to_string() })
+                Err(AttesterError::Service(ServiceFailure { code, retry, reason: error.to_string() }))
             }
         }
     }

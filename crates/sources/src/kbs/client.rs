@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use adytum_api::refusal::RefusalKind;
 use adytum_evidence::{attester::Attester, claims::TeeKind, kbs_evidence, measurement::ReportData};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Method, Request, header};
@@ -74,10 +75,15 @@ struct Challenge {
     extra_params: Value,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Problem {
     #[serde(default)]
     detail: String,
+    /// In answers of our own broker, as is the next.
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    retry: Option<bool>,
 }
 
 impl Hash {
@@ -212,11 +218,13 @@ impl KbsClient {
         if answer.status.is_success() {
             return Ok(answer);
         }
-        let detail = serde_json::from_slice::<Problem>(&answer.body)
-            .map_or_else(|_| String::new(), |said| said.detail);
+        let Problem { detail, kind, retry } = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let verdict = kind.as_deref() == Some(RefusalKind::Verdict.as_str());
         let printable = detail.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
         let reason = printable.take(LONGEST_REASON).collect();
-        Err(KbsError::Refused { step, status: answer.status.as_u16(), reason })
+        let status = answer.status.as_u16();
+        let retry = retry.unwrap_or(matches!(status, 408 | 429 | 500..=599));
+        Err(KbsError::Refused { step, status, reason, verdict, retry })
     }
 }
 

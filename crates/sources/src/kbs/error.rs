@@ -40,7 +40,7 @@ pub enum KbsError {
     ///
     /// Do: read the reason; check the policies at the KBS, and the resource's path in `location`.
     #[error("the KBS answered {status} to {step}: {reason}")]
-    Refused { step: &'static str, status: u16, reason: String },
+    Refused { step: &'static str, status: u16, reason: String, verdict: bool, retry: bool },
     /// The answer of the KBS has more bytes than any answer.
     ///
     /// Do: check which server it is that answers at this address.
@@ -111,11 +111,17 @@ impl KbsError {
         }
     }
 
+    /// Does the KBS say that this program may not have what it asked for? Our own broker says so;
+    /// others do not tell that from a fault.
+    pub fn is_verdict(&self) -> bool {
+        matches!(self, Self::Refused { verdict: true, .. })
+    }
+
     /// May the same attempt succeed later?
     pub fn retry(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Slow { .. } => true,
-            Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            Self::Refused { retry, .. } => *retry,
             Self::Attester(AttesterError::Interface { .. } | AttesterError::Overloaded) => true,
             _ => false,
         }
