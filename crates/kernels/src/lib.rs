@@ -14,6 +14,7 @@ pub mod convolution;
 pub mod depthwise;
 pub mod elementwise;
 pub mod filters;
+pub mod integer;
 mod isa;
 pub mod layout;
 pub mod level;
