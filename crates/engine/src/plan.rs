@@ -16,6 +16,7 @@ mod partition;
 mod place;
 mod placement;
 mod quantised;
+mod quantised_regions;
 mod regions;
 
 use std::collections::HashMap;

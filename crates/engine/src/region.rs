@@ -18,6 +18,7 @@
 pub(crate) mod draft;
 pub(crate) mod fuse;
 pub(crate) mod pack;
+pub(crate) mod quantised;
 pub(crate) mod recognize;
 pub(crate) mod run;
 mod schedule;

@@ -51,6 +51,7 @@ impl Planner<'_> {
         for (node, (placement, line)) in nodes.into_iter().zip(placements) {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
+        let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
         let mut placed = self.compile_regions(placed, &facts, &outputs)?;
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;
