@@ -6,6 +6,8 @@
 
 #![expect(unsafe_code, reason = "the innermost loops read and write through pointers")]
 
+use std::mem::MaybeUninit;
+
 use super::{
     GROUP, Instructions,
     finish::{Addition, add, round},
@@ -140,6 +142,14 @@ unsafe fn compute<
         }
         inputs = inputs.wrapping_add(tile.input_block);
     }
+    // The sums go to memory once, so that they stay in registers above, whatever is done with them below.
+    let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
+    for (stored, sums) in stored.iter_mut().zip(sums) {
+        for (stored, sum) in stored.iter_mut().zip(sums) {
+            // SAFETY: there is room for 16 integers.
+            unsafe { isa.store(sum, stored.as_mut_ptr().cast()) };
+        }
+    }
     let floats = isa.isa();
     for block in 0..BLOCKS {
         // SAFETY: there are 16 scales, and 16 summands, for each block.
@@ -150,9 +160,10 @@ unsafe fn compute<
             // SAFETY: the same.
             unsafe { floats.load(tile.summands.add(block * BLOCK)) }
         };
-        for (pixel, sums) in sums.iter().enumerate() {
+        for (pixel, stored) in stored.iter().enumerate() {
             let (row, column) = (pixel / WIDTH, pixel % WIDTH);
-            let sum = sums[block];
+            // SAFETY: all 16 integers were written above.
+            let sum = unsafe { isa.load(stored[block].as_ptr().cast()) };
             let output = tile
                 .output
                 .wrapping_add(row * tile.output_row + column * tile.output_step + block * tile.output_block);
@@ -180,6 +191,13 @@ unsafe fn compute<
             }
         }
     }
+}
+
+/// Sums in memory.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Stored {
+    _sums: [i32; BLOCK],
 }
 
 /// Kernels of an entry for these numbers of pixels in one row.
