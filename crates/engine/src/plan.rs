@@ -12,6 +12,7 @@ mod describe;
 mod emit;
 mod fold;
 mod graph;
+mod packed_products;
 mod partition;
 mod place;
 mod placement;

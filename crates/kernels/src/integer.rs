@@ -15,6 +15,7 @@ mod instructions;
 pub mod layout;
 pub mod memory;
 pub mod pool;
+pub mod product;
 #[cfg(test)]
 mod tests;
 mod tile;

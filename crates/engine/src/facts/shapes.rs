@@ -132,7 +132,9 @@ pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => vec![windows::global(query)],
         "Resize" | "Upsample" => vec![windows::resize(query, sizes)],
         "Pad" => vec![windows::pad(query, sizes)],
-        "MatMul" | "MatMulInteger" => vec![matmul(query, 0, 1, sizes)],
+        "MatMul" | "MatMulInteger" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" => {
+            vec![matmul(query, 0, 1, sizes)]
+        }
         "QLinearMatMul" => vec![matmul(query, 0, 3, sizes)],
         "Gemm" => vec![gemm(query, 1)],
         "LSTM" | "GRU" | "RNN" => recurrent(query),

@@ -52,6 +52,7 @@ impl Planner<'_> {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
         let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
+        let placed = self.pack_products(placed, &facts)?;
         let mut placed = self.compile_regions(placed, &facts, &outputs)?;
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;

@@ -6,7 +6,7 @@ use super::{
     GROUP, Images,
     filters::{Filters, Panel, Reading},
     finish::{Addition, Finish},
-    tile::{Form, Kernels, Tile, kernels},
+    tile::{Form, Kernel, Kernels, Tile, kernels},
 };
 use crate::{BLOCK, Part, Unfit, buffer::Shared, convolution::Steps, planes::Planes};
 
@@ -80,8 +80,9 @@ impl Convolution<'_> {
             for number in panels.clone() {
                 let panel = filters.panel(number);
                 let kernels = kernels(filters.instructions, panel.blocks);
+                let mut tile = self.tile(&panel, output);
                 for strip in start..end {
-                    self.strip(cut, strip, &panel, kernels, output);
+                    self.strip(cut, strip, &mut tile, kernels);
                 }
             }
             start = end;
@@ -153,7 +154,7 @@ impl Convolution<'_> {
     }
 
     /// The kernels for the distance of the inputs.
-    fn list(&self, kernels: &Kernels) -> &'static [super::tile::Kernel] {
+    fn list(&self, kernels: &Kernels) -> &'static [Kernel] {
         match (self.filters.reading, self.steps.strides[1]) {
             (Reading::Blocks, 1) => kernels.dense,
             (Reading::Blocks, 2) => kernels.halved,
@@ -161,7 +162,7 @@ impl Convolution<'_> {
         }
     }
 
-    fn strip(&self, cut: Cut, number: usize, panel: &Panel, kernels: &Kernels, output: Shared<'_, u8>) {
+    fn strip(&self, cut: Cut, number: usize, tile: &mut Tile, kernels: &Kernels) {
         let (input, steps) = (&self.input.planes, &self.steps);
         let at = |image: usize, y: usize| Strip {
             input: input.at(0, image, y * steps.strides[0], 0)
@@ -180,25 +181,24 @@ impl Convolution<'_> {
                     residual: from * BLOCK,
                     pixels: to - from,
                 };
-                self.row(strip, panel, kernels, output);
+                self.row(strip, tile, kernels);
             }
             Cut::Rows => {
                 let height = self.output.height;
-                self.row(at(number / height, number % height), panel, kernels, output);
+                self.row(at(number / height, number % height), tile, kernels);
             }
             Cut::Groups(rows) => {
                 let groups = self.output.height.div_ceil(rows);
                 let (image, y) = (number / groups, number % groups * rows);
                 match kernels.rows {
                     Some((_, _, kernel)) if y + rows <= self.output.height => {
-                        let tile = self.tile(at(image, y), panel, output);
                         // SAFETY: `check` has found that all sizes fit, and this thread alone has
                         // this panel of these rows.
-                        unsafe { kernel(&tile) };
+                        unsafe { compute(at(image, y), tile, kernel) };
                     }
                     _ => {
                         for y in y..self.output.height.min(y + rows) {
-                            self.row(at(image, y), panel, kernels, output);
+                            self.row(at(image, y), tile, kernels);
                         }
                     }
                 }
@@ -207,7 +207,7 @@ impl Convolution<'_> {
     }
 
     /// Computes the tiles of outputs in one row.
-    fn row(&self, strip: Strip, panel: &Panel, kernels: &Kernels, output: Shared<'_, u8>) {
+    fn row(&self, strip: Strip, tile: &mut Tile, kernels: &Kernels) {
         let list = self.list(kernels);
         let tiles = strip.pixels.div_ceil(list.len());
         let step = self.steps.strides[1] * self.input.planes.lanes;
@@ -221,16 +221,16 @@ impl Convolution<'_> {
                 pixels,
             };
             if let Some(kernel) = list.get(pixels.wrapping_sub(1)) {
-                let tile = self.tile(here, panel, output);
                 // SAFETY: `check` has found that all sizes fit, and this thread alone has this panel
                 // of this row.
-                unsafe { kernel(&tile) };
+                unsafe { compute(here, tile, *kernel) };
             }
             done += pixels;
         }
     }
 
-    fn tile(&self, strip: Strip, panel: &Panel, output: Shared<'_, u8>) -> Tile {
+    /// The tile of a panel, where the first image begins.
+    fn tile(&self, panel: &Panel, output: Shared<'_, u8>) -> Tile {
         let (filters, planes) = (self.filters, &self.input.planes);
         let (blocks, groups, last) = match filters.reading {
             Reading::Blocks => {
@@ -242,13 +242,14 @@ impl Convolution<'_> {
         let block = panel.group * filters.blocks() + panel.block;
         let unused = Addition { ratios: [0.0; 2], fixed: 0.0, is_first: true, is_signed: false };
         Tile {
-            input: self.input.values[panel.group * blocks * planes.block() + strip.input..].as_ptr(),
+            input: self.input.values[panel.group * blocks * planes.block()..].as_ptr(),
             input_block: planes.block(),
             window_row: self.steps.dilations[0] * planes.row(),
             window_column: self.steps.dilations[1] * planes.lanes,
             step: self.steps.strides[1] * planes.lanes,
             input_row: self.steps.strides[0] * planes.row(),
             weights: filters.weights[panel.weights..].as_ptr(),
+            passes: filters.passes,
             blocks,
             groups,
             last_groups: last.div_ceil(GROUP),
@@ -259,18 +260,34 @@ impl Convolution<'_> {
             form: Form::Bytes,
             summands: std::ptr::null(),
             zero_point: self.finish.zero_point,
-            output: output.pointer(block * self.output.block() + strip.output),
+            output: output.pointer(block * self.output.block()),
             output_block: self.output.block(),
             output_row: self.output.row(),
             output_step: BLOCK,
             residual: self.residual.map_or(std::ptr::null(), |residual| {
-                residual.values[block * residual.planes.block() + strip.residual..].as_ptr()
+                residual.values[block * residual.planes.block()..].as_ptr()
             }),
             residual_block: self.residual.map_or(0, |residual| residual.planes.block()),
             residual_row: self.residual.map_or(0, |residual| residual.planes.row()),
             addition: self.finish.addition.unwrap_or(unused),
         }
     }
+}
+
+/// Computes a tile of a strip. The tile's pointers are where its panel begins, and are so again afterwards.
+///
+/// # Safety
+/// As of the kernels, for this strip.
+unsafe fn compute(strip: Strip, tile: &mut Tile, kernel: Kernel) {
+    let (input, output, residual) = (tile.input, tile.output, tile.residual);
+    tile.input = input.wrapping_add(strip.input);
+    tile.output = output.wrapping_add(strip.output);
+    if !residual.is_null() {
+        tile.residual = residual.wrapping_add(strip.residual);
+    }
+    // SAFETY: the caller says so.
+    unsafe { kernel(tile) };
+    (tile.input, tile.output, tile.residual) = (input, output, residual);
 }
 
 /// Whether all windows are within images and their borders.

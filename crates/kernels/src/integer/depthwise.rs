@@ -8,7 +8,7 @@
 use super::{
     GROUP, Images, Instructions,
     convolution::reaches,
-    filters::Source,
+    filters::{Source, part},
     finish::{Finish, add, round},
     instructions::{Integers, Task, dispatch},
     memory::Bytes,
@@ -23,7 +23,9 @@ pub struct Windows {
     pub channels: usize,
     pub rows: usize,
     pub columns: usize,
-    /// `[block][four rows][column][channel][row of the four]`.
+    /// Of two, where weights are sums of two numbers of int8.
+    passes: usize,
+    /// `[block][pass][four rows][column][channel][row of the four]`.
     weights: Bytes,
     bias: Vec<i32>,
     scales: Vec<f32>,
@@ -38,12 +40,14 @@ impl Windows {
         }
         let blocks = channels.div_ceil(BLOCK);
         let fours = rows.div_ceil(GROUP);
+        let passes = source.passes();
         let mut windows = Self {
             instructions,
+            passes,
             channels,
             rows,
             columns,
-            weights: Bytes::zeros(blocks * fours * columns * WEIGHTS),
+            weights: Bytes::zeros(blocks * passes * fours * columns * WEIGHTS),
             bias: vec![0; blocks * BLOCK],
             scales: vec![0.0; blocks * BLOCK],
         };
@@ -52,9 +56,11 @@ impl Windows {
             windows.scales[channel] = source.scale(channel);
             for (place, weight) in weights.iter().enumerate() {
                 let (row, column) = (place / columns, place % columns);
-                let four = (channel / BLOCK * fours + row / GROUP) * columns + column;
-                windows.weights[four * WEIGHTS + channel % BLOCK * GROUP + row % GROUP] =
-                    weight.cast_unsigned();
+                for pass in 0..passes {
+                    let four = ((channel / BLOCK * passes + pass) * fours + row / GROUP) * columns + column;
+                    windows.weights[four * WEIGHTS + channel % BLOCK * GROUP + row % GROUP] =
+                        part(*weight, pass);
+                }
             }
         }
         Some(windows)
@@ -134,6 +140,7 @@ struct Pixels {
     /// From one four of rows to the next.
     four: usize,
     fours: usize,
+    passes: usize,
     /// From one column of the window to the next.
     window: usize,
     /// Columns of the window.
@@ -155,8 +162,8 @@ unsafe fn pixels<I: Integers, const COUNT: usize>(isa: I, pixels: &Pixels, finis
     let (bias, scales) = unsafe { (isa.load(pixels.bias), isa.isa().load(pixels.scales)) };
     let mut sums = [bias; COUNT];
     let mut weights = pixels.weights;
-    for four in 0..pixels.fours {
-        let mut column = pixels.columns.wrapping_add(four * pixels.four);
+    for four in 0..pixels.passes * pixels.fours {
+        let mut column = pixels.columns.wrapping_add(four % pixels.fours * pixels.four);
         for _ in 0..pixels.count {
             // SAFETY: there are 64 weights for each four of rows and column.
             let loaded = unsafe { isa.weights(weights) };
@@ -168,16 +175,25 @@ unsafe fn pixels<I: Integers, const COUNT: usize>(isa: I, pixels: &Pixels, finis
             column = column.wrapping_add(pixels.window);
         }
     }
-    for (number, sum) in sums.into_iter().enumerate() {
-        let mut value = round(isa, sum, scales, finish.zero_point);
+    let mut values = [isa.splat(0); COUNT];
+    for (number, (value, sum)) in values.iter_mut().zip(sums).enumerate() {
+        *value = round(isa, sum, scales, finish.zero_point);
         if let Some(addition) = finish.addition.filter(|_| !pixels.residual.is_null()) {
+            let own = isa.at_least_zero(*value);
             // SAFETY: the images that are added are as large as the output.
             let other = unsafe { isa.widen(pixels.residual.add(number * BLOCK)) };
-            let (first, second) = if addition.is_first { (value, other) } else { (other, value) };
-            value = add(isa, first, second, &addition);
+            let (first, second) = if addition.is_first { (own, other) } else { (other, own) };
+            *value = add(isa, first, second, &addition);
         }
+    }
+    if let [a, b, c, d] = values.as_slice() {
         // SAFETY: the output has room for the pixels.
-        unsafe { isa.narrow(value, pixels.output.add(number * BLOCK)) };
+        unsafe { isa.narrow_four([*a, *b, *c, *d], pixels.output) };
+    } else {
+        for (number, value) in values.into_iter().enumerate() {
+            // SAFETY: the same.
+            unsafe { isa.narrow(value, pixels.output.add(number * BLOCK)) };
+        }
     }
 }
 
@@ -206,9 +222,11 @@ impl Task for Rows<'_> {
                     &input.values[from + row * down..][..needed * BLOCK]
                 });
                 for (column, target) in target.chunks_exact_mut(WEIGHTS).enumerate() {
-                    let rows = rows.map(|row| row[column * BLOCK..][..BLOCK].as_ptr());
-                    // SAFETY: each row has 16 bytes there, and the target 64.
-                    unsafe { isa.interleave(rows, target.as_mut_ptr()) };
+                    // SAFETY: each row has 16 bytes for each column, and the target 64.
+                    unsafe {
+                        let rows = rows.map(|row| row.as_ptr().add(column * BLOCK));
+                        isa.interleave(rows, target.as_mut_ptr());
+                    }
                 }
             }
             let added = residual
@@ -217,10 +235,12 @@ impl Task for Rows<'_> {
                 columns: columns.as_ptr(),
                 four: needed * WEIGHTS,
                 fours,
+                passes: windows.passes,
                 window: steps.dilations[1] * WEIGHTS,
                 count: windows.columns,
                 step,
-                weights: windows.weights[block * fours * windows.columns * WEIGHTS..].as_ptr(),
+                weights: windows.weights[block * windows.passes * fours * windows.columns * WEIGHTS..]
+                    .as_ptr(),
                 bias: windows.bias[block * BLOCK..].as_ptr(),
                 scales: windows.scales[block * BLOCK..].as_ptr(),
                 residual: added.map_or(std::ptr::null(), <[u8]>::as_ptr),

@@ -4,7 +4,7 @@
 
 use super::{
     Images, Instructions,
-    finish::{Addition, add, clip},
+    finish::{Addition, add, nearest},
     instructions::{Integers, Task, dispatch},
     pool::Scale,
 };
@@ -106,8 +106,7 @@ fn apply<I: Integers>(isa: I, function: Function, left: I::Sums, right: I::Sums)
             };
             let product = floats.multiply(real(left, first), real(right, second));
             let value = floats.divide(product, floats.splat(to.scale));
-            let zero = f32::from(to.zero_point);
-            clip(isa, value, 0.0 - zero, 255.0 - zero, i32::from(to.zero_point))
+            nearest(isa, value, 255.0 - f32::from(to.zero_point), i32::from(to.zero_point))
         }
     }
 }

@@ -29,7 +29,9 @@ pub struct Filters {
     pub rows: usize,
     pub columns: usize,
     pub reading: Reading,
-    /// `[group][panel][input block][row][column][four channels][block][output channel][4]`.
+    /// Of two, where weights are sums of two numbers of int8.
+    pub(super) passes: usize,
+    /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`.
     pub(super) weights: Bytes,
     /// What is added to the sums of every output channel, each group in whole blocks.
     pub(super) bias: Vec<i32>,
@@ -40,8 +42,8 @@ pub struct Filters {
 /// What weights are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// `[output][input of the group][row][column]`, their zero point taken off.
-    pub weights: &'a [i8],
+    /// `[output][input of the group][row][column]`, their zero point taken off: numbers from -255 to 255.
+    pub weights: &'a [i16],
     pub shape: [usize; 4],
     pub groups: usize,
     /// A number for each output channel.
@@ -56,6 +58,11 @@ impl Source<'_> {
     /// The scale of an output channel.
     pub(super) fn scale(&self, output: usize) -> f32 {
         self.scales.get(output).or(self.scales.first()).copied().unwrap_or(0.0)
+    }
+
+    /// How many numbers of int8 a weight is the sum of, at most.
+    pub(super) fn passes(&self) -> usize {
+        if self.weights.iter().all(|weight| i8::try_from(*weight).is_ok()) { 1 } else { 2 }
     }
 
     /// Whether all sizes fit.
@@ -79,6 +86,13 @@ impl Source<'_> {
         let bias = self.bias.map_or(0, |bias| bias[output]);
         bias.wrapping_sub(sum.wrapping_mul(i32::from(self.zero_point)))
     }
+}
+
+/// The part of a weight that is multiplied in a pass, as a byte.
+pub(super) fn part(weight: i16, pass: usize) -> u8 {
+    let first = weight.clamp(-128, 127);
+    let part = if pass == 0 { first } else { (weight - first).clamp(-128, 127) };
+    (part as i8).cast_unsigned()
 }
 
 /// Blocks of output channels that tiles compute together.
@@ -106,6 +120,7 @@ impl Filters {
         }
         let blocks = outputs.div_ceil(BLOCK);
         let mut filters = Self {
+            passes: source.passes(),
             instructions,
             inputs,
             outputs,
@@ -145,10 +160,13 @@ impl Filters {
                 let (block, lane) = (output / BLOCK - panel.block, output % BLOCK);
                 let first = (panel.group * outputs + output) * inputs * taps;
                 let own = &source.weights[first..][..inputs * taps];
-                let target = &mut filters.weights[panel.weights..];
-                for ((four, rest), weight) in places.iter().zip(own) {
-                    target[(four * panel.blocks + block) * WEIGHTS + lane * GROUP + rest] =
-                        weight.cast_unsigned();
+                let per_pass = filters.fours() * panel.blocks * WEIGHTS;
+                for pass in 0..filters.passes {
+                    let target = &mut filters.weights[panel.weights + pass * per_pass..];
+                    for ((four, rest), weight) in places.iter().zip(own) {
+                        target[(four * panel.blocks + block) * WEIGHTS + lane * GROUP + rest] =
+                            part(*weight, pass);
+                    }
                 }
             }
         }
@@ -157,6 +175,11 @@ impl Filters {
 
     /// Bytes of the weights of a block of output channels.
     fn per_block(&self) -> usize {
+        self.passes * self.fours() * WEIGHTS
+    }
+
+    /// Fours of input channels at all places of the window.
+    fn fours(&self) -> usize {
         let fours = match self.reading {
             Reading::Whole => self.inputs.div_ceil(GROUP),
             // Blocks are of whole fours.
@@ -165,7 +188,7 @@ impl Filters {
                 full * (BLOCK / GROUP) + rest.div_ceil(GROUP)
             }
         };
-        fours * self.rows * self.columns * WEIGHTS
+        fours * self.rows * self.columns
     }
 
     /// Blocks of output channels of a group.

@@ -26,7 +26,7 @@ pub struct Addition {
     pub is_signed: bool,
 }
 
-/// The bytes of sums: the nearest ones.
+/// The bytes of sums: the nearest ones. What is below 0 becomes 0 when it is written.
 #[inline(always)]
 pub(super) fn round<I: Integers>(
     isa: I,
@@ -34,34 +34,30 @@ pub(super) fn round<I: Integers>(
     scales: <I::Isa as Isa>::V,
     zero_point: u8,
 ) -> I::Sums {
-    let floats = isa.isa();
-    let zero = f32::from(zero_point);
-    let value = floats.multiply(isa.to_floats(sums), scales);
-    clip(isa, value, 0.0 - zero, 255.0 - zero, i32::from(zero_point))
+    let value = isa.isa().multiply(isa.to_floats(sums), scales);
+    nearest(isa, value, 255.0 - f32::from(zero_point), i32::from(zero_point))
 }
 
-/// The nearest integers within bounds, and another added. What is not a number becomes the lowest.
+/// The nearest integers up to a bound, and another added. What is not a number becomes very low.
 #[inline(always)]
-pub(super) fn clip<I: Integers>(
-    isa: I,
-    values: <I::Isa as Isa>::V,
-    low: f32,
-    high: f32,
-    shift: i32,
-) -> I::Sums {
+pub(super) fn nearest<I: Integers>(isa: I, values: <I::Isa as Isa>::V, high: f32, shift: i32) -> I::Sums {
     let floats = isa.isa();
-    let values = floats.at_most(floats.at_least(floats.splat(low), values), floats.splat(high));
-    isa.add(isa.nearest(values), isa.splat(shift))
+    isa.add(isa.nearest(floats.at_most(values, floats.splat(high))), isa.splat(shift))
 }
 
-/// The bytes of the sums of two quantised numbers.
+/// The bytes of the sums of two quantised numbers. What is below 0 becomes 0 when it is written.
 #[inline(always)]
 pub(super) fn add<I: Integers>(isa: I, first: I::Sums, second: I::Sums, addition: &Addition) -> I::Sums {
     let floats = isa.isa();
     let shift = if addition.is_signed { 128 } else { 0 };
-    let real = |bytes| isa.to_floats(isa.add(bytes, isa.splat(-shift)));
     let [left, right] = addition.ratios;
-    let second = isa.fused(real(second), floats.splat(right), floats.splat(addition.fixed));
-    let sum = isa.fused(real(first), floats.splat(left), second);
-    clip(isa, sum, (-shift) as f32, (255 - shift) as f32, shift)
+    let second = isa.fused(number(isa, second, shift), floats.splat(right), floats.splat(addition.fixed));
+    let sum = isa.fused(number(isa, first, shift), floats.splat(left), second);
+    nearest(isa, sum, (255 - shift) as f32, shift)
+}
+
+/// The numbers of bytes that are more by `shift`.
+#[inline(always)]
+fn number<I: Integers>(isa: I, bytes: I::Sums, shift: i32) -> <I::Isa as Isa>::V {
+    isa.to_floats(isa.add(bytes, isa.splat(-shift)))
 }

@@ -107,18 +107,33 @@ pub(super) trait Integers: Copy {
     /// Wraps.
     fn add(self, left: Self::Sums, right: Self::Sums) -> Self::Sums;
     fn to_floats(self, sums: Self::Sums) -> <Self::Isa as Isa>::V;
-    /// The nearest integers, halves to the even one, of values below 2^22.
+    /// The nearest integers, halves to the even one, of values that are at most 2^22. All below -2^22, and
+    /// what is not a number, become integers below -2^22.
     fn nearest(self, values: <Self::Isa as Isa>::V) -> Self::Sums;
     /// # Safety
     /// 16 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn widen(self, from: *const u8) -> Self::Sums;
-    /// Writes integers from 0 to 255 as bytes.
+    /// The larger of each integer and 0.
+    fn at_least_zero(self, sums: Self::Sums) -> Self::Sums;
+    /// Writes integers as the nearest bytes.
     ///
     /// # Safety
     /// 16 bytes can be written there.
     #[expect(unsafe_code, reason = "writes through a pointer")]
     unsafe fn narrow(self, sums: Self::Sums, to: *mut u8);
+    /// The same for four times 16 integers, one behind the other.
+    ///
+    /// # Safety
+    /// 64 bytes can be written there.
+    #[expect(unsafe_code, reason = "writes through a pointer")]
+    #[inline(always)]
+    unsafe fn narrow_four(self, sums: [Self::Sums; 4], to: *mut u8) {
+        for (number, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the caller says that there is room.
+            unsafe { self.narrow(sums, to.add(number * 16)) };
+        }
+    }
     /// `left * right + sum`, rounded once on every processor.
     fn fused(
         self,

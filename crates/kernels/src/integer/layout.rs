@@ -3,8 +3,8 @@
 #![expect(unsafe_code, reason = "several threads write one output")]
 
 use super::{
-    Images, Instructions,
-    finish::clip,
+    GROUP, Images, Instructions,
+    finish::nearest,
     instructions::{Integers, Task, dispatch},
     pool::Scale,
 };
@@ -80,6 +80,14 @@ impl Task for Enter<'_> {
             let row = unsafe { buffer.part(output.at(block, image, y, 0), width * lanes) };
             let Some(row) = row else { continue };
             let first = block * lanes;
+            if let (Entering::Floats(values, scale), true) = (values, lanes == GROUP) {
+                let own = |lane: usize| {
+                    let from = ((image * channels + first + lane) * height + y) * width;
+                    &values[from..][..width]
+                };
+                few(isa, &own, channels, scale, row);
+                continue;
+            }
             for lane in 0..lanes.min(channels - first) {
                 let from = ((image * channels + first + lane) * height + y) * width;
                 match values {
@@ -114,17 +122,38 @@ impl Task for Enter<'_> {
     }
 }
 
+/// A row of up to four channels of real numbers, as bytes of which those of a pixel are next to each other.
+#[inline(always)]
+fn few<'a, I: Integers>(
+    isa: I,
+    own: &impl Fn(usize) -> &'a [f32],
+    channels: usize,
+    scale: Scale,
+    row: &mut [u8],
+) {
+    for (number, pixels) in row.chunks_mut(GROUP * BLOCK).enumerate() {
+        let mut bytes = [[0; BLOCK]; GROUP];
+        for (lane, bytes) in bytes.iter_mut().enumerate().take(channels) {
+            *bytes = quantise(isa, &own(lane)[number * BLOCK..][..pixels.len() / GROUP], scale);
+        }
+        let mut together = [0; GROUP * BLOCK];
+        // SAFETY: all four rows have 16 bytes, and there is room for 64.
+        unsafe { isa.interleave(bytes.each_ref().map(|bytes| bytes.as_ptr()), together.as_mut_ptr()) };
+        pixels.copy_from_slice(&together[..pixels.len()]);
+    }
+}
+
 /// Up to 16 real numbers as bytes.
 #[inline(always)]
 fn quantise<I: Integers>(isa: I, values: &[f32], scale: Scale) -> [u8; BLOCK] {
     let mut padded = [0.0; BLOCK];
     padded[..values.len()].copy_from_slice(values);
-    let (floats, zero) = (isa.isa(), f32::from(scale.zero_point));
+    let (floats, zero) = (isa.isa(), scale.zero_point);
     let mut bytes = [0; BLOCK];
     // SAFETY: both arrays have 16 elements.
     unsafe {
         let value = floats.divide(floats.load(padded.as_ptr()), floats.splat(scale.scale));
-        let value = clip(isa, value, 0.0 - zero, 255.0 - zero, i32::from(scale.zero_point));
+        let value = nearest(isa, value, 255.0 - f32::from(zero), i32::from(zero));
         isa.narrow(value, bytes.as_mut_ptr());
     }
     bytes

@@ -30,6 +30,16 @@ impl Scale {
     }
 }
 
+/// The byte of a mean that was divided by the scale. As in ONNX Runtime, the zero point is added before the
+/// number is rounded, which decides how a tie is rounded.
+fn byte_of_mean(value: f32, to: Scale, is_signed: bool) -> u8 {
+    let shift = if is_signed { 128 } else { 0 };
+    let (low, high) = ((0 - shift) as f32, (255 - shift) as f32);
+    let value = value + (i32::from(to.zero_point) - shift) as f32;
+    let value = if value > low { value.min(high) } else { low };
+    (nearest(value) + shift) as u8
+}
+
 /// The nearest integer, halves to the even one, of a number below 2^22.
 fn nearest(value: f32) -> i32 {
     const ONES: f32 = 12_582_912.0;
@@ -42,8 +52,8 @@ pub enum Pooling<'a> {
     /// The largest one. Bytes around the image do not count.
     Maximum,
     /// The mean of their real numbers, in another scale: elements for each row, and for each column, of the
-    /// output, and both scales.
-    Mean { counts: [&'a [f32]; 2], from: Scale, to: Scale },
+    /// output, and both scales; whether numbers are of int8, and bytes are 128 more.
+    Mean { counts: [&'a [f32]; 2], from: Scale, to: Scale, is_signed: bool },
 }
 
 /// A pool under a window that moves.
@@ -123,9 +133,9 @@ impl Pool<'_> {
         }
         match self.pooling {
             Pooling::Maximum => largest,
-            Pooling::Mean { counts: [rows, columns], to, .. } => {
+            Pooling::Mean { counts: [rows, columns], to, is_signed, .. } => {
                 let count = rows[y] * columns[x];
-                sums.map(|sum| to.byte(sum / count / to.scale))
+                sums.map(|sum| byte_of_mean(sum / count / to.scale, to, is_signed))
             }
         }
     }

@@ -217,7 +217,11 @@ fn run(case: &Case, depthwise: bool) {
     let [height, width] = case.places();
     let (inputs, seed) = (case.inputs / case.groups, case.seed);
     let count = case.outputs * inputs * case.window[0] * case.window[1];
-    let weights = signed(&bytes(count, seed ^ 1));
+    let weights: Vec<i16> = signed(&bytes(count, seed ^ 1)).into_iter().map(i16::from).collect();
+    // Weights of uint8 less any zero point.
+    let far = (seed >> 24) as i16 % 128;
+    let weights: Vec<i16> =
+        weights.into_iter().map(|weight| if seed % 4 == 3 { weight + far } else { weight }).collect();
     let bias: Vec<i32> = bytes(case.outputs, seed ^ 2).iter().map(|byte| i32::from(*byte) * 30).collect();
     let scales: Vec<f32> =
         bytes(case.outputs, seed ^ 3).iter().map(|byte| f32::from(*byte) * 1e-5 + 1e-5).collect();
@@ -348,7 +352,7 @@ proptest! {
         }
         for is_mean in [false, true] {
             let pooling = if is_mean {
-                Pooling::Mean { counts: [&taken[0], &taken[1]], from, to }
+                Pooling::Mean { counts: [&taken[0], &taken[1]], from, to, is_signed: seed % 2 == 0 }
             } else {
                 Pooling::Maximum
             };
@@ -367,7 +371,10 @@ proptest! {
                 });
                 let expected = if is_mean {
                     let sum = under.fold(0.0, |sum, byte| sum + from.real(byte));
-                    nearest(sum / (taken[0][y] * taken[1][x]) / to.scale, 9)
+                    let shift = if seed % 2 == 0 { 128 } else { 0 };
+                    let value = sum / (taken[0][y] * taken[1][x]) / to.scale + (9 - shift) as f32;
+                    let clipped = value.clamp(-shift as f32, (255 - shift) as f32);
+                    (clipped.round_ties_even() as i32 + shift) as u8
                 } else {
                     under.max().unwrap_or(0)
                 };
@@ -467,7 +474,7 @@ fn channels_are_copied_through_a_table_and_pixels_repeated() {
 
 #[test]
 fn buffers_that_do_not_fit_are_refused() {
-    let weights = [1_i8; 16 * 9];
+    let weights = [1_i16; 16 * 9];
     let source = Source {
         weights: &weights,
         shape: [1, 16, 3, 3],

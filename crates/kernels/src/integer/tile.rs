@@ -43,8 +43,10 @@ pub(super) struct Tile {
     pub(super) step: usize,
     /// From the input of a row of pixels to that of the row below it, for tiles of several rows.
     pub(super) input_row: usize,
-    /// `[input block][window row][window column][four input channels][block][output channel][4]`.
+    /// `[pass][input block][window row][window column][four input channels][block][output channel][4]`.
     pub(super) weights: *const u8,
+    /// How often the input goes by: twice where weights are sums of two numbers of int8.
+    pub(super) passes: usize,
     pub(super) blocks: usize,
     /// Fours of input channels of all blocks but the last.
     pub(super) groups: usize,
@@ -62,7 +64,7 @@ pub(super) struct Tile {
     /// From one block of output channels to the next.
     pub(super) output_block: usize,
     pub(super) output_row: usize,
-    /// From one pixel to the next.
+    /// From one pixel to the next, of sums and floats. Those of bytes are next to each other.
     pub(super) output_step: usize,
     /// Bytes to add to the output, and how; or null.
     pub(super) residual: *const u8,
@@ -113,8 +115,9 @@ unsafe fn compute<
         }
     }
     let mut weights = tile.weights;
-    let mut inputs = tile.input;
-    for number in 1..=tile.blocks {
+    for number in 0..tile.passes * tile.blocks {
+        let number = number % tile.blocks + 1;
+        let inputs = tile.input.wrapping_add((number - 1) * tile.input_block);
         let groups = if number == tile.blocks { tile.last_groups } else { tile.groups };
         let mut row = inputs;
         for _ in 0..tile.rows {
@@ -140,7 +143,6 @@ unsafe fn compute<
             }
             row = row.wrapping_add(tile.window_row);
         }
-        inputs = inputs.wrapping_add(tile.input_block);
     }
     // The sums go to memory once, so that they stay in registers above, whatever is done with them below.
     let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
@@ -150,44 +152,119 @@ unsafe fn compute<
             unsafe { isa.store(sum, stored.as_mut_ptr().cast()) };
         }
     }
+    // SAFETY: all sums are in memory now, and the caller says that there is room for what they become.
+    unsafe {
+        match tile.form {
+            Form::Bytes => write_bytes::<I, BLOCKS, PIXELS, WIDTH>(isa, tile, &stored),
+            Form::Sums | Form::Floats => write_words::<I, BLOCKS, PIXELS, WIDTH>(isa, tile, &stored),
+        }
+    }
+}
+
+/// Writes what sums become as bytes, four pixels at once where there are as many.
+///
+/// # Safety
+/// The sums are there; as of [`compute`].
+#[inline(always)]
+unsafe fn write_bytes<I: Integers, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
+    isa: I,
+    tile: &Tile,
+    stored: &[[MaybeUninit<Stored>; BLOCKS]; PIXELS],
+) {
     let floats = isa.isa();
     for block in 0..BLOCKS {
-        // SAFETY: there are 16 scales, and 16 summands, for each block.
+        // SAFETY: there are 16 scales for each block.
         let scales = unsafe { floats.load(tile.scales.add(block * BLOCK)) };
-        let summands = if tile.summands.is_null() {
-            floats.splat(0.0)
-        } else {
-            // SAFETY: the same.
-            unsafe { floats.load(tile.summands.add(block * BLOCK)) }
+        for (row, stored) in stored.chunks_exact(WIDTH).enumerate() {
+            let output = tile.output.wrapping_add(row * tile.output_row + block * tile.output_block);
+            let residual = tile.residual.wrapping_add(row * tile.residual_row + block * tile.residual_block);
+            for (number, stored) in stored.chunks(4).enumerate() {
+                let column = 4 * number;
+                let start = residual.wrapping_add(column * BLOCK);
+                if let [a, b, c, d] = stored {
+                    // SAFETY: the sums are there, and the bytes that are added are as many as the outputs.
+                    let values = unsafe {
+                        [
+                            value::<I, BLOCKS>(isa, tile, (a, block), scales, start),
+                            value::<I, BLOCKS>(isa, tile, (b, block), scales, start.wrapping_add(BLOCK)),
+                            value::<I, BLOCKS>(isa, tile, (c, block), scales, start.wrapping_add(2 * BLOCK)),
+                            value::<I, BLOCKS>(isa, tile, (d, block), scales, start.wrapping_add(3 * BLOCK)),
+                        ]
+                    };
+                    // SAFETY: the output has room for the tile; pixels are next to each other.
+                    unsafe { isa.narrow_four(values, output.add(column * BLOCK)) };
+                } else {
+                    for (pixel, stored) in stored.iter().enumerate() {
+                        let start = start.wrapping_add(pixel * BLOCK);
+                        // SAFETY: the same.
+                        unsafe {
+                            let value = value::<I, BLOCKS>(isa, tile, (stored, block), scales, start);
+                            isa.narrow(value, output.add((column + pixel) * BLOCK));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the sums of a pixel and a block become, with what is added to them.
+///
+/// # Safety
+/// The sums are there, and 16 bytes to add if the tile adds some.
+#[inline(always)]
+unsafe fn value<I: Integers, const BLOCKS: usize>(
+    isa: I,
+    tile: &Tile,
+    (stored, block): (&[MaybeUninit<Stored>; BLOCKS], usize),
+    scales: <I::Isa as Isa>::V,
+    residual: *const u8,
+) -> I::Sums {
+    // SAFETY: the caller says that all 16 integers are there.
+    let sum = unsafe { isa.load(stored[block].as_ptr().cast()) };
+    let value = round(isa, sum, scales, tile.zero_point);
+    if tile.residual.is_null() {
+        return value;
+    }
+    // SAFETY: the caller says that the bytes are there.
+    let other = unsafe { isa.widen(residual) };
+    let own = isa.at_least_zero(value);
+    let (first, second) = if tile.addition.is_first { (own, other) } else { (other, own) };
+    add(isa, first, second, &tile.addition)
+}
+
+/// Writes sums, or what they become as floats.
+///
+/// # Safety
+/// The sums are there; as of [`compute`].
+#[inline(always)]
+unsafe fn write_words<I: Integers, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
+    isa: I,
+    tile: &Tile,
+    stored: &[[MaybeUninit<Stored>; BLOCKS]; PIXELS],
+) {
+    let floats = isa.isa();
+    for block in 0..BLOCKS {
+        // SAFETY: there are 16 scales, and 16 summands if there are such, for each block.
+        let (scales, summands) = unsafe {
+            let summands = tile.summands.wrapping_add(block * BLOCK);
+            let summands = if tile.summands.is_null() { floats.splat(0.0) } else { floats.load(summands) };
+            (floats.load(tile.scales.add(block * BLOCK)), summands)
         };
         for (pixel, stored) in stored.iter().enumerate() {
             let (row, column) = (pixel / WIDTH, pixel % WIDTH);
-            // SAFETY: all 16 integers were written above.
+            // SAFETY: the caller says that all 16 integers are there.
             let sum = unsafe { isa.load(stored[block].as_ptr().cast()) };
             let output = tile
                 .output
                 .wrapping_add(row * tile.output_row + column * tile.output_step + block * tile.output_block);
+            // SAFETY: the output has room for the tile.
             match tile.form {
-                // SAFETY: the output has room for the tile.
-                Form::Sums => unsafe { isa.store(sum, output.cast()) },
-                Form::Floats => {
+                Form::Floats => unsafe {
                     let value = floats.multiply(isa.to_floats(sum), scales);
-                    // SAFETY: the same.
-                    unsafe { floats.store(floats.add(value, summands), output.cast()) };
-                }
-                Form::Bytes => {
-                    let mut value = round(isa, sum, scales, tile.zero_point);
-                    if !tile.residual.is_null() {
-                        let place = row * tile.residual_row + column * BLOCK + block * tile.residual_block;
-                        // SAFETY: the bytes that are added are as many as the outputs.
-                        let other = unsafe { isa.widen(tile.residual.add(place)) };
-                        let (first, second) =
-                            if tile.addition.is_first { (value, other) } else { (other, value) };
-                        value = add(isa, first, second, &tile.addition);
-                    }
-                    // SAFETY: the output has room for the tile.
-                    unsafe { isa.narrow(value, output) };
-                }
+                    floats.store(floats.add(value, summands), output.cast());
+                },
+                Form::Sums | Form::Bytes => unsafe { isa.store(sum, output.cast()) },
             }
         }
     }

@@ -9,7 +9,10 @@ use super::{
     recognize::{Convolution, Form},
     step::{Entry, Flow, Step, Work},
 };
-use crate::tensor::{Elements, Tensor};
+use crate::{
+    operators::quantization::packed::turned,
+    tensor::{Elements, Tensor},
+};
 use adytum_kernels::{
     BLOCK,
     integer::{
@@ -83,8 +86,8 @@ fn step(
             ))?
         }
         Form::Maximum { settings, window } => Work::Maximum { settings, window },
-        Form::Mean { settings, window, with_pads, from, to } => {
-            Work::Mean { settings, window, with_pads, from, to }
+        Form::Mean { settings, window, with_pads, from, to, is_signed } => {
+            Work::Mean { settings, window, with_pads, from, to, is_signed }
         }
         Form::GlobalMean { from, to } => Work::GlobalMean { from, to },
         Form::Pair { function, is_pixel } => Work::Pair { function, is_pixel },
@@ -106,36 +109,31 @@ fn pack_convolution(
     finish: Finish,
 ) -> Option<Work> {
     let is_depthwise = convolution.is_depthwise();
-    let Convolution { is_turned, shape, groups, bias, scales, from, settings, .. } = convolution;
-    let converted: Vec<i8>;
-    let mut values: &[i8] = match tensor.elements() {
-        Elements::Int8(values) => values,
-        // The zero point is 128.
-        Elements::Uint8(values) => {
-            converted = values.iter().map(|value| (value ^ 0x80).cast_signed()).collect();
-            &converted
-        }
+    let Convolution { is_turned, shape, groups, bias, scales, zero_points, from, settings, .. } = convolution;
+    let numbers: Vec<i16> = match tensor.elements() {
+        Elements::Int8(values) => values.iter().map(|value| i16::from(*value)).collect(),
+        Elements::Uint8(values) => values.iter().map(|value| i16::from(*value)).collect(),
         _ => return None,
     };
-    if values.len() != shape.iter().product::<usize>() {
+    if numbers.len() != shape.iter().product::<usize>() {
         return None;
     }
-    let turned: Vec<i8>;
-    if is_turned {
-        let [outputs, inputs, ..] = shape;
-        turned = (0..outputs)
-            .flat_map(|output| values.iter().skip(output).step_by(outputs).take(inputs).copied())
-            .collect();
-        values = &turned;
-    }
+    let mut values = if is_turned {
+        turned(&numbers, shape[0], &zero_points)
+    } else {
+        let mut values = numbers;
+        for (output, own) in values.chunks_exact_mut(numbers_of_output(shape)).enumerate() {
+            let zero_point = zero_points.get(output).or(zero_points.first()).copied().unwrap_or(0);
+            own.iter_mut().for_each(|value| *value -= zero_point);
+        }
+        values
+    };
     let (mut shape, mut groups) = (shape, groups);
-    let widened: Vec<i8>;
     if groups > 1 && !is_depthwise && !shape[1].is_multiple_of(BLOCK) {
-        (widened, shape, groups) = widen(values, shape, groups)?;
-        values = &widened;
+        (values, shape, groups) = widen(&values, shape, groups)?;
     }
     let source =
-        Source { weights: values, shape, groups, bias: bias.as_deref(), scales: &scales, zero_point: from };
+        Source { weights: &values, shape, groups, bias: bias.as_deref(), scales: &scales, zero_point: from };
     Some(if is_depthwise {
         Work::Depthwise { windows: Windows::new(instructions, &source)?, settings, finish }
     } else {
@@ -144,8 +142,13 @@ fn pack_convolution(
     })
 }
 
+/// How many weights an output channel has.
+fn numbers_of_output([_, inputs, rows, columns]: [usize; 4]) -> usize {
+    (inputs * rows * columns).max(1)
+}
+
 /// Puts groups of a few channels together until they are a block: weights of other groups are zeros.
-fn widen(values: &[i8], shape: [usize; 4], groups: usize) -> Option<(Vec<i8>, [usize; 4], usize)> {
+fn widen(values: &[i16], shape: [usize; 4], groups: usize) -> Option<(Vec<i16>, [usize; 4], usize)> {
     let [outputs, inputs, rows, columns] = shape;
     let together = BLOCK.checked_div(inputs)?;
     let taps = rows * columns;

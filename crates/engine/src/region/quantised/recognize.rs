@@ -30,6 +30,7 @@ pub(crate) enum Form {
         with_pads: bool,
         from: Scale,
         to: Scale,
+        is_signed: bool,
     },
     GlobalMean {
         from: Scale,
@@ -73,6 +74,8 @@ pub(crate) struct Convolution {
     pub(crate) bias: Option<Vec<i32>>,
     /// What sums are multiplied with: one for each output channel, or one for all.
     pub(crate) scales: Vec<f32>,
+    /// The zero points of the weights: one for each output channel, or one for all.
+    pub(crate) zero_points: Vec<i16>,
     /// The zero point of the input.
     pub(crate) from: u8,
     /// The zero point of the output.
@@ -255,7 +258,8 @@ impl Reader<'_> {
             return None;
         }
         let (from, to) = (self.scale(1, 2, input.element_type)?, self.scale(3, 4, output.element_type)?);
-        let form = Form::Mean { settings, window, with_pads, from, to };
+        let is_signed = output.element_type == ElementType::Int8;
+        let form = Form::Mean { settings, window, with_pads, from, to, is_signed };
         Some(Piece { form, inputs: vec![input], output })
     }
 

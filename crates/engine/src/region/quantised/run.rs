@@ -341,9 +341,11 @@ impl Run<'_> {
                 let job = Pool { pooling: Pooling::Maximum, window: *window, steps, input, output };
                 self.share(buffer, cost, |buffer, part| job.run(buffer, part))
             }
-            Work::Mean { window, from, to, .. } => {
+            Work::Mean { window, from, to, is_signed, .. } => {
                 let [rows, columns] = &planned.counts;
-                let pooling = Pooling::Mean { counts: [rows, columns], from: *from, to: *to };
+                let (counts, from, to, is_signed) =
+                    ([rows.as_slice(), columns.as_slice()], *from, *to, *is_signed);
+                let pooling = Pooling::Mean { counts, from, to, is_signed };
                 let job = Pool { pooling, window: *window, steps, input, output };
                 self.share(buffer, cost, |buffer, part| job.run(buffer, part))
             }

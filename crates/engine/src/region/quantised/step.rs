@@ -20,7 +20,7 @@ pub(crate) enum Work {
     /// The largest under a window.
     Maximum { settings: Settings, window: [usize; 2] },
     /// The mean under a window; pads count as zeros, or not at all.
-    Mean { settings: Settings, window: [usize; 2], with_pads: bool, from: Scale, to: Scale },
+    Mean { settings: Settings, window: [usize; 2], with_pads: bool, from: Scale, to: Scale, is_signed: bool },
     /// The mean of whole images.
     GlobalMean { from: Scale, to: Scale },
     /// A function of two images, or of an image and an image of one pixel.

@@ -7,8 +7,8 @@ use std::arch::x86_64::{
     _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi32,
     _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32,
     _mm256_dpbusd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_slli_epi16,
-    _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_si256,
+    _mm256_max_epi32, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_si256,
 };
 
 use super::{Integers, Task};
@@ -147,6 +147,12 @@ macro_rules! shared {
         unsafe fn widen(self, from: *const u8) -> Sums {
             // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
             [0, 8].map(|first| unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(first).cast())) })
+        }
+
+        #[inline(always)]
+        fn at_least_zero(self, sums: Sums) -> Sums {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            sums.map(|half| unsafe { _mm256_max_epi32(half, _mm256_setzero_si256()) })
         }
 
         #[inline(always)]

@@ -4,10 +4,11 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_add_epi32, _mm512_and_si512,
-    _mm512_castsi128_si512, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
-    _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_madd_epi16,
-    _mm512_permutexvar_epi32, _mm512_set_epi32, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set4_epi32,
-    _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_srai_epi16, _mm512_srli_epi16, _mm512_storeu_si512,
+    _mm512_castsi128_si512, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtps_epi32,
+    _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_madd_epi16,
+    _mm512_max_epi32, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32, _mm512_set_epi32,
+    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set4_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8,
+    _mm512_slli_epi16, _mm512_srai_epi16, _mm512_srli_epi16, _mm512_storeu_si512,
 };
 
 use super::{Integers, Task};
@@ -135,9 +136,29 @@ macro_rules! shared {
         }
 
         #[inline(always)]
+        fn at_least_zero(self, sums: __m512i) -> __m512i {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            unsafe { _mm512_max_epi32(sums, _mm512_setzero_si512()) }
+        }
+
+        #[inline(always)]
         unsafe fn narrow(self, sums: __m512i, to: *mut u8) {
+            let sums = self.at_least_zero(sums);
             // SAFETY: `self` is proof of the instructions; the caller says that there is room.
-            unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(sums)) }
+            unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(sums)) }
+        }
+
+        #[inline(always)]
+        unsafe fn narrow_four(self, sums: [__m512i; 4], to: *mut u8) {
+            // SAFETY: `self` is proof of the instructions; the caller says that there is room.
+            unsafe {
+                let low = _mm512_packs_epi32(sums[0], sums[1]);
+                let high = _mm512_packs_epi32(sums[2], sums[3]);
+                // Four bytes of each of the four, then the next four.
+                let order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+                let bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+                _mm512_storeu_si512(to.cast(), bytes);
+            }
         }
 
         #[inline(always)]

@@ -15,6 +15,9 @@ type Floats = [f32; 16];
 /// What is added to a float so that its last bit is worth 1.
 const ONES: f32 = 12_582_912.0;
 
+/// Floats below this have no such room.
+const LOWEST: f32 = -4_194_304.0;
+
 impl Integers for Plain {
     type Isa = isa::plain::Plain;
     type Sums = Sums;
@@ -104,7 +107,13 @@ impl Integers for Plain {
 
     #[inline(always)]
     fn nearest(self, values: Floats) -> Sums {
-        values.map(|value| (value + ONES).to_bits().cast_signed().wrapping_sub(ONES.to_bits().cast_signed()))
+        values.map(|value| {
+            if value > LOWEST {
+                (value + ONES).to_bits().cast_signed().wrapping_sub(ONES.to_bits().cast_signed())
+            } else {
+                i32::MIN
+            }
+        })
     }
 
     #[inline(always)]
@@ -114,9 +123,14 @@ impl Integers for Plain {
     }
 
     #[inline(always)]
+    fn at_least_zero(self, sums: Sums) -> Sums {
+        sums.map(|sum| sum.max(0))
+    }
+
+    #[inline(always)]
     unsafe fn narrow(self, sums: Sums, to: *mut u8) {
         // SAFETY: the caller says that 16 bytes can be written.
-        unsafe { to.cast::<[u8; 16]>().write_unaligned(sums.map(|sum| sum as u8)) }
+        unsafe { to.cast::<[u8; 16]>().write_unaligned(sums.map(|sum| sum.clamp(0, 255) as u8)) }
     }
 
     #[inline(always)]

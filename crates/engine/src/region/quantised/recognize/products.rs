@@ -1,10 +1,7 @@
 //! Convolutions and products of matrices.
 
-use super::{Convolution, Form, Image, Piece, Reader};
-use crate::{
-    operators::windows::geometry::{Padding, Settings},
-    tensor::ElementType,
-};
+use super::{Convolution, Form, Image, Piece, Reader, is_byte};
+use crate::operators::windows::geometry::{Padding, Settings};
 use adytum_kernels::{BLOCK, integer::pool::Scale};
 
 /// Where a product has its weights among its inputs, their scale and their zero point.
@@ -34,7 +31,7 @@ impl Reader<'_> {
         }
         let from = self.scale(1, 2, input.element_type)?;
         let to = self.scale(6, 7, output.element_type)?;
-        let scales = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, shape[0])?;
+        let (scales, zero_points) = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, shape[0])?;
         let bias = match self.input(8) {
             None => None,
             Some(_) => Some(self.constant(8)?.values::<i32>()?.to_vec()),
@@ -46,6 +43,7 @@ impl Reader<'_> {
             groups,
             bias,
             scales: scales.iter().map(|scale| from.scale * scale / to.scale).collect(),
+            zero_points,
             from: from.zero_point,
             to: to.zero_point,
             settings,
@@ -96,7 +94,7 @@ impl Reader<'_> {
         if !input.is_matrix || inputs != input.channels || outputs == 0 {
             return None;
         }
-        let scales = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, outputs)?;
+        let (scales, zero_points) = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, outputs)?;
         let settings = Settings {
             kernel: None,
             strides: vec![],
@@ -111,6 +109,7 @@ impl Reader<'_> {
             groups: 1,
             bias,
             scales: scales.iter().map(|scale| alpha * from.scale * scale / to.scale).collect(),
+            zero_points,
             from: from.zero_point,
             to: to.zero_point,
             settings,
@@ -118,23 +117,19 @@ impl Reader<'_> {
         self.product(convolution, input, output)
     }
 
-    /// The scales of constant weights that fit int8 when their zero points are taken off.
-    fn weights(&mut self, places: &Weights, outputs: usize) -> Option<Vec<f32>> {
+    /// The scales and the zero points of constant weights.
+    fn weights(&mut self, places: &Weights, outputs: usize) -> Option<(Vec<f32>, Vec<i16>)> {
         let fact = self.known.fact(self.input(places.input)?)?;
         let element_type = fact.element_type()?;
-        let zero = match element_type {
-            ElementType::Int8 => 0,
-            ElementType::Uint8 => 128,
-            _ => return None,
-        };
+        if !is_byte(element_type) {
+            return None;
+        }
         let zero_points = self.zero_points(places.zero_point, element_type)?;
         let scales = self.floats(places.scale)?;
         let fits = |count: usize| count == 1 || count == outputs;
-        let is_usable = fact.is_constant
-            && zero_points.iter().all(|found| *found == zero)
-            && fits(zero_points.len())
-            && fits(scales.len());
-        is_usable.then_some(scales)
+        let is_usable = fact.is_constant && fits(zero_points.len()) && fits(scales.len());
+        let zero_points = zero_points.into_iter().map(|zero_point| zero_point as i16).collect();
+        is_usable.then_some((scales, zero_points))
     }
 
     fn product(&mut self, convolution: Convolution, input: Image, output: Image) -> Option<Piece> {
