@@ -18,6 +18,7 @@ mod place;
 mod placement;
 mod quantised;
 mod quantised_regions;
+mod quantised_tables;
 mod regions;
 
 use std::collections::HashMap;

@@ -17,7 +17,7 @@ use crate::{
             draft::Drafts,
             fuse::fuse,
             pack::pack,
-            recognize::{Form, Piece, recognize},
+            recognize::{Form, Piece, of_table, recognize},
             run::Region,
             step::Step,
         },
@@ -38,9 +38,18 @@ impl Planner<'_> {
             let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
             pieces.push(recognize(&entry.node, &mut sight));
         }
+        for (entry, place) in placed.iter().zip(&mut pieces) {
+            if place.is_none() {
+                let files = self.files;
+                let table = self.table_of(&entry.node, facts)?;
+                let mut sight = Sight { facts, store: &mut self.constants, files };
+                *place = table.and_then(|table| of_table(&entry.node, &mut sight, table));
+            }
+        }
         if !pieces.iter().flatten().any(|piece| piece.form.is_convolution()) {
             return Ok(placed);
         }
+        self.recognize_tables(&placed, facts, outputs, &mut pieces)?;
         forget_requantised(&mut pieces);
         let seeds = seeds(&pieces);
         let nodes: Vec<_> = placed

@@ -94,6 +94,7 @@ impl Drafts {
                 let value = self.input(input);
                 self.values.insert(output.value, value);
             }
+            (Form::Absorbed, _) => {}
             (form, _) => {
                 let inputs = inputs.into_iter().map(|input| self.input(input)).collect();
                 let made = self.value(output.channels);

@@ -94,7 +94,7 @@ fn step(
         Form::Copy(parts) => Work::Copy(parts),
         Form::Table(table) => Work::Table(table),
         Form::Repeat(times) => Work::Repeat(times),
-        Form::Quantise(_) | Form::Dequantise(_) | Form::Same => {
+        Form::Quantise(_) | Form::Dequantise(_) | Form::Same | Form::Absorbed => {
             return Err(PackError::Unfit("what enters or leaves is a step"));
         }
     };

@@ -52,6 +52,8 @@ pub(crate) enum Form {
     Dequantise(Scale),
     /// The same numbers, in another shape maybe.
     Same,
+    /// Nothing: the next step does it.
+    Absorbed,
 }
 
 /// Channels of an input.
@@ -138,6 +140,13 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Piece> {
         ("", "Resize" | "Upsample") => reader.resize(),
         _ => None,
     }
+}
+
+/// The piece of a function of each byte.
+pub(crate) fn of_table(node: &Node, known: &mut dyn Known, table: Table) -> Option<Piece> {
+    let reader = Reader { node, known };
+    let (input, output) = (reader.image(0)?, reader.bytes()?);
+    Some(Piece { form: Form::Table(table), inputs: vec![input], output })
 }
 
 struct Reader<'a> {
