@@ -32,12 +32,12 @@ impl Matrix {
     }
 
     /// How many columns it has.
-    pub fn columns(&self) -> usize {
+    pub fn column_count(&self) -> usize {
         self.filters.outputs
     }
 
     /// How many rows it has.
-    pub fn rows(&self) -> usize {
+    pub fn row_count(&self) -> usize {
         self.filters.inputs
     }
 
@@ -49,7 +49,7 @@ impl Matrix {
     /// Numbers for each column in whole blocks, as [`Output::Floats`] takes them.
     pub fn padded(&self, values: impl Iterator<Item = f32>) -> Vec<f32> {
         let mut padded = vec![0.0; self.sums.len()];
-        for (place, value) in padded.iter_mut().zip(values.take(self.columns())) {
+        for (place, value) in padded.iter_mut().zip(values.take(self.column_count())) {
             *place = value;
         }
         padded

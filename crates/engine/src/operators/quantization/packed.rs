@@ -65,7 +65,7 @@ impl PackedProduct {
         from: Scale,
         context: &Context<'_>,
     ) -> Result<Value, OperatorError> {
-        let (depth, columns) = (self.matrix.rows(), self.matrix.columns());
+        let (depth, columns) = (self.matrix.row_count(), self.matrix.column_count());
         let [outer @ .., last] = shape else {
             return Err(OperatorError::inputs("a matrix is expected; a scalar was given"));
         };
@@ -131,7 +131,7 @@ impl PackedProduct {
     fn share(&self, rows: usize, context: &Context<'_>, product: &Product<'_>) -> Result<(), OperatorError> {
         let unfit =
             |Unfit(what): Unfit| OperatorError::Engine { reason: format!("a plan does not fit: {what}") };
-        let cost = rows.saturating_mul(self.matrix.rows()).saturating_mul(self.matrix.columns());
+        let cost = rows.saturating_mul(self.matrix.row_count()).saturating_mul(self.matrix.column_count());
         let Some(threads) = context.threads().filter(|threads| threads.count() > 1 && cost > SHARE) else {
             return product.run(Part::WHOLE).map_err(unfit);
         };
