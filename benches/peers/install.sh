@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the model servers that ours is compared with, into target/peers: one environment each,
+# Installs the model servers and engines that ours are compared with, into target/peers: one environment each,
 # since they want different versions of the same packages. One that can't be installed is named,
 # and the benchmark leaves it out.
 set -uo pipefail
@@ -13,7 +13,7 @@ if ! "$python" -m venv --help >/dev/null 2>&1 || ! "$python" -c 'import ensurepi
     apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv
 fi
 mkdir -p "$target"
-for peer in mlserver kserve pytriton; do
+for peer in mlserver kserve pytriton engine; do
     environment=$target/$peer
     if cmp -s "$peer.txt" "$environment/installed.txt"; then
         continue

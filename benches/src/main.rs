@@ -6,6 +6,7 @@
 mod apis;
 mod broker;
 mod echo;
+mod engine;
 mod in_process;
 mod peers;
 mod plain;
@@ -43,11 +44,14 @@ struct Arguments {
     digits: PathBuf,
     /// Only benchmarks whose group has this in its name: releases, refetch,
     /// broker-memory, broker-full, broker-start, store, rest, batching, open-loop, json,
-    /// reload, peers, small, resnet50.
+    /// reload, peers, small, resnet50, engine, engine-batch, engine-threads, engine-avx2.
     filter: Option<String>,
     /// After how many sessions the broker's memory is looked at.
     #[arg(long, value_name = "NUMBER", default_value_t = 53_000)]
     sessions: usize,
+    /// Only networks with this in their names, in the groups of the engine.
+    #[arg(long, value_name = "PART", default_value = "")]
+    network: String,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -62,13 +66,19 @@ enum Part {
         /// Private key in PEM.
         key: PathBuf,
     },
+    #[command(hide = true)]
+    EngineRunner(engine::runner::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Part::EchoServer { certificate, key }) = arguments.part {
-        return echo::serve(&fs::read_to_string(certificate)?, &fs::read_to_string(key)?).await;
+    match arguments.part {
+        Some(Part::EchoServer { certificate, key }) => {
+            return echo::serve(&fs::read_to_string(certificate)?, &fs::read_to_string(key)?).await;
+        }
+        Some(Part::EngineRunner(arguments)) => return engine::runner::run(&arguments),
+        None => {}
     }
     let wanted = |group: &str| arguments.filter.as_ref().is_none_or(|filter| group.contains(filter.as_str()));
     let directory = tempfile::Builder::new().prefix("adytum-bench-").tempdir()?;
@@ -101,6 +111,13 @@ async fn main() -> Result<()> {
             resnet50: &arguments.resnet50,
         };
         peers::run(&mut report, &compared).await?;
+    }
+    for group in engine::Group::ALL {
+        if wanted(group.name()) {
+            let place = directory.path().join(group.name());
+            fs::create_dir(&place)?;
+            engine::run(group, &mut report, &place, &arguments.network).await?;
+        }
     }
     for (group, model, onnx) in
         [("small", "digits", &arguments.digits), ("resnet50", "resnet50", &arguments.resnet50)]

@@ -8,6 +8,7 @@ mod commands;
 mod dist;
 mod house;
 mod image;
+mod licences;
 mod links;
 mod model;
 mod page;
@@ -45,6 +46,8 @@ enum Command {
     House(house::Arguments),
     /// Check the commands that pages print, and run those that can be run.
     Commands(commands::Arguments),
+    /// Check the licences and the sources of all packages.
+    Licences(licences::Arguments),
     /// Check that links of pages lead somewhere.
     Links(links::Arguments),
 }
@@ -60,6 +63,7 @@ async fn main() -> ExitCode {
         Command::Prose(arguments) => prose::run(arguments),
         Command::House(arguments) => house::run(arguments),
         Command::Commands(arguments) => commands::run(arguments).await,
+        Command::Licences(arguments) => licences::run(arguments),
         Command::Links(arguments) => links::run(arguments),
     };
     match outcome {

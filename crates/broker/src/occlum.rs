@@ -7,10 +7,12 @@
 //! then on. So only secrets whose entry in the manifest says `occlum = true` go out here, and the audit
 //! log marks each grant as `weak-binding`.
 //!
-//! - `identity` is the broker's own key with its certificate, `tls` the handshake.
+//! - `identity` is the broker's own key with its certificate, of the form in `certificate`; `tls` is the
+//!   handshake.
 //! - `server` accepts connections and verifies the evidence of peers, `session` is what is open.
 //! - `service` answers.
 
+mod certificate;
 mod error;
 mod identity;
 mod server;

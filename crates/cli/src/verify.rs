@@ -75,7 +75,7 @@ fn parse_time(text: &str) -> Result<UnixSeconds, String> {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let judge = Judge {
         policy: args.policy.as_deref().map(read_policy).transpose()?,
-        forms: AcceptedForms::with(args.forms),
+        forms: AcceptedForms::interoperable_and(args.forms),
         tokens: args.tokens,
         at: args.at,
         trusted: &args.trusted,
@@ -163,6 +163,7 @@ impl Judge<'_> {
     }
 
     async fn judge_evidence(&self, evidence: &Evidence, report: &mut Report) -> anyhow::Result<Verdict> {
+        report.says(evidence);
         let claims = self.verifier()?.verify(evidence).await?;
         report.add("bound to", "nothing that was checked here: its maker chose the report data");
         self.judge_claims(claims, report)
@@ -174,11 +175,12 @@ impl Judge<'_> {
             || "an X.509 certificate".to_owned(),
             |form| format!("a certificate that carries evidence, of the form {form}"),
         ));
-        let certificate = report.certificate(facts);
-        let bound = RaTlsCertificate::parse(bytes, &self.forms)?.bound()?;
+        report.certificate(facts);
+        let read = RaTlsCertificate::parse(bytes, &self.forms)?;
+        report.says(read.evidence());
+        let bound = read.bound()?;
         let verified = bound.verify(&self.verifier()?, self.now()).await?;
-        certificate.not_covered = verified.not_covered();
-        certificate.key_digest = Some(verified.key_digest());
+        report.covers(verified.key_digest(), verified.not_covered());
         self.judge_claims(verified.claims().clone(), report)
     }
 

@@ -7,6 +7,7 @@ mod control;
 pub mod difference;
 pub mod engine;
 pub mod facts;
+mod fused;
 pub mod inputs;
 mod island;
 

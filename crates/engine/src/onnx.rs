@@ -16,6 +16,7 @@ pub mod declaration;
 mod error;
 pub mod files;
 mod function;
+pub(crate) mod in_file;
 mod limits;
 pub mod model;
 mod one_file;

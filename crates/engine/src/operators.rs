@@ -7,13 +7,13 @@
 //! not at all, is refused there.
 
 mod algebra;
-mod arguments;
+pub(crate) mod arguments;
 mod attention;
 mod attributes;
 mod axes;
-mod broadcast;
+pub(crate) mod broadcast;
 mod cast;
-mod constant;
+pub(crate) mod constant;
 mod context;
 mod definition;
 mod elementwise;
@@ -21,7 +21,7 @@ mod error;
 mod identity;
 mod layout;
 mod machine_learning;
-mod movement;
+pub(crate) mod movement;
 mod normalization;
 mod number;
 mod operands;

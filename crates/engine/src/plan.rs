@@ -11,6 +11,7 @@ mod control;
 mod describe;
 mod emit;
 mod fold;
+mod fusions;
 mod graph;
 mod packed_products;
 mod partition;
@@ -33,6 +34,7 @@ use crate::{
     onnx::{
         OnnxError,
         files::DataFiles,
+        in_file::InFile,
         model::{Declaration, Dimension, Graph, Model, Node},
     },
     program::Program,
@@ -123,10 +125,10 @@ struct Planner<'a> {
     fixed_bytes: usize,
 }
 
-/// Plans a model.
-pub(crate) fn plan(model: Model, files: &dyn DataFiles) -> Result<Planned, PlanError> {
+/// Plans a model. Some of its constants are still in its file.
+pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<Planned, PlanError> {
     let Model { graph, names, constants, size, .. } = model;
-    let store = ConstantStore::new(constants, &graph);
+    let store = ConstantStore::new(constants, &graph, file);
     let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
     let mut planner = Planner {
         names: &names,

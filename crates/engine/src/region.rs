@@ -7,10 +7,11 @@
 //! 2. [`draft`] makes a list of steps of the nodes.
 //! 3. [`fuse`] makes it shorter, in small passes: constants that scale channels go into the weights,
 //!    activations and sums into the convolution before them.
-//! 4. [`winograd`] chooses convolutions that are computed with fewer multiplications.
-//! 5. [`pack`] puts weights in the order in which kernels take them.
-//! 6. [`schedule`] decides, for given sizes of the inputs, where each value is in one block of memory.
-//! 7. [`run`] is the operator.
+//! 4. [`strides`] computes no pixels that nobody reads.
+//! 5. [`winograd`] chooses convolutions that are computed with fewer multiplications.
+//! 6. [`pack`] puts weights in the order in which kernels take them.
+//! 7. [`schedule`] decides, for given sizes of the inputs, where each value is in one block of memory.
+//! 8. [`run`] is the operator.
 //!
 //! Inside, images are in blocks of 16 channels ([`adytum_kernels::planes`]); they are put into that order
 //! where they enter, and out of it where they leave.
@@ -23,4 +24,5 @@ pub(crate) mod recognize;
 pub(crate) mod run;
 mod schedule;
 pub(crate) mod step;
+pub(crate) mod strides;
 pub(crate) mod winograd;

@@ -6,7 +6,7 @@ use crate::{
     inputs::check,
     onnx::{
         model::{Declaration, Dimension},
-        read::read,
+        read::read_in_place,
     },
     operators::Context,
     plan::{Plan, PlanError, plan},
@@ -20,7 +20,7 @@ pub struct StaticEngine;
 
 impl Engine for StaticEngine {
     fn load(&self, source: Source<'_>) -> Result<Box<dyn LoadedModel>, LoadError> {
-        let model = read(source.file, &source.limits).map_err(PlanError::Onnx)?;
+        let (model, file) = read_in_place(source.file, &source.limits).map_err(PlanError::Onnx)?;
         if model.graph.outputs.is_empty() {
             return Err(LoadError::Engine { reason: "the model has no outputs".to_owned() });
         }
@@ -29,7 +29,7 @@ impl Engine for StaticEngine {
             model.graph.inputs.iter().map(|port| port.declaration.clone()).collect();
         let outputs: Vec<Declaration> =
             model.graph.outputs.iter().map(|port| port.declaration.clone()).collect();
-        let planned = plan(model, source.files)?;
+        let planned = plan(model, file, source.files)?;
         let mut signature = Signature::default();
         for Declaration { name, value_type, shape } in inputs {
             // The plan refuses inputs without a type.

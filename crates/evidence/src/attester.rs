@@ -101,6 +101,9 @@ pub enum AttesterError {
     /// See: ScheduleError::Overloaded.
     #[error("as many quotes are being made as this side lets wait; try again shortly")]
     Overloaded,
+    /// The attestation service, whose token is this program's evidence, gave none.
+    #[error("{reason}")]
+    Service { code: &'static str, retry: bool, reason: String },
 }
 
 impl AttesterError {
@@ -111,6 +114,7 @@ impl AttesterError {
             Self::Interface { .. } => "attester-interface",
             Self::Answer { .. } => "attester-answer",
             Self::Overloaded => "overloaded",
+            Self::Service { code, .. } => code,
         }
     }
 }

@@ -24,5 +24,5 @@ pub use self::{
 pub(crate) use self::{
     collateral::{early_differs, evaluation_number, issued, newest_evaluation},
     root::intel,
-    verification::{DcapVerifier, ReadQuote},
+    verification::{DcapVerifier, ReadQuote, unverified},
 };

@@ -4,12 +4,14 @@ mod snp;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::snp::ReportFields;
 use crate::{
-    evidence::{Evidence, MAXIMUM_EVIDENCE_LENGTH},
-    snp::{Endorser, certificate_table},
+    claims::TeeKind,
+    dcap::parse_dcap,
+    evidence::{Evidence, EvidenceFormat, MAXIMUM_EVIDENCE_LENGTH},
+    snp::{CertificateTable, Endorser, certificate_table, parse_report},
 };
 
 /// The evidence in a message of the KBS protocol is not of the form that its TEE has there.
@@ -74,6 +76,38 @@ pub fn read(json: &Value) -> Result<Evidence, KbsEvidenceError> {
         return Err(refused(format!("it has {found} bytes; at most {MAXIMUM_EVIDENCE_LENGTH} are allowed")));
     }
     Ok(evidence)
+}
+
+/// Writes evidence, and which TEE it is of. What [`read`] reads of it is the same evidence.
+pub fn write(evidence: &Evidence) -> Result<(TeeKind, Value), KbsEvidenceError> {
+    let refused = |reason: String| KbsEvidenceError { reason };
+    let quote = STANDARD.encode(&evidence.bytes);
+    let (tee, json) = match evidence.format {
+        EvidenceFormat::DcapQuote => {
+            match parse_dcap(&evidence.bytes).map_err(|error| refused(error.to_string()))?.tee {
+                TeeKind::Tdx => (TeeKind::Tdx, json!({ "cc_eventlog": null, "quote": quote })),
+                tee => (tee, json!({ "quote": quote })),
+            }
+        }
+        EvidenceFormat::SnpReport => (TeeKind::Snp, snp_evidence(evidence).map_err(refused)?),
+        other @ EvidenceFormat::AzureToken => return Err(refused(format!("a {other} has no form there"))),
+    };
+    // The report's form has no place for reserved bytes: a server would read another report.
+    if read(&json)?.bytes != evidence.bytes {
+        return Err(refused("the report has bytes that are not zero where AMD reserves them".to_owned()));
+    }
+    Ok((tee, json))
+}
+
+fn snp_evidence(evidence: &Evidence) -> Result<Value, String> {
+    let report = parse_report(&evidence.bytes).map_err(|error| error.to_string())?;
+    let table = CertificateTable::parse(&evidence.endorsements)?;
+    let chain: Vec<Value> = table
+        .endorser(report.endorser)
+        .map(|certificate| json!({ "cert_type": report.endorser.to_string(), "data": certificate }))
+        .into_iter()
+        .collect();
+    Ok(json!({ "attestation_report": snp::fields(&report, &evidence.bytes), "cert_chain": chain }))
 }
 
 /// The certificate of the key that signed, as a table. The certificates above it come from

@@ -30,7 +30,7 @@
 //!
 //! Readers of untrusted bytes, for fuzzing: [`verifier::parse_dcap`],
 //! [`verifier::Verifier::verify_with`] and [`snp::parse_report`] for evidence and
-//! collateral, [`ra_tls::RaTlsCertificate::parse`], [`jwt::Token::parse`],
+//! collateral, [`unverified::says`], [`ra_tls::RaTlsCertificate::parse`], [`jwt::Token::parse`],
 //! [`jwt::TokenKeys::parse`] and [`kbs_evidence::read`] for evidence of others, serde's `Deserialize` of [`policy::Policy`], [`clock::UnixSeconds::parse_rfc3339`].
 //!
 //! Without the cargo feature `simulation` there is no way to trust any root but
@@ -60,4 +60,5 @@ mod roots;
 mod signature;
 pub mod snp;
 pub mod trust;
+pub mod unverified;
 pub mod verifier;

@@ -5,6 +5,10 @@
 //! Every program that reaches the port gets the secrets, so there is one only where loopback lies
 //! inside the TEE: in a confidential virtual machine. Under a LibOS, loopback is the host's. The resources are
 //! those that the measured configuration names.
+//!
+//! Their server has evidence and tokens of the attestation agent at the same port, for every program that
+//! asks. A program with evidence over data of its own could open a session as this workload, and get
+//! all its secrets. So these are refused.
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +35,11 @@ use crate::{
 /// Where the CDH of Confidential Containers listens.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8006);
 const PREFIX: &str = "/cdh/resource/";
+/// The attestation agent of Confidential Containers gives evidence, tokens and entries of its log
+/// below this.
+const AGENT: &str = "/aa/";
+/// What their server says of itself.
+const INFORMATION: &str = "/info";
 
 /// Why no resources are served to the guest.
 ///
@@ -131,7 +140,7 @@ impl CdhResources {
 /// The open port; it closes when this is dropped.
 #[derive(Debug)]
 pub struct CdhPort {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -153,7 +162,7 @@ impl CdhPort {
         Ok(Some(port))
     }
 
-    fn on(listener: TcpListener, resources: CdhResources) -> io::Result<Self> {
+    pub(crate) fn on(listener: TcpListener, resources: CdhResources) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let answer = move |request: &Request<Incoming>| answer(request, &resources);
         Ok(Self { address, task: tokio::spawn(http_port::serve(listener, "cdh", answer)) })
@@ -166,6 +175,13 @@ impl Drop for CdhPort {
     }
 }
 
+/// The fields that its description requires, and nothing about the machine.
+const INFORMATION_ANSWER: &str = concat!(
+    "{\"version\":\"adytum-init ",
+    env!("CARGO_PKG_VERSION"),
+    "\",\"tee\":null,\"additional_tees\":[],\"feature\":\"resource\"}"
+);
+
 fn answer<B>(request: &Request<B>, resources: &CdhResources) -> Response<Full<Bytes>> {
     let refused = |status, text: &'static str| (status, Full::from(text), "text/plain; charset=utf-8");
     let path = request.uri().path().strip_prefix(PREFIX).map(str::parse::<ResourcePath>);
@@ -174,6 +190,14 @@ fn answer<B>(request: &Request<B>, resources: &CdhResources) -> Response<Full<By
         refused(StatusCode::FORBIDDEN, "not for web pages\n")
     } else if request.method() != Method::GET {
         refused(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
+    } else if request.uri().path().starts_with(AGENT) {
+        refused(
+            StatusCode::FORBIDDEN,
+            "evidence and tokens are not given to other programs: with them, a program gets every secret of this \
+             workload; there is /cdh/resource/REPOSITORY/TYPE/TAG\n",
+        )
+    } else if request.uri().path() == INFORMATION {
+        (StatusCode::OK, Full::from(INFORMATION_ANSWER), "application/json")
     } else {
         match path.map(|path| path.ok().and_then(|path| resources.get(&path))) {
             // Wiped when it was sent.
@@ -262,6 +286,14 @@ mod tests {
             let (status, body) = get(path).await;
             assert!(status == 404 && !body.contains("hidden"), "{path}: {body}");
         }
+        // Evidence over a program's own data would open a session as this workload.
+        for path in ["/aa/evidence?runtime_data=eHh4", "/aa/token?token_type=kbs", "/aa/aael"] {
+            let (status, body) = get(path).await;
+            assert!(status == 403 && body.contains("every secret of this workload"), "{path}: {body}");
+        }
+        let (status, information) = get("/info").await;
+        let information: serde_json::Value = serde_json::from_str(&information).unwrap();
+        assert_eq!((status, &information["feature"]), (200, &"resource".into()));
         let (status, _) = exchange(&port, "POST /cdh/resource/default/key/model HTTP/1.1").await;
         assert_eq!(status, 405);
         let page = "GET /cdh/resource/default/key/model HTTP/1.1\r\norigin: http://evil";

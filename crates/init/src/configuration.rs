@@ -17,6 +17,7 @@ mod cdh;
 mod destination;
 mod document;
 mod error;
+mod lease;
 mod model;
 mod occlum;
 mod source;
@@ -45,10 +46,11 @@ pub use self::{
     bundle::BundleRule,
     destination::{AbsolutePath, Owner, PathError, ReloadSignal, SecretDestination},
     error::ConfigurationError,
+    lease::PinnedLease,
     occlum::BROKER_VARIABLE as OCCLUM_BROKER_VARIABLE,
     source::{
-        PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedBroker, PinnedKbs, PinnedKeyVault,
-        PinnedSource, WithoutSource,
+        PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedAttestationService, PinnedBroker, PinnedKbs,
+        PinnedKeyVault, PinnedSource, WithoutSource,
     },
 };
 use crate::{environment::EnvironmentRules, pattern::ArgumentRules, platform::Platform};
@@ -92,6 +94,9 @@ pub struct MeasuredConfiguration {
     pub(crate) bundles: BTreeMap<ModelName, BundleRule>,
     pub(crate) storage: Storage,
     pub(crate) allow_plain_models: bool,
+    /// Left out where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lease: Option<PinnedLease>,
     /// Left out where there are none: the broker's manifest has them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) models: BTreeMap<ModelName, ModelRule>,
@@ -179,11 +184,9 @@ impl MeasuredConfiguration {
         if length as u64 > MAXIMUM_LENGTH {
             return Err(ConfigurationError::TooLong { path: path.to_owned() });
         }
-        if path.extension().is_some_and(|extension| extension == "json") {
-            Self::parse_occlum(&text)
-        } else {
-            Self::parse(&text)
-        }
+        let is_occlums = path.extension().is_some_and(|extension| extension == "json");
+        let parsed = if is_occlums { Self::parse_occlum(&text) } else { Self::parse(&text) };
+        parsed.map_err(|error| ConfigurationError::File { path: path.to_owned(), error: Box::new(error) })
     }
 
     /// The path to load: the one given; else [`DEFAULT_PATH`]; else, if only
@@ -274,6 +277,11 @@ impl MeasuredConfiguration {
     /// The token of an attestation service that is written before the program starts.
     pub fn attestation_token(&self) -> Option<&AttestationToken> {
         self.attestation_token.as_ref()
+    }
+
+    /// For how long secrets may be used, where the source does not say it.
+    pub fn lease(&self) -> Option<PinnedLease> {
+        self.lease
     }
 
     /// Rules for models, where the source releases none.

@@ -129,6 +129,23 @@ pub enum EnvironmentRefusal {
     /// A pinned variable has another value.
     #[error("environment variable {name} is pinned to {wanted:?} and set to something else; unset it")]
     Pinned { name: VariableName, wanted: String },
+    /// The program would get a sealed secret of Confidential Containers as it is: in their guests an
+    /// agent opens it before, and here a secret never goes into the environment.
+    #[error(
+        "environment variable {name} has a sealed secret of Confidential Containers, which nobody opens here; unset it, and \
+         give the program the secret as a file: a [[secret]] with a path"
+    )]
+    Sealed { name: VariableName },
+}
+
+/// How a sealed secret of Confidential Containers begins. Header, content and signature follow, with
+/// a dot between them.
+const SEALED: &[u8] = b"sealed.";
+const PARTS_OF_SEALED: usize = 4;
+
+fn is_sealed(value: &OsStr) -> bool {
+    let value = value.as_bytes();
+    value.starts_with(SEALED) && value.split(|byte| *byte == b'.').count() == PARTS_OF_SEALED
 }
 
 impl EnvironmentRules {
@@ -140,6 +157,11 @@ impl EnvironmentRules {
         for (name, value) in environment {
             if is_loader_variable(name) {
                 return Err(EnvironmentRefusal::Loader { name: name.to_string_lossy().into_owned() });
+            }
+            if let Some(name) = self.allow.iter().find(|known| name == known.as_str())
+                && is_sealed(value)
+            {
+                return Err(EnvironmentRefusal::Sealed { name: name.clone() });
             }
             if let Some((name, wanted)) = self.set.iter().find(|(known, _)| name == known.as_str())
                 && value != wanted.as_str()
@@ -205,6 +227,18 @@ mod tests {
     fn a_pinned_value_is_set_and_another_is_refused() {
         assert_eq!(rules().check(pairs(&[("OMP_NUM_THREADS", "1")])), Ok(()));
         assert!(rules().check(pairs(&[("OMP_NUM_THREADS", "64")])).is_err());
+    }
+
+    #[test]
+    fn a_sealed_secret_is_not_passed_on_unopened() {
+        let sealed = "sealed.fakejwsheader.eyJ2ZXJzaW9uIjoiMC4xLjAifQ.fakesignature";
+        let refusal = rules().check(pairs(&[("TZ", sealed)])).unwrap_err();
+        assert_eq!(refusal, EnvironmentRefusal::Sealed { name: "TZ".parse().unwrap() });
+        assert!(!refusal.to_string().contains("eyJ2"), "{refusal}");
+        // One that does not reach the program is nobody's concern; these are none.
+        for other in [("OTHER", sealed), ("TZ", "sealed.off"), ("TZ", "a.b.c.d"), ("TZ", "")] {
+            assert_eq!(rules().check(pairs(&[other])), Ok(()), "{other:?}");
+        }
     }
 
     #[test]

@@ -10,11 +10,12 @@
 mod backoff;
 mod broker;
 mod foreign;
+mod given;
 
 use std::{sync::Arc, time::Duration};
 
 use adytum_api::{names::SecretName, refusal::RefusalKind};
-use adytum_evidence::clock::Clock;
+use adytum_evidence::{attester::AttesterError, clock::Clock};
 use adytum_ratls::error::{Refusal, SessionError};
 use adytum_sources::{aecs::AecsError, azure::AzureError, kbs::KbsError};
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 pub use self::backoff::{Backoff, Jitter, RandomJitter};
 pub(crate) use self::{
     broker::AttestedBroker,
-    foreign::{AecsSource, KbsSource, NoSecrets, VaultSource},
+    foreign::{AecsSource, KbsSource, NoSecrets, VaultSource, token_attester},
 };
 use crate::{
     answer::{Answer, AnswerError},
@@ -184,6 +185,10 @@ impl FetchError {
     /// What a process that fails with this ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Refused(AttemptError::Session(SessionError::Attester {
+                source: AttesterError::Service { .. },
+                ..
+            })) => exit_code::REFUSED,
             Self::Refused(AttemptError::Session(
                 SessionError::Attester { .. } | SessionError::Local { .. },
             )) => exit_code::SYSTEM,

@@ -10,8 +10,8 @@
 //! holds no memory for replicas that have nothing to ask, and a replica whose
 //! platform is no longer trusted is noticed within a third of its lease.
 //!
-//! A source that lends nothing is not asked again: what it gave is used until the program
-//! ends.
+//! A source that lends nothing is not asked again, unless the measured configuration limits its
+//! secrets (`[lease]`): what it gave is used until the program ends.
 
 use std::{fmt, future::pending, pin::pin, sync::Arc, time::Duration};
 

@@ -153,11 +153,13 @@ impl Tee {
 
     /// What this workload shows in sessions: the TEE's evidence, and what it is itself.
     pub fn local_attestation(&self) -> LocalAttestation {
+        self.local_attestation_by(Arc::clone(&self.attester))
+    }
+
+    /// The same, where `attester` produces the evidence about this TEE.
+    pub fn local_attestation_by(&self, attester: Arc<dyn Attester>) -> LocalAttestation {
         let announcement = WorkloadAnnouncement { identity: self.identity }.encode();
-        LocalAttestation {
-            attester: Arc::clone(&self.attester),
-            announcement: Arc::new(move || announcement.clone()),
-        }
+        LocalAttestation { attester, announcement: Arc::new(move || announcement.clone()) }
     }
 }
 

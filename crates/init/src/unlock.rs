@@ -16,7 +16,7 @@ use crate::{
     evidence_port::EvidencePort,
     fetch::{
         AecsSource, AttestedBroker, Backoff, FetchError, Fetcher, KbsSource, KeySource, NoSecrets,
-        VaultSource,
+        VaultSource, token_attester,
     },
     program,
     renewal::Renewal,
@@ -105,7 +105,18 @@ fn source(
             let (address, verifier) = (address()?, verifier()?);
             let genesis = broker.genesis;
             tracing::info!(broker = address, %genesis, %platform, "asking the broker for {count} secrets");
-            let local = tee.local_attestation();
+            let local = match &broker.azure_attestation {
+                None => tee.local_attestation(),
+                Some(pinned) => {
+                    tracing::info!(
+                        service = pinned.service,
+                        "the broker is shown a token of Azure Attestation"
+                    );
+                    // Only a report of SEV-SNP goes with collateral.
+                    let attester = token_attester(pinned, tee.attester.clone(), collateral().ok());
+                    tee.local_attestation_by(attester.map_err(FetchError::Refused)?)
+                }
+            };
             Box::new(AttestedBroker::new(broker, address, verifier, local, clock.clone()))
         }
         PinnedSource::Aecs(aecs) => {

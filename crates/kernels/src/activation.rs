@@ -26,6 +26,10 @@ pub enum Activation {
     LeakyRelu(f32),
     /// The hyperbolic tangent.
     Tanh,
+    /// `x / 2 * (1 + erf(x / sqrt(2)))`.
+    Gelu,
+    /// `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
+    GeluTanh,
 }
 
 impl Activation {
@@ -53,6 +57,8 @@ impl Activation {
             Self::HardSwish(..) => "hard swish",
             Self::LeakyRelu(_) => "leaky relu",
             Self::Tanh => "tanh",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu by tanh",
         }
     }
 
@@ -74,6 +80,24 @@ impl Activation {
             }
             Self::LeakyRelu(alpha) => isa.where_negative(value, isa.multiply(value, isa.splat(alpha)), value),
             Self::Tanh => isa.tangent(value),
+            Self::Gelu => {
+                let error =
+                    isa.error_function(isa.multiply(value, isa.splat(std::f32::consts::FRAC_1_SQRT_2)));
+                let half = isa.multiply(value, isa.splat(0.5));
+                // What the error function lacks to -1 would be multiplied with the value.
+                let is_far = isa.add(value, isa.splat(5.65));
+                let nothing = isa.multiply(value, isa.splat(0.0));
+                isa.where_negative(is_far, nothing, isa.multiply_add(half, error, half))
+            }
+            Self::GeluTanh => {
+                // (1 + tanh(u)) / 2 is the sigmoid of 2 u.
+                let square = isa.multiply(value, value);
+                let factor = isa.multiply_add(square, isa.splat(0.071_354_814), isa.splat(1.595_769_1));
+                let sigmoid = isa.sigmoid(isa.multiply(value, factor));
+                let tangent = isa.multiply_add(sigmoid, isa.splat(2.0), isa.splat(-1.0));
+                let half = isa.multiply(value, isa.splat(0.5));
+                isa.multiply_add(half, tangent, half)
+            }
         }
     }
 }
@@ -112,8 +136,22 @@ impl Task for Apply {
             Activation::HardSwish(alpha, beta) => each!(Activation::HardSwish(alpha, beta)),
             Activation::LeakyRelu(alpha) => each!(Activation::LeakyRelu(alpha)),
             Activation::Tanh => each!(Activation::Tanh),
+            Activation::Gelu => each!(Activation::Gelu),
+            Activation::GeluTanh => each!(Activation::GeluTanh),
         }
     }
+}
+
+/// Applies a function to each number, in place. A number has the same result wherever it is.
+pub fn map(level: Level, activation: Activation, values: &mut [f32]) {
+    let (whole, rest) = values.split_at_mut(values.len() / BLOCK * BLOCK);
+    // SAFETY: the slice has as many floats, a multiple of 16.
+    unsafe { apply(level, activation, whole.as_mut_ptr(), whole.len()) };
+    let mut last = [0.0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    // SAFETY: the array has 16 floats.
+    unsafe { apply(level, activation, last.as_mut_ptr(), BLOCK) };
+    rest.copy_from_slice(&last[..rest.len()]);
 }
 
 /// Applies a function to numbers, in place; `count` is a multiple of 16.
@@ -122,4 +160,58 @@ impl Task for Apply {
 /// `count` floats can be read and written at `values`, and nobody else uses them meanwhile.
 pub(super) unsafe fn apply(level: Level, activation: Activation, values: *mut f32, count: usize) {
     dispatch(level, Apply { activation, values, count });
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The error function by a series of positive terms.
+    fn error_function(x: f64) -> f64 {
+        if x.abs() > 6.0 {
+            return x.signum();
+        }
+        let mut term = x;
+        let mut sum = x;
+        for step in 1..200 {
+            term *= 2.0 * x * x / f64::from(2 * step + 1);
+            sum += term;
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp()
+    }
+
+    /// One of the functions that are `x` by a gate from 0 to 1.
+    pub(crate) fn gate(activation: Activation, x: f64) -> f64 {
+        match activation {
+            Activation::Gelu => x / 2.0 * (1.0 + error_function(x / std::f64::consts::SQRT_2)),
+            _ => x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        }
+    }
+
+    #[test]
+    fn gates_are_near_to_those_of_doubles_at_every_level() {
+        for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+            for activation in [Activation::Gelu, Activation::GeluTanh] {
+                for step in -2000..2000 {
+                    let x = step as f32 * 0.0041;
+                    let mut values = [x; 16];
+                    // SAFETY: the array has 16 floats.
+                    unsafe { apply(level, activation, values.as_mut_ptr(), 16) };
+                    let (found, expected) = (f64::from(values[3]), gate(activation, f64::from(x)));
+                    let bound = 3e-7 * f64::from(x).abs() + 1e-12;
+                    assert!(
+                        (found - expected).abs() <= bound,
+                        "{level:?} {activation:?} {x}: {found} {expected}"
+                    );
+                }
+                let mut values = [f32::NAN; 16];
+                values[1..5].copy_from_slice(&[f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30]);
+                // SAFETY: the array has 16 floats.
+                unsafe { apply(level, activation, values.as_mut_ptr(), 16) };
+                // The reference multiplies an infinity with zero.
+                assert!(values[0].is_nan() && values[1] == f32::INFINITY && values[2].is_nan());
+                assert!(values[3] == 1e30 && values[4] == 0.0, "{level:?} {activation:?} {values:?}");
+            }
+        }
+    }
 }

@@ -1,27 +1,64 @@
 //! Memory of kernels: floats on cache lines, and a way for several threads to write into one buffer.
 
-#![expect(unsafe_code, reason = "lines as floats; tiles that threads write at the same time")]
+#![expect(unsafe_code, reason = "advice about memory; tiles that threads write at the same time")]
 
 use std::{
     marker::PhantomData,
-    ops::{Deref, DerefMut},
+    ops::{Deref, DerefMut, Range},
 };
 
 use super::BLOCK;
 
-/// A cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; BLOCK]);
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Bytes of a huge page, on most machines.
+const HUGE: usize = 2 << 20;
 
 /// Floats of which the first begins a cache line.
-#[derive(Clone, Default)]
-pub struct Buffer(Vec<Line>);
+///
+/// A large buffer is in huge pages where the system has them: a page of 4 KiB that is touched for the first time
+/// costs as much as its contents.
+#[derive(Default)]
+pub struct Buffer {
+    /// A few more floats than are used.
+    memory: Vec<f32>,
+    used: Range<usize>,
+}
 
 impl Buffer {
     /// Zeros: `count` floats, rounded up to whole lines.
     pub fn zeros(count: usize) -> Self {
-        Self(vec![Line([0.0; BLOCK]); count.div_ceil(BLOCK)])
+        let count = count.next_multiple_of(BLOCK);
+        let memory = vec![0.0_f32; count.saturating_add(BLOCK)];
+        let start = memory.as_ptr().align_offset(LINE).min(BLOCK);
+        let buffer = Self { memory, used: start..start + count };
+        advise(&buffer);
+        buffer
+    }
+}
+
+/// Asks for huge pages. The zeros of a large buffer are not touched yet then.
+#[cfg(target_os = "linux")]
+fn advise(floats: &[f32]) {
+    // Only whole pages: neighbours of the buffer are not its business.
+    let before = floats.as_ptr().align_offset(HUGE);
+    let Some(pages) = floats.get(before..).map(|rest| size_of_val(rest) / HUGE * HUGE) else { return };
+    if pages > 0 {
+        // SAFETY: the range is within the slice and begins at a page. The advice changes no contents. A system
+        // that does not know it refuses it, and nothing is lost.
+        unsafe { libc::madvise(floats[before..].as_ptr().cast_mut().cast(), pages, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise(_: &[f32]) {}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeros(self.len());
+        copy.copy_from_slice(self);
+        copy
     }
 }
 
@@ -29,15 +66,13 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: a line is 16 floats without gaps, and lines of a vector follow one another.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * BLOCK) }
+        &self.memory[self.used.clone()]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: a line is 16 floats without gaps, and lines of a vector follow one another.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * BLOCK) }
+        &mut self.memory[self.used.clone()]
     }
 }
 
@@ -67,6 +102,7 @@ impl<'a, T> Shared<'a, T> {
     }
 
     /// How many numbers there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is nothing")]
     pub fn len(self) -> usize {
         self.len
     }
@@ -86,5 +122,24 @@ impl<'a, T> Shared<'a, T> {
         }
         // SAFETY: the range is within the buffer; the caller says that nobody else uses it.
         Some(unsafe { std::slice::from_raw_parts_mut(self.start.add(from), count) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_of_every_size_are_zeros_on_lines() {
+        for count in [0, 1, 16, 17, 5000, HUGE / 4 - 16, HUGE, HUGE + 1] {
+            let buffer = Buffer::zeros(count);
+            assert_eq!(buffer.len(), count.next_multiple_of(BLOCK));
+            assert!((buffer.as_ptr() as usize).is_multiple_of(LINE));
+            assert!(buffer.iter().all(|value| *value == 0.0));
+            let mut copy = buffer.clone();
+            copy.fill(1.0);
+            assert_eq!(copy.len(), buffer.len());
+            assert!((copy.as_ptr() as usize).is_multiple_of(LINE));
+        }
     }
 }

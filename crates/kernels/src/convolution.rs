@@ -6,9 +6,9 @@ use super::{
     BLOCK, Part, Unfit,
     activation::{Activation, apply},
     buffer::Shared,
-    filters::{Filters, Panel, Reading},
+    filters::{Ahead, Filters, Panel, Reading},
     planes::Planes,
-    tile::{Kernels, Tile, kernels},
+    tile::{Kernel, Kernels, Tile, kernels},
 };
 
 /// How a window moves.
@@ -83,6 +83,14 @@ enum Cut {
     Groups(usize),
 }
 
+/// A panel of weights, and what its tiles share.
+struct Work<'a> {
+    panel: Panel,
+    kernels: &'static Kernels,
+    output: Shared<'a>,
+    ahead: Ahead,
+}
+
 impl Convolution<'_> {
     /// Computes this thread's share.
     ///
@@ -118,8 +126,11 @@ impl Convolution<'_> {
             for number in panels.clone() {
                 let panel = filters.panel(number);
                 let kernels = kernels(filters.level, panel.blocks);
+                let tiles = (end - start) * self.tiles_of_strip(cut, kernels);
+                let ahead = self.filters.ahead(&panel, tiles);
+                let work = Work { panel, kernels, output, ahead };
                 for strip in start..end {
-                    self.strip(cut, strip, &panel, kernels, output);
+                    self.strip(cut, strip, &work);
                 }
             }
             start = end;
@@ -210,7 +221,7 @@ impl Convolution<'_> {
         }
     }
 
-    fn strip(&self, cut: Cut, number: usize, panel: &Panel, kernels: &Kernels, output: Shared<'_>) {
+    fn strip(&self, cut: Cut, number: usize, work: &Work<'_>) {
         let (input, steps) = (&self.input.planes, &self.steps);
         let at = |image: usize, y: usize| Strip {
             input: input.at(0, image, y * steps.strides[0], 0)
@@ -226,32 +237,30 @@ impl Convolution<'_> {
                 let from_start = from * BLOCK;
                 self.row(
                     Strip { input: from_start, output: from_start, residual: from_start, pixels: to - from },
-                    panel,
-                    kernels,
-                    output,
+                    work,
                 );
             }
             Cut::Rows => {
                 let [height, _] = self.size();
-                self.row(at(number / height, number % height), panel, kernels, output);
+                self.row(at(number / height, number % height), work);
             }
             Cut::Groups(rows) => {
                 let groups = self.output.height.div_ceil(rows);
                 let (image, y) = (number / groups, number % groups * rows);
-                match kernels.rows {
+                match work.kernels.rows {
                     Some((_, _, kernel)) if y + rows <= self.output.height => {
                         let strip = at(image, y);
-                        let tile = self.tile(strip, panel, output);
+                        let tile = self.tile(strip, work);
                         // SAFETY: `check` has found that all sizes fit, and this thread alone has
                         // this panel of these rows.
                         unsafe { kernel(&tile) };
                         for row in 0..rows {
-                            self.finish(at(image, y + row), panel, output);
+                            self.finish(at(image, y + row), work);
                         }
                     }
                     _ => {
                         for y in y..self.output.height.min(y + rows) {
-                            self.row(at(image, y), panel, kernels, output);
+                            self.row(at(image, y), work);
                         }
                     }
                 }
@@ -259,7 +268,8 @@ impl Convolution<'_> {
         }
     }
 
-    fn tile(&self, strip: Strip, panel: &Panel, output: Shared<'_>) -> Tile {
+    fn tile(&self, strip: Strip, work: &Work<'_>) -> Tile {
+        let (panel, output) = (&work.panel, work.output);
         let (filters, planes) = (self.filters, &self.input.planes);
         let (blocks, channels, columns) = match filters.reading {
             Reading::Blocks => (filters.inputs.div_ceil(BLOCK), BLOCK, filters.columns),
@@ -275,6 +285,7 @@ impl Convolution<'_> {
         let (low, high) = if is_plain { self.after.bounds() } else { self.activation.bounds() }
             .unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         let residual = self.residual.filter(|_| is_plain);
+        let (ahead, ahead_lines) = work.ahead.take();
         Tile {
             input: self.input.values[panel.group * blocks * planes.block() + strip.input..].as_ptr(),
             input_block: planes.block(),
@@ -300,6 +311,8 @@ impl Convolution<'_> {
             residual_row: residual.map_or(0, |residual| residual.planes.row()),
             low,
             high,
+            ahead: filters.weights.as_ptr().wrapping_add(ahead),
+            ahead_lines,
         }
     }
 
@@ -327,13 +340,26 @@ impl Convolution<'_> {
         self.activation == Activation::Identity && self.after.bounds().is_some()
     }
 
-    /// Computes the tiles of outputs in one row.
-    fn row(&self, strip: Strip, panel: &Panel, kernels: &Kernels, output: Shared<'_>) {
-        let list = match (self.filters.reading, self.steps.strides[1]) {
+    /// The kernels for pixels in a row.
+    fn list(&self, kernels: &Kernels) -> &'static [Kernel] {
+        match (self.filters.reading, self.steps.strides[1]) {
             (Reading::Blocks, 1) => kernels.dense,
             (Reading::Blocks, 2) => kernels.halved,
             _ => kernels.any,
-        };
+        }
+    }
+
+    /// About how many tiles a strip has.
+    fn tiles_of_strip(&self, cut: Cut, kernels: &Kernels) -> usize {
+        match cut {
+            Cut::Flat { .. } | Cut::Groups(_) => 1,
+            Cut::Rows => self.size()[1].div_ceil(self.list(kernels).len()),
+        }
+    }
+
+    /// Computes the tiles of outputs in one row.
+    fn row(&self, strip: Strip, work: &Work<'_>) {
+        let list = self.list(work.kernels);
         let tiles = strip.pixels.div_ceil(list.len());
         let step = self.steps.strides[1] * self.input.planes.lanes;
         let mut done = 0;
@@ -346,18 +372,19 @@ impl Convolution<'_> {
                 pixels,
             };
             if let Some(kernel) = list.get(pixels.wrapping_sub(1)) {
-                let tile = self.tile(here, panel, output);
+                let tile = self.tile(here, work);
                 // SAFETY: `check` has found that all sizes fit, and this thread alone has this panel
                 // of this row.
                 unsafe { kernel(&tile) };
             }
             done += pixels;
         }
-        self.finish(strip, panel, output);
+        self.finish(strip, work);
     }
 
     /// What tiles do not do themselves, while the outputs are still near.
-    fn finish(&self, strip: Strip, panel: &Panel, output: Shared<'_>) {
+    fn finish(&self, strip: Strip, work: &Work<'_>) {
+        let (panel, output) = (&work.panel, work.output);
         if self.is_plain() {
             return;
         }

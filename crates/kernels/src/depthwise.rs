@@ -9,6 +9,7 @@ use super::{
     convolution::{Images, Steps},
     isa::{Isa, Task, dispatch},
     planes::Planes,
+    weights::Weights,
 };
 
 /// The weights of a convolution by channels, and its bias.
@@ -26,19 +27,21 @@ pub struct Windows {
 
 impl Windows {
     /// Of weights `[channel][row][column]` and a bias. `None` if the sizes do not fit.
-    pub fn new(level: Level, weights: &[f32], sizes: [usize; 3], bias: Option<&[f32]>) -> Option<Self> {
+    pub fn new(level: Level, weights: Weights<'_>, sizes: [usize; 3], bias: Option<&[f32]>) -> Option<Self> {
         let [channels, rows, columns] = sizes;
         let taps = rows * columns;
         if channels * taps == 0
-            || weights.len() != channels * taps
+            || !weights.fit(channels, taps)
             || bias.is_some_and(|bias| bias.len() != channels)
         {
             return None;
         }
         let blocks = channels.div_ceil(BLOCK);
         let mut packed = Buffer::zeros(blocks * taps * BLOCK);
-        for (channel, weights) in weights.chunks_exact(taps).enumerate() {
-            for (tap, weight) in weights.iter().enumerate() {
+        let mut scaled = vec![0.0; taps];
+        for channel in 0..channels {
+            weights.copy(channel, channel * taps, &mut scaled);
+            for (tap, weight) in scaled.iter().enumerate() {
                 packed[(channel / BLOCK * taps + tap) * BLOCK + channel % BLOCK] = *weight;
             }
         }

@@ -1,6 +1,14 @@
 //! The weights of a convolution in the order in which tiles take them.
 
-use super::{BLOCK, Level, buffer::Buffer, tile::blocks_of};
+use std::cell::Cell;
+
+use super::{
+    BLOCK, Level,
+    buffer::Buffer,
+    isa::{Isa, Task, dispatch},
+    tile::blocks_of,
+    weights::Weights,
+};
 
 /// How the channels of a pixel are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +51,10 @@ pub(super) struct Panel {
 }
 
 impl Filters {
-    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels
-    /// must be whole blocks. `None` if the sizes do not fit.
+    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels must be whole blocks. `None` if the sizes do not fit.
     pub fn new(
         level: Level,
-        weights: &[f32],
+        weights: Weights<'_>,
         shape: [usize; 4],
         groups: usize,
         bias: Option<&[f32]>,
@@ -62,7 +69,7 @@ impl Filters {
             && rows * columns > 0
             && blocked
             && (groups == 1 || reading == Reading::Blocks)
-            && weights.len() == all * inputs * rows * columns
+            && weights.fit(all, inputs * rows * columns)
             && bias.is_none_or(|bias| bias.len() == all);
         if !fits {
             return None;
@@ -99,23 +106,7 @@ impl Filters {
                 }
             })
             .collect();
-        for panel in filters.panels() {
-            let width = panel.blocks * BLOCK;
-            let first = panel.block * BLOCK;
-            let target = &mut filters.weights[panel.weights..][..width * per_output];
-            let outputs_here = width.min(outputs - first);
-            let source =
-                &weights[(panel.group * outputs + first) * per_output..][..outputs_here * per_output];
-            // A square of weights at a time, which stays in the nearest cache.
-            for (number, places) in places.chunks(BLOCK).enumerate() {
-                for (lane, source) in source.chunks_exact(per_output).enumerate() {
-                    let source = &source[number * BLOCK..][..places.len()];
-                    for (place, weight) in places.iter().zip(source) {
-                        target[place * width + lane] = *weight;
-                    }
-                }
-            }
-        }
+        dispatch(level, Packing { filters: &mut filters, weights, places: &places });
         Some(filters)
     }
 
@@ -140,7 +131,85 @@ impl Filters {
         Panel { group, block, blocks, weights: (group * self.blocks() + block) * per_block }
     }
 
+    /// What is behind a panel that this number of tiles takes.
+    pub(super) fn ahead(&self, panel: &Panel, tiles: usize) -> Ahead {
+        let times = match self.reading {
+            Reading::Blocks => self.inputs.div_ceil(BLOCK) * self.rows * self.columns,
+            Reading::Rows => self.rows,
+        };
+        let size = panel.blocks * BLOCK * self.inputs * self.rows * self.columns;
+        Ahead::new(panel.weights + size, size, times, tiles)
+    }
+
     fn panels(&self) -> Vec<Panel> {
         (0..self.panel_count()).map(|number| self.panel(number)).collect()
+    }
+}
+
+/// Puts weights into panels.
+struct Packing<'a> {
+    filters: &'a mut Filters,
+    weights: Weights<'a>,
+    /// Where the weight of each input channel and place of the window goes.
+    places: &'a [usize],
+}
+
+impl Task for Packing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Self { filters, weights, places } = self;
+        let per_output = places.len();
+        for panel in filters.panels() {
+            let width = panel.blocks * BLOCK;
+            let first = panel.group * filters.outputs + panel.block * BLOCK;
+            let count = width.min(filters.outputs - panel.block * BLOCK);
+            let target = &mut filters.weights[panel.weights..][..width * per_output];
+            // A square of weights at a time, which stays in the nearest cache.
+            for (number, places) in places.chunks(BLOCK).enumerate() {
+                for lanes in (0..count).step_by(BLOCK) {
+                    let mut square = [[0.0_f32; BLOCK]; BLOCK];
+                    for (lane, row) in square.iter_mut().enumerate().take(count - lanes) {
+                        let output = first + lanes + lane;
+                        let from = output * per_output + number * BLOCK;
+                        weights.copy(output, from, &mut row[..places.len()]);
+                    }
+                    for (column, place) in places.iter().enumerate() {
+                        let target = &mut target[place * width + lanes..][..BLOCK];
+                        for (value, row) in target.iter_mut().zip(&square) {
+                            *value = row[column];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The weights that come next: the tiles of a panel ask for those of the panel behind it, a few lines each,
+/// so they are in the cache of the second level when they are needed.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    next: Cell<usize>,
+    end: usize,
+    /// Floats that a tile asks for.
+    per_tile: usize,
+    /// Lines that a tile asks for at a time: for each input block under each place of the window.
+    lines: usize,
+}
+
+impl Ahead {
+    /// For a panel of `size` floats that ends at `start`, that this number of tiles takes, each in `times` steps.
+    pub(super) fn new(start: usize, size: usize, times: usize, tiles: usize) -> Self {
+        let lines = (size / BLOCK).div_ceil((times * tiles).max(1));
+        Self { next: Cell::new(start), end: start + size, per_tile: lines * times * BLOCK, lines }
+    }
+
+    /// Where the next tile begins to ask, and for how many lines at a time.
+    pub(super) fn take(&self) -> (usize, usize) {
+        let next = self.next.get();
+        self.next.set(next + self.per_tile);
+        (next, if next < self.end { self.lines } else { 0 })
     }
 }

@@ -8,6 +8,8 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod plain;
 
 use super::Level;
@@ -48,6 +50,9 @@ pub(super) trait Isa: Copy {
     fn round(self, value: Self::V) -> Self::V;
     /// The value with the sign cut off.
     fn absolute(self, value: Self::V) -> Self::V;
+    /// Asks for a cache line that is needed soon. Any address will do.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
     /// Two to the power of a whole number from -126 to 127.
     fn power_of_two(self, exponent: Self::V) -> Self::V;
 
@@ -75,6 +80,31 @@ pub(super) trait Isa: Copy {
         let one = self.splat(1.0);
         let power = self.exponential(self.subtract(self.splat(0.0), value));
         self.divide(one, self.add(one, power))
+    }
+
+    /// The error function, to 4e-7. A NaN stays so.
+    #[inline(always)]
+    fn error_function(self, value: Self::V) -> Self::V {
+        // A quotient of polynomials of the square, as vector libraries have it. Beyond 4 it is 1.
+        let value = self.at_least(self.at_most(value, self.splat(4.0)), self.splat(-4.0));
+        let square = self.multiply(value, value);
+        let polynomial = |factors: &[f32]| {
+            factors
+                .iter()
+                .fold(self.splat(0.0), |sum, factor| self.multiply_add(sum, square, self.splat(*factor)))
+        };
+        let above = polynomial(&[
+            -2.726_142_3e-10,
+            2.770_681_4e-8,
+            -2.101_024e-6,
+            -5.692_506_2e-5,
+            -7.349_906_5e-4,
+            -2.954_599_9e-3,
+            -1.609_603_4e-2,
+        ]);
+        let below =
+            polynomial(&[-1.456_607_2e-5, -2.133_740_5e-4, -1.682_827e-3, -7.373_329e-3, -1.426_473_9e-2]);
+        self.multiply(value, self.divide(above, below))
     }
 
     /// The hyperbolic tangent.
@@ -120,6 +150,8 @@ pub(super) fn dispatch<T: Task>(level: Level, task: T) -> T::Output {
         Level::Avx512 if level.is_available() => avx512::run(task),
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx2 if Level::Avx2.is_available() => avx2::run(task),
+        #[cfg(target_arch = "aarch64")]
+        level if level >= Level::Neon => task.run(neon::Neon),
         _ => task.run(plain::Plain),
     }
 }

@@ -177,6 +177,45 @@ pub fn repeat(
     Ok(())
 }
 
+/// Takes the first pixel of each rectangle of this many rows and columns. Computes this thread's share.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub fn sample(
+    input: Images<'_>,
+    steps: [usize; 2],
+    output: Planes,
+    buffer: Shared<'_>,
+    part: Part,
+) -> Result<(), Unfit> {
+    let planes = input.planes;
+    let fits = planes.lanes == BLOCK
+        && output.lanes == BLOCK
+        && planes.blocks == output.blocks
+        && planes.images == output.images
+        && steps.iter().all(|step| *step > 0)
+        && output.height == planes.height.div_ceil(steps[0])
+        && output.width == planes.width.div_ceil(steps[1])
+        && input.values.len() >= planes.len()
+        && buffer.len() >= output.len();
+    if !fits {
+        return Err(Unfit("pixels that are left out"));
+    }
+    let (height, width) = (output.height, output.width);
+    for number in part.of(output.blocks * output.images * height) {
+        let (block, image, y) =
+            (number / height / output.images, number / height % output.images, number % height);
+        let source = &input.values[planes.at(block, image, y * steps[0], 0)..][..planes.width * BLOCK];
+        // SAFETY: this thread alone has this row of the output.
+        let target = unsafe { buffer.part(output.at(block, image, y, 0), width * BLOCK) };
+        let Some(target) = target else { continue };
+        for (target, pixels) in target.chunks_exact_mut(BLOCK).zip(source.chunks(BLOCK * steps[1])) {
+            target.copy_from_slice(&pixels[..BLOCK]);
+        }
+    }
+    Ok(())
+}
+
 /// Makes the border of images zero. The buffer has all of them.
 ///
 /// # Errors
@@ -199,4 +238,40 @@ pub fn clear_border(planes: Planes, buffer: &mut [f32]) -> Result<(), Unfit> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planes::Border;
+
+    #[test]
+    fn the_first_pixel_of_each_rectangle_is_taken() {
+        for (height, width, steps) in [(5, 4, [2, 2]), (1, 1, [3, 2]), (7, 6, [1, 3]), (0, 3, [2, 2])] {
+            let border = Border { top: 1, left: 2, bottom: 0, right: 1 };
+            let planes = Planes::new(20, 2, height, width, border);
+            let output =
+                Planes::new(20, 2, height.div_ceil(steps[0]), width.div_ceil(steps[1]), Border::default());
+            let values: Vec<f32> = (0..planes.len()).map(|place| place as f32).collect();
+            let mut found = vec![f32::NAN; output.len()];
+            for index in 0..3 {
+                let part = Part { index, count: 3 };
+                let input = Images { planes, values: &values };
+                sample(input, steps, output, Shared::new(&mut found), part).unwrap();
+            }
+            for block in 0..2 {
+                for image in 0..2 {
+                    for y in 0..output.height {
+                        for x in 0..output.width {
+                            let expected = planes.at(block, image, y * steps[0], x * steps[1]);
+                            assert_eq!(found[output.at(block, image, y, x) + 3], values[expected + 3]);
+                        }
+                    }
+                }
+            }
+            let wrong = Planes { width: output.width + 1, ..output };
+            let input = Images { planes, values: &values };
+            assert!(sample(input, steps, wrong, Shared::new(&mut found), Part::WHOLE).is_err());
+        }
+    }
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Level {
     /// What every processor has.
     Plain,
+    /// NEON, on ARM.
+    Neon,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 (F, BW, DQ, VL).
@@ -15,12 +17,13 @@ pub enum Level {
 
 impl Level {
     /// All levels.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Neon, Self::Avx2, Self::Avx512];
 
     /// Whether this processor has its instructions.
     pub fn is_available(self) -> bool {
         match self {
             Self::Plain => true,
+            Self::Neon => cfg!(target_arch = "aarch64"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! Kernels: the innermost loops of compiled regions, over blocks of 16 channels.
 //!
 //! Each kernel is written once over the operations of [`isa::Isa`], a set of vector instructions, and
-//! compiled for each set: AVX-512, AVX2, and plain Rust for all other processors. The set is chosen
+//! compiled for each set: AVX-512, AVX2, NEON, and plain Rust for all other processors. The set is chosen
 //! when the program runs ([`Level`]). A product of a convolution is summed in the same order at every
 //! position and for every size of a batch, so an answer does not depend on its neighbours.
 //!
@@ -9,6 +9,7 @@
 //! into one buffer. Every kernel checks the sizes of what it is given before it starts.
 
 pub mod activation;
+pub mod attention;
 pub mod buffer;
 pub mod convolution;
 pub mod depthwise;
@@ -19,12 +20,15 @@ mod isa;
 pub mod layout;
 pub mod level;
 pub mod nibbles;
+pub mod normalization;
 pub mod planes;
 pub mod pool;
+pub mod products;
 #[cfg(test)]
 mod tests;
 mod tile;
 pub mod trees;
+pub mod weights;
 pub mod winograd;
 
 pub use level::{Level, limit};

@@ -65,6 +65,7 @@ impl Planes {
     }
 
     /// All floats.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is nothing")]
     pub fn len(&self) -> usize {
         self.blocks * self.block()
     }

@@ -44,7 +44,9 @@ impl Pool<'_> {
                 rows.len() == self.output.height && columns.len() == self.output.width
             }
         };
+        let is_window = self.window.iter().chain(&self.steps.dilations).all(|size| *size > 0);
         let fits = counts
+            && is_window
             && input.lanes == BLOCK
             && self.output.lanes == BLOCK
             && input.blocks == self.output.blocks
@@ -68,10 +70,15 @@ fn within(
     window: usize,
     size: usize,
 ) -> (usize, usize) {
-    let start = place * stride;
+    let start = place.saturating_mul(stride);
+    // Most windows are within the image. Divisions are slow.
+    let last = (window - 1).saturating_mul(dilation).saturating_add(start);
+    if start >= before && last < size.saturating_add(before) {
+        return (0, window);
+    }
     // Place `k` is at `start + k * dilation - before`.
     let first = before.saturating_sub(start).div_ceil(dilation);
-    let end = (size + before).saturating_sub(start).div_ceil(dilation);
+    let end = size.saturating_add(before).saturating_sub(start).div_ceil(dilation);
     (first.min(window), end.min(window))
 }
 
@@ -86,40 +93,88 @@ impl Task for Rows<'_> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
+        match (self.pool.pooling, self.pool.window[1]) {
+            (Pooling::Maximum, 2) => self.rows::<I, false, 2>(isa),
+            (Pooling::Maximum, 3) => self.rows::<I, false, 3>(isa),
+            (Pooling::Maximum, _) => self.rows::<I, false, 0>(isa),
+            (Pooling::Mean(..), 2) => self.rows::<I, true, 2>(isa),
+            (Pooling::Mean(..), 3) => self.rows::<I, true, 3>(isa),
+            (Pooling::Mean(..), _) => self.rows::<I, true, 0>(isa),
+        }
+    }
+}
+
+/// The places of a window that are within an image.
+#[derive(Clone, Copy)]
+struct Places {
+    first: *const f32,
+    rows: usize,
+    columns: usize,
+    /// From a row of the window to the next, in floats.
+    row: usize,
+    /// From a column to the next.
+    column: usize,
+}
+
+/// The largest or the sum of what a window covers. `COLUMNS` is the number of columns, if it is not 0.
+///
+/// # Safety
+/// 16 floats can be read at each place.
+#[inline(always)]
+unsafe fn reduce<I: Isa, const MEAN: bool, const COLUMNS: usize>(isa: I, places: Places) -> I::V {
+    let columns = if COLUMNS == 0 { places.columns } else { COLUMNS };
+    let mut result = isa.splat(if MEAN { 0.0 } else { f32::NEG_INFINITY });
+    for row in 0..places.rows {
+        let line = places.first.wrapping_add(row * places.row);
+        for column in 0..columns {
+            // SAFETY: the caller says that the place can be read.
+            let value = unsafe { isa.load(line.wrapping_add(column * places.column)) };
+            result = if MEAN { isa.add(result, value) } else { isa.at_least(result, value) };
+        }
+    }
+    result
+}
+
+impl Rows<'_> {
+    /// Computes rows of outputs. `COLUMNS` is the width of the window, if it is not 0.
+    #[inline(always)]
+    fn rows<I: Isa, const MEAN: bool, const COLUMNS: usize>(&self, isa: I) {
         let Pool { pooling, window, steps, input, output, .. } = *self.pool;
         let planes = &input.planes;
-        let rows = output.blocks * output.images * output.height;
-        for number in self.part.of(rows) {
+        let ([down, right], [before_rows, before]) = (steps.strides, steps.before);
+        let dilations = steps.dilations;
+        for number in self.part.of(output.blocks * output.images * output.height) {
             let y = number % output.height;
             let (block, image) =
                 (number / output.height / output.images, number / output.height % output.images);
-            let (top, bottom) =
-                within(y, steps.strides[0], steps.before[0], steps.dilations[0], window[0], planes.height);
+            let (top, bottom) = within(y, down, before_rows, dilations[0], window[0], planes.height);
             for x in 0..output.width {
-                let (left, right) =
-                    within(x, steps.strides[1], steps.before[1], steps.dilations[1], window[1], planes.width);
-                let mut result = match pooling {
-                    Pooling::Maximum => isa.splat(f32::NEG_INFINITY),
-                    Pooling::Mean(..) => isa.splat(0.0),
-                };
-                for row in top..bottom {
-                    let line = planes.at(
-                        block,
-                        image,
-                        y * steps.strides[0] + row * steps.dilations[0] - steps.before[0],
-                        0,
+                let (left, end) = within(x, right, before, dilations[1], window[1], planes.width);
+                let is_empty = top >= bottom || left >= end;
+                let first = if is_empty {
+                    0
+                } else {
+                    let (row, column) = (
+                        y * down + top * dilations[0] - before_rows,
+                        x * right + left * dilations[1] - before,
                     );
-                    for column in left..right {
-                        let place = x * steps.strides[1] + column * steps.dilations[1] - steps.before[1];
-                        let values = &input.values[line + place * BLOCK..][..BLOCK];
-                        // SAFETY: the slice has 16 floats.
-                        let value = unsafe { isa.load(values.as_ptr()) };
-                        result = match pooling {
-                            Pooling::Maximum => isa.at_least(result, value),
-                            Pooling::Mean(..) => isa.add(result, value),
-                        };
+                    planes.at(block, image, row, column)
+                };
+                let places = Places {
+                    first: input.values[first..].as_ptr(),
+                    rows: if is_empty { 0 } else { bottom - top },
+                    columns: end.saturating_sub(left),
+                    row: dilations[0] * planes.row(),
+                    column: dilations[1] * BLOCK,
+                };
+                // SAFETY: `run` has found that the buffer has all images, and the places are within this one.
+                let mut result = unsafe {
+                    if (left, end) == (0, window[1]) {
+                        reduce::<I, MEAN, COLUMNS>(isa, places)
+                    } else {
+                        reduce::<I, MEAN, 0>(isa, places)
                     }
-                }
+                };
                 if let Pooling::Mean(rows, columns) = pooling {
                     result = isa.divide(result, isa.splat(rows[y] * columns[x]));
                 }

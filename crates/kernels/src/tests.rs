@@ -14,7 +14,8 @@ use super::{
     layout::{self, Channels},
     planes::{Border, Planes},
     pool::{Mean, Pool, Pooling},
-    winograd::{Tiles, Winograd},
+    weights::Weights,
+    winograd::{Tiles, Winograd, tiles},
 };
 
 /// Images as a model has them.
@@ -83,6 +84,7 @@ fn apply(activation: Activation, x: f64) -> f64 {
             }
         }
         Activation::Tanh => x.tanh(),
+        Activation::Gelu | Activation::GeluTanh => crate::activation::tests::gate(activation, x),
     }
 }
 
@@ -273,7 +275,7 @@ proptest! {
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
             let filters =
-                Filters::new(level, &weights, shape, case.groups, Some(&bias), reading).unwrap();
+                Filters::new(level, Weights::plain(&weights), shape, case.groups, Some(&bias), reading).unwrap();
             let job = Convolution {
                 filters: &filters,
                 steps: case.steps(),
@@ -305,7 +307,7 @@ proptest! {
         let (planes, values) = input.entered(case.border(), false);
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
-            let winograd = Winograd::new(level, &weights, shape, Some(&bias)).unwrap();
+            let winograd = Winograd::new(level, Weights::plain(&weights), shape, Some(&bias)).unwrap();
             let job = Tiles {
                 winograd: &winograd,
                 before: case.before,
@@ -316,7 +318,7 @@ proptest! {
                 after: ACTIVATIONS[case.functions.1],
             };
             let mut buffer = Buffer::zeros(output.len());
-            let mut scratch = Buffer::zeros(winograd.scratch() * case.parts);
+            let mut scratch = Buffer::zeros(winograd.scratch(output.images * tiles(output.height, output.width)) * case.parts);
             parts(case.parts, |part| {
                 job.run(Shared::new(&mut buffer), Shared::new(&mut scratch), part).unwrap();
             });
@@ -358,7 +360,7 @@ proptest! {
                     expected[row * wide + x * times[1] + place[1]] = value;
                 }
                 let filters =
-                    Filters::new(level, &weights, shape, 1, Some(&bias), Reading::Blocks).unwrap();
+                    Filters::new(level, Weights::plain(&weights), shape, 1, Some(&bias), Reading::Blocks).unwrap();
                 let after = ACTIVATIONS[case.functions.1];
                 let job = Convolution {
                     filters: &filters,
@@ -389,7 +391,7 @@ proptest! {
         let (planes, values) = input.entered(case.border(), false);
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
-            let windows = Windows::new(level, &weights, sizes, Some(&bias)).unwrap();
+            let windows = Windows::new(level, Weights::plain(&weights), sizes, Some(&bias)).unwrap();
             let job = Depthwise {
                 windows: &windows,
                 steps: case.steps(),
@@ -599,7 +601,8 @@ fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
     for level in levels() {
         let mut weights = vec![0.0; 256];
         (0..16).for_each(|channel| weights[channel * 17] = 1.0);
-        let filters = Filters::new(level, &weights, [16, 16, 1, 1], 1, None, Reading::Blocks).unwrap();
+        let filters =
+            Filters::new(level, Weights::plain(&weights), [16, 16, 1, 1], 1, None, Reading::Blocks).unwrap();
         let job = Convolution {
             filters: &filters,
             steps: Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] },
@@ -630,11 +633,33 @@ fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
 }
 
 #[test]
+fn functions_of_any_number_of_floats_are_right() {
+    for level in levels() {
+        for count in [0, 1, 15, 16, 17, 40] {
+            let given = numbers(count, 5);
+            let mut found = given.clone();
+            crate::activation::map(level, Activation::Sigmoid, &mut found);
+            for (found, given) in found.iter().zip(given) {
+                let expected = 1.0 / (1.0 + (-f64::from(given)).exp());
+                assert!((f64::from(*found) - expected).abs() < 1e-6, "{level:?} {given}: {found}");
+            }
+        }
+    }
+}
+
+#[test]
 fn buffers_that_do_not_fit_are_errors() {
     let planes = Planes::new(16, 1, 4, 4, Border::default());
     let values = Buffer::zeros(planes.len());
-    let filters =
-        Filters::new(Level::Plain, &[0.0; 16 * 16 * 9], [16, 16, 3, 3], 1, None, Reading::Blocks).unwrap();
+    let filters = Filters::new(
+        Level::Plain,
+        Weights::plain(&[0.0; 16 * 16 * 9]),
+        [16, 16, 3, 3],
+        1,
+        None,
+        Reading::Blocks,
+    )
+    .unwrap();
     let job = |output: Planes, before: [usize; 2], values: &[f32], buffer: &mut [f32]| {
         let job = Convolution {
             filters: &filters,
@@ -656,6 +681,9 @@ fn buffers_that_do_not_fit_are_errors() {
     assert!(job(large, [0, 0], &values, &mut buffer).is_err(), "a window beyond the image");
     assert!(job(small, [0, 0], &values[..100], &mut buffer).is_err(), "a short input");
     assert!(job(small, [0, 0], &values, &mut buffer[..32]).is_err(), "a short output");
-    assert!(Filters::new(Level::Plain, &[0.0; 4], [2, 2, 1, 1], 2, None, Reading::Blocks).is_none());
-    assert!(Windows::new(Level::Plain, &[0.0; 4], [2, 2, 2], None).is_none());
+    assert!(
+        Filters::new(Level::Plain, Weights::plain(&[0.0; 4]), [2, 2, 1, 1], 2, None, Reading::Blocks)
+            .is_none()
+    );
+    assert!(Windows::new(Level::Plain, Weights::plain(&[0.0; 4]), [2, 2, 2], None).is_none());
 }

@@ -3,7 +3,7 @@
 //! The sums of a tile stay in registers while all inputs that it needs go by: for each input channel
 //! under each place of the window, the weights of the blocks are loaded once, and each pixel's input is
 //! multiplied with all of them. 14 pixels by 2 blocks take 28 of the 32 registers of AVX-512; 6 pixels by
-//! one block, in two halves, 12 of the 16 of AVX2.
+//! one block, in two halves, 12 of the 16 of AVX2; in four quarters, 24 of the 32 of NEON.
 
 #![expect(unsafe_code, reason = "the innermost loops read and write through pointers")]
 
@@ -46,6 +46,10 @@ pub(super) struct Tile {
     /// The bounds to which outputs are clipped.
     pub(super) low: f32,
     pub(super) high: f32,
+    /// Weights of the tiles that come next: lines are asked for while this one is computed.
+    pub(super) ahead: *const f32,
+    /// How many lines, for each input block under each place of the window.
+    pub(super) ahead_lines: usize,
 }
 
 /// Computes a tile.
@@ -75,6 +79,7 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
     tile: &Tile,
 ) {
     let step = if STEP == 0 { tile.step } else { STEP };
+    let mut ahead = tile.ahead;
     let mut sums = [[isa.splat(0.0); BLOCKS]; PIXELS];
     for block in 0..BLOCKS {
         // SAFETY: the bias has 16 floats for each block.
@@ -91,6 +96,10 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
         for _ in 0..tile.rows {
             let mut column = row;
             for _ in 0..tile.columns {
+                for _ in 0..tile.ahead_lines {
+                    isa.prefetch(ahead);
+                    ahead = ahead.wrapping_add(BLOCK);
+                }
                 for channel in 0..channels {
                     let mut loaded = [isa.splat(0.0); BLOCKS];
                     for (block, loaded) in loaded.iter_mut().enumerate() {
@@ -124,10 +133,16 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
             }
         }
     }
-    let (low, high) = (isa.splat(tile.low), isa.splat(tile.high));
+    if tile.low > f32::NEG_INFINITY || tile.high < f32::INFINITY {
+        let (low, high) = (isa.splat(tile.low), isa.splat(tile.high));
+        for sums in &mut sums {
+            for sum in sums {
+                *sum = isa.at_most(isa.at_least(*sum, low), high);
+            }
+        }
+    }
     for (pixel, sums) in sums.into_iter().enumerate() {
-        for (block, sum) in sums.into_iter().enumerate() {
-            let value = isa.at_most(isa.at_least(sum, low), high);
+        for (block, value) in sums.into_iter().enumerate() {
             let place = pixel / WIDTH * tile.output_row
                 + pixel % WIDTH * tile.output_step
                 + block * tile.output_block;
@@ -199,24 +214,40 @@ mod x86 {
     };
 }
 
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{super::isa::neon::Neon, Kernel, Kernels, Tile, compute};
+
+    fn neon<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
+        // SAFETY: kernels are called by `convolution` only, which has checked all sizes.
+        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Neon, tile) }
+    }
+
+    pub(super) static NEON: Kernels = Kernels {
+        dense: row_kernels!(neon, 1, 16: 1 2 3 4 5 6),
+        halved: row_kernels!(neon, 1, 32: 1 2 3 4 5 6),
+        any: row_kernels!(neon, 1, 0: 1 2 3 4 5 6),
+        rows: None,
+    };
+}
+
 /// How many blocks of output channels the tiles of a level have.
 pub(super) fn blocks_of(level: Level) -> usize {
     if level == Level::Avx512 && level.is_available() { 2 } else { 1 }
 }
 
 /// The kernels of a level: for two blocks of output channels, where it has such, or for one.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only AVX-512 has two blocks"))]
 pub(super) fn kernels(level: Level, blocks: usize) -> &'static Kernels {
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 if level.is_available() => {
-            if blocks == 2 {
-                &x86::AVX512_TWO
-            } else {
-                &x86::AVX512_ONE
-            }
-        }
+        Level::Avx512 if level.is_available() && blocks == 2 => &x86::AVX512_TWO,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 if level.is_available() => &x86::AVX512_ONE,
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx2 if Level::Avx2.is_available() => &x86::AVX2,
+        #[cfg(target_arch = "aarch64")]
+        level if level >= Level::Neon => &arm::NEON,
         _ => &PLAIN,
     }
 }

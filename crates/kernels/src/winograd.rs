@@ -15,10 +15,11 @@ use super::{
     activation::Activation,
     buffer::{Buffer, Shared},
     convolution::Images,
-    filters::{Filters, Reading},
+    filters::Ahead,
     isa::{Isa, Task, dispatch},
     planes::Planes,
     tile::{Tile, blocks_of, kernels},
+    weights::Weights,
 };
 
 /// Elements of a tile.
@@ -27,67 +28,141 @@ const ELEMENTS: usize = 16;
 /// Floats of the scratch memory of a thread, about: half of a cache of the second level.
 const SCRATCH: usize = 128 * 1024;
 
+/// Weights of more floats than this are read from further away, so more tiles share a reading.
+const MANY_WEIGHTS: usize = 128 * 1024;
+
+/// The tiles that share it then.
+const MANY_TILES: usize = 98;
+
 /// The transformed weights of a convolution of 3 by 3, and its bias.
 #[derive(Debug)]
 pub struct Winograd {
     pub inputs: usize,
     pub outputs: usize,
     level: Level,
-    /// Weights of one pixel for each element of a tile.
-    filters: Vec<Filters>,
+    /// `[element][panel][input][output of the panel]`.
+    weights: Buffer,
     bias: Buffer,
     zeros: Buffer,
 }
 
-/// The factors of the nine weights of a window in an element of its tile: `G g Gᵀ`.
-fn factors(element: usize) -> [f64; 9] {
-    const G: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-    let (rows, columns) = (G[element / 4], G[element % 4]);
-    std::array::from_fn(|place| rows[place / 3] * columns[place % 3])
-}
-
 impl Winograd {
     /// Of weights `[output][input][3][3]` and a bias. `None` if the sizes do not fit.
-    pub fn new(level: Level, weights: &[f32], shape: [usize; 4], bias: Option<&[f32]>) -> Option<Self> {
+    pub fn new(level: Level, weights: Weights<'_>, shape: [usize; 4], bias: Option<&[f32]>) -> Option<Self> {
         let [outputs, inputs, 3, 3] = shape else { return None };
-        let fits = weights.len() == outputs * inputs * 9 && bias.is_none_or(|bias| bias.len() == outputs);
+        let fits = weights.fit(outputs, inputs * 9)
+            && outputs * inputs > 0
+            && bias.is_none_or(|bias| bias.len() == outputs);
         if !fits {
             return None;
         }
-        let mut filters = Vec::with_capacity(ELEMENTS);
-        let mut plain = vec![0.0_f32; outputs * inputs];
-        for element in 0..ELEMENTS {
-            let factors = factors(element);
-            for (value, window) in plain.iter_mut().zip(weights.chunks_exact(9)) {
-                let products = window.iter().zip(factors).map(|(weight, factor)| f64::from(*weight) * factor);
-                *value = products.sum::<f64>() as f32;
-            }
-            filters.push(Filters::new(level, &plain, [outputs, inputs, 1, 1], 1, None, Reading::Blocks)?);
-        }
-        let mut all = Buffer::zeros(outputs.div_ceil(BLOCK) * BLOCK);
+        let padded = outputs.div_ceil(BLOCK) * BLOCK;
+        let mut all = Buffer::zeros(padded);
         if let Some(bias) = bias {
             all[..outputs].copy_from_slice(bias);
         }
-        Some(Self { inputs, outputs, level, filters, bias: all, zeros: Buffer::zeros(2 * BLOCK) })
+        let packed = Buffer::zeros(ELEMENTS * padded * inputs);
+        let zeros = Buffer::zeros(2 * BLOCK);
+        let mut winograd = Self { inputs, outputs, level, weights: packed, bias: all, zeros };
+        dispatch(level, Packing { winograd: &mut winograd, weights });
+        Some(winograd)
     }
 
     fn blocks(&self) -> [usize; 2] {
         [self.inputs.div_ceil(BLOCK), self.outputs.div_ceil(BLOCK)]
     }
 
-    /// Tiles that are computed together.
-    fn chunk(&self) -> usize {
+    /// Floats of the weights of an element.
+    fn element(&self) -> usize {
+        self.blocks()[1] * BLOCK * self.inputs
+    }
+
+    /// The blocks of output channels that tiles compute together: the first one, how many.
+    fn panels(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (wide, blocks) = (blocks_of(self.level), self.blocks()[1]);
+        (0..blocks).step_by(wide).map(move |block| (block, wide.min(blocks - block)))
+    }
+
+    /// How `tiles` tiles of a thread are computed: in chunks of this number.
+    fn chunk(&self, tiles: usize) -> usize {
         let widest = kernels(self.level, blocks_of(self.level)).dense.len();
         let [inputs, outputs] = self.blocks();
         let room = SCRATCH / (ELEMENTS * BLOCK * (inputs + outputs));
-        widest * (room / widest).max(1)
+        let is_many = ELEMENTS * BLOCK * BLOCK * inputs * outputs > MANY_WEIGHTS;
+        let room = if is_many { room.max(MANY_TILES) } else { room };
+        let most = (room / widest).max(1) * widest;
+        tiles.div_ceil(tiles.div_ceil(most).max(1)).max(1)
     }
 
-    /// Floats of scratch memory that each thread needs.
-    pub fn scratch(&self) -> usize {
-        let [inputs, outputs] = self.blocks();
-        ELEMENTS * BLOCK * self.chunk() * (inputs + outputs)
+    /// Floats from one element to the next, of `blocks` blocks of `chunk` tiles. The elements of a tile are
+    /// in different lines of the nearest cache, whatever the sizes.
+    fn stride(blocks: usize, chunk: usize) -> usize {
+        let lines = blocks * chunk;
+        (lines + (21 - lines % 16) % 16) * BLOCK
     }
+
+    /// Floats of scratch memory that each thread needs for images of this number of tiles.
+    pub fn scratch(&self, tiles: usize) -> usize {
+        let ([inputs, outputs], chunk) = (self.blocks(), self.chunk(tiles));
+        ELEMENTS * (Self::stride(inputs, chunk) + Self::stride(outputs, chunk))
+    }
+}
+
+/// Transforms weights: `G g Gᵀ` of the nine weights `g` of each window.
+struct Packing<'a> {
+    winograd: &'a mut Winograd,
+    weights: Weights<'a>,
+}
+
+impl Task for Packing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { winograd, weights } = self;
+        let (inputs, element) = (winograd.inputs, winograd.element());
+        let half = isa.splat(0.5);
+        // The product of `G` and a column: a, (a + b + c) / 2, (a - b + c) / 2, c.
+        let transform = |[a, b, c]: [I::V; 3]| {
+            let (outer, inner) = (isa.multiply(isa.add(a, c), half), isa.multiply(b, half));
+            [a, isa.add(outer, inner), isa.subtract(outer, inner), c]
+        };
+        for (first, wide) in winograd.panels() {
+            for block in 0..wide {
+                let start = (first + block) * BLOCK;
+                let count = BLOCK.min(winograd.outputs - start);
+                for input in 0..inputs {
+                    let mut windows = [[0.0_f32; BLOCK]; 9];
+                    for lane in 0..count {
+                        let output = start + lane;
+                        let mut window = [0.0; 9];
+                        weights.copy(output, (output * inputs + input) * 9, &mut window);
+                        for (windows, value) in windows.iter_mut().zip(window) {
+                            windows[lane] = value;
+                        }
+                    }
+                    // SAFETY: each array has 16 floats.
+                    let g = windows.map(|values| unsafe { isa.load(values.as_ptr()) });
+                    let columns = [0, 1, 2].map(|column| transform([0, 3, 6].map(|row| g[row + column])));
+                    let place = (first * inputs + input * wide + block) * BLOCK;
+                    for row in 0..4 {
+                        let values = transform(columns.map(|column| column[row]));
+                        for (column, value) in values.into_iter().enumerate() {
+                            let place = (row * 4 + column) * element + place;
+                            let target = &mut winograd.weights[place..place + BLOCK];
+                            // SAFETY: the slice has 16 floats.
+                            unsafe { isa.store(value, target.as_mut_ptr()) };
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The tiles of an image.
+pub fn tiles(height: usize, width: usize) -> usize {
+    height.div_ceil(2) * width.div_ceil(2)
 }
 
 /// A convolution that is about to run.
@@ -134,12 +209,17 @@ impl Tiles<'_> {
             && (own.height == 0
                 || reaches(own.height, border.top, self.before[0], input.height, border.bottom))
             && (own.width == 0 || reaches(own.width, border.left, self.before[1], input.width, border.right))
-            && scratch.len() >= self.winograd.scratch() * part.count;
+            && scratch.len() >= self.scratch() * part.count;
         if !fits {
             return Err(Unfit("a convolution by tiles"));
         }
         dispatch(self.winograd.level, Share { tiles: self, output, scratch, part });
         Ok(())
+    }
+
+    /// Floats of scratch memory of a thread.
+    fn scratch(&self) -> usize {
+        self.winograd.scratch(self.output.images * tiles(self.output.height, self.output.width))
     }
 }
 
@@ -167,12 +247,13 @@ impl Task for Share<'_> {
         let output = &tiles.output;
         let (down, right) = (output.height.div_ceil(2), output.width.div_ceil(2));
         let all = output.images * down * right;
-        let (chunk, size) = (tiles.winograd.chunk(), tiles.winograd.scratch());
+        let (chunk, size) = (tiles.winograd.chunk(all), tiles.scratch());
         let share = self.part.of(all);
         // SAFETY: each thread has a part of the scratch memory of its own.
         let Some(scratch) = (unsafe { self.scratch.part(self.part.index * size, size) }) else { return };
-        let [inputs, _] = tiles.winograd.blocks();
-        let (from, to) = scratch.split_at_mut(ELEMENTS * BLOCK * chunk * inputs);
+        let [inputs, outputs] = tiles.winograd.blocks();
+        let strides = [Winograd::stride(inputs, chunk), Winograd::stride(outputs, chunk)];
+        let (from, to) = scratch.split_at_mut(ELEMENTS * strides[0]);
         let place = |tile: usize| Place {
             image: tile / (down * right),
             y: tile / right % down * 2,
@@ -181,11 +262,11 @@ impl Task for Share<'_> {
         for start in share.clone().step_by(chunk) {
             let count = chunk.min(share.end - start);
             for tile in 0..count {
-                self.enter(isa, place(start + tile), tile, chunk, from);
+                self.enter(isa, place(start + tile), tile, (chunk, strides[0]), from);
             }
-            self.multiply(count, chunk, from, to);
+            self.multiply(count, chunk, strides, from, to);
             for tile in 0..count {
-                self.leave(isa, place(start + tile), tile, chunk, to);
+                self.leave(isa, place(start + tile), tile, (chunk, strides[1]), to);
             }
         }
     }
@@ -194,7 +275,14 @@ impl Task for Share<'_> {
 impl Share<'_> {
     /// Transforms the inputs of a tile: `Bᵀ d B`, into `[element][block][tile][16]`.
     #[inline(always)]
-    fn enter<I: Isa>(&self, isa: I, place: Place, tile: usize, chunk: usize, to: &mut [f32]) {
+    fn enter<I: Isa>(
+        &self,
+        isa: I,
+        place: Place,
+        tile: usize,
+        (chunk, stride): (usize, usize),
+        to: &mut [f32],
+    ) {
         let (planes, before) = (&self.tiles.input.planes, self.tiles.before);
         let row = planes.row();
         let first = planes.at(0, place.image, place.y, place.x) - before[0] * row - before[1] * BLOCK;
@@ -222,7 +310,7 @@ impl Share<'_> {
                 values[row + 3] = isa.subtract(b, d);
             }
             for (element, value) in values.into_iter().enumerate() {
-                let start = ((element * planes.blocks + block) * chunk + tile) * BLOCK;
+                let start = element * stride + (block * chunk + tile) * BLOCK;
                 let target = &mut to[start..start + BLOCK];
                 // SAFETY: the slice has 16 floats.
                 unsafe { isa.store(value, target.as_mut_ptr()) };
@@ -232,33 +320,36 @@ impl Share<'_> {
 
     /// The product of each element of all tiles with its weights.
     #[inline(always)]
-    fn multiply(&self, count: usize, chunk: usize, from: &[f32], to: &mut [f32]) {
+    fn multiply(&self, count: usize, chunk: usize, strides: [usize; 2], from: &[f32], to: &mut [f32]) {
         let winograd = self.tiles.winograd;
-        let [inputs, outputs] = winograd.blocks();
+        let [inputs, _] = winograd.blocks();
         let target = Shared::new(to);
-        for (element, filters) in winograd.filters.iter().enumerate() {
-            for number in 0..filters.panel_count() {
-                let panel = filters.panel(number);
-                let kernels = kernels(winograd.level, panel.blocks).dense;
+        for element in 0..ELEMENTS {
+            for (block, wide) in winograd.panels() {
+                let kernels = kernels(winograd.level, wide).dense;
                 let strips = count.div_ceil(kernels.len());
+                let weights = element * winograd.element() + block * BLOCK * winograd.inputs;
+                let size = wide * BLOCK * winograd.inputs;
+                let ahead = Ahead::new(weights + size, size, inputs, strips);
                 let mut done = 0;
                 for strip in 0..strips {
                     let width = (count - done).div_ceil(strips - strip);
+                    let (ahead, ahead_lines) = ahead.take();
                     let tile = Tile {
-                        input: from[(element * inputs * chunk + done) * BLOCK..].as_ptr(),
+                        input: from[element * strides[0] + done * BLOCK..].as_ptr(),
                         input_block: chunk * BLOCK,
                         window_row: 0,
                         window_column: 0,
                         step: BLOCK,
                         input_row: 0,
-                        weights: filters.weights[panel.weights..].as_ptr(),
+                        weights: winograd.weights[weights..].as_ptr(),
                         blocks: inputs,
                         channels: BLOCK,
                         last_channels: winograd.inputs - (inputs - 1) * BLOCK,
                         rows: 1,
                         columns: 1,
                         bias: winograd.zeros.as_ptr(),
-                        output: target.pointer(((element * outputs + panel.block) * chunk + done) * BLOCK),
+                        output: target.pointer(element * strides[1] + (block * chunk + done) * BLOCK),
                         output_block: chunk * BLOCK,
                         output_row: 0,
                         output_step: BLOCK,
@@ -267,6 +358,8 @@ impl Share<'_> {
                         residual_row: 0,
                         low: f32::NEG_INFINITY,
                         high: f32::INFINITY,
+                        ahead: winograd.weights.as_ptr().wrapping_add(ahead),
+                        ahead_lines,
                     };
                     if let Some(kernel) = kernels.get(width.wrapping_sub(1)) {
                         // SAFETY: the scratch memory has room for `chunk` tiles of each element and block;
@@ -281,12 +374,19 @@ impl Share<'_> {
 
     /// Transforms the sums of a tile back, `Aᵀ m A`, and writes its outputs.
     #[inline(always)]
-    fn leave<I: Isa>(&self, isa: I, place: Place, tile: usize, chunk: usize, from: &[f32]) {
+    fn leave<I: Isa>(
+        &self,
+        isa: I,
+        place: Place,
+        tile: usize,
+        (chunk, stride): (usize, usize),
+        from: &[f32],
+    ) {
         let Tiles { winograd, output, residual, activation, after, .. } = *self.tiles;
         for block in 0..output.blocks {
             let mut values = [isa.splat(0.0); ELEMENTS];
             for (element, value) in values.iter_mut().enumerate() {
-                let start = ((element * output.blocks + block) * chunk + tile) * BLOCK;
+                let start = element * stride + (block * chunk + tile) * BLOCK;
                 let source = &from[start..start + BLOCK];
                 // SAFETY: the slice has 16 floats.
                 *value = unsafe { isa.load(source.as_ptr()) };

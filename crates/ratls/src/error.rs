@@ -159,6 +159,7 @@ impl SessionError {
             Self::Io { .. } | Self::Timeout { .. } => true,
             Self::Tls { .. } | Self::Local { .. } => false,
             Self::Refused { refusal, .. } | Self::RefusedByPeer { refusal, .. } => refusal.retry,
+            Self::Attester { source: AttesterError::Service { retry, .. }, .. } => *retry,
             Self::Attester { source, .. } => !matches!(source, AttesterError::NoTee { .. }),
         }
     }

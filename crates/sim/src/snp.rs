@@ -76,7 +76,10 @@ impl SnpPlatform {
         let length = if product == SnpProduct::Turin { 8 } else { 64 };
         aws_lc_rs::rand::fill(&mut chip_id[..length])
             .map_err(|error| SimError::cryptography("choose a chip id", error))?;
-        let tcb = [3, 0, 8, 4, 0, 0, 8, 210];
+        let tcb = match product {
+            SnpProduct::Turin => [3, 0, 8, 4, 0, 0, 0, 210],
+            _ => [3, 0, 0, 0, 0, 0, 8, 210],
+        };
         let root = Authority::root(product)?;
         let issuer = match faults.issuer_of_other_root {
             true => Authority::root(product)?.issuer(product, endorser, faults.issuer_is_no_ca)?,

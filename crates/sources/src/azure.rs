@@ -11,7 +11,8 @@
 //!
 //! It is fresh, since the RSA key was made for this request.
 //!
-//! The attestation service is not trusted here: the vault judges its token.
+//! The attestation service is not trusted here: the vault judges its token, and so does a broker
+//! to which a program shows one ([`TokenAttester`]).
 
 mod access;
 mod attestation;
@@ -21,6 +22,7 @@ mod key_name;
 mod release;
 mod roots;
 mod service;
+mod token_attester;
 
 pub use self::{
     access::Identity,
@@ -30,4 +32,5 @@ pub use self::{
     key_name::{Form, KeyName, KeyNameError, VaultName},
     release::{KeyWrapping, read_release},
     roots::{azure_roots, roots_from_pem},
+    token_attester::TokenAttester,
 };

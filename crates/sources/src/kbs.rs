@@ -12,7 +12,7 @@ mod jwe;
 mod resource;
 
 pub use self::{
-    client::{DEADLINE, KbsClient, KbsOptions},
+    client::{DEADLINE, KbsClient, KbsOptions, Resources},
     error::KbsError,
     jwe::read_jwe,
     resource::{ResourceError, ResourcePath},

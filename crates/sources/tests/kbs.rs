@@ -51,8 +51,9 @@ impl Fixture {
 }
 
 async fn get(client: &KbsClient, path: &str) -> Result<Vec<u8>, KbsError> {
-    let values = client.resources(&[&path.parse().unwrap()]).await?;
-    let [value] = values.as_slice() else { panic!("one value") };
+    let resources = client.resources(&[&path.parse().unwrap()]).await?;
+    assert_eq!(resources.lease, None);
+    let [value] = resources.values.as_slice() else { panic!("one value") };
     Ok(value.to_vec())
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use adytum_evidence::{
     claims::Measured,
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     evidence::Evidence,
     measurement::{MrEnclave, Sha256Digest},
     verifier::Verifier,
@@ -20,7 +20,7 @@ use adytum_evidence::{
 use adytum_sim::Platform;
 use aws_lc_rs::{
     encoding::AsDer,
-    rand,
+    hmac, rand,
     rsa::{
         KeyPair, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, PublicEncryptingKey,
         PublicKeyComponents,
@@ -46,6 +46,10 @@ use crate::{
 
 /// The vault's host name.
 pub const VAULT: &str = "example.vault.azure.net";
+/// The attestation service, as its tokens name it.
+pub const ISSUER: &str = "https://emulated.attest.azure.net";
+/// The name of its key.
+const KID: &str = "the service's key";
 const ACCESS_TOKEN: &str = "an-access-token";
 
 /// The one fault of the services. Everything else about them is right.
@@ -89,6 +93,36 @@ pub enum Lie {
     NoJson,
     /// A token that is none.
     NoToken,
+    /// The attestation service's certificate is under another root.
+    OtherServiceRoot,
+    /// The attestation service's certificate is for another host.
+    OtherService,
+    /// The first token, for ever.
+    ReplayedToken,
+    /// A token over other runtime data.
+    OtherRuntimeData,
+    /// A token of another issuer.
+    OtherIssuer,
+    /// A token that is over.
+    ExpiredToken,
+    /// A token by another key under the name of the genuine one.
+    OtherTokenKey,
+    /// A token without a signature, whose algorithm says so.
+    UnsignedToken,
+    /// A token with the public key as a shared secret.
+    SharedSecretToken,
+    /// A token in which a letter was changed after it was signed.
+    AlteredToken,
+    /// A token of an enclave that a debugger may read.
+    DebugToken,
+    /// A token longer than any evidence.
+    LongToken,
+    /// An answer of the attestation service without end.
+    HugeToken,
+    /// The attestation service refuses.
+    ServiceRefuses,
+    /// No answer of the attestation service.
+    SlowService,
 }
 
 /// How the services are.
@@ -106,6 +140,7 @@ pub struct Options {
 /// Running services; they end when this is dropped.
 pub struct Running {
     services: SocketAddr,
+    secure_services: SocketAddr,
     vault: SocketAddr,
     root: String,
     state: Arc<State>,
@@ -127,6 +162,7 @@ struct State {
     other_key: KeyPair,
     chain: Vec<CertificateDer<'static>>,
     first: Mutex<Option<String>>,
+    first_token: Mutex<Option<String>>,
 }
 
 type Answer = Result<Value, (StatusCode, &'static str)>;
@@ -148,6 +184,12 @@ impl Running {
         // The connection is to the genuine name: the lie is in the signed answer.
         let tls_key = rsa::generate();
         let tls = tls_server::configuration(genuine.chain(&tls_key, VAULT, 2050), &tls_key);
+        let service_chain = match options.lie {
+            Lie::OtherServiceRoot => Authority::new().chain(&tls_key, "127.0.0.1", 2050),
+            Lie::OtherService => genuine.chain(&tls_key, "127.0.0.2", 2050),
+            _ => genuine.chain(&tls_key, "127.0.0.1", 2050),
+        };
+        let service_tls = tls_server::configuration(service_chain, &tls_key);
         let state = Arc::new(State {
             client: Mutex::new(options.client),
             options,
@@ -156,6 +198,7 @@ impl Running {
             other_key: rsa::generate(),
             chain,
             first: Mutex::default(),
+            first_token: Mutex::default(),
         });
         let responder = |is_vault| {
             let state = state.clone();
@@ -165,8 +208,10 @@ impl Running {
             }
         };
         let (services, plain) = tls_server::serve(None, responder(false)).await;
+        let (secure_services, service) = tls_server::serve(Some(service_tls), responder(false)).await;
         let (vault, secure) = tls_server::serve(Some(tls), responder(true)).await;
-        Self { services, vault, root: genuine.root(), state, tasks: vec![plain, secure] }
+        let tasks = vec![plain, service, secure];
+        Self { services, secure_services, vault, root: genuine.root(), state, tasks }
     }
 
     /// Changes the release policy of all keys.
@@ -179,12 +224,22 @@ impl Running {
         format!("http://{}", self.services)
     }
 
+    /// The same with TLS.
+    pub fn secure_services(&self) -> String {
+        format!("https://{}", self.secure_services)
+    }
+
+    /// The JWK set of the attestation service.
+    pub fn token_keys(&self) -> String {
+        self.state.token_keys().to_string()
+    }
+
     /// Where the vault is, whatever its name says.
     pub fn vault(&self) -> String {
         self.vault.to_string()
     }
 
-    /// The root above the vault's certificate, in PEM.
+    /// The root above the certificates of the vault and of the services, in PEM.
     pub fn root(&self) -> &str {
         &self.root
     }
@@ -200,6 +255,13 @@ impl State {
                 Lie::Slow => return std::future::pending().await,
                 Lie::Huge => return Response::new(Full::new(Bytes::from(vec![b' '; 1 << 20]))),
                 Lie::NoJson => return Response::new(Full::new(Bytes::from_static(b"no JSON"))),
+                _ => {}
+            }
+        }
+        if path_and_query.starts_with("/attest/") {
+            match self.options.lie {
+                Lie::SlowService => return std::future::pending().await,
+                Lie::HugeToken => return Response::new(Full::new(Bytes::from(vec![b' '; 1 << 20]))),
                 _ => {}
             }
         }
@@ -219,6 +281,9 @@ impl State {
     fn service(&self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
         let bad = |why| (StatusCode::BAD_REQUEST, why);
         match (method.as_str(), path) {
+            ("GET", "/certs") => Ok(self.token_keys()),
+            ("GET", "/.well-known/openid-configuration") => Ok(json!({"issuer": ISSUER})),
+            ("POST", _) if self.options.lie == Lie::ServiceRefuses => Err(bad("Unable to verify the quote.")),
             ("POST", "/attest/SgxEnclave?api-version=2020-10-01") => {
                 self.attest(body, |text| STANDARD.decode(text).ok())
             }
@@ -268,12 +333,30 @@ impl State {
         if claims.report_data.0 != *expected {
             return Err(bad("the runtime data are not those in the quote"));
         }
-        let Measured::Sgx { mr_enclave, .. } = claims.measured else { return Err(bad("no enclave")) };
+        let Measured::Sgx { mr_enclave, mr_signer, isv_prod_id, isv_svn, .. } = claims.measured else {
+            return Err(bad("no enclave"));
+        };
+        let lie = self.options.lie;
+        if lie == Lie::OtherRuntimeData {
+            expected[..32].copy_from_slice(&Sha256Digest::of_bytes(b"other data").0);
+        }
+        let now = SystemClock.now().0;
+        let issued = if lie == Lie::ExpiredToken { now - 7200 } else { now };
+        let issuer = if lie == Lie::OtherIssuer { "https://other.attest.azure.net" } else { ISSUER };
         let mut payload = json!({
-            "iss": "https://emulated.attest.azure.net",
+            "iss": issuer, "iat": issued, "nbf": issued, "exp": issued + 3600,
+            "x-ms-ver": "1.0",
+            "x-ms-attestation-type": "sgx",
             "x-ms-sgx-mrenclave": mr_enclave.to_string(),
-            "x-ms-sgx-is-debuggable": claims.debug,
+            "x-ms-sgx-mrsigner": mr_signer.to_string(),
+            "x-ms-sgx-product-id": isv_prod_id,
+            "x-ms-sgx-svn": isv_svn,
+            "x-ms-sgx-is-debuggable": claims.debug || lie == Lie::DebugToken,
+            "x-ms-sgx-report-data": hex::encode(&expected),
         });
+        if lie == Lie::LongToken {
+            payload["x-ms-sgx-collateral"] = "a".repeat(40_000).into();
+        }
         match request["runtimeData"]["dataType"].as_str() {
             Some("JSON") => {
                 payload["x-ms-runtime"] = serde_json::from_slice(&data).map_err(|_| bad("runtime data"))?;
@@ -281,11 +364,38 @@ impl State {
             Some("Binary") => payload["x-ms-sgx-ehd"] = URL_SAFE_NO_PAD.encode(&data).into(),
             _ => return Err(bad("dataType")),
         }
-        if self.options.lie == Lie::NoToken {
-            return Ok(json!({"token": "none"}));
+        Ok(json!({"token": self.token(&payload)}))
+    }
+
+    fn token(&self, payload: &Value) -> String {
+        let header = |alg: &str| json!({"alg": alg, "kid": KID, "typ": "JWT"});
+        let genuine = || jws(&header("RS256"), payload, &self.attestation_key);
+        match self.options.lie {
+            Lie::NoToken => "none".to_owned(),
+            Lie::ReplayedToken => self.first_token.lock().unwrap().get_or_insert_with(genuine).clone(),
+            Lie::OtherTokenKey => jws(&header("RS256"), payload, &self.other_key),
+            Lie::UnsignedToken => {
+                let token = jws(&header("none"), payload, &self.attestation_key);
+                token.rsplit_once('.').unwrap().0.to_owned() + "."
+            }
+            Lie::SharedSecretToken => {
+                shared_secret(&header("HS256"), payload, self.attestation_key.public_key().as_ref())
+            }
+            Lie::AlteredToken => {
+                let token = genuine();
+                let altered = payload.to_string().replacen("\"x-ms-ver\":\"1.0\"", "\"x-ms-ver\":\"1.1\"", 1);
+                let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
+                parts[1] = URL_SAFE_NO_PAD.encode(altered);
+                parts.join(".")
+            }
+            _ => genuine(),
         }
-        let header = json!({"alg": "RS256", "kid": "1", "typ": "JWT"});
-        Ok(json!({"token": jws(&header, &payload, &self.attestation_key)}))
+    }
+
+    fn token_keys(&self) -> Value {
+        // RSAPublicKey (RFC 8017): two integers; the first begins with a zero.
+        let modulus = &self.attestation_key.public_key().as_ref()[9..9 + 256];
+        json!({"keys": [{"kty": "RSA", "use": "sig", "kid": KID, "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"}]})
     }
 
     fn release(&self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
@@ -356,7 +466,10 @@ impl State {
         };
         let header = json!({"alg": algorithm, "kid": "leaf", "x5c": x5c});
         let key = if lie == Lie::WrongSignature { &self.other_key } else { &self.vault_key };
-        let value = jws(&header, payload, key);
+        let value = match lie {
+            Lie::SharedSecret => shared_secret(&header, payload, self.vault_key.public_key().as_ref()),
+            _ => jws(&header, payload, key),
+        };
         match lie {
             Lie::AlgorithmNone => value.rsplit_once('.').unwrap().0.to_owned() + ".",
             Lie::AlteredPayload => {
@@ -403,8 +516,18 @@ impl State {
 }
 
 fn jws(header: &Value, payload: &Value, key: &KeyPair) -> String {
+    signed(header, payload, |message| rsa::sign(key, message))
+}
+
+/// HS256 with bytes that everybody knows.
+fn shared_secret(header: &Value, payload: &Value, secret: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    signed(header, payload, |message| hmac::sign(&key, message).as_ref().to_vec())
+}
+
+fn signed(header: &Value, payload: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(header), part(payload));
-    let signature = rsa::sign(key, signed.as_bytes());
+    let signature = sign(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }

@@ -101,6 +101,7 @@ impl Drop for Running {
 struct State {
     options: Options,
     client: Mutex<MrEnclave>,
+    resources: Mutex<BTreeMap<String, Vec<u8>>>,
     nonce: Mutex<String>,
     /// The key of the session whose evidence was accepted.
     attested: Mutex<Option<Value>>,
@@ -118,6 +119,7 @@ impl Running {
         };
         let state = Arc::new(State {
             client: Mutex::new(options.client),
+            resources: Mutex::new(options.resources.clone()),
             options,
             nonce: Mutex::default(),
             attested: Mutex::default(),
@@ -141,6 +143,11 @@ impl Running {
     /// The root above its certificate, in PEM.
     pub fn root(&self) -> &str {
         &self.root
+    }
+
+    /// Changes a resource.
+    pub fn put(&self, path: &str, value: &[u8]) {
+        self.state.resources.lock().unwrap().insert(path.to_owned(), value.to_vec());
     }
 
     /// Changes which enclave gets resources.
@@ -212,13 +219,13 @@ impl State {
         };
         let attested = self.attested.lock().unwrap().clone();
         let Some(key) = attested else { return refused("TokenNotFound", "not attested") };
-        let Some(resource) = self.options.resources.get(path) else {
+        let Some(resource) = self.resources.lock().unwrap().get(path).cloned() else {
             return refused("PolicyDeny", "the policy gives this resource to nobody here");
         };
         if lie == Lie::NotEncrypted {
-            return Ok((String::from_utf8_lossy(resource).into_owned(), None));
+            return Ok((String::from_utf8_lossy(&resource).into_owned(), None));
         }
-        let jwe = self.encrypted(&key, resource);
+        let jwe = self.encrypted(&key, &resource);
         let mut first = self.first.lock().unwrap();
         let jwe = if lie == Lie::Replay { first.get_or_insert(jwe).clone() } else { jwe };
         Ok((jwe, None))

@@ -16,5 +16,7 @@ pub mod aecs;
 pub mod azure;
 pub mod kbs;
 mod key_wrap;
+pub mod relay;
 mod rsa;
+pub mod tls_proxy;
 mod tls_server;

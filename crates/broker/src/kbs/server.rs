@@ -86,6 +86,8 @@ pub async fn serve(
 }
 
 async fn connection(stream: TcpStream, address: SocketAddr, place: Place, kbs: Arc<Kbs>) {
+    // An answer goes out at once.
+    let _ = stream.set_nodelay(true);
     let place = Arc::new(place);
     let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
         let (kbs, place) = (Arc::clone(&kbs), Arc::clone(&place));

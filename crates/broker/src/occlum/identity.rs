@@ -11,17 +11,14 @@ use aws_lc_rs::{
     encoding::AsDer,
     rsa::{KeyPair, KeySize},
 };
-use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, PublicKeyData as _};
+use rcgen::{PublicKeyData as _, SigningKey as _};
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     sign::CertifiedKey,
 };
 
-use super::error::OcclumListenError;
-
-/// Occlum's extension. Its value is the quote itself.
-const EXTENSION: &[u64] = &[1, 2, 840, 113_741, 1];
+use super::{certificate, error::OcclumListenError};
 
 /// Makes a key and its certificate.
 pub(super) async fn make(attester: &dyn Attester) -> Result<Arc<CertifiedKey>, OcclumListenError> {
@@ -38,15 +35,12 @@ pub(super) async fn make(attester: &dyn Attester) -> Result<Arc<CertifiedKey>, O
     let signing = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&private, &rcgen::PKCS_RSA_SHA256)
         .map_err(|error| failed(error.to_string()))?;
     let mut data = ReportData([0; 64]);
-    let digest = Sha256Digest::of_bytes(&signing.subject_public_key_info());
+    let key_info = signing.subject_public_key_info();
+    let digest = Sha256Digest::of_bytes(&key_info);
     data.0.iter_mut().zip(digest.0).for_each(|(to, from)| *to = from);
     let quote = attester.evidence(data).await?;
-    let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::CommonName, "localhost");
-    parameters.custom_extensions.push(CustomExtension::from_oid_content(EXTENSION, quote.bytes));
-    let certificate = parameters.self_signed(&signing).map_err(|error| failed(error.to_string()))?;
-    let certificate = CertificateDer::from(certificate.der().to_vec());
+    let sign = |message: &[u8]| signing.sign(message).map_err(|error| failed(error.to_string()));
+    let certificate = CertificateDer::from(certificate::version_1(&key_info, &quote.bytes, sign)?);
     let key =
         any_supported_type(&PrivateKeyDer::Pkcs8(private)).map_err(|error| failed(error.to_string()))?;
     Ok(Arc::new(CertifiedKey::new(vec![certificate], key)))

@@ -46,7 +46,7 @@ pub(super) fn server_config(identity: Arc<CertifiedKey>) -> Result<ServerConfig,
 
 /// The client's certificate, if its evidence names its key.
 pub(super) fn bound(certificate: &CertificateDer<'_>) -> Result<BoundCertificate, RaTlsError> {
-    RaTlsCertificate::parse(certificate, &AcceptedForms::with([CertificateForm::Occlum]))?.bound()
+    RaTlsCertificate::parse(certificate, &AcceptedForms::only(CertificateForm::Occlum))?.bound()
 }
 
 /// Accepts one certificate of Occlum's form and requires that its key signed this TLS

@@ -1,9 +1,10 @@
 //! The listener for the KBS protocol: clients of Confidential Containers, and attackers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use adytum_broker::ServerLimits;
 use adytum_crowd::bucket::Rate;
+use adytum_emulators::{relay::Relay, tls_proxy::TlsProxy};
 use adytum_evidence::{
     attester::Attester,
     measurement::{HostData, ReportData, SnpMeasurement},
@@ -14,6 +15,10 @@ use adytum_governance::manifest::document::Document;
 use adytum_sim::{
     SimAttester,
     snp::{SnpAttester, SnpGuest, SnpPlatform},
+};
+use adytum_sources::{
+    azure::roots_from_pem,
+    kbs::{self, KbsOptions},
 };
 use adytum_testkit::{
     broker::RunningBroker,
@@ -413,15 +418,7 @@ async fn a_guest_with_sev_snp_gets_its_secret_by_fields_of_both_versions() {
     let port = KbsPort::open(&running.broker, ServerLimits::default()).await;
 
     let attester = SnpAttester::new(Arc::clone(&platform), SnpGuest::new(measurement, host_data));
-    // The simulated chip has numbers where a real one has zeros: in the middle of its TCB versions.
-    let report = async |report_data| {
-        let mut report = attester.evidence(ReportData(report_data)).await.unwrap().bytes;
-        for tcb in [0x38, 0x180, 0x1e0, 0x1f0] {
-            report[tcb + 2..tcb + 6].fill(0);
-        }
-        platform.sign(&mut report).unwrap();
-        report
-    };
+    let report = async |report_data| attester.evidence(ReportData(report_data)).await.unwrap().bytes;
     let chain = json!([
         { "cert_type": "ARK", "data": [1, 2, 3] },
         { "cert_type": "VCEK", "data": platform.endorsement() },
@@ -453,6 +450,74 @@ async fn a_guest_with_sev_snp_gets_its_secret_by_fields_of_both_versions() {
         let answer = client.handshake(Tee::Snp, async |_| fault.clone()).await.unwrap_err();
         let (_, code, detail) = answer.error();
         assert!(code == "kbs-evidence-malformed" && detail.contains(says), "{detail}");
+    }
+    drop(port);
+    running.stop().await;
+}
+
+/// The client that `adytum-init` has for a KBS of others, behind a proxy that ends TLS.
+#[tokio::test]
+async fn our_own_client_of_the_protocol_is_understood_on_sgx_and_on_sev_snp() {
+    let mut fixture = Fixture::new(1, 1);
+    let platform = SnpPlatform::ephemeral(SnpProduct::Milan, Endorser::Vcek).unwrap();
+    fixture.snp = Some(Arc::clone(&platform));
+    let running = fixture.start().await;
+    let mut document = document(&fixture, 1);
+    let root = platform.trust_root().unwrap();
+    let pem = pem::encode(&pem::Pem::new("CERTIFICATE", root.certificate_der().unwrap()));
+    document.trust.simulation_roots.push(pem);
+    let (measurement, host_data) = (SnpMeasurement([0xa1; 48]), HostData([0xb2; 32]));
+    let policy = format!(
+        "vendors = [\"simulation\"]\ntee = [\"snp\"]\nsnp_measurement = [\"{measurement}\"]\nhost_data = [\"{host_data}\"]\n\
+         minimum_snp_tcb = {{ bootloader = 3, tee = 0, snp = 8, microcode = 210 }}\n"
+    );
+    document.workloads[1].policy = toml::from_str::<Policy>(&policy).unwrap();
+    provision(&fixture, &running, &document).await;
+    let port = KbsPort::open(&running.broker, ServerLimits::default()).await;
+    let proxy = TlsProxy::start("kbs.example").await;
+    proxy.forward_to(port.address);
+    let options = KbsOptions {
+        url: "https://kbs.example".to_owned(),
+        address: Some(proxy.address()),
+        roots: roots_from_pem(proxy.root()).unwrap(),
+    };
+    let guest = |guest| Arc::new(SnpAttester::new(Arc::clone(&platform), guest));
+    let snp = SnpGuest::new(measurement, host_data);
+    for (attester, path, value, seconds) in [
+        (fixture.attester("serving"), "default/ssl/config", b"open sesame".as_slice(), 90),
+        (guest(snp.clone()), "default/key/spare", b"spare", 3600),
+    ] {
+        let client = kbs::KbsClient::new(options.clone(), attester).unwrap();
+        let answer = client.resources(&[&path.parse().unwrap()]).await.unwrap();
+        assert_eq!(*answer.values[0], value, "{path}");
+        assert_eq!(answer.lease, Some((Duration::from_secs(seconds), Duration::ZERO)), "{path}");
+    }
+    // Another guest, and a resource of another workload.
+    let other = SnpGuest { host_data: HostData([0xb3; 32]), ..snp.clone() };
+    for (attester, path, says) in [
+        (guest(other), "default/key/spare", "policy-refused"),
+        (guest(snp), "default/ssl/config", "secret-refused"),
+    ] {
+        let client = kbs::KbsClient::new(options.clone(), attester).unwrap();
+        let error = client.resources(&[&path.parse().unwrap()]).await.err().unwrap();
+        assert!(error.code() == "kbs-source-refused" && error.to_string().contains(says), "{error}");
+    }
+    // A man in the middle between proxy and broker reads no secret, and makes none.
+    let options = |proxy: &TlsProxy| KbsOptions {
+        address: Some(proxy.address()),
+        roots: roots_from_pem(proxy.root()).unwrap(),
+        ..options.clone()
+    };
+    for at in [None, Some(20), Some(150), Some(300), Some(450), Some(600), Some(750), Some(900)] {
+        let relay = Relay::start(&port.address.to_string(), at).await;
+        let proxy = TlsProxy::start("kbs.example").await;
+        proxy.forward_to(relay.address().parse().unwrap());
+        let client = kbs::KbsClient::new(options(&proxy), fixture.attester("serving")).unwrap();
+        match client.resources(&[&"default/ssl/config".parse().unwrap()]).await {
+            Ok(answer) => assert_eq!(*answer.values[0], b"open sesame"),
+            Err(error) => assert!(relay.has_changed(), "{error}"),
+        }
+        assert!(!relay.saw(b"open sesame"));
     }
     drop(port);
     running.stop().await;

@@ -1,7 +1,6 @@
-//! The listener for Occlum's own init, and a client that does what Occlum's does: its certificate is of
-//! X.509 version 1 with the quote in an extension, it looks at the broker's quote only, and it decodes
-//! answers in its own way. One thing differs: its certificate is signed with SHA-256 where Occlum's is
-//! with SHA-1. No side looks at that signature.
+//! The listener for Occlum's own init, and a client that does what Occlum's does: its certificate is
+//! byte for byte of that form, it looks at the broker's quote only, and it decodes answers in its own
+//! way.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,18 +11,21 @@ use adytum_broker::{
     telemetry::health::Health,
 };
 use adytum_crowd::bucket::Rate;
+use adytum_emulators::relay::Relay;
 use adytum_evidence::{
     attester::{Attester, AttesterError, SealingKey, TeePlatform},
     evidence::Evidence,
     measurement::{ReportData, Sha256Digest},
+    ra_tls::{AcceptedForms, RaTlsCertificate},
 };
 use adytum_governance::manifest::document::Document;
 use adytum_sim::{Platform, SimAttester};
-use adytum_testkit::{broker::RunningBroker, version_1::version_1_with_extensions};
+use adytum_testkit::{broker::RunningBroker, version_1::occlums_certificate};
 use async_trait::async_trait;
 use aws_lc_rs::{
     encoding::AsDer,
     rsa::{KeyPair, KeySize},
+    signature,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper_util::rt::TokioIo;
@@ -31,17 +33,21 @@ use rcgen::{CertificateParams, CustomExtension, PublicKeyData as _};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{aws_lc_rs as provider, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime},
+    crypto::{aws_lc_rs as provider, verify_tls13_signature_with_raw_key},
+    pki_types::{
+        CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+    },
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{Code, Request, Status, transport::Endpoint};
+use x509_parser::x509::X509Version;
 
 use crate::{
     audit::grants,
@@ -49,7 +55,7 @@ use crate::{
     fixture::{Fixture, apply, execute, identity, put, stable},
 };
 
-const QUOTE: &[u64] = &[1, 2, 840, 113_741, 1];
+const INTEROPERABLE: &[u64] = &[2, 23, 133, 5, 4, 9];
 
 /// "ssl_config" and "image_key" go out here, "own" does not.
 fn document(fixture: &Fixture) -> Document {
@@ -161,11 +167,37 @@ impl Client {
         .unwrap()
     }
 
-    fn with(pkcs8: &[u8], quote: Vec<u8>) -> Self {
-        let key = Self::key(pkcs8);
+    /// With a certificate of the interoperable form.
+    async fn interoperable(attester: &dyn Attester) -> Self {
+        let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let pkcs8 = pair.as_der().unwrap();
+        let key = Self::key(pkcs8.as_ref());
+        // CBOR: {"pubkey-hash": bytes of [1, SHA-256 of the key]}, then 60000([evidence, claims]).
+        let hash =
+            [&[0x82, 1, 0x58, 32][..], &Sha256Digest::of_bytes(&key.subject_public_key_info()).0].concat();
+        let claims = [&[0xa1, 0x6b][..], b"pubkey-hash", &[0x58, 36], &hash].concat();
+        let mut report_data = [0; 64];
+        report_data[..32].copy_from_slice(&Sha256Digest::of_bytes(&claims).0);
+        let quote = attester.evidence(ReportData(report_data)).await.unwrap().bytes;
+        let length = u16::try_from(quote.len()).unwrap().to_be_bytes();
+        let value = [
+            &[0xd9, 0xea, 0x60, 0x82, 0x59][..],
+            &length,
+            &quote,
+            &[0x58, u8::try_from(claims.len()).unwrap()],
+            &claims,
+        ]
+        .concat();
         let mut parameters = CertificateParams::default();
-        parameters.custom_extensions.push(CustomExtension::from_oid_content(QUOTE, quote));
-        let certificate = version_1_with_extensions(parameters.self_signed(&key).unwrap().der(), &key);
+        parameters.custom_extensions.push(CustomExtension::from_oid_content(INTEROPERABLE, value));
+        let certificate = parameters.self_signed(&key).unwrap().der().to_vec();
+        RaTlsCertificate::parse(&certificate, &AcceptedForms::default()).unwrap().bound().unwrap();
+        Self::certified(pkcs8.as_ref(), certificate)
+    }
+
+    fn with(pkcs8: &[u8], quote: Vec<u8>) -> Self {
+        let info = Self::key(pkcs8).subject_public_key_info();
+        let certificate = occlums_certificate(pkcs8, &info, &quote, OffsetDateTime::now_utc());
         Self::certified(pkcs8, certificate)
     }
 
@@ -238,7 +270,9 @@ impl ServerCertVerifier for LooksLater {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = provider::default_provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, &algorithms)
+        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).unwrap();
+        let key = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
+        verify_tls13_signature_with_raw_key(message, &key, signed, &algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -264,6 +298,7 @@ fn decoded_as_occlum_does(text: &str) -> Vec<u8> {
 /// the extension with its header: a tag, and a length of three bytes.
 fn quote_of(certificate: &[u8]) -> Vec<u8> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).unwrap();
+    assert_eq!(parsed.version, X509Version::V1);
     let extension =
         parsed.extensions().iter().find(|one| one.oid.to_id_string() == "1.2.840.113741.1").unwrap();
     let header =
@@ -385,6 +420,8 @@ async fn a_certificate_that_proves_nothing_opens_nothing() {
         (Client::with(own.as_ref(), Vec::new()), "no quote"),
         (Client::with(own.as_ref(), vec![7; 60_000]), "something else"),
         (Client::certified(own.as_ref(), std::mem::take(&mut without)), "no evidence"),
+        // Genuine and bound, and of a form that no client of Occlum's has.
+        (Client::interoperable(&*site.fixture.attester("serving")).await, "another form"),
         (Client::certified(own.as_ref(), vec![7; 100]), "no certificate"),
         (Client::new(&foreign).await, "another platform"),
     ] {
@@ -401,6 +438,62 @@ async fn a_certificate_that_proves_nothing_opens_nothing() {
         decoded_as_occlum_does(&genuine.get(address, "ssl_config").await.unwrap().secret),
         b"open sesame!"
     );
+    site.stop().await;
+}
+
+/// He sees every byte of the handshake, both certificates among them.
+#[tokio::test]
+async fn a_man_in_the_middle_reads_nothing_and_puts_nothing_in() {
+    let site = Site::new().await;
+    let target = site.port.address.to_string();
+    for at in [None, Some(60), Some(400), Some(1_500), Some(4_000), Some(7_000)] {
+        let relay = Relay::start(&target, at).await;
+        let client = Client::new(&*site.fixture.attester("serving")).await;
+        match client.get(relay.address().parse().unwrap(), "ssl_config").await {
+            Ok(answer) => assert_eq!(decoded_as_occlum_does(&answer.secret), b"open sesame!"),
+            Err(status) => assert!(relay.has_changed(), "{status}"),
+        }
+        assert!(!relay.saw(b"open sesame!"));
+    }
+    // With a key of his own and the broker's quote, the client's own look at it fails.
+    let client = Client::new(&*site.fixture.attester("serving")).await;
+    let answer = client.get(site.port.address, "ssl_config").await.unwrap();
+    let quote = quote_of(&answer.certificate);
+    let own = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let middle = Client::with(own.as_der().unwrap().as_ref(), quote.clone());
+    let shown = middle.certified.cert[0].to_vec();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&shown).unwrap();
+    assert_ne!(quote[368..400], Sha256Digest::of_bytes(parsed.public_key().raw).0);
+    site.stop().await;
+}
+
+/// Both sides' certificates are of the form that OpenSSL reads as one of version 1, signed by its own key.
+#[tokio::test]
+async fn certificates_are_of_occlums_form() {
+    let site = Site::new().await;
+    let client = Client::new(&*site.fixture.attester("serving")).await;
+    let answer = client.get(site.port.address, "ssl_config").await.unwrap();
+    let (own, brokers) = (client.certified.cert[0].to_vec(), answer.certificate);
+    for (der, algorithm) in [(&own, "1.2.840.113549.1.1.5"), (&brokers, "1.2.840.113549.1.1.11")] {
+        let (rest, parsed) = x509_parser::parse_x509_certificate(der).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(parsed.version, X509Version::V1);
+        assert_eq!(parsed.signature_algorithm.algorithm.to_id_string(), algorithm);
+        assert_eq!((parsed.raw_serial(), parsed.extensions().len()), (&[1][..], 1));
+        assert!(!parsed.extensions()[0].critical);
+        let parameters = match algorithm {
+            "1.2.840.113549.1.1.5" => &signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            _ => &signature::RSA_PKCS1_2048_8192_SHA256,
+        };
+        let key = &parsed.public_key().subject_public_key.data;
+        let signed = signature::UnparsedPublicKey::new(parameters, key);
+        signed.verify(parsed.tbs_certificate.as_ref(), &parsed.signature_value.data).unwrap();
+    }
+    let (_, parsed) = x509_parser::parse_x509_certificate(&own).unwrap();
+    assert_eq!(parsed.subject().to_string(), "C=CN, O=Intel Inc., CN=localhost");
+    assert_eq!(parsed.issuer(), parsed.subject());
+    let validity = parsed.validity();
+    assert_eq!(validity.not_after.timestamp() - validity.not_before.timestamp(), 630_720_000);
     site.stop().await;
 }
 

@@ -30,9 +30,19 @@ fn of(configuration: &MeasuredConfiguration, in_azure: bool) -> Vec<Finding> {
     let elsewhere =
         "Azure Attestation takes SGX quotes with Azure's own collateral only: run the workload in Azure";
     let mut findings = vec![match configuration.source() {
-        PinnedSource::Broker(broker) => {
-            Finding::good(PART, format!("the broker of genesis {}", broker.genesis))
-        }
+        PinnedSource::Broker(broker) => match &broker.azure_attestation {
+            None => Finding::good(PART, format!("the broker of genesis {}", broker.genesis)),
+            Some(pinned) => {
+                let found = format!(
+                    "the broker of genesis {}, which is shown tokens of {}",
+                    broker.genesis, pinned.service
+                );
+                match in_azure {
+                    true => Finding::good(PART, found),
+                    false => Finding::warning(PART, found + ", and this machine is not in Azure", elsewhere),
+                }
+            }
+        },
         PinnedSource::Aecs(aecs) => match aecs.server {
             PinnedAecsServer::Verified(_) => Finding::good(PART, "an AECS server that is verified"),
             PinnedAecsServer::Anyone => Finding::warning(
@@ -82,6 +92,12 @@ mod tests {
         let policy = adytum_testkit::manifest::enclave_policy(1);
         let broker = format!("[broker]\ngenesis = \"{}\"\n[broker.policy]\n{policy}", "1".repeat(64));
         assert_eq!(states(&broker, false), [State::Good]);
+        let tokens = "[broker.azure_attestation]\nservice = \"https://b.attest.azure.net\"\n";
+        let tokens = format!("{broker}{tokens}");
+        assert_eq!(
+            (states(&tokens, true), states(&tokens, false)),
+            (vec![State::Good], vec![State::Warning])
+        );
         let model = format!("[[model]]\nname = \"m\"\ndigests = [\"{}\"]\n", "1".repeat(64));
         assert_eq!(states(&format!("[aecs.policy]\n{policy}{model}"), false), [State::Good]);
         let anyone = "[aecs]\nallow_unverified_aecs = true\n";

@@ -154,8 +154,8 @@ pub(crate) fn operators(plan: &Plan) -> BTreeMap<String, OperatorReport> {
         let found = operators.entry(line.operator.clone()).or_default();
         found.nodes += 1;
         match line.worker {
-            Worker::Folded => found.at_load += 1,
-            Worker::Own => found.own += 1,
+            Worker::Folded | Worker::Nobody => found.at_load += 1,
+            Worker::Own | Worker::Fused(_) => found.own += 1,
             Worker::Island(_) => found.rten += 1,
             Worker::Region(_) => found.region += 1,
         }

@@ -5,8 +5,10 @@ use std::fmt;
 use adytum_evidence::{
     claims::Claims,
     clock::UnixSeconds,
+    evidence::Evidence,
     policy::{Failure, PolicyRefusal},
     ra_tls::{CertificateForm, KeyDigest, NotCovered, RaTlsCertificate},
+    unverified,
 };
 use anyhow::Context;
 use serde::Serialize;
@@ -50,6 +52,9 @@ pub(crate) struct Report {
     certificate: Option<CertificateReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<TokenReport>,
+    /// What evidence says that is not verified.
+    #[serde(rename = "unverified", skip_serializing_if = "Map::is_empty")]
+    says: Map<String, Value>,
     /// What verified evidence says.
     #[serde(skip_serializing_if = "Option::is_none")]
     claims: Option<Claims>,
@@ -73,9 +78,9 @@ pub(crate) struct CertificateReport {
     from: UnixSeconds,
     until: UnixSeconds,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) key_digest: Option<KeyDigest>,
+    key_digest: Option<KeyDigest>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub(super) not_covered: &'static [NotCovered],
+    not_covered: &'static [NotCovered],
 }
 
 /// What a token says.
@@ -161,6 +166,7 @@ impl Report {
             at,
             certificate: None,
             token: None,
+            says: Map::new(),
             claims: None,
             failures: Vec::new(),
             more: Map::new(),
@@ -184,15 +190,29 @@ impl Report {
         self.more.insert(name.to_owned(), Value::String(value.into()));
     }
 
-    pub(super) fn certificate(&mut self, certificate: CertificateReport) -> &mut CertificateReport {
-        self.certificate.insert(certificate)
+    pub(super) fn certificate(&mut self, certificate: CertificateReport) {
+        self.certificate = Some(certificate);
+    }
+
+    /// Says what the evidence of the certificate covers.
+    pub(super) fn covers(&mut self, key_digest: KeyDigest, not_covered: &'static [NotCovered]) {
+        if let Some(certificate) = &mut self.certificate {
+            (certificate.key_digest, certificate.not_covered) = (Some(key_digest), not_covered);
+        }
     }
 
     pub(super) fn token(&mut self, token: TokenReport) -> &mut TokenReport {
         self.token.insert(token)
     }
 
+    /// Adds what evidence says of itself, until it is verified.
+    pub(super) fn says(&mut self, evidence: &Evidence) {
+        let said = unverified::says(evidence).unwrap_or_default();
+        self.says = said.into_iter().map(|(name, value)| (name.to_owned(), Value::String(value))).collect();
+    }
+
     pub(super) fn claims(&mut self, claims: Claims) {
+        self.says.clear();
         self.claims = Some(claims);
     }
 
@@ -231,6 +251,12 @@ impl Report {
         let certificate = self.certificate.iter().flat_map(CertificateReport::lines);
         for (name, value) in certificate.chain(self.token.iter().flat_map(TokenReport::lines)) {
             line(name, &value)?;
+        }
+        if !self.says.is_empty() {
+            line("evidence", "NOT VERIFIED: anybody can write this")?;
+        }
+        for (name, value) in &self.says {
+            line("says", &format!("{name} = {}", value.as_str().unwrap_or_default()))?;
         }
         if let Some(claims) = &self.claims {
             line("root", &format!("{}, key {}", claims.vendor, claims.root_key_id))?;

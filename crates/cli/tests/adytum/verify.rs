@@ -167,6 +167,45 @@ fn a_policy_accepts_or_refuses_with_every_rule() {
     );
 }
 
+/// Without collateral, or under a root that nobody trusts.
+#[test]
+fn what_is_not_verified_is_printed_and_marked() {
+    let tee = Tee::new();
+    let empty = tee.path("nothing");
+    fs::create_dir(&empty).unwrap();
+    let quote = tee.write("evidence", tee.quote(b"x"));
+    let certificate = tee.write("certificate", tee.sound());
+    let enclave = format!("says         mr_enclave = {}", "1f".repeat(32));
+    for (file, place, exit) in
+        [(&quote, &empty, 78), (&certificate, &empty, 78), (&quote, &tee.path("platform/collateral"), 77)]
+    {
+        let mut words = vec!["verify", file, "--collateral", place];
+        let root = tee.path("platform/root.pem");
+        if exit == 78 {
+            words.extend(["--trust-simulation", &root]);
+        }
+        let outcome = adytum(words.iter().map(|word| (*word).to_owned()));
+        assert_eq!(outcome.exit_code(), Some(exit), "{outcome:?}");
+        let said = outcome.stdout();
+        for part in [
+            &enclave,
+            "says         debug = false",
+            "NOT VERIFIED: anybody can write this",
+            "verdict      NOT VERIFIED",
+        ] {
+            assert!(said.contains(part), "{file}: no {part} in {said}");
+        }
+        assert!(!said.contains("\nmr_enclave") && !said.contains("\nroot "), "{said}");
+        words.push("--json");
+        let outcome = adytum(words.iter().map(|word| (*word).to_owned()));
+        let printed: Value = serde_json::from_str(&outcome.stdout()).unwrap();
+        assert_eq!(printed["unverified"]["mr_enclave"], "1f".repeat(32));
+        assert_eq!((&printed["verdict"], printed.get("claims")), (&"not-verified".into(), None));
+    }
+    let said = succeeds(tee.verify(&[&quote]));
+    assert!(!said.contains("says") && said.contains("\nmr_enclave   1f1f"), "{said}");
+}
+
 #[test]
 fn refused_malformed_and_unreachable_have_their_exit_codes() {
     let tee = Tee::new();

@@ -18,6 +18,9 @@ const TERMS: usize = 24;
 /// Factors that a term may have.
 const FACTORS: usize = 8;
 
+/// How deep larger and smaller ones of two are looked into.
+const NESTED: usize = 4;
+
 /// An unknown: a dimension of an input, or what can't be written as a polynomial.
 pub type Symbol = u32;
 
@@ -190,10 +193,51 @@ impl Sizes {
         }
     }
 
+    /// The definition of a size that is one symbol.
+    fn definition(&self, size: &Size) -> Option<&Definition> {
+        let mut terms = size.terms.iter();
+        match (terms.next(), terms.next()) {
+            (Some((factors, 1)), None) => match factors.as_slice() {
+                [symbol] => self.definitions.get(*symbol as usize),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether a size is at most another one because of how the two were made. Without this each layer of
+    /// a transformer would double the text of a size.
+    fn is_at_most(&self, size: &Size, bound: &Size, depth: usize) -> bool {
+        if size == bound {
+            return true;
+        }
+        let Some(depth) = depth.checked_sub(1) else { return false };
+        let below = match self.definition(size) {
+            Some(Definition::Smaller(left, right)) => {
+                self.is_at_most(left, bound, depth) || self.is_at_most(right, bound, depth)
+            }
+            Some(Definition::Larger(left, right)) => {
+                self.is_at_most(left, bound, depth) && self.is_at_most(right, bound, depth)
+            }
+            _ => false,
+        };
+        below
+            || match self.definition(bound) {
+                Some(Definition::Larger(left, right)) => {
+                    self.is_at_most(size, left, depth) || self.is_at_most(size, right, depth)
+                }
+                Some(Definition::Smaller(left, right)) => {
+                    self.is_at_most(size, left, depth) && self.is_at_most(size, right, depth)
+                }
+                _ => false,
+            }
+    }
+
     /// The larger one.
     pub fn larger(&mut self, left: &Size, right: &Size) -> Size {
         match (left.value(), right.value()) {
-            _ if left == right => left.clone(),
+            _ if self.is_at_most(left, right, NESTED) => right.clone(),
+            _ if self.is_at_most(right, left, NESTED) => left.clone(),
             (Some(left), Some(right)) => Size::from(left.max(right)),
             _ => self.define(Definition::Larger(left.clone(), right.clone())),
         }
@@ -202,7 +246,8 @@ impl Sizes {
     /// The smaller one.
     pub fn smaller(&mut self, left: &Size, right: &Size) -> Size {
         match (left.value(), right.value()) {
-            _ if left == right => left.clone(),
+            _ if self.is_at_most(left, right, NESTED) => left.clone(),
+            _ if self.is_at_most(right, left, NESTED) => right.clone(),
             (Some(left), Some(right)) => Size::from(left.min(right)),
             _ => self.define(Definition::Smaller(left.clone(), right.clone())),
         }
@@ -427,5 +472,22 @@ mod tests {
         assert_eq!(sizes.bounds(&half), (-1, i128::from(LARGEST_INPUT / 2) - 1));
         let values = sizes.evaluate(&[vec![9, 3]]);
         assert_eq!(value_of(&half, &values), Some(4));
+    }
+
+    #[test]
+    fn the_larger_of_a_size_and_what_was_made_of_it_is_known() {
+        let mut sizes = Sizes::default();
+        let shape = sizes.input(0, &[None, None]);
+        let limited = sizes.smaller(&shape[0], &Size::from(1024));
+        assert_eq!(sizes.larger(&shape[0], &limited), shape[0]);
+        assert_eq!(sizes.larger(&limited, &shape[0]), shape[0]);
+        assert_eq!(sizes.smaller(&limited, &shape[0]), limited);
+        let larger = sizes.larger(&shape[0], &shape[1]);
+        assert_eq!(sizes.larger(&larger, &shape[1]), larger);
+        assert_eq!(sizes.larger(&shape[0], &larger), larger);
+        assert_eq!(sizes.smaller(&larger, &shape[1]), shape[1]);
+        assert_ne!(larger, shape[0]);
+        let values = sizes.evaluate(&[vec![9, 3]]);
+        assert_eq!(value_of(&larger, &values), Some(9));
     }
 }

@@ -12,6 +12,7 @@ use super::{
     attribute::{Read, attribute},
     declaration::declaration,
     function::{Functions, function},
+    in_file::{InFile, kept_in_file},
     model::{Constant, Graph, Model, Node, Place, Port, Stored, ValueId},
     opsets::{normal, opset, opsets},
     order::sort,
@@ -26,6 +27,24 @@ use adytum_wire::{Fields, text};
 
 /// Reads an ONNX file.
 pub fn read(file: Vec<u8>, limits: &Limits) -> Result<Model, OnnxError> {
+    let (mut model, file) = parse(file, limits)?;
+    InFile::new(file).move_out(model.constants.values_mut(), 0);
+    Ok(model)
+}
+
+/// Reads an ONNX file. The weights of convolutions stay in the file, which is given back: they are packed straight
+/// from there.
+pub(crate) fn read_in_place(file: Vec<u8>, limits: &Limits) -> Result<(Model, InFile), OnnxError> {
+    let (mut model, file) = parse(file, limits)?;
+    let (kept, floor) = kept_in_file(&model.graph, &model.constants, file.len());
+    let mut file = InFile::new(file);
+    let others = model.constants.iter_mut().filter(|(value, _)| !kept.contains(value));
+    file.move_out(others.map(|(_, constant)| constant), floor);
+    file.cut(floor);
+    Ok((model, file))
+}
+
+fn parse(file: Vec<u8>, limits: &Limits) -> Result<(Model, Vec<u8>), OnnxError> {
     let mut model = Model {
         ir_version: 0,
         producer: String::new(),
@@ -69,34 +88,8 @@ pub fn read(file: Vec<u8>, limits: &Limits) -> Result<Model, OnnxError> {
     reader.scopes.enter();
     model.graph = reader.graph(graph, &surroundings)?;
     model.names = reader.scopes.values;
-    let mut constants = reader.constants;
-    move_out(&mut constants, file);
-    model.constants = constants;
-    Ok(model)
-}
-
-/// Moves the constants that are still in the file out of it, from its end, and gives the
-/// file's memory back on the way: weights are most of a model, and are never held twice.
-fn move_out(constants: &mut HashMap<ValueId, Constant>, mut file: Vec<u8>) {
-    let mut stored: Vec<(usize, &mut Stored)> = constants
-        .values_mut()
-        .filter_map(|constant| match constant {
-            Constant::Stored(stored) => match &stored.place {
-                Place::File(range) => Some((range.start, stored)),
-                _ => None,
-            },
-            Constant::Tensor(_) => None,
-        })
-        .collect();
-    stored.sort_unstable_by_key(|(start, _)| *start);
-    while let Some((start, constant)) = stored.pop() {
-        // A function that is called twice has its constants twice.
-        if stored.last().is_none_or(|(next, _)| *next < start) {
-            constant.move_out(&mut file);
-        } else {
-            constant.settle(&file);
-        }
-    }
+    model.constants = reader.constants;
+    Ok((model, file))
 }
 
 fn entry(data: &[u8], range: Range<usize>) -> Result<(String, String), OnnxError> {

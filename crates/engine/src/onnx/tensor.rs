@@ -289,7 +289,7 @@ impl Stored {
     }
 
     /// Reads the bytes of a constant that is still in `file`.
-    pub(super) fn settle(&mut self, file: &[u8]) {
+    pub(crate) fn settle(&mut self, file: &[u8]) {
         if let Place::File(range) = &self.place {
             self.place = Place::Memory(file.get(range.clone()).unwrap_or_default().to_vec());
         }

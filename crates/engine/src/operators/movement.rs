@@ -3,6 +3,6 @@
 pub(super) mod gather;
 pub(super) mod join;
 pub(super) mod pad;
-pub(super) mod reshape;
+pub(crate) mod reshape;
 pub(super) mod slice;
 pub(super) mod transpose;

@@ -9,10 +9,12 @@ use crate::{
     onnx::{
         OnnxError,
         files::DataFiles,
-        model::{Constant, Graph, Node, ValueId},
+        in_file::InFile,
+        model::{Constant, Graph, Node, Place, Stored, ValueId},
     },
     tensor::{ElementType, Tensor},
 };
+use adytum_kernels::weights::Numbers;
 
 /// The constants of a model. Each is given away to the last one who needs it.
 #[derive(Debug)]
@@ -20,13 +22,15 @@ pub(super) struct ConstantStore {
     constants: HashMap<ValueId, Constant>,
     /// How often nodes that are not placed yet take each value.
     references: HashMap<ValueId, usize>,
+    /// What is left of the model's file.
+    file: InFile,
 }
 
 impl ConstantStore {
-    pub(super) fn new(constants: HashMap<ValueId, Constant>, graph: &Graph) -> Self {
+    pub(super) fn new(constants: HashMap<ValueId, Constant>, graph: &Graph, file: InFile) -> Self {
         let mut references = HashMap::new();
         visit_references(graph, &mut |value| *references.entry(value).or_insert(0) += 1);
-        Self { constants, references }
+        Self { constants, references, file }
     }
 
     /// How many numbers there are.
@@ -77,11 +81,58 @@ impl ConstantStore {
             Some(Constant::Tensor(tensor)) => Ok(Some(tensor.clone())),
             Some(constant @ Constant::Stored(_)) => {
                 let Constant::Stored(stored) = constant else { return Ok(None) };
+                stored.settle(self.file.bytes());
                 let tensor = stored.tensor(files)?;
                 *constant = Constant::Tensor(tensor.clone());
                 Ok(Some(tensor))
             }
         }
+    }
+
+    /// Where a constant is in the file; 0 for one that is not in it.
+    pub(super) fn place(&self, value: ValueId) -> usize {
+        self.constants.get(&value).and_then(start_in_file).unwrap_or(0)
+    }
+
+    /// Gives the floats of a constant to the last who takes them, without a copy where no other takes them. `None` if
+    /// there are none. Memory of the file is given back if those that lie behind in it were taken before.
+    pub(super) fn take_floats<T>(
+        &mut self,
+        value: ValueId,
+        files: &dyn DataFiles,
+        take: impl FnOnce(Numbers<'_>) -> T,
+    ) -> Result<Option<T>, OnnxError> {
+        if !self.is_own_float(value) || !matches!(self.constants.get(&value), Some(Constant::Stored(_))) {
+            let tensor = self.tensor(value, files)?;
+            self.release(value, 1);
+            return Ok(tensor
+                .as_ref()
+                .and_then(Tensor::values::<f32>)
+                .map(|values| take(Numbers::Floats(values))));
+        }
+        let Some(Constant::Stored(stored)) = self.constants.remove(&value) else { return Ok(None) };
+        self.release(value, 1);
+        let Place::File(range) = &stored.place else {
+            let bytes = stored.into_bytes(files)?;
+            return Ok(Some(take(Numbers::Bytes(bytes.as_chunks().0))));
+        };
+        let end = range.end;
+        let behind = self.constants.values_mut().filter(|constant| start_in_file(constant) >= Some(end));
+        self.file.move_out(behind, end);
+        let bytes = self.file.bytes().get(range.clone()).unwrap_or_default();
+        let taken = take(Numbers::Bytes(bytes.as_chunks().0));
+        let ends = self.constants.values().filter_map(|constant| match constant {
+            Constant::Stored(Stored { place: Place::File(range), .. }) => Some(range.end),
+            _ => None,
+        });
+        self.file.cut(ends.max().unwrap_or(0));
+        Ok(Some(taken))
+    }
+
+    /// Takes all constants out of the file.
+    pub(super) fn close_file(&mut self) {
+        self.file.move_out(self.constants.values_mut(), 0);
+        self.file.cut(0);
     }
 
     /// One more place takes a value.
@@ -129,6 +180,14 @@ impl ConstantStore {
     }
 }
 
+/// Where a constant begins that is still in the file.
+fn start_in_file(constant: &Constant) -> Option<usize> {
+    match constant {
+        Constant::Stored(Stored { place: Place::File(range), .. }) => Some(range.start),
+        _ => None,
+    }
+}
+
 /// The store as an island takes from it.
 pub(super) struct Taking<'a> {
     pub(super) store: &'a mut ConstantStore,
@@ -140,10 +199,14 @@ impl Constants for Taking<'_> {
     fn take(&mut self, value: ValueId) -> Option<Constant> {
         let count = self.counts.get(&value).copied().unwrap_or(0);
         let others = self.store.references.get(&value).copied().unwrap_or(0).saturating_sub(count);
-        if others == 0 {
-            self.store.constants.remove(&value)
+        let mut constant = if others == 0 {
+            self.store.constants.remove(&value)?
         } else {
-            self.store.constants.get(&value).cloned()
+            self.store.constants.get(&value).cloned()?
+        };
+        if let Constant::Stored(stored) = &mut constant {
+            stored.settle(self.store.file.bytes());
         }
+        Some(constant)
     }
 }

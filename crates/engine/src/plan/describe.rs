@@ -13,6 +13,10 @@ pub enum Worker {
     Island(usize),
     /// Our own kernels, in the compiled region of this number.
     Region(usize),
+    /// Our own kernels, in the fused operator of this number.
+    Fused(usize),
+    /// Nobody: a fused operator needs its result no more.
+    Nobody,
 }
 
 impl fmt::Display for Worker {
@@ -22,6 +26,8 @@ impl fmt::Display for Worker {
             Self::Own => f.pad("own"),
             Self::Island(number) => f.pad(&format!("rten {number}")),
             Self::Region(number) => f.pad(&format!("region {number}")),
+            Self::Fused(number) => f.pad(&format!("fused {number}")),
+            Self::Nobody => f.pad("nobody"),
         }
     }
 }
@@ -54,6 +60,8 @@ pub struct Plan {
     pub regions: usize,
     /// The steps of each compiled region, in words.
     pub steps: Vec<Vec<String>>,
+    /// What each fused operator does, in words.
+    pub fusions: Vec<String>,
     pub(super) depth: usize,
 }
 
@@ -83,16 +91,21 @@ impl fmt::Display for Plan {
                 writeln!(f, "  {step}")?;
             }
         }
+        for (number, fusion) in self.fusions.iter().enumerate() {
+            writeln!(f, "fused {number}: {fusion}")?;
+        }
         let count =
             |worker: fn(&Worker) -> bool| self.lines.iter().filter(|line| worker(&line.worker)).count();
         writeln!(
             f,
-            "{} nodes: {} at load, {} our own, {} in {} regions, {} in {} islands; {} parameters, {} bytes of file",
+            "{} nodes: {} at load, {} our own, {} in {} regions, {} in {} fused, {} in {} islands; {} parameters, {} bytes of file",
             self.lines.len(),
             count(|worker| *worker == Worker::Folded),
             count(|worker| *worker == Worker::Own),
             count(|worker| matches!(worker, Worker::Region(_))),
             self.regions,
+            count(|worker| matches!(worker, Worker::Fused(_))),
+            self.fusions.len(),
             count(|worker| matches!(worker, Worker::Island(_))),
             self.islands,
             self.parameters,

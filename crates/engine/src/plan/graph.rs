@@ -53,7 +53,9 @@ impl Planner<'_> {
         }
         let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
         let placed = self.pack_products(placed, &facts)?;
-        let mut placed = self.compile_regions(placed, &facts, &outputs)?;
+        let placed = self.compile_regions(placed, &facts, &outputs)?;
+        let mut placed = self.fuse(placed, &facts, &outputs)?;
+        self.constants.close_file();
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;
 

@@ -15,7 +15,6 @@ use super::{
 use crate::{
     facts::Fact,
     onnx::{
-        OnnxError,
         files::DataFiles,
         model::{Node, Port, ValueId},
     },
@@ -26,17 +25,18 @@ use crate::{
         pack::{PackError, Weights, pack},
         recognize::{Known, Piece, recognize, recognize_shuffle},
         run::Region,
-        winograd,
+        step::Work,
+        strides, winograd,
     },
     tensor::Tensor,
 };
-use adytum_kernels::Level;
+use adytum_kernels::{Level, weights::Numbers};
 
 /// Small constants are read to see whether they are the numbers of channels.
 const SMALL: usize = 1 << 20;
 
 /// By how much of the file's size, in percent, and how many bytes besides, weights may grow.
-const GROWTH: usize = 30;
+const GROWTH: usize = 36;
 const SPARE: usize = 1 << 20;
 
 /// The facts about the values of a graph.
@@ -68,10 +68,17 @@ pub(super) struct Taking<'a> {
 }
 
 impl Weights for Taking<'_> {
-    fn take(&mut self, value: ValueId) -> Result<Option<Tensor>, OnnxError> {
-        let tensor = self.store.tensor(value, self.files)?;
-        self.store.release(value, 1);
-        Ok(tensor)
+    fn place(&self, value: ValueId) -> usize {
+        self.store.place(value)
+    }
+
+    fn take(
+        &mut self,
+        value: ValueId,
+        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+    ) -> Result<Work, PackError> {
+        let packed = self.store.take_floats(value, self.files, pack).map_err(PackError::Onnx)?;
+        packed.ok_or(PackError::Unfit("the weights of a convolution are gone"))?
     }
 }
 
@@ -193,13 +200,21 @@ impl Planner<'_> {
                 _ => units.push((index, Some(entry))),
             }
         }
+        // Backwards: the memory of a file is given back from its end.
+        self.plan.regions += groups.len();
+        self.plan.steps.resize(self.plan.regions, Vec::new());
+        let mut number = self.plan.regions;
         let mut compiled = Vec::with_capacity(units.len());
-        for (root, entry) in units {
+        for (root, entry) in units.into_iter().rev() {
             compiled.push(match entry {
                 Some(entry) => entry,
-                None => self.compile(groups.remove(&root).unwrap_or_default(), &leaving)?,
+                None => {
+                    number -= 1;
+                    self.compile(number, groups.remove(&root).unwrap_or_default(), &leaving, facts)?
+                }
             });
         }
+        compiled.reverse();
         Ok(sort(compiled))
     }
 
@@ -242,11 +257,11 @@ impl Planner<'_> {
 
     fn compile(
         &mut self,
+        number: usize,
         members: Vec<(Placed, Vec<Piece>)>,
         leaving: &HashSet<ValueId>,
+        facts: &Facts,
     ) -> Result<Placed, PlanError> {
-        let number = self.plan.regions;
-        self.plan.regions += 1;
         let mut drafts = Drafts::default();
         let mut left = Vec::new();
         let mut weights = HashSet::new();
@@ -266,7 +281,8 @@ impl Planner<'_> {
                 if let crate::region::recognize::Form::Convolution(convolution) = &piece.form {
                     weights.insert(convolution.weights);
                 }
-                drafts.add(piece.form, inputs, piece.output, piece.channels);
+                let pixels = facts.get(&piece.output).and_then(pixels);
+                drafts.add(piece.form, inputs, piece.output, (piece.channels, pixels));
                 if leaving.contains(&piece.output) {
                     left.push(piece.output);
                 }
@@ -285,6 +301,7 @@ impl Planner<'_> {
             }
         }
         fuse(&mut drafts);
+        strides::propagate(&mut drafts);
         winograd::choose(&mut drafts, self.plan.file / 100 * GROWTH + SPARE);
         let entered: Vec<ValueId> = drafts.entered().to_vec();
         let level = Level::best();
@@ -293,7 +310,9 @@ impl Planner<'_> {
             PackError::Onnx(error) => PlanError::Onnx(error),
             PackError::Unfit(reason) => PlanError::Engine { reason: reason.to_owned() },
         })?;
-        self.plan.steps.push(flow.steps.iter().map(crate::region::step::Step::describe).collect());
+        if let Some(steps) = self.plan.steps.get_mut(number) {
+            *steps = flow.steps.iter().map(crate::region::step::Step::describe).collect();
+        }
         let region = Region::new(flow, level);
         let node = Node {
             name,
@@ -308,6 +327,12 @@ impl Planner<'_> {
         };
         Ok(Placed { node, placement: Placement::Own(Box::new(region)), stage: 0, line })
     }
+}
+
+/// The pixels of an image, if its size is known.
+fn pixels(fact: &Fact) -> Option<usize> {
+    let size = |axis: usize| usize::try_from(fact.dimension(axis)?).ok();
+    size(2)?.checked_mul(size(3)?)
 }
 
 /// The values that leave the regions that make them.

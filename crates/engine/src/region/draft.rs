@@ -18,6 +18,16 @@ pub(crate) struct Draft {
     pub(crate) residual: Option<Value>,
     /// The function of the sum.
     pub(crate) after: Activation,
+    /// The pixels of an image of the output, if the model says how many.
+    pub(crate) pixels: Option<usize>,
+}
+
+impl Draft {
+    /// A step that nothing follows yet.
+    pub(crate) fn new(form: Form, inputs: Vec<Value>, output: Value, pixels: Option<usize>) -> Self {
+        let identity = Activation::Identity;
+        Self { form, inputs, output, activation: identity, residual: None, after: identity, pixels }
+    }
 }
 
 /// The steps of a region, in an order in which they can run.
@@ -65,12 +75,16 @@ impl Drafts {
     }
 
     /// Adds the step of a node.
-    pub(crate) fn add(&mut self, form: Form, inputs: Vec<Value>, output: ValueId, channels: usize) {
+    pub(crate) fn add(
+        &mut self,
+        form: Form,
+        inputs: Vec<Value>,
+        output: ValueId,
+        (channels, pixels): (usize, Option<usize>),
+    ) {
         let made = self.value(channels);
         self.values.insert(output, made);
-        let identity = Activation::Identity;
-        let (activation, after) = (identity, identity);
-        self.steps.push(Draft { form, inputs, output: made, activation, residual: None, after });
+        self.steps.push(Draft::new(form, inputs, made, pixels));
     }
 
     /// How often each value is taken, the outputs included.

@@ -1,21 +1,19 @@
 //! Puts the weights of a region in the order in which kernels take them.
 
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashSet};
 
 use super::{
     draft::{Draft, Drafts},
     recognize::{Convolution, Form, Kind},
     step::{Flow, Step, Value, Work},
 };
-use crate::{
-    onnx::{OnnxError, model::ValueId},
-    tensor::Tensor,
-};
+use crate::onnx::{OnnxError, model::ValueId};
 use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
     depthwise::Windows,
     filters::{Filters, Reading},
+    weights::{Numbers, Weights as Given},
     winograd::Winograd,
 };
 
@@ -33,8 +31,15 @@ pub(crate) enum PackError {
 
 /// Gives the weights of a model away, one after the other.
 pub(crate) trait Weights {
-    /// The weights. Nobody else in the region takes them again.
-    fn take(&mut self, value: ValueId) -> Result<Option<Tensor>, OnnxError>;
+    /// Where weights are in the model's file: those that are further back are to be taken first.
+    fn place(&self, value: ValueId) -> usize;
+
+    /// Gives weights to the function that packs them. Nobody else in the region takes them again.
+    fn take(
+        &mut self,
+        value: ValueId,
+        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+    ) -> Result<Work, PackError>;
 }
 
 /// The region, ready to run.
@@ -54,10 +59,21 @@ pub(crate) fn pack(drafts: Drafts, level: Level, weights: &mut dyn Weights) -> R
             fits && taken && !drafts.outputs.contains(input)
         })
         .collect();
-    let mut steps = Vec::with_capacity(drafts.steps.len());
-    for draft in drafts.steps {
-        steps.push(step(draft, level, &whole_pixels, &drafts.channels, weights)?);
+    let mut waiting: Vec<(usize, usize, Draft)> = Vec::with_capacity(drafts.steps.len());
+    for (index, draft) in drafts.steps.into_iter().enumerate() {
+        let place = match &draft.form {
+            Form::Convolution(convolution) => weights.place(convolution.weights),
+            _ => 0,
+        };
+        waiting.push((place, index, draft));
     }
+    waiting.sort_by_key(|(place, ..)| Reverse(*place));
+    let mut steps = Vec::with_capacity(waiting.len());
+    for (_, index, draft) in waiting {
+        steps.push((index, step(draft, level, &whole_pixels, &drafts.channels, weights)?));
+    }
+    steps.sort_by_key(|(index, _)| *index);
+    let steps = steps.into_iter().map(|(_, step)| step).collect();
     Ok(Flow {
         inputs: drafts.inputs.iter().map(|value| (*value, whole_pixels.contains(value))).collect(),
         channels: drafts.channels,
@@ -83,7 +99,7 @@ fn step(
     channels: &[usize],
     weights: &mut dyn Weights,
 ) -> Result<Step, PackError> {
-    let Draft { form, mut inputs, output, mut activation, residual, mut after } = draft;
+    let Draft { form, mut inputs, output, mut activation, residual, mut after, .. } = draft;
     if residual.is_none() {
         (activation, after) = (Activation::Identity, activation);
     }
@@ -93,11 +109,9 @@ fn step(
         Form::Convolution(convolution) => {
             inputs.truncate(1);
             inputs.extend(residual);
-            let tensor = weights
-                .take(convolution.weights)
-                .map_err(PackError::Onnx)?
-                .ok_or(PackError::Unfit("the weights of a convolution are gone"))?;
-            pack_convolution(convolution, tensor, level, whole, (activation, after))?
+            weights.take(convolution.weights, &mut |numbers| {
+                pack_convolution(&convolution, numbers, level, whole, (activation, after))
+            })?
         }
         Form::Maximum { settings, window } => Work::Maximum { settings, window },
         Form::Mean { settings, window, with_pads } => Work::Mean { settings, window, with_pads },
@@ -115,22 +129,22 @@ fn step(
         Form::Activation(activation) => Work::Activation(activation),
         Form::Copy(runs) => Work::Copy(runs),
         Form::Repeat(times) => Work::Repeat(times),
+        Form::Sample(steps) => Work::Sample(steps),
     };
     Ok(Step { work, inputs, output })
 }
 
 fn pack_convolution(
-    convolution: Convolution,
-    tensor: Tensor,
+    convolution: &Convolution,
+    numbers: Numbers<'_>,
     level: Level,
     whole: bool,
     (activation, after): (Activation, Activation),
 ) -> Result<Work, PackError> {
     let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
+    let (kind, shape, settings) = (*kind, *shape, settings.clone());
     let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
     let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
-    let per_output: usize = shape[1..].iter().product();
-    let mut values = tensor.values::<f32>().ok_or_else(unfit)?;
     let biases: Option<Vec<f32>> = (bias.is_some() || !scale.factors.is_empty()).then(|| {
         (0..outputs)
             .map(|output| {
@@ -140,11 +154,12 @@ fn pack_convolution(
             })
             .collect()
     });
-    if values.len() != shape.iter().product::<usize>() {
+    if numbers.len() != shape.iter().product::<usize>() {
         return Err(unfit());
     }
     if kind == Kind::Spread {
         let [inputs, _, rows, columns] = shape;
+        let values = numbers.to_vec();
         let mut places = Vec::with_capacity(rows * columns);
         for place in 0..rows * columns {
             let mut weights = vec![0.0; outputs * inputs];
@@ -154,34 +169,28 @@ fn pack_convolution(
                 weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
             }
             let shape = [outputs, inputs, 1, 1];
-            let filters = Filters::new(level, &weights, shape, 1, biases.as_deref(), Reading::Blocks);
+            let filters =
+                Filters::new(level, Given::plain(&weights), shape, 1, biases.as_deref(), Reading::Blocks);
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
     }
-    let scaled: Vec<f32>;
-    if scale.factors.iter().any(|factor| *factor != 1.0) && per_output > 0 {
-        let mut all = Vec::with_capacity(values.len());
-        for (output, weights) in values.chunks_exact(per_output).enumerate() {
-            let (factor, _) = scale.of(output);
-            all.extend(weights.iter().map(|weight| (f64::from(*weight) * factor) as f32));
-        }
-        scaled = all;
-        values = &scaled;
-    }
+    let factors =
+        if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
+    let weights = Given { numbers, factors };
     Ok(match kind {
-        Kind::Dense { .. } if by_tiles => {
-            let winograd = Winograd::new(level, values, shape, biases.as_deref());
+        Kind::Dense { .. } if *by_tiles => {
+            let winograd = Winograd::new(level, weights, shape, biases.as_deref());
             Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, values, shape, groups, biases.as_deref(), reading);
+            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {
             let sizes = [shape[0], shape[2], shape[3]];
-            let windows = Windows::new(level, values, sizes, biases.as_deref());
+            let windows = Windows::new(level, weights, sizes, biases.as_deref());
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })

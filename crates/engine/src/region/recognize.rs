@@ -45,6 +45,8 @@ pub(crate) enum Form {
     /// Channels of each input, side by side.
     Copy(Vec<Vec<Channels>>),
     Repeat([usize; 2]),
+    /// The first pixel of each rectangle of this many rows and columns.
+    Sample([usize; 2]),
 }
 
 /// A convolution, its weights still in the model.

@@ -359,6 +359,9 @@ impl Run<'_> {
                 }
                 Ok(())
             }
+            Work::Sample(steps) => {
+                self.share(buffer, cost, |buffer, part| layout::sample(input, *steps, output, buffer, part))
+            }
             Work::Repeat(times) => {
                 self.share(buffer, cost, |buffer, part| layout::repeat(input, *times, output, buffer, part))
             }

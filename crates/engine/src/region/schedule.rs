@@ -10,6 +10,7 @@ use crate::operators::{
 use adytum_kernels::{
     convolution::Steps,
     planes::{Border, Planes},
+    winograd::tiles,
 };
 
 /// Sizes of images: how many, height, width.
@@ -90,7 +91,11 @@ impl Schedule {
         let scratch = steps
             .iter()
             .filter_map(|planned| match &flow.steps.get(planned.step)?.work {
-                Work::Winograd { winograd, .. } => Some(winograd.scratch()),
+                Work::Winograd { winograd, .. } => {
+                    let output = flow.steps.get(planned.step)?.output;
+                    let (planes, _) = places.get(output.0)?.as_ref()?;
+                    Some(winograd.scratch(planes.images * tiles(planes.height, planes.width)))
+                }
                 _ => None,
             })
             .max()
@@ -194,6 +199,10 @@ fn plan(
                 size.checked_mul(times).ok_or(OperatorError::TooLarge { shape: vec![size, times] })
             };
             output = [images, times(height, *down)?, times(width, *right)?];
+            planned.cost = 256;
+        }
+        Work::Sample([down, right]) => {
+            output = [images, height.div_ceil((*down).max(1)), width.div_ceil((*right).max(1))];
             planned.cost = 256;
         }
         Work::Copy(_)

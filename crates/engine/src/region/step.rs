@@ -40,6 +40,8 @@ pub(crate) enum Work {
     Copy(Vec<Vec<Channels>>),
     /// Pixels that are repeated downwards and to the right.
     Repeat([usize; 2]),
+    /// The first pixel of each rectangle of this many rows and columns.
+    Sample([usize; 2]),
 }
 
 /// A step of a region.
@@ -68,14 +70,20 @@ impl Step {
             Activation::Identity => String::new(),
             other => format!(", {}", other.name()),
         };
+        let stride = |settings: &Settings| match settings.strides.as_slice() {
+            [] | [1, 1] => String::new(),
+            [down, right] if down == right => format!(", stride {down}"),
+            strides => format!(", strides {strides:?}"),
+        };
         let added = if self.inputs.len() > 1 { ", sum" } else { "" };
         match &self.work {
-            Work::Convolution { filters, activation, after, .. } => format!(
-                "convolution {}x{} of {} to {} channels{}{added}{}",
+            Work::Convolution { filters, settings, activation, after } => format!(
+                "convolution {}x{} of {} to {} channels{}{}{added}{}",
                 filters.rows,
                 filters.columns,
                 filters.inputs * filters.groups,
                 filters.outputs * filters.groups,
+                stride(settings),
                 function(activation),
                 function(after)
             ),
@@ -86,11 +94,12 @@ impl Step {
                 function(activation),
                 function(after)
             ),
-            Work::Depthwise { windows, activation, after, .. } => format!(
-                "convolution {}x{} of each of {} channels{}{added}{}",
+            Work::Depthwise { windows, settings, activation, after } => format!(
+                "convolution {}x{} of each of {} channels{}{}{added}{}",
                 windows.rows,
                 windows.columns,
                 windows.channels,
+                stride(settings),
                 function(activation),
                 function(after)
             ),
@@ -113,6 +122,7 @@ impl Step {
             Work::Channels { activation, .. } => format!("scale of channels{}", function(activation)),
             Work::Activation(activation) => activation.name().to_owned(),
             Work::Copy(_) => "copy of channels".to_owned(),
+            Work::Sample(steps) => format!("first pixel of {}x{}", steps[0], steps[1]),
             Work::Repeat(times) => format!("pixels repeated {}x{}", times[0], times[1]),
         }
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dcap_qvl::{
-    quote::{EnclaveReport, Report, TDReport10},
+    quote::{EnclaveReport, Quote, Report, TDReport10},
     verify::{QuoteVerifier, VerifiedReport},
 };
 
@@ -172,18 +172,31 @@ fn check_issuer_chains(
     Ok(())
 }
 
+/// What a quote says, with nothing verified: measurements, whether a debugger reads everything, and
+/// the report data.
+pub(crate) fn unverified(bytes: &[u8]) -> Result<(Measured, bool, ReportData), VerificationError> {
+    quote::parse_dcap(bytes)?;
+    let quote = Quote::parse(bytes).map_err(|error| quote::malformed("quote", error.to_string()))?;
+    let (measured, debug, report_data) = said(&quote.report);
+    Ok((measured, debug, ReportData(report_data)))
+}
+
+fn said(report: &Report) -> (Measured, bool, [u8; 64]) {
+    match report {
+        Report::SgxEnclave(report) => (sgx(report), report.attributes[0] & 2 != 0, report.report_data),
+        Report::TD10(report) => tdx(report),
+        Report::TD15(report) => tdx(&report.base),
+        Report::TD15Ex(report) => tdx(&report.base.base),
+    }
+}
+
 fn claims(
     root: &TrustRoot,
     quote: &DcapQuote,
     report: VerifiedReport,
     collateral: CollateralClaims,
 ) -> Result<Claims, VerificationError> {
-    let (measured, debug, report_data) = match &report.report {
-        Report::SgxEnclave(report) => (sgx(report), report.attributes[0] & 2 != 0, report.report_data),
-        Report::TD10(report) => tdx(report),
-        Report::TD15(report) => tdx(&report.base),
-        Report::TD15Ex(report) => tdx(&report.base.base),
-    };
+    let (measured, debug, report_data) = said(&report.report);
     let tcb_status = report.status.parse().map_err(|error: UnknownTcbStatus| {
         VerificationError::CollateralInvalid { what: "TCB info", reason: error.to_string() }
     })?;

@@ -3,8 +3,12 @@
 //! missing makes other bytes, and their signature does not hold.
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::evidence::SNP_REPORT_LENGTH;
+use crate::{
+    evidence::SNP_REPORT_LENGTH,
+    snp::{SnpProduct, SnpReport},
+};
 
 /// The fields. Reserved ones are there in older versions of the crate only, and zero in newer
 /// ones.
@@ -108,6 +112,44 @@ impl Tcb {
 struct Signature {
     r: Vec<u8>,
     s: Vec<u8>,
+}
+
+/// The fields of a report, as newer versions of the crate have them.
+pub(super) fn fields(report: &SnpReport, bytes: &[u8]) -> Value {
+    let at = |offset: usize, length: usize| bytes.get(offset..offset + length).unwrap_or_default();
+    let number = |offset: usize, length: usize| {
+        at(offset, length).iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
+    };
+    let tcb = |offset: usize| match report.product {
+        Some(SnpProduct::Turin) => json!({
+            "fmc": number(offset, 1), "bootloader": number(offset + 1, 1), "tee": number(offset + 2, 1),
+            "snp": number(offset + 3, 1), "microcode": number(offset + 7, 1),
+        }),
+        _ => json!({
+            "fmc": null, "bootloader": number(offset, 1), "tee": number(offset + 1, 1),
+            "snp": number(offset + 6, 1), "microcode": number(offset + 7, 1),
+        }),
+    };
+    let version = |offset: usize| {
+        json!({
+            "major": number(offset + 2, 1), "minor": number(offset + 1, 1), "build": number(offset, 1),
+        })
+    };
+    // Older reports have nothing in these places.
+    let since = |first: u32, value: u64| if report.version >= first { json!(value) } else { Value::Null };
+    json!({
+        "version": report.version, "guest_svn": report.guest_svn, "policy": report.policy,
+        "family_id": at(0x10, 16), "image_id": at(0x20, 16), "vmpl": report.vmpl,
+        "sig_algo": number(0x34, 4), "current_tcb": tcb(0x38), "plat_info": report.platform_info,
+        "key_info": number(0x48, 4), "report_data": at(0x50, 64), "measurement": at(0x90, 48),
+        "host_data": at(0xc0, 32), "id_key_digest": at(0xe0, 48), "author_key_digest": at(0x110, 48),
+        "report_id": at(0x140, 32), "report_id_ma": at(0x160, 32), "reported_tcb": tcb(0x180),
+        "cpuid_fam_id": since(3, number(0x188, 1)), "cpuid_mod_id": since(3, number(0x189, 1)),
+        "cpuid_step": since(3, number(0x18a, 1)), "chip_id": at(0x1a0, 64), "committed_tcb": tcb(0x1e0),
+        "current": version(0x1e8), "committed": version(0x1ec), "launch_tcb": tcb(0x1f0),
+        "launch_mit_vector": since(5, number(0x1f8, 8)), "current_mit_vector": since(5, number(0x200, 8)),
+        "signature": { "r": at(0x2a0, 72), "s": at(0x2e8, 72) },
+    })
 }
 
 /// A report that is being put together.

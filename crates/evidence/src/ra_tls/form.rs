@@ -128,14 +128,19 @@ impl FromStr for CertificateForm {
 pub struct AcceptedForms(BTreeSet<CertificateForm>);
 
 impl AcceptedForms {
+    /// This form and no other.
+    pub fn only(form: CertificateForm) -> Self {
+        Self(BTreeSet::from([form]))
+    }
+
     /// The interoperable form and these.
-    pub fn with(named: impl IntoIterator<Item = CertificateForm>) -> Self {
+    pub fn interoperable_and(named: impl IntoIterator<Item = CertificateForm>) -> Self {
         Self(named.into_iter().chain([CertificateForm::Interoperable]).collect())
     }
 
     /// All forms.
     pub fn all() -> Self {
-        Self::with(CertificateForm::ALL)
+        Self::interoperable_and(CertificateForm::ALL)
     }
 
     /// Is this one accepted?
@@ -146,7 +151,7 @@ impl AcceptedForms {
 
 impl Default for AcceptedForms {
     fn default() -> Self {
-        Self::with([])
+        Self::interoperable_and([])
     }
 }
 
@@ -178,7 +183,10 @@ mod tests {
         let default = AcceptedForms::default();
         for form in CertificateForm::ALL {
             assert_eq!(default.contains(form), form == CertificateForm::Interoperable);
-            assert!(AcceptedForms::with([form]).contains(CertificateForm::Interoperable));
+            assert!(AcceptedForms::interoperable_and([form]).contains(CertificateForm::Interoperable));
+            for other in CertificateForm::ALL {
+                assert_eq!(AcceptedForms::only(form).contains(other), other == form);
+            }
         }
     }
 

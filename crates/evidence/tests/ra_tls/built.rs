@@ -108,12 +108,12 @@ async fn older_forms_are_accepted_by_name_only() {
     for (form, digest, certificate) in older(&peer) {
         assert_eq!(RaTlsCertificate::recognise(&certificate).unwrap(), Some(form));
         let others = CertificateForm::ALL.into_iter().filter(|&other| other != form);
-        for accepted in [AcceptedForms::default(), AcceptedForms::with(others)] {
+        for accepted in [AcceptedForms::default(), AcceptedForms::interoperable_and(others)] {
             let error = peer.verify(&certificate, &accepted).await.unwrap_err();
             assert_eq!(error.code(), "ra-tls-form-not-accepted", "{form}: {error}");
             assert!(error.to_string().contains(&form.to_string()), "{error}");
         }
-        let verified = peer.verify(&certificate, &AcceptedForms::with([form])).await.unwrap();
+        let verified = peer.verify(&certificate, &AcceptedForms::interoperable_and([form])).await.unwrap();
         assert_eq!((verified.form(), verified.key_digest()), (form, digest));
         assert!(!verified.not_covered().is_empty());
     }
@@ -125,7 +125,7 @@ async fn occlums_certificates_have_rsa_keys() {
     let peer = Peer { key, ..Peer::new() };
     let quote = peer.quote(&peer.public_key_info());
     let certificate = version_1_with_extensions(&peer.certificate(&[(OCCLUM, quote)]), &peer.key);
-    peer.verify(&certificate, &AcceptedForms::with([CertificateForm::Occlum])).await.unwrap();
+    peer.verify(&certificate, &AcceptedForms::interoperable_and([CertificateForm::Occlum])).await.unwrap();
 }
 
 #[tokio::test]

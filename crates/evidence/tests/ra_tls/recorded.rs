@@ -58,7 +58,7 @@ fn the_older_extension_of_gramines_is_read_where_there_is_no_other() {
     let Some(certificate) = vector("ratls/ccc_gramine-cert.pem") else { return };
     let older = without_tagged_evidence(der(&certificate));
     assert_eq!(RaTlsCertificate::recognise(&older).unwrap(), Some(CertificateForm::Gramine));
-    let accepted = AcceptedForms::with([CertificateForm::Gramine]);
+    let accepted = AcceptedForms::interoperable_and([CertificateForm::Gramine]);
     let bound = RaTlsCertificate::parse(&older, &accepted).unwrap().bound();
     assert!(bound.is_ok(), "{bound:?}");
 }
@@ -80,7 +80,7 @@ fn rats_tlss_samples_are_bound_to_the_bits_of_their_keys() {
         let Some(certificate) = vector(name) else { return };
         let error = RaTlsCertificate::parse(&certificate, &AcceptedForms::default()).unwrap_err();
         assert_eq!(error.code(), "ra-tls-form-not-accepted", "{name}");
-        let accepted = AcceptedForms::with([CertificateForm::RatsTls]);
+        let accepted = AcceptedForms::interoperable_and([CertificateForm::RatsTls]);
         let read = RaTlsCertificate::parse(&certificate, &accepted).unwrap();
         assert_eq!(read.form(), CertificateForm::RatsTls);
         read.bound().unwrap();

@@ -7,3 +7,4 @@ mod fixture;
 mod genuine;
 mod kbs;
 mod sources;
+mod unverified;

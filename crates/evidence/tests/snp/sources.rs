@@ -132,7 +132,7 @@ async fn a_directory_serves_both_vendors() {
     let request = CollateralRequest::Vcek(VcekRequest {
         product: SnpProduct::Milan,
         chip_id: *platform.chip_id(),
-        reported_tcb: [3, 0, 8, 4, 0, 0, 8, 210],
+        reported_tcb: [3, 0, 0, 0, 0, 0, 8, 210],
     });
     assert_eq!(source.collateral(&request).await.unwrap_err().code(), "collateral-missing");
     fs::write(directory.path().join(format!("{request}.der")), platform.endorsement()).unwrap();

@@ -30,6 +30,7 @@ use super::{
     PinnedOnnxRuntime, PinnedSource, SecretDestination, SecretRule,
     bundle::{self, BundleTable},
     document::{self, LibraryTable, ProgramTable, StorageTable},
+    lease::LeaseTable,
     model::{self, ModelTable},
     source,
 };
@@ -84,6 +85,7 @@ struct Addition {
     storage: StorageTable,
     #[serde(rename = "bundle")]
     bundles: Vec<BundleTable>,
+    lease: Option<LeaseTable>,
     #[serde(rename = "model")]
     models: Vec<ModelTable>,
 }
@@ -140,6 +142,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         environment: document::checked(addition.environment)?,
         libraries: document::libraries(addition.libraries)?,
         onnxruntime: addition.onnxruntime,
+        lease: addition.lease.map(|table| table.pin(&source)).transpose()?,
         models: model::models(addition.models, &source)?,
         source,
         // Under Occlum, loopback is the host's.

@@ -13,6 +13,7 @@ use super::{
     bundle::{self, BundleTable},
     cdh::{self, CdhTable},
     error::invalid,
+    lease::LeaseTable,
     model::{self, ModelTable},
     source::{AecsTable, BrokerTable, KbsTable, KeyVaultTable, Location, SourceTables},
 };
@@ -39,6 +40,7 @@ struct Document {
     key_vault: Option<KeyVaultTable>,
     kbs: Option<KbsTable>,
     azure_attestation: Option<AttestationTable>,
+    lease: Option<LeaseTable>,
     #[serde(default, rename = "model")]
     models: Vec<ModelTable>,
     #[serde(default, rename = "secret")]
@@ -131,6 +133,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         environment: checked(document.environment)?,
         libraries: libraries(document.libraries)?,
         onnxruntime: document.onnxruntime,
+        lease: document.lease.map(|table| table.pin(&source)).transpose()?,
         models: model::models(document.models, &source)?,
         attestation_token: document.azure_attestation.map(AttestationTable::pin).transpose()?,
         source,

@@ -132,6 +132,13 @@ pub enum ConfigurationError {
          signers and minimum_version, or with digests"
     )]
     NoModelRules,
+    /// A fault of the file's text.
+    #[error("{}: {error}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        error: Box<ConfigurationError>,
+    },
     /// The program to measure has another digest than the measured configuration pins.
     ///
     /// Do: correct `program.sha256` in the measured configuration, or give the pinned
@@ -160,6 +167,7 @@ impl ConfigurationError {
             Self::AecsUnverified => "configuration-aecs-unverified",
             Self::AecsRules { .. } => "configuration-aecs-rules",
             Self::NoModelRules => "model-rules-missing",
+            Self::File { error, .. } => error.code(),
             Self::Program { .. } => "program-mismatch",
         }
     }

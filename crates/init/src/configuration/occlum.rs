@@ -161,6 +161,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         environment: document::checked(addition.environment)?,
         libraries: document::libraries(addition.libraries)?,
         onnxruntime: addition.onnxruntime,
+        lease: None,
         models: BTreeMap::new(),
         source: PinnedSource::Broker(broker),
         // Under Occlum, loopback is the host's.

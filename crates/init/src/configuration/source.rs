@@ -74,6 +74,19 @@ pub struct PinnedBroker {
     /// The Occlum configurations that the broker may have loaded, by their digests.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub occlum_configuration: BTreeSet<Sha256Digest>,
+    /// The attestation service of Azure whose token the broker is shown; without one, it is
+    /// shown the evidence of the TEE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure_attestation: Option<PinnedAttestationService>,
+}
+
+/// An attestation service of Azure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PinnedAttestationService {
+    /// `https://NAME.REGION.attest.azure.net`.
+    pub service: String,
+    /// What its certificate must chain to, in PEM; Azure's roots, if there are none.
+    pub roots: Option<String>,
 }
 
 /// The AECS servers that may be asked.
@@ -143,7 +156,16 @@ pub(super) struct BrokerTable {
     simulation_root: Option<String>,
     #[serde(default)]
     occlum_configuration: BTreeSet<Sha256Digest>,
+    azure_attestation: Option<AttestationServiceTable>,
     policy: Policy,
+}
+
+/// `[broker.azure_attestation]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttestationServiceTable {
+    service: String,
+    roots: Option<String>,
 }
 
 /// `[aecs]`.
@@ -219,7 +241,10 @@ impl SourceTables {
                 no_locations(&locations)?;
                 let policies = vec![table.policy];
                 let root = table.simulation_root.as_deref();
-                broker(table.genesis, policies, root, table.occlum_configuration).map(PinnedSource::Broker)
+                let pinned = broker(table.genesis, policies, root, table.occlum_configuration)?;
+                let azure_attestation =
+                    table.azure_attestation.map(AttestationServiceTable::pin).transpose()?;
+                Ok(PinnedSource::Broker(PinnedBroker { azure_attestation, ..pinned }))
             }
             (None, Some(table), None, None) => {
                 let server = table.server()?;
@@ -232,6 +257,21 @@ impl SourceTables {
             }
             _ => Err(ConfigurationError::Sources),
         }
+    }
+}
+
+impl AttestationServiceTable {
+    fn pin(self) -> Result<PinnedAttestationService, ConfigurationError> {
+        let Self { service, roots } = self;
+        if !service.starts_with("https://") {
+            let reason = "expected https://NAME.REGION.attest.azure.net, the service that the manifest names in \
+                          [[trust.azure]]";
+            return Err(invalid("broker.azure_attestation.service", reason));
+        }
+        if let Some(roots) = &roots {
+            roots_from_pem(roots).map_err(|reason| invalid("broker.azure_attestation.roots", reason))?;
+        }
+        Ok(PinnedAttestationService { service, roots })
     }
 }
 
@@ -352,7 +392,7 @@ pub(super) fn broker(
     occlum_configuration: BTreeSet<Sha256Digest>,
 ) -> Result<PinnedBroker, ConfigurationError> {
     let simulation_root = simulation_root("broker", &policies, root)?;
-    Ok(PinnedBroker { genesis, policies, simulation_root, occlum_configuration })
+    Ok(PinnedBroker { genesis, policies, simulation_root, occlum_configuration, azure_attestation: None })
 }
 
 /// The root of the software platform: there is one exactly if a policy names it.

@@ -344,6 +344,10 @@ fn files_are_loaded_by_their_kind() {
     assert_eq!(MeasuredConfiguration::load(&json).unwrap().source_address(), Some("localhost:50051"));
     let missing = MeasuredConfiguration::load(&directory.path().join("none")).unwrap_err();
     assert_eq!(missing.code(), "configuration-unreadable");
+    std::fs::write(&toml, "format = [").unwrap();
+    let malformed = MeasuredConfiguration::load(&toml).unwrap_err();
+    assert_eq!(malformed.code(), "configuration-malformed");
+    assert!(malformed.to_string().starts_with(&toml.display().to_string()), "{malformed}");
     std::fs::write(&toml, "#".repeat(1024 * 1024 + 1)).unwrap();
     assert_eq!(MeasuredConfiguration::load(&toml).unwrap_err().code(), "configuration-too-long");
     assert_eq!(MeasuredConfiguration::path(Some(&toml)), toml);

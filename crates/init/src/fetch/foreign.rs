@@ -1,24 +1,28 @@
-//! Key sources that are not our broker: what they give, as an answer of ours.
+//! Key sources that are not our broker.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use adytum_api::names::SecretName;
 use adytum_evidence::{attester::Attester, clock::Clock, collateral::CollateralSource, verifier::Verifier};
-use adytum_sealed::rule::ModelRule;
 use adytum_sources::{
     aecs::{AecsClient, AecsName, Server, ServerPolicy},
-    azure::{AzureError, Identity, KeyName, KeyVaultClient, KeyVaultOptions, azure_roots, roots_from_pem},
-    kbs::{KbsClient, KbsError, KbsOptions, ResourcePath},
+    azure::{
+        AttestationService, AzureError, Identity, KeyName, KeyVaultClient, KeyVaultOptions, TokenAttester,
+        azure_roots, roots_from_pem,
+    },
+    kbs::{KbsClient, KbsError, KbsOptions, ResourcePath, Resources},
 };
 use async_trait::async_trait;
-use zeroize::Zeroizing;
 
-use super::{AttemptError, KeySource};
+use super::{AttemptError, KeySource, given::Given};
 use crate::{
-    answer::{Answer, AnswerError, Item},
+    answer::{Answer, AnswerError},
     certificate::CertificateKey,
-    configuration::{MeasuredConfiguration, PinnedAecs, PinnedAecsServer, PinnedKbs, PinnedKeyVault},
-    secret::{SecretKind, SecretValue},
+    configuration::{
+        MeasuredConfiguration, PinnedAecs, PinnedAecsServer, PinnedAttestationService, PinnedKbs,
+        PinnedKeyVault,
+    },
+    secret::Lease,
 };
 
 /// The AECS server is believed whatever it is, because the measured configuration says so.
@@ -29,17 +33,11 @@ use crate::{
 /// Retry: no
 const AECS_UNVERIFIED: &str = "aecs-unverified";
 
-/// How an age identity begins in text.
-const AGE_IDENTITY: &[u8] = b"AGE-SECRET-KEY-1";
-
-/// Secrets have no versions there, and nothing is asked for twice.
-const ONLY_VERSION: u64 = 1;
-
 /// An AECS server.
 pub(crate) struct AecsSource {
     client: AecsClient,
     names: BTreeMap<SecretName, AecsName>,
-    models: Vec<ModelRule>,
+    given: Given,
 }
 
 impl AecsSource {
@@ -73,7 +71,7 @@ impl AecsSource {
         Self {
             client: AecsClient::new(address, server, attester, collateral),
             names: pinned.names.clone(),
-            models: configuration.models().cloned().collect(),
+            given: Given::of(configuration),
         }
     }
 }
@@ -86,7 +84,7 @@ impl KeySource for AecsSource {
         _certificate: Option<&CertificateKey>,
     ) -> Result<Answer, AttemptError> {
         let values = self.client.secrets(&places(names, &self.names)?).await?;
-        Ok(answer(names, values, &self.models))
+        Ok(self.given.answer(names, values, None))
     }
 }
 
@@ -94,7 +92,7 @@ impl KeySource for AecsSource {
 pub(crate) struct VaultSource {
     client: KeyVaultClient,
     names: BTreeMap<SecretName, KeyName>,
-    models: Vec<ModelRule>,
+    given: Given,
 }
 
 impl VaultSource {
@@ -123,7 +121,7 @@ impl VaultSource {
         Ok(Self {
             client: KeyVaultClient::new(options, attester, collateral, clock)?,
             names: pinned.names.clone(),
-            models: configuration.models().cloned().collect(),
+            given: Given::of(configuration),
         })
     }
 }
@@ -136,15 +134,29 @@ impl KeySource for VaultSource {
         _certificate: Option<&CertificateKey>,
     ) -> Result<Answer, AttemptError> {
         let values = self.client.keys(&places(names, &self.names)?).await?;
-        Ok(answer(names, values, &self.models))
+        Ok(self.given.answer(names, values, None))
     }
+}
+
+/// Shows tokens of this service in place of the evidence of `attester`.
+pub(crate) fn token_attester(
+    pinned: &PinnedAttestationService,
+    attester: Arc<dyn Attester>,
+    collateral: Option<Arc<dyn CollateralSource>>,
+) -> Result<Arc<dyn Attester>, AttemptError> {
+    let roots = match &pinned.roots {
+        Some(roots) => roots_from_pem(roots).map_err(|reason| AzureError::Roots { reason })?,
+        None => azure_roots(),
+    };
+    let service = AttestationService::new(&pinned.service, Default::default(), &roots)?;
+    Ok(Arc::new(TokenAttester::new(service, attester, collateral)))
 }
 
 /// A KBS of Confidential Containers.
 pub(crate) struct KbsSource {
     client: KbsClient,
     names: BTreeMap<SecretName, ResourcePath>,
-    models: Vec<ModelRule>,
+    given: Given,
 }
 
 impl KbsSource {
@@ -157,7 +169,7 @@ impl KbsSource {
     ) -> Result<Self, AttemptError> {
         let roots = roots_from_pem(&pinned.roots).map_err(|reason| KbsError::Roots { reason })?;
         let client = KbsClient::new(KbsOptions { url: pinned.url.clone(), address, roots }, attester)?;
-        Ok(Self { client, names: pinned.names.clone(), models: configuration.models().cloned().collect() })
+        Ok(Self { client, names: pinned.names.clone(), given: Given::of(configuration) })
     }
 }
 
@@ -168,8 +180,9 @@ impl KeySource for KbsSource {
         names: &[&SecretName],
         _certificate: Option<&CertificateKey>,
     ) -> Result<Answer, AttemptError> {
-        let values = self.client.resources(&places(names, &self.names)?).await?;
-        Ok(answer(names, values, &self.models))
+        let Resources { values, lease } = self.client.resources(&places(names, &self.names)?).await?;
+        let lease = lease.map(|(duration, grace)| Lease { duration, grace });
+        Ok(self.given.answer(names, values, lease))
     }
 }
 
@@ -183,7 +196,7 @@ impl KeySource for NoSecrets {
         _names: &[&SecretName],
         _certificate: Option<&CertificateKey>,
     ) -> Result<Answer, AttemptError> {
-        Ok(answer(&[], Vec::new(), &[]))
+        Ok(Answer { items: BTreeMap::new(), models: Vec::new(), manifest: None, lease: None })
     }
 }
 
@@ -194,20 +207,4 @@ fn places<'a, T>(
 ) -> Result<Vec<&'a T>, AnswerError> {
     let unknown = |name: &SecretName| AnswerError::new(format!("{name} has no place at the source"));
     names.iter().map(|name| places.get(*name).ok_or_else(|| unknown(name))).collect()
-}
-
-/// An answer without a manifest and without a lease. The rules for models are the
-/// configuration's.
-fn answer(names: &[&SecretName], values: Vec<Zeroizing<Vec<u8>>>, models: &[ModelRule]) -> Answer {
-    let item = |(name, value): (&&SecretName, Zeroizing<Vec<u8>>)| {
-        let kind = if value.starts_with(AGE_IDENTITY) { SecretKind::AgeIdentity } else { SecretKind::Opaque };
-        let value = SecretValue::from_zeroizing(value, kind, ONLY_VERSION);
-        (SecretName::clone(name), Item::Value(value))
-    };
-    Answer {
-        items: names.iter().zip(values).map(item).collect(),
-        models: models.to_vec(),
-        manifest: None,
-        lease: None,
-    }
 }

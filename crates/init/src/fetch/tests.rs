@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc,
@@ -9,10 +10,22 @@ use std::{
 use adytum_api::broker::{GetSecretsResponse, Secret};
 use async_trait::async_trait;
 
-use adytum_evidence::clock::{FixedClock, UnixSeconds};
+use adytum_emulators::kbs;
+use adytum_evidence::{
+    clock::{FixedClock, UnixSeconds},
+    measurement::{MrEnclave, WorkloadIdentity},
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
-use crate::fixture::with_secrets;
+use crate::{
+    cdh::{CdhPort, CdhResources},
+    configuration::PinnedSource,
+    fixture::with_secrets,
+};
 
 /// Fails `failures` times, then answers.
 struct Script<F> {
@@ -123,4 +136,56 @@ async fn the_time_allowed_is_kept() {
     let error = outcome.result.unwrap_err();
     assert_eq!((error.code(), error.exit_code()), ("connection-failed", exit_code::UNREACHABLE));
     assert!(error.to_string().contains("5 attempts"), "{error}");
+}
+
+/// A guest without Confidential Containers: `kbs:///` of its programs is answered from a KBS.
+#[tokio::test]
+async fn a_resource_of_a_kbs_reaches_the_programs_of_the_guest() {
+    let platform = adytum_sim::Platform::ephemeral().unwrap();
+    let identity = WorkloadIdentity([0x1c; 32]);
+    let server = kbs::Running::start(kbs::Options {
+        platform: platform.clone(),
+        client: MrEnclave(identity.0),
+        resources: BTreeMap::from([("team/key/model".to_owned(), b"sesame".to_vec())]),
+        hash: None,
+        lie: kbs::Lie::None,
+    })
+    .await;
+    let text = format!(
+        "format = \"adytum workload v1\"\n[kbs]\nurl = \"https://{}\"\nroots = \"\"\"\n{}\"\"\"\n[lease]\nduration = \
+         \"1h\"\n[[secret]]\nname = \"model_key\"\nlocation = \"team/key/model\"\n[[cdh]]\nresource = \
+         \"default/key/model\"\nsecret = \"model_key\"\n",
+        kbs::NAME,
+        server.root()
+    );
+    let configuration = MeasuredConfiguration::parse(&text).unwrap();
+    let PinnedSource::Kbs(pinned) = configuration.source() else { panic!() };
+    let attester = Arc::new(adytum_sim::SimAttester::new(platform, identity));
+    let source = KbsSource::new(pinned, &configuration, Some(server.address()), attester).unwrap();
+    let mut fetcher =
+        Fetcher::new(Box::new(source), &configuration, Arc::new(FixedClock::new(UnixSeconds(0))));
+    let resources = CdhResources::default();
+    let (released, _) = fetcher.fetch(&mut Backoff::default(), None).await.unwrap();
+    resources.take(&configuration, &released);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = CdhPort::on(listener, resources.clone()).unwrap();
+    let get = async |path: &str| {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+    };
+    assert_eq!(get("/cdh/resource/default/key/model").await, ("200".to_owned(), "sesame".to_owned()));
+    // The name at the KBS is not the guest's.
+    assert_eq!(get("/cdh/resource/team/key/model").await.0, "404");
+    // What changes there reaches the guest with the next renewal, and a refusal changes nothing.
+    server.put("team/key/model", b"mellon");
+    let (answer, _) = fetcher.attempt().await.unwrap();
+    resources.take(&configuration, &fetcher.changes(answer));
+    assert_eq!(get("/cdh/resource/default/key/model").await.1, "mellon");
+    server.release_to(MrEnclave([0; 32]));
+    assert_eq!(fetcher.attempt().await.unwrap_err().code(), "kbs-source-refused");
+    assert_eq!(get("/cdh/resource/default/key/model").await.1, "mellon");
 }

@@ -16,6 +16,7 @@ use std::{
 use adytum_api::broker::{ApplyManifest, PutSecret, command};
 use adytum_broker::{Broker, ServerLimits};
 use adytum_evidence::{
+    claims::TcbStatus,
     clock::{Clock, SystemClock},
     measurement::{Sha256Digest, WorkloadIdentity},
     verifier::{TrustRoot, Verifier},
@@ -130,6 +131,27 @@ pub(crate) struct Provision {
     pub(crate) tables: String,
     /// Rules of the workload's policy besides its identity.
     pub(crate) policy: String,
+    /// The attestation service of Azure whose tokens show the workload, in place of quotes: its
+    /// name and its JWK set.
+    pub(crate) azure: Option<(String, String)>,
+}
+
+impl Provision {
+    /// The policy for a workload of this identity.
+    fn policy_for(&self, identity: WorkloadIdentity) -> String {
+        let of_platform = match &self.azure {
+            None => simulated_policy(identity),
+            // Of an enclave, a token has no TCB status.
+            Some(_) => {
+                let every = TcbStatus::ALL.map(|status| format!("\"{status}\"")).join(", ");
+                format!(
+                    "vendors = [\"azure\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{identity}\"]\nidentity = \
+                     [\"{identity}\"]\ntcb_status = [{every}]\n"
+                )
+            }
+        };
+        of_platform + &self.policy
+    }
 }
 
 impl Fixture {
@@ -245,7 +267,7 @@ impl Fixture {
             .table("[leases]\nduration = \"10s\"\n")
             .workload(
                 "shell",
-                &format!("{}{}", simulated_policy(identity), self.provision.policy),
+                &self.provision.policy_for(identity),
                 &self.provision.models,
             )
             .secret("ssl_config", "opaque", &["shell"])
@@ -258,7 +280,11 @@ impl Fixture {
         let further = &self.provision.secrets;
         let manifest =
             further.iter().fold(manifest, |manifest, (name, kind, _)| secret(manifest, name, kind));
-        let text = manifest.table(&self.provision.tables).text();
+        let mut text = manifest.table(&self.provision.tables).text();
+        if let Some((issuer, keys)) = &self.provision.azure {
+            text = text.replacen("[trust]\nvendors = [", "[trust]\nvendors = [\"azure\", ", 1);
+            text += &format!("[[trust.azure]]\nissuer = \"{issuer}\"\nkeys = '''{keys}'''\n");
+        }
         let mut manifest = SignedManifest::unsigned(text);
         manifest.sign(&self.owner).unwrap();
         let signatures = manifest.approvals.iter().map(|approval| approval.to_wire()).collect();

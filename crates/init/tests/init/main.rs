@@ -4,6 +4,7 @@
 
 mod aecs;
 mod azure;
+mod azure_tokens;
 mod bundles;
 mod clock;
 mod confinement;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::http_exchange::HttpClient;
 
-const NAME: &str = "Azure Attestation";
+pub(super) const NAME: &str = "Azure Attestation";
 
 /// A version of the interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,15 +114,16 @@ impl AttestationService {
         Ok(AttestedQuote { quote, answer: self.send(request).await? })
     }
 
-    /// A token over a JSON text, which the service then has among its claims.
+    /// A token over runtime data. If they are JSON, the service has them among its claims.
     pub(super) async fn token(
         &self,
         attester: &dyn Attester,
         collateral: Option<&dyn CollateralSource>,
-        json: &str,
+        data: &[u8],
+        kind: DataType,
     ) -> Result<String, AzureError> {
-        let evidence = attester.evidence(report_data(json.as_bytes())).await?;
-        let request = self.request(&evidence, json.as_bytes(), DataType::Json, collateral).await?;
+        let evidence = attester.evidence(report_data(data)).await?;
+        let request = self.request(&evidence, data, kind, collateral).await?;
         let answer = self.send(request).await?;
         let token = answer["token"].as_str().filter(|token| token.matches('.').count() == 2);
         token.map(str::to_owned).ok_or(AzureError::Answer { service: NAME })

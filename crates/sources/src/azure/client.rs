@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     AttestationService, AzureError, Form, Identity, KeyName, KeyWrapping, VaultName,
+    attestation::DataType,
     release::{Expected, ReleasedKey, read_release},
     service::{Service, post_json},
 };
@@ -88,8 +89,9 @@ impl KeyVaultClient {
 
     async fn ask_for(&self, names: &[&KeyName]) -> Result<Vec<Zeroizing<Vec<u8>>>, AzureError> {
         let key = RsaKey::generate().await?;
+        let (keys, collateral) = (key.jwk_set()?, self.collateral.as_deref());
         let token =
-            self.attestation.token(&*self.attester, self.collateral.as_deref(), &key.jwk_set()?).await?;
+            self.attestation.token(&*self.attester, collateral, keys.as_bytes(), DataType::Json).await?;
         let access = self.options.identity.token(&self.http, self.options.vault.resource()).await?;
         let mut values = Vec::with_capacity(names.len());
         for name in names {

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use adytum_evidence::{
-    attester::Attester, claims::TeeKind, evidence::EvidenceFormat, measurement::ReportData,
-    verifier::parse_dcap,
-};
+use adytum_evidence::{attester::Attester, claims::TeeKind, kbs_evidence, measurement::ReportData};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Method, Request, header};
 use rustls_pki_types::CertificateDer;
@@ -24,6 +21,10 @@ use crate::http_exchange::{Answer, ExchangeError, HttpClient};
 const VERSION: &str = "0.4.0";
 /// The cookie of a session.
 const SESSION: &str = "kbs-session-id";
+/// For how many seconds a resource may be used, in answers of our own broker.
+const LEASE: &str = "adytum-lease-seconds";
+/// How many seconds longer while no broker can be reached.
+const GRACE: &str = "adytum-grace-seconds";
 /// For one round.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Of a reason, this many characters are repeated.
@@ -46,6 +47,15 @@ pub struct KbsClient {
     http: HttpClient,
     attester: Arc<dyn Attester>,
     deadline: Duration,
+}
+
+/// What a KBS gave.
+pub struct Resources {
+    /// In the order in which they were asked for.
+    pub values: Vec<Zeroizing<Vec<u8>>>,
+    /// For how long they may be used, and how much longer while the KBS can't be reached. Our own
+    /// broker says it, others don't.
+    pub lease: Option<(Duration, Duration)>,
 }
 
 /// The hashes that are offered.
@@ -115,23 +125,24 @@ impl KbsClient {
         Self { deadline, ..self }
     }
 
-    /// The values of these resources in their order, or none.
-    pub async fn resources(&self, paths: &[&ResourcePath]) -> Result<Vec<Zeroizing<Vec<u8>>>, KbsError> {
+    /// These resources, or none.
+    pub async fn resources(&self, paths: &[&ResourcePath]) -> Result<Resources, KbsError> {
         let slow = |_| KbsError::Slow { limit: self.deadline };
         tokio::time::timeout(self.deadline, self.ask_for(paths)).await.map_err(slow)?
     }
 
-    async fn ask_for(&self, paths: &[&ResourcePath]) -> Result<Vec<Zeroizing<Vec<u8>>>, KbsError> {
+    async fn ask_for(&self, paths: &[&ResourcePath]) -> Result<Resources, KbsError> {
         let key = TeeKey::generate()?;
         let cookie = self.attest(&key).await?;
-        let mut values = Vec::with_capacity(paths.len());
+        let (mut values, mut lease) = (Vec::with_capacity(paths.len()), None);
         for path in paths {
             let step = "a resource";
             let path = format!("/kbs/v0/resource/{path}");
             let answer = self.send(step, Method::GET, &path, Some(&cookie), String::new()).await?;
+            lease = shorter(lease, lent(&answer.headers));
             values.push(key.open(&read_jwe(&answer.body)?)?);
         }
-        Ok(values)
+        Ok(Resources { values, lease })
     }
 
     /// Gives the cookie of a session in which this program's evidence was accepted.
@@ -154,11 +165,7 @@ impl KbsClient {
         let jwk = key.jwk();
         let report_data = Hash::of(&challenge)?.report_data(&bound(&challenge.nonce, &jwk));
         let evidence = self.attester.evidence(report_data).await?;
-        let quote = STANDARD.encode(&evidence.bytes);
-        let primary = match tee {
-            "tdx" => json!({"cc_eventlog": null, "quote": quote}),
-            _ => json!({"quote": quote}),
-        };
+        let (_, primary) = kbs_evidence::write(&evidence)?;
         let jwk: Value = serde_json::from_str(&jwk).map_err(|_| KbsError::Answer { step: "attest" })?;
         let shown = json!({
             "runtime-data": {"nonce": challenge.nonce, "tee-pubkey": jwk},
@@ -169,15 +176,12 @@ impl KbsClient {
     }
 
     async fn tee(&self) -> Result<&'static str, KbsError> {
-        let unfit = |found: String| KbsError::Platform { found };
         let evidence = self.attester.evidence(ReportData([0; 64])).await?;
-        if evidence.format != EvidenceFormat::DcapQuote {
-            return Err(unfit(evidence.format.to_string()));
-        }
-        match parse_dcap(&evidence.bytes).map_err(|error| unfit(error.to_string()))?.tee {
+        match kbs_evidence::write(&evidence)?.0 {
             TeeKind::Sgx => Ok("sgx"),
             TeeKind::Tdx => Ok("tdx"),
-            other => Err(unfit(other.to_string())),
+            TeeKind::Snp => Ok("snp"),
+            other => Err(KbsError::Platform { found: other.to_string() }),
         }
     }
 
@@ -218,6 +222,22 @@ impl KbsClient {
 
 fn read<T: DeserializeOwned>(step: &'static str, answer: &Answer) -> Result<T, KbsError> {
     serde_json::from_slice(&answer.body).map_err(|_| KbsError::Answer { step })
+}
+
+type Lent = Option<(Duration, Duration)>;
+
+/// The lease and its grace, where the server is a broker of ours.
+fn lent(headers: &HeaderMap) -> Lent {
+    let seconds = |name| headers.get(name)?.to_str().ok()?.parse().ok().map(Duration::from_secs);
+    let lease = seconds(LEASE).filter(|lease| !lease.is_zero())?;
+    Some((lease, seconds(GRACE).unwrap_or_default()))
+}
+
+fn shorter(one: Lent, other: Lent) -> Lent {
+    match (one, other) {
+        (Some((lease, grace)), Some(other)) => Some((lease.min(other.0), grace.min(other.1))),
+        (one, other) => one.or(other),
+    }
 }
 
 /// The session's cookie, without its attributes.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adytum_evidence::attester::AttesterError;
+use adytum_evidence::{attester::AttesterError, kbs_evidence::KbsEvidenceError};
 
 use crate::rsa_key::KeyError;
 
@@ -58,9 +58,12 @@ pub enum KbsError {
     Hash { found: String },
     /// This program runs on a TEE whose evidence is not sent to a KBS.
     ///
-    /// Do: run it on SGX or TDX, or use Adytum's own broker.
-    #[error("evidence of SGX and TDX is sent to a KBS, and here is {found}")]
+    /// Do: run it on SGX, TDX or SEV-SNP.
+    #[error("evidence of SGX, TDX and SEV-SNP is sent to a KBS, and here is {found}")]
     Platform { found: String },
+    /// The evidence of this program's TEE has no form in the protocol.
+    #[error(transparent)]
+    Evidence(#[from] KbsEvidenceError),
     /// The TEE's interface failed.
     #[error(transparent)]
     Attester(#[from] AttesterError),
@@ -99,6 +102,7 @@ impl KbsError {
             Self::Answer { .. } => "kbs-source-answer-malformed",
             Self::Hash { .. } => "kbs-source-hash",
             Self::Platform { .. } => "kbs-source-platform",
+            Self::Evidence(error) => error.code(),
             Self::Attester(error) => error.code(),
             Self::Key(_) => "source-key-failed",
             Self::Resource { .. } => "kbs-source-resource-malformed",

@@ -11,6 +11,7 @@ use crate::{
     },
     tensor::{Element, ElementType, Tensor},
 };
+use adytum_kernels::{Level, activation::Activation};
 
 /// The operators of this file.
 pub(crate) const OPERATORS: &[(&str, &str, Builder)] = &[
@@ -62,6 +63,15 @@ pub(crate) fn map<T: Element + Copy>(
 fn of_reals(definition: &Definition<'_>) -> Result<Built, Refusal> {
     in_float(definition, |definition| {
         let element_type = definition.tensor_type(0)?;
+        if let (ElementType::Float, Some(activation)) = (element_type, activation(definition.operator)) {
+            return single(definition, element_type, move |mut arguments: Arguments, _| {
+                let tensor = arguments.take(0)?;
+                let shape = tensor.shape().to_vec();
+                let mut values = owned_values::<f32>(tensor)?;
+                adytum_kernels::activation::map(Level::best(), activation, &mut values);
+                tensor_of(shape, values)
+            });
+        }
         for_reals!(
             element_type,
             T => {
@@ -72,6 +82,15 @@ fn of_reals(definition: &Definition<'_>) -> Result<Built, Refusal> {
             Err(definition.unsupported_type(0))
         )
     })
+}
+
+/// The function of a kernel that is many times as fast.
+fn activation(operator: &str) -> Option<Activation> {
+    match operator {
+        "Sigmoid" => Some(Activation::Sigmoid),
+        "Tanh" => Some(Activation::Tanh),
+        _ => None,
+    }
 }
 
 fn function_of<T: Real>(operator: &str) -> Option<fn(T) -> T> {

@@ -45,7 +45,11 @@ fn reshape(definition: &Definition<'_>) -> Result<Built, Refusal> {
 }
 
 /// The shape that Reshape asks for: 0 is the size as it was, one -1 is what is left.
-fn wanted_shape(found: &[usize], wanted: &[i64], zero_is_a_size: bool) -> Result<Shape, OperatorError> {
+pub(crate) fn wanted_shape(
+    found: &[usize],
+    wanted: &[i64],
+    zero_is_a_size: bool,
+) -> Result<Shape, OperatorError> {
     let mut shape = Shape::with_capacity(wanted.len());
     let mut open = None;
     for (place, size) in wanted.iter().enumerate() {

@@ -52,6 +52,27 @@ fn a_vault_has_names_and_forms_for_the_secrets() {
 }
 
 #[test]
+fn a_broker_may_be_shown_tokens_of_a_service_that_is_measured() {
+    let broker = format!(
+        "[broker]\ngenesis = \"{DIGEST}\"\n[broker.policy]\nvendors = [\"intel\"]\ntee = [\"sgx\"]\nmr_enclave = \
+         [\"{DIGEST}\"]\n"
+    );
+    let service = "[broker.azure_attestation]\nservice = \"https://a.weu.attest.azure.net\"\n";
+    let (without, with) = (read(&broker).unwrap(), read(&format!("{broker}{service}")).unwrap());
+    assert!(without.broker().unwrap().azure_attestation.is_none());
+    assert!(!String::from_utf8(without.canonical()).unwrap().contains("azure"));
+    let pinned = with.broker().unwrap().azure_attestation.clone().unwrap();
+    assert_eq!((pinned.service.as_str(), pinned.roots), ("https://a.weu.attest.azure.net", None));
+    for changed in [service.replace("//a.", "//b."), format!("{service}roots = {}\n", root())] {
+        assert_ne!(read(&format!("{broker}{changed}")).unwrap().digest(), with.digest(), "{changed}");
+    }
+    for wrong in [service.replace("https", "http"), format!("{service}roots = \"none\"\n")] {
+        assert_eq!(code(&format!("{broker}{wrong}")), "configuration-invalid", "{wrong}");
+    }
+    assert_eq!(code(&format!("{broker}[broker.azure_attestation]\n")), "configuration-malformed");
+}
+
+#[test]
 fn a_kbs_is_one_by_its_certificate() {
     let table = format!("[kbs]\nurl = \"https://kbs.example\"\nroots = {}\n", root());
     let secret = "[[secret]]\nname = \"key\"\nlocation = \"key/model\"\n";
@@ -68,6 +89,27 @@ fn a_kbs_is_one_by_its_certificate() {
     }
     assert_eq!(code("[kbs]\nurl = \"https://kbs.example\"\n"), "configuration-malformed");
     assert_eq!(code(&format!("{VAULT}{table}")), "configuration-sources");
+}
+
+#[test]
+fn a_lease_is_for_sources_that_lend_nothing() {
+    let secret = "[[secret]]\nname = \"key\"\n";
+    let lease = "[lease]\nduration = \"1h\"\ngrace = \"10m\"\n";
+    let (without, with) =
+        (read(&format!("{VAULT}{secret}")).unwrap(), read(&format!("{VAULT}{secret}{lease}")).unwrap());
+    assert_eq!((without.lease(), with.lease().unwrap().grace.seconds()), (None, 600));
+    assert!(!String::from_utf8(without.canonical()).unwrap().contains("lease"));
+    let other = read(&format!("{VAULT}{secret}{}", lease.replace("1h", "2h"))).unwrap();
+    assert_ne!(other.digest(), with.digest());
+    let policy = format!("vendors = [\"intel\"]\ntee = [\"sgx\"]\nmr_enclave = [\"{DIGEST}\"]\n");
+    assert!(read(&format!("[aecs.policy]\n{policy}{lease}")).is_ok());
+    for wrong in [
+        format!("[broker]\ngenesis = \"{DIGEST}\"\n[broker.policy]\n{policy}{lease}"),
+        format!("[azure_attestation]\n{lease}"),
+        format!("{VAULT}{}", lease.replace("1h", "9s")),
+    ] {
+        assert_eq!(code(&wrong), "configuration-invalid", "{wrong}");
+    }
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! The work of a kernel on the threads of a run.
+
+use adytum_kernels::{Part, Unfit, buffer::Shared};
+
+use crate::{
+    operators::{Context, OperatorError},
+    threads::Threads,
+};
+
+/// Multiplications for which another thread is worth waking.
+const SHARE: usize = 200_000;
+
+/// The plan of a fused operator does not fit: a fault of the engine.
+fn unfit(Unfit(what): Unfit) -> OperatorError {
+    OperatorError::Engine { reason: format!("the plan of a fused operator does not fit: {what}") }
+}
+
+/// Calls a kernel for all of its work: in parts, on several threads, where there is enough.
+pub(super) fn share(
+    context: &Context<'_>,
+    output: &mut [f32],
+    cost: usize,
+    kernel: impl Fn(Shared<'_>, Part) -> Result<(), Unfit> + Sync,
+) -> Result<(), OperatorError> {
+    context.check()?;
+    let buffer = Shared::new(output);
+    let threads = context.threads().filter(|threads| threads.count() > 1);
+    let count = threads.map_or(1, Threads::count).min(cost / SHARE + 1);
+    let Some(threads) = threads.filter(|_| count > 1) else {
+        return kernel(buffer, Part::WHOLE).map_err(unfit);
+    };
+    let mut results = vec![Ok(()); count];
+    threads.enter(|| {
+        rayon::scope(|scope| {
+            let kernel = &kernel;
+            let mut parts = results.iter_mut().enumerate();
+            let first = parts.next();
+            for (index, result) in parts {
+                scope.spawn(move |_| *result = kernel(buffer, Part { index, count }));
+            }
+            if let Some((index, result)) = first {
+                *result = kernel(buffer, Part { index, count });
+            }
+        });
+    });
+    results.into_iter().collect::<Result<(), Unfit>>().map_err(unfit)
+}

@@ -1,0 +1,262 @@
+//! Products with constant matrices, and what follows them: bias, factors, a function, a sum.
+
+use std::collections::HashSet;
+
+use adytum_kernels::{
+    Level,
+    activation::Activation,
+    products::{Matrix, Order},
+};
+
+use super::{
+    super::{Facts, PlanError, Planner, placement::Placed},
+    Fusion, constant_and_other,
+    links::{Links, plain},
+};
+use crate::{
+    fused::product::{PackedProduct, Residual, Shape},
+    onnx::model::{Node, ValueId},
+    tensor::ElementType,
+};
+
+/// Numbers of a matrix from which on it is worth an operator of its own.
+const SMALLEST: usize = 1024;
+
+/// A product in the making.
+struct Draft {
+    rows: ValueId,
+    weights: ValueId,
+    depth: usize,
+    columns: usize,
+    order: Order,
+    factors: Option<Vec<f32>>,
+    bias: Option<Vec<f32>>,
+    activation: Activation,
+    residual: Option<ValueId>,
+    /// The shape that the result is brought to, and whether 0 is a size there.
+    shape: Option<(ValueId, bool)>,
+    members: Vec<usize>,
+    /// What was computed so far.
+    value: ValueId,
+}
+
+impl Planner<'_> {
+    pub(super) fn fuse_products(
+        &mut self,
+        placed: Vec<Placed>,
+        facts: &Facts,
+        wanted: &HashSet<ValueId>,
+    ) -> Result<Vec<Placed>, PlanError> {
+        let mut placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
+        let links = Links::new(&placed, wanted);
+        for index in 0..placed.len() {
+            let Some(mut draft) = self.product(&placed, index, facts)? else { continue };
+            self.extend(&placed, &links, facts, &mut draft)?;
+            self.pack(&mut placed, draft)?;
+        }
+        Ok(self.sweep(placed, wanted))
+    }
+
+    /// The product of a node, if its matrix is a constant that nobody else takes.
+    fn product(
+        &mut self,
+        placed: &[Option<Placed>],
+        index: usize,
+        facts: &Facts,
+    ) -> Result<Option<Draft>, PlanError> {
+        let Some(node) = plain(placed, index) else { return Ok(None) };
+        let [Some(rows), Some(weights), rest @ ..] = node.inputs.as_slice() else { return Ok(None) };
+        let (rows, weights) = (*rows, *weights);
+        let Some(Some(value)) = node.outputs.first().copied() else { return Ok(None) };
+        let is_float = |value| {
+            self.fact(facts, value).is_some_and(|fact| fact.element_type() == Some(ElementType::Float))
+        };
+        if !self.constants.is_own_float(weights) || self.constants.contains(rows) || !is_float(rows) {
+            return Ok(None);
+        }
+        let shape = self.constants.fact(weights).and_then(|fact| fact.known_shape());
+        let Some(&[first, second]) = shape.as_deref() else { return Ok(None) };
+        let order = match node.operator.as_str() {
+            "MatMul" => Order::Rows,
+            "Gemm" => match gemm_order(node) {
+                Some(order) => order,
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let (depth, columns) = if order == Order::Rows { (first, second) } else { (second, first) };
+        if depth.checked_mul(columns).is_none_or(|count| count < SMALLEST) {
+            return Ok(None);
+        }
+        let bias = match rest.first().copied().flatten() {
+            None => None,
+            Some(bias) => match self.row(Some(bias), columns)? {
+                Some(bias) => Some(bias),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Draft {
+            rows,
+            weights,
+            depth,
+            columns,
+            order,
+            factors: None,
+            bias,
+            activation: Activation::Identity,
+            residual: None,
+            shape: None,
+            members: vec![index],
+            value,
+        }))
+    }
+
+    /// Takes the nodes behind a product that it can compute, too.
+    fn extend(
+        &mut self,
+        placed: &[Option<Placed>],
+        links: &Links,
+        facts: &Facts,
+        draft: &mut Draft,
+    ) -> Result<(), PlanError> {
+        while draft.residual.is_none() {
+            if draft.activation == Activation::Identity
+                && let Some(found) = self.activation(placed, links, draft.value)?
+            {
+                draft.activation = found.activation;
+                draft.value = found.output;
+                draft.members.extend(found.members);
+                continue;
+            }
+            let Some(user) = links.only_user(draft.value) else { break };
+            let Some(node) = plain(placed, user) else { break };
+            let [Some(output)] = node.outputs.as_slice() else { break };
+            if !self.follow(node, facts, draft)? {
+                break;
+            }
+            draft.value = *output;
+            draft.members.push(user);
+        }
+        Ok(())
+    }
+
+    /// Whether a product can compute the only node that takes it, too.
+    fn follow(&mut self, node: &Node, facts: &Facts, draft: &mut Draft) -> Result<bool, PlanError> {
+        let columns = draft.columns;
+        let is_before = draft.activation == Activation::Identity;
+        match node.operator.as_str() {
+            "Reshape" if draft.shape.is_none() => {
+                let [Some(value), Some(shape)] = node.inputs.as_slice() else { return Ok(false) };
+                let last = node.outputs.first().copied().flatten().and_then(|output| {
+                    let fact = self.fact(facts, output)?;
+                    fact.dimension(fact.rank()?.checked_sub(1)?)
+                });
+                let is_same = last.and_then(|last| usize::try_from(last).ok()) == Some(columns);
+                let Ok(zero_is_a_size) = node.attributes.flag("allowzero", false) else { return Ok(false) };
+                if *value != draft.value || !is_same {
+                    return Ok(false);
+                }
+                draft.shape = Some((*shape, zero_is_a_size));
+                Ok(true)
+            }
+            "Add" | "Mul" => {
+                if let Some((constant, _)) = constant_and_other(node, |value| self.constants.contains(value))
+                {
+                    if !is_before {
+                        return Ok(false);
+                    }
+                    let numbers = match self.number(Some(constant))? {
+                        // More dimensions than the product has would make more of its own.
+                        Some(number) if self.is_lower(constant, draft.value, facts) => {
+                            Some(vec![number; columns])
+                        }
+                        _ => self.row(Some(constant), columns)?,
+                    };
+                    let Some(numbers) = numbers.filter(|_| self.is_lower(constant, draft.value, facts))
+                    else {
+                        return Ok(false);
+                    };
+                    if node.operator == "Add" {
+                        draft.bias = Some(match draft.bias.take() {
+                            None => numbers,
+                            Some(bias) => bias.iter().zip(&numbers).map(|(a, b)| a + b).collect(),
+                        });
+                        return Ok(true);
+                    }
+                    if let Some(bias) = &mut draft.bias {
+                        bias.iter_mut().zip(&numbers).for_each(|(bias, factor)| *bias *= factor);
+                    }
+                    draft.factors = Some(match draft.factors.take() {
+                        None => numbers,
+                        Some(factors) => factors.iter().zip(&numbers).map(|(a, b)| a * b).collect(),
+                    });
+                    return Ok(true);
+                }
+                let other = match node.inputs.as_slice() {
+                    [Some(left), Some(right)] if *left == draft.value && left != right => *right,
+                    [Some(left), Some(right)] if *right == draft.value && left != right => *left,
+                    _ => return Ok(false),
+                };
+                // Whether it has the product's whole shape is often known at a run only.
+                let is_row = self.row_length(facts, other) == Some(columns);
+                if node.operator != "Add" || !is_row || !self.is_lower(other, draft.value, facts) {
+                    return Ok(false);
+                }
+                draft.residual = Some(other);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a value has no more dimensions than another one.
+    fn is_lower(&self, constant: ValueId, value: ValueId, facts: &Facts) -> bool {
+        let rank = |value| self.fact(facts, value).and_then(|fact| fact.rank());
+        rank(constant).zip(rank(value)).is_some_and(|(constant, value)| constant <= value)
+    }
+
+    fn pack(&mut self, placed: &mut [Option<Placed>], draft: Draft) -> Result<(), PlanError> {
+        let Some(tensor) = self.constants.tensor(draft.weights, self.files)? else { return Ok(()) };
+        let Some((root, inner)) = draft.members.split_last() else { return Ok(()) };
+        let Some(values) = tensor.values::<f32>() else { return Ok(()) };
+        let matrix = Matrix::pack(
+            Level::best(),
+            values,
+            [draft.depth, draft.columns],
+            draft.order,
+            draft.factors.as_deref(),
+            draft.bias.as_deref(),
+        );
+        drop(tensor);
+        let Some(matrix) = matrix else { return Ok(()) };
+        let (residual, shape) = (draft.residual, draft.shape);
+        let product = PackedProduct {
+            matrix,
+            activation: draft.activation,
+            residual: residual.map_or(Residual::Nothing, |_| Residual::Tensor),
+            shape: shape.map_or(Shape::OfRows, |(_, zero_is_a_size)| Shape::Wanted { zero_is_a_size }),
+        };
+        let description = product.describe();
+        let inputs = vec![Some(draft.rows), residual, shape.map(|(shape, _)| shape)];
+        let fusion = Fusion { operator: Box::new(product), inputs, description };
+        self.replace(placed, *root, &draft.members, fusion);
+        // The matrix is packed; the original is given back at once.
+        for member in inner {
+            if let Some(entry) = placed.get_mut(*member).and_then(Option::take) {
+                self.constants.forget(&entry.node);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the matrix of a Gemm is read, if that is no more than a product and a sum.
+fn gemm_order(node: &Node) -> Option<Order> {
+    let attributes = &node.attributes;
+    let is_one = |name| matches!(attributes.float(name), Ok(None | Some(1.0)));
+    let flag = |name| attributes.flag(name, false).ok();
+    if !is_one("alpha") || !is_one("beta") || flag("transA")? {
+        return None;
+    }
+    Some(if flag("transB")? { Order::Columns } else { Order::Rows })
+}

@@ -1,0 +1,307 @@
+//! Products of rows of floats with a matrix that was packed at load: `y = f(x W + b) + r`.
+//!
+//! The matrix is in panels of as many columns as a tile has, step after step of its depth, so a tile reads
+//! one stream of memory. Rows are copied in blocks of 16 steps, so a tile finds each of its numbers at
+//! a fixed distance. The sum of an output is one chain, from the first step of the depth to the last, for any
+//! number of rows and of threads: an answer does not depend on the rows that come with it.
+
+#![expect(unsafe_code, reason = "the innermost loops read and write through pointers")]
+
+pub(crate) mod tile;
+
+use std::{cell::RefCell, ops::Range};
+
+use super::{
+    BLOCK, Level, Part, Unfit,
+    activation::{Activation, apply},
+    buffer::{Buffer, Shared},
+};
+use tile::{Tile, kernels};
+
+/// Steps of the depth that are taken at once: a panel of them stays in the second cache, with the rows.
+const DEPTH: usize = 768;
+
+/// Rows that are taken at once, at most.
+const ROWS: usize = 168;
+
+/// Panels of a thread from which on threads share panels, not rows.
+const PANELS: usize = 4;
+
+/// Columns of the widest panel.
+pub(crate) const WIDEST: usize = 2 * BLOCK;
+
+/// Rows of the highest tile.
+pub(crate) const HIGHEST: usize = 14;
+
+thread_local! {
+    /// Rows in the order of the tiles. Fresh memory for each product costs a hundredth of its time.
+    static ARRANGED: RefCell<Buffer> = RefCell::default();
+}
+
+/// A matrix in the order in which tiles read it, and numbers that are added to each row of a product.
+#[derive(Debug)]
+pub struct Matrix {
+    level: Level,
+    depth: usize,
+    columns: usize,
+    /// `[panel][step of the depth][column]`. The last panel may have fewer columns, in whole blocks.
+    panels: Buffer,
+    /// One for each column, zeros up to whole panels.
+    bias: Buffer,
+}
+
+/// How the numbers of a matrix follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Those of a step of the depth are side by side: `[depth][columns]`.
+    Rows,
+    /// Those of a column are side by side: `[columns][depth]`.
+    Columns,
+}
+
+impl Matrix {
+    /// Packs `values`. Each column is multiplied by its number of `factors`, if there are such, and has its
+    /// number of `bias`. `None` if the sizes do not fit.
+    pub fn pack(
+        level: Level,
+        values: &[f32],
+        [depth, columns]: [usize; 2],
+        order: Order,
+        factors: Option<&[f32]>,
+        bias: Option<&[f32]>,
+    ) -> Option<Self> {
+        let fits = depth.checked_mul(columns) == Some(values.len())
+            && factors.is_none_or(|factors| factors.len() == columns)
+            && bias.is_none_or(|bias| bias.len() == columns);
+        if !fits || columns == 0 {
+            return None;
+        }
+        let width = tile::width(level);
+        let padded = columns.div_ceil(BLOCK) * BLOCK;
+        let mut panels = Buffer::zeros(padded.checked_mul(depth)?);
+        for first in (0..columns).step_by(width) {
+            let own = width.min(padded - first);
+            let used = width.min(columns - first);
+            let panel = &mut panels[first * depth..][..own * depth];
+            for (step, row) in panel.chunks_exact_mut(own).enumerate() {
+                match order {
+                    Order::Rows => row[..used].copy_from_slice(&values[step * columns + first..][..used]),
+                    Order::Columns => {
+                        for (place, value) in row[..used].iter_mut().enumerate() {
+                            *value = values[(first + place) * depth + step];
+                        }
+                    }
+                }
+                if let Some(factors) = factors {
+                    row.iter_mut().zip(&factors[first..]).for_each(|(value, factor)| *value *= factor);
+                }
+            }
+        }
+        let mut all = Buffer::zeros(columns.div_ceil(WIDEST) * WIDEST);
+        if let Some(bias) = bias {
+            all[..columns].copy_from_slice(bias);
+        }
+        Some(Self { level, depth, columns, panels, bias: all })
+    }
+
+    /// The numbers of a row that it takes.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The numbers of a row that it gives.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+}
+
+/// A product that is about to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    pub matrix: &'a Matrix,
+    /// Rows of the matrix's depth, one after another.
+    pub rows: &'a [f32],
+    /// The function of the sums.
+    pub activation: Activation,
+    /// What is added to its results: as many numbers as there are outputs.
+    pub residual: Option<&'a [f32]>,
+}
+
+impl Product<'_> {
+    /// How many rows there are.
+    fn count(&self) -> usize {
+        self.rows.len().checked_div(self.matrix.depth).unwrap_or(0)
+    }
+
+    /// Computes this thread's share of `[rows][columns]`.
+    ///
+    /// # Errors
+    /// Buffers that do not fit the sizes.
+    pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
+        let (count, columns) = (self.count(), self.matrix.columns);
+        let outputs = count.checked_mul(columns);
+        let fits = self.matrix.depth > 0
+            && self.rows.len() == count * self.matrix.depth
+            && outputs == Some(output.len())
+            && self.residual.is_none_or(|residual| residual.len() == output.len());
+        if !fits {
+            return Err(Unfit("a product of a matrix"));
+        }
+        let width = tile::width(self.matrix.level);
+        let panels = columns.div_ceil(width);
+        let (rows, panels) = if panels >= PANELS * part.count || count < part.count * HIGHEST {
+            (0..count, part.of(panels))
+        } else {
+            (part.of(count), 0..panels)
+        };
+        if rows.is_empty() || panels.is_empty() {
+            return Ok(());
+        }
+        ARRANGED.with_borrow_mut(|arranged| {
+            let blocks = rows.len().div_ceil(ROWS);
+            for block in 0..blocks {
+                let own = Part { index: block, count: blocks }.of(rows.len());
+                self.block(rows.start + own.start..rows.start + own.end, panels.clone(), arranged, output);
+            }
+        });
+        Ok(())
+    }
+
+    /// Some rows by some panels.
+    fn block(&self, rows: Range<usize>, panels: Range<usize>, arranged: &mut Buffer, output: Shared<'_>) {
+        let Matrix { level, depth, columns, panels: packed, bias } = self.matrix;
+        let (level, depth, columns) = (*level, *depth, *columns);
+        let kernels = kernels(level);
+        let width = tile::width(level);
+        let tiles = rows.len().div_ceil(kernels.rows());
+        let tile_rows = |index: usize| Part { index, count: tiles }.of(rows.len());
+        // One row needs no order of its own.
+        let is_arranged = rows.len() > 1;
+        let room = if is_arranged { rows.len() * DEPTH.min(depth).next_multiple_of(BLOCK) } else { 0 };
+        if arranged.len() < room {
+            *arranged = Buffer::zeros(room);
+        }
+        let mut edge = [0.0_f32; HIGHEST * WIDEST];
+        for start in (0..depth).step_by(DEPTH) {
+            let steps = DEPTH.min(depth - start);
+            let blocks = steps.div_ceil(BLOCK);
+            let (is_first, is_last) = (start == 0, start + steps == depth);
+            if is_arranged {
+                for index in 0..tiles {
+                    let own = tile_rows(index);
+                    let target = &mut arranged[own.start * blocks * BLOCK..own.end * blocks * BLOCK];
+                    for (place, row) in own.clone().enumerate() {
+                        let values = &self.rows[(rows.start + row) * depth + start..][..steps];
+                        arrange(values, target, place, own.len());
+                    }
+                }
+            }
+            for panel in panels.clone() {
+                let first = panel * width;
+                let used = width.min(columns - first);
+                let own_width = used.next_multiple_of(BLOCK);
+                let panel_start = first * depth + start * own_width;
+                for index in 0..tiles {
+                    let own = tile_rows(index);
+                    let (left, left_block) = if is_arranged {
+                        (arranged[own.start * blocks * BLOCK..].as_ptr(), own.len() * BLOCK)
+                    } else {
+                        (self.rows[rows.start * depth + start..].as_ptr(), BLOCK)
+                    };
+                    // While one panel is multiplied, the next one is fetched, by two tiles.
+                    let ahead = match index {
+                        0 => (first + width) * depth + start * width,
+                        1 => (first + width) * depth + start * width + steps * BLOCK,
+                        _ => panel_start,
+                    };
+                    let place = (rows.start + own.start) * columns + first;
+                    let is_whole = used == own_width;
+                    let (target, target_row) = if is_whole {
+                        (output.pointer(place), columns)
+                    } else {
+                        (edge.as_mut_ptr(), own_width)
+                    };
+                    if !is_whole && !is_first {
+                        for row in 0..own.len() {
+                            // SAFETY: the output has `used` numbers there, which are this thread's.
+                            let from = unsafe {
+                                std::slice::from_raw_parts(output.pointer(place + row * columns), used)
+                            };
+                            edge[row * own_width..][..used].copy_from_slice(from);
+                        }
+                    }
+                    let tile = Tile {
+                        left,
+                        left_block,
+                        panel: packed[panel_start..].as_ptr(),
+                        depth: steps,
+                        ahead: packed.as_ptr().wrapping_add(ahead.min(packed.len() - BLOCK)),
+                        before: if is_first { bias[first..].as_ptr() } else { target },
+                        before_step: [if is_first { 0 } else { target_row }, BLOCK],
+                        output: target,
+                        output_step: [target_row, BLOCK],
+                    };
+                    // SAFETY: the tile has `own.len()` rows and `own_width` columns. All that it reads is
+                    // within the slices above, and it writes outputs of this thread or the edge.
+                    unsafe { kernels.run(own.len(), own_width / BLOCK, &tile) };
+                    if is_last {
+                        self.finish(target, target_row, own.len(), place, (used, own_width));
+                    }
+                    if !is_whole {
+                        for row in 0..own.len() {
+                            // SAFETY: as above.
+                            let to = unsafe {
+                                std::slice::from_raw_parts_mut(output.pointer(place + row * columns), used)
+                            };
+                            to.copy_from_slice(&edge[row * own_width..][..used]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Applies the function and adds the residual, while the tile is in the nearest cache.
+    fn finish(
+        &self,
+        target: *mut f32,
+        target_row: usize,
+        rows: usize,
+        place: usize,
+        (used, width): (usize, usize),
+    ) {
+        if self.activation != Activation::Identity {
+            for row in 0..rows {
+                // SAFETY: the tile has `width` floats in each row, a multiple of 16.
+                unsafe { apply(self.matrix.level, self.activation, target.add(row * target_row), width) };
+            }
+        }
+        if let Some(residual) = self.residual {
+            for row in 0..rows {
+                // SAFETY: the tile has `used` floats in each row, and nobody else writes them.
+                let values = unsafe { std::slice::from_raw_parts_mut(target.add(row * target_row), used) };
+                let added = &residual[place + row * self.matrix.columns..][..used];
+                values.iter_mut().zip(added).for_each(|(value, added)| *value += added);
+            }
+        }
+    }
+}
+
+/// Puts a row among those of its tile: `[block of 16 steps][row][16]`.
+pub(crate) fn arrange(values: &[f32], target: &mut [f32], row: usize, rows: usize) {
+    let (whole, rest) = values.as_chunks::<BLOCK>();
+    let mut places = target.chunks_exact_mut(rows * BLOCK);
+    for (block, place) in whole.iter().zip(places.by_ref()) {
+        if let Some(place) = place.get_mut(row * BLOCK..(row + 1) * BLOCK) {
+            place.copy_from_slice(block);
+        }
+    }
+    if let Some(place) = places.next()
+        && let Some(place) = place.get_mut(row * BLOCK..row * BLOCK + rest.len())
+    {
+        place.copy_from_slice(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests;
