@@ -4,26 +4,46 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     Facts, PlanError, Planner,
+    constants::ConstantStore,
     describe::Worker,
     placement::{Placed, Placement},
-    regions::{Sight, Taking, leaving, partition, sort},
+    regions::{Sight, leaving, partition, sort},
 };
 use crate::{
-    onnx::model::{Node, Port, ValueId},
+    onnx::{
+        OnnxError,
+        files::DataFiles,
+        model::{Node, Port, ValueId},
+    },
     operators::Attributes,
     region::{
         pack::PackError,
         quantised::{
             draft::Drafts,
             fuse::fuse,
-            pack::pack,
+            pack::{Weights, pack},
             recognize::{Form, Piece, of_table, recognize},
             run::Region,
             step::Step,
         },
     },
+    tensor::Tensor,
 };
 use adytum_kernels::{Level, integer::Instructions};
+
+/// The weights of convolutions, each given back to the store's care when it is taken.
+struct Taking<'a> {
+    store: &'a mut ConstantStore,
+    files: &'a dyn DataFiles,
+}
+
+impl Weights for Taking<'_> {
+    fn take(&mut self, value: ValueId) -> Result<Option<Tensor>, OnnxError> {
+        let tensor = self.store.tensor(value, self.files)?;
+        self.store.release(value, 1);
+        Ok(tensor)
+    }
+}
 
 impl Planner<'_> {
     /// Puts an operator in the place of each region.

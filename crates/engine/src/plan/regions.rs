@@ -62,9 +62,9 @@ impl Known for Sight<'_> {
 }
 
 /// The weights of convolutions, each given back to the store's care when its packed form is made.
-pub(super) struct Taking<'a> {
-    pub(super) store: &'a mut ConstantStore,
-    pub(super) files: &'a dyn DataFiles,
+struct Taking<'a> {
+    store: &'a mut ConstantStore,
+    files: &'a dyn DataFiles,
 }
 
 impl Weights for Taking<'_> {

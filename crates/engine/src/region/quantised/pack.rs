@@ -1,15 +1,13 @@
 //! Puts the weights of a region of quantised numbers in the order in which kernels take them.
 
 use super::{
-    super::{
-        pack::{PackError, Weights},
-        step::Value,
-    },
+    super::{pack::PackError, step::Value},
     draft::{Draft, Drafts},
     recognize::{Convolution, Form},
     step::{Entry, Flow, Step, Work},
 };
 use crate::{
+    onnx::{OnnxError, model::ValueId},
     operators::quantization::packed::turned,
     tensor::{Elements, Tensor},
 };
@@ -22,6 +20,12 @@ use adytum_kernels::{
         finish::Finish,
     },
 };
+
+/// Gives the weights of a model away, one after the other.
+pub(crate) trait Weights {
+    /// The weights. Nobody else in the region takes them again.
+    fn take(&mut self, value: ValueId) -> Result<Option<Tensor>, OnnxError>;
+}
 
 /// The region, ready to run.
 pub(crate) fn pack(

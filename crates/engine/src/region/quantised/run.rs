@@ -236,6 +236,7 @@ impl Run<'_> {
         })
     }
 
+    #[expect(clippy::redundant_closure, reason = "the variants themselves are of one lifetime only")]
     fn leave(&self, exit: &Exit, memory: &[u8]) -> Result<Value, OperatorError> {
         let channels = self.channels(exit.value);
         let Place { planes, range, .. } = self.place(exit.value)?;
