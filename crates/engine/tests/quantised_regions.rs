@@ -144,9 +144,9 @@ impl Graph {
             [0, 1].map(|axis| (room[axis] + pads[axis] + pads[axis + 2] - extent[axis]) / strides[axis] + 1);
         let shape = [outputs, channels / groups, kernel[0], kernel[1]];
         let weights = random.bytes(shape.iter().product());
-        // Weights of uint8 are computed in a region if their zero point is 128.
+        // Weights of uint8 less their zero point may not fit int8.
         let (weights, zero) = if random.below(4) == 0 {
-            let zero = random.one(&[128_u8, 128, 128, 120]);
+            let zero = random.one(&[128_u8, 120, 0, 255]);
             (Tensor::from_vec(shape, weights).unwrap(), Tensor::scalar(zero))
         } else {
             let weights: Vec<i8> = weights.into_iter().map(u8::cast_signed).collect();

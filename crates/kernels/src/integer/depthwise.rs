@@ -23,7 +23,7 @@ pub struct Windows {
     pub channels: usize,
     pub rows: usize,
     pub columns: usize,
-    /// Of two, where weights are sums of two numbers of int8.
+    /// Several, where weights are sums of several numbers of int8.
     passes: usize,
     /// `[block][pass][four rows][column][channel][row of the four]`.
     weights: Bytes,

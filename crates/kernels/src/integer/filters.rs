@@ -29,7 +29,7 @@ pub struct Filters {
     pub rows: usize,
     pub columns: usize,
     pub reading: Reading,
-    /// Of two, where weights are sums of two numbers of int8.
+    /// Several, where weights are sums of several numbers of int8.
     pub(super) passes: usize,
     /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`.
     pub(super) weights: Bytes,
@@ -60,9 +60,11 @@ impl Source<'_> {
         self.scales.get(output).or(self.scales.first()).copied().unwrap_or(0.0)
     }
 
-    /// How many numbers of int8 a weight is the sum of, at most.
+    /// How many numbers of int8 a weight is the sum of, at most: 255 is the sum of three.
     pub(super) fn passes(&self) -> usize {
-        if self.weights.iter().all(|weight| i8::try_from(*weight).is_ok()) { 1 } else { 2 }
+        let needed = |weight: i16| if weight < 0 { (-weight).div_ceil(128) } else { weight.div_ceil(127) };
+        let most = self.weights.iter().map(|weight| needed(*weight)).max();
+        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(1).max(1)
     }
 
     /// Whether all sizes fit.
@@ -90,9 +92,11 @@ impl Source<'_> {
 
 /// The part of a weight that is multiplied in a pass, as a byte.
 pub(super) fn part(weight: i16, pass: usize) -> u8 {
-    let first = weight.clamp(-128, 127);
-    let part = if pass == 0 { first } else { (weight - first).clamp(-128, 127) };
-    (part as i8).cast_unsigned()
+    let mut rest = weight;
+    for _ in 0..pass {
+        rest -= rest.clamp(-128, 127);
+    }
+    (rest.clamp(-128, 127) as i8).cast_unsigned()
 }
 
 /// Blocks of output channels that tiles compute together.

@@ -207,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn products_are_those_of_plain_loops(
-            rows in 0_usize..30, depth in 1_usize..70, columns in 1_usize..80, far in 0_i16..120,
+            rows in 0_usize..30, depth in 1_usize..70, columns in 1_usize..80, far in -127_i16..=128,
             zero_point in any::<u8>(), seed in any::<u64>(),
         ) {
             let weights: Vec<i16> = numbers(columns * depth, seed)

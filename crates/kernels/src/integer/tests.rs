@@ -219,9 +219,12 @@ fn run(case: &Case, depthwise: bool) {
     let count = case.outputs * inputs * case.window[0] * case.window[1];
     let weights: Vec<i16> = signed(&bytes(count, seed ^ 1)).into_iter().map(i16::from).collect();
     // Weights of uint8 less any zero point.
-    let far = (seed >> 24) as i16 % 128;
-    let weights: Vec<i16> =
-        weights.into_iter().map(|weight| if seed % 4 == 3 { weight + far } else { weight }).collect();
+    let far = ((seed >> 24) % 257) as i16 - 128;
+    let far = if seed % 16 == 3 { 128 } else { far };
+    let weights: Vec<i16> = weights
+        .into_iter()
+        .map(|weight| if seed % 4 == 3 { (weight + far).clamp(-255, 255) } else { weight })
+        .collect();
     let bias: Vec<i32> = bytes(case.outputs, seed ^ 2).iter().map(|byte| i32::from(*byte) * 30).collect();
     let scales: Vec<f32> =
         bytes(case.outputs, seed ^ 3).iter().map(|byte| f32::from(*byte) * 1e-5 + 1e-5).collect();
@@ -510,4 +513,20 @@ fn buffers_that_do_not_fit_are_refused() {
     let addition = Some(addition(1));
     let finish = Finish { addition, ..fits.finish };
     assert!(Convolution { finish, ..fits }.run(Shared::new(&mut result), Part::WHOLE).is_err());
+}
+
+#[test]
+fn weights_are_the_sums_of_their_parts() {
+    for weight in -255..=255_i16 {
+        let source = Source {
+            weights: &[weight],
+            shape: [1, 1, 1, 1],
+            groups: 1,
+            bias: None,
+            scales: &[1.0],
+            zero_point: 0,
+        };
+        let parts = (0..source.passes()).map(|pass| super::filters::part(weight, pass));
+        assert_eq!(parts.map(|part| i16::from(part.cast_signed())).sum::<i16>(), weight);
+    }
 }

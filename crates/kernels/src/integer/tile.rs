@@ -45,7 +45,7 @@ pub(super) struct Tile {
     pub(super) input_row: usize,
     /// `[pass][input block][window row][window column][four input channels][block][output channel][4]`.
     pub(super) weights: *const u8,
-    /// How often the input goes by: twice where weights are sums of two numbers of int8.
+    /// How often the input goes by: more than once where weights are sums of several numbers of int8.
     pub(super) passes: usize,
     pub(super) blocks: usize,
     /// Fours of input channels of all blocks but the last.
