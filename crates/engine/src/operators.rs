@@ -27,7 +27,7 @@ mod number;
 mod operands;
 mod optional;
 mod pairing;
-mod quantization;
+pub(crate) mod quantization;
 mod random;
 mod recurrent;
 mod reduction;

@@ -13,10 +13,13 @@ mod emit;
 mod fold;
 mod fusions;
 mod graph;
+mod packed_products;
 mod partition;
 mod place;
 mod placement;
 mod quantised;
+mod quantised_regions;
+mod quantised_tables;
 mod regions;
 
 use std::collections::HashMap;

@@ -19,6 +19,7 @@
 pub(crate) mod draft;
 pub(crate) mod fuse;
 pub(crate) mod pack;
+pub(crate) mod quantised;
 pub(crate) mod recognize;
 pub(crate) mod run;
 mod schedule;

@@ -84,39 +84,39 @@ impl std::fmt::Debug for Buffer {
 
 /// A buffer into which several threads write, each into places of its own.
 #[derive(Clone, Copy, Debug)]
-pub struct Shared<'a> {
-    start: *mut f32,
+pub struct Shared<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: the methods that write are unsafe, and demand that no two threads write the same place.
-unsafe impl Send for Shared<'_> {}
+unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: the same.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
-impl<'a> Shared<'a> {
+impl<'a, T> Shared<'a, T> {
     /// Of a buffer that nobody else has meanwhile.
-    pub fn new(buffer: &'a mut [f32]) -> Self {
+    pub fn new(buffer: &'a mut [T]) -> Self {
         Self { start: buffer.as_mut_ptr(), len: buffer.len(), lifetime: PhantomData }
     }
 
-    /// How many floats there are.
+    /// How many numbers there are.
     #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is nothing")]
     pub fn len(self) -> usize {
         self.len
     }
 
-    /// Where the float of this index is. Writing there is for the caller to justify.
-    pub(super) fn pointer(self, index: usize) -> *mut f32 {
+    /// Where the number of this index is. Writing there is for the caller to justify.
+    pub(super) fn pointer(self, index: usize) -> *mut T {
         self.start.wrapping_add(index)
     }
 
-    /// Some of the floats; `None` if there are fewer.
+    /// Some of the numbers; `None` if there are fewer.
     ///
     /// # Safety
-    /// Nobody else reads or writes these floats while the result is in use.
-    pub(super) unsafe fn part(&self, from: usize, count: usize) -> Option<&'a mut [f32]> {
+    /// Nobody else reads or writes these numbers while the result is in use.
+    pub(super) unsafe fn part(&self, from: usize, count: usize) -> Option<&'a mut [T]> {
         if from.checked_add(count)? > self.len {
             return None;
         }

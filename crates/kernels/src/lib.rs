@@ -16,6 +16,7 @@ pub mod convolution;
 pub mod depthwise;
 pub mod elementwise;
 pub mod filters;
+pub mod integer;
 mod isa;
 pub mod layout;
 pub mod level;

@@ -119,13 +119,24 @@ pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
         "Conv" | "ConvInteger" | "QLinearConv" | "MaxPool" | "AveragePool" | "LpPool" => {
             windows::windows(query, sizes)
         }
+        "QLinearAdd" | "QLinearMul" => vec![of_pair(query, sizes)],
+        "QLinearAveragePool" if query.integer("channels_last", 0) == Some(0) => {
+            windows::windows(query, sizes)
+        }
+        "QLinearGlobalAveragePool" if query.integer("channels_last", 0) == Some(0) => {
+            vec![windows::global(query)]
+        }
+        "QLinearConcat" => vec![concatenation(query)],
+        "QGemm" => vec![gemm(query, 3)],
         "ConvTranspose" => vec![windows::transposed(query, sizes)],
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => vec![windows::global(query)],
         "Resize" | "Upsample" => vec![windows::resize(query, sizes)],
         "Pad" => vec![windows::pad(query, sizes)],
-        "MatMul" | "MatMulInteger" => vec![matmul(query, 0, 1, sizes)],
+        "MatMul" | "MatMulInteger" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" => {
+            vec![matmul(query, 0, 1, sizes)]
+        }
         "QLinearMatMul" => vec![matmul(query, 0, 3, sizes)],
-        "Gemm" => vec![gemm(query)],
+        "Gemm" => vec![gemm(query, 1)],
         "LSTM" | "GRU" | "RNN" => recurrent(query),
         "LayerNormalization"
         | "Dropout"
@@ -172,6 +183,9 @@ fn keeps_shape(operator: &str) -> bool {
             | "Cos"
             | "Cosh"
             | "DequantizeLinear"
+            | "QLinearSigmoid"
+            | "QLinearLeakyRelu"
+            | "QLinearSoftmax"
             | "Elu"
             | "Erf"
             | "Exp"
@@ -244,14 +258,35 @@ fn matmul(query: &Query<'_>, left: usize, right: usize, sizes: &mut Sizes) -> In
     Inferred::shape(Some(shape))
 }
 
-fn gemm(query: &Query<'_>) -> Inferred {
+/// A function of two quantised tensors, each with a scale and a zero point.
+fn of_pair(query: &Query<'_>, sizes: &mut Sizes) -> Inferred {
+    let shapes = query.shape(0).zip(query.shape(3));
+    Inferred::shape(shapes.map(|(left, right)| broadcast(left, right, sizes)))
+}
+
+/// A concatenation of quantised tensors, each with a scale and a zero point.
+fn concatenation(query: &Query<'_>) -> Inferred {
+    let shape = || {
+        let mut shape = query.shape(2)?.clone();
+        let along = axis(query.integer("axis", 0)?, shape.len())?;
+        for index in (5..query.node.inputs.len()).step_by(3) {
+            let size = query.shape(index)?.get(along)?;
+            let place = shape.get_mut(along)?;
+            *place = place.plus(size)?;
+        }
+        Some(shape)
+    };
+    Inferred::shape(shape())
+}
+
+fn gemm(query: &Query<'_>, right: usize) -> Inferred {
     let side = |input: usize, transposed: &str, index: usize| {
         let shape = query.shape(input).filter(|shape| shape.len() == 2)?;
         let index = if query.integer(transposed, 0)? == 0 { index } else { 1 - index };
         shape.get(index).cloned()
     };
     let rows = side(0, "transA", 0);
-    let columns = side(1, "transB", 1);
+    let columns = side(right, "transB", 1);
     Inferred::shape(rows.zip(columns).map(|(rows, columns)| vec![rows, columns]))
 }
 

@@ -14,6 +14,7 @@ mod kernel;
 mod linear;
 mod matmul;
 mod number;
+pub(crate) mod packed;
 mod panel;
 mod pool;
 mod recurrent;

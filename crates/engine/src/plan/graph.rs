@@ -51,6 +51,8 @@ impl Planner<'_> {
         for (node, (placement, line)) in nodes.into_iter().zip(placements) {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
+        let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
+        let placed = self.pack_products(placed, &facts)?;
         let placed = self.compile_regions(placed, &facts, &outputs)?;
         let mut placed = self.fuse(placed, &facts, &outputs)?;
         self.constants.close_file();

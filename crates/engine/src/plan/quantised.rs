@@ -1,16 +1,25 @@
-//! Convolutions of quantised numbers in the form of ONNX's quantisers: `DequantizeLinear`, `Conv`,
-//! `QuantizeLinear`. They become `QLinearConv`, which computes in whole numbers.
+//! Operators of quantised numbers in the form of ONNX's quantisers: `DequantizeLinear`, an operator of floats
+//! such as `Conv`, `QuantizeLinear`. They become one operator of bytes such as `QLinearConv`, which computes in
+//! whole numbers.
 //!
 //! ONNX Runtime does the same. The sum of products is exact then, so the answer is rounded once,
 //! where floats are rounded many times: it may differ by one step from that of floats.
+
+mod dynamic;
+mod operators;
+mod products;
 
 use std::collections::{HashMap, HashSet};
 
 use super::{PlanError, Planner};
 use crate::{
     onnx::model::{Node, Port, ValueId},
+    operators::Attributes,
     tensor::ElementType,
 };
+
+/// The domain of ONNX Runtime's own operators.
+const MICROSOFT: &str = "com.microsoft";
 
 /// Two scales are the same if they differ by this part.
 const SAME: f32 = 1e-6;
@@ -70,12 +79,45 @@ fn quantised(node: &Node) -> Option<Quantised> {
     attributes.then_some(found)
 }
 
-/// A convolution that can be one of whole numbers.
+/// Nodes that can be one of bytes.
 struct Group {
     /// The nodes that go, and that in whose place the new one comes.
     gone: Vec<usize>,
     last: usize,
     node: Node,
+}
+
+/// Where the bytes of a group go.
+struct Target<'a> {
+    to: Quantised,
+    element_type: ElementType,
+    /// The node that makes real numbers.
+    node: &'a Node,
+    /// The outputs of the node that quantises.
+    outputs: &'a [Option<ValueId>],
+}
+
+impl Target<'_> {
+    /// A node that makes the bytes at once.
+    fn made(
+        &self,
+        domain: &str,
+        operator: &str,
+        inputs: Vec<Option<ValueId>>,
+        attributes: Attributes,
+    ) -> Node {
+        Node {
+            name: self.node.name.clone(),
+            domain: domain.to_owned(),
+            operator: operator.to_owned(),
+            opset: if domain.is_empty() { self.node.opset } else { 1 },
+            inputs,
+            outputs: self.outputs.to_vec(),
+            attributes,
+            graphs: Vec::new(),
+            captures: Vec::new(),
+        }
+    }
 }
 
 impl Planner<'_> {
@@ -90,9 +132,12 @@ impl Planner<'_> {
         for (index, node) in nodes.iter().enumerate() {
             if node.domain.is_empty()
                 && node.operator == "QuantizeLinear"
-                && let Some(group) = self.quantised_convolution(&nodes, &uses, index)?
+                && let Some(group) = self.quantised_group(&nodes, &uses, index)?
             {
                 groups.push(group);
+            }
+            if let Some(dynamic::Scaled { gone, last, node }) = self.scaled_product(&nodes, &uses, index)? {
+                groups.push(Group { gone, last, node });
             }
         }
         let mut gone = HashSet::new();
@@ -118,81 +163,118 @@ impl Planner<'_> {
         Ok(nodes)
     }
 
-    fn quantised_convolution(
+    /// The nodes that end with one that quantises, if they can be one of bytes.
+    fn quantised_group(
         &mut self,
         nodes: &[Node],
         uses: &Uses,
         last: usize,
     ) -> Result<Option<Group>, PlanError> {
-        let Some(end) = nodes.get(last) else { return Ok(None) };
-        let Some(to) = quantised(end) else { return Ok(None) };
-        let mut gone = Vec::new();
-        let mut product = to.numbers;
-        let mut is_cut = false;
-        if let Some((index, relu)) = uses.only(nodes, product, "Relu") {
-            let Some(value) = input(relu, 0) else { return Ok(None) };
+        let Some((end, to)) = nodes.get(last).and_then(|node| Some((node, quantised(node)?))) else {
+            return Ok(None);
+        };
+        let Some(to_type) = self.byte_type(to) else { return Ok(None) };
+        if self.one_number(to.scale)?.is_none() {
+            return Ok(None);
+        }
+        let (value, mut gone) = self.before_clips(nodes, uses, to, to_type)?;
+        let Some(index) = uses.makers.get(&value).copied() else { return Ok(None) };
+        let Some(node) = nodes.get(index) else { return Ok(None) };
+        let place = Target { to, element_type: to_type, node, outputs: &end.outputs };
+        let made = if node.operator == "DequantizeLinear" && node.domain.is_empty() {
+            // It may have other uses, and goes when it has none.
+            self.rescaled(&place)?
+        } else if node.domain.is_empty() && uses.counts.get(&value) == Some(&1) {
             gone.push(index);
-            product = value;
-            is_cut = true;
-        }
-        let Some((index, convolution)) = uses.only(nodes, product, "Conv") else { return Ok(None) };
-        gone.push(index);
-        let operand = |place: usize| {
-            let value = input(convolution, place)?;
-            uses.maker(nodes, value, "DequantizeLinear").map(|(_, node)| node)
-        };
-        let (Some(from), Some(weights)) = (operand(0), operand(1)) else { return Ok(None) };
-        let (Some(from), Some((weights, weight_axis))) =
-            (quantised(from), quantised(weights).zip(weights.attributes.integer("axis").ok()))
-        else {
-            return Ok(None);
-        };
-        // The numbers of whole tensors have one scale; weights may have one for each filter.
-        let (Some(from_scale), Some(_), Some(weight_scales)) =
-            (self.one_number(from.scale)?, self.one_number(to.scale)?, self.numbers(weights.scale)?)
-        else {
-            return Ok(None);
-        };
-        let types = [from, weights, to].map(|one| self.constants.fact(one.zero_point)?.element_type());
-        let is_byte =
-            |found: &Option<ElementType>| matches!(found, Some(ElementType::Int8 | ElementType::Uint8));
-        if !types.iter().all(is_byte) || weight_scales.len() > 1 && weight_axis.unwrap_or(1) != 0 {
-            return Ok(None);
-        }
-        if is_cut && !self.is_lowest(to.zero_point)? {
-            return Ok(None);
-        }
-        let mut inputs = vec![from.numbers, from.scale, from.zero_point, weights.numbers, weights.scale];
-        inputs.extend([weights.zero_point, to.scale, to.zero_point]);
-        if let Some(bias) = input(convolution, 2) {
-            let Some((_, node)) = uses.maker(nodes, bias, "DequantizeLinear") else { return Ok(None) };
-            let (Some(numbers), Some(scale)) = (input(node, 0), input(node, 1)) else { return Ok(None) };
-            let is_wide =
-                self.constants.fact(numbers).and_then(|fact| fact.element_type()) == Some(ElementType::Int32);
-            let Some(scales) = self.numbers(scale)? else { return Ok(None) };
-            let expected: Vec<f32> = weight_scales.iter().map(|scale| scale * from_scale).collect();
-            let fits = (scales.len() == expected.len() || expected.len() == 1 || scales.len() == 1)
-                && (0..scales.len().max(expected.len())).all(|index| {
-                    let (found, expected) = (one_of(&scales, index), one_of(&expected, index));
-                    (found - expected).abs() <= SAME * expected.abs()
-                });
-            if !is_wide || !fits || !self.is_zero(input(node, 2))? {
-                return Ok(None);
+            match node.operator.as_str() {
+                "Conv" => self.quantised_convolution(nodes, uses, &place)?,
+                "Gemm" => self.quantised_gemm(nodes, uses, &place)?,
+                "MatMul" => self.quantised_product(nodes, uses, &place)?,
+                "Add" | "Mul" => self.quantised_pair(nodes, uses, &place)?,
+                "GlobalAveragePool" | "AveragePool" => self.quantised_mean(nodes, uses, &place)?,
+                "Concat" => self.quantised_concatenation(nodes, uses, &place)?,
+                "MaxPool" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" | "Transpose" | "Identity"
+                | "Resize" | "Slice" => self.moved_bytes(nodes, uses, &place)?,
+                _ => None,
             }
-            inputs.push(numbers);
-        }
-        let node = Node {
-            name: convolution.name.clone(),
-            domain: String::new(),
-            operator: "QLinearConv".to_owned(),
-            opset: convolution.opset,
-            inputs: inputs.into_iter().map(Some).collect(),
-            outputs: end.outputs.clone(),
-            attributes: convolution.attributes.clone(),
-            graphs: Vec::new(),
-            captures: Vec::new(),
+        } else {
+            None
         };
-        Ok(Some(Group { gone, last, node }))
+        Ok(made.map(|node| Group { gone, last, node }))
+    }
+
+    /// The value that is quantised when clips that change no byte are left out, and those clips.
+    fn before_clips(
+        &mut self,
+        nodes: &[Node],
+        uses: &Uses,
+        to: Quantised,
+        element_type: ElementType,
+    ) -> Result<(ValueId, Vec<usize>), PlanError> {
+        let (mut value, mut gone) = (to.numbers, Vec::new());
+        let (Some(scale), Some(zero_point)) = (self.one_number(to.scale)?, self.one_byte(to.zero_point)?)
+        else {
+            return Ok((value, gone));
+        };
+        let (lowest, highest) =
+            if element_type == ElementType::Int8 { (-128.0, 127.0) } else { (0.0, 255.0) };
+        // A clip to a bound that becomes the last byte changes nothing.
+        let byte = |bound: f32| (bound / scale).round_ties_even() + f32::from(zero_point);
+        while scale > 0.0
+            && let Some((index, node)) =
+                uses.only(nodes, value, "Relu").or_else(|| uses.only(nodes, value, "Clip"))
+        {
+            let (low, high) = if node.operator == "Relu" {
+                (0.0, f32::INFINITY)
+            } else {
+                let Some(bounds) = self.bounds(node)? else { break };
+                bounds
+            };
+            let Some(before) = input(node, 0) else { break };
+            if !(byte(low) <= lowest && byte(high) >= highest) {
+                break;
+            }
+            gone.push(index);
+            value = before;
+        }
+        Ok((value, gone))
+    }
+
+    /// The bounds of a clip.
+    fn bounds(&mut self, node: &Node) -> Result<Option<(f32, f32)>, PlanError> {
+        let mut bounds = [f32::NEG_INFINITY, f32::INFINITY];
+        for (index, (bound, name)) in bounds.iter_mut().zip(["min", "max"]).enumerate() {
+            let found = match input(node, index + 1) {
+                Some(value) => self.one_number(value)?,
+                None => Some(node.attributes.float(name).ok().flatten().unwrap_or(*bound)),
+            };
+            match found {
+                Some(found) => *bound = found,
+                None => return Ok(None),
+            }
+        }
+        let [low, high] = bounds;
+        Ok(Some((low, high)))
+    }
+
+    /// The type of quantised numbers, if it is one of bytes.
+    fn byte_type(&self, quantised: Quantised) -> Option<ElementType> {
+        let found = self.constants.fact(quantised.zero_point)?.element_type()?;
+        matches!(found, ElementType::Int8 | ElementType::Uint8).then_some(found)
+    }
+
+    /// What an operand of a node was dequantised from, with one scale for the whole tensor.
+    fn operand(
+        &mut self,
+        nodes: &[Node],
+        uses: &Uses,
+        node: &Node,
+        index: usize,
+    ) -> Result<Option<(Quantised, ElementType)>, PlanError> {
+        let maker = input(node, index).and_then(|value| uses.maker(nodes, value, "DequantizeLinear"));
+        let Some(from) = maker.and_then(|(_, node)| quantised(node)) else { return Ok(None) };
+        let is_one = self.one_number(from.scale)?.is_some() && self.one_byte(from.zero_point)?.is_some();
+        Ok(self.byte_type(from).filter(|_| is_one).map(|element_type| (from, element_type)))
     }
 
     /// The floats of a small constant.
@@ -210,13 +292,13 @@ impl Planner<'_> {
         }))
     }
 
-    /// Whether a zero point is the lowest number of its type, so that nothing negative is left.
-    fn is_lowest(&mut self, zero_point: ValueId) -> Result<bool, PlanError> {
-        let tensor = self.constants.tensor(zero_point, self.files)?;
-        Ok(tensor.is_some_and(|tensor| match (tensor.values::<u8>(), tensor.values::<i8>()) {
-            (Some(values), _) => values == [0],
-            (_, Some(values)) => values == [i8::MIN],
-            _ => false,
+    /// The number of a zero point of one byte.
+    fn one_byte(&mut self, value: ValueId) -> Result<Option<i16>, PlanError> {
+        let tensor = self.constants.tensor(value, self.files)?;
+        Ok(tensor.and_then(|tensor| match (tensor.values::<u8>(), tensor.values::<i8>()) {
+            (Some([value]), _) => Some(i16::from(*value)),
+            (_, Some([value])) => Some(i16::from(*value)),
+            _ => None,
         }))
     }
 

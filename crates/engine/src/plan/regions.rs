@@ -40,10 +40,10 @@ const GROWTH: usize = 36;
 const SPARE: usize = 1 << 20;
 
 /// The facts about the values of a graph.
-struct Sight<'a> {
-    facts: &'a Facts,
-    store: &'a mut ConstantStore,
-    files: &'a dyn DataFiles,
+pub(super) struct Sight<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) store: &'a mut ConstantStore,
+    pub(super) files: &'a dyn DataFiles,
 }
 
 impl Known for Sight<'_> {
@@ -84,13 +84,13 @@ impl Weights for Taking<'_> {
 
 /// Which nodes are in which region.
 #[derive(Debug, Default)]
-struct Membership {
+pub(super) struct Membership {
     /// For each node, the root of its region.
-    region: Vec<Option<usize>>,
+    pub(super) region: Vec<Option<usize>>,
 }
 
 impl Membership {
-    fn root(&self, mut index: usize) -> usize {
+    pub(super) fn root(&self, mut index: usize) -> usize {
         while let Some(Some(next)) = self.region.get(index).copied()
             && next != index
         {
@@ -118,7 +118,7 @@ struct Origin {
 }
 
 /// Joins nodes into regions: the nodes that a region can have, in the order of the graph.
-fn partition(nodes: &[(Vec<ValueId>, Vec<ValueId>, Option<bool>)]) -> Membership {
+pub(super) fn partition(nodes: &[(Vec<ValueId>, Vec<ValueId>, Option<bool>)]) -> Membership {
     let mut membership = Membership { region: vec![None; nodes.len()] };
     let mut origins: HashMap<ValueId, Origin> = HashMap::new();
     for (index, (inputs, outputs, can)) in nodes.iter().enumerate() {
@@ -336,7 +336,7 @@ fn pixels(fact: &Fact) -> Option<usize> {
 }
 
 /// The values that leave the regions that make them.
-fn leaving(placed: &[Placed], roots: &[Option<usize>], outputs: &[Port]) -> HashSet<ValueId> {
+pub(super) fn leaving(placed: &[Placed], roots: &[Option<usize>], outputs: &[Port]) -> HashSet<ValueId> {
     let mut makers: HashMap<ValueId, usize> = HashMap::new();
     for (entry, root) in placed.iter().zip(roots) {
         if let Some(root) = root {

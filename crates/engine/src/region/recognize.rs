@@ -3,7 +3,7 @@
 mod channels;
 mod convolutions;
 
-pub(crate) use channels::recognize_shuffle;
+pub(crate) use channels::{recognize_shuffle, repeated};
 
 use crate::{
     facts::Fact,

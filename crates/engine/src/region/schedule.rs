@@ -230,7 +230,7 @@ fn plan(
 }
 
 /// How a window moves, the size of the result, and the border that it reads.
-fn moved(images: usize, window: &Window) -> Result<(Steps, Size, Option<Border>), OperatorError> {
+pub(super) fn moved(images: usize, window: &Window) -> Result<(Steps, Size, Option<Border>), OperatorError> {
     let two = |sizes: &[usize]| -> Result<[usize; 2], OperatorError> {
         sizes.try_into().map_err(|_| OperatorError::inputs("a window that is not one of two dimensions"))
     };

@@ -109,10 +109,8 @@ impl Compute for Arithmetic {
             // The order of ONNX Runtime's operations decides how a tie is rounded.
             Self::Add => {
                 let (a_ratio, b_ratio) = (a.scale / to.scale, b.scale / to.scale);
-                // One rounding for a product and a sum: exact in 64 bits, then rounded.
-                let fused = |x: i32, ratio: f32, more: f32| {
-                    (f64::from(x) * f64::from(ratio) + f64::from(more)) as f32
-                };
+                // One rounding for a product and a sum.
+                let fused = |x: i32, ratio: f32, more: f32| (x as f32).mul_add(ratio, more);
                 let fixed =
                     to.zero_point as f32 - fused(a.zero_point, a_ratio, b_ratio * b.zero_point as f32);
                 pairing.for_each(|i, j| {

@@ -182,8 +182,9 @@ impl Average {
                             Tap::Padding | Tap::Beyond => 0.0,
                         })
                         .sum();
+                    // ONNX Runtime adds the zero point before it rounds, which decides how a tie is rounded.
                     means[images.index(image, channel, position, positions)] =
-                        T::round(sum / count / to.scale, to.zero_point);
+                        T::round(sum / count / to.scale + to.zero_point as f32, 0);
                 }
             }
         }

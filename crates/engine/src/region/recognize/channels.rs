@@ -39,6 +39,11 @@ pub(crate) fn recognize_shuffle(nodes: [&Node; 3], known: &dyn Known) -> Option<
     Some(Piece { form: Form::Copy(vec![runs]), inputs: vec![(input, channels)], output, channels })
 }
 
+/// How often a node that resizes images repeats pixels, downwards and to the right; `None` if it does not do that.
+pub(crate) fn repeated(node: &Node, known: &mut dyn Known) -> Option<[usize; 2]> {
+    Reader { node, known }.times()
+}
+
 impl Reader<'_> {
     pub(super) fn concatenation(&mut self) -> Option<Vec<Piece>> {
         if !matches!(self.integer("axis", 1)?, 1 | -3) || self.node.inputs.is_empty() {
@@ -77,6 +82,12 @@ impl Reader<'_> {
 
     /// Pixels that are repeated a whole number of times.
     pub(super) fn resize(&mut self) -> Option<Vec<Piece>> {
+        let times = self.times()?;
+        self.of_image(0, |_| Some(Form::Repeat(times)))
+    }
+
+    /// How often pixels are repeated.
+    fn times(&mut self) -> Option<[usize; 2]> {
         let attributes = &self.node.attributes;
         let is_old = self.node.operator == "Upsample" || self.node.opset < 11;
         let text = |name: &str, default: &'static str| -> Option<String> {
@@ -106,7 +117,6 @@ impl Reader<'_> {
             let is_whole = (1.0..=64.0).contains(&factor) && factor.fract() == 0.0;
             is_whole.then_some(factor as usize)
         };
-        let times = [whole(down)?, whole(right)?];
-        self.of_image(0, |_| Some(Form::Repeat(times)))
+        Some([whole(down)?, whole(right)?])
     }
 }

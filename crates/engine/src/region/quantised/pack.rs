@@ -1,0 +1,166 @@
+//! Puts the weights of a region of quantised numbers in the order in which kernels take them.
+
+use super::{
+    super::{pack::PackError, step::Value},
+    draft::{Draft, Drafts},
+    recognize::{Convolution, Form},
+    step::{Entry, Flow, Step, Work},
+};
+use crate::{
+    onnx::{OnnxError, model::ValueId},
+    operators::quantization::packed::turned,
+    tensor::{Elements, Tensor},
+};
+use adytum_kernels::{
+    BLOCK,
+    integer::{
+        GROUP, Instructions,
+        depthwise::Windows,
+        filters::{Filters, Reading, Source},
+        finish::Finish,
+    },
+};
+
+/// Gives the weights of a model away, one after the other.
+pub(crate) trait Weights {
+    /// The weights. Nobody else in the region takes them again.
+    fn take(&mut self, value: ValueId) -> Result<Option<Tensor>, OnnxError>;
+}
+
+/// The region, ready to run.
+pub(crate) fn pack(
+    drafts: Drafts,
+    instructions: Instructions,
+    weights: &mut dyn Weights,
+) -> Result<Flow, PackError> {
+    let whole = |value: Value| {
+        let mut taken = false;
+        let fits = drafts.steps.iter().all(|step| {
+            let takes = step.inputs.contains(&value);
+            taken |= takes;
+            let added = step.addition.is_some_and(|(other, _)| other == value);
+            !added && (!takes || reads_few(&step.form))
+        });
+        fits && taken && !drafts.exits.iter().any(|exit| exit.value == value)
+    };
+    let entries: Vec<Entry> = drafts
+        .entries
+        .iter()
+        .map(|(value, passage)| Entry { value: *value, passage: *passage, is_whole: whole(*value) })
+        .collect();
+    let mut steps = Vec::with_capacity(drafts.steps.len());
+    for draft in drafts.steps {
+        let is_whole = draft
+            .inputs
+            .first()
+            .is_some_and(|input| entries.iter().any(|entry| entry.value == *input && entry.is_whole));
+        steps.push(step(draft, instructions, is_whole, weights)?);
+    }
+    Ok(Flow { channels: drafts.channels, entries, exits: drafts.exits, steps })
+}
+
+/// Whether a step is a convolution that can read all of a few channels at once.
+fn reads_few(form: &Form) -> bool {
+    match form {
+        Form::Convolution(convolution) => convolution.groups == 1 && convolution.shape[1] <= GROUP,
+        _ => false,
+    }
+}
+
+fn step(
+    draft: Draft,
+    instructions: Instructions,
+    is_whole: bool,
+    weights: &mut dyn Weights,
+) -> Result<Step, PackError> {
+    let Draft { form, mut inputs, output, addition } = draft;
+    inputs.extend(addition.map(|(value, _)| value));
+    let addition = addition.map(|(_, addition)| addition);
+    let mut zero_point = 0;
+    let work = match form {
+        Form::Convolution(convolution) => {
+            zero_point = convolution.from;
+            let tensor = weights
+                .take(convolution.weights)
+                .map_err(PackError::Onnx)?
+                .ok_or(PackError::Unfit("the weights of a convolution are gone"))?;
+            let finish = Finish { zero_point: convolution.to, addition };
+            pack_convolution(convolution, &tensor, instructions, is_whole, finish).ok_or(PackError::Unfit(
+                "the weights of a convolution have another size than its node says",
+            ))?
+        }
+        Form::Maximum { settings, window } => Work::Maximum { settings, window },
+        Form::Mean { settings, window, with_pads, from, to, is_signed } => {
+            Work::Mean { settings, window, with_pads, from, to, is_signed }
+        }
+        Form::GlobalMean { from, to } => Work::GlobalMean { from, to },
+        Form::Pair { function, is_pixel } => Work::Pair { function, is_pixel },
+        Form::Copy(parts) => Work::Copy(parts),
+        Form::Table(table) => Work::Table(table),
+        Form::Repeat(times) => Work::Repeat(times),
+        Form::Quantise(_) | Form::Dequantise(_) | Form::Same | Form::Absorbed => {
+            return Err(PackError::Unfit("what enters or leaves is a step"));
+        }
+    };
+    Ok(Step { work, inputs, output, zero_point })
+}
+
+fn pack_convolution(
+    convolution: Convolution,
+    tensor: &Tensor,
+    instructions: Instructions,
+    is_whole: bool,
+    finish: Finish,
+) -> Option<Work> {
+    let is_depthwise = convolution.is_depthwise();
+    let Convolution { is_turned, shape, groups, bias, scales, zero_points, from, settings, .. } = convolution;
+    let numbers: Vec<i16> = match tensor.elements() {
+        Elements::Int8(values) => values.iter().map(|value| i16::from(*value)).collect(),
+        Elements::Uint8(values) => values.iter().map(|value| i16::from(*value)).collect(),
+        _ => return None,
+    };
+    if numbers.len() != shape.iter().product::<usize>() {
+        return None;
+    }
+    let mut values = if is_turned {
+        turned(&numbers, shape[0], &zero_points)
+    } else {
+        let mut values = numbers;
+        for (output, own) in values.chunks_exact_mut(numbers_of_output(shape)).enumerate() {
+            let zero_point = zero_points.get(output).or(zero_points.first()).copied().unwrap_or(0);
+            own.iter_mut().for_each(|value| *value -= zero_point);
+        }
+        values
+    };
+    let (mut shape, mut groups) = (shape, groups);
+    if groups > 1 && !is_depthwise && !shape[1].is_multiple_of(BLOCK) {
+        (values, shape, groups) = widen(&values, shape, groups)?;
+    }
+    let source =
+        Source { weights: &values, shape, groups, bias: bias.as_deref(), scales: &scales, zero_point: from };
+    Some(if is_depthwise {
+        Work::Depthwise { windows: Windows::new(instructions, &source)?, settings, finish }
+    } else {
+        let reading = if is_whole { Reading::Whole } else { Reading::Blocks };
+        Work::Convolution { filters: Filters::new(instructions, &source, reading)?, settings, finish }
+    })
+}
+
+/// How many weights an output channel has.
+fn numbers_of_output([_, inputs, rows, columns]: [usize; 4]) -> usize {
+    (inputs * rows * columns).max(1)
+}
+
+/// Puts groups of a few channels together until they are a block: weights of other groups are zeros.
+fn widen(values: &[i16], shape: [usize; 4], groups: usize) -> Option<(Vec<i16>, [usize; 4], usize)> {
+    let [outputs, inputs, rows, columns] = shape;
+    let together = BLOCK.checked_div(inputs)?;
+    let taps = rows * columns;
+    let mut weights = vec![0; outputs * BLOCK * taps];
+    for (output, own) in values.chunks_exact(inputs * taps).enumerate() {
+        let group = output / (outputs / groups) % together;
+        let first = (output * BLOCK + group * inputs) * taps;
+        weights.get_mut(first..first + own.len())?.copy_from_slice(own);
+    }
+    Some((weights, [outputs, BLOCK, rows, columns], groups / together))
+}

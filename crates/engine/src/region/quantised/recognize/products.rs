@@ -1,0 +1,151 @@
+//! Convolutions and products of matrices.
+
+use super::{Convolution, Form, Image, Piece, Reader, is_byte};
+use crate::operators::windows::geometry::{Padding, Settings};
+use adytum_kernels::{BLOCK, integer::pool::Scale};
+
+/// Where a product has its weights among its inputs, their scale and their zero point.
+struct Weights {
+    input: usize,
+    scale: usize,
+    zero_point: usize,
+}
+
+impl Reader<'_> {
+    /// `QLinearConv`.
+    pub(super) fn convolution(&mut self) -> Option<Piece> {
+        let (input, output) = (self.image(0)?, self.bytes()?);
+        let weights = self.known.fact(self.input(3)?)?;
+        let shape: [usize; 4] = weights.known_shape()?.try_into().ok()?;
+        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0)?;
+        let settings = self.settings()?;
+        let window = [shape[2], shape[3]];
+        if input.is_matrix
+            || shape.contains(&0)
+            || shape[1].checked_mul(groups)? != input.channels
+            || !shape[0].is_multiple_of(groups)
+            || settings.ceil
+            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != window)
+        {
+            return None;
+        }
+        let from = self.scale(1, 2, input.element_type)?;
+        let to = self.scale(6, 7, output.element_type)?;
+        let (scales, zero_points) = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, shape[0])?;
+        let bias = match self.input(8) {
+            None => None,
+            Some(_) => Some(self.constant(8)?.values::<i32>()?.to_vec()),
+        };
+        let convolution = Convolution {
+            weights: self.input(3)?,
+            is_turned: false,
+            shape,
+            groups,
+            bias,
+            scales: scales.iter().map(|scale| from.scale * scale / to.scale).collect(),
+            zero_points,
+            from: from.zero_point,
+            to: to.zero_point,
+            settings,
+        };
+        self.product(convolution, input, output)
+    }
+
+    /// `QLinearMatMul` of matrices.
+    pub(super) fn matrix_product(&mut self) -> Option<Piece> {
+        let (input, output) = (self.image(0)?, self.bytes()?);
+        let from = self.scale(1, 2, input.element_type)?;
+        let to = self.scale(6, 7, output.element_type)?;
+        self.of_matrices((input, output), (from, to), None, 1.0, true)
+    }
+
+    /// `QGemm` whose result is of bytes.
+    pub(super) fn general_product(&mut self) -> Option<Piece> {
+        let (input, output) = (self.image(0)?, self.bytes()?);
+        let from = self.scale(1, 2, input.element_type)?;
+        let to = self.scale(7, 8, output.element_type)?;
+        let alpha = self.node.attributes.float("alpha").ok()?.unwrap_or(1.0);
+        if self.integer("transA", 0)? != 0 {
+            return None;
+        }
+        let bias = match self.input(6) {
+            None => None,
+            Some(_) => {
+                let bias = self.constant(6)?;
+                let is_row = matches!(bias.shape(), [count] | [1, count] if *count == output.channels);
+                Some(bias.values::<i32>().filter(|_| is_row)?.to_vec())
+            }
+        };
+        let is_turned = self.integer("transB", 0)? == 0;
+        self.of_matrices((input, output), (from, to), bias, alpha, is_turned)
+    }
+
+    fn of_matrices(
+        &mut self,
+        (input, output): (Image, Image),
+        (from, to): (Scale, Scale),
+        bias: Option<Vec<i32>>,
+        alpha: f32,
+        is_turned: bool,
+    ) -> Option<Piece> {
+        let weights = self.known.fact(self.input(3)?)?;
+        let sizes: [usize; 2] = weights.known_shape()?.try_into().ok()?;
+        let [outputs, inputs] = if is_turned { [sizes[1], sizes[0]] } else { sizes };
+        if !input.is_matrix || inputs != input.channels || outputs == 0 {
+            return None;
+        }
+        let (scales, zero_points) = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, outputs)?;
+        let settings = Settings {
+            kernel: None,
+            strides: vec![],
+            dilations: vec![],
+            padding: Padding::Valid,
+            ceil: false,
+        };
+        let convolution = Convolution {
+            weights: self.input(3)?,
+            is_turned,
+            shape: [outputs, inputs, 1, 1],
+            groups: 1,
+            bias,
+            scales: scales.iter().map(|scale| alpha * from.scale * scale / to.scale).collect(),
+            zero_points,
+            from: from.zero_point,
+            to: to.zero_point,
+            settings,
+        };
+        self.product(convolution, input, output)
+    }
+
+    /// The scales and the zero points of constant weights.
+    fn weights(&mut self, places: &Weights, outputs: usize) -> Option<(Vec<f32>, Vec<i16>)> {
+        let fact = self.known.fact(self.input(places.input)?)?;
+        let element_type = fact.element_type()?;
+        if !is_byte(element_type) {
+            return None;
+        }
+        let zero_points = self.zero_points(places.zero_point, element_type)?;
+        let scales = self.floats(places.scale)?;
+        let fits = |count: usize| count == 1 || count == outputs;
+        let is_usable = fact.is_constant && fits(zero_points.len()) && fits(scales.len());
+        let zero_points = zero_points.into_iter().map(|zero_point| zero_point as i16).collect();
+        is_usable.then_some((scales, zero_points))
+    }
+
+    fn product(&mut self, convolution: Convolution, input: Image, output: Image) -> Option<Piece> {
+        let [outputs, inputs, ..] = convolution.shape;
+        let groups = convolution.groups;
+        let own = outputs / groups;
+        // Groups of a few channels are put together until they are a block.
+        let in_blocks = own == inputs && BLOCK.is_multiple_of(own) && groups.is_multiple_of(BLOCK / own);
+        let can = groups == 1
+            || convolution.is_depthwise()
+            || inputs.is_multiple_of(BLOCK) && own.is_multiple_of(BLOCK)
+            || in_blocks;
+        let fits = convolution.bias.as_ref().is_none_or(|bias| bias.len() == outputs)
+            && output.channels == outputs
+            && output.is_matrix == input.is_matrix;
+        let form = Form::Convolution(convolution);
+        (can && fits).then_some(Piece { form, inputs: vec![input], output })
+    }
+}

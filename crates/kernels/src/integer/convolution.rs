@@ -1,0 +1,304 @@
+//! Convolutions of bytes in blocks: a window that moves over rows, cut into tiles.
+
+#![expect(unsafe_code, reason = "tiles are computed through pointers; several threads write one output")]
+
+use super::{
+    GROUP, Images,
+    filters::{Filters, Panel, Reading},
+    finish::{Addition, Finish},
+    tile::{Form, Kernel, Kernels, Tile, kernels},
+};
+use crate::{BLOCK, Part, Unfit, buffer::Shared, convolution::Steps, planes::Planes};
+
+/// A convolution that is about to run. Around the image is the zero point of the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution<'a> {
+    pub filters: &'a Filters,
+    pub steps: Steps,
+    pub input: Images<'a>,
+    /// Images that are added to the results, if `finish` says how.
+    pub residual: Option<Images<'a>>,
+    pub output: Planes,
+    pub finish: Finish,
+}
+
+/// Input bytes that a chunk of rows has at most: they stay in the cache of the second level while all
+/// weights go by.
+const CHUNK: usize = 192 * 1024;
+
+/// Outputs that tiles compute one after another.
+#[derive(Clone, Copy, Debug)]
+struct Strip {
+    input: usize,
+    output: usize,
+    residual: usize,
+    pixels: usize,
+}
+
+/// How outputs are cut into strips.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// All pixels of all images in one row: windows of one pixel over images without borders.
+    Flat { pixels: usize, strips: usize },
+    /// Rows.
+    Rows,
+    /// This number of rows at once, which one tile covers.
+    Groups(usize),
+}
+
+impl Convolution<'_> {
+    /// Computes this thread's share.
+    ///
+    /// # Errors
+    /// Buffers that do not fit the sizes.
+    pub fn run(&self, output: Shared<'_, u8>, part: Part) -> Result<(), Unfit> {
+        self.check(output)?;
+        let filters = self.filters;
+        let cut = self.cut();
+        let strips = match cut {
+            Cut::Flat { strips, .. } => strips,
+            Cut::Rows => self.output.images * self.output.height,
+            Cut::Groups(rows) => self.output.images * self.output.height.div_ceil(rows),
+        };
+        let panels = filters.panel_count();
+        // Threads share either the weights or the pixels.
+        let by_panels = part.count > 1
+            && (strips < part.count
+                || panels >= 2 * part.count && filters.weights.len() > self.input.values.len());
+        let (panels, strips) =
+            if by_panels { (part.of(panels), 0..strips) } else { (0..panels, part.of(strips)) };
+        let per_strip = self.output.width * self.steps.strides.iter().product::<usize>() * filters.inputs;
+        let per_strip = match cut {
+            Cut::Flat { pixels, strips } => pixels.div_ceil(strips) * filters.inputs,
+            Cut::Rows => per_strip,
+            Cut::Groups(rows) => per_strip * rows,
+        };
+        let chunk = (CHUNK / per_strip.max(1)).max(1);
+        let mut start = strips.start;
+        while start < strips.end {
+            let end = (start + chunk).min(strips.end);
+            for number in panels.clone() {
+                let panel = filters.panel(number);
+                let kernels = kernels(filters.instructions, panel.blocks);
+                let mut tile = self.tile(&panel, output);
+                for strip in start..end {
+                    self.strip(cut, strip, &mut tile, kernels);
+                }
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Whether everything that tiles reach is in the buffers.
+    fn check(&self, output: Shared<'_, u8>) -> Result<(), Unfit> {
+        let (filters, input) = (self.filters, &self.input.planes);
+        let (lanes, blocks) = match filters.reading {
+            Reading::Blocks => (BLOCK, filters.groups * filters.inputs.div_ceil(BLOCK)),
+            Reading::Whole => (filters.inputs.next_multiple_of(GROUP), 1),
+        };
+        if input.lanes != lanes || input.blocks != blocks || self.input.values.len() < input.len() {
+            return Err(Unfit("the input of a convolution of bytes"));
+        }
+        let output_blocks = filters.groups * filters.blocks();
+        if self.output.lanes != BLOCK
+            || self.output.blocks != output_blocks
+            || self.output.images != input.images
+            || output.len() < self.output.len()
+        {
+            return Err(Unfit("the output of a convolution of bytes"));
+        }
+        let is_added = match &self.residual {
+            None => self.finish.addition.is_none(),
+            Some(Images { planes, values }) => {
+                self.finish.addition.is_some()
+                    && planes.lanes == BLOCK
+                    && planes.blocks == output_blocks
+                    && planes.is_as_large_as(&self.output)
+                    && values.len() >= planes.len()
+            }
+        };
+        if !is_added {
+            return Err(Unfit("what a convolution of bytes adds"));
+        }
+        let window = [filters.rows, filters.columns];
+        if reaches(&self.steps, input, window, &self.output) {
+            Ok(())
+        } else {
+            Err(Unfit("the window of a convolution of bytes"))
+        }
+    }
+
+    fn cut(&self) -> Cut {
+        let filters = self.filters;
+        let (input, output) = (&self.input.planes, &self.output);
+        let widest = kernels(filters.instructions, super::tile::blocks_of(filters.instructions));
+        let is_near = self.steps.strides == [1, 1];
+        let residual = self.residual.is_none_or(|residual| residual.planes.is_flat());
+        if is_near && filters.rows * filters.columns == 1 && input.is_flat() && output.is_flat() && residual {
+            let pixels = output.images * output.height * output.width;
+            let list = self.list(widest);
+            return Cut::Flat { pixels, strips: pixels.div_ceil(list.len()) };
+        }
+        match widest.rows {
+            Some((rows, width, _))
+                if is_near
+                    && filters.reading == Reading::Blocks
+                    && output.width == width
+                    && output.height >= rows =>
+            {
+                Cut::Groups(rows)
+            }
+            _ => Cut::Rows,
+        }
+    }
+
+    /// The kernels for the distance of the inputs.
+    fn list(&self, kernels: &Kernels) -> &'static [Kernel] {
+        match (self.filters.reading, self.steps.strides[1]) {
+            (Reading::Blocks, 1) => kernels.dense,
+            (Reading::Blocks, 2) => kernels.halved,
+            _ => kernels.any,
+        }
+    }
+
+    fn strip(&self, cut: Cut, number: usize, tile: &mut Tile, kernels: &Kernels) {
+        let (input, steps) = (&self.input.planes, &self.steps);
+        let at = |image: usize, y: usize| Strip {
+            input: input.at(0, image, y * steps.strides[0], 0)
+                - steps.before[0] * input.row()
+                - steps.before[1] * input.lanes,
+            output: self.output.at(0, image, y, 0),
+            residual: self.residual.map_or(0, |residual| residual.planes.at(0, image, y, 0)),
+            pixels: self.output.width,
+        };
+        match cut {
+            Cut::Flat { pixels, strips } => {
+                let (from, to) = (pixels * number / strips, pixels * (number + 1) / strips);
+                let strip = Strip {
+                    input: from * input.lanes,
+                    output: from * BLOCK,
+                    residual: from * BLOCK,
+                    pixels: to - from,
+                };
+                self.row(strip, tile, kernels);
+            }
+            Cut::Rows => {
+                let height = self.output.height;
+                self.row(at(number / height, number % height), tile, kernels);
+            }
+            Cut::Groups(rows) => {
+                let groups = self.output.height.div_ceil(rows);
+                let (image, y) = (number / groups, number % groups * rows);
+                match kernels.rows {
+                    Some((_, _, kernel)) if y + rows <= self.output.height => {
+                        // SAFETY: `check` has found that all sizes fit, and this thread alone has
+                        // this panel of these rows.
+                        unsafe { compute(at(image, y), tile, kernel) };
+                    }
+                    _ => {
+                        for y in y..self.output.height.min(y + rows) {
+                            self.row(at(image, y), tile, kernels);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Computes the tiles of outputs in one row.
+    fn row(&self, strip: Strip, tile: &mut Tile, kernels: &Kernels) {
+        let list = self.list(kernels);
+        let tiles = strip.pixels.div_ceil(list.len());
+        let step = self.steps.strides[1] * self.input.planes.lanes;
+        let mut done = 0;
+        for number in 0..tiles {
+            let pixels = (strip.pixels - done).div_ceil(tiles - number);
+            let here = Strip {
+                input: strip.input + done * step,
+                output: strip.output + done * BLOCK,
+                residual: strip.residual + done * BLOCK,
+                pixels,
+            };
+            if let Some(kernel) = list.get(pixels.wrapping_sub(1)) {
+                // SAFETY: `check` has found that all sizes fit, and this thread alone has this panel
+                // of this row.
+                unsafe { compute(here, tile, *kernel) };
+            }
+            done += pixels;
+        }
+    }
+
+    /// The tile of a panel, where the first image begins.
+    fn tile(&self, panel: &Panel, output: Shared<'_, u8>) -> Tile {
+        let (filters, planes) = (self.filters, &self.input.planes);
+        let (blocks, groups, last) = match filters.reading {
+            Reading::Blocks => {
+                let blocks = filters.inputs.div_ceil(BLOCK);
+                (blocks, BLOCK / GROUP, filters.inputs - (blocks - 1) * BLOCK)
+            }
+            Reading::Whole => (1, 0, filters.inputs),
+        };
+        let block = panel.group * filters.blocks() + panel.block;
+        let unused = Addition { ratios: [0.0; 2], fixed: 0.0, is_first: true, is_signed: false };
+        Tile {
+            input: self.input.values[panel.group * blocks * planes.block()..].as_ptr(),
+            input_block: planes.block(),
+            window_row: self.steps.dilations[0] * planes.row(),
+            window_column: self.steps.dilations[1] * planes.lanes,
+            step: self.steps.strides[1] * planes.lanes,
+            input_row: self.steps.strides[0] * planes.row(),
+            weights: filters.weights[panel.weights..].as_ptr(),
+            passes: filters.passes,
+            blocks,
+            groups,
+            last_groups: last.div_ceil(GROUP),
+            rows: filters.rows,
+            columns: filters.columns,
+            bias: filters.bias[block * BLOCK..].as_ptr(),
+            scales: filters.scales[block * BLOCK..].as_ptr(),
+            form: Form::Bytes,
+            summands: std::ptr::null(),
+            zero_point: self.finish.zero_point,
+            output: output.pointer(block * self.output.block()),
+            output_block: self.output.block(),
+            output_row: self.output.row(),
+            output_step: BLOCK,
+            residual: self.residual.map_or(std::ptr::null(), |residual| {
+                residual.values[block * residual.planes.block()..].as_ptr()
+            }),
+            residual_block: self.residual.map_or(0, |residual| residual.planes.block()),
+            residual_row: self.residual.map_or(0, |residual| residual.planes.row()),
+            addition: self.finish.addition.unwrap_or(unused),
+        }
+    }
+}
+
+/// Computes a tile of a strip. The tile's pointers are where its panel begins, and are so again afterwards.
+///
+/// # Safety
+/// As of the kernels, for this strip.
+unsafe fn compute(strip: Strip, tile: &mut Tile, kernel: Kernel) {
+    let (input, output, residual) = (tile.input, tile.output, tile.residual);
+    tile.input = input.wrapping_add(strip.input);
+    tile.output = output.wrapping_add(strip.output);
+    if !residual.is_null() {
+        tile.residual = residual.wrapping_add(strip.residual);
+    }
+    // SAFETY: the caller says so.
+    unsafe { kernel(tile) };
+    (tile.input, tile.output, tile.residual) = (input, output, residual);
+}
+
+/// Whether all windows are within images and their borders.
+pub(super) fn reaches(steps: &Steps, input: &Planes, window: [usize; 2], output: &Planes) -> bool {
+    let border = input.border;
+    let along = |axis: usize, places: usize, before: usize, size: usize, after: usize| {
+        steps.before[axis] <= before
+            && (places == 0
+                || (places - 1) * steps.strides[axis] + (window[axis] - 1) * steps.dilations[axis]
+                    < steps.before[axis] + size + after)
+    };
+    along(0, output.height, border.top, input.height, border.bottom)
+        && along(1, output.width, border.left, input.width, border.right)
+}

@@ -1,0 +1,166 @@
+//! The operations that kernels of integers are written over, and their forms for sets of instructions.
+//!
+//! As in [`crate::isa`], a value of a type that is [`Integers`] is proof that the processor has the
+//! instructions.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+pub(super) mod plain;
+
+use crate::{Level, isa::Isa};
+
+/// A set of instructions for products of bytes, the smallest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Instructions {
+    /// What every processor has.
+    Plain,
+    /// AVX2: products of 16-bit numbers, in pairs.
+    Avx2,
+    /// AVX-VNNI: four products of bytes at once, in registers of 256 bits.
+    AvxVnni,
+    /// AVX-512 without products of bytes: of 16-bit numbers, in pairs.
+    Avx512,
+    /// AVX-512 VNNI.
+    Avx512Vnni,
+}
+
+impl Instructions {
+    /// All sets.
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni];
+
+    /// Whether this processor has them.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Avx2 => Level::Avx2.is_available(),
+            Self::Avx512 => Level::Avx512.is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Level::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => Level::Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::AvxVnni | Self::Avx512Vnni => false,
+        }
+    }
+
+    /// The best set of this processor within a level.
+    pub fn of(level: Level) -> Self {
+        match level {
+            Level::Avx512 if Self::Avx512Vnni.is_available() => Self::Avx512Vnni,
+            Level::Avx512 if Self::Avx512.is_available() => Self::Avx512,
+            // A processor with AVX-512 is asked for AVX2 only to see what others do, most of which do
+            // not have the products of bytes.
+            Level::Avx512 | Level::Avx2 if Self::AvxVnni.is_available() && !Self::Avx512.is_available() => {
+                Self::AvxVnni
+            }
+            Level::Avx512 | Level::Avx2 if Self::Avx2.is_available() => Self::Avx2,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// Operations on 16 sums at once, and on four bytes for each of them.
+pub(super) trait Integers: Copy {
+    /// The operations on floats.
+    type Isa: Isa;
+    /// Sixteen 32-bit integers.
+    type Sums: Copy;
+    /// Four bytes for each sum.
+    type Bytes: Copy;
+    /// Four weights of int8 for each sum.
+    type Weights: Copy;
+
+    fn isa(self) -> Self::Isa;
+    fn splat(self, value: i32) -> Self::Sums;
+    /// # Safety
+    /// 16 integers can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn load(self, from: *const i32) -> Self::Sums;
+    /// # Safety
+    /// 16 integers can be written there.
+    #[expect(unsafe_code, reason = "writes through a pointer")]
+    unsafe fn store(self, value: Self::Sums, to: *mut i32);
+    /// The same four bytes for each sum.
+    ///
+    /// # Safety
+    /// 4 bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn four(self, from: *const u8) -> Self::Bytes;
+    /// # Safety
+    /// 64 bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn bytes(self, from: *const u8) -> Self::Bytes;
+    /// # Safety
+    /// 64 weights can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn weights(self, from: *const u8) -> Self::Weights;
+    /// The sums, and to each the products of its four bytes and weights. It wraps.
+    fn dot(self, sums: Self::Sums, bytes: Self::Bytes, weights: Self::Weights) -> Self::Sums;
+    /// Writes the first bytes of four rows of 16, then the second bytes, and so on.
+    ///
+    /// # Safety
+    /// 16 bytes can be read at each place, and 64 can be written.
+    #[expect(unsafe_code, reason = "reads and writes through pointers")]
+    unsafe fn interleave(self, rows: [*const u8; 4], to: *mut u8);
+    /// Wraps.
+    fn add(self, left: Self::Sums, right: Self::Sums) -> Self::Sums;
+    fn to_floats(self, sums: Self::Sums) -> <Self::Isa as Isa>::V;
+    /// The nearest integers, halves to the even one, of values that are at most 2^22. All below -2^22, and
+    /// what is not a number, become integers below -2^22.
+    fn nearest(self, values: <Self::Isa as Isa>::V) -> Self::Sums;
+    /// # Safety
+    /// 16 bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn widen(self, from: *const u8) -> Self::Sums;
+    /// The larger of each integer and 0.
+    fn at_least_zero(self, sums: Self::Sums) -> Self::Sums;
+    /// Writes integers as the nearest bytes.
+    ///
+    /// # Safety
+    /// 16 bytes can be written there.
+    #[expect(unsafe_code, reason = "writes through a pointer")]
+    unsafe fn narrow(self, sums: Self::Sums, to: *mut u8);
+    /// The same for four times 16 integers, one behind the other.
+    ///
+    /// # Safety
+    /// 64 bytes can be written there.
+    #[expect(unsafe_code, reason = "writes through a pointer")]
+    #[inline(always)]
+    unsafe fn narrow_four(self, sums: [Self::Sums; 4], to: *mut u8) {
+        for (number, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the caller says that there is room.
+            unsafe { self.narrow(sums, to.add(number * 16)) };
+        }
+    }
+    /// `left * right + sum`, rounded once on every processor.
+    fn fused(
+        self,
+        left: <Self::Isa as Isa>::V,
+        right: <Self::Isa as Isa>::V,
+        sum: <Self::Isa as Isa>::V,
+    ) -> <Self::Isa as Isa>::V;
+}
+
+/// Work that is written over the operations.
+pub(super) trait Task {
+    /// Does it. Must be inlined to be compiled for the instructions.
+    fn run<I: Integers>(self, isa: I);
+}
+
+/// Does work with a set of instructions, or with plain Rust if the processor does not have the set.
+#[inline]
+pub(super) fn dispatch<T: Task>(instructions: Instructions, task: T) {
+    match instructions {
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512Vnni if instructions.is_available() => avx512::run_vnni(task),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx512 if instructions.is_available() => avx512::run(task),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::AvxVnni if instructions.is_available() => avx2::run_vnni(task),
+        #[cfg(target_arch = "x86_64")]
+        Instructions::Avx2 if instructions.is_available() => avx2::run(task),
+        _ => task.run(plain::Plain),
+    }
+}

@@ -1,0 +1,252 @@
+//! The operations by AVX2, and by AVX-VNNI: sixteen sums are two registers.
+
+#![expect(unsafe_code, reason = "vector instructions that not every processor has")]
+
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_packus_epi16, _mm_storeu_si128,
+    _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32,
+    _mm256_dpbusd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_max_epi32, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_si256,
+};
+
+use super::{Integers, Task};
+use crate::isa::{self, Isa};
+
+/// Proof that the processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Avx2(isa::avx2::Avx2);
+
+/// Proof that the processor has AVX2, FMA and AVX-VNNI.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct AvxVnni(isa::avx2::Avx2);
+
+impl Avx2 {
+    /// # Safety
+    /// The processor has AVX2 and FMA.
+    #[inline(always)]
+    pub(in super::super) unsafe fn assumed() -> Self {
+        // SAFETY: the caller says so.
+        Self(unsafe { isa::avx2::Avx2::assumed() })
+    }
+}
+
+impl AvxVnni {
+    /// # Safety
+    /// The processor has AVX2, FMA and AVX-VNNI.
+    #[inline(always)]
+    pub(in super::super) unsafe fn assumed() -> Self {
+        // SAFETY: the caller says so.
+        Self(unsafe { isa::avx2::Avx2::assumed() })
+    }
+}
+
+/// Does work with AVX2. The caller has found that the processor has it.
+pub(super) fn run<T: Task>(task: T) {
+    #[target_feature(enable = "avx2,fma")]
+    fn run<T: Task>(task: T) {
+        // SAFETY: this function is called only where the processor has the instructions.
+        task.run(unsafe { Avx2::assumed() });
+    }
+    // SAFETY: `dispatch`, the only caller, has asked the processor.
+    unsafe { run(task) }
+}
+
+/// Does work with AVX-VNNI. The caller has found that the processor has it.
+pub(super) fn run_vnni<T: Task>(task: T) {
+    #[target_feature(enable = "avx2,fma,avxvnni")]
+    fn run<T: Task>(task: T) {
+        // SAFETY: this function is called only where the processor has the instructions.
+        task.run(unsafe { AvxVnni::assumed() });
+    }
+    // SAFETY: `dispatch`, the only caller, has asked the processor.
+    unsafe { run(task) }
+}
+
+type Sums = [__m256i; 2];
+
+/// Writes four rows of 16 bytes, interleaved.
+///
+/// # Safety
+/// The processor has SSE2; 16 bytes can be read at each place, and 64 can be written.
+#[inline(always)]
+unsafe fn interleave(rows: [*const u8; 4], to: *mut u8) {
+    // SAFETY: the caller says so.
+    unsafe {
+        let rows: [__m128i; 4] = rows.map(|row| _mm_loadu_si128(row.cast()));
+        let pairs = [
+            [_mm_unpacklo_epi8(rows[0], rows[1]), _mm_unpacklo_epi8(rows[2], rows[3])],
+            [_mm_unpackhi_epi8(rows[0], rows[1]), _mm_unpackhi_epi8(rows[2], rows[3])],
+        ];
+        for (half, [first, second]) in pairs.into_iter().enumerate() {
+            let to = to.add(half * 32);
+            _mm_storeu_si128(to.cast(), _mm_unpacklo_epi16(first, second));
+            _mm_storeu_si128(to.add(16).cast(), _mm_unpackhi_epi16(first, second));
+        }
+    }
+}
+
+/// What both sets have in common.
+macro_rules! shared {
+    () => {
+        type Isa = isa::avx2::Avx2;
+        type Sums = Sums;
+
+        #[inline(always)]
+        fn isa(self) -> isa::avx2::Avx2 {
+            self.0
+        }
+
+        #[inline(always)]
+        fn splat(self, value: i32) -> Sums {
+            // SAFETY: `self` is proof that the processor has the instruction.
+            [unsafe { _mm256_set1_epi32(value) }; 2]
+        }
+
+        #[inline(always)]
+        unsafe fn load(self, from: *const i32) -> Sums {
+            // SAFETY: `self` is proof of the instruction; the caller says that the integers are there.
+            unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())] }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, value: Sums, to: *mut i32) {
+            // SAFETY: `self` is proof of the instruction; the caller says that there is room.
+            unsafe {
+                _mm256_storeu_si256(to.cast(), value[0]);
+                _mm256_storeu_si256(to.add(8).cast(), value[1]);
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn interleave(self, rows: [*const u8; 4], to: *mut u8) {
+            // SAFETY: as the caller says.
+            unsafe { interleave(rows, to) }
+        }
+
+        #[inline(always)]
+        fn add(self, left: Sums, right: Sums) -> Sums {
+            // SAFETY: `self` is proof that the processor has the instruction.
+            [0, 1].map(|half| unsafe { _mm256_add_epi32(left[half], right[half]) })
+        }
+
+        #[inline(always)]
+        fn to_floats(self, sums: Sums) -> [__m256; 2] {
+            // SAFETY: `self` is proof that the processor has the instruction.
+            sums.map(|half| unsafe { _mm256_cvtepi32_ps(half) })
+        }
+
+        #[inline(always)]
+        fn nearest(self, values: [__m256; 2]) -> Sums {
+            // SAFETY: `self` is proof that the processor has the instruction.
+            values.map(|half| unsafe { _mm256_cvtps_epi32(half) })
+        }
+
+        #[inline(always)]
+        unsafe fn widen(self, from: *const u8) -> Sums {
+            // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
+            [0, 8].map(|first| unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(first).cast())) })
+        }
+
+        #[inline(always)]
+        fn at_least_zero(self, sums: Sums) -> Sums {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            sums.map(|half| unsafe { _mm256_max_epi32(half, _mm256_setzero_si256()) })
+        }
+
+        #[inline(always)]
+        unsafe fn narrow(self, sums: Sums, to: *mut u8) {
+            // SAFETY: `self` is proof of the instructions; the caller says that there is room.
+            unsafe {
+                let words = _mm256_permute4x64_epi64::<0b1101_1000>(_mm256_packs_epi32(sums[0], sums[1]));
+                let bytes =
+                    _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+                _mm_storeu_si128(to.cast(), bytes);
+            }
+        }
+
+        #[inline(always)]
+        fn fused(self, left: [__m256; 2], right: [__m256; 2], sum: [__m256; 2]) -> [__m256; 2] {
+            self.0.multiply_add(left, right, sum)
+        }
+    };
+}
+
+/// Bytes, or weights, as 16-bit numbers: those at even places, and those at odd places.
+type Words = [__m256i; 2];
+
+impl Integers for Avx2 {
+    type Bytes = [Words; 2];
+    type Weights = [Words; 2];
+
+    shared!();
+
+    #[inline(always)]
+    unsafe fn four(self, from: *const u8) -> [Words; 2] {
+        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
+        unsafe {
+            let bytes = _mm256_set1_epi32(from.cast::<i32>().read_unaligned());
+            [[_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(bytes)]; 2]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(self, from: *const u8) -> [Words; 2] {
+        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
+        [0, 32].map(|first| unsafe {
+            let bytes = _mm256_loadu_si256(from.add(first).cast());
+            [_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(bytes)]
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, from: *const u8) -> [Words; 2] {
+        // SAFETY: `self` is proof of the instructions; the caller says that the weights are there.
+        [0, 32].map(|first| unsafe {
+            let weights = _mm256_loadu_si256(from.add(first).cast());
+            [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights)), _mm256_srai_epi16::<8>(weights)]
+        })
+    }
+
+    #[inline(always)]
+    fn dot(self, sums: Sums, bytes: [Words; 2], weights: [Words; 2]) -> Sums {
+        // SAFETY: `self` is proof that the processor has the instructions.
+        [0, 1].map(|half| unsafe {
+            let even = _mm256_madd_epi16(bytes[half][0], weights[half][0]);
+            let odd = _mm256_madd_epi16(bytes[half][1], weights[half][1]);
+            _mm256_add_epi32(sums[half], _mm256_add_epi32(even, odd))
+        })
+    }
+}
+
+impl Integers for AvxVnni {
+    type Bytes = [__m256i; 2];
+    type Weights = [__m256i; 2];
+
+    shared!();
+
+    #[inline(always)]
+    unsafe fn four(self, from: *const u8) -> [__m256i; 2] {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        [unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }; 2]
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(self, from: *const u8) -> [__m256i; 2] {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        [0, 32].map(|first| unsafe { _mm256_loadu_si256(from.add(first).cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn weights(self, from: *const u8) -> [__m256i; 2] {
+        // SAFETY: `self` is proof of the instruction; the caller says that the weights are there.
+        [0, 32].map(|first| unsafe { _mm256_loadu_si256(from.add(first).cast()) })
+    }
+
+    #[inline(always)]
+    fn dot(self, sums: Sums, bytes: [__m256i; 2], weights: [__m256i; 2]) -> Sums {
+        // SAFETY: `self` is proof that the processor has the instruction.
+        [0, 1].map(|half| unsafe { _mm256_dpbusd_avx_epi32(sums[half], bytes[half], weights[half]) })
+    }
+}
