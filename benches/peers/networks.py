@@ -504,7 +504,7 @@ def rows(features):
     return lambda batch: {"x": numpy.random.default_rng(1).standard_normal((batch, features)).astype(numpy.float32)}
 
 
-# For each name: what writes the network, what makes its inputs for a batch, and the batch.
+# For each name: a function that writes the network, one that makes inputs for a batch, and the batch.
 NETWORKS = {
     "resnet18": (lambda path: resnet(path, (2, 2, 2, 2), False), images(), 1),
     "resnet50": (lambda path: resnet(path, (3, 4, 6, 3), True), images(), 1),

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use self::conversation::{Conversation, Time};
 use crate::report::{Report, median};
 
-/// What is compared. Each is a group of its own.
+/// A comparison. Each is a group of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
     /// One input, one thread; load and memory too.

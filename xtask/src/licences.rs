@@ -114,7 +114,7 @@ impl Rules {
         Ok(rules)
     }
 
-    /// What is wrong with a package.
+    /// The faults of a package.
     fn check(&self, name: &str, package: &Package) -> Vec<String> {
         let mut wrong = Vec::new();
         let source = package.source.as_ref().map_or("", |source| source.repr.as_str());

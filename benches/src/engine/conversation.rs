@@ -1,4 +1,4 @@
-//! What is said to a process that runs one network: lines to it, lines of JSON from it.
+//! A conversation with a process that runs one network: lines to it, lines of JSON from it.
 
 use std::{path::Path, process::Stdio};
 
@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-/// What a process says when its network is loaded. Others say their time only.
+/// The first line of a process, when its network is loaded. Others give their time only.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Loaded {
