@@ -52,8 +52,8 @@ impl Planner<'_> {
             placed.extend(placement.map(|placement| Placed { node, placement, stage: 0, line }));
         }
         let placed = self.compile_regions(placed, &facts, &outputs)?;
-        let mut placed = self.fuse(placed, &facts, &outputs)?;
         self.constants.close_file();
+        let mut placed = self.fuse(placed, &facts, &outputs)?;
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;
 
