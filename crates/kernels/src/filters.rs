@@ -131,7 +131,7 @@ impl Filters {
         Panel { group, block, blocks, weights: (group * self.blocks() + block) * per_block }
     }
 
-    /// What is behind a panel that this number of tiles takes.
+    /// The weights behind a panel that this number of tiles takes.
     pub(super) fn ahead(&self, panel: &Panel, tiles: usize) -> Ahead {
         let times = match self.reading {
             Reading::Blocks => self.inputs.div_ceil(BLOCK) * self.rows * self.columns,

@@ -3,6 +3,7 @@
 /// Numbers of 32 bits.
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
+    /// In memory.
     Floats(&'a [f32]),
     /// In little-endian order.
     Bytes(&'a [[u8; 4]]),

@@ -253,8 +253,8 @@ impl Task for Share<'_> {
         let (down, right) = (output.height.div_ceil(2), output.width.div_ceil(2));
         let all = output.images * down * right;
         let (chunk, size) = (tiles.winograd.chunk(all), tiles.scratch());
-        // Threads share the weights or the tiles. Those that share the weights transform all inputs, each for itself,
-        // which is little beside the multiplications.
+        // Threads share the weights or the tiles. Those that share the weights transform all inputs, each for itself:
+        // that is little work compared with the multiplications.
         let (panels, threads) = (tiles.winograd.panels().count(), self.part.count);
         let is_even = panels.is_multiple_of(threads) || panels >= 4 * threads;
         let by_panels = threads > 1 && all < FEW_TILES * threads && is_even;

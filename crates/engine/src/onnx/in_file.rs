@@ -73,7 +73,7 @@ pub(crate) fn kept_in_file(
             floor = floor.max(range.end);
         }
     }
-    // What lies between them is held twice for a while.
+    // Other constants between them are held twice for a while.
     let between: usize = constants
         .iter()
         .filter(|(value, _)| !kept.contains(value))

@@ -22,7 +22,7 @@ pub(super) struct ConstantStore {
     constants: HashMap<ValueId, Constant>,
     /// How often nodes that are not placed yet take each value.
     references: HashMap<ValueId, usize>,
-    /// What is left of the model's file.
+    /// The model's file, as long as constants are in it.
     file: InFile,
 }
 

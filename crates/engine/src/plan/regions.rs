@@ -313,7 +313,7 @@ impl Planner<'_> {
         if let Some(steps) = self.plan.steps.get_mut(number) {
             *steps = flow.steps.iter().map(crate::region::step::Step::describe).collect();
         }
-        let region = Region::new(flow, level);
+        let region = Region::new(flow, level, self.plan.file);
         let node = Node {
             name,
             domain: String::new(),

@@ -30,7 +30,7 @@ use adytum_kernels::{
 /// Schedules that are kept: models are asked for few sizes, mostly.
 const SCHEDULES: usize = 8;
 
-/// Bytes of memory that are kept for the next run: fresh pages cost more than small runs.
+/// Bytes of memory that are kept for the next run, at least: fresh pages cost more than small runs.
 const SPARE: usize = 16 << 20;
 
 /// Multiplications for which another thread is worth waking.
@@ -45,6 +45,8 @@ pub(crate) struct Region {
     level: Level,
     schedules: Mutex<Vec<(Key, Arc<Schedule>)>>,
     spare: Mutex<Option<Buffer>>,
+    /// Bytes of memory that are kept.
+    kept: usize,
 }
 
 impl fmt::Debug for Region {
@@ -90,8 +92,10 @@ impl Divisible for Region {
 }
 
 impl Region {
-    pub(crate) fn new(flow: Flow, level: Level) -> Self {
-        Self { flow, level, schedules: Mutex::default(), spare: Mutex::default() }
+    /// A region of a model whose file has this number of bytes. Next to a large model, more memory may be kept.
+    pub(crate) fn new(flow: Flow, level: Level, file: usize) -> Self {
+        let kept = SPARE.max(file / 8);
+        Self { flow, level, schedules: Mutex::default(), spare: Mutex::default(), kept }
     }
 
     fn compute(
@@ -163,7 +167,7 @@ impl Region {
     }
 
     fn give_back(&self, buffer: Buffer) {
-        if buffer.len() * size_of::<f32>() <= SPARE {
+        if buffer.len() * size_of::<f32>() <= self.kept {
             *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(buffer);
         }
     }

@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_stride_moves_through_single_pixels_into_a_window() {
-        // A block of ResNet: what is added is thinned out, and the next block reads all pixels.
+        // A block of ResNet: the image that is added is thinned out.
         let mut drafts = region(&[
             (convolution(1, 1), &[0], 1),
             (convolution(3, 1), &[1], 2),
