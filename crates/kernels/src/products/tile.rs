@@ -142,6 +142,19 @@ mod x86 {
     };
 }
 
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{Kernel, Kernels, Tile, compute};
+    use crate::isa::neon::Neon;
+
+    fn neon<const BLOCKS: usize, const ROWS: usize>(tile: &Tile) {
+        // SAFETY: kernels are called by `Kernels::run` only, whose caller says that the sizes fit.
+        unsafe { compute::<_, BLOCKS, ROWS>(Neon, tile) }
+    }
+
+    pub(super) static NEON: Kernels = Kernels { one: row_kernels!(neon, 1: 1 2 3 4 5 6), two: &[] };
+}
+
 /// How many columns a panel of a level has.
 pub(crate) fn width(level: Level) -> usize {
     if level == Level::Avx512 && level.is_available() { 2 * BLOCK } else { BLOCK }
@@ -154,6 +167,8 @@ pub(crate) fn kernels(level: Level) -> &'static Kernels {
         Level::Avx512 if level.is_available() => &x86::AVX512,
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx2 if Level::Avx2.is_available() => &x86::AVX2,
+        #[cfg(target_arch = "aarch64")]
+        level if level >= Level::Neon => &arm::NEON,
         _ => &PLAIN,
     }
 }
