@@ -12,8 +12,10 @@ use adytum_engine::{
     threads::Threads,
 };
 use fixture::{
-    onnx::{Attribute, FLOAT, floats, graph, initializer, model_with, node, value},
-    runs::load,
+    onnx::{
+        Attribute, FLOAT, floats, graph, initializer, model_with, node, node_of, put_bytes, put_number, value,
+    },
+    runs::{load, run},
 };
 
 const UINT8: u64 = 2;
@@ -150,5 +152,59 @@ fn the_fused_form_answers_as_the_definition_does() {
         assert!(steps.iter().all(|step| *step <= 1), "one step at most");
         let differ = steps.iter().filter(|step| **step > 0).count();
         assert!(differ * 100 <= steps.len(), "{differ} of {} differ", steps.len());
+    }
+}
+
+/// A product of three rows of seven numbers with a matrix of five columns, which is constant or given.
+fn product(operator: &str, left_type: u64, is_constant: bool) -> Vec<u8> {
+    let matrix: Vec<u8> = (0..35).map(|number| (number * 53 % 256) as u8).collect();
+    let right = initializer("b", UINT8, &[7, 5], &matrix);
+    let mut constants = vec![
+        initializer("bz", UINT8, &[5], &[0, 255, 128, 3, 90]),
+        floats("bs", &[5], &[0.01, 0.02, 0.003, 0.5, 0.07]),
+        floats("bias", &[5], &[1.0, -2.0, 0.25, 100.0, 0.0]),
+        floats("as", &[], &[0.03]),
+        initializer("az", left_type, &[], &[200]),
+    ];
+    let mut inputs =
+        vec![value("a", if operator.starts_with("Dynamic") { FLOAT } else { left_type }, &[3, 7])];
+    if is_constant {
+        constants.push(right);
+    } else {
+        inputs.push(value("b", UINT8, &[7, 5]));
+    }
+    let (domain, names, result): (_, &[&str], _) = match operator {
+        "MatMulIntegerToFloat" => ("com.microsoft", &["a", "b", "as", "bs", "az", "bz", "bias"], FLOAT),
+        "DynamicQuantizeMatMul" => ("com.microsoft", &["a", "b", "bs", "bz", "bias"], FLOAT),
+        _ => ("", &["a", "b", "az", "bz"], INT32),
+    };
+    let nodes = [node_of(domain, operator, names, &["y"], &[])];
+    let graph = graph(&nodes, &inputs, &[value("y", result, &[3, 5])], &constants);
+    let mut file = model_with(&graph, &[], 17);
+    let mut contributed = Vec::new();
+    put_bytes(&mut contributed, 1, b"com.microsoft");
+    put_number(&mut contributed, 2, 1);
+    put_bytes(&mut file, 8, &contributed);
+    file
+}
+
+#[test]
+fn a_constant_matrix_gives_the_answers_of_one_that_is_given() {
+    let bytes: Vec<u8> = (0..21).map(|number| (number * 97 % 256) as u8).collect();
+    let given = Tensor::from_vec([7, 5], (0..35).map(|number| (number * 53 % 256) as u8).collect()).unwrap();
+    for operator in ["MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"] {
+        for left_type in [UINT8, INT8] {
+            let left = if operator == "DynamicQuantizeMatMul" {
+                let reals = bytes.iter().map(|byte| f32::from(*byte) / 19.0 - 5.0).collect();
+                Tensor::from_vec([3, 7], reals).unwrap()
+            } else if left_type == UINT8 {
+                Tensor::from_vec([3, 7], bytes.clone()).unwrap()
+            } else {
+                Tensor::from_vec([3, 7], bytes.iter().map(|byte| byte.cast_signed()).collect()).unwrap()
+            };
+            let packed = run(product(operator, left_type, true), vec![left.clone()]);
+            let plain = run(product(operator, left_type, false), vec![left, given.clone()]);
+            assert_eq!(packed, plain, "{operator} {left_type}");
+        }
     }
 }

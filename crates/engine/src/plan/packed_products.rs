@@ -73,7 +73,13 @@ impl Planner<'_> {
         facts: &Facts,
     ) -> Result<Vec<Placed>, PlanError> {
         for entry in &mut placed {
-            let Some((places, left)) = places(&entry.node) else { continue };
+            // What rten computes stays with what is around it: taken out of an island, a product costs more
+            // than it saves.
+            let Some((places, left)) =
+                places(&entry.node).filter(|_| matches!(entry.placement, Placement::Own(_)))
+            else {
+                continue;
+            };
             let Some(operator) = self.packed_product(&entry.node, &places, left, facts)? else { continue };
             let node = &mut entry.node;
             let at_run: Vec<Option<ValueId>> =

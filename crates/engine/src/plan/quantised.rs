@@ -5,7 +5,6 @@
 //! ONNX Runtime does the same. The sum of products is exact then, so the answer is rounded once,
 //! where floats are rounded many times: it may differ by one step from that of floats.
 
-mod dynamic;
 mod operators;
 mod products;
 
@@ -135,9 +134,6 @@ impl Planner<'_> {
                 && let Some(group) = self.quantised_group(&nodes, &uses, index)?
             {
                 groups.push(group);
-            }
-            if let Some(dynamic::Scaled { gone, last, node }) = self.scaled_product(&nodes, &uses, index)? {
-                groups.push(Group { gone, last, node });
             }
         }
         let mut gone = HashSet::new();

@@ -62,9 +62,8 @@ impl Source<'_> {
 
     /// How many numbers of int8 a weight is the sum of, at most: 255 is the sum of three.
     pub(super) fn passes(&self) -> usize {
-        let needed = |weight: i16| if weight < 0 { (-weight).div_ceil(128) } else { weight.div_ceil(127) };
-        let most = self.weights.iter().map(|weight| needed(*weight)).max();
-        most.and_then(|most| usize::try_from(most).ok()).unwrap_or(1).max(1)
+        let needed = |weight: i16| weight.unsigned_abs().div_ceil(if weight < 0 { 128 } else { 127 });
+        self.weights.iter().map(|weight| needed(*weight)).max().map_or(1, usize::from).max(1)
     }
 
     /// Whether all sizes fit.
