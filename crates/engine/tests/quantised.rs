@@ -71,7 +71,7 @@ fn file(weights: &[i8], bias: &[i32], relu: bool, zero: u8, outputs: &[&str]) ->
     model_with(&graph, &[], 17)
 }
 
-fn run(model: &dyn LoadedModel, images: &Tensor, threads: usize) -> Tensor {
+fn classify(model: &dyn LoadedModel, images: &Tensor, threads: usize) -> Tensor {
     let threads = Threads::new(threads);
     let memory = Memory::new(1 << 30);
     let cancellation = Cancellation::default();
@@ -97,8 +97,8 @@ fn a_convolution_between_quantisers_is_one_of_whole_numbers() {
         // A rectifier is part of the rounding only if the lowest number is 0.
         assert_eq!(operators.contains(&"QLinearConv"), !relu || zero == 0, "{operators:?}");
 
-        let found = run(model.as_ref(), &images, 1);
-        assert_eq!(found, run(model.as_ref(), &images, 4), "threads change nothing");
+        let found = classify(model.as_ref(), &images, 1);
+        assert_eq!(found, classify(model.as_ref(), &images, 4), "threads change nothing");
         for (place, found) in found.values::<u8>().unwrap().iter().enumerate() {
             let (row, column) = (place / SIDE % SIDE, place % SIDE);
             let (filter, image) = (place / SIDE / SIDE % FILTERS, place / SIDE / SIDE / FILTERS);
@@ -146,7 +146,7 @@ fn the_fused_form_answers_as_the_definition_does() {
         let defined = load(file(&weights, &bias, relu, zero, &["y", "sum"])).unwrap();
         assert!(fused.plan().unwrap().lines.iter().any(|line| line.operator == "QLinearConv"));
         assert!(defined.plan().unwrap().lines.iter().all(|line| line.operator != "QLinearConv"));
-        let (fused, defined) = (run(fused.as_ref(), &images, 1), run(defined.as_ref(), &images, 1));
+        let (fused, defined) = (classify(fused.as_ref(), &images, 1), classify(defined.as_ref(), &images, 1));
         let (fused, defined) = (fused.values::<u8>().unwrap(), defined.values::<u8>().unwrap());
         let steps: Vec<u8> = fused.iter().zip(defined).map(|(one, other)| one.abs_diff(*other)).collect();
         assert!(steps.iter().all(|step| *step <= 1), "one step at most");
