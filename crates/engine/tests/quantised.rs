@@ -15,7 +15,7 @@ use fixture::{
     onnx::{
         Attribute, FLOAT, floats, graph, initializer, model_with, node, node_of, put_bytes, put_number, value,
     },
-    runs::{load, run},
+    runs::{self, load},
 };
 
 const UINT8: u64 = 2;
@@ -202,8 +202,8 @@ fn a_constant_matrix_gives_the_answers_of_one_that_is_given() {
             } else {
                 Tensor::from_vec([3, 7], bytes.iter().map(|byte| byte.cast_signed()).collect()).unwrap()
             };
-            let packed = run(product(operator, left_type, true), vec![left.clone()]);
-            let plain = run(product(operator, left_type, false), vec![left, given.clone()]);
+            let packed = runs::run(product(operator, left_type, true), vec![left.clone()]);
+            let plain = runs::run(product(operator, left_type, false), vec![left, given.clone()]);
             assert_eq!(packed, plain, "{operator} {left_type}");
         }
     }
