@@ -2183,7 +2183,7 @@ pub(crate) static ENTRIES: &[Entry] = &[
     Entry {
         code: "kbs-source-platform",
         meaning: "This program runs on a TEE whose evidence is not sent to a KBS.",
-        next_step: "run it on SGX or TDX, or use Adytum's own broker.",
+        next_step: "run it on SGX, TDX or SEV-SNP.",
         retry: Retry::No,
         package: "sources",
         programs: &["adytum", "adytum-init", "adytum-serving"],

@@ -17,7 +17,6 @@ pub mod operators;
 pub mod plan;
 pub mod program;
 mod region;
-mod share;
 pub mod static_engine;
 pub mod tensor;
 pub mod threads;

@@ -36,6 +36,7 @@ mod rounding;
 mod scatter;
 mod selection;
 mod sequence;
+pub(crate) mod share;
 mod signal;
 mod softmax;
 mod text;

@@ -109,7 +109,6 @@ impl std::fmt::Debug for Arena {
 pub struct Room {
     start: NonNull<f32>,
     count: usize,
-    /// Keeps the memory.
     _piece: Arc<Piece>,
 }
 

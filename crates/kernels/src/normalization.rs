@@ -14,13 +14,13 @@ pub struct Layer<'a> {
     pub level: Level,
     /// Numbers of a row.
     pub length: usize,
-    /// What is added to the variance.
+    /// The summand of the variance.
     pub epsilon: f32,
     /// Whether the mean is subtracted. Without it the variance is the mean of the squares.
     pub is_centred: bool,
     /// A factor for each number of a row.
     pub scale: Option<&'a [f32]>,
-    /// What is added to each number of a row.
+    /// The summands of a row's numbers.
     pub bias: Option<&'a [f32]>,
 }
 

@@ -126,7 +126,7 @@ pub struct Product<'a> {
     pub rows: &'a [f32],
     /// The function of the sums.
     pub activation: Activation,
-    /// What is added to its results: as many numbers as there are outputs.
+    /// The summands of its results: as many numbers as there are outputs.
     pub residual: Option<&'a [f32]>,
 }
 

@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
     /// In memory.
+    /// As they are in memory.
     Floats(&'a [f32]),
     /// In little-endian order.
     Bytes(&'a [[u8; 4]]),

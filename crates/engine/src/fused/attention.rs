@@ -9,8 +9,8 @@ use crate::{
     operators::{
         Arguments, Context, Operator, OperatorError,
         arguments::{tensor_of, unfit, values_of},
+        share::share,
     },
-    share::share,
     tensor::{ElementType, Tensor, Value},
 };
 
@@ -65,7 +65,7 @@ pub(crate) struct FusedAttention {
 
 /// The rows of the heads of a tensor: their sizes, their places.
 struct View<'a> {
-    /// Batch, heads, rows.
+    /// `[batch, heads, rows]`.
     sizes: [usize; 3],
     size: usize,
     heads: Heads<'a>,

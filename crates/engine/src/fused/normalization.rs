@@ -6,8 +6,8 @@ use crate::{
     operators::{
         Arguments, Context, Operator, OperatorError,
         arguments::{tensor_of, unfit, values_of},
+        share::share,
     },
-    share::share,
     tensor::{ElementType, Value},
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct NormalizedRows {
     pub(crate) is_centred: bool,
     /// A factor for each number of a row.
     pub(crate) scale: Vec<f32>,
-    /// What is added to each number of a row; empty for nothing.
+    /// The summands of a row's numbers; empty for nothing.
     pub(crate) bias: Vec<f32>,
 }
 

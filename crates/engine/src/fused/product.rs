@@ -14,8 +14,8 @@ use crate::{
         broadcast::combine,
         constant::list,
         movement::reshape::wanted_shape,
+        share::share,
     },
-    share::share,
     tensor::{ElementType, Tensor, Value},
 };
 
@@ -24,7 +24,7 @@ const ROWS: usize = 0;
 const RESIDUAL: usize = 1;
 const SHAPE: usize = 2;
 
-/// What is added to a product.
+/// The summand of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Residual {
     Nothing,

@@ -8,18 +8,15 @@ use super::super::{BLOCK, buffer::Buffer};
 /// key. 0 where they are the same for all.
 pub type Steps = [usize; 4];
 
-/// What is done to the scores.
+/// A change of the scores.
 #[derive(Clone, Copy, Debug)]
 pub enum Mask<'a> {
+    /// The scores stay.
     None,
     /// These numbers are added.
     Add(&'a [f32], Steps),
     /// `other` is in the place of the scores where these are false.
-    Keep {
-        keeps: &'a [bool],
-        steps: Steps,
-        other: f32,
-    },
+    Keep { keeps: &'a [bool], steps: Steps, other: f32 },
 }
 
 impl Mask<'_> {
@@ -42,7 +39,7 @@ pub(super) struct Line<'a> {
     /// Less than zero where `other` is in the place of the score.
     pub(super) gone: Option<&'a [f32]>,
     pub(super) other: f32,
-    /// What is added, negative infinity behind the last key; `None` where only that is to be done.
+    /// The summands, negative infinity behind the last key; `None` where only that is to be done.
     pub(super) added: Option<&'a [f32]>,
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Weigh<'a> {
     pub(super) largest: f32,
 }
 
-/// What was found.
+/// The result so far.
 pub(super) struct Weighed {
     /// The largest score, these included.
     pub(super) largest: f32,

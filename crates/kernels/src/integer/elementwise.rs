@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{BLOCK, Part, Unfit, buffer::Shared, isa::Isa, planes::Planes};
 
-/// What becomes of two bytes.
+/// The function of two bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {
     /// The sum of their real numbers.

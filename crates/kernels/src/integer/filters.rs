@@ -33,7 +33,7 @@ pub struct Filters {
     pub(super) passes: usize,
     /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`.
     pub(super) weights: Bytes,
-    /// What is added to the sums of every output channel, each group in whole blocks.
+    /// The summands of every output channel, each group in whole blocks.
     pub(super) bias: Vec<i32>,
     /// What the sums are multiplied with.
     pub(super) scales: Vec<f32>,
@@ -79,7 +79,7 @@ impl Source<'_> {
             && (self.scales.len() == 1 || self.scales.len() == all)
     }
 
-    /// What is added to the sums of a channel: the bias, less what the input's zero point adds.
+    /// The summand of a channel: the bias, less what the input's zero point adds.
     pub(super) fn shift(&self, output: usize) -> i32 {
         let per_output = self.weights.len() / self.shape[0];
         let weights = &self.weights[output * per_output..][..per_output];

@@ -3,12 +3,12 @@
 use super::instructions::Integers;
 use crate::isa::Isa;
 
-/// What becomes of sums that were multiplied with their scales.
+/// The last step for sums that were multiplied with their scales.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Finish {
     /// The zero point of the results.
     pub zero_point: u8,
-    /// What is added to the results.
+    /// The summand of the results.
     pub addition: Option<Addition>,
 }
 
@@ -26,7 +26,7 @@ pub struct Addition {
     pub is_signed: bool,
 }
 
-/// The bytes of sums: the nearest ones. What is below 0 becomes 0 when it is written.
+/// The bytes of sums: the nearest ones. A number below 0 becomes 0 when it is written.
 #[inline(always)]
 pub(super) fn round<I: Integers>(
     isa: I,
@@ -38,14 +38,14 @@ pub(super) fn round<I: Integers>(
     nearest(isa, value, 255.0 - f32::from(zero_point), i32::from(zero_point))
 }
 
-/// The nearest integers up to a bound, and another added. What is not a number becomes very low.
+/// The nearest integers up to a bound, and another added. A NaN becomes very low.
 #[inline(always)]
 pub(super) fn nearest<I: Integers>(isa: I, values: <I::Isa as Isa>::V, high: f32, shift: i32) -> I::Sums {
     let floats = isa.isa();
     isa.add(isa.nearest(floats.at_most(values, floats.splat(high))), isa.splat(shift))
 }
 
-/// The bytes of the sums of two quantised numbers. What is below 0 becomes 0 when it is written.
+/// The bytes of the sums of two quantised numbers. A number below 0 becomes 0 when it is written.
 #[inline(always)]
 pub(super) fn add<I: Integers>(isa: I, first: I::Sums, second: I::Sums, addition: &Addition) -> I::Sums {
     let floats = isa.isa();

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{BLOCK, Part, Unfit, buffer::Shared, isa::Isa, layout::Channels, planes::Planes};
 
-/// What is added to a number of int8 to make it a byte, in both directions.
+/// The summand that makes a number of int8 a byte, in both directions.
 const SIGN: u8 = 0x80;
 
 /// Images as a model has them: `[image][channel][row][column]`.

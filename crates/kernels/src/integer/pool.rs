@@ -20,8 +20,8 @@ impl Scale {
         (i32::from(byte) - i32::from(self.zero_point)) as f32 * self.scale
     }
 
-    /// The byte of a number that was divided by the scale: the nearest, halves to the even one. What is
-    /// not a number becomes 0.
+    /// The byte of a number that was divided by the scale: the nearest, halves to the even one. A NaN
+    /// becomes 0.
     pub fn byte(self, value: f32) -> u8 {
         let zero = f32::from(self.zero_point);
         let (low, high) = (0.0 - zero, 255.0 - zero);

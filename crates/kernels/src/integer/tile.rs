@@ -18,7 +18,7 @@ use crate::{BLOCK, isa::Isa};
 /// Bytes of the weights of four input channels and a block of output channels.
 pub(super) const WEIGHTS: usize = GROUP * BLOCK;
 
-/// What is written for a sum.
+/// The form in which a sum is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
     /// A byte.
@@ -57,7 +57,7 @@ pub(super) struct Tile {
     pub(super) bias: *const i32,
     pub(super) scales: *const f32,
     pub(super) form: Form,
-    /// What is added to each channel, or null.
+    /// The summand of each channel, or null.
     pub(super) summands: *const f32,
     pub(super) zero_point: u8,
     pub(super) output: *mut u8,

@@ -43,7 +43,7 @@ impl Kernels {
     /// Computes a tile.
     ///
     /// # Safety
-    /// The tile has so many rows and blocks, as many as the level allows at most. Everything that its sizes
+    /// The tile has the rows and blocks that the level allows at most. Everything that its sizes
     /// reach from its pointers, `ahead` excepted, can be read, and its outputs can be written.
     pub(crate) unsafe fn run(&self, rows: usize, blocks: usize, tile: &Tile) {
         let list = if blocks == 2 { self.two } else { self.one };

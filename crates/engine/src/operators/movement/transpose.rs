@@ -7,8 +7,8 @@ use crate::{
         axes::product,
         definition::Builder,
         layout::View,
+        share::share,
     },
-    share::share,
     tensor::{ElementType, Tensor},
 };
 

@@ -1,11 +1,11 @@
-//! Who makes a value, and who takes it.
+//! The maker of a value, and its takers.
 
 use std::collections::{HashMap, HashSet};
 
 use super::super::placement::Placed;
 use crate::onnx::model::{Node, ValueId};
 
-/// Who makes each value, and who takes it.
+/// The maker of each value, and its takers.
 pub(super) struct Links {
     makers: HashMap<ValueId, usize>,
     users: HashMap<ValueId, Vec<usize>>,

@@ -36,7 +36,7 @@ struct Draft {
     /// The shape that the result is brought to, and whether 0 is a size there.
     shape: Option<(ValueId, bool)>,
     members: Vec<usize>,
-    /// What was computed so far.
+    /// The value that was computed so far.
     value: ValueId,
 }
 

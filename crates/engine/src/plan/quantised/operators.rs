@@ -24,7 +24,7 @@ impl Planner<'_> {
     pub(super) fn rescaled(&mut self, target: &Target<'_>) -> Result<Option<Node>, PlanError> {
         let Some(from) = quantised(target.node) else { return Ok(None) };
         let is_one = self.one_number(from.scale)?.is_some() && self.one_byte(from.zero_point)?.is_some();
-        // What is constant is folded instead.
+        // Constants are folded instead.
         if !is_one || self.byte_type(from).is_none() || self.constants.contains(from.numbers) {
             return Ok(None);
         }

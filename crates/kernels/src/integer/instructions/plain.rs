@@ -12,7 +12,7 @@ pub(in super::super) struct Plain;
 type Sums = [i32; 16];
 type Floats = [f32; 16];
 
-/// What is added to a float so that its last bit is worth 1.
+/// The summand of a float so that its last bit is worth 1.
 const ONES: f32 = 12_582_912.0;
 
 /// Floats below this have no such room.

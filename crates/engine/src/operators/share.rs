@@ -2,10 +2,8 @@
 
 use adytum_kernels::{Part, Unfit, buffer::Shared};
 
-use crate::{
-    operators::{Context, OperatorError},
-    threads::Threads,
-};
+use super::{Context, OperatorError};
+use crate::threads::Threads;
 
 /// Multiplications for which another thread is worth waking.
 const SHARE: usize = 200_000;
