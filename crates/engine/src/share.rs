@@ -10,7 +10,7 @@ use crate::{
 /// Multiplications for which another thread is worth waking.
 const SHARE: usize = 200_000;
 
-/// What a kernel was given does not fit: a fault of the engine.
+/// The buffers of a kernel do not fit: a fault of the engine.
 fn unfit(Unfit(what): Unfit) -> OperatorError {
     OperatorError::Engine { reason: format!("the buffers of a kernel do not fit: {what}") }
 }
