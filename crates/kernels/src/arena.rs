@@ -64,7 +64,7 @@ impl Drop for Piece {
     }
 }
 
-/// Gives out memory for weights. What one model's weights take is given back when all of them are gone.
+/// Gives out memory for weights. The memory of a model's weights is given back when all of them are gone.
 #[derive(Default)]
 pub struct Arena {
     piece: Option<Arc<Piece>>,

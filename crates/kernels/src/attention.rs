@@ -1,7 +1,7 @@
 //! Attention: `softmax(scale * Q K^T + mask) V`, head by head, without the matrix of all scores.
 //!
 //! A tile of queries meets a block of keys after the other. The largest score so far and the sum of the
-//! exponentials are kept for each query, and what was summed before is scaled when a larger score comes
+//! exponentials are kept for each query, and earlier sums are scaled when a larger score comes
 //! (online softmax: Milakov and Gimelshein, 2018; FlashAttention: Dao and others, 2022).
 //! Scores are in blocks of 16 keys, the order in which the second product takes its rows.
 

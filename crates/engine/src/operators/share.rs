@@ -8,7 +8,7 @@ use crate::threads::Threads;
 /// Multiplications for which another thread is worth waking.
 const SHARE: usize = 200_000;
 
-/// What a kernel was given does not fit: a fault of the engine.
+/// The buffers of a kernel do not fit: a fault of the engine.
 fn unfit(Unfit(what): Unfit) -> OperatorError {
     OperatorError::Engine { reason: format!("the buffers of a kernel do not fit: {what}") }
 }

@@ -61,7 +61,7 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const ROWS: usize>(isa: I, tile: 
     let mut sums = [[isa.splat(0.0); BLOCKS]; ROWS];
     for (row, sums) in sums.iter_mut().enumerate() {
         for (block, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: what the sums begin with is there.
+            // SAFETY: the first numbers of the sums are there.
             *sum =
                 unsafe { isa.load(tile.before.add(row * tile.before_step[0] + block * tile.before_step[1])) };
         }
