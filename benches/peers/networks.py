@@ -431,10 +431,11 @@ def gpt2(path):
 
 
 def quantised(write):
-    """The network in 8 bits, with a scale for each channel of weights, as ONNX Runtime's tool writes it."""
+    """The network in 8 bits, with a scale for each channel of weights, as ONNX Runtime's tools write it."""
 
     def convert(path):
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
 
         class Images(CalibrationDataReader):
             images = iter([{"x": image(seed)} for seed in range(4)])
@@ -442,10 +443,13 @@ def quantised(write):
             def get_next(self):
                 return next(self.images, None)
 
-        floats = path + ".floats"
-        write(floats)
+        written, floats = path + ".written", path + ".floats"
+        write(written)
+        # The step before: normalizations go into the convolutions.
+        quant_pre_process(written, floats, skip_symbolic_shape=True)
         types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
         quantize_static(floats, path, Images(), quant_format=QuantFormat.QDQ, per_channel=True, **types)
+        os.remove(written)
         os.remove(floats)
 
     return convert

@@ -51,9 +51,15 @@ impl Group {
         if self == Self::Batch { "batch8" } else { "inputs" }
     }
 
-    /// The engines of others that can be compared: ONNX Runtime can't be kept from AVX-512.
-    fn peers(self) -> &'static [&'static str] {
-        if self == Self::Avx2 { &["openvino"] } else { &["onnxruntime", "openvino"] }
+    /// The engines of others that can be compared: ONNX Runtime can't be kept from AVX-512, and OpenVINO has
+    /// no trees.
+    fn peers(self, network: &str) -> &'static [&'static str] {
+        match (self, network.starts_with("trees")) {
+            (Self::Avx2, true) => &[],
+            (Self::Avx2, false) => &["openvino"],
+            (_, true) => &["onnxruntime"],
+            (_, false) => &["onnxruntime", "openvino"],
+        }
     }
 
     /// The bar of a network, in parts of the better peer's time.
@@ -105,6 +111,9 @@ pub(crate) async fn run(group: Group, report: &mut Report, directory: &Path, par
     let mut ratios = Vec::new();
     for network in networks(&python, part).await? {
         let place = Place { group, python: &python, directory, network: &network };
+        if group.peers(place.name()).is_empty() {
+            continue;
+        }
         let ratio = place.compare(report).await.with_context(|| network.display().to_string())?;
         if IMAGES.contains(&place.name()) {
             ratios.push(ratio.ln());
@@ -184,7 +193,7 @@ impl Place<'_> {
         let mut ours = Conversation::start(self.ours("static")?).await.context("our engine")?;
         let mut theirs = BTreeMap::new();
         let answers = self.directory.join(format!("{}.npz", self.name()));
-        for peer in self.group.peers() {
+        for peer in self.group.peers(self.name()) {
             let mut conversation = Conversation::start(self.theirs(peer)).await.context(*peer)?;
             if theirs.is_empty() {
                 conversation.write(&answers).await.context(*peer)?;
@@ -233,7 +242,9 @@ impl Place<'_> {
     /// The time to load against the library that computes what is not compiled; memory against the file.
     async fn report_load(&self, report: &mut Report, name: &str, mut ours: Conversation) -> Result<()> {
         let file = fs::metadata(self.network)?.len() as f64 / f64::from(1 << 20);
-        if let Ok(rten) = Conversation::start(self.ours("rten")?).await {
+        // It has no trees.
+        if !self.name().starts_with("trees") {
+            let rten = Conversation::start(self.ours("rten")?).await.context("rten")?;
             let remark = "loading; the baseline is rten; bar: 1.2";
             report.compared(&format!("{name}.load"), ours.loaded.load_ms, "ms", rten.loaded.load_ms, remark);
         }

@@ -80,7 +80,9 @@ async fn main() -> Result<()> {
         Some(Part::EngineRunner(arguments)) => return engine::runner::run(&arguments),
         None => {}
     }
-    let wanted = |group: &str| arguments.filter.as_ref().is_none_or(|filter| group.contains(filter.as_str()));
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let is_one_of_the_engine = engine::Group::ALL.iter().any(|group| group.name() == filter);
+    let wanted = |group: &str| if is_one_of_the_engine { group == filter } else { group.contains(filter) };
     let directory = tempfile::Builder::new().prefix("adytum-bench-").tempdir()?;
     let binaries = arguments.binaries.canonicalize().context("--binaries")?;
     let mut report = Report::default();

@@ -17,6 +17,7 @@ use super::{
     arena::{Arena, Room},
     buffer::{Buffer, Shared},
     isa::{Isa, Task, dispatch},
+    weights::Numbers,
 };
 use tile::{Tile, kernels};
 
@@ -66,7 +67,7 @@ impl Matrix {
     /// number of `bias`. `None` if the sizes do not fit, or if there is no memory.
     pub fn pack(
         level: Level,
-        values: &[f32],
+        values: Numbers<'_>,
         [depth, columns]: [usize; 2],
         order: Order,
         factors: Option<&[f32]>,
@@ -88,10 +89,10 @@ impl Matrix {
             let panel = &mut panels[first * depth..][..own * depth];
             for (step, row) in panel.chunks_exact_mut(own).enumerate() {
                 match order {
-                    Order::Rows => row[..used].copy_from_slice(&values[step * columns + first..][..used]),
+                    Order::Rows => values.copy(step * columns + first, &mut row[..used]),
                     Order::Columns => {
                         for (place, value) in row[..used].iter_mut().enumerate() {
-                            *value = values[(first + place) * depth + step];
+                            *value = values.at((first + place) * depth + step);
                         }
                     }
                 }

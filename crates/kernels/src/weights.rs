@@ -4,7 +4,6 @@
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
     /// In memory.
-    /// As they are in memory.
     Floats(&'a [f32]),
     /// In little-endian order.
     Bytes(&'a [[u8; 4]]),
@@ -32,6 +31,35 @@ impl Numbers<'_> {
         self.len() == 0
     }
 
+    /// The number of this index.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[inline(always)]
+    pub(super) fn at(self, index: usize) -> f32 {
+        match self {
+            Self::Floats(values) => values[index],
+            Self::Bytes(values) => f32::from_le_bytes(values[index]),
+        }
+    }
+
+    /// Copies those from this one on.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[inline(always)]
+    pub(super) fn copy(self, from: usize, to: &mut [f32]) {
+        let range = from..from + to.len();
+        match self {
+            Self::Floats(values) => to.copy_from_slice(&values[range]),
+            Self::Bytes(values) => {
+                for (to, bytes) in to.iter_mut().zip(&values[range]) {
+                    *to = f32::from_le_bytes(*bytes);
+                }
+            }
+        }
+    }
+
     /// All of them.
     pub fn to_vec(self) -> Vec<f32> {
         match self {
@@ -56,24 +84,10 @@ impl<'a> Weights<'a> {
     /// Copies weights of an output channel, from this one on, multiplied with its factor. Each is rounded once.
     #[inline(always)]
     pub(super) fn copy(&self, output: usize, from: usize, to: &mut [f32]) {
-        let range = from..from + to.len();
-        let factor = self.factors.get(output).copied();
-        match (self.numbers, factor) {
-            (Numbers::Floats(values), None) => to.copy_from_slice(&values[range]),
-            (Numbers::Floats(values), Some(factor)) => {
-                for (to, value) in to.iter_mut().zip(&values[range]) {
-                    *to = (f64::from(*value) * factor) as f32;
-                }
-            }
-            (Numbers::Bytes(values), None) => {
-                for (to, bytes) in to.iter_mut().zip(&values[range]) {
-                    *to = f32::from_le_bytes(*bytes);
-                }
-            }
-            (Numbers::Bytes(values), Some(factor)) => {
-                for (to, bytes) in to.iter_mut().zip(&values[range]) {
-                    *to = (f64::from(f32::from_le_bytes(*bytes)) * factor) as f32;
-                }
+        self.numbers.copy(from, to);
+        if let Some(factor) = self.factors.get(output) {
+            for to in to {
+                *to = (f64::from(*to) * factor) as f32;
             }
         }
     }

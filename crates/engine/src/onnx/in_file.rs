@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::model::{Constant, Graph, Place, Stored, ValueId};
+use super::model::{Constant, Graph, Node, Place, Stored, ValueId};
 use crate::tensor::ElementType;
 
 /// The file of a model, as long as constants are in it.
@@ -52,7 +52,8 @@ impl InFile {
     }
 }
 
-/// The weights of convolutions that are to stay in the file until they are packed, and where the last one ends.
+/// The weights of convolutions and products that are to stay in the file until they are packed, and where the last
+/// one ends.
 pub(crate) fn kept_in_file(
     graph: &Graph,
     constants: &HashMap<ValueId, Constant>,
@@ -62,7 +63,9 @@ pub(crate) fn kept_in_file(
     count_uses(graph, &mut uses);
     let mut kept = HashSet::new();
     let mut floor = 0;
-    for node in graph.nodes.iter().filter(|node| node.domain.is_empty() && node.operator == "Conv") {
+    let is_packed =
+        |node: &&Node| node.domain.is_empty() && matches!(node.operator.as_str(), "Conv" | "MatMul" | "Gemm");
+    for node in graph.nodes.iter().filter(is_packed) {
         let Some(weights) = node.inputs.get(1).copied().flatten() else { continue };
         let Some(Constant::Stored(stored)) = constants.get(&weights) else { continue };
         if let Place::File(range) = &stored.place

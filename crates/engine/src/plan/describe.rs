@@ -66,6 +66,20 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Numbers the fusions from this one on the other way round: they were found from the end of the graph.
+    pub(super) fn reverse_fusions(&mut self, first: usize) {
+        let Some(found) = self.fusions.get_mut(first..) else { return };
+        found.reverse();
+        let count = self.fusions.len();
+        for line in &mut self.lines {
+            if let Worker::Fused(number) = &mut line.worker
+                && *number >= first
+            {
+                *number = first + count - 1 - *number;
+            }
+        }
+    }
+
     pub(super) fn new(file: usize) -> Self {
         Self { file, ..Self::default() }
     }

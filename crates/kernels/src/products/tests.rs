@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::weights::Numbers;
 
 /// Numbers that look random, from -1 to 1.
 fn numbers(seed: u64, count: usize) -> Vec<f32> {
@@ -39,6 +40,7 @@ proptest! {
     ) {
         let left = numbers(seed, rows * depth);
         let right = numbers(seed ^ 7, depth * columns);
+        let bytes: Vec<[u8; 4]> = right.iter().map(|value| value.to_le_bytes()).collect();
         let (bias, factors) = (numbers(seed ^ 8, columns), numbers(seed ^ 9, columns));
         let residual = numbers(seed ^ 10, rows * columns);
         let order = if is_turned { Order::Columns } else { Order::Rows };
@@ -46,7 +48,8 @@ proptest! {
         let activation = if is_rectified { Activation::RELU } else { Activation::Identity };
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             let sizes = [depth, columns];
-            let matrix = Matrix::pack(level, &right, sizes, order, Some(&factors), Some(&bias), &mut arena).unwrap();
+            let values = if seed % 2 == 0 { Numbers::Bytes(&bytes) } else { Numbers::Floats(&right) };
+            let matrix = Matrix::pack(level, values, sizes, order, Some(&factors), Some(&bias), &mut arena).unwrap();
             let residual = is_summed.then_some(residual.as_slice());
             let product = Product { matrix: &matrix, rows: &left, activation, residual };
             let found = run(&product, threads);
@@ -77,16 +80,39 @@ proptest! {
 #[test]
 fn sizes_that_do_not_fit_are_refused() {
     assert!(
-        Matrix::pack(Level::Plain, &[1.0; 5], [2, 3], Order::Rows, None, None, &mut Arena::default())
-            .is_none()
+        Matrix::pack(
+            Level::Plain,
+            Numbers::Floats(&[1.0; 5]),
+            [2, 3],
+            Order::Rows,
+            None,
+            None,
+            &mut Arena::default()
+        )
+        .is_none()
     );
     assert!(
-        Matrix::pack(Level::Plain, &[1.0; 6], [2, 3], Order::Rows, Some(&[1.0]), None, &mut Arena::default())
-            .is_none()
+        Matrix::pack(
+            Level::Plain,
+            Numbers::Floats(&[1.0; 6]),
+            [2, 3],
+            Order::Rows,
+            Some(&[1.0]),
+            None,
+            &mut Arena::default()
+        )
+        .is_none()
     );
-    let matrix =
-        Matrix::pack(Level::Plain, &[1.0; 6], [2, 3], Order::Rows, None, None, &mut Arena::default())
-            .unwrap();
+    let matrix = Matrix::pack(
+        Level::Plain,
+        Numbers::Floats(&[1.0; 6]),
+        [2, 3],
+        Order::Rows,
+        None,
+        None,
+        &mut Arena::default(),
+    )
+    .unwrap();
     let activation = Activation::Identity;
     let mut output = [0.0; 6];
     for (rows, count) in [(&[1.0; 3][..], 3), (&[1.0; 4], 5)] {
@@ -100,8 +126,16 @@ fn sizes_that_do_not_fit_are_refused() {
 #[test]
 fn what_is_not_a_number_stays_in_its_row() {
     for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
-        let matrix =
-            Matrix::pack(level, &[0.0; 40], [2, 20], Order::Rows, None, None, &mut Arena::default()).unwrap();
+        let matrix = Matrix::pack(
+            level,
+            Numbers::Floats(&[0.0; 40]),
+            [2, 20],
+            Order::Rows,
+            None,
+            None,
+            &mut Arena::default(),
+        )
+        .unwrap();
         let rows = [1.0, 2.0, f32::NAN, 0.0, 3.0, 4.0, 0.0, f32::INFINITY];
         let product = Product { matrix: &matrix, rows: &rows, activation: Activation::RELU, residual: None };
         let found = run(&product, 1);

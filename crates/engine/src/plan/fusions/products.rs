@@ -49,11 +49,14 @@ impl Planner<'_> {
     ) -> Result<Vec<Placed>, PlanError> {
         let mut placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
         let links = Links::new(&placed, wanted);
-        for index in 0..placed.len() {
+        let first = self.plan.fusions.len();
+        // From the end, as matrices mostly are in the file: its memory is given back from there.
+        for index in (0..placed.len()).rev() {
             let Some(mut draft) = self.product(&placed, index, facts)? else { continue };
             self.extend(&placed, &links, facts, &mut draft)?;
             self.pack(&mut placed, draft)?;
         }
+        self.plan.reverse_fusions(first);
         Ok(self.sweep(placed, wanted))
     }
 
@@ -216,20 +219,24 @@ impl Planner<'_> {
     }
 
     fn pack(&mut self, placed: &mut [Option<Placed>], draft: Draft) -> Result<(), PlanError> {
-        let Some(tensor) = self.constants.tensor(draft.weights, self.files)? else { return Ok(()) };
         let Some((root, inner)) = draft.members.split_last() else { return Ok(()) };
-        let Some(values) = tensor.values::<f32>() else { return Ok(()) };
-        let matrix = Matrix::pack(
-            Level::best(),
-            values,
-            [draft.depth, draft.columns],
-            draft.order,
-            draft.factors.as_deref(),
-            draft.bias.as_deref(),
-            &mut self.arena,
-        );
-        drop(tensor);
-        let Some(matrix) = matrix else { return Ok(()) };
+        let arena = &mut self.arena;
+        let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
+            Matrix::pack(
+                Level::best(),
+                values,
+                [draft.depth, draft.columns],
+                draft.order,
+                draft.factors.as_deref(),
+                draft.bias.as_deref(),
+                arena,
+            )
+        })?;
+        // The node that had it gives it back once more.
+        self.constants.keep(draft.weights);
+        let matrix = matrix.flatten().ok_or_else(|| PlanError::Engine {
+            reason: format!("there is no memory for a matrix of {} by {}", draft.depth, draft.columns),
+        })?;
         let (residual, shape) = (draft.residual, draft.shape);
         let product = PackedProduct {
             matrix,
@@ -241,7 +248,6 @@ impl Planner<'_> {
         let inputs = vec![Some(draft.rows), residual, shape.map(|(shape, _)| shape)];
         let fusion = Fusion { operator: Box::new(product), inputs, description };
         self.replace(placed, *root, &draft.members, fusion);
-        // The matrix is packed; the original is given back at once.
         for member in inner {
             if let Some(entry) = placed.get_mut(*member).and_then(Option::take) {
                 self.constants.forget(&entry.node);
