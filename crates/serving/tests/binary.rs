@@ -137,6 +137,7 @@ async fn sigterm_drains_without_a_failed_request() {
                         assert!(stopping.load(Ordering::SeqCst), "before the signal: {status:?}");
                         let text = format!("{status:?}");
                         let never_sent = text.contains("Canceled, \"connection closed\"")
+                            || text.contains("Canceled, \"connection was not ready\"")
                             || text.contains("kind: GoAway(b\"\", NO_ERROR, Remote)")
                             || text.contains("ConnectionRefused");
                         assert!(never_sent, "{text}");

@@ -57,7 +57,12 @@ fn counted_channel(address: SocketAddr, opened: &Arc<AtomicUsize>) -> Channel {
 /// (RFC 9113, section 6.8).
 fn never_processed(status: &Status) -> bool {
     let text = format!("{status:?}");
-    text.contains("Canceled, \"connection closed\"") || text.contains("GoAway(b\"\", NO_ERROR, Remote)")
+    let ways = [
+        "Canceled, \"connection closed\"",
+        "Canceled, \"connection was not ready\"",
+        "GoAway(b\"\", NO_ERROR, Remote)",
+    ];
+    ways.iter().any(|way| text.contains(way))
 }
 
 /// Sends one request after the other until `stop` is set. A request on which no server

@@ -156,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn weights_of_one_convolution_are_kept_where_little_lies_between() {
-        // 1 and 2 are weights of one convolution each, 3 of two, 4 of a product.
+    fn weights_that_one_node_takes_are_kept_where_little_lies_between() {
+        // 1 and 2 are weights of a convolution and of a product, 3 of two convolutions, 4 of another operator.
         let nodes = vec![
             node("Conv", &[10, 1]),
-            node("Conv", &[11, 2]),
+            node("MatMul", &[11, 2]),
             node("Conv", &[12, 3]),
             node("Conv", &[13, 3]),
-            node("MatMul", &[14, 4]),
+            node("Add", &[14, 4]),
         ];
         let graph = Graph { nodes, ..Graph::default() };
         let constants = |product: std::ops::Range<usize>| {
@@ -173,7 +173,7 @@ mod tests {
         };
         let (kept, floor) = kept_in_file(&graph, &constants(40..60), 140);
         assert_eq!((kept, floor), ([ValueId(1), ValueId(2)].into(), 100));
-        // A large product between them would be held twice.
+        // A large constant between them would be held twice.
         let (kept, floor) = kept_in_file(&graph, &constants(20..60), 140);
         assert_eq!((kept.len(), floor), (0, 0));
     }
