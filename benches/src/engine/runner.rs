@@ -92,14 +92,13 @@ impl Network {
         let run = Run { threads: &self.threads, budget: &memory, cancellation: &cancellation };
         let outputs: Vec<usize> = (0..self.model.signature().outputs.len()).collect();
         let inputs = self.inputs.iter().cloned().map(Some).collect();
-        Ok(self.threads.enter(|| self.model.run(inputs, &outputs, run))?)
+        Ok(self.model.run(inputs, &outputs, run)?)
     }
 
     fn time(&self, runs: u32) -> Result<Json> {
         let (start, before) = (Instant::now(), processor_ms()?);
-        for _ in 0..runs {
-            self.answer()?;
-        }
+        // As in the server, whose requests are on the engine's own threads.
+        self.threads.enter(|| (0..runs).try_for_each(|_| self.answer().map(drop)))?;
         let (wall, processor) = (milliseconds(start), processor_ms()? - before);
         let (wall_ms, processor_ms) = (wall / f64::from(runs), processor / f64::from(runs));
         adytum_serving::memory::give_back();
@@ -110,7 +109,9 @@ impl Network {
     fn difference(&self, expected: &Path) -> Result<f64> {
         let expected = read(expected)?;
         let mut largest = 0.0_f64;
-        for (output, found) in self.model.signature().outputs.iter().zip(self.answer()?) {
+        for (output, found) in
+            self.model.signature().outputs.iter().zip(self.threads.enter(|| self.answer())?)
+        {
             let (Value::Tensor(found), Some(expected)) = (&found, expected.get(&output.name)) else {
                 return Err(anyhow!("{} is no tensor, or the others have none of that name", output.name));
             };

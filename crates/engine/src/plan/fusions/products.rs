@@ -22,6 +22,9 @@ use crate::{
 /// Numbers of a matrix from which on it is worth an operator of its own.
 const SMALLEST: usize = 1024;
 
+/// Numbers of a matrix that is packed however small the model is: 16 MB.
+const LARGEST: usize = 4 << 20;
+
 /// A product in the making.
 struct Draft {
     rows: ValueId,
@@ -88,7 +91,9 @@ impl Planner<'_> {
             _ => return Ok(None),
         };
         let (depth, columns) = if order == Order::Rows { (first, second) } else { (second, first) };
-        if depth.checked_mul(columns).is_none_or(|count| count < SMALLEST) {
+        // While a matrix is packed it is held twice, which one that is most of a model must not be.
+        let most = self.plan.parameters / 2;
+        if depth.checked_mul(columns).is_none_or(|count| count < SMALLEST || count > most.max(LARGEST)) {
             return Ok(None);
         }
         let bias = match rest.first().copied().flatten() {
