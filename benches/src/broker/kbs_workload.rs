@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,7 +14,7 @@ use adytum_evidence::{
     measurement::{ReportData, WorkloadIdentity},
 };
 use adytum_sim::{Platform, SimAttester};
-use adytum_testkit::kbs::{KbsClient, KeyKind};
+use adytum_testkit::kbs::{HttpAnswer, KbsClient, KeyKind};
 use adytum_tests::deployment::Deployment;
 use anyhow::{Result, anyhow, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -27,6 +30,7 @@ pub(super) const RESOURCE: &str = "default/bench/secret";
 pub(super) struct KbsWorkload {
     address: SocketAddr,
     attester: Arc<SimAttester>,
+    turned_away: Arc<AtomicUsize>,
 }
 
 impl KbsWorkload {
@@ -36,24 +40,49 @@ impl KbsWorkload {
         identity: WorkloadIdentity,
     ) -> Result<Self> {
         let platform = Platform::open(deployment.platform_directory())?;
-        Ok(Self { address, attester: Arc::new(SimAttester::new(platform, identity)) })
+        Ok(Self {
+            address,
+            attester: Arc::new(SimAttester::new(platform, identity)),
+            turned_away: Arc::default(),
+        })
+    }
+
+    /// A flow. It is begun again when the broker asks for that, as our own workload does.
+    async fn flow(&self) -> Result<()> {
+        loop {
+            match self.attempt().await? {
+                Ok(()) => return Ok(()),
+                Err(answer) if answer.status == 503 => {
+                    let seconds = answer.field("retry-after").and_then(|seconds| seconds.parse().ok());
+                    self.turned_away.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_secs(seconds.unwrap_or(1))).await;
+                }
+                Err(answer) => return Err(anyhow!("{answer:?}")),
+            }
+        }
     }
 
     /// A new connection, a fresh key, a challenge, evidence made and verified, and one secret
-    /// released to that key.
-    async fn flow(&self) -> Result<()> {
+    /// released to that key; or the refusal.
+    async fn attempt(&self) -> Result<Result<(), HttpAnswer>> {
         let mut client = KbsClient::connect(self.address, KeyKind::P256).await;
-        let refused = |answer| anyhow!("{answer:?}");
-        let challenge = client.auth(Tee::Sgx).await.map_err(refused)?;
+        let challenge = match client.auth(Tee::Sgx).await {
+            Ok(challenge) => challenge,
+            Err(refused) => return Ok(Err(refused)),
+        };
         let (runtime_data, digest) = client.runtime_data(&challenge);
         let mut report_data = [0; 64];
         report_data.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
         let evidence = self.attester.evidence(ReportData(report_data)).await?;
         let quote = serde_json::json!({ "quote": STANDARD.encode(evidence.bytes) });
-        client.attest(runtime_data, quote).await.map_err(refused)?;
-        let secret = client.resource(RESOURCE).await.map_err(refused)?;
-        ensure!(!secret.is_empty(), "no secret was released");
-        Ok(())
+        if let Err(refused) = client.attest(runtime_data, quote).await {
+            return Ok(Err(refused));
+        }
+        let released = client.resource(RESOURCE).await;
+        if let Ok(secret) = &released {
+            ensure!(!secret.is_empty(), "no secret was released");
+        }
+        Ok(released.map(drop))
     }
 
     /// Flows from `clients` tasks for `duration`.
@@ -77,6 +106,6 @@ impl KbsWorkload {
         for task in tasks {
             latencies.extend(task.await??);
         }
-        Found::of(latencies, start.elapsed(), 0)
+        Found::of(latencies, start.elapsed(), self.turned_away.swap(0, Ordering::Relaxed))
     }
 }
