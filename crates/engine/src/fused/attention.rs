@@ -3,6 +3,7 @@
 use adytum_kernels::{
     Level,
     attention::{Attention, Heads, Mask},
+    buffer::Shared,
 };
 
 use crate::{
@@ -208,7 +209,7 @@ impl Operator for FusedAttention {
                 output,
             };
             let cost = count.saturating_mul(keys);
-            share(context, &mut result, cost, |output, part| attention.run(output, part))?;
+            share(context, Shared::new(&mut result), cost, |output, part| attention.run(output, part))?;
         }
         Ok(vec![Value::Tensor(tensor_of(shape, result)?)])
     }

@@ -1,6 +1,6 @@
 //! A normalization of the rows of a tensor.
 
-use adytum_kernels::{Level, normalization::Layer};
+use adytum_kernels::{Level, buffer::Shared, normalization::Layer};
 
 use crate::{
     operators::{
@@ -53,7 +53,9 @@ impl Operator for NormalizedRows {
             bias: (!self.bias.is_empty()).then_some(&self.bias),
         };
         let values = values_of::<f32>(tensor)?;
-        share(context, &mut result, count.saturating_mul(4), |output, part| layer.run(values, output, part))?;
+        share(context, Shared::new(&mut result), count.saturating_mul(4), |output, part| {
+            layer.run(values, output, part)
+        })?;
         Ok(vec![Value::Tensor(tensor_of(tensor.shape(), result)?)])
     }
 }

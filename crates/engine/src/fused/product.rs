@@ -4,6 +4,7 @@ use std::fmt;
 
 use adytum_kernels::{
     activation::Activation,
+    buffer::Shared,
     products::{Matrix, Product},
 };
 
@@ -111,7 +112,7 @@ impl Operator for PackedProduct {
             let product =
                 Product { matrix: &self.matrix, rows: values, activation: self.activation, residual };
             let cost = count.saturating_mul(depth);
-            share(context, &mut result, cost, |output, part| product.run(output, part))?;
+            share(context, Shared::new(&mut result), cost, |output, part| product.run(output, part))?;
         }
         let result: Tensor = reshaped(tensor_of(vec![count], result)?, shape)?;
         Ok(vec![Value::Tensor(match other {

@@ -8,20 +8,23 @@ use crate::threads::Threads;
 /// Multiplications for which another thread is worth waking.
 const SHARE: usize = 200_000;
 
-/// The buffers of a kernel do not fit: a fault of the engine.
-fn unfit(Unfit(what): Unfit) -> OperatorError {
+/// The sizes that a kernel was given do not fit: a fault of the engine.
+pub(crate) fn unfit(Unfit(what): Unfit) -> OperatorError {
     OperatorError::Engine { reason: format!("the buffers of a kernel do not fit: {what}") }
 }
 
-/// Calls a kernel for all of its work: in parts, on several threads, where there is enough.
-pub(crate) fn share(
+/// Calls a kernel for all of its work: in parts, on several threads, where there is enough. `cost` is its
+/// multiplications.
+pub(crate) fn share<'b, T: Send>(
     context: &Context<'_>,
-    output: &mut [f32],
+    buffer: Shared<'b, T>,
     cost: usize,
-    kernel: impl Fn(Shared<'_>, Part) -> Result<(), Unfit> + Sync,
-) -> Result<(), OperatorError> {
+    kernel: impl Fn(Shared<'b, T>, Part) -> Result<(), Unfit> + Sync,
+) -> Result<(), OperatorError>
+where
+    Shared<'b, T>: Copy,
+{
     context.check()?;
-    let buffer = Shared::new(output);
     let threads = context.threads().filter(|threads| threads.count() > 1);
     let count = threads.map_or(1, Threads::count).min(cost / SHARE + 1);
     let Some(threads) = threads.filter(|_| count > 1) else {

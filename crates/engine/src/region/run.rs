@@ -11,11 +11,14 @@ use super::{
     step::{Flow, Step, Value as Number, Work},
 };
 use crate::{
-    operators::{Context, Divisible, Operator, OperatorError},
+    operators::{
+        Context, Divisible, Operator, OperatorError,
+        share::{share, unfit},
+    },
     tensor::{ElementType, Tensor, Value},
 };
 use adytum_kernels::{
-    Level, Part, Unfit,
+    Level,
     activation::Activation,
     buffer::{Buffer, Shared},
     convolution::{Convolution, Images, Spread},
@@ -32,9 +35,6 @@ const SCHEDULES: usize = 8;
 
 /// Bytes of memory that are kept for the next run, at least: fresh pages cost more than small runs.
 const SPARE: usize = 16 << 20;
-
-/// Multiplications for which another thread is worth waking.
-const SHARE: usize = 200_000;
 
 /// The sizes of the inputs, and the outputs that are wanted.
 type Key = (Vec<Option<Vec<usize>>>, Vec<bool>);
@@ -57,10 +57,6 @@ impl fmt::Debug for Region {
 
 fn engine(reason: impl Into<String>) -> OperatorError {
     OperatorError::Engine { reason: reason.into() }
-}
-
-fn unfit(Unfit(what): Unfit) -> OperatorError {
-    engine(format!("the plan of a region does not fit: {what}"))
 }
 
 impl Operator for Region {
@@ -204,7 +200,7 @@ impl Run<'_> {
             let values = tensor.values::<f32>().ok_or_else(|| engine("an input is not of floats"))?;
             let target = memory.get_mut(range).ok_or_else(|| engine("no room for an input"))?;
             layout::clear_border(planes, target).map_err(unfit)?;
-            self.share(Shared::new(target), 8 * planes.len(), |buffer, part| {
+            share(self.context, Shared::new(target), 8 * planes.len(), |buffer, part| {
                 layout::enter(values, channels, planes, buffer, part)
             })?;
         }
@@ -235,38 +231,11 @@ impl Run<'_> {
         let count = self.context.reserve(ElementType::Float, &shape)?;
         let mut result = vec![0.0; count];
         let values = memory.get(range).ok_or_else(|| engine("an output is not there"))?;
-        self.share(Shared::new(&mut result), 8 * count, |buffer, part| {
+        share(self.context, Shared::new(&mut result), 8 * count, |buffer, part| {
             layout::leave(Images { planes, values }, channels, buffer, part)
         })?;
         let tensor = Tensor::from_vec(shape, result).ok_or_else(|| engine("an output of another size"))?;
         Ok(Value::Tensor(tensor))
-    }
-
-    /// Calls a kernel for all of its work: in parts, on several threads, where there is enough.
-    fn share(
-        &self,
-        buffer: Shared<'_>,
-        cost: usize,
-        kernel: impl Fn(Shared<'_>, Part) -> Result<(), Unfit> + Sync,
-    ) -> Result<(), OperatorError> {
-        let threads = self.context.threads().map_or(1, crate::threads::Threads::count);
-        let count = threads.min(cost / SHARE + 1);
-        if count <= 1 {
-            return kernel(buffer, Part::WHOLE).map_err(unfit);
-        }
-        let mut results = vec![Ok(()); count];
-        rayon::scope(|scope| {
-            let kernel = &kernel;
-            let mut parts = results.iter_mut().enumerate();
-            let first = parts.next();
-            for (index, result) in parts {
-                scope.spawn(move |_| *result = kernel(buffer, Part { index, count }));
-            }
-            if let Some((index, result)) = first {
-                *result = kernel(buffer, Part { index, count });
-            }
-        });
-        results.into_iter().collect::<Result<(), Unfit>>().map_err(unfit)
     }
 
     fn step(
@@ -304,18 +273,18 @@ impl Run<'_> {
                 let (activation, after) = (*activation, *after);
                 let spread = None;
                 let job = Convolution { filters, steps, input, residual, output, activation, after, spread };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Winograd { winograd, activation, after, .. } => {
                 let (activation, after, before) = (*activation, *after, steps.before);
                 let job = Tiles { winograd, before, input, residual, output, activation, after };
                 let scratch = Shared::new(scratch);
-                self.share(buffer, cost, |buffer, part| job.run(buffer, scratch, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, scratch, part))
             }
             Work::Depthwise { windows, activation, after, .. } => {
                 let (activation, after) = (*activation, *after);
                 let job = Depthwise { windows, steps, input, residual, output, activation, after };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Spread { places, times, after } => {
                 for (number, filters) in places.iter().enumerate() {
@@ -324,23 +293,23 @@ impl Run<'_> {
                     let (activation, after, residual) = (Activation::Identity, *after, None);
                     let job =
                         Convolution { filters, steps, input, residual, output, activation, after, spread };
-                    self.share(buffer, cost / places.len(), |buffer, part| job.run(buffer, part))?;
+                    share(self.context, buffer, cost / places.len(), |buffer, part| job.run(buffer, part))?;
                 }
                 Ok(())
             }
             Work::Maximum { window, .. } => {
                 let job = Pool { level, pooling: Pooling::Maximum, window: *window, steps, input, output };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Mean { window, .. } => {
                 let [rows, columns] = &planned.counts;
                 let pooling = Pooling::Mean(rows, columns);
                 let job = Pool { level, pooling, window: *window, steps, input, output };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::GlobalMean => {
                 let job = Mean { level, input, output };
-                self.share(buffer, 8 * input.planes.len(), |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, 8 * input.planes.len(), |buffer, part| job.run(buffer, part))
             }
             Work::Image { activation, .. } | Work::Pixel { activation, .. } => {
                 let second = residual.ok_or_else(|| engine("a step without its second input"))?;
@@ -357,18 +326,18 @@ impl Run<'_> {
             Work::Activation(activation) => self.each(input, Other::None, *activation, output, buffer, cost),
             Work::Copy(runs) => {
                 for (input, runs) in images.iter().zip(runs) {
-                    self.share(buffer, cost, |buffer, part| {
+                    share(self.context, buffer, cost, |buffer, part| {
                         layout::copy(*input, runs, output, buffer, part)
                     })?;
                 }
                 Ok(())
             }
-            Work::Sample(steps) => {
-                self.share(buffer, cost, |buffer, part| layout::sample(input, *steps, output, buffer, part))
-            }
-            Work::Repeat(times) => {
-                self.share(buffer, cost, |buffer, part| layout::repeat(input, *times, output, buffer, part))
-            }
+            Work::Sample(steps) => share(self.context, buffer, cost, |buffer, part| {
+                layout::sample(input, *steps, output, buffer, part)
+            }),
+            Work::Repeat(times) => share(self.context, buffer, cost, |buffer, part| {
+                layout::repeat(input, *times, output, buffer, part)
+            }),
         }
     }
 
@@ -382,6 +351,6 @@ impl Run<'_> {
         cost: usize,
     ) -> Result<(), OperatorError> {
         let job = Elementwise { level: self.region.level, input, other, activation, output };
-        self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+        share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
     }
 }

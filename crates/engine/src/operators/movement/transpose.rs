@@ -1,5 +1,7 @@
 //! Transpose, DepthToSpace, SpaceToDepth: the dimensions in another order.
 
+use adytum_kernels::buffer::Shared;
+
 use crate::{
     operators::{
         Built, Definition, OperatorError, Refusal,
@@ -51,7 +53,7 @@ fn transpose(definition: &Definition<'_>) -> Result<Built, Refusal> {
         if let (Some(values), Some(sizes)) = (tensor.values::<f32>(), matrices(tensor.shape(), &order)) {
             let shape: Vec<usize> = order.iter().map(|axis| tensor.shape()[*axis]).collect();
             let mut result = vec![0.0; context.reserve(ElementType::Float, &shape)?];
-            share(context, &mut result, 8 * values.len(), |output, part| {
+            share(context, Shared::new(&mut result), 8 * values.len(), |output, part| {
                 adytum_kernels::transpose::transpose(values, sizes, output, part)
             })?;
             return tensor_of(shape, result);

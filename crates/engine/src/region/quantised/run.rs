@@ -12,11 +12,13 @@ use super::{
     step::{Entry, Flow, Step, Work},
 };
 use crate::{
-    operators::{Context, Divisible, Operator, OperatorError},
+    operators::{
+        Context, Divisible, Operator, OperatorError,
+        share::{share, unfit},
+    },
     tensor::{Element, ElementType, Tensor, Value},
 };
 use adytum_kernels::{
-    Part, Unfit,
     buffer::Shared,
     integer::{
         Images, Instructions,
@@ -34,9 +36,6 @@ const SCHEDULES: usize = 8;
 
 /// Bytes of memory that are kept for the next run: fresh pages cost more than small runs.
 const SPARE: usize = 16 << 20;
-
-/// Multiplications for which another thread is worth waking.
-const SHARE: usize = 200_000;
 
 /// The sizes of the inputs, and the outputs that are wanted.
 type Key = (Vec<Option<Vec<usize>>>, Vec<bool>);
@@ -57,10 +56,6 @@ impl fmt::Debug for Region {
 
 fn engine(reason: impl Into<String>) -> OperatorError {
     OperatorError::Engine { reason: reason.into() }
-}
-
-fn unfit(Unfit(what): Unfit) -> OperatorError {
-    engine(format!("the plan of a region does not fit: {what}"))
 }
 
 impl Operator for Region {
@@ -231,7 +226,7 @@ impl Run<'_> {
         let target = memory.get_mut(range.clone()).ok_or_else(|| engine("no room for an input"))?;
         layout::fill_border(*planes, *around, target).map_err(unfit)?;
         let (instructions, channels) = (self.region.instructions, self.channels(entry.value));
-        self.share(Shared::new(target), 8 * planes.len(), |buffer, part| {
+        share(self.context, Shared::new(target), 8 * planes.len(), |buffer, part| {
             layout::enter(instructions, values, channels, *planes, buffer, part)
         })
     }
@@ -268,41 +263,11 @@ impl Run<'_> {
     ) -> Result<Value, OperatorError> {
         let count = self.context.reserve(T::TYPE, &shape)?;
         let mut result = vec![T::default(); count];
-        self.share(Shared::new(&mut result), 8 * count, |buffer, part| {
+        share(self.context, Shared::new(&mut result), 8 * count, |buffer, part| {
             layout::leave(input, channels, leaving(buffer), part)
         })?;
         let tensor = Tensor::from_vec(shape, result).ok_or_else(|| engine("an output of another size"))?;
         Ok(Value::Tensor(tensor))
-    }
-
-    /// Calls a kernel for all of its work: in parts, on several threads, where there is enough.
-    fn share<'b, T: Send>(
-        &self,
-        buffer: Shared<'b, T>,
-        cost: usize,
-        kernel: impl Fn(Shared<'b, T>, Part) -> Result<(), Unfit> + Sync,
-    ) -> Result<(), OperatorError>
-    where
-        Shared<'b, T>: Copy,
-    {
-        let threads = self.context.threads().map_or(1, crate::threads::Threads::count);
-        let count = threads.min(cost / SHARE + 1);
-        if count <= 1 {
-            return kernel(buffer, Part::WHOLE).map_err(unfit);
-        }
-        let mut results = vec![Ok(()); count];
-        rayon::scope(|scope| {
-            let kernel = &kernel;
-            let mut parts = results.iter_mut().enumerate();
-            let first = parts.next();
-            for (index, result) in parts {
-                scope.spawn(move |_| *result = kernel(buffer, Part { index, count }));
-            }
-            if let Some((index, result)) = first {
-                *result = kernel(buffer, Part { index, count });
-            }
-        });
-        results.into_iter().collect::<Result<(), Unfit>>().map_err(unfit)
     }
 
     fn step(&self, step: &Step, planned: &Planned, memory: &mut [u8]) -> Result<(), OperatorError> {
@@ -332,15 +297,15 @@ impl Run<'_> {
         match &step.work {
             Work::Convolution { filters, finish, .. } => {
                 let job = Convolution { filters, steps, input, residual, output, finish: *finish };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Depthwise { windows, finish, .. } => {
                 let job = Depthwise { windows, steps, input, residual, output, finish: *finish };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Maximum { window, .. } => {
                 let job = Pool { pooling: Pooling::Maximum, window: *window, steps, input, output };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Mean { window, from, to, is_signed, .. } => {
                 let [rows, columns] = &planned.counts;
@@ -348,32 +313,32 @@ impl Run<'_> {
                     ([rows.as_slice(), columns.as_slice()], *from, *to, *is_signed);
                 let pooling = Pooling::Mean { counts, from, to, is_signed };
                 let job = Pool { pooling, window: *window, steps, input, output };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::GlobalMean { from, to } => {
                 let job = Mean { input, output, from: *from, to: *to };
-                self.share(buffer, 2 * input.planes.len(), |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, 2 * input.planes.len(), |buffer, part| job.run(buffer, part))
             }
             Work::Pair { function, .. } => {
                 let second = residual.ok_or_else(|| engine("a step without its second input"))?;
                 let (instructions, function) = (self.region.instructions, *function);
                 let job = Pair { instructions, function, first: input, second, output };
-                self.share(buffer, cost, |buffer, part| job.run(buffer, part))
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Copy(parts) => {
                 for (input, own) in images.iter().zip(parts) {
-                    self.share(buffer, cost, |buffer, part| {
+                    share(self.context, buffer, cost, |buffer, part| {
                         layout::copy(*input, &own.runs, own.table.as_deref(), output, buffer, part)
                     })?;
                 }
                 Ok(())
             }
             Work::Table(table) => {
-                self.share(buffer, cost, |buffer, part| look_up(table, input, output, buffer, part))
+                share(self.context, buffer, cost, |buffer, part| look_up(table, input, output, buffer, part))
             }
-            Work::Repeat(times) => {
-                self.share(buffer, cost, |buffer, part| layout::repeat(input, *times, output, buffer, part))
-            }
+            Work::Repeat(times) => share(self.context, buffer, cost, |buffer, part| {
+                layout::repeat(input, *times, output, buffer, part)
+            }),
         }
     }
 }
