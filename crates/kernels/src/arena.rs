@@ -12,10 +12,10 @@ use std::{
     sync::Arc,
 };
 
-use super::BLOCK;
-
-/// Bytes of a large page.
-const PAGE: usize = 2 << 20;
+use super::{
+    BLOCK,
+    pages::{LARGE, ask_for_large},
+};
 
 /// Bytes of a piece: memory of the system's own, of which what is not used yet costs nothing.
 const PIECE: usize = 32 << 20;
@@ -33,17 +33,14 @@ unsafe impl Sync for Piece {}
 
 impl Piece {
     fn new(bytes: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(bytes.checked_next_multiple_of(PAGE)?, PAGE).ok()?;
+        let layout = Layout::from_size_align(bytes.checked_next_multiple_of(LARGE)?, LARGE).ok()?;
         if layout.size() == 0 {
             return None;
         }
         give_back();
         // SAFETY: the size is not zero.
         let start = NonNull::new(unsafe { alloc(layout) }.cast::<f32>())?;
-        #[cfg(target_os = "linux")]
-        // SAFETY: the range is that of the memory above. The call changes how it is backed, not what is in it;
-        // where the system does not know it, it does nothing.
-        let _ = unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+        ask_for_large(start.as_ptr(), layout.size() / size_of::<f32>());
         Some(Self { start, layout })
     }
 }

@@ -1,24 +1,20 @@
 //! Memory of kernels: floats on cache lines, and a way for several threads to write into one buffer.
 
-#![expect(unsafe_code, reason = "advice about memory; tiles that threads write at the same time")]
+#![expect(unsafe_code, reason = "tiles that threads write at the same time")]
 
 use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut, Range},
 };
 
-use super::BLOCK;
+use super::{BLOCK, pages::ask_for_large};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Bytes of a huge page, on most machines.
-const HUGE: usize = 2 << 20;
-
 /// Floats of which the first begins a cache line.
 ///
-/// A large buffer is in huge pages where the system has them: a page of 4 KiB that is touched for the first time
-/// costs as much as its contents.
+/// A large buffer is in large pages where the system has them.
 #[derive(Default)]
 pub struct Buffer {
     /// A few more floats than are used.
@@ -33,26 +29,11 @@ impl Buffer {
         let memory = vec![0.0_f32; count.saturating_add(BLOCK)];
         let start = memory.as_ptr().align_offset(LINE).min(BLOCK);
         let buffer = Self { memory, used: start..start + count };
-        advise(&buffer);
+        // Before its zeros are touched.
+        ask_for_large(buffer.as_ptr(), count);
         buffer
     }
 }
-
-/// Asks for huge pages. The zeros of a large buffer are not touched yet then.
-#[cfg(target_os = "linux")]
-fn advise(floats: &[f32]) {
-    // Only whole pages: neighbours of the buffer are not its business.
-    let before = floats.as_ptr().align_offset(HUGE);
-    let Some(pages) = floats.get(before..).map(|rest| size_of_val(rest) / HUGE * HUGE) else { return };
-    if pages > 0 {
-        // SAFETY: the range is within the slice and begins at a page. The advice changes no contents. A system
-        // that does not know it refuses it, and nothing is lost.
-        unsafe { libc::madvise(floats[before..].as_ptr().cast_mut().cast(), pages, libc::MADV_HUGEPAGE) };
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn advise(_: &[f32]) {}
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
@@ -128,10 +109,11 @@ impl<'a, T> Shared<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pages::LARGE;
 
     #[test]
     fn buffers_of_every_size_are_zeros_on_lines() {
-        for count in [0, 1, 16, 17, 5000, HUGE / 4 - 16, HUGE, HUGE + 1] {
+        for count in [0, 1, 16, 17, 5000, LARGE / 4 - 16, LARGE, LARGE + 1] {
             let buffer = Buffer::zeros(count);
             assert_eq!(buffer.len(), count.next_multiple_of(BLOCK));
             assert!((buffer.as_ptr() as usize).is_multiple_of(LINE));

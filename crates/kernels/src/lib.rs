@@ -22,6 +22,7 @@ pub mod layout;
 pub mod level;
 pub mod nibbles;
 pub mod normalization;
+mod pages;
 pub mod planes;
 pub mod pool;
 pub mod products;

@@ -25,7 +25,7 @@ const MASK: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// `[batch][row][..]`: heads of `size` numbers are side by side in a row, from `offset` on.
-    Beside { offset: usize, heads: usize, size: usize },
+    SideBySide { offset: usize, heads: usize, size: usize },
     /// `[batch][row][head][size]`.
     Rows,
     /// `[batch][head][row][size]`.
@@ -36,7 +36,7 @@ pub(crate) enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// `[batch][row][head * size]`.
-    Beside,
+    SideBySide,
     /// `[batch][row][head][size]`.
     Rows,
     /// `[batch][head][row][size]`.
@@ -77,7 +77,7 @@ impl<'a> View<'a> {
         let values = values_of::<f32>(tensor)?;
         let view = |sizes, size, offset, steps| Self { sizes, size, heads: Heads { values, offset, steps } };
         match (source, tensor.shape()) {
-            (Source::Beside { offset, heads, size }, &[batch, rows, length])
+            (Source::SideBySide { offset, heads, size }, &[batch, rows, length])
                 if offset + heads * size <= length =>
             {
                 Ok(view([batch, heads, rows], size, offset, [rows * length, size, length]))
@@ -128,7 +128,7 @@ impl FusedAttention {
     /// What it does, for people.
     pub(crate) fn describe(&self) -> String {
         let mut text = "attention".to_owned();
-        if let Source::Beside { heads, size, .. } = self.sources[0] {
+        if let Source::SideBySide { heads, size, .. } = self.sources[0] {
             text.push_str(&format!(" of {heads} heads of {size}"));
         }
         match self.masking {
@@ -163,7 +163,7 @@ impl Operator for FusedAttention {
         let queries = joined(&[query.sizes[2], of_mask[2]])?;
         let (size, value_size) = (query.size, value.size);
         let (shape, output) = match self.target {
-            Target::Beside => (
+            Target::SideBySide => (
                 vec![batch, queries, heads.saturating_mul(value_size)],
                 [queries * heads * value_size, value_size, heads * value_size],
             ),

@@ -54,8 +54,9 @@ impl Planner<'_> {
         let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
         let placed = self.pack_products(placed, &facts)?;
         let placed = self.compile_regions(placed, &facts, &outputs)?;
-        self.constants.close_file();
         let mut placed = self.fuse(placed, &facts, &outputs)?;
+        // Those who pack weights straight from the file have done so.
+        self.constants.close_file();
         stage(&mut placed);
         self.take_light_islands(&mut placed, &facts)?;
 

@@ -57,7 +57,7 @@ fn run(attention: &Attention<'_>, threads: usize) -> Vec<f32> {
 }
 
 /// Heads side by side: the steps of rows of `heads` times `size` numbers.
-fn beside(heads: usize, rows: usize, size: usize) -> [usize; 3] {
+fn side_by_side(heads: usize, rows: usize, size: usize) -> [usize; 3] {
     [rows * heads * size, size, heads * size]
 }
 
@@ -92,12 +92,12 @@ proptest! {
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             let attention = Attention {
                 level, batch, heads, queries, keys, size, value_size,
-                query: Heads { values: &query, offset: 0, steps: beside(heads, queries, size) },
-                key: Heads { values: &key, offset: 0, steps: beside(heads, keys, size) },
-                value: Heads { values: &value, offset: 0, steps: beside(heads, keys, value_size) },
+                query: Heads { values: &query, offset: 0, steps: side_by_side(heads, queries, size) },
+                key: Heads { values: &key, offset: 0, steps: side_by_side(heads, keys, size) },
+                value: Heads { values: &value, offset: 0, steps: side_by_side(heads, keys, value_size) },
                 scale: 0.3,
                 mask,
-                output: beside(heads, queries, value_size),
+                output: side_by_side(heads, queries, value_size),
             };
             let found = run(&attention, threads);
             prop_assert_eq!(&found, &run(&attention, 1));

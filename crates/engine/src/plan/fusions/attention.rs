@@ -211,7 +211,7 @@ impl Planner<'_> {
             return rows;
         }
         members.push(join);
-        (join, Target::Beside)
+        (join, Target::SideBySide)
     }
 
     /// Whether a reshape puts the heads of rows side by side, and does nothing else.

@@ -79,7 +79,7 @@ impl Planner<'_> {
     /// The rows of a value `[batch][row][head][size]`.
     fn rows(&self, placed: &[Option<Placed>], links: &Links, facts: &Facts, value: ValueId) -> Origin {
         let own = Origin { value, source: Source::Rows, factor: 1.0 };
-        let beside = || -> Option<Origin> {
+        let side_by_side = || -> Option<Origin> {
             let (_, node) = links.maker(placed, value, "Reshape")?;
             let input = node.inputs.first().copied().flatten()?;
             let shape = self.fact(facts, value)?.shape?;
@@ -91,9 +91,9 @@ impl Planner<'_> {
                 return None;
             }
             let (value, offset) = self.split(placed, links, facts, input).unwrap_or((input, 0));
-            Some(Origin { value, source: Source::Beside { offset, heads, size }, factor: 1.0 })
+            Some(Origin { value, source: Source::SideBySide { offset, heads, size }, factor: 1.0 })
         };
-        beside().unwrap_or(own)
+        side_by_side().unwrap_or(own)
     }
 
     /// The value that a part of its last dimension was split from, and where the part begins.
@@ -174,7 +174,7 @@ impl Planner<'_> {
         }
         Some(Origin {
             value: input,
-            source: Source::Beside { offset: number * row, heads, size },
+            source: Source::SideBySide { offset: number * row, heads, size },
             factor: 1.0,
         })
     }
