@@ -13,7 +13,10 @@ use adytum_engine::{
     difference::difference,
     engine::{Engine, LoadedModel, Run, Source},
     npz,
-    onnx::{Limits, files::Directory},
+    onnx::{
+        Limits,
+        files::{Directory, read_whole},
+    },
     operators::{Cancellation, Memory},
     static_engine::StaticEngine,
     tensor::{Tensor, Value},
@@ -49,14 +52,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     adytum_serving::memory::limit_retention(arguments.threads);
     let start = Instant::now();
-    let file = fs::read(&arguments.network)?;
     if matches!(arguments.engine, Choice::Rten) {
+        let file = fs::read(&arguments.network)?;
         // As the server did before it had an engine: weights in the order of kernels if they are few.
         let mut options = rten::ModelOptions::with_all_ops();
         options.prepack_weights(file.len() <= 8 << 20);
         let _model = options.load(file).context("rten")?;
         return say(&json!({ "load_ms": milliseconds(start) }));
     }
+    let file = read_whole(&arguments.network)?;
     let directory = Directory::new(arguments.network.parent().unwrap_or(Path::new(".")))?;
     let source = Source { file, files: &directory, limits: Limits::default() };
     let model = StaticEngine.load(source)?;

@@ -124,7 +124,7 @@ struct Planner<'a> {
     has_half_weights: bool,
     /// Bytes of what rten computes at load.
     fixed_bytes: usize,
-    /// Memory of packed matrices.
+    /// Memory of packed weights.
     arena: Arena,
 }
 
@@ -135,12 +135,12 @@ pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<
     let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
     let mut planner = Planner {
         names: &names,
+        arena: Arena::new(store.parameters().saturating_mul(size_of::<f32>())),
         constants: store,
         files,
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,
-        arena: Arena::default(),
     };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();

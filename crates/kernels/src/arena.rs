@@ -6,7 +6,7 @@
 #![expect(unsafe_code, reason = "memory that several owners have parts of; a call of the system")]
 
 use std::{
-    alloc::{Layout, alloc, dealloc},
+    alloc::{Layout, alloc_zeroed, dealloc},
     ops::{Deref, DerefMut},
     ptr::NonNull,
     sync::Arc,
@@ -17,13 +17,17 @@ use super::{
     pages::{LARGE, ask_for_large},
 };
 
-/// Bytes of a piece: memory of the system's own, of which what is not used yet costs nothing.
+/// Bytes of the largest piece: memory of the system's own, of which what is not used yet costs nothing.
 const PIECE: usize = 32 << 20;
 
-/// A piece of memory.
+/// A piece of memory, of zeros.
 struct Piece {
-    start: NonNull<f32>,
+    allocated: NonNull<u8>,
     layout: Layout,
+    /// Where its first large page begins.
+    start: NonNull<f32>,
+    /// Floats from there.
+    count: usize,
 }
 
 // SAFETY: the piece itself gives nobody access; its parts do, and no two of them have a place in common.
@@ -33,15 +37,20 @@ unsafe impl Sync for Piece {}
 
 impl Piece {
     fn new(bytes: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(bytes.checked_next_multiple_of(LARGE)?, LARGE).ok()?;
-        if layout.size() == 0 {
-            return None;
-        }
+        let bytes = bytes.checked_next_multiple_of(LARGE)?;
+        // Large alignment is not asked for: the allocator would write the zeros itself, and touch all pages.
+        let layout = Layout::from_size_align(bytes.checked_add(LARGE)?, align_of::<f32>()).ok()?;
         give_back();
         // SAFETY: the size is not zero.
-        let start = NonNull::new(unsafe { alloc(layout) }.cast::<f32>())?;
-        ask_for_large(start.as_ptr(), layout.size() / size_of::<f32>());
-        Some(Self { start, layout })
+        let allocated = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let before = allocated.align_offset(LARGE);
+        if before > LARGE {
+            return None;
+        }
+        // SAFETY: there is a large page more than is used.
+        let start = unsafe { allocated.add(before) }.cast::<f32>();
+        ask_for_large(start.as_ptr(), bytes / size_of::<f32>());
+        Some(Self { allocated, layout, start, count: bytes / size_of::<f32>() })
     }
 }
 
@@ -57,42 +66,47 @@ fn give_back() {
 impl Drop for Piece {
     fn drop(&mut self) {
         // SAFETY: it was allocated so, and nobody has a part of it any more.
-        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) };
+        unsafe { dealloc(self.allocated.as_ptr(), self.layout) };
     }
 }
 
 /// Gives out memory for weights. The memory of a model's weights is given back when all of them are gone.
-#[derive(Default)]
 pub struct Arena {
     piece: Option<Arc<Piece>>,
     /// Floats of the piece that are given out.
     used: usize,
+    /// Bytes of a piece.
+    size: usize,
 }
 
 impl Arena {
+    /// For weights of about this number of bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self { piece: None, used: 0, size: bytes.clamp(LARGE, PIECE) }
+    }
+
     /// Zeros: `count` floats, of which the first begins a cache line. `None` if there is no memory.
     pub fn zeros(&mut self, count: usize) -> Option<Room> {
         let room = count.checked_next_multiple_of(BLOCK)?;
-        let fits = |piece: &Arc<Piece>| {
-            let size = piece.layout.size() / size_of::<f32>();
-            self.used.checked_add(room).is_some_and(|end| end <= size)
-        };
+        let fits = |piece: &Arc<Piece>| self.used.checked_add(room).is_some_and(|end| end <= piece.count);
         let piece = match self.piece.take().filter(fits) {
             Some(piece) => piece,
             None => {
                 self.used = 0;
-                Arc::new(Piece::new(room.checked_mul(size_of::<f32>())?.max(PIECE))?)
+                Arc::new(Piece::new(room.checked_mul(size_of::<f32>())?.max(self.size))?)
             }
         };
         // SAFETY: the part is within the piece, whose parts are given out once.
-        let start = unsafe {
-            let start = piece.start.add(self.used);
-            start.write_bytes(0, room);
-            start
-        };
+        let start = unsafe { piece.start.add(self.used) };
         self.used += room;
         self.piece = Some(Arc::clone(&piece));
         Some(Room { start, count, _piece: piece })
+    }
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self::new(PIECE)
     }
 }
 
@@ -142,7 +156,13 @@ mod tests {
 
     #[test]
     fn rooms_are_apart_and_outlive_the_arena() {
-        let mut arena = Arena::default();
+        for bytes in [0, 20 << 20, usize::MAX] {
+            are_apart_and_outlive(Arena::new(bytes));
+        }
+        assert!(Arena::new(0).zeros(usize::MAX).is_none());
+    }
+
+    fn are_apart_and_outlive(mut arena: Arena) {
         let sizes = [5, 0, 16, 17, PIECE / size_of::<f32>() - 20, 1 << 18, 3];
         let mut rooms: Vec<Room> = sizes.iter().map(|size| arena.zeros(*size).unwrap()).collect();
         assert!(rooms.iter().all(|room| room.iter().all(|value| *value == 0.0)));
@@ -155,6 +175,5 @@ mod tests {
         for (number, room) in [0, 1, 3, 4, 5, 6].into_iter().zip(&rooms) {
             assert!(room.iter().all(|value| *value == number as f32));
         }
-        assert!(Arena::default().zeros(usize::MAX).is_none());
     }
 }

@@ -5,6 +5,7 @@
 use super::{
     BLOCK, Level, Part, Unfit,
     activation::{Activation, apply},
+    arena::{Arena, Room},
     buffer::{Buffer, Shared},
     convolution::{Images, Steps},
     isa::{Isa, Task, dispatch},
@@ -21,13 +22,19 @@ pub struct Windows {
     pub rows: usize,
     pub columns: usize,
     /// `[block][row][column][16]`.
-    weights: Buffer,
+    weights: Room,
     bias: Buffer,
 }
 
 impl Windows {
-    /// Of weights `[channel][row][column]` and a bias. `None` if the sizes do not fit.
-    pub fn new(level: Level, weights: Weights<'_>, sizes: [usize; 3], bias: Option<&[f32]>) -> Option<Self> {
+    /// Of weights `[channel][row][column]` and a bias. `None` if the sizes do not fit, or if there is no memory.
+    pub fn new(
+        level: Level,
+        weights: Weights<'_>,
+        sizes: [usize; 3],
+        bias: Option<&[f32]>,
+        arena: &mut Arena,
+    ) -> Option<Self> {
         let [channels, rows, columns] = sizes;
         let taps = rows * columns;
         if channels * taps == 0
@@ -37,7 +44,7 @@ impl Windows {
             return None;
         }
         let blocks = channels.div_ceil(BLOCK);
-        let mut packed = Buffer::zeros(blocks * taps * BLOCK);
+        let mut packed = arena.zeros(blocks * taps * BLOCK)?;
         let mut scaled = vec![0.0; taps];
         for channel in 0..channels {
             weights.copy(channel, channel * taps, &mut scaled);

@@ -1,9 +1,12 @@
 //! The weights of a convolution in the order in which tiles take them.
 
+#![expect(unsafe_code, reason = "loads and stores through pointers")]
+
 use std::cell::Cell;
 
 use super::{
     BLOCK, Level,
+    arena::{Arena, Room},
     buffer::Buffer,
     isa::{Isa, Task, dispatch},
     tile::blocks_of,
@@ -34,7 +37,7 @@ pub struct Filters {
     pub columns: usize,
     pub reading: Reading,
     /// `[group][panel][input block][row][column][channel][output channel of the panel]`.
-    pub(super) weights: Buffer,
+    pub(super) weights: Room,
     /// The bias of every output channel of every group, each group in whole blocks.
     pub(super) bias: Buffer,
 }
@@ -51,7 +54,8 @@ pub(super) struct Panel {
 }
 
 impl Filters {
-    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels must be whole blocks. `None` if the sizes do not fit.
+    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels must be whole
+    /// blocks. `None` if the sizes do not fit, or if there is no memory.
     pub fn new(
         level: Level,
         weights: Weights<'_>,
@@ -59,6 +63,7 @@ impl Filters {
         groups: usize,
         bias: Option<&[f32]>,
         reading: Reading,
+        arena: &mut Arena,
     ) -> Option<Self> {
         let [all, inputs, rows, columns] = shape;
         let outputs = all.checked_div(groups)?;
@@ -84,7 +89,7 @@ impl Filters {
             rows,
             columns,
             reading,
-            weights: Buffer::zeros(groups * blocks * BLOCK * per_output),
+            weights: arena.zeros(groups * blocks * BLOCK * per_output)?,
             bias: Buffer::zeros(groups * blocks * BLOCK),
         };
         if let Some(bias) = bias {
@@ -158,7 +163,7 @@ impl Task for Packing<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
+    fn run<I: Isa>(self, isa: I) {
         let Self { filters, weights, places } = self;
         let per_output = places.len();
         for panel in filters.panels() {
@@ -175,16 +180,26 @@ impl Task for Packing<'_> {
                         let from = output * per_output + number * BLOCK;
                         weights.copy(output, from, &mut row[..places.len()]);
                     }
-                    for (column, place) in places.iter().enumerate() {
+                    for (column, place) in columns(isa, &square).into_iter().zip(places) {
                         let target = &mut target[place * width + lanes..][..BLOCK];
-                        for (value, row) in target.iter_mut().zip(&square) {
-                            *value = row[column];
-                        }
+                        // SAFETY: the slice has 16 floats.
+                        unsafe { isa.store(column, target.as_mut_ptr()) };
                     }
                 }
             }
         }
     }
+}
+
+/// The columns of a square of weights.
+#[inline(always)]
+pub(super) fn columns<I: Isa>(isa: I, square: &[[f32; BLOCK]; BLOCK]) -> [I::V; BLOCK] {
+    let mut rows = [isa.splat(0.0); BLOCK];
+    for (row, values) in rows.iter_mut().zip(square) {
+        // SAFETY: the array has 16 floats.
+        *row = unsafe { isa.load(values.as_ptr()) };
+    }
+    isa.turned(rows)
 }
 
 /// The weights that come next: the tiles of a panel ask for those of the panel behind it, a few lines each,

@@ -56,6 +56,45 @@ pub(super) trait Isa: Copy {
     /// Two to the power of a whole number from -126 to 127.
     fn power_of_two(self, exponent: Self::V) -> Self::V;
 
+    /// For each place the number of `from` that stands at the place's own number, whose bits are those of an integer
+    /// from 0 to 15; where that is negative, the number of `other`.
+    #[expect(unsafe_code, reason = "stores and loads arrays")]
+    #[inline(always)]
+    fn pick(self, from: Self::V, places: Self::V, other: Self::V) -> Self::V {
+        let mut lists = [[0.0_f32; 16]; 3];
+        for (values, list) in [from, places, other].into_iter().zip(&mut lists) {
+            // SAFETY: the array has 16 floats.
+            unsafe { self.store(values, list.as_mut_ptr()) };
+        }
+        let [from, places, mut result] = lists;
+        for (value, place) in result.iter_mut().zip(places) {
+            let place = place.to_bits();
+            if place < 16 {
+                *value = from[place as usize];
+            }
+        }
+        // SAFETY: the array has 16 floats.
+        unsafe { self.load(result.as_ptr()) }
+    }
+
+    /// The columns of sixteen rows.
+    #[expect(unsafe_code, reason = "stores and loads arrays")]
+    #[inline(always)]
+    fn turned(self, rows: [Self::V; 16]) -> [Self::V; 16] {
+        let (mut from, mut to) = ([[0.0_f32; 16]; 16], [[0.0_f32; 16]; 16]);
+        for (row, values) in rows.into_iter().zip(&mut from) {
+            // SAFETY: the array has 16 floats.
+            unsafe { self.store(row, values.as_mut_ptr()) };
+        }
+        for (column, values) in to.iter_mut().enumerate() {
+            for (value, row) in values.iter_mut().zip(&from) {
+                *value = row[column];
+            }
+        }
+        // SAFETY: the arrays have 16 floats.
+        to.map(|values| unsafe { self.load(values.as_ptr()) })
+    }
+
     /// The exponential function, to two units in the last place. It saturates at 2^-126 and 2^127; a NaN
     /// stays so.
     #[inline(always)]
@@ -180,6 +219,73 @@ mod tests {
             };
             // SAFETY: the array has 16 floats.
             unsafe { isa.store(result, self.values.as_mut_ptr()) };
+        }
+    }
+
+    struct Turn<'a>(&'a mut [[f32; 16]; 16]);
+
+    impl Task for Turn<'_> {
+        type Output = ();
+
+        #[expect(unsafe_code, reason = "loads and stores arrays")]
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            // SAFETY: the arrays have 16 floats.
+            let turned = isa.turned(self.0.map(|row| unsafe { isa.load(row.as_ptr()) }));
+            for (row, values) in turned.into_iter().zip(self.0) {
+                // SAFETY: the array has 16 floats.
+                unsafe { isa.store(row, values.as_mut_ptr()) };
+            }
+        }
+    }
+
+    struct Pick<'a>(&'a mut [[f32; 16]; 3]);
+
+    impl Task for Pick<'_> {
+        type Output = ();
+
+        #[expect(unsafe_code, reason = "loads and stores arrays")]
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) {
+            // SAFETY: the arrays have 16 floats.
+            let [from, places, other] = self.0.map(|list| unsafe { isa.load(list.as_ptr()) });
+            // SAFETY: the array has 16 floats.
+            unsafe { isa.store(isa.pick(from, places, other), self.0[2].as_mut_ptr()) };
+        }
+    }
+
+    #[test]
+    fn numbers_are_picked_at_every_level() {
+        for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+            for seed in 0..50_i32 {
+                let places: [i32; 16] =
+                    std::array::from_fn(|lane| ((lane as i32 * 7 + seed * 5) % 23 - 7).max(-1));
+                let mut lists = [[0.0; 16]; 3];
+                for lane in 0..16 {
+                    let place = f32::from_bits(places[lane].cast_unsigned());
+                    (lists[0][lane], lists[1][lane], lists[2][lane]) =
+                        (lane as f32, place, 100.0 + lane as f32);
+                }
+                dispatch(level, Pick(&mut lists));
+                for lane in 0..16 {
+                    let expected = if places[lane] < 0 { 100.0 + lane as f32 } else { places[lane] as f32 };
+                    assert_eq!(lists[2][lane], expected, "{level:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_become_columns_at_every_level() {
+        for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+            let mut values = [[0.0; 16]; 16];
+            for (number, value) in values.as_flattened_mut().iter_mut().enumerate() {
+                *value = number as f32;
+            }
+            dispatch(level, Turn(&mut values));
+            for (number, value) in values.as_flattened().iter().enumerate() {
+                assert_eq!(*value, (number % 16 * 16 + number / 16) as f32, "{level:?}");
+            }
         }
     }
 

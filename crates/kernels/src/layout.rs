@@ -1,4 +1,4 @@
-//! Images on their way into blocks of channels, between blocks, and out of them.
+//! Images on their way into blocks of channels and out of them, and pixels that are repeated or left out.
 
 #![expect(unsafe_code, reason = "several threads write one output")]
 
@@ -85,57 +85,6 @@ pub struct Channels {
     pub count: usize,
 }
 
-/// Copies channels from one buffer of images to another of the same size. Computes this thread's share.
-///
-/// # Errors
-/// Buffers that do not fit the sizes.
-pub fn copy(
-    input: Images<'_>,
-    runs: &[Channels],
-    output: Planes,
-    buffer: Shared<'_>,
-    part: Part,
-) -> Result<(), Unfit> {
-    let planes = input.planes;
-    let fits = planes.lanes == BLOCK
-        && output.lanes == BLOCK
-        && planes.is_as_large_as(&output)
-        && input.values.len() >= planes.len()
-        && buffer.len() >= output.len()
-        && runs.iter().all(|run| {
-            run.from + run.count <= planes.blocks * BLOCK && run.to + run.count <= output.blocks * BLOCK
-        });
-    if !fits {
-        return Err(Unfit("copied channels"));
-    }
-    let (height, width) = (output.height, output.width);
-    for number in part.of(output.images * height) {
-        let (image, y) = (number / height, number % height);
-        for run in runs {
-            let mut done = 0;
-            while done < run.count {
-                let (from, to) = (run.from + done, run.to + done);
-                let (lane_from, lane_to) = (from % BLOCK, to % BLOCK);
-                let count = (run.count - done).min(BLOCK - lane_from).min(BLOCK - lane_to);
-                let source = &input.values[planes.at(from / BLOCK, image, y, 0)..][..width * BLOCK];
-                // SAFETY: this thread alone has this row of all blocks of the output.
-                let target = unsafe { buffer.part(output.at(to / BLOCK, image, y, 0), width * BLOCK) };
-                let Some(target) = target else { break };
-                if count == BLOCK {
-                    target.copy_from_slice(source);
-                } else {
-                    for (target, source) in target.chunks_exact_mut(BLOCK).zip(source.chunks_exact(BLOCK)) {
-                        target[lane_to..lane_to + count]
-                            .copy_from_slice(&source[lane_from..lane_from + count]);
-                    }
-                }
-                done += count;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Repeats each pixel, by the numbers of `times`, downwards and to the right. Computes this thread's share.
 ///
 /// # Errors
@@ -216,7 +165,7 @@ pub fn sample(
     Ok(())
 }
 
-/// Makes the border of images zero. The buffer has all of them.
+/// Makes the border of images zero.
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
@@ -229,7 +178,9 @@ pub fn clear_border(planes: Planes, buffer: &mut [f32]) -> Result<(), Unfit> {
     if row == 0 || planes.image() == 0 {
         return Ok(());
     }
-    for image in buffer.chunks_exact_mut(planes.image()) {
+    for number in 0..planes.blocks * planes.images {
+        let (block, image) = (number / planes.images, number % planes.images);
+        let image = &mut buffer[block * planes.block() + image * planes.image()..][..planes.image()];
         image[..border.top * row].fill(0.0);
         image[(border.top + planes.height) * row..].fill(0.0);
         for line in image[border.top * row..(border.top + planes.height) * row].chunks_exact_mut(row) {

@@ -16,6 +16,7 @@ use super::{
     activation::{Activation, apply_rows},
     arena::{Arena, Room},
     buffer::{Buffer, Shared},
+    filters::columns,
     isa::{Isa, Task, dispatch},
     weights::Numbers,
 };
@@ -87,16 +88,16 @@ impl Matrix {
             let own = width.min(padded - first);
             let used = width.min(columns - first);
             let panel = &mut panels[first * depth..][..own * depth];
-            for (step, row) in panel.chunks_exact_mut(own).enumerate() {
-                match order {
-                    Order::Rows => values.copy(step * columns + first, &mut row[..used]),
-                    Order::Columns => {
-                        for (place, value) in row[..used].iter_mut().enumerate() {
-                            *value = values.at((first + place) * depth + step);
-                        }
+            match order {
+                Order::Rows => {
+                    for (step, row) in panel.chunks_exact_mut(own).enumerate() {
+                        values.copy(step * columns + first, &mut row[..used]);
                     }
                 }
-                if let Some(factors) = factors {
+                Order::Columns => dispatch(level, Turning { values, first, used, depth, own, panel }),
+            }
+            if let Some(factors) = factors {
+                for row in panel.chunks_exact_mut(own) {
                     row.iter_mut().zip(&factors[first..]).for_each(|(value, factor)| *value *= factor);
                 }
             }
@@ -116,6 +117,42 @@ impl Matrix {
     /// The numbers of a row that it gives.
     pub fn columns(&self) -> usize {
         self.columns
+    }
+}
+
+/// Puts columns, each of whose numbers are side by side, into a panel.
+struct Turning<'a> {
+    values: Numbers<'a>,
+    /// The first column, and how many there are.
+    first: usize,
+    used: usize,
+    depth: usize,
+    /// Columns of the panel.
+    own: usize,
+    panel: &'a mut [f32],
+}
+
+impl Task for Turning<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self { values, first, used, depth, own, panel } = self;
+        // A square at a time, which stays in registers.
+        for start in (0..depth).step_by(BLOCK) {
+            let steps = BLOCK.min(depth - start);
+            for lanes in (0..used).step_by(BLOCK) {
+                let mut square = [[0.0_f32; BLOCK]; BLOCK];
+                for (lane, row) in square.iter_mut().enumerate().take(used - lanes) {
+                    values.copy((first + lanes + lane) * depth + start, &mut row[..steps]);
+                }
+                for (step, column) in columns(isa, &square).into_iter().enumerate().take(steps) {
+                    let target = &mut panel[(start + step) * own + lanes..][..BLOCK];
+                    // SAFETY: the slice has 16 floats.
+                    unsafe { isa.store(column, target.as_mut_ptr()) };
+                }
+            }
+        }
     }
 }
 

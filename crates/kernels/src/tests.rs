@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::{
     Level, Part,
     activation::Activation,
+    arena::Arena,
     buffer::{Buffer, Shared},
+    channels::{Mix, Mixing},
     convolution::{Convolution, Images, Spread, Steps},
     depthwise::{Depthwise, Windows},
     elementwise::{Binary, Elementwise, Other},
@@ -39,7 +41,7 @@ proptest! {
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
             let filters =
-                Filters::new(level, Weights::plain(&weights), shape, case.groups, Some(&bias), reading).unwrap();
+                Filters::new(level, Weights::plain(&weights), shape, case.groups, Some(&bias), reading, &mut Arena::default()).unwrap();
             let job = Convolution {
                 filters: &filters,
                 steps: case.steps(),
@@ -71,7 +73,7 @@ proptest! {
         let (planes, values) = input.entered(case.border(), false);
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
-            let winograd = Winograd::new(level, Weights::plain(&weights), shape, Some(&bias)).unwrap();
+            let winograd = Winograd::new(level, Weights::plain(&weights), shape, Some(&bias), &mut Arena::default()).unwrap();
             let job = Tiles {
                 winograd: &winograd,
                 before: case.before,
@@ -124,7 +126,7 @@ proptest! {
                     expected[row * wide + x * times[1] + place[1]] = value;
                 }
                 let filters =
-                    Filters::new(level, Weights::plain(&weights), shape, 1, Some(&bias), Reading::Blocks).unwrap();
+                    Filters::new(level, Weights::plain(&weights), shape, 1, Some(&bias), Reading::Blocks, &mut Arena::default()).unwrap();
                 let after = ACTIVATIONS[case.functions.1];
                 let job = Convolution {
                     filters: &filters,
@@ -155,7 +157,7 @@ proptest! {
         let (planes, values) = input.entered(case.border(), false);
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
-            let windows = Windows::new(level, Weights::plain(&weights), sizes, Some(&bias)).unwrap();
+            let windows = Windows::new(level, Weights::plain(&weights), sizes, Some(&bias), &mut Arena::default()).unwrap();
             let job = Depthwise {
                 windows: &windows,
                 steps: case.steps(),
@@ -316,31 +318,57 @@ proptest! {
     }
 
     #[test]
-    fn channels_are_copied_and_pixels_repeated(case in cases(), from in 0_usize..36, to in 0_usize..20) {
-        let from = from.min(case.channels - 1);
-        let count = case.channels - from;
+    fn channels_are_mixed(
+        case in cases(),
+        pieces in proptest::collection::vec((0_usize..2, 0_usize..60, 1_usize..40), 1..8),
+    ) {
+        let sizes = [case.images, case.channels, case.size[0], case.size[1]];
+        let inputs = [Plain::new(sizes, 1), Plain::new(sizes, 2)];
+        let entered = [inputs[0].entered(case.border(), false), inputs[1].entered(Border::default(), false)];
+        let images = [0, 1].map(|input| Images { planes: entered[input].0, values: &entered[input].1 });
+        let mut runs = vec![Vec::new(), Vec::new()];
+        let mut from = Vec::new();
+        for (input, first, count) in pieces {
+            let first = first % case.channels;
+            let count = count.min(case.channels - first);
+            runs[input].push(Channels { from: first, to: from.len(), count });
+            from.extend((first..first + count).map(|channel| (input, channel)));
+            // A channel that nobody gives.
+            from.push((2, 0));
+        }
+        let output = Planes::new(from.len(), sizes[0], sizes[2], sizes[3], case.border_of_output());
+        let pixels = sizes[2] * sizes[3];
+        for level in levels() {
+            let mix = Mix::new(level, &runs, from.len()).unwrap();
+            let job = Mixing { mix: &mix, inputs: &images, output };
+            let mut buffer = Buffer::zeros(output.len());
+            buffer.fill(-7.0);
+            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            for (index, found) in left(output, from.len(), &buffer).into_iter().enumerate() {
+                let image = index / pixels / from.len();
+                let expected = match from[index / pixels % from.len()] {
+                    (2, _) => 0.0,
+                    (input, channel) => {
+                        inputs[input].values[(image * case.channels + channel) * pixels + index % pixels]
+                    }
+                };
+                prop_assert_eq!(found, expected);
+            }
+            let short = Images { values: &images[1].values[1..], ..images[1] };
+            let is_used = !runs[1].is_empty();
+            let job = Mixing { inputs: &[images[0], short], ..job };
+            prop_assert!(!is_used || pixels == 0 || job.run(Shared::new(&mut buffer), Part::WHOLE).is_err());
+        }
+        prop_assert!(Mix::new(Level::Plain, &runs, from.len() - 2).is_none());
+    }
+
+    #[test]
+    fn pixels_are_repeated(case in cases()) {
         let sizes = [case.images, case.channels, case.size[0], case.size[1]];
         let input = Plain::new(sizes, 1);
         let (planes, values) = input.entered(case.border(), false);
-        let pixels = sizes[2] * sizes[3];
-        let output = Planes::new(to + count, sizes[0], sizes[2], sizes[3], case.border_of_output());
-        let mut buffer = Buffer::zeros(output.len());
-        buffer.fill(-7.0);
         let images = Images { planes, values: &values };
-        parts(case.parts, |part| {
-            let runs = [Channels { from, to, count }];
-            layout::copy(images, &runs, output, Shared::new(&mut buffer), part).unwrap();
-        });
-        for (index, found) in left(output, to + count, &buffer).into_iter().enumerate() {
-            let (image, channel) = (index / pixels / (to + count), index / pixels % (to + count));
-            let expected = match channel.checked_sub(to) {
-                None => -7.0,
-                Some(channel) => {
-                    input.values[(image * case.channels + from + channel) * pixels + index % pixels]
-                }
-            };
-            prop_assert_eq!(found, expected);
-        }
+        let pixels = sizes[2] * sizes[3];
         let times = case.window;
         let border = case.border_of_output();
         let (height, width) = (sizes[2] * times[0], sizes[3] * times[1]);
@@ -365,8 +393,16 @@ fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
     for level in levels() {
         let mut weights = vec![0.0; 256];
         (0..16).for_each(|channel| weights[channel * 17] = 1.0);
-        let filters =
-            Filters::new(level, Weights::plain(&weights), [16, 16, 1, 1], 1, None, Reading::Blocks).unwrap();
+        let filters = Filters::new(
+            level,
+            Weights::plain(&weights),
+            [16, 16, 1, 1],
+            1,
+            None,
+            Reading::Blocks,
+            &mut Arena::default(),
+        )
+        .unwrap();
         let job = Convolution {
             filters: &filters,
             steps: Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] },
@@ -422,6 +458,7 @@ fn buffers_that_do_not_fit_are_errors() {
         1,
         None,
         Reading::Blocks,
+        &mut Arena::default(),
     )
     .unwrap();
     let job = |output: Planes, before: [usize; 2], values: &[f32], buffer: &mut [f32]| {
@@ -446,8 +483,19 @@ fn buffers_that_do_not_fit_are_errors() {
     assert!(job(small, [0, 0], &values[..100], &mut buffer).is_err(), "a short input");
     assert!(job(small, [0, 0], &values, &mut buffer[..32]).is_err(), "a short output");
     assert!(
-        Filters::new(Level::Plain, Weights::plain(&[0.0; 4]), [2, 2, 1, 1], 2, None, Reading::Blocks)
+        Filters::new(
+            Level::Plain,
+            Weights::plain(&[0.0; 4]),
+            [2, 2, 1, 1],
+            2,
+            None,
+            Reading::Blocks,
+            &mut Arena::default()
+        )
+        .is_none()
+    );
+    assert!(
+        Windows::new(Level::Plain, Weights::plain(&[0.0; 4]), [2, 2, 2], None, &mut Arena::default())
             .is_none()
     );
-    assert!(Windows::new(Level::Plain, Weights::plain(&[0.0; 4]), [2, 2, 2], None).is_none());
 }

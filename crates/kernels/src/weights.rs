@@ -1,5 +1,7 @@
 //! Weights as a model has them: in memory, or still as the bytes of its file.
 
+use super::BLOCK;
+
 /// Numbers of 32 bits.
 #[derive(Clone, Copy, Debug)]
 pub enum Numbers<'a> {
@@ -31,24 +33,24 @@ impl Numbers<'_> {
         self.len() == 0
     }
 
-    /// The number of this index.
-    ///
-    /// # Panics
-    /// If there are not as many.
-    #[inline(always)]
-    pub(super) fn at(self, index: usize) -> f32 {
-        match self {
-            Self::Floats(values) => values[index],
-            Self::Bytes(values) => f32::from_le_bytes(values[index]),
-        }
-    }
-
     /// Copies those from this one on.
     ///
     /// # Panics
     /// If there are not as many.
     #[inline(always)]
     pub(super) fn copy(self, from: usize, to: &mut [f32]) {
+        // The most frequent number is one load and one store.
+        if let Ok(to) = <&mut [f32; BLOCK]>::try_from(&mut *to) {
+            match self {
+                Self::Floats(values) => to.copy_from_slice(&values[from..][..BLOCK]),
+                Self::Bytes(values) => {
+                    for (to, bytes) in to.iter_mut().zip(&values[from..][..BLOCK]) {
+                        *to = f32::from_le_bytes(*bytes);
+                    }
+                }
+            }
+            return;
+        }
         let range = from..from + to.len();
         match self {
             Self::Floats(values) => to.copy_from_slice(&values[range]),

@@ -15,9 +15,10 @@ use std::ops::Range;
 use super::{
     BLOCK, Level, Part, Unfit,
     activation::Activation,
+    arena::{Arena, Room},
     buffer::{Buffer, Shared},
     convolution::Images,
-    filters::Ahead,
+    filters::{Ahead, columns},
     isa::{Isa, Task, dispatch},
     planes::Planes,
     tile::{Tile, blocks_of, kernels},
@@ -46,14 +47,20 @@ pub struct Winograd {
     pub outputs: usize,
     level: Level,
     /// `[element][panel][input][output of the panel]`.
-    weights: Buffer,
+    weights: Room,
     bias: Buffer,
     zeros: Buffer,
 }
 
 impl Winograd {
-    /// Of weights `[output][input][3][3]` and a bias. `None` if the sizes do not fit.
-    pub fn new(level: Level, weights: Weights<'_>, shape: [usize; 4], bias: Option<&[f32]>) -> Option<Self> {
+    /// Of weights `[output][input][3][3]` and a bias. `None` if the sizes do not fit, or if there is no memory.
+    pub fn new(
+        level: Level,
+        weights: Weights<'_>,
+        shape: [usize; 4],
+        bias: Option<&[f32]>,
+        arena: &mut Arena,
+    ) -> Option<Self> {
         let [outputs, inputs, 3, 3] = shape else { return None };
         let fits = weights.fit(outputs, inputs * 9)
             && outputs * inputs > 0
@@ -66,7 +73,7 @@ impl Winograd {
         if let Some(bias) = bias {
             all[..outputs].copy_from_slice(bias);
         }
-        let packed = Buffer::zeros(ELEMENTS * padded * inputs);
+        let packed = arena.zeros(ELEMENTS * padded * inputs)?;
         let zeros = Buffer::zeros(2 * BLOCK);
         let mut winograd = Self { inputs, outputs, level, weights: packed, bias: all, zeros };
         dispatch(level, Packing { winograd: &mut winograd, weights });
@@ -113,6 +120,13 @@ impl Winograd {
     }
 }
 
+/// The product of `G` and a column: a, (a + b + c) / 2, (a - b + c) / 2, c.
+#[inline(always)]
+fn transformed<I: Isa>(isa: I, half: I::V, [a, b, c]: [I::V; 3]) -> [I::V; 4] {
+    let (outer, inner) = (isa.multiply(isa.add(a, c), half), isa.multiply(b, half));
+    [a, isa.add(outer, inner), isa.subtract(outer, inner), c]
+}
+
 /// Transforms weights: `G g Gᵀ` of the nine weights `g` of each window.
 struct Packing<'a> {
     winograd: &'a mut Winograd,
@@ -127,31 +141,38 @@ impl Task for Packing<'_> {
         let Self { winograd, weights } = self;
         let (inputs, element) = (winograd.inputs, winograd.element());
         let half = isa.splat(0.5);
-        // The product of `G` and a column: a, (a + b + c) / 2, (a - b + c) / 2, c.
-        let transform = |[a, b, c]: [I::V; 3]| {
-            let (outer, inner) = (isa.multiply(isa.add(a, c), half), isa.multiply(b, half));
-            [a, isa.add(outer, inner), isa.subtract(outer, inner), c]
-        };
         for (first, wide) in winograd.panels() {
             for block in 0..wide {
                 let start = (first + block) * BLOCK;
                 let count = BLOCK.min(winograd.outputs - start);
+                let mut windows = [[0.0_f32; BLOCK]; 9 * BLOCK];
                 for input in 0..inputs {
-                    let mut windows = [[0.0_f32; BLOCK]; 9];
-                    for lane in 0..count {
-                        let output = start + lane;
-                        let mut window = [0.0; 9];
-                        weights.copy(output, (output * inputs + input) * 9, &mut window);
-                        for (windows, value) in windows.iter_mut().zip(window) {
-                            windows[lane] = value;
+                    if input.is_multiple_of(BLOCK) {
+                        let all = BLOCK.min(inputs - input) * 9;
+                        for (number, windows) in windows[..all].chunks_mut(BLOCK).enumerate() {
+                            let mut square = [[0.0_f32; BLOCK]; BLOCK];
+                            for (lane, row) in square.iter_mut().enumerate().take(count) {
+                                let from = (start + lane) * inputs * 9 + input * 9 + number * BLOCK;
+                                weights.copy(start + lane, from, &mut row[..windows.len()]);
+                            }
+                            for (column, window) in columns(isa, &square).into_iter().zip(windows) {
+                                // SAFETY: the array has 16 floats.
+                                unsafe { isa.store(column, window.as_mut_ptr()) };
+                            }
                         }
                     }
-                    // SAFETY: each array has 16 floats.
-                    let g = windows.map(|values| unsafe { isa.load(values.as_ptr()) });
-                    let columns = [0, 1, 2].map(|column| transform([0, 3, 6].map(|row| g[row + column])));
+                    let mut g = [half; 9];
+                    for (value, window) in g.iter_mut().zip(&windows[input % BLOCK * 9..]) {
+                        // SAFETY: the array has 16 floats.
+                        *value = unsafe { isa.load(window.as_ptr()) };
+                    }
+                    let mut sides = [[half; 4]; 3];
+                    for (column, side) in sides.iter_mut().enumerate() {
+                        *side = transformed(isa, half, [g[column], g[3 + column], g[6 + column]]);
+                    }
                     let place = (first * inputs + input * wide + block) * BLOCK;
                     for row in 0..4 {
-                        let values = transform(columns.map(|column| column[row]));
+                        let values = transformed(isa, half, [sides[0][row], sides[1][row], sides[2][row]]);
                         for (column, value) in values.into_iter().enumerate() {
                             let place = (row * 4 + column) * element + place;
                             let target = &mut winograd.weights[place..place + BLOCK];

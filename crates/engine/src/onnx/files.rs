@@ -6,11 +6,26 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use adytum_kernels::pages::room;
+
 /// The files in a model's directory. An implementation gives files of the model's own directory
 /// and of no other.
 pub trait DataFiles {
     /// `length` bytes from `offset` of the file. An error says what is wrong.
     fn read(&self, name: &FileName, offset: u64, length: usize) -> Result<Vec<u8>, String>;
+}
+
+/// All bytes of a file, in large pages where the system has them: to touch small ones for the first time takes longer
+/// than the copy.
+///
+/// # Errors
+/// Those of the system; there is no memory.
+pub fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).map_err(std::io::Error::other)?;
+    let mut bytes = room(size)?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The name of a file in the model's directory or below it: relative, without `..`.
@@ -82,7 +97,7 @@ impl DataFiles for Directory {
             ));
         }
         file.seek(SeekFrom::Start(offset)).map_err(found)?;
-        let mut bytes = Vec::with_capacity(length);
+        let mut bytes = room(length).map_err(|error| found(error.into()))?;
         file.take(length as u64).read_to_end(&mut bytes).map_err(found)?;
         if bytes.len() == length { Ok(bytes) } else { Err("its file became shorter".to_owned()) }
     }

@@ -16,6 +16,10 @@ use crate::{
 };
 use adytum_kernels::weights::Numbers;
 
+/// Bytes of weights that are packed before their memory in the file is given back. What lies behind them in the file
+/// is copied then, which is not worth it for fewer.
+const GIVEN_BACK: usize = 16 << 20;
+
 /// The constants of a model. Each is given away to the last one who needs it.
 #[derive(Debug)]
 pub(super) struct ConstantStore {
@@ -24,13 +28,15 @@ pub(super) struct ConstantStore {
     references: HashMap<ValueId, usize>,
     /// The model's file, as long as constants are in it.
     file: InFile,
+    /// Bytes of the file that were packed since memory was given back last.
+    packed: usize,
 }
 
 impl ConstantStore {
     pub(super) fn new(constants: HashMap<ValueId, Constant>, graph: &Graph, file: InFile) -> Self {
         let mut references = HashMap::new();
         visit_references(graph, &mut |value| *references.entry(value).or_insert(0) += 1);
-        Self { constants, references, file }
+        Self { constants, references, file, packed: 0 }
     }
 
     /// How many numbers there are.
@@ -95,7 +101,7 @@ impl ConstantStore {
     }
 
     /// Gives the floats of a constant to the last who takes them, without a copy where no other takes them. `None` if
-    /// there are none. Memory of the file is given back if those that lie behind in it were taken before.
+    /// there are none. Memory of the file is given back now and then.
     pub(super) fn take_floats<T>(
         &mut self,
         value: ValueId,
@@ -116,11 +122,16 @@ impl ConstantStore {
             let bytes = stored.into_bytes(files)?;
             return Ok(Some(take(Numbers::Bytes(bytes.as_chunks().0))));
         };
+        let bytes = self.file.bytes().get(range.clone()).unwrap_or_default();
+        let taken = take(Numbers::Bytes(bytes.as_chunks().0));
+        self.packed += range.len();
+        if self.packed < GIVEN_BACK {
+            return Ok(Some(taken));
+        }
+        self.packed = 0;
         let end = range.end;
         let behind = self.constants.values_mut().filter(|constant| start_in_file(constant) >= Some(end));
         self.file.move_out(behind, end);
-        let bytes = self.file.bytes().get(range.clone()).unwrap_or_default();
-        let taken = take(Numbers::Bytes(bytes.as_chunks().0));
         let ends = self.constants.values().filter_map(|constant| match constant {
             Constant::Stored(Stored { place: Place::File(range), .. }) => Some(range.end),
             _ => None,

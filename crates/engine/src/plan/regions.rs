@@ -306,7 +306,7 @@ impl Planner<'_> {
         let entered: Vec<ValueId> = drafts.entered().to_vec();
         let level = Level::best();
         let mut taking = Taking { store: &mut self.constants, files: self.files };
-        let flow = pack(drafts, level, &mut taking).map_err(|error| match error {
+        let flow = pack(drafts, level, &mut taking, &mut self.arena).map_err(|error| match error {
             PackError::Onnx(error) => PlanError::Onnx(error),
             PackError::Unfit(reason) => PlanError::Engine { reason: reason.to_owned() },
         })?;

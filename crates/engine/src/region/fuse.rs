@@ -200,10 +200,9 @@ pub(crate) fn join_copies(drafts: &mut Drafts) {
 
 /// The sum of a convolution and an image is the convolution's own work.
 pub(crate) fn fuse_sums(drafts: &mut Drafts) {
-    let uses = drafts.uses();
+    let (uses, mut makers) = (drafts.uses(), drafts.makers());
     let mut gone = HashSet::new();
     for index in 0..drafts.steps.len() {
-        let makers = drafts.makers();
         let Some(sum) = drafts.steps.get(index) else { break };
         let (Form::Image(Binary::Add), &[left, right]) = (&sum.form, sum.inputs.as_slice()) else { continue };
         if left == right || sum.residual.is_some() {
@@ -226,6 +225,7 @@ pub(crate) fn fuse_sums(drafts: &mut Drafts) {
         let Some((maker, other)) = chosen else { continue };
         let (after, output) = (sum.activation, sum.output);
         let Some(mut fused) = drafts.steps.get(maker).cloned() else { continue };
+        makers.remove(&fused.output);
         fused.residual = Some(other);
         fused.after = after;
         fused.output = output;

@@ -11,6 +11,8 @@ use crate::onnx::{OnnxError, model::ValueId};
 use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
+    arena::Arena,
+    channels::Mix,
     depthwise::Windows,
     filters::{Filters, Reading},
     weights::{Numbers, Weights as Given},
@@ -42,8 +44,13 @@ pub(crate) trait Weights {
     ) -> Result<Work, PackError>;
 }
 
-/// The region, ready to run.
-pub(crate) fn pack(drafts: Drafts, level: Level, weights: &mut dyn Weights) -> Result<Flow, PackError> {
+/// The region, ready to run. Its weights are in `arena`.
+pub(crate) fn pack(
+    drafts: Drafts,
+    level: Level,
+    weights: &mut dyn Weights,
+    arena: &mut Arena,
+) -> Result<Flow, PackError> {
     let whole_pixels: HashSet<Value> = drafts
         .inputs
         .iter()
@@ -70,7 +77,7 @@ pub(crate) fn pack(drafts: Drafts, level: Level, weights: &mut dyn Weights) -> R
     waiting.sort_by_key(|(place, ..)| Reverse(*place));
     let mut steps = Vec::with_capacity(waiting.len());
     for (_, index, draft) in waiting {
-        steps.push((index, step(draft, level, &whole_pixels, &drafts.channels, weights)?));
+        steps.push((index, step(draft, level, &whole_pixels, &drafts.channels, (weights, arena))?));
     }
     steps.sort_by_key(|(index, _)| *index);
     let steps = steps.into_iter().map(|(_, step)| step).collect();
@@ -97,7 +104,7 @@ fn step(
     level: Level,
     whole_pixels: &HashSet<Value>,
     channels: &[usize],
-    weights: &mut dyn Weights,
+    (weights, arena): (&mut dyn Weights, &mut Arena),
 ) -> Result<Step, PackError> {
     let Draft { form, mut inputs, output, mut activation, residual, mut after, .. } = draft;
     if residual.is_none() {
@@ -110,7 +117,7 @@ fn step(
             inputs.truncate(1);
             inputs.extend(residual);
             weights.take(convolution.weights, &mut |numbers| {
-                pack_convolution(&convolution, numbers, level, whole, (activation, after))
+                pack_convolution(&convolution, numbers, level, whole, (activation, after), arena)
             })?
         }
         Form::Maximum { settings, window } => Work::Maximum { settings, window },
@@ -127,7 +134,10 @@ fn step(
             Work::Channels { factors, summands, activation: after }
         }
         Form::Activation(activation) => Work::Activation(activation),
-        Form::Copy(runs) => Work::Copy(runs),
+        Form::Copy(runs) => {
+            let mix = Mix::new(level, &runs, count);
+            Work::Copy(mix.ok_or(PackError::Unfit("channels are copied to where there are none"))?)
+        }
         Form::Repeat(times) => Work::Repeat(times),
         Form::Sample(steps) => Work::Sample(steps),
     };
@@ -140,10 +150,15 @@ fn pack_convolution(
     level: Level,
     whole: bool,
     (activation, after): (Activation, Activation),
+    arena: &mut Arena,
 ) -> Result<Work, PackError> {
     let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
     let (kind, shape, settings) = (*kind, *shape, settings.clone());
-    let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
+    let unfit = || {
+        PackError::Unfit(
+            "the weights of a convolution have another size than its node says, or there is no memory for them",
+        )
+    };
     let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
     let biases: Option<Vec<f32>> = (bias.is_some() || !scale.factors.is_empty()).then(|| {
         (0..outputs)
@@ -169,8 +184,8 @@ fn pack_convolution(
                 weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
             }
             let shape = [outputs, inputs, 1, 1];
-            let filters =
-                Filters::new(level, Given::plain(&weights), shape, 1, biases.as_deref(), Reading::Blocks);
+            let (given, bias) = (Given::plain(&weights), biases.as_deref());
+            let filters = Filters::new(level, given, shape, 1, bias, Reading::Blocks, arena);
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
@@ -180,17 +195,17 @@ fn pack_convolution(
     let weights = Given { numbers, factors };
     Ok(match kind {
         Kind::Dense { .. } if *by_tiles => {
-            let winograd = Winograd::new(level, weights, shape, biases.as_deref());
+            let winograd = Winograd::new(level, weights, shape, biases.as_deref(), arena);
             Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading);
+            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {
             let sizes = [shape[0], shape[2], shape[3]];
-            let windows = Windows::new(level, weights, sizes, biases.as_deref());
+            let windows = Windows::new(level, weights, sizes, biases.as_deref(), arena);
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })

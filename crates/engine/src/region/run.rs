@@ -21,6 +21,7 @@ use adytum_kernels::{
     Level,
     activation::Activation,
     buffer::{Buffer, Shared},
+    channels::Mixing,
     convolution::{Convolution, Images, Spread},
     depthwise::Depthwise,
     elementwise::{Binary, Elementwise, Other},
@@ -324,13 +325,9 @@ impl Run<'_> {
                 self.each(input, Other::Channels(factors, summands), *activation, output, buffer, cost)
             }
             Work::Activation(activation) => self.each(input, Other::None, *activation, output, buffer, cost),
-            Work::Copy(runs) => {
-                for (input, runs) in images.iter().zip(runs) {
-                    share(self.context, buffer, cost, |buffer, part| {
-                        layout::copy(*input, runs, output, buffer, part)
-                    })?;
-                }
-                Ok(())
+            Work::Copy(mix) => {
+                let job = Mixing { mix, inputs: &images, output };
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Sample(steps) => share(self.context, buffer, cost, |buffer, part| {
                 layout::sample(input, *steps, output, buffer, part)

@@ -2,7 +2,7 @@
 
 use crate::operators::windows::geometry::Settings;
 use adytum_kernels::{
-    activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, layout::Channels,
+    activation::Activation, channels::Mix, depthwise::Windows, elementwise::Binary, filters::Filters,
     winograd::Winograd,
 };
 
@@ -36,8 +36,8 @@ pub(crate) enum Work {
     Channels { factors: Vec<f32>, summands: Vec<f32>, activation: Activation },
     /// A function of each element.
     Activation(Activation),
-    /// Channels of each input.
-    Copy(Vec<Vec<Channels>>),
+    /// Channels of all inputs.
+    Copy(Mix),
     /// Pixels that are repeated downwards and to the right.
     Repeat([usize; 2]),
     /// The first pixel of each rectangle of this many rows and columns.

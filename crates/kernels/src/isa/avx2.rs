@@ -4,10 +4,11 @@
 
 use std::arch::x86_64::{
     __m256, _CMP_LT_OQ, _MM_HINT_T1, _mm_loadl_epi64, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cmp_ps,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_and_si256, _mm256_andnot_ps, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_permutevar8x32_ps,
+    _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
+    _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use super::{Isa, Task};
@@ -109,6 +110,22 @@ impl Isa for Avx2 {
                 [_mm256_cvtepi32_ps(high[0]), _mm256_cvtepi32_ps(high[1])],
             ]
         }
+    }
+
+    #[inline(always)]
+    fn pick(self, from: V, places: V, other: V) -> V {
+        let half = |places: __m256, other: __m256| -> __m256 {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            unsafe {
+                let numbers = _mm256_castps_si256(places);
+                let low = _mm256_permutevar8x32_ps(from[0], numbers);
+                let high = _mm256_permutevar8x32_ps(from[1], numbers);
+                // The bit of 8 becomes the sign.
+                let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(numbers));
+                _mm256_blendv_ps(_mm256_blendv_ps(low, high, is_high), other, places)
+            }
+        };
+        [half(places[0], other[0]), half(places[1], other[1])]
     }
 
     #[inline(always)]

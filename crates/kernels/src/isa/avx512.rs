@@ -3,12 +3,14 @@
 #![expect(unsafe_code, reason = "vector instructions that not every processor has")]
 
 use std::arch::x86_64::{
-    __m512, _CMP_LT_OQ, _MM_HINT_T1, _mm_loadu_si128, _mm_prefetch, _mm512_abs_ps, _mm512_add_epi32,
-    _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
-    _mm512_cvtepu8_epi32, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srli_epi32,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _CMP_LT_OQ, _MM_HINT_T1, _knot_mask16, _mm_loadu_si128, _mm_prefetch, _mm512_abs_ps,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps,
+    _mm512_mask_permutexvar_ps, _mm512_max_ps, _mm512_min_ps, _mm512_movepi32_mask, _mm512_mul_ps,
+    _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd,
+    _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 use super::{Isa, Task};
@@ -94,6 +96,51 @@ impl Isa for Avx512 {
             let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
             let low = _mm512_and_si512(bytes, _mm512_set1_epi32(15));
             [_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(bytes))]
+        }
+    }
+
+    #[inline(always)]
+    fn pick(self, from: __m512, places: __m512, other: __m512) -> __m512 {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe {
+            let places = _mm512_castps_si512(places);
+            let taken = _knot_mask16(_mm512_movepi32_mask(places));
+            _mm512_mask_permutexvar_ps(other, taken, places, from)
+        }
+    }
+
+    #[inline(always)]
+    fn turned(self, rows: [__m512; 16]) -> [__m512; 16] {
+        // SAFETY: `self` is proof of the instructions.
+        unsafe {
+            // Squares of four by four: of each four rows, those columns whose number has the rest `k`. Closures
+            // would not be compiled for the instructions.
+            let mut squares = [[rows[0]; 4]; 4];
+            for (group, square) in squares.iter_mut().enumerate() {
+                let [a, b, c, d] =
+                    [rows[4 * group], rows[4 * group + 1], rows[4 * group + 2], rows[4 * group + 3]];
+                let low = _mm512_castps_pd(_mm512_unpacklo_ps(a, b));
+                let high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+                let other_low = _mm512_castps_pd(_mm512_unpacklo_ps(c, d));
+                let other_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+                *square = [
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(low, other_low)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(low, other_low)),
+                    _mm512_castpd_ps(_mm512_unpacklo_pd(high, other_high)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(high, other_high)),
+                ];
+            }
+            let mut columns = rows;
+            for k in 0..4 {
+                let [a, b, c, d] = [squares[0][k], squares[1][k], squares[2][k], squares[3][k]];
+                let even = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d));
+                let odd = (_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d));
+                columns[k] = _mm512_shuffle_f32x4::<0x88>(even.0, even.1);
+                columns[4 + k] = _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1);
+                columns[8 + k] = _mm512_shuffle_f32x4::<0xdd>(even.0, even.1);
+                columns[12 + k] = _mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1);
+            }
+            columns
         }
     }
 

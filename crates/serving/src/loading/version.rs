@@ -10,7 +10,7 @@ use adytum_engine::{
     engine::{Engine, LoadError, Source},
     onnx::{
         Limits,
-        files::{DataFiles, Directory, NoFiles},
+        files::{DataFiles, Directory, NoFiles, read_whole},
     },
 };
 use adytum_import::{
@@ -134,7 +134,7 @@ fn load(
             match (format, file.parent()) {
                 (PlainFormat::Onnx, Some(directory)) => {
                     files = Box::new(Directory::new(directory)?);
-                    fs::read(file)?
+                    read_whole(file)?
                 }
                 (PlainFormat::SavedModel, Some(directory)) => {
                     let limits = ImportLimits { constant_bytes: limit, ..ImportLimits::default() };
