@@ -10,7 +10,8 @@
 //! 4. [`strides`] computes no pixels that nobody reads.
 //! 5. [`winograd`] chooses convolutions that are computed with fewer multiplications.
 //! 6. [`pack`] puts weights in the order in which kernels take them.
-//! 7. [`schedule`] decides, for given sizes of the inputs, where each value is in one block of memory.
+//! 7. [`schedule`] decides, for given sizes of the inputs, which steps are computed for how many images at once
+//!    ([`stretches`]), and where each value is in one block of memory ([`places`]).
 //! 8. [`run`] is the operator.
 //!
 //! Inside, images are in blocks of 16 channels ([`adytum_kernels::planes`]); they are put into that order
@@ -19,10 +20,12 @@
 pub(crate) mod draft;
 pub(crate) mod fuse;
 pub(crate) mod pack;
+mod places;
 pub(crate) mod quantised;
 pub(crate) mod recognize;
 pub(crate) mod run;
 mod schedule;
 pub(crate) mod step;
+mod stretches;
 pub(crate) mod strides;
 pub(crate) mod winograd;

@@ -105,6 +105,9 @@ impl Convolution<'_> {
             Cut::Rows => self.output.images * self.size()[0],
             Cut::Groups(rows) => self.output.images * self.size()[0].div_ceil(rows),
         };
+        if strips == 0 {
+            return Ok(());
+        }
         let panels = filters.panel_count();
         // Threads share either the weights or the pixels.
         let by_panels = part.count > 1

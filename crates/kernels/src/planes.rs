@@ -15,6 +15,8 @@ pub struct Planes {
     pub border: Border,
     /// Floats of a pixel of one block: 16, or the channels of images that are not in blocks.
     pub lanes: usize,
+    /// Images from one block to the next: more than `images` if these are some of the images of a buffer.
+    pub among: usize,
 }
 
 /// How many pixels are around an image.
@@ -46,7 +48,13 @@ impl Border {
 impl Planes {
     /// Images in blocks, of this number of channels.
     pub fn new(channels: usize, images: usize, height: usize, width: usize, border: Border) -> Self {
-        Self { blocks: channels.div_ceil(BLOCK), images, height, width, border, lanes: BLOCK }
+        Self { blocks: channels.div_ceil(BLOCK), images, height, width, border, lanes: BLOCK, among: images }
+    }
+
+    /// The first `count` of these images. Others begin as many times [`Self::image`] further on.
+    #[must_use]
+    pub fn some(self, count: usize) -> Self {
+        Self { images: count.min(self.images), ..self }
     }
 
     /// The floats of a row of a block.
@@ -59,23 +67,26 @@ impl Planes {
         (self.border.top + self.height + self.border.bottom) * self.row()
     }
 
-    /// The floats of a block.
+    /// The floats from one block to the next.
     pub fn block(&self) -> usize {
-        self.images * self.image()
+        self.among * self.image()
     }
 
-    /// All floats.
+    /// The floats from the first one to the last one.
     #[expect(clippy::len_without_is_empty, reason = "nobody asks whether there is nothing")]
     pub fn len(&self) -> usize {
-        self.blocks * self.block()
+        match self.blocks {
+            0 => 0,
+            blocks => (blocks - 1) * self.block() + self.images * self.image(),
+        }
     }
 
-    /// The same, or `None` if there are more than a machine can have.
+    /// The same of all images of a buffer, or `None` if there are more than a machine can have.
     pub fn checked_len(&self) -> Option<usize> {
         let row = self.border.left.checked_add(self.width)?.checked_add(self.border.right)?;
         let rows = self.border.top.checked_add(self.height)?.checked_add(self.border.bottom)?;
         let image = rows.checked_mul(row)?.checked_mul(self.lanes)?;
-        let all = image.checked_mul(self.images)?.checked_mul(self.blocks)?;
+        let all = image.checked_mul(self.among)?.checked_mul(self.blocks)?;
         (all <= isize::MAX as usize / 8).then_some(all)
     }
 

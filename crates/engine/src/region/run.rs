@@ -37,6 +37,9 @@ const SCHEDULES: usize = 8;
 /// Bytes of memory that are kept for the next run, at least: fresh pages cost more than small runs.
 const SPARE: usize = 16 << 20;
 
+/// All images of a batch.
+const ALL: Range<usize> = 0..usize::MAX;
+
 /// The sizes of the inputs, and the outputs that are wanted.
 type Key = (Vec<Option<Vec<usize>>>, Vec<bool>);
 
@@ -197,7 +200,7 @@ impl Run<'_> {
         for ((value, _), tensor) in flow.inputs.iter().zip(inputs) {
             let Some(tensor) = tensor else { continue };
             let channels = flow.channels.get(value.0).copied().unwrap_or(0);
-            let (planes, range) = self.place(*value)?;
+            let (planes, range) = self.place(*value, &ALL)?;
             let values = tensor.values::<f32>().ok_or_else(|| engine("an input is not of floats"))?;
             let target = memory.get_mut(range).ok_or_else(|| engine("no room for an input"))?;
             layout::clear_border(planes, target).map_err(unfit)?;
@@ -205,13 +208,18 @@ impl Run<'_> {
                 layout::enter(values, channels, planes, buffer, part)
             })?;
         }
-        for planned in &self.schedule.steps {
-            self.context.check()?;
-            let step = flow.steps.get(planned.step).ok_or_else(|| engine("a step is missing"))?;
-            let (values, scratch) = memory
-                .split_at_mut_checked(self.schedule.total)
-                .ok_or_else(|| engine("no room for the values"))?;
-            self.step(step, planned, values, scratch)?;
+        for stretch in &self.schedule.stretches {
+            let steps = self.schedule.steps.get(stretch.steps.clone()).unwrap_or_default();
+            for images in &stretch.groups {
+                for planned in steps {
+                    self.context.check()?;
+                    let step = flow.steps.get(planned.step).ok_or_else(|| engine("a step is missing"))?;
+                    let (values, scratch) = memory
+                        .split_at_mut_checked(self.schedule.total)
+                        .ok_or_else(|| engine("no room for the values"))?;
+                    self.step(step, planned, images, values, scratch)?;
+                }
+            }
         }
         let mut outputs = Vec::with_capacity(flow.outputs.len());
         for (value, wanted) in flow.outputs.iter().zip(wanted) {
@@ -220,14 +228,15 @@ impl Run<'_> {
         Ok(outputs)
     }
 
-    fn place(&self, value: Number) -> Result<(Planes, Range<usize>), OperatorError> {
-        let found = self.schedule.places.get(value.0).cloned().flatten();
-        found.ok_or_else(|| engine("a value of a region has no place"))
+    /// Where these images of a value are.
+    fn place(&self, value: Number, images: &Range<usize>) -> Result<(Planes, Range<usize>), OperatorError> {
+        let found = self.schedule.places.get(value.0).and_then(Option::as_ref);
+        found.map(|place| place.of(images)).ok_or_else(|| engine("a value of a region has no place"))
     }
 
     fn leave(&self, value: Number, memory: &[f32]) -> Result<Value, OperatorError> {
         let channels = self.region.flow.channels.get(value.0).copied().unwrap_or(0);
-        let (planes, range) = self.place(value)?;
+        let (planes, range) = self.place(value, &ALL)?;
         let shape = vec![planes.images, channels, planes.height, planes.width];
         let count = self.context.reserve(ElementType::Float, &shape)?;
         let mut result = vec![0.0; count];
@@ -239,14 +248,16 @@ impl Run<'_> {
         Ok(Value::Tensor(tensor))
     }
 
+    /// Computes a step for these images.
     fn step(
         &self,
         step: &Step,
         planned: &Planned,
+        group: &Range<usize>,
         memory: &mut [f32],
         scratch: &mut [f32],
     ) -> Result<(), OperatorError> {
-        let (output, range) = self.place(step.output)?;
+        let (output, range) = self.place(step.output, group)?;
         // The inputs are before or after the output in memory.
         let (before, rest) =
             memory.split_at_mut_checked(range.start).ok_or_else(|| engine("no room for a value"))?;
@@ -254,7 +265,7 @@ impl Run<'_> {
             rest.split_at_mut_checked(range.len()).ok_or_else(|| engine("no room for a value"))?;
         let mut images = Vec::with_capacity(step.inputs.len());
         for input in &step.inputs {
-            let (planes, place) = self.place(*input)?;
+            let (planes, place) = self.place(*input, group)?;
             let values = if place.end <= range.start {
                 before.get(place)
             } else {
@@ -267,7 +278,8 @@ impl Run<'_> {
         layout::clear_border(output, target).map_err(unfit)?;
         let buffer = Shared::new(target);
         let Some(input) = images.first().copied() else { return Err(engine("a step without inputs")) };
-        let (level, steps, cost) = (self.region.level, planned.steps, planned.cost);
+        let (level, steps) = (self.region.level, planned.steps);
+        let cost = planned.cost.saturating_mul(output.images);
         let residual = images.get(1).copied();
         match &step.work {
             Work::Convolution { filters, activation, after, .. } => {

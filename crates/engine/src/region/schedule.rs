@@ -2,7 +2,11 @@
 
 use std::ops::Range;
 
-use super::step::{Flow, Step, Value, Work};
+use super::{
+    places::{Need, Place, arrange},
+    step::{Flow, Step, Value, Work},
+    stretches::{Stretch, cut},
+};
 use crate::operators::{
     OperatorError,
     windows::geometry::{Settings, Window},
@@ -25,16 +29,18 @@ pub(super) struct Planned {
     pub(super) steps: Steps,
     /// Of means under a window: the elements for each row, and for each column, of the output.
     pub(super) counts: [Vec<f32>; 2],
-    /// About how many multiplications it takes.
+    /// About how many multiplications it takes for each image.
     pub(super) cost: usize,
 }
 
 /// A plan of memory.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    /// For each value: its sizes and its place; `None` for one that nobody makes.
-    pub(super) places: Vec<Option<(Planes, Range<usize>)>>,
+    /// For each value: its place; `None` for one that nobody makes.
+    pub(super) places: Vec<Option<Place>>,
     pub(super) steps: Vec<Planned>,
+    /// The order in which the steps are computed for which images.
+    pub(super) stretches: Vec<Stretch>,
     /// Floats of all of it.
     pub(super) total: usize,
     /// Floats that each thread needs besides.
@@ -87,21 +93,136 @@ impl Schedule {
                 _ => None,
             });
         }
-        let (places, total) = arrange(flow, &steps, planes, wanted)?;
-        let scratch = steps
-            .iter()
-            .filter_map(|planned| match &flow.steps.get(planned.step)?.work {
-                Work::Winograd { winograd, .. } => {
-                    let output = flow.steps.get(planned.step)?.output;
-                    let (planes, _) = places.get(output.0)?.as_ref()?;
-                    Some(winograd.scratch(planes.images * tiles(planes.height, planes.width)))
+        let stretches = stretches(flow, &steps, &planes);
+        let lives = lives(flow, &steps, &stretches, wanted);
+        let (places, total) = place(flow, &steps, &stretches, &planes, &lives)?;
+        let mut scratch = 0;
+        for stretch in &stretches {
+            for planned in steps.get(stretch.steps.clone()).unwrap_or_default() {
+                let Some(step) = flow.steps.get(planned.step) else { continue };
+                let (Work::Winograd { winograd, .. }, Some(Some(planes))) =
+                    (&step.work, planes.get(step.output.0))
+                else {
+                    continue;
+                };
+                for group in &stretch.groups {
+                    let images = planes.images.min(group.len());
+                    scratch = scratch.max(winograd.scratch(images * tiles(planes.height, planes.width)));
                 }
-                _ => None,
-            })
-            .max()
-            .unwrap_or(0);
-        Ok(Self { places, steps, total, scratch })
+            }
+        }
+        Ok(Self { places, steps, stretches, total, scratch })
     }
+}
+
+/// Cuts the steps into stretches.
+fn stretches(flow: &Flow, steps: &[Planned], planes: &[Option<Planes>]) -> Vec<Stretch> {
+    let known = || planes.iter().flatten();
+    let images = known().next().map_or(0, |planes| planes.images);
+    // Values of other batches never meet these.
+    if known().any(|planes| planes.images != images) {
+        return vec![Stretch::whole(0..steps.len())];
+    }
+    let bytes: Vec<usize> = steps
+        .iter()
+        .map(|planned| {
+            let step = flow.steps.get(planned.step);
+            let values = step.into_iter().flat_map(|step| step.inputs.iter().chain([&step.output]));
+            let sizes = values.filter_map(|value| planes.get(value.0)?.as_ref()?.checked_len());
+            sizes.fold(0_usize, usize::saturating_add).saturating_mul(size_of::<f32>())
+        })
+        .collect();
+    cut(&bytes, images)
+}
+
+/// When a value is needed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Life {
+    /// The step that makes it; `None` for an input.
+    made: Option<usize>,
+    /// The last step that reads it.
+    read: Option<usize>,
+    /// Whether it leaves.
+    leaves: bool,
+    /// Whether a stretch reads it that does not make it, or somebody outside.
+    is_whole: bool,
+}
+
+fn lives(flow: &Flow, steps: &[Planned], stretches: &[Stretch], wanted: &[bool]) -> Vec<Life> {
+    let mut lives = vec![Life::default(); flow.channels.len()];
+    let is_cut = stretches.iter().any(|stretch| stretch.groups.len() > 1);
+    for (value, _) in &flow.inputs {
+        put(&mut lives, *value, Life { is_whole: is_cut, ..Life::default() });
+    }
+    for (number, stretch) in stretches.iter().enumerate() {
+        for index in stretch.steps.clone() {
+            let Some(step) = steps.get(index).and_then(|planned| flow.steps.get(planned.step)) else {
+                continue;
+            };
+            for input in &step.inputs {
+                let Some(life) = lives.get_mut(input.0) else { continue };
+                life.read = Some(index);
+                life.is_whole |= life.made.is_some_and(|made| stretch_of(stretches, made) != number);
+            }
+            put(&mut lives, step.output, Life { made: Some(index), ..Life::default() });
+        }
+    }
+    for (value, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+        if let Some(life) = lives.get_mut(value.0) {
+            life.leaves = true;
+            life.is_whole |= is_cut;
+        }
+    }
+    lives
+}
+
+/// The number of the stretch that has a step.
+fn stretch_of(stretches: &[Stretch], step: usize) -> usize {
+    stretches.partition_point(|stretch| stretch.steps.end <= step)
+}
+
+/// Gives all values their places: first those that more than one stretch needs, then those of each stretch, which
+/// take turns in the same memory. Returns the end of all.
+fn place(
+    flow: &Flow,
+    steps: &[Planned],
+    stretches: &[Stretch],
+    planes: &[Option<Planes>],
+    lives: &[Life],
+) -> Result<(Vec<Option<Place>>, usize), OperatorError> {
+    let mut places: Vec<Option<Place>> = vec![None; planes.len()];
+    let mut whole = Vec::new();
+    let mut own: Vec<Vec<Need>> = Vec::new();
+    own.resize_with(stretches.len(), Vec::new);
+    let entering = flow.inputs.iter().map(|(value, _)| *value);
+    let made = steps.iter().filter_map(|planned| Some(flow.steps.get(planned.step)?.output));
+    for value in entering.chain(made) {
+        let (Some(Some(planes)), Some(life)) = (planes.get(value.0), lives.get(value.0)) else { continue };
+        let place = Place { planes: *planes, range: 0..0, is_whole: life.is_whole };
+        let number = life.made.map_or(0, |made| stretch_of(stretches, made));
+        if life.is_whole {
+            // Every group of a stretch reads and writes it, so it lives as long as the stretch.
+            let last = life.read.map_or(number, |read| stretch_of(stretches, read));
+            let alive = (number, if life.leaves { usize::MAX } else { last });
+            whole.push(Need { value, place, alive });
+        } else if let (Some(needs), Some(stretch)) = (own.get_mut(number), stretches.get(number)) {
+            let images = stretch.groups.iter().map(Range::len).max().unwrap_or(0);
+            let planes = Planes { among: planes.images.min(images), ..planes.some(images) };
+            // A value that is read last by a step is still there while the step writes.
+            let from = life.made.map_or(0, |made| made + 1);
+            let until = if life.leaves { usize::MAX } else { life.read.map_or(from, |read| read + 1) };
+            needs.push(Need { value, place: Place { planes, ..place }, alive: (from, until) });
+        }
+    }
+    let shared = arrange(&mut whole, 0)?;
+    let mut total = shared;
+    for needs in &mut own {
+        total = total.max(arrange(needs, shared)?);
+    }
+    for need in whole.into_iter().chain(own.into_iter().flatten()) {
+        put(&mut places, need.value, Some(need.place));
+    }
+    Ok((places, total))
 }
 
 fn put<T>(list: &mut [T], value: Value, item: T) {
@@ -225,7 +346,7 @@ fn plan(
             )));
         }
     }
-    planned.cost = planned.cost.saturating_mul(output[0].saturating_mul(output[1]).saturating_mul(output[2]));
+    planned.cost = planned.cost.saturating_mul(output[1].saturating_mul(output[2]));
     Ok((planned, output, border))
 }
 
@@ -253,55 +374,4 @@ pub(super) fn moved(images: usize, window: &Window) -> Result<(Steps, Size, Opti
         right: after(1, width),
     };
     Ok((steps, [images, height, width], Some(border)))
-}
-
-type Places = Vec<Option<(Planes, Range<usize>)>>;
-
-/// Gives each value a place that no other value has while it is alive: the first gap that is large enough.
-fn arrange(
-    flow: &Flow,
-    steps: &[Planned],
-    planes: Vec<Option<Planes>>,
-    wanted: &[bool],
-) -> Result<(Places, usize), OperatorError> {
-    let mut ends = vec![0_usize; planes.len()];
-    for (time, planned) in steps.iter().enumerate() {
-        for value in flow.steps.get(planned.step).into_iter().flat_map(|step| &step.inputs) {
-            put(&mut ends, *value, time + 1);
-        }
-    }
-    for (value, _) in flow.outputs.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
-        put(&mut ends, *value, usize::MAX);
-    }
-    // The values in the order in which they are made.
-    let entering = flow.inputs.iter().map(|(value, _)| (*value, 0));
-    let made = steps
-        .iter()
-        .enumerate()
-        .filter_map(|(time, planned)| flow.steps.get(planned.step).map(|step| (step.output, time + 1)));
-    let mut alive: Vec<(Range<usize>, usize)> = Vec::new();
-    let mut places: Places = vec![None; planes.len()];
-    let mut total = 0;
-    for (value, time) in entering.chain(made) {
-        let Some(planes) = planes.get(value.0).copied().flatten() else { continue };
-        let too_large = || OperatorError::TooLarge {
-            shape: vec![planes.images, planes.blocks * planes.lanes, planes.height, planes.width],
-        };
-        let len = planes.checked_len().ok_or_else(too_large)?.next_multiple_of(16);
-        // A value that ends where this one begins is still read then.
-        alive.retain(|(_, end)| *end >= time);
-        alive.sort_by_key(|(range, _)| range.start);
-        let mut start = 0;
-        for (range, _) in &alive {
-            if range.start >= start + len {
-                break;
-            }
-            start = start.max(range.end);
-        }
-        let end = start.checked_add(len).ok_or_else(too_large)?;
-        total = total.max(end);
-        alive.push((start..end, ends.get(value.0).copied().unwrap_or(0).max(time)));
-        put(&mut places, value, Some((planes, start..end)));
-    }
-    Ok((places, total))
 }
