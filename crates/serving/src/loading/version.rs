@@ -1,7 +1,7 @@
 //! Loading one version.
 
 use std::{
-    fs, io,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
