@@ -11,6 +11,7 @@ use crate::onnx::{OnnxError, model::ValueId};
 use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
+    bfloat::Form,
     depthwise::Windows,
     filters::{Filters, Reading},
     weights::{Numbers, Weights as Given},
@@ -169,8 +170,15 @@ fn pack_convolution(
                 weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
             }
             let shape = [outputs, inputs, 1, 1];
-            let filters =
-                Filters::new(level, Given::plain(&weights), shape, 1, biases.as_deref(), Reading::Blocks);
+            let filters = Filters::new(
+                level,
+                Form::Single,
+                Given::plain(&weights),
+                shape,
+                1,
+                biases.as_deref(),
+                Reading::Blocks,
+            );
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
@@ -185,7 +193,8 @@ fn pack_convolution(
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading);
+            let filters =
+                Filters::new(level, Form::Single, weights, shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {

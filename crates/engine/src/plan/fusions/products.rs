@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use adytum_kernels::{
     Level,
     activation::Activation,
+    bfloat::Form,
     products::{Matrix, Order},
 };
 
@@ -228,7 +229,7 @@ impl Planner<'_> {
         let arena = &mut self.arena;
         let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
             Matrix::pack(
-                Level::best(),
+                (Level::best(), Form::Single),
                 values,
                 [draft.depth, draft.columns],
                 draft.order,
