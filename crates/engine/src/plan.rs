@@ -37,6 +37,7 @@ use crate::{
         in_file::InFile,
         model::{Declaration, Dimension, Graph, Model, Node},
     },
+    precision::Precision,
     program::Program,
     tensor::ValueType,
 };
@@ -119,6 +120,8 @@ struct Planner<'a> {
     names: &'a [String],
     constants: ConstantStore,
     files: &'a dyn DataFiles,
+    /// The floats in which convolutions and products are computed.
+    precision: Precision,
     plan: Plan,
     /// Whether the model has weights of 16 bits.
     has_half_weights: bool,
@@ -129,7 +132,12 @@ struct Planner<'a> {
 }
 
 /// Plans a model. Some of its constants are still in its file.
-pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<Planned, PlanError> {
+pub(crate) fn plan(
+    model: Model,
+    file: InFile,
+    files: &dyn DataFiles,
+    precision: Precision,
+) -> Result<Planned, PlanError> {
     let Model { graph, names, constants, size, .. } = model;
     let store = ConstantStore::new(constants, &graph, file);
     let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
@@ -137,6 +145,7 @@ pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<
         names: &names,
         constants: store,
         files,
+        precision,
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,

@@ -4,13 +4,14 @@ use std::{cmp::Reverse, collections::HashSet};
 
 use super::{
     draft::{Draft, Drafts},
-    recognize::{Convolution, Form, Kind},
+    recognize::{Convolution, Form, Kind, Way},
     step::{Flow, Step, Value, Work},
 };
 use crate::onnx::{OnnxError, model::ValueId};
 use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
+    bfloat,
     depthwise::Windows,
     filters::{Filters, Reading},
     weights::{Numbers, Weights as Given},
@@ -77,6 +78,7 @@ pub(crate) fn pack(drafts: Drafts, level: Level, weights: &mut dyn Weights) -> R
     Ok(Flow {
         inputs: drafts.inputs.iter().map(|value| (*value, whole_pixels.contains(value))).collect(),
         channels: drafts.channels,
+        narrow: drafts.narrow,
         outputs: drafts.outputs,
         steps,
     })
@@ -130,6 +132,7 @@ fn step(
         Form::Copy(runs) => Work::Copy(runs),
         Form::Repeat(times) => Work::Repeat(times),
         Form::Sample(steps) => Work::Sample(steps),
+        Form::Narrow => Work::Narrow,
     };
     Ok(Step { work, inputs, output })
 }
@@ -141,7 +144,7 @@ fn pack_convolution(
     whole: bool,
     (activation, after): (Activation, Activation),
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
+    let Convolution { kind, shape, settings, bias, scale, way, .. } = convolution;
     let (kind, shape, settings) = (*kind, *shape, settings.clone());
     let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
     let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
@@ -169,8 +172,15 @@ fn pack_convolution(
                 weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
             }
             let shape = [outputs, inputs, 1, 1];
-            let filters =
-                Filters::new(level, Given::plain(&weights), shape, 1, biases.as_deref(), Reading::Blocks);
+            let filters = Filters::new(
+                level,
+                bfloat::Form::Single,
+                Given::plain(&weights),
+                shape,
+                1,
+                biases.as_deref(),
+                Reading::Blocks,
+            );
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
@@ -179,13 +189,14 @@ fn pack_convolution(
         if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
     let weights = Given { numbers, factors };
     Ok(match kind {
-        Kind::Dense { .. } if *by_tiles => {
+        Kind::Dense { .. } if *way == Way::Winograd => {
             let winograd = Winograd::new(level, weights, shape, biases.as_deref());
             Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading);
+            let form = if *way == Way::Narrow { bfloat::Form::Pair } else { bfloat::Form::Single };
+            let filters = Filters::new(level, form, weights, shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {
