@@ -13,6 +13,7 @@ mod emit;
 mod fold;
 mod fusions;
 mod graph;
+mod packed_nibbles;
 mod packed_products;
 mod partition;
 mod place;

@@ -15,9 +15,6 @@ use crate::{
 /// Bytes of the scales of a block of 16 columns.
 pub(super) const SCALES: usize = 4 * BLOCK;
 
-/// How far ahead the numbers of a panel are asked for, in bytes.
-const AHEAD: usize = 2048;
-
 /// A tile: where its numbers are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tile {
@@ -91,12 +88,6 @@ unsafe fn compute<I: Nibbles, const BLOCKS: usize, const ROWS: usize>(isa: I, ti
                 let fours: [[I::Fours; 2]; BLOCKS] = std::array::from_fn(|column| unsafe {
                     isa.fours(numbers.wrapping_add(column * tile.panel_step))
                 });
-                // A single row waits for the memory.
-                if ROWS < 3 {
-                    for column in 0..BLOCKS {
-                        floats.prefetch(numbers.wrapping_add(column * tile.panel_step + AHEAD).cast());
-                    }
-                }
                 for (row, partial) in partial.iter_mut().enumerate() {
                     // SAFETY: a row has eight numbers for each unit.
                     let (first, second) = unsafe {
