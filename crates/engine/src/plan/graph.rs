@@ -27,6 +27,7 @@ impl Planner<'_> {
         let entries: Vec<ValueId> = entry.iter().map(|(value, _)| *value).collect();
         let mut facts: Facts = entry.into_iter().collect();
         let nodes = self.fuse_quantised(nodes, &outputs)?;
+        let nodes = self.expand_contributed(nodes)?;
         let nodes = self.live(nodes, outputs.iter().map(|port| port.value));
         let mut placed = Vec::new();
         let mut nodes = nodes;
