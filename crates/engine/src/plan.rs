@@ -7,12 +7,14 @@
 //! otherwise to our own operator; a node that neither computes is a refusal.
 
 mod constants;
+mod contributed;
 mod control;
 mod describe;
 mod emit;
 mod fold;
 mod fusions;
 mod graph;
+mod packed_nibbles;
 mod packed_products;
 mod partition;
 mod place;
@@ -129,6 +131,8 @@ struct Planner<'a> {
     fixed_bytes: usize,
     /// Memory of packed matrices.
     arena: Arena,
+    /// The number of the next value that a pass makes.
+    next_value: u32,
 }
 
 /// Plans a model. Some of its constants are still in its file.
@@ -150,6 +154,7 @@ pub(crate) fn plan(
         has_half_weights,
         fixed_bytes: 0,
         arena: Arena::default(),
+        next_value: u32::try_from(names.len()).unwrap_or(u32::MAX),
     };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();

@@ -12,7 +12,7 @@ use adytum_kernels::{
 use super::{
     super::{Facts, PlanError, Planner, placement::Placed},
     Fusion, constant_and_other,
-    links::{Links, plain},
+    links::{Links, fused_product, plain, turned},
 };
 use crate::{
     fused::product::{PackedProduct, Residual, Shape},
@@ -72,7 +72,9 @@ impl Planner<'_> {
         index: usize,
         facts: &Facts,
     ) -> Result<Option<Draft>, PlanError> {
-        let Some(node) = plain(placed, index) else { return Ok(None) };
+        let Some(node) = plain(placed, index).or_else(|| fused_product(placed, index)) else {
+            return Ok(None);
+        };
         let [Some(rows), Some(weights), rest @ ..] = node.inputs.as_slice() else { return Ok(None) };
         let (rows, weights) = (*rows, *weights);
         let Some(Some(value)) = node.outputs.first().copied() else { return Ok(None) };
@@ -86,6 +88,11 @@ impl Planner<'_> {
         let Some(&[first, second]) = shape.as_deref() else { return Ok(None) };
         let order = match node.operator.as_str() {
             "MatMul" => Order::Rows,
+            "FusedMatMul" => match turned(node) {
+                Some([false, true]) => Order::Columns,
+                Some([false, false]) => Order::Rows,
+                _ => return Ok(None),
+            },
             "Gemm" => match gemm_order(node) {
                 Some(order) => order,
                 None => return Ok(None),
@@ -105,13 +112,15 @@ impl Planner<'_> {
                 None => return Ok(None),
             },
         };
+        let alpha =
+            if node.operator == "FusedMatMul" { node.attributes.float("alpha").ok().flatten() } else { None };
         Ok(Some(Draft {
             rows,
             weights,
             depth,
             columns,
             order,
-            factors: None,
+            factors: alpha.filter(|alpha| *alpha != 1.0).map(|alpha| vec![alpha; columns]),
             bias,
             activation: Activation::Identity,
             residual: None,
