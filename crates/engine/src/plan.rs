@@ -7,12 +7,14 @@
 //! otherwise to our own operator; a node that neither computes is a refusal.
 
 mod constants;
+mod contributed;
 mod control;
 mod describe;
 mod emit;
 mod fold;
 mod fusions;
 mod graph;
+mod packed_nibbles;
 mod packed_products;
 mod partition;
 mod place;
@@ -37,6 +39,7 @@ use crate::{
         in_file::InFile,
         model::{Declaration, Dimension, Graph, Model, Node},
     },
+    precision::Precision,
     program::Program,
     tensor::ValueType,
 };
@@ -119,6 +122,8 @@ struct Planner<'a> {
     names: &'a [String],
     constants: ConstantStore,
     files: &'a dyn DataFiles,
+    /// The floats in which convolutions and products are computed.
+    precision: Precision,
     plan: Plan,
     /// Whether the model has weights of 16 bits.
     has_half_weights: bool,
@@ -126,10 +131,17 @@ struct Planner<'a> {
     fixed_bytes: usize,
     /// Memory of packed weights.
     arena: Arena,
+    /// The number of the next value that a pass makes.
+    next_value: u32,
 }
 
 /// Plans a model. Some of its constants are still in its file.
-pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<Planned, PlanError> {
+pub(crate) fn plan(
+    model: Model,
+    file: InFile,
+    files: &dyn DataFiles,
+    precision: Precision,
+) -> Result<Planned, PlanError> {
     let Model { graph, names, constants, size, .. } = model;
     let store = ConstantStore::new(constants, &graph, file);
     let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
@@ -138,9 +150,11 @@ pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<
         arena: Arena::new(store.parameters().saturating_mul(size_of::<f32>())),
         constants: store,
         files,
+        precision,
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,
+        next_value: u32::try_from(names.len()).unwrap_or(u32::MAX),
     };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();

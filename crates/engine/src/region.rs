@@ -8,7 +8,8 @@
 //! 3. [`fuse`] makes it shorter, in small passes: constants that scale channels go into the weights,
 //!    activations and sums into the convolution before them.
 //! 4. [`strides`] computes no pixels that nobody reads.
-//! 5. [`winograd`] chooses convolutions that are computed with fewer multiplications.
+//! 5. [`winograd`] chooses convolutions that are computed with fewer multiplications, or [`narrow`] those that
+//!    are computed in 16-bit floats.
 //! 6. [`pack`] puts weights in the order in which kernels take them.
 //! 7. [`schedule`] decides, for given sizes of the inputs, which steps are computed for how many images at once
 //!    ([`stretches`]), and where each value is in one block of memory ([`places`]).
@@ -19,6 +20,7 @@
 
 pub(crate) mod draft;
 pub(crate) mod fuse;
+pub(crate) mod narrow;
 pub(crate) mod pack;
 mod places;
 pub(crate) mod quantised;

@@ -13,7 +13,8 @@ pub struct Planes {
     pub height: usize,
     pub width: usize,
     pub border: Border,
-    /// Floats of a pixel of one block: 16, or the channels of images that are not in blocks.
+    /// Floats of a pixel of one block: 16, or the channels of images that are not in blocks. Images of 16-bit
+    /// floats have two of them in a place of a float, so 8.
     pub lanes: usize,
     /// Images from one block to the next: more than `images` if these are some of the images of a buffer.
     pub among: usize,
@@ -55,6 +56,11 @@ impl Planes {
     #[must_use]
     pub fn some(self, count: usize) -> Self {
         Self { images: count.min(self.images), ..self }
+    }
+
+    /// The same images with 16-bit floats: two of them in each place of a float.
+    pub fn narrow(self) -> Self {
+        Self { lanes: BLOCK / 2, ..self }
     }
 
     /// The floats of a row of a block.

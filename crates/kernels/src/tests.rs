@@ -1,5 +1,7 @@
 //! Every kernel against plain loops ([`plain`]), at each level of instructions, over odd shapes.
 
+mod moves;
+mod pairs;
 mod plain;
 
 use proptest::prelude::*;
@@ -8,13 +10,12 @@ use super::{
     Level, Part,
     activation::Activation,
     arena::Arena,
+    bfloat::{self, Form},
     buffer::{Buffer, Shared},
-    channels::{Mix, Mixing},
     convolution::{Convolution, Images, Spread, Steps},
     depthwise::{Depthwise, Windows},
     elementwise::{Binary, Elementwise, Other},
     filters::{Filters, Reading},
-    layout::{self, Channels},
     planes::{Border, Planes},
     pool::{Mean, Pool, Pooling},
     weights::Weights,
@@ -41,7 +42,7 @@ proptest! {
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
             let filters =
-                Filters::new(level, Weights::plain(&weights), shape, case.groups, Some(&bias), reading, &mut Arena::default()).unwrap();
+                Filters::new((level, Form::Single), Weights::plain(&weights), shape, case.groups, Some(&bias), reading, &mut Arena::default()).unwrap();
             let job = Convolution {
                 filters: &filters,
                 steps: case.steps(),
@@ -56,6 +57,50 @@ proptest! {
             buffer.fill(f32::NAN);
             parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
             assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
+        }
+    }
+
+    /// Convolutions of 16-bit floats are chains of the instruction's steps, bit for bit, at every level.
+    #[test]
+    fn convolutions_of_pairs_are_chains_of_dots(case in cases(), narrow in any::<[bool; 2]>()) {
+        let case = Case { channels: case.channels.next_multiple_of(2), ..case };
+        prop_assume!(case.output().is_some());
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let shape = [case.outputs, case.channels / case.groups, case.window[0], case.window[1]];
+        let (weights, bias) = (numbers(shape.iter().product(), 2), numbers(case.outputs, 3));
+        let (output, added) = case.outputs();
+        let added = case.adds.then_some(added);
+        let after = [Activation::Identity, Activation::RELU, Activation::Swish(1.0)][case.functions.1 % 3];
+        let narrow = if after.bounds().is_some() { narrow } else { [false; 2] };
+        let output = if narrow[0] { output.narrow() } else { output };
+        let expected = pairs::expected(&case, &input, &weights, &bias, (added.as_ref(), narrow[1]), after);
+        let input = pairs::narrowed(input.entered(case.border(), false), true);
+        let residual = added.as_ref().map(|added| pairs::narrowed(added.entered(Border::default(), false), narrow[1]));
+        for level in levels() {
+            let (form, reading) = (Form::Pair, Reading::Blocks);
+            let filters =
+                Filters::new((level, form), Weights::plain(&weights), shape, case.groups, Some(&bias), reading, &mut Arena::default()).unwrap();
+            let job = Convolution {
+                filters: &filters,
+                steps: case.steps(),
+                input: Images { planes: input.0, values: &input.1 },
+                residual: residual.as_ref().map(|(planes, values)| Images { planes: *planes, values }),
+                output,
+                activation: Activation::Identity,
+                after,
+                spread: None,
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            buffer.fill(f32::NAN);
+            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            let (planes, values) = pairs::widened((output, buffer));
+            let found = left(planes, case.outputs, &values);
+            prop_assert_eq!(found.len(), expected.len());
+            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let expected = if narrow[0] { bfloat::widen(bfloat::round(*expected)) } else { *expected };
+                let is_same = if after.bounds().is_some() { *found == expected } else { (found - expected).abs() < 1e-5 };
+                prop_assert!(is_same, "{:?}, element {}: {} and not {}", level, index, found, expected);
+            }
         }
     }
 
@@ -126,7 +171,7 @@ proptest! {
                     expected[row * wide + x * times[1] + place[1]] = value;
                 }
                 let filters =
-                    Filters::new(level, Weights::plain(&weights), shape, 1, Some(&bias), Reading::Blocks, &mut Arena::default()).unwrap();
+                    Filters::new((level, Form::Single), Weights::plain(&weights), shape, 1, Some(&bias), Reading::Blocks, &mut Arena::default()).unwrap();
                 let after = ACTIVATIONS[case.functions.1];
                 let job = Convolution {
                     filters: &filters,
@@ -316,73 +361,6 @@ proptest! {
             assert_near(&left(output, case.channels, &buffer), &expected, 2e-6)?;
         }
     }
-
-    #[test]
-    fn channels_are_mixed(
-        case in cases(),
-        pieces in proptest::collection::vec((0_usize..2, 0_usize..60, 1_usize..40), 1..8),
-    ) {
-        let sizes = [case.images, case.channels, case.size[0], case.size[1]];
-        let inputs = [Plain::new(sizes, 1), Plain::new(sizes, 2)];
-        let entered = [inputs[0].entered(case.border(), false), inputs[1].entered(Border::default(), false)];
-        let images = [0, 1].map(|input| Images { planes: entered[input].0, values: &entered[input].1 });
-        let mut runs = vec![Vec::new(), Vec::new()];
-        let mut from = Vec::new();
-        for (input, first, count) in pieces {
-            let first = first % case.channels;
-            let count = count.min(case.channels - first);
-            runs[input].push(Channels { from: first, to: from.len(), count });
-            from.extend((first..first + count).map(|channel| (input, channel)));
-            // A channel that nobody gives.
-            from.push((2, 0));
-        }
-        let output = Planes::new(from.len(), sizes[0], sizes[2], sizes[3], case.border_of_output());
-        let pixels = sizes[2] * sizes[3];
-        for level in levels() {
-            let mix = Mix::new(level, &runs, from.len()).unwrap();
-            let job = Mixing { mix: &mix, inputs: &images, output };
-            let mut buffer = Buffer::zeros(output.len());
-            buffer.fill(-7.0);
-            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
-            for (index, found) in left(output, from.len(), &buffer).into_iter().enumerate() {
-                let image = index / pixels / from.len();
-                let expected = match from[index / pixels % from.len()] {
-                    (2, _) => 0.0,
-                    (input, channel) => {
-                        inputs[input].values[(image * case.channels + channel) * pixels + index % pixels]
-                    }
-                };
-                prop_assert_eq!(found, expected);
-            }
-            let short = Images { values: &images[1].values[1..], ..images[1] };
-            let is_used = !runs[1].is_empty();
-            let job = Mixing { inputs: &[images[0], short], ..job };
-            prop_assert!(!is_used || pixels == 0 || job.run(Shared::new(&mut buffer), Part::WHOLE).is_err());
-        }
-        prop_assert!(Mix::new(Level::Plain, &runs, from.len() - 2).is_none());
-    }
-
-    #[test]
-    fn pixels_are_repeated(case in cases()) {
-        let sizes = [case.images, case.channels, case.size[0], case.size[1]];
-        let input = Plain::new(sizes, 1);
-        let (planes, values) = input.entered(case.border(), false);
-        let images = Images { planes, values: &values };
-        let pixels = sizes[2] * sizes[3];
-        let times = case.window;
-        let border = case.border_of_output();
-        let (height, width) = (sizes[2] * times[0], sizes[3] * times[1]);
-        let output = Planes::new(sizes[1], sizes[0], height, width, border);
-        let mut buffer = Buffer::zeros(output.len());
-        parts(case.parts, |part| {
-            layout::repeat(images, times, output, Shared::new(&mut buffer), part).unwrap();
-        });
-        for (index, found) in left(output, case.channels, &buffer).into_iter().enumerate() {
-            let (plane, y, x) = (index / (height * width), index / width % height, index % width);
-            let expected = input.values[plane * pixels + y / times[0] * sizes[3] + x / times[1]];
-            prop_assert_eq!(found, expected);
-        }
-    }
 }
 
 #[test]
@@ -394,7 +372,7 @@ fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
         let mut weights = vec![0.0; 256];
         (0..16).for_each(|channel| weights[channel * 17] = 1.0);
         let filters = Filters::new(
-            level,
+            (level, Form::Single),
             Weights::plain(&weights),
             [16, 16, 1, 1],
             1,
@@ -452,7 +430,7 @@ fn buffers_that_do_not_fit_are_errors() {
     let planes = Planes::new(16, 1, 4, 4, Border::default());
     let values = Buffer::zeros(planes.len());
     let filters = Filters::new(
-        Level::Plain,
+        (Level::Plain, Form::Single),
         Weights::plain(&[0.0; 16 * 16 * 9]),
         [16, 16, 3, 3],
         1,
@@ -484,7 +462,7 @@ fn buffers_that_do_not_fit_are_errors() {
     assert!(job(small, [0, 0], &values, &mut buffer[..32]).is_err(), "a short output");
     assert!(
         Filters::new(
-            Level::Plain,
+            (Level::Plain, Form::Single),
             Weights::plain(&[0.0; 4]),
             [2, 2, 1, 1],
             2,

@@ -33,6 +33,18 @@ impl Numbers<'_> {
         self.len() == 0
     }
 
+    /// The number of this index.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    #[inline(always)]
+    pub(super) fn at(self, index: usize) -> f32 {
+        match self {
+            Self::Floats(values) => values[index],
+            Self::Bytes(values) => f32::from_le_bytes(values[index]),
+        }
+    }
+
     /// Copies those from this one on.
     ///
     /// # Panics

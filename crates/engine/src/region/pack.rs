@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::HashSet};
 
 use super::{
     draft::{Draft, Drafts},
-    recognize::{Convolution, Form, Kind},
+    recognize::{Convolution, Form, Kind, Way},
     step::{Flow, Step, Value, Work},
 };
 use crate::onnx::{OnnxError, model::ValueId};
@@ -12,6 +12,7 @@ use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
     arena::Arena,
+    bfloat,
     channels::Mix,
     depthwise::Windows,
     filters::{Filters, Reading},
@@ -84,6 +85,7 @@ pub(crate) fn pack(
     Ok(Flow {
         inputs: drafts.inputs.iter().map(|value| (*value, whole_pixels.contains(value))).collect(),
         channels: drafts.channels,
+        narrow: drafts.narrow,
         outputs: drafts.outputs,
         steps,
     })
@@ -140,6 +142,7 @@ fn step(
         }
         Form::Repeat(times) => Work::Repeat(times),
         Form::Sample(steps) => Work::Sample(steps),
+        Form::Narrow => Work::Narrow,
     };
     Ok(Step { work, inputs, output })
 }
@@ -152,7 +155,7 @@ fn pack_convolution(
     (activation, after): (Activation, Activation),
     arena: &mut Arena,
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
+    let Convolution { kind, shape, settings, bias, scale, way, .. } = convolution;
     let (kind, shape, settings) = (*kind, *shape, settings.clone());
     let unfit = || {
         PackError::Unfit(
@@ -185,7 +188,8 @@ fn pack_convolution(
             }
             let shape = [outputs, inputs, 1, 1];
             let (given, bias) = (Given::plain(&weights), biases.as_deref());
-            let filters = Filters::new(level, given, shape, 1, bias, Reading::Blocks, arena);
+            let words = (level, bfloat::Form::Single);
+            let filters = Filters::new(words, given, shape, 1, bias, Reading::Blocks, arena);
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
@@ -194,13 +198,15 @@ fn pack_convolution(
         if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
     let weights = Given { numbers, factors };
     Ok(match kind {
-        Kind::Dense { .. } if *by_tiles => {
+        Kind::Dense { .. } if *way == Way::Winograd => {
             let winograd = Winograd::new(level, weights, shape, biases.as_deref(), arena);
             Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading, arena);
+            let form = if *way == Way::Narrow { bfloat::Form::Pair } else { bfloat::Form::Single };
+            let bias = biases.as_deref();
+            let filters = Filters::new((level, form), weights, shape, groups, bias, reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {

@@ -26,6 +26,7 @@ use adytum_kernels::{
     depthwise::Depthwise,
     elementwise::{Binary, Elementwise, Other},
     layout,
+    narrowing::narrow,
     planes::Planes,
     pool::{Mean, Pool, Pooling},
     winograd::Tiles,
@@ -344,6 +345,9 @@ impl Run<'_> {
             Work::Sample(steps) => share(self.context, buffer, cost, |buffer, part| {
                 layout::sample(input, *steps, output, buffer, part)
             }),
+            Work::Narrow => {
+                share(self.context, buffer, cost, |buffer, part| narrow(level, input, output, buffer, part))
+            }
             Work::Repeat(times) => share(self.context, buffer, cost, |buffer, part| {
                 layout::repeat(input, *times, output, buffer, part)
             }),

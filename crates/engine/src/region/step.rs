@@ -1,9 +1,11 @@
 //! The steps of a region that is ready to run.
 
+use std::collections::HashSet;
+
 use crate::operators::windows::geometry::Settings;
 use adytum_kernels::{
-    activation::Activation, channels::Mix, depthwise::Windows, elementwise::Binary, filters::Filters,
-    winograd::Winograd,
+    activation::Activation, bfloat::Form, channels::Mix, depthwise::Windows, elementwise::Binary,
+    filters::Filters, winograd::Winograd,
 };
 
 /// A value of a region, by number.
@@ -42,6 +44,8 @@ pub(crate) enum Work {
     Repeat([usize; 2]),
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
+    /// Numbers that are rounded to 16-bit floats.
+    Narrow,
 }
 
 /// A step of a region.
@@ -57,6 +61,8 @@ pub(crate) struct Step {
 pub(crate) struct Flow {
     /// The channels of each value.
     pub(crate) channels: Vec<usize>,
+    /// The values that are kept as 16-bit floats.
+    pub(crate) narrow: HashSet<Value>,
     /// The values that enter, and whether all channels of a pixel are to be next to each other.
     pub(crate) inputs: Vec<(Value, bool)>,
     pub(crate) outputs: Vec<Value>,
@@ -64,6 +70,11 @@ pub(crate) struct Flow {
 }
 
 impl Step {
+    /// Whether it is a convolution in 16-bit floats.
+    pub(crate) fn is_narrow(&self) -> bool {
+        matches!(&self.work, Work::Convolution { filters, .. } if filters.form == Form::Pair)
+    }
+
     /// What it is, for people.
     pub(crate) fn describe(&self) -> String {
         let function = |activation: &Activation| match activation {
@@ -78,11 +89,12 @@ impl Step {
         let added = if self.inputs.len() > 1 { ", sum" } else { "" };
         match &self.work {
             Work::Convolution { filters, settings, activation, after } => format!(
-                "convolution {}x{} of {} to {} channels{}{}{added}{}",
+                "convolution {}x{} of {} to {} channels{}{}{}{added}{}",
                 filters.rows,
                 filters.columns,
                 filters.inputs * filters.groups,
                 filters.outputs * filters.groups,
+                if self.is_narrow() { " in bf16" } else { "" },
                 stride(settings),
                 function(activation),
                 function(after)
@@ -123,6 +135,7 @@ impl Step {
             Work::Activation(activation) => activation.name().to_owned(),
             Work::Copy(_) => "copy of channels".to_owned(),
             Work::Sample(steps) => format!("first pixel of {}x{}", steps[0], steps[1]),
+            Work::Narrow => "rounded to bf16".to_owned(),
             Work::Repeat(times) => format!("pixels repeated {}x{}", times[0], times[1]),
         }
     }
