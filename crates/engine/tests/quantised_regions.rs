@@ -246,6 +246,84 @@ impl Graph {
         self.add((MICROSOFT, "QLinearConcat"), inputs, result, vec![("axis", Setting::Integer(1))]);
     }
 
+    /// What no step computes: from the scale of a value, through functions, to another scale.
+    fn chain(&mut self, random: &mut Random) {
+        let from = self.pick(random);
+        let channels = from.size[0];
+        let numbers = |random: &mut Random| -> Vec<f32> {
+            (0..channels).map(|_| (random.next() % 2000) as f32 / 700.0 - 1.1).collect()
+        };
+        let mut name = format!("v{}r", self.nodes.len());
+        let inputs = vec![from.name, from.scale, from.zero];
+        let (operator, output) = ("DequantizeLinear", name.clone());
+        self.nodes.push(Built { domain: "", operator, inputs, output, settings: Vec::new() });
+        for _ in 0..random.below(4) + 1 {
+            let mut settings = Vec::new();
+            let (operator, inputs) = match random.below(4) {
+                0 => {
+                    let mut inputs = vec![name];
+                    for which in 0..4 {
+                        let values = numbers(random);
+                        let values =
+                            values.into_iter().map(|value| if which == 3 { value.abs() } else { value });
+                        inputs.push(self.constant(Tensor::vector(values.collect::<Vec<f32>>())));
+                    }
+                    ("BatchNormalization", inputs)
+                }
+                1 => {
+                    let shape = random.one(&[&[1, channels, 1, 1][..], &[channels, 1, 1], &[]]).to_vec();
+                    let values = numbers(random).into_iter().take(shape.iter().product()).collect();
+                    let mut inputs = vec![name, self.constant(Tensor::from_vec(shape, values).unwrap())];
+                    if random.below(3) == 0 {
+                        inputs.reverse();
+                    }
+                    (random.one(&["Mul", "Add", "Sub", "Max"]), inputs)
+                }
+                2 => {
+                    let bounds = [-0.4_f32, 1.3].map(|bound| self.constant(Tensor::scalar(bound)));
+                    ("Clip", [vec![name], bounds.to_vec()].concat())
+                }
+                _ => {
+                    let operator = random.one(&["Relu", "HardSwish", "Sigmoid", "LeakyRelu"]);
+                    if operator == "LeakyRelu" {
+                        settings.push(("alpha", Setting::Float(0.3)));
+                    }
+                    (operator, vec![name])
+                }
+            };
+            name = format!("v{}r", self.nodes.len());
+            self.nodes.push(Built { domain: "", operator, inputs, output: name.clone(), settings });
+        }
+        let result = self.result(random, from.size, 2.0);
+        let inputs = vec![name, result.scale.clone(), result.zero.clone()];
+        self.add(("", "QuantizeLinear"), inputs, result, Vec::new());
+    }
+
+    /// The sum, or the product, of a value and a constant.
+    fn pair_with_constant(&mut self, random: &mut Random) {
+        let from = self.pick(random);
+        let channels = from.size[0];
+        let shape = random.one(&[&[1, channels, 1, 1][..], &[1]]).to_vec();
+        let bytes = random.bytes(shape.iter().product());
+        let constant = if self.is_signed {
+            Tensor::from_vec(shape, bytes.into_iter().map(u8::cast_signed).collect::<Vec<i8>>())
+        } else {
+            Tensor::from_vec(shape, bytes)
+        };
+        let constant = self.constant(constant.unwrap());
+        let scale = random.scale();
+        let (scale, zero) = (self.constant(Tensor::scalar(scale)), self.byte(40));
+        let result = self.result(random, from.size, 1.0);
+        let mut sides = [[from.name, from.scale, from.zero], [constant, scale, zero]];
+        if random.below(2) == 0 {
+            sides.reverse();
+        }
+        let mut inputs = sides.concat();
+        inputs.extend([result.scale.clone(), result.zero.clone()]);
+        let operator = random.one(&["QLinearMul", "QLinearAdd"]);
+        self.add((MICROSOFT, operator), inputs, result, Vec::new());
+    }
+
     fn random(random: &mut Random) -> Self {
         let size = [random.one(&[1, 3, 5, 16, 19, 32]), random.below(12) + 3, random.below(12) + 3];
         let is_signed = random.below(2) == 0;
@@ -255,10 +333,12 @@ impl Graph {
         graph.add(("", "QuantizeLinear"), inputs, entering, Vec::new());
         graph.convolution(random);
         for _ in 0..random.below(14) + 2 {
-            match random.below(9) {
+            match random.below(12) {
                 0..4 => graph.convolution(random),
                 4..6 => graph.pair(random),
                 6..8 => graph.pool(random),
+                8..10 => graph.chain(random),
+                10 => graph.pair_with_constant(random),
                 _ => graph.join(random),
             }
         }
@@ -296,6 +376,7 @@ impl Graph {
                     .map(|(name, setting)| match setting {
                         Setting::Integer(number) => Attribute::Integer(name, *number),
                         Setting::Integers(numbers) => Attribute::Integers(name, numbers),
+                        Setting::Float(number) => Attribute::Float(name, *number),
                         other => panic!("{other:?}"),
                     })
                     .collect();

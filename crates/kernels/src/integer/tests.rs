@@ -7,7 +7,7 @@ use super::{
     Images, Instructions,
     convolution::Convolution,
     depthwise::{Depthwise, Windows},
-    elementwise::{Function, Pair, look_up},
+    elementwise::{Function, Pair, Tables, look_up},
     filters::{Filters, Reading, Source},
     finish::{Addition, Finish},
     layout::{Entering, Leaving, copy, enter, fill_border, leave, repeat},
@@ -463,9 +463,23 @@ fn channels_are_copied_through_a_table_and_pixels_repeated() {
     }
     let same = Planes::new(21, 2, 3, 4, Border::default());
     let mut result = Bytes::zeros(same.len());
-    look_up(&table, images, same, Shared::new(&mut result), Part::WHOLE).unwrap();
+    look_up(Tables::One(&table), images, same, Shared::new(&mut result), Part::WHOLE).unwrap();
     let expected: Vec<u8> = input.values.iter().map(|byte| 255 - byte).collect();
     assert_eq!(left(same, &result, 21), expected);
+    let each: Vec<[u8; 256]> =
+        (0..32).map(|channel| std::array::from_fn(|byte| (byte * (2 * channel + 1)) as u8)).collect();
+    let mut result = Bytes::zeros(same.len());
+    for index in 0..3 {
+        let part = Part { index, count: 3 };
+        look_up(Tables::Each(&each), images, same, Shared::new(&mut result), part).unwrap();
+    }
+    for (place, found) in left(same, &result, 21).into_iter().enumerate() {
+        let channel = place / 12 % 21;
+        assert_eq!(found, (usize::from(input.values[place]) * (2 * channel + 1)) as u8);
+    }
+    for few in [&each[..16], &each[..31]] {
+        assert!(look_up(Tables::Each(few), images, same, Shared::new(&mut result), Part::WHOLE).is_err());
+    }
     let large = Planes::new(21, 2, 6, 12, Border::default());
     let mut result = Bytes::zeros(large.len());
     repeat(images, [2, 3], large, Shared::new(&mut result), Part::WHOLE).unwrap();

@@ -97,6 +97,10 @@ fn step(
         Form::Pair { function, is_pixel } => Work::Pair { function, is_pixel },
         Form::Copy(parts) => Work::Copy(parts),
         Form::Table(table) => Work::Table(table),
+        Form::Tables(mut tables) => {
+            tables.resize(tables.len().next_multiple_of(BLOCK), [0; 256]);
+            Work::Tables(tables)
+        }
         Form::Repeat(times) => Work::Repeat(times),
         Form::Quantise(_) | Form::Dequantise(_) | Form::Same | Form::Absorbed => {
             return Err(PackError::Unfit("what enters or leaves is a step"));

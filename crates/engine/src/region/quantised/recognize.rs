@@ -44,6 +44,8 @@ pub(crate) enum Form {
     /// Channels of each input, side by side.
     Copy(Vec<Part>),
     Table(Table),
+    /// A table for each channel.
+    Tables(Vec<[u8; 256]>),
     /// Pixels that are repeated downwards and to the right.
     Repeat([usize; 2]),
     /// Real numbers that enter.
@@ -142,11 +144,10 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Piece> {
     }
 }
 
-/// The piece of a function of each byte.
-pub(crate) fn of_table(node: &Node, known: &mut dyn Known, table: Table) -> Option<Piece> {
+/// An input of a node that makes bytes, and what it makes.
+pub(crate) fn images_of(node: &Node, known: &mut dyn Known, index: usize) -> Option<(Image, Image)> {
     let reader = Reader { node, known };
-    let (input, output) = (reader.image(0)?, reader.bytes()?);
-    Some(Piece { form: Form::Table(table), inputs: vec![input], output })
+    Some((reader.image(index)?, reader.bytes()?))
 }
 
 struct Reader<'a> {

@@ -24,7 +24,7 @@ use adytum_kernels::{
         Images, Instructions,
         convolution::Convolution,
         depthwise::Depthwise,
-        elementwise::{Pair, look_up},
+        elementwise::{Pair, Tables, look_up},
         layout::{self, Entering, Leaving},
         memory::Bytes,
         pool::{Mean, Pool, Pooling},
@@ -333,9 +333,12 @@ impl Run<'_> {
                 }
                 Ok(())
             }
-            Work::Table(table) => {
-                share(self.context, buffer, cost, |buffer, part| look_up(table, input, output, buffer, part))
-            }
+            Work::Table(table) => share(self.context, buffer, cost, |buffer, part| {
+                look_up(Tables::One(table), input, output, buffer, part)
+            }),
+            Work::Tables(tables) => share(self.context, buffer, cost, |buffer, part| {
+                look_up(Tables::Each(tables), input, output, buffer, part)
+            }),
             Work::Repeat(times) => share(self.context, buffer, cost, |buffer, part| {
                 layout::repeat(input, *times, output, buffer, part)
             }),

@@ -182,7 +182,7 @@ fn plan(
             output = [images, times(height, *down)?, times(width, *right)?];
             planned.cost = 64;
         }
-        Work::Copy(_) | Work::Pair { .. } | Work::Table(_) => planned.cost = 128,
+        Work::Copy(_) | Work::Pair { .. } | Work::Table(_) | Work::Tables(_) => planned.cost = 128,
     }
     for index in 1..step.inputs.len() {
         let other = size(index)?;
