@@ -9,10 +9,12 @@
 mod constants;
 mod control;
 mod describe;
+mod dynamic_convolutions;
 mod emit;
 mod fold;
 mod fusions;
 mod graph;
+mod packed_convolutions;
 mod packed_products;
 mod partition;
 mod place;

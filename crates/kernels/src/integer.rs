@@ -8,6 +8,7 @@
 
 pub mod convolution;
 pub mod depthwise;
+pub mod dynamic;
 pub mod elementwise;
 pub mod filters;
 pub mod finish;
@@ -16,6 +17,7 @@ pub mod layout;
 pub mod memory;
 pub mod pool;
 pub mod product;
+pub mod target;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -24,11 +24,20 @@ pub(crate) fn share<'b, T: Send>(
 where
     Shared<'b, T>: Copy,
 {
+    share_parts(context, cost, |part| kernel(buffer, part))
+}
+
+/// The same for a kernel that needs no buffer.
+pub(crate) fn share_parts(
+    context: &Context<'_>,
+    cost: usize,
+    kernel: impl Fn(Part) -> Result<(), Unfit> + Sync,
+) -> Result<(), OperatorError> {
     context.check()?;
     let threads = context.threads().filter(|threads| threads.count() > 1);
     let count = threads.map_or(1, Threads::count).min(cost / SHARE + 1);
     let Some(threads) = threads.filter(|_| count > 1) else {
-        return kernel(buffer, Part::WHOLE).map_err(unfit);
+        return kernel(Part::WHOLE).map_err(unfit);
     };
     let mut results = vec![Ok(()); count];
     threads.enter(|| {
@@ -37,10 +46,10 @@ where
             let mut parts = results.iter_mut().enumerate();
             let first = parts.next();
             for (index, result) in parts {
-                scope.spawn(move |_| *result = kernel(buffer, Part { index, count }));
+                scope.spawn(move |_| *result = kernel(Part { index, count }));
             }
             if let Some((index, result)) = first {
-                *result = kernel(buffer, Part { index, count });
+                *result = kernel(Part { index, count });
             }
         });
     });

@@ -2,7 +2,7 @@
 
 mod products;
 
-use super::super::recognize::Known;
+use super::super::{byte_convolution::Convolution, recognize::Known};
 use crate::{
     onnx::model::{Node, ValueId},
     operators::windows::geometry::{Padding, Settings},
@@ -64,34 +64,6 @@ pub(crate) struct Part {
     pub(crate) runs: Vec<Channels>,
     /// What each byte becomes, if it does not stay.
     pub(crate) table: Option<Table>,
-}
-
-/// A convolution, its weights still in the model.
-#[derive(Clone, Debug)]
-pub(crate) struct Convolution {
-    pub(crate) weights: ValueId,
-    /// Whether weights are `[input][output]`, those of a matrix.
-    pub(crate) is_turned: bool,
-    /// `[output][input of the group][row][column]`.
-    pub(crate) shape: [usize; 4],
-    pub(crate) groups: usize,
-    pub(crate) bias: Option<Vec<i32>>,
-    /// What sums are multiplied with: one for each output channel, or one for all.
-    pub(crate) scales: Vec<f32>,
-    /// The zero points of the weights: one for each output channel, or one for all.
-    pub(crate) zero_points: Vec<i16>,
-    /// The zero point of the input.
-    pub(crate) from: u8,
-    /// The zero point of the output.
-    pub(crate) to: u8,
-    pub(crate) settings: Settings,
-}
-
-impl Convolution {
-    /// Whether each output depends on one channel.
-    pub(crate) fn is_depthwise(&self) -> bool {
-        self.groups > 1 && self.shape[0] == self.groups && self.shape[1] == 1
-    }
 }
 
 /// A value that a step takes or makes.
