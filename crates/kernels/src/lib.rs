@@ -13,6 +13,7 @@ pub mod arena;
 pub mod attention;
 pub mod buffer;
 pub mod convolution;
+pub mod crew;
 pub mod depthwise;
 pub mod elementwise;
 pub mod filters;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     operators::{
         Context, Divisible, Operator, OperatorError,
-        share::{share, unfit},
+        share::{share, unfit, with_crew},
     },
     tensor::{ElementType, Tensor, Value},
 };
@@ -120,11 +120,9 @@ impl Region {
         let of_bytes = schedule.bytes.saturating_add(schedule.columns.saturating_mul(threads));
         let bytes = room.saturating_mul(size_of::<f32>()).saturating_add(of_bytes);
         context.budget().charge(bytes)?;
-        let run = Run { region: self, schedule: &schedule, room, context };
-        let result = match context.threads().filter(|threads| threads.count() > 1) {
-            Some(threads) => threads.enter(|| run.all(&tensors, wanted)),
-            None => run.all(&tensors, wanted),
-        };
+        let result = with_crew(context, |context| {
+            Run { region: self, schedule: &schedule, room, context }.all(&tensors, wanted)
+        });
         context.budget().release(bytes);
         result
     }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     operators::{
         Context, Divisible, Operator, OperatorError,
-        share::{share, unfit},
+        share::{share, unfit, with_crew},
     },
     tensor::{Element, ElementType, Tensor, Value},
 };
@@ -113,11 +113,9 @@ impl Region {
         let values = schedule.total.saturating_add(schedule.spare);
         let bytes = values.saturating_add(schedule.scratch.saturating_mul(threads));
         context.budget().charge(bytes)?;
-        let run = Run { region: self, schedule: &schedule, context };
-        let result = match context.threads().filter(|threads| threads.count() > 1) {
-            Some(threads) => threads.enter(|| run.all(&tensors, wanted)),
-            None => run.all(&tensors, wanted),
-        };
+        let result = with_crew(context, |context| {
+            Run { region: self, schedule: &schedule, context }.all(&tensors, wanted)
+        });
         context.budget().release(bytes);
         result
     }
