@@ -116,12 +116,12 @@ impl Operator for IntegerConvolution {
         let mut result = vec![0_i32; context.reserve(ElementType::Int32, &shape)?];
         let mut memory = Bytes::zeros(bytes);
         layout::fill_border(planes, zero, &mut memory).map_err(unfit)?;
-        share(context, Shared::new(&mut *memory), 8 * bytes, |buffer, part| {
+        share(context, Shared::new(&mut memory), 8 * bytes, |buffer, part| {
             layout::enter(self.instructions, entering, channels, planes, buffer, part)
         })?;
         if word > 1 {
             let mut wide = Bytes::zeros(bytes * word);
-            share(context, Shared::new(&mut *wide), 4 * bytes, |buffer, part| {
+            share(context, Shared::new(&mut wide), 4 * bytes, |buffer, part| {
                 layout::widen(memory.get(..bytes).unwrap_or(&memory), buffer, part)
             })?;
             memory = wide;

@@ -67,9 +67,9 @@ impl Task for Range<'_> {
                 floats.store(high, ends[1].as_mut_ptr());
             }
             // Lanes beyond the last channel may be anything.
-            for lane in 0..BLOCK.min(self.channels - block * BLOCK) {
-                self.range[0] = self.range[0].min(ends[0][lane]);
-                self.range[1] = self.range[1].max(ends[1][lane]);
+            let count = BLOCK.min(self.channels - block * BLOCK);
+            for (low, high) in ends[0].iter().zip(&ends[1]).take(count) {
+                *self.range = [self.range[0].min(*low), self.range[1].max(*high)];
             }
         }
     }

@@ -75,11 +75,12 @@ type Sums = [__m256i; 2];
 pub(super) unsafe fn interleave_words(rows: [*const u8; 4], to: *mut u8) {
     // SAFETY: the caller says so.
     unsafe {
-        let rows: [__m256i; 4] = rows.map(|row| _mm256_cvtepu8_epi16(_mm_loadu_si128(row.cast())));
-        for (pair, rows) in rows.chunks_exact(2).enumerate() {
+        for pair in 0..2 {
+            let first = _mm256_cvtepu8_epi16(_mm_loadu_si128(rows[2 * pair].cast()));
+            let second = _mm256_cvtepu8_epi16(_mm_loadu_si128(rows[2 * pair + 1].cast()));
             // Each half of a register is interleaved on its own.
-            let low = _mm256_unpacklo_epi16(rows[0], rows[1]);
-            let high = _mm256_unpackhi_epi16(rows[0], rows[1]);
+            let low = _mm256_unpacklo_epi16(first, second);
+            let high = _mm256_unpackhi_epi16(first, second);
             let to = to.add(pair * 64);
             _mm256_storeu_si256(to.cast(), _mm256_permute2x128_si256::<0x20>(low, high));
             _mm256_storeu_si256(to.add(32).cast(), _mm256_permute2x128_si256::<0x31>(low, high));
@@ -214,19 +215,26 @@ impl Integers for Avx2 {
     #[inline(always)]
     unsafe fn factors(self, from: *const u8) -> [__m256i; 2] {
         // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
-        [0, 32].map(|first| unsafe { _mm256_loadu_si256(from.add(first).cast()) })
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
     }
 
     #[inline(always)]
-    fn accumulate(self, sums: Sums, group: __m256i, factors: [__m256i; 2]) -> Sums {
-        // SAFETY: `self` is proof that the processor has the instructions.
-        [0, 1].map(|half| unsafe { _mm256_add_epi32(sums[half], _mm256_madd_epi16(group, factors[half])) })
+    fn accumulate(self, mut sums: Sums, group: __m256i, factors: [__m256i; 2]) -> Sums {
+        for (sum, factors) in sums.iter_mut().zip(factors) {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            *sum = unsafe { _mm256_add_epi32(*sum, _mm256_madd_epi16(group, factors)) };
+        }
+        sums
     }
 
     #[inline(always)]
     unsafe fn bytes(self, from: *const u8) -> Words {
         // SAFETY: `self` is proof of the instruction; the caller says that the numbers are there.
-        [0, 64].map(|pair| [0, 32].map(|half| unsafe { _mm256_loadu_si256(from.add(pair + half).cast()) }))
+        unsafe {
+            let first = [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())];
+            let second = [_mm256_loadu_si256(from.add(64).cast()), _mm256_loadu_si256(from.add(96).cast())];
+            [first, second]
+        }
     }
 
     #[inline(always)]
@@ -236,13 +244,17 @@ impl Integers for Avx2 {
     }
 
     #[inline(always)]
-    fn dot(self, sums: Sums, bytes: Words, weights: Words) -> Sums {
-        // SAFETY: `self` is proof that the processor has the instructions.
-        [0, 1].map(|half| unsafe {
-            let first = _mm256_madd_epi16(bytes[0][half], weights[0][half]);
-            let second = _mm256_madd_epi16(bytes[1][half], weights[1][half]);
-            _mm256_add_epi32(_mm256_add_epi32(sums[half], first), second)
-        })
+    fn dot(self, mut sums: Sums, bytes: Words, weights: Words) -> Sums {
+        // A loop: the compiler does not put the bodies of large closures where they are called.
+        for (half, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            *sum = unsafe {
+                let first = _mm256_madd_epi16(bytes[0][half], weights[0][half]);
+                let second = _mm256_madd_epi16(bytes[1][half], weights[1][half]);
+                _mm256_add_epi32(_mm256_add_epi32(*sum, first), second)
+            };
+        }
+        sums
     }
 
     #[inline(always)]

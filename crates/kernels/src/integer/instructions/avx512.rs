@@ -199,7 +199,7 @@ impl Integers for Avx512 {
     #[inline(always)]
     unsafe fn bytes(self, from: *const u8) -> Words {
         // SAFETY: `self` is proof of the instruction; the caller says that the numbers are there.
-        [0, 64].map(|pair| unsafe { _mm512_loadu_si512(from.add(pair).cast()) })
+        unsafe { [_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(64).cast())] }
     }
 
     #[inline(always)]
