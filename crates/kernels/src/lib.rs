@@ -14,6 +14,7 @@ pub mod attention;
 pub mod bfloat;
 pub mod buffer;
 pub mod convolution;
+pub mod crew;
 pub mod depthwise;
 pub mod elementwise;
 pub mod filters;

@@ -59,6 +59,15 @@ impl Instructions {
             _ => Self::Plain,
         }
     }
+
+    /// The bytes of a number in the images that convolutions read. Where there are no products of bytes, numbers
+    /// are widened to 16 bits first, once for all channels and all places of the window.
+    pub fn word(self) -> usize {
+        match self {
+            Self::Avx2 | Self::Avx512 if self.is_available() => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// Operations on 16 sums at once, and on four bytes for each of them.
@@ -67,10 +76,14 @@ pub(super) trait Integers: Copy {
     type Isa: Isa;
     /// Sixteen 32-bit integers.
     type Sums: Copy;
-    /// Four bytes for each sum.
+    /// Four numbers for each sum, as [`Integers::columns`] writes them.
     type Bytes: Copy;
-    /// Four weights of int8 for each sum.
+    /// Their weights.
     type Weights: Copy;
+    /// What tiles multiply at once, the same for each sum: four bytes, or two numbers of 16 bits.
+    type Group: Copy;
+    /// The weights of a group for each sum.
+    type Factors: Copy;
 
     fn isa(self) -> Self::Isa;
     fn splat(self, value: i32) -> Self::Sums;
@@ -82,21 +95,25 @@ pub(super) trait Integers: Copy {
     /// 16 integers can be written there.
     #[expect(unsafe_code, reason = "writes through a pointer")]
     unsafe fn store(self, value: Self::Sums, to: *mut i32);
-    /// The same four bytes for each sum.
-    ///
     /// # Safety
     /// 4 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
-    unsafe fn four(self, from: *const u8) -> Self::Bytes;
+    unsafe fn group(self, from: *const u8) -> Self::Group;
     /// # Safety
     /// 64 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn factors(self, from: *const u8) -> Self::Factors;
+    /// The sums, and to each the products of a group and its weights. It wraps.
+    fn accumulate(self, sums: Self::Sums, group: Self::Group, factors: Self::Factors) -> Self::Sums;
+    /// # Safety
+    /// 64 bytes, or 128 where numbers have 16 bits, can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn bytes(self, from: *const u8) -> Self::Bytes;
     /// # Safety
-    /// 64 weights can be read there.
+    /// The same.
     #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn weights(self, from: *const u8) -> Self::Weights;
-    /// The sums, and to each the products of its four bytes and weights. It wraps.
+    /// The sums, and to each the products of its four numbers and weights. It wraps.
     fn dot(self, sums: Self::Sums, bytes: Self::Bytes, weights: Self::Weights) -> Self::Sums;
     /// Writes the first bytes of four rows of 16, then the second bytes, and so on.
     ///
@@ -104,6 +121,17 @@ pub(super) trait Integers: Copy {
     /// 16 bytes can be read at each place, and 64 can be written.
     #[expect(unsafe_code, reason = "reads and writes through pointers")]
     unsafe fn interleave(self, rows: [*const u8; 4], to: *mut u8);
+    /// The same, as [`Integers::bytes`] reads it: of numbers of 16 bits, those of the first two rows come first,
+    /// then those of the others.
+    ///
+    /// # Safety
+    /// 16 bytes can be read at each place, and 64, or 128, can be written.
+    #[expect(unsafe_code, reason = "reads and writes through pointers")]
+    #[inline(always)]
+    unsafe fn columns(self, rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: the caller says so.
+        unsafe { self.interleave(rows, to) }
+    }
     /// Wraps.
     fn add(self, left: Self::Sums, right: Self::Sums) -> Self::Sums;
     fn to_floats(self, sums: Self::Sums) -> <Self::Isa as Isa>::V;
