@@ -42,7 +42,7 @@ mod softmax;
 mod text;
 mod types;
 mod vision;
-mod widen;
+pub(crate) mod widen;
 pub(crate) mod windows;
 
 pub(crate) use arguments::Arguments;

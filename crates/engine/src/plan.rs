@@ -7,6 +7,7 @@
 //! otherwise to our own operator; a node that neither computes is a refusal.
 
 mod constants;
+mod contributed;
 mod control;
 mod describe;
 mod dynamic_convolutions;
@@ -15,6 +16,7 @@ mod fold;
 mod fusions;
 mod graph;
 mod packed_convolutions;
+mod packed_nibbles;
 mod packed_products;
 mod partition;
 mod place;
@@ -39,6 +41,7 @@ use crate::{
         in_file::InFile,
         model::{Declaration, Dimension, Graph, Model, Node},
     },
+    precision::Precision,
     program::Program,
     tensor::ValueType,
 };
@@ -121,6 +124,8 @@ struct Planner<'a> {
     names: &'a [String],
     constants: ConstantStore,
     files: &'a dyn DataFiles,
+    /// The floats in which convolutions and products are computed.
+    precision: Precision,
     plan: Plan,
     /// Whether the model has weights of 16 bits.
     has_half_weights: bool,
@@ -128,10 +133,17 @@ struct Planner<'a> {
     fixed_bytes: usize,
     /// Memory of packed matrices.
     arena: Arena,
+    /// The number of the next value that a pass makes.
+    next_value: u32,
 }
 
 /// Plans a model. Some of its constants are still in its file.
-pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<Planned, PlanError> {
+pub(crate) fn plan(
+    model: Model,
+    file: InFile,
+    files: &dyn DataFiles,
+    precision: Precision,
+) -> Result<Planned, PlanError> {
     let Model { graph, names, constants, size, .. } = model;
     let store = ConstantStore::new(constants, &graph, file);
     let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
@@ -139,10 +151,12 @@ pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<
         names: &names,
         constants: store,
         files,
+        precision,
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,
         arena: Arena::default(),
+        next_value: u32::try_from(names.len()).unwrap_or(u32::MAX),
     };
     planner.plan.parameters = planner.constants.parameters();
     let mut sizes = Sizes::default();

@@ -114,6 +114,20 @@ unsafe impl Send for Room {}
 // SAFETY: the same.
 unsafe impl Sync for Room {}
 
+impl Room {
+    /// The floats as bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: floats are four bytes each, and any byte has a value.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.count * size_of::<f32>()) }
+    }
+
+    /// The same, to be written: any four bytes are a float.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; `self` is borrowed as a whole.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.count * size_of::<f32>()) }
+    }
+}
+
 impl Deref for Room {
     type Target = [f32];
 

@@ -69,6 +69,8 @@ pub struct Attention<'a> {
     pub level: Level,
     pub batch: usize,
     pub heads: usize,
+    /// How many heads of queries have the same keys and values.
+    pub share: usize,
     /// Rows of queries, and of keys.
     pub queries: usize,
     pub keys: usize,
@@ -111,12 +113,13 @@ impl Attention<'_> {
             return Ok(());
         }
         let rows = [batch, heads, queries];
-        let columns = [batch, heads, keys];
         let is_apart = self.is_apart();
         let is_fit = keys > 0
+            && self.share > 0
+            && heads.is_multiple_of(self.share)
             && self.query.fits(rows, size)
-            && self.key.fits(columns, size)
-            && self.value.fits(columns, value_size)
+            && self.key.fits([batch, heads / self.share, keys], size)
+            && self.value.fits([batch, heads / self.share, keys], value_size)
             && fits(output.len(), 0, self.output, rows, value_size)
             && is_apart
             && self.mask.fits([batch, heads, queries, keys]);
@@ -163,12 +166,12 @@ impl Attention<'_> {
         grow(&mut scratch.sums, HIGHEST * value_columns);
         // Keys: `[panel][number of a row][key]`. Values: `[panel][key][number of a row]`.
         for key in 0..keys {
-            let row = self.key.row(batch, head, key, size);
+            let row = self.key.row(batch, head / self.share, key, size);
             let panel = &mut scratch.keys[key / wide * wide * size..][..wide * size];
             for (value, place) in row.iter().zip(panel.iter_mut().skip(key % wide).step_by(wide)) {
                 *place = *value;
             }
-            let row = self.value.row(batch, head, key, value_size);
+            let row = self.value.row(batch, head / self.share, key, value_size);
             for (panel, values) in row.chunks(wide).enumerate() {
                 let start = (panel * keys + key) * wide;
                 scratch.values[start..start + values.len()].copy_from_slice(values);

@@ -15,6 +15,7 @@ pub mod finish;
 mod instructions;
 pub mod layout;
 pub mod memory;
+pub mod nibbles;
 pub mod pool;
 pub mod product;
 pub mod target;

@@ -11,6 +11,7 @@
 pub mod activation;
 pub mod arena;
 pub mod attention;
+pub mod bfloat;
 pub mod buffer;
 pub mod convolution;
 pub mod crew;
@@ -21,6 +22,7 @@ pub mod integer;
 mod isa;
 pub mod layout;
 pub mod level;
+pub mod narrowing;
 pub mod nibbles;
 pub mod normalization;
 mod pages;

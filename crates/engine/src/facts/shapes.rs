@@ -4,6 +4,7 @@
 //! No fact is required: an unknown one is left open, and then less enters an island and
 //! less is said about memory. A fact must hold for every run that succeeds.
 
+mod contributed;
 mod layout;
 mod numbers;
 mod windows;
@@ -103,6 +104,11 @@ pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
     if !is_known_domain(&query.node.domain) {
         return Vec::new();
     }
+    if query.node.domain == "com.microsoft"
+        && let Some(outputs) = contributed::infer(query, sizes)
+    {
+        return bounded(outputs, sizes);
+    }
     let outputs = match query.node.operator.as_str() {
         "Identity" | "Cast" | "CastLike" | "Neg" | "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Max" | "Min"
         | "Sum" | "Mean" | "Where" | "Pow" | "Equal" | "Less" | "LessOrEqual" | "Greater"
@@ -149,7 +155,11 @@ pub(crate) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
         operator if keeps_shape(operator) => vec![Inferred::shape(query.shape(0).cloned())],
         _ => layout::infer(query, sizes),
     };
-    // No value of a run has a larger dimension, whatever a formula says.
+    bounded(outputs, sizes)
+}
+
+/// No value of a run has a dimension beyond the largest, whatever a formula says.
+fn bounded(outputs: Vec<Inferred>, sizes: &Sizes) -> Vec<Inferred> {
     let (_, largest) = dimension_bounds();
     outputs
         .into_iter()

@@ -197,6 +197,7 @@ impl Operator for FusedAttention {
                 level: self.level,
                 batch,
                 heads,
+                share: 1,
                 queries,
                 keys,
                 size,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use adytum_kernels::{
     activation::Activation,
+    bfloat::Form,
     buffer::Shared,
     products::{Matrix, Product},
 };
@@ -63,6 +64,9 @@ impl PackedProduct {
     /// What it does, for people.
     pub(crate) fn describe(&self) -> String {
         let mut text = format!("product with {} by {}", self.matrix.depth(), self.matrix.columns());
+        if self.matrix.form() == Form::Pair {
+            text.push_str(" in bf16");
+        }
         if self.activation != Activation::Identity {
             text.push_str(", ");
             text.push_str(self.activation.name());

@@ -148,7 +148,7 @@ whole_numbers! {
 }
 
 macro_rules! reals {
-    ($($rust:ty, $erf:path;)*) => {
+    ($($rust:ty, $erf:path, $floats:expr;)*) => {
         $(
             impl Number for $rust {
                 const ZERO: Self = 0.0;
@@ -213,6 +213,9 @@ macro_rules! reals {
                 fn is_finite(self) -> bool {
                     <$rust>::is_finite(self)
                 }
+                fn as_floats(values: &[Self]) -> Option<&[f32]> {
+                    $floats(values)
+                }
             }
         )*
     };
@@ -249,6 +252,8 @@ pub(crate) trait Real:
     fn error_function(self) -> Self;
     /// Whether it is a number and not infinite.
     fn is_finite(self) -> bool;
+    /// The same numbers, if they are floats: for what kernels compute in floats only.
+    fn as_floats(values: &[Self]) -> Option<&[f32]>;
 
     /// 1 / (1 + e^-x).
     fn sigmoid(self) -> Self {
@@ -267,8 +272,8 @@ pub(crate) trait Real:
 }
 
 reals! {
-    f32, error_function_of_float;
-    f64, error_function_of_double;
+    f32, error_function_of_float, Some;
+    f64, error_function_of_double, |_| None;
 }
 
 macro_rules! halves {

@@ -27,6 +27,7 @@ impl Planner<'_> {
         let entries: Vec<ValueId> = entry.iter().map(|(value, _)| *value).collect();
         let mut facts: Facts = entry.into_iter().collect();
         let nodes = self.fuse_quantised(nodes, &outputs)?;
+        let nodes = self.expand_contributed(nodes)?;
         let nodes = self.live(nodes, outputs.iter().map(|port| port.value));
         let mut placed = Vec::new();
         let mut nodes = nodes;
@@ -53,6 +54,7 @@ impl Planner<'_> {
         }
         let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
         let placed = self.pack_products(placed, &facts)?;
+        let placed = self.pack_nibbles(placed, &facts)?;
         let placed = self.compile_regions(placed, &facts, &outputs)?;
         let placed = self.pack_convolutions(placed, &facts)?;
         let mut placed = self.fuse(placed, &facts, &outputs)?;

@@ -19,9 +19,11 @@ use crate::{
         model::{Node, Port, ValueId},
     },
     operators::Attributes,
+    precision::Precision,
     region::{
         draft::Drafts,
         fuse::fuse,
+        narrow,
         pack::{PackError, Weights, pack},
         recognize::{Known, Piece, recognize, recognize_shuffle},
         run::Region,
@@ -309,7 +311,10 @@ impl Planner<'_> {
         }
         fuse(&mut drafts);
         strides::propagate(&mut drafts);
-        winograd::choose(&mut drafts, self.plan.file / 100 * GROWTH + SPARE);
+        match self.precision {
+            Precision::Float32 => winograd::choose(&mut drafts, self.plan.file / 100 * GROWTH + SPARE),
+            Precision::BFloat16 => narrow::choose(&mut drafts),
+        }
         let entered: Vec<ValueId> = drafts.entered().to_vec();
         let level = Level::best();
         let mut taking = Taking { store: &mut self.constants, files: self.files };
@@ -317,6 +322,7 @@ impl Planner<'_> {
             PackError::Onnx(error) => PlanError::Onnx(error),
             PackError::Unfit(reason) => PlanError::Engine { reason: reason.to_owned() },
         })?;
+        self.plan.narrow += flow.steps.iter().filter(|step| step.is_narrow()).count();
         if let Some(steps) = self.plan.steps.get_mut(number) {
             *steps = flow.steps.iter().map(crate::region::step::Step::describe).collect();
         }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::{
     byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    recognize::{Convolution, Dynamic, Form, Kind},
+    recognize::{Convolution, Dynamic, Form, Kind, Way},
     step::{Dynamics, Flow, Step, Value, Work},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
 use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
+    bfloat,
     depthwise::Windows,
     filters::{Filters, Reading},
     integer::{Instructions, filters::Reading as OfBytes},
@@ -85,6 +86,7 @@ pub(crate) fn pack(drafts: Drafts, level: Level, weights: &mut dyn Weights) -> R
     Ok(Flow {
         inputs: drafts.inputs.iter().map(|value| (*value, whole_pixels.contains(value))).collect(),
         channels: drafts.channels,
+        narrow: drafts.narrow,
         outputs: drafts.outputs,
         steps,
     })
@@ -146,6 +148,7 @@ fn step(
         Form::Copy(runs) => Work::Copy(runs),
         Form::Repeat(times) => Work::Repeat(times),
         Form::Sample(steps) => Work::Sample(steps),
+        Form::Narrow => Work::Narrow,
     };
     Ok(Step { work, inputs, output })
 }
@@ -157,7 +160,7 @@ fn pack_convolution(
     whole: bool,
     (activation, after): (Activation, Activation),
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
+    let Convolution { kind, shape, settings, bias, scale, way, .. } = convolution;
     let (kind, shape, settings) = (*kind, *shape, settings.clone());
     let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
     let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
@@ -185,8 +188,15 @@ fn pack_convolution(
                 weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
             }
             let shape = [outputs, inputs, 1, 1];
-            let filters =
-                Filters::new(level, Given::plain(&weights), shape, 1, biases.as_deref(), Reading::Blocks);
+            let filters = Filters::new(
+                level,
+                bfloat::Form::Single,
+                Given::plain(&weights),
+                shape,
+                1,
+                biases.as_deref(),
+                Reading::Blocks,
+            );
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
@@ -195,13 +205,14 @@ fn pack_convolution(
         if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
     let weights = Given { numbers, factors };
     Ok(match kind {
-        Kind::Dense { .. } if *by_tiles => {
+        Kind::Dense { .. } if *way == Way::Winograd => {
             let winograd = Winograd::new(level, weights, shape, biases.as_deref());
             Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading);
+            let form = if *way == Way::Narrow { bfloat::Form::Pair } else { bfloat::Form::Single };
+            let filters = Filters::new(level, form, weights, shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {

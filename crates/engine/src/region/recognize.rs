@@ -51,6 +51,8 @@ pub(crate) enum Form {
     Repeat([usize; 2]),
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
+    /// Numbers that are rounded to 16-bit floats.
+    Narrow,
 }
 
 /// A convolution, its weights still in the model.
@@ -64,8 +66,19 @@ pub(crate) struct Convolution {
     pub(crate) settings: Settings,
     /// What the weights and the bias are to be multiplied with.
     pub(crate) scale: Scale,
-    /// Whether it is computed by Winograd's way.
-    pub(crate) by_tiles: bool,
+    pub(crate) way: Way,
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Window by window.
+    #[default]
+    Direct,
+    /// By Winograd's way.
+    Winograd,
+    /// Window by window, in 16-bit floats.
+    Narrow,
 }
 
 /// How the channels of a convolution depend on one another.

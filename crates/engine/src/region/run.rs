@@ -27,6 +27,7 @@ use adytum_kernels::{
     elementwise::{Binary, Elementwise, Other},
     integer::memory::Bytes,
     layout,
+    narrowing::narrow,
     planes::Planes,
     pool::{Mean, Pool, Pooling},
     winograd::Tiles,
@@ -357,6 +358,9 @@ impl Run<'_> {
             Work::Sample(steps) => share(self.context, buffer, cost, |buffer, part| {
                 layout::sample(input, *steps, output, buffer, part)
             }),
+            Work::Narrow => {
+                share(self.context, buffer, cost, |buffer, part| narrow(level, input, output, buffer, part))
+            }
             Work::Repeat(times) => share(self.context, buffer, cost, |buffer, part| {
                 layout::repeat(input, *times, output, buffer, part)
             }),

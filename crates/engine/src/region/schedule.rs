@@ -91,6 +91,9 @@ impl Schedule {
                     if lanes.get(index) == Some(&true) {
                         (planes.lanes, planes.blocks) = (channels, 1);
                     }
+                    if flow.narrow.contains(&Value(index)) {
+                        planes = planes.narrow();
+                    }
                     Some(planes)
                 }
                 _ => None,
@@ -257,7 +260,8 @@ fn plan(
         | Work::Image { .. }
         | Work::Pixel { .. }
         | Work::Channels { .. }
-        | Work::Activation(_) => {
+        | Work::Activation(_)
+        | Work::Narrow => {
             planned.cost = 256;
         }
     }

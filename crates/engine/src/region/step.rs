@@ -1,10 +1,12 @@
 //! The steps of a region that is ready to run.
 
+use std::collections::HashSet;
+
 use super::byte_convolution::Packed;
 use crate::operators::windows::geometry::Settings;
 use adytum_kernels::{
-    activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, integer::Instructions,
-    layout::Channels, winograd::Winograd,
+    activation::Activation, bfloat::Form, depthwise::Windows, elementwise::Binary, filters::Filters,
+    integer::Instructions, layout::Channels, winograd::Winograd,
 };
 
 /// A value of a region, by number.
@@ -45,6 +47,8 @@ pub(crate) enum Work {
     Repeat([usize; 2]),
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
+    /// Numbers that are rounded to 16-bit floats.
+    Narrow,
 }
 
 /// A convolution of real numbers that become bytes first.
@@ -86,6 +90,8 @@ pub(crate) struct Step {
 pub(crate) struct Flow {
     /// The channels of each value.
     pub(crate) channels: Vec<usize>,
+    /// The values that are kept as 16-bit floats.
+    pub(crate) narrow: HashSet<Value>,
     /// The values that enter, and whether all channels of a pixel are to be next to each other.
     pub(crate) inputs: Vec<(Value, bool)>,
     pub(crate) outputs: Vec<Value>,
@@ -93,6 +99,11 @@ pub(crate) struct Flow {
 }
 
 impl Step {
+    /// Whether it is a convolution in 16-bit floats.
+    pub(crate) fn is_narrow(&self) -> bool {
+        matches!(&self.work, Work::Convolution { filters, .. } if filters.form == Form::Pair)
+    }
+
     /// What it is, for people.
     pub(crate) fn describe(&self) -> String {
         let function = |activation: &Activation| match activation {
@@ -107,11 +118,12 @@ impl Step {
         let added = if self.inputs.len() > 1 { ", sum" } else { "" };
         match &self.work {
             Work::Convolution { filters, settings, activation, after } => format!(
-                "convolution {}x{} of {} to {} channels{}{}{added}{}",
+                "convolution {}x{} of {} to {} channels{}{}{}{added}{}",
                 filters.rows,
                 filters.columns,
                 filters.inputs * filters.groups,
                 filters.outputs * filters.groups,
+                if self.is_narrow() { " in bf16" } else { "" },
                 stride(settings),
                 function(activation),
                 function(after)
@@ -163,6 +175,7 @@ impl Step {
             Work::Activation(activation) => activation.name().to_owned(),
             Work::Copy(_) => "copy of channels".to_owned(),
             Work::Sample(steps) => format!("first pixel of {}x{}", steps[0], steps[1]),
+            Work::Narrow => "rounded to bf16".to_owned(),
             Work::Repeat(times) => format!("pixels repeated {}x{}", times[0], times[1]),
         }
     }

@@ -18,7 +18,7 @@ fn plain(attention: &Attention<'_>, place: [usize; 3]) -> Vec<f64> {
     let query = attention.query.row(batch, head, row, attention.size);
     let scores: Vec<f64> = (0..attention.keys)
         .map(|key| {
-            let other = attention.key.row(batch, head, key, attention.size);
+            let other = attention.key.row(batch, head / attention.share, key, attention.size);
             let product: f64 = query.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             let score = product * f64::from(attention.scale);
             let at = |steps: Steps| batch * steps[0] + head * steps[1] + row * steps[2] + key * steps[3];
@@ -40,7 +40,10 @@ fn plain(attention: &Attention<'_>, place: [usize; 3]) -> Vec<f64> {
     let total: f64 = weights.iter().sum();
     (0..attention.value_size)
         .map(|column| {
-            let at = |key| f64::from(attention.value.row(batch, head, key, attention.value_size)[column]);
+            let at = |key| {
+                let row = attention.value.row(batch, head / attention.share, key, attention.value_size);
+                f64::from(row[column])
+            };
             weights.iter().enumerate().map(|(key, weight)| weight * at(key)).sum::<f64>() / total
         })
         .collect()
@@ -67,7 +70,7 @@ proptest! {
     #[test]
     fn attention_is_that_of_plain_loops(
         seed in any::<u64>(),
-        (batch, heads) in (1_usize..3, 1_usize..4),
+        (batch, groups, share) in (1_usize..3, 1_usize..4, 1_usize..3),
         queries in 1_usize..40,
         keys in prop_oneof![1_usize..70, 505_usize..520, 1020_usize..1030],
         size in 1_usize..40,
@@ -75,9 +78,10 @@ proptest! {
         kind in 0_usize..6,
         threads in 1_usize..4,
     ) {
+        let heads = groups * share;
         let query = numbers(seed, batch * queries * heads * size);
-        let key = numbers(seed ^ 1, batch * keys * heads * size);
-        let value = numbers(seed ^ 2, batch * keys * heads * value_size);
+        let key = numbers(seed ^ 1, batch * keys * groups * size);
+        let value = numbers(seed ^ 2, batch * keys * groups * value_size);
         let added = numbers(seed ^ 3, batch * heads * queries * keys);
         let keeps: Vec<bool> = added.iter().map(|value| *value < 0.5).collect();
         let full = [heads * queries * keys, queries * keys, keys, 1];
@@ -91,10 +95,10 @@ proptest! {
         };
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             let attention = Attention {
-                level, batch, heads, queries, keys, size, value_size,
+                level, batch, heads, share, queries, keys, size, value_size,
                 query: Heads { values: &query, offset: 0, steps: side_by_side(heads, queries, size) },
-                key: Heads { values: &key, offset: 0, steps: side_by_side(heads, keys, size) },
-                value: Heads { values: &value, offset: 0, steps: side_by_side(heads, keys, value_size) },
+                key: Heads { values: &key, offset: 0, steps: side_by_side(groups, keys, size) },
+                value: Heads { values: &value, offset: 0, steps: side_by_side(groups, keys, value_size) },
                 scale: 0.3,
                 mask,
                 output: side_by_side(heads, queries, value_size),
@@ -130,6 +134,7 @@ fn single<'a>(
         level,
         batch: 1,
         heads: 1,
+        share: 1,
         queries: query.len(),
         keys,
         size: 1,
@@ -189,6 +194,8 @@ fn sizes_that_do_not_fit_are_refused() {
     assert!(is_refused(Attention { keys: 5, ..good }));
     assert!(is_refused(Attention { size: 2, ..good }));
     assert!(is_refused(Attention { heads: 2, ..good }));
+    assert!(is_refused(Attention { share: 0, ..good }));
+    assert!(is_refused(Attention { share: 2, ..good }));
     assert!(is_refused(Attention { output: [3, 3, 0], ..good }));
     assert!(is_refused(Attention { mask: Mask::Add(&[0.0; 3], [0, 0, 0, 1]), ..good }));
     assert!(is_refused(Attention { value: Heads { values: &[], ..good.value }, ..good }));

@@ -3,8 +3,9 @@
 //!
 //! The matrix stays packed: in floats it would be eight times as large. A run unpacks a few
 //! columns at a time, which then stay in the processor's cache while all rows take them. 4-bit numbers in
-//! blocks of 32, 64 and so on have a kernel of their own, [`nibbles`](adytum_kernels::nibbles). Every
-//! `accuracy_level` is computed in 32-bit floating point, which is at least as exact as any of them asks.
+//! blocks of 32, 64 and so on have a kernel of their own, [`nibbles`](adytum_kernels::nibbles). It computes in 32-bit
+//! floats, which is at least as exact as any `accuracy_level` asks. Where a model allows int8 (level 4) and the matrix is
+//! constant, `plan/packed_nibbles` puts another operator in the place of this one.
 
 use super::kernel::{dot, four_dots};
 use crate::{

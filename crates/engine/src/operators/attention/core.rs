@@ -1,5 +1,9 @@
 //! Scaled products of queries and keys, their softmax, and the sum of values by it.
 
+mod tiles;
+
+use adytum_kernels::Level;
+
 use crate::{
     operators::{
         Context, OperatorError,
@@ -112,12 +116,25 @@ pub(crate) enum Stage {
     Normalized,
 }
 
+/// Whether the scores of one of the batch, of a head, and of a query are changed in a way of their own; `None` if nothing
+/// changes scores.
+pub(crate) type Differs = Option<[bool; 3]>;
+
+/// What several changes of the scores are together.
+pub(crate) fn joined<const N: usize>(changes: [Differs; N]) -> Differs {
+    changes.into_iter().flatten().reduce(|all, one| std::array::from_fn(|axis| all[axis] || one[axis]))
+}
+
 /// The attention to compute.
 pub(crate) struct Problem<'a, T> {
     pub(crate) query: Heads<'a, T>,
     pub(crate) key: Heads<'a, T>,
     pub(crate) value: Heads<'a, T>,
     pub(crate) scale: T,
+    /// The instructions that kernels may use.
+    pub(crate) level: Level,
+    /// How the scores are changed.
+    pub(crate) differs: Differs,
     /// A bound that scores approach; none if 0.
     pub(crate) softcap: T,
     /// Scores that are an output.
@@ -132,7 +149,7 @@ pub(crate) struct Problem<'a, T> {
 
 impl<T: Real> Problem<'_, T> {
     /// The result, and the scores if they are asked for. `bias` changes a row of scores,
-    /// for a place in the batch, a head and a query.
+    /// for a place in the batch, a head and a query: it adds numbers, or puts negative infinity in the place of scores.
     pub(crate) fn solve(
         &self,
         context: &Context<'_>,
@@ -158,6 +175,9 @@ impl<T: Real> Problem<'_, T> {
                 value.rows,
                 value.size
             ));
+        }
+        if let Some(result) = self.by_tiles(context, &bias)? {
+            return Ok((result, None));
         }
         let (batch, heads, rows, keys) = (query.batch, query.heads, query.rows, key.rows);
         let shape = if self.side_by_side {

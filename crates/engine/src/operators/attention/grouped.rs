@@ -1,7 +1,9 @@
 //! com.microsoft's GroupQueryAttention: heads that share keys, and a cache of them.
 
+use adytum_kernels::Level;
+
 use super::{
-    core::{Heads, Problem},
+    core::{Heads, Problem, joined},
     mask::{Mask, limit},
     scaled::heads,
 };
@@ -31,6 +33,7 @@ struct Plan {
     window: i64,
     rotary: bool,
     interleaved: bool,
+    level: Level,
 }
 
 fn grouped(definition: &Definition<'_>) -> Result<Built, Refusal> {
@@ -46,6 +49,7 @@ fn grouped(definition: &Definition<'_>) -> Result<Built, Refusal> {
             window: attributes.integer("local_window_size")?.unwrap_or(-1),
             rotary: attributes.flag("do_rotary", false)?,
             interleaved: attributes.flag("rotary_interleaved", false)?,
+            level: Level::best(),
         };
         if attributes.integer("smooth_softmax")?.unwrap_or(-1) > 0
             || attributes.integer("qk_output")?.unwrap_or(0) != 0
@@ -226,6 +230,8 @@ fn run<T: Real>(
         key: Heads::new(&keys, None)?,
         value: Heads::new(&values, None)?,
         scale: T::from_f64(scale),
+        level: plan.level,
+        differs: joined([Some([true, false, true]), bias.as_ref().map(Mask::differs)]),
         softcap: T::from_f64(plan.softcap.into()),
         stage: None,
         side_by_side: true,

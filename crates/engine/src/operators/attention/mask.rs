@@ -44,6 +44,11 @@ impl<T: Real> Mask<T> {
         Ok(Self { added, steps, keys })
     }
 
+    /// Whether each of the batch, each head and each query has numbers of its own.
+    pub(crate) fn differs(&self) -> [bool; 3] {
+        [self.steps[0] > 0, self.steps[1] > 0, self.steps[2] > 0]
+    }
+
     /// Adds the mask to a row of scores.
     pub(crate) fn add(&self, batch: usize, head: usize, query: usize, scores: &mut [T]) {
         let start = batch * self.steps[0] + head * self.steps[1] + query * self.steps[2];

@@ -1,7 +1,9 @@
 //! com.microsoft's Attention and MultiHeadAttention.
 
+use adytum_kernels::Level;
+
 use super::{
-    core::{Heads, Problem},
+    core::{Heads, Problem, joined},
     mask::{Mask, limit},
     padding::Padding,
     scaled::heads,
@@ -38,6 +40,7 @@ struct Plan {
     mask: usize,
     bias: usize,
     presents: bool,
+    level: Level,
 }
 
 impl Plan {
@@ -80,6 +83,7 @@ impl Plan {
             mask,
             bias,
             presents: definition.outputs > 1,
+            level: Level::best(),
         })
     }
 }
@@ -120,6 +124,12 @@ fn attend<T: Real>(
         key: Heads::split(&keys, key.batch, key.heads, rows, key.size),
         value: Heads::split(&values, value.batch, value.heads, value_rows, value.size),
         scale: T::from_f64(scale),
+        level: plan.level,
+        differs: joined([
+            padding.as_ref().map(Padding::differs),
+            bias.as_ref().map(Mask::differs),
+            plan.causal.then_some([false, false, true]),
+        ]),
         softcap: T::ZERO,
         stage: None,
         side_by_side: true,

@@ -46,6 +46,11 @@ impl Padding {
         }
     }
 
+    /// Whether each of the batch, each head and each query has marks of its own.
+    pub(super) fn differs(&self) -> [bool; 3] {
+        [true, false, matches!(self, Self::Marks { queries: 2.., .. })]
+    }
+
     /// Adds `filter` to the scores of keys that are padding.
     pub(super) fn add<T: Real>(&self, batch: usize, query: usize, scores: &mut [T], filter: T) {
         match self {

@@ -1,7 +1,9 @@
 //! Attention of ONNX, from opset 23 on.
 
+use adytum_kernels::Level;
+
 use super::{
-    core::{Heads, Problem, Stage},
+    core::{Heads, Problem, Stage, joined},
     mask::{Mask, limit},
 };
 use crate::{
@@ -36,6 +38,7 @@ struct Plan {
     /// How each step is rounded, and how the softmax is.
     rounding: Rounding,
     softmax_rounding: Rounding,
+    level: Level,
 }
 
 /// A number of heads: 1 or more.
@@ -83,6 +86,7 @@ impl Plan {
             right: attributes.integer("right_window_size")?.unwrap_or(-1),
             stage: (definition.outputs > 3).then_some(stage),
             presents: definition.outputs > 1,
+            level: Level::best(),
             rounding: Rounding::to(element_type),
             softmax_rounding: Rounding::to(match attributes.integer("softmax_precision")? {
                 None => element_type,
@@ -172,6 +176,12 @@ fn run<T: Real>(
         key,
         value,
         scale: T::from_f64(scale),
+        level: plan.level,
+        differs: joined([
+            mask.as_ref().map(Mask::differs),
+            valid.map(|_| [true, false, true]),
+            (plan.causal || plan.left >= 0 || plan.right >= 0).then_some([false, false, true]),
+        ]),
         softcap: T::from_f64(plan.softcap.into()),
         stage: plan.stage,
         side_by_side,

@@ -244,6 +244,10 @@ fn single(node: &Node) -> Option<Activation> {
             _ => None,
         },
         ("com.microsoft", "Gelu") => Some(Activation::Gelu),
+        ("com.microsoft", "QuickGelu") => match node.attributes.float("alpha") {
+            Ok(alpha) => Some(Activation::Swish(alpha.unwrap_or(1.702))),
+            Err(_) => None,
+        },
         ("com.microsoft", "FastGelu") => Some(Activation::GeluTanh),
         _ => None,
     }

@@ -8,7 +8,7 @@ use super::{
     super::{Facts, PlanError, Planner, placement::Placed},
     Fusion, constant_and_other,
     heads::Order,
-    links::{Links, plain},
+    links::{Links, fused_product, plain, turned},
 };
 use crate::{
     fused::attention::{FusedAttention, Masking, Target},
@@ -20,6 +20,8 @@ use crate::{
 struct Scores {
     query: ValueId,
     key: ValueId,
+    /// The dimensions of the keys.
+    order: Order,
     scale: f32,
     members: Vec<usize>,
 }
@@ -88,7 +90,7 @@ impl Planner<'_> {
         let Some(query) = self.heads(placed, links, facts, scores.query, Order::Rows)? else {
             return Ok(None);
         };
-        let Some(key) = self.heads(placed, links, facts, scores.key, Order::Turned)? else { return Ok(None) };
+        let Some(key) = self.heads(placed, links, facts, scores.key, scores.order)? else { return Ok(None) };
         let Some(value) =
             self.heads(placed, links, facts, value, Order::Rows)?.filter(|value| value.factor == 1.0)
         else {
@@ -169,13 +171,23 @@ impl Planner<'_> {
             value = other;
             members.push(place);
         }
-        let Some((place, node)) = links.maker(placed, value, "MatMul") else { return Ok(None) };
+        let fused = links.maker_of(value).and_then(|place| Some((place, fused_product(placed, place)?)));
+        let Some((place, node)) = links.maker(placed, value, "MatMul").or(fused) else { return Ok(None) };
         let &[Some(query), Some(key)] = node.inputs.as_slice() else { return Ok(None) };
+        let mut order = Order::Turned;
+        if fused.is_some() {
+            scale *= node.attributes.float("alpha").ok().flatten().unwrap_or(1.0);
+            match turned(node) {
+                Some([false, true]) => order = Order::Rows,
+                Some([false, false]) => {}
+                _ => return Ok(None),
+            }
+        }
         if !self.is_of_four(facts, query) || !self.is_of_four(facts, key) || !scale.is_finite() {
             return Ok(None);
         }
         members.insert(0, place);
-        Ok(Some(Scores { query, key, scale, members }))
+        Ok(Some(Scores { query, key, order, scale, members }))
     }
 
     /// The last node that an attention computes, and how its result is put.

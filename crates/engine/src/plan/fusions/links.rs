@@ -71,3 +71,18 @@ pub(super) fn plain(placed: &[Option<Placed>], index: usize) -> Option<&Node> {
     let entry = placed.get(index)?.as_ref()?;
     (entry.node.domain.is_empty() && entry.node.graphs.is_empty()).then_some(&entry.node)
 }
+
+/// A FusedMatMul of com.microsoft.
+pub(super) fn fused_product(placed: &[Option<Placed>], index: usize) -> Option<&Node> {
+    let entry = placed.get(index)?.as_ref()?;
+    (entry.node.domain == "com.microsoft" && entry.node.operator == "FusedMatMul").then_some(&entry.node)
+}
+
+/// Whether the last two dimensions of each input of a FusedMatMul change places; `None` if others do.
+pub(super) fn turned(node: &Node) -> Option<[bool; 2]> {
+    let flag = |name| node.attributes.flag(name, false).ok();
+    if flag("transBatchA")? || flag("transBatchB")? {
+        return None;
+    }
+    Some([flag("transA")?, flag("transB")?])
+}

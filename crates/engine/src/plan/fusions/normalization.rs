@@ -79,7 +79,9 @@ impl Planner<'_> {
     ) -> Result<Option<Found>, PlanError> {
         let Some(node) = plain(placed, index) else { return Ok(None) };
         let is_centred = node.operator == "LayerNormalization";
-        if !is_centred && node.operator != "RMSNormalization" {
+        if !is_centred
+            && !matches!(node.operator.as_str(), "RMSNormalization" | "SimplifiedLayerNormalization")
+        {
             return Ok(None);
         }
         let [Some(input), Some(scale), rest @ ..] = node.inputs.as_slice() else { return Ok(None) };

@@ -5,17 +5,19 @@ use std::collections::HashSet;
 use adytum_kernels::{
     Level,
     activation::Activation,
+    bfloat::Form,
     products::{Matrix, Order},
 };
 
 use super::{
     super::{Facts, PlanError, Planner, placement::Placed},
     Fusion, constant_and_other,
-    links::{Links, plain},
+    links::{Links, fused_product, plain, turned},
 };
 use crate::{
     fused::product::{PackedProduct, Residual, Shape},
     onnx::model::{Node, ValueId},
+    precision::Precision,
     tensor::ElementType,
 };
 
@@ -70,7 +72,9 @@ impl Planner<'_> {
         index: usize,
         facts: &Facts,
     ) -> Result<Option<Draft>, PlanError> {
-        let Some(node) = plain(placed, index) else { return Ok(None) };
+        let Some(node) = plain(placed, index).or_else(|| fused_product(placed, index)) else {
+            return Ok(None);
+        };
         let [Some(rows), Some(weights), rest @ ..] = node.inputs.as_slice() else { return Ok(None) };
         let (rows, weights) = (*rows, *weights);
         let Some(Some(value)) = node.outputs.first().copied() else { return Ok(None) };
@@ -84,6 +88,11 @@ impl Planner<'_> {
         let Some(&[first, second]) = shape.as_deref() else { return Ok(None) };
         let order = match node.operator.as_str() {
             "MatMul" => Order::Rows,
+            "FusedMatMul" => match turned(node) {
+                Some([false, true]) => Order::Columns,
+                Some([false, false]) => Order::Rows,
+                _ => return Ok(None),
+            },
             "Gemm" => match gemm_order(node) {
                 Some(order) => order,
                 None => return Ok(None),
@@ -103,13 +112,15 @@ impl Planner<'_> {
                 None => return Ok(None),
             },
         };
+        let alpha =
+            if node.operator == "FusedMatMul" { node.attributes.float("alpha").ok().flatten() } else { None };
         Ok(Some(Draft {
             rows,
             weights,
             depth,
             columns,
             order,
-            factors: None,
+            factors: alpha.filter(|alpha| *alpha != 1.0).map(|alpha| vec![alpha; columns]),
             bias,
             activation: Activation::Identity,
             residual: None,
@@ -226,9 +237,13 @@ impl Planner<'_> {
     fn pack(&mut self, placed: &mut [Option<Placed>], draft: Draft) -> Result<(), PlanError> {
         let Some((root, inner)) = draft.members.split_last() else { return Ok(()) };
         let arena = &mut self.arena;
+        let form = match self.precision {
+            Precision::Float32 => Form::Single,
+            Precision::BFloat16 => Form::Pair,
+        };
         let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
             Matrix::pack(
-                Level::best(),
+                (Level::best(), form),
                 values,
                 [draft.depth, draft.columns],
                 draft.order,
@@ -242,6 +257,7 @@ impl Planner<'_> {
         let matrix = matrix.flatten().ok_or_else(|| PlanError::Engine {
             reason: format!("there is no memory for a matrix of {} by {}", draft.depth, draft.columns),
         })?;
+        self.plan.narrow += usize::from(form == Form::Pair);
         let (residual, shape) = (draft.residual, draft.shape);
         let product = PackedProduct {
             matrix,
