@@ -9,6 +9,8 @@
 //! into one buffer. Every kernel checks the sizes of what it is given before it starts.
 
 pub mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod arena;
 pub mod attention;
 pub mod bfloat;

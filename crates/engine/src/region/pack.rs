@@ -211,7 +211,7 @@ fn pack_convolution(
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let form = if *way == Way::Narrow { bfloat::Form::Pair } else { bfloat::Form::Single };
+            let form = if *way == Way::Narrow { bfloat::Form::of_pairs(level) } else { bfloat::Form::Single };
             let filters = Filters::new(level, form, weights, shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::byte_convolution::Packed;
 use crate::operators::windows::geometry::Settings;
 use adytum_kernels::{
-    activation::Activation, bfloat::Form, depthwise::Windows, elementwise::Binary, filters::Filters,
-    integer::Instructions, layout::Channels, winograd::Winograd,
+    activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, integer::Instructions,
+    layout::Channels, winograd::Winograd,
 };
 
 /// A value of a region, by number.
@@ -101,7 +101,7 @@ pub(crate) struct Flow {
 impl Step {
     /// Whether it is a convolution in 16-bit floats.
     pub(crate) fn is_narrow(&self) -> bool {
-        matches!(&self.work, Work::Convolution { filters, .. } if filters.form == Form::Pair)
+        matches!(&self.work, Work::Convolution { filters, .. } if filters.form.is_narrow())
     }
 
     /// What it is, for people.

@@ -9,6 +9,8 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod plain;
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::{Level, isa::Isa};
 
 /// A set of instructions for products of bytes, the smallest first.
@@ -24,11 +26,14 @@ pub enum Instructions {
     Avx512,
     /// AVX-512 VNNI.
     Avx512Vnni,
+    /// The same, with the tile registers of AMX for convolutions.
+    Amx,
 }
 
 impl Instructions {
     /// All sets.
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 6] =
+        [Self::Plain, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
 
     /// Whether this processor has them.
     pub fn is_available(self) -> bool {
@@ -40,14 +45,17 @@ impl Instructions {
             Self::AvxVnni => Level::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Level::Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512Vnni.is_available() && amx::multiplies_bytes(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::AvxVnni | Self::Avx512Vnni => false,
+            Self::AvxVnni | Self::Avx512Vnni | Self::Amx => false,
         }
     }
 
     /// The best set of this processor within a level.
     pub fn of(level: Level) -> Self {
         match level {
+            Level::Avx512 if Self::Amx.is_available() => Self::Amx,
             Level::Avx512 if Self::Avx512Vnni.is_available() => Self::Avx512Vnni,
             Level::Avx512 if Self::Avx512.is_available() => Self::Avx512,
             // A processor with AVX-512 is asked for AVX2 only to see what others do, most of which do
@@ -182,7 +190,7 @@ pub(super) trait Task {
 pub(super) fn dispatch<T: Task>(instructions: Instructions, task: T) {
     match instructions {
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512Vnni if instructions.is_available() => avx512::run_vnni(task),
+        Instructions::Amx | Instructions::Avx512Vnni if instructions.is_available() => avx512::run_vnni(task),
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 if instructions.is_available() => avx512::run(task),
         #[cfg(target_arch = "x86_64")]

@@ -309,8 +309,10 @@ mod x86 {
             avx2::{Avx2, AvxVnni},
             avx512::{Avx512, Avx512Vnni},
         },
-        Kernel, Kernels, Tile, compute,
+        Form, Kernel, Kernels, Stored, Tile, WEIGHTS, compute, write_bytes, write_words,
     };
+    use crate::{BLOCK, amx};
+    use std::mem::MaybeUninit;
 
     /// An entry that is compiled for a set of instructions.
     macro_rules! entry {
@@ -329,6 +331,81 @@ mod x86 {
     entry!(avx_vnni, AvxVnni, "avx2,fma,avxvnni");
     entry!(avx512, Avx512, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
     entry!(vnni, Avx512Vnni, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
+
+    /// Neighbours in one row, by tile registers. Sums of bytes are exact, so their order does not matter.
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn amx<const BLOCKS: usize, const PIXELS: usize>(tile: &Tile) {
+        // SAFETY: kernels are called where all sizes have been checked, and where this one was chosen because the
+        // processor has the instructions.
+        unsafe {
+            let isa = Avx512Vnni::assumed();
+            // More channels next to each other than a tile has words.
+            if tile.groups.max(tile.last_groups) > amx::ROWS {
+                return compute::<_, BLOCKS, PIXELS, PIXELS, 0>(isa, tile);
+            }
+            let stored = sums_by_tiles::<BLOCKS, PIXELS>(tile);
+            match tile.form {
+                Form::Bytes => write_bytes::<_, BLOCKS, PIXELS, PIXELS>(isa, tile, &stored),
+                Form::Sums | Form::Floats => write_words::<_, BLOCKS, PIXELS, PIXELS>(isa, tile, &stored),
+            }
+        }
+    }
+
+    /// The sums of a tile of neighbours.
+    ///
+    /// # Safety
+    /// As of [`compute`], on a processor with AMX. A block has 16 groups of four channels at most.
+    unsafe fn sums_by_tiles<const BLOCKS: usize, const PIXELS: usize>(
+        tile: &Tile,
+    ) -> [[MaybeUninit<Stored>; BLOCKS]; PIXELS] {
+        let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
+        let sizes = amx::Sizes { rows: PIXELS, words: tile.groups, last_words: tile.last_groups };
+        // SAFETY: the caller says that the processor has AMX. What is read and written is what `compute` reads and
+        // writes: for each pixel the bytes of a block under each place of the window, and the weights of these.
+        unsafe {
+            let tiles = amx::Tiles::configure(amx::Product::Bytes, sizes);
+            for block in 0..BLOCKS {
+                tiles.load(block, tile.bias.add(block * BLOCK).cast(), 0);
+            }
+            let mut weights = tile.weights;
+            for number in 0..tile.passes * tile.blocks {
+                let number = number % tile.blocks;
+                let is_last = number + 1 == tile.blocks;
+                let groups = if is_last { tile.last_groups } else { tile.groups };
+                for place in 0..tile.rows * tile.columns {
+                    let (row, column) = (place / tile.columns, place % tile.columns);
+                    let left = tile.input.wrapping_add(
+                        number * tile.input_block + row * tile.window_row + column * tile.window_column,
+                    );
+                    let (left_step, right_step) = (tile.step, BLOCKS * WEIGHTS);
+                    let operands = amx::Operands { left, left_step, right: weights, right_step };
+                    tiles.step(BLOCKS, operands, is_last);
+                    weights = weights.wrapping_add(groups * BLOCKS * WEIGHTS);
+                }
+            }
+            for block in 0..BLOCKS {
+                let to = stored.as_mut_ptr().cast::<Stored>().add(block);
+                tiles.store(block, to.cast(), BLOCKS * size_of::<Stored>());
+            }
+        }
+        stored
+    }
+
+    /// Kernels of tile registers for these numbers of pixels.
+    macro_rules! amx_kernels {
+        ($blocks:literal: $($pixels:literal)*) => {
+            &[$( amx::<$blocks, $pixels> as Kernel ),*]
+        };
+    }
+
+    const ONE: &[Kernel] = amx_kernels!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    const TWO: &[Kernel] = amx_kernels!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    /// Pixels of a tile whose inputs are at any distance, as in the other lists: rows of products have room for as many.
+    const ANY: usize = 8;
+    pub(super) static AMX_ONE: Kernels =
+        Kernels { dense: ONE, halved: ONE, any: ONE.split_at(ANY).0, rows: None };
+    pub(super) static AMX_TWO: Kernels =
+        Kernels { dense: TWO, halved: TWO, any: TWO.split_at(ANY).0, rows: None };
 
     pub(super) static AVX2: Kernels = Kernels {
         dense: row_kernels!(avx2, 1, 32: 1 2 3 4 5 6),
@@ -376,7 +453,11 @@ mod x86 {
 /// How many blocks of output channels the tiles of a set of instructions have.
 pub(super) fn blocks_of(instructions: Instructions) -> usize {
     match instructions {
-        Instructions::Avx512 | Instructions::Avx512Vnni if instructions.is_available() => 2,
+        Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx
+            if instructions.is_available() =>
+        {
+            2
+        }
         _ => 1,
     }
 }
@@ -384,6 +465,10 @@ pub(super) fn blocks_of(instructions: Instructions) -> usize {
 /// The kernels of a set of instructions: for two blocks of output channels, where it has such, or for one.
 pub(super) fn kernels(instructions: Instructions, blocks: usize) -> &'static Kernels {
     match (instructions, blocks) {
+        #[cfg(target_arch = "x86_64")]
+        (Instructions::Amx, 2) if instructions.is_available() => &x86::AMX_TWO,
+        #[cfg(target_arch = "x86_64")]
+        (Instructions::Amx, _) if instructions.is_available() => &x86::AMX_ONE,
         #[cfg(target_arch = "x86_64")]
         (Instructions::Avx512Vnni, 2) if instructions.is_available() => &x86::VNNI_TWO,
         #[cfg(target_arch = "x86_64")]
