@@ -18,8 +18,11 @@
 //! Inside, images are in blocks of 16 channels ([`adytum_kernels::planes`]); they are put into that order
 //! where they enter, and out of it where they leave.
 
+pub(crate) mod byte_convolution;
 pub(crate) mod draft;
+mod dynamic;
 pub(crate) mod fuse;
+pub(crate) mod integer_convolution;
 pub(crate) mod narrow;
 pub(crate) mod pack;
 mod places;

@@ -13,6 +13,8 @@ pub(crate) mod rows;
 pub(crate) use avx512::Avx512Pairs;
 pub(crate) use plain::PlainPairs;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::{BLOCK, Level, isa::Isa};
 
 /// Words of a pixel of a block of 16 channels.
@@ -25,6 +27,25 @@ pub enum Form {
     Single,
     /// A pair of 16-bit floats, of two channels.
     Pair,
+    /// The same, multiplied by the tile registers of AMX.
+    Tile,
+}
+
+impl Form {
+    /// The form of 16-bit floats for a level.
+    pub fn of_pairs(level: Level) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if is_available(level) && amx::Amx::of_machine().bfloats {
+            return Self::Tile;
+        }
+        let _ = level;
+        Self::Pair
+    }
+
+    /// Whether they are 16-bit floats.
+    pub fn is_narrow(self) -> bool {
+        self != Self::Single
+    }
 }
 
 /// Whether kernels of this level multiply 16-bit floats with instructions of the processor.
@@ -158,6 +179,22 @@ pub fn dot(sum: f32, left: f32, right: f32) -> f32 {
     });
     let first = flush(left[0].mul_add(right[0], flush(sum)));
     flush(left[1].mul_add(right[1], first))
+}
+
+/// The sum, and the products of up to 16 words with as many, as AMX adds them: those of the lower numbers and those of
+/// the upper numbers by themselves, then both sums, then all.
+///
+/// Source: `TDPBF16PS` in the Intel 64 and IA-32 Architectures Software Developer's Manual.
+pub fn dot_of_tiles(sum: f32, words: impl Iterator<Item = (f32, f32)>) -> f32 {
+    let halves =
+        |word: f32| [word.to_bits() as u16, (word.to_bits() >> 16) as u16].map(|half| flush(widen(half)));
+    let mut both = [0.0_f32; 2];
+    for (left, right) in words {
+        for (both, (left, right)) in both.iter_mut().zip(halves(left).into_iter().zip(halves(right))) {
+            *both = flush(left.mul_add(right, *both));
+        }
+    }
+    flush(flush(sum) + flush(both[0] + both[1]))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use super::{
     BLOCK, Part, Unfit,
     activation::{Activation, apply},
-    bfloat::{Form, WORDS},
+    bfloat::WORDS,
     buffer::Shared,
     filters::{Ahead, Filters, Panel, Reading},
     planes::Planes,
@@ -164,7 +164,7 @@ impl Convolution<'_> {
         let has_lanes = |planes: &Planes| {
             planes.lanes == BLOCK
                 || planes.lanes == WORDS
-                    && filters.form == Form::Pair
+                    && filters.form.is_narrow()
                     && self.is_plain()
                     && self.spread.is_none()
         };

@@ -10,7 +10,7 @@ use super::{
     bfloat::{Form, WORDS, word},
     buffer::Buffer,
     isa::{Isa, Task, dispatch},
-    tile::{Kernels, blocks_of, blocks_of_pairs, kernels, kernels_of_pairs},
+    tile::{Kernels, blocks_of, blocks_of_pairs, kernels, kernels_of_pairs, kernels_of_tiles},
     weights::Weights,
 };
 
@@ -78,7 +78,7 @@ impl Filters {
             && rows * columns > 0
             && blocked
             && (groups == 1 || reading == Reading::Blocks)
-            && (form == Form::Single || inputs.is_multiple_of(2) && reading == Reading::Blocks)
+            && (!form.is_narrow() || inputs.is_multiple_of(2) && reading == Reading::Blocks)
             && weights.fit(all, inputs * rows * columns)
             && bias.is_none_or(|bias| bias.len() == all);
         if !fits {
@@ -86,7 +86,7 @@ impl Filters {
         }
         let per_output = inputs * rows * columns;
         let blocks = outputs.div_ceil(BLOCK);
-        let words = if form == Form::Pair { per_output / 2 } else { per_output };
+        let words = if form.is_narrow() { per_output / 2 } else { per_output };
         let mut filters = Self {
             level,
             inputs,
@@ -104,7 +104,7 @@ impl Filters {
                 filters.bias[group * blocks * BLOCK..][..outputs].copy_from_slice(bias);
             }
         }
-        if form == Form::Pair {
+        if form.is_narrow() {
             filters.pack_pairs(weights);
             return Some(filters);
         }
@@ -164,7 +164,7 @@ impl Filters {
     fn wide(&self) -> usize {
         match self.form {
             Form::Single => blocks_of(self.level),
-            Form::Pair => blocks_of_pairs(self.level),
+            Form::Pair | Form::Tile => blocks_of_pairs(self.level),
         }
     }
 
@@ -174,6 +174,7 @@ impl Filters {
         match self.form {
             Form::Single => kernels(self.level, blocks),
             Form::Pair => kernels_of_pairs(self.level, blocks),
+            Form::Tile => kernels_of_tiles(self.level, blocks),
         }
     }
 
@@ -181,7 +182,7 @@ impl Filters {
     pub(super) fn words(&self, channels: usize) -> usize {
         match self.form {
             Form::Single => channels,
-            Form::Pair => channels / 2,
+            Form::Pair | Form::Tile => channels / 2,
         }
     }
 
@@ -189,7 +190,7 @@ impl Filters {
     pub(super) fn lanes(&self) -> usize {
         match self.form {
             Form::Single => BLOCK,
-            Form::Pair => WORDS,
+            Form::Pair | Form::Tile => WORDS,
         }
     }
 

@@ -9,12 +9,15 @@
 //! into one buffer. Every kernel checks the sizes of what it is given before it starts.
 
 pub mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod arena;
 pub mod attention;
 pub mod bfloat;
 pub mod buffer;
 pub mod channels;
 pub mod convolution;
+pub mod crew;
 pub mod depthwise;
 pub mod elementwise;
 pub mod filters;

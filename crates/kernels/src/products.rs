@@ -85,10 +85,10 @@ impl Matrix {
         }
         let width = match form {
             Form::Single => tile::width(level),
-            Form::Pair => tile::width_of_pairs(level),
+            Form::Pair | Form::Tile => tile::width_of_pairs(level),
         };
         let padded = columns.div_ceil(BLOCK) * BLOCK;
-        let steps = if form == Form::Pair { depth.div_ceil(2) } else { depth };
+        let steps = if form.is_narrow() { depth.div_ceil(2) } else { depth };
         let mut panels = arena.zeros(padded.checked_mul(steps)?)?;
         // The second step of a pair. Beyond an odd depth there are zeros.
         let mut second = [0.0_f32; WIDEST];
@@ -151,7 +151,7 @@ impl Matrix {
     fn width(&self) -> usize {
         match self.form {
             Form::Single => tile::width(self.level),
-            Form::Pair => tile::width_of_pairs(self.level),
+            Form::Pair | Form::Tile => tile::width_of_pairs(self.level),
         }
     }
 
@@ -159,6 +159,7 @@ impl Matrix {
         match self.form {
             Form::Single => tile::kernels(self.level),
             Form::Pair => tile::kernels_of_pairs(self.level),
+            Form::Tile => tile::kernels_of_tiles(self.level),
         }
     }
 
@@ -166,7 +167,7 @@ impl Matrix {
     fn steps(&self) -> usize {
         match self.form {
             Form::Single => self.depth,
-            Form::Pair => self.depth.div_ceil(2),
+            Form::Pair | Form::Tile => self.depth.div_ceil(2),
         }
     }
 
@@ -277,7 +278,7 @@ impl Product<'_> {
         let tiles = rows.len().div_ceil(kernels.rows());
         let tile_rows = |index: usize| Part { index, count: tiles }.of(rows.len());
         // One row of floats needs no order of its own.
-        let is_arranged = rows.len() > 1 || form == Form::Pair;
+        let is_arranged = rows.len() > 1 || form.is_narrow();
         let room = if is_arranged { rows.len() * DEPTH.min(depth).next_multiple_of(BLOCK) } else { 0 };
         if arranged.len() < room {
             *arranged = Buffer::zeros(room);
@@ -367,7 +368,7 @@ impl Product<'_> {
                 let steps = steps.len();
                 dispatch(*level, Arrange { from, step, rows, steps, target, factor: 1.0 });
             }
-            Form::Pair => {
+            Form::Pair | Form::Tile => {
                 let from = self.rows[own.start * step + 2 * steps.start..].as_ptr();
                 let count = (2 * steps.end).min(step) - 2 * steps.start;
                 bfloat::dispatch(*level, ArrangePairs { from, step, rows, count, target });

@@ -60,9 +60,12 @@ proptest! {
         }
     }
 
-    /// Convolutions of 16-bit floats are chains of the instruction's steps, bit for bit, at every level.
+    /// Convolutions of 16-bit floats are chains of the instruction's steps, bit for bit, at every level. Those of AMX
+    /// have another order.
     #[test]
-    fn convolutions_of_pairs_are_chains_of_dots(case in cases(), narrow in any::<[bool; 2]>()) {
+    fn convolutions_of_pairs_are_chains_of_dots(case in cases(), narrow in any::<[bool; 2]>(), is_tiled in any::<bool>()) {
+        let is_tiled = is_tiled && bfloat::is_available(Level::Avx512);
+        let form = if is_tiled { Form::Tile } else { Form::Pair };
         let case = Case { channels: case.channels.next_multiple_of(2), ..case };
         prop_assume!(case.output().is_some());
         let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
@@ -73,11 +76,11 @@ proptest! {
         let after = [Activation::Identity, Activation::RELU, Activation::Swish(1.0)][case.functions.1 % 3];
         let narrow = if after.bounds().is_some() { narrow } else { [false; 2] };
         let output = if narrow[0] { output.narrow() } else { output };
-        let expected = pairs::expected(&case, &input, &weights, &bias, (added.as_ref(), narrow[1]), after);
+        let expected = pairs::expected(&case, &input, &weights, &bias, (added.as_ref(), narrow[1]), form, after);
         let input = pairs::narrowed(input.entered(case.border(), false), true);
         let residual = added.as_ref().map(|added| pairs::narrowed(added.entered(Border::default(), false), narrow[1]));
-        for level in levels() {
-            let (form, reading) = (Form::Pair, Reading::Blocks);
+        for level in levels().filter(|level| !is_tiled || *level == Level::Avx512) {
+            let reading = Reading::Blocks;
             let filters =
                 Filters::new((level, form), Weights::plain(&weights), shape, case.groups, Some(&bias), reading, &mut Arena::default()).unwrap();
             let job = Convolution {

@@ -137,6 +137,21 @@ unsafe fn compute<
         }
         inputs = inputs.wrapping_add(tile.input_block);
     }
+    // SAFETY: the caller says that the outputs can be written, and that what is added can be read.
+    unsafe { finish::<W, BLOCKS, PIXELS, WIDTH>(words, tile, sums) }
+}
+
+/// Adds to sums what is to be added, clips them, and writes them.
+///
+/// # Safety
+/// As of [`compute`].
+#[inline(always)]
+unsafe fn finish<W: Words, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
+    words: W,
+    tile: &Tile,
+    mut sums: [[<W::Isa as Isa>::V; BLOCKS]; PIXELS],
+) {
+    let isa = words.isa();
     if !tile.residual.is_null() {
         for (pixel, sums) in sums.iter_mut().enumerate() {
             for (block, sum) in sums.iter_mut().enumerate() {
@@ -203,10 +218,11 @@ static PLAIN_PAIRS: Kernels = Kernels {
 mod x86 {
     use super::{
         super::{
+            amx::{Operands, Product, Sizes, Tiles},
             bfloat::Avx512Pairs,
             isa::{avx2::Avx2, avx512::Avx512},
         },
-        Kernel, Kernels, Singles, Tile, compute,
+        BLOCK, Isa, Kernel, Kernels, Singles, Tile, Words, compute, finish,
     };
 
     #[target_feature(enable = "avx2,fma")]
@@ -249,6 +265,61 @@ mod x86 {
         // SAFETY: as above.
         unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Avx512Pairs::assumed(), tile) }
     }
+
+    /// Neighbours in one row, by tile registers.
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    fn tiles<const BLOCKS: usize, const PIXELS: usize>(tile: &Tile) {
+        /// Sums in memory.
+        #[repr(align(64))]
+        struct Sums<const BLOCKS: usize, const PIXELS: usize>([[[f32; BLOCK]; BLOCKS]; PIXELS]);
+        let mut stored = Sums([[[0.0; BLOCK]; BLOCKS]; PIXELS]);
+        let sizes = Sizes { rows: PIXELS, words: tile.channels, last_words: tile.last_channels };
+        let bytes = size_of::<f32>();
+        // SAFETY: as above; this kernel was chosen because the processor has AMX. It reads and writes what `compute` does.
+        unsafe {
+            let words = Avx512Pairs::assumed();
+            let tiles = Tiles::configure(Product::Bfloats, sizes);
+            for block in 0..BLOCKS {
+                tiles.load(block, tile.bias.add(block * BLOCK).cast(), 0);
+            }
+            let mut weights = tile.weights;
+            for number in 0..tile.blocks {
+                let is_last = number + 1 == tile.blocks;
+                let channels = if is_last { tile.last_channels } else { tile.channels };
+                for place in 0..tile.rows * tile.columns {
+                    let (row, column) = (place / tile.columns, place % tile.columns);
+                    let left = tile.input.wrapping_add(
+                        number * tile.input_block + row * tile.window_row + column * tile.window_column,
+                    );
+                    let (left_step, right_step) = (tile.step * bytes, BLOCKS * BLOCK * bytes);
+                    let operands =
+                        Operands { left: left.cast(), left_step, right: weights.cast(), right_step };
+                    tiles.step(BLOCKS, operands, is_last);
+                    weights = weights.wrapping_add(channels * BLOCKS * BLOCK);
+                }
+            }
+            for block in 0..BLOCKS {
+                let to = stored.0.as_mut_ptr().cast::<[f32; BLOCK]>().add(block);
+                tiles.store(block, to.cast(), BLOCKS * BLOCK * bytes);
+            }
+            drop(tiles);
+            let sums =
+                stored.0.each_ref().map(|row| row.each_ref().map(|sum| words.isa().load(sum.as_ptr())));
+            finish::<_, BLOCKS, PIXELS, PIXELS>(words, tile, sums);
+        }
+    }
+
+    /// Kernels of tile registers for these numbers of pixels.
+    macro_rules! tile_kernels {
+        ($blocks:literal: $($pixels:literal)*) => {
+            &[$( tiles::<$blocks, $pixels> as Kernel ),*]
+        };
+    }
+
+    const ONE: &[Kernel] = tile_kernels!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    const TWO: &[Kernel] = tile_kernels!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static TILES_ONE: Kernels = Kernels { dense: ONE, halved: ONE, any: ONE, rows: None };
+    pub(super) static TILES_TWO: Kernels = Kernels { dense: TWO, halved: TWO, any: TWO, rows: None };
 
     pub(super) static PAIRS_ONE: Kernels = Kernels {
         dense: row_kernels!(pairs, 1, 8: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
@@ -311,11 +382,18 @@ pub(super) fn blocks_of_pairs(level: Level) -> usize {
 /// The kernels of 16-bit floats.
 #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only AVX-512 has such kernels"))]
 pub(super) fn kernels_of_pairs(level: Level, blocks: usize) -> &'static Kernels {
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        level if is_available(level) && blocks == 2 => &x86::PAIRS_TWO,
-        #[cfg(target_arch = "x86_64")]
-        level if is_available(level) => &x86::PAIRS_ONE,
-        _ => &PLAIN_PAIRS,
+    #[cfg(target_arch = "x86_64")]
+    if is_available(level) {
+        return if blocks == 2 { &x86::PAIRS_TWO } else { &x86::PAIRS_ONE };
     }
+    &PLAIN_PAIRS
+}
+
+/// The kernels of AMX, or those of pairs where the processor has no instructions for these.
+pub(super) fn kernels_of_tiles(level: Level, blocks: usize) -> &'static Kernels {
+    #[cfg(target_arch = "x86_64")]
+    if is_available(level) && super::amx::multiplies_bfloats() {
+        return if blocks == 2 { &x86::TILES_TWO } else { &x86::TILES_ONE };
+    }
+    kernels_of_pairs(level, blocks)
 }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use adytum_kernels::{
     activation::Activation,
-    bfloat::Form,
     buffer::Shared,
     products::{Matrix, Product},
 };
@@ -64,7 +63,7 @@ impl PackedProduct {
     /// What it does, for people.
     pub(crate) fn describe(&self) -> String {
         let mut text = format!("product with {} by {}", self.matrix.depth(), self.matrix.columns());
-        if self.matrix.form() == Form::Pair {
+        if self.matrix.form().is_narrow() {
             text.push_str(" in bf16");
         }
         if self.activation != Activation::Identity {

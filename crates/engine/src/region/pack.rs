@@ -3,11 +3,15 @@
 use std::{cmp::Reverse, collections::HashSet};
 
 use super::{
+    byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    recognize::{Convolution, Form, Kind, Way},
-    step::{Flow, Step, Value, Work},
+    recognize::{Convolution, Dynamic, Form, Kind, Way},
+    step::{Dynamics, Flow, Step, Value, Work},
 };
-use crate::onnx::{OnnxError, model::ValueId};
+use crate::{
+    onnx::{OnnxError, model::ValueId},
+    tensor::Tensor,
+};
 use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
@@ -16,6 +20,7 @@ use adytum_kernels::{
     channels::Mix,
     depthwise::Windows,
     filters::{Filters, Reading},
+    integer::{Instructions, filters::Reading as OfBytes},
     weights::{Numbers, Weights as Given},
     winograd::Winograd,
 };
@@ -43,6 +48,9 @@ pub(crate) trait Weights {
         value: ValueId,
         pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
     ) -> Result<Work, PackError>;
+
+    /// Gives weights of bytes away. Nobody else in the region takes them again.
+    fn take_bytes(&mut self, value: ValueId) -> Result<Tensor, PackError>;
 }
 
 /// The region, ready to run. Its weights are in `arena`.
@@ -121,6 +129,14 @@ fn step(
             weights.take(convolution.weights, &mut |numbers| {
                 pack_convolution(&convolution, numbers, level, whole, (activation, after), arena)
             })?
+        }
+        Form::Dynamic(dynamic) => {
+            inputs.truncate(1);
+            inputs.extend(residual);
+            let tensor = weights.take_bytes(dynamic.convolution.weights)?;
+            pack_dynamic(dynamic, &tensor, Instructions::of(level), after).ok_or(PackError::Unfit(
+                "the weights of a convolution of bytes have another size than its node says",
+            ))?
         }
         Form::Maximum { settings, window } => Work::Maximum { settings, window },
         Form::Mean { settings, window, with_pads } => Work::Mean { settings, window, with_pads },
@@ -204,7 +220,7 @@ fn pack_convolution(
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let form = if *way == Way::Narrow { bfloat::Form::Pair } else { bfloat::Form::Single };
+            let form = if *way == Way::Narrow { bfloat::Form::of_pairs(level) } else { bfloat::Form::Single };
             let bias = biases.as_deref();
             let filters = Filters::new((level, form), weights, shape, groups, bias, reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
@@ -215,4 +231,33 @@ fn pack_convolution(
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })
+}
+
+fn pack_dynamic(
+    dynamic: Dynamic,
+    tensor: &Tensor,
+    instructions: Instructions,
+    after: Activation,
+) -> Option<Work> {
+    let Dynamic { convolution, scales, scale } = dynamic;
+    let outputs = convolution.shape[0];
+    let padded = |number: &dyn Fn(usize) -> f32| -> Vec<f32> {
+        let mut numbers: Vec<f32> = (0..outputs).map(number).collect();
+        numbers.resize(outputs.next_multiple_of(BLOCK), 0.0);
+        numbers
+    };
+    let weights = pack_weights(&convolution, tensor, instructions, OfBytes::Blocks)?;
+    let line = (!scale.factors.is_empty())
+        .then(|| [padded(&|output| scale.of(output).0 as f32), padded(&|output| scale.of(output).1 as f32)]);
+    let scales = padded(&|output| scales.get(output).or(scales.first()).copied().unwrap_or(f32::NAN));
+    let (low, high) = after.bounds()?;
+    Some(Work::Dynamic(Box::new(Dynamics {
+        weights,
+        settings: convolution.settings,
+        instructions,
+        outputs,
+        scales,
+        line,
+        bounds: [low, high],
+    })))
 }

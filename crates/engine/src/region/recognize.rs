@@ -2,8 +2,10 @@
 
 mod channels;
 mod convolutions;
+mod dynamic;
 
 pub(crate) use channels::{recognize_shuffle, repeated};
+pub(crate) use dynamic::{Dynamic, DynamicNodes, recognize_dynamic, recognize_integer};
 
 use crate::{
     facts::Fact,
@@ -25,6 +27,8 @@ pub(crate) trait Known {
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
     Convolution(Convolution),
+    /// A convolution of bytes whose scale follows from the numbers of a run.
+    Dynamic(Dynamic),
     Maximum {
         settings: Settings,
         window: [usize; 2],
@@ -109,7 +113,16 @@ pub(crate) struct Piece {
 impl Form {
     /// Whether a region is worth having for it.
     pub(crate) fn is_convolution(&self) -> bool {
-        matches!(self, Self::Convolution(_))
+        self.weights().is_some()
+    }
+
+    /// The weights of a convolution.
+    pub(crate) fn weights(&self) -> Option<ValueId> {
+        match self {
+            Self::Convolution(convolution) => Some(convolution.weights),
+            Self::Dynamic(dynamic) => Some(dynamic.convolution.weights),
+            _ => None,
+        }
     }
 }
 

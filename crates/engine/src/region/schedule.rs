@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{
+    byte_convolution::Packed,
     places::{Need, Place, arrange},
     step::{Flow, Step, Value, Work},
     stretches::{Stretch, cut},
@@ -31,6 +32,8 @@ pub(super) struct Planned {
     pub(super) counts: [Vec<f32>; 2],
     /// About how many multiplications it takes for each image.
     pub(super) cost: usize,
+    /// The border of its input as bytes, if it makes them.
+    pub(super) bytes: Option<Border>,
 }
 
 /// A plan of memory.
@@ -45,6 +48,10 @@ pub(super) struct Schedule {
     pub(super) total: usize,
     /// Floats that each thread needs besides.
     pub(super) scratch: usize,
+    /// Bytes for numbers that become such.
+    pub(super) bytes: usize,
+    /// Bytes that each thread needs for the columns of those.
+    pub(super) columns: usize,
 }
 
 impl Schedule {
@@ -114,12 +121,46 @@ impl Schedule {
                 }
             }
         }
-        Ok(Self { places, steps, stretches, total, scratch })
+        let (bytes, columns) = bytes(flow, &steps, &planes)?;
+        Ok(Self { places, steps, stretches, total, scratch, bytes, columns })
     }
+}
+
+/// The bytes that convolutions of bytes need, and those that each thread needs besides.
+fn bytes(flow: &Flow, steps: &[Planned], planes: &[Option<Planes>]) -> Result<(usize, usize), OperatorError> {
+    let (mut bytes, mut columns) = (0, 0);
+    for planned in steps {
+        let Some(Step { work: Work::Dynamic(dynamic), inputs, output }) = flow.steps.get(planned.step) else {
+            continue;
+        };
+        let planes = |value: Option<&Value>| *planes.get(value?.0)?;
+        let (Some(input), Some(output)) = (planes(inputs.first()), planes(Some(output))) else { continue };
+        let input = Planes { border: planned.bytes.unwrap_or_default(), ..input };
+        let too_large = || OperatorError::TooLarge { shape: vec![input.images, input.height, input.width] };
+        let count = input.checked_len().ok_or_else(too_large)?;
+        match &dynamic.weights {
+            // The bytes, and the numbers that are made of them.
+            Packed::Filters(filters) if filters.word() > 1 => {
+                bytes = bytes.max(count.saturating_mul(1 + filters.word()));
+            }
+            Packed::Filters(_) => bytes = bytes.max(count),
+            Packed::Windows(windows) => {
+                bytes = bytes.max(count);
+                columns = columns.max(windows.scratch(&planned.steps, output.width));
+            }
+        }
+    }
+    Ok((bytes, columns))
 }
 
 /// Cuts the steps into stretches.
 fn stretches(flow: &Flow, steps: &[Planned], planes: &[Option<Planes>]) -> Vec<Stretch> {
+    // What numbers become bytes by depends on all images.
+    let is_dynamic =
+        |planned: &Planned| matches!(flow.steps.get(planned.step), Some(Step { work: Work::Dynamic(_), .. }));
+    if steps.iter().any(is_dynamic) {
+        return vec![Stretch::whole(0..steps.len())];
+    }
     let known = || planes.iter().flatten();
     let images = known().next().map_or(0, |planes| planes.images);
     // Values of other batches never meet these.
@@ -263,7 +304,8 @@ fn plan(
     let first = size(0)?;
     let [images, height, width] = first;
     let still = Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] };
-    let mut planned = Planned { step: number, steps: still, counts: [Vec::new(), Vec::new()], cost: 0 };
+    let mut planned =
+        Planned { step: number, steps: still, counts: [Vec::new(), Vec::new()], cost: 0, bytes: None };
     let mut output = first;
     let mut border = None;
     let over = |settings: &Settings, window: [usize; 2]| settings.window(&[height, width], &window);
@@ -299,6 +341,18 @@ fn plan(
             };
             output = [images, along(height, times[0])?, along(width, times[1])?];
             planned.cost = places.first().map_or(0, |filters| filters.inputs * filters.outputs);
+        }
+        Work::Dynamic(dynamic) => {
+            let [rows, columns] = dynamic.window();
+            let window = over(&dynamic.settings, [rows, columns])?;
+            // The border is around the bytes.
+            (planned.steps, output, planned.bytes) = moved(images, &window)?;
+            planned.cost = match &dynamic.weights {
+                Packed::Filters(filters) => {
+                    filters.inputs * rows * columns * filters.outputs * filters.groups / 3
+                }
+                Packed::Windows(windows) => 2 * rows * columns * windows.channels,
+            };
         }
         Work::Maximum { settings, window } => {
             (planned.steps, output, _) = moved(images, &over(settings, *window)?)?;

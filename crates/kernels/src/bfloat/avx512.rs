@@ -4,7 +4,7 @@
 
 use std::{
     arch::x86_64::{
-        __m256i, __m512, __m512bh, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_castsi512_ps,
+        __m256bh, __m256i, __m512, __m512bh, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_castsi512_ps,
         _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_slli_epi32,
     },
     mem::transmute,
@@ -62,7 +62,9 @@ impl Words for Avx512Pairs {
         if is_narrow {
             // SAFETY: `self` is proof of the instructions; the caller says that there is room for 32 bytes. Both
             // types are 256 bits of any contents.
-            unsafe { _mm256_storeu_si256(to.cast(), transmute::<_, __m256i>(_mm512_cvtneps_pbh(value))) };
+            unsafe {
+                _mm256_storeu_si256(to.cast(), transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(value)))
+            };
         } else {
             // SAFETY: the caller says that there is room.
             unsafe { self.0.store(value, to) };

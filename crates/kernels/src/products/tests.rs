@@ -149,7 +149,8 @@ fn what_is_not_a_number_stays_in_its_row() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Products of 16-bit floats are chains of the instruction's steps, bit for bit, at every level.
+    /// Products of 16-bit floats are chains of the instruction's steps, bit for bit, at every level. Those of AMX have
+    /// another order.
     #[test]
     fn products_of_pairs_are_chains_of_dots(
         seed in any::<u64>(),
@@ -159,7 +160,10 @@ proptest! {
         threads in 1_usize..4,
         is_turned in any::<bool>(),
         is_summed in any::<bool>(),
+        is_tiled in any::<bool>(),
     ) {
+        let is_tiled = is_tiled && bfloat::is_available(Level::Avx512);
+        let form = if is_tiled { Form::Tile } else { Form::Pair };
         let (left, right) = (numbers(seed, rows * depth), numbers(seed ^ 7, depth * columns));
         let (bias, factors) = (numbers(seed ^ 8, columns), numbers(seed ^ 9, columns));
         let residual = numbers(seed ^ 10, rows * columns);
@@ -171,15 +175,26 @@ proptest! {
                 let place = |step| if is_turned { column * depth + step } else { step * columns + column };
                 let weight = |step| if step < depth { right[place(step)] * factors[column] } else { 0.0 };
                 let value = |step| if step < depth { left[row * depth + step] } else { 0.0 };
-                let sum = (0..depth).step_by(2).fold(bias[column], |sum, step| {
-                    bfloat::dot(sum, word(value(step), value(step + 1)), word(weight(step), weight(step + 1)))
+                let words: Vec<(f32, f32)> = (0..depth)
+                    .step_by(2)
+                    .map(|step| {
+                        (word(value(step), value(step + 1)), word(weight(step), weight(step + 1)))
+                    })
+                    .collect();
+                let sum = words.chunks(BLOCK).fold(bias[column], |sum, words| {
+                    let words = words.iter().copied();
+                    match form {
+                        Form::Tile => bfloat::dot_of_tiles(sum, words),
+                        _ => words.fold(sum, |sum, (left, right)| bfloat::dot(sum, left, right)),
+                    }
                 });
                 expected.push(sum.max(0.0) + residual.map_or(0.0, |residual| residual[row * columns + column]));
             }
         }
-        for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+        let levels = Level::ALL.into_iter().filter(|level| level.is_available());
+        for level in levels.filter(|level| !is_tiled || *level == Level::Avx512) {
             let matrix = Matrix::pack(
-                (level, Form::Pair),
+                (level, form),
                 Numbers::Floats(&right),
                 [depth, columns],
                 order,

@@ -133,6 +133,8 @@ static PLAIN_PAIRS: Kernels = Kernels { one: row_kernels!(plain_pairs, 1: 1 2), 
 mod x86 {
     use super::{Kernel, Kernels, Singles, Tile, compute};
     use crate::{
+        BLOCK,
+        amx::{Operands, Product, Sizes, Tiles},
         bfloat::Avx512Pairs,
         isa::{avx2::Avx2, avx512::Avx512},
     };
@@ -163,10 +165,50 @@ mod x86 {
         unsafe { compute::<_, BLOCKS, ROWS>(Avx512Pairs::assumed(), tile) }
     }
 
+    fn tiles<const BLOCKS: usize, const ROWS: usize>(tile: &Tile) {
+        let sizes = Sizes { rows: ROWS, words: BLOCK.min(tile.depth), last_words: tile.depth % BLOCK };
+        // SAFETY: as above; this kernel was chosen because the processor has AMX. It reads and writes what `compute`
+        // does.
+        unsafe {
+            let tiles = Tiles::configure(Product::Bfloats, sizes);
+            for block in 0..BLOCKS {
+                let from = tile.before.add(block * tile.before_step[1]);
+                tiles.load(block, from.cast(), tile.before_step[0] * size_of::<f32>());
+            }
+            let (mut left, mut right) = (tile.left, tile.panel);
+            let (left_step, right_step) = (BLOCK * size_of::<f32>(), BLOCKS * BLOCK * size_of::<f32>());
+            for done in (0..tile.depth).step_by(BLOCK) {
+                let is_last = tile.depth - done < BLOCK;
+                let operands = Operands { left: left.cast(), left_step, right: right.cast(), right_step };
+                tiles.step(BLOCKS, operands, is_last);
+                left = left.wrapping_add(tile.left_block);
+                right = right.wrapping_add(BLOCK * BLOCKS * BLOCK);
+            }
+            for block in 0..BLOCKS {
+                let to = tile.output.add(block * tile.output_step[1]);
+                tiles.store(block, to.cast(), tile.output_step[0] * size_of::<f32>());
+            }
+        }
+    }
+
+    pub(super) static TILES: Kernels = Kernels {
+        one: row_kernels!(tiles, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        two: row_kernels!(tiles, 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    };
+
     pub(super) static PAIRS: Kernels = Kernels {
         one: row_kernels!(pairs, 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
         two: row_kernels!(pairs, 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
     };
+}
+
+/// The kernels of AMX, or those of pairs where the processor has no instructions for these.
+pub(crate) fn kernels_of_tiles(level: Level) -> &'static Kernels {
+    #[cfg(target_arch = "x86_64")]
+    if is_available(level) && crate::amx::multiplies_bfloats() {
+        return &x86::TILES;
+    }
+    kernels_of_pairs(level)
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -206,10 +248,11 @@ pub(crate) fn width_of_pairs(level: Level) -> usize {
 }
 
 /// The kernels of pairs of 16-bit floats.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only AVX-512 has such kernels"))]
 pub(crate) fn kernels_of_pairs(level: Level) -> &'static Kernels {
-    match level {
-        #[cfg(target_arch = "x86_64")]
-        level if is_available(level) => &x86::PAIRS,
-        _ => &PLAIN_PAIRS,
+    #[cfg(target_arch = "x86_64")]
+    if is_available(level) {
+        return &x86::PAIRS;
     }
+    &PLAIN_PAIRS
 }

@@ -4,7 +4,7 @@ use super::{
     super::{
         BLOCK, Level, Part,
         activation::Activation,
-        bfloat::{WORDS, dot, round, widen, word},
+        bfloat::{Form, WORDS, dot, dot_of_tiles, round, widen, word},
         buffer::{Buffer, Shared},
         convolution::Images,
         layout,
@@ -47,6 +47,7 @@ pub(super) fn expected(
     weights: &[f32],
     bias: &[f32],
     (added, is_narrow): (Option<&Plain>, bool),
+    form: Form,
     after: Activation,
 ) -> Vec<f32> {
     let [height, width] = case.output().unwrap();
@@ -57,13 +58,12 @@ pub(super) fn expected(
         for (output, bias) in bias.iter().enumerate() {
             for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
                 let mut sum = *bias;
-                let taps = |block: usize| {
-                    let channels = (block..inputs.min(block + BLOCK)).step_by(2);
+                let places = (0..inputs).step_by(BLOCK).flat_map(|block| {
                     let windows =
                         (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)));
-                    windows.flat_map(move |tap| channels.clone().map(move |channel| (tap, channel)))
-                };
-                for ((row, column), channel) in (0..inputs).step_by(BLOCK).flat_map(taps) {
+                    windows.map(move |tap| (block, tap))
+                });
+                for (block, (row, column)) in places {
                     let at = |axis: usize, place: usize, tap: usize| {
                         (place * case.strides[axis] + tap * case.dilations[axis]) as isize
                             - case.before[axis] as isize
@@ -75,11 +75,14 @@ pub(super) fn expected(
                     let weight = |channel: usize| {
                         weights[((output * inputs + channel) * rows + row) * columns + column]
                     };
-                    sum = dot(
-                        sum,
-                        word(value(channel), value(channel + 1)),
-                        word(weight(channel), weight(channel + 1)),
-                    );
+                    let words = (block..inputs.min(block + BLOCK)).step_by(2).map(|channel| {
+                        let left = word(value(channel), value(channel + 1));
+                        (left, word(weight(channel), weight(channel + 1)))
+                    });
+                    sum = match form {
+                        Form::Tile => dot_of_tiles(sum, words),
+                        _ => words.fold(sum, |sum, (left, right)| dot(sum, left, right)),
+                    };
                 }
                 if let Some(added) = added {
                     let value = added.at(image, output, y as isize, x as isize) as f32;

@@ -23,7 +23,11 @@ pub(super) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Option<Vec<Inferred
         }
         "FusedMatMul" => {
             let flags = ["transA", "transB", "transBatchA", "transBatchB"].map(|name| query.integer(name, 0));
-            if flags == [Some(0); 4] { vec![matmul(query, 0, 1, sizes)] } else { turned(query, flags)? }
+            if flags == [Some(0); 4] {
+                vec![matmul(query, 0, 1, sizes)]
+            } else {
+                turned(query, flags).unwrap_or_default()
+            }
         }
         _ => return None,
     })
@@ -48,16 +52,16 @@ fn attention(query: &Query<'_>) -> Inferred {
     }
 }
 
-/// A product of stacks of the same size whose matrices are turned.
+/// A product whose matrices are turned: of stacks of the same size, or with one matrix on the right.
 fn turned(query: &Query<'_>, flags: [Option<i64>; 4]) -> Option<Vec<Inferred>> {
     let [Some(left), Some(right), Some(0), Some(0)] = flags else { return None };
     let (first, second) = (query.shape(0)?, query.shape(1)?);
-    let (Some(batch), true) = (first.len().checked_sub(2), first.len() == second.len()) else { return None };
-    if first.get(..batch) != second.get(..batch) {
+    let (batch, other) = (first.len().checked_sub(2)?, second.len().checked_sub(2)?);
+    if other != 0 && first.get(..batch) != second.get(..other) {
         return None;
     }
     let mut shape = first.get(..batch)?.to_vec();
     shape.push(first.get(if left == 0 { batch } else { batch + 1 })?.clone());
-    shape.push(second.get(if right == 0 { batch + 1 } else { batch })?.clone());
+    shape.push(second.get(if right == 0 { other + 1 } else { other })?.clone());
     Some(vec![Inferred::shape(Some(shape))])
 }

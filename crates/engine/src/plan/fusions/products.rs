@@ -239,7 +239,7 @@ impl Planner<'_> {
         let arena = &mut self.arena;
         let form = match self.precision {
             Precision::Float32 => Form::Single,
-            Precision::BFloat16 => Form::Pair,
+            Precision::BFloat16 => Form::of_pairs(Level::best()),
         };
         let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
             Matrix::pack(
@@ -257,7 +257,7 @@ impl Planner<'_> {
         let matrix = matrix.flatten().ok_or_else(|| PlanError::Engine {
             reason: format!("there is no memory for a matrix of {} by {}", draft.depth, draft.columns),
         })?;
-        self.plan.narrow += usize::from(form == Form::Pair);
+        self.plan.narrow += usize::from(form.is_narrow());
         let (residual, shape) = (draft.residual, draft.shape);
         let product = PackedProduct {
             matrix,
