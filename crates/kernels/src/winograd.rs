@@ -166,13 +166,17 @@ impl Task for Packing<'_> {
                         // SAFETY: the array has 16 floats.
                         *value = unsafe { isa.load(window.as_ptr()) };
                     }
-                    let mut sides = [[half; 4]; 3];
-                    for (column, side) in sides.iter_mut().enumerate() {
-                        *side = transformed(isa, half, [g[column], g[3 + column], g[6 + column]]);
+                    // Columns are transformed into sides, and those again, side by side.
+                    let mut sides = [[half; 3]; 4];
+                    for column in 0..3 {
+                        let values = transformed(isa, half, [g[column], g[3 + column], g[6 + column]]);
+                        for (side, value) in sides.iter_mut().zip(values) {
+                            side[column] = value;
+                        }
                     }
                     let place = (first * inputs + input * wide + block) * BLOCK;
-                    for row in 0..4 {
-                        let values = transformed(isa, half, [sides[0][row], sides[1][row], sides[2][row]]);
+                    for (row, side) in sides.into_iter().enumerate() {
+                        let values = transformed(isa, half, side);
                         for (column, value) in values.into_iter().enumerate() {
                             let place = (row * 4 + column) * element + place;
                             let target = &mut winograd.weights[place..place + BLOCK];
