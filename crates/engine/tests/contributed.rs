@@ -166,7 +166,7 @@ impl Graph {
             has_past,
             outputs: Vec::new(),
         };
-        let attended = graph.attend("x", seed % 4 > 0);
+        let attended = graph.attend("x", !seed.is_multiple_of(4));
         let projected = graph.linear(&attended, width, width);
         let middle = graph.normalize("x", &projected);
         let inner = 2 * width + 8;
