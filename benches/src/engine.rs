@@ -29,10 +29,12 @@ pub(crate) enum Group {
     Threads,
     /// One input, one thread, with AVX2 as the best instructions.
     Avx2,
+    /// One input, one thread, in 16-bit floats.
+    BFloat16,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 4] = [Self::Alone, Self::Batch, Self::Threads, Self::Avx2];
+    pub(crate) const ALL: [Self; 5] = [Self::Alone, Self::Batch, Self::Threads, Self::Avx2, Self::BFloat16];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -40,6 +42,7 @@ impl Group {
             Self::Batch => "engine-batch",
             Self::Threads => "engine-threads",
             Self::Avx2 => "engine-avx2",
+            Self::BFloat16 => "engine-bf16",
         }
     }
 
@@ -51,12 +54,14 @@ impl Group {
         if self == Self::Batch { "batch8" } else { "inputs" }
     }
 
-    /// The engines of others that can be compared: ONNX Runtime can't be kept from AVX-512, and OpenVINO has
-    /// no trees.
+    /// The engines of others that can be compared: ONNX Runtime can't be kept from AVX-512 and has no switch for 16-bit
+    /// floats, and OpenVINO has no trees.
     fn peers(self, network: &str) -> &'static [&'static str] {
         match (self, network.starts_with("trees")) {
-            (Self::Avx2, true) => &[],
+            (Self::Avx2 | Self::BFloat16, true) => &[],
             (Self::Avx2, false) => &["openvino"],
+            (Self::BFloat16, false) if NARROW.contains(&network) => &["openvino"],
+            (Self::BFloat16, false) => &[],
             (_, true) => &["onnxruntime"],
             (_, false) => &["onnxruntime", "openvino"],
         }
@@ -95,6 +100,8 @@ const IMAGES: [&str; 12] = [
     "unet",
     "yolo",
 ];
+/// The networks that are measured in 16-bit floats.
+const NARROW: [&str; 3] = ["resnet50", "mobilenet_v2", "bert"];
 const ROUNDS: usize = 5;
 /// Milliseconds of a round, about.
 const ROUND_MS: f64 = 400.0;
@@ -170,8 +177,10 @@ impl Place<'_> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["engine-runner", engine]).arg(self.network).arg(self.inputs());
         command.arg(self.group.threads().to_string());
-        if self.group == Group::Avx2 {
-            command.arg("--avx2");
+        match self.group {
+            Group::Avx2 => drop(command.arg("--avx2")),
+            Group::BFloat16 => drop(command.arg("--bf16")),
+            _ => {}
         }
         command.env("RTEN_NUM_THREADS", self.group.threads().to_string());
         Ok(command)
@@ -180,7 +189,8 @@ impl Place<'_> {
     fn theirs(&self, engine: &str) -> Command {
         let mut command = Command::new(self.python);
         command.arg(Path::new(PROGRAMS).join("engine_runner.py")).arg(engine).arg(self.network);
-        command.arg(self.inputs()).arg(self.group.threads().to_string()).arg("f32");
+        command.arg(self.inputs()).arg(self.group.threads().to_string());
+        command.arg(if self.group == Group::BFloat16 { "bf16" } else { "f32" });
         if self.group == Group::Avx2 {
             command.env("ONEDNN_MAX_CPU_ISA", "AVX2");
         }
@@ -201,8 +211,12 @@ impl Place<'_> {
             theirs.insert(*peer, conversation);
         }
         let difference = ours.compare(&answers).await.context("our engine")?;
-        // Quantised networks may differ by a step of their scale.
-        let most = if self.name().starts_with("int8") { 0.05 } else { 1e-3 };
+        // Quantised networks may differ by a step of their scale, and roundings to 16 bits add up on both sides.
+        let most = match self.group {
+            Group::BFloat16 => 0.1,
+            _ if self.name().starts_with("int8") => 0.05,
+            _ => 1e-3,
+        };
         ensure!(difference <= most, "the answers differ by {difference:.1e} of the largest value");
         fs::remove_file(&answers)?;
 

@@ -44,7 +44,8 @@ struct Arguments {
     digits: PathBuf,
     /// Only benchmarks whose group has this in its name: releases, refetch,
     /// broker-memory, broker-full, broker-start, store, rest, batching, open-loop, json,
-    /// reload, peers, small, resnet50, engine, engine-batch, engine-threads, engine-avx2.
+    /// reload, peers, small, resnet50, engine, engine-batch, engine-threads, engine-avx2,
+    /// engine-bf16.
     filter: Option<String>,
     /// After how many sessions the broker's memory is looked at.
     #[arg(long, value_name = "NUMBER", default_value_t = 53_000)]

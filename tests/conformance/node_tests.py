@@ -14,13 +14,9 @@ refusal that is not listed or has another code, and a line of the list that hold
 """
 
 import concurrent.futures
-import json
 import os
 import pathlib
-import re
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +26,7 @@ import grpc
 import messages
 import numpy as np
 import onnx
+import server
 from engine import Outcome
 from onnx import numpy_helper
 
@@ -37,9 +34,6 @@ LIST = pathlib.Path(__file__).with_name("refusals.txt")
 
 # The code with which the server refuses a model whose values are not tensors.
 NOT_TENSORS = "model-not-tensors"
-
-# Seconds that a test may take, on a machine that does much else.
-TIME = 60
 
 # Floats may differ by these parts of the expected value, and by 1e-5: ONNX's own runner
 # has the same ones. 2**-6 is two units in the last place of bfloat16.
@@ -102,74 +96,17 @@ def difference(found, expected):
     return f"{found[place]} at {list(place)}, expected {expected[place]}; {len(wrong)} of {found.size} differ"
 
 
-class Server:
-    """A server of one model, that is started, and killed at the end."""
-
-    def __init__(self, binary, model, folder):
-        base = pathlib.Path(folder) / "models"
-        (base / "1").mkdir(parents=True)
-        os.link(model, base / "1" / "model.onnx") if same_device(model, base) else shutil.copy(
-            model, base / "1" / "model.onnx"
-        )
-        self.log = open(pathlib.Path(folder) / "log", "w+b")
-        self.process = subprocess.Popen(
-            [
-                binary,
-                "--port=0",
-                "--model_name=m",
-                f"--model_base_path={base}",
-                "--allow_plain_models",
-                "--log-format=json",
-                "--tensorflow_intra_op_parallelism=1",
-                "--grpc_max_threads=1",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            env={**os.environ, "RUST_LOG": "error"},
-        )
-        line = self.process.stdout.readline().decode()
-        found = re.search(r":(\d+) \.\.\.", line)
-        self.port = int(found.group(1)) if found else None
-
-    def refusal(self):
-        """Why the server ended: the code and the message of what it logged first."""
-        self.process.wait(TIME)
-        self.log.seek(0)
-        for line in self.log.read().decode(errors="replace").splitlines():
-            try:
-                fields = json.loads(line)["fields"]
-            except (ValueError, KeyError):
-                continue
-            if "code" in fields:
-                return fields["code"], fields.get("message", "")
-        return None, f"the server ended with {self.process.returncode} and said nothing"
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-        self.log.close()
-
-
-def same_device(one, other):
-    return os.stat(one).st_dev == os.stat(other).st_dev
-
-
 def run(binary, test):
     """One test through the server."""
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
-        with Server(binary, test / "model.onnx", folder) as server:
-            if server.port is None:
-                code, reason = server.refusal()
-                if code is None or server.process.returncode < 0:
+        with server.Server(binary, test / "model.onnx", folder) as running:
+            if running.port is None:
+                code, reason = running.refusal()
+                if code is None or running.process.returncode < 0:
                     return Outcome("failed", reason)
                 return Outcome("refused", reason, code)
             graph = onnx.load(test / "model.onnx", load_external_data=False).graph
-            with grpc.insecure_channel(f"127.0.0.1:{server.port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            with grpc.insecure_channel(f"127.0.0.1:{running.port}", options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
                 stub = messages.prediction_service_pb2_grpc.PredictionServiceStub(channel)
                 for data in sorted(test.glob("test_data_set_*")):
                     outcome = predict(stub, graph, data)
@@ -187,7 +124,7 @@ def predict(stub, graph, data):
             return Outcome("failed", f"the model is loaded, and the API does not carry {given.dtype}")
         request.inputs[port.name].CopyFrom(messages.encode(given))
     try:
-        answer = stub.Predict(request, timeout=TIME, wait_for_ready=True)
+        answer = stub.Predict(request, timeout=server.TIME, wait_for_ready=True)
     except grpc.RpcError as error:
         return Outcome("failed", f"{error.code().name}: {error.details()}")
     for index, port in enumerate(graph.output):

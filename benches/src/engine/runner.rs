@@ -15,7 +15,7 @@ use adytum_engine::{
     npz,
     onnx::{Limits, files::Directory},
     operators::{Cancellation, Memory},
-    static_engine::StaticEngine,
+    static_engine::{BFloat16Engine, StaticEngine},
     tensor::{Tensor, Value},
     threads::Threads,
 };
@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Use no instructions beyond AVX2.
     #[arg(long)]
     avx2: bool,
+    /// Compute convolutions and products in 16-bit floats.
+    #[arg(long)]
+    bf16: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,7 +62,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let directory = Directory::new(arguments.network.parent().unwrap_or(Path::new(".")))?;
     let source = Source { file, files: &directory, limits: Limits::default() };
-    let model = StaticEngine.load(source)?;
+    let engine: &dyn Engine = if arguments.bf16 { &BFloat16Engine } else { &StaticEngine };
+    let model = engine.load(source)?;
     say(&json!({ "load_ms": milliseconds(start), "peak_mib": resident("VmHWM:") }))?;
     adytum_serving::memory::give_back();
     let mut arrays = read(&arguments.inputs)?;

@@ -9,6 +9,7 @@
 //! each run pays for fresh pages. `RTEN_NUM_THREADS=1` gives rten one thread, as the engine has.
 //!
 //! `THREADS=2` gives the engine two, and `LEVEL=avx2` or `LEVEL=plain` leaves better instructions out.
+//! `PRECISION=bf16` asks for 16-bit floats.
 //!
 //! Inputs are random; dimensions that may vary are 1, or what `SIZES=name=8,other=4` says.
 
@@ -18,7 +19,7 @@ use adytum_engine::{
     engine::{Engine, LoadedModel, Run, Source},
     onnx::{Limits, files::Directory, model::Dimension},
     operators::{Cancellation, Memory},
-    static_engine::StaticEngine,
+    static_engine::{BFloat16Engine, StaticEngine},
     tensor::{ElementType, Tensor, Value, ValueType},
     threads::Threads,
 };
@@ -156,7 +157,9 @@ fn measure() -> Outcome<()> {
             times.push(start.elapsed());
         }
     } else {
-        let model = StaticEngine.load(Source { file, files: &directory, limits: Limits::default() })?;
+        let is_narrow = std::env::var("PRECISION").is_ok_and(|name| name == "bf16");
+        let engine: &dyn Engine = if is_narrow { &BFloat16Engine } else { &StaticEngine };
+        let model = engine.load(Source { file, files: &directory, limits: Limits::default() })?;
         loaded = start.elapsed();
         if which == "plan" {
             if let Some(plan) = model.plan() {

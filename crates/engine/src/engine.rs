@@ -4,6 +4,7 @@ use crate::{
     onnx::{Limits, files::DataFiles, model::Dimension},
     operators::{Budget, Cancellation, OperatorError},
     plan::{Plan, PlanError},
+    precision::PrecisionError,
     tensor::{ElementType, Value, ValueType},
     threads::Threads,
 };
@@ -17,6 +18,9 @@ pub enum LoadError {
     /// The model can't be computed rightly.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The model can't be computed in the floats that were asked for.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// The engine read the model but could not make a program that computes it.
     ///
     /// Do: check the model with `onnx.checker`, then export it again with another opset.
@@ -32,6 +36,7 @@ impl LoadError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Plan(error) => error.code(),
+            Self::Precision(error) => error.code(),
             Self::Engine { .. } => "engine-load",
         }
     }

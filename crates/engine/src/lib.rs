@@ -3,6 +3,7 @@
 //! An answer is right, or the model is refused at load. This crate knows
 //! nothing of networks, keys or requests.
 
+pub mod accuracy;
 mod control;
 pub mod difference;
 pub mod engine;
@@ -15,6 +16,8 @@ pub mod npz;
 pub mod onnx;
 pub mod operators;
 pub mod plan;
+pub mod precision;
+mod probes;
 pub mod program;
 mod region;
 pub mod static_engine;

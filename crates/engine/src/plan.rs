@@ -10,10 +10,12 @@ mod constants;
 mod contributed;
 mod control;
 mod describe;
+mod dynamic_convolutions;
 mod emit;
 mod fold;
 mod fusions;
 mod graph;
+mod packed_convolutions;
 mod packed_nibbles;
 mod packed_products;
 mod partition;
@@ -39,6 +41,7 @@ use crate::{
         in_file::InFile,
         model::{Declaration, Dimension, Graph, Model, Node},
     },
+    precision::Precision,
     program::Program,
     tensor::ValueType,
 };
@@ -121,6 +124,8 @@ struct Planner<'a> {
     names: &'a [String],
     constants: ConstantStore,
     files: &'a dyn DataFiles,
+    /// The floats in which convolutions and products are computed.
+    precision: Precision,
     plan: Plan,
     /// Whether the model has weights of 16 bits.
     has_half_weights: bool,
@@ -133,7 +138,12 @@ struct Planner<'a> {
 }
 
 /// Plans a model. Some of its constants are still in its file.
-pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<Planned, PlanError> {
+pub(crate) fn plan(
+    model: Model,
+    file: InFile,
+    files: &dyn DataFiles,
+    precision: Precision,
+) -> Result<Planned, PlanError> {
     let Model { graph, names, constants, size, .. } = model;
     let store = ConstantStore::new(constants, &graph, file);
     let has_half_weights = store.half_bytes() >= HALF_WEIGHTS;
@@ -141,6 +151,7 @@ pub(crate) fn plan(model: Model, file: InFile, files: &dyn DataFiles) -> Result<
         names: &names,
         constants: store,
         files,
+        precision,
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,

@@ -8,7 +8,8 @@
 //! 3. [`fuse`] makes it shorter, in small passes: constants that scale channels go into the weights,
 //!    activations and sums into the convolution before them.
 //! 4. [`strides`] computes no pixels that nobody reads.
-//! 5. [`winograd`] chooses convolutions that are computed with fewer multiplications.
+//! 5. [`winograd`] chooses convolutions that are computed with fewer multiplications, or [`narrow`] those that
+//!    are computed in 16-bit floats.
 //! 6. [`pack`] puts weights in the order in which kernels take them.
 //! 7. [`schedule`] decides, for given sizes of the inputs, where each value is in one block of memory.
 //! 8. [`run`] is the operator.
@@ -16,8 +17,12 @@
 //! Inside, images are in blocks of 16 channels ([`adytum_kernels::planes`]); they are put into that order
 //! where they enter, and out of it where they leave.
 
+pub(crate) mod byte_convolution;
 pub(crate) mod draft;
+mod dynamic;
 pub(crate) mod fuse;
+pub(crate) mod integer_convolution;
+pub(crate) mod narrow;
 pub(crate) mod pack;
 pub(crate) mod quantised;
 pub(crate) mod recognize;

@@ -326,7 +326,10 @@ fn answers(
 /// One test: the limit holds for the whole process.
 #[test]
 fn random_blocks_are_answered_as_by_our_operators() {
-    let count = std::env::var("FUSION_GRAPHS").ok().and_then(|text| text.parse().ok()).unwrap_or(if cfg!(debug_assertions) { 12 } else { 200 });
+    let count = std::env::var("FUSION_GRAPHS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(if cfg!(debug_assertions) { 12 } else { 200 });
     for seed in 0..count {
         let mut graph = Graph::new(seed);
         let kind = graph.random.below(3);

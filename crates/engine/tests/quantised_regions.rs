@@ -7,52 +7,15 @@ mod fixture;
 
 use std::collections::HashMap;
 
-use adytum_engine::{
-    engine::{LoadedModel, Run},
-    operators::{Attribute as Setting, Attributes, Cancellation, Context, Definition, Input, Memory, find},
-    tensor::{ElementType, Tensor, Value, ValueType},
-    threads::Threads,
-};
+use adytum_engine::{operators::Attribute as Setting, tensor::Tensor, threads::Threads};
 use adytum_kernels::{Level, limit};
 use fixture::{
-    onnx::{Attribute, floats, graph, initializer, model_with, node_of, put_bytes, put_number, value},
+    graphs::{Built, INT8, Random, UINT8, answers, by_operators, encoded, list},
+    onnx::{FLOAT, graph, model_with, put_bytes, put_number, value},
     runs::load,
 };
 
-const FLOAT: u64 = 1;
-const UINT8: u64 = 2;
-const INT8: u64 = 3;
-const INT32: u64 = 6;
-
 const MICROSOFT: &str = "com.microsoft";
-
-/// Numbers that look random.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 11
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn one<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.next() as u8).collect()
-    }
-
-    fn scale(&mut self) -> f32 {
-        (self.next() % 1000 + 1) as f32 / 40_000.0
-    }
-}
 
 /// A quantised value: its name, scale, zero point, channels and size. The names of both constants.
 #[derive(Clone, Debug)]
@@ -63,14 +26,6 @@ struct Known {
     size: [usize; 3],
 }
 
-struct Built {
-    domain: &'static str,
-    operator: &'static str,
-    inputs: Vec<String>,
-    output: String,
-    settings: Vec<(&'static str, Setting)>,
-}
-
 /// A random graph of quantised images.
 struct Graph {
     /// Whether all numbers are of int8.
@@ -78,10 +33,6 @@ struct Graph {
     nodes: Vec<Built>,
     constants: Vec<(String, Tensor)>,
     values: Vec<Known>,
-}
-
-fn list(values: &[usize]) -> Setting {
-    Setting::Integers(values.iter().map(|value| *value as i64).collect())
 }
 
 impl Graph {
@@ -115,7 +66,7 @@ impl Graph {
         result: Known,
         settings: Vec<(&'static str, Setting)>,
     ) {
-        self.nodes.push(Built { domain, operator, inputs, output: result.name.clone(), settings });
+        self.nodes.push(Built { domain, operator, inputs, outputs: vec![result.name.clone()], settings });
         self.values.push(result);
     }
 
@@ -246,6 +197,84 @@ impl Graph {
         self.add((MICROSOFT, "QLinearConcat"), inputs, result, vec![("axis", Setting::Integer(1))]);
     }
 
+    /// What no step computes: from the scale of a value, through functions, to another scale.
+    fn chain(&mut self, random: &mut Random) {
+        let from = self.pick(random);
+        let channels = from.size[0];
+        let numbers = |random: &mut Random| -> Vec<f32> {
+            (0..channels).map(|_| (random.next() % 2000) as f32 / 700.0 - 1.1).collect()
+        };
+        let mut name = format!("v{}r", self.nodes.len());
+        let inputs = vec![from.name, from.scale, from.zero];
+        let (operator, output) = ("DequantizeLinear", name.clone());
+        self.nodes.push(Built { domain: "", operator, inputs, outputs: vec![output], settings: Vec::new() });
+        for _ in 0..random.below(4) + 1 {
+            let mut settings = Vec::new();
+            let (operator, inputs) = match random.below(4) {
+                0 => {
+                    let mut inputs = vec![name];
+                    for which in 0..4 {
+                        let values = numbers(random);
+                        let values =
+                            values.into_iter().map(|value| if which == 3 { value.abs() } else { value });
+                        inputs.push(self.constant(Tensor::vector(values.collect::<Vec<f32>>())));
+                    }
+                    ("BatchNormalization", inputs)
+                }
+                1 => {
+                    let shape = random.one(&[&[1, channels, 1, 1][..], &[channels, 1, 1], &[]]).to_vec();
+                    let values = numbers(random).into_iter().take(shape.iter().product()).collect();
+                    let mut inputs = vec![name, self.constant(Tensor::from_vec(shape, values).unwrap())];
+                    if random.below(3) == 0 {
+                        inputs.reverse();
+                    }
+                    (random.one(&["Mul", "Add", "Sub", "Max"]), inputs)
+                }
+                2 => {
+                    let bounds = [-0.4_f32, 1.3].map(|bound| self.constant(Tensor::scalar(bound)));
+                    ("Clip", [vec![name], bounds.to_vec()].concat())
+                }
+                _ => {
+                    let operator = random.one(&["Relu", "HardSwish", "Sigmoid", "LeakyRelu"]);
+                    if operator == "LeakyRelu" {
+                        settings.push(("alpha", Setting::Float(0.3)));
+                    }
+                    (operator, vec![name])
+                }
+            };
+            name = format!("v{}r", self.nodes.len());
+            self.nodes.push(Built { domain: "", operator, inputs, outputs: vec![name.clone()], settings });
+        }
+        let result = self.result(random, from.size, 2.0);
+        let inputs = vec![name, result.scale.clone(), result.zero.clone()];
+        self.add(("", "QuantizeLinear"), inputs, result, Vec::new());
+    }
+
+    /// The sum, or the product, of a value and a constant.
+    fn pair_with_constant(&mut self, random: &mut Random) {
+        let from = self.pick(random);
+        let channels = from.size[0];
+        let shape = random.one(&[&[1, channels, 1, 1][..], &[1]]).to_vec();
+        let bytes = random.bytes(shape.iter().product());
+        let constant = if self.is_signed {
+            Tensor::from_vec(shape, bytes.into_iter().map(u8::cast_signed).collect::<Vec<i8>>())
+        } else {
+            Tensor::from_vec(shape, bytes)
+        };
+        let constant = self.constant(constant.unwrap());
+        let scale = random.scale();
+        let (scale, zero) = (self.constant(Tensor::scalar(scale)), self.byte(40));
+        let result = self.result(random, from.size, 1.0);
+        let mut sides = [[from.name, from.scale, from.zero], [constant, scale, zero]];
+        if random.below(2) == 0 {
+            sides.reverse();
+        }
+        let mut inputs = sides.concat();
+        inputs.extend([result.scale.clone(), result.zero.clone()]);
+        let operator = random.one(&["QLinearMul", "QLinearAdd"]);
+        self.add((MICROSOFT, operator), inputs, result, Vec::new());
+    }
+
     fn random(random: &mut Random) -> Self {
         let size = [random.one(&[1, 3, 5, 16, 19, 32]), random.below(12) + 3, random.below(12) + 3];
         let is_signed = random.below(2) == 0;
@@ -255,10 +284,12 @@ impl Graph {
         graph.add(("", "QuantizeLinear"), inputs, entering, Vec::new());
         graph.convolution(random);
         for _ in 0..random.below(14) + 2 {
-            match random.below(9) {
+            match random.below(12) {
                 0..4 => graph.convolution(random),
                 4..6 => graph.pair(random),
                 6..8 => graph.pool(random),
+                8..10 => graph.chain(random),
+                10 => graph.pair_with_constant(random),
                 _ => graph.join(random),
             }
         }
@@ -279,58 +310,15 @@ impl Graph {
             let inputs = vec![value.name, value.scale, value.zero];
             outputs.push((output.clone(), value.size, true));
             let (domain, operator) = ("", "DequantizeLinear");
-            self.nodes.push(Built { domain, operator, inputs, output, settings: Vec::new() });
+            self.nodes.push(Built { domain, operator, inputs, outputs: vec![output], settings: Vec::new() });
         }
         outputs
     }
 
     fn file(&self, outputs: &[(String, [usize; 3], bool)]) -> Vec<u8> {
-        let nodes: Vec<Vec<u8>> = self
-            .nodes
-            .iter()
-            .map(|built| {
-                let inputs: Vec<&str> = built.inputs.iter().map(String::as_str).collect();
-                let settings: Vec<Attribute<'_>> = built
-                    .settings
-                    .iter()
-                    .map(|(name, setting)| match setting {
-                        Setting::Integer(number) => Attribute::Integer(name, *number),
-                        Setting::Integers(numbers) => Attribute::Integers(name, numbers),
-                        other => panic!("{other:?}"),
-                    })
-                    .collect();
-                node_of(built.domain, built.operator, &inputs, &[&built.output], &settings)
-            })
-            .collect();
-        let constants: Vec<Vec<u8>> = self
-            .constants
-            .iter()
-            .map(|(name, tensor)| {
-                let shape: Vec<i64> = tensor.shape().iter().map(|size| *size as i64).collect();
-                match tensor.element_type() {
-                    ElementType::Float => floats(name, &shape, tensor.values::<f32>().unwrap()),
-                    ElementType::Uint8 => initializer(name, UINT8, &shape, tensor.values::<u8>().unwrap()),
-                    ElementType::Int8 => {
-                        let bytes: Vec<u8> = tensor
-                            .values::<i8>()
-                            .unwrap()
-                            .iter()
-                            .map(|value| value.cast_unsigned())
-                            .collect();
-                        initializer(name, INT8, &shape, &bytes)
-                    }
-                    _ => {
-                        let bytes: Vec<u8> = tensor
-                            .values::<i32>()
-                            .unwrap()
-                            .iter()
-                            .flat_map(|value| value.to_le_bytes())
-                            .collect();
-                        initializer(name, INT32, &shape, &bytes)
-                    }
-                }
-            })
-            .collect();
+        let nodes: Vec<Vec<u8>> = self.nodes.iter().map(Built::encoded).collect();
+        let constants: Vec<Vec<u8>> =
+            self.constants.iter().map(|(name, tensor)| encoded(name, tensor)).collect();
         let port = |name: &str, element_type: u64, size: [usize; 3]| {
             value(name, element_type, &[-1, size[0] as i64, size[1] as i64, size[2] as i64])
         };
@@ -347,46 +335,6 @@ impl Graph {
         put_bytes(&mut file, 8, &contributed);
         file
     }
-
-    /// All values by our own operators, one after the other.
-    fn by_operators(&self, input: Tensor) -> HashMap<String, Tensor> {
-        let mut known: HashMap<String, Tensor> = self.constants.iter().cloned().collect();
-        known.insert("x".to_owned(), input);
-        for built in &self.nodes {
-            let inputs: Vec<Tensor> = built.inputs.iter().map(|name| known[name].clone()).collect();
-            let types: Vec<ValueType> =
-                inputs.iter().map(|input| ValueType::Tensor(input.element_type())).collect();
-            let attributes: Attributes =
-                built.settings.iter().map(|(name, setting)| ((*name).to_owned(), setting.clone())).collect();
-            let given: Vec<Option<Input<'_>>> = types
-                .iter()
-                .zip(&inputs)
-                .map(|(value_type, constant)| Some(Input { value_type, constant: Some(constant) }))
-                .collect();
-            let definition = Definition {
-                operator: built.operator,
-                opset: 17,
-                attributes: &attributes,
-                inputs: &given,
-                outputs: 1,
-            };
-            let operator = find(built.domain, built.operator).unwrap()(&definition).unwrap().operator;
-            let (memory, cancellation) = (Memory::new(1 << 30), Cancellation::default());
-            let inputs = inputs.into_iter().map(|input| Some(Value::Tensor(input))).collect();
-            let mut found = operator.run(inputs, &Context::new(&memory, &cancellation)).unwrap();
-            known.insert(built.output.clone(), found.remove(0).into_tensor().unwrap());
-        }
-        known
-    }
-}
-
-/// The wanted outputs of a model.
-fn answers(model: &dyn LoadedModel, input: &Tensor, wanted: &[usize], threads: &Threads) -> Vec<Tensor> {
-    let (memory, cancellation) = (Memory::new(1 << 30), Cancellation::default());
-    let run = Run { threads, budget: &memory, cancellation: &cancellation };
-    let found = model.run(vec![Some(Value::Tensor(input.clone()))], wanted, run).unwrap();
-    assert_eq!(memory.used(), 0, "all memory is given back");
-    found.into_iter().map(|value| value.into_tensor().unwrap()).collect()
 }
 
 /// One test: the limit holds for the whole process.
@@ -414,7 +362,7 @@ fn random_quantised_graphs_are_answered_as_by_our_operators() {
             })
             .collect();
         let expected: Vec<HashMap<String, Tensor>> =
-            inputs.iter().map(|input| graph.by_operators(input.clone())).collect();
+            inputs.iter().map(|input| by_operators(&graph.nodes, &graph.constants, input.clone())).collect();
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             limit(level);
             let model = load(file.clone()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -8,16 +8,18 @@ mod fixture;
 use std::collections::HashMap;
 
 use adytum_engine::{
+    difference::difference,
     engine::{LoadedModel, Run},
     operators::{Attribute as Setting, Attributes, Cancellation, Context, Definition, Input, Memory, find},
     plan::Worker,
+    precision::Precision,
     tensor::{Tensor, Value, ValueType},
     threads::Threads,
 };
 use adytum_kernels::{Level, limit};
 use fixture::{
     onnx::{Attribute, FLOAT, floats, longs, model, node, value},
-    runs::load,
+    runs::{load, load_narrow},
 };
 
 /// Numbers that look random.
@@ -486,6 +488,55 @@ fn random_graphs_are_answered_as_by_our_operators() {
     }
     limit(Level::Avx512);
     assert!(regions >= count as usize, "{regions} regions in {count} graphs");
+    check_16_bit_floats();
+}
+
+/// In 16-bit floats, answers are near to those in 32-bit floats, and the same bits alone, in a batch, with any number
+/// of threads and with any outputs wanted.
+fn check_16_bit_floats() {
+    if !Precision::BFloat16.is_available() {
+        return;
+    }
+    let threads = [Threads::new(1), Threads::new(3)];
+    let (mut accepted, mut narrow) = (0, 0);
+    for seed in 0..if cfg!(debug_assertions) { 80 } else { 400 } {
+        let mut random = Random(0x2545_f491_4f6c_dd1d ^ ((seed + 1) * 0x1_0000_0001));
+        let graph = Graph::random(&mut random);
+        let outputs = graph.outputs(&mut random);
+        let size = graph.values[0].1;
+        let input = random.numbers(3 * size.iter().product::<usize>());
+        let input = Tensor::from_vec([3, size[0], size[1], size[2]], input).unwrap();
+        let model = match load_narrow(graph.file(&outputs)) {
+            Ok(model) => model,
+            Err(error) => {
+                assert_eq!(error.code(), "precision-inaccurate", "seed {seed}: {error}");
+                continue;
+            }
+        };
+        let plan = model.plan().unwrap();
+        (accepted, narrow) = (accepted + 1, narrow + plan.narrow);
+        let all: Vec<usize> = (0..outputs.len()).collect();
+        let found = answers(model.as_ref(), &input, &all, &threads[0]);
+        assert_eq!(answers(model.as_ref(), &input, &all, &threads[1]), found, "seed {seed}\n{plan}");
+        let last = answers(model.as_ref(), &input, &[outputs.len() - 1], &threads[0]);
+        assert_eq!(last[0], found[outputs.len() - 1], "seed {seed}\n{plan}");
+        let expected = graph.by_operators(input.clone());
+        for (found, (name, _)) in found.iter().zip(&outputs) {
+            let far = difference(found, &expected[name]).unwrap();
+            assert!(far < 0.2, "seed {seed}, {name}: {far}\n{plan}");
+        }
+        if plan.lines.iter().all(|line| matches!(line.worker, Worker::Region(_))) {
+            let image = input.values::<f32>().unwrap();
+            let one = image[image.len() / 3..][..image.len() / 3].to_vec();
+            let one = Tensor::from_vec([1, size[0], size[1], size[2]], one).unwrap();
+            for (alone, together) in answers(model.as_ref(), &one, &all, &threads[0]).iter().zip(&found) {
+                let part = alone.len();
+                let all = together.values::<f32>().unwrap();
+                assert_eq!(alone.values::<f32>().unwrap(), &all[part..2 * part], "seed {seed}\n{plan}");
+            }
+        }
+    }
+    assert!(accepted > 40 && narrow > 30, "{accepted} accepted, {narrow} convolutions");
 }
 
 #[test]

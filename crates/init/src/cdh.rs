@@ -231,6 +231,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        delivery::Places,
         fixture::minimal,
         secret::{SecretKind, SecretValue},
     };
@@ -316,6 +317,18 @@ mod tests {
         let without = MeasuredConfiguration::parse(&minimal()).unwrap();
         let none = CdhPort::open(&without, Platform::Occlum, CdhResources::default()).await.unwrap();
         assert!(none.is_none());
+    }
+
+    #[test]
+    fn a_resource_needs_no_path_for_the_program() {
+        let text = format!(
+            "{}[[secret]]\nname = \"key\"\n[[cdh]]\nresource = \"a/b/c\"\nsecret = \"key\"\n",
+            minimal()
+        );
+        let configuration = MeasuredConfiguration::parse(&text).unwrap();
+        Places::prepare(&configuration, Platform::Simulation).unwrap();
+        let error = Places::prepare(&self::configuration(), Platform::Simulation).unwrap_err();
+        assert_eq!(error.code(), "secret-without-place", "{error}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod error;
 mod lease;
 mod model;
 mod occlum;
+mod sealed;
 mod source;
 
 use std::{
@@ -48,6 +49,7 @@ pub use self::{
     error::ConfigurationError,
     lease::PinnedLease,
     occlum::BROKER_VARIABLE as OCCLUM_BROKER_VARIABLE,
+    sealed::{PointerRule, SealedFileRule, SealedRules, SignerKey},
     source::{
         PinnedAecs, PinnedAecsReport, PinnedAecsServer, PinnedAttestationService, PinnedBroker, PinnedKbs,
         PinnedKeyVault, PinnedSource, WithoutSource,
@@ -106,6 +108,9 @@ pub struct MeasuredConfiguration {
     /// What init serves to other programs in the guest. Left out where there is nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) cdh: BTreeMap<ResourcePath, SecretName>,
+    /// Left out where there are none.
+    #[serde(skip_serializing_if = "SealedRules::is_empty")]
+    pub(crate) sealed: SealedRules,
     /// Occlum's files name the source's address as well. It is untrusted and
     /// not measured.
     #[serde(skip)]
@@ -315,6 +320,11 @@ impl MeasuredConfiguration {
         &self.cdh
     }
 
+    /// Where the host gives sealed secrets of Confidential Containers, and what they may point to.
+    pub fn sealed(&self) -> &SealedRules {
+        &self.sealed
+    }
+
     /// The bundles to unpack.
     pub fn bundles(&self) -> &BTreeMap<ModelName, BundleRule> {
         &self.bundles
@@ -323,6 +333,12 @@ impl MeasuredConfiguration {
     /// Is this the secret that opens a bundle?
     pub fn opens_bundle(&self, secret: &SecretName) -> bool {
         self.bundles.values().any(|bundle| bundle.secret == *secret)
+    }
+
+    /// Does init itself use this secret? It opens a bundle, other programs of the guest ask for it, or a
+    /// sealed secret may point to it.
+    pub fn is_for_init(&self, secret: &SecretName) -> bool {
+        self.opens_bundle(secret) || self.cdh.values().any(|name| name == secret) || self.sealed.names(secret)
     }
 
     /// Does this path lie in a bundle, so that there is nothing before that is

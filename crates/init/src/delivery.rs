@@ -135,8 +135,8 @@ impl Places {
         let mut places = Self { files: BTreeMap::new(), descriptors: BTreeMap::new() };
         for (name, rule) in configuration.secrets() {
             match &rule.destination {
-                // What opens a bundle is init's own business.
-                SecretDestination::Memory if configuration.opens_bundle(name) => {}
+                // What init itself uses is its own business.
+                SecretDestination::Memory if configuration.is_for_init(name) => {}
                 SecretDestination::Memory => return Err(DeliveryError::NoPlace { name: name.clone() }),
                 SecretDestination::Descriptor(number) => {
                     places.descriptors.insert(name.clone(), SecretDescriptor::reserve(*number)?);

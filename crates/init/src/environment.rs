@@ -16,6 +16,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::sealed_pointer;
+
 /// Variables, besides all that start with `LD_`, through which the dynamic
 /// loader or the C library would load code or change how it is run (ld.so(8),
 /// iconv(3), locale(7)).
@@ -129,23 +131,13 @@ pub enum EnvironmentRefusal {
     /// A pinned variable has another value.
     #[error("environment variable {name} is pinned to {wanted:?} and set to something else; unset it")]
     Pinned { name: VariableName, wanted: String },
-    /// The program would get a sealed secret of Confidential Containers as it is: in their guests an
-    /// agent opens it before, and here a secret never goes into the environment.
+    /// The program would get a sealed secret of Confidential Containers as it is: the measured
+    /// configuration does not say to which secret it may point.
     #[error(
-        "environment variable {name} has a sealed secret of Confidential Containers, which nobody opens here; unset it, and \
-         give the program the secret as a file: a [[secret]] with a path"
+        "environment variable {name} has a sealed secret of Confidential Containers, and the measured configuration does not say \
+         to which secret it may point; unset it, or move the variable from allow to a [[sealed]] entry"
     )]
     Sealed { name: VariableName },
-}
-
-/// How a sealed secret of Confidential Containers begins. Header, content and signature follow, with
-/// a dot between them.
-const SEALED: &[u8] = b"sealed.";
-const PARTS_OF_SEALED: usize = 4;
-
-fn is_sealed(value: &OsStr) -> bool {
-    let value = value.as_bytes();
-    value.starts_with(SEALED) && value.split(|byte| *byte == b'.').count() == PARTS_OF_SEALED
 }
 
 impl EnvironmentRules {
@@ -159,7 +151,7 @@ impl EnvironmentRules {
                 return Err(EnvironmentRefusal::Loader { name: name.to_string_lossy().into_owned() });
             }
             if let Some(name) = self.allow.iter().find(|known| name == known.as_str())
-                && is_sealed(value)
+                && sealed_pointer::is_sealed(value.as_bytes())
             {
                 return Err(EnvironmentRefusal::Sealed { name: name.clone() });
             }

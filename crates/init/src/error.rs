@@ -8,7 +8,7 @@ use crate::{
     attestation_token::AttestationTokenError, bundles::UnpackError, cdh::CdhError,
     configuration::ConfigurationError, delivery::DeliveryError, environment::EnvironmentRefusal,
     evidence_port::EvidencePortError, exit_code, fetch::FetchError, health::HealthPortError,
-    pattern::ArgumentRefusal, renewal::LeaseEnd, tee::TeeError,
+    pattern::ArgumentRefusal, renewal::LeaseEnd, sealed_secrets::SealedSecretError, tee::TeeError,
 };
 
 /// Why a program was not started or got no secrets.
@@ -53,6 +53,9 @@ pub enum InitError {
     /// Other programs in the guest can't be served.
     #[error(transparent)]
     Cdh(#[from] CdhError),
+    /// A sealed secret of the host is not opened.
+    #[error(transparent)]
+    SealedSecret(#[from] SealedSecretError),
     /// The right to the secrets is over.
     #[error(transparent)]
     Lease(Box<LeaseEnd>),
@@ -208,6 +211,7 @@ impl InitError {
             Self::Delivery(error) => error.code(),
             Self::Bundle(error) => error.code(),
             Self::Cdh(error) => error.code(),
+            Self::SealedSecret(error) => error.code(),
             Self::Lease(end) => end.code(),
             Self::HealthPort(error) => error.code(),
             Self::EvidencePort(error) => error.code(),
@@ -224,6 +228,7 @@ impl InitError {
             Self::Tee(error) => error.exit_code(),
             Self::Fetch(error) => error.exit_code(),
             Self::Cdh(error) => error.exit_code(),
+            Self::SealedSecret(error) => error.exit_code(),
             Self::Lease(end) => end.exit_code(),
             Self::AttestationToken(error) => error.exit_code(),
             Self::Delivery(_) | Self::Bundle(UnpackError::Place { .. }) => exit_code::DELIVERY,

@@ -54,6 +54,8 @@ pub mod platform;
 pub mod process;
 pub mod program;
 pub mod renewal;
+pub mod sealed_pointer;
+pub mod sealed_secrets;
 mod secret;
 mod ssl_config;
 mod syscall;

@@ -20,6 +20,7 @@ use adytum_init::{
     platform::Platform,
     process::{Signals, SupervisedProgram, signal_exit_code},
     program::{self, VerifiedProgram},
+    sealed_secrets::SealedSecrets,
     tee, termination,
 };
 use clap::Parser;
@@ -108,6 +109,7 @@ struct Prepared {
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     places: Places,
+    sealed: SealedSecrets,
     bundles: Bundles,
 }
 
@@ -122,6 +124,7 @@ impl Prepared {
         cdh::check(configuration, platform)?;
         // First of what opens files: secrets have fixed descriptors.
         let places = Places::prepare(configuration, platform)?;
+        let sealed = SealedSecrets::prepare(configuration, pairs(), platform)?;
         let bundles = Bundles::prepare(configuration, platform)?;
         let path = PathBuf::from(program);
         let digest = program::pinned(configuration, &path)?.sha256;
@@ -129,7 +132,7 @@ impl Prepared {
             .then(|| VerifiedProgram::open(configuration, &path, platform))
             .transpose()?;
         let (arguments, environment) = (rest.to_vec(), configuration.environment().confined(pairs()));
-        Ok(Self { program, path, digest, platform, arguments, environment, places, bundles })
+        Ok(Self { program, path, digest, platform, arguments, environment, places, sealed, bundles })
     }
 
     async fn run(
@@ -164,6 +167,8 @@ impl Prepared {
             None => VerifiedProgram::open(configuration, &self.path, self.platform)?,
         };
         self.places.deliver(&released)?;
+        self.sealed.deliver(&released)?;
+        self.environment.extend(self.sealed.variables(&released)?);
         drop(released);
         tokio::select! {
             written = attestation_token::write(configuration, &*tee.attester) => written.map_err(InitError::from)?,
@@ -178,7 +183,9 @@ impl Prepared {
         let renewal = renewal.run(|changed| {
             self.places.deliver(changed)?;
             resources.take(configuration, changed);
-            for signal in configuration.reload_signals(changed.secrets.keys()) {
+            let mut signals = self.sealed.deliver(changed)?;
+            signals.extend(configuration.reload_signals(changed.secrets.keys()));
+            for signal in signals {
                 tracing::info!(%signal, "telling the program to read its secrets again");
                 running.send(signal);
             }

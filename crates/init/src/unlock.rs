@@ -20,6 +20,7 @@ use crate::{
     },
     program,
     renewal::Renewal,
+    sealed_secrets::SealedSecretError,
     secret::Released,
     tee::{self, Program, Tee},
 };
@@ -52,6 +53,9 @@ pub async fn unlock(
     if program == Program::This {
         if !configuration.cdh().is_empty() {
             return Err(CdhError::NotServed.into());
+        }
+        if !configuration.sealed().is_empty() {
+            return Err(SealedSecretError::NotOpened.into());
         }
         program::check_mapped_libraries(configuration, tee.platform)?;
     }

@@ -5,10 +5,11 @@
 use super::{
     BLOCK, Part, Unfit,
     activation::{Activation, apply},
+    bfloat::WORDS,
     buffer::Shared,
     filters::{Ahead, Filters, Panel, Reading},
     planes::Planes,
-    tile::{Kernel, Kernels, Tile, kernels},
+    tile::{Kernel, Kernels, Tile},
 };
 
 /// How a window moves.
@@ -112,9 +113,10 @@ impl Convolution<'_> {
                 || panels >= 2 * part.count && filters.weights.len() > self.input.values.len());
         let (panels, strips) =
             if by_panels { (part.of(panels), 0..strips) } else { (0..panels, part.of(strips)) };
-        let per_strip = self.size()[1].max(1) * self.steps.strides.iter().product::<usize>() * filters.inputs;
+        let inputs = filters.words(filters.inputs);
+        let per_strip = self.size()[1].max(1) * self.steps.strides.iter().product::<usize>() * inputs;
         let per_strip = match cut {
-            Cut::Flat { pixels, strips } => pixels.div_ceil(strips) * filters.inputs,
+            Cut::Flat { pixels, strips } => pixels.div_ceil(strips) * inputs,
             Cut::Rows => per_strip,
             Cut::Groups(rows) => per_strip * rows,
         };
@@ -125,7 +127,7 @@ impl Convolution<'_> {
             let end = (start + chunk).min(strips.end);
             for number in panels.clone() {
                 let panel = filters.panel(number);
-                let kernels = kernels(filters.level, panel.blocks);
+                let kernels = filters.kernels(Some(panel.blocks));
                 let tiles = (end - start) * self.tiles_of_strip(cut, kernels);
                 let ahead = self.filters.ahead(&panel, tiles);
                 let work = Work { panel, kernels, output, ahead };
@@ -142,7 +144,7 @@ impl Convolution<'_> {
     fn check(&self, output: Shared<'_>) -> Result<(), Unfit> {
         let (filters, input, steps) = (self.filters, &self.input.planes, &self.steps);
         let lanes = match filters.reading {
-            Reading::Blocks => BLOCK,
+            Reading::Blocks => filters.lanes(),
             Reading::Rows => filters.inputs,
         };
         let input_blocks = match filters.reading {
@@ -155,7 +157,15 @@ impl Convolution<'_> {
         if filters.reading == Reading::Rows && steps.dilations[1] != 1 {
             return Err(Unfit("the dilation of a convolution"));
         }
-        if self.output.lanes != BLOCK
+        // Narrow outputs are written by tiles of pairs, and no pass goes over them.
+        let has_lanes = |planes: &Planes| {
+            planes.lanes == BLOCK
+                || planes.lanes == WORDS
+                    && filters.form.is_narrow()
+                    && self.is_plain()
+                    && self.spread.is_none()
+        };
+        if !has_lanes(&self.output)
             || self.output.blocks != filters.groups * filters.blocks()
             || self.output.images != input.images
             || output.len() < self.output.len()
@@ -163,7 +173,7 @@ impl Convolution<'_> {
             return Err(Unfit("the output of a convolution"));
         }
         if let Some(residual) = &self.residual
-            && (residual.planes.lanes != BLOCK
+            && (!has_lanes(&residual.planes)
                 || residual.planes.blocks != self.output.blocks
                 || !residual.planes.is_as_large_as(&self.output)
                 || residual.values.len() < residual.planes.len())
@@ -202,7 +212,7 @@ impl Convolution<'_> {
     fn cut(&self) -> Cut {
         let filters = self.filters;
         let (input, output) = (&self.input.planes, &self.output);
-        let widest = kernels(filters.level, super::tile::blocks_of(filters.level));
+        let widest = filters.kernels(None);
         let is_dense = filters.reading == Reading::Blocks && self.steps.strides == [1, 1];
         let residual = self.residual.is_none_or(|residual| residual.planes.is_flat());
         if self.spread.is_some() {
@@ -234,11 +244,13 @@ impl Convolution<'_> {
         match cut {
             Cut::Flat { pixels, strips } => {
                 let (from, to) = (pixels * number / strips, pixels * (number + 1) / strips);
-                let from_start = from * BLOCK;
-                self.row(
-                    Strip { input: from_start, output: from_start, residual: from_start, pixels: to - from },
-                    work,
-                );
+                let strip = Strip {
+                    input: from * input.lanes,
+                    output: from * self.output.lanes,
+                    residual: from * self.residual_lanes(),
+                    pixels: to - from,
+                };
+                self.row(strip, work);
             }
             Cut::Rows => {
                 let [height, _] = self.size();
@@ -272,11 +284,11 @@ impl Convolution<'_> {
         let (panel, output) = (&work.panel, work.output);
         let (filters, planes) = (self.filters, &self.input.planes);
         let (blocks, channels, columns) = match filters.reading {
-            Reading::Blocks => (filters.inputs.div_ceil(BLOCK), BLOCK, filters.columns),
+            Reading::Blocks => (filters.inputs.div_ceil(BLOCK), filters.lanes(), filters.columns),
             Reading::Rows => (1, 0, 1),
         };
         let last_channels = match filters.reading {
-            Reading::Blocks => filters.inputs - (blocks - 1) * BLOCK,
+            Reading::Blocks => filters.words(filters.inputs - (blocks - 1) * BLOCK),
             Reading::Rows => filters.inputs * filters.columns,
         };
         let block = panel.group * filters.blocks() + panel.block;
@@ -304,11 +316,14 @@ impl Convolution<'_> {
             output_block: self.output.block(),
             output_row: self.output.row(),
             output_step: self.step(),
+            output_is_narrow: self.output.lanes == WORDS,
             residual: residual.map_or(std::ptr::null(), |residual| {
                 residual.values[block * residual.planes.block() + strip.residual..].as_ptr()
             }),
             residual_block: residual.map_or(0, |residual| residual.planes.block()),
             residual_row: residual.map_or(0, |residual| residual.planes.row()),
+            residual_step: self.residual_lanes(),
+            residual_is_narrow: self.residual_lanes() == WORDS,
             low,
             high,
             ahead: filters.weights.as_ptr().wrapping_add(ahead),
@@ -332,7 +347,12 @@ impl Convolution<'_> {
 
     /// Floats from one output to its right neighbour.
     fn step(&self) -> usize {
-        self.spread.map_or(BLOCK, |spread| spread.times[1] * BLOCK)
+        self.spread.map_or(self.output.lanes, |spread| spread.times[1] * BLOCK)
+    }
+
+    /// Floats of a pixel of what is added.
+    fn residual_lanes(&self) -> usize {
+        self.residual.map_or(BLOCK, |residual| residual.planes.lanes)
     }
 
     /// Whether tiles do all of it: a sum, what is added, a clip.
@@ -368,7 +388,7 @@ impl Convolution<'_> {
             let here = Strip {
                 input: strip.input + done * step,
                 output: strip.output + done * self.step(),
-                residual: strip.residual + done * BLOCK,
+                residual: strip.residual + done * self.residual_lanes(),
                 pixels,
             };
             if let Some(kernel) = list.get(pixels.wrapping_sub(1)) {

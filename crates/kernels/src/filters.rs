@@ -4,9 +4,10 @@ use std::cell::Cell;
 
 use super::{
     BLOCK, Level,
+    bfloat::{Form, WORDS, word},
     buffer::Buffer,
     isa::{Isa, Task, dispatch},
-    tile::blocks_of,
+    tile::{Kernels, blocks_of, blocks_of_pairs, kernels, kernels_of_pairs, kernels_of_tiles},
     weights::Weights,
 };
 
@@ -33,7 +34,9 @@ pub struct Filters {
     pub rows: usize,
     pub columns: usize,
     pub reading: Reading,
-    /// `[group][panel][input block][row][column][channel][output channel of the panel]`.
+    pub form: Form,
+    /// `[group][panel][input block][row][column][channel][output channel of the panel]`, or
+    /// pairs of channels in the place of channels.
     pub(super) weights: Buffer,
     /// The bias of every output channel of every group, each group in whole blocks.
     pub(super) bias: Buffer,
@@ -51,9 +54,11 @@ pub(super) struct Panel {
 }
 
 impl Filters {
-    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels must be whole blocks. `None` if the sizes do not fit.
+    /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels must be whole
+    /// blocks, and pairs are read in blocks of an even number of channels. `None` if the sizes do not fit.
     pub fn new(
         level: Level,
+        form: Form,
         weights: Weights<'_>,
         shape: [usize; 4],
         groups: usize,
@@ -69,6 +74,7 @@ impl Filters {
             && rows * columns > 0
             && blocked
             && (groups == 1 || reading == Reading::Blocks)
+            && (!form.is_narrow() || inputs.is_multiple_of(2) && reading == Reading::Blocks)
             && weights.fit(all, inputs * rows * columns)
             && bias.is_none_or(|bias| bias.len() == all);
         if !fits {
@@ -76,6 +82,7 @@ impl Filters {
         }
         let per_output = inputs * rows * columns;
         let blocks = outputs.div_ceil(BLOCK);
+        let words = if form.is_narrow() { per_output / 2 } else { per_output };
         let mut filters = Self {
             level,
             inputs,
@@ -84,13 +91,18 @@ impl Filters {
             rows,
             columns,
             reading,
-            weights: Buffer::zeros(groups * blocks * BLOCK * per_output),
+            form,
+            weights: Buffer::zeros(groups * blocks * BLOCK * words),
             bias: Buffer::zeros(groups * blocks * BLOCK),
         };
         if let Some(bias) = bias {
             for (group, bias) in bias.chunks_exact(outputs).enumerate() {
                 filters.bias[group * blocks * BLOCK..][..outputs].copy_from_slice(bias);
             }
+        }
+        if form.is_narrow() {
+            filters.pack_pairs(weights);
+            return Some(filters);
         }
         // Where the weight of each input channel and place of the window goes.
         let taps = rows * columns;
@@ -110,6 +122,74 @@ impl Filters {
         Some(filters)
     }
 
+    /// Puts weights into panels, in pairs of input channels.
+    fn pack_pairs(&mut self, weights: Weights<'_>) {
+        let taps = self.rows * self.columns;
+        let per_output = self.inputs * taps;
+        // The weights of a block of output channels, which stay in the cache of the second level.
+        let mut rows = vec![0.0_f32; BLOCK * per_output];
+        for panel in self.panels() {
+            let width = panel.blocks * BLOCK;
+            let target = &mut self.weights[panel.weights..][..width * per_output / 2];
+            for block in 0..panel.blocks {
+                let first = (panel.block + block) * BLOCK;
+                let count = BLOCK.min(self.outputs - first);
+                rows.fill(0.0);
+                for (lane, row) in rows.chunks_exact_mut(per_output).take(count).enumerate() {
+                    let output = panel.group * self.outputs + first + lane;
+                    weights.copy(output, output * per_output, row);
+                }
+                let mut places = target.chunks_exact_mut(width);
+                for input in (0..self.inputs).step_by(BLOCK) {
+                    for tap in 0..taps {
+                        for pair in (input..self.inputs.min(input + BLOCK)).step_by(2) {
+                            let Some(place) = places.next() else { return };
+                            let (low, high) = (pair * taps + tap, (pair + 1) * taps + tap);
+                            let lanes = place[block * BLOCK..].iter_mut().zip(rows.chunks_exact(per_output));
+                            for (value, row) in lanes {
+                                *value = word(row[low], row[high]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Blocks of output channels that its tiles compute together.
+    fn wide(&self) -> usize {
+        match self.form {
+            Form::Single => blocks_of(self.level),
+            Form::Pair | Form::Tile => blocks_of_pairs(self.level),
+        }
+    }
+
+    /// Its kernels for a number of blocks of output channels; for as many as they can, without one.
+    pub(super) fn kernels(&self, blocks: Option<usize>) -> &'static Kernels {
+        let blocks = blocks.unwrap_or_else(|| self.wide());
+        match self.form {
+            Form::Single => kernels(self.level, blocks),
+            Form::Pair => kernels_of_pairs(self.level, blocks),
+            Form::Tile => kernels_of_tiles(self.level, blocks),
+        }
+    }
+
+    /// Words of channels: as many as there are, or half of them.
+    pub(super) fn words(&self, channels: usize) -> usize {
+        match self.form {
+            Form::Single => channels,
+            Form::Pair | Form::Tile => channels / 2,
+        }
+    }
+
+    /// Words of a pixel of a block of inputs.
+    pub(super) fn lanes(&self) -> usize {
+        match self.form {
+            Form::Single => BLOCK,
+            Form::Pair | Form::Tile => WORDS,
+        }
+    }
+
     /// Blocks of output channels of a group.
     pub(super) fn blocks(&self) -> usize {
         self.outputs.div_ceil(BLOCK)
@@ -117,17 +197,17 @@ impl Filters {
 
     /// How many panels there are.
     pub(super) fn panel_count(&self) -> usize {
-        self.groups * self.blocks().div_ceil(blocks_of(self.level))
+        self.groups * self.blocks().div_ceil(self.wide())
     }
 
     /// The panel of this number.
     pub(super) fn panel(&self, number: usize) -> Panel {
-        let wide = blocks_of(self.level);
+        let wide = self.wide();
         let per_group = self.blocks().div_ceil(wide);
         let (group, number) = (number / per_group, number % per_group);
         let block = number * wide;
         let blocks = wide.min(self.blocks() - block);
-        let per_block = BLOCK * self.inputs * self.rows * self.columns;
+        let per_block = BLOCK * self.words(self.inputs) * self.rows * self.columns;
         Panel { group, block, blocks, weights: (group * self.blocks() + block) * per_block }
     }
 
@@ -137,7 +217,7 @@ impl Filters {
             Reading::Blocks => self.inputs.div_ceil(BLOCK) * self.rows * self.columns,
             Reading::Rows => self.rows,
         };
-        let size = panel.blocks * BLOCK * self.inputs * self.rows * self.columns;
+        let size = panel.blocks * BLOCK * self.words(self.inputs) * self.rows * self.columns;
         Ahead::new(panel.weights + size, size, times, tiles)
     }
 

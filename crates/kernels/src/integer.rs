@@ -8,6 +8,7 @@
 
 pub mod convolution;
 pub mod depthwise;
+pub mod dynamic;
 pub mod elementwise;
 pub mod filters;
 pub mod finish;
@@ -17,6 +18,7 @@ pub mod memory;
 pub mod nibbles;
 pub mod pool;
 pub mod product;
+pub mod target;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "several threads write one output")]
 
-use super::{BLOCK, Part, Unfit, buffer::Shared, convolution::Images, planes::Planes};
+use super::{BLOCK, Part, Unfit, bfloat::WORDS, buffer::Shared, convolution::Images, planes::Planes};
 
 /// Puts images `[image][channel][row][column]` into blocks, or with all channels of a pixel next to
 /// each other where that is what the planes say. Computes this thread's share.
@@ -177,7 +177,7 @@ pub fn repeat(
     Ok(())
 }
 
-/// Takes the first pixel of each rectangle of this many rows and columns. Computes this thread's share.
+/// Takes the first pixel of each rectangle of this many rows and columns, of images of any floats. Computes this thread's share.
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
@@ -189,8 +189,9 @@ pub fn sample(
     part: Part,
 ) -> Result<(), Unfit> {
     let planes = input.planes;
-    let fits = planes.lanes == BLOCK
-        && output.lanes == BLOCK
+    let lanes = planes.lanes;
+    let fits = [BLOCK, WORDS].contains(&lanes)
+        && output.lanes == lanes
         && planes.blocks == output.blocks
         && planes.images == output.images
         && steps.iter().all(|step| *step > 0)
@@ -205,12 +206,12 @@ pub fn sample(
     for number in part.of(output.blocks * output.images * height) {
         let (block, image, y) =
             (number / height / output.images, number / height % output.images, number % height);
-        let source = &input.values[planes.at(block, image, y * steps[0], 0)..][..planes.width * BLOCK];
+        let source = &input.values[planes.at(block, image, y * steps[0], 0)..][..planes.width * lanes];
         // SAFETY: this thread alone has this row of the output.
-        let target = unsafe { buffer.part(output.at(block, image, y, 0), width * BLOCK) };
+        let target = unsafe { buffer.part(output.at(block, image, y, 0), width * lanes) };
         let Some(target) = target else { continue };
-        for (target, pixels) in target.chunks_exact_mut(BLOCK).zip(source.chunks(BLOCK * steps[1])) {
-            target.copy_from_slice(&pixels[..BLOCK]);
+        for (target, pixels) in target.chunks_exact_mut(lanes).zip(source.chunks(lanes * steps[1])) {
+            target.copy_from_slice(&pixels[..lanes]);
         }
     }
     Ok(())

@@ -9,10 +9,14 @@
 //! into one buffer. Every kernel checks the sizes of what it is given before it starts.
 
 pub mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 pub mod arena;
 pub mod attention;
+pub mod bfloat;
 pub mod buffer;
 pub mod convolution;
+pub mod crew;
 pub mod depthwise;
 pub mod elementwise;
 pub mod filters;
@@ -20,6 +24,7 @@ pub mod integer;
 mod isa;
 pub mod layout;
 pub mod level;
+pub mod narrowing;
 pub mod nibbles;
 pub mod normalization;
 mod pages;

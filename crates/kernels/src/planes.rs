@@ -13,7 +13,8 @@ pub struct Planes {
     pub height: usize,
     pub width: usize,
     pub border: Border,
-    /// Floats of a pixel of one block: 16, or the channels of images that are not in blocks.
+    /// Floats of a pixel of one block: 16, or the channels of images that are not in blocks. Images of 16-bit
+    /// floats have two of them in a place of a float, so 8.
     pub lanes: usize,
 }
 
@@ -47,6 +48,11 @@ impl Planes {
     /// Images in blocks, of this number of channels.
     pub fn new(channels: usize, images: usize, height: usize, width: usize, border: Border) -> Self {
         Self { blocks: channels.div_ceil(BLOCK), images, height, width, border, lanes: BLOCK }
+    }
+
+    /// The same images with 16-bit floats: two of them in each place of a float.
+    pub fn narrow(self) -> Self {
+        Self { lanes: BLOCK / 2, ..self }
     }
 
     /// The floats of a row of a block.

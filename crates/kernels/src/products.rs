@@ -15,11 +15,12 @@ use super::{
     BLOCK, Level, Part, Unfit,
     activation::{Activation, apply_rows},
     arena::{Arena, Room},
+    bfloat::{self, Form, rows::ArrangePairs, word},
     buffer::{Buffer, Shared},
     isa::{Isa, Task, dispatch},
     weights::Numbers,
 };
-use tile::{Tile, kernels};
+use tile::{Kernels, Tile};
 
 /// Steps of the depth that are taken at once: a panel of them stays in the second cache, with the rows.
 const DEPTH: usize = 768;
@@ -45,9 +46,10 @@ thread_local! {
 #[derive(Debug)]
 pub struct Matrix {
     level: Level,
+    form: Form,
     depth: usize,
     columns: usize,
-    /// `[panel][step of the depth][column]`. The last panel may have fewer columns, in whole blocks.
+    /// `[panel][step of the depth][column]`, or pairs of steps in the place of steps. The last panel may have fewer columns, in whole blocks.
     panels: Room,
     /// One for each column, zeros up to whole panels.
     bias: Buffer,
@@ -66,7 +68,7 @@ impl Matrix {
     /// Packs `values`. Each column is multiplied by its number of `factors`, if there are such, and has its
     /// number of `bias`. `None` if the sizes do not fit, or if there is no memory.
     pub fn pack(
-        level: Level,
+        (level, form): (Level, Form),
         values: Numbers<'_>,
         [depth, columns]: [usize; 2],
         order: Order,
@@ -80,14 +82,19 @@ impl Matrix {
         if !fits || columns == 0 {
             return None;
         }
-        let width = tile::width(level);
+        let width = match form {
+            Form::Single => tile::width(level),
+            Form::Pair | Form::Tile => tile::width_of_pairs(level),
+        };
         let padded = columns.div_ceil(BLOCK) * BLOCK;
-        let mut panels = arena.zeros(padded.checked_mul(depth)?)?;
+        let steps = if form.is_narrow() { depth.div_ceil(2) } else { depth };
+        let mut panels = arena.zeros(padded.checked_mul(steps)?)?;
+        // The second step of a pair. Beyond an odd depth there are zeros.
+        let mut second = [0.0_f32; WIDEST];
         for first in (0..columns).step_by(width) {
             let own = width.min(padded - first);
             let used = width.min(columns - first);
-            let panel = &mut panels[first * depth..][..own * depth];
-            for (step, row) in panel.chunks_exact_mut(own).enumerate() {
+            let copy = |step: usize, row: &mut [f32]| {
                 match order {
                     Order::Rows => values.copy(step * columns + first, &mut row[..used]),
                     Order::Columns => {
@@ -99,13 +106,57 @@ impl Matrix {
                 if let Some(factors) = factors {
                     row.iter_mut().zip(&factors[first..]).for_each(|(value, factor)| *value *= factor);
                 }
+            };
+            let panel = &mut panels[first * steps..][..own * steps];
+            for (step, row) in panel.chunks_exact_mut(own).enumerate() {
+                if form == Form::Single {
+                    copy(step, row);
+                    continue;
+                }
+                copy(2 * step, row);
+                second.fill(0.0);
+                if 2 * step + 1 < depth {
+                    copy(2 * step + 1, &mut second[..own]);
+                }
+                for (low, high) in row.iter_mut().zip(second) {
+                    *low = word(*low, high);
+                }
             }
         }
         let mut all = Buffer::zeros(columns.div_ceil(WIDEST) * WIDEST);
         if let Some(bias) = bias {
             all[..columns].copy_from_slice(bias);
         }
-        Some(Self { level, depth, columns, panels, bias: all })
+        Some(Self { level, form, depth, columns, panels, bias: all })
+    }
+
+    /// How its numbers are kept.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Columns of a panel.
+    fn width(&self) -> usize {
+        match self.form {
+            Form::Single => tile::width(self.level),
+            Form::Pair | Form::Tile => tile::width_of_pairs(self.level),
+        }
+    }
+
+    fn kernels(&self) -> &'static Kernels {
+        match self.form {
+            Form::Single => tile::kernels(self.level),
+            Form::Pair => tile::kernels_of_pairs(self.level),
+            Form::Tile => tile::kernels_of_tiles(self.level),
+        }
+    }
+
+    /// Steps of a row: its numbers, or pairs of them.
+    fn steps(&self) -> usize {
+        match self.form {
+            Form::Single => self.depth,
+            Form::Pair | Form::Tile => self.depth.div_ceil(2),
+        }
     }
 
     /// The numbers of a row that it takes.
@@ -151,7 +202,7 @@ impl Product<'_> {
         if !fits {
             return Err(Unfit("a product of a matrix"));
         }
-        let width = tile::width(self.matrix.level);
+        let width = self.matrix.width();
         let panels = columns.div_ceil(width);
         let (rows, panels) = if panels >= PANELS * part.count || count < part.count * HIGHEST {
             (0..count, part.of(panels))
@@ -173,14 +224,13 @@ impl Product<'_> {
 
     /// Some rows by some panels.
     fn block(&self, rows: Range<usize>, panels: Range<usize>, arranged: &mut Buffer, output: Shared<'_>) {
-        let Matrix { level, depth, columns, panels: packed, bias } = self.matrix;
-        let (level, depth, columns) = (*level, *depth, *columns);
-        let kernels = kernels(level);
-        let width = tile::width(level);
+        let Matrix { form, columns, panels: packed, bias, .. } = self.matrix;
+        let (form, columns) = (*form, *columns);
+        let (kernels, width, depth) = (self.matrix.kernels(), self.matrix.width(), self.matrix.steps());
         let tiles = rows.len().div_ceil(kernels.rows());
         let tile_rows = |index: usize| Part { index, count: tiles }.of(rows.len());
-        // One row needs no order of its own.
-        let is_arranged = rows.len() > 1;
+        // One row of floats needs no order of its own.
+        let is_arranged = rows.len() > 1 || form.is_narrow();
         let room = if is_arranged { rows.len() * DEPTH.min(depth).next_multiple_of(BLOCK) } else { 0 };
         if arranged.len() < room {
             *arranged = Buffer::zeros(room);
@@ -194,9 +244,7 @@ impl Product<'_> {
                 for index in 0..tiles {
                     let own = tile_rows(index);
                     let target = &mut arranged[own.start * blocks * BLOCK..own.end * blocks * BLOCK];
-                    let from = self.rows[(rows.start + own.start) * depth + start..].as_ptr();
-                    let (rows, step) = (own.len(), depth);
-                    dispatch(level, Arrange { from, step, rows, steps, target, factor: 1.0 });
+                    self.arrange(rows.start + own.start..rows.start + own.end, start..start + steps, target);
                 }
             }
             for panel in panels.clone() {
@@ -258,6 +306,24 @@ impl Product<'_> {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Puts these steps of some rows in the order of a tile.
+    fn arrange(&self, own: Range<usize>, steps: Range<usize>, target: &mut [f32]) {
+        let Matrix { level, form, depth, .. } = self.matrix;
+        let (rows, step) = (own.len(), *depth);
+        match form {
+            Form::Single => {
+                let from = self.rows[own.start * step + steps.start..].as_ptr();
+                let steps = steps.len();
+                dispatch(*level, Arrange { from, step, rows, steps, target, factor: 1.0 });
+            }
+            Form::Pair | Form::Tile => {
+                let from = self.rows[own.start * step + 2 * steps.start..].as_ptr();
+                let count = (2 * steps.end).min(step) - 2 * steps.start;
+                bfloat::dispatch(*level, ArrangePairs { from, step, rows, count, target });
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Every kernel against plain loops ([`plain`]), at each level of instructions, over odd shapes.
 
+mod pairs;
 mod plain;
 
 use proptest::prelude::*;
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 use super::{
     Level, Part,
     activation::Activation,
+    bfloat::{self, Form},
     buffer::{Buffer, Shared},
     convolution::{Convolution, Images, Spread, Steps},
     depthwise::{Depthwise, Windows},
@@ -39,7 +41,7 @@ proptest! {
         let residual = added.as_ref().map(|added| added.entered(Border::default(), false));
         for level in levels() {
             let filters =
-                Filters::new(level, Weights::plain(&weights), shape, case.groups, Some(&bias), reading).unwrap();
+                Filters::new(level, Form::Single, Weights::plain(&weights), shape, case.groups, Some(&bias), reading).unwrap();
             let job = Convolution {
                 filters: &filters,
                 steps: case.steps(),
@@ -54,6 +56,53 @@ proptest! {
             buffer.fill(f32::NAN);
             parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
             assert_near(&left(output, case.outputs, &buffer), &expected, 2e-5)?;
+        }
+    }
+
+    /// Convolutions of 16-bit floats are chains of the instruction's steps, bit for bit, at every level. Those of AMX
+    /// have another order.
+    #[test]
+    fn convolutions_of_pairs_are_chains_of_dots(case in cases(), narrow in any::<[bool; 2]>(), is_tiled in any::<bool>()) {
+        let is_tiled = is_tiled && bfloat::is_available(Level::Avx512);
+        let form = if is_tiled { Form::Tile } else { Form::Pair };
+        let case = Case { channels: case.channels.next_multiple_of(2), ..case };
+        prop_assume!(case.output().is_some());
+        let input = Plain::new([case.images, case.channels, case.size[0], case.size[1]], 1);
+        let shape = [case.outputs, case.channels / case.groups, case.window[0], case.window[1]];
+        let (weights, bias) = (numbers(shape.iter().product(), 2), numbers(case.outputs, 3));
+        let (output, added) = case.outputs();
+        let added = case.adds.then_some(added);
+        let after = [Activation::Identity, Activation::RELU, Activation::Swish(1.0)][case.functions.1 % 3];
+        let narrow = if after.bounds().is_some() { narrow } else { [false; 2] };
+        let output = if narrow[0] { output.narrow() } else { output };
+        let expected = pairs::expected(&case, &input, &weights, &bias, (added.as_ref(), narrow[1]), form, after);
+        let input = pairs::narrowed(input.entered(case.border(), false), true);
+        let residual = added.as_ref().map(|added| pairs::narrowed(added.entered(Border::default(), false), narrow[1]));
+        for level in levels().filter(|level| !is_tiled || *level == Level::Avx512) {
+            let reading = Reading::Blocks;
+            let filters =
+                Filters::new(level, form, Weights::plain(&weights), shape, case.groups, Some(&bias), reading).unwrap();
+            let job = Convolution {
+                filters: &filters,
+                steps: case.steps(),
+                input: Images { planes: input.0, values: &input.1 },
+                residual: residual.as_ref().map(|(planes, values)| Images { planes: *planes, values }),
+                output,
+                activation: Activation::Identity,
+                after,
+                spread: None,
+            };
+            let mut buffer = Buffer::zeros(output.len());
+            buffer.fill(f32::NAN);
+            parts(case.parts, |part| job.run(Shared::new(&mut buffer), part).unwrap());
+            let (planes, values) = pairs::widened((output, buffer));
+            let found = left(planes, case.outputs, &values);
+            prop_assert_eq!(found.len(), expected.len());
+            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let expected = if narrow[0] { bfloat::widen(bfloat::round(*expected)) } else { *expected };
+                let is_same = if after.bounds().is_some() { *found == expected } else { (found - expected).abs() < 1e-5 };
+                prop_assert!(is_same, "{:?}, element {}: {} and not {}", level, index, found, expected);
+            }
         }
     }
 
@@ -124,7 +173,7 @@ proptest! {
                     expected[row * wide + x * times[1] + place[1]] = value;
                 }
                 let filters =
-                    Filters::new(level, Weights::plain(&weights), shape, 1, Some(&bias), Reading::Blocks).unwrap();
+                    Filters::new(level, Form::Single, Weights::plain(&weights), shape, 1, Some(&bias), Reading::Blocks).unwrap();
                 let after = ACTIVATIONS[case.functions.1];
                 let job = Convolution {
                     filters: &filters,
@@ -365,8 +414,16 @@ fn what_is_not_a_number_stays_so_through_clips_and_never_wins_a_pool() {
     for level in levels() {
         let mut weights = vec![0.0; 256];
         (0..16).for_each(|channel| weights[channel * 17] = 1.0);
-        let filters =
-            Filters::new(level, Weights::plain(&weights), [16, 16, 1, 1], 1, None, Reading::Blocks).unwrap();
+        let filters = Filters::new(
+            level,
+            Form::Single,
+            Weights::plain(&weights),
+            [16, 16, 1, 1],
+            1,
+            None,
+            Reading::Blocks,
+        )
+        .unwrap();
         let job = Convolution {
             filters: &filters,
             steps: Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] },
@@ -417,6 +474,7 @@ fn buffers_that_do_not_fit_are_errors() {
     let values = Buffer::zeros(planes.len());
     let filters = Filters::new(
         Level::Plain,
+        Form::Single,
         Weights::plain(&[0.0; 16 * 16 * 9]),
         [16, 16, 3, 3],
         1,
@@ -446,8 +504,16 @@ fn buffers_that_do_not_fit_are_errors() {
     assert!(job(small, [0, 0], &values[..100], &mut buffer).is_err(), "a short input");
     assert!(job(small, [0, 0], &values, &mut buffer[..32]).is_err(), "a short output");
     assert!(
-        Filters::new(Level::Plain, Weights::plain(&[0.0; 4]), [2, 2, 1, 1], 2, None, Reading::Blocks)
-            .is_none()
+        Filters::new(
+            Level::Plain,
+            Form::Single,
+            Weights::plain(&[0.0; 4]),
+            [2, 2, 1, 1],
+            2,
+            None,
+            Reading::Blocks
+        )
+        .is_none()
     );
     assert!(Windows::new(Level::Plain, Weights::plain(&[0.0; 4]), [2, 2, 2], None).is_none());
 }

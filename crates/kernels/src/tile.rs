@@ -7,7 +7,11 @@
 
 #![expect(unsafe_code, reason = "the innermost loops read and write through pointers")]
 
-use super::{BLOCK, Level, isa::Isa};
+use super::{
+    BLOCK, Level,
+    bfloat::{PlainPairs, Singles, Words, is_available},
+    isa::Isa,
+};
 
 /// A tile: where its numbers are, and the distances between them, all counted in floats.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +30,9 @@ pub(super) struct Tile {
     /// `[input block][window row][window column][input channel][output channel of all blocks]`.
     pub(super) weights: *const f32,
     pub(super) blocks: usize,
-    /// Input channels of all blocks but the last.
+    /// Words of input channels of all blocks but the last: a channel each, or two 16-bit floats.
     pub(super) channels: usize,
-    /// Input channels of the last block.
+    /// Words of input channels of the last block.
     pub(super) last_channels: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
@@ -39,10 +43,14 @@ pub(super) struct Tile {
     pub(super) output_row: usize,
     /// From one pixel to the next.
     pub(super) output_step: usize,
+    /// Whether outputs are 16-bit floats, which only kernels of these write.
+    pub(super) output_is_narrow: bool,
     /// Numbers to add to the output, or null.
     pub(super) residual: *const f32,
     pub(super) residual_block: usize,
     pub(super) residual_row: usize,
+    pub(super) residual_step: usize,
+    pub(super) residual_is_narrow: bool,
     /// The bounds to which outputs are clipped.
     pub(super) low: f32,
     pub(super) high: f32,
@@ -74,10 +82,17 @@ pub(super) struct Kernels {
 /// # Safety
 /// Everything that the tile's sizes reach from its pointers can be read, and its outputs can be written.
 #[inline(always)]
-unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(
-    isa: I,
+unsafe fn compute<
+    W: Words,
+    const BLOCKS: usize,
+    const PIXELS: usize,
+    const WIDTH: usize,
+    const STEP: usize,
+>(
+    words: W,
     tile: &Tile,
 ) {
+    let isa = words.isa();
     let step = if STEP == 0 { tile.step } else { STEP };
     let mut ahead = tile.ahead;
     let mut sums = [[isa.splat(0.0); BLOCKS]; PIXELS];
@@ -111,7 +126,7 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
                         // SAFETY: the window of each pixel is within the input.
                         let value = isa.splat(unsafe { *column.add(place) });
                         for (sum, loaded) in sums.iter_mut().zip(loaded) {
-                            *sum = isa.multiply_add(loaded, value, *sum);
+                            *sum = words.multiply_add(loaded, value, *sum);
                         }
                     }
                     weights = weights.wrapping_add(BLOCKS * BLOCK);
@@ -122,13 +137,29 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
         }
         inputs = inputs.wrapping_add(tile.input_block);
     }
+    // SAFETY: the caller says that the outputs can be written, and that what is added can be read.
+    unsafe { finish::<W, BLOCKS, PIXELS, WIDTH>(words, tile, sums) }
+}
+
+/// Adds to sums what is to be added, clips them, and writes them.
+///
+/// # Safety
+/// As of [`compute`].
+#[inline(always)]
+unsafe fn finish<W: Words, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
+    words: W,
+    tile: &Tile,
+    mut sums: [[<W::Isa as Isa>::V; BLOCKS]; PIXELS],
+) {
+    let isa = words.isa();
     if !tile.residual.is_null() {
         for (pixel, sums) in sums.iter_mut().enumerate() {
             for (block, sum) in sums.iter_mut().enumerate() {
-                let place =
-                    pixel / WIDTH * tile.residual_row + pixel % WIDTH * BLOCK + block * tile.residual_block;
+                let place = pixel / WIDTH * tile.residual_row
+                    + pixel % WIDTH * tile.residual_step
+                    + block * tile.residual_block;
                 // SAFETY: the numbers that are added are as many as the outputs.
-                let value = unsafe { isa.load(tile.residual.add(place)) };
+                let value = unsafe { words.load(tile.residual.add(place), tile.residual_is_narrow) };
                 *sum = isa.add(*sum, value);
             }
         }
@@ -147,7 +178,7 @@ unsafe fn compute<I: Isa, const BLOCKS: usize, const PIXELS: usize, const WIDTH:
                 + pixel % WIDTH * tile.output_step
                 + block * tile.output_block;
             // SAFETY: the output has room for the tile.
-            unsafe { isa.store(value, tile.output.add(place)) };
+            unsafe { words.store(value, tile.output.add(place), tile.output_is_narrow) };
         }
     }
 }
@@ -161,7 +192,7 @@ macro_rules! row_kernels {
 
 fn plain<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
     // SAFETY: kernels are called by `convolution` only, which has checked all sizes.
-    unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(super::isa::plain::Plain, tile) }
+    unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Singles(super::isa::plain::Plain), tile) }
 }
 
 static PLAIN: Kernels = Kernels {
@@ -171,18 +202,34 @@ static PLAIN: Kernels = Kernels {
     rows: None,
 };
 
+fn plain_pairs<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
+    // SAFETY: kernels are called by `convolution` only, which has checked all sizes.
+    unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(PlainPairs, tile) }
+}
+
+static PLAIN_PAIRS: Kernels = Kernels {
+    dense: row_kernels!(plain_pairs, 1, 8: 1 2),
+    halved: row_kernels!(plain_pairs, 1, 16: 1 2),
+    any: row_kernels!(plain_pairs, 1, 0: 1 2),
+    rows: None,
+};
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{
-        super::isa::{avx2::Avx2, avx512::Avx512},
-        Kernel, Kernels, Tile, compute,
+        super::{
+            amx::{Operands, Product, Sizes, Tiles},
+            bfloat::Avx512Pairs,
+            isa::{avx2::Avx2, avx512::Avx512},
+        },
+        BLOCK, Isa, Kernel, Kernels, Singles, Tile, Words, compute, finish,
     };
 
     #[target_feature(enable = "avx2,fma")]
     fn avx2<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
         // SAFETY: kernels are called by `convolution` only, which has checked all sizes, and which
         // chose this one because the processor has the instructions.
-        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Avx2::assumed(), tile) }
+        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Singles(Avx2::assumed()), tile) }
     }
 
     pub(super) static AVX2: Kernels = Kernels {
@@ -196,7 +243,7 @@ mod x86 {
     fn avx512<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
         // SAFETY: kernels are called by `convolution` only, which has checked all sizes, and which
         // chose this one because the processor has the instructions.
-        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Avx512::assumed(), tile) }
+        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Singles(Avx512::assumed()), tile) }
     }
 
     pub(super) static AVX512_ONE: Kernels = Kernels {
@@ -212,15 +259,90 @@ mod x86 {
         any: row_kernels!(avx512, 2, 0: 1 2 3 4 5 6 7 8),
         rows: Some((2, 7, avx512::<2, 14, 7, 16> as Kernel)),
     };
+
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    fn pairs<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
+        // SAFETY: as above.
+        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Avx512Pairs::assumed(), tile) }
+    }
+
+    /// Neighbours in one row, by tile registers.
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    fn tiles<const BLOCKS: usize, const PIXELS: usize>(tile: &Tile) {
+        /// Sums in memory.
+        #[repr(align(64))]
+        struct Sums<const BLOCKS: usize, const PIXELS: usize>([[[f32; BLOCK]; BLOCKS]; PIXELS]);
+        let mut stored = Sums([[[0.0; BLOCK]; BLOCKS]; PIXELS]);
+        let sizes = Sizes { rows: PIXELS, words: tile.channels, last_words: tile.last_channels };
+        let bytes = size_of::<f32>();
+        // SAFETY: as above; this kernel was chosen because the processor has AMX. It reads and writes what `compute` does.
+        unsafe {
+            let words = Avx512Pairs::assumed();
+            let tiles = Tiles::configure(Product::Bfloats, sizes);
+            for block in 0..BLOCKS {
+                tiles.load(block, tile.bias.add(block * BLOCK).cast(), 0);
+            }
+            let mut weights = tile.weights;
+            for number in 0..tile.blocks {
+                let is_last = number + 1 == tile.blocks;
+                let channels = if is_last { tile.last_channels } else { tile.channels };
+                for place in 0..tile.rows * tile.columns {
+                    let (row, column) = (place / tile.columns, place % tile.columns);
+                    let left = tile.input.wrapping_add(
+                        number * tile.input_block + row * tile.window_row + column * tile.window_column,
+                    );
+                    let (left_step, right_step) = (tile.step * bytes, BLOCKS * BLOCK * bytes);
+                    let operands =
+                        Operands { left: left.cast(), left_step, right: weights.cast(), right_step };
+                    tiles.step(BLOCKS, operands, is_last);
+                    weights = weights.wrapping_add(channels * BLOCKS * BLOCK);
+                }
+            }
+            for block in 0..BLOCKS {
+                let to = stored.0.as_mut_ptr().cast::<[f32; BLOCK]>().add(block);
+                tiles.store(block, to.cast(), BLOCKS * BLOCK * bytes);
+            }
+            drop(tiles);
+            let sums =
+                stored.0.each_ref().map(|row| row.each_ref().map(|sum| words.isa().load(sum.as_ptr())));
+            finish::<_, BLOCKS, PIXELS, PIXELS>(words, tile, sums);
+        }
+    }
+
+    /// Kernels of tile registers for these numbers of pixels.
+    macro_rules! tile_kernels {
+        ($blocks:literal: $($pixels:literal)*) => {
+            &[$( tiles::<$blocks, $pixels> as Kernel ),*]
+        };
+    }
+
+    const ONE: &[Kernel] = tile_kernels!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    const TWO: &[Kernel] = tile_kernels!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    pub(super) static TILES_ONE: Kernels = Kernels { dense: ONE, halved: ONE, any: ONE, rows: None };
+    pub(super) static TILES_TWO: Kernels = Kernels { dense: TWO, halved: TWO, any: TWO, rows: None };
+
+    pub(super) static PAIRS_ONE: Kernels = Kernels {
+        dense: row_kernels!(pairs, 1, 8: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        halved: row_kernels!(pairs, 1, 16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        any: row_kernels!(pairs, 1, 0: 1 2 3 4 5 6 7 8),
+        rows: Some((2, 7, pairs::<1, 14, 7, 8> as Kernel)),
+    };
+
+    pub(super) static PAIRS_TWO: Kernels = Kernels {
+        dense: row_kernels!(pairs, 2, 8: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        halved: row_kernels!(pairs, 2, 16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        any: row_kernels!(pairs, 2, 0: 1 2 3 4 5 6 7 8),
+        rows: Some((2, 7, pairs::<2, 14, 7, 8> as Kernel)),
+    };
 }
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use super::{super::isa::neon::Neon, Kernel, Kernels, Tile, compute};
+    use super::{super::isa::neon::Neon, Kernel, Kernels, Singles, Tile, compute};
 
     fn neon<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
         // SAFETY: kernels are called by `convolution` only, which has checked all sizes.
-        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Neon, tile) }
+        unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(Singles(Neon), tile) }
     }
 
     pub(super) static NEON: Kernels = Kernels {
@@ -250,4 +372,28 @@ pub(super) fn kernels(level: Level, blocks: usize) -> &'static Kernels {
         level if level >= Level::Neon => &arm::NEON,
         _ => &PLAIN,
     }
+}
+
+/// How many blocks of output channels the tiles of 16-bit floats have.
+pub(super) fn blocks_of_pairs(level: Level) -> usize {
+    if is_available(level) { 2 } else { 1 }
+}
+
+/// The kernels of 16-bit floats.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only AVX-512 has such kernels"))]
+pub(super) fn kernels_of_pairs(level: Level, blocks: usize) -> &'static Kernels {
+    #[cfg(target_arch = "x86_64")]
+    if is_available(level) {
+        return if blocks == 2 { &x86::PAIRS_TWO } else { &x86::PAIRS_ONE };
+    }
+    &PLAIN_PAIRS
+}
+
+/// The kernels of AMX, or those of pairs where the processor has no instructions for these.
+pub(super) fn kernels_of_tiles(level: Level, blocks: usize) -> &'static Kernels {
+    #[cfg(target_arch = "x86_64")]
+    if is_available(level) && super::amx::multiplies_bfloats() {
+        return if blocks == 2 { &x86::TILES_TWO } else { &x86::TILES_ONE };
+    }
+    kernels_of_pairs(level, blocks)
 }

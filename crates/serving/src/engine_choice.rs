@@ -6,7 +6,11 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
-use adytum_engine::{engine::Engine, static_engine::StaticEngine};
+use adytum_engine::{
+    engine::Engine,
+    precision::{Precision, PrecisionError},
+    static_engine::{BFloat16Engine, StaticEngine},
+};
 use adytum_init::{configuration::MeasuredConfiguration, error::ProgramError, platform::Platform};
 use clap::{Args, ValueEnum};
 
@@ -19,6 +23,18 @@ pub enum EngineKind {
     Static,
     /// ONNX Runtime, loaded at run time
     OnnxRuntime,
+}
+
+/// The floats of convolutions and products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionKind {
+    /// 32-bit floats
+    #[default]
+    #[value(name = "f32")]
+    Float32,
+    /// 16-bit floats, for models whose answers stay near
+    #[value(name = "bf16")]
+    BFloat16,
 }
 
 /// The flags that choose the engine.
@@ -34,6 +50,11 @@ pub struct EngineFlags {
     /// names it, and this flag may be left out
     #[arg(long, value_name = "FILE")]
     pub onnxruntime_library: Option<PathBuf>,
+
+    /// The floats in which the static engine computes convolutions and products. With bf16, a model whose
+    /// answers are too far from those with f32 is not loaded. Needs a processor with AVX512-BF16
+    #[arg(long, value_name = "NAME", default_value = "f32")]
+    pub precision: PrecisionKind,
 }
 
 /// Why the engine can't be used.
@@ -66,6 +87,17 @@ pub enum EngineChoiceError {
          one out"
     )]
     LibraryUnused,
+    /// 16-bit floats are asked of ONNX Runtime.
+    ///
+    /// Do: leave `--precision` out, or use the static engine.
+    #[error(
+        "--precision bf16: expected the static engine, found ONNX Runtime, which computes in the types of the model; \
+         leave one of both flags out"
+    )]
+    PrecisionEngine,
+    /// The processor can't compute in the floats that are asked for.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// The program can't be started again in an environment in which ONNX Runtime sends no
     /// telemetry.
     ///
@@ -91,6 +123,8 @@ impl EngineChoiceError {
             Self::NotBuilt => "engine-not-built",
             Self::NoLibrary => "onnxruntime-no-library",
             Self::LibraryUnused => "onnxruntime-unused",
+            Self::PrecisionEngine => "precision-engine",
+            Self::Precision(error) => error.code(),
             Self::Restart { .. } => "onnxruntime-restart",
             Self::Library(error) => error.code(),
             #[cfg(feature = "onnxruntime")]
@@ -105,7 +139,7 @@ pub struct ChosenEngine(Choice);
 
 #[derive(Debug)]
 enum Choice {
-    Static,
+    Static(PrecisionKind),
     #[cfg(feature = "onnxruntime")]
     OnnxRuntime(adytum_init::program::onnxruntime::VerifiedOnnxRuntime),
 }
@@ -120,7 +154,15 @@ impl EngineFlags {
     ) -> Result<ChosenEngine, EngineChoiceError> {
         match self.engine {
             EngineKind::Static if self.onnxruntime_library.is_some() => Err(EngineChoiceError::LibraryUnused),
-            EngineKind::Static => Ok(ChosenEngine(Choice::Static)),
+            EngineKind::OnnxRuntime if self.precision != PrecisionKind::Float32 => {
+                Err(EngineChoiceError::PrecisionEngine)
+            }
+            EngineKind::Static
+                if self.precision == PrecisionKind::BFloat16 && !Precision::BFloat16.is_available() =>
+            {
+                Err(PrecisionError::Unsupported.into())
+            }
+            EngineKind::Static => Ok(ChosenEngine(Choice::Static(self.precision))),
             EngineKind::OnnxRuntime => self.onnxruntime(configuration, platform),
         }
     }
@@ -184,7 +226,8 @@ impl ChosenEngine {
     )]
     pub fn start(self, cores: NonZeroUsize) -> Result<Arc<dyn Engine>, EngineChoiceError> {
         match self.0 {
-            Choice::Static => Ok(Arc::new(StaticEngine)),
+            Choice::Static(PrecisionKind::Float32) => Ok(Arc::new(StaticEngine)),
+            Choice::Static(PrecisionKind::BFloat16) => Ok(Arc::new(BFloat16Engine)),
             #[cfg(feature = "onnxruntime")]
             Choice::OnnxRuntime(verified) => {
                 use adytum_init::program::onnxruntime::VerifiedLibrary;
@@ -214,7 +257,20 @@ mod tests {
     use super::*;
 
     fn flags(engine: EngineKind, library: Option<&str>) -> EngineFlags {
-        EngineFlags { engine, onnxruntime_library: library.map(PathBuf::from) }
+        let (onnxruntime_library, precision) = (library.map(PathBuf::from), PrecisionKind::Float32);
+        EngineFlags { engine, onnxruntime_library, precision }
+    }
+
+    #[test]
+    fn half_the_bits_are_for_the_static_engine_on_a_processor_that_has_them() {
+        let choose = |engine| {
+            let flags = EngineFlags { precision: PrecisionKind::BFloat16, ..flags(engine, None) };
+            flags.choose(None, Platform::Simulation).map_err(|error| error.code())
+        };
+        assert_eq!(choose(EngineKind::OnnxRuntime).unwrap_err(), "precision-engine");
+        let found = choose(EngineKind::Static);
+        assert_eq!(found.is_ok(), Precision::BFloat16.is_available());
+        assert!(found.is_ok() || found.is_err_and(|code| code == "precision-unsupported"));
     }
 
     #[test]

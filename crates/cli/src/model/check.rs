@@ -14,7 +14,7 @@ use adytum_engine::{
         Limits,
         files::{DataFiles, Directory, NoFiles},
     },
-    static_engine::StaticEngine,
+    static_engine::{BFloat16Engine, StaticEngine},
     tensor::ElementType,
     threads::Threads,
 };
@@ -49,6 +49,10 @@ pub(crate) struct Args {
     /// Print the plan, too: each node and the part of the engine that computes it.
     #[arg(long)]
     plan: bool,
+    /// The floats of convolutions and products. With bf16, the answers of both are compared first, as the server does
+    /// with --precision bf16.
+    #[arg(long, value_name = "NAME", default_value = "f32")]
+    precision: Floats,
     /// Recorded inputs and the outputs that belong to them, of numpy.savez: arrays by the names of inputs
     /// and outputs.
     #[arg(long, num_args = 2, value_names = ["INPUTS.npz", "OUTPUTS.npz"])]
@@ -61,6 +65,16 @@ pub(crate) struct Args {
     /// The first dimension is no batch: don't compare a batch of two with its elements.
     #[arg(long)]
     no_batch: bool,
+}
+
+/// The floats of convolutions and products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Floats {
+    /// 32-bit floats
+    #[default]
+    F32,
+    /// 16-bit floats
+    Bf16,
 }
 
 /// Sizes of open dimensions.
@@ -81,6 +95,7 @@ fn size(text: &str) -> Result<(String, usize), String> {
 /// The options of a check.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
+    pub(crate) floats: Floats,
     pub(crate) plan: bool,
     pub(crate) no_batch: bool,
     pub(crate) sizes: BTreeMap<String, usize>,
@@ -95,6 +110,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let questions = Questions {
+        floats: args.precision,
         plan: args.plan,
         no_batch: args.no_batch,
         sizes: args.sizes.sizes.into_iter().collect(),
@@ -184,7 +200,11 @@ fn quietly(
     let before = Resident::now();
     memory::forget_peak();
     let source = Source { file: bytes, files, limits: Limits::default() };
-    let load = std::panic::AssertUnwindSafe(|| StaticEngine.load(source));
+    let engine: &dyn Engine = match questions.floats {
+        Floats::F32 => &StaticEngine,
+        Floats::Bf16 => &BFloat16Engine,
+    };
+    let load = std::panic::AssertUnwindSafe(|| engine.load(source));
     let model = std::panic::catch_unwind(load).map_err(|_| CheckError::Panic)??;
     let model = model.as_ref();
     let memory = Resident::now().since(&before, length);

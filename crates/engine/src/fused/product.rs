@@ -63,6 +63,9 @@ impl PackedProduct {
     /// What it does, for people.
     pub(crate) fn describe(&self) -> String {
         let mut text = format!("product with {} by {}", self.matrix.depth(), self.matrix.columns());
+        if self.matrix.form().is_narrow() {
+            text.push_str(" in bf16");
+        }
         if self.activation != Activation::Identity {
             text.push_str(", ");
             text.push_str(self.activation.name());

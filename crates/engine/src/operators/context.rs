@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use adytum_kernels::crew::Crew;
+
 use super::OperatorError;
 use crate::{
     tensor::{ElementType, element_count},
@@ -93,16 +95,18 @@ impl Budget for Memory {
 }
 
 /// What a run gives an operator.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     budget: &'a dyn Budget,
     cancellation: &'a Cancellation,
     threads: Option<&'a Threads>,
+    crew: Option<&'a Crew>,
 }
 
 impl<'a> Context<'a> {
     /// For one run, on the thread that runs it.
     pub fn new(budget: &'a dyn Budget, cancellation: &'a Cancellation) -> Self {
-        Self { budget, cancellation, threads: None }
+        Self { budget, cancellation, threads: None, crew: None }
     }
 
     /// The same with threads that may help.
@@ -115,6 +119,19 @@ impl<'a> Context<'a> {
     /// The threads that may help.
     pub fn threads(&self) -> Option<&'a Threads> {
         self.threads
+    }
+
+    /// The same with a crew that waits for work.
+    pub(super) fn with_crew<'b>(&self, crew: &'b Crew) -> Context<'b>
+    where
+        'a: 'b,
+    {
+        Context { crew: Some(crew), ..*self }
+    }
+
+    /// The crew that waits for work, if there is one.
+    pub(super) fn crew(&self) -> Option<&'a Crew> {
+        self.crew
     }
 
     /// The budget: for what runs whole programs.

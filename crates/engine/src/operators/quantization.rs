@@ -7,7 +7,7 @@
 mod attention;
 mod concatenation;
 mod convolution;
-mod dynamic;
+pub(crate) mod dynamic;
 mod elementwise;
 mod gemm;
 mod kernel;

@@ -55,6 +55,8 @@ pub struct Plan {
     pub parameters: usize,
     /// Bytes of the model's file.
     pub file: usize,
+    /// Convolutions and products that are computed in 16-bit floats.
+    pub narrow: usize,
     /// Islands that rten computes.
     pub islands: usize,
     pub regions: usize,
@@ -124,6 +126,10 @@ impl fmt::Display for Plan {
             self.islands,
             self.parameters,
             self.file
-        )
+        )?;
+        if self.narrow > 0 {
+            writeln!(f, "{} convolutions and products in 16-bit floats (bf16)", self.narrow)?;
+        }
+        Ok(())
     }
 }

@@ -56,6 +56,7 @@ impl Planner<'_> {
         let placed = self.pack_products(placed, &facts)?;
         let placed = self.pack_nibbles(placed, &facts)?;
         let placed = self.compile_regions(placed, &facts, &outputs)?;
+        let placed = self.pack_convolutions(placed, &facts)?;
         let mut placed = self.fuse(placed, &facts, &outputs)?;
         // Those who pack weights straight from the file have done so.
         self.constants.close_file();

@@ -22,7 +22,7 @@ use crate::{
             draft::Drafts,
             fuse::fuse,
             pack::{Weights, pack},
-            recognize::{Form, Piece, of_table, recognize},
+            recognize::{Form, Piece, images_of, recognize},
             run::Region,
             step::Step,
         },
@@ -59,11 +59,15 @@ impl Planner<'_> {
             pieces.push(recognize(&entry.node, &mut sight));
         }
         for (entry, place) in placed.iter().zip(&mut pieces) {
-            if place.is_none() {
-                let files = self.files;
-                let table = self.table_of(&entry.node, facts)?;
-                let mut sight = Sight { facts, store: &mut self.constants, files };
-                *place = table.and_then(|table| of_table(&entry.node, &mut sight, table));
+            if place.is_none()
+                && let Some(index) = self.function_of_bytes(&entry.node)
+            {
+                let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
+                if let Some((input, output)) = images_of(&entry.node, &mut sight, index)
+                    && let Some(form) = self.table(&[&entry.node], input, facts)?
+                {
+                    *place = Some(Piece { form, inputs: vec![input], output });
+                }
             }
         }
         if !pieces.iter().flatten().any(|piece| piece.form.is_convolution()) {

@@ -19,9 +19,11 @@ use crate::{
         model::{Node, Port, ValueId},
     },
     operators::Attributes,
+    precision::Precision,
     region::{
         draft::Drafts,
         fuse::fuse,
+        narrow,
         pack::{PackError, Weights, pack},
         recognize::{Known, Piece, recognize, recognize_shuffle},
         run::Region,
@@ -79,6 +81,12 @@ impl Weights for Taking<'_> {
     ) -> Result<Work, PackError> {
         let packed = self.store.take_floats(value, self.files, pack).map_err(PackError::Onnx)?;
         packed.ok_or(PackError::Unfit("the weights of a convolution are gone"))?
+    }
+
+    fn take_bytes(&mut self, value: ValueId) -> Result<Tensor, PackError> {
+        let tensor = self.store.tensor(value, self.files).map_err(PackError::Onnx)?;
+        self.store.release(value, 1);
+        tensor.ok_or(PackError::Unfit("the weights of a convolution of bytes are gone"))
     }
 }
 
@@ -165,12 +173,15 @@ impl Planner<'_> {
             pieces.push(recognize(&entry.node, &mut sight));
         }
         self.recognize_shuffles(&placed, facts, outputs, &mut pieces);
+        let begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
         let nodes: Vec<_> = placed
             .iter()
             .zip(&pieces)
-            .map(|(entry, pieces)| {
-                let can =
-                    pieces.as_ref().map(|pieces| pieces.iter().any(|piece| piece.form.is_convolution()));
+            .enumerate()
+            .map(|(index, (entry, pieces))| {
+                let can = pieces.as_ref().map(|pieces| {
+                    begins.contains(&index) || pieces.iter().any(|piece| piece.form.is_convolution())
+                });
                 let made = entry.node.outputs.iter().flatten().copied().collect();
                 (entry.inputs().flatten().collect(), made, can)
             })
@@ -278,9 +289,7 @@ impl Planner<'_> {
             for piece in pieces {
                 let inputs =
                     piece.inputs.iter().map(|(value, channels)| drafts.input(*value, *channels)).collect();
-                if let crate::region::recognize::Form::Convolution(convolution) = &piece.form {
-                    weights.insert(convolution.weights);
-                }
+                weights.extend(piece.form.weights());
                 let pixels = facts.get(&piece.output).and_then(pixels);
                 drafts.add(piece.form, inputs, piece.output, (piece.channels, pixels));
                 if leaving.contains(&piece.output) {
@@ -302,7 +311,10 @@ impl Planner<'_> {
         }
         fuse(&mut drafts);
         strides::propagate(&mut drafts);
-        winograd::choose(&mut drafts, self.plan.file / 100 * GROWTH + SPARE);
+        match self.precision {
+            Precision::Float32 => winograd::choose(&mut drafts, self.plan.file / 100 * GROWTH + SPARE),
+            Precision::BFloat16 => narrow::choose(&mut drafts),
+        }
         let entered: Vec<ValueId> = drafts.entered().to_vec();
         let level = Level::best();
         let mut taking = Taking { store: &mut self.constants, files: self.files };
@@ -310,6 +322,7 @@ impl Planner<'_> {
             PackError::Onnx(error) => PlanError::Onnx(error),
             PackError::Unfit(reason) => PlanError::Engine { reason: reason.to_owned() },
         })?;
+        self.plan.narrow += flow.steps.iter().filter(|step| step.is_narrow()).count();
         if let Some(steps) = self.plan.steps.get_mut(number) {
             *steps = flow.steps.iter().map(crate::region::step::Step::describe).collect();
         }

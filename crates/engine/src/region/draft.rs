@@ -1,6 +1,6 @@
 //! The first form of a region: a step for each node, constants as the model has them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{recognize::Form, step::Value};
 use crate::onnx::model::ValueId;
@@ -36,6 +36,8 @@ pub(crate) struct Drafts {
     pub(crate) steps: Vec<Draft>,
     /// The channels of each value.
     pub(crate) channels: Vec<usize>,
+    /// The values that are kept as 16-bit floats.
+    pub(crate) narrow: HashSet<Value>,
     pub(crate) inputs: Vec<Value>,
     pub(crate) outputs: Vec<Value>,
     /// The numbers of the model's values.

@@ -101,6 +101,7 @@ pub(crate) fn fold_scales(drafts: &mut Drafts) {
         let Some(before) = drafts.steps.get_mut(maker).filter(|step| is_bare(step)) else { continue };
         let target = match &mut before.form {
             Form::Convolution(convolution) => &mut convolution.scale,
+            Form::Dynamic(dynamic) => &mut dynamic.scale,
             Form::Channels(before) => before,
             _ => continue,
         };
@@ -129,13 +130,17 @@ pub(crate) fn fuse_activations(drafts: &mut Drafts) {
             continue;
         }
         let Some(before) = drafts.steps.get_mut(maker) else { continue };
-        // Outputs that are spread are clipped, no more.
+        // Outputs that are spread, or made of sums of bytes, are clipped, no more.
         let is_spread = matches!(&before.form, Form::Convolution(found) if found.kind == Kind::Spread);
-        if is_spread && activation.bounds().is_none() {
+        let is_dynamic = matches!(before.form, Form::Dynamic(_));
+        if (is_spread || is_dynamic) && activation.bounds().is_none() {
             continue;
         }
-        let takes =
-            matches!(before.form, Form::Convolution(_) | Form::Image(_) | Form::Pixel(_) | Form::Channels(_));
+        let takes = is_dynamic
+            || matches!(
+                before.form,
+                Form::Convolution(_) | Form::Image(_) | Form::Pixel(_) | Form::Channels(_)
+            );
         let slot = match before.residual {
             Some(_) => &mut before.after,
             None => &mut before.activation,
@@ -212,10 +217,14 @@ pub(crate) fn fuse_sums(drafts: &mut Drafts) {
         let candidate = |value: Value| -> Option<usize> {
             let maker = *makers.get(&value)?;
             let step = drafts.steps.get(maker)?;
-            let is_free = matches!(&step.form, Form::Convolution(found) if found.kind != Kind::Spread)
-                && step.residual.is_none()
-                && uses.get(value.0) == Some(&1)
-                && !gone.contains(&maker);
+            let can = match &step.form {
+                Form::Convolution(found) => found.kind != Kind::Spread,
+                // It has no function of what comes before the sum.
+                Form::Dynamic(_) => step.activation == Activation::Identity,
+                _ => false,
+            };
+            let is_free =
+                can && step.residual.is_none() && uses.get(value.0) == Some(&1) && !gone.contains(&maker);
             is_free.then_some(maker)
         };
         // The later one: what it adds is there then.

@@ -3,16 +3,22 @@
 use std::{cmp::Reverse, collections::HashSet};
 
 use super::{
+    byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    recognize::{Convolution, Form, Kind},
-    step::{Flow, Step, Value, Work},
+    recognize::{Convolution, Dynamic, Form, Kind, Way},
+    step::{Dynamics, Flow, Step, Value, Work},
 };
-use crate::onnx::{OnnxError, model::ValueId};
+use crate::{
+    onnx::{OnnxError, model::ValueId},
+    tensor::Tensor,
+};
 use adytum_kernels::{
     BLOCK, Level,
     activation::Activation,
+    bfloat,
     depthwise::Windows,
     filters::{Filters, Reading},
+    integer::{Instructions, filters::Reading as OfBytes},
     weights::{Numbers, Weights as Given},
     winograd::Winograd,
 };
@@ -40,6 +46,9 @@ pub(crate) trait Weights {
         value: ValueId,
         pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
     ) -> Result<Work, PackError>;
+
+    /// Gives weights of bytes away. Nobody else in the region takes them again.
+    fn take_bytes(&mut self, value: ValueId) -> Result<Tensor, PackError>;
 }
 
 /// The region, ready to run.
@@ -77,6 +86,7 @@ pub(crate) fn pack(drafts: Drafts, level: Level, weights: &mut dyn Weights) -> R
     Ok(Flow {
         inputs: drafts.inputs.iter().map(|value| (*value, whole_pixels.contains(value))).collect(),
         channels: drafts.channels,
+        narrow: drafts.narrow,
         outputs: drafts.outputs,
         steps,
     })
@@ -113,6 +123,14 @@ fn step(
                 pack_convolution(&convolution, numbers, level, whole, (activation, after))
             })?
         }
+        Form::Dynamic(dynamic) => {
+            inputs.truncate(1);
+            inputs.extend(residual);
+            let tensor = weights.take_bytes(dynamic.convolution.weights)?;
+            pack_dynamic(dynamic, &tensor, Instructions::of(level), after).ok_or(PackError::Unfit(
+                "the weights of a convolution of bytes have another size than its node says",
+            ))?
+        }
         Form::Maximum { settings, window } => Work::Maximum { settings, window },
         Form::Mean { settings, window, with_pads } => Work::Mean { settings, window, with_pads },
         Form::GlobalMean => Work::GlobalMean,
@@ -130,6 +148,7 @@ fn step(
         Form::Copy(runs) => Work::Copy(runs),
         Form::Repeat(times) => Work::Repeat(times),
         Form::Sample(steps) => Work::Sample(steps),
+        Form::Narrow => Work::Narrow,
     };
     Ok(Step { work, inputs, output })
 }
@@ -141,7 +160,7 @@ fn pack_convolution(
     whole: bool,
     (activation, after): (Activation, Activation),
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, by_tiles, .. } = convolution;
+    let Convolution { kind, shape, settings, bias, scale, way, .. } = convolution;
     let (kind, shape, settings) = (*kind, *shape, settings.clone());
     let unfit = || PackError::Unfit("the weights of a convolution have another size than its node says");
     let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
@@ -169,8 +188,15 @@ fn pack_convolution(
                 weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
             }
             let shape = [outputs, inputs, 1, 1];
-            let filters =
-                Filters::new(level, Given::plain(&weights), shape, 1, biases.as_deref(), Reading::Blocks);
+            let filters = Filters::new(
+                level,
+                bfloat::Form::Single,
+                Given::plain(&weights),
+                shape,
+                1,
+                biases.as_deref(),
+                Reading::Blocks,
+            );
             places.push(filters.ok_or_else(unfit)?);
         }
         return Ok(Work::Spread { places, times: [rows, columns], after });
@@ -179,13 +205,14 @@ fn pack_convolution(
         if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
     let weights = Given { numbers, factors };
     Ok(match kind {
-        Kind::Dense { .. } if *by_tiles => {
+        Kind::Dense { .. } if *way == Way::Winograd => {
             let winograd = Winograd::new(level, weights, shape, biases.as_deref());
             Work::Winograd { winograd: winograd.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let filters = Filters::new(level, weights, shape, groups, biases.as_deref(), reading);
+            let form = if *way == Way::Narrow { bfloat::Form::of_pairs(level) } else { bfloat::Form::Single };
+            let filters = Filters::new(level, form, weights, shape, groups, biases.as_deref(), reading);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread | Kind::Depthwise => {
@@ -194,4 +221,33 @@ fn pack_convolution(
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })
+}
+
+fn pack_dynamic(
+    dynamic: Dynamic,
+    tensor: &Tensor,
+    instructions: Instructions,
+    after: Activation,
+) -> Option<Work> {
+    let Dynamic { convolution, scales, scale } = dynamic;
+    let outputs = convolution.shape[0];
+    let padded = |number: &dyn Fn(usize) -> f32| -> Vec<f32> {
+        let mut numbers: Vec<f32> = (0..outputs).map(number).collect();
+        numbers.resize(outputs.next_multiple_of(BLOCK), 0.0);
+        numbers
+    };
+    let weights = pack_weights(&convolution, tensor, instructions, OfBytes::Blocks)?;
+    let line = (!scale.factors.is_empty())
+        .then(|| [padded(&|output| scale.of(output).0 as f32), padded(&|output| scale.of(output).1 as f32)]);
+    let scales = padded(&|output| scales.get(output).or(scales.first()).copied().unwrap_or(f32::NAN));
+    let (low, high) = after.bounds()?;
+    Some(Work::Dynamic(Box::new(Dynamics {
+        weights,
+        settings: convolution.settings,
+        instructions,
+        outputs,
+        scales,
+        line,
+        bounds: [low, high],
+    })))
 }

@@ -2,8 +2,10 @@
 
 mod channels;
 mod convolutions;
+mod dynamic;
 
 pub(crate) use channels::{recognize_shuffle, repeated};
+pub(crate) use dynamic::{Dynamic, DynamicNodes, recognize_dynamic, recognize_integer};
 
 use crate::{
     facts::Fact,
@@ -25,6 +27,8 @@ pub(crate) trait Known {
 #[derive(Clone, Debug)]
 pub(crate) enum Form {
     Convolution(Convolution),
+    /// A convolution of bytes whose scale follows from the numbers of a run.
+    Dynamic(Dynamic),
     Maximum {
         settings: Settings,
         window: [usize; 2],
@@ -47,6 +51,8 @@ pub(crate) enum Form {
     Repeat([usize; 2]),
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
+    /// Numbers that are rounded to 16-bit floats.
+    Narrow,
 }
 
 /// A convolution, its weights still in the model.
@@ -60,8 +66,19 @@ pub(crate) struct Convolution {
     pub(crate) settings: Settings,
     /// What the weights and the bias are to be multiplied with.
     pub(crate) scale: Scale,
-    /// Whether it is computed by Winograd's way.
-    pub(crate) by_tiles: bool,
+    pub(crate) way: Way,
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Window by window.
+    #[default]
+    Direct,
+    /// By Winograd's way.
+    Winograd,
+    /// Window by window, in 16-bit floats.
+    Narrow,
 }
 
 /// How the channels of a convolution depend on one another.
@@ -96,7 +113,16 @@ pub(crate) struct Piece {
 impl Form {
     /// Whether a region is worth having for it.
     pub(crate) fn is_convolution(&self) -> bool {
-        matches!(self, Self::Convolution(_))
+        self.weights().is_some()
+    }
+
+    /// The weights of a convolution.
+    pub(crate) fn weights(&self) -> Option<ValueId> {
+        match self {
+            Self::Convolution(convolution) => Some(convolution.weights),
+            Self::Dynamic(dynamic) => Some(dynamic.convolution.weights),
+            _ => None,
+        }
     }
 }
 

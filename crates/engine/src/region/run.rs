@@ -7,13 +7,14 @@ use std::{
 };
 
 use super::{
+    dynamic::{self, Sizes},
     schedule::{Planned, Schedule, needed},
     step::{Flow, Step, Value as Number, Work},
 };
 use crate::{
     operators::{
         Context, Divisible, Operator, OperatorError,
-        share::{share, unfit},
+        share::{share, unfit, with_crew},
     },
     tensor::{ElementType, Tensor, Value},
 };
@@ -24,7 +25,9 @@ use adytum_kernels::{
     convolution::{Convolution, Images, Spread},
     depthwise::Depthwise,
     elementwise::{Binary, Elementwise, Other},
+    integer::memory::Bytes,
     layout,
+    narrowing::narrow,
     planes::Planes,
     pool::{Mean, Pool, Pooling},
     winograd::Tiles,
@@ -45,6 +48,8 @@ pub(crate) struct Region {
     level: Level,
     schedules: Mutex<Vec<(Key, Arc<Schedule>)>>,
     spare: Mutex<Option<Buffer>>,
+    /// Of numbers that become bytes in a step.
+    spare_bytes: Mutex<Bytes>,
     /// Bytes of memory that are kept.
     kept: usize,
 }
@@ -91,7 +96,8 @@ impl Region {
     /// A region of a model whose file has this number of bytes. Next to a large model, more memory may be kept.
     pub(crate) fn new(flow: Flow, level: Level, file: usize) -> Self {
         let kept = SPARE.max(file / 8);
-        Self { flow, level, schedules: Mutex::default(), spare: Mutex::default(), kept }
+        let (schedules, spare, spare_bytes) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { flow, level, schedules, spare, spare_bytes, kept }
     }
 
     fn compute(
@@ -112,13 +118,12 @@ impl Region {
         let schedule = self.schedule(&tensors, wanted)?;
         let threads = context.threads().map_or(1, crate::threads::Threads::count);
         let room = schedule.total.saturating_add(schedule.scratch.saturating_mul(threads));
-        let bytes = room.saturating_mul(size_of::<f32>());
+        let of_bytes = schedule.bytes.saturating_add(schedule.columns.saturating_mul(threads));
+        let bytes = room.saturating_mul(size_of::<f32>()).saturating_add(of_bytes);
         context.budget().charge(bytes)?;
-        let run = Run { region: self, schedule: &schedule, room, context };
-        let result = match context.threads().filter(|threads| threads.count() > 1) {
-            Some(threads) => threads.enter(|| run.all(&tensors, wanted)),
-            None => run.all(&tensors, wanted),
-        };
+        let result = with_crew(context, |context| {
+            Run { region: self, schedule: &schedule, room, context }.all(&tensors, wanted)
+        });
         context.budget().release(bytes);
         result
     }
@@ -162,7 +167,16 @@ impl Region {
         spare.filter(|buffer| buffer.len() >= count).unwrap_or_else(|| Buffer::zeros(count))
     }
 
-    fn give_back(&self, buffer: Buffer) {
+    /// The same of bytes.
+    fn bytes(&self, count: usize) -> Bytes {
+        let spare = std::mem::take(&mut *self.spare_bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        if spare.len() >= count { spare } else { Bytes::zeros(count) }
+    }
+
+    fn give_back(&self, buffer: Buffer, bytes: Bytes) {
+        if bytes.len() <= self.kept {
+            *self.spare_bytes.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+        }
         if buffer.len() * size_of::<f32>() <= self.kept {
             *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(buffer);
         }
@@ -181,14 +195,16 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(&self, inputs: &[Option<Tensor>], wanted: &[bool]) -> Result<Vec<Option<Value>>, OperatorError> {
         let mut memory = self.region.memory(self.room);
-        let result = self.within(&mut memory, inputs, wanted);
-        self.region.give_back(memory);
+        let mut bytes = self.region.bytes(self.schedule.bytes);
+        let result = self.within(&mut memory, &mut bytes, inputs, wanted);
+        self.region.give_back(memory, bytes);
         result
     }
 
     fn within(
         &self,
         memory: &mut [f32],
+        bytes: &mut [u8],
         inputs: &[Option<Tensor>],
         wanted: &[bool],
     ) -> Result<Vec<Option<Value>>, OperatorError> {
@@ -210,7 +226,7 @@ impl Run<'_> {
             let (values, scratch) = memory
                 .split_at_mut_checked(self.schedule.total)
                 .ok_or_else(|| engine("no room for the values"))?;
-            self.step(step, planned, values, scratch)?;
+            self.step(step, planned, values, (scratch, bytes))?;
         }
         let mut outputs = Vec::with_capacity(flow.outputs.len());
         for (value, wanted) in flow.outputs.iter().zip(wanted) {
@@ -243,7 +259,7 @@ impl Run<'_> {
         step: &Step,
         planned: &Planned,
         memory: &mut [f32],
-        scratch: &mut [f32],
+        (scratch, bytes): (&mut [f32], &mut [u8]),
     ) -> Result<(), OperatorError> {
         let (output, range) = self.place(step.output)?;
         // The inputs are before or after the output in memory.
@@ -285,6 +301,13 @@ impl Run<'_> {
                 let (activation, after) = (*activation, *after);
                 let job = Depthwise { windows, steps, input, residual, output, activation, after };
                 share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Dynamic(own) => {
+                let channels = step.inputs.first().and_then(|input| self.region.flow.channels.get(input.0));
+                let channels = channels.copied().unwrap_or(0);
+                let border = planned.bytes.unwrap_or_default();
+                let sizes = Sizes { input, channels, residual, output, steps, border, cost };
+                dynamic::run(own, &sizes, buffer, bytes, self.context)
             }
             Work::Spread { places, times, after } => {
                 for (number, filters) in places.iter().enumerate() {
@@ -335,6 +358,9 @@ impl Run<'_> {
             Work::Sample(steps) => share(self.context, buffer, cost, |buffer, part| {
                 layout::sample(input, *steps, output, buffer, part)
             }),
+            Work::Narrow => {
+                share(self.context, buffer, cost, |buffer, part| narrow(level, input, output, buffer, part))
+            }
             Work::Repeat(times) => share(self.context, buffer, cost, |buffer, part| {
                 layout::repeat(input, *times, output, buffer, part)
             }),

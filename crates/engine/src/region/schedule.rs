@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::step::{Flow, Step, Value, Work};
+use super::{
+    byte_convolution::Packed,
+    step::{Flow, Step, Value, Work},
+};
 use crate::operators::{
     OperatorError,
     windows::geometry::{Settings, Window},
@@ -27,6 +30,8 @@ pub(super) struct Planned {
     pub(super) counts: [Vec<f32>; 2],
     /// About how many multiplications it takes.
     pub(super) cost: usize,
+    /// The border of its input as bytes, if it makes them.
+    pub(super) bytes: Option<Border>,
 }
 
 /// A plan of memory.
@@ -39,6 +44,10 @@ pub(super) struct Schedule {
     pub(super) total: usize,
     /// Floats that each thread needs besides.
     pub(super) scratch: usize,
+    /// Bytes for numbers that become such.
+    pub(super) bytes: usize,
+    /// Bytes that each thread needs for the columns of those.
+    pub(super) columns: usize,
 }
 
 impl Schedule {
@@ -82,6 +91,9 @@ impl Schedule {
                     if lanes.get(index) == Some(&true) {
                         (planes.lanes, planes.blocks) = (channels, 1);
                     }
+                    if flow.narrow.contains(&Value(index)) {
+                        planes = planes.narrow();
+                    }
                     Some(planes)
                 }
                 _ => None,
@@ -100,7 +112,33 @@ impl Schedule {
             })
             .max()
             .unwrap_or(0);
-        Ok(Self { places, steps, total, scratch })
+        let (mut bytes, mut columns) = (0, 0);
+        for planned in &steps {
+            let Some(Step { work: Work::Dynamic(dynamic), inputs, output }) = flow.steps.get(planned.step)
+            else {
+                continue;
+            };
+            let planes = |value: Option<&Value>| Some(places.get(value?.0)?.as_ref()?.0);
+            let (Some(input), Some(output)) = (planes(inputs.first()), planes(Some(output))) else {
+                continue;
+            };
+            let input = Planes { border: planned.bytes.unwrap_or_default(), ..input };
+            let too_large =
+                || OperatorError::TooLarge { shape: vec![input.images, input.height, input.width] };
+            let count = input.checked_len().ok_or_else(too_large)?;
+            match &dynamic.weights {
+                // The bytes, and the numbers that are made of them.
+                Packed::Filters(filters) if filters.word() > 1 => {
+                    bytes = bytes.max(count.saturating_mul(1 + filters.word()));
+                }
+                Packed::Filters(_) => bytes = bytes.max(count),
+                Packed::Windows(windows) => {
+                    bytes = bytes.max(count);
+                    columns = columns.max(windows.scratch(&planned.steps, output.width));
+                }
+            }
+        }
+        Ok(Self { places, steps, total, scratch, bytes, columns })
     }
 }
 
@@ -139,7 +177,8 @@ fn plan(
     let first = size(0)?;
     let [images, height, width] = first;
     let still = Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] };
-    let mut planned = Planned { step: number, steps: still, counts: [Vec::new(), Vec::new()], cost: 0 };
+    let mut planned =
+        Planned { step: number, steps: still, counts: [Vec::new(), Vec::new()], cost: 0, bytes: None };
     let mut output = first;
     let mut border = None;
     let over = |settings: &Settings, window: [usize; 2]| settings.window(&[height, width], &window);
@@ -176,6 +215,18 @@ fn plan(
             output = [images, along(height, times[0])?, along(width, times[1])?];
             planned.cost = places.first().map_or(0, |filters| filters.inputs * filters.outputs);
         }
+        Work::Dynamic(dynamic) => {
+            let [rows, columns] = dynamic.window();
+            let window = over(&dynamic.settings, [rows, columns])?;
+            // The border is around the bytes.
+            (planned.steps, output, planned.bytes) = moved(images, &window)?;
+            planned.cost = match &dynamic.weights {
+                Packed::Filters(filters) => {
+                    filters.inputs * rows * columns * filters.outputs * filters.groups / 3
+                }
+                Packed::Windows(windows) => 2 * rows * columns * windows.channels,
+            };
+        }
         Work::Maximum { settings, window } => {
             (planned.steps, output, _) = moved(images, &over(settings, *window)?)?;
             planned.cost = 1024;
@@ -209,7 +260,8 @@ fn plan(
         | Work::Image { .. }
         | Work::Pixel { .. }
         | Work::Channels { .. }
-        | Work::Activation(_) => {
+        | Work::Activation(_)
+        | Work::Narrow => {
             planned.cost = 256;
         }
     }

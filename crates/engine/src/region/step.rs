@@ -1,9 +1,12 @@
 //! The steps of a region that is ready to run.
 
+use std::collections::HashSet;
+
+use super::byte_convolution::Packed;
 use crate::operators::windows::geometry::Settings;
 use adytum_kernels::{
-    activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, layout::Channels,
-    winograd::Winograd,
+    activation::Activation, depthwise::Windows, elementwise::Binary, filters::Filters, integer::Instructions,
+    layout::Channels, winograd::Winograd,
 };
 
 /// A value of a region, by number.
@@ -22,6 +25,8 @@ pub(crate) enum Work {
     /// A transposed convolution whose windows do not overlap: weights of one pixel for each place of the
     /// window.
     Spread { places: Vec<Filters>, times: [usize; 2], after: Activation },
+    /// A convolution of bytes whose scale follows from the numbers of a run; a second input is added to it.
+    Dynamic(Box<Dynamics>),
     /// The largest under a window.
     Maximum { settings: Settings, window: [usize; 2] },
     /// The mean under a window; pads count as zeros, or not at all.
@@ -42,6 +47,34 @@ pub(crate) enum Work {
     Repeat([usize; 2]),
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
+    /// Numbers that are rounded to 16-bit floats.
+    Narrow,
+}
+
+/// A convolution of real numbers that become bytes first.
+#[derive(Debug)]
+pub(crate) struct Dynamics {
+    /// Their summands are those of a zero point of 1.
+    pub(crate) weights: Packed,
+    pub(crate) settings: Settings,
+    pub(crate) instructions: Instructions,
+    pub(crate) outputs: usize,
+    /// The scales of the weights, for each output channel in whole blocks.
+    pub(crate) scales: Vec<f32>,
+    /// Factors and summands of the results, for each output channel in whole blocks.
+    pub(crate) line: Option<[Vec<f32>; 2]>,
+    /// What the results are clipped to.
+    pub(crate) bounds: [f32; 2],
+}
+
+impl Dynamics {
+    /// The rows and columns of the window.
+    pub(crate) fn window(&self) -> [usize; 2] {
+        match &self.weights {
+            Packed::Filters(filters) => [filters.rows, filters.columns],
+            Packed::Windows(windows) => [windows.rows, windows.columns],
+        }
+    }
 }
 
 /// A step of a region.
@@ -57,6 +90,8 @@ pub(crate) struct Step {
 pub(crate) struct Flow {
     /// The channels of each value.
     pub(crate) channels: Vec<usize>,
+    /// The values that are kept as 16-bit floats.
+    pub(crate) narrow: HashSet<Value>,
     /// The values that enter, and whether all channels of a pixel are to be next to each other.
     pub(crate) inputs: Vec<(Value, bool)>,
     pub(crate) outputs: Vec<Value>,
@@ -64,6 +99,11 @@ pub(crate) struct Flow {
 }
 
 impl Step {
+    /// Whether it is a convolution in 16-bit floats.
+    pub(crate) fn is_narrow(&self) -> bool {
+        matches!(&self.work, Work::Convolution { filters, .. } if filters.form.is_narrow())
+    }
+
     /// What it is, for people.
     pub(crate) fn describe(&self) -> String {
         let function = |activation: &Activation| match activation {
@@ -78,11 +118,12 @@ impl Step {
         let added = if self.inputs.len() > 1 { ", sum" } else { "" };
         match &self.work {
             Work::Convolution { filters, settings, activation, after } => format!(
-                "convolution {}x{} of {} to {} channels{}{}{added}{}",
+                "convolution {}x{} of {} to {} channels{}{}{}{added}{}",
                 filters.rows,
                 filters.columns,
                 filters.inputs * filters.groups,
                 filters.outputs * filters.groups,
+                if self.is_narrow() { " in bf16" } else { "" },
                 stride(settings),
                 function(activation),
                 function(after)
@@ -110,6 +151,17 @@ impl Step {
                 places.first().map_or(0, |filters| filters.outputs),
                 function(after)
             ),
+            Work::Dynamic(dynamic) => {
+                let [rows, columns] = dynamic.window();
+                let by_channel = if matches!(dynamic.weights, Packed::Windows(_)) { "each of " } else { "" };
+                let clip = function(&Activation::Clip(dynamic.bounds[0], dynamic.bounds[1]));
+                let clip = if dynamic.bounds == [f32::NEG_INFINITY, f32::INFINITY] { "" } else { &clip };
+                format!(
+                    "convolution {rows}x{columns} of bytes to {by_channel}{} channels{}{added}{clip}",
+                    dynamic.outputs,
+                    stride(&dynamic.settings)
+                )
+            }
             Work::Maximum { window, .. } => format!("largest of {}x{}", window[0], window[1]),
             Work::Mean { window, .. } => format!("mean of {}x{}", window[0], window[1]),
             Work::GlobalMean => "mean of the image".to_owned(),
@@ -123,6 +175,7 @@ impl Step {
             Work::Activation(activation) => activation.name().to_owned(),
             Work::Copy(_) => "copy of channels".to_owned(),
             Work::Sample(steps) => format!("first pixel of {}x{}", steps[0], steps[1]),
+            Work::Narrow => "rounded to bf16".to_owned(),
             Work::Repeat(times) => format!("pixels repeated {}x{}", times[0], times[1]),
         }
     }

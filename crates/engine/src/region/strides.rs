@@ -89,7 +89,10 @@ fn skipped(convolution: &Convolution) -> Option<[usize; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{onnx::model::ValueId, region::recognize::Scale};
+    use crate::{
+        onnx::model::ValueId,
+        region::recognize::{Scale, Way},
+    };
 
     fn convolution(window: usize, stride: usize) -> Form {
         Form::Convolution(Convolution {
@@ -105,7 +108,7 @@ mod tests {
                 ceil: false,
             },
             scale: Scale::default(),
-            by_tiles: false,
+            way: Way::Direct,
         })
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::{
     draft::Drafts,
-    recognize::{Convolution, Form, Kind},
+    recognize::{Convolution, Form, Kind, Way},
 };
 
 /// With fewer channels the transformations take more than the multiplications that they save.
@@ -39,7 +39,7 @@ pub(crate) fn choose(drafts: &mut Drafts, budget: usize) {
         }
         grown += more;
         if let Some(Form::Convolution(convolution)) = drafts.steps.get_mut(index).map(|step| &mut step.form) {
-            convolution.by_tiles = true;
+            convolution.way = Way::Winograd;
         }
     }
 }

@@ -27,7 +27,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
     AbsolutePath, ConfigurationError, MeasuredConfiguration, Owner, PinnedAecs, PinnedAecsReport,
-    PinnedOnnxRuntime, PinnedSource, SecretDestination, SecretRule,
+    PinnedOnnxRuntime, PinnedSource, SealedRules, SecretDestination, SecretRule,
     bundle::{self, BundleTable},
     document::{self, LibraryTable, ProgramTable, StorageTable},
     lease::LeaseTable,
@@ -147,6 +147,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         source,
         // Under Occlum, loopback is the host's.
         cdh: BTreeMap::new(),
+        sealed: SealedRules::default(),
         secrets,
         storage: addition.storage.into(),
         allow_plain_models: addition.allow_plain_models,

@@ -15,6 +15,7 @@ use super::{
     error::invalid,
     lease::LeaseTable,
     model::{self, ModelTable},
+    sealed::{self, SealedTable},
     source::{AecsTable, BrokerTable, KbsTable, KeyVaultTable, Location, SourceTables},
 };
 use crate::{
@@ -51,6 +52,8 @@ struct Document {
     bundles: Vec<BundleTable>,
     #[serde(default)]
     cdh: Vec<CdhTable>,
+    #[serde(default)]
+    sealed: Vec<SealedTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -126,11 +129,13 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         dispensable: document.azure_attestation.is_some(),
     };
     let source = tables.pin(locations)?;
+    let environment = checked(document.environment)?;
     Ok(MeasuredConfiguration {
         bundles,
         program,
         arguments,
-        environment: checked(document.environment)?,
+        sealed: sealed::rules(document.sealed, &environment, &secrets)?,
+        environment,
         libraries: libraries(document.libraries)?,
         onnxruntime: document.onnxruntime,
         lease: document.lease.map(|table| table.pin(&source)).transpose()?,
@@ -191,7 +196,7 @@ pub(super) fn libraries(
 
 impl SecretRule {
     /// Everywhere it goes to, memory aside.
-    fn places(&self) -> Vec<SecretDestination> {
+    pub(super) fn places(&self) -> Vec<SecretDestination> {
         let key = self.key_path.clone().map(SecretDestination::File);
         let whole = Some(self.destination.clone()).filter(|place| *place != SecretDestination::Memory);
         whole.into_iter().chain(key).collect()

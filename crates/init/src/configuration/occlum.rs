@@ -27,7 +27,7 @@ use serde::Deserialize;
 
 use super::{
     AbsolutePath, ConfigurationError, MeasuredConfiguration, Owner, PinnedOnnxRuntime, PinnedSource,
-    SecretDestination, SecretRule,
+    SealedRules, SecretDestination, SecretRule,
     bundle::{self, BundleTable},
     document::{self, LibraryTable, ProgramTable, StorageTable},
     source,
@@ -166,6 +166,7 @@ pub(super) fn parse(text: &str) -> Result<MeasuredConfiguration, ConfigurationEr
         source: PinnedSource::Broker(broker),
         // Under Occlum, loopback is the host's.
         cdh: BTreeMap::new(),
+        sealed: SealedRules::default(),
         secrets,
         storage: addition.storage.into(),
         allow_plain_models: addition.allow_plain_models,

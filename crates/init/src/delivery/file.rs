@@ -29,7 +29,7 @@ pub struct SecretFile {
 }
 
 impl SecretFile {
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         path: &AbsolutePath,
         owner: Owner,
         platform: Platform,

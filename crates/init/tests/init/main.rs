@@ -18,4 +18,5 @@ mod logs;
 mod nginx;
 mod refusals;
 mod renewal;
+mod sealed_secrets;
 mod supervision;

@@ -5,21 +5,23 @@
 use super::{
     GROUP, Images,
     filters::{Filters, Panel, Reading},
-    finish::{Addition, Finish},
-    tile::{Form, Kernel, Kernels, Tile, kernels},
+    finish::Addition,
+    target::Target,
+    tile::{Kernel, Kernels, Tile, kernels},
 };
-use crate::{BLOCK, Part, Unfit, buffer::Shared, convolution::Steps, planes::Planes};
+use crate::{BLOCK, Part, Unfit, convolution::Steps, planes::Planes};
 
 /// A convolution that is about to run. Around the image is the zero point of the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution<'a> {
     pub filters: &'a Filters,
     pub steps: Steps,
+    /// Where the filters read numbers of two bytes, [`super::layout::widen`] has made them of the bytes; the
+    /// planes are those of the bytes.
     pub input: Images<'a>,
-    /// Images that are added to the results, if `finish` says how.
-    pub residual: Option<Images<'a>>,
+    /// The summands of the output channels, in whole blocks, if they are not those of the filters.
+    pub bias: Option<&'a [i32]>,
     pub output: Planes,
-    pub finish: Finish,
 }
 
 /// Input bytes that a chunk of rows has at most: they stay in the cache of the second level while all
@@ -29,7 +31,9 @@ const CHUNK: usize = 192 * 1024;
 /// Outputs that tiles compute one after another.
 #[derive(Clone, Copy, Debug)]
 struct Strip {
+    /// The place of the first window, in bytes.
     input: usize,
+    /// The numbers before the first output, and before what is added to it.
     output: usize,
     residual: usize,
     pixels: usize,
@@ -51,10 +55,10 @@ impl Convolution<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub fn run(&self, output: Shared<'_, u8>, part: Part) -> Result<(), Unfit> {
-        self.check(output)?;
+    pub fn run(&self, target: &Target<'_>, part: Part) -> Result<(), Unfit> {
+        self.check(target)?;
         let filters = self.filters;
-        let cut = self.cut();
+        let cut = self.cut(target);
         let strips = match cut {
             Cut::Flat { strips, .. } => strips,
             Cut::Rows => self.output.images * self.output.height,
@@ -73,16 +77,16 @@ impl Convolution<'_> {
             Cut::Rows => per_strip,
             Cut::Groups(rows) => per_strip * rows,
         };
-        let chunk = (CHUNK / per_strip.max(1)).max(1);
+        let chunk = (CHUNK / (per_strip * filters.word()).max(1)).max(1);
         let mut start = strips.start;
         while start < strips.end {
             let end = (start + chunk).min(strips.end);
             for number in panels.clone() {
                 let panel = filters.panel(number);
                 let kernels = kernels(filters.instructions, panel.blocks);
-                let mut tile = self.tile(&panel, output);
+                let mut tile = self.tile(&panel, target);
                 for strip in start..end {
-                    self.strip(cut, strip, &mut tile, kernels);
+                    self.strip(cut, strip, target.residual(), &mut tile, kernels);
                 }
             }
             start = end;
@@ -91,35 +95,29 @@ impl Convolution<'_> {
     }
 
     /// Whether everything that tiles reach is in the buffers.
-    fn check(&self, output: Shared<'_, u8>) -> Result<(), Unfit> {
+    fn check(&self, target: &Target<'_>) -> Result<(), Unfit> {
         let (filters, input) = (self.filters, &self.input.planes);
         let (lanes, blocks) = match filters.reading {
             Reading::Blocks => (BLOCK, filters.groups * filters.inputs.div_ceil(BLOCK)),
             Reading::Whole => (filters.inputs.next_multiple_of(GROUP), 1),
         };
-        if input.lanes != lanes || input.blocks != blocks || self.input.values.len() < input.len() {
+        let bytes = input.len().checked_mul(filters.word());
+        if input.lanes != lanes
+            || input.blocks != blocks
+            || bytes.is_none_or(|bytes| self.input.values.len() < bytes)
+        {
             return Err(Unfit("the input of a convolution of bytes"));
+        }
+        if self.bias.is_some_and(|bias| bias.len() < filters.bias.len()) {
+            return Err(Unfit("the summands of a convolution of bytes"));
         }
         let output_blocks = filters.groups * filters.blocks();
         if self.output.lanes != BLOCK
             || self.output.blocks != output_blocks
             || self.output.images != input.images
-            || output.len() < self.output.len()
+            || !target.fits(&self.output)
         {
-            return Err(Unfit("the output of a convolution of bytes"));
-        }
-        let is_added = match &self.residual {
-            None => self.finish.addition.is_none(),
-            Some(Images { planes, values }) => {
-                self.finish.addition.is_some()
-                    && planes.lanes == BLOCK
-                    && planes.blocks == output_blocks
-                    && planes.is_as_large_as(&self.output)
-                    && values.len() >= planes.len()
-            }
-        };
-        if !is_added {
-            return Err(Unfit("what a convolution of bytes adds"));
+            return Err(Unfit("the output of a convolution of bytes, or what is added to it"));
         }
         let window = [filters.rows, filters.columns];
         if reaches(&self.steps, input, window, &self.output) {
@@ -129,12 +127,18 @@ impl Convolution<'_> {
         }
     }
 
-    fn cut(&self) -> Cut {
+    /// The places of the input's numbers, counted in bytes.
+    fn bytes(&self) -> Planes {
+        let planes = self.input.planes;
+        Planes { lanes: planes.lanes * self.filters.word(), ..planes }
+    }
+
+    fn cut(&self, target: &Target<'_>) -> Cut {
         let filters = self.filters;
         let (input, output) = (&self.input.planes, &self.output);
         let widest = kernels(filters.instructions, super::tile::blocks_of(filters.instructions));
         let is_near = self.steps.strides == [1, 1];
-        let residual = self.residual.is_none_or(|residual| residual.planes.is_flat());
+        let residual = target.residual().is_none_or(|residual| residual.is_flat());
         if is_near && filters.rows * filters.columns == 1 && input.is_flat() && output.is_flat() && residual {
             let pixels = output.images * output.height * output.width;
             let list = self.list(widest);
@@ -162,14 +166,14 @@ impl Convolution<'_> {
         }
     }
 
-    fn strip(&self, cut: Cut, number: usize, tile: &mut Tile, kernels: &Kernels) {
-        let (input, steps) = (&self.input.planes, &self.steps);
+    fn strip(&self, cut: Cut, number: usize, residual: Option<Planes>, tile: &mut Tile, kernels: &Kernels) {
+        let (input, steps) = (self.bytes(), &self.steps);
         let at = |image: usize, y: usize| Strip {
             input: input.at(0, image, y * steps.strides[0], 0)
                 - steps.before[0] * input.row()
                 - steps.before[1] * input.lanes,
             output: self.output.at(0, image, y, 0),
-            residual: self.residual.map_or(0, |residual| residual.planes.at(0, image, y, 0)),
+            residual: residual.map_or(0, |residual| residual.at(0, image, y, 0)),
             pixels: self.output.width,
         };
         match cut {
@@ -210,7 +214,7 @@ impl Convolution<'_> {
     fn row(&self, strip: Strip, tile: &mut Tile, kernels: &Kernels) {
         let list = self.list(kernels);
         let tiles = strip.pixels.div_ceil(list.len());
-        let step = self.steps.strides[1] * self.input.planes.lanes;
+        let step = self.steps.strides[1] * self.bytes().lanes;
         let mut done = 0;
         for number in 0..tiles {
             let pixels = (strip.pixels - done).div_ceil(tiles - number);
@@ -230,17 +234,21 @@ impl Convolution<'_> {
     }
 
     /// The tile of a panel, where the first image begins.
-    fn tile(&self, panel: &Panel, output: Shared<'_, u8>) -> Tile {
-        let (filters, planes) = (self.filters, &self.input.planes);
+    fn tile(&self, panel: &Panel, target: &Target<'_>) -> Tile {
+        let (filters, planes) = (self.filters, self.bytes());
+        let together = filters.together();
         let (blocks, groups, last) = match filters.reading {
             Reading::Blocks => {
                 let blocks = filters.inputs.div_ceil(BLOCK);
-                (blocks, BLOCK / GROUP, filters.inputs - (blocks - 1) * BLOCK)
+                (blocks, BLOCK / together, filters.inputs - (blocks - 1) * BLOCK)
             }
             Reading::Whole => (1, 0, filters.inputs),
         };
         let block = panel.group * filters.blocks() + panel.block;
+        let start = block * self.output.block();
         let unused = Addition { ratios: [0.0; 2], fixed: 0.0, is_first: true, is_signed: false };
+        let end = target.row(block, start, |planes| block * planes.block());
+        let (word, added) = (target.word(), target.residual());
         Tile {
             input: self.input.values[panel.group * blocks * planes.block()..].as_ptr(),
             input_block: planes.block(),
@@ -252,24 +260,23 @@ impl Convolution<'_> {
             passes: filters.passes,
             blocks,
             groups,
-            last_groups: last.div_ceil(GROUP),
+            last_groups: last.div_ceil(together),
             rows: filters.rows,
             columns: filters.columns,
-            bias: filters.bias[block * BLOCK..].as_ptr(),
+            bias: self.bias.unwrap_or(&filters.bias)[block * BLOCK..].as_ptr(),
             scales: filters.scales[block * BLOCK..].as_ptr(),
-            form: Form::Bytes,
-            summands: std::ptr::null(),
-            zero_point: self.finish.zero_point,
-            output: output.pointer(block * self.output.block()),
-            output_block: self.output.block(),
-            output_row: self.output.row(),
-            output_step: BLOCK,
-            residual: self.residual.map_or(std::ptr::null(), |residual| {
-                residual.values[block * residual.planes.block()..].as_ptr()
-            }),
-            residual_block: self.residual.map_or(0, |residual| residual.planes.block()),
-            residual_row: self.residual.map_or(0, |residual| residual.planes.row()),
-            addition: self.finish.addition.unwrap_or(unused),
+            form: end.form,
+            reals: end.reals,
+            zero_point: end.finish.zero_point,
+            output: end.output,
+            output_block: self.output.block() * word,
+            output_row: self.output.row() * word,
+            output_step: BLOCK * word,
+            residual: end.residual,
+            residual_block: added.map_or(0, |added| added.block() * word),
+            residual_row: added.map_or(0, |added| added.row() * word),
+            word,
+            addition: end.finish.addition.unwrap_or(unused),
         }
     }
 }
@@ -281,9 +288,9 @@ impl Convolution<'_> {
 unsafe fn compute(strip: Strip, tile: &mut Tile, kernel: Kernel) {
     let (input, output, residual) = (tile.input, tile.output, tile.residual);
     tile.input = input.wrapping_add(strip.input);
-    tile.output = output.wrapping_add(strip.output);
+    tile.output = output.wrapping_add(strip.output * tile.word);
     if !residual.is_null() {
-        tile.residual = residual.wrapping_add(strip.residual);
+        tile.residual = residual.wrapping_add(strip.residual * tile.word);
     }
     // SAFETY: the caller says so.
     unsafe { kernel(tile) };

@@ -9,12 +9,13 @@ use super::{
     GROUP, Images, Instructions,
     convolution::reaches,
     filters::{Source, part},
-    finish::{Finish, add, round},
+    finish::{Finish, RealPointers, add, round},
     instructions::{Integers, Task, dispatch},
     memory::Bytes,
-    tile::WEIGHTS,
+    target::Target,
+    tile::{Form, WEIGHTS},
 };
-use crate::{BLOCK, Part, Unfit, buffer::Shared, convolution::Steps, isa::Isa, planes::Planes};
+use crate::{BLOCK, Part, Unfit, convolution::Steps, isa::Isa, planes::Planes};
 
 /// The weights of a convolution of each channel alone.
 #[derive(Debug)]
@@ -25,7 +26,8 @@ pub struct Windows {
     pub columns: usize,
     /// Several, where weights are sums of several numbers of int8.
     passes: usize,
-    /// `[block][pass][four rows][column][channel][row of the four]`.
+    /// `[block][pass][four rows][column][channel][row of the four]`; of 16 bits
+    /// `[block][four rows][column][two rows][channel][row of the two]`.
     weights: Bytes,
     bias: Vec<i32>,
     scales: Vec<f32>,
@@ -40,14 +42,17 @@ impl Windows {
         }
         let blocks = channels.div_ceil(BLOCK);
         let fours = rows.div_ceil(GROUP);
-        let passes = source.passes();
+        // Every weight fits 16 bits.
+        let is_wide = instructions.word() == 2;
+        let passes = if is_wide { 1 } else { source.passes() };
+        let place_bytes = instructions.word() * WEIGHTS;
         let mut windows = Self {
             instructions,
             passes,
             channels,
             rows,
             columns,
-            weights: Bytes::zeros(blocks * passes * fours * columns * WEIGHTS),
+            weights: Bytes::zeros(blocks * passes * fours * columns * place_bytes),
             bias: vec![0; blocks * BLOCK],
             scales: vec![0.0; blocks * BLOCK],
         };
@@ -58,17 +63,33 @@ impl Windows {
                 let (row, column) = (place / columns, place % columns);
                 for pass in 0..passes {
                     let four = ((channel / BLOCK * passes + pass) * fours + row / GROUP) * columns + column;
-                    windows.weights[four * WEIGHTS + channel % BLOCK * GROUP + row % GROUP] =
-                        part(*weight, pass);
+                    let own = &mut windows.weights[four * place_bytes..][..place_bytes];
+                    let (lane, row) = (channel % BLOCK * GROUP, row % GROUP);
+                    if is_wide {
+                        let place = row / 2 * WEIGHTS + lane + row % 2 * 2;
+                        own[place..][..2].copy_from_slice(&weight.to_ne_bytes());
+                    } else {
+                        own[lane + row] = part(*weight, pass);
+                    }
                 }
             }
         }
         Some(windows)
     }
 
+    /// The summand of each channel, in whole blocks.
+    pub fn bias(&self) -> &[i32] {
+        &self.bias
+    }
+
     /// Bytes that a thread needs for a row of this number of outputs.
     pub fn scratch(&self, steps: &Steps, width: usize) -> usize {
-        self.needed(steps, width).saturating_mul(self.rows.div_ceil(GROUP)).saturating_mul(WEIGHTS)
+        self.needed(steps, width).saturating_mul(self.rows.div_ceil(GROUP)).saturating_mul(self.place())
+    }
+
+    /// Bytes of four rows of a column of 16 channels.
+    fn place(&self) -> usize {
+        WEIGHTS * self.instructions.word()
     }
 
     /// Columns of the input that a row of outputs needs.
@@ -83,10 +104,9 @@ pub struct Depthwise<'a> {
     pub windows: &'a Windows,
     pub steps: Steps,
     pub input: Images<'a>,
-    /// Images that are added to the results, if `finish` says how.
-    pub residual: Option<Images<'a>>,
+    /// The summands of the channels, in whole blocks, if they are not those of the windows.
+    pub bias: Option<&'a [i32]>,
     pub output: Planes,
-    pub finish: Finish,
 }
 
 impl Depthwise<'_> {
@@ -94,33 +114,23 @@ impl Depthwise<'_> {
     ///
     /// # Errors
     /// Buffers that do not fit the sizes.
-    pub fn run(&self, output: Shared<'_, u8>, part: Part) -> Result<(), Unfit> {
+    pub fn run(&self, target: &Target<'_>, part: Part) -> Result<(), Unfit> {
         let (windows, input) = (self.windows, &self.input.planes);
         let blocks = windows.channels.div_ceil(BLOCK);
-        let is_added = match &self.residual {
-            None => self.finish.addition.is_none(),
-            Some(Images { planes, values }) => {
-                self.finish.addition.is_some()
-                    && planes.lanes == BLOCK
-                    && planes.blocks == blocks
-                    && planes.is_as_large_as(&self.output)
-                    && values.len() >= planes.len()
-            }
-        };
         let fits = input.lanes == BLOCK
             && input.blocks == blocks
             && self.input.values.len() >= input.len()
             && self.output.lanes == BLOCK
             && self.output.blocks == blocks
             && self.output.images == input.images
-            && output.len() >= self.output.len()
-            && is_added
+            && self.bias.is_none_or(|bias| bias.len() >= windows.bias.len())
+            && target.fits(&self.output)
             && reaches(&self.steps, input, [windows.rows, windows.columns], &self.output);
         if !fits {
             return Err(Unfit("a convolution of bytes by channels"));
         }
         if self.output.width > 0 {
-            dispatch(windows.instructions, Rows { job: self, output, part });
+            dispatch(windows.instructions, Rows { job: self, target, part });
         }
         Ok(())
     }
@@ -128,7 +138,7 @@ impl Depthwise<'_> {
 
 struct Rows<'a> {
     job: &'a Depthwise<'a>,
-    output: Shared<'a, u8>,
+    target: &'a Target<'a>,
     part: Part,
 }
 
@@ -137,6 +147,8 @@ struct Rows<'a> {
 struct Pixels {
     /// The interleaved bytes of the first window's first column.
     columns: *const u8,
+    /// Bytes of four rows of a column.
+    place: usize,
     /// From one four of rows to the next.
     four: usize,
     fours: usize,
@@ -150,6 +162,10 @@ struct Pixels {
     weights: *const u8,
     bias: *const i32,
     scales: *const f32,
+    form: Form,
+    finish: Finish,
+    reals: RealPointers,
+    /// What is added to the results, in their form; or null.
     residual: *const u8,
     output: *mut u8,
 }
@@ -157,7 +173,7 @@ struct Pixels {
 /// # Safety
 /// The columns of `COUNT` pixels are there, and there is room for the outputs.
 #[inline(always)]
-unsafe fn pixels<I: Integers, const COUNT: usize>(isa: I, pixels: &Pixels, finish: &Finish) {
+unsafe fn pixels<I: Integers, const COUNT: usize>(isa: I, pixels: &Pixels) {
     // SAFETY: there are 16 integers and 16 scales.
     let (bias, scales) = unsafe { (isa.load(pixels.bias), isa.isa().load(pixels.scales)) };
     let mut sums = [bias; COUNT];
@@ -171,10 +187,31 @@ unsafe fn pixels<I: Integers, const COUNT: usize>(isa: I, pixels: &Pixels, finis
                 // SAFETY: the columns of each pixel are there.
                 *sum = isa.dot(*sum, unsafe { isa.bytes(column.add(number * pixels.step)) }, loaded);
             }
-            weights = weights.wrapping_add(WEIGHTS);
+            weights = weights.wrapping_add(pixels.place);
             column = column.wrapping_add(pixels.window);
         }
     }
+    // SAFETY: the sums are those of the pixels; the rest is as the caller says.
+    unsafe {
+        match pixels.form {
+            Form::Bytes => write_bytes(isa, pixels, sums, scales),
+            Form::Floats | Form::Sums => write_words(isa, pixels, sums),
+        }
+    }
+}
+
+/// Writes sums as bytes.
+///
+/// # Safety
+/// As of [`pixels`].
+#[inline(always)]
+unsafe fn write_bytes<I: Integers, const COUNT: usize>(
+    isa: I,
+    pixels: &Pixels,
+    sums: [I::Sums; COUNT],
+    scales: <I::Isa as Isa>::V,
+) {
+    let finish = &pixels.finish;
     let mut values = [isa.splat(0); COUNT];
     for (number, (value, sum)) in values.iter_mut().zip(sums).enumerate() {
         *value = round(isa, sum, scales, finish.zero_point);
@@ -197,14 +234,40 @@ unsafe fn pixels<I: Integers, const COUNT: usize>(isa: I, pixels: &Pixels, finis
     }
 }
 
+/// Writes sums, or what they become as real numbers.
+///
+/// # Safety
+/// As of [`pixels`].
+#[inline(always)]
+unsafe fn write_words<I: Integers, const COUNT: usize>(isa: I, pixels: &Pixels, sums: [I::Sums; COUNT]) {
+    let floats = isa.isa();
+    // SAFETY: the numbers of 16 channels are there; so are the images that are added, and room for the output.
+    unsafe {
+        let line = pixels.reals.line(floats, 0);
+        for (number, sum) in sums.into_iter().enumerate() {
+            if matches!(pixels.form, Form::Sums) {
+                isa.store(sum, pixels.output.cast::<i32>().add(number * BLOCK));
+                continue;
+            }
+            let added = (!pixels.residual.is_null())
+                .then(|| floats.load(pixels.residual.cast::<f32>().add(number * BLOCK)));
+            let value = line.of(floats, isa.to_floats(sum), added);
+            floats.store(value, pixels.output.cast::<f32>().add(number * BLOCK));
+        }
+    }
+}
+
 impl Task for Rows<'_> {
     #[inline(always)]
     fn run<I: Integers>(self, isa: I) {
-        let Depthwise { windows, steps, input, residual, output, finish } = *self.job;
+        let Depthwise { windows, steps, input, bias, output } = *self.job;
+        let bias = bias.unwrap_or(&windows.bias);
+        let word = self.target.word();
         let fours = windows.rows.div_ceil(GROUP);
         let needed = windows.needed(&steps, output.width);
         let mut columns = Bytes::zeros(windows.scratch(&steps, output.width));
-        let step = steps.strides[1] * WEIGHTS;
+        let place = windows.place();
+        let step = steps.strides[1] * place;
         for number in self.part.of(output.blocks * output.images * output.height) {
             let y = number % output.height;
             let (block, image) =
@@ -214,54 +277,56 @@ impl Task for Rows<'_> {
                 - steps.before[0] * input.planes.row()
                 - steps.before[1] * BLOCK;
             let down = steps.dilations[0] * input.planes.row();
-            for (four, target) in columns.chunks_exact_mut(needed * WEIGHTS).enumerate() {
+            for (four, target) in columns.chunks_exact_mut(needed * place).enumerate() {
                 // Rows beyond the window have weights of zero; any bytes do.
                 let rows: [&[u8]; GROUP] = std::array::from_fn(|row| {
                     let row = four * GROUP + row;
                     let row = if row < windows.rows { row } else { 0 };
                     &input.values[from + row * down..][..needed * BLOCK]
                 });
-                for (column, target) in target.chunks_exact_mut(WEIGHTS).enumerate() {
-                    // SAFETY: each row has 16 bytes for each column, and the target 64.
+                for (column, target) in target.chunks_exact_mut(place).enumerate() {
+                    // SAFETY: each row has 16 bytes for each column, and the target four numbers for each.
                     unsafe {
                         let rows = rows.map(|row| row.as_ptr().add(column * BLOCK));
-                        isa.interleave(rows, target.as_mut_ptr());
+                        isa.columns(rows, target.as_mut_ptr());
                     }
                 }
             }
-            let added = residual
-                .map(|added| &added.values[added.planes.at(block, image, y, 0)..][..output.width * BLOCK]);
+            let end = self.target.row(block, start, |planes| planes.at(block, image, y, 0));
             let mut here = Pixels {
                 columns: columns.as_ptr(),
-                four: needed * WEIGHTS,
+                place,
+                four: needed * place,
                 fours,
                 passes: windows.passes,
-                window: steps.dilations[1] * WEIGHTS,
+                window: steps.dilations[1] * place,
                 count: windows.columns,
                 step,
-                weights: windows.weights[block * windows.passes * fours * windows.columns * WEIGHTS..]
-                    .as_ptr(),
-                bias: windows.bias[block * BLOCK..].as_ptr(),
+                weights: windows.weights[block * windows.passes * fours * windows.columns * place..].as_ptr(),
+                bias: bias[block * BLOCK..].as_ptr(),
                 scales: windows.scales[block * BLOCK..].as_ptr(),
-                residual: added.map_or(std::ptr::null(), <[u8]>::as_ptr),
-                output: self.output.pointer(start),
+                form: end.form,
+                finish: end.finish,
+                reals: end.reals,
+                residual: end.residual,
+                output: end.output,
             };
             let mut left = output.width;
             while left > 0 {
                 // SAFETY: all columns that the outputs need are there; this thread alone has this row.
                 let count = unsafe {
                     if left >= 4 {
-                        pixels::<I, 4>(isa, &here, &finish);
+                        pixels::<I, 4>(isa, &here);
                         4
                     } else {
-                        pixels::<I, 1>(isa, &here, &finish);
+                        pixels::<I, 1>(isa, &here);
                         1
                     }
                 };
                 here.columns = here.columns.wrapping_add(count * step);
-                here.output = here.output.wrapping_add(count * BLOCK);
+                here.output = here.output.wrapping_add(count * BLOCK * word);
                 if !here.residual.is_null() {
-                    here.residual = here.residual.wrapping_add(count * BLOCK);
+                    here.residual = here.residual.wrapping_add(count * BLOCK * word);
                 }
                 left -= count;
             }

@@ -111,12 +111,21 @@ fn apply<I: Integers>(isa: I, function: Function, left: I::Sums, right: I::Sums)
     }
 }
 
+/// What bytes become.
+#[derive(Clone, Copy, Debug)]
+pub enum Tables<'a> {
+    /// The same table for all channels.
+    One(&'a [u8; 256]),
+    /// A table for each channel, in whole blocks.
+    Each(&'a [[u8; 256]]),
+}
+
 /// Replaces each byte by that of a table. Computes this thread's share.
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
 pub fn look_up(
-    table: &[u8; 256],
+    tables: Tables<'_>,
     input: Images<'_>,
     output: Planes,
     buffer: Shared<'_, u8>,
@@ -129,7 +138,11 @@ pub fn look_up(
         && planes.is_as_large_as(&output)
         && input.values.len() >= planes.len()
         && buffer.len() >= output.len();
-    if !fits {
+    let are_enough = match tables {
+        Tables::One(_) => true,
+        Tables::Each(tables) => tables.len().is_multiple_of(BLOCK) && tables.len() / BLOCK >= output.blocks,
+    };
+    if !fits || !are_enough {
         return Err(Unfit("a table of bytes"));
     }
     let (height, width) = (output.height, output.width);
@@ -139,8 +152,21 @@ pub fn look_up(
         let source = &input.values[planes.at(block, image, y, 0)..][..width * BLOCK];
         // SAFETY: this thread alone has this row of the output.
         let row = unsafe { buffer.part(output.at(block, image, y, 0), width * BLOCK) };
-        for (target, byte) in row.into_iter().flatten().zip(source) {
-            *target = table[usize::from(*byte)];
+        let Some(row) = row else { continue };
+        match tables {
+            Tables::One(table) => {
+                for (target, byte) in row.iter_mut().zip(source) {
+                    *target = table[usize::from(*byte)];
+                }
+            }
+            Tables::Each(tables) => {
+                let own = &tables[block * BLOCK..][..BLOCK];
+                for (target, bytes) in row.chunks_exact_mut(BLOCK).zip(source.chunks_exact(BLOCK)) {
+                    for ((target, byte), table) in target.iter_mut().zip(bytes).zip(own) {
+                        *target = table[usize::from(*byte)];
+                    }
+                }
+            }
         }
     }
     Ok(())

@@ -31,7 +31,8 @@ pub struct Filters {
     pub reading: Reading,
     /// Several, where weights are sums of several numbers of int8.
     pub(super) passes: usize,
-    /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`.
+    /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`. Weights of
+    /// 16 bits are for two channels at once instead.
     pub(super) weights: Bytes,
     /// The summands of every output channel, each group in whole blocks.
     pub(super) bias: Vec<i32>,
@@ -122,8 +123,10 @@ impl Filters {
             return None;
         }
         let blocks = outputs.div_ceil(BLOCK);
+        // Every weight fits 16 bits.
+        let is_wide = instructions.word() == 2;
         let mut filters = Self {
-            passes: source.passes(),
+            passes: if is_wide { 1 } else { source.passes() },
             instructions,
             inputs,
             outputs,
@@ -142,19 +145,20 @@ impl Filters {
             filters.scales[place] = source.scale(output);
         }
         let taps = rows * columns;
-        // Where the weight of each input channel and place of the window goes: which four, which of them.
+        let together = filters.together();
+        // Where the weight of each input channel and place of the window goes: which group, which of them.
         let places: Vec<(usize, usize)> = (0..inputs * taps)
             .map(|number| {
                 let (input, tap) = (number / taps, number % taps);
                 let (block, fours) = match reading {
-                    Reading::Whole => (0, inputs.div_ceil(GROUP)),
+                    Reading::Whole => (0, inputs.div_ceil(together)),
                     Reading::Blocks => {
                         let block = input / BLOCK * BLOCK;
-                        (block, (inputs - block).min(BLOCK).div_ceil(GROUP))
+                        (block, (inputs - block).min(BLOCK).div_ceil(together))
                     }
                 };
-                let four = block / GROUP * taps + tap * fours + (input - block) / GROUP;
-                (four, input % GROUP)
+                let four = block / together * taps + tap * fours + (input - block) / together;
+                (four, input % together)
             })
             .collect();
         for number in 0..filters.panel_count() {
@@ -167,8 +171,12 @@ impl Filters {
                 for pass in 0..filters.passes {
                     let target = &mut filters.weights[panel.weights + pass * per_pass..];
                     for ((four, rest), weight) in places.iter().zip(own) {
-                        target[(four * panel.blocks + block) * WEIGHTS + lane * GROUP + rest] =
-                            part(*weight, pass);
+                        let place = (four * panel.blocks + block) * WEIGHTS + lane * GROUP;
+                        if is_wide {
+                            target[place + 2 * rest..][..2].copy_from_slice(&weight.to_ne_bytes());
+                        } else {
+                            target[place + rest] = part(*weight, pass);
+                        }
                     }
                 }
             }
@@ -181,14 +189,31 @@ impl Filters {
         self.passes * self.fours() * WEIGHTS
     }
 
-    /// Fours of input channels at all places of the window.
+    /// The summand of each output channel, in whole blocks.
+    pub fn bias(&self) -> &[i32] {
+        &self.bias
+    }
+
+    /// The bytes of a number of the images that are read. Bytes that are to be read as two, the second is 0:
+    /// [`super::layout::widen`].
+    pub fn word(&self) -> usize {
+        self.instructions.word()
+    }
+
+    /// The channels of a group.
+    pub(super) fn together(&self) -> usize {
+        GROUP / self.word()
+    }
+
+    /// Groups of input channels at all places of the window.
     fn fours(&self) -> usize {
+        let together = self.together();
         let fours = match self.reading {
-            Reading::Whole => self.inputs.div_ceil(GROUP),
-            // Blocks are of whole fours.
+            Reading::Whole => self.inputs.div_ceil(together),
+            // Blocks are of whole groups.
             Reading::Blocks => {
                 let (full, rest) = (self.inputs / BLOCK, self.inputs % BLOCK);
-                full * (BLOCK / GROUP) + rest.div_ceil(GROUP)
+                full * (BLOCK / together) + rest.div_ceil(together)
             }
         };
         fours * self.rows * self.columns

@@ -1,7 +1,9 @@
-//! How sums become bytes.
+//! How sums become bytes, or real numbers.
+
+#![expect(unsafe_code, reason = "numbers of channels are read through pointers")]
 
 use super::instructions::Integers;
-use crate::isa::Isa;
+use crate::{BLOCK, convolution, isa::Isa, planes::Planes};
 
 /// The last step for sums that were multiplied with their scales.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,4 +62,113 @@ pub(super) fn add<I: Integers>(isa: I, first: I::Sums, second: I::Sums, addition
 #[inline(always)]
 fn number<I: Integers>(isa: I, bytes: I::Sums, shift: i32) -> <I::Isa as Isa>::V {
     isa.to_floats(isa.add(bytes, isa.splat(-shift)))
+}
+
+/// How sums become real numbers: a sum times the scale of its channel; that times the factor, and the summand
+/// added; the image added; then at least the first bound, at most the second. A NaN stays so.
+#[derive(Clone, Copy, Debug)]
+pub struct Reals<'a> {
+    /// For each output channel, in whole blocks.
+    pub scales: &'a [f32],
+    /// Factors and summands for each output channel, in whole blocks.
+    pub line: Option<[&'a [f32]; 2]>,
+    /// Images as large as the output.
+    pub residual: Option<convolution::Images<'a>>,
+    pub bounds: [f32; 2],
+}
+
+impl<'a> Reals<'a> {
+    /// Whether there are enough numbers for an output.
+    pub(super) fn fits(&self, output: &Planes) -> bool {
+        let channels = output.blocks * BLOCK;
+        let residual = self.residual.is_none_or(|residual| {
+            residual.planes.lanes == BLOCK
+                && residual.planes.blocks == output.blocks
+                && residual.planes.is_as_large_as(output)
+                && residual.values.len() >= residual.planes.len()
+        });
+        let line = self.line.is_none_or(|line| line.iter().all(|numbers| numbers.len() >= channels));
+        self.scales.len() >= channels && line && residual
+    }
+
+    /// The numbers from a block of channels on.
+    pub(super) fn pointers(&self, block: usize) -> RealPointers {
+        let of = |numbers: &'a [f32]| numbers[block * BLOCK..].as_ptr();
+        let null = std::ptr::null();
+        RealPointers {
+            scales: of(self.scales),
+            factors: self.line.map_or(null, |[factors, _]| of(factors)),
+            summands: self.line.map_or(null, |[_, summands]| of(summands)),
+            bounds: self.bounds,
+        }
+    }
+}
+
+/// Where the numbers of [`Reals`] are for a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RealPointers {
+    pub(super) scales: *const f32,
+    /// Or null.
+    pub(super) factors: *const f32,
+    /// Or null. Without factors, they are added alone.
+    pub(super) summands: *const f32,
+    pub(super) bounds: [f32; 2],
+}
+
+impl RealPointers {
+    /// None at all.
+    pub(super) const NONE: Self = Self {
+        scales: std::ptr::null(),
+        factors: std::ptr::null(),
+        summands: std::ptr::null(),
+        bounds: [f32::NEG_INFINITY, f32::INFINITY],
+    };
+
+    /// The numbers of the block that is behind by `blocks`.
+    ///
+    /// # Safety
+    /// There are 16 numbers of each kind for that block.
+    #[inline(always)]
+    pub(super) unsafe fn line<I: Isa>(&self, isa: I, blocks: usize) -> Line<I> {
+        let load = |numbers: *const f32| {
+            // SAFETY: the caller says that the numbers are there.
+            (!numbers.is_null()).then(|| unsafe { isa.load(numbers.add(blocks * BLOCK)) })
+        };
+        let one = || isa.splat(1.0);
+        Line {
+            scale: load(self.scales).unwrap_or_else(one),
+            factor: load(self.factors),
+            summand: load(self.summands),
+            bounds: (self.bounds != Self::NONE.bounds).then(|| self.bounds.map(|bound| isa.splat(bound))),
+        }
+    }
+}
+
+/// The numbers of 16 channels.
+#[derive(Clone, Copy)]
+pub(super) struct Line<I: Isa> {
+    scale: I::V,
+    factor: Option<I::V>,
+    summand: Option<I::V>,
+    bounds: Option<[I::V; 2]>,
+}
+
+impl<I: Isa> Line<I> {
+    /// What 16 sums become.
+    #[inline(always)]
+    pub(super) fn of(&self, isa: I, sums: I::V, added: Option<I::V>) -> I::V {
+        let mut value = isa.multiply(sums, self.scale);
+        value = match (self.factor, self.summand) {
+            (Some(factor), Some(summand)) => isa.multiply_add(value, factor, summand),
+            (None, Some(summand)) => isa.add(value, summand),
+            _ => value,
+        };
+        if let Some(added) = added {
+            value = isa.add(value, added);
+        }
+        match self.bounds {
+            Some([low, high]) => isa.at_most(isa.at_least(value, low), high),
+            None => value,
+        }
+    }
 }

@@ -9,6 +9,8 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod plain;
 
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
 use crate::{Level, isa::Isa};
 
 /// A set of instructions for products of bytes, the smallest first.
@@ -24,11 +26,14 @@ pub enum Instructions {
     Avx512,
     /// AVX-512 VNNI.
     Avx512Vnni,
+    /// The same, with the tile registers of AMX for convolutions.
+    Amx,
 }
 
 impl Instructions {
     /// All sets.
-    pub const ALL: [Self; 5] = [Self::Plain, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 6] =
+        [Self::Plain, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni, Self::Amx];
 
     /// Whether this processor has them.
     pub fn is_available(self) -> bool {
@@ -40,14 +45,17 @@ impl Instructions {
             Self::AvxVnni => Level::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Level::Avx512.is_available() && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512Vnni.is_available() && amx::multiplies_bytes(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::AvxVnni | Self::Avx512Vnni => false,
+            Self::AvxVnni | Self::Avx512Vnni | Self::Amx => false,
         }
     }
 
     /// The best set of this processor within a level.
     pub fn of(level: Level) -> Self {
         match level {
+            Level::Avx512 if Self::Amx.is_available() => Self::Amx,
             Level::Avx512 if Self::Avx512Vnni.is_available() => Self::Avx512Vnni,
             Level::Avx512 if Self::Avx512.is_available() => Self::Avx512,
             // A processor with AVX-512 is asked for AVX2 only to see what others do, most of which do
@@ -59,6 +67,15 @@ impl Instructions {
             _ => Self::Plain,
         }
     }
+
+    /// The bytes of a number in the images that convolutions read. Where there are no products of bytes, numbers
+    /// are widened to 16 bits first, once for all channels and all places of the window.
+    pub fn word(self) -> usize {
+        match self {
+            Self::Avx2 | Self::Avx512 if self.is_available() => 2,
+            _ => 1,
+        }
+    }
 }
 
 /// Operations on 16 sums at once, and on four bytes for each of them.
@@ -67,10 +84,14 @@ pub(super) trait Integers: Copy {
     type Isa: Isa;
     /// Sixteen 32-bit integers.
     type Sums: Copy;
-    /// Four bytes for each sum.
+    /// Four numbers for each sum, as [`Integers::columns`] writes them.
     type Bytes: Copy;
-    /// Four weights of int8 for each sum.
+    /// Their weights.
     type Weights: Copy;
+    /// What tiles multiply at once, the same for each sum: four bytes, or two numbers of 16 bits.
+    type Group: Copy;
+    /// The weights of a group for each sum.
+    type Factors: Copy;
 
     fn isa(self) -> Self::Isa;
     fn splat(self, value: i32) -> Self::Sums;
@@ -82,21 +103,25 @@ pub(super) trait Integers: Copy {
     /// 16 integers can be written there.
     #[expect(unsafe_code, reason = "writes through a pointer")]
     unsafe fn store(self, value: Self::Sums, to: *mut i32);
-    /// The same four bytes for each sum.
-    ///
     /// # Safety
     /// 4 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
-    unsafe fn four(self, from: *const u8) -> Self::Bytes;
+    unsafe fn group(self, from: *const u8) -> Self::Group;
     /// # Safety
     /// 64 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn factors(self, from: *const u8) -> Self::Factors;
+    /// The sums, and to each the products of a group and its weights. It wraps.
+    fn accumulate(self, sums: Self::Sums, group: Self::Group, factors: Self::Factors) -> Self::Sums;
+    /// # Safety
+    /// 64 bytes, or 128 where numbers have 16 bits, can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn bytes(self, from: *const u8) -> Self::Bytes;
     /// # Safety
-    /// 64 weights can be read there.
+    /// The same.
     #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn weights(self, from: *const u8) -> Self::Weights;
-    /// The sums, and to each the products of its four bytes and weights. It wraps.
+    /// The sums, and to each the products of its four numbers and weights. It wraps.
     fn dot(self, sums: Self::Sums, bytes: Self::Bytes, weights: Self::Weights) -> Self::Sums;
     /// Writes the first bytes of four rows of 16, then the second bytes, and so on.
     ///
@@ -104,6 +129,17 @@ pub(super) trait Integers: Copy {
     /// 16 bytes can be read at each place, and 64 can be written.
     #[expect(unsafe_code, reason = "reads and writes through pointers")]
     unsafe fn interleave(self, rows: [*const u8; 4], to: *mut u8);
+    /// The same, as [`Integers::bytes`] reads it: of numbers of 16 bits, those of the first two rows come first,
+    /// then those of the others.
+    ///
+    /// # Safety
+    /// 16 bytes can be read at each place, and 64, or 128, can be written.
+    #[expect(unsafe_code, reason = "reads and writes through pointers")]
+    #[inline(always)]
+    unsafe fn columns(self, rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: the caller says so.
+        unsafe { self.interleave(rows, to) }
+    }
     /// Wraps.
     fn add(self, left: Self::Sums, right: Self::Sums) -> Self::Sums;
     fn to_floats(self, sums: Self::Sums) -> <Self::Isa as Isa>::V;
@@ -154,7 +190,7 @@ pub(super) trait Task {
 pub(super) fn dispatch<T: Task>(instructions: Instructions, task: T) {
     match instructions {
         #[cfg(target_arch = "x86_64")]
-        Instructions::Avx512Vnni if instructions.is_available() => avx512::run_vnni(task),
+        Instructions::Amx | Instructions::Avx512Vnni if instructions.is_available() => avx512::run_vnni(task),
         #[cfg(target_arch = "x86_64")]
         Instructions::Avx512 if instructions.is_available() => avx512::run(task),
         #[cfg(target_arch = "x86_64")]

@@ -159,6 +159,25 @@ fn quantise<I: Integers>(isa: I, values: &[f32], scale: Scale) -> [u8; BLOCK] {
     bytes
 }
 
+/// Numbers of 16 bits of bytes: each byte, and 0 behind it. Computes this thread's share.
+///
+/// # Errors
+/// A buffer that has less than two bytes for each.
+pub fn widen(values: &[u8], buffer: Shared<'_, u8>, part: Part) -> Result<(), Unfit> {
+    if values.len().checked_mul(2).is_none_or(|count| count > buffer.len()) {
+        return Err(Unfit("bytes as numbers of 16 bits"));
+    }
+    let range = part.of(values.len());
+    // SAFETY: this thread alone has this part of the output.
+    let target = unsafe { buffer.part(2 * range.start, 2 * range.len()) };
+    for (target, value) in
+        target.into_iter().flat_map(|target| target.chunks_exact_mut(2)).zip(&values[range])
+    {
+        target.copy_from_slice(&u16::from(*value).to_ne_bytes());
+    }
+    Ok(())
+}
+
 /// Where images go as a model has them.
 #[derive(Clone, Copy, Debug)]
 pub enum Leaving<'a> {
@@ -178,27 +197,43 @@ pub fn leave(input: Images<'_>, channels: usize, output: Leaving<'_>, part: Part
     match output {
         Leaving::Floats(output, scale) => {
             let table: [f32; 256] = std::array::from_fn(|byte| scale.real(byte as u8));
-            leave_as(input, channels, output, part, |byte| table[usize::from(byte)])
+            leave_as(input.planes, input.values, channels, output, part, |byte| table[usize::from(byte)])
         }
-        Leaving::Unsigned(output) => leave_as(input, channels, output, part, |byte| byte),
+        Leaving::Unsigned(output) => {
+            leave_as(input.planes, input.values, channels, output, part, |byte| byte)
+        }
         Leaving::Signed(output) => {
-            leave_as(input, channels, output, part, |byte| (byte ^ SIGN).cast_signed())
+            leave_as(input.planes, input.values, channels, output, part, |byte| (byte ^ SIGN).cast_signed())
         }
     }
 }
 
-fn leave_as<T: Copy>(
-    input: Images<'_>,
+/// The same for sums in blocks.
+///
+/// # Errors
+/// Buffers that do not fit the sizes.
+pub fn leave_sums(
+    sums: &[i32],
+    planes: Planes,
+    channels: usize,
+    output: Shared<'_, i32>,
+    part: Part,
+) -> Result<(), Unfit> {
+    leave_as(planes, sums, channels, output, part, |sum| sum)
+}
+
+fn leave_as<S: Copy, T: Copy>(
+    planes: Planes,
+    values: &[S],
     channels: usize,
     output: Shared<'_, T>,
     part: Part,
-    convert: impl Fn(u8) -> T,
+    convert: impl Fn(S) -> T,
 ) -> Result<(), Unfit> {
-    let planes = input.planes;
     let (height, width) = (planes.height, planes.width);
     let fits = planes.lanes == BLOCK
         && channels.div_ceil(BLOCK) == planes.blocks
-        && input.values.len() >= planes.len()
+        && values.len() >= planes.len()
         && output.len() >= planes.images * channels * height * width;
     if !fits {
         return Err(Unfit("what leaves a region of bytes"));
@@ -206,7 +241,7 @@ fn leave_as<T: Copy>(
     for number in part.of(planes.images * planes.blocks * height) {
         let (image, block, y) =
             (number / height / planes.blocks, number / height % planes.blocks, number % height);
-        let row = &input.values[planes.at(block, image, y, 0)..][..width * BLOCK];
+        let row = &values[planes.at(block, image, y, 0)..][..width * BLOCK];
         for lane in 0..BLOCK.min(channels - block * BLOCK) {
             let start = ((image * channels + block * BLOCK + lane) * height + y) * width;
             // SAFETY: this thread alone has this row of the output.

@@ -5,10 +5,13 @@
 use super::{
     GROUP, Instructions,
     filters::{Filters, Panel, Reading, Source},
-    finish::Addition,
-    tile::{Form, Tile, kernels},
+    finish::{Addition, RealPointers},
+    layout::widen,
+    memory::Bytes,
+    tile::{Form, Tile, WORD, kernels},
 };
 use crate::{BLOCK, Part, Unfit, buffer::Shared};
+use std::ops::Range;
 
 /// The right matrix of a product, in the order in which tiles take it.
 #[derive(Debug)]
@@ -104,6 +107,15 @@ impl Product<'_> {
         let zero_point = i32::from(self.zero_point);
         let bias: Vec<i32> =
             self.matrix.sums.iter().map(|sum| sum.wrapping_mul(zero_point).wrapping_neg()).collect();
+        let mut wide;
+        let left = if filters.word() == 2 {
+            let left = &self.left[..self.rows * self.matrix.row_bytes()];
+            wide = Bytes::zeros(2 * left.len());
+            widen(left, Shared::new(&mut wide), Part::WHOLE)?;
+            &*wide
+        } else {
+            self.left
+        };
         let list = kernels(filters.instructions, super::tile::blocks_of(filters.instructions)).any;
         let tiles = self.rows.div_ceil(list.len());
         let panels = filters.panel_count();
@@ -115,22 +127,27 @@ impl Product<'_> {
             let panel = filters.panel(number);
             for tile in tiles_here.clone() {
                 let rows = self.rows * tile / tiles..self.rows * (tile + 1) / tiles;
-                self.tile(&panel, rows.start, rows.len(), &bias);
+                self.tile(&panel, left, rows, &bias);
             }
         }
         Ok(())
     }
 
-    fn tile(&self, panel: &Panel, first: usize, count: usize, bias: &[i32]) {
+    /// Some rows of a panel. The left matrix has numbers as the tiles read them.
+    fn tile(&self, panel: &Panel, left: &[u8], rows: Range<usize>, bias: &[i32]) {
         let filters = &self.matrix.filters;
+        let (first, count) = (rows.start, rows.len());
         let list = kernels(filters.instructions, panel.blocks).any;
         let Some(kernel) = list.get(count.wrapping_sub(1)) else { return };
         let column = panel.block * BLOCK;
         let place = first * filters.outputs + column;
-        let (form, scales, summands, output): (_, &[f32], Option<&[f32]>, *mut u8) = match self.output {
-            Output::Sums(products) => (Form::Sums, &filters.scales, None, products.pointer(place).cast()),
+        let (form, reals, output): (_, _, *mut u8) = match self.output {
+            Output::Sums(products) => (Form::Sums, RealPointers::NONE, products.pointer(place).cast()),
             Output::Floats { products, scales, summands } => {
-                (Form::Floats, scales, summands, products.pointer(place).cast())
+                let summands = summands.map_or(std::ptr::null(), |summands| summands[column..].as_ptr());
+                let reals =
+                    RealPointers { scales: scales[column..].as_ptr(), summands, ..RealPointers::NONE };
+                (Form::Floats, reals, products.pointer(place).cast())
             }
         };
         // Columns beyond the last go to memory of their own first.
@@ -138,38 +155,39 @@ impl Product<'_> {
         let width = panel.blocks * BLOCK;
         let real = width.min(filters.outputs - column);
         let is_whole = real == width;
-        let word = size_of::<u32>();
         let (target, step) = if is_whole {
-            (output, filters.outputs * word)
+            (output, filters.outputs * WORD)
         } else {
-            (spare.as_mut_ptr().cast(), 2 * BLOCK * word)
+            (spare.as_mut_ptr().cast(), 2 * BLOCK * WORD)
         };
+        let step_in = self.matrix.row_bytes() * filters.word();
         let tile = Tile {
-            input: self.left[first * self.matrix.row_bytes()..].as_ptr(),
+            input: left[first * step_in..].as_ptr(),
             input_block: 0,
             window_row: 0,
             window_column: 0,
-            step: self.matrix.row_bytes(),
+            step: step_in,
             input_row: 0,
             weights: filters.weights[panel.weights..].as_ptr(),
             passes: filters.passes,
             blocks: 1,
             groups: 0,
-            last_groups: filters.inputs.div_ceil(GROUP),
+            last_groups: filters.inputs.div_ceil(filters.together()),
             rows: 1,
             columns: 1,
             bias: bias[column..].as_ptr(),
-            scales: scales[column..].as_ptr(),
+            scales: filters.scales[column..].as_ptr(),
             form,
-            summands: summands.map_or(std::ptr::null(), |summands| summands[column..].as_ptr()),
+            reals,
             zero_point: 0,
             output: target,
-            output_block: BLOCK * word,
+            output_block: BLOCK * WORD,
             output_row: 0,
             output_step: step,
             residual: std::ptr::null(),
             residual_block: 0,
             residual_row: 0,
+            word: WORD,
             addition: Addition { ratios: [0.0; 2], fixed: 0.0, is_first: true, is_signed: false },
         };
         // SAFETY: `run` has found that all sizes fit; this thread alone has these rows and columns. Spare
@@ -178,7 +196,7 @@ impl Product<'_> {
             kernel(&tile);
             if !is_whole {
                 for (row, spare) in spare.iter().enumerate().take(count) {
-                    let target = output.add(row * filters.outputs * word).cast::<u32>();
+                    let target = output.add(row * filters.outputs * WORD).cast::<u32>();
                     std::ptr::copy_nonoverlapping(spare.as_ptr(), target, real);
                 }
             }

@@ -7,12 +7,14 @@ use super::{
     Images, Instructions,
     convolution::Convolution,
     depthwise::{Depthwise, Windows},
-    elementwise::{Function, Pair, look_up},
+    dynamic::{quantise, range},
+    elementwise::{Function, Pair, Tables, look_up},
     filters::{Filters, Reading, Source},
-    finish::{Addition, Finish},
-    layout::{Entering, Leaving, copy, enter, fill_border, leave, repeat},
+    finish::{Addition, Finish, Reals},
+    layout::{Entering, Leaving, copy, enter, fill_border, leave, repeat, widen},
     memory::Bytes,
     pool::{Mean, Pool, Pooling, Scale},
+    target::Target,
 };
 use crate::{
     BLOCK, Part,
@@ -145,11 +147,11 @@ impl Case {
         Border { top: down, left: right, bottom: down + 1, right: right + 2 }
     }
 
-    /// The output of plain loops.
-    fn expected(&self, input: &Plain, source: &Source<'_>, finish: Finish, residual: &Plain) -> Vec<u8> {
+    /// The sums of plain loops.
+    fn sums(&self, input: &Plain, source: &Source<'_>) -> Vec<i32> {
         let [height, width] = self.places();
         let (inputs, outputs) = (self.inputs / self.groups, self.outputs / self.groups);
-        let mut expected = Vec::new();
+        let mut sums = Vec::new();
         for image in 0..self.images {
             for output in 0..self.outputs {
                 for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
@@ -170,19 +172,60 @@ impl Case {
                             sum += (i64::from(byte) - i64::from(source.zero_point)) * i64::from(weight);
                         }
                     }
-                    let scale = source.scales[output.min(source.scales.len() - 1)];
-                    let own = nearest(i32::try_from(sum).unwrap() as f32 * scale, finish.zero_point);
-                    let other = residual.at(image, output, y as isize, x as isize).unwrap();
-                    expected.push(match finish.addition {
-                        None => own,
-                        Some(addition) if addition.is_first => sum_of(own, other, &addition),
-                        Some(addition) => sum_of(other, own, &addition),
-                    });
+                    sums.push(i32::try_from(sum).unwrap());
                 }
             }
         }
-        expected
+        sums
     }
+
+    /// The output channel and the added byte of each output.
+    fn places_of<'a>(&self, residual: &'a Plain) -> impl Iterator<Item = (usize, u8)> + 'a {
+        let [height, width] = self.places();
+        let outputs = self.outputs;
+        residual.values.iter().enumerate().map(move |(place, byte)| (place / height / width % outputs, *byte))
+    }
+
+    /// The bytes of sums.
+    fn bytes(&self, sums: &[i32], source: &Source<'_>, finish: Finish, residual: &Plain) -> Vec<u8> {
+        let one = |(sum, (output, other)): (&i32, (usize, u8))| {
+            let scale = source.scales[output.min(source.scales.len() - 1)];
+            let own = nearest(*sum as f32 * scale, finish.zero_point);
+            match finish.addition {
+                None => own,
+                Some(addition) if addition.is_first => sum_of(own, other, &addition),
+                Some(addition) => sum_of(other, own, &addition),
+            }
+        };
+        sums.iter().zip(self.places_of(residual)).map(one).collect()
+    }
+
+    /// The real numbers of sums, by the scales, a factor and a summand of one channel, and what is added to them.
+    fn reals(
+        &self,
+        sums: &[i32],
+        scales: &[f32],
+        has_line: bool,
+        has_other: bool,
+        other: &Plain,
+    ) -> Vec<f32> {
+        let one = |(sum, (output, other)): (&i32, (usize, u8))| {
+            let mut value = *sum as f32 * scales[output];
+            if has_line {
+                // The factor is 1 or 2: its product is exact.
+                value = value * factor(output) + scales[output];
+            }
+            if has_other {
+                value += f32::from(other);
+            }
+            value.clamp(-40.0, 600.0)
+        };
+        sums.iter().zip(self.places_of(other)).map(one).collect()
+    }
+}
+
+fn factor(output: usize) -> f32 {
+    if output.is_multiple_of(3) { 2.0 } else { 1.0 }
 }
 
 fn case(depthwise: bool) -> impl Strategy<Value = Case> {
@@ -240,7 +283,13 @@ fn run(case: &Case, depthwise: bool) {
     let finish = Finish { zero_point: (seed >> 16) as u8, addition };
     let input = Plain::new([case.images, case.inputs, case.size[0], case.size[1]], seed);
     let other = Plain::new([case.images, case.outputs, height, width], seed ^ 4);
-    let expected = case.expected(&input, &source, finish, &other);
+    let sums = case.sums(&input, &source);
+    let expected = case.bytes(&sums, &source, finish, &other);
+    let padded = case.outputs.next_multiple_of(BLOCK);
+    let own: Vec<f32> = (0..padded).map(|output| (output + 1) as f32 * 1e-3).collect();
+    let factors: Vec<f32> = (0..padded).map(factor).collect();
+    let has_line = (seed >> 40).is_multiple_of(2);
+    let reals = case.reals(&sums, &own, has_line, finish.addition.is_some(), &other);
     let flat = case.steps.before == [0, 0] && case.window == [1, 1];
     let border = if flat { Border::default() } else { case.border() };
     for instructions in available() {
@@ -252,27 +301,99 @@ fn run(case: &Case, depthwise: bool) {
             let (added_planes, added) = other.entered(Border::default(), 0, false, instructions);
             let residual = Some(Images { planes: added_planes, values: &added });
             let residual = residual.filter(|_| finish.addition.is_some());
+            let added_reals: Vec<f32> = added.iter().map(|byte| f32::from(*byte)).collect();
             let output = Planes::new(case.outputs, case.images, height, width, Border::default());
-            let mut result = Bytes::zeros(output.len());
-            let (steps, input) = (case.steps, Images { planes, values: &values });
+            let (mut result, mut found_sums) = (Bytes::zeros(output.len()), vec![0; output.len()]);
+            let mut found_reals = vec![0.0; output.len()];
+            let steps = case.steps;
+            let windows = depthwise.then(|| Windows::new(instructions, &source).unwrap());
+            let reading = if whole { Reading::Whole } else { Reading::Blocks };
+            let filters = (!depthwise).then(|| Filters::new(instructions, &source, reading).unwrap());
+            let word = filters.as_ref().map_or(1, Filters::word);
+            let mut wide = Bytes::zeros(word * values.len());
+            if word == 2 {
+                for index in 0..2 {
+                    widen(&values, Shared::new(&mut wide), Part { index, count: 2 }).unwrap();
+                }
+            } else {
+                wide.copy_from_slice(&values);
+            }
+            let input = Images { planes, values: &wide };
             // In three parts, as three threads would.
             for index in 0..3 {
-                let (part, buffer) = (Part { index, count: 3 }, Shared::new(&mut result));
-                if depthwise {
-                    let windows = Windows::new(instructions, &source).unwrap();
-                    let job = Depthwise { windows: &windows, steps, input, residual, output, finish };
-                    job.run(buffer, part).unwrap();
-                } else {
-                    let reading = if whole { Reading::Whole } else { Reading::Blocks };
-                    let filters = Filters::new(instructions, &source, reading).unwrap();
-                    let job = Convolution { filters: &filters, steps, input, residual, output, finish };
-                    job.run(buffer, part).unwrap();
+                let part = Part { index, count: 3 };
+                let reals = Reals {
+                    scales: &own,
+                    line: has_line.then_some([&factors, &own]),
+                    residual: residual
+                        .map(|_| crate::convolution::Images { planes: added_planes, values: &added_reals }),
+                    bounds: [-40.0, 600.0],
+                };
+                let targets = [
+                    Target::Bytes { output: Shared::new(&mut result), finish, residual },
+                    Target::Sums(Shared::new(&mut found_sums)),
+                    Target::Reals { output: Shared::new(&mut found_reals), reals },
+                ];
+                for target in &targets {
+                    if let Some(windows) = &windows {
+                        Depthwise { windows, steps, input, bias: None, output }.run(target, part).unwrap();
+                    } else if let Some(filters) = &filters {
+                        Convolution { filters, steps, input, bias: None, output }.run(target, part).unwrap();
+                    }
                 }
             }
             let found = left(output, &result, case.outputs);
             assert_eq!(found, expected, "{instructions:?} whole {whole} {case:?}");
+            let place = |place: usize| {
+                let (pixel, plane) = (place % (height * width), place / (height * width));
+                let (image, channel) = (plane / case.outputs, plane % case.outputs);
+                output.at(channel / BLOCK, image, 0, pixel) + channel % BLOCK
+            };
+            for (number, (sum, real)) in sums.iter().zip(&reals).enumerate() {
+                assert_eq!(found_sums[place(number)], *sum, "{instructions:?} whole {whole} {case:?}");
+                assert_eq!(found_reals[place(number)], *real, "{instructions:?} whole {whole} {case:?}");
+            }
         }
     }
+}
+
+#[test]
+fn real_numbers_in_blocks_have_a_range_and_become_bytes() {
+    let planes = Planes::new(19, 2, 3, 5, Border { left: 1, ..Border::default() });
+    let mut values: Vec<f32> =
+        bytes(planes.len(), 7).iter().map(|byte| f32::from(*byte) / 9.0 - 12.0).collect();
+    // Lanes without a channel, and the border, count for nothing.
+    values[planes.at(1, 1, 2, 3) + 3] = 1e9;
+    values[planes.at(0, 0, 0, 0) - 1] = -1e9;
+    values[planes.at(1, 0, 1, 1) + 2] = f32::NAN;
+    values[planes.at(0, 1, 2, 4) + 15] = 90.0;
+    let input = crate::convolution::Images { planes, values: &values };
+    let all: Vec<f32> = (0..2 * 19 * 15)
+        .map(|place| {
+            let (pixel, channel, image) = (place % 15, place / 15 % 19, place / 15 / 19);
+            values[planes.at(channel / 16, image, pixel / 5, pixel % 5) + channel % 16]
+        })
+        .collect();
+    let expected = [all.iter().copied().fold(0.0, f32::min), all.iter().copied().fold(0.0, f32::max)];
+    assert_eq!(expected[1], 90.0);
+    let scale = Scale { scale: (expected[1] - expected[0]) / 255.0, zero_point: 30 };
+    let output = Planes::new(19, 2, 3, 5, Border { top: 1, ..Border::default() });
+    for instructions in available() {
+        let mut found = [0.0_f32; 2];
+        let mut result = Bytes::zeros(output.len());
+        for index in 0..3 {
+            let part = Part { index, count: 3 };
+            let range = range(instructions, input, 19, part).unwrap();
+            found = [found[0].min(range[0]), found[1].max(range[1])];
+            quantise(instructions, input, scale, output, Shared::new(&mut result), part).unwrap();
+        }
+        assert_eq!(found, expected);
+        let bytes: Vec<u8> = all.iter().map(|value| nearest(value / scale.scale, 30)).collect();
+        assert_eq!(left(output, &result, 19), bytes);
+    }
+    let few = crate::convolution::Images { planes, values: &values[1..] };
+    assert!(range(Instructions::Plain, few, 19, Part::WHOLE).is_err());
+    assert!(range(Instructions::Plain, input, 33, Part::WHOLE).is_err());
 }
 
 proptest! {
@@ -415,6 +536,13 @@ proptest! {
                 prop_assert_eq!(&pixel[..3], &[nearest(value / 0.03, zero_point); 3]);
                 prop_assert_eq!(scale.byte(value / 0.03), nearest(value / 0.03, zero_point));
             }
+            // The same with the channels of a pixel next to each other.
+            let together = Planes { lanes: 4, ..planes };
+            let mut few = Bytes::zeros(together.len());
+            enter(instructions, entering, 3, together, Shared::new(&mut few), Part::WHOLE).unwrap();
+            for (pixel, value) in few.chunks_exact(4).zip(&values) {
+                prop_assert_eq!(&pixel[..3], &[nearest(value / 0.03, zero_point); 3]);
+            }
             let mut real = vec![0.0; three.len()];
             let output = Leaving::Floats(Shared::new(&mut real), scale);
             leave(Images { planes, values: &buffer }, 3, output, Part::WHOLE).unwrap();
@@ -463,9 +591,23 @@ fn channels_are_copied_through_a_table_and_pixels_repeated() {
     }
     let same = Planes::new(21, 2, 3, 4, Border::default());
     let mut result = Bytes::zeros(same.len());
-    look_up(&table, images, same, Shared::new(&mut result), Part::WHOLE).unwrap();
+    look_up(Tables::One(&table), images, same, Shared::new(&mut result), Part::WHOLE).unwrap();
     let expected: Vec<u8> = input.values.iter().map(|byte| 255 - byte).collect();
     assert_eq!(left(same, &result, 21), expected);
+    let each: Vec<[u8; 256]> =
+        (0..32).map(|channel| std::array::from_fn(|byte| (byte * (2 * channel + 1)) as u8)).collect();
+    let mut result = Bytes::zeros(same.len());
+    for index in 0..3 {
+        let part = Part { index, count: 3 };
+        look_up(Tables::Each(&each), images, same, Shared::new(&mut result), part).unwrap();
+    }
+    for (place, found) in left(same, &result, 21).into_iter().enumerate() {
+        let channel = place / 12 % 21;
+        assert_eq!(found, (usize::from(input.values[place]) * (2 * channel + 1)) as u8);
+    }
+    for few in [&each[..16], &each[..31]] {
+        assert!(look_up(Tables::Each(few), images, same, Shared::new(&mut result), Part::WHOLE).is_err());
+    }
     let large = Planes::new(21, 2, 6, 12, Border::default());
     let mut result = Bytes::zeros(large.len());
     repeat(images, [2, 3], large, Shared::new(&mut result), Part::WHOLE).unwrap();
@@ -497,22 +639,33 @@ fn buffers_that_do_not_fit_are_refused() {
         filters: &filters,
         steps: Steps { strides: [1, 1], dilations: [1, 1], before: [1, 1] },
         input: Images { planes, values: &values },
-        residual: None,
+        bias: None,
         output,
-        finish: Finish { zero_point: 0, addition: None },
+    };
+    let run = |job: Convolution<'_>, output: &mut [u8], addition: Option<Addition>| {
+        let finish = Finish { zero_point: 0, addition };
+        job.run(&Target::Bytes { output: Shared::new(output), finish, residual: None }, Part::WHOLE)
     };
     // The window reaches a border that is not there.
-    assert!(job.run(Shared::new(&mut result), Part::WHOLE).is_err());
+    assert!(run(job, &mut result, None).is_err());
     let inner = Planes::new(1, 1, 2, 2, Border::default());
     let steps = Steps { before: [0, 0], ..job.steps };
     let fits = Convolution { output: inner, steps, ..job };
-    assert!(fits.run(Shared::new(&mut result[..inner.len()]), Part::WHOLE).is_ok());
-    assert!(fits.run(Shared::new(&mut result[..inner.len() - 1]), Part::WHOLE).is_err());
+    assert!(run(fits, &mut result[..inner.len()], None).is_ok());
+    assert!(run(fits, &mut result[..inner.len() - 1], None).is_err());
     let cut = Images { planes, values: &values[..values.len() - 1] };
-    assert!(Convolution { input: cut, ..fits }.run(Shared::new(&mut result), Part::WHOLE).is_err());
-    let addition = Some(addition(1));
-    let finish = Finish { addition, ..fits.finish };
-    assert!(Convolution { finish, ..fits }.run(Shared::new(&mut result), Part::WHOLE).is_err());
+    assert!(run(Convolution { input: cut, ..fits }, &mut result, None).is_err());
+    assert!(run(fits, &mut result, Some(addition(1))).is_err());
+    assert!(run(Convolution { bias: Some(&[1; 15]), ..fits }, &mut result, None).is_err());
+    let mut real = vec![0.0; inner.len()];
+    let mut run = |scales: &[f32], line: Option<[&[f32]; 2]>| {
+        let reals = Reals { scales, line, residual: None, bounds: [0.0, 1.0] };
+        fits.run(&Target::Reals { output: Shared::new(&mut real), reals }, Part::WHOLE)
+    };
+    assert!(run(&[1.0; 16], Some([&[1.0; 16], &[1.0; 16]])).is_ok());
+    assert!(run(&[1.0; 15], None).is_err());
+    assert!(run(&[1.0; 16], Some([&[1.0; 16], &[1.0; 15]])).is_err());
+    assert!(widen(&[1, 2], Shared::new(&mut result[..3]), Part::WHOLE).is_err());
 }
 
 #[test]

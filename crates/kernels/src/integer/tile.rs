@@ -10,13 +10,16 @@ use std::mem::MaybeUninit;
 
 use super::{
     GROUP, Instructions,
-    finish::{Addition, add, round},
+    finish::{Addition, RealPointers, add, round},
     instructions::Integers,
 };
 use crate::{BLOCK, isa::Isa};
 
 /// Bytes of the weights of four input channels and a block of output channels.
 pub(super) const WEIGHTS: usize = GROUP * BLOCK;
+
+/// Bytes of a sum, or of a float.
+pub(super) const WORD: usize = size_of::<f32>();
 
 /// The form in which a sum is written.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +28,7 @@ pub(super) enum Form {
     Bytes,
     /// The sum itself, of 32 bits.
     Sums,
-    /// A float: the sum, scaled, and a summand of its channel, if there are such.
+    /// A float.
     Floats,
 }
 
@@ -43,22 +46,23 @@ pub(super) struct Tile {
     pub(super) step: usize,
     /// From the input of a row of pixels to that of the row below it, for tiles of several rows.
     pub(super) input_row: usize,
-    /// `[pass][input block][window row][window column][four input channels][block][output channel][4]`.
+    /// `[pass][input block][window row][window column][group][block][output channel][4]`: a group is four input
+    /// channels of bytes, or two of 16 bits.
     pub(super) weights: *const u8,
     /// How often the input goes by: more than once where weights are sums of several numbers of int8.
     pub(super) passes: usize,
     pub(super) blocks: usize,
-    /// Fours of input channels of all blocks but the last.
+    /// Groups of input channels of all blocks but the last.
     pub(super) groups: usize,
-    /// Fours of input channels of the last block.
+    /// Groups of input channels of the last block.
     pub(super) last_groups: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) bias: *const i32,
     pub(super) scales: *const f32,
     pub(super) form: Form,
-    /// The summand of each channel, or null.
-    pub(super) summands: *const f32,
+    /// How floats are made.
+    pub(super) reals: RealPointers,
     pub(super) zero_point: u8,
     pub(super) output: *mut u8,
     /// From one block of output channels to the next.
@@ -66,10 +70,12 @@ pub(super) struct Tile {
     pub(super) output_row: usize,
     /// From one pixel to the next, of sums and floats. Those of bytes are next to each other.
     pub(super) output_step: usize,
-    /// Bytes to add to the output, and how; or null.
+    /// Numbers to add to the output, of its form; or null.
     pub(super) residual: *const u8,
     pub(super) residual_block: usize,
     pub(super) residual_row: usize,
+    /// Bytes of a number of the output.
+    pub(super) word: usize,
     pub(super) addition: Addition,
 }
 
@@ -125,15 +131,15 @@ unsafe fn compute<
             for _ in 0..tile.columns {
                 let mut bytes = column;
                 for _ in 0..groups {
-                    // SAFETY: there are 64 weights for each block, four channels and place.
-                    let loaded: [I::Weights; BLOCKS] =
-                        std::array::from_fn(|block| unsafe { isa.weights(weights.add(block * WEIGHTS)) });
+                    // SAFETY: there are 64 bytes of weights for each block, group and place.
+                    let loaded: [I::Factors; BLOCKS] =
+                        std::array::from_fn(|block| unsafe { isa.factors(weights.add(block * WEIGHTS)) });
                     for (pixel, sums) in sums.iter_mut().enumerate() {
                         let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
                         // SAFETY: the window of each pixel is within the input.
-                        let value = unsafe { isa.four(bytes.add(place)) };
+                        let value = unsafe { isa.group(bytes.add(place)) };
                         for (sum, loaded) in sums.iter_mut().zip(loaded) {
-                            *sum = isa.dot(*sum, value, loaded);
+                            *sum = isa.accumulate(*sum, value, loaded);
                         }
                     }
                     weights = weights.wrapping_add(BLOCKS * WEIGHTS);
@@ -245,24 +251,24 @@ unsafe fn write_words<I: Integers, const BLOCKS: usize, const PIXELS: usize, con
 ) {
     let floats = isa.isa();
     for block in 0..BLOCKS {
-        // SAFETY: there are 16 scales, and 16 summands if there are such, for each block.
-        let (scales, summands) = unsafe {
-            let summands = tile.summands.wrapping_add(block * BLOCK);
-            let summands = if tile.summands.is_null() { floats.splat(0.0) } else { floats.load(summands) };
-            (floats.load(tile.scales.add(block * BLOCK)), summands)
-        };
+        // SAFETY: there are 16 numbers of each kind for each block.
+        let line = unsafe { tile.reals.line(floats, block) };
         for (pixel, stored) in stored.iter().enumerate() {
             let (row, column) = (pixel / WIDTH, pixel % WIDTH);
             // SAFETY: the caller says that all 16 integers are there.
             let sum = unsafe { isa.load(stored[block].as_ptr().cast()) };
-            let output = tile
-                .output
-                .wrapping_add(row * tile.output_row + column * tile.output_step + block * tile.output_block);
-            // SAFETY: the output has room for the tile.
+            let place = |row_bytes: usize, step: usize, block_bytes: usize| {
+                row * row_bytes + column * step + block * block_bytes
+            };
+            let output =
+                tile.output.wrapping_add(place(tile.output_row, tile.output_step, tile.output_block));
+            // SAFETY: the output has room for the tile, and what is added to it is as large.
             match tile.form {
                 Form::Floats => unsafe {
-                    let value = floats.multiply(isa.to_floats(sum), scales);
-                    floats.store(floats.add(value, summands), output.cast());
+                    let start = place(tile.residual_row, WORD * BLOCK, tile.residual_block);
+                    let added = (!tile.residual.is_null())
+                        .then(|| floats.load(tile.residual.wrapping_add(start).cast()));
+                    floats.store(line.of(floats, isa.to_floats(sum), added), output.cast());
                 },
                 Form::Sums | Form::Bytes => unsafe { isa.store(sum, output.cast()) },
             }
@@ -303,8 +309,10 @@ mod x86 {
             avx2::{Avx2, AvxVnni},
             avx512::{Avx512, Avx512Vnni},
         },
-        Kernel, Kernels, Tile, compute,
+        Form, Kernel, Kernels, Stored, Tile, WEIGHTS, compute, write_bytes, write_words,
     };
+    use crate::{BLOCK, amx};
+    use std::mem::MaybeUninit;
 
     /// An entry that is compiled for a set of instructions.
     macro_rules! entry {
@@ -324,10 +332,85 @@ mod x86 {
     entry!(avx512, Avx512, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
     entry!(vnni, Avx512Vnni, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
 
+    /// Neighbours in one row, by tile registers. Sums of bytes are exact, so their order does not matter.
+    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn amx<const BLOCKS: usize, const PIXELS: usize>(tile: &Tile) {
+        // SAFETY: kernels are called where all sizes have been checked, and where this one was chosen because the
+        // processor has the instructions.
+        unsafe {
+            let isa = Avx512Vnni::assumed();
+            // More channels next to each other than a tile has words.
+            if tile.groups.max(tile.last_groups) > amx::ROWS {
+                return compute::<_, BLOCKS, PIXELS, PIXELS, 0>(isa, tile);
+            }
+            let stored = sums_by_tiles::<BLOCKS, PIXELS>(tile);
+            match tile.form {
+                Form::Bytes => write_bytes::<_, BLOCKS, PIXELS, PIXELS>(isa, tile, &stored),
+                Form::Sums | Form::Floats => write_words::<_, BLOCKS, PIXELS, PIXELS>(isa, tile, &stored),
+            }
+        }
+    }
+
+    /// The sums of a tile of neighbours.
+    ///
+    /// # Safety
+    /// As of [`compute`], on a processor with AMX. A block has 16 groups of four channels at most.
+    unsafe fn sums_by_tiles<const BLOCKS: usize, const PIXELS: usize>(
+        tile: &Tile,
+    ) -> [[MaybeUninit<Stored>; BLOCKS]; PIXELS] {
+        let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
+        let sizes = amx::Sizes { rows: PIXELS, words: tile.groups, last_words: tile.last_groups };
+        // SAFETY: the caller says that the processor has AMX. What is read and written is what `compute` reads and
+        // writes: for each pixel the bytes of a block under each place of the window, and the weights of these.
+        unsafe {
+            let tiles = amx::Tiles::configure(amx::Product::Bytes, sizes);
+            for block in 0..BLOCKS {
+                tiles.load(block, tile.bias.add(block * BLOCK).cast(), 0);
+            }
+            let mut weights = tile.weights;
+            for number in 0..tile.passes * tile.blocks {
+                let number = number % tile.blocks;
+                let is_last = number + 1 == tile.blocks;
+                let groups = if is_last { tile.last_groups } else { tile.groups };
+                for place in 0..tile.rows * tile.columns {
+                    let (row, column) = (place / tile.columns, place % tile.columns);
+                    let left = tile.input.wrapping_add(
+                        number * tile.input_block + row * tile.window_row + column * tile.window_column,
+                    );
+                    let (left_step, right_step) = (tile.step, BLOCKS * WEIGHTS);
+                    let operands = amx::Operands { left, left_step, right: weights, right_step };
+                    tiles.step(BLOCKS, operands, is_last);
+                    weights = weights.wrapping_add(groups * BLOCKS * WEIGHTS);
+                }
+            }
+            for block in 0..BLOCKS {
+                let to = stored.as_mut_ptr().cast::<Stored>().add(block);
+                tiles.store(block, to.cast(), BLOCKS * size_of::<Stored>());
+            }
+        }
+        stored
+    }
+
+    /// Kernels of tile registers for these numbers of pixels.
+    macro_rules! amx_kernels {
+        ($blocks:literal: $($pixels:literal)*) => {
+            &[$( amx::<$blocks, $pixels> as Kernel ),*]
+        };
+    }
+
+    const ONE: &[Kernel] = amx_kernels!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    const TWO: &[Kernel] = amx_kernels!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    /// Pixels of a tile whose inputs are at any distance, as in the other lists: rows of products have room for as many.
+    const ANY: usize = 8;
+    pub(super) static AMX_ONE: Kernels =
+        Kernels { dense: ONE, halved: ONE, any: ONE.split_at(ANY).0, rows: None };
+    pub(super) static AMX_TWO: Kernels =
+        Kernels { dense: TWO, halved: TWO, any: TWO.split_at(ANY).0, rows: None };
+
     pub(super) static AVX2: Kernels = Kernels {
-        dense: row_kernels!(avx2, 1, 16: 1 2 3 4),
-        halved: row_kernels!(avx2, 1, 32: 1 2 3 4),
-        any: row_kernels!(avx2, 1, 0: 1 2 3 4),
+        dense: row_kernels!(avx2, 1, 32: 1 2 3 4 5 6),
+        halved: row_kernels!(avx2, 1, 64: 1 2 3 4 5 6),
+        any: row_kernels!(avx2, 1, 0: 1 2 3 4 5 6),
         rows: None,
     };
 
@@ -339,15 +422,15 @@ mod x86 {
     };
 
     pub(super) static AVX512_ONE: Kernels = Kernels {
-        dense: row_kernels!(avx512, 1, 16: 1 2 3 4 5 6 7 8 9 10),
-        halved: row_kernels!(avx512, 1, 32: 1 2 3 4 5 6 7 8 9 10),
+        dense: row_kernels!(avx512, 1, 32: 1 2 3 4 5 6 7 8 9 10 11 12),
+        halved: row_kernels!(avx512, 1, 64: 1 2 3 4 5 6 7 8 9 10 11 12),
         any: row_kernels!(avx512, 1, 0: 1 2 3 4 5 6 7 8),
         rows: None,
     };
 
     pub(super) static AVX512_TWO: Kernels = Kernels {
-        dense: row_kernels!(avx512, 2, 16: 1 2 3 4 5 6 7 8 9 10),
-        halved: row_kernels!(avx512, 2, 32: 1 2 3 4 5 6 7 8 9 10),
+        dense: row_kernels!(avx512, 2, 32: 1 2 3 4 5 6 7 8 9 10 11 12),
+        halved: row_kernels!(avx512, 2, 64: 1 2 3 4 5 6 7 8 9 10 11 12),
         any: row_kernels!(avx512, 2, 0: 1 2 3 4 5 6 7 8),
         rows: None,
     };
@@ -370,7 +453,11 @@ mod x86 {
 /// How many blocks of output channels the tiles of a set of instructions have.
 pub(super) fn blocks_of(instructions: Instructions) -> usize {
     match instructions {
-        Instructions::Avx512 | Instructions::Avx512Vnni if instructions.is_available() => 2,
+        Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx
+            if instructions.is_available() =>
+        {
+            2
+        }
         _ => 1,
     }
 }
@@ -378,6 +465,10 @@ pub(super) fn blocks_of(instructions: Instructions) -> usize {
 /// The kernels of a set of instructions: for two blocks of output channels, where it has such, or for one.
 pub(super) fn kernels(instructions: Instructions, blocks: usize) -> &'static Kernels {
     match (instructions, blocks) {
+        #[cfg(target_arch = "x86_64")]
+        (Instructions::Amx, 2) if instructions.is_available() => &x86::AMX_TWO,
+        #[cfg(target_arch = "x86_64")]
+        (Instructions::Amx, _) if instructions.is_available() => &x86::AMX_ONE,
         #[cfg(target_arch = "x86_64")]
         (Instructions::Avx512Vnni, 2) if instructions.is_available() => &x86::VNNI_TWO,
         #[cfg(target_arch = "x86_64")]

@@ -49,7 +49,7 @@ proptest! {
         for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
             let sizes = [depth, columns];
             let values = if seed % 2 == 0 { Numbers::Bytes(&bytes) } else { Numbers::Floats(&right) };
-            let matrix = Matrix::pack(level, values, sizes, order, Some(&factors), Some(&bias), &mut arena).unwrap();
+            let matrix = Matrix::pack((level, Form::Single), values, sizes, order, Some(&factors), Some(&bias), &mut arena).unwrap();
             let residual = is_summed.then_some(residual.as_slice());
             let product = Product { matrix: &matrix, rows: &left, activation, residual };
             let found = run(&product, threads);
@@ -81,7 +81,7 @@ proptest! {
 fn sizes_that_do_not_fit_are_refused() {
     assert!(
         Matrix::pack(
-            Level::Plain,
+            (Level::Plain, Form::Single),
             Numbers::Floats(&[1.0; 5]),
             [2, 3],
             Order::Rows,
@@ -93,7 +93,7 @@ fn sizes_that_do_not_fit_are_refused() {
     );
     assert!(
         Matrix::pack(
-            Level::Plain,
+            (Level::Plain, Form::Single),
             Numbers::Floats(&[1.0; 6]),
             [2, 3],
             Order::Rows,
@@ -104,7 +104,7 @@ fn sizes_that_do_not_fit_are_refused() {
         .is_none()
     );
     let matrix = Matrix::pack(
-        Level::Plain,
+        (Level::Plain, Form::Single),
         Numbers::Floats(&[1.0; 6]),
         [2, 3],
         Order::Rows,
@@ -127,7 +127,7 @@ fn sizes_that_do_not_fit_are_refused() {
 fn what_is_not_a_number_stays_in_its_row() {
     for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
         let matrix = Matrix::pack(
-            level,
+            (level, Form::Single),
             Numbers::Floats(&[0.0; 40]),
             [2, 20],
             Order::Rows,
@@ -142,6 +142,69 @@ fn what_is_not_a_number_stays_in_its_row() {
         for (row, is_number) in [true, false, true, false].into_iter().enumerate() {
             let values = &found[row * 20..(row + 1) * 20];
             assert!(values.iter().all(|value| value.is_nan() != is_number), "{level:?} {row}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Products of 16-bit floats are chains of the instruction's steps, bit for bit, at every level. Those of AMX have
+    /// another order.
+    #[test]
+    fn products_of_pairs_are_chains_of_dots(
+        seed in any::<u64>(),
+        rows in 1_usize..20,
+        depth in prop_oneof![1_usize..70, 1530_usize..1545],
+        columns in 1_usize..70,
+        threads in 1_usize..4,
+        is_turned in any::<bool>(),
+        is_summed in any::<bool>(),
+        is_tiled in any::<bool>(),
+    ) {
+        let is_tiled = is_tiled && bfloat::is_available(Level::Avx512);
+        let form = if is_tiled { Form::Tile } else { Form::Pair };
+        let (left, right) = (numbers(seed, rows * depth), numbers(seed ^ 7, depth * columns));
+        let (bias, factors) = (numbers(seed ^ 8, columns), numbers(seed ^ 9, columns));
+        let residual = numbers(seed ^ 10, rows * columns);
+        let residual = is_summed.then_some(residual.as_slice());
+        let order = if is_turned { Order::Columns } else { Order::Rows };
+        let mut expected = Vec::new();
+        for row in 0..rows {
+            for column in 0..columns {
+                let place = |step| if is_turned { column * depth + step } else { step * columns + column };
+                let weight = |step| if step < depth { right[place(step)] * factors[column] } else { 0.0 };
+                let value = |step| if step < depth { left[row * depth + step] } else { 0.0 };
+                let words: Vec<(f32, f32)> = (0..depth)
+                    .step_by(2)
+                    .map(|step| {
+                        (word(value(step), value(step + 1)), word(weight(step), weight(step + 1)))
+                    })
+                    .collect();
+                let sum = words.chunks(BLOCK).fold(bias[column], |sum, words| {
+                    let words = words.iter().copied();
+                    match form {
+                        Form::Tile => bfloat::dot_of_tiles(sum, words),
+                        _ => words.fold(sum, |sum, (left, right)| bfloat::dot(sum, left, right)),
+                    }
+                });
+                expected.push(sum.max(0.0) + residual.map_or(0.0, |residual| residual[row * columns + column]));
+            }
+        }
+        let levels = Level::ALL.into_iter().filter(|level| level.is_available());
+        for level in levels.filter(|level| !is_tiled || *level == Level::Avx512) {
+            let matrix = Matrix::pack(
+                (level, form),
+                Numbers::Floats(&right),
+                [depth, columns],
+                order,
+                Some(&factors),
+                Some(&bias),
+                &mut Arena::default(),
+            )
+            .unwrap();
+            let product = Product { matrix: &matrix, rows: &left, activation: Activation::RELU, residual };
+            prop_assert_eq!(&run(&product, threads), &expected, "{:?}", level);
         }
     }
 }

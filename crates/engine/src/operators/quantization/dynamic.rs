@@ -12,9 +12,14 @@ use crate::{
 /// The scale and zero point with which numbers, and 0, fit uint8.
 pub(super) fn fitting_scale(values: &[f32]) -> Scale {
     let (low, high) = range(values);
+    let (scale, zero_point) = fitting(low, high);
+    Scale { scale, zero_point: zero_point.into() }
+}
+
+/// The scale and zero point with which numbers of this range fit uint8. The range has 0.
+pub(crate) fn fitting(low: f32, high: f32) -> (f32, u8) {
     let scale = if low == high { 1.0 } else { (high - low) / 255.0 };
-    let zero_point = (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even() as i32;
-    Scale { scale, zero_point }
+    (scale, (0.0 - low / scale).clamp(0.0, 255.0).round_ties_even() as u8)
 }
 
 /// The smallest and the largest of numbers and 0. NaN counts for nothing.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use adytum_kernels::{
     Level,
     activation::Activation,
+    bfloat::Form,
     products::{Matrix, Order},
 };
 
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     fused::product::{PackedProduct, Residual, Shape},
     onnx::model::{Node, ValueId},
+    precision::Precision,
     tensor::ElementType,
 };
 
@@ -235,9 +237,13 @@ impl Planner<'_> {
     fn pack(&mut self, placed: &mut [Option<Placed>], draft: Draft) -> Result<(), PlanError> {
         let Some((root, inner)) = draft.members.split_last() else { return Ok(()) };
         let arena = &mut self.arena;
+        let form = match self.precision {
+            Precision::Float32 => Form::Single,
+            Precision::BFloat16 => Form::of_pairs(Level::best()),
+        };
         let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
             Matrix::pack(
-                Level::best(),
+                (Level::best(), form),
                 values,
                 [draft.depth, draft.columns],
                 draft.order,
@@ -251,6 +257,7 @@ impl Planner<'_> {
         let matrix = matrix.flatten().ok_or_else(|| PlanError::Engine {
             reason: format!("there is no memory for a matrix of {} by {}", draft.depth, draft.columns),
         })?;
+        self.plan.narrow += usize::from(form.is_narrow());
         let (residual, shape) = (draft.residual, draft.shape);
         let product = PackedProduct {
             matrix,

@@ -15,8 +15,59 @@ use adytum_kernels::{
 
 /// All passes.
 pub(crate) fn fuse(drafts: &mut Drafts) {
+    join_tables(drafts);
     fuse_sums(drafts);
     separate_borders(drafts);
+}
+
+/// A table of what a table gives is one table.
+fn join_tables(drafts: &mut Drafts) {
+    let uses = drafts.uses();
+    let makers = drafts.makers();
+    let mut gone = HashSet::new();
+    for index in 0..drafts.steps.len() {
+        let Some(Draft { form, inputs, .. }) = drafts.steps.get(index) else { break };
+        let Some(value) = inputs.first().copied().filter(|value| uses.get(value.0) == Some(&1)) else {
+            continue;
+        };
+        let Some(maker) = makers.get(&value).copied() else { continue };
+        let Some(before) = drafts.steps.get(maker) else { continue };
+        let (Some(joined), inputs) = (joined(&before.form, form), before.inputs.clone()) else { continue };
+        if let Some(place) = drafts.steps.get_mut(index) {
+            (place.form, place.inputs) = (joined, inputs);
+        }
+        gone.insert(maker);
+    }
+    drop_steps(drafts, &gone);
+}
+
+/// Two tables, one after the other, as one.
+fn joined(first: &Form, second: &Form) -> Option<Form> {
+    let both = |first: &[u8; 256], second: &[u8; 256]| {
+        first.map(|byte| second.get(usize::from(byte)).copied().unwrap_or(byte))
+    };
+    Some(match (first, second) {
+        (Form::Table(first), Form::Table(second)) => Form::Table(Box::new(both(first, second))),
+        (Form::Table(first), Form::Tables(second)) => {
+            Form::Tables(second.iter().map(|second| both(first, second)).collect())
+        }
+        (Form::Tables(first), Form::Table(second)) => {
+            Form::Tables(first.iter().map(|first| both(first, second)).collect())
+        }
+        (Form::Tables(first), Form::Tables(second)) if first.len() == second.len() => {
+            Form::Tables(first.iter().zip(second).map(|(first, second)| both(first, second)).collect())
+        }
+        _ => return None,
+    })
+}
+
+/// Leaves steps out.
+fn drop_steps(drafts: &mut Drafts, gone: &HashSet<usize>) {
+    let mut index = 0;
+    drafts.steps.retain(|_| {
+        index += 1;
+        !gone.contains(&(index - 1))
+    });
 }
 
 /// The sum of a convolution and an image is the convolution's own work.
@@ -60,11 +111,7 @@ fn fuse_sums(drafts: &mut Drafts) {
         makers.insert(output, index);
         gone.insert(maker);
     }
-    let mut index = 0;
-    drafts.steps.retain(|_| {
-        index += 1;
-        !gone.contains(&(index - 1))
-    });
+    drop_steps(drafts, &gone);
 }
 
 /// A convolution reads the zero point of its input around the image. A value that convolutions read with

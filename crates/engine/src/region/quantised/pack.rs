@@ -1,24 +1,22 @@
 //! Puts the weights of a region of quantised numbers in the order in which kernels take them.
 
 use super::{
-    super::{pack::PackError, step::Value},
+    super::{
+        byte_convolution::{Convolution, Packed, pack_weights},
+        pack::PackError,
+        step::Value,
+    },
     draft::{Draft, Drafts},
-    recognize::{Convolution, Form},
+    recognize::Form,
     step::{Entry, Flow, Step, Work},
 };
 use crate::{
     onnx::{OnnxError, model::ValueId},
-    operators::quantization::packed::turned,
-    tensor::{Elements, Tensor},
+    tensor::Tensor,
 };
 use adytum_kernels::{
     BLOCK,
-    integer::{
-        GROUP, Instructions,
-        depthwise::Windows,
-        filters::{Filters, Reading, Source},
-        finish::Finish,
-    },
+    integer::{GROUP, Instructions, filters::Reading, finish::Finish},
 };
 
 /// Gives the weights of a model away, one after the other.
@@ -97,6 +95,10 @@ fn step(
         Form::Pair { function, is_pixel } => Work::Pair { function, is_pixel },
         Form::Copy(parts) => Work::Copy(parts),
         Form::Table(table) => Work::Table(table),
+        Form::Tables(mut tables) => {
+            tables.resize(tables.len().next_multiple_of(BLOCK), [0; 256]);
+            Work::Tables(tables)
+        }
         Form::Repeat(times) => Work::Repeat(times),
         Form::Quantise(_) | Form::Dequantise(_) | Form::Same | Form::Absorbed => {
             return Err(PackError::Unfit("what enters or leaves is a step"));
@@ -112,55 +114,11 @@ fn pack_convolution(
     is_whole: bool,
     finish: Finish,
 ) -> Option<Work> {
-    let is_depthwise = convolution.is_depthwise();
-    let Convolution { is_turned, shape, groups, bias, scales, zero_points, from, settings, .. } = convolution;
-    let numbers: Vec<i16> = match tensor.elements() {
-        Elements::Int8(values) => values.iter().map(|value| i16::from(*value)).collect(),
-        Elements::Uint8(values) => values.iter().map(|value| i16::from(*value)).collect(),
-        _ => return None,
-    };
-    if numbers.len() != shape.iter().product::<usize>() {
-        return None;
-    }
-    let mut values = if is_turned {
-        turned(&numbers, shape[0], &zero_points)
-    } else {
-        let mut values = numbers;
-        for (output, own) in values.chunks_exact_mut(numbers_of_output(shape)).enumerate() {
-            let zero_point = zero_points.get(output).or(zero_points.first()).copied().unwrap_or(0);
-            own.iter_mut().for_each(|value| *value -= zero_point);
-        }
-        values
-    };
-    let (mut shape, mut groups) = (shape, groups);
-    if groups > 1 && !is_depthwise && !shape[1].is_multiple_of(BLOCK) {
-        (values, shape, groups) = widen(&values, shape, groups)?;
-    }
-    let source =
-        Source { weights: &values, shape, groups, bias: bias.as_deref(), scales: &scales, zero_point: from };
-    Some(if is_depthwise {
-        Work::Depthwise { windows: Windows::new(instructions, &source)?, settings, finish }
-    } else {
-        let reading = if is_whole { Reading::Whole } else { Reading::Blocks };
-        Work::Convolution { filters: Filters::new(instructions, &source, reading)?, settings, finish }
+    let reading = if is_whole { Reading::Whole } else { Reading::Blocks };
+    let packed = pack_weights(&convolution, tensor, instructions, reading)?;
+    let settings = convolution.settings;
+    Some(match packed {
+        Packed::Filters(filters) => Work::Convolution { filters, settings, finish },
+        Packed::Windows(windows) => Work::Depthwise { windows, settings, finish },
     })
-}
-
-/// How many weights an output channel has.
-fn numbers_of_output([_, inputs, rows, columns]: [usize; 4]) -> usize {
-    (inputs * rows * columns).max(1)
-}
-
-/// Puts groups of a few channels together until they are a block: weights of other groups are zeros.
-fn widen(values: &[i16], shape: [usize; 4], groups: usize) -> Option<(Vec<i16>, [usize; 4], usize)> {
-    let [outputs, inputs, rows, columns] = shape;
-    let together = BLOCK.checked_div(inputs)?;
-    let taps = rows * columns;
-    let mut weights = vec![0; outputs * BLOCK * taps];
-    for (output, own) in values.chunks_exact(inputs * taps).enumerate() {
-        let group = output / (outputs / groups) % together;
-        let first = (output * BLOCK + group * inputs) * taps;
-        weights.get_mut(first..first + own.len())?.copy_from_slice(own);
-    }
-    Some((weights, [outputs, BLOCK, rows, columns], groups / together))
 }

@@ -2,7 +2,7 @@
 
 mod products;
 
-use super::super::recognize::Known;
+use super::super::{byte_convolution::Convolution, recognize::Known};
 use crate::{
     onnx::model::{Node, ValueId},
     operators::windows::geometry::{Padding, Settings},
@@ -44,6 +44,8 @@ pub(crate) enum Form {
     /// Channels of each input, side by side.
     Copy(Vec<Part>),
     Table(Table),
+    /// A table for each channel.
+    Tables(Vec<[u8; 256]>),
     /// Pixels that are repeated downwards and to the right.
     Repeat([usize; 2]),
     /// Real numbers that enter.
@@ -62,34 +64,6 @@ pub(crate) struct Part {
     pub(crate) runs: Vec<Channels>,
     /// What each byte becomes, if it does not stay.
     pub(crate) table: Option<Table>,
-}
-
-/// A convolution, its weights still in the model.
-#[derive(Clone, Debug)]
-pub(crate) struct Convolution {
-    pub(crate) weights: ValueId,
-    /// Whether weights are `[input][output]`, those of a matrix.
-    pub(crate) is_turned: bool,
-    /// `[output][input of the group][row][column]`.
-    pub(crate) shape: [usize; 4],
-    pub(crate) groups: usize,
-    pub(crate) bias: Option<Vec<i32>>,
-    /// What sums are multiplied with: one for each output channel, or one for all.
-    pub(crate) scales: Vec<f32>,
-    /// The zero points of the weights: one for each output channel, or one for all.
-    pub(crate) zero_points: Vec<i16>,
-    /// The zero point of the input.
-    pub(crate) from: u8,
-    /// The zero point of the output.
-    pub(crate) to: u8,
-    pub(crate) settings: Settings,
-}
-
-impl Convolution {
-    /// Whether each output depends on one channel.
-    pub(crate) fn is_depthwise(&self) -> bool {
-        self.groups > 1 && self.shape[0] == self.groups && self.shape[1] == 1
-    }
 }
 
 /// A value that a step takes or makes.
@@ -142,11 +116,10 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Piece> {
     }
 }
 
-/// The piece of a function of each byte.
-pub(crate) fn of_table(node: &Node, known: &mut dyn Known, table: Table) -> Option<Piece> {
+/// An input of a node that makes bytes, and what it makes.
+pub(crate) fn images_of(node: &Node, known: &mut dyn Known, index: usize) -> Option<(Image, Image)> {
     let reader = Reader { node, known };
-    let (input, output) = (reader.image(0)?, reader.bytes()?);
-    Some(Piece { form: Form::Table(table), inputs: vec![input], output })
+    Some((reader.image(index)?, reader.bytes()?))
 }
 
 struct Reader<'a> {

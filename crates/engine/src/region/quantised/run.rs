@@ -14,7 +14,7 @@ use super::{
 use crate::{
     operators::{
         Context, Divisible, Operator, OperatorError,
-        share::{share, unfit},
+        share::{share, unfit, with_crew},
     },
     tensor::{Element, ElementType, Tensor, Value},
 };
@@ -24,10 +24,11 @@ use adytum_kernels::{
         Images, Instructions,
         convolution::Convolution,
         depthwise::Depthwise,
-        elementwise::{Pair, look_up},
+        elementwise::{Pair, Tables, look_up},
         layout::{self, Entering, Leaving},
         memory::Bytes,
         pool::{Mean, Pool, Pooling},
+        target::Target,
     },
 };
 
@@ -109,13 +110,12 @@ impl Region {
         }
         let schedule = self.schedule(&tensors, wanted)?;
         let threads = context.threads().map_or(1, crate::threads::Threads::count);
-        let bytes = schedule.total.saturating_add(schedule.scratch.saturating_mul(threads));
+        let values = schedule.total.saturating_add(schedule.spare);
+        let bytes = values.saturating_add(schedule.scratch.saturating_mul(threads));
         context.budget().charge(bytes)?;
-        let run = Run { region: self, schedule: &schedule, context };
-        let result = match context.threads().filter(|threads| threads.count() > 1) {
-            Some(threads) => threads.enter(|| run.all(&tensors, wanted)),
-            None => run.all(&tensors, wanted),
-        };
+        let result = with_crew(context, |context| {
+            Run { region: self, schedule: &schedule, context }.all(&tensors, wanted)
+        });
         context.budget().release(bytes);
         result
     }
@@ -176,7 +176,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&self, inputs: &[Option<Tensor>], wanted: &[bool]) -> Result<Vec<Option<Value>>, OperatorError> {
-        let mut memory = self.region.memory(self.schedule.total);
+        let mut memory = self.region.memory(self.schedule.total.saturating_add(self.schedule.spare));
         let result = self.within(&mut memory, inputs, wanted);
         self.region.give_back(memory);
         result
@@ -197,7 +197,10 @@ impl Run<'_> {
         for planned in &self.schedule.steps {
             self.context.check()?;
             let step = flow.steps.get(planned.step).ok_or_else(|| engine("a step is missing"))?;
-            self.step(step, planned, memory)?;
+            let (values, spare) = memory
+                .split_at_mut_checked(self.schedule.total)
+                .ok_or_else(|| engine("no room for the values"))?;
+            self.step(step, planned, values, spare)?;
         }
         let mut outputs = Vec::with_capacity(flow.exits.len());
         for (exit, wanted) in flow.exits.iter().zip(wanted) {
@@ -270,7 +273,13 @@ impl Run<'_> {
         Ok(Value::Tensor(tensor))
     }
 
-    fn step(&self, step: &Step, planned: &Planned, memory: &mut [u8]) -> Result<(), OperatorError> {
+    fn step(
+        &self,
+        step: &Step,
+        planned: &Planned,
+        memory: &mut [u8],
+        spare: &mut [u8],
+    ) -> Result<(), OperatorError> {
         let Place { planes: output, range, around } = self.place(step.output)?;
         let output = *output;
         // The inputs are before or after the output in memory.
@@ -296,12 +305,23 @@ impl Run<'_> {
         let (steps, cost, residual) = (planned.steps, planned.cost, images.get(1).copied());
         match &step.work {
             Work::Convolution { filters, finish, .. } => {
-                let job = Convolution { filters, steps, input, residual, output, finish: *finish };
-                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
+                let target = |output| Target::Bytes { output, finish: *finish, residual };
+                let mut input = input;
+                if filters.word() == 2 {
+                    let bytes = input.values.get(..input.planes.len()).unwrap_or(input.values);
+                    let wide = Shared::new(&mut *spare);
+                    share(self.context, wide, 8 * bytes.len(), |buffer, part| {
+                        layout::widen(bytes, buffer, part)
+                    })?;
+                    input.values = spare;
+                }
+                let job = Convolution { filters, steps, input, bias: None, output };
+                share(self.context, buffer, cost, |buffer, part| job.run(&target(buffer), part))
             }
             Work::Depthwise { windows, finish, .. } => {
-                let job = Depthwise { windows, steps, input, residual, output, finish: *finish };
-                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
+                let target = |output| Target::Bytes { output, finish: *finish, residual };
+                let job = Depthwise { windows, steps, input, bias: None, output };
+                share(self.context, buffer, cost, |buffer, part| job.run(&target(buffer), part))
             }
             Work::Maximum { window, .. } => {
                 let job = Pool { pooling: Pooling::Maximum, window: *window, steps, input, output };
@@ -333,9 +353,12 @@ impl Run<'_> {
                 }
                 Ok(())
             }
-            Work::Table(table) => {
-                share(self.context, buffer, cost, |buffer, part| look_up(table, input, output, buffer, part))
-            }
+            Work::Table(table) => share(self.context, buffer, cost, |buffer, part| {
+                look_up(Tables::One(table), input, output, buffer, part)
+            }),
+            Work::Tables(tables) => share(self.context, buffer, cost, |buffer, part| {
+                look_up(Tables::Each(tables), input, output, buffer, part)
+            }),
             Work::Repeat(times) => share(self.context, buffer, cost, |buffer, part| {
                 layout::repeat(input, *times, output, buffer, part)
             }),

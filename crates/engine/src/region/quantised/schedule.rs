@@ -48,8 +48,10 @@ pub(super) struct Schedule {
     /// For each value; `None` for one that nobody makes.
     pub(super) places: Vec<Option<Place>>,
     pub(super) steps: Vec<Planned>,
-    /// Bytes of all of it.
+    /// Bytes of all values.
     pub(super) total: usize,
+    /// Bytes for an input whose numbers are widened.
+    pub(super) spare: usize,
     /// Bytes that each thread needs besides.
     pub(super) scratch: usize,
 }
@@ -106,7 +108,18 @@ impl Schedule {
             });
         }
         let total = arrange(flow, &steps, &mut places, wanted)?;
-        Ok(Self { places, steps, total, scratch })
+        let spare = steps
+            .iter()
+            .filter_map(|planned| match flow.steps.get(planned.step)? {
+                Step { work: Work::Convolution { filters, .. }, inputs, .. } if filters.word() > 1 => {
+                    let place = places.get(inputs.first()?.0)?.as_ref()?;
+                    Some(place.planes.len().saturating_mul(filters.word()))
+                }
+                _ => None,
+            })
+            .max()
+            .unwrap_or(0);
+        Ok(Self { places, steps, total, spare, scratch })
     }
 }
 
@@ -182,7 +195,7 @@ fn plan(
             output = [images, times(height, *down)?, times(width, *right)?];
             planned.cost = 64;
         }
-        Work::Copy(_) | Work::Pair { .. } | Work::Table(_) => planned.cost = 128,
+        Work::Copy(_) | Work::Pair { .. } | Work::Table(_) | Work::Tables(_) => planned.cost = 128,
     }
     for index in 1..step.inputs.len() {
         let other = size(index)?;

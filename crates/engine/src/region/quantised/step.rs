@@ -29,6 +29,8 @@ pub(crate) enum Work {
     Copy(Vec<Part>),
     /// A byte for each byte.
     Table(Table),
+    /// A table for each channel, in whole blocks.
+    Tables(Vec<[u8; 256]>),
     /// Pixels that are repeated downwards and to the right.
     Repeat([usize; 2]),
 }
@@ -90,6 +92,7 @@ impl Step {
             }
             Work::Copy(_) => "copy of channels".to_owned(),
             Work::Table(_) => "table".to_owned(),
+            Work::Tables(_) => "table for each channel".to_owned(),
             Work::Repeat(times) => format!("pixels repeated {}x{}", times[0], times[1]),
         };
         format!("bytes: {what}")

@@ -1,6 +1,6 @@
 //! Convolutions, and transposed ones whose windows do not overlap.
 
-use super::{Convolution, Form, Kind, Piece, Reader, Scale};
+use super::{Convolution, Form, Kind, Piece, Reader, Scale, Way};
 use crate::{operators::windows::geometry::Padding, tensor::ElementType};
 use adytum_kernels::BLOCK;
 
@@ -48,7 +48,7 @@ impl Reader<'_> {
             bias,
             settings,
             scale: Scale::default(),
-            by_tiles: false,
+            way: Way::Direct,
         });
         Some(vec![Piece {
             form,
@@ -106,7 +106,7 @@ impl Reader<'_> {
             bias,
             settings,
             scale: Scale::default(),
-            by_tiles: false,
+            way: Way::Direct,
         });
         Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: outputs }])
     }

@@ -5,10 +5,11 @@
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_packus_epi16, _mm_storeu_si128,
     _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32,
-    _mm256_dpbusd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_max_epi32, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_si256,
+    _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32,
+    _mm256_cvtps_epi32, _mm256_dpbusd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_max_epi32, _mm256_packs_epi32, _mm256_permute2x128_si256,
+    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+    _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 
 use super::{Integers, Task};
@@ -65,6 +66,27 @@ pub(super) fn run_vnni<T: Task>(task: T) {
 }
 
 type Sums = [__m256i; 2];
+
+/// Writes four rows of 16 bytes as numbers of 16 bits, those of two rows interleaved.
+///
+/// # Safety
+/// The processor has AVX2; 16 bytes can be read at each place, and 128 can be written.
+#[inline(always)]
+pub(super) unsafe fn interleave_words(rows: [*const u8; 4], to: *mut u8) {
+    // SAFETY: the caller says so.
+    unsafe {
+        for pair in 0..2 {
+            let first = _mm256_cvtepu8_epi16(_mm_loadu_si128(rows[2 * pair].cast()));
+            let second = _mm256_cvtepu8_epi16(_mm_loadu_si128(rows[2 * pair + 1].cast()));
+            // Each half of a register is interleaved on its own.
+            let low = _mm256_unpacklo_epi16(first, second);
+            let high = _mm256_unpackhi_epi16(first, second);
+            let to = to.add(pair * 64);
+            _mm256_storeu_si256(to.cast(), _mm256_permute2x128_si256::<0x20>(low, high));
+            _mm256_storeu_si256(to.add(32).cast(), _mm256_permute2x128_si256::<0x31>(low, high));
+        }
+    }
+}
 
 /// Writes four rows of 16 bytes, interleaved.
 ///
@@ -173,63 +195,98 @@ macro_rules! shared {
     };
 }
 
-/// Bytes, or weights, as 16-bit numbers: those at even places, and those at odd places.
-type Words = [__m256i; 2];
+/// Numbers of 16 bits, or their weights: of the first two rows, and of the others.
+type Words = [[__m256i; 2]; 2];
 
 impl Integers for Avx2 {
-    type Bytes = [Words; 2];
-    type Weights = [Words; 2];
+    type Bytes = Words;
+    type Weights = Words;
+    type Group = __m256i;
+    type Factors = [__m256i; 2];
 
     shared!();
 
     #[inline(always)]
-    unsafe fn four(self, from: *const u8) -> [Words; 2] {
-        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
+    unsafe fn group(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn factors(self, from: *const u8) -> [__m256i; 2] {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        unsafe { [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())] }
+    }
+
+    #[inline(always)]
+    fn accumulate(self, mut sums: Sums, group: __m256i, factors: [__m256i; 2]) -> Sums {
+        for (sum, factors) in sums.iter_mut().zip(factors) {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            *sum = unsafe { _mm256_add_epi32(*sum, _mm256_madd_epi16(group, factors)) };
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn bytes(self, from: *const u8) -> Words {
+        // SAFETY: `self` is proof of the instruction; the caller says that the numbers are there.
         unsafe {
-            let bytes = _mm256_set1_epi32(from.cast::<i32>().read_unaligned());
-            [[_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(bytes)]; 2]
+            let first = [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())];
+            let second = [_mm256_loadu_si256(from.add(64).cast()), _mm256_loadu_si256(from.add(96).cast())];
+            [first, second]
         }
     }
 
     #[inline(always)]
-    unsafe fn bytes(self, from: *const u8) -> [Words; 2] {
-        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
-        [0, 32].map(|first| unsafe {
-            let bytes = _mm256_loadu_si256(from.add(first).cast());
-            [_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(bytes)]
-        })
+    unsafe fn weights(self, from: *const u8) -> Words {
+        // SAFETY: the same.
+        unsafe { self.bytes(from) }
     }
 
     #[inline(always)]
-    unsafe fn weights(self, from: *const u8) -> [Words; 2] {
-        // SAFETY: `self` is proof of the instructions; the caller says that the weights are there.
-        [0, 32].map(|first| unsafe {
-            let weights = _mm256_loadu_si256(from.add(first).cast());
-            [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(weights)), _mm256_srai_epi16::<8>(weights)]
-        })
+    fn dot(self, mut sums: Sums, bytes: Words, weights: Words) -> Sums {
+        // A loop: the compiler does not put the bodies of large closures where they are called.
+        for (half, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            *sum = unsafe {
+                let first = _mm256_madd_epi16(bytes[0][half], weights[0][half]);
+                let second = _mm256_madd_epi16(bytes[1][half], weights[1][half]);
+                _mm256_add_epi32(_mm256_add_epi32(*sum, first), second)
+            };
+        }
+        sums
     }
 
     #[inline(always)]
-    fn dot(self, sums: Sums, bytes: [Words; 2], weights: [Words; 2]) -> Sums {
-        // SAFETY: `self` is proof that the processor has the instructions.
-        [0, 1].map(|half| unsafe {
-            let even = _mm256_madd_epi16(bytes[half][0], weights[half][0]);
-            let odd = _mm256_madd_epi16(bytes[half][1], weights[half][1]);
-            _mm256_add_epi32(sums[half], _mm256_add_epi32(even, odd))
-        })
+    unsafe fn columns(self, rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: `self` is proof of the instructions; the caller says the rest.
+        unsafe { interleave_words(rows, to) }
     }
 }
 
 impl Integers for AvxVnni {
     type Bytes = [__m256i; 2];
     type Weights = [__m256i; 2];
+    type Group = __m256i;
+    type Factors = [__m256i; 2];
 
     shared!();
 
     #[inline(always)]
-    unsafe fn four(self, from: *const u8) -> [__m256i; 2] {
+    unsafe fn group(self, from: *const u8) -> __m256i {
         // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
-        [unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }; 2]
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn factors(self, from: *const u8) -> [__m256i; 2] {
+        // SAFETY: the same.
+        unsafe { self.weights(from) }
+    }
+
+    #[inline(always)]
+    fn accumulate(self, sums: Sums, group: __m256i, factors: [__m256i; 2]) -> Sums {
+        self.dot(sums, [group; 2], factors)
     }
 
     #[inline(always)]

@@ -3,12 +3,11 @@
 #![expect(unsafe_code, reason = "vector instructions that not every processor has")]
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_add_epi32, _mm512_and_si512,
-    _mm512_castsi128_si512, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtps_epi32,
-    _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_madd_epi16,
-    _mm512_max_epi32, _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32, _mm512_set_epi32,
-    _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set4_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8,
-    _mm512_slli_epi16, _mm512_srai_epi16, _mm512_srli_epi16, _mm512_storeu_si512,
+    __m512, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_add_epi32, _mm512_castsi128_si512,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8,
+    _mm512_dpbusd_epi32, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_max_epi32,
+    _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32, _mm512_set_epi32, _mm512_set1_epi32,
+    _mm512_set4_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512,
 };
 
 use super::{Integers, Task};
@@ -168,61 +167,85 @@ macro_rules! shared {
     };
 }
 
-/// Bytes, or weights, as 16-bit numbers: those at even places, and those at odd places.
+/// Numbers of 16 bits, or their weights: of the first two rows, and of the others.
 type Words = [__m512i; 2];
 
 impl Integers for Avx512 {
     type Bytes = Words;
     type Weights = Words;
+    type Group = __m512i;
+    type Factors = __m512i;
 
     shared!();
 
     #[inline(always)]
-    unsafe fn four(self, from: *const u8) -> Words {
-        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
-        unsafe {
-            let bytes = _mm512_set1_epi32(from.cast::<i32>().read_unaligned());
-            [_mm512_and_si512(bytes, _mm512_set1_epi16(255)), _mm512_srli_epi16::<8>(bytes)]
-        }
+    unsafe fn group(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn factors(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn accumulate(self, sums: __m512i, group: __m512i, factors: __m512i) -> __m512i {
+        // SAFETY: `self` is proof that the processor has the instructions.
+        unsafe { _mm512_add_epi32(sums, _mm512_madd_epi16(group, factors)) }
     }
 
     #[inline(always)]
     unsafe fn bytes(self, from: *const u8) -> Words {
-        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
-        unsafe {
-            let bytes = _mm512_loadu_si512(from.cast());
-            [_mm512_and_si512(bytes, _mm512_set1_epi16(255)), _mm512_srli_epi16::<8>(bytes)]
-        }
+        // SAFETY: `self` is proof of the instruction; the caller says that the numbers are there.
+        unsafe { [_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(64).cast())] }
     }
 
     #[inline(always)]
     unsafe fn weights(self, from: *const u8) -> Words {
-        // SAFETY: `self` is proof of the instructions; the caller says that the weights are there.
-        unsafe {
-            let weights = _mm512_loadu_si512(from.cast());
-            [_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(weights)), _mm512_srai_epi16::<8>(weights)]
-        }
+        // SAFETY: the same.
+        unsafe { self.bytes(from) }
     }
 
     #[inline(always)]
     fn dot(self, sums: __m512i, bytes: Words, weights: Words) -> __m512i {
         // SAFETY: `self` is proof that the processor has the instructions.
         unsafe {
-            let even = _mm512_madd_epi16(bytes[0], weights[0]);
-            let odd = _mm512_madd_epi16(bytes[1], weights[1]);
-            _mm512_add_epi32(sums, _mm512_add_epi32(even, odd))
+            let first = _mm512_madd_epi16(bytes[0], weights[0]);
+            let second = _mm512_madd_epi16(bytes[1], weights[1]);
+            _mm512_add_epi32(_mm512_add_epi32(sums, first), second)
         }
+    }
+
+    #[inline(always)]
+    unsafe fn columns(self, rows: [*const u8; 4], to: *mut u8) {
+        // SAFETY: `self` is proof of the instructions; the caller says the rest.
+        unsafe { super::avx2::interleave_words(rows, to) }
     }
 }
 
 impl Integers for Avx512Vnni {
     type Bytes = __m512i;
     type Weights = __m512i;
+    type Group = __m512i;
+    type Factors = __m512i;
 
     shared!();
 
     #[inline(always)]
-    unsafe fn four(self, from: *const u8) -> __m512i {
+    unsafe fn factors(self, from: *const u8) -> __m512i {
+        // SAFETY: the caller says that the bytes are there.
+        unsafe { self.weights(from) }
+    }
+
+    #[inline(always)]
+    fn accumulate(self, sums: __m512i, group: __m512i, factors: __m512i) -> __m512i {
+        self.dot(sums, group, factors)
+    }
+
+    #[inline(always)]
+    unsafe fn group(self, from: *const u8) -> __m512i {
         // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }

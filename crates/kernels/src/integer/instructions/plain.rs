@@ -23,6 +23,8 @@ impl Integers for Plain {
     type Sums = Sums;
     type Bytes = [u8; 64];
     type Weights = [u8; 64];
+    type Group = [u8; 64];
+    type Factors = [u8; 64];
 
     #[inline(always)]
     fn isa(self) -> isa::plain::Plain {
@@ -47,7 +49,7 @@ impl Integers for Plain {
     }
 
     #[inline(always)]
-    unsafe fn four(self, from: *const u8) -> [u8; 64] {
+    unsafe fn group(self, from: *const u8) -> [u8; 64] {
         // SAFETY: the caller says that 4 bytes can be read.
         let four = unsafe { from.cast::<[u8; 4]>().read_unaligned() };
         let mut bytes = [0; 64];
@@ -78,6 +80,17 @@ impl Integers for Plain {
             }
         }
         sums
+    }
+
+    #[inline(always)]
+    unsafe fn factors(self, from: *const u8) -> [u8; 64] {
+        // SAFETY: the caller says that 64 bytes can be read.
+        unsafe { self.weights(from) }
+    }
+
+    #[inline(always)]
+    fn accumulate(self, sums: Sums, group: [u8; 64], factors: [u8; 64]) -> Sums {
+        self.dot(sums, group, factors)
     }
 
     #[inline(always)]

@@ -1,8 +1,11 @@
 //! Convolutions and products of matrices.
 
-use super::{Convolution, Form, Image, Piece, Reader, is_byte};
-use crate::operators::windows::geometry::{Padding, Settings};
-use adytum_kernels::{BLOCK, integer::pool::Scale};
+use super::{Form, Image, Piece, Reader, is_byte};
+use crate::{
+    operators::windows::geometry::{Padding, Settings},
+    region::byte_convolution::Convolution,
+};
+use adytum_kernels::integer::pool::Scale;
 
 /// Where a product has its weights among its inputs, their scale and their zero point.
 struct Weights {
@@ -133,15 +136,8 @@ impl Reader<'_> {
     }
 
     fn product(&mut self, convolution: Convolution, input: Image, output: Image) -> Option<Piece> {
-        let [outputs, inputs, ..] = convolution.shape;
-        let groups = convolution.groups;
-        let own = outputs / groups;
-        // Groups of a few channels are put together until they are a block.
-        let in_blocks = own == inputs && BLOCK.is_multiple_of(own) && groups.is_multiple_of(BLOCK / own);
-        let can = groups == 1
-            || convolution.is_depthwise()
-            || inputs.is_multiple_of(BLOCK) && own.is_multiple_of(BLOCK)
-            || in_blocks;
+        let [outputs, ..] = convolution.shape;
+        let can = convolution.has_kernels();
         let fits = convolution.bias.as_ref().is_none_or(|bias| bias.len() == outputs)
             && output.channels == outputs
             && output.is_matrix == input.is_matrix;
