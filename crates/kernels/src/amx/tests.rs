@@ -3,6 +3,9 @@ pub(crate) mod emulator;
 use super::*;
 use crate::bfloat::{dot_of_tiles, is_available, word};
 
+/// A word of the left operand, and one of the right.
+type Pair = ([u8; 4], [u8; 4]);
+
 /// Numbers that look random.
 fn bytes(seed: u32, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
@@ -36,7 +39,7 @@ fn sums(product: Product, sizes: Sizes, left: &[u8], right: &[u8]) -> Vec<[u8; 4
 }
 
 /// The words of a row of the left operand and of a column of the right one, in a step.
-fn words(left: &[u8], right: &[u8], place: [usize; 3], count: usize) -> Vec<([u8; 4], [u8; 4])> {
+fn words(left: &[u8], right: &[u8], place: [usize; 3], count: usize) -> Vec<Pair> {
     let [row, column, step] = place;
     let four = |bytes: &[u8], place: usize| [0, 1, 2, 3].map(|byte| bytes[place + byte]);
     (0..count)
@@ -47,8 +50,11 @@ fn words(left: &[u8], right: &[u8], place: [usize; 3], count: usize) -> Vec<([u8
         .collect()
 }
 
+/// A sum, and the products of words with as many others.
+type Sum = fn([u8; 4], &[Pair]) -> [u8; 4];
+
 /// Checks sums of all sizes, in several threads at once, each of which has registers of its own.
-fn check(product: Product, sum: fn([u8; 4], &[([u8; 4], [u8; 4])]) -> [u8; 4], is_bits: bool) {
+fn check(product: Product, sum: Sum, is_bits: bool) {
     emulator::install();
     std::thread::scope(|scope| {
         for thread in 0..3_u32 {
@@ -83,7 +89,7 @@ fn check(product: Product, sum: fn([u8; 4], &[([u8; 4], [u8; 4])]) -> [u8; 4], i
 
 #[test]
 fn bytes_by_weights_are_exact() {
-    let sum = |sum: [u8; 4], words: &[([u8; 4], [u8; 4])]| {
+    let sum = |sum: [u8; 4], words: &[Pair]| {
         let pairs = words.iter().flat_map(|(left, right)| left.iter().zip(right));
         let added = pairs.fold(i32::from_le_bytes(sum), |sum, (left, right)| {
             sum.wrapping_add(i32::from(*left) * i32::from(right.cast_signed()))
@@ -95,7 +101,7 @@ fn bytes_by_weights_are_exact() {
 
 #[test]
 fn floats_are_added_in_the_order_of_the_manual() {
-    let sum = |sum: [u8; 4], words: &[([u8; 4], [u8; 4])]| {
+    let sum = |sum: [u8; 4], words: &[Pair]| {
         let words = words.iter().map(|(left, right)| (f32::from_le_bytes(*left), f32::from_le_bytes(*right)));
         dot_of_tiles(f32::from_le_bytes(sum), words).to_le_bytes()
     };

@@ -55,7 +55,7 @@ proptest! {
             let distance = |half: u16| (f64::from(widen(half)) - f64::from(value)).abs();
             for other in [found.wrapping_sub(1), found.wrapping_add(1)].into_iter().filter(|other| widen(*other).is_finite()) {
                 let is_nearer = distance(found) < distance(other);
-                prop_assert!(is_nearer || distance(found) == distance(other) && found % 2 == 0);
+                prop_assert!(is_nearer || distance(found) == distance(other) && found.is_multiple_of(2));
             }
         }
         let values = [value; BLOCK];
