@@ -18,7 +18,7 @@ pub struct Answers<'a> {
 
 /// Compares the answers of an output.
 ///
-/// - Shapes and types are the same. What is not a number, or infinite, is so in both.
+/// - Shapes and types are the same. A NaN is one in both, and an infinity is the same one.
 /// - No number differs by more than [`DISTANCE`] of the largest one of all runs.
 /// - In a table of rows (two dimensions), as classifiers give it, the largest number of a row is at the same
 ///   place. Near ties are left out: see [`LEAD`].

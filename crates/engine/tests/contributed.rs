@@ -166,7 +166,7 @@ impl Graph {
             has_past,
             outputs: Vec::new(),
         };
-        let attended = graph.attend("x", seed % 4 > 0);
+        let attended = graph.attend("x", !seed.is_multiple_of(4));
         let projected = graph.linear(&attended, width, width);
         let middle = graph.normalize("x", &projected);
         let inner = 2 * width + 8;
@@ -372,4 +372,40 @@ fn random_blocks_are_answered_as_by_our_operators() {
         }
     }
     limit(Level::Avx512);
+}
+
+#[test]
+fn a_gemm_with_a_function_is_both() {
+    let mut random = Random(77);
+    let (rows, weights, bias) =
+        (random.tensor(&[5, 40], 1.0), random.tensor(&[48, 40], 0.5), random.tensor(&[48], 1.0));
+    let settings = [
+        Attribute::Integer("transB", 1),
+        Attribute::Float("alpha", 0.5),
+        Attribute::Text("activation", "LeakyRelu"),
+        Attribute::Float("activation_alpha", 0.25),
+    ];
+    let mut file = model(
+        &[node_of(MICROSOFT, "FusedGemm", &["x", "w", "b"], &["y"], &settings)],
+        &[value("x", FLOAT, &[-1, 40])],
+        &[value("y", FLOAT, &[-1, 48])],
+        &[
+            floats("w", &[48, 40], weights.values::<f32>().unwrap()),
+            floats("b", &[48], bias.values::<f32>().unwrap()),
+        ],
+    );
+    let mut domain = Vec::new();
+    put_bytes(&mut domain, 1, MICROSOFT.as_bytes());
+    put_number(&mut domain, 2, 1);
+    put_bytes(&mut file, 8, &domain);
+    let found = answers(load(file).unwrap().as_ref(), &[("x", rows.clone())], &[0], 1);
+    let number = |tensor: &Tensor, place: usize| f64::from(tensor.values::<f32>().unwrap()[place]);
+    for (place, found) in found[0].values::<f32>().unwrap().iter().enumerate() {
+        let (row, column) = (place / 48, place % 48);
+        let sum: f64 =
+            (0..40).map(|step| number(&rows, row * 40 + step) * number(&weights, column * 40 + step)).sum();
+        let sum = 0.5 * sum + number(&bias, column);
+        let expected = if sum < 0.0 { 0.25 * sum } else { sum };
+        assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+    }
 }

@@ -22,7 +22,7 @@ struct Graph {
     constants: Vec<(String, Tensor)>,
     /// Values, with their channels and sizes.
     values: Vec<(String, [usize; 3])>,
-    /// What was made bytes already: the value, the bytes, their scale and their zero point.
+    /// Values that were made bytes already: the bytes, their scale and their zero point.
     quantised: HashMap<String, [String; 3]>,
     convolutions: usize,
 }

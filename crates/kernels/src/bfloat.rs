@@ -151,7 +151,7 @@ fn flush(value: f32) -> f32 {
     if value.is_subnormal() { 0.0_f32.copysign(value) } else { value }
 }
 
-/// The nearest 16-bit float, halves to the even one. What is not a number stays so.
+/// The nearest 16-bit float, halves to the even one. A NaN stays one.
 pub fn round(value: f32) -> u16 {
     let bits = flush(value).to_bits();
     let rounded = if value.is_nan() { bits | 0x40_0000 } else { bits + 0x7fff + (bits >> 16 & 1) };

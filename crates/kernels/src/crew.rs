@@ -58,7 +58,7 @@ impl Crew {
                     // SAFETY: this thread has taken a part, so the leader waits and does not write.
                     let work = unsafe { *self.work.get() };
                     if let Some(work) = work {
-                        // Whoever waits for what the part gives finds that it is not there.
+                        // After a panic the leader finds that the result of the part is missing.
                         let _ = catch_unwind(AssertUnwindSafe(|| work((state & PARTS) as usize)));
                     }
                     self.done.fetch_add(1, Release);

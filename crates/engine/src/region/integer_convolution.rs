@@ -35,7 +35,7 @@ pub(crate) struct IntegerConvolution {
     pub(crate) outputs: usize,
 }
 
-/// What is charged for memory of a run, until it is given back.
+/// Bytes that a run has charged, until they are given back.
 struct Charged<'a>(&'a Context<'a>, usize);
 
 impl<'a> Charged<'a> {

@@ -165,7 +165,7 @@ struct Pixels {
     form: Form,
     finish: Finish,
     reals: RealPointers,
-    /// What is added to the results, in their form; or null.
+    /// Numbers to add to the results, in their form; or null.
     residual: *const u8,
     output: *mut u8,
 }

@@ -108,9 +108,9 @@ impl<'a> Reals<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RealPointers {
     pub(super) scales: *const f32,
-    /// Or null.
+    /// The factor of each channel, or null.
     pub(super) factors: *const f32,
-    /// Or null. Without factors, they are added alone.
+    /// The summand of each channel, or null. Without factors, they are added alone.
     pub(super) summands: *const f32,
     pub(super) bounds: [f32; 2],
 }

@@ -39,7 +39,7 @@ pub struct Matrix {
     panels: Room,
     /// `[block of columns][block][column]`, unless all are 8.
     zeros: Option<Bytes>,
-    /// What is added to each column, in whole blocks.
+    /// The summands of the columns, in whole blocks.
     bias: Vec<f32>,
 }
 

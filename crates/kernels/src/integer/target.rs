@@ -1,4 +1,4 @@
-//! What becomes of the sums of convolutions, and where it goes.
+//! The forms that sums of convolutions take, and the places where they go.
 
 use super::{
     Images,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{BLOCK, buffer::Shared, planes::Planes};
 
-/// What becomes of the sums, and where they go.
+/// The form that sums take, and the place where they go.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
     /// Bytes. Images are added to them, if `finish` says how.
@@ -94,7 +94,7 @@ pub(super) struct Ending {
     pub(super) form: Form,
     pub(super) finish: Finish,
     pub(super) reals: RealPointers,
-    /// What is added, in the form of the results; or null.
+    /// Numbers to add, in the form of the results; or null.
     pub(super) residual: *const u8,
     pub(super) output: *mut u8,
 }

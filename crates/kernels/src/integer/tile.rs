@@ -360,7 +360,7 @@ mod x86 {
     ) -> [[MaybeUninit<Stored>; BLOCKS]; PIXELS] {
         let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
         let sizes = amx::Sizes { rows: PIXELS, words: tile.groups, last_words: tile.last_groups };
-        // SAFETY: the caller says that the processor has AMX. What is read and written is what `compute` reads and
+        // SAFETY: the caller says that the processor has AMX. It reads and writes what `compute` reads and
         // writes: for each pixel the bytes of a block under each place of the window, and the weights of these.
         unsafe {
             let tiles = amx::Tiles::configure(amx::Product::Bytes, sizes);

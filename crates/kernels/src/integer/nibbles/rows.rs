@@ -129,7 +129,7 @@ fn block<I: Integers>(isa: I, values: &[f32], numbers: &mut [u8]) -> (f32, i32) 
         floats.store(largest, lanes.as_mut_ptr());
         floats.store(check, checks.as_mut_ptr());
     }
-    // What is not finite by zero is not a number.
+    // An infinity by zero is not a number.
     if checks.iter().any(|check| check.is_nan()) {
         numbers.fill(0);
         return (f32::NAN, 0);

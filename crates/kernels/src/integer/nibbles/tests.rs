@@ -39,8 +39,8 @@ impl Case {
             block,
             numbers: numbers(columns * blocks * block / 2, seed),
             scales: floats(columns * blocks, seed ^ 1),
-            zeros: (seed % 3 > 0).then(|| numbers(columns * blocks.div_ceil(2), seed ^ 2)),
-            bias: (seed % 2 > 0).then(|| floats(columns, seed ^ 3)),
+            zeros: (!seed.is_multiple_of(3)).then(|| numbers(columns * blocks.div_ceil(2), seed ^ 2)),
+            bias: (!seed.is_multiple_of(2)).then(|| floats(columns, seed ^ 3)),
         }
     }
 

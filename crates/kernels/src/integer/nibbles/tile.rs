@@ -29,7 +29,7 @@ pub(super) struct Tile {
     pub(super) zeros: *const u8,
     /// From the zeros of a panel to those of the next.
     pub(super) zeros_step: usize,
-    /// What is added to each column.
+    /// The summand of each column.
     pub(super) bias: *const f32,
     pub(super) output: *mut f32,
     /// From a row of the output to the next, in floats.

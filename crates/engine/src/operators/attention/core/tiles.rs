@@ -94,7 +94,7 @@ impl<T: Real> Problem<'_, T> {
         tensor_of(shape, result).map(Some)
     }
 
-    /// What is added to the scores.
+    /// The numbers to add to the scores; `None` if nothing changes them.
     fn added(
         &self,
         context: &Context<'_>,
