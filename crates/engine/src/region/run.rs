@@ -10,6 +10,7 @@ use super::{
     dynamic::{self, Sizes},
     schedule::{Planned, Schedule, needed},
     step::{Flow, Step, Value as Number, Work},
+    stretches::ALL,
 };
 use crate::{
     operators::{
@@ -39,9 +40,6 @@ const SCHEDULES: usize = 8;
 
 /// Bytes of memory that are kept for the next run, at least: fresh pages cost more than small runs.
 const SPARE: usize = 16 << 20;
-
-/// All images of a batch.
-const ALL: Range<usize> = 0..usize::MAX;
 
 /// The sizes of the inputs, and the outputs that are wanted.
 type Key = (Vec<Option<Vec<usize>>>, Vec<bool>);

@@ -12,6 +12,9 @@ const NEAR: usize = 8 << 20;
 /// Steps that a stretch has at least. Shorter ones are computed like their neighbours.
 const FEWEST: usize = 6;
 
+/// All images of a batch.
+pub(super) const ALL: Range<usize> = 0..usize::MAX;
+
 /// Steps that are computed one after another for a group of images, then for the next group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -24,7 +27,7 @@ pub(super) struct Stretch {
 impl Stretch {
     /// Of these steps, for all images.
     pub(super) fn whole(steps: Range<usize>) -> Self {
-        Self { steps, groups: vec![0..usize::MAX] }
+        Self { steps, groups: vec![ALL] }
     }
 }
 
@@ -131,7 +134,7 @@ mod tests {
                 let stretches = cut(&bytes, images);
                 let steps: Vec<usize> = stretches.iter().flat_map(|stretch| stretch.steps.clone()).collect();
                 assert_eq!(steps, (0..bytes.len()).collect::<Vec<_>>());
-                for stretch in stretches.iter().filter(|stretch| stretch.groups != [0..usize::MAX]) {
+                for stretch in stretches.iter().filter(|stretch| stretch.groups != [ALL]) {
                     let all: Vec<usize> = stretch.groups.iter().cloned().flatten().collect();
                     assert_eq!(all, (0..images).collect::<Vec<_>>());
                 }
