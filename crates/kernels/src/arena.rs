@@ -55,7 +55,7 @@ impl Piece {
 }
 
 /// Gives memory that is free to the system. The originals of packed weights leave gaps that nothing else fills.
-fn give_back() {
+pub fn give_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim(3) takes the allocator's own locks and touches only memory that is free.
     unsafe {

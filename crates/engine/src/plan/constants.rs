@@ -14,7 +14,7 @@ use crate::{
     },
     tensor::{ElementType, Tensor},
 };
-use adytum_kernels::weights::Numbers;
+use adytum_kernels::{arena::give_back, weights::Numbers};
 
 /// Bytes of weights that are packed before their memory in the file is given back. What lies behind them in the file
 /// is copied then, which is not worth it for fewer.
@@ -137,6 +137,8 @@ impl ConstantStore {
             _ => None,
         });
         self.file.cut(ends.max().unwrap_or(0));
+        // The end of a small file is within the allocator's own memory.
+        give_back();
         Ok(Some(taken))
     }
 
