@@ -26,7 +26,7 @@ struct Piece {
     layout: Layout,
     /// Where its first large page begins.
     start: NonNull<f32>,
-    /// Floats from there.
+    /// The number of floats from `start` on.
     count: usize,
 }
 

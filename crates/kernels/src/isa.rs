@@ -56,8 +56,8 @@ pub(super) trait Isa: Copy {
     /// Two to the power of a whole number from -126 to 127.
     fn power_of_two(self, exponent: Self::V) -> Self::V;
 
-    /// For each place the number of `from` that stands at the place's own number, whose bits are those of an integer
-    /// from 0 to 15; where that is negative, the number of `other`.
+    /// Gives each place a number of `from`. `places` says which one: its bits are those of an integer from 0 to 15.
+    /// Where that is negative, the place has its number of `other`.
     #[expect(unsafe_code, reason = "stores and loads arrays")]
     #[inline(always)]
     fn pick(self, from: Self::V, places: Self::V, other: Self::V) -> Self::V {

@@ -16,8 +16,8 @@ use crate::{
 };
 use adytum_kernels::{arena::give_back, weights::Numbers};
 
-/// Bytes of weights that are packed before their memory in the file is given back. What lies behind them in the file
-/// is copied then, which is not worth it for fewer.
+/// Bytes of weights that are packed before their memory in the file is given back. The rest of the file is copied
+/// then, which is not worth it for fewer.
 const GIVEN_BACK: usize = 16 << 20;
 
 /// The constants of a model. Each is given away to the last one who needs it.

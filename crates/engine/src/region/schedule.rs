@@ -186,7 +186,7 @@ struct Life {
     made: Option<usize>,
     /// The last step that reads it.
     read: Option<usize>,
-    /// Whether it leaves.
+    /// Whether it is an output of the region.
     leaves: bool,
     /// Whether a stretch reads it that does not make it, or somebody outside.
     is_whole: bool,
