@@ -21,6 +21,11 @@ impl Bytes {
     pub fn zeros(count: usize) -> Self {
         Self(vec![Line([0; SIZE]); count.div_ceil(SIZE)])
     }
+
+    /// Makes them `count` bytes, rounded up to whole lines. New ones are zeros.
+    pub(super) fn resize(&mut self, count: usize) {
+        self.0.resize(count.div_ceil(SIZE), Line([0; SIZE]));
+    }
 }
 
 impl Deref for Bytes {

@@ -4,15 +4,16 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_packus_epi16, _mm_storeu_si128,
-    _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi32,
-    _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32,
-    _mm256_cvtps_epi32, _mm256_dpbusd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_max_epi32, _mm256_packs_epi32, _mm256_permute2x128_si256,
-    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
-    _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
+    _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_dpbusd_avx_epi32,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epi32,
+    _mm256_packs_epi32, _mm256_permute2x128_si256, _mm256_permute4x64_epi64, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_unpackhi_epi16,
+    _mm256_unpacklo_epi16,
 };
 
-use super::{Integers, Task};
+use super::{Integers, Pairs, Task};
 use crate::isa::{self, Isa};
 
 /// Proof that the processor has AVX2 and FMA.
@@ -222,7 +223,10 @@ impl Integers for Avx2 {
     fn accumulate(self, mut sums: Sums, group: __m256i, factors: [__m256i; 2]) -> Sums {
         for (sum, factors) in sums.iter_mut().zip(factors) {
             // SAFETY: `self` is proof that the processor has the instructions.
-            *sum = unsafe { _mm256_add_epi32(*sum, _mm256_madd_epi16(group, factors)) };
+            *sum = unsafe {
+                let products = _mm256_maddubs_epi16(group, factors);
+                _mm256_add_epi32(*sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
+            };
         }
         sums
     }
@@ -261,6 +265,57 @@ impl Integers for Avx2 {
     unsafe fn columns(self, rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: `self` is proof of the instructions; the caller says the rest.
         unsafe { interleave_words(rows, to) }
+    }
+}
+
+impl Pairs for Avx2 {
+    type Products = [__m256i; 2];
+    type Source = __m256i;
+
+    #[inline(always)]
+    fn no_products(self) -> [__m256i; 2] {
+        // SAFETY: `self` is proof that the processor has the instruction.
+        [unsafe { _mm256_setzero_si256() }; 2]
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn four(self, from: *const u8) -> __m256i {
+        // SAFETY: the same.
+        unsafe { self.group(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_products(
+        self,
+        mut products: [__m256i; 2],
+        source: __m256i,
+        numbers: *const u8,
+    ) -> [__m256i; 2] {
+        for (half, products) in products.iter_mut().enumerate() {
+            // SAFETY: `self` is proof of the instructions; the caller says that the numbers are there.
+            *products = unsafe {
+                let places = _mm256_loadu_si256(numbers.add(half * 32).cast());
+                let weights = _mm256_loadu_si256(numbers.add(64 + half * 32).cast());
+                let bytes = _mm256_shuffle_epi8(source, places);
+                _mm256_add_epi16(*products, _mm256_maddubs_epi16(bytes, weights))
+            };
+        }
+        products
+    }
+
+    #[inline(always)]
+    fn add_pairs(self, mut sums: Sums, products: [__m256i; 2]) -> Sums {
+        for (sum, products) in sums.iter_mut().zip(products) {
+            // SAFETY: `self` is proof that the processor has the instructions.
+            *sum = unsafe { _mm256_add_epi32(*sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1))) };
+        }
+        sums
     }
 }
 
