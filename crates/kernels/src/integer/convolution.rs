@@ -8,7 +8,7 @@ use super::{
     finish::Addition,
     kernels::{Kernels, blocks_of, kernels},
     target::Target,
-    tile::{Kernel, Patch, Tile},
+    tile::{Kernel, Patches, Tile},
 };
 use crate::{BLOCK, Part, Unfit, convolution::Steps, planes::Planes};
 
@@ -77,14 +77,15 @@ impl Convolution<'_> {
             Cut::Groups(rows) => per_strip * rows,
         };
         let chunk = (CHUNK / per_strip.max(1)).max(1);
-        let mut patches = Vec::new();
+        let (places, mut patches) = (self.places(), Vec::new());
         let mut start = strips.start;
         while start < strips.end {
             let end = (start + chunk).min(strips.end);
             for number in panels.clone() {
                 let panel = filters.panel(number);
                 let kernels = kernels(filters.instructions, panel.blocks);
-                let mut tile = self.tile(number, &panel, target, &mut patches);
+                let mut tile = self.tile(&panel, target, &places);
+                tile.patches = filters.patches(number, self.distances(), &mut patches);
                 for strip in start..end {
                     self.strip(cut, strip, target.residual(), &mut tile, kernels);
                 }
@@ -223,8 +224,32 @@ impl Convolution<'_> {
         }
     }
 
-    /// The tile of a panel, where the first image begins. It points to the list of patches.
-    fn tile(&self, number: usize, panel: &Panel, target: &Target<'_>, patches: &mut Vec<Patch>) -> Tile {
+    /// How far the next block of channels is in the input, and the next row and column of the window.
+    fn distances(&self) -> [usize; 3] {
+        let planes = &self.input.planes;
+        let [down, right] = self.steps.dilations;
+        [planes.block(), down * planes.row(), right * planes.lanes]
+    }
+
+    /// How far each place of the window is from the first one, in each block of input channels.
+    fn places(&self) -> Vec<usize> {
+        let filters = self.filters;
+        let blocks = match filters.reading {
+            Reading::Blocks => filters.inputs.div_ceil(BLOCK),
+            Reading::Whole => 1,
+        };
+        let [block, row, column] = self.distances();
+        let window = filters.rows * filters.columns;
+        (0..blocks * window)
+            .map(|place| {
+                let (number, place) = (place / window, place % window);
+                number * block + place / filters.columns * row + place % filters.columns * column
+            })
+            .collect()
+    }
+
+    /// The tile of a panel, where the first image begins, without patches.
+    fn tile(&self, panel: &Panel, target: &Target<'_>, places: &[usize]) -> Tile {
         let (filters, planes) = (self.filters, self.input.planes);
         let (blocks, groups, last) = match filters.reading {
             Reading::Blocks => {
@@ -238,17 +263,12 @@ impl Convolution<'_> {
         let unused = Addition { ratios: [0.0; 2], fixed: 0.0, is_first: true, is_signed: false };
         let end = target.row(block, start, |planes| block * planes.block());
         let (word, added) = (target.word(), target.residual());
-        let rows = self.steps.dilations[0] * planes.row();
-        let columns = self.steps.dilations[1] * planes.lanes;
-        let numbers = match &filters.excess {
-            Some(excess) => excess.patches(number, [planes.block(), rows, columns], patches),
-            None => &[],
-        };
+        let [input_block, window_row, window_column] = self.distances();
         Tile {
             input: self.input.values[panel.group * blocks * planes.block()..].as_ptr(),
-            input_block: planes.block(),
-            window_row: rows,
-            window_column: columns,
+            input_block,
+            window_row,
+            window_column,
             step: self.steps.strides[1] * planes.lanes,
             input_row: self.steps.strides[0] * planes.row(),
             weights: filters.weights[panel.weights..].as_ptr(),
@@ -258,10 +278,9 @@ impl Convolution<'_> {
             last_groups: last.div_ceil(GROUP),
             rows: filters.rows,
             columns: filters.columns,
-            patches: patches.as_ptr(),
-            patch_count: patches.len(),
-            has_sixteen: filters.excess.as_ref().is_some_and(|excess| excess.has_sixteen),
-            patch_numbers: numbers.as_ptr(),
+            places: places.as_ptr(),
+            place_count: places.len(),
+            patches: Patches::NONE,
             bias: self.bias.unwrap_or(&filters.bias)[block * BLOCK..].as_ptr(),
             scales: filters.scales[block * BLOCK..].as_ptr(),
             form: end.form,

@@ -5,13 +5,13 @@
 //! negative ones to at least -128. What a pair has beyond that is its excess: it is taken off from a weight, and
 //! its products are added apart. Trained networks have few such pairs.
 //!
-//! A patch is 16 neighbouring bytes of a pixel, and for each output channel up to four of them with an excess. The
+//! A patch is 16 neighbouring bytes of a pixel, and for each sum of a register up to four of them with an excess. The
 //! products of several patches are summed in 16 bits, too. A run of patches ends before a sum could overflow.
 
 use super::{
     GROUP, Reading,
     memory::Bytes,
-    tile::{Patch, WEIGHTS},
+    tile::{Patch, Patches, UNITS, WEIGHTS},
 };
 use crate::BLOCK;
 use std::ops::Range;
@@ -25,9 +25,6 @@ const SIXTEEN: usize = 16;
 
 /// The place of a byte that is none.
 const NONE: u8 = 0x80;
-
-/// Bytes of a patch for a block of output channels: places, then excess.
-const PATCH: usize = 2 * WEIGHTS;
 
 /// Bytes of an input, counted from the first place of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,29 +52,32 @@ struct Found {
     source: Source,
     /// Which byte of the source it is multiplied with.
     byte: usize,
-    /// The output channel, among those of the panel.
-    channel: usize,
+    /// The register of sums, among those of a pixel, and which of its sums.
+    register: usize,
+    lane: usize,
     excess: i16,
 }
 
 /// The excess of all weights of a convolution.
 #[derive(Debug, Default)]
 pub(super) struct Excess {
+    /// The sums of a register.
+    lanes: usize,
     /// The fours in the order in which tiles multiply them.
     fours: Vec<Four>,
     /// Whether patches have 16 bytes. Those of pixels of fewer bytes have four.
     pub(super) has_sixteen: bool,
     /// The source of each patch, and whether it is the last one of a run.
     patches: Vec<(Source, bool)>,
-    /// `[patch][block]`, of each the places `[output channel][4]` of bytes, and their excess in the same order.
+    /// Of each patch the places `[sum][4]` of bytes, then their excess in the same order.
     numbers: Bytes,
-    /// The patches of each panel, and where its numbers begin.
-    panels: Vec<(Range<usize>, usize)>,
+    /// The first patch of each panel, and where those of each register end, counted from there.
+    panels: Vec<(usize, [usize; UNITS])>,
 }
 
 impl Excess {
     /// Of a window over this number of channels. Nothing is in excess yet.
-    pub(super) fn new(reading: Reading, inputs: usize, rows: usize, columns: usize) -> Self {
+    pub(super) fn new(lanes: usize, reading: Reading, inputs: usize, rows: usize, columns: usize) -> Self {
         let row_bytes = inputs.next_multiple_of(GROUP);
         let has_sixteen = reading == Reading::Blocks || row_bytes >= SIXTEEN;
         let size = if has_sixteen { SIXTEEN } else { GROUP };
@@ -101,38 +101,48 @@ impl Excess {
                 }
             }
         }
-        Self { fours, has_sixteen, ..Self::default() }
+        Self { lanes, fours, has_sixteen, ..Self::default() }
     }
 
     /// Takes the excess off from the weights of the next panel: `[pass][four][block][output channel][4]`.
     pub(super) fn take(&mut self, weights: &mut [u8], blocks: usize) {
-        let numbers = &mut self.numbers;
+        let lanes = self.lanes;
         let mut all = Vec::new();
         for (fours, four) in weights.chunks_exact_mut(blocks * WEIGHTS).zip(self.fours.iter().cycle()) {
             for (number, pair) in fours.chunks_exact_mut(2).enumerate() {
                 if let Some((which, excess)) = cut(pair) {
                     let byte = four.first + number % 2 * 2 + which;
-                    all.push(Found { source: four.source, byte, channel: number / 2, excess });
+                    let (register, lane) = (number / 2 / lanes, number / 2 % lanes);
+                    all.push(Found { register, source: four.source, byte, lane, excess });
                 }
             }
         }
-        all.sort_by_key(|found| found.source);
-        let (start, place) = (self.patches.len(), numbers.len());
-        let mut run = vec![Lane::default(); blocks * BLOCK];
+        all.sort_by_key(|found| (found.register, found.source));
+        let start = self.patches.len();
+        let mut ends = [0; UNITS];
+        for (register, end) in ends.iter_mut().enumerate() {
+            let own = all.iter().filter(|found| found.register == register);
+            self.add_patches(&own.copied().collect::<Vec<_>>());
+            *end = self.patches.len() - start;
+        }
+        self.panels.push((start, ends));
+    }
+
+    /// Makes patches of what a register has in excess, in the order of the sources.
+    fn add_patches(&mut self, all: &[Found]) {
+        let start = self.patches.len();
+        let size = 2 * GROUP * self.lanes;
+        let mut run = vec![Lane::default(); self.lanes];
         for own in all.chunk_by(|one, other| one.source == other.source) {
             let mut left = own.to_vec();
             while let Some(&Found { source, .. }) = left.first() {
-                let (count, first) = (left.len(), numbers.len());
-                numbers.resize(first + blocks * PATCH);
-                let patch = &mut numbers[first..];
-                for places in patch.chunks_exact_mut(PATCH) {
-                    places[..WEIGHTS].fill(NONE);
-                }
-                left.retain(|found| !put(found, &mut run[found.channel], patch));
+                let (count, first) = (left.len(), self.patches.len() * size);
+                self.numbers.resize(first + size);
+                let patch = &mut self.numbers[first..first + size];
+                patch[..size / 2].fill(NONE);
+                left.retain(|found| !put(found, &mut run[found.lane], patch));
                 if left.len() < count {
                     self.patches.push((source, false));
-                } else {
-                    numbers.resize(first);
                 }
                 if !left.is_empty() {
                     // A new run has room for at least one of them.
@@ -142,49 +152,48 @@ impl Excess {
             }
         }
         end_run(&mut self.patches[start..]);
-        self.panels.push((start..self.patches.len(), place));
     }
 
     /// The patches of a panel, for these distances in bytes from one block, and from one row and column of the
-    /// window, to the next. And where their numbers are.
-    pub(super) fn patches(&self, panel: usize, distances: [usize; 3], list: &mut Vec<Patch>) -> &[u8] {
+    /// window, to the next. They are in the list.
+    pub(super) fn patches(&self, panel: usize, distances: [usize; 3], list: &mut Vec<Patch>) -> Patches {
         list.clear();
-        let Some((patches, numbers)) = self.panels.get(panel) else { return &[] };
+        let Some((first, ends)) = self.panels.get(panel) else { return Patches::NONE };
         let [block, row, column] = distances;
-        list.extend(self.patches[patches.clone()].iter().map(|(source, is_last)| Patch {
+        list.extend(self.patches[*first..][..ends[UNITS - 1]].iter().map(|(source, is_last)| Patch {
             offset: source.block * block + source.row * row + source.column * column + source.first,
             is_last: *is_last,
         }));
-        &self.numbers[*numbers..]
+        let numbers = &self.numbers[first * 2 * GROUP * self.lanes..];
+        Patches { list: list.as_ptr(), ends: *ends, has_sixteen: self.has_sixteen, numbers: numbers.as_ptr() }
     }
 }
 
-/// Makes the last patch of a panel the last one of its run.
+/// Makes the last patch the last one of its run.
 fn end_run(patches: &mut [(Source, bool)]) {
     if let Some((_, is_last)) = patches.last_mut() {
         *is_last = true;
     }
 }
 
-/// The sums of the excess of an output channel in a run: of each half of its four places, the positive and the negative
-/// one.
+/// The sums of the excess of a sum in a run: of each half of its four places, the positive and the negative one.
 type Lane = [[i16; 2]; 2];
 
-/// Puts an excess into a patch, if there is room for it: a place of its channel, in a half whose sums stay small.
+/// Puts an excess into a patch, if there is room for it: a place of its sum, in a half whose sums stay small.
 fn put(found: &Found, lane: &mut Lane, patch: &mut [u8]) -> bool {
     let (sign, size) = (usize::from(found.excess < 0), found.excess.abs());
-    let (block, channel) = (found.channel / BLOCK, found.channel % BLOCK);
-    let places = block * PATCH + channel * GROUP;
+    let (places, weights) = patch.split_at_mut(patch.len() / 2);
+    let first_place = found.lane * GROUP;
     // The emptier half first.
     let first = usize::from(lane[1][sign] < lane[0][sign]);
     for half in [first, 1 - first] {
-        let free = (0..2).map(|place| places + 2 * half + place).find(|place| patch[*place] == NONE);
+        let free = (0..2).map(|place| first_place + 2 * half + place).find(|place| places[*place] == NONE);
         if let Some(place) = free
             && lane[half][sign] + size <= MOST
         {
             lane[half][sign] += size;
-            patch[place] = found.byte as u8;
-            patch[place + WEIGHTS] = (found.excess as i8).cast_unsigned();
+            places[place] = found.byte as u8;
+            weights[place] = (found.excess as i8).cast_unsigned();
             return true;
         }
     }
@@ -221,14 +230,14 @@ mod tests {
     /// The sums of the weights of each byte of a pixel, by source, byte and output channel.
     type Sums = BTreeMap<(Source, usize), i16>;
 
-    fn number(byte: u8) -> i16 {
+    fn number_of(byte: u8) -> i16 {
         i16::from(byte.cast_signed())
     }
 
     fn add(sums: &mut Sums, source: Source, byte: usize, channel: usize, weight: u8) {
         // Sources may overlap: bytes count from the begin of their pixel.
         let place = Source { first: source.first + byte, ..source };
-        *sums.entry((place, channel)).or_default() += number(weight);
+        *sums.entry((place, channel)).or_default() += number_of(weight);
     }
 
     /// Sums of the weights in the order of the tiles.
@@ -252,10 +261,11 @@ mod tests {
         #[test]
         fn all_sums_fit_and_no_weight_is_lost(
             inputs in 1_usize..40, rows in 1_usize..3, columns in 1_usize..4, blocks in 1_usize..3,
-            passes in 1_usize..3, is_whole in any::<bool>(), near in 0_u8..3, seed in any::<u64>(),
+            passes in 1_usize..3, is_whole in any::<bool>(), is_narrow in any::<bool>(), near in 0_u8..3, seed in any::<u64>(),
         ) {
             let reading = if is_whole { Reading::Whole } else { Reading::Blocks };
-            let mut excess = Excess::new(reading, inputs, rows, columns);
+            let (lanes, blocks) = if is_narrow { (8, 1) } else { (16, blocks) };
+            let mut excess = Excess::new(lanes, reading, inputs, rows, columns);
             let mut state = seed | 1;
             let weights: Vec<u8> = std::iter::repeat_with(|| {
                 state ^= state << 13;
@@ -266,7 +276,7 @@ mod tests {
                 match (near, sign) {
                     (0, _) => weight << 1,
                     (1, 0) => 127 - weight.abs(),
-                    (1, _) => weight.abs() - 128,
+                    (1, _) => -128 + weight.abs(),
                     (_, 0) => 127,
                     (_, _) => -128,
                 }
@@ -276,20 +286,21 @@ mod tests {
             .collect();
             let mut left = weights.clone();
             excess.take(&mut left, blocks);
-            prop_assert!(left.chunks_exact(2).all(|pair| fits(pair.iter().map(|weight| number(*weight)))));
+            prop_assert!(left.chunks_exact(2).all(|pair| fits(pair.iter().map(|weight| number_of(*weight)))));
             let mut found = sums(&excess, &left, blocks);
-            let mut list = Vec::new();
-            let numbers = excess.patches(0, [0; 3], &mut list);
+            let (start, ends) = excess.panels[0];
             let mut run: BTreeMap<(usize, usize), Vec<i16>> = BTreeMap::new();
-            let numbers = numbers.chunks_exact(blocks * PATCH);
-            for ((source, is_last), numbers) in excess.patches.iter().copied().zip(numbers) {
-                for place in 0..blocks * WEIGHTS {
-                    let at = place / WEIGHTS * PATCH + place % WEIGHTS;
-                    let (byte, weight) = (numbers[at], numbers[at + WEIGHTS]);
-                    run.entry((place / GROUP, place % GROUP / 2)).or_default().push(number(weight));
-                    if byte != NONE {
-                        prop_assert!(usize::from(byte) < if excess.has_sixteen { SIXTEEN } else { GROUP });
-                        add(&mut found, source, usize::from(byte), place / GROUP, weight);
+            let size = 2 * GROUP * lanes;
+            for (number, (source, is_last)) in excess.patches.iter().copied().enumerate() {
+                let register = ends.iter().position(|end| number < start + end).unwrap();
+                let (places, weights) = excess.numbers[number * size..][..size].split_at(size / 2);
+                for (at, (byte, weight)) in places.iter().zip(weights).enumerate() {
+                    let channel = register * lanes + at / GROUP;
+                    run.entry((channel, at % GROUP / 2)).or_default().push(number_of(*weight));
+                    if *byte != NONE {
+                        let most = if excess.has_sixteen { SIXTEEN } else { GROUP };
+                        prop_assert!(usize::from(*byte) < most);
+                        add(&mut found, source, usize::from(*byte), channel, *weight);
                     }
                 }
                 if is_last {
@@ -305,11 +316,12 @@ mod tests {
 
     #[test]
     fn small_weights_have_no_patches() {
-        let mut excess = Excess::new(Reading::Blocks, 32, 3, 3);
+        let mut excess = Excess::new(8, Reading::Blocks, 32, 3, 3);
         let mut weights = vec![64; excess.fours.len() * WEIGHTS];
         excess.take(&mut weights, 1);
         let mut list = Vec::new();
-        assert!(excess.patches(0, [1; 3], &mut list).is_empty() && list.is_empty());
+        assert_eq!(excess.patches(0, [1; 3], &mut list).ends, [0; UNITS]);
+        assert!(list.is_empty());
         assert!(weights.iter().all(|weight| *weight == 64));
     }
 }

@@ -1,6 +1,12 @@
 //! The weights of a convolution of bytes in the order in which tiles take them.
 
-use super::{GROUP, Instructions, Reading, excess::Excess, kernels::blocks_of, memory::Bytes, tile::WEIGHTS};
+use super::{
+    GROUP, Instructions, Reading,
+    excess::Excess,
+    kernels::blocks_of,
+    memory::Bytes,
+    tile::{Patch, Patches, WEIGHTS},
+};
 use crate::BLOCK;
 
 /// The weights of a convolution of bytes, what is added to the sums, and what they are multiplied with.
@@ -21,7 +27,7 @@ pub struct Filters {
     /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`.
     pub(super) weights: Bytes,
     /// What is taken off from them, for instructions that need that.
-    pub(super) excess: Option<Excess>,
+    excess: Option<Excess>,
     /// The summands of every output channel, each group in whole blocks.
     pub(super) bias: Vec<i32>,
     /// What the sums are multiplied with.
@@ -163,21 +169,28 @@ impl Filters {
                 }
             }
         }
-        if instructions.has_pairs() {
-            filters.excess = Some(filters.take_excess());
-        }
+        filters.excess = instructions.pairs().map(|lanes| filters.take_excess(lanes));
         Some(filters)
     }
 
-    /// Takes off from the weights what pairs of them have in excess.
-    fn take_excess(&mut self) -> Excess {
-        let mut excess = Excess::new(self.reading, self.inputs, self.rows, self.columns);
+    /// Takes off from the weights what pairs of them have in excess, for registers of this number of sums.
+    fn take_excess(&mut self, lanes: usize) -> Excess {
+        let mut excess = Excess::new(lanes, self.reading, self.inputs, self.rows, self.columns);
         for number in 0..self.panel_count() {
             let panel = self.panel(number);
             let len = panel.blocks * self.per_block();
             excess.take(&mut self.weights[panel.weights..][..len], panel.blocks);
         }
         excess
+    }
+
+    /// The patches of a panel, for these distances in bytes from one block of channels, and from one row and column of
+    /// the window, to the next. They are in the list.
+    pub(super) fn patches(&self, panel: usize, distances: [usize; 3], list: &mut Vec<Patch>) -> Patches {
+        match &self.excess {
+            Some(excess) => excess.patches(panel, distances, list),
+            None => Patches::NONE,
+        }
     }
 
     /// Bytes of the weights of a block of output channels.

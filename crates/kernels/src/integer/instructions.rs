@@ -68,15 +68,21 @@ impl Instructions {
         }
     }
 
-    /// Whether two products of bytes are summed in 16 bits: [`Pairs`].
-    pub(super) fn has_pairs(self) -> bool {
-        matches!(self, Self::Avx2 | Self::Avx512) && self.is_available()
+    /// Where two products of bytes are summed in 16 bits ([`Pairs`]): the sums of a register.
+    pub(super) fn pairs(self) -> Option<usize> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 if self.is_available() => Some(avx2::Avx2::LANES),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if self.is_available() => Some(avx512::Avx512::LANES),
+            _ => None,
+        }
     }
 
     /// The bytes of a number in the rows that convolutions by channels read. Where two products are summed in 16 bits,
     /// numbers are widened to 16 bits first.
     pub(super) fn word(self) -> usize {
-        if self.has_pairs() { 2 } else { 1 }
+        if self.pairs().is_some() { 2 } else { 1 }
     }
 }
 
@@ -185,10 +191,14 @@ pub(super) trait Integers: Copy {
 /// Sets of instructions that sum the products of two bytes and two weights in 16 bits. They need products of their own
 /// for weights with larger sums.
 pub(super) trait Pairs: Integers {
-    /// Two sums of 16 bits for each sum.
+    /// The sums of a register.
+    const LANES: usize;
+    /// Two sums of 16 bits for each sum of a register.
     type Products: Copy;
     /// Bytes of which each sum takes four.
     type Source: Copy;
+    /// The places of the bytes that each sum takes, and their weights.
+    type Taken: Copy;
 
     fn no_products(self) -> Self::Products;
     /// # Safety
@@ -199,20 +209,25 @@ pub(super) trait Pairs: Integers {
     /// 4 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn four(self, from: *const u8) -> Self::Source;
-    /// The sums, and to each the products of two bytes and two weights. It wraps. There are four places for each of the
-    /// 16 sums, then the four weights for each. A place from 128 on is of a byte that is 0.
+    /// Four places for each sum of a register, then four weights for each. A place from 128 on is of a byte that is 0.
     ///
     /// # Safety
-    /// 128 bytes can be read there.
+    /// 8 times [`Pairs::LANES`] bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
-    unsafe fn add_products(
+    unsafe fn taken(self, from: *const u8) -> Self::Taken;
+    /// The sums, and to each the products of two bytes and two weights. It wraps.
+    fn add_products(
         self,
         products: Self::Products,
         source: Self::Source,
-        numbers: *const u8,
+        taken: Self::Taken,
     ) -> Self::Products;
-    /// The sums, and to each its two sums of 16 bits. It wraps.
-    fn add_pairs(self, sums: Self::Sums, products: Self::Products) -> Self::Sums;
+    /// Adds to each sum of a register its two sums of 16 bits. It wraps.
+    ///
+    /// # Safety
+    /// [`Pairs::LANES`] integers can be read and written there.
+    #[expect(unsafe_code, reason = "reads and writes through a pointer")]
+    unsafe fn add_pairs(self, products: Self::Products, to: *mut i32);
 }
 
 /// Work that is written over the operations.

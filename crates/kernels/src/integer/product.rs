@@ -7,10 +7,13 @@ use super::{
     filters::{Filters, Panel, Source},
     finish::{Addition, RealPointers},
     kernels::{blocks_of, kernels},
-    tile::{Form, Patch, Tile, WORD},
+    tile::{Form, Patches, Tile, WORD},
 };
 use crate::{BLOCK, Part, Unfit, buffer::Shared};
 use std::ops::Range;
+
+/// The place of a window of one pixel.
+static PLACE: usize = 0;
 
 /// The right matrix of a product, in the order in which tiles take it.
 #[derive(Debug)]
@@ -116,20 +119,17 @@ impl Product<'_> {
         let mut patches = Vec::new();
         for number in panels {
             let panel = filters.panel(number);
-            let numbers = match &filters.excess {
-                Some(excess) => excess.patches(number, [0; 3], &mut patches),
-                None => &[],
-            };
+            let own = filters.patches(number, [0; 3], &mut patches);
             for tile in tiles_here.clone() {
                 let rows = self.rows * tile / tiles..self.rows * (tile + 1) / tiles;
-                self.tile(&panel, rows, &bias, (&patches, numbers));
+                self.tile(&panel, rows, &bias, own);
             }
         }
         Ok(())
     }
 
-    /// Some rows of a panel, with its patches and their numbers.
-    fn tile(&self, panel: &Panel, rows: Range<usize>, bias: &[i32], (patches, numbers): (&[Patch], &[u8])) {
+    /// Some rows of a panel, with its patches.
+    fn tile(&self, panel: &Panel, rows: Range<usize>, bias: &[i32], patches: Patches) {
         let filters = &self.matrix.filters;
         let (first, count) = (rows.start, rows.len());
         let list = kernels(filters.instructions, panel.blocks).any;
@@ -170,10 +170,9 @@ impl Product<'_> {
             last_groups: filters.inputs.div_ceil(GROUP),
             rows: 1,
             columns: 1,
-            patches: patches.as_ptr(),
-            patch_count: patches.len(),
-            has_sixteen: filters.excess.as_ref().is_some_and(|excess| excess.has_sixteen),
-            patch_numbers: numbers.as_ptr(),
+            places: &raw const PLACE,
+            place_count: 1,
+            patches,
             bias: bias[column..].as_ptr(),
             scales: filters.scales[column..].as_ptr(),
             form,

@@ -58,13 +58,12 @@ pub(super) struct Tile {
     pub(super) last_groups: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    /// How far each place of the window is from the first one, in each block of input channels.
+    pub(super) places: *const usize,
+    /// How many there are: rows times columns times blocks.
+    pub(super) place_count: usize,
     /// What is added apart, for sets of instructions whose products are [`Pairs`].
-    pub(super) patches: *const Patch,
-    pub(super) patch_count: usize,
-    /// Whether patches have 16 bytes, not four.
-    pub(super) has_sixteen: bool,
-    /// `[patch][block]`, of each 64 places of bytes and their 64 weights.
-    pub(super) patch_numbers: *const u8,
+    pub(super) patches: Patches,
     pub(super) bias: *const i32,
     pub(super) scales: *const f32,
     pub(super) form: Form,
@@ -93,6 +92,27 @@ pub(super) struct Patch {
     pub(super) offset: usize,
     /// Whether the sums of 16 bits are added to the others now.
     pub(super) is_last: bool,
+}
+
+/// Registers of sums of a pixel, at most.
+pub(super) const UNITS: usize = 2;
+
+/// The patches of a panel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patches {
+    /// Those of the first register of sums come first.
+    pub(super) list: *const Patch,
+    /// Where those of each register end.
+    pub(super) ends: [usize; UNITS],
+    /// Whether they have 16 bytes, not four.
+    pub(super) has_sixteen: bool,
+    /// Of each patch the places of four bytes for each sum, then their weights.
+    pub(super) numbers: *const u8,
+}
+
+impl Patches {
+    pub(super) const NONE: Self =
+        Self { list: std::ptr::null(), ends: [0; UNITS], has_sixteen: true, numbers: std::ptr::null() };
 }
 
 /// Computes a tile.
@@ -139,13 +159,12 @@ pub(super) unsafe fn compute_pairs<
 ) {
     // SAFETY: the caller says so.
     unsafe {
-        let mut sums = begin::<I, BLOCKS, PIXELS>(isa, tile);
         // Where the distance of pixels is known, they are in blocks.
-        if STEP != 0 || tile.has_sixteen {
-            sums = add_patches::<I, BLOCKS, PIXELS, WIDTH, STEP, true>(isa, tile, sums);
+        let sums = if STEP != 0 || tile.patches.has_sixteen {
+            begin_with_patches::<I, BLOCKS, PIXELS, WIDTH, STEP, true>(isa, tile)
         } else {
-            sums = add_patches::<I, BLOCKS, PIXELS, WIDTH, STEP, false>(isa, tile, sums);
-        }
+            begin_with_patches::<I, BLOCKS, PIXELS, WIDTH, STEP, false>(isa, tile)
+        };
         let sums = multiply::<I, BLOCKS, PIXELS, WIDTH, STEP>(isa, tile, sums);
         end::<I, BLOCKS, PIXELS, WIDTH>(isa, tile, sums);
     }
@@ -174,12 +193,12 @@ unsafe fn begin<I: Integers, const BLOCKS: usize, const PIXELS: usize>(
     sums
 }
 
-/// The sums, and to each the products of what weights have in excess.
+/// The summands of the output channels, and to each the products of its patches.
 ///
 /// # Safety
 /// As of [`compute`].
 #[inline(always)]
-unsafe fn add_patches<
+unsafe fn begin_with_patches<
     I: Pairs,
     const BLOCKS: usize,
     const PIXELS: usize,
@@ -189,35 +208,57 @@ unsafe fn add_patches<
 >(
     isa: I,
     tile: &Tile,
-    mut sums: TileSums<I, BLOCKS, PIXELS>,
 ) -> TileSums<I, BLOCKS, PIXELS> {
     let step = if STEP == 0 { tile.step } else { STEP };
-    let mut numbers = tile.patch_numbers;
-    let mut products = [[isa.no_products(); BLOCKS]; PIXELS];
-    for number in 0..tile.patch_count {
-        // SAFETY: there are as many patches.
-        let patch = unsafe { *tile.patches.add(number) };
-        let bytes = tile.input.wrapping_add(patch.offset);
-        for (pixel, products) in products.iter_mut().enumerate() {
-            let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
-            let bytes = bytes.wrapping_add(place);
-            // SAFETY: the patch is within a pixel of the input, and has 128 bytes of numbers for each block.
-            unsafe {
-                let source = if SIXTEEN { isa.sixteen(bytes) } else { isa.four(bytes) };
-                for (block, products) in products.iter_mut().enumerate() {
-                    *products =
-                        isa.add_products(*products, source, numbers.wrapping_add(block * 2 * WEIGHTS));
+    // SAFETY: as the caller says.
+    let mut sums = unsafe { begin::<I, BLOCKS, PIXELS>(isa, tile) };
+    if tile.patches.ends[UNITS - 1] == 0 {
+        return sums;
+    }
+    let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
+    for (stored, sums) in stored.iter_mut().zip(sums) {
+        for (stored, sum) in stored.iter_mut().zip(sums) {
+            // SAFETY: there is room for 16 integers.
+            unsafe { isa.store(sum, stored.as_mut_ptr().cast()) };
+        }
+    }
+    let Patches { list, ends, mut numbers, .. } = tile.patches;
+    let mut number = 0;
+    for block in 0..BLOCKS {
+        for unit in 0..BLOCK / I::LANES {
+            // One register of sums after the other, so that all of its pixels stay in registers.
+            while number < ends[block * (BLOCK / I::LANES) + unit] {
+                let mut products = [isa.no_products(); PIXELS];
+                let mut is_last = false;
+                while !is_last {
+                    // SAFETY: there are as many patches, and one is the last of each run.
+                    let patch = unsafe { *list.add(number) };
+                    let bytes = tile.input.wrapping_add(patch.offset);
+                    // SAFETY: a patch has four places and four weights for each sum.
+                    let taken = unsafe { isa.taken(numbers) };
+                    for (pixel, products) in products.iter_mut().enumerate() {
+                        let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
+                        let bytes = bytes.wrapping_add(place);
+                        // SAFETY: the patch is within a pixel of the input.
+                        let source = unsafe { if SIXTEEN { isa.sixteen(bytes) } else { isa.four(bytes) } };
+                        *products = isa.add_products(*products, source, taken);
+                    }
+                    numbers = numbers.wrapping_add(2 * GROUP * I::LANES);
+                    number += 1;
+                    is_last = patch.is_last;
+                }
+                for (stored, products) in stored.iter_mut().zip(products) {
+                    let to = stored[block].as_mut_ptr().cast::<i32>();
+                    // SAFETY: there are 16 integers.
+                    unsafe { isa.add_pairs(products, to.add(unit * I::LANES)) };
                 }
             }
         }
-        numbers = numbers.wrapping_add(BLOCKS * 2 * WEIGHTS);
-        if patch.is_last {
-            for (sums, products) in sums.iter_mut().zip(&mut products) {
-                for (sum, products) in sums.iter_mut().zip(products) {
-                    *sum = isa.add_pairs(*sum, *products);
-                    *products = isa.no_products();
-                }
-            }
+    }
+    for (stored, sums) in stored.iter().zip(&mut sums) {
+        for (stored, sum) in stored.iter().zip(sums) {
+            // SAFETY: there are 16 integers.
+            *sum = unsafe { isa.load(stored.as_ptr().cast()) };
         }
     }
     sums
@@ -241,33 +282,28 @@ unsafe fn multiply<
 ) -> TileSums<I, BLOCKS, PIXELS> {
     let step = if STEP == 0 { tile.step } else { STEP };
     let mut weights = tile.weights;
-    for number in 0..tile.passes * tile.blocks {
-        let number = number % tile.blocks + 1;
-        let inputs = tile.input.wrapping_add((number - 1) * tile.input_block);
-        let groups = if number == tile.blocks { tile.last_groups } else { tile.groups };
-        let mut row = inputs;
-        for _ in 0..tile.rows {
-            let mut column = row;
-            for _ in 0..tile.columns {
-                let mut bytes = column;
-                for _ in 0..groups {
-                    // SAFETY: there are 64 bytes of weights for each block, group and place.
-                    let loaded: [I::Factors; BLOCKS] =
-                        std::array::from_fn(|block| unsafe { isa.factors(weights.add(block * WEIGHTS)) });
-                    for (pixel, sums) in sums.iter_mut().enumerate() {
-                        let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
-                        // SAFETY: the window of each pixel is within the input.
-                        let value = unsafe { isa.group(bytes.add(place)) };
-                        for (sum, loaded) in sums.iter_mut().zip(loaded) {
-                            *sum = isa.accumulate(*sum, value, loaded);
-                        }
+    // The places of the last block may have fewer groups.
+    let full = tile.place_count - tile.rows * tile.columns;
+    for _ in 0..tile.passes {
+        for number in 0..tile.place_count {
+            // SAFETY: there are as many places.
+            let mut bytes = tile.input.wrapping_add(unsafe { *tile.places.add(number) });
+            let groups = if number < full { tile.groups } else { tile.last_groups };
+            for _ in 0..groups {
+                // SAFETY: there are 64 bytes of weights for each block, group and place.
+                let loaded: [I::Factors; BLOCKS] =
+                    std::array::from_fn(|block| unsafe { isa.factors(weights.add(block * WEIGHTS)) });
+                for (pixel, sums) in sums.iter_mut().enumerate() {
+                    let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
+                    // SAFETY: the window of each pixel is within the input.
+                    let value = unsafe { isa.group(bytes.add(place)) };
+                    for (sum, loaded) in sums.iter_mut().zip(loaded) {
+                        *sum = isa.accumulate(*sum, value, loaded);
                     }
-                    weights = weights.wrapping_add(BLOCKS * WEIGHTS);
-                    bytes = bytes.wrapping_add(GROUP);
                 }
-                column = column.wrapping_add(tile.window_column);
+                weights = weights.wrapping_add(BLOCKS * WEIGHTS);
+                bytes = bytes.wrapping_add(GROUP);
             }
-            row = row.wrapping_add(tile.window_row);
         }
     }
     sums

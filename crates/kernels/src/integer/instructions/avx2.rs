@@ -8,8 +8,9 @@ use std::arch::x86_64::{
     _mm256_add_epi32, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
     _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_dpbusd_avx_epi32,
     _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epi32,
-    _mm256_packs_epi32, _mm256_permute2x128_si256, _mm256_permute4x64_epi64, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_unpackhi_epi16,
+    _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
+    _mm256_permutevar8x32_epi32, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setr_epi32,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_unpackhi_epi16,
     _mm256_unpacklo_epi16,
 };
 
@@ -190,6 +191,22 @@ macro_rules! shared {
         }
 
         #[inline(always)]
+        unsafe fn narrow_four(self, sums: [Sums; 4], to: *mut u8) {
+            // SAFETY: `self` is proof of the instructions; the caller says that there is room.
+            unsafe {
+                // Four bytes of each quarter of both in turns.
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                for pair in 0..2 {
+                    let [first, second] = [sums[2 * pair], sums[2 * pair + 1]];
+                    let low = _mm256_packs_epi32(first[0], first[1]);
+                    let high = _mm256_packs_epi32(second[0], second[1]);
+                    let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+                    _mm256_storeu_si256(to.add(pair * 32).cast(), bytes);
+                }
+            }
+        }
+
+        #[inline(always)]
         fn fused(self, left: [__m256; 2], right: [__m256; 2], sum: [__m256; 2]) -> [__m256; 2] {
             self.0.multiply_add(left, right, sum)
         }
@@ -269,13 +286,15 @@ impl Integers for Avx2 {
 }
 
 impl Pairs for Avx2 {
-    type Products = [__m256i; 2];
+    const LANES: usize = 8;
+    type Products = __m256i;
     type Source = __m256i;
+    type Taken = [__m256i; 2];
 
     #[inline(always)]
-    fn no_products(self) -> [__m256i; 2] {
+    fn no_products(self) -> __m256i {
         // SAFETY: `self` is proof that the processor has the instruction.
-        [unsafe { _mm256_setzero_si256() }; 2]
+        unsafe { _mm256_setzero_si256() }
     }
 
     #[inline(always)]
@@ -291,31 +310,27 @@ impl Pairs for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn add_products(
-        self,
-        mut products: [__m256i; 2],
-        source: __m256i,
-        numbers: *const u8,
-    ) -> [__m256i; 2] {
-        for (half, products) in products.iter_mut().enumerate() {
-            // SAFETY: `self` is proof of the instructions; the caller says that the numbers are there.
-            *products = unsafe {
-                let places = _mm256_loadu_si256(numbers.add(half * 32).cast());
-                let weights = _mm256_loadu_si256(numbers.add(64 + half * 32).cast());
-                let bytes = _mm256_shuffle_epi8(source, places);
-                _mm256_add_epi16(*products, _mm256_maddubs_epi16(bytes, weights))
-            };
-        }
-        products
+    unsafe fn taken(self, from: *const u8) -> [__m256i; 2] {
+        // SAFETY: the caller says that 64 bytes are there.
+        unsafe { self.factors(from) }
     }
 
     #[inline(always)]
-    fn add_pairs(self, mut sums: Sums, products: [__m256i; 2]) -> Sums {
-        for (sum, products) in sums.iter_mut().zip(products) {
-            // SAFETY: `self` is proof that the processor has the instructions.
-            *sum = unsafe { _mm256_add_epi32(*sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1))) };
+    fn add_products(self, products: __m256i, source: __m256i, [places, weights]: [__m256i; 2]) -> __m256i {
+        // SAFETY: `self` is proof that the processor has the instructions.
+        unsafe {
+            let bytes = _mm256_shuffle_epi8(source, places);
+            _mm256_add_epi16(products, _mm256_maddubs_epi16(bytes, weights))
         }
-        sums
+    }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, products: __m256i, to: *mut i32) {
+        // SAFETY: `self` is proof of the instructions; the caller says that the integers are there.
+        unsafe {
+            let pairs = _mm256_madd_epi16(products, _mm256_set1_epi16(1));
+            _mm256_storeu_si256(to.cast(), _mm256_add_epi32(_mm256_loadu_si256(to.cast()), pairs));
+        }
     }
 }
 

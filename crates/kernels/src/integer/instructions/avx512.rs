@@ -230,8 +230,10 @@ impl Integers for Avx512 {
 }
 
 impl Pairs for Avx512 {
+    const LANES: usize = 16;
     type Products = __m512i;
     type Source = __m512i;
+    type Taken = [__m512i; 2];
 
     #[inline(always)]
     fn no_products(self) -> __m512i {
@@ -252,20 +254,27 @@ impl Pairs for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn add_products(self, products: __m512i, source: __m512i, numbers: *const u8) -> __m512i {
-        // SAFETY: `self` is proof of the instructions; the caller says that the numbers are there.
+    unsafe fn taken(self, from: *const u8) -> [__m512i; 2] {
+        // SAFETY: `self` is proof of the instruction; the caller says that the numbers are there.
+        unsafe { [_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(64).cast())] }
+    }
+
+    #[inline(always)]
+    fn add_products(self, products: __m512i, source: __m512i, [places, weights]: [__m512i; 2]) -> __m512i {
+        // SAFETY: `self` is proof that the processor has the instructions.
         unsafe {
-            let places = _mm512_loadu_si512(numbers.cast());
-            let weights = _mm512_loadu_si512(numbers.add(64).cast());
             let bytes = _mm512_shuffle_epi8(source, places);
             _mm512_add_epi16(products, _mm512_maddubs_epi16(bytes, weights))
         }
     }
 
     #[inline(always)]
-    fn add_pairs(self, sums: __m512i, products: __m512i) -> __m512i {
-        // SAFETY: `self` is proof that the processor has the instructions.
-        unsafe { _mm512_add_epi32(sums, _mm512_madd_epi16(products, _mm512_set1_epi16(1))) }
+    unsafe fn add_pairs(self, products: __m512i, to: *mut i32) {
+        // SAFETY: `self` is proof of the instructions; the caller says that the integers are there.
+        unsafe {
+            let pairs = _mm512_madd_epi16(products, _mm512_set1_epi16(1));
+            _mm512_storeu_si512(to.cast(), _mm512_add_epi32(_mm512_loadu_si512(to.cast()), pairs));
+        }
     }
 }
 
