@@ -85,7 +85,7 @@ impl Convolution<'_> {
                 let panel = filters.panel(number);
                 let kernels = kernels(filters.instructions, panel.blocks);
                 let mut tile = self.tile(&panel, target, &places);
-                tile.patches = filters.patches(number, self.distances(), &mut patches);
+                tile.patches = filters.patches(number, &places, &mut patches);
                 for strip in start..end {
                     self.strip(cut, strip, target.residual(), &mut tile, kernels);
                 }
@@ -224,13 +224,6 @@ impl Convolution<'_> {
         }
     }
 
-    /// How far the next block of channels is in the input, and the next row and column of the window.
-    fn distances(&self) -> [usize; 3] {
-        let planes = &self.input.planes;
-        let [down, right] = self.steps.dilations;
-        [planes.block(), down * planes.row(), right * planes.lanes]
-    }
-
     /// How far each place of the window is from the first one, in each block of input channels.
     fn places(&self) -> Vec<usize> {
         let filters = self.filters;
@@ -238,7 +231,8 @@ impl Convolution<'_> {
             Reading::Blocks => filters.inputs.div_ceil(BLOCK),
             Reading::Whole => 1,
         };
-        let [block, row, column] = self.distances();
+        let (planes, [down, right]) = (&self.input.planes, self.steps.dilations);
+        let (block, row, column) = (planes.block(), down * planes.row(), right * planes.lanes);
         let window = filters.rows * filters.columns;
         (0..blocks * window)
             .map(|place| {
@@ -263,23 +257,17 @@ impl Convolution<'_> {
         let unused = Addition { ratios: [0.0; 2], fixed: 0.0, is_first: true, is_signed: false };
         let end = target.row(block, start, |planes| block * planes.block());
         let (word, added) = (target.word(), target.residual());
-        let [input_block, window_row, window_column] = self.distances();
         Tile {
             input: self.input.values[panel.group * blocks * planes.block()..].as_ptr(),
-            input_block,
-            window_row,
-            window_column,
             step: self.steps.strides[1] * planes.lanes,
             input_row: self.steps.strides[0] * planes.row(),
             weights: filters.weights[panel.weights..].as_ptr(),
             passes: filters.passes,
-            blocks,
             groups,
             last_groups: last.div_ceil(GROUP),
-            rows: filters.rows,
-            columns: filters.columns,
             places: places.as_ptr(),
             place_count: places.len(),
+            last_places: filters.rows * filters.columns,
             patches: Patches::NONE,
             bias: self.bias.unwrap_or(&filters.bias)[block * BLOCK..].as_ptr(),
             scales: filters.scales[block * BLOCK..].as_ptr(),

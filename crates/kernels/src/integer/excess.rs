@@ -26,14 +26,11 @@ const SIXTEEN: usize = 16;
 /// The place of a byte that is none.
 const NONE: u8 = 0x80;
 
-/// Bytes of an input, counted from the first place of a window.
+/// Neighbouring bytes of a pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Source {
-    /// The block of channels.
-    block: usize,
-    /// The place in the window.
-    row: usize,
-    column: usize,
+    /// The pixel: which place of the window in which block of channels, counted as tiles go through them.
+    place: usize,
     /// The first of the bytes within the pixel.
     first: usize,
 }
@@ -88,24 +85,34 @@ impl Excess {
             Reading::Whole => vec![0..inputs],
         };
         let mut fours = Vec::new();
-        for (block, bytes) in blocks.into_iter().enumerate() {
-            for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-                for byte in bytes.clone().step_by(GROUP) {
-                    // The last source of a pixel ends with it.
-                    let first = match reading {
-                        Reading::Blocks => 0,
-                        Reading::Whole => (byte / size * size).min(row_bytes - size),
-                    };
-                    let source = Source { block, row, column, first };
-                    fours.push(Four { source, first: byte - first });
-                }
+        let pixels = blocks.into_iter().flat_map(|bytes| std::iter::repeat_n(bytes, rows * columns));
+        for (place, bytes) in pixels.enumerate() {
+            for byte in bytes.step_by(GROUP) {
+                // The last source of a pixel ends with it.
+                let first = match reading {
+                    Reading::Blocks => 0,
+                    Reading::Whole => (byte / size * size).min(row_bytes - size),
+                };
+                let source = Source { place, first };
+                fours.push(Four { source, first: byte - first });
             }
         }
         Self { lanes, fours, has_sixteen, ..Self::default() }
     }
 
-    /// Takes the excess off from the weights of the next panel: `[pass][four][block][output channel][4]`.
-    pub(super) fn take(&mut self, weights: &mut [u8], blocks: usize) {
+    /// Takes the excess off from the weights of the panels, of each of which there are the weights and how many blocks
+    /// of output channels it has.
+    pub(super) fn take<'a>(&mut self, panels: impl Iterator<Item = (&'a mut [u8], usize)>) {
+        let mut numbers = Vec::new();
+        for (weights, blocks) in panels {
+            self.take_panel(weights, blocks, &mut numbers);
+        }
+        self.numbers = Bytes::zeros(numbers.len());
+        self.numbers[..numbers.len()].copy_from_slice(&numbers);
+    }
+
+    /// The same of one panel: `[pass][four][block][output channel][4]`.
+    fn take_panel(&mut self, weights: &mut [u8], blocks: usize, numbers: &mut Vec<u8>) {
         let lanes = self.lanes;
         let mut all = Vec::new();
         for (fours, four) in weights.chunks_exact_mut(blocks * WEIGHTS).zip(self.fours.iter().cycle()) {
@@ -122,14 +129,14 @@ impl Excess {
         let mut ends = [0; UNITS];
         for (register, end) in ends.iter_mut().enumerate() {
             let own = all.iter().filter(|found| found.register == register);
-            self.add_patches(&own.copied().collect::<Vec<_>>());
+            self.add_patches(&own.copied().collect::<Vec<_>>(), numbers);
             *end = self.patches.len() - start;
         }
         self.panels.push((start, ends));
     }
 
     /// Makes patches of what a register has in excess, in the order of the sources.
-    fn add_patches(&mut self, all: &[Found]) {
+    fn add_patches(&mut self, all: &[Found], numbers: &mut Vec<u8>) {
         let start = self.patches.len();
         let size = 2 * GROUP * self.lanes;
         let mut run = vec![Lane::default(); self.lanes];
@@ -137,8 +144,8 @@ impl Excess {
             let mut left = own.to_vec();
             while let Some(&Found { source, .. }) = left.first() {
                 let (count, first) = (left.len(), self.patches.len() * size);
-                self.numbers.resize(first + size);
-                let patch = &mut self.numbers[first..first + size];
+                numbers.resize(first + size, 0);
+                let patch = &mut numbers[first..];
                 patch[..size / 2].fill(NONE);
                 left.retain(|found| !put(found, &mut run[found.lane], patch));
                 if left.len() < count {
@@ -154,14 +161,12 @@ impl Excess {
         end_run(&mut self.patches[start..]);
     }
 
-    /// The patches of a panel, for these distances in bytes from one block, and from one row and column of the
-    /// window, to the next. They are in the list.
-    pub(super) fn patches(&self, panel: usize, distances: [usize; 3], list: &mut Vec<Patch>) -> Patches {
+    /// The patches of a panel, if places of the window are that far from the first one. They are in the list.
+    pub(super) fn patches(&self, panel: usize, places: &[usize], list: &mut Vec<Patch>) -> Patches {
         list.clear();
         let Some((first, ends)) = self.panels.get(panel) else { return Patches::NONE };
-        let [block, row, column] = distances;
         list.extend(self.patches[*first..][..ends[UNITS - 1]].iter().map(|(source, is_last)| Patch {
-            offset: source.block * block + source.row * row + source.column * column + source.first,
+            offset: places[source.place] + source.first,
             is_last: *is_last,
         }));
         let numbers = &self.numbers[first * 2 * GROUP * self.lanes..];
@@ -285,7 +290,7 @@ mod tests {
             .take(passes * excess.fours.len() * blocks * WEIGHTS)
             .collect();
             let mut left = weights.clone();
-            excess.take(&mut left, blocks);
+            excess.take(std::iter::once((left.as_mut_slice(), blocks)));
             prop_assert!(left.chunks_exact(2).all(|pair| fits(pair.iter().map(|weight| number_of(*weight)))));
             let mut found = sums(&excess, &left, blocks);
             let (start, ends) = excess.panels[0];
@@ -318,9 +323,9 @@ mod tests {
     fn small_weights_have_no_patches() {
         let mut excess = Excess::new(8, Reading::Blocks, 32, 3, 3);
         let mut weights = vec![64; excess.fours.len() * WEIGHTS];
-        excess.take(&mut weights, 1);
+        excess.take(std::iter::once((weights.as_mut_slice(), 1)));
         let mut list = Vec::new();
-        assert_eq!(excess.patches(0, [1; 3], &mut list).ends, [0; UNITS]);
+        assert_eq!(excess.patches(0, &[1; 18], &mut list).ends, [0; UNITS]);
         assert!(list.is_empty());
         assert!(weights.iter().all(|weight| *weight == 64));
     }

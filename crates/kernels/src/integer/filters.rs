@@ -176,19 +176,21 @@ impl Filters {
     /// Takes off from the weights what pairs of them have in excess, for registers of this number of sums.
     fn take_excess(&mut self, lanes: usize) -> Excess {
         let mut excess = Excess::new(lanes, self.reading, self.inputs, self.rows, self.columns);
-        for number in 0..self.panel_count() {
-            let panel = self.panel(number);
-            let len = panel.blocks * self.per_block();
-            excess.take(&mut self.weights[panel.weights..][..len], panel.blocks);
-        }
+        let per_block = self.per_block();
+        let blocks: Vec<usize> = (0..self.panel_count()).map(|number| self.panel(number).blocks).collect();
+        let mut rest = &mut *self.weights;
+        excess.take(blocks.into_iter().map_while(|blocks| {
+            let (own, others) = std::mem::take(&mut rest).split_at_mut_checked(blocks * per_block)?;
+            rest = others;
+            Some((own, blocks))
+        }));
         excess
     }
 
-    /// The patches of a panel, for these distances in bytes from one block of channels, and from one row and column of
-    /// the window, to the next. They are in the list.
-    pub(super) fn patches(&self, panel: usize, distances: [usize; 3], list: &mut Vec<Patch>) -> Patches {
+    /// The patches of a panel, if places of the window are that far from the first one. They are in the list.
+    pub(super) fn patches(&self, panel: usize, places: &[usize], list: &mut Vec<Patch>) -> Patches {
         match &self.excess {
-            Some(excess) => excess.patches(panel, distances, list),
+            Some(excess) => excess.patches(panel, places, list),
             None => Patches::NONE,
         }
     }

@@ -106,20 +106,15 @@ mod x86 {
                 tiles.load(block, tile.bias.add(block * BLOCK).cast(), 0);
             }
             let mut weights = tile.weights;
-            for number in 0..tile.passes * tile.blocks {
-                let number = number % tile.blocks;
-                let is_last = number + 1 == tile.blocks;
+            for number in 0..tile.passes * tile.place_count {
+                let number = number % tile.place_count;
+                let is_last = number + tile.last_places >= tile.place_count;
                 let groups = if is_last { tile.last_groups } else { tile.groups };
-                for place in 0..tile.rows * tile.columns {
-                    let (row, column) = (place / tile.columns, place % tile.columns);
-                    let left = tile.input.wrapping_add(
-                        number * tile.input_block + row * tile.window_row + column * tile.window_column,
-                    );
-                    let (left_step, right_step) = (tile.step, BLOCKS * WEIGHTS);
-                    let operands = amx::Operands { left, left_step, right: weights, right_step };
-                    tiles.step(BLOCKS, operands, is_last);
-                    weights = weights.wrapping_add(groups * BLOCKS * WEIGHTS);
-                }
+                let left = tile.input.wrapping_add(*tile.places.add(number));
+                let (left_step, right_step) = (tile.step, BLOCKS * WEIGHTS);
+                let operands = amx::Operands { left, left_step, right: weights, right_step };
+                tiles.step(BLOCKS, operands, is_last);
+                weights = weights.wrapping_add(groups * BLOCKS * WEIGHTS);
             }
             for block in 0..BLOCKS {
                 let to = stored.as_mut_ptr().cast::<Stored>().add(block);

@@ -119,7 +119,7 @@ impl Product<'_> {
         let mut patches = Vec::new();
         for number in panels {
             let panel = filters.panel(number);
-            let own = filters.patches(number, [0; 3], &mut patches);
+            let own = filters.patches(number, &[PLACE], &mut patches);
             for tile in tiles_here.clone() {
                 let rows = self.rows * tile / tiles..self.rows * (tile + 1) / tiles;
                 self.tile(&panel, rows, &bias, own);
@@ -158,20 +158,15 @@ impl Product<'_> {
         let step_in = self.matrix.row_bytes();
         let tile = Tile {
             input: self.left[first * step_in..].as_ptr(),
-            input_block: 0,
-            window_row: 0,
-            window_column: 0,
             step: step_in,
             input_row: 0,
             weights: filters.weights[panel.weights..].as_ptr(),
             passes: filters.passes,
-            blocks: 1,
             groups: 0,
             last_groups: filters.inputs.div_ceil(GROUP),
-            rows: 1,
-            columns: 1,
             places: &raw const PLACE,
             place_count: 1,
+            last_places: 1,
             patches,
             bias: bias[column..].as_ptr(),
             scales: filters.scales[column..].as_ptr(),

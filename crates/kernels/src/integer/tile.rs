@@ -36,12 +36,6 @@ pub(super) enum Form {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tile {
     pub(super) input: *const u8,
-    /// From one block of input channels to the next.
-    pub(super) input_block: usize,
-    /// From one row of the window to the next.
-    pub(super) window_row: usize,
-    /// From one column of the window to the next.
-    pub(super) window_column: usize,
     /// From the input of a pixel to that of its right neighbour, for kernels of any step.
     pub(super) step: usize,
     /// From the input of a row of pixels to that of the row below it, for tiles of several rows.
@@ -51,17 +45,16 @@ pub(super) struct Tile {
     pub(super) weights: *const u8,
     /// How often the input goes by: more than once where weights are sums of several numbers of int8.
     pub(super) passes: usize,
-    pub(super) blocks: usize,
     /// Groups of input channels of all blocks but the last.
     pub(super) groups: usize,
     /// Groups of input channels of the last block.
     pub(super) last_groups: usize,
-    pub(super) rows: usize,
-    pub(super) columns: usize,
     /// How far each place of the window is from the first one, in each block of input channels.
     pub(super) places: *const usize,
-    /// How many there are: rows times columns times blocks.
+    /// How many there are in all blocks.
     pub(super) place_count: usize,
+    /// How many are in the last block.
+    pub(super) last_places: usize,
     /// What is added apart, for sets of instructions whose products are [`Pairs`].
     pub(super) patches: Patches,
     pub(super) bias: *const i32,
@@ -146,6 +139,7 @@ pub(super) unsafe fn compute<
 ///
 /// # Safety
 /// The same.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other processors have no such products"))]
 #[inline(always)]
 pub(super) unsafe fn compute_pairs<
     I: Pairs,
@@ -283,7 +277,7 @@ unsafe fn multiply<
     let step = if STEP == 0 { tile.step } else { STEP };
     let mut weights = tile.weights;
     // The places of the last block may have fewer groups.
-    let full = tile.place_count - tile.rows * tile.columns;
+    let full = tile.place_count - tile.last_places;
     for _ in 0..tile.passes {
         for number in 0..tile.place_count {
             // SAFETY: there are as many places.

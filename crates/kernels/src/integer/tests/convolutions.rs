@@ -264,6 +264,47 @@ proptest! {
 }
 
 #[test]
+fn the_largest_sums_are_exact() {
+    let (inputs, outputs) = (40, 37);
+    let steps = Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] };
+    let input = Plain { sizes: [1, inputs, 2, 9], values: vec![255; inputs * 18] };
+    let ends: [fn(usize) -> i16; 5] = [
+        |_| 127,
+        |_| -128,
+        |place| if place.is_multiple_of(2) { 127 } else { -128 },
+        |place| if place % 4 < 2 { 127 } else { -128 },
+        |place| if place % 7 < 4 { 255 } else { -255 },
+    ];
+    for weight in ends {
+        let weights: Vec<i16> = (0..outputs * inputs).map(weight).collect();
+        let source = Source {
+            weights: &weights,
+            shape: [outputs, inputs, 1, 1],
+            groups: 1,
+            bias: None,
+            scales: &[1.0],
+            zero_point: 0,
+        };
+        for (instructions, whole) in available().flat_map(|set| [(set, false), (set, true)]) {
+            let reading = if whole { Reading::Whole } else { Reading::Blocks };
+            let filters = Filters::new(instructions, &source, reading).unwrap();
+            let (planes, values) = input.entered(Border::default(), 0, whole, instructions);
+            let output = Planes::new(outputs, 1, 2, 9, Border::default());
+            let mut sums = vec![0; output.len()];
+            let input = Images { planes, values: &values };
+            let job = Convolution { filters: &filters, steps, input, bias: None, output };
+            job.run(&Target::Sums(Shared::new(&mut sums)), Part::WHOLE).unwrap();
+            for channel in 0..outputs {
+                let own = &weights[channel * inputs..][..inputs];
+                let expected: i32 = own.iter().map(|weight| 255 * i32::from(*weight)).sum();
+                let first = output.at(channel / BLOCK, 0, 0, 0) + channel % BLOCK;
+                assert!(sums[first..].iter().step_by(BLOCK).take(18).all(|sum| *sum == expected));
+            }
+        }
+    }
+}
+
+#[test]
 fn buffers_that_do_not_fit_are_refused() {
     let weights = [1_i16; 16 * 9];
     let source = Source {
