@@ -14,7 +14,6 @@ use super::{
     tile::{Patch, Patches, UNITS, WEIGHTS},
 };
 use crate::BLOCK;
-use std::ops::Range;
 
 /// Sums of positive weights up to this one give products that fit 16 bits: 255 times 128 is 32,640. So do negative
 /// ones.
@@ -78,16 +77,15 @@ impl Excess {
         let row_bytes = inputs.next_multiple_of(GROUP);
         let has_sixteen = reading == Reading::Blocks || row_bytes >= SIXTEEN;
         let size = if has_sixteen { SIXTEEN } else { GROUP };
-        let blocks: Vec<Range<usize>> = match reading {
-            Reading::Blocks => {
-                (0..inputs).step_by(BLOCK).map(|first| 0..(inputs - first).min(BLOCK)).collect()
-            }
-            Reading::Whole => vec![0..inputs],
+        // The channels of each block.
+        let blocks: Vec<usize> = match reading {
+            Reading::Blocks => (0..inputs).step_by(BLOCK).map(|first| (inputs - first).min(BLOCK)).collect(),
+            Reading::Whole => vec![inputs],
         };
         let mut fours = Vec::new();
-        let pixels = blocks.into_iter().flat_map(|bytes| std::iter::repeat_n(bytes, rows * columns));
-        for (place, bytes) in pixels.enumerate() {
-            for byte in bytes.step_by(GROUP) {
+        let pixels = blocks.into_iter().flat_map(|channels| std::iter::repeat_n(channels, rows * columns));
+        for (place, channels) in pixels.enumerate() {
+            for byte in (0..channels).step_by(GROUP) {
                 // The last source of a pixel ends with it.
                 let first = match reading {
                     Reading::Blocks => 0,
