@@ -217,36 +217,36 @@ unsafe fn begin_with_patches<
         }
     }
     let Patches { list, ends, mut numbers, .. } = tile.patches;
-    let mut number = 0;
-    for block in 0..BLOCKS {
-        for unit in 0..BLOCK / I::LANES {
-            // One register of sums after the other, so that all of its pixels stay in registers.
-            while number < ends[block * (BLOCK / I::LANES) + unit] {
-                let mut products = [isa.no_products(); PIXELS];
-                let mut is_last = false;
-                while !is_last {
-                    // SAFETY: there are as many patches, and one is the last of each run.
-                    let patch = unsafe { *list.add(number) };
-                    let bytes = tile.input.wrapping_add(patch.offset);
-                    // SAFETY: a patch has four places and four weights for each sum.
-                    let taken = unsafe { isa.taken(numbers) };
-                    for (pixel, products) in products.iter_mut().enumerate() {
-                        let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
-                        let bytes = bytes.wrapping_add(place);
-                        // SAFETY: the patch is within a pixel of the input.
-                        let source = unsafe { if SIXTEEN { isa.sixteen(bytes) } else { isa.four(bytes) } };
-                        *products = isa.add_products(*products, source, taken);
-                    }
-                    numbers = numbers.wrapping_add(2 * GROUP * I::LANES);
-                    number += 1;
-                    is_last = patch.is_last;
-                }
-                for (stored, products) in stored.iter_mut().zip(products) {
-                    let to = stored[block].as_mut_ptr().cast::<i32>();
-                    // SAFETY: there are 16 integers.
-                    unsafe { isa.add_pairs(products, to.add(unit * I::LANES)) };
-                }
+    let first = stored.as_mut_ptr().cast::<i32>();
+    let (mut register, mut number) = (0, 0);
+    // One register of sums after the other, so that those of all pixels stay in registers of the processor. The sums
+    // stay in memory, as the compiler does not know which of them come next.
+    while number < ends[UNITS - 1] {
+        while ends[register] <= number {
+            register += 1;
+        }
+        let mut products = [isa.no_products(); PIXELS];
+        let mut is_last = false;
+        while !is_last {
+            // SAFETY: there are as many patches, and one is the last of each run.
+            let patch = unsafe { *list.add(number) };
+            let bytes = tile.input.wrapping_add(patch.offset);
+            // SAFETY: a patch has four places and four weights for each sum.
+            let taken = unsafe { isa.taken(numbers) };
+            for (pixel, products) in products.iter_mut().enumerate() {
+                let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
+                let bytes = bytes.wrapping_add(place);
+                // SAFETY: the patch is within a pixel of the input.
+                let source = unsafe { if SIXTEEN { isa.sixteen(bytes) } else { isa.four(bytes) } };
+                *products = isa.add_products(*products, source, taken);
             }
+            numbers = numbers.wrapping_add(2 * GROUP * I::LANES);
+            number += 1;
+            is_last = patch.is_last;
+        }
+        for (pixel, products) in products.into_iter().enumerate() {
+            // SAFETY: each pixel has 16 sums for each block, and patches are of registers that there are.
+            unsafe { isa.add_pairs(products, first.add(pixel * BLOCKS * BLOCK + register * I::LANES)) };
         }
     }
     for (stored, sums) in stored.iter().zip(&mut sums) {
