@@ -15,6 +15,7 @@ mod island;
 pub mod npz;
 pub mod onnx;
 pub mod operators;
+pub mod outside;
 pub mod plan;
 pub mod precision;
 mod probes;
