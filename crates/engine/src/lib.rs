@@ -4,6 +4,7 @@
 //! nothing of networks, keys or requests.
 
 pub mod accuracy;
+pub mod bfloat16_engine;
 mod control;
 pub mod difference;
 pub mod engine;

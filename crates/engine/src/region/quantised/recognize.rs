@@ -116,9 +116,15 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Result<Piece, Out
         ("com.microsoft", "QLinearGlobalAveragePool") => reader.global_mean(),
         ("" | "com.microsoft", "QuantizeLinear") => reader.quantise(),
         ("" | "com.microsoft", "DequantizeLinear") => reader.dequantise(),
+        // Of floats, they are nothing of these regions.
+        ("", "MaxPool" | "Identity" | "Flatten" | "Reshape" | "Squeeze" | "Resize" | "Upsample")
+            if reader.image(0).is_err() =>
+        {
+            Err(Outside::Operator)
+        }
         ("", "MaxPool") => reader.maximum(),
-        ("", "Identity" | "Flatten" | "Reshape" | "Squeeze") => reader.same(),
         ("", "Resize" | "Upsample") => reader.resize(),
+        ("", "Identity" | "Flatten" | "Reshape" | "Squeeze") => reader.same(),
         _ => Err(Outside::Operator),
     }
 }
