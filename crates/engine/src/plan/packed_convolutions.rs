@@ -14,7 +14,7 @@ use crate::{
 };
 use adytum_kernels::{
     Level,
-    integer::{Instructions, filters::Reading},
+    integer::{Instructions, Reading},
 };
 
 impl Planner<'_> {

@@ -20,7 +20,7 @@ use adytum_kernels::{
     channels::Mix,
     depthwise::Windows,
     filters::{Filters, Reading},
-    integer::{Instructions, filters::Reading as OfBytes},
+    integer::{Instructions, Reading as OfBytes},
     weights::{Numbers, Weights as Given},
     winograd::Winograd,
 };

@@ -139,10 +139,6 @@ fn bytes(flow: &Flow, steps: &[Planned], planes: &[Option<Planes>]) -> Result<(u
         let too_large = || OperatorError::TooLarge { shape: vec![input.images, input.height, input.width] };
         let count = input.checked_len().ok_or_else(too_large)?;
         match &dynamic.weights {
-            // The bytes, and the numbers that are made of them.
-            Packed::Filters(filters) if filters.word() > 1 => {
-                bytes = bytes.max(count.saturating_mul(1 + filters.word()));
-            }
             Packed::Filters(_) => bytes = bytes.max(count),
             Packed::Windows(windows) => {
                 bytes = bytes.max(count);
