@@ -92,10 +92,11 @@ impl Schedule {
             planes.push(match size {
                 Some([images, height, width]) if needed.get(index) == Some(&true) => {
                     let mut planes = Planes::new(channels, *images, *height, *width, border);
+                    let is_narrow = flow.narrow.contains(&Value(index));
                     if lanes.get(index) == Some(&true) {
-                        (planes.lanes, planes.blocks) = (channels, 1);
-                    }
-                    if flow.narrow.contains(&Value(index)) {
+                        let words = if is_narrow { channels.div_ceil(2) } else { channels };
+                        (planes.lanes, planes.blocks) = (words, 1);
+                    } else if is_narrow {
                         planes = planes.narrow();
                     }
                     Some(planes)
