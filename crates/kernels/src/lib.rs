@@ -32,6 +32,7 @@ pub mod pages;
 pub mod planes;
 pub mod pool;
 pub mod products;
+pub mod spare;
 #[cfg(test)]
 mod tests;
 mod tile;
