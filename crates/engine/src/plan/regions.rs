@@ -33,7 +33,7 @@ use crate::{
     },
     tensor::Tensor,
 };
-use adytum_kernels::{Level, weights::Numbers};
+use adytum_kernels::{Level, arena::Arena, weights::Numbers};
 
 /// Small constants are read to see whether they are the numbers of channels.
 const SMALL: usize = 1 << 20;
@@ -78,9 +78,10 @@ impl Weights for Taking<'_> {
     fn take(
         &mut self,
         value: ValueId,
-        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+        arena: &mut Arena,
+        pack: &mut dyn FnMut(Numbers<'_>, &mut Arena) -> Result<Work, PackError>,
     ) -> Result<Work, PackError> {
-        let packed = self.store.take_floats(value, self.files, pack).map_err(PackError::Onnx)?;
+        let packed = self.store.take_floats(value, self.files, arena, pack).map_err(PackError::Onnx)?;
         packed.ok_or(PackError::Unfit("the weights of a convolution are gone"))?
     }
 

@@ -40,11 +40,12 @@ pub(crate) trait Weights {
     /// Where weights are in the model's file: those that are further back are to be taken first.
     fn place(&self, value: ValueId) -> usize;
 
-    /// Gives weights to the function that packs them. Nobody else in the region takes them again.
+    /// Gives weights to the function that packs them into `arena`. Nobody else in the region takes them again.
     fn take(
         &mut self,
         value: ValueId,
-        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+        arena: &mut Arena,
+        pack: &mut dyn FnMut(Numbers<'_>, &mut Arena) -> Result<Work, PackError>,
     ) -> Result<Work, PackError>;
 
     /// Gives weights of bytes away. Nobody else in the region takes them again.
@@ -100,7 +101,7 @@ fn step(
         Form::Convolution(convolution) => {
             inputs.truncate(1);
             inputs.extend(residual);
-            weights.take(convolution.weights, &mut |numbers| {
+            weights.take(convolution.weights, arena, &mut |numbers, arena| {
                 pack_convolution(&convolution, numbers, level, whole, (activation, after), arena)
             })?
         }

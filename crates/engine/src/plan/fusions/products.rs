@@ -257,22 +257,22 @@ impl Planner<'_> {
 
     fn pack(&mut self, placed: &mut [Option<Placed>], draft: Draft) -> Result<(), PlanError> {
         let Some((root, inner)) = draft.members.split_last() else { return Ok(()) };
-        let arena = &mut self.arena;
         let form = match self.precision {
             Precision::Float32 => Form::Single,
             Precision::BFloat16 => Form::of_pairs(Level::best()),
         };
-        let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
-            Matrix::pack(
-                (Level::best(), form),
-                values,
-                [draft.depth, draft.columns],
-                draft.order,
-                draft.factors.as_deref(),
-                draft.bias.as_deref(),
-                arena,
-            )
-        })?;
+        let matrix =
+            self.constants.take_floats(draft.weights, self.files, &mut self.arena, |values, arena| {
+                Matrix::pack(
+                    (Level::best(), form),
+                    values,
+                    [draft.depth, draft.columns],
+                    draft.order,
+                    draft.factors.as_deref(),
+                    draft.bias.as_deref(),
+                    arena,
+                )
+            })?;
         // The node that had it gives it back once more.
         self.constants.keep(draft.weights);
         let matrix = matrix.flatten().ok_or_else(|| PlanError::Engine {
