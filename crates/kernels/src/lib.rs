@@ -25,6 +25,7 @@ pub mod integer;
 mod isa;
 pub mod layout;
 pub mod level;
+pub mod moments;
 pub mod narrowing;
 pub mod nibbles;
 pub mod normalization;
@@ -32,6 +33,7 @@ pub mod pages;
 pub mod planes;
 pub mod pool;
 pub mod products;
+pub mod resampling;
 #[cfg(test)]
 mod tests;
 mod tile;

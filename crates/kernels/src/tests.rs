@@ -2,7 +2,7 @@
 
 mod moves;
 mod pairs;
-mod plain;
+pub(crate) mod plain;
 
 use proptest::prelude::*;
 
