@@ -46,7 +46,7 @@ pub(crate) fn repeated(node: &Node, known: &mut dyn Known) -> Option<[usize; 2]>
 
 impl Reader<'_> {
     pub(super) fn concatenation(&mut self) -> Option<Vec<Piece>> {
-        if !matches!(self.integer("axis", 1)?, 1 | -3) || self.node.inputs.is_empty() {
+        if self.axis(self.integer("axis", 1)?) != 1 || self.node.inputs.is_empty() {
             return None;
         }
         let mut inputs = Vec::new();
@@ -63,7 +63,7 @@ impl Reader<'_> {
 
     pub(super) fn split(&mut self) -> Option<Vec<Piece>> {
         let (value, channels) = self.image(0)?;
-        if !matches!(self.integer("axis", 0)?, 1 | -3) {
+        if self.axis(self.integer("axis", 0)?) != 1 {
             return None;
         }
         let mut pieces = Vec::new();
@@ -80,10 +80,35 @@ impl Reader<'_> {
         (from == channels && !pieces.is_empty()).then_some(pieces)
     }
 
-    /// Pixels that are repeated a whole number of times.
+    /// A run of channels.
+    pub(super) fn slice(&mut self) -> Option<Vec<Piece>> {
+        let (value, channels) = self.image(0)?;
+        let one = |index: usize| match self.known.fact(self.input(index)?)?.known_integers()?.as_slice() {
+            [number] => Some(*number),
+            _ => None,
+        };
+        let (start, end) = (one(1)?, one(2)?);
+        let (axis, step) = (one(3)?, if self.input(4).is_some() { one(4)? } else { 1 });
+        if self.axis(axis) != 1 || step != 1 {
+            return None;
+        }
+        let size = i64::try_from(channels).ok()?;
+        let place = |index: i64| {
+            let index = if index < 0 { index.saturating_add(size) } else { index };
+            usize::try_from(index.clamp(0, size)).ok()
+        };
+        let (from, end) = (place(start)?, place(end)?);
+        let count = end.checked_sub(from).filter(|count| *count > 0)?;
+        let form = Form::Copy(vec![vec![Channels { from, to: 0, count }]]);
+        Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: count }])
+    }
+
+    /// Pixels that are repeated a whole number of times, or other pixels of another size.
     pub(super) fn resize(&mut self) -> Option<Vec<Piece>> {
-        let times = self.times()?;
-        self.of_image(0, |_| Some(Form::Repeat(times)))
+        match self.times() {
+            Some(times) => self.of_image(0, |_| Some(Form::Repeat(times))),
+            None => self.resizing(),
+        }
     }
 
     /// How often pixels are repeated.
@@ -112,7 +137,11 @@ impl Reader<'_> {
         } else {
             self.floats(if is_old { 1 } else { 2 })?.values::<f32>()?.to_vec()
         };
-        let &[1.0, 1.0, down, right] = scales.as_slice() else { return None };
+        let (down, right) = match *scales.as_slice() {
+            [1.0, 1.0, down, right] => (down, right),
+            [1.0, 1.0, right] => (1.0, right),
+            _ => return None,
+        };
         let whole = |factor: f32| {
             let is_whole = (1.0..=64.0).contains(&factor) && factor.fract() == 0.0;
             is_whole.then_some(factor as usize)
