@@ -4,6 +4,7 @@
 //! length; only what the nodes' constants decide is decided at load.
 
 pub(crate) mod attention;
-pub(crate) mod nibbles;
+pub(crate) mod blocks;
+pub(crate) mod function;
 pub(crate) mod normalization;
 pub(crate) mod product;

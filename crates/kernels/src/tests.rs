@@ -1,8 +1,9 @@
 //! Every kernel against plain loops ([`plain`]), at each level of instructions, over odd shapes.
 
 mod moves;
+mod narrow;
 mod pairs;
-mod plain;
+pub(crate) mod plain;
 
 use proptest::prelude::*;
 

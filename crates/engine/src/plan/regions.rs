@@ -19,20 +19,21 @@ use crate::{
         model::{Node, Port, ValueId},
     },
     operators::Attributes,
+    outside::Outside,
     precision::Precision,
     region::{
         draft::Drafts,
         fuse::fuse,
         narrow,
         pack::{PackError, Weights, pack},
-        recognize::{Known, Piece, recognize, recognize_shuffle},
+        recognize::{Known, Piece, recognize, recognize_groups, recognize_shuffle},
         run::Region,
         step::Work,
         strides, winograd,
     },
     tensor::Tensor,
 };
-use adytum_kernels::{Level, weights::Numbers};
+use adytum_kernels::{Level, arena::Arena, weights::Numbers};
 
 /// Small constants are read to see whether they are the numbers of channels.
 const SMALL: usize = 1 << 20;
@@ -77,9 +78,10 @@ impl Weights for Taking<'_> {
     fn take(
         &mut self,
         value: ValueId,
-        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+        arena: &mut Arena,
+        pack: &mut dyn FnMut(Numbers<'_>, &mut Arena) -> Result<Work, PackError>,
     ) -> Result<Work, PackError> {
-        let packed = self.store.take_floats(value, self.files, pack).map_err(PackError::Onnx)?;
+        let packed = self.store.take_floats(value, self.files, arena, pack).map_err(PackError::Onnx)?;
         packed.ok_or(PackError::Unfit("the weights of a convolution are gone"))?
     }
 
@@ -170,9 +172,18 @@ impl Planner<'_> {
         let mut pieces: Vec<Option<Vec<Piece>>> = Vec::with_capacity(placed.len());
         for entry in &placed {
             let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
-            pieces.push(recognize(&entry.node, &mut sight));
+            match recognize(&entry.node, &mut sight) {
+                Ok(found) => pieces.push(Some(found)),
+                Err(outside) => {
+                    // Another pass may have said more of an operator that these regions do not have.
+                    if outside != Outside::Operator {
+                        self.plan.explain(entry.line, outside);
+                    }
+                    pieces.push(None);
+                }
+            }
         }
-        self.recognize_shuffles(&placed, facts, outputs, &mut pieces);
+        self.recognize_triples(&placed, facts, outputs, &mut pieces);
         let begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
         let nodes: Vec<_> = placed
             .iter()
@@ -187,9 +198,6 @@ impl Planner<'_> {
             })
             .collect();
         let membership = partition(&nodes);
-        if membership.region.iter().all(Option::is_none) {
-            return Ok(placed);
-        }
         let roots: Vec<Option<usize>> = membership
             .region
             .iter()
@@ -208,7 +216,12 @@ impl Planner<'_> {
                     }
                     group.push((entry, pieces));
                 }
-                _ => units.push((index, Some(entry))),
+                (_, pieces) => {
+                    if pieces.is_some() {
+                        self.plan.explain(entry.line, Outside::Alone);
+                    }
+                    units.push((index, Some(entry)));
+                }
             }
         }
         // Backwards: the memory of a file is given back from its end.
@@ -229,8 +242,8 @@ impl Planner<'_> {
         Ok(sort(compiled))
     }
 
-    /// Finds shuffles of channels. The first two of their nodes have no steps.
-    fn recognize_shuffles(
+    /// Finds shuffles of channels, and normalizations in groups. The first two of their nodes have no steps.
+    fn recognize_triples(
         &mut self,
         placed: &[Placed],
         facts: &Facts,
@@ -255,8 +268,10 @@ impl Planner<'_> {
             };
             let nodes = [first, middle, last].map(|index| placed.get(index).map(|entry| &entry.node));
             let [Some(a), Some(b), Some(c)] = nodes else { continue };
-            let sight = Sight { facts, store: &mut self.constants, files: self.files };
-            if let Some(piece) = recognize_shuffle([a, b, c], &sight) {
+            let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
+            let piece =
+                recognize_shuffle([a, b, c], &sight).or_else(|| recognize_groups([a, b, c], &mut sight));
+            if let Some(piece) = piece {
                 for (index, found) in [(first, vec![]), (middle, vec![]), (last, vec![piece])] {
                     if let Some(place) = pieces.get_mut(index) {
                         *place = Some(found);
@@ -292,6 +307,11 @@ impl Planner<'_> {
                 weights.extend(piece.form.weights());
                 let pixels = facts.get(&piece.output).and_then(pixels);
                 drafts.add(piece.form, inputs, piece.output, (piece.channels, pixels));
+                for value in piece.inputs.iter().map(|(value, _)| *value).chain([piece.output]) {
+                    if facts.get(&value).and_then(Fact::rank) == Some(3) {
+                        drafts.line(value);
+                    }
+                }
                 if leaving.contains(&piece.output) {
                     left.push(piece.output);
                 }
@@ -345,7 +365,7 @@ impl Planner<'_> {
 /// The pixels of an image, if its size is known.
 fn pixels(fact: &Fact) -> Option<usize> {
     let size = |axis: usize| usize::try_from(fact.dimension(axis)?).ok();
-    size(2)?.checked_mul(size(3)?)
+    if fact.rank() == Some(3) { size(2) } else { size(2)?.checked_mul(size(3)?) }
 }
 
 /// The values that leave the regions that make them.

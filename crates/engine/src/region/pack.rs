@@ -5,8 +5,9 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::{
     byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    recognize::{Convolution, Dynamic, Form, Kind, Way},
-    step::{Dynamics, Flow, Step, Value, Work},
+    recognize::{Convolution, Dynamic, Form, Kind, Scale, Way, together},
+    step::{Dynamics, Flow, Spreading, Step, Value, Work},
+    whole_pixels,
 };
 use crate::{
     onnx::{OnnxError, model::ValueId},
@@ -25,9 +26,6 @@ use adytum_kernels::{
     winograd::Winograd,
 };
 
-/// Images of at most this number of channels are read with all channels of a pixel next to each other.
-const FEW: usize = 4;
-
 /// A region can't be made: a fault of the plan, or of the file.
 #[derive(Debug)]
 pub(crate) enum PackError {
@@ -42,11 +40,12 @@ pub(crate) trait Weights {
     /// Where weights are in the model's file: those that are further back are to be taken first.
     fn place(&self, value: ValueId) -> usize;
 
-    /// Gives weights to the function that packs them. Nobody else in the region takes them again.
+    /// Gives weights to the function that packs them into `arena`. Nobody else in the region takes them again.
     fn take(
         &mut self,
         value: ValueId,
-        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+        arena: &mut Arena,
+        pack: &mut dyn FnMut(Numbers<'_>, &mut Arena) -> Result<Work, PackError>,
     ) -> Result<Work, PackError>;
 
     /// Gives weights of bytes away. Nobody else in the region takes them again.
@@ -60,21 +59,7 @@ pub(crate) fn pack(
     weights: &mut dyn Weights,
     arena: &mut Arena,
 ) -> Result<Flow, PackError> {
-    let whole_pixels: HashSet<Value> = drafts
-        .inputs
-        .iter()
-        .copied()
-        .filter(|input| {
-            let mut taken = false;
-            let fits = drafts.steps.iter().all(|step| {
-                let takes = step.inputs.contains(input);
-                taken |= takes;
-                let added = step.residual == Some(*input);
-                !added && (!takes || reads_rows(&step.form))
-            });
-            fits && taken && !drafts.outputs.contains(input)
-        })
-        .collect();
+    let whole_pixels = whole_pixels::find(&drafts);
     let mut waiting: Vec<(usize, usize, Draft)> = Vec::with_capacity(drafts.steps.len());
     for (index, draft) in drafts.steps.into_iter().enumerate() {
         let place = match &draft.form {
@@ -95,18 +80,9 @@ pub(crate) fn pack(
         channels: drafts.channels,
         narrow: drafts.narrow,
         outputs: drafts.outputs,
+        lines: drafts.lines,
         steps,
     })
-}
-
-/// Whether a step is a convolution that can read few channels row by row.
-fn reads_rows(form: &Form) -> bool {
-    match form {
-        Form::Convolution(Convolution { kind: Kind::Dense { groups: 1 }, shape, settings, .. }) => {
-            shape[1] <= FEW && settings.dilations.get(1).is_none_or(|dilation| *dilation == 1)
-        }
-        _ => false,
-    }
 }
 
 fn step(
@@ -126,7 +102,7 @@ fn step(
         Form::Convolution(convolution) => {
             inputs.truncate(1);
             inputs.extend(residual);
-            weights.take(convolution.weights, &mut |numbers| {
+            weights.take(convolution.weights, arena, &mut |numbers, arena| {
                 pack_convolution(&convolution, numbers, level, whole, (activation, after), arena)
             })?
         }
@@ -144,13 +120,15 @@ fn step(
         Form::Image(binary) => Work::Image { binary, activation: after },
         Form::Pixel(binary) => Work::Pixel { binary, activation: after },
         Form::Channels(scale) => {
-            let padded = count.div_ceil(BLOCK) * BLOCK;
-            let (factors, summands) = (0..padded)
-                .map(|channel| if channel < count { scale.of(channel) } else { (1.0, 0.0) })
-                .map(|(factor, summand)| (factor as f32, summand as f32))
-                .unzip();
+            let (factors, summands) = of_channels(&scale, count);
             Work::Channels { factors, summands, activation: after }
         }
+        Form::Normalization { group, epsilon, scale } => {
+            let (factors, summands) = of_channels(&scale, count);
+            Work::Normalization { group, epsilon, factors, summands, activation: after }
+        }
+        Form::Resize(resizing) => Work::Resize(resizing),
+        Form::Pad(surround) => Work::Pad(surround),
         Form::Activation(activation) => Work::Activation(activation),
         Form::Copy(runs) => {
             let mix = Mix::new(level, &runs, count);
@@ -161,6 +139,14 @@ fn step(
         Form::Narrow => Work::Narrow,
     };
     Ok(Step { work, inputs, output })
+}
+
+/// Factors and summands of channels, in whole blocks.
+fn of_channels(scale: &Scale, count: usize) -> (Vec<f32>, Vec<f32>) {
+    (0..count.next_multiple_of(BLOCK))
+        .map(|channel| if channel < count { scale.of(channel) } else { (1.0, 0.0) })
+        .map(|(factor, summand)| (factor as f32, summand as f32))
+        .unzip()
 }
 
 fn pack_convolution(
@@ -178,7 +164,7 @@ fn pack_convolution(
             "the weights of a convolution have another size than its node says, or there is no memory for them",
         )
     };
-    let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
+    let outputs = if kind.is_spread() { shape[1] } else { shape[0] };
     let biases: Option<Vec<f32>> = (bias.is_some() || !scale.factors.is_empty()).then(|| {
         (0..outputs)
             .map(|output| {
@@ -191,24 +177,23 @@ fn pack_convolution(
     if numbers.len() != shape.iter().product::<usize>() {
         return Err(unfit());
     }
-    if kind == Kind::Spread {
-        let [inputs, _, rows, columns] = shape;
+    if let Kind::Spread { before, more } = kind {
+        let times: [usize; 2] = settings.strides.as_slice().try_into().map_err(|_| unfit())?;
         let values = numbers.to_vec();
-        let mut places = Vec::with_capacity(rows * columns);
-        for place in 0..rows * columns {
-            let mut weights = vec![0.0; outputs * inputs];
-            for (number, window) in values.chunks_exact(rows * columns).enumerate() {
-                let (input, output) = (number / outputs, number % outputs);
-                let (factor, _) = scale.of(output);
-                weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
-            }
-            let shape = [outputs, inputs, 1, 1];
+        let mut places = Vec::with_capacity(times[0] * times[1]);
+        for place in 0..times[0] * times[1] {
+            let place = [place / times[1], place % times[1]];
+            let [down, right] =
+                [0, 1].map(|axis| Taps::new(shape[axis + 2], times[axis], before[axis], place[axis]));
+            let weights = turned_weights(&values, shape, [&down, &right], scale);
+            let shape = [outputs, shape[0], down.taps.len(), right.taps.len()];
             let (given, bias) = (Given::plain(&weights), biases.as_deref());
             let words = (level, bfloat::Form::Single);
             let filters = Filters::new(words, given, shape, 1, bias, Reading::Blocks, arena);
-            places.push(filters.ok_or_else(unfit)?);
+            let before = [down.before, right.before];
+            places.push(Spreading { filters: filters.ok_or_else(unfit)?, before });
         }
-        return Ok(Work::Spread { places, times: [rows, columns], after });
+        return Ok(Work::Spread { places, times, more, after });
     }
     let factors =
         if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
@@ -220,17 +205,100 @@ fn pack_convolution(
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let form = if *way == Way::Narrow { bfloat::Form::of_pairs(level) } else { bfloat::Form::Single };
+            let form = match (way, reading) {
+                (Way::Narrow, Reading::Blocks) => bfloat::Form::of_pairs(level),
+                // Tile registers read blocks only.
+                (Way::Narrow, Reading::Rows) => bfloat::Form::Pair,
+                _ => bfloat::Form::Single,
+            };
             let bias = biases.as_deref();
-            let filters = Filters::new((level, form), weights, shape, groups, bias, reading, arena);
+            let filters = dense_filters((level, form), weights, (shape, groups), bias, reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
-        Kind::Spread | Kind::Depthwise => {
+        Kind::Spread { .. } | Kind::Depthwise => {
             let sizes = [shape[0], shape[2], shape[3]];
             let windows = Windows::new(level, weights, sizes, biases.as_deref(), arena);
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })
+}
+
+/// The weights of a convolution whose groups may be small.
+fn dense_filters(
+    words: (Level, bfloat::Form),
+    weights: Given<'_>,
+    (shape, groups): ([usize; 4], usize),
+    bias: Option<&[f32]>,
+    reading: Reading,
+    arena: &mut Arena,
+) -> Option<Filters> {
+    let count = together(groups, [shape[1], shape[0].checked_div(groups)?])?;
+    if count == 1 {
+        return Filters::new(words, weights, shape, groups, bias, reading, arena);
+    }
+    let numbers = joined_weights(&weights.numbers.to_vec(), shape, groups, count);
+    let weights = Given { numbers: Numbers::Floats(&numbers), ..weights };
+    let shape = [shape[0], shape[1] * count, shape[2], shape[3]];
+    Filters::new(words, weights, shape, groups / count, bias, reading, arena)
+}
+
+/// The weights of groups of which `count` are computed together: those between two groups are zeros.
+fn joined_weights(values: &[f32], shape: [usize; 4], groups: usize, count: usize) -> Vec<f32> {
+    let [outputs, inputs, rows, columns] = shape;
+    let row = inputs * rows * columns;
+    let mut joined = vec![0.0; outputs * row * count];
+    let targets = joined.chunks_exact_mut(row * count);
+    for (output, (target, values)) in targets.zip(values.chunks_exact(row)).enumerate() {
+        let place = output / (outputs / groups) % count;
+        target[place * row..][..row].copy_from_slice(values);
+    }
+    joined
+}
+
+/// The window, along one dimension, of the outputs of one place of the stride of a transposed convolution. Output `o` is
+/// the sum of the inputs `(o + before - k) / stride` by the weights `k`, for each `k` that leaves no rest.
+struct Taps {
+    /// The weight of each place of the window; `None` for nothing.
+    taps: Vec<Option<usize>>,
+    /// Inputs before the first one at which the first window begins.
+    before: usize,
+}
+
+impl Taps {
+    fn new(window: usize, stride: usize, before: usize, place: usize) -> Self {
+        let (first, skipped) = ((place + before) % stride, (place + before) / stride);
+        let own = window.saturating_sub(first).div_ceil(stride);
+        let count = own.max(skipped + 1);
+        let tap = |place: usize| {
+            let weight = first + stride * (count - 1 - place);
+            (weight < window).then_some(weight)
+        };
+        Self { taps: (0..count).map(tap).collect(), before: count - 1 - skipped }
+    }
+}
+
+/// The weights `[output][input][row][column]` of one place of the stride of a transposed convolution, whose own are
+/// `[input][output][row][column]`.
+fn turned_weights(values: &[f32], shape: [usize; 4], [down, right]: [&Taps; 2], scale: &Scale) -> Vec<f32> {
+    let [inputs, outputs, rows, columns] = shape;
+    let mut weights = Vec::with_capacity(outputs * inputs * down.taps.len() * right.taps.len());
+    for output in 0..outputs {
+        let (factor, _) = scale.of(output);
+        for input in 0..inputs {
+            let window = &values[(input * outputs + output) * rows * columns..][..rows * columns];
+            for row in &down.taps {
+                for column in &right.taps {
+                    weights.push(match (row, column) {
+                        (Some(row), Some(column)) => {
+                            (f64::from(window[row * columns + column]) * factor) as f32
+                        }
+                        _ => 0.0,
+                    });
+                }
+            }
+        }
+    }
+    weights
 }
 
 fn pack_dynamic(

@@ -11,12 +11,15 @@ use adytum_kernels::{
 
 use super::{
     super::{Facts, PlanError, Planner, placement::Placed},
-    Fusion, constant_and_other,
+    Fusion,
+    activation::activation,
+    constant_and_other,
     links::{Links, fused_product, plain, turned},
 };
 use crate::{
     fused::product::{PackedProduct, Residual, Shape},
     onnx::model::{Node, ValueId},
+    outside::Outside,
     precision::Precision,
     tensor::ElementType,
 };
@@ -45,6 +48,27 @@ struct Draft {
     value: ValueId,
 }
 
+impl Draft {
+    /// Adds a number to each column.
+    fn add(&mut self, numbers: Vec<f32>) {
+        self.bias = Some(match self.bias.take() {
+            None => numbers,
+            Some(bias) => bias.iter().zip(&numbers).map(|(a, b)| a + b).collect(),
+        });
+    }
+
+    /// Multiplies each column by a number.
+    fn multiply(&mut self, numbers: Vec<f32>) {
+        if let Some(bias) = &mut self.bias {
+            bias.iter_mut().zip(&numbers).for_each(|(bias, factor)| *bias *= factor);
+        }
+        self.factors = Some(match self.factors.take() {
+            None => numbers,
+            Some(factors) => factors.iter().zip(&numbers).map(|(a, b)| a * b).collect(),
+        });
+    }
+}
+
 impl Planner<'_> {
     pub(super) fn fuse_products(
         &mut self,
@@ -57,7 +81,15 @@ impl Planner<'_> {
         let first = self.plan.fusions.len();
         // From the end, as matrices mostly are in the file: its memory is given back from there.
         for index in (0..placed.len()).rev() {
-            let Some(mut draft) = self.product(&placed, index, facts)? else { continue };
+            let mut draft = match self.product(&placed, index, facts)? {
+                Ok(draft) => draft,
+                Err(outside) => {
+                    if let Some(outside) = outside {
+                        self.explain(&placed, index, outside);
+                    }
+                    continue;
+                }
+            };
             self.extend(&placed, &links, facts, &mut draft)?;
             self.pack(&mut placed, draft)?;
         }
@@ -65,56 +97,68 @@ impl Planner<'_> {
         Ok(self.sweep(placed, wanted))
     }
 
-    /// The product of a node, if its matrix is a constant that nobody else takes.
+    /// The product of a node, if its matrix is a constant that nobody else takes. The inner error is why not, if it is a
+    /// product at all.
     fn product(
         &mut self,
         placed: &[Option<Placed>],
         index: usize,
         facts: &Facts,
-    ) -> Result<Option<Draft>, PlanError> {
-        let Some(node) = plain(placed, index).or_else(|| fused_product(placed, index)) else {
-            return Ok(None);
+    ) -> Result<Result<Draft, Option<Outside>>, PlanError> {
+        let node = plain(placed, index).or_else(|| fused_product(placed, index));
+        let Some(node) =
+            node.filter(|node| matches!(node.operator.as_str(), "MatMul" | "FusedMatMul" | "Gemm"))
+        else {
+            return Ok(Err(None));
         };
-        let [Some(rows), Some(weights), rest @ ..] = node.inputs.as_slice() else { return Ok(None) };
+        let no = |outside| Ok(Err(Some(outside)));
+        let [Some(rows), Some(weights), rest @ ..] = node.inputs.as_slice() else { return Ok(Err(None)) };
         let (rows, weights) = (*rows, *weights);
-        let Some(Some(value)) = node.outputs.first().copied() else { return Ok(None) };
+        let Some(Some(value)) = node.outputs.first().copied() else { return Ok(Err(None)) };
         let is_float = |value| {
             self.fact(facts, value).is_some_and(|fact| fact.element_type() == Some(ElementType::Float))
         };
-        if !self.constants.is_own_float(weights) || self.constants.contains(rows) || !is_float(rows) {
-            return Ok(None);
+        if self.constants.contains(rows) || !is_float(rows) {
+            return no(Outside::Rows(0));
+        }
+        if !self.constants.contains(weights) || !is_float(weights) {
+            return no(Outside::Constant(1));
+        }
+        if !self.constants.is_own_float(weights) {
+            return no(Outside::Shared(1));
         }
         let shape = self.constants.fact(weights).and_then(|fact| fact.known_shape());
-        let Some(&[first, second]) = shape.as_deref() else { return Ok(None) };
+        let Some(&[first, second]) = shape.as_deref() else { return no(Outside::Constant(1)) };
         let order = match node.operator.as_str() {
             "MatMul" => Order::Rows,
             "FusedMatMul" => match turned(node) {
                 Some([false, true]) => Order::Columns,
                 Some([false, false]) => Order::Rows,
-                _ => return Ok(None),
+                _ => return no(Outside::Attribute("transA, transBatchA or transBatchB")),
             },
-            "Gemm" => match gemm_order(node) {
+            _ => match gemm_order(node) {
                 Some(order) => order,
-                None => return Ok(None),
+                None => return no(Outside::Attribute("alpha, beta or transA")),
             },
-            _ => return Ok(None),
         };
         let (depth, columns) = if order == Order::Rows { (first, second) } else { (second, first) };
         // While a matrix is packed it is held twice, which one that is most of a model must not be.
         let most = self.plan.parameters / 2;
-        if depth.checked_mul(columns).is_none_or(|count| count < SMALLEST || count > most.max(LARGEST)) {
-            return Ok(None);
+        match depth.checked_mul(columns) {
+            Some(count) if count < SMALLEST => return no(Outside::Small),
+            Some(count) if count <= most.max(LARGEST) => {}
+            _ => return no(Outside::Large),
         }
         let bias = match rest.first().copied().flatten() {
             None => None,
             Some(bias) => match self.row(Some(bias), columns)? {
                 Some(bias) => Some(bias),
-                None => return Ok(None),
+                None => return no(Outside::Constant(2)),
             },
         };
         let alpha =
             if node.operator == "FusedMatMul" { node.attributes.float("alpha").ok().flatten() } else { None };
-        Ok(Some(Draft {
+        Ok(Ok(Draft {
             rows,
             weights,
             depth,
@@ -140,11 +184,10 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         while draft.residual.is_none() {
             if draft.activation == Activation::Identity
-                && let Some(found) = self.activation(placed, links, draft.value)?
+                && let Some((activation, output, user)) = activation(placed, links, draft.value)
             {
-                draft.activation = found.activation;
-                draft.value = found.output;
-                draft.members.extend(found.members);
+                (draft.activation, draft.value) = (activation, output);
+                draft.members.push(user);
                 continue;
             }
             let Some(user) = links.only_user(draft.value) else { break };
@@ -178,6 +221,12 @@ impl Planner<'_> {
                 draft.shape = Some((*shape, zero_is_a_size));
                 Ok(true)
             }
+            "BatchNormalization" if is_before => {
+                let Some((factors, summands)) = self.line_of(node, facts, draft)? else { return Ok(false) };
+                draft.multiply(factors);
+                draft.add(summands);
+                Ok(true)
+            }
             "Add" | "Mul" => {
                 if let Some((constant, _)) = constant_and_other(node, |value| self.constants.contains(value))
                 {
@@ -196,19 +245,10 @@ impl Planner<'_> {
                         return Ok(false);
                     };
                     if node.operator == "Add" {
-                        draft.bias = Some(match draft.bias.take() {
-                            None => numbers,
-                            Some(bias) => bias.iter().zip(&numbers).map(|(a, b)| a + b).collect(),
-                        });
-                        return Ok(true);
+                        draft.add(numbers);
+                    } else {
+                        draft.multiply(numbers);
                     }
-                    if let Some(bias) = &mut draft.bias {
-                        bias.iter_mut().zip(&numbers).for_each(|(bias, factor)| *bias *= factor);
-                    }
-                    draft.factors = Some(match draft.factors.take() {
-                        None => numbers,
-                        Some(factors) => factors.iter().zip(&numbers).map(|(a, b)| a * b).collect(),
-                    });
                     return Ok(true);
                 }
                 let other = match node.inputs.as_slice() {
@@ -228,6 +268,39 @@ impl Planner<'_> {
         }
     }
 
+    /// The factors and the summands of a normalization of the columns of a product with two dimensions.
+    fn line_of(
+        &mut self,
+        node: &Node,
+        facts: &Facts,
+        draft: &Draft,
+    ) -> Result<Option<(Vec<f32>, Vec<f32>)>, PlanError> {
+        let attributes = &node.attributes;
+        let is_plain = matches!(attributes.integer("training_mode"), Ok(None | Some(0)))
+            && !attributes.contains("spatial")
+            && node.opset >= 7
+            && node.outputs.len() == 1
+            && node.inputs.first() == Some(&Some(draft.value))
+            && self.fact(facts, draft.value).and_then(|fact| fact.rank()) == Some(2);
+        let Ok(epsilon) = attributes.float("epsilon") else { return Ok(None) };
+        let epsilon = f64::from(epsilon.unwrap_or(1e-5));
+        let mut numbers = Vec::new();
+        for index in 1..5 {
+            let input = node.inputs.get(index).copied().flatten();
+            match self.row(input.filter(|_| is_plain), draft.columns)? {
+                Some(row) => numbers.push(row),
+                None => return Ok(None),
+            }
+        }
+        let [scale, bias, mean, variance] = numbers.as_slice() else { return Ok(None) };
+        let line = (0..draft.columns).map(|column| {
+            let at = |row: &[f32]| row.get(column).copied().map_or(f64::NAN, f64::from);
+            let factor = at(scale) / (at(variance) + epsilon).sqrt();
+            (factor as f32, (at(bias) - at(mean) * factor) as f32)
+        });
+        Ok(Some(line.unzip()))
+    }
+
     /// Whether a value has no more dimensions than another one.
     fn is_lower(&self, constant: ValueId, value: ValueId, facts: &Facts) -> bool {
         let rank = |value| self.fact(facts, value).and_then(|fact| fact.rank());
@@ -236,22 +309,22 @@ impl Planner<'_> {
 
     fn pack(&mut self, placed: &mut [Option<Placed>], draft: Draft) -> Result<(), PlanError> {
         let Some((root, inner)) = draft.members.split_last() else { return Ok(()) };
-        let arena = &mut self.arena;
         let form = match self.precision {
             Precision::Float32 => Form::Single,
             Precision::BFloat16 => Form::of_pairs(Level::best()),
         };
-        let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
-            Matrix::pack(
-                (Level::best(), form),
-                values,
-                [draft.depth, draft.columns],
-                draft.order,
-                draft.factors.as_deref(),
-                draft.bias.as_deref(),
-                arena,
-            )
-        })?;
+        let matrix =
+            self.constants.take_floats(draft.weights, self.files, &mut self.arena, |values, arena| {
+                Matrix::pack(
+                    (Level::best(), form),
+                    values,
+                    [draft.depth, draft.columns],
+                    draft.order,
+                    draft.factors.as_deref(),
+                    draft.bias.as_deref(),
+                    arena,
+                )
+            })?;
         // The node that had it gives it back once more.
         self.constants.keep(draft.weights);
         let matrix = matrix.flatten().ok_or_else(|| PlanError::Engine {
