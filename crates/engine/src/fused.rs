@@ -5,5 +5,6 @@
 
 pub(crate) mod attention;
 pub(crate) mod blocks;
+pub(crate) mod function;
 pub(crate) mod normalization;
 pub(crate) mod product;

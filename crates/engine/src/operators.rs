@@ -41,7 +41,7 @@ mod signal;
 mod softmax;
 mod text;
 mod types;
-mod vision;
+pub(crate) mod vision;
 pub(crate) mod widen;
 pub(crate) mod windows;
 

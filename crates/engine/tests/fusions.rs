@@ -278,7 +278,12 @@ impl Graph {
             _ => {
                 let (limit, low) = (self.number(0.0), self.number(f32::MIN));
                 let keep = self.add("Less", &["mask", &limit], &[]);
-                self.add("Where", &[&keep, &scores, &low], &[])
+                if self.random.below(2) == 0 {
+                    let fill = self.add("Not", &[&keep], &[]);
+                    self.add("Where", &[&fill, &low, &scores], &[])
+                } else {
+                    self.add("Where", &[&keep, &scores, &low], &[])
+                }
             }
         };
         let weights = self.add("Softmax", &[&scores], &[("axis", Setting::Integer(-1))]);

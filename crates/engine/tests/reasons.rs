@@ -22,12 +22,16 @@ fn reason(file: &[u8], operator: &str) -> Option<Outside> {
     line.reason()
 }
 
-/// A model of images of four channels.
+/// A model of images of four channels, and others of 22.
 fn images(nodes: &[Vec<u8>], constants: &[Vec<u8>]) -> Vec<u8> {
     let mut initializers =
-        vec![floats("weights", &[4, 4, 1, 1], &[0.5; 16]), floats("of_groups", &[4, 2, 1, 1], &[0.5; 8])];
+        vec![floats("weights", &[4, 4, 1, 1], &[0.5; 16]), floats("of_groups", &[22, 2, 1, 1], &[0.5; 44])];
     initializers.extend_from_slice(constants);
-    let inputs = [value("x", FLOAT, &[-1, 4, 6, 6]), value("run", FLOAT, &[4, 4, 1, 1])];
+    let inputs = [
+        value("x", FLOAT, &[-1, 4, 6, 6]),
+        value("z", FLOAT, &[-1, 22, 6, 6]),
+        value("run", FLOAT, &[4, 4, 1, 1]),
+    ];
     model(nodes, &inputs, &[value("y", FLOAT, &[])], &initializers)
 }
 
@@ -44,7 +48,8 @@ fn a_region_says_why_it_does_not_have_a_node() {
     let convolution = |attributes: &[Attribute<'_>], weights: &str| {
         reason(&images(&[node("Conv", &["x", weights], &["y"], attributes)], &[]), "Conv")
     };
-    assert_eq!(convolution(&[Attribute::Integer("group", 2)], "of_groups"), Some(Outside::Groups));
+    let groups = [node("Conv", &["z", "of_groups"], &["y"], &[Attribute::Integer("group", 11)])];
+    assert_eq!(reason(&images(&groups, &[]), "Conv"), Some(Outside::Groups));
     assert_eq!(convolution(&[], "run"), Some(Outside::Constant(1)));
 
     let behind = |operator: &str, inputs: &[&str], attributes: &[Attribute<'_>], constants: &[Vec<u8>]| {
@@ -53,10 +58,13 @@ fn a_region_says_why_it_does_not_have_a_node() {
         reason(&images(&nodes, constants), operator)
     };
     let scales = floats("scales", &[4], &[1.0, 1.0, 2.0, 2.0]);
-    let linear = [Attribute::Text("mode", "linear")];
+    let cubic = [Attribute::Text("mode", "cubic")];
     assert_eq!(behind("Sin", &["a"], &[], &[]), Some(Outside::Operator));
     assert_eq!(behind("Softmax", &["a"], &[], &[]), Some(Outside::Pattern));
-    assert_eq!(behind("Resize", &["a", "", "scales"], &linear, &[scales]), Some(Outside::Attribute("mode")));
+    assert_eq!(
+        behind("Resize", &["a", "", "scales"], &cubic, &[scales]),
+        Some(Outside::Attribute("way of resizing"))
+    );
     let column = floats("column", &[6, 1], &[2.0; 6]);
     assert_eq!(behind("Mul", &["a", "column"], &[], &[column]), Some(Outside::Constant(1)));
     // No convolution is before it.

@@ -3,7 +3,8 @@
 #![expect(unsafe_code, reason = "loads and stores through pointers")]
 
 use super::{
-    BLOCK, Level,
+    BLOCK, Level, Part, Unfit,
+    buffer::Shared,
     isa::{Isa, Task, dispatch},
 };
 
@@ -159,6 +160,19 @@ pub fn map(level: Level, activation: Activation, values: &mut [f32]) {
     rest.copy_from_slice(&last[..rest.len()]);
 }
 
+/// Computes this thread's share of [`map`].
+///
+/// # Errors
+/// None: the type is that of other kernels.
+pub fn map_part(level: Level, activation: Activation, values: Shared<'_>, part: Part) -> Result<(), Unfit> {
+    let blocks = part.of(values.len().div_ceil(BLOCK));
+    let (start, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(values.len()));
+    // SAFETY: the shares of threads have no numbers in common.
+    let own = unsafe { values.part(start, end - start) }.ok_or(Unfit("a function"))?;
+    map(level, activation, own);
+    Ok(())
+}
+
 /// Applies a function to numbers, in place; `count` is a multiple of 16.
 ///
 /// # Safety
@@ -204,6 +218,20 @@ pub(crate) mod tests {
         match activation {
             Activation::Gelu => x / 2.0 * (1.0 + error_function(x / std::f64::consts::SQRT_2)),
             _ => x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh()),
+        }
+    }
+
+    #[test]
+    fn shares_are_parts_of_the_whole() {
+        for (count, threads) in [(0, 1), (1, 2), (35, 3), (64, 2)] {
+            let given: Vec<f32> = (0..count).map(|place| place as f32 / 9.0 - 2.0).collect();
+            let (mut whole, mut shared) = (given.clone(), given);
+            map(Level::best(), Activation::Gelu, &mut whole);
+            for index in 0..threads {
+                let part = Part { index, count: threads };
+                map_part(Level::best(), Activation::Gelu, Shared::new(&mut shared), part).unwrap();
+            }
+            assert_eq!(whole, shared);
         }
     }
 

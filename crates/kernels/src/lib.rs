@@ -26,12 +26,14 @@ pub mod integer;
 mod isa;
 pub mod layout;
 pub mod level;
+pub mod moments;
 pub mod narrowing;
 pub mod normalization;
 pub mod pages;
 pub mod planes;
 pub mod pool;
 pub mod products;
+pub mod resampling;
 pub mod spare;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 mod moves;
 mod narrow;
 mod pairs;
-mod plain;
+pub(crate) mod plain;
 
 use proptest::prelude::*;
 

@@ -51,6 +51,8 @@ pub(crate) enum Masking {
     Add,
     /// This number is in the place of the scores where it is false.
     Keep(f32),
+    /// This number is in the place of the scores where the mask is true.
+    Fill(f32),
 }
 
 /// `softmax(scale * Q K^T + mask) V`.
@@ -134,7 +136,7 @@ impl FusedAttention {
         match self.masking {
             Masking::Nothing => {}
             Masking::Add => text.push_str(", with a mask that is added"),
-            Masking::Keep(_) => text.push_str(", with a mask that chooses"),
+            Masking::Keep(_) | Masking::Fill(_) => text.push_str(", with a mask that chooses"),
         }
         text
     }
@@ -148,7 +150,7 @@ impl Operator for FusedAttention {
         let value = View::new(arguments.tensor(VALUE)?, self.sources[VALUE])?;
         let mask = match self.masking {
             Masking::Nothing => None,
-            Masking::Add | Masking::Keep(_) => Some(arguments.tensor(MASK)?),
+            Masking::Add | Masking::Keep(_) | Masking::Fill(_) => Some(arguments.tensor(MASK)?),
         };
         let of_mask = mask_sizes(mask)?;
         let [.., keys] = key.sizes;
@@ -187,7 +189,12 @@ impl Operator for FusedAttention {
             }
             [steps[0], steps[1], steps[2], steps[3]]
         };
+        let keeps: Vec<bool> = match (self.masking, mask) {
+            (Masking::Fill(_), Some(mask)) => values_of::<bool>(mask)?.iter().map(|fills| !fills).collect(),
+            _ => Vec::new(),
+        };
         let mask = match (self.masking, mask) {
+            (Masking::Fill(other), _) => Mask::Keep { keeps: &keeps, steps, other },
             (Masking::Add, Some(mask)) => Mask::Add(values_of(mask)?, steps),
             (Masking::Keep(other), Some(mask)) => Mask::Keep { keeps: values_of(mask)?, steps, other },
             _ => Mask::None,

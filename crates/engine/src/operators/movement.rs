@@ -2,7 +2,7 @@
 
 pub(super) mod gather;
 pub(super) mod join;
-pub(super) mod pad;
+pub(crate) mod pad;
 pub(crate) mod reshape;
 pub(super) mod slice;
 pub(super) mod transpose;

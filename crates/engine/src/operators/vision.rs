@@ -5,4 +5,4 @@ pub(super) mod deformable;
 pub(super) mod grid;
 pub(super) mod regions;
 pub(super) mod resize;
-mod taps;
+pub(crate) mod taps;

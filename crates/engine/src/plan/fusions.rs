@@ -1,11 +1,12 @@
 //! Finds what transformers are made of, and puts one operator in the place of many nodes.
 //!
-//! Each pass looks for one thing: [`attention`], [`normalization`], [`products`]. Its operator replaces the
+//! Each pass looks for one thing: [`functions`], [`attention`], [`normalization`], [`products`]. Its operator replaces the
 //! last of the nodes; those whose results nobody takes any more are left out. Nodes that a pass
 //! does not know exactly stay as they are.
 
 mod activation;
 mod attention;
+mod functions;
 mod heads;
 mod links;
 mod normalization;

@@ -56,6 +56,7 @@ impl Planner<'_> {
         let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
         let placed = self.pack_products(placed, &facts)?;
         let placed = self.pack_blocks(placed, &facts)?;
+        let placed = self.fuse_functions(placed, &facts, &outputs)?;
         let placed = self.compile_regions(placed, &facts, &outputs)?;
         let placed = self.pack_convolutions(placed, &facts)?;
         let mut placed = self.fuse(placed, &facts, &outputs)?;

@@ -26,7 +26,7 @@ use crate::{
         fuse::fuse,
         narrow,
         pack::{PackError, Weights, pack},
-        recognize::{Known, Piece, recognize, recognize_shuffle},
+        recognize::{Known, Piece, recognize, recognize_groups, recognize_shuffle},
         run::Region,
         step::Work,
         strides, winograd,
@@ -183,7 +183,7 @@ impl Planner<'_> {
                 }
             }
         }
-        self.recognize_shuffles(&placed, facts, outputs, &mut pieces);
+        self.recognize_triples(&placed, facts, outputs, &mut pieces);
         let begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
         let nodes: Vec<_> = placed
             .iter()
@@ -242,8 +242,8 @@ impl Planner<'_> {
         Ok(sort(compiled))
     }
 
-    /// Finds shuffles of channels. The first two of their nodes have no steps.
-    fn recognize_shuffles(
+    /// Finds shuffles of channels, and normalizations in groups. The first two of their nodes have no steps.
+    fn recognize_triples(
         &mut self,
         placed: &[Placed],
         facts: &Facts,
@@ -268,8 +268,10 @@ impl Planner<'_> {
             };
             let nodes = [first, middle, last].map(|index| placed.get(index).map(|entry| &entry.node));
             let [Some(a), Some(b), Some(c)] = nodes else { continue };
-            let sight = Sight { facts, store: &mut self.constants, files: self.files };
-            if let Some(piece) = recognize_shuffle([a, b, c], &sight) {
+            let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
+            let piece =
+                recognize_shuffle([a, b, c], &sight).or_else(|| recognize_groups([a, b, c], &mut sight));
+            if let Some(piece) = piece {
                 for (index, found) in [(first, vec![]), (middle, vec![]), (last, vec![piece])] {
                     if let Some(place) = pieces.get_mut(index) {
                         *place = Some(found);
@@ -305,6 +307,11 @@ impl Planner<'_> {
                 weights.extend(piece.form.weights());
                 let pixels = facts.get(&piece.output).and_then(pixels);
                 drafts.add(piece.form, inputs, piece.output, (piece.channels, pixels));
+                for value in piece.inputs.iter().map(|(value, _)| *value).chain([piece.output]) {
+                    if facts.get(&value).and_then(Fact::rank) == Some(3) {
+                        drafts.line(value);
+                    }
+                }
                 if leaving.contains(&piece.output) {
                     left.push(piece.output);
                 }
@@ -358,7 +365,7 @@ impl Planner<'_> {
 /// The pixels of an image, if its size is known.
 fn pixels(fact: &Fact) -> Option<usize> {
     let size = |axis: usize| usize::try_from(fact.dimension(axis)?).ok();
-    size(2)?.checked_mul(size(3)?)
+    if fact.rank() == Some(3) { size(2) } else { size(2)?.checked_mul(size(3)?) }
 }
 
 /// The values that leave the regions that make them.

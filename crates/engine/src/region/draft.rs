@@ -40,6 +40,8 @@ pub(crate) struct Drafts {
     pub(crate) narrow: HashSet<Value>,
     pub(crate) inputs: Vec<Value>,
     pub(crate) outputs: Vec<Value>,
+    /// The values that the model has with three dimensions: images of one row.
+    pub(crate) lines: HashSet<Value>,
     /// The numbers of the model's values.
     values: HashMap<ValueId, Value>,
     entered: Vec<ValueId>,
@@ -74,6 +76,11 @@ impl Drafts {
         let known = self.values.get(&value).copied();
         self.outputs.extend(known);
         known.is_some()
+    }
+
+    /// Says that the model has a value, which is known by now, with three dimensions.
+    pub(crate) fn line(&mut self, value: ValueId) {
+        self.lines.extend(self.values.get(&value));
     }
 
     /// Adds the step of a node.

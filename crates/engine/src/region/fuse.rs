@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     draft::{Draft, Drafts},
-    recognize::{Form, Kind, Scale},
+    recognize::{Form, Scale},
     step::Value,
 };
 use adytum_kernels::{activation::Activation, elementwise::Binary, layout::Channels};
@@ -102,7 +102,7 @@ pub(crate) fn fold_scales(drafts: &mut Drafts) {
         let target = match &mut before.form {
             Form::Convolution(convolution) => &mut convolution.scale,
             Form::Dynamic(dynamic) => &mut dynamic.scale,
-            Form::Channels(before) => before,
+            Form::Channels(before) | Form::Normalization { scale: before, .. } => before,
             _ => continue,
         };
         *target = target.then(&scale);
@@ -131,7 +131,7 @@ pub(crate) fn fuse_activations(drafts: &mut Drafts) {
         }
         let Some(before) = drafts.steps.get_mut(maker) else { continue };
         // Outputs that are spread, or made of sums of bytes, are clipped, no more.
-        let is_spread = matches!(&before.form, Form::Convolution(found) if found.kind == Kind::Spread);
+        let is_spread = matches!(&before.form, Form::Convolution(found) if found.kind.is_spread());
         let is_dynamic = matches!(before.form, Form::Dynamic(_));
         if (is_spread || is_dynamic) && activation.bounds().is_none() {
             continue;
@@ -139,7 +139,11 @@ pub(crate) fn fuse_activations(drafts: &mut Drafts) {
         let takes = is_dynamic
             || matches!(
                 before.form,
-                Form::Convolution(_) | Form::Image(_) | Form::Pixel(_) | Form::Channels(_)
+                Form::Convolution(_)
+                    | Form::Image(_)
+                    | Form::Pixel(_)
+                    | Form::Channels(_)
+                    | Form::Normalization { .. }
             );
         let slot = match before.residual {
             Some(_) => &mut before.after,
@@ -217,7 +221,7 @@ pub(crate) fn fuse_sums(drafts: &mut Drafts) {
             let maker = *makers.get(&value)?;
             let step = drafts.steps.get(maker)?;
             let can = match &step.form {
-                Form::Convolution(found) => found.kind != Kind::Spread,
+                Form::Convolution(found) => !found.kind.is_spread(),
                 // It has no function of what comes before the sum.
                 Form::Dynamic(_) => step.activation == Activation::Identity,
                 _ => false,

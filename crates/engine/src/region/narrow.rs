@@ -96,7 +96,12 @@ impl Ability {
                 able(true, step.activation == Activation::Identity)
             }
             Form::Sample(_) | Form::Repeat(_) => Self { moves: true, ..able(true, true) },
-            Form::Activation(_) | Form::Narrow | Form::Dynamic(_) => able(false, false),
+            Form::Activation(_)
+            | Form::Narrow
+            | Form::Dynamic(_)
+            | Form::Resize(_)
+            | Form::Pad(_)
+            | Form::Normalization { .. } => able(false, false),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::{
     byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    recognize::{Convolution, Dynamic, Form, Kind, Way},
-    step::{Dynamics, Flow, Step, Value, Work},
+    recognize::{Convolution, Dynamic, Form, Kind, Scale, Way, together},
+    step::{Dynamics, Flow, Spreading, Step, Value, Work},
     whole_pixels,
 };
 use crate::{
@@ -80,6 +80,7 @@ pub(crate) fn pack(
         channels: drafts.channels,
         narrow: drafts.narrow,
         outputs: drafts.outputs,
+        lines: drafts.lines,
         steps,
     })
 }
@@ -119,13 +120,15 @@ fn step(
         Form::Image(binary) => Work::Image { binary, activation: after },
         Form::Pixel(binary) => Work::Pixel { binary, activation: after },
         Form::Channels(scale) => {
-            let padded = count.div_ceil(BLOCK) * BLOCK;
-            let (factors, summands) = (0..padded)
-                .map(|channel| if channel < count { scale.of(channel) } else { (1.0, 0.0) })
-                .map(|(factor, summand)| (factor as f32, summand as f32))
-                .unzip();
+            let (factors, summands) = of_channels(&scale, count);
             Work::Channels { factors, summands, activation: after }
         }
+        Form::Normalization { group, epsilon, scale } => {
+            let (factors, summands) = of_channels(&scale, count);
+            Work::Normalization { group, epsilon, factors, summands, activation: after }
+        }
+        Form::Resize(resizing) => Work::Resize(resizing),
+        Form::Pad(surround) => Work::Pad(surround),
         Form::Activation(activation) => Work::Activation(activation),
         Form::Copy(runs) => {
             let mix = Mix::new(level, &runs, count);
@@ -136,6 +139,14 @@ fn step(
         Form::Narrow => Work::Narrow,
     };
     Ok(Step { work, inputs, output })
+}
+
+/// Factors and summands of channels, in whole blocks.
+fn of_channels(scale: &Scale, count: usize) -> (Vec<f32>, Vec<f32>) {
+    (0..count.next_multiple_of(BLOCK))
+        .map(|channel| if channel < count { scale.of(channel) } else { (1.0, 0.0) })
+        .map(|(factor, summand)| (factor as f32, summand as f32))
+        .unzip()
 }
 
 fn pack_convolution(
@@ -153,7 +164,7 @@ fn pack_convolution(
             "the weights of a convolution have another size than its node says, or there is no memory for them",
         )
     };
-    let outputs = if kind == Kind::Spread { shape[1] } else { shape[0] };
+    let outputs = if kind.is_spread() { shape[1] } else { shape[0] };
     let biases: Option<Vec<f32>> = (bias.is_some() || !scale.factors.is_empty()).then(|| {
         (0..outputs)
             .map(|output| {
@@ -166,24 +177,23 @@ fn pack_convolution(
     if numbers.len() != shape.iter().product::<usize>() {
         return Err(unfit());
     }
-    if kind == Kind::Spread {
-        let [inputs, _, rows, columns] = shape;
+    if let Kind::Spread { before, more } = kind {
+        let times: [usize; 2] = settings.strides.as_slice().try_into().map_err(|_| unfit())?;
         let values = numbers.to_vec();
-        let mut places = Vec::with_capacity(rows * columns);
-        for place in 0..rows * columns {
-            let mut weights = vec![0.0; outputs * inputs];
-            for (number, window) in values.chunks_exact(rows * columns).enumerate() {
-                let (input, output) = (number / outputs, number % outputs);
-                let (factor, _) = scale.of(output);
-                weights[output * inputs + input] = (f64::from(window[place]) * factor) as f32;
-            }
-            let shape = [outputs, inputs, 1, 1];
+        let mut places = Vec::with_capacity(times[0] * times[1]);
+        for place in 0..times[0] * times[1] {
+            let place = [place / times[1], place % times[1]];
+            let [down, right] =
+                [0, 1].map(|axis| Taps::new(shape[axis + 2], times[axis], before[axis], place[axis]));
+            let weights = turned_weights(&values, shape, [&down, &right], scale);
+            let shape = [outputs, shape[0], down.taps.len(), right.taps.len()];
             let (given, bias) = (Given::plain(&weights), biases.as_deref());
             let words = (level, bfloat::Form::Single);
             let filters = Filters::new(words, given, shape, 1, bias, Reading::Blocks, arena);
-            places.push(filters.ok_or_else(unfit)?);
+            let before = [down.before, right.before];
+            places.push(Spreading { filters: filters.ok_or_else(unfit)?, before });
         }
-        return Ok(Work::Spread { places, times: [rows, columns], after });
+        return Ok(Work::Spread { places, times, more, after });
     }
     let factors =
         if scale.factors.iter().any(|factor| *factor != 1.0) { scale.factors.as_slice() } else { &[] };
@@ -202,15 +212,93 @@ fn pack_convolution(
                 _ => bfloat::Form::Single,
             };
             let bias = biases.as_deref();
-            let filters = Filters::new((level, form), weights, shape, groups, bias, reading, arena);
+            let filters = dense_filters((level, form), weights, (shape, groups), bias, reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
-        Kind::Spread | Kind::Depthwise => {
+        Kind::Spread { .. } | Kind::Depthwise => {
             let sizes = [shape[0], shape[2], shape[3]];
             let windows = Windows::new(level, weights, sizes, biases.as_deref(), arena);
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })
+}
+
+/// The weights of a convolution whose groups may be small.
+fn dense_filters(
+    words: (Level, bfloat::Form),
+    weights: Given<'_>,
+    (shape, groups): ([usize; 4], usize),
+    bias: Option<&[f32]>,
+    reading: Reading,
+    arena: &mut Arena,
+) -> Option<Filters> {
+    let count = together(groups, [shape[1], shape[0].checked_div(groups)?])?;
+    if count == 1 {
+        return Filters::new(words, weights, shape, groups, bias, reading, arena);
+    }
+    let numbers = joined_weights(&weights.numbers.to_vec(), shape, groups, count);
+    let weights = Given { numbers: Numbers::Floats(&numbers), ..weights };
+    let shape = [shape[0], shape[1] * count, shape[2], shape[3]];
+    Filters::new(words, weights, shape, groups / count, bias, reading, arena)
+}
+
+/// The weights of groups of which `count` are computed together: those between two groups are zeros.
+fn joined_weights(values: &[f32], shape: [usize; 4], groups: usize, count: usize) -> Vec<f32> {
+    let [outputs, inputs, rows, columns] = shape;
+    let row = inputs * rows * columns;
+    let mut joined = vec![0.0; outputs * row * count];
+    let targets = joined.chunks_exact_mut(row * count);
+    for (output, (target, values)) in targets.zip(values.chunks_exact(row)).enumerate() {
+        let place = output / (outputs / groups) % count;
+        target[place * row..][..row].copy_from_slice(values);
+    }
+    joined
+}
+
+/// The window, along one dimension, of the outputs of one place of the stride of a transposed convolution. Output `o` is
+/// the sum of the inputs `(o + before - k) / stride` by the weights `k`, for each `k` that leaves no rest.
+struct Taps {
+    /// The weight of each place of the window; `None` for nothing.
+    taps: Vec<Option<usize>>,
+    /// Inputs before the first one at which the first window begins.
+    before: usize,
+}
+
+impl Taps {
+    fn new(window: usize, stride: usize, before: usize, place: usize) -> Self {
+        let (first, skipped) = ((place + before) % stride, (place + before) / stride);
+        let own = window.saturating_sub(first).div_ceil(stride);
+        let count = own.max(skipped + 1);
+        let tap = |place: usize| {
+            let weight = first + stride * (count - 1 - place);
+            (weight < window).then_some(weight)
+        };
+        Self { taps: (0..count).map(tap).collect(), before: count - 1 - skipped }
+    }
+}
+
+/// The weights `[output][input][row][column]` of one place of the stride of a transposed convolution, whose own are
+/// `[input][output][row][column]`.
+fn turned_weights(values: &[f32], shape: [usize; 4], [down, right]: [&Taps; 2], scale: &Scale) -> Vec<f32> {
+    let [inputs, outputs, rows, columns] = shape;
+    let mut weights = Vec::with_capacity(outputs * inputs * down.taps.len() * right.taps.len());
+    for output in 0..outputs {
+        let (factor, _) = scale.of(output);
+        for input in 0..inputs {
+            let window = &values[(input * outputs + output) * rows * columns..][..rows * columns];
+            for row in &down.taps {
+                for column in &right.taps {
+                    weights.push(match (row, column) {
+                        (Some(row), Some(column)) => {
+                            (f64::from(window[row * columns + column]) * factor) as f32
+                        }
+                        _ => 0.0,
+                    });
+                }
+            }
+        }
+    }
+    weights
 }
 
 fn pack_dynamic(

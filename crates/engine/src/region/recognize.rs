@@ -3,9 +3,14 @@
 mod channels;
 mod convolutions;
 mod dynamic;
+mod normalizations;
+mod pixels;
 
 pub(crate) use channels::{recognize_shuffle, repeated};
+pub(crate) use convolutions::together;
 pub(crate) use dynamic::{Dynamic, DynamicNodes, recognize_dynamic, recognize_integer};
+pub(crate) use normalizations::recognize_groups;
+pub(crate) use pixels::{Resizing, Sources, Surround};
 
 use crate::{
     facts::Fact,
@@ -50,6 +55,16 @@ pub(crate) enum Form {
     /// Channels of each input, side by side.
     Copy(Vec<Vec<Channels>>),
     Repeat([usize; 2]),
+    /// Images of another size.
+    Resize(Resizing),
+    /// Images with pixels around them, or without some of their own.
+    Pad(Surround),
+    /// Each group of this many channels brought to a mean of 0 and a variance of 1, then scaled.
+    Normalization {
+        group: usize,
+        epsilon: f32,
+        scale: Scale,
+    },
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
     /// Numbers that are rounded to 16-bit floats.
@@ -89,9 +104,21 @@ pub(crate) enum Kind {
     Dense { groups: usize },
     /// Each output on one input.
     Depthwise,
-    /// A transposed one whose windows do not overlap: weights are `[input][output][row][column]`, and each
-    /// place of the window is a convolution of one pixel.
-    Spread,
+    /// A transposed one: weights are `[input][output][row][column]`. Outputs that are the strides apart are a
+    /// convolution of their own.
+    Spread {
+        /// Rows and columns of the result that are cut off at the beginning.
+        before: [usize; 2],
+        /// How many times the stride the result has more rows and columns than the input times the stride.
+        more: [isize; 2],
+    },
+}
+
+impl Kind {
+    /// Whether it is a transposed one.
+    pub(crate) fn is_spread(self) -> bool {
+        matches!(self, Self::Spread { .. })
+    }
 }
 
 /// A factor and a summand for each channel; without any, ones and zeros.
@@ -149,10 +176,13 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Result<Vec<Piece>
         "BatchNormalization" => reader.normalization(),
         "MaxPool" | "AveragePool" => reader.pool(),
         "GlobalAveragePool" => reader.of_image(0, Form::GlobalMean),
+        "InstanceNormalization" | "GroupNormalization" => reader.image_normalization(),
+        "Pad" => reader.pad(),
         "ReduceMean" => reader.mean(),
         "Add" | "Sub" | "Mul" | "Div" => reader.binary(),
         "Concat" => reader.concatenation(),
         "Split" => reader.split(),
+        "Slice" => reader.slice(),
         "Resize" | "Upsample" => reader.resize(),
         _ => {
             let activation = reader.activation()?;
@@ -163,7 +193,11 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Result<Vec<Piece>
 
 /// The settings of a window over two dimensions.
 pub(crate) fn settings_of_images(node: &Node) -> Result<Settings, Outside> {
-    let settings = Settings::of(&node.attributes).map_err(|_| Outside::Attribute("window"))?;
+    check_images(Settings::of(&node.attributes).map_err(|_| Outside::Attribute("window"))?)
+}
+
+/// Settings, if they are those of a window over two dimensions.
+fn check_images(settings: Settings) -> Result<Settings, Outside> {
     let pads = match &settings.padding {
         Padding::Explicit(pads) => matches!(pads.len(), 0 | 4),
         _ => true,
@@ -196,13 +230,42 @@ impl Reader<'_> {
         let find = || {
             let value = self.input(index)?;
             let fact = self.known.fact(value)?;
-            if fact.is_constant || fact.element_type() != Some(ElementType::Float) || fact.rank() != Some(4) {
+            // A line is an image of one row.
+            let is_image = matches!(fact.rank(), Some(3 | 4));
+            if fact.is_constant || fact.element_type() != Some(ElementType::Float) || !is_image {
                 return None;
             }
             let channels = usize::try_from(fact.dimension(1)?).ok().filter(|channels| *channels > 0)?;
             Some((value, channels))
         };
         find().ok_or(Outside::Image(index))
+    }
+
+    /// Whether the first input has three dimensions: lines, which are images of one row.
+    fn is_of_lines(&self) -> bool {
+        self.fact(0).and_then(|fact| fact.rank()) == Some(3)
+    }
+
+    /// An axis that counts from the first dimension.
+    fn axis(&self, axis: i64) -> i64 {
+        let rank = if self.is_of_lines() { 3 } else { 4 };
+        if axis < 0 { axis + rank } else { axis }
+    }
+
+    /// The constant weights of a convolution, and their sizes, with two dimensions of pixels.
+    fn weights(&self) -> Result<(ValueId, [usize; 4]), Outside> {
+        let find = || {
+            let weights = self.input(1)?;
+            let fact = self.known.fact(weights)?;
+            let mut shape = fact.known_shape()?;
+            if self.is_of_lines() && shape.len() == 3 {
+                shape.insert(2, 1);
+            }
+            let shape: [usize; 4] = shape.try_into().ok()?;
+            let is_float = fact.is_constant && fact.element_type() == Some(ElementType::Float);
+            (is_float && !shape.contains(&0)).then_some((weights, shape))
+        };
+        find().ok_or(Outside::Constant(1))
     }
 
     /// The floats of a constant.
@@ -247,7 +310,22 @@ impl Reader<'_> {
 
     /// The settings of a window over two dimensions.
     fn settings(&self) -> Result<Settings, Outside> {
-        settings_of_images(self.node)
+        let mut settings = Settings::of(&self.node.attributes).map_err(|_| Outside::Attribute("window"))?;
+        if self.is_of_lines() {
+            for sizes in
+                [&mut settings.strides, &mut settings.dilations].into_iter().chain(&mut settings.kernel)
+            {
+                if let [size] = sizes.as_slice() {
+                    *sizes = vec![1, *size];
+                }
+            }
+            if let Padding::Explicit(pads) = &mut settings.padding
+                && let [before, after] = pads.as_slice()
+            {
+                *pads = vec![0, *before, 0, *after];
+            }
+        }
+        check_images(settings)
     }
 
     fn normalization(&mut self) -> Result<Vec<Piece>, Outside> {
@@ -284,8 +362,18 @@ impl Reader<'_> {
             "Identity" => Activation::Identity,
             "HardSigmoid" => Activation::HardSigmoid(self.float("alpha", 0.2)?, self.float("beta", 0.5)?),
             "HardSwish" => Activation::HardSwish(1.0 / 6.0, 0.5),
+            "Gelu" => match self.node.attributes.text("approximate") {
+                Ok(None | Some("none")) => Activation::Gelu,
+                Ok(Some("tanh")) => Activation::GeluTanh,
+                _ => return Err(Outside::Attribute("approximate")),
+            },
             "LeakyRelu" => Activation::LeakyRelu(self.float("alpha", 0.01)?),
             "Swish" => Activation::Swish(self.float("alpha", 1.0)?),
+            // One slope for all channels.
+            "PRelu" => match self.floats(1)?.values::<f32>().unwrap_or_default() {
+                [slope] if self.floats(1)?.rank() <= 3 => Activation::LeakyRelu(*slope),
+                _ => return Err(Outside::Constant(1)),
+            },
             "Clip" => {
                 let (low, high) = if self.node.opset < 11 {
                     (self.float("min", f32::NEG_INFINITY)?, self.float("max", f32::INFINITY)?)
@@ -340,10 +428,11 @@ impl Reader<'_> {
         };
         let mut axes = axes.ok_or(Outside::Attribute("axes"))?.to_vec();
         for axis in &mut axes {
-            *axis += if *axis < 0 { 4 } else { 0 };
+            *axis = self.axis(*axis);
         }
         axes.sort_unstable();
-        if axes != [2, 3] {
+        let all: &[i64] = if self.is_of_lines() { &[2] } else { &[2, 3] };
+        if axes != all {
             return Err(Outside::Attribute("axes"));
         }
         if self.integer("keepdims", 1)? != 1 {
@@ -373,7 +462,9 @@ impl Reader<'_> {
                 let is_pixel = |shape: &[crate::facts::size::Size]| {
                     shape.get(2..).is_some_and(|sizes| sizes.iter().all(|size| size.value() == Some(1)))
                 };
-                if channels != other || left_shape.get(..2) != right_shape.get(..2) {
+                let is_like =
+                    left_shape.len() == right_shape.len() && left_shape.get(..2) == right_shape.get(..2);
+                if channels != other || !is_like {
                     return Err(Outside::Sizes);
                 }
                 if is_pixel(&right_shape) {
@@ -417,13 +508,26 @@ impl Reader<'_> {
     /// A constant with a number for each channel, or one for all.
     fn per_channel(&mut self, index: usize, channels: usize) -> Result<Vec<f64>, Outside> {
         let tensor = self.floats(index)?;
+        let other = if self.image(0).is_ok() { 0 } else { 1 };
+        let rank = self.fact(other).and_then(|fact| fact.rank()).ok_or(Outside::Image(other))?;
         let values = tensor.values::<f32>().unwrap_or_default();
-        match (tensor.shape(), values) {
-            ([] | [_] | [_, _] | [_, _, _] | [_, _, _, _], [value]) => Ok(vec![f64::from(*value); channels]),
-            ([found, 1, 1] | [1, found, 1, 1], _) if *found == channels => {
-                Ok(values.iter().map(|value| f64::from(*value)).collect())
-            }
-            _ => Err(Outside::Constant(index)),
+        let shape = tensor.shape();
+        if shape.len() > rank {
+            return Err(Outside::Constant(index));
         }
+        if let [value] = values {
+            return Ok(vec![f64::from(*value); channels]);
+        }
+        // One for each channel, and no more dimensions than the images have.
+        let (outer, inner) = shape.split_at(shape.len() - shape.len().min(rank - 1));
+        let fits = outer.iter().all(|size| *size == 1)
+            && inner.len() == rank - 1
+            && inner
+                .split_first()
+                .is_some_and(|(found, rest)| *found == channels && rest.iter().all(|size| *size == 1));
+        if !fits {
+            return Err(Outside::Constant(index));
+        }
+        Ok(values.iter().map(|value| f64::from(*value)).collect())
     }
 }

@@ -8,8 +8,9 @@ use std::{
 
 use super::{
     dynamic::{self, Sizes},
+    recognize::Sources,
     schedule::{Planned, Schedule, needed},
-    step::{Flow, Step, Value as Number, Work},
+    step::{Flow, Spreading, Step, Value as Number, Work},
     stretches::ALL,
 };
 use crate::{
@@ -24,14 +25,16 @@ use adytum_kernels::{
     activation::Activation,
     buffer::{Buffer, Shared},
     channels::Mixing,
-    convolution::{Convolution, Images, Spread},
+    convolution::{Convolution, Images, Spread, Steps},
     depthwise::Depthwise,
     elementwise::{Binary, Elementwise, Other},
     integer::memory::Bytes,
     layout,
+    moments::Moments,
     narrowing::{enter_pairs, narrow},
     planes::Planes,
     pool::{Mean, Pool, Pooling},
+    resampling::{self, Interpolation},
     winograd::Tiles,
 };
 
@@ -148,9 +151,13 @@ impl Region {
             sizes.push(match shape.as_deref() {
                 None => None,
                 Some(&[images, found, height, width]) if found == channels => Some([images, height, width]),
+                Some(&[images, found, width]) if found == channels && self.flow.lines.contains(value) => {
+                    Some([images, 1, width])
+                }
                 Some(shape) => {
+                    let rank = if self.flow.lines.contains(value) { 3 } else { 4 };
                     return Err(OperatorError::inputs(format!(
-                        "images of the shape {shape:?} were given; expected 4 dimensions and {channels} channels"
+                        "images of the shape {shape:?} were given; expected {rank} dimensions and {channels} channels"
                     )));
                 }
             });
@@ -256,7 +263,10 @@ impl Run<'_> {
     fn leave(&self, value: Number, memory: &[f32]) -> Result<Value, OperatorError> {
         let channels = self.region.flow.channels.get(value.0).copied().unwrap_or(0);
         let (planes, range) = self.place(value, &ALL)?;
-        let shape = vec![planes.images, channels, planes.height, planes.width];
+        let mut shape = vec![planes.images, channels, planes.height, planes.width];
+        if self.region.flow.lines.contains(&value) {
+            shape.remove(2);
+        }
         let count = self.context.reserve(ElementType::Float, &shape)?;
         let mut result = vec![0.0; count];
         let values = memory.get(range).ok_or_else(|| engine("an output is not there"))?;
@@ -325,9 +335,10 @@ impl Run<'_> {
                 let sizes = Sizes { input, channels, residual, output, steps, border, cost };
                 dynamic::run(own, &sizes, buffer, bytes, self.context)
             }
-            Work::Spread { places, times, after } => {
-                for (number, filters) in places.iter().enumerate() {
+            Work::Spread { places, times, after, .. } => {
+                for (number, Spreading { filters, before }) in places.iter().enumerate() {
                     let place = [number / times[1], number % times[1]];
+                    let steps = Steps { before: *before, ..steps };
                     let spread = Some(Spread { times: *times, place });
                     let (activation, after, residual) = (Activation::Identity, *after, None);
                     let job =
@@ -365,6 +376,28 @@ impl Run<'_> {
             Work::Activation(activation) => self.each(input, Other::None, *activation, output, buffer, cost),
             Work::Copy(mix) => {
                 let job = Mixing { mix, inputs: &images, output };
+                share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
+            }
+            Work::Resize(_) | Work::Pad(_) => {
+                let fill = if let Work::Pad(surround) = &step.work { surround.fill } else { 0.0 };
+                match &planned.sources {
+                    Some(Sources::Picked([rows, columns])) => {
+                        share(self.context, buffer, cost, |buffer, part| {
+                            resampling::pick(input, [rows, columns], fill, output, buffer, part)
+                        })
+                    }
+                    Some(Sources::Between([rows, columns])) => {
+                        let job = Interpolation { level, rows, columns, input, output };
+                        share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
+                    }
+                    None => Err(engine("a step of a region does not know where its pixels come from")),
+                }
+            }
+            Work::Normalization { group, epsilon, factors, summands, activation } => {
+                let channels = self.region.flow.channels.get(step.output.0).copied().unwrap_or(0);
+                let (group, epsilon, activation) = (*group, *epsilon, *activation);
+                let job =
+                    Moments { level, channels, group, epsilon, factors, summands, activation, input, output };
                 share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Sample(steps) => share(self.context, buffer, cost, |buffer, part| {

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::{
     byte_convolution::Packed,
     places::{Need, Place, arrange},
-    step::{Flow, Step, Value, Work},
+    recognize::Sources,
+    step::{Flow, Spreading, Step, Value, Work},
     stretches::{Stretch, cut},
 };
 use crate::operators::{
@@ -30,6 +31,8 @@ pub(super) struct Planned {
     pub(super) steps: Steps,
     /// Of means under a window: the elements for each row, and for each column, of the output.
     pub(super) counts: [Vec<f32>; 2],
+    /// Of images of another size: where their pixels come from.
+    pub(super) sources: Option<Sources>,
     /// About how many multiplications it takes for each image.
     pub(super) cost: usize,
     /// The border of its input as bytes, if it makes them.
@@ -272,6 +275,10 @@ fn put<T>(list: &mut [T], value: Value, item: T) {
     }
 }
 
+fn unsized_images(height: usize, width: usize, what: &str) -> OperatorError {
+    OperatorError::inputs(format!("images of {height} by {width} pixels can't be {what}"))
+}
+
 fn missing(index: usize) -> OperatorError {
     OperatorError::Engine { reason: format!("a step of a region has no input {index}") }
 }
@@ -301,8 +308,14 @@ fn plan(
     let first = size(0)?;
     let [images, height, width] = first;
     let still = Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] };
-    let mut planned =
-        Planned { step: number, steps: still, counts: [Vec::new(), Vec::new()], cost: 0, bytes: None };
+    let mut planned = Planned {
+        step: number,
+        steps: still,
+        counts: Default::default(),
+        sources: None,
+        cost: 0,
+        bytes: None,
+    };
     let mut output = first;
     let mut border = None;
     let over = |settings: &Settings, window: [usize; 2]| settings.window(&[height, width], &window);
@@ -332,12 +345,50 @@ fn plan(
             // Memory is what it waits for.
             planned.cost = 4 * windows.rows * windows.columns * windows.channels;
         }
-        Work::Spread { places, times, .. } => {
-            let along = |size: usize, times: usize| {
-                size.checked_mul(times).ok_or(OperatorError::TooLarge { shape: vec![size, times] })
+        Work::Spread { places, times, more, .. } => {
+            let size = [height, width];
+            let mut each = [0; 2];
+            let mut around = Border::default();
+            for axis in 0..2 {
+                let found = size[axis].checked_add_signed(more[axis]);
+                each[axis] = found.filter(|_| size[axis] > 0).ok_or_else(|| {
+                    OperatorError::inputs(format!(
+                        "a transposed convolution of {} pixels has none left after its pads",
+                        size[axis]
+                    ))
+                })?;
+                let result = each[axis].checked_mul(times[axis]);
+                output[axis + 1] =
+                    result.ok_or(OperatorError::TooLarge { shape: vec![each[axis], times[axis]] })?;
+            }
+            for Spreading { filters, before } in places {
+                let after = |axis: usize, window: usize| {
+                    (each[axis] + window).saturating_sub(1 + before[axis] + size[axis])
+                };
+                let (bottom, right) = (after(0, filters.rows), after(1, filters.columns));
+                around = around.and(Border { top: before[0], left: before[1], bottom, right });
+                planned.cost += filters.inputs * filters.rows * filters.columns * filters.outputs;
+            }
+            planned.cost /= places.len().max(1);
+            border = Some(around);
+        }
+        Work::Resize(resizing) => {
+            let sources = resizing.sources([height, width]);
+            let sources = sources.ok_or_else(|| unsized_images(height, width, "resized"))?;
+            let [rows, columns] = match &sources {
+                Sources::Picked(places) => [places[0].len(), places[1].len()],
+                Sources::Between(taps) => [taps[0].len(), taps[1].len()],
             };
-            output = [images, along(height, times[0])?, along(width, times[1])?];
-            planned.cost = places.first().map_or(0, |filters| filters.inputs * filters.outputs);
+            output = [images, rows, columns];
+            planned.sources = Some(sources);
+            planned.cost = 256;
+        }
+        Work::Pad(surround) => {
+            let places = surround.sources([height, width]);
+            let places = places.ok_or_else(|| unsized_images(height, width, "padded"))?;
+            output = [images, places[0].len(), places[1].len()];
+            planned.sources = Some(Sources::Picked(places));
+            planned.cost = 256;
         }
         Work::Dynamic(dynamic) => {
             let [rows, columns] = dynamic.window();
@@ -385,6 +436,7 @@ fn plan(
         | Work::Pixel { .. }
         | Work::Channels { .. }
         | Work::Activation(_)
+        | Work::Normalization { .. }
         | Work::Narrow => {
             planned.cost = 256;
         }

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::byte_convolution::Packed;
+use super::{
+    byte_convolution::Packed,
+    recognize::{Resizing, Surround},
+};
 use crate::operators::windows::geometry::Settings;
 use adytum_kernels::{
     activation::Activation, channels::Mix, depthwise::Windows, elementwise::Binary, filters::Filters,
@@ -22,9 +25,8 @@ pub(crate) enum Work {
     Winograd { winograd: Winograd, settings: Settings, activation: Activation, after: Activation },
     /// A convolution of each channel alone; a second input is added to it.
     Depthwise { windows: Windows, settings: Settings, activation: Activation, after: Activation },
-    /// A transposed convolution whose windows do not overlap: weights of one pixel for each place of the
-    /// window.
-    Spread { places: Vec<Filters>, times: [usize; 2], after: Activation },
+    /// A transposed convolution: a convolution for each place of the stride.
+    Spread { places: Vec<Spreading>, times: [usize; 2], more: [isize; 2], after: Activation },
     /// A convolution of bytes whose scale follows from the numbers of a run; a second input is added to it.
     Dynamic(Box<Dynamics>),
     /// The largest under a window.
@@ -45,10 +47,30 @@ pub(crate) enum Work {
     Copy(Mix),
     /// Pixels that are repeated downwards and to the right.
     Repeat([usize; 2]),
+    /// Images of another size.
+    Resize(Resizing),
+    /// Images with pixels around them.
+    Pad(Surround),
+    /// Groups of channels brought to a mean of 0 and a variance of 1; a factor and a summand for each channel.
+    Normalization {
+        group: usize,
+        epsilon: f32,
+        factors: Vec<f32>,
+        summands: Vec<f32>,
+        activation: Activation,
+    },
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
     /// Numbers that are rounded to 16-bit floats.
     Narrow,
+}
+
+/// The convolution that makes the outputs of one place of a stride.
+#[derive(Debug)]
+pub(crate) struct Spreading {
+    pub(crate) filters: Filters,
+    /// Rows and columns before the image at which its first window begins.
+    pub(crate) before: [usize; 2],
 }
 
 /// A convolution of real numbers that become bytes first.
@@ -95,6 +117,8 @@ pub(crate) struct Flow {
     /// The values that enter, and whether all channels of a pixel are to be next to each other.
     pub(crate) inputs: Vec<(Value, bool)>,
     pub(crate) outputs: Vec<Value>,
+    /// The values that the model has with three dimensions.
+    pub(crate) lines: HashSet<Value>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -144,11 +168,11 @@ impl Step {
                 function(activation),
                 function(after)
             ),
-            Work::Spread { places, times, after } => format!(
-                "transposed convolution {}x{} to {} channels{}",
+            Work::Spread { places, times, after, .. } => format!(
+                "transposed convolution, stride {}x{}, to {} channels{}",
                 times[0],
                 times[1],
-                places.first().map_or(0, |filters| filters.outputs),
+                places.first().map_or(0, |place| place.filters.outputs),
                 function(after)
             ),
             Work::Dynamic(dynamic) => {
@@ -174,6 +198,11 @@ impl Step {
             Work::Channels { activation, .. } => format!("scale of channels{}", function(activation)),
             Work::Activation(activation) => activation.name().to_owned(),
             Work::Copy(_) => "copy of channels".to_owned(),
+            Work::Resize(_) => "images of another size".to_owned(),
+            Work::Pad(_) => "images with pixels around them".to_owned(),
+            Work::Normalization { group, activation, .. } => {
+                format!("normalization of groups of {group}{}", function(activation))
+            }
             Work::Sample(steps) => format!("first pixel of {}x{}", steps[0], steps[1]),
             Work::Narrow => "rounded to bf16".to_owned(),
             Work::Repeat(times) => format!("pixels repeated {}x{}", times[0], times[1]),

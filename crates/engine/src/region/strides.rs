@@ -6,7 +6,7 @@
 
 use super::{
     draft::{Draft, Drafts},
-    recognize::{Convolution, Form, Kind},
+    recognize::{Convolution, Form},
 };
 use crate::operators::windows::geometry::{Padding, Settings};
 
@@ -57,7 +57,7 @@ fn common_stride(drafts: &Drafts, maker: &Draft) -> Option<[usize; 2]> {
     let Form::Convolution(convolution) = &maker.form else { return None };
     // The pads of other kinds depend on the stride.
     let is_fixed = matches!(convolution.settings.padding, Padding::Explicit(_) | Padding::Valid);
-    if convolution.kind == Kind::Spread || !is_fixed || drafts.outputs.contains(&maker.output) {
+    if convolution.kind.is_spread() || !is_fixed || drafts.outputs.contains(&maker.output) {
         return None;
     }
     let mut common = None;
@@ -82,7 +82,7 @@ fn common_stride(drafts: &Drafts, maker: &Draft) -> Option<[usize; 2]> {
 fn skipped(convolution: &Convolution) -> Option<[usize; 2]> {
     let Settings { padding, strides, .. } = &convolution.settings;
     let padded = matches!(padding, Padding::Explicit(pads) if pads.iter().any(|pad| *pad > 0));
-    let reads_pixels = convolution.kind != Kind::Spread && convolution.shape[2..] == [1, 1];
+    let reads_pixels = !convolution.kind.is_spread() && convolution.shape[2..] == [1, 1];
     (reads_pixels && !padded).then(|| two(strides))
 }
 
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::{
         onnx::model::ValueId,
-        region::recognize::{Scale, Way},
+        region::recognize::{Kind, Scale, Way},
     };
 
     fn convolution(window: usize, stride: usize) -> Form {

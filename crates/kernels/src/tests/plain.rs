@@ -13,18 +13,18 @@ use super::super::{
 
 /// Images as a model has them.
 #[derive(Clone, Debug)]
-pub(super) struct Plain {
-    pub(super) sizes: [usize; 4],
-    pub(super) values: Vec<f32>,
+pub(crate) struct Plain {
+    pub(crate) sizes: [usize; 4],
+    pub(crate) values: Vec<f32>,
 }
 
 impl Plain {
-    pub(super) fn new(sizes: [usize; 4], seed: u64) -> Self {
+    pub(crate) fn new(sizes: [usize; 4], seed: u64) -> Self {
         Self { sizes, values: numbers(sizes.iter().product(), seed) }
     }
 
     /// An element, or zero outside of the image.
-    pub(super) fn at(&self, image: usize, channel: usize, y: isize, x: isize) -> f64 {
+    pub(crate) fn at(&self, image: usize, channel: usize, y: isize, x: isize) -> f64 {
         let [_, channels, height, width] = self.sizes;
         let (Ok(row), Ok(column)) = (usize::try_from(y), usize::try_from(x)) else { return 0.0 };
         if row >= height || column >= width {
@@ -34,7 +34,7 @@ impl Plain {
     }
 
     /// The same in a buffer of planes.
-    pub(super) fn entered(&self, border: Border, whole: bool) -> (Planes, Buffer) {
+    pub(crate) fn entered(&self, border: Border, whole: bool) -> (Planes, Buffer) {
         let [images, channels, height, width] = self.sizes;
         let mut planes = Planes::new(channels, images, height, width, border);
         if whole {
@@ -48,7 +48,7 @@ impl Plain {
     }
 }
 
-pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -60,7 +60,7 @@ pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     .collect()
 }
 
-pub(super) fn apply(activation: Activation, x: f64) -> f64 {
+pub(crate) fn apply(activation: Activation, x: f64) -> f64 {
     let gate = |alpha: f32, beta: f32| (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0);
     match activation {
         Activation::Identity => x,
@@ -81,7 +81,7 @@ pub(super) fn apply(activation: Activation, x: f64) -> f64 {
     }
 }
 
-pub(super) const ACTIVATIONS: [Activation; 8] = [
+pub(crate) const ACTIVATIONS: [Activation; 8] = [
     Activation::Identity,
     Activation::RELU,
     Activation::Clip(-0.5, 0.75),
@@ -92,19 +92,19 @@ pub(super) const ACTIVATIONS: [Activation; 8] = [
     Activation::Tanh,
 ];
 
-pub(super) fn levels() -> impl Iterator<Item = Level> {
+pub(crate) fn levels() -> impl Iterator<Item = Level> {
     Level::ALL.into_iter().filter(|level| level.is_available())
 }
 
 /// Takes images out of their planes.
-pub(super) fn left(planes: Planes, channels: usize, buffer: &[f32]) -> Vec<f32> {
+pub(crate) fn left(planes: Planes, channels: usize, buffer: &[f32]) -> Vec<f32> {
     let mut values = vec![f32::NAN; planes.images * channels * planes.height * planes.width];
     let images = Images { planes, values: buffer };
     layout::leave(images, channels, Shared::new(&mut values), Part::WHOLE).unwrap();
     values
 }
 
-pub(super) fn assert_near(found: &[f32], expected: &[f64], bound: f64) -> Result<(), TestCaseError> {
+pub(crate) fn assert_near(found: &[f32], expected: &[f64], bound: f64) -> Result<(), TestCaseError> {
     prop_assert_eq!(found.len(), expected.len());
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         prop_assert!(
@@ -119,24 +119,24 @@ pub(super) fn assert_near(found: &[f32], expected: &[f64], bound: f64) -> Result
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Case {
-    pub(super) images: usize,
-    pub(super) channels: usize,
-    pub(super) outputs: usize,
-    pub(super) groups: usize,
-    pub(super) window: [usize; 2],
-    pub(super) strides: [usize; 2],
-    pub(super) dilations: [usize; 2],
-    pub(super) before: [usize; 2],
-    pub(super) after: [usize; 2],
-    pub(super) size: [usize; 2],
-    pub(super) extra: usize,
-    pub(super) adds: bool,
-    pub(super) functions: (usize, usize),
-    pub(super) parts: usize,
+pub(crate) struct Case {
+    pub(crate) images: usize,
+    pub(crate) channels: usize,
+    pub(crate) outputs: usize,
+    pub(crate) groups: usize,
+    pub(crate) window: [usize; 2],
+    pub(crate) strides: [usize; 2],
+    pub(crate) dilations: [usize; 2],
+    pub(crate) before: [usize; 2],
+    pub(crate) after: [usize; 2],
+    pub(crate) size: [usize; 2],
+    pub(crate) extra: usize,
+    pub(crate) adds: bool,
+    pub(crate) functions: (usize, usize),
+    pub(crate) parts: usize,
 }
 
-pub(super) fn cases() -> impl Strategy<Value = Case> {
+pub(crate) fn cases() -> impl Strategy<Value = Case> {
     let two = |low: usize, high: usize| [low..high, low..high];
     (
         (1_usize..3, 1_usize..36, 1_usize..52, 1_usize..3),
@@ -170,7 +170,7 @@ pub(super) fn cases() -> impl Strategy<Value = Case> {
 
 impl Case {
     /// The size of the result; `None` if the window does not fit.
-    pub(super) fn output(&self) -> Option<[usize; 2]> {
+    pub(crate) fn output(&self) -> Option<[usize; 2]> {
         let along = |axis: usize| {
             let padded = self.before[axis] + self.size[axis] + self.after[axis];
             let extent = (self.window[axis] - 1) * self.dilations[axis] + 1;
@@ -179,24 +179,24 @@ impl Case {
         Some([along(0)?, along(1)?])
     }
 
-    pub(super) fn border(&self) -> Border {
+    pub(crate) fn border(&self) -> Border {
         let [top, left] = self.before;
         let [bottom, right] = self.after;
         let extra = self.extra;
         Border { top: top + extra, left: left + extra, bottom: bottom + extra, right: right + extra }
     }
 
-    pub(super) fn steps(&self) -> Steps {
+    pub(crate) fn steps(&self) -> Steps {
         Steps { strides: self.strides, dilations: self.dilations, before: self.before }
     }
 
-    pub(super) fn border_of_output(&self) -> Border {
+    pub(crate) fn border_of_output(&self) -> Border {
         let extra = self.extra;
         Border { top: extra, left: 2 * extra, bottom: extra, right: 0 }
     }
 
     /// The convolution in plain loops. `weights` are `[output][input of the group][row][column]`.
-    pub(super) fn expected(
+    pub(crate) fn expected(
         &self,
         input: &Plain,
         weights: &[f32],
@@ -244,13 +244,13 @@ impl Case {
     }
 
     /// The output and what is added to it, in planes.
-    pub(super) fn outputs(&self) -> (Planes, Plain) {
+    pub(crate) fn outputs(&self) -> (Planes, Plain) {
         let [height, width] = self.output().unwrap();
         let planes = Planes::new(self.outputs, self.images, height, width, self.border_of_output());
         (planes, Plain::new([self.images, self.outputs, height, width], 5))
     }
 }
 
-pub(super) fn parts(count: usize, mut run: impl FnMut(Part)) {
+pub(crate) fn parts(count: usize, mut run: impl FnMut(Part)) {
     (0..count).for_each(|index| run(Part { index, count }));
 }

@@ -41,7 +41,12 @@ pub(super) fn infer(query: &Query<'_>, sizes: &mut Sizes) -> Vec<Inferred> {
         "Slice" => vec![slice(query, range, sizes)],
         "Split" => split(query, range, sizes),
         "Expand" => {
-            let target = query.input(1).and_then(|input| input.contents.clone());
+            let target = query.input(1).and_then(|input| {
+                // At least the number of dimensions is known, mostly.
+                let rank = || usize::try_from(input.dimension(0)?).ok().filter(|rank| *rank <= 64);
+                let open = || Some((0..rank()?).map(|_| sizes.unknown(0, LARGEST_DIMENSION)).collect());
+                input.contents.clone().or_else(open)
+            });
             let shape = query.shape(0).zip(target).map(|(shape, target)| broadcast(shape, &target, sizes));
             one(shape, None)
         }

@@ -73,6 +73,17 @@ fn contents(query: &Query<'_>, shape: &[Size], values: &[&Fact], sizes: &mut Siz
             match operator {
                 "Identity" | "Cast" => Some(first),
                 "Neg" => Size::from(0).minus(&first),
+                "Equal" => {
+                    is_equal(&first, &elements.next()??, sizes).map(|equal| Size::from(i64::from(equal)))
+                }
+                "Where" => {
+                    let other = elements.next()??;
+                    match element(query.input(0)?).and_then(|condition| condition.value()) {
+                        Some(0) => Some(other),
+                        Some(_) => Some(first),
+                        None => (first == other).then_some(first),
+                    }
+                }
                 "Add" | "Sum" => elements.try_fold(first, |sum, next| sum.plus(&next?)),
                 "Sub" => first.minus(&elements.next()??),
                 "Mul" => first.times(&elements.next()??),
@@ -88,6 +99,15 @@ fn contents(query: &Query<'_>, shape: &[Size], values: &[&Fact], sizes: &mut Siz
             }
         })
         .collect()
+}
+
+/// Whether two numbers are equal, if that is the same in every run.
+fn is_equal(left: &Size, right: &Size, sizes: &Sizes) -> Option<bool> {
+    if let Some(difference) = left.minus(right).and_then(|difference| difference.value()) {
+        return Some(difference == 0);
+    }
+    let (left, right) = (sizes.bounds(left), sizes.bounds(right));
+    (left.1 < right.0 || right.1 < left.0).then_some(false)
 }
 
 fn casts_to_wide_integer(query: &Query<'_>) -> bool {
@@ -286,4 +306,23 @@ pub(super) fn reduce(query: &Query<'_>, sizes: &Sizes) -> Inferred {
         }
     };
     Inferred { contents: contents(), range: range(), shape: Some(reduced) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_never_equal_to_what_no_size_is() {
+        let mut sizes = Sizes::default();
+        let shape = sizes.input(0, &[None, None]);
+        let next = shape[0].plus(&Size::from(1)).unwrap();
+        assert_eq!(is_equal(&shape[0], &Size::from(-1), &sizes), Some(false));
+        assert_eq!(is_equal(&shape[0], &next, &sizes), Some(false));
+        assert_eq!(is_equal(&shape[0], &shape[0], &sizes), Some(true));
+        assert_eq!(is_equal(&Size::from(4), &Size::from(4), &sizes), Some(true));
+        // A run decides.
+        assert_eq!(is_equal(&shape[0], &Size::from(1), &sizes), None);
+        assert_eq!(is_equal(&shape[0], &shape[1], &sizes), None);
+    }
 }

@@ -19,11 +19,24 @@ pub(crate) const OPERATORS: &[(&str, &str, Builder)] =
 
 /// The source of the values beyond the ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     Constant,
     Reflect,
     Edge,
     Wrap,
+}
+
+impl Mode {
+    /// By its name; `None` for one that is not known.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "constant" => Self::Constant,
+            "reflect" => Self::Reflect,
+            "edge" => Self::Edge,
+            "wrap" => Self::Wrap,
+            _ => return None,
+        })
+    }
 }
 
 /// Where each index of a new dimension is in the old one; `None` for what is put there.
@@ -31,13 +44,9 @@ pub(crate) type Places = Vec<Option<usize>>;
 
 fn pad(definition: &Definition<'_>) -> Result<Built, Refusal> {
     let element_type = definition.tensor_type(0)?;
-    let mode = match definition.attributes.text("mode")? {
-        None | Some("constant") => Mode::Constant,
-        Some("reflect") => Mode::Reflect,
-        Some("edge") => Mode::Edge,
-        Some("wrap") => Mode::Wrap,
-        Some(other) => return Err(Refusal::new(format!("the mode {other:?} of Pad is not known"))),
-    };
+    let name = definition.attributes.text("mode")?.unwrap_or("constant");
+    let mode =
+        Mode::parse(name).ok_or_else(|| Refusal::new(format!("the mode {name:?} of Pad is not known")))?;
     let pads = Setting::new(definition, "pads", 1, 11)?.required("pads")?;
     let axes = if definition.opset >= 18 { Setting::input(definition, 3)? } else { Setting::Absent };
     let has_value = definition.opset >= 11 && definition.has_input(2);
@@ -116,7 +125,16 @@ fn padded<T: Element>(
 }
 
 /// Negative pads cut first; the others are put around what is left.
-fn places(from: usize, to: usize, before: i64, after: i64, mode: Mode) -> Result<Places, OperatorError> {
+///
+/// # Errors
+/// A dimension without elements has none to put around it.
+pub(crate) fn places(
+    from: usize,
+    to: usize,
+    before: i64,
+    after: i64,
+    mode: Mode,
+) -> Result<Places, OperatorError> {
     let cut = |pad: i64| usize::try_from(pad.min(0).unsigned_abs()).unwrap_or(usize::MAX);
     let (first, last) = (cut(before), cut(after));
     let left = from.saturating_sub(first).saturating_sub(last);

@@ -4,7 +4,7 @@ use crate::operators::{Refusal, number::Real};
 
 /// How an index of the output is turned into a place in the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coordinates {
+pub(crate) enum Coordinates {
     HalfPixel,
     HalfPixelSymmetric,
     PytorchHalfPixel,
@@ -16,7 +16,7 @@ pub(super) enum Coordinates {
 
 /// Which neighbour is the nearest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rounding {
+pub(crate) enum Rounding {
     PreferFloor,
     PreferCeil,
     Floor,
@@ -27,14 +27,14 @@ pub(super) enum Rounding {
 
 /// How elements between those of the input are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     Nearest(Rounding),
     Linear,
     Cubic(f32),
 }
 
 impl Coordinates {
-    pub(super) fn parse(name: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(name: &str) -> Result<Self, Refusal> {
         Ok(match name {
             "half_pixel" => Self::HalfPixel,
             "half_pixel_symmetric" => Self::HalfPixelSymmetric,
@@ -49,7 +49,7 @@ impl Coordinates {
 }
 
 impl Rounding {
-    pub(super) fn parse(name: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(name: &str) -> Result<Self, Refusal> {
         Ok(match name {
             "round_prefer_floor" => Self::PreferFloor,
             "round_prefer_ceil" => Self::PreferCeil,
@@ -62,23 +62,23 @@ impl Rounding {
 
 /// A dimension that is resized.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dimension {
+pub(crate) struct Dimension {
     /// The size before, in elements.
-    pub(super) from: usize,
+    pub(crate) from: usize,
     /// The size after, in elements.
-    pub(super) to: usize,
+    pub(crate) to: usize,
     /// By how much it grows.
-    pub(super) scale: f32,
+    pub(crate) scale: f32,
     /// Its size after, before that was made whole.
-    pub(super) exact: f32,
+    pub(crate) exact: f32,
     /// The part of it that is taken, from 0 to 1, for `CropAndResize`.
-    pub(super) part: (f32, f32),
+    pub(crate) part: (f32, f32),
 }
 
 impl Dimension {
     /// Where an index of the output is in the input; in single precision, as ONNX Runtime
     /// does, so that the nearest neighbours are the same.
-    pub(super) fn place(&self, index: usize, coordinates: Coordinates) -> f32 {
+    pub(crate) fn place(&self, index: usize, coordinates: Coordinates) -> f32 {
         let (index, from, to) = (index as f32, self.from as f32, self.to as f32);
         match coordinates {
             Coordinates::HalfPixel => (index + 0.5) / self.scale - 0.5,
@@ -115,12 +115,12 @@ impl Dimension {
     }
 
     /// Whether a place is outside the image, where the crop's own value is put.
-    pub(super) fn is_outside(&self, place: f32) -> bool {
+    pub(crate) fn is_outside(&self, place: f32) -> bool {
         !(place >= 0.0 && place <= self.from as f32 - 1.0)
     }
 
     /// The index of the nearest element to a place.
-    pub(super) fn nearest(&self, place: f32, rounding: Rounding) -> usize {
+    pub(crate) fn nearest(&self, place: f32, rounding: Rounding) -> usize {
         let rounded = match rounding {
             Rounding::PreferFloor => (place - 0.5).ceil(),
             Rounding::PreferCeil => (place + 0.5).floor(),
@@ -132,7 +132,7 @@ impl Dimension {
     }
 
     /// The elements that make the one at a place, with their weights, which sum to 1.
-    pub(super) fn weights<T: Real>(
+    pub(crate) fn weights<T: Real>(
         &self,
         place: f32,
         mode: Mode,
@@ -170,7 +170,7 @@ impl Dimension {
 }
 
 /// The cubic convolution kernel (Keys 1981).
-pub(super) fn cubic(distance: f64, factor: f64) -> f64 {
+pub(crate) fn cubic(distance: f64, factor: f64) -> f64 {
     if distance <= 1.0 {
         ((factor + 2.0) * distance - (factor + 3.0)) * distance * distance + 1.0
     } else if distance < 2.0 {

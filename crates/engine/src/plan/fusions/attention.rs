@@ -134,15 +134,21 @@ impl Planner<'_> {
             return Ok(None);
         }
         if let Some((place, node)) = links.maker(placed, value, "Where") {
-            let &[Some(keep), Some(scores), Some(other)] = node.inputs.as_slice() else { return Ok(None) };
-            let rank = self.fact(facts, keep).and_then(|fact| fact.rank());
-            let Some(other) = self.number(Some(other))? else { return Ok(None) };
+            let &[Some(mask), Some(left), Some(right)] = node.inputs.as_slice() else { return Ok(None) };
+            let rank = self.fact(facts, mask).and_then(|fact| fact.rank());
+            let (scores, masking) = match self.number(Some(right))? {
+                Some(other) => (left, Masking::Keep(other)),
+                None => match self.number(Some(left))? {
+                    Some(other) => (right, Masking::Fill(other)),
+                    None => return Ok(None),
+                },
+            };
             if rank.is_none_or(|rank| rank > 4) || links.only_user(scores) != Some(place) {
                 return Ok(None);
             }
             let Some(mut scores) = self.scores(placed, links, facts, scores)? else { return Ok(None) };
             scores.members.push(place);
-            return Ok(Some((scores, Masking::Keep(other), Some(keep))));
+            return Ok(Some((scores, masking, Some(mask))));
         }
         Ok(self.scores(placed, links, facts, value)?.map(|scores| (scores, Masking::Nothing, None)))
     }

@@ -11,7 +11,9 @@ use adytum_kernels::{
 
 use super::{
     super::{Facts, PlanError, Planner, placement::Placed},
-    Fusion, constant_and_other,
+    Fusion,
+    activation::activation,
+    constant_and_other,
     links::{Links, fused_product, plain, turned},
 };
 use crate::{
@@ -44,6 +46,27 @@ struct Draft {
     members: Vec<usize>,
     /// The value that was computed so far.
     value: ValueId,
+}
+
+impl Draft {
+    /// Adds a number to each column.
+    fn add(&mut self, numbers: Vec<f32>) {
+        self.bias = Some(match self.bias.take() {
+            None => numbers,
+            Some(bias) => bias.iter().zip(&numbers).map(|(a, b)| a + b).collect(),
+        });
+    }
+
+    /// Multiplies each column by a number.
+    fn multiply(&mut self, numbers: Vec<f32>) {
+        if let Some(bias) = &mut self.bias {
+            bias.iter_mut().zip(&numbers).for_each(|(bias, factor)| *bias *= factor);
+        }
+        self.factors = Some(match self.factors.take() {
+            None => numbers,
+            Some(factors) => factors.iter().zip(&numbers).map(|(a, b)| a * b).collect(),
+        });
+    }
 }
 
 impl Planner<'_> {
@@ -161,11 +184,10 @@ impl Planner<'_> {
     ) -> Result<(), PlanError> {
         while draft.residual.is_none() {
             if draft.activation == Activation::Identity
-                && let Some(found) = self.activation(placed, links, draft.value)?
+                && let Some((activation, output, user)) = activation(placed, links, draft.value)
             {
-                draft.activation = found.activation;
-                draft.value = found.output;
-                draft.members.extend(found.members);
+                (draft.activation, draft.value) = (activation, output);
+                draft.members.push(user);
                 continue;
             }
             let Some(user) = links.only_user(draft.value) else { break };
@@ -199,6 +221,12 @@ impl Planner<'_> {
                 draft.shape = Some((*shape, zero_is_a_size));
                 Ok(true)
             }
+            "BatchNormalization" if is_before => {
+                let Some((factors, summands)) = self.line_of(node, facts, draft)? else { return Ok(false) };
+                draft.multiply(factors);
+                draft.add(summands);
+                Ok(true)
+            }
             "Add" | "Mul" => {
                 if let Some((constant, _)) = constant_and_other(node, |value| self.constants.contains(value))
                 {
@@ -217,19 +245,10 @@ impl Planner<'_> {
                         return Ok(false);
                     };
                     if node.operator == "Add" {
-                        draft.bias = Some(match draft.bias.take() {
-                            None => numbers,
-                            Some(bias) => bias.iter().zip(&numbers).map(|(a, b)| a + b).collect(),
-                        });
-                        return Ok(true);
+                        draft.add(numbers);
+                    } else {
+                        draft.multiply(numbers);
                     }
-                    if let Some(bias) = &mut draft.bias {
-                        bias.iter_mut().zip(&numbers).for_each(|(bias, factor)| *bias *= factor);
-                    }
-                    draft.factors = Some(match draft.factors.take() {
-                        None => numbers,
-                        Some(factors) => factors.iter().zip(&numbers).map(|(a, b)| a * b).collect(),
-                    });
                     return Ok(true);
                 }
                 let other = match node.inputs.as_slice() {
@@ -247,6 +266,39 @@ impl Planner<'_> {
             }
             _ => Ok(false),
         }
+    }
+
+    /// The factors and the summands of a normalization of the columns of a product with two dimensions.
+    fn line_of(
+        &mut self,
+        node: &Node,
+        facts: &Facts,
+        draft: &Draft,
+    ) -> Result<Option<(Vec<f32>, Vec<f32>)>, PlanError> {
+        let attributes = &node.attributes;
+        let is_plain = matches!(attributes.integer("training_mode"), Ok(None | Some(0)))
+            && !attributes.contains("spatial")
+            && node.opset >= 7
+            && node.outputs.len() == 1
+            && node.inputs.first() == Some(&Some(draft.value))
+            && self.fact(facts, draft.value).and_then(|fact| fact.rank()) == Some(2);
+        let Ok(epsilon) = attributes.float("epsilon") else { return Ok(None) };
+        let epsilon = f64::from(epsilon.unwrap_or(1e-5));
+        let mut numbers = Vec::new();
+        for index in 1..5 {
+            let input = node.inputs.get(index).copied().flatten();
+            match self.row(input.filter(|_| is_plain), draft.columns)? {
+                Some(row) => numbers.push(row),
+                None => return Ok(None),
+            }
+        }
+        let [scale, bias, mean, variance] = numbers.as_slice() else { return Ok(None) };
+        let line = (0..draft.columns).map(|column| {
+            let at = |row: &[f32]| row.get(column).copied().map_or(f64::NAN, f64::from);
+            let factor = at(scale) / (at(variance) + epsilon).sqrt();
+            (factor as f32, (at(bias) - at(mean) * factor) as f32)
+        });
+        Ok(Some(line.unzip()))
     }
 
     /// Whether a value has no more dimensions than another one.

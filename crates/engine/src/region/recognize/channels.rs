@@ -50,7 +50,7 @@ pub(crate) fn repeated(node: &Node, known: &mut dyn Known) -> Result<[usize; 2],
 
 impl Reader<'_> {
     pub(super) fn concatenation(&mut self) -> Result<Vec<Piece>, Outside> {
-        if !matches!(self.integer("axis", 1)?, 1 | -3) {
+        if self.axis(self.integer("axis", 1)?) != 1 {
             return Err(Outside::Attribute("axis"));
         }
         if self.node.inputs.is_empty() {
@@ -70,7 +70,7 @@ impl Reader<'_> {
 
     pub(super) fn split(&mut self) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(0)?;
-        if !matches!(self.integer("axis", 0)?, 1 | -3) {
+        if self.axis(self.integer("axis", 0)?) != 1 {
             return Err(Outside::Attribute("axis"));
         }
         let mut pieces = Vec::new();
@@ -87,10 +87,38 @@ impl Reader<'_> {
         if from == channels && !pieces.is_empty() { Ok(pieces) } else { Err(Outside::Sizes) }
     }
 
-    /// Pixels that are repeated a whole number of times.
+    /// A run of channels.
+    pub(super) fn slice(&mut self) -> Result<Vec<Piece>, Outside> {
+        let (value, channels) = self.image(0)?;
+        let one = |index: usize| {
+            let numbers = self.input(index).and_then(|value| self.known.fact(value)?.known_integers());
+            match numbers.as_deref() {
+                Some([number]) => Ok(*number),
+                _ => Err(Outside::Constant(index)),
+            }
+        };
+        let (start, end) = (one(1)?, one(2)?);
+        let (axis, step) = (one(3)?, if self.input(4).is_some() { one(4)? } else { 1 });
+        if self.axis(axis) != 1 || step != 1 {
+            return Err(Outside::Attribute("axis or step"));
+        }
+        let size = i64::try_from(channels).map_err(|_| Outside::Image(0))?;
+        let place = |index: i64| {
+            let index = if index < 0 { index.saturating_add(size) } else { index };
+            usize::try_from(index.clamp(0, size)).unwrap_or_default()
+        };
+        let (from, end) = (place(start), place(end));
+        let count = end.checked_sub(from).filter(|count| *count > 0).ok_or(Outside::Sizes)?;
+        let form = Form::Copy(vec![vec![Channels { from, to: 0, count }]]);
+        Ok(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: count }])
+    }
+
+    /// Pixels that are repeated a whole number of times, or other pixels of another size.
     pub(super) fn resize(&mut self) -> Result<Vec<Piece>, Outside> {
-        let times = self.times()?;
-        self.of_image(0, Form::Repeat(times))
+        match self.times() {
+            Ok(times) => self.of_image(0, Form::Repeat(times)),
+            Err(_) => self.resizing(),
+        }
     }
 
     /// How often pixels are repeated.
@@ -130,7 +158,11 @@ impl Reader<'_> {
             self.floats(place)?.values::<f32>().map(<[f32]>::to_vec)
         };
         let wrong = if constant { Outside::Attribute("scales") } else { Outside::Constant(place) };
-        let Some(&[1.0, 1.0, down, right]) = scales.as_deref() else { return Err(wrong) };
+        let (down, right) = match scales.as_deref() {
+            Some(&[1.0, 1.0, down, right]) => (down, right),
+            Some(&[1.0, 1.0, right]) => (1.0, right),
+            _ => return Err(wrong),
+        };
         let whole = |factor: f32| {
             let is_whole = (1.0..=64.0).contains(&factor) && factor.fract() == 0.0;
             is_whole.then_some(factor as usize)
