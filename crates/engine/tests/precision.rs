@@ -13,7 +13,7 @@ use adytum_engine::{
     tensor::{Tensor, Value},
 };
 use fixture::{
-    onnx::{FLOAT, INT64, floats, longs, model, node, value},
+    onnx::{Attribute, FLOAT, INT64, floats, longs, model, node, value},
     runs::{load, load_narrow, run_within},
 };
 
@@ -61,6 +61,53 @@ fn products_are_near_and_rows_do_not_depend_on_one_another() {
     let third = Tensor::from_vec([1, 40], rows[80..120].to_vec()).unwrap();
     let alone = run_within(narrow.as_ref(), vec![third], 1 << 24).unwrap();
     assert_eq!(alone[0].values::<f32>().unwrap(), &found[0].values::<f32>().unwrap()[66..99]);
+}
+
+#[test]
+fn images_stay_narrow_from_a_photo_to_the_mean() {
+    if !Precision::BFloat16.is_available() {
+        return;
+    }
+    // A convolution of a photo, a pool, a convolution by channels, one of single pixels, its sum with the pool, and the mean.
+    let window = [Attribute::Integers("pads", &[1; 4]), Attribute::Integers("strides", &[2; 2])];
+    let [pads, strides] = [Attribute::Integers("pads", &[1; 4]), Attribute::Integers("strides", &[2; 2])];
+    let pool = [Attribute::Integers("kernel_shape", &[3, 3]), pads, strides];
+    let by_channels = [Attribute::Integers("pads", &[1; 4]), Attribute::Integer("group", 32)];
+    let nodes = [
+        node("Conv", &["x", "a"], &["c"], &window),
+        node("Relu", &["c"], &["r"], &[]),
+        node("MaxPool", &["r"], &["p"], &pool),
+        node("Conv", &["p", "b"], &["d"], &by_channels),
+        node("Relu", &["d"], &["e"], &[]),
+        node("Conv", &["e", "w"], &["f"], &[]),
+        node("Add", &["f", "p"], &["s"], &[]),
+        node("Conv", &["s", "v"], &["t"], &[]),
+        node("GlobalAveragePool", &["t"], &["y"], &[]),
+    ];
+    let scaled = |seed, count: usize, factor: f32| -> Vec<f32> {
+        numbers(seed, count).into_iter().map(|number| number * factor).collect()
+    };
+    let constants = [
+        floats("a", &[32, 3, 3, 3], &scaled(1, 32 * 27, 0.2)),
+        floats("b", &[32, 1, 3, 3], &scaled(2, 32 * 9, 0.3)),
+        floats("w", &[32, 32, 1, 1], &scaled(3, 32 * 32, 0.2)),
+        floats("v", &[16, 32, 1, 1], &scaled(4, 16 * 32, 0.2)),
+    ];
+    let ports = (value("x", FLOAT, &[-1, 3, 29, 35]), value("y", FLOAT, &[-1, 16, 1, 1]));
+    let file = model(&nodes, &[ports.0], &[ports.1], &constants);
+    let narrow = load_narrow(file.clone()).unwrap();
+    let plan = narrow.plan().unwrap();
+    assert_eq!(plan.narrow, 3, "{plan}");
+    assert!(!plan.to_string().contains("rounded"), "{plan}");
+    let photos = numbers(5, 3 * 3 * 29 * 35);
+    let input = Tensor::from_vec([3, 3, 29, 35], photos.clone()).unwrap();
+    let exact = run_within(load(file).unwrap().as_ref(), vec![input.clone()], 1 << 24).unwrap();
+    let found = run_within(narrow.as_ref(), vec![input], 1 << 24).unwrap();
+    let far = difference(&found[0], &exact[0]).unwrap();
+    assert!(far > 1e-6 && far < 0.02, "{far}");
+    let second = Tensor::from_vec([1, 3, 29, 35], photos[3045..6090].to_vec()).unwrap();
+    let alone = run_within(narrow.as_ref(), vec![second], 1 << 24).unwrap();
+    assert_eq!(alone[0].values::<f32>().unwrap(), &found[0].values::<f32>().unwrap()[16..32]);
 }
 
 #[test]

@@ -90,6 +90,10 @@ struct Work<'a> {
     kernels: &'static Kernels,
     output: Shared<'a>,
     ahead: Ahead,
+    /// A tile without the places of its strip: small ones take little longer than it takes to find all of this.
+    tile: Tile,
+    /// Where the inputs, the outputs and what is added begin.
+    first: Strip,
 }
 
 impl Convolution<'_> {
@@ -133,7 +137,8 @@ impl Convolution<'_> {
                 let kernels = filters.kernels(Some(panel.blocks));
                 let tiles = (end - start) * self.tiles_of_strip(cut, kernels);
                 let ahead = self.filters.ahead(&panel, tiles);
-                let work = Work { panel, kernels, output, ahead };
+                let (tile, first) = self.form(&panel);
+                let work = Work { panel, kernels, output, ahead, tile, first };
                 for strip in start..end {
                     self.strip(cut, strip, &work);
                 }
@@ -284,7 +289,23 @@ impl Convolution<'_> {
     }
 
     fn tile(&self, strip: Strip, work: &Work<'_>) -> Tile {
-        let (panel, output) = (&work.panel, work.output);
+        let first = &work.first;
+        let residual = self.residual.filter(|_| self.is_plain());
+        let (ahead, ahead_lines) = work.ahead.take();
+        Tile {
+            input: self.input.values[first.input + strip.input..].as_ptr(),
+            output: work.output.pointer(first.output + strip.output),
+            residual: residual.map_or(std::ptr::null(), |residual| {
+                residual.values[first.residual + strip.residual..].as_ptr()
+            }),
+            ahead: self.filters.weights.as_ptr().wrapping_add(ahead),
+            ahead_lines,
+            ..work.tile
+        }
+    }
+
+    /// What the tiles of a panel share, and where its inputs, its outputs and what is added begin.
+    fn form(&self, panel: &Panel) -> (Tile, Strip) {
         let (filters, planes) = (self.filters, &self.input.planes);
         let (blocks, channels, columns) = match filters.reading {
             Reading::Blocks => (filters.inputs.div_ceil(BLOCK), filters.lanes(), filters.columns),
@@ -296,13 +317,11 @@ impl Convolution<'_> {
         };
         let block = panel.group * filters.blocks() + panel.block;
         // The kernels clip last. Another function, and what is added after it, come in a pass of their own.
-        let is_plain = self.is_plain();
-        let (low, high) = if is_plain { self.after.bounds() } else { self.activation.bounds() }
+        let (low, high) = if self.is_plain() { self.after.bounds() } else { self.activation.bounds() }
             .unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        let residual = self.residual.filter(|_| is_plain);
-        let (ahead, ahead_lines) = work.ahead.take();
-        Tile {
-            input: self.input.values[panel.group * blocks * planes.block() + strip.input..].as_ptr(),
+        let residual = self.residual.map(|residual| residual.planes);
+        let tile = Tile {
+            input: std::ptr::null(),
             input_block: planes.block(),
             window_row: self.steps.dilations[0] * planes.row(),
             window_column: self.steps.dilations[1] * planes.lanes,
@@ -315,23 +334,28 @@ impl Convolution<'_> {
             rows: filters.rows,
             columns,
             bias: filters.bias[block * BLOCK..].as_ptr(),
-            output: output.pointer(block * self.output.block() + strip.output),
+            output: std::ptr::null_mut(),
             output_block: self.output.block(),
             output_row: self.output.row(),
             output_step: self.step(),
             output_is_narrow: self.output.lanes == WORDS,
-            residual: residual.map_or(std::ptr::null(), |residual| {
-                residual.values[block * residual.planes.block() + strip.residual..].as_ptr()
-            }),
-            residual_block: residual.map_or(0, |residual| residual.planes.block()),
-            residual_row: residual.map_or(0, |residual| residual.planes.row()),
+            residual: std::ptr::null(),
+            residual_block: residual.map_or(0, |planes| planes.block()),
+            residual_row: residual.map_or(0, |planes| planes.row()),
             residual_step: self.residual_lanes(),
             residual_is_narrow: self.residual_lanes() == WORDS,
             low,
             high,
-            ahead: filters.weights.as_ptr().wrapping_add(ahead),
-            ahead_lines,
-        }
+            ahead: std::ptr::null(),
+            ahead_lines: 0,
+        };
+        let first = Strip {
+            input: panel.group * blocks * planes.block(),
+            output: block * self.output.block(),
+            residual: block * residual.map_or(0, |planes| planes.block()),
+            pixels: 0,
+        };
+        (tile, first)
     }
 
     /// The rows and columns of outputs.
