@@ -11,6 +11,7 @@ use crate::{
     facts::{Fact, size::Sizes},
     island::rules::Producers,
     onnx::model::{Graph, Node, ValueId},
+    outside::Outside,
     tensor::ValueType,
 };
 
@@ -114,6 +115,7 @@ impl Planner<'_> {
             node: self.line_name(node),
             operator: node.operator.clone(),
             worker,
+            outside: if node.graphs.is_empty() { Outside::Operator } else { Outside::Graphs },
             outputs,
         };
         self.plan.lines.push(line);

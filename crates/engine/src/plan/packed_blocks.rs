@@ -9,6 +9,7 @@ use crate::{
     fused::blocks::{BlockProduct, Matrix},
     onnx::model::Node,
     operators::widen::{is_half, widen},
+    outside::Outside,
     tensor::{ElementType, Tensor},
 };
 use adytum_kernels::{
@@ -48,6 +49,7 @@ impl Planner<'_> {
             }
             entry.node.inputs.truncate(1);
             entry.placement = Placement::Own(Box::new(operator));
+            self.plan.explain(entry.line, Outside::Packed);
         }
         Ok(placed)
     }

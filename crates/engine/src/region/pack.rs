@@ -7,6 +7,7 @@ use super::{
     draft::{Draft, Drafts},
     recognize::{Convolution, Dynamic, Form, Kind, Way},
     step::{Dynamics, Flow, Step, Value, Work},
+    whole_pixels,
 };
 use crate::{
     onnx::{OnnxError, model::ValueId},
@@ -20,13 +21,10 @@ use adytum_kernels::{
     channels::Mix,
     depthwise::Windows,
     filters::{Filters, Reading},
-    integer::{Instructions, filters::Reading as OfBytes},
+    integer::{Instructions, Reading as OfBytes},
     weights::{Numbers, Weights as Given},
     winograd::Winograd,
 };
-
-/// Images of at most this number of channels are read with all channels of a pixel next to each other.
-const FEW: usize = 4;
 
 /// A region can't be made: a fault of the plan, or of the file.
 #[derive(Debug)]
@@ -61,21 +59,7 @@ pub(crate) fn pack(
     weights: &mut dyn Weights,
     arena: &mut Arena,
 ) -> Result<Flow, PackError> {
-    let whole_pixels: HashSet<Value> = drafts
-        .inputs
-        .iter()
-        .copied()
-        .filter(|input| {
-            let mut taken = false;
-            let fits = drafts.steps.iter().all(|step| {
-                let takes = step.inputs.contains(input);
-                taken |= takes;
-                let added = step.residual == Some(*input);
-                !added && (!takes || reads_rows(&step.form))
-            });
-            fits && taken && !drafts.outputs.contains(input)
-        })
-        .collect();
+    let whole_pixels = whole_pixels::find(&drafts);
     let mut waiting: Vec<(usize, usize, Draft)> = Vec::with_capacity(drafts.steps.len());
     for (index, draft) in drafts.steps.into_iter().enumerate() {
         let place = match &draft.form {
@@ -98,16 +82,6 @@ pub(crate) fn pack(
         outputs: drafts.outputs,
         steps,
     })
-}
-
-/// Whether a step is a convolution that can read few channels row by row.
-fn reads_rows(form: &Form) -> bool {
-    match form {
-        Form::Convolution(Convolution { kind: Kind::Dense { groups: 1 }, shape, settings, .. }) => {
-            shape[1] <= FEW && settings.dilations.get(1).is_none_or(|dilation| *dilation == 1)
-        }
-        _ => false,
-    }
 }
 
 fn step(
@@ -221,7 +195,12 @@ fn pack_convolution(
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let form = if *way == Way::Narrow { bfloat::Form::of_pairs(level) } else { bfloat::Form::Single };
+            let form = match (way, reading) {
+                (Way::Narrow, Reading::Blocks) => bfloat::Form::of_pairs(level),
+                // Tile registers read blocks only.
+                (Way::Narrow, Reading::Rows) => bfloat::Form::Pair,
+                _ => bfloat::Form::Single,
+            };
             let bias = biases.as_deref();
             let filters = Filters::new((level, form), weights, shape, groups, bias, reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }

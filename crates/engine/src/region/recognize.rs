@@ -11,6 +11,7 @@ use crate::{
     facts::Fact,
     onnx::model::{Node, ValueId},
     operators::windows::geometry::{Padding, Settings},
+    outside::Outside,
     tensor::{ElementType, Tensor},
 };
 use adytum_kernels::{activation::Activation, elementwise::Binary, layout::Channels};
@@ -127,10 +128,19 @@ impl Form {
 }
 
 /// What a node is in a region: a step for each of its outputs.
-pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>> {
+///
+/// # Errors
+/// Why it is nothing there.
+pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Result<Vec<Piece>, Outside> {
+    if !node.domain.is_empty() {
+        return Err(Outside::Operator);
+    }
+    if !node.graphs.is_empty() {
+        return Err(Outside::Graphs);
+    }
     // Some operators of older versions have attributes that say how shapes are matched.
-    if !node.domain.is_empty() || node.opset < 7 || !node.graphs.is_empty() {
-        return None;
+    if node.opset < 7 {
+        return Err(Outside::Opset);
     }
     let mut reader = Reader { node, known };
     match node.operator.as_str() {
@@ -138,7 +148,7 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
         "ConvTranspose" => reader.transposed(),
         "BatchNormalization" => reader.normalization(),
         "MaxPool" | "AveragePool" => reader.pool(),
-        "GlobalAveragePool" => reader.of_image(0, |_| Some(Form::GlobalMean)),
+        "GlobalAveragePool" => reader.of_image(0, Form::GlobalMean),
         "ReduceMean" => reader.mean(),
         "Add" | "Sub" | "Mul" | "Div" => reader.binary(),
         "Concat" => reader.concatenation(),
@@ -146,8 +156,24 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
         "Resize" | "Upsample" => reader.resize(),
         _ => {
             let activation = reader.activation()?;
-            reader.of_image(0, |_| Some(Form::Activation(activation)))
+            reader.of_image(0, Form::Activation(activation))
         }
+    }
+}
+
+/// The settings of a window over two dimensions.
+pub(crate) fn settings_of_images(node: &Node) -> Result<Settings, Outside> {
+    let settings = Settings::of(&node.attributes).map_err(|_| Outside::Attribute("window"))?;
+    let pads = match &settings.padding {
+        Padding::Explicit(pads) => matches!(pads.len(), 0 | 4),
+        _ => true,
+    };
+    let two = |values: &[usize]| matches!(values.len(), 0 | 2);
+    match (pads, two(&settings.strides), two(&settings.dilations)) {
+        (false, ..) => Err(Outside::Attribute("pads")),
+        (_, false, _) => Err(Outside::Attribute("strides")),
+        (_, _, false) => Err(Outside::Attribute("dilations")),
+        _ => Ok(settings),
     }
 }
 
@@ -166,75 +192,80 @@ impl Reader<'_> {
     }
 
     /// An input that is images: the value, and its channels.
-    fn image(&self, index: usize) -> Option<(ValueId, usize)> {
-        let value = self.input(index)?;
-        let fact = self.known.fact(value)?;
-        if fact.is_constant || fact.element_type() != Some(ElementType::Float) || fact.rank() != Some(4) {
-            return None;
-        }
-        let channels = usize::try_from(fact.dimension(1)?).ok().filter(|channels| *channels > 0)?;
-        Some((value, channels))
+    fn image(&self, index: usize) -> Result<(ValueId, usize), Outside> {
+        let find = || {
+            let value = self.input(index)?;
+            let fact = self.known.fact(value)?;
+            if fact.is_constant || fact.element_type() != Some(ElementType::Float) || fact.rank() != Some(4) {
+                return None;
+            }
+            let channels = usize::try_from(fact.dimension(1)?).ok().filter(|channels| *channels > 0)?;
+            Some((value, channels))
+        };
+        find().ok_or(Outside::Image(index))
     }
 
     /// The floats of a constant.
-    fn floats(&mut self, index: usize) -> Option<Tensor> {
-        let value = self.input(index)?;
-        self.known.constant(value).filter(|tensor| tensor.element_type() == ElementType::Float)
+    fn floats(&mut self, index: usize) -> Result<Tensor, Outside> {
+        let constant = self.input(index).and_then(|value| self.known.constant(value));
+        constant.filter(|tensor| tensor.element_type() == ElementType::Float).ok_or(Outside::Constant(index))
+    }
+
+    /// The floats of a constant of this shape; `None` if the input is left out.
+    fn vector(&mut self, index: usize, length: usize) -> Result<Option<Vec<f32>>, Outside> {
+        if self.input(index).is_none() {
+            return Ok(None);
+        }
+        let tensor = self.floats(index)?;
+        let values = tensor.values::<f32>().filter(|_| tensor.shape() == [length]);
+        values.map(|values| Some(values.to_vec())).ok_or(Outside::Constant(index))
     }
 
     /// The only output that is taken.
-    fn output(&self) -> Option<ValueId> {
+    fn output(&self) -> Result<ValueId, Outside> {
         let mut outputs = self.node.outputs.iter().flatten();
         let first = self.node.outputs.first().copied().flatten();
-        outputs.next().copied().filter(|output| outputs.next().is_none() && first == Some(*output))
+        let only = outputs.next().copied().filter(|_| outputs.next().is_none());
+        only.filter(|output| first == Some(*output)).ok_or(Outside::Outputs)
     }
 
-    fn integer(&self, name: &str, default: i64) -> Option<i64> {
-        Some(self.node.attributes.integer(name).ok()?.unwrap_or(default))
+    fn integer(&self, name: &'static str, default: i64) -> Result<i64, Outside> {
+        let found = self.node.attributes.integer(name).map_err(|_| Outside::Attribute(name))?;
+        Ok(found.unwrap_or(default))
     }
 
-    fn float(&self, name: &str, default: f32) -> Option<f32> {
-        Some(self.node.attributes.float(name).ok()?.unwrap_or(default))
+    fn float(&self, name: &'static str, default: f32) -> Result<f32, Outside> {
+        let found = self.node.attributes.float(name).map_err(|_| Outside::Attribute(name))?;
+        Ok(found.unwrap_or(default))
     }
 
     /// A step that takes one image and gives one of as many channels.
-    fn of_image(&self, index: usize, form: impl FnOnce(usize) -> Option<Form>) -> Option<Vec<Piece>> {
+    fn of_image(&self, index: usize, form: Form) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(index)?;
-        Some(vec![Piece {
-            form: form(channels)?,
-            inputs: vec![(value, channels)],
-            output: self.output()?,
-            channels,
-        }])
+        Ok(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels }])
     }
 
     /// The settings of a window over two dimensions.
-    fn settings(&self) -> Option<Settings> {
-        let settings = Settings::of(&self.node.attributes).ok()?;
-        let pads = match &settings.padding {
-            Padding::Explicit(pads) => matches!(pads.len(), 0 | 4),
-            _ => true,
-        };
-        let two = |values: &[usize]| matches!(values.len(), 0 | 2);
-        (pads && two(&settings.strides) && two(&settings.dilations)).then_some(settings)
+    fn settings(&self) -> Result<Settings, Outside> {
+        settings_of_images(self.node)
     }
 
-    fn normalization(&mut self) -> Option<Vec<Piece>> {
-        if self.integer("training_mode", 0)? != 0 || self.integer("spatial", 1)? != 1 {
-            return None;
+    fn normalization(&mut self) -> Result<Vec<Piece>, Outside> {
+        if self.integer("training_mode", 0)? != 0 {
+            return Err(Outside::Attribute("training_mode"));
+        }
+        if self.integer("spatial", 1)? != 1 {
+            return Err(Outside::Attribute("spatial"));
         }
         let epsilon = f64::from(self.float("epsilon", 1e-5)?);
         let (_, channels) = self.image(0)?;
         let mut parameters = Vec::new();
         for index in 1..5 {
-            let tensor = self.floats(index)?;
-            if tensor.shape() != [channels] {
-                return None;
-            }
-            parameters.push(tensor);
+            parameters.push(self.vector(index, channels)?.ok_or(Outside::Constant(index))?);
         }
-        let at = |place: usize, channel: usize| -> Option<f64> {
-            parameters.get(place)?.values::<f32>()?.get(channel).map(|value| f64::from(*value))
+        let at = |place: usize, channel: usize| {
+            let found = parameters.get(place).and_then(|values| values.get(channel));
+            found.map(|value| f64::from(*value)).ok_or(Outside::Constant(place + 1))
         };
         let mut scale = Scale::default();
         for channel in 0..channels {
@@ -242,11 +273,11 @@ impl Reader<'_> {
             scale.factors.push(factor);
             scale.summands.push(at(1, channel)? - at(2, channel)? * factor);
         }
-        self.of_image(0, |_| Some(Form::Channels(scale)))
+        self.of_image(0, Form::Channels(scale))
     }
 
-    fn activation(&mut self) -> Option<Activation> {
-        Some(match self.node.operator.as_str() {
+    fn activation(&mut self) -> Result<Activation, Outside> {
+        Ok(match self.node.operator.as_str() {
             "Relu" => Activation::RELU,
             "Sigmoid" => Activation::Sigmoid,
             "Tanh" => Activation::Tanh,
@@ -268,51 +299,60 @@ impl Reader<'_> {
                 );
                 Activation::Clip(low, high)
             }
-            _ => return None,
+            _ => return Err(Outside::Operator),
         })
     }
 
-    fn bound(&mut self, index: usize, default: f32) -> Option<f32> {
+    fn bound(&mut self, index: usize, default: f32) -> Result<f32, Outside> {
         if self.input(index).is_none() {
-            return Some(default);
+            return Ok(default);
         }
-        match self.floats(index)?.values::<f32>()? {
-            [bound] => Some(*bound),
-            _ => None,
+        match self.floats(index)?.values::<f32>() {
+            Some([bound]) => Ok(*bound),
+            _ => Err(Outside::Constant(index)),
         }
     }
 
-    fn pool(&mut self) -> Option<Vec<Piece>> {
+    fn pool(&mut self) -> Result<Vec<Piece>, Outside> {
         let settings = self.settings()?;
-        let window: [usize; 2] = settings.kernel.clone()?.try_into().ok()?;
+        let window = settings.kernel.clone().and_then(|kernel| kernel.try_into().ok());
+        let window: [usize; 2] = window.ok_or(Outside::Attribute("kernel_shape"))?;
         if self.node.operator == "MaxPool" {
-            return self.of_image(0, |_| Some(Form::Maximum { settings, window }));
+            return self.of_image(0, Form::Maximum { settings, window });
         }
         let with_pads = match self.integer("count_include_pad", 0)? {
             0 => false,
             1 => true,
-            _ => return None,
+            _ => return Err(Outside::Attribute("count_include_pad")),
         };
-        self.of_image(0, |_| Some(Form::Mean { settings, window, with_pads }))
+        self.of_image(0, Form::Mean { settings, window, with_pads })
     }
 
     /// The mean over rows and columns, which stay as dimensions of size 1.
-    fn mean(&mut self) -> Option<Vec<Piece>> {
-        let mut axes = match self.input(1) {
-            Some(value) => self.known.constant(value)?.values::<i64>()?.to_vec(),
-            None => self.node.attributes.integers("axes").ok()??.to_vec(),
+    fn mean(&mut self) -> Result<Vec<Piece>, Outside> {
+        let constant;
+        let axes = match self.input(1) {
+            Some(value) => {
+                constant = self.known.constant(value);
+                constant.as_ref().and_then(Tensor::values::<i64>)
+            }
+            None => self.node.attributes.integers("axes").ok().flatten(),
         };
+        let mut axes = axes.ok_or(Outside::Attribute("axes"))?.to_vec();
         for axis in &mut axes {
             *axis += if *axis < 0 { 4 } else { 0 };
         }
         axes.sort_unstable();
-        if axes != [2, 3] || self.integer("keepdims", 1)? != 1 {
-            return None;
+        if axes != [2, 3] {
+            return Err(Outside::Attribute("axes"));
         }
-        self.of_image(0, |_| Some(Form::GlobalMean))
+        if self.integer("keepdims", 1)? != 1 {
+            return Err(Outside::Attribute("keepdims"));
+        }
+        self.of_image(0, Form::GlobalMean)
     }
 
-    fn binary(&mut self) -> Option<Vec<Piece>> {
+    fn binary(&mut self) -> Result<Vec<Piece>, Outside> {
         let binary = match self.node.operator.as_str() {
             "Add" => Binary::Add,
             "Sub" => Binary::Subtract,
@@ -321,29 +361,30 @@ impl Reader<'_> {
         };
         let commutes = matches!(binary, Binary::Add | Binary::Multiply);
         match (self.image(0), self.image(1)) {
-            (Some((left, channels)), Some((right, other))) => {
-                let (left_shape, right_shape) = (self.fact(0)?.shape?, self.fact(1)?.shape?);
+            (Ok((left, channels)), Ok((right, other))) => {
+                let shape = |index| self.fact(index).and_then(|fact| fact.shape).ok_or(Outside::Image(index));
+                let (left_shape, right_shape) = (shape(0)?, shape(1)?);
                 let output = self.output()?;
                 let piece = |form, inputs| vec![Piece { form, inputs, output, channels }];
                 if left_shape == right_shape {
-                    return Some(piece(Form::Image(binary), vec![(left, channels), (right, other)]));
+                    return Ok(piece(Form::Image(binary), vec![(left, channels), (right, other)]));
                 }
                 // The batch and the channels are the same; one image is a pixel.
                 let is_pixel = |shape: &[crate::facts::size::Size]| {
                     shape.get(2..).is_some_and(|sizes| sizes.iter().all(|size| size.value() == Some(1)))
                 };
                 if channels != other || left_shape.get(..2) != right_shape.get(..2) {
-                    return None;
+                    return Err(Outside::Sizes);
                 }
                 if is_pixel(&right_shape) {
-                    Some(piece(Form::Pixel(binary), vec![(left, channels), (right, other)]))
+                    Ok(piece(Form::Pixel(binary), vec![(left, channels), (right, other)]))
                 } else if is_pixel(&left_shape) && commutes {
-                    Some(piece(Form::Pixel(binary), vec![(right, other), (left, channels)]))
+                    Ok(piece(Form::Pixel(binary), vec![(right, other), (left, channels)]))
                 } else {
-                    None
+                    Err(Outside::Sizes)
                 }
             }
-            (Some((_, channels)), None) => {
+            (Ok((_, channels)), Err(_)) => {
                 let numbers = self.per_channel(1, channels)?;
                 let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
                 let scale = match binary {
@@ -357,34 +398,32 @@ impl Reader<'_> {
                         summands: zeros,
                     },
                 };
-                self.of_image(0, |_| Some(Form::Channels(scale)))
+                self.of_image(0, Form::Channels(scale))
             }
-            (None, Some((_, channels))) => {
+            (Err(_), Ok((_, channels))) => {
                 let numbers = self.per_channel(0, channels)?;
                 let scale = match binary {
                     Binary::Add => Scale { factors: vec![1.0; channels], summands: numbers },
                     Binary::Subtract => Scale { factors: vec![-1.0; channels], summands: numbers },
                     Binary::Multiply => Scale { factors: numbers, summands: vec![0.0; channels] },
-                    Binary::Divide => return None,
+                    Binary::Divide => return Err(Outside::Constant(0)),
                 };
-                self.of_image(1, |_| Some(Form::Channels(scale)))
+                self.of_image(1, Form::Channels(scale))
             }
-            (None, None) => None,
+            (Err(outside), Err(_)) => Err(outside),
         }
     }
 
     /// A constant with a number for each channel, or one for all.
-    fn per_channel(&mut self, index: usize, channels: usize) -> Option<Vec<f64>> {
+    fn per_channel(&mut self, index: usize, channels: usize) -> Result<Vec<f64>, Outside> {
         let tensor = self.floats(index)?;
-        let values = tensor.values::<f32>()?;
-        let shape = tensor.shape();
-        if shape.len() > 4 {
-            return None;
+        let values = tensor.values::<f32>().unwrap_or_default();
+        match (tensor.shape(), values) {
+            ([] | [_] | [_, _] | [_, _, _] | [_, _, _, _], [value]) => Ok(vec![f64::from(*value); channels]),
+            ([found, 1, 1] | [1, found, 1, 1], _) if *found == channels => {
+                Ok(values.iter().map(|value| f64::from(*value)).collect())
+            }
+            _ => Err(Outside::Constant(index)),
         }
-        if let [value] = values {
-            return Some(vec![f64::from(*value); channels]);
-        }
-        let fits = matches!(shape, [found, 1, 1] | [1, found, 1, 1] if *found == channels);
-        fits.then(|| values.iter().map(|value| f64::from(*value)).collect())
     }
 }
