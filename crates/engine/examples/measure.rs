@@ -18,7 +18,11 @@ use std::{collections::BTreeMap, fs, process::ExitCode, time::Instant};
 use adytum_engine::{
     bfloat16_engine::BFloat16Engine,
     engine::{Engine, LoadedModel, NoExamples, Run, Source},
-    onnx::{Limits, files::Directory, model::Dimension},
+    onnx::{
+        Limits,
+        files::{Directory, read_whole},
+        model::Dimension,
+    },
     operators::{Cancellation, Memory},
     static_engine::StaticEngine,
     tensor::{ElementType, Tensor, Value, ValueType},
@@ -105,7 +109,7 @@ fn measure() -> Outcome<()> {
     let directory = std::path::Path::new(&path).parent().ok_or("no directory")?;
     let directory =
         Directory::new(if directory.as_os_str().is_empty() { std::path::Path::new(".") } else { directory })?;
-    let file = fs::read(&path)?;
+    let file = read_whole(std::path::Path::new(&path))?;
     let bytes = file.len() >> 20;
     let start = Instant::now();
     let threads =

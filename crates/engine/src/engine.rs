@@ -129,7 +129,7 @@ impl Examples for NoExamples {
 
 /// A model to load.
 pub struct Source<'a> {
-    /// The ONNX file. Its memory is given back while it is loaded.
+    /// The ONNX file. Its memory becomes that of packed weights, or is given back, while it is loaded.
     pub file: Vec<u8>,
     /// The files in the model's own directory.
     pub files: &'a dyn DataFiles,

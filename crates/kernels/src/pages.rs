@@ -51,6 +51,7 @@ pub fn zeros<T: Default + Clone>(count: usize) -> Vec<T> {
 /// Puts memory that is in use into large pages, where the system can: those within it. Contents stay as they are.
 #[cfg(target_os = "linux")]
 pub(super) fn collapse(start: *const u8, bytes: usize) {
+    ask_for_large(start, bytes);
     let before = start.align_offset(LARGE);
     let bytes = bytes.saturating_sub(before) / LARGE * LARGE;
     if bytes > 0 {
@@ -64,6 +65,8 @@ pub(super) fn collapse(start: *const u8, bytes: usize) {
 pub(super) fn collapse(_: *const u8, _: usize) {}
 
 /// Gives the pages within this memory back to the system, until they are written again. Their contents become any bytes.
+/// No large pages are asked for them any more: where a small part of one is in use, the system would fill the rest in the
+/// background, and the memory of the process would grow again.
 ///
 /// # Safety
 /// The memory is allocated, and nobody reads or writes it meanwhile or needs its contents.
@@ -72,8 +75,12 @@ pub(super) unsafe fn release(start: *mut u8, bytes: usize) {
     let before = start.align_offset(RELEASED);
     let bytes = bytes.saturating_sub(before) / RELEASED * RELEASED;
     if bytes > 0 {
+        let start = start.wrapping_add(before).cast();
         // SAFETY: the caller says that nobody needs the contents. A system that refuses this changes nothing.
-        unsafe { libc::madvise(start.wrapping_add(before).cast(), bytes, libc::MADV_DONTNEED) };
+        unsafe {
+            libc::madvise(start, bytes, libc::MADV_DONTNEED);
+            libc::madvise(start, bytes, libc::MADV_NOHUGEPAGE);
+        }
     }
 }
 
