@@ -8,3 +8,5 @@ pub(crate) mod function;
 pub(crate) mod nibbles;
 pub(crate) mod normalization;
 pub(crate) mod product;
+pub(crate) mod recurrent;
+pub(crate) mod volume;

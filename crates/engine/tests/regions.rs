@@ -92,7 +92,7 @@ impl Graph {
         };
         let outputs = match groups {
             1 => random.one(&[1, 3, 8, 16, 20, 33, 48]),
-            _ if is_depthwise => channels,
+            _ if is_depthwise => channels * random.one(&[1, 1, 2, 3]),
             _ => groups * random.one(&[1, 4, 5, 8, 16]),
         };
         let kernel = [random.below(3) + 1, random.below(3) + 1];

@@ -80,9 +80,8 @@ impl Interpolation<'_> {
     /// Buffers that do not fit the sizes, or a place that is not in the input.
     pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let planes = &self.input.planes;
-        let within = |taps: &[Tap], size: usize| {
-            taps.iter().all(|tap| tap.places.iter().all(|place| *place < size))
-        };
+        let within =
+            |taps: &[Tap], size: usize| taps.iter().all(|tap| tap.places.iter().all(|place| *place < size));
         let fits = fit(&self.input, &self.output, output)
             && (self.rows.len(), self.columns.len()) == (self.output.height, self.output.width)
             && within(self.rows, planes.height)
@@ -125,12 +124,14 @@ impl Task for Rows<'_> {
             let target = unsafe { self.output.part(output.at(block, image, y, 0), output.width * BLOCK) };
             let Some(target) = target else { continue };
             let tap = &rows[y];
-            let [upper, lower] =
-                tap.places.map(|row| &input.values[planes.at(block, image, row, 0)..][..planes.width * BLOCK]);
+            let [upper, lower] = tap
+                .places
+                .map(|row| &input.values[planes.at(block, image, row, 0)..][..planes.width * BLOCK]);
             let [above, below] = tap.weights.map(|weight| isa.splat(weight));
             for (target, tap) in target.chunks_exact_mut(BLOCK).zip(columns) {
                 let [left, right] = tap.places.map(|column| {
-                    let (upper, lower) = (&upper[column * BLOCK..][..BLOCK], &lower[column * BLOCK..][..BLOCK]);
+                    let (upper, lower) =
+                        (&upper[column * BLOCK..][..BLOCK], &lower[column * BLOCK..][..BLOCK]);
                     // SAFETY: both slices have 16 floats.
                     let (upper, lower) = unsafe { (isa.load(upper.as_ptr()), isa.load(lower.as_ptr())) };
                     isa.multiply_add(lower, below, isa.multiply(upper, above))
@@ -227,7 +228,8 @@ mod tests {
         assert!(pick(images, [&places[1], &places[1]], 0.0, planes, buffer, Part::WHOLE).is_ok());
         let tap = |place| Tap { places: [place, 0], weights: [0.5; 2] };
         let (good, bad) = ([tap(0), tap(1)], [tap(0), tap(2)]);
-        let job = Interpolation { level: Level::Plain, rows: &good, columns: &bad, input: images, output: planes };
+        let job =
+            Interpolation { level: Level::Plain, rows: &good, columns: &bad, input: images, output: planes };
         assert!(job.run(buffer, Part::WHOLE).is_err());
         assert!(Interpolation { columns: &good[..1], ..job }.run(buffer, Part::WHOLE).is_err());
         assert!(Interpolation { columns: &good, ..job }.run(buffer, Part::WHOLE).is_ok());

@@ -1,6 +1,7 @@
 //! Finds what transformers are made of, and puts one operator in the place of many nodes.
 //!
-//! Each pass looks for one thing: [`functions`], [`attention`], [`normalization`], [`products`]. Its operator replaces the
+//! Each pass looks for one thing: [`functions`], [`attention`], [`normalization`],
+//! [`products`], [`recurrent`]. Attention has parts of its own: [`heads`], [`windows`]. Its operator replaces the
 //! last of the nodes; those whose results nobody takes any more are left out. Nodes that a pass
 //! does not know exactly stay as they are.
 
@@ -11,6 +12,8 @@ mod heads;
 mod links;
 mod normalization;
 mod products;
+mod recurrent;
+mod windows;
 
 use std::collections::HashSet;
 
@@ -40,7 +43,8 @@ impl Planner<'_> {
         let wanted: HashSet<ValueId> = outputs.iter().map(|port| port.value).collect();
         let placed = self.fuse_attention(placed, facts, &wanted)?;
         let placed = self.fuse_normalizations(placed, facts, &wanted)?;
-        self.fuse_products(placed, facts, &wanted)
+        let placed = self.fuse_products(placed, facts, &wanted)?;
+        self.fuse_recurrent(placed, facts, &wanted)
     }
 
     /// Replaces the last of the nodes of a fusion. `members` are those that it computes.

@@ -208,7 +208,8 @@ fn pack_convolution(
         let mut places = Vec::with_capacity(times[0] * times[1]);
         for place in 0..times[0] * times[1] {
             let place = [place / times[1], place % times[1]];
-            let [down, right] = [0, 1].map(|axis| Taps::new(shape[axis + 2], times[axis], before[axis], place[axis]));
+            let [down, right] =
+                [0, 1].map(|axis| Taps::new(shape[axis + 2], times[axis], before[axis], place[axis]));
             let weights = turned_weights(&values, shape, [&down, &right], scale);
             let shape = [outputs, shape[0], down.taps.len(), right.taps.len()];
             let (given, bias) = (Given::plain(&weights), biases.as_deref());
@@ -230,7 +231,8 @@ fn pack_convolution(
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
             let form = if *way == Way::Narrow { bfloat::Form::of_pairs(level) } else { bfloat::Form::Single };
-            let filters = dense_filters((level, form), weights, (shape, groups), biases.as_deref(), reading, arena);
+            let filters =
+                dense_filters((level, form), weights, (shape, groups), biases.as_deref(), reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread { .. } | Kind::Depthwise => {
@@ -258,6 +260,31 @@ fn dense_filters(
     let weights = Given { numbers: Numbers::Floats(&numbers), ..weights };
     let shape = [shape[0], shape[1] * count, shape[2], shape[3]];
     Filters::new(words, weights, shape, groups / count, bias, reading, arena)
+}
+
+/// The weights `[output][input][depth][row][column]` of a convolution of volumes, for each depth of the window. `None` if the
+/// sizes do not fit, or if there is no memory.
+pub(crate) fn slice_filters(
+    numbers: Numbers<'_>,
+    shape: [usize; 5],
+    groups: usize,
+    level: Level,
+    arena: &mut Arena,
+) -> Option<Vec<Filters>> {
+    let [outputs, inputs, depth, rows, columns] = shape;
+    let (values, size) = (numbers.to_vec(), rows * columns);
+    if values.len() != shape.iter().product::<usize>() {
+        return None;
+    }
+    let slice = |number: usize| {
+        let windows = values.chunks_exact(depth * size);
+        let own: Vec<f32> =
+            windows.flat_map(|window| &window[number * size..(number + 1) * size]).copied().collect();
+        let words = (level, bfloat::Form::Single);
+        let shape = ([outputs, inputs, rows, columns], groups);
+        dense_filters(words, Given::plain(&own), shape, None, Reading::Blocks, arena)
+    };
+    (0..depth).map(slice).collect()
 }
 
 /// The weights of groups of which `count` are computed together: those between two groups are zeros.

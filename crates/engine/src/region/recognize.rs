@@ -101,7 +101,7 @@ pub(crate) enum Way {
 pub(crate) enum Kind {
     /// All outputs of a group on all of its inputs.
     Dense { groups: usize },
-    /// Each output on one input.
+    /// Each output on one input; an input may have several.
     Depthwise,
     /// A transposed one: weights are `[input][output][row][column]`. Outputs that are the strides apart are a
     /// convolution of their own.
@@ -138,9 +138,9 @@ pub(crate) struct Piece {
 }
 
 impl Form {
-    /// Whether a region is worth having for it.
-    pub(crate) fn is_convolution(&self) -> bool {
-        self.weights().is_some()
+    /// Whether a region is worth having for it: a convolution, or images of another size, which kernels make much faster.
+    pub(crate) fn begins(&self) -> bool {
+        self.weights().is_some() || matches!(self, Self::Resize(_))
     }
 
     /// The weights of a convolution.
@@ -230,8 +230,7 @@ impl Reader<'_> {
             shape.insert(2, 1);
         }
         let shape: [usize; 4] = shape.try_into().ok()?;
-        let fits =
-            fact.is_constant && fact.element_type() == Some(ElementType::Float) && !shape.contains(&0);
+        let fits = fact.is_constant && fact.element_type() == Some(ElementType::Float) && !shape.contains(&0);
         fits.then_some((weights, shape))
     }
 
@@ -271,7 +270,9 @@ impl Reader<'_> {
     fn settings(&self) -> Option<Settings> {
         let mut settings = Settings::of(&self.node.attributes).ok()?;
         if self.is_of_lines() {
-            for sizes in [&mut settings.strides, &mut settings.dilations].into_iter().chain(&mut settings.kernel) {
+            for sizes in
+                [&mut settings.strides, &mut settings.dilations].into_iter().chain(&mut settings.kernel)
+            {
                 if let [size] = sizes.as_slice() {
                     *sizes = vec![1, *size];
                 }
@@ -414,7 +415,10 @@ impl Reader<'_> {
                 let is_pixel = |shape: &[crate::facts::size::Size]| {
                     shape.get(2..).is_some_and(|sizes| sizes.iter().all(|size| size.value() == Some(1)))
                 };
-                if channels != other || left_shape.len() != right_shape.len() || left_shape.get(..2) != right_shape.get(..2) {
+                if channels != other
+                    || left_shape.len() != right_shape.len()
+                    || left_shape.get(..2) != right_shape.get(..2)
+                {
                     return None;
                 }
                 if is_pixel(&right_shape) {
@@ -472,9 +476,9 @@ impl Reader<'_> {
         let (outer, inner) = shape.split_at(shape.len() - shape.len().min(rank - 1));
         let fits = outer.iter().all(|size| *size == 1)
             && inner.len() == rank - 1
-            && inner.split_first().is_some_and(|(found, rest)| {
-                *found == channels && rest.iter().all(|size| *size == 1)
-            });
+            && inner
+                .split_first()
+                .is_some_and(|(found, rest)| *found == channels && rest.iter().all(|size| *size == 1));
         fits.then(|| values.iter().map(|value| f64::from(*value)).collect())
     }
 }

@@ -8,8 +8,8 @@ use std::{
 
 use super::{
     dynamic::{self, Sizes},
-    schedule::{Planned, Schedule, needed},
     recognize::Sources,
+    schedule::{Planned, Schedule, needed},
     step::{Flow, Spreading, Step, Value as Number, Work},
     stretches::ALL,
 };
@@ -391,7 +391,8 @@ impl Run<'_> {
             Work::Normalization { group, epsilon, factors, summands, activation } => {
                 let channels = self.region.flow.channels.get(step.output.0).copied().unwrap_or(0);
                 let (group, epsilon, activation) = (*group, *epsilon, *activation);
-                let job = Moments { level, channels, group, epsilon, factors, summands, activation, input, output };
+                let job =
+                    Moments { level, channels, group, epsilon, factors, summands, activation, input, output };
                 share(self.context, buffer, cost, |buffer, part| job.run(buffer, part))
             }
             Work::Sample(steps) => share(self.context, buffer, cost, |buffer, part| {

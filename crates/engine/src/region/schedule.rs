@@ -311,8 +311,14 @@ fn plan(
     let first = size(0)?;
     let [images, height, width] = first;
     let still = Steps { strides: [1, 1], dilations: [1, 1], before: [0, 0] };
-    let mut planned =
-        Planned { step: number, steps: still, counts: Default::default(), sources: None, cost: 0, bytes: None };
+    let mut planned = Planned {
+        step: number,
+        steps: still,
+        counts: Default::default(),
+        sources: None,
+        cost: 0,
+        bytes: None,
+    };
     let mut output = first;
     let mut border = None;
     let over = |settings: &Settings, window: [usize; 2]| settings.window(&[height, width], &window);
@@ -355,7 +361,8 @@ fn plan(
                     ))
                 })?;
                 let result = each[axis].checked_mul(times[axis]);
-                output[axis + 1] = result.ok_or(OperatorError::TooLarge { shape: vec![each[axis], times[axis]] })?;
+                output[axis + 1] =
+                    result.ok_or(OperatorError::TooLarge { shape: vec![each[axis], times[axis]] })?;
             }
             for Spreading { filters, before } in places {
                 let after = |axis: usize, window: usize| {

@@ -52,7 +52,13 @@ pub(crate) enum Work {
     /// Images with pixels around them.
     Pad(Surround),
     /// Groups of channels brought to a mean of 0 and a variance of 1; a factor and a summand for each channel.
-    Normalization { group: usize, epsilon: f32, factors: Vec<f32>, summands: Vec<f32>, activation: Activation },
+    Normalization {
+        group: usize,
+        epsilon: f32,
+        factors: Vec<f32>,
+        summands: Vec<f32>,
+        activation: Activation,
+    },
     /// The first pixel of each rectangle of this many rows and columns.
     Sample([usize; 2]),
     /// Numbers that are rounded to 16-bit floats.

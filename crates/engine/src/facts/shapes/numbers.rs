@@ -73,7 +73,9 @@ fn contents(query: &Query<'_>, shape: &[Size], values: &[&Fact], sizes: &mut Siz
             match operator {
                 "Identity" | "Cast" => Some(first),
                 "Neg" => Size::from(0).minus(&first),
-                "Equal" => is_equal(&first, &elements.next()??, sizes).map(|equal| Size::from(i64::from(equal))),
+                "Equal" => {
+                    is_equal(&first, &elements.next()??, sizes).map(|equal| Size::from(i64::from(equal)))
+                }
                 "Where" => {
                     let other = elements.next()??;
                     match element(query.input(0)?).and_then(|condition| condition.value()) {

@@ -45,8 +45,8 @@ pub(crate) type Places = Vec<Option<usize>>;
 fn pad(definition: &Definition<'_>) -> Result<Built, Refusal> {
     let element_type = definition.tensor_type(0)?;
     let name = definition.attributes.text("mode")?.unwrap_or("constant");
-    let mode = Mode::parse(name)
-        .ok_or_else(|| Refusal::new(format!("the mode {name:?} of Pad is not known")))?;
+    let mode =
+        Mode::parse(name).ok_or_else(|| Refusal::new(format!("the mode {name:?} of Pad is not known")))?;
     let pads = Setting::new(definition, "pads", 1, 11)?.required("pads")?;
     let axes = if definition.opset >= 18 { Setting::input(definition, 3)? } else { Setting::Absent };
     let has_value = definition.opset >= 11 && definition.has_input(2);

@@ -191,7 +191,6 @@ fn near(found: f64, expected: f64) -> bool {
     (found - expected).abs() < 2e-4 * expected
 }
 
-
 impl Planner<'_> {
     /// Puts one node in the place of the nodes of each function.
     pub(in super::super) fn fuse_functions(
@@ -203,7 +202,11 @@ impl Planner<'_> {
         let wanted: HashSet<ValueId> = outputs.iter().map(|port| port.value).collect();
         let mut placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
         let links = Links::new(&placed, &wanted);
+        let mut made = HashSet::new();
         for index in 0..placed.len() {
+            if made.contains(&index) {
+                continue;
+            }
             let Some(Found { activation, input, members }) = self.function(&placed, &links, facts, index)?
             else {
                 continue;
@@ -217,6 +220,7 @@ impl Planner<'_> {
             let description = activation.name().to_owned();
             let fusion = Fusion { operator: Box::new(function), inputs: vec![Some(input)], description };
             self.replace(&mut placed, *root, &members, fusion);
+            made.insert(*root);
             if let Some(Some(entry)) = placed.get_mut(*root) {
                 let node = &mut entry.node;
                 (node.domain, node.operator, node.opset) = (String::new(), operator.to_owned(), OPSET);
@@ -337,9 +341,7 @@ fn written(activation: Activation) -> Option<(&'static str, Attributes)> {
     let one = |name: &str, value: Attribute| [(name.to_owned(), value)].into_iter().collect();
     Some(match activation {
         Activation::Gelu => ("Gelu", Attributes::default()),
-        Activation::GeluTanh => {
-            ("Gelu", one("approximate", Attribute::Text(b"tanh".to_vec().into())))
-        }
+        Activation::GeluTanh => ("Gelu", one("approximate", Attribute::Text(b"tanh".to_vec().into()))),
         Activation::Swish(alpha) => ("Swish", one("alpha", Attribute::Float(alpha))),
         Activation::HardSwish(..) => ("HardSwish", Attributes::default()),
         _ => return None,

@@ -31,7 +31,7 @@ impl Reader<'_> {
         {
             return None;
         }
-        let kind = if groups > 1 && groups == channels && shape[0] == channels {
+        let kind = if groups > 1 && groups == channels {
             Kind::Depthwise
         } else {
             together(groups, [shape[1], shape[0] / groups])?;

@@ -20,7 +20,11 @@ pub(crate) fn recognize_groups(nodes: [&Node; 3], known: &mut dyn Known) -> Opti
     let rows = known.fact(first.outputs.first().copied().flatten()?)?.shape?;
     let groups = usize::try_from(rows.get(1)?.value()?).ok().filter(|groups| *groups > 0)?;
     // The rows of a batch are as many as its groups, so each has all of the group's channels.
-    if before != after || rows.len() != 3 || rows.first() != before.first() || !channels.is_multiple_of(groups) {
+    if before != after
+        || rows.len() != 3
+        || rows.first() != before.first()
+        || !channels.is_multiple_of(groups)
+    {
         return None;
     }
     let mut reader = Reader { node: middle, known };
