@@ -179,9 +179,9 @@ impl Planner<'_> {
             .zip(&pieces)
             .enumerate()
             .map(|(index, (entry, pieces))| {
-                let can = pieces.as_ref().map(|pieces| {
-                    begins.contains(&index) || pieces.iter().any(|piece| piece.form.begins())
-                });
+                let can = pieces
+                    .as_ref()
+                    .map(|pieces| begins.contains(&index) || pieces.iter().any(|piece| piece.form.begins()));
                 let made = entry.node.outputs.iter().flatten().copied().collect();
                 (entry.inputs().flatten().collect(), made, can)
             })

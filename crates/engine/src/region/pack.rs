@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::{
     byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    recognize::{Convolution, Dynamic, Form, Kind, Scale, Way, together},
+    recognize::{Convolution, Dynamic, Form, Kind, Part, Scale, Way, together},
     step::{Dynamics, Flow, Spreading, Step, Value, Work},
 };
 use crate::{
@@ -182,7 +182,7 @@ fn pack_convolution(
     (activation, after): (Activation, Activation),
     arena: &mut Arena,
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, way, .. } = convolution;
+    let Convolution { kind, shape, part, settings, bias, scale, way, .. } = convolution;
     let (kind, shape, settings) = (*kind, *shape, settings.clone());
     let unfit = || {
         PackError::Unfit(
@@ -199,6 +199,14 @@ fn pack_convolution(
             })
             .collect()
     });
+    let cut;
+    let numbers = match part {
+        None => numbers,
+        Some(part) => {
+            cut = part_of_windows(&numbers.to_vec(), shape, part);
+            Numbers::Floats(&cut)
+        }
+    };
     if numbers.len() != shape.iter().product::<usize>() {
         return Err(unfit());
     }
@@ -241,6 +249,16 @@ fn pack_convolution(
             Work::Depthwise { windows: windows.ok_or_else(unfit)?, settings, activation, after }
         }
     })
+}
+
+/// The weights of a part of each window.
+fn part_of_windows(values: &[f32], shape: [usize; 4], part: &Part) -> Vec<f32> {
+    let ([.., rows, columns], [_, wide], [top, left]) = (shape, part.window, part.first);
+    let windows = values.chunks_exact(part.window[0] * wide);
+    let own = windows.flat_map(|window| {
+        window.chunks_exact(wide).skip(top).take(rows).flat_map(|row| &row[left..left + columns])
+    });
+    own.copied().collect()
 }
 
 /// The weights of a convolution whose groups may be small.

@@ -77,11 +77,22 @@ pub(crate) struct Convolution {
     pub(crate) weights: ValueId,
     /// `[output][input of the group][row][column]`.
     pub(crate) shape: [usize; 4],
+    /// The part of the model's window that is left, if that is not all of it.
+    pub(crate) part: Option<Part>,
     pub(crate) bias: Option<Vec<f32>>,
     pub(crate) settings: Settings,
     /// What the weights and the bias are to be multiplied with.
     pub(crate) scale: Scale,
     pub(crate) way: Way,
+}
+
+/// The part of a window that ever reaches an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The rows and columns of the model's window.
+    pub(crate) window: [usize; 2],
+    /// The first row and column of the part.
+    pub(crate) first: [usize; 2],
 }
 
 /// How a convolution is computed.
