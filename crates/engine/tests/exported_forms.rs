@@ -14,7 +14,7 @@ use adytum_engine::{
     threads::Threads,
 };
 use fixture::{
-    onnx::{Attribute, FLOAT, floats, longs, model, node, value},
+    onnx::{Attribute, FLOAT, floats, graph, longs, model, model_with, node, value},
     runs::load,
 };
 
@@ -221,4 +221,41 @@ fn a_gate_that_is_expanded_to_its_image_stays_in_the_region() {
         let c = at(0) + at(1) + at(2);
         assert!((y - c * twice / 2.0).abs() < 1e-5, "{y} {c} {twice}");
     }
+}
+
+#[test]
+fn resizing_with_all_of_its_attributes_stays_in_the_region() {
+    // The exporters of today write them all.
+    let nodes = [
+        node("Conv", &["x", "w"], &["c"], &[]),
+        node(
+            "Resize",
+            &["c", "", "scales"],
+            &["wide"],
+            &[
+                Attribute::Text("keep_aspect_ratio_policy", "stretch"),
+                Attribute::Integer("antialias", 0),
+                Attribute::Integer("exclude_outside", 0),
+                Attribute::Float("extrapolation_value", 0.0),
+                Attribute::Float("cubic_coeff_a", -0.75),
+                Attribute::Text("mode", "nearest"),
+                Attribute::Text("nearest_mode", "floor"),
+                Attribute::Text("coordinate_transformation_mode", "asymmetric"),
+            ],
+        ),
+        node("Reshape", &["wide", "shape"], &["same"], &[]),
+        node("Conv", &["same", "w"], &["y"], &[]),
+    ];
+    let constants = [
+        longs("shape", &[4], &[0, 3, 8, -1]),
+        floats("w", &[3, 3, 1, 1], &[1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 3.0]),
+        floats("scales", &[4], &[1.0, 1.0, 2.0, 2.0]),
+    ];
+    let ports = [value("x", FLOAT, &[-1, 3, 4, 4])];
+    let outputs = [value("y", FLOAT, &[-1, 3, 8, 8])];
+    let whole = graph(&nodes, &ports, &outputs, &constants);
+    let model = load(model_with(&whole, &[], 18)).unwrap();
+    let plan = model.plan().unwrap();
+    assert_eq!(plan.regions, 1, "{plan}");
+    assert!(plan.lines.iter().all(|line| matches!(line.worker, Worker::Region(_))), "{plan}");
 }

@@ -168,34 +168,39 @@ fn shape_arithmetic_stays_in_the_island() {
 }
 
 /// The bound of a clip goes into the weights of the convolutions that follow, unless others take
-/// the clip's value, too. Lines, not images: those would be a compiled region.
+/// the clip's value, too. Nine groups of two channels: other ones would be a compiled region.
 #[test]
 fn a_clip_before_a_convolution_keeps_its_bound() {
     let given = [-3.0_f32, 0.5, 4.0, 7.0, 12.0, f32::MAX];
     for taken_elsewhere in [false, true] {
+        let groups = [Attribute::Integer("group", 9)];
         let nodes = [
-            node("Conv", &["x", "one"], &["a"], &[]),
+            node("Conv", &["x", "one"], &["a"], &groups),
             node("Clip", &["a", "low", "high"], &["b"], &[]),
-            node("Conv", &["b", "two"], &["y"], &[]),
-            node("Conv", &["b", "three"], &["z"], &[]),
+            node("Conv", &["b", "two"], &["y"], &groups),
+            node("Conv", &["b", "three"], &["z"], &groups),
         ];
-        let mut outputs = vec![value("y", FLOAT, &[1, 1, 6]), value("z", FLOAT, &[1, 1, 6])];
+        // Each output is an input of its group.
+        let weights = |factor: f32| -> Vec<f32> {
+            (0..36).map(|place| if place / 2 % 2 == place % 2 { factor } else { 0.0 }).collect()
+        };
+        let mut outputs = vec![value("y", FLOAT, &[1, 18, 6]), value("z", FLOAT, &[1, 18, 6])];
         if taken_elsewhere {
-            outputs.push(value("b", FLOAT, &[1, 1, 6]));
+            outputs.push(value("b", FLOAT, &[1, 18, 6]));
         }
         let constants = [
-            floats("one", &[1, 1, 1], &[1.0]),
-            floats("two", &[1, 1, 1], &[2.0]),
-            floats("three", &[1, 1, 1], &[3.0]),
+            floats("one", &[18, 2, 1], &weights(1.0)),
+            floats("two", &[18, 2, 1], &weights(2.0)),
+            floats("three", &[18, 2, 1], &weights(3.0)),
             floats("low", &[], &[0.0]),
             floats("high", &[], &[6.0]),
         ];
-        let graph = graph(&nodes, &[value("x", FLOAT, &[1, 1, 6])], &outputs, &constants);
+        let graph = graph(&nodes, &[value("x", FLOAT, &[1, 18, 6])], &outputs, &constants);
         let file = model_with(&graph, &[], 17);
         assert!(is_one_island(&file));
-        let found = run(file, vec![Tensor::from_vec([1, 1, 6], given.to_vec()).unwrap()]);
+        let found = run(file, vec![Tensor::from_vec([1, 18, 6], given.repeat(18)).unwrap()]);
         for (found, factor) in found.iter().zip([2.0, 3.0, 1.0]) {
-            let expected = given.map(|value| value.clamp(0.0, 6.0) * factor);
+            let expected = given.repeat(18).into_iter().map(|value| value.clamp(0.0, 6.0) * factor);
             for (found, expected) in found.values::<f32>().unwrap().iter().zip(expected) {
                 assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} {expected}");
             }

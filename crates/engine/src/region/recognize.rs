@@ -184,6 +184,7 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
         "Concat" => reader.concatenation(),
         "Split" => reader.split(),
         "Slice" => reader.slice(),
+        "Reshape" => reader.same_shape(),
         "Resize" | "Upsample" => reader.resize(),
         _ => {
             let activation = reader.activation()?;
@@ -275,6 +276,13 @@ impl Reader<'_> {
             output: self.output()?,
             channels,
         }])
+    }
+
+    /// Images that are brought to the shape that they have.
+    fn same_shape(&self) -> Option<Vec<Piece>> {
+        let after = self.known.fact(self.output()?)?.shape?;
+        let is_same = self.fact(0)?.shape? == after;
+        self.of_image(0, |_| is_same.then_some(Form::Activation(Activation::Identity)))
     }
 
     /// The settings of a window over two dimensions.
