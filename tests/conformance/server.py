@@ -7,19 +7,25 @@ import re
 import shutil
 import subprocess
 
+import records
+
 # Seconds that a test may take, on a machine that does much else.
 TIME = 60
 
 
 class Server:
-    """A server of one model, that is started, and killed at the end."""
+    """A server of one model, that is started, and killed at the end. It may have warm-up requests."""
 
-    def __init__(self, binary, model, folder, flags=()):
+    def __init__(self, binary, model, folder, flags=(), requests=()):
         base = pathlib.Path(folder) / "models"
         (base / "1").mkdir(parents=True)
         os.link(model, base / "1" / "model.onnx") if same_device(model, base) else shutil.copy(
             model, base / "1" / "model.onnx"
         )
+        if requests:
+            file = base / "1" / records.FILE
+            file.parent.mkdir()
+            file.write_bytes(records.of_requests(requests))
         self.log = open(pathlib.Path(folder) / "log", "w+b")
         self.process = subprocess.Popen(
             [

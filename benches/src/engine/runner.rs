@@ -10,15 +10,16 @@ use std::{
 };
 
 use adytum_engine::{
+    bfloat16_engine::BFloat16Engine,
     difference::difference,
-    engine::{Engine, LoadedModel, Run, Source},
+    engine::{Engine, LoadedModel, NoExamples, Run, Source},
     npz,
     onnx::{
         Limits,
         files::{Directory, read_whole},
     },
     operators::{Cancellation, Memory},
-    static_engine::{BFloat16Engine, StaticEngine},
+    static_engine::StaticEngine,
     tensor::{Tensor, Value},
     threads::Threads,
 };
@@ -65,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let file = read_whole(&arguments.network)?;
     let directory = Directory::new(arguments.network.parent().unwrap_or(Path::new(".")))?;
-    let source = Source { file, files: &directory, limits: Limits::default() };
+    let source = Source { file, files: &directory, limits: Limits::default(), examples: &NoExamples };
     let engine: &dyn Engine = if arguments.bf16 { &BFloat16Engine } else { &StaticEngine };
     let model = engine.load(source)?;
     say(&json!({ "load_ms": milliseconds(start), "peak_mib": resident("VmHWM:") }))?;

@@ -21,6 +21,7 @@ pub(crate) mod report;
 pub(crate) mod retire;
 mod roll_out;
 mod show;
+mod signatures;
 pub(crate) mod source;
 pub(crate) mod verdict;
 

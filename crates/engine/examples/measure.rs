@@ -16,10 +16,11 @@
 use std::{collections::BTreeMap, fs, process::ExitCode, time::Instant};
 
 use adytum_engine::{
-    engine::{Engine, LoadedModel, Run, Source},
+    bfloat16_engine::BFloat16Engine,
+    engine::{Engine, LoadedModel, NoExamples, Run, Source},
     onnx::{Limits, files::Directory, model::Dimension},
     operators::{Cancellation, Memory},
-    static_engine::{BFloat16Engine, StaticEngine},
+    static_engine::StaticEngine,
     tensor::{ElementType, Tensor, Value, ValueType},
     threads::Threads,
 };
@@ -125,6 +126,7 @@ fn measure() -> Outcome<()> {
                 file: file.clone(),
                 files: &directory,
                 limits: Limits::default(),
+                examples: &NoExamples,
             })?;
             inputs(model.as_ref())?
         };
@@ -159,7 +161,12 @@ fn measure() -> Outcome<()> {
     } else {
         let is_narrow = std::env::var("PRECISION").is_ok_and(|name| name == "bf16");
         let engine: &dyn Engine = if is_narrow { &BFloat16Engine } else { &StaticEngine };
-        let model = engine.load(Source { file, files: &directory, limits: Limits::default() })?;
+        let model = engine.load(Source {
+            file,
+            files: &directory,
+            limits: Limits::default(),
+            examples: &NoExamples,
+        })?;
         loaded = start.elapsed();
         if which == "plan" {
             if let Some(plan) = model.plan() {

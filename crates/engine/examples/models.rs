@@ -22,7 +22,7 @@ use std::{
 
 use adytum_engine::{
     difference::difference,
-    engine::{Engine, LoadedModel, Run, Source},
+    engine::{Engine, LoadedModel, NoExamples, Run, Source},
     npz,
     onnx::{Limits, files::Directory},
     operators::{Cancellation, Memory},
@@ -107,7 +107,7 @@ fn check(path: &Path, tolerance: f64, threads: &Threads) -> Result<Right, Wrong>
     let directory = path.parent().unwrap_or(Path::new("."));
     let files = Directory::new(directory).map_err(|error| Wrong::Failed(error.to_string()))?;
     let model = StaticEngine
-        .load(Source { file, files: &files, limits: Limits::default() })
+        .load(Source { file, files: &files, limits: Limits::default(), examples: &NoExamples })
         .map_err(|error| Wrong::Refused(format!("{}: {error}", error.code())))?;
     let signature = model.signature();
     let inputs: Vec<Value> = signature

@@ -102,6 +102,31 @@ pub struct Signature {
     pub outputs: Vec<Specification>,
 }
 
+/// A run that stands for those of clients.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// An entry for each input of the signature, in its order. Those that the outputs don't need may be `None`.
+    pub inputs: Vec<Option<Value>>,
+    /// Indices of the wanted outputs.
+    pub outputs: Vec<usize>,
+}
+
+/// Gives the examples that come with a model.
+pub trait Examples {
+    /// The examples of a model that was loaded, the first `most` of them. What can't be read is left out.
+    fn of(&self, model: &dyn LoadedModel, most: usize) -> Vec<Example>;
+}
+
+/// No examples.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoExamples;
+
+impl Examples for NoExamples {
+    fn of(&self, _: &dyn LoadedModel, _: usize) -> Vec<Example> {
+        Vec::new()
+    }
+}
+
 /// A model to load.
 pub struct Source<'a> {
     /// The ONNX file. Its memory is given back while it is loaded.
@@ -110,6 +135,8 @@ pub struct Source<'a> {
     pub files: &'a dyn DataFiles,
     /// How large the parts of the model may be.
     pub limits: Limits,
+    /// Examples of runs, for engines that compare answers while they load a model.
+    pub examples: &'a dyn Examples,
 }
 
 /// What a run may use.

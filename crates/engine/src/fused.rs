@@ -4,8 +4,8 @@
 //! length; only what the nodes' constants decide is decided at load.
 
 pub(crate) mod attention;
+pub(crate) mod blocks;
 pub(crate) mod function;
-pub(crate) mod nibbles;
 pub(crate) mod normalization;
 pub(crate) mod product;
 pub(crate) mod recurrent;

@@ -4,6 +4,7 @@
 //! nothing of networks, keys or requests.
 
 pub mod accuracy;
+pub mod bfloat16_engine;
 mod control;
 pub mod difference;
 pub mod engine;
@@ -15,6 +16,7 @@ mod island;
 pub mod npz;
 pub mod onnx;
 pub mod operators;
+pub mod outside;
 pub mod plan;
 pub mod precision;
 mod probes;

@@ -1,7 +1,7 @@
-//! Inputs that are made up, to compare two forms of one model.
+//! Runs to compare two forms of one model with: examples that come with it, and inputs that are made up.
 
 use crate::{
-    engine::{LoadedModel, Run, Signature},
+    engine::{Example, Examples, LoadedModel, Run, Signature},
     onnx::model::Dimension,
     operators::{Cancellation, Memory},
     tensor::{ElementType, Tensor, Text, Value},
@@ -14,6 +14,9 @@ const SIZES: [usize; 10] = [4, 1, 2, 8, 32, 128, 224, 48, 512, 16_000];
 
 /// Elements of an input, at most.
 const LARGEST: usize = 16 << 20;
+
+/// Examples that are asked, at most.
+const EXAMPLES: usize = 8;
 
 /// Bytes of the values of a run, at most.
 const MEMORY: usize = 4 << 30;
@@ -33,26 +36,44 @@ enum Kind {
 
 const KINDS: [Kind; 4] = [Kind::Signed, Kind::Positive, Kind::Other, Kind::Gathered];
 
-/// Inputs, and the answers of a model to them.
+/// A run, and the answers of a model, in the order of its outputs.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    pub(crate) inputs: Vec<Value>,
-    pub(crate) outputs: Vec<Value>,
+    pub(crate) example: Example,
+    pub(crate) answers: Vec<Value>,
 }
 
-/// Several runs that a model answers; an error says why there are none.
-pub(crate) fn probe(model: &dyn LoadedModel, threads: &Threads) -> Result<Vec<Probe>, String> {
+/// Runs that a model answers, so that each output is in one of them: the examples that come with the model, and for outputs
+/// that they don't have, inputs that are made up. An error says why there are none.
+pub(crate) fn probe(
+    model: &dyn LoadedModel,
+    examples: &dyn Examples,
+    threads: &Threads,
+) -> Result<Vec<Probe>, String> {
+    let mut found = Vec::new();
+    for example in examples.of(model, EXAMPLES) {
+        if let Ok(answers) = answer(model, &example, threads) {
+            found.push(Probe { example, answers });
+        }
+    }
+    let is_measured = |index: &usize| found.iter().any(|probe| probe.example.outputs.contains(index));
+    let others: Vec<usize> =
+        (0..model.signature().outputs.len()).filter(|index| !is_measured(index)).collect();
+    if others.is_empty() {
+        return Ok(found);
+    }
     let mut reason = "an input has no known number of dimensions, or is too large".to_owned();
     for size in SIZES {
-        let mut found = Vec::new();
+        let measured = found.len();
         for kind in KINDS {
             let Some(inputs) = made_up(model.signature(), size, kind) else { continue };
-            match answer(model, inputs.clone(), threads) {
-                Ok(outputs) => found.push(Probe { inputs, outputs }),
+            let example = Example { inputs, outputs: others.clone() };
+            match answer(model, &example, threads) {
+                Ok(answers) => found.push(Probe { example, answers }),
                 Err(error) => reason = error,
             }
         }
-        if !found.is_empty() {
+        if found.len() > measured {
             return Ok(found);
         }
     }
@@ -62,18 +83,17 @@ pub(crate) fn probe(model: &dyn LoadedModel, threads: &Threads) -> Result<Vec<Pr
 /// The answers of a model.
 pub(crate) fn answer(
     model: &dyn LoadedModel,
-    inputs: Vec<Value>,
+    example: &Example,
     threads: &Threads,
 ) -> Result<Vec<Value>, String> {
-    let outputs: Vec<usize> = (0..model.signature().outputs.len()).collect();
     let (memory, cancellation) = (Memory::new(MEMORY), Cancellation::default());
     let run = Run { threads, budget: &memory, cancellation: &cancellation };
-    model.run(inputs.into_iter().map(Some).collect(), &outputs, run).map_err(|error| error.to_string())
+    model.run(example.inputs.clone(), &example.outputs, run).map_err(|error| error.to_string())
 }
 
 /// The inputs of a kind, with `size` for what is open. `None` if their number of dimensions is not known, if they
 /// would be too large, or if they are no tensors.
-fn made_up(signature: &Signature, size: usize, kind: Kind) -> Option<Vec<Value>> {
+fn made_up(signature: &Signature, size: usize, kind: Kind) -> Option<Vec<Option<Value>>> {
     let mut random = Random::new(kind);
     signature
         .inputs
@@ -90,7 +110,8 @@ fn made_up(signature: &Signature, size: usize, kind: Kind) -> Option<Vec<Value>>
             if count > LARGEST {
                 return None;
             }
-            tensor(specification.element_type()?, shape, count, &mut random).map(Value::Tensor)
+            tensor(specification.element_type()?, shape, count, &mut random)
+                .map(|tensor| Some(Value::Tensor(tensor)))
         })
         .collect()
 }

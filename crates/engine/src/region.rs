@@ -33,4 +33,5 @@ mod schedule;
 pub(crate) mod step;
 mod stretches;
 pub(crate) mod strides;
+mod whole_pixels;
 pub(crate) mod winograd;

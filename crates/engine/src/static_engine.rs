@@ -1,10 +1,7 @@
 //! The static engine: our own operators, and rten for the islands that it computes right.
 //! Pure Rust, no library to load.
 
-use std::num::NonZeroUsize;
-
 use crate::{
-    accuracy::{Answers, judge},
     engine::{Engine, LoadError, LoadedModel, Run, RunError, Signature, Source, Specification},
     inputs::check,
     onnx::{
@@ -13,11 +10,9 @@ use crate::{
     },
     operators::Context,
     plan::{Plan, PlanError, plan},
-    precision::{Precision, PrecisionError},
-    probes::{Probe, answer, probe},
+    precision::Precision,
     program::Program,
     tensor::Value,
-    threads::Threads,
 };
 
 /// The engine.
@@ -30,51 +25,8 @@ impl Engine for StaticEngine {
     }
 }
 
-/// The same engine, with convolutions and products in 16-bit floats where their answers are near enough to those in
-/// 32-bit floats. While a model is loaded, both forms of it are asked; a model that is not near enough is refused.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BFloat16Engine;
-
-impl Engine for BFloat16Engine {
-    fn load(&self, source: Source<'_>) -> Result<Box<dyn LoadedModel>, LoadError> {
-        if !Precision::BFloat16.is_available() {
-            return Err(PrecisionError::Unsupported.into());
-        }
-        let Source { file, files, limits } = source;
-        let threads = Threads::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
-        let probes = {
-            let exact = load(Source { file: file.clone(), files, limits }, Precision::Float32)?;
-            probe(exact.as_ref(), &threads)
-        };
-        let model = load(Source { file, files, limits }, Precision::BFloat16)?;
-        if model.plan().is_some_and(|plan| plan.narrow == 0) {
-            return Ok(model);
-        }
-        let probes = probes.map_err(|reason| PrecisionError::Unmeasured { reason })?;
-        compare(model.as_ref(), probes, &threads)?;
-        Ok(model)
-    }
-}
-
-/// Compares the answers of a model with those of probes.
-fn compare(model: &dyn LoadedModel, probes: Vec<Probe>, threads: &Threads) -> Result<(), PrecisionError> {
-    let unmeasured = |reason: String| PrecisionError::Unmeasured { reason };
-    let mut runs = Vec::with_capacity(probes.len());
-    for Probe { inputs, outputs } in probes {
-        runs.push((outputs, answer(model, inputs, threads).map_err(unmeasured)?));
-    }
-    for (index, output) in model.signature().outputs.iter().enumerate() {
-        let tensors = runs.iter().map(|(exact, found)| {
-            exact.get(index).and_then(Value::tensor).zip(found.get(index).and_then(Value::tensor))
-        });
-        let pairs: Option<Vec<_>> = tensors.collect();
-        let pairs = pairs.ok_or_else(|| unmeasured(format!("the output {:?} is no tensor", output.name)))?;
-        judge(&Answers { name: &output.name, pairs })?;
-    }
-    Ok(())
-}
-
-fn load(source: Source<'_>, precision: Precision) -> Result<Box<dyn LoadedModel>, LoadError> {
+/// Loads a model that computes convolutions and products in these floats.
+pub(crate) fn load(source: Source<'_>, precision: Precision) -> Result<Box<dyn LoadedModel>, LoadError> {
     let (model, file) = read_in_place(source.file, &source.limits).map_err(PlanError::Onnx)?;
     if model.graph.outputs.is_empty() {
         return Err(LoadError::Engine { reason: "the model has no outputs".to_owned() });

@@ -7,7 +7,7 @@ mod fixture;
 use std::{thread, time::Duration};
 
 use adytum_engine::{
-    engine::{Engine, Run, Source},
+    engine::{Engine, NoExamples, Run, Source},
     onnx::{Limits, files::Directory},
     operators::{Cancellation, Memory},
     static_engine::StaticEngine,
@@ -44,7 +44,8 @@ fn long_chains_need_no_deep_stack() {
 fn too_many_nodes_are_refused() {
     let limits = Limits { nodes: 100, ..Limits::default() };
     let files = adytum_engine::onnx::files::NoFiles;
-    let result = StaticEngine.load(Source { file: chain(101, "Abs"), files: &files, limits });
+    let result =
+        StaticEngine.load(Source { file: chain(101, "Abs"), files: &files, limits, examples: &NoExamples });
     assert_eq!(result.err().unwrap().code(), "onnx-too-large");
 }
 
@@ -303,7 +304,12 @@ fn data_beside_the_model_stays_in_its_directory() {
     };
     let files = Directory::new(&inside).unwrap();
     let load = |location: &str, length: &str| {
-        StaticEngine.load(Source { file: file(location, length), files: &files, limits: Limits::default() })
+        StaticEngine.load(Source {
+            file: file(location, length),
+            files: &files,
+            limits: Limits::default(),
+            examples: &NoExamples,
+        })
     };
     let model = load("w.data", "8").unwrap();
     let outputs = run_within(model.as_ref(), vec![Tensor::vector(vec![1.0_f32, 1.0])], 1 << 20).unwrap();

@@ -168,39 +168,44 @@ fn shape_arithmetic_stays_in_the_island() {
 }
 
 /// The bound of a clip goes into the weights of the convolutions that follow, unless others take
-/// the clip's value, too. Nine groups of two channels: other ones would be a compiled region.
+/// the clip's value, too. Eleven groups of two channels, which a region does not have.
 #[test]
 fn a_clip_before_a_convolution_keeps_its_bound() {
+    const CHANNELS: usize = 22;
     let given = [-3.0_f32, 0.5, 4.0, 7.0, 12.0, f32::MAX];
     for taken_elsewhere in [false, true] {
-        let groups = [Attribute::Integer("group", 9)];
+        let groups = [Attribute::Integer("group", 11)];
         let nodes = [
             node("Conv", &["x", "one"], &["a"], &groups),
             node("Clip", &["a", "low", "high"], &["b"], &[]),
             node("Conv", &["b", "two"], &["y"], &groups),
             node("Conv", &["b", "three"], &["z"], &groups),
         ];
-        // Each output is an input of its group.
-        let weights = |factor: f32| -> Vec<f32> {
-            (0..36).map(|place| if place / 2 % 2 == place % 2 { factor } else { 0.0 }).collect()
-        };
-        let mut outputs = vec![value("y", FLOAT, &[1, 18, 6]), value("z", FLOAT, &[1, 18, 6])];
+        let output = |name: &str| value(name, FLOAT, &[1, 22, 6]);
+        let mut outputs = vec![output("y"), output("z")];
         if taken_elsewhere {
-            outputs.push(value("b", FLOAT, &[1, 18, 6]));
+            outputs.push(output("b"));
         }
+        // Each channel by itself.
+        let weights = |name: &str, factor: f32| {
+            let numbers: Vec<f32> = (0..2 * CHANNELS)
+                .map(|place| if place / 2 % 2 == place % 2 { factor } else { 0.0 })
+                .collect();
+            floats(name, &[22, 2, 1], &numbers)
+        };
         let constants = [
-            floats("one", &[18, 2, 1], &weights(1.0)),
-            floats("two", &[18, 2, 1], &weights(2.0)),
-            floats("three", &[18, 2, 1], &weights(3.0)),
+            weights("one", 1.0),
+            weights("two", 2.0),
+            weights("three", 3.0),
             floats("low", &[], &[0.0]),
             floats("high", &[], &[6.0]),
         ];
-        let graph = graph(&nodes, &[value("x", FLOAT, &[1, 18, 6])], &outputs, &constants);
+        let graph = graph(&nodes, &[output("x")], &outputs, &constants);
         let file = model_with(&graph, &[], 17);
         assert!(is_one_island(&file));
-        let found = run(file, vec![Tensor::from_vec([1, 18, 6], given.repeat(18)).unwrap()]);
+        let found = run(file, vec![Tensor::from_vec([1, CHANNELS, 6], given.repeat(CHANNELS)).unwrap()]);
         for (found, factor) in found.iter().zip([2.0, 3.0, 1.0]) {
-            let expected = given.repeat(18).into_iter().map(|value| value.clamp(0.0, 6.0) * factor);
+            let expected = given.map(|value| value.clamp(0.0, 6.0) * factor).repeat(CHANNELS);
             for (found, expected) in found.values::<f32>().unwrap().iter().zip(expected) {
                 assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} {expected}");
             }

@@ -1,4 +1,5 @@
-//! Products with matrices of 4-bit numbers: with the accuracy of int8 where the model allows it, otherwise in floats.
+//! Products with matrices of 4- and 8-bit numbers: with the accuracy of int8 where the model allows it, otherwise in
+//! floats.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
@@ -40,6 +41,7 @@ struct Parts {
     matrix: Vec<u8>,
     scales: Vec<f32>,
     zeros: Vec<u8>,
+    float_zeros: Vec<f32>,
     bias: Vec<f32>,
 }
 
@@ -48,19 +50,36 @@ struct Case {
     depth: usize,
     columns: usize,
     block: usize,
+    bits: usize,
     level: i64,
     has_zeros: bool,
+    has_float_zeros: bool,
     has_bias: bool,
     is_half: bool,
 }
 
 impl Case {
+    /// 4 bits by way of int8, zeros in the middle.
+    fn new(depth: usize, columns: usize, block: usize) -> Self {
+        Self {
+            depth,
+            columns,
+            block,
+            bits: 4,
+            level: 4,
+            has_zeros: false,
+            has_float_zeros: false,
+            has_bias: false,
+            is_half: false,
+        }
+    }
+
     fn blocks(&self) -> usize {
         self.depth.div_ceil(self.block)
     }
 
     fn matrix(&self) -> Vec<u8> {
-        numbers(self.columns * self.blocks() * self.block / 2, 5)
+        numbers(self.columns * self.blocks() * self.block * self.bits / 8, 5)
     }
 
     fn scales(&self) -> Vec<f32> {
@@ -68,7 +87,22 @@ impl Case {
     }
 
     fn zeros(&self) -> Vec<u8> {
-        numbers(self.columns * self.blocks().div_ceil(2), 9)
+        numbers(self.columns * self.bytes_of_zeros(), 9)
+    }
+
+    /// Those of a column.
+    fn bytes_of_zeros(&self) -> usize {
+        (self.blocks() * self.bits).div_ceil(8)
+    }
+
+    fn float_zeros(&self) -> Vec<f32> {
+        numbers(self.columns * self.blocks(), 13).iter().map(|byte| f32::from(*byte) / 16.0).collect()
+    }
+
+    /// A number among packed ones.
+    fn number(&self, bytes: &[u8], place: usize) -> f64 {
+        let byte = bytes[place * self.bits / 8];
+        f64::from(if self.bits == 8 { byte } else { byte >> (4 * (place % 2)) & 15 })
     }
 
     fn bias(&self) -> Vec<f32> {
@@ -76,13 +110,19 @@ impl Case {
     }
 
     fn parts(&self) -> Parts {
-        Parts { matrix: self.matrix(), scales: self.scales(), zeros: self.zeros(), bias: self.bias() }
+        Parts {
+            matrix: self.matrix(),
+            scales: self.scales(),
+            zeros: self.zeros(),
+            float_zeros: self.float_zeros(),
+            bias: self.bias(),
+        }
     }
 
     /// The model. `missing` bytes of the matrix are left out.
     fn file(&self, missing: usize) -> Vec<u8> {
         let blocks = self.blocks() as i64;
-        let (columns, half) = (self.columns as i64, self.block as i64 / 2);
+        let (columns, half) = (self.columns as i64, (self.block * self.bits / 8) as i64);
         let matrix = self.matrix();
         let matrix = &matrix[..matrix.len() - missing];
         let shape = if missing == 0 { vec![columns, blocks, half] } else { vec![matrix.len() as i64] };
@@ -97,17 +137,21 @@ impl Case {
         let constants = [
             initializer("matrix", UINT8, &shape, matrix),
             real("scales", &[columns * blocks], &self.scales()),
-            initializer("zeros", UINT8, &[self.zeros().len() as i64], &self.zeros()),
+            if self.has_float_zeros {
+                real("zeros", &[columns * blocks], &self.float_zeros())
+            } else {
+                initializer("zeros", UINT8, &[self.zeros().len() as i64], &self.zeros())
+            },
             real("bias", &[columns], &self.bias()),
         ];
         let attributes = [
             Attribute::Integer("K", self.depth as i64),
             Attribute::Integer("N", columns),
-            Attribute::Integer("bits", 4),
+            Attribute::Integer("bits", self.bits as i64),
             Attribute::Integer("block_size", self.block as i64),
             Attribute::Integer("accuracy_level", self.level),
         ];
-        let zeros = if self.has_zeros { "zeros" } else { "" };
+        let zeros = if self.has_zeros || self.has_float_zeros { "zeros" } else { "" };
         let bias = if self.has_bias { "bias" } else { "" };
         let inputs = ["x", "matrix", "scales", zeros, "", bias];
         let element_type = if self.is_half { FLOAT16 } else { FLOAT };
@@ -126,18 +170,22 @@ impl Case {
 
     /// The product, the bound of what int8 may change, and the size of what is summed.
     fn expected(&self, parts: &Parts, row: &[f32], column: usize, is_int8: bool) -> (f64, f64, f64) {
-        let Parts { matrix, scales, zeros, bias } = parts;
+        let Parts { matrix, scales, zeros, float_zeros, bias } = parts;
         let (mut sum, mut bound, mut size) = (f64::from(bias[column]), 0.0, 0.0);
         for (index, values) in row.chunks(self.block).enumerate() {
             let place = column * self.blocks() + index;
-            let byte = zeros[column * self.blocks().div_ceil(2) + index / 2];
-            let zero = if self.has_zeros { byte >> (4 * (index % 2)) & 15 } else { 8 };
+            let zero = if self.has_float_zeros {
+                f64::from(float_zeros[place])
+            } else if self.has_zeros {
+                self.number(&zeros[column * self.bytes_of_zeros()..], index)
+            } else {
+                f64::from(1_u8 << (self.bits - 1))
+            };
             let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
             let step = f64::from(largest / 127.0);
             for (at, value) in values.iter().enumerate() {
-                let byte = matrix[place * self.block / 2 + at / 2];
-                let number = if at % 2 == 0 { byte & 15 } else { byte >> 4 };
-                let weight = f64::from(i16::from(number) - i16::from(zero)) * f64::from(scales[place]);
+                let number = self.number(matrix, place * self.block + at);
+                let weight = (number - zero) * f64::from(scales[place]);
                 let value = if is_int8 {
                     f64::from((value * (127.0 / largest)).round_ties_even()) * step
                 } else {
@@ -171,7 +219,7 @@ fn level_four_is_int8_and_others_are_floats() {
             let left = reals(rows * depth, 3);
             let x = Tensor::from_vec(vec![1, rows, depth], left.clone()).unwrap();
             for level in [0, 1, 4] {
-                let case = Case { depth, columns, block, level, has_zeros, has_bias, is_half: false };
+                let case = Case { level, has_zeros, has_bias, ..Case::new(depth, columns, block) };
                 let (model, parts) = (load(case.file(0)).unwrap(), case.parts());
                 let found = answer(model.as_ref(), &x, 1);
                 assert_eq!(found.shape(), [1, rows, columns]);
@@ -197,9 +245,31 @@ fn level_four_is_int8_and_others_are_floats() {
 }
 
 #[test]
+fn eight_bits_and_zeros_that_are_floats_are_computed_in_floats() {
+    for (depth, columns, block, rows) in [(70, 40, 32, 5), (64, 33, 16, 1), (900, 20, 128, 30)] {
+        for (bits, has_zeros, has_float_zeros) in
+            [(8, false, false), (8, true, false), (8, false, true), (4, false, true)]
+        {
+            let sizes = Case::new(depth, columns, block);
+            let case = Case { bits, has_zeros, has_float_zeros, has_bias: true, ..sizes };
+            let (model, parts) = (load(case.file(0)).unwrap(), case.parts());
+            let left = reals(rows * depth, 3);
+            let x = Tensor::from_vec(vec![1, rows, depth], left.clone()).unwrap();
+            let found = answer(model.as_ref(), &x, 1);
+            for (place, found) in found.values::<f32>().unwrap().iter().enumerate() {
+                let row = &left[place / columns * depth..][..depth];
+                let (expected, _, size) = case.expected(&parts, row, place % columns, false);
+                let found = f64::from(*found);
+                assert!((found - expected).abs() <= 1e-5 * (size + 1.0), "{bits} {found} {expected}");
+            }
+            assert_eq!(answer(model.as_ref(), &x, 3), found);
+        }
+    }
+}
+
+#[test]
 fn sixteen_bits_are_computed_in_floats_and_rounded_once() {
-    let case =
-        Case { depth: 64, columns: 20, block: 32, level: 4, has_zeros: true, has_bias: true, is_half: true };
+    let case = Case { has_zeros: true, has_bias: true, is_half: true, ..Case::new(64, 20, 32) };
     let left = reals(3 * 64, 3);
     let halves: Vec<f16> = left.iter().map(|value| f16::from_f32(*value)).collect();
     let found =
@@ -216,15 +286,7 @@ fn sixteen_bits_are_computed_in_floats_and_rounded_once() {
 
 #[test]
 fn sizes_that_do_not_fit_are_errors() {
-    let case = Case {
-        depth: 64,
-        columns: 20,
-        block: 32,
-        level: 4,
-        has_zeros: false,
-        has_bias: false,
-        is_half: false,
-    };
+    let case = Case::new(64, 20, 32);
     let run = |file: Vec<u8>, shape: [usize; 3]| {
         let count = shape.iter().product();
         let x = Tensor::from_vec(shape.to_vec(), vec![1.0_f32; count]).unwrap();
@@ -236,7 +298,10 @@ fn sizes_that_do_not_fit_are_errors() {
     assert_eq!(run(case.file(0), [2, 3, 64]), None);
     assert_eq!(run(case.file(0), [2, 0, 64]), None);
     assert!(run(case.file(0), [2, 3, 63]).is_some());
-    for missing in [1, 16, 320] {
-        assert!(run(case.file(missing), [2, 3, 64]).is_some());
+    for bits in [4, 8] {
+        let case = Case { bits, ..Case::new(64, 20, 32) };
+        for missing in [1, 16, 320] {
+            assert!(run(case.file(missing), [2, 3, 64]).is_some());
+        }
     }
 }

@@ -4,7 +4,14 @@
 
 mod fixture;
 
-use adytum_engine::{difference::difference, precision::Precision, tensor::Tensor};
+use adytum_engine::{
+    bfloat16_engine::BFloat16Engine,
+    difference::difference,
+    engine::{Engine, Example, Examples, LoadedModel, Source},
+    onnx::{Limits, files::NoFiles},
+    precision::Precision,
+    tensor::{Tensor, Value},
+};
 use fixture::{
     onnx::{FLOAT, INT64, floats, longs, model, node, value},
     runs::{load, load_narrow, run_within},
@@ -112,4 +119,58 @@ fn models_without_products_need_no_comparison_and_others_do() {
     let file = model(&nodes, &[value("i", INT64, &[-1])], &[value("y", FLOAT, &[-1, 64])], &constants);
     let Err(error) = load_narrow(file) else { panic!("the model was loaded") };
     assert_eq!(error.code(), "precision-unmeasured");
+}
+
+/// A difference of two products. The first half of the inputs have nearly the same weights in both, which 16-bit floats don't
+/// tell apart; the second half have weights of this size in one.
+fn nearly_the_same(size: f32) -> Vec<u8> {
+    let nodes = [
+        node("MatMul", &["x", "a"], &["s"], &[]),
+        node("MatMul", &["x", "b"], &["t"], &[]),
+        node("Sub", &["s", "t"], &["y"], &[]),
+    ];
+    let near = numbers(8, 20 * 64);
+    let first: Vec<f32> = near.iter().map(|value| value + 0.003).chain(vec![size; 20 * 64]).collect();
+    let second: Vec<f32> = near.iter().copied().chain(vec![0.0; 20 * 64]).collect();
+    let constants = [floats("a", &[40, 64], &first), floats("b", &[40, 64], &second)];
+    model(&nodes, &[value("x", FLOAT, &[-1, 40])], &[value("y", FLOAT, &[-1, 64])], &constants)
+}
+
+/// A row whose halves have these numbers.
+fn halves(first: f32, second: f32) -> Tensor {
+    let row: Vec<f32> = (0..40).map(|place| if place < 20 { first } else { second }).collect();
+    Tensor::from_vec([1, 40], row).unwrap()
+}
+
+struct Given(Vec<Example>);
+
+impl Examples for Given {
+    fn of(&self, _: &dyn LoadedModel, most: usize) -> Vec<Example> {
+        self.0.iter().take(most).cloned().collect()
+    }
+}
+
+/// The code with which a model is refused, with the first row of an output or of none as an example.
+fn refused(file: &[u8], row: Option<Tensor>, outputs: &[usize]) -> Option<&'static str> {
+    let example = |row| Example { inputs: vec![Some(Value::Tensor(row))], outputs: outputs.to_vec() };
+    let examples = Given(row.into_iter().map(example).collect());
+    let source =
+        Source { file: file.to_vec(), files: &NoFiles, limits: Limits::default(), examples: &examples };
+    BFloat16Engine.load(source).err().map(|error| error.code())
+}
+
+#[test]
+fn examples_are_compared_in_the_place_of_made_up_inputs() {
+    if !Precision::BFloat16.is_available() {
+        return;
+    }
+    let (small, large) = (nearly_the_same(0.01), nearly_the_same(100.0));
+    assert_eq!(refused(&small, None, &[]), Some("precision-inaccurate"));
+    assert_eq!(refused(&small, Some(halves(0.0, 1.0)), &[0]), None);
+    assert_eq!(refused(&large, None, &[]), None);
+    assert_eq!(refused(&large, Some(halves(1.0, 0.0)), &[0]), Some("precision-inaccurate"));
+    // An example that the model does not answer, and one of no output, are none.
+    let wrong = Tensor::from_vec([1, 3], vec![1.0_f32; 3]).unwrap();
+    assert_eq!(refused(&small, Some(wrong), &[0]), Some("precision-inaccurate"));
+    assert_eq!(refused(&small, Some(halves(0.0, 1.0)), &[]), Some("precision-inaccurate"));
 }

@@ -14,7 +14,8 @@ use std::{
 
 use super::{
     BLOCK,
-    pages::{LARGE, ask_for_large},
+    pages::{LARGE, ask_for_large, release},
+    spare::{Owner, Spare},
 };
 
 /// Bytes of the largest piece: memory of the system's own, of which what is not used yet costs nothing.
@@ -77,22 +78,47 @@ pub struct Arena {
     used: usize,
     /// Bytes of a piece.
     size: usize,
+    /// Memory that nobody uses any more, which is taken first.
+    spare: Option<Spare>,
 }
 
 impl Arena {
     /// For weights of about this number of bytes.
     pub fn new(bytes: usize) -> Self {
-        Self { piece: None, used: 0, size: bytes.clamp(LARGE, PIECE) }
+        Self { piece: None, used: 0, size: bytes.clamp(LARGE, PIECE), spare: None }
+    }
+
+    /// Takes memory for later weights.
+    pub fn reuse(&mut self, spare: Spare) {
+        match &mut self.spare {
+            Some(own) => own.extend(spare),
+            none => *none = Some(spare),
+        }
+        if let Some(spare) = &mut self.spare {
+            spare.settle();
+        }
     }
 
     /// Zeros: `count` floats, of which the first begins a cache line. `None` if there is no memory.
     pub fn zeros(&mut self, count: usize) -> Option<Room> {
+        let mut room = self.floats(count)?;
+        if let Memory::Spare(_) = &room.memory {
+            room.fill(0.0);
+        }
+        Some(room)
+    }
+
+    /// As [`Arena::zeros`], but that the floats are any: all of them are about to be written.
+    pub fn floats(&mut self, count: usize) -> Option<Room> {
         let room = count.checked_next_multiple_of(BLOCK)?;
+        if let Some((start, owner)) = self.spare.as_mut().and_then(|spare| spare.take(room)) {
+            return Some(Room { start, count, memory: Memory::Spare(owner) });
+        }
         let fits = |piece: &Arc<Piece>| self.used.checked_add(room).is_some_and(|end| end <= piece.count);
-        let piece = match self.piece.take().filter(fits) {
-            Some(piece) => piece,
+        let piece = match self.piece.as_ref().filter(|piece| fits(piece)) {
+            Some(piece) => Arc::clone(piece),
             None => {
-                self.used = 0;
+                self.leave();
                 Arc::new(Piece::new(room.checked_mul(size_of::<f32>())?.max(self.size))?)
             }
         };
@@ -100,7 +126,23 @@ impl Arena {
         let start = unsafe { piece.start.add(self.used) };
         self.used += room;
         self.piece = Some(Arc::clone(&piece));
-        Some(Room { start, count, _piece: piece })
+        Some(Room { start, count, memory: Memory::Piece(piece) })
+    }
+
+    /// Leaves a piece. The rest of its last large page was touched with the page.
+    fn leave(&mut self) {
+        if let Some(piece) = self.piece.take() {
+            let rest = piece.count.saturating_sub(self.used);
+            // SAFETY: nobody has these floats: parts are given out from the start, and there will be no more.
+            unsafe { release(piece.start.as_ptr().wrapping_add(self.used).cast(), rest * size_of::<f32>()) };
+        }
+        self.used = 0;
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -116,11 +158,17 @@ impl std::fmt::Debug for Arena {
     }
 }
 
+/// What the floats of a room are in, as long as there is such a room.
+enum Memory {
+    Piece(#[expect(dead_code, reason = "it keeps the memory")] Arc<Piece>),
+    Spare(#[expect(dead_code, reason = "it keeps the memory")] Owner),
+}
+
 /// Floats of an arena.
 pub struct Room {
     start: NonNull<f32>,
     count: usize,
-    _piece: Arc<Piece>,
+    memory: Memory,
 }
 
 // SAFETY: its floats are its own, as those of a vector.
@@ -167,6 +215,7 @@ impl std::fmt::Debug for Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spare::Shrinking;
 
     #[test]
     fn rooms_are_apart_and_outlive_the_arena() {
@@ -174,6 +223,23 @@ mod tests {
             are_apart_and_outlive(Arena::new(bytes));
         }
         assert!(Arena::new(0).zeros(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn memory_that_is_spare_is_taken_first_and_outlives_the_rest() {
+        let mut buffer = Shrinking::new(vec![9; 1 << 20]);
+        let mut arena = Arena::new(0);
+        arena.reuse(buffer.cut(700_000).unwrap());
+        arena.reuse(buffer.cut(500_000).unwrap());
+        let zeros = arena.zeros(100_003).unwrap();
+        assert!(zeros.iter().all(|value| *value == 0.0));
+        let mut floats = arena.floats(17).unwrap();
+        floats.fill(3.0);
+        let large = arena.zeros(1 << 18).unwrap();
+        assert!(buffer.bytes().iter().all(|byte| *byte == 9));
+        drop((arena, buffer));
+        assert!(zeros.iter().chain(&*large).all(|value| *value == 0.0));
+        assert!(floats.iter().all(|value| *value == 3.0) && floats.as_ptr().addr().is_multiple_of(64));
     }
 
     fn are_apart_and_outlive(mut arena: Arena) {

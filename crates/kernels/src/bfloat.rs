@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod images;
 mod plain;
 pub(crate) mod rows;
 
@@ -65,6 +66,8 @@ pub fn is_available(level: Level) -> bool {
 pub(crate) trait Words: Copy {
     /// The operations on floats.
     type Isa: Isa;
+    /// Whether they can be pairs.
+    const ARE_PAIRS: bool;
 
     fn isa(self) -> Self::Isa;
     /// The sum, and the products of the numbers of each word.
@@ -94,6 +97,7 @@ pub(crate) struct Singles<I>(pub(crate) I);
 
 impl<I: Isa> Words for Singles<I> {
     type Isa = I;
+    const ARE_PAIRS: bool = false;
 
     #[inline(always)]
     fn isa(self) -> I {
@@ -120,10 +124,16 @@ impl<I: Isa> Words for Singles<I> {
     }
 }
 
-/// Work that is written over words.
+/// Words that are pairs.
+pub(crate) trait Pairs: Words {
+    /// The words of two lists of numbers, each rounded: those of `low` in the lower halves.
+    fn pair(self, low: <Self::Isa as Isa>::V, high: <Self::Isa as Isa>::V) -> <Self::Isa as Isa>::V;
+}
+
+/// Work that is written over words that are pairs.
 pub(crate) trait PairTask {
     /// Does it. Must be inlined to be compiled for the instructions.
-    fn run<W: Words>(self, words: W);
+    fn run<W: Pairs>(self, words: W);
 }
 
 /// Does work on 16-bit floats with the instructions of a level, or in plain Rust.

@@ -4,9 +4,13 @@
 
 use super::{
     BLOCK, Level, Part, Unfit,
+    bfloat::{
+        WORDS, Words,
+        images::{ImageTask, dispatch_images},
+    },
     buffer::Shared,
     convolution::Images,
-    isa::{Isa, Task, dispatch},
+    isa::Isa,
     layout::Channels,
     planes::Planes,
 };
@@ -91,18 +95,19 @@ impl Mixing<'_> {
     pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let fits = self.inputs.len() == self.mix.inputs
             && self.inputs.iter().zip(&self.mix.needed).all(|(input, needed)| {
-                input.planes.lanes == BLOCK
+                input.planes.is_blocked()
                     && input.planes.blocks >= *needed
                     && input.planes.is_as_large_as(&self.output)
                     && input.values.len() >= input.planes.len()
             })
-            && self.output.lanes == BLOCK
+            && self.output.is_blocked()
             && self.output.blocks == self.mix.blocks.len()
             && output.len() >= self.output.len();
         if !fits {
             return Err(Unfit("copied channels"));
         }
-        dispatch(self.mix.level, Rows { mixing: self, output, part });
+        let is_narrow = self.output.is_narrow() || self.inputs.iter().any(|input| input.planes.is_narrow());
+        dispatch_images(self.mix.level, is_narrow, Rows { mixing: self, output, part });
         Ok(())
     }
 }
@@ -113,55 +118,59 @@ struct Rows<'a> {
     part: Part,
 }
 
-impl Task for Rows<'_> {
-    type Output = ();
-
+impl ImageTask for Rows<'_> {
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
+    fn run<W: Words>(self, words: W) {
+        let isa = words.isa();
         let Mixing { mix, inputs, output } = *self.mixing;
-        let count = output.width * BLOCK;
+        let (width, lanes, is_narrow) = (output.width, output.lanes, output.is_narrow());
         for number in self.part.of(output.blocks * output.images * output.height) {
             let y = number % output.height;
             let (block, image) =
                 (number / output.height / output.images, number / output.height % output.images);
             // SAFETY: this thread alone has this row of the output.
-            let Some(to) = (unsafe { self.output.part(output.at(block, image, y, 0), count) }) else {
+            let Some(to) = (unsafe { self.output.part(output.at(block, image, y, 0), width * lanes) }) else {
                 continue;
             };
             let row = |take: &Take| {
                 let Images { planes, values } = inputs[take.input];
-                &values[planes.at(take.block, image, y, 0)..][..count]
+                &values[planes.at(take.block, image, y, 0)..][..width * planes.lanes]
             };
+            let lanes_of = |take: &Take| inputs[take.input].planes.lanes;
             // SAFETY: the array has 16 floats.
             let places = |take: &Take| unsafe { isa.load(take.places.as_ptr()) };
             match mix.blocks[block].as_slice() {
                 [] => to.fill(0.0),
-                [take] if take.is_all => to.copy_from_slice(row(take)),
+                [take] if take.is_all && lanes_of(take) == lanes => to.copy_from_slice(row(take)),
                 [first, rest @ ..] => {
                     // The second one in the same pass: most blocks have two.
-                    let (from, taken) = (row(first), places(first));
+                    let (from, from_lanes, taken) = (row(first).as_ptr(), lanes_of(first), places(first));
                     let (second, rest) = match rest {
                         [] => (first, rest),
                         [second, rest @ ..] => (second, rest),
                     };
-                    let (other, other_taken) = (row(second), places(second));
+                    let (other, other_lanes, other_taken) =
+                        (row(second).as_ptr(), lanes_of(second), places(second));
                     let nothing = isa.splat(0.0);
-                    for place in (0..count).step_by(BLOCK) {
-                        // SAFETY: the rows have `count` floats, a multiple of 16.
+                    for place in 0..width {
+                        // SAFETY: the rows have 16 numbers for each pixel.
                         unsafe {
-                            let value = isa.pick(isa.load(from.as_ptr().add(place)), taken, nothing);
-                            let value = isa.pick(isa.load(other.as_ptr().add(place)), other_taken, value);
-                            isa.store(value, to.as_mut_ptr().add(place));
+                            let value = words.load(from.add(place * from_lanes), from_lanes == WORDS);
+                            let value = isa.pick(value, taken, nothing);
+                            let other = words.load(other.add(place * other_lanes), other_lanes == WORDS);
+                            let value = isa.pick(other, other_taken, value);
+                            words.store(value, to.as_mut_ptr().add(place * lanes), is_narrow);
                         }
                     }
                     for take in rest {
-                        let (from, taken) = (row(take), places(take));
-                        for place in (0..count).step_by(BLOCK) {
+                        let (from, from_lanes, taken) = (row(take).as_ptr(), lanes_of(take), places(take));
+                        for place in 0..width {
                             // SAFETY: the same.
                             unsafe {
-                                let before = isa.load(to.as_ptr().add(place));
-                                let value = isa.pick(isa.load(from.as_ptr().add(place)), taken, before);
-                                isa.store(value, to.as_mut_ptr().add(place));
+                                let target = to.as_mut_ptr().add(place * lanes);
+                                let before = words.load(target, is_narrow);
+                                let value = words.load(from.add(place * from_lanes), from_lanes == WORDS);
+                                words.store(isa.pick(value, taken, before), target, is_narrow);
                             }
                         }
                     }

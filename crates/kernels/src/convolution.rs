@@ -148,7 +148,7 @@ impl Convolution<'_> {
         let (filters, input, steps) = (self.filters, &self.input.planes, &self.steps);
         let lanes = match filters.reading {
             Reading::Blocks => filters.lanes(),
-            Reading::Rows => filters.inputs,
+            Reading::Rows => filters.words(filters.inputs),
         };
         let input_blocks = match filters.reading {
             Reading::Blocks => filters.groups * filters.inputs.div_ceil(BLOCK),
@@ -292,7 +292,7 @@ impl Convolution<'_> {
         };
         let last_channels = match filters.reading {
             Reading::Blocks => filters.words(filters.inputs - (blocks - 1) * BLOCK),
-            Reading::Rows => filters.inputs * filters.columns,
+            Reading::Rows => filters.words(filters.inputs) * filters.columns,
         };
         let block = panel.group * filters.blocks() + panel.block;
         // The kernels clip last. Another function, and what is added after it, come in a pass of their own.

@@ -6,9 +6,13 @@ use super::{
     BLOCK, Level, Part, Unfit,
     activation::{Activation, apply},
     arena::{Arena, Room},
+    bfloat::{
+        Words,
+        images::{ImageTask, dispatch_images},
+    },
     buffer::{Buffer, Shared},
     convolution::{Images, Steps},
-    isa::{Isa, Task, dispatch},
+    isa::Isa,
     planes::Planes,
     weights::Weights,
 };
@@ -82,7 +86,9 @@ impl Depthwise<'_> {
     /// Buffers that do not fit the sizes.
     pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         self.check(output)?;
-        dispatch(self.windows.level, Rows { depthwise: self, output, part });
+        let residual = self.residual.is_some_and(|residual| residual.planes.is_narrow());
+        let is_narrow = self.input.planes.is_narrow() || self.output.is_narrow() || residual;
+        dispatch_images(self.windows.level, is_narrow, Rows { depthwise: self, output, part });
         Ok(())
     }
 
@@ -97,15 +103,17 @@ impl Depthwise<'_> {
                             < steps.before[axis] + size + after)
             };
         let blocks = windows.channels.div_ceil(BLOCK);
-        let fits = input.lanes == BLOCK
+        // No pass goes over narrow images.
+        let has_lanes = |planes: &Planes| planes.lanes == BLOCK || planes.is_narrow() && self.is_plain();
+        let fits = input.is_blocked()
             && input.blocks == blocks
             && self.input.values.len() >= input.len()
-            && self.output.lanes == BLOCK
+            && has_lanes(&self.output)
             && self.output.blocks == blocks
             && self.output.images == input.images
             && output.len() >= self.output.len()
             && self.residual.is_none_or(|residual| {
-                residual.planes.lanes == BLOCK
+                has_lanes(&residual.planes)
                     && residual.planes.blocks == blocks
                     && residual.planes.is_as_large_as(&self.output)
                     && residual.values.len() >= residual.planes.len()
@@ -113,6 +121,13 @@ impl Depthwise<'_> {
             && reaches(0, self.output.height, windows.rows, border.top, input.height, border.bottom)
             && reaches(1, self.output.width, windows.columns, border.left, input.width, border.right);
         if fits { Ok(()) } else { Err(Unfit("a convolution by channels")) }
+    }
+}
+
+impl Depthwise<'_> {
+    /// Whether one pass does all of it: a sum, what is added, a clip.
+    fn is_plain(&self) -> bool {
+        self.activation == Activation::Identity && self.after.bounds().is_some()
     }
 }
 
@@ -134,31 +149,67 @@ struct Pixels {
     columns: usize,
     bias: *const f32,
     residual: *const f32,
+    /// From one pixel to the next.
+    residual_step: usize,
+    residual_is_narrow: bool,
     output: *mut f32,
+    output_step: usize,
+    output_is_narrow: bool,
     low: f32,
     high: f32,
 }
 
+/// The columns of a window whose rows are read once for all pixels.
+const FEW_COLUMNS: usize = 3;
+
+/// Pixels that are computed at once, at most.
+const PIXELS: usize = 8;
+
+/// `COUNT` pixels whose inputs are `STEP` floats apart (0: what the pixels say). If `SHARES`, the window has three columns
+/// that are as far apart, and what two pixels read is read once: a 16-bit float becomes a float each time that it is.
+///
 /// # Safety
-/// The windows of `COUNT` pixels are within the input, and there is room for the outputs.
+/// The windows of the pixels are within the input, which is of 16-bit floats if `NARROW` says so, and there is room for the
+/// outputs.
 #[inline(always)]
-unsafe fn pixels<I: Isa, const COUNT: usize, const STEP: usize>(isa: I, pixels: &Pixels) {
+unsafe fn pixels<W: Words, const NARROW: bool, const SHARES: bool, const COUNT: usize, const STEP: usize>(
+    words: W,
+    pixels: &Pixels,
+) {
+    let isa = words.isa();
     let step = if STEP == 0 { pixels.step } else { STEP };
     // SAFETY: the bias has 16 floats.
     let mut sums = [unsafe { isa.load(pixels.bias) }; COUNT];
     let mut weights = pixels.weights;
     let mut row = pixels.input;
     for _ in 0..pixels.rows {
-        let mut column = row;
-        for _ in 0..pixels.columns {
-            // SAFETY: there are 16 weights for each place of the window.
-            let weight = unsafe { isa.load(weights) };
-            for (number, sum) in sums.iter_mut().enumerate() {
+        if SHARES {
+            let mut inputs = [isa.splat(0.0); PIXELS + FEW_COLUMNS - 1];
+            for (number, input) in inputs.iter_mut().enumerate().take(COUNT + FEW_COLUMNS - 1) {
                 // SAFETY: the window is within the input.
-                *sum = isa.multiply_add(weight, unsafe { isa.load(column.add(number * step)) }, *sum);
+                *input = unsafe { words.load(row.add(number * step), NARROW) };
             }
-            weights = weights.wrapping_add(BLOCK);
-            column = column.wrapping_add(pixels.window_column);
+            for column in 0..FEW_COLUMNS {
+                // SAFETY: there are 16 weights for each place of the window.
+                let weight = unsafe { isa.load(weights) };
+                for (number, sum) in sums.iter_mut().enumerate() {
+                    *sum = isa.multiply_add(weight, inputs[number + column], *sum);
+                }
+                weights = weights.wrapping_add(BLOCK);
+            }
+        } else {
+            let mut column = row;
+            for _ in 0..pixels.columns {
+                // SAFETY: there are 16 weights for each place of the window.
+                let weight = unsafe { isa.load(weights) };
+                for (number, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: the window is within the input.
+                    let input = unsafe { words.load(column.add(number * step), NARROW) };
+                    *sum = isa.multiply_add(weight, input, *sum);
+                }
+                weights = weights.wrapping_add(BLOCK);
+                column = column.wrapping_add(pixels.window_column);
+            }
         }
         row = row.wrapping_add(pixels.window_row);
     }
@@ -166,20 +217,26 @@ unsafe fn pixels<I: Isa, const COUNT: usize, const STEP: usize>(isa: I, pixels: 
     for (number, sum) in sums.into_iter().enumerate() {
         let mut value = sum;
         if !pixels.residual.is_null() {
+            let added = pixels.residual.wrapping_add(number * pixels.residual_step);
             // SAFETY: the images that are added are as large as the output.
-            value = isa.add(value, unsafe { isa.load(pixels.residual.add(number * BLOCK)) });
+            value = isa.add(value, unsafe { words.load(added, pixels.residual_is_narrow) });
         }
         let value = isa.at_most(isa.at_least(value, low), high);
+        let to = pixels.output.wrapping_add(number * pixels.output_step);
         // SAFETY: the output has room for the pixels.
-        unsafe { isa.store(value, pixels.output.add(number * BLOCK)) };
+        unsafe { words.store(value, to, pixels.output_is_narrow) };
     }
 }
 
 /// # Safety
 /// As of [`pixels`], for `count` pixels.
 #[inline(always)]
-unsafe fn row<I: Isa, const STEP: usize>(isa: I, first: Pixels, step: usize, count: usize) {
-    let tiles = count.div_ceil(8);
+unsafe fn row<W: Words, const NARROW: bool, const SHARES: bool, const STEP: usize>(
+    words: W,
+    first: Pixels,
+    count: usize,
+) {
+    let tiles = count.div_ceil(PIXELS);
     let mut here = first;
     let mut done = 0;
     for number in 0..tiles {
@@ -187,37 +244,60 @@ unsafe fn row<I: Isa, const STEP: usize>(isa: I, first: Pixels, step: usize, cou
         // SAFETY: the caller says that all pixels of the row are there.
         unsafe {
             match width {
-                1 => pixels::<I, 1, STEP>(isa, &here),
-                2 => pixels::<I, 2, STEP>(isa, &here),
-                3 => pixels::<I, 3, STEP>(isa, &here),
-                4 => pixels::<I, 4, STEP>(isa, &here),
-                5 => pixels::<I, 5, STEP>(isa, &here),
-                6 => pixels::<I, 6, STEP>(isa, &here),
-                7 => pixels::<I, 7, STEP>(isa, &here),
-                _ => pixels::<I, 8, STEP>(isa, &here),
+                1 => pixels::<W, NARROW, SHARES, 1, STEP>(words, &here),
+                2 => pixels::<W, NARROW, SHARES, 2, STEP>(words, &here),
+                3 => pixels::<W, NARROW, SHARES, 3, STEP>(words, &here),
+                4 => pixels::<W, NARROW, SHARES, 4, STEP>(words, &here),
+                5 => pixels::<W, NARROW, SHARES, 5, STEP>(words, &here),
+                6 => pixels::<W, NARROW, SHARES, 6, STEP>(words, &here),
+                7 => pixels::<W, NARROW, SHARES, 7, STEP>(words, &here),
+                _ => pixels::<W, NARROW, SHARES, PIXELS, STEP>(words, &here),
             }
         }
-        here.input = here.input.wrapping_add(width * step);
-        here.output = here.output.wrapping_add(width * BLOCK);
+        here.input = here.input.wrapping_add(width * here.step);
+        here.output = here.output.wrapping_add(width * here.output_step);
         if !here.residual.is_null() {
-            here.residual = here.residual.wrapping_add(width * BLOCK);
+            here.residual = here.residual.wrapping_add(width * here.residual_step);
         }
         done += width;
     }
 }
 
-impl Task for Rows<'_> {
-    type Output = ();
+/// A row of pixels, by the form for its distances.
+///
+/// # Safety
+/// As of [`pixels`], for `count` pixels of an input that is of 16-bit floats if `is_narrow` says so.
+#[inline(always)]
+unsafe fn any_row<W: Words>(words: W, first: Pixels, is_narrow: bool, count: usize) {
+    let shares = first.columns == FEW_COLUMNS && first.window_column == first.step;
+    // SAFETY: the caller says that all pixels of the row are there.
+    unsafe {
+        if W::ARE_PAIRS && is_narrow {
+            match first.step {
+                8 if shares => row::<W, true, true, 8>(words, first, count),
+                16 => row::<W, true, false, 16>(words, first, count),
+                _ => row::<W, true, false, 0>(words, first, count),
+            }
+        } else {
+            match first.step {
+                16 => row::<W, false, false, 16>(words, first, count),
+                32 => row::<W, false, false, 32>(words, first, count),
+                _ => row::<W, false, false, 0>(words, first, count),
+            }
+        }
+    }
+}
 
+impl ImageTask for Rows<'_> {
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
+    fn run<W: Words>(self, words: W) {
         let Depthwise { windows, steps, input, residual, output, activation, after } = *self.depthwise;
         let taps = windows.rows * windows.columns;
-        let is_plain = activation == Activation::Identity && after.bounds().is_some();
+        let is_plain = self.depthwise.is_plain();
         let (low, high) = if is_plain { after.bounds() } else { activation.bounds() }
             .unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         let rows = output.blocks * output.images * output.height;
-        let step = steps.strides[1] * BLOCK;
+        let lanes = input.planes.lanes;
         for number in self.part.of(rows) {
             let y = number % output.height;
             let (block, image) =
@@ -225,32 +305,31 @@ impl Task for Rows<'_> {
             let start = output.at(block, image, y, 0);
             let from = input.planes.at(block, image, y * steps.strides[0], 0)
                 - steps.before[0] * input.planes.row()
-                - steps.before[1] * BLOCK;
+                - steps.before[1] * lanes;
             let added = residual.map(|residual| {
-                &residual.values[residual.planes.at(block, image, y, 0)..][..output.width * BLOCK]
+                let from = residual.planes.at(block, image, y, 0);
+                &residual.values[from..][..output.width * residual.planes.lanes]
             });
             let first = Pixels {
                 input: input.values[from..].as_ptr(),
                 window_row: steps.dilations[0] * input.planes.row(),
-                window_column: steps.dilations[1] * BLOCK,
-                step,
+                window_column: steps.dilations[1] * lanes,
+                step: steps.strides[1] * lanes,
                 weights: windows.weights[block * taps * BLOCK..].as_ptr(),
                 rows: windows.rows,
                 columns: windows.columns,
                 bias: windows.bias[block * BLOCK..].as_ptr(),
                 residual: added.filter(|_| is_plain).map_or(std::ptr::null(), <[f32]>::as_ptr),
+                residual_step: residual.map_or(0, |residual| residual.planes.lanes),
+                residual_is_narrow: residual.is_some_and(|residual| residual.planes.is_narrow()),
                 output: self.output.pointer(start),
+                output_step: output.lanes,
+                output_is_narrow: output.is_narrow(),
                 low,
                 high,
             };
             // SAFETY: `check` has found that all sizes fit; this thread alone has this row.
-            unsafe {
-                match step {
-                    16 => row::<I, 16>(isa, first, step, output.width),
-                    32 => row::<I, 32>(isa, first, step, output.width),
-                    _ => row::<I, 0>(isa, first, step, output.width),
-                }
-            }
+            unsafe { any_row(words, first, input.planes.is_narrow(), output.width) };
             if is_plain {
                 continue;
             }

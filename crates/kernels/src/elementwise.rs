@@ -5,9 +5,13 @@
 use super::{
     BLOCK, Level, Part, Unfit,
     activation::Activation,
+    bfloat::{
+        Words,
+        images::{ImageTask, dispatch_images},
+    },
     buffer::Shared,
     convolution::Images,
-    isa::{Isa, Task, dispatch},
+    isa::Isa,
     planes::Planes,
 };
 
@@ -54,7 +58,7 @@ impl Elementwise<'_> {
     /// Buffers that do not fit the sizes.
     pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let alike = |images: &Images<'_>| {
-            images.planes.lanes == BLOCK
+            images.planes.is_blocked()
                 && images.planes.blocks == self.output.blocks
                 && images.planes.images == self.output.images
                 && images.values.len() >= images.planes.len()
@@ -67,15 +71,23 @@ impl Elementwise<'_> {
                 factors.len() >= self.output.blocks * BLOCK && summands.len() >= self.output.blocks * BLOCK
             }
         };
+        // No pass goes over narrow images.
+        let is_done = self.activation == Activation::Identity;
+        let has_lanes = self.output.lanes == BLOCK || self.output.is_narrow() && is_done;
         let fits = other
-            && self.output.lanes == BLOCK
+            && has_lanes
             && alike(&self.input)
             && self.input.planes.is_as_large_as(&self.output)
             && output.len() >= self.output.len();
         if !fits {
             return Err(Unfit("an operator of each element"));
         }
-        dispatch(self.level, Rows { elementwise: self, output, part });
+        let other = match &self.other {
+            Other::Image(_, other) | Other::Pixel(_, other) => other.planes.is_narrow(),
+            Other::None | Other::Channels(..) => false,
+        };
+        let is_narrow = other || self.input.planes.is_narrow() || self.output.is_narrow();
+        dispatch_images(self.level, is_narrow, Rows { elementwise: self, output, part });
         Ok(())
     }
 }
@@ -96,44 +108,59 @@ fn combine<I: Isa>(isa: I, binary: Binary, left: I::V, right: I::V) -> I::V {
     }
 }
 
-impl Task for Rows<'_> {
-    type Output = ();
-
+impl ImageTask for Rows<'_> {
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
+    fn run<W: Words>(self, words: W) {
+        let isa = words.isa();
         let Elementwise { level, input, other, activation, output } = *self.elementwise;
         let rows = output.blocks * output.images * output.height;
-        let count = output.width * BLOCK;
+        let width = output.width;
+        let (lanes, is_narrow) = (input.planes.lanes, input.planes.is_narrow());
+        let (to_lanes, to_narrow) = (output.lanes, output.is_narrow());
         for number in self.part.of(rows) {
             let y = number % output.height;
             let (block, image) =
                 (number / output.height / output.images, number / output.height % output.images);
-            let from = &input.values[input.planes.at(block, image, y, 0)..][..count];
+            let from = input.values[input.planes.at(block, image, y, 0)..][..width * lanes].as_ptr();
             let start = output.at(block, image, y, 0);
             // SAFETY: this thread alone has this row of the output.
-            let Some(to) = (unsafe { self.output.part(start, count) }) else { continue };
+            let Some(row) = (unsafe { self.output.part(start, width * to_lanes) }) else { continue };
+            let to = row.as_mut_ptr();
             match other {
-                Other::None => to.copy_from_slice(from),
-                Other::Image(binary, other) => {
-                    let other = &other.values[other.planes.at(block, image, y, 0)..][..count];
-                    for place in (0..count).step_by(BLOCK) {
-                        // SAFETY: all three slices have `count` floats, a multiple of 16.
+                Other::None => {
+                    for place in 0..width {
+                        // SAFETY: both rows have 16 numbers for each pixel.
                         unsafe {
-                            let left = isa.load(from.as_ptr().add(place));
-                            let right = isa.load(other.as_ptr().add(place));
-                            isa.store(combine(isa, binary, left, right), to.as_mut_ptr().add(place));
+                            words.store(
+                                words.load(from.add(place * lanes), is_narrow),
+                                to.add(place * to_lanes),
+                                to_narrow,
+                            );
                         }
                     }
                 }
-                Other::Pixel(binary, other) => {
-                    let pixel = &other.values[other.planes.at(block, image, 0, 0)..][..BLOCK];
-                    // SAFETY: the slice has 16 floats.
-                    let right = unsafe { isa.load(pixel.as_ptr()) };
-                    for place in (0..count).step_by(BLOCK) {
-                        // SAFETY: both slices have `count` floats, a multiple of 16.
+                Other::Image(binary, Images { planes, values }) => {
+                    let other = values[planes.at(block, image, y, 0)..][..width * planes.lanes].as_ptr();
+                    for place in 0..width {
+                        // SAFETY: all three rows have 16 numbers for each pixel.
                         unsafe {
-                            let left = isa.load(from.as_ptr().add(place));
-                            isa.store(combine(isa, binary, left, right), to.as_mut_ptr().add(place));
+                            let left = words.load(from.add(place * lanes), is_narrow);
+                            let right = words.load(other.add(place * planes.lanes), planes.is_narrow());
+                            let result = combine(isa, binary, left, right);
+                            words.store(result, to.add(place * to_lanes), to_narrow);
+                        }
+                    }
+                }
+                Other::Pixel(binary, Images { planes, values }) => {
+                    let pixel = &values[planes.at(block, image, 0, 0)..][..planes.lanes];
+                    // SAFETY: the slice has 16 numbers.
+                    let right = unsafe { words.load(pixel.as_ptr(), planes.is_narrow()) };
+                    for place in 0..width {
+                        // SAFETY: both rows have 16 numbers for each pixel.
+                        unsafe {
+                            let left = words.load(from.add(place * lanes), is_narrow);
+                            let result = combine(isa, binary, left, right);
+                            words.store(result, to.add(place * to_lanes), to_narrow);
                         }
                     }
                 }
@@ -143,19 +170,19 @@ impl Task for Rows<'_> {
                     // SAFETY: the slices have 16 floats each.
                     let (factor, summand) =
                         unsafe { (isa.load(factors.as_ptr()), isa.load(summands.as_ptr())) };
-                    for place in (0..count).step_by(BLOCK) {
-                        // SAFETY: both slices have `count` floats, a multiple of 16.
+                    for place in 0..width {
+                        // SAFETY: both rows have 16 numbers for each pixel.
                         unsafe {
-                            let value = isa.load(from.as_ptr().add(place));
+                            let value = words.load(from.add(place * lanes), is_narrow);
                             let result = isa.multiply_add(value, factor, summand);
-                            isa.store(result, to.as_mut_ptr().add(place));
+                            words.store(result, to.add(place * to_lanes), to_narrow);
                         }
                     }
                 }
             }
             if activation != Activation::Identity {
-                // SAFETY: the row has `count` floats, a multiple of 16.
-                unsafe { super::activation::apply(level, activation, to.as_mut_ptr(), count) };
+                // SAFETY: the row is of floats, a multiple of 16.
+                unsafe { super::activation::apply(level, activation, to, width * BLOCK) };
             }
         }
     }

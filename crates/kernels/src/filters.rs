@@ -20,7 +20,7 @@ pub enum Reading {
     /// In blocks of 16.
     Blocks,
     /// All at once: images of few channels, which are next to each other for a whole row. A row of the
-    /// window is then one run of floats.
+    /// window is then one run of words.
     Rows,
 }
 
@@ -58,8 +58,8 @@ pub(super) struct Panel {
 
 impl Filters {
     /// Of weights `[output][input of the group][row][column]` and a bias. Groups of several channels must be whole
-    /// blocks, and pairs are read in blocks of an even number of channels. `None` if the sizes do not fit, or if there
-    /// is no memory.
+    /// blocks, and blocks of pairs have an even number of channels. Tile registers read blocks only. `None` if the
+    /// sizes do not fit, or if there is no memory.
     pub fn new(
         (level, form): (Level, Form),
         weights: Weights<'_>,
@@ -78,7 +78,11 @@ impl Filters {
             && rows * columns > 0
             && blocked
             && (groups == 1 || reading == Reading::Blocks)
-            && (!form.is_narrow() || inputs.is_multiple_of(2) && reading == Reading::Blocks)
+            && match (form, reading) {
+                (Form::Single, _) | (Form::Pair, Reading::Rows) => true,
+                (Form::Tile, Reading::Rows) => false,
+                (Form::Pair | Form::Tile, Reading::Blocks) => inputs.is_multiple_of(2),
+            }
             && weights.fit(all, inputs * rows * columns)
             && bias.is_none_or(|bias| bias.len() == all);
         if !fits {
@@ -86,7 +90,10 @@ impl Filters {
         }
         let per_output = inputs * rows * columns;
         let blocks = outputs.div_ceil(BLOCK);
-        let words = if form.is_narrow() { per_output / 2 } else { per_output };
+        let words = match form {
+            Form::Single => per_output,
+            Form::Pair | Form::Tile => inputs.div_ceil(2) * rows * columns,
+        };
         let mut filters = Self {
             level,
             inputs,
@@ -126,15 +133,16 @@ impl Filters {
         Some(filters)
     }
 
-    /// Puts weights into panels, in pairs of input channels.
+    /// Puts weights into panels, in pairs of input channels. A channel without another one has a zero.
     fn pack_pairs(&mut self, weights: Weights<'_>) {
         let taps = self.rows * self.columns;
         let per_output = self.inputs * taps;
+        let words = self.words(self.inputs) * taps;
         // The weights of a block of output channels, which stay in the cache of the second level.
         let mut rows = vec![0.0_f32; BLOCK * per_output];
         for panel in self.panels() {
             let width = panel.blocks * BLOCK;
-            let target = &mut self.weights[panel.weights..][..width * per_output / 2];
+            let target = &mut self.weights[panel.weights..][..width * words];
             for block in 0..panel.blocks {
                 let first = (panel.block + block) * BLOCK;
                 let count = BLOCK.min(self.outputs - first);
@@ -149,9 +157,10 @@ impl Filters {
                         for pair in (input..self.inputs.min(input + BLOCK)).step_by(2) {
                             let Some(place) = places.next() else { return };
                             let (low, high) = (pair * taps + tap, (pair + 1) * taps + tap);
+                            let is_alone = pair + 1 == self.inputs;
                             let lanes = place[block * BLOCK..].iter_mut().zip(rows.chunks_exact(per_output));
                             for (value, row) in lanes {
-                                *value = word(row[low], row[high]);
+                                *value = word(row[low], if is_alone { 0.0 } else { row[high] });
                             }
                         }
                     }
@@ -178,11 +187,11 @@ impl Filters {
         }
     }
 
-    /// Words of channels: as many as there are, or half of them.
+    /// Words of channels: as many as there are, or half of them, rounded up.
     pub(super) fn words(&self, channels: usize) -> usize {
         match self.form {
             Form::Single => channels,
-            Form::Pair | Form::Tile => channels / 2,
+            Form::Pair | Form::Tile => channels.div_ceil(2),
         }
     }
 

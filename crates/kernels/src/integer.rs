@@ -10,9 +10,11 @@ pub mod convolution;
 pub mod depthwise;
 pub mod dynamic;
 pub mod elementwise;
+mod excess;
 pub mod filters;
 pub mod finish;
 mod instructions;
+mod kernels;
 pub mod layout;
 pub mod memory;
 pub mod nibbles;
@@ -32,6 +34,15 @@ use super::planes::Planes;
 pub struct Images<'a> {
     pub planes: Planes,
     pub values: &'a [u8],
+}
+
+/// How the channels of a pixel are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// In blocks of 16.
+    Blocks,
+    /// All at once: they are next to each other, in whole fours.
+    Whole,
 }
 
 /// Channels of which one instruction multiplies all with weights at once.

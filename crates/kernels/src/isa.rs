@@ -34,6 +34,12 @@ pub(super) trait Isa: Copy {
     /// 16 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn nibbles(self, from: *const u8) -> [Self::V; 2];
+    /// 16 bytes: numbers from 0 to 255.
+    ///
+    /// # Safety
+    /// 16 bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn bytes(self, from: *const u8) -> Self::V;
     fn add(self, left: Self::V, right: Self::V) -> Self::V;
     fn subtract(self, left: Self::V, right: Self::V) -> Self::V;
     fn multiply(self, left: Self::V, right: Self::V) -> Self::V;

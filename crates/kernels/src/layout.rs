@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "several threads write one output")]
 
-use super::{BLOCK, Part, Unfit, bfloat::WORDS, buffer::Shared, convolution::Images, planes::Planes};
+use super::{BLOCK, Part, Unfit, buffer::Shared, convolution::Images, planes::Planes};
 
 /// Puts images `[image][channel][row][column]` into blocks, or with all channels of a pixel next to
 /// each other where that is what the planes say. Computes this thread's share.
@@ -85,7 +85,7 @@ pub struct Channels {
     pub count: usize,
 }
 
-/// Repeats each pixel, by the numbers of `times`, downwards and to the right. Computes this thread's share.
+/// Repeats each pixel, by the numbers of `times`, downwards and to the right, of images of any floats. Computes this thread's share.
 ///
 /// # Errors
 /// Buffers that do not fit the sizes.
@@ -97,8 +97,9 @@ pub fn repeat(
     part: Part,
 ) -> Result<(), Unfit> {
     let planes = input.planes;
-    let fits = planes.lanes == BLOCK
-        && output.lanes == BLOCK
+    let lanes = planes.lanes;
+    let fits = planes.is_blocked()
+        && output.lanes == lanes
         && planes.blocks == output.blocks
         && planes.images == output.images
         && times.iter().all(|times| *times > 0)
@@ -113,12 +114,12 @@ pub fn repeat(
     for number in part.of(output.blocks * output.images * height) {
         let (block, image, y) =
             (number / height / output.images, number / height % output.images, number % height);
-        let source = &input.values[planes.at(block, image, y / times[0], 0)..][..planes.width * BLOCK];
+        let source = &input.values[planes.at(block, image, y / times[0], 0)..][..planes.width * lanes];
         // SAFETY: this thread alone has this row of the output.
-        let target = unsafe { buffer.part(output.at(block, image, y, 0), width * BLOCK) };
+        let target = unsafe { buffer.part(output.at(block, image, y, 0), width * lanes) };
         let Some(target) = target else { continue };
-        for (targets, pixel) in target.chunks_exact_mut(BLOCK * times[1]).zip(source.chunks_exact(BLOCK)) {
-            for target in targets.chunks_exact_mut(BLOCK) {
+        for (targets, pixel) in target.chunks_exact_mut(lanes * times[1]).zip(source.chunks_exact(lanes)) {
+            for target in targets.chunks_exact_mut(lanes) {
                 target.copy_from_slice(pixel);
             }
         }
@@ -139,7 +140,7 @@ pub fn sample(
 ) -> Result<(), Unfit> {
     let planes = input.planes;
     let lanes = planes.lanes;
-    let fits = [BLOCK, WORDS].contains(&lanes)
+    let fits = planes.is_blocked()
         && output.lanes == lanes
         && planes.blocks == output.blocks
         && planes.images == output.images

@@ -1,6 +1,6 @@
 //! Where the elements of images are in a buffer.
 
-use super::BLOCK;
+use super::{BLOCK, bfloat::WORDS};
 
 /// Images in blocks of 16 channels: `[block][image][top + height + bottom][left + width + right][16]`.
 ///
@@ -60,7 +60,17 @@ impl Planes {
 
     /// The same images with 16-bit floats: two of them in each place of a float.
     pub fn narrow(self) -> Self {
-        Self { lanes: BLOCK / 2, ..self }
+        Self { lanes: WORDS, ..self }
+    }
+
+    /// Whether they are images in blocks, of 16-bit floats.
+    pub fn is_narrow(&self) -> bool {
+        self.lanes == WORDS
+    }
+
+    /// Whether they are images in blocks, of floats or of 16-bit floats.
+    pub fn is_blocked(&self) -> bool {
+        [BLOCK, WORDS].contains(&self.lanes)
     }
 
     /// The floats of a row of a block.

@@ -3,10 +3,14 @@
 #![expect(unsafe_code, reason = "loads and stores through pointers; several threads write one output")]
 
 use super::{
-    BLOCK, Level, Part, Unfit,
+    Level, Part, Unfit,
+    bfloat::{
+        Words,
+        images::{ImageTask, dispatch_images},
+    },
     buffer::Shared,
     convolution::{Images, Steps},
-    isa::{Isa, Task, dispatch},
+    isa::Isa,
     planes::Planes,
 };
 
@@ -47,8 +51,8 @@ impl Pool<'_> {
         let is_window = self.window.iter().chain(&self.steps.dilations).all(|size| *size > 0);
         let fits = counts
             && is_window
-            && input.lanes == BLOCK
-            && self.output.lanes == BLOCK
+            && input.is_blocked()
+            && self.output.is_blocked()
             && input.blocks == self.output.blocks
             && input.images == self.output.images
             && self.input.values.len() >= input.len()
@@ -56,7 +60,8 @@ impl Pool<'_> {
         if !fits {
             return Err(Unfit("a pool"));
         }
-        dispatch(self.level, Rows { pool: self, output, part });
+        let is_narrow = input.is_narrow() || self.output.is_narrow();
+        dispatch_images(self.level, is_narrow, Rows { pool: self, output, part });
         Ok(())
     }
 }
@@ -88,18 +93,13 @@ struct Rows<'a> {
     part: Part,
 }
 
-impl Task for Rows<'_> {
-    type Output = ();
-
+impl ImageTask for Rows<'_> {
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
-        match (self.pool.pooling, self.pool.window[1]) {
-            (Pooling::Maximum, 2) => self.rows::<I, false, 2>(isa),
-            (Pooling::Maximum, 3) => self.rows::<I, false, 3>(isa),
-            (Pooling::Maximum, _) => self.rows::<I, false, 0>(isa),
-            (Pooling::Mean(..), 2) => self.rows::<I, true, 2>(isa),
-            (Pooling::Mean(..), 3) => self.rows::<I, true, 3>(isa),
-            (Pooling::Mean(..), _) => self.rows::<I, true, 0>(isa),
+    fn run<W: Words>(self, words: W) {
+        if W::ARE_PAIRS && self.pool.input.planes.is_narrow() {
+            self.any_rows::<W, true>(words);
+        } else {
+            self.any_rows::<W, false>(words);
         }
     }
 }
@@ -119,16 +119,20 @@ struct Places {
 /// The largest or the sum of what a window covers. `COLUMNS` is the number of columns, if it is not 0.
 ///
 /// # Safety
-/// 16 floats can be read at each place.
+/// 16 floats can be read at each place, or 16-bit floats if `NARROW` says so.
 #[inline(always)]
-unsafe fn reduce<I: Isa, const MEAN: bool, const COLUMNS: usize>(isa: I, places: Places) -> I::V {
+unsafe fn reduce<W: Words, const NARROW: bool, const MEAN: bool, const COLUMNS: usize>(
+    words: W,
+    places: Places,
+) -> <W::Isa as Isa>::V {
+    let isa = words.isa();
     let columns = if COLUMNS == 0 { places.columns } else { COLUMNS };
     let mut result = isa.splat(if MEAN { 0.0 } else { f32::NEG_INFINITY });
     for row in 0..places.rows {
         let line = places.first.wrapping_add(row * places.row);
         for column in 0..columns {
             // SAFETY: the caller says that the place can be read.
-            let value = unsafe { isa.load(line.wrapping_add(column * places.column)) };
+            let value = unsafe { words.load(line.wrapping_add(column * places.column), NARROW) };
             result = if MEAN { isa.add(result, value) } else { isa.at_least(result, value) };
         }
     }
@@ -136,9 +140,23 @@ unsafe fn reduce<I: Isa, const MEAN: bool, const COLUMNS: usize>(isa: I, places:
 }
 
 impl Rows<'_> {
-    /// Computes rows of outputs. `COLUMNS` is the width of the window, if it is not 0.
+    /// Computes rows of outputs.
     #[inline(always)]
-    fn rows<I: Isa, const MEAN: bool, const COLUMNS: usize>(&self, isa: I) {
+    fn any_rows<W: Words, const NARROW: bool>(&self, words: W) {
+        match (self.pool.pooling, self.pool.window[1]) {
+            (Pooling::Maximum, 2) => self.rows::<W, NARROW, false, 2>(words),
+            (Pooling::Maximum, 3) => self.rows::<W, NARROW, false, 3>(words),
+            (Pooling::Maximum, _) => self.rows::<W, NARROW, false, 0>(words),
+            (Pooling::Mean(..), 2) => self.rows::<W, NARROW, true, 2>(words),
+            (Pooling::Mean(..), 3) => self.rows::<W, NARROW, true, 3>(words),
+            (Pooling::Mean(..), _) => self.rows::<W, NARROW, true, 0>(words),
+        }
+    }
+
+    /// The same. `COLUMNS` is the width of the window, if it is not 0.
+    #[inline(always)]
+    fn rows<W: Words, const NARROW: bool, const MEAN: bool, const COLUMNS: usize>(&self, words: W) {
+        let isa = words.isa();
         let Pool { pooling, window, steps, input, output, .. } = *self.pool;
         let planes = &input.planes;
         let ([down, right], [before_rows, before]) = (steps.strides, steps.before);
@@ -165,14 +183,14 @@ impl Rows<'_> {
                     rows: if is_empty { 0 } else { bottom - top },
                     columns: end.saturating_sub(left),
                     row: dilations[0] * planes.row(),
-                    column: dilations[1] * BLOCK,
+                    column: dilations[1] * planes.lanes,
                 };
                 // SAFETY: `run` has found that the buffer has all images, and the places are within this one.
                 let mut result = unsafe {
                     if (left, end) == (0, window[1]) {
-                        reduce::<I, MEAN, COLUMNS>(isa, places)
+                        reduce::<W, NARROW, MEAN, COLUMNS>(words, places)
                     } else {
-                        reduce::<I, MEAN, 0>(isa, places)
+                        reduce::<W, NARROW, MEAN, 0>(words, places)
                     }
                 };
                 if let Pooling::Mean(rows, columns) = pooling {
@@ -180,7 +198,7 @@ impl Rows<'_> {
                 }
                 let to = self.output.pointer(output.at(block, image, y, x));
                 // SAFETY: `run` has found that the output has room; this thread alone has this row.
-                unsafe { isa.store(result, to) };
+                unsafe { words.store(result, to, output.is_narrow()) };
             }
         }
     }
@@ -202,8 +220,8 @@ impl Mean<'_> {
     /// Buffers that do not fit the sizes.
     pub fn run(&self, output: Shared<'_>, part: Part) -> Result<(), Unfit> {
         let input = &self.input.planes;
-        let fits = input.lanes == BLOCK
-            && self.output.lanes == BLOCK
+        let fits = input.is_blocked()
+            && self.output.is_blocked()
             && input.blocks == self.output.blocks
             && input.images == self.output.images
             && (self.output.height, self.output.width) == (1, 1)
@@ -212,7 +230,8 @@ impl Mean<'_> {
         if !fits {
             return Err(Unfit("a mean of images"));
         }
-        dispatch(self.level, Means { mean: self, output, part });
+        let is_narrow = input.is_narrow() || self.output.is_narrow();
+        dispatch_images(self.level, is_narrow, Means { mean: self, output, part });
         Ok(())
     }
 }
@@ -223,11 +242,10 @@ struct Means<'a> {
     part: Part,
 }
 
-impl Task for Means<'_> {
-    type Output = ();
-
+impl ImageTask for Means<'_> {
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) {
+    fn run<W: Words>(self, words: W) {
+        let isa = words.isa();
         let Mean { input, output, .. } = *self.mean;
         let planes = &input.planes;
         let pixels = isa.splat((planes.height * planes.width) as f32);
@@ -236,11 +254,16 @@ impl Task for Means<'_> {
             // Several sums: they are added at the same time, and lose less of small numbers.
             let mut sums = [isa.splat(0.0); 8];
             for y in 0..planes.height {
-                let row = &input.values[planes.at(block, image, y, 0)..][..planes.width * BLOCK];
-                for (pixel, values) in row.chunks_exact(BLOCK).enumerate() {
-                    // SAFETY: the chunk has 16 floats.
-                    let value = unsafe { isa.load(values.as_ptr()) };
-                    sums[pixel % 8] = isa.add(sums[pixel % 8], value);
+                let row = &input.values[planes.at(block, image, y, 0)..][..planes.width * planes.lanes];
+                for pixels in row.chunks(8 * planes.lanes) {
+                    let count = pixels.len() / planes.lanes;
+                    for (number, sum) in sums.iter_mut().enumerate() {
+                        if number < count {
+                            let from = pixels[number * planes.lanes..][..planes.lanes].as_ptr();
+                            // SAFETY: the slice has 16 numbers.
+                            *sum = isa.add(*sum, unsafe { words.load(from, planes.is_narrow()) });
+                        }
+                    }
                 }
             }
             let [a, b, c, d, e, f, g, h] = sums;
@@ -248,7 +271,9 @@ impl Task for Means<'_> {
             let high = isa.add(isa.add(e, f), isa.add(g, h));
             let mean = isa.divide(isa.add(low, high), pixels);
             // SAFETY: `run` has found that the output has room; this thread alone has this pixel.
-            unsafe { isa.store(mean, self.output.pointer(output.at(block, image, 0, 0))) };
+            unsafe {
+                words.store(mean, self.output.pointer(output.at(block, image, 0, 0)), output.is_narrow())
+            };
         }
     }
 }

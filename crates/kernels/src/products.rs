@@ -89,13 +89,16 @@ impl Matrix {
         };
         let padded = columns.div_ceil(BLOCK) * BLOCK;
         let steps = if form.is_narrow() { depth.div_ceil(2) } else { depth };
-        let mut panels = arena.zeros(padded.checked_mul(steps)?)?;
+        let mut panels = arena.floats(padded.checked_mul(steps)?)?;
         // The second step of a pair. Beyond an odd depth there are zeros.
         let mut second = [0.0_f32; WIDEST];
         for first in (0..columns).step_by(width) {
             let own = width.min(padded - first);
             let used = width.min(columns - first);
             let panel = &mut panels[first * steps..][..own * steps];
+            if used < own {
+                panel.fill(0.0);
+            }
             let scale = |row: &mut [f32]| {
                 if let Some(factors) = factors {
                     row.iter_mut().zip(&factors[first..]).for_each(|(value, factor)| *value *= factor);

@@ -1,6 +1,7 @@
 //! Every kernel against plain loops ([`plain`]), at each level of instructions, over odd shapes.
 
 mod moves;
+mod narrow;
 mod pairs;
 pub(crate) mod plain;
 

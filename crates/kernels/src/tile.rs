@@ -141,6 +141,23 @@ unsafe fn compute<
     unsafe { finish::<W, BLOCKS, PIXELS, WIDTH>(words, tile, sums) }
 }
 
+/// Does something for each pixel of a tile. Its number is a constant there: an array stays in registers only if all of
+/// its places are constants, and the compiler leaves loops of many steps as they are.
+macro_rules! for_each_pixel {
+    ($pixels:ident, $pixel:ident, $body:block) => {
+        for_each_pixel!($pixels, $pixel, $body: 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    ($pixels:ident, $pixel:ident, $body:block: $($number:literal)*) => {
+        const { assert!($pixels <= 14) };
+        $(
+            if $number < $pixels {
+                let $pixel: usize = $number;
+                $body
+            }
+        )*
+    };
+}
+
 /// Adds to sums what is to be added, clips them, and writes them.
 ///
 /// # Safety
@@ -149,37 +166,46 @@ unsafe fn compute<
 unsafe fn finish<W: Words, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
     words: W,
     tile: &Tile,
-    mut sums: [[<W::Isa as Isa>::V; BLOCKS]; PIXELS],
+    sums: [[<W::Isa as Isa>::V; BLOCKS]; PIXELS],
+) {
+    for_each_pixel!(PIXELS, pixel, {
+        let (row, column) = (pixel / WIDTH, pixel % WIDTH);
+        let residual = row * tile.residual_row + column * tile.residual_step;
+        let output = row * tile.output_row + column * tile.output_step;
+        // SAFETY: the caller says so, and the pixel is one of the tile.
+        unsafe { finish_pixel(words, tile, sums[pixel], residual, output) };
+    });
+}
+
+/// The same for one pixel, whose numbers are there.
+///
+/// # Safety
+/// As of [`compute`].
+#[inline(always)]
+unsafe fn finish_pixel<W: Words, const BLOCKS: usize>(
+    words: W,
+    tile: &Tile,
+    sums: [<W::Isa as Isa>::V; BLOCKS],
+    residual: usize,
+    output: usize,
 ) {
     let isa = words.isa();
-    if !tile.residual.is_null() {
-        for (pixel, sums) in sums.iter_mut().enumerate() {
-            for (block, sum) in sums.iter_mut().enumerate() {
-                let place = pixel / WIDTH * tile.residual_row
-                    + pixel % WIDTH * tile.residual_step
-                    + block * tile.residual_block;
-                // SAFETY: the numbers that are added are as many as the outputs.
-                let value = unsafe { words.load(tile.residual.add(place), tile.residual_is_narrow) };
-                *sum = isa.add(*sum, value);
-            }
+    for (block, mut sum) in sums.into_iter().enumerate() {
+        if !tile.residual.is_null() {
+            let place = residual + block * tile.residual_block;
+            // SAFETY: the numbers that are added are as many as the outputs.
+            let added = unsafe { words.load(tile.residual.add(place), tile.residual_is_narrow) };
+            sum = isa.add(sum, added);
         }
-    }
-    if tile.low > f32::NEG_INFINITY || tile.high < f32::INFINITY {
-        let (low, high) = (isa.splat(tile.low), isa.splat(tile.high));
-        for sums in &mut sums {
-            for sum in sums {
-                *sum = isa.at_most(isa.at_least(*sum, low), high);
-            }
+        if tile.low > f32::NEG_INFINITY {
+            sum = isa.at_least(sum, isa.splat(tile.low));
         }
-    }
-    for (pixel, sums) in sums.into_iter().enumerate() {
-        for (block, value) in sums.into_iter().enumerate() {
-            let place = pixel / WIDTH * tile.output_row
-                + pixel % WIDTH * tile.output_step
-                + block * tile.output_block;
-            // SAFETY: the output has room for the tile.
-            unsafe { words.store(value, tile.output.add(place), tile.output_is_narrow) };
+        if tile.high < f32::INFINITY {
+            sum = isa.at_most(sum, isa.splat(tile.high));
         }
+        let place = output + block * tile.output_block;
+        // SAFETY: the output has room for the tile.
+        unsafe { words.store(sum, tile.output.add(place), tile.output_is_narrow) };
     }
 }
 

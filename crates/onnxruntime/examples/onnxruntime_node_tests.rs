@@ -22,7 +22,7 @@ use std::{
 };
 
 use adytum_engine::{
-    engine::{Engine, LoadedModel, Source},
+    engine::{Engine, LoadedModel, NoExamples, Source},
     onnx::{Limits, files::NoFiles},
     threads::Threads,
 };
@@ -85,7 +85,8 @@ fn run(engine: &dyn Engine, test: &Path, threads: &Threads) -> Outcome {
         Ok(file) => file,
         Err(error) => return Outcome::Refused(error.to_string()),
     };
-    let loaded = engine.load(Source { file, files: &NoFiles, limits: Limits::default() });
+    let loaded =
+        engine.load(Source { file, files: &NoFiles, limits: Limits::default(), examples: &NoExamples });
     let model = match loaded {
         Ok(model) => model,
         Err(error) => return Outcome::Refused(format!("{}: {error}", error.code())),

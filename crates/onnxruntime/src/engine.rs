@@ -31,7 +31,7 @@ const LONGEST_FILE: usize = i32::MAX as usize;
 
 impl Engine for OnnxRuntime {
     fn load(&self, source: Source<'_>) -> Result<Box<dyn LoadedModel>, LoadError> {
-        let Source { file, files, limits } = source;
+        let Source { file, files, limits, .. } = source;
         let outline = Outline::read(file, &limits).map_err(PlanError::Onnx)?;
         if outline.outputs.is_empty() {
             return Err(LoadError::Engine { reason: "the model has no outputs".to_owned() });

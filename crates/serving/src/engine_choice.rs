@@ -7,9 +7,10 @@
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use adytum_engine::{
+    bfloat16_engine::BFloat16Engine,
     engine::Engine,
     precision::{Precision, PrecisionError},
-    static_engine::{BFloat16Engine, StaticEngine},
+    static_engine::StaticEngine,
 };
 use adytum_init::{configuration::MeasuredConfiguration, error::ProgramError, platform::Platform};
 use clap::{Args, ValueEnum};

@@ -11,6 +11,7 @@ mod budget;
 mod configuration;
 mod found;
 mod manager;
+mod records;
 mod root;
 mod version;
 mod warm_up;

@@ -31,6 +31,7 @@ pub(crate) use presence::Absence;
 pub(crate) use servable::count as count_elements;
 pub use servable::{Resources, Servable};
 pub use signature::{DEFAULT_SIGNATURE, ServedSignature};
+pub(crate) use signature::{Signatures, find_signature, signatures};
 
 use tokio::sync::watch;
 

@@ -15,14 +15,20 @@ use adytum_api::tensorflow::serving::{
     ClassificationRequest, InferenceTask, Input, ModelSpec, MultiInferenceRequest, PredictRequest,
     RegressionRequest,
 };
-use adytum_engine::{operators::Cancellation, static_engine::StaticEngine, tensor::Tensor, threads::Threads};
+use adytum_engine::{
+    bfloat16_engine::BFloat16Engine, engine::Engine, operators::Cancellation, precision::Precision,
+    static_engine::StaticEngine, tensor::Tensor, threads::Threads,
+};
 use adytum_serving::{
     loading::{
         Keys, LoadOptions, Manager, MemoryBudget, ModelConfig, ModelServerConfig, WarmUpOptions, WhenShort,
     },
     models::{Method, Models, VersionChoice, VersionState},
 };
-use fixture::server::{float_tensor, request};
+use fixture::{
+    onnx,
+    server::{float_tensor, request},
+};
 use prost::Message;
 
 /// `half_plus_two`, as TensorFlow wrote it.
@@ -35,6 +41,10 @@ fn half_plus_two(version: &Path) {
 }
 
 fn load(base: &Path, records: bool) -> Models {
+    load_with(base, records, Arc::new(StaticEngine))
+}
+
+fn load_with(base: &Path, records: bool, engine: Arc<dyn Engine>) -> Models {
     let models = Models::default();
     let options = LoadOptions {
         allow_plain: true,
@@ -49,8 +59,7 @@ fn load(base: &Path, records: bool) -> Models {
         batching: false,
     };
     let configuration = ModelServerConfig::new(vec![ModelConfig::latest("m", base)]).unwrap();
-    Manager::new(models.clone(), Arc::new(StaticEngine), options, Keys::default(), configuration)
-        .round(Instant::now());
+    Manager::new(models.clone(), engine, options, Keys::default(), configuration).round(Instant::now());
     models
 }
 
@@ -140,6 +149,44 @@ fn a_models_own_requests_are_run_or_end_it() {
     fs::write(version.join("assets.extra/tf_serving_warmup_requests"), b"no record").unwrap();
     let reason = end_reason(&load(base.path(), true));
     assert!(reason.contains("record 1"), "{reason}");
+}
+
+#[test]
+fn a_models_own_requests_are_the_examples_of_16_bit_floats() {
+    if !Precision::BFloat16.is_available() {
+        return;
+    }
+    // Of the difference of two products, 16-bit floats know the second half of the inputs only.
+    let weights = |offset: f32, second: f32| -> Vec<f32> {
+        let first = (0..20 * 64).map(|place| (place % 37) as f32 / 17.0 - 1.0 + offset);
+        first.chain(vec![second; 20 * 64]).collect()
+    };
+    let nodes = [
+        onnx::node("MatMul", &["x", "a"], &["s"], &[]),
+        onnx::node("MatMul", &["x", "b"], &["t"], &[]),
+        onnx::node("Sub", &["s", "t"], &["y"], &[]),
+    ];
+    let file = onnx::model(
+        &nodes,
+        &[onnx::value("x", onnx::FLOAT, &[-1, 40])],
+        &[onnx::value("y", onnx::FLOAT, &[-1, 64])],
+        &[
+            onnx::floats("a", &[40, 64], &weights(0.003, 0.01)),
+            onnx::floats("b", &[40, 64], &weights(0.0, 0.0)),
+        ],
+    );
+    let base = tempfile::tempdir().unwrap();
+    let version = base.path().join("1");
+    fs::create_dir_all(&version).unwrap();
+    fs::write(version.join("model.onnx"), file).unwrap();
+    let load = |records| load_with(base.path(), records, Arc::new(BFloat16Engine));
+    let reason = end_reason(&load(true));
+    assert!(reason.contains("16-bit floats"), "without requests, inputs are made up: {reason}");
+    let row: Vec<f32> = (0..40).map(|place| if place < 20 { 0.0 } else { 1.0 }).collect();
+    write_requests(&version, &[request("m", "x", float_tensor(&[1, 40], &row))]);
+    let models = load(true);
+    assert!(models.servable("m", &VersionChoice::Latest).is_ok(), "{}", end_reason(&models));
+    assert!(end_reason(&load(false)).contains("16-bit floats"), "the requests are not to be read");
 }
 
 /// `tf.Example`s with one float `x` each, in an `Input`.

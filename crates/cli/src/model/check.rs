@@ -8,20 +8,18 @@ use std::{
 };
 
 use adytum_engine::{
-    engine::{Engine, LoadedModel, Source, Specification},
+    bfloat16_engine::BFloat16Engine,
+    engine::{Engine, Examples, LoadedModel, NoExamples, Source, Specification},
     npz,
     onnx::{
         Limits,
         files::{DataFiles, Directory, NoFiles},
     },
-    static_engine::{BFloat16Engine, StaticEngine},
+    static_engine::StaticEngine,
     tensor::ElementType,
     threads::Threads,
 };
-use adytum_import::{
-    saved_model,
-    signature::{METADATA_KEY, Signature},
-};
+use adytum_import::saved_model;
 use anyhow::Context;
 
 use super::{
@@ -31,6 +29,7 @@ use super::{
     place::{Found, Place, find},
     probe::Probe,
     report::{Report, SignatureReport, operators, ports},
+    signatures::{parts, signatures},
     source::{SourceError, read_onnx},
     verdict::CheckError,
 };
@@ -199,7 +198,11 @@ fn quietly(
     let length = bytes.len() as u64;
     let before = Resident::now();
     memory::forget_peak();
-    let source = Source { file: bytes, files, limits: Limits::default() };
+    let examples: &dyn Examples = match &questions.recorded {
+        Some(recorded) => recorded,
+        None => &NoExamples,
+    };
+    let source = Source { file: bytes, files, limits: Limits::default(), examples };
     let engine: &dyn Engine = match questions.floats {
         Floats::F32 => &StaticEngine,
         Floats::Bf16 => &BFloat16Engine,
@@ -272,36 +275,6 @@ fn run_limit() -> usize {
     let available = information.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kilobytes = available.and_then(|text| text.split_whitespace().next()?.parse::<usize>().ok());
     kilobytes.map_or(4 << 30, |kilobytes| kilobytes.saturating_mul(512))
-}
-
-/// The signatures that the importer wrote into the model.
-fn signatures(model: &dyn LoadedModel) -> Result<Vec<Signature>, CheckError> {
-    let Some((_, table)) = model.metadata().iter().find(|(key, _)| key == METADATA_KEY) else {
-        return Ok(Vec::new());
-    };
-    serde_json::from_str(table).map_err(|error| CheckError::Signatures { reason: error.to_string() })
-}
-
-/// A signature, or none for the whole model, and the indices of its outputs.
-type Asked = (Option<Signature>, Vec<usize>);
-
-/// The outputs of each signature; all outputs where there are no signatures.
-fn parts(model: &dyn LoadedModel, signatures: &[Signature]) -> Result<Vec<Asked>, CheckError> {
-    let outputs = &model.signature().outputs;
-    if signatures.is_empty() {
-        return Ok(vec![(None, (0..outputs.len()).collect())]);
-    }
-    let index = |tensor: &str| {
-        outputs.iter().position(|output| output.name == tensor).ok_or_else(|| CheckError::Signatures {
-            reason: format!("they name the output {tensor:?}, which the graph has not"),
-        })
-    };
-    let part = |signature: &Signature| {
-        let outputs =
-            signature.outputs.iter().map(|binding| index(&binding.tensor)).collect::<Result<_, _>>()?;
-        Ok((Some(signature.clone()), outputs))
-    };
-    signatures.iter().map(part).collect()
 }
 
 fn part<'a>(model: &'a dyn LoadedModel, outputs: &[usize]) -> Part<'a> {

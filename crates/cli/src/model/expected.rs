@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use adytum_engine::{
     difference::difference,
+    engine::{Example, Examples, LoadedModel},
     tensor::{Tensor, Value},
 };
 use adytum_import::signature::{Binding, Signature};
 use serde::Serialize;
 
-use super::{probe::Probe, verdict::CheckError};
+use super::{probe::Probe, signatures::signatures, verdict::CheckError};
 
 /// Recorded inputs and outputs, by the names of the model's, or of one of its signatures.
 #[derive(Debug)]
@@ -28,42 +29,58 @@ pub(crate) struct Compared {
     pub(crate) difference: f64,
 }
 
+impl Recorded {
+    /// The recorded run of a model.
+    fn run_of(&self, model: &dyn LoadedModel, signatures: &[Signature]) -> Result<Example, CheckError> {
+        let model = model.signature();
+        let input = |name: &str| model.inputs.iter().position(|input| input.name == name);
+        let output = |name: &str| model.outputs.iter().position(|output| output.name == name);
+        // A signature whose names these are comes before the graph's own names.
+        let names = |bindings: &[Binding], arrays: &BTreeMap<String, Tensor>| {
+            arrays.keys().all(|name| bindings.iter().any(|binding| binding.name == *name))
+        };
+        let signature = signatures
+            .iter()
+            .find(|one| names(&one.inputs, &self.inputs) && names(&one.outputs, &self.outputs));
+        let tensor = |bindings: Option<&Vec<Binding>>, name: &str| {
+            let binding = bindings.and_then(|bindings| bindings.iter().find(|binding| binding.name == name));
+            binding.map_or_else(|| name.to_owned(), |binding| binding.tensor.clone())
+        };
+        let unknown = |kind: &str, name: &str| CheckError::Recorded {
+            output: name.to_owned(),
+            reason: format!("the model has no {kind} of that name"),
+        };
+        let mut inputs: Vec<Option<Value>> = vec![None; model.inputs.len()];
+        for (name, array) in &self.inputs {
+            let index = input(&tensor(signature.map(|signature| &signature.inputs), name));
+            let place =
+                index.and_then(|index| inputs.get_mut(index)).ok_or_else(|| unknown("input", name))?;
+            *place = Some(Value::Tensor(array.clone()));
+        }
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for name in self.outputs.keys() {
+            let index = output(&tensor(signature.map(|signature| &signature.outputs), name));
+            outputs.push(index.ok_or_else(|| unknown("output", name))?);
+        }
+        Ok(Example { inputs, outputs })
+    }
+}
+
+impl Examples for Recorded {
+    /// Names that the model does not have are left out here: [`compare`] says so.
+    fn of(&self, model: &dyn LoadedModel, _: usize) -> Vec<Example> {
+        signatures(model).and_then(|signatures| self.run_of(model, &signatures)).into_iter().collect()
+    }
+}
+
 /// Runs the recorded inputs and compares.
 pub(crate) fn compare(
     probe: &Probe<'_>,
     signatures: &[Signature],
     recorded: &Recorded,
 ) -> Result<Vec<Compared>, CheckError> {
-    let model = probe.model.signature();
-    let inputs = |name: &str| model.inputs.iter().position(|input| input.name == name);
-    let outputs = |name: &str| model.outputs.iter().position(|output| output.name == name);
-    // A signature whose names these are comes before the graph's own names.
-    let names = |bindings: &[Binding], arrays: &BTreeMap<String, Tensor>| {
-        arrays.keys().all(|name| bindings.iter().any(|binding| binding.name == *name))
-    };
-    let signature = signatures
-        .iter()
-        .find(|one| names(&one.inputs, &recorded.inputs) && names(&one.outputs, &recorded.outputs));
-    let tensor = |bindings: Option<&Vec<Binding>>, name: &str| {
-        let binding = bindings.and_then(|bindings| bindings.iter().find(|binding| binding.name == name));
-        binding.map_or_else(|| name.to_owned(), |binding| binding.tensor.clone())
-    };
-    let unknown = |kind: &str, name: &str| CheckError::Recorded {
-        output: name.to_owned(),
-        reason: format!("the model has no {kind} of that name"),
-    };
-    let mut given: Vec<Option<Value>> = vec![None; model.inputs.len()];
-    for (name, array) in &recorded.inputs {
-        let index = inputs(&tensor(signature.map(|signature| &signature.inputs), name));
-        let place = index.and_then(|index| given.get_mut(index)).ok_or_else(|| unknown("input", name))?;
-        *place = Some(Value::Tensor(array.clone()));
-    }
-    let mut wanted = Vec::with_capacity(recorded.outputs.len());
-    for name in recorded.outputs.keys() {
-        let index = outputs(&tensor(signature.map(|signature| &signature.outputs), name));
-        wanted.push(index.ok_or_else(|| unknown("output", name))?);
-    }
-    let ran = probe.run(given, &wanted).map_err(|reason| CheckError::NoAnswer {
+    let Example { inputs, outputs } = recorded.run_of(probe.model, signatures)?;
+    let ran = probe.run(inputs, &outputs).map_err(|reason| CheckError::NoAnswer {
         what: "with the recorded inputs the model".to_owned(),
         reason,
     })?;

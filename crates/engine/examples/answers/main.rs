@@ -19,7 +19,7 @@ use std::{
 };
 
 use adytum_engine::{
-    engine::{Engine, Source},
+    engine::{Engine, NoExamples, Source},
     onnx::{Limits, files::NoFiles},
     static_engine::StaticEngine,
     threads::Threads,
@@ -93,7 +93,12 @@ fn answer_all() -> io::Result<()> {
 
 fn run(record: Record, threads: &Threads) -> Outcome {
     let Record { model, inputs, outputs, .. } = record;
-    match StaticEngine.load(Source { file: model, files: &NoFiles, limits: Limits::default() }) {
+    match StaticEngine.load(Source {
+        file: model,
+        files: &NoFiles,
+        limits: Limits::default(),
+        examples: &NoExamples,
+    }) {
         Ok(model) => run_once(model.as_ref(), &inputs, &outputs, threads),
         Err(error) => Outcome::Refused(format!("{}: {error}", error.code())),
     }

@@ -150,7 +150,7 @@ fn data(constant: Constant, files: &dyn DataFiles) -> Result<Data, OnnxError> {
                 let element_type = stored.element_type;
                 Ok(Data::Bytes(element_type, stored.into_bytes(files)?))
             }
-            _ => Ok(Data::Tensor(stored.tensor(files)?)),
+            _ => Ok(Data::Tensor(stored.tensor(&[], files)?)),
         },
     }
 }

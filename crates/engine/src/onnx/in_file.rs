@@ -2,27 +2,32 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::model::{Constant, Graph, Node, Place, Stored, ValueId};
+use adytum_kernels::spare::{Shrinking, Spare};
+
+use super::{
+    model::{Constant, Graph, Node, Place, Stored, ValueId},
+    tensor::MOVED_AT_ONCE,
+};
 use crate::tensor::ElementType;
 
 /// The file of a model, as long as constants are in it.
 #[derive(Debug, Default)]
 pub(crate) struct InFile {
-    file: Vec<u8>,
+    file: Shrinking,
 }
 
 impl InFile {
     pub(crate) fn new(file: Vec<u8>) -> Self {
-        Self { file }
+        Self { file: Shrinking::new(file) }
     }
 
     /// The bytes of the file.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.file
+        self.file.bytes()
     }
 
     /// Copies constants out of the file. Those that begin at `floor` or behind it go from the end, and the file's
-    /// memory is given back on the way: weights are most of a model, and are not held twice.
+    /// memory is given back after every 16 MiB: weights are most of a model, and are not held twice.
     pub(crate) fn move_out<'a>(&mut self, constants: impl Iterator<Item = &'a mut Constant>, floor: usize) {
         let mut moved: Vec<(usize, &mut Stored)> = Vec::new();
         for constant in constants {
@@ -33,27 +38,30 @@ impl InFile {
             }
         }
         moved.sort_unstable_by_key(|(start, _)| *start);
+        let mut copied = 0;
         while let Some((start, stored)) = moved.pop() {
             // A function that is called twice has its constants twice.
             if start >= floor && moved.last().is_none_or(|(next, _)| *next < start) {
+                copied += stored.bytes;
                 stored.move_out(&mut self.file);
+                if copied >= MOVED_AT_ONCE {
+                    copied = 0;
+                    self.file.cut(start);
+                }
             } else {
-                stored.settle(&self.file);
+                stored.settle(self.file.bytes());
             }
         }
     }
 
-    /// Gives the memory behind this number of bytes back.
-    pub(crate) fn cut(&mut self, length: usize) {
-        if length < self.file.len() {
-            self.file.truncate(length);
-            self.file.shrink_to_fit();
-        }
+    /// Gives the memory behind this number of bytes away.
+    pub(crate) fn cut(&mut self, length: usize) -> Option<Spare> {
+        self.file.cut(length)
     }
 }
 
-/// The weights of convolutions and products that are to stay in the file until they are packed, and where the last
-/// one ends.
+/// The constants that are to stay in the file: weights of convolutions and products, until they are packed, and other
+/// floats before the last of them, until they become tensors. And where the last of the weights ends.
 pub(crate) fn kept_in_file(
     graph: &Graph,
     constants: &HashMap<ValueId, Constant>,
@@ -76,18 +84,22 @@ pub(crate) fn kept_in_file(
             floor = floor.max(range.end);
         }
     }
-    // Other constants between them are held twice for a while.
-    let between: usize = constants
-        .iter()
-        .filter(|(value, _)| !kept.contains(value))
-        .filter_map(|(_, constant)| match constant {
-            Constant::Stored(Stored { place: Place::File(range), .. }) if range.start < floor => {
-                Some(range.len())
+    // Other constants before the end of these are held twice for a while.
+    let mut held_twice = 0_usize;
+    let mut others = Vec::new();
+    for (value, constant) in constants {
+        if let Constant::Stored(Stored { place: Place::File(range), element_type, .. }) = constant
+            && range.start < floor
+            && !kept.contains(value)
+        {
+            held_twice = held_twice.saturating_add(range.len());
+            if *element_type == ElementType::Float {
+                others.push(*value);
             }
-            _ => None,
-        })
-        .sum();
-    if between > length / 4 { (HashSet::new(), 0) } else { (kept, floor) }
+        }
+    }
+    kept.extend(others);
+    if held_twice > length / 4 { (HashSet::new(), 0) } else { (kept, floor) }
 }
 
 /// How often nodes take each value.
@@ -131,6 +143,7 @@ mod tests {
         let ranges = [0..8, 8..16, 40..60, 40..60, 80..100];
         let mut constants: Vec<Constant> = ranges.iter().cloned().map(stored).collect();
         file.move_out(constants.iter_mut(), 30);
+        file.cut(40);
         assert_eq!(file.bytes(), &content[..40]);
         for (constant, range) in constants.into_iter().zip(ranges) {
             assert_eq!(bytes(constant), &content[range]);
@@ -172,7 +185,7 @@ mod tests {
                 .into()
         };
         let (kept, floor) = kept_in_file(&graph, &constants(40..60), 140);
-        assert_eq!((kept, floor), ([ValueId(1), ValueId(2)].into(), 100));
+        assert_eq!((kept, floor), ([ValueId(1), ValueId(2), ValueId(4)].into(), 100));
         // A large constant between them would be held twice.
         let (kept, floor) = kept_in_file(&graph, &constants(20..60), 140);
         assert_eq!((kept.len(), floor), (0, 0));

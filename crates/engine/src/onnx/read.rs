@@ -317,10 +317,9 @@ impl<'a> Reader<'a> {
                 Argument::Constant(Constant::Tensor(tensor)) => {
                     attributes.set(&name, Attribute::Tensor(tensor))
                 }
-                Argument::Constant(Constant::Stored(mut stored)) => {
+                Argument::Constant(Constant::Stored(stored)) => {
                     // Only tables of ai.onnx.ml have tensors of any size in attributes.
-                    stored.settle(self.data);
-                    let tensor = stored.tensor(&super::files::NoFiles)?;
+                    let tensor = stored.tensor(self.data, &super::files::NoFiles)?;
                     attributes.set(&name, Attribute::Tensor(tensor));
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use adytum_kernels::{pages::zeros, spare::Shrinking};
 use bytes::Bytes;
 use half::{bf16, f16};
 
@@ -18,7 +19,7 @@ use adytum_wire::{Field, Fields, push_doubles, push_floats, push_integers, text}
 const SMALLEST_STORED: usize = 1024;
 
 /// The part of a constant that is moved at once: 16 MiB.
-const MOVED_AT_ONCE: usize = 16 << 20;
+pub(super) const MOVED_AT_ONCE: usize = 16 << 20;
 
 /// The parts of a `TensorProto`.
 #[derive(Default)]
@@ -242,7 +243,16 @@ pub fn decode(element_type: ElementType, shape: &[usize], bytes: &[u8]) -> Optio
         Tensor::from_vec(shape, chunks.iter().map(|chunk| convert(*chunk)).collect())
     }
     match element_type {
-        ElementType::Float => make(shape, bytes, f32::from_le_bytes),
+        ElementType::Float => {
+            let (chunks, rest) = bytes.as_chunks();
+            if !rest.is_empty() || element_count(shape) != Some(chunks.len()) {
+                return None;
+            }
+            // The largest constants are floats.
+            let mut values = zeros(chunks.len());
+            values.iter_mut().zip(chunks).for_each(|(value, chunk)| *value = f32::from_le_bytes(*chunk));
+            Tensor::from_vec(shape, values)
+        }
         ElementType::Double => make(shape, bytes, f64::from_le_bytes),
         ElementType::Half => make(shape, bytes, f16::from_le_bytes),
         ElementType::Bfloat16 => make(shape, bytes, bf16::from_le_bytes),
@@ -275,39 +285,58 @@ impl Stored {
         }
     }
 
-    /// The tensor.
-    pub fn tensor(&self, files: &dyn DataFiles) -> Result<Tensor, OnnxError> {
+    /// The tensor. `model` is the model's file, as far as constants are still in it.
+    pub fn tensor(&self, model: &[u8], files: &dyn DataFiles) -> Result<Tensor, OnnxError> {
         let decoded = match &self.place {
             Place::Memory(bytes) => decode(self.element_type, &self.shape, bytes),
             Place::Beside { file, offset } => {
                 let bytes = files.read(file, *offset, self.bytes).map_err(|reason| self.failed(reason))?;
                 decode(self.element_type, &self.shape, &bytes)
             }
-            Place::File(_) => None,
+            Place::File(range) => {
+                model.get(range.clone()).and_then(|bytes| decode(self.element_type, &self.shape, bytes))
+            }
         };
         decoded.ok_or_else(|| self.failed("its data does not fit its shape"))
+    }
+
+    /// The tensor, which takes the place of this constant: bytes in memory become it without a copy.
+    pub(crate) fn take_tensor(&mut self, model: &[u8], files: &dyn DataFiles) -> Result<Tensor, OnnxError> {
+        match &mut self.place {
+            Place::Memory(bytes)
+                if self.element_type == ElementType::Uint8
+                    && element_count(&self.shape) == Some(bytes.len()) =>
+            {
+                Tensor::from_vec(self.shape.as_slice(), std::mem::take(bytes))
+                    .ok_or_else(|| self.failed("its data does not fit its shape"))
+            }
+            _ => self.tensor(model, files),
+        }
     }
 
     /// Reads the bytes of a constant that is still in `file`.
     pub(crate) fn settle(&mut self, file: &[u8]) {
         if let Place::File(range) = &self.place {
-            self.place = Place::Memory(file.get(range.clone()).unwrap_or_default().to_vec());
+            let found = file.get(range.clone()).unwrap_or_default();
+            let mut bytes = zeros(found.len());
+            bytes.copy_from_slice(found);
+            self.place = Place::Memory(bytes);
         }
     }
 
-    /// Moves the bytes of a constant out of the end of `file`, which ends where they began
-    /// afterwards. They go in parts, last part first, so that even the largest constant of a
-    /// model is not held twice.
-    pub(super) fn move_out(&mut self, file: &mut Vec<u8>) {
+    /// Moves the bytes of a constant out of the end of `file`. Those of a large one go in parts, last part first, and the
+    /// file ends where they began afterwards, so that even the largest constant of a model is not held twice.
+    pub(super) fn move_out(&mut self, file: &mut Shrinking) {
         let Place::File(range) = &self.place else { return };
-        let range = range.start.min(file.len())..range.end.min(file.len());
-        // The system gives these zeros a page at a time, when a page is written.
-        let mut bytes = vec![0; range.len()];
+        let length = file.bytes().len();
+        let range = range.start.min(length)..range.end.min(length);
+        let mut bytes = zeros(range.len());
         for (part, place) in bytes.chunks_mut(MOVED_AT_ONCE).enumerate().rev() {
             let start = range.start + part * MOVED_AT_ONCE;
-            place.copy_from_slice(&file[start..start + place.len()]);
-            file.truncate(start);
-            file.shrink_to_fit();
+            place.copy_from_slice(&file.bytes()[start..start + place.len()]);
+            if range.len() > MOVED_AT_ONCE {
+                file.cut(start);
+            }
         }
         self.place = Place::Memory(bytes);
     }
@@ -318,10 +347,7 @@ pub fn read(message: &[u8]) -> Result<(String, Tensor), OnnxError> {
     let (name, constant) = constant(message, 0..message.len(), &Limits::default())?;
     let tensor = match constant {
         Constant::Tensor(tensor) => tensor,
-        Constant::Stored(mut stored) => {
-            stored.settle(message);
-            stored.tensor(&super::files::NoFiles)?
-        }
+        Constant::Stored(stored) => stored.tensor(message, &super::files::NoFiles)?,
     };
     Ok((name, tensor))
 }
@@ -370,7 +396,7 @@ mod tests {
     fn a_large_constant_is_moved_in_parts() {
         for length in [0, 5, MOVED_AT_ONCE, 2 * MOVED_AT_ONCE + 7] {
             let content: Vec<u8> = (0..length).map(|place| (place % 251) as u8).collect();
-            let mut file = [b"front", content.as_slice(), b"behind"].concat();
+            let mut file = Shrinking::new([b"front", content.as_slice(), b"behind"].concat());
             let mut constant = Stored {
                 name: "t".to_owned(),
                 element_type: ElementType::Uint8,
@@ -379,7 +405,9 @@ mod tests {
                 place: Place::File(5..5 + length),
             };
             constant.move_out(&mut file);
-            assert!(file.starts_with(b"front") && (length == 0 || file.len() == 5));
+            assert!(
+                file.bytes().starts_with(b"front") && (length <= MOVED_AT_ONCE || file.bytes().len() == 5)
+            );
             assert!(constant.into_bytes(&super::super::files::NoFiles).unwrap() == content);
         }
     }

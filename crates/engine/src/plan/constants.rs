@@ -14,9 +14,9 @@ use crate::{
     },
     tensor::{ElementType, Tensor},
 };
-use adytum_kernels::{arena::give_back, weights::Numbers};
+use adytum_kernels::{arena::Arena, weights::Numbers};
 
-/// Bytes of weights that are packed before their memory in the file is given back. The rest of the file is copied
+/// Bytes of weights that are packed before their memory in the file is used again. What lies behind them is copied
 /// then, which is not worth it for fewer.
 const GIVEN_BACK: usize = 16 << 20;
 
@@ -85,11 +85,9 @@ impl ConstantStore {
         match self.constants.get_mut(&value) {
             None => Ok(None),
             Some(Constant::Tensor(tensor)) => Ok(Some(tensor.clone())),
-            Some(constant @ Constant::Stored(_)) => {
-                let Constant::Stored(stored) = constant else { return Ok(None) };
-                stored.settle(self.file.bytes());
-                let tensor = stored.tensor(files)?;
-                *constant = Constant::Tensor(tensor.clone());
+            Some(Constant::Stored(stored)) => {
+                let tensor = stored.take_tensor(self.file.bytes(), files)?;
+                self.insert(value, tensor.clone());
                 Ok(Some(tensor))
             }
         }
@@ -101,12 +99,13 @@ impl ConstantStore {
     }
 
     /// Gives the floats of a constant to the last who takes them, without a copy where no other takes them. `None` if
-    /// there are none. Memory of the file is given back now and then.
+    /// there are none. Memory of the file that nobody needs any more goes to `arena`, now and then.
     pub(super) fn take_floats<T>(
         &mut self,
         value: ValueId,
         files: &dyn DataFiles,
-        take: impl FnOnce(Numbers<'_>) -> T,
+        arena: &mut Arena,
+        take: impl FnOnce(Numbers<'_>, &mut Arena) -> T,
     ) -> Result<Option<T>, OnnxError> {
         if !self.is_own_float(value) || !matches!(self.constants.get(&value), Some(Constant::Stored(_))) {
             let tensor = self.tensor(value, files)?;
@@ -114,16 +113,16 @@ impl ConstantStore {
             return Ok(tensor
                 .as_ref()
                 .and_then(Tensor::values::<f32>)
-                .map(|values| take(Numbers::Floats(values))));
+                .map(|values| take(Numbers::Floats(values), arena)));
         }
         let Some(Constant::Stored(stored)) = self.constants.remove(&value) else { return Ok(None) };
         self.release(value, 1);
         let Place::File(range) = &stored.place else {
             let bytes = stored.into_bytes(files)?;
-            return Ok(Some(take(Numbers::Bytes(bytes.as_chunks().0))));
+            return Ok(Some(take(Numbers::Bytes(bytes.as_chunks().0), arena)));
         };
         let bytes = self.file.bytes().get(range.clone()).unwrap_or_default();
-        let taken = take(Numbers::Bytes(bytes.as_chunks().0));
+        let taken = take(Numbers::Bytes(bytes.as_chunks().0), arena);
         self.packed += range.len();
         if self.packed < GIVEN_BACK {
             return Ok(Some(taken));
@@ -136,9 +135,9 @@ impl ConstantStore {
             Constant::Stored(Stored { place: Place::File(range), .. }) => Some(range.end),
             _ => None,
         });
-        self.file.cut(ends.max().unwrap_or(0));
-        // The end of a small file is within the allocator's own memory.
-        give_back();
+        if let Some(spare) = self.file.cut(ends.max().unwrap_or(0)) {
+            arena.reuse(spare);
+        }
         Ok(Some(taken))
     }
 

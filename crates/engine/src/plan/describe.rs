@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::outside::Outside;
+
 /// Who computes a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worker {
@@ -42,8 +44,17 @@ pub struct Line {
     pub operator: String,
     /// The part of the engine that computes it.
     pub worker: Worker,
+    /// Why no region and no fused operator has it. Of no meaning if one has.
+    pub outside: Outside,
     /// The types and shapes of its outputs, as far as they are known.
     pub outputs: Vec<String>,
+}
+
+impl Line {
+    /// Why neither a region nor a fused operator has the node, if none has it and a run computes it.
+    pub fn reason(&self) -> Option<Outside> {
+        matches!(self.worker, Worker::Own | Worker::Island(_)).then_some(self.outside)
+    }
 }
 
 /// Who computes what in a model.
@@ -82,6 +93,20 @@ impl Plan {
         }
     }
 
+    /// Says why the node of a line is outside.
+    pub(super) fn explain(&mut self, line: usize, outside: Outside) {
+        if let Some(line) = self.lines.get_mut(line) {
+            line.outside = outside;
+        }
+    }
+
+    /// Says more of the node of a line of whose operator was said only that nobody has it.
+    pub(super) fn explain_operator(&mut self, line: usize, outside: Outside) {
+        if self.lines.get(line).is_some_and(|line| line.outside == Outside::Operator) {
+            self.explain(line, outside);
+        }
+    }
+
     pub(super) fn new(file: usize) -> Self {
         Self { file, ..Self::default() }
     }
@@ -92,12 +117,13 @@ impl fmt::Display for Plan {
         for line in &self.lines {
             writeln!(
                 f,
-                "{:indent$}{:<9} {:<24} {:<32} {}",
+                "{:indent$}{:<9} {:<24} {:<32} {}{}",
                 "",
                 line.worker,
                 line.operator,
                 line.node,
                 line.outputs.join(", "),
+                line.reason().map_or_else(String::new, |reason| format!("; {reason}")),
                 indent = line.depth * 2
             )?;
         }

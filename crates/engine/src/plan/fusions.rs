@@ -21,7 +21,24 @@ use super::{Facts, PlanError, Planner, describe::Worker, placement::Placed};
 use crate::{
     onnx::model::{Node, Port, ValueId},
     operators::{Attributes, Operator},
+    outside::Outside,
 };
+
+/// Operators that are parts of what the passes look for, and are not fused by themselves.
+const PARTS: [&str; 12] = [
+    "Erf",
+    "FastGelu",
+    "Gelu",
+    "Pow",
+    "QuickGelu",
+    "ReduceMean",
+    "Reshape",
+    "Softmax",
+    "Split",
+    "Sqrt",
+    "Transpose",
+    "Where",
+];
 
 /// One operator for several nodes.
 struct Fusion {
@@ -44,7 +61,18 @@ impl Planner<'_> {
         let placed = self.fuse_attention(placed, facts, &wanted)?;
         let placed = self.fuse_normalizations(placed, facts, &wanted)?;
         let placed = self.fuse_products(placed, facts, &wanted)?;
-        self.fuse_recurrent(placed, facts, &wanted)
+        let placed = self.fuse_recurrent(placed, facts, &wanted)?;
+        for entry in placed.iter().filter(|entry| PARTS.contains(&entry.node.operator.as_str())) {
+            self.plan.explain_operator(entry.line, Outside::Pattern);
+        }
+        Ok(placed)
+    }
+
+    /// Says why a node is not fused.
+    fn explain(&mut self, placed: &[Option<Placed>], index: usize, outside: Outside) {
+        if let Some(Some(entry)) = placed.get(index) {
+            self.plan.explain(entry.line, outside);
+        }
     }
 
     /// Replaces the last of the nodes of a fusion. `members` are those that it computes.

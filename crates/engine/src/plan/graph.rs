@@ -11,6 +11,7 @@ use crate::{
     facts::{Fact, size::Sizes},
     island::rules::Producers,
     onnx::model::{Graph, Node, ValueId},
+    outside::Outside,
     tensor::ValueType,
 };
 
@@ -54,7 +55,7 @@ impl Planner<'_> {
         }
         let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
         let placed = self.pack_products(placed, &facts)?;
-        let placed = self.pack_nibbles(placed, &facts)?;
+        let placed = self.pack_blocks(placed, &facts)?;
         let placed = self.leave_out_expansions(placed, &facts, &outputs)?;
         let placed = self.fuse_functions(placed, &facts, &outputs)?;
         let placed = self.compile_regions(placed, &facts, &outputs)?;
@@ -117,6 +118,7 @@ impl Planner<'_> {
             node: self.line_name(node),
             operator: node.operator.clone(),
             worker,
+            outside: if node.graphs.is_empty() { Outside::Operator } else { Outside::Graphs },
             outputs,
         };
         self.plan.lines.push(line);

@@ -7,13 +7,14 @@ use super::{
 };
 use crate::{
     onnx::model::Node,
+    outside::Outside,
     region::{
         byte_convolution::pack_weights, integer_convolution::IntegerConvolution, recognize::recognize_integer,
     },
 };
 use adytum_kernels::{
     Level,
-    integer::{Instructions, filters::Reading},
+    integer::{Instructions, Reading},
 };
 
 impl Planner<'_> {
@@ -37,6 +38,7 @@ impl Planner<'_> {
             }
             node.inputs = [0, 2].map(|index| node.inputs.get(index).copied().flatten()).to_vec();
             entry.placement = Placement::Own(Box::new(operator));
+            self.plan.explain(entry.line, Outside::Packed);
         }
         Ok(placed)
     }

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     onnx::model::{Node, ValueId},
     operators::quantization::packed::{Form, Left, PackedProduct, turned},
+    outside::Outside,
     tensor::{ElementType, Elements, Tensor},
 };
 use adytum_kernels::{
@@ -91,6 +92,7 @@ impl Planner<'_> {
             }
             node.inputs = at_run;
             entry.placement = Placement::Own(Box::new(operator));
+            self.plan.explain(entry.line, Outside::Packed);
             if let Some(line) = self.plan.lines.get_mut(entry.line) {
                 line.worker = Worker::Own;
             }

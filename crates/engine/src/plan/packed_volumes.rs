@@ -34,7 +34,7 @@ impl Planner<'_> {
             let Some(found) = self.volume(&entry.node, facts)? else { continue };
             let Found { weights, shape, groups, bias, settings } = found;
             let arena = &mut self.arena;
-            let slices = self.constants.take_floats(weights, self.files, |numbers| {
+            let slices = self.constants.take_floats(weights, self.files, arena, |numbers, arena| {
                 slice_filters(numbers, shape, groups, Level::best(), arena)
             })?;
             let slices = slices.flatten().ok_or_else(|| PlanError::Engine {

@@ -16,6 +16,7 @@ use crate::{
         model::{Node, Port, ValueId},
     },
     operators::Attributes,
+    outside::Outside,
     region::{
         pack::PackError,
         quantised::{
@@ -56,7 +57,13 @@ impl Planner<'_> {
         let mut pieces: Vec<Option<Piece>> = Vec::with_capacity(placed.len());
         for entry in &placed {
             let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
-            pieces.push(recognize(&entry.node, &mut sight));
+            match recognize(&entry.node, &mut sight) {
+                Ok(found) => pieces.push(Some(found)),
+                Err(outside) => {
+                    self.plan.explain(entry.line, outside);
+                    pieces.push(None);
+                }
+            }
         }
         for (entry, place) in placed.iter().zip(&mut pieces) {
             if place.is_none()
@@ -71,6 +78,9 @@ impl Planner<'_> {
             }
         }
         if !pieces.iter().flatten().any(|piece| piece.form.is_convolution()) {
+            for (entry, _) in placed.iter().zip(&pieces).filter(|(_, piece)| piece.is_some()) {
+                self.plan.explain(entry.line, Outside::Alone);
+            }
             return Ok(placed);
         }
         self.recognize_tables(&placed, facts, outputs, &mut pieces)?;
@@ -107,7 +117,12 @@ impl Planner<'_> {
                     }
                     group.push((entry, piece));
                 }
-                _ => units.push((index, Some(entry))),
+                (_, piece) => {
+                    if piece.is_some() {
+                        self.plan.explain(entry.line, Outside::Alone);
+                    }
+                    units.push((index, Some(entry)));
+                }
             }
         }
         let mut compiled = Vec::with_capacity(units.len());

@@ -19,6 +19,7 @@ use crate::{
         model::{Node, Port, ValueId},
     },
     operators::Attributes,
+    outside::Outside,
     precision::Precision,
     region::{
         draft::Drafts,
@@ -32,7 +33,7 @@ use crate::{
     },
     tensor::Tensor,
 };
-use adytum_kernels::{Level, weights::Numbers};
+use adytum_kernels::{Level, arena::Arena, weights::Numbers};
 
 /// Small constants are read to see whether they are the numbers of channels.
 const SMALL: usize = 1 << 20;
@@ -77,9 +78,10 @@ impl Weights for Taking<'_> {
     fn take(
         &mut self,
         value: ValueId,
-        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+        arena: &mut Arena,
+        pack: &mut dyn FnMut(Numbers<'_>, &mut Arena) -> Result<Work, PackError>,
     ) -> Result<Work, PackError> {
-        let packed = self.store.take_floats(value, self.files, pack).map_err(PackError::Onnx)?;
+        let packed = self.store.take_floats(value, self.files, arena, pack).map_err(PackError::Onnx)?;
         packed.ok_or(PackError::Unfit("the weights of a convolution are gone"))?
     }
 
@@ -170,7 +172,16 @@ impl Planner<'_> {
         let mut pieces: Vec<Option<Vec<Piece>>> = Vec::with_capacity(placed.len());
         for entry in &placed {
             let mut sight = Sight { facts, store: &mut self.constants, files: self.files };
-            pieces.push(recognize(&entry.node, &mut sight));
+            match recognize(&entry.node, &mut sight) {
+                Ok(found) => pieces.push(Some(found)),
+                Err(outside) => {
+                    // Another pass may have said more of an operator that these regions do not have.
+                    if outside != Outside::Operator {
+                        self.plan.explain(entry.line, outside);
+                    }
+                    pieces.push(None);
+                }
+            }
         }
         self.recognize_triples(&placed, facts, outputs, &mut pieces);
         let begins = self.recognize_dynamic(&placed, facts, outputs, &mut pieces);
@@ -187,9 +198,6 @@ impl Planner<'_> {
             })
             .collect();
         let membership = partition(&nodes);
-        if membership.region.iter().all(Option::is_none) {
-            return Ok(placed);
-        }
         let roots: Vec<Option<usize>> = membership
             .region
             .iter()
@@ -208,7 +216,12 @@ impl Planner<'_> {
                     }
                     group.push((entry, pieces));
                 }
-                _ => units.push((index, Some(entry))),
+                (_, pieces) => {
+                    if pieces.is_some() {
+                        self.plan.explain(entry.line, Outside::Alone);
+                    }
+                    units.push((index, Some(entry)));
+                }
             }
         }
         // Backwards: the memory of a file is given back from its end.

@@ -8,9 +8,9 @@ use crate::{
 use adytum_kernels::{
     BLOCK,
     integer::{
-        Instructions,
+        Instructions, Reading,
         depthwise::Windows,
-        filters::{Filters, Reading, Source},
+        filters::{Filters, Source},
     },
 };
 

@@ -18,7 +18,7 @@ use adytum_kernels::{
         depthwise::Depthwise,
         dynamic::{quantise, range},
         finish::Reals,
-        layout::{fill_border, widen},
+        layout::fill_border,
         pool::Scale,
         target::Target,
     },
@@ -60,7 +60,7 @@ pub(super) fn run(
     let [low, high] = ends.into_inner().unwrap_or_else(PoisonError::into_inner);
     let (scale, zero_point) = fitting(low, high);
     let planes = Planes { border: sizes.border, ..input.planes };
-    let (bytes, wide) = memory.split_at_mut_checked(planes.len()).ok_or_else(missing)?;
+    let bytes = memory.get_mut(..planes.len()).ok_or_else(missing)?;
     fill_border(planes, zero_point, bytes).map_err(unfit)?;
     share(context, Shared::new(&mut *bytes), 4 * elements, |buffer, part| {
         quantise(dynamic.instructions, input, Scale { scale, zero_point }, planes, buffer, part)
@@ -79,15 +79,7 @@ pub(super) fn run(
     match &dynamic.weights {
         Packed::Filters(filters) => {
             let bias = summands(filters.bias());
-            let values = if filters.word() > 1 {
-                share(context, Shared::new(&mut *wide), 4 * bytes.len(), |buffer, part| {
-                    widen(bytes, buffer, part)
-                })?;
-                &*wide
-            } else {
-                bytes
-            };
-            let input = integer::Images { planes, values };
+            let input = integer::Images { planes, values: bytes };
             let job = Convolution { filters, steps, input, bias: Some(&bias), output };
             share(context, buffer, sizes.cost, |output, part| job.run(&Target::Reals { output, reals }, part))
         }

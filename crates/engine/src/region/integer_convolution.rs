@@ -101,16 +101,12 @@ impl Operator for IntegerConvolution {
         };
         let bytes = planes.checked_len().ok_or_else(|| too_large(planes))?;
         let sums = output.checked_len().ok_or_else(|| too_large(output))?;
-        let word = match &self.weights {
-            Packed::Filters(filters) => filters.word(),
-            Packed::Windows(_) => 1,
-        };
         let threads = context.threads().map_or(1, crate::threads::Threads::count);
         let scratch = match &self.weights {
             Packed::Filters(_) => 0,
             Packed::Windows(windows) => windows.scratch(&steps, columns).saturating_mul(threads),
         };
-        let needed = bytes.saturating_mul(1 + word).saturating_add(sums.saturating_mul(4));
+        let needed = bytes.saturating_add(sums.saturating_mul(4));
         let _charged = Charged::new(context, needed.saturating_add(scratch))?;
         let shape = vec![count, self.outputs, rows, columns];
         let mut result = vec![0_i32; context.reserve(ElementType::Int32, &shape)?];
@@ -119,13 +115,6 @@ impl Operator for IntegerConvolution {
         share(context, Shared::new(&mut memory), 8 * bytes, |buffer, part| {
             layout::enter(self.instructions, entering, channels, planes, buffer, part)
         })?;
-        if word > 1 {
-            let mut wide = Bytes::zeros(bytes * word);
-            share(context, Shared::new(&mut wide), 4 * bytes, |buffer, part| {
-                layout::widen(memory.get(..bytes).unwrap_or(&memory), buffer, part)
-            })?;
-            memory = wide;
-        }
         let mut blocks = vec![0_i32; sums];
         let input = Images { planes, values: &memory };
         // The summands of a zero point of 1, as often as this one is.

@@ -7,6 +7,7 @@ use super::{
     draft::{Draft, Drafts},
     recognize::{Convolution, Dynamic, Form, Kind, Part, Scale, Way, together},
     step::{Dynamics, Flow, Spreading, Step, Value, Work},
+    whole_pixels,
 };
 use crate::{
     onnx::{OnnxError, model::ValueId},
@@ -20,13 +21,10 @@ use adytum_kernels::{
     channels::Mix,
     depthwise::Windows,
     filters::{Filters, Reading},
-    integer::{Instructions, filters::Reading as OfBytes},
+    integer::{Instructions, Reading as OfBytes},
     weights::{Numbers, Weights as Given},
     winograd::Winograd,
 };
-
-/// Images of at most this number of channels are read with all channels of a pixel next to each other.
-const FEW: usize = 4;
 
 /// A region can't be made: a fault of the plan, or of the file.
 #[derive(Debug)]
@@ -42,11 +40,12 @@ pub(crate) trait Weights {
     /// Where weights are in the model's file: those that are further back are to be taken first.
     fn place(&self, value: ValueId) -> usize;
 
-    /// Gives weights to the function that packs them. Nobody else in the region takes them again.
+    /// Gives weights to the function that packs them into `arena`. Nobody else in the region takes them again.
     fn take(
         &mut self,
         value: ValueId,
-        pack: &mut dyn FnMut(Numbers<'_>) -> Result<Work, PackError>,
+        arena: &mut Arena,
+        pack: &mut dyn FnMut(Numbers<'_>, &mut Arena) -> Result<Work, PackError>,
     ) -> Result<Work, PackError>;
 
     /// Gives weights of bytes away. Nobody else in the region takes them again.
@@ -60,21 +59,7 @@ pub(crate) fn pack(
     weights: &mut dyn Weights,
     arena: &mut Arena,
 ) -> Result<Flow, PackError> {
-    let whole_pixels: HashSet<Value> = drafts
-        .inputs
-        .iter()
-        .copied()
-        .filter(|input| {
-            let mut taken = false;
-            let fits = drafts.steps.iter().all(|step| {
-                let takes = step.inputs.contains(input);
-                taken |= takes;
-                let added = step.residual == Some(*input);
-                !added && (!takes || reads_rows(&step.form))
-            });
-            fits && taken && !drafts.outputs.contains(input)
-        })
-        .collect();
+    let whole_pixels = whole_pixels::find(&drafts);
     let mut waiting: Vec<(usize, usize, Draft)> = Vec::with_capacity(drafts.steps.len());
     for (index, draft) in drafts.steps.into_iter().enumerate() {
         let place = match &draft.form {
@@ -100,16 +85,6 @@ pub(crate) fn pack(
     })
 }
 
-/// Whether a step is a convolution that can read few channels row by row.
-fn reads_rows(form: &Form) -> bool {
-    match form {
-        Form::Convolution(Convolution { kind: Kind::Dense { groups: 1 }, shape, settings, .. }) => {
-            shape[1] <= FEW && settings.dilations.get(1).is_none_or(|dilation| *dilation == 1)
-        }
-        _ => false,
-    }
-}
-
 fn step(
     draft: Draft,
     level: Level,
@@ -127,7 +102,7 @@ fn step(
         Form::Convolution(convolution) => {
             inputs.truncate(1);
             inputs.extend(residual);
-            weights.take(convolution.weights, &mut |numbers| {
+            weights.take(convolution.weights, arena, &mut |numbers, arena| {
                 pack_convolution(&convolution, numbers, level, whole, (activation, after), arena)
             })?
         }
@@ -238,9 +213,14 @@ fn pack_convolution(
         }
         Kind::Dense { groups } => {
             let reading = if whole { Reading::Rows } else { Reading::Blocks };
-            let form = if *way == Way::Narrow { bfloat::Form::of_pairs(level) } else { bfloat::Form::Single };
-            let filters =
-                dense_filters((level, form), weights, (shape, groups), biases.as_deref(), reading, arena);
+            let form = match (way, reading) {
+                (Way::Narrow, Reading::Blocks) => bfloat::Form::of_pairs(level),
+                // Tile registers read blocks only.
+                (Way::Narrow, Reading::Rows) => bfloat::Form::Pair,
+                _ => bfloat::Form::Single,
+            };
+            let bias = biases.as_deref();
+            let filters = dense_filters((level, form), weights, (shape, groups), bias, reading, arena);
             Work::Convolution { filters: filters.ok_or_else(unfit)?, settings, activation, after }
         }
         Kind::Spread { .. } | Kind::Depthwise => {

@@ -16,6 +16,7 @@ use crate::{
     facts::Fact,
     onnx::model::{Node, ValueId},
     operators::windows::geometry::{Padding, Settings},
+    outside::Outside,
     tensor::{ElementType, Tensor},
 };
 use adytum_kernels::{activation::Activation, elementwise::Binary, layout::Channels};
@@ -165,10 +166,19 @@ impl Form {
 }
 
 /// What a node is in a region: a step for each of its outputs.
-pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>> {
+///
+/// # Errors
+/// Why it is nothing there.
+pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Result<Vec<Piece>, Outside> {
+    if !node.domain.is_empty() {
+        return Err(Outside::Operator);
+    }
+    if !node.graphs.is_empty() {
+        return Err(Outside::Graphs);
+    }
     // Some operators of older versions have attributes that say how shapes are matched.
-    if !node.domain.is_empty() || node.opset < 7 || !node.graphs.is_empty() {
-        return None;
+    if node.opset < 7 {
+        return Err(Outside::Opset);
     }
     let mut reader = Reader { node, known };
     match node.operator.as_str() {
@@ -176,7 +186,7 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
         "ConvTranspose" => reader.transposed(),
         "BatchNormalization" => reader.normalization(),
         "MaxPool" | "AveragePool" => reader.pool(),
-        "GlobalAveragePool" => reader.of_image(0, |_| Some(Form::GlobalMean)),
+        "GlobalAveragePool" => reader.of_image(0, Form::GlobalMean),
         "InstanceNormalization" | "GroupNormalization" => reader.image_normalization(),
         "Pad" => reader.pad(),
         "ReduceMean" => reader.mean(),
@@ -188,8 +198,28 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Vec<Piece>
         "Resize" | "Upsample" => reader.resize(),
         _ => {
             let activation = reader.activation()?;
-            reader.of_image(0, |_| Some(Form::Activation(activation)))
+            reader.of_image(0, Form::Activation(activation))
         }
+    }
+}
+
+/// The settings of a window over two dimensions.
+pub(crate) fn settings_of_images(node: &Node) -> Result<Settings, Outside> {
+    check_images(Settings::of(&node.attributes).map_err(|_| Outside::Attribute("window"))?)
+}
+
+/// Settings, if they are those of a window over two dimensions.
+fn check_images(settings: Settings) -> Result<Settings, Outside> {
+    let pads = match &settings.padding {
+        Padding::Explicit(pads) => matches!(pads.len(), 0 | 4),
+        _ => true,
+    };
+    let two = |values: &[usize]| matches!(values.len(), 0 | 2);
+    match (pads, two(&settings.strides), two(&settings.dilations)) {
+        (false, ..) => Err(Outside::Attribute("pads")),
+        (_, false, _) => Err(Outside::Attribute("strides")),
+        (_, _, false) => Err(Outside::Attribute("dilations")),
+        _ => Ok(settings),
     }
 }
 
@@ -208,18 +238,19 @@ impl Reader<'_> {
     }
 
     /// An input that is images: the value, and its channels.
-    fn image(&self, index: usize) -> Option<(ValueId, usize)> {
-        let value = self.input(index)?;
-        let fact = self.known.fact(value)?;
-        if fact.is_constant || fact.element_type() != Some(ElementType::Float) {
-            return None;
-        }
-        // A line is an image of one row.
-        if !matches!(fact.rank(), Some(3 | 4)) {
-            return None;
-        }
-        let channels = usize::try_from(fact.dimension(1)?).ok().filter(|channels| *channels > 0)?;
-        Some((value, channels))
+    fn image(&self, index: usize) -> Result<(ValueId, usize), Outside> {
+        let find = || {
+            let value = self.input(index)?;
+            let fact = self.known.fact(value)?;
+            // A line is an image of one row.
+            let is_image = matches!(fact.rank(), Some(3 | 4));
+            if fact.is_constant || fact.element_type() != Some(ElementType::Float) || !is_image {
+                return None;
+            }
+            let channels = usize::try_from(fact.dimension(1)?).ok().filter(|channels| *channels > 0)?;
+            Some((value, channels))
+        };
+        find().ok_or(Outside::Image(index))
     }
 
     /// Whether the first input has three dimensions: lines, which are images of one row.
@@ -233,61 +264,75 @@ impl Reader<'_> {
         if axis < 0 { axis + rank } else { axis }
     }
 
-    /// The sizes of constant weights, with two dimensions of pixels.
-    fn weights(&self) -> Option<(ValueId, [usize; 4])> {
-        let weights = self.input(1)?;
-        let fact = self.known.fact(weights)?;
-        let mut shape = fact.known_shape()?;
-        if self.is_of_lines() && shape.len() == 3 {
-            shape.insert(2, 1);
-        }
-        let shape: [usize; 4] = shape.try_into().ok()?;
-        let fits = fact.is_constant && fact.element_type() == Some(ElementType::Float) && !shape.contains(&0);
-        fits.then_some((weights, shape))
+    /// The constant weights of a convolution, and their sizes, with two dimensions of pixels.
+    fn weights(&self) -> Result<(ValueId, [usize; 4]), Outside> {
+        let find = || {
+            let weights = self.input(1)?;
+            let fact = self.known.fact(weights)?;
+            let mut shape = fact.known_shape()?;
+            if self.is_of_lines() && shape.len() == 3 {
+                shape.insert(2, 1);
+            }
+            let shape: [usize; 4] = shape.try_into().ok()?;
+            let is_float = fact.is_constant && fact.element_type() == Some(ElementType::Float);
+            (is_float && !shape.contains(&0)).then_some((weights, shape))
+        };
+        find().ok_or(Outside::Constant(1))
     }
 
     /// The floats of a constant.
-    fn floats(&mut self, index: usize) -> Option<Tensor> {
-        let value = self.input(index)?;
-        self.known.constant(value).filter(|tensor| tensor.element_type() == ElementType::Float)
+    fn floats(&mut self, index: usize) -> Result<Tensor, Outside> {
+        let constant = self.input(index).and_then(|value| self.known.constant(value));
+        constant.filter(|tensor| tensor.element_type() == ElementType::Float).ok_or(Outside::Constant(index))
+    }
+
+    /// The floats of a constant of this shape; `None` if the input is left out.
+    fn vector(&mut self, index: usize, length: usize) -> Result<Option<Vec<f32>>, Outside> {
+        if self.input(index).is_none() {
+            return Ok(None);
+        }
+        let tensor = self.floats(index)?;
+        let values = tensor.values::<f32>().filter(|_| tensor.shape() == [length]);
+        values.map(|values| Some(values.to_vec())).ok_or(Outside::Constant(index))
     }
 
     /// The only output that is taken.
-    fn output(&self) -> Option<ValueId> {
+    fn output(&self) -> Result<ValueId, Outside> {
         let mut outputs = self.node.outputs.iter().flatten();
         let first = self.node.outputs.first().copied().flatten();
-        outputs.next().copied().filter(|output| outputs.next().is_none() && first == Some(*output))
+        let only = outputs.next().copied().filter(|_| outputs.next().is_none());
+        only.filter(|output| first == Some(*output)).ok_or(Outside::Outputs)
     }
 
-    fn integer(&self, name: &str, default: i64) -> Option<i64> {
-        Some(self.node.attributes.integer(name).ok()?.unwrap_or(default))
+    fn integer(&self, name: &'static str, default: i64) -> Result<i64, Outside> {
+        let found = self.node.attributes.integer(name).map_err(|_| Outside::Attribute(name))?;
+        Ok(found.unwrap_or(default))
     }
 
-    fn float(&self, name: &str, default: f32) -> Option<f32> {
-        Some(self.node.attributes.float(name).ok()?.unwrap_or(default))
+    fn float(&self, name: &'static str, default: f32) -> Result<f32, Outside> {
+        let found = self.node.attributes.float(name).map_err(|_| Outside::Attribute(name))?;
+        Ok(found.unwrap_or(default))
     }
 
     /// A step that takes one image and gives one of as many channels.
-    fn of_image(&self, index: usize, form: impl FnOnce(usize) -> Option<Form>) -> Option<Vec<Piece>> {
+    fn of_image(&self, index: usize, form: Form) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(index)?;
-        Some(vec![Piece {
-            form: form(channels)?,
-            inputs: vec![(value, channels)],
-            output: self.output()?,
-            channels,
-        }])
+        Ok(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels }])
     }
 
     /// Images that are brought to the shape that they have.
-    fn same_shape(&self) -> Option<Vec<Piece>> {
-        let after = self.known.fact(self.output()?)?.shape?;
-        let is_same = self.fact(0)?.shape? == after;
-        self.of_image(0, |_| is_same.then_some(Form::Activation(Activation::Identity)))
+    fn same_shape(&self) -> Result<Vec<Piece>, Outside> {
+        let shape = |value| self.known.fact(value).and_then(|fact| fact.shape);
+        let (before, after) = (self.input(0).and_then(shape), shape(self.output()?));
+        if before.is_none() || before != after {
+            return Err(Outside::Operator);
+        }
+        self.of_image(0, Form::Activation(Activation::Identity))
     }
 
     /// The settings of a window over two dimensions.
-    fn settings(&self) -> Option<Settings> {
-        let mut settings = Settings::of(&self.node.attributes).ok()?;
+    fn settings(&self) -> Result<Settings, Outside> {
+        let mut settings = Settings::of(&self.node.attributes).map_err(|_| Outside::Attribute("window"))?;
         if self.is_of_lines() {
             for sizes in
                 [&mut settings.strides, &mut settings.dilations].into_iter().chain(&mut settings.kernel)
@@ -302,30 +347,25 @@ impl Reader<'_> {
                 *pads = vec![0, *before, 0, *after];
             }
         }
-        let pads = match &settings.padding {
-            Padding::Explicit(pads) => matches!(pads.len(), 0 | 4),
-            _ => true,
-        };
-        let two = |values: &[usize]| matches!(values.len(), 0 | 2);
-        (pads && two(&settings.strides) && two(&settings.dilations)).then_some(settings)
+        check_images(settings)
     }
 
-    fn normalization(&mut self) -> Option<Vec<Piece>> {
-        if self.integer("training_mode", 0)? != 0 || self.integer("spatial", 1)? != 1 {
-            return None;
+    fn normalization(&mut self) -> Result<Vec<Piece>, Outside> {
+        if self.integer("training_mode", 0)? != 0 {
+            return Err(Outside::Attribute("training_mode"));
+        }
+        if self.integer("spatial", 1)? != 1 {
+            return Err(Outside::Attribute("spatial"));
         }
         let epsilon = f64::from(self.float("epsilon", 1e-5)?);
         let (_, channels) = self.image(0)?;
         let mut parameters = Vec::new();
         for index in 1..5 {
-            let tensor = self.floats(index)?;
-            if tensor.shape() != [channels] {
-                return None;
-            }
-            parameters.push(tensor);
+            parameters.push(self.vector(index, channels)?.ok_or(Outside::Constant(index))?);
         }
-        let at = |place: usize, channel: usize| -> Option<f64> {
-            parameters.get(place)?.values::<f32>()?.get(channel).map(|value| f64::from(*value))
+        let at = |place: usize, channel: usize| {
+            let found = parameters.get(place).and_then(|values| values.get(channel));
+            found.map(|value| f64::from(*value)).ok_or(Outside::Constant(place + 1))
         };
         let mut scale = Scale::default();
         for channel in 0..channels {
@@ -333,28 +373,28 @@ impl Reader<'_> {
             scale.factors.push(factor);
             scale.summands.push(at(1, channel)? - at(2, channel)? * factor);
         }
-        self.of_image(0, |_| Some(Form::Channels(scale)))
+        self.of_image(0, Form::Channels(scale))
     }
 
-    fn activation(&mut self) -> Option<Activation> {
-        Some(match self.node.operator.as_str() {
+    fn activation(&mut self) -> Result<Activation, Outside> {
+        Ok(match self.node.operator.as_str() {
             "Relu" => Activation::RELU,
             "Sigmoid" => Activation::Sigmoid,
             "Tanh" => Activation::Tanh,
             "Identity" => Activation::Identity,
             "HardSigmoid" => Activation::HardSigmoid(self.float("alpha", 0.2)?, self.float("beta", 0.5)?),
             "HardSwish" => Activation::HardSwish(1.0 / 6.0, 0.5),
-            "Gelu" => match self.node.attributes.text("approximate").ok()? {
-                None | Some("none") => Activation::Gelu,
-                Some("tanh") => Activation::GeluTanh,
-                Some(_) => return None,
+            "Gelu" => match self.node.attributes.text("approximate") {
+                Ok(None | Some("none")) => Activation::Gelu,
+                Ok(Some("tanh")) => Activation::GeluTanh,
+                _ => return Err(Outside::Attribute("approximate")),
             },
             "LeakyRelu" => Activation::LeakyRelu(self.float("alpha", 0.01)?),
             "Swish" => Activation::Swish(self.float("alpha", 1.0)?),
             // One slope for all channels.
-            "PRelu" => match self.floats(1)?.values::<f32>()? {
+            "PRelu" => match self.floats(1)?.values::<f32>().unwrap_or_default() {
                 [slope] if self.floats(1)?.rank() <= 3 => Activation::LeakyRelu(*slope),
-                _ => return None,
+                _ => return Err(Outside::Constant(1)),
             },
             "Clip" => {
                 let (low, high) = if self.node.opset < 11 {
@@ -369,52 +409,61 @@ impl Reader<'_> {
                 );
                 Activation::Clip(low, high)
             }
-            _ => return None,
+            _ => return Err(Outside::Operator),
         })
     }
 
-    fn bound(&mut self, index: usize, default: f32) -> Option<f32> {
+    fn bound(&mut self, index: usize, default: f32) -> Result<f32, Outside> {
         if self.input(index).is_none() {
-            return Some(default);
+            return Ok(default);
         }
-        match self.floats(index)?.values::<f32>()? {
-            [bound] => Some(*bound),
-            _ => None,
+        match self.floats(index)?.values::<f32>() {
+            Some([bound]) => Ok(*bound),
+            _ => Err(Outside::Constant(index)),
         }
     }
 
-    fn pool(&mut self) -> Option<Vec<Piece>> {
+    fn pool(&mut self) -> Result<Vec<Piece>, Outside> {
         let settings = self.settings()?;
-        let window: [usize; 2] = settings.kernel.clone()?.try_into().ok()?;
+        let window = settings.kernel.clone().and_then(|kernel| kernel.try_into().ok());
+        let window: [usize; 2] = window.ok_or(Outside::Attribute("kernel_shape"))?;
         if self.node.operator == "MaxPool" {
-            return self.of_image(0, |_| Some(Form::Maximum { settings, window }));
+            return self.of_image(0, Form::Maximum { settings, window });
         }
         let with_pads = match self.integer("count_include_pad", 0)? {
             0 => false,
             1 => true,
-            _ => return None,
+            _ => return Err(Outside::Attribute("count_include_pad")),
         };
-        self.of_image(0, |_| Some(Form::Mean { settings, window, with_pads }))
+        self.of_image(0, Form::Mean { settings, window, with_pads })
     }
 
     /// The mean over rows and columns, which stay as dimensions of size 1.
-    fn mean(&mut self) -> Option<Vec<Piece>> {
-        let mut axes = match self.input(1) {
-            Some(value) => self.known.constant(value)?.values::<i64>()?.to_vec(),
-            None => self.node.attributes.integers("axes").ok()??.to_vec(),
+    fn mean(&mut self) -> Result<Vec<Piece>, Outside> {
+        let constant;
+        let axes = match self.input(1) {
+            Some(value) => {
+                constant = self.known.constant(value);
+                constant.as_ref().and_then(Tensor::values::<i64>)
+            }
+            None => self.node.attributes.integers("axes").ok().flatten(),
         };
+        let mut axes = axes.ok_or(Outside::Attribute("axes"))?.to_vec();
         for axis in &mut axes {
             *axis = self.axis(*axis);
         }
         axes.sort_unstable();
         let all: &[i64] = if self.is_of_lines() { &[2] } else { &[2, 3] };
-        if axes != all || self.integer("keepdims", 1)? != 1 {
-            return None;
+        if axes != all {
+            return Err(Outside::Attribute("axes"));
         }
-        self.of_image(0, |_| Some(Form::GlobalMean))
+        if self.integer("keepdims", 1)? != 1 {
+            return Err(Outside::Attribute("keepdims"));
+        }
+        self.of_image(0, Form::GlobalMean)
     }
 
-    fn binary(&mut self) -> Option<Vec<Piece>> {
+    fn binary(&mut self) -> Result<Vec<Piece>, Outside> {
         let binary = match self.node.operator.as_str() {
             "Add" => Binary::Add,
             "Sub" => Binary::Subtract,
@@ -423,32 +472,32 @@ impl Reader<'_> {
         };
         let commutes = matches!(binary, Binary::Add | Binary::Multiply);
         match (self.image(0), self.image(1)) {
-            (Some((left, channels)), Some((right, other))) => {
-                let (left_shape, right_shape) = (self.fact(0)?.shape?, self.fact(1)?.shape?);
+            (Ok((left, channels)), Ok((right, other))) => {
+                let shape = |index| self.fact(index).and_then(|fact| fact.shape).ok_or(Outside::Image(index));
+                let (left_shape, right_shape) = (shape(0)?, shape(1)?);
                 let output = self.output()?;
                 let piece = |form, inputs| vec![Piece { form, inputs, output, channels }];
                 if left_shape == right_shape {
-                    return Some(piece(Form::Image(binary), vec![(left, channels), (right, other)]));
+                    return Ok(piece(Form::Image(binary), vec![(left, channels), (right, other)]));
                 }
                 // The batch and the channels are the same; one image is a pixel.
                 let is_pixel = |shape: &[crate::facts::size::Size]| {
                     shape.get(2..).is_some_and(|sizes| sizes.iter().all(|size| size.value() == Some(1)))
                 };
-                if channels != other
-                    || left_shape.len() != right_shape.len()
-                    || left_shape.get(..2) != right_shape.get(..2)
-                {
-                    return None;
+                let is_like =
+                    left_shape.len() == right_shape.len() && left_shape.get(..2) == right_shape.get(..2);
+                if channels != other || !is_like {
+                    return Err(Outside::Sizes);
                 }
                 if is_pixel(&right_shape) {
-                    Some(piece(Form::Pixel(binary), vec![(left, channels), (right, other)]))
+                    Ok(piece(Form::Pixel(binary), vec![(left, channels), (right, other)]))
                 } else if is_pixel(&left_shape) && commutes {
-                    Some(piece(Form::Pixel(binary), vec![(right, other), (left, channels)]))
+                    Ok(piece(Form::Pixel(binary), vec![(right, other), (left, channels)]))
                 } else {
-                    None
+                    Err(Outside::Sizes)
                 }
             }
-            (Some((_, channels)), None) => {
+            (Ok((_, channels)), Err(_)) => {
                 let numbers = self.per_channel(1, channels)?;
                 let (ones, zeros) = (vec![1.0; channels], vec![0.0; channels]);
                 let scale = match binary {
@@ -462,34 +511,34 @@ impl Reader<'_> {
                         summands: zeros,
                     },
                 };
-                self.of_image(0, |_| Some(Form::Channels(scale)))
+                self.of_image(0, Form::Channels(scale))
             }
-            (None, Some((_, channels))) => {
+            (Err(_), Ok((_, channels))) => {
                 let numbers = self.per_channel(0, channels)?;
                 let scale = match binary {
                     Binary::Add => Scale { factors: vec![1.0; channels], summands: numbers },
                     Binary::Subtract => Scale { factors: vec![-1.0; channels], summands: numbers },
                     Binary::Multiply => Scale { factors: numbers, summands: vec![0.0; channels] },
-                    Binary::Divide => return None,
+                    Binary::Divide => return Err(Outside::Constant(0)),
                 };
-                self.of_image(1, |_| Some(Form::Channels(scale)))
+                self.of_image(1, Form::Channels(scale))
             }
-            (None, None) => None,
+            (Err(outside), Err(_)) => Err(outside),
         }
     }
 
     /// A constant with a number for each channel, or one for all.
-    fn per_channel(&mut self, index: usize, channels: usize) -> Option<Vec<f64>> {
+    fn per_channel(&mut self, index: usize, channels: usize) -> Result<Vec<f64>, Outside> {
         let tensor = self.floats(index)?;
-        let values = tensor.values::<f32>()?;
+        let other = if self.image(0).is_ok() { 0 } else { 1 };
+        let rank = self.fact(other).and_then(|fact| fact.rank()).ok_or(Outside::Image(other))?;
+        let values = tensor.values::<f32>().unwrap_or_default();
         let shape = tensor.shape();
-        let other = if self.image(0).is_some() { 0 } else { 1 };
-        let rank = self.fact(other)?.rank()?;
         if shape.len() > rank {
-            return None;
+            return Err(Outside::Constant(index));
         }
         if let [value] = values {
-            return Some(vec![f64::from(*value); channels]);
+            return Ok(vec![f64::from(*value); channels]);
         }
         // One for each channel, and no more dimensions than the images have.
         let (outer, inner) = shape.split_at(shape.len() - shape.len().min(rank - 1));
@@ -498,6 +547,9 @@ impl Reader<'_> {
             && inner
                 .split_first()
                 .is_some_and(|(found, rest)| *found == channels && rest.iter().all(|size| *size == 1));
-        fits.then(|| values.iter().map(|value| f64::from(*value)).collect())
+        if !fits {
+            return Err(Outside::Constant(index));
+        }
+        Ok(values.iter().map(|value| f64::from(*value)).collect())
     }
 }

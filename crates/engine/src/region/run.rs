@@ -31,7 +31,7 @@ use adytum_kernels::{
     integer::memory::Bytes,
     layout,
     moments::Moments,
-    narrowing::narrow,
+    narrowing::{enter_pairs, narrow},
     planes::Planes,
     pool::{Mean, Pool, Pooling},
     resampling::{self, Interpolation},
@@ -225,8 +225,13 @@ impl Run<'_> {
             let values = tensor.values::<f32>().ok_or_else(|| engine("an input is not of floats"))?;
             let target = memory.get_mut(range).ok_or_else(|| engine("no room for an input"))?;
             layout::clear_border(planes, target).map_err(unfit)?;
+            let is_narrow = flow.narrow.contains(value);
             share(self.context, Shared::new(target), 8 * planes.len(), |buffer, part| {
-                layout::enter(values, channels, planes, buffer, part)
+                if is_narrow {
+                    enter_pairs(self.region.level, values, channels, planes, buffer, part)
+                } else {
+                    layout::enter(values, channels, planes, buffer, part)
+                }
             })?;
         }
         for stretch in &self.schedule.stretches {

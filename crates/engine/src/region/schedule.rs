@@ -95,10 +95,11 @@ impl Schedule {
             planes.push(match size {
                 Some([images, height, width]) if needed.get(index) == Some(&true) => {
                     let mut planes = Planes::new(channels, *images, *height, *width, border);
+                    let is_narrow = flow.narrow.contains(&Value(index));
                     if lanes.get(index) == Some(&true) {
-                        (planes.lanes, planes.blocks) = (channels, 1);
-                    }
-                    if flow.narrow.contains(&Value(index)) {
+                        let words = if is_narrow { channels.div_ceil(2) } else { channels };
+                        (planes.lanes, planes.blocks) = (words, 1);
+                    } else if is_narrow {
                         planes = planes.narrow();
                     }
                     Some(planes)
@@ -142,10 +143,6 @@ fn bytes(flow: &Flow, steps: &[Planned], planes: &[Option<Planes>]) -> Result<(u
         let too_large = || OperatorError::TooLarge { shape: vec![input.images, input.height, input.width] };
         let count = input.checked_len().ok_or_else(too_large)?;
         match &dynamic.weights {
-            // The bytes, and the numbers that are made of them.
-            Packed::Filters(filters) if filters.word() > 1 => {
-                bytes = bytes.max(count.saturating_mul(1 + filters.word()));
-            }
             Packed::Filters(_) => bytes = bytes.max(count),
             Packed::Windows(windows) => {
                 bytes = bytes.max(count);

@@ -5,12 +5,12 @@
 use std::{
     arch::x86_64::{
         __m256bh, __m256i, __m512, __m512bh, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_castsi512_ps,
-        _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_slli_epi32,
+        _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_or_si512, _mm512_slli_epi32,
     },
     mem::transmute,
 };
 
-use super::Words;
+use super::{Pairs, Words};
 use crate::isa::{Isa, avx512::Avx512};
 
 /// Proof that the processor has AVX-512 and AVX512-BF16.
@@ -29,6 +29,7 @@ impl Avx512Pairs {
 
 impl Words for Avx512Pairs {
     type Isa = Avx512;
+    const ARE_PAIRS: bool = true;
 
     #[inline(always)]
     fn isa(self) -> Avx512 {
@@ -68,6 +69,19 @@ impl Words for Avx512Pairs {
         } else {
             // SAFETY: the caller says that there is room.
             unsafe { self.0.store(value, to) };
+        }
+    }
+}
+
+impl Pairs for Avx512Pairs {
+    #[inline(always)]
+    fn pair(self, low: __m512, high: __m512) -> __m512 {
+        // SAFETY: `self` is proof of the instructions. The types of 256 bits have any contents.
+        unsafe {
+            let low = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low));
+            let high = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(high));
+            let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(low), high))
         }
     }
 }

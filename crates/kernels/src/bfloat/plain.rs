@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "loads and stores through pointers")]
 
-use super::{Words, dot, round, widen};
+use super::{Pairs, Words, dot, round, widen, word};
 use crate::{
     BLOCK,
     isa::{Isa, plain::Plain},
@@ -14,6 +14,7 @@ pub(crate) struct PlainPairs;
 
 impl Words for PlainPairs {
     type Isa = Plain;
+    const ARE_PAIRS: bool = true;
 
     #[inline(always)]
     fn isa(self) -> Plain {
@@ -45,5 +46,12 @@ impl Words for PlainPairs {
             // SAFETY: the caller says that 16 floats can be written.
             unsafe { Plain.store(value, to) };
         }
+    }
+}
+
+impl Pairs for PlainPairs {
+    #[inline(always)]
+    fn pair(self, low: [f32; BLOCK], high: [f32; BLOCK]) -> [f32; BLOCK] {
+        std::array::from_fn(|lane| word(low[lane], high[lane]))
     }
 }

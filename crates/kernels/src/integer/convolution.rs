@@ -3,11 +3,12 @@
 #![expect(unsafe_code, reason = "tiles are computed through pointers; several threads write one output")]
 
 use super::{
-    GROUP, Images,
-    filters::{Filters, Panel, Reading},
+    GROUP, Images, Reading,
+    filters::{Filters, Panel},
     finish::Addition,
+    kernels::{Kernels, blocks_of, kernels},
     target::Target,
-    tile::{Kernel, Kernels, Tile, kernels},
+    tile::{Kernel, Patches, Tile},
 };
 use crate::{BLOCK, Part, Unfit, convolution::Steps, planes::Planes};
 
@@ -16,8 +17,6 @@ use crate::{BLOCK, Part, Unfit, convolution::Steps, planes::Planes};
 pub struct Convolution<'a> {
     pub filters: &'a Filters,
     pub steps: Steps,
-    /// Where the filters read numbers of two bytes, [`super::layout::widen`] has made them of the bytes; the
-    /// planes are those of the bytes.
     pub input: Images<'a>,
     /// The summands of the output channels, in whole blocks, if they are not those of the filters.
     pub bias: Option<&'a [i32]>,
@@ -77,14 +76,16 @@ impl Convolution<'_> {
             Cut::Rows => per_strip,
             Cut::Groups(rows) => per_strip * rows,
         };
-        let chunk = (CHUNK / (per_strip * filters.word()).max(1)).max(1);
+        let chunk = (CHUNK / per_strip.max(1)).max(1);
+        let (places, mut patches) = (self.places(), Vec::new());
         let mut start = strips.start;
         while start < strips.end {
             let end = (start + chunk).min(strips.end);
             for number in panels.clone() {
                 let panel = filters.panel(number);
                 let kernels = kernels(filters.instructions, panel.blocks);
-                let mut tile = self.tile(&panel, target);
+                let mut tile = self.tile(&panel, target, &places);
+                tile.patches = filters.patches(number, self.distances(), &mut patches);
                 for strip in start..end {
                     self.strip(cut, strip, target.residual(), &mut tile, kernels);
                 }
@@ -101,11 +102,7 @@ impl Convolution<'_> {
             Reading::Blocks => (BLOCK, filters.groups * filters.inputs.div_ceil(BLOCK)),
             Reading::Whole => (filters.inputs.next_multiple_of(GROUP), 1),
         };
-        let bytes = input.len().checked_mul(filters.word());
-        if input.lanes != lanes
-            || input.blocks != blocks
-            || bytes.is_none_or(|bytes| self.input.values.len() < bytes)
-        {
+        if input.lanes != lanes || input.blocks != blocks || self.input.values.len() < input.len() {
             return Err(Unfit("the input of a convolution of bytes"));
         }
         if self.bias.is_some_and(|bias| bias.len() < filters.bias.len()) {
@@ -127,16 +124,10 @@ impl Convolution<'_> {
         }
     }
 
-    /// The places of the input's numbers, counted in bytes.
-    fn bytes(&self) -> Planes {
-        let planes = self.input.planes;
-        Planes { lanes: planes.lanes * self.filters.word(), ..planes }
-    }
-
     fn cut(&self, target: &Target<'_>) -> Cut {
         let filters = self.filters;
         let (input, output) = (&self.input.planes, &self.output);
-        let widest = kernels(filters.instructions, super::tile::blocks_of(filters.instructions));
+        let widest = kernels(filters.instructions, blocks_of(filters.instructions));
         let is_near = self.steps.strides == [1, 1];
         let residual = target.residual().is_none_or(|residual| residual.is_flat());
         if is_near && filters.rows * filters.columns == 1 && input.is_flat() && output.is_flat() && residual {
@@ -167,7 +158,7 @@ impl Convolution<'_> {
     }
 
     fn strip(&self, cut: Cut, number: usize, residual: Option<Planes>, tile: &mut Tile, kernels: &Kernels) {
-        let (input, steps) = (self.bytes(), &self.steps);
+        let (input, steps) = (self.input.planes, &self.steps);
         let at = |image: usize, y: usize| Strip {
             input: input.at(0, image, y * steps.strides[0], 0)
                 - steps.before[0] * input.row()
@@ -214,7 +205,7 @@ impl Convolution<'_> {
     fn row(&self, strip: Strip, tile: &mut Tile, kernels: &Kernels) {
         let list = self.list(kernels);
         let tiles = strip.pixels.div_ceil(list.len());
-        let step = self.steps.strides[1] * self.bytes().lanes;
+        let step = self.steps.strides[1] * self.input.planes.lanes;
         let mut done = 0;
         for number in 0..tiles {
             let pixels = (strip.pixels - done).div_ceil(tiles - number);
@@ -233,14 +224,37 @@ impl Convolution<'_> {
         }
     }
 
-    /// The tile of a panel, where the first image begins.
-    fn tile(&self, panel: &Panel, target: &Target<'_>) -> Tile {
-        let (filters, planes) = (self.filters, self.bytes());
-        let together = filters.together();
+    /// How far the next block of channels is in the input, and the next row and column of the window.
+    fn distances(&self) -> [usize; 3] {
+        let planes = &self.input.planes;
+        let [down, right] = self.steps.dilations;
+        [planes.block(), down * planes.row(), right * planes.lanes]
+    }
+
+    /// How far each place of the window is from the first one, in each block of input channels.
+    fn places(&self) -> Vec<usize> {
+        let filters = self.filters;
+        let blocks = match filters.reading {
+            Reading::Blocks => filters.inputs.div_ceil(BLOCK),
+            Reading::Whole => 1,
+        };
+        let [block, row, column] = self.distances();
+        let window = filters.rows * filters.columns;
+        (0..blocks * window)
+            .map(|place| {
+                let (number, place) = (place / window, place % window);
+                number * block + place / filters.columns * row + place % filters.columns * column
+            })
+            .collect()
+    }
+
+    /// The tile of a panel, where the first image begins, without patches.
+    fn tile(&self, panel: &Panel, target: &Target<'_>, places: &[usize]) -> Tile {
+        let (filters, planes) = (self.filters, self.input.planes);
         let (blocks, groups, last) = match filters.reading {
             Reading::Blocks => {
                 let blocks = filters.inputs.div_ceil(BLOCK);
-                (blocks, BLOCK / together, filters.inputs - (blocks - 1) * BLOCK)
+                (blocks, BLOCK / GROUP, filters.inputs - (blocks - 1) * BLOCK)
             }
             Reading::Whole => (1, 0, filters.inputs),
         };
@@ -249,20 +263,24 @@ impl Convolution<'_> {
         let unused = Addition { ratios: [0.0; 2], fixed: 0.0, is_first: true, is_signed: false };
         let end = target.row(block, start, |planes| block * planes.block());
         let (word, added) = (target.word(), target.residual());
+        let [input_block, window_row, window_column] = self.distances();
         Tile {
             input: self.input.values[panel.group * blocks * planes.block()..].as_ptr(),
-            input_block: planes.block(),
-            window_row: self.steps.dilations[0] * planes.row(),
-            window_column: self.steps.dilations[1] * planes.lanes,
+            input_block,
+            window_row,
+            window_column,
             step: self.steps.strides[1] * planes.lanes,
             input_row: self.steps.strides[0] * planes.row(),
             weights: filters.weights[panel.weights..].as_ptr(),
             passes: filters.passes,
             blocks,
             groups,
-            last_groups: last.div_ceil(together),
+            last_groups: last.div_ceil(GROUP),
             rows: filters.rows,
             columns: filters.columns,
+            places: places.as_ptr(),
+            place_count: places.len(),
+            patches: Patches::NONE,
             bias: self.bias.unwrap_or(&filters.bias)[block * BLOCK..].as_ptr(),
             scales: filters.scales[block * BLOCK..].as_ptr(),
             form: end.form,

@@ -1,20 +1,13 @@
 //! The weights of a convolution of bytes in the order in which tiles take them.
 
 use super::{
-    GROUP, Instructions,
+    GROUP, Instructions, Reading,
+    excess::Excess,
+    kernels::blocks_of,
     memory::Bytes,
-    tile::{WEIGHTS, blocks_of},
+    tile::{Patch, Patches, WEIGHTS},
 };
 use crate::BLOCK;
-
-/// How the channels of a pixel are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// In blocks of 16.
-    Blocks,
-    /// All at once: they are next to each other, in whole fours.
-    Whole,
-}
 
 /// The weights of a convolution of bytes, what is added to the sums, and what they are multiplied with.
 #[derive(Debug)]
@@ -31,9 +24,10 @@ pub struct Filters {
     pub reading: Reading,
     /// Several, where weights are sums of several numbers of int8.
     pub(super) passes: usize,
-    /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`. Weights of
-    /// 16 bits are for two channels at once instead.
+    /// `[group][panel][pass][input block][row][column][four channels][block][output channel][4]`.
     pub(super) weights: Bytes,
+    /// What is taken off from them, for instructions that need that.
+    excess: Option<Excess>,
     /// The summands of every output channel, each group in whole blocks.
     pub(super) bias: Vec<i32>,
     /// What the sums are multiplied with.
@@ -123,10 +117,8 @@ impl Filters {
             return None;
         }
         let blocks = outputs.div_ceil(BLOCK);
-        // Every weight fits 16 bits.
-        let is_wide = instructions.word() == 2;
         let mut filters = Self {
-            passes: if is_wide { 1 } else { source.passes() },
+            passes: source.passes(),
             instructions,
             inputs,
             outputs,
@@ -135,6 +127,7 @@ impl Filters {
             columns,
             reading,
             weights: Bytes::default(),
+            excess: None,
             bias: vec![0; groups * blocks * BLOCK],
             scales: vec![0.0; groups * blocks * BLOCK],
         };
@@ -145,20 +138,19 @@ impl Filters {
             filters.scales[place] = source.scale(output);
         }
         let taps = rows * columns;
-        let together = filters.together();
         // Where the weight of each input channel and place of the window goes: which group, which of them.
         let places: Vec<(usize, usize)> = (0..inputs * taps)
             .map(|number| {
                 let (input, tap) = (number / taps, number % taps);
                 let (block, fours) = match reading {
-                    Reading::Whole => (0, inputs.div_ceil(together)),
+                    Reading::Whole => (0, inputs.div_ceil(GROUP)),
                     Reading::Blocks => {
                         let block = input / BLOCK * BLOCK;
-                        (block, (inputs - block).min(BLOCK).div_ceil(together))
+                        (block, (inputs - block).min(BLOCK).div_ceil(GROUP))
                     }
                 };
-                let four = block / together * taps + tap * fours + (input - block) / together;
-                (four, input % together)
+                let four = block / GROUP * taps + tap * fours + (input - block) / GROUP;
+                (four, input % GROUP)
             })
             .collect();
         for number in 0..filters.panel_count() {
@@ -172,16 +164,33 @@ impl Filters {
                     let target = &mut filters.weights[panel.weights + pass * per_pass..];
                     for ((four, rest), weight) in places.iter().zip(own) {
                         let place = (four * panel.blocks + block) * WEIGHTS + lane * GROUP;
-                        if is_wide {
-                            target[place + 2 * rest..][..2].copy_from_slice(&weight.to_ne_bytes());
-                        } else {
-                            target[place + rest] = part(*weight, pass);
-                        }
+                        target[place + rest] = part(*weight, pass);
                     }
                 }
             }
         }
+        filters.excess = instructions.pairs().map(|lanes| filters.take_excess(lanes));
         Some(filters)
+    }
+
+    /// Takes off from the weights what pairs of them have in excess, for registers of this number of sums.
+    fn take_excess(&mut self, lanes: usize) -> Excess {
+        let mut excess = Excess::new(lanes, self.reading, self.inputs, self.rows, self.columns);
+        for number in 0..self.panel_count() {
+            let panel = self.panel(number);
+            let len = panel.blocks * self.per_block();
+            excess.take(&mut self.weights[panel.weights..][..len], panel.blocks);
+        }
+        excess
+    }
+
+    /// The patches of a panel, for these distances in bytes from one block of channels, and from one row and column of
+    /// the window, to the next. They are in the list.
+    pub(super) fn patches(&self, panel: usize, distances: [usize; 3], list: &mut Vec<Patch>) -> Patches {
+        match &self.excess {
+            Some(excess) => excess.patches(panel, distances, list),
+            None => Patches::NONE,
+        }
     }
 
     /// Bytes of the weights of a block of output channels.
@@ -194,26 +203,14 @@ impl Filters {
         &self.bias
     }
 
-    /// The bytes of a number of the images that are read. Bytes that are to be read as two, the second is 0:
-    /// [`super::layout::widen`].
-    pub fn word(&self) -> usize {
-        self.instructions.word()
-    }
-
-    /// The channels of a group.
-    pub(super) fn together(&self) -> usize {
-        GROUP / self.word()
-    }
-
     /// Groups of input channels at all places of the window.
     fn fours(&self) -> usize {
-        let together = self.together();
         let fours = match self.reading {
-            Reading::Whole => self.inputs.div_ceil(together),
+            Reading::Whole => self.inputs.div_ceil(GROUP),
             // Blocks are of whole groups.
             Reading::Blocks => {
                 let (full, rest) = (self.inputs / BLOCK, self.inputs % BLOCK);
-                full * (BLOCK / together) + rest.div_ceil(together)
+                full * (BLOCK / GROUP) + rest.div_ceil(GROUP)
             }
         };
         fours * self.rows * self.columns

@@ -68,13 +68,21 @@ impl Instructions {
         }
     }
 
-    /// The bytes of a number in the images that convolutions read. Where there are no products of bytes, numbers
-    /// are widened to 16 bits first, once for all channels and all places of the window.
-    pub fn word(self) -> usize {
+    /// Where two products of bytes are summed in 16 bits ([`Pairs`]): the sums of a register.
+    pub(super) fn pairs(self) -> Option<usize> {
         match self {
-            Self::Avx2 | Self::Avx512 if self.is_available() => 2,
-            _ => 1,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 if self.is_available() => Some(avx2::Avx2::LANES),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 if self.is_available() => Some(avx512::Avx512::LANES),
+            _ => None,
         }
+    }
+
+    /// The bytes of a number in the rows that convolutions by channels read. Where two products are summed in 16 bits,
+    /// numbers are widened to 16 bits first.
+    pub(super) fn word(self) -> usize {
+        if self.pairs().is_some() { 2 } else { 1 }
     }
 }
 
@@ -88,7 +96,7 @@ pub(super) trait Integers: Copy {
     type Bytes: Copy;
     /// Their weights.
     type Weights: Copy;
-    /// What tiles multiply at once, the same for each sum: four bytes, or two numbers of 16 bits.
+    /// What tiles multiply at once, the same for each sum: four bytes.
     type Group: Copy;
     /// The weights of a group for each sum.
     type Factors: Copy;
@@ -111,7 +119,8 @@ pub(super) trait Integers: Copy {
     /// 64 bytes can be read there.
     #[expect(unsafe_code, reason = "reads through a pointer")]
     unsafe fn factors(self, from: *const u8) -> Self::Factors;
-    /// The sums, and to each the products of a group and its weights. It wraps.
+    /// The sums, and to each the products of a group and its weights. It wraps. Of [`Pairs`], the first two weights
+    /// and the other two must each have products whose sum fits 16 bits.
     fn accumulate(self, sums: Self::Sums, group: Self::Group, factors: Self::Factors) -> Self::Sums;
     /// # Safety
     /// 64 bytes, or 128 where numbers have 16 bits, can be read there.
@@ -177,6 +186,48 @@ pub(super) trait Integers: Copy {
         right: <Self::Isa as Isa>::V,
         sum: <Self::Isa as Isa>::V,
     ) -> <Self::Isa as Isa>::V;
+}
+
+/// Sets of instructions that sum the products of two bytes and two weights in 16 bits. They need products of their own
+/// for weights with larger sums.
+pub(super) trait Pairs: Integers {
+    /// The sums of a register.
+    const LANES: usize;
+    /// Two sums of 16 bits for each sum of a register.
+    type Products: Copy;
+    /// Bytes of which each sum takes four.
+    type Source: Copy;
+    /// The places of the bytes that each sum takes, and their weights.
+    type Taken: Copy;
+
+    fn no_products(self) -> Self::Products;
+    /// # Safety
+    /// 16 bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn sixteen(self, from: *const u8) -> Self::Source;
+    /// # Safety
+    /// 4 bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn four(self, from: *const u8) -> Self::Source;
+    /// Four places for each sum of a register, then four weights for each. A place from 128 on is of a byte that is 0.
+    ///
+    /// # Safety
+    /// 8 times [`Pairs::LANES`] bytes can be read there.
+    #[expect(unsafe_code, reason = "reads through a pointer")]
+    unsafe fn taken(self, from: *const u8) -> Self::Taken;
+    /// The sums, and to each the products of two bytes and two weights. It wraps.
+    fn add_products(
+        self,
+        products: Self::Products,
+        source: Self::Source,
+        taken: Self::Taken,
+    ) -> Self::Products;
+    /// Adds to each sum of a register its two sums of 16 bits. It wraps.
+    ///
+    /// # Safety
+    /// [`Pairs::LANES`] integers can be read and written there.
+    #[expect(unsafe_code, reason = "reads and writes through a pointer")]
+    unsafe fn add_pairs(self, products: Self::Products, to: *mut i32);
 }
 
 /// Work that is written over the operations.

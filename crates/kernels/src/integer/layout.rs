@@ -159,25 +159,6 @@ fn quantise<I: Integers>(isa: I, values: &[f32], scale: Scale) -> [u8; BLOCK] {
     bytes
 }
 
-/// Numbers of 16 bits of bytes: each byte, and 0 behind it. Computes this thread's share.
-///
-/// # Errors
-/// A buffer that has less than two bytes for each.
-pub fn widen(values: &[u8], buffer: Shared<'_, u8>, part: Part) -> Result<(), Unfit> {
-    if values.len().checked_mul(2).is_none_or(|count| count > buffer.len()) {
-        return Err(Unfit("bytes as numbers of 16 bits"));
-    }
-    let range = part.of(values.len());
-    // SAFETY: this thread alone has this part of the output.
-    let target = unsafe { buffer.part(2 * range.start, 2 * range.len()) };
-    for (target, value) in
-        target.into_iter().flat_map(|target| target.chunks_exact_mut(2)).zip(&values[range])
-    {
-        target.copy_from_slice(&u16::from(*value).to_ne_bytes());
-    }
-    Ok(())
-}
-
 /// Where images go as a model has them.
 #[derive(Clone, Copy, Debug)]
 pub enum Leaving<'a> {

@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "lines as bytes")]
 
+use crate::pages::ask_for_large;
 use std::ops::{Deref, DerefMut};
 
 /// The bytes of a cache line.
@@ -12,14 +13,22 @@ const SIZE: usize = 64;
 #[repr(C, align(64))]
 struct Line([u8; SIZE]);
 
-/// Bytes of which the first begins a cache line.
+/// Bytes of which the first begins a cache line. Many of them are in large pages where the system has them.
 #[derive(Clone, Default)]
 pub struct Bytes(Vec<Line>);
 
 impl Bytes {
     /// Zeros: `count` bytes, rounded up to whole lines.
     pub fn zeros(count: usize) -> Self {
-        Self(vec![Line([0; SIZE]); count.div_ceil(SIZE)])
+        let lines = vec![Line([0; SIZE]); count.div_ceil(SIZE)];
+        // Before its zeros are touched.
+        ask_for_large(lines.as_ptr(), lines.len());
+        Self(lines)
+    }
+
+    /// Makes them `count` bytes, rounded up to whole lines. New ones are zeros.
+    pub(super) fn resize(&mut self, count: usize) {
+        self.0.resize(count.div_ceil(SIZE), Line([0; SIZE]));
     }
 }
 

@@ -22,8 +22,8 @@ use super::{Instructions, memory::Bytes};
 use crate::{
     BLOCK, Part, Unfit,
     arena::{Arena, Room},
+    blocked::{Source, Zeros},
     buffer::Shared,
-    nibbles::{Nibbles, Zeros},
 };
 
 /// Rows that go by while a panel of the matrix is in the cache of the second level.
@@ -49,34 +49,26 @@ impl Matrix {
         (BLOCK..=LONGEST).contains(&block) && block.is_multiple_of(BLOCK)
     }
 
-    /// Puts a matrix in order. `None` for zeros that are floats, for blocks of another length, and if numbers, scales and
-    /// bias are not as many as the sizes say.
+    /// Puts a matrix in order. `None` for numbers of 8 bits, for zeros that are floats, for blocks of another length, and
+    /// if numbers, scales and bias are not as many as the sizes say.
     pub fn new(
         instructions: Instructions,
         arena: &mut Arena,
-        source: &Nibbles<'_>,
+        source: &Source<'_>,
         bias: Option<&[f32]>,
     ) -> Option<Self> {
-        let &Nibbles { depth, columns, block, numbers, scales, zeros } = source;
-        if depth == 0 || columns == 0 || !Self::takes(block) {
+        let &Source { bits, depth, columns, block, numbers, scales, zeros } = source;
+        let fits = source.fits() && bits == 4 && Self::takes(block);
+        if !fits || bias.is_some_and(|bias| bias.len() != columns) {
             return None;
         }
         let layout = Layout { depth, block };
         let blocks = layout.blocks();
-        let places = columns.checked_mul(blocks)?;
         let zeros = match zeros {
             Zeros::Middle => None,
-            Zeros::Packed(zeros) if Some(zeros.len()) == columns.checked_mul(blocks.div_ceil(2)) => {
-                Some(zeros)
-            }
-            Zeros::Packed(_) | Zeros::Plain(_) => return None,
+            Zeros::Packed(zeros) => Some(zeros),
+            Zeros::Plain(_) => return None,
         };
-        let fits = scales.len() == places
-            && Some(numbers.len()) == places.checked_mul(block / 2)
-            && bias.is_none_or(|bias| bias.len() == columns);
-        if !fits {
-            return None;
-        }
         let record = record_bytes(block);
         let panels = columns.div_ceil(BLOCK);
         let room = panels.checked_mul(blocks)?.checked_mul(record)?;
@@ -100,8 +92,7 @@ impl Matrix {
                     ]);
                 }
                 if let (Some(from), Some(to)) = (zeros, packed_zeros.as_deref_mut()) {
-                    let byte = from[column * blocks.div_ceil(2) + block_index / 2];
-                    to[index * BLOCK + own] = byte >> (4 * (block_index % 2)) & 15;
+                    to[index * BLOCK + own] = source.packed_zero(from, column, block_index);
                 }
             }
         }

@@ -3,15 +3,17 @@
 #![expect(unsafe_code, reason = "tiles are computed through pointers; several threads write one output")]
 
 use super::{
-    GROUP, Instructions,
-    filters::{Filters, Panel, Reading, Source},
+    GROUP, Instructions, Reading,
+    filters::{Filters, Panel, Source},
     finish::{Addition, RealPointers},
-    layout::widen,
-    memory::Bytes,
-    tile::{Form, Tile, WORD, kernels},
+    kernels::{blocks_of, kernels},
+    tile::{Form, Patches, Tile, WORD},
 };
 use crate::{BLOCK, Part, Unfit, buffer::Shared};
 use std::ops::Range;
+
+/// The place of a window of one pixel.
+static PLACE: usize = 0;
 
 /// The right matrix of a product, in the order in which tiles take it.
 #[derive(Debug)]
@@ -107,34 +109,27 @@ impl Product<'_> {
         let zero_point = i32::from(self.zero_point);
         let bias: Vec<i32> =
             self.matrix.sums.iter().map(|sum| sum.wrapping_mul(zero_point).wrapping_neg()).collect();
-        let mut wide;
-        let left = if filters.word() == 2 {
-            let left = &self.left[..self.rows * self.matrix.row_bytes()];
-            wide = Bytes::zeros(2 * left.len());
-            widen(left, Shared::new(&mut wide), Part::WHOLE)?;
-            &*wide
-        } else {
-            self.left
-        };
-        let list = kernels(filters.instructions, super::tile::blocks_of(filters.instructions)).any;
+        let list = kernels(filters.instructions, blocks_of(filters.instructions)).any;
         let tiles = self.rows.div_ceil(list.len());
         let panels = filters.panel_count();
         // Threads share the columns, or the rows where there are more of them.
         let by_panels = panels >= tiles;
         let (panels, tiles_here) =
             if by_panels { (part.of(panels), 0..tiles) } else { (0..panels, part.of(tiles)) };
+        let mut patches = Vec::new();
         for number in panels {
             let panel = filters.panel(number);
+            let own = filters.patches(number, [0; 3], &mut patches);
             for tile in tiles_here.clone() {
                 let rows = self.rows * tile / tiles..self.rows * (tile + 1) / tiles;
-                self.tile(&panel, left, rows, &bias);
+                self.tile(&panel, rows, &bias, own);
             }
         }
         Ok(())
     }
 
-    /// Some rows of a panel. The left matrix has numbers as the tiles read them.
-    fn tile(&self, panel: &Panel, left: &[u8], rows: Range<usize>, bias: &[i32]) {
+    /// Some rows of a panel, with its patches.
+    fn tile(&self, panel: &Panel, rows: Range<usize>, bias: &[i32], patches: Patches) {
         let filters = &self.matrix.filters;
         let (first, count) = (rows.start, rows.len());
         let list = kernels(filters.instructions, panel.blocks).any;
@@ -160,9 +155,9 @@ impl Product<'_> {
         } else {
             (spare.as_mut_ptr().cast(), 2 * BLOCK * WORD)
         };
-        let step_in = self.matrix.row_bytes() * filters.word();
+        let step_in = self.matrix.row_bytes();
         let tile = Tile {
-            input: left[first * step_in..].as_ptr(),
+            input: self.left[first * step_in..].as_ptr(),
             input_block: 0,
             window_row: 0,
             window_column: 0,
@@ -172,9 +167,12 @@ impl Product<'_> {
             passes: filters.passes,
             blocks: 1,
             groups: 0,
-            last_groups: filters.inputs.div_ceil(filters.together()),
+            last_groups: filters.inputs.div_ceil(GROUP),
             rows: 1,
             columns: 1,
+            places: &raw const PLACE,
+            place_count: 1,
+            patches,
             bias: bias[column..].as_ptr(),
             scales: filters.scales[column..].as_ptr(),
             form,

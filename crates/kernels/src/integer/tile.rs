@@ -9,9 +9,9 @@
 use std::mem::MaybeUninit;
 
 use super::{
-    GROUP, Instructions,
+    GROUP,
     finish::{Addition, RealPointers, add, round},
-    instructions::Integers,
+    instructions::{Integers, Pairs},
 };
 use crate::{BLOCK, isa::Isa};
 
@@ -47,7 +47,7 @@ pub(super) struct Tile {
     /// From the input of a row of pixels to that of the row below it, for tiles of several rows.
     pub(super) input_row: usize,
     /// `[pass][input block][window row][window column][group][block][output channel][4]`: a group is four input
-    /// channels of bytes, or two of 16 bits.
+    /// channels.
     pub(super) weights: *const u8,
     /// How often the input goes by: more than once where weights are sums of several numbers of int8.
     pub(super) passes: usize,
@@ -58,6 +58,12 @@ pub(super) struct Tile {
     pub(super) last_groups: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    /// How far each place of the window is from the first one, in each block of input channels.
+    pub(super) places: *const usize,
+    /// How many there are: rows times columns times blocks.
+    pub(super) place_count: usize,
+    /// What is added apart, for sets of instructions whose products are [`Pairs`].
+    pub(super) patches: Patches,
     pub(super) bias: *const i32,
     pub(super) scales: *const f32,
     pub(super) form: Form,
@@ -79,21 +85,38 @@ pub(super) struct Tile {
     pub(super) addition: Addition,
 }
 
+/// Bytes of the input whose products with some weights are added apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patch {
+    /// Where they are, from the first place of the window on, in bytes.
+    pub(super) offset: usize,
+    /// Whether the sums of 16 bits are added to the others now.
+    pub(super) is_last: bool,
+}
+
+/// Registers of sums of a pixel, at most.
+pub(super) const UNITS: usize = 2;
+
+/// The patches of a panel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patches {
+    /// Those of the first register of sums come first.
+    pub(super) list: *const Patch,
+    /// Where those of each register end.
+    pub(super) ends: [usize; UNITS],
+    /// Whether they have 16 bytes, not four.
+    pub(super) has_sixteen: bool,
+    /// Of each patch the places of four bytes for each sum, then their weights.
+    pub(super) numbers: *const u8,
+}
+
+impl Patches {
+    pub(super) const NONE: Self =
+        Self { list: std::ptr::null(), ends: [0; UNITS], has_sixteen: true, numbers: std::ptr::null() };
+}
+
 /// Computes a tile.
 pub(super) type Kernel = unsafe fn(&Tile);
-
-/// The kernels of a set of instructions for a number of blocks of output channels.
-#[derive(Debug)]
-pub(super) struct Kernels {
-    /// For 1, 2, … pixels in a row whose inputs are neighbours.
-    pub(super) dense: &'static [Kernel],
-    /// The same where every other input is taken.
-    pub(super) halved: &'static [Kernel],
-    /// The same for inputs at any distance.
-    pub(super) any: &'static [Kernel],
-    /// For several rows of neighbours: how many, their length, the kernel.
-    pub(super) rows: Option<(usize, usize, Kernel)>,
-}
 
 /// `PIXELS` outputs in rows of `WIDTH`, whose inputs are `STEP` bytes apart (0: what the tile says), by
 /// `BLOCKS` blocks of channels.
@@ -101,7 +124,7 @@ pub(super) struct Kernels {
 /// # Safety
 /// Everything that the tile's sizes reach from its pointers can be read, and its outputs can be written.
 #[inline(always)]
-unsafe fn compute<
+pub(super) unsafe fn compute<
     I: Integers,
     const BLOCKS: usize,
     const PIXELS: usize,
@@ -111,7 +134,54 @@ unsafe fn compute<
     isa: I,
     tile: &Tile,
 ) {
-    let step = if STEP == 0 { tile.step } else { STEP };
+    // SAFETY: the caller says so.
+    unsafe {
+        let sums = begin::<I, BLOCKS, PIXELS>(isa, tile);
+        let sums = multiply::<I, BLOCKS, PIXELS, WIDTH, STEP>(isa, tile, sums);
+        end::<I, BLOCKS, PIXELS, WIDTH>(isa, tile, sums);
+    }
+}
+
+/// As [`compute`], for products whose sums have 16 bits.
+///
+/// # Safety
+/// The same.
+#[inline(always)]
+pub(super) unsafe fn compute_pairs<
+    I: Pairs,
+    const BLOCKS: usize,
+    const PIXELS: usize,
+    const WIDTH: usize,
+    const STEP: usize,
+>(
+    isa: I,
+    tile: &Tile,
+) {
+    // SAFETY: the caller says so.
+    unsafe {
+        // Where the distance of pixels is known, they are in blocks.
+        let sums = if STEP != 0 || tile.patches.has_sixteen {
+            begin_with_patches::<I, BLOCKS, PIXELS, WIDTH, STEP, true>(isa, tile)
+        } else {
+            begin_with_patches::<I, BLOCKS, PIXELS, WIDTH, STEP, false>(isa, tile)
+        };
+        let sums = multiply::<I, BLOCKS, PIXELS, WIDTH, STEP>(isa, tile, sums);
+        end::<I, BLOCKS, PIXELS, WIDTH>(isa, tile, sums);
+    }
+}
+
+/// The sums of a tile.
+type TileSums<I, const BLOCKS: usize, const PIXELS: usize> = [[<I as Integers>::Sums; BLOCKS]; PIXELS];
+
+/// The summands of the output channels.
+///
+/// # Safety
+/// As of [`compute`].
+#[inline(always)]
+unsafe fn begin<I: Integers, const BLOCKS: usize, const PIXELS: usize>(
+    isa: I,
+    tile: &Tile,
+) -> TileSums<I, BLOCKS, PIXELS> {
     let mut sums = [[isa.splat(0); BLOCKS]; PIXELS];
     for block in 0..BLOCKS {
         // SAFETY: the bias has 16 integers for each block.
@@ -120,36 +190,135 @@ unsafe fn compute<
             sums[block] = bias;
         }
     }
-    let mut weights = tile.weights;
-    for number in 0..tile.passes * tile.blocks {
-        let number = number % tile.blocks + 1;
-        let inputs = tile.input.wrapping_add((number - 1) * tile.input_block);
-        let groups = if number == tile.blocks { tile.last_groups } else { tile.groups };
-        let mut row = inputs;
-        for _ in 0..tile.rows {
-            let mut column = row;
-            for _ in 0..tile.columns {
-                let mut bytes = column;
-                for _ in 0..groups {
-                    // SAFETY: there are 64 bytes of weights for each block, group and place.
-                    let loaded: [I::Factors; BLOCKS] =
-                        std::array::from_fn(|block| unsafe { isa.factors(weights.add(block * WEIGHTS)) });
-                    for (pixel, sums) in sums.iter_mut().enumerate() {
-                        let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
-                        // SAFETY: the window of each pixel is within the input.
-                        let value = unsafe { isa.group(bytes.add(place)) };
-                        for (sum, loaded) in sums.iter_mut().zip(loaded) {
-                            *sum = isa.accumulate(*sum, value, loaded);
-                        }
-                    }
-                    weights = weights.wrapping_add(BLOCKS * WEIGHTS);
-                    bytes = bytes.wrapping_add(GROUP);
-                }
-                column = column.wrapping_add(tile.window_column);
-            }
-            row = row.wrapping_add(tile.window_row);
+    sums
+}
+
+/// The summands of the output channels, and to each the products of its patches.
+///
+/// # Safety
+/// As of [`compute`].
+#[inline(always)]
+unsafe fn begin_with_patches<
+    I: Pairs,
+    const BLOCKS: usize,
+    const PIXELS: usize,
+    const WIDTH: usize,
+    const STEP: usize,
+    const SIXTEEN: bool,
+>(
+    isa: I,
+    tile: &Tile,
+) -> TileSums<I, BLOCKS, PIXELS> {
+    let step = if STEP == 0 { tile.step } else { STEP };
+    // SAFETY: as the caller says.
+    let mut sums = unsafe { begin::<I, BLOCKS, PIXELS>(isa, tile) };
+    if tile.patches.ends[UNITS - 1] == 0 {
+        return sums;
+    }
+    let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
+    for (stored, sums) in stored.iter_mut().zip(sums) {
+        for (stored, sum) in stored.iter_mut().zip(sums) {
+            // SAFETY: there is room for 16 integers.
+            unsafe { isa.store(sum, stored.as_mut_ptr().cast()) };
         }
     }
+    let Patches { list, ends, mut numbers, .. } = tile.patches;
+    let mut number = 0;
+    for block in 0..BLOCKS {
+        for unit in 0..BLOCK / I::LANES {
+            // One register of sums after the other, so that all of its pixels stay in registers.
+            while number < ends[block * (BLOCK / I::LANES) + unit] {
+                let mut products = [isa.no_products(); PIXELS];
+                let mut is_last = false;
+                while !is_last {
+                    // SAFETY: there are as many patches, and one is the last of each run.
+                    let patch = unsafe { *list.add(number) };
+                    let bytes = tile.input.wrapping_add(patch.offset);
+                    // SAFETY: a patch has four places and four weights for each sum.
+                    let taken = unsafe { isa.taken(numbers) };
+                    for (pixel, products) in products.iter_mut().enumerate() {
+                        let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
+                        let bytes = bytes.wrapping_add(place);
+                        // SAFETY: the patch is within a pixel of the input.
+                        let source = unsafe { if SIXTEEN { isa.sixteen(bytes) } else { isa.four(bytes) } };
+                        *products = isa.add_products(*products, source, taken);
+                    }
+                    numbers = numbers.wrapping_add(2 * GROUP * I::LANES);
+                    number += 1;
+                    is_last = patch.is_last;
+                }
+                for (stored, products) in stored.iter_mut().zip(products) {
+                    let to = stored[block].as_mut_ptr().cast::<i32>();
+                    // SAFETY: there are 16 integers.
+                    unsafe { isa.add_pairs(products, to.add(unit * I::LANES)) };
+                }
+            }
+        }
+    }
+    for (stored, sums) in stored.iter().zip(&mut sums) {
+        for (stored, sum) in stored.iter().zip(sums) {
+            // SAFETY: there are 16 integers.
+            *sum = unsafe { isa.load(stored.as_ptr().cast()) };
+        }
+    }
+    sums
+}
+
+/// The sums, and to each the products of its weights.
+///
+/// # Safety
+/// As of [`compute`].
+#[inline(always)]
+unsafe fn multiply<
+    I: Integers,
+    const BLOCKS: usize,
+    const PIXELS: usize,
+    const WIDTH: usize,
+    const STEP: usize,
+>(
+    isa: I,
+    tile: &Tile,
+    mut sums: TileSums<I, BLOCKS, PIXELS>,
+) -> TileSums<I, BLOCKS, PIXELS> {
+    let step = if STEP == 0 { tile.step } else { STEP };
+    let mut weights = tile.weights;
+    // The places of the last block may have fewer groups.
+    let full = tile.place_count - tile.rows * tile.columns;
+    for _ in 0..tile.passes {
+        for number in 0..tile.place_count {
+            // SAFETY: there are as many places.
+            let mut bytes = tile.input.wrapping_add(unsafe { *tile.places.add(number) });
+            let groups = if number < full { tile.groups } else { tile.last_groups };
+            for _ in 0..groups {
+                // SAFETY: there are 64 bytes of weights for each block, group and place.
+                let loaded: [I::Factors; BLOCKS] =
+                    std::array::from_fn(|block| unsafe { isa.factors(weights.add(block * WEIGHTS)) });
+                for (pixel, sums) in sums.iter_mut().enumerate() {
+                    let place = pixel / WIDTH * tile.input_row + pixel % WIDTH * step;
+                    // SAFETY: the window of each pixel is within the input.
+                    let value = unsafe { isa.group(bytes.add(place)) };
+                    for (sum, loaded) in sums.iter_mut().zip(loaded) {
+                        *sum = isa.accumulate(*sum, value, loaded);
+                    }
+                }
+                weights = weights.wrapping_add(BLOCKS * WEIGHTS);
+                bytes = bytes.wrapping_add(GROUP);
+            }
+        }
+    }
+    sums
+}
+
+/// Writes what the sums become.
+///
+/// # Safety
+/// As of [`compute`].
+#[inline(always)]
+unsafe fn end<I: Integers, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
+    isa: I,
+    tile: &Tile,
+    sums: TileSums<I, BLOCKS, PIXELS>,
+) {
     // The sums go to memory once, so that they stay in registers above, whatever is done with them below.
     let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
     for (stored, sums) in stored.iter_mut().zip(sums) {
@@ -172,7 +341,12 @@ unsafe fn compute<
 /// # Safety
 /// The sums are there; as of [`compute`].
 #[inline(always)]
-unsafe fn write_bytes<I: Integers, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
+pub(super) unsafe fn write_bytes<
+    I: Integers,
+    const BLOCKS: usize,
+    const PIXELS: usize,
+    const WIDTH: usize,
+>(
     isa: I,
     tile: &Tile,
     stored: &[[MaybeUninit<Stored>; BLOCKS]; PIXELS],
@@ -244,7 +418,12 @@ unsafe fn value<I: Integers, const BLOCKS: usize>(
 /// # Safety
 /// The sums are there; as of [`compute`].
 #[inline(always)]
-unsafe fn write_words<I: Integers, const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize>(
+pub(super) unsafe fn write_words<
+    I: Integers,
+    const BLOCKS: usize,
+    const PIXELS: usize,
+    const WIDTH: usize,
+>(
     isa: I,
     tile: &Tile,
     stored: &[[MaybeUninit<Stored>; BLOCKS]; PIXELS],
@@ -279,208 +458,6 @@ unsafe fn write_words<I: Integers, const BLOCKS: usize, const PIXELS: usize, con
 /// Sums in memory.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Stored {
+pub(super) struct Stored {
     _sums: [i32; BLOCK],
-}
-
-/// Kernels of an entry for these numbers of pixels in one row.
-macro_rules! row_kernels {
-    ($entry:ident, $blocks:literal, $step:literal: $($pixels:literal)*) => {
-        &[$( $entry::<$blocks, $pixels, $pixels, $step> as Kernel ),*]
-    };
-}
-
-fn plain<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(tile: &Tile) {
-    // SAFETY: kernels are called where all sizes have been checked.
-    unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>(super::instructions::plain::Plain, tile) }
-}
-
-static PLAIN: Kernels = Kernels {
-    dense: row_kernels!(plain, 1, 0: 1 2),
-    halved: row_kernels!(plain, 1, 0: 1 2),
-    any: row_kernels!(plain, 1, 0: 1 2),
-    rows: None,
-};
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::{
-        super::instructions::{
-            avx2::{Avx2, AvxVnni},
-            avx512::{Avx512, Avx512Vnni},
-        },
-        Form, Kernel, Kernels, Stored, Tile, WEIGHTS, compute, write_bytes, write_words,
-    };
-    use crate::{BLOCK, amx};
-    use std::mem::MaybeUninit;
-
-    /// An entry that is compiled for a set of instructions.
-    macro_rules! entry {
-        ($name:ident, $proof:ident, $features:literal) => {
-            #[target_feature(enable = $features)]
-            fn $name<const BLOCKS: usize, const PIXELS: usize, const WIDTH: usize, const STEP: usize>(
-                tile: &Tile,
-            ) {
-                // SAFETY: kernels are called where all sizes have been checked, and where this one was
-                // chosen because the processor has the instructions.
-                unsafe { compute::<_, BLOCKS, PIXELS, WIDTH, STEP>($proof::assumed(), tile) }
-            }
-        };
-    }
-    entry!(avx2, Avx2, "avx2,fma");
-    entry!(avx_vnni, AvxVnni, "avx2,fma,avxvnni");
-    entry!(avx512, Avx512, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl");
-    entry!(vnni, Avx512Vnni, "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni");
-
-    /// Neighbours in one row, by tile registers. Sums of bytes are exact, so their order does not matter.
-    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn amx<const BLOCKS: usize, const PIXELS: usize>(tile: &Tile) {
-        // SAFETY: kernels are called where all sizes have been checked, and where this one was chosen because the
-        // processor has the instructions.
-        unsafe {
-            let isa = Avx512Vnni::assumed();
-            // More channels next to each other than a tile has words.
-            if tile.groups.max(tile.last_groups) > amx::ROWS {
-                return compute::<_, BLOCKS, PIXELS, PIXELS, 0>(isa, tile);
-            }
-            let stored = sums_by_tiles::<BLOCKS, PIXELS>(tile);
-            match tile.form {
-                Form::Bytes => write_bytes::<_, BLOCKS, PIXELS, PIXELS>(isa, tile, &stored),
-                Form::Sums | Form::Floats => write_words::<_, BLOCKS, PIXELS, PIXELS>(isa, tile, &stored),
-            }
-        }
-    }
-
-    /// The sums of a tile of neighbours.
-    ///
-    /// # Safety
-    /// As of [`compute`], on a processor with AMX. A block has 16 groups of four channels at most.
-    unsafe fn sums_by_tiles<const BLOCKS: usize, const PIXELS: usize>(
-        tile: &Tile,
-    ) -> [[MaybeUninit<Stored>; BLOCKS]; PIXELS] {
-        let mut stored = [[const { MaybeUninit::<Stored>::uninit() }; BLOCKS]; PIXELS];
-        let sizes = amx::Sizes { rows: PIXELS, words: tile.groups, last_words: tile.last_groups };
-        // SAFETY: the caller says that the processor has AMX. It reads and writes what `compute` reads and
-        // writes: for each pixel the bytes of a block under each place of the window, and the weights of these.
-        unsafe {
-            let tiles = amx::Tiles::configure(amx::Product::Bytes, sizes);
-            for block in 0..BLOCKS {
-                tiles.load(block, tile.bias.add(block * BLOCK).cast(), 0);
-            }
-            let mut weights = tile.weights;
-            for number in 0..tile.passes * tile.blocks {
-                let number = number % tile.blocks;
-                let is_last = number + 1 == tile.blocks;
-                let groups = if is_last { tile.last_groups } else { tile.groups };
-                for place in 0..tile.rows * tile.columns {
-                    let (row, column) = (place / tile.columns, place % tile.columns);
-                    let left = tile.input.wrapping_add(
-                        number * tile.input_block + row * tile.window_row + column * tile.window_column,
-                    );
-                    let (left_step, right_step) = (tile.step, BLOCKS * WEIGHTS);
-                    let operands = amx::Operands { left, left_step, right: weights, right_step };
-                    tiles.step(BLOCKS, operands, is_last);
-                    weights = weights.wrapping_add(groups * BLOCKS * WEIGHTS);
-                }
-            }
-            for block in 0..BLOCKS {
-                let to = stored.as_mut_ptr().cast::<Stored>().add(block);
-                tiles.store(block, to.cast(), BLOCKS * size_of::<Stored>());
-            }
-        }
-        stored
-    }
-
-    /// Kernels of tile registers for these numbers of pixels.
-    macro_rules! amx_kernels {
-        ($blocks:literal: $($pixels:literal)*) => {
-            &[$( amx::<$blocks, $pixels> as Kernel ),*]
-        };
-    }
-
-    const ONE: &[Kernel] = amx_kernels!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-    const TWO: &[Kernel] = amx_kernels!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-    /// Pixels of a tile whose inputs are at any distance, as in the other lists: rows of products have room for as many.
-    const ANY: usize = 8;
-    pub(super) static AMX_ONE: Kernels =
-        Kernels { dense: ONE, halved: ONE, any: ONE.split_at(ANY).0, rows: None };
-    pub(super) static AMX_TWO: Kernels =
-        Kernels { dense: TWO, halved: TWO, any: TWO.split_at(ANY).0, rows: None };
-
-    pub(super) static AVX2: Kernels = Kernels {
-        dense: row_kernels!(avx2, 1, 32: 1 2 3 4 5 6),
-        halved: row_kernels!(avx2, 1, 64: 1 2 3 4 5 6),
-        any: row_kernels!(avx2, 1, 0: 1 2 3 4 5 6),
-        rows: None,
-    };
-
-    pub(super) static AVX_VNNI: Kernels = Kernels {
-        dense: row_kernels!(avx_vnni, 1, 16: 1 2 3 4 5 6),
-        halved: row_kernels!(avx_vnni, 1, 32: 1 2 3 4 5 6),
-        any: row_kernels!(avx_vnni, 1, 0: 1 2 3 4 5 6),
-        rows: None,
-    };
-
-    pub(super) static AVX512_ONE: Kernels = Kernels {
-        dense: row_kernels!(avx512, 1, 32: 1 2 3 4 5 6 7 8 9 10 11 12),
-        halved: row_kernels!(avx512, 1, 64: 1 2 3 4 5 6 7 8 9 10 11 12),
-        any: row_kernels!(avx512, 1, 0: 1 2 3 4 5 6 7 8),
-        rows: None,
-    };
-
-    pub(super) static AVX512_TWO: Kernels = Kernels {
-        dense: row_kernels!(avx512, 2, 32: 1 2 3 4 5 6 7 8 9 10 11 12),
-        halved: row_kernels!(avx512, 2, 64: 1 2 3 4 5 6 7 8 9 10 11 12),
-        any: row_kernels!(avx512, 2, 0: 1 2 3 4 5 6 7 8),
-        rows: None,
-    };
-
-    pub(super) static VNNI_ONE: Kernels = Kernels {
-        dense: row_kernels!(vnni, 1, 16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        halved: row_kernels!(vnni, 1, 32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        any: row_kernels!(vnni, 1, 0: 1 2 3 4 5 6 7 8),
-        rows: Some((2, 7, vnni::<1, 14, 7, 16> as Kernel)),
-    };
-
-    pub(super) static VNNI_TWO: Kernels = Kernels {
-        dense: row_kernels!(vnni, 2, 16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        halved: row_kernels!(vnni, 2, 32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-        any: row_kernels!(vnni, 2, 0: 1 2 3 4 5 6 7 8),
-        rows: Some((2, 7, vnni::<2, 14, 7, 16> as Kernel)),
-    };
-}
-
-/// How many blocks of output channels the tiles of a set of instructions have.
-pub(super) fn blocks_of(instructions: Instructions) -> usize {
-    match instructions {
-        Instructions::Avx512 | Instructions::Avx512Vnni | Instructions::Amx
-            if instructions.is_available() =>
-        {
-            2
-        }
-        _ => 1,
-    }
-}
-
-/// The kernels of a set of instructions: for two blocks of output channels, where it has such, or for one.
-pub(super) fn kernels(instructions: Instructions, blocks: usize) -> &'static Kernels {
-    match (instructions, blocks) {
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::Amx, 2) if instructions.is_available() => &x86::AMX_TWO,
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::Amx, _) if instructions.is_available() => &x86::AMX_ONE,
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::Avx512Vnni, 2) if instructions.is_available() => &x86::VNNI_TWO,
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::Avx512Vnni, _) if instructions.is_available() => &x86::VNNI_ONE,
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::Avx512, 2) if instructions.is_available() => &x86::AVX512_TWO,
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::Avx512, _) if instructions.is_available() => &x86::AVX512_ONE,
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::AvxVnni, _) if instructions.is_available() => &x86::AVX_VNNI,
-        #[cfg(target_arch = "x86_64")]
-        (Instructions::Avx2, _) if instructions.is_available() => &x86::AVX2,
-        _ => &PLAIN,
-    }
 }

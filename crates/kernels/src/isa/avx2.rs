@@ -97,6 +97,16 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn bytes(self, from: *const u8) -> V {
+        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
+        unsafe {
+            let first = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+            let second = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()));
+            [_mm256_cvtepi32_ps(first), _mm256_cvtepi32_ps(second)]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn nibbles(self, from: *const u8) -> [V; 2] {
         // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
         unsafe {

@@ -90,6 +90,12 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn bytes(self, from: *const u8) -> __m512 {
+        // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+
+    #[inline(always)]
     unsafe fn nibbles(self, from: *const u8) -> [__m512; 2] {
         // SAFETY: `self` is proof of the instructions; the caller says that the bytes are there.
         unsafe {

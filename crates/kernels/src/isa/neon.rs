@@ -87,6 +87,12 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
+    unsafe fn bytes(self, from: *const u8) -> V {
+        // SAFETY: the caller says that 16 bytes are there.
+        floats(unsafe { vld1q_u8(from) })
+    }
+
+    #[inline(always)]
     unsafe fn nibbles(self, from: *const u8) -> [V; 2] {
         // SAFETY: the caller says that 16 bytes are there.
         unsafe {

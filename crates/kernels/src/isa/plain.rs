@@ -34,6 +34,12 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
+    unsafe fn bytes(self, from: *const u8) -> V {
+        // SAFETY: the caller says that 16 bytes are there.
+        unsafe { *from.cast::<[u8; 16]>() }.map(f32::from)
+    }
+
+    #[inline(always)]
     unsafe fn nibbles(self, from: *const u8) -> [V; 2] {
         // SAFETY: the caller says that 16 bytes are there.
         let bytes = unsafe { *from.cast::<[u8; 16]>() };

@@ -76,8 +76,12 @@ pub(super) fn expected(
                         weights[((output * inputs + channel) * rows + row) * columns + column]
                     };
                     let words = (block..inputs.min(block + BLOCK)).step_by(2).map(|channel| {
-                        let left = word(value(channel), value(channel + 1));
-                        (left, word(weight(channel), weight(channel + 1)))
+                        // A channel may have no other one.
+                        let [other, other_weight] = match channel + 1 < inputs {
+                            true => [value(channel + 1), weight(channel + 1)],
+                            false => [0.0; 2],
+                        };
+                        (word(value(channel), other), word(weight(channel), other_weight))
                     });
                     sum = match form {
                         Form::Tile => dot_of_tiles(sum, words),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use adytum_engine::{
-    engine::{Engine, LoadError, Source},
+    engine::{Engine, Examples, LoadError, NoExamples, Source},
     onnx::{
         Limits,
         files::{DataFiles, Directory, NoFiles, read_whole},
@@ -27,7 +27,8 @@ use bytes::Bytes;
 use super::{
     LoadOptions,
     found::Candidate,
-    warm_up::{self, WarmUpError},
+    records::WarmUpError,
+    warm_up::{self, WarmUpExamples},
 };
 use crate::models::{Servable, ServableError};
 
@@ -145,15 +146,22 @@ fn load(
             }
         }
     };
-    let model = engine.load(Source { file, files: files.as_ref(), limits: Limits::default() })?;
+    let records = match &candidate.model {
+        SelectedModel::Plain { file, .. } if options.warm_up.records => file.parent(),
+        // The requests next to a sealed model are not sealed with it.
+        _ => None,
+    };
+    let warm_up_examples = records.map(|directory| WarmUpExamples { directory });
+    let examples: &dyn Examples = match &warm_up_examples {
+        Some(examples) => examples,
+        None => &NoExamples,
+    };
+    let model = engine.load(Source { file, files: files.as_ref(), limits: Limits::default(), examples })?;
     let servable = Servable::new(name.to_owned(), candidate.version, model, options.resources.clone())?;
     if options.batching {
         servable.try_batches(options.resources.cores);
     }
-    if options.warm_up.records
-        && let SelectedModel::Plain { file, .. } = &candidate.model
-        && let Some(directory) = file.parent()
-    {
+    if let Some(directory) = records {
         warm_up::replay(directory, &servable, options.warm_up.iterations)?;
     }
     Ok(servable)

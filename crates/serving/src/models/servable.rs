@@ -10,7 +10,7 @@ use std::{
 use adytum_engine::{
     engine::{LoadedModel, Run, RunError},
     operators::{Cancellation, OperatorError},
-    tensor::{ElementType, Tensor, Value},
+    tensor::{ElementType, Tensor},
     threads::Threads,
 };
 use adytum_sealed::statement::Statement;
@@ -18,7 +18,7 @@ use adytum_sealed::statement::Statement;
 use super::{
     error::ServableError,
     presence::{Absence, Presence},
-    signature::{DEFAULT_SIGNATURE, ServedSignature, Signatures, signatures},
+    signature::{ServedSignature, Signatures, find_signature, signatures},
     warm_up::{TRIED_SIZES, count_declared, made_up},
 };
 use crate::{
@@ -252,11 +252,7 @@ impl Servable {
 
     /// A signature; the empty name means [`DEFAULT_SIGNATURE`].
     pub fn signature(&self, name: &str) -> Result<&ServedSignature, RequestError> {
-        let wanted = if name.is_empty() { DEFAULT_SIGNATURE } else { name };
-        self.signatures.get(wanted).ok_or_else(|| RequestError::SignatureNotFound {
-            name: wanted.to_owned(),
-            expected: self.signatures.keys().cloned().collect(),
-        })
+        find_signature(&self.signatures, name)
     }
 
     /// Whether a run with inputs of this many elements may have the memory that it needs.
@@ -297,13 +293,7 @@ impl Servable {
         budget: &RunBudget,
         cancellation: &Cancellation,
     ) -> Result<Vec<Tensor>, RunError> {
-        let mut given: Vec<Option<Value>> = Vec::new();
-        given.resize_with(self.model.signature().inputs.len(), || None);
-        for (index, input) in signature.graph_inputs.iter().zip(inputs) {
-            if let Some(slot) = given.get_mut(*index) {
-                *slot = Some(Value::from(input));
-            }
-        }
+        let given = signature.given(self.model.signature().inputs.len(), inputs);
         // Names of a signature may share a tensor of the graph.
         let mut wanted: Vec<usize> = Vec::with_capacity(outputs.len());
         let mut places = Vec::with_capacity(outputs.len());

@@ -9,11 +9,15 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use adytum_engine::engine::LoadedModel;
+use adytum_engine::{
+    engine::LoadedModel,
+    tensor::{Tensor, Value},
+};
 use adytum_import::signature::{Binding, Examples, METADATA_KEY, Method, Signature as Written};
 
 use super::error::ServableError;
 use crate::{
+    error::RequestError,
     limits::MemoryEstimate,
     scheduler::CostEstimate,
     tensor::{Signature as GraphSignature, TensorSpecification},
@@ -70,6 +74,26 @@ impl ServedSignature {
         self.batchable.load(Ordering::Relaxed)
     }
 
+    /// The run of the graph that gives all outputs: an entry for each of the graph's `count` inputs, from a tensor for each
+    /// input and then for each feature, and indices of the graph's outputs.
+    pub(crate) fn run_of(&self, count: usize, tensors: Vec<Tensor>) -> (Vec<Option<Value>>, Vec<usize>) {
+        let mut wanted: Vec<usize> = self.graph_outputs.clone();
+        wanted.sort_unstable();
+        wanted.dedup();
+        (self.given(count, tensors), wanted)
+    }
+
+    /// An entry for each of the graph's `count` inputs.
+    pub(super) fn given(&self, count: usize, tensors: Vec<Tensor>) -> Vec<Option<Value>> {
+        let mut given: Vec<Option<Value>> = vec![None; count];
+        for (index, tensor) in self.graph_inputs.iter().zip(tensors) {
+            if let Some(slot) = given.get_mut(*index) {
+                *slot = Some(Value::from(tensor));
+            }
+        }
+        given
+    }
+
     /// What a run takes: the inputs, then the features.
     pub(super) fn run_inputs(&self) -> impl Iterator<Item = &TensorSpecification> {
         self.inputs.iter().chain(&self.features)
@@ -77,11 +101,23 @@ impl ServedSignature {
 }
 
 /// Signatures by name.
-pub(super) type Signatures = BTreeMap<String, ServedSignature>;
+pub(crate) type Signatures = BTreeMap<String, ServedSignature>;
+
+/// A signature; the empty name means [`DEFAULT_SIGNATURE`].
+pub(crate) fn find_signature<'s>(
+    signatures: &'s Signatures,
+    name: &str,
+) -> Result<&'s ServedSignature, RequestError> {
+    let wanted = if name.is_empty() { DEFAULT_SIGNATURE } else { name };
+    signatures.get(wanted).ok_or_else(|| RequestError::SignatureNotFound {
+        name: wanted.to_owned(),
+        expected: signatures.keys().cloned().collect(),
+    })
+}
 
 /// The signatures of a model: those of its table, or else the graph as
 /// [`DEFAULT_SIGNATURE`].
-pub(super) fn signatures(model: &dyn LoadedModel) -> Result<Signatures, ServableError> {
+pub(crate) fn signatures(model: &dyn LoadedModel) -> Result<Signatures, ServableError> {
     let graph = GraphSignature::of(model.signature())?;
     let Some((_, table)) = model.metadata().iter().find(|(key, _)| key == METADATA_KEY) else {
         let whole = ServedSignature {

@@ -2,10 +2,8 @@
 //! each of which has a scale.
 //!
 //! The matrix stays packed: in floats it would be eight times as large. A run unpacks a few
-//! columns at a time, which then stay in the processor's cache while all rows take them. 4-bit numbers in
-//! blocks of 32, 64 and so on have a kernel of their own, [`nibbles`](adytum_kernels::nibbles). It computes in 32-bit
-//! floats, which is at least as exact as any `accuracy_level` asks. Where a model allows int8 (level 4) and the matrix is
-//! constant, `plan/packed_nibbles` puts another operator in the place of this one.
+//! columns at a time, which then stay in the processor's cache while all rows take them. Where the matrix is constant,
+//! `plan/packed_blocks` puts another operator in the place of this one.
 
 use super::kernel::{dot, four_dots};
 use crate::{
@@ -19,10 +17,6 @@ use crate::{
         widen::in_float,
     },
     tensor::{ElementType, Tensor},
-};
-use adytum_kernels::{
-    Level,
-    nibbles::{self, Nibbles},
 };
 
 /// The operators of this file.
@@ -84,13 +78,6 @@ fn build(definition: &Definition<'_>) -> Result<Built, Refusal> {
                 return Err(definition.unsupported_type(index));
             }
         }
-        if element_type == ElementType::Float && bits == 4 && Nibbles::takes(plan.block) {
-            let level = Level::best();
-            return single(definition, element_type, move |arguments, context| {
-                let result = multiply_nibbles(&plan, level, &arguments, context)?;
-                add_bias::<f32>(&plan, result, &arguments, context)
-            });
-        }
         for_reals!(
             element_type,
             T => single(definition, element_type, move |arguments, context| {
@@ -116,45 +103,6 @@ fn add_bias<T: Real>(
     }
 }
 
-/// The product by the kernel of 4-bit numbers.
-fn multiply_nibbles(
-    plan: &Plan,
-    level: Level,
-    arguments: &Arguments,
-    context: &Context<'_>,
-) -> Result<Tensor, OperatorError> {
-    let packed = Packed::<f32>::new(plan, arguments)?;
-    let left = arguments.tensor(0)?;
-    let shape = plan.shape_after(left)?;
-    let matrix = Nibbles {
-        numbers: packed.numbers,
-        scales: packed.scales,
-        zeros: match packed.zeros {
-            ZeroPoints::Middle(_) => nibbles::Zeros::Middle,
-            ZeroPoints::Packed(zeros) => nibbles::Zeros::Packed(zeros),
-            ZeroPoints::Plain(zeros) => nibbles::Zeros::Plain(zeros),
-        },
-        depth: plan.depth,
-        columns: plan.columns,
-        block: plan.block,
-    };
-    let mut result = vec![0.0_f32; context.reserve(ElementType::Float, &shape)?];
-    let rows = values_of::<f32>(left)?;
-    let mut scratch = Vec::new();
-    for (rows, result) in rows.chunks(ROWS * plan.depth).zip(result.chunks_mut(ROWS * plan.columns)) {
-        context.check()?;
-        let needed = matrix.scratch(rows.len() / plan.depth);
-        let needed = needed.ok_or_else(|| OperatorError::TooLarge { shape: shape.clone() })?;
-        if scratch.is_empty() {
-            scratch = vec![0.0; context.reserve(ElementType::Float, &[needed])?];
-        }
-        matrix.multiply(level, rows, &mut scratch, result).map_err(|wrong| OperatorError::Engine {
-            reason: format!("{} does not fit its buffers", wrong.0),
-        })?;
-    }
-    tensor_of(shape, result)
-}
-
 /// The zeros of the blocks.
 #[derive(Clone, Copy)]
 enum ZeroPoints<'a, T> {
@@ -177,9 +125,6 @@ struct Packed<'a, T> {
 
 /// How many columns are unpacked together.
 const COLUMNS: usize = 4;
-
-/// Rows that the kernel of 4-bit numbers takes at once: its scratch memory is as large as these.
-const ROWS: usize = 240;
 
 impl<'a, T: Real> Packed<'a, T> {
     fn new(plan: &Plan, arguments: &'a Arguments) -> Result<Self, OperatorError> {
@@ -359,24 +304,6 @@ mod tests {
         let tensor = Tensor::from_vec([1, rows, depth], left.clone()).unwrap();
         let found = matrix.after(&tensor, &context).unwrap();
         assert_eq!(found.shape(), [1, rows, columns]);
-        if bits == 4 && Nibbles::takes(block) {
-            let arguments = Arguments::new(vec![
-                Some(tensor.into()),
-                Some(Tensor::vector(numbers.clone()).into()),
-                Some(Tensor::vector(scales.clone()).into()),
-                match zeros {
-                    Zeros::Middle => None,
-                    Zeros::Packed => Some(Tensor::vector(packed.clone()).into()),
-                    Zeros::Plain => Some(Tensor::vector(plain.clone()).into()),
-                },
-            ]);
-            let fast = multiply_nibbles(&plan, Level::best(), &arguments, &context).unwrap();
-            assert_eq!(fast.shape(), found.shape());
-            for (fast, found) in fast.values::<f32>().unwrap().iter().zip(found.values::<f32>().unwrap()) {
-                assert!((fast - found).abs() < 1e-3, "{fast}, expected {found}: {plan:?}");
-            }
-        }
-
         let number = |bytes: &[u8], place: usize| -> f64 {
             let byte = bytes[place * bits / 8];
             f64::from(if bits == 8 { byte } else { (byte >> (place % 2 * 4)) & 15 })

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     fused::normalization::NormalizedRows,
     onnx::model::{Node, ValueId},
+    outside::Outside,
     tensor::ElementType,
 };
 
@@ -37,8 +38,12 @@ impl Planner<'_> {
         // From the end: the normalization with a bias comes before the one without, which is its part.
         for index in (0..placed.len()).rev() {
             let found = match self.one_node(&placed, index, facts)? {
-                Some(found) => found,
-                None => match self.many_nodes(&placed, &links, index, facts)? {
+                Ok(found) => found,
+                Err(Some(outside)) => {
+                    self.explain(&placed, index, outside);
+                    continue;
+                }
+                Err(None) => match self.many_nodes(&placed, &links, index, facts)? {
                     Some(found) => found,
                     None => continue,
                 },
@@ -76,41 +81,46 @@ impl Planner<'_> {
         placed: &[Option<Placed>],
         index: usize,
         facts: &Facts,
-    ) -> Result<Option<Found>, PlanError> {
-        let Some(node) = plain(placed, index) else { return Ok(None) };
+    ) -> Result<Result<Found, Option<Outside>>, PlanError> {
+        let Some(node) = plain(placed, index) else { return Ok(Err(None)) };
         let is_centred = node.operator == "LayerNormalization";
         if !is_centred
             && !matches!(node.operator.as_str(), "RMSNormalization" | "SimplifiedLayerNormalization")
         {
-            return Ok(None);
+            return Ok(Err(None));
         }
-        let [Some(input), Some(scale), rest @ ..] = node.inputs.as_slice() else { return Ok(None) };
+        let no = |outside| Ok(Err(Some(outside)));
+        let [Some(input), Some(scale), rest @ ..] = node.inputs.as_slice() else { return Ok(Err(None)) };
         let attributes = &node.attributes;
         let (Ok(axis), Ok(stash), Ok(epsilon)) =
             (attributes.integer("axis"), attributes.integer("stash_type"), attributes.float("epsilon"))
         else {
-            return Ok(None);
+            return no(Outside::Attribute("axis, stash_type or epsilon"));
         };
-        let Some(length) = self.row_length(facts, *input) else { return Ok(None) };
-        let has_one_output = node.outputs.iter().skip(1).all(Option::is_none);
-        if !has_one_output
-            || stash.unwrap_or(1) != 1
-            || !self.is_last_axis(facts, *input, axis.unwrap_or(-1))
-            || !self.is_vector(*scale)
-        {
-            return Ok(None);
+        let Some(length) = self.row_length(facts, *input) else { return no(Outside::Rows(0)) };
+        if node.outputs.iter().skip(1).any(Option::is_some) {
+            return no(Outside::Outputs);
         }
-        let Some(scale) = self.row(Some(*scale), length)? else { return Ok(None) };
+        if stash.unwrap_or(1) != 1 {
+            return no(Outside::Attribute("stash_type"));
+        }
+        if !self.is_last_axis(facts, *input, axis.unwrap_or(-1)) {
+            return no(Outside::Attribute("axis"));
+        }
+        if !self.is_vector(*scale) {
+            return no(Outside::Constant(1));
+        }
+        let Some(scale) = self.row(Some(*scale), length)? else { return no(Outside::Constant(1)) };
         let bias = match rest.first().copied().flatten() {
             None => Vec::new(),
             Some(bias) if self.is_vector(bias) => match self.row(Some(bias), length)? {
                 Some(bias) => bias,
-                None => return Ok(None),
+                None => return no(Outside::Constant(2)),
             },
-            Some(_) => return Ok(None),
+            Some(_) => return no(Outside::Constant(2)),
         };
         let epsilon = epsilon.unwrap_or(1e-5);
-        Ok(Some(Found { input: *input, epsilon, is_centred, scale, bias, members: vec![index] }))
+        Ok(Ok(Found { input: *input, epsilon, is_centred, scale, bias, members: vec![index] }))
     }
 
     /// Whether a constant has one dimension.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     fused::product::{PackedProduct, Residual, Shape},
     onnx::model::{Node, ValueId},
+    outside::Outside,
     precision::Precision,
     tensor::ElementType,
 };
@@ -83,7 +84,15 @@ impl Planner<'_> {
         let first = self.plan.fusions.len();
         // From the end, as matrices mostly are in the file: its memory is given back from there.
         for index in (0..placed.len()).rev() {
-            let Some(mut draft) = self.product(&placed, index, facts)? else { continue };
+            let mut draft = match self.product(&placed, index, facts)? {
+                Ok(draft) => draft,
+                Err(outside) => {
+                    if let Some(outside) = outside {
+                        self.explain(&placed, index, outside);
+                    }
+                    continue;
+                }
+            };
             self.extend(&placed, &links, facts, &mut draft)?;
             self.pack(&mut placed, draft)?;
         }
@@ -91,56 +100,68 @@ impl Planner<'_> {
         Ok(self.sweep(placed, wanted))
     }
 
-    /// The product of a node, if its matrix is a constant that nobody else takes.
+    /// The product of a node, if its matrix is a constant that nobody else takes. The inner error is why not, if it is a
+    /// product at all.
     fn product(
         &mut self,
         placed: &[Option<Placed>],
         index: usize,
         facts: &Facts,
-    ) -> Result<Option<Draft>, PlanError> {
-        let Some(node) = plain(placed, index).or_else(|| fused_product(placed, index)) else {
-            return Ok(None);
+    ) -> Result<Result<Draft, Option<Outside>>, PlanError> {
+        let node = plain(placed, index).or_else(|| fused_product(placed, index));
+        let Some(node) =
+            node.filter(|node| matches!(node.operator.as_str(), "MatMul" | "FusedMatMul" | "Gemm"))
+        else {
+            return Ok(Err(None));
         };
-        let [Some(rows), Some(weights), rest @ ..] = node.inputs.as_slice() else { return Ok(None) };
+        let no = |outside| Ok(Err(Some(outside)));
+        let [Some(rows), Some(weights), rest @ ..] = node.inputs.as_slice() else { return Ok(Err(None)) };
         let (rows, weights) = (*rows, *weights);
-        let Some(Some(value)) = node.outputs.first().copied() else { return Ok(None) };
+        let Some(Some(value)) = node.outputs.first().copied() else { return Ok(Err(None)) };
         let is_float = |value| {
             self.fact(facts, value).is_some_and(|fact| fact.element_type() == Some(ElementType::Float))
         };
-        if !self.constants.is_own_float(weights) || self.constants.contains(rows) || !is_float(rows) {
-            return Ok(None);
+        if self.constants.contains(rows) || !is_float(rows) {
+            return no(Outside::Rows(0));
+        }
+        if !self.constants.contains(weights) || !is_float(weights) {
+            return no(Outside::Constant(1));
+        }
+        if !self.constants.is_own_float(weights) {
+            return no(Outside::Shared(1));
         }
         let shape = self.constants.fact(weights).and_then(|fact| fact.known_shape());
-        let Some(&[first, second]) = shape.as_deref() else { return Ok(None) };
+        let Some(&[first, second]) = shape.as_deref() else { return no(Outside::Constant(1)) };
         let order = match node.operator.as_str() {
             "MatMul" => Order::Rows,
             "FusedMatMul" => match turned(node) {
                 Some([false, true]) => Order::Columns,
                 Some([false, false]) => Order::Rows,
-                _ => return Ok(None),
+                _ => return no(Outside::Attribute("transA, transBatchA or transBatchB")),
             },
-            "Gemm" => match gemm_order(node) {
+            _ => match gemm_order(node) {
                 Some(order) => order,
-                None => return Ok(None),
+                None => return no(Outside::Attribute("alpha, beta or transA")),
             },
-            _ => return Ok(None),
         };
         let (depth, columns) = if order == Order::Rows { (first, second) } else { (second, first) };
         // While a matrix is packed it is held twice, which one that is most of a model must not be.
         let most = self.plan.parameters / 2;
-        if depth.checked_mul(columns).is_none_or(|count| count < SMALLEST || count > most.max(LARGEST)) {
-            return Ok(None);
+        match depth.checked_mul(columns) {
+            Some(count) if count < SMALLEST => return no(Outside::Small),
+            Some(count) if count <= most.max(LARGEST) => {}
+            _ => return no(Outside::Large),
         }
         let bias = match rest.first().copied().flatten() {
             None => None,
             Some(bias) => match self.row(Some(bias), columns)? {
                 Some(bias) => Some(bias),
-                None => return Ok(None),
+                None => return no(Outside::Constant(2)),
             },
         };
         let alpha =
             if node.operator == "FusedMatMul" { node.attributes.float("alpha").ok().flatten() } else { None };
-        Ok(Some(Draft {
+        Ok(Ok(Draft {
             rows,
             weights,
             depth,
@@ -286,22 +307,22 @@ impl Planner<'_> {
 
     fn pack(&mut self, placed: &mut [Option<Placed>], draft: Draft) -> Result<(), PlanError> {
         let Some((root, inner)) = draft.members.split_last() else { return Ok(()) };
-        let arena = &mut self.arena;
         let form = match self.precision {
             Precision::Float32 => Form::Single,
             Precision::BFloat16 => Form::of_pairs(Level::best()),
         };
-        let matrix = self.constants.take_floats(draft.weights, self.files, |values| {
-            Matrix::pack(
-                (Level::best(), form),
-                values,
-                [draft.depth, draft.columns],
-                draft.order,
-                draft.factors.as_deref(),
-                draft.bias.as_deref(),
-                arena,
-            )
-        })?;
+        let matrix =
+            self.constants.take_floats(draft.weights, self.files, &mut self.arena, |values, arena| {
+                Matrix::pack(
+                    (Level::best(), form),
+                    values,
+                    [draft.depth, draft.columns],
+                    draft.order,
+                    draft.factors.as_deref(),
+                    draft.bias.as_deref(),
+                    arena,
+                )
+            })?;
         // The node that had it gives it back once more.
         self.constants.keep(draft.weights);
         let matrix = matrix.flatten().ok_or_else(|| PlanError::Engine {

@@ -154,7 +154,7 @@ impl Planner<'_> {
     ) -> Result<Vec<Matrix>, PlanError> {
         let arena = &mut self.arena;
         let size = depth * columns;
-        let packed = self.constants.take_floats(value, self.files, |numbers| {
+        let packed = self.constants.take_floats(value, self.files, arena, |numbers, arena| {
             let part = |number: usize| {
                 let place = number * size..(number + 1) * size;
                 Some(match numbers {

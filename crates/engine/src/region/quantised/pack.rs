@@ -16,7 +16,7 @@ use crate::{
 };
 use adytum_kernels::{
     BLOCK,
-    integer::{GROUP, Instructions, filters::Reading, finish::Finish},
+    integer::{GROUP, Instructions, Reading, finish::Finish},
 };
 
 /// Gives the weights of a model away, one after the other.

@@ -2,10 +2,14 @@
 
 mod products;
 
-use super::super::{byte_convolution::Convolution, recognize::Known};
+use super::super::{
+    byte_convolution::Convolution,
+    recognize::{Known, repeated, settings_of_images},
+};
 use crate::{
     onnx::model::{Node, ValueId},
-    operators::windows::geometry::{Padding, Settings},
+    operators::windows::geometry::Settings,
+    outside::Outside,
     tensor::{ElementType, Tensor},
 };
 use adytum_kernels::{
@@ -93,9 +97,12 @@ impl Form {
 }
 
 /// What a node is in a region.
-pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Piece> {
+///
+/// # Errors
+/// Why it is nothing there.
+pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Result<Piece, Outside> {
     if !node.graphs.is_empty() {
-        return None;
+        return Err(Outside::Graphs);
     }
     let mut reader = Reader { node, known };
     match (node.domain.as_str(), node.operator.as_str()) {
@@ -109,17 +116,23 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Option<Piece> {
         ("com.microsoft", "QLinearGlobalAveragePool") => reader.global_mean(),
         ("" | "com.microsoft", "QuantizeLinear") => reader.quantise(),
         ("" | "com.microsoft", "DequantizeLinear") => reader.dequantise(),
+        // Of floats, they are nothing of these regions.
+        ("", "MaxPool" | "Identity" | "Flatten" | "Reshape" | "Squeeze" | "Resize" | "Upsample")
+            if reader.image(0).is_err() =>
+        {
+            Err(Outside::Operator)
+        }
         ("", "MaxPool") => reader.maximum(),
-        ("", "Identity" | "Flatten" | "Reshape" | "Squeeze") => reader.same(),
         ("", "Resize" | "Upsample") => reader.resize(),
-        _ => None,
+        ("", "Identity" | "Flatten" | "Reshape" | "Squeeze") => reader.same(),
+        _ => Err(Outside::Operator),
     }
 }
 
 /// An input of a node that makes bytes, and what it makes.
 pub(crate) fn images_of(node: &Node, known: &mut dyn Known, index: usize) -> Option<(Image, Image)> {
     let reader = Reader { node, known };
-    Some((reader.image(index)?, reader.bytes()?))
+    Some((reader.image(index).ok()?, reader.bytes().ok()?))
 }
 
 struct Reader<'a> {
@@ -149,124 +162,136 @@ impl Reader<'_> {
     }
 
     /// An input of bytes.
-    fn image(&self, index: usize) -> Option<Image> {
-        let image = self.image_of(self.input(index)?)?;
-        is_byte(image.element_type).then_some(image)
+    fn image(&self, index: usize) -> Result<Image, Outside> {
+        let image = self.input(index).and_then(|value| self.image_of(value));
+        image.filter(|image| is_byte(image.element_type)).ok_or(Outside::Bytes(index))
     }
 
     /// The only output that is taken.
-    fn output(&self) -> Option<Image> {
+    fn output(&self) -> Result<Image, Outside> {
         let mut outputs = self.node.outputs.iter().flatten();
-        let first = self.node.outputs.first().copied().flatten()?;
-        if outputs.next() != Some(&first) || outputs.next().is_some() {
-            return None;
-        }
-        self.image_of(first)
+        let first = self.node.outputs.first().copied().flatten();
+        let only = outputs.next().copied().filter(|only| outputs.next().is_none() && first == Some(*only));
+        only.and_then(|only| self.image_of(only)).ok_or(Outside::Outputs)
     }
 
     /// The same, of bytes.
-    fn bytes(&self) -> Option<Image> {
-        self.output().filter(|image| is_byte(image.element_type))
+    fn bytes(&self) -> Result<Image, Outside> {
+        self.output().and_then(
+            |image| {
+                if is_byte(image.element_type) { Ok(image) } else { Err(Outside::Outputs) }
+            },
+        )
     }
 
-    fn integer(&self, name: &str, default: i64) -> Option<i64> {
-        Some(self.node.attributes.integer(name).ok()?.unwrap_or(default))
+    fn integer(&self, name: &'static str, default: i64) -> Result<i64, Outside> {
+        let found = self.node.attributes.integer(name).map_err(|_| Outside::Attribute(name))?;
+        Ok(found.unwrap_or(default))
     }
 
-    fn constant(&mut self, index: usize) -> Option<Tensor> {
-        let value = self.input(index)?;
-        self.known.constant(value)
+    fn constant(&mut self, index: usize) -> Result<Tensor, Outside> {
+        let constant = self.input(index).and_then(|value| self.known.constant(value));
+        constant.ok_or(Outside::Constant(index))
     }
 
     /// The floats of a constant.
-    fn floats(&mut self, index: usize) -> Option<Vec<f32>> {
-        Some(self.constant(index)?.values::<f32>()?.to_vec())
+    fn floats(&mut self, index: usize) -> Result<Vec<f32>, Outside> {
+        let tensor = self.constant(index)?;
+        tensor.values::<f32>().map(<[f32]>::to_vec).ok_or(Outside::Constant(index))
     }
 
     /// The zero points of a constant, which must be of this type. Zero if it is left out.
-    fn zero_points(&mut self, index: usize, element_type: ElementType) -> Option<Vec<i32>> {
+    fn zero_points(&mut self, index: usize, element_type: ElementType) -> Result<Vec<i32>, Outside> {
         if self.input(index).is_none() {
-            return Some(vec![0]);
+            return Ok(vec![0]);
         }
-        let tensor = self.constant(index).filter(|tensor| tensor.element_type() == element_type)?;
+        let tensor = self.constant(index)?;
         match (tensor.values::<u8>(), tensor.values::<i8>()) {
-            (Some(values), _) => Some(values.iter().map(|value| i32::from(*value)).collect()),
-            (_, Some(values)) => Some(values.iter().map(|value| i32::from(*value)).collect()),
-            _ => None,
+            (Some(values), _) if element_type == ElementType::Uint8 => {
+                Ok(values.iter().map(|value| i32::from(*value)).collect())
+            }
+            (_, Some(values)) if element_type == ElementType::Int8 => {
+                Ok(values.iter().map(|value| i32::from(*value)).collect())
+            }
+            _ => Err(Outside::Constant(index)),
         }
     }
 
     /// A scale and a zero point of a whole tensor of this type.
-    fn scale(&mut self, scale: usize, zero_point: usize, element_type: ElementType) -> Option<Scale> {
+    fn scale(
+        &mut self,
+        scale: usize,
+        zero_point: usize,
+        element_type: ElementType,
+    ) -> Result<Scale, Outside> {
         let (scales, zero_points) = (self.floats(scale)?, self.zero_points(zero_point, element_type)?);
-        match (scales.as_slice(), zero_points.as_slice()) {
-            ([scale], [zero_point]) => {
-                Some(Scale { scale: *scale, zero_point: shifted(*zero_point, element_type)? })
-            }
-            _ => None,
-        }
+        let ([found], [zero]) = (scales.as_slice(), zero_points.as_slice()) else {
+            return Err(Outside::Constant(scale));
+        };
+        let zero_point = shifted(*zero, element_type).ok_or(Outside::Constant(zero_point))?;
+        Ok(Scale { scale: *found, zero_point })
     }
 
     /// The settings of a window over two dimensions.
-    fn settings(&self) -> Option<Settings> {
-        let settings = Settings::of(&self.node.attributes).ok()?;
-        let pads = match &settings.padding {
-            Padding::Explicit(pads) => matches!(pads.len(), 0 | 4),
-            _ => true,
-        };
-        let two = |values: &[usize]| matches!(values.len(), 0 | 2);
-        (pads && two(&settings.strides) && two(&settings.dilations)).then_some(settings)
+    fn settings(&self) -> Result<Settings, Outside> {
+        settings_of_images(self.node)
     }
 
     /// A window, which only images have.
-    fn window(&self, image: Image) -> Option<(Settings, [usize; 2])> {
+    fn window(&self, image: Image) -> Result<(Settings, [usize; 2]), Outside> {
         let settings = self.settings()?;
-        let window: [usize; 2] = settings.kernel.clone()?.try_into().ok()?;
-        let is_there = !image.is_matrix && !window.contains(&0);
-        is_there.then_some((settings, window))
+        let window = settings.kernel.clone().and_then(|kernel| <[usize; 2]>::try_from(kernel).ok());
+        match window {
+            Some(window) if !image.is_matrix && !window.contains(&0) => Ok((settings, window)),
+            _ => Err(Outside::Attribute("kernel_shape")),
+        }
     }
 
-    fn maximum(&mut self) -> Option<Piece> {
+    fn maximum(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
         let (settings, window) = self.window(input)?;
-        Some(Piece { form: Form::Maximum { settings, window }, inputs: vec![input], output })
+        Ok(Piece { form: Form::Maximum { settings, window }, inputs: vec![input], output })
     }
 
-    fn mean(&mut self) -> Option<Piece> {
+    fn mean(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
         let (settings, window) = self.window(input)?;
         let with_pads = self.integer("count_include_pad", 0)? != 0;
         if self.integer("channels_last", 0)? != 0 {
-            return None;
+            return Err(Outside::Attribute("channels_last"));
         }
         let (from, to) = (self.scale(1, 2, input.element_type)?, self.scale(3, 4, output.element_type)?);
         let is_signed = output.element_type == ElementType::Int8;
         let form = Form::Mean { settings, window, with_pads, from, to, is_signed };
-        Some(Piece { form, inputs: vec![input], output })
+        Ok(Piece { form, inputs: vec![input], output })
     }
 
-    fn global_mean(&mut self) -> Option<Piece> {
+    fn global_mean(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
-        if self.integer("channels_last", 0)? != 0 || input.is_matrix {
-            return None;
+        if self.integer("channels_last", 0)? != 0 {
+            return Err(Outside::Attribute("channels_last"));
+        }
+        if input.is_matrix {
+            return Err(Outside::Bytes(0));
         }
         let (from, to) = (self.scale(1, 2, input.element_type)?, self.scale(3, 4, output.element_type)?);
-        Some(Piece { form: Form::GlobalMean { from, to }, inputs: vec![input], output })
+        Ok(Piece { form: Form::GlobalMean { from, to }, inputs: vec![input], output })
     }
 
     /// A sum, or a product.
-    fn pair(&mut self, is_sum: bool) -> Option<Piece> {
+    fn pair(&mut self, is_sum: bool) -> Result<Piece, Outside> {
         let (mut first, mut second, output) = (self.image(0)?, self.image(3)?, self.bytes()?);
         let element_type = output.element_type;
         if [first, second].iter().any(|image| image.element_type != element_type)
             || first.channels != second.channels
             || first.is_matrix != second.is_matrix
         {
-            return None;
+            return Err(Outside::Sizes);
         }
         let mut scales = [self.scale(1, 2, element_type)?, self.scale(4, 5, element_type)?];
         let to = self.scale(6, 7, element_type)?;
-        let shape = |image: Image| self.known.fact(image.value)?.shape;
+        let shape =
+            |image: Image| self.known.fact(image.value).and_then(|fact| fact.shape).ok_or(Outside::Sizes);
         let (left, right) = (shape(first)?, shape(second)?);
         let is_pixel = left != right;
         if is_pixel {
@@ -275,12 +300,12 @@ impl Reader<'_> {
                 shape.get(2..).is_some_and(|sizes| sizes.iter().all(|size| size.value() == Some(1)))
             };
             if left.get(..2) != right.get(..2) {
-                return None;
+                return Err(Outside::Sizes);
             }
             if !is_one(&right) {
                 // The order of a sum is that of its rounding.
                 if is_sum || !is_one(&left) {
-                    return None;
+                    return Err(Outside::Sizes);
                 }
                 (first, second) = (second, first);
                 scales.swap(0, 1);
@@ -296,14 +321,14 @@ impl Reader<'_> {
         } else {
             Function::Multiply(scales, to)
         };
-        Some(Piece { form: Form::Pair { function, is_pixel }, inputs: vec![first, second], output })
+        Ok(Piece { form: Form::Pair { function, is_pixel }, inputs: vec![first, second], output })
     }
 
     /// A concatenation of channels; of one tensor, another scale.
-    fn concatenation(&mut self) -> Option<Piece> {
+    fn concatenation(&mut self) -> Result<Piece, Outside> {
         let output = self.bytes()?;
         let to = self.scale(0, 1, output.element_type)?;
-        let count = self.node.inputs.len().checked_sub(2)? / 3;
+        let count = self.node.inputs.len().saturating_sub(2) / 3;
         let (mut inputs, mut parts, mut place) = (Vec::new(), Vec::new(), 0);
         for number in 0..count {
             let first = 2 + 3 * number;
@@ -320,57 +345,72 @@ impl Reader<'_> {
         }
         if let ([part], [_]) = (parts.as_slice(), inputs.as_slice()) {
             let form = part.table.clone().map_or(Form::Same, Form::Table);
-            return Some(Piece { form, inputs, output });
+            return Ok(Piece { form, inputs, output });
         }
         let rank = if output.is_matrix { 2 } else { 4 };
         let axis = self.integer("axis", 1)?;
         let fits = inputs.iter().all(|input| input.is_matrix == output.is_matrix)
             && (axis == 1 || axis == 1 - rank)
             && place == output.channels;
-        fits.then_some(Piece { form: Form::Copy(parts), inputs, output })
+        if fits {
+            Ok(Piece { form: Form::Copy(parts), inputs, output })
+        } else {
+            Err(Outside::Attribute("axis"))
+        }
     }
 
     /// Real numbers that become bytes.
-    fn quantise(&mut self) -> Option<Piece> {
-        let (input, output) = (self.image_of(self.input(0)?)?, self.bytes()?);
-        if input.element_type != ElementType::Float || !self.is_of_whole_tensor() {
-            return None;
-        }
+    fn quantise(&mut self) -> Result<Piece, Outside> {
+        let input = self.input(0).and_then(|value| self.image_of(value));
+        let input =
+            input.filter(|input| input.element_type == ElementType::Float).ok_or(Outside::Image(0))?;
+        let output = self.bytes()?;
+        self.check_whole_tensor()?;
         let scale = self.scale(1, 2, output.element_type)?;
-        Some(Piece { form: Form::Quantise(scale), inputs: vec![input], output })
+        Ok(Piece { form: Form::Quantise(scale), inputs: vec![input], output })
     }
 
     /// Bytes that become real numbers.
-    fn dequantise(&mut self) -> Option<Piece> {
+    fn dequantise(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.output()?);
-        if output.element_type != ElementType::Float || !self.is_of_whole_tensor() {
-            return None;
+        if output.element_type != ElementType::Float {
+            return Err(Outside::Outputs);
         }
+        self.check_whole_tensor()?;
         let scale = self.scale(1, 2, input.element_type)?;
-        Some(Piece { form: Form::Dequantise(scale), inputs: vec![input], output })
+        Ok(Piece { form: Form::Dequantise(scale), inputs: vec![input], output })
     }
 
-    fn is_of_whole_tensor(&self) -> bool {
-        self.node.attributes.names().all(|name| matches!(name, "axis" | "saturate"))
+    /// Whether one scale is that of the whole tensor.
+    fn check_whole_tensor(&self) -> Result<(), Outside> {
+        let is_whole = self.node.attributes.names().all(|name| matches!(name, "axis" | "saturate"));
+        if is_whole { Ok(()) } else { Err(Outside::Attribute("block_size")) }
     }
 
     /// The same numbers: in the same shape, or images of one pixel as a matrix.
-    fn same(&mut self) -> Option<Piece> {
+    fn same(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
-        let shape = |image: Image| self.known.fact(image.value)?.shape;
+        let shape =
+            |image: Image| self.known.fact(image.value).and_then(|fact| fact.shape).ok_or(Outside::Sizes);
         let (before, after) = (shape(input)?, shape(output)?);
         let is_one = |size: &crate::facts::size::Size| size.value() == Some(1);
         let pixels = [&before, &after].iter().all(|shape| shape.iter().skip(2).all(is_one));
         let is_same = before == after || pixels && before.get(..2) == after.get(..2);
-        is_same.then_some(Piece { form: Form::Same, inputs: vec![input], output })
+        if is_same {
+            Ok(Piece { form: Form::Same, inputs: vec![input], output })
+        } else {
+            Err(Outside::Sizes)
+        }
     }
 
     /// Pixels that are repeated.
-    fn resize(&mut self) -> Option<Piece> {
+    fn resize(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
-        let times = super::super::recognize::repeated(self.node, self.known)?;
-        Some(Piece { form: Form::Repeat(times), inputs: vec![input], output })
-            .filter(|_| !input.is_matrix && input.channels == output.channels)
+        let times = repeated(self.node, self.known)?;
+        if input.is_matrix || input.channels != output.channels {
+            return Err(Outside::Sizes);
+        }
+        Ok(Piece { form: Form::Repeat(times), inputs: vec![input], output })
     }
 }
 

@@ -110,8 +110,7 @@ impl Region {
         }
         let schedule = self.schedule(&tensors, wanted)?;
         let threads = context.threads().map_or(1, crate::threads::Threads::count);
-        let values = schedule.total.saturating_add(schedule.spare);
-        let bytes = values.saturating_add(schedule.scratch.saturating_mul(threads));
+        let bytes = schedule.total.saturating_add(schedule.scratch.saturating_mul(threads));
         context.budget().charge(bytes)?;
         let result = with_crew(context, |context| {
             Run { region: self, schedule: &schedule, context }.all(&tensors, wanted)
@@ -176,7 +175,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn all(&self, inputs: &[Option<Tensor>], wanted: &[bool]) -> Result<Vec<Option<Value>>, OperatorError> {
-        let mut memory = self.region.memory(self.schedule.total.saturating_add(self.schedule.spare));
+        let mut memory = self.region.memory(self.schedule.total);
         let result = self.within(&mut memory, inputs, wanted);
         self.region.give_back(memory);
         result
@@ -197,10 +196,7 @@ impl Run<'_> {
         for planned in &self.schedule.steps {
             self.context.check()?;
             let step = flow.steps.get(planned.step).ok_or_else(|| engine("a step is missing"))?;
-            let (values, spare) = memory
-                .split_at_mut_checked(self.schedule.total)
-                .ok_or_else(|| engine("no room for the values"))?;
-            self.step(step, planned, values, spare)?;
+            self.step(step, planned, memory)?;
         }
         let mut outputs = Vec::with_capacity(flow.exits.len());
         for (exit, wanted) in flow.exits.iter().zip(wanted) {
@@ -273,13 +269,7 @@ impl Run<'_> {
         Ok(Value::Tensor(tensor))
     }
 
-    fn step(
-        &self,
-        step: &Step,
-        planned: &Planned,
-        memory: &mut [u8],
-        spare: &mut [u8],
-    ) -> Result<(), OperatorError> {
+    fn step(&self, step: &Step, planned: &Planned, memory: &mut [u8]) -> Result<(), OperatorError> {
         let Place { planes: output, range, around } = self.place(step.output)?;
         let output = *output;
         // The inputs are before or after the output in memory.
@@ -306,15 +296,6 @@ impl Run<'_> {
         match &step.work {
             Work::Convolution { filters, finish, .. } => {
                 let target = |output| Target::Bytes { output, finish: *finish, residual };
-                let mut input = input;
-                if filters.word() == 2 {
-                    let bytes = input.values.get(..input.planes.len()).unwrap_or(input.values);
-                    let wide = Shared::new(&mut *spare);
-                    share(self.context, wide, 8 * bytes.len(), |buffer, part| {
-                        layout::widen(bytes, buffer, part)
-                    })?;
-                    input.values = spare;
-                }
                 let job = Convolution { filters, steps, input, bias: None, output };
                 share(self.context, buffer, cost, |buffer, part| job.run(&target(buffer), part))
             }

@@ -50,8 +50,6 @@ pub(super) struct Schedule {
     pub(super) steps: Vec<Planned>,
     /// Bytes of all values.
     pub(super) total: usize,
-    /// Bytes for an input whose numbers are widened.
-    pub(super) spare: usize,
     /// Bytes that each thread needs besides.
     pub(super) scratch: usize,
 }
@@ -108,18 +106,7 @@ impl Schedule {
             });
         }
         let total = arrange(flow, &steps, &mut places, wanted)?;
-        let spare = steps
-            .iter()
-            .filter_map(|planned| match flow.steps.get(planned.step)? {
-                Step { work: Work::Convolution { filters, .. }, inputs, .. } if filters.word() > 1 => {
-                    let place = places.get(inputs.first()?.0)?.as_ref()?;
-                    Some(place.planes.len().saturating_mul(filters.word()))
-                }
-                _ => None,
-            })
-            .max()
-            .unwrap_or(0);
-        Ok(Self { places, steps, total, spare, scratch })
+        Ok(Self { places, steps, total, scratch })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Form, Known, Piece, Reader};
 use crate::{
     onnx::model::{Node, ValueId},
+    outside::Outside,
     tensor::ElementType,
 };
 use adytum_kernels::layout::Channels;
@@ -39,15 +40,21 @@ pub(crate) fn recognize_shuffle(nodes: [&Node; 3], known: &dyn Known) -> Option<
     Some(Piece { form: Form::Copy(vec![runs]), inputs: vec![(input, channels)], output, channels })
 }
 
-/// How often a node that resizes images repeats pixels, downwards and to the right; `None` if it does not do that.
-pub(crate) fn repeated(node: &Node, known: &mut dyn Known) -> Option<[usize; 2]> {
+/// How often a node that resizes images repeats pixels, downwards and to the right.
+///
+/// # Errors
+/// Why it does not do that.
+pub(crate) fn repeated(node: &Node, known: &mut dyn Known) -> Result<[usize; 2], Outside> {
     Reader { node, known }.times()
 }
 
 impl Reader<'_> {
-    pub(super) fn concatenation(&mut self) -> Option<Vec<Piece>> {
-        if self.axis(self.integer("axis", 1)?) != 1 || self.node.inputs.is_empty() {
-            return None;
+    pub(super) fn concatenation(&mut self) -> Result<Vec<Piece>, Outside> {
+        if self.axis(self.integer("axis", 1)?) != 1 {
+            return Err(Outside::Attribute("axis"));
+        }
+        if self.node.inputs.is_empty() {
+            return Err(Outside::Image(0));
         }
         let mut inputs = Vec::new();
         let mut runs = Vec::new();
@@ -58,65 +65,69 @@ impl Reader<'_> {
             runs.push(vec![Channels { from: 0, to, count }]);
             to += count;
         }
-        Some(vec![Piece { form: Form::Copy(runs), inputs, output: self.output()?, channels: to }])
+        Ok(vec![Piece { form: Form::Copy(runs), inputs, output: self.output()?, channels: to }])
     }
 
-    pub(super) fn split(&mut self) -> Option<Vec<Piece>> {
+    pub(super) fn split(&mut self) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(0)?;
         if self.axis(self.integer("axis", 0)?) != 1 {
-            return None;
+            return Err(Outside::Attribute("axis"));
         }
         let mut pieces = Vec::new();
         let mut from = 0;
         for output in &self.node.outputs {
-            let output = (*output)?;
-            let count = self.known.fact(output)?.dimension(1)?;
-            let count = usize::try_from(count).ok().filter(|count| *count > 0)?;
+            let output = output.ok_or(Outside::Outputs)?;
+            let count = self.known.fact(output).and_then(|fact| usize::try_from(fact.dimension(1)?).ok());
+            let count = count.filter(|count| *count > 0).ok_or(Outside::Sizes)?;
             let runs = vec![vec![Channels { from, to: 0, count }]];
             let inputs = vec![(value, channels)];
             pieces.push(Piece { form: Form::Copy(runs), inputs, output, channels: count });
             from += count;
         }
-        (from == channels && !pieces.is_empty()).then_some(pieces)
+        if from == channels && !pieces.is_empty() { Ok(pieces) } else { Err(Outside::Sizes) }
     }
 
     /// A run of channels.
-    pub(super) fn slice(&mut self) -> Option<Vec<Piece>> {
+    pub(super) fn slice(&mut self) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(0)?;
-        let one = |index: usize| match self.known.fact(self.input(index)?)?.known_integers()?.as_slice() {
-            [number] => Some(*number),
-            _ => None,
+        let one = |index: usize| {
+            let numbers = self.input(index).and_then(|value| self.known.fact(value)?.known_integers());
+            match numbers.as_deref() {
+                Some([number]) => Ok(*number),
+                _ => Err(Outside::Constant(index)),
+            }
         };
         let (start, end) = (one(1)?, one(2)?);
         let (axis, step) = (one(3)?, if self.input(4).is_some() { one(4)? } else { 1 });
         if self.axis(axis) != 1 || step != 1 {
-            return None;
+            return Err(Outside::Attribute("axis or step"));
         }
-        let size = i64::try_from(channels).ok()?;
+        let size = i64::try_from(channels).map_err(|_| Outside::Image(0))?;
         let place = |index: i64| {
             let index = if index < 0 { index.saturating_add(size) } else { index };
-            usize::try_from(index.clamp(0, size)).ok()
+            usize::try_from(index.clamp(0, size)).unwrap_or_default()
         };
-        let (from, end) = (place(start)?, place(end)?);
-        let count = end.checked_sub(from).filter(|count| *count > 0)?;
+        let (from, end) = (place(start), place(end));
+        let count = end.checked_sub(from).filter(|count| *count > 0).ok_or(Outside::Sizes)?;
         let form = Form::Copy(vec![vec![Channels { from, to: 0, count }]]);
-        Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: count }])
+        Ok(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: count }])
     }
 
     /// Pixels that are repeated a whole number of times, or other pixels of another size.
-    pub(super) fn resize(&mut self) -> Option<Vec<Piece>> {
+    pub(super) fn resize(&mut self) -> Result<Vec<Piece>, Outside> {
         match self.times() {
-            Some(times) => self.of_image(0, |_| Some(Form::Repeat(times))),
-            None => self.resizing(),
+            Ok(times) => self.of_image(0, Form::Repeat(times)),
+            Err(_) => self.resizing(),
         }
     }
 
     /// How often pixels are repeated.
-    fn times(&mut self) -> Option<[usize; 2]> {
+    fn times(&mut self) -> Result<[usize; 2], Outside> {
         let attributes = &self.node.attributes;
         let is_old = self.node.operator == "Upsample" || self.node.opset < 11;
-        let text = |name: &str, default: &'static str| -> Option<String> {
-            Some(attributes.text(name).ok()?.unwrap_or(default).to_owned())
+        let text = |name: &'static str, default: &'static str| -> Result<String, Outside> {
+            let found = attributes.text(name).map_err(|_| Outside::Attribute(name))?;
+            Ok(found.unwrap_or(default).to_owned())
         };
         let mode = text("mode", "nearest")?;
         let coordinates =
@@ -129,23 +140,33 @@ impl Reader<'_> {
             _ => false,
         };
         let sizes = if is_old { None } else { self.input(3) };
-        if mode != "nearest" || !rounds_down || sizes.is_some() || attributes.contains("axes") {
-            return None;
+        let is_wrong = [
+            ("mode", mode != "nearest"),
+            ("coordinate_transformation_mode or nearest_mode", !rounds_down),
+            ("axes", attributes.contains("axes")),
+        ];
+        if let Some((name, _)) = is_wrong.into_iter().find(|(_, is_wrong)| *is_wrong) {
+            return Err(Outside::Attribute(name));
         }
-        let scales = if attributes.contains("scales") {
-            attributes.floats("scales").ok()??.to_vec()
+        if sizes.is_some() {
+            return Err(Outside::Constant(3));
+        }
+        let (place, constant) = (if is_old { 1 } else { 2 }, attributes.contains("scales"));
+        let scales = if constant {
+            attributes.floats("scales").ok().flatten().map(<[f32]>::to_vec)
         } else {
-            self.floats(if is_old { 1 } else { 2 })?.values::<f32>()?.to_vec()
+            self.floats(place)?.values::<f32>().map(<[f32]>::to_vec)
         };
-        let (down, right) = match *scales.as_slice() {
-            [1.0, 1.0, down, right] => (down, right),
-            [1.0, 1.0, right] => (1.0, right),
-            _ => return None,
+        let wrong = if constant { Outside::Attribute("scales") } else { Outside::Constant(place) };
+        let (down, right) = match scales.as_deref() {
+            Some(&[1.0, 1.0, down, right]) => (down, right),
+            Some(&[1.0, 1.0, right]) => (1.0, right),
+            _ => return Err(wrong),
         };
         let whole = |factor: f32| {
             let is_whole = (1.0..=64.0).contains(&factor) && factor.fract() == 0.0;
             is_whole.then_some(factor as usize)
         };
-        Some([whole(down)?, whole(right)?])
+        Ok([whole(down).ok_or(wrong)?, whole(right).ok_or(wrong)?])
     }
 }

@@ -1,7 +1,10 @@
 //! Convolutions, and transposed ones.
 
 use super::{Convolution, Form, Kind, Part, Piece, Reader, Scale, Way};
-use crate::operators::windows::geometry::{Padding, Settings};
+use crate::{
+    operators::windows::geometry::{Padding, Settings},
+    outside::Outside,
+};
 use adytum_kernels::BLOCK;
 use std::ops::Range;
 
@@ -77,36 +80,29 @@ impl Reader<'_> {
         Some(Part { window, first })
     }
 
-    pub(super) fn convolution(&mut self) -> Option<Vec<Piece>> {
+    pub(super) fn convolution(&mut self) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(0)?;
         let (weights, mut shape) = self.weights()?;
-        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0)?;
+        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0);
+        let groups = groups.ok_or(Outside::Attribute("group"))?;
         let mut settings = self.settings()?;
         let window = [shape[2], shape[3]];
-        if shape[1].checked_mul(groups)? != channels
-            || !shape[0].is_multiple_of(groups)
-            || settings.ceil
-            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != window)
-        {
-            return None;
+        if shape[1].checked_mul(groups) != Some(channels) || !shape[0].is_multiple_of(groups) {
+            return Err(Outside::Attribute("group"));
+        }
+        if settings.ceil {
+            return Err(Outside::Attribute("ceil_mode"));
+        }
+        if settings.kernel.as_ref().is_some_and(|kernel| *kernel != window) {
+            return Err(Outside::Attribute("kernel_shape"));
         }
         let kind = if groups > 1 && groups == channels {
             Kind::Depthwise
         } else {
-            together(groups, [shape[1], shape[0] / groups])?;
+            together(groups, [shape[1], shape[0] / groups]).ok_or(Outside::Groups)?;
             Kind::Dense { groups }
         };
-        let bias = match self.input(2) {
-            None => None,
-            Some(_) => {
-                let bias = self.floats(2)?;
-                let values = bias.values::<f32>()?.to_vec();
-                if bias.shape() != [shape[0]] {
-                    return None;
-                }
-                Some(values)
-            }
-        };
+        let bias = self.vector(2, shape[0])?;
         let part = self.leave_out_pads(&mut shape, &mut settings);
         let form = Form::Convolution(Convolution {
             kind,
@@ -118,16 +114,11 @@ impl Reader<'_> {
             scale: Scale::default(),
             way: Way::Direct,
         });
-        Some(vec![Piece {
-            form,
-            inputs: vec![(value, channels)],
-            output: self.output()?,
-            channels: shape[0],
-        }])
+        Ok(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: shape[0] }])
     }
 
     /// A transposed convolution whose result has a whole number of strides.
-    pub(super) fn transposed(&mut self) -> Option<Vec<Piece>> {
+    pub(super) fn transposed(&mut self) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(0)?;
         let (weights, shape) = self.weights()?;
         let [inputs, outputs, rows, columns] = shape;
@@ -135,52 +126,43 @@ impl Reader<'_> {
         let attributes = &self.node.attributes;
         let pads = match &settings.padding {
             Padding::Explicit(pads) if pads.is_empty() => [0; 4],
-            Padding::Explicit(pads) => pads.as_slice().try_into().ok()?,
+            Padding::Explicit(pads) => pads.as_slice().try_into().map_err(|_| Outside::Attribute("pads"))?,
             Padding::Valid => [0; 4],
-            _ => return None,
+            _ => return Err(Outside::Attribute("auto_pad")),
         };
-        let extra = attributes.integers("output_padding").ok()?.unwrap_or_default();
-        let extra: [i64; 2] = match *extra {
+        let extra =
+            attributes.integers("output_padding").map_err(|_| Outside::Attribute("output_padding"))?;
+        let extra: [i64; 2] = match *extra.unwrap_or_default() {
             [] => [0, 0],
             [right] => [0, right],
             [down, right] => [down, right],
-            _ => return None,
+            _ => return Err(Outside::Attribute("output_padding")),
         };
-        if inputs != channels
-            || self.integer("group", 1)? != 1
-            || attributes.contains("output_shape")
-            || settings.dilations.iter().any(|dilation| *dilation != 1)
-            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != [rows, columns])
-        {
-            return None;
+        let is_wrong = [
+            ("group", inputs != channels || self.integer("group", 1)? != 1),
+            ("output_shape", attributes.contains("output_shape")),
+            ("dilations", settings.dilations.iter().any(|dilation| *dilation != 1)),
+            ("kernel_shape", settings.kernel.as_ref().is_some_and(|kernel| *kernel != [rows, columns])),
+        ];
+        if let Some((name, _)) = is_wrong.into_iter().find(|(_, is_wrong)| *is_wrong) {
+            return Err(Outside::Attribute(name));
         }
         if settings.strides.is_empty() {
             settings.strides = vec![1, 1];
         }
-        let mut more = [0; 2];
-        for (axis, window) in [rows, columns].into_iter().enumerate() {
+        let along = |axis: usize, window: usize| {
             let (stride, before, after) = (*settings.strides.get(axis)?, pads[axis], pads[axis + 2]);
             let room = isize::try_from(window).ok()?.checked_add(isize::try_from(extra[axis]).ok()?)?;
             let taken = stride.checked_add(before)?.checked_add(after)?;
             let rest = room.checked_sub(isize::try_from(taken).ok()?)?;
-            let stride = isize::try_from(stride).ok()?;
+            let stride = isize::try_from(stride).ok().filter(|stride| *stride > 0)?;
             // Each place of the stride has as many outputs as the others.
-            if before >= window || after >= window || extra[axis] < 0 || rest % stride != 0 {
-                return None;
-            }
-            more[axis] = rest / stride;
-        }
-        let kind = Kind::Spread { before: [pads[0], pads[1]], more };
-        let bias = match self.input(2) {
-            None => None,
-            Some(_) => {
-                let bias = self.floats(2)?;
-                if bias.shape() != [outputs] {
-                    return None;
-                }
-                Some(bias.values::<f32>()?.to_vec())
-            }
+            let is_whole = before < window && after < window && extra[axis] >= 0 && rest % stride == 0;
+            is_whole.then_some(rest / stride)
         };
+        let more = along(0, rows).zip(along(1, columns)).ok_or(Outside::Attribute("pads or strides"))?;
+        let kind = Kind::Spread { before: [pads[0], pads[1]], more: [more.0, more.1] };
+        let bias = self.vector(2, outputs)?;
         let form = Form::Convolution(Convolution {
             kind,
             weights,
@@ -191,7 +173,7 @@ impl Reader<'_> {
             scale: Scale::default(),
             way: Way::Direct,
         });
-        Some(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: outputs }])
+        Ok(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels: outputs }])
     }
 }
 

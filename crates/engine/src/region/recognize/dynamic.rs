@@ -32,8 +32,8 @@ pub(crate) struct DynamicNodes<'a> {
 
 /// The step of such a convolution.
 pub(crate) fn recognize_dynamic(nodes: &DynamicNodes<'_>, known: &mut dyn Known) -> Option<Piece> {
-    let (input, channels) = Reader { node: nodes.quantise, known }.image(0)?;
-    let output = Reader { node: nodes.product, known }.output()?;
+    let (input, channels) = Reader { node: nodes.quantise, known }.image(0).ok()?;
+    let output = Reader { node: nodes.product, known }.output().ok()?;
     let convolution = Reader { node: nodes.convolution, known }.of_bytes(channels)?;
     let outputs = convolution.shape[0];
     let scale = known.constant(nodes.scale)?;
@@ -61,8 +61,8 @@ impl Reader<'_> {
         let weights = self.input(1)?;
         let fact = self.known.fact(weights)?;
         let shape: [usize; 4] = fact.known_shape()?.try_into().ok()?;
-        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0)?;
-        let settings = self.settings()?;
+        let groups = usize::try_from(self.integer("group", 1).ok()?).ok().filter(|groups| *groups > 0)?;
+        let settings = self.settings().ok()?;
         let element_type = fact.element_type()?;
         if !fact.is_constant
             || !matches!(element_type, ElementType::Int8 | ElementType::Uint8)

@@ -1,9 +1,12 @@
 //! Operators that put pixels elsewhere: images of another size, and pixels around images.
 
 use super::{Form, Piece, Reader};
-use crate::operators::{
-    movement::pad::{Mode as Edge, Places, places},
-    vision::taps::{Coordinates, Dimension, Mode, Rounding},
+use crate::{
+    operators::{
+        movement::pad::{Mode as Edge, Places, places},
+        vision::taps::{Coordinates, Dimension, Mode, Rounding},
+    },
+    outside::Outside,
 };
 use adytum_kernels::resampling::Tap;
 
@@ -108,7 +111,13 @@ impl Surround {
 
 impl Reader<'_> {
     /// Images of another size, whose pixels are picked or lie between others.
-    pub(super) fn resizing(&mut self) -> Option<Vec<Piece>> {
+    pub(super) fn resizing(&mut self) -> Result<Vec<Piece>, Outside> {
+        self.image(0)?;
+        let form = self.find_resizing().ok_or(Outside::Attribute("way of resizing"))?;
+        self.of_image(0, Form::Resize(form))
+    }
+
+    fn find_resizing(&mut self) -> Option<Resizing> {
         let attributes = &self.node.attributes;
         let is_old = self.node.operator == "Upsample" || self.node.opset < 11;
         let is_off = |name: &str| matches!(attributes.integer(name), Ok(None | Some(0)));
@@ -132,7 +141,7 @@ impl Reader<'_> {
         if coordinates == Coordinates::CropAndResize {
             return None;
         }
-        let (_, channels) = self.image(0)?;
+        let (_, channels) = self.image(0).ok()?;
         let images = self.fact(0)?.shape?;
         let given = match self.input(3) {
             Some(sizes) => Some(self.known.fact(sizes)?.contents?).filter(|sizes| !sizes.is_empty()),
@@ -146,18 +155,24 @@ impl Reader<'_> {
                 }
                 Sizes::Fixed([usize::try_from(rows.value()?).ok()?, usize::try_from(columns.value()?).ok()?])
             }
-            None => match *self.floats(2)?.values::<f32>()? {
+            None => match *self.floats(2).ok()?.values::<f32>()? {
                 [1.0, 1.0, down, right] if [down, right].iter().all(|scale| *scale > 0.0 && *scale < 1e3) => {
                     Sizes::Scales([down, right])
                 }
                 _ => return None,
             },
         };
-        self.of_image(0, |_| Some(Form::Resize(Resizing { sizes, coordinates, mode })))
+        Some(Resizing { sizes, coordinates, mode })
     }
 
     /// Pixels around images.
-    pub(super) fn pad(&mut self) -> Option<Vec<Piece>> {
+    pub(super) fn pad(&mut self) -> Result<Vec<Piece>, Outside> {
+        self.image(0)?;
+        let surround = self.surround().ok_or(Outside::Attribute("way of padding"))?;
+        self.of_image(0, Form::Pad(surround))
+    }
+
+    fn surround(&mut self) -> Option<Surround> {
         let attributes = &self.node.attributes;
         let edge = Edge::parse(attributes.text("mode").ok()?.unwrap_or("constant"))?;
         let rank = if self.is_of_lines() { 3 } else { 4 };
@@ -170,7 +185,7 @@ impl Reader<'_> {
             None => (0..rank).collect(),
         };
         let fill = match self.input(2) {
-            Some(_) => match self.floats(2)?.values::<f32>()? {
+            Some(_) => match self.floats(2).ok()?.values::<f32>()? {
                 [fill] => *fill,
                 _ => return None,
             },
@@ -189,6 +204,6 @@ impl Reader<'_> {
                 _ => return None,
             }
         }
-        self.of_image(0, |_| Some(Form::Pad(Surround { pads, edge, fill })))
+        Some(Surround { pads, edge, fill })
     }
 }

@@ -4,15 +4,17 @@
 
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm_packus_epi16, _mm_storeu_si128,
-    _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi32,
-    _mm256_castsi256_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32,
-    _mm256_cvtps_epi32, _mm256_dpbusd_avx_epi32, _mm256_extracti128_si256, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_max_epi32, _mm256_packs_epi32, _mm256_permute2x128_si256,
-    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
-    _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
+    _mm_unpackhi_epi8, _mm_unpackhi_epi16, _mm_unpacklo_epi8, _mm_unpacklo_epi16, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi16, _mm256_cvtepu8_epi32, _mm256_cvtps_epi32, _mm256_dpbusd_avx_epi32,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epi32,
+    _mm256_packs_epi32, _mm256_packus_epi16, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
+    _mm256_permutevar8x32_epi32, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setr_epi32,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_unpackhi_epi16,
+    _mm256_unpacklo_epi16,
 };
 
-use super::{Integers, Task};
+use super::{Integers, Pairs, Task};
 use crate::isa::{self, Isa};
 
 /// Proof that the processor has AVX2 and FMA.
@@ -189,6 +191,22 @@ macro_rules! shared {
         }
 
         #[inline(always)]
+        unsafe fn narrow_four(self, sums: [Sums; 4], to: *mut u8) {
+            // SAFETY: `self` is proof of the instructions; the caller says that there is room.
+            unsafe {
+                // Four bytes of each quarter of both in turns.
+                let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+                for pair in 0..2 {
+                    let [first, second] = [sums[2 * pair], sums[2 * pair + 1]];
+                    let low = _mm256_packs_epi32(first[0], first[1]);
+                    let high = _mm256_packs_epi32(second[0], second[1]);
+                    let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+                    _mm256_storeu_si256(to.add(pair * 32).cast(), bytes);
+                }
+            }
+        }
+
+        #[inline(always)]
         fn fused(self, left: [__m256; 2], right: [__m256; 2], sum: [__m256; 2]) -> [__m256; 2] {
             self.0.multiply_add(left, right, sum)
         }
@@ -222,7 +240,10 @@ impl Integers for Avx2 {
     fn accumulate(self, mut sums: Sums, group: __m256i, factors: [__m256i; 2]) -> Sums {
         for (sum, factors) in sums.iter_mut().zip(factors) {
             // SAFETY: `self` is proof that the processor has the instructions.
-            *sum = unsafe { _mm256_add_epi32(*sum, _mm256_madd_epi16(group, factors)) };
+            *sum = unsafe {
+                let products = _mm256_maddubs_epi16(group, factors);
+                _mm256_add_epi32(*sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
+            };
         }
         sums
     }
@@ -261,6 +282,55 @@ impl Integers for Avx2 {
     unsafe fn columns(self, rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: `self` is proof of the instructions; the caller says the rest.
         unsafe { interleave_words(rows, to) }
+    }
+}
+
+impl Pairs for Avx2 {
+    const LANES: usize = 8;
+    type Products = __m256i;
+    type Source = __m256i;
+    type Taken = [__m256i; 2];
+
+    #[inline(always)]
+    fn no_products(self) -> __m256i {
+        // SAFETY: `self` is proof that the processor has the instruction.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn four(self, from: *const u8) -> __m256i {
+        // SAFETY: the same.
+        unsafe { self.group(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn taken(self, from: *const u8) -> [__m256i; 2] {
+        // SAFETY: the caller says that 64 bytes are there.
+        unsafe { self.factors(from) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, products: __m256i, source: __m256i, [places, weights]: [__m256i; 2]) -> __m256i {
+        // SAFETY: `self` is proof that the processor has the instructions.
+        unsafe {
+            let bytes = _mm256_shuffle_epi8(source, places);
+            _mm256_add_epi16(products, _mm256_maddubs_epi16(bytes, weights))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, products: __m256i, to: *mut i32) {
+        // SAFETY: `self` is proof of the instructions; the caller says that the integers are there.
+        unsafe {
+            let pairs = _mm256_madd_epi16(products, _mm256_set1_epi16(1));
+            _mm256_storeu_si256(to.cast(), _mm256_add_epi32(_mm256_loadu_si256(to.cast()), pairs));
+        }
     }
 }
 

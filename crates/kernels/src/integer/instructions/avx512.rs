@@ -3,14 +3,15 @@
 #![expect(unsafe_code, reason = "vector instructions that not every processor has")]
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_add_epi32, _mm512_castsi128_si512,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8,
-    _mm512_dpbusd_epi32, _mm512_inserti32x4, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_max_epi32,
-    _mm512_packs_epi32, _mm512_packus_epi16, _mm512_permutexvar_epi32, _mm512_set_epi32, _mm512_set1_epi32,
-    _mm512_set4_epi32, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512,
+    __m512, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm512_add_epi16, _mm512_add_epi32,
+    _mm512_broadcast_i32x4, _mm512_castsi128_si512, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtps_epi32, _mm512_cvtusepi32_epi8, _mm512_dpbusd_epi32, _mm512_inserti32x4, _mm512_loadu_si512,
+    _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_max_epi32, _mm512_packs_epi32, _mm512_packus_epi16,
+    _mm512_permutexvar_epi32, _mm512_set_epi32, _mm512_set1_epi16, _mm512_set1_epi32, _mm512_set4_epi32,
+    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_storeu_si512,
 };
 
-use super::{Integers, Task};
+use super::{Integers, Pairs, Task};
 use crate::isa::{self, Isa};
 
 /// Proof that the processor has AVX-512.
@@ -193,7 +194,10 @@ impl Integers for Avx512 {
     #[inline(always)]
     fn accumulate(self, sums: __m512i, group: __m512i, factors: __m512i) -> __m512i {
         // SAFETY: `self` is proof that the processor has the instructions.
-        unsafe { _mm512_add_epi32(sums, _mm512_madd_epi16(group, factors)) }
+        unsafe {
+            let products = _mm512_maddubs_epi16(group, factors);
+            _mm512_add_epi32(sums, _mm512_madd_epi16(products, _mm512_set1_epi16(1)))
+        }
     }
 
     #[inline(always)]
@@ -222,6 +226,55 @@ impl Integers for Avx512 {
     unsafe fn columns(self, rows: [*const u8; 4], to: *mut u8) {
         // SAFETY: `self` is proof of the instructions; the caller says the rest.
         unsafe { super::avx2::interleave_words(rows, to) }
+    }
+}
+
+impl Pairs for Avx512 {
+    const LANES: usize = 16;
+    type Products = __m512i;
+    type Source = __m512i;
+    type Taken = [__m512i; 2];
+
+    #[inline(always)]
+    fn no_products(self) -> __m512i {
+        // SAFETY: `self` is proof that the processor has the instruction.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn sixteen(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` is proof of the instruction; the caller says that the bytes are there.
+        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn four(self, from: *const u8) -> __m512i {
+        // SAFETY: the same.
+        unsafe { self.group(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn taken(self, from: *const u8) -> [__m512i; 2] {
+        // SAFETY: `self` is proof of the instruction; the caller says that the numbers are there.
+        unsafe { [_mm512_loadu_si512(from.cast()), _mm512_loadu_si512(from.add(64).cast())] }
+    }
+
+    #[inline(always)]
+    fn add_products(self, products: __m512i, source: __m512i, [places, weights]: [__m512i; 2]) -> __m512i {
+        // SAFETY: `self` is proof that the processor has the instructions.
+        unsafe {
+            let bytes = _mm512_shuffle_epi8(source, places);
+            _mm512_add_epi16(products, _mm512_maddubs_epi16(bytes, weights))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add_pairs(self, products: __m512i, to: *mut i32) {
+        // SAFETY: `self` is proof of the instructions; the caller says that the integers are there.
+        unsafe {
+            let pairs = _mm512_madd_epi16(products, _mm512_set1_epi16(1));
+            _mm512_storeu_si512(to.cast(), _mm512_add_epi32(_mm512_loadu_si512(to.cast()), pairs));
+        }
     }
 }
 

@@ -44,9 +44,10 @@ impl Case {
         }
     }
 
-    fn source(&self) -> Nibbles<'_> {
-        Nibbles {
+    fn source(&self) -> Source<'_> {
+        Source {
             numbers: &self.numbers,
+            bits: 4,
             scales: &self.scales,
             zeros: self.zeros.as_deref().map_or(Zeros::Middle, Zeros::Packed),
             depth: self.depth,
@@ -176,19 +177,19 @@ fn numbers_that_are_not_finite_or_very_small() {
 #[test]
 fn buffers_that_do_not_fit_are_refused() {
     let case = Case::new((64, 3, 32), 1);
-    let new = |source: &Nibbles<'_>, bias: Option<&[f32]>| {
+    let new = |source: &Source<'_>, bias: Option<&[f32]>| {
         Matrix::new(Instructions::Plain, &mut Arena::default(), source, bias)
     };
     let source = case.source();
     assert!(new(&source, None).is_some());
     assert!(new(&source, Some(&[1.0; 2])).is_none());
-    assert!(new(&Nibbles { numbers: &case.numbers[1..], ..source }, None).is_none());
-    assert!(new(&Nibbles { scales: &case.scales[1..], ..source }, None).is_none());
-    assert!(new(&Nibbles { zeros: Zeros::Packed(&[0; 2]), ..source }, None).is_none());
-    assert!(new(&Nibbles { zeros: Zeros::Plain(&[0.0; 6]), ..source }, None).is_none());
-    assert!(new(&Nibbles { columns: usize::MAX, ..source }, None).is_none());
+    assert!(new(&Source { numbers: &case.numbers[1..], ..source }, None).is_none());
+    assert!(new(&Source { scales: &case.scales[1..], ..source }, None).is_none());
+    assert!(new(&Source { zeros: Zeros::Packed(&[0; 2]), ..source }, None).is_none());
+    assert!(new(&Source { zeros: Zeros::Plain(&[0.0; 6]), ..source }, None).is_none());
+    assert!(new(&Source { columns: usize::MAX, ..source }, None).is_none());
     for block in [0, 8, 24, 512] {
-        assert!(new(&Nibbles { block, ..source }, None).is_none());
+        assert!(new(&Source { block, ..source }, None).is_none());
     }
     let matrix = new(&source, None).unwrap();
     let mut bytes = vec![0; 2 * matrix.row_bytes()];

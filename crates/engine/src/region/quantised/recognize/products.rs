@@ -3,6 +3,7 @@
 use super::{Form, Image, Piece, Reader, is_byte};
 use crate::{
     operators::windows::geometry::{Padding, Settings},
+    outside::Outside,
     region::byte_convolution::Convolution,
 };
 use adytum_kernels::integer::pool::Scale;
@@ -16,31 +17,40 @@ struct Weights {
 
 impl Reader<'_> {
     /// `QLinearConv`.
-    pub(super) fn convolution(&mut self) -> Option<Piece> {
+    pub(super) fn convolution(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
-        let weights = self.known.fact(self.input(3)?)?;
-        let shape: [usize; 4] = weights.known_shape()?.try_into().ok()?;
-        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0)?;
+        let matrix = self.input(3).ok_or(Outside::Constant(3))?;
+        let shape = self.known.fact(matrix).and_then(|fact| fact.known_shape()?.try_into().ok());
+        let shape: [usize; 4] = shape.ok_or(Outside::Constant(3))?;
+        let groups = usize::try_from(self.integer("group", 1)?).ok().filter(|groups| *groups > 0);
+        let groups = groups.ok_or(Outside::Attribute("group"))?;
         let settings = self.settings()?;
         let window = [shape[2], shape[3]];
-        if input.is_matrix
-            || shape.contains(&0)
-            || shape[1].checked_mul(groups)? != input.channels
-            || !shape[0].is_multiple_of(groups)
-            || settings.ceil
-            || settings.kernel.as_ref().is_some_and(|kernel| *kernel != window)
-        {
-            return None;
+        if input.is_matrix {
+            return Err(Outside::Bytes(0));
+        }
+        let are_groups =
+            shape[1].checked_mul(groups) == Some(input.channels) && shape[0].is_multiple_of(groups);
+        let is_wrong = [
+            ("group", shape.contains(&0) || !are_groups),
+            ("ceil_mode", settings.ceil),
+            ("kernel_shape", settings.kernel.as_ref().is_some_and(|kernel| *kernel != window)),
+        ];
+        if let Some((name, _)) = is_wrong.into_iter().find(|(_, is_wrong)| *is_wrong) {
+            return Err(Outside::Attribute(name));
         }
         let from = self.scale(1, 2, input.element_type)?;
         let to = self.scale(6, 7, output.element_type)?;
         let (scales, zero_points) = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, shape[0])?;
         let bias = match self.input(8) {
             None => None,
-            Some(_) => Some(self.constant(8)?.values::<i32>()?.to_vec()),
+            Some(_) => {
+                let bias = self.constant(8)?;
+                Some(bias.values::<i32>().ok_or(Outside::Constant(8))?.to_vec())
+            }
         };
         let convolution = Convolution {
-            weights: self.input(3)?,
+            weights: matrix,
             is_turned: false,
             shape,
             groups,
@@ -55,7 +65,7 @@ impl Reader<'_> {
     }
 
     /// `QLinearMatMul` of matrices.
-    pub(super) fn matrix_product(&mut self) -> Option<Piece> {
+    pub(super) fn matrix_product(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
         let from = self.scale(1, 2, input.element_type)?;
         let to = self.scale(6, 7, output.element_type)?;
@@ -63,20 +73,21 @@ impl Reader<'_> {
     }
 
     /// `QGemm` whose result is of bytes.
-    pub(super) fn general_product(&mut self) -> Option<Piece> {
+    pub(super) fn general_product(&mut self) -> Result<Piece, Outside> {
         let (input, output) = (self.image(0)?, self.bytes()?);
         let from = self.scale(1, 2, input.element_type)?;
         let to = self.scale(7, 8, output.element_type)?;
-        let alpha = self.node.attributes.float("alpha").ok()?.unwrap_or(1.0);
+        let alpha =
+            self.node.attributes.float("alpha").map_err(|_| Outside::Attribute("alpha"))?.unwrap_or(1.0);
         if self.integer("transA", 0)? != 0 {
-            return None;
+            return Err(Outside::Attribute("transA"));
         }
         let bias = match self.input(6) {
             None => None,
             Some(_) => {
                 let bias = self.constant(6)?;
                 let is_row = matches!(bias.shape(), [count] | [1, count] if *count == output.channels);
-                Some(bias.values::<i32>().filter(|_| is_row)?.to_vec())
+                Some(bias.values::<i32>().filter(|_| is_row).ok_or(Outside::Constant(6))?.to_vec())
             }
         };
         let is_turned = self.integer("transB", 0)? == 0;
@@ -90,12 +101,16 @@ impl Reader<'_> {
         bias: Option<Vec<i32>>,
         alpha: f32,
         is_turned: bool,
-    ) -> Option<Piece> {
-        let weights = self.known.fact(self.input(3)?)?;
-        let sizes: [usize; 2] = weights.known_shape()?.try_into().ok()?;
+    ) -> Result<Piece, Outside> {
+        let matrix = self.input(3).ok_or(Outside::Constant(3))?;
+        let sizes = self.known.fact(matrix).and_then(|fact| fact.known_shape()?.try_into().ok());
+        let sizes: [usize; 2] = sizes.ok_or(Outside::Constant(3))?;
         let [outputs, inputs] = if is_turned { [sizes[1], sizes[0]] } else { sizes };
-        if !input.is_matrix || inputs != input.channels || outputs == 0 {
-            return None;
+        if !input.is_matrix {
+            return Err(Outside::Bytes(0));
+        }
+        if inputs != input.channels || outputs == 0 {
+            return Err(Outside::Constant(3));
         }
         let (scales, zero_points) = self.weights(&Weights { input: 3, scale: 4, zero_point: 5 }, outputs)?;
         let settings = Settings {
@@ -106,7 +121,7 @@ impl Reader<'_> {
             ceil: false,
         };
         let convolution = Convolution {
-            weights: self.input(3)?,
+            weights: matrix,
             is_turned,
             shape: [outputs, inputs, 1, 1],
             groups: 1,
@@ -121,27 +136,30 @@ impl Reader<'_> {
     }
 
     /// The scales and the zero points of constant weights.
-    fn weights(&mut self, places: &Weights, outputs: usize) -> Option<(Vec<f32>, Vec<i16>)> {
-        let fact = self.known.fact(self.input(places.input)?)?;
-        let element_type = fact.element_type()?;
-        if !is_byte(element_type) {
-            return None;
-        }
+    fn weights(&mut self, places: &Weights, outputs: usize) -> Result<(Vec<f32>, Vec<i16>), Outside> {
+        let wrong = Outside::Constant(places.input);
+        let fact = self.input(places.input).and_then(|value| self.known.fact(value)).ok_or(wrong)?;
+        let element_type = fact.element_type().filter(|found| is_byte(*found)).ok_or(wrong)?;
         let zero_points = self.zero_points(places.zero_point, element_type)?;
         let scales = self.floats(places.scale)?;
         let fits = |count: usize| count == 1 || count == outputs;
         let is_usable = fact.is_constant && fits(zero_points.len()) && fits(scales.len());
         let zero_points = zero_points.into_iter().map(|zero_point| zero_point as i16).collect();
-        is_usable.then_some((scales, zero_points))
+        if is_usable { Ok((scales, zero_points)) } else { Err(wrong) }
     }
 
-    fn product(&mut self, convolution: Convolution, input: Image, output: Image) -> Option<Piece> {
+    fn product(&mut self, convolution: Convolution, input: Image, output: Image) -> Result<Piece, Outside> {
         let [outputs, ..] = convolution.shape;
         let can = convolution.has_kernels();
         let fits = convolution.bias.as_ref().is_none_or(|bias| bias.len() == outputs)
             && output.channels == outputs
             && output.is_matrix == input.is_matrix;
-        let form = Form::Convolution(convolution);
-        (can && fits).then_some(Piece { form, inputs: vec![input], output })
+        if !can {
+            return Err(Outside::Groups);
+        }
+        if !fits {
+            return Err(Outside::Sizes);
+        }
+        Ok(Piece { form: Form::Convolution(convolution), inputs: vec![input], output })
     }
 }

@@ -1,20 +1,21 @@
-//! Products with constant matrices of 4-bit numbers whose model allows int8: the matrix is put in the order of the
-//! kernels at load, and given back.
+//! Products with constant matrices of 4- and 8-bit numbers in blocks: the matrix is put in the order of the kernels at
+//! load, and given back.
 
 use super::{
     Facts, PlanError, Planner,
     placement::{Placed, Placement},
 };
 use crate::{
-    fused::nibbles::NibbleProduct,
+    fused::blocks::{BlockProduct, Matrix},
     onnx::model::Node,
     operators::widen::{is_half, widen},
+    outside::Outside,
     tensor::{ElementType, Tensor},
 };
 use adytum_kernels::{
     Level,
-    integer::{Instructions, nibbles::Matrix},
-    nibbles::{Nibbles, Zeros},
+    blocked::{self, Source, Zeros},
+    integer::{Instructions, nibbles},
 };
 
 /// The `accuracy_level` that allows rows of int8.
@@ -28,9 +29,8 @@ const GROUPS: usize = 4;
 const BIAS: usize = 5;
 
 impl Planner<'_> {
-    /// Packs the constant matrices of MatMulNBits. Matrices of other kinds stay with their operators, which compute in
-    /// 32-bit floats.
-    pub(super) fn pack_nibbles(
+    /// Packs the constant matrices of MatMulNBits. Matrices of other kinds stay with their operators.
+    pub(super) fn pack_blocks(
         &mut self,
         mut placed: Vec<Placed>,
         facts: &Facts,
@@ -43,30 +43,29 @@ impl Planner<'_> {
             if !is_product {
                 continue;
             }
-            let Some(operator) = self.nibble_product(&entry.node, facts)? else { continue };
+            let Some(operator) = self.block_product(&entry.node, facts)? else { continue };
             for value in entry.node.inputs.iter().skip(1).flatten() {
                 self.constants.release(*value, 1);
             }
             entry.node.inputs.truncate(1);
             entry.placement = Placement::Own(Box::new(operator));
+            self.plan.explain(entry.line, Outside::Packed);
         }
         Ok(placed)
     }
 
-    fn nibble_product(&mut self, node: &Node, facts: &Facts) -> Result<Option<NibbleProduct>, PlanError> {
+    fn block_product(&mut self, node: &Node, facts: &Facts) -> Result<Option<BlockProduct>, PlanError> {
         let integer = |name: &str| node.attributes.integer(name).ok().flatten();
         let size = |name: &str| integer(name).and_then(|size| usize::try_from(size).ok());
         let (Some(depth), Some(columns), Some(block)) = (size("K"), size("N"), size("block_size")) else {
             return Ok(None);
         };
+        let bits = size("bits").unwrap_or(4);
         let input = |index: usize| node.inputs.get(index).copied().flatten();
-        let is_known = integer("accuracy_level") == Some(INT8)
-            && integer("bits").unwrap_or(4) == 4
-            && Matrix::takes(block)
-            && input(GROUPS).is_none();
         let element_type = input(0).and_then(|value| facts.get(&value)?.element_type());
-        let Some(element_type) =
-            element_type.filter(|found| *found == ElementType::Float || is_half(*found)).filter(|_| is_known)
+        let Some(element_type) = element_type
+            .filter(|found| *found == ElementType::Float || is_half(*found))
+            .filter(|_| input(GROUPS).is_none())
         else {
             return Ok(None);
         };
@@ -83,21 +82,33 @@ impl Planner<'_> {
         let real = |tensor: &Tensor| {
             widen(tensor).ok().and_then(|tensor| tensor.values::<f32>().map(<[f32]>::to_vec))
         };
-        let zeros = match zeros.as_ref().map(Tensor::values::<u8>) {
-            None => Zeros::Middle,
-            Some(Some(zeros)) => Zeros::Packed(zeros),
-            // Zeros that are floats: as ONNX Runtime does, in floats.
-            Some(None) => return Ok(None),
+        let optional = |tensor: &Option<Tensor>| match tensor.as_ref().map(real) {
+            Some(None) => None,
+            Some(Some(values)) => Some(Some(values)),
+            None => Some(None),
         };
-        let bias = match bias.as_ref().map(real) {
-            None => None,
-            Some(Some(bias)) => Some(bias),
-            Some(None) => return Ok(None),
+        let (Some(numbers), Some(scales), Some(bias)) =
+            (numbers.values::<u8>(), real(scales), optional(bias))
+        else {
+            return Ok(None);
         };
-        let (Some(numbers), Some(scales)) = (numbers.values::<u8>(), real(scales)) else { return Ok(None) };
-        let source = Nibbles { numbers, scales: &scales, zeros, depth, columns, block };
-        let instructions = Instructions::of(Level::best());
-        let matrix = Matrix::new(instructions, &mut self.arena, &source, bias.as_deref());
-        Ok(matrix.map(|matrix| NibbleProduct { matrix, element_type }))
+        let packed_zeros = zeros.as_ref().and_then(Tensor::values::<u8>);
+        let plain_zeros = if packed_zeros.is_some() { None } else { optional(zeros).flatten() };
+        let zeros = match (zeros, packed_zeros, plain_zeros.as_deref()) {
+            (None, ..) => Zeros::Middle,
+            (_, Some(zeros), _) => Zeros::Packed(zeros),
+            (_, _, Some(zeros)) => Zeros::Plain(zeros),
+            _ => return Ok(None),
+        };
+        let source = Source { numbers, bits, scales: &scales, zeros, depth, columns, block };
+        let (arena, bias) = (&mut self.arena, bias.as_deref());
+        let mut matrix = None;
+        if integer("accuracy_level") == Some(INT8) {
+            let instructions = Instructions::of(Level::best());
+            matrix = nibbles::Matrix::new(instructions, arena, &source, bias).map(Matrix::Int8);
+        }
+        let matrix =
+            matrix.or_else(|| blocked::Matrix::new(Level::best(), arena, &source, bias).map(Matrix::Floats));
+        Ok(matrix.map(|matrix| BlockProduct { matrix, element_type }))
     }
 }
