@@ -8,3 +8,5 @@ pub(crate) mod blocks;
 pub(crate) mod function;
 pub(crate) mod normalization;
 pub(crate) mod product;
+pub(crate) mod recurrent;
+pub(crate) mod volume;

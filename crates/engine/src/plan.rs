@@ -12,12 +12,14 @@ mod control;
 mod describe;
 mod dynamic_convolutions;
 mod emit;
+mod expansions;
 mod fold;
 mod fusions;
 mod graph;
 mod packed_blocks;
 mod packed_convolutions;
 mod packed_products;
+mod packed_volumes;
 mod partition;
 mod place;
 mod placement;
@@ -131,6 +133,8 @@ struct Planner<'a> {
     has_half_weights: bool,
     /// Bytes of what rten computes at load.
     fixed_bytes: usize,
+    /// Bytes of weights that went into others at load.
+    folded: usize,
     /// Memory of packed weights.
     arena: Arena,
     /// The number of the next value that a pass makes.
@@ -156,6 +160,7 @@ pub(crate) fn plan(
         plan: Plan::new(size),
         has_half_weights,
         fixed_bytes: 0,
+        folded: 0,
         next_value: u32::try_from(names.len()).unwrap_or(u32::MAX),
     };
     planner.plan.parameters = planner.constants.parameters();

@@ -1,4 +1,4 @@
-//! Lines, which are images of one row, and normalizations as one node.
+//! Lines, which are images of one row, volumes, which are images one behind the other, and normalizations as one node.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, reason = "tests")]
 
@@ -7,11 +7,12 @@ mod fixture;
 use adytum_engine::{
     difference::difference,
     engine::{LoadedModel, Run},
-    operators::{Cancellation, Memory},
+    operators::{Attribute as Setting, Attributes, Cancellation, Context, Definition, Input, Memory, find},
     plan::Worker,
-    tensor::{Tensor, Value},
+    tensor::{ElementType, Tensor, Value, ValueType},
     threads::Threads,
 };
+use adytum_kernels::{Level, limit};
 use fixture::{
     onnx::{Attribute, FLOAT, floats, graph, longs, model, model_with, node, value},
     runs::load,
@@ -181,4 +182,58 @@ fn a_normalization_in_groups_is_the_nodes_that_it_stands_for() {
         let found = answer(model.as_ref(), input);
         assert!(difference(&found[0], &found[1]).unwrap() < 1e-6, "opset {opset}, {groups} groups");
     }
+}
+
+#[test]
+fn volumes_are_answered_as_by_our_operator() {
+    // Inputs and outputs of a group, groups, window, strides, dilations, pads.
+    let cases = [
+        ([3, 16], 1, [3, 3, 3], [1, 1, 1], [1, 1, 1], [1, 1, 1, 1, 1, 1]),
+        ([20, 5], 1, [1, 2, 3], [1, 2, 1], [1, 1, 1], [0, 0, 1, 0, 1, 1]),
+        ([16, 33], 1, [3, 1, 2], [2, 1, 2], [2, 1, 1], [2, 0, 0, 1, 0, 0]),
+        ([4, 8], 4, [2, 2, 2], [1, 1, 1], [1, 1, 1], [0, 0, 0, 0, 0, 0]),
+    ];
+    for (case, ([inputs, outputs], groups, window, strides, dilations, pads)) in cases.into_iter().enumerate()
+    {
+        let (channels, all) = (inputs * groups, outputs * groups);
+        let shape = [all, inputs, window[0], window[1], window[2]];
+        let weights = numbers(shape.iter().product(), case + 1);
+        let bias = numbers(all, case + 2);
+        let list = |values: &[usize]| values.iter().map(|value| *value as i64).collect::<Vec<i64>>();
+        let settings = [("strides", list(&strides)), ("dilations", list(&dilations)), ("pads", list(&pads))];
+        let mut attributes: Vec<Attribute<'_>> =
+            settings.iter().map(|(name, values)| Attribute::Integers(name, values)).collect();
+        attributes.push(Attribute::Integer("group", groups as i64));
+        let constants = [floats("w", &list(&shape), &weights), floats("b", &[all as i64], &bias)];
+        let ports = [value("x", FLOAT, &[2, channels as i64, -1, 7, 6])];
+        let nodes = [node("Conv", &["x", "w", "b"], &["y"], &attributes)];
+        let file = model(&nodes, &ports, &[value("y", FLOAT, &[2, all as i64, -1, -1, -1])], &constants);
+        let own: Attributes = settings
+            .into_iter()
+            .map(|(name, values)| (name.to_owned(), Setting::Integers(values)))
+            .chain([("group".to_owned(), Setting::Integer(groups as i64))])
+            .collect();
+        let float = ValueType::Tensor(ElementType::Float);
+        let given = vec![Some(Input { value_type: &float, constant: None }); 3];
+        let definition =
+            Definition { operator: "Conv", opset: 17, attributes: &own, inputs: &given, outputs: 1 };
+        let operator = find("", "Conv").unwrap()(&definition).unwrap().operator;
+        for level in Level::ALL.into_iter().filter(|level| level.is_available()) {
+            limit(level);
+            let model = load(file.clone()).unwrap();
+            for depth in [5, 8] {
+                let count = 2 * channels * depth * 42;
+                let input = Tensor::from_vec([2, channels, depth, 7, 6], numbers(count, depth)).unwrap();
+                let weights = Tensor::from_vec(shape, weights.clone()).unwrap();
+                let all = [input.clone(), weights, Tensor::vector(bias.clone())];
+                let (memory, cancellation) = (Memory::new(1 << 30), Cancellation::default());
+                let all = all.into_iter().map(|tensor| Some(Value::Tensor(tensor))).collect();
+                let expected = operator.run(all, &Context::new(&memory, &cancellation)).unwrap();
+                let found = answer(model.as_ref(), input);
+                let far = difference(&found[0], expected[0].tensor().unwrap()).unwrap();
+                assert!(far < 1e-5, "case {case}, {level:?}: {far}");
+            }
+        }
+    }
+    limit(Level::Avx512);
 }

@@ -92,11 +92,11 @@ impl Graph {
         };
         let outputs = match groups {
             1 => random.one(&[1, 3, 8, 16, 20, 33, 48]),
-            _ if is_depthwise => channels,
+            _ if is_depthwise => channels * random.one(&[1, 1, 2, 3]),
             _ => groups * random.one(&[1, 4, 5, 8, 16]),
         };
         let kernel = [random.below(3) + 1, random.below(3) + 1];
-        let (strides, dilations) = ([random.below(2) + 1, random.below(2) + 1], [random.below(2) + 1, 1]);
+        let (strides, dilations) = ([random.below(2) + 1, random.below(2) + 1], [random.one(&[1, 2, 7]), 1]);
         let mut settings = vec![
             ("group", Setting::Integer(groups as i64)),
             ("strides", list(&strides)),
@@ -109,7 +109,8 @@ impl Graph {
             settings.push(("auto_pad", Setting::Text(mode.as_bytes().to_vec().into())));
             size = [0, 1].map(|axis| size[axis].div_ceil(strides[axis]));
         } else {
-            let pads = [random.below(3), random.below(3), random.below(3), random.below(3)];
+            let most = if dilations[0] > 2 { 16 } else { 3 };
+            let pads = [random.below(most), random.below(3), random.below(most), random.below(3)];
             if (0..2).any(|axis| size[axis] + pads[axis] + pads[axis + 2] < extent[axis]) {
                 return;
             }

@@ -141,7 +141,7 @@ impl Planner<'_> {
     }
 
     /// A value that the file does not have.
-    fn fresh(&mut self) -> ValueId {
+    pub(super) fn fresh(&mut self) -> ValueId {
         let value = ValueId(self.next_value);
         self.next_value = self.next_value.saturating_add(1);
         value

@@ -6,11 +6,14 @@ use crate::{
     tensor::{Tensor, Value},
 };
 
-/// Constants of more bytes are not folded: results made of weights may be larger than they.
+/// Constants of more bytes are folded by light operators only: results made of weights may be larger than they.
 const LARGEST_INPUT: usize = 1 << 20;
 
+/// Weights of more bytes are not folded at all.
+const LARGEST_WEIGHTS: usize = 64 << 20;
+
 /// The most bytes that a folded node may give.
-const LARGEST_OUTPUT: usize = 1 << 22;
+pub(super) const LARGEST_OUTPUT: usize = 1 << 22;
 
 /// Whether an operator gives the same for the same inputs.
 pub(super) fn is_deterministic(node: &Node) -> bool {
@@ -26,18 +29,48 @@ pub(super) fn is_deterministic(node: &Node) -> bool {
     )
 }
 
-/// Whether constants of these bytes are worth folding.
-pub(super) fn is_small(bytes: impl Iterator<Item = usize>) -> bool {
-    bytes.fold(0, usize::saturating_add) <= LARGEST_INPUT
+/// Whether an operator takes no more time than it has numbers, so that it is worth folding with weights: exporters
+/// normalize and turn them in the graph.
+fn is_light(node: &Node) -> bool {
+    let operators = [
+        "Add",
+        "BatchNormalization",
+        "Div",
+        "InstanceNormalization",
+        "Mul",
+        "Pow",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSum",
+        "Reshape",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    ];
+    node.domain.is_empty() && operators.contains(&node.operator.as_str())
 }
 
-/// The outputs of an operator of constants; `None` if they are too large, if they are not
+/// The most bytes that a node of constants of `bytes` bytes may give; `None` if they are not worth folding. Of weights no more
+/// comes than went in (a number counts as 8 bytes), and no more than `left` bytes in all.
+pub(super) fn largest_output(node: &Node, bytes: usize, left: usize) -> Option<usize> {
+    if bytes <= LARGEST_INPUT {
+        return Some(LARGEST_OUTPUT);
+    }
+    (is_light(node) && bytes <= LARGEST_WEIGHTS.min(left)).then_some(bytes)
+}
+
+/// The outputs of an operator of constants; `None` if they are larger than `largest` bytes, if they are not
 /// tensors, or if the operator fails: then it fails when it runs, if it ever does.
-pub(super) fn fold(operator: &dyn Operator, inputs: Vec<Option<Value>>) -> Option<Vec<Tensor>> {
-    let memory = Memory::new(LARGEST_OUTPUT);
+pub(super) fn fold(
+    operator: &dyn Operator,
+    inputs: Vec<Option<Value>>,
+    largest: usize,
+) -> Option<Vec<Tensor>> {
+    let memory = Memory::new(largest);
     let cancellation = Cancellation::default();
     let outputs = operator.run(inputs, &Context::new(&memory, &cancellation)).ok()?;
     let tensors: Option<Vec<Tensor>> = outputs.into_iter().map(Value::into_tensor).collect();
-    tensors
-        .filter(|tensors| tensors.iter().map(Tensor::bytes).fold(0, usize::saturating_add) <= LARGEST_OUTPUT)
+    tensors.filter(|tensors| tensors.iter().map(Tensor::bytes).fold(0, usize::saturating_add) <= largest)
 }

@@ -1,6 +1,7 @@
 //! Finds what transformers are made of, and puts one operator in the place of many nodes.
 //!
-//! Each pass looks for one thing: [`functions`], [`attention`], [`normalization`], [`products`]. Its operator replaces the
+//! Each pass looks for one thing: [`functions`], [`attention`], [`normalization`],
+//! [`products`], [`recurrent`]. Attention has parts of its own: [`heads`], [`windows`]. Its operator replaces the
 //! last of the nodes; those whose results nobody takes any more are left out. Nodes that a pass
 //! does not know exactly stay as they are.
 
@@ -11,6 +12,8 @@ mod heads;
 mod links;
 mod normalization;
 mod products;
+mod recurrent;
+mod windows;
 
 use std::collections::HashSet;
 
@@ -58,6 +61,7 @@ impl Planner<'_> {
         let placed = self.fuse_attention(placed, facts, &wanted)?;
         let placed = self.fuse_normalizations(placed, facts, &wanted)?;
         let placed = self.fuse_products(placed, facts, &wanted)?;
+        let placed = self.fuse_recurrent(placed, facts, &wanted)?;
         for entry in placed.iter().filter(|entry| PARTS.contains(&entry.node.operator.as_str())) {
             self.plan.explain_operator(entry.line, Outside::Pattern);
         }

@@ -56,9 +56,11 @@ impl Planner<'_> {
         let placed = self.compile_quantised_regions(placed, &facts, &outputs)?;
         let placed = self.pack_products(placed, &facts)?;
         let placed = self.pack_blocks(placed, &facts)?;
+        let placed = self.leave_out_expansions(placed, &facts, &outputs)?;
         let placed = self.fuse_functions(placed, &facts, &outputs)?;
         let placed = self.compile_regions(placed, &facts, &outputs)?;
         let placed = self.pack_convolutions(placed, &facts)?;
+        let placed = self.pack_volumes(placed, &facts)?;
         let mut placed = self.fuse(placed, &facts, &outputs)?;
         // Those who pack weights straight from the file have done so.
         self.constants.close_file();

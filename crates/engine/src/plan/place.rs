@@ -2,7 +2,7 @@
 
 use super::{
     Facts, PlanError, Planner,
-    fold::{fold, is_deterministic, is_small},
+    fold::{fold, is_deterministic, largest_output},
     placement::Placement,
 };
 use crate::{
@@ -55,7 +55,15 @@ impl Planner<'_> {
             (None, Some(shape)) => shape.iter().copied().fold(8, usize::saturating_mul),
             (None, None) => usize::MAX,
         });
-        if all_constant && is_deterministic(node) && is_small(sizes_of) && self.fold(node)? {
+        let bytes = sizes_of.fold(0, usize::saturating_add);
+        if all_constant
+            && is_deterministic(node)
+            && let Some(largest) = largest_output(node, bytes, self.plan.file.saturating_sub(self.folded))
+            && self.fold(node, largest)?
+        {
+            if largest == bytes {
+                self.folded = self.folded.saturating_add(bytes);
+            }
             return Ok(None);
         }
 
@@ -135,7 +143,7 @@ impl Planner<'_> {
     }
 
     /// Computes a node of constants. False if that can't be done, or is not worth it.
-    fn fold(&mut self, node: &Node) -> Result<bool, PlanError> {
+    fn fold(&mut self, node: &Node, largest: usize) -> Result<bool, PlanError> {
         let Ok(Ok(built)) = self.build(node, &Facts::new()) else { return Ok(false) };
         let mut inputs = Vec::new();
         for input in &node.inputs {
@@ -144,7 +152,7 @@ impl Planner<'_> {
                 Some(value) => self.constants.tensor(*value, self.files)?.map(Value::Tensor),
             });
         }
-        let Some(outputs) = fold(built.operator.as_ref(), inputs) else { return Ok(false) };
+        let Some(outputs) = fold(built.operator.as_ref(), inputs, largest) else { return Ok(false) };
         if outputs.len() < node.outputs.len() {
             return Ok(false);
         }

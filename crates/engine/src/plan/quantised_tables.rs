@@ -4,7 +4,11 @@
 
 use std::collections::HashMap;
 
-use super::{Facts, PlanError, Planner, fold::fold, placement::Placed};
+use super::{
+    Facts, PlanError, Planner,
+    fold::{LARGEST_OUTPUT, fold},
+    placement::Placed,
+};
 use crate::{
     onnx::model::{Node, Port, ValueId},
     region::quantised::recognize::{Form, Image, Piece},
@@ -205,7 +209,7 @@ impl Planner<'_> {
                 };
                 inputs.push(Some(Value::Tensor(constant)));
             }
-            let results = fold(built.operator.as_ref(), inputs);
+            let results = fold(built.operator.as_ref(), inputs, LARGEST_OUTPUT);
             let Some(result) = results.and_then(|results| results.into_iter().next()) else {
                 return Ok(None);
             };

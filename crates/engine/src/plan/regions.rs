@@ -137,9 +137,9 @@ pub(super) fn partition(nodes: &[(Vec<ValueId>, Vec<ValueId>, Option<bool>)]) ->
         let depth = known.iter().map(outside).max().unwrap_or(1);
         let members: Vec<usize> =
             known.iter().filter(|origin| origin.depth == depth).filter_map(|origin| origin.member).collect();
-        // A region begins with a convolution.
+        // A region begins with a convolution, or with images of another size.
         let is_member = match can {
-            Some(is_convolution) => *is_convolution || !members.is_empty(),
+            Some(begins) => *begins || !members.is_empty(),
             None => false,
         };
         let origin = if is_member {
@@ -190,9 +190,9 @@ impl Planner<'_> {
             .zip(&pieces)
             .enumerate()
             .map(|(index, (entry, pieces))| {
-                let can = pieces.as_ref().map(|pieces| {
-                    begins.contains(&index) || pieces.iter().any(|piece| piece.form.is_convolution())
-                });
+                let can = pieces
+                    .as_ref()
+                    .map(|pieces| begins.contains(&index) || pieces.iter().any(|piece| piece.form.begins()));
                 let made = entry.node.outputs.iter().flatten().copied().collect();
                 (entry.inputs().flatten().collect(), made, can)
             })

@@ -2,9 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{recognize::Form, step::Value};
+use super::{
+    recognize::{Form, Kind},
+    step::Value,
+};
 use crate::onnx::model::ValueId;
-use adytum_kernels::activation::Activation;
+use adytum_kernels::{activation::Activation, layout::Channels};
 
 /// A step whose weights are still in the model.
 #[derive(Clone, Debug)]
@@ -87,10 +90,22 @@ impl Drafts {
     pub(crate) fn add(
         &mut self,
         form: Form,
-        inputs: Vec<Value>,
+        mut inputs: Vec<Value>,
         output: ValueId,
         (channels, pixels): (usize, Option<usize>),
     ) {
+        // Kernels by channels give as many as they take, so each comes as often as it has outputs.
+        if let (Form::Convolution(convolution), &[input]) = (&form, inputs.as_slice())
+            && convolution.kind == Kind::Depthwise
+            && let Some(count) = self.channels.get(input.0).copied()
+            && count < channels
+            && let Some(times) = channels.checked_div(count)
+        {
+            let runs = (0..channels).map(|to| Channels { from: to / times, to, count: 1 }).collect();
+            let repeated = self.value(channels);
+            self.steps.push(Draft::new(Form::Copy(vec![runs]), inputs, repeated, None));
+            inputs = vec![repeated];
+        }
         let made = self.value(channels);
         self.values.insert(output, made);
         self.steps.push(Draft::new(form, inputs, made, pixels));

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashSet};
 use super::{
     byte_convolution::pack_weights,
     draft::{Draft, Drafts},
-    recognize::{Convolution, Dynamic, Form, Kind, Scale, Way, together},
+    recognize::{Convolution, Dynamic, Form, Kind, Part, Scale, Way, together},
     step::{Dynamics, Flow, Spreading, Step, Value, Work},
     whole_pixels,
 };
@@ -157,7 +157,7 @@ fn pack_convolution(
     (activation, after): (Activation, Activation),
     arena: &mut Arena,
 ) -> Result<Work, PackError> {
-    let Convolution { kind, shape, settings, bias, scale, way, .. } = convolution;
+    let Convolution { kind, shape, part, settings, bias, scale, way, .. } = convolution;
     let (kind, shape, settings) = (*kind, *shape, settings.clone());
     let unfit = || {
         PackError::Unfit(
@@ -174,6 +174,14 @@ fn pack_convolution(
             })
             .collect()
     });
+    let cut;
+    let numbers = match part {
+        None => numbers,
+        Some(part) => {
+            cut = part_of_windows(&numbers.to_vec(), shape, part);
+            Numbers::Floats(&cut)
+        }
+    };
     if numbers.len() != shape.iter().product::<usize>() {
         return Err(unfit());
     }
@@ -223,6 +231,16 @@ fn pack_convolution(
     })
 }
 
+/// The weights of a part of each window.
+fn part_of_windows(values: &[f32], shape: [usize; 4], part: &Part) -> Vec<f32> {
+    let ([.., rows, columns], [_, wide], [top, left]) = (shape, part.window, part.first);
+    let windows = values.chunks_exact(part.window[0] * wide);
+    let own = windows.flat_map(|window| {
+        window.chunks_exact(wide).skip(top).take(rows).flat_map(|row| &row[left..left + columns])
+    });
+    own.copied().collect()
+}
+
 /// The weights of a convolution whose groups may be small.
 fn dense_filters(
     words: (Level, bfloat::Form),
@@ -240,6 +258,31 @@ fn dense_filters(
     let weights = Given { numbers: Numbers::Floats(&numbers), ..weights };
     let shape = [shape[0], shape[1] * count, shape[2], shape[3]];
     Filters::new(words, weights, shape, groups / count, bias, reading, arena)
+}
+
+/// The weights `[output][input][depth][row][column]` of a convolution of volumes, for each depth of the window. `None` if the
+/// sizes do not fit, or if there is no memory.
+pub(crate) fn slice_filters(
+    numbers: Numbers<'_>,
+    shape: [usize; 5],
+    groups: usize,
+    level: Level,
+    arena: &mut Arena,
+) -> Option<Vec<Filters>> {
+    let [outputs, inputs, depth, rows, columns] = shape;
+    let (values, size) = (numbers.to_vec(), rows * columns);
+    if values.len() != shape.iter().product::<usize>() {
+        return None;
+    }
+    let slice = |number: usize| {
+        let windows = values.chunks_exact(depth * size);
+        let own: Vec<f32> =
+            windows.flat_map(|window| &window[number * size..(number + 1) * size]).copied().collect();
+        let words = (level, bfloat::Form::Single);
+        let shape = ([outputs, inputs, rows, columns], groups);
+        dense_filters(words, Given::plain(&own), shape, None, Reading::Blocks, arena)
+    };
+    (0..depth).map(slice).collect()
 }
 
 /// The weights of groups of which `count` are computed together: those between two groups are zeros.

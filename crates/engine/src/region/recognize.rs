@@ -78,11 +78,22 @@ pub(crate) struct Convolution {
     pub(crate) weights: ValueId,
     /// `[output][input of the group][row][column]`.
     pub(crate) shape: [usize; 4],
+    /// The part of the model's window that is left, if that is not all of it.
+    pub(crate) part: Option<Part>,
     pub(crate) bias: Option<Vec<f32>>,
     pub(crate) settings: Settings,
     /// What the weights and the bias are to be multiplied with.
     pub(crate) scale: Scale,
     pub(crate) way: Way,
+}
+
+/// The part of a window that ever reaches an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// The rows and columns of the model's window.
+    pub(crate) window: [usize; 2],
+    /// The first row and column of the part.
+    pub(crate) first: [usize; 2],
 }
 
 /// How a convolution is computed.
@@ -102,7 +113,7 @@ pub(crate) enum Way {
 pub(crate) enum Kind {
     /// All outputs of a group on all of its inputs.
     Dense { groups: usize },
-    /// Each output on one input.
+    /// Each output on one input; an input may have several.
     Depthwise,
     /// A transposed one: weights are `[input][output][row][column]`. Outputs that are the strides apart are a
     /// convolution of their own.
@@ -139,9 +150,9 @@ pub(crate) struct Piece {
 }
 
 impl Form {
-    /// Whether a region is worth having for it.
-    pub(crate) fn is_convolution(&self) -> bool {
-        self.weights().is_some()
+    /// Whether a region is worth having for it: a convolution, or images of another size, which kernels make much faster.
+    pub(crate) fn begins(&self) -> bool {
+        self.weights().is_some() || matches!(self, Self::Resize(_))
     }
 
     /// The weights of a convolution.
@@ -183,6 +194,7 @@ pub(crate) fn recognize(node: &Node, known: &mut dyn Known) -> Result<Vec<Piece>
         "Concat" => reader.concatenation(),
         "Split" => reader.split(),
         "Slice" => reader.slice(),
+        "Reshape" => reader.same_shape(),
         "Resize" | "Upsample" => reader.resize(),
         _ => {
             let activation = reader.activation()?;
@@ -306,6 +318,16 @@ impl Reader<'_> {
     fn of_image(&self, index: usize, form: Form) -> Result<Vec<Piece>, Outside> {
         let (value, channels) = self.image(index)?;
         Ok(vec![Piece { form, inputs: vec![(value, channels)], output: self.output()?, channels }])
+    }
+
+    /// Images that are brought to the shape that they have.
+    fn same_shape(&self) -> Result<Vec<Piece>, Outside> {
+        let shape = |value| self.known.fact(value).and_then(|fact| fact.shape);
+        let (before, after) = (self.input(0).and_then(shape), shape(self.output()?));
+        if before.is_none() || before != after {
+            return Err(Outside::Operator);
+        }
+        self.of_image(0, Form::Activation(Activation::Identity))
     }
 
     /// The settings of a window over two dimensions.

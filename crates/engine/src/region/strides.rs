@@ -99,6 +99,7 @@ mod tests {
             kind: Kind::Dense { groups: 1 },
             weights: ValueId(0),
             shape: [16, 16, window, window],
+            part: None,
             bias: None,
             settings: Settings {
                 kernel: None,

@@ -123,9 +123,9 @@ pub(super) fn resize(query: &Query<'_>, sizes: &Sizes) -> Inferred {
     let _ = sizes;
     let shape = || {
         let input = query.shape(0)?;
-        if query.node.attributes.contains("axes")
-            || query.node.attributes.contains("keep_aspect_ratio_policy")
-        {
+        let attributes = &query.node.attributes;
+        let is_stretched = matches!(attributes.text("keep_aspect_ratio_policy"), Ok(None | Some("stretch")));
+        if attributes.contains("axes") || !is_stretched {
             return None;
         }
         if query.node.operator == "Resize"

@@ -9,11 +9,12 @@ use super::{
     Fusion, constant_and_other,
     heads::Order,
     links::{Links, fused_product, plain, turned},
+    windows::Windows,
 };
 use crate::{
     fused::attention::{FusedAttention, Masking, Target},
     onnx::model::{Node, ValueId},
-    tensor::ElementType,
+    tensor::{ElementType, Tensor},
 };
 
 /// The first half of an attention: scaled products of queries and keys.
@@ -24,6 +25,13 @@ struct Scores {
     order: Order,
     scale: f32,
     members: Vec<usize>,
+}
+
+/// What changes the scores.
+enum Mask {
+    Value(ValueId),
+    /// A constant that the model does not have.
+    Made(Tensor),
 }
 
 impl Planner<'_> {
@@ -105,6 +113,14 @@ impl Planner<'_> {
             target,
         };
         let description = attention.describe();
+        let mask = mask.map(|mask| match mask {
+            Mask::Value(value) => value,
+            Mask::Made(tensor) => {
+                let value = self.fresh();
+                self.constants.insert(value, tensor);
+                value
+            }
+        });
         let inputs = vec![Some(query.value), Some(key.value), Some(value.value), mask];
         Ok(Some((root, members, Fusion { operator: Box::new(attention), inputs, description })))
     }
@@ -116,7 +132,13 @@ impl Planner<'_> {
         links: &Links,
         facts: &Facts,
         value: ValueId,
-    ) -> Result<Option<(Scores, Masking, Option<ValueId>)>, PlanError> {
+    ) -> Result<Option<(Scores, Masking, Option<Mask>)>, PlanError> {
+        if let Some(windows) = self.windows(placed, links, facts, value)? {
+            let Windows { scores, mask, members } = windows;
+            let Some(mut scores) = self.scores(placed, links, facts, scores)? else { return Ok(None) };
+            scores.members.extend(members);
+            return Ok(Some((scores, Masking::Add, Some(Mask::Made(mask)))));
+        }
         if let Some((place, node)) = links.maker(placed, value, "Add") {
             let &[Some(left), Some(right)] = node.inputs.as_slice() else { return Ok(None) };
             for (scores, mask) in [(left, right), (right, left)] {
@@ -128,7 +150,7 @@ impl Planner<'_> {
                     && let Some(mut scores) = self.scores(placed, links, facts, scores)?
                 {
                     scores.members.push(place);
-                    return Ok(Some((scores, Masking::Add, Some(mask))));
+                    return Ok(Some((scores, Masking::Add, Some(Mask::Value(mask)))));
                 }
             }
             return Ok(None);
@@ -148,7 +170,7 @@ impl Planner<'_> {
             }
             let Some(mut scores) = self.scores(placed, links, facts, scores)? else { return Ok(None) };
             scores.members.push(place);
-            return Ok(Some((scores, masking, Some(mask))));
+            return Ok(Some((scores, masking, Some(Mask::Value(mask)))));
         }
         Ok(self.scores(placed, links, facts, value)?.map(|scores| (scores, Masking::Nothing, None)))
     }

@@ -202,7 +202,11 @@ impl Planner<'_> {
         let wanted: HashSet<ValueId> = outputs.iter().map(|port| port.value).collect();
         let mut placed: Vec<Option<Placed>> = placed.into_iter().map(Some).collect();
         let links = Links::new(&placed, &wanted);
+        let mut made = HashSet::new();
         for index in 0..placed.len() {
+            if made.contains(&index) {
+                continue;
+            }
             let Some(Found { activation, input, members }) = self.function(&placed, &links, facts, index)?
             else {
                 continue;
@@ -216,6 +220,7 @@ impl Planner<'_> {
             let description = activation.name().to_owned();
             let fusion = Fusion { operator: Box::new(function), inputs: vec![Some(input)], description };
             self.replace(&mut placed, *root, &members, fusion);
+            made.insert(*root);
             if let Some(Some(entry)) = placed.get_mut(*root) {
                 let node = &mut entry.node;
                 (node.domain, node.operator, node.opset) = (String::new(), operator.to_owned(), OPSET);

@@ -30,6 +30,9 @@ const SMALLEST: usize = 1024;
 /// Numbers of a matrix that is packed however small the model is: 16 MB.
 const LARGEST: usize = 4 << 20;
 
+/// A factor and a summand for each column.
+type Line = (Vec<f32>, Vec<f32>);
+
 /// A product in the making.
 struct Draft {
     rows: ValueId,
@@ -269,12 +272,7 @@ impl Planner<'_> {
     }
 
     /// The factors and the summands of a normalization of the columns of a product with two dimensions.
-    fn line_of(
-        &mut self,
-        node: &Node,
-        facts: &Facts,
-        draft: &Draft,
-    ) -> Result<Option<(Vec<f32>, Vec<f32>)>, PlanError> {
+    fn line_of(&mut self, node: &Node, facts: &Facts, draft: &Draft) -> Result<Option<Line>, PlanError> {
         let attributes = &node.attributes;
         let is_plain = matches!(attributes.integer("training_mode"), Ok(None | Some(0)))
             && !attributes.contains("spatial")
