@@ -21,6 +21,9 @@ pub(crate) fn together(groups: usize, [inputs, outputs]: [usize; 2]) -> Option<u
     })
 }
 
+/// Sizes, pads and steps from which on a window is left as it is: products of two of them are far from overflowing.
+const LARGEST: usize = 1 << 24;
+
 /// The places of a window that reach an image along one dimension, and the pads that these need. `None` if those can't be
 /// less.
 fn live(
@@ -29,6 +32,9 @@ fn live(
     [stride, dilation]: [usize; 2],
     [before, after]: [usize; 2],
 ) -> Option<(Range<usize>, [usize; 2])> {
+    if [size, window, stride, dilation, before, after].into_iter().any(|number| number > LARGEST) {
+        return None;
+    }
     let extent = |window: usize| window.checked_sub(1)?.checked_mul(dilation)?.checked_add(1);
     let outputs = |window: usize, before: usize, after: usize| {
         Some((size + before + after).checked_sub(extent(window)?)? / stride + 1)
@@ -157,7 +163,10 @@ impl Reader<'_> {
             let rest = room.checked_sub(isize::try_from(taken).ok()?)?;
             let stride = isize::try_from(stride).ok().filter(|stride| *stride > 0)?;
             // Each place of the stride has as many outputs as the others.
-            let is_whole = before < window && after < window && extra[axis] >= 0 && rest % stride == 0;
+            let is_whole = before < window
+                && after < window
+                && rest % stride == 0
+                && (0..stride as i64).contains(&extra[axis]);
             is_whole.then_some(rest / stride)
         };
         let more = along(0, rows).zip(along(1, columns)).ok_or(Outside::Attribute("pads or strides"))?;
@@ -192,5 +201,11 @@ mod tests {
         assert_eq!(live(5, 3, [1, 1], [1, 1]), None);
         // The window is larger than all that there is.
         assert_eq!(live(5, 9, [1, 1], [1, 1]), None);
+        // Numbers of a file may be any.
+        let any = [1, 3, 1 << 24, usize::MAX / 2, usize::MAX];
+        for number in 0..any.len().pow(6) {
+            let at = |place: u32| any[number / any.len().pow(place) % any.len()];
+            let _ = live(at(0), at(1).min(99), [at(2), at(3)], [at(4), at(5)]);
+        }
     }
 }
